@@ -1,0 +1,122 @@
+package policyroute
+
+import "net/netip"
+
+// Intent says what the operator and the present state of the world ask for, in the terms of the
+// model: who enters where, who may leave by what. Compile turns it into kernel objects. It holds no
+// clock and no handle; two equal intents compile to equal states.
+type Intent struct {
+	Ingresses []Ingress
+	Egresses  []Egress
+	Policies  []Policy
+	// Peerings are the pairs of ingresses between which members may open connections.
+	Peerings  []Peering
+	Listeners []Listener
+	Inbound   []Inbound
+	// Override names the egress that a person chose by hand: every policy whose list holds it tries it
+	// first. It never adds an egress to a list. Empty means none.
+	Override string
+	// ForceForwarding6 says that the kernel has net.ipv6.conf.<if>.force_forwarding (Linux 6.17), so
+	// that IPv6 forwarding need not be switched on for all interfaces.
+	ForceForwarding6 bool
+	// Links6 are the host's interfaces with IPv6 whose accept_ra must become 2 before forwarding is
+	// switched on for all interfaces, or the kernel purges the default routes that router
+	// advertisements gave it (net/ipv6/addrconf.c, addrconf_fixup_forwarding).
+	Links6 []string
+}
+
+// Ingress is an interface by which clients' packets enter.
+type Ingress struct {
+	Name  string // as in the configuration
+	Iface string // exact interface name; it need not exist
+	// Present says that the interface exists and is up. Rules and filters are installed regardless;
+	// routes to its prefixes only when present.
+	Present bool
+	// Owned marks a TUN device of ours (the endpoint), whose link and addresses we set.
+	Owned    bool
+	Addrs    []netip.Prefix // addresses of an owned device, with the length of the subnet
+	MTU      int            // of an owned device; 0 leaves it
+	Prefixes []netip.Prefix // what is reached behind it
+}
+
+// EgressKind tells the three kinds of way out apart.
+type EgressKind string
+
+// The kinds of egress.
+const (
+	EgressOpenVPN EgressKind = "openvpn"
+	EgressMember  EgressKind = "zerotier"
+	EgressWAN     EgressKind = "wan"
+)
+
+// Egress is one way out. Its position in Intent.Egresses fixes its table and probe mark: keep the
+// order of the configuration.
+type Egress struct {
+	Name    string
+	Kind    EgressKind
+	Iface   string // exact interface name; empty while unknown (a WAN that is down)
+	Present bool   // the interface exists and is up, so that routes through it can be installed
+	// Usable says that packets may be sent there now. The caller applies hysteresis.
+	Usable bool
+	// IPv6 says that the egress carries IPv6. If not, IPv6 of clients assigned to it is refused.
+	IPv6     bool
+	Gateway4 netip.Addr // next hop; the zero Addr on a point-to-point device
+	Gateway6 netip.Addr
+	Owned    bool           // a TUN device of ours, whose link and addresses we set
+	Addrs    []netip.Prefix // addresses of an owned device, set without prefix routes
+	MTU      int            // path MTU through the egress in bytes; 0 means unknown (1500 assumed)
+	NAT4     NAT
+	NAT6     NAT
+	DNS      []netip.Addr // resolvers reached through this egress; clients' port 53 is steered there
+	// Resolver is the box's own forwarder for this egress (DNS over TLS): when valid, clients' port 53
+	// is redirected to this port of the box instead of to DNS.
+	ResolverPort uint16
+}
+
+// NATKind says how the source address is translated on the way out.
+type NATKind uint8
+
+// The kinds of translation. Masquerade is the zero value: forgetting to choose must not show a
+// member's own address to the Internet.
+const (
+	Masquerade NATKind = iota
+	SNAT               // to NAT.To
+	NoNAT              // the member's address is routed to this box (IPv6 with an own prefix)
+)
+
+// NAT is a translation of source addresses. Prefix, when valid, limits NoNAT to sources inside it;
+// sources outside are masqueraded.
+type NAT struct {
+	Kind   NATKind
+	To     netip.Addr
+	Prefix netip.Prefix
+}
+
+// Policy is one rule of the operator's policy. The first policy that matches a packet wins; a packet
+// that none matches is unreachable.
+type Policy struct {
+	Name    string         // for people: "policy[2]"
+	Ingress []string       // names of ingresses; empty means all of them
+	From    []netip.Prefix // sources; empty means any
+	To      []netip.Prefix // destinations; empty means any
+	Egress  []string       // names, in order of preference; empty means block
+}
+
+// Peering allows members behind From to open connections to members behind To.
+type Peering struct {
+	From, To string // names of ingresses
+}
+
+// Listener is a socket of ours that the WAN must be able to reach through the host's own firewall.
+type Listener struct {
+	Proto string // "tcp" or "udp"
+	Port  uint16
+}
+
+// Inbound allows unsolicited connections from an egress to a member.
+type Inbound struct {
+	Egress string
+	To     netip.Prefix
+	Proto  string   // "tcp" or "udp"
+	Ports  []uint16 // empty means all
+}

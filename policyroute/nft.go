@@ -1,0 +1,65 @@
+package policyroute
+
+import "net/netip"
+
+// Ruleset is the content of `table inet ztb`. It is replaced as a whole, in one transaction. An empty
+// Ruleset means that the table does not exist.
+type Ruleset struct {
+	Maps   []VerdictMap
+	Chains []NftChain
+}
+
+// Hook attaches a base chain (nft(8), "BASE CHAINS"). The policy is always accept: the table speaks of
+// our ingresses alone and never of the host's other traffic.
+type Hook struct {
+	Type     string // "filter" or "nat"
+	Hook     string // "prerouting", "input", "forward", "output", "postrouting"
+	Priority int
+}
+
+// NftChain is a chain; Hook is nil for one that is only jumped to.
+type NftChain struct {
+	Name  string
+	Hook  *Hook
+	Rules []NftRule
+}
+
+// VerdictMap maps source prefixes to the chain that decides about them. Keys are disjoint.
+type VerdictMap struct {
+	Name     string
+	Family   Family
+	Elements []VerdictElement
+}
+
+// VerdictElement sends the sources First..Last (inclusive) to Chain.
+type VerdictElement struct {
+	First, Last netip.Addr
+	Chain       string
+}
+
+// NftRule is a rule: all that is set must match, then Verdict is executed. The zero value of a field
+// does not match on it.
+type NftRule struct {
+	IIF, OIF string // exact names, or a prefix that ends in '*'
+	OIFNot   []string
+	Family   Family // matches meta nfproto; needed with Verdict DNAT/SNAT of one family
+	Src, Dst netip.Prefix
+	Proto    string   // "tcp", "udp", "icmp", "icmpv6"
+	DstPorts []uint16 // with Proto
+	Mark     uint32
+	CTState  []string // "established", "related", "new"
+	CTStatus string   // "dnat": the connection was steered by us
+	SynMSS   uint16   // TCP SYN with a larger MSS: rewrite it to this, verdict is ignored
+	LocalDst bool     // fib daddr type local: the packet is for the box itself
+	VMap     string   // source address verdict map by name; verdict is ignored
+	Verdict  NftVerdict
+	Comment  string
+}
+
+// NftVerdict ends or continues the evaluation.
+type NftVerdict struct {
+	Kind  string     // "accept", "drop", "reject", "return", "jump", "goto", "masquerade", "snat", "dnat", "redirect", "notrack"
+	Chain string     // of jump and goto
+	Addr  netip.Addr // of snat and dnat
+	Port  uint16     // of redirect; 0 keeps it
+}

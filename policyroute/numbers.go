@@ -1,0 +1,106 @@
+package policyroute
+
+import "net/netip"
+
+// Every number and name that ztbridge owns in the kernel, each with its reason. Whatever does not
+// carry one of these belongs to somebody else and is never changed or removed.
+const (
+	// Protocol marks our routes (rtm_protocol) and our rules (FRA_PROTOCOL). Values 0-4 belong to the
+	// kernel, 16-18 and 186-196 to routing daemons (linux/rtnetlink.h); 90 is used by none of them.
+	Protocol = 90
+
+	// RuleFirst and RuleLast bound the priorities of our rules: above local (0), below main (32766),
+	// and clear of gluetun (99), NetBird (105), Tailscale (52xx) and OpenWrt's pbr (30000).
+	RuleFirst = 15000
+	RuleLast  = 15999
+
+	// RuleMembers is the priority of `iif <ingress> lookup TableMembers`.
+	RuleMembers = 15000
+	// RulePolicyFirst and RulePolicyLast bound the rules that select a policy table, and the goto
+	// targets of their dispatch tree when there are many.
+	RulePolicyFirst = 15010
+	RulePolicyLast  = 15899
+	// RuleDeny is the priority of `iif <ingress> unreachable`, layer 3 against a leak.
+	RuleDeny = 15900
+	// RuleProbe is the priority of `fwmark <mark> lookup <egress table>`, for the box's own probes and
+	// resolver only. It follows RuleDeny: a client's packet never reaches it.
+	RuleProbe = 15950
+
+	// TableFirst and TableLast bound our routing tables.
+	TableFirst = 23100
+	TableLast  = 23199
+	// TableMembers holds the prefixes behind our ingresses and no default route, so that one ingress
+	// reaches another without consulting main, where a foreign 0.0.0.0/1 may wait.
+	TableMembers = 23100
+	// TablePolicyFirst and TablePolicyLast hold one table for each distinct ordered list of egresses.
+	TablePolicyFirst = 23101
+	TablePolicyLast  = 23159
+	// TableEgressFirst and TableEgressLast hold one table for each egress, used by probes only.
+	TableEgressFirst = 23160
+	TableEgressLast  = 23199
+
+	// MarkFirst is the firewall mark of probes through the first egress; the n-th egress has
+	// MarkFirst+n. All 32 bits are compared ("ZT" in the upper half), so it cannot be mistaken for
+	// Tailscale's or pbr's (bits 16-23), NetBird's (0x1BD__) or Mullvad's (0x6d6f6c65).
+	MarkFirst = 0x5a540000
+
+	// MetricLive is the metric of the default route through the chosen egress.
+	MetricLive = 100
+	// MetricDeny is that of `unreachable default`, layer 2 against a leak: the worst there is, so that
+	// any live route wins and its loss uncovers a refusal.
+	MetricDeny = 4294967295
+
+	// NftTable is the name of our table in family inet.
+	NftTable = "ztb"
+	// ChainForward and ChainInput are our chains in iptables' filter table, jumped to from position 1,
+	// where Docker's DROP and Oracle's REJECT cannot veto them.
+	ChainForward = "ZTB-FORWARD"
+	ChainInput   = "ZTB-INPUT"
+
+	// TunPrefix begins the name of every TUN device of ours. ZeroTier never binds its sockets to
+	// tun* (measured), so that it cannot take our tunnel for one of its paths.
+	TunPrefix = "tunztb"
+
+	// MSSCeiling is the largest TCP segment that fits one ZeroTier packet (measured: 1394 bytes of
+	// inner IP packet).
+	MSSCeiling = 1354
+
+	// TunTxQueueLen is the queue of our TUN devices, in packets (measured: with 4 MB socket buffers no
+	// retransmits, against 40,000 with the default of 500).
+	TunTxQueueLen = 5000
+)
+
+// Family is an IP version.
+type Family uint8
+
+// The two families.
+const (
+	V4 Family = 4
+	V6 Family = 6
+)
+
+// Families lists both, in the order in which they are applied.
+var Families = [2]Family{V4, V6}
+
+func (f Family) String() string {
+	if f == V6 {
+		return "ipv6"
+	}
+	return "ipv4"
+}
+
+// Default returns the prefix of length zero.
+func (f Family) Default() netip.Prefix {
+	if f == V6 {
+		return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+}
+
+// FamilyOf returns the family of an address. An IPv4-mapped address counts as IPv6; unmap it first.
+func FamilyOf(a netip.Addr) Family {
+	if a.Is4() {
+		return V4
+	}
+	return V6
+}

@@ -1,0 +1,96 @@
+// Package policyroute decides, in values, how packets of clients may travel: rules, routes, addresses,
+// filters and sysctls. It is pure: nothing here touches a kernel, a file or a clock, and it imports
+// only the standard library. Package policyroute/kernel observes and applies what is decided here.
+//
+// A packet that entered by an ingress meets four layers, each of which alone keeps it from leaving by
+// a way that its policy does not name:
+//
+//	ingress ──▶ rules (iif) ──▶ table of its policy ──▶ device ──▶ nft forward ──▶ out
+//	             │ 3: iif unreachable  │ 2: unreachable     │ 1: a TUN that        │ 4: only what
+//	             │    behind them all  │    default behind  │    outlives its      │    policy allows,
+//	             │                     │    the live one    │    process           │    else drop
+package policyroute
+
+import "net/netip"
+
+// State is everything of ours in the kernel, as plain values. Slices are sorted by Compile and by the
+// kernel's observer, so that equal states compare equal.
+type State struct {
+	Links    []Link
+	Rules    []Rule
+	Routes   []Route
+	Sysctls  []Sysctl
+	Nft      Ruleset
+	IPTables []Chain
+}
+
+// Link is the wanted condition of a TUN device of ours. The device itself is made by its driver; a
+// link that does not exist is not an error, it is waited for.
+type Link struct {
+	Name       string
+	Up         bool
+	MTU        int // bytes; 0 leaves it
+	TxQueueLen int // packets; 0 leaves it
+	// Addrs are set with IFA_F_NOPREFIXROUTE, so that main never gains a route by them.
+	Addrs []netip.Prefix
+}
+
+// RuleAction is what a rule does with a packet that it matches.
+type RuleAction uint8
+
+// The actions of rules (FR_ACT_*, linux/fib_rules.h).
+const (
+	Lookup RuleAction = iota
+	Goto
+	Unreachable
+)
+
+// Rule is a policy rule (ip-rule(8)). Every field is part of its identity.
+type Rule struct {
+	Family   Family
+	Priority int
+	IIF      string       // exact input interface; empty matches any
+	From     netip.Prefix // invalid matches any
+	To       netip.Prefix // invalid matches any
+	Mark     uint32       // compared in all 32 bits; 0 means not compared
+	Action   RuleAction
+	Table    int // of Lookup
+	Target   int // priority that Goto jumps to, always greater than Priority
+}
+
+// RouteType is the type of a route (RTN_*, linux/rtnetlink.h).
+type RouteType uint8
+
+// The types of route that we use.
+const (
+	Unicast RouteType = iota
+	UnreachableRoute
+)
+
+// Route is a route in one of our tables. (Family, Table, Dst, Metric) is its identity; a different
+// device or gateway under the same identity is one atomic replace.
+type Route struct {
+	Family  Family
+	Table   int
+	Dst     netip.Prefix
+	Metric  uint32
+	Type    RouteType
+	Dev     string     // of Unicast
+	Gateway netip.Addr // invalid: the destination is on the link
+}
+
+// Sysctl is a wanted kernel parameter. The applier records the value it found before it first wrote, so
+// that it can be put back.
+type Sysctl struct {
+	Key   string // slash form below /proc/sys: "net/ipv4/conf/eth0/forwarding"
+	Value string
+}
+
+// Chain is a chain of ours in iptables' filter table, and the jump to it. Rules are in the form in
+// which `iptables -S` prints them back, without "-A CHAIN".
+type Chain struct {
+	Family Family
+	Name   string // ChainForward or ChainInput
+	Parent string // the built-in chain whose first rule must jump here
+	Rules  []string
+}
