@@ -1,0 +1,244 @@
+// Package config reads the configuration: a file, then ZTBRIDGE_* variables, then --set flags, into typed
+// values. What it returns is complete and consistent: every name resolved, every default filled in, every
+// referenced file present. Whatever it refuses it refuses with file, line, key and what to do about it.
+//
+// Where order means something (egresses, policy) slices keep the order of the file.
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Config is the effective configuration. It is never changed after Load.
+type Config struct {
+	File     string // absolute path; relative names in the file are relative to its directory
+	ZeroTier ZeroTier
+	// Interfaces are the ingresses that exist without ztbridge: a LAN, a WireGuard device.
+	Interfaces []Interface
+	Egresses   []Egress // in the order of the file
+	Policy     []Rule   // first match wins; what none matches is unreachable
+	Inbound    []Inbound
+	Peering    []Peering
+	Endpoint   *Endpoint // nil: no OpenVPN server
+	Probe      Probe
+}
+
+// ZeroTier says which networks this box belongs to and how.
+type ZeroTier struct {
+	Home     string // home directory of the zerotier-one service
+	Networks []Network
+	Orbit    []string // ids of moons to orbit, 10 hexadecimal digits each
+	Moon     *Moon    // nil: this box is no moon
+}
+
+// Network is a ZeroTier network and, by its Name, an ingress.
+type Network struct {
+	ID   string // 16 hexadecimal digits, lower case
+	Name string // the ID unless the file gives a name
+	// AllowGlobal lets the network put public addresses and routes on this box.
+	AllowGlobal bool
+}
+
+// Moon makes this box a moon that other members can reach at Endpoints.
+type Moon struct {
+	Endpoints []netip.AddrPort // public addresses of this box
+}
+
+// Interface is an existing network interface as an ingress.
+type Interface struct {
+	Name     string // the interface's name unless the file gives another
+	Iface    string // kernel name; it need not exist yet
+	Prefixes []netip.Prefix
+}
+
+// Egress is one way out. Exactly one of OpenVPN, Member and WAN is set.
+type Egress struct {
+	Name    string
+	OpenVPN *OpenVPN
+	Member  *Member
+	WAN     *WAN
+	// DNS are the resolvers that clients' port 53 is steered to through this egress, either all with TLS
+	// or all without. Empty: those that the provider pushes; none for wan and zerotier, where clients'
+	// queries travel as they are.
+	DNS []Resolver
+	Pos Position
+}
+
+// Kind returns "openvpn", "zerotier" or "wan".
+func (e Egress) Kind() string {
+	switch {
+	case e.OpenVPN != nil:
+		return "openvpn"
+	case e.Member != nil:
+		return "zerotier"
+	default:
+		return "wan"
+	}
+}
+
+// OpenVPN is a tunnel to a provider.
+type OpenVPN struct {
+	Profile     string // absolute path; it exists, its content is not looked at here
+	ProfilePos  Position
+	Credentials *Credentials // nil: the provider authenticates by certificate alone
+}
+
+// Credentials is the content of a credentials file: user name on the first line, password on the second.
+type Credentials struct {
+	Path     string // absolute
+	Username Secret
+	Password Secret
+}
+
+// Member is another member of one of our networks as the next hop.
+type Member struct {
+	Network string // Name of one of ZeroTier.Networks
+	// Via4 and Via6 are the member's addresses in that network; at least one is valid.
+	Via4, Via6 netip.Addr
+}
+
+// WAN is this box's own way to the Internet.
+type WAN struct {
+	Interface string     // empty: wherever the main default route points, followed through its changes
+	SNAT      netip.Addr // invalid: masquerade
+	IPv6      WANIPv6
+}
+
+// IPv6Mode says how clients' IPv6 leaves by the WAN.
+type IPv6Mode string
+
+// The ways for IPv6 by the WAN.
+const (
+	IPv6NAT66  IPv6Mode = "nat66"  // translated to the WAN's own address
+	IPv6Prefix IPv6Mode = "prefix" // clients have global addresses out of Prefix
+	IPv6Off    IPv6Mode = "off"    // refused at once
+)
+
+// WANIPv6 is the IPv6 side of a WAN egress.
+type WANIPv6 struct {
+	Mode   IPv6Mode
+	Prefix netip.Prefix // of IPv6Prefix
+	// NDP answers neighbour solicitations on the WAN for addresses of Prefix that are in use: needed where
+	// the prefix is on-link at the upstream router, harmless where it is routed to this box.
+	NDP bool
+}
+
+// Resolver is a DNS server, reached through its egress.
+type Resolver struct {
+	Addr netip.AddrPort // port 53, or 853 with TLS, unless the file gives another
+	TLS  bool
+	// TLSName is the name in the server's certificate; empty with TLS: the address must be in it.
+	TLSName string
+}
+
+// Rule is one rule of the policy.
+type Rule struct {
+	Name   string         // "policy[0]"
+	From   []Selector     // never empty: an omitted `from` selects every ingress
+	To     []netip.Prefix // empty: any destination
+	Egress []string       // names in order of preference; empty: blocked
+	Pos    Position
+}
+
+// SelectorKind says what a Selector selects by.
+type SelectorKind uint8
+
+// The kinds of selector.
+const (
+	ByIngress SelectorKind = iota + 1 // everything that enters by one of Ingress
+	ByPrefix                          // sources in Prefix, by whatever ingress they enter
+	ByClient                          // the endpoint's client of that name
+)
+
+// Selector is one element of `from`.
+type Selector struct {
+	Kind    SelectorKind
+	Text    string       // as written
+	Ingress []string     // names of ingresses; `zerotier` is resolved to the names of all networks
+	Prefix  netip.Prefix // an address is a prefix of full length
+	Client  string
+	Pos     Position
+}
+
+// Inbound allows connections from an egress to a member that did not ask for them.
+type Inbound struct {
+	Egress string
+	To     netip.Prefix
+	TCP    Ports
+	UDP    Ports
+	Pos    Position
+}
+
+// Ports is a set of ports. The zero value is empty.
+type Ports struct {
+	All  bool
+	List []uint16
+}
+
+// Peering lets members behind From open connections to what is behind To.
+type Peering struct {
+	From string // name of an ingress
+	// To is the name of an ingress, or empty when Prefix is set: a network that this box reaches through
+	// its main routing table, such as its LAN.
+	To     string
+	Prefix netip.Prefix
+	Pos    Position
+}
+
+// EndpointIngress is the name of the endpoint as an ingress: all of its listeners together.
+const EndpointIngress = "endpoint"
+
+// Endpoint is the OpenVPN server for clients whose UDP is blocked.
+type Endpoint struct {
+	Listen  []Listener
+	Address string // public name or address that clients connect to
+	// Pool4 and Pool6 hold the addresses of all clients; the listeners divide them among themselves.
+	Pool4, Pool6 netip.Prefix
+	Clients      ClientDefaults
+	HTTPS        HTTPS
+	Pos          Position
+}
+
+// Listener is a public socket of the endpoint.
+type Listener struct {
+	Proto string // "tcp" or "udp"
+	Port  uint16
+}
+
+// TunnelMode says how much of a client's traffic enters the endpoint.
+type TunnelMode string
+
+// The tunnel modes.
+const (
+	TunnelFull     TunnelMode = "full"     // everything
+	TunnelZeroTier TunnelMode = "zerotier" // only what goes to the ZeroTier networks
+)
+
+// ClientDefaults is what a client gets unless it was added with something else.
+type ClientDefaults struct {
+	Tunnel TunnelMode
+	DNS    bool // the client is told to ask its resolver through the tunnel
+}
+
+// HTTPS is the certificate of the one-time import links. At most one of ACME and Certificate is set; with
+// neither the server signs its own and shows the fingerprint.
+type HTTPS struct {
+	Certificate string // absolute path of a PEM chain
+	Key         string // absolute path, mode 0600
+	ACME        *ACME
+}
+
+// ACME obtains the certificate from a certificate authority. Setting it agrees to its terms.
+type ACME struct {
+	Email     string
+	Directory string // URL
+}
+
+// Probe says how the life of an egress is observed.
+type Probe struct {
+	Targets  []netip.Addr  // asked in both families as far as the egress carries them
+	Interval time.Duration // between probes
+	// HoldDown is how long a better egress must have been healthy before traffic goes back to it.
+	HoldDown time.Duration
+}

@@ -1,0 +1,43 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+)
+
+const redacted = "(redacted)"
+
+// Secret is a text that prints as "(redacted)" by every verb of fmt, in JSON, YAML and slog. Reveal is the
+// only way to it.
+type Secret struct{ text string }
+
+// NewSecret wraps a text.
+func NewSecret(text string) Secret { return Secret{text} }
+
+// Reveal returns the text.
+func (s Secret) Reveal() string { return s.text }
+
+// Empty says that there is no text.
+func (s Secret) Empty() bool { return s.text == "" }
+
+// Equal compares the texts, so that a reload can tell whether anything changed (go-cmp uses it as well).
+func (s Secret) Equal(other Secret) bool { return s.text == other.text }
+
+// String returns a constant.
+func (s Secret) String() string { return redacted }
+
+// Format writes a constant for every verb and flag, %#v and %x included.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
+
+// MarshalJSON returns a constant.
+func (s Secret) MarshalJSON() ([]byte, error) { return json.Marshal(redacted) }
+
+// MarshalYAML returns a constant.
+func (s Secret) MarshalYAML() (any, error) { return redacted, nil }
+
+// MarshalText returns a constant.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// LogValue returns a constant.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
