@@ -1,0 +1,102 @@
+package probe
+
+import "time"
+
+// Grade says how far an egress can be trusted, by what its probes saw.
+//
+//	          hit                  2 hits, and no outage or heavy loss for HoldDown
+//	Unknown ───────▶ Fresh ────────────────────────────────────────────────▶ Stable
+//	   │               ▲ │                                                     │
+//	   │ 2 misses      │ │ 2 misses                                            │ 2 misses
+//	   └───────▶ Degraded ◀────────────────────────────────────────────────────┘
+//	                   (each relapse doubles HoldDown, up to HoldDownMax)
+type Grade uint8
+
+// The grades, worst first, so that they compare.
+const (
+	Unknown  Grade = iota // not probed, or no answer was due yet
+	Degraded              // two probes in a row went unanswered
+	Fresh                 // answers, but not for long
+	Stable                // has answered for the whole hold-down
+)
+
+func (g Grade) String() string {
+	return [...]string{"unknown", "degraded", "fresh", "stable"}[g]
+}
+
+const (
+	// missesToDegrade is two: one lost packet is weather, two in a row are an outage.
+	missesToDegrade = 2
+	// HoldDown is how long an egress must answer before traffic is moved back to it.
+	HoldDown = 10 * time.Second
+	// HoldDownMax bounds the doubling of the hold-down of an egress that keeps relapsing.
+	HoldDownMax = 5 * time.Minute
+	// relapse is how soon after a recovery another outage counts as a relapse of the same illness.
+	relapse = 5 * time.Minute
+	// lossToHold is the share of lost probes above which an egress that answers is not called stable.
+	lossToHold = 0.10
+	// lossWeight is the weight of the newest probe in the moving average of losses: about the last 20.
+	lossWeight = 0.05
+)
+
+// Health is the pure judgement of one egress: outcomes of probes go in, a Grade comes out. The zero
+// value is ready for use and Unknown. It is not safe for concurrent use.
+type Health struct {
+	grade     Grade
+	misses    int
+	loss      float64
+	holdDown  time.Duration
+	cleanFrom time.Time // since when nothing spoke against Stable
+	recovered time.Time
+}
+
+// Hit records an answered probe.
+func (h *Health) Hit(now time.Time) {
+	h.misses = 0
+	h.loss += lossWeight * (0 - h.loss)
+	switch h.grade {
+	case Unknown, Degraded:
+		h.grade = Fresh
+		h.recovered, h.cleanFrom = now, now
+	case Fresh:
+		if h.loss > lossToHold {
+			h.cleanFrom = now
+		}
+		if now.Sub(h.cleanFrom) >= h.hold() {
+			h.grade = Stable
+		}
+	case Stable:
+	}
+}
+
+// Miss records an unanswered probe and reports whether the egress has just become Degraded.
+func (h *Health) Miss(now time.Time) bool {
+	h.misses++
+	h.loss += lossWeight * (1 - h.loss)
+	if h.misses < missesToDegrade || h.grade == Degraded {
+		return false
+	}
+	if h.grade != Unknown && !h.recovered.IsZero() && now.Sub(h.recovered) < relapse {
+		h.holdDown = min(2*h.hold(), HoldDownMax)
+	} else {
+		h.holdDown = HoldDown
+	}
+	h.grade = Degraded
+	return true
+}
+
+// Reset forgets the present grade, as when the egress was connected anew, and keeps what is known of
+// its relapses.
+func (h *Health) Reset() {
+	h.grade, h.misses, h.loss = Unknown, 0, 0
+}
+
+// Grade returns the present judgement.
+func (h *Health) Grade() Grade { return h.grade }
+
+// Loss returns the moving average of the share of probes lost, 0 to 1.
+func (h *Health) Loss() float64 { return h.loss }
+
+func (h *Health) hold() time.Duration {
+	return max(h.holdDown, HoldDown)
+}

@@ -1,0 +1,221 @@
+// Package probe tells whether packets really get through an egress: it sends ICMP echoes (or opens TCP
+// connections) by that egress alone and judges the answers. A tunnel whose process says "connected"
+// may have been dead for a minute; a probe knows within a second.
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+const (
+	// Interval is the time between probes of a healthy egress (measured in the lab: with 500 ms and
+	// two misses a restarted server carries traffic again within 2.6 s, against 59 s without probes).
+	Interval = 500 * time.Millisecond
+	// minTimeout and maxTimeout bound how long an answer is awaited; between them it is four times the
+	// smoothed round-trip time, so that a near egress is judged sooner than a far one.
+	minTimeout = 200 * time.Millisecond
+	maxTimeout = 500 * time.Millisecond
+)
+
+// Target is what a probe is sent to: ICMP echo to Addr, or a TCP connection when Port is not zero.
+type Target struct {
+	Addr netip.Addr
+	Port uint16
+}
+
+func (t Target) String() string {
+	if t.Port != 0 {
+		return netip.AddrPortFrom(t.Addr, t.Port).String()
+	}
+	return t.Addr.String()
+}
+
+// ErrTarget is what ParseTarget's errors wrap.
+var ErrTarget = errors.New("not an address, nor address:port")
+
+// ParseTarget reads "192.0.2.1" (ICMP) or "192.0.2.1:443" (TCP).
+func ParseTarget(s string) (Target, error) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return Target{Addr: a.Unmap()}, nil
+	}
+	if ap, err := netip.ParseAddrPort(s); err == nil && ap.Port() != 0 {
+		return Target{Addr: ap.Addr().Unmap(), Port: ap.Port()}, nil
+	}
+	return Target{}, fmt.Errorf("parsing probe target %q: %w", s, ErrTarget)
+}
+
+// Config says what to probe and how.
+type Config struct {
+	Egress  string // for the log
+	Mark    uint32 // SO_MARK of every packet, which a policy rule leads to the egress's table; 0: none
+	Targets []Target
+	Notify  func() // called on every change of grade; must not block
+	Logger  *slog.Logger
+}
+
+// Status is an immutable picture of what the probes saw.
+type Status struct {
+	Grade Grade
+	Since time.Time     // of Grade
+	RTT   time.Duration // smoothed; 0 before the first answer
+	Loss  float64       // moving average, 0 to 1
+	MTU   int           // largest IP packet that was answered with DF set; 0 while unknown
+	Err   error         // why the last probe could not even be sent; nil if it was
+}
+
+// Prober probes one egress while it is active. Safe for concurrent use.
+type Prober struct {
+	cfg    Config
+	wake   chan struct{}
+	mu     sync.Mutex
+	active bool
+	health Health
+	status Status
+}
+
+// New returns a prober that is not active yet.
+func New(cfg Config) *Prober {
+	return &Prober{cfg: cfg, wake: make(chan struct{}, 1)}
+}
+
+// Status returns the latest picture.
+func (p *Prober) Status() Status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.status
+}
+
+// SetActive starts or pauses probing. Idempotent, does not block. Becoming active forgets the grade:
+// a new connection must prove itself.
+func (p *Prober) SetActive(active bool) {
+	p.mu.Lock()
+	changed := p.active != active
+	if changed {
+		p.active = active
+		p.health.Reset()
+		p.status = Status{Grade: Unknown, Since: time.Now(), MTU: 0}
+	}
+	p.mu.Unlock()
+	if changed {
+		p.Kick()
+	}
+}
+
+// Kick makes the next probe leave at once. Does not block.
+func (p *Prober) Kick() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run probes until ctx ends. It returns nil then; it never gives up before.
+func (p *Prober) Run(ctx context.Context) error {
+	echo := newEchoer(p.cfg.Mark)
+	defer echo.close()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	lastMTU := time.Time{}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		case <-p.wake:
+		}
+		if !p.isActive() {
+			timer.Reset(time.Hour) // until SetActive wakes us
+			continue
+		}
+		started := time.Now()
+		p.round(ctx, echo)
+		if st := p.Status(); st.Grade >= Fresh && time.Since(lastMTU) > mtuEvery || st.Grade >= Fresh && st.MTU == 0 && time.Since(lastMTU) > mtuRetry {
+			lastMTU = time.Now()
+			p.setMTU(echo.pathMTU(ctx, p.cfg.Targets, p.timeout()))
+		}
+		timer.Reset(max(0, Interval-time.Since(started)))
+	}
+}
+
+// round sends one probe and, if nobody answers, at once a second: two misses make a verdict, and
+// waiting half a second to ask again would only lengthen the outage.
+func (p *Prober) round(ctx context.Context, echo *echoer) {
+	for range missesToDegrade {
+		rtt, err := echo.any(ctx, p.cfg.Targets, p.timeout())
+		if ctx.Err() != nil {
+			return
+		}
+		p.record(rtt, err)
+		if err == nil || p.Status().Grade == Degraded {
+			return
+		}
+	}
+}
+
+func (p *Prober) isActive() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.active
+}
+
+func (p *Prober) timeout() time.Duration {
+	rtt := p.Status().RTT
+	if rtt == 0 {
+		return maxTimeout
+	}
+	return min(max(4*rtt, minTimeout), maxTimeout)
+}
+
+func (p *Prober) setMTU(mtu int) {
+	p.mu.Lock()
+	changed := p.active && mtu != 0 && mtu != p.status.MTU
+	if changed {
+		p.status.MTU = mtu
+	}
+	p.mu.Unlock()
+	if changed {
+		p.cfg.Notify()
+	}
+}
+
+func (p *Prober) record(rtt time.Duration, err error) {
+	now := time.Now()
+	p.mu.Lock()
+	if !p.active {
+		p.mu.Unlock()
+		return
+	}
+	before := p.health.Grade()
+	if err == nil {
+		p.health.Hit(now)
+		p.status.RTT = smooth(p.status.RTT, rtt)
+		p.status.Err = nil
+	} else {
+		p.health.Miss(now)
+		p.status.Err = err
+	}
+	after := p.health.Grade()
+	p.status.Loss = p.health.Loss()
+	if after != before {
+		p.status.Grade, p.status.Since = after, now
+	}
+	p.mu.Unlock()
+	if after != before {
+		p.cfg.Logger.Info("probe verdict changed", "egress", p.cfg.Egress, "from", before, "to", after, "cause", err)
+		p.cfg.Notify()
+	}
+}
+
+// smooth is the estimator of RFC 6298, section 2.3, with alpha = 1/8.
+func smooth(old, sample time.Duration) time.Duration {
+	if old == 0 {
+		return sample
+	}
+	return old + (sample-old)/8
+}
