@@ -1,0 +1,51 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+)
+
+// Backend is the daemon as the server sees it. Every method may be called from many goroutines.
+type Backend interface {
+	// Status returns the current snapshot. It does not block and what it returns is not changed later.
+	Status() Status
+	// Explain says what happens to packets of addr now.
+	Explain(addr netip.Addr) (Explanation, error)
+	// Plan returns what a reconcile would change now, as shell commands; empty: nothing. It changes nothing.
+	Plan(ctx context.Context) (string, error)
+	// Changes returns a doorbell (capacity one) that rings when Status has something new. It is released
+	// when ctx ends; the channel need not be closed then.
+	Changes(ctx context.Context) <-chan struct{}
+	// Use makes the named egress the first choice of every policy that lists it, now and after a restart.
+	// ErrNotFound: there is no such egress.
+	Use(ctx context.Context, egress string) error
+	// Reset forgets the choice made by Use. It is nil when there was none.
+	Reset(ctx context.Context) error
+	// Reload reads the configuration again. On an error the running configuration stays.
+	Reload(ctx context.Context) error
+}
+
+// ErrNotFound says that something named in a request does not exist. It is told apart on both ends of the
+// socket.
+var ErrNotFound = errors.New("not found")
+
+// HintedError is an error together with what a person can do about it; the hint crosses the socket.
+type HintedError struct {
+	Err  error
+	Hint string // imperative
+}
+
+func (e *HintedError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error without its hint.
+func (e *HintedError) Unwrap() error { return e.Err }
+
+// Hint returns the hint of an error, empty if there is none.
+func Hint(err error) string {
+	var hinted *HintedError
+	if errors.As(err, &hinted) {
+		return hinted.Hint
+	}
+	return ""
+}

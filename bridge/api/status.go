@@ -1,0 +1,188 @@
+// Package api is the daemon's face: what it knows of itself as one stable value (Status), served on a unix
+// socket together with the few commands that a person may give, and drawn for people.
+//
+// The JSON of Status is an interface: fields are added, never renamed or removed. Lists are never null,
+// times are RFC 3339 in UTC, durations are seconds, a time that never happened is omitted.
+package api
+
+import (
+	"net/netip"
+	"time"
+)
+
+// State is the overall state in one word.
+type State string
+
+// The overall states.
+const (
+	Starting State = "starting" // nothing is decided yet; nothing passes
+	Working  State = "working"  // every policy has its first choice, or the one a person chose
+	Degraded State = "degraded" // traffic flows, but not everything is as configured
+	Closed   State = "closed"   // no client's packet leaves; it is refused, not leaked
+)
+
+// Status is a snapshot of the whole daemon.
+type Status struct {
+	Version string    `json:"version"`
+	Time    time.Time `json:"time"`
+	Started time.Time `json:"started"`
+	Config  string    `json:"config"` // path of the file in force
+	State   State     `json:"state"`
+	Summary string    `json:"summary"` // one sentence for people
+	// Override is the egress chosen by `ztbridge egress use`, empty when nobody chose.
+	Override   string      `json:"override,omitempty"`
+	Conditions []Condition `json:"conditions"`
+	WAN        WAN         `json:"wan"`
+	Ingresses  []Ingress   `json:"ingresses"`
+	Egresses   []Egress    `json:"egresses"`
+	Policies   []Policy    `json:"policies"`
+	Networks   []Network   `json:"networks"`
+	Clients    []Client    `json:"clients"`
+	Reconcile  Reconcile   `json:"reconcile"`
+}
+
+// Severity orders conditions.
+type Severity string
+
+// The severities, worst first.
+const (
+	SeverityError   Severity = "error"   // clients are cut off
+	SeverityWarning Severity = "warning" // clients may notice
+	SeverityInfo    Severity = "info"    // worth knowing
+)
+
+// Condition is something that is not as it should be.
+type Condition struct {
+	Code     string    `json:"code"`    // stable: "network-not-authorised"
+	Subject  string    `json:"subject"` // the ingress, egress or network that has it; empty: the box
+	Severity Severity  `json:"severity"`
+	Since    time.Time `json:"since"`
+	Message  string    `json:"message"`          // what is wrong
+	Remedy   string    `json:"remedy,omitempty"` // what a person can do, imperative
+	// DependsOn names codes of conditions that explain this one: while one of them holds, this one is its
+	// consequence and needs no action of its own.
+	DependsOn []string `json:"depends_on,omitempty"`
+}
+
+// Change is the last thing that happened to something, and why.
+type Change struct {
+	At    time.Time `json:"at,omitzero"`
+	What  string    `json:"what,omitempty"`  // "connecting → up"
+	Cause string    `json:"cause,omitempty"` // "two probes unanswered"
+}
+
+// WAN is the box's own way out.
+type WAN struct {
+	Up         bool         `json:"up"`
+	Interface  string       `json:"interface,omitempty"`
+	Addresses  []netip.Addr `json:"addresses"`
+	Gateway4   netip.Addr   `json:"gateway4,omitzero"`
+	Gateway6   netip.Addr   `json:"gateway6,omitzero"`
+	LastChange Change       `json:"last_change"`
+}
+
+// Counters count since the interface exists, as the kernel does. In and out are the box's.
+type Counters struct {
+	BytesIn    uint64 `json:"bytes_in"`
+	BytesOut   uint64 `json:"bytes_out"`
+	PacketsIn  uint64 `json:"packets_in"`
+	PacketsOut uint64 `json:"packets_out"`
+}
+
+// Ingress is where clients' traffic enters.
+type Ingress struct {
+	Name       string         `json:"name"`
+	Kind       string         `json:"kind"` // "zerotier", "endpoint", "interface"
+	Interface  string         `json:"interface"`
+	State      string         `json:"state"` // "up", "down", "absent", or the service's own word
+	Addresses  []netip.Prefix `json:"addresses"`
+	Counters   Counters       `json:"counters"`
+	Goes       []Assignment   `json:"goes"`
+	LastChange Change         `json:"last_change"`
+}
+
+// Assignment says where traffic goes now and by which rule of the policy.
+type Assignment struct {
+	Rule   string    `json:"rule"`   // "policy[0]"; empty: no rule matches
+	From   string    `json:"from"`   // whose traffic, in words of the configuration
+	To     string    `json:"to"`     // whither; empty: anywhere
+	Egress string    `json:"egress"` // empty: refused
+	IPv6   bool      `json:"ipv6"`   // IPv6 goes there as well; if not, it is refused
+	Since  time.Time `json:"since"`
+	Why    string    `json:"why"` // "first choice", "provider is down", "chosen by a person", "blocked"
+}
+
+// Egress is a way out.
+type Egress struct {
+	Name      string    `json:"name"`
+	Kind      string    `json:"kind"`  // "openvpn", "zerotier", "wan"
+	State     string    `json:"state"` // "stopped", "resolving", "connecting", "up", "degraded", …
+	Usable    bool      `json:"usable"`
+	Since     time.Time `json:"since"`
+	Interface string    `json:"interface,omitempty"`
+	// Remote is the server of a tunnel ("udp 203.0.113.5:1194"), the member, or the gateway.
+	Remote    string         `json:"remote,omitempty"`
+	Addresses []netip.Prefix `json:"addresses"`
+	MTU       int            `json:"mtu"` // bytes; 0: unknown
+	DNS       []string       `json:"dns"`
+	RTT       float64        `json:"rtt_seconds"` // of the last probe; 0: none answered
+	Loss      float64        `json:"loss"`        // share of the last probes unanswered, 0 to 1
+	Counters  Counters       `json:"counters"`
+	// Chosen says that a person chose it with `ztbridge egress use`.
+	Chosen     bool   `json:"chosen"`
+	LastChange Change `json:"last_change"`
+}
+
+// Policy is a rule and what it does now.
+type Policy struct {
+	Name   string    `json:"name"`
+	From   []string  `json:"from"`
+	To     []string  `json:"to"`
+	Wanted []string  `json:"wanted"` // egresses in order of preference; empty: block
+	Egress string    `json:"egress"` // the one in use; empty: refused
+	Since  time.Time `json:"since"`
+	Why    string    `json:"why"`
+}
+
+// Network is the box's membership in a ZeroTier network.
+type Network struct {
+	ID        string         `json:"id"`
+	Name      string         `json:"name"`   // in the configuration
+	Title     string         `json:"title"`  // at the controller
+	Status    string         `json:"status"` // "OK", "ACCESS_DENIED", …, or "SERVICE_DOWN"
+	Interface string         `json:"interface,omitempty"`
+	Member    string         `json:"member"` // our address, to be authorised at the controller
+	Addresses []netip.Prefix `json:"addresses"`
+	MTU       int            `json:"mtu"`
+}
+
+// Client is a connected client of the endpoint.
+type Client struct {
+	Name      string       `json:"name"`
+	Remote    string       `json:"remote"`   // where it connects from
+	Listener  string       `json:"listener"` // "tcp/443"
+	Addresses []netip.Addr `json:"addresses"`
+	Since     time.Time    `json:"since"`
+	Counters  Counters     `json:"counters"`
+}
+
+// Reconcile is the last pass over the kernel's state.
+type Reconcile struct {
+	At       time.Time `json:"at,omitzero"`
+	Duration float64   `json:"duration_seconds"`
+	Cause    string    `json:"cause"`
+	Ops      []string  `json:"ops"` // what it changed, as commands; empty: nothing to do
+	Error    string    `json:"error,omitempty"`
+	Passes   uint64    `json:"passes"` // since the daemon started
+}
+
+// Explanation says what happens to packets of one address, and why.
+type Explanation struct {
+	Address netip.Addr `json:"address"`
+	Ingress string     `json:"ingress"` // empty: it enters by none that is known
+	Client  string     `json:"client,omitempty"`
+	Rule    string     `json:"rule"`   // empty: none matches
+	Egress  string     `json:"egress"` // empty: refused
+	// Steps are the decisions in order, in words, from the ingress to the egress.
+	Steps []string `json:"steps"`
+}
