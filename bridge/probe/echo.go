@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -53,7 +54,7 @@ func (e *echoer) close() {
 
 // any probes all targets at once and returns the round-trip time of the first answer. It returns when
 // the first has answered or the timeout is over, and nothing of it outlives the call.
-func (e *echoer) any(ctx context.Context, targets []Target, timeout time.Duration) (time.Duration, error) {
+func (e *echoer) any(ctx context.Context, targets []netip.Addr, timeout time.Duration) (time.Duration, error) {
 	e.seq++
 	tasks := e.tasks(targets)
 	if len(tasks) == 0 {
@@ -81,40 +82,24 @@ func (e *echoer) any(ctx context.Context, targets []Target, timeout time.Duratio
 	return 0, errs
 }
 
-// tasks returns one task for the echoes of each family and one for each TCP target.
-func (e *echoer) tasks(targets []Target) []func(context.Context) error {
-	var echo4, echo6 []netip.Addr
-	var tasks []func(context.Context) error
+// tasks returns one task for the echoes of each family.
+func (e *echoer) tasks(targets []netip.Addr) []func(context.Context) error {
+	var of4, of6 []netip.Addr
 	for _, t := range targets {
-		switch {
-		case t.Port != 0:
-			tasks = append(tasks, func(ctx context.Context) error { return e.connect(ctx, t) })
-		case t.Addr.Is4():
-			echo4 = append(echo4, t.Addr)
-		default:
-			echo6 = append(echo6, t.Addr)
+		if t.Is4() {
+			of4 = append(of4, t)
+		} else {
+			of6 = append(of6, t)
 		}
 	}
-	if len(echo4) > 0 {
-		tasks = append(tasks, func(ctx context.Context) error { return e.ping(ctx, echo4, false, 0) })
+	var tasks []func(context.Context) error
+	if len(of4) > 0 {
+		tasks = append(tasks, func(ctx context.Context) error { return e.ping(ctx, of4, false, 0) })
 	}
-	if len(echo6) > 0 {
-		tasks = append(tasks, func(ctx context.Context) error { return e.ping(ctx, echo6, true, 0) })
+	if len(of6) > 0 {
+		tasks = append(tasks, func(ctx context.Context) error { return e.ping(ctx, of6, true, 0) })
 	}
 	return tasks
-}
-
-// connect opens and closes a TCP connection to a target.
-func (e *echoer) connect(ctx context.Context, t Target) error {
-	d := net.Dialer{Control: e.control(false)}
-	c, err := d.DialContext(ctx, "tcp", t.String())
-	if err == nil {
-		return c.Close()
-	}
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		return nil // the far end said no: the path works
-	}
-	return fmt.Errorf("connecting to %s: %w", t, err)
 }
 
 // ping sends one echo to each target of one family, padded to an IP packet of size bytes (0: not
@@ -206,7 +191,7 @@ func (e *echoer) socket(v6 bool) (net.PacketConn, error) {
 	if *conn != nil {
 		return *conn, nil
 	}
-	lc := net.ListenConfig{Control: e.control(true)}
+	lc := net.ListenConfig{Control: e.control}
 	c, err := lc.ListenPacket(context.Background(), network, address)
 	if err != nil {
 		return nil, fmt.Errorf("opening %s socket: %w", network, err)
@@ -215,31 +200,22 @@ func (e *echoer) socket(v6 bool) (net.PacketConn, error) {
 	return c, nil
 }
 
-// control sets the mark that leads the packet to the egress's table and, for echoes, forbids
-// fragmentation while ignoring what the kernel believes about the path (IP_PMTUDISC_PROBE, ip(7)).
-func (e *echoer) control(probe bool) func(network, address string, c syscall.RawConn) error {
-	return func(network, _ string, c syscall.RawConn) error {
-		var errs error
-		err := c.Control(func(fd uintptr) {
-			if e.mark != 0 {
-				errs = annotate("setting mark", unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(e.mark)))
-			}
-			if !probe {
-				return
-			}
-			level, opt, val := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE
-			if network == "ip6:ipv6-icmp" {
-				level, opt, val = unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE
-			}
-			errs = errors.Join(errs, annotate("forbidding fragments", unix.SetsockoptInt(int(fd), level, opt, val)))
-		})
-		return errors.Join(err, errs)
+// control sets the mark that leads the packets to the egress's table, and forbids fragmentation while
+// ignoring what the kernel believes about the path (IP_PMTUDISC_PROBE, ip(7)).
+func (e *echoer) control(network, _ string, c syscall.RawConn) error {
+	var mark, df error
+	err := c.Control(func(fd uintptr) {
+		if e.mark != 0 {
+			mark = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(e.mark))
+		}
+		level, opt, val := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE
+		if strings.HasPrefix(network, "ip6") {
+			level, opt, val = unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE
+		}
+		df = unix.SetsockoptInt(int(fd), level, opt, val)
+	})
+	if err = errors.Join(err, mark, df); err != nil {
+		return fmt.Errorf("marking probe socket: %w", err)
 	}
-}
-
-func annotate(what string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", what, err)
+	return nil
 }

@@ -9,7 +9,7 @@ import "time"
 //	   │               ▲ │                                                     │
 //	   │ 2 misses      │ │ 2 misses                                            │ 2 misses
 //	   └───────▶ Degraded ◀────────────────────────────────────────────────────┘
-//	                   (each relapse doubles HoldDown, up to HoldDownMax)
+//	                   (each relapse doubles HoldDown, up to holdDownMax)
 type Grade uint8
 
 // The grades, worst first, so that they compare.
@@ -27,10 +27,8 @@ func (g Grade) String() string {
 const (
 	// missesToDegrade is two: one lost packet is weather, two in a row are an outage.
 	missesToDegrade = 2
-	// HoldDown is how long an egress must answer before traffic is moved back to it.
-	HoldDown = 10 * time.Second
-	// HoldDownMax bounds the doubling of the hold-down of an egress that keeps relapsing.
-	HoldDownMax = 5 * time.Minute
+	// holdDownMax bounds the doubling of the hold-down of an egress that keeps relapsing.
+	holdDownMax = 5 * time.Minute
 	// relapse is how soon after a recovery another outage counts as a relapse of the same illness.
 	relapse = 5 * time.Minute
 	// lossToHold is the share of lost probes above which an egress that answers is not called stable.
@@ -40,8 +38,11 @@ const (
 )
 
 // Health is the pure judgement of one egress: outcomes of probes go in, a Grade comes out. The zero
-// value is ready for use and Unknown. It is not safe for concurrent use.
+// grade is Unknown. It is not safe for concurrent use.
 type Health struct {
+	// HoldDown is how long an egress must answer before it is Stable.
+	HoldDown time.Duration
+
 	grade     Grade
 	misses    int
 	loss      float64
@@ -77,9 +78,9 @@ func (h *Health) Miss(now time.Time) bool {
 		return false
 	}
 	if h.grade != Unknown && !h.recovered.IsZero() && now.Sub(h.recovered) < relapse {
-		h.holdDown = min(2*h.hold(), HoldDownMax)
+		h.holdDown = min(2*h.hold(), max(holdDownMax, h.HoldDown))
 	} else {
-		h.holdDown = HoldDown
+		h.holdDown = h.HoldDown
 	}
 	h.grade = Degraded
 	return true
@@ -98,5 +99,5 @@ func (h *Health) Grade() Grade { return h.grade }
 func (h *Health) Loss() float64 { return h.loss }
 
 func (h *Health) hold() time.Duration {
-	return max(h.holdDown, HoldDown)
+	return max(h.holdDown, h.HoldDown)
 }

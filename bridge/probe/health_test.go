@@ -5,6 +5,11 @@ import (
 	"time"
 )
 
+const (
+	interval = 500 * time.Millisecond
+	holdDown = 10 * time.Second
+)
+
 // outcome is a run of n probes, Interval apart, all answered or all lost.
 type outcome struct {
 	n   int
@@ -24,7 +29,7 @@ func play(h *Health, from time.Time, outcomes ...outcome) (time.Time, int) {
 			if h.Grade() != before {
 				changes++
 			}
-			from = from.Add(Interval)
+			from = from.Add(interval)
 		}
 	}
 	return from, changes
@@ -32,7 +37,7 @@ func play(h *Health, from time.Time, outcomes ...outcome) (time.Time, int) {
 
 func TestHealth(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	hold := int(HoldDown/Interval) + 1
+	hold := int(holdDown/interval) + 1
 	tests := []struct {
 		name     string
 		outcomes []outcome
@@ -51,7 +56,7 @@ func TestHealth(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			var h Health
+			h := Health{HoldDown: holdDown}
 			play(&h, start, tt.outcomes...)
 			if h.Grade() != tt.want {
 				t.Errorf("grade %v, want %v", h.Grade(), tt.want)
@@ -63,7 +68,7 @@ func TestHealth(t *testing.T) {
 // An egress that loses a third of its packets must not become Stable while it does, or traffic would
 // move back to it only to leave again.
 func TestHealthHeavyLossIsNeverStable(t *testing.T) {
-	var h Health
+	h := Health{HoldDown: holdDown}
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for i := range 1200 {
 		if i%3 == 2 {
@@ -71,26 +76,12 @@ func TestHealthHeavyLossIsNeverStable(t *testing.T) {
 		} else {
 			h.Hit(now)
 		}
-		now = now.Add(Interval)
+		now = now.Add(interval)
 		if i > 30 && h.Grade() == Stable {
 			t.Fatalf("stable after %d probes with a third lost", i)
 		}
 	}
 	if _, changes := play(&h, now, outcome{200, true}); h.Grade() != Stable || changes != 1 {
 		t.Errorf("after the loss ended: %v with %d changes, want stable with 1", h.Grade(), changes)
-	}
-}
-
-func TestParseTarget(t *testing.T) {
-	for _, s := range []string{"192.0.2.1", "192.0.2.1:443", "2001:db8::1", "[2001:db8::1]:853"} {
-		got, err := ParseTarget(s)
-		if err != nil || got.String() != s {
-			t.Errorf("ParseTarget(%q) = %v, %v", s, got, err)
-		}
-	}
-	for _, s := range []string{"", "example.org", "192.0.2.1:0", "192.0.2.1:x", "[2001:db8::1]"} {
-		if got, err := ParseTarget(s); err == nil {
-			t.Errorf("ParseTarget(%q) = %v, want an error", s, got)
-		}
 	}
 }

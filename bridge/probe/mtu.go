@@ -21,11 +21,11 @@ var mtuSizes = []int{1500, 1492, 1472, 1450, 1420, 1394, 1360, 1320, 1280, 1200}
 
 // pathMTU returns the size in bytes of the largest IPv4 packet that a target answered with DF set, by
 // bisection over mtuSizes, or 0 if it could not be found. It blocks for up to about a second.
-func (e *echoer) pathMTU(ctx context.Context, targets []Target, timeout time.Duration) int {
+func (e *echoer) pathMTU(ctx context.Context, targets []netip.Addr, timeout time.Duration) int {
 	var echoes []netip.Addr
 	for _, t := range targets {
-		if t.Port == 0 && t.Addr.Is4() {
-			echoes = append(echoes, t.Addr)
+		if t.Is4() {
+			echoes = append(echoes, t)
 		}
 	}
 	if len(echoes) == 0 {

@@ -1,12 +1,9 @@
-// Package probe tells whether packets really get through an egress: it sends ICMP echoes (or opens TCP
-// connections) by that egress alone and judges the answers. A tunnel whose process says "connected"
+// Package probe tells whether packets really get through an egress: it sends ICMP echoes by that egress alone and judges the answers. A tunnel whose process says "connected"
 // may have been dead for a minute; a probe knows within a second.
 package probe
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -14,49 +11,22 @@ import (
 )
 
 const (
-	// Interval is the time between probes of a healthy egress (measured in the lab: with 500 ms and
-	// two misses a restarted server carries traffic again within 2.6 s, against 59 s without probes).
-	Interval = 500 * time.Millisecond
 	// minTimeout and maxTimeout bound how long an answer is awaited; between them it is four times the
 	// smoothed round-trip time, so that a near egress is judged sooner than a far one.
 	minTimeout = 200 * time.Millisecond
 	maxTimeout = 500 * time.Millisecond
 )
 
-// Target is what a probe is sent to: ICMP echo to Addr, or a TCP connection when Port is not zero.
-type Target struct {
-	Addr netip.Addr
-	Port uint16
-}
-
-func (t Target) String() string {
-	if t.Port != 0 {
-		return netip.AddrPortFrom(t.Addr, t.Port).String()
-	}
-	return t.Addr.String()
-}
-
-// ErrTarget is what ParseTarget's errors wrap.
-var ErrTarget = errors.New("not an address, nor address:port")
-
-// ParseTarget reads "192.0.2.1" (ICMP) or "192.0.2.1:443" (TCP).
-func ParseTarget(s string) (Target, error) {
-	if a, err := netip.ParseAddr(s); err == nil {
-		return Target{Addr: a.Unmap()}, nil
-	}
-	if ap, err := netip.ParseAddrPort(s); err == nil && ap.Port() != 0 {
-		return Target{Addr: ap.Addr().Unmap(), Port: ap.Port()}, nil
-	}
-	return Target{}, fmt.Errorf("parsing probe target %q: %w", s, ErrTarget)
-}
-
 // Config says what to probe and how.
 type Config struct {
-	Egress  string // for the log
-	Mark    uint32 // SO_MARK of every packet, which a policy rule leads to the egress's table; 0: none
-	Targets []Target
-	Notify  func() // called on every change of grade; must not block
-	Logger  *slog.Logger
+	Egress string // for the log
+	Mark   uint32 // SO_MARK of every packet, which a policy rule leads to the egress's table; 0: none
+	// Targets are sent ICMP echoes; the answer of any one of them is proof of life.
+	Targets  []netip.Addr
+	Interval time.Duration // between probes of an egress that answers
+	HoldDown time.Duration // how long it must answer to be Stable
+	Notify   func()        // called on every change of grade; must not block
+	Logger   *slog.Logger
 }
 
 // Status is an immutable picture of what the probes saw.
@@ -81,7 +51,7 @@ type Prober struct {
 
 // New returns a prober that is not active yet.
 func New(cfg Config) *Prober {
-	return &Prober{cfg: cfg, wake: make(chan struct{}, 1)}
+	return &Prober{cfg: cfg, wake: make(chan struct{}, 1), health: Health{HoldDown: cfg.HoldDown}}
 }
 
 // Status returns the latest picture.
@@ -139,7 +109,7 @@ func (p *Prober) Run(ctx context.Context) error {
 			lastMTU = time.Now()
 			p.setMTU(echo.pathMTU(ctx, p.cfg.Targets, p.timeout()))
 		}
-		timer.Reset(max(0, Interval-time.Since(started)))
+		timer.Reset(max(0, p.cfg.Interval-time.Since(started)))
 	}
 }
 

@@ -10,30 +10,22 @@ import (
 	"time"
 )
 
-// Loopback answers echoes and refuses connections: a path that works.
+// Loopback answers echoes: a path that works.
 func TestProbeLoopback(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := listener.Addr().(*net.TCPAddr).AddrPort()
-	_ = listener.Close()
-	targets := []Target{{Addr: closed.Addr(), Port: closed.Port()}}
-	if os.Getuid() == 0 {
-		targets = append(targets, Target{Addr: netip.MustParseAddr("127.0.0.1")})
-	} else {
-		t.Log("NOT TESTED: ICMP echo needs root")
-	}
-	for _, target := range targets {
-		t.Run(target.String(), func(t *testing.T) {
-			changed := make(chan struct{}, 16)
-			p := New(Config{Egress: "test", Targets: []Target{target}, Logger: slog.New(slog.DiscardHandler),
+	requireRoot(t)
+	for _, target := range []string{"127.0.0.1", "::1"} {
+		t.Run(target, func(t *testing.T) {
+			changed := make(chan struct{}, 1)
+			p := New(Config{
+				Egress: "test", Targets: []netip.Addr{netip.MustParseAddr(target)},
+				Interval: interval, HoldDown: holdDown, Logger: slog.New(slog.DiscardHandler),
 				Notify: func() {
 					select {
 					case changed <- struct{}{}:
 					default:
 					}
-				}})
+				},
+			})
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			done := make(chan error, 1)
 			go func() { done <- p.Run(ctx) }()
@@ -57,13 +49,18 @@ func TestProbeLoopback(t *testing.T) {
 	}
 }
 
-func TestPathMTUOfLoopback(t *testing.T) {
+func requireRoot(t *testing.T) {
+	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("NOT TESTED: ICMP echo needs root")
 	}
+}
+
+func TestPathMTUOfLoopback(t *testing.T) {
+	requireRoot(t)
 	e := newEchoer(0)
 	defer e.close()
-	got := e.pathMTU(t.Context(), []Target{{Addr: netip.MustParseAddr("127.0.0.1")}}, maxTimeout)
+	got := e.pathMTU(t.Context(), []netip.Addr{netip.MustParseAddr("127.0.0.1")}, maxTimeout)
 	if got != mtuSizes[0] {
 		t.Errorf("path MTU %d, want the largest asked for, %d", got, mtuSizes[0])
 	}
