@@ -1,0 +1,167 @@
+package policyroute
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// String renders the whole table in nft's own language, ready for `nft -f`. It is empty for an empty
+// Ruleset. The text is canonical: two rulesets that filter alike under this package's reading have the
+// same text, whichever of them came from Compile and whichever from the kernel.
+func (r Ruleset) String() string {
+	if r.Empty() {
+		return ""
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "table inet %s {\n", NftTable)
+	for _, m := range r.Maps {
+		b.WriteString(m.String())
+	}
+	for _, c := range r.Chains {
+		b.WriteString(c.String())
+	}
+	b.WriteString("}\n")
+	return b.String()
+}
+
+// Empty says that the table does not exist.
+func (r Ruleset) Empty() bool { return len(r.Maps) == 0 && len(r.Chains) == 0 }
+
+// String renders the map as it stands inside of a table block.
+func (m VerdictMap) String() string {
+	var b strings.Builder
+	key := "ipv4_addr"
+	if m.Family == V6 {
+		key = "ipv6_addr"
+	}
+	fmt.Fprintf(&b, "\tmap %s {\n\t\ttype %s : verdict\n\t\tflags interval\n", m.Name, key)
+	if len(m.Elements) > 0 {
+		b.WriteString("\t\telements = {\n")
+		for _, e := range m.Elements {
+			fmt.Fprintf(&b, "\t\t\t%s,\n", e)
+		}
+		b.WriteString("\t\t}\n")
+	}
+	b.WriteString("\t}\n")
+	return b.String()
+}
+
+// String renders the element; nft prints a range that is a prefix back as one.
+func (e VerdictElement) String() string {
+	if e.First == e.Last {
+		return fmt.Sprintf("%s : jump %s", e.First, e.Chain)
+	}
+	return fmt.Sprintf("%s-%s : jump %s", e.First, e.Last, e.Chain)
+}
+
+// String renders the chain as it stands inside of a table block.
+func (c NftChain) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\tchain %s {\n", c.Name)
+	if c.Hook != nil {
+		fmt.Fprintf(&b, "\t\t%s\n", c.Hook)
+	}
+	for _, r := range c.Rules {
+		fmt.Fprintf(&b, "\t\t%s\n", r)
+	}
+	b.WriteString("\t}\n")
+	return b.String()
+}
+
+// String renders the attachment of a base chain.
+func (h Hook) String() string {
+	return fmt.Sprintf("type %s hook %s priority %d; policy accept;", h.Type, h.Hook, h.Priority)
+}
+
+// String renders the rule in nft's language, without the chain it belongs to.
+func (r NftRule) String() string {
+	w := r.matches()
+	switch {
+	case r.SynMSS != 0:
+		w = append(w, fmt.Sprintf("tcp flags & (syn|rst) == syn tcp option maxseg size > %d tcp option maxseg size set %d",
+			r.SynMSS, r.SynMSS))
+	case r.VMap != "":
+		w = append(w, fmt.Sprintf("%s saddr vmap @%s", nftFamily(r.Family), r.VMap))
+	case r.Verdict.Kind != "":
+		w = append(w, r.Verdict.String())
+	}
+	if r.Comment != "" {
+		w = append(w, fmt.Sprintf("comment \"%s\"", r.Comment))
+	}
+	return strings.Join(w, " ")
+}
+
+func (r NftRule) matches() []string {
+	var w []string
+	add := func(cond bool, format string, args ...any) {
+		if cond {
+			w = append(w, fmt.Sprintf(format, args...))
+		}
+	}
+	add(r.IIF != "", "iifname %q", r.IIF)
+	add(r.OIF != "", "oifname %q", r.OIF)
+	for _, name := range r.OIFNot {
+		add(true, "oifname != %q", name)
+	}
+	// An address or a map of one family implies the family; nft does not print it twice.
+	implied := r.Src.IsValid() || r.Dst.IsValid() || r.VMap != ""
+	add(r.Family != 0 && !implied, "meta nfproto %s", r.Family)
+	add(r.Src.IsValid(), "%s saddr %s", nftFamily(FamilyOf(r.Src.Addr())), nftPrefix(r.Src))
+	add(r.Dst.IsValid(), "%s daddr %s", nftFamily(FamilyOf(r.Dst.Addr())), nftPrefix(r.Dst))
+	switch {
+	case len(r.DstPorts) > 0:
+		add(true, "%s dport %s", r.Proto, nftPorts(r.DstPorts))
+	case r.Proto != "":
+		add(true, "meta l4proto %s", r.Proto)
+	}
+	add(r.Mark != 0, "meta mark 0x%08x", r.Mark)
+	add(len(r.CTState) > 0, "ct state %s", strings.Join(r.CTState, ","))
+	add(r.CTStatus != "", "ct status %s", r.CTStatus)
+	add(r.LocalDst, "fib daddr type local")
+	return w
+}
+
+// String renders the verdict in nft's language.
+func (v NftVerdict) String() string {
+	switch v.Kind {
+	case "jump", "goto":
+		return v.Kind + " " + v.Chain
+	case "snat", "dnat":
+		return fmt.Sprintf("%s %s to %s", v.Kind, nftFamily(FamilyOf(v.Addr)), v.Addr)
+	case "redirect":
+		if v.Port != 0 {
+			return "redirect to :" + strconv.Itoa(int(v.Port))
+		}
+	case "reject":
+		// The icmpx form serves both families alike; the bare word depends on the matches before it.
+		return "reject with icmpx type port-unreachable"
+	}
+	return v.Kind
+}
+
+func nftFamily(f Family) string {
+	if f == V6 {
+		return "ip6"
+	}
+	return "ip"
+}
+
+func nftPrefix(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return p.Masked().String()
+}
+
+func nftPorts(ports []uint16) string {
+	if len(ports) == 1 {
+		return strconv.Itoa(int(ports[0]))
+	}
+	words := make([]string, len(ports))
+	for i, p := range ports {
+		words[i] = strconv.Itoa(int(p))
+	}
+	return "{ " + strings.Join(words, ", ") + " }"
+}
