@@ -13,9 +13,6 @@ type Intent struct {
 	Peerings  []Peering
 	Listeners []Listener
 	Inbound   []Inbound
-	// Override names the egress that a person chose by hand: every policy whose list holds it tries it
-	// first. It never adds an egress to a list. Empty means none.
-	Override string
 	// ForceForwarding6 says that the kernel has net.ipv6.conf.<if>.force_forwarding (Linux 6.17), so
 	// that IPv6 forwarding need not be switched on for all interfaces.
 	ForceForwarding6 bool
@@ -56,8 +53,6 @@ type Egress struct {
 	Kind    EgressKind
 	Iface   string // exact interface name; empty while unknown (a WAN that is down)
 	Present bool   // the interface exists and is up, so that routes through it can be installed
-	// Usable says that packets may be sent there now. The caller applies hysteresis.
-	Usable bool
 	// IPv6 says that the egress carries IPv6. If not, IPv6 of clients assigned to it is refused.
 	IPv6     bool
 	Gateway4 netip.Addr // next hop; the zero Addr on a point-to-point device
@@ -100,6 +95,10 @@ type Policy struct {
 	From    []netip.Prefix // sources; empty means any
 	To      []netip.Prefix // destinations; empty means any
 	Egress  []string       // names, in order of preference; empty means block
+	// Use is the egress of the list that carries the policy's traffic now; empty means none of them. The
+	// caller chooses, because the choice has a memory (hold-down, a person's own choice). Policies with
+	// equal lists share a table and must have equal Use.
+	Use string
 }
 
 // Peering allows members behind From to open connections to members behind To.
