@@ -24,14 +24,14 @@ type NftChain struct {
 	Rules []NftRule
 }
 
-// VerdictMap maps source prefixes to the chain that decides about them. Keys are disjoint.
+// VerdictMap maps addresses to the chain that decides about them. Keys are disjoint and ascending.
 type VerdictMap struct {
 	Name     string
 	Family   Family
 	Elements []VerdictElement
 }
 
-// VerdictElement sends the sources First..Last (inclusive) to Chain.
+// VerdictElement sends the addresses First..Last (inclusive) to Chain, which decides them all.
 type VerdictElement struct {
 	First, Last netip.Addr
 	Chain       string
@@ -48,10 +48,12 @@ type NftRule struct {
 	DstPorts []uint16 // with Proto
 	Mark     uint32
 	CTState  []string // "established", "related", "new"
+	CTReply  bool     // the packet goes in the direction opposite to the connection's first (ct direction reply)
 	CTStatus string   // "dnat": the connection was steered by us
 	SynMSS   uint16   // TCP SYN with a larger MSS: rewrite it to this, verdict is ignored
 	LocalDst bool     // fib daddr type local: the packet is for the box itself
-	VMap     string   // source address verdict map by name; verdict is ignored
+	VMap     string   // verdict map of the source address, by name; verdict is ignored
+	DstVMap  string   // verdict map of the destination address, by name; verdict is ignored
 	Verdict  NftVerdict
 	Comment  string
 }

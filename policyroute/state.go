@@ -52,6 +52,8 @@ type Rule struct {
 	IIF      string       // exact input interface; empty matches any
 	From     netip.Prefix // invalid matches any
 	To       netip.Prefix // invalid matches any
+	Proto    string       // "udp" or "tcp" (FRA_IP_PROTO); empty matches any
+	DstPort  uint16       // with Proto (FRA_DPORT_RANGE, one port); 0 matches any
 	Mark     uint32       // compared in all 32 bits; 0 means not compared
 	Action   RuleAction
 	Table    int // of Lookup
@@ -87,7 +89,8 @@ type Sysctl struct {
 }
 
 // Chain is a chain of ours in iptables' filter table, and the jump to it. Rules are in the form in
-// which `iptables -S` prints them back, without "-A CHAIN".
+// which `iptables -S` prints them back, without "-A CHAIN". In an observed state Parent is empty when
+// the jump is missing, is not the first rule, or is there more than once.
 type Chain struct {
 	Family Family
 	Name   string // ChainForward or ChainInput
