@@ -1,0 +1,236 @@
+package pki
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"filippo.io/age"
+	"filippo.io/age/armor"
+	"golang.org/x/sys/unix"
+)
+
+// Errors of backups.
+var (
+	// ErrPassphrase is returned when a backup does not open with the passphrase.
+	ErrPassphrase = errors.New("the passphrase does not open this backup")
+	// ErrWeak is returned for a passphrase that would not protect the authority.
+	ErrWeak = fmt.Errorf("the passphrase is shorter than %d characters", minPassphrase)
+	// ErrOverwrite is returned when a restore would replace an existing key store unasked.
+	ErrOverwrite = errors.New("there is a key store already, and restoring would replace it")
+)
+
+const (
+	minPassphrase = 12
+	bundleVersion = 1
+	// maxBundle bounds what a restore reads: some tens of thousands of clients.
+	maxBundle = 64 << 20
+	// maxWork is the highest scrypt cost accepted, age's own limit for scrypt recipients.
+	maxWork = 22
+)
+
+// bundle is a whole key store in one document.
+type bundle struct {
+	Version int               `json:"version"`
+	Created time.Time         `json:"created"`
+	Files   map[string][]byte `json:"files"`
+}
+
+// Export writes the whole key store to w, encrypted with a passphrase in age's armoured format: the
+// age program opens it too.
+func (s *Store) Export(w io.Writer, passphrase string) error {
+	if len([]rune(passphrase)) < minPassphrase {
+		return ErrWeak
+	}
+	b, err := s.bundle()
+	if err != nil {
+		return fmt.Errorf("collecting the key store: %w", err)
+	}
+	to, err := age.NewScryptRecipient(passphrase)
+	if err != nil {
+		return fmt.Errorf("preparing the encryption: %w", err)
+	}
+	if s.work != 0 {
+		to.SetWorkFactor(s.work)
+	}
+	text := armor.NewWriter(w)
+	sealed, err := age.Encrypt(text, to)
+	if err != nil {
+		return fmt.Errorf("encrypting the backup: %w", err)
+	}
+	if err := json.NewEncoder(sealed).Encode(b); err != nil {
+		return fmt.Errorf("writing the backup: %w", err)
+	}
+	if err := sealed.Close(); err != nil {
+		return fmt.Errorf("finishing the backup: %w", err)
+	}
+	if err := text.Close(); err != nil {
+		return fmt.Errorf("finishing the backup: %w", err)
+	}
+	return nil
+}
+
+// bundle reads a consistent whole, under the lock.
+func (s *Store) bundle() (bundle, error) {
+	b := bundle{Version: bundleVersion, Created: s.now().UTC().Truncate(time.Second), Files: map[string][]byte{}}
+	err := s.locked(func() error {
+		ix, err := s.loadIndex()
+		if err != nil {
+			return err
+		}
+		for _, name := range bundled(ix) {
+			if b.Files[name], err = s.read(name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return b, err
+}
+
+// bundled lists the files that a backup holds. The revocation list is derived from the index.
+func bundled(ix *index) []string {
+	names := []string{caFile, cryptFile, serverFile, indexFile}
+	for _, c := range ix.Clients {
+		if c.Revoked == nil {
+			names = append(names, credentialsFile(c))
+		}
+	}
+	return names
+}
+
+// Import restores a key store from an encrypted backup, all or nothing. An existing store is
+// ErrOverwrite unless replace is set; it is then kept beside the new one, and its path is returned.
+func (s *Store) Import(r io.Reader, passphrase string, replace bool) (kept string, err error) {
+	b, err := open(r, passphrase)
+	if err != nil {
+		return "", err
+	}
+	if err := b.check(); err != nil {
+		return "", fmt.Errorf("checking the backup: %w", err)
+	}
+	err = s.locked(func() error {
+		there, err := s.exists()
+		if err != nil {
+			return err
+		}
+		if there && !replace {
+			return ErrOverwrite
+		}
+		kept, err = s.install(b)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("restoring the key store: %w", err)
+	}
+	_, err = s.Ensure()
+	return kept, err
+}
+
+func open(r io.Reader, passphrase string) (bundle, error) {
+	id, err := age.NewScryptIdentity(passphrase)
+	if err != nil {
+		return bundle{}, fmt.Errorf("preparing the decryption: %w", err)
+	}
+	id.SetMaxWorkFactor(maxWork)
+	plain, err := age.Decrypt(armor.NewReader(io.LimitReader(r, 2*maxBundle)), id)
+	var wrong *age.NoIdentityMatchError
+	if errors.As(err, &wrong) {
+		return bundle{}, ErrPassphrase
+	}
+	if err != nil {
+		return bundle{}, fmt.Errorf("opening the backup: %w", err)
+	}
+	var b bundle
+	if err := json.NewDecoder(io.LimitReader(plain, maxBundle)).Decode(&b); err != nil {
+		return bundle{}, fmt.Errorf("reading the backup: %w", err)
+	}
+	// Decode may stop before the end, where age notices that a backup was cut short.
+	if _, err := io.Copy(io.Discard, plain); err != nil {
+		return bundle{}, fmt.Errorf("reading the backup: %w", err)
+	}
+	return b, nil
+}
+
+// check refuses a bundle that would not make a working store, or names a file of its own choice.
+func (b bundle) check() error {
+	if b.Version != bundleVersion {
+		return fmt.Errorf("version %d, this program knows %d", b.Version, bundleVersion)
+	}
+	ix, err := parseIndex(b.Files[indexFile])
+	if err != nil {
+		return err
+	}
+	names := bundled(ix)
+	if len(b.Files) != len(names) {
+		return fmt.Errorf("%d files, the index asks for %d", len(b.Files), len(names))
+	}
+	ca, _, err := parsePair(b.Files[caFile])
+	if err != nil {
+		return fmt.Errorf("the authority: %w", err)
+	}
+	if _, _, err := cryptServerKeys(b.Files[cryptFile]); err != nil {
+		return err
+	}
+	if _, _, err := parsePair(b.Files[serverFile]); err != nil {
+		return fmt.Errorf("the server's certificate: %w", err)
+	}
+	for _, c := range ix.Clients {
+		if c.Revoked != nil {
+			continue
+		}
+		if _, err := credentials(c, ca, b.Files[credentialsFile(c)]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// install writes the bundle into a directory of its own and puts that in the store's place in one step.
+func (s *Store) install(b bundle) (kept string, err error) {
+	stage := s.dir + ".restoring"
+	// A restore that was stopped after the exchange has left the old store here.
+	if _, err := s.setAside(stage); err != nil {
+		return "", err
+	}
+	if err := s.disk.mkdir(filepath.Join(stage, clientsDir)); err != nil {
+		return "", err
+	}
+	for name, data := range b.Files {
+		if err := s.disk.write(filepath.Join(stage, name), data); err != nil {
+			return "", err
+		}
+	}
+	if err := os.Mkdir(s.dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return "", fmt.Errorf("creating %s: %w", s.dir, err)
+	}
+	if err := s.disk.step("exchange"); err != nil {
+		return "", err
+	}
+	if err := unix.Renameat2(unix.AT_FDCWD, stage, unix.AT_FDCWD, s.dir, unix.RENAME_EXCHANGE); err != nil {
+		return "", fmt.Errorf("exchanging %s and %s: %w", stage, s.dir, err)
+	}
+	if err := s.disk.syncDir(filepath.Dir(s.dir)); err != nil {
+		return "", err
+	}
+	return s.setAside(stage)
+}
+
+// setAside keeps the store that was replaced under a name that tells when; an empty one is removed.
+func (s *Store) setAside(old string) (string, error) {
+	if _, err := os.Lstat(filepath.Join(old, indexFile)); errors.Is(err, os.ErrNotExist) {
+		if err := os.RemoveAll(old); err != nil {
+			return "", fmt.Errorf("removing %s: %w", old, err)
+		}
+		return "", nil
+	}
+	kept := fmt.Sprintf("%s.replaced-%s", s.dir, s.now().UTC().Format("20060102T150405.000"))
+	if err := os.Rename(old, kept); err != nil {
+		return "", fmt.Errorf("keeping the replaced key store: %w", err)
+	}
+	return kept, nil
+}

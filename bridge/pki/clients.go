@@ -1,0 +1,299 @@
+package pki
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// Request asks for a new client.
+type Request struct {
+	Name string
+	Life time.Duration // of the certificate; 0 means DefaultClientLife
+	// Host is the wanted host number, 0 for any; LastHost is the highest that fits every pool.
+	Host, LastHost uint32
+	NetworkOnly    bool
+	NoDNS          bool
+}
+
+// Credentials are what a client needs to connect. They print as their owner's name only.
+type Credentials struct {
+	Client                 Client
+	CA, Cert, Key, CryptV2 []byte // PEM
+}
+
+// String names the owner, never a key.
+func (c Credentials) String() string { return "credentials of " + c.Client.Name }
+
+// GoString is String, for %#v.
+func (c Credentials) GoString() string { return c.String() }
+
+// LogValue is String, for log/slog.
+func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// Server is what the server processes need. It prints without its keys.
+type Server struct {
+	CA, Cert, Key, CryptV2, CRL []byte // PEM
+	Expires                     time.Time
+}
+
+// String tells when the certificate expires, and no key.
+func (s Server) String() string {
+	return "server credentials, valid until " + s.Expires.Format(time.DateOnly)
+}
+
+// GoString is String, for %#v.
+func (s Server) GoString() string { return s.String() }
+
+// LogValue is String, for log/slog.
+func (s Server) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// Add issues certificate and keys to a new client and enters it in the index. The name of a revoked
+// client may be issued anew. The keys are written first; the index is the commit.
+func (s *Store) Add(r Request) (Client, error) {
+	if err := CheckName(r.Name); err != nil {
+		return Client{}, err
+	}
+	var client Client
+	err := s.locked(func() error {
+		ca, ix, err := s.foundation()
+		if err != nil {
+			return err
+		}
+		if i := ix.find(r.Name); i >= 0 && ix.Clients[i].Revoked == nil {
+			return fmt.Errorf("%w: %s", ErrExists, ix.Clients[i].Name)
+		}
+		var keys []byte
+		if client, keys, err = s.issueClient(ca, ix, r); err != nil {
+			return err
+		}
+		if err := s.disk.write(s.path(credentialsFile(client)), keys); err != nil {
+			return err
+		}
+		if err := ix.put(client); err != nil {
+			return err
+		}
+		ix.NextHost = max(ix.NextHost, client.Host+1)
+		return s.writeIndex(ix)
+	})
+	if err != nil {
+		return Client{}, fmt.Errorf("adding client %s: %w", r.Name, err)
+	}
+	return client, nil
+}
+
+// issueClient decides the entry of a new client and makes its keys; it writes nothing.
+func (s *Store) issueClient(ca pair, ix *index, r Request) (Client, []byte, error) {
+	host, err := ix.host(r.Name, r.Host, r.LastHost)
+	if err != nil {
+		return Client{}, nil, err
+	}
+	life := r.Life
+	if life == 0 {
+		life = DefaultClientLife
+	}
+	if life < 0 {
+		return Client{}, nil, fmt.Errorf("a life of %s", life)
+	}
+	now := s.now()
+	p, err := newClient(ca, r.Name, now, now.Add(life))
+	if err != nil {
+		return Client{}, nil, err
+	}
+	crypt, err := s.loadCrypt()
+	if err != nil {
+		return Client{}, nil, err
+	}
+	wrapped, err := newCryptClientKey(crypt, now)
+	if err != nil {
+		return Client{}, nil, err
+	}
+	keys, err := p.encode()
+	if err != nil {
+		return Client{}, nil, err
+	}
+	return Client{
+		Name: r.Name, Serial: formatSerial(p.cert.SerialNumber),
+		Issued: now.UTC().Truncate(time.Second), Expires: p.cert.NotAfter.UTC(),
+		Host: host, NetworkOnly: r.NetworkOnly, NoDNS: r.NoDNS,
+	}, append(keys, wrapped...), nil
+}
+
+// Revoke bars a client for good: first in the index (the commit), then in the revocation list, then its
+// keys are removed. Revoking a revoked client is ErrRevoked. The caller cuts the live session.
+func (s *Store) Revoke(name string) (Client, error) {
+	var client Client
+	err := s.locked(func() error {
+		ca, ix, err := s.foundation()
+		if err != nil {
+			return err
+		}
+		if client, err = ix.revoke(name, s.now()); err != nil {
+			return err
+		}
+		if err := s.writeIndex(ix); err != nil {
+			return err
+		}
+		if err := s.writeCRL(ca, ix); err != nil {
+			return err
+		}
+		return s.sweep(ix)
+	})
+	if err != nil {
+		return Client{}, fmt.Errorf("revoking client %s: %w", name, err)
+	}
+	return client, nil
+}
+
+func (s *Store) writeIndex(ix *index) error {
+	data, err := ix.encode()
+	if err != nil {
+		return err
+	}
+	return s.disk.write(s.path(indexFile), data)
+}
+
+// Clients returns all clients by name, revoked ones too. A store that does not exist has none.
+func (s *Store) Clients() ([]Client, error) {
+	ix, err := s.loadIndex()
+	if errors.Is(err, ErrAbsent) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return slices.Clone(ix.Clients), nil
+}
+
+// Client returns one client, or ErrUnknown.
+func (s *Store) Client(name string) (Client, error) {
+	clients, err := s.Clients()
+	if err != nil {
+		return Client{}, err
+	}
+	for _, c := range clients {
+		if c.Name == name {
+			return c, nil
+		}
+	}
+	return Client{}, fmt.Errorf("%w: %.60q", ErrUnknown, name)
+}
+
+// Credentials returns the keys of a client, ErrUnknown or ErrRevoked.
+func (s *Store) Credentials(name string) (Credentials, error) {
+	c, err := s.Client(name)
+	if err != nil {
+		return Credentials{}, err
+	}
+	if c.Revoked != nil {
+		return Credentials{}, fmt.Errorf("%w: %s", ErrRevoked, name)
+	}
+	data, err := s.read(credentialsFile(c))
+	if err != nil {
+		return Credentials{}, err
+	}
+	ca, err := s.loadPair(caFile)
+	if err != nil {
+		return Credentials{}, err
+	}
+	return credentials(c, ca, data)
+}
+
+func credentials(c Client, ca pair, data []byte) (Credentials, error) {
+	p, crypt, err := parsePair(data)
+	if err != nil {
+		return Credentials{}, fmt.Errorf("reading the keys of %s: %w", c.Name, err)
+	}
+	if p.cert.Subject.CommonName != c.Name || formatSerial(p.cert.SerialNumber) != c.Serial {
+		return Credentials{}, fmt.Errorf("reading the keys of %s: they belong to %q", c.Name, p.cert.Subject.CommonName)
+	}
+	key, err := p.keyPEM()
+	if err != nil {
+		return Credentials{}, err
+	}
+	return Credentials{Client: c, CA: ca.certPEM(), Cert: p.certPEM(), Key: key, CryptV2: append(crypt, '\n')}, nil
+}
+
+// Server returns what the server processes need; ErrAbsent or an error of a missing file before Ensure.
+func (s *Store) Server() (Server, error) {
+	ca, err := s.loadPair(caFile)
+	if err != nil {
+		return Server{}, err
+	}
+	p, err := s.loadPair(serverFile)
+	if err != nil {
+		return Server{}, err
+	}
+	key, err := p.keyPEM()
+	if err != nil {
+		return Server{}, err
+	}
+	crypt, err := s.loadCrypt()
+	if err != nil {
+		return Server{}, err
+	}
+	crl, err := s.read(crlFile)
+	if err != nil {
+		return Server{}, err
+	}
+	return Server{
+		CA: ca.certPEM(), Cert: p.certPEM(), Key: key, CryptV2: crypt, CRL: crl, Expires: p.cert.NotAfter,
+	}, nil
+}
+
+// Fingerprint returns the SHA-256 of the authority's certificate, for people to compare.
+func (s *Store) Fingerprint() (string, error) {
+	ca, err := s.loadPair(caFile)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(ca.cert.Raw)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// Stamp changes whenever the store does. It costs a few stat calls and takes no lock, so that a
+// daemon can look every few hundred milliseconds for what a command has changed.
+func (s *Store) Stamp() string {
+	var b []byte
+	for _, name := range []string{caFile, serverFile, cryptFile, indexFile, crlFile} {
+		info, err := os.Stat(s.path(name))
+		if err != nil {
+			b = fmt.Appendf(b, "%s absent;", name)
+			continue
+		}
+		var inode uint64
+		if st, ok := info.Sys().(*syscall.Stat_t); ok {
+			inode = st.Ino
+		}
+		b = fmt.Appendf(b, "%s %d %d %d;", name, inode, info.Size(), info.ModTime().UnixNano())
+	}
+	return string(b)
+}
+
+func (s *Store) loadCRL() (*x509.RevocationList, error) {
+	data, err := s.read(crlFile)
+	if err != nil {
+		return nil, err
+	}
+	return parseCRL(data)
+}
+
+// exists says whether there is a key store.
+func (s *Store) exists() (bool, error) {
+	_, err := os.Lstat(s.path(indexFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking for a key store: %w", err)
+	}
+	return true, nil
+}

@@ -1,0 +1,51 @@
+package pki
+
+import (
+	"crypto/x509"
+	"slices"
+	"time"
+)
+
+// Validity is when the things that renew themselves are valid.
+type Validity struct {
+	ServerFrom, ServerUntil time.Time // the server's certificate
+	CRLFrom, CRLUntil       time.Time // the revocation list
+	CAUntil                 time.Time // the authority, which is never renewed by itself
+}
+
+// Renewal says what must be made anew.
+type Renewal struct {
+	Server, CRL bool
+}
+
+// Due decides what to renew at now: whatever has less than a third of its life left, so that there is
+// time for an operator to notice a failure, and whatever begins in the future, because it was made
+// while the clock was wrong and nobody can use it yet.
+func Due(now time.Time, v Validity) Renewal {
+	due := func(from, until time.Time) bool {
+		return now.Before(from) || now.After(until.Add(-until.Sub(from)/3))
+	}
+	r := Renewal{Server: due(v.ServerFrom, v.ServerUntil), CRL: due(v.CRLFrom, v.CRLUntil)}
+	// The last certificate of an authority near its end cannot live longer than the authority:
+	// renewing it at every look would gain nothing.
+	if v.ServerUntil.Equal(v.CAUntil) && !now.Before(v.ServerFrom) {
+		r.Server = false
+	}
+	return r
+}
+
+// crlStale says whether a revocation list differs from what the index asks for.
+func crlStale(crl *x509.RevocationList, revoked []revocation, now time.Time) bool {
+	var want, have []string
+	for _, r := range revoked {
+		if !now.After(r.Expires) {
+			want = append(want, r.Serial)
+		}
+	}
+	for _, e := range crl.RevokedCertificateEntries {
+		have = append(have, formatSerial(e.SerialNumber))
+	}
+	slices.Sort(want)
+	slices.Sort(have)
+	return !slices.Equal(want, have)
+}

@@ -1,0 +1,369 @@
+package pki
+
+import (
+	"bytes"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const lastHost = 100
+
+// clock is a clock that a test sets.
+type clock struct{ t time.Time }
+
+func (c *clock) now() time.Time { return c.t }
+
+func newStore(t *testing.T) (*Store, *clock) {
+	t.Helper()
+	c := &clock{time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)}
+	s := New(filepath.Join(t.TempDir(), "state", "pki"))
+	s.now = c.now
+	s.work = 8 // scrypt at its real cost takes a second
+	return s, c
+}
+
+func ensure(t *testing.T, s *Store) Renewal {
+	t.Helper()
+	r, err := s.Ensure()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func add(t *testing.T, s *Store, name string) Client {
+	t.Helper()
+	c, err := s.Add(Request{Name: name, LastHost: lastHost})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func parseCert(t *testing.T, data []byte) *x509.Certificate {
+	t.Helper()
+	cert, err := x509.ParseCertificate(pemBytes(t, data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+func pemBytes(t *testing.T, data []byte) []byte {
+	t.Helper()
+	block, rest := decodePEM(data)
+	if block == nil || len(bytes.TrimSpace(rest)) != 0 {
+		t.Fatalf("not exactly one PEM block:\n%s", data)
+	}
+	return block
+}
+
+func TestCertificatesVerify(t *testing.T) {
+	s, c := newStore(t)
+	ensure(t, s)
+	add(t, s, "phone")
+	server, err := s.Server()
+	if err != nil {
+		t.Fatal(err)
+	}
+	creds, err := s.Credentials("phone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(parseCert(t, server.CA))
+	for _, tc := range []struct {
+		cert []byte
+		use  x509.ExtKeyUsage
+		name string
+	}{
+		{server.Cert, x509.ExtKeyUsageServerAuth, ServerName},
+		{creds.Cert, x509.ExtKeyUsageClientAuth, "phone"},
+	} {
+		cert := parseCert(t, tc.cert)
+		if _, err := cert.Verify(x509.VerifyOptions{
+			Roots: roots, CurrentTime: c.now(), KeyUsages: []x509.ExtKeyUsage{tc.use},
+		}); err != nil {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+		if cert.Subject.CommonName != tc.name {
+			t.Errorf("common name %q, want %q", cert.Subject.CommonName, tc.name)
+		}
+		// A client's certificate that passed for a server's would let any client play the server.
+		if len(cert.ExtKeyUsage) != 1 {
+			t.Errorf("%s: key usages %v, want exactly one", tc.name, cert.ExtKeyUsage)
+		}
+	}
+	if _, err := unwrapCryptKey(server.CryptV2, creds.CryptV2); err != nil {
+		t.Errorf("the client's tls-crypt-v2 key: %v", err)
+	}
+}
+
+func TestEverythingIsPrivate(t *testing.T) {
+	s, _ := newStore(t)
+	ensure(t, s)
+	add(t, s, "phone")
+	err := filepath.WalkDir(s.dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		want := fs.FileMode(0o600)
+		if e.IsDir() {
+			want = 0o700
+		}
+		if info.Mode().Perm() != want {
+			t.Errorf("%s has mode %o, want %o", path, info.Mode().Perm(), want)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSecretsPrintRedacted(t *testing.T) {
+	s, _ := newStore(t)
+	ensure(t, s)
+	add(t, s, "phone")
+	creds, err := s.Credentials("phone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := s.Server()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
+		text := fmt.Sprintf(verb+verb, creds, server)
+		if strings.Contains(text, "KEY") || strings.Contains(text, "[45") {
+			t.Errorf("%s prints a key: %.80s", verb, text)
+		}
+	}
+}
+
+func TestEnsureIsIdempotent(t *testing.T) {
+	s, _ := newStore(t)
+	if r := ensure(t, s); !r.Server || !r.CRL {
+		t.Errorf("the first run made %+v, want all", r)
+	}
+	stamp := s.Stamp()
+	if r := ensure(t, s); r != (Renewal{}) {
+		t.Errorf("the second run renewed %+v, want nothing", r)
+	}
+	if s.Stamp() != stamp {
+		t.Error("the second run changed a file")
+	}
+}
+
+func TestAuthorityIsNeverReplacedSilently(t *testing.T) {
+	for _, name := range []string{caFile, cryptFile} {
+		s, _ := newStore(t)
+		ensure(t, s)
+		if err := os.Remove(s.path(name)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Ensure(); !errors.Is(err, ErrDamaged) {
+			t.Errorf("without %s: %v, want ErrDamaged", name, err)
+		}
+		if _, err := os.Lstat(s.path(name)); err == nil {
+			t.Errorf("%s was made anew: every client would be locked out", name)
+		}
+	}
+}
+
+func TestRevoke(t *testing.T) {
+	s, c := newStore(t)
+	ensure(t, s)
+	phone := add(t, s, "phone")
+	add(t, s, "laptop")
+	if _, err := s.Revoke("phone"); err != nil {
+		t.Fatal(err)
+	}
+	checkCRL(t, s, phone.Serial)
+	if _, err := s.Credentials("phone"); !errors.Is(err, ErrRevoked) {
+		t.Errorf("credentials of a revoked client: %v, want ErrRevoked", err)
+	}
+	if _, err := os.Lstat(s.path(credentialsFile(phone))); err == nil {
+		t.Error("the keys of a revoked client are still there")
+	}
+	if _, err := s.Revoke("phone"); !errors.Is(err, ErrRevoked) {
+		t.Errorf("revoking twice: %v, want ErrRevoked", err)
+	}
+	if _, err := s.Revoke("nobody"); !errors.Is(err, ErrUnknown) {
+		t.Errorf("revoking an unknown client: %v, want ErrUnknown", err)
+	}
+
+	again := add(t, s, "phone")
+	if again.Serial == phone.Serial || again.Host != phone.Host {
+		t.Errorf("issued anew: %+v, want another serial and the same host as %+v", again, phone)
+	}
+	checkCRL(t, s, phone.Serial) // the old certificate stays barred
+
+	c.t = phone.Expires.Add(time.Hour)
+	ensure(t, s)
+	checkCRL(t, s) // an expired certificate needs no revocation any more
+}
+
+func checkCRL(t *testing.T, s *Store, want ...string) {
+	t.Helper()
+	crl, err := s.loadCRL()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := s.loadPair(caFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := crl.CheckSignatureFrom(ca.cert); err != nil {
+		t.Errorf("the revocation list: %v", err)
+	}
+	var have []string
+	for _, e := range crl.RevokedCertificateEntries {
+		have = append(have, formatSerial(e.SerialNumber))
+	}
+	if fmt.Sprint(have) != fmt.Sprint(want) {
+		t.Errorf("revoked serials %v, want %v", have, want)
+	}
+}
+
+func TestHostsStayWithTheirClients(t *testing.T) {
+	s, _ := newStore(t)
+	first := add(t, s, "one")
+	second := add(t, s, "two")
+	if first.Host != FirstHost || second.Host != FirstHost+1 {
+		t.Fatalf("hosts %d and %d, want %d and %d", first.Host, second.Host, FirstHost, FirstHost+1)
+	}
+	if _, err := s.Revoke("one"); err != nil {
+		t.Fatal(err)
+	}
+	if c := add(t, s, "three"); c.Host == first.Host {
+		t.Error("a new client got the address of a revoked one: policies that name it would apply")
+	}
+	if _, err := s.Add(Request{Name: "four", Host: second.Host, LastHost: lastHost}); !errors.Is(err, ErrHostTaken) {
+		t.Errorf("an address in use: %v, want ErrHostTaken", err)
+	}
+	if c, err := s.Add(Request{Name: "five", Host: 50, LastHost: lastHost}); err != nil || c.Host != 50 {
+		t.Errorf("a wanted address: host %d, %v", c.Host, err)
+	}
+	if _, err := s.Add(Request{Name: "six", Host: lastHost + 1, LastHost: lastHost}); err == nil {
+		t.Error("an address outside the pool was given")
+	}
+	var err error
+	for i := 0; err == nil && i <= lastHost; i++ {
+		_, err = s.Add(Request{Name: fmt.Sprint("n", i), LastHost: 6})
+	}
+	if !errors.Is(err, ErrPoolFull) {
+		t.Errorf("a full pool: %v, want ErrPoolFull", err)
+	}
+}
+
+func TestWritersExcludeEachOther(t *testing.T) {
+	s, _ := newStore(t)
+	ensure(t, s)
+	const n = 12
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			other := New(s.dir) // as another process would
+			if _, err := other.Add(Request{Name: fmt.Sprint("c", i), LastHost: lastHost}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	clients, err := s.Clients()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hosts := map[uint32]bool{}
+	for _, c := range clients {
+		hosts[c.Host] = true
+	}
+	if len(clients) != n || len(hosts) != n {
+		t.Errorf("%d clients with %d addresses, want %d of each", len(clients), len(hosts), n)
+	}
+}
+
+func TestNames(t *testing.T) {
+	for name, good := range map[string]bool{
+		"phone": true, "Anna.s-phone_2": true, "7": true, strings.Repeat("a", 48): true,
+		"": false, ".hidden": false, "-rf": false, "../up": false, "a/b": false, "a b": false, "é": false,
+		"a\nb": false, strings.Repeat("a", 49): false, ServerName: false, "ZTBRIDGE-endpoint": false,
+	} {
+		if err := CheckName(name); (err == nil) != good {
+			t.Errorf("CheckName(%q) = %v", name, err)
+		}
+	}
+	s, _ := newStore(t)
+	add(t, s, "phone")
+	if _, err := s.Add(Request{Name: "Phone", LastHost: lastHost}); !errors.Is(err, ErrExists) {
+		t.Errorf("a name that differs in case only: %v, want ErrExists", err)
+	}
+}
+
+func TestDue(t *testing.T) {
+	day := 24 * time.Hour
+	now := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
+	at := func(from, until int) Validity {
+		v := Validity{CAUntil: now.Add(9999 * day)}
+		v.ServerFrom, v.ServerUntil = now.Add(time.Duration(from)*day), now.Add(time.Duration(until)*day)
+		v.CRLFrom, v.CRLUntil = now.Add(-day), now.Add(1000*day)
+		return v
+	}
+	last := at(-300, 10)
+	last.CAUntil = last.ServerUntil
+	for name, tc := range map[string]struct {
+		v    Validity
+		want Renewal
+	}{
+		"fresh":                        {at(-1, 300), Renewal{}},
+		"two thirds gone":              {at(-201, 99), Renewal{Server: true}},
+		"expired":                      {at(-300, -1), Renewal{Server: true}},
+		"made by a clock of tomorrow":  {at(2, 300), Renewal{Server: true}},
+		"nothing there":                {Validity{CAUntil: now.Add(day)}, Renewal{Server: true, CRL: true}},
+		"as long as the authority can": {last, Renewal{}},
+	} {
+		if got := Due(now, tc.v); got != tc.want {
+			t.Errorf("%s: %+v, want %+v", name, got, tc.want)
+		}
+	}
+}
+
+func TestServerCertificateRenewsItself(t *testing.T) {
+	s, c := newStore(t)
+	ensure(t, s)
+	before, err := s.Server()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 6 {
+		c.t = c.t.Add(60 * 24 * time.Hour)
+		ensure(t, s)
+		now, err := s.Server()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left := now.Expires.Sub(c.t); left < serverLife/4 {
+			t.Errorf("at %s the server's certificate has %s left", c.t, left)
+		}
+	}
+	after, err := s.Server()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Equal(before.Cert, after.Cert) || !bytes.Equal(before.CA, after.CA) {
+		t.Error("want another certificate of the same authority")
+	}
+}

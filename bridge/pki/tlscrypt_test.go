@@ -1,0 +1,73 @@
+package pki
+
+import (
+	"encoding/pem"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func decodePEM(data []byte) ([]byte, []byte) {
+	block, rest := pem.Decode(data)
+	if block == nil {
+		return nil, rest
+	}
+	return block.Bytes, rest
+}
+
+func TestCryptV2RoundTrip(t *testing.T) {
+	server, err := newCryptServerKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	issued := time.Unix(1770000000, 0)
+	client, err := newCryptClientKey(server, issued)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := unwrapCryptKey(server, client); err != nil || !got.Equal(issued) {
+		t.Errorf("unwrapped %v, %v; want %v", got, err, issued)
+	}
+	other, err := newCryptServerKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unwrapCryptKey(other, client); err == nil {
+		t.Error("another server took the key for its own")
+	}
+}
+
+// TestCryptV2AgainstOpenVPN lets openvpn wrap a client key for our server key, and unwraps it.
+func TestCryptV2AgainstOpenVPN(t *testing.T) {
+	openvpn, err := exec.LookPath("openvpn")
+	if err != nil {
+		t.Skip("SKIPPED: openvpn is not installed, so the key format is not checked against it")
+	}
+	dir := t.TempDir()
+	server, err := newCryptServerKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	serverPath, clientPath := filepath.Join(dir, "server"), filepath.Join(dir, "client")
+	if err := os.WriteFile(serverPath, server, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := time.Now().Add(-time.Minute)
+	out, err := exec.Command(openvpn, "--tls-crypt-v2", serverPath, "--genkey", "tls-crypt-v2-client", clientPath).CombinedOutput()
+	if err != nil {
+		t.Fatalf("openvpn refuses our server key: %v\n%s", err, out)
+	}
+	client, err := os.ReadFile(clientPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	issued, err := unwrapCryptKey(server, client)
+	if err != nil {
+		t.Fatalf("openvpn's client key: %v", err)
+	}
+	if issued.Before(before) || issued.After(time.Now().Add(time.Minute)) {
+		t.Errorf("issued %v, want now", issued)
+	}
+}
