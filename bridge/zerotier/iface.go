@@ -1,6 +1,12 @@
 package zerotier
 
-import "encoding/base32"
+import (
+	"encoding/base32"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+)
 
 // ifaceEncoding is RFC 4648's alphabet in lower case.
 var ifaceEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
@@ -23,4 +29,43 @@ func (n NetworkID) Iface() string {
 	return "zt" + ifaceEncoding.EncodeToString([]byte{
 		byte(folded >> 32), byte(folded >> 24), byte(folded >> 16), byte(folded >> 8), byte(folded),
 	})
+}
+
+// expectedIface returns the name that the service whose home directory is given will use.
+func expectedIface(home string, id NetworkID) string {
+	raw, err := os.ReadFile(filepath.Join(home, "devicemap"))
+	if err != nil {
+		return id.Iface() // it seldom exists
+	}
+	if name := deviceMap(raw)[id.String()]; name != "" {
+		return name
+	}
+	return id.Iface()
+}
+
+// deviceMap reads lines of the form <network id>=<interface>. Like the service, it wants lower-case
+// ids, takes no spaces away, lets the last line of an id win and cuts names to what fits the kernel.
+func deviceMap(raw []byte) map[string]string {
+	const maxName = 15
+	out := map[string]string{}
+	for line := range strings.Lines(string(raw)) {
+		fields := strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune("\r\n=", r) })
+		if len(fields) >= 2 {
+			out[fields[0]] = fields[1][:min(len(fields[1]), maxName)]
+		}
+	}
+	return out
+}
+
+// interfaces returns the indexes of the interfaces in this network namespace, by name.
+func interfaces() (map[string]int, error) {
+	list, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]int, len(list))
+	for _, l := range list {
+		out[l.Name] = l.Index
+	}
+	return out, nil
 }

@@ -4,6 +4,23 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"sync"
+	"time"
+)
+
+// How often the service is asked. What changes at the controller reaches the service within 5 s; the
+// interface's own comings and goings the caller learns from the kernel, and says so by Poke.
+const (
+	pollBusy    = 250 * time.Millisecond // for busyTime after each change
+	pollTrouble = time.Second            // while something is not OK
+	pollCalm    = 2 * time.Second
+	busyTime    = 30 * time.Second
+	// peersEvery spares the longest of the answers.
+	peersEvery = 2 * time.Second
 )
 
 // Config is what a Service needs. It is not changed after New.
@@ -16,7 +33,10 @@ type Config struct {
 	Moon *Moon
 	// Orbit lists the moons of others to follow.
 	Orbit []Address
-	// Notify is called after Status changed, from the Service's goroutine. It must not block.
+	// IDTool makes moons; nil means the zerotier-idtool on the PATH.
+	IDTool IDTool
+	// Notify is called after Status changed, from the Service's goroutine; it must not block. Mere
+	// progress of LastContact and Peers is no change.
 	Notify func()
 	// Logger receives transitions, never a secret.
 	Logger *slog.Logger
@@ -28,17 +48,244 @@ type Moon struct {
 	Endpoints []netip.AddrPort
 }
 
-// Service keeps zerotier-one as configured and follows its state.
+// Service keeps zerotier-one as configured and follows its state. Its methods may be called from any
+// goroutine.
 type Service struct {
-	cfg Config
+	cfg     Config
+	poke    chan struct{}
+	mu      sync.Mutex
+	status  Status
+	changed time.Time // of the last change that was notified
+
+	// Below here: of Run's goroutine alone.
+	client  *client
+	program func() bool // whether zerotier-one is installed
+	members []*member
+	conf    *confKeeper
+	moons   *moonKeeper
+	peers   []peerAnswer
+	peersAt time.Time
+	links   map[string]int
 }
 
 // New returns a service that does nothing until Run.
-func New(cfg Config) *Service { return &Service{cfg: cfg} }
+func New(cfg Config) *Service {
+	if cfg.Notify == nil {
+		cfg.Notify = func() {}
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.IDTool == nil {
+		cfg.IDTool = runIDTool
+	}
+	c := newClient(cfg.Home)
+	s := &Service{
+		cfg: cfg, poke: make(chan struct{}, 1), client: c, program: installed,
+		conf:  &confKeeper{home: cfg.Home, client: c, log: cfg.Logger},
+		moons: &moonKeeper{client: c, maker: moonMaker{cfg.Home, cfg.IDTool}, moon: cfg.Moon, orbit: cfg.Orbit, log: cfg.Logger},
+	}
+	s.status.Service.State = ServiceUnknown
+	for _, id := range cfg.Networks {
+		s.members = append(s.members, &member{id: id, client: c, log: cfg.Logger})
+		s.status.Networks = append(s.status.Networks, NetworkStatus{ID: id, Iface: id.Iface(), State: NetworkUnknown})
+	}
+	return s
+}
+
+// Status returns the latest snapshot. It does not block on the service.
+func (s *Service) Status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status.clone()
+}
+
+// Poke asks for a look at the service now, for example because an interface came or went. It does not
+// block; pokes that come together count once.
+func (s *Service) Poke() {
+	select {
+	case s.poke <- struct{}{}:
+	default:
+	}
+}
 
 // Run drives the service until ctx ends, then returns nil. Troubles are reported by Status, never
 // returned: what is broken now may work in a minute. Run must be called once.
-func (s *Service) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+func (s *Service) Run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.poke:
+		case <-timer.C:
+		}
+		s.step(ctx)
+		timer.Reset(s.interval())
+	}
+}
 
-// Status returns the latest snapshot. It does not block on the service.
-func (s *Service) Status() Status { return Status{} }
+// step looks once, puts right what is not as configured, and publishes.
+func (s *Service) step(ctx context.Context) {
+	now := time.Now()
+	f := s.look(ctx, now)
+	for _, m := range s.members {
+		m.enforce(ctx, &f, now)
+	}
+	var conditions []Condition
+	conditions = append(conditions, s.conf.keep(ctx, f.err == nil, now)...)
+	moonConditions, moon := s.moons.keep(ctx, f, now)
+	conditions = append(conditions, moonConditions...)
+	if ctx.Err() != nil {
+		return // what failed because we are leaving is no news
+	}
+	next := s.judge(f, now)
+	next.Conditions = append(next.Conditions, conditions...)
+	next.Moon = moon
+	s.publish(next, now)
+}
+
+func (s *Service) look(ctx context.Context, now time.Time) facts {
+	f := facts{program: s.program(), networks: map[NetworkID]networkAnswer{}}
+	if links, err := interfaces(); err == nil {
+		s.links = links
+	}
+	f.links = s.links
+	if f.node, f.err = s.client.node(ctx); f.err != nil {
+		s.peersAt = time.Time{}
+		return f
+	}
+	list, err := s.client.networks(ctx)
+	if err != nil {
+		f.err = err
+		return f
+	}
+	for _, n := range list {
+		f.networks[n.ID] = n
+	}
+	if now.Sub(s.peersAt) >= peersEvery {
+		if s.peers, f.err = s.client.peers(ctx); f.err != nil {
+			return f
+		}
+		s.peersAt = now
+	}
+	f.peers = s.peers
+	return f
+}
+
+func (s *Service) judge(f facts, now time.Time) Status {
+	st := Status{Service: judgeService(f)}
+	for _, m := range s.members {
+		st.Networks = append(st.Networks, judgeNetwork(m.id, f, expectedIface(s.cfg.Home, m.id), m.late(now), m.device))
+	}
+	if f.err != nil {
+		// The node's address does not change with the service's state, and is what a person needs.
+		s.mu.Lock()
+		st.NodeAddress, st.LastContact = s.status.NodeAddress, s.status.LastContact
+		s.mu.Unlock()
+		return st
+	}
+	st.NodeAddress, st.Version = f.node.Address, f.node.Version
+	for _, p := range f.peers {
+		if p.live() {
+			st.Peers++
+		}
+	}
+	st.LastContact, st.Reachable = judgeContact(f, now)
+	st.Conditions = judgeConditions(f, st.Reachable)
+	return st
+}
+
+// publish makes next the status, dates its states, logs transitions, and notifies if it is news.
+func (s *Service) publish(next Status, now time.Time) {
+	s.mu.Lock()
+	old := s.status
+	next.Service.Since = since(old.Service.State == next.Service.State, old.Service.Since, now)
+	for i := range next.Networks {
+		was := old.Networks[i]
+		next.Networks[i].Since = since(was.State == next.Networks[i].State, was.Since, now)
+	}
+	s.status = next
+	news := !sameNews(old, next)
+	if news {
+		s.changed = now
+	}
+	s.mu.Unlock()
+	if !news {
+		return
+	}
+	s.logTransitions(old, next)
+	s.cfg.Notify()
+}
+
+func since(same bool, was, now time.Time) time.Time {
+	if same && !was.IsZero() {
+		return was
+	}
+	return now
+}
+
+// sameNews compares two statuses but for what moves all the time.
+func sameNews(a, b Status) bool {
+	a.LastContact, b.LastContact = time.Time{}, time.Time{}
+	a.Peers, b.Peers = 0, 0
+	return reflect.DeepEqual(a, b)
+}
+
+func (s *Service) logTransitions(old, next Status) {
+	if old.Service.State != next.Service.State {
+		s.cfg.Logger.Info("zerotier service", "state", next.Service.State, "was", old.Service.State,
+			"cause", next.Service.Cause, "node", next.NodeAddress.String())
+	}
+	for i, n := range next.Networks {
+		was := old.Networks[i]
+		if n.State != was.State || n.Cause != was.Cause || n.Index != was.Index {
+			s.cfg.Logger.Info("zerotier network", "network", n.ID.String(), "state", n.State, "was", was.State,
+				"iface", n.Iface, "index", n.Index, "cause", n.Cause)
+		}
+	}
+	for _, c := range next.Conditions {
+		if !hasCondition(old, c) {
+			s.cfg.Logger.Warn("zerotier condition", "code", c.Code, "cause", c.Cause)
+		}
+	}
+}
+
+func hasCondition(st Status, c Condition) bool {
+	for _, have := range st.Conditions {
+		if have == c {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Service) interval() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.changed) < busyTime {
+		return pollBusy
+	}
+	trouble := s.status.Service.State != ServiceOK
+	for _, n := range s.status.Networks {
+		trouble = trouble || n.State != NetworkOK
+	}
+	if trouble {
+		return pollTrouble
+	}
+	return pollCalm
+}
+
+// installed reports whether a zerotier-one program is on this box. A daemon's PATH often lacks sbin.
+func installed() bool {
+	if _, err := exec.LookPath("zerotier-one"); err == nil {
+		return true
+	}
+	for _, dir := range []string{"/usr/sbin", "/usr/local/sbin", "/sbin"} {
+		if _, err := os.Stat(filepath.Join(dir, "zerotier-one")); err == nil {
+			return true
+		}
+	}
+	return false
+}

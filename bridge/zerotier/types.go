@@ -68,11 +68,15 @@ type Status struct {
 	Reachable bool
 	// Peers counts the other nodes with a live path: members, controllers and roots.
 	Peers int
+	// Moon is the id of the moon that this node is, once it works as one; zero otherwise. Others follow it
+	// with `zerotier-cli orbit <id> <id>`.
+	Moon Address
 }
 
 // ContactTimeout is the silence of all roots and moons after which Reachable is false. The service
-// sends to each of them at least every 60 s (ZT_PEER_PING_PERIOD) and looks every 5 s whether it must.
-const ContactTimeout = 75 * time.Second
+// sends to each of them at least every 14 s, and looks every 5 s whether it must
+// (ZT_PATH_HEARTBEAT_PERIOD, ZT_PING_CHECK_INTERVAL): this is two answers lost in a row.
+const ContactTimeout = 45 * time.Second
 
 // ServiceStatus is the state of the service, with what to do about it.
 type ServiceStatus struct {

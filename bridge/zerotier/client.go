@@ -1,0 +1,218 @@
+package zerotier
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Errors of the local API, for errors.Is.
+var (
+	// ErrNotRunning: no service listens.
+	ErrNotRunning = errors.New("zerotier-one is not running")
+	// ErrNoToken: the API token is missing or unreadable.
+	ErrNoToken = errors.New("no API token")
+	// ErrRefused: the service does not take the token.
+	ErrRefused = errors.New("zerotier-one refused the API token")
+	// ErrUnexpected: the answer is not one that zerotier-one gives.
+	ErrUnexpected = errors.New("unexpected answer from zerotier-one")
+	// errNotFound: HTTP 404, for a network that is not joined.
+	errNotFound = errors.New("not found")
+)
+
+const (
+	requestTimeout = 2 * time.Second
+	// maxAnswer bounds an answer in bytes: /peer takes about 1 kB for each of maybe thousands of peers.
+	maxAnswer = 8 << 20
+)
+
+// client speaks the local API of the service whose home directory is home. Its methods block for at
+// most requestTimeout. It holds no connection between requests: an idle one delays the service's exit
+// by 5 s.
+type client struct {
+	home string
+	http http.Client
+}
+
+func newClient(home string) *client {
+	return &client{home: home, http: http.Client{
+		Timeout:   requestTimeout,
+		Transport: &http.Transport{DisableKeepAlives: true, Proxy: nil, MaxResponseHeaderBytes: 64 << 10},
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse // the token goes nowhere else
+		},
+	}}
+}
+
+func (c *client) node(ctx context.Context) (nodeAnswer, error) {
+	var a nodeAnswer
+	if err := c.do(ctx, http.MethodGet, "/status", nil, &a); err != nil {
+		return a, err
+	}
+	if a.Address == 0 || a.Clock <= 0 {
+		return a, fmt.Errorf("asking GET /status: %w: no address or no clock", ErrUnexpected)
+	}
+	return a, nil
+}
+
+func (c *client) networks(ctx context.Context) ([]networkAnswer, error) {
+	var a []networkAnswer
+	err := c.do(ctx, http.MethodGet, "/network", nil, &a)
+	return a, err
+}
+
+func (c *client) peers(ctx context.Context) ([]peerAnswer, error) {
+	var a []peerAnswer
+	err := c.do(ctx, http.MethodGet, "/peer", nil, &a)
+	return a, err
+}
+
+func (c *client) moons(ctx context.Context) ([]moonAnswer, error) {
+	var a []moonAnswer
+	err := c.do(ctx, http.MethodGet, "/moon", nil, &a)
+	return a, err
+}
+
+func (c *client) config(ctx context.Context) (configAnswer, error) {
+	var a configAnswer
+	err := c.do(ctx, http.MethodGet, "/config", nil, &a)
+	return a, err
+}
+
+// join joins a network, or changes its settings if it is joined, so that the service keeps its hands
+// off the host's routes and resolvers. Booleans must be real ones: anything else is silently ignored.
+// The answer is the membership as it is afterwards; its ID is zero when the service could not make
+// the network's device.
+func (c *client) join(ctx context.Context, id NetworkID) (networkAnswer, error) {
+	var a networkAnswer
+	err := c.do(ctx, http.MethodPost, "/network/"+id.String(),
+		map[string]bool{"allowDefault": false, "allowGlobal": false, "allowDNS": false}, &a)
+	return a, err
+}
+
+// leave leaves a network. Leaving one that is not joined is no error.
+func (c *client) leave(ctx context.Context, id NetworkID) error {
+	return c.do(ctx, http.MethodDelete, "/network/"+id.String(), nil, nil)
+}
+
+// orbit makes the node follow a moon, whose id is also the address of the root to ask for it.
+func (c *client) orbit(ctx context.Context, id Address) error {
+	return c.do(ctx, http.MethodPost, "/moon/"+id.String(), map[string]string{"seed": id.String()}, nil)
+}
+
+func (c *client) deorbit(ctx context.Context, id Address) error {
+	return c.do(ctx, http.MethodDelete, "/moon/"+id.String(), nil, nil)
+}
+
+// do sends one request and decodes the answer into out, unless that is nil.
+func (c *client) do(ctx context.Context, method, path string, in, out any) error {
+	body, err := c.roundTrip(ctx, method, path, in)
+	if err == nil && out != nil {
+		err = decode(body, out)
+	}
+	if err != nil {
+		return fmt.Errorf("asking %s %s: %w", method, path, err)
+	}
+	return nil
+}
+
+func (c *client) roundTrip(ctx context.Context, method, path string, in any) ([]byte, error) {
+	req, err := c.request(ctx, method, path, in)
+	if err != nil {
+		return nil, err
+	}
+	res, err := c.http.Do(req)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, fmt.Errorf("%w: %w", ErrNotRunning, syscall.ECONNREFUSED)
+	}
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		// Without the ephemeral port, so that the same trouble reads the same each time.
+		return nil, fmt.Errorf("%s: %w", op.Op, op.Err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	switch {
+	case res.StatusCode == http.StatusUnauthorized:
+		return nil, ErrRefused
+	case res.StatusCode == http.StatusNotFound:
+		return nil, errNotFound
+	case res.StatusCode != http.StatusOK:
+		return nil, fmt.Errorf("%w: HTTP %d", ErrUnexpected, res.StatusCode)
+	case err != nil:
+		return nil, err
+	case len(body) > maxAnswer:
+		return nil, fmt.Errorf("%w: more than %d bytes", ErrUnexpected, maxAnswer)
+	}
+	return body, nil
+}
+
+// request reads port and token anew: the port may differ after each start of the service, and the
+// token after a reinstallation.
+func (c *client) request(ctx context.Context, method, path string, in any) (*http.Request, error) {
+	port, err := c.port()
+	if err != nil {
+		return nil, err
+	}
+	token, err := c.token()
+	if err != nil {
+		return nil, err
+	}
+	var body io.Reader
+	if in != nil {
+		raw, err := json.Marshal(in)
+		if err != nil {
+			return nil, err
+		}
+		body = bytes.NewReader(raw)
+	}
+	url := "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))) + path
+	req, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("X-ZT1-Auth", token)
+	return req, nil
+}
+
+func (c *client) port() (uint16, error) {
+	raw, err := os.ReadFile(filepath.Join(c.home, "zerotier-one.port"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("%w: %w", ErrNotRunning, err)
+	}
+	if err != nil {
+		return 0, err
+	}
+	port, err := strconv.ParseUint(strings.TrimSpace(string(raw)), 10, 16)
+	if err != nil || port == 0 {
+		return 0, fmt.Errorf("%w: zerotier-one.port holds no port number", ErrUnexpected)
+	}
+	return uint16(port), nil
+}
+
+func (c *client) token() (string, error) {
+	raw, err := os.ReadFile(filepath.Join(c.home, "authtoken.secret"))
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrNoToken, err)
+	}
+	token := strings.TrimSpace(string(raw))
+	// The token is a header's value: reject what could not be one, without showing it.
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", fmt.Errorf("%w: authtoken.secret holds none", ErrNoToken)
+	}
+	return token, nil
+}

@@ -1,0 +1,178 @@
+package zerotier
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+)
+
+// joinPatience is how long a controller may take to answer before it is worth a word (measured:
+// 1.9-5.0 s from the join to OK).
+const joinPatience = 15 * time.Second
+
+// facts is what one look at the service found. It is all that judgements are made of.
+type facts struct {
+	err      error // why the service could not be asked; nil when it answered
+	program  bool  // zerotier-one is installed
+	node     nodeAnswer
+	networks map[NetworkID]networkAnswer
+	peers    []peerAnswer
+	links    map[string]int // interface index by name, of those that exist
+}
+
+// judgeService names the state of the service, and what to do about it.
+func judgeService(f facts) ServiceStatus {
+	err := f.err
+	if err == nil {
+		return ServiceStatus{State: ServiceOK}
+	}
+	cause := err.Error()
+	const start = "start it: systemctl enable --now zerotier-one"
+	switch {
+	case errors.Is(err, ErrNotRunning) && !f.program:
+		return ServiceStatus{State: ServiceNotInstalled, Cause: "zerotier-one is not installed",
+			Remedy: "install it as https://www.zerotier.com/download says"}
+	case errors.Is(err, ErrNotRunning):
+		return ServiceStatus{State: ServiceNotRunning, Cause: cause, Remedy: start}
+	case errors.Is(err, ErrNoToken) && errors.Is(err, fs.ErrPermission):
+		return ServiceStatus{State: ServiceNoToken, Cause: cause,
+			Remedy: "run ztbridge as root, or let its user read authtoken.secret"}
+	case errors.Is(err, ErrNoToken):
+		return ServiceStatus{State: ServiceNoToken, Cause: cause,
+			Remedy: "restart zerotier-one, which writes a new token: systemctl restart zerotier-one"}
+	case errors.Is(err, ErrRefused):
+		return ServiceStatus{State: ServiceRefused, Cause: cause,
+			Remedy: "check that zerotier.home is the home directory of the running zerotier-one, then restart it: systemctl restart zerotier-one"}
+	}
+	return ServiceStatus{State: ServiceBroken, Cause: cause,
+		Remedy: "check that zerotier-one, and nothing else, listens on the port in its zerotier-one.port, then restart it: systemctl restart zerotier-one"}
+}
+
+// judgeNetwork tells what is true of one network, without Since. late says that the box has waited for
+// the controller long enough, and device why the service has no device for the network, if it has none.
+func judgeNetwork(id NetworkID, f facts, iface string, late bool, device string) NetworkStatus {
+	n, joined := f.networks[id]
+	st := NetworkStatus{ID: id, Iface: iface, State: NetworkUnknown}
+	switch {
+	case f.err != nil:
+	case !joined && device != "":
+		st.State, st.Cause = NetworkNoDevice, device
+		st.Remedy = "load the driver (modprobe tun), check that zerotier-one may use /dev/net/tun, and see its log: journalctl -u zerotier-one; it is tried again by itself"
+	case !joined:
+		st.State = NetworkJoining
+	default:
+		st.fill(n)
+		st.explain(f.node.Address, late)
+	}
+	st.Index = f.links[st.Iface]
+	if st.State == NetworkOK && st.Cause == "" && st.Index == 0 {
+		st.Cause = fmt.Sprintf("zerotier-one says OK, but there is no interface %s here", st.Iface)
+		st.Remedy = "run zerotier-one in the same network namespace as ztbridge, and restart it: systemctl restart zerotier-one"
+	}
+	return st
+}
+
+func (st *NetworkStatus) fill(n networkAnswer) {
+	st.Name, st.MAC, st.MTU = n.Name, n.MAC, n.MTU
+	st.State = networkState(n.Status)
+	if n.PortDeviceName != "" {
+		st.Iface = n.PortDeviceName
+	}
+	st.Addrs, st.Routes = n.addrs(), n.routes()
+	st.Prefixes = memberPrefixes(st.Addrs, st.Routes)
+	st.Authorised = st.State == NetworkOK
+	st.AllowManaged, st.AllowGlobal, st.AllowDefault, st.AllowDNS = n.AllowManaged, n.AllowGlobal, n.AllowDefault, n.AllowDNS
+}
+
+func networkState(s string) NetworkState {
+	switch s {
+	case "OK":
+		return NetworkOK
+	case "ACCESS_DENIED":
+		return NetworkDenied
+	case "NOT_FOUND":
+		return NetworkNotFound
+	case "PORT_ERROR":
+		return NetworkNoDevice
+	case "CLIENT_TOO_OLD":
+		return NetworkClientTooOld
+	case "AUTHENTICATION_REQUIRED":
+		return NetworkSignIn
+	}
+	return NetworkJoining // REQUESTING_CONFIGURATION, and whatever a later version invents
+}
+
+// explain fills in cause and remedy of a network that the service knows.
+func (st *NetworkStatus) explain(self Address, late bool) {
+	where := fmt.Sprintf("at its controller (https://my.zerotier.com, or your own controller on node %s)", st.ID.Controller())
+	switch {
+	case st.State == NetworkDenied:
+		st.Cause = fmt.Sprintf("network %s does not let this box in", st.ID)
+		st.Remedy = fmt.Sprintf("authorise member %s %s", self, where)
+	case st.State == NetworkNotFound:
+		st.Cause = fmt.Sprintf("the controller %s has no network %s", st.ID.Controller(), st.ID)
+		st.Remedy = "check the network id in the configuration"
+	case st.State == NetworkNoDevice:
+		st.Cause = "zerotier-one could not make its network device"
+		st.Remedy = "load the driver (modprobe tun), then restart it: systemctl restart zerotier-one"
+	case st.State == NetworkClientTooOld:
+		st.Cause = "the network wants a newer zerotier-one"
+		st.Remedy = "upgrade zerotier-one"
+	case st.State == NetworkSignIn:
+		st.Cause = "the network wants a person to sign in (SSO), which a box cannot do"
+		st.Remedy = fmt.Sprintf("exempt member %s from SSO %s", self, where)
+	case st.State == NetworkJoining && late:
+		st.Cause = fmt.Sprintf("no answer from the network's controller %s", st.ID.Controller())
+		st.Remedy = "check the network id, that UDP port 9993 may leave this box, and that the controller is up"
+	case st.State == NetworkOK && (st.AllowDefault || st.AllowGlobal || st.AllowDNS):
+		st.Cause = "zerotier-one may change this box's own routes or resolvers, and does not let itself be told otherwise"
+		st.Remedy = fmt.Sprintf("zerotier-cli set %[1]s allowDefault=0; zerotier-cli set %[1]s allowGlobal=0; zerotier-cli set %[1]s allowDNS=0", st.ID)
+	case st.State == NetworkOK && !strings.HasPrefix(st.Iface, "zt"):
+		st.Cause = fmt.Sprintf("devicemap names the interface %s: zerotier-one would take it for a path of its own", st.Iface)
+		st.Remedy = fmt.Sprintf("in devicemap, give %s a name that begins with zt, and restart it: systemctl restart zerotier-one", st.ID)
+	case st.State == NetworkOK && !st.AllowManaged:
+		st.Cause = "allowManaged is off: zerotier-one sets neither addresses nor routes of this network"
+		st.Remedy = fmt.Sprintf("zerotier-cli set %s allowManaged=1", st.ID)
+	case st.State == NetworkOK && len(st.Addrs) == 0:
+		st.Cause = "the network gave this box no address"
+		st.Remedy = fmt.Sprintf("assign an address to member %s %s", self, where)
+	}
+}
+
+// judgeContact returns when a root or a moon was last heard, by our clock, and whether that is recent.
+// Ages are taken on the service's own clock, then carried over to ours.
+func judgeContact(f facts, now time.Time) (last time.Time, reachable bool) {
+	clock := time.UnixMilli(f.node.Clock)
+	upstreams := 0
+	for _, p := range f.peers {
+		if !p.upstream() {
+			continue
+		}
+		upstreams++
+		if heard := p.heard(); !heard.IsZero() {
+			if at := now.Add(-max(0, clock.Sub(heard))); at.After(last) {
+				last = at
+			}
+		}
+	}
+	if upstreams == 0 {
+		return last, f.node.Online // only a root has no upstream, and it is always online
+	}
+	return last, !last.IsZero() && now.Sub(last) <= ContactTimeout
+}
+
+// judgeConditions lists the troubles of a service that answers, besides those of local.conf and moons.
+func judgeConditions(f facts, reachable bool) []Condition {
+	var out []Condition
+	if !reachable {
+		out = append(out, Condition{ConditionUnreachable, "no ZeroTier root answers",
+			"check this box's Internet connection, and that UDP port 9993 may leave"})
+	}
+	if f.node.TCPFallbackActive {
+		out = append(out, Condition{ConditionRelayed, "UDP does not pass; ZeroTier crawls through a TCP relay",
+			"allow UDP port 9993 out of this box's network"})
+	}
+	return out
+}

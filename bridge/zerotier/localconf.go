@@ -1,0 +1,153 @@
+package zerotier
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// blacklist are the prefixes of interface names on which the service must never open its sockets, or
+// it takes a provider's tunnel for one of its paths: our own tunnels, and tun* as a whole. The service
+// leaves tun* alone by itself today; this holds if it ever stops.
+var blacklist = []string{"tunztb", "tun"}
+
+// errLocalConf is returned for a local.conf that the service itself would refuse to start with.
+var errLocalConf = errors.New("local.conf is no JSON object")
+
+// mergeBlacklist returns the text of local.conf with our prefixes in settings.interfacePrefixBlacklist
+// and everything else as it was, and whether that differs from raw. It fails with errLocalConf.
+func mergeBlacklist(raw []byte) (merged []byte, changed bool, err error) {
+	root, err := object(raw)
+	if err != nil {
+		return nil, false, err
+	}
+	settings, err := object(root["settings"])
+	if err != nil {
+		return nil, false, fmt.Errorf("settings: %w", err)
+	}
+	var list []json.RawMessage
+	if have := settings["interfacePrefixBlacklist"]; have != nil && json.Unmarshal(have, &list) != nil {
+		return nil, false, fmt.Errorf("settings.interfacePrefixBlacklist: %w: want a list", errLocalConf)
+	}
+	for _, prefix := range blacklist {
+		text := json.RawMessage(`"` + prefix + `"`)
+		if !slices.ContainsFunc(list, func(m json.RawMessage) bool { return bytes.Equal(m, text) }) {
+			list, changed = append(list, text), true
+		}
+	}
+	if !changed {
+		return raw, false, nil
+	}
+	if settings["interfacePrefixBlacklist"], err = json.Marshal(list); err != nil {
+		return nil, false, err
+	}
+	if root["settings"], err = json.Marshal(settings); err != nil {
+		return nil, false, err
+	}
+	merged, err = json.MarshalIndent(root, "", "  ")
+	return append(merged, '\n'), true, err
+}
+
+// object reads a JSON object without interpreting its values. Nothing, and null, are the empty one.
+func object(raw []byte) (map[string]json.RawMessage, error) {
+	out := map[string]json.RawMessage{}
+	if len(bytes.TrimSpace(raw)) == 0 {
+		return out, nil
+	}
+	if err := json.Unmarshal(raw, &out); err != nil {
+		return nil, fmt.Errorf("%w: %w", errLocalConf, err)
+	}
+	if out == nil {
+		out = map[string]json.RawMessage{}
+	}
+	return out, nil
+}
+
+// ensureLocalConf puts our prefixes into the local.conf of a home directory, and reports whether it
+// had to. It writes the file and not the API: POST /config/settings would write back what the service
+// read some time ago, over whatever was edited since. The file is replaced at once, because a running
+// service that reads half of it exits.
+func ensureLocalConf(home string) (wrote bool, err error) {
+	path := filepath.Join(home, "local.conf")
+	raw, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("reading local.conf: %w", err)
+	}
+	merged, changed, err := mergeBlacklist(raw)
+	if err != nil {
+		return false, fmt.Errorf("merging into %s: %w", path, err)
+	}
+	if !changed {
+		return false, nil
+	}
+	if err := replaceFile(path, merged, 0o644); err != nil {
+		return false, fmt.Errorf("writing local.conf: %w", err)
+	}
+	return true, nil
+}
+
+// replaceFile replaces a file at once and durably. The new one has the mode and owner of the old, or
+// the mode given and the owner of its directory: the service often runs as a user of its own.
+func replaceFile(path string, data []byte, mode fs.FileMode) (err error) {
+	model, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if model, err = os.Stat(filepath.Dir(path)); err != nil {
+			return err
+		}
+	case err != nil:
+		return err
+	default:
+		mode = model.Mode().Perm()
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if _, err = f.Write(data); err != nil {
+		return err
+	}
+	if err = f.Chmod(mode); err != nil {
+		return err
+	}
+	if owner, ok := model.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
+		if err = f.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
+			return err
+		}
+	}
+	if err = f.Sync(); err != nil {
+		return err
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// effective reports whether the running service knows that our tunnels are no paths of its.
+func (a configAnswer) effective() bool {
+	return slices.ContainsFunc(a.Settings.InterfacePrefixBlacklist, func(v any) bool {
+		s, ok := v.(string)
+		return ok && s != "" && strings.HasPrefix(blacklist[0], s)
+	})
+}
+
+// rereadLocalConf makes the running service look at local.conf again: it looks every 10 s whether the
+// file changed within the last 10 s, in whole seconds, and so misses about one write in ten.
+func rereadLocalConf(home string, now time.Time) error {
+	return os.Chtimes(filepath.Join(home, "local.conf"), now, now)
+}

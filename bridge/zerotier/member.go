@@ -1,0 +1,129 @@
+package zerotier
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"time"
+)
+
+const (
+	// joinGrace is how long a network may be missing before it is joined: after its start the service
+	// answers a little before it has read the networks that it is in, and a join would wipe what it has
+	// cached of them.
+	joinGrace = time.Second
+	// settingsEvery paces attempts to switch settings off that do not stay off.
+	settingsEvery = 5 * time.Second
+	retryMin      = 2 * time.Second
+	retryMax      = time.Minute
+	// retryBeside is the pause after a failed join while the service is in other networks: joining a
+	// network whose device cannot be made can crash it, and the others with it.
+	retryBeside = 10 * time.Minute
+	tunDevice   = "/dev/net/tun"
+)
+
+// member keeps the box in one network, with settings that leave the host's own traffic alone.
+type member struct {
+	id     NetworkID
+	client *client
+	log    *slog.Logger
+
+	missing  time.Time // since when it is not joined; zero: it is
+	joining  time.Time // since when it waits for the controller; zero: it does not
+	failures int       // joins in a row that did not last
+	next     time.Time // no join and no change of settings before
+	device   string    // why the service has no device for it; empty: no such trouble
+}
+
+// late reports whether the controller took longer than it may.
+func (m *member) late(now time.Time) bool {
+	return !m.joining.IsZero() && now.Sub(m.joining) >= joinPatience
+}
+
+// enforce puts the membership right, if it is not, and notes the result in f.
+func (m *member) enforce(ctx context.Context, f *facts, now time.Time) {
+	if f.err != nil {
+		// The pause between joins stays: it may have been the join that brought the service down.
+		m.missing, m.joining = time.Time{}, time.Time{}
+		return
+	}
+	n, joined := f.networks[m.id]
+	if !joined {
+		m.rejoin(ctx, f, now)
+		return
+	}
+	m.missing, m.device = time.Time{}, ""
+	if n.AllowDefault || n.AllowGlobal || n.AllowDNS {
+		m.quiet(ctx, f, now)
+	}
+	if networkState(n.Status) != NetworkJoining {
+		m.joining, m.failures = time.Time{}, 0
+	} else if m.joining.IsZero() {
+		m.joining = now
+	}
+}
+
+// rejoin joins the network, leaving it first: a network whose device failed is neither listed nor
+// joined anew by a plain join.
+func (m *member) rejoin(ctx context.Context, f *facts, now time.Time) {
+	if m.missing.IsZero() {
+		m.missing = now
+	}
+	if now.Sub(m.missing) < joinGrace || now.Before(m.next) {
+		return
+	}
+	if _, err := os.Stat(tunDevice); errors.Is(err, fs.ErrNotExist) {
+		m.device, m.next = tunDevice+" does not exist", now.Add(retryMin)
+		return
+	}
+	if m.failures > 0 {
+		m.device = "zerotier-one made no network device for it"
+	}
+	m.failures++
+	m.next = now.Add(backoff(m.failures))
+	if m.failures > 1 && len(f.networks) > 0 {
+		m.next = now.Add(retryBeside)
+	}
+	m.log.Info("joining zerotier network", "network", m.id.String(), "attempt", m.failures)
+	if err := m.client.leave(ctx, m.id); err != nil {
+		m.log.Warn("leaving zerotier network failed", "network", m.id.String(), "error", err)
+		return
+	}
+	n, err := m.client.join(ctx, m.id)
+	switch {
+	case err != nil:
+		m.log.Warn("joining zerotier network failed", "network", m.id.String(), "error", err)
+	case n.ID != m.id:
+		m.device = "zerotier-one made no network device for it"
+	default:
+		f.networks[m.id] = n
+		m.missing, m.device, m.joining = time.Time{}, "", now
+	}
+}
+
+// quiet switches off what lets the service change the host's routes and resolvers. Only when something
+// is on: any change of settings also turns a hand-written allowManaged=<prefixes> into a plain yes.
+func (m *member) quiet(ctx context.Context, f *facts, now time.Time) {
+	if now.Before(m.next) {
+		return
+	}
+	m.next = now.Add(settingsEvery)
+	n, err := m.client.join(ctx, m.id)
+	if err != nil || n.ID != m.id {
+		m.log.Warn("changing zerotier settings failed", "network", m.id.String(), "error", err)
+		return
+	}
+	m.log.Info("zerotier settings read back", "network", m.id.String(),
+		"allowDefault", n.AllowDefault, "allowGlobal", n.AllowGlobal, "allowDNS", n.AllowDNS)
+	f.networks[m.id] = n
+}
+
+func backoff(failures int) time.Duration {
+	d := retryMin
+	for range failures - 1 {
+		d = min(2*d, retryMax)
+	}
+	return d
+}
