@@ -1,0 +1,118 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// A referenced file larger than this is not what the key asks for.
+const maxFileSize = 1 << 20
+
+// readFiles looks after every file that the configuration names. Credentials are read; the others only have
+// to be there, and private where they hold a key.
+func (d *decoder) readFiles() {
+	for _, e := range d.cfg.Egresses {
+		if e.OpenVPN == nil {
+			continue
+		}
+		d.mustExist(e.OpenVPN.Profile, e.OpenVPN.ProfilePos)
+		if c := e.OpenVPN.Credentials; c != nil {
+			d.readCredentials(c, d.where["credentials "+c.Path])
+		}
+	}
+	if d.cfg.Endpoint != nil && d.cfg.Endpoint.HTTPS.Certificate != "" {
+		d.mustExist(d.cfg.Endpoint.HTTPS.Certificate, d.where["certificate"])
+		if _, err := readPrivate(d.cfg.Endpoint.HTTPS.Key); err != nil {
+			d.fileError(d.cfg.Endpoint.HTTPS.Key, d.where["key"], err)
+		}
+	}
+}
+
+func (d *decoder) mustExist(path string, at Position) {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = errNotRegular
+	}
+	if err != nil {
+		d.fileError(path, at, err)
+	}
+}
+
+func (d *decoder) readCredentials(c *Credentials, at Position) {
+	data, err := readPrivate(c.Path)
+	if err != nil {
+		d.fileError(c.Path, at, err)
+		return
+	}
+	text := strings.ReplaceAll(string(bytes.TrimPrefix(data, []byte("\ufeff"))), "\r\n", "\n")
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	if len(lines) != 2 || lines[0] == "" || lines[1] == "" || strings.ContainsRune(text, 0) {
+		d.fail(at, ErrValue, c.Path+" does not hold credentials", "write the user name on its first line and the password on its second, nothing else")
+		return
+	}
+	c.Username, c.Password = NewSecret(lines[0]), NewSecret(lines[1])
+}
+
+func (d *decoder) fileError(path string, at Position, err error) {
+	switch {
+	case errors.Is(err, ErrInsecureMode):
+		d.fail(at, ErrInsecureMode, err.Error(), "run: chmod 600 "+shellQuote(path))
+	case errors.Is(err, fs.ErrNotExist):
+		d.fail(at, errors.Join(ErrFile, err), path+" does not exist", "put the file there, or correct its name")
+	default:
+		d.fail(at, errors.Join(ErrFile, err), fmt.Sprintf("%s cannot be used: %v", path, plain(err)), "")
+	}
+}
+
+var errNotRegular = errors.New("not a regular file")
+
+// readPrivate reads a file that nobody but its owner may read or write. The check is made on the open file,
+// so that it cannot be exchanged in between.
+func readPrivate(path string) ([]byte, error) {
+	// O_NONBLOCK: opening a FIFO must not wait for a writer.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errNotRegular
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return nil, fmt.Errorf("%s has mode %04o: %w", path, mode, ErrInsecureMode)
+	}
+	return readAll(f)
+}
+
+func readAll(f *os.File) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
+	if err == nil && len(data) > maxFileSize {
+		err = fmt.Errorf("larger than %d bytes", maxFileSize)
+	}
+	return data, err
+}
+
+// plain strips the operation and the path that fs.PathError repeats.
+func plain(err error) error {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
+		return pathErr.Err
+	}
+	return err
+}
+
+func shellQuote(path string) string {
+	if strings.Trim(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+") == "" {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}

@@ -1,0 +1,190 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A name is used in file names, in nft's comments and on the command line.
+var nameRE = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
+
+// name decodes a name that the user invents.
+func (v value) name() (string, bool) {
+	text, ok := v.text()
+	return text, ok && v.checkName(text)
+}
+
+func (v value) checkName(text string) bool {
+	if nameRE.MatchString(text) {
+		return true
+	}
+	v.fail(ErrValue, fmt.Sprintf("%q is not a good name", text),
+		"use up to 31 lower-case letters, digits and hyphens, a letter first")
+	return false
+}
+
+// iface decodes a kernel interface name (dev_valid_name, linux/net/core/dev.c).
+func (v value) iface() (string, bool) {
+	text, ok := v.text()
+	switch {
+	case !ok:
+		return "", false
+	case len(text) > 15 || text == "." || text == ".." || strings.ContainsAny(text, "/: \t\n\v\f\r*\"\\"):
+		v.fail(ErrValue, fmt.Sprintf("%q is not an interface name", text), "`ip -brief link` lists the interfaces")
+		return "", false
+	case text == "lo" || strings.HasPrefix(text, "tunztb"):
+		v.fail(ErrValue, fmt.Sprintf("%q belongs to the system or to ztbridge itself", text),
+			"name an interface that traffic of others passes")
+		return "", false
+	}
+	return text, true
+}
+
+func (v value) boolean() (set, ok bool) {
+	text, ok := v.oneOf("true", "false")
+	return text == "true", ok
+}
+
+func (v value) addr() (netip.Addr, bool) {
+	text, ok := v.text()
+	if !ok {
+		return netip.Addr{}, false
+	}
+	addr, err := netip.ParseAddr(text)
+	if err != nil || !unicast(addr) {
+		v.fail(ErrValue, fmt.Sprintf("%q is not the address of a host", text), "write it as 192.0.2.1 or 2001:db8::1")
+		return netip.Addr{}, false
+	}
+	return addr, true
+}
+
+// unicast refuses what names no single host that packets can be sent to.
+func unicast(a netip.Addr) bool {
+	return a.IsValid() && a.Zone() == "" && !a.Is4In6() && !a.IsUnspecified() && !a.IsMulticast() &&
+		!a.IsLoopback() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
+}
+
+// prefix decodes a prefix, or an address as a prefix of full length.
+func (v value) prefix() (netip.Prefix, bool) {
+	text, ok := v.text()
+	if !ok {
+		return netip.Prefix{}, false
+	}
+	if !strings.Contains(text, "/") {
+		addr, ok := v.addr()
+		if !ok {
+			return netip.Prefix{}, false
+		}
+		return netip.PrefixFrom(addr, addr.BitLen()), true
+	}
+	p, err := netip.ParsePrefix(text)
+	switch {
+	case err != nil || p.Addr().Is4In6():
+		v.fail(ErrValue, fmt.Sprintf("%q is not a prefix", text), "write it as 192.0.2.0/24 or 2001:db8::/64")
+		return netip.Prefix{}, false
+	case p != p.Masked():
+		v.fail(ErrValue, fmt.Sprintf("%q has bits behind the prefix length", text),
+			fmt.Sprintf("write %s for the network or %s for the one address", p.Masked(), p.Addr()))
+		return netip.Prefix{}, false
+	case p.Addr().IsMulticast() || p.Addr().IsLoopback():
+		v.fail(ErrValue, fmt.Sprintf("%q is not a prefix of hosts", text), "")
+		return netip.Prefix{}, false
+	}
+	return p, true
+}
+
+// prefixes decodes a list of prefixes, none of which overlaps another.
+func (v value) prefixes() []netip.Prefix {
+	var list []netip.Prefix
+	for _, item := range v.items() {
+		p, ok := item.prefix()
+		if !ok {
+			continue
+		}
+		for _, other := range list {
+			if p.Overlaps(other) {
+				item.fail(ErrOverlap, fmt.Sprintf("%s overlaps %s in the same list", p, other), "remove the smaller of the two")
+				ok = false
+				break
+			}
+		}
+		if ok {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+func (v value) duration(least, most time.Duration) (time.Duration, bool) {
+	text, ok := v.text()
+	if !ok {
+		return 0, false
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < least || d > most {
+		v.fail(ErrValue, fmt.Sprintf("%q is not a duration from %s to %s", text, least, most), "write it as 500ms, 30s or 5m")
+		return 0, false
+	}
+	return d, true
+}
+
+func (v value) port(text string) (uint16, bool) {
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || n == 0 {
+		v.fail(ErrValue, fmt.Sprintf("%q is not a port", text), "write a number from 1 to 65535")
+		return 0, false
+	}
+	return uint16(n), true
+}
+
+// path decodes a file name. In the file it is relative to the file, in a variable or a flag to the working
+// directory, as the person who typed it there expects.
+func (v value) path() (string, bool) {
+	text, ok := v.text()
+	if !ok {
+		return "", false
+	}
+	if strings.ContainsRune(text, 0) {
+		v.fail(ErrValue, "a file name cannot contain a zero byte", "")
+		return "", false
+	}
+	if filepath.IsAbs(text) {
+		return filepath.Clean(text), true
+	}
+	base := v.d.base
+	if _, ok := v.d.sources[v.node]; ok {
+		base = ""
+	}
+	abs, err := filepath.Abs(filepath.Join(base, text))
+	if err != nil {
+		v.fail(ErrFile, fmt.Sprintf("the working directory is unknown: %v", err), "write the absolute path")
+		return "", false
+	}
+	return abs, true
+}
+
+var hostRE = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+
+// host decodes a DNS name or an address.
+func (v value) host() (string, bool) {
+	text, ok := v.text()
+	if !ok {
+		return "", false
+	}
+	if addr, err := netip.ParseAddr(text); err == nil && unicast(addr) {
+		return addr.String(), true
+	}
+	if len(text) > 253 || !hostRE.MatchString(text) || numeric(text) {
+		v.fail(ErrValue, fmt.Sprintf("%q is neither a name nor an address", text), "write it as vm.example.org or 203.0.113.7, without a port")
+		return "", false
+	}
+	return text, true
+}
+
+// numeric says that a text looks like an IPv4 address, so that 203.0.113.700 is not taken for a name.
+func numeric(text string) bool { return strings.Trim(text, "0123456789.") == "" }

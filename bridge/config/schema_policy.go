@@ -1,0 +1,198 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+func (d *decoder) policy(v value) {
+	if v.node == nil {
+		d.defaultPolicy()
+		return
+	}
+	for _, item := range v.items() {
+		if item.node.Kind != yaml.MappingNode {
+			item.fail(ErrType, "expected a rule", "write it as {from: [zerotier], egress: [provider]}")
+			continue
+		}
+		d.rule(item)
+	}
+}
+
+// defaultPolicy sends everything through the tunnels, in the order of the file. It never chooses the box's
+// own WAN for anybody: that shows where the box is, and nobody asked for it.
+func (d *decoder) defaultPolicy() {
+	c := d.cfg
+	at := Position{File: d.file, Key: "policy"}
+	names := c.IngressNames()
+	if len(names) == 0 {
+		return
+	}
+	rule := Rule{Name: "policy[0]", Pos: at, From: []Selector{everything(names, at)}}
+	for _, e := range c.Egresses {
+		if e.OpenVPN != nil {
+			rule.Egress = append(rule.Egress, e.Name)
+		}
+	}
+	if len(rule.Egress) == 0 && len(d.egressNames) == len(c.Egresses) {
+		d.fail(at, ErrMissing, "there is neither a rule nor an openvpn egress that one could follow from",
+			"add a tunnel under `egress:`, or say under `policy:` by which egress traffic leaves")
+		return
+	}
+	c.Policy = []Rule{rule}
+}
+
+func everything(ingresses []string, at Position) Selector {
+	return Selector{Kind: ByIngress, Text: "everything", Ingress: ingresses, Pos: at}
+}
+
+func (d *decoder) rule(v value) {
+	rule := Rule{Name: v.key, Pos: v.pos()}
+	var from, egress value
+	v.object(fields{
+		"from":   func(v value) { from = v },
+		"to":     func(v value) { rule.To = v.prefixes() },
+		"egress": func(v value) { egress = v },
+	})
+	if from.node == nil {
+		rule.From = []Selector{everything(d.cfg.IngressNames(), rule.Pos)}
+	} else {
+		rule.From = d.selectors(from)
+	}
+	if egress.node == nil {
+		v.fail(ErrMissing, "the rule does not say where traffic goes", "add `egress:` with names in order of preference, or `egress: block`")
+		return
+	}
+	var ok bool
+	if rule.Egress, ok = d.egressList(egress); ok && len(rule.From) > 0 {
+		d.cfg.Policy = append(d.cfg.Policy, rule)
+	}
+}
+
+// egressList decodes the egresses of a rule; empty and true for `block`.
+func (d *decoder) egressList(v value) ([]string, bool) {
+	items := v.items()
+	if len(items) == 0 {
+		v.fail(ErrMissing, "the list is empty", "name an egress, or write `egress: block`")
+		return nil, false
+	}
+	var list []string
+	good := true
+	for _, item := range items {
+		text, ok := item.text()
+		switch {
+		case !ok:
+		case text == blockWord && len(items) == 1:
+			return nil, true
+		case text == blockWord:
+			item.fail(ErrValue, "a list ends closed by itself", "remove `block` here, or the egresses beside it")
+			ok = false
+		case slices.Contains(list, text):
+			item.fail(ErrDuplicate, fmt.Sprintf("the egress %q is listed twice", text), "remove one of them")
+			ok = false
+		case !slices.Contains(d.egressNames, text):
+			item.fail(ErrDangling, fmt.Sprintf("there is no egress %q", text), suggest(text, append(slices.Clone(d.egressNames), blockWord), "add it under `egress:`"))
+			ok = false
+		default:
+			list = append(list, text)
+		}
+		good = good && ok
+	}
+	return list, good
+}
+
+func (d *decoder) selectors(v value) []Selector {
+	var list []Selector
+	items := v.items()
+	if len(items) == 0 {
+		v.fail(ErrMissing, "the list is empty", "name who, or leave `from:` out for everything that enters")
+	}
+	for _, item := range items {
+		s, ok := d.selector(item)
+		if !ok {
+			continue
+		}
+		for _, other := range list {
+			if s.overlaps(other) {
+				item.fail(ErrOverlap, fmt.Sprintf("%s is selected by %s in the same list", s.Text, other.Text), "remove one of them")
+				ok = false
+				break
+			}
+		}
+		if ok {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+func (s Selector) overlaps(o Selector) bool {
+	if s.Kind != o.Kind {
+		return false
+	}
+	switch s.Kind {
+	case ByPrefix:
+		return s.Prefix.Overlaps(o.Prefix)
+	case ByClient:
+		return s.Client == o.Client
+	default:
+		return slices.ContainsFunc(s.Ingress, func(name string) bool { return slices.Contains(o.Ingress, name) })
+	}
+}
+
+func (d *decoder) selector(v value) (Selector, bool) {
+	text, ok := v.text()
+	if !ok {
+		return Selector{}, false
+	}
+	s := Selector{Text: text, Pos: v.pos()}
+	if looksNumeric(text) {
+		s.Kind = ByPrefix
+		s.Prefix, ok = v.prefix()
+		return s, ok
+	}
+	if s.Ingress = d.cfg.ingress(text); s.Ingress != nil {
+		s.Kind = ByIngress
+		return s, true
+	}
+	// Clients are added and revoked while this file stays the same: their names are checked against the
+	// list of clients by CheckClients.
+	if d.cfg.Endpoint != nil && nameRE.MatchString(text) && text != "zerotier" {
+		s.Kind, s.Client = ByClient, text
+		return s, true
+	}
+	remedy := "name an ingress, an address or a prefix"
+	if len(d.cfg.selectable()) > 0 {
+		remedy = "known: " + strings.Join(d.cfg.selectable(), ", ") + ", or an address or a prefix"
+	}
+	v.fail(ErrDangling, fmt.Sprintf("nothing enters by the name of %q", text), suggest(text, d.cfg.selectable(), remedy))
+	return s, false
+}
+
+// looksNumeric says that a text is meant as an address or a prefix, right or wrong.
+func looksNumeric(text string) bool {
+	host, _, isPrefix := strings.Cut(text, "/")
+	_, err := netip.ParseAddr(host)
+	return isPrefix || err == nil || strings.Contains(text, ":") || strings.Contains(text, ".") && numeric(text)
+}
+
+// CheckClients compares the clients that the policy names with those that exist, and warns of each that does not:
+// its rule matches nobody until the client is added.
+func (c *Config) CheckClients(existing []string) []Warning {
+	var warnings []Warning
+	for _, rule := range c.Policy {
+		for _, s := range rule.From {
+			if s.Kind != ByClient || slices.Contains(existing, s.Client) {
+				continue
+			}
+			candidates := append(slices.Clone(existing), c.selectable()...)
+			warnings = append(warnings, Warning{s.Pos, fmt.Sprintf("the endpoint has no client %q; %s", s.Client,
+				suggest(s.Client, candidates, "add it by `ztbridge client add "+s.Client+"`"))})
+		}
+	}
+	return warnings
+}

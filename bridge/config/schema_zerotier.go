@@ -1,0 +1,194 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// DefaultZeroTierHome is where Debian's and the vendor's packages of zerotier-one keep their state.
+const DefaultZeroTierHome = "/var/lib/zerotier-one"
+
+// defaultMoonPort is zerotier-one's primary port (ZT_DEFAULT_PORT).
+const defaultMoonPort = 9993
+
+var (
+	networkRE = regexp.MustCompile(`^[0-9a-f]{16}$`)
+	moonRE    = regexp.MustCompile(`^(000000)?([0-9a-f]{10})$`)
+)
+
+func (d *decoder) zerotier(v value) {
+	z := &d.cfg.ZeroTier
+	v.object(fields{
+		"home": func(v value) {
+			if path, ok := v.path(); ok {
+				z.Home = path
+			}
+		},
+		"networks": func(v value) {
+			for _, item := range v.items() {
+				d.network(item)
+			}
+		},
+		"orbit": func(v value) {
+			for _, item := range v.items() {
+				if id, ok := item.moonID(); ok {
+					z.Orbit = append(z.Orbit, id)
+				}
+			}
+		},
+		"moon": func(v value) {
+			z.Moon = &Moon{}
+			v.object(fields{"endpoints": func(v value) {
+				for _, item := range v.items() {
+					if ap, ok := item.moonEndpoint(); ok {
+						z.Moon.Endpoints = append(z.Moon.Endpoints, ap)
+					}
+				}
+			}})
+			if len(z.Moon.Endpoints) == 0 {
+				v.fail(ErrMissing, "a moon needs public addresses at which members find it",
+					"add `endpoints: [203.0.113.7/9993]` with this box's own")
+			}
+		},
+	})
+}
+
+func (d *decoder) network(v value) {
+	var n Network
+	id := v
+	if v.node.Kind != yaml.ScalarNode {
+		id.node = nil
+		v.object(fields{
+			"id":           func(v value) { id = v },
+			"name":         func(v value) { n.Name, _ = v.name() },
+			"allow_global": func(v value) { n.AllowGlobal, _ = v.boolean() },
+		})
+		if id.node == nil {
+			v.fail(ErrMissing, "a network needs its id", "add `id:` with its 16 hexadecimal digits")
+			return
+		}
+	}
+	text, ok := id.text()
+	if !ok {
+		return
+	}
+	n.ID = strings.ToLower(text)
+	if !networkRE.MatchString(n.ID) {
+		id.fail(ErrValue, fmt.Sprintf("%q is not a network id", text), "copy the 16 hexadecimal digits from the controller")
+		return
+	}
+	for _, other := range d.cfg.ZeroTier.Networks {
+		if other.ID == n.ID {
+			id.fail(ErrDuplicate, "this network is listed twice", "remove one of them")
+			return
+		}
+	}
+	if n.Name == "" {
+		n.Name = n.ID
+	}
+	if d.claimIngress(n.Name, v.pos()) {
+		d.cfg.ZeroTier.Networks = append(d.cfg.ZeroTier.Networks, n)
+	}
+}
+
+func (v value) moonID() (string, bool) {
+	text, ok := v.text()
+	if !ok {
+		return "", false
+	}
+	m := moonRE.FindStringSubmatch(strings.ToLower(text))
+	if m == nil {
+		v.fail(ErrValue, fmt.Sprintf("%q is not the id of a moon", text), "write the 10 hexadecimal digits of the moon's own address")
+		return "", false
+	}
+	return m[2], true
+}
+
+// moonEndpoint accepts ZeroTier's own form, 203.0.113.7/9993, and the usual one with a colon.
+func (v value) moonEndpoint() (netip.AddrPort, bool) {
+	text, ok := v.text()
+	if !ok {
+		return netip.AddrPort{}, false
+	}
+	if host, port, found := strings.Cut(text, "/"); found {
+		text = "[" + host + "]:" + port
+		if !strings.Contains(host, ":") {
+			text = host + ":" + port
+		}
+	}
+	ap, err := netip.ParseAddrPort(text)
+	if addr, addrErr := netip.ParseAddr(text); addrErr == nil {
+		ap, err = netip.AddrPortFrom(addr, defaultMoonPort), nil
+	}
+	if err != nil || ap.Port() == 0 || !unicast(ap.Addr()) {
+		v.fail(ErrValue, fmt.Sprintf("%q is not an address with a port", text), "write it as 203.0.113.7/9993")
+		return netip.AddrPort{}, false
+	}
+	return ap, true
+}
+
+// interfaces decodes `ingress`.
+func (d *decoder) interfaces(v value) {
+	for _, item := range v.items() {
+		d.ingressInterface(item)
+	}
+}
+
+func (d *decoder) ingressInterface(v value) {
+	var in Interface
+	at := v
+	if v.node.Kind == yaml.ScalarNode {
+		in.Iface, _ = v.iface()
+	} else {
+		at.node = nil
+		v.object(fields{
+			"interface": func(v value) { at = v; in.Iface, _ = v.iface() },
+			"name":      func(v value) { in.Name, _ = v.name() },
+			"prefixes":  func(v value) { in.Prefixes = v.prefixes() },
+		})
+		if at.node == nil {
+			v.fail(ErrMissing, "an ingress needs its interface", "add `interface:` with a name that `ip -brief link` lists")
+		}
+	}
+	if in.Iface == "" {
+		return
+	}
+	for _, other := range d.cfg.Interfaces {
+		if other.Iface == in.Iface {
+			at.fail(ErrDuplicate, "this interface is listed twice", "remove one of them")
+			return
+		}
+	}
+	if in.Name == "" {
+		in.Name = in.Iface
+	}
+	for _, p := range in.Prefixes {
+		d.claim(p, v.pos(), "behind "+in.Name, membersSide)
+	}
+	if d.claimIngress(in.Name, v.pos()) {
+		d.cfg.Interfaces = append(d.cfg.Interfaces, in)
+	}
+}
+
+// claimIngress makes sure that a name means one ingress.
+func (d *decoder) claimIngress(name string, at Position) bool {
+	if name == "zerotier" || name == EndpointIngress {
+		d.fail(at, ErrValue, fmt.Sprintf("%q is the name of a whole kind of ingress", name), "choose another `name:`")
+		return false
+	}
+	if _, err := netip.ParseAddr(name); err == nil {
+		d.fail(at, ErrValue, fmt.Sprintf("%q would be taken for an address in `from`", name), "choose a `name:`")
+		return false
+	}
+	if before, taken := d.where["ingress "+name]; taken {
+		d.fail(at, ErrDuplicate, fmt.Sprintf("the ingress name %q is taken already at line %d", name, before.Line),
+			"give one of them another `name:`")
+		return false
+	}
+	d.where["ingress "+name] = at
+	return true
+}
