@@ -1,0 +1,230 @@
+// Package process runs one openvpn program as an unprivileged user: it starts it, reads what it prints,
+// ends it within a deadline, and recognises one that an earlier run of the daemon left behind.
+package process
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Spec is what to run.
+type Spec struct {
+	Path string   // of the program
+	Args []string // without the program's name
+	// Stdin is written to the program's standard input: a configuration with keys in it, which never
+	// touches a disk.
+	Stdin string
+	// UID and GID are whom it runs as; it has no other groups.
+	UID, GID int
+	// Caps are the only capabilities it has (CAP_NET_BIND_SERVICE of an endpoint); usually none.
+	Caps []uintptr
+	// PIDFile, when not empty, is written so that EndStale finds the process after a crash. Its
+	// directory must not be writable by UID.
+	PIDFile string
+	// Output receives each line that it prints, one at a time, until Done. It must not block.
+	Output func(line string)
+}
+
+// Process is a running program.
+type Process struct {
+	cmd     *exec.Cmd
+	pidFile string
+	done    chan struct{}
+	err     error // valid after done
+}
+
+// stopGrace is how long a program may take to end after SIGTERM. With explicit-exit-notify openvpn takes
+// up to a second for each notice.
+const stopGrace = 3 * time.Second
+
+// maxOutputLine bounds a line of output, in bytes; longer ones are cut.
+const maxOutputLine = 4096
+
+// Start runs the program. The kernel kills it when we die (PR_SET_PDEATHSIG): should management-exit not
+// end it, that does.
+func Start(s Spec) (*Process, error) {
+	p := &Process{pidFile: s.PIDFile, done: make(chan struct{})}
+	started := make(chan error, 1)
+	go p.run(s, started)
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("starting %s: %w", s.Path, err)
+	}
+	return p, nil
+}
+
+// run lives as long as the program, on a thread of its own, for two reasons. The death signal is sent
+// when the thread that forked ends, not the process (prctl(2)), and Go ends idle threads as it likes.
+// And what the thread gives up here (ambient capabilities, the right to gain privileges) is inherited by
+// the program without touching the daemon; the thread is never used for anything else, because the
+// goroutine ends while locked to it.
+func (p *Process) run(s Spec, started chan<- error) {
+	runtime.LockOSThread()
+	defer close(p.done)
+	out, err := p.start(s)
+	started <- err
+	if err != nil {
+		p.err = err
+		return
+	}
+	readers := make(chan struct{})
+	go func() {
+		defer close(readers)
+		readLines(out, s.Output)
+	}()
+	state, err := p.cmd.Process.Wait()
+	select {
+	case <-readers:
+	case <-time.After(time.Second): // a grandchild would hold the pipe open; openvpn has none
+	}
+	_ = out.Close()
+	<-readers
+	p.err = exitError(state, err)
+	if p.pidFile != "" {
+		_ = os.Remove(p.pidFile)
+	}
+}
+
+func (p *Process) start(s Spec) (*os.File, error) {
+	if err := shedPrivileges(); err != nil {
+		return nil, err
+	}
+	stdin, err := memoryFile(s.Stdin)
+	if err != nil {
+		return nil, err
+	}
+	defer stdin.Close()
+	out, write, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer write.Close()
+	p.cmd = exec.Command(s.Path, s.Args...)
+	p.cmd.Dir = "/"
+	p.cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
+	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = stdin, write, write
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{
+		Pdeathsig:   syscall.SIGKILL,
+		Setpgid:     true, // a Ctrl-C at our terminal is ours to pass on
+		AmbientCaps: s.Caps,
+	}
+	if os.Geteuid() != s.UID || os.Getegid() != s.GID {
+		p.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(s.UID), Gid: uint32(s.GID)}
+	}
+	if err := p.cmd.Start(); err != nil {
+		_ = out.Close()
+		return nil, err
+	}
+	if s.PIDFile != "" {
+		if err := writePIDFile(s.PIDFile, p.PID()); err != nil {
+			_ = p.cmd.Process.Kill()
+			_, _ = p.cmd.Process.Wait()
+			_ = out.Close()
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// shedPrivileges makes this thread's children unable to gain or inherit any.
+func shedPrivileges() error {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("setting no_new_privs: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return fmt.Errorf("clearing ambient capabilities: %w", err)
+	}
+	return nil
+}
+
+// memoryFile returns an open file with the content that has no name anywhere.
+func memoryFile(content string) (*os.File, error) {
+	fd, err := unix.MemfdCreate("stdin", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("making a file in memory: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "stdin")
+	if _, err := io.WriteString(f, content); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("writing a file in memory: %w", err)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("rewinding a file in memory: %w", err)
+	}
+	return f, nil
+}
+
+func readLines(r io.Reader, output func(string)) {
+	b := bufio.NewReaderSize(r, maxOutputLine)
+	for {
+		line, err := b.ReadSlice('\n')
+		if text := strings.TrimRight(string(line), "\r\n"); text != "" && output != nil {
+			output(text)
+		}
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return
+		}
+	}
+}
+
+// ExitError says how a program ended by itself.
+type ExitError struct {
+	Code   int            // -1 when a signal ended it
+	Signal syscall.Signal // 0 when none did
+}
+
+func (e *ExitError) Error() string {
+	if e.Signal != 0 {
+		return fmt.Sprintf("killed by %v", e.Signal)
+	}
+	return fmt.Sprintf("exited with code %d", e.Code)
+}
+
+func exitError(state *os.ProcessState, err error) error {
+	if err != nil {
+		return err
+	}
+	if state.Success() {
+		return nil
+	}
+	e := &ExitError{Code: state.ExitCode()}
+	if w, ok := state.Sys().(syscall.WaitStatus); ok && w.Signaled() {
+		e.Signal = w.Signal()
+	}
+	return e
+}
+
+// PID is the program's process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Done is closed when the program has ended and its output was read.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Err returns how it ended: nil for code 0, else usually an *ExitError. It is valid after Done.
+func (p *Process) Err() error { return p.err }
+
+// Stop ends the program with SIGTERM, after a grace with SIGKILL, and waits for it.
+func (p *Process) Stop() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(stopGrace):
+		p.Kill()
+	}
+}
+
+// Kill ends the program at once and waits for it.
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.done
+}
