@@ -2,8 +2,30 @@ package openvpn
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
+
+// Profile is a provider's profile after parsing. It holds only what is on the allow-list, in a
+// canonical form: no file is named by it and no program is run by it. It is immutable.
+type Profile struct {
+	Name    string
+	Remotes []Remote // without duplicates, in the order of the profile; never empty
+	// RandomOrder says that the remotes are to be tried in random order.
+	RandomOrder bool
+	// NeedsCredentials says that the server wants a user name and a password.
+	NeedsCredentials bool
+	// NeedsPassphrase says that the private key is encrypted.
+	NeedsPassphrase bool
+	// Certificates are those of the inline blocks that could be read.
+	Certificates []Certificate
+
+	options  map[string][][]string // by name, each time with its arguments
+	blocks   map[string]string     // by name, canonical body
+	legacy   bool                  // needs OpenSSL's legacy provider
+	compress bool                  // the server may send compressed packets
+}
 
 // FileReader reads a file that a profile refers to by a relative name, for inlining. DirFiles makes
 // one that is confined to a directory.
@@ -33,6 +55,18 @@ func (r Remote) String() string {
 	return fmt.Sprintf("%s port %d/%s", r.Host, r.Port, r.Proto)
 }
 
+// keyword is the protocol as OpenVPN writes and reports it.
+func (r Remote) keyword() string {
+	s := string(r.Proto)
+	if r.Family != 0 {
+		s += fmt.Sprint(r.Family)
+	}
+	if r.Proto == TCP {
+		s += "-client"
+	}
+	return s
+}
+
 // Severity orders what a Report says.
 type Severity string
 
@@ -52,14 +86,27 @@ type Finding struct {
 
 func (f Finding) String() string {
 	if f.Line == 0 {
-		return fmt.Sprintf("%s: %s", f.Directive, f.Reason)
+		return fmt.Sprintf("%s: %s: %s", f.Severity, f.Directive, f.Reason)
 	}
-	return fmt.Sprintf("line %d: %s: %s", f.Line, f.Directive, f.Reason)
+	return fmt.Sprintf("%s: line %d: %s: %s", f.Severity, f.Line, f.Directive, f.Reason)
 }
 
 // Report says what of a profile was dropped, rewritten or is weak, in the order of its lines.
 type Report struct {
 	Findings []Finding
+}
+
+// Warnings returns the findings that a person should know of.
+func (r Report) Warnings() []Finding {
+	return slices.DeleteFunc(slices.Clone(r.Findings), func(f Finding) bool { return f.Severity != Warning })
+}
+
+func (r Report) String() string {
+	var b strings.Builder
+	for _, f := range r.Findings {
+		fmt.Fprintln(&b, f)
+	}
+	return b.String()
 }
 
 // ProfileError is a profile that cannot be used, with its place.
@@ -83,8 +130,45 @@ func (e *ProfileError) Error() string {
 
 // Certificate is what is worth knowing of an inline certificate.
 type Certificate struct {
-	Block     string // "ca", "cert", "extra-certs" or "pkcs12"
+	Block     string // "ca", "cert", "cert-chain" (behind the first of cert) or "extra-certs"
 	Subject   string
 	NotBefore time.Time
 	NotAfter  time.Time
+}
+
+// Expired returns why no connection can succeed at the given time because of certificates in the
+// profile: our own is not valid, or none of the authorities is. It is empty when one can.
+func (p *Profile) Expired(now time.Time) string {
+	authority := ""
+	usable := false
+	for _, c := range p.Certificates {
+		reason := c.invalidAt(now)
+		switch {
+		case c.Block == "cert" && reason != "":
+			return "our certificate " + reason
+		case c.Block == "ca" && reason != "":
+			authority = "the provider's certificate authority " + reason
+		case c.Block == "ca":
+			usable = true
+		}
+	}
+	if usable {
+		return ""
+	}
+	return authority
+}
+
+func (c Certificate) invalidAt(now time.Time) string {
+	switch {
+	case now.After(c.NotAfter):
+		return fmt.Sprintf("(%s) expired on %s", c.Subject, c.NotAfter.UTC().Format(time.DateOnly))
+	case now.Before(c.NotBefore):
+		return fmt.Sprintf("(%s) is not valid before %s", c.Subject, c.NotBefore.UTC().Format(time.DateOnly))
+	}
+	return ""
+}
+
+// uses reports whether any remote has the transport.
+func (p *Profile) uses(proto Proto) bool {
+	return slices.ContainsFunc(p.Remotes, func(r Remote) bool { return r.Proto == proto })
 }

@@ -5,20 +5,6 @@ import (
 	"errors"
 )
 
-// Profile is a provider's profile after parsing.
-type Profile struct {
-	Name             string
-	Remotes          []Remote
-	RandomOrder      bool
-	NeedsCredentials bool
-	Certificates     []Certificate
-}
-
-// ParseProfile reads a profile.
-func ParseProfile(data []byte, name string, files FileReader) (*Profile, Report, error) {
-	return nil, Report{}, errors.ErrUnsupported
-}
-
 // Tunnel supervises one openvpn process.
 type Tunnel struct{}
 
