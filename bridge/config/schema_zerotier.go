@@ -148,7 +148,12 @@ func (d *decoder) ingressInterface(v value) {
 		v.object(fields{
 			"interface": func(v value) { at = v; in.Iface, _ = v.iface() },
 			"name":      func(v value) { in.Name, _ = v.name() },
-			"prefixes":  func(v value) { in.Prefixes = v.prefixes() },
+			"prefixes": func(v value) {
+				in.Prefixes = v.prefixes()
+				for _, p := range in.Prefixes {
+					d.claim(p, v.pos(), "behind an interface", membersSide)
+				}
+			},
 		})
 		if at.node == nil {
 			v.fail(ErrMissing, "an ingress needs its interface", "add `interface:` with a name that `ip -brief link` lists")
@@ -165,9 +170,6 @@ func (d *decoder) ingressInterface(v value) {
 	}
 	if in.Name == "" {
 		in.Name = in.Iface
-	}
-	for _, p := range in.Prefixes {
-		d.claim(p, v.pos(), "behind "+in.Name, membersSide)
 	}
 	if d.claimIngress(in.Name, v.pos()) {
 		d.cfg.Interfaces = append(d.cfg.Interfaces, in)

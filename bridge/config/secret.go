@@ -9,20 +9,29 @@ import (
 const redacted = "(redacted)"
 
 // Secret is a text that prints as "(redacted)" by every verb of fmt, in JSON, YAML and slog. Reveal is the
-// only way to it.
-type Secret struct{ text string }
+// only way to it. The zero Secret is empty.
+type Secret struct {
+	// A pointer: where fmt goes round the methods, as it does for a bad verb on a struct behind a pointer,
+	// it prints an address.
+	text *string
+}
 
 // NewSecret wraps a text.
-func NewSecret(text string) Secret { return Secret{text} }
+func NewSecret(text string) Secret { return Secret{&text} }
 
 // Reveal returns the text.
-func (s Secret) Reveal() string { return s.text }
+func (s Secret) Reveal() string {
+	if s.text == nil {
+		return ""
+	}
+	return *s.text
+}
 
 // Empty says that there is no text.
-func (s Secret) Empty() bool { return s.text == "" }
+func (s Secret) Empty() bool { return s.Reveal() == "" }
 
 // Equal compares the texts, so that a reload can tell whether anything changed (go-cmp uses it as well).
-func (s Secret) Equal(other Secret) bool { return s.text == other.text }
+func (s Secret) Equal(other Secret) bool { return s.Reveal() == other.Reveal() }
 
 // String returns a constant.
 func (s Secret) String() string { return redacted }

@@ -1,0 +1,121 @@
+package config
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Each case is a file and every line that must be said of it, in order. ztbridge.yaml is in the test's
+// directory; its path is cut off.
+func TestMistakes(t *testing.T) {
+	endpoint := minimal + "endpoint: {address: vm.example.org}\n"
+	cases := []struct {
+		name, text string
+		class      error
+		want       []string
+	}{
+		{"empty", "", ErrMissing, []string{
+			"ztbridge.yaml: nothing enters: there is no network, endpoint or interface; add `zerotier: {networks: [ID]}` with your network's id"}},
+		{"not yaml", "zerotier:\n\t- x\n", ErrSyntax, []string{
+			"ztbridge.yaml:2: not valid YAML: found character that cannot start any token; look at the indentation and the quotes here and on the line above"}},
+		{"a list", "- a\n", ErrType, []string{
+			"ztbridge.yaml:1: the file is not a list of keys; write `zerotier:` and so on, one key a line"}},
+		{"two documents", minimal + "---\n" + minimal, ErrSyntax, []string{
+			"ztbridge.yaml: there is more than one document; remove the line `---` and what follows it"}},
+		{"alias", minimal + "probe: {targets: &a [1.1.1.1]}\n", ErrSyntax, []string{
+			"ztbridge.yaml:3: anchors and aliases (& and *) are not supported; write the value out, or put it in quotes if it is a text"}},
+		{"unknown key", minimal + "endpont: {}\n", ErrUnknownKey, []string{
+			`ztbridge.yaml:3: endpont: unknown key; did you mean "endpoint"?`}},
+		{"unknown key unlike any", minimal + "probe: {colour: red}\n", ErrUnknownKey, []string{
+			"ztbridge.yaml:3: probe.colour: unknown key; known here: hold_down, interval, targets"}},
+		{"duplicate key", minimal + "egress: {}\n", ErrDuplicate, []string{
+			"ztbridge.yaml:3: egress: this key is given twice, first on line 2; remove one of them"}},
+		{"every mistake at once", "zerotier: {networks: [123], home: [a]}\negress:\n  Up: {wan: {}}\n  provider: {openvpn: {}}\nprobe:\n  interval: soon\n", ErrValue, []string{
+			`ztbridge.yaml:1: zerotier.networks[0]: "123" is not a network id; copy the 16 hexadecimal digits from the controller`,
+			"ztbridge.yaml:1: zerotier.home: expected a single value",
+			`ztbridge.yaml:3: egress.Up: "Up" is not a good name; use up to 31 lower-case letters, digits and hyphens, a letter first`,
+			"ztbridge.yaml:4: egress.provider.openvpn: a tunnel needs the provider's profile; add `profile: provider.ovpn`",
+			`ztbridge.yaml:6: probe.interval: "soon" is not a duration from 100ms to 1m0s; write it as 500ms, 30s or 5m`}},
+		{"network twice", "zerotier: {networks: [8056c2e21c000001, 8056C2E21C000001]}\negress: {d: {wan: {}}}\npolicy: [{egress: d}]\n", ErrDuplicate, []string{
+			"ztbridge.yaml:1: zerotier.networks[1]: this network is listed twice; remove one of them"}},
+		{"no kind", minimal + "policy: [{egress: provider}]\ningress: [{name: lan}]\n", ErrMissing, []string{
+			"ztbridge.yaml:4: ingress[0]: an ingress needs its interface; add `interface:` with a name that `ip -brief link` lists"}},
+		{"our own device", minimal + "ingress: [tunztb0]\n", ErrValue, []string{
+			`ztbridge.yaml:3: ingress[0]: "tunztb0" belongs to the system or to ztbridge itself; name an interface that traffic of others passes`}},
+		{"reserved name", minimal + "ingress: [{interface: eth1, name: endpoint}]\n", ErrValue, []string{
+			"ztbridge.yaml:3: ingress[0]: \"endpoint\" is the name of a whole kind of ingress; choose another `name:`"}},
+		{"two kinds", "zerotier: {networks: [8056c2e21c000001]}\negress: {a: {wan: {}, openvpn: {profile: provider.ovpn}}}\n", ErrValue, []string{
+			"ztbridge.yaml:2: egress.a: one egress is one way out, and this has wan and openvpn; make an egress of each"}},
+		{"unknown kind", "zerotier: {networks: [8056c2e21c000001]}\negress: {a: {opnvpn: {profile: provider.ovpn}}}\n", ErrUnknownKey, []string{
+			`ztbridge.yaml:2: egress.a.opnvpn: unknown kind of egress; did you mean "openvpn"?`}},
+		{"two of one wan", "zerotier: {networks: [8056c2e21c000001]}\negress: {a: {wan: {}}, b: {wan: {}}}\npolicy: [{egress: [a, b]}]\n", ErrDuplicate, []string{
+			"ztbridge.yaml:2: egress.b: it leaves by the same interface as \"a\"; give each its own `interface:`"}},
+		{"snat6", "zerotier: {networks: [8056c2e21c000001]}\negress: {d: {wan: {snat: '2001:db8::1'}}}\npolicy: [{egress: d}]\n", ErrValue, []string{
+			"ztbridge.yaml:2: egress.d.wan.snat: SNAT is for IPv4; use `ipv6:` to say how IPv6 leaves"}},
+		{"dangling egress", minimal + "policy:\n  - {from: zerotier, egress: [provder]}\n", ErrDangling, []string{
+			`ztbridge.yaml:4: policy[0].egress[0]: there is no egress "provder"; did you mean "provider"?`}},
+		{"dangling from", minimal + "policy:\n  - {from: zerotir, egress: provider}\n", ErrDangling, []string{
+			`ztbridge.yaml:4: policy[0].from: nothing enters by the name of "zerotir"; did you mean "zerotier"?`}},
+		{"client without endpoint", minimal + "policy:\n  - {from: phone, egress: provider}\n", ErrDangling, []string{
+			`ztbridge.yaml:4: policy[0].from: nothing enters by the name of "phone"; known: 8056c2e21c000001, zerotier, or an address or a prefix`}},
+		{"dangling network", "zerotier: {networks: [8056c2e21c000001]}\negress: {home: {zerotier: {network: 8056c2e21c000010, via: 10.1.1.1}}}\npolicy: [{egress: home}]\n", ErrDangling, []string{
+			`ztbridge.yaml:2: egress.home.zerotier.network: this box does not join a network "8056c2e21c000010"; did you mean "8056c2e21c000001"?`}},
+		{"host bits", minimal + "policy:\n  - {from: 10.147.17.50/24, egress: provider}\n", ErrValue, []string{
+			`ztbridge.yaml:4: policy[0].from: "10.147.17.50/24" has bits behind the prefix length; write 10.147.17.0/24 for the network or 10.147.17.50 for the one address`}},
+		{"bad address", minimal + "policy:\n  - {from: 10.147.17.500, egress: provider}\n", ErrValue, []string{
+			`ztbridge.yaml:4: policy[0].from: "10.147.17.500" is not the address of a host; write it as 192.0.2.1 or 2001:db8::1`}},
+		{"block beside others", minimal + "policy:\n  - {egress: [provider, block]}\n", ErrValue, []string{
+			"ztbridge.yaml:4: policy[0].egress[1]: a list ends closed by itself; remove `block` here, or the egresses beside it"}},
+		{"rule without egress", minimal + "policy:\n  - {from: zerotier}\n", ErrMissing, []string{
+			"ztbridge.yaml:4: policy[0]: the rule does not say where traffic goes; add `egress:` with names in order of preference, or `egress: block`"}},
+		{"overlap in a list", minimal + "policy:\n  - {from: [10.0.0.0/8, 10.1.1.1], egress: provider}\n", ErrOverlap, []string{
+			"ztbridge.yaml:4: policy[0].from[1]: 10.1.1.1 is selected by 10.0.0.0/8 in the same list; remove one of them"}},
+		{"overlap of ingresses", endpoint + "ingress: [{interface: eth1, prefixes: [10.83.64.0/24]}]\n", ErrOverlap, []string{
+			"ztbridge.yaml:4: ingress[0].prefixes: 10.83.64.0/24 overlaps 10.83.64.0/20, the endpoint's pool (ztbridge.yaml:3: endpoint); choose prefixes that have no address in common"}},
+		{"no rule follows", "zerotier: {networks: [8056c2e21c000001]}\negress: {d: {wan: {}}}\n", ErrMissing, []string{
+			"ztbridge.yaml: policy: there is neither a rule nor an openvpn egress that one could follow from; add a tunnel under `egress:`, or say under `policy:` by which egress traffic leaves"}},
+		{"endpoint without address", minimal + "endpoint: {}\n", ErrMissing, []string{
+			"ztbridge.yaml:3: endpoint: clients must know where to connect; add `address:` with this box's public name or address"}},
+		{"acme for an address", minimal + "endpoint: {address: 203.0.113.7, https: {acme: {}}}\n", ErrValue, []string{
+			"ztbridge.yaml:3: endpoint: an authority certifies names, and endpoint.address is an address; give this box a public name, or leave https.acme out"}},
+		{"foreign pool", minimal + "endpoint: {address: vm.example.org, pool: 8.8.8.0/24}\n", ErrValue, []string{
+			"ztbridge.yaml:3: endpoint.pool: 8.8.8.0/24 belongs to somebody on the Internet; take a part of 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16"}},
+		{"listen", minimal + "endpoint: {address: vm.example.org, listen: [sctp/1, tcp/0, tcp/443, tcp/443]}\n", ErrValue, []string{
+			`ztbridge.yaml:3: endpoint.listen[0]: "sctp/1" is not a protocol with a port; write it as tcp/443 or udp/1194`,
+			`ztbridge.yaml:3: endpoint.listen[1]: "0" is not a port; write a number from 1 to 65535`,
+			"ztbridge.yaml:3: endpoint.listen[3]: this listener is listed twice; remove one of them"}},
+		{"dns mixed", "zerotier: {networks: [8056c2e21c000001]}\negress: {p: {openvpn: {profile: provider.ovpn, dns: [9.9.9.9, 'tls://1.1.1.1', nine]}}}\n", ErrValue, []string{
+			"ztbridge.yaml:2: egress.p.openvpn.dns[1]: resolvers with TLS and without do not mix: a fall back to plain text would go unnoticed; write tls:// before all of them, or before none",
+			`ztbridge.yaml:2: egress.p.openvpn.dns[2]: "nine" is not a resolver; write it as 9.9.9.9 or tls://9.9.9.9#dns.quad9.net`}},
+		{"inbound", minimal + "inbound: [{to: '2001:db8::1', tcp: [443]}]\n", ErrMissing, []string{
+			"ztbridge.yaml:3: inbound[0]: it is not said from where: there are 0 wan egresses; add `egress:` with the name of one"}},
+		{"peering around the policy", minimal + "peering: [{from: zerotier, to: 0.0.0.0/1}]\n", ErrValue, []string{
+			"ztbridge.yaml:3: peering[0].to: 0.0.0.0/1 is no local network; name the LAN's own prefix; the Internet is reached by `policy:`"}},
+		{"leaves where it enters", "ingress: [eth1]\negress: {d: {wan: {interface: eth1}}}\npolicy: [{egress: d}]\n", ErrValue, []string{
+			"ztbridge.yaml:2: egress.d.wan.interface: eth1 is an ingress as well: nothing may leave where it enters; remove it under `ingress:` or here"}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			dir := folder(t)
+			cfg, _, err := load(t, dir, c.text)
+			if cfg != nil || !errors.Is(err, c.class) {
+				t.Errorf("config %v, error not of class %v", cfg, c.class)
+			}
+			got := strings.Split(strings.ReplaceAll(errorText(err), dir+string(filepath.Separator), ""), "\n")
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

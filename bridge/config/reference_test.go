@@ -1,0 +1,133 @@
+package config
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// same compares configurations by what they mean: positions, spelling and spellings of files aside.
+var same = cmp.Options{
+	cmpopts.IgnoreTypes(Position{}),
+	cmpopts.IgnoreFields(Config{}, "File"),
+	cmpopts.IgnoreFields(Selector{}, "Text"),
+	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("../../configs", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// example matches the mark before a commented example; prose has exactly one space behind it.
+var example = regexp.MustCompile(`(?m)^( *)#(\S|  )`)
+
+func uncomment(text string) string { return example.ReplaceAllString(text, "$1$2") }
+
+func TestReferenceIsEnoughAsItStands(t *testing.T) {
+	cfg, warnings, err := load(t, folder(t), read(t, "ztbridge.yaml"))
+	if err != nil || len(warnings) > 0 {
+		t.Fatalf("error %v, warnings %v", err, warnings)
+	}
+	want := []Rule{{Name: "policy[0]", Egress: []string{"provider"},
+		From: []Selector{{Kind: ByIngress, Ingress: []string{"8056c2e21c000001"}}}}}
+	if diff := cmp.Diff(want, cfg.Policy, same); diff != "" {
+		t.Errorf("policy (-want +got):\n%s", diff)
+	}
+}
+
+func TestReferenceUncommented(t *testing.T) {
+	text := uncomment(read(t, "ztbridge.yaml"))
+	cfg, warnings, err := load(t, folder(t), text)
+	if err != nil || len(warnings) > 0 {
+		t.Fatalf("error %v, warnings %v in:\n%s", err, warnings, text)
+	}
+	if cfg.Endpoint == nil || cfg.ZeroTier.Moon == nil || len(cfg.Egresses) != 4 || len(cfg.Policy) != 5 ||
+		len(cfg.Inbound) != 2 || len(cfg.Interfaces) != 2 || len(cfg.ZeroTier.Networks) != 3 {
+		t.Errorf("an example was not uncommented:\n%s", text)
+	}
+}
+
+// What the reference gives as a default is the default.
+func TestReferenceTellsTheDefaults(t *testing.T) {
+	said := mustLoad(t, uncomment(read(t, "ztbridge.yaml")))
+	plain := mustLoad(t, minimal+"endpoint: {address: vm.example.org}\n")
+	if diff := cmp.Diff(plain.Probe, said.Probe, same); diff != "" {
+		t.Errorf("probe (-default +reference):\n%s", diff)
+	}
+	said.Endpoint.HTTPS = HTTPS{}
+	if diff := cmp.Diff(plain.Endpoint, said.Endpoint, same); diff != "" {
+		t.Errorf("endpoint (-default +reference):\n%s", diff)
+	}
+	if plain.ZeroTier.Home != said.ZeroTier.Home {
+		t.Errorf("zerotier.home: default %s, reference %s", plain.ZeroTier.Home, said.ZeroTier.Home)
+	}
+	acme := mustLoad(t, minimal+"endpoint: {address: vm.example.org, https: {acme: {}}}\n").Endpoint.HTTPS.ACME
+	if want := mustLoad(t, uncomment(read(t, "ztbridge.yaml"))).Endpoint.HTTPS.ACME.Directory; acme.Directory != want {
+		t.Errorf("acme directory: default %s, reference %s", acme.Directory, want)
+	}
+}
+
+func TestExamples(t *testing.T) {
+	paths, err := filepath.Glob("../../configs/examples/*.yaml")
+	if err != nil || len(paths) < 4 {
+		t.Fatalf("found %v, %v", paths, err)
+	}
+	for _, path := range paths {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			_, warnings, err := load(t, folder(t), read(t, filepath.Join("examples", filepath.Base(path))))
+			if err != nil || len(warnings) > 0 {
+				t.Errorf("error %v, warnings %v", err, warnings)
+			}
+		})
+	}
+}
+
+// Show prints a file that means the same as what was read.
+func TestShowRoundTrip(t *testing.T) {
+	texts := map[string]string{"minimal": minimal, "reference": uncomment(read(t, "ztbridge.yaml"))}
+	for _, name := range []string{"uno", "duo", "dinosaur", "exit-node"} {
+		texts[name] = read(t, "examples/"+name+".yaml")
+	}
+	for name, text := range texts {
+		t.Run(name, func(t *testing.T) {
+			before := mustLoad(t, text)
+			shown, err := before.Show()
+			if err != nil {
+				t.Fatal(err)
+			}
+			after, _, err := load(t, t.TempDir(), string(shown))
+			if err != nil {
+				t.Fatalf("what was shown is refused: %v\n%s", err, shown)
+			}
+			if diff := cmp.Diff(before, after, same, splitSelectors); diff != "" {
+				t.Errorf("(-read +shown):\n%s\n%s", diff, shown)
+			}
+		})
+	}
+}
+
+// splitSelectors makes [zerotier] and the list of its networks alike.
+var splitSelectors = cmpopts.AcyclicTransformer("split", func(list []Selector) []Selector {
+	var out []Selector
+	for _, s := range list {
+		if s.Kind != ByIngress {
+			out = append(out, s)
+		}
+		for _, name := range s.Ingress {
+			out = append(out, Selector{Kind: ByIngress, Ingress: []string{name}})
+		}
+	}
+	return out
+})
