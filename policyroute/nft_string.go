@@ -51,9 +51,9 @@ func (m VerdictMap) String() string {
 // String renders the element; nft prints a range that is a prefix back as one.
 func (e VerdictElement) String() string {
 	if e.First == e.Last {
-		return fmt.Sprintf("%s : jump %s", e.First, e.Chain)
+		return fmt.Sprintf("%s : goto %s", e.First, e.Chain)
 	}
-	return fmt.Sprintf("%s-%s : jump %s", e.First, e.Last, e.Chain)
+	return fmt.Sprintf("%s-%s : goto %s", e.First, e.Last, e.Chain)
 }
 
 // String renders the chain as it stands inside of a table block.
@@ -84,6 +84,8 @@ func (r NftRule) String() string {
 			r.SynMSS, r.SynMSS))
 	case r.VMap != "":
 		w = append(w, fmt.Sprintf("%s saddr vmap @%s", nftFamily(r.Family), r.VMap))
+	case r.DstVMap != "":
+		w = append(w, fmt.Sprintf("%s daddr vmap @%s", nftFamily(r.Family), r.DstVMap))
 	case r.Verdict.Kind != "":
 		w = append(w, r.Verdict.String())
 	}
@@ -105,22 +107,27 @@ func (r NftRule) matches() []string {
 	for _, name := range r.OIFNot {
 		add(true, "oifname != %q", name)
 	}
-	// An address or a map of one family implies the family; nft does not print it twice.
-	implied := r.Src.IsValid() || r.Dst.IsValid() || r.VMap != ""
-	add(r.Family != 0 && !implied, "meta nfproto %s", r.Family)
+	add(r.Family != 0 && !r.familyImplied(), "meta nfproto %s", r.Family)
 	add(r.Src.IsValid(), "%s saddr %s", nftFamily(FamilyOf(r.Src.Addr())), nftPrefix(r.Src))
 	add(r.Dst.IsValid(), "%s daddr %s", nftFamily(FamilyOf(r.Dst.Addr())), nftPrefix(r.Dst))
 	switch {
 	case len(r.DstPorts) > 0:
 		add(true, "%s dport %s", r.Proto, nftPorts(r.DstPorts))
-	case r.Proto != "":
+	case r.Proto != "" && r.SynMSS == 0: // a match of TCP flags implies TCP
 		add(true, "meta l4proto %s", r.Proto)
 	}
 	add(r.Mark != 0, "meta mark 0x%08x", r.Mark)
 	add(len(r.CTState) > 0, "ct state %s", strings.Join(r.CTState, ","))
+	add(r.CTReply, "ct direction reply")
 	add(r.CTStatus != "", "ct status %s", r.CTStatus)
 	add(r.LocalDst, "fib daddr type local")
 	return w
+}
+
+// familyImplied says that the rule looks at an address of its one family, which makes a match of the
+// family itself superfluous; nft prints none then.
+func (r NftRule) familyImplied() bool {
+	return r.Src.IsValid() || r.Dst.IsValid() || r.VMap != "" || r.DstVMap != ""
 }
 
 // String renders the verdict in nft's language.

@@ -1,0 +1,417 @@
+package kernel
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+	"net/netip"
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"ztbridge/policyroute"
+)
+
+// decoder reads a rule back from its expressions: the inverse of encoder. What it does not know it
+// refuses, so that a rule which somebody altered never passes for ours.
+type decoder struct {
+	in    []expr.Any
+	ports map[string][]uint16 // anonymous sets by name
+	rule  policyroute.NftRule
+}
+
+// decode returns the rule, or false when it is none that encoder makes.
+func decode(in []expr.Any, ports map[string][]uint16) (policyroute.NftRule, bool) {
+	d := &decoder{in: in, ports: ports}
+	for len(d.in) > 0 {
+		if !d.next() {
+			return policyroute.NftRule{}, false
+		}
+	}
+	return d.rule, true
+}
+
+// next consumes one match or one action.
+func (d *decoder) next() bool {
+	switch x := take[expr.Any](d).(type) {
+	case *expr.Meta:
+		return x.Register == reg && !x.SourceRegister && d.meta(x.Key)
+	case *expr.Payload:
+		return d.payload(x)
+	case *expr.Ct:
+		return d.conntrack(x.Key)
+	case *expr.Fib:
+		d.rule.LocalDst = true
+		return *x == expr.Fib{Register: reg, ResultADDRTYPE: true, FlagDADDR: true} &&
+			d.equal(binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL))
+	case *expr.Immediate:
+		return d.immediate(x.Data)
+	default:
+		return d.verdict(x)
+	}
+}
+
+func (d *decoder) meta(key expr.MetaKey) bool {
+	cmp := take[*expr.Cmp](d)
+	if cmp == nil || cmp.Register != reg {
+		return false
+	}
+	negated := cmp.Op == expr.CmpOpNeq
+	if cmp.Op != expr.CmpOpEq && (!negated || key != expr.MetaKeyOIFNAME) {
+		return false
+	}
+	switch key {
+	case expr.MetaKeyIIFNAME:
+		d.rule.IIF = ifnameText(cmp.Data)
+	case expr.MetaKeyOIFNAME:
+		if negated {
+			d.rule.OIFNot = append(d.rule.OIFNot, ifnameText(cmp.Data))
+		} else {
+			d.rule.OIF = ifnameText(cmp.Data)
+		}
+	case expr.MetaKeyNFPROTO:
+		return d.nfproto(cmp.Data)
+	case expr.MetaKeyL4PROTO:
+		return d.l4proto(cmp.Data)
+	case expr.MetaKeyMARK:
+		if len(cmp.Data) != 4 {
+			return false
+		}
+		d.rule.Mark = binaryutil.NativeEndian.Uint32(cmp.Data)
+	default:
+		return false
+	}
+	return true
+}
+
+// nfproto reads a match of the family, whether it was asked for or only needed by an address: the
+// rule's text is the same.
+func (d *decoder) nfproto(data []byte) bool {
+	for _, f := range policyroute.Families {
+		if bytes.Equal(data, []byte{nfprotoNumber(f)}) {
+			d.rule.Family = f
+			return true
+		}
+	}
+	return false
+}
+
+func (d *decoder) l4proto(data []byte) bool {
+	if d.rule.Proto != "" && bytes.Equal(data, []byte{unix.IPPROTO_TCP}) {
+		return d.rule.Proto == "tcp"
+	}
+	for name, number := range l4Protos {
+		if bytes.Equal(data, []byte{number}) {
+			if p := peek[*expr.Payload](d); p != nil && p.Offset == offTCPFlags {
+				return name == "tcp" // belongs to the MSS
+			}
+			d.rule.Proto = name
+			return true
+		}
+	}
+	return false
+}
+
+func (d *decoder) payload(p *expr.Payload) bool {
+	if p.DestRegister != reg || p.OperationType != expr.PayloadLoad {
+		return false
+	}
+	switch {
+	case p.Base == expr.PayloadBaseTransportHeader && p.Offset == offDport && p.Len == 2:
+		return d.dport()
+	case p.Base == expr.PayloadBaseTransportHeader && p.Offset == offTCPFlags && p.Len == 1:
+		return d.synMSS()
+	case p.Base == expr.PayloadBaseNetworkHeader:
+		return d.address(p)
+	}
+	return false
+}
+
+func (d *decoder) address(p *expr.Payload) bool {
+	var (
+		target *netip.Prefix
+		size   int
+	)
+	switch p.Offset {
+	case offSaddr4:
+		target, size = &d.rule.Src, 4
+	case offDaddr4:
+		target, size = &d.rule.Dst, 4
+	case offSaddr6:
+		target, size = &d.rule.Src, 16
+	case offDaddr6:
+		target, size = &d.rule.Dst, 16
+	default:
+		return false
+	}
+	if int(p.Len) > size {
+		return false
+	}
+	if l := peek[*expr.Lookup](d); l != nil {
+		return d.vmap(p, size)
+	}
+	length := int(p.Len) * 8
+	if b := peek[*expr.Bitwise](d); b != nil {
+		take[*expr.Bitwise](d)
+		ones, ok := prefixLength(b.Mask)
+		if !ok || !allZero(b.Xor) {
+			return false
+		}
+		length = ones
+	}
+	cmp := take[*expr.Cmp](d)
+	if cmp == nil || cmp.Op != expr.CmpOpEq || cmp.Register != reg || len(cmp.Data) != int(p.Len) {
+		return false
+	}
+	full := make([]byte, size)
+	copy(full, cmp.Data)
+	addr, _ := netip.AddrFromSlice(full)
+	*target = netip.PrefixFrom(addr, length)
+	return true
+}
+
+func (d *decoder) vmap(p *expr.Payload, size int) bool {
+	l := take[*expr.Lookup](d)
+	if l.Invert || !l.IsDestRegSet || l.DestRegister != unix.NFT_REG_VERDICT || int(p.Len) != size {
+		return false
+	}
+	if p.Offset == offSaddr4 || p.Offset == offSaddr6 {
+		d.rule.VMap = l.SetName
+	} else {
+		d.rule.DstVMap = l.SetName
+	}
+	return true
+}
+
+func (d *decoder) dport() bool {
+	if l := peek[*expr.Lookup](d); l != nil {
+		take[*expr.Lookup](d)
+		ports, known := d.ports[l.SetName]
+		d.rule.DstPorts = slices.Clone(ports)
+		return known && !l.Invert && !l.IsDestRegSet
+	}
+	cmp := take[*expr.Cmp](d)
+	if cmp == nil || cmp.Op != expr.CmpOpEq || len(cmp.Data) != 2 {
+		return false
+	}
+	d.rule.DstPorts = []uint16{binary.BigEndian.Uint16(cmp.Data)}
+	return true
+}
+
+func (d *decoder) synMSS() bool {
+	want := synMSS(0)[1:] // the flags are taken already
+	if len(d.in) < len(want) {
+		return false
+	}
+	imm, ok := d.in[4].(*expr.Immediate)
+	if !ok || len(imm.Data) != 2 {
+		return false
+	}
+	limit := binary.BigEndian.Uint16(imm.Data)
+	for i, w := range synMSS(limit)[1:] {
+		if !sameExpr(w, d.in[i]) {
+			return false
+		}
+	}
+	d.in = d.in[len(want):]
+	d.rule.SynMSS = limit
+	return limit != 0
+}
+
+func (d *decoder) conntrack(key expr.CtKey) bool {
+	if key == expr.CtKeyDIRECTION {
+		d.rule.CTReply = true
+		return d.equal([]byte{ctDirectionReply})
+	}
+	b, cmp := take[*expr.Bitwise](d), take[*expr.Cmp](d)
+	if b == nil || cmp == nil || len(b.Mask) != 4 || !allZero(b.Xor) || cmp.Op != expr.CmpOpNeq || !allZero(cmp.Data) {
+		return false
+	}
+	mask := binaryutil.NativeEndian.Uint32(b.Mask)
+	switch key {
+	case expr.CtKeySTATUS:
+		d.rule.CTStatus = "dnat"
+		return mask == ctStatusDNAT
+	case expr.CtKeySTATE:
+		for _, name := range []string{"invalid", "established", "related", "new", "untracked"} {
+			if mask&ctStates[name] != 0 {
+				d.rule.CTState = append(d.rule.CTState, name)
+				mask &^= ctStates[name]
+			}
+		}
+		return mask == 0
+	}
+	return false
+}
+
+// immediate reads a translation whose address or port was loaded into the register.
+func (d *decoder) immediate(data []byte) bool {
+	switch x := take[expr.Any](d).(type) {
+	case *expr.Redir:
+		if x.RegisterProtoMin != reg || len(data) != 2 {
+			return false
+		}
+		d.rule.Verdict = policyroute.NftVerdict{Kind: "redirect", Port: binary.BigEndian.Uint16(data)}
+		return true
+	case *expr.NAT:
+		addr, ok := netip.AddrFromSlice(data)
+		if !ok || x.RegAddrMin != reg || x.RegProtoMin != 0 || x.Random || x.FullyRandom || x.Persistent {
+			return false
+		}
+		kind := "snat"
+		if x.Type == expr.NATTypeDestNAT {
+			kind = "dnat"
+		}
+		d.rule.Verdict = policyroute.NftVerdict{Kind: kind, Addr: addr}
+		return true
+	}
+	return false
+}
+
+func (d *decoder) verdict(x expr.Any) bool {
+	v := &d.rule.Verdict
+	switch x := x.(type) {
+	case *expr.Verdict:
+		kinds := map[expr.VerdictKind]string{
+			expr.VerdictAccept: "accept", expr.VerdictDrop: "drop", expr.VerdictReturn: "return",
+			expr.VerdictJump: "jump", expr.VerdictGoto: "goto",
+		}
+		v.Kind, v.Chain = kinds[x.Kind], x.Chain
+	case *expr.Reject:
+		v.Kind = "reject"
+		return x.Type == unix.NFT_REJECT_ICMPX_UNREACH && x.Code == unix.NFT_REJECT_ICMPX_PORT_UNREACH
+	case *expr.Masq:
+		v.Kind = "masquerade"
+		return *x == expr.Masq{}
+	case *expr.Redir:
+		v.Kind = "redirect"
+		return *x == expr.Redir{}
+	case *expr.Notrack:
+		v.Kind = "notrack"
+	}
+	return v.Kind != "" && len(d.in) == 0
+}
+
+// equal consumes a comparison with the data.
+func (d *decoder) equal(data []byte) bool {
+	cmp := take[*expr.Cmp](d)
+	return cmp != nil && cmp.Op == expr.CmpOpEq && bytes.Equal(cmp.Data, data)
+}
+
+// take removes the next expression; the zero value means that it is not of the type.
+func take[T expr.Any](d *decoder) T {
+	x := peek[T](d)
+	if len(d.in) > 0 {
+		d.in = d.in[1:]
+	}
+	return x
+}
+
+func peek[T expr.Any](d *decoder) T {
+	var none T
+	if len(d.in) == 0 {
+		return none
+	}
+	x, _ := d.in[0].(T)
+	return x
+}
+
+func sameExpr(a, b expr.Any) bool {
+	x, errX := expr.Marshal(unix.NFPROTO_INET, a)
+	y, errY := expr.Marshal(unix.NFPROTO_INET, b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}
+
+func ifnameText(data []byte) string {
+	if i := bytes.IndexByte(data, 0); i >= 0 {
+		return string(data[:i])
+	}
+	return string(data) + "*"
+}
+
+func prefixLength(mask []byte) (int, bool) {
+	ones, ended := 0, false
+	for _, b := range mask {
+		lead := bits.LeadingZeros8(^b)
+		if (ended && b != 0) || b<<lead != 0 {
+			return 0, false
+		}
+		ones += lead
+		ended = ended || lead < 8
+	}
+	return ones, true
+}
+
+func allZero(data []byte) bool { return len(bytes.Trim(data, "\x00")) == 0 }
+
+// elements reads the ranges of a verdict map back, sorted. It refuses an element that intervals does
+// not make.
+func elements(raw []nftables.SetElement) ([]policyroute.VerdictElement, bool) {
+	type key struct {
+		addr  netip.Addr
+		end   bool
+		chain string
+	}
+	keys := make([]key, 0, len(raw))
+	for _, e := range raw {
+		addr, ok := netip.AddrFromSlice(e.Key)
+		chain, isGoto := gotoTarget(e.Val)
+		if !ok || (!e.IntervalEnd && !isGoto) {
+			return nil, false
+		}
+		keys = append(keys, key{addr, e.IntervalEnd, chain})
+	}
+	slices.SortFunc(keys, func(a, b key) int {
+		if c := a.addr.Compare(b.addr); c != 0 {
+			return c
+		}
+		if a.end == b.end {
+			return 0
+		}
+		if a.end {
+			return -1
+		}
+		return 1
+	})
+	var out []policyroute.VerdictElement
+	for i, k := range keys {
+		if k.end {
+			continue
+		}
+		last := lastAddr(k.addr)
+		if i+1 < len(keys) {
+			last = keys[i+1].addr.Prev()
+		}
+		out = append(out, policyroute.VerdictElement{First: k.addr, Last: last, Chain: k.chain})
+	}
+	return out, true
+}
+
+func lastAddr(a netip.Addr) netip.Addr {
+	all := bytes.Repeat([]byte{0xff}, a.BitLen()/8)
+	last, _ := netip.AddrFromSlice(all)
+	return last
+}
+
+// gotoTarget reads the chain out of an element's verdict, which the library leaves undecoded.
+func gotoTarget(data []byte) (string, bool) {
+	attrs, err := netlink.UnmarshalAttributes(data)
+	if err != nil {
+		return "", false
+	}
+	var chain string
+	found := false
+	for _, a := range attrs {
+		switch a.Type {
+		case unix.NFTA_VERDICT_CODE:
+			found = len(a.Data) == 4 && int32(binary.BigEndian.Uint32(a.Data)) == int32(expr.VerdictGoto)
+		case unix.NFTA_VERDICT_CHAIN:
+			chain = string(bytes.TrimRight(a.Data, "\x00"))
+		}
+	}
+	return chain, found
+}

@@ -1,0 +1,356 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"ztbridge/policyroute"
+)
+
+// Offsets and lengths of what rules look at in packet headers, in bytes.
+const (
+	offSaddr4, offDaddr4 = 12, 16
+	offSaddr6, offDaddr6 = 8, 24
+	offDport             = 2
+	offTCPFlags          = 13
+
+	tcpSynRst, tcpSyn = 0x06, 0x02
+
+	tcpOptMaxseg = 2 // kind of the option; its value is 2 bytes long and begins 2 bytes into it
+)
+
+// reg is the one register that our rules use; every match loads it anew.
+const reg = unix.NFT_REG_1
+
+var l4Protos = map[string]byte{
+	"icmp":   unix.IPPROTO_ICMP,
+	"tcp":    unix.IPPROTO_TCP,
+	"udp":    unix.IPPROTO_UDP,
+	"icmpv6": unix.IPPROTO_ICMPV6,
+}
+
+var ctStates = map[string]uint32{
+	"invalid":     expr.CtStateBitINVALID,
+	"established": expr.CtStateBitESTABLISHED,
+	"related":     expr.CtStateBitRELATED,
+	"new":         expr.CtStateBitNEW,
+	"untracked":   expr.CtStateBitUNTRACKED,
+}
+
+// ctStatusDNAT is IPS_DST_NAT (linux/netfilter/nf_conntrack_common.h).
+const ctStatusDNAT = 1 << 5
+
+// ctDirectionReply is IP_CT_DIR_REPLY (linux/netfilter/nf_conntrack_tuple_common.h).
+const ctDirectionReply = 1
+
+// encoder translates rules of one table into expressions. The expressions are those that nft(8)
+// itself makes of NftRule.String, so that a plan pasted into a shell is observed like one applied.
+type encoder struct {
+	maps map[string]policyroute.Family // families of the verdict maps
+	// portSet makes an anonymous set of ports in the transaction under way.
+	portSet func(ports []uint16) (name string, id uint32, err error)
+}
+
+func (e encoder) rule(r policyroute.NftRule) ([]expr.Any, error) {
+	var out []expr.Any
+	add := func(x ...expr.Any) { out = append(out, x...) }
+	if r.IIF != "" {
+		add(ifname(expr.MetaKeyIIFNAME, expr.CmpOpEq, r.IIF)...)
+	}
+	if r.OIF != "" {
+		add(ifname(expr.MetaKeyOIFNAME, expr.CmpOpEq, r.OIF)...)
+	}
+	for _, name := range r.OIFNot {
+		add(ifname(expr.MetaKeyOIFNAME, expr.CmpOpNeq, name)...)
+	}
+	family, err := e.family(r)
+	if err != nil {
+		return nil, err
+	}
+	if family != 0 {
+		add(nfproto(family)...)
+	}
+	if r.Src.IsValid() {
+		add(address(r.Src, offSaddr4, offSaddr6)...)
+	}
+	if r.Dst.IsValid() {
+		add(address(r.Dst, offDaddr4, offDaddr6)...)
+	}
+	if err := e.transport(r, add); err != nil {
+		return nil, err
+	}
+	if r.Mark != 0 {
+		add(meta(expr.MetaKeyMARK), eq(binaryutil.NativeEndian.PutUint32(r.Mark)))
+	}
+	if err := conntrack(r, add); err != nil {
+		return nil, err
+	}
+	if r.LocalDst {
+		add(&expr.Fib{Register: reg, ResultADDRTYPE: true, FlagDADDR: true},
+			eq(binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL)))
+	}
+	if err := e.action(r, add); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// family is what the packet's family must be for the rule's matches to make sense: an inet table sees
+// both, and an address is read at an offset that holds for one.
+func (e encoder) family(r policyroute.NftRule) (policyroute.Family, error) {
+	family := r.Family
+	need := func(f policyroute.Family) error {
+		if family != 0 && family != f {
+			return fmt.Errorf("matches both %s and %s", family, f)
+		}
+		family = f
+		return nil
+	}
+	for _, p := range []netip.Prefix{r.Src, r.Dst} {
+		if p.IsValid() {
+			if err := need(policyroute.FamilyOf(p.Addr())); err != nil {
+				return 0, err
+			}
+		}
+	}
+	for _, name := range []string{r.VMap, r.DstVMap} {
+		if name == "" {
+			continue
+		}
+		f, ok := e.maps[name]
+		if !ok {
+			return 0, fmt.Errorf("map %q does not exist", name)
+		}
+		if err := need(f); err != nil {
+			return 0, err
+		}
+	}
+	return family, nil
+}
+
+func (e encoder) transport(r policyroute.NftRule, add func(...expr.Any)) error {
+	if r.Proto == "" {
+		if len(r.DstPorts) > 0 {
+			return fmt.Errorf("ports without a protocol")
+		}
+		return nil
+	}
+	number, ok := l4Protos[r.Proto]
+	if !ok {
+		return fmt.Errorf("protocol %q is unknown", r.Proto)
+	}
+	add(meta(expr.MetaKeyL4PROTO), eq([]byte{number}))
+	if len(r.DstPorts) == 0 {
+		return nil
+	}
+	add(payload(expr.PayloadBaseTransportHeader, offDport, 2))
+	if len(r.DstPorts) == 1 {
+		add(eq(binary.BigEndian.AppendUint16(nil, r.DstPorts[0])))
+		return nil
+	}
+	name, id, err := e.portSet(r.DstPorts)
+	if err != nil {
+		return err
+	}
+	add(&expr.Lookup{SourceRegister: reg, SetName: name, SetID: id})
+	return nil
+}
+
+func conntrack(r policyroute.NftRule, add func(...expr.Any)) error {
+	if len(r.CTState) > 0 {
+		var bits uint32
+		for _, name := range r.CTState {
+			bit, ok := ctStates[name]
+			if !ok {
+				return fmt.Errorf("conntrack state %q is unknown", name)
+			}
+			bits |= bit
+		}
+		add(anyBit(expr.CtKeySTATE, bits)...)
+	}
+	if r.CTReply {
+		add(&expr.Ct{Register: reg, Key: expr.CtKeyDIRECTION}, eq([]byte{ctDirectionReply}))
+	}
+	switch r.CTStatus {
+	case "":
+	case "dnat":
+		add(anyBit(expr.CtKeySTATUS, ctStatusDNAT)...)
+	default:
+		return fmt.Errorf("conntrack status %q is unknown", r.CTStatus)
+	}
+	return nil
+}
+
+func (e encoder) action(r policyroute.NftRule, add func(...expr.Any)) error {
+	switch {
+	case r.SynMSS != 0:
+		if r.Proto != "tcp" {
+			add(meta(expr.MetaKeyL4PROTO), eq([]byte{unix.IPPROTO_TCP}))
+		}
+		add(synMSS(r.SynMSS)...)
+		return nil
+	case r.VMap != "":
+		e.vmap(r.VMap, offSaddr4, offSaddr6, add)
+		return nil
+	case r.DstVMap != "":
+		e.vmap(r.DstVMap, offDaddr4, offDaddr6, add)
+		return nil
+	}
+	return verdict(r.Verdict, add)
+}
+
+// vmap goes where the map sends the address; family has matched already.
+func (e encoder) vmap(name string, off4, off6 uint32, add func(...expr.Any)) {
+	add(addressField(e.maps[name], off4, off6), &expr.Lookup{
+		SourceRegister: reg, SetName: name, IsDestRegSet: true, DestRegister: unix.NFT_REG_VERDICT,
+	})
+}
+
+func verdict(v policyroute.NftVerdict, add func(...expr.Any)) error {
+	switch v.Kind {
+	case "": // a rule that only counts or comments
+	case "accept":
+		add(&expr.Verdict{Kind: expr.VerdictAccept})
+	case "drop":
+		add(&expr.Verdict{Kind: expr.VerdictDrop})
+	case "return":
+		add(&expr.Verdict{Kind: expr.VerdictReturn})
+	case "jump":
+		add(&expr.Verdict{Kind: expr.VerdictJump, Chain: v.Chain})
+	case "goto":
+		add(&expr.Verdict{Kind: expr.VerdictGoto, Chain: v.Chain})
+	case "reject":
+		add(&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH})
+	case "masquerade":
+		add(&expr.Masq{})
+	case "notrack":
+		add(&expr.Notrack{})
+	case "redirect":
+		if v.Port == 0 {
+			add(&expr.Redir{})
+			return nil
+		}
+		add(&expr.Immediate{Register: reg, Data: binary.BigEndian.AppendUint16(nil, v.Port)},
+			&expr.Redir{RegisterProtoMin: reg, Flags: unix.NF_NAT_RANGE_PROTO_SPECIFIED})
+	case "snat", "dnat":
+		if !v.Addr.IsValid() {
+			return fmt.Errorf("%s without an address", v.Kind)
+		}
+		kind := expr.NATTypeSourceNAT
+		if v.Kind == "dnat" {
+			kind = expr.NATTypeDestNAT
+		}
+		add(&expr.Immediate{Register: reg, Data: v.Addr.AsSlice()},
+			&expr.NAT{Type: kind, Family: uint32(nfprotoNumber(policyroute.FamilyOf(v.Addr))), RegAddrMin: reg})
+	default:
+		return fmt.Errorf("verdict %q is unknown", v.Kind)
+	}
+	return nil
+}
+
+// synMSS matches a SYN whose MSS is larger than the limit and lowers it to that.
+func synMSS(limit uint16) []expr.Any {
+	value := binary.BigEndian.AppendUint16(nil, limit)
+	return []expr.Any{
+		payload(expr.PayloadBaseTransportHeader, offTCPFlags, 1),
+		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 1, Mask: []byte{tcpSynRst}, Xor: []byte{0}},
+		eq([]byte{tcpSyn}),
+		&expr.Exthdr{DestRegister: reg, Type: tcpOptMaxseg, Offset: 2, Len: 2, Op: expr.ExthdrOpTcpopt},
+		&expr.Cmp{Op: expr.CmpOpGt, Register: reg, Data: value},
+		&expr.Immediate{Register: reg, Data: value},
+		&expr.Exthdr{SourceRegister: reg, Type: tcpOptMaxseg, Offset: 2, Len: 2, Op: expr.ExthdrOpTcpopt},
+	}
+}
+
+// ifname compares an interface's name: all 16 bytes, or those before a '*'.
+func ifname(key expr.MetaKey, op expr.CmpOp, name string) []expr.Any {
+	data := make([]byte, unix.IFNAMSIZ)
+	if prefix, wild := strings.CutSuffix(name, "*"); wild {
+		data = []byte(prefix)
+	} else {
+		copy(data, name)
+	}
+	return []expr.Any{meta(key), &expr.Cmp{Op: op, Register: reg, Data: data}}
+}
+
+func nfproto(f policyroute.Family) []expr.Any {
+	return []expr.Any{meta(expr.MetaKeyNFPROTO), eq([]byte{nfprotoNumber(f)})}
+}
+
+func nfprotoNumber(f policyroute.Family) byte {
+	if f == policyroute.V6 {
+		return unix.NFPROTO_IPV6
+	}
+	return unix.NFPROTO_IPV4
+}
+
+// address matches a prefix. Where its length is a whole number of bytes, only those are loaded, as nft
+// does it.
+func address(p netip.Prefix, off4, off6 uint32) []expr.Any {
+	p = p.Masked()
+	field := addressField(policyroute.FamilyOf(p.Addr()), off4, off6)
+	data := p.Addr().AsSlice()
+	if p.Bits() > 0 && p.Bits()%8 == 0 {
+		field.Len = uint32(p.Bits() / 8)
+		return []expr.Any{field, eq(data[:field.Len])}
+	}
+	mask := make([]byte, len(data))
+	for i := range p.Bits() {
+		mask[i/8] |= 0x80 >> (i % 8)
+	}
+	return []expr.Any{
+		field,
+		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: field.Len, Mask: mask, Xor: make([]byte, len(data))},
+		eq(data),
+	}
+}
+
+func addressField(f policyroute.Family, off4, off6 uint32) *expr.Payload {
+	if f == policyroute.V6 {
+		return payload(expr.PayloadBaseNetworkHeader, off6, 16)
+	}
+	return payload(expr.PayloadBaseNetworkHeader, off4, 4)
+}
+
+// anyBit matches when conntrack's field has at least one of the bits.
+func anyBit(key expr.CtKey, bits uint32) []expr.Any {
+	return []expr.Any{
+		&expr.Ct{Register: reg, Key: key},
+		&expr.Bitwise{
+			SourceRegister: reg, DestRegister: reg, Len: 4,
+			Mask: binaryutil.NativeEndian.PutUint32(bits), Xor: make([]byte, 4),
+		},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: make([]byte, 4)},
+	}
+}
+
+func meta(key expr.MetaKey) *expr.Meta { return &expr.Meta{Key: key, Register: reg} }
+
+func eq(data []byte) *expr.Cmp { return &expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: data} }
+
+func payload(base expr.PayloadBase, offset, length uint32) *expr.Payload {
+	return &expr.Payload{DestRegister: reg, Base: base, Offset: offset, Len: length}
+}
+
+// intervals translates the elements of a verdict map into the open-ended form that the kernel keeps:
+// where a range begins, and the first key behind it.
+func intervals(m policyroute.VerdictMap) []nftables.SetElement {
+	out := make([]nftables.SetElement, 0, 2*len(m.Elements))
+	for _, e := range m.Elements {
+		out = append(out, nftables.SetElement{
+			Key:         e.First.AsSlice(),
+			VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: e.Chain},
+		})
+		if behind := e.Last.Next(); behind.IsValid() {
+			out = append(out, nftables.SetElement{Key: behind.AsSlice(), IntervalEnd: true})
+		}
+	}
+	return out
+}
