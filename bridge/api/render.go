@@ -1,0 +1,190 @@
+package api
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Width is the widest line of what is drawn for people, in columns.
+const Width = 80
+
+// Render draws a status for people, in lines of at most Width columns (a single longer word excepted). Times
+// are told relative to Status.Time.
+func Render(s Status) string {
+	p := &page{now: s.Time}
+	p.title(fmt.Sprintf("ztbridge %s: %s, up %s", s.Version, s.State, p.age(s.Started)))
+	p.text("", s.Summary)
+	if s.Override != "" {
+		p.text("", fmt.Sprintf("egress %s was chosen by a person; `ztbridge egress reset` undoes that", s.Override))
+	}
+	p.conditions(s.Conditions)
+	p.wan(s.WAN)
+	for _, n := range s.Networks {
+		p.network(n)
+	}
+	for _, i := range s.Ingresses {
+		p.ingress(i)
+	}
+	for _, e := range s.Egresses {
+		p.egress(e)
+	}
+	for _, rule := range s.Policies {
+		p.policy(rule)
+	}
+	if len(s.Clients) > 0 {
+		p.title("clients")
+		for _, c := range s.Clients {
+			p.text("  ", fmt.Sprintf("%s %s by %s from %s, for %s", c.Name, words(c.Addresses), c.Listener, c.Remote, p.age(c.Since)))
+		}
+	}
+	p.reconcile(s.Reconcile)
+	return p.b.String()
+}
+
+// RenderExplanation draws what happens to one address.
+func RenderExplanation(e Explanation) string {
+	p := &page{}
+	whither := "is refused"
+	if e.Egress != "" {
+		whither = "leaves by " + e.Egress
+	}
+	by := "no rule matches"
+	if e.Rule != "" {
+		by = "by " + e.Rule
+	}
+	p.title(fmt.Sprintf("%s %s (%s)", e.Address, whither, by))
+	p.field("enters", e.Ingress)
+	p.field("client", e.Client)
+	for i, step := range e.Steps {
+		p.text("  ", fmt.Sprintf("%d. %s", i+1, step))
+	}
+	return p.b.String()
+}
+
+func (p *page) conditions(list []Condition) {
+	if len(list) == 0 {
+		return
+	}
+	p.title("conditions")
+	holds := func(code string) bool {
+		return slices.ContainsFunc(list, func(c Condition) bool { return c.Code == code })
+	}
+	for _, c := range list {
+		subject := ""
+		if c.Subject != "" {
+			subject = c.Subject + ": "
+		}
+		p.text("  ", fmt.Sprintf("%s: %s%s (for %s)", c.Severity, subject, c.Message, p.age(c.Since)))
+		if i := slices.IndexFunc(c.DependsOn, holds); i >= 0 {
+			p.text("    ", "follows from: "+c.DependsOn[i])
+		} else if c.Remedy != "" {
+			p.text("    ", "remedy: "+c.Remedy)
+		}
+	}
+}
+
+func (p *page) wan(w WAN) {
+	p.title("wan " + w.Interface + " " + upDown(w.Up))
+	p.field("addresses", words(w.Addresses))
+	p.field("gateways", words(slices.DeleteFunc([]netip.Addr{w.Gateway4, w.Gateway6}, func(a netip.Addr) bool { return !a.IsValid() })))
+	p.change(w.LastChange)
+}
+
+func (p *page) network(n Network) {
+	p.title(fmt.Sprintf("network %s %s", n.Name, n.Status))
+	if n.Name != n.ID {
+		p.field("id", n.ID)
+	}
+	p.field("title", n.Title)
+	if n.Status == "OK" {
+		p.field("member", n.Member)
+	} else if n.Member != "" {
+		p.field("member", n.Member+": authorise this address at the network's controller")
+	}
+	p.field("interface", n.Interface)
+	p.field("addresses", words(n.Addresses))
+	p.mtu(n.MTU)
+}
+
+func (p *page) ingress(i Ingress) {
+	p.title(fmt.Sprintf("ingress %s %s (%s)", i.Name, i.State, i.Kind))
+	p.field("interface", strings.TrimSpace(i.Interface+" "+words(i.Addresses)))
+	p.counters(i.Counters)
+	for _, a := range i.Goes {
+		p.field("goes", p.assignment(a))
+	}
+	p.change(i.LastChange)
+}
+
+func (p *page) assignment(a Assignment) string {
+	to := ""
+	if a.To != "" {
+		to = " to " + a.To
+	}
+	by := a.Rule
+	if by == "" {
+		by = "no rule"
+	}
+	whither := "refused"
+	if a.Egress != "" {
+		whither = a.Egress
+		if !a.IPv6 {
+			whither += " (IPv6 refused)"
+		}
+	}
+	return fmt.Sprintf("%s%s → %s by %s for %s%s", a.From, to, whither, by, p.age(a.Since), because(a.Why))
+}
+
+func (p *page) egress(e Egress) {
+	chosen := ""
+	if e.Chosen {
+		chosen = ", chosen by a person"
+	}
+	p.title(fmt.Sprintf("egress %s %s for %s (%s%s)", e.Name, e.State, p.age(e.Since), e.Kind, chosen))
+	p.field("remote", e.Remote)
+	p.field("interface", strings.TrimSpace(e.Interface+" "+words(e.Addresses)))
+	p.mtu(e.MTU)
+	p.field("dns", strings.Join(e.DNS, " "))
+	switch {
+	case e.RTT > 0:
+		p.field("probes", fmt.Sprintf("%.1f ms, %.0f %% lost", e.RTT*1000, e.Loss*100))
+	case e.Loss > 0:
+		p.field("probes", fmt.Sprintf("%.0f %% lost", e.Loss*100))
+	}
+	p.counters(e.Counters)
+	p.change(e.LastChange)
+}
+
+func (p *page) policy(rule Policy) {
+	now := "refused"
+	if rule.Egress != "" {
+		now = rule.Egress
+	}
+	p.title(fmt.Sprintf("%s → %s for %s", rule.Name, now, p.age(rule.Since)))
+	p.field("from", strings.Join(rule.From, ", "))
+	p.field("to", strings.Join(rule.To, ", "))
+	wanted := strings.Join(rule.Wanted, ", ")
+	if wanted == "" {
+		wanted = "block"
+	}
+	p.field("egress", wanted)
+	p.field("why", rule.Why)
+}
+
+func (p *page) reconcile(r Reconcile) {
+	if r.At.IsZero() {
+		return
+	}
+	p.title(fmt.Sprintf("last pass %s ago in %s", p.age(r.At), time.Duration(r.Duration*float64(time.Second)).Round(time.Millisecond)))
+	p.field("cause", r.Cause)
+	p.field("error", r.Error)
+	if len(r.Ops) == 0 {
+		p.field("changed", "nothing")
+	}
+	for _, op := range r.Ops {
+		p.field("changed", op)
+	}
+}
