@@ -1,0 +1,165 @@
+package netlab
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Iface is one end of a link, as its host sees it.
+type Iface struct {
+	Name   string
+	Addrs  []netip.Prefix
+	Routes []Route
+	MTU    int // bytes; 0 means 1500
+}
+
+// Route is a route of a host; the zero Via means on link.
+type Route struct {
+	Dst netip.Prefix
+	Via netip.Addr
+}
+
+// DefaultVia returns default routes through the given next hops.
+func DefaultVia(hops ...netip.Addr) []Route {
+	var routes []Route
+	for _, hop := range hops {
+		dst := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+		if hop.Is6() {
+			dst = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+		}
+		routes = append(routes, Route{Dst: dst, Via: hop})
+	}
+	return routes
+}
+
+type end struct {
+	ns     *Namespace
+	iface  Iface
+	bridge string // the bridge that it is a port of; empty: a host's own interface
+}
+
+// Link is a veth pair. Its hardware addresses derive from the names, so that a link that was deleted
+// and made again is the same neighbour, as a ZeroTier interface is.
+type Link struct {
+	a, b end
+}
+
+// Connect joins two hosts by a link, up at both ends, with addresses and routes set.
+func Connect(a *Namespace, ifaceA Iface, b *Namespace, ifaceB Iface) (*Link, error) {
+	l := &Link{a: end{ns: a, iface: ifaceA}, b: end{ns: b, iface: ifaceB}}
+	return l, l.Recreate()
+}
+
+// Delete removes both ends, as when a cable's card is pulled out or a tunnel's program dies.
+func (l *Link) Delete() error {
+	return l.a.ns.IP("link del " + l.a.iface.Name)
+}
+
+// Recreate makes the link anew, with new interface indices, and sets addresses and routes again. It
+// must not exist.
+func (l *Link) Recreate() error {
+	err := l.a.ns.IP(fmt.Sprintf("link add %s address %s type veth peer name %s address %s netns %s",
+		l.a.iface.Name, l.a.mac(), l.b.iface.Name, l.b.mac(), l.b.ns.Name))
+	if err != nil {
+		return err
+	}
+	for _, e := range []end{l.a, l.b} {
+		if err := e.ns.IP(e.commands()...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mac returns a locally administered hardware address that is always the same for this end.
+func (e end) mac() string {
+	sum := sha256.Sum256([]byte(e.ns.Label + "/" + e.iface.Name))
+	return fmt.Sprintf("02:%02x:%02x:%02x:%02x:%02x", sum[0], sum[1], sum[2], sum[3], sum[4])
+}
+
+func (e end) commands() []string {
+	dev := e.iface.Name
+	var cmds []string
+	if e.iface.MTU != 0 {
+		cmds = append(cmds, fmt.Sprintf("link set %s mtu %d", dev, e.iface.MTU))
+	}
+	if e.bridge != "" {
+		cmds = append(cmds, fmt.Sprintf("link set %s master %s", dev, e.bridge))
+	}
+	cmds = append(cmds, addAddrs(dev, e.iface.Addrs)...)
+	cmds = append(cmds, fmt.Sprintf("link set %s up", dev))
+	for _, r := range e.iface.Routes {
+		cmd := fmt.Sprintf("route add %s dev %s", r.Dst, dev)
+		if r.Via.IsValid() {
+			cmd = fmt.Sprintf("route add %s via %s dev %s", r.Dst, r.Via, dev)
+		}
+		cmds = append(cmds, cmd)
+	}
+	return cmds
+}
+
+func addAddrs(dev string, addrs []netip.Prefix) []string {
+	var cmds []string
+	for _, a := range addrs {
+		cmd := fmt.Sprintf("addr add %s dev %s", a, dev)
+		if a.Addr().Is6() {
+			cmd += " nodad"
+		}
+		cmds = append(cmds, cmd)
+	}
+	return cmds
+}
+
+// Segment is an Ethernet on which several hosts meet: a bridge inside a namespace, which has an
+// address on it if the namespace is to be a host of the segment as well.
+type Segment struct {
+	NS     *Namespace
+	Bridge string
+}
+
+// NewSegment makes a bridge in ns with the given addresses.
+func NewSegment(ns *Namespace, bridge string, addrs ...netip.Prefix) (*Segment, error) {
+	cmds := []string{
+		// Snooping without a querier would lose neighbour solicitations.
+		fmt.Sprintf("link add %s type bridge mcast_snooping 0 stp_state 0", bridge),
+	}
+	cmds = append(cmds, addAddrs(bridge, addrs)...)
+	cmds = append(cmds, fmt.Sprintf("link set %s up", bridge))
+	return &Segment{NS: ns, Bridge: bridge}, ns.IP(cmds...)
+}
+
+// Attach plugs a host into the segment.
+func (s *Segment) Attach(ns *Namespace, iface Iface) (*Link, error) {
+	port := Iface{Name: s.Port(ns, iface.Name), MTU: iface.MTU}
+	l := &Link{a: end{ns: ns, iface: iface}, b: end{ns: s.NS, iface: port, bridge: s.Bridge}}
+	return l, l.Recreate()
+}
+
+// Port returns the name of the segment's end of a host's link. What a host sends is best captured
+// there: the host cannot disturb it.
+func (s *Segment) Port(ns *Namespace, iface string) string {
+	return fmt.Sprintf("%.*s.%s", 14-len(iface), ns.Label, iface)
+}
+
+// MainTable returns the main routing tables, IPv4 and IPv6, as ip(8) prints them, and nothing that
+// changes by itself (the remaining lifetime of routes by router advertisements).
+func (n *Namespace) MainTable(ctx context.Context) (string, error) {
+	var b strings.Builder
+	for _, family := range []string{"-4", "-6"} {
+		out, err := n.Run(ctx, "ip", family, "route", "show", "table", "main")
+		if err != nil {
+			return "", err
+		}
+		b.WriteString(lifetime.ReplaceAllString(out, ""))
+	}
+	return b.String(), nil
+}
+
+// Checksum returns the first 16 hexadecimal digits of the SHA-256 of s, for people to compare.
+func Checksum(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return fmt.Sprintf("%x", sum[:8])
+}

@@ -1,0 +1,69 @@
+package netlab
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// Need is something that a lab cannot do without.
+type Need string
+
+// What labs need. Root includes the programs that every lab uses (ip, nft) and the right to make
+// namespaces.
+const (
+	Root      Need = "root"
+	OpenVPN   Need = "openvpn"
+	ZeroTier  Need = "zerotier-one"
+	IPTables  Need = "iptables"
+	Conntrack Need = "conntrack"
+	IPerf     Need = "iperf3"
+)
+
+// TB is what netlab uses of testing.TB; the package is used by programs as well, which have no
+// business with package testing.
+type TB interface {
+	Helper()
+	Name() string
+	Skipf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Logf(format string, args ...any)
+	Failed() bool
+	Cleanup(func())
+}
+
+// Require skips the test, naming what is missing, unless every need is met.
+func Require(t TB, needs ...Need) {
+	t.Helper()
+	if missing := Missing(needs...); len(missing) > 0 {
+		t.Skipf("SKIPPED, NOT PASSED: %s needs %s", t.Name(), strings.Join(missing, " and "))
+	}
+}
+
+// Missing returns, in words, the needs that this machine does not meet.
+func Missing(needs ...Need) []string {
+	var missing []string
+	for _, need := range needs {
+		programs := []string{string(need)}
+		switch need {
+		case Root:
+			if os.Geteuid() != 0 {
+				missing = append(missing, "root (network namespaces)")
+			}
+			programs = []string{"ip", "nft"}
+		case OpenVPN, ZeroTier:
+			if _, err := os.Stat("/dev/net/tun"); err != nil {
+				missing = append(missing, "/dev/net/tun")
+			}
+		}
+		if need == ZeroTier {
+			programs = append(programs, "zerotier-idtool")
+		}
+		for _, p := range programs {
+			if _, err := exec.LookPath(p); err != nil {
+				missing = append(missing, "the program "+p)
+			}
+		}
+	}
+	return missing
+}

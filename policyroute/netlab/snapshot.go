@@ -1,0 +1,186 @@
+package netlab
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+var (
+	lifetime = regexp.MustCompile(` expires \d+sec`)
+	counters = regexp.MustCompile(` ?\[\d+:\d+\]`)
+)
+
+// Snapshot is a host's routing and filtering as text, without what changes by itself: counters, handles,
+// lifetimes. Two snapshots are compared with Diff.
+type Snapshot struct {
+	sections []section
+}
+
+type section struct{ name, text string }
+
+// Snapshot reads rules, all routes, nft's ruleset, iptables' (where installed) and the sysctls of
+// net.ipv4.conf, net.ipv6.conf and ip_forward.
+func (n *Namespace) Snapshot(ctx context.Context) (Snapshot, error) {
+	queries := []struct {
+		command string
+		clean   func(string) string
+	}{
+		{"ip -4 rule show", nil},
+		{"ip -6 rule show", nil},
+		{"ip -4 route show table all", withoutLifetimes},
+		{"ip -6 route show table all", withoutLifetimes},
+		{"nft -s list ruleset", withoutIPTables},
+		{"iptables-save", withoutIdleTables},
+		{"ip6tables-save", withoutIdleTables},
+	}
+	var s Snapshot
+	for _, q := range queries {
+		args := strings.Fields(q.command)
+		if strings.HasSuffix(args[0], "tables-save") && len(Missing(Need(args[0]))) > 0 {
+			continue
+		}
+		out, err := n.Run(ctx, args[0], args[1:]...)
+		if err != nil {
+			return Snapshot{}, err
+		}
+		if q.clean != nil {
+			out = q.clean(out)
+		}
+		s.sections = append(s.sections, section{q.command, out})
+	}
+	sysctls, err := n.sysctls()
+	s.sections = append(s.sections, section{"sysctl", sysctls})
+	return s, err
+}
+
+// String prints the snapshot.
+func (s Snapshot) String() string {
+	var b strings.Builder
+	for _, sec := range s.sections {
+		fmt.Fprintf(&b, "# %s\n%s", sec.name, sec.text)
+	}
+	return b.String()
+}
+
+// Diff returns the lines that s lacks ("-", they are only in want) and has too many ("+"), by section;
+// empty if there are none.
+func (s Snapshot) Diff(want Snapshot) string {
+	have := make(map[string]string)
+	for _, sec := range s.sections {
+		have[sec.name] = sec.text
+	}
+	var b strings.Builder
+	for _, sec := range want.sections {
+		if have[sec.name] == sec.text {
+			continue
+		}
+		fmt.Fprintf(&b, "# %s\n", sec.name)
+		missing := subtract(sec.text, have[sec.name])
+		extra := subtract(have[sec.name], sec.text)
+		if len(missing)+len(extra) == 0 {
+			fmt.Fprintf(&b, "  the same lines in another order\n")
+		}
+		for _, line := range missing {
+			fmt.Fprintf(&b, "- %s\n", line)
+		}
+		for _, line := range extra {
+			fmt.Fprintf(&b, "+ %s\n", line)
+		}
+	}
+	return b.String()
+}
+
+// subtract returns the lines of a that b does not have, each as often as it is missing.
+func subtract(a, b string) []string {
+	count := make(map[string]int)
+	for line := range strings.SplitSeq(b, "\n") {
+		count[line]++
+	}
+	var missing []string
+	for line := range strings.SplitSeq(a, "\n") {
+		if count[line]--; count[line] < 0 {
+			missing = append(missing, line)
+		}
+	}
+	return missing
+}
+
+func withoutLifetimes(s string) string { return lifetime.ReplaceAllString(s, "") }
+
+// withoutIPTables leaves the tables out that iptables-nft manages: they are compared as iptables sees
+// them. nft announces each by a warning, on the line before it.
+func withoutIPTables(s string) string {
+	var b strings.Builder
+	skip := false
+	for line := range strings.Lines(s) {
+		if strings.Contains(line, "is managed by iptables-nft") {
+			skip = true
+			continue
+		}
+		if !skip {
+			b.WriteString(line)
+		}
+		if strings.HasPrefix(line, "}") {
+			skip = false
+		}
+	}
+	return b.String()
+}
+
+// withoutIdleTables drops comments and counters, and tables of iptables that hold nothing but empty
+// built-in chains with policy ACCEPT: iptables makes them on first use, they filter nothing and it
+// has no command to remove them.
+func withoutIdleTables(s string) string {
+	var b, table strings.Builder
+	idle := true
+	for line := range strings.Lines(s) {
+		line = counters.ReplaceAllString(line, "")
+		switch {
+		case strings.HasPrefix(line, "#"):
+			continue
+		case strings.HasPrefix(line, "*"):
+			table.Reset()
+			idle = true
+		case strings.HasPrefix(line, ":") && strings.HasSuffix(strings.TrimSpace(line), " ACCEPT"):
+		case strings.TrimSpace(line) == "COMMIT":
+			if !idle {
+				b.WriteString(table.String())
+				b.WriteString(line)
+			}
+			continue
+		default:
+			idle = false
+		}
+		table.WriteString(line)
+	}
+	return b.String()
+}
+
+func (n *Namespace) sysctls() (string, error) {
+	var b strings.Builder
+	err := n.Do(func() error {
+		for _, root := range []string{"net/ipv4/conf", "net/ipv4/ip_forward", "net/ipv6/conf"} {
+			err := filepath.WalkDir(filepath.Join("/proc/sys", root), func(path string, d fs.DirEntry, err error) error {
+				if err != nil || d.IsDir() {
+					return err
+				}
+				value, err := os.ReadFile(path)
+				if err != nil {
+					return nil // some cannot be read (stable_secret) or vanish with their interface
+				}
+				fmt.Fprintf(&b, "%s = %s\n", strings.TrimPrefix(path, "/proc/sys/"), strings.TrimSpace(string(value)))
+				return nil
+			})
+			if err != nil {
+				return fmt.Errorf("reading %s of %s: %w", root, n.Label, err)
+			}
+		}
+		return nil
+	})
+	return b.String(), err
+}

@@ -1,0 +1,237 @@
+package netlab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+)
+
+// The standard topology. Interfaces are written beside the host they belong to, addresses as .n within
+// the network of the link; IPv6 alike, with ::n.
+//
+//	client eth0 .2 ──┐ 10.77.0.0/24
+//	                 │ fd77::/64
+//	              (switch)                       198.51.100.0/24
+//	                 │                           2001:db8:b0::/64
+//	                 └── .1 ing0 ┌─────┐ wan0 .2 ──(bridge)── .1 wan ┌────────┐
+//	                             │ box │          ▲ what is captured  │ router │
+//	                 ┌── .1 lan0 └─────┘          │ for leaks         └─┬──┬─┬─┘
+//	                 │ 192.168.50.0/24            port "box.wan0"       │  │ │
+//	nas eth0 .20 ────┘ fd50::/64                                        │  │ └── sites: 198.18.n.0/24,
+//	                                                                    │  │     2001:db8:12:n::/64
+//	          203.0.113.16n/28, 2001:db8:cb:n::/64                      │  │
+//	  provider-a, -b, … eth0 .2 .3 ─────────────────────────────────────┘  │
+//	  (OpenVPN, resolvers, NAT; inside: 10.8.n.0/24, fd08:n::/64)          │
+//	                                                                       │ 192.0.2.0/24
+//	  internet eth0 ───────────────────────────────────────────────────────┘ 2001:db8:c0::/64
+//	    .10 for hosts, .77 for clients only, .53 the box's resolver;
+//	    8.8.8.8 and 2001:4860:4860::8888 beside, a resolver that clients have hard-wired
+//
+// The router has no way back to 10.77.0.0/24, as the Internet has none: what leaks is seen, and lost.
+var (
+	IngressNet4 = netip.MustParsePrefix("10.77.0.0/24")
+	IngressNet6 = netip.MustParsePrefix("fd77::/64")
+	LANNet4     = netip.MustParsePrefix("192.168.50.0/24")
+	LANNet6     = netip.MustParsePrefix("fd50::/64")
+	WANNet4     = netip.MustParsePrefix("198.51.100.0/24")
+	WANNet6     = netip.MustParsePrefix("2001:db8:b0::/64")
+	netNet4     = netip.MustParsePrefix("192.0.2.0/24")
+	netNet6     = netip.MustParsePrefix("2001:db8:c0::/64")
+
+	BoxWAN4 = host(WANNet4, 2)
+	BoxWAN6 = host(WANNet6, 2)
+	// HostTarget4 and HostTarget6 are what hosts talk to on the Internet, ClientTarget4 and
+	// ClientTarget6 what only clients talk to: a packet of a client is known by its destination even
+	// when its source was translated and it has no content, as a SYN.
+	HostTarget4   = host(netNet4, 10)
+	HostTarget6   = netip.MustParseAddr("2001:db8:c0::10")
+	ClientTarget4 = host(netNet4, 77)
+	ClientTarget6 = netip.MustParseAddr("2001:db8:c0::77")
+	ResolverAddr  = host(netNet4, 53)
+	// PublicResolver4 and PublicResolver6 are resolvers that clients ask by themselves.
+	PublicResolver4 = netip.MustParseAddr("8.8.8.8")
+	PublicResolver6 = netip.MustParseAddr("2001:4860:4860::8888")
+)
+
+// The interfaces of the box.
+const (
+	IngressIface = "ing0"
+	LANIface     = "lan0"
+	WANIface     = "wan0"
+)
+
+// Options describe a standard topology. The zero value is the one in the drawing, with one provider.
+type Options struct {
+	Providers []ProviderOptions // none means one with the defaults
+	// RouterAdvertisements gives the box its IPv6 default route by router advertisements instead of a
+	// static one.
+	RouterAdvertisements bool
+	// RemoteClient puts the client at a site of its own, where it reaches the box only over the
+	// Internet; there is no ingress link.
+	RemoteClient bool
+}
+
+// Topology is the standard lab, running.
+type Topology struct {
+	*Lab
+	Client   *Namespace
+	Box      *Namespace
+	NAS      *Namespace
+	Router   *Namespace
+	Internet *Namespace
+
+	Ingress    *Link // the box's end is ing0; nil with a remote client
+	LAN        *Link // the box's end is lan0
+	WAN        *Link // the box's end is wan0
+	WANSegment *Segment
+	ClientSite *Site // of a remote client, else nil
+
+	Providers []*Provider // started
+	Echo      *Echo       // on all targets of the Internet host
+	DNS       *DNSServer  // on all addresses of the Internet host
+
+	// Marker is carried by what clients send, HostMarker by what hosts send.
+	Marker     string
+	HostMarker string
+	// ClientPrefixes are the networks of clients: add to them what else clients send from.
+	ClientPrefixes []netip.Prefix
+
+	opts Options
+}
+
+// Standard builds the standard topology and starts the providers. ctx bounds the building only; the
+// caller must Close the topology.
+func Standard(ctx context.Context, opts Options) (*Topology, error) {
+	lab, err := NewLab()
+	if err != nil {
+		return nil, err
+	}
+	t := &Topology{Lab: lab, opts: opts, Marker: NewMarker(), HostMarker: NewMarker(),
+		ClientPrefixes: []netip.Prefix{IngressNet4, IngressNet6}}
+	if err := t.build(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("building the lab: %w", err), lab.Close())
+	}
+	return t, nil
+}
+
+func (t *Topology) build(ctx context.Context) error {
+	for _, step := range []func() error{t.buildHosts, t.buildInternet, t.buildWAN, t.buildLAN, t.buildClient} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	providers := t.opts.Providers
+	if len(providers) == 0 {
+		providers = []ProviderOptions{{}}
+	}
+	for _, opts := range providers {
+		if _, err := t.AddProvider(ctx, opts); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *Topology) buildHosts() (err error) {
+	for _, h := range []struct {
+		label string
+		ns    **Namespace
+	}{
+		{"router", &t.Router}, {"internet", &t.Internet}, {"box", &t.Box}, {"nas", &t.NAS},
+	} {
+		if *h.ns, err = t.Host(h.label); err != nil {
+			return err
+		}
+	}
+	return t.Router.Forwarding()
+}
+
+func (t *Topology) buildInternet() error {
+	addrs := inSubnet(netNet4, netNet6, 10)
+	addrs[1] = netip.PrefixFrom(HostTarget6, 64)
+	for _, a := range []netip.Addr{ClientTarget4, ResolverAddr, PublicResolver4, ClientTarget6, PublicResolver6} {
+		addrs = append(addrs, netip.PrefixFrom(a, a.BitLen()))
+	}
+	_, err := Connect(
+		t.Internet, Iface{Name: "eth0", Addrs: addrs, Routes: DefaultVia(host(netNet4, 1), host(netNet6, 1))},
+		t.Router, Iface{Name: routerPort("internet"), Addrs: inSubnet(netNet4, netNet6, 1), Routes: []Route{
+			{Dst: netip.PrefixFrom(PublicResolver4, 32), Via: HostTarget4},
+			{Dst: netip.PrefixFrom(PublicResolver6, 128), Via: HostTarget6},
+		}})
+	if err != nil {
+		return err
+	}
+	if t.Echo, err = t.Internet.ServeEcho(HostTarget4, ClientTarget4, HostTarget6, ClientTarget6); err != nil {
+		return err
+	}
+	t.Defer(t.Echo.Close)
+	if t.DNS, err = t.Internet.ServeDNS("internet", t.Zone); err != nil {
+		return err
+	}
+	t.Defer(t.DNS.Close)
+	t.Zone.Set("internet.lab", HostTarget4, HostTarget6)
+	t.Zone.Set("client.internet.lab", ClientTarget4, ClientTarget6)
+	return nil
+}
+
+func (t *Topology) buildWAN() (err error) {
+	t.WANSegment, err = NewSegment(t.Router, "wan", inSubnet(WANNet4, WANNet6, 1)...)
+	if err != nil {
+		return err
+	}
+	hops := []netip.Addr{host(WANNet4, 1)}
+	if !t.opts.RouterAdvertisements {
+		hops = append(hops, host(WANNet6, 1))
+	}
+	t.WAN, err = t.WANSegment.Attach(t.Box, Iface{Name: WANIface, Addrs: inSubnet(WANNet4, WANNet6, 2), Routes: DefaultVia(hops...)})
+	if err != nil {
+		return err
+	}
+	if t.opts.RouterAdvertisements {
+		stop, err := t.Router.Advertise("wan", WANNet6)
+		if err != nil {
+			return err
+		}
+		t.Defer(stop)
+	}
+	return t.Box.SetResolvers(ResolverAddr.String())
+}
+
+func (t *Topology) buildLAN() (err error) {
+	t.LAN, err = Connect(
+		t.Box, Iface{Name: LANIface, Addrs: inSubnet(LANNet4, LANNet6, 1)},
+		t.NAS, Iface{Name: "eth0", Addrs: inSubnet(LANNet4, LANNet6, 20), Routes: DefaultVia(host(LANNet4, 1), host(LANNet6, 1))})
+	return err
+}
+
+func (t *Topology) buildClient() error {
+	if t.opts.RemoteClient {
+		site, err := t.AddSite("client")
+		if err != nil {
+			return err
+		}
+		t.ClientSite, t.Client = site, site.NS
+		return nil
+	}
+	sw, err := t.Host("switch")
+	if err != nil {
+		return err
+	}
+	seg, err := NewSegment(sw, "sw")
+	if err != nil {
+		return err
+	}
+	if t.Client, err = t.Host("client"); err != nil {
+		return err
+	}
+	if t.Ingress, err = seg.Attach(t.Box, Iface{Name: IngressIface, Addrs: inSubnet(IngressNet4, IngressNet6, 1)}); err != nil {
+		return err
+	}
+	_, err = seg.Attach(t.Client, Iface{Name: "eth0", Addrs: inSubnet(IngressNet4, IngressNet6, 2),
+		Routes: DefaultVia(host(IngressNet4, 1), host(IngressNet6, 1))})
+	if err != nil {
+		return err
+	}
+	return t.Client.SetResolvers(PublicResolver4.String())
+}

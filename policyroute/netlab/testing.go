@@ -1,0 +1,31 @@
+package netlab
+
+import (
+	"context"
+	"time"
+)
+
+// buildLimit bounds the building of a lab on a slow machine.
+const buildLimit = time.Minute
+
+// ForTest skips the test unless this machine can run a lab; else it builds the standard topology, which
+// is taken down at the end of the test. The processes' logs are shown if the test fails.
+func ForTest(t TB, opts Options, needs ...Need) *Topology {
+	t.Helper()
+	Require(t, append([]Need{Root, OpenVPN}, needs...)...)
+	ctx, cancel := context.WithTimeout(context.Background(), buildLimit)
+	defer cancel()
+	top, err := Standard(ctx, opts)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%s", top.Logs(40))
+		}
+		if err := top.Close(); err != nil {
+			t.Logf("closing the lab: %v", err)
+		}
+	})
+	return top
+}
