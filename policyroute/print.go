@@ -102,15 +102,11 @@ func (c Chain) String() string {
 	return b.String()
 }
 
-// String prints the state as the commands that make it from nothing.
-func (s State) String() string { return Diff(State{}, s).withLinks(s.Links).String() }
-
-// withLinks puts the commands for links, which a Diff from nothing leaves out because their devices do
-// not exist, in front.
-func (p Plan) withLinks(links []Link) Plan {
-	var ops []Op
-	for _, l := range links {
-		ops = append(ops, linkOps(Link{Name: l.Name}, l)...)
+// String prints the state as the commands that make it where there is nothing but our devices.
+func (s State) String() string {
+	bare := make([]Link, len(s.Links))
+	for i, l := range s.Links {
+		bare[i].Name = l.Name
 	}
-	return Plan{Ops: append(ops, p.Ops...)}
+	return Diff(State{Links: bare}, s).String()
 }

@@ -1,0 +1,188 @@
+package policyroute
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// step is a policy as a class of sources meets it.
+type step struct {
+	policy int
+	to     []netip.Prefix // of one family; empty means any, and is always the last step
+	list   int
+}
+
+// class is what holds for a set of sources of one ingress and family: the policies that speak of them,
+// in order, up to the first that speaks of every destination.
+type class struct {
+	key   string // equal for equal decisions
+	steps []step
+	dst   *zone // destinations labelled with lists, or none
+
+	// A client's DNS belongs to the policy that holds for destinations in general: its queries to
+	// whatever resolver are sent to the resolver of that policy's egress. When another policy speaks of
+	// the resolver's own address ("to 10.0.0.0/8: block", resolver 10.64.0.1), the query still goes by
+	// the egress that the resolver belongs to. Nothing but port 53 has this privilege, and only
+	// where it was we who steered it there.
+	dns         steering
+	dnsList     int
+	dnsApart    bool // steered queries need rules of their own
+	mayConflict bool // with the resolvers of other egresses of the list they might
+}
+
+// steering says where queries are sent: to an address, or to a port of the box; the zero value leaves
+// them.
+type steering struct {
+	resolver netip.Addr
+	port     uint16
+}
+
+// view is the policy as one ingress sees it in one family: sources labelled with classes.
+type view struct {
+	family  Family
+	ingress *Ingress
+	classes []*class
+	src     *zone
+}
+
+// view computes the classes. It is the only reading of the policies; rules, filters and explanations
+// are all made from it.
+func (c *compiler) view(g *Ingress, f Family) *view {
+	v := &view{family: f, ingress: g}
+	byKey := map[string]int{}
+	var claims []claim
+	steps := make([]*step, len(c.in.Policies))
+	for i := range c.in.Policies {
+		p := &c.in.Policies[i]
+		from, to := ofFamily(f, p.From), ofFamily(f, p.To)
+		if !p.applies(g) || len(p.From) > 0 && len(from) == 0 || len(p.To) > 0 && len(to) == 0 {
+			continue
+		}
+		steps[i] = &step{policy: i, to: to, list: c.listOf[i]}
+		if len(from) == 0 {
+			from = []netip.Prefix{f.Default()}
+		}
+		for _, prefix := range from {
+			claims = append(claims, claim{prefix, i})
+		}
+	}
+	settles := func(owner int) bool { return len(steps[owner].to) == 0 }
+	v.src = zones(f, claims, settles, func(owners []int) int {
+		if len(owners) == 0 {
+			return none
+		}
+		key := classKey(steps, owners)
+		i, ok := byKey[key]
+		if !ok {
+			i = len(v.classes)
+			byKey[key] = i
+			v.classes = append(v.classes, c.class(f, key, steps, owners))
+		}
+		return i
+	})
+	return v
+}
+
+// classKey is equal for owners that lead to the same decisions.
+func classKey(steps []*step, owners []int) string {
+	var b strings.Builder
+	for _, o := range owners {
+		fmt.Fprint(&b, steps[o].to, steps[o].list, ";")
+	}
+	return b.String()
+}
+
+func (c *compiler) class(f Family, key string, steps []*step, owners []int) *class {
+	k := &class{key: key, dnsList: none}
+	var claims []claim
+	for n, o := range owners {
+		k.steps = append(k.steps, *steps[o])
+		to := steps[o].to
+		if len(to) == 0 {
+			to = []netip.Prefix{f.Default()}
+			k.dnsList = steps[o].list
+		}
+		for _, p := range to {
+			claims = append(claims, claim{p, n})
+		}
+	}
+	k.dst = zones(f, claims, func(n int) bool { return true }, func(first []int) int {
+		if len(first) == 0 {
+			return none
+		}
+		return k.steps[first[0]].list
+	})
+	c.steer(k, f)
+	return k
+}
+
+// steer chooses the resolver of a class.
+func (c *compiler) steer(k *class, f Family) {
+	if k.dnsList == none {
+		return
+	}
+	for _, name := range c.lists[k.dnsList].names {
+		e := c.egress[name]
+		r := c.resolver(e, f)
+		k.mayConflict = k.mayConflict || r.IsValid() && k.dst.find(r) != k.dnsList
+	}
+	e := c.inUse(k.dnsList, f)
+	switch {
+	case e == nil:
+	case e.ResolverPort != 0:
+		k.dns.port = e.ResolverPort
+	default:
+		k.dns.resolver = c.resolver(e, f)
+		k.dnsApart = k.dns.resolver.IsValid() && k.dst.find(k.dns.resolver) != k.dnsList
+	}
+}
+
+// resolver returns the egress' first resolver of the family that can be reached through it. One that
+// seems to be behind an ingress can be only if that is the egress' own interface, as with another
+// member's forwarder.
+func (c *compiler) resolver(e *Egress, f Family) netip.Addr {
+	for _, a := range e.DNS {
+		if FamilyOf(a) != f {
+			continue
+		}
+		if m := c.memberOf(a); m == nil || m.ingress.Iface == e.Iface {
+			return a
+		}
+	}
+	return netip.Addr{}
+}
+
+// memberOf returns the most specific prefix of an ingress that holds the address, or nil.
+func (c *compiler) memberOf(a netip.Addr) *member {
+	var best *member
+	for i := range c.members {
+		m := &c.members[i]
+		if m.prefix.Contains(a) && (best == nil || m.prefix.Bits() > best.prefix.Bits()) {
+			best = m
+		}
+	}
+	return best
+}
+
+// neighbours are steered resolvers that are members themselves, with the interface that leads to them.
+type neighbour struct {
+	iface    string
+	resolver netip.Addr
+}
+
+func (c *compiler) neighbours() []neighbour {
+	var out []neighbour
+	for i := range c.in.Egresses {
+		e := &c.in.Egresses[i]
+		for _, f := range Families {
+			r := c.resolver(e, f)
+			n := neighbour{e.Iface, r}
+			if r.IsValid() && e.ResolverPort == 0 && c.memberOf(r) != nil && !slices.Contains(out, n) {
+				out = append(out, n)
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,233 @@
+package policyroute
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// ErrIntent is wrapped by every error of Compile.
+var ErrIntent = errors.New("cannot be carried out")
+
+// Compile turns an intent into kernel objects. It is a pure function of the intent; numbers of tables
+// and marks depend on the order of egresses and policies alone, never on what is up, so that a failover
+// changes routes and nothing else.
+func Compile(in Intent) (State, error) {
+	c, err := newCompiler(in)
+	if err != nil {
+		return State{}, err
+	}
+	var s State
+	for _, f := range Families {
+		rules, err := c.rules(f)
+		if err != nil {
+			return State{}, err
+		}
+		s.Rules = append(s.Rules, rules...)
+		s.Routes = append(s.Routes, c.routes(f)...)
+	}
+	s.Links = c.links()
+	s.Sysctls = c.sysctls()
+	s.Nft = c.nft()
+	s.IPTables = c.iptables()
+	s.Normalize()
+	return s, nil
+}
+
+// Normalize sorts everything whose order has no meaning, so that equal states compare equal.
+func (s *State) Normalize() {
+	slices.SortFunc(s.Links, func(a, b Link) int { return cmp.Compare(a.Name, b.Name) })
+	for i := range s.Links {
+		slices.SortFunc(s.Links[i].Addrs, netip.Prefix.Compare)
+	}
+	slices.SortFunc(s.Rules, compareRules)
+	slices.SortFunc(s.Routes, compareRoutes)
+	slices.SortFunc(s.Sysctls, func(a, b Sysctl) int { return cmp.Compare(a.Key, b.Key) })
+	slices.SortFunc(s.IPTables, func(a, b Chain) int {
+		return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Name, b.Name))
+	})
+}
+
+func compareRules(a, b Rule) int {
+	return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Priority, b.Priority),
+		cmp.Compare(a.IIF, b.IIF), a.From.Compare(b.From), a.To.Compare(b.To),
+		cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.DstPort, b.DstPort), cmp.Compare(a.Mark, b.Mark),
+		cmp.Compare(a.Action, b.Action), cmp.Compare(a.Table, b.Table), cmp.Compare(a.Target, b.Target))
+}
+
+func compareRoutes(a, b Route) int {
+	return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Table, b.Table), a.Dst.Compare(b.Dst),
+		cmp.Compare(a.Metric, b.Metric), cmp.Compare(a.Type, b.Type), cmp.Compare(a.Dev, b.Dev),
+		a.Gateway.Compare(b.Gateway))
+}
+
+// list is a distinct ordered list of egresses. All policies with this list share its table.
+type list struct {
+	names []string
+	use   string // the egress that carries its traffic now
+}
+
+type compiler struct {
+	in      Intent
+	egress  map[string]*Egress
+	lists   []list
+	listOf  []int // policy → list
+	members []member
+}
+
+// member is a prefix behind an ingress. Of two ingresses with the same prefix the first has it.
+type member struct {
+	prefix  netip.Prefix
+	ingress *Ingress
+}
+
+func newCompiler(in Intent) (*compiler, error) {
+	c := &compiler{in: in, egress: map[string]*Egress{}}
+	for _, check := range []func() error{c.checkIngresses, c.checkEgresses, c.collectLists, c.checkPairs} {
+		if err := check(); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrIntent, err)
+		}
+	}
+	return c, nil
+}
+
+// ifaceName is stricter than the kernel: what it lets pass needs no quoting in any of the languages
+// that a state is printed in.
+var ifaceName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,15}$`)
+
+func (c *compiler) checkIngresses() error {
+	names, ifaces := map[string]bool{}, map[string]bool{}
+	taken := map[netip.Prefix]bool{}
+	for i := range c.in.Ingresses {
+		g := &c.in.Ingresses[i]
+		switch {
+		case !ifaceName.MatchString(g.Iface):
+			return fmt.Errorf("ingress %q: interface name %q", g.Name, g.Iface)
+		case names[g.Name], ifaces[g.Iface]:
+			return fmt.Errorf("ingress %q (interface %q): named twice", g.Name, g.Iface)
+		}
+		names[g.Name], ifaces[g.Iface] = true, true
+		for _, p := range g.Prefixes {
+			if p.Bits() <= 0 {
+				return fmt.Errorf("ingress %q: prefix %v behind it would be every address", g.Name, p)
+			}
+			if p = p.Masked(); !taken[p] {
+				taken[p] = true
+				c.members = append(c.members, member{p, g})
+			}
+		}
+	}
+	return nil
+}
+
+func (c *compiler) checkEgresses() error {
+	if limit := TableEgressLast - TableEgressFirst + 1; len(c.in.Egresses) > limit {
+		return fmt.Errorf("%d egresses: at most %d", len(c.in.Egresses), limit)
+	}
+	for i := range c.in.Egresses {
+		e := &c.in.Egresses[i]
+		switch {
+		case c.egress[e.Name] != nil:
+			return fmt.Errorf("egress %q: named twice", e.Name)
+		case e.Iface != "" && !ifaceName.MatchString(e.Iface):
+			return fmt.Errorf("egress %q: interface name %q", e.Name, e.Iface)
+		case e.Iface == "" && e.Present:
+			return fmt.Errorf("egress %q: present without an interface", e.Name)
+		}
+		for _, f := range Families {
+			if nat := e.nat(f); nat.Kind == SNAT && (!nat.To.IsValid() || FamilyOf(nat.To) != f) {
+				return fmt.Errorf("egress %q: SNAT of %s to %v", e.Name, f, nat.To)
+			}
+		}
+		c.egress[e.Name] = e
+	}
+	return nil
+}
+
+func (c *compiler) collectLists() error {
+	index := map[string]int{}
+	for _, p := range c.in.Policies {
+		for _, name := range p.Egress {
+			if c.egress[name] == nil {
+				return fmt.Errorf("%s: no egress %q", p.Name, name)
+			}
+		}
+		if p.Use != "" && !slices.Contains(p.Egress, p.Use) {
+			return fmt.Errorf("%s: egress %q is not in its list", p.Name, p.Use)
+		}
+		key := strings.Join(p.Egress, "\x00")
+		i, ok := index[key]
+		if !ok {
+			i = len(c.lists)
+			index[key] = i
+			c.lists = append(c.lists, list{names: p.Egress, use: p.Use})
+		}
+		if c.lists[i].use != p.Use {
+			return fmt.Errorf("%s: uses %q, another policy with the same list %q", p.Name, p.Use, c.lists[i].use)
+		}
+		c.listOf = append(c.listOf, i)
+	}
+	if limit := TablePolicyLast - TablePolicyFirst + 1; len(c.lists) > limit {
+		return fmt.Errorf("%d different lists of egresses: at most %d", len(c.lists), limit)
+	}
+	return nil
+}
+
+func (c *compiler) checkPairs() error {
+	known := func(name string) bool {
+		return slices.ContainsFunc(c.in.Ingresses, func(g Ingress) bool { return g.Name == name })
+	}
+	for _, p := range c.in.Policies {
+		for _, name := range p.Ingress {
+			if !known(name) {
+				return fmt.Errorf("%s: no ingress %q", p.Name, name)
+			}
+		}
+	}
+	for _, p := range c.in.Peerings {
+		if !known(p.From) || !known(p.To) {
+			return fmt.Errorf("peering %s → %s: no such ingress", p.From, p.To)
+		}
+	}
+	for _, i := range c.in.Inbound {
+		if c.egress[i.Egress] == nil {
+			return fmt.Errorf("inbound to %s: no egress %q", i.To, i.Egress)
+		}
+		if i.Proto != "tcp" && i.Proto != "udp" {
+			return fmt.Errorf("inbound to %s: protocol %q", i.To, i.Proto)
+		}
+	}
+	return nil
+}
+
+// nat returns the translation for a family.
+func (e *Egress) nat(f Family) NAT {
+	if f == V6 {
+		return e.NAT6
+	}
+	return e.NAT4
+}
+
+// carries says that packets of the family may be sent into the egress.
+func (e *Egress) carries(f Family) bool { return f == V4 || e.IPv6 }
+
+// inUse returns the egress that carries a list's traffic of the family now, or nil.
+func (c *compiler) inUse(l int, f Family) *Egress {
+	if l == none {
+		return nil
+	}
+	e := c.egress[c.lists[l].use]
+	if e == nil || !e.Present || !e.carries(f) {
+		return nil
+	}
+	return e
+}
+
+// applies says that the policy speaks of packets that enter by the ingress.
+func (p *Policy) applies(g *Ingress) bool {
+	return len(p.Ingress) == 0 || slices.Contains(p.Ingress, g.Name)
+}

@@ -1,0 +1,261 @@
+package policyroute
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// Priorities of our base chains (nft(8), "priority names").
+const (
+	hookForward     = -5   // before filter (0), so that others see what is left
+	hookPrerouting  = -100 // dstnat
+	hookPostrouting = 100  // srcnat
+)
+
+// filter builds table inet ztb. From an ingress the way is
+//
+//	forward ─▶ from_zt0 ─▶ (members: peerings) ─▶ map sources4_zt0 ─▶ class4_0 ─▶ list4_1 ─▶ accept | drop
+//
+// and towards one it is forward ─▶ to_zt0. First packets of a connection and those that follow are
+// judged alike, by policy: a change of policy holds for open connections too. Only the opposite
+// direction is let through as a reply.
+type filter struct {
+	c      *compiler
+	out    Ruleset
+	byText map[string]string // what a chain decides → its name
+	number map[string]int    // chains of each kind
+}
+
+func (c *compiler) nft() Ruleset {
+	if len(c.in.Ingresses) == 0 {
+		return Ruleset{}
+	}
+	b := &filter{c: c, byText: map[string]string{}, number: map[string]int{}}
+	forward := NftChain{Name: "forward", Hook: &Hook{Type: "filter", Hook: "forward", Priority: hookForward}}
+	steer := NftChain{Name: "prerouting", Hook: &Hook{Type: "nat", Hook: "prerouting", Priority: hookPrerouting}}
+	translate := NftChain{Name: "postrouting", Hook: &Hook{Type: "nat", Hook: "postrouting", Priority: hookPostrouting}}
+	var towards []NftRule
+	for i := range c.in.Ingresses {
+		g := &c.in.Ingresses[i]
+		v4, v6 := c.view(g, V4), c.view(g, V6)
+		forward.Rules = append(forward.Rules, NftRule{IIF: g.Iface, Verdict: goTo(b.from(g, v4, v6))})
+		towards = append(towards, NftRule{OIF: g.Iface, Verdict: goTo(b.to(g))})
+		if name := b.dns(g, v4, v6); name != "" {
+			steer.Rules = append(steer.Rules, NftRule{IIF: g.Iface, Verdict: goTo(name)})
+		}
+		// The input interface is known here since Linux 5.7: the box's own packets, which have none, are
+		// never touched.
+		translate.Rules = append(translate.Rules, NftRule{IIF: g.Iface, Verdict: goTo("translate")})
+	}
+	forward.Rules = append(forward.Rules, towards...)
+	for _, e := range c.in.Egresses {
+		if e.Owned && e.Iface != "" {
+			// What a provider sends is for clients, never for the box's other networks.
+			forward.Rules = append(forward.Rules, NftRule{IIF: e.Iface, Verdict: drop})
+		}
+	}
+	b.chain("translate", b.translate())
+	b.out.Chains = append(b.out.Chains, forward, steer, translate)
+	slices.SortStableFunc(b.out.Maps, func(x, y VerdictMap) int { return cmp.Compare(x.Name, y.Name) })
+	return b.out
+}
+
+var (
+	accept = NftVerdict{Kind: "accept"}
+	drop   = NftVerdict{Kind: "drop"}
+)
+
+func goTo(chain string) NftVerdict { return NftVerdict{Kind: "goto", Chain: chain} }
+
+func (b *filter) chain(name string, rules []NftRule) string {
+	b.out.Chains = append(b.out.Chains, NftChain{Name: name, Rules: rules})
+	return name
+}
+
+// once returns the chain with this content, making it when there is none.
+func (b *filter) once(prefix string, rules []NftRule) string {
+	key := prefix
+	for _, r := range rules {
+		key += "\n" + r.String()
+	}
+	if name, ok := b.byText[key]; ok {
+		return name
+	}
+	b.byText[key] = b.chain(fmt.Sprintf("%s_%d", prefix, b.number[prefix]), rules)
+	b.number[prefix]++
+	return b.byText[key]
+}
+
+// from judges what entered by an ingress.
+func (b *filter) from(g *Ingress, v4, v6 *view) string {
+	var rules []NftRule
+	if g.Owned {
+		rules = append(rules, mss(NftRule{}, g.MTU)...)
+	}
+	for _, e := range b.mtus() {
+		rules = append(rules, mss(NftRule{OIF: e.iface}, e.mtu)...)
+	}
+	for i := range b.c.in.Ingresses {
+		if peer := &b.c.in.Ingresses[i]; peer.Owned && peer != g {
+			rules = append(rules, mss(NftRule{OIF: peer.Iface}, peer.MTU)...)
+		}
+	}
+	rules = append(rules, b.steered(accept)...)
+	for i := range b.c.in.Ingresses {
+		peer := &b.c.in.Ingresses[i]
+		for _, e := range b.c.in.Egresses {
+			if e.Iface == g.Iface {
+				rules = append(rules, b.inbound(e.Name, peer)...)
+			}
+		}
+		rules = append(rules, b.peering(g, peer)...)
+	}
+	for _, v := range []*view{v4, v6} {
+		if m := b.sources(v); m != "" {
+			rules = append(rules, NftRule{Family: v.family, VMap: m})
+		}
+	}
+	return b.chain("from_"+g.Iface, append(rules, NftRule{Verdict: drop}))
+}
+
+// steered matches queries that we sent to a resolver which is a member itself.
+func (b *filter) steered(v NftVerdict) []NftRule {
+	var rules []NftRule
+	for _, n := range b.c.neighbours() {
+		rules = append(rules, dnsTo(NftRule{OIF: n.iface, Verdict: v}, n.resolver)...)
+	}
+	return rules
+}
+
+// peering judges packets from one ingress to members behind another, or behind the same. A member's
+// address is never looked for in the Internet. Where the other ingress is an egress as well, only its
+// prefixes tell members from the world.
+func (b *filter) peering(g, peer *Ingress) []NftRule {
+	var rules []NftRule
+	judge := func(to NftRule, last NftRule) {
+		reply := to
+		reply.CTState, reply.CTReply, reply.Verdict = []string{"established", "related"}, true, accept
+		rules = append(rules, reply)
+		if b.c.peers(g, peer) {
+			to.Verdict = accept
+			rules = append(rules, to)
+		}
+		last.Verdict = drop
+		rules = append(rules, last)
+	}
+	known := false
+	for _, m := range b.c.members {
+		if m.ingress == peer {
+			known = true
+			judge(NftRule{OIF: peer.Iface, Dst: m.prefix}, NftRule{Dst: m.prefix})
+		}
+	}
+	if !known && !slices.Contains(b.c.egressIfaces(), peer.Iface) {
+		judge(NftRule{OIF: peer.Iface}, NftRule{OIF: peer.Iface})
+	}
+	return rules
+}
+
+// to judges what would leave by an ingress and did not enter by one.
+func (b *filter) to(g *Ingress) string {
+	var rules []NftRule
+	if g.Owned {
+		rules = append(rules, mss(NftRule{}, g.MTU)...)
+	}
+	for _, e := range b.mtus() {
+		rules = append(rules, mss(NftRule{IIF: e.iface}, e.mtu)...)
+	}
+	for _, iface := range b.c.egressIfaces() {
+		rules = append(rules, NftRule{IIF: iface, CTState: []string{"established", "related"}, CTReply: true, Verdict: accept})
+	}
+	for _, e := range b.c.in.Egresses {
+		rules = append(rules, b.inbound(e.Name, g)...)
+	}
+	return b.chain("to_"+g.Iface, append(rules, NftRule{Verdict: drop}))
+}
+
+func (b *filter) inbound(egress string, g *Ingress) []NftRule {
+	var rules []NftRule
+	for _, f := range Families {
+		for _, in := range b.c.inbound(f, g) {
+			if in.Egress == egress {
+				rules = append(rules, NftRule{IIF: b.c.egress[egress].Iface, OIF: g.Iface, Dst: in.To,
+					Proto: in.Proto, DstPorts: in.Ports, Verdict: accept})
+			}
+		}
+	}
+	return rules
+}
+
+// sources builds the map of an ingress' sources and returns its name; without policies there is none.
+func (b *filter) sources(v *view) string {
+	if len(v.classes) == 0 {
+		return ""
+	}
+	m := VerdictMap{Name: fmt.Sprintf("sources%d_%s", v.family, v.ingress.Iface), Family: v.family}
+	chains := make([]string, len(v.classes))
+	for i, k := range v.classes {
+		chains[i] = b.class(v.family, k)
+	}
+	for _, s := range v.src.spans() {
+		if s.label != none {
+			m.Elements = append(m.Elements, VerdictElement{s.first, s.last, chains[s.label]})
+		}
+	}
+	b.out.Maps = append(b.out.Maps, m)
+	return m.Name
+}
+
+// mapFrom is the number of destinations from which a class uses a map instead of a rule for each.
+const mapFrom = 8
+
+// class is the chain that judges a class by destination. Ingresses share it.
+func (b *filter) class(f Family, k *class) string {
+	key := fmt.Sprintf("%d %s %v", f, k.key, k.dnsApart)
+	if _, ok := b.byText[key]; !ok {
+		b.byText[key] = b.newClass(f, k)
+	}
+	return b.byText[key]
+}
+
+func (b *filter) newClass(f Family, k *class) string {
+	var rules []NftRule
+	if k.dnsApart {
+		rules = dnsTo(NftRule{Verdict: goTo(b.list(f, k.dnsList))}, k.dns.resolver)
+	}
+	spans := k.dst.spans()
+	if len(rules) == 0 && len(spans) == 1 {
+		return b.list(f, spans[0].label)
+	}
+	if len(spans) < mapFrom {
+		for _, st := range k.steps {
+			for _, p := range st.to {
+				rules = append(rules, NftRule{Dst: p, Verdict: goTo(b.list(f, st.list))})
+			}
+		}
+		return b.once(fmt.Sprintf("class%d", f), append(rules, NftRule{Verdict: goTo(b.list(f, k.dst.label))}))
+	}
+	m := VerdictMap{Name: fmt.Sprintf("destinations%d_%d", f, len(b.out.Maps)), Family: f}
+	for _, s := range spans {
+		m.Elements = append(m.Elements, VerdictElement{s.first, s.last, b.list(f, s.label)})
+	}
+	b.out.Maps = append(b.out.Maps, m)
+	return b.once(fmt.Sprintf("class%d", f), append(rules, NftRule{Family: f, DstVMap: m.Name}, NftRule{Verdict: drop}))
+}
+
+// list is the chain of an egress list: out by any of them, whichever carries the traffic now, so that a
+// failover leaves the filter alone.
+func (b *filter) list(f Family, l int) string {
+	var rules []NftRule
+	var names []string
+	if l != none {
+		names = b.c.lists[l].names
+	}
+	for _, name := range names {
+		if e := b.c.egress[name]; e.Iface != "" && e.carries(f) {
+			rules = append(rules, NftRule{OIF: e.Iface, Verdict: accept})
+		}
+	}
+	return b.once(fmt.Sprintf("list%d", f), append(rules, NftRule{Verdict: drop}))
+}

@@ -1,0 +1,168 @@
+package policyroute
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// dns steers the queries of an ingress' clients, and returns the chain's name, or "" when there is
+// nowhere to steer them. Queries to the box and to members are left alone.
+func (b *filter) dns(g *Ingress, views ...*view) string {
+	rules := []NftRule{{LocalDst: true, Verdict: accept}}
+	for _, m := range b.c.members {
+		rules = append(rules, NftRule{Dst: m.prefix, Verdict: accept})
+	}
+	steers := false
+	for _, v := range views {
+		m := VerdictMap{Name: fmt.Sprintf("dns%d_%s", v.family, g.Iface), Family: v.family}
+		for _, s := range steeredSpans(v) {
+			m.Elements = append(m.Elements, VerdictElement{s.first, s.last, b.resolver(v.classes[s.label].dns)})
+		}
+		if len(m.Elements) == 0 {
+			continue
+		}
+		steers = true
+		b.out.Maps = append(b.out.Maps, m)
+		for _, proto := range dnsProtocols {
+			rules = append(rules, NftRule{Family: v.family, Proto: proto, DstPorts: []uint16{53}, VMap: m.Name})
+		}
+	}
+	if !steers {
+		return ""
+	}
+	return b.chain("dns_"+g.Iface, rules)
+}
+
+var dnsProtocols = []string{"udp", "tcp"}
+
+// steeredSpans are the sources whose queries are steered, with neighbours of one fate joined. The label
+// is that of any class of the same fate.
+func steeredSpans(v *view) []span {
+	var out []span
+	for _, s := range v.src.spans() {
+		if s.label == none || v.classes[s.label].dns == (steering{}) {
+			continue
+		}
+		if n := len(out); n > 0 && out[n-1].last.Next() == s.first &&
+			v.classes[out[n-1].label].dns == v.classes[s.label].dns {
+			out[n-1].last = s.last
+			continue
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// resolver is the chain that sends a query where it belongs.
+func (b *filter) resolver(s steering) string {
+	if s.port == 0 {
+		return b.once("resolver", []NftRule{{Verdict: NftVerdict{Kind: "dnat", Addr: s.resolver}}})
+	}
+	var rules []NftRule
+	for _, proto := range dnsProtocols {
+		rules = append(rules, NftRule{Proto: proto, Verdict: NftVerdict{Kind: "redirect", Port: s.port}})
+	}
+	return b.once("resolver", rules)
+}
+
+// dnsTo matches queries that we steered to a resolver.
+func dnsTo(r NftRule, resolver netip.Addr) []NftRule {
+	var rules []NftRule
+	for _, proto := range dnsProtocols {
+		r.Dst = netip.PrefixFrom(resolver, resolver.BitLen())
+		r.Proto, r.DstPorts, r.CTStatus = proto, []uint16{53}, "dnat"
+		rules = append(rules, r)
+	}
+	return rules
+}
+
+// translate rewrites sources of clients' packets on the way out. It never sees others.
+func (b *filter) translate() []NftRule {
+	rules := b.steered(NftVerdict{Kind: "masquerade"})
+	ifaces := b.c.egressIfaces()
+	for _, m := range b.c.members {
+		if slices.Contains(ifaces, m.ingress.Iface) {
+			// One interface, two roles: what goes to a member behind it is no way out.
+			rules = append(rules, NftRule{OIF: m.ingress.Iface, Dst: m.prefix, Verdict: accept})
+		}
+	}
+	for _, iface := range ifaces {
+		e := &b.c.in.Egresses[slices.IndexFunc(b.c.in.Egresses, func(e Egress) bool { return e.Iface == iface })]
+		for _, f := range Families {
+			rules = append(rules, translation(f, e)...)
+		}
+	}
+	return rules
+}
+
+func translation(f Family, e *Egress) []NftRule {
+	nat := e.nat(f)
+	r := NftRule{OIF: e.Iface, Family: f}
+	switch {
+	case nat.Kind == SNAT:
+		r.Verdict = NftVerdict{Kind: "snat", Addr: nat.To}
+	case nat.Kind == NoNAT && !nat.Prefix.IsValid():
+		r.Verdict = accept
+	case nat.Kind == NoNAT:
+		routed := r
+		routed.Src, routed.Verdict = nat.Prefix.Masked(), accept
+		r.Verdict = NftVerdict{Kind: "masquerade"}
+		return []NftRule{routed, r}
+	default:
+		r.Verdict = NftVerdict{Kind: "masquerade"}
+	}
+	return []NftRule{r}
+}
+
+// wire is an egress device and the least MTU of the egresses that use it.
+type wire struct {
+	iface string
+	mtu   int
+}
+
+func (b *filter) mtus() []wire {
+	var out []wire
+	for _, iface := range b.c.egressIfaces() {
+		w := wire{iface: iface}
+		for _, e := range b.c.in.Egresses {
+			if e.Iface == iface && e.MTU > 0 && (w.mtu == 0 || e.MTU < w.mtu) {
+				w.mtu = e.MTU
+			}
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
+// minMSS is what every host must accept anyway (RFC 9293: IPv4's default).
+const minMSS = 536
+
+// mss fixes the segment size of TCP for both families: what fits the way and one ZeroTier packet.
+func mss(match NftRule, mtu int) []NftRule {
+	var rules []NftRule
+	for _, f := range Families {
+		headers := 40
+		if f == V6 {
+			headers = 60
+		}
+		match.Family, match.SynMSS = f, MSSCeiling
+		if mtu > 0 {
+			match.SynMSS = uint16(min(MSSCeiling, max(minMSS, mtu-headers)))
+		}
+		rules = append(rules, match)
+	}
+	return rules
+}
+
+// Closed is what guards the box until its daemon has spoken: nothing is forwarded from or to these
+// interfaces. A name may end in '*'.
+func Closed(ifaces []string) State {
+	c := NftChain{Name: "forward", Hook: &Hook{Type: "filter", Hook: "forward", Priority: hookForward}}
+	names := slices.Compact(slices.SortedFunc(slices.Values(ifaces), cmp.Compare[string]))
+	for _, name := range names {
+		c.Rules = append(c.Rules, NftRule{IIF: name, Verdict: drop}, NftRule{OIF: name, Verdict: drop})
+	}
+	return State{Nft: Ruleset{Chains: []NftChain{c}}}
+}

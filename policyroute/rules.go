@@ -1,0 +1,161 @@
+package policyroute
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+const (
+	// plainLimit is the number of rules of a family up to which they are listed one after the other, as
+	// a person would. Every packet of the box is compared with all of them.
+	plainLimit = 100
+	// rulePlainFirst is the priority of policy[0] when rules are listed; policy[n] follows at +n.
+	rulePlainFirst = 15100
+)
+
+// rules compiles one family's rules.
+func (c *compiler) rules(f Family) ([]Rule, error) {
+	if len(c.in.Ingresses) == 0 {
+		return c.probeRules(f), nil
+	}
+	var rules []Rule
+	for i := range c.in.Ingresses {
+		g := &c.in.Ingresses[i]
+		rules = append(rules,
+			Rule{Family: f, Priority: RuleMembers, IIF: g.Iface, Action: Lookup, Table: TableMembers},
+			Rule{Family: f, Priority: RuleDeny, IIF: g.Iface, Action: Unreachable})
+		if !g.Owned {
+			continue
+		}
+		// Main has no route to clients of the endpoint, since we write none there: replies, from the box
+		// and from an egress, find them here.
+		for _, p := range ofFamily(f, g.Prefixes) {
+			rules = append(rules, Rule{Family: f, Priority: RuleMembers, To: p, Action: Lookup, Table: TableMembers})
+		}
+	}
+	policy, ok := c.plainRules(f)
+	if !ok {
+		var err error
+		if policy, err = c.treeRules(f); err != nil {
+			return nil, err
+		}
+	}
+	return append(append(rules, policy...), c.probeRules(f)...), nil
+}
+
+func (c *compiler) probeRules(f Family) []Rule {
+	var rules []Rule
+	for n := range c.in.Egresses {
+		rules = append(rules, Rule{Family: f, Priority: RuleProbe, Mark: MarkFirst + uint32(n),
+			Action: Lookup, Table: TableEgressFirst + n})
+	}
+	return rules
+}
+
+// plainRules lists the policies in their order. It declines when that would be too long, or when a
+// resolver needs a rule of its own, which the classes of the dispatch tree have a place for.
+func (c *compiler) plainRules(f Family) ([]Rule, bool) {
+	if len(c.in.Policies) > RulePolicyLast-rulePlainFirst+1 {
+		return nil, false
+	}
+	var rules []Rule
+	for i := range c.in.Ingresses {
+		g := &c.in.Ingresses[i]
+		for n := range c.in.Policies {
+			if rules = c.appendPlain(rules, f, g, n); len(rules) > plainLimit {
+				return nil, false
+			}
+		}
+	}
+	for i := range c.in.Ingresses {
+		for _, k := range c.view(&c.in.Ingresses[i], f).classes {
+			if k.mayConflict {
+				return nil, false
+			}
+		}
+	}
+	return rules, true
+}
+
+func (c *compiler) appendPlain(rules []Rule, f Family, g *Ingress, n int) []Rule {
+	p := &c.in.Policies[n]
+	from, to := selectors(f, p.From), selectors(f, p.To)
+	if !p.applies(g) {
+		return rules
+	}
+	for _, src := range from {
+		for _, dst := range to {
+			rules = append(rules, Rule{Family: f, Priority: rulePlainFirst + n, IIF: g.Iface, From: src, To: dst,
+				Action: Lookup, Table: c.table(c.listOf[n])})
+		}
+	}
+	return rules
+}
+
+// selectors returns the prefixes of the family; an empty list gives one invalid prefix, which matches
+// any address.
+func selectors(f Family, ps []netip.Prefix) []netip.Prefix {
+	if len(ps) == 0 {
+		return []netip.Prefix{{}}
+	}
+	seen := map[netip.Prefix]bool{}
+	var out []netip.Prefix
+	for _, p := range ofFamily(f, ps) {
+		if !seen[p] {
+			seen[p] = true
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func (c *compiler) table(l int) int { return TablePolicyFirst + l }
+
+// routes compiles one family's routes.
+func (c *compiler) routes(f Family) []Route {
+	var routes []Route
+	for _, m := range c.members {
+		if FamilyOf(m.prefix.Addr()) != f {
+			continue
+		}
+		// A member whose ingress has gone is unreachable; its packets must not follow a policy's
+		// default route to the Internet.
+		routes = append(routes, Route{Family: f, Table: TableMembers, Dst: m.prefix, Metric: MetricDeny, Type: UnreachableRoute})
+		if m.ingress.Present {
+			routes = append(routes, Route{Family: f, Table: TableMembers, Dst: m.prefix, Metric: MetricLive, Dev: m.ingress.Iface})
+		}
+	}
+	for l := range c.lists {
+		routes = append(routes, defaults(f, c.table(l), c.inUse(l, f))...)
+	}
+	for n := range c.in.Egresses {
+		e := &c.in.Egresses[n]
+		if !e.Present || !e.carries(f) {
+			e = nil
+		}
+		routes = append(routes, defaults(f, TableEgressFirst+n, e)...)
+	}
+	return routes
+}
+
+// defaults is the content of a table with the egress, if any, and the refusal behind it.
+func defaults(f Family, table int, e *Egress) []Route {
+	routes := []Route{{Family: f, Table: table, Dst: f.Default(), Metric: MetricDeny, Type: UnreachableRoute}}
+	if e == nil {
+		return routes
+	}
+	gw := e.Gateway4
+	if f == V6 {
+		gw = e.Gateway6
+	}
+	if e.Kind == EgressMember && !gw.IsValid() {
+		return routes // on a shared link a way out without a next hop leads to nobody
+	}
+	return append(routes, Route{Family: f, Table: table, Dst: f.Default(), Metric: MetricLive, Dev: e.Iface, Gateway: gw})
+}
+
+// errCrowded says that a family's rules of an ingress do not fit their priorities.
+func errCrowded(g *Ingress, f Family, zones int) error {
+	return fmt.Errorf("%w: ingress %q: %d %s prefixes and exceptions do not fit the %d priorities of policy rules",
+		ErrIntent, g.Name, zones, f, RulePolicyLast-RulePolicyFirst+1)
+}
