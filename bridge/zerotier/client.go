@@ -34,12 +34,14 @@ var (
 
 const (
 	requestTimeout = 2 * time.Second
+	// changeTimeout is that of requests that change something: to set routes can take seconds.
+	changeTimeout = 6 * time.Second
 	// maxAnswer bounds an answer in bytes: /peer takes about 1 kB for each of maybe thousands of peers.
 	maxAnswer = 8 << 20
 )
 
 // client speaks the local API of the service whose home directory is home. Its methods block for at
-// most requestTimeout. It holds no connection between requests: an idle one delays the service's exit
+// most changeTimeout. It holds no connection between requests: an idle one delays the service's exit
 // by 5 s.
 type client struct {
 	home string
@@ -48,7 +50,6 @@ type client struct {
 
 func newClient(home string) *client {
 	return &client{home: home, http: http.Client{
-		Timeout:   requestTimeout,
 		Transport: &http.Transport{DisableKeepAlives: true, Proxy: nil, MaxResponseHeaderBytes: 64 << 10},
 		CheckRedirect: func(*http.Request, []*http.Request) error {
 			return http.ErrUseLastResponse // the token goes nowhere else
@@ -129,6 +130,12 @@ func (c *client) do(ctx context.Context, method, path string, in, out any) error
 }
 
 func (c *client) roundTrip(ctx context.Context, method, path string, in any) ([]byte, error) {
+	timeout := requestTimeout
+	if method != http.MethodGet {
+		timeout = changeTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	req, err := c.request(ctx, method, path, in)
 	if err != nil {
 		return nil, err

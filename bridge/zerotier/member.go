@@ -3,9 +3,11 @@ package zerotier
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -19,7 +21,7 @@ const (
 	retryMin      = 2 * time.Second
 	retryMax      = time.Minute
 	// retryBeside is the pause after a failed join while the service is in other networks: joining a
-	// network whose device cannot be made can crash it, and the others with it.
+	// network whose device cannot be made then crashes it (seen with 1.14.1), and takes the others away.
 	retryBeside = 10 * time.Minute
 	tunDevice   = "/dev/net/tun"
 )
@@ -32,7 +34,7 @@ type member struct {
 
 	missing  time.Time // since when it is not joined; zero: it is
 	joining  time.Time // since when it waits for the controller; zero: it does not
-	failures int       // joins in a row that did not last
+	failures int       // joins in a row that failed
 	next     time.Time // no join and no change of settings before
 	device   string    // why the service has no device for it; empty: no such trouble
 }
@@ -57,6 +59,8 @@ func (m *member) enforce(ctx context.Context, f *facts, now time.Time) {
 	m.missing, m.device = time.Time{}, ""
 	if n.AllowDefault || n.AllowGlobal || n.AllowDNS {
 		m.quiet(ctx, f, now)
+	} else {
+		m.next = time.Time{}
 	}
 	if networkState(n.Status) != NetworkJoining {
 		m.joining, m.failures = time.Time{}, 0
@@ -78,29 +82,35 @@ func (m *member) rejoin(ctx context.Context, f *facts, now time.Time) {
 		m.device, m.next = tunDevice+" does not exist", now.Add(retryMin)
 		return
 	}
-	if m.failures > 0 {
-		m.device = "zerotier-one made no network device for it"
+	m.log.Info("joining zerotier network", "network", m.id.String(), "failures", m.failures)
+	n, err := m.leaveAndJoin(ctx)
+	if err == nil && n.ID == m.id {
+		f.networks[m.id] = n
+		m.missing, m.device, m.joining = time.Time{}, "", now
+		return
 	}
 	m.failures++
 	m.next = now.Add(backoff(m.failures))
-	if m.failures > 1 && len(f.networks) > 0 {
-		m.next = now.Add(retryBeside)
-	}
-	m.log.Info("joining zerotier network", "network", m.id.String(), "attempt", m.failures)
-	if err := m.client.leave(ctx, m.id); err != nil {
-		m.log.Warn("leaving zerotier network failed", "network", m.id.String(), "error", err)
+	m.log.Warn("joining zerotier network failed", "network", m.id.String(), "error", err)
+	if err != nil && !crashed(err) {
 		return
 	}
-	n, err := m.client.join(ctx, m.id)
-	switch {
-	case err != nil:
-		m.log.Warn("joining zerotier network failed", "network", m.id.String(), "error", err)
-	case n.ID != m.id:
-		m.device = "zerotier-one made no network device for it"
-	default:
-		f.networks[m.id] = n
-		m.missing, m.device, m.joining = time.Time{}, "", now
+	m.device = "zerotier-one made no network device for it"
+	if len(f.networks) > 0 {
+		m.next = now.Add(retryBeside)
 	}
+}
+
+func (m *member) leaveAndJoin(ctx context.Context) (networkAnswer, error) {
+	if err := m.client.leave(ctx, m.id); err != nil {
+		return networkAnswer{}, err
+	}
+	return m.client.join(ctx, m.id)
+}
+
+// crashed tells a service that ended while it was asked from one that was not there, or was slow.
+func crashed(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // quiet switches off what lets the service change the host's routes and resolvers. Only when something

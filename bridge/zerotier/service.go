@@ -60,6 +60,7 @@ type Service struct {
 	// Below here: of Run's goroutine alone.
 	client  *client
 	program func() bool // whether zerotier-one is installed
+	ifaces  func() (map[string]int, error)
 	members []*member
 	conf    *confKeeper
 	moons   *moonKeeper
@@ -81,7 +82,7 @@ func New(cfg Config) *Service {
 	}
 	c := newClient(cfg.Home)
 	s := &Service{
-		cfg: cfg, poke: make(chan struct{}, 1), client: c, program: installed,
+		cfg: cfg, poke: make(chan struct{}, 1), client: c, program: installed, ifaces: interfaces,
 		conf:  &confKeeper{home: cfg.Home, client: c, log: cfg.Logger},
 		moons: &moonKeeper{client: c, maker: moonMaker{cfg.Home, cfg.IDTool}, moon: cfg.Moon, orbit: cfg.Orbit, log: cfg.Logger},
 	}
@@ -148,7 +149,7 @@ func (s *Service) step(ctx context.Context) {
 
 func (s *Service) look(ctx context.Context, now time.Time) facts {
 	f := facts{program: s.program(), networks: map[NetworkID]networkAnswer{}}
-	if links, err := interfaces(); err == nil {
+	if links, err := s.ifaces(); err == nil {
 		s.links = links
 	}
 	f.links = s.links
