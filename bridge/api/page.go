@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -38,11 +39,12 @@ func (p *page) text(indent, text string) {
 	}
 }
 
-// wrap writes words in lines of Width columns, the first behind head and the others behind hang.
+// wrap writes words in lines of Width columns, the first behind head and the others behind hang. Some words
+// come from strangers (a network's title): what would steer the terminal is replaced.
 func (p *page) wrap(head, hang, text string) {
 	line := head
 	fresh := true // nothing but indentation on this line yet
-	for word := range strings.FieldsSeq(text) {
+	for word := range strings.FieldsSeq(strings.Map(printable, text)) {
 		if !fresh && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > Width {
 			p.b.WriteString(line + "\n")
 			line, fresh = hang, true
@@ -54,6 +56,13 @@ func (p *page) wrap(head, hang, text string) {
 		fresh = false
 	}
 	p.b.WriteString(strings.TrimRight(line, " ") + "\n")
+}
+
+func printable(r rune) rune {
+	if unicode.IsPrint(r) || unicode.IsSpace(r) {
+		return r
+	}
+	return utf8.RuneError
 }
 
 func (p *page) counters(c Counters) {
@@ -78,16 +87,21 @@ func (p *page) age(at time.Time) string {
 	if at.IsZero() || d < 0 {
 		d = 0
 	}
-	switch day := 24 * time.Hour; {
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", d/time.Second)
-	case d < time.Hour:
-		return fmt.Sprintf("%dm %ds", d/time.Minute, d%time.Minute/time.Second)
-	case d < day:
-		return fmt.Sprintf("%dh %dm", d/time.Hour, d%time.Hour/time.Minute)
-	default:
-		return fmt.Sprintf("%dd %dh", d/day, d%day/time.Hour)
+	units := []struct {
+		name string
+		size time.Duration
+	}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}}
+	for i, unit := range units[:3] {
+		if d < unit.size {
+			continue
+		}
+		text := fmt.Sprintf("%d%s", d/unit.size, unit.name)
+		if rest := d % unit.size / units[i+1].size; rest > 0 {
+			text += fmt.Sprintf(" %d%s", rest, units[i+1].name)
+		}
+		return text
 	}
+	return fmt.Sprintf("%ds", d/time.Second)
 }
 
 func because(why string) string {
