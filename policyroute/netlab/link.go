@@ -101,12 +101,19 @@ func (e end) commands() []string {
 	return cmds
 }
 
+// addAddrs returns the commands that add addresses. The first of each family is the one the host sends
+// from by itself: so it is with IPv4, and with IPv6 if the others are deprecated.
 func addAddrs(dev string, addrs []netip.Prefix) []string {
 	var cmds []string
+	seen6 := false
 	for _, a := range addrs {
 		cmd := fmt.Sprintf("addr add %s dev %s", a, dev)
 		if a.Addr().Is6() {
 			cmd += " nodad"
+			if seen6 {
+				cmd += " preferred_lft 0"
+			}
+			seen6 = true
 		}
 		cmds = append(cmds, cmd)
 	}
