@@ -1,0 +1,59 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+
+	"ztbridge/policyroute"
+)
+
+// Flows selects connections in conntrack's table; one matches when either of the two does.
+type Flows struct {
+	// Sources are the clients that opened the connection.
+	Sources []netip.Prefix
+	// Translated are the addresses that the connection shows outside, by masquerading: those of an
+	// egress.
+	Translated []netip.Addr
+}
+
+// CutFlows deletes the connections from conntrack's table, so that their next packets take the present
+// way and are translated anew, and returns how many there were. It does not send anything to the peers.
+func (k *Kernel) CutFlows(ctx context.Context, f Flows) (int, error) {
+	if len(f.Sources) == 0 && len(f.Translated) == 0 {
+		return 0, nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	total := 0
+	for _, family := range policyroute.Families {
+		if err := ctx.Err(); err != nil {
+			return total, err
+		}
+		cut, err := k.rtnl.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.InetFamily(afOf(family)), f)
+		total += int(cut)
+		// Connections come and go all the time: those that an interrupted listing missed are as new as
+		// those that begin right now.
+		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return total, fmt.Errorf("cutting %s flows: %w", family, err)
+		}
+	}
+	return total, nil
+}
+
+// MatchConntrackFlow implements netlink.CustomConntrackFilter.
+func (f Flows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	source, translated := toAddr(flow.Forward.SrcIP), toAddr(flow.Reverse.DstIP)
+	return slices.ContainsFunc(f.Sources, func(p netip.Prefix) bool { return p.Contains(source) }) ||
+		slices.Contains(f.Translated, translated)
+}
+
+func toAddr(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip)
+	return a.Unmap()
+}

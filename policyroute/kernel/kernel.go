@@ -1,0 +1,198 @@
+// Package kernel observes and changes what policyroute decides: rules, routes, addresses, filters and
+// sysctls of one network namespace. It is the only importer of netlink, nftables and go-iptables. It
+// remembers nothing about what it did, except for the sysctls' original values: what is ours is known by
+// the marks in policyroute's numbers.go, and everything else is neither shown nor touched.
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"ztbridge/policyroute"
+)
+
+// ErrDumpInterrupted says that what was being listed changed meanwhile, several times in a row. The
+// answer may be incomplete, so whoever would remove by it must not act at all and ask again later.
+var ErrDumpInterrupted = errors.New("listing was interrupted by changes")
+
+// observeAttempts bounds how often an interrupted observation is begun anew.
+const observeAttempts = 5
+
+// Options of Open.
+type Options struct {
+	// RecordPath is the file that keeps what is needed to put the host back as it was. It should not
+	// outlive a boot; a record of an earlier boot is ignored. Empty means that nothing may be written
+	// that would have to be put back.
+	RecordPath string
+	Logger     *slog.Logger // nil discards
+}
+
+// Kernel is the network namespace of the thread that opened it. Its methods are safe for concurrent
+// use, and must be called from threads in that same namespace.
+type Kernel struct {
+	log *slog.Logger
+
+	mu     sync.Mutex
+	rtnl   *netlink.Handle
+	strict *netlink.Handle // filters dumps in the kernel: a router's full table is not copied for our few
+	raw    map[int]*nl.SocketHandle
+	gen    *generation
+	nft    nft
+	ipt    *iptables
+	record *record
+	cache  filterCache
+}
+
+// filterCache is the part of the state that generation vouches for.
+type filterCache struct {
+	valid      bool
+	generation uint32
+	nft        policyroute.Ruleset
+	chains     []policyroute.Chain
+}
+
+// Open prepares access to the network namespace of the calling thread. A host without iptables is none
+// of its errors; see World and ErrNoIPTables. Call Close when done.
+func Open(opts Options) (*Kernel, error) {
+	k := &Kernel{log: opts.Logger, nft: newNft()}
+	if k.log == nil {
+		k.log = slog.New(slog.DiscardHandler)
+	}
+	var err error
+	if k.record, err = openRecord(opts.RecordPath); err != nil {
+		return nil, err
+	}
+	if k.ipt, err = openIPTables(k.log); err != nil {
+		return nil, err
+	}
+	if err := k.openSockets(); err != nil {
+		k.Close()
+		return nil, err
+	}
+	return k, nil
+}
+
+func (k *Kernel) openSockets() error {
+	var err error
+	if k.rtnl, err = netlink.NewHandle(unix.NETLINK_ROUTE, unix.NETLINK_NETFILTER); err != nil {
+		return fmt.Errorf("opening a netlink socket: %w", err)
+	}
+	if k.strict, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return fmt.Errorf("opening a netlink socket: %w", err)
+	}
+	if err := k.strict.SetStrictCheck(true); err != nil {
+		k.log.Debug("kernel cannot filter route dumps, listing all routes", "error", err)
+	}
+	socket, err := nl.Subscribe(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("opening a netlink socket: %w", err)
+	}
+	k.raw = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: socket}}
+	k.gen, err = openGeneration()
+	return err
+}
+
+// Close releases the sockets. It changes nothing in the kernel.
+func (k *Kernel) Close() error {
+	var err error
+	if k.rtnl != nil {
+		k.rtnl.Close()
+	}
+	if k.strict != nil {
+		k.strict.Close()
+	}
+	for _, s := range k.raw {
+		s.Close()
+	}
+	if k.gen != nil {
+		err = k.gen.close()
+	}
+	return err
+}
+
+// Observe returns what of ours is in the kernel, in the form in which Compile says it: after Apply the
+// two are equal. Sysctls are those that were ever written and not put back. It returns
+// ErrDumpInterrupted when the kernel kept changing.
+func (k *Kernel) Observe() (policyroute.State, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for range observeAttempts {
+		s, err := k.observe()
+		if !errors.Is(err, ErrDumpInterrupted) && !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return s, err
+		}
+	}
+	return policyroute.State{}, ErrDumpInterrupted
+}
+
+func (k *Kernel) observe() (policyroute.State, error) {
+	var s policyroute.State
+	names, links, err := k.listLinks()
+	if err != nil {
+		return s, err
+	}
+	s.Links = links
+	for _, f := range policyroute.Families {
+		rules, err := k.listRules(f)
+		if err != nil {
+			return s, err
+		}
+		s.Rules = append(s.Rules, rules...)
+		routes, err := k.listRoutes(f, names)
+		if err != nil {
+			return s, err
+		}
+		s.Routes = append(s.Routes, routes...)
+	}
+	s.Sysctls = k.record.observe()
+	s.Nft, s.IPTables, err = k.observeFilters()
+	return s, err
+}
+
+// observeFilters reads our table and our chains, unless nothing of nftables changed since it last did.
+func (k *Kernel) observeFilters() (policyroute.Ruleset, []policyroute.Chain, error) {
+	before, err := k.gen.read()
+	if err != nil {
+		return policyroute.Ruleset{}, nil, err
+	}
+	c := &k.cache
+	if !c.valid || c.generation != before {
+		c.valid = false
+		if c.nft, err = k.nft.observe(); err != nil {
+			return policyroute.Ruleset{}, nil, k.ifChanged(before, err)
+		}
+		if c.chains, err = k.ipt.observe(); err != nil {
+			return policyroute.Ruleset{}, nil, k.ifChanged(before, err)
+		}
+		c.generation, c.valid = before, true
+	} else if k.ipt.silent() {
+		if c.chains, err = k.ipt.observe(); err != nil {
+			c.valid = false
+			return policyroute.Ruleset{}, nil, err
+		}
+	}
+	if err := k.ifChanged(before, nil); err != nil {
+		c.valid = false
+		return policyroute.Ruleset{}, nil, err
+	}
+	return c.nft, c.chains, nil
+}
+
+// ifChanged returns ErrDumpInterrupted when nftables changed while it was being read, which explains
+// whatever went wrong; else err.
+func (k *Kernel) ifChanged(before uint32, err error) error {
+	after, genErr := k.gen.read()
+	if genErr != nil {
+		return genErr
+	}
+	if after != before {
+		return ErrDumpInterrupted
+	}
+	return err
+}

@@ -1,0 +1,125 @@
+package kernel
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// record keeps, in a file, how the host was before we first changed it. What is in it is never written
+// over, so that a second start does not take our own values for the original ones. It belongs to one
+// boot and one network namespace: in any other, nothing of ours is there to be put back.
+type record struct {
+	path string
+	data recordData
+}
+
+type recordData struct {
+	Boot    string     `json:"boot"`
+	Sysctls []original `json:"sysctls,omitempty"`
+	// Absent are the objects of iptables' own that our first chain would bring about: "ip" for table
+	// filter of that family, "ip FORWARD" for a chain in it. Nil until looked for.
+	Absent []string `json:"absent"`
+}
+
+// original is a parameter as it was found.
+type original struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
+	// Also are the parameters that the kernel changes whenever this one is written.
+	Also map[string]string `json:"also,omitempty"`
+}
+
+func openRecord(path string) (*record, error) {
+	boot, err := bootID()
+	if err != nil {
+		return nil, fmt.Errorf("identifying the boot: %w", err)
+	}
+	r := &record{path: path, data: recordData{Boot: boot}}
+	if path == "" {
+		return r, nil
+	}
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the record of original values: %w", err)
+	}
+	var found recordData
+	if err := json.Unmarshal(text, &found); err != nil {
+		return nil, fmt.Errorf("reading the record of original values %s: %w", path, err)
+	}
+	if found.Boot == boot {
+		r.data = found
+	}
+	return r, nil
+}
+
+// save makes the record durable before what it is about is changed.
+func (r *record) save() error {
+	if r.path == "" {
+		return errors.New("saving the record of original values: no file was given")
+	}
+	text, err := json.MarshalIndent(r.data, "", "\t")
+	if err != nil {
+		return fmt.Errorf("saving the record of original values: %w", err)
+	}
+	if err := writeAtomically(r.path, append(text, '\n')); err != nil {
+		return fmt.Errorf("saving the record of original values: %w", err)
+	}
+	return nil
+}
+
+// remove forgets everything.
+func (r *record) remove() error {
+	r.data = recordData{Boot: r.data.Boot}
+	if r.path == "" {
+		return nil
+	}
+	if err := os.Remove(r.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing the record of original values: %w", err)
+	}
+	return nil
+}
+
+func writeAtomically(path string, text []byte) error {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // fails when it was renamed
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// bootID names this boot and this thread's network namespace.
+func bootID() (string, error) {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", err
+	}
+	var ns unix.Stat_t
+	if err := unix.Stat("/proc/thread-self/ns/net", &ns); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s net:[%d]", strings.TrimSpace(string(boot)), ns.Ino), nil
+}

@@ -1,0 +1,98 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"ztbridge/policyroute"
+)
+
+// listRoutes returns our routes of one family; names maps the indices of links.
+func (k *Kernel) listRoutes(f policyroute.Family, names map[int]string) ([]policyroute.Route, error) {
+	filter := &netlink.Route{Protocol: policyroute.Protocol}
+	raw, err := k.strict.RouteListFiltered(int(afOf(f)), filter, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
+	switch {
+	case errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, unix.EOPNOTSUPP):
+		return nil, nil // a kernel without IPv6
+	case err != nil:
+		return nil, fmt.Errorf("listing %s routes: %w", f, err)
+	}
+	var out []policyroute.Route
+	for _, r := range raw {
+		if r.Table < policyroute.TableFirst || r.Table > policyroute.TableLast {
+			continue
+		}
+		route := policyroute.Route{Family: f, Table: r.Table, Dst: fromIPNet(r.Dst), Metric: uint32(r.Priority)}
+		switch r.Type {
+		case unix.RTN_UNICAST:
+			route.Dev = names[r.LinkIndex]
+			if gw, ok := netip.AddrFromSlice(r.Gw); ok {
+				route.Gateway = gw
+			}
+		case unix.RTN_UNREACHABLE:
+			route.Type = policyroute.UnreachableRoute
+		default:
+			continue
+		}
+		out = append(out, route)
+	}
+	return out, nil
+}
+
+func (k *Kernel) replaceRoute(r policyroute.Route) error {
+	route := toRoute(r)
+	if r.Type == policyroute.Unicast {
+		link, err := k.rtnl.LinkByName(r.Dev)
+		if err != nil {
+			return fmt.Errorf("finding link %s: %w", r.Dev, err)
+		}
+		route.LinkIndex = link.Attrs().Index
+		route.Scope = netlink.SCOPE_LINK
+		if r.Gateway.IsValid() {
+			route.Gw = r.Gateway.AsSlice()
+			route.Scope = netlink.SCOPE_UNIVERSE
+			route.SetFlag(netlink.FLAG_ONLINK)
+		}
+	}
+	return k.rtnl.RouteReplace(route)
+}
+
+func (k *Kernel) delRoute(r policyroute.Route) error {
+	route := toRoute(r)
+	route.Scope = netlink.SCOPE_NOWHERE // matches any
+	err := k.rtnl.RouteDel(route)
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
+}
+
+// toRoute translates what names a route.
+func toRoute(r policyroute.Route) *netlink.Route {
+	out := &netlink.Route{
+		Table: r.Table, Dst: toIPNet(r.Dst), Priority: int(r.Metric), Protocol: policyroute.Protocol, Type: unix.RTN_UNICAST,
+	}
+	if r.Type == policyroute.UnreachableRoute {
+		out.Type = unix.RTN_UNREACHABLE
+	}
+	return out
+}
+
+func toIPNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// fromIPNet keeps the bits behind the mask: an address of a link has them.
+func fromIPNet(n *net.IPNet) netip.Prefix {
+	addr, _ := netip.AddrFromSlice(n.IP)
+	bits, total := n.Mask.Size()
+	if total == 32 {
+		addr = addr.Unmap()
+	}
+	return netip.PrefixFrom(addr, bits)
+}

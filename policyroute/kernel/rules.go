@@ -1,0 +1,251 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"ztbridge/policyroute"
+)
+
+// Rules are spoken with the kernel directly: netlink.RuleList returns no action, and netlink.RuleAdd
+// sends FRA_IP_PROTO in a size that the kernel does not take.
+
+// noMatch is what the kernel reports for a suppressor that is not set.
+const noMatch = 0xffffffff
+
+var ruleActions = map[policyroute.RuleAction]uint8{
+	policyroute.Lookup:      unix.FR_ACT_TO_TBL,
+	policyroute.Goto:        unix.FR_ACT_GOTO,
+	policyroute.Unreachable: unix.FR_ACT_UNREACHABLE,
+}
+
+// listRules returns our rules of one family, in the kernel's order. A rule with a property that we
+// never set is not ours, whatever its number.
+func (k *Kernel) listRules(f policyroute.Family) ([]policyroute.Rule, error) {
+	req := k.request(unix.RTM_GETRULE, unix.NLM_F_DUMP)
+	req.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: afOf(f)}})
+	msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWRULE)
+	switch {
+	case errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, unix.EOPNOTSUPP):
+		return nil, nil // a kernel without IPv6
+	case err != nil:
+		return nil, fmt.Errorf("listing %s rules: %w", f, err)
+	}
+	var out []policyroute.Rule
+	for _, m := range msgs {
+		if r, ours := parseRule(m); ours {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+// addRule adds the rule. The kernel takes a rule for there already when one of equal priority and
+// table only matches more closely, or is a goto to another place (fib_rules.c, rule_exists): such are
+// taken out for a moment. A goto that differs in its target alone does not come back.
+func (k *Kernel) addRule(r policyroute.Rule) error {
+	err := k.newRule(r)
+	if !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	present, err := k.listRules(r.Family)
+	if err != nil || slices.Contains(present, r) {
+		return err
+	}
+	masking := slices.DeleteFunc(present, func(p policyroute.Rule) bool {
+		return p.Priority != r.Priority || p.Action != r.Action || p.Table != r.Table
+	})
+	for _, p := range masking {
+		if err := k.delRule(p); err != nil {
+			return err
+		}
+	}
+	for _, p := range slices.Insert(masking, 0, r) {
+		if err := k.newRule(p); err != nil && !errors.Is(err, unix.EEXIST) {
+			return err
+		}
+	}
+	return nil
+}
+
+// delRule removes the rule that equals r, and no other. The kernel takes every property that is not
+// given for one that does not matter and removes the first rule that fits, so it is asked which one it
+// was; a wrong one is put back.
+func (k *Kernel) delRule(r policyroute.Rule) (err error) {
+	var wrong []policyroute.Rule
+	defer func() {
+		for _, w := range wrong {
+			if e := k.newRule(w); e != nil && !errors.Is(e, unix.EEXIST) {
+				err = errors.Join(err, fmt.Errorf("putting back rule %s: %w", w, e))
+			}
+		}
+	}()
+	for {
+		removed, err := k.removeFirst(r)
+		switch {
+		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EAFNOSUPPORT):
+			return nil
+		case err != nil:
+			return err
+		case removed == r:
+			return nil
+		}
+		wrong = append(wrong, removed)
+	}
+}
+
+func (k *Kernel) newRule(r policyroute.Rule) error {
+	req := k.request(unix.RTM_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	addRuleData(req, r)
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	return err
+}
+
+// removeFirst removes the first rule that the kernel finds to fit, and returns it.
+func (k *Kernel) removeFirst(r policyroute.Rule) (policyroute.Rule, error) {
+	req := k.request(unix.RTM_DELRULE, unix.NLM_F_ACK|unix.NLM_F_ECHO)
+	addRuleData(req, r)
+	msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_DELRULE)
+	if err != nil {
+		return policyroute.Rule{}, err
+	}
+	if len(msgs) == 0 {
+		return r, nil // a kernel that does not say; only Linux before 3.x
+	}
+	removed, _ := parseRule(msgs[0])
+	return removed, nil
+}
+
+func (k *Kernel) request(kind, flags int) *nl.NetlinkRequest {
+	req := nl.NewNetlinkRequest(kind, flags)
+	req.Sockets = k.raw
+	return req
+}
+
+func addRuleData(req *nl.NetlinkRequest, r policyroute.Rule) {
+	msg := &nl.RtMsg{RtMsg: unix.RtMsg{Family: afOf(r.Family), Type: ruleActions[r.Action]}}
+	req.AddData(msg)
+	u32 := func(attr int, v uint32) { req.AddData(nl.NewRtAttr(attr, nl.Uint32Attr(v))) }
+	u32(unix.FRA_PRIORITY, uint32(r.Priority))
+	req.AddData(nl.NewRtAttr(unix.FRA_PROTOCOL, []byte{policyroute.Protocol}))
+	if r.IIF != "" {
+		req.AddData(nl.NewRtAttr(unix.FRA_IIFNAME, nl.ZeroTerminated(r.IIF)))
+	}
+	if r.From.IsValid() {
+		msg.Src_len = uint8(r.From.Bits())
+		req.AddData(nl.NewRtAttr(unix.FRA_SRC, r.From.Addr().AsSlice()))
+	}
+	if r.To.IsValid() {
+		msg.Dst_len = uint8(r.To.Bits())
+		req.AddData(nl.NewRtAttr(unix.FRA_DST, r.To.Addr().AsSlice()))
+	}
+	if r.Proto != "" {
+		req.AddData(nl.NewRtAttr(unix.FRA_IP_PROTO, []byte{l4Protos[r.Proto]}))
+	}
+	if r.DstPort != 0 {
+		port := binary.NativeEndian.AppendUint16(nil, r.DstPort)
+		req.AddData(nl.NewRtAttr(unix.FRA_DPORT_RANGE, append(port, port...)))
+	}
+	if r.Mark != 0 {
+		u32(unix.FRA_FWMARK, r.Mark)
+		u32(unix.FRA_FWMASK, noMatch)
+	}
+	switch r.Action {
+	case policyroute.Lookup:
+		u32(unix.FRA_TABLE, uint32(r.Table))
+	case policyroute.Goto:
+		u32(unix.FRA_GOTO, uint32(r.Target))
+	}
+}
+
+// parseRule reads a rule; ours is false when it carries not our mark, or more than we ever say.
+// Attributes it does not know are passed over: newer kernels tell more about every rule.
+func parseRule(m []byte) (r policyroute.Rule, ours bool) {
+	msg := nl.DeserializeRtMsg(m)
+	attrs, err := nl.ParseRouteAttr(m[msg.Len():])
+	if err != nil {
+		return r, false
+	}
+	ours = msg.Tos == 0 && msg.Flags&unix.FIB_RULE_INVERT == 0
+	r.Family = familyOfAF(msg.Family)
+	r.Action, ours = actionOf(msg.Type, ours)
+	var proto byte
+	for _, a := range attrs {
+		v := a.Value
+		switch a.Attr.Type {
+		case unix.FRA_PRIORITY:
+			r.Priority = int(binary.NativeEndian.Uint32(v))
+		case unix.FRA_PROTOCOL:
+			proto = v[0]
+		case unix.FRA_IIFNAME:
+			r.IIF = strings.TrimRight(string(v), "\x00")
+		case unix.FRA_SRC:
+			r.From = prefixOf(v, msg.Src_len)
+		case unix.FRA_DST:
+			r.To = prefixOf(v, msg.Dst_len)
+		case unix.FRA_IP_PROTO:
+			r.Proto = l4Name(v[0])
+		case unix.FRA_DPORT_RANGE:
+			r.DstPort = binary.NativeEndian.Uint16(v)
+			ours = ours && binary.NativeEndian.Uint16(v[2:]) == r.DstPort
+		case unix.FRA_FWMARK:
+			r.Mark = binary.NativeEndian.Uint32(v)
+		case unix.FRA_FWMASK:
+			ours = ours && (binary.NativeEndian.Uint32(v) == noMatch || r.Mark == 0)
+		case unix.FRA_TABLE:
+			r.Table = int(binary.NativeEndian.Uint32(v))
+		case unix.FRA_GOTO:
+			r.Target = int(binary.NativeEndian.Uint32(v))
+		case unix.FRA_SUPPRESS_IFGROUP, unix.FRA_SUPPRESS_PREFIXLEN:
+			ours = ours && binary.NativeEndian.Uint32(v) == noMatch
+		case unix.FRA_OIFNAME, unix.FRA_FLOW, unix.FRA_TUN_ID, unix.FRA_UID_RANGE, unix.FRA_SPORT_RANGE:
+			ours = false
+		}
+	}
+	inRange := r.Priority >= policyroute.RuleFirst && r.Priority <= policyroute.RuleLast
+	return r, ours && proto == policyroute.Protocol && inRange
+}
+
+func actionOf(number uint8, known bool) (policyroute.RuleAction, bool) {
+	for action, n := range ruleActions {
+		if n == number {
+			return action, known
+		}
+	}
+	return 0, false
+}
+
+func l4Name(number byte) string {
+	for name, n := range l4Protos {
+		if n == number {
+			return name
+		}
+	}
+	return fmt.Sprint(number)
+}
+
+func prefixOf(addr []byte, bits uint8) netip.Prefix {
+	a, _ := netip.AddrFromSlice(addr)
+	return netip.PrefixFrom(a, int(bits))
+}
+
+func afOf(f policyroute.Family) uint8 {
+	if f == policyroute.V6 {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
+}
+
+func familyOfAF(af uint8) policyroute.Family {
+	if af == unix.AF_INET6 {
+		return policyroute.V6
+	}
+	return policyroute.V4
+}

@@ -1,0 +1,163 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ztbridge/policyroute"
+)
+
+const sysctlRoot = "/proc/sys/"
+
+// affected lists, by pattern below /proc/sys, what the kernel rewrites when the key is written
+// (net/ipv4/devinet.c, inet_forward_change; net/ipv6/addrconf.c, addrconf_fixup_forwarding).
+var affected = map[string][]string{
+	"net/ipv4/ip_forward":          forward4,
+	"net/ipv4/conf/all/forwarding": forward4,
+	"net/ipv6/conf/all/forwarding": {"net/ipv6/conf/*/forwarding"},
+}
+
+var forward4 = []string{"net/ipv4/conf/*/forwarding", "net/ipv4/ip_forward", "net/ipv4/conf/all/accept_redirects"}
+
+// observe returns the present values of the recorded keys that exist.
+func (r *record) observe() []policyroute.Sysctl {
+	var out []policyroute.Sysctl
+	for _, o := range r.data.Sysctls {
+		if value, err := readSysctl(o.Key); err == nil {
+			out = append(out, policyroute.Sysctl{Key: o.Key, Value: value})
+		}
+	}
+	slices.SortFunc(out, func(a, b policyroute.Sysctl) int { return strings.Compare(a.Key, b.Key) })
+	return out
+}
+
+// set records the present value, if none is recorded, and writes the wanted one.
+func (r *record) set(s policyroute.Sysctl) error {
+	present, err := readSysctl(s.Key)
+	if gone(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if r.find(s.Key) < 0 {
+		o := original{Key: s.Key, Value: r.originalOf(s.Key, present), Also: r.affectedBy(s.Key)}
+		r.data.Sysctls = append(r.data.Sysctls, o)
+		if err := r.save(); err != nil {
+			r.data.Sysctls = r.data.Sysctls[:len(r.data.Sysctls)-1]
+			return err
+		}
+	}
+	if present == s.Value {
+		return nil
+	}
+	return writeSysctl(s.Key, s.Value)
+}
+
+// restore writes the recorded value back and forgets it.
+func (r *record) restore(key string) error {
+	i := r.find(key)
+	if i < 0 {
+		return nil
+	}
+	o := r.data.Sysctls[i]
+	// What is recorded in its own right stays as it is until its own turn.
+	values := map[string]string{}
+	for k, v := range o.Also {
+		if r.find(k) >= 0 {
+			present, err := readSysctl(k)
+			if err != nil {
+				continue
+			}
+			v = present
+		}
+		values[k] = v
+	}
+	if err := writeIfDifferent(o.Key, o.Value); err != nil {
+		return err
+	}
+	for k, v := range values {
+		if err := writeIfDifferent(k, v); err != nil {
+			return err
+		}
+	}
+	r.data.Sysctls = slices.Delete(r.data.Sysctls, i, i+1)
+	return r.save()
+}
+
+func (r *record) find(key string) int {
+	return slices.IndexFunc(r.data.Sysctls, func(o original) bool { return o.Key == key })
+}
+
+// originalOf returns what the key was before we changed anything that changes it.
+func (r *record) originalOf(key, present string) string {
+	for _, o := range r.data.Sysctls {
+		if o.Key == key {
+			return o.Value
+		}
+		if v, ok := o.Also[key]; ok {
+			return v
+		}
+	}
+	return present
+}
+
+func (r *record) affectedBy(key string) map[string]string {
+	out := map[string]string{}
+	for _, pattern := range affected[key] {
+		paths, _ := filepath.Glob(sysctlRoot + pattern) // the patterns are well-formed
+		for _, p := range paths {
+			k := strings.TrimPrefix(p, sysctlRoot)
+			if present, err := readSysctl(k); err == nil && k != key {
+				out[k] = r.originalOf(k, present)
+			}
+		}
+	}
+	return out
+}
+
+func readSysctl(key string) (string, error) {
+	if !filepath.IsLocal(key) {
+		return "", fmt.Errorf("reading sysctl %s: not a key", key)
+	}
+	text, err := os.ReadFile(sysctlRoot + key)
+	if err != nil {
+		return "", fmt.Errorf("reading sysctl %s: %w", key, err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
+// writeSysctl takes a key that vanished for no error: its interface has gone, and its value with it.
+func writeSysctl(key, value string) error {
+	f, err := os.OpenFile(sysctlRoot+key, os.O_WRONLY, 0)
+	if err == nil {
+		_, err = f.WriteString(value)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil && !gone(err) {
+		return fmt.Errorf("writing sysctl %s: %w", key, err)
+	}
+	return nil
+}
+
+func writeIfDifferent(key, value string) error {
+	present, err := readSysctl(key)
+	if gone(err) {
+		return nil
+	}
+	if err != nil || present == value {
+		return err
+	}
+	return writeSysctl(key, value)
+}
+
+func gone(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV)
+}

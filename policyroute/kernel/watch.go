@@ -1,0 +1,120 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+
+	"github.com/mdlayher/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// watchBuffer is the size in bytes of the buffers behind which events are lost; losing some is noticed,
+// and costs no more than one observation.
+const watchBuffer = 1 << 20
+
+// Watch calls notify with a cause whenever links, addresses, routes, rules or filters change, whoever
+// changed them, and once when it has begun. Causes are for people; several changes may come as one.
+// notify must not block. Watch blocks until ctx is done, and then returns nil, or until it can no
+// longer listen. Changes by iptables in its legacy variant are announced by nobody.
+func (k *Kernel) Watch(ctx context.Context, notify func(cause string)) error {
+	routes, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK,
+		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
+		unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE)
+	if err != nil {
+		return fmt.Errorf("subscribing to routing events: %w", err)
+	}
+	filters, err := nl.Subscribe(unix.NETLINK_NETFILTER, unix.NFNLGRP_NFTABLES)
+	if err != nil {
+		routes.Close()
+		return fmt.Errorf("subscribing to nftables events: %w", err)
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var listeners sync.WaitGroup
+	for socket, describe := range map[*nl.NetlinkSocket]func(syscall.NetlinkMessage) string{
+		routes: routeCause, filters: filterCause,
+	} {
+		if err := socket.SetReceiveBufferSize(watchBuffer, true); err != nil {
+			k.log.Debug("enlarging the buffer for events failed", "error", err)
+		}
+		listeners.Go(func() { stop(listen(socket, describe, notify)) })
+	}
+	notify("watching the kernel")
+	<-ctx.Done()
+	routes.Close() // ends the listeners
+	filters.Close()
+	listeners.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, ctx.Err()) {
+		return fmt.Errorf("listening to the kernel: %w", err)
+	}
+	return nil
+}
+
+// listen notifies until the socket fails or is closed.
+func listen(socket *nl.NetlinkSocket, describe func(syscall.NetlinkMessage) string, notify func(string)) error {
+	for {
+		msgs, from, err := socket.Receive()
+		switch {
+		case errors.Is(err, unix.ENOBUFS):
+			// The socket is good for what comes next.
+			notify("events of the kernel were lost")
+			continue
+		case err != nil:
+			return err
+		case from.Pid != nl.PidKernel:
+			continue
+		}
+		last := ""
+		for _, m := range msgs {
+			if cause := describe(m); cause != "" && cause != last {
+				notify(cause)
+				last = cause
+			}
+		}
+	}
+}
+
+// routeCause returns "" for what can concern nobody here.
+func routeCause(m syscall.NetlinkMessage) string {
+	switch m.Header.Type {
+	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+		return "link"
+	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		return "address"
+	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
+		return "rule"
+	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+		if len(m.Data) < unix.SizeofRtMsg {
+			return ""
+		}
+		// Table local follows the addresses; clones are the kernel's cache.
+		msg := nl.DeserializeRtMsg(m.Data)
+		if msg.Table == unix.RT_TABLE_LOCAL || msg.Flags&unix.RTM_F_CLONED != 0 {
+			return ""
+		}
+		return "route"
+	}
+	return ""
+}
+
+// filterCause speaks once for each transaction, and names the program that made it.
+func filterCause(m syscall.NetlinkMessage) string {
+	if m.Header.Type != unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN || len(m.Data) < 4 {
+		return ""
+	}
+	attrs, err := netlink.UnmarshalAttributes(m.Data[4:])
+	if err != nil {
+		return "filter"
+	}
+	for _, a := range attrs {
+		if a.Type == unix.NFTA_GEN_PROC_NAME {
+			return "filter, by " + unix.ByteSliceToString(a.Data)
+		}
+	}
+	return "filter"
+}
