@@ -95,8 +95,27 @@ func (m *machine) forwards(p packet, w world) bool {
 	return m.sysctl["net/ipv6/conf/all/forwarding"] == "1" || m.sysctl["net/ipv6/conf/"+p.iif+"/force_forwarding"] == "1"
 }
 
-// route walks the rules. A goto without a target is passed over, as the kernel does.
+// route returns the device that the rules lead to, or none.
 func (m *machine) route(p packet, w world) string {
+	path := m.path(p)
+	if len(path) == 0 {
+		return w.dev
+	}
+	switch last := path[len(path)-1]; last.Action {
+	case Unreachable:
+		return ""
+	case Lookup:
+		if best := m.lookup(last.Table, p); best != nil {
+			return best.Dev // empty for an unreachable route, which ends the search
+		}
+	}
+	return w.dev
+}
+
+// path returns the gotos that the packet follows and the rule that decides about it: the first that
+// refuses or finds a route. A goto without a target is passed over, as the kernel does.
+func (m *machine) path(p packet) []Rule {
+	var path []Rule
 	rules := m.rules[p.family()]
 	for i := 0; i < len(rules); i++ {
 		r := &rules[i]
@@ -105,19 +124,20 @@ func (m *machine) route(p packet, w world) string {
 		}
 		switch r.Action {
 		case Unreachable:
-			return ""
+			return append(path, *r)
 		case Goto:
 			at, found := slices.BinarySearchFunc(rules, r.Target, func(r Rule, t int) int { return r.Priority - t })
 			if found {
+				path = append(path, *r)
 				i = at - 1
 			}
 		case Lookup:
-			if best := m.lookup(r.Table, p); best != nil {
-				return best.Dev // empty for an unreachable route, which ends the search
+			if m.lookup(r.Table, p) != nil {
+				return append(path, *r)
 			}
 		}
 	}
-	return w.dev
+	return path
 }
 
 func (r *Rule) matches(p packet) bool {

@@ -1,0 +1,119 @@
+package policyroute
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Explanation says what becomes of packets from one address to another, in the terms of the model and
+// of the kernel.
+type Explanation struct {
+	Policy string   // name of the policy that holds; empty when none does
+	List   []string // its egresses, in order
+	Egress string   // the one that carries the packets now; empty when they are refused
+	Member string   // the ingress behind which the destination is, when it is a member
+	Steer  string   // where DNS queries of the source go: an address, "port N of the box", or empty
+	Reason string   // one sentence
+	Rules  []string // the rules on the packet's way, as `ip rule` prints them, the deciding one last
+}
+
+// Explain finds what holds for packets from src to dst that enter by the ingress of that name. It reads
+// the same classes that Compile makes rules and filters of.
+func Explain(in Intent, src, dst netip.Addr, ingress string) (Explanation, error) {
+	c, err := newCompiler(in)
+	if err != nil {
+		return Explanation{}, err
+	}
+	at := slices.IndexFunc(in.Ingresses, func(g Ingress) bool { return g.Name == ingress })
+	if at < 0 {
+		return Explanation{}, fmt.Errorf("%w: no ingress %q", ErrIntent, ingress)
+	}
+	src, dst = src.Unmap(), dst.Unmap()
+	if src.Is4() != dst.Is4() {
+		return Explanation{}, fmt.Errorf("%w: %s and %s are of different families", ErrIntent, src, dst)
+	}
+	s, err := Compile(in)
+	if err != nil {
+		return Explanation{}, err
+	}
+	g, f := &c.in.Ingresses[at], FamilyOf(dst)
+	x := c.explain(g, f, src, dst)
+	for _, r := range newMachine(s).path(packet{iif: g.Iface, src: src, dst: dst}) {
+		x.Rules = append(x.Rules, r.String())
+	}
+	return x, nil
+}
+
+func (c *compiler) explain(g *Ingress, f Family, src, dst netip.Addr) Explanation {
+	var x Explanation
+	v := c.view(g, f)
+	label := v.src.find(src)
+	if label != none {
+		x.Steer = v.classes[label].dns.String()
+	}
+	if m := c.memberOf(dst); m != nil {
+		x.Member = m.ingress.Name
+		x.Reason = c.explainMember(g, m.ingress)
+		return x
+	}
+	if label == none {
+		x.Reason = "no policy speaks of this source: refused"
+		return x
+	}
+	for _, st := range v.classes[label].steps {
+		if len(st.to) > 0 && !contains(st.to, dst) {
+			continue
+		}
+		p := c.in.Policies[st.policy]
+		x.Policy, x.List = p.Name, p.Egress
+		if e := c.inUse(st.list, f); e != nil {
+			x.Egress = e.Name
+		}
+		x.Reason = c.explainPolicy(p, f)
+		return x
+	}
+	x.Reason = "no policy for this source speaks of this destination: refused"
+	return x
+}
+
+func (c *compiler) explainMember(from, to *Ingress) string {
+	switch {
+	case !to.Present:
+		return fmt.Sprintf("a member behind %s, whose interface %s is down: refused", to.Name, to.Iface)
+	case c.peers(from, to):
+		return fmt.Sprintf("a member behind %s, which %s may reach", to.Name, from.Name)
+	case c.peers(to, from):
+		return fmt.Sprintf("a member behind %s: replies only", to.Name)
+	}
+	return fmt.Sprintf("a member behind %s, which %s may not reach: refused", to.Name, from.Name)
+}
+
+func (c *compiler) explainPolicy(p Policy, f Family) string {
+	e := c.egress[p.Use]
+	switch {
+	case len(p.Egress) == 0:
+		return p.Name + " blocks: refused"
+	case e == nil:
+		return fmt.Sprintf("%s: no egress of [%s] is usable: refused", p.Name, strings.Join(p.Egress, ", "))
+	case !e.Present:
+		return fmt.Sprintf("%s: egress %s has no interface: refused", p.Name, e.Name)
+	case !e.carries(f):
+		return fmt.Sprintf("%s: egress %s carries no IPv6: refused", p.Name, e.Name)
+	case p.Egress[0] != p.Use:
+		return fmt.Sprintf("%s: egress %s, in place of %s", p.Name, e.Name, p.Egress[0])
+	}
+	return fmt.Sprintf("%s: egress %s, the first of its list", p.Name, e.Name)
+}
+
+// String names the place where queries go.
+func (s steering) String() string {
+	switch {
+	case s.port != 0:
+		return fmt.Sprintf("port %d of the box", s.port)
+	case s.resolver.IsValid():
+		return s.resolver.String()
+	}
+	return ""
+}
