@@ -1,0 +1,93 @@
+package bridge
+
+import "slices"
+
+// merit ranks an egress as a carrier of traffic at this moment.
+type merit uint8
+
+// The merits, worst first.
+const (
+	unusable merit = iota // its process is not connected, its interface is gone: packets cannot leave
+	shaky                 // connected, but probes go unanswered or have not been answered yet
+	good                  // probes are answered
+	proven                // and have been for the whole hold-down
+)
+
+func (m merit) String() string {
+	return [...]string{"unusable", "degraded", "up", "stable"}[m]
+}
+
+// choice is the egress that carries the traffic of one ordered list, and why it and no other. An empty
+// Egress means that none can: the traffic is refused.
+type choice struct {
+	Egress string
+	Why    string
+}
+
+// choose decides which egress of an ordered list carries its traffic now. It never leaves the list.
+//
+// current is what carried it until now, empty if none did; preferred is what a person asked for, empty
+// if nobody did. An outage moves traffic at once, to the first that is good. Going back up the list
+// waits until the better egress is proven, so that traffic moves there once and not with every breath
+// of it. Where nothing is good, what is merely connected is used: a provider that drops echoes is not
+// thereby down.
+func choose(list []string, merits map[string]merit, current, preferred string) choice {
+	order := list
+	if slices.Contains(list, preferred) {
+		order = append([]string{preferred}, slices.DeleteFunc(slices.Clone(list), func(s string) bool { return s == preferred })...)
+	} else {
+		preferred = ""
+	}
+	if !slices.Contains(list, current) {
+		current = ""
+	}
+	first := func(least merit) string {
+		for _, name := range order {
+			if merits[name] >= least {
+				return name
+			}
+		}
+		return ""
+	}
+	picked := first(good)
+	switch {
+	case picked == "" && merits[current] >= shaky:
+		picked = current
+	case picked == "":
+		picked = first(shaky)
+	case merits[current] >= good && rank(order, picked) < rank(order, current) && picked != preferred:
+		picked = current
+		if better := first(proven); better != "" && rank(order, better) < rank(order, current) {
+			picked = better
+		}
+	}
+	return choice{Egress: picked, Why: reason(order, merits, picked, preferred)}
+}
+
+func rank(order []string, name string) int {
+	return slices.Index(order, name)
+}
+
+// reason says in words why the choice fell as it did.
+func reason(order []string, merits map[string]merit, picked, preferred string) string {
+	switch {
+	case len(order) == 0:
+		return "blocked by the policy"
+	case picked == "" && len(order) == 1:
+		return order[0] + " is not connected"
+	case picked == "":
+		return "none of its egresses is connected"
+	case picked == preferred:
+		return "chosen by a person"
+	case picked == order[0]:
+		return "first choice"
+	}
+	first := order[0]
+	if merits[first] >= good {
+		return first + " is back, but not proven yet"
+	}
+	if merits[first] == shaky {
+		return first + " does not answer probes"
+	}
+	return first + " is not connected"
+}

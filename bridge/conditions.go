@@ -1,0 +1,122 @@
+package bridge
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"ztbridge/bridge/api"
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/openvpn"
+	"ztbridge/bridge/probe"
+	"ztbridge/bridge/zerotier"
+)
+
+// Codes of conditions. They are part of the JSON interface and do not change.
+const (
+	codeWANDown        = "wan-down"
+	codeReconcile      = "reconcile-failed"
+	codeTunnel         = "tunnel-" // followed by the tunnel's state
+	codeTunnelWarning  = "tunnel-warning"
+	codeProbes         = "probes-unanswered"
+	codeService        = "zerotier-" // followed by the service's state
+	codeNetwork        = "network-"  // followed by the network's state
+	codeConfigWarning  = "config-warning"
+	codeChosen         = "egress-chosen"
+	codeIngressMissing = "ingress-missing"
+)
+
+// conditions lists what is not as it should be, worst first, with what to do about it.
+func (d *daemon) conditions(s Snapshot, desired Desired, r passResult) []api.Condition {
+	c := []api.Condition{}
+	add := func(code, subject string, severity api.Severity, message, remedy string, depends ...string) {
+		since := d.ledger.note(s.Now, "condition "+code+" "+subject, message, "").At
+		c = append(c, api.Condition{
+			Code: code, Subject: subject, Severity: severity, Since: since, Message: message, Remedy: remedy, DependsOn: depends,
+		})
+	}
+	if r.err != nil {
+		add(codeReconcile, "", api.SeverityError, r.err.Error(), "see the log: journalctl -u ztbridge")
+	}
+	if uplinkID(s.World) == "" {
+		add(codeWANDown, "", api.SeverityError, "this box has no default route of its own", "check its cable, Wi-Fi or DHCP")
+	}
+	zerotierConditions(d.loaded.cfg, s, add)
+	for _, e := range d.loaded.cfg.Egresses {
+		egressConditions(e, s, desired, add)
+	}
+	for _, i := range d.loaded.cfg.Interfaces {
+		if !s.World.Exists(i.Iface) {
+			add(codeIngressMissing, i.Name, api.SeverityWarning, "there is no interface "+i.Iface, "create it, or correct its name in the configuration")
+		}
+	}
+	for _, w := range d.loaded.warnings {
+		add(codeConfigWarning, w.Position.String(), api.SeverityWarning, w.Text, "")
+	}
+	if s.Preferred != "" {
+		add(codeChosen, s.Preferred, api.SeverityInfo, "a person chose egress "+s.Preferred, "to follow the configuration again: ztbridge egress reset")
+	}
+	order := map[api.Severity]int{api.SeverityError: 0, api.SeverityWarning: 1, api.SeverityInfo: 2}
+	slices.SortStableFunc(c, func(a, b api.Condition) int { return cmp.Compare(order[a.Severity], order[b.Severity]) })
+	return c
+}
+
+type addCondition func(code, subject string, severity api.Severity, message, remedy string, depends ...string)
+
+func zerotierConditions(cfg *config.Config, s Snapshot, add addCondition) {
+	if len(cfg.ZeroTier.Networks) == 0 {
+		return
+	}
+	service := codeService + string(s.ZeroTier.Service.State)
+	if st := s.ZeroTier.Service; st.State != zerotier.ServiceOK && st.State != zerotier.ServiceUnknown {
+		add(service, "", api.SeverityError, st.Cause, st.Remedy)
+	}
+	for _, c := range s.ZeroTier.Conditions {
+		add(string(c.Code), "", api.SeverityWarning, c.Cause, c.Remedy, codeWANDown)
+	}
+	for _, n := range cfg.ZeroTier.Networks {
+		st := network(cfg, s, n.Name)
+		if st.State == zerotier.NetworkOK && st.Cause == "" || st.State == zerotier.NetworkUnknown || st.State == "" {
+			continue
+		}
+		severity := api.SeverityError
+		if st.State == zerotier.NetworkOK {
+			severity = api.SeverityWarning
+		}
+		add(codeNetwork+string(st.State), n.Name, severity, st.Cause, st.Remedy, codeWANDown, service)
+	}
+}
+
+func egressConditions(e config.Egress, s Snapshot, desired Desired, add addCondition) {
+	if e.OpenVPN != nil {
+		t := s.Tunnels[e.Name]
+		if t.State != openvpn.StateUp && t.State != "" {
+			severity := api.SeverityWarning
+			if !inUse(desired) {
+				severity = api.SeverityError
+			}
+			message := fmt.Sprintf("tunnel %s is %s", e.Name, t.State)
+			if t.Cause != "" {
+				message += ": " + t.Cause
+			}
+			add(codeTunnel+string(t.State), e.Name, severity, message, t.Remedy, codeWANDown)
+		}
+		for _, w := range t.Warnings {
+			add(codeTunnelWarning, e.Name, api.SeverityInfo, w, "")
+		}
+	}
+	if s.Probes[e.Name].Grade == probe.Degraded && desired.Merits[e.Name] > unusable {
+		add(codeProbes, e.Name, api.SeverityWarning, "probes through "+e.Name+" go unanswered",
+			"if it works all the same, its provider drops echoes: set probe.targets to hosts that answer", codeWANDown)
+	}
+}
+
+// inUse says whether any list of egresses has one that carries its traffic.
+func inUse(desired Desired) bool {
+	for _, c := range desired.Choices {
+		if c.Egress != "" {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,228 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ztbridge/bridge/api"
+	"ztbridge/policyroute"
+	"ztbridge/policyroute/kernel"
+)
+
+const (
+	// resync is how often the kernel is compared with what it should hold though nothing rang: legacy
+	// iptables tells nobody when its chains change.
+	resync = 10 * time.Second
+	// settle is the shortest time between two passes, so that a burst of events makes one.
+	settle = 15 * time.Millisecond
+	// retry is the pause after a pass that failed.
+	retry = time.Second
+)
+
+// daemon owns the loop. Its fields are the loop's alone, except those below the mutex.
+type daemon struct {
+	opts    Options
+	kernel  *kernel.Kernel
+	bell    *doorbell
+	drivers *drivers
+	nursery *nurse
+
+	loaded  *loaded
+	started time.Time
+	ledger  ledger
+	current map[string]string // egress in use, by listKey
+	passes  uint64
+
+	requests  chan request
+	ended     chan struct{} // closed when the loop has ended
+	published atomic.Pointer[published]
+	mu        sync.Mutex
+	watchers  map[chan struct{}]bool
+}
+
+// published is the result of one pass, for readers in other goroutines. It is immutable.
+type published struct {
+	status  api.Status
+	intent  policyroute.Intent
+	clients map[netip.Addr]string
+}
+
+// request is something that a person asks of the running daemon; the loop carries it out.
+type request struct {
+	do   func(context.Context) error
+	done chan error
+}
+
+// Run is the daemon: it brings up what the configuration asks for and keeps it so until ctx ends, then
+// stops the tunnels and leaves the kernel closed: rules and filters stay, so that nothing leaks while no
+// daemon runs. It returns an error only if it could not begin.
+func Run(ctx context.Context, opts Options) error {
+	l, err := load(opts)
+	if err != nil {
+		return err
+	}
+	held, err := lock(opts.RuntimeDir)
+	if err != nil {
+		return &api.HintedError{Err: err, Hint: "only one may run: systemctl status ztbridge"}
+	}
+	defer held.Close()
+	d, err := newDaemon(ctx, opts)
+	if err != nil {
+		return err
+	}
+	defer d.kernel.Close()
+	if err := d.enforce(l); err != nil {
+		return err
+	}
+	// The helpers outlive ctx: the drivers end first, so that the last pass sees them gone.
+	helpers, stopHelpers := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	wg.Go(func() { d.serve(helpers) })
+	wg.Go(func() { d.watchKernel(helpers) })
+	d.loop(ctx)
+	close(d.ended)
+	d.close()
+	stopHelpers()
+	wg.Wait()
+	return nil
+}
+
+func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
+	// Searchable by all, because openvpn has a user of its own; what is secret is in directories and
+	// files of their own mode.
+	if err := os.MkdirAll(opts.StateDir, 0o755); err != nil {
+		return nil, fmt.Errorf("making directory: %w", err)
+	}
+	k, err := openKernel(opts)
+	if err != nil {
+		return nil, err
+	}
+	user, err := lookupOpenVPNUser()
+	if err != nil {
+		return nil, err
+	}
+	bell := newDoorbell()
+	return &daemon{
+		opts: opts, kernel: k, bell: bell,
+		drivers: newDrivers(context.WithoutCancel(ctx), opts, user, bell),
+		nursery: newNurse(), started: time.Now(), ledger: ledger{}, current: map[string]string{},
+		requests: make(chan request), ended: make(chan struct{}), watchers: map[chan struct{}]bool{},
+	}, nil
+}
+
+func openKernel(opts Options) (*kernel.Kernel, error) {
+	return kernel.Open(kernel.Options{
+		RecordPath: filepath.Join(opts.RuntimeDir, "sysctls.json"), Logger: opts.Logger,
+	})
+}
+
+// enforce puts a configuration in force. The kernel is made to agree before the drivers are: what is no
+// longer allowed ends before what is new begins.
+func (d *daemon) enforce(l *loaded) error {
+	old := d.loaded
+	d.loaded = l
+	if err := d.drivers.configure(l); err != nil {
+		d.loaded = old
+		return err
+	}
+	d.bell.ring("configuration")
+	return nil
+}
+
+// loop is the reconcile loop. It returns when ctx ends.
+func (d *daemon) loop(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	notify := newNotifier(d.opts.Logger)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.bell.c:
+		case <-timer.C:
+			d.bell.ring("timer")
+			<-d.bell.c
+		case <-d.opts.Reload:
+			if err := d.reload(ctx); err != nil {
+				d.opts.Logger.Error("configuration refused, the running one stays", "error", err)
+			}
+			continue
+		case r := <-d.requests:
+			r.done <- r.do(ctx)
+			continue
+		}
+		next := resync
+		if err := d.pass(ctx, d.bell.cause(), false); err != nil {
+			d.opts.Logger.Error("reconcile failed", "error", err, "retry_in", retry)
+			next = retry
+		} else {
+			notify.alive()
+		}
+		timer.Reset(min(next, notify.interval))
+		select {
+		case <-ctx.Done():
+		case <-time.After(settle):
+		}
+	}
+}
+
+// reload reads the configuration again and puts it in force. On an error the running one stays.
+func (d *daemon) reload(context.Context) error {
+	notify := newNotifier(d.opts.Logger)
+	notify.reloading()
+	defer notify.ready()
+	l, err := load(d.opts)
+	if err != nil {
+		return err
+	}
+	if err := d.enforce(l); err != nil {
+		return err
+	}
+	d.opts.Logger.Info("configuration reloaded", "file", l.cfg.File)
+	return nil
+}
+
+// close ends the drivers and closes the kernel's tables behind them.
+func (d *daemon) close() {
+	newNotifier(d.opts.Logger).stopping()
+	d.drivers.stop()
+	if err := d.pass(context.Background(), "stopping", true); err != nil {
+		d.opts.Logger.Error("closing failed", "error", err)
+	}
+}
+
+// serve answers on the socket. A socket that cannot be served is no reason to stop forwarding.
+func (d *daemon) serve(ctx context.Context) {
+	server := api.NewServer(d, d.opts.Logger)
+	for ctx.Err() == nil {
+		if err := server.Run(ctx, filepath.Join(d.opts.RuntimeDir, api.SocketName)); err != nil {
+			d.opts.Logger.Error("serving the socket failed", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(retry):
+		}
+	}
+}
+
+// watchKernel rings the doorbell for what others do to the kernel.
+func (d *daemon) watchKernel(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := d.kernel.Watch(ctx, func(cause string) { d.bell.ring(cause) })
+		if ctx.Err() != nil {
+			return
+		}
+		d.opts.Logger.Error("watching the kernel failed", "error", err)
+		d.bell.ring("watch restarted")
+		select {
+		case <-ctx.Done():
+		case <-time.After(retry):
+		}
+	}
+}

@@ -1,0 +1,180 @@
+package bridge
+
+import (
+	"net/netip"
+	"slices"
+
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/openvpn"
+	"ztbridge/bridge/probe"
+	"ztbridge/bridge/zerotier"
+	"ztbridge/policyroute"
+)
+
+// Desired is what Desire decides.
+type Desired struct {
+	Intent  policyroute.Intent
+	Merits  map[string]merit  // by name of egress
+	Choices map[string]choice // by listKey
+}
+
+// Desire decides, from the configuration and what is true now, which packets may travel where. It is
+// pure: equal arguments give equal results.
+func Desire(cfg *config.Config, s Snapshot) Desired {
+	d := Desired{Merits: map[string]merit{}, Choices: map[string]choice{}}
+	for _, e := range cfg.Egresses {
+		d.Intent.Egresses = append(d.Intent.Egresses, egressIntent(cfg, e, s))
+		d.Merits[e.Name] = judge(cfg, e, s)
+	}
+	d.Intent.Ingresses = ingressIntents(cfg, s)
+	d.Intent.Policies = policyIntents(cfg, s, d)
+	peer(cfg, s, &d.Intent)
+	for _, in := range cfg.Inbound {
+		d.Intent.Inbound = append(d.Intent.Inbound, inboundIntents(in)...)
+	}
+	if cfg.Endpoint != nil {
+		for _, l := range cfg.Endpoint.Listen {
+			d.Intent.Listeners = append(d.Intent.Listeners, policyroute.Listener{Proto: l.Proto, Port: l.Port})
+		}
+	}
+	d.Intent.ForceForwarding6 = s.World.ForceForwarding6
+	d.Intent.Links6 = s.World.AcceptRA
+	return d
+}
+
+// judge ranks an egress by what its driver and its probes say.
+func judge(cfg *config.Config, e config.Egress, s Snapshot) merit {
+	if s.Stopping || !connected(cfg, e, s) {
+		return unusable
+	}
+	switch s.Probes[e.Name].Grade {
+	case probe.Stable:
+		return proven
+	case probe.Fresh:
+		return good
+	default:
+		return shaky
+	}
+}
+
+// connected says whether packets handed to the egress can leave by it at all.
+func connected(cfg *config.Config, e config.Egress, s Snapshot) bool {
+	switch {
+	case e.OpenVPN != nil:
+		t := s.Tunnels[e.Name]
+		return t.State == openvpn.StateUp && t.Session != nil && s.World.Up(tunnelDevice(e.Name))
+	case e.Member != nil:
+		n := network(cfg, s, e.Member.Network)
+		return n.State == zerotier.NetworkOK && s.World.Up(n.Iface)
+	default:
+		iface, _, _, _ := uplink(e.WAN, s.World)
+		return iface != "" && s.World.Up(iface)
+	}
+}
+
+func egressIntent(cfg *config.Config, e config.Egress, s Snapshot) policyroute.Egress {
+	out := policyroute.Egress{Name: e.Name, Kind: policyroute.EgressKind(e.Kind()), ResolverPort: s.ResolverPorts[e.Name]}
+	switch {
+	case e.OpenVPN != nil:
+		tunnelIntent(&out, s.Tunnels[e.Name])
+	case e.Member != nil:
+		n := network(cfg, s, e.Member.Network)
+		out.Iface, out.MTU = n.Iface, n.MTU
+		out.Gateway4, out.Gateway6 = e.Member.Via4, e.Member.Via6
+		out.IPv6 = e.Member.Via6.IsValid()
+	default:
+		wanIntent(&out, e.WAN, s.World)
+	}
+	out.Present = out.Iface != "" && s.World.Up(out.Iface)
+	if out.Owned {
+		// An owned link is brought up by the same plan that adds its routes.
+		out.Present = s.World.Exists(out.Iface)
+	}
+	if mtu := s.Probes[e.Name].MTU; mtu != 0 && (out.MTU == 0 || mtu < out.MTU) && !out.Owned {
+		out.MTU = mtu
+	}
+	if len(e.DNS) > 0 && out.ResolverPort == 0 {
+		out.DNS = nil
+		for _, r := range e.DNS {
+			if !r.TLS {
+				out.DNS = append(out.DNS, r.Addr.Addr())
+			}
+		}
+	}
+	return out
+}
+
+// tunnelIntent fills in what the server of a tunnel assigned. Before it ever did, the device is up and
+// empty: it swallows what would be sent there.
+func tunnelIntent(out *policyroute.Egress, t openvpn.TunnelStatus) {
+	out.Iface, out.Owned = tunnelDevice(out.Name), true
+	if t.Session == nil {
+		return
+	}
+	out.Addrs = slices.Clone(t.Session.Addrs)
+	for i, a := range out.Addrs {
+		// The whole address alone: the subnet behind it is the provider's, never on our link.
+		out.Addrs[i] = netip.PrefixFrom(a.Addr(), a.Addr().BitLen())
+	}
+	out.MTU, out.IPv6, out.DNS = t.Session.MTU, t.Session.IPv6(), t.Session.DNS
+}
+
+func wanIntent(out *policyroute.Egress, wan *config.WAN, w World) {
+	var gateway6 bool
+	out.Iface, out.Gateway4, out.Gateway6, gateway6 = uplink(wan, w)
+	if l, ok := w.Link(out.Iface); ok {
+		out.MTU = l.MTU
+	}
+	if wan.SNAT.IsValid() {
+		out.NAT4 = policyroute.NAT{Kind: policyroute.SNAT, To: wan.SNAT}
+	}
+	switch wan.IPv6.Mode {
+	case config.IPv6NAT66:
+		out.IPv6 = gateway6
+	case config.IPv6Prefix:
+		out.IPv6 = gateway6
+		out.NAT6 = policyroute.NAT{Kind: policyroute.NoNAT, Prefix: wan.IPv6.Prefix}
+	case config.IPv6Off:
+	}
+}
+
+// uplink finds the interface of a WAN egress, and its gateways, by following main's default routes. has6
+// says whether IPv6 has a default route there.
+func uplink(wan *config.WAN, w World) (iface string, gateway4, gateway6 netip.Addr, has6 bool) {
+	iface = wan.Interface
+	for _, f := range policyroute.Families {
+		if iface == "" {
+			iface = w.Default(f).Iface
+		}
+	}
+	has4 := false
+	for _, r := range w.Defaults {
+		switch {
+		case r.Iface != iface:
+		case r.Family == policyroute.V4 && !has4:
+			gateway4, has4 = r.Gateway, true
+		case r.Family == policyroute.V6 && !has6:
+			gateway6, has6 = r.Gateway, true
+		}
+	}
+	return iface, gateway4, gateway6, has6
+}
+
+// network returns the state of a configured network by its name. Its interface is known before the
+// service has said anything: it follows from the id.
+func network(cfg *config.Config, s Snapshot, name string) zerotier.NetworkStatus {
+	for _, n := range cfg.ZeroTier.Networks {
+		if n.Name != name {
+			continue
+		}
+		for _, st := range s.ZeroTier.Networks {
+			if st.ID.String() == n.ID && st.Iface != "" {
+				return st
+			}
+		}
+		if id, err := zerotier.ParseNetworkID(n.ID); err == nil {
+			return zerotier.NetworkStatus{ID: id, Iface: id.Iface(), State: zerotier.NetworkUnknown}
+		}
+	}
+	return zerotier.NetworkStatus{}
+}

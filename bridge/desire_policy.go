@@ -1,0 +1,198 @@
+package bridge
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"ztbridge/bridge/config"
+	"ztbridge/policyroute"
+)
+
+// ingressIntents lists every interface by which clients enter, whether it exists yet or not: rules and
+// filters must be there before it is.
+func ingressIntents(cfg *config.Config, s Snapshot) []policyroute.Ingress {
+	var out []policyroute.Ingress
+	for _, n := range cfg.ZeroTier.Networks {
+		st := network(cfg, s, n.Name)
+		out = append(out, policyroute.Ingress{
+			Name: n.Name, Iface: st.Iface, Present: s.World.Up(st.Iface), MTU: st.MTU, Prefixes: st.Prefixes,
+		})
+	}
+	for _, i := range cfg.Interfaces {
+		prefixes := i.Prefixes
+		if link, ok := s.World.Link(i.Iface); ok && len(prefixes) == 0 {
+			prefixes = subnets(link.Addrs)
+		}
+		out = append(out, policyroute.Ingress{
+			Name: i.Name, Iface: i.Iface, Present: s.World.Up(i.Iface), Prefixes: prefixes,
+		})
+	}
+	for _, l := range s.Endpoint {
+		out = append(out, policyroute.Ingress{
+			Name: l.Device, Iface: l.Device, Present: s.World.Exists(l.Device), Owned: true,
+			Addrs: l.Addrs, MTU: l.MTU, Prefixes: l.Prefixes,
+		})
+	}
+	return out
+}
+
+// expand replaces the endpoint by its listeners, each of which is an ingress with a device of its own.
+func expand(ingresses []string, s Snapshot) []string {
+	var out []string
+	for _, name := range ingresses {
+		if name != config.EndpointIngress || len(s.Endpoint) == 0 {
+			out = append(out, name)
+			continue
+		}
+		for _, l := range s.Endpoint {
+			out = append(out, l.Device)
+		}
+	}
+	return out
+}
+
+// subnets returns the prefixes that are on the link because of its addresses, without link-local ones.
+func subnets(addrs []netip.Prefix) []netip.Prefix {
+	var out []netip.Prefix
+	for _, a := range addrs {
+		if !a.Addr().IsLinkLocalUnicast() && !a.IsSingleIP() && !slices.Contains(out, a.Masked()) {
+			out = append(out, a.Masked())
+		}
+	}
+	return out
+}
+
+// policyIntents turns every rule of the configuration into policies, in order. A rule that selects both
+// by ingress and by address becomes two.
+func policyIntents(cfg *config.Config, s Snapshot, d Desired) []policyroute.Policy {
+	var out []policyroute.Policy
+	for _, r := range cfg.Policy {
+		var byIngress []string
+		var byPrefix []netip.Prefix
+		for _, sel := range r.From {
+			switch sel.Kind {
+			case config.ByIngress:
+				byIngress = append(byIngress, expand(sel.Ingress, s)...)
+			case config.ByPrefix:
+				byPrefix = append(byPrefix, sel.Prefix)
+			case config.ByClient:
+				for _, a := range s.Clients[sel.Client] {
+					byPrefix = append(byPrefix, netip.PrefixFrom(a, a.BitLen()))
+				}
+			}
+		}
+		if len(byPrefix) > 0 {
+			p := policyroute.Policy{Name: r.Name, From: byPrefix, To: r.To, Egress: r.Egress}
+			out = append(out, splitHorizon(cfg, p, d, s)...)
+		}
+		if len(byIngress) > 0 {
+			p := policyroute.Policy{Name: r.Name, Ingress: byIngress, To: r.To, Egress: r.Egress}
+			out = append(out, splitHorizon(cfg, p, d, s)...)
+		}
+	}
+	return out
+}
+
+// splitHorizon returns the policy with its choice filled in, preceded by one for every next hop among
+// its egresses: what a member sends us is never sent back by way of that member. So two boxes that name
+// each other as egress refuse each other's clients and build no loop.
+func splitHorizon(cfg *config.Config, p policyroute.Policy, d Desired, s Snapshot) []policyroute.Policy {
+	var out []policyroute.Policy
+	for _, hop := range nextHops(cfg, p.Egress) {
+		if !selects(p, hop) {
+			continue
+		}
+		back := p
+		back.From = []netip.Prefix{netip.PrefixFrom(hop.via, hop.via.BitLen())}
+		back.Egress = slices.DeleteFunc(slices.Clone(p.Egress), func(name string) bool {
+			return slices.ContainsFunc(nextHops(cfg, []string{name}), func(h nextHop) bool { return h.via == hop.via })
+		})
+		out = append(out, use(back, d, s))
+	}
+	return append(out, use(p, d, s))
+}
+
+// use fills in the egress that carries the policy's traffic now, deciding once for each distinct list.
+func use(p policyroute.Policy, d Desired, s Snapshot) policyroute.Policy {
+	key := listKey(p.Egress)
+	c, ok := d.Choices[key]
+	if !ok {
+		c = choose(p.Egress, d.Merits, s.Current[key], s.Preferred)
+		d.Choices[key] = c
+	}
+	p.Use = c.Egress
+	return p
+}
+
+// nextHop is a member through which an egress leads.
+type nextHop struct {
+	network string // name of the ingress by which the member's own packets enter
+	via     netip.Addr
+}
+
+// selects says whether a packet that the member sends may match the policy.
+func selects(p policyroute.Policy, hop nextHop) bool {
+	if len(p.Ingress) > 0 && !slices.Contains(p.Ingress, hop.network) {
+		return false
+	}
+	return len(p.From) == 0 || slices.ContainsFunc(p.From, func(f netip.Prefix) bool { return f.Contains(hop.via) })
+}
+
+// nextHops returns the members through which the named egresses lead.
+func nextHops(cfg *config.Config, names []string) []nextHop {
+	var out []nextHop
+	for _, e := range cfg.Egresses {
+		if e.Member == nil || !slices.Contains(names, e.Name) {
+			continue
+		}
+		for _, via := range []netip.Addr{e.Member.Via4, e.Member.Via6} {
+			if via.IsValid() {
+				out = append(out, nextHop{e.Member.Network, via})
+			}
+		}
+	}
+	return out
+}
+
+// peer adds what the configuration allows beside the policy: members of one ingress reaching those of
+// another, or a network on one of the box's own links. The latter is an egress of its own, with a policy
+// before all others.
+func peer(cfg *config.Config, s Snapshot, intent *policyroute.Intent) {
+	var first []policyroute.Policy
+	for i, p := range cfg.Peering {
+		if p.To != "" {
+			for _, from := range expand([]string{p.From}, s) {
+				for _, to := range expand([]string{p.To}, s) {
+					intent.Peerings = append(intent.Peerings, policyroute.Peering{From: from, To: to})
+				}
+			}
+			continue
+		}
+		name := fmt.Sprintf("peering[%d]", i)
+		egress := policyroute.Egress{Name: name, Kind: policyroute.EgressWAN, IPv6: p.Prefix.Addr().Is6()}
+		policy := policyroute.Policy{
+			Name: name, Ingress: expand([]string{p.From}, s), To: []netip.Prefix{p.Prefix}, Egress: []string{name},
+		}
+		if link, ok := s.World.OnLink(p.Prefix); ok && !s.Stopping {
+			egress.Iface, egress.MTU, egress.Present = link.Name, link.MTU, link.Up
+			policy.Use = name
+		}
+		intent.Egresses = append(intent.Egresses, egress)
+		first = append(first, policy)
+	}
+	intent.Policies = append(first, intent.Policies...)
+}
+
+func inboundIntents(in config.Inbound) []policyroute.Inbound {
+	var out []policyroute.Inbound
+	for _, p := range []struct {
+		proto string
+		ports config.Ports
+	}{{"tcp", in.TCP}, {"udp", in.UDP}} {
+		if p.ports.All || len(p.ports.List) > 0 {
+			out = append(out, policyroute.Inbound{Egress: in.Egress, To: in.To, Proto: p.proto, Ports: p.ports.List})
+		}
+	}
+	return out
+}

@@ -1,0 +1,194 @@
+package bridge
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/openvpn"
+	"ztbridge/bridge/probe"
+	"ztbridge/bridge/zerotier"
+	"ztbridge/policyroute"
+	"ztbridge/policyroute/kernel"
+)
+
+const testNetwork = "8056c2e21c000001"
+
+// parse reads a configuration as a user would have written it.
+func parse(t *testing.T, text string) *config.Config {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range []string{"provider.ovpn", "backup.ovpn"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("client\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(dir, "ztbridge.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, _, err := config.Load(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// world is a host with a WAN, a ZeroTier interface and the TUN devices of its tunnels.
+func world(tunnels ...string) World {
+	w := World{
+		Links: []kernel.Link{
+			{Name: "eth0", Index: 2, Up: true, MTU: 1500, Addrs: []netip.Prefix{netip.MustParsePrefix("192.168.1.5/24")}},
+			{Name: ztIface(testNetwork), Index: 3, Up: true, MTU: 2800, Addrs: []netip.Prefix{netip.MustParsePrefix("10.147.17.1/24")}},
+		},
+		Defaults: []kernel.DefaultRoute{{Family: policyroute.V4, Iface: "eth0", Gateway: netip.MustParseAddr("192.168.1.1")}},
+	}
+	for i, name := range tunnels {
+		w.Links = append(w.Links, kernel.Link{Name: tunnelDevice(name), Index: 10 + i, Up: true, MTU: 1500})
+	}
+	return w
+}
+
+func ztIface(nwid string) string {
+	id, err := zerotier.ParseNetworkID(nwid)
+	if err != nil {
+		panic(err)
+	}
+	return id.Iface()
+}
+
+func up(addr string) openvpn.TunnelStatus {
+	return openvpn.TunnelStatus{State: openvpn.StateUp, Session: &openvpn.Session{
+		Addrs: []netip.Prefix{netip.MustParsePrefix(addr)}, MTU: 1500, DNS: []netip.Addr{netip.MustParseAddr("10.8.0.1")},
+	}}
+}
+
+func joined() zerotier.Status {
+	id, _ := zerotier.ParseNetworkID(testNetwork)
+	return zerotier.Status{Networks: []zerotier.NetworkStatus{{
+		ID: id, State: zerotier.NetworkOK, Iface: id.Iface(), MTU: 2800,
+		Prefixes: []netip.Prefix{netip.MustParsePrefix("10.147.17.0/24")},
+	}}}
+}
+
+const uno = `
+zerotier: {networks: [` + testNetwork + `]}
+egress:
+  provider: {openvpn: {profile: provider.ovpn}}
+  backup: {openvpn: {profile: backup.ovpn}}
+`
+
+// Only a tunnel that is connected, and whose device exists, ever carries traffic.
+func TestDesireFollowsTheTunnels(t *testing.T) {
+	cfg := parse(t, uno)
+	both := world("provider", "backup")
+	tests := []struct {
+		name    string
+		world   World
+		tunnels map[string]openvpn.TunnelStatus
+		probes  map[string]probe.Status
+		stop    bool
+		want    string
+	}{
+		{"at the start", both, nil, nil, false, ""},
+		{"connected, not probed yet", both, map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24")}, nil, false, "provider"},
+		{"only the second", both, map[string]openvpn.TunnelStatus{"backup": up("10.9.0.2/24")}, nil, false, "backup"},
+		{"the first does not answer", both,
+			map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24"), "backup": up("10.9.0.2/24")},
+			map[string]probe.Status{"provider": {Grade: probe.Degraded}, "backup": {Grade: probe.Fresh}}, false, "backup"},
+		{"its device is gone", world("backup"), map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24")}, nil, false, ""},
+		{"reconnecting", both, map[string]openvpn.TunnelStatus{"provider": {State: openvpn.StateReconnecting}}, nil, false, ""},
+		{"stopping", both, map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24")}, nil, true, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d := Desire(cfg, Snapshot{
+				Now: time.Now(), World: tt.world, ZeroTier: joined(), Tunnels: tt.tunnels, Probes: tt.probes, Stopping: tt.stop,
+			})
+			got := d.Intent.Policies[len(d.Intent.Policies)-1]
+			if got.Use != tt.want {
+				t.Errorf("uses %q, want %q", got.Use, tt.want)
+			}
+			state, err := policyroute.Compile(d.Intent)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := policyroute.LeakFree(state, d.Intent); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// Rules and filters must stand before the interface does, so an ingress is known by name from the
+// first moment.
+func TestDesireKnowsTheIngressBeforeItExists(t *testing.T) {
+	cfg := parse(t, uno)
+	d := Desire(cfg, Snapshot{Now: time.Now()})
+	if len(d.Intent.Ingresses) != 1 || d.Intent.Ingresses[0].Iface != ztIface(testNetwork) || d.Intent.Ingresses[0].Present {
+		t.Errorf("ingresses %+v", d.Intent.Ingresses)
+	}
+}
+
+// What a member sends is never sent back by way of that member.
+func TestDesireSplitHorizon(t *testing.T) {
+	cfg := parse(t, `
+zerotier: {networks: [`+testNetwork+`]}
+egress:
+  home: {zerotier: {via: 10.147.17.2}}
+  provider: {openvpn: {profile: provider.ovpn}}
+policy:
+  - {from: zerotier, egress: [home, provider]}
+`)
+	d := Desire(cfg, Snapshot{
+		Now: time.Now(), World: world("provider"), ZeroTier: joined(),
+		Tunnels: map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24")},
+		Probes:  map[string]probe.Status{"home": {Grade: probe.Stable}, "provider": {Grade: probe.Stable}},
+	})
+	hop := netip.MustParsePrefix("10.147.17.2/32")
+	var forHop, forAll string
+	for _, p := range d.Intent.Policies {
+		if slices.Contains(p.From, hop) {
+			forHop = p.Use
+			if slices.Contains(p.Egress, "home") {
+				t.Errorf("the next hop's own packets may go back to it: %+v", p)
+			}
+		} else {
+			forAll = p.Use
+		}
+	}
+	if forHop != "provider" || forAll != "home" {
+		t.Errorf("the next hop uses %q, others use %q; want provider and home", forHop, forAll)
+	}
+}
+
+// A network on one of the box's links is reached there, whatever the policy says about the rest.
+func TestDesirePeeringWithTheLAN(t *testing.T) {
+	cfg := parse(t, uno+`
+peering:
+  - {from: zerotier, to: 192.168.1.0/24}
+`)
+	d := Desire(cfg, Snapshot{Now: time.Now(), World: world(), ZeroTier: joined()})
+	first := d.Intent.Policies[0]
+	if first.Use == "" || !slices.Equal(first.To, []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")}) {
+		t.Errorf("first policy %+v", first)
+	}
+}
+
+func TestTunnelDeviceNames(t *testing.T) {
+	seen := map[string]string{}
+	for _, name := range []string{"a", "provider", "provider-two", "provider-three", "provider-2"} {
+		dev := tunnelDevice(name)
+		if len(dev) > maxIfaceName || dev[:len(policyroute.TunPrefix)] != policyroute.TunPrefix {
+			t.Errorf("%s: %q is no name for a device of ours", name, dev)
+		}
+		if other, ok := seen[dev]; ok {
+			t.Errorf("%s and %s share %s", name, other, dev)
+		}
+		seen[dev] = name
+	}
+}

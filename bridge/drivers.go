@@ -1,0 +1,193 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/openvpn"
+	"ztbridge/bridge/probe"
+	"ztbridge/bridge/tun"
+	"ztbridge/bridge/zerotier"
+	"ztbridge/policyroute"
+)
+
+// drivers are what does the work outside the kernel's tables: the tunnels' processes, the membership in
+// ZeroTier networks, the probes. Their set follows the configuration; a driver whose configuration did
+// not change lives through a reload.
+type drivers struct {
+	opts Options
+	user openvpnUser
+	bell *doorbell
+	sup  *supervisor
+
+	mu       sync.Mutex // guards what follows: the loop writes it, other goroutines read it
+	keys     map[string]string
+	zerotier *zerotier.Service
+	tunnels  map[string]*openvpn.Tunnel
+	probers  map[string]*probe.Prober
+	// local are the host's own subnets, which no provider may hand out.
+	local []netip.Prefix
+}
+
+func newDrivers(ctx context.Context, opts Options, user openvpnUser, bell *doorbell) *drivers {
+	return &drivers{
+		opts: opts, user: user, bell: bell, sup: newSupervisor(ctx, opts.Logger),
+		keys: map[string]string{}, tunnels: map[string]*openvpn.Tunnel{}, probers: map[string]*probe.Prober{},
+	}
+}
+
+// configure makes the running drivers those that the configuration asks for. It blocks until the ones
+// that are no longer wanted have ended.
+func (d *drivers) configure(l *loaded) error {
+	next := &drivers{
+		opts: d.opts, user: d.user, bell: d.bell,
+		keys: map[string]string{}, tunnels: map[string]*openvpn.Tunnel{}, probers: map[string]*probe.Prober{},
+	}
+	var tasks []task
+	if len(l.cfg.ZeroTier.Networks) > 0 {
+		t, err := d.zerotierTask(next, l.cfg.ZeroTier)
+		if err != nil {
+			return err
+		}
+		tasks = append(tasks, t)
+	}
+	for i, e := range l.cfg.Egresses {
+		if e.OpenVPN != nil {
+			t, err := d.tunnelTask(next, e.Name, l.tunnels[e.Name])
+			if err != nil {
+				return err
+			}
+			tasks = append(tasks, t)
+		}
+		tasks = append(tasks, d.probeTask(next, e.Name, policyroute.MarkFirst+uint32(i), l.cfg.Probe))
+	}
+	d.mu.Lock()
+	d.keys, d.zerotier, d.tunnels, d.probers = next.keys, next.zerotier, next.tunnels, next.probers
+	d.mu.Unlock()
+	d.sup.set(tasks) // not under the lock: a driver that is ending may still ask for localPrefixes
+	return nil
+}
+
+// kept says whether the driver of that kind and name is configured as it was.
+func (d *drivers) kept(next *drivers, name, key string) bool {
+	next.keys[name] = key
+	return d.keys[name] == key
+}
+
+func (d *drivers) zerotierTask(next *drivers, cfg config.ZeroTier) (task, error) {
+	key := fmt.Sprintf("zerotier %+v %+v", cfg, cfg.Moon)
+	if d.kept(next, "zerotier", key) {
+		next.zerotier = d.zerotier
+	} else {
+		c := zerotier.Config{Home: cfg.Home, Logger: d.opts.Logger, Notify: func() { d.bell.ring("zerotier") }}
+		for _, n := range cfg.Networks {
+			id, err := zerotier.ParseNetworkID(n.ID)
+			if err != nil {
+				return task{}, fmt.Errorf("configuring zerotier: %w", err)
+			}
+			c.Networks = append(c.Networks, id)
+		}
+		for _, o := range cfg.Orbit {
+			id, err := zerotier.ParseAddress(o)
+			if err != nil {
+				return task{}, fmt.Errorf("configuring zerotier: %w", err)
+			}
+			c.Orbit = append(c.Orbit, id)
+		}
+		if cfg.Moon != nil {
+			c.Moon = &zerotier.Moon{Endpoints: cfg.Moon.Endpoints}
+		}
+		next.zerotier = zerotier.New(c)
+	}
+	return task{key: key, run: next.zerotier.Run}, nil
+}
+
+func (d *drivers) tunnelTask(next *drivers, name string, files tunnelFiles) (task, error) {
+	id := "tunnel " + name
+	key := id + " " + files.fingerprint
+	if d.kept(next, id, key) {
+		next.tunnels[name] = d.tunnels[name]
+		return task{key: key, run: next.tunnels[name].Run}, nil
+	}
+	device := tunnelDevice(name)
+	t, err := openvpn.NewTunnel(openvpn.TunnelConfig{
+		Name: name, Profile: files.profile, Credentials: files.credentials,
+		Device: device,
+		EnsureDevice: func() (string, error) {
+			if err := tun.Ensure(device, d.user.uid, d.user.gid); err != nil {
+				return "", err
+			}
+			return tun.Node(filepath.Join(d.opts.RuntimeDir, "dev"), d.user.uid)
+		},
+		UID: d.user.uid, GID: d.user.gid,
+		RuntimeDir: filepath.Join(d.opts.RuntimeDir, "openvpn"),
+		StateDir:   filepath.Join(d.opts.StateDir, "openvpn"),
+		Forbidden:  d.localPrefixes,
+		Notify:     func() { d.bell.ring("tunnel " + name) },
+		Log:        d.opts.Logger,
+	})
+	if err != nil {
+		return task{}, fmt.Errorf("configuring tunnel %s: %w", name, err)
+	}
+	next.tunnels[name] = t
+	return task{key: key, run: t.Run}, nil
+}
+
+func (d *drivers) probeTask(next *drivers, egress string, mark uint32, cfg config.Probe) task {
+	id := "probe " + egress
+	key := fmt.Sprintf("%s %x %+v", id, mark, cfg)
+	if d.kept(next, id, key) {
+		next.probers[egress] = d.probers[egress]
+	} else {
+		next.probers[egress] = probe.New(probe.Config{
+			Egress: egress, Mark: mark, Targets: cfg.Targets, Interval: cfg.Interval, HoldDown: cfg.HoldDown,
+			Notify: func() { d.bell.ring("probe " + egress) }, Logger: d.opts.Logger,
+		})
+	}
+	return task{key: key, run: next.probers[egress].Run}
+}
+
+// localPrefixes returns the host's own subnets as of the last pass. Safe for concurrent use.
+func (d *drivers) localPrefixes() []netip.Prefix {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.local
+}
+
+// setWorld tells the drivers what the host's own subnets are, without those of our tunnels.
+func (d *drivers) setWorld(w World) {
+	var local []netip.Prefix
+	for _, l := range w.Links {
+		if !strings.HasPrefix(l.Name, policyroute.TunPrefix) {
+			local = append(local, subnets(l.Addrs)...)
+		}
+	}
+	d.mu.Lock()
+	d.local = local
+	d.mu.Unlock()
+}
+
+// fill writes what the drivers say into a snapshot.
+func (d *drivers) fill(s *Snapshot) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.zerotier != nil {
+		s.ZeroTier = d.zerotier.Status()
+	}
+	s.Tunnels = map[string]openvpn.TunnelStatus{}
+	for name, t := range d.tunnels {
+		s.Tunnels[name] = t.Status()
+	}
+	s.Probes = map[string]probe.Status{}
+	for name, p := range d.probers {
+		s.Probes[name] = p.Status()
+	}
+}
+
+// stop ends all drivers and waits for them.
+func (d *drivers) stop() { d.sup.set(nil) }

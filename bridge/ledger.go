@@ -1,0 +1,30 @@
+package bridge
+
+import (
+	"time"
+
+	"ztbridge/bridge/api"
+)
+
+// ledger remembers since when things are as they are, and what changed them last.
+type ledger map[string]entry
+
+type entry struct {
+	state  string
+	change api.Change
+}
+
+// note records the present state of a thing and returns its last change. The first state of a thing is
+// no change of it, but it has a beginning.
+func (l ledger) note(now time.Time, thing, state, cause string) api.Change {
+	old, known := l[thing]
+	if known && old.state == state {
+		return old.change
+	}
+	change := api.Change{At: now, What: state, Cause: cause}
+	if known {
+		change.What = old.state + " → " + state
+	}
+	l[thing] = entry{state, change}
+	return change
+}

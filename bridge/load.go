@@ -1,0 +1,69 @@
+package bridge
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/openvpn"
+)
+
+// loaded is a configuration with everything that it names read and understood. Once it exists, putting
+// it in force cannot fail for a reason that lies in the user's files.
+type loaded struct {
+	cfg      *config.Config
+	warnings []config.Warning
+	tunnels  map[string]tunnelFiles // by name of egress
+}
+
+// tunnelFiles is what a provider's files say.
+type tunnelFiles struct {
+	profile     *openvpn.Profile
+	report      openvpn.Report
+	credentials *openvpn.Credentials
+	// fingerprint changes when the content of any of the files does.
+	fingerprint string
+}
+
+// load reads the configuration and the profiles that it names. It changes nothing.
+func load(opts Options) (*loaded, error) {
+	cfg, warnings, err := config.Load(opts.ConfigPath, opts.Overrides)
+	if err != nil {
+		return nil, err
+	}
+	l := &loaded{cfg: cfg, warnings: warnings, tunnels: map[string]tunnelFiles{}}
+	var errs error
+	for _, e := range cfg.Egresses {
+		if e.OpenVPN == nil {
+			continue
+		}
+		files, err := loadTunnel(e)
+		if err != nil {
+			errs = errors.Join(errs, fmt.Errorf("%s: egress.%s.openvpn.profile: %w", e.OpenVPN.ProfilePos, e.Name, err))
+			continue
+		}
+		l.tunnels[e.Name] = files
+	}
+	if errs != nil {
+		return nil, errs
+	}
+	return l, nil
+}
+
+func loadTunnel(e config.Egress) (tunnelFiles, error) {
+	profile, report, err := openvpn.LoadProfile(e.OpenVPN.Profile)
+	if err != nil {
+		return tunnelFiles{}, err
+	}
+	sum := sha256.New()
+	sum.Write([]byte(profile.Text()))
+	files := tunnelFiles{profile: profile, report: report}
+	if c := e.OpenVPN.Credentials; c != nil {
+		files.credentials = &openvpn.Credentials{Username: c.Username.Reveal(), Password: c.Password.Reveal()}
+		fmt.Fprintf(sum, "\x00%s\x00%s", c.Username.Reveal(), c.Password.Reveal())
+	}
+	files.fingerprint = hex.EncodeToString(sum.Sum(nil))
+	return files, nil
+}

@@ -1,0 +1,33 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrRunning says that a daemon runs, where it must not.
+var ErrRunning = errors.New("the daemon is running")
+
+// lock makes this process the only one that may change the kernel by this runtime directory. It fails
+// with ErrRunning if another one is. Closing the file, or dying, releases it.
+func lock(runtimeDir string) (*os.File, error) {
+	if err := os.MkdirAll(runtimeDir, 0o755); err != nil {
+		return nil, fmt.Errorf("making directory: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(runtimeDir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening lock: %w", err)
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return nil, errors.Join(ErrRunning, f.Close())
+	case err != nil:
+		return nil, errors.Join(fmt.Errorf("taking lock: %w", err), f.Close())
+	}
+	return f, nil
+}

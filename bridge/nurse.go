@@ -1,0 +1,106 @@
+package bridge
+
+import (
+	"time"
+
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/openvpn"
+	"ztbridge/bridge/probe"
+	"ztbridge/policyroute"
+)
+
+const (
+	// patience is the first pause between two reconnects of a tunnel for unanswered probes; it doubles up to
+	// maxPatience, and is forgotten when the tunnel was stable again.
+	patience    = 3 * time.Second
+	maxPatience = time.Minute
+)
+
+// nurse looks after the drivers: it has egresses probed while they are connected, and tunnels whose
+// probes go unanswered reconnected. It belongs to the loop.
+type nurse struct {
+	patients map[string]*patient
+	uplink   string
+}
+
+// patient is what is remembered of a tunnel.
+type patient struct {
+	generation uint64
+	answered   bool // a probe was answered in this generation
+	patience   time.Duration
+	last       time.Time // of the last reconnect
+	index      int       // of its device
+}
+
+func newNurse() *nurse { return &nurse{patients: map[string]*patient{}} }
+
+// tend acts on what a pass found out.
+func (n *nurse) tend(cfg *config.Config, s Snapshot, desired Desired, d *drivers) {
+	uplink := uplinkID(s.World)
+	moved := n.uplink != "" && uplink != "" && uplink != n.uplink
+	if uplink != "" {
+		n.uplink = uplink
+	}
+	for _, e := range cfg.Egresses {
+		prober := d.probers[e.Name]
+		if e.OpenVPN == nil {
+			prober.SetActive(desired.Merits[e.Name] > unusable)
+			continue
+		}
+		p := n.patients[e.Name]
+		if p == nil {
+			p = &patient{patience: patience}
+			n.patients[e.Name] = p
+		}
+		status := s.Tunnels[e.Name]
+		if status.Generation != p.generation {
+			// A new session must prove itself anew.
+			p.generation, p.answered = status.Generation, false
+			prober.SetActive(false)
+		}
+		prober.SetActive(status.State == openvpn.StateUp)
+		if moved && status.State != openvpn.StateStopped {
+			d.tunnels[e.Name].Reconnect("the host's own way to the Internet changed")
+			continue
+		}
+		p.watchDevice(e.Name, s, d)
+		p.watchProbes(e.Name, s, d, uplink != "")
+	}
+}
+
+// watchDevice restarts openvpn when its TUN device was deleted under it: it would never notice, and
+// would use a whole core to log its bewilderment (measured: 340,000 lines a second).
+func (p *patient) watchDevice(name string, s Snapshot, d *drivers) {
+	link, _ := s.World.Link(tunnelDevice(name))
+	if p.index != 0 && link.Index != p.index && s.Tunnels[name].PID != 0 {
+		d.tunnels[name].Restart("its network device was deleted")
+	}
+	p.index = link.Index
+}
+
+// watchProbes reconnects a tunnel that is connected and answers no more. One that never answered since
+// it connected is left alone: some providers drop echoes. While the host itself has no way out, there
+// is nothing to reconnect to.
+func (p *patient) watchProbes(name string, s Snapshot, d *drivers, uplink bool) {
+	switch status := s.Probes[name]; {
+	case s.Tunnels[name].State != openvpn.StateUp:
+	case status.Grade == probe.Stable:
+		p.answered, p.patience = true, patience
+	case status.Grade == probe.Fresh:
+		p.answered = true
+	case status.Grade == probe.Degraded && p.answered && uplink && s.Now.Sub(p.last) >= p.patience:
+		p.last, p.answered = s.Now, false
+		p.patience = min(2*p.patience, maxPatience)
+		d.tunnels[name].Reconnect("two probes in a row went unanswered")
+	}
+}
+
+// uplinkID identifies the host's own way out; empty when there is none.
+func uplinkID(w World) string {
+	for _, f := range policyroute.Families {
+		if r := w.Default(f); r.Iface != "" && w.Up(r.Iface) {
+			return r.Iface + " " + r.Gateway.String()
+		}
+	}
+	return ""
+}

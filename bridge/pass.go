@@ -1,0 +1,148 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"ztbridge/policyroute"
+	"ztbridge/policyroute/kernel"
+)
+
+// pass is one turn of the loop: snapshot, desire, compile, observe, diff, apply, status. A pass that
+// fails leaves the kernel no more open than it was; the next one finishes the work.
+func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
+	began := time.Now()
+	snap, err := d.snapshot(stopping)
+	if err != nil {
+		return err
+	}
+	desired := Desire(d.loaded.cfg, snap)
+	plan, err := d.converge(ctx, desired.Intent)
+	d.remember(ctx, desired, err)
+	d.nursery.tend(d.loaded.cfg, snap, desired, d.drivers)
+	d.passes++
+	d.publish(snap, desired, passResult{
+		at: began, took: time.Since(began), cause: cause, plan: plan, err: err, passes: d.passes,
+	})
+	if !plan.Empty() {
+		d.opts.Logger.Info("kernel changed", "cause", cause, "ops", len(plan.Ops), "took", time.Since(began).Round(time.Millisecond))
+		d.opts.Logger.Debug("kernel changed", "plan", plan.String())
+	}
+	if errors.Is(err, kernel.ErrDumpInterrupted) {
+		d.bell.ring("dump interrupted")
+		return nil
+	}
+	return err
+}
+
+// snapshot asks the kernel and the drivers what is true.
+func (d *daemon) snapshot(stopping bool) (Snapshot, error) {
+	world, err := d.kernel.World()
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("observing the host: %w", err)
+	}
+	preferred, err := loadPreference(d.opts.StateDir)
+	if err != nil {
+		d.opts.Logger.Warn("choice of egress is lost", "error", err)
+	}
+	s := Snapshot{
+		Now: time.Now(), World: World(world), Current: maps.Clone(d.current), Preferred: preferred, Stopping: stopping,
+	}
+	d.drivers.setWorld(s.World)
+	d.drivers.fill(&s)
+	return s, nil
+}
+
+// converge makes the kernel hold what the intent asks for, and returns what it had to do.
+func (d *daemon) converge(ctx context.Context, intent policyroute.Intent) (policyroute.Plan, error) {
+	plan, err := planFor(d.kernel, intent)
+	if err != nil || plan.Empty() {
+		return plan, err
+	}
+	return plan, d.kernel.Apply(ctx, plan)
+}
+
+// planFor says what would have to change for the kernel to hold what the intent asks for.
+func planFor(k *kernel.Kernel, intent policyroute.Intent) (policyroute.Plan, error) {
+	want, err := policyroute.Compile(intent)
+	if err != nil {
+		return policyroute.Plan{}, fmt.Errorf("compiling the policy: %w", err)
+	}
+	have, err := k.Observe()
+	if err != nil {
+		return policyroute.Plan{}, fmt.Errorf("observing the kernel: %w", err)
+	}
+	return policyroute.Diff(have, want), nil
+}
+
+// remember notes which egress each list uses now and, where traffic moved from one egress to another,
+// cuts the flows that would go on along the old one. Flows are not cut when there is nowhere to go: they
+// may survive until the tunnel is back.
+func (d *daemon) remember(ctx context.Context, desired Desired, applied error) {
+	if applied != nil {
+		return
+	}
+	for key, c := range desired.Choices {
+		old := d.current[key]
+		d.current[key] = c.Egress
+		if old == c.Egress {
+			continue
+		}
+		d.opts.Logger.Info("traffic moved", "list", key, "from", orNone(old), "to", orNone(c.Egress), "why", c.Why)
+		if old != "" && c.Egress != "" {
+			d.cutFlows(ctx, desired.Intent, strings.Fields(key), old)
+		}
+	}
+}
+
+func orNone(egress string) string {
+	if egress == "" {
+		return "nowhere"
+	}
+	return egress
+}
+
+// cutFlows ends the connections that clients have through an egress that they do not use any more, so
+// that their next packets are translated for the new one.
+func (d *daemon) cutFlows(ctx context.Context, intent policyroute.Intent, list []string, old string) {
+	n, err := d.kernel.CutFlows(ctx, flowsThrough(intent, list, old))
+	if err != nil {
+		d.opts.Logger.Warn("cutting flows failed", "egress", old, "error", err)
+		return
+	}
+	d.opts.Logger.Info("flows cut", "egress", old, "count", n)
+}
+
+// flowsThrough selects the connections of a list's clients through one of its egresses. Those through a
+// tunnel are known by the tunnel's address. The WAN's address is also that of the host's own
+// connections, which must live; there the clients are known by their own.
+func flowsThrough(intent policyroute.Intent, list []string, egress string) kernel.Flows {
+	var f kernel.Flows
+	for _, e := range intent.Egresses {
+		if e.Name == egress && e.Owned {
+			for _, a := range e.Addrs {
+				f.Translated = append(f.Translated, a.Addr())
+			}
+			return f
+		}
+	}
+	for _, p := range intent.Policies {
+		switch {
+		case !slices.Equal(p.Egress, list):
+		case len(p.From) > 0:
+			f.Sources = append(f.Sources, p.From...)
+		default:
+			for _, in := range intent.Ingresses {
+				if len(p.Ingress) == 0 || slices.Contains(p.Ingress, in.Name) {
+					f.Sources = append(f.Sources, in.Prefixes...)
+				}
+			}
+		}
+	}
+	return f
+}

@@ -1,0 +1,40 @@
+package bridge
+
+import (
+	"net/netip"
+	"time"
+
+	"ztbridge/bridge/openvpn"
+	"ztbridge/bridge/probe"
+	"ztbridge/bridge/zerotier"
+)
+
+// Listener is the inside of one listening socket of the endpoint.
+type Listener struct {
+	Device   string         // its TUN device
+	Addrs    []netip.Prefix // the box's own addresses on it
+	Prefixes []netip.Prefix // the clients' addresses
+	MTU      int
+}
+
+// Snapshot is all that is true at one moment and matters for a decision. It is never changed after it
+// was taken; Desire reads nothing else but the configuration.
+type Snapshot struct {
+	Now      time.Time
+	World    World
+	ZeroTier zerotier.Status
+	Tunnels  map[string]openvpn.TunnelStatus // by name of egress
+	Probes   map[string]probe.Status         // by name of egress
+	// Endpoint holds the listeners of the box's own OpenVPN server.
+	Endpoint []Listener
+	// Clients are the fixed addresses of the endpoint's clients, by name, whether connected or not.
+	Clients map[string][]netip.Addr
+	// ResolverPorts are the ports of the box's own forwarders for egresses with DNS over TLS.
+	ResolverPorts map[string]uint16
+	// Current is the egress in use, by list of egresses (listKey).
+	Current map[string]string
+	// Preferred is the egress that a person chose; empty if nobody did.
+	Preferred string
+	// Stopping asks for a closed state: the daemon is about to end.
+	Stopping bool
+}

@@ -1,0 +1,56 @@
+package bridge
+
+import (
+	"net/netip"
+
+	"ztbridge/policyroute"
+	"ztbridge/policyroute/kernel"
+)
+
+// World is what the host's kernel says about what is not ours: its links and its own way out. It is a
+// value, so that decisions can be tested without a kernel.
+type World kernel.World
+
+// Link returns the interface of that name.
+func (w World) Link(name string) (kernel.Link, bool) {
+	for _, l := range w.Links {
+		if l.Name == name {
+			return l, true
+		}
+	}
+	return kernel.Link{}, false
+}
+
+// Exists says whether there is an interface of that name.
+func (w World) Exists(name string) bool {
+	_, ok := w.Link(name)
+	return ok
+}
+
+// Up says whether the interface exists and is administratively up.
+func (w World) Up(name string) bool {
+	l, ok := w.Link(name)
+	return ok && l.Up
+}
+
+// OnLink returns the interface whose subnet holds the whole prefix.
+func (w World) OnLink(p netip.Prefix) (kernel.Link, bool) {
+	for _, l := range w.Links {
+		for _, a := range l.Addrs {
+			if a.Bits() <= p.Bits() && a.Masked().Contains(p.Addr()) {
+				return l, true
+			}
+		}
+	}
+	return kernel.Link{}, false
+}
+
+// Default returns main's best default route of a family; its zero value when there is none.
+func (w World) Default(f policyroute.Family) kernel.DefaultRoute {
+	for _, r := range w.Defaults {
+		if r.Family == f {
+			return r
+		}
+	}
+	return kernel.DefaultRoute{}
+}
