@@ -1,0 +1,120 @@
+package ndp
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+
+	"github.com/mdlayher/ndp"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	headerLen        = 40 // of IPv6
+	typeSolicitation = 135
+)
+
+var errInvalid = errors.New("no valid neighbour solicitation")
+
+// solicitation is a neighbour solicitation that RFC 4861, section 7.1.1, lets pass.
+type solicitation struct {
+	source netip.Addr // unspecified: the neighbour looks whether the address is free (RFC 4862, DAD)
+	target netip.Addr
+}
+
+// parse reads an IPv6 packet. Whatever is not a valid solicitation fails with errInvalid.
+func parse(packet []byte) (solicitation, error) {
+	var s solicitation
+	if len(packet) < headerLen+24 || packet[0]>>4 != 6 || packet[6] != unix.IPPROTO_ICMPV6 || packet[7] != ndp.HopLimit {
+		return s, errInvalid
+	}
+	size := int(binary.BigEndian.Uint16(packet[4:]))
+	if size < 24 || size > len(packet)-headerLen {
+		return s, errInvalid
+	}
+	body := packet[headerLen : headerLen+size] // frames may be padded behind it
+	s.source = netip.AddrFrom16([16]byte(packet[8:24]))
+	dst := netip.AddrFrom16([16]byte(packet[24:40]))
+	if body[0] != typeSolicitation || body[1] != 0 || checksum(s.source, dst, body) != 0 || s.source.IsMulticast() {
+		return s, errInvalid
+	}
+	m, err := ndp.ParseMessage(body)
+	ns, ok := m.(*ndp.NeighborSolicitation)
+	if err != nil || !ok || !unicast(ns.TargetAddress) {
+		return s, errInvalid
+	}
+	s.target = ns.TargetAddress
+	group, err := ndp.SolicitedNodeMulticast(s.target)
+	if err != nil || dst.IsMulticast() && dst != group {
+		return s, errInvalid
+	}
+	if s.source.IsUnspecified() && (dst != group || hasSource(ns)) {
+		return s, errInvalid
+	}
+	return s, nil
+}
+
+func unicast(a netip.Addr) bool { return !a.IsMulticast() && !a.IsUnspecified() && !a.IsLoopback() }
+
+func hasSource(ns *ndp.NeighborSolicitation) bool {
+	for _, o := range ns.Options {
+		if lla, ok := o.(*ndp.LinkLayerAddress); ok && lla.Direction == ndp.Source {
+			return true
+		}
+	}
+	return false
+}
+
+// answer builds the advertisement as an IPv6 packet. The override flag stays off, as it is to for a
+// proxy (RFC 4861, section 7.2.8): where the address itself is on the link, its own answer wins.
+func (s solicitation) answer(source netip.Addr, mac net.HardwareAddr) ([]byte, error) {
+	dst := s.source
+	if dst.IsUnspecified() {
+		dst = netip.IPv6LinkLocalAllNodes()
+	}
+	body, err := ndp.MarshalMessageChecksum(&ndp.NeighborAdvertisement{
+		Solicited:     !s.source.IsUnspecified(),
+		TargetAddress: s.target,
+		Options:       []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Target, Addr: mac}},
+	}, source, dst)
+	if err != nil {
+		return nil, err
+	}
+	packet := make([]byte, headerLen, headerLen+len(body))
+	packet[0] = 6 << 4
+	binary.BigEndian.PutUint16(packet[4:], uint16(len(body)))
+	packet[6], packet[7] = unix.IPPROTO_ICMPV6, ndp.HopLimit
+	copy(packet[8:], source.AsSlice())
+	copy(packet[24:], dst.AsSlice())
+	return append(packet, body...), nil
+}
+
+// destination is where the answer goes on the link: back to who asked, or to all for DAD.
+func (s solicitation) destination(index int, from *unix.SockaddrLinklayer) *unix.SockaddrLinklayer {
+	to := &unix.SockaddrLinklayer{Protocol: ethIPv6, Ifindex: index, Halen: 6, Addr: from.Addr}
+	if s.source.IsUnspecified() {
+		copy(to.Addr[:], []byte{0x33, 0x33, 0, 0, 0, 1}) // ff02::1
+	}
+	return to
+}
+
+// checksum sums a body with its pseudo-header; 0 means that its own checksum is right.
+func checksum(src, dst netip.Addr, body []byte) uint16 {
+	sum := uint32(len(body)) + unix.IPPROTO_ICMPV6
+	add := func(b []byte) {
+		for ; len(b) >= 2; b = b[2:] {
+			sum += uint32(binary.BigEndian.Uint16(b))
+		}
+		if len(b) == 1 {
+			sum += uint32(b[0]) << 8
+		}
+	}
+	add(src.AsSlice())
+	add(dst.AsSlice())
+	add(body)
+	for sum>>16 != 0 {
+		sum = sum&0xffff + sum>>16
+	}
+	return ^uint16(sum)
+}

@@ -1,0 +1,229 @@
+// Package ndp answers neighbour solicitations on behalf of addresses that are reached through this
+// box, so that a provider's router, which believes its /64 to be on the link, sends their packets here:
+//
+//	router ── who has 2001:db8::80:1? ──▶ WAN interface        (multicast, or a unicast probe)
+//	router ◀── it is at our MAC ────────  proxy                only if Ours says so
+//	router ── packets for it ──▶ box ──▶ member
+//
+// It reads solicitations by a packet socket, with all multicast let through: the solicited-node group
+// of an address is known only once somebody asks for it, and unicast probes carry an address that is
+// not the box's. Switches that snoop MLD, and therefore forward such groups only to ports that joined
+// them, are not served.
+package ndp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/mdlayher/socket"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
+)
+
+// ErrInterface is returned when the interface is missing, down, vanished, or without what answers need:
+// an Ethernet address and a link-local one. Run may be called again later.
+var ErrInterface = errors.New("interface not usable for neighbour discovery")
+
+const (
+	// answersPerSecond and answersBurst bound what a flood of solicitations can make this box send. A
+	// router asks for each address about once in 30 s.
+	answersPerSecond = 500
+	answersBurst     = 1000
+	// sourceAge is how long the interface's own addresses are believed, which a change of network on
+	// the interface may replace.
+	sourceAge = 10 * time.Second
+)
+
+// Config says for whom to answer, and where.
+type Config struct {
+	// Iface is the name of the interface on which neighbours ask.
+	Iface string
+	// Ours reports whether the box is to answer for an address. It is called for each solicitation, from
+	// Run's goroutine, and must not block.
+	Ours func(netip.Addr) bool
+	// Logger receives start, end and floods.
+	Logger *slog.Logger
+}
+
+// Stats counts solicitations since New.
+type Stats struct {
+	Answered uint64
+	Foreign  uint64 // for addresses that are not ours
+	Invalid  uint64 // in disregard of RFC 4861
+	Limited  uint64 // not answered because there were too many
+}
+
+// Proxy answers neighbour solicitations.
+type Proxy struct {
+	cfg                                 Config
+	limit                               *rate.Limiter
+	answered, foreign, invalid, limited atomic.Uint64
+}
+
+// New returns a proxy that does nothing until Run.
+func New(cfg Config) *Proxy {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Proxy{cfg: cfg, limit: rate.NewLimiter(answersPerSecond, answersBurst)}
+}
+
+// Stats returns the counters. It may be called from any goroutine.
+func (p *Proxy) Stats() Stats {
+	return Stats{p.answered.Load(), p.foreign.Load(), p.invalid.Load(), p.limited.Load()}
+}
+
+// Run answers until ctx ends, and then returns nil. It fails with ErrInterface when the interface is
+// not there or goes away; the caller calls it again when the interface is back.
+func (p *Proxy) Run(ctx context.Context) error {
+	l, err := p.listen()
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	p.cfg.Logger.Info("neighbour proxy answers", "iface", p.cfg.Iface)
+	buf := make([]byte, 2048) // solicitations are small; a longer one is cut, and then invalid
+	for {
+		n, from, err := l.Recvfrom(ctx, buf, 0)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading from %s: %w: %w", p.cfg.Iface, ErrInterface, err)
+		}
+		if err := p.handle(ctx, l, buf[:n], from); err != nil {
+			return err
+		}
+	}
+}
+
+// listener is an interface that neighbours ask on.
+type listener struct {
+	*socket.Conn
+	ifi      *net.Interface
+	source   netip.Addr // link-local, the source of our answers
+	sourceAt time.Time
+}
+
+func (p *Proxy) listen() (*listener, error) {
+	ifi, err := net.InterfaceByName(p.cfg.Iface)
+	if err != nil {
+		return nil, fmt.Errorf("finding %s: %w: %w", p.cfg.Iface, ErrInterface, err)
+	}
+	if len(ifi.HardwareAddr) != 6 {
+		return nil, fmt.Errorf("finding %s: %w: no Ethernet address", p.cfg.Iface, ErrInterface)
+	}
+	l := &listener{ifi: ifi}
+	if err := l.refresh(time.Now()); err != nil {
+		return nil, err
+	}
+	// Protocol 0 hears nothing: not a packet may pass before the filter is in place.
+	if l.Conn, err = socket.Socket(unix.AF_PACKET, unix.SOCK_DGRAM, 0, "ndp", nil); err != nil {
+		return nil, fmt.Errorf("opening a packet socket: %w", err)
+	}
+	if err := l.bind(); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *listener) bind() error {
+	filter, err := bpf.Assemble(solicitations)
+	if err != nil {
+		return fmt.Errorf("assembling the filter: %w", err)
+	}
+	if err := l.SetBPF(filter); err != nil {
+		return fmt.Errorf("setting the filter: %w", err)
+	}
+	all := unix.PacketMreq{Ifindex: int32(l.ifi.Index), Type: unix.PACKET_MR_ALLMULTI}
+	if err := l.SetsockoptPacketMreq(unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &all); err != nil {
+		return fmt.Errorf("hearing all multicast on %s: %w: %w", l.ifi.Name, ErrInterface, err)
+	}
+	if err := l.Bind(&unix.SockaddrLinklayer{Protocol: ethIPv6, Ifindex: l.ifi.Index}); err != nil {
+		return fmt.Errorf("binding to %s: %w: %w", l.ifi.Name, ErrInterface, err)
+	}
+	return nil
+}
+
+// ethIPv6 is ETH_P_IPV6 in network byte order.
+const ethIPv6 = unix.ETH_P_IPV6>>8 | unix.ETH_P_IPV6&0xff<<8
+
+// solicitations passes IPv6 packets that can be neighbour solicitations: ICMPv6, with the hop limit
+// that proves that they come from the link.
+var solicitations = []bpf.Instruction{
+	bpf.LoadAbsolute{Off: 6, Size: 1},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_ICMPV6, SkipTrue: 5},
+	bpf.LoadAbsolute{Off: 7, Size: 1},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 255, SkipTrue: 3},
+	bpf.LoadAbsolute{Off: headerLen, Size: 1},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: typeSolicitation, SkipTrue: 1},
+	bpf.RetConstant{Val: 2048},
+	bpf.RetConstant{Val: 0},
+}
+
+// refresh finds the link-local address to answer from.
+func (l *listener) refresh(now time.Time) error {
+	if l.source.IsValid() && now.Sub(l.sourceAt) < sourceAge {
+		return nil
+	}
+	addrs, err := l.ifi.Addrs()
+	if err != nil {
+		return fmt.Errorf("reading addresses of %s: %w: %w", l.ifi.Name, ErrInterface, err)
+	}
+	for _, a := range addrs {
+		ipnet, ok := a.(*net.IPNet)
+		if !ok {
+			continue
+		}
+		if ip, ok := netip.AddrFromSlice(ipnet.IP); ok && ip.Is6() && ip.IsLinkLocalUnicast() {
+			l.source, l.sourceAt = ip, now
+			return nil
+		}
+	}
+	return fmt.Errorf("reading addresses of %s: %w: no link-local address", l.ifi.Name, ErrInterface)
+}
+
+// handle answers one packet, if it is a solicitation for us to answer. It fails only when the interface
+// does.
+func (p *Proxy) handle(ctx context.Context, l *listener, packet []byte, from unix.Sockaddr) error {
+	link, ok := from.(*unix.SockaddrLinklayer)
+	if !ok || link.Pkttype != unix.PACKET_HOST && link.Pkttype != unix.PACKET_MULTICAST {
+		return nil // above all: what this box sent itself
+	}
+	s, err := parse(packet)
+	if err != nil {
+		p.invalid.Add(1)
+		return nil
+	}
+	if !p.cfg.Ours(s.target) {
+		p.foreign.Add(1)
+		return nil
+	}
+	now := time.Now()
+	if !p.limit.AllowN(now, 1) {
+		if n := p.limited.Add(1); n&(n-1) == 0 { // at 1, 2, 4, 8 …
+			p.cfg.Logger.Warn("too many neighbour solicitations", "iface", p.cfg.Iface, "unanswered", n)
+		}
+		return nil
+	}
+	if err := l.refresh(now); err != nil {
+		return err
+	}
+	answer, err := s.answer(l.source, l.ifi.HardwareAddr)
+	if err != nil {
+		return fmt.Errorf("building an advertisement: %w", err)
+	}
+	if err := l.Sendto(ctx, answer, 0, s.destination(l.ifi.Index, link)); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("answering on %s: %w: %w", p.cfg.Iface, ErrInterface, err)
+	}
+	p.answered.Add(1)
+	return nil
+}
