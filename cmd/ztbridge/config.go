@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"ztbridge/bridge"
+	"ztbridge/bridge/config"
+)
+
+func (p *program) configCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Check the configuration, or show what is in force",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(
+		&cobra.Command{
+			Use:   "check",
+			Short: "Look for mistakes, and say what was dropped of each profile",
+			Args:  cobra.NoArgs,
+			RunE:  func(*cobra.Command, []string) error { return p.checkConfig() },
+		},
+		&cobra.Command{
+			Use:   "show",
+			Short: "Print the effective configuration, defaults included, secrets left out",
+			Args:  cobra.NoArgs,
+			RunE:  func(*cobra.Command, []string) error { return p.showConfig() },
+		},
+	)
+	return cmd
+}
+
+func (p *program) checkConfig() error {
+	report, err := bridge.Check(p.options())
+	if _, writing := fmt.Fprint(p.out, report); err == nil {
+		err = writing
+	}
+	if err == nil {
+		p.say("%s is good", p.configPath)
+	}
+	return err
+}
+
+func (p *program) showConfig() error {
+	cfg, warnings, err := config.Load(p.configPath, p.overrides)
+	for _, w := range warnings {
+		p.say("warning: %s", w)
+	}
+	if err != nil {
+		return err
+	}
+	text, err := cfg.Show()
+	if err != nil {
+		return err
+	}
+	_, err = p.out.Write(text)
+	return err
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"ztbridge/bridge"
+	"ztbridge/bridge/api"
+)
+
+func (p *program) runCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "run",
+		Short: "Run the daemon in the foreground",
+		Long: `Run the daemon in the foreground, as ztbridge.service does. SIGHUP reads the
+configuration again (a bad one is refused and the old one stays in force);
+SIGTERM and SIGINT end it, and leave the box closed: clients' packets are refused
+until it runs again, or until ` + "`ztbridge down`" + ` takes everything away.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := context.WithCancel(cmd.Context())
+			defer stop()
+			options := p.options()
+			options.Reload = hangups(ctx)
+			return bridge.Run(ctx, options)
+		},
+	}
+}
+
+// hangups turns SIGHUPs into requests to reload, until ctx ends. Several that come while one is carried out are
+// one request.
+func hangups(ctx context.Context) <-chan struct{} {
+	signals, reload := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(signals, unix.SIGHUP)
+	go func() {
+		defer signal.Stop(signals)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-signals:
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case reload <- struct{}{}:
+			}
+		}
+	}()
+	return reload
+}
+
+func (p *program) guardCommand() *cobra.Command {
+	return p.action("guard", "Close the box until the daemon opens it",
+		`Load the filter that keeps clients' packets from being forwarded anywhere, as
+ztbridge-guard.service does before the network is up. It stays until the daemon
+replaces it or `+"`ztbridge down`"+` removes it.`, bridge.Guard)
+}
+
+func (p *program) downCommand() *cobra.Command {
+	return p.action("down", "Take away everything that ztbridge put into the kernel",
+		`Remove rules, routes, filters and devices of ztbridge, and put back the kernel
+parameters that it changed. Nothing else is touched. From then on nothing keeps
+clients' packets from leaving by the box's own routes: leave the networks, or
+switch forwarding off, if they must not. The daemon has to be stopped first.`, bridge.Down)
+}
+
+func (p *program) action(name, short, long string, act func(context.Context, bridge.Options) error) *cobra.Command {
+	return &cobra.Command{
+		Use: name, Short: short, Long: long, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return act(cmd.Context(), p.options())
+		},
+	}
+}
+
+func (p *program) planCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "plan",
+		Short: "Print what would change in the kernel, and change nothing",
+		Long: `Print, as commands that can be pasted into a shell, what would change in the
+kernel now. A running daemon is asked; without one the answer is what a daemon
+that starts now would do first. No output: nothing would change.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			plan, err := p.daemon().Plan(cmd.Context())
+			if errors.Is(err, api.ErrNotRunning) {
+				plan, err = bridge.Plan(cmd.Context(), p.options())
+			}
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprint(p.out, plan)
+			return err
+		},
+	}
+}

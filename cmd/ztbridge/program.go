@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ztbridge/bridge"
+	"ztbridge/bridge/api"
+	"ztbridge/bridge/config"
+)
+
+// The exit codes, as `ztbridge help` documents them.
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 2
+	exitState = 3 // the question was answered, and the answer is not good
+)
+
+const (
+	defaultStateDir   = "/var/lib/ztbridge"
+	defaultRuntimeDir = "/run/ztbridge"
+)
+
+const about = `What enters by ZeroTier, by the OpenVPN endpoint or by an interface leaves by the ways
+that the policy names, in their order, or not at all.
+
+Exit codes: 0 done; 1 it failed; 2 the command line is wrong; 3 the daemon is not
+running, or it runs and something is not as configured (status).
+
+The variables ZTBRIDGE_CONFIG, ZTBRIDGE_STATE_DIR and ZTBRIDGE_RUNTIME_DIR set the
+flags of these names.`
+
+// errState ends the program with exitState without another word: the answer has said it.
+var errState = errors.New("not as configured")
+
+// program is one invocation.
+type program struct {
+	out, err io.Writer
+	env      func(string) string
+	// reached says that the command line was understood: errors from there on are no usage errors.
+	reached bool
+
+	configPath, stateDir, runtimeDir string
+	set                              []string
+	overrides                        config.Overrides // what set says
+	verbose                          bool
+}
+
+// execute carries out a command line and returns the exit code.
+func (p *program) execute(ctx context.Context, args []string) int {
+	root := p.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errState):
+		return exitState
+	}
+	p.complain(err)
+	switch {
+	case !p.reached:
+		return exitUsage
+	case errors.Is(err, api.ErrNotRunning):
+		return exitState
+	default:
+		return exitError
+	}
+}
+
+func (p *program) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:               "ztbridge",
+		Short:             "A gateway from ZeroTier to OpenVPN that does not leak",
+		Long:              about,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		PersistentPreRunE: p.understand,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetOut(p.out)
+	root.SetErr(p.err)
+	flags := root.PersistentFlags()
+	flags.StringVar(&p.configPath, "config", p.or("ZTBRIDGE_CONFIG", config.DefaultPath), "configuration `file`")
+	flags.StringVar(&p.stateDir, "state-dir", p.or("ZTBRIDGE_STATE_DIR", defaultStateDir), "`directory` of what survives a reboot")
+	flags.StringVar(&p.runtimeDir, "runtime-dir", p.or("ZTBRIDGE_RUNTIME_DIR", defaultRuntimeDir), "`directory` of the socket and of what does not survive a reboot")
+	flags.StringArrayVar(&p.set, "set", nil, "set a `key=value` of the configuration, over file and variables; may be repeated")
+	flags.BoolVarP(&p.verbose, "verbose", "v", false, "log details as well")
+	root.AddCommand(p.runCommand(), p.guardCommand(), p.downCommand(), p.planCommand(), p.statusCommand(),
+		p.egressCommand(), p.configCommand(), p.versionCommand())
+	return root
+}
+
+func (p *program) or(variable, fallback string) string {
+	if value := p.env(variable); value != "" {
+		return value
+	}
+	return fallback
+}
+
+// understand ends the reading of the command line.
+func (p *program) understand(cmd *cobra.Command, _ []string) error {
+	p.overrides = config.Overrides{}
+	for _, text := range p.set {
+		key, value, found := strings.Cut(text, "=")
+		if !found || key == "" {
+			return fmt.Errorf("--set %s: there is no `=` between key and value", text)
+		}
+		p.overrides[key] = value
+	}
+	if err := cmd.ValidateFlagGroups(); err != nil {
+		return err
+	}
+	p.reached = true
+	return nil
+}
+
+// options gathers what package bridge needs.
+func (p *program) options() bridge.Options {
+	return bridge.Options{
+		ConfigPath: p.configPath,
+		StateDir:   p.stateDir,
+		RuntimeDir: p.runtimeDir,
+		Overrides:  p.overrides,
+		Logger:     p.logger(),
+		Version:    version(),
+	}
+}
+
+// daemon returns a client of the running daemon.
+func (p *program) daemon() *api.Conn {
+	return api.Dial(filepath.Join(p.runtimeDir, api.SocketName))
+}
+
+// say writes information for the person.
+func (p *program) say(format string, args ...any) {
+	fmt.Fprintf(p.err, "ztbridge: "+format+"\n", args...)
+}
+
+// complain writes an error, one line for each of a list, and its hint.
+func (p *program) complain(err error) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		p.say("error: %s", line)
+	}
+	hint := api.Hint(err)
+	if !p.reached {
+		hint = "see `ztbridge help`"
+	}
+	if hint != "" {
+		p.say("hint: %s", hint)
+	}
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"ztbridge/bridge/api"
+)
+
+// clearScreen moves the cursor home and clears what is below it.
+const clearScreen = "\x1b[H\x1b[J"
+
+func (p *program) statusCommand() *cobra.Command {
+	var asJSON, watch bool
+	var of netip.Addr
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Say what is going on: where traffic goes now, by which rule, since when",
+		Long: `Say what is going on: where each ingress's traffic goes now, by which rule, since
+when, and what is wrong. With --of, say what happens to packets of one address and
+why. Exit code 3: the daemon is not running, or something is not as configured.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case of.IsValid():
+				return p.explain(cmd, of, asJSON)
+			case watch:
+				return p.daemon().Watch(cmd.Context(), func(s api.Status) error { return p.frame(s, asJSON) })
+			}
+			s, err := p.daemon().Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if err := p.show(s, api.Render(s), asJSON); err != nil {
+				return err
+			}
+			if s.Version != version() {
+				p.say("hint: the daemon is of version %s and this program of %s: restart it (`systemctl restart ztbridge`)", s.Version, version())
+			}
+			if s.State != api.Working {
+				return errState
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "answer in JSON")
+	cmd.Flags().BoolVar(&watch, "watch", false, "go on and show each change")
+	cmd.Flags().TextVar(&of, "of", netip.Addr{}, "explain what happens to packets of this `address`")
+	cmd.MarkFlagsMutuallyExclusive("watch", "of")
+	return cmd
+}
+
+func (p *program) explain(cmd *cobra.Command, of netip.Addr, asJSON bool) error {
+	e, err := p.daemon().Explain(cmd.Context(), of)
+	if err != nil {
+		return err
+	}
+	return p.show(e, api.RenderExplanation(e), asJSON)
+}
+
+// frame shows one of a series: on a terminal in place of the one before, else below it.
+func (p *program) frame(s api.Status, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(p.out).Encode(s)
+	}
+	text := api.Render(s) + "\n"
+	if isTerminal(p.out) {
+		text = clearScreen + text
+	}
+	_, err := fmt.Fprint(p.out, text)
+	return err
+}
+
+func (p *program) show(value any, text string, asJSON bool) error {
+	if !asJSON {
+		_, err := fmt.Fprint(p.out, text)
+		return err
+	}
+	encoder := json.NewEncoder(p.out)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
+}
+
+func isTerminal(w any) bool {
+	file, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
