@@ -1,0 +1,118 @@
+// Package ztlab runs real ZeroTier services in a netlab, in an Internet of their own: a planet with its
+// own keys, one root, which is the controller as well. Nothing leaves the lab.
+//
+//	            ┌──────────────┐
+//	            │ root         │  planet and controller, a site of its own
+//	            └──────┬───────┘
+//	client ── zt… ─────┼───── zt… ── box        over 9993/udp of the lab's Internet
+package ztlab
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"ztbridge/policyroute/netlab"
+)
+
+// port is the one port of every node.
+const port = 9993
+
+// Planet is an isolated ZeroTier: nodes know no other roots than its own.
+type Planet struct {
+	Root  *Node // root and controller, online
+	dir   string
+	world []byte // content of the file "planet" in each node's home
+}
+
+// New adds a site with the root to the topology and starts it. Processes end with the lab.
+func New(ctx context.Context, top *netlab.Topology) (*Planet, error) {
+	site, err := top.AddSite("ztroot")
+	if err != nil {
+		return nil, err
+	}
+	p := &Planet{dir: filepath.Join(top.Dir, "zerotier")}
+	home := filepath.Join(p.dir, "root")
+	if err := newIdentity(ctx, home); err != nil {
+		return nil, err
+	}
+	if p.world, err = newWorld(ctx, home, netip.AddrPortFrom(site.Addr4, port)); err != nil {
+		return nil, err
+	}
+	if p.Root, err = p.newNode(site.NS, home); err != nil {
+		return nil, err
+	}
+	return p, p.Root.Start(ctx)
+}
+
+// Node prepares a node in a host, which must have an uplink in a /24 where no other node is: a root
+// verifies one new identity for each /24 in two seconds. The node is not started.
+func (p *Planet) Node(ctx context.Context, ns *netlab.Namespace) (*Node, error) {
+	home := filepath.Join(p.dir, ns.Label)
+	if err := newIdentity(ctx, home); err != nil {
+		return nil, err
+	}
+	return p.newNode(ns, home)
+}
+
+// newIdentity makes a home with a new identity in it.
+func newIdentity(ctx context.Context, home string) error {
+	if err := os.MkdirAll(home, 0o700); err != nil {
+		return fmt.Errorf("making a home: %w", err)
+	}
+	_, err := idtool(ctx, home, "generate", "identity.secret", "identity.public")
+	return err
+}
+
+// newWorld returns a planet whose only root is the identity in home, reached at the given endpoint.
+func newWorld(ctx context.Context, home string, endpoint netip.AddrPort) ([]byte, error) {
+	out, err := idtool(ctx, home, "initmoon", "identity.public")
+	if err != nil {
+		return nil, err
+	}
+	var world map[string]any
+	if err := json.Unmarshal(out, &world); err != nil {
+		return nil, fmt.Errorf("reading the world: %w", err)
+	}
+	roots, ok := world["roots"].([]any)
+	if !ok || len(roots) != 1 {
+		return nil, fmt.Errorf("reading the world: roots are %v", world["roots"])
+	}
+	root, ok := roots[0].(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("reading the world: a root is %v", roots[0])
+	}
+	root["stableEndpoints"] = []string{fmt.Sprintf("%s/%d", endpoint.Addr(), endpoint.Port())}
+	world["worldType"] = "planet"
+	text, err := json.Marshal(world)
+	if err != nil {
+		return nil, fmt.Errorf("writing the world: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(home, "world.json"), text, 0o600); err != nil {
+		return nil, fmt.Errorf("writing the world: %w", err)
+	}
+	if _, err := idtool(ctx, home, "genmoon", "world.json"); err != nil {
+		return nil, err
+	}
+	// genmoon names the file by the world's id, whatever its type.
+	made, err := filepath.Glob(filepath.Join(home, "*.moon"))
+	if err != nil || len(made) != 1 {
+		return nil, fmt.Errorf("signing the world: found %v", made)
+	}
+	return os.ReadFile(made[0])
+}
+
+func idtool(ctx context.Context, dir string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "zerotier-idtool", args...)
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("running zerotier-idtool %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return out, nil
+}
