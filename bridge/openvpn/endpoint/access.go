@@ -1,0 +1,122 @@
+package endpoint
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// request is a client at the door: its certificate has been verified by openvpn against the authority
+// and the revocation list.
+type request struct {
+	name, serial string
+	remote       netip.AddrPort
+	program      string
+}
+
+// parseRequest reads the variables of a CONNECT or REAUTH event.
+func parseRequest(env map[string]string) request {
+	r := request{name: env["common_name"], serial: normalSerial(env["tls_serial_hex_0"])}
+	for _, prefix := range []string{"trusted_", "untrusted_"} {
+		addr, err := netip.ParseAddr(env[prefix+"ip"])
+		if err != nil {
+			addr, err = netip.ParseAddr(env[prefix+"ip6"])
+		}
+		if err != nil {
+			continue
+		}
+		var port uint16
+		if _, err := fmt.Sscan(env[prefix+"port"], &port); err == nil {
+			r.remote = netip.AddrPortFrom(addr.Unmap(), port)
+			break
+		}
+	}
+	r.program = printable(strings.TrimSpace(env["IV_VER"]+" "+env["IV_PLAT"]), 60)
+	return r
+}
+
+// normalSerial turns openvpn's "0A:4f:…" into the registry's form.
+func normalSerial(s string) string {
+	return strings.TrimLeft(strings.ToLower(strings.ReplaceAll(s, ":", "")), "0")
+}
+
+// printable keeps what a stranger wrote harmless, and no longer than limit.
+func printable(s string, limit int) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return -1
+		}
+		return r
+	}, s)
+	return s[:min(len(s), limit)]
+}
+
+// denial says why a client is turned away: to the log, and to the client. It is an error.
+type denial struct {
+	reason string // for the operator
+	public string // for the client's user
+}
+
+func (d *denial) Error() string { return d.reason }
+
+// admit decides whether a client may connect or stay. It returns nil or a *denial.
+func admit(r request, c Client, lookup error, now time.Time) *denial {
+	switch {
+	case errors.Is(lookup, ErrUnknownClient):
+		return &denial{"unknown client", "this profile is not known here; ask for a new one"}
+	case lookup != nil:
+		return &denial{"the key store cannot be read", "the server has a problem; try again later"}
+	case c.Revoked:
+		return &denial{"revoked", "this profile was revoked"}
+	case c.Serial != r.serial:
+		return &denial{"superseded certificate", "this profile was replaced by a newer one"}
+	case !now.Before(c.Expires):
+		return &denial{"expired", "this profile has expired; ask for a new one"}
+	}
+	return nil
+}
+
+// answer writes the settings of an admitted client, in the language of client-connect files.
+func answer(c Client, l Listener, dns []netip.Addr, networks []netip.Prefix) ([]string, []netip.Addr, error) {
+	addrs, err := l.Pool.Client(c.Host)
+	if err != nil {
+		return nil, nil, err
+	}
+	lines := []string{
+		fmt.Sprintf("ifconfig-push %s %s", addrs[0], netmask(l.Pool.V4)),
+		fmt.Sprintf("ifconfig-ipv6-push %s/%d %s", addrs[1], l.Pool.V6.Bits(), l.Pool.Server()[1].Addr()),
+	}
+	for _, n := range networks {
+		lines = append(lines, pushRoute(n))
+	}
+	if !c.NetworkOnly {
+		lines = append(lines, `push "redirect-gateway def1 ipv6"`)
+	}
+	if c.NoDNS || len(dns) == 0 {
+		return lines, addrs, nil
+	}
+	for _, a := range dns {
+		lines = append(lines, fmt.Sprintf(`push "dhcp-option DNS %s"`, a))
+		if c.NetworkOnly {
+			lines = append(lines, pushRoute(netip.PrefixFrom(a, a.BitLen())))
+		}
+	}
+	if !c.NetworkOnly {
+		// Windows would go on asking the resolvers of the café as well; others ignore it.
+		lines = append(lines, `push "block-outside-dns"`)
+	}
+	return lines, addrs, nil
+}
+
+func pushRoute(p netip.Prefix) string {
+	p = p.Masked()
+	if p.Addr().Is4() {
+		return fmt.Sprintf(`push "route %s %s"`, p.Addr(), netmask(p))
+	}
+	return fmt.Sprintf(`push "route-ipv6 %s"`, p)
+}
+
+func netmask(p netip.Prefix) string { return net.IP(net.CIDRMask(p.Bits(), 32)).String() }

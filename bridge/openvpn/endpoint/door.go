@@ -1,0 +1,183 @@
+package endpoint
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	ovpn "github.com/mysteriumnetwork/go-openvpn/openvpn/management"
+	events "github.com/mysteriumnetwork/go-openvpn/openvpn/middlewares/server"
+	"github.com/mysteriumnetwork/go-openvpn/openvpn/middlewares/server/auth"
+	"github.com/mysteriumnetwork/go-openvpn/openvpn/middlewares/server/bytecount"
+
+	"ztbridge/bridge/openvpn/management"
+)
+
+// countInterval is how often openvpn reports bytes, in seconds.
+const countInterval = 2
+
+// Messages that end a session: after HALT a client stays away, after RESTART it comes back at once.
+const (
+	haltMessage    = "HALT,"
+	restartMessage = "RESTART,"
+)
+
+// door admits the clients of one openvpn process and keeps its sessions up to date. Its methods run on the
+// goroutine that delivers the connection's events, except kill.
+type door struct {
+	listener Listener
+	server   *Server
+	conn     *management.Conn
+	log      *slog.Logger
+	// up is called when openvpn listens.
+	up func()
+}
+
+// middlewares are what the connection is served with.
+func (d *door) middlewares() []ovpn.Middleware {
+	return []ovpn.Middleware{
+		&lifecycle{up: d.up},
+		withoutAddresses{auth.NewMiddleware(d.event)},
+		bytecount.NewMiddleware(func(c bytecount.SessionByteCount) {
+			d.server.sessions.count(d.key(c.ClientID), c.BytesIn, c.BytesOut)
+		}, countInterval),
+	}
+}
+
+func (d *door) key(cid int) sessionKey { return sessionKey{d.listener.Name(), cid} }
+
+func (d *door) event(e events.ClientEvent) {
+	switch e.EventType {
+	case events.Connect, events.Reauth:
+		d.knock(e)
+	case events.Established:
+		d.established(e.ClientID)
+	case events.Disconnect:
+		if c, ok := d.server.sessions.gone(d.key(e.ClientID)); ok {
+			d.log.Info("client disconnected", "client", c.Name, "remote", c.Remote,
+				"after", time.Since(c.Since).Round(time.Second), "bytes_in", c.BytesIn, "bytes_out", c.BytesOut)
+			d.server.notify()
+		}
+	}
+}
+
+// knock answers a client that connects, or renews its keys.
+func (d *door) knock(e events.ClientEvent) {
+	r := parseRequest(e.Env)
+	client, err := d.server.config.Registry.Client(r.name)
+	if no := admit(r, client, err, time.Now()); no != nil {
+		d.log.Warn("client refused", "client", printable(r.name, 60), "remote", r.remote, "reason", no.reason)
+		d.refuse(e, no)
+		return
+	}
+	lines, addrs, err := answer(client, d.listener, d.server.config.DNS, d.server.networks())
+	if err != nil {
+		d.log.Error("client has no address", "client", client.Name, "error", err)
+		d.refuse(e, &denial{"no address", "the server has no address for this profile"})
+		return
+	}
+	if e.EventType == events.Connect {
+		d.server.sessions.admitted(d.key(e.ClientID), &session{
+			status: ClientStatus{
+				Name: client.Name, Listener: d.listener.Name(), Remote: r.remote, Addrs: addrs, Program: r.program,
+			},
+			serial: client.Serial, link: d,
+		})
+	}
+	if _, err := d.conn.Block(fmt.Sprintf("client-auth %d %d", e.ClientID, e.ClientKey), lines); err != nil {
+		d.log.Warn("admitting a client", "client", client.Name, "error", err)
+	}
+}
+
+// refuse turns a client away. One that renews its keys would live on for a while with the old ones.
+func (d *door) refuse(e events.ClientEvent, no *denial) {
+	_, err := d.conn.SingleLineCommand("client-deny %d %d %s %s",
+		e.ClientID, e.ClientKey, management.Quote(no.reason), management.Quote(no.public))
+	if err != nil {
+		d.log.Warn("refusing a client", "error", err)
+	}
+	if e.EventType != events.Reauth {
+		return
+	}
+	if err := d.kill(e.ClientID, haltMessage+no.public); err != nil {
+		d.log.Warn("ending a refused session", "error", err)
+	}
+}
+
+func (d *door) established(cid int) {
+	older, ok := d.server.sessions.established(d.key(cid), time.Now())
+	if !ok {
+		return
+	}
+	d.log.Info("client connected", "session", cid)
+	for k, o := range older {
+		if k.listener == d.listener.Name() {
+			continue // openvpn has ended it by itself (no duplicate-cn)
+		}
+		d.log.Info("ending an older session", "client", o.status.Name, "listener", k.listener)
+		// Without a word to the client: it has moved on, and the message would be about the wrong session.
+		if err := o.link.kill(k.cid, restartMessage+"newer session"); err != nil {
+			d.log.Warn("ending an older session", "client", o.status.Name, "error", err)
+		}
+	}
+	d.server.notify()
+}
+
+// kill ends a session at once. One that is gone already is no error.
+func (d *door) kill(cid int, message string) error {
+	_, err := d.conn.SingleLineCommand("client-kill %d %s", cid, management.Quote(message))
+	var refused *management.CommandError
+	if errors.As(err, &refused) || errors.Is(err, management.ErrClosed) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("ending session %d of %s: %w", cid, d.listener.Name(), err)
+	}
+	return nil
+}
+
+// lifecycle lets openvpn begin once everything is set up, and tells when it listens.
+type lifecycle struct {
+	up     func()
+	writer ovpn.CommandWriter
+}
+
+// Start asks for the events. The process waits on hold meanwhile, so none is missed.
+func (l *lifecycle) Start(w ovpn.CommandWriter) error {
+	l.writer = w
+	_, err := w.SingleLineCommand("state on")
+	return err
+}
+
+// Stop does nothing: the events end with the connection.
+func (l *lifecycle) Stop(ovpn.CommandWriter) error { return nil }
+
+// ConsumeLine handles HOLD and STATE.
+func (l *lifecycle) ConsumeLine(line string) (bool, error) {
+	kind, rest, _ := management.SplitEvent(line)
+	switch kind {
+	case "HOLD":
+		_, err := l.writer.SingleLineCommand("hold release")
+		return true, err
+	case "STATE":
+		state, err := management.ParseState(rest)
+		if err == nil && state.Name == "CONNECTED" {
+			l.up()
+		}
+		return true, err
+	}
+	return false, nil
+}
+
+// withoutAddresses keeps ADDRESS events from go-openvpn's middleware, which would print each.
+type withoutAddresses struct{ ovpn.Middleware }
+
+// ConsumeLine swallows ADDRESS events.
+func (m withoutAddresses) ConsumeLine(line string) (bool, error) {
+	if strings.HasPrefix(line, ">CLIENT:ADDRESS,") {
+		return true, nil
+	}
+	return m.Middleware.ConsumeLine(line)
+}

@@ -1,0 +1,200 @@
+package endpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// lookInterval is how often the key store is looked at for changes by commands: a revoked client's
+	// session must end within a second.
+	lookInterval = 250 * time.Millisecond
+	// renewInterval is how often the keys are asked for though nothing changed, so that they are renewed.
+	renewInterval = time.Hour
+)
+
+// Server runs the endpoint. Make one with New.
+type Server struct {
+	config    Config
+	log       *slog.Logger
+	sessions  *sessions
+	listeners []*listener
+
+	mu   sync.Mutex
+	keys Keys
+}
+
+// New checks the configuration. Nothing is started.
+func New(c Config) (*Server, error) {
+	if len(c.Listeners) == 0 {
+		return nil, errors.New("making the endpoint: it listens nowhere")
+	}
+	if c.Program == "" {
+		c.Program = "openvpn"
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	s := &Server{config: c, log: c.Log, sessions: newSessions()}
+	for i, l := range c.Listeners {
+		if l.Proto != "udp" && l.Proto != "tcp" {
+			return nil, fmt.Errorf("making the endpoint: %q is not a protocol", l.Proto)
+		}
+		for _, p := range l.Pool.Prefixes() {
+			if !p.IsValid() {
+				return nil, fmt.Errorf("making the endpoint: %s lacks a pool", l.Name())
+			}
+			for _, o := range c.Listeners[:i] {
+				if slices.ContainsFunc(o.Pool.Prefixes(), p.Overlaps) {
+					return nil, fmt.Errorf("making the endpoint: the pools of %s and %s overlap", o.Name(), l.Name())
+				}
+			}
+		}
+		s.listeners = append(s.listeners, newListener(l, s))
+	}
+	return s, nil
+}
+
+// Run runs the listeners until ctx ends, and returns nil then. A listener that fails is started again; what
+// is wrong with it is in its status.
+func (s *Server) Run(ctx context.Context) error {
+	keys, err := s.config.Registry.Keys()
+	if err != nil {
+		return fmt.Errorf("running the endpoint: %w", err)
+	}
+	s.setKeys(keys)
+	g, ctx := errgroup.WithContext(ctx)
+	for _, l := range s.listeners {
+		g.Go(func() error {
+			l.run(ctx)
+			return nil
+		})
+	}
+	g.Go(func() error {
+		s.watch(ctx)
+		return nil
+	})
+	return g.Wait()
+}
+
+// Status returns a snapshot.
+func (s *Server) Status() Status {
+	st := Status{Clients: s.sessions.status()}
+	for _, l := range s.listeners {
+		st.Listeners = append(st.Listeners, l.snapshot())
+	}
+	return st
+}
+
+// Disconnect ends the sessions of a client and returns how many there were. The client may come back at
+// once, unless it is revoked.
+func (s *Server) Disconnect(name string) (int, error) {
+	n := 0
+	var errs error
+	for _, h := range s.sessions.all() {
+		if h.name == name {
+			n++
+			errs = errors.Join(errs, h.link.kill(h.key.cid, restartMessage+"disconnected by the operator"))
+		}
+	}
+	return n, errs
+}
+
+// watch follows the key store until ctx ends.
+func (s *Server) watch(ctx context.Context) {
+	tick := time.NewTicker(lookInterval)
+	defer tick.Stop()
+	stamp, renewed := s.config.Registry.Stamp(), time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := s.config.Registry.Stamp()
+		if now != stamp || time.Since(renewed) >= renewInterval {
+			stamp, renewed = now, time.Now()
+			s.evict() // before the keys, which take longer
+			s.refresh()
+		}
+		for _, l := range s.listeners {
+			l.checkDevice()
+		}
+	}
+}
+
+// evict ends the sessions of clients that would not be admitted any more.
+func (s *Server) evict() {
+	for _, h := range s.sessions.all() {
+		client, err := s.config.Registry.Client(h.name)
+		if err != nil && !errors.Is(err, ErrUnknownClient) {
+			s.log.Error("looking up a client", "client", h.name, "error", err)
+			continue // an unreadable store lets nobody in, but throws nobody out
+		}
+		no := admit(request{name: h.name, serial: h.serial}, client, err, time.Now())
+		if no == nil {
+			continue
+		}
+		s.log.Info("ending a session", "client", h.name, "reason", no.reason)
+		if err := h.link.kill(h.key.cid, haltMessage+no.public); err != nil {
+			s.log.Error("ending a session", "client", h.name, "error", err)
+		}
+	}
+}
+
+// refresh brings new keys to the listeners.
+func (s *Server) refresh() {
+	keys, err := s.config.Registry.Keys()
+	if err != nil {
+		s.log.Error("reading the keys", "error", err)
+		return
+	}
+	old := s.setKeys(keys)
+	for _, l := range s.listeners {
+		if old.CRL != keys.CRL {
+			l.writeCRL(keys.CRL)
+		}
+	}
+	old.CRL = keys.CRL
+	if old == keys {
+		return
+	}
+	s.log.Info("the server's keys have changed, restarting the listeners")
+	for _, l := range s.listeners {
+		l.restart()
+	}
+}
+
+func (s *Server) setKeys(k Keys) (old Keys) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, s.keys = s.keys, k
+	return old
+}
+
+func (s *Server) currentKeys() Keys {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.keys
+}
+
+func (s *Server) networks() []netip.Prefix {
+	if s.config.Networks == nil {
+		return nil
+	}
+	return s.config.Networks()
+}
+
+func (s *Server) notify() {
+	if s.config.Notify != nil {
+		s.config.Notify()
+	}
+}
