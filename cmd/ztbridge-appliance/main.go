@@ -1,0 +1,59 @@
+// Command ztbridge-appliance is run by the image's own units, never by a person.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"ztbridge/image/appliance"
+	"ztbridge/image/box"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	defer stop()
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	root := &cobra.Command{Use: "ztbridge-appliance", Short: "What the units of the ztbridge image run", SilenceErrors: true, SilenceUsage: true}
+	root.AddCommand(
+		&cobra.Command{
+			Use: "setup", Short: "Mount the data partition and take over the user's files", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return appliance.New(log).Perform(cmd.Context()) },
+		},
+		&cobra.Command{
+			Use: "console", Short: "Show the daemon's status on the console", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return appliance.NewReporter().Run(cmd.Context()) },
+		},
+		keepLog(),
+	)
+	return root
+}
+
+func keepLog() *cobra.Command {
+	var unlessSuccess bool
+	cmd := &cobra.Command{
+		Use: "keep-log REASON", Short: "Keep the journal's tail on the data partition", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			// systemd tells ExecStopPost= how the service ended.
+			if unlessSuccess && os.Getenv("SERVICE_RESULT") == "success" {
+				return nil
+			}
+			return appliance.KeepLog(cmd.Context(), filepath.Join(box.DataMount, "log"), args[0])
+		},
+	}
+	cmd.Flags().BoolVar(&unlessSuccess, "unless-success", false, "do nothing when the service that stopped had succeeded")
+	return cmd
+}

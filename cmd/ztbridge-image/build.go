@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ztbridge/image"
+	"ztbridge/image/gobuild"
+	"ztbridge/image/pkglock"
+)
+
+type buildFlags struct {
+	target, out, cache, mirror, source, version string
+	lock, deb, updateKey                        string
+	zerotierDeb, zerotierSum                    string
+	withoutZeroTier                             bool
+}
+
+func buildCommand() *cobra.Command {
+	var f buildFlags
+	cmd := &cobra.Command{
+		Use:   "build --target TARGET -o FILE",
+		Short: "Build a disk image",
+		Long: `Build a disk image from locked Debian packages, without loop devices, mounts, or any network but the package mirror.
+It needs root's rights for mmdebstrap. The second build with the same lock takes its packages from the cache.
+
+Beside FILE.img.zst are written: FILE.qcow2 (clouds), FILE.slot.zst (for updates), FILE.manifest.json, FILE.spdx.json.
+
+ZeroTier's service is not in Debian: give the vendor's package for the target's architecture and its SHA-256. Without it
+the image is good for tests only.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.target, "target", "", "cloud-amd64, cloud-arm64 or rpi-arm64")
+	flags.StringVarP(&f.out, "output", "o", "", "file to write, .img.zst is added")
+	flags.StringVar(&f.cache, "cache", "/var/cache/ztbridge-image", "folder that survives builds")
+	flags.StringVar(&f.mirror, "mirror", defaultMirror, "base address above debian/ and debian-security/")
+	flags.StringVar(&f.source, "source", ".", "checkout whose commands are compiled")
+	flags.StringVar(&f.version, "version", "0.0.0", "version of the image")
+	flags.StringVar(&f.lock, "lock", "", "lock file (default: image/lock/TARGET.lock of the checkout)")
+	flags.StringVar(&f.deb, "deb", "", "ztbridge's own package (default: built from the checkout)")
+	flags.StringVar(&f.updateKey, "update-key", "", "file with the public key that updates must be signed with; without it the image takes none")
+	flags.StringVar(&f.zerotierDeb, "zerotier-deb", "", "the vendor's zerotier-one package")
+	flags.StringVar(&f.zerotierSum, "zerotier-sha256", "", "its SHA-256")
+	flags.BoolVar(&f.withoutZeroTier, "without-zerotier", false, "build a test image without ZeroTier")
+	return cmd
+}
+
+const defaultMirror = "http://deb.debian.org"
+
+func (f *buildFlags) run(cmd *cobra.Command) error {
+	profile, err := f.check()
+	if err != nil {
+		return err
+	}
+	ctx := cmd.Context()
+	progress := progressTo(cmd.ErrOrStderr())
+	if f.withoutZeroTier {
+		progress("zerotier", "left out: this is a test image")
+	}
+	options := image.Options{
+		Profile: profile, Mirror: strings.TrimSuffix(f.mirror, "/"), Cache: f.cache, Out: strings.TrimSuffix(f.out, ".img.zst"),
+		Version: f.version, Deb: f.deb, ZeroTierDeb: f.zerotierDeb, Progress: progress,
+	}
+	if options.Lock, err = readLock(f.lockFile()); err != nil {
+		return err
+	}
+	if f.updateKey != "" {
+		if options.UpdateKey, err = os.ReadFile(f.updateKey); err != nil {
+			return fmt.Errorf("reading update key: %w", err)
+		}
+	}
+	if options.Example, err = os.ReadFile(filepath.Join(f.source, "configs/ztbridge.yaml")); err != nil {
+		return fmt.Errorf("reading the reference configuration: %w", err)
+	}
+	if err := f.compile(ctx, &options); err != nil {
+		return err
+	}
+	files, err := image.Build(ctx, options)
+	if err != nil {
+		if errors.Is(err, os.ErrPermission) || os.Geteuid() != 0 {
+			return fmt.Errorf("%w\nhint: mmdebstrap needs root's rights", err)
+		}
+		return err
+	}
+	for _, file := range files {
+		fmt.Fprintln(cmd.OutOrStdout(), file)
+	}
+	return nil
+}
+
+// check refuses what would surprise later: above all an image without ZeroTier that nobody asked for.
+func (f *buildFlags) check() (image.Profile, error) {
+	profile, err := image.ProfileOf(f.target)
+	if err != nil {
+		return profile, fmt.Errorf("%w: --target: %w", errUsage, err)
+	}
+	if f.out == "" {
+		return profile, fmt.Errorf("%w: -o is missing", errUsage)
+	}
+	switch {
+	case f.withoutZeroTier && f.zerotierDeb != "":
+		return profile, fmt.Errorf("%w: --zerotier-deb and --without-zerotier exclude each other", errUsage)
+	case f.withoutZeroTier:
+		return profile, nil
+	case f.zerotierDeb == "" || f.zerotierSum == "":
+		return profile, fmt.Errorf("%w: give --zerotier-deb and --zerotier-sha256, or --without-zerotier for a test image", errUsage)
+	}
+	sum, err := image.FileSum(f.zerotierDeb)
+	if err != nil {
+		return profile, err
+	}
+	if !strings.EqualFold(sum, f.zerotierSum) {
+		return profile, fmt.Errorf("checking %s: its sha256 is %s, not %s", f.zerotierDeb, sum, f.zerotierSum)
+	}
+	return profile, nil
+}
+
+func (f *buildFlags) lockFile() string {
+	if f.lock != "" {
+		return f.lock
+	}
+	return filepath.Join(f.source, "image/lock", f.target+".lock")
+}
+
+func readLock(name string) (*pkglock.Lock, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("reading lock: %w", err)
+	}
+	defer file.Close()
+	lock, err := pkglock.Parse(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	return lock, nil
+}
+
+// compile makes the binaries that no package has: the first process and the image's own helper.
+func (f *buildFlags) compile(ctx context.Context, options *image.Options) error {
+	work, err := os.MkdirTemp("", "ztbridge-image-*")
+	if err != nil {
+		return fmt.Errorf("compiling: %w", err)
+	}
+	defer os.RemoveAll(work)
+	options.Progress("binaries", "compiling for "+options.Profile.Arch)
+	for pkg, data := range map[string]*[]byte{"./image/init": &options.Init, "./cmd/ztbridge-appliance": &options.Appliance} {
+		out := filepath.Join(work, filepath.Base(pkg))
+		request := gobuild.Request{Source: f.source, Package: pkg, Arch: options.Profile.Arch, Version: f.version}
+		if err := gobuild.Build(ctx, request, out); err != nil {
+			return err
+		}
+		if *data, err = os.ReadFile(out); err != nil {
+			return fmt.Errorf("compiling: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,262 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// configName is the daemon's configuration file, on the FAT partition and in its place.
+const configName = "ztbridge.yaml"
+
+// daemonSuffixes are the files that a configuration may name: profiles, credentials, certificates and keys.
+var daemonSuffixes = []string{".ovpn", ".auth", ".crt", ".pem", ".key", ".p12"}
+
+// systemNames are files for the box itself: who may log in, Wi-Fi, and a fixed address.
+var systemNames = []string{"authorized_keys", "wpa_supplicant.conf"}
+
+const networkSuffix = ".network"
+
+// maxFile bounds what is copied: none of these files is large, and the data partition is small.
+const maxFile = 1 << 20
+
+// found is a user's file on the FAT partition.
+type found struct {
+	path   string
+	name   string // in its new place
+	daemon bool   // for the daemon; else for the box
+}
+
+// errNoConfig is what a fresh box says.
+var errNoConfig = errors.New("there is no " + configName + " yet\nhint: on this partition, copy ztbridge.yaml.example to " + configName + ", edit it, add your .ovpn file, and start the box again")
+
+// provision takes the user's files over. Those for the box itself come first and stand alone: a mistake in the
+// configuration must not lock out the key or the Wi-Fi by which it could be mended. The daemon's are checked as a whole and
+// taken over all or none. Only what is safe on the data partition is wiped from the FAT partition.
+func (s *Setup) provision(ctx context.Context) error {
+	files, err := findFiles(s.ConfigDir)
+	if err != nil {
+		return err
+	}
+	var daemon, system []found
+	for _, f := range files {
+		if f.daemon {
+			daemon = append(daemon, f)
+		} else {
+			system = append(system, f)
+		}
+	}
+	return errors.Join(s.takeSystemFiles(system), s.takeDaemonFiles(ctx, daemon))
+}
+
+func (s *Setup) takeSystemFiles(files []found) error {
+	if len(files) == 0 {
+		return nil
+	}
+	dir := filepath.Join(s.DataDir, systemDir)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("making %s: %w", dir, err)
+	}
+	for _, f := range files {
+		if err := replaceFile(f.path, filepath.Join(dir, f.name)); err != nil {
+			return err
+		}
+	}
+	return s.taken(files)
+}
+
+func (s *Setup) takeDaemonFiles(ctx context.Context, files []found) error {
+	if len(files) == 0 {
+		if _, err := os.Stat(filepath.Join(s.EtcDir, configName)); errors.Is(err, os.ErrNotExist) {
+			return errNoConfig
+		}
+		return nil
+	}
+	staging := filepath.Join(s.DataDir, "incoming")
+	if err := os.RemoveAll(staging); err != nil {
+		return fmt.Errorf("clearing the staging folder: %w", err)
+	}
+	defer os.RemoveAll(staging)
+	if err := s.stage(staging, files); err != nil {
+		return err
+	}
+	if err := s.check(ctx, staging); err != nil {
+		return err
+	}
+	if err := s.install(staging); err != nil {
+		return err
+	}
+	return s.taken(files)
+}
+
+// taken waits until the files are on the medium before their originals go.
+func (s *Setup) taken(files []found) error {
+	unix.Sync()
+	s.Log.Info("files taken over", "files", names(files))
+	s.Console("taken over from the boot partition: " + names(files) + "\n")
+	return s.writable(func() error { return wipe(files) })
+}
+
+func names(files []found) string {
+	all := make([]string, 0, len(files))
+	for _, f := range files {
+		all = append(all, f.name)
+	}
+	return strings.Join(all, ", ")
+}
+
+// findFiles looks at the top of the FAT partition. Names are compared without case, as FAT does.
+func findFiles(dir string) ([]found, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("listing the configuration partition: %w", err)
+	}
+	var files []found
+	for _, e := range entries {
+		if !e.Type().IsRegular() || strings.HasPrefix(e.Name(), ".") || strings.HasPrefix(e.Name(), "_") {
+			continue // ._name and the like are what some systems leave beside each file
+		}
+		lower := strings.ToLower(e.Name())
+		f := found{path: filepath.Join(dir, e.Name()), name: e.Name()}
+		switch {
+		case lower == configName:
+			f.name, f.daemon = configName, true
+		case hasSuffix(lower, daemonSuffixes):
+			f.daemon = true
+		case slices.Contains(systemNames, lower):
+			f.name = lower
+		case strings.HasSuffix(lower, networkSuffix):
+		default:
+			continue
+		}
+		files = append(files, f)
+	}
+	sort.Slice(files, func(i, j int) bool { return files[i].name < files[j].name })
+	return files, nil
+}
+
+func hasSuffix(name string, suffixes []string) bool {
+	return slices.ContainsFunc(suffixes, func(s string) bool { return strings.HasSuffix(name, s) })
+}
+
+const systemDir = "system" // below the data partition
+
+// stage makes the configuration as it will be: what is in use, with the new files over it.
+func (s *Setup) stage(staging string, files []found) error {
+	if err := os.MkdirAll(staging, 0o700); err != nil {
+		return fmt.Errorf("staging the configuration: %w", err)
+	}
+	if err := copyFlat(s.EtcDir, staging); err != nil {
+		return err
+	}
+	for _, f := range files {
+		if err := copyFile(f.path, filepath.Join(staging, f.name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// check asks the daemon itself, which alone knows what it accepts.
+func (s *Setup) check(ctx context.Context, staging string) error {
+	file := filepath.Join(staging, configName)
+	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
+		return errNoConfig
+	}
+	if err := s.Run(ctx, "/usr/bin/ztbridge", "config", "check", "--config", file); err != nil {
+		return fmt.Errorf("the files on this partition were not taken over, since the configuration has an error:\n%s\nhint: correct it here and start the box again",
+			strings.ReplaceAll(err.Error(), staging+"/", ""))
+	}
+	return nil
+}
+
+// install moves the checked files to their place. The configuration itself comes last, so that it never names a file
+// that is not there yet.
+func (s *Setup) install(staging string) error {
+	entries, err := os.ReadDir(staging)
+	if err != nil {
+		return fmt.Errorf("installing the configuration: %w", err)
+	}
+	sort.SliceStable(entries, func(i, j int) bool { return entries[i].Name() != configName && entries[j].Name() == configName })
+	for _, e := range entries {
+		if err := replaceFile(filepath.Join(staging, e.Name()), filepath.Join(s.EtcDir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replaceFile copies beside the target and renames: the old content or the new is there, whenever the power goes.
+func replaceFile(from, to string) error {
+	fresh := filepath.Join(filepath.Dir(to), ".new-"+filepath.Base(to))
+	if err := copyFile(from, fresh); err != nil {
+		return err
+	}
+	if err := os.Rename(fresh, to); err != nil {
+		return fmt.Errorf("installing %s: %w", filepath.Base(to), err)
+	}
+	return nil
+}
+
+// wipe overwrites files before it removes them. A flash card may keep old blocks anyway; a reader of the plain file
+// system will not find them.
+func wipe(files []found) error {
+	for _, f := range files {
+		info, err := os.Stat(f.path)
+		if err != nil {
+			return fmt.Errorf("wiping %s: %w", f.name, err)
+		}
+		file, err := os.OpenFile(f.path, os.O_WRONLY, 0)
+		if err != nil {
+			return fmt.Errorf("wiping %s: %w", f.name, err)
+		}
+		_, err = file.Write(make([]byte, info.Size()))
+		if err := errors.Join(err, file.Sync(), file.Close(), os.Remove(f.path)); err != nil {
+			return fmt.Errorf("wiping %s: %w", f.name, err)
+		}
+	}
+	return nil
+}
+
+func copyFlat(from, to string) error {
+	entries, err := os.ReadDir(from)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", from, err)
+	}
+	for _, e := range entries {
+		if e.Type().IsRegular() && !strings.HasPrefix(e.Name(), ".") {
+			if err := copyFile(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func copyFile(from, to string) error {
+	info, err := os.Stat(from)
+	if err != nil {
+		return fmt.Errorf("copying %s: %w", filepath.Base(from), err)
+	}
+	if info.Size() > maxFile {
+		return fmt.Errorf("copying %s: it has %d bytes, more than any such file needs", filepath.Base(from), info.Size())
+	}
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return fmt.Errorf("copying %s: %w", filepath.Base(from), err)
+	}
+	if err := writeSync(to, data, 0o600); err != nil {
+		return fmt.Errorf("copying %s: %w", filepath.Base(from), err)
+	}
+	return nil
+}

@@ -1,0 +1,76 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Places that exist only in the running system: they are made anew from the data partition at each start.
+const (
+	networkDir = "/run/systemd/network"
+	wifiFile   = "/etc/wpa_supplicant/wpa_supplicant-wlan0.conf"
+)
+
+// applySystemFiles lets the box's own services see what the user gave. SSH starts only when a key was given, and its host
+// key is made then, once.
+func (s *Setup) applySystemFiles(ctx context.Context) error {
+	system := filepath.Join(s.DataDir, systemDir)
+	return errors.Join(s.applyKey(ctx, system), s.applyWiFi(system), s.applyNetworks(system))
+}
+
+func (s *Setup) applyKey(ctx context.Context, system string) error {
+	hostKey := filepath.Join(system, "ssh_host_ed25519_key")
+	if !exists(filepath.Join(system, "authorized_keys")) || exists(hostKey) {
+		return nil
+	}
+	fresh := filepath.Join(system, ".new-host-key")
+	for _, old := range []string{fresh, fresh + ".pub"} { // of an interrupted start: ssh-keygen would ask about it
+		if err := os.RemoveAll(old); err != nil {
+			return fmt.Errorf("making the SSH host key: %w", err)
+		}
+	}
+	if err := s.Run(ctx, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "ztbridge", "-f", fresh); err != nil {
+		return fmt.Errorf("making the SSH host key: %w", err)
+	}
+	if err := os.Rename(fresh, hostKey); err != nil {
+		return fmt.Errorf("making the SSH host key: %w", err)
+	}
+	return nil
+}
+
+func (s *Setup) applyWiFi(system string) error {
+	file := filepath.Join(system, "wpa_supplicant.conf")
+	if !exists(file) || !exists(filepath.Dir(wifiFile)) {
+		return nil // no Wi-Fi given, or a target without
+	}
+	return copyFile(file, wifiFile)
+}
+
+// applyNetworks puts the user's files before ours: systemd-networkd takes the first that matches.
+func (s *Setup) applyNetworks(system string) error {
+	files, err := filepath.Glob(filepath.Join(system, "*"+networkSuffix))
+	if err != nil || len(files) == 0 {
+		return err
+	}
+	if err := os.MkdirAll(networkDir, 0o755); err != nil {
+		return fmt.Errorf("making %s: %w", networkDir, err)
+	}
+	for _, file := range files {
+		to := filepath.Join(networkDir, "10-user-"+filepath.Base(file))
+		if err := copyFile(file, to); err != nil {
+			return err
+		}
+		if err := os.Chmod(to, 0o644); err != nil { // the network service is no root
+			return fmt.Errorf("installing %s: %w", filepath.Base(file), err)
+		}
+	}
+	return nil
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}

@@ -1,0 +1,236 @@
+// Package image builds the appliance: disk images for cards and virtual machines, out of pinned Debian packages, without
+// loop devices, mounts or any network but the package mirror, and bit for bit the same each time.
+//
+// An image is a declarative value, a Profile; everything else carries it out:
+//
+//	lock ─▶ .debs ─▶ root tar ─┐
+//	our binaries, units ───────┼─▶ root.sqfs ┐
+//	kernel package ────────────┼─▶ vmlinuz ──┼─▶ slot (FAT) ─┐
+//	init + modules ────────────┴─▶ initrd ───┘               ├─▶ disk ─▶ .img.zst, .qcow2
+//	GRUB (and the Pi's firmware, U-Boot) ─▶ config (FAT) ────┘
+package image
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+
+	"ztbridge/image/box"
+)
+
+// Table is a kind of partition table.
+type Table string
+
+// Partition tables. The Pi's firmware wants an MBR; UEFI and big disks want GPT.
+const (
+	GPT Table = "gpt"
+	MBR Table = "mbr"
+)
+
+// Kind says what a partition is for.
+type Kind string
+
+// Kinds of partitions.
+const (
+	ConfigKind Kind = "config" // FAT with boot loader and the user's files
+	SlotKind   Kind = "slot"
+	DataKind   Kind = "data"
+	BIOSKind   Kind = "bios" // GRUB's core for BIOS machines
+)
+
+// Partition is one entry of the table. Sizes and places are in sectors of 512 bytes.
+type Partition struct {
+	Number int    `json:"number"`
+	Name   string `json:"name"`
+	Kind   Kind   `json:"kind"`
+	Start  uint64 `json:"start"`
+	Size   uint64 `json:"size"`
+}
+
+// Grub is one boot loader binary to make.
+type Grub struct {
+	Format  string   `json:"format"`         // grub-mkimage's name
+	Package string   `json:"package"`        // locked package with its modules
+	File    string   `json:"file,omitempty"` // on the configuration partition; none: into the BIOS partition
+	Modules []string `json:"modules"`
+}
+
+// Profile says everything about one target.
+type Profile struct {
+	Target     string   `json:"target"`
+	Arch       string   `json:"arch"` // Debian's name
+	Suite      string   `json:"suite"`
+	Components []string `json:"components"`
+
+	Packages []string `json:"packages"`
+	Unpack   []string `json:"unpack"`
+	Kernel   string   `json:"kernel"`             // prefix of the kernel package's name
+	Drop     []string `json:"drop"`               // paths left out of the root
+	DropMods []string `json:"dropModules"`        // folders left out below the kernel's modules
+	Firmware []string `json:"firmware,omitempty"` // unpacked packages whose files go into the root
+
+	InitModules []string `json:"initModules"`
+	Cmdline     string   `json:"cmdline"`
+	GzipKernel  bool     `json:"gzipKernel,omitempty"`
+
+	Table      Table       `json:"table"`
+	DiskSize   int64       `json:"diskSize"` // bytes
+	Partitions []Partition `json:"partitions"`
+	Grub       []Grub      `json:"grub"`
+	Pi         bool        `json:"pi,omitempty"` // the configuration partition also has the Pi's firmware and U-Boot
+
+	Enable []string `json:"enable"` // units
+	Mask   []string `json:"mask"`
+	Files  []string `json:"files"` // folders of files/ that are laid over the root, in order
+	QCOW2  bool     `json:"qcow2,omitempty"`
+}
+
+const (
+	sector = 512
+	mib    = 1 << 20
+)
+
+// basePackages is what every box needs: no package manager, since slots replace upgrades in place, and no Python.
+var basePackages = []string{
+	"ca-certificates", "dbus", "e2fsprogs", "iproute2", "iptables", "iputils-ping", "kmod", "nftables", "openssh-server",
+	"openvpn", "systemd", "systemd-resolved", "systemd-sysv", "systemd-timesyncd", "udev",
+}
+
+// zerotierPackages are the libraries that the vendor's zerotier-one package links against. It is not in Debian, so its
+// dependencies must be pinned here.
+var zerotierPackages = []string{"libstdc++6", "libssl3t64", "adduser"}
+
+var dropPaths = []string{
+	"usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian", "usr/share/bash-completion",
+	"usr/share/zsh", "usr/share/bug", "usr/share/i18n", "usr/share/perl5", "usr/share/zoneinfo", "usr/share/polkit-1",
+	"usr/lib/udev/hwdb.bin", "usr/lib/udev/hwdb.d", "usr/lib/python3", "usr/lib/modules",
+	"var/cache", "var/lib/apt", "var/lib/systemd/catalog", "usr/lib/systemd/catalog", "var/log/apt", "var/log/dpkg.log", "var/log/alternatives.log",
+	"var/log/bootstrap.log", "var/lib/dpkg/info", "etc/apt", "etc/machine-id", "var/lib/dbus/machine-id", "etc/ssh/ssh_host_", "etc/hostname", "etc/resolv.conf",
+	"run", "tmp", "boot", "dev", "etc/.pwd.lock", "root/.bashrc", "etc/motd", "etc/update-motd.d", "var/lib/ucf",
+}
+
+var dropModules = []string{
+	"drivers/gpu", "drivers/media", "drivers/staging", "drivers/infiniband", "drivers/isdn", "drivers/bluetooth", "net/bluetooth",
+	"sound", "drivers/iio", "drivers/hwmon", "drivers/leds", "drivers/input/joystick", "drivers/input/touchscreen", "drivers/mtd",
+	"fs/btrfs", "fs/xfs", "fs/ocfs2", "fs/gfs2", "fs/nfs", "fs/nfsd", "fs/ceph", "fs/smb", "fs/f2fs", "fs/jfs", "fs/bcachefs", "fs/ubifs",
+	"drivers/md", "drivers/target", "net/ceph", "net/sctp", "net/dccp", "net/rds", "net/tipc", "net/can", "drivers/net/can",
+	"net/mac802154", "net/ieee802154", "net/batman-adv", "net/openvswitch", "drivers/comedi", "drivers/power", "drivers/video",
+}
+
+var enabledUnits = []string{
+	"ztbridge-setup.service", "ztbridge-guard.service", "ztbridge.service", "ztbridge-console.service", "ssh.service",
+	"systemd-networkd.service", "systemd-resolved.service", "systemd-timesyncd.service",
+}
+
+// maskedUnits ask for passwords that do not exist, write what is read-only, start a second OpenVPN, or prepare what no box
+// has: each of the latter costs a tenth of a second at each start.
+var maskedUnits = []string{
+	"getty@tty1.service", "serial-getty@.service", "getty-static.service", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
+	"fstrim.timer", "openvpn.service", "systemd-networkd-wait-online.service", "nftables.service", "ssh.socket", "sshd-keygen.service",
+	"dev-hugepages.mount", "dev-mqueue.mount", "sys-fs-fuse-connections.mount", "sys-kernel-config.mount", "sys-kernel-debug.mount",
+	"sys-kernel-tracing.mount", "modprobe@configfs.service", "modprobe@drm.service", "modprobe@efi_pstore.service", "modprobe@fuse.service",
+	"systemd-pstore.service", "systemd-random-seed.service", "systemd-journal-catalog-update.service", "systemd-hwdb-update.service",
+}
+
+var grubModules = []string{
+	"configfile", "echo", "fat", "gzio", "linux", "loadenv", "minicmd", "normal", "part_gpt", "part_msdos", "probe", "reboot",
+	"regexp", "search", "search_fs_uuid", "serial", "sleep", "terminal", "test",
+}
+
+// Profiles are the targets by name.
+func Profiles() map[string]Profile {
+	all := map[string]Profile{}
+	for _, p := range []Profile{cloudAMD64(), cloudARM64(), piARM64()} {
+		all[p.Target] = p
+	}
+	return all
+}
+
+// ProfileOf finds a target's profile.
+func ProfileOf(target string) (Profile, error) {
+	all := Profiles()
+	if p, ok := all[target]; ok {
+		return p, nil
+	}
+	names := make([]string, 0, len(all))
+	for name := range all {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	return Profile{}, fmt.Errorf("no such target %q: there are %s", target, strings.Join(names, ", "))
+}
+
+func base(target, arch string) Profile {
+	return Profile{
+		Target: target, Arch: arch, Suite: "trixie", Components: []string{"main", "non-free-firmware"},
+		Packages: append(append([]string(nil), basePackages...), zerotierPackages...),
+		Drop:     dropPaths, DropMods: dropModules,
+		DiskSize: 1024 * mib, // a power of two, as an SD host in QEMU wants it
+		Enable:   enabledUnits, Mask: maskedUnits, Files: []string{"common"},
+	}
+}
+
+// layout is one for all targets: the configuration first, for the firmware; data last, so that it could grow.
+func layout() []Partition {
+	at := uint64(mib / sector)
+	next := func(number int, name string, kind Kind, megabytes uint64) Partition {
+		p := Partition{Number: number, Name: name, Kind: kind, Start: at, Size: megabytes * mib / sector}
+		at += p.Size
+		return p
+	}
+	return []Partition{
+		next(box.ConfigPartition, "ztbridge", ConfigKind, 128),
+		next(box.SlotAPartition, "slot-a", SlotKind, 256),
+		next(box.SlotBPartition, "slot-b", SlotKind, 256),
+		next(box.DataPartition, "data", DataKind, 382), // the last of 1024 MiB is left to the backup table
+	}
+}
+
+func cloudAMD64() Profile {
+	p := base("cloud-amd64", "amd64")
+	p.Unpack = []string{"linux-image-cloud-amd64", "grub-pc-bin", "grub-efi-amd64-bin"}
+	p.Kernel = "linux-image-"
+	p.InitModules = []string{"virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod", "nvme", "hv_storvsc", "xen_blkfront",
+		"vfat", "nls_cp437", "nls_ascii", "loop", "squashfs", "overlay"}
+	p.Cmdline = "console=tty0 console=ttyS0,115200 panic=10 loglevel=4"
+	p.Table = GPT
+	// The gap between the table and the first aligned partition is where GRUB's BIOS core has always lived.
+	p.Partitions = append(layout(), Partition{Number: 5, Name: "bios", Kind: BIOSKind, Start: 34, Size: mib/sector - 34})
+	p.Grub = []Grub{
+		{Format: "i386-pc", Package: "grub-pc-bin", Modules: append([]string{"biosdisk"}, grubModules...)},
+		{Format: "x86_64-efi", Package: "grub-efi-amd64-bin", File: "EFI/BOOT/BOOTX64.EFI", Modules: grubModules},
+	}
+	p.QCOW2 = true
+	return p
+}
+
+func cloudARM64() Profile {
+	p := base("cloud-arm64", "arm64")
+	p.Unpack = []string{"linux-image-cloud-arm64", "grub-efi-arm64-bin"}
+	p.Kernel = "linux-image-"
+	p.InitModules = []string{"virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod", "nvme", "vfat", "nls_cp437", "nls_ascii", "loop", "squashfs", "overlay"}
+	p.Cmdline = "console=tty0 console=ttyAMA0,115200 panic=10 loglevel=4"
+	p.GzipKernel = true
+	p.Table, p.Partitions = GPT, layout()
+	p.Grub = []Grub{{Format: "arm64-efi", Package: "grub-efi-arm64-bin", File: "EFI/BOOT/BOOTAA64.EFI", Modules: append([]string{"fdt"}, grubModules...)}}
+	p.QCOW2 = true
+	return p
+}
+
+func piARM64() Profile {
+	p := base("rpi-arm64", "arm64")
+	p.Packages = append(p.Packages, "wpasupplicant", "wireless-regdb")
+	p.Unpack = []string{"linux-image-arm64", "grub-efi-arm64-bin", "raspi-firmware", "u-boot-rpi", "firmware-brcm80211"}
+	p.Kernel = "linux-image-"
+	p.Firmware = []string{"firmware-brcm80211"}
+	p.InitModules = []string{"bcm2835_wdt", "sdhci_iproc", "bcm2835", "mmc_block", "reset_raspberrypi", "pcie_brcmstb", "xhci_pci", "dwc2",
+		"usb_storage", "uas", "sd_mod", "vfat", "nls_cp437", "nls_ascii", "loop", "squashfs", "overlay"}
+	p.Cmdline = "console=tty0 console=ttyS1,115200 panic=10 loglevel=4"
+	p.GzipKernel = true
+	p.Table, p.Partitions = MBR, layout()
+	p.Grub = []Grub{{Format: "arm64-efi", Package: "grub-efi-arm64-bin", File: "EFI/BOOT/BOOTAA64.EFI", Modules: append([]string{"fdt"}, grubModules...)}}
+	p.Pi = true
+	p.Files = append(p.Files, "pi")
+	p.Enable = append(append([]string(nil), p.Enable...), "wpa_supplicant@wlan0.service")
+	return p
+}
