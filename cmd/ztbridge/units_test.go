@@ -1,0 +1,75 @@
+package main
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+const unitDir = "../../configs/systemd"
+
+// Every unit starts a command that there is.
+func TestUnitsStartCommands(t *testing.T) {
+	paths, err := filepath.Glob(unitDir + "/*.service")
+	if err != nil || len(paths) < 2 {
+		t.Fatalf("found %v, %v", paths, err)
+	}
+	start := regexp.MustCompile(`(?m)^ExecStart=/usr/bin/ztbridge (.*)$`)
+	for _, path := range paths {
+		unit, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		match := start.FindSubmatch(unit)
+		if match == nil {
+			t.Errorf("%s does not start ztbridge", path)
+			continue
+		}
+		p := &program{out: io.Discard, err: io.Discard, env: func(string) string { return "" }}
+		if cmd, rest, err := p.root().Find(strings.Fields(string(match[1]))); err != nil || len(rest) > 0 || !cmd.Runnable() {
+			t.Errorf("%s starts %q: %v", path, match[1], err)
+		}
+	}
+}
+
+// systemd understands the units, and they leave little to an attacker.
+func TestUnitsVerify(t *testing.T) {
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("systemd-analyze is not installed: the units are not verified")
+	}
+	paths, err := filepath.Glob(unitDir + "/*.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, path := range paths {
+		unit, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The program and its manual need not be installed where this runs.
+		text := strings.ReplaceAll(string(unit), "/usr/bin/ztbridge", "/bin/true")
+		text = regexp.MustCompile(`(?m)^Documentation=.*\n`).ReplaceAllString(text, "")
+		copied := filepath.Join(dir, filepath.Base(path))
+		if err := os.WriteFile(copied, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		// 4.0: "OK" in systemd-analyze's words, for a daemon that has to be root.
+		out, err := exec.Command(analyze, "security", "--offline=true", "--threshold=40", copied).CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: %v\n%s", path, err, out)
+		}
+	}
+	args := []string{"verify"}
+	for _, path := range paths {
+		args = append(args, filepath.Join(dir, filepath.Base(path)))
+	}
+	if out, err := exec.Command(analyze, args...).CombinedOutput(); err != nil || len(strings.TrimSpace(string(out))) > 0 {
+		t.Errorf("verify: %v\n%s", err, out)
+	}
+}
