@@ -1,0 +1,48 @@
+# ztbridge: everything that is made, shown and tested. `make help` lists it.
+
+# Debian's Go has GOTOOLCHAIN=local; auto lets it fetch the release that go.mod names, as a module.
+export GOTOOLCHAIN = auto
+# Looked up when used, since `make deps` may be what brings it; sudo drops /usr/local/go/bin from PATH.
+GO = $(shell PATH="$$PATH:/usr/local/go/bin" command -v go)
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS  = -s -w -X main.release=$(VERSION)
+FUZZTIME ?= 20s
+TARGET   ?= cloud-amd64
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build demo test check bench fuzz image deb clean
+
+help: ## List what can be made
+	@echo "usage: make TARGET"; echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+deps: ## Install what is missing to build, demonstrate and test (as root; Debian 12 and 13)
+	@scripts/deps.sh
+
+build: deps ## Build bin/ztbridge, static, for this machine
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ztbridge ./cmd/ztbridge
+
+demo: build ## Show the gateway at work in a lab of namespaces, and try to make it leak (as root)
+	$(GO) run ./cmd/ztbridge-demo
+
+test: deps ## Run all tests; as root also those that need the kernel
+	$(GO) test -count=1 -timeout 30m ./...
+
+check: deps ## Look for mistakes: format, vet, staticcheck, golangci-lint, shellcheck, units
+	@scripts/check.sh
+
+bench: deps ## Measure against the same path configured by hand (as root)
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./...
+
+fuzz: deps ## Run each fuzz target for FUZZTIME (20s)
+	@scripts/fuzz.sh $(FUZZTIME)
+
+image: deps ## Build an image: make image TARGET=rpi-arm64 (or cloud-amd64, cloud-arm64)
+	$(GO) run ./cmd/ztbridge-image build --target $(TARGET) -o ztbridge-$(TARGET).img.zst
+
+deb: deps ## Build the Debian packages
+	$(GO) run ./cmd/ztbridge-image deb -o dist
+
+clean: ## Remove what was built
+	rm -rf bin dist ztbridge-*.img.zst
