@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -152,6 +153,7 @@ func (k *Kernel) observe() (policyroute.State, error) {
 	}
 	s.Sysctls = k.record.observe()
 	s.Nft, s.IPTables, err = k.observeFilters()
+	s.Normalize()
 	return s, err
 }
 
@@ -181,7 +183,7 @@ func (k *Kernel) observeFilters() (policyroute.Ruleset, []policyroute.Chain, err
 		c.valid = false
 		return policyroute.Ruleset{}, nil, err
 	}
-	return c.nft, c.chains, nil
+	return c.nft, slices.Clone(c.chains), nil
 }
 
 // ifChanged returns ErrDumpInterrupted when nftables changed while it was being read, which explains

@@ -10,27 +10,44 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inNamespace runs f in a network namespace of its own. The thread is locked and never unlocked: the
-// runtime throws it away with its goroutine, since nothing else may ever run in that namespace.
-func inNamespace(t testing.TB, f func()) {
+// thread is an operating system's thread in a network namespace of its own. It is locked and never
+// unlocked: the runtime throws it away with its goroutine, since nothing else may ever run there.
+type thread struct {
+	calls chan func()
+}
+
+func newThread(t testing.TB) *thread {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: needs root, to make network namespaces")
 	}
-	done := make(chan struct{})
-	var failed error
+	th := &thread{calls: make(chan func())}
+	ready := make(chan error)
 	go func() {
-		defer close(done)
 		runtime.LockOSThread()
-		if failed = unix.Unshare(unix.CLONE_NEWNET); failed != nil {
-			return
+		ready <- unix.Unshare(unix.CLONE_NEWNET)
+		for f := range th.calls {
+			f()
 		}
-		f()
 	}()
-	<-done
-	if failed != nil {
-		t.Fatalf("making a network namespace: %v", failed)
+	if err := <-ready; err != nil {
+		t.Fatalf("making a network namespace: %v", err)
 	}
+	t.Cleanup(func() { close(th.calls) })
+	return th
+}
+
+// do runs f in the namespace and waits for it. f must not end the test, only mark it as failed.
+func (th *thread) do(f func()) {
+	done := make(chan struct{})
+	th.calls <- func() { defer close(done); f() }
+	<-done
+}
+
+// inNamespace runs f in a new network namespace.
+func inNamespace(t testing.TB, f func()) {
+	t.Helper()
+	newThread(t).do(f)
 }
 
 // needs skips the test when a program is missing.
