@@ -1,10 +1,9 @@
 package policyroute
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
+	"strconv"
 )
 
 // step is a policy as a class of sources meets it.
@@ -47,9 +46,22 @@ type view struct {
 	src     *zone
 }
 
-// view computes the classes. It is the only reading of the policies; rules, filters and explanations
+// view returns the classes. It is the only reading of the policies; rules, filters and explanations
 // are all made from it.
 func (c *compiler) view(g *Ingress, f Family) *view {
+	at := viewID{g.Name, f}
+	if c.views[at] == nil {
+		c.views[at] = c.newView(g, f)
+	}
+	return c.views[at]
+}
+
+type viewID struct {
+	ingress string
+	family  Family
+}
+
+func (c *compiler) newView(g *Ingress, f Family) *view {
 	v := &view{family: f, ingress: g}
 	byKey := map[string]int{}
 	var claims []claim
@@ -87,11 +99,14 @@ func (c *compiler) view(g *Ingress, f Family) *view {
 
 // classKey is equal for owners that lead to the same decisions.
 func classKey(steps []*step, owners []int) string {
-	var b strings.Builder
+	var key []byte
 	for _, o := range owners {
-		fmt.Fprint(&b, steps[o].to, steps[o].list, ";")
+		for _, p := range steps[o].to {
+			key = append(p.AppendTo(key), ' ')
+		}
+		key = append(strconv.AppendInt(key, int64(steps[o].list), 10), ';')
 	}
-	return b.String()
+	return string(key)
 }
 
 func (c *compiler) class(f Family, key string, steps []*step, owners []int) *class {

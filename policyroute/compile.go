@@ -77,6 +77,7 @@ type compiler struct {
 	lists   []list
 	listOf  []int // policy → list
 	members []member
+	views   map[viewID]*view // made when first asked for
 }
 
 // member is a prefix behind an ingress. Of two ingresses with the same prefix the first has it.
@@ -86,7 +87,7 @@ type member struct {
 }
 
 func newCompiler(in Intent) (*compiler, error) {
-	c := &compiler{in: in, egress: map[string]*Egress{}}
+	c := &compiler{in: in, egress: map[string]*Egress{}, views: map[viewID]*view{}}
 	for _, check := range []func() error{c.checkIngresses, c.checkEgresses, c.collectLists, c.checkPairs} {
 		if err := check(); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrIntent, err)

@@ -40,8 +40,9 @@ func Explain(in Intent, src, dst netip.Addr, ingress string) (Explanation, error
 	}
 	g, f := &c.in.Ingresses[at], FamilyOf(dst)
 	x := c.explain(g, f, src, dst)
-	for _, r := range newMachine(s).path(packet{iif: g.Iface, src: src, dst: dst}) {
-		x.Rules = append(x.Rules, r.String())
+	via := func(r *Rule) { x.Rules = append(x.Rules, r.String()) }
+	if last := newMachine(s).decide(packet{iif: g.Iface, src: src, dst: dst}, via); last != nil {
+		via(last)
 	}
 	return x, nil
 }

@@ -57,14 +57,19 @@ func steeredSpans(v *view) []span {
 
 // resolver is the chain that sends a query where it belongs.
 func (b *filter) resolver(s steering) string {
-	if s.port == 0 {
-		return b.once("resolver", []NftRule{{Verdict: NftVerdict{Kind: "dnat", Addr: s.resolver}}})
+	key := "resolver " + s.String()
+	if name, ok := b.byText[key]; ok {
+		return name
 	}
-	var rules []NftRule
-	for _, proto := range dnsProtocols {
-		rules = append(rules, NftRule{Proto: proto, Verdict: NftVerdict{Kind: "redirect", Port: s.port}})
+	rules := []NftRule{{Verdict: NftVerdict{Kind: "dnat", Addr: s.resolver}}}
+	if s.port != 0 {
+		rules = nil
+		for _, proto := range dnsProtocols {
+			rules = append(rules, NftRule{Proto: proto, Verdict: NftVerdict{Kind: "redirect", Port: s.port}})
+		}
 	}
-	return b.once("resolver", rules)
+	b.byText[key] = b.once("resolver", rules)
+	return b.byText[key]
 }
 
 // dnsTo matches queries that we steered to a resolver.

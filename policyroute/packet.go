@@ -97,25 +97,19 @@ func (m *machine) forwards(p packet, w world) bool {
 
 // route returns the device that the rules lead to, or none.
 func (m *machine) route(p packet, w world) string {
-	path := m.path(p)
-	if len(path) == 0 {
+	r := m.decide(p, func(*Rule) {})
+	switch {
+	case r == nil:
 		return w.dev
-	}
-	switch last := path[len(path)-1]; last.Action {
-	case Unreachable:
+	case r.Action == Unreachable:
 		return ""
-	case Lookup:
-		if best := m.lookup(last.Table, p); best != nil {
-			return best.Dev // empty for an unreachable route, which ends the search
-		}
 	}
-	return w.dev
+	return m.lookup(r.Table, p).Dev // empty for an unreachable route, which ends the search
 }
 
-// path returns the gotos that the packet follows and the rule that decides about it: the first that
-// refuses or finds a route. A goto without a target is passed over, as the kernel does.
-func (m *machine) path(p packet) []Rule {
-	var path []Rule
+// decide returns the first rule that refuses or finds a route, or nil when that is left to main, and
+// reports every goto on the way. A goto without a target is passed over, as the kernel does.
+func (m *machine) decide(p packet, via func(*Rule)) *Rule {
 	rules := m.rules[p.family()]
 	for i := 0; i < len(rules); i++ {
 		r := &rules[i]
@@ -124,20 +118,20 @@ func (m *machine) path(p packet) []Rule {
 		}
 		switch r.Action {
 		case Unreachable:
-			return append(path, *r)
+			return r
 		case Goto:
 			at, found := slices.BinarySearchFunc(rules, r.Target, func(r Rule, t int) int { return r.Priority - t })
 			if found {
-				path = append(path, *r)
+				via(r)
 				i = at - 1
 			}
 		case Lookup:
 			if m.lookup(r.Table, p) != nil {
-				return append(path, *r)
+				return r
 			}
 		}
 	}
-	return path
+	return nil
 }
 
 func (r *Rule) matches(p packet) bool {
