@@ -1,9 +1,11 @@
 package kernel
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -14,6 +16,7 @@ import (
 // unlocked: the runtime throws it away with its goroutine, since nothing else may ever run there.
 type thread struct {
 	calls chan func()
+	path  string // of the namespace, as seen from outside
 }
 
 func newThread(t testing.TB) *thread {
@@ -25,6 +28,7 @@ func newThread(t testing.TB) *thread {
 	ready := make(chan error)
 	go func() {
 		runtime.LockOSThread()
+		th.path = fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), unix.Gettid())
 		ready <- unix.Unshare(unix.CLONE_NEWNET)
 		for f := range th.calls {
 			f()
@@ -42,6 +46,12 @@ func (th *thread) do(f func()) {
 	done := make(chan struct{})
 	th.calls <- func() { defer close(done); f() }
 	<-done
+}
+
+// sh runs a shell command in the namespace while its thread may be busy.
+func (th *thread) sh(t testing.TB, command string) string {
+	t.Helper()
+	return sh(t, "nsenter --net="+th.path+" sh -ec "+strconv.Quote(command))
 }
 
 // inNamespace runs f in a new network namespace.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -15,6 +16,9 @@ import (
 // watchBuffer is the size in bytes of the buffers behind which events are lost; losing some is noticed,
 // and costs no more than one observation.
 const watchBuffer = 1 << 20
+
+// drained is how long a socket must be silent to be known as empty.
+var drained = unix.NsecToTimeval((10 * time.Millisecond).Nanoseconds())
 
 // Watch calls notify with a cause whenever links, addresses, routes, rules or filters change, whoever
 // changed them, and once when it has begun. Causes are for people; several changes may come as one.
@@ -57,21 +61,26 @@ func (k *Kernel) Watch(ctx context.Context, notify func(cause string)) error {
 
 // listen notifies until the socket fails or is closed.
 func listen(socket *nl.NetlinkSocket, describe func(syscall.NetlinkMessage) string, notify func(string)) error {
+	lost := false
 	for {
 		msgs, from, err := socket.Receive()
 		switch {
 		case errors.Is(err, unix.ENOBUFS):
-			// The socket is good for what comes next.
+			// The kernel says it once and goes on dropping until all that it kept has been read
+			// (af_netlink.c, NETLINK_S_CONGESTED): only then is it time to look at what is.
+			lost = true
+			err = socket.SetReceiveTimeout(&drained)
+		case lost && errors.Is(err, unix.EAGAIN):
+			lost = false
 			notify("events of the kernel were lost")
-			continue
-		case err != nil:
+			err = socket.SetReceiveTimeout(&unix.Timeval{})
+		}
+		if err != nil {
 			return err
-		case from.Pid != nl.PidKernel:
-			continue
 		}
 		last := ""
 		for _, m := range msgs {
-			if cause := describe(m); cause != "" && cause != last {
+			if cause := describe(m); cause != "" && cause != last && from.Pid == nl.PidKernel {
 				notify(cause)
 				last = cause
 			}

@@ -1,0 +1,234 @@
+package kernel
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"ztbridge/policyroute"
+)
+
+func TestWorld(t *testing.T) {
+	needs(t, "ip")
+	inNamespace(t, func() {
+		host(t)
+		sh(t, `
+ip route add default via 10.147.17.254 metric 50
+ip route add default dev lan metric 5000
+ip route add 0.0.0.0/1 dev lan
+ip link set lan.peer down
+ip tuntap del dev tunztb0 mode tun
+echo 2 > /proc/sys/net/ipv6/conf/zt1/accept_ra; for i in lan.peer wan.peer zt1.peer; do echo 0 > /proc/sys/net/ipv6/conf/$i/accept_ra; done`)
+		k := open(t, "")
+		w, err := k.World()
+		if err != nil {
+			t.Error(err)
+		}
+		wantDefaults := []DefaultRoute{
+			{Family: policyroute.V4, Iface: "wan", Gateway: addr("192.0.2.1")},
+			{Family: policyroute.V4, Iface: "zt1", Gateway: addr("10.147.17.254"), Metric: 50},
+			{Family: policyroute.V4, Iface: "lan", Metric: 5000},
+			{Family: policyroute.V6, Iface: "wan", Gateway: addr("2001:db8::1"), Metric: 1024},
+		}
+		if diff := cmp.Diff(wantDefaults, w.Defaults, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+			t.Errorf("defaults (-want +have):\n%s", diff)
+		}
+		if diff := cmp.Diff([]string{"lan", "wan"}, w.AcceptRA); diff != "" {
+			t.Errorf("AcceptRA (-want +have):\n%s", diff)
+		}
+		i := slices.IndexFunc(w.Links, func(l Link) bool { return l.Name == "wan" })
+		if i < 0 {
+			t.Errorf("wan is missing: %v", w.Links)
+			return
+		}
+		wan := w.Links[i]
+		want := Link{Name: "wan", Up: true, MTU: 1500, Addrs: []netip.Prefix{prefix("192.0.2.2/24"), prefix("2001:db8::2/64")}}
+		ignored := cmpopts.IgnoreFields(Link{}, "Index", "OperState", "BytesIn", "BytesOut", "PacketsIn", "PacketsOut")
+		if diff := cmp.Diff(want, wan, cmpopts.EquateComparable(netip.Prefix{}), ignored); diff != "" {
+			t.Errorf("link (-want +have):\n%s", diff)
+		}
+		if !w.IPv6 {
+			t.Error("no IPv6")
+		}
+	})
+}
+
+// doorbell collects what Watch says.
+type doorbell struct {
+	mu     sync.Mutex
+	causes []string
+	rung   chan struct{}
+}
+
+func newDoorbell() *doorbell { return &doorbell{rung: make(chan struct{}, 1)} }
+
+func (d *doorbell) ring(cause string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.causes = append(d.causes, cause)
+	select {
+	case d.rung <- struct{}{}:
+	default:
+	}
+}
+
+// await waits for a cause that begins so, and forgets what came before it.
+func (d *doorbell) await(t *testing.T, prefix string) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	for {
+		d.mu.Lock()
+		for i, c := range d.causes {
+			if strings.HasPrefix(c, prefix) {
+				d.causes = d.causes[i+1:]
+				d.mu.Unlock()
+				return
+			}
+		}
+		d.mu.Unlock()
+		select {
+		case <-d.rung:
+		case <-deadline:
+			t.Errorf("no event %q; %v", prefix, d.causes)
+			return
+		}
+	}
+}
+
+// watch runs Watch in the namespace until stop is called, which waits for its end.
+func watch(t *testing.T, th *thread, k *Kernel, notify func(string)) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		th.do(func() {
+			if err := k.Watch(ctx, notify); err != nil {
+				t.Errorf("Watch: %v", err)
+			}
+		})
+	}()
+	return func() { cancel(); <-ended }
+}
+
+func TestWatchRings(t *testing.T) {
+	needs(t, "ip", "nft", "iptables", "nsenter")
+	th := newThread(t)
+	var k *Kernel
+	th.do(func() { host(t); k = open(t, "") })
+	bell := newDoorbell()
+	stop := watch(t, th, k, bell.ring)
+	defer stop()
+	bell.await(t, "watching")
+	for _, s := range []struct{ command, cause string }{
+		{"ip link set lan down", "link"},
+		{"ip addr add 198.51.100.1/32 dev zt1", "address"},
+		{"ip route add 198.51.100.0/24 dev zt1", "route"},
+		{"ip -6 route add 2001:db8:5::/48 dev zt1", "route"},
+		{"ip rule add priority 15900 iif zt1 unreachable", "rule"},
+		{"ip -6 rule add priority 15900 iif zt1 unreachable", "rule"},
+		{"nft add table inet ztb", "filter, by nft"},
+		{"iptables -N ZTB-FORWARD", "filter, by iptables"},
+		{"ip link del wan", "link"},
+	} {
+		th.sh(t, s.command)
+		bell.await(t, s.cause)
+	}
+}
+
+// Losing events must not end the watch, nor pass unnoticed.
+func TestWatchSurvivesFloods(t *testing.T) {
+	needs(t, "ip", "nsenter")
+	th := newThread(t)
+	var k *Kernel
+	th.do(func() { host(t); k = open(t, "") })
+	bell, flooded := newDoorbell(), make(chan struct{})
+	stop := watch(t, th, k, func(cause string) {
+		bell.ring(cause)
+		if cause == "rule" {
+			<-flooded // reads nothing meanwhile
+		}
+	})
+	defer stop()
+	bell.await(t, "watching")
+	var plan policyroute.Plan
+	for i := range 6000 {
+		plan.Ops = append(plan.Ops, policyroute.AddRule{Rule: policyroute.Rule{
+			Family: policyroute.V4, Priority: 15899 - i%800, IIF: "zt1", Action: policyroute.Lookup, Table: 23101,
+			From: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 32),
+		}})
+	}
+	if err := k.Apply(context.Background(), plan); err != nil {
+		t.Error(err)
+	}
+	close(flooded)
+	bell.await(t, "events of the kernel were lost")
+	th.sh(t, "ip link set lan down")
+	bell.await(t, "link")
+}
+
+func TestWatchEndsWithoutLeaks(t *testing.T) {
+	th := newThread(t)
+	var k *Kernel
+	th.do(func() { k = open(t, "") })
+	before, fds := runtime.NumGoroutine(), openFiles(t)
+	for range 20 {
+		bell := newDoorbell()
+		stop := watch(t, th, k, bell.ring)
+		bell.await(t, "watching")
+		stop()
+	}
+	if now := openFiles(t); now > fds {
+		t.Errorf("%d files are open, %d were", now, fds)
+	}
+	if now := runtime.NumGoroutine(); now > before+2 {
+		t.Errorf("%d goroutines, %d were", now, before)
+	}
+}
+
+func TestCutFlows(t *testing.T) {
+	needs(t, "ip", "conntrack")
+	inNamespace(t, func() {
+		sh(t, `
+flow() { conntrack -I -p udp -s $1 -d $2 -r $2 -q $3 --sport 1000 --dport 53 --reply-port-src 53 --reply-port-dst 1000 -t 60; }
+ip link set lo up
+flow 10.147.17.50 8.8.8.8 10.8.0.2
+flow 10.147.17.51 8.8.8.8 10.9.0.2
+flow 192.0.2.2 8.8.8.8 192.0.2.2
+flow fd00::50 2001:db8::8 fd00::50
+flow fd01::50 2001:db8::8 fd01::50`)
+		k := open(t, "")
+		cut, err := k.CutFlows(context.Background(), Flows{
+			Sources:    []netip.Prefix{prefix("10.147.17.50/32"), prefix("fd00::/64")},
+			Translated: []netip.Addr{addr("10.9.0.2")},
+		})
+		if err != nil || cut != 3 {
+			t.Errorf("cut %d flows, %v; want 3", cut, err)
+		}
+		left := sh(t, "conntrack -L 2>/dev/null; conntrack -L -f ipv6 2>/dev/null")
+		if !strings.Contains(left, "src=192.0.2.2") || !strings.Contains(left, "src=fd01::50") || strings.Contains(left, "10.147") {
+			t.Errorf("left:\n%s", left)
+		}
+		if n, err := k.CutFlows(context.Background(), Flows{}); n != 0 || err != nil {
+			t.Errorf("cutting nothing: %d, %v", n, err)
+		}
+	})
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(files)
+}
