@@ -1,0 +1,245 @@
+// Package resolver is the box's small forwarder for one egress: clients' port 53 is steered to it, and
+// it asks the egress's resolvers by DNS over TLS (RFC 7858), through that egress and no other way.
+//
+//	client ── port 53 ──▶ Resolver ──[mark]── TLS, name verified ──▶ upstream
+//	client ◀─ SERVFAIL ──    │ no upstream answers, whatever the reason
+//
+// It keeps no cache and rewrites nothing but message ids.
+package resolver
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/net/netutil"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// maxInFlight bounds the questions that are being forwarded; more are answered with SERVFAIL.
+	maxInFlight = 256
+	// maxClients bounds the TCP connections of clients.
+	maxClients = 256
+	// answerWithin is about what stub resolvers wait before they ask again.
+	answerWithin = 5 * time.Second
+	// attemptWithin bounds one attempt at one upstream, so that a second one gets its turn in time.
+	attemptWithin = 2 * time.Second
+	clientIdle    = 10 * time.Second
+	shutdownGrace = time.Second
+)
+
+// ErrNoMark is returned when no firewall mark is configured: upstream sockets would follow the main
+// table and leave by any way.
+var ErrNoMark = errors.New("resolver without a firewall mark")
+
+var errNoAnswer = errors.New("no upstream resolver answers")
+
+// Upstream is a resolver that speaks DNS over TLS.
+type Upstream struct {
+	Addr netip.AddrPort // the port is 853 as a rule
+	Name string         // that its certificate must bear, a DNS name or an IP address
+}
+
+// Config is what a Resolver needs. It is not changed after New.
+type Config struct {
+	// Listen is where clients' questions arrive, by UDP and TCP. An unspecified address listens on all.
+	Listen netip.AddrPort
+	// Upstreams are asked in this order, beginning with the one that answered last.
+	Upstreams []Upstream
+	// Mark is set on every upstream socket (SO_MARK, needs CAP_NET_ADMIN). The host's rules must route
+	// it by the egress, and refuse it where the egress is down.
+	Mark uint32
+	// Roots verify the upstreams' certificates; nil means the system's.
+	Roots *x509.CertPool
+	// Logger receives transitions; names that clients ask for are never logged.
+	Logger *slog.Logger
+}
+
+// Stats counts questions since New.
+type Stats struct {
+	Answered uint64
+	Failed   uint64 // answered with SERVFAIL
+	Refused  uint64 // questions that are not forwarded: transfers, several at once, other opcodes
+}
+
+// Resolver forwards questions to the resolvers of one egress.
+type Resolver struct {
+	cfg                       Config
+	upstreams                 []*upstream
+	preferred                 atomic.Int64 // index of the upstream that answered last
+	failing                   atomic.Bool
+	inFlight                  chan struct{}
+	answered, failed, refused atomic.Uint64
+}
+
+// New returns a resolver that does nothing until Run.
+func New(cfg Config) *Resolver {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	r := &Resolver{cfg: cfg, inFlight: make(chan struct{}, maxInFlight)}
+	for _, u := range cfg.Upstreams {
+		r.upstreams = append(r.upstreams, newUpstream(u, cfg))
+	}
+	return r
+}
+
+// Stats returns the counters. It may be called from any goroutine.
+func (r *Resolver) Stats() Stats {
+	return Stats{r.answered.Load(), r.failed.Load(), r.refused.Load()}
+}
+
+// Run answers until ctx ends, and then returns nil. It fails when it cannot listen. It must be called
+// once.
+func (r *Resolver) Run(ctx context.Context) error {
+	if r.cfg.Mark == 0 {
+		return ErrNoMark
+	}
+	var lc net.ListenConfig
+	address := r.cfg.Listen.String()
+	udp, err := lc.ListenPacket(ctx, "udp", address)
+	if err != nil {
+		return fmt.Errorf("listening on udp %s: %w", address, err)
+	}
+	tcp, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		udp.Close()
+		return fmt.Errorf("listening on tcp %s: %w", address, err)
+	}
+	defer r.closeUpstreams()
+	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) { r.handle(ctx, w, q) })
+	g, ctx := errgroup.WithContext(ctx)
+	for _, s := range []*dns.Server{
+		{PacketConn: udp, Handler: handler, UDPSize: dns.DefaultMsgSize},
+		{Listener: netutil.LimitListener(tcp, maxClients), Handler: handler, ReadTimeout: clientIdle,
+			WriteTimeout: clientIdle, IdleTimeout: func() time.Duration { return clientIdle }},
+	} {
+		serve(ctx, g, s)
+	}
+	r.cfg.Logger.Info("resolver answers", "listen", address, "upstreams", len(r.upstreams))
+	return g.Wait()
+}
+
+// serve runs a server in g until ctx ends.
+func serve(ctx context.Context, g *errgroup.Group, s *dns.Server) {
+	started := make(chan struct{})
+	s.NotifyStartedFunc = func() { close(started) }
+	ended := make(chan struct{})
+	g.Go(func() error {
+		defer close(ended)
+		if err := s.ActivateAndServe(); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("serving DNS: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		select {
+		case <-started: // a server that has not started cannot be shut down
+		case <-ended:
+			return nil
+		}
+		<-ctx.Done()
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+		defer cancel()
+		_ = s.ShutdownContext(grace) // only says that clients were cut off
+		return nil
+	})
+}
+
+func (r *Resolver) closeUpstreams() {
+	for _, u := range r.upstreams {
+		u.close()
+	}
+}
+
+// handle answers one question. Whatever goes wrong, the client gets an answer, and the question goes
+// nowhere else.
+func (r *Resolver) handle(ctx context.Context, w dns.ResponseWriter, q *dns.Msg) {
+	if code := acceptable(q); code != dns.RcodeSuccess {
+		r.refused.Add(1)
+		reply(w, new(dns.Msg).SetRcode(q, code))
+		return
+	}
+	select {
+	case r.inFlight <- struct{}{}:
+		defer func() { <-r.inFlight }()
+	default:
+		r.failed.Add(1)
+		reply(w, new(dns.Msg).SetRcode(q, dns.RcodeServerFailure))
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	a, err := r.ask(ctx, q)
+	r.tell(err)
+	if err != nil {
+		r.failed.Add(1)
+		a = new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)
+	} else {
+		r.answered.Add(1)
+	}
+	a.Compress = true
+	if _, overUDP := w.LocalAddr().(*net.UDPAddr); overUDP {
+		size := dns.MinMsgSize
+		if opt := q.IsEdns0(); opt != nil {
+			size = max(size, int(opt.UDPSize()))
+		}
+		a.Truncate(size)
+	}
+	reply(w, a)
+}
+
+func reply(w dns.ResponseWriter, m *dns.Msg) {
+	_ = w.WriteMsg(m) // a client that has left needs no answer
+}
+
+// acceptable returns the code to refuse a question with, or success if it is to be forwarded.
+func acceptable(q *dns.Msg) int {
+	switch {
+	case q.Response || len(q.Question) != 1:
+		return dns.RcodeFormatError
+	case q.Opcode != dns.OpcodeQuery:
+		return dns.RcodeNotImplemented
+	case q.Question[0].Qtype == dns.TypeAXFR || q.Question[0].Qtype == dns.TypeIXFR:
+		return dns.RcodeRefused // answered by many messages
+	}
+	return dns.RcodeSuccess
+}
+
+// ask tries the upstreams in turn.
+func (r *Resolver) ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
+	errs := []error{errNoAnswer}
+	first := int(r.preferred.Load())
+	for i := range r.upstreams {
+		n := (first + i) % len(r.upstreams)
+		a, err := r.upstreams[n].exchange(ctx, q)
+		if err == nil {
+			r.preferred.Store(int64(n))
+			return a, nil
+		}
+		errs = append(errs, fmt.Errorf("asking %s: %w", r.upstreams[n].Addr, err))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, errors.Join(errs...)
+}
+
+// tell logs when answers begin to fail and when they come back.
+func (r *Resolver) tell(err error) {
+	if r.failing.CompareAndSwap(err == nil, err != nil) {
+		if err != nil {
+			r.cfg.Logger.Warn("resolver fails", "error", err)
+		} else {
+			r.cfg.Logger.Info("resolver answers again")
+		}
+	}
+}
