@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -122,7 +123,11 @@ func (d *drivers) tunnelTask(next *drivers, name string, files tunnelFiles) (tas
 			if err := tun.Ensure(device, d.user.uid, d.user.gid); err != nil {
 				return "", err
 			}
-			return tun.Node(filepath.Join(d.opts.RuntimeDir, "dev"), d.user.uid)
+			nodes := filepath.Join(d.opts.RuntimeDir, "dev")
+			if err := os.MkdirAll(nodes, 0o755); err != nil {
+				return "", fmt.Errorf("making directory: %w", err)
+			}
+			return tun.Node(nodes, d.user.uid)
 		},
 		UID: d.user.uid, GID: d.user.gid,
 		RuntimeDir: filepath.Join(d.opts.RuntimeDir, "openvpn"),

@@ -1,0 +1,236 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"syscall"
+	"testing"
+	"time"
+
+	"ztbridge/policyroute/netlab"
+)
+
+const gatewayConfig = `
+ingress: [ing0]
+egress:
+  provider: {openvpn: {profile: provider.ovpn}}
+probe: {targets: [192.0.2.10], hold_down: 3s}
+`
+
+// traffic is everything that flows while the box is mistreated.
+type traffic struct {
+	t       *testing.T
+	clients map[string]*netlab.Stream
+	host    map[string]*netlab.Stream
+}
+
+func startTraffic(t *testing.T, lab *netlab.Topology) *traffic {
+	t.Helper()
+	tr := &traffic{t: t, clients: map[string]*netlab.Stream{}, host: map[string]*netlab.Stream{}}
+	for _, s := range []struct {
+		kind    netlab.Kind
+		version netlab.Version
+		rate    int
+	}{
+		{netlab.UDP, netlab.IPv4, 500}, {netlab.UDP, netlab.IPv6, 200}, {netlab.TCP, netlab.IPv4, 20},
+		{netlab.DNS, netlab.IPv4, 10}, {netlab.Ping, netlab.IPv4, 20},
+	} {
+		stream, err := lab.ClientStream(s.kind, s.version, s.rate)
+		must(t, err)
+		tr.clients[fmt.Sprintf("%s%d", s.kind, s.version)] = stream
+	}
+	var err error
+	tr.host["the box's own ping"], err = lab.BoxStream(netlab.Ping, netlab.IPv4, 20)
+	must(t, err)
+	tr.host["the box's own UDP"], err = lab.BoxStream(netlab.UDP, netlab.IPv4, 20)
+	must(t, err)
+	tr.host["the box's own UDP6"], err = lab.BoxStream(netlab.UDP, netlab.IPv6, 20)
+	must(t, err)
+	tr.host["a session into the box"], err = lab.SessionIntoBox(netlab.IPv4, 20)
+	must(t, err)
+	return tr
+}
+
+// awaitFlow waits until all of the clients' streams are answered again, from now on.
+func (tr *traffic) awaitFlow(after string) {
+	tr.t.Helper()
+	deadline := time.Now().Add(patience)
+	for name, s := range tr.clients {
+		_, before, _ := s.Counts()
+		for {
+			if _, now, _ := s.Counts(); now >= before+5 {
+				break
+			}
+			if time.Now().After(deadline) {
+				tr.t.Fatalf("after %s: %s is not answered any more: %v", after, name, s.Report())
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+}
+
+// stop ends all streams and checks that the host never felt a thing.
+func (tr *traffic) stop() {
+	tr.t.Helper()
+	for name, s := range tr.clients {
+		tr.t.Logf("client %s: %v", name, s.Stop())
+	}
+	for name, s := range tr.host {
+		r := s.Stop()
+		tr.t.Logf("%s: %v", name, r)
+		if r.Lost > 0 {
+			tr.t.Errorf("%s lost %d of %d: the host's own traffic was disturbed", name, r.Lost, r.Sent)
+		}
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func standard(t *testing.T, opts netlab.Options) *netlab.Topology {
+	t.Helper()
+	netlab.Require(t, netlab.Root, netlab.OpenVPN, netlab.IPTables)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	lab, err := netlab.Standard(ctx, opts)
+	must(t, err)
+	t.Cleanup(func() {
+		if err := lab.Close(); err != nil {
+			t.Errorf("closing the lab: %v", err)
+		}
+	})
+	return lab
+}
+
+// noLeak fails the test if the capture saw anything.
+func noLeak(t *testing.T, c *netlab.Capture) {
+	t.Helper()
+	must(t, c.Stop())
+	r, err := c.Result()
+	must(t, err)
+	if r.Matched != 0 {
+		t.Errorf("%d leaked packets on the box's WAN:\n%v", r.Matched, r)
+	}
+	if r.Dropped != 0 {
+		t.Errorf("the capture missed %d packets: it proves nothing", r.Dropped)
+	}
+	t.Logf("capture on the WAN: %v", r)
+}
+
+// TestGatewayNeverLeaks mistreats the box in every way that it is likely to meet, while clients talk,
+// and looks at its WAN.
+func TestGatewayNeverLeaks(t *testing.T) {
+	lab := standard(t, netlab.Options{})
+	provider := lab.Providers[0]
+	b := newBox(t, lab.Box)
+	b.write("provider.ovpn", provider.Config())
+	b.write("ztbridge.yaml", gatewayConfig)
+	ctx := t.Context()
+
+	untouched, err := lab.Box.Snapshot(ctx)
+	must(t, err)
+	main, err := lab.Box.MainTable(ctx)
+	must(t, err)
+	leaks, err := lab.WatchLeaks()
+	must(t, err)
+
+	// The guard alone, as at boot: forwarding is on, and nothing passes.
+	b.mustRun("guard")
+	b.sh("sysctl -qw net.ipv4.conf.ing0.forwarding=1")
+	tr := startTraffic(t, lab)
+	time.Sleep(time.Second)
+	if _, n, _ := tr.clients["udp4"].Counts(); n != 0 {
+		t.Fatalf("%d packets were answered with the guard alone", n)
+	}
+	b.sh("sysctl -qw net.ipv4.conf.ing0.forwarding=0")
+
+	b.start()
+	tr.awaitFlow("start")
+
+	kill := func() {
+		pid := b.openvpn("provider")
+		if pid == 0 {
+			t.Fatal("no openvpn process of the daemon found")
+		}
+		must(t, syscall.Kill(pid, syscall.SIGKILL))
+	}
+	events := []struct {
+		name string
+		do   func()
+	}{
+		{"openvpn kill -9", kill},
+		{"openvpn kill -9, second", kill},
+		{"openvpn kill -9, third", kill},
+		{"TUN deleted", func() { b.sh("ip link del tunztb-provider") }},
+		{"TUN down", func() { b.sh("ip link set tunztb-provider down") }},
+		{"server restarted", func() { must(t, provider.Restart(ctx)) }},
+		{"new tunnel address", func() {
+			provider.SetPool(netip.MustParsePrefix("10.9.0.0/24"), netip.MustParsePrefix("fd09::/64"))
+			must(t, provider.Restart(ctx))
+		}},
+		{"reload", func() { must(t, b.daemon.Signal(syscall.SIGHUP)) }},
+		{"bad reload", func() {
+			b.write("ztbridge.yaml", gatewayConfig+"\nnonsense: true\n")
+			must(t, b.daemon.Signal(syscall.SIGHUP))
+			time.Sleep(300 * time.Millisecond)
+			b.write("ztbridge.yaml", gatewayConfig)
+		}},
+		{"daemon kill -9", func() { b.daemon.KillAlone(); time.Sleep(300 * time.Millisecond); b.start() }},
+		{"daemon SIGTERM and start", func() { b.stop(); time.Sleep(300 * time.Millisecond); b.start() }},
+		{"nft flush ruleset", func() { b.sh("nft flush ruleset") }},
+		{"iptables -F FORWARD, policy DROP", func() {
+			b.sh("iptables -F FORWARD; iptables -P FORWARD DROP; ip6tables -F FORWARD; ip6tables -P FORWARD DROP")
+		}},
+		{"our rules deleted", func() {
+			b.sh("ip rule del iif ing0 proto 90; ip -6 rule del iif ing0 proto 90; ip rule flush protocol 90")
+		}},
+		{"our routes flushed", func() { b.sh("ip route flush proto 90 table all; ip -6 route flush proto 90 table all") }},
+		{"ingress removed and recreated", func() {
+			must(t, lab.Ingress.Delete())
+			time.Sleep(200 * time.Millisecond)
+			must(t, lab.Ingress.Recreate())
+		}},
+		{"hostile provider", func() {
+			provider.Push(netlab.HostileOptions(netlab.LANNet4)...)
+			must(t, provider.Restart(ctx))
+		}},
+		{"an address inside the LAN", func() {
+			provider.SetPool(netlab.LANNet4, netip.MustParsePrefix("fd09::/64"))
+			must(t, provider.Restart(ctx))
+			b.awaitEgress("")
+			provider.Push()
+			provider.SetPool(netip.MustParsePrefix("10.9.0.0/24"), netip.MustParsePrefix("fd09::/64"))
+			must(t, provider.Restart(ctx))
+			b.stop() // a refused push is retried late; a restart is not
+			b.start()
+		}},
+	}
+	for _, e := range events {
+		began := time.Now()
+		e.do()
+		tr.awaitFlow(e.name)
+		now, err := lab.Box.MainTable(ctx)
+		must(t, err)
+		if now != main {
+			t.Errorf("after %s the main table differs:\n%s\nbefore:\n%s", e.name, now, main)
+		}
+		t.Logf("%s: flows again after %s", e.name, time.Since(began).Round(time.Millisecond))
+	}
+
+	b.stop()
+	time.Sleep(500 * time.Millisecond)
+	tr.stop()
+	noLeak(t, leaks)
+	b.sh("iptables -P FORWARD ACCEPT; ip6tables -P FORWARD ACCEPT")
+	b.mustRun("down")
+	after, err := lab.Box.Snapshot(ctx)
+	must(t, err)
+	if diff := after.Diff(untouched); diff != "" {
+		t.Errorf("after `down` the box is not as it was:\n%s", diff)
+	}
+}

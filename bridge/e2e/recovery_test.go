@@ -1,0 +1,151 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"ztbridge/bridge/api"
+	"ztbridge/policyroute/netlab"
+)
+
+// TestRecoveryGap measures, in a flow of 100 packets a second, how long clients wait after each of the
+// usual accidents, with one egress and so with nowhere else to go.
+func TestRecoveryGap(t *testing.T) {
+	lab := standard(t, netlab.Options{})
+	provider := lab.Providers[0]
+	b := newBox(t, lab.Box)
+	b.write("provider.ovpn", provider.Config())
+	b.write("ztbridge.yaml", gatewayConfig)
+	b.start()
+	stream, err := lab.ClientStream(netlab.UDP, netlab.IPv4, 100)
+	must(t, err)
+	accidents := []struct {
+		name  string
+		limit time.Duration
+		do    func()
+	}{
+		{"openvpn kill -9", 1500 * time.Millisecond, func() {
+			must(t, syscall.Kill(b.openvpn("provider"), syscall.SIGKILL))
+		}},
+		{"server killed, back after 1 s", 3 * time.Second, func() {
+			provider.Kill()
+			time.Sleep(time.Second)
+			must(t, provider.Start(t.Context()))
+		}},
+		{"daemon kill -9, started again", 3 * time.Second, func() {
+			b.daemon.KillAlone()
+			b.start()
+		}},
+	}
+	for _, a := range accidents {
+		b.await("a probed tunnel", func(st api.Status) bool {
+			return st.Policies[0].Egress == "provider" && st.Egresses[0].State == "up" && st.Egresses[0].RTT > 0
+		})
+		awaitAnswers(t, stream, 200)
+		at := time.Now()
+		a.do()
+		awaitAnswers(t, stream, 50)
+		gap := stream.Report().Gap(at, time.Now())
+		t.Logf("%s: gap %v", a.name, gap.Round(time.Millisecond))
+		if gap > a.limit {
+			t.Errorf("%s: gap %v, want at most %v", a.name, gap, a.limit)
+		}
+	}
+}
+
+// awaitAnswers waits for n more answers, which must have been asked for from now on.
+func awaitAnswers(t *testing.T, s *netlab.Stream, n int) {
+	t.Helper()
+	_, before, _ := s.Counts()
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		if _, now, _ := s.Counts(); now >= before+n {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not answered any more: %v", s.Report())
+		}
+	}
+}
+
+// TestReconnectsLeaveNothingBehind has the tunnel reconnect again and again and looks at what the
+// daemon holds.
+func TestReconnectsLeaveNothingBehind(t *testing.T) {
+	lab := standard(t, netlab.Options{})
+	provider := lab.Providers[0]
+	b := newBox(t, lab.Box)
+	b.write("provider.ovpn", provider.Config())
+	b.write("ztbridge.yaml", gatewayConfig)
+	b.start()
+	rounds := 15
+	if os.Getenv("ZTBRIDGE_LONG") != "" {
+		rounds = 200
+	}
+	reconnect := func() {
+		pid := b.openvpn("provider")
+		must(t, syscall.Kill(pid, syscall.SIGKILL))
+		b.await("another openvpn", func(st api.Status) bool {
+			now := b.openvpn("provider")
+			return now != 0 && now != pid && st.Egresses[0].State == "up"
+		})
+	}
+	b.awaitEgress("provider")
+	for range 3 {
+		reconnect()
+	}
+	fds, threads := b.held()
+	for range rounds {
+		reconnect()
+	}
+	b.awaitEgress("provider")
+	nowFDs, nowThreads := b.held()
+	t.Logf("after %d reconnects: %d → %d descriptors, %d → %d threads", rounds, fds, nowFDs, threads, nowThreads)
+	if nowFDs > fds+5 || nowThreads > threads+8 {
+		t.Errorf("after %d reconnects the daemon holds more: %d → %d descriptors, %d → %d threads", rounds, fds, nowFDs, threads, nowThreads)
+	}
+}
+
+// held counts the daemon's file descriptors and threads.
+func (b *box) held() (fds, threads int) {
+	b.t.Helper()
+	count := func(dir string) int {
+		entries, err := os.ReadDir(filepath.Join("/proc", fmt.Sprint(b.daemon.Pid()), dir))
+		must(b.t, err)
+		return len(entries)
+	}
+	return count("fd"), count("task")
+}
+
+// TestFootprint holds the daemon to the size of a Pi Zero.
+func TestFootprint(t *testing.T) {
+	lab := standard(t, netlab.Options{})
+	b := newBox(t, lab.Box)
+	b.write("provider.ovpn", lab.Providers[0].Config())
+	b.write("ztbridge.yaml", gatewayConfig)
+	b.start()
+	b.await("a stable tunnel", func(st api.Status) bool { return st.Policies[0].Egress == "provider" && st.Egresses[0].RTT > 0 })
+	if rss := b.rss(); rss > 30<<20 {
+		t.Errorf("the daemon uses %d MB of memory, want at most 30", rss>>20)
+	} else {
+		t.Logf("memory: %.1f MB", float64(rss)/(1<<20))
+	}
+}
+
+// rss returns the resident memory of the daemon in bytes.
+func (b *box) rss() int {
+	b.t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.daemon.Pid()))
+	must(b.t, err)
+	for _, line := range strings.Split(string(text), "\n") {
+		var kb int
+		if _, err := fmt.Sscanf(line, "VmRSS: %d kB", &kb); err == nil {
+			return kb << 10
+		}
+	}
+	b.t.Fatal("no VmRSS")
+	return 0
+}
