@@ -1,11 +1,9 @@
 package netlab
 
 import (
-	"context"
 	"crypto/sha256"
 	"fmt"
 	"net/netip"
-	"strings"
 )
 
 // Iface is one end of a link, as its host sees it.
@@ -149,24 +147,4 @@ func (s *Segment) Attach(ns *Namespace, iface Iface) (*Link, error) {
 // there: the host cannot disturb it.
 func (s *Segment) Port(ns *Namespace, iface string) string {
 	return fmt.Sprintf("%.*s.%s", 14-len(iface), ns.Label, iface)
-}
-
-// MainTable returns the main routing tables, IPv4 and IPv6, as ip(8) prints them, and nothing that
-// changes by itself (the remaining lifetime of routes by router advertisements).
-func (n *Namespace) MainTable(ctx context.Context) (string, error) {
-	var b strings.Builder
-	for _, family := range []string{"-4", "-6"} {
-		out, err := n.Run(ctx, "ip", family, "route", "show", "table", "main")
-		if err != nil {
-			return "", err
-		}
-		b.WriteString(lifetime.ReplaceAllString(out, ""))
-	}
-	return b.String(), nil
-}
-
-// Checksum returns the first 16 hexadecimal digits of the SHA-256 of s, for people to compare.
-func Checksum(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	return fmt.Sprintf("%x", sum[:8])
 }

@@ -226,23 +226,32 @@ func Sweep() error {
 		if !ours || err != nil || unix.Kill(pid, 0) != unix.ESRCH {
 			continue
 		}
-		errs = append(errs, killAll(e.Name()), run("ip", "netns", "del", e.Name()))
-		leftovers, _ := filepath.Glob(filepath.Join(os.TempDir(), e.Name()+"-*"))
-		for _, dir := range leftovers {
-			errs = append(errs, os.RemoveAll(dir))
-		}
+		errs = append(errs, sweep(e.Name(), namePrefix+owner+"-*"))
 	}
 	return errors.Join(errs...)
+}
+
+// sweep deletes one namespace and the temporary files of its lab.
+func sweep(name, files string) error {
+	err := errors.Join(killAll(name), run("ip", "netns", "del", name))
+	if _, gone := os.Stat(filepath.Join(netnsDir, name)); errors.Is(gone, os.ErrNotExist) {
+		err = nil // another lab may have been faster
+	}
+	leftovers, globErr := filepath.Glob(filepath.Join(os.TempDir(), files))
+	err = errors.Join(err, globErr)
+	for _, dir := range leftovers {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	return err
 }
 
 // killAll kills the processes whose network namespace is the named one and waits until they are gone:
 // a process that lives on would keep the namespace, its links and its sockets.
 func killAll(name string) error {
-	var st unix.Stat_t
-	if err := unix.Stat(filepath.Join(netnsDir, name), &st); err != nil {
-		return fmt.Errorf("reading namespace %s: %w", name, err)
+	link, err := namespaceLink(name)
+	if err != nil {
+		return err
 	}
-	link := fmt.Sprintf("net:[%d]", st.Ino)
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		pids, err := processesIn(link)
 		if err != nil || len(pids) == 0 {
@@ -255,6 +264,15 @@ func killAll(name string) error {
 			return fmt.Errorf("killing the processes in %s: %v still there", name, pids)
 		}
 	}
+}
+
+// namespaceLink returns what /proc/<pid>/ns/net of the processes in a namespace points to.
+func namespaceLink(name string) (string, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Join(netnsDir, name), &st); err != nil {
+		return "", fmt.Errorf("reading namespace %s: %w", name, err)
+	}
+	return fmt.Sprintf("net:[%d]", st.Ino), nil
 }
 
 func processesIn(link string) ([]int, error) {

@@ -1,10 +1,7 @@
 package netlab
 
 import (
-	"context"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -127,101 +124,10 @@ func TestHostAndSessionLiveAndCaptureStaysSilent(t *testing.T) {
 	}
 }
 
-// A client of the provider, started by hand with its own profile, reaches the Internet through it.
-func TestProviderCarriesPackets(t *testing.T) {
-	tests := []struct {
-		name string
-		opts ProviderOptions
-	}{
-		{"certificate over UDP", ProviderOptions{}},
-		{"password over TCP", ProviderOptions{Protos: []Proto{OverTCP}, Credentials: &Credentials{"alice", "s e\"cret"}}},
-		{"both transports", ProviderOptions{Protos: []Proto{OverTCP, OverUDP}}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			top := ForTest(t, Options{Providers: []ProviderOptions{tt.opts}})
-			p := top.Providers[0]
-			startCustomer(t, top, p, tt.opts.Credentials)
-
-			for _, v := range []Version{IPv4, IPv6} {
-				s, err := top.BoxStream(UDP, v, 100)
-				must(t, err)
-				want := v.pick(p.Public4[0], p.Public6[0])
-				await(t, "packets seen as "+want.String(), func() bool { return s.Report().Egresses()[want] >= 20 })
-				s.Stop()
-			}
-			customers, err := p.Customers()
-			must(t, err)
-			if len(customers) != 1 || !p.pool4.Contains(customers[0]) && len(tt.opts.Protos) < 2 {
-				t.Errorf("customers: %v", customers)
-			}
-		})
-	}
-}
-
-// startCustomer runs a plain openvpn in the box with the provider's profile.
-func startCustomer(t *testing.T, top *Topology, p *Provider, c *Credentials) *Process {
-	t.Helper()
-	profile := filepath.Join(t.TempDir(), "p.ovpn")
-	must(t, os.WriteFile(profile, []byte(p.Config()), 0o600))
-	cmd := Command("openvpn", "--config", profile, "--connect-retry", "1")
-	if c != nil {
-		auth := filepath.Join(t.TempDir(), "auth")
-		must(t, os.WriteFile(auth, []byte(c.User+"\n"+c.Password+"\n"), 0o600))
-		cmd.Args = append(cmd.Args, "--auth-user-pass", auth)
-	}
-	proc, err := top.Box.Start(cmd)
-	must(t, err)
-	return proc
-}
-
-func TestProviderRejects(t *testing.T) {
-	tests := []struct {
-		name    string
-		spoil   func(*Provider) error
-		creds   *Credentials
-		restart bool
-		want    string // in the client's log
-	}{
-		{"wrong password", func(p *Provider) error { return p.SetCredentials(Credentials{"alice", "changed"}) },
-			&Credentials{"alice", "secret"}, false, "AUTH_FAILED"},
-		{"expired server certificate", func(p *Provider) error { return p.SetServerCertificate(time.Now().Add(-time.Hour)) },
-			nil, true, "certificate has expired"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			top := ForTest(t, Options{Providers: []ProviderOptions{{Credentials: tt.creds}}})
-			p := top.Providers[0]
-			must(t, tt.spoil(p))
-			if tt.restart {
-				must(t, p.Restart(t.Context()))
-			}
-			proc := startCustomer(t, top, p, tt.creds)
-			await(t, tt.want, func() bool { return strings.Contains(proc.Log(), tt.want) })
-		})
-	}
-}
-
-func TestProviderPoolAndPushChange(t *testing.T) {
-	top := ForTest(t, Options{})
-	p := top.Providers[0]
-	p.SetPool(netip.MustParsePrefix("192.168.50.64/26"), netip.MustParsePrefix("fd50:1::/64"))
-	p.Push(HostileOptions(LANNet4)...)
-	must(t, p.Restart(t.Context()))
-	proc := startCustomer(t, top, p, nil)
-	await(t, "a customer in the new pool", func() bool {
-		customers, err := p.Customers()
-		return err == nil && len(customers) == 1 && p.pool4.Contains(customers[0])
-	})
-	await(t, "a hostile option to arrive", func() bool { return strings.Contains(proc.Log(), "evil.example") })
-}
-
 // The gap that is measured is the gap that was made, and it is laid at the moment of the fault.
 func TestGapIsMeasured(t *testing.T) {
 	const outage = 700 * time.Millisecond
 	top := ForTest(t, Options{})
-	port := top.WANSegment.Port(top.Box, WANIface)
-	_ = port
 	s, err := top.BoxStream(UDP, IPv4, 100)
 	must(t, err)
 	await(t, "answers", answered(s, 50))
@@ -323,93 +229,13 @@ func TestCafeGuestReachesBoxAndUDPIsBlocked(t *testing.T) {
 	}
 }
 
-func TestProcessesAndMountsAreThoseOfTheNamespace(t *testing.T) {
-	Require(t, Root)
-	ns, err := NewNamespace("alone")
+func TestThroughputFollowsRateLimit(t *testing.T) {
+	Require(t, IPerf3)
+	top := ForTest(t, Options{})
+	must(t, top.Router.RateLimit(t.Context(), "r-internet", "20mbit"))
+	got, err := IPerf{Server: top.Internet, Client: top.Box, Addr: HostTarget4, Duration: 2 * time.Second}.Measure(t.Context())
 	must(t, err)
-	defer ns.Close()
-	must(t, ns.SetFile("/etc/hosts", "192.0.2.1 first\n"))
-	must(t, ns.SetFile("/etc/hosts", "192.0.2.2 second\n"))
-	out, err := ns.Run(t.Context(), "cat", "/etc/hosts")
-	must(t, err)
-	if out != "192.0.2.2 second\n" {
-		t.Errorf("/etc/hosts is %q", out)
-	}
-	out, err = ns.Run(t.Context(), "ls", "/sys/class/net")
-	must(t, err)
-	if strings.TrimSpace(out) != "lo" {
-		t.Errorf("/sys/class/net shows %q", out)
-	}
-	if _, err := ns.Run(t.Context(), "sh", "-c", "echo why >&2; exit 3"); err == nil || !strings.Contains(err.Error(), "why") {
-		t.Errorf("error %v, want one that shows the output", err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if _, err := ns.Run(ctx, "sleep", "60"); err == nil {
-		t.Error("a program outlived its context")
-	}
-}
-
-// A grandchild that left its process group ends with its namespace.
-func TestCloseLeavesNoProcess(t *testing.T) {
-	Require(t, Root)
-	ns, err := NewNamespace("alone")
-	must(t, err)
-	p, err := ns.Start(Command("setsid", "--fork", "sleep", "300"))
-	must(t, err)
-	<-p.Done()
-	link, err := os.Readlink("/proc/self/ns/net")
-	must(t, err)
-	var inside string
-	must(t, ns.Do(func() (err error) {
-		inside, err = os.Readlink("/proc/thread-self/ns/net")
-		return err
-	}))
-	if inside == link {
-		t.Fatal("Do ran in the caller's namespace")
-	}
-	pids, err := processesIn(inside)
-	must(t, err)
-	if len(pids) != 1 {
-		t.Fatalf("processes in the namespace: %v, want the sleeper", pids)
-	}
-	must(t, ns.Close())
-	pids, err = processesIn(inside)
-	must(t, err)
-	if len(pids) != 0 {
-		t.Errorf("still there: %v", pids)
-	}
-	if _, err := os.Stat(filepath.Join(netnsDir, ns.Name)); !os.IsNotExist(err) {
-		t.Errorf("the namespace is still there: %v", err)
-	}
-	must(t, ns.Close())
-}
-
-func TestSnapshotShowsWhatChanged(t *testing.T) {
-	Require(t, Root)
-	ns, err := NewNamespace("alone")
-	must(t, err)
-	defer ns.Close()
-	before, err := ns.Snapshot(t.Context())
-	must(t, err)
-
-	must(t, ns.IP("rule add prio 15000 iif lo lookup 23101", "route add unreachable default table 23101"))
-	must(t, ns.Nft("table inet x { chain c { type filter hook forward priority 0; counter drop; }; }"))
-	must(t, ns.Sysctl("net/ipv4/conf/lo/forwarding=1"))
-	changed, err := ns.Snapshot(t.Context())
-	must(t, err)
-	diff := changed.Diff(before)
-	for _, want := range []string{"+ 15000:", "+ unreachable default table 23101", "+ table inet x", "net/ipv4/conf/lo/forwarding = 1"} {
-		if !strings.Contains(diff, want) {
-			t.Errorf("the difference lacks %q:\n%s", want, diff)
-		}
-	}
-	must(t, ns.IP("rule del prio 15000", "route flush table 23101"))
-	must(t, ns.Nft("delete table inet x"))
-	must(t, ns.Sysctl("net/ipv4/conf/lo/forwarding=0"))
-	after, err := ns.Snapshot(t.Context())
-	must(t, err)
-	if diff := after.Diff(before); diff != "" {
-		t.Errorf("after undoing everything:\n%s", diff)
+	if got.Mbit < 10 || got.Mbit > 24 {
+		t.Errorf("%.1f Mbit/s, want about 19", got.Mbit)
 	}
 }

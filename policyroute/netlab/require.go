@@ -17,7 +17,7 @@ const (
 	ZeroTier  Need = "zerotier-one"
 	IPTables  Need = "iptables"
 	Conntrack Need = "conntrack"
-	IPerf     Need = "iperf3"
+	IPerf3    Need = "iperf3"
 )
 
 // TB is what netlab uses of testing.TB; the package is used by programs as well, which have no

@@ -2,6 +2,7 @@ package netlab
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io/fs"
 	"os"
@@ -14,6 +15,26 @@ var (
 	lifetime = regexp.MustCompile(` expires \d+sec`)
 	counters = regexp.MustCompile(` ?\[\d+:\d+\]`)
 )
+
+// MainTable returns the main routing tables, IPv4 and IPv6, as ip(8) prints them, and nothing that
+// changes by itself (the remaining lifetime of routes by router advertisements).
+func (n *Namespace) MainTable(ctx context.Context) (string, error) {
+	var b strings.Builder
+	for _, family := range []string{"-4", "-6"} {
+		out, err := n.Run(ctx, "ip", family, "route", "show", "table", "main")
+		if err != nil {
+			return "", err
+		}
+		b.WriteString(lifetime.ReplaceAllString(out, ""))
+	}
+	return b.String(), nil
+}
+
+// Checksum returns the first 16 hexadecimal digits of the SHA-256 of s, for people to compare.
+func Checksum(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return fmt.Sprintf("%x", sum[:8])
+}
 
 // Snapshot is a host's routing and filtering as text, without what changes by itself: counters, handles,
 // lifetimes. Two snapshots are compared with Diff.

@@ -26,7 +26,8 @@ import (
 //	                                                                       │ 192.0.2.0/24
 //	  internet eth0 ───────────────────────────────────────────────────────┘ 2001:db8:c0::/64
 //	    .10 for hosts, .77 for clients only, .53 the box's resolver;
-//	    8.8.8.8 and 2001:4860:4860::8888 beside, a resolver that clients have hard-wired
+//	    8.8.4.4 and 2001:4860:4860::8844 beside, a resolver that clients have hard-wired, and the other
+//	    well-known resolvers, which serve as targets of probes
 //
 // The router has no way back to 10.77.0.0/24, as the Internet has none: what leaks is seen, and lost.
 var (
@@ -50,8 +51,14 @@ var (
 	ClientTarget6 = netip.MustParseAddr("2001:db8:c0::77")
 	ResolverAddr  = host(netNet4, 53)
 	// PublicResolver4 and PublicResolver6 are resolvers that clients ask by themselves.
-	PublicResolver4 = netip.MustParseAddr("8.8.8.8")
-	PublicResolver6 = netip.MustParseAddr("2001:4860:4860::8888")
+	PublicResolver4 = netip.MustParseAddr("8.8.4.4")
+	PublicResolver6 = netip.MustParseAddr("2001:4860:4860::8844")
+	// wellKnown are addresses of the Internet host that a box may probe of its own accord, and that no
+	// client uses.
+	wellKnown = []netip.Addr{
+		netip.MustParseAddr("1.1.1.1"), netip.MustParseAddr("9.9.9.9"), netip.MustParseAddr("8.8.8.8"),
+		netip.MustParseAddr("2606:4700:4700::1111"), netip.MustParseAddr("2620:fe::fe"), netip.MustParseAddr("2001:4860:4860::8888"),
+	}
 )
 
 // The interfaces of the box.
@@ -150,15 +157,18 @@ func (t *Topology) buildHosts() (err error) {
 func (t *Topology) buildInternet() error {
 	addrs := inSubnet(netNet4, netNet6, 10)
 	addrs[1] = netip.PrefixFrom(HostTarget6, 64)
-	for _, a := range []netip.Addr{ClientTarget4, ResolverAddr, PublicResolver4, ClientTarget6, PublicResolver6} {
+	for _, a := range []netip.Addr{ClientTarget4, ResolverAddr, ClientTarget6} {
 		addrs = append(addrs, netip.PrefixFrom(a, a.BitLen()))
+	}
+	routed := append([]netip.Addr{PublicResolver4, PublicResolver6}, wellKnown...)
+	var routes []Route
+	for _, a := range routed {
+		addrs = append(addrs, netip.PrefixFrom(a, a.BitLen()))
+		routes = append(routes, Route{Dst: netip.PrefixFrom(a, a.BitLen()), Via: versionOf(a).pick(HostTarget4, HostTarget6)})
 	}
 	_, err := Connect(
 		t.Internet, Iface{Name: "eth0", Addrs: addrs, Routes: DefaultVia(host(netNet4, 1), host(netNet6, 1))},
-		t.Router, Iface{Name: routerPort("internet"), Addrs: inSubnet(netNet4, netNet6, 1), Routes: []Route{
-			{Dst: netip.PrefixFrom(PublicResolver4, 32), Via: HostTarget4},
-			{Dst: netip.PrefixFrom(PublicResolver6, 128), Via: HostTarget6},
-		}})
+		t.Router, Iface{Name: routerPort("internet"), Addrs: inSubnet(netNet4, netNet6, 1), Routes: routes})
 	if err != nil {
 		return err
 	}

@@ -88,7 +88,6 @@ func (c *Cafe) BlockUDP() error { return c.Site.NS.BlockUDP("guests") }
 // from a client's address, packets to or from a target that only clients talk to, and packets that
 // carry the clients' marker.
 func (t *Topology) WatchLeaks() (*Capture, error) {
-	// The Internet's addresses are what clients alone talk to; 8.8.8.8 is asked by nobody else here.
 	prefixes := append([]netip.Prefix(nil), t.ClientPrefixes...)
 	for _, a := range []netip.Addr{ClientTarget4, ClientTarget6, PublicResolver4, PublicResolver6} {
 		prefixes = append(prefixes, netip.PrefixFrom(a, a.BitLen()))
@@ -104,6 +103,13 @@ const (
 	IPv4 Version = 4
 	IPv6 Version = 6
 )
+
+func versionOf(a netip.Addr) Version {
+	if a.Is4() {
+		return IPv4
+	}
+	return IPv6
+}
 
 func (v Version) pick(a4, a6 netip.Addr) netip.Addr {
 	if v == IPv6 {
