@@ -47,7 +47,7 @@ func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }
 
 // locked runs fn under the lock.
 func (s *Store) locked(fn func() error) error {
-	if err := os.MkdirAll(filepath.Dir(s.dir), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(s.dir), 0o755); err != nil {
 		return fmt.Errorf("creating the state directory: %w", err)
 	}
 	release, err := lock(s.dir + ".lock")

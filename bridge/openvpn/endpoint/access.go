@@ -14,7 +14,8 @@ import (
 type request struct {
 	name, serial string
 	remote       netip.AddrPort
-	program      string
+	program      string // version and platform, as it says
+	windows      bool
 }
 
 // parseRequest reads the variables of a CONNECT or REAUTH event.
@@ -35,6 +36,7 @@ func parseRequest(env map[string]string) request {
 		}
 	}
 	r.program = printable(strings.TrimSpace(env["IV_VER"]+" "+env["IV_PLAT"]), 60)
+	r.windows = env["IV_PLAT"] == "win"
 	return r
 }
 
@@ -80,7 +82,7 @@ func admit(r request, c Client, lookup error, now time.Time) *denial {
 }
 
 // answer writes the settings of an admitted client, in the language of client-connect files.
-func answer(c Client, l Listener, dns []netip.Addr, networks []netip.Prefix) ([]string, []netip.Addr, error) {
+func answer(c Client, r request, l Listener, dns []netip.Addr, networks []netip.Prefix) ([]string, []netip.Addr, error) {
 	addrs, err := l.Pool.Client(c.Host)
 	if err != nil {
 		return nil, nil, err
@@ -104,8 +106,8 @@ func answer(c Client, l Listener, dns []netip.Addr, networks []netip.Prefix) ([]
 			lines = append(lines, pushRoute(netip.PrefixFrom(a, a.BitLen())))
 		}
 	}
-	if !c.NetworkOnly {
-		// Windows would go on asking the resolvers of the café as well; others ignore it.
+	if !c.NetworkOnly && r.windows {
+		// It would go on asking the café's resolvers as well.
 		lines = append(lines, `push "block-outside-dns"`)
 	}
 	return lines, addrs, nil

@@ -69,13 +69,13 @@ func (d *door) knock(e events.ClientEvent) {
 	client, err := d.server.config.Registry.Client(r.name)
 	if no := admit(r, client, err, time.Now()); no != nil {
 		d.log.Warn("client refused", "client", printable(r.name, 60), "remote", r.remote, "reason", no.reason)
-		d.refuse(e, no)
+		d.refuse(e, r.name, no)
 		return
 	}
-	lines, addrs, err := answer(client, d.listener, d.server.config.DNS, d.server.networks())
+	lines, addrs, err := answer(client, r, d.listener, d.server.config.DNS, d.server.networks())
 	if err != nil {
 		d.log.Error("client has no address", "client", client.Name, "error", err)
-		d.refuse(e, &denial{"no address", "the server has no address for this profile"})
+		d.refuse(e, r.name, &denial{"no address", "the server has no address for this profile"})
 		return
 	}
 	if e.EventType == events.Connect {
@@ -92,50 +92,54 @@ func (d *door) knock(e events.ClientEvent) {
 }
 
 // refuse turns a client away. One that renews its keys would live on for a while with the old ones.
-func (d *door) refuse(e events.ClientEvent, no *denial) {
+func (d *door) refuse(e events.ClientEvent, name string, no *denial) {
 	_, err := d.conn.SingleLineCommand("client-deny %d %d %s %s",
 		e.ClientID, e.ClientKey, management.Quote(no.reason), management.Quote(no.public))
+	if err == nil && e.EventType == events.Reauth {
+		err = d.kill(name)
+	}
 	if err != nil {
 		d.log.Warn("refusing a client", "error", err)
-	}
-	if e.EventType != events.Reauth {
-		return
-	}
-	if err := d.kill(e.ClientID, haltMessage+no.public); err != nil {
-		d.log.Warn("ending a refused session", "error", err)
 	}
 }
 
 func (d *door) established(cid int) {
-	older, ok := d.server.sessions.established(d.key(cid), time.Now())
+	now, older, ok := d.server.sessions.established(d.key(cid), time.Now())
 	if !ok {
 		return
 	}
-	d.log.Info("client connected", "session", cid)
-	for k, o := range older {
-		if k.listener == d.listener.Name() {
+	d.log.Info("client connected", "client", now.Name, "remote", now.Remote, "program", now.Program)
+	for _, o := range older {
+		if o.key.listener == d.listener.Name() {
 			continue // openvpn has ended it by itself (no duplicate-cn)
 		}
-		d.log.Info("ending an older session", "client", o.status.Name, "listener", k.listener)
-		// Without a word to the client: it has moved on, and the message would be about the wrong session.
-		if err := o.link.kill(k.cid, restartMessage+"newer session"); err != nil {
-			d.log.Warn("ending an older session", "client", o.status.Name, "error", err)
+		d.log.Info("ending an older session", "client", o.name, "on", o.key.listener)
+		if err := o.link.kill(o.name); err != nil {
+			d.log.Warn("ending an older session", "client", o.name, "error", err)
 		}
 	}
 	d.server.notify()
 }
 
-// kill ends a session at once. One that is gone already is no error.
-func (d *door) kill(cid int, message string) error {
+// tell implements killer. OpenVPN ends the session itself, five seconds later.
+func (d *door) tell(cid int, message string) error {
 	_, err := d.conn.SingleLineCommand("client-kill %d %s", cid, management.Quote(message))
+	return ended(err)
+}
+
+// kill implements killer.
+func (d *door) kill(name string) error {
+	_, err := d.conn.SingleLineCommand("kill %s", management.Quote(name))
+	return ended(err)
+}
+
+// ended takes it for success that a session, or the process, is gone already.
+func ended(err error) error {
 	var refused *management.CommandError
 	if errors.As(err, &refused) || errors.Is(err, management.ErrClosed) {
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("ending session %d of %s: %w", cid, d.listener.Name(), err)
-	}
-	return nil
+	return err
 }
 
 // lifecycle lets openvpn begin once everything is set up, and tells when it listens.

@@ -1,21 +1,64 @@
 package endpoint_test
 
 import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"ztbridge/bridge/onetime"
 	"ztbridge/bridge/pki"
+	"ztbridge/policyroute/netlab"
 )
 
+// TestEndpoint uses one lab for everything that real clients do.
 func TestEndpoint(t *testing.T) {
 	l := newLab(t)
-	t.Run("UDP", l.testUDP)
+	// In a group of their own, so that the lab outlives the parallel tests.
+	t.Run("clients", func(t *testing.T) {
+		for name, test := range map[string]func(*lab){
+			"UDP":                 (*lab).testUDP,
+			"TCP where UDP drops": (*lab).testTCP,
+			"HTTP proxy":          (*lab).testProxy,
+			"IPv6 outside":        (*lab).testOutside6,
+			"network only":        (*lab).testNetworkOnly,
+			"isolation":           (*lab).testIsolation,
+			"newest wins":         (*lab).testNewestWins,
+			"disconnect":          (*lab).testDisconnect,
+			"revoke by UDP":       func(l *lab) { l.testRevoke("lostphone", "", "udp/1194") },
+			"revoke by TCP":       func(l *lab) { l.testRevoke("lostlaptop", "meta l4proto udp", "tcp/443") },
+			"port scan":           (*lab).testPortScan,
+			"one-time link":       (*lab).testOneTimeLink,
+			"unprivileged":        (*lab).testUnprivileged,
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				test(l.with(t))
+			})
+		}
+	})
+}
+
+// addrs returns the addresses that a client must have on a listener: 0 is UDP, 1 TCP.
+func addrs(t *testing.T, c pki.Client, listener int) []netip.Addr {
+	t.Helper()
+	listeners, err := testListeners()
+	must(t, err)
+	want, err := listeners[listener].Pool.Client(c.Host)
+	must(t, err)
+	return want
 }
 
 // testUDP connects with the profile as it is printed, and looks at everything the client was given.
-func (l *lab) testUDP(t *testing.T) {
+func (l *lab) testUDP() {
+	t := l.t
 	c, profile := l.add(pki.Request{Name: "udp"})
 	ns := l.host()
 	p := l.connect(ns, profile)
@@ -26,14 +69,11 @@ func (l *lab) testUDP(t *testing.T) {
 	if !ok {
 		t.Fatalf("not in the status: %+v", l.status())
 	}
-	listeners, err := testListeners()
-	must(t, err)
-	want, err := listeners[0].Pool.Client(c.Host)
-	must(t, err)
+	want := addrs(t, c, 0)
 	if !slices.Equal(s.Addrs, want) {
 		t.Errorf("addresses %v, want %v", s.Addrs, want)
 	}
-	if s.Remote.Addr() != netip.MustParseAddr("10.9.0.11") || !strings.HasPrefix(s.Program, "2.") {
+	if !netip.MustParsePrefix("10.9.0.0/24").Contains(s.Remote.Addr()) || !strings.HasPrefix(s.Program, "2.") {
 		t.Errorf("remote %v, program %q", s.Remote, s.Program)
 	}
 	out, err := ns.Run(t.Context(), "ip", "-br", "addr", "show", "dev", "tun0")
@@ -41,6 +81,319 @@ func (l *lab) testUDP(t *testing.T) {
 	for _, a := range want {
 		if !strings.Contains(out, a.String()+"/") {
 			t.Errorf("the client's addresses are %s, want %v", out, want)
+		}
+	}
+	await(t, "the bytes are counted", func() bool {
+		s, _ := l.session("udp", "udp/1194")
+		return s.BytesIn > 0 && s.BytesOut > 0
+	})
+	p.Stop()
+	await(t, "the client has said good-bye", func() bool { _, ok := l.session("udp", "udp/1194"); return !ok })
+}
+
+func (l *lab) testTCP() {
+	t := l.t
+	c, profile := l.add(pki.Request{Name: "tcp"})
+	ns := l.host()
+	l.drop(ns, "meta l4proto udp")
+	p := l.connect(ns, profile)
+	defer p.Stop()
+	awaitEcho(t, ns, innerAddr)
+	awaitEcho(t, ns, inner6)
+	s, ok := l.session("tcp", "tcp/443")
+	if !ok || !slices.Equal(s.Addrs, addrs(t, c, 1)) {
+		t.Errorf("session %+v, want addresses %v", s, addrs(t, c, 1))
+	}
+}
+
+// testProxy lets nothing out of the café but what its HTTP proxy passes on.
+func (l *lab) testProxy() {
+	t := l.t
+	tunnels := l.serveProxy()
+	_, profile := l.add(pki.Request{Name: "proxied"})
+	// OpenVPN 2 refuses a proxy together with a UDP remote.
+	profile = strings.Replace(profile, "remote 203.0.113.1 1194 udp\n", "", 1)
+	ns := l.host()
+	l.drop(ns, "ip daddr 203.0.113.0/24")
+	p := l.connect(ns, profile, "--http-proxy", proxyAddr.Addr().String(), "3128")
+	defer p.Stop()
+	awaitEcho(t, ns, innerAddr)
+	if s, _ := l.session("proxied", "tcp/443"); s.Remote.Addr() != netip.MustParseAddr("203.0.113.2") {
+		t.Errorf("the client comes from %s, want the proxy", s.Remote)
+	}
+	select {
+	case <-tunnels:
+	default:
+		t.Error("nothing went through the proxy")
+	}
+}
+
+// serveProxy runs a proxy with CONNECT in the café until the lab ends; it reports the tunnels.
+func (l *lab) serveProxy() <-chan string {
+	l.t.Helper()
+	listener, err := l.café.Listen("tcp", proxyAddr.String())
+	must(l.t, err)
+	tunnels := make(chan string, 16)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodConnect {
+			http.Error(w, "only CONNECT", http.StatusMethodNotAllowed)
+			return
+		}
+		up, err := l.café.Dial(r.Context(), "tcp", r.Host)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		defer up.Close()
+		down, buf, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer down.Close()
+		_, _ = io.WriteString(down, "HTTP/1.1 200 Connection established\r\n\r\n")
+		tunnels <- r.Host
+		go func() {
+			_, _ = io.Copy(up, buf)
+			_ = up.Close()
+		}()
+		_, _ = io.Copy(down, up)
+	})}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = server.Serve(listener)
+	}()
+	l.lab.Defer(func() error {
+		err := server.Close()
+		<-done
+		return err
+	})
+	return tunnels
+}
+
+// testOutside6 reaches the endpoint by its IPv6 address: one socket serves both families.
+func (l *lab) testOutside6() {
+	t := l.t
+	for proto, listener := range map[string]string{"udp": "udp/1194", "tcp": "tcp/443"} {
+		name := "six" + proto
+		_, profile := l.add(pki.Request{Name: name})
+		var kept []string
+		for line := range strings.Lines(strings.ReplaceAll(profile, boxAddr.String(), boxAddr6.String())) {
+			if !strings.HasPrefix(line, "remote ") || strings.HasSuffix(line, " "+proto+"\n") {
+				kept = append(kept, line)
+			}
+		}
+		ns := l.host()
+		p := l.connect(ns, strings.Join(kept, ""))
+		awaitEcho(t, ns, innerAddr)
+		if s, ok := l.session(name, listener); !ok || !s.Remote.Addr().Is6() {
+			t.Errorf("%s: session %+v, want one from an IPv6 address", listener, s)
+		}
+		p.Stop()
+	}
+}
+
+// testNetworkOnly looks at the routes of a client that wants the ZeroTier network and nothing else.
+func (l *lab) testNetworkOnly() {
+	t := l.t
+	_, profile := l.add(pki.Request{Name: "partial", NetworkOnly: true})
+	ns := l.host()
+	p := l.connect(ns, profile)
+	defer p.Stop()
+	var routes string
+	await(t, "the client has its routes", func() bool {
+		out, err := ns.Run(t.Context(), "ip", "route", "show", "dev", "tun0")
+		routes = out
+		return err == nil && strings.Contains(out, "10.147.17.0/24")
+	})
+	if strings.Contains(routes, "0.0.0.0/1") || strings.Contains(routes, "128.0.0.0/1") {
+		t.Errorf("everything goes through the tunnel:\n%s", routes)
+	}
+	if !strings.Contains(routes, "192.0.2.53") {
+		t.Errorf("the resolver that the client is told is not reached through the tunnel:\n%s", routes)
+	}
+	if echoes(ns, innerAddr, 500*time.Millisecond) {
+		t.Error("an address outside the ZeroTier network is reached through the tunnel")
+	}
+}
+
+// testIsolation lets the kernel decide whether two clients reach each other, as it does about all else.
+func (l *lab) testIsolation() {
+	t := l.t
+	var hosts []*netlab.Namespace
+	var clients []pki.Client
+	for _, name := range []string{"left", "right"} {
+		c, profile := l.add(pki.Request{Name: name})
+		ns := l.host()
+		p := l.connect(ns, profile)
+		defer p.Stop()
+		awaitEcho(t, ns, innerAddr)
+		hosts, clients = append(hosts, ns), append(clients, c)
+	}
+	right := addrs(t, clients[1], 0)[0]
+	echo, err := hosts[1].ServeEcho(right)
+	must(t, err)
+	defer echo.Close()
+	awaitEcho(t, hosts[0], right) // the control: without the rule they reach each other
+	must(t, l.box.Nft("table inet ztb {\nchain f {\ntype filter hook forward priority -5\niifname tunztb.udp1194 oifname tunztb.udp1194 drop\n}\n}"))
+	defer func() { must(t, l.box.Nft("delete table inet ztb")) }()
+	if echoes(hosts[0], right, time.Second) {
+		t.Error("two clients reach each other past the kernel's filter")
+	}
+	if !echoes(hosts[0], innerAddr, patience) {
+		t.Error("with the rule nothing else works either")
+	}
+}
+
+// testNewestWins connects a client twice, by either listener: the first session ends.
+func (l *lab) testNewestWins() {
+	t := l.t
+	_, profile := l.add(pki.Request{Name: "twice"})
+	first, second := l.host(), l.host()
+	p1 := l.connect(first, profile)
+	defer p1.Stop()
+	awaitEcho(t, first, innerAddr)
+	// The first one must not come back and win in its turn.
+	must(t, first.Nft("table inet x {\nchain o {\ntype filter hook output priority 0\nct state new drop\n}\n}"))
+	p2 := l.connect(second, strings.ReplaceAll(profile, "remote 203.0.113.1 1194 udp\n", ""))
+	defer p2.Stop()
+	awaitEcho(t, second, innerAddr)
+	await(t, "the older session has ended", func() bool {
+		_, udp := l.session("twice", "udp/1194")
+		_, tcp := l.session("twice", "tcp/443")
+		return tcp && !udp
+	})
+}
+
+func (l *lab) testDisconnect() {
+	t := l.t
+	_, profile := l.add(pki.Request{Name: "guest"})
+	ns := l.host()
+	p := l.connect(ns, profile)
+	defer p.Stop()
+	awaitEcho(t, ns, innerAddr)
+	before, _ := l.session("guest", "udp/1194")
+	var n int
+	if l.ask("/disconnect/guest", &n); n != 1 {
+		t.Errorf("%d sessions were ended, want 1", n)
+	}
+	await(t, "the client is back with a new session", func() bool {
+		s, ok := l.session("guest", "udp/1194")
+		return ok && s.Since != before.Since
+	})
+	if l.ask("/disconnect/nobody", &n); n != 0 {
+		t.Errorf("%d sessions of a stranger were ended", n)
+	}
+}
+
+// testRevoke revokes a client with a live session as the command does: in the key store.
+func (l *lab) testRevoke(name, drop, listener string) {
+	t := l.t
+	_, profile := l.add(pki.Request{Name: name})
+	ns := l.host()
+	if drop != "" {
+		l.drop(ns, drop)
+	}
+	p := l.connect(ns, profile)
+	defer p.Kill()
+	awaitEcho(t, ns, innerAddr)
+	stream, err := netlab.StartStream(netlab.StreamConfig{
+		From: ns, Kind: netlab.UDP, To: netip.AddrPortFrom(innerAddr, netlab.EchoPort), Rate: 100, Marker: netlab.NewMarker(),
+	})
+	must(t, err)
+	awaitAnswers(t, stream)
+
+	revoked := time.Now()
+	_, err = l.store.Revoke(name)
+	must(t, err)
+	await(t, "the session has ended", func() bool { _, ok := l.session(name, listener); return !ok })
+	last := revoked
+	for _, r := range stream.Stop().Rounds {
+		if !r.Received.IsZero() && r.Sent.After(last) {
+			last = r.Sent
+		}
+	}
+	t.Logf("%s: the last packet that was answered was sent %s after the revocation", listener, last.Sub(revoked).Round(time.Millisecond))
+	if last.Sub(revoked) > time.Second {
+		t.Errorf("packets passed for %s after the revocation, want at most 1 s", last.Sub(revoked))
+	}
+	awaitLog(t, p, "Halt command was pushed by server") // it knows why, and stays away
+}
+
+func awaitAnswers(t *testing.T, s *netlab.Stream) {
+	t.Helper()
+	await(t, "the stream is answered", func() bool { _, received, _ := s.Counts(); return received > 20 })
+}
+
+// testPortScan looks at TCP 443 as a stranger does: TLS, plain HTTP, an OpenVPN client without its key, and
+// noise.
+func (l *lab) testPortScan() {
+	t := l.t
+	dial := func() net.Conn {
+		conn, err := l.café.Dial(t.Context(), "tcp", netip.AddrPortFrom(boxAddr, 443).String())
+		must(t, err)
+		must(t, conn.SetDeadline(time.Now().Add(patience)))
+		return conn
+	}
+	conn := tls.Client(dial(), &tls.Config{InsecureSkipVerify: true})
+	defer conn.Close()
+	if resp, body := get(t, conn, "/"); resp.StatusCode != http.StatusOK || !strings.Contains(body, "It works") {
+		t.Errorf("a browser sees %s %q", resp.Status, body)
+	}
+	plain := dial()
+	defer plain.Close()
+	if resp, _ := get(t, plain, "/"); resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("plain HTTP on the port gets %s, want 400 as of any HTTPS server", resp.Status)
+	}
+}
+
+func get(t *testing.T, conn net.Conn, path string) (*http.Response, string) {
+	t.Helper()
+	_, err := io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: vm.example.org\r\nConnection: close\r\n\r\n")
+	must(t, err)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	must(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	must(t, err)
+	return resp, string(body)
+}
+
+// testOneTimeLink downloads a profile through the port that OpenVPN shares, and tries again.
+func (l *lab) testOneTimeLink() {
+	t := l.t
+	var link onetime.Link
+	l.ask("/link/phone", &link)
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return l.café.Dial(ctx, network, addr)
+		},
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+	}}
+	defer client.CloseIdleConnections()
+	for _, want := range []int{http.StatusOK, http.StatusNotFound} {
+		resp, err := client.Get(link.URL)
+		must(t, err)
+		body, err := io.ReadAll(resp.Body)
+		must(t, err, resp.Body.Close())
+		if resp.StatusCode != want || (string(body) == "profile") != (want == http.StatusOK) {
+			t.Errorf("%s: %s %q, want %d", link.URL, resp.Status, body, want)
+		}
+	}
+}
+
+// testUnprivileged looks at the processes as the kernel shows them.
+func (l *lab) testUnprivileged() {
+	t := l.t
+	for _, s := range l.status().Listeners {
+		st := readProcStatus(t, s.PID)
+		for key, want := range map[string]string{
+			"Uid": "65534\t65534\t65534\t65534", "Gid": "65534\t65534\t65534\t65534", "Groups": "", "NoNewPrivs": "1",
+			"CapPrm": "0000000000000400", "CapEff": "0000000000000400", "CapAmb": "0000000000000400",
+		} {
+			if got := strings.TrimSpace(st[key]); got != want {
+				t.Errorf("%s: %s is %q, want %q", s.Listener.Name(), key, got, want)
+			}
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,7 +39,12 @@ var (
 // Nobody but the box has a route to inner, and inner knows the pools by the box alone: an answer from
 // inner came through the tunnel.
 type lab struct {
-	t       *testing.T
+	*world
+	t *testing.T
+}
+
+// world is what all tests of a lab share.
+type world struct {
 	lab     *netlab.Lab
 	café    *netlab.Namespace
 	box     *netlab.Namespace
@@ -48,8 +54,11 @@ type lab struct {
 	store   *pki.Store
 	process *netlab.Process
 	control *http.Client
-	clients int
+	clients atomic.Int32
 }
+
+// with returns the lab for a subtest.
+func (l *lab) with(t *testing.T) *lab { return &lab{world: l.world, t: t} }
 
 func prefixes(texts ...string) []netip.Prefix {
 	var out []netip.Prefix
@@ -71,19 +80,19 @@ func must(t *testing.T, errs ...error) {
 func newLab(t *testing.T) *lab {
 	t.Helper()
 	netlab.Require(t, netlab.Root, netlab.OpenVPN)
-	world, err := netlab.NewLab()
+	built, err := netlab.NewLab()
 	must(t, err)
-	l := &lab{t: t, lab: world}
+	l := &lab{world: &world{lab: built}, t: t}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Log(world.Logs(40))
+			t.Log(built.Logs(40))
 		}
-		if err := world.Close(); err != nil {
+		if err := built.Close(); err != nil {
 			t.Errorf("closing the lab: %v", err)
 		}
 	})
 	for label, ns := range map[string]**netlab.Namespace{"cafe": &l.café, "box": &l.box, "inner": &l.inner} {
-		*ns, err = world.Host(label)
+		*ns, err = built.Host(label)
 		must(t, err)
 	}
 	l.segment, err = netlab.NewSegment(l.café, "lan", prefixes("10.9.0.1/24", "2001:db8:9::1/64")...)
@@ -105,7 +114,7 @@ func newLab(t *testing.T) *lab {
 	}
 	echo, err := l.inner.ServeEcho(innerAddr, inner6)
 	must(t, err)
-	world.Defer(echo.Close)
+	built.Defer(echo.Close)
 	l.startBox()
 	return l
 }
@@ -216,12 +225,12 @@ func (l *lab) profile(s *pki.Store, name string) string {
 // host adds a client's machine to the café.
 func (l *lab) host() *netlab.Namespace {
 	l.t.Helper()
-	l.clients++
-	ns, err := l.lab.Host(fmt.Sprintf("c%d", l.clients))
+	n := l.clients.Add(1)
+	ns, err := l.lab.Host(fmt.Sprintf("c%d", n))
 	must(l.t, err)
 	_, err = l.segment.Attach(ns, netlab.Iface{
 		Name:   "eth0",
-		Addrs:  prefixes(fmt.Sprintf("10.9.0.%d/24", 10+l.clients), fmt.Sprintf("2001:db8:9::%x/64", 16+l.clients)),
+		Addrs:  prefixes(fmt.Sprintf("10.9.0.%d/24", 10+n), fmt.Sprintf("2001:db8:9::%x/64", 16+n)),
 		Routes: netlab.DefaultVia(netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("2001:db8:9::1")),
 	})
 	must(l.t, err)
@@ -233,16 +242,30 @@ func (l *lab) connect(ns *netlab.Namespace, profile string, extra ...string) *ne
 	l.t.Helper()
 	path := filepath.Join(l.lab.Dir, ns.Label+".ovpn")
 	must(l.t, os.WriteFile(path, []byte(profile), 0o600))
+	return l.run(ns, path, extra...)
+}
+
+// run runs openvpn with the profile in a file.
+func (l *lab) run(ns *netlab.Namespace, path string, extra ...string) *netlab.Process {
+	l.t.Helper()
 	p, err := ns.Start(netlab.Command("openvpn", append([]string{"--config", path}, extra...)...))
 	must(l.t, err)
 	return p
 }
 
-// drop makes the café drop what matches, until the returned function is called.
-func (l *lab) drop(match string) (undo func()) {
+// drop makes the café drop what matches of a client's packets.
+func (l *lab) drop(ns *netlab.Namespace, match string) {
 	l.t.Helper()
-	must(l.t, l.café.Nft("add table inet cafe\ndelete table inet cafe\ntable inet cafe { chain fwd { type filter hook forward priority 0; "+match+" drop; } }"))
-	return func() { must(l.t, l.café.Nft("delete table inet cafe")) }
+	must(l.t, l.café.Nft(fmt.Sprintf(
+		"table inet %s {\nchain out {\ntype filter hook forward priority 0\niifname lan ether saddr %s %s drop\n}\n}",
+		ns.Label, hardwareAddr(l.t, ns), match)))
+}
+
+func hardwareAddr(t *testing.T, ns *netlab.Namespace) string {
+	t.Helper()
+	out, err := ns.Run(context.Background(), "cat", "/sys/class/net/eth0/address")
+	must(t, err)
+	return strings.TrimSpace(out)
 }
 
 // echoes sends one packet to inner and reports whether it came back.

@@ -19,6 +19,10 @@ const (
 	lookInterval = 250 * time.Millisecond
 	// renewInterval is how often the keys are asked for though nothing changed, so that they are renewed.
 	renewInterval = time.Hour
+	// expiryInterval is how often sessions are looked at though nothing changed: clients expire.
+	expiryInterval = 10 * time.Second
+	// lastWords is how long a message to a client may take before its session is cut.
+	lastWords = 200 * time.Millisecond
 )
 
 // Server runs the endpoint. Make one with New.
@@ -95,24 +99,39 @@ func (s *Server) Status() Status {
 }
 
 // Disconnect ends the sessions of a client and returns how many there were. The client may come back at
-// once, unless it is revoked.
+// once, unless it is revoked. It blocks for some hundred milliseconds.
 func (s *Server) Disconnect(name string) (int, error) {
-	n := 0
-	var errs error
+	var list []held
 	for _, h := range s.sessions.all() {
 		if h.name == name {
-			n++
-			errs = errors.Join(errs, h.link.kill(h.key.cid, restartMessage+"disconnected by the operator"))
+			list = append(list, h)
 		}
 	}
-	return n, errs
+	return len(list), end(list, func(held) string { return restartMessage + "disconnected by the operator" })
+}
+
+// end tells each client why, and ends its session a moment later, whether it has listened or not.
+func end(list []held, message func(held) string) error {
+	var errs error
+	for _, h := range list {
+		errs = errors.Join(errs, h.link.tell(h.key.cid, message(h)))
+	}
+	if len(list) > 0 {
+		time.Sleep(lastWords)
+	}
+	for _, h := range list {
+		if err := h.link.kill(h.name); err != nil {
+			errs = errors.Join(errs, fmt.Errorf("ending a session of %s on %s: %w", h.name, h.key.listener, err))
+		}
+	}
+	return errs
 }
 
 // watch follows the key store until ctx ends.
 func (s *Server) watch(ctx context.Context) {
 	tick := time.NewTicker(lookInterval)
 	defer tick.Stop()
-	stamp, renewed := s.config.Registry.Stamp(), time.Now()
+	stamp, renewed, evicted := s.config.Registry.Stamp(), time.Now(), time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -120,9 +139,14 @@ func (s *Server) watch(ctx context.Context) {
 		case <-tick.C:
 		}
 		now := s.config.Registry.Stamp()
-		if now != stamp || time.Since(renewed) >= renewInterval {
-			stamp, renewed = now, time.Now()
+		changed := now != stamp
+		stamp = now
+		if changed || time.Since(evicted) >= expiryInterval {
+			evicted = time.Now()
 			s.evict() // before the keys, which take longer
+		}
+		if changed || time.Since(renewed) >= renewInterval {
+			renewed = time.Now()
 			s.refresh()
 		}
 		for _, l := range s.listeners {
@@ -133,20 +157,21 @@ func (s *Server) watch(ctx context.Context) {
 
 // evict ends the sessions of clients that would not be admitted any more.
 func (s *Server) evict() {
+	var list []held
+	reasons := map[sessionKey]*denial{}
 	for _, h := range s.sessions.all() {
 		client, err := s.config.Registry.Client(h.name)
 		if err != nil && !errors.Is(err, ErrUnknownClient) {
 			s.log.Error("looking up a client", "client", h.name, "error", err)
 			continue // an unreadable store lets nobody in, but throws nobody out
 		}
-		no := admit(request{name: h.name, serial: h.serial}, client, err, time.Now())
-		if no == nil {
-			continue
+		if no := admit(request{name: h.name, serial: h.serial}, client, err, time.Now()); no != nil {
+			s.log.Info("ending a session", "client", h.name, "reason", no.reason)
+			list, reasons[h.key] = append(list, h), no
 		}
-		s.log.Info("ending a session", "client", h.name, "reason", no.reason)
-		if err := h.link.kill(h.key.cid, haltMessage+no.public); err != nil {
-			s.log.Error("ending a session", "client", h.name, "error", err)
-		}
+	}
+	if err := end(list, func(h held) string { return haltMessage + reasons[h.key].public }); err != nil {
+		s.log.Error("ending sessions", "error", err)
 	}
 }
 

@@ -15,9 +15,12 @@ type session struct {
 	link        killer // of the process that holds it
 }
 
-// killer ends a session.
+// killer ends sessions of one openvpn process.
 type killer interface {
-	kill(cid int, message string) error
+	// tell sends a session's client a last message. The session lives on for some seconds.
+	tell(cid int, message string) error
+	// kill ends all sessions of a client at once, and without a word.
+	kill(name string) error
 }
 
 // sessionKey names a session: openvpn numbers its clients for each process.
@@ -41,23 +44,22 @@ func (s *sessions) admitted(k sessionKey, n *session) {
 	s.open[k] = n
 }
 
-// established marks a session that carries traffic from now on, and returns the other sessions of the
-// same client: the newest wins.
-func (s *sessions) established(k sessionKey, now time.Time) (older map[sessionKey]*session, ok bool) {
+// established marks a session that carries traffic from now on, and returns it and the other sessions of
+// the same client: the newest wins.
+func (s *sessions) established(k sessionKey, now time.Time) (c ClientStatus, older []held, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.open[k]
 	if n == nil {
-		return nil, false
+		return ClientStatus{}, nil, false
 	}
 	n.established, n.status.Since = true, now
-	older = map[sessionKey]*session{}
 	for key, o := range s.open {
 		if key != k && o.established && o.status.Name == n.status.Name {
-			older[key] = o
+			older = append(older, o.held(key))
 		}
 	}
-	return older, true
+	return n.status, older, true
 }
 
 // count records the bytes of a session.
@@ -100,13 +102,15 @@ type held struct {
 	link   killer
 }
 
+func (n *session) held(k sessionKey) held { return held{k, n.status.Name, n.serial, n.link} }
+
 // all returns the sessions of this moment.
 func (s *sessions) all() []held {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := make([]held, 0, len(s.open))
 	for k, n := range s.open {
-		out = append(out, held{k, n.status.Name, n.serial, n.link})
+		out = append(out, n.held(k))
 	}
 	return out
 }
