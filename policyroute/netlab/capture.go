@@ -125,11 +125,13 @@ func (c *Capture) take(fd int, d *decoder, buf []byte) (bool, error) {
 	case err != nil:
 		return false, fmt.Errorf("receiving: %w", err)
 	}
-	p := d.decode(buf[:size])
-	p.At = time.Now()
-	if ll, ok := from.(*unix.SockaddrLinklayer); ok {
-		p.Outgoing = ll.Pkttype == unix.PACKET_OUTGOING
+	link, ok := from.(*unix.SockaddrLinklayer)
+	if !ok {
+		return false, fmt.Errorf("receiving: the sender is a %T", from)
 	}
+	p := d.decode(buf[:size], link.Hatype == unix.ARPHRD_ETHER)
+	p.At = time.Now()
+	p.Outgoing = link.Pkttype == unix.PACKET_OUTGOING
 	c.seen++
 	if !c.match(p) {
 		return true, nil

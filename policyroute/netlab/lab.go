@@ -29,6 +29,10 @@ func NewLab() (*Lab, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the lab's directory: %w", err)
 	}
+	// Programs that drop root must reach what is theirs below it.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("opening the lab's directory: %w", err)
+	}
 	l := &Lab{Dir: dir, Zone: NewZone()}
 	l.Defer(func() error { return os.RemoveAll(dir) })
 	return l, nil

@@ -266,6 +266,26 @@ func killAll(name string) error {
 	}
 }
 
+// Pids returns the processes in the namespace that run a program, whoever started them.
+func (n *Namespace) Pids(program string) ([]int, error) {
+	link, err := namespaceLink(n.Name)
+	if err != nil {
+		return nil, err
+	}
+	all, err := processesIn(link)
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, pid := range all {
+		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+		if err == nil && strings.TrimSpace(string(name)) == program {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
+
 // namespaceLink returns what /proc/<pid>/ns/net of the processes in a namespace points to.
 func namespaceLink(name string) (string, error) {
 	var st unix.Stat_t

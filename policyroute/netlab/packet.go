@@ -18,7 +18,7 @@ type Packet struct {
 	Proto    string     // "udp", "tcp", "icmp", "icmpv6", "arp", "ip" (another), "frame" (not IP)
 	SrcPort  uint16
 	DstPort  uint16
-	Data     []byte // the frame, from its Ethernet header on
+	Data     []byte // the frame, from its Ethernet header on; of a TUN device, from its IP header on
 }
 
 // String prints the packet in one line, for failure messages.
@@ -70,7 +70,7 @@ func Any(matches ...Match) Match {
 
 // decoder turns frames into packets. It keeps its buffers; one goroutine uses it.
 type decoder struct {
-	parser  *gopacket.DecodingLayerParser
+	parsers map[gopacket.LayerType]*gopacket.DecodingLayerParser // by the first layer
 	decoded []gopacket.LayerType
 	eth     layers.Ethernet
 	arp     layers.ARP
@@ -83,18 +83,29 @@ type decoder struct {
 }
 
 func newDecoder() *decoder {
-	d := &decoder{}
-	d.parser = gopacket.NewDecodingLayerParser(layers.LayerTypeEthernet,
-		&d.eth, &d.arp, &d.ip4, &d.ip6, &d.tcp, &d.udp, &d.icmp4, &d.icmp6)
-	d.parser.IgnoreUnsupported = true
+	d := &decoder{parsers: make(map[gopacket.LayerType]*gopacket.DecodingLayerParser)}
+	for _, first := range []gopacket.LayerType{layers.LayerTypeEthernet, layers.LayerTypeIPv4, layers.LayerTypeIPv6} {
+		parser := gopacket.NewDecodingLayerParser(first, &d.eth, &d.arp, &d.ip4, &d.ip6, &d.tcp, &d.udp, &d.icmp4, &d.icmp6)
+		parser.IgnoreUnsupported = true
+		d.parsers[first] = parser
+	}
 	return d
 }
 
-// decode reads the headers of a frame. What cannot be decoded is left zero: a damaged packet is a
-// packet still, and its content is searched like any other's. data is not copied.
-func (d *decoder) decode(data []byte) Packet {
+// decode reads the headers of a frame, or of a packet from a device without Ethernet. What cannot be
+// decoded is left zero: a damaged packet is a packet still, and its content is searched like any
+// other's. data is not copied.
+func (d *decoder) decode(data []byte, ethernet bool) Packet {
 	p := Packet{Proto: "frame", Data: data}
-	_ = d.parser.DecodeLayers(data, &d.decoded)
+	first := layers.LayerTypeEthernet
+	if !ethernet {
+		first = layers.LayerTypeIPv4
+		if len(data) > 0 && data[0]>>4 == 6 {
+			first = layers.LayerTypeIPv6
+		}
+	}
+	d.decoded = d.decoded[:0]
+	_ = d.parsers[first].DecodeLayers(data, &d.decoded)
 	for _, layer := range d.decoded {
 		switch layer {
 		case layers.LayerTypeARP:

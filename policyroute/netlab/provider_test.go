@@ -25,12 +25,29 @@ func TestProviderCarriesPackets(t *testing.T) {
 			p := top.Providers[0]
 			startCustomer(t, top, p, tt.opts.Credentials)
 
+			var tun *Capture
+			await(t, "the tunnel's device", func() (ok bool) {
+				c, err := top.Box.Capture("tun0", Carrying(top.HostMarker))
+				tun = c
+				return err == nil
+			})
 			for _, v := range []Version{IPv4, IPv6} {
 				s, err := top.BoxStream(UDP, v, 100)
 				must(t, err)
 				want := v.pick(p.Public4[0], p.Public6[0])
 				await(t, "packets seen as "+want.String(), func() bool { return s.Report().Egresses()[want] >= 20 })
 				s.Stop()
+			}
+			must(t, tun.Stop())
+			seen, err := tun.Result()
+			must(t, err)
+			if seen.Matched < 80 { // 20 rounds in each version
+				t.Errorf("capture on the tunnel: %s", seen)
+			}
+			for _, packet := range seen.Kept {
+				if packet.Proto != "udp" || packet.SrcPort != EchoPort && packet.DstPort != EchoPort {
+					t.Fatalf("the capture on a device without Ethernet took for %s", packet)
+				}
 			}
 			customers, err := p.Customers()
 			must(t, err)
