@@ -44,8 +44,9 @@ func (c *compiler) nft() Ruleset {
 		if name := b.dns(g, v4, v6); name != "" {
 			steer.Rules = append(steer.Rules, NftRule{IIF: g.Iface, Verdict: goTo(name)})
 		}
-		// The input interface is known here since Linux 5.7: the box's own packets, which have none, are
-		// never touched.
+		// The input interface is known here since Linux 5.7. The box's own packets have none, or (IPv6)
+		// the one they leave by: such meet a translation only where an ingress is an egress as well, and
+		// then only on the way to the world, which is where nothing but our probes goes by it.
 		translate.Rules = append(translate.Rules, NftRule{IIF: g.Iface, Verdict: goTo("translate")})
 	}
 	forward.Rules = append(forward.Rules, towards...)
