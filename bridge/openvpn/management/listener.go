@@ -57,6 +57,14 @@ func PrivateDir(dir string, gid int) error {
 	return errors.Join(os.Lchown(dir, os.Geteuid(), gid), os.Chmod(dir, 0o710))
 }
 
+// OwnDir makes dir, which must lie in a PrivateDir, for the peer alone. Nothing of ours may be put there.
+func OwnDir(dir string, uid, gid int) error {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return os.Lchown(dir, uid, gid)
+}
+
 // Accept waits for a peer that runs as the uid that was given to Listen;
 // others are turned away and waited on. pid, when not 0, must be the peer's too. It ends with ctx.
 func (l *Listener) Accept(ctx context.Context, pid int) (*Conn, error) {
