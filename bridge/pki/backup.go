@@ -92,9 +92,10 @@ func (s *Store) bundle() (bundle, error) {
 	return b, err
 }
 
-// bundled lists the files that a backup holds. The revocation list is derived from the index.
+// bundled lists the files that a backup holds. The server's certificate and the revocation list are made
+// anew.
 func bundled(ix *index) []string {
-	names := []string{caFile, cryptFile, serverFile, indexFile}
+	names := []string{caFile, cryptFile, indexFile}
 	for _, c := range ix.Clients {
 		if c.Revoked == nil {
 			names = append(names, credentialsFile(c))
@@ -175,9 +176,6 @@ func (b bundle) check() error {
 	}
 	if _, _, err := cryptServerKeys(b.Files[cryptFile]); err != nil {
 		return err
-	}
-	if _, _, err := parsePair(b.Files[serverFile]); err != nil {
-		return fmt.Errorf("the server's certificate: %w", err)
 	}
 	for _, c := range ix.Clients {
 		if c.Revoked != nil {

@@ -223,10 +223,10 @@ func TestBackupRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, spoil := range map[string]func(*bundle){
-		"a file outside":   func(b *bundle) { b.Files["../../etc/cron.d/x"] = []byte("x") },
-		"without its CA":   func(b *bundle) { delete(b.Files, caFile) },
-		"a later version":  func(b *bundle) { b.Version++ },
-		"another's server": func(b *bundle) { b.Files[serverFile] = []byte("x") },
+		"a file outside":  func(b *bundle) { b.Files["../../etc/cron.d/x"] = []byte("x") },
+		"without its CA":  func(b *bundle) { delete(b.Files, caFile) },
+		"a later version": func(b *bundle) { b.Version++ },
+		"another's CA":    func(b *bundle) { b.Files[caFile] = []byte("x") },
 	} {
 		b := bundle{Version: whole.Version, Files: map[string][]byte{}}
 		for k, v := range whole.Files {

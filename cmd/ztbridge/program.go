@@ -95,7 +95,7 @@ func (p *program) root() *cobra.Command {
 	flags.StringArrayVar(&p.set, "set", nil, "set a `key=value` of the configuration, over file and variables; may be repeated")
 	flags.BoolVarP(&p.verbose, "verbose", "v", false, "log details as well")
 	root.AddCommand(p.runCommand(), p.guardCommand(), p.downCommand(), p.planCommand(), p.statusCommand(),
-		p.egressCommand(), p.configCommand(), p.versionCommand())
+		p.egressCommand(), p.clientCommand(), p.configCommand(), p.versionCommand())
 	return root
 }
 

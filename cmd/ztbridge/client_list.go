@@ -1,0 +1,122 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ztbridge/bridge/api"
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/openvpn/endpoint"
+	"ztbridge/bridge/pki"
+)
+
+// clientRow is a client for list --json.
+type clientRow struct {
+	Name      string       `json:"name"`
+	State     string       `json:"state"` // "valid", "expired", "revoked"
+	Issued    time.Time    `json:"issued"`
+	Expires   time.Time    `json:"expires"`
+	Addresses []netip.Addr `json:"addresses"`
+	Tunnel    string       `json:"tunnel"`
+	DNS       bool         `json:"dns"`
+	// Connected names the listener that the client is connected to; empty: to none. It is absent while
+	// the daemon does not run.
+	Connected *string `json:"connected,omitempty"`
+}
+
+func (p *program) clientList() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the clients and who is connected",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, pools, err := p.endpoint()
+			if err != nil {
+				return err
+			}
+			clients, err := p.keys().Clients()
+			if err != nil {
+				return err
+			}
+			rows := []clientRow{}
+			for _, c := range clients {
+				rows = append(rows, row(c, pools, time.Now()))
+			}
+			p.fillConnected(cmd, rows)
+			if asJSON {
+				return json.NewEncoder(p.out).Encode(rows)
+			}
+			return p.writeRows(rows)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "answer in JSON")
+	return cmd
+}
+
+func row(c pki.Client, pools []endpoint.Pool, now time.Time) clientRow {
+	r := clientRow{
+		Name: c.Name, State: "valid", Issued: c.Issued, Expires: c.Expires, Addresses: []netip.Addr{},
+		Tunnel: string(config.TunnelFull), DNS: !c.NoDNS,
+	}
+	switch {
+	case c.Revoked != nil:
+		r.State = "revoked"
+	case !c.Valid(now):
+		r.State = "expired"
+	}
+	if c.NetworkOnly {
+		r.Tunnel = string(config.TunnelZeroTier)
+	}
+	for _, pool := range pools {
+		if list, err := pool.Client(c.Host); err == nil {
+			r.Addresses = append(r.Addresses, list...)
+		}
+	}
+	return r
+}
+
+// fillConnected asks the daemon, which need not run, who is connected.
+func (p *program) fillConnected(cmd *cobra.Command, rows []clientRow) {
+	s, err := p.daemon().Status(cmd.Context())
+	if err != nil {
+		if !errors.Is(err, api.ErrNotRunning) {
+			p.say("warning: who is connected is not known: %v", err)
+		}
+		return
+	}
+	for i := range rows {
+		listener := ""
+		if at := slices.IndexFunc(s.Clients, func(c api.Client) bool { return c.Name == rows[i].Name }); at >= 0 {
+			listener = s.Clients[at].Listener
+		}
+		rows[i].Connected = &listener
+	}
+}
+
+func (p *program) writeRows(rows []clientRow) error {
+	table := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "NAME\tSTATE\tEXPIRES\tCONNECTED\tADDRESSES")
+	for _, r := range rows {
+		connected := "?"
+		if r.Connected != nil {
+			if connected = *r.Connected; connected == "" {
+				connected = "no"
+			}
+		}
+		var list []string
+		for _, a := range r.Addresses {
+			list = append(list, a.String())
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.State, r.Expires.Format(time.DateOnly), connected, strings.Join(list, " "))
+	}
+	return table.Flush()
+}
