@@ -31,29 +31,35 @@ func (r Ruleset) Empty() bool { return len(r.Maps) == 0 && len(r.Chains) == 0 }
 
 // String renders the map as it stands inside of a table block.
 func (m VerdictMap) String() string {
-	var b strings.Builder
 	key := "ipv4_addr"
 	if m.Family == V6 {
 		key = "ipv6_addr"
 	}
-	fmt.Fprintf(&b, "\tmap %s {\n\t\ttype %s : verdict\n\t\tflags interval\n", m.Name, key)
+	b := fmt.Appendf(nil, "\tmap %s {\n\t\ttype %s : verdict\n\t\tflags interval\n", m.Name, key)
 	if len(m.Elements) > 0 {
-		b.WriteString("\t\telements = {\n")
+		b = append(b, "\t\telements = {\n"...)
 		for _, e := range m.Elements {
-			fmt.Fprintf(&b, "\t\t\t%s,\n", e)
+			b = append(b, "\t\t\t"...)
+			b = e.appendTo(b)
+			b = append(b, ",\n"...)
 		}
-		b.WriteString("\t\t}\n")
+		b = append(b, "\t\t}\n"...)
 	}
-	b.WriteString("\t}\n")
-	return b.String()
+	return string(append(b, "\t}\n"...))
 }
 
 // String renders the element; nft prints a range that is a prefix back as one.
-func (e VerdictElement) String() string {
-	if e.First == e.Last {
-		return fmt.Sprintf("%s : goto %s", e.First, e.Chain)
+func (e VerdictElement) String() string { return string(e.appendTo(nil)) }
+
+// appendTo spares formatting: there are thousands of elements, rendered whenever tables are compared.
+func (e VerdictElement) appendTo(b []byte) []byte {
+	b = e.First.AppendTo(b)
+	if e.First != e.Last {
+		b = append(b, '-')
+		b = e.Last.AppendTo(b)
 	}
-	return fmt.Sprintf("%s-%s : goto %s", e.First, e.Last, e.Chain)
+	b = append(b, " : goto "...)
+	return append(b, e.Chain...)
 }
 
 // String renders the chain as it stands inside of a table block.
