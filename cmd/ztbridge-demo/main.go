@@ -1,0 +1,71 @@
+// Command ztbridge-demo shows the gateway at work in a lab of network namespaces, and tries to make it
+// leak: a client, a box with ztbridge, a provider with a real OpenVPN server, an Internet. With a
+// zerotier-one on the PATH the client's link is real ZeroTier, in an Internet of its own. Nothing
+// outside of the namespaces is touched, and nothing is left of them.
+//
+// It exits with 0 if nothing leaked and everything recovered, 1 if not, 2 if it could not be shown.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ztbridge/policyroute/netlab"
+)
+
+// errFailed says that the demo ran to its end and showed what it should not.
+var errFailed = errors.New("the gateway did not hold what it promises")
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	program := flag.String("ztbridge", "bin/ztbridge", "the `program` to show")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		flag.Usage()
+		return 2
+	}
+	path, err := filepath.Abs(*program)
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	if err != nil {
+		return fail(err, "build it first: make build")
+	}
+	if missing := netlab.Missing(netlab.Root, netlab.OpenVPN); len(missing) > 0 {
+		return fail(fmt.Errorf("missing: %s", strings.Join(missing, ", ")), "run it as root: sudo make demo")
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	defer stop()
+	d := &demo{program: path, screen: newScreen(os.Stdout)}
+	err = d.run(ctx)
+	switch {
+	case d.notTaken != nil:
+		return fail(fmt.Errorf("taking the lab down: %w", d.notTaken), "the next run sweeps what is left")
+	case ctx.Err() != nil:
+		fmt.Fprintln(os.Stderr, "\nztbridge-demo: interrupted; everything was taken away again")
+		return 2
+	case errors.Is(err, errFailed):
+		fmt.Fprintln(os.Stderr, "ztbridge-demo: error:", err)
+		return 1
+	case err != nil:
+		return fail(err, "")
+	}
+	return 0
+}
+
+func fail(err error, hint string) int {
+	fmt.Fprintln(os.Stderr, "ztbridge-demo: error:", err)
+	if hint != "" {
+		fmt.Fprintln(os.Stderr, "ztbridge-demo: hint:", hint)
+	}
+	return 2
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"ztbridge/policyroute/netlab"
+)
+
+var terminate os.Signal = syscall.SIGTERM
+
+// traffic is what one party sends while the box is mistreated.
+type traffic struct {
+	main    *netlab.Stream // UDP over IPv4
+	streams []*netlab.Stream
+}
+
+// startTraffic starts all that flows from now on: the client's, the box's own and a session into it.
+func (d *demo) startTraffic() error {
+	var errs []error
+	add := func(t *traffic) func(*netlab.Stream, error) {
+		return func(s *netlab.Stream, err error) {
+			errs = append(errs, err)
+			t.streams = append(t.streams, s)
+		}
+	}
+	client, own := add(&d.client), add(&d.own)
+	client(d.lab.ClientStream(netlab.UDP, netlab.IPv4, clientRate))
+	client(d.lab.ClientStream(netlab.UDP, netlab.IPv6, 50))
+	client(d.lab.ClientStream(netlab.TCP, netlab.IPv4, 20))
+	client(d.lab.ClientStream(netlab.DNS, netlab.IPv4, 10))
+	client(d.lab.ClientStream(netlab.Ping, netlab.IPv4, 10))
+	own(d.lab.BoxStream(netlab.UDP, netlab.IPv4, 20))
+	own(d.lab.BoxStream(netlab.UDP, netlab.IPv6, 20))
+	own(d.lab.SessionIntoBox(netlab.IPv4, 20))
+	d.client.main, d.own.main = d.client.streams[0], d.own.streams[0]
+	return errors.Join(errs...)
+}
+
+// leaked returns how many packets of the client were seen on the box's WAN so far.
+func (d *demo) leaked() (int, error) {
+	res, err := d.leaks.Result()
+	if err != nil {
+		return 0, err
+	}
+	if res.Dropped > 0 {
+		return 0, fmt.Errorf("the capture missed %d packets and proves nothing", res.Dropped)
+	}
+	return res.Matched, nil
+}
+
+// awaitFlow waits until nearly all that the client sent within a second was answered.
+func (d *demo) awaitFlow(ctx context.Context) error {
+	since := time.Now()
+	for time.Since(since) < patience {
+		now := time.Now()
+		// The last answers may be under way still.
+		recent := d.client.main.Report().Between(now.Add(-1300*time.Millisecond), now.Add(-300*time.Millisecond))
+		if recent.Sent > clientRate/2 && recent.Received*10 >= recent.Sent*9 && now.Sub(since) > 1300*time.Millisecond {
+			return nil
+		}
+		d.drawStrip(since)
+		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("the client's packets are not answered after %s; ztbridge says:\n%s", patience, d.gw.daemon.Log())
+}
+
+// drawStrip shows the client's stream since a moment.
+func (d *demo) drawStrip(since time.Time) {
+	now := time.Now()
+	line, _ := strip(d.client.main.Report(), since, now.Add(-50*time.Millisecond))
+	leaked, err := d.leaked()
+	if err != nil {
+		return // said where the counts matter
+	}
+	d.screen.draw("   |%s| %d leaked", line, leaked)
+}
+
+// sleep waits, or returns early with the context's error.
+func sleep(ctx context.Context, t time.Duration) error {
+	timer := time.NewTimer(t)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+func indent(s string) string {
+	return "   " + strings.ReplaceAll(strings.TrimRight(s, "\n"), "\n", "\n   ") + "\n"
+}
