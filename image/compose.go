@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -184,37 +183,47 @@ func addIdentity(t *tree, b *build) error {
 	return nil
 }
 
-// addUsers makes the system users that packages declare in sysusers.d, since /etc must not change at run time. Numbers are
-// given by the sorted names: the same packages, the same numbers, so that files on the data partition keep their owners.
+// addUsers makes the system users and groups that packages declare in sysusers.d, since /etc must not change at run time.
+// Numbers are given by the sorted names: the same packages, the same numbers, so that files on the data partition keep
+// their owners.
 func addUsers(t *tree) error {
-	var names []string
+	kinds := map[string]string{} // name → u or g
 	for file, n := range t.nodes {
 		if path.Dir(file) != "usr/lib/sysusers.d" || n.isDir() {
 			continue
 		}
 		for _, line := range strings.Split(string(n.data), "\n") {
-			if fields := strings.Fields(line); len(fields) >= 2 && strings.TrimRight(fields[0], "!") == "u" && !slices.Contains(names, fields[1]) {
-				names = append(names, fields[1])
+			fields := strings.Fields(line)
+			if len(fields) < 2 {
+				continue
+			}
+			kind := strings.TrimRight(fields[0], "!")
+			if kind == "u" || (kind == "g" && kinds[fields[1]] == "") {
+				kinds[fields[1]] = kind
 			}
 		}
 	}
-	slices.Sort(names)
 	for _, file := range []string{"etc/passwd", "etc/group", "etc/shadow"} {
 		if !t.has(file) {
 			return fmt.Errorf("adding system users: the root has no %s", file)
 		}
 	}
 	id := ownUserFirst
-	for _, name := range names {
-		if bytes.Contains(t.nodes["etc/passwd"].data, []byte("\n"+name+":")) {
-			continue
-		}
+	for _, name := range sortedKeys(kinds) {
 		id++
-		t.appendTo("etc/passwd", fmt.Sprintf("%s:x:%d:%d::/nonexistent:/usr/sbin/nologin\n", name, id, id))
-		t.appendTo("etc/group", fmt.Sprintf("%s:x:%d:\n", name, id))
-		t.appendTo("etc/shadow", name+":!*:::::::\n")
+		if !t.hasLine("etc/group", name+":") {
+			t.appendTo("etc/group", fmt.Sprintf("%s:x:%d:\n", name, id))
+		}
+		if kinds[name] == "u" && !t.hasLine("etc/passwd", name+":") {
+			t.appendTo("etc/passwd", fmt.Sprintf("%s:x:%d:%d::/nonexistent:/usr/sbin/nologin\n", name, id, id))
+			t.appendTo("etc/shadow", name+":!*:::::::\n")
+		}
 	}
 	return nil
+}
+
+func (t *tree) hasLine(file, prefix string) bool {
+	return bytes.Contains(append([]byte("\n"), t.nodes[file].data...), []byte("\n"+prefix))
 }
 
 // ownUserFirst is above what adduser and below what systemd's tools give out.

@@ -85,15 +85,18 @@ func TestTree(t *testing.T) {
 func TestAddUsers(t *testing.T) {
 	tr := newTree()
 	tr.file("etc/passwd", 0o644, []byte("root:x:0:0::/root:/bin/bash\nsystemd-network:x:998:998::/:/usr/sbin/nologin\n"))
-	tr.file("etc/group", 0o644, []byte("root:x:0:\n"))
+	tr.file("etc/group", 0o644, []byte("root:x:0:\nsystemd-network:x:998:\n"))
 	tr.file("etc/shadow", 0o640, []byte("root:*:1::::::\n"))
-	tr.file("usr/lib/sysusers.d/z.conf", 0o644, []byte("# comment\nu! ztbridge-ovpn - \"OpenVPN\"\nu systemd-network -\n"))
+	tr.file("usr/lib/sysusers.d/z.conf", 0o644, []byte("# comment\nu! ztbridge-ovpn - \"OpenVPN\"\nu systemd-network -\ng ztbridge - -\n"))
 	if err := addUsers(tr); err != nil {
 		t.Fatal(err)
 	}
 	passwd := string(tr.nodes["etc/passwd"].data)
-	if !strings.HasSuffix(passwd, "ztbridge-ovpn:x:801:801::/nonexistent:/usr/sbin/nologin\n") || strings.Count(passwd, "systemd-network") != 1 {
+	if !strings.HasSuffix(passwd, "ztbridge-ovpn:x:803:803::/nonexistent:/usr/sbin/nologin\n") || strings.Count(passwd, "systemd-network") != 1 {
 		t.Errorf("passwd:\n%s", passwd)
+	}
+	if group := string(tr.nodes["etc/group"].data); !strings.Contains(group, "ztbridge:x:802:\n") || strings.Count(group, "systemd-network") != 1 {
+		t.Errorf("group:\n%s", group)
 	}
 	if !strings.Contains(string(tr.nodes["etc/shadow"].data), "ztbridge-ovpn:!*:") {
 		t.Error("the new user has no locked password")

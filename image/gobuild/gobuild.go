@@ -23,7 +23,7 @@ type Request struct {
 	Source  string // the project's checkout
 	Package string // for example ./cmd/ztbridge
 	Arch    string // Debian's name
-	Version string // given to main.version, where there is one
+	Version string // given to main.release, where there is one
 	Tags    string
 }
 
@@ -38,7 +38,7 @@ func Build(ctx context.Context, r Request, out string) error {
 		return fmt.Errorf("compiling %s: %w", r.Package, err)
 	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", r.Tags,
-		"-ldflags", "-s -w -X main.version="+r.Version, "-o", out, r.Package)
+		"-ldflags", "-s -w -X main.release="+r.Version, "-o", out, r.Package)
 	cmd.Dir = r.Source
 	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux"), env...)
 	var problem bytes.Buffer
