@@ -19,7 +19,7 @@ import (
 const testToken = "secretsecretsecretsecret"
 
 // homeOf makes a home directory whose service is h.
-func homeOf(t *testing.T, h http.HandlerFunc) string {
+func homeOf(t testing.TB, h http.HandlerFunc) string {
 	t.Helper()
 	srv := httptest.NewServer(h)
 	t.Cleanup(srv.Close)

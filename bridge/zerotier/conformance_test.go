@@ -290,12 +290,17 @@ func localConf(t *testing.T, w world) {
 			t.Errorf("local.conf lost or lacks %s:\n%s", kept, w.LocalConf())
 		}
 	}
-	w.Stop()
-	w.Start()
-	awaitCondition(t, w, "the blacklist to be effective", func() bool {
+	effective := func() bool {
 		a, err := c.config(t.Context())
 		return err == nil && a.effective()
-	})
+	}
+	awaitCondition(t, w, "the running service to take the blacklist over", effective)
+	if st := d.Status(); len(st.Conditions) > 0 && st.Conditions[0].Code == ConditionBlacklist {
+		t.Errorf("conditions %+v", st.Conditions)
+	}
+	w.Stop()
+	w.Start()
+	awaitCondition(t, w, "the blacklist to be effective after a restart", effective)
 }
 
 func noDevice(t *testing.T, w world) {

@@ -1,216 +1,196 @@
 package zerotier
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"ztbridge/policyroute/netlab"
+	"ztbridge/policyroute/netlab/ztlab"
 )
 
-// The lab of the real conformance run, cut off from the Internet:
-//
-//	root ─── 198.51.100.0/24 ─── box
-//	 .1  planet of its own,       .10  the node under test,
-//	     controller                    driven from here
+// realLab is a planet with a controller, and the box on which the node under test runs.
 type realLab struct {
-	root, box *netlab.Namespace
-	planet    []byte
-	rootHome  string
-	boxID     string // directory with the box's identity
-	boxAddr   Address
-	network   NetworkID
+	top     *netlab.Topology
+	planet  *ztlab.Planet
+	network *ztlab.Network
+	node    *ztlab.Node
 }
 
 const labConf = `{"settings":{"portMappingEnabled":false,"allowSecondaryPort":false,"allowTcpFallbackRelay":false,"softwareUpdate":"disable"}}`
 
+// TestConformanceReal takes about five minutes, most of them spent on what zerotier-one notices late.
 func TestConformanceReal(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED, NOT PASSED: -short leaves out the real zerotier-one")
 	}
-	netlab.Require(t, netlab.Root, netlab.ZeroTier)
-	lab := newRealLab(t)
-	conformance(t, func(t *testing.T) world { return lab.fresh(t) })
-	t.Run("moon", func(t *testing.T) { realMoon(t, lab.fresh(t)) })
-	t.Run("device fails beside a working network", func(t *testing.T) { deviceFailsBeside(t, lab.fresh(t)) })
-	t.Run("main table", func(t *testing.T) { mainTable(t, lab.fresh(t)) })
-	t.Run("root silent", func(t *testing.T) { rootSilent(t, lab.fresh(t)) })
+	l := newRealLab(t)
+	conformance(t, func(t *testing.T) world { return l.fresh(t) })
+	for name, run := range map[string]func(*testing.T, *realWorld){
+		"moon":                          realMoon,
+		"no device beside a network":    deviceFailsBeside,
+		"main table":                    mainTable,
+		"root silent":                   rootSilent,
+		"addresses that can be derived": derivedAddresses,
+	} {
+		t.Run(name, func(t *testing.T) { run(t, l.fresh(t)) })
+	}
 }
 
 func newRealLab(t *testing.T) *realLab {
-	l := &realLab{root: newNamespace(t, "root"), box: newNamespace(t, "box"), rootHome: t.TempDir(), boxID: t.TempDir()}
-	_, err := netlab.Connect(
-		l.root, netlab.Iface{Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("198.51.100.1/24")}},
-		l.box, netlab.Iface{Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("198.51.100.10/24")}})
+	l := &realLab{top: netlab.ForTest(t, netlab.Options{RemoteClient: true}, netlab.ZeroTier)}
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	defer cancel()
+	var err error
+	l.planet, err = ztlab.New(ctx, l.top)
 	must(t, err)
-	rootAddr := identity(t, l.rootHome)
-	l.boxAddr = identity(t, l.boxID)
-	l.planet = makePlanet(t, l.rootHome, rootAddr)
-	must(t, os.WriteFile(filepath.Join(l.rootHome, "planet"), l.planet, 0o600))
-	must(t, os.WriteFile(filepath.Join(l.rootHome, "local.conf"), []byte(labConf), 0o600))
-	l.startRoot(t)
-	l.network = l.makeNetwork(t, rootAddr)
+	l.network, err = l.planet.NewNetwork(ctx, ztlab.NetworkConfig{Name: "lab", Routes: []ztlab.ManagedRoute{
+		{Target: netip.MustParsePrefix("10.99.0.0/16")},
+		{Target: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("10.99.0.7")},
+	}})
+	must(t, err)
+	l.node, err = l.planet.Node(ctx, l.top.Box)
+	must(t, err)
 	return l
 }
 
-func (l *realLab) startRoot(t *testing.T) *netlab.Process {
-	t.Helper()
-	os.Remove(filepath.Join(l.rootHome, "zerotier-one.port"))
-	p, err := l.root.Start(netlab.Command("zerotier-one", l.rootHome))
-	must(t, err)
-	c := l.client(l.root, l.rootHome)
-	eventually(t, p, "the root's API", func() bool { _, err := c.node(t.Context()); return err == nil })
-	return p
-}
-
-func (l *realLab) client(ns *netlab.Namespace, home string) *client {
-	c := newClient(home)
-	c.http.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		return ns.Dial(ctx, network, address)
-	}
-	return c
-}
-
-func (l *realLab) controller(t *testing.T, path string, in, out any) {
-	t.Helper()
-	must(t, l.client(l.root, l.rootHome).do(context.Background(), http.MethodPost, "/controller/network/"+path, in, out))
-}
-
-func (l *realLab) makeNetwork(t *testing.T, root Address) NetworkID {
-	var made struct{ ID NetworkID }
-	l.controller(t, root.String()+"______", map[string]any{
-		"name": "lab", "private": true, "enableBroadcast": true, "mtu": 2800, "v4AssignMode": map[string]bool{"zt": true},
-		"routes": []any{
-			map[string]any{"target": "10.99.0.0/16", "via": nil},
-			map[string]any{"target": "0.0.0.0/0", "via": "10.99.0.7"},
-		},
-		"rules": []any{map[string]any{"type": "ACTION_ACCEPT"}},
-	}, &made)
-	return made.ID
-}
-
-// fresh is a box that was never in a network, with the identity that the root knows already.
+// fresh is the box as if it had never been in a network, with the identity that the root knows.
 func (l *realLab) fresh(t *testing.T) *realWorld {
-	w := &realWorld{realLab: l, t: t, home: t.TempDir()}
-	for _, name := range []string{"identity.public", "identity.secret"} {
-		raw, err := os.ReadFile(filepath.Join(l.boxID, name))
-		must(t, err)
-		must(t, os.WriteFile(filepath.Join(w.home, name), raw, 0o600))
-	}
-	must(t, os.WriteFile(filepath.Join(w.home, "planet"), l.planet, 0o600))
-	must(t, os.WriteFile(filepath.Join(w.home, "authtoken.secret"), []byte("realtokenrealtokenrealto"), 0o600))
-	w.WriteLocalConf(labConf)
+	w := &realWorld{realLab: l, t: t}
 	w.Authorise(false)
+	files, err := os.ReadDir(l.node.Home)
+	must(t, err)
+	for _, f := range files {
+		if !slices.Contains([]string{"identity.public", "identity.secret", "planet", "authtoken.secret"}, f.Name()) {
+			must(t, os.RemoveAll(filepath.Join(l.node.Home, f.Name())))
+		}
+	}
+	w.WriteLocalConf(labConf)
 	t.Cleanup(func() { w.BreakDevice(false); w.Stop() })
 	return w
 }
 
 type realWorld struct {
 	*realLab
-	t      *testing.T
-	home   string
-	node   *netlab.Process
-	broken bool
+	t       *testing.T
+	running bool
+	broken  bool
 }
 
-func (w *realWorld) Home() string            { return w.home }
-func (w *realWorld) Address() Address        { return w.boxAddr }
-func (w *realWorld) Network() NetworkID      { return w.network }
+func (w *realWorld) Home() string            { return w.node.Home }
 func (w *realWorld) Patience() time.Duration { return 150 * time.Second }
-func (w *realWorld) Install(s *Service) {
-	s.client.http.Transport = w.client(w.box, w.home).http.Transport
-	s.ifaces = w.interfaces
+func (w *realWorld) Network() NetworkID      { return w.id(w.network) }
+
+func (w *realWorld) id(n *ztlab.Network) NetworkID {
+	id, err := ParseNetworkID(n.ID)
+	must(w.t, err)
+	return id
 }
 
-func (w *realWorld) interfaces() (links map[string]int, err error) {
-	return links, errors.Join(w.box.Do(func() (err error) { links, err = interfaces(); return }), err)
+func (w *realWorld) Address() Address {
+	a, err := ParseAddress(w.node.Address)
+	must(w.t, err)
+	return a
+}
+
+// Install puts the driver, which runs here, into the box's network namespace.
+func (w *realWorld) Install(s *Service) {
+	s.client.http.Transport = w.client().http.Transport
+	s.ifaces = func() (links map[string]int, err error) {
+		return links, errors.Join(w.top.Box.Do(func() (err error) { links, err = interfaces(); return err }), err)
+	}
+}
+
+func (w *realWorld) client() *client {
+	c := newClient(w.node.Home)
+	c.http.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		return w.top.Box.Dial(ctx, network, address)
+	}
+	return c
 }
 
 func (w *realWorld) Start() {
 	w.t.Helper()
-	os.Remove(filepath.Join(w.home, "zerotier-one.port"))
-	p, err := w.box.Start(netlab.Command("zerotier-one", w.home))
-	must(w.t, err)
-	w.node = p
-	eventually(w.t, p, "the box's API", func() bool { _, err := w.boxClient().node(context.Background()); return err == nil })
+	ctx, cancel := context.WithTimeout(context.Background(), w.Patience())
+	defer cancel()
+	must(w.t, w.node.Start(ctx))
+	w.running = true
 }
 
 func (w *realWorld) Stop() {
-	if w.node != nil {
+	if w.running {
 		w.node.Stop()
-		w.node = nil
 	}
+	w.running = false
 }
-
-func (w *realWorld) boxClient() *client { return w.client(w.box, w.home) }
 
 func (w *realWorld) Authorise(yes bool) {
 	w.t.Helper()
-	w.controller(w.t, w.network.String()+"/member/"+w.boxAddr.String(),
-		map[string]any{"authorized": yes, "ipAssignments": []string{"10.99.0.1"}}, nil)
+	if yes {
+		must(w.t, w.network.Authorise(context.Background(), w.node, netip.MustParseAddr("10.99.0.1")))
+	} else {
+		must(w.t, w.network.Deauthorise(context.Background(), w.node))
+	}
 }
 
 func (w *realWorld) Set(settings map[string]bool) {
 	w.t.Helper()
-	must(w.t, w.boxClient().do(context.Background(), http.MethodPost, "/network/"+w.network.String(), settings, nil))
+	must(w.t, w.node.Post(context.Background(), "/network/"+w.network.ID, settings, nil))
 }
 
-func (w *realWorld) Leave() { must(w.t, w.boxClient().leave(context.Background(), w.network)) }
+func (w *realWorld) Leave() { must(w.t, w.node.Leave(context.Background(), w.network.ID)) }
 
+// BreakDevice hides the box's TUN driver from programs that start in it.
 func (w *realWorld) BreakDevice(yes bool) {
 	if yes == w.broken {
 		return
 	}
 	w.broken = yes
-	cmd := []string{"umount", "/dev/net/tun"}
+	cmd := []string{"umount", tunDevice}
 	if yes {
-		cmd = []string{"mount", "--bind", "/dev/null", "/dev/net/tun"}
+		cmd = []string{"mount", "--bind", "/dev/null", tunDevice}
 	}
-	_, err := w.box.Run(context.Background(), cmd[0], cmd[1:]...)
+	_, err := w.top.Box.Run(context.Background(), cmd[0], cmd[1:]...)
 	must(w.t, err)
 }
 
-func (w *realWorld) WriteToken(s string) {
-	must(w.t, os.WriteFile(filepath.Join(w.home, "authtoken.secret"), []byte(s), 0o600))
+func (w *realWorld) WriteToken(s string)     { w.write("authtoken.secret", s) }
+func (w *realWorld) Token() string           { return w.read("authtoken.secret") }
+func (w *realWorld) WriteLocalConf(s string) { w.write("local.conf", s) }
+func (w *realWorld) LocalConf() string       { return w.read("local.conf") }
+
+func (w *realWorld) write(name, text string) {
+	must(w.t, os.WriteFile(filepath.Join(w.node.Home, name), []byte(text), 0o600))
 }
-
-func (w *realWorld) Token() string { return w.read("authtoken.secret") }
-
-func (w *realWorld) WriteLocalConf(s string) {
-	must(w.t, os.WriteFile(filepath.Join(w.home, "local.conf"), []byte(s), 0o600))
-}
-
-func (w *realWorld) LocalConf() string { return w.read("local.conf") }
 
 func (w *realWorld) read(name string) string {
-	raw, err := os.ReadFile(filepath.Join(w.home, name))
+	raw, err := os.ReadFile(filepath.Join(w.node.Home, name))
 	must(w.t, err)
 	return string(raw)
 }
 
-// realMoon makes the box a moon without a restart of the service, and then another one of it.
+// realMoon makes the box a moon without a restart of the service, and then the same one elsewhere.
 func realMoon(t *testing.T, w *realWorld) {
 	w.Start()
-	endpoints := []netip.AddrPort{netip.MustParseAddrPort("198.51.100.10:9993")}
-	withMoon := func(c *Config) { c.Moon, c.Networks = &Moon{endpoints}, nil }
-	d := drive(t, w, withMoon)
-	d.until("a moon", func(st Status) bool { return st.Moon == w.Address() })
-
-	endpoints = append(endpoints, netip.MustParseAddrPort("[2001:db8::10]:9993"))
-	second := drive(t, w, withMoon)
-	second.until("a moon with another endpoint", func(st Status) bool {
-		list, err := w.boxClient().moons(t.Context())
-		return st.Moon == w.Address() && err == nil && len(list) == 1 && sameEndpoints(list[0].Roots[0].StableEndpoints, endpoints)
-	})
+	first := netip.AddrPortFrom(netlab.BoxWAN4, 9993)
+	for _, endpoints := range [][]netip.AddrPort{{first}, {netip.AddrPortFrom(netlab.BoxWAN6, 9993), first}} {
+		t.Run("", func(t *testing.T) {
+			d := drive(t, w, func(c *Config) { c.Moon, c.Networks = &Moon{endpoints}, nil })
+			d.until("a moon", func(st Status) bool { return st.Moon == w.Address() })
+			list, err := w.client().moons(t.Context())
+			if err != nil || len(list) != 1 || !sameEndpoints(list[0].Roots[0].StableEndpoints, endpoints) {
+				t.Errorf("moons %+v, want endpoints %v (%v)", list, endpoints, err)
+			}
+		})
+	}
 }
 
 // deviceFailsBeside joins a second network whose device fails. That ends zerotier-one; once it is back,
@@ -218,28 +198,24 @@ func realMoon(t *testing.T, w *realWorld) {
 func deviceFailsBeside(t *testing.T, w *realWorld) {
 	w.Start()
 	w.Authorise(true)
-	first := drive(t, w)
-	first.untilUsable()
+	drive(t, w).untilUsable()
 	w.BreakDevice(true)
-	both := drive(t, w, func(c *Config) { c.Networks = []NetworkID{w.network, w.network ^ 0xff} })
+	other := w.Network() ^ 0xff
+	both := drive(t, w, func(c *Config) { c.Networks = []NetworkID{w.Network(), other} })
 	second := func(st Status) bool { return st.Networks[1].State == NetworkNoDevice }
 	both.until("not running or told", func(st Status) bool { return st.Service.State == ServiceNotRunning || second(st) })
-	if w.node.Running() {
-		t.Log("this zerotier-one survives a failed device")
-	}
 	w.BreakDevice(false)
 	w.Stop()
-	must(t, os.RemoveAll(filepath.Join(w.home, "networks.d", (w.network^0xff).String()+".conf")))
+	must(t, os.RemoveAll(filepath.Join(w.node.Home, "networks.d", other.String()+".conf")))
 	w.Start()
 	both.untilUsable()
 	both.until("told", second)
 	for range 20 {
 		both.Poke()
-		select {
-		case <-w.node.Done():
-			t.Fatal("the second network brought the service down again")
-		case <-time.After(100 * time.Millisecond):
+		if _, err := w.client().node(t.Context()); err != nil {
+			t.Fatalf("the second network brought the service down again: %v", err)
 		}
+		time.Sleep(100 * time.Millisecond)
 	}
 }
 
@@ -247,14 +223,13 @@ func deviceFailsBeside(t *testing.T, w *realWorld) {
 func mainTable(t *testing.T, w *realWorld) {
 	w.Start()
 	w.Authorise(true)
-	d := drive(t, w)
-	d.untilUsable()
+	drive(t, w).untilUsable()
 	w.Set(map[string]bool{"allowDefault": true})
 	awaitCondition(t, w, "no default route into ZeroTier", func() bool {
-		table, err := w.box.MainTable(t.Context())
+		table, err := w.top.Box.MainTable(t.Context())
 		must(t, err)
-		list, err := w.boxClient().networks(t.Context())
-		return err == nil && len(list) == 1 && !list[0].AllowDefault && !bytes.Contains([]byte(table), []byte("0.0.0.0/1"))
+		list, err := w.client().networks(t.Context())
+		return err == nil && len(list) == 1 && !list[0].AllowDefault && !strings.Contains(table, "0.0.0.0/1")
 	})
 }
 
@@ -265,8 +240,13 @@ func rootSilent(t *testing.T, w *realWorld) {
 	d := drive(t, w)
 	d.untilUsable()
 	d.until("in contact", func(st Status) bool { return st.Reachable })
-	must(t, w.box.IP("link set eth0 down"))
-	t.Cleanup(func() { must(t, w.box.IP("link set eth0 up")) })
+	root := w.planet.Root.NS
+	// Both ways: a root calls its nodes, too.
+	must(t, root.Nft(`table inet cut {
+		chain in { type filter hook input priority 0; udp dport 9993 drop; }
+		chain out { type filter hook output priority 0; udp sport 9993 drop; }
+	}`))
+	t.Cleanup(func() { must(t, root.Nft("delete table inet cut")) })
 	st := d.until("out of contact", func(st Status) bool { return !st.Reachable })
 	if len(st.Conditions) == 0 || st.Conditions[0].Code != ConditionUnreachable || st.Conditions[0].Remedy == "" {
 		t.Errorf("conditions %+v", st.Conditions)
@@ -276,55 +256,17 @@ func rootSilent(t *testing.T, w *realWorld) {
 	}
 }
 
-func newNamespace(t *testing.T, label string) *netlab.Namespace {
-	t.Helper()
-	ns, err := netlab.NewNamespace(label)
+// derivedAddresses compares what the controller hands out with what follows from the ids.
+func derivedAddresses(t *testing.T, w *realWorld) {
+	network, err := w.planet.NewNetwork(t.Context(), ztlab.NetworkConfig{Name: "six", RFC4193: true, SixPlane: true})
 	must(t, err)
-	t.Cleanup(func() { must(t, ns.Close()) })
-	return ns
-}
-
-func identity(t *testing.T, home string) Address {
-	t.Helper()
-	_, err := runIDTool(t.Context(), home, "generate", "identity.secret", "identity.public")
-	must(t, err)
-	raw, err := os.ReadFile(filepath.Join(home, "identity.public"))
-	must(t, err)
-	a, err := ParseAddress(string(raw[:10]))
-	must(t, err)
-	return a
-}
-
-func makePlanet(t *testing.T, home string, root Address) []byte {
-	t.Helper()
-	raw, err := runIDTool(t.Context(), home, "initmoon", "identity.public")
-	must(t, err)
-	var recipe map[string]any
-	must(t, json.Unmarshal(raw, &recipe))
-	recipe["worldType"] = "planet"
-	must(t, setEndpoints(recipe, []netip.AddrPort{netip.MustParseAddrPort("198.51.100.1:9993")}))
-	raw, err = json.Marshal(recipe)
-	must(t, err)
-	must(t, os.WriteFile(filepath.Join(home, "planet.json"), raw, 0o600))
-	_, err = runIDTool(t.Context(), home, "genmoon", "planet.json")
-	must(t, err)
-	planet, err := os.ReadFile(filepath.Join(home, fmt.Sprintf("%016x.moon", uint64(root))))
-	must(t, err)
-	return planet
-}
-
-func eventually(t *testing.T, p *netlab.Process, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(30 * time.Second)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-p.Done():
-			t.Fatalf("waiting for %s: the process ended: %s", what, p.Log())
-		case <-deadline:
-			t.Fatalf("waited in vain for %s: %s", what, p.Log())
+	must(t, network.Authorise(t.Context(), w.node))
+	w.Start()
+	id := w.id(network)
+	n := drive(t, w, func(c *Config) { c.Networks = []NetworkID{id} }).untilUsable()
+	for _, want := range []netip.Prefix{RFC4193(id, w.Address()), SixPlane(id, w.Address())} {
+		if !slices.Contains(n.Addrs, want) || !slices.Contains(n.Prefixes, want.Masked()) {
+			t.Errorf("addresses %v in %v, want %s", n.Addrs, n.Prefixes, want)
 		}
 	}
 }

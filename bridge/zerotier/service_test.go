@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -174,6 +175,22 @@ func TestBackoff(t *testing.T) {
 	for failures, want := range map[int]time.Duration{1: 2 * time.Second, 2: 4 * time.Second, 5: 32 * time.Second, 6: time.Minute, 60: time.Minute} {
 		if got := backoff(failures); got != want {
 			t.Errorf("after %d failures: %s, want %s", failures, got, want)
+		}
+	}
+}
+
+// What one look at a calm service costs, with the share of the fake that answers.
+func BenchmarkLook(b *testing.B) {
+	answers := map[string]string{"/status": "gw-status.json", "/network": "gw-network.json", "/peer": "gw-peer.json"}
+	home := homeOf(b, func(w http.ResponseWriter, r *http.Request) {
+		http.ServeFile(w, r, filepath.Join("testdata", "api", answers[r.URL.Path]))
+	})
+	s := New(Config{Home: home, Networks: []NetworkID{0xfe5f2d532b02de82}})
+	for b.Loop() {
+		s.peersAt = time.Time{}
+		s.step(context.Background())
+		if st := s.Status(); st.Networks[0].State != NetworkOK {
+			b.Fatalf("%+v", st)
 		}
 	}
 }
