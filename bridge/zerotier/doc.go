@@ -5,7 +5,7 @@
 //	            ┌────────────── not asked yet: unknown ──────────────┐
 //	            ▼                                                    ▼
 //	not-installed, not-running, no-token, refused, broken  ⇄        ok
-//	(each with a cause and a remedy; asked again every 250 ms)   each network: joining ⇄ ok ⇄ denied …
+//	(each with a cause and a remedy; asked again at most 1 s later) each network: joining ⇄ ok ⇄ denied …
 //
 // The service writes routes only to the main table, and only for memberships with allowDefault or
 // allowGlobal; both are switched off here. It forgets nothing over a restart, and it believes its
