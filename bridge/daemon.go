@@ -214,7 +214,10 @@ func (d *daemon) serve(ctx context.Context) {
 // watchKernel rings the doorbell for what others do to the kernel.
 func (d *daemon) watchKernel(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := d.kernel.Watch(ctx, func(cause string) { d.bell.ring(cause) })
+		err := d.kernel.Watch(ctx, func(cause string) {
+			d.drivers.poke()
+			d.bell.ring(cause)
+		})
 		if ctx.Err() != nil {
 			return
 		}

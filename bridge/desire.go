@@ -22,8 +22,11 @@ type Desired struct {
 // pure: equal arguments give equal results.
 func Desire(cfg *config.Config, s Snapshot) Desired {
 	d := Desired{Merits: map[string]merit{}, Choices: map[string]choice{}}
-	for _, e := range cfg.Egresses {
+	for i, e := range cfg.Egresses {
 		d.Intent.Egresses = append(d.Intent.Egresses, egressIntent(cfg, e, s))
+		if usesTLS(e) {
+			d.Intent.Egresses[i].ResolverPort = resolverPort(i)
+		}
 		d.Merits[e.Name] = judge(cfg, e, s)
 	}
 	d.Intent.Ingresses = ingressIntents(cfg, s)
@@ -73,7 +76,7 @@ func connected(cfg *config.Config, e config.Egress, s Snapshot) bool {
 }
 
 func egressIntent(cfg *config.Config, e config.Egress, s Snapshot) policyroute.Egress {
-	out := policyroute.Egress{Name: e.Name, Kind: policyroute.EgressKind(e.Kind()), ResolverPort: s.ResolverPorts[e.Name]}
+	out := policyroute.Egress{Name: e.Name, Kind: policyroute.EgressKind(e.Kind())}
 	switch {
 	case e.OpenVPN != nil:
 		tunnelIntent(&out, s.Tunnels[e.Name])
@@ -93,7 +96,7 @@ func egressIntent(cfg *config.Config, e config.Egress, s Snapshot) policyroute.E
 	if mtu := s.Probes[e.Name].MTU; mtu != 0 && (out.MTU == 0 || mtu < out.MTU) && !out.Owned {
 		out.MTU = mtu
 	}
-	if len(e.DNS) > 0 && out.ResolverPort == 0 {
+	if len(e.DNS) > 0 {
 		out.DNS = nil
 		for _, r := range e.DNS {
 			if !r.TLS {

@@ -3,18 +3,16 @@ package bridge
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
+	"sync/atomic"
 
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/openvpn"
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/tun"
 	"ztbridge/bridge/zerotier"
-	"ztbridge/policyroute"
 )
 
 // drivers are what does the work outside the kernel's tables: the tunnels' processes, the membership in
@@ -31,15 +29,17 @@ type drivers struct {
 	zerotier *zerotier.Service
 	tunnels  map[string]*openvpn.Tunnel
 	probers  map[string]*probe.Prober
-	// local are the host's own subnets, which no provider may hand out.
-	local []netip.Prefix
+
+	around atomic.Pointer[surroundings]
 }
 
 func newDrivers(ctx context.Context, opts Options, user openvpnUser, bell *doorbell) *drivers {
-	return &drivers{
+	d := &drivers{
 		opts: opts, user: user, bell: bell, sup: newSupervisor(ctx, opts.Logger),
 		keys: map[string]string{}, tunnels: map[string]*openvpn.Tunnel{}, probers: map[string]*probe.Prober{},
 	}
+	d.around.Store(&surroundings{})
+	return d
 }
 
 // configure makes the running drivers those that the configuration asks for. It blocks until the ones
@@ -65,12 +65,18 @@ func (d *drivers) configure(l *loaded) error {
 			}
 			tasks = append(tasks, t)
 		}
-		tasks = append(tasks, d.probeTask(next, e.Name, policyroute.MarkFirst+uint32(i), l.cfg.Probe))
+		if e.WAN != nil && e.WAN.IPv6.Mode == config.IPv6Prefix && e.WAN.IPv6.NDP {
+			tasks = append(tasks, d.neighbourTask(e))
+		}
+		if usesTLS(e) {
+			tasks = append(tasks, d.resolverTask(e, i))
+		}
+		tasks = append(tasks, d.probeTask(next, e.Name, probeMark(i), l.cfg.Probe))
 	}
 	d.mu.Lock()
 	d.keys, d.zerotier, d.tunnels, d.probers = next.keys, next.zerotier, next.tunnels, next.probers
 	d.mu.Unlock()
-	d.sup.set(tasks) // not under the lock: a driver that is ending may still ask for localPrefixes
+	d.sup.set(tasks) // not under the lock: it waits for the drivers that end
 	return nil
 }
 
@@ -157,24 +163,14 @@ func (d *drivers) probeTask(next *drivers, egress string, mark uint32, cfg confi
 	return task{key: key, run: next.probers[egress].Run}
 }
 
-// localPrefixes returns the host's own subnets as of the last pass. Safe for concurrent use.
-func (d *drivers) localPrefixes() []netip.Prefix {
+// poke has the drivers look at once at what they would look at soon: something changed in the kernel,
+// perhaps the interface of a network. Safe for concurrent use.
+func (d *drivers) poke() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.local
-}
-
-// setWorld tells the drivers what the host's own subnets are, without those of our tunnels.
-func (d *drivers) setWorld(w World) {
-	var local []netip.Prefix
-	for _, l := range w.Links {
-		if !strings.HasPrefix(l.Name, policyroute.TunPrefix) {
-			local = append(local, subnets(l.Addrs)...)
-		}
+	if d.zerotier != nil {
+		d.zerotier.Poke()
 	}
-	d.mu.Lock()
-	d.local = local
-	d.mu.Unlock()
 }
 
 // fill writes what the drivers say into a snapshot.

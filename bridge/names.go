@@ -25,6 +25,9 @@ func tunnelDevice(egress string) string {
 	return name[:maxIfaceName-len(tail)] + tail
 }
 
+// isOurs says whether a device of that name is one of ours.
+func isOurs(device string) bool { return strings.HasPrefix(device, policyroute.TunPrefix) }
+
 // listenerDevice returns the TUN device of an endpoint's listener. The dot keeps it apart from every
 // tunnelDevice.
 func listenerDevice(l config.Listener) string {

@@ -10,7 +10,6 @@ import (
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/openvpn"
 	"ztbridge/bridge/tun"
-	"ztbridge/policyroute"
 )
 
 // Down takes away everything of ours: rules, routes, filters, chains, TUN devices; and puts back the
@@ -34,7 +33,7 @@ func Down(ctx context.Context, opts Options) error {
 	// The devices go first: while they go, the filters still stand.
 	var errs error
 	for _, l := range World(world).Links {
-		if strings.HasPrefix(l.Name, policyroute.TunPrefix) {
+		if isOurs(l.Name) {
 			errs = errors.Join(errs, tun.Remove(l.Name))
 		}
 	}

@@ -22,6 +22,7 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 		return err
 	}
 	desired := Desire(d.loaded.cfg, snap)
+	d.drivers.observe(desired.Intent, snap.World)
 	plan, err := d.converge(ctx, desired.Intent)
 	d.remember(ctx, desired, err)
 	d.nursery.tend(d.loaded.cfg, snap, desired, d.drivers)
@@ -53,7 +54,6 @@ func (d *daemon) snapshot(stopping bool) (Snapshot, error) {
 	s := Snapshot{
 		Now: time.Now(), World: World(world), Current: maps.Clone(d.current), Preferred: preferred, Stopping: stopping,
 	}
-	d.drivers.setWorld(s.World)
 	d.drivers.fill(&s)
 	return s, nil
 }

@@ -29,8 +29,6 @@ type Snapshot struct {
 	Endpoint []Listener
 	// Clients are the fixed addresses of the endpoint's clients, by name, whether connected or not.
 	Clients map[string][]netip.Addr
-	// ResolverPorts are the ports of the box's own forwarders for egresses with DNS over TLS.
-	ResolverPorts map[string]uint16
 	// Current is the egress in use, by list of egresses (listKey).
 	Current map[string]string
 	// Preferred is the egress that a person chose; empty if nobody did.

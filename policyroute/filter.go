@@ -58,6 +58,10 @@ func (c *compiler) nft() Ruleset {
 	}
 	b.chain("translate", b.translate())
 	b.out.Chains = append(b.out.Chains, forward, steer, translate)
+	if rules := b.input(); len(rules) > 0 {
+		hook := &Hook{Type: "filter", Hook: "input", Priority: hookInput}
+		b.out.Chains = append(b.out.Chains, NftChain{Name: "input", Hook: hook, Rules: rules})
+	}
 	slices.SortStableFunc(b.out.Maps, func(x, y VerdictMap) int { return cmp.Compare(x.Name, y.Name) })
 	return b.out
 }

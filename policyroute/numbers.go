@@ -44,6 +44,10 @@ const (
 	// Tailscale's or pbr's (bits 16-23), NetBird's (0x1BD__) or Mullvad's (0x6d6f6c65).
 	MarkFirst = 0x5a540000
 
+	// ResolverPortFirst is the port of the box's own forwarder for the first egress; the n-th egress has
+	// ResolverPortFirst+n. Unassigned by IANA, and below the ports that Linux hands out to clients.
+	ResolverPortFirst = 23153
+
 	// MetricLive is the metric of the default route through the chosen egress.
 	MetricLive = 100
 	// MetricDeny is that of `unreachable default`, layer 2 against a leak: the worst there is, so that

@@ -100,6 +100,11 @@ func standard(t *testing.T, opts netlab.Options) *netlab.Topology {
 	lab, err := netlab.Standard(ctx, opts)
 	must(t, err)
 	t.Cleanup(func() {
+		for _, p := range lab.Providers {
+			if t.Failed() {
+				t.Logf("log of %s:\n%s", p.Name, p.Log())
+			}
+		}
 		if err := lab.Close(); err != nil {
 			t.Errorf("closing the lab: %v", err)
 		}

@@ -33,6 +33,7 @@ type echoer struct {
 	mark  uint32
 	nonce [nonceLen]byte
 	seq   uint16
+	late  uint16 // how many echoes before the last one may still be answered
 	conn4 net.PacketConn
 	conn6 net.PacketConn
 }
@@ -55,7 +56,8 @@ func (e *echoer) close() {
 // any probes all targets at once and returns the round-trip time of the first answer. It returns when
 // the first has answered or the timeout is over, and nothing of it outlives the call.
 func (e *echoer) any(ctx context.Context, targets []netip.Addr, timeout time.Duration) (time.Duration, error) {
-	e.seq++
+	// An answer to the echo before this one has crossed the egress as well, if a little late.
+	e.seq, e.late = e.seq+1, 1
 	tasks := e.tasks(targets)
 	if len(tasks) == 0 {
 		return 0, ErrNoTarget
@@ -172,7 +174,7 @@ func (e *echoer) answers(b []byte, from net.Addr, v6 bool, targets []netip.Addr)
 		return false
 	}
 	body, ok := msg.Body.(*icmp.Echo)
-	if !ok || body.ID != e.id() || body.Seq != int(e.seq) || len(body.Data) < nonceLen {
+	if !ok || body.ID != e.id() || e.seq-uint16(body.Seq) > e.late || len(body.Data) < nonceLen {
 		return false
 	}
 	ip, ok := from.(*net.IPAddr)

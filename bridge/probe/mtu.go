@@ -52,7 +52,7 @@ func (e *echoer) pathMTU(ctx context.Context, targets []netip.Addr, timeout time
 func (e *echoer) fits(ctx context.Context, targets []netip.Addr, size int, timeout time.Duration) bool {
 	for range mtuTries {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
-		e.seq++
+		e.seq, e.late = e.seq+1, 0 // the answer to an echo of another size proves nothing
 		err := e.ping(ctx, targets, false, size)
 		cancel()
 		if err == nil {

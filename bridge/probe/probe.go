@@ -12,8 +12,9 @@ import (
 
 const (
 	// minTimeout and maxTimeout bound how long an answer is awaited; between them it is four times the
-	// smoothed round-trip time, so that a near egress is judged sooner than a far one.
-	minTimeout = 200 * time.Millisecond
+	// smoothed round-trip time, so that a near egress is judged sooner than a far one. The least leaves
+	// a small box that is busy the time to answer: what is judged is the path, not its processor.
+	minTimeout = 350 * time.Millisecond
 	maxTimeout = 500 * time.Millisecond
 )
 

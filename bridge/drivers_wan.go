@@ -1,0 +1,126 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/ndp"
+	"ztbridge/bridge/resolver"
+	"ztbridge/policyroute"
+)
+
+// neighbourCheck is how often the neighbour proxy looks whether the WAN is another interface now.
+const neighbourCheck = time.Second
+
+// surroundings is what drivers need to know of the last pass. It is immutable.
+type surroundings struct {
+	local   []netip.Prefix // the host's own subnets, without those of our tunnels
+	own     []netip.Addr   // the host's own addresses
+	uplinks map[string]string
+	members []netip.Prefix // what is behind the ingresses
+}
+
+// observe tells the drivers what a pass saw.
+func (d *drivers) observe(intent policyroute.Intent, w World) {
+	s := &surroundings{uplinks: map[string]string{}}
+	for _, l := range w.Links {
+		for _, a := range l.Addrs {
+			s.own = append(s.own, a.Addr())
+		}
+		if !isOurs(l.Name) {
+			s.local = append(s.local, subnets(l.Addrs)...)
+		}
+	}
+	for _, e := range intent.Egresses {
+		if e.Kind == policyroute.EgressWAN {
+			s.uplinks[e.Name] = e.Iface
+		}
+	}
+	for _, g := range intent.Ingresses {
+		s.members = append(s.members, g.Prefixes...)
+	}
+	d.around.Store(s)
+}
+
+// localPrefixes returns the host's own subnets. Safe for concurrent use.
+func (d *drivers) localPrefixes() []netip.Prefix { return d.around.Load().local }
+
+// neighbourTask answers for members' addresses on the WAN, where the upstream router looks for them.
+func (d *drivers) neighbourTask(e config.Egress) task {
+	prefix := e.WAN.IPv6.Prefix
+	return task{
+		key: fmt.Sprintf("neighbours %s %s", e.Name, prefix),
+		run: func(ctx context.Context) error {
+			for ctx.Err() == nil {
+				if iface := d.around.Load().uplinks[e.Name]; iface != "" {
+					d.answerNeighbours(ctx, e.Name, iface, prefix)
+				}
+				select {
+				case <-ctx.Done():
+				case <-time.After(neighbourCheck):
+				}
+			}
+			return nil
+		},
+	}
+}
+
+// answerNeighbours runs the proxy on one interface until the WAN is another one.
+func (d *drivers) answerNeighbours(ctx context.Context, egress, iface string, prefix netip.Prefix) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	defer func() { cancel(); <-done }()
+	go func() {
+		defer close(done)
+		defer cancel()
+		p := ndp.New(ndp.Config{
+			Iface: iface, Logger: d.opts.Logger,
+			Ours: func(a netip.Addr) bool { return prefix.Contains(a) && d.isMember(a) },
+		})
+		if err := p.Run(ctx); err != nil && !errors.Is(err, ndp.ErrInterface) {
+			d.opts.Logger.Error("neighbour proxy failed", "egress", egress, "error", err)
+		}
+	}()
+	for ctx.Err() == nil && d.around.Load().uplinks[egress] == iface {
+		select {
+		case <-ctx.Done():
+		case <-time.After(neighbourCheck):
+		}
+	}
+}
+
+// isMember says whether an address is behind an ingress and not the box's own.
+func (d *drivers) isMember(a netip.Addr) bool {
+	s := d.around.Load()
+	return slices.ContainsFunc(s.members, func(p netip.Prefix) bool { return p.Contains(a) }) && !slices.Contains(s.own, a)
+}
+
+// usesTLS says whether the egress's resolvers speak DNS over TLS; the configuration lets nobody mix.
+func usesTLS(e config.Egress) bool { return len(e.DNS) > 0 && e.DNS[0].TLS }
+
+// resolverTask forwards clients' questions by TLS through one egress.
+func (d *drivers) resolverTask(e config.Egress, index int) task {
+	cfg := resolver.Config{
+		Listen: netip.AddrPortFrom(netip.IPv6Unspecified(), resolverPort(index)),
+		Mark:   probeMark(index), Logger: d.opts.Logger.With("egress", e.Name),
+	}
+	for _, r := range e.DNS {
+		name := r.TLSName
+		if name == "" {
+			name = r.Addr.Addr().String()
+		}
+		cfg.Upstreams = append(cfg.Upstreams, resolver.Upstream{Addr: r.Addr, Name: name})
+	}
+	return task{
+		key: fmt.Sprintf("resolver %s %v %x %+v", e.Name, cfg.Listen, cfg.Mark, cfg.Upstreams),
+		run: func(ctx context.Context) error { return resolver.New(cfg).Run(ctx) },
+	}
+}
+
+func resolverPort(index int) uint16 { return policyroute.ResolverPortFirst + uint16(index) }
+func probeMark(index int) uint32    { return policyroute.MarkFirst + uint32(index) }
