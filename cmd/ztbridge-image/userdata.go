@@ -1,0 +1,118 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"ztbridge/bridge/config"
+	"ztbridge/image/userdata"
+)
+
+type userDataFlags struct {
+	config, out     string
+	pkg, zerotier   userdata.Download
+	repository      userdata.Repository
+	keyFile         string
+	withoutZeroTier bool
+}
+
+func userDataCommand() *cobra.Command {
+	var f userDataFlags
+	cmd := &cobra.Command{
+		Use:   "user-data --config ztbridge.yaml -o FILE",
+		Short: "Write user-data that makes a stock cloud image a box",
+		Long: `Write user-data for a stock Debian or Ubuntu image. The configuration is checked first; it and the profiles and credentials
+that it names go in with it, so the result is as secret as they are. Certificates must be inside the profiles.
+
+ZeroTier comes by the vendor's package (--zerotier-url, --zerotier-sha256) or by the vendor's repository (--zerotier-repository,
+--zerotier-key, --zerotier-fingerprint).`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.config, "config", "", "configuration file")
+	flags.StringVarP(&f.out, "output", "o", "", "file to write, readable by its owner only")
+	flags.StringVar(&f.pkg.URL, "package-url", "", "https address of ztbridge's package")
+	flags.StringVar(&f.pkg.SHA256, "package-sha256", "", "its SHA-256")
+	flags.StringVar(&f.zerotier.URL, "zerotier-url", "", "https address of the vendor's zerotier-one package")
+	flags.StringVar(&f.zerotier.SHA256, "zerotier-sha256", "", "its SHA-256")
+	flags.StringVar(&f.repository.URL, "zerotier-repository", "", "https address of the vendor's apt repository")
+	flags.StringVar(&f.repository.Suite, "zerotier-suite", "trixie", "the repository's suite")
+	flags.StringVar(&f.keyFile, "zerotier-key", "", "file with the repository's key, ASCII-armoured")
+	flags.StringVar(&f.repository.Fingerprint, "zerotier-fingerprint", "", "the key's whole fingerprint")
+	flags.BoolVar(&f.withoutZeroTier, "without-zerotier", false, "install no zerotier-one")
+	return cmd
+}
+
+func (f *userDataFlags) run(cmd *cobra.Command) error {
+	if f.config == "" || f.out == "" {
+		return fmt.Errorf("%w: --config and -o are needed", errUsage)
+	}
+	options := userdata.Options{Package: f.pkg}
+	switch {
+	case f.zerotier.URL != "":
+		options.ZeroTier = &f.zerotier
+	case f.repository.URL != "":
+		key, err := os.ReadFile(f.keyFile)
+		if err != nil {
+			return fmt.Errorf("reading the repository's key: %w", err)
+		}
+		f.repository.Key = key
+		options.Repository = &f.repository
+	case !f.withoutZeroTier:
+		return fmt.Errorf("%w: say where zerotier-one comes from, or --without-zerotier", errUsage)
+	}
+	files, err := configurationFiles(f.config)
+	if err != nil {
+		return err
+	}
+	options.Files = files
+	text, err := userdata.Generate(options)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(f.out, text, 0o600); err != nil {
+		return fmt.Errorf("writing user-data: %w", err)
+	}
+	progressTo(cmd.ErrOrStderr())("user-data", fmt.Sprintf("%d of at most %d bytes", len(text), userdata.Limit))
+	fmt.Fprintln(cmd.OutOrStdout(), f.out)
+	return nil
+}
+
+// configurationFiles reads the configuration and what it names, all of which must lie beside it: on the machine it will.
+func configurationFiles(path string) (map[string][]byte, error) {
+	cfg, _, err := config.Load(path, nil)
+	if err != nil {
+		return nil, err
+	}
+	path, err = filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("finding the configuration: %w", err)
+	}
+	sources := map[string]string{"ztbridge.yaml": path}
+	for _, e := range cfg.Egresses {
+		if e.OpenVPN == nil {
+			continue
+		}
+		sources[filepath.Base(e.OpenVPN.Profile)] = e.OpenVPN.Profile
+		if c := e.OpenVPN.Credentials; c != nil {
+			sources[filepath.Base(c.Path)] = c.Path
+		}
+	}
+	files := map[string][]byte{}
+	for name, source := range sources {
+		if filepath.Dir(source) != filepath.Dir(path) {
+			return nil, fmt.Errorf("packing %s: %w", source, errNotBeside)
+		}
+		if files[name], err = os.ReadFile(source); err != nil {
+			return nil, fmt.Errorf("packing %s: %w", name, err)
+		}
+	}
+	return files, nil
+}
+
+var errNotBeside = errors.New("it does not lie beside the configuration; put it there and name it without a path")

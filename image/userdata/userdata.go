@@ -1,0 +1,181 @@
+// Package userdata writes what a stock cloud image (Debian, Ubuntu) is given at its creation, so that it becomes a ztbridge
+// box by itself.
+package userdata
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"go.yaml.in/yaml/v3"
+)
+
+// Limit is the size that clouds accept. Oracle's is the smallest of the common ones: 32,000 bytes after base64 and metadata
+// are left room for.
+const Limit = 32 << 10
+
+// ErrTooLarge reports user-data beyond Limit.
+var ErrTooLarge = errors.New("the user-data is too large for a cloud")
+
+// Download is a package at an address, which is used only when its content is the one meant.
+type Download struct {
+	URL    string // https
+	SHA256 string
+}
+
+// Repository is the vendor's apt repository of zerotier-one.
+type Repository struct {
+	URL         string // https
+	Suite       string
+	Key         []byte // ASCII-armoured
+	Fingerprint string // of the key, whole: whoever gives a key also says which one is meant
+}
+
+// Options is everything that the machine is told.
+type Options struct {
+	Files      map[string][]byte // name → content, for /etc/ztbridge; ztbridge.yaml among them
+	Package    Download          // ztbridge's own
+	ZeroTier   *Download         // the vendor's package, or
+	Repository *Repository       // the vendor's repository; neither: the network is not ZeroTier's
+}
+
+//go:embed install.sh
+var installHead string
+
+type cloudConfig struct {
+	PackageUpdate bool        `yaml:"package_update"`
+	Packages      []string    `yaml:"packages"`
+	Apt           *aptConfig  `yaml:"apt,omitempty"`
+	WriteFiles    []writeFile `yaml:"write_files"`
+	RunCmd        [][]string  `yaml:"runcmd"`
+}
+
+type aptConfig struct {
+	Sources map[string]aptSource `yaml:"sources"`
+}
+
+type aptSource struct {
+	Source string `yaml:"source"`
+	Key    string `yaml:"key"`
+}
+
+type writeFile struct {
+	Path        string `yaml:"path"`
+	Owner       string `yaml:"owner"`
+	Permissions string `yaml:"permissions"`
+	Content     string `yaml:"content"`
+}
+
+const installer = "/usr/local/sbin/ztbridge-install"
+
+// Generate writes the user-data. It holds secrets, as the files do. SSH and the image's own firewall rules are left alone:
+// the daemon puts its accepts in front of them.
+func Generate(o Options) ([]byte, error) {
+	if _, ok := o.Files["ztbridge.yaml"]; !ok {
+		return nil, errors.New("generating user-data: there is no ztbridge.yaml")
+	}
+	if err := o.Package.check(); err != nil {
+		return nil, fmt.Errorf("generating user-data: ztbridge's package: %w", err)
+	}
+	config := cloudConfig{PackageUpdate: true, Packages: []string{"ca-certificates", "curl", "iptables", "openvpn"}, RunCmd: [][]string{{installer}}}
+	script := installHead + "\nfetch '" + o.Package.URL + "' " + o.Package.SHA256 + " ztbridge.deb\n"
+	debs := []string{`"$work/ztbridge.deb"`}
+	switch {
+	case o.ZeroTier != nil:
+		if err := o.ZeroTier.check(); err != nil {
+			return nil, fmt.Errorf("generating user-data: ZeroTier's package: %w", err)
+		}
+		script += "fetch '" + o.ZeroTier.URL + "' " + o.ZeroTier.SHA256 + " zerotier-one.deb\n"
+		debs = append(debs, `"$work/zerotier-one.deb"`)
+	case o.Repository != nil:
+		source, err := o.Repository.source()
+		if err != nil {
+			return nil, fmt.Errorf("generating user-data: ZeroTier's repository: %w", err)
+		}
+		config.Apt = &aptConfig{Sources: map[string]aptSource{"zerotier.list": source}}
+		debs = append(debs, "zerotier-one")
+	}
+	script += "install_debs " + strings.Join(debs, " ") + "\nsystemctl enable --now ztbridge-guard.service ztbridge.service\n"
+	config.WriteFiles = append(configFiles(o.Files), writeFile{installer, "root:root", "0755", script})
+	return render(config)
+}
+
+func configFiles(files map[string][]byte) []writeFile {
+	var all []writeFile
+	for _, name := range sorted(files) {
+		all = append(all, writeFile{path.Join("/etc/ztbridge", name), "root:root", "0600", string(files[name])})
+	}
+	return all
+}
+
+func render(config cloudConfig) ([]byte, error) {
+	var out bytes.Buffer
+	out.WriteString("#cloud-config\n# Written by ztbridge-image user-data. It holds secrets: treat it like the files that it was made from.\n")
+	encoder := yaml.NewEncoder(&out)
+	encoder.SetIndent(2)
+	if err := errors.Join(encoder.Encode(config), encoder.Close()); err != nil {
+		return nil, fmt.Errorf("generating user-data: %w", err)
+	}
+	if out.Len() >= Limit {
+		return nil, fmt.Errorf("%w: %d bytes of at most %d; use fewer or smaller profiles", ErrTooLarge, out.Len(), Limit)
+	}
+	return out.Bytes(), nil
+}
+
+var sumRE = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// check also keeps quotes and spaces out of the script.
+func (d Download) check() error {
+	if err := checkURL(d.URL); err != nil {
+		return err
+	}
+	if !sumRE.MatchString(d.SHA256) {
+		return fmt.Errorf("its SHA-256 has 64 hexadecimal digits, not %q", d.SHA256)
+	}
+	return nil
+}
+
+func checkURL(address string) error {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "https" || u.Host == "" || strings.ContainsAny(address, "'\" \n\\$`") {
+		return fmt.Errorf("want an https address, not %q", address)
+	}
+	return nil
+}
+
+var suiteRE = regexp.MustCompile(`^[a-z]+$`)
+
+// source fails closed: a key whose fingerprint is not the one given is no key.
+func (r Repository) source() (aptSource, error) {
+	if err := checkURL(r.URL); err != nil {
+		return aptSource{}, err
+	}
+	if !suiteRE.MatchString(r.Suite) {
+		return aptSource{}, fmt.Errorf("bad suite %q", r.Suite)
+	}
+	keys, err := openpgp.ReadArmoredKeyRing(bytes.NewReader(r.Key))
+	if err != nil {
+		return aptSource{}, fmt.Errorf("reading its key: %w", err)
+	}
+	if len(keys) != 1 {
+		return aptSource{}, fmt.Errorf("reading its key: the file has %d keys, want one", len(keys))
+	}
+	got := hex.EncodeToString(keys[0].PrimaryKey.Fingerprint)
+	if want := strings.ToLower(strings.ReplaceAll(r.Fingerprint, " ", "")); want != got {
+		return aptSource{}, fmt.Errorf("its key has the fingerprint %s, not %s", got, want)
+	}
+	return aptSource{Source: fmt.Sprintf("deb [signed-by=$KEY_FILE] %s %s main", r.URL, r.Suite), Key: string(r.Key)}, nil
+}
+
+func sorted(m map[string][]byte) []string {
+	return slices.Sorted(maps.Keys(m))
+}
