@@ -11,8 +11,6 @@ type failure struct {
 	state  State
 	cause  string
 	remedy string
-	// fatal says that going on makes no sense: the process is ended.
-	fatal bool
 }
 
 // Remedies, for people.
@@ -24,7 +22,8 @@ const (
 	remedyControlKey  = "the tls-auth or tls-crypt key, or its direction, is not the server's: get a new profile from the provider"
 	remedyCipher      = "ask the provider for a profile for OpenVPN 2.6"
 	remedyProfile     = "run: ztbridge config check"
-	remedyNetwork     = "check this box's connection and firewall; another server or TCP instead of UDP may help"
+	remedyNetwork     = "check this box's connection and firewall; another server or TCP may help; an outdated profile (another tls-auth or tls-crypt key) looks the same"
+	remedySilence     = "the server may refuse our certificate or TLS version (get a new profile), or large packets are lost on the way (try TCP)"
 	remedyLegacy      = "install OpenSSL's legacy provider (Debian: openssl-provider-legacy), or ask for a profile with AES"
 )
 
@@ -51,22 +50,22 @@ var signs = []sign{
 	newSign(`^VERIFY ERROR: depth=\d+, error=(self-signed certificate.*|self signed certificate.*|unable to get local issuer certificate|unable to get issuer certificate|certificate signature failure): `,
 		StateTLSFailed, "the server's certificate was not issued by the profile's CA (%s)", remedyCA),
 	newSign(`^VERIFY X509NAME ERROR: (.*), must be `, StateTLSFailed, "the server's certificate bears another name (%s)", remedyCA),
-	newSign(`^VERIFY E?KU ERROR`, StateTLSFailed, "the server's certificate is not one of a server", remedyCA),
+	newSign(`^VERIFY (?:E?KU ERROR|ERROR: depth=0, error=(?:unsuitable|unsupported) certificate purpose)`, StateTLSFailed, "the server's certificate is not one of a server", remedyCA),
 	newSign(`^(?:VERIFY nsCertType ERROR|Certificate does not have (?:extended )?key usage extension)`, StateTLSFailed,
 		"the server's certificate is not one of a server", remedyCA),
 	newSign(`^(?:TLS Error: --tls-verify/--peer-fingerprint|VERIFY ERROR: .*fingerprint)`, StateTLSFailed,
 		"the server's certificate is not the one that the profile names", remedyCA),
 	newSign(`^VERIFY ERROR: depth=\d+, error=([^:]*): `, StateTLSFailed, "the server's certificate was refused: %s", remedyCA),
-	newSign(`(?:alert certificate expired|SSL alert number 45)`, StateCertExpired, "the server says that our certificate has expired", remedyOwnCert),
-	newSign(`(?:alert certificate revoked|SSL alert number 44)`, StateTLSFailed, "the server says that our certificate was revoked", remedyOwnCert),
-	newSign(`(?:alert unknown ca|SSL alert number 48)`, StateTLSFailed, "the server does not know the CA of our certificate", remedyOwnCert),
-	newSign(`(?:alert bad certificate|alert certificate unknown|alert certificate required|alert unsupported certificate|SSL alert number (?:42|43|46|116))`,
+	newSign(`(?:(?:Received fatal SSL alert:|alert) certificate expired|SSL alert number 45)`, StateCertExpired, "the server says that our certificate has expired", remedyOwnCert),
+	newSign(`(?:(?:Received fatal SSL alert:|alert) certificate revoked|SSL alert number 44)`, StateTLSFailed, "the server says that our certificate was revoked", remedyOwnCert),
+	newSign(`(?i:(?:Received fatal SSL alert:|alert) unknown ca|SSL alert number 48)`, StateTLSFailed, "the server does not know the CA of our certificate", remedyOwnCert),
+	newSign(`(?:(?:Received fatal SSL alert:|alert) (?:bad certificate|certificate unknown|certificate required|unsupported certificate)|SSL alert number (?:42|43|46|116))`,
 		StateTLSFailed, "the server refuses our certificate", remedyOwnCert),
-	newSign(`(?:alert protocol version|SSL alert number 70|unsupported protocol|alert handshake failure|SSL alert number 40|no shared cipher|wrong signature type|dh key too small|ee key too small|ca md too weak)`,
+	newSign(`(?:failed to negotiate cipher with server|Data channel cipher negotiation failed)`, StateTLSFailed, "we and the server have no data cipher in common", remedyCipher),
+	newSign(`(?:(?:Received fatal SSL alert:|alert) (?:protocol version|handshake failure)|SSL alert number 70|unsupported protocol|SSL alert number 40|no shared cipher|wrong signature type|dh key too small|ee key too small|ca md too weak)`,
 		StateTLSFailed, "we and the server have no TLS version or cipher in common", remedyCipher),
 	newSign(`(?:cannot locate HMAC in incoming packet|packet HMAC authentication failed|tls-crypt unwrap(?:ping)? error|tls-crypt unwrapping failed|incoming packet authentication failed)`,
 		StateTLSFailed, "the server's packets do not match the profile's control channel key", remedyControlKey),
-	newSign(`failed to negotiate cipher with server`, StateTLSFailed, "we and the server have no data cipher in common", remedyCipher),
 	newSign(`(?:Compression is not allowed|compression framing|Bad compression stub|LZO decompression error)`, StateTLSFailed,
 		"we and the server do not agree on compression", "remove or add comp-lzo or compress in the profile as the provider says"),
 	newSign(`(?:failed to load provider|unable to load provider|Unable to load.*legacy provider)`, StateConfigError,

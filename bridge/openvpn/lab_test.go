@@ -1,10 +1,8 @@
 package openvpn
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -15,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ztbridge/bridge/openvpn/process"
 )
 
 // The lab: this test's process in a network namespace of its own, and a provider in another.
@@ -41,7 +41,7 @@ func inNamespace(t *testing.T) bool {
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: needs root, to make network namespaces")
 	}
-	for _, program := range []string{"openvpn", "ip", "nsenter", "ping"} {
+	for _, program := range []string{"openvpn", "ip", "nsenter", "unshare", "ping"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skipf("SKIPPED: needs %s on the PATH", program)
 		}
@@ -68,7 +68,7 @@ func inNamespace(t *testing.T) bool {
 type lab struct {
 	t     *testing.T
 	dir   string
-	pause *exec.Cmd // keeps the provider's namespace
+	pause *process.Process // keeps the provider's namespace
 	pki   *testPKI
 }
 
@@ -80,23 +80,52 @@ func newLab(t *testing.T) *lab {
 			t.Fatal(err)
 		}
 	}
-	l.pause = exec.Command("sleep", "3600")
-	l.pause.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	if err := l.pause.Start(); err != nil {
-		t.Skipf("SKIPPED: no network namespace can be made here: %v", err)
-	}
-	t.Cleanup(func() {
-		_ = l.pause.Process.Kill()
-		_ = l.pause.Wait()
-	})
+	l.pause = l.spawn(func(string) {}, "unshare", "-n", "sleep", "3600")
+	t.Cleanup(l.pause.Kill)
+	l.awaitNamespace()
 	l.sh("ip link set lo up")
-	l.sh(fmt.Sprintf("ip link add wan0 type veth peer name prov0 netns %d", l.pause.Process.Pid))
+	l.sh(fmt.Sprintf("ip link add wan0 type veth peer name prov0 netns %d", l.pause.PID()))
 	l.sh("ip addr add " + boxAddr + "/24 dev wan0")
 	l.sh("ip link set wan0 up")
 	l.provider("ip link set lo up")
 	l.provider("ip addr add " + serverAddr + "/24 dev prov0")
 	l.provider("ip link set prov0 up")
 	return l
+}
+
+// spawn starts a program of the lab. (Not by exec.Command with Pdeathsig: that kills it when the thread
+// that started it ends, and the package under test ends threads.)
+func (l *lab) spawn(output func(string), program string, args ...string) *process.Process {
+	l.t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	p, err := process.Start(process.Spec{Path: path, Args: args, Output: output})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return p
+}
+
+// awaitNamespace waits until unshare has done its work.
+func (l *lab) awaitNamespace() {
+	l.t.Helper()
+	own, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for deadline := time.Now().Add(labPatience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if got, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", l.pause.PID())); err == nil && got != own {
+			return
+		}
+		select {
+		case <-l.pause.Done():
+			l.t.Skipf("SKIPPED: no network namespace can be made here: %v", l.pause.Err())
+		default:
+		}
+	}
+	l.t.Fatal("the provider's namespace does not appear")
 }
 
 // sh runs a command in the test's namespace.
@@ -111,16 +140,14 @@ func (l *lab) sh(command string) string {
 
 // provider runs a command in the provider's namespace.
 func (l *lab) provider(command string) string {
-	return l.sh(fmt.Sprintf("nsenter -t %d -n %s", l.pause.Process.Pid, command))
+	return l.sh(fmt.Sprintf("nsenter -t %d -n %s", l.pause.PID(), command))
 }
 
 // server is an openvpn server of the provider.
 type server struct {
 	l    *lab
-	cmd  *exec.Cmd
+	proc *process.Process
 	args []string
-	once sync.Once
-	done chan struct{}
 
 	mu  sync.Mutex
 	log []string
@@ -140,50 +167,29 @@ func (l *lab) serve(proto string, lines ...string) *server {
 	if err := os.WriteFile(path, []byte(strings.Join(config, "\n")+"\n"), 0o600); err != nil {
 		l.t.Fatal(err)
 	}
-	s := &server{l: l, args: []string{"-t", fmt.Sprint(l.pause.Process.Pid), "-n", "openvpn", "--config", path, "--suppress-timestamps"}}
+	s := &server{l: l, args: []string{"-t", fmt.Sprint(l.pause.PID()), "-n", "openvpn", "--config", path, "--suppress-timestamps"}}
 	s.start()
-	l.t.Cleanup(s.kill)
+	l.t.Cleanup(func() { s.kill() })
 	return s
 }
 
 func (s *server) start() {
 	s.l.t.Helper()
-	s.once, s.done = sync.Once{}, make(chan struct{})
-	s.cmd = exec.Command("nsenter", s.args...)
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := s.cmd.StdoutPipe()
-	if err != nil {
-		s.l.t.Fatal(err)
-	}
-	if err := s.cmd.Start(); err != nil {
-		s.l.t.Fatal(err)
-	}
-	ready := make(chan bool, 1)
-	go s.read(out, ready)
-	select {
-	case ok := <-ready:
-		if !ok {
-			s.l.t.Fatalf("the server does not start:\n%s", s.tail())
+	ready := make(chan struct{}, 1)
+	s.proc = s.l.spawn(func(line string) {
+		s.mu.Lock()
+		s.log = append(s.log, line)
+		s.mu.Unlock()
+		if strings.Contains(line, "Initialization Sequence Completed") {
+			ready <- struct{}{}
 		}
+	}, "nsenter", s.args...)
+	select {
+	case <-ready:
+	case <-s.proc.Done():
+		s.l.t.Fatalf("the server does not start:\n%s", s.tail())
 	case <-time.After(labPatience):
 		s.l.t.Fatalf("the server does not get ready:\n%s", s.tail())
-	}
-}
-
-func (s *server) read(out io.Reader, ready chan<- bool) {
-	defer close(s.done)
-	sc := bufio.NewScanner(out)
-	for sc.Scan() {
-		s.mu.Lock()
-		s.log = append(s.log, sc.Text())
-		s.mu.Unlock()
-		if strings.Contains(sc.Text(), "Initialization Sequence Completed") {
-			ready <- true
-		}
-	}
-	select {
-	case ready <- false:
-	default:
 	}
 }
 
@@ -193,13 +199,7 @@ func (s *server) tail() string {
 	return strings.Join(s.log[max(0, len(s.log)-40):], "\n")
 }
 
-func (s *server) kill() {
-	s.once.Do(func() {
-		_ = s.cmd.Process.Kill()
-		<-s.done
-		_ = s.cmd.Wait()
-	})
-}
+func (s *server) kill() { s.proc.Kill() }
 
 // client is a tunnel under test with what it reported.
 type client struct {

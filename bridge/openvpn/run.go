@@ -57,7 +57,9 @@ type run struct {
 	phase  phase
 	timer  *time.Timer // of the phase
 	target target
-	blame  failure           // the heaviest of this attempt
+	blame  failure           // the heaviest that openvpn's log tells of this attempt
+	blamed time.Time         // when it last told something
+	greets bool              // the server has answered in this attempt
 	asked  bool              // the next hold was asked for: no failure
 	env    map[string]string // of the last UPDOWN:UP; openvpn does not repeat it when nothing changed
 	held   bool              // was in hold before
@@ -202,10 +204,7 @@ func (r *run) handle(e event) *verdict {
 	case stateEvent:
 		return r.state(e)
 	case failEvent:
-		r.blame = heavier(r.blame, e.failure)
-		if e.failure.fatal {
-			return &verdict{failure: r.blame}
-		}
+		r.blame, r.blamed = heavier(r.blame, e.failure), time.Now()
 	}
 	return nil
 }
@@ -271,6 +270,7 @@ func (r *run) release(res resolution) *verdict {
 		r.t.log.Warn("a server's name did not resolve", "error", res.remark)
 	}
 	r.target = res.target
+	r.greets = false
 	r.enter(trying, stall)
 	r.t.change(func(s *TunnelStatus) {
 		s.Remote, s.Server, s.NextRetry = r.target.remote, r.target.server(), time.Time{}
@@ -322,9 +322,12 @@ func (r *run) refused(e refuseEvent) *verdict {
 		return &verdict{failure: failure{state: StateConfigError, cause: "the passphrase of the private key is wrong",
 			remedy: remedyCredentials}}
 	}
-	f := restartReasons["auth-failure"]
-	if e.reason != "" {
-		f.cause += ": " + e.reason
+	f, known := classify(e.reason) // "no shared cipher" comes this way too
+	if !known {
+		f = restartReasons["auth-failure"]
+		if e.reason != "" {
+			f.cause += ": " + e.reason
+		}
 	}
 	r.blame = heavier(r.blame, f)
 	return nil
@@ -340,14 +343,18 @@ func (r *run) state(e stateEvent) *verdict {
 		if !known {
 			f = failure{state: StateBackoff, cause: "openvpn reconnects: " + e.detail}
 		}
-		if e.detail == reasonToken || e.detail == reasonTemporary {
-			r.blame = f // not the refusal that it looked like
+		if r.phase == trying && r.greets && e.detail == "connection-reset" {
+			f = failure{state: StateTLSFailed, cause: "the server answered and broke off the TLS handshake", remedy: remedySilence}
 		}
-		r.blame = heavier(r.blame, f)
+		stale := r.phase == connected && time.Since(r.blamed) > time.Minute
+		if r.blame.cause == "" || stale || e.detail == reasonToken || e.detail == reasonTemporary {
+			r.blame = f // with a token, it was not the refusal that it looked like
+		}
 		r.lost(r.blame)
 	default:
 		if r.phase == trying {
 			r.timer.Reset(stall)
+			r.greets = r.greets || e.name == "AUTH"
 		}
 	}
 	return nil
@@ -401,7 +408,11 @@ func (r *run) expire() *verdict {
 	case holding:
 		return r.resolve()
 	case trying:
-		r.blame = heavier(r.blame, failure{state: StateBackoff, cause: "the connection attempt made no progress", remedy: remedyNetwork})
+		f := failure{state: StateBackoff, cause: "the connection attempt made no progress", remedy: remedyNetwork}
+		if r.greets { // a server that refuses us in the handshake just falls silent
+			f = failure{state: StateTLSFailed, cause: "the server answered and fell silent during the TLS handshake", remedy: remedySilence}
+		}
+		r.blame = heavier(r.blame, f)
 		return r.leave(false)
 	case leaving, starting:
 		return &verdict{heavier(r.blame, failure{state: StateBackoff, cause: "openvpn no longer reacts"}), r.asked}
