@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -51,7 +50,7 @@ func (th *thread) do(f func()) {
 // sh runs a shell command in the namespace while its thread may be busy.
 func (th *thread) sh(t testing.TB, command string) string {
 	t.Helper()
-	return sh(t, "nsenter --net="+th.path+" sh -ec "+strconv.Quote(command))
+	return output(t, exec.Command("nsenter", "--net="+th.path, "sh", "-ec", command))
 }
 
 // inNamespace runs f in a new network namespace.
@@ -73,9 +72,14 @@ func needs(t testing.TB, programs ...string) {
 // sh runs a shell command in the calling thread's namespace and returns what it printed.
 func sh(t testing.TB, command string) string {
 	t.Helper()
-	out, err := exec.Command("sh", "-ec", command).CombinedOutput()
+	return output(t, exec.Command("sh", "-ec", command))
+}
+
+func output(t testing.TB, cmd *exec.Cmd) string {
+	t.Helper()
+	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Errorf("%s: %v\n%s", command, err, out)
+		t.Errorf("%s: %v\n%s", strings.Join(cmd.Args, " "), err, out)
 	}
 	return strings.TrimSpace(string(out))
 }
