@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,6 +53,10 @@ func readPlain(dir, name string) ([]byte, error) {
 	}
 	defer root.Close()
 	info, err := root.Lstat(name)
+	var place *fs.PathError
+	if errors.As(err, &place) {
+		return nil, place.Err // the name is known to who asked
+	}
 	if err != nil {
 		return nil, err
 	}
