@@ -49,7 +49,7 @@ func EndStale(pidFile, argument string) (ended bool, err error) {
 		}
 		ended = true
 	}
-	if err := os.Remove(pidFile); err != nil {
+	if err := os.Remove(pidFile); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return ended, fmt.Errorf("removing a stale pidfile: %w", err)
 	}
 	return ended, nil
