@@ -24,7 +24,8 @@ type decoder struct {
 	rule  policyroute.NftRule
 }
 
-// decode returns the rule, or false when it is none that encoder makes.
+// decode returns the rule, or false when it is none that encoder makes: writing it again must give the
+// very same expressions, so that none of them went unseen.
 func decode(in []expr.Any, ports map[string][]uint16) (policyroute.NftRule, bool) {
 	d := &decoder{in: in, ports: ports}
 	for len(d.in) > 0 {
@@ -32,7 +33,26 @@ func decode(in []expr.Any, ports map[string][]uint16) (policyroute.NftRule, bool
 			return policyroute.NftRule{}, false
 		}
 	}
-	return d.rule, true
+	return d.rule, d.faithful(in)
+}
+
+func (d *decoder) faithful(in []expr.Any) bool {
+	enc := encoder{
+		maps:    map[string]policyroute.Family{d.rule.VMap: d.rule.Family, d.rule.DstVMap: d.rule.Family},
+		portSet: func([]uint16) (string, uint32, error) { return "", 0, nil },
+	}
+	again, err := enc.rule(d.rule)
+	return err == nil && slices.EqualFunc(in, again, func(read, written expr.Any) bool {
+		if l, ok := read.(*expr.Lookup); ok {
+			named := *l
+			named.SetID = 0
+			if _, anonymous := d.ports[l.SetName]; anonymous {
+				named.SetName = "" // the kernel chose it
+			}
+			read = &named
+		}
+		return sameExpr(read, written)
+	})
 }
 
 // next consumes one match or one action.
@@ -234,8 +254,12 @@ func (d *decoder) conntrack(key expr.CtKey) bool {
 	mask := binaryutil.NativeEndian.Uint32(b.Mask)
 	switch key {
 	case expr.CtKeySTATUS:
-		d.rule.CTStatus = "dnat"
-		return mask == ctStatusDNAT
+		for name, bit := range ctStatuses {
+			if mask == bit {
+				d.rule.CTStatus = name
+			}
+		}
+		return d.rule.CTStatus != ""
 	case expr.CtKeySTATE:
 		for _, name := range []string{"invalid", "established", "related", "new", "untracked"} {
 			if mask&ctStates[name] != 0 {

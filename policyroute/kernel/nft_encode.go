@@ -44,8 +44,8 @@ var ctStates = map[string]uint32{
 	"untracked":   expr.CtStateBitUNTRACKED,
 }
 
-// ctStatusDNAT is IPS_DST_NAT (linux/netfilter/nf_conntrack_common.h).
-const ctStatusDNAT = 1 << 5
+// ctStatuses are IPS_SRC_NAT and IPS_DST_NAT (linux/netfilter/nf_conntrack_common.h).
+var ctStatuses = map[string]uint32{"snat": 1 << 4, "dnat": 1 << 5}
 
 // ctDirectionReply is IP_CT_DIR_REPLY (linux/netfilter/nf_conntrack_tuple_common.h).
 const ctDirectionReply = 1
@@ -178,12 +178,12 @@ func conntrack(r policyroute.NftRule, add func(...expr.Any)) error {
 	if r.CTReply {
 		add(&expr.Ct{Register: reg, Key: expr.CtKeyDIRECTION}, eq([]byte{ctDirectionReply}))
 	}
-	switch r.CTStatus {
-	case "":
-	case "dnat":
-		add(anyBit(expr.CtKeySTATUS, ctStatusDNAT)...)
-	default:
-		return fmt.Errorf("conntrack status %q is unknown", r.CTStatus)
+	if r.CTStatus != "" {
+		bit, ok := ctStatuses[r.CTStatus]
+		if !ok {
+			return fmt.Errorf("conntrack status %q is unknown", r.CTStatus)
+		}
+		add(anyBit(expr.CtKeySTATUS, bit)...)
 	}
 	return nil
 }
@@ -238,7 +238,7 @@ func verdict(v policyroute.NftVerdict, add func(...expr.Any)) error {
 			return nil
 		}
 		add(&expr.Immediate{Register: reg, Data: binary.BigEndian.AppendUint16(nil, v.Port)},
-			&expr.Redir{RegisterProtoMin: reg, Flags: unix.NF_NAT_RANGE_PROTO_SPECIFIED})
+			&expr.Redir{RegisterProtoMin: reg, RegisterProtoMax: reg, Flags: unix.NF_NAT_RANGE_PROTO_SPECIFIED})
 	case "snat", "dnat":
 		if !v.Addr.IsValid() {
 			return fmt.Errorf("%s without an address", v.Kind)
@@ -248,7 +248,7 @@ func verdict(v policyroute.NftVerdict, add func(...expr.Any)) error {
 			kind = expr.NATTypeDestNAT
 		}
 		add(&expr.Immediate{Register: reg, Data: v.Addr.AsSlice()},
-			&expr.NAT{Type: kind, Family: uint32(nfprotoNumber(policyroute.FamilyOf(v.Addr))), RegAddrMin: reg})
+			&expr.NAT{Type: kind, Family: uint32(nfprotoNumber(policyroute.FamilyOf(v.Addr))), RegAddrMin: reg, RegAddrMax: reg})
 	default:
 		return fmt.Errorf("verdict %q is unknown", v.Kind)
 	}
