@@ -58,9 +58,13 @@ func (c *compiler) nft() Ruleset {
 	}
 	b.chain("translate", b.translate())
 	b.out.Chains = append(b.out.Chains, forward, steer, translate)
-	if rules := b.input(); len(rules) > 0 {
-		hook := &Hook{Type: "filter", Hook: "input", Priority: hookInput}
-		b.out.Chains = append(b.out.Chains, NftChain{Name: "input", Hook: hook, Rules: rules})
+	for _, own := range []NftChain{
+		{Name: "input", Hook: &Hook{Type: "filter", Hook: "input", Priority: hookInput}, Rules: b.input()},
+		{Name: "output", Hook: &Hook{Type: "filter", Hook: "output", Priority: hookOutput}, Rules: b.output()},
+	} {
+		if len(own.Rules) > 0 {
+			b.out.Chains = append(b.out.Chains, own)
+		}
 	}
 	slices.SortStableFunc(b.out.Maps, func(x, y VerdictMap) int { return cmp.Compare(x.Name, y.Name) })
 	return b.out

@@ -1,10 +1,17 @@
 package policyroute
 
-// hookInput is before filter (0), as hookForward is.
-const hookInput = -5
+import "net/netip"
+
+// Both are before filter (0), as hookForward is.
+const (
+	hookInput  = -5
+	hookOutput = -5
+)
 
 // input judges what is for the box itself, as far as it concerns us: what a provider sends must not
-// reach the box's own services by the tunnel's address, and our forwarders serve clients alone.
+// reach the box's own services by the tunnel's address, and our forwarders serve clients alone. A late
+// answer to a client whose connection is forgotten is for the box itself, too: a reset in reply would
+// leave by the WAN and tell a stranger that both are one.
 func (b *filter) input() []NftRule {
 	var rules []NftRule
 	for _, e := range b.c.in.Egresses {
@@ -27,6 +34,37 @@ func (b *filter) input() []NftRule {
 			}
 			to.Verdict = drop
 			rules = append(rules, to)
+		}
+	}
+	return rules
+}
+
+// output keeps what the kernel itself says about clients' connections from leaving by the WAN: main
+// routes the box's own packets, and an error about a packet that came by a tunnel (its hop limit is
+// used up, the client is gone) quotes that packet to its sender, with the box's own address on top.
+// Such errors are known by the connection that they are about: its source is translated. Those about
+// connections that somebody else on this box translates are dropped with them; nothing depends on
+// errors, and the packets that they are about are lost already.
+func (b *filter) output() []NftRule {
+	elsewhere := []string{"lo"}
+	for _, g := range b.c.in.Ingresses {
+		elsewhere = append(elsewhere, g.Iface)
+	}
+	var tunnels []*Egress
+	for i := range b.c.in.Egresses {
+		if e := &b.c.in.Egresses[i]; e.Owned && e.Iface != "" {
+			tunnels = append(tunnels, e)
+			elsewhere = append(elsewhere, e.Iface)
+		}
+	}
+	if len(tunnels) == 0 {
+		return nil
+	}
+	rules := []NftRule{{OIFNot: elsewhere, CTState: []string{"related"}, CTStatus: "snat", Verdict: drop}}
+	for _, e := range tunnels {
+		for _, a := range e.Addrs {
+			source := netip.PrefixFrom(a.Addr(), a.Addr().BitLen())
+			rules = append(rules, NftRule{OIFNot: elsewhere, Src: source, Verdict: drop})
 		}
 	}
 	return rules

@@ -39,7 +39,9 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "building ztbridge:", err)
 		return 1
 	}
-	return m.Run()
+	code := m.Run()
+	measured.print(os.Stdout)
+	return code
 }
 
 // patience is how long a thing may take that is expected to happen on a loaded machine.
@@ -47,14 +49,14 @@ const patience = 40 * time.Second
 
 // box is a host of the lab on which ztbridge is installed.
 type box struct {
-	t      *testing.T
+	t      testing.TB
 	ns     *netlab.Namespace
 	dir    string
 	daemon *netlab.Process
 }
 
 // newBox installs ztbridge on a host: a directory of its own, no process yet.
-func newBox(t *testing.T, ns *netlab.Namespace) *box {
+func newBox(t testing.TB, ns *netlab.Namespace) *box {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "ztbridge-box-")
 	if err != nil {

@@ -85,14 +85,14 @@ func (tr *traffic) stop() {
 	}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-func standard(t *testing.T, opts netlab.Options) *netlab.Topology {
+func standard(t testing.TB, opts netlab.Options) *netlab.Topology {
 	t.Helper()
 	netlab.Require(t, netlab.Root, netlab.OpenVPN, netlab.IPTables)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -37,6 +37,7 @@ func everyRule() policyroute.Ruleset {
 				{IIF: "ztabcdefghijkl", OIFNot: []string{"tunztb0", "zt*"}, Verdict: drop, Comment: "only by the tunnel"},
 				{OIF: "tunztb0", CTState: []string{"established", "related"}, Verdict: accept},
 				{OIF: "tunztb0", CTState: []string{"new"}, CTStatus: "dnat", CTReply: true, Verdict: accept},
+				{OIFNot: []string{"tunztb0", "lo"}, CTState: []string{"related"}, CTStatus: "snat", Verdict: drop},
 				{Family: policyroute.V6, Verdict: drop},
 				{Src: prefix("10.0.0.0/8"), Dst: prefix("192.168.4.0/22"), Verdict: accept},
 				{Src: prefix("fd00::/9"), Dst: prefix("fd00::7/128"), Verdict: do{Kind: "return"}},

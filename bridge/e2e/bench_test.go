@@ -1,0 +1,284 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"ztbridge/bridge/api"
+	"ztbridge/policyroute/netlab"
+	"ztbridge/policyroute/netlab/ztlab"
+)
+
+// The benchmarks compare two labs that run beside each other and differ in one thing. Measurements alternate
+// between the two, so that whatever else the machine does hits both alike; the ratio is what counts.
+const (
+	rounds      = 8               // each measures both sides once, the order changing
+	measurement = 4 * time.Second // of one side in one round
+)
+
+// byHand gives the box the path that ztbridge would, as a competent user does with ip, iptables and a plain
+// openvpn. Clamping the segments' size is what many forget.
+func byHand(b *testing.B, lab *netlab.Topology, ingress string, clamp bool) {
+	b.Helper()
+	profile := filepath.Join(lab.Dir, "by-hand.ovpn")
+	must(b, os.WriteFile(profile, []byte(lab.Providers[0].Config()), 0o600))
+	_, err := lab.Box.Start(netlab.Command("openvpn", "--config", profile, "--dev", "tun0", "--route-noexec"))
+	must(b, err)
+	must(b, lab.Box.Forwarding())
+	script := fmt.Sprintf(`set -e
+until ip -4 addr show dev tun0 2>/dev/null | grep -q inet; do sleep 0.1; done
+ip route add default dev tun0 table 100
+ip rule add iif %[1]s lookup main suppress_prefixlength 0 priority 1000
+ip rule add iif %[1]s lookup 100 priority 1001
+iptables -t nat -A POSTROUTING -o tun0 -j MASQUERADE
+iptables -A FORWARD -i %[1]s -o tun0 -j ACCEPT
+iptables -A FORWARD -i tun0 -o %[1]s -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
+`, ingress)
+	if clamp {
+		script += "iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu\n"
+	}
+	ctx, cancel := context.WithTimeout(b.Context(), patience)
+	defer cancel()
+	_, err = lab.Box.Run(ctx, "sh", "-c", script)
+	must(b, err)
+}
+
+// bridged starts ztbridge on the lab's box and returns when traffic flows.
+func bridged(b *testing.B, lab *netlab.Topology, config string) *box {
+	b.Helper()
+	x := newBox(b, lab.Box)
+	x.write("provider.ovpn", lab.Providers[0].Config())
+	if len(lab.Providers) > 1 {
+		x.write("backup.ovpn", lab.Providers[1].Config())
+	}
+	x.write("ztbridge.yaml", config)
+	x.start()
+	x.await("a tunnel that answers", func(st api.Status) bool {
+		return len(st.Egresses) > 0 && st.Egresses[0].State == "up" && st.Egresses[0].RTT > 0 &&
+			len(st.Policies) > 0 && st.Policies[len(st.Policies)-1].Egress == "provider"
+	})
+	return x
+}
+
+// iperf measures TCP between the lab's client and its Internet, in Mbit/s.
+func iperf(b *testing.B, lab *netlab.Topology, download bool) float64 {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.Context(), measurement+patience)
+	defer cancel()
+	result, err := netlab.IPerf{Server: lab.Internet, Client: lab.Client, Addr: netlab.ClientTarget4,
+		Duration: measurement, Download: download}.Measure(ctx)
+	must(b, err)
+	return result.Mbit
+}
+
+// compare measures two labs in turn and reports both medians and the median of the rounds' ratios.
+func compare(b *testing.B, what string, target float64, ours, theirs *netlab.Topology, download bool) {
+	b.Helper()
+	netlab.Require(b, netlab.IPerf3)
+	for b.Loop() {
+		var us, them, ratios []float64
+		for round := range rounds {
+			var x, y float64
+			if round%2 == 0 {
+				x, y = iperf(b, ours, download), iperf(b, theirs, download)
+			} else {
+				y, x = iperf(b, theirs, download), iperf(b, ours, download)
+			}
+			us, them, ratios = append(us, x), append(them, y), append(ratios, x/y)
+		}
+		reportRatio(b, what, target, us, them, ratios)
+	}
+}
+
+// BenchmarkThroughput compares ztbridge with the same path configured by hand.
+//
+//	client ── box ══ OpenVPN ══ provider ── Internet
+func BenchmarkThroughput(b *testing.B) {
+	for _, transport := range []struct {
+		proto            netlab.Proto
+		upload, download float64 // targets
+	}{
+		{netlab.OverUDP, 0.98, 0.98},
+		// A provider's server delays what it sends, which a customer cannot help: only the upload gains.
+		{netlab.OverTCP, 1.4, 0.98},
+	} {
+		b.Run(string(transport.proto), func(b *testing.B) {
+			opts := netlab.Options{Providers: []netlab.ProviderOptions{{Protos: []netlab.Proto{transport.proto}}}}
+			ours, theirs := standard(b, opts), standard(b, opts)
+			bridged(b, ours, gatewayConfig)
+			byHand(b, theirs, netlab.IngressIface, true)
+			b.Run("upload", func(b *testing.B) {
+				compare(b, fmt.Sprintf("upload, tunnel over %s", transport.proto), transport.upload, ours, theirs, false)
+			})
+			b.Run("download", func(b *testing.B) {
+				compare(b, fmt.Sprintf("download, tunnel over %s", transport.proto), transport.download, ours, theirs, true)
+			})
+		})
+	}
+}
+
+// BenchmarkZeroTier compares ztbridge with the usual recipe, which leaves the segments' size alone, where
+// clients come by real ZeroTier.
+func BenchmarkZeroTier(b *testing.B) {
+	netlab.Require(b, netlab.ZeroTier)
+	usual := func() (*netlab.Topology, *ztlab.Usual) {
+		lab := standard(b, netlab.Options{RemoteClient: true})
+		ctx, cancel := context.WithTimeout(b.Context(), 3*patience)
+		defer cancel()
+		zt, err := ztlab.NewUsual(ctx, lab)
+		must(b, err)
+		return lab, zt
+	}
+	ours, zt := usual()
+	bridged(b, ours, fmt.Sprintf("zerotier: {home: %s, networks: [%s]}\n", zt.Box.Home, zt.Network.ID)+`
+egress: {provider: {openvpn: {profile: provider.ovpn}}}
+probe: {targets: [192.0.2.10], hold_down: 3s}
+`)
+	theirs, zt := usual()
+	byHand(b, theirs, zt.BoxIface, false)
+	b.Run("upload", func(b *testing.B) { compare(b, "upload by ZeroTier", 1.15, ours, theirs, false) })
+	b.Run("download", func(b *testing.B) { compare(b, "download by ZeroTier", 1.15, ours, theirs, true) })
+}
+
+// scaled is a configuration with n rules: n-1 for four members each, and one for everybody else.
+func scaled(n int) string {
+	var s strings.Builder
+	s.WriteString(`
+ingress: [{interface: ing0, prefixes: [10.78.0.0/16]}]
+egress:
+  provider: {openvpn: {profile: provider.ovpn}}
+  backup: {openvpn: {profile: backup.ovpn}}
+probe: {targets: [192.0.2.10], hold_down: 3s}
+policy:
+`)
+	member := netip.MustParseAddr("10.78.0.1")
+	for i := range n - 1 {
+		var from []string
+		for range 4 {
+			from, member = append(from, member.String()), member.Next()
+		}
+		list := []string{"provider, backup", "backup, provider", "backup"}[i%3]
+		fmt.Fprintf(&s, "  - {from: [%s], egress: [%s]}\n", strings.Join(from, ", "), list)
+	}
+	s.WriteString("  - {egress: [provider]}\n")
+	return s.String()
+}
+
+// BenchmarkScale compares a box of a thousand rules for four thousand members with a box of one rule.
+func BenchmarkScale(b *testing.B) {
+	opts := netlab.Options{Providers: []netlab.ProviderOptions{{}, {}}}
+	many, one := standard(b, opts), standard(b, opts)
+	full := bridged(b, many, scaled(1000))
+	bridged(b, one, scaled(1))
+	b.Run("upload", func(b *testing.B) { compare(b, "upload, 1000 rules against 1", 0.95, many, one, false) })
+	b.Run("download", func(b *testing.B) { compare(b, "download, 1000 rules against 1", 0.95, many, one, true) })
+	b.Run("reconcile", func(b *testing.B) {
+		changed := strings.Replace(scaled(1000), "{from: [10.78.0.1,", "{from: [10.78.99.1, 10.78.0.1,", 1)
+		reconciles(b, full, "1000 rules: ", scaled(1000), changed,
+			limits{anew: 2 * time.Second, change: 100 * time.Millisecond, nothing: 100 * time.Millisecond})
+	})
+}
+
+// BenchmarkDaemon measures what the daemon costs a box with one tunnel.
+func BenchmarkDaemon(b *testing.B) {
+	x := bridged(b, standard(b, netlab.Options{}), gatewayConfig)
+	b.Run("idle", func(b *testing.B) {
+		for b.Loop() {
+			const window = 30 * time.Second
+			before := x.cpu()
+			time.Sleep(window)
+			reportValue(b, "daemon, idle: processor", "% of a core", 0.5, 100*(x.cpu()-before).Seconds()/window.Seconds())
+			reportValue(b, "daemon: memory", "MB", 30, float64(x.rss())/(1<<20))
+		}
+	})
+	b.Run("reconcile", func(b *testing.B) {
+		reconciles(b, x, "one rule: ", gatewayConfig, "", limits{anew: 150 * time.Millisecond, nothing: 20 * time.Millisecond})
+	})
+}
+
+// cpu returns the processor time that the daemon has used, without its children's.
+func (b *box) cpu() time.Duration {
+	b.t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", b.daemon.Pid()))
+	must(b.t, err)
+	var total time.Duration
+	for _, task := range tasks {
+		if text, err := os.ReadFile(task); err == nil { // a thread may have ended
+			var ns int64
+			_, err = fmt.Sscan(string(text), &ns)
+			must(b.t, err)
+			total += time.Duration(ns)
+		}
+	}
+	return total
+}
+
+// limits are targets for passes of the daemon over the kernel's state.
+type limits struct{ anew, change, nothing time.Duration }
+
+// reconciles measures passes by what the daemon says of them: after everything of ours was taken out of the
+// kernel behind its back, after a reload with one change (if changed is given), and after one with none.
+func reconciles(b *testing.B, x *box, what, config, changed string, limit limits) {
+	b.Helper()
+	const passes = 7
+	for b.Loop() {
+		var anew, change, nothing []float64
+		for range passes {
+			anew = append(anew, x.pass("everything anew", x.wipe, func(r api.Reconcile) bool { return len(r.Ops) > 5 }))
+			reload := func() { must(b, x.daemon.Signal(syscall.SIGHUP)) }
+			nothing = append(nothing, x.pass("a reload", reload, func(r api.Reconcile) bool {
+				return len(r.Ops) == 0 && strings.Contains(r.Cause, "configuration")
+			}))
+			if changed == "" {
+				continue
+			}
+			x.write("ztbridge.yaml", changed)
+			change = append(change, x.pass("one change", reload, func(r api.Reconcile) bool { return len(r.Ops) > 0 }))
+			x.write("ztbridge.yaml", config)
+			x.pass("the change undone", reload, func(r api.Reconcile) bool { return len(r.Ops) > 0 })
+		}
+		reportTime(b, what+"everything applied anew", limit.anew, anew)
+		reportTime(b, what+"nothing to do", limit.nothing, nothing)
+		if changed != "" {
+			reportTime(b, what+"one member more", limit.change, change)
+		}
+	}
+}
+
+// wipe takes everything of ours out of the kernel, while the daemon does not look.
+func (b *box) wipe() {
+	b.t.Helper()
+	must(b.t, b.daemon.Signal(syscall.SIGSTOP))
+	b.sh("nft delete table inet ztb; for v in -4 -6; do ip $v rule flush protocol 90; ip $v route flush table all proto 90; done")
+	must(b.t, b.daemon.Signal(syscall.SIGCONT))
+}
+
+// pass does something and returns how long the pass took, in milliseconds, that the condition recognises. Only
+// the last pass is to be seen: where another one followed at once, it is done again.
+func (b *box) pass(what string, do func(), recognise func(api.Reconcile) bool) float64 {
+	b.t.Helper()
+	conn := api.Dial(filepath.Join(b.dir, "run", api.SocketName))
+	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
+	defer cancel()
+	for {
+		began := time.Now()
+		do()
+		for time.Since(began) < 3*time.Second {
+			st, err := conn.Status(ctx)
+			if err != nil {
+				b.t.Fatalf("waiting for a pass after %s: %v", what, err)
+			}
+			if r := st.Reconcile; r.At.After(began) && recognise(r) {
+				return 1000 * r.Duration
+			}
+			time.Sleep(2 * time.Millisecond)
+		}
+	}
+}

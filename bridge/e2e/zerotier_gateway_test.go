@@ -1,0 +1,166 @@
+package e2e
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"ztbridge/bridge/api"
+	"ztbridge/bridge/doctor"
+	"ztbridge/policyroute/netlab"
+	"ztbridge/policyroute/netlab/ztlab"
+)
+
+const providerConfig = `
+egress:
+  provider: {openvpn: {profile: provider.ovpn}}
+probe: {targets: [192.0.2.10], hold_down: 1s}
+`
+
+// TestZeroTierGateway: members whose default route is the box leave by the provider, or not at all,
+// while tunnel and zerotier-one die and return.
+func TestZeroTierGateway(t *testing.T) {
+	m := newMesh(t, netlab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
+	lab, provider := m.lab, m.lab.Providers[0]
+	node := m.node(lab.Box, ztlab.Box4, ztlab.Box6)
+	client := m.node(lab.Client, ztlab.Client4, ztlab.Client6)
+	// Joined by hand before: what the main tables hold from now on is ZeroTier's, not ours.
+	iface := m.join(node, false).Iface
+	main, err := lab.Box.MainTable(m.ctx)
+	must(t, err)
+	leaks, err := lab.WatchLeaks()
+	must(t, err)
+
+	b := newBox(t, lab.Box)
+	b.write("provider.ovpn", provider.Config())
+	b.write("ztbridge.yaml", m.zerotier(node)+providerConfig)
+	b.start()
+	m.joinAsClient(client)
+	tr := startTraffic(t, lab)
+	tr.awaitFlow("start")
+
+	restarted := func(end func()) func() {
+		return func() {
+			before := ifindex(t, lab.Box, iface)
+			end()
+			if ifindex(t, lab.Box, iface) != 0 {
+				t.Errorf("%s outlived its service", iface)
+			}
+			must(t, node.Start(m.ctx))
+			b.await("the new interface", func(st api.Status) bool {
+				now := ifindex(t, lab.Box, iface)
+				return now != 0 && now != before && len(st.Ingresses) == 1 && st.Ingresses[0].State == "up"
+			})
+		}
+	}
+	for _, e := range []struct {
+		name string
+		do   func()
+	}{
+		{"tunnel killed", func() {
+			provider.Kill()
+			b.awaitEgress("")
+			must(t, provider.Start(m.ctx))
+		}},
+		{"zerotier-one SIGKILL", restarted(node.Kill)},
+		{"zerotier-one SIGTERM", restarted(node.Stop)},
+	} {
+		began := time.Now()
+		e.do()
+		tr.awaitFlow(e.name)
+		t.Logf("%s: flows again after %s", e.name, time.Since(began).Round(time.Millisecond))
+		now, err := lab.Box.MainTable(m.ctx)
+		must(t, err)
+		if now != main {
+			t.Errorf("after %s the main table differs:\n%s\nbefore:\n%s", e.name, now, main)
+		}
+	}
+	tr.stop()
+	for name, s := range tr.clients {
+		for seen := range s.Report().Egresses() {
+			if seen != provider.Public4[0] && seen != provider.Public6[0] && !provider.Inside(seen) {
+				t.Errorf("%s was seen from %s, which is not the provider's", name, seen)
+			}
+		}
+	}
+	noLeak(t, leaks)
+}
+
+// TestZeroTierMembershipIsSaidPlainly: a box that its network does not let in says so, and whom to let
+// in; and one that is expelled does not leak.
+func TestZeroTierMembershipIsSaidPlainly(t *testing.T) {
+	m := newMesh(t, netlab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
+	lab, provider := m.lab, m.lab.Providers[0]
+	node := m.node(lab.Box)
+	must(t, m.network.Deauthorise(m.ctx, node))
+	client := m.node(lab.Client, ztlab.Client4, ztlab.Client6)
+	leaks, err := lab.WatchLeaks()
+	must(t, err)
+	b := newBox(t, lab.Box)
+	b.write("provider.ovpn", provider.Config())
+	b.write("ztbridge.yaml", m.zerotier(node)+providerConfig)
+	b.start()
+
+	denied := func(st api.Status) bool {
+		c, ok := condition(st, "network-access-denied")
+		return ok && strings.Contains(c.Remedy, node.Address) && networkStatus(st).Status == "access-denied" &&
+			networkStatus(st).Member == node.Address
+	}
+	b.await("the word that the box is not authorised", denied)
+	if text, _ := b.run("status"); !strings.Contains(text, "authorise member "+node.Address) {
+		t.Errorf("`ztbridge status` does not say whom to authorise:\n%s", text)
+	}
+
+	must(t, m.network.Authorise(m.ctx, node, ztlab.Box4, ztlab.Box6))
+	m.joinAsClient(client)
+	stream := m.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, ztlab.Client4, lab.Marker)
+	awaitAnswers(t, stream, 20)
+
+	must(t, m.network.Deauthorise(m.ctx, node))
+	b.await("the word that the box was expelled", denied)
+	onlySeenAs(t, "the member", stream, provider.Public4[0])
+	noLeak(t, leaks)
+}
+
+// TestLinuxMemberKeepsItsIPv6 shows why Linux members are told to run the commands of doctor.KeepIPv6,
+// and that they help: while the box does not answer, a member's IPv6 leaves by its own line without them.
+func TestLinuxMemberKeepsItsIPv6(t *testing.T) {
+	m := newMesh(t, netlab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
+	lab := m.lab
+	box := m.node(lab.Box, ztlab.Box4, ztlab.Box6)
+	client := m.node(lab.Client, ztlab.Client4, ztlab.Client6)
+	m.join(box, false)
+	iface := m.join(client, true).Iface
+	m.awaitDefault(client)
+	box.Kill()
+
+	ownLine := func(version string, target netip.Addr) int {
+		capture, err := lab.Router.Capture(lab.ClientSite.Router, netlab.Carrying(lab.Marker))
+		must(t, err)
+		stream := m.stream(lab.Client, netlab.UDP, target, netip.Addr{}, lab.Marker)
+		// Longer than neighbour discovery takes to give up: three solicitations a second apart.
+		time.Sleep(5 * time.Second)
+		stream.Stop()
+		must(t, capture.Stop())
+		seen, err := capture.Result()
+		must(t, err)
+		t.Logf("%s: %d packets by the member's own line", version, seen.Matched)
+		return seen.Matched
+	}
+	if n := ownLine("IPv4", netlab.ClientTarget4); n > 0 {
+		t.Errorf("%d packets of IPv4 left by the member's own line", n)
+	}
+	if ownLine("IPv6, unprotected", netlab.ClientTarget6) == 0 {
+		t.Error("IPv6 stays without the commands: the advice is not needed any more")
+	}
+	for _, command := range doctor.KeepIPv6(iface) {
+		_, err := lab.Client.Run(m.ctx, "sh", "-c", command)
+		must(t, err)
+	}
+	if n := ownLine("IPv6, with the commands", netlab.ClientTarget6); n > 0 {
+		t.Errorf("%d packets of IPv6 left by the member's own line all the same", n)
+	}
+	must(t, box.Start(m.ctx))
+	awaitAnswers(t, m.stream(lab.Client, netlab.Ping, ztlab.Box6, netip.Addr{}, lab.Marker), 5)
+}

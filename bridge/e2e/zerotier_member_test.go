@@ -1,0 +1,158 @@
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"syscall"
+	"testing"
+	"time"
+
+	"ztbridge/bridge/api"
+	"ztbridge/policyroute/netlab"
+	"ztbridge/policyroute/netlab/ztlab"
+)
+
+// Two boxes, of which one is the way out of the other:
+//
+//	client ── ing0 ── box A ── zt ─── zt ── box B ── tunztb-provider ── provider-b ── internet
+//	                    └── tunztb-provider ── provider-a ── internet
+const reloadSignal = syscall.SIGHUP
+
+var (
+	boxB4 = netip.MustParseAddr("10.99.0.2")
+	boxB6 = netip.MustParseAddr("fd99::2")
+)
+
+// pair is a lab with two boxes that are members of one network.
+type pair struct {
+	*mesh
+	site   *netlab.Site // where box B is
+	na, nb *ztlab.Node
+	a, b   *box
+	iface  string // of the network, the same in both
+}
+
+func newPair(t *testing.T) *pair {
+	t.Helper()
+	p := &pair{mesh: newMesh(t, netlab.Options{Providers: []netlab.ProviderOptions{{}, {}}}, ztlab.NetworkConfig{})}
+	var err error
+	p.site, err = p.lab.AddSite("boxb")
+	must(t, err)
+	p.na, p.nb = p.node(p.lab.Box, ztlab.Box4, ztlab.Box6), p.node(p.site.NS, boxB4, boxB6)
+	p.iface = p.join(p.na, false).Iface
+	p.join(p.nb, false)
+	p.a, p.b = newBox(t, p.lab.Box), newBox(t, p.site.NS)
+	p.a.write("provider.ovpn", p.lab.Providers[0].Config())
+	p.b.write("provider.ovpn", p.lab.Providers[1].Config())
+	return p
+}
+
+// by is an egress that leads through a member.
+func by(name string, via4, via6 netip.Addr) string {
+	return fmt.Sprintf("  %s: {zerotier: {via: [%s, \"%s\"]}}\n", name, via4, via6)
+}
+
+const throughMember = `
+  provider: {openvpn: {profile: provider.ovpn}}
+policy:
+  - {from: [10.77.0.3], egress: [home]}
+  - {from: [ing0], egress: [home, provider]}
+probe: {targets: [192.0.2.10], hold_down: 1s}
+`
+
+// TestZeroTierMemberAsEgress: what enters at box A leaves by box B's provider; when box B dies, by the
+// next egress of the list, or not at all where there is none.
+func TestZeroTierMemberAsEgress(t *testing.T) {
+	p := newPair(t)
+	lab := p.lab
+	p.b.write("ztbridge.yaml", p.zerotier(p.nb)+providerConfig)
+	p.a.write("ztbridge.yaml", p.zerotier(p.na)+"ingress: [ing0]\negress:\n"+by("home", boxB4, boxB6)+throughMember)
+	leaksA, err := lab.WatchLeaks()
+	must(t, err)
+	leaksB, err := lab.Router.Capture(p.site.Router, netlab.Any(netlab.Within(lab.ClientPrefixes...), netlab.Carrying(lab.Marker)))
+	must(t, err)
+	p.b.start()
+	p.a.start()
+	p.b.awaitEgress("provider")
+	atHome := func(st api.Status) bool {
+		return len(st.Policies) == 2 && st.Policies[1].Egress == "home" && st.Egresses[0].RTT > 0
+	}
+	p.a.await("the way through box B", atHome)
+
+	must(t, lab.Client.IP("addr add 10.77.0.3/24 dev eth0"))
+	both := p.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, netip.MustParseAddr("10.77.0.2"), lab.Marker)
+	both6 := p.stream(lab.Client, netlab.UDP, netlab.ClientTarget6, netip.Addr{}, lab.Marker)
+	only := p.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, netip.MustParseAddr("10.77.0.3"), lab.Marker)
+	for _, s := range []*netlab.Stream{both, both6, only} {
+		awaitAnswers(t, s, 20)
+	}
+
+	died := time.Now()
+	p.nb.Kill()
+	p.a.await("the next egress of the list", func(st api.Status) bool { return st.Policies[1].Egress == "provider" })
+	awaitAnswers(t, both, 20)
+	t.Logf("box B died: gap %s", both.Report().Gap(died, time.Now()).Round(time.Millisecond))
+	_, before, _ := only.Counts()
+	time.Sleep(time.Second)
+	if _, now, _ := only.Counts(); now != before {
+		t.Errorf("the client bound to box B is answered without it")
+	}
+
+	must(t, p.nb.Start(p.ctx))
+	p.a.await("the way back through box B", atHome)
+	awaitAnswers(t, only, 20)
+	awaitAnswers(t, both, 20)
+	first, second := lab.Providers[0], lab.Providers[1]
+	onlySeenAs(t, "the client bound to box B", only, second.Public4[0])
+	onlySeenAs(t, "the other client", both, first.Public4[0], second.Public4[0])
+	onlySeenAs(t, "the other client, IPv6", both6, first.Public6[0], second.Public6[0])
+	noLeak(t, leaksA)
+	noLeak(t, leaksB)
+}
+
+// TestTwoBoxesThatNameEachOther: a packet goes from one to the other once and is refused there; and if the
+// other has a way out of its own further down its list, it takes that.
+func TestTwoBoxesThatNameEachOther(t *testing.T) {
+	p := newPair(t)
+	lab := p.lab
+	p.a.write("ztbridge.yaml", p.zerotier(p.na)+"ingress: [ing0]\nprobe: {targets: [192.0.2.10]}\negress:\n"+by("other", boxB4, boxB6))
+	onlyA := p.zerotier(p.nb) + "probe: {targets: [192.0.2.10]}\negress:\n" + by("other", ztlab.Box4, ztlab.Box6)
+	p.b.write("ztbridge.yaml", onlyA)
+	p.a.start()
+	p.b.start()
+	p.a.awaitEgress("other")
+	p.b.awaitEgress("other")
+
+	isUDP := func(q netlab.Packet) bool { return q.Proto == "udp" && netlab.Carrying(lab.Marker)(q) }
+	between, err := lab.Box.Capture(p.iface, isUDP)
+	must(t, err)
+	leaks, err := lab.WatchLeaks()
+	must(t, err)
+	streams := []*netlab.Stream{
+		p.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, netip.Addr{}, lab.Marker),
+		p.stream(lab.Client, netlab.UDP, netlab.ClientTarget6, netip.Addr{}, lab.Marker),
+	}
+	time.Sleep(3 * time.Second)
+	sent := 0
+	for _, s := range streams {
+		r := s.Stop()
+		sent += r.Sent
+		if r.Received > 0 {
+			t.Errorf("answered with no way out: %v", r)
+		}
+	}
+	must(t, between.Stop())
+	crossed, err := between.Result()
+	must(t, err)
+	t.Logf("%d packets sent, %d crossed between the boxes", sent, crossed.Matched)
+	if crossed.Matched == 0 || crossed.Matched > sent {
+		t.Errorf("%d packets sent, %d crossed between the boxes, want each at most once and some: %v", sent, crossed.Matched, crossed)
+	}
+
+	p.b.write("ztbridge.yaml", onlyA+"  provider: {openvpn: {profile: provider.ovpn}}\n")
+	must(t, p.b.daemon.Signal(reloadSignal))
+	stream := p.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, netip.Addr{}, lab.Marker)
+	awaitAnswers(t, stream, 20)
+	onlySeenAs(t, "the client", stream, lab.Providers[1].Public4[0])
+	noLeak(t, leaks)
+}
