@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -361,6 +362,45 @@ func TestHostWithoutIPTables(t *testing.T) {
 		}
 		if _, err := k.Restore(context.Background()); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// The legacy variant announces nothing, so its chains are read every time.
+func TestLegacyIPTables(t *testing.T) {
+	needs(t, "ip", "nft", "iptables-legacy", "ip6tables-legacy", "iptables-legacy-restore")
+	bin, record := t.TempDir(), filepath.Join(t.TempDir(), "record.json")
+	for _, name := range []string{"iptables", "ip6tables"} {
+		for _, suffix := range []string{"", "-restore", "-save"} {
+			path, err := exec.LookPath(name + "-legacy" + suffix)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(path, filepath.Join(bin, name+suffix)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	inNamespace(t, func() {
+		host(t)
+		sh(t, "iptables -A FORWARD -j DROP; ip6tables -S")
+		before := fingerprint(t)
+		k := open(t, record)
+		reach(t, k, sample())
+		sh(t, "iptables -F FORWARD")
+		have, err := k.Observe()
+		if err != nil || policyroute.Diff(have, sample()).Empty() {
+			t.Errorf("a flushed chain does not show: %v", err)
+		}
+		reach(t, k, sample())
+		sh(t, "iptables -A FORWARD -j DROP")
+		if _, err := k.Restore(context.Background()); err != nil {
+			t.Error(err)
+		}
+		sh(t, "ip link set tunztb0 down mtu 1500 txqueuelen 500")
+		if diff := cmp.Diff(before, fingerprint(t)); diff != "" {
+			t.Errorf("after Restore (-before +after):\n%s", diff)
 		}
 	})
 }

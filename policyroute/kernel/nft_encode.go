@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -337,20 +336,4 @@ func eq(data []byte) *expr.Cmp { return &expr.Cmp{Op: expr.CmpOpEq, Register: re
 
 func payload(base expr.PayloadBase, offset, length uint32) *expr.Payload {
 	return &expr.Payload{DestRegister: reg, Base: base, Offset: offset, Len: length}
-}
-
-// intervals translates the elements of a verdict map into the open-ended form that the kernel keeps:
-// where a range begins, and the first key behind it.
-func intervals(m policyroute.VerdictMap) []nftables.SetElement {
-	out := make([]nftables.SetElement, 0, 2*len(m.Elements))
-	for _, e := range m.Elements {
-		out = append(out, nftables.SetElement{
-			Key:         e.First.AsSlice(),
-			VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: e.Chain},
-		})
-		if behind := e.Last.Next(); behind.IsValid() {
-			out = append(out, nftables.SetElement{Key: behind.AsSlice(), IntervalEnd: true})
-		}
-	}
-	return out
 }
