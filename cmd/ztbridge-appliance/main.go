@@ -3,17 +3,20 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"ztbridge/image/appliance"
 	"ztbridge/image/box"
+	"ztbridge/image/update"
 )
 
 func main() {
@@ -38,6 +41,8 @@ func command() *cobra.Command {
 			RunE: func(cmd *cobra.Command, _ []string) error { return appliance.NewReporter().Run(cmd.Context()) },
 		},
 		keepLog(),
+		judge(log),
+		update.Command(),
 	)
 	return root
 }
@@ -56,4 +61,27 @@ func keepLog() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&unlessSuccess, "unless-success", false, "do nothing when the service that stopped had succeeded")
 	return cmd
+}
+
+// trialPatience is how long a new system may take to become as healthy as the old one: tunnels have to connect, and a
+// provider may be slow. The console shows what it waits for.
+const trialPatience = 4 * time.Minute
+
+func judge(log *slog.Logger) *cobra.Command {
+	return &cobra.Command{
+		Use: "judge", Short: "End the trial of a new system: keep it, or restart into the old one", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			b := update.New()
+			err := b.Judge(cmd.Context(), trialPatience, 5*time.Second)
+			if !errors.Is(err, update.ErrUnhealthy) {
+				return err
+			}
+			log.Error("going back to the old system", "error", err)
+			appliance.WriteConsole("error: " + err.Error() + "; going back to the old system")
+			if err := appliance.KeepLog(cmd.Context(), filepath.Join(box.DataMount, "log"), "update"); err != nil {
+				log.Error("keeping the log", "error", err)
+			}
+			return b.Restart(cmd.Context())
+		},
+	}
 }

@@ -35,7 +35,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
-	root.AddCommand(buildCommand(), lockCommand(), debCommand(), userDataCommand())
+	root.AddCommand(buildCommand(), lockCommand(), debCommand(), userDataCommand(), keygenCommand(), bundleCommand())
 	err := root.ExecuteContext(ctx)
 	switch {
 	case err == nil:

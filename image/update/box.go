@@ -1,0 +1,261 @@
+package update
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"ztbridge/image/box"
+	"ztbridge/image/grubenv"
+)
+
+// Box is the running appliance. The fields are the world; New fills in the real one.
+type Box struct {
+	RunDir      string
+	ConfigDir   string
+	DataDir     string
+	ReleaseFile string
+	KeyFile     string
+	// Writable makes the configuration partition writable, or read-only again.
+	Writable func(on bool) error
+	// Restart restarts the machine; it returns before that has happened.
+	Restart func(ctx context.Context) error
+	// Health asks the daemon.
+	Health func(ctx context.Context) (Health, error)
+}
+
+// Errors that a person can do something about.
+var (
+	ErrNoAppliance = errors.New("this machine does not run the ztbridge image; update the package instead")
+	ErrNoKey       = errors.New("this image was built without an update key and takes no updates; write a newer image")
+	ErrTarget      = errors.New("the bundle is for another kind of machine")
+	ErrPending     = errors.New("the last update is still being tried; wait for its verdict")
+	ErrNoOther     = errors.New("there is no other system to go back to")
+)
+
+// State is what the box is at.
+type State string
+
+// States of the box, as the boot variables tell them.
+const (
+	Settled  State = "settled"   // the running slot is the active one
+	Prepared State = "prepared"  // the other slot is tried at the next start
+	Trying   State = "trying"    // the running slot is on trial
+	FellBack State = "fell-back" // the other slot was tried, and this one runs again
+)
+
+// Status says which system runs, and what becomes of an update.
+type Status struct {
+	Slot    box.Slot `json:"slot"`
+	Target  string   `json:"target"`
+	Version string   `json:"version"`
+	State   State    `json:"state"`
+}
+
+// Status reads the box's state.
+func (b *Box) Status() (Status, error) {
+	slot, release, err := b.running()
+	if err != nil {
+		return Status{}, err
+	}
+	env, err := grubenv.Load(b.envFile())
+	if err != nil {
+		return Status{}, err
+	}
+	s := Status{Slot: slot, Target: release.Target, Version: release.Version, State: Settled}
+	switch {
+	case env[grubenv.Try] == "":
+	case env[grubenv.Left] == "1":
+		s.State = Prepared
+	case env[grubenv.Try] == string(slot):
+		s.State = Trying
+	default:
+		s.State = FellBack
+	}
+	return s, nil
+}
+
+func (b *Box) running() (box.Slot, box.Release, error) {
+	slot, err := box.Running(b.RunDir)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", box.Release{}, ErrNoAppliance
+	}
+	if err != nil {
+		return "", box.Release{}, err
+	}
+	var release box.Release
+	text, err := os.ReadFile(b.ReleaseFile)
+	if err == nil {
+		err = json.Unmarshal(text, &release)
+	}
+	if err != nil {
+		return "", box.Release{}, fmt.Errorf("reading the image's description: %w", err)
+	}
+	return slot, release, nil
+}
+
+func (b *Box) envFile() string { return filepath.Join(b.ConfigDir, box.GrubEnv) }
+
+// Apply verifies the bundle, writes it to the inactive slot and has it tried at the next start, which it does not cause.
+// A bundle that is refused changes nothing. An interruption leaves the running system as it is.
+func (b *Box) Apply(ctx context.Context, file io.ReadSeeker) (Manifest, error) {
+	status, err := b.Status()
+	if err != nil {
+		return Manifest{}, err
+	}
+	if status.State == Trying || status.State == Prepared {
+		return Manifest{}, ErrPending
+	}
+	text, err := os.ReadFile(b.KeyFile)
+	if errors.Is(err, os.ErrNotExist) {
+		return Manifest{}, ErrNoKey
+	}
+	if err != nil {
+		return Manifest{}, fmt.Errorf("reading the update key: %w", err)
+	}
+	key, err := DecodePublicKey(text)
+	if err != nil {
+		return Manifest{}, err
+	}
+	bundle, err := Open(file, key)
+	if err != nil {
+		return Manifest{}, err
+	}
+	if bundle.Manifest.Target != status.Target {
+		return Manifest{}, fmt.Errorf("%w: it is for %s, this is %s", ErrTarget, bundle.Manifest.Target, status.Target)
+	}
+	if err := b.rememberHealth(ctx); err != nil {
+		return Manifest{}, err
+	}
+	other := status.Slot.Other()
+	if err := bundle.install(ctx, filepath.Join(b.RunDir, other.Link())); err != nil {
+		return Manifest{}, err
+	}
+	return bundle.Manifest, b.setEnv(func(env grubenv.Block) { env[grubenv.Try], env[grubenv.Left] = string(other), "1" })
+}
+
+// setEnv changes the boot variables. They are read when the partition is writable already: GRUB is the only other writer.
+func (b *Box) setEnv(change func(grubenv.Block)) (err error) {
+	if err := b.Writable(true); err != nil {
+		return fmt.Errorf("making the configuration partition writable: %w", err)
+	}
+	defer func() { err = errors.Join(err, b.Writable(false)) }()
+	env, err := grubenv.Load(b.envFile())
+	if err != nil {
+		return err
+	}
+	change(env)
+	return env.Save(b.envFile())
+}
+
+// Rollback makes the other slot, the system before the last update, the active one from the next start on. After an update
+// that failed its trial this is that system already.
+func (b *Box) Rollback() error {
+	status, err := b.Status()
+	if err != nil {
+		return err
+	}
+	if status.State == FellBack {
+		return ErrNoOther
+	}
+	slot := status.Slot
+	sector := make([]byte, 512)
+	f, err := os.Open(filepath.Join(b.RunDir, slot.Other().Link()))
+	if err != nil {
+		return fmt.Errorf("looking at the other slot: %w", err)
+	}
+	defer f.Close()
+	if _, err := io.ReadFull(f, sector); err != nil || sector[510] != 0x55 || sector[511] != 0xaa {
+		return ErrNoOther
+	}
+	return b.setEnv(func(env grubenv.Block) {
+		env[grubenv.Active], env[grubenv.Try], env[grubenv.Left] = string(slot.Other()), "", "0"
+	})
+}
+
+// install writes the slot. Its first sector, without which it is no file system, is taken away first and written last, so
+// that a half-written slot is never mistaken for a system.
+func (b *Bundle) install(ctx context.Context, device string) error {
+	f, err := os.OpenFile(device, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("opening the slot: %w", err)
+	}
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil || size < b.Manifest.SlotSize {
+		return fmt.Errorf("writing the slot: it has %d bytes, the bundle needs %d (%w)", size, b.Manifest.SlotSize, err)
+	}
+	src, err := b.slot()
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	first := make([]byte, chunk)
+	if _, err := f.WriteAt(first, 0); err != nil {
+		return fmt.Errorf("clearing the slot: %w", err)
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("clearing the slot: %w", err)
+	}
+	if first, err = copySlot(ctx, f, src); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("writing the slot: %w", err)
+	}
+	if _, err := f.WriteAt(first, 0); err != nil {
+		return fmt.Errorf("writing the slot: %w", err)
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("writing the slot: %w", err)
+	}
+	return b.readBack(f)
+}
+
+const chunk = 1 << 20
+
+// copySlot writes everything but the first chunk, which it returns.
+func copySlot(ctx context.Context, f *os.File, src io.Reader) (first []byte, err error) {
+	buf := make([]byte, chunk)
+	for at := int64(0); ; {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		n, err := io.ReadFull(src, buf)
+		if n > 0 && at == 0 {
+			first = append([]byte(nil), buf[:n]...)
+		} else if n > 0 {
+			if _, err := f.WriteAt(buf[:n], at); err != nil {
+				return nil, fmt.Errorf("writing the slot: %w", err)
+			}
+		}
+		at += int64(n)
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return first, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("unpacking the bundle: %w", err)
+		}
+	}
+}
+
+// readBack asks the medium, not the cache: a worn card says "written" and lies.
+func (b *Bundle) readBack(f *os.File) error {
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) // advice; without it the check is merely weaker
+	sum := sha256.New()
+	if _, err := io.Copy(sum, io.NewSectionReader(f, 0, b.Manifest.SlotSize)); err != nil {
+		return fmt.Errorf("reading the slot back: %w", err)
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); got != b.Manifest.SlotSHA256 {
+		return fmt.Errorf("reading the slot back: its sum is %s, not %s; the medium may be worn out", got, b.Manifest.SlotSHA256)
+	}
+	return nil
+}
