@@ -47,7 +47,7 @@ func TestEndpoint(t *testing.T) {
 }
 
 // addrs returns the addresses that a client must have on a listener: 0 is UDP, 1 TCP.
-func addrs(t *testing.T, c pki.Client, listener int) []netip.Addr {
+func addrs(t testing.TB, c pki.Client, listener int) []netip.Addr {
 	t.Helper()
 	listeners, err := testListeners()
 	must(t, err)
@@ -320,7 +320,7 @@ func (l *lab) testRevoke(name, drop, listener string) {
 	awaitLog(t, p, "Halt command was pushed by server") // it knows why, and stays away
 }
 
-func awaitAnswers(t *testing.T, s *netlab.Stream) {
+func awaitAnswers(t testing.TB, s *netlab.Stream) {
 	t.Helper()
 	await(t, "the stream is answered", func() bool { _, received, _ := s.Counts(); return received > 20 })
 }
@@ -347,7 +347,7 @@ func (l *lab) testPortScan() {
 	}
 }
 
-func get(t *testing.T, conn net.Conn, path string) (*http.Response, string) {
+func get(t testing.TB, conn net.Conn, path string) (*http.Response, string) {
 	t.Helper()
 	_, err := io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: vm.example.org\r\nConnection: close\r\n\r\n")
 	must(t, err)

@@ -40,7 +40,7 @@ var (
 // inner came through the tunnel.
 type lab struct {
 	*world
-	t *testing.T
+	t testing.TB
 }
 
 // world is what all tests of a lab share.
@@ -58,7 +58,7 @@ type world struct {
 }
 
 // with returns the lab for a subtest.
-func (l *lab) with(t *testing.T) *lab { return &lab{world: l.world, t: t} }
+func (l *lab) with(t testing.TB) *lab { return &lab{world: l.world, t: t} }
 
 func prefixes(texts ...string) []netip.Prefix {
 	var out []netip.Prefix
@@ -68,7 +68,7 @@ func prefixes(texts ...string) []netip.Prefix {
 	return out
 }
 
-func must(t *testing.T, errs ...error) {
+func must(t testing.TB, errs ...error) {
 	t.Helper()
 	for _, err := range errs {
 		if err != nil {
@@ -77,7 +77,7 @@ func must(t *testing.T, errs ...error) {
 	}
 }
 
-func newLab(t *testing.T) *lab {
+func newLab(t testing.TB) *lab {
 	t.Helper()
 	netlab.Require(t, netlab.Root, netlab.OpenVPN)
 	built, err := netlab.NewLab()
@@ -125,7 +125,12 @@ func (l *lab) startBox() {
 	dir, err := os.MkdirTemp("", "ztbe-")
 	must(l.t, err)
 	must(l.t, os.Chmod(dir, 0o711)) // openvpn must reach its socket
-	l.lab.Defer(func() error { return os.RemoveAll(dir) })
+	l.lab.Defer(func() error {
+		if l.process != nil {
+			l.process.Stop()
+		}
+		return os.RemoveAll(dir)
+	})
 	l.dir, l.store = dir, pki.New(filepath.Join(dir, "state", "pki"))
 	l.control = &http.Client{Timeout: patience, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -156,7 +161,7 @@ func (l *lab) awaitListening() {
 }
 
 // await asks until the answer is yes.
-func await(t *testing.T, what string, yes func() bool) {
+func await(t testing.TB, what string, yes func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !yes(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -261,7 +266,7 @@ func (l *lab) drop(ns *netlab.Namespace, match string) {
 		ns.Label, hardwareAddr(l.t, ns), match)))
 }
 
-func hardwareAddr(t *testing.T, ns *netlab.Namespace) string {
+func hardwareAddr(t testing.TB, ns *netlab.Namespace) string {
 	t.Helper()
 	out, err := ns.Run(context.Background(), "cat", "/sys/class/net/eth0/address")
 	must(t, err)
@@ -287,13 +292,13 @@ func echoes(ns *netlab.Namespace, to netip.Addr, wait time.Duration) bool {
 }
 
 // awaitEcho waits until packets come back through the tunnel.
-func awaitEcho(t *testing.T, ns *netlab.Namespace, to netip.Addr) {
+func awaitEcho(t testing.TB, ns *netlab.Namespace, to netip.Addr) {
 	t.Helper()
 	await(t, ns.Label+" reaches "+to.String(), func() bool { return echoes(ns, to, 500*time.Millisecond) })
 }
 
 // awaitLog waits until a client's openvpn says something.
-func awaitLog(t *testing.T, p *netlab.Process, texts ...string) {
+func awaitLog(t testing.TB, p *netlab.Process, texts ...string) {
 	t.Helper()
 	await(t, fmt.Sprintf("the client says one of %q", texts), func() bool {
 		log := p.Log()

@@ -11,7 +11,7 @@ import (
 	"ztbridge/bridge/pki"
 )
 
-func readProcStatus(t *testing.T, pid int) map[string]string {
+func readProcStatus(t testing.TB, pid int) map[string]string {
 	t.Helper()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	must(t, err)
@@ -24,7 +24,7 @@ func readProcStatus(t *testing.T, pid int) map[string]string {
 }
 
 // block returns an inline block of a profile.
-func block(t *testing.T, profile, tag string) string {
+func block(t testing.TB, profile, tag string) string {
 	t.Helper()
 	_, rest, ok := strings.Cut(profile, "<"+tag+">\n")
 	text, _, ok2 := strings.Cut(rest, "</"+tag+">\n")
@@ -35,7 +35,7 @@ func block(t *testing.T, profile, tag string) string {
 }
 
 // swap replaces inline blocks of a profile by those of another.
-func swap(t *testing.T, profile, other string, tags ...string) string {
+func swap(t testing.TB, profile, other string, tags ...string) string {
 	t.Helper()
 	for _, tag := range tags {
 		profile = strings.Replace(profile, block(t, profile, tag), block(t, other, tag), 1)
@@ -88,6 +88,7 @@ func (l *lab) badProfiles(good string) map[string]string {
 // TestRefusals connects with everything that must not let anybody in, by UDP and TCP, all at once, beside
 // a good client that shows that the endpoint works.
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	_, good := l.add(pki.Request{Name: "good"})
 	type attempt struct {
@@ -104,7 +105,7 @@ func TestRefusals(t *testing.T) {
 			only := strings.Replace(profile, remote, "", 1)
 			path := filepath.Join(l.lab.Dir, fmt.Sprintf("bad%d.ovpn", len(attempts)))
 			must(t, os.WriteFile(path, []byte(only), 0o600))
-			p := l.run(ns, path, "--dev", "null", "--dev-type", "tun", "--ifconfig-noexec", "--route-noexec",
+			p := l.run(ns, path, "--dev", "null", "--ifconfig-noexec", "--route-noexec",
 				"--hand-window", "8", "--connect-retry-max", "1")
 			attempts = append(attempts, attempt{
 				what: what, log: p.Log,

@@ -1,0 +1,218 @@
+package endpoint
+
+import (
+	"errors"
+	"flag"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+var (
+	testPool4 = netip.MustParsePrefix("10.83.64.0/20")
+	testPool6 = netip.MustParsePrefix("fd5a:5442:4947::/64")
+)
+
+func TestDivide(t *testing.T) {
+	pools, err := Divide(testPool4, testPool6, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Pool{
+		{netip.MustParsePrefix("10.83.64.0/22"), netip.MustParsePrefix("fd5a:5442:4947::/66")},
+		{netip.MustParsePrefix("10.83.68.0/22"), netip.MustParsePrefix("fd5a:5442:4947:0:4000::/66")},
+	}
+	if !slices.Equal(pools, want) {
+		t.Errorf("pools %v, want %v", pools, want)
+	}
+	// One listener more must not move the clients of the others.
+	more, err := Divide(testPool4, testPool6, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(more[:2], pools) {
+		t.Errorf("with more listeners the first two have %v, want %v", more[:2], pools)
+	}
+}
+
+func TestPoolsAreDisjointAndInside(t *testing.T) {
+	for _, tc := range []struct {
+		v4, v6 string
+		n      int
+	}{
+		{"10.0.0.0/8", "fd00::/48", 1}, {"10.83.64.0/20", "fd00::/64", 8}, {"192.168.9.0/26", "fd00::/112", 5},
+		{"172.16.0.0/12", "fd00::/56", 33},
+	} {
+		whole := Pool{netip.MustParsePrefix(tc.v4), netip.MustParsePrefix(tc.v6)}
+		pools, err := Divide(whole.V4, whole.V6, tc.n)
+		if err != nil {
+			t.Errorf("%+v: %v", tc, err)
+			continue
+		}
+		for i, p := range pools {
+			if !whole.V4.Contains(p.V4.Addr()) || !whole.V6.Contains(p.V6.Addr()) {
+				t.Errorf("%+v: %v is outside", tc, p)
+			}
+			if b := p.V6.Bits(); b < 64 || b > 124 {
+				t.Errorf("%+v: openvpn refuses %s", tc, p.V6)
+			}
+			for _, o := range pools[:i] {
+				if o.V4.Overlaps(p.V4) || o.V6.Overlaps(p.V6) {
+					t.Errorf("%+v: %v and %v overlap", tc, o, p)
+				}
+			}
+		}
+	}
+	for _, n := range []int{0, 1000} {
+		if _, err := Divide(netip.MustParsePrefix("10.0.0.0/26"), testPool6, n); err == nil {
+			t.Errorf("a /26 was divided among %d", n)
+		}
+	}
+}
+
+func FuzzHost(f *testing.F) {
+	f.Add(uint32(2), uint8(20), uint8(64))
+	f.Add(uint32(1021), uint8(22), uint8(112))
+	f.Fuzz(func(t *testing.T, host uint32, bits4, bits6 uint8) {
+		v4 := netip.PrefixFrom(netip.MustParseAddr("10.0.0.0"), 8+int(bits4%22)).Masked()
+		v6 := netip.PrefixFrom(netip.MustParseAddr("fd00::"), 64+int(bits6%61)).Masked()
+		p := Pool{v4, v6}
+		addrs, err := p.Client(host)
+		if err != nil {
+			return
+		}
+		for i, a := range addrs {
+			if prefix := p.Prefixes()[i]; !prefix.Contains(a) || a == p.Server()[i].Addr() {
+				t.Errorf("host %d has %s in %s", host, a, prefix)
+			}
+			if got, ok := p.Host(a); !ok || got != host {
+				t.Errorf("%s is host %d, %v; want %d", a, got, ok, host)
+			}
+		}
+	})
+}
+
+func TestAdmit(t *testing.T) {
+	now := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
+	good := Client{Name: "phone", Serial: "4f01", Host: 2, Expires: now.Add(time.Hour)}
+	revoked, expired := good, good
+	revoked.Revoked, expired.Expires = true, now
+	for name, tc := range map[string]struct {
+		c      Client
+		lookup error
+		serial string
+		reason string
+	}{
+		"good":                   {good, nil, "4f01", ""},
+		"unknown":                {Client{}, ErrUnknownClient, "4f01", "unknown client"},
+		"an unreadable registry": {Client{}, errors.New("disk"), "4f01", "the key store cannot be read"},
+		"revoked":                {revoked, nil, "4f01", "revoked"},
+		"expired":                {expired, nil, "4f01", "expired"},
+		"another certificate":    {good, nil, "4f02", "superseded certificate"},
+		"no serial at all":       {good, nil, "", "superseded certificate"},
+	} {
+		no := admit(request{name: "phone", serial: tc.serial}, tc.c, tc.lookup, now)
+		if (no == nil) != (tc.reason == "") || no != nil && no.reason != tc.reason {
+			t.Errorf("%s: %v, want %q", name, no, tc.reason)
+		}
+	}
+}
+
+func TestParseRequest(t *testing.T) {
+	r := parseRequest(map[string]string{
+		"common_name": "phone", "tls_serial_hex_0": "0F:a0:01", "trusted_ip6": "::ffff:192.0.2.7", "trusted_port": "4711",
+		"IV_VER": "3.9\x1b[31m", "IV_PLAT": "win",
+	})
+	want := request{
+		name: "phone", serial: "fa001", remote: netip.MustParseAddrPort("192.0.2.7:4711"), program: "3.9[31m win", windows: true,
+	}
+	if r != want {
+		t.Errorf("%+v, want %+v", r, want)
+	}
+}
+
+func testListener(t *testing.T, proto string, port uint16, i int) Listener {
+	t.Helper()
+	pools, err := Divide(testPool4, testPool6, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Listener{Proto: proto, Port: port, Device: "tunztb." + proto, Pool: pools[i]}
+}
+
+func TestAnswer(t *testing.T) {
+	l := testListener(t, "udp", 1194, 0)
+	dns := []netip.Addr{netip.MustParseAddr("9.9.9.9"), netip.MustParseAddr("2620:fe::fe")}
+	networks := []netip.Prefix{netip.MustParsePrefix("10.147.17.2/24"), netip.MustParsePrefix("fd80::/40")}
+	var b strings.Builder
+	for _, tc := range []struct {
+		name string
+		c    Client
+		r    request
+	}{
+		{"full tunnel", Client{Host: 2}, request{}},
+		{"full tunnel, Windows", Client{Host: 2}, request{windows: true}},
+		{"full tunnel, own resolvers", Client{Host: 2, NoDNS: true}, request{}},
+		{"network only", Client{Host: 3, NetworkOnly: true}, request{windows: true}},
+		{"network only, own resolvers", Client{Host: 3, NetworkOnly: true, NoDNS: true}, request{}},
+	} {
+		lines, _, err := answer(tc.c, tc.r, l, dns, networks)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.WriteString("# " + tc.name + "\n" + strings.Join(lines, "\n") + "\n")
+	}
+	golden(t, "answers.golden", b.String())
+	if _, _, err := answer(Client{Host: 5000}, request{}, l, nil, nil); err == nil {
+		t.Error("a host number outside the pool was answered")
+	}
+}
+
+func TestConf(t *testing.T) {
+	k := Keys{CA: "CA\n", Cert: "CERT\n", Key: "KEY\n", CryptV2: "CRYPT\n"}
+	web := netip.MustParseAddrPort("127.0.0.1:8443")
+	golden(t, "udp.golden", conf(testListener(t, "udp", 1194, 0), k, web, true, "/run/ztbridge/endpoint/udp1194"))
+	golden(t, "tcp.golden", conf(testListener(t, "tcp", 443, 1), k, web, false, "/run/ztbridge/endpoint/tcp443"))
+	if text := conf(testListener(t, "tcp", 443, 1), k, netip.AddrPort{}, true, "/x"); strings.Contains(text, "port-share") {
+		t.Error("without a web server the port is shared")
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := "testdata/" + name
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs (-update writes it):\n%s", path, got)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	udp, tcp := testListener(t, "udp", 1194, 0), testListener(t, "tcp", 443, 1)
+	overlapping, bare := tcp, tcp
+	overlapping.Pool.V6 = udp.Pool.V6
+	bare.Pool.V6 = netip.Prefix{}
+	if _, err := New(Config{Listeners: []Listener{udp, tcp}}); err != nil {
+		t.Error(err)
+	}
+	for name, list := range map[string][]Listener{
+		"none": nil, "a pool twice": {udp, overlapping}, "no IPv6": {udp, bare}, "no protocol": {{Pool: udp.Pool}},
+	} {
+		if _, err := New(Config{Listeners: list}); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
