@@ -43,9 +43,7 @@ func (t *Tunnel) arguments(node, bindDev string) []string {
 		// The kernel's own tunnel driver does not work on a device that exists already.
 		"--disable-dco",
 		"--management", t.socketPath(), "unix", "--management-client",
-		"--management-hold", "--management-up-down", "--management-query-passwords", "--management-query-remote",
-		// Openvpn insists on a directory that it may write to, and the system's need not be one.
-		"--tmp-dir", t.tmpDir(),
+		"--management-hold", "--management-up-down", "--management-query-passwords",
 		// Refused credentials lead to a hold, where we wait, instead of an exit.
 		"--auth-retry", "interact",
 		"--connect-timeout", "5", "--tls-timeout", "1",

@@ -11,6 +11,8 @@ type failure struct {
 	state  State
 	cause  string
 	remedy string
+	// fatal says that openvpn goes on where it must not, and is to be killed.
+	fatal bool
 }
 
 // Remedies, for people.
@@ -77,8 +79,8 @@ var signs = []sign{
 		"openvpn cannot open its TUN device: %s", "run: ztbridge doctor"),
 	newSign(`MANAGEMENT: connect to unix socket .* failed: (.*)$`, StateConfigError,
 		"openvpn cannot reach our socket: %s", "every directory above the runtime directory must be searchable (mode 0711)"),
-	newSign(`Cannot (?:setsockopt|set) SO_BINDTODEVICE|bind to device .* failed|setsockopt\(SO_BINDTODEVICE\)`, StateBackoff,
-		"the interface to the Internet does not exist", remedyNetwork),
+	{regexp.MustCompile(`setsockopt SO_BINDTODEVICE=(\S+) failed`), failure{state: StateBackoff, fatal: true,
+		cause: "the tunnel's packets cannot be bound to the interface %s", remedy: remedyNetwork}},
 	newSign(`(?:failed|code=\d+)?.*(?:Network is unreachable|Network unreachable|No route to host)`, StateBackoff,
 		"this box has no route to the server", remedyNetwork),
 	newSign(`(?:Connection refused|ECONNREFUSED)`, StateBackoff, "nothing listens at the server's port", remedyNetwork),

@@ -1,7 +1,6 @@
 package openvpn
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -23,7 +22,6 @@ type event interface{}
 
 type (
 	holdEvent   struct{ seconds int } // that it would wait by itself
-	remoteEvent struct{ host, port, proto string }
 	needEvent   struct{ what string } // "Auth" or "Private Key"
 	refuseEvent struct{ what, reason string }
 	upEvent     struct{ env map[string]string }
@@ -71,14 +69,6 @@ func middlewares(post func(event), logLine func(flags, text string), bytesIn, by
 			// "Waiting for hold release:10"
 			seconds, _ := strconv.Atoi(rest[strings.LastIndexByte(rest, ':')+1:])
 			post(holdEvent{seconds})
-			return nil
-		}},
-		&listener{kind: "REMOTE", handle: func(rest string) error {
-			f := strings.Split(rest, ",")
-			if len(f) != 3 {
-				return fmt.Errorf("reading REMOTE: %w", management.ErrProtocol)
-			}
-			post(remoteEvent{f[0], f[1], f[2]})
 			return nil
 		}},
 		&listener{kind: "PASSWORD", handle: func(rest string) error {

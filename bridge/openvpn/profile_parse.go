@@ -189,7 +189,7 @@ func (p *parser) finishRemotes() error {
 
 // checkLines refuses a profile whose canonical text OpenVPN could not read.
 func (p *parser) checkLines() error {
-	for _, line := range p.profile.optionLines() {
+	for _, line := range p.profile.optionLines(p.profile.servers()) {
 		if len(line) > maxLine {
 			return fmt.Errorf("%s: the line is longer than the %d characters that OpenVPN reads",
 				strings.Fields(line)[0], maxLine)
@@ -200,9 +200,30 @@ func (p *parser) checkLines() error {
 
 // Text returns the profile in canonical form: what openvpn is given. Parsing it yields an equal profile
 // with the same text. It holds the private key.
-func (p *Profile) Text() string {
+func (p *Profile) Text() string { return p.text(p.servers()) }
+
+// servers returns the lines that say where to connect to.
+func (p *Profile) servers() []string {
+	lines := make([]string, 0, len(p.Remotes)+1)
+	for _, r := range p.Remotes {
+		lines = append(lines, fmt.Sprintf("remote %s %d %s", r.Host, r.Port, r.keyword()))
+	}
+	if p.RandomOrder {
+		lines = append(lines, "remote-random")
+	}
+	return lines
+}
+
+// textFor is Text with one server in the place of all, by its address: which one is tried, and what its
+// name resolves to, is ours to decide. Asking us by management instead (management-query-remote) costs
+// openvpn up to a second for each server that it asks about (management_event_loop_n_seconds).
+func (p *Profile) textFor(t target) string {
+	return p.text([]string{fmt.Sprintf("remote %s %d %s", t.addr, t.remote.Port, t.remote.keyword())})
+}
+
+func (p *Profile) text(servers []string) string {
 	var b strings.Builder
-	for _, line := range p.optionLines() {
+	for _, line := range p.optionLines(servers) {
 		b.WriteString(line)
 		b.WriteByte('\n')
 	}
@@ -215,14 +236,8 @@ func (p *Profile) Text() string {
 }
 
 // optionLines returns the canonical text without the blocks.
-func (p *Profile) optionLines() []string {
-	lines := []string{"client", "nobind"}
-	for _, r := range p.Remotes {
-		lines = append(lines, fmt.Sprintf("remote %s %d %s", r.Host, r.Port, r.keyword()))
-	}
-	if p.RandomOrder {
-		lines = append(lines, "remote-random")
-	}
+func (p *Profile) optionLines(servers []string) []string {
+	lines := append([]string{"client", "nobind"}, servers...)
 	if p.NeedsCredentials {
 		lines = append(lines, "auth-user-pass")
 	}

@@ -3,7 +3,6 @@ package openvpn
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -55,8 +54,8 @@ type run struct {
 	helpers  sync.WaitGroup
 
 	phase  phase
-	timer  *time.Timer // of the phase
-	target target
+	timer  *time.Timer       // of the phase
+	target target            // the server that the process was started with
 	blame  failure           // the heaviest that openvpn's log tells of this attempt
 	blamed time.Time         // when it last told something
 	greets bool              // the server has answered in this attempt
@@ -66,7 +65,7 @@ type run struct {
 }
 
 type resolution struct {
-	target target
+	target target // the server that the process was started with
 	remark error
 	err    error
 }
@@ -77,9 +76,9 @@ type verdict struct {
 	asked   bool
 }
 
-func newRun(t *Tunnel, proc *process.Process, conn *management.Conn, bindDev string) *run {
+func newRun(t *Tunnel, proc *process.Process, conn *management.Conn, bindDev string, server target) *run {
 	return &run{
-		t: t, proc: proc, conn: conn, bindDev: bindDev,
+		t: t, proc: proc, conn: conn, bindDev: bindDev, target: server,
 		ifindex:  interfaceIndex(t.cfg.Device),
 		events:   make(chan event),
 		resolved: make(chan resolution, 1),
@@ -190,8 +189,6 @@ func (r *run) handle(e event) *verdict {
 	switch e := e.(type) {
 	case holdEvent:
 		return r.hold(e.seconds)
-	case remoteEvent:
-		return r.answerRemote(e)
 	case needEvent:
 		return r.answerPassword(e.what)
 	case refuseEvent:
@@ -205,6 +202,9 @@ func (r *run) handle(e event) *verdict {
 		return r.state(e)
 	case failEvent:
 		r.blame, r.blamed = heavier(r.blame, e.failure), time.Now()
+		if e.failure.fatal {
+			return &verdict{failure: e.failure}
+		}
 	}
 	return nil
 }
@@ -215,7 +215,10 @@ func (r *run) hold(seconds int) *verdict {
 	r.held, r.asked = true, false
 	f := r.blame
 	r.blame = failure{}
-	if first || asked {
+	if first {
+		return r.release(resolution{target: r.target})
+	}
+	if asked {
 		return r.resolve()
 	}
 	if f.cause == "" {
@@ -259,17 +262,19 @@ func (r *run) resolve() *verdict {
 	return nil
 }
 
-// release lets openvpn begin an attempt.
+// release lets openvpn begin an attempt, or ends it when it is another server's turn: a process knows one.
 func (r *run) release(res resolution) *verdict {
 	if res.err != nil {
-		f := failure{state: StateDNSFailed, cause: res.err.Error(), remedy: "check this box's own name resolution"}
+		f := unresolved(res.err)
 		r.t.upSince = time.Time{}
 		return r.wait(f, r.t.reckon(f))
 	}
 	if res.remark != nil {
 		r.t.log.Warn("a server's name did not resolve", "error", res.remark)
 	}
-	r.target = res.target
+	if res.target != r.target {
+		return &verdict{failure{state: StateBackoff, cause: "the next server is tried"}, true}
+	}
 	r.greets = false
 	r.enter(trying, stall)
 	r.t.change(func(s *TunnelStatus) {
@@ -286,50 +291,6 @@ func (r *run) command(template string, args ...any) *verdict {
 	if _, err := r.conn.SingleLineCommand(template, args...); err != nil {
 		return &verdict{failure: heavier(r.blame, failure{state: StateBackoff, cause: fmt.Sprintf("openvpn no longer answers: %v", err)})}
 	}
-	return nil
-}
-
-// answerRemote replaces the name of the server that is meant by its address; others are skipped.
-// OpenVPN asks for each in turn, and its list is ours, so the one that is meant comes.
-func (r *run) answerRemote(e remoteEvent) *verdict {
-	m := r.target.remote
-	if r.phase != trying || e.host != m.Host || e.port != strconv.Itoa(int(m.Port)) || e.proto != m.keyword() {
-		return r.command("remote SKIP")
-	}
-	return r.command("remote MOD %s %d", r.target.addr, m.Port)
-}
-
-func (r *run) answerPassword(what string) *verdict {
-	c := r.t.cfg.Credentials
-	if c == nil {
-		c = &Credentials{}
-	}
-	switch {
-	case what == "Auth" && c.Username != "":
-		if v := r.command("username %s %s", management.Quote(what), management.Quote(c.Username)); v != nil {
-			return v
-		}
-		return r.command("password %s %s", management.Quote(what), management.Quote(c.Password))
-	case what == "Private Key" && c.KeyPassphrase != "":
-		return r.command("password %s %s", management.Quote(what), management.Quote(c.KeyPassphrase))
-	}
-	return &verdict{failure: failure{state: StateConfigError, cause: fmt.Sprintf("openvpn asks for %q, which was not given", what),
-		remedy: remedyCredentials}}
-}
-
-func (r *run) refused(e refuseEvent) *verdict {
-	if e.what != "Auth" {
-		return &verdict{failure: failure{state: StateConfigError, cause: "the passphrase of the private key is wrong",
-			remedy: remedyCredentials}}
-	}
-	f, known := classify(e.reason) // "no shared cipher" comes this way too
-	if !known {
-		f = restartReasons["auth-failure"]
-		if e.reason != "" {
-			f.cause += ": " + e.reason
-		}
-	}
-	r.blame = heavier(r.blame, f)
 	return nil
 }
 

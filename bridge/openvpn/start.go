@@ -25,6 +25,10 @@ func (t *Tunnel) runOnce(ctx context.Context) (f failure, asked bool) {
 	if reason := t.cfg.Profile.Expired(time.Now()); reason != "" {
 		return failure{state: StateCertExpired, cause: reason, remedy: remedyClock}, false
 	}
+	target, f, ok := t.aim(ctx)
+	if !ok {
+		return f, false
+	}
 	node, err := t.prepare()
 	if err != nil {
 		return failure{state: StateConfigError, cause: err.Error(), remedy: "run: ztbridge doctor"}, false
@@ -36,7 +40,12 @@ func (t *Tunnel) runOnce(ctx context.Context) (f failure, asked bool) {
 	defer socket.Close()
 	early := &earlyLog{}
 	bindDev := t.bindDev()
-	proc, err := t.spawn(node, bindDev, early)
+	if bindDev != "" && interfaceIndex(bindDev) == 0 {
+		// OpenVPN would print a warning and go on unbound.
+		return failure{state: StateBackoff, cause: fmt.Sprintf("the interface %s, by which the tunnel must leave, does not exist", bindDev),
+			remedy: remedyNetwork}, false
+	}
+	proc, err := t.spawn(node, bindDev, target, early)
 	if err != nil {
 		return failure{state: StateConfigError, cause: err.Error(), remedy: "install openvpn 2.6"}, false
 	}
@@ -56,8 +65,28 @@ func (t *Tunnel) runOnce(ctx context.Context) (f failure, asked bool) {
 		return early.explain(&t.ring, proc, err), false
 	}
 	early.close()
-	r := newRun(t, proc, conn, bindDev)
+	r := newRun(t, proc, conn, bindDev, target)
 	return r.supervise(ctx)
+}
+
+// aim decides which server to try and resolves its name.
+func (t *Tunnel) aim(ctx context.Context) (target, failure, bool) {
+	if t.Status().State != StateReconnecting {
+		t.enter(StateResolving)
+	}
+	server, remark, err := t.course.target(ctx)
+	if err != nil {
+		t.upSince = time.Time{}
+		return target{}, unresolved(err), false
+	}
+	if remark != nil {
+		t.log.Warn("a server's name did not resolve", "error", remark)
+	}
+	return server, failure{}, true
+}
+
+func unresolved(err error) failure {
+	return failure{state: StateDNSFailed, cause: err.Error(), remedy: "check this box's own name resolution"}
 }
 
 // prepare makes what openvpn needs on this host, and ends one that an earlier run left behind.
@@ -67,9 +96,6 @@ func (t *Tunnel) prepare() (node string, err error) {
 	}
 	if err := management.PrivateDir(t.dir(), t.cfg.GID); err != nil {
 		return "", fmt.Errorf("making the runtime directory: %w", err)
-	}
-	if err := ownDir(t.tmpDir(), t.cfg.UID, t.cfg.GID); err != nil {
-		return "", fmt.Errorf("making the temporary directory: %w", err)
 	}
 	if err := management.OwnDir(t.tmpPath(), t.cfg.UID, t.cfg.GID); err != nil {
 		return "", fmt.Errorf("making openvpn's temporary directory: %w", err)
@@ -85,14 +111,6 @@ func (t *Tunnel) prepare() (node string, err error) {
 		t.log.Warn("ended the openvpn that an earlier run left behind")
 	}
 	return t.cfg.EnsureDevice()
-}
-
-// ownDir makes a directory that belongs to the unprivileged user.
-func ownDir(dir string, uid, gid int) error {
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
-	}
-	return os.Lchown(dir, uid, gid)
 }
 
 // searchable checks that a user without privileges can pass through dir and all above it.
@@ -116,7 +134,7 @@ func searchable(dir string, uid int) error {
 	return nil
 }
 
-func (t *Tunnel) spawn(node, bindDev string, early *earlyLog) (*process.Process, error) {
+func (t *Tunnel) spawn(node, bindDev string, server target, early *earlyLog) (*process.Process, error) {
 	program, err := t.program()
 	if err != nil {
 		return nil, fmt.Errorf("looking for openvpn: %w", errors.Unwrap(err))
@@ -124,7 +142,7 @@ func (t *Tunnel) spawn(node, bindDev string, early *earlyLog) (*process.Process,
 	return process.Start(process.Spec{
 		Path:    program,
 		Args:    t.arguments(node, bindDev),
-		Stdin:   t.cfg.Profile.Text(),
+		Stdin:   t.cfg.Profile.textFor(server),
 		UID:     t.cfg.UID,
 		GID:     t.cfg.GID,
 		PIDFile: t.pidPath(),

@@ -195,6 +195,9 @@ func (t *Tunnel) Run(ctx context.Context) error {
 func (t *Tunnel) pause(ctx context.Context, f failure, wait time.Duration) {
 	if wait == 0 {
 		t.change(func(s *TunnelStatus) {
+			if s.Session == nil {
+				return // it was never up: what follows is one more first attempt
+			}
 			s.State, s.Cause, s.Remedy, s.NextRetry = StateReconnecting, f.cause, f.remedy, time.Time{}
 			s.PID = 0
 		})
@@ -256,11 +259,9 @@ func (t *Tunnel) program() (string, error) {
 }
 
 func (t *Tunnel) dir() string        { return filepath.Join(t.cfg.RuntimeDir, t.cfg.Name) }
-func (t *Tunnel) tmpDir() string     { return filepath.Join(t.dir(), "tmp") }
 func (t *Tunnel) socketPath() string { return filepath.Join(t.dir(), "management") }
+func (t *Tunnel) tmpPath() string    { return filepath.Join(t.dir(), "tmp") }
 func (t *Tunnel) pidPath() string    { return filepath.Join(t.dir(), "pid") }
-
-func (t *Tunnel) tmpPath() string { return filepath.Join(t.dir(), "tmp") }
 
 func (t *Tunnel) forbidden() []netip.Prefix {
 	if t.cfg.Forbidden == nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,17 +18,18 @@ func connects(t *testing.T, serverProto, clientProto string) {
 		return
 	}
 	l := newLab(t)
-	l.serve(serverProto, `push "dhcp-option DNS 198.51.100.53"`, "tun-mtu 1400")
+	l.serve(serverProto, `push "dhcp-option DNS 198.51.100.53"`, "tun-mtu 1400", "server-ipv6 fd00:77::/64")
 	c := l.dial(l.profile(clientProto, "remote "+serverAddr+" 1194"), nil)
 	s := c.awaitGeneration(1)
-	if got := s.Session.Addrs; len(got) != 1 || got[0] != netip.MustParsePrefix("10.77.0.2/24") {
-		t.Errorf("addresses %v, want 10.77.0.2/24", got)
+	want := []netip.Prefix{netip.MustParsePrefix("10.77.0.2/24"), netip.MustParsePrefix("fd00:77::1000/64")}
+	if got := s.Session.Addrs; !slices.Equal(got, want) {
+		t.Errorf("addresses %v, want %v", got, want)
 	}
 	if got := s.Session.DNS; len(got) != 1 || got[0] != netip.MustParseAddr("198.51.100.53") {
 		t.Errorf("resolvers %v, want 198.51.100.53", got)
 	}
-	if s.Session.MTU != 1400 || s.Session.Gateway4 != netip.MustParseAddr("10.77.0.1") {
-		t.Errorf("MTU %d, gateway %v", s.Session.MTU, s.Session.Gateway4)
+	if s.Session.MTU != 1400 || s.Session.Gateway4 != netip.MustParseAddr("10.77.0.1") || s.Session.Gateway6 != netip.MustParseAddr("fd00:77::1") {
+		t.Errorf("MTU %d, gateways %v and %v", s.Session.MTU, s.Session.Gateway4, s.Session.Gateway6)
 	}
 	if s.Server != netip.MustParseAddrPort(serverAddr+":1194") {
 		t.Errorf("server %v", s.Server)
@@ -165,4 +167,33 @@ func TestDeviceRemoved(t *testing.T) {
 		t.Error("the process that lost its device is still there")
 	}
 	c.ping()
+}
+
+// TestBoundOverIPv6 reaches the server by IPv6, its sockets bound to the interface to the Internet, which
+// openvpn may do without privileges.
+func TestBoundOverIPv6(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	l := newLab(t)
+	l.sh("ip addr add 2001:db8::1/64 dev wan0 nodad")
+	l.provider("ip addr add 2001:db8::2/64 dev prov0 nodad")
+	l.serve("udp6")
+	device := "wan0"
+	c := l.dial(l.profile("remote 2001:db8::2 1194"), func(cfg *TunnelConfig) { cfg.BindDev = func() string { return device } })
+	s := c.awaitGeneration(1)
+	if s.Server != netip.MustParseAddrPort("[2001:db8::2]:1194") {
+		t.Errorf("server %v", s.Server)
+	}
+	if out := l.sh("ss -uanpOH"); !strings.Contains(out, fmt.Sprintf("pid=%d", s.PID)) {
+		t.Errorf("no socket of openvpn is bound to wan0:\n%s", out)
+	}
+	c.ping()
+	c.stop()
+
+	c = l.dial(l.profile("remote 2001:db8::2 1194"), func(cfg *TunnelConfig) { cfg.BindDev = func() string { return "gone0" } })
+	got := c.await("a failure", func(s TunnelStatus) bool { return s.Failures > 0 && s.Cause != "" })
+	if !strings.Contains(got.Cause, "does not exist") {
+		t.Errorf("cause %q", got.Cause)
+	}
 }
