@@ -152,10 +152,11 @@ func mss(match NftRule, mtu int) []NftRule {
 		if f == V6 {
 			headers = 60
 		}
-		match.Family, match.SynMSS = f, MSSCeiling
+		ceiling := PacketCeiling - headers
 		if mtu > 0 {
-			match.SynMSS = uint16(min(MSSCeiling, max(minMSS, mtu-headers)))
+			ceiling = min(ceiling, max(minMSS, mtu-headers))
 		}
+		match.Family, match.SynMSS = f, uint16(ceiling)
 		rules = append(rules, match)
 	}
 	return rules

@@ -65,9 +65,9 @@ const (
 	// tun* (measured), so that it cannot take our tunnel for one of its paths.
 	TunPrefix = "tunztb"
 
-	// MSSCeiling is the largest TCP segment that fits one ZeroTier packet (measured: 1394 bytes of
-	// inner IP packet).
-	MSSCeiling = 1354
+	// PacketCeiling is the largest IP packet, in bytes, that fits one ZeroTier packet (measured). TCP
+	// segments are kept to it: 1354 bytes of IPv4, 1334 of IPv6.
+	PacketCeiling = 1394
 
 	// TunTxQueueLen is the queue of our TUN devices, in packets (measured: with 4 MB socket buffers no
 	// retransmits, against 40,000 with the default of 500).
