@@ -103,6 +103,7 @@ var zerotierPackages = []string{"libstdc++6", "libssl3t64", "adduser"}
 var dropPaths = []string{
 	"usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian", "usr/share/bash-completion",
 	"usr/share/zsh", "usr/share/bug", "usr/share/i18n", "usr/share/perl5", "usr/share/zoneinfo", "usr/share/polkit-1",
+	"usr/lib/systemd/system-generators/systemd-ssh-generator", // it would open more ways in than the one there is
 	"usr/lib/udev/hwdb.bin", "usr/lib/udev/hwdb.d", "usr/lib/python3", "usr/lib/modules",
 	"var/cache", "var/lib/apt", "var/lib/systemd/catalog", "usr/lib/systemd/catalog", "var/log/apt", "var/log/dpkg.log", "var/log/alternatives.log",
 	"var/log/bootstrap.log", "var/lib/dpkg/info", "etc/apt", "etc/machine-id", "var/lib/dbus/machine-id", "etc/ssh/ssh_host_", "etc/hostname", "etc/resolv.conf",

@@ -15,12 +15,12 @@ import (
 	"ztbridge/image/pkglock"
 )
 
-var update = flag.Bool("update", false, "rewrite the golden files")
+var rewrite = flag.Bool("update", false, "rewrite the golden files")
 
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", name)
-	if *update {
+	if *rewrite {
 		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
+	"time"
 
 	"ztbridge/image/pkglock"
 )
@@ -83,6 +85,9 @@ func enableForeign(ctx context.Context, arch string) error {
 // run executes a tool, whose output is shown only when it fails.
 func run(ctx context.Context, env []string, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
+	// Asked rather than killed: mmdebstrap has mounts and a chroot to take away.
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = time.Minute
 	cmd.Env = append(append(os.Environ(), "LC_ALL=C", "TZ=UTC"), env...)
 	var output outputTail
 	cmd.Stdout, cmd.Stderr = &output, &output

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ztbridge/image"
+	"ztbridge/image/deb"
 	"ztbridge/image/gobuild"
 	"ztbridge/image/pkglock"
 )
@@ -83,6 +84,11 @@ func (f *buildFlags) run(cmd *cobra.Command) error {
 	if err := f.compile(ctx, &options); err != nil {
 		return err
 	}
+	cleanup, err := f.ownPackage(ctx, &options)
+	if err != nil {
+		return err
+	}
+	defer cleanup()
 	files, err := image.Build(ctx, options)
 	if err != nil {
 		if errors.Is(err, os.ErrPermission) || os.Geteuid() != 0 {
@@ -162,4 +168,22 @@ func (f *buildFlags) compile(ctx context.Context, options *image.Options) error 
 		}
 	}
 	return nil
+}
+
+// ownPackage builds our package unless one was given.
+func (f *buildFlags) ownPackage(ctx context.Context, options *image.Options) (cleanup func(), err error) {
+	if f.deb != "" {
+		return func() {}, nil
+	}
+	work, err := os.MkdirTemp("", "ztbridge-image-*")
+	if err != nil {
+		return nil, fmt.Errorf("packing: %w", err)
+	}
+	cleanup = func() { _ = os.RemoveAll(work) }
+	options.Deb, err = deb.Build(ctx, deb.Options{Source: f.source, Arch: options.Profile.Arch, Version: f.version, Date: options.Lock.Date, Out: work})
+	if err != nil {
+		cleanup()
+		return nil, err
+	}
+	return cleanup, nil
 }

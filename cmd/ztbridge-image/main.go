@@ -17,10 +17,12 @@ import (
 	"ztbridge/image"
 )
 
-func main() {
+func main() { os.Exit(runUntilSignal()) }
+
+func runUntilSignal() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	return run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 }
 
 // errUsage marks what the person got wrong on the command line.
