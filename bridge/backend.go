@@ -85,7 +85,7 @@ func (d *daemon) Plan(context.Context) (string, error) {
 	if p == nil {
 		return "", errUndecided
 	}
-	plan, err := planFor(d.kernel, p.intent)
+	plan, err := planFor(d.kernel, p.intent, p.world)
 	return plan.String(), err
 }
 
@@ -129,6 +129,29 @@ func (d *daemon) prefer(egress string) error {
 // Reload implements api.Backend.
 func (d *daemon) Reload(ctx context.Context) error {
 	return d.ask(ctx, d.reload)
+}
+
+var errNoEndpoint = &api.HintedError{
+	Err:  errors.New("this box runs no endpoint"),
+	Hint: "add an `endpoint:` section to the configuration",
+}
+
+// Disconnect implements api.EndpointBackend.
+func (d *daemon) Disconnect(_ context.Context, client string) (int, error) {
+	e := d.drivers.currentEndpoint()
+	if e == nil {
+		return 0, errNoEndpoint
+	}
+	return e.disconnect(client)
+}
+
+// Link implements api.EndpointBackend.
+func (d *daemon) Link(_ context.Context, client string) (api.Link, error) {
+	e := d.drivers.currentEndpoint()
+	if e == nil {
+		return api.Link{}, errNoEndpoint
+	}
+	return e.link(client)
 }
 
 // ask has the loop carry something out, and waits for it.

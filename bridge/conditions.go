@@ -3,11 +3,13 @@ package bridge
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/openvpn"
+	"ztbridge/bridge/openvpn/endpoint"
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/zerotier"
 )
@@ -24,6 +26,7 @@ const (
 	codeConfigWarning  = "config-warning"
 	codeChosen         = "egress-chosen"
 	codeIngressMissing = "ingress-missing"
+	codeListener       = "listener-failed"
 )
 
 // conditions lists what is not as it should be, worst first, with what to do about it.
@@ -45,12 +48,19 @@ func (d *daemon) conditions(s Snapshot, desired Desired, r passResult) []api.Con
 	for _, e := range d.loaded.cfg.Egresses {
 		egressConditions(e, s, desired, add)
 	}
+	for _, l := range s.Endpoint.Listeners {
+		if l.State == endpoint.StateFailed {
+			add(codeListener, l.Listener.Name(), api.SeverityError, "the endpoint does not listen on "+l.Listener.Name()+": "+l.Cause,
+				"see who else listens there: ss -tulpn")
+		}
+	}
 	for _, i := range d.loaded.cfg.Interfaces {
 		if !s.World.Exists(i.Iface) {
 			add(codeIngressMissing, i.Name, api.SeverityWarning, "there is no interface "+i.Iface, "create it, or correct its name in the configuration")
 		}
 	}
-	for _, w := range d.loaded.warnings {
+	warnings := append(slices.Clone(d.loaded.warnings), d.loaded.cfg.CheckClients(slices.Collect(maps.Keys(s.Clients)))...)
+	for _, w := range warnings {
 		add(codeConfigWarning, w.Position.String(), api.SeverityWarning, w.Text, "")
 	}
 	if s.Preferred != "" {

@@ -50,6 +50,7 @@ type daemon struct {
 type published struct {
 	status  api.Status
 	intent  policyroute.Intent
+	world   World
 	clients map[netip.Addr]string
 }
 

@@ -28,10 +28,10 @@ func ingressIntents(cfg *config.Config, s Snapshot) []policyroute.Ingress {
 			Name: i.Name, Iface: i.Iface, Present: s.World.Up(i.Iface), Prefixes: prefixes,
 		})
 	}
-	for _, l := range s.Endpoint {
+	for _, l := range s.Listeners {
 		out = append(out, policyroute.Ingress{
 			Name: l.Device, Iface: l.Device, Present: s.World.Exists(l.Device), Owned: true,
-			Addrs: l.Addrs, MTU: l.MTU, Prefixes: l.Prefixes,
+			Addrs: l.Pool.Server(), MTU: listenerMTU, Prefixes: l.Pool.Prefixes(),
 		})
 	}
 	return out
@@ -41,11 +41,11 @@ func ingressIntents(cfg *config.Config, s Snapshot) []policyroute.Ingress {
 func expand(ingresses []string, s Snapshot) []string {
 	var out []string
 	for _, name := range ingresses {
-		if name != config.EndpointIngress || len(s.Endpoint) == 0 {
+		if name != config.EndpointIngress || len(s.Listeners) == 0 {
 			out = append(out, name)
 			continue
 		}
-		for _, l := range s.Endpoint {
+		for _, l := range s.Listeners {
 			out = append(out, l.Device)
 		}
 	}

@@ -29,6 +29,7 @@ type drivers struct {
 	zerotier *zerotier.Service
 	tunnels  map[string]*openvpn.Tunnel
 	probers  map[string]*probe.Prober
+	endpoint *endpointDriver // nil where there is no endpoint
 
 	around atomic.Pointer[surroundings]
 }
@@ -57,6 +58,9 @@ func (d *drivers) configure(l *loaded) error {
 		}
 		tasks = append(tasks, t)
 	}
+	if l.cfg.Endpoint != nil {
+		tasks = append(tasks, d.endpointTask(next, l))
+	}
 	for i, e := range l.cfg.Egresses {
 		if e.OpenVPN != nil {
 			t, err := d.tunnelTask(next, e.Name, l.tunnels[e.Name])
@@ -74,7 +78,7 @@ func (d *drivers) configure(l *loaded) error {
 		tasks = append(tasks, d.probeTask(next, e.Name, probeMark(i), l.cfg.Probe))
 	}
 	d.mu.Lock()
-	d.keys, d.zerotier, d.tunnels, d.probers = next.keys, next.zerotier, next.tunnels, next.probers
+	d.keys, d.zerotier, d.tunnels, d.probers, d.endpoint = next.keys, next.zerotier, next.tunnels, next.probers, next.endpoint
 	d.mu.Unlock()
 	d.sup.set(tasks) // not under the lock: it waits for the drivers that end
 	return nil
@@ -124,18 +128,9 @@ func (d *drivers) tunnelTask(next *drivers, name string, files tunnelFiles) (tas
 	device := tunnelDevice(name)
 	t, err := openvpn.NewTunnel(openvpn.TunnelConfig{
 		Name: name, Profile: files.profile, Credentials: files.credentials,
-		Device: device,
-		EnsureDevice: func() (string, error) {
-			if err := tun.Ensure(device, d.user.uid, d.user.gid); err != nil {
-				return "", err
-			}
-			nodes := filepath.Join(d.opts.RuntimeDir, "dev")
-			if err := os.MkdirAll(nodes, 0o755); err != nil {
-				return "", fmt.Errorf("making directory: %w", err)
-			}
-			return tun.Node(nodes, d.user.uid)
-		},
-		UID: d.user.uid, GID: d.user.gid,
+		Device:       device,
+		EnsureDevice: func() (string, error) { return d.ensureDevice(device) },
+		UID:          d.user.uid, GID: d.user.gid,
 		RuntimeDir: filepath.Join(d.opts.RuntimeDir, "openvpn"),
 		StateDir:   filepath.Join(d.opts.StateDir, "openvpn"),
 		Forbidden:  d.localPrefixes,
@@ -147,6 +142,18 @@ func (d *drivers) tunnelTask(next *drivers, name string, files tunnelFiles) (tas
 	}
 	next.tunnels[name] = t
 	return task{key: key, run: t.Run}, nil
+}
+
+// ensureDevice makes a TUN device of ours if it is missing, and returns the node by which openvpn opens it.
+func (d *drivers) ensureDevice(device string) (node string, err error) {
+	if err := tun.Ensure(device, d.user.uid, d.user.gid); err != nil {
+		return "", err
+	}
+	nodes := filepath.Join(d.opts.RuntimeDir, "dev")
+	if err := os.MkdirAll(nodes, 0o755); err != nil {
+		return "", fmt.Errorf("making directory: %w", err)
+	}
+	return tun.Node(nodes, d.user.uid)
 }
 
 func (d *drivers) probeTask(next *drivers, egress string, mark uint32, cfg config.Probe) task {
@@ -183,6 +190,9 @@ func (d *drivers) fill(s *Snapshot) {
 	s.Tunnels = map[string]openvpn.TunnelStatus{}
 	for name, t := range d.tunnels {
 		s.Tunnels[name] = t.Status()
+	}
+	if d.endpoint != nil {
+		s.Endpoint, s.Clients = d.endpoint.status(), d.endpoint.addresses()
 	}
 	s.Probes = map[string]probe.Status{}
 	for name, p := range d.probers {

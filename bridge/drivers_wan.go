@@ -23,6 +23,7 @@ type surroundings struct {
 	own     []netip.Addr   // the host's own addresses
 	uplinks map[string]string
 	members []netip.Prefix // what is behind the ingresses
+	peers   []netip.Prefix // of them, what clients of the endpoint may reach
 }
 
 // observe tells the drivers what a pass saw.
@@ -43,6 +44,9 @@ func (d *drivers) observe(intent policyroute.Intent, w World) {
 	}
 	for _, g := range intent.Ingresses {
 		s.members = append(s.members, g.Prefixes...)
+		if !isOurs(g.Iface) && slices.ContainsFunc(intent.Peerings, func(p policyroute.Peering) bool { return isOurs(p.From) && p.To == g.Name }) {
+			s.peers = append(s.peers, g.Prefixes...)
+		}
 	}
 	d.around.Store(s)
 }

@@ -16,6 +16,8 @@ type loaded struct {
 	cfg      *config.Config
 	warnings []config.Warning
 	tunnels  map[string]tunnelFiles // by name of egress
+	// listeners are the endpoint's.
+	listeners []Listener
 }
 
 // tunnelFiles is what a provider's files say.
@@ -46,8 +48,9 @@ func load(opts Options) (*loaded, error) {
 		}
 		l.tunnels[e.Name] = files
 	}
-	if errs != nil {
-		return nil, errs
+	l.listeners, err = listenersOf(cfg)
+	if err = errors.Join(errs, err); err != nil {
+		return nil, err
 	}
 	return l, nil
 }

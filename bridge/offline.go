@@ -59,8 +59,8 @@ func Plan(_ context.Context, opts Options) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("observing the host: %w", err)
 	}
-	s := Snapshot{Now: time.Now(), World: World(world)}
-	plan, err := planFor(k, Desire(l.cfg, s).Intent)
+	s := Snapshot{Now: time.Now(), World: World(world), Listeners: l.listeners}
+	plan, err := planFor(k, Desire(l.cfg, s).Intent, s.World)
 	if err != nil {
 		return "", err
 	}

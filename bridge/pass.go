@@ -23,7 +23,7 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	}
 	desired := Desire(d.loaded.cfg, snap)
 	d.drivers.observe(desired.Intent, snap.World)
-	plan, err := d.converge(ctx, desired.Intent)
+	plan, err := d.converge(ctx, desired.Intent, snap.World)
 	d.remember(ctx, desired, err)
 	d.nursery.tend(d.loaded.cfg, snap, desired, d.drivers)
 	d.passes++
@@ -53,14 +53,15 @@ func (d *daemon) snapshot(stopping bool) (Snapshot, error) {
 	}
 	s := Snapshot{
 		Now: time.Now(), World: World(world), Current: maps.Clone(d.current), Preferred: preferred, Stopping: stopping,
+		Listeners: d.loaded.listeners,
 	}
 	d.drivers.fill(&s)
 	return s, nil
 }
 
 // converge makes the kernel hold what the intent asks for, and returns what it had to do.
-func (d *daemon) converge(ctx context.Context, intent policyroute.Intent) (policyroute.Plan, error) {
-	plan, err := planFor(d.kernel, intent)
+func (d *daemon) converge(ctx context.Context, intent policyroute.Intent, w World) (policyroute.Plan, error) {
+	plan, err := planFor(d.kernel, intent, w)
 	if err != nil || plan.Empty() {
 		return plan, err
 	}
@@ -68,11 +69,12 @@ func (d *daemon) converge(ctx context.Context, intent policyroute.Intent) (polic
 }
 
 // planFor says what would have to change for the kernel to hold what the intent asks for.
-func planFor(k *kernel.Kernel, intent policyroute.Intent) (policyroute.Plan, error) {
+func planFor(k *kernel.Kernel, intent policyroute.Intent, w World) (policyroute.Plan, error) {
 	want, err := policyroute.Compile(intent)
 	if err != nil {
 		return policyroute.Plan{}, fmt.Errorf("compiling the policy: %w", err)
 	}
+	want = w.possible(want)
 	have, err := k.Observe()
 	if err != nil {
 		return policyroute.Plan{}, fmt.Errorf("observing the kernel: %w", err)

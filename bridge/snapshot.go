@@ -5,17 +5,10 @@ import (
 	"time"
 
 	"ztbridge/bridge/openvpn"
+	"ztbridge/bridge/openvpn/endpoint"
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/zerotier"
 )
-
-// Listener is the inside of one listening socket of the endpoint.
-type Listener struct {
-	Device   string         // its TUN device
-	Addrs    []netip.Prefix // the box's own addresses on it
-	Prefixes []netip.Prefix // the clients' addresses
-	MTU      int
-}
 
 // Snapshot is all that is true at one moment and matters for a decision. It is never changed after it
 // was taken; Desire reads nothing else but the configuration.
@@ -25,8 +18,9 @@ type Snapshot struct {
 	ZeroTier zerotier.Status
 	Tunnels  map[string]openvpn.TunnelStatus // by name of egress
 	Probes   map[string]probe.Status         // by name of egress
-	// Endpoint holds the listeners of the box's own OpenVPN server.
-	Endpoint []Listener
+	// Listeners are those of the box's own OpenVPN server, Endpoint its state.
+	Listeners []Listener
+	Endpoint  endpoint.Status
 	// Clients are the fixed addresses of the endpoint's clients, by name, whether connected or not.
 	Clients map[string][]netip.Addr
 	// Current is the egress in use, by list of egresses (listKey).

@@ -30,7 +30,7 @@ func (d *daemon) publish(s Snapshot, desired Desired, r passResult) {
 		Version: d.opts.Version, Time: s.Now.UTC(), Started: d.started.UTC(), Config: d.loaded.cfg.File,
 		Override: s.Preferred,
 		WAN:      d.wanStatus(s),
-		Clients:  []api.Client{},
+		Clients:  clientStatus(s),
 	}
 	for _, e := range d.loaded.cfg.Egresses {
 		st.Egresses = append(st.Egresses, d.egressStatus(e, s, desired))
@@ -47,7 +47,7 @@ func (d *daemon) publish(s Snapshot, desired Desired, r passResult) {
 	st.Conditions = d.conditions(s, desired, r)
 	st.Reconcile = d.reconcileStatus(r)
 	st.State, st.Summary = overall(st)
-	d.published.Store(&published{status: st, intent: desired.Intent, clients: clientNames(s)})
+	d.published.Store(&published{status: st, intent: desired.Intent, world: s.World, clients: clientNames(s)})
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for c := range d.watchers {
@@ -56,6 +56,17 @@ func (d *daemon) publish(s Snapshot, desired Desired, r passResult) {
 		default:
 		}
 	}
+}
+
+func clientStatus(s Snapshot) []api.Client {
+	out := []api.Client{}
+	for _, c := range s.Endpoint.Clients {
+		out = append(out, api.Client{
+			Name: c.Name, Remote: c.Remote.String(), Listener: c.Listener, Addresses: c.Addrs, Since: c.Since.UTC(),
+			Counters: api.Counters{BytesIn: c.BytesIn, BytesOut: c.BytesOut},
+		})
+	}
+	return out
 }
 
 func clientNames(s Snapshot) map[netip.Addr]string {

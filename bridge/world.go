@@ -2,6 +2,8 @@ package bridge
 
 import (
 	"net/netip"
+	"slices"
+	"strings"
 
 	"ztbridge/policyroute"
 	"ztbridge/policyroute/kernel"
@@ -53,4 +55,19 @@ func (w World) Default(f policyroute.Family) kernel.DefaultRoute {
 		}
 	}
 	return kernel.DefaultRoute{}
+}
+
+// possible leaves out of a state what this host cannot hold: chains without iptables, where nobody's
+// chains stand in the way either, and IPv6 on a kernel without it.
+func (w World) possible(s policyroute.State) policyroute.State {
+	if !w.IPTables {
+		s.IPTables = nil
+	}
+	if !w.IPv6 {
+		s.Rules = slices.DeleteFunc(s.Rules, func(r policyroute.Rule) bool { return r.Family == policyroute.V6 })
+		s.Routes = slices.DeleteFunc(s.Routes, func(r policyroute.Route) bool { return r.Family == policyroute.V6 })
+		s.IPTables = slices.DeleteFunc(s.IPTables, func(c policyroute.Chain) bool { return c.Family == policyroute.V6 })
+		s.Sysctls = slices.DeleteFunc(s.Sysctls, func(c policyroute.Sysctl) bool { return strings.HasPrefix(c.Key, "net/ipv6/") })
+	}
+	return s
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -197,3 +198,6 @@ func (b *box) try(command string) error {
 	_, err := b.ns.Run(ctx, "sh", "-c", command)
 	return err
 }
+
+// targetOf is the echo service of a host.
+func targetOf(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a, netlab.EchoPort) }

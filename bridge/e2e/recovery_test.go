@@ -127,7 +127,9 @@ func TestFootprint(t *testing.T) {
 	b.write("provider.ovpn", lab.Providers[0].Config())
 	b.write("ztbridge.yaml", gatewayConfig)
 	b.start()
-	b.await("a stable tunnel", func(st api.Status) bool { return len(st.Policies) > 0 && st.Policies[0].Egress == "provider" && st.Egresses[0].RTT > 0 })
+	b.await("a stable tunnel", func(st api.Status) bool {
+		return len(st.Policies) > 0 && st.Policies[0].Egress == "provider" && st.Egresses[0].RTT > 0
+	})
 	if rss := b.rss(); rss > 30<<20 {
 		t.Errorf("the daemon uses %d MB of memory, want at most 30", rss>>20)
 	} else {

@@ -117,7 +117,10 @@ func TestZeroTierMembershipIsSaidPlainly(t *testing.T) {
 	stream := m.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, ztlab.Client4, lab.Marker)
 	awaitAnswers(t, stream, 20)
 
+	// The service asks its controller once a minute, or when it starts, and until then says OK from its cache.
 	must(t, m.network.Deauthorise(m.ctx, node))
+	node.Kill()
+	must(t, node.Start(m.ctx))
 	b.await("the word that the box was expelled", denied)
 	onlySeenAs(t, "the member", stream, provider.Public4[0])
 	noLeak(t, leaks)

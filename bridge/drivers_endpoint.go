@@ -1,0 +1,223 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"ztbridge/bridge/api"
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/onetime"
+	"ztbridge/bridge/openvpn/endpoint"
+	"ztbridge/bridge/pki"
+)
+
+// pushedResolvers are what clients are told to ask. They never get there where the egress has resolvers of
+// its own: queries are steered to those.
+var pushedResolvers = []netip.Addr{netip.MustParseAddr("9.9.9.9"), netip.MustParseAddr("149.112.112.112")}
+
+// listenerMTU is that of openvpn's TUN devices.
+const listenerMTU = 1500
+
+// Listener is the inside of one listening socket of the endpoint.
+type Listener struct {
+	config.Listener
+	Device string // its TUN device
+	Pool   endpoint.Pool
+}
+
+// listenersOf returns the endpoint's listeners with their devices and their parts of the pool.
+func listenersOf(cfg *config.Config) ([]Listener, error) {
+	if cfg.Endpoint == nil {
+		return nil, nil
+	}
+	pools, err := endpoint.Divide(cfg.Endpoint.Pool4, cfg.Endpoint.Pool6, len(cfg.Endpoint.Listen))
+	if err != nil {
+		return nil, fmt.Errorf("%s: endpoint.pool: %w", cfg.Endpoint.Pos, err)
+	}
+	var out []Listener
+	for i, l := range cfg.Endpoint.Listen {
+		out = append(out, Listener{Listener: l, Device: listenerDevice(l), Pool: pools[i]})
+	}
+	return out, nil
+}
+
+// keyStore returns the endpoint's keys and clients.
+func keyStore(stateDir string) *pki.Store { return pki.New(filepath.Join(stateDir, "pki")) }
+
+// endpointDriver runs the OpenVPN servers and, behind their TCP port, the one-time links.
+type endpointDriver struct {
+	cfg       *config.Endpoint
+	listeners []Listener
+	store     *pki.Store
+	d         *drivers
+
+	mu      sync.Mutex
+	server  *endpoint.Server // nil until it runs
+	links   *onetime.Server  // nil where there is no TCP listener
+	stamp   string           // of clients
+	clients []pki.Client
+}
+
+func (d *drivers) endpointTask(next *drivers, l *loaded) task {
+	key := fmt.Sprintf("endpoint %+v %+v", *l.cfg.Endpoint, l.cfg.Endpoint.HTTPS.ACME)
+	if d.kept(next, "endpoint", key) {
+		next.endpoint = d.endpoint
+	} else {
+		next.endpoint = &endpointDriver{cfg: l.cfg.Endpoint, listeners: l.listeners, store: keyStore(d.opts.StateDir), d: d}
+	}
+	return task{key: key, run: next.endpoint.run}
+}
+
+// currentEndpoint returns the endpoint; nil where there is none. Safe for concurrent use.
+func (d *drivers) currentEndpoint() *endpointDriver {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.endpoint
+}
+
+// run runs the endpoint until ctx ends.
+func (e *endpointDriver) run(ctx context.Context) error {
+	links := e.openLinks()
+	c := endpoint.Config{
+		Registry: registry{e.store}, DNS: pushedResolvers, Networks: e.networks,
+		EnsureDevice: e.d.ensureDevice, UID: e.d.user.uid, GID: e.d.user.gid,
+		RuntimeDir: filepath.Join(e.d.opts.RuntimeDir, "endpoint"),
+		Notify:     func() { e.d.bell.ring("endpoint") }, Log: e.d.opts.Logger,
+	}
+	for _, l := range e.listeners {
+		c.Listeners = append(c.Listeners, endpoint.Listener{Proto: l.Proto, Port: l.Port, Device: l.Device, Pool: l.Pool})
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if links != nil {
+		c.Web = links.Addr()
+		wg.Go(func() {
+			if err := links.Run(ctx); err != nil && ctx.Err() == nil {
+				e.d.opts.Logger.Error("one-time links failed", "error", err)
+			}
+		})
+	}
+	server, err := endpoint.New(c)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	e.server, e.links = server, links
+	e.mu.Unlock()
+	return server.Run(ctx)
+}
+
+// openLinks prepares the one-time links behind the first TCP listener. The endpoint works without.
+func (e *endpointDriver) openLinks() *onetime.Server {
+	i := slices.IndexFunc(e.listeners, func(l Listener) bool { return l.Proto == "tcp" })
+	if i < 0 {
+		return nil
+	}
+	https := e.cfg.HTTPS
+	c := onetime.Config{
+		Listen: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), 0), Host: e.cfg.Address, Port: e.listeners[i].Port,
+		TLS: onetime.TLS{CertFile: https.Certificate, KeyFile: https.Key}, Log: e.d.opts.Logger,
+	}
+	if a := https.ACME; a != nil {
+		c.TLS.ACME = &onetime.ACME{Directory: a.Directory, Email: a.Email, CacheDir: filepath.Join(e.d.opts.StateDir, "acme")}
+	}
+	links, err := onetime.New(c)
+	if err != nil {
+		e.d.opts.Logger.Error("no one-time links", "error", err)
+		return nil
+	}
+	return links
+}
+
+// networks are the prefixes that clients get a route to: what they may reach besides the Internet.
+func (e *endpointDriver) networks() []netip.Prefix { return e.d.around.Load().peers }
+
+// known returns the clients, and reads them again when they have changed.
+func (e *endpointDriver) known() []pki.Client {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if stamp := e.store.Stamp(); stamp != e.stamp || e.clients == nil {
+		clients, err := e.store.Clients()
+		if err != nil {
+			return e.clients // a store that is being made; the next pass sees it
+		}
+		e.stamp, e.clients = stamp, clients
+	}
+	return e.clients
+}
+
+// addresses returns the fixed addresses of every client, by name, one of each family for each listener.
+func (e *endpointDriver) addresses() map[string][]netip.Addr {
+	out := map[string][]netip.Addr{}
+	for _, c := range e.known() {
+		if c.Revoked != nil {
+			continue
+		}
+		for _, l := range e.listeners {
+			if addrs, err := l.Pool.Client(c.Host); err == nil {
+				out[c.Name] = append(out[c.Name], addrs...)
+			}
+		}
+	}
+	return out
+}
+
+// status returns what the servers say; empty until they run.
+func (e *endpointDriver) status() endpoint.Status {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.server == nil {
+		return endpoint.Status{}
+	}
+	return e.server.Status()
+}
+
+// disconnect ends the sessions of a client.
+func (e *endpointDriver) disconnect(name string) (int, error) {
+	if !slices.ContainsFunc(e.known(), func(c pki.Client) bool { return c.Name == name }) {
+		return 0, fmt.Errorf("disconnecting %q: %w", name, api.ErrNotFound)
+	}
+	e.mu.Lock()
+	server := e.server
+	e.mu.Unlock()
+	if server == nil {
+		return 0, nil
+	}
+	return server.Disconnect(name)
+}
+
+// link opens a one-time link to a client's profile.
+func (e *endpointDriver) link(name string) (api.Link, error) {
+	e.mu.Lock()
+	links := e.links
+	e.mu.Unlock()
+	if links == nil {
+		return api.Link{}, &api.HintedError{
+			Err:  fmt.Errorf("opening a link for %q: the endpoint serves no web pages", name),
+			Hint: "links need a TCP listener: `listen: [udp/1194, tcp/443]`; `ztbridge client show` prints the profile itself",
+		}
+	}
+	if !slices.ContainsFunc(e.known(), func(c pki.Client) bool { return c.Name == name && c.Revoked == nil }) {
+		return api.Link{}, fmt.Errorf("opening a link for %q: %w", name, api.ErrNotFound)
+	}
+	creds, err := e.store.Credentials(name)
+	if err != nil {
+		return api.Link{}, err
+	}
+	var remotes []pki.Remote
+	for _, l := range e.listeners {
+		remotes = append(remotes, pki.Remote{Proto: l.Proto, Port: l.Port})
+	}
+	profile, err := pki.Profile(creds, e.cfg.Address, remotes)
+	if err != nil {
+		return api.Link{}, err
+	}
+	link, err := links.Issue(name, profile)
+	return api.Link{URL: link.URL, Import: link.Import, Expires: link.Expires, Fingerprint: link.Fingerprint}, err
+}

@@ -1,0 +1,100 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"ztbridge/bridge/api"
+	"ztbridge/policyroute/netlab"
+)
+
+const duoConfig = `
+endpoint: {address: 198.51.100.2, listen: [udp/1194, tcp/443]}
+egress:
+  provider: {openvpn: {profile: provider.ovpn}}
+probe: {targets: [192.0.2.10], hold_down: 3s}
+`
+
+// TestEndpoint lets a phone in a café reach the provider by the box's own OpenVPN server: by UDP, and by
+// TCP 443 where the café lets nothing else out. Nothing of what it sends leaves the box in clear.
+func TestEndpoint(t *testing.T) {
+	lab := standard(t, netlab.Options{})
+	cafe, err := lab.AddCafe()
+	must(t, err)
+	b := newBox(t, lab.Box)
+	b.write("provider.ovpn", lab.Providers[0].Config())
+	b.write("ztbridge.yaml", duoConfig)
+	b.mustRun("client", "add", "phone")
+	profile := b.mustRun("client", "show", "phone")
+	b.start()
+	b.awaitEgress("provider")
+	leaks, err := lab.WatchLeaks()
+	must(t, err)
+
+	for _, transport := range []string{"udp", "tcp"} {
+		if transport == "tcp" {
+			must(t, cafe.BlockUDP())
+		}
+		connected := func() bool {
+			st, err := b.status()
+			return err == nil && len(st.Clients) == 1 && strings.HasPrefix(st.Clients[0].Listener, transport)
+		}
+		phone := connect(t, cafe.Client, profile)
+		await(t, "the phone by "+transport, connected)
+		stream := clientStream(t, lab, cafe.Client)
+		awaitAnswers(t, stream, 50)
+		if transport == "tcp" {
+			lab.Providers[0].Kill()
+			b.await("a refusal", func(st api.Status) bool { return st.Policies[0].Egress == "" })
+			must(t, lab.Providers[0].Start(t.Context()))
+			awaitAnswers(t, stream, 50)
+			b.mustRun("client", "revoke", "phone")
+			await(t, "the end of a revoked session", func() bool { return !connected() })
+		}
+		for seen := range stream.Stop().Egresses() {
+			if seen != lab.Providers[0].Public4[0] {
+				t.Errorf("by %s: the Internet saw %s, want the provider's %s", transport, seen, lab.Providers[0].Public4[0])
+			}
+		}
+		phone.Stop()
+	}
+	noLeak(t, leaks)
+}
+
+// connect starts a plain openvpn client with a profile, as a user's own program would.
+func connect(t *testing.T, ns *netlab.Namespace, profile string) *netlab.Process {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "phone.ovpn")
+	must(t, os.WriteFile(path, []byte(profile), 0o600))
+	p, err := ns.Start(netlab.Command("openvpn", "--config", path, "--verb", "3"))
+	must(t, err)
+	t.Cleanup(func() {
+		p.Stop()
+		if t.Failed() {
+			t.Logf("log of the client:\n%s", p.Log())
+		}
+	})
+	return p
+}
+
+func clientStream(t *testing.T, lab *netlab.Topology, from *netlab.Namespace) *netlab.Stream {
+	t.Helper()
+	s, err := netlab.StartStream(netlab.StreamConfig{
+		From: from, Kind: netlab.UDP, To: targetOf(netlab.ClientTarget4), Rate: 100, Marker: lab.Marker,
+	})
+	must(t, err)
+	t.Cleanup(func() { s.Stop() })
+	return s
+}
+
+func await(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waiting for %s", what)
+		}
+	}
+}

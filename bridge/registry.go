@@ -1,0 +1,40 @@
+package bridge
+
+import (
+	"errors"
+
+	"ztbridge/bridge/openvpn/endpoint"
+	"ztbridge/bridge/pki"
+)
+
+// registry shows the key store to the endpoint.
+type registry struct{ *pki.Store }
+
+// Keys implements endpoint.Registry: it makes and renews what is due.
+func (r registry) Keys() (endpoint.Keys, error) {
+	if _, err := r.Ensure(); err != nil {
+		return endpoint.Keys{}, err
+	}
+	s, err := r.Server()
+	if err != nil {
+		return endpoint.Keys{}, err
+	}
+	return endpoint.Keys{
+		CA: string(s.CA), Cert: string(s.Cert), Key: string(s.Key), CryptV2: string(s.CryptV2), CRL: string(s.CRL),
+	}, nil
+}
+
+// Client implements endpoint.Registry.
+func (r registry) Client(name string) (endpoint.Client, error) {
+	c, err := r.Store.Client(name)
+	if errors.Is(err, pki.ErrUnknown) {
+		return endpoint.Client{}, endpoint.ErrUnknownClient
+	}
+	if err != nil {
+		return endpoint.Client{}, err
+	}
+	return endpoint.Client{
+		Name: c.Name, Serial: c.Serial, Host: c.Host, Expires: c.Expires, Revoked: c.Revoked != nil,
+		NetworkOnly: c.NetworkOnly, NoDNS: c.NoDNS,
+	}, nil
+}
