@@ -1,0 +1,137 @@
+// Package cmd holds the programs, and the test of who may import whom.
+package cmd
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "ztbridge"
+
+// arrow says what of this module a package may import. The first one that matches decides; a package
+// that none matches must not exist. Patterns are path.Match's, with /… for the package and all below it.
+type arrow struct {
+	from string
+	to   []string
+}
+
+// cmd ─▶ bridge ─▶ drivers (bridge/…, each alone)
+//
+//	│       └────▶ policyroute/kernel ─▶ policyroute (the standard library alone)
+//	└──▶ image
+var arrows = []arrow{
+	{from: "cmd/ztbridge", to: []string{"bridge", "bridge/…"}}, // nothing that makes images is on the box
+	{from: "cmd/ztbridge-demo", to: []string{"bridge/api", "policyroute/netlab/…"}},
+	{from: "cmd/*", to: []string{"bridge", "bridge/…", "image/…"}},
+	{from: "image/…", to: []string{"image/…"}},
+	{from: "bridge", to: []string{"bridge/…", "policyroute", "policyroute/kernel"}},
+	{from: "bridge/*/…"}, // a driver: only what is below itself
+	{from: "policyroute"},
+	{from: "policyroute/kernel", to: []string{"policyroute"}},
+	{from: "policyroute/netlab/…", to: []string{"policyroute/netlab/…"}},
+	{from: "policyroute/policytest", to: []string{"policyroute"}},
+	{from: "scripts/*"},
+}
+
+// only names libraries that must not spread.
+var only = map[string][]string{
+	"github.com/vishvananda/netlink":             {"policyroute/kernel"},
+	"github.com/google/nftables":                 {"policyroute/kernel"},
+	"github.com/coreos/go-iptables":              {"policyroute/kernel"},
+	"github.com/songgao/water":                   {"bridge/tun"},
+	"github.com/spf13/viper":                     {"bridge/config"},
+	"github.com/mysteriumnetwork/go-openvpn":     {"bridge/openvpn/…"},
+	"github.com/prometheus/client_golang":        {"bridge/api"},
+	"testing":                                    {"policyroute/policytest"},
+	module + "/policyroute/netlab":               {"cmd/ztbridge-demo", "policyroute/netlab/…"},
+	module + "/policyroute/policytest":           nil,
+	module + "/bridge/e2e":                       nil,
+	"github.com/rogpeppe/go-internal/testscript": nil,
+	"github.com/google/go-cmp":                   nil,
+	"github.com/diskfs/go-diskfs":                {"image/…"},
+}
+
+type pkg struct {
+	ImportPath string
+	Imports    []string // without those of tests
+}
+
+// TestImports holds the packages to the drawing above.
+func TestImports(t *testing.T) {
+	for _, p := range list(t) {
+		from := strings.TrimPrefix(p.ImportPath, module+"/")
+		i := slices.IndexFunc(arrows, func(a arrow) bool { return match(a.from, from) })
+		if i < 0 {
+			if len(p.Imports) > 0 {
+				t.Errorf("%s has no place in the drawing", from)
+			}
+			continue
+		}
+		for _, imported := range p.Imports {
+			if to, ours := strings.CutPrefix(imported, module+"/"); ours && !allowed(arrows[i], from, to) {
+				t.Errorf("%s imports %s", from, to)
+			}
+			if from == "policyroute" && strings.Contains(strings.Split(imported, "/")[0], ".") {
+				t.Errorf("%s imports %s, which is not in the standard library", from, imported)
+			}
+			for library, users := range only {
+				if within(imported, library) && !slices.ContainsFunc(users, func(u string) bool { return match(u, from) }) {
+					t.Errorf("%s imports %s, which only %v may", from, imported, users)
+				}
+			}
+		}
+	}
+}
+
+func allowed(a arrow, from, to string) bool {
+	if strings.HasPrefix(from, "bridge/") {
+		driver := strings.Join(strings.Split(from, "/")[:2], "/")
+		return within(to, driver)
+	}
+	return slices.ContainsFunc(a.to, func(pattern string) bool { return match(pattern, to) })
+}
+
+// within says whether a package is the given one or below it.
+func within(p, root string) bool { return p == root || strings.HasPrefix(p, root+"/") }
+
+func match(pattern, name string) bool {
+	root, below := strings.CutSuffix(pattern, "/…")
+	if below {
+		parts := strings.Split(name, "/")
+		name = strings.Join(parts[:min(len(parts), strings.Count(root, "/")+1)], "/")
+	}
+	ok, err := path.Match(root, name)
+	return ok && err == nil
+}
+
+func list(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", module+"/...")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("listing packages: %v: %s", err, stderr.String())
+	}
+	var all []pkg
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p pkg
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	if len(all) < 10 {
+		t.Fatalf("only %d packages were listed", len(all))
+	}
+	return all
+}
