@@ -14,9 +14,12 @@ import (
 var nameRE = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
 
 // name decodes a name that the user invents.
-func (v value) name() (string, bool) {
+func (v value) name() string {
 	text, ok := v.text()
-	return text, ok && v.checkName(text)
+	if ok {
+		v.checkName(text)
+	}
+	return text
 }
 
 func (v value) checkName(text string) bool {
@@ -29,25 +32,26 @@ func (v value) checkName(text string) bool {
 }
 
 // iface decodes a kernel interface name (dev_valid_name, linux/net/core/dev.c).
-func (v value) iface() (string, bool) {
+// It returns "" for what is none.
+func (v value) iface() string {
 	text, ok := v.text()
 	switch {
 	case !ok:
-		return "", false
+		return ""
 	case len(text) > 15 || text == "." || text == ".." || strings.ContainsAny(text, "/: \t\n\v\f\r*\"\\"):
 		v.fail(ErrValue, fmt.Sprintf("%q is not an interface name", text), "`ip -brief link` lists the interfaces")
-		return "", false
+		return ""
 	case text == "lo" || strings.HasPrefix(text, "tunztb"):
 		v.fail(ErrValue, fmt.Sprintf("%q belongs to the system or to ztbridge itself", text),
 			"name an interface that traffic of others passes")
-		return "", false
+		return ""
 	}
-	return text, true
+	return text
 }
 
-func (v value) boolean() (set, ok bool) {
-	text, ok := v.oneOf("true", "false")
-	return text == "true", ok
+func (v value) boolean() bool {
+	text, _ := v.oneOf("true", "false")
+	return text == "true"
 }
 
 func (v value) addr() (netip.Addr, bool) {

@@ -144,7 +144,7 @@ func (d *decoder) wan(v value, out *Egress) bool {
 	out.WAN = w
 	v.object(fields{
 		"interface": func(v value) {
-			if w.Interface, _ = v.iface(); w.Interface != "" {
+			if w.Interface = v.iface(); w.Interface != "" {
 				d.where["wan "+w.Interface] = v.pos()
 			}
 		},
@@ -185,7 +185,7 @@ func (d *decoder) wanIPv6(v value) WANIPv6 {
 				}
 			}
 		},
-		"ndp": func(v value) { out.NDP, _ = v.boolean() },
+		"ndp": func(v value) { out.NDP = v.boolean() },
 	})
 	if !out.Prefix.IsValid() && find(v.node, []string{"prefix"}) == nil {
 		v.fail(ErrMissing, "the prefix is missing", "add `prefix:`, or write `ipv6: nat66` or `ipv6: off`")

@@ -117,7 +117,7 @@ func (d *decoder) clientDefaults(v value, c *ClientDefaults) {
 				c.Tunnel = TunnelMode(mode)
 			}
 		},
-		"dns": func(v value) { c.DNS, _ = v.boolean() },
+		"dns": func(v value) { c.DNS = v.boolean() },
 	})
 }
 

@@ -64,8 +64,8 @@ func (d *decoder) network(v value) {
 		id.node = nil
 		v.object(fields{
 			"id":           func(v value) { id = v },
-			"name":         func(v value) { n.Name, _ = v.name() },
-			"allow_global": func(v value) { n.AllowGlobal, _ = v.boolean() },
+			"name":         func(v value) { n.Name = v.name() },
+			"allow_global": func(v value) { n.AllowGlobal = v.boolean() },
 		})
 		if id.node == nil {
 			v.fail(ErrMissing, "a network needs its id", "add `id:` with its 16 hexadecimal digits")
@@ -142,12 +142,12 @@ func (d *decoder) ingressInterface(v value) {
 	var in Interface
 	at := v
 	if v.node.Kind == yaml.ScalarNode {
-		in.Iface, _ = v.iface()
+		in.Iface = v.iface()
 	} else {
 		at.node = nil
 		v.object(fields{
-			"interface": func(v value) { at = v; in.Iface, _ = v.iface() },
-			"name":      func(v value) { in.Name, _ = v.name() },
+			"interface": func(v value) { at = v; in.Iface = v.iface() },
+			"name":      func(v value) { in.Name = v.name() },
 			"prefixes": func(v value) {
 				in.Prefixes = v.prefixes()
 				for _, p := range in.Prefixes {
