@@ -29,8 +29,7 @@ func newScreen(f *os.File) *screen {
 }
 
 // title begins a part.
-func (s *screen) title(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
+func (s *screen) title(text string) {
 	s.print("\n%s\n%s", text, strings.Repeat("─", len([]rune(text))))
 }
 

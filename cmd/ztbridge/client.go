@@ -190,7 +190,8 @@ func parseLife(text string) (time.Duration, error) {
 		return 0, nil
 	}
 	wrong := &api.HintedError{Err: fmt.Errorf("--expires %s: not a time", text), Hint: "write it as 90d, 12w, 2y or 36h"}
-	unit, number := time.Duration(0), text[:len(text)-1]
+	var unit time.Duration
+	number := text[:len(text)-1]
 	switch text[len(text)-1] {
 	case 'd':
 		unit = day
