@@ -5,6 +5,9 @@ export GOTOOLCHAIN = auto
 # Looked up when used, since `make deps` may be what brings it; sudo drops /usr/local/go/bin from PATH.
 GO = $(shell PATH="$$PATH:/usr/local/go/bin" command -v go)
 
+# The version is told below, and git may refuse to speak of another user's checkout.
+export GOFLAGS += -buildvcs=false
+
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  = -s -w -X main.release=$(VERSION)
 FUZZTIME ?= 20s
@@ -26,14 +29,17 @@ build: deps ## Build bin/ztbridge, static, for this machine
 demo: build ## Show the gateway at work in a lab of namespaces, and try to make it leak (as root)
 	$(GO) run ./cmd/ztbridge-demo
 
-test: deps ## Run all tests; as root also those that need the kernel
-	$(GO) test -count=1 -timeout 30m ./...
+test: ## Run all tests, those that need the kernel as root; lists what was skipped, and why
+	@scripts/deps.sh iperf3
+	@scripts/test.sh
 
-check: deps ## Look for mistakes: format, vet, staticcheck, golangci-lint, shellcheck, units
+check: ## Look for mistakes: format, vet, staticcheck, golangci-lint, shellcheck, layout
+	@scripts/deps.sh shellcheck
 	@scripts/check.sh
 
-bench: deps ## Measure against the same path configured by hand (as root)
-	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./...
+bench: ## Measure against the same path configured by hand, in turn, and what the daemon costs (as root)
+	@scripts/deps.sh iperf3
+	$(GO) test ./bridge/e2e -run '^$$' -bench . -benchtime 1x -timeout 60m
 
 fuzz: deps ## Run each fuzz target for FUZZTIME (20s)
 	@scripts/fuzz.sh $(FUZZTIME)

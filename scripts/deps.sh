@@ -1,30 +1,26 @@
 #!/bin/sh
-# Installs what building, the demo and the tests need and what is missing, on Debian 12 and 13. It asks Debian's
-# mirrors alone; the Go release that go.mod names is then fetched by go itself, as a module.
+# Installs what building, the demo and the tests need and what is missing, on Debian 12 and 13, and the packages
+# that are named beside: scripts/deps.sh [PACKAGE…]. It asks Debian's mirrors alone; the Go release that go.mod
+# names is then fetched by go itself, as a module.
+#
+# Without root's rights it asks for them by sudo. Where that fails it says what is missing, and fails only if
+# nothing could be built.
 set -eu
 
-packages='ca-certificates git make gcc libc6-dev
-	openvpn nftables iptables iproute2 iputils-ping procps conntrack'
+packages="ca-certificates git make gcc libc6-dev
+	openvpn nftables iptables iproute2 iputils-ping procps conntrack $*"
 
 # The first Go that can fetch the one that go.mod names.
 go_least=1.21
 
-need_root() {
-	if [ "$(id -u)" -ne 0 ]; then
-		echo "deps: error: missing:$1" >&2
-		echo "deps: hint: run it as root: sudo make deps" >&2
-		exit 1
-	fi
-}
-
-installed() { dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
+installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
 go_suffices() {
 	version=$(PATH="$PATH:/usr/local/go/bin" GOTOOLCHAIN=local go version 2>/dev/null | sed -n 's/^go version go\([0-9.]*\).*/\1/p')
 	[ -n "$version" ] && dpkg --compare-versions "$version" ge "$go_least"
 }
 
-apt() { DEBIAN_FRONTEND=noninteractive apt-get -qq "$@"; }
+apt() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@"; }
 
 # Debian 12 has Go 1.19. Its backports are asked for this one package, and the machine's list of sources stays as
 # it is.
@@ -36,6 +32,7 @@ go_from_backports() {
 	mirror=$(apt-get indextargets --format '$(REPO_URI)' "Codename: $VERSION_CODENAME" "Created-By: Packages" | head -n 1)
 	sources=$(mktemp -d)
 	trap 'rm -rf "$sources"' EXIT
+	chmod 755 "$sources" # apt reads it as a user of its own
 	cp /etc/apt/sources.list.d/* "$sources" 2>/dev/null || true
 	echo "deb $mirror $suite main" >"$sources/zz-backports.list"
 	apt -o Dir::Etc::SourceParts="$sources" update
@@ -63,9 +60,21 @@ done
 go_suffices || missing="$missing golang-go"
 [ -n "$missing" ] || exit 0
 
-need_root "$missing"
+if [ "$(id -u)" -ne 0 ]; then
+	echo "deps: missing:$missing" >&2
+	if command -v sudo >/dev/null && sudo "$0" "$@"; then exit 0; fi
+	if go_suffices; then
+		echo "deps: warning: going on without them: what needs them will be skipped" >&2
+		exit 0
+	fi
+	echo "deps: error: there is no Go to build with" >&2
+	echo "deps: hint: run it as root: sudo make deps" >&2
+	exit 1
+fi
+
 echo "deps: installing:$missing" >&2
 apt update
 # shellcheck disable=SC2046 # a list of words
-apt install -y --no-install-recommends $(echo "$missing" | sed 's/ golang-go//')
+set -- $(echo "$missing" | sed 's/ golang-go//')
+[ $# -eq 0 ] || apt install -y --no-install-recommends "$@"
 go_suffices || install_go
