@@ -94,7 +94,7 @@ func (p *program) root() *cobra.Command {
 	flags.StringVar(&p.runtimeDir, "runtime-dir", p.or("ZTBRIDGE_RUNTIME_DIR", defaultRuntimeDir), "`directory` of the socket and of what does not survive a reboot")
 	flags.StringArrayVar(&p.set, "set", nil, "set a `key=value` of the configuration, over file and variables; may be repeated")
 	flags.BoolVarP(&p.verbose, "verbose", "v", false, "log details as well")
-	root.AddCommand(p.runCommand(), p.guardCommand(), p.downCommand(), p.planCommand(), p.statusCommand(),
+	root.AddCommand(p.runCommand(), p.guardCommand(), p.downCommand(), p.planCommand(), p.statusCommand(), p.doctorCommand(),
 		p.egressCommand(), p.clientCommand(), p.configCommand(), p.versionCommand())
 	return root
 }

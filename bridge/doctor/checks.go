@@ -1,0 +1,282 @@
+package doctor
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Names of checks that others depend on.
+const (
+	link         = "link"
+	address      = "address"
+	defaultRoute = "default route"
+	clock        = "clock"
+	configured   = "configuration"
+	resolving    = "resolving"
+	openvpn      = "openvpn"
+	zerotierOne  = "zerotier-one"
+	tunDevice    = "/dev/net/tun"
+	daemon       = "daemon"
+	service      = "zerotier service"
+)
+
+// leastOpenVPN is the oldest openvpn that understands the options that tunnels are run with.
+var leastOpenVPN = [2]int{2, 6}
+
+// chain lists the checks that the facts call for, each after those that it needs.
+func chain(f Facts) []check {
+	checks := []check{
+		{link, nil, lookLink},
+		{address, []string{link}, lookAddress},
+		{defaultRoute, []string{address}, lookDefault},
+		{clock, nil, lookClock},
+		{"other VPNs", nil, lookForeign},
+		{configured, nil, lookConfig},
+	}
+	if f.Config.Tunnels {
+		checks = append(checks, check{openvpn, nil, lookOpenVPN}, check{tunDevice, nil, lookTUN},
+			check{resolving, []string{defaultRoute}, lookResolving})
+	}
+	if len(f.Config.Networks) > 0 {
+		checks = append(checks, check{zerotierOne, nil, lookZeroTierOne})
+	}
+	if f.Daemon == nil {
+		return append(checks, check{daemon, []string{configured}, lookDaemon})
+	}
+	return append(append(checks, check{daemon, nil, lookDaemon}), daemonChecks(*f.Daemon)...)
+}
+
+// daemonChecks are the checks of what only a running daemon knows.
+func daemonChecks(d Daemon) []check {
+	var checks []check
+	if len(d.Networks) > 0 {
+		checks = append(checks, check{service, []string{zerotierOne}, func(Facts) Result { return lookService(d) }})
+	}
+	for _, n := range d.Networks {
+		checks = append(checks, check{"network " + n.Name, []string{service, defaultRoute}, func(Facts) Result { return lookNetwork(n) }})
+	}
+	for _, e := range d.Egresses {
+		name := "egress " + e.Name
+		checks = append(checks,
+			check{name, needsOf(e), func(Facts) Result { return lookEgress(e) }},
+			check{"probes " + e.Name, []string{name}, func(Facts) Result { return lookProbes(e) }})
+	}
+	for _, p := range d.Policies {
+		// The rule is refused if all of its egresses are: the first of them explains it.
+		var needs []string
+		if p.Egress == "" && len(p.Wanted) > 0 {
+			needs = []string{"egress " + p.Wanted[0]}
+		}
+		checks = append(checks, check{p.Name, needs, func(Facts) Result { return lookPolicy(p) }})
+	}
+	return append(checks, check{"kernel", nil, func(Facts) Result { return lookKernel(d) }})
+}
+
+func needsOf(e Egress) []string {
+	switch e.Kind {
+	case "openvpn":
+		return []string{defaultRoute, clock, openvpn, tunDevice, resolving}
+	case "zerotier":
+		return []string{"network " + e.Network}
+	default:
+		return []string{defaultRoute}
+	}
+}
+
+func lookLink(f Facts) Result {
+	var up []string
+	for _, l := range f.Host.Links {
+		if l.Up {
+			up = append(up, l.Name)
+		}
+	}
+	if len(up) == 0 {
+		return failed("no network interface is up", "plug in its cable, or join its Wi-Fi, and see: ip link")
+	}
+	return ok("up: %s", strings.Join(up, ", "))
+}
+
+func lookAddress(f Facts) Result {
+	var have []string
+	for _, l := range f.Host.Links {
+		for _, a := range l.Addrs {
+			if l.Up && !a.Addr().IsLinkLocalUnicast() {
+				have = append(have, l.Name+" "+a.String())
+			}
+		}
+	}
+	if len(have) == 0 {
+		return failed("no interface has an address", "see that DHCP answers, or set an address: ip address")
+	}
+	return ok("%s", strings.Join(have, ", "))
+}
+
+func lookDefault(f Facts) Result {
+	if len(f.Host.Defaults) == 0 {
+		return failed("this box has no way to the Internet of its own: main has no default route",
+			"see that DHCP hands out a gateway, or set one: ip route")
+	}
+	return ok("%s", strings.Join(f.Host.Defaults, "; "))
+}
+
+func lookClock(f Facts) Result {
+	now := f.Now.UTC().Format(time.RFC3339)
+	if f.Now.Before(f.Host.Latest) {
+		return failed(fmt.Sprintf("the clock says %s, but files here are from %s: certificates will look wrong",
+			now, f.Host.Latest.UTC().Format(time.RFC3339)), "set it: timedatectl set-ntp true")
+	}
+	return ok("%s", now)
+}
+
+func lookForeign(f Facts) Result {
+	if len(f.Host.Foreign) == 0 {
+		return ok("none diverts this box's own traffic")
+	}
+	return warning("somebody else may divert this box's own traffic, and with it our tunnels: "+strings.Join(f.Host.Foreign, "; "),
+		"if egresses do not connect, stop the other VPN or take its default route away")
+}
+
+func lookConfig(f Facts) Result {
+	if f.Config.Err != "" {
+		return failed(f.Config.Err, f.Config.Hint)
+	}
+	return ok("%s is good", f.Config.Path)
+}
+
+func lookOpenVPN(f Facts) Result {
+	const install = "install openvpn 2.6 or later: apt install openvpn (Debian 12 has it)"
+	p := f.Host.Programs[openvpn]
+	switch {
+	case p.Path == "":
+		return failed("it is not installed", install)
+	case older(p.Version, leastOpenVPN):
+		return failed("it is of version "+p.Version, install)
+	case p.Version == "":
+		return warning(p.Path+" does not tell its version", install)
+	}
+	return ok("%s", p.Version)
+}
+
+// older compares the first two numbers of a version. One that cannot be read is not older.
+func older(version string, least [2]int) bool {
+	parts := strings.SplitN(version, ".", 3)
+	if len(parts) < 2 {
+		return false
+	}
+	major, err1 := strconv.Atoi(parts[0])
+	minor, err2 := strconv.Atoi(strings.TrimRight(parts[1], "_abcdefghijklmnopqrstuvwxyz"))
+	if err1 != nil || err2 != nil {
+		return false
+	}
+	return slices.Compare([]int{major, minor}, least[:]) < 0
+}
+
+func lookTUN(f Facts) Result {
+	if f.Host.TUN != "" {
+		return failed(f.Host.TUN, "load the driver: modprobe tun; in a container, hand /dev/net/tun through")
+	}
+	return ok("it is there")
+}
+
+func lookResolving(f Facts) Result {
+	for _, l := range f.Host.Lookups {
+		if l.Err != "" {
+			return failed(l.Err, "see the resolver of this box: /etc/resolv.conf; or check the name in the profile")
+		}
+	}
+	return ok("%d of %d names of servers", len(f.Host.Lookups), len(f.Host.Lookups))
+}
+
+func lookZeroTierOne(f Facts) Result {
+	p := f.Host.Programs[zerotierOne]
+	if p.Path == "" {
+		return failed("it is not installed", "install it as https://www.zerotier.com/download says")
+	}
+	return ok("%s", p.Version)
+}
+
+func lookDaemon(f Facts) Result {
+	if f.Daemon == nil {
+		return failed("ztbridge is not running", "start it: systemctl start ztbridge; or see why it ended: journalctl -u ztbridge")
+	}
+	return ok("it runs")
+}
+
+func lookService(d Daemon) Result {
+	switch {
+	case d.Service.Message != "":
+		return failed(d.Service.Message, d.Service.Remedy)
+	case d.Unwell.Message != "":
+		return warning(d.Unwell.Message, d.Unwell.Remedy)
+	}
+	return ok("it answers")
+}
+
+func lookNetwork(n Network) Result {
+	switch {
+	case n.Status != "ok" && n.Trouble.Message == "":
+		return failed("its state is "+n.Status, "wait a few seconds, and ask again")
+	case n.Status != "ok":
+		return failed(n.Trouble.Message, n.Trouble.Remedy)
+	case n.Trouble.Message != "":
+		return warning(n.Trouble.Message, n.Trouble.Remedy)
+	}
+	return ok("%s, %s", n.Iface, words(n.Addresses))
+}
+
+func words[T fmt.Stringer](list []T) string {
+	var out []string
+	for _, v := range list {
+		out = append(out, v.String())
+	}
+	return strings.Join(out, " ")
+}
+
+func lookEgress(e Egress) Result {
+	if e.Usable {
+		return ok("%s", e.State)
+	}
+	message := e.Trouble.Message
+	if message == "" {
+		message = "it is " + e.State
+	}
+	return failed(message, e.Trouble.Remedy)
+}
+
+func lookProbes(e Egress) Result {
+	switch {
+	case e.RTT == 0 && e.Answers:
+		return ok("none was due yet")
+	case e.Answers:
+		return ok("answered in %s", e.RTT.Round(100*time.Microsecond))
+	case e.Trouble.Message != "":
+		return failed(e.Trouble.Message, e.Trouble.Remedy)
+	}
+	return failed("they go unanswered", "")
+}
+
+func lookPolicy(p Policy) Result {
+	switch {
+	case len(p.Wanted) == 0:
+		return ok("blocks, as configured")
+	case p.Egress == "":
+		return failed("its traffic is refused: "+p.Why, "")
+	case p.Egress != p.Wanted[0] && !p.Chosen:
+		return warning(fmt.Sprintf("leaves by %s: %s", p.Egress, p.Why), "")
+	}
+	return ok("leaves by %s: %s", p.Egress, p.Why)
+}
+
+func lookKernel(d Daemon) Result {
+	switch {
+	case d.Reconcile != "":
+		return failed(d.Reconcile, "see the log: journalctl -u ztbridge")
+	case d.Pending != "":
+		return failed(fmt.Sprintf("it differs from the plan: %s", strings.Join(strings.Split(strings.TrimSpace(d.Pending), "\n"), "; ")),
+			"see that nobody else undoes it (a firewall that is reloaded?): journalctl -u ztbridge")
+	}
+	return ok("it is as planned")
+}

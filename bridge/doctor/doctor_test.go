@@ -1,0 +1,209 @@
+package doctor
+
+import (
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// healthy returns the facts of a box with a ZeroTier network and two tunnels that lacks nothing.
+func healthy() Facts {
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	home := Network{ID: "8056c2e21c000001", Name: "home", Iface: "ztabcdefgh", Status: "ok",
+		Addresses: []netip.Addr{netip.MustParseAddr("10.147.17.1"), netip.MustParseAddr("fd80:56c2::1")}}
+	return Facts{
+		Now: now,
+		Host: Host{
+			Links:    []Link{{Name: "eth0", Up: true, Addrs: []netip.Prefix{netip.MustParsePrefix("192.168.1.5/24"), netip.MustParsePrefix("fe80::1/64")}}},
+			Defaults: []string{"default via 192.168.1.1 dev eth0"},
+			Programs: map[string]Program{openvpn: {"/usr/sbin/openvpn", "2.6.14"}, zerotierOne: {"/usr/sbin/zerotier-one", "1.14.1"}},
+			Lookups:  []Lookup{{Name: "vpn.example"}},
+			Latest:   now.Add(-time.Hour),
+		},
+		Config: Config{Path: "/etc/ztbridge/ztbridge.yaml", Tunnels: true, Networks: []Network{{ID: home.ID, Name: home.Name}}},
+		Daemon: &Daemon{
+			Networks: []Network{home},
+			Egresses: []Egress{
+				{Name: "provider", Kind: "openvpn", State: "up", Usable: true, Answers: true, RTT: 12345 * time.Microsecond},
+				{Name: "friend", Kind: "zerotier", Network: "home", State: "up", Usable: true, Answers: true},
+			},
+			Policies: []Policy{{Name: "policy[0]", Wanted: []string{"provider", "friend"}, Egress: "provider", Why: "first choice"}},
+		},
+	}
+}
+
+var cases = []struct {
+	name  string
+	spoil func(*Facts)
+	fails []string // the checks that fail by themselves
+}{
+	{"healthy", func(*Facts) {}, nil},
+	{"no-cable", func(f *Facts) {
+		f.Host.Links[0].Up, f.Host.Links[0].Addrs, f.Host.Defaults = false, nil, nil
+		f.Host.Lookups[0].Err = "lookup vpn.example: network is unreachable"
+		f.Daemon.Networks[0].Status = "joining"
+		f.Daemon.Egresses[0] = Egress{Name: "provider", Kind: "openvpn", State: "resolving"}
+		f.Daemon.Egresses[1] = Egress{Name: "friend", Kind: "zerotier", Network: "home", State: "down"}
+		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "", "none of its egresses is connected"
+	}, []string{link}},
+	{"no-dns", func(f *Facts) {
+		f.Host.Lookups[0].Err = "lookup vpn.example on 192.168.1.1:53: server misbehaving"
+		f.Daemon.Egresses[0] = Egress{Name: "provider", Kind: "openvpn", State: "resolving"}
+		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "friend", "provider is not connected"
+	}, []string{resolving}},
+	{"wrong-credentials", func(f *Facts) {
+		f.Daemon.Egresses[0] = Egress{Name: "provider", Kind: "openvpn", State: "auth-failed",
+			Trouble: Trouble{"tunnel provider is auth-failed: the provider refuses user name or password", "correct them in provider.auth, then: systemctl reload ztbridge"}}
+		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "friend", "provider is not connected"
+	}, []string{"egress provider"}},
+	{"not-authorised", func(f *Facts) {
+		f.Daemon.Networks[0].Status, f.Daemon.Networks[0].Addresses = "access-denied", nil
+		f.Daemon.Networks[0].Trouble = Trouble{"network 8056c2e21c000001 does not let this box in", "authorise member 1122334455 at its controller"}
+		f.Daemon.Egresses[1] = Egress{Name: "friend", Kind: "zerotier", Network: "home", State: "down"}
+	}, []string{"network home"}},
+	{"bad-configuration-and-no-daemon", func(f *Facts) {
+		f.Config = Config{Path: f.Config.Path, Err: "ztbridge.yaml:3: egres: unknown key", Hint: "did you mean egress?"}
+		f.Daemon = nil
+	}, []string{configured}},
+	{"not-running", func(f *Facts) { f.Daemon = nil }, []string{daemon}},
+	{"old-openvpn-and-wrong-clock", func(f *Facts) {
+		f.Host.Programs[openvpn] = Program{"/usr/sbin/openvpn", "2.5.1"}
+		f.Now = time.Date(1970, 1, 1, 0, 0, 20, 0, time.UTC)
+		f.Daemon.Egresses[0] = Egress{Name: "provider", Kind: "openvpn", State: "tls-failed"}
+		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "friend", "provider is not connected"
+	}, []string{clock, openvpn}},
+	{"another-vpn-and-somebody-who-undoes", func(f *Facts) {
+		f.Host.Foreign = []string{"rule 5270: from all lookup 52", "0.0.0.0/1 via 10.2.0.1 dev tun0"}
+		f.Daemon.Pending = "ip rule add iif ztabcdefgh unreachable\nip rule add iif ztabcdefgh lookup 23101\n"
+	}, []string{"kernel"}},
+	{"probes-unanswered", func(f *Facts) {
+		f.Daemon.Egresses[0].State, f.Daemon.Egresses[0].Answers, f.Daemon.Egresses[0].RTT = "degraded", false, 0
+		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "friend", "provider does not answer probes"
+		f.Daemon.Unwell = Trouble{"no ZeroTier root answers", "check that UDP port 9993 may leave"}
+	}, []string{"probes provider"}},
+}
+
+func TestDiagnose(t *testing.T) {
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			f := healthy()
+			c.spoil(&f)
+			report := Diagnose(f)
+			if got := report.Failures(); !slices.Equal(got, c.fails) {
+				t.Errorf("fails: %q, want %q", got, c.fails)
+			}
+			golden(t, c.name, report.String())
+		})
+	}
+}
+
+// What works is said to work, even if something that it depends on does not look well.
+func TestWhatWorksIsOK(t *testing.T) {
+	f := healthy()
+	f.Host.Lookups[0].Err = "lookup vpn.example: timeout" // the tunnel lives on the answer of yesterday
+	for _, r := range Diagnose(f) {
+		if (r.Verdict == OK) == (r.Check == resolving) {
+			t.Errorf("%s: %s", r.Check, r.Verdict)
+		}
+	}
+}
+
+// Every check comes after what it needs, or it would be taken for a failure of its own.
+func TestChainIsInOrder(t *testing.T) {
+	seen := map[string]bool{}
+	for _, c := range chain(healthy()) {
+		if seen[c.name] {
+			t.Errorf("%s: named twice", c.name)
+		}
+		for _, need := range c.needs {
+			if !seen[need] {
+				t.Errorf("%s comes before %s, which it needs", c.name, need)
+			}
+		}
+		seen[c.name] = true
+	}
+}
+
+func TestLinesAreNarrow(t *testing.T) {
+	for _, c := range cases {
+		f := healthy()
+		c.spoil(&f)
+		for line := range strings.Lines(Diagnose(f).String()) {
+			if n := len([]rune(strings.TrimRight(line, "\n"))); n > width {
+				t.Errorf("%s: %d columns: %s", c.name, n, line)
+			}
+		}
+	}
+}
+
+func TestMembers(t *testing.T) {
+	guest := Network{ID: "8056c2e21c000002", Name: "guest", Iface: "ztqrstuvwx", Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.9")}}
+	golden(t, "members", Members([]Network{healthy().Daemon.Networks[0], guest}))
+	golden(t, "members-unknown", Members(healthy().Config.Networks))
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs (see all by `go test -update` and `git diff`); got:\n%s", path, got)
+	}
+}
+
+func TestOlder(t *testing.T) {
+	for version, want := range map[string]bool{
+		"2.6.14": false, "2.6_rc1": false, "2.7": false, "3.0": false, "2.5.9": true, "1.9": true, "": false, "git": false,
+	} {
+		if got := older(version, leastOpenVPN); got != want {
+			t.Errorf("%q: %v, want %v", version, got, want)
+		}
+	}
+}
+
+func TestForeignRulesAndRoutes(t *testing.T) {
+	rules := []string{
+		"0: from all lookup local", "5270: from all lookup 52", "15000: from all iif ztabc lookup 23100 proto 90",
+		"32766: from all lookup main", "32767: from all lookup default",
+	}
+	if got, want := foreignRules(rules), []string{"rule 5270: from all lookup 52"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("rules %q, want %q", got, want)
+	}
+	main := []string{"0.0.0.0/1 via 10.2.0.1 dev tun0", "default via 192.168.1.1 dev eth0", "192.168.1.0/24 dev eth0"}
+	if got, want := halves(main), main[:1]; !reflect.DeepEqual(got, want) {
+		t.Errorf("halves %q, want %q", got, want)
+	}
+	if got, want := defaults(main), main[1:2]; !reflect.DeepEqual(got, want) {
+		t.Errorf("defaults %q, want %q", got, want)
+	}
+}
+
+// Observe sees this machine, whatever it is, and says what it cannot see.
+func TestObserve(t *testing.T) {
+	h := Observe(t.Context(), []string{"doctor_test.go"}, []string{"nowhere.invalid"})
+	if h.Latest.IsZero() {
+		t.Error("the files have no time")
+	}
+	if len(h.Lookups) != 1 || h.Lookups[0].Err == "" {
+		t.Errorf("a name that cannot exist was resolved: %+v", h.Lookups)
+	}
+	if _, looked := h.Programs[openvpn]; !looked {
+		t.Error("openvpn was not looked for")
+	}
+}

@@ -1,0 +1,171 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// ourProtocol is how ip(8) prints what marks our own rules (policyroute.Protocol).
+	ourProtocol = "proto 90"
+	// lookupTimeout bounds the resolving of all names.
+	lookupTimeout = 5 * time.Second
+)
+
+// Observe looks at the host: it reads, runs programs that only print, and asks the resolver for names.
+// files are what the configuration consists of. It changes nothing and blocks for some seconds at most;
+// what cannot be seen is left empty.
+func Observe(ctx context.Context, files, names []string) Host {
+	ctx, cancel := context.WithTimeout(ctx, 2*lookupTimeout)
+	defer cancel()
+	h := Host{Links: links(), Programs: map[string]Program{}, TUN: tunTrouble("/dev/net/tun"), Latest: latest(files)}
+	for name, flag := range map[string]string{openvpn: "--version", zerotierOne: "-v"} {
+		h.Programs[name] = program(ctx, name, flag)
+	}
+	for _, family := range []string{"-4", "-6"} {
+		main := lines(ctx, "ip", family, "route", "show", "table", "main")
+		h.Defaults = append(h.Defaults, defaults(main)...)
+		h.Foreign = append(h.Foreign, foreignRules(lines(ctx, "ip", family, "rule", "show"))...)
+		h.Foreign = append(h.Foreign, halves(main)...)
+	}
+	h.Lookups = lookups(ctx, names)
+	return h
+}
+
+func links() []Link {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil
+	}
+	var out []Link
+	for _, i := range all {
+		if i.Flags&net.FlagLoopback != 0 {
+			continue
+		}
+		l := Link{Name: i.Name, Up: i.Flags&net.FlagUp != 0 && i.Flags&net.FlagRunning != 0}
+		addrs, _ := i.Addrs() // of an interface that went away: none
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil {
+				l.Addrs = append(l.Addrs, p)
+			}
+		}
+		// A tunnel or a ZeroTier network needs a link; it is none.
+		if !strings.HasPrefix(i.Name, "tun") && !strings.HasPrefix(i.Name, "zt") {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+var number = regexp.MustCompile(`[0-9]+(\.[0-9]+)+[a-z0-9_]*`)
+
+// program finds a program, in sbin too, which is not on everybody's PATH, and asks for its version.
+func program(ctx context.Context, name, flag string) Program {
+	path, err := exec.LookPath(name)
+	for _, dir := range []string{"/usr/sbin", "/usr/local/sbin", "/sbin"} {
+		if err != nil {
+			path, err = exec.LookPath(filepath.Join(dir, name))
+		}
+	}
+	if err != nil {
+		return Program{}
+	}
+	out, _ := exec.CommandContext(ctx, path, flag).CombinedOutput() // openvpn 2.4 prints it and exits with 1
+	return Program{Path: path, Version: number.FindString(string(out))}
+}
+
+func lines(ctx context.Context, name string, args ...string) []string {
+	out, err := exec.CommandContext(ctx, name, args...).Output()
+	if err != nil {
+		return nil
+	}
+	var list []string
+	for line := range strings.Lines(string(out)) {
+		list = append(list, strings.Join(strings.Fields(line), " "))
+	}
+	return list
+}
+
+func defaults(main []string) []string {
+	var out []string
+	for _, line := range main {
+		if strings.HasPrefix(line, "default ") {
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+// halves returns routes that cover half of all addresses or most of IPv6: so VPNs get in before the
+// default route.
+func halves(main []string) []string {
+	var out []string
+	for _, line := range main {
+		dst, _, _ := strings.Cut(line, " ")
+		if slices.Contains([]string{"0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1", "2000::/3"}, dst) {
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+// foreignRules returns the rules that are neither the kernel's own nor ours.
+func foreignRules(rules []string) []string {
+	var out []string
+	for _, line := range rules {
+		priority, rest, _ := strings.Cut(line, ": ")
+		kernels := priority == "0" || priority == "32766" || priority == "32767"
+		if !kernels && !strings.HasSuffix(rest, ourProtocol) && !slices.Contains(out, "rule "+line) {
+			out = append(out, "rule "+line)
+		}
+	}
+	return out
+}
+
+func tunTrouble(path string) string {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return fmt.Sprintf("it cannot be found: %v", err)
+	case info.Mode()&fs.ModeCharDevice == 0:
+		return "it is not a device"
+	}
+	return ""
+}
+
+func latest(files []string) time.Time {
+	var newest time.Time
+	if self, err := os.Executable(); err == nil {
+		files = append(slices.Clone(files), self)
+	}
+	for _, path := range files {
+		if info, err := os.Stat(path); err == nil && info.ModTime().After(newest) {
+			newest = info.ModTime()
+		}
+	}
+	return newest
+}
+
+func lookups(ctx context.Context, names []string) []Lookup {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	var out []Lookup
+	for _, name := range names {
+		l := Lookup{Name: name}
+		if _, err := net.DefaultResolver.LookupHost(ctx, name); err != nil {
+			l.Err = err.Error()
+		}
+		out = append(out, l)
+	}
+	return out
+}

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ztbridge/bridge"
+	"ztbridge/bridge/api"
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/doctor"
+	"ztbridge/bridge/openvpn"
+)
+
+// planPatience is how long the kernel may differ from the plan: a change may just be under way.
+const planPatience = 300 * time.Millisecond
+
+func (p *program) doctorCommand() *cobra.Command {
+	var asJSON, member bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Say what is wrong with this box, and what to do about it",
+		Long: `Look at everything that a packet needs, from the cable to the policy, and say what
+is broken and how to mend it. What only follows from something else is not counted.
+It works without a daemon too, as far as that goes, and changes nothing.
+
+With --member, print what to do on the members of the ZeroTier networks so that they
+leave by this box, with the box's own addresses filled in.
+
+Exit codes: 0 nothing is broken (there may be warnings); 3 something is.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f, names, files, err := p.facts(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if member {
+				return p.showMembers(f)
+			}
+			f.Host = doctor.Observe(cmd.Context(), files, names)
+			report := doctor.Diagnose(f)
+			if err := p.show(report, report.String(), asJSON); err != nil {
+				return err
+			}
+			if len(report.Failures()) > 0 {
+				return errState
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "answer in JSON")
+	cmd.Flags().BoolVar(&member, "member", false, "print what to do on members instead")
+	cmd.MarkFlagsMutuallyExclusive("json", "member")
+	return cmd
+}
+
+func (p *program) showMembers(f doctor.Facts) error {
+	networks := f.Config.Networks
+	if f.Daemon != nil && len(f.Daemon.Networks) > 0 {
+		networks = f.Daemon.Networks
+	}
+	if len(networks) == 0 {
+		hint := "name one under `zerotier.networks`"
+		if f.Config.Err != "" {
+			hint = "the configuration cannot be read: ztbridge config check"
+		}
+		return &api.HintedError{Err: errors.New("this box is in no ZeroTier network"), Hint: hint}
+	}
+	_, err := fmt.Fprint(p.out, doctor.Members(networks))
+	return err
+}
+
+// facts asks configuration and daemon. names are those of the tunnels' servers, files what the
+// configuration consists of.
+func (p *program) facts(ctx context.Context) (f doctor.Facts, names, files []string, err error) {
+	f = doctor.Facts{Now: time.Now(), Config: doctor.Config{Path: p.configPath}}
+	files = []string{p.configPath}
+	if _, err := bridge.Check(p.options()); err != nil {
+		f.Config.Err, f.Config.Hint = err.Error(), api.Hint(err)
+	}
+	if cfg, _, err := config.Load(p.configPath, p.overrides); err == nil {
+		for _, n := range cfg.ZeroTier.Networks {
+			f.Config.Networks = append(f.Config.Networks, doctor.Network{ID: n.ID, Name: n.Name})
+		}
+		for _, e := range cfg.Egresses {
+			if e.OpenVPN != nil {
+				f.Config.Tunnels = true
+				files = append(files, e.OpenVPN.Profile)
+				names = append(names, serverNames(e.OpenVPN.Profile)...)
+			}
+		}
+	}
+	s, err := p.daemon().Status(ctx)
+	switch {
+	case errors.Is(err, api.ErrNotRunning):
+		return f, names, files, nil
+	case err != nil:
+		return f, nil, nil, err
+	}
+	f.Daemon, err = p.daemonFacts(ctx, s)
+	return f, names, files, err
+}
+
+// serverNames returns the names in a profile that have to be resolved.
+func serverNames(profile string) []string {
+	parsed, _, err := openvpn.LoadProfile(profile)
+	if err != nil {
+		return nil // the check of the configuration says why
+	}
+	var names []string
+	for _, r := range parsed.Remotes {
+		if _, err := netip.ParseAddr(r.Host); err != nil && !slices.Contains(names, r.Host) {
+			names = append(names, r.Host)
+		}
+	}
+	return names
+}
+
+func (p *program) daemonFacts(ctx context.Context, s api.Status) (*doctor.Daemon, error) {
+	d := &doctor.Daemon{
+		Service: trouble(s, api.SeverityError, "zerotier-", ""), Unwell: trouble(s, api.SeverityWarning, "zerotier-", ""),
+		Reconcile: s.Reconcile.Error,
+	}
+	for _, n := range s.Networks {
+		network := doctor.Network{
+			ID: n.ID, Name: n.Name, Iface: n.Interface, Status: n.Status, Trouble: trouble(s, api.SeverityWarning, "network-", n.Name),
+		}
+		for _, a := range n.Addresses {
+			network.Addresses = append(network.Addresses, a.Addr())
+		}
+		d.Networks = append(d.Networks, network)
+	}
+	for _, e := range s.Egresses {
+		d.Egresses = append(d.Egresses, egressFacts(s, e))
+	}
+	for _, rule := range s.Policies {
+		d.Policies = append(d.Policies, doctor.Policy{
+			Name: rule.Name, Wanted: rule.Wanted, Egress: rule.Egress, Chosen: rule.Egress == s.Override, Why: rule.Why,
+		})
+	}
+	pending, err := p.daemon().Plan(ctx)
+	if err == nil && pending != "" {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(planPatience):
+		}
+		pending, err = p.daemon().Plan(ctx)
+	}
+	if err != nil && d.Reconcile == "" {
+		d.Reconcile = err.Error()
+	}
+	d.Pending = pending
+	return d, nil
+}
+
+func egressFacts(s api.Status, e api.Egress) doctor.Egress {
+	out := doctor.Egress{
+		Name: e.Name, Kind: e.Kind, State: e.State, Usable: e.Usable, Answers: e.State != "degraded",
+		RTT: time.Duration(e.RTT * float64(time.Second)), Trouble: trouble(s, api.SeverityWarning, "tunnel-", e.Name),
+	}
+	if e.Usable {
+		out.Trouble = trouble(s, api.SeverityWarning, "probes-unanswered", e.Name)
+	}
+	for _, n := range s.Networks {
+		if e.Kind == "zerotier" && n.Interface == e.Interface {
+			out.Network = n.Name
+		}
+	}
+	return out
+}
+
+// trouble returns the first condition of a kind that a subject has, if it is at least that severe.
+func trouble(s api.Status, least api.Severity, kind, subject string) doctor.Trouble {
+	for _, c := range s.Conditions {
+		severe := c.Severity == api.SeverityError || c.Severity == least
+		if severe && c.Subject == subject && strings.HasPrefix(c.Code, kind) {
+			return doctor.Trouble{Message: c.Message, Remedy: c.Remedy}
+		}
+	}
+	return doctor.Trouble{}
+}
