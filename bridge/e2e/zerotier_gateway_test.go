@@ -40,6 +40,9 @@ func TestZeroTierGateway(t *testing.T) {
 	tr := startTraffic(t, lab)
 	tr.awaitFlow("start")
 
+	if text := b.mustRun("doctor", "--member"); !strings.Contains(text, "0.0.0.0/0 via "+ztlab.Box4.String()+"\n") {
+		t.Errorf("doctor --member does not name the box:\n%s", text)
+	}
 	restarted := func(end func()) func() {
 		return func() {
 			before := ifindex(t, lab.Box, iface)
@@ -59,8 +62,16 @@ func TestZeroTierGateway(t *testing.T) {
 		do   func()
 	}{
 		{"tunnel killed", func() {
+			if text, err := b.run("doctor"); err != nil {
+				t.Errorf("doctor finds a healthy box ill: %v", err)
+			} else {
+				t.Logf("doctor:\n%s", text)
+			}
 			provider.Kill()
 			b.awaitEgress("")
+			if text, err := b.run("doctor"); err == nil || !strings.HasSuffix(text, "\nTo mend: egress provider.\n") {
+				t.Errorf("doctor does not find that it is the tunnel: %v\n%s", err, text)
+			}
 			must(t, provider.Start(m.ctx))
 		}},
 		{"zerotier-one SIGKILL", restarted(node.Kill)},
