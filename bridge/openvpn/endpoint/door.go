@@ -1,10 +1,12 @@
 package endpoint
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	ovpn "github.com/mysteriumnetwork/go-openvpn/openvpn/management"
@@ -24,22 +26,67 @@ const (
 	restartMessage = "RESTART,"
 )
 
-// door admits the clients of one openvpn process and keeps its sessions up to date. Its methods run on the
-// goroutine that delivers the connection's events, except kill.
+// door admits the clients of one openvpn process and keeps its sessions up to date.
+//
+// The goroutine that delivers the connection's events only puts them into the inbox. It must not wait for
+// the reply to a command: a dozen clients that connect at once are hundreds of lines, behind which the
+// reply would stand in the connection's own queue.
 type door struct {
 	listener Listener
 	server   *Server
 	conn     *management.Conn
 	log      *slog.Logger
 	// up is called when openvpn listens.
-	up func()
+	up    func()
+	inbox inbox
+}
+
+// inbox is a queue without an end: what is in it was authenticated by a certificate.
+type inbox struct {
+	mu     sync.Mutex
+	events []events.ClientEvent
+	bell   chan struct{} // capacity one
+}
+
+func newInbox() inbox { return inbox{bell: make(chan struct{}, 1)} }
+
+func (i *inbox) put(e events.ClientEvent) {
+	i.mu.Lock()
+	i.events = append(i.events, e)
+	i.mu.Unlock()
+	select {
+	case i.bell <- struct{}{}:
+	default:
+	}
+}
+
+func (i *inbox) take() []events.ClientEvent {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	all := i.events
+	i.events = nil
+	return all
+}
+
+// run answers events, in order, until ctx ends.
+func (d *door) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.inbox.bell:
+		}
+		for _, e := range d.inbox.take() {
+			d.event(e)
+		}
+	}
 }
 
 // middlewares are what the connection is served with.
 func (d *door) middlewares() []ovpn.Middleware {
 	return []ovpn.Middleware{
 		&lifecycle{up: d.up},
-		withoutAddresses{auth.NewMiddleware(d.event)},
+		withoutAddresses{auth.NewMiddleware(d.inbox.put)},
 		bytecount.NewMiddleware(func(c bytecount.SessionByteCount) {
 			d.server.sessions.count(d.key(c.ClientID), c.BytesIn, c.BytesOut)
 		}, countInterval),

@@ -97,6 +97,9 @@ func newLab(t testing.TB) *lab {
 	}
 	l.segment, err = netlab.NewSegment(l.café, "lan", prefixes("10.9.0.1/24", "2001:db8:9::1/64")...)
 	must(t, err)
+	// Otherwise a bridge takes the lowest address of its ports, and hosts that are added change it under
+	// the feet of those that are there.
+	must(t, l.café.IP("link set lan address 02:00:00:00:09:01"))
 	_, err = netlab.Connect(l.café, netlab.Iface{Name: "wan", Addrs: prefixes("203.0.113.2/24", "2001:db8:113::2/64")},
 		l.box, netlab.Iface{
 			Name: "wan", Addrs: prefixes("203.0.113.1/24", "2001:db8:113::1/64"),

@@ -175,11 +175,7 @@ func (l *listener) follow(ctx context.Context, socket *management.Listener, p *p
 	defer stopWaiting()
 	conn, err := socket.Accept(waiting, p.PID())
 	if err == nil {
-		d := &door{listener: l.Listener, server: l.server, conn: conn, log: l.log, up: func() {
-			l.log.Info("listening")
-			l.set(StateListening, "", p.PID())
-		}}
-		err = conn.Serve(ctx, d.middlewares()...)
+		err = l.open(ctx, conn, p)
 	}
 	cause := context.Cause(ctx)
 	switch {
@@ -197,6 +193,25 @@ func (l *listener) follow(ctx context.Context, socket *management.Listener, p *p
 	case <-ctx.Done():
 		return nil
 	}
+}
+
+// open serves a connection until it or ctx ends.
+func (l *listener) open(ctx context.Context, conn *management.Conn, p *process.Process) error {
+	d := &door{listener: l.Listener, server: l.server, conn: conn, log: l.log, inbox: newInbox(), up: func() {
+		l.log.Info("listening")
+		l.set(StateListening, "", p.PID())
+	}}
+	working, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		d.run(working)
+	}()
+	defer func() {
+		stop()
+		<-done
+	}()
+	return conn.Serve(ctx, d.middlewares()...)
 }
 
 var errRestart = errors.New("restart")
