@@ -47,7 +47,10 @@ func daemonStatus(ctx context.Context) (string, error) {
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "/usr/bin/ztbridge", "status").Output()
 	if len(out) > 0 {
-		return string(out), nil // a nonzero exit code says that something is wrong; the text says what
+		// A nonzero exit code says that something is wrong; the text says what. Its last part, what the daemon did to the
+		// kernel of late, is for those who ask for it, and would push the rest off a screen.
+		answer, _, _ := strings.Cut(string(out), "\nlast pass ")
+		return answer, nil
 	}
 	return "", err
 }
