@@ -12,7 +12,7 @@ import (
 const (
 	// patience is the first pause between two reconnects of a tunnel for unanswered probes; it doubles up to
 	// maxPatience, and is forgotten when the tunnel was stable again.
-	patience    = 3 * time.Second
+	patience    = time.Second
 	maxPatience = time.Minute
 )
 
@@ -88,7 +88,11 @@ func (p *patient) watchProbes(name string, s Snapshot, d *drivers, uplink bool) 
 		p.answered, p.patience = true, patience
 	case status.Grade == probe.Fresh:
 		p.answered = true
-	case status.Grade == probe.Degraded && p.answered && uplink && s.Now.Sub(p.last) >= p.patience:
+	case status.Grade == probe.Degraded && p.answered && uplink:
+		if wait := p.patience - s.Now.Sub(p.last); wait > 0 {
+			time.AfterFunc(wait, func() { d.bell.ring("patience is over") })
+			return
+		}
 		p.last, p.answered = s.Now, false
 		p.patience = min(2*p.patience, maxPatience)
 		d.tunnels[name].Reconnect("two probes in a row went unanswered")

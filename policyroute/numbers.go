@@ -22,6 +22,10 @@ const (
 	RulePolicyLast  = 15899
 	// RuleDeny is the priority of `iif <ingress> unreachable`, layer 3 against a leak.
 	RuleDeny = 15900
+	// RuleSource is the priority of `from <tunnel address> lookup <egress table>`: what the kernel itself
+	// says from that address, a reset or an error about a client's packet, leaves by the tunnel or not at
+	// all, also while table inet ztb is missing.
+	RuleSource = 15940
 	// RuleProbe is the priority of `fwmark <mark> lookup <egress table>`, for the box's own probes and
 	// resolver only. It follows RuleDeny: a client's packet never reaches it.
 	RuleProbe = 15950

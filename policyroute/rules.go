@@ -16,7 +16,7 @@ const (
 // rules compiles one family's rules.
 func (c *compiler) rules(f Family) ([]Rule, error) {
 	if len(c.in.Ingresses) == 0 {
-		return c.probeRules(f), nil
+		return c.ownRules(f), nil
 	}
 	var rules []Rule
 	for i := range c.in.Ingresses {
@@ -40,12 +40,19 @@ func (c *compiler) rules(f Family) ([]Rule, error) {
 			return nil, err
 		}
 	}
-	return append(append(rules, policy...), c.probeRules(f)...), nil
+	return append(append(rules, policy...), c.ownRules(f)...), nil
 }
 
-func (c *compiler) probeRules(f Family) []Rule {
+// ownRules lead the box's own packets that concern an egress by that egress.
+func (c *compiler) ownRules(f Family) []Rule {
 	var rules []Rule
-	for n := range c.in.Egresses {
+	for n, e := range c.in.Egresses {
+		for _, a := range e.Addrs {
+			if e.Owned && FamilyOf(a.Addr()) == f {
+				rules = append(rules, Rule{Family: f, Priority: RuleSource, From: netip.PrefixFrom(a.Addr(), a.Addr().BitLen()),
+					Action: Lookup, Table: TableEgressFirst + n})
+			}
+		}
 		rules = append(rules, Rule{Family: f, Priority: RuleProbe, Mark: MarkFirst + uint32(n),
 			Action: Lookup, Table: TableEgressFirst + n})
 	}

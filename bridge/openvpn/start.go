@@ -25,13 +25,13 @@ func (t *Tunnel) runOnce(ctx context.Context) (f failure, asked bool) {
 	if reason := t.cfg.Profile.Expired(time.Now()); reason != "" {
 		return failure{state: StateCertExpired, cause: reason, remedy: remedyClock}, false
 	}
-	target, f, ok := t.aim(ctx)
-	if !ok {
-		return f, false
-	}
 	node, err := t.prepare()
 	if err != nil {
 		return failure{state: StateConfigError, cause: err.Error(), remedy: "run: ztbridge doctor"}, false
+	}
+	target, f, ok := t.aim(ctx)
+	if !ok {
+		return f, false
 	}
 	socket, err := management.Listen(t.socketPath(), t.cfg.UID, t.cfg.GID, t.log)
 	if err != nil {

@@ -56,7 +56,7 @@ func fingerprint(t testing.TB) string {
 	t.Helper()
 	return sh(t, `
 ip rule; ip -6 rule; ip route show table all | sort; ip -6 route show table all | sort; nft list ruleset
-{ iptables-save; ip6tables-save; } | sed '/^#/d'
+{ iptables-save; ip6tables-save; } | sed 's/ \[[0-9]*:[0-9]*\]$//; /^#/d'
 grep -r . /proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf /proc/sys/net/ipv4/ip_forward 2>/dev/null | grep -v stable_secret | sort
 ip -o addr | awk '{print $2, $4}'`)
 }
