@@ -2,7 +2,8 @@ package openvpn
 
 import "time"
 
-// patience is how long to wait before another try: first after one failure, doubled by each further one.
+// patience is how long to wait before another try: first after one failure, half as long
+// again by each further one. (Doubling would miss by two seconds a server that is back after one.)
 type patience struct{ first, most time.Duration }
 
 // patiences by the state that a failure leads to. What nobody but a person can mend waits long: a
@@ -36,7 +37,7 @@ func backoff(s State, failures, remotes int, r float64) time.Duration {
 	}
 	d := p.first
 	for range failures - 1 {
-		if d *= 2; d >= p.most {
+		if d += d / 2; d >= p.most {
 			d = p.most
 			break
 		}

@@ -65,7 +65,7 @@ type run struct {
 }
 
 type resolution struct {
-	target target // the server that the process was started with
+	target target
 	remark error
 	err    error
 }
@@ -387,7 +387,7 @@ func (r *run) request(q request) *verdict {
 	switch {
 	case q.restart:
 		return &verdict{f, true}
-	case r.phase == holding && impatient(r.t.Status().State):
+	case r.phase == holding && r.t.hurry(r.t.Status().State):
 		return r.resolve()
 	case r.phase != connected:
 		return nil

@@ -37,6 +37,7 @@ type Tunnel struct {
 	course   *course
 	failures int       // attempts that failed since the tunnel was last up
 	upSince  time.Time // zero when not up
+	hurried  time.Time // when Reconnect last ended a wait
 }
 
 // request is what Reconnect and Restart ask of Run.
@@ -106,8 +107,9 @@ func (t *Tunnel) Log() []LogLine { return t.ring.snapshot() }
 // Reconnect asks for a new session, because packets no longer come through or the network changed. While
 // up, openvpn connects anew; if it does not react it is restarted; if it comes up and is asked again within
 // half a minute, the next server is tried. In a wait for a server that does not answer, it is tried at
-// once. It does nothing while a connection is being made already, and does not shorten waits that only a
-// person can end (refused credentials, for example). It does not block.
+// once, though not more often than every five seconds. It does nothing while a connection is being made
+// already, and does not shorten waits that only a person can end (refused credentials, for example). It
+// does not block.
 func (t *Tunnel) Reconnect(cause string) { t.ask(request{cause: cause}) }
 
 // Restart ends openvpn and starts it anew at once, whatever the state. It does not block.
@@ -213,15 +215,24 @@ func (t *Tunnel) pause(ctx context.Context, f failure, wait time.Duration) {
 		case <-timer.C:
 			return
 		case q := <-t.requests:
-			if q.restart || impatient(f.state) {
+			if q.restart || t.hurry(f.state) {
 				return
 			}
 		}
 	}
 }
 
-// impatient reports whether Reconnect ends the wait in a state.
-func impatient(s State) bool { return s == StateBackoff || s == StateDNSFailed }
+// hurryInterval is how often a wait is cut short: who asks at each missed probe must not become a hammer.
+const hurryInterval = 5 * time.Second
+
+// hurry reports whether Reconnect ends the wait in a state.
+func (t *Tunnel) hurry(s State) bool {
+	if s != StateBackoff && s != StateDNSFailed || time.Since(t.hurried) < hurryInterval {
+		return false
+	}
+	t.hurried = time.Now()
+	return true
+}
 
 // steady is how long a tunnel must have been up for its loss to count as the first failure, after
 // which the next attempt follows at once.

@@ -21,13 +21,13 @@ func TestBackoff(t *testing.T) {
 		failures int
 		want     time.Duration
 	}{
-		{StateBackoff, 1, 1, 250 * ms}, {StateBackoff, 1, 2, 500 * ms}, {StateBackoff, 1, 4, 2 * time.Second},
-		{StateBackoff, 1, 9, 30 * time.Second}, {StateBackoff, 1, 10000, 30 * time.Second},
+		{StateBackoff, 1, 1, 250 * ms}, {StateBackoff, 1, 2, 375 * ms}, {StateBackoff, 1, 3, 562500 * time.Microsecond},
+		{StateBackoff, 1, 14, 30 * time.Second}, {StateBackoff, 1, 10000, 30 * time.Second},
 		// With three servers, the wait grows once all were tried.
-		{StateBackoff, 3, 1, 250 * ms}, {StateBackoff, 3, 2, 250 * ms}, {StateBackoff, 3, 3, 250 * ms}, {StateBackoff, 3, 6, 500 * ms},
+		{StateBackoff, 3, 1, 250 * ms}, {StateBackoff, 3, 2, 250 * ms}, {StateBackoff, 3, 3, 250 * ms}, {StateBackoff, 3, 6, 375 * ms},
 		{StateTLSFailed, 3, 1, 250 * ms}, {StateTLSFailed, 3, 3, 2 * time.Second},
 		// Refused credentials are refused by all of them.
-		{StateAuthFailed, 3, 1, 30 * time.Second}, {StateAuthFailed, 1, 2, time.Minute}, {StateAuthFailed, 1, 99, 30 * time.Minute},
+		{StateAuthFailed, 3, 1, 30 * time.Second}, {StateAuthFailed, 1, 2, 45 * time.Second}, {StateAuthFailed, 1, 99, 30 * time.Minute},
 		{StateCertExpired, 1, 1, 15 * time.Second}, {StateConfigError, 1, 1, 10 * time.Second},
 		{StateDNSFailed, 1, 1, time.Second}, {StatePushRefused, 1, 1, 5 * time.Second},
 	} {
