@@ -7,7 +7,9 @@ import (
 	"strings"
 )
 
-// links are the TUN devices of ours that are present.
+// links are the TUN devices of ours that are present. One that appears later is left alone until it is
+// known: brought up before its sysctls are set, it would make itself a link-local address, and main would
+// gain a route.
 func (c *compiler) links() []Link {
 	byName := map[string]*Link{}
 	var order []string
@@ -30,12 +32,12 @@ func (c *compiler) links() []Link {
 		}
 	}
 	for _, g := range c.in.Ingresses {
-		if g.Owned {
+		if g.Owned && g.Present {
 			add(g.Iface, g.MTU, g.Addrs)
 		}
 	}
 	for _, e := range c.in.Egresses {
-		if e.Owned && e.Iface != "" {
+		if e.Owned && e.Present {
 			add(e.Iface, e.MTU, e.Addrs)
 		}
 	}
