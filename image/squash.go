@@ -20,7 +20,7 @@ func squash(ctx context.Context, t *tree, file string, when time.Time) error {
 	stamp := fmt.Sprint(when.Unix())
 	// Not sqfstar, which is the same program: its 4.5.1 takes no compression level.
 	cmd := exec.CommandContext(ctx, "mksquashfs", "-", file, "-tar", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "19",
-		"-b", "128K", "-reproducible", "-mkfs-time", stamp, "-root-time", stamp, "-root-mode", "0755", "-root-uid", "0", "-root-gid", "0", "-exit-on-error")
+		"-b", "128K", "-reproducible", "-mkfs-time", stamp, "-all-time", stamp, "-root-mode", "0755", "-root-uid", "0", "-root-gid", "0", "-exit-on-error")
 	cmd.Env = cleanEnv()
 	var output outputTail
 	cmd.Stdout, cmd.Stderr = &output, &output
