@@ -12,8 +12,8 @@ import (
 	"ztbridge/policyroute/netlab/ztlab"
 )
 
-// exitConfig sends one member by the box's own WAN and all others by the provider.
-const exitConfig = `
+// zerotierExitConfig sends one member by the box's own WAN and all others by the provider.
+const zerotierExitConfig = `
 egress:
   provider: {openvpn: {profile: provider.ovpn}}
   direct: {wan: %s}
@@ -47,7 +47,7 @@ func TestZeroTierExitNode(t *testing.T) {
 
 	b := newBox(t, lab.Box)
 	b.write("provider.ovpn", provider.Config())
-	b.write("ztbridge.yaml", m.zerotier(node)+fmt.Sprintf(exitConfig, "{}", selectors(first)))
+	b.write("ztbridge.yaml", m.zerotier(node)+fmt.Sprintf(zerotierExitConfig, "{}", selectors(first)))
 	b.start()
 	b.await("both egresses", func(st api.Status) bool {
 		return len(st.Policies) == 2 && st.Policies[0].Egress == "direct" && st.Policies[1].Egress == "provider"
@@ -83,7 +83,7 @@ func TestZeroTierExitNode(t *testing.T) {
 
 	fixed := netip.MustParseAddr("198.51.100.9")
 	b.sh("ip addr add 198.51.100.9/24 dev wan0")
-	b.write("ztbridge.yaml", m.zerotier(node)+fmt.Sprintf(exitConfig, "{snat: 198.51.100.9}", selectors(first)))
+	b.write("ztbridge.yaml", m.zerotier(node)+fmt.Sprintf(zerotierExitConfig, "{snat: 198.51.100.9}", selectors(first)))
 	must(t, b.daemon.Signal(reloadSignal))
 	for deadline := time.Now().Add(patience); b.try("nft list table inet ztb | grep -q 'snat.*198.51.100.9'") != nil; {
 		if time.Now().After(deadline) {
