@@ -95,13 +95,15 @@ func (d *drivers) zerotierTask(next *drivers, cfg config.ZeroTier) (task, error)
 	if d.kept(next, "zerotier", key) {
 		next.zerotier = d.zerotier
 	} else {
-		c := zerotier.Config{Home: cfg.Home, Logger: d.opts.Logger, Notify: func() { d.bell.ring("zerotier") }}
+		c := zerotier.Config{Home: cfg.Home, Logger: d.opts.Logger, Notify: func() { d.bell.ring("zerotier") },
+			AllowGlobal: map[zerotier.NetworkID]bool{}}
 		for _, n := range cfg.Networks {
 			id, err := zerotier.ParseNetworkID(n.ID)
 			if err != nil {
 				return task{}, fmt.Errorf("configuring zerotier: %w", err)
 			}
 			c.Networks = append(c.Networks, id)
+			c.AllowGlobal[id] = n.AllowGlobal
 		}
 		for _, o := range cfg.Orbit {
 			id, err := zerotier.ParseAddress(o)

@@ -96,10 +96,10 @@ func (c *client) config(ctx context.Context) (configAnswer, error) {
 // off the host's routes and resolvers. Booleans must be real ones: anything else is silently ignored.
 // The answer is the membership as it is afterwards; its ID is zero when the service could not make
 // the network's device.
-func (c *client) join(ctx context.Context, id NetworkID) (networkAnswer, error) {
+func (c *client) join(ctx context.Context, id NetworkID, global bool) (networkAnswer, error) {
 	var a networkAnswer
 	err := c.do(ctx, http.MethodPost, "/network/"+id.String(),
-		map[string]bool{"allowDefault": false, "allowGlobal": false, "allowDNS": false}, &a)
+		map[string]bool{"allowDefault": false, "allowGlobal": global, "allowDNS": false}, &a)
 	return a, err
 }
 

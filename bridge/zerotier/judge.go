@@ -81,7 +81,7 @@ func (st *NetworkStatus) fill(n networkAnswer) {
 		st.Iface = n.PortDeviceName
 	}
 	st.Addrs, st.Routes = n.addrs(), n.routes()
-	st.Prefixes = memberPrefixes(st.Addrs, st.Routes)
+	st.Prefixes = memberPrefixes(st.Addrs, st.Routes, n.AllowGlobal)
 	st.Authorised = st.State == NetworkOK
 	st.AllowManaged, st.AllowGlobal, st.AllowDefault, st.AllowDNS = n.AllowManaged, n.AllowGlobal, n.AllowDefault, n.AllowDNS
 }
@@ -126,9 +126,9 @@ func (st *NetworkStatus) explain(self Address, late bool) {
 	case st.State == NetworkJoining && late:
 		st.Cause = fmt.Sprintf("no answer from the network's controller %s", st.ID.Controller())
 		st.Remedy = "check the network id, that UDP port 9993 may leave this box, and that the controller is up"
-	case st.State == NetworkOK && (st.AllowDefault || st.AllowGlobal || st.AllowDNS):
+	case st.State == NetworkOK && (st.AllowDefault || st.AllowDNS):
 		st.Cause = "zerotier-one may change this box's own routes or resolvers, and does not let itself be told otherwise"
-		st.Remedy = fmt.Sprintf("zerotier-cli set %[1]s allowDefault=0; zerotier-cli set %[1]s allowGlobal=0; zerotier-cli set %[1]s allowDNS=0", st.ID)
+		st.Remedy = fmt.Sprintf("zerotier-cli set %[1]s allowDefault=0; zerotier-cli set %[1]s allowDNS=0", st.ID)
 	case st.State == NetworkOK && !strings.HasPrefix(st.Iface, "zt"):
 		st.Cause = fmt.Sprintf("devicemap names the interface %s: zerotier-one would take it for a path of its own", st.Iface)
 		st.Remedy = fmt.Sprintf("in devicemap, give %s a name that begins with zt, and restart it: systemctl restart zerotier-one", st.ID)

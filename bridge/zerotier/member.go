@@ -29,6 +29,7 @@ const (
 // member keeps the box in one network, with settings that leave the host's own traffic alone.
 type member struct {
 	id     NetworkID
+	global bool // public addresses and routes of the network may be installed
 	client *client
 	log    *slog.Logger
 
@@ -57,7 +58,7 @@ func (m *member) enforce(ctx context.Context, f *facts, now time.Time) {
 		return
 	}
 	m.missing, m.device = time.Time{}, ""
-	if n.AllowDefault || n.AllowGlobal || n.AllowDNS {
+	if n.AllowDefault || n.AllowGlobal != m.global || n.AllowDNS {
 		m.quiet(ctx, f, now)
 	} else {
 		m.next = time.Time{}
@@ -105,7 +106,7 @@ func (m *member) leaveAndJoin(ctx context.Context) (networkAnswer, error) {
 	if err := m.client.leave(ctx, m.id); err != nil {
 		return networkAnswer{}, err
 	}
-	return m.client.join(ctx, m.id)
+	return m.client.join(ctx, m.id, m.global)
 }
 
 // crashed tells a service that ended while it was asked from one that was not there, or was slow.
@@ -113,14 +114,14 @@ func crashed(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
-// quiet switches off what lets the service change the host's routes and resolvers. Only when something
-// is on: any change of settings also turns a hand-written allowManaged=<prefixes> into a plain yes.
+// quiet switches off what lets the service change the host's routes and resolvers, but for what was asked
+// for. Only when something is otherwise: any change of settings also turns a hand-written allowManaged=<prefixes> into a plain yes.
 func (m *member) quiet(ctx context.Context, f *facts, now time.Time) {
 	if now.Before(m.next) {
 		return
 	}
 	m.next = now.Add(settingsEvery)
-	n, err := m.client.join(ctx, m.id)
+	n, err := m.client.join(ctx, m.id, m.global)
 	if err != nil || n.ID != m.id {
 		m.log.Warn("changing zerotier settings failed", "network", m.id.String(), "error", err)
 		return

@@ -94,11 +94,16 @@ func TestMemberPrefixes(t *testing.T) {
 			{Target: p("::/0")},                     // one on the link, even
 			{Target: p("1.1.1.0/24")},               // the Internet's
 			{Target: p("2001:db8::/32")}, {Target: p("224.0.0.0/4")}, {Target: p("127.0.0.0/8")},
-		})
+		}, false)
 	want := []netip.Prefix{p("10.99.0.0/16"), p("100.64.0.0/10"), p("fc9c:5600::/40")}
 	want[2] = p("fc9c:56c2:e300::/40")
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+	global := memberPrefixes([]netip.Prefix{p("10.99.0.20/16")},
+		[]Route{{Target: p("2001:db8::/32")}, {Target: p("224.0.0.0/4")}, {Target: p("127.0.0.0/8")}, {Target: p("::/0")}}, true)
+	if want := []netip.Prefix{p("10.99.0.0/16"), p("2001:db8::/32")}; !slices.Equal(global, want) {
+		t.Errorf("with allowGlobal: %v, want %v", global, want)
 	}
 }
 

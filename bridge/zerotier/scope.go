@@ -23,26 +23,26 @@ func prefixes(texts ...string) []netip.Prefix {
 }
 
 // installable reports whether the service sets a managed address or route of this prefix on a member
-// that has neither allowDefault nor allowGlobal.
-func installable(p netip.Prefix) bool {
+// that has no allowDefault, and allowGlobal as given.
+func installable(p netip.Prefix, global bool) bool {
 	a := p.Addr()
 	if p.Bits() == 0 || a.IsUnspecified() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		return false
 	}
-	return a.IsPrivate() || slices.ContainsFunc(notGlobal, func(n netip.Prefix) bool { return n.Contains(a) })
+	return global && a.IsGlobalUnicast() || a.IsPrivate() || slices.ContainsFunc(notGlobal, func(n netip.Prefix) bool { return n.Contains(a) })
 }
 
 // memberPrefixes returns the subnets in which members of a network live: those of the box's own
 // addresses and of the managed routes on the link, as far as they are installable.
-func memberPrefixes(addrs []netip.Prefix, routes []Route) []netip.Prefix {
+func memberPrefixes(addrs []netip.Prefix, routes []Route, global bool) []netip.Prefix {
 	var out []netip.Prefix
 	for _, a := range addrs {
-		if installable(a) {
+		if installable(a, global) {
 			out = append(out, a.Masked())
 		}
 	}
 	for _, r := range routes {
-		if !r.Via.IsValid() && installable(r.Target) {
+		if !r.Via.IsValid() && installable(r.Target, global) {
 			out = append(out, r.Target.Masked())
 		}
 	}

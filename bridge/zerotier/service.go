@@ -29,6 +29,8 @@ type Config struct {
 	Home string
 	// Networks are joined and kept joined. Networks that are not listed are left alone.
 	Networks []NetworkID
+	// AllowGlobal names the networks that may set public addresses and routes on this box.
+	AllowGlobal map[NetworkID]bool
 	// Moon, when set, makes this node a moon.
 	Moon *Moon
 	// Orbit lists the moons of others to follow.
@@ -88,7 +90,7 @@ func New(cfg Config) *Service {
 	}
 	s.status.Service.State = ServiceUnknown
 	for _, id := range cfg.Networks {
-		s.members = append(s.members, &member{id: id, client: c, log: cfg.Logger})
+		s.members = append(s.members, &member{id: id, global: cfg.AllowGlobal[id], client: c, log: cfg.Logger})
 		s.status.Networks = append(s.status.Networks, NetworkStatus{ID: id, Iface: id.Iface(), State: NetworkUnknown})
 	}
 	return s

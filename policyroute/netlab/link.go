@@ -132,7 +132,9 @@ func NewSegment(ns *Namespace, bridge string, addrs ...netip.Prefix) (*Segment, 
 		fmt.Sprintf("link add %s type bridge mcast_snooping 0 stp_state 0", bridge),
 	}
 	cmds = append(cmds, addAddrs(bridge, addrs)...)
-	cmds = append(cmds, fmt.Sprintf("link set %s up", bridge))
+	// A bridge without an address of its own takes that of a port, and another one with each port that
+	// comes: hosts on it would be cut off until their neighbours have noticed.
+	cmds = append(cmds, fmt.Sprintf("link set %s address %s up", bridge, end{ns: ns, iface: Iface{Name: bridge}}.mac()))
 	return &Segment{NS: ns, Bridge: bridge}, ns.IP(cmds...)
 }
 

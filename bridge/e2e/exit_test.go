@@ -1,0 +1,112 @@
+package e2e
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"ztbridge/bridge/api"
+	"ztbridge/policyroute/netlab"
+)
+
+const directConfig = `
+ingress: [ing0]
+egress:
+  provider: {openvpn: {profile: provider.ovpn}}
+  direct: {wan: {ipv6: {prefix: "2001:db8:b0:0:8000::/80", ndp: true}}}
+policy:
+  - {from: [10.77.0.3], to: [192.0.2.77], egress: [provider]}
+  - {from: [10.77.0.4], egress: block}
+  - {egress: [direct]}
+inbound:
+  - {to: "2001:db8:b0:0:8000::2", tcp: [7]}
+probe: {targets: [192.0.2.10], hold_down: 2s}
+`
+
+// TestExitNode gives clients the box's own way out, with IPv6 addresses of their own out of the WAN's
+// /64, for which the box answers the upstream router; and, beside it on the same box, other members
+// another way, by source and by destination.
+func TestExitNode(t *testing.T) {
+	lab := standard(t, netlab.Options{})
+	must(t, lab.Client.IP("addr add 10.77.0.3/24 dev eth0", "addr add 10.77.0.4/24 dev eth0",
+		"addr add 2001:db8:b0:0:8000::2/80 dev eth0 nodad"))
+	must(t, lab.Box.IP("addr add 2001:db8:b0:0:8000::1/80 dev ing0 nodad"))
+	b := newBox(t, lab.Box)
+	b.write("provider.ovpn", lab.Providers[0].Config())
+	b.write("ztbridge.yaml", directConfig)
+	b.start()
+	b.await("both egresses", func(st api.Status) bool {
+		return len(st.Egresses) == 2 && st.Egresses[0].Usable && st.Egresses[1].Usable
+	})
+
+	seen := func(source string, target netip.Addr) netip.Addr {
+		t.Helper()
+		s, err := netlab.StartStream(netlab.StreamConfig{
+			From: lab.Client, Kind: netlab.UDP, To: targetOf(target), Rate: 50, Marker: lab.Marker, Source: netip.MustParseAddr(source),
+		})
+		must(t, err)
+		defer s.Stop()
+		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+			for egress := range s.Report().Egresses() {
+				return egress
+			}
+		}
+		return netip.Addr{}
+	}
+	for _, c := range []struct {
+		name, source string
+		target, want netip.Addr
+	}{
+		{"IPv4 by the box's own address", "10.77.0.2", netlab.ClientTarget4, netlab.BoxWAN4},
+		{"IPv6 by the member's own address", "2001:db8:b0:0:8000::2", netlab.ClientTarget6, netip.MustParseAddr("2001:db8:b0:0:8000::2")},
+		{"IPv6 outside of the prefix is translated", "fd77::2", netlab.ClientTarget6, netlab.BoxWAN6},
+		{"one member to one destination by the provider", "10.77.0.3", netlab.ClientTarget4, lab.Providers[0].Public4[0]},
+		{"the same member elsewhere directly", "10.77.0.3", netlab.HostTarget4, netlab.BoxWAN4},
+	} {
+		if got := seen(c.source, c.target); got != c.want {
+			t.Errorf("%s: the Internet saw %v, want %v", c.name, got, c.want)
+		}
+	}
+	out, err := lab.Client.Run(t.Context(), "ping", "-c1", "-W3", "-I", "10.77.0.4", netlab.ClientTarget4.String())
+	if err == nil || !strings.Contains(strings.ToLower(out), "unreachable") {
+		t.Errorf("a blocked member: %v: %s", err, out)
+	}
+	unsolicited(t, lab)
+	neighbours(t, lab)
+}
+
+// unsolicited opens connections from the Internet to a member.
+func unsolicited(t *testing.T, lab *netlab.Topology) {
+	t.Helper()
+	member := "2001:db8:b0:0:8000::2"
+	for _, port := range []string{"7", "9"} {
+		l, err := lab.Client.Listen("tcp6", net.JoinHostPort(member, port))
+		must(t, err)
+		defer l.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		c, err := lab.Internet.Dial(ctx, "tcp6", net.JoinHostPort(member, port))
+		cancel()
+		if err == nil {
+			_ = c.Close()
+		}
+		if allowed := port == "7"; (err == nil) != allowed {
+			t.Errorf("from the Internet to port %s of a member: %v, want allowed=%v", port, err, allowed)
+		}
+	}
+}
+
+// neighbours has the upstream router look for addresses that are not the box's to answer for.
+func neighbours(t *testing.T, lab *netlab.Topology) {
+	t.Helper()
+	for _, foreign := range []string{"2001:db8:b0::99", "2001:db8:b0:0:9000::2"} {
+		_, _ = lab.Router.Run(t.Context(), "ping", "-6", "-c1", "-W2", foreign)
+		out, err := lab.Router.Run(t.Context(), "ip", "-6", "neigh", "show", foreign)
+		must(t, err)
+		if strings.Contains(out, "lladdr") {
+			t.Errorf("somebody answered for %s: %s", foreign, out)
+		}
+	}
+}
