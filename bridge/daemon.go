@@ -38,6 +38,7 @@ type daemon struct {
 	ledger  ledger
 	current map[string]string // egress in use, by listKey
 	passes  uint64
+	guarded []string // the ingresses that the next boot's guard will close
 
 	requests  chan request
 	ended     chan struct{} // closed when the loop has ended

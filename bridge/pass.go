@@ -23,6 +23,7 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	}
 	desired := Desire(d.loaded.cfg, snap)
 	d.drivers.observe(desired.Intent, snap.World)
+	d.rememberIngresses(desired.Intent)
 	plan, err := d.converge(ctx, desired.Intent, snap.World)
 	d.remember(ctx, desired, err)
 	d.nursery.tend(d.loaded.cfg, snap, desired, d.drivers)
@@ -100,6 +101,23 @@ func (d *daemon) remember(ctx context.Context, desired Desired, applied error) {
 			d.cutFlows(ctx, desired.Intent, strings.Fields(key), old)
 		}
 	}
+}
+
+// rememberIngresses records by which interfaces clients enter, for the guard of the next boot, whenever
+// they are others than before.
+func (d *daemon) rememberIngresses(intent policyroute.Intent) {
+	var ifaces []string
+	for _, g := range intent.Ingresses {
+		ifaces = append(ifaces, g.Iface)
+	}
+	if slices.Equal(ifaces, d.guarded) {
+		return
+	}
+	if err := saveIngresses(d.opts.StateDir, slices.Clone(ifaces)); err != nil {
+		d.opts.Logger.Warn("the guard of the next boot may know too little", "error", err)
+		return
+	}
+	d.guarded = ifaces
 }
 
 func orNone(egress string) string {

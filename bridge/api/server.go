@@ -71,7 +71,7 @@ func (s *Server) Run(ctx context.Context, path string) error {
 		err = srv.Close()
 		s.log.Debug("closing connections that did not end", "error", err)
 	}
-	_ = <-failed // Serve has returned, with nothing to say
+	<-failed // Serve has returned, with nothing to say
 	return nil
 }
 

@@ -1,0 +1,55 @@
+package bridge
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// What the guard closes must not depend on whether the configuration can still be read.
+func TestGuardedIfaces(t *testing.T) {
+	dir := t.TempDir()
+	opts := Options{ConfigPath: filepath.Join(dir, "ztbridge.yaml"), StateDir: dir, Logger: slog.New(slog.DiscardHandler)}
+	if err := saveIngresses(dir, []string{"ing0", "tunztb.udp1194"}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := guardedIfaces(opts)
+	if err == nil {
+		t.Error("a missing configuration is not reported")
+	}
+	if want := []string{"ing0", "tunztb.udp1194", "zt*"}; !slices.Equal(got, want) {
+		t.Errorf("without a configuration: %v, want %v", got, want)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "p.ovpn"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := "ingress: [lan7]\negress: {p: {openvpn: {profile: p.ovpn}}}\n"
+	if err := os.WriteFile(opts.ConfigPath, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err = guardedIfaces(opts)
+	if err != nil {
+		t.Error(err)
+	}
+	if want := []string{"ing0", "lan7", "tunztb.udp1194", "zt*"}; !slices.Equal(got, want) {
+		t.Errorf("with a configuration: %v, want %v", got, want)
+	}
+}
+
+func TestPreferenceSurvives(t *testing.T) {
+	dir := t.TempDir()
+	for _, want := range []string{"", "backup", ""} {
+		if err := savePreference(dir, want); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := loadPreference(dir); err != nil || got != want {
+			t.Errorf("chosen %q, read back %q (%v)", want, got, err)
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 0 {
+		t.Errorf("left behind: %v (%v)", entries, err)
+	}
+}
