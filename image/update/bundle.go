@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -60,7 +61,7 @@ func Open(f io.ReadSeeker, key ed25519.PublicKey) (*Bundle, error) {
 	if n > maxManifest {
 		return nil, ErrNotBundle
 	}
-	signed := append(head, make([]byte, n)...)
+	signed := slices.Concat(head, make([]byte, n))
 	signature := make([]byte, ed25519.SignatureSize)
 	if _, err := io.ReadFull(f, signed[len(head):]); err != nil {
 		return nil, ErrDamaged
