@@ -1,0 +1,90 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"ztbridge/bridge/api"
+	"ztbridge/policyroute/netlab"
+)
+
+// TestForeignFirewalls starts on hosts whose own rules would stop what the box is for, as Docker and
+// Oracle's cloud images bring them, and leaves those rules as they were.
+func TestForeignFirewalls(t *testing.T) {
+	for _, host := range []struct{ name, rules string }{
+		{"Docker", `iptables -P FORWARD DROP; ip6tables -P FORWARD DROP
+			iptables -N DOCKER-USER; iptables -A FORWARD -j DOCKER-USER; iptables -A DOCKER-USER -j RETURN`},
+		{"Oracle", `iptables -A INPUT -m state --state RELATED,ESTABLISHED -j ACCEPT
+			iptables -A INPUT -p icmp -j ACCEPT; iptables -A INPUT -i lo -j ACCEPT
+			iptables -A INPUT -p tcp --dport 22 -m state --state NEW -j ACCEPT
+			iptables -A INPUT -j REJECT --reject-with icmp-host-prohibited
+			iptables -A FORWARD -j REJECT --reject-with icmp-host-prohibited
+			ip6tables -A FORWARD -j REJECT`},
+	} {
+		t.Run(host.name, func(t *testing.T) {
+			lab := standard(t, netlab.Options{})
+			cafe, err := lab.AddCafe()
+			must(t, err)
+			b := newBox(t, lab.Box)
+			b.sh(host.rules)
+			before, err := lab.Box.Snapshot(t.Context())
+			must(t, err)
+			b.write("provider.ovpn", lab.Providers[0].Config())
+			b.write("ztbridge.yaml", gatewayConfig+"endpoint: {address: 198.51.100.2, listen: [udp/1194]}\n")
+			b.mustRun("client", "add", "phone")
+			profile := b.mustRun("client", "show", "phone")
+			b.start()
+			b.awaitEgress("provider")
+			for _, v := range []netlab.Version{netlab.IPv4, netlab.IPv6} {
+				stream, err := lab.ClientStream(netlab.UDP, v, 100)
+				must(t, err)
+				awaitAnswers(t, stream, 50)
+				stream.Stop()
+			}
+			phone := connect(t, cafe.Client, profile)
+			b.await("the phone", func(st api.Status) bool { return len(st.Clients) == 1 })
+			awaitAnswers(t, clientStream(t, lab, cafe.Client), 50)
+			phone.Stop()
+
+			b.stop()
+			b.mustRun("down")
+			after, err := lab.Box.Snapshot(t.Context())
+			must(t, err)
+			if diff := after.Diff(before); diff != "" {
+				t.Errorf("after `down` the host is not as it was:\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestCommandsWithoutADaemon says what is wrong and what to do, and changes nothing.
+func TestCommandsWithoutADaemon(t *testing.T) {
+	lab := standard(t, netlab.Options{})
+	b := newBox(t, lab.Box)
+	b.write("provider.ovpn", lab.Providers[0].Config())
+	b.write("ztbridge.yaml", gatewayConfig)
+	before, err := lab.Box.Snapshot(t.Context())
+	must(t, err)
+	plan := b.mustRun("plan")
+	for _, want := range []string{"iif ing0", "nft ", "unreachable default"} {
+		if !strings.Contains(plan, want) {
+			t.Errorf("the plan lacks %q:\n%s", want, plan)
+		}
+	}
+	if _, err := b.run("status"); err == nil || !strings.Contains(err.Error(), "ztbridge: hint:") {
+		t.Errorf("status without a daemon: %v", err)
+	}
+	after, err := lab.Box.Snapshot(t.Context())
+	must(t, err)
+	if diff := after.Diff(before); diff != "" {
+		t.Errorf("asking changed the host:\n%s", diff)
+	}
+	b.start()
+	b.awaitEgress("provider")
+	if _, err := b.run("down"); err == nil || !strings.Contains(err.Error(), "stop it first") {
+		t.Errorf("down beside a running daemon: %v", err)
+	}
+	if plan := b.mustRun("plan"); strings.TrimSpace(plan) != "" {
+		t.Errorf("a settled daemon would still change something:\n%s", plan)
+	}
+}
