@@ -44,6 +44,7 @@ type view struct {
 	ingress *Ingress
 	classes []*class
 	src     *zone
+	spans   []span // of src
 }
 
 // view returns the classes. It is the only reading of the policies; rules, filters and explanations
@@ -64,15 +65,16 @@ type viewID struct {
 func (c *compiler) newView(g *Ingress, f Family) *view {
 	v := &view{family: f, ingress: g}
 	byKey := map[string]int{}
+	var key []byte
 	var claims []claim
-	steps := make([]*step, len(c.in.Policies))
+	steps := make([]step, len(c.in.Policies))
 	for i := range c.in.Policies {
 		p := &c.in.Policies[i]
 		from, to := ofFamily(f, p.From), ofFamily(f, p.To)
 		if !p.applies(g) || len(p.From) > 0 && len(from) == 0 || len(p.To) > 0 && len(to) == 0 {
 			continue
 		}
-		steps[i] = &step{policy: i, to: to, list: c.listOf[i]}
+		steps[i] = step{policy: i, to: to, list: c.listOf[i]}
 		if len(from) == 0 {
 			from = []netip.Prefix{f.Default()}
 		}
@@ -85,35 +87,35 @@ func (c *compiler) newView(g *Ingress, f Family) *view {
 		if len(owners) == 0 {
 			return none
 		}
-		key := classKey(steps, owners)
-		i, ok := byKey[key]
+		key = appendClassKey(key[:0], steps, owners)
+		i, ok := byKey[string(key)]
 		if !ok {
 			i = len(v.classes)
-			byKey[key] = i
-			v.classes = append(v.classes, c.class(f, key, steps, owners))
+			byKey[string(key)] = i
+			v.classes = append(v.classes, c.class(f, string(key), steps, owners))
 		}
 		return i
 	})
+	v.spans = v.src.spans()
 	return v
 }
 
-// classKey is equal for owners that lead to the same decisions.
-func classKey(steps []*step, owners []int) string {
-	var key []byte
+// appendClassKey appends what is equal for owners that lead to the same decisions.
+func appendClassKey(key []byte, steps []step, owners []int) []byte {
 	for _, o := range owners {
 		for _, p := range steps[o].to {
 			key = append(p.AppendTo(key), ' ')
 		}
 		key = append(strconv.AppendInt(key, int64(steps[o].list), 10), ';')
 	}
-	return string(key)
+	return key
 }
 
-func (c *compiler) class(f Family, key string, steps []*step, owners []int) *class {
+func (c *compiler) class(f Family, key string, steps []step, owners []int) *class {
 	k := &class{key: key, dnsList: none}
 	var claims []claim
 	for n, o := range owners {
-		k.steps = append(k.steps, *steps[o])
+		k.steps = append(k.steps, steps[o])
 		to := steps[o].to
 		if len(to) == 0 {
 			to = []netip.Prefix{f.Default()}

@@ -52,11 +52,23 @@ func (s *State) Normalize() {
 	})
 }
 
+// compareRules decides by the first fields almost always, and looks at the others only when it must:
+// there are thousands of rules.
 func compareRules(a, b Rule) int {
-	return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Priority, b.Priority),
-		cmp.Compare(a.IIF, b.IIF), a.From.Compare(b.From), a.To.Compare(b.To),
-		cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.DstPort, b.DstPort), cmp.Compare(a.Mark, b.Mark),
+	if c := cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.IIF, b.IIF)); c != 0 {
+		return c
+	}
+	if c := cmp.Or(comparePrefixes(a.From, b.From), comparePrefixes(a.To, b.To)); c != 0 {
+		return c
+	}
+	return cmp.Or(cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.DstPort, b.DstPort), cmp.Compare(a.Mark, b.Mark),
 		cmp.Compare(a.Action, b.Action), cmp.Compare(a.Table, b.Table), cmp.Compare(a.Target, b.Target))
+}
+
+// comparePrefixes is the order of netip.Prefix.Compare for masked prefixes, without masking them again:
+// that makes an error, on the heap, of each that is invalid, as a selector that is not set is.
+func comparePrefixes(a, b netip.Prefix) int {
+	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }
 
 func compareRoutes(a, b Route) int {

@@ -47,12 +47,10 @@ func Diff(have, want State) Plan {
 }
 
 func nftOps(have, want Ruleset) []Op {
-	if slices.EqualFunc(have.Maps, want.Maps, VerdictMap.equal) {
-		// Thousands of elements are compared much faster than printed.
-		if (Ruleset{Chains: have.Chains}).String() == (Ruleset{Chains: want.Chains}).String() {
-			return nil
-		}
-	} else if have.String() == want.String() {
+	// Rules have several forms with one text. Thousands of elements have not, and are compared much
+	// faster than printed.
+	sameText := func(a, b NftChain) bool { return a.String() == b.String() }
+	if slices.EqualFunc(have.Maps, want.Maps, VerdictMap.equal) && slices.EqualFunc(have.Chains, want.Chains, sameText) {
 		return nil
 	}
 	return []Op{ReplaceNft{Ruleset: want}}
@@ -238,18 +236,28 @@ func inOrder(rules []Rule) []Rule {
 	return rules
 }
 
+// minus returns the rules of a that are not in b.
 func minus(a, b []Rule) []Rule {
-	in := make(map[Rule]bool, len(b))
-	for _, r := range b {
-		in[r] = true
-	}
 	var out []Rule
-	for _, r := range a {
-		if !in[r] {
+	b = inNormalOrder(b)
+	for _, r := range inNormalOrder(a) {
+		for len(b) > 0 && compareRules(b[0], r) < 0 {
+			b = b[1:]
+		}
+		if len(b) == 0 || b[0] != r {
 			out = append(out, r)
 		}
 	}
 	return out
+}
+
+// inNormalOrder returns the rules as Normalize sorts them, which is how they come from Compile and from
+// a kernel.
+func inNormalOrder(rules []Rule) []Rule {
+	if slices.IsSortedFunc(rules, compareRules) {
+		return rules
+	}
+	return slices.SortedFunc(slices.Values(rules), compareRules)
 }
 
 type chainID struct {

@@ -207,7 +207,8 @@ func (b *filter) sources(v *view) string {
 	for i, k := range v.classes {
 		chains[i] = b.class(v.family, k)
 	}
-	for _, s := range v.src.spans() {
+	m.Elements = make([]VerdictElement, 0, len(v.spans))
+	for _, s := range v.spans {
 		if s.label != none {
 			m.Elements = append(m.Elements, VerdictElement{s.first, s.last, chains[s.label]})
 		}

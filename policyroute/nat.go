@@ -17,7 +17,9 @@ func (b *filter) dns(g *Ingress, views ...*view) string {
 	steers := false
 	for _, v := range views {
 		m := VerdictMap{Name: fmt.Sprintf("dns%d_%s", v.family, g.Iface), Family: v.family}
-		for _, s := range steeredSpans(v) {
+		steered := steeredSpans(v)
+		m.Elements = make([]VerdictElement, 0, len(steered))
+		for _, s := range steered {
 			m.Elements = append(m.Elements, VerdictElement{s.first, s.last, b.resolver(v.classes[s.label].dns)})
 		}
 		if len(m.Elements) == 0 {
@@ -40,8 +42,8 @@ var dnsProtocols = []string{"udp", "tcp"}
 // steeredSpans are the sources whose queries are steered, with neighbours of one fate joined. The label
 // is that of any class of the same fate.
 func steeredSpans(v *view) []span {
-	var out []span
-	for _, s := range v.src.spans() {
+	out := make([]span, 0, len(v.spans))
+	for _, s := range v.spans {
 		if s.label == none || v.classes[s.label].dns == (steering{}) {
 			continue
 		}

@@ -54,7 +54,7 @@ func (c *compiler) treeRules(f Family) ([]Rule, error) {
 
 func (c *compiler) tree(v *view) ([]Rule, error) {
 	for _, leaf := range leafSizes {
-		t := &tree{c: c, v: v, leaf: leaf, classAt: map[int]int{}}
+		t := &tree{c: c, v: v, leaf: leaf, classAt: map[int]int{}, rules: make([]Rule, 0, v.src.size()*5/4)}
 		if rules, ok := t.build(); ok {
 			return rules, nil
 		}
@@ -86,7 +86,13 @@ type axis struct {
 }
 
 func (t *tree) sources() axis {
-	return axis{func(r *Rule, p netip.Prefix) { r.From = p }, t.classOutcome}
+	outcomes := map[int][]Rule{} // thousands of sources share a few
+	return axis{func(r *Rule, p netip.Prefix) { r.From = p }, func(label int) []Rule {
+		if outcomes[label] == nil {
+			outcomes[label] = t.classOutcome(label)
+		}
+		return outcomes[label]
+	}}
 }
 
 func (t *tree) destinations() axis {

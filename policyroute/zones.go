@@ -131,7 +131,7 @@ type span struct {
 
 // spans flattens the tree to disjoint ranges in ascending order; neighbours with equal labels are one.
 func (z *zone) spans() []span {
-	var out []span
+	out := make([]span, 0, 2*z.size()+1)
 	put := func(first, last netip.Addr, label int) {
 		if n := len(out); n > 0 && out[n-1].label == label {
 			out[n-1].last = last
