@@ -18,11 +18,12 @@ import (
 // where a range begins, and the first key behind it.
 func intervals(m policyroute.VerdictMap) []nftables.SetElement {
 	out := make([]nftables.SetElement, 0, 2*len(m.Elements))
+	verdicts := map[string]*expr.Verdict{} // thousands of elements share a few
 	for _, e := range m.Elements {
-		out = append(out, nftables.SetElement{
-			Key:         e.First.AsSlice(),
-			VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: e.Chain},
-		})
+		if verdicts[e.Chain] == nil {
+			verdicts[e.Chain] = &expr.Verdict{Kind: expr.VerdictGoto, Chain: e.Chain}
+		}
+		out = append(out, nftables.SetElement{Key: e.First.AsSlice(), VerdictData: verdicts[e.Chain]})
 		if behind := e.Last.Next(); behind.IsValid() {
 			out = append(out, nftables.SetElement{Key: behind.AsSlice(), IntervalEnd: true})
 		}

@@ -38,7 +38,7 @@ func (k *Kernel) listRules(f policyroute.Family) ([]policyroute.Rule, error) {
 	case err != nil:
 		return nil, fmt.Errorf("listing %s rules: %w", f, err)
 	}
-	var out []policyroute.Rule
+	out := make([]policyroute.Rule, 0, len(msgs))
 	for _, m := range msgs {
 		if r, ours := parseRule(m); ours {
 			out = append(out, r)
@@ -169,17 +169,20 @@ func addRuleData(req *nl.NetlinkRequest, r policyroute.Rule) {
 // Attributes it does not know are passed over: newer kernels tell more about every rule.
 func parseRule(m []byte) (r policyroute.Rule, ours bool) {
 	msg := nl.DeserializeRtMsg(m)
-	attrs, err := nl.ParseRouteAttr(m[msg.Len():])
-	if err != nil {
-		return r, false
-	}
 	ours = msg.Tos == 0 && msg.Flags&unix.FIB_RULE_INVERT == 0
 	r.Family = familyOfAF(msg.Family)
 	r.Action, ours = actionOf(msg.Type, ours)
 	var proto byte
-	for _, a := range attrs {
-		v := a.Value
-		switch a.Attr.Type {
+	for rest := m[msg.Len():]; len(rest) >= unix.SizeofRtAttr; {
+		var (
+			kind uint16
+			v    []byte
+			ok   bool
+		)
+		if kind, v, rest, ok = nextAttr(rest); !ok {
+			return r, false
+		}
+		switch kind {
 		case unix.FRA_PRIORITY:
 			r.Priority = int(binary.NativeEndian.Uint32(v))
 		case unix.FRA_PROTOCOL:
@@ -211,6 +214,17 @@ func parseRule(m []byte) (r policyroute.Rule, ours bool) {
 	}
 	inRange := r.Priority >= policyroute.RuleFirst && r.Priority <= policyroute.RuleLast
 	return r, ours && proto == policyroute.Protocol && inRange
+}
+
+// nextAttr takes the first attribute off a message, without the copy that nl.ParseRouteAttr makes: rules
+// are listed by the thousand.
+func nextAttr(b []byte) (kind uint16, value, rest []byte, ok bool) {
+	n := int(binary.NativeEndian.Uint16(b))
+	if n < unix.SizeofRtAttr || n > len(b) {
+		return 0, nil, nil, false
+	}
+	aligned := (n + unix.RTA_ALIGNTO - 1) &^ (unix.RTA_ALIGNTO - 1)
+	return binary.NativeEndian.Uint16(b[2:]), b[unix.SizeofRtAttr:n], b[min(aligned, len(b)):], true
 }
 
 func actionOf(number uint8, known bool) (policyroute.RuleAction, bool) {
