@@ -12,9 +12,12 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS  = -s -w -X main.release=$(VERSION)
 FUZZTIME ?= 20s
 TARGET   ?= cloud-amd64
+# An image without ZeroTier is for tests, and says so. A Debian version begins with a digit.
+ZEROTIER ?= --without-zerotier
+RELEASE  ?= 0.0.0
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test check bench fuzz image deb clean
+.PHONY: help deps build demo test check bench fuzz image image-test deb clean
 
 help: ## List what can be made
 	@echo "usage: make TARGET"; echo
@@ -44,10 +47,16 @@ bench: ## Measure against the same path configured by hand, in turn, and what th
 fuzz: deps ## Run each fuzz target for FUZZTIME (20s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
-image: deps ## Build an image: make image TARGET=rpi-arm64 (or cloud-amd64, cloud-arm64)
-	$(GO) run ./cmd/ztbridge-image build --target $(TARGET) -o ztbridge-$(TARGET).img.zst
+image: ## Build an image: make image TARGET=cloud-amd64 ZEROTIER='--zerotier-deb FILE --zerotier-sha256 SUM' (as root)
+	@scripts/image-deps.sh
+	$(GO) run ./cmd/ztbridge-image build --target $(TARGET) --version $(patsubst v%,%,$(RELEASE)) $(ZEROTIER) -o ztbridge-$(TARGET)
 
-deb: deps ## Build the Debian packages
+image-test: ## Build a test image and boot it in QEMU (as root; takes long)
+	@scripts/image-deps.sh --test
+	@scripts/image-test.sh $(TARGET)
+
+deb: ## Build the Debian packages
+	@scripts/image-deps.sh
 	$(GO) run ./cmd/ztbridge-image deb -o dist
 
 clean: ## Remove what was built

@@ -96,10 +96,8 @@ func Run(ctx context.Context, opts Options) error {
 }
 
 func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
-	// Searchable by all, because openvpn has a user of its own; what is secret is in directories and
-	// files of their own mode.
-	if err := os.MkdirAll(opts.StateDir, 0o755); err != nil {
-		return nil, fmt.Errorf("making directory: %w", err)
+	if err := makeDirs(opts); err != nil {
+		return nil, err
 	}
 	k, err := openKernel(opts)
 	if err != nil {
@@ -116,6 +114,25 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 		nursery: newNurse(), started: time.Now(), ledger: ledger{}, current: map[string]string{},
 		requests: make(chan request), ended: make(chan struct{}), watchers: map[chan struct{}]bool{},
 	}, nil
+}
+
+// makeDirs makes the directories. Those on the way to openvpn's sockets and device nodes can be passed by
+// all, since openvpn has a user of its own, whatever umask the daemon was started with; what is secret is
+// in directories and files of their own mode.
+func makeDirs(opts Options) error {
+	if err := os.MkdirAll(opts.StateDir, 0o755); err != nil {
+		return fmt.Errorf("making directory: %w", err)
+	}
+	for _, dir := range []string{"", "openvpn", "endpoint", "dev"} {
+		path := filepath.Join(opts.RuntimeDir, dir)
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			return fmt.Errorf("making directory: %w", err)
+		}
+		if err := os.Chmod(path, 0o755); err != nil {
+			return fmt.Errorf("opening directory to openvpn: %w", err)
+		}
+	}
+	return nil
 }
 
 func openKernel(opts Options) (*kernel.Kernel, error) {

@@ -3,7 +3,6 @@ package bridge
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -151,11 +150,7 @@ func (d *drivers) ensureDevice(device string) (node string, err error) {
 	if err := tun.Ensure(device, d.user.uid, d.user.gid); err != nil {
 		return "", err
 	}
-	nodes := filepath.Join(d.opts.RuntimeDir, "dev")
-	if err := os.MkdirAll(nodes, 0o755); err != nil {
-		return "", fmt.Errorf("making directory: %w", err)
-	}
-	return tun.Node(nodes, d.user.uid)
+	return tun.Node(filepath.Join(d.opts.RuntimeDir, "dev"), d.user.uid)
 }
 
 func (d *drivers) probeTask(next *drivers, egress string, mark uint32, cfg config.Probe) task {

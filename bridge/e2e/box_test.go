@@ -103,7 +103,8 @@ func (b *box) mustRun(args ...string) string {
 // start starts the daemon and returns at once.
 func (b *box) start() {
 	b.t.Helper()
-	p, err := b.ns.Start(netlab.Command(program, b.args("run")...))
+	// With the umask of the systemd unit.
+	p, err := b.ns.Start(netlab.Command("sh", append([]string{"-c", `umask 0077; exec "$0" "$@"`, program}, b.args("run")...)...))
 	if err != nil {
 		b.t.Fatal(err)
 	}

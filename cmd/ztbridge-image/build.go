@@ -42,7 +42,7 @@ the image is good for tests only.`,
 	flags.StringVar(&f.target, "target", "", "cloud-amd64, cloud-arm64 or rpi-arm64")
 	flags.StringVarP(&f.out, "output", "o", "", "file to write, .img.zst is added")
 	flags.StringVar(&f.cache, "cache", "/var/cache/ztbridge-image", "folder that survives builds")
-	flags.StringVar(&f.mirror, "mirror", defaultMirror, "base address above debian/ and debian-security/")
+	flags.StringVar(&f.mirror, "mirror", "", "base address above debian/ and debian-security/ (default: the one that this machine's apt uses)")
 	flags.StringVar(&f.source, "source", ".", "checkout whose commands are compiled")
 	flags.StringVar(&f.version, "version", "0.0.0", "version of the image")
 	flags.StringVar(&f.lock, "lock", "", "lock file (default: image/lock/TARGET.lock of the checkout)")
@@ -54,20 +54,22 @@ the image is good for tests only.`,
 	return cmd
 }
 
-const defaultMirror = "http://deb.debian.org"
-
 func (f *buildFlags) run(cmd *cobra.Command) error {
 	profile, err := f.check()
 	if err != nil {
 		return err
 	}
 	ctx := cmd.Context()
+	mirror, err := mirrorOr(ctx, f.mirror)
+	if err != nil {
+		return err
+	}
 	progress := progressTo(cmd.ErrOrStderr())
 	if f.withoutZeroTier {
 		progress("zerotier", "left out: this is a test image")
 	}
 	options := image.Options{
-		Profile: profile, Mirror: strings.TrimSuffix(f.mirror, "/"), Cache: f.cache, Out: strings.TrimSuffix(f.out, ".img.zst"),
+		Profile: profile, Mirror: mirror, Cache: f.cache, Out: strings.TrimSuffix(f.out, ".img.zst"),
 		Version: f.version, Deb: f.deb, ZeroTierDeb: f.zerotierDeb, Progress: progress,
 	}
 	if options.Lock, err = readLock(f.lockFile()); err != nil {

@@ -26,6 +26,10 @@ and SHA-256 sums. Nothing is installed.`,
 			if out == "" {
 				return fmt.Errorf("%w: -o is missing", errUsage)
 			}
+			mirror, err := mirrorOr(cmd.Context(), mirror)
+			if err != nil {
+				return err
+			}
 			work, err := os.MkdirTemp("", "ztbridge-lock-*")
 			if err != nil {
 				return fmt.Errorf("making apt's root: %w", err)
@@ -46,7 +50,7 @@ and SHA-256 sums. Nothing is installed.`,
 	}
 	cmd.Flags().StringVar(&target, "target", "", "cloud-amd64, cloud-arm64 or rpi-arm64")
 	cmd.Flags().StringVarP(&out, "output", "o", "", "lock file to write")
-	cmd.Flags().StringVar(&mirror, "mirror", defaultMirror, "base address above debian/ and debian-security/")
+	cmd.Flags().StringVar(&mirror, "mirror", "", "base address above debian/ and debian-security/ (default: the one that this machine's apt uses)")
 	cmd.Flags().StringVar(&keyring, "keyring", "/usr/share/keyrings/debian-archive-keyring.gpg", "keys that the archive's indexes must be signed with")
 	return cmd
 }

@@ -13,6 +13,7 @@ import (
 	"ztbridge/bridge"
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
+	"ztbridge/image/update"
 )
 
 // The exit codes, as `ztbridge help` documents them.
@@ -95,7 +96,7 @@ func (p *program) root() *cobra.Command {
 	flags.StringArrayVar(&p.set, "set", nil, "set a `key=value` of the configuration, over file and variables; may be repeated")
 	flags.BoolVarP(&p.verbose, "verbose", "v", false, "log details as well")
 	root.AddCommand(p.runCommand(), p.guardCommand(), p.downCommand(), p.planCommand(), p.statusCommand(), p.doctorCommand(),
-		p.egressCommand(), p.clientCommand(), p.configCommand(), p.versionCommand())
+		p.egressCommand(), p.clientCommand(), p.configCommand(), p.versionCommand(), update.Command())
 	return root
 }
 
