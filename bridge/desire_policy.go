@@ -68,6 +68,8 @@ func subnets(addrs []netip.Prefix) []netip.Prefix {
 func policyIntents(cfg *config.Config, s Snapshot, d Desired) []policyroute.Policy {
 	var out []policyroute.Policy
 	for _, r := range cfg.Policy {
+		// A rule that matches nobody yet has its answer all the same: nobody is refused by it.
+		decide(r.Egress, d, s)
 		var byIngress []string
 		var byPrefix []netip.Prefix
 		for _, sel := range r.From {
@@ -113,16 +115,21 @@ func splitHorizon(cfg *config.Config, p policyroute.Policy, d Desired, s Snapsho
 	return append(out, use(p, d, s))
 }
 
-// use fills in the egress that carries the policy's traffic now, deciding once for each distinct list.
+// use fills in the egress that carries the policy's traffic now.
 func use(p policyroute.Policy, d Desired, s Snapshot) policyroute.Policy {
-	key := listKey(p.Egress)
+	p.Use = decide(p.Egress, d, s).Egress
+	return p
+}
+
+// decide chooses from a list of egresses, once for each distinct list.
+func decide(list []string, d Desired, s Snapshot) choice {
+	key := listKey(list)
 	c, ok := d.Choices[key]
 	if !ok {
-		c = choose(p.Egress, d.Merits, s.Current[key], s.Preferred)
+		c = choose(list, d.Merits, s.Current[key], s.Preferred)
 		d.Choices[key] = c
 	}
-	p.Use = c.Egress
-	return p
+	return c
 }
 
 // nextHop is a member through which an egress leads.
