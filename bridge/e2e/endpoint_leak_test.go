@@ -1,0 +1,120 @@
+package e2e
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"ztbridge/policyroute/netlab"
+)
+
+// impatient lets a client find out after seconds that its server was killed, which says nothing to its
+// clients by UDP, and not after the minute that the endpoint asks for.
+var impatient = []string{"--pull-filter", "ignore", "ping-restart", "--ping-restart", "3"}
+
+// startGuestTraffic is startTraffic with the endpoint's clients in place of the lab's.
+func startGuestTraffic(t *testing.T, lab *netlab.Topology, guests ...*guest) *traffic {
+	t.Helper()
+	tr := &traffic{t: t, clients: map[string]*netlab.Stream{}, host: map[string]*netlab.Stream{}}
+	for _, g := range guests {
+		for _, s := range []struct {
+			kind netlab.Kind
+			to   netip.AddrPort
+			rate int
+		}{
+			{netlab.UDP, targetOf(netlab.ClientTarget4), 200}, {netlab.UDP, targetOf(netlab.ClientTarget6), 100},
+			{netlab.TCP, targetOf(netlab.ClientTarget4), 20},
+			{netlab.DNS, netip.AddrPortFrom(netlab.PublicResolver4, 53), 10},
+		} {
+			tr.clients[fmt.Sprintf("%s: %s to %s", g.name, s.kind, s.to)] = g.stream(s.kind, s.to, s.rate, lab.Marker)
+		}
+	}
+	var err error
+	tr.host["the box's own ping"], err = lab.BoxStream(netlab.Ping, netlab.IPv4, 20)
+	must(t, err)
+	tr.host["the box's own UDP6"], err = lab.BoxStream(netlab.UDP, netlab.IPv6, 20)
+	must(t, err)
+	tr.host["a session into the box"], err = lab.SessionIntoBox(netlab.IPv4, 20)
+	must(t, err)
+	return tr
+}
+
+// TestEndpointNeverLeaks mistreats the box while clients of both listeners talk, and looks at its WAN.
+func TestEndpointNeverLeaks(t *testing.T) {
+	lab := standard(t, netlab.Options{})
+	provider := lab.Providers[0]
+	b := newBox(t, lab.Box)
+	b.write("provider.ovpn", provider.Config())
+	b.write("ztbridge.yaml", duoConfig)
+	ctx := t.Context()
+	untouched, err := lab.Box.Snapshot(ctx)
+	must(t, err)
+	main, err := lab.Box.MainTable(ctx)
+	must(t, err)
+	leaks := watchGuests(t, lab)
+	b.start()
+	b.awaitEgress("provider")
+	phone := newGuest(t, lab, b, "phone", "udp", impatient...)
+	tablet := newGuest(t, lab, b, "tablet", "tcp", impatient...)
+	tr := startGuestTraffic(t, lab, phone, tablet)
+	tr.awaitFlow("start")
+
+	kill := func(name string) func() {
+		return func() {
+			pid := b.openvpn(name)
+			if pid == 0 {
+				t.Fatalf("no openvpn process of %s found", name)
+			}
+			must(t, syscall.Kill(pid, syscall.SIGKILL))
+		}
+	}
+	for _, e := range []struct {
+		name string
+		do   func()
+	}{
+		{"tunnel's openvpn kill -9", kill("tunztb-provider")},
+		{"listeners' openvpn kill -9", func() { kill("endpoint/udp1194")(); kill("endpoint/tcp443")() }},
+		{"tunnel's TUN deleted", func() { b.sh("ip link del tunztb-provider") }},
+		{"listeners' TUNs deleted", func() { b.sh("ip link del tunztb.udp1194; ip link del tunztb.tcp443") }},
+		{"daemon kill -9", func() { b.daemon.KillAlone(); time.Sleep(300 * time.Millisecond); b.start() }},
+		{"nft flush ruleset", func() { b.sh("nft flush ruleset") }},
+		{"our rules deleted", func() { b.sh("ip rule flush protocol 90; ip -6 rule flush protocol 90") }},
+		{"server killed", func() {
+			provider.Kill()
+			b.awaitEgress("")
+			must(t, provider.Start(ctx))
+		}},
+	} {
+		began := time.Now()
+		e.do()
+		tr.awaitFlow(e.name)
+		now, err := lab.Box.MainTable(ctx)
+		must(t, err)
+		if now != main {
+			t.Errorf("after %s the main table differs:\n%s\nbefore:\n%s", e.name, now, main)
+		}
+		t.Logf("%s: flows again after %s", e.name, time.Since(began).Round(time.Millisecond))
+	}
+
+	b.stop()
+	stopAll(slices.Collect(maps.Values(tr.clients))...)
+	tr.stop()
+	for name, s := range tr.clients {
+		for seen := range s.Report().Egresses() {
+			if seen != provider.Public4[0] && seen != provider.Public6[0] && !provider.Inside(seen) {
+				t.Errorf("%s was seen from %s, which is not the provider's", name, seen)
+			}
+		}
+	}
+	noLeak(t, leaks)
+	b.mustRun("down")
+	after, err := lab.Box.Snapshot(ctx)
+	must(t, err)
+	if diff := after.Diff(untouched); diff != "" {
+		t.Errorf("after `down` the box is not as it was:\n%s", diff)
+	}
+}

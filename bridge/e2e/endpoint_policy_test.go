@@ -1,0 +1,84 @@
+package e2e
+
+import (
+	"testing"
+
+	"ztbridge/bridge/api"
+	"ztbridge/policyroute/netlab"
+)
+
+const byClientConfig = `
+endpoint: {address: 198.51.100.2, listen: [udp/1194, tcp/443]}
+egress:
+  first: {openvpn: {profile: first.ovpn}}
+  second: {openvpn: {profile: second.ovpn}}
+policy:
+  - {from: [phone], egress: [second]}
+  - {from: [endpoint], egress: [first]}
+probe: {targets: [192.0.2.10], hold_down: 1s}
+`
+
+// TestEndpointPolicyByClient: a client that a rule names leaves by the rule's egress, whichever listener it
+// comes by, and all others by the other.
+func TestEndpointPolicyByClient(t *testing.T) {
+	lab, b := newFailover(t, byClientConfig)
+	leaks := watchGuests(t, lab)
+	first, second := lab.Providers[0], lab.Providers[1]
+	b.await("both providers", func(st api.Status) bool {
+		return len(st.Policies) == 2 && st.Policies[0].Egress == "second" && st.Policies[1].Egress == "first"
+	})
+	phone := newGuest(t, lab, b, "phone", "udp")
+	tablet := newGuest(t, lab, b, "tablet", "tcp")
+	phone.seenAs(lab.Marker, second.Public4[0], second.Public6[0])
+	tablet.seenAs(lab.Marker, first.Public4[0], first.Public6[0])
+	phone.connect(b, "tcp")
+	tablet.connect(b, "udp")
+	phone.seenAs(lab.Marker, second.Public4[0], second.Public6[0])
+	tablet.seenAs(lab.Marker, first.Public4[0], first.Public6[0])
+	noLeak(t, leaks)
+}
+
+const endpoint6Config = `
+endpoint: {address: "2001:db8:b0::2", listen: [udp/1194, tcp/443]}
+egress:
+  provider: {openvpn: {profile: provider.ovpn}}
+probe: {targets: [192.0.2.10], hold_down: 1s}
+`
+
+// TestEndpointIPv6: clients connect to the box by IPv6, and both families inside leave by the provider.
+func TestEndpointIPv6(t *testing.T) {
+	lab := standard(t, netlab.Options{})
+	provider := lab.Providers[0]
+	b := newBox(t, lab.Box)
+	b.write("provider.ovpn", provider.Config())
+	b.write("ztbridge.yaml", endpoint6Config)
+	leaks := watchGuests(t, lab)
+	b.start()
+	b.awaitEgress("provider")
+	for name, transport := range map[string]string{"phone": "udp", "tablet": "tcp"} {
+		newGuest(t, lab, b, name, transport).seenAs(lab.Marker, provider.Public4[0], provider.Public6[0])
+	}
+	noLeak(t, leaks)
+}
+
+// TestEndpointRefusesIPv6WithoutAWay: the provider has no IPv6, so the clients' is refused, while they
+// have IPv6 of their own in the tunnel, and the box on its WAN.
+func TestEndpointRefusesIPv6WithoutAWay(t *testing.T) {
+	lab := standard(t, netlab.Options{Providers: []netlab.ProviderOptions{{IPv4Only: true}}})
+	b := newBox(t, lab.Box)
+	b.write("provider.ovpn", lab.Providers[0].Config())
+	b.write("ztbridge.yaml", duoConfig)
+	leaks := watchGuests(t, lab)
+	b.start()
+	b.awaitEgress("provider")
+	phone := newGuest(t, lab, b, "phone", "udp")
+	four := phone.stream(netlab.UDP, targetOf(netlab.ClientTarget4), 50, lab.Marker)
+	awaitAnswers(t, four, 20)
+	six := phone.stream(netlab.UDP, targetOf(netlab.ClientTarget6), 50, lab.Marker)
+	awaitAnswers(t, four, 50)
+	if r := six.Stop(); r.Sent == 0 || r.Received > 0 {
+		t.Errorf("IPv6 has a way out: %v", r)
+	}
+	onlySeenAs(t, "the phone", four, lab.Providers[0].Public4[0])
+	noLeak(t, leaks)
+}
