@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -25,6 +26,9 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	d.drivers.observe(desired.Intent, snap.World)
 	d.rememberIngresses(desired.Intent)
 	plan, err := d.converge(ctx, desired.Intent, snap.World)
+	if err == nil {
+		d.drivers.applied(snap)
+	}
 	d.remember(ctx, desired, err)
 	d.nursery.tend(d.loaded.cfg, snap, desired, d.drivers)
 	d.passes++
@@ -33,7 +37,9 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	})
 	if !plan.Empty() {
 		d.opts.Logger.Info("kernel changed", "cause", cause, "ops", len(plan.Ops), "took", time.Since(began).Round(time.Millisecond))
-		d.opts.Logger.Debug("kernel changed", "plan", plan.String())
+		if d.opts.Logger.Enabled(ctx, slog.LevelDebug) { // a plan of thousands of rules is long to print
+			d.opts.Logger.Debug("kernel changed", "plan", plan.String())
+		}
 	}
 	if errors.Is(err, kernel.ErrDumpInterrupted) {
 		d.bell.ring("dump interrupted")
