@@ -197,5 +197,12 @@ func (d *drivers) fill(s *Snapshot) {
 	}
 }
 
+// applied tells the drivers that the kernel holds what a snapshot led to.
+func (d *drivers) applied(s Snapshot) {
+	if e := d.currentEndpoint(); e != nil && s.Clients != nil {
+		e.applied(s.Clients)
+	}
+}
+
 // stop ends all drivers and waits for them.
 func (d *drivers) stop() { d.sup.set(nil) }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
@@ -21,6 +22,10 @@ var pushedResolvers = []netip.Addr{netip.MustParseAddr("9.9.9.9"), netip.MustPar
 
 // listenerMTU is that of openvpn's TUN devices.
 const listenerMTU = 1500
+
+// settlePatience is how long a new client waits at the door for its rules. A pass takes some ten
+// milliseconds; others wait behind it.
+const settlePatience = 3 * time.Second
 
 // Listener is the inside of one listening socket of the endpoint.
 type Listener struct {
@@ -60,6 +65,8 @@ type endpointDriver struct {
 	links   *onetime.Server  // nil where there is no TCP listener
 	stamp   string           // of clients
 	clients []pki.Client
+	settled map[string][]netip.Addr // the addresses that the kernel's tables know, by client
+	passed  chan struct{}           // closed when settled changes
 }
 
 func (d *drivers) endpointTask(next *drivers, l *loaded) task {
@@ -67,7 +74,7 @@ func (d *drivers) endpointTask(next *drivers, l *loaded) task {
 	if d.kept(next, "endpoint", key) {
 		next.endpoint = d.endpoint
 	} else {
-		next.endpoint = &endpointDriver{cfg: l.cfg.Endpoint, listeners: l.listeners, store: keyStore(d.opts.StateDir), d: d}
+		next.endpoint = &endpointDriver{cfg: l.cfg.Endpoint, listeners: l.listeners, store: keyStore(d.opts.StateDir), d: d, passed: make(chan struct{})}
 	}
 	return task{key: key, run: next.endpoint.run}
 }
@@ -82,8 +89,10 @@ func (d *drivers) currentEndpoint() *endpointDriver {
 // run runs the endpoint until ctx ends.
 func (e *endpointDriver) run(ctx context.Context) error {
 	links := e.openLinks()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	c := endpoint.Config{
-		Registry: registry{e.store}, DNS: pushedResolvers, Networks: e.networks,
+		Registry: registry{e.store, func(c pki.Client) error { return e.settle(ctx, c) }}, DNS: pushedResolvers, Networks: e.networks,
 		EnsureDevice: e.d.ensureDevice, UID: e.d.user.uid, GID: e.d.user.gid,
 		RuntimeDir: filepath.Join(e.d.opts.RuntimeDir, "endpoint"),
 		Notify:     func() { e.d.bell.ring("endpoint") }, Log: e.d.opts.Logger,
@@ -93,7 +102,6 @@ func (e *endpointDriver) run(ctx context.Context) error {
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if links != nil {
 		c.Web = links.Addr()
@@ -159,13 +167,49 @@ func (e *endpointDriver) addresses() map[string][]netip.Addr {
 		if c.Revoked != nil {
 			continue
 		}
-		for _, l := range e.listeners {
-			if addrs, err := l.Pool.Client(c.Host); err == nil {
-				out[c.Name] = append(out[c.Name], addrs...)
-			}
+		out[c.Name] = e.addressesOf(c)
+	}
+	return out
+}
+
+func (e *endpointDriver) addressesOf(c pki.Client) []netip.Addr {
+	var out []netip.Addr
+	for _, l := range e.listeners {
+		if addrs, err := l.Pool.Client(c.Host); err == nil {
+			out = append(out, addrs...)
 		}
 	}
 	return out
+}
+
+// applied says which clients the kernel's tables know from now on.
+func (e *endpointDriver) applied(clients map[string][]netip.Addr) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.settled = clients
+	close(e.passed)
+	e.passed = make(chan struct{})
+}
+
+// settle waits until the kernel's tables know the addresses of a client. It asks for a pass if they do not.
+func (e *endpointDriver) settle(ctx context.Context, c pki.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, settlePatience)
+	defer cancel()
+	want := e.addressesOf(c)
+	for {
+		e.mu.Lock()
+		known, passed := slices.Equal(e.settled[c.Name], want), e.passed
+		e.mu.Unlock()
+		if known {
+			return nil
+		}
+		e.d.bell.ring("client " + c.Name)
+		select {
+		case <-passed:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the rules of client %s: %w", c.Name, ctx.Err())
+		}
+	}
 }
 
 // status returns what the servers say; empty until they run.

@@ -8,7 +8,11 @@ import (
 )
 
 // registry shows the key store to the endpoint.
-type registry struct{ *pki.Store }
+type registry struct {
+	*pki.Store
+	// settle waits until the kernel's tables know a client's addresses.
+	settle func(pki.Client) error
+}
 
 // Keys implements endpoint.Registry: it makes and renews what is due.
 func (r registry) Keys() (endpoint.Keys, error) {
@@ -24,7 +28,8 @@ func (r registry) Keys() (endpoint.Keys, error) {
 	}, nil
 }
 
-// Client implements endpoint.Registry.
+// Client implements endpoint.Registry. It returns a client that may connect once the rules that name it
+// are in force: until then, a rule for all would send its packets where its own rule does not.
 func (r registry) Client(name string) (endpoint.Client, error) {
 	c, err := r.Store.Client(name)
 	if errors.Is(err, pki.ErrUnknown) {
@@ -32,6 +37,11 @@ func (r registry) Client(name string) (endpoint.Client, error) {
 	}
 	if err != nil {
 		return endpoint.Client{}, err
+	}
+	if c.Revoked == nil {
+		if err := r.settle(c); err != nil {
+			return endpoint.Client{}, err
+		}
 	}
 	return endpoint.Client{
 		Name: c.Name, Serial: c.Serial, Host: c.Host, Expires: c.Expires, Revoked: c.Revoked != nil,

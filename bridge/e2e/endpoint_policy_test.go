@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"net/netip"
 	"testing"
 
 	"ztbridge/bridge/api"
@@ -36,6 +37,38 @@ func TestEndpointPolicyByClient(t *testing.T) {
 	phone.seenAs(lab.Marker, second.Public4[0], second.Public6[0])
 	tablet.seenAs(lab.Marker, first.Public4[0], first.Public6[0])
 	noLeak(t, leaks)
+}
+
+// TestEndpointPolicyHoldsFromTheFirstPacket: a client that is added while the box runs connects at once
+// and talks at once. Its rule is in force by then.
+func TestEndpointPolicyHoldsFromTheFirstPacket(t *testing.T) {
+	lab, b := newFailover(t, byClientConfig)
+	first, second := lab.Providers[0], lab.Providers[1]
+	b.await("both providers", func(st api.Status) bool {
+		return len(st.Policies) == 2 && st.Policies[0].Egress == "second" && st.Policies[1].Egress == "first"
+	})
+	from := func(p *netlab.Provider) *netlab.Capture {
+		target := netip.PrefixFrom(netlab.ClientTarget4, 32)
+		c, err := lab.Internet.Capture("eth0", func(q netlab.Packet) bool {
+			return netlab.Within(target)(q) && netlab.Within(netip.PrefixFrom(p.Public4[0], 32))(q)
+		})
+		must(t, err)
+		return c
+	}
+	wrong, right := from(first), from(second)
+	newGuest(t, lab, b, "phone", "udp", "--script-security", "2",
+		"--route-up", "/bin/sh -c 'ping -q -c 100 -i 0.01 "+netlab.ClientTarget4.String()+" &'")
+	await(t, "the phone's packets", func() bool {
+		r, err := right.Result()
+		return err == nil && r.Matched >= 50
+	})
+	must(t, right.Stop())
+	must(t, wrong.Stop())
+	strayed, err := wrong.Result()
+	must(t, err)
+	if strayed.Matched > 0 || strayed.Dropped > 0 {
+		t.Errorf("packets of the phone left by the other clients' egress: %v", strayed)
+	}
 }
 
 const endpoint6Config = `
