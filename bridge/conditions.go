@@ -25,6 +25,7 @@ const (
 	codeNetwork        = "network-"  // followed by the network's state
 	codeConfigWarning  = "config-warning"
 	codeChosen         = "egress-chosen"
+	codeMoon           = "zerotier-is-moon"
 	codeIngressMissing = "ingress-missing"
 	codeListener       = "listener-failed"
 )
@@ -80,6 +81,10 @@ func zerotierConditions(cfg *config.Config, s Snapshot, add addCondition) {
 	service := codeService + string(s.ZeroTier.Service.State)
 	if st := s.ZeroTier.Service; st.State != zerotier.ServiceOK && st.State != zerotier.ServiceUnknown {
 		add(service, "", api.SeverityError, st.Cause, st.Remedy)
+	}
+	if moon := s.ZeroTier.Moon; moon != 0 {
+		add(codeMoon, moon.String(), api.SeverityInfo, "this box is a ZeroTier moon",
+			fmt.Sprintf("others follow it with: zerotier-cli orbit %[1]s %[1]s", moon))
 	}
 	for _, c := range s.ZeroTier.Conditions {
 		add(string(c.Code), "", api.SeverityWarning, c.Cause, c.Remedy, codeWANDown)
