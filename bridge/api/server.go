@@ -71,7 +71,9 @@ func (s *Server) Run(ctx context.Context, path string) error {
 		err = srv.Close()
 		s.log.Debug("closing connections that did not end", "error", err)
 	}
-	<-failed // Serve has returned, with nothing to say
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		s.log.Debug("serving ended", "error", err)
+	}
 	return nil
 }
 
