@@ -161,12 +161,11 @@ func (e *endpointDriver) known() []pki.Client {
 }
 
 // addresses returns the fixed addresses of every client, by name, one of each family for each listener.
+// Revoked clients are among them: a session outlives its revocation by some moments, in which the policy
+// for its name must still hold.
 func (e *endpointDriver) addresses() map[string][]netip.Addr {
 	out := map[string][]netip.Addr{}
 	for _, c := range e.known() {
-		if c.Revoked != nil {
-			continue
-		}
 		out[c.Name] = e.addressesOf(c)
 	}
 	return out
