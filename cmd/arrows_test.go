@@ -27,7 +27,9 @@ type arrow struct {
 //	│       └────▶ policyroute/kernel ─▶ policyroute (the standard library alone)
 //	└──▶ image
 var arrows = []arrow{
-	{from: "cmd/ztbridge", to: []string{"bridge", "bridge/…"}}, // nothing that makes images is on the box
+	// Nothing that makes images is on the box, but what takes an update into the other slot is.
+	{from: "cmd/ztbridge", to: []string{"bridge", "bridge/…", "image/update"}},
+	{from: "image/update", to: []string{"image/box", "image/grubenv"}},
 	{from: "cmd/ztbridge-demo", to: []string{"bridge/api", "policyroute/netlab/…"}},
 	{from: "cmd/*", to: []string{"bridge", "bridge/…", "image/…"}},
 	{from: "image/…", to: []string{"image/…"}},
