@@ -74,7 +74,7 @@ func (d *drivers) configure(l *loaded) error {
 		if usesTLS(e) {
 			tasks = append(tasks, d.resolverTask(e, i))
 		}
-		tasks = append(tasks, d.probeTask(next, e, probeMark(i), l.cfg.Probe))
+		tasks = append(tasks, d.probeTask(next, e.Name, probeMark(i), l.cfg.Probe))
 	}
 	d.mu.Lock()
 	d.keys, d.zerotier, d.tunnels, d.probers, d.endpoint = next.keys, next.zerotier, next.tunnels, next.probers, next.endpoint
@@ -153,21 +153,15 @@ func (d *drivers) ensureDevice(device string) (node string, err error) {
 	return tun.Node(filepath.Join(d.opts.RuntimeDir, "dev"), d.user.uid)
 }
 
-func (d *drivers) probeTask(next *drivers, e config.Egress, mark uint32, cfg config.Probe) task {
-	egress := e.Name
+func (d *drivers) probeTask(next *drivers, egress string, mark uint32, cfg config.Probe) task {
 	id := "probe " + egress
 	key := fmt.Sprintf("%s %x %+v", id, mark, cfg)
 	if d.kept(next, id, key) {
 		next.probers[egress] = d.probers[egress]
 	} else {
-		var received func() uint64
-		if e.OpenVPN != nil { // other egresses' interfaces are not theirs alone
-			received = func() uint64 { return receivedBy(tunnelDevice(egress)) }
-		}
 		next.probers[egress] = probe.New(probe.Config{
 			Egress: egress, Mark: mark, Targets: cfg.Targets, Interval: cfg.Interval, HoldDown: cfg.HoldDown,
-			Received: received,
-			Notify:   func() { d.bell.ring("probe " + egress) }, Logger: d.opts.Logger,
+			Notify: func() { d.bell.ring("probe " + egress) }, Logger: d.opts.Logger,
 		})
 	}
 	return task{key: key, run: next.probers[egress].Run}

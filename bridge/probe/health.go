@@ -86,16 +86,6 @@ func (h *Health) Miss(now time.Time) bool {
 	return true
 }
 
-// Crowded records an unanswered probe of an egress by which other packets kept coming in. One that would
-// make an outage of the miss before it takes that back instead: the way is full, not dead.
-func (h *Health) Crowded(now time.Time) {
-	if h.grade > Degraded && h.misses+1 >= missesToDegrade {
-		h.misses = 0
-		return
-	}
-	h.Miss(now)
-}
-
 // Reset forgets the present grade, as when the egress was connected anew, and keeps what is known of
 // its relapses.
 func (h *Health) Reset() {

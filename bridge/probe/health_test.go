@@ -85,29 +85,3 @@ func TestHealthHeavyLossIsNeverStable(t *testing.T) {
 		t.Errorf("after the loss ended: %v with %d changes, want stable with 1", h.Grade(), changes)
 	}
 }
-
-// A tunnel that is used to its limit answers late or never. That is no outage while packets come in, and
-// one as soon as they stop.
-func TestHealthFullIsNotDead(t *testing.T) {
-	h := Health{HoldDown: holdDown}
-	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	now, _ = play(&h, now, outcome{int(holdDown/interval) + 1, true})
-	for range 100 {
-		h.Crowded(now)
-		now = now.Add(interval)
-	}
-	if h.Grade() != Stable {
-		t.Fatalf("a full egress is %v", h.Grade())
-	}
-	h.Miss(now)
-	h.Miss(now)
-	if h.Grade() != Degraded {
-		t.Errorf("a dead egress that was full before is %v", h.Grade())
-	}
-	for range 4 {
-		h.Crowded(now)
-	}
-	if h.Grade() != Degraded {
-		t.Errorf("packets without an answer made it %v", h.Grade())
-	}
-}

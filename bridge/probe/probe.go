@@ -16,9 +16,6 @@ const (
 	// a small box that is busy the time to answer: what is judged is the path, not its processor.
 	minTimeout = 350 * time.Millisecond
 	maxTimeout = 500 * time.Millisecond
-	// crowd is how many packets must come in while an answer is awaited for the egress to count as full.
-	// A few prove nothing: they may be errors of the provider's own router.
-	crowd = 10
 )
 
 // Config says what to probe and how.
@@ -26,10 +23,7 @@ type Config struct {
 	Egress string // for the log
 	Mark   uint32 // SO_MARK of every packet, which a policy rule leads to the egress's table; 0: none
 	// Targets are sent ICMP echoes; the answer of any one of them is proof of life.
-	Targets []netip.Addr
-	// Received returns how many packets have come in so far by the egress and by nothing else. A tunnel
-	// that is used to its limit answers late or not at all, and must not be taken for dead. Nil: unknown.
-	Received func() uint64
+	Targets  []netip.Addr
 	Interval time.Duration // between probes of an egress that answers
 	HoldDown time.Duration // how long it must answer to be Stable
 	Notify   func()        // called on every change of grade; must not block
@@ -124,23 +118,15 @@ func (p *Prober) Run(ctx context.Context) error {
 // waiting half a second to ask again would only lengthen the outage.
 func (p *Prober) round(ctx context.Context, echo *echoer) {
 	for range missesToDegrade {
-		before := p.received()
 		rtt, err := echo.any(ctx, p.cfg.Targets, p.timeout())
 		if ctx.Err() != nil {
 			return
 		}
-		p.record(rtt, err, p.received()-before >= crowd)
+		p.record(rtt, err)
 		if err == nil || p.Status().Grade == Degraded {
 			return
 		}
 	}
-}
-
-func (p *Prober) received() uint64 {
-	if p.cfg.Received == nil {
-		return 0
-	}
-	return p.cfg.Received()
 }
 
 func (p *Prober) isActive() bool {
@@ -169,7 +155,7 @@ func (p *Prober) setMTU(mtu int) {
 	}
 }
 
-func (p *Prober) record(rtt time.Duration, err error, crowded bool) {
+func (p *Prober) record(rtt time.Duration, err error) {
 	now := time.Now()
 	p.mu.Lock()
 	if !p.active {
@@ -177,16 +163,14 @@ func (p *Prober) record(rtt time.Duration, err error, crowded bool) {
 		return
 	}
 	before := p.health.Grade()
-	switch {
-	case err == nil:
+	if err == nil {
 		p.health.Hit(now)
 		p.status.RTT = smooth(p.status.RTT, rtt)
-	case crowded:
-		p.health.Crowded(now)
-	default:
+		p.status.Err = nil
+	} else {
 		p.health.Miss(now)
+		p.status.Err = err
 	}
-	p.status.Err = err
 	after := p.health.Grade()
 	p.status.Loss = p.health.Loss()
 	if after != before {
