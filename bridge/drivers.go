@@ -90,7 +90,7 @@ func (d *drivers) kept(next *drivers, name, key string) bool {
 }
 
 func (d *drivers) zerotierTask(next *drivers, cfg config.ZeroTier) (task, error) {
-	key := fmt.Sprintf("zerotier %+v %+v", cfg, cfg.Moon)
+	key := keyOf("zerotier", cfg)
 	if d.kept(next, "zerotier", key) {
 		next.zerotier = d.zerotier
 	} else {

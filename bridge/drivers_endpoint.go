@@ -70,7 +70,9 @@ type endpointDriver struct {
 }
 
 func (d *drivers) endpointTask(next *drivers, l *loaded) task {
-	key := fmt.Sprintf("endpoint %+v %+v", *l.cfg.Endpoint, l.cfg.Endpoint.HTTPS.ACME)
+	settings := *l.cfg.Endpoint
+	settings.Pos = config.Position{} // where it stands in the file is no change of it
+	key := keyOf("endpoint", settings)
 	if d.kept(next, "endpoint", key) {
 		next.endpoint = d.endpoint
 	} else {

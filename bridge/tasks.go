@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"time"
@@ -16,6 +17,16 @@ type task struct {
 	// the same, the task is left alone.
 	key string
 	run func(context.Context) error
+}
+
+// keyOf identifies a driver by the content of its settings, what they point to included. They must hold no
+// secret: secrets look alike.
+func keyOf(name string, settings any) string {
+	b, err := json.Marshal(settings)
+	if err != nil {
+		panic(err) // settings are plain values
+	}
+	return name + " " + string(b)
 }
 
 // supervisor keeps a set of tasks running. It is used by one goroutine.
