@@ -122,6 +122,7 @@ func (d *daemon) prefer(egress string) error {
 	if err := savePreference(d.opts.StateDir, egress); err != nil {
 		return err
 	}
+	d.preferred = egress
 	d.bell.ring("a person's choice")
 	return nil
 }
@@ -131,16 +132,11 @@ func (d *daemon) Reload(ctx context.Context) error {
 	return d.ask(ctx, d.reload)
 }
 
-var errNoEndpoint = &api.HintedError{
-	Err:  errors.New("this box runs no endpoint"),
-	Hint: "add an `endpoint:` section to the configuration",
-}
-
 // Disconnect implements api.EndpointBackend.
 func (d *daemon) Disconnect(_ context.Context, client string) (int, error) {
 	e := d.drivers.currentEndpoint()
 	if e == nil {
-		return 0, errNoEndpoint
+		return 0, api.ErrNoEndpoint
 	}
 	return e.disconnect(client)
 }
@@ -149,7 +145,7 @@ func (d *daemon) Disconnect(_ context.Context, client string) (int, error) {
 func (d *daemon) Link(_ context.Context, client string) (api.Link, error) {
 	e := d.drivers.currentEndpoint()
 	if e == nil {
-		return api.Link{}, errNoEndpoint
+		return api.Link{}, api.ErrNoEndpoint
 	}
 	return e.link(client)
 }

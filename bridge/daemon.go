@@ -38,7 +38,9 @@ type daemon struct {
 	ledger  ledger
 	current map[string]string // egress in use, by listKey
 	passes  uint64
-	guarded []string // the ingresses that the next boot's guard will close
+	// preferred is the egress that a person chose; empty if nobody did.
+	preferred string
+	guarded   []string // the ingresses that the next boot's guard will close
 
 	requests  chan request
 	ended     chan struct{} // closed when the loop has ended
@@ -107,11 +109,15 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 	if err != nil {
 		return nil, err
 	}
+	preferred, err := loadPreference(opts.StateDir)
+	if err != nil {
+		opts.Logger.Warn("choice of egress is lost", "error", err)
+	}
 	bell := newDoorbell()
 	return &daemon{
 		opts: opts, kernel: k, bell: bell,
 		drivers: newDrivers(context.WithoutCancel(ctx), opts, user, bell),
-		nursery: newNurse(), started: time.Now(), ledger: ledger{}, current: map[string]string{},
+		nursery: newNurse(), started: time.Now(), ledger: ledger{}, current: map[string]string{}, preferred: preferred,
 		requests: make(chan request), ended: make(chan struct{}), watchers: map[chan struct{}]bool{},
 	}, nil
 }
@@ -141,8 +147,8 @@ func openKernel(opts Options) (*kernel.Kernel, error) {
 	})
 }
 
-// enforce puts a configuration in force. The kernel is made to agree before the drivers are: what is no
-// longer allowed ends before what is new begins.
+// enforce puts a configuration in force: drivers that are no longer wanted have ended when it returns, and
+// the pass that it asks for makes the kernel agree.
 func (d *daemon) enforce(l *loaded) error {
 	old := d.loaded
 	d.loaded = l

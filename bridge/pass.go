@@ -54,12 +54,8 @@ func (d *daemon) snapshot(stopping bool) (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("observing the host: %w", err)
 	}
-	preferred, err := loadPreference(d.opts.StateDir)
-	if err != nil {
-		d.opts.Logger.Warn("choice of egress is lost", "error", err)
-	}
 	s := Snapshot{
-		Now: time.Now(), World: World(world), Current: maps.Clone(d.current), Preferred: preferred, Stopping: stopping,
+		Now: time.Now(), World: World(world), Current: maps.Clone(d.current), Preferred: d.preferred, Stopping: stopping,
 		Listeners: d.loaded.listeners,
 	}
 	d.drivers.fill(&s)

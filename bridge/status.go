@@ -32,8 +32,8 @@ func (d *daemon) publish(s Snapshot, desired Desired, r passResult) {
 		WAN:      d.wanStatus(s),
 		Clients:  clientStatus(s),
 	}
-	for _, e := range d.loaded.cfg.Egresses {
-		st.Egresses = append(st.Egresses, d.egressStatus(e, s, desired))
+	for i, e := range d.loaded.cfg.Egresses {
+		st.Egresses = append(st.Egresses, d.egressStatus(e, desired.Intent.Egresses[i], s, desired))
 	}
 	for _, p := range d.loaded.cfg.Policy {
 		st.Policies = append(st.Policies, d.policyStatus(p, s.Now, desired))
@@ -100,8 +100,7 @@ func (d *daemon) wanStatus(s Snapshot) api.WAN {
 	return w
 }
 
-func (d *daemon) egressStatus(e config.Egress, s Snapshot, desired Desired) api.Egress {
-	intent := egressIntent(d.loaded.cfg, e, s)
+func (d *daemon) egressStatus(e config.Egress, intent policyroute.Egress, s Snapshot, desired Desired) api.Egress {
 	p := s.Probes[e.Name]
 	out := api.Egress{
 		Name: e.Name, Kind: e.Kind(), Interface: intent.Iface, MTU: intent.MTU,

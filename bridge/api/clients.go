@@ -39,7 +39,8 @@ type disconnectAnswer struct {
 	Sessions int `json:"sessions"`
 }
 
-var errNoEndpoint = &HintedError{
+// ErrNoEndpoint refuses what only an endpoint can do, and says how to have one.
+var ErrNoEndpoint = &HintedError{
 	Err:  errors.New("this box runs no endpoint"),
 	Hint: "add an `endpoint:` section to the configuration",
 }
@@ -66,7 +67,7 @@ func (s *Server) client(act func(EndpointBackend, context.Context, string) (any,
 		}
 		backend, ok := s.backend.(EndpointBackend)
 		if !ok {
-			s.refuse(w, http.StatusInternalServerError, errNoEndpoint)
+			s.refuse(w, http.StatusInternalServerError, ErrNoEndpoint)
 			return
 		}
 		answer, err := act(backend, context.WithoutCancel(r.Context()), request.Client)
