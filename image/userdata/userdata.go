@@ -3,9 +3,7 @@
 package userdata
 
 import (
-	"bytes"
 	_ "embed"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -15,8 +13,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/ProtonMail/go-crypto/openpgp"
-	"go.yaml.in/yaml/v3"
+	"ztbridge/image/aptkey"
+	"ztbridge/image/cloudconfig"
 )
 
 // Limit is the size that clouds accept. Oracle's is the smallest of the common ones: 32,000 bytes after base64 and metadata
@@ -51,30 +49,6 @@ type Options struct {
 //go:embed install.sh
 var installHead string
 
-type cloudConfig struct {
-	PackageUpdate bool        `yaml:"package_update"`
-	Packages      []string    `yaml:"packages"`
-	Apt           *aptConfig  `yaml:"apt,omitempty"`
-	WriteFiles    []writeFile `yaml:"write_files"`
-	RunCmd        [][]string  `yaml:"runcmd"`
-}
-
-type aptConfig struct {
-	Sources map[string]aptSource `yaml:"sources"`
-}
-
-type aptSource struct {
-	Source string `yaml:"source"`
-	Key    string `yaml:"key"`
-}
-
-type writeFile struct {
-	Path        string `yaml:"path"`
-	Owner       string `yaml:"owner"`
-	Permissions string `yaml:"permissions"`
-	Content     string `yaml:"content"`
-}
-
 const installer = "/usr/local/sbin/ztbridge-install"
 
 // Generate writes the user-data. It holds secrets, as the files do. SSH and the image's own firewall rules are left alone:
@@ -86,7 +60,7 @@ func Generate(o Options) ([]byte, error) {
 	if err := o.Package.check(); err != nil {
 		return nil, fmt.Errorf("generating user-data: ztbridge's package: %w", err)
 	}
-	config := cloudConfig{PackageUpdate: true, Packages: []string{"ca-certificates", "curl", "iptables", "openvpn"}, RunCmd: [][]string{{installer}}}
+	config := cloudconfig.Config{PackageUpdate: true, Packages: []string{"ca-certificates", "curl", "iptables", "openvpn"}, RunCmd: [][]string{{installer}}}
 	script := installHead + "\nfetch '" + o.Package.URL + "' " + o.Package.SHA256 + " ztbridge.deb\n"
 	debs := []string{`"$work/ztbridge.deb"`}
 	switch {
@@ -101,34 +75,27 @@ func Generate(o Options) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("generating user-data: ZeroTier's repository: %w", err)
 		}
-		config.Apt = &aptConfig{Sources: map[string]aptSource{"zerotier.list": source}}
+		config.Apt = &cloudconfig.Apt{Sources: map[string]cloudconfig.Source{"zerotier.list": source}}
 		debs = append(debs, "zerotier-one")
 	}
 	script += "install_debs " + strings.Join(debs, " ") + "\nsystemctl enable --now ztbridge-guard.service ztbridge.service\n"
-	config.WriteFiles = append(configFiles(o.Files), writeFile{installer, "root:root", "0755", script})
-	return render(config)
+	config.Files = append(configFiles(o.Files), cloudconfig.File{Path: installer, Owner: "root:root", Permissions: "0755", Content: script})
+	text, err := config.Encode()
+	if err != nil {
+		return nil, err
+	}
+	if len(text) >= Limit {
+		return nil, fmt.Errorf("%w: %d bytes of at most %d; use fewer or smaller profiles", ErrTooLarge, len(text), Limit)
+	}
+	return text, nil
 }
 
-func configFiles(files map[string][]byte) []writeFile {
-	var all []writeFile
+func configFiles(files map[string][]byte) []cloudconfig.File {
+	var all []cloudconfig.File
 	for _, name := range sorted(files) {
-		all = append(all, writeFile{path.Join("/etc/ztbridge", name), "root:root", "0600", string(files[name])})
+		all = append(all, cloudconfig.File{Path: path.Join(cloudconfig.Folder, name), Owner: "root:root", Permissions: "0600", Content: string(files[name])})
 	}
 	return all
-}
-
-func render(config cloudConfig) ([]byte, error) {
-	var out bytes.Buffer
-	out.WriteString("#cloud-config\n# Written by ztbridge-image user-data. It holds secrets: treat it like the files that it was made from.\n")
-	encoder := yaml.NewEncoder(&out)
-	encoder.SetIndent(2)
-	if err := errors.Join(encoder.Encode(config), encoder.Close()); err != nil {
-		return nil, fmt.Errorf("generating user-data: %w", err)
-	}
-	if out.Len() >= Limit {
-		return nil, fmt.Errorf("%w: %d bytes of at most %d; use fewer or smaller profiles", ErrTooLarge, out.Len(), Limit)
-	}
-	return out.Bytes(), nil
 }
 
 var sumRE = regexp.MustCompile(`^[0-9a-f]{64}$`)
@@ -154,26 +121,18 @@ func checkURL(address string) error {
 
 var suiteRE = regexp.MustCompile(`^[a-z]+$`)
 
-// source fails closed: a key whose fingerprint is not the one given is no key.
-func (r Repository) source() (aptSource, error) {
+func (r Repository) source() (cloudconfig.Source, error) {
 	if err := checkURL(r.URL); err != nil {
-		return aptSource{}, err
+		return cloudconfig.Source{}, err
 	}
 	if !suiteRE.MatchString(r.Suite) {
-		return aptSource{}, fmt.Errorf("bad suite %q", r.Suite)
+		return cloudconfig.Source{}, fmt.Errorf("bad suite %q", r.Suite)
 	}
-	keys, err := openpgp.ReadArmoredKeyRing(bytes.NewReader(r.Key))
+	key, err := aptkey.Only(r.Key, r.Fingerprint)
 	if err != nil {
-		return aptSource{}, fmt.Errorf("reading its key: %w", err)
+		return cloudconfig.Source{}, err
 	}
-	if len(keys) != 1 {
-		return aptSource{}, fmt.Errorf("reading its key: the file has %d keys, want one", len(keys))
-	}
-	got := hex.EncodeToString(keys[0].PrimaryKey.Fingerprint)
-	if want := strings.ToLower(strings.ReplaceAll(r.Fingerprint, " ", "")); want != got {
-		return aptSource{}, fmt.Errorf("its key has the fingerprint %s, not %s", got, want)
-	}
-	return aptSource{Source: fmt.Sprintf("deb [signed-by=$KEY_FILE] %s %s main", r.URL, r.Suite), Key: string(r.Key)}, nil
+	return cloudconfig.Source{Source: fmt.Sprintf("deb [signed-by=$KEY_FILE] %s %s main", r.URL, r.Suite), Key: string(key)}, nil
 }
 
 func sorted(m map[string][]byte) []string {

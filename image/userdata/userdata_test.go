@@ -15,6 +15,8 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
+
+	"ztbridge/image/cloudconfig"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -74,12 +76,12 @@ func TestFilesArriveUnchanged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var back cloudConfig
+	var back cloudconfig.Config
 	if err := yaml.Unmarshal(out, &back); err != nil {
 		t.Fatal(err)
 	}
 	seen := 0
-	for _, f := range back.WriteFiles {
+	for _, f := range back.Files {
 		if want, ok := o.Files[filepath.Base(f.Path)]; ok {
 			seen++
 			if f.Content != string(want) || f.Permissions != "0600" || f.Owner != "root:root" {
@@ -120,11 +122,11 @@ func TestInstallerIsShell(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var back cloudConfig
+	var back cloudconfig.Config
 	if err := yaml.Unmarshal(out, &back); err != nil {
 		t.Fatal(err)
 	}
-	script := back.WriteFiles[len(back.WriteFiles)-1].Content
+	script := back.Files[len(back.Files)-1].Content
 	cmd := exec.Command("sh", "-n")
 	cmd.Stdin = strings.NewReader(script)
 	if said, err := cmd.CombinedOutput(); err != nil {
