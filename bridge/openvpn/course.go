@@ -26,6 +26,9 @@ type course struct {
 	addrs   []netip.Addr // of the current remote, still to be tried; the first is the target
 	current Remote
 	failed  map[string]bool // names whose address was tried in vain since they were asked for
+	// haste is how many more servers are given little time: once around after a session was lost, because
+	// clients wait. Whoever is slow gets all the time there is in the rounds that follow.
+	haste int
 }
 
 func newCourse(p *Profile, n *names) *course {
@@ -58,7 +61,7 @@ func (c *course) target(ctx context.Context) (t target, remark error, err error)
 		}
 		c.current = c.remotes[c.next]
 		c.next++
-		addrs, old, err := c.names.lookup(ctx, c.current, c.failed[c.current.Host])
+		addrs, old, err := c.names.lookup(ctx, c.current, c.failed[c.current.Host], c.haste > 0)
 		if err == nil {
 			delete(c.failed, c.current.Host)
 		} else {
@@ -75,8 +78,15 @@ func (c *course) target(ctx context.Context) (t target, remark error, err error)
 // random01 spreads waits.
 func (c *course) random01() float64 { return rand.Float64() }
 
+// hasten begins a round in which servers are given little time.
+func (c *course) hasten() { c.haste = len(c.remotes) }
+
+// brief says that the present server is given little time: there are others, which may be quicker.
+func (c *course) brief() bool { return c.haste > 0 && (len(c.remotes) > 1 || len(c.addrs) > 1) }
+
 // fail passes on to the next address.
 func (c *course) fail() {
+	c.haste = max(c.haste-1, 0)
 	if len(c.addrs) > 0 {
 		c.addrs = c.addrs[1:]
 		c.failed[c.current.Host] = true

@@ -69,7 +69,7 @@ func (r *run) release(res resolution) *verdict {
 		return &verdict{failure{state: StateBackoff, cause: "the next server is tried"}, true}
 	}
 	r.greets = false
-	r.enter(trying, stall)
+	r.enter(trying, r.patience())
 	r.t.change(func(s *TunnelStatus) {
 		s.Remote, s.Server, s.NextRetry = r.target.remote, r.target.server(), time.Time{}
 		if s.State != StateReconnecting {

@@ -14,8 +14,9 @@ import (
 
 const (
 	// lookupPatience is how long a name may take to resolve when an earlier answer could serve
-	// instead, and lookupLimit when none could.
+	// instead, lookupHaste if clients wait for it, and lookupLimit when no answer is known.
 	lookupPatience = 2 * time.Second
+	lookupHaste    = 500 * time.Millisecond
 	lookupLimit    = 6 * time.Second
 	// answerAge is how long an answer is used again without asking, so that a reconnection does not
 	// wait for DNS.
@@ -59,8 +60,9 @@ func openNames(path string, resolver Resolver) *names {
 }
 
 // lookup returns the addresses of a remote, IPv4 first, by address, by a recent answer (unless again), by
-// DNS, or by the last good answer; old says that it was the last. The error is DNS's.
-func (n *names) lookup(ctx context.Context, r Remote, again bool) (addrs []netip.Addr, old bool, err error) {
+// DNS, or by the last good answer; old says that it was the last. In haste, DNS gets little time before
+// that. The error is DNS's.
+func (n *names) lookup(ctx context.Context, r Remote, again, haste bool) (addrs []netip.Addr, old bool, err error) {
 	if a, err := netip.ParseAddr(r.Host); err == nil {
 		addrs = ofFamily([]netip.Addr{a}, r.Family)
 		if len(addrs) == 0 {
@@ -75,7 +77,10 @@ func (n *names) lookup(ctx context.Context, r Remote, again bool) (addrs []netip
 		}
 	}
 	limit := lookupLimit
-	if have {
+	switch {
+	case have && haste:
+		limit = lookupHaste
+	case have:
 		limit = lookupPatience
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)

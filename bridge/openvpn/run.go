@@ -15,6 +15,9 @@ const (
 	// stall is how long a connection attempt may rest in one of openvpn's states. That no server
 	// answers at all is noticed earlier, by connect-timeout.
 	stall = 15 * time.Second
+	// brief is how long a server may be silent when others could serve clients that wait: time for the first
+	// packet, for one more if it was lost, and for the answer.
+	brief = 1500 * time.Millisecond
 	// obedience is how long openvpn may take from SIGUSR1 to its hold.
 	obedience = 2 * time.Second
 	// deviceInterval is how often the TUN device is looked at: without it openvpn spins.
@@ -237,11 +240,19 @@ func (r *run) state(e stateEvent) *verdict {
 		r.lost(r.blame)
 	default:
 		if r.phase == trying {
-			r.timer.Reset(stall)
 			r.greets = r.greets || e.name == "AUTH"
+			r.timer.Reset(r.patience())
 		}
 	}
 	return nil
+}
+
+// patience is how long an attempt may rest in its present state.
+func (r *run) patience() time.Duration {
+	if r.t.course.brief() && !r.greets {
+		return brief
+	}
+	return stall
 }
 
 // up publishes the session, or refuses it.
@@ -255,6 +266,7 @@ func (r *run) up() *verdict {
 	r.enter(connected, 365*24*time.Hour)
 	r.blame = failure{}
 	r.t.upSince = time.Now()
+	r.t.course.haste = 0
 	r.t.change(func(s *TunnelStatus) {
 		s.State, s.Cause, s.Remedy, s.NextRetry = StateUp, "", "", time.Time{}
 		s.Session, s.Failures = session, 0
@@ -269,6 +281,7 @@ func (r *run) lost(f failure) {
 	if r.phase != connected {
 		return
 	}
+	r.t.course.hasten()
 	r.enter(leaving, obedience+stall)
 	r.reconnecting(f)
 }
@@ -307,14 +320,18 @@ func (r *run) expire() *verdict {
 // request does what Reconnect or Restart ask.
 func (r *run) request(q request) *verdict {
 	f := failure{state: StateBackoff, cause: q.cause}
+	if q.hurry {
+		r.t.failures = 0
+	}
 	switch {
 	case q.restart:
 		return &verdict{f, true}
 	case r.phase == holding && r.t.hurry(r.t.Status().State):
 		return r.resolve()
-	case r.phase != connected:
+	case r.phase != connected || q.hurry:
 		return nil
 	}
+	r.t.course.hasten()
 	if time.Since(r.t.upSince) < young {
 		r.t.course.fail()
 	}

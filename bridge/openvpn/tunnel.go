@@ -4,6 +4,7 @@
 package openvpn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,9 +41,10 @@ type Tunnel struct {
 	hurried  time.Time // when Reconnect last ended a wait
 }
 
-// request is what Reconnect and Restart ask of Run.
+// request is what Reconnect, Hurry and Restart ask of Run.
 type request struct {
 	cause   string
+	hurry   bool // and nothing else
 	restart bool
 }
 
@@ -112,6 +114,10 @@ func (t *Tunnel) Log() []LogLine { return t.ring.snapshot() }
 // does not block.
 func (t *Tunnel) Reconnect(cause string) { t.ask(request{cause: cause}) }
 
+// Hurry says that traffic now depends on this tunnel: a wait for a server that does not answer is over, as
+// with Reconnect, and waits begin small again. It leaves a connection as it is. It does not block.
+func (t *Tunnel) Hurry() { t.ask(request{hurry: true}) }
+
 // Restart ends openvpn and starts it anew at once, whatever the state. It does not block.
 func (t *Tunnel) Restart(cause string) { t.ask(request{cause: cause, restart: true}) }
 
@@ -124,7 +130,8 @@ func (t *Tunnel) ask(q request) {
 		}
 		select {
 		case old := <-t.requests: // what was asked before is part of what is asked now
-			q.restart = q.restart || old.restart
+			q.restart, q.hurry = q.restart || old.restart, q.hurry && old.hurry
+			q.cause = cmp.Or(q.cause, old.cause)
 		default:
 		}
 	}
@@ -215,6 +222,9 @@ func (t *Tunnel) pause(ctx context.Context, f failure, wait time.Duration) {
 		case <-timer.C:
 			return
 		case q := <-t.requests:
+			if q.hurry {
+				t.failures = 0
+			}
 			if q.restart || t.hurry(f.state) {
 				return
 			}

@@ -238,39 +238,39 @@ func TestRemembersNames(t *testing.T) {
 	ctx := context.Background()
 	a := Remote{Host: "a.example.net"}
 	n := openNames(path, r)
-	got, old, err := n.lookup(ctx, a, false)
+	got, old, err := n.lookup(ctx, a, false, false)
 	if want := []netip.Addr{addr, netip.MustParseAddr("2001:db8::1")}; err != nil || old || !slices.Equal(got, want) {
 		t.Errorf("got %v, %v, %v; want %v", got, old, err, want)
 	}
-	if _, _, err := n.lookup(ctx, a, false); err != nil || r.asked.Load() != 1 {
+	if _, _, err := n.lookup(ctx, a, false, false); err != nil || r.asked.Load() != 1 {
 		t.Errorf("DNS was asked %d times within a minute, %v", r.asked.Load(), err)
 	}
-	if _, _, err := n.lookup(ctx, a, true); err != nil || r.asked.Load() != 2 {
+	if _, _, err := n.lookup(ctx, a, true, false); err != nil || r.asked.Load() != 2 {
 		t.Errorf("after the address failed, DNS was asked %d times, %v", r.asked.Load(), err)
 	}
-	if got, _, _ := n.lookup(ctx, Remote{Host: a.Host, Family: 6}, false); len(got) != 1 || !got[0].Is6() {
+	if got, _, _ := n.lookup(ctx, Remote{Host: a.Host, Family: 6}, false, false); len(got) != 1 || !got[0].Is6() {
 		t.Errorf("udp6: %v", got)
 	}
 
 	r.down.Store(true)
 	n = openNames(path, r) // as after a restart
-	if got, old, err := n.lookup(ctx, a, false); !old || err == nil || len(got) != 2 {
+	if got, old, err := n.lookup(ctx, a, false, false); !old || err == nil || len(got) != 2 {
 		t.Errorf("without DNS: %v, %v, %v", got, old, err)
 	}
-	if got, _, err := n.lookup(ctx, Remote{Host: "b.example.net"}, false); len(got) != 0 || err == nil {
+	if got, _, err := n.lookup(ctx, Remote{Host: "b.example.net"}, false, false); len(got) != 0 || err == nil {
 		t.Errorf("an unknown name: %v, %v", got, err)
 	}
-	if got, _, err := n.lookup(ctx, Remote{Host: "192.0.2.7"}, false); err != nil || len(got) != 1 {
+	if got, _, err := n.lookup(ctx, Remote{Host: "192.0.2.7"}, false, false); err != nil || len(got) != 1 {
 		t.Errorf("an address: %v, %v", got, err)
 	}
-	if _, _, err := n.lookup(ctx, Remote{Host: "192.0.2.7", Family: 6}, false); err == nil {
+	if _, _, err := n.lookup(ctx, Remote{Host: "192.0.2.7", Family: 6}, false, false); err == nil {
 		t.Error("an IPv4 address serves udp6")
 	}
 	for _, broken := range []string{"", "{", "null", `{"a.example.net":{"addrs":["127.0.0.1"]}}`} {
 		if err := os.WriteFile(path, []byte(broken), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got, _, err := openNames(path, r).lookup(ctx, a, false); err == nil || len(got) != 0 {
+		if got, _, err := openNames(path, r).lookup(ctx, a, false, false); err == nil || len(got) != 0 {
 			t.Errorf("with %q on disk: %v, %v", broken, got, err)
 		}
 	}
