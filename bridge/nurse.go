@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"strings"
 	"time"
 
 	"ztbridge/bridge/config"
@@ -16,11 +17,12 @@ const (
 	maxPatience = time.Minute
 )
 
-// nurse looks after the drivers: it has egresses probed while they are connected, and tunnels whose
-// probes go unanswered reconnected. It belongs to the loop.
+// nurse looks after the drivers: it has egresses probed while they are connected, tunnels whose probes go
+// unanswered reconnected, and tunnels that traffic now depends on hurried. It belongs to the loop.
 type nurse struct {
 	patients map[string]*patient
 	uplink   string
+	served   map[string]bool // lists that a good egress carries, by listKey
 }
 
 // patient is what is remembered of a tunnel.
@@ -32,7 +34,7 @@ type patient struct {
 	index      int       // of its device
 }
 
-func newNurse() *nurse { return &nurse{patients: map[string]*patient{}} }
+func newNurse() *nurse { return &nurse{patients: map[string]*patient{}, served: map[string]bool{}} }
 
 // tend acts on what a pass found out.
 func (n *nurse) tend(cfg *config.Config, s Snapshot, desired Desired, d *drivers) {
@@ -41,6 +43,7 @@ func (n *nurse) tend(cfg *config.Config, s Snapshot, desired Desired, d *drivers
 	if uplink != "" {
 		n.uplink = uplink
 	}
+	n.relieve(desired, d)
 	for _, e := range cfg.Egresses {
 		prober := d.probers[e.Name]
 		if e.OpenVPN == nil {
@@ -65,6 +68,22 @@ func (n *nurse) tend(cfg *config.Config, s Snapshot, desired Desired, d *drivers
 		}
 		p.watchDevice(e.Name, s, d)
 		p.watchProbes(e.Name, s, d, uplink != "")
+	}
+}
+
+// relieve hurries the tunnels of a list that has just lost the last egress that carried its traffic well:
+// one that could not be reached until now may wait long for its next attempt.
+func (n *nurse) relieve(desired Desired, d *drivers) {
+	for key, c := range desired.Choices {
+		served := desired.Merits[c.Egress] >= good
+		if n.served[key] && !served {
+			for _, name := range strings.Fields(key) {
+				if t := d.tunnels[name]; t != nil {
+					t.Hurry()
+				}
+			}
+		}
+		n.served[key] = served
 	}
 }
 
