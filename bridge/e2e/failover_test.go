@@ -15,78 +15,6 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-const failoverConfig = `
-ingress: [ing0]
-egress:
-  first: {openvpn: {profile: first.ovpn}}
-  second: {openvpn: {profile: second.ovpn}}
-probe: {targets: [192.0.2.10], hold_down: 2s}
-`
-
-// newFailover is a lab with two providers and a box that uses both, the first one by preference.
-func newFailover(t *testing.T, config string) (*netlab.Topology, *box) {
-	t.Helper()
-	lab := standard(t, netlab.Options{Providers: []netlab.ProviderOptions{{}, {}}})
-	b := newBox(t, lab.Box)
-	b.write("first.ovpn", lab.Providers[0].Config())
-	b.write("second.ovpn", lab.Providers[1].Config())
-	b.write("ztbridge.yaml", config)
-	b.start()
-	return lab, b
-}
-
-// awaitWarm waits until both tunnels are connected and the first carries the traffic.
-func awaitWarm(b *box) {
-	b.t.Helper()
-	b.await("both tunnels", func(st api.Status) bool {
-		return len(st.Egresses) == 2 && st.Egresses[0].State == "up" && st.Egresses[1].State == "up" &&
-			st.Egresses[0].RTT > 0 && st.Egresses[1].RTT > 0 && st.Policies[0].Egress == "first"
-	})
-}
-
-// TestFailoverGap measures how long clients wait when an egress dies and another is warm.
-func TestFailoverGap(t *testing.T) {
-	lab, b := newFailover(t, failoverConfig)
-	leaks, err := lab.WatchLeaks()
-	must(t, err)
-	first := lab.Providers[0]
-	awaitWarm(b)
-	stream, err := lab.ClientStream(netlab.UDP, netlab.IPv4, 100)
-	must(t, err)
-	faults := []struct {
-		name         string
-		break_, mend func() error
-	}{
-		{"server killed", func() error { first.Kill(); return nil }, func() error { return first.Start(t.Context()) }},
-		{"blackhole", first.Blackhole, first.Heal},
-		{"link loss", func() error { return lab.Router.IP("link set r-provider-a down") }, func() error {
-			return lab.Router.IP("link set r-provider-a up")
-		}},
-	}
-	for _, f := range faults {
-		awaitWarm(b)
-		time.Sleep(300 * time.Millisecond)
-		at := time.Now()
-		must(t, f.break_())
-		b.awaitEgress("second")
-		moved := time.Now()
-		gap := stream.Report().Gap(at, moved)
-		t.Logf("%s: gap %v", f.name, gap.Round(time.Millisecond))
-		if limit := 1500 * time.Millisecond; gap > limit {
-			t.Errorf("%s: gap %v, want at most %v", f.name, gap, limit)
-		}
-		must(t, f.mend())
-	}
-	awaitWarm(b)
-	r := stream.Stop()
-	for seen := range r.Egresses() {
-		if seen != lab.Providers[0].Public4[0] && seen != lab.Providers[1].Public4[0] {
-			t.Errorf("the Internet saw %s, which is no egress of the list", seen)
-		}
-	}
-	noLeak(t, leaks)
-}
-
 // TestFailoverNeverLeavesTheList lets two egresses die and return at random, while one client may use
 // both and another only the first.
 func TestFailoverNeverLeavesTheList(t *testing.T) {
@@ -118,7 +46,16 @@ policy:
 		length = 5 * time.Minute
 	}
 	t.Logf("ZTBRIDGE_SEED=%d, for %v (five minutes with ZTBRIDGE_LONG=1)", seed, length)
+	refusals, err := lab.Client.Capture("eth0", refusalOf(lab.Marker))
+	must(t, err)
 	disturb(t, lab, b, rand.New(rand.NewPCG(seed, 0)), length)
+	must(t, refusals.Stop())
+	refused, err := refusals.Result()
+	must(t, err)
+	t.Logf("%d refusals were said to clients", refused.Matched)
+	if refused.Matched == 0 {
+		t.Error("no client was ever told that its list was exhausted")
+	}
 
 	onlyFirst, firstOrSecond := only.Stop(), both.Stop()
 	t.Logf("bound to the first: %v", onlyFirst)
@@ -167,24 +104,47 @@ func disturb(t *testing.T, lab *netlab.Topology, b *box, rng *rand.Rand, length 
 	}
 }
 
-// A client whose list is exhausted is told so at once; it does not wait for a timeout.
+// refusalOf matches what tells a client that its packet cannot be delivered.
+func refusalOf(marker string) netlab.Match {
+	quotes := netlab.Carrying(marker)
+	return func(p netlab.Packet) bool { return !p.Outgoing && strings.HasPrefix(p.Proto, "icmp") && quotes(p) }
+}
+
+// TestExhaustedListRefusesAtOnce: a client whose list is exhausted is told so; it does not wait for a timeout.
 func TestExhaustedListRefusesAtOnce(t *testing.T) {
 	lab := standard(t, netlab.Options{})
 	b := newBox(t, lab.Box)
-	lab.Providers[0].Stop()
 	b.write("provider.ovpn", lab.Providers[0].Config())
 	b.write("ztbridge.yaml", gatewayConfig)
 	b.start()
+	b.await("a tunnel that answers", func(st api.Status) bool { return len(st.Egresses) == 1 && st.Egresses[0].RTT > 0 })
+	lab.Providers[0].Kill()
 	b.await("a closed box", func(st api.Status) bool { return st.State == api.Closed })
-	for _, target := range []netip.Addr{netlab.ClientTarget4, netlab.ClientTarget6} {
-		// Not a TCP connection: where a refusal comes back before connect(2) has let go of its socket, as
-		// between namespaces, Linux forgets it.
-		out, err := lab.Client.Run(t.Context(), "ping", "-c1", "-W5", target.String())
-		if err == nil {
-			t.Fatalf("%s was reached with no egress", target)
+
+	refuses := refusalOf(lab.Marker)
+	for _, version := range []netlab.Version{netlab.IPv4, netlab.IPv6} {
+		watch, err := lab.Client.Capture("eth0", netlab.Carrying(lab.Marker))
+		must(t, err)
+		// Slow enough for the limits that the kernel sets to its errors.
+		stream, err := lab.ClientStream(netlab.UDP, version, 2)
+		must(t, err)
+		time.Sleep(5 * time.Second)
+		stream.Stop()
+		must(t, watch.Stop())
+		seen, err := watch.Result()
+		must(t, err)
+		sent, refused, slowest := time.Time{}, 0, time.Duration(0)
+		for _, p := range seen.Kept {
+			if !refuses(p) {
+				sent = p.At
+				continue
+			}
+			refused++
+			slowest = max(slowest, p.At.Sub(sent))
 		}
-		if !strings.Contains(strings.ToLower(out), "unreachable") {
-			t.Errorf("%s: not refused: %s", target, out)
+		t.Logf("IPv%d: %d packets and refusals, of them %d refusals, the slowest after %s", version, seen.Matched, refused, slowest)
+		if refused < 5 || slowest > 100*time.Millisecond {
+			t.Errorf("IPv%d: %d refusals, the slowest after %s: want one for each packet, at once: %v", version, refused, slowest, seen)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package netlab
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 )
 
@@ -21,6 +22,29 @@ func (n *Namespace) Blackhole(iface string) error {
 // BlockUDP drops all UDP but DNS that passes an interface, as networks of hotels do.
 func (n *Namespace) BlockUDP(iface string) error {
 	return n.fault(iface, "meta l4proto udp udp dport != 53 udp sport != 53 drop")
+}
+
+// BlackholeAddr drops everything that comes for one of the host's addresses, silently.
+func (n *Namespace) BlackholeAddr(addr netip.Addr) error { return n.faultAddr(addr, "drop") }
+
+// RefuseAddr refuses all UDP and TCP that comes for one of the host's addresses, as when no program listens
+// there any more.
+func (n *Namespace) RefuseAddr(addr netip.Addr) error {
+	return n.faultAddr(addr, "meta l4proto { tcp, udp } reject with icmp type port-unreachable")
+}
+
+// HealAddr ends BlackholeAddr and RefuseAddr.
+func (n *Namespace) HealAddr(addr netip.Addr) error {
+	return n.Nft(fmt.Sprintf("add table ip %[1]s\ndelete table ip %[1]s\n", faultTable(addr.String())))
+}
+
+func (n *Namespace) faultAddr(addr netip.Addr, rule string) error {
+	return n.Nft(fmt.Sprintf(`add table ip %[1]s
+delete table ip %[1]s
+table ip %[1]s {
+	chain in { type filter hook input priority -350; ip daddr %[2]s %[3]s; }
+}
+`, faultTable(addr.String()), addr, rule))
 }
 
 // Heal takes the fault of an interface away. No fault is no error.

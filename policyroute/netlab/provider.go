@@ -278,6 +278,28 @@ func (p *Provider) Customers() ([]netip.Addr, error) {
 	return addrs, nil
 }
 
+// Disconnect ends the sessions of all customers, as an administrator would: they are told to connect anew.
+func (p *Provider) Disconnect() error {
+	for _, proto := range p.opts.Protos {
+		lines, err := p.manage(proto, "status 2")
+		if err != nil {
+			return err
+		}
+		for _, line := range lines {
+			// CLIENT_LIST,common name,real address,virtual address,virtual IPv6 address,bytes received,
+			// bytes sent,since,since as a number,user name,client id,…
+			fields := strings.Split(line, ",")
+			if len(fields) < 11 || fields[0] != "CLIENT_LIST" {
+				continue
+			}
+			if _, err := p.manage(proto, "client-kill "+fields[10]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // manage sends one command to a server's management interface and returns the lines of the answer.
 func (p *Provider) manage(proto Proto, command string) ([]string, error) {
 	conn, err := net.DialTimeout("unix", p.socket(proto), time.Second)
@@ -294,8 +316,11 @@ func (p *Provider) manage(proto Proto, command string) ([]string, error) {
 	var lines []string
 	for scanner := bufio.NewScanner(conn); scanner.Scan(); {
 		line := scanner.Text()
-		if line == "END" {
+		switch word, _, _ := strings.Cut(line, ":"); word {
+		case "END", "SUCCESS":
 			return lines, nil
+		case "ERROR":
+			return nil, fmt.Errorf("telling the server of %s %q: %s", p.Name, command, line)
 		}
 		if !strings.HasPrefix(line, ">") { // a notification
 			lines = append(lines, line)
