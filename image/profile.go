@@ -119,7 +119,7 @@ var dropModules = []string{
 }
 
 var enabledUnits = []string{
-	"ztbridge-setup.service", "ztbridge-guard.service", "ztbridge.service", "ztbridge-console.service",
+	"ztbridge-setup.service", "ztbridge-metadata.service", "ztbridge-guard.service", "ztbridge.service", "ztbridge-console.service",
 	"ztbridge-judge.service", "ssh.service",
 	"systemd-networkd.service", "systemd-resolved.service", "systemd-timesyncd.service",
 }

@@ -43,11 +43,26 @@ func command() *cobra.Command {
 			Use: "console", Short: "Show the daemon's status on the console", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error { return appliance.NewReporter().Run(cmd.Context()) },
 		},
+		metadata(log),
 		keepLog(),
 		judge(log),
 		update.Command(),
 	)
 	return root
+}
+
+// metadataPatience is how long the network may take. The daemon waits for it, and would have nothing to do.
+const metadataPatience = 3 * time.Minute
+
+func metadata(log *slog.Logger) *cobra.Command {
+	return &cobra.Command{
+		Use: "metadata", Short: "Take over the configuration that the machine was created with", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), metadataPatience)
+			defer cancel()
+			return appliance.New(log).TakeMetadata(ctx, appliance.OracleMetadata())
+		},
+	}
 }
 
 func keepLog() *cobra.Command {

@@ -37,6 +37,9 @@ type found struct {
 // errNoConfig is what a fresh box says.
 var errNoConfig = errors.New("there is no " + configName + " yet\nhint: on this partition, copy ztbridge.yaml.example to " + configName + ", edit it, add your .ovpn file, and start the box again")
 
+// errBadConfig goes before what the daemon says of a configuration that it refuses.
+var errBadConfig = errors.New("the configuration has an error")
+
 // provision takes the user's files over. Those for the box itself come first and stand alone: a mistake in the
 // configuration must not lock out the key or the Wi-Fi by which it could be mended. The daemon's are checked as a whole and
 // taken over all or none. Only what is safe on the data partition is wiped from the FAT partition.
@@ -79,21 +82,40 @@ func (s *Setup) takeDaemonFiles(ctx context.Context, files []found) error {
 		}
 		return nil
 	}
+	err := s.adopt(ctx, func(staging string) error {
+		for _, f := range files {
+			if err := copyFile(f.path, filepath.Join(staging, f.name)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, errBadConfig) {
+		return fmt.Errorf("the files on this partition were not taken over, since %w\nhint: correct it here and start the box again", err)
+	}
+	if err != nil {
+		return err
+	}
+	return s.taken(files)
+}
+
+// adopt checks the configuration as it will be, what is in use with new files over it, and installs it: all or none.
+func (s *Setup) adopt(ctx context.Context, add func(staging string) error) error {
 	staging := filepath.Join(s.DataDir, "incoming")
 	if err := os.RemoveAll(staging); err != nil {
 		return fmt.Errorf("clearing the staging folder: %w", err)
 	}
 	defer os.RemoveAll(staging)
-	if err := s.stage(staging, files); err != nil {
+	if err := os.MkdirAll(staging, 0o700); err != nil {
+		return fmt.Errorf("staging the configuration: %w", err)
+	}
+	if err := errors.Join(copyFlat(s.EtcDir, staging), add(staging)); err != nil {
 		return err
 	}
 	if err := s.check(ctx, staging); err != nil {
 		return err
 	}
-	if err := s.install(staging); err != nil {
-		return err
-	}
-	return s.taken(files)
+	return s.install(staging)
 }
 
 // taken waits until the files are on the medium before their originals go.
@@ -148,22 +170,6 @@ func hasSuffix(name string, suffixes []string) bool {
 
 const systemDir = "system" // below the data partition
 
-// stage makes the configuration as it will be: what is in use, with the new files over it.
-func (s *Setup) stage(staging string, files []found) error {
-	if err := os.MkdirAll(staging, 0o700); err != nil {
-		return fmt.Errorf("staging the configuration: %w", err)
-	}
-	if err := copyFlat(s.EtcDir, staging); err != nil {
-		return err
-	}
-	for _, f := range files {
-		if err := copyFile(f.path, filepath.Join(staging, f.name)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // check asks the daemon itself, which alone knows what it accepts.
 func (s *Setup) check(ctx context.Context, staging string) error {
 	file := filepath.Join(staging, configName)
@@ -171,8 +177,7 @@ func (s *Setup) check(ctx context.Context, staging string) error {
 		return errNoConfig
 	}
 	if err := s.Run(ctx, "/usr/bin/ztbridge", "config", "check", "--config", file); err != nil {
-		return fmt.Errorf("the files on this partition were not taken over, since the configuration has an error:\n%s\nhint: correct it here and start the box again",
-			strings.ReplaceAll(err.Error(), staging+"/", ""))
+		return fmt.Errorf("%w:\n%s", errBadConfig, strings.ReplaceAll(err.Error(), staging+"/", ""))
 	}
 	return nil
 }

@@ -28,6 +28,8 @@ type Setup struct {
 	Run func(ctx context.Context, name string, args ...string) error
 	// Mount is unix.Mount; a remount has no source.
 	Mount func(source, target, fstype string, flags uintptr, data string) error
+	// InCloud says that a metadata service will be asked for a configuration if there is none yet.
+	InCloud bool
 	// Console is told what a person must know.
 	Console func(message string)
 	Log     *slog.Logger
@@ -37,7 +39,7 @@ type Setup struct {
 func New(log *slog.Logger) *Setup {
 	return &Setup{
 		RunDir: box.RunDir, ConfigDir: box.ConfigMount, DataDir: box.DataMount, EtcDir: "/etc/ztbridge", Binds: binds,
-		Run: runTool, Mount: unix.Mount, Console: WriteConsole, Log: log,
+		Run: runTool, Mount: unix.Mount, InCloud: inOracleCloud(), Console: WriteConsole, Log: log,
 	}
 }
 
@@ -54,6 +56,9 @@ func (s *Setup) Perform(ctx context.Context) error {
 		return fmt.Errorf("mounting the configuration partition: %w", err)
 	}
 	err := s.prepareData(ctx)
+	if s.InCloud && errors.Is(err, errNoConfig) {
+		err = nil // not yet
+	}
 	return errors.Join(err, s.tell(err))
 }
 
