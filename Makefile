@@ -33,7 +33,7 @@ demo: build ## Show the gateway at work in a lab of namespaces, and try to make 
 	$(GO) run ./cmd/ztbridge-demo
 
 test: ## Run all tests, those that need the kernel as root; lists what was skipped, and why
-	@scripts/deps.sh iperf3
+	@scripts/deps.sh iperf3 zbar-tools openvpn3-client@13 dbus-daemon@13
 	@scripts/test.sh
 
 check: ## Look for mistakes: format, vet, staticcheck, golangci-lint, shellcheck, layout

@@ -1,14 +1,14 @@
 #!/bin/sh
 # Installs what building, the demo and the tests need and what is missing, on Debian 12 and 13, and the packages
-# that are named beside: scripts/deps.sh [PACKAGE…]. It asks Debian's mirrors alone; the Go release that go.mod
-# names is then fetched by go itself, as a module.
+# that are named beside: scripts/deps.sh [PACKAGE[@RELEASE]…], @13 for one that Debian has from 13 on. It asks
+# Debian's mirrors alone; the Go release that go.mod names is then fetched by go itself, as a module.
 #
 # Without root's rights it asks for them by sudo. Where that fails it says what is missing, and fails only if
 # nothing could be built.
 set -eu
 
 packages="ca-certificates git make gcc libc6-dev
-	openvpn nftables iptables iproute2 iputils-ping procps conntrack $*"
+	openvpn nftables iptables iproute2 iputils-ping procps conntrack"
 
 # The first Go that can fetch the one that go.mod names.
 go_least=1.21
@@ -25,8 +25,6 @@ apt() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@"; }
 # Debian 12 has Go 1.19. Its backports are asked for this one package, and the machine's list of sources stays as
 # it is.
 go_from_backports() {
-	# shellcheck source=/dev/null
-	. /etc/os-release
 	suite=$VERSION_CODENAME-backports
 	# shellcheck disable=SC2016 # apt's own variable
 	mirror=$(apt-get indextargets --format '$(REPO_URI)' "Codename: $VERSION_CODENAME" "Created-By: Packages" | head -n 1)
@@ -49,9 +47,18 @@ install_go() {
 }
 
 if ! command -v apt-get >/dev/null; then
-	echo "deps: this is no Debian: install what corresponds to: go $go_least or later," "$packages" >&2
+	echo "deps: this is no Debian: install what corresponds to: go $go_least or later," "$packages $*" >&2
 	exit 0
 fi
+
+# shellcheck source=/dev/null
+. /etc/os-release
+for package in "$@"; do
+	case $package in
+	*@*) [ "${VERSION_ID:-99}" -lt "${package#*@}" ] || packages="$packages ${package%@*}" ;; # testing has no number
+	*) packages="$packages $package" ;;
+	esac
+done
 
 missing=
 for package in $packages; do

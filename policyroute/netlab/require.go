@@ -14,6 +14,7 @@ type Need string
 const (
 	Root      Need = "root"
 	OpenVPN   Need = "openvpn"
+	OpenVPN3  Need = "openvpn3"
 	ZeroTier  Need = "zerotier-one"
 	IPTables  Need = "iptables"
 	Conntrack Need = "conntrack"
@@ -51,12 +52,15 @@ func Missing(needs ...Need) []string {
 				missing = append(missing, "root (network namespaces)")
 			}
 			programs = []string{"ip", "nft"}
-		case OpenVPN, ZeroTier:
+		case OpenVPN, OpenVPN3, ZeroTier:
 			if _, err := os.Stat("/dev/net/tun"); err != nil {
 				missing = append(missing, "/dev/net/tun")
 			}
 		}
-		if need == ZeroTier {
+		switch need {
+		case OpenVPN3:
+			programs = append(programs, "dbus-daemon", "setpriv")
+		case ZeroTier:
 			programs = append(programs, "zerotier-idtool")
 		}
 		for _, p := range programs {
