@@ -92,7 +92,9 @@ type Topology struct {
 	LAN        *Link // the box's end is lan0
 	WAN        *Link // the box's end is wan0
 	WANSegment *Segment
-	ClientSite *Site // of a remote client, else nil
+	// IngressSegment is the switch in the drawing; nil with a remote client.
+	IngressSegment *Segment
+	ClientSite     *Site // of a remote client, else nil
 
 	Providers []*Provider // started
 	Echo      *Echo       // on all targets of the Internet host
@@ -232,6 +234,7 @@ func (t *Topology) buildClient() error {
 	if err != nil {
 		return err
 	}
+	t.IngressSegment = seg
 	if t.Client, err = t.Host("client"); err != nil {
 		return err
 	}
