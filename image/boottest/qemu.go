@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -33,6 +34,7 @@ type Machine struct {
 	Memory   int    // MiB
 	UBoot    string // for Pi3: u-boot.bin
 	Extra    []string
+	Files    []*os.File // open in the machine's process from number 3 on, for Extra to name; they stay the caller's
 }
 
 const (
@@ -81,6 +83,7 @@ type Guest struct {
 // Start runs the machine until Kill or the end of the context, whichever is first. Everything it writes is also copied to log.
 func Start(ctx context.Context, m Machine, log io.Writer) (*Guest, error) {
 	cmd := exec.CommandContext(ctx, m.program(), m.args()...)
+	cmd.ExtraFiles = m.Files
 	// The guest must not outlive a test that is killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
@@ -88,17 +91,26 @@ func Start(ctx context.Context, m Machine, log io.Writer) (*Guest, error) {
 		return nil, fmt.Errorf("starting QEMU: %w", err)
 	}
 	cmd.Stderr = log
-	if err := cmd.Start(); err != nil {
+	g := &Guest{cmd: cmd, done: make(chan struct{}), changed: make(chan struct{})}
+	started := make(chan error)
+	go g.collect(io.TeeReader(out, log), started)
+	if err := <-started; err != nil {
 		return nil, fmt.Errorf("starting QEMU: %w", err)
 	}
-	g := &Guest{cmd: cmd, done: make(chan struct{}), changed: make(chan struct{})}
-	go g.collect(io.TeeReader(out, log))
 	return g, nil
 }
 
-// collect ends with QEMU's output, that is, with QEMU.
-func (g *Guest) collect(r io.Reader) {
+// collect starts QEMU and ends with its output, that is, with QEMU. The kernel takes the end of the thread that started a
+// process for the end of its parent: the thread is kept.
+func (g *Guest) collect(r io.Reader, started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	defer close(g.done)
+	err := g.cmd.Start()
+	started <- err
+	if err != nil {
+		return
+	}
 	buf := make([]byte, 4096)
 	for {
 		n, err := r.Read(buf)
