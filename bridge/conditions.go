@@ -28,6 +28,7 @@ const (
 	codeMoon           = "zerotier-is-moon"
 	codeIngressMissing = "ingress-missing"
 	codeListener       = "listener-failed"
+	codeNotice         = "notice"
 )
 
 // conditions lists what is not as it should be, worst first, with what to do about it.
@@ -44,6 +45,9 @@ func (d *daemon) conditions(s Snapshot, desired Desired, r passResult) []api.Con
 	}
 	if uplinkID(s.World) == "" {
 		add(codeWANDown, "", api.SeverityError, "this box has no default route of its own", "check its cable, Wi-Fi or DHCP")
+	}
+	if message, remedy := Notice(d.opts.RuntimeDir); message != "" {
+		add(codeNotice, "", api.SeverityWarning, message, remedy)
 	}
 	zerotierConditions(d.loaded.cfg, s, add)
 	for _, e := range d.loaded.cfg.Egresses {

@@ -2,12 +2,14 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 
 	"github.com/spf13/cobra"
 
+	"ztbridge/bridge"
 	"ztbridge/bridge/api"
 )
 
@@ -33,7 +35,7 @@ why. Exit code 3: the daemon is not running, or something is not as configured.`
 			}
 			s, err := p.daemon().Status(cmd.Context())
 			if err != nil {
-				return err
+				return p.withNotice(err)
 			}
 			if err := p.show(s, api.Render(s), asJSON); err != nil {
 				return err
@@ -52,6 +54,15 @@ why. Exit code 3: the daemon is not running, or something is not as configured.`
 	cmd.Flags().TextVar(&of, "of", netip.Addr{}, "explain what happens to packets of this `address`")
 	cmd.MarkFlagsMutuallyExclusive("watch", "of")
 	return cmd
+}
+
+// withNotice lets who prepared the box say why no daemon runs, which its log cannot know.
+func (p *program) withNotice(err error) error {
+	message, remedy := bridge.Notice(p.runtimeDir)
+	if message == "" || !errors.Is(err, api.ErrNotRunning) {
+		return err
+	}
+	return &api.HintedError{Err: fmt.Errorf("%w: %s", api.ErrNotRunning, message), Hint: remedy}
 }
 
 func (p *program) explain(cmd *cobra.Command, of netip.Addr, asJSON bool) error {
