@@ -84,6 +84,11 @@ func (s *Setup) bindData() error {
 // writable makes the configuration partition writable for the time of one function. It is synced and read-only otherwise:
 // a power cut then finds it clean, and the boot loader can still read it.
 func (s *Setup) writable(write func() error) (err error) {
+	unlock, err := box.LockConfig(s.RunDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	if err := s.Mount("", s.ConfigDir, "", unix.MS_REMOUNT|unix.MS_SYNCHRONOUS, ""); err != nil {
 		return fmt.Errorf("making the configuration partition writable: %w", err)
 	}

@@ -110,10 +110,13 @@ func (m Metadata) ask(ctx context.Context) (i instance, err error) {
 // or the context ends.
 func (s *Setup) TakeMetadata(ctx context.Context, service Metadata) error {
 	i, err := service.get(ctx)
+	remarks := ""
 	if err == nil {
-		err = errors.Join(s.takeKeys(ctx, i.Metadata.Keys), s.takeUserData(ctx, i.Metadata.UserData))
+		keys := s.takeKeys(ctx, i.Metadata.Keys)
+		remarks, err = s.takeUserData(ctx, i.Metadata.UserData)
+		err = errors.Join(keys, err)
 	}
-	return errors.Join(err, s.tell(err))
+	return errors.Join(err, s.tell(remarks, err))
 }
 
 // takeKeys lets in who created the machine, unless somebody was named before.
@@ -132,15 +135,15 @@ func (s *Setup) takeKeys(ctx context.Context, keys string) error {
 	return s.applyKey(ctx, system)
 }
 
-func (s *Setup) takeUserData(ctx context.Context, text []byte) error {
+func (s *Setup) takeUserData(ctx context.Context, text []byte) (remarks string, err error) {
 	if len(text) == 0 {
-		return errNoUserData
+		return "", errNoUserData
 	}
 	files, err := cloudconfig.Configuration(text)
 	if err != nil {
-		return fmt.Errorf("%w\n%s", err, userDataHint)
+		return "", fmt.Errorf("%w\n%s", err, userDataHint)
 	}
-	err = s.adopt(ctx, func(staging string) error {
+	remarks, err = s.adopt(ctx, func(staging string) error {
 		for name, content := range files {
 			if err := writeSync(filepath.Join(staging, name), content, 0o600); err != nil {
 				return fmt.Errorf("staging %s: %w", name, err)
@@ -150,13 +153,13 @@ func (s *Setup) takeUserData(ctx context.Context, text []byte) error {
 	})
 	switch {
 	case errors.Is(err, errNoConfig):
-		return fmt.Errorf("the user-data has no %s\n%s", configName, userDataHint)
+		return "", fmt.Errorf("the user-data has no %s\n%s", configName, userDataHint)
 	case errors.Is(err, errBadConfig):
-		return fmt.Errorf("the user-data was not taken over, since %w\n%s", err, userDataHint)
+		return "", fmt.Errorf("the user-data was not taken over, since %w\n%s", err, userDataHint)
 	case err != nil:
-		return err
+		return "", err
 	}
 	s.Console("taken over from the user-data: " + strings.Join(slices.Sorted(maps.Keys(files)), ", ") + "\n")
 	// The packet filter is closed already; now it can know the names of the interfaces too.
-	return s.Run(ctx, "/usr/bin/ztbridge", "guard")
+	return remarks, s.Run(ctx, "/usr/bin/ztbridge", "guard")
 }

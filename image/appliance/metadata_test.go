@@ -120,7 +120,7 @@ func TestBadMetadata(t *testing.T) {
 				metadata["user_data"] = tt.userData
 			}
 			if tt.refused {
-				w.fail["ztbridge"] = errors.New("error: " + w.DataDir + "/incoming/ztbridge.yaml:1: unknown key egres")
+				w.fail["check"] = errors.New("error: " + w.DataDir + "/incoming/ztbridge.yaml:1: unknown key egres")
 			}
 			if err := w.TakeMetadata(context.Background(), oracle(t, metadata, 0)); err == nil {
 				t.Error("no error")

@@ -42,11 +42,12 @@ var errBadConfig = errors.New("the configuration has an error")
 
 // provision takes the user's files over. Those for the box itself come first and stand alone: a mistake in the
 // configuration must not lock out the key or the Wi-Fi by which it could be mended. The daemon's are checked as a whole and
-// taken over all or none. Only what is safe on the data partition is wiped from the FAT partition.
-func (s *Setup) provision(ctx context.Context) error {
+// taken over all or none. Only what is safe on the data partition is wiped from the FAT partition. Returned is also what
+// the daemon remarks of files that were taken over.
+func (s *Setup) provision(ctx context.Context) (remarks string, err error) {
 	files, err := findFiles(s.ConfigDir)
 	if err != nil {
-		return err
+		return "", err
 	}
 	var daemon, system []found
 	for _, f := range files {
@@ -56,7 +57,9 @@ func (s *Setup) provision(ctx context.Context) error {
 			system = append(system, f)
 		}
 	}
-	return errors.Join(s.takeSystemFiles(system), s.takeDaemonFiles(ctx, daemon))
+	systemErr := s.takeSystemFiles(system)
+	remarks, err = s.takeDaemonFiles(ctx, daemon)
+	return remarks, errors.Join(systemErr, err)
 }
 
 func (s *Setup) takeSystemFiles(files []found) error {
@@ -75,14 +78,14 @@ func (s *Setup) takeSystemFiles(files []found) error {
 	return s.taken(files)
 }
 
-func (s *Setup) takeDaemonFiles(ctx context.Context, files []found) error {
+func (s *Setup) takeDaemonFiles(ctx context.Context, files []found) (remarks string, err error) {
 	if len(files) == 0 {
 		if _, err := os.Stat(filepath.Join(s.EtcDir, configName)); errors.Is(err, os.ErrNotExist) {
-			return errNoConfig
+			return "", errNoConfig
 		}
-		return nil
+		return "", nil
 	}
-	err := s.adopt(ctx, func(staging string) error {
+	remarks, err = s.adopt(ctx, func(staging string) error {
 		for _, f := range files {
 			if err := copyFile(f.path, filepath.Join(staging, f.name)); err != nil {
 				return err
@@ -91,31 +94,32 @@ func (s *Setup) takeDaemonFiles(ctx context.Context, files []found) error {
 		return nil
 	})
 	if errors.Is(err, errBadConfig) {
-		return fmt.Errorf("the files on this partition were not taken over, since %w\nhint: correct it here and start the box again", err)
+		return "", fmt.Errorf("the files on this partition were not taken over, since %w\nhint: correct it here and start the box again", err)
 	}
 	if err != nil {
-		return err
+		return "", err
 	}
-	return s.taken(files)
+	return remarks, s.taken(files)
 }
 
 // adopt checks the configuration as it will be, what is in use with new files over it, and installs it: all or none.
-func (s *Setup) adopt(ctx context.Context, add func(staging string) error) error {
+// It returns what the daemon remarks of it.
+func (s *Setup) adopt(ctx context.Context, add func(staging string) error) (remarks string, err error) {
 	staging := filepath.Join(s.DataDir, "incoming")
 	if err := os.RemoveAll(staging); err != nil {
-		return fmt.Errorf("clearing the staging folder: %w", err)
+		return "", fmt.Errorf("clearing the staging folder: %w", err)
 	}
 	defer os.RemoveAll(staging)
 	if err := os.MkdirAll(staging, 0o700); err != nil {
-		return fmt.Errorf("staging the configuration: %w", err)
+		return "", fmt.Errorf("staging the configuration: %w", err)
 	}
 	if err := errors.Join(copyFlat(s.EtcDir, staging), add(staging)); err != nil {
-		return err
+		return "", err
 	}
-	if err := s.check(ctx, staging); err != nil {
-		return err
+	if remarks, err = s.check(ctx, staging); err != nil {
+		return "", err
 	}
-	return s.install(staging)
+	return remarks, s.install(staging)
 }
 
 // taken waits until the files are on the medium before their originals go.
@@ -171,15 +175,15 @@ func hasSuffix(name string, suffixes []string) bool {
 const systemDir = "system" // below the data partition
 
 // check asks the daemon itself, which alone knows what it accepts.
-func (s *Setup) check(ctx context.Context, staging string) error {
+func (s *Setup) check(ctx context.Context, staging string) (remarks string, err error) {
 	file := filepath.Join(staging, configName)
 	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
-		return errNoConfig
+		return "", errNoConfig
 	}
-	if err := s.Run(ctx, "/usr/bin/ztbridge", "config", "check", "--config", file); err != nil {
-		return fmt.Errorf("%w:\n%s", errBadConfig, strings.ReplaceAll(err.Error(), staging+"/", ""))
+	if remarks, err = s.Check(ctx, file); err != nil {
+		return "", fmt.Errorf("%w:\n%s", errBadConfig, strings.ReplaceAll(err.Error(), staging+"/", ""))
 	}
-	return nil
+	return strings.ReplaceAll(remarks, staging+"/", ""), nil
 }
 
 // install moves the checked files to their place. The configuration itself comes last, so that it never names a file

@@ -24,8 +24,11 @@ type Setup struct {
 	DataDir   string
 	EtcDir    string // the daemon's configuration
 	Binds     []bind
+	Notice    string // file whose content `ztbridge status` shows
 	// Run executes a tool and returns its output in the error.
 	Run func(ctx context.Context, name string, args ...string) error
+	// Check asks the daemon's program whether a configuration is good, and returns what it remarks of a good one.
+	Check func(ctx context.Context, file string) (remarks string, err error)
 	// Mount is unix.Mount; a remount has no source.
 	Mount func(source, target, fstype string, flags uintptr, data string) error
 	// InCloud says that a metadata service will be asked for a configuration if there is none yet.
@@ -39,13 +42,12 @@ type Setup struct {
 func New(log *slog.Logger) *Setup {
 	return &Setup{
 		RunDir: box.RunDir, ConfigDir: box.ConfigMount, DataDir: box.DataMount, EtcDir: "/etc/ztbridge", Binds: binds,
-		Run: runTool, Mount: unix.Mount, InCloud: inOracleCloud(), Console: WriteConsole, Log: log,
+		Notice: box.Notice, Run: runTool, Check: checkConfig, Mount: unix.Mount, InCloud: inOracleCloud(), Console: WriteConsole, Log: log,
 	}
 }
 
-// Perform mounts the partitions and takes over the user's files. Problems with those files are the user's to solve: they
-// are written to the FAT partition and the console, and are no error of the setup. It is idempotent over restarts of the
-// machine, whatever it was interrupted in.
+// Perform mounts the partitions and takes over the user's files. Problems are told on the FAT partition, the console and in
+// the notice, and returned. It is idempotent over restarts of the machine, whatever it was interrupted in.
 func (s *Setup) Perform(ctx context.Context) error {
 	for _, dir := range []string{s.ConfigDir, s.DataDir} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -55,46 +57,27 @@ func (s *Setup) Perform(ctx context.Context) error {
 	if err := s.Mount(filepath.Join(s.RunDir, box.ConfigLink), s.ConfigDir, "vfat", unix.MS_RDONLY, "umask=077"); err != nil {
 		return fmt.Errorf("mounting the configuration partition: %w", err)
 	}
-	err := s.prepareData(ctx)
-	if s.InCloud && errors.Is(err, errNoConfig) {
+	remarks, err := s.prepareData(ctx)
+	switch {
+	case s.InCloud && errors.Is(err, errNoConfig):
 		err = nil // not yet
+	case errors.Is(err, unix.ENOSPC):
+		err = fmt.Errorf("the data partition is full, and what is new on this partition was not taken over: %w\n%s", err, hintFull)
 	}
-	return errors.Join(err, s.tell(err))
+	return errors.Join(err, s.tell(remarks, err))
 }
 
-func (s *Setup) prepareData(ctx context.Context) error {
+const hintFull = "hint: log in by SSH and remove what is not needed on /data (`du -ax /data | sort -n | tail` lists what is large), or write the image anew"
+
+func (s *Setup) prepareData(ctx context.Context) (remarks string, err error) {
 	if err := s.mountData(ctx); err != nil {
-		return err
+		return "", err
 	}
 	if err := s.bindData(); err != nil {
-		return err
+		return "", err
 	}
-	return errors.Join(s.provision(ctx), s.applySystemFiles(ctx))
-}
-
-// errorFile is where a person who takes the card to a PC finds out why the box does not work.
-const errorFile = "ztbridge-error.txt"
-
-// tell leaves the problem on the FAT partition and the console; a nil problem removes an old one.
-func (s *Setup) tell(problem error) error {
-	file := filepath.Join(s.ConfigDir, errorFile)
-	if problem == nil {
-		if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
-			return nil
-		}
-		return s.writable(func() error { return os.Remove(file) })
-	}
-	text := problem.Error() + "\n"
-	s.Console("error: " + text)
-	if old, err := os.ReadFile(file); err == nil && string(old) == dos(text) {
-		return nil
-	}
-	return s.writable(func() error { return writeSync(file, []byte(dos(text)), 0o600) })
-}
-
-// dos ends lines as every editor of every system shows them.
-func dos(text string) string {
-	return strings.ReplaceAll(text, "\n", "\r\n")
+	remarks, err = s.provision(ctx)
+	return remarks, errors.Join(err, s.applySystemFiles(ctx))
 }
 
 func runTool(ctx context.Context, name string, args ...string) error {
@@ -103,6 +86,16 @@ func runTool(ctx context.Context, name string, args ...string) error {
 		return fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(string(out)))
 	}
 	return nil
+}
+
+func checkConfig(ctx context.Context, file string) (remarks string, err error) {
+	var out, problem strings.Builder
+	cmd := exec.CommandContext(ctx, "/usr/bin/ztbridge", "config", "check", "--config", file)
+	cmd.Stdout, cmd.Stderr = &out, &problem
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%s (%w)", strings.TrimSpace(out.String()+problem.String()), err)
+	}
+	return out.String(), nil
 }
 
 // writeSync replaces a file's content and waits until it is on the medium.

@@ -23,6 +23,7 @@ type world struct {
 	console strings.Builder
 	calls   []string
 	fail    map[string]error // by the tool's name or "mount TARGET"
+	remarks string           // of the daemon's on a good configuration
 	ro      bool             // the configuration partition, as the mounts left it
 }
 
@@ -39,6 +40,11 @@ func newWorld(t *testing.T) *world {
 				return os.WriteFile(args[len(args)-1], []byte("key"), 0o600)
 			}
 			return w.fail[filepath.Base(name)]
+		},
+		Notice: filepath.Join(root, "run", "notice"),
+		Check: func(context.Context, string) (string, error) {
+			w.calls = append(w.calls, "check")
+			return w.remarks, w.fail["check"]
 		},
 		Mount: func(_, target, fstype string, flags uintptr, _ string) error {
 			if flags&unix.MS_REMOUNT != 0 {
@@ -131,7 +137,7 @@ func TestBadConfigurationChangesNothing(t *testing.T) {
 	w.put(t, "ztbridge.yaml", "egres: {}")
 	w.put(t, "provider.ovpn", "remote example.org")
 	w.put(t, "authorized_keys", "ssh-ed25519 AAAA")
-	w.fail["ztbridge"] = fmt.Errorf("exit status 1: error: %s/incoming/ztbridge.yaml:1: unknown key egres", w.DataDir)
+	w.fail["check"] = fmt.Errorf("exit status 1: error: %s/incoming/ztbridge.yaml:1: unknown key egres", w.DataDir)
 	if err := w.Perform(context.Background()); err == nil {
 		t.Fatal("a bad configuration was no problem")
 	}
@@ -152,7 +158,7 @@ func TestBadConfigurationChangesNothing(t *testing.T) {
 		t.Error("the box cannot be reached: the SSH key was not taken over")
 	}
 
-	delete(w.fail, "ztbridge")
+	delete(w.fail, "check")
 	if err := w.Perform(context.Background()); err != nil {
 		t.Fatal(err)
 	}

@@ -3,10 +3,13 @@
 package box
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Partition numbers, the same on every target.
@@ -27,6 +30,8 @@ const (
 	SlotBLink  = "slot-b"
 	DataLink   = "data"
 	SlotFile   = "slot"
+
+	configLock = "config.lock"
 )
 
 // Places in the running system.
@@ -36,6 +41,7 @@ const (
 	GrubEnv     = "grub/grubenv" // below ConfigMount
 	ReleaseFile = "/usr/lib/ztbridge/image.json"
 	UpdateKey   = "/usr/lib/ztbridge/update.pub"
+	Notice      = "/run/ztbridge/notice" // shown by `ztbridge status`
 )
 
 // Parameters of the kernel's command line that the boot loader sets and the initramfs reads.
@@ -94,6 +100,19 @@ func Running(runDir string) (Slot, error) {
 		return "", fmt.Errorf("finding the running slot: %w", err)
 	}
 	return Parse(string(b))
+}
+
+// LockConfig waits until no other process makes the configuration partition writable. Who makes it read-only again must not
+// do so while another one writes.
+func LockConfig(runDir string) (unlock func() error, err error) {
+	f, err := os.OpenFile(filepath.Join(runDir, configLock), os.O_RDONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("locking the configuration partition: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("locking the configuration partition: %w", err), f.Close())
+	}
+	return f.Close, nil
 }
 
 // Release describes an image: written by the builder, read by the updater.

@@ -144,6 +144,11 @@ func (b *Box) Apply(ctx context.Context, file io.ReadSeeker) (Manifest, error) {
 
 // setEnv changes the boot variables. They are read when the partition is writable already: GRUB is the only other writer.
 func (b *Box) setEnv(change func(grubenv.Block)) (err error) {
+	unlock, err := box.LockConfig(b.RunDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	if err := b.Writable(true); err != nil {
 		return fmt.Errorf("making the configuration partition writable: %w", err)
 	}
