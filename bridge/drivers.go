@@ -74,7 +74,7 @@ func (d *drivers) configure(l *loaded) error {
 		if usesTLS(e) {
 			tasks = append(tasks, d.resolverTask(e, i))
 		}
-		tasks = append(tasks, d.probeTask(next, e.Name, probeMark(i), l.cfg.Probe))
+		tasks = append(tasks, d.probeTask(next, e, probeMark(i), l.cfg.Probe))
 	}
 	d.mu.Lock()
 	d.keys, d.zerotier, d.tunnels, d.probers, d.endpoint = next.keys, next.zerotier, next.tunnels, next.probers, next.endpoint
@@ -153,18 +153,30 @@ func (d *drivers) ensureDevice(device string) (node string, err error) {
 	return tun.Node(filepath.Join(d.opts.RuntimeDir, "dev"), d.user.uid)
 }
 
-func (d *drivers) probeTask(next *drivers, egress string, mark uint32, cfg config.Probe) task {
-	id := "probe " + egress
-	key := fmt.Sprintf("%s %x %+v", id, mark, cfg)
+func (d *drivers) probeTask(next *drivers, e config.Egress, mark uint32, cfg config.Probe) task {
+	id := "probe " + e.Name
+	key := fmt.Sprintf("%s %s %x %+v", id, e.Kind(), mark, cfg)
 	if d.kept(next, id, key) {
-		next.probers[egress] = d.probers[egress]
+		next.probers[e.Name] = d.probers[e.Name]
 	} else {
-		next.probers[egress] = probe.New(probe.Config{
-			Egress: egress, Mark: mark, Targets: cfg.Targets, Interval: cfg.Interval, HoldDown: cfg.HoldDown,
-			Notify: func() { d.bell.ring("probe " + egress) }, Logger: d.opts.Logger,
+		next.probers[e.Name] = probe.New(probe.Config{
+			Egress: e.Name, Mark: mark, Targets: cfg.Targets, Interval: cfg.Interval, HoldDown: cfg.HoldDown,
+			Traffic: d.trafficBy(e),
+			Notify:  func() { d.bell.ring("probe " + e.Name) }, Logger: d.opts.Logger,
 		})
 	}
-	return task{key: key, run: next.probers[egress].Run}
+	return task{key: key, run: next.probers[e.Name].Run}
+}
+
+// trafficBy returns what tells a prober how busy its egress is. Only a tunnel has an interface to itself:
+// what came in by another says nothing about the way to the Internet.
+func (d *drivers) trafficBy(e config.Egress) func() probe.Traffic {
+	if e.OpenVPN != nil {
+		return func() probe.Traffic { return trafficOf(tunnelDevice(e.Name)) }
+	}
+	return func() probe.Traffic {
+		return probe.Traffic{Bytes: trafficOf(d.around.Load().devices[e.Name]).Bytes}
+	}
 }
 
 // poke has the drivers look at once at what they would look at soon: something changed in the kernel,

@@ -19,16 +19,16 @@ const neighbourCheck = time.Second
 
 // surroundings is what drivers need to know of the last pass. It is immutable.
 type surroundings struct {
-	local   []netip.Prefix // the host's own subnets, without those of our tunnels
-	own     []netip.Addr   // the host's own addresses
-	uplinks map[string]string
-	members []netip.Prefix // what is behind the ingresses
-	peers   []netip.Prefix // of them, what clients of the endpoint may reach
+	local   []netip.Prefix    // the host's own subnets, without those of our tunnels
+	own     []netip.Addr      // the host's own addresses
+	devices map[string]string // by name of egress
+	members []netip.Prefix    // what is behind the ingresses
+	peers   []netip.Prefix    // of them, what clients of the endpoint may reach
 }
 
 // observe tells the drivers what a pass saw.
 func (d *drivers) observe(intent policyroute.Intent, w World) {
-	s := &surroundings{uplinks: map[string]string{}}
+	s := &surroundings{devices: map[string]string{}}
 	for _, l := range w.Links {
 		for _, a := range l.Addrs {
 			s.own = append(s.own, a.Addr())
@@ -38,9 +38,7 @@ func (d *drivers) observe(intent policyroute.Intent, w World) {
 		}
 	}
 	for _, e := range intent.Egresses {
-		if e.Kind == policyroute.EgressWAN {
-			s.uplinks[e.Name] = e.Iface
-		}
+		s.devices[e.Name] = e.Iface
 	}
 	for _, g := range intent.Ingresses {
 		s.members = append(s.members, g.Prefixes...)
@@ -61,7 +59,7 @@ func (d *drivers) neighbourTask(e config.Egress) task {
 		key: fmt.Sprintf("neighbours %s %s", e.Name, prefix),
 		run: func(ctx context.Context) error {
 			for ctx.Err() == nil {
-				if iface := d.around.Load().uplinks[e.Name]; iface != "" {
+				if iface := d.around.Load().devices[e.Name]; iface != "" {
 					d.answerNeighbours(ctx, e.Name, iface, prefix)
 				}
 				select {
@@ -90,7 +88,7 @@ func (d *drivers) answerNeighbours(ctx context.Context, egress, iface string, pr
 			d.opts.Logger.Error("neighbour proxy failed", "egress", egress, "error", err)
 		}
 	}()
-	for ctx.Err() == nil && d.around.Load().uplinks[egress] == iface {
+	for ctx.Err() == nil && d.around.Load().devices[egress] == iface {
 		select {
 		case <-ctx.Done():
 		case <-time.After(neighbourCheck):

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -28,21 +29,28 @@ var ErrNoTarget = errors.New("no probe target")
 // nonceLen is the length of what an answer must repeat to count: a stranger cannot guess it.
 const nonceLen = 16
 
+// lateMax is how long after its echo an answer still counts. Behind a full queue answers are seconds
+// late, and each of them proves that packets get through now.
+const lateMax = 4 * time.Second
+
 // echoer owns the sockets of one egress's probes. Not safe for concurrent use.
 type echoer struct {
 	mark  uint32
 	nonce [nonceLen]byte
 	seq   uint16
-	late  uint16 // how many echoes before the last one may still be answered
+	asked map[uint16]time.Time // when the echoes left that were not answered yet
 	conn4 net.PacketConn
 	conn6 net.PacketConn
 }
 
 func newEchoer(mark uint32) *echoer {
-	e := &echoer{mark: mark}
+	e := &echoer{mark: mark, asked: map[uint16]time.Time{}}
 	_, _ = rand.Read(e.nonce[:]) // never fails (crypto/rand)
 	return e
 }
+
+// forget makes answers to all that was asked before count no more.
+func (e *echoer) forget() { clear(e.asked) }
 
 func (e *echoer) close() {
 	for _, c := range []*net.PacketConn{&e.conn4, &e.conn6} {
@@ -53,30 +61,35 @@ func (e *echoer) close() {
 	}
 }
 
-// any probes all targets at once and returns the round-trip time of the first answer. It returns when
-// the first has answered or the timeout is over, and nothing of it outlives the call.
+// any probes all targets at once and returns how long the latest answer took. It returns when that to this
+// echo has come; when the timeout is over, late ones to echoes before count. Nothing of it outlives the call.
 func (e *echoer) any(ctx context.Context, targets []netip.Addr, timeout time.Duration) (time.Duration, error) {
-	// An answer to the echo before this one has crossed the egress as well, if a little late.
-	e.seq, e.late = e.seq+1, 1
+	e.ask()
 	tasks := e.tasks(targets)
 	if len(tasks) == 0 {
 		return 0, ErrNoTarget
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	started := time.Now()
-	results := make(chan error, len(tasks))
+	results := make(chan result, len(tasks))
 	for _, task := range tasks {
 		go func() { results <- task(ctx) }()
 	}
 	rtt, errs := time.Duration(0), error(nil)
+	var answered []uint16
 	for range tasks {
-		err := <-results
-		if err == nil && rtt == 0 {
-			rtt = max(time.Since(started), 1)
+		r := <-results
+		if r.err == nil {
 			cancel()
+			if rtt == 0 {
+				rtt = max(r.rtt, 1)
+			}
 		}
-		errs = errors.Join(errs, err)
+		answered = append(answered, r.answered...)
+		errs = errors.Join(errs, r.err)
+	}
+	for _, seq := range answered { // what other targets say to the same echo is no news
+		delete(e.asked, seq)
 	}
 	if rtt != 0 {
 		return rtt, nil
@@ -84,29 +97,47 @@ func (e *echoer) any(ctx context.Context, targets []netip.Addr, timeout time.Dur
 	return 0, errs
 }
 
+// result is what became of an echo.
+type result struct {
+	answered []uint16      // the echoes that were answered meanwhile
+	rtt      time.Duration // how long the last of the answers took
+	err      error         // why there was none
+}
+
+// ask numbers a new echo.
+func (e *echoer) ask() {
+	now := time.Now()
+	maps.DeleteFunc(e.asked, func(_ uint16, at time.Time) bool { return now.Sub(at) > lateMax })
+	e.seq++
+	e.asked[e.seq] = now
+}
+
 // tasks returns one task for the echoes of each family.
-func (e *echoer) tasks(targets []netip.Addr) []func(context.Context) error {
-	var of4, of6 []netip.Addr
-	for _, t := range targets {
-		if t.Is4() {
-			of4 = append(of4, t)
-		} else {
-			of6 = append(of6, t)
+func (e *echoer) tasks(targets []netip.Addr) []func(context.Context) result {
+	var tasks []func(context.Context) result
+	for _, v6 := range []bool{false, true} {
+		if of := ofFamily(targets, v6); len(of) > 0 {
+			tasks = append(tasks, func(ctx context.Context) result { return e.ping(ctx, of, v6) })
 		}
-	}
-	var tasks []func(context.Context) error
-	if len(of4) > 0 {
-		tasks = append(tasks, func(ctx context.Context) error { return e.ping(ctx, of4, false, 0) })
-	}
-	if len(of6) > 0 {
-		tasks = append(tasks, func(ctx context.Context) error { return e.ping(ctx, of6, true, 0) })
 	}
 	return tasks
 }
 
-// ping sends one echo to each target of one family, padded to an IP packet of size bytes (0: not
-// padded), and waits for the first answer until ctx's deadline.
-func (e *echoer) ping(ctx context.Context, targets []netip.Addr, v6 bool, size int) error {
+func ofFamily(targets []netip.Addr, v6 bool) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(targets), func(t netip.Addr) bool { return t.Is4() == v6 })
+}
+
+// ping sends the present echo to each target of one family and waits for an answer to it until ctx's deadline.
+func (e *echoer) ping(ctx context.Context, targets []netip.Addr, v6 bool) result {
+	if err := e.send(targets, v6, 0); err != nil {
+		return result{err: err}
+	}
+	return e.await(ctx, targets, v6, func(seq uint16) bool { return seq == e.seq })
+}
+
+// send sends the present echo to each target of one family, padded to an IP packet of size bytes (0: not
+// padded). It fails if none could be sent.
+func (e *echoer) send(targets []netip.Addr, v6 bool, size int) error {
 	conn, err := e.socket(v6)
 	if err != nil {
 		return err
@@ -120,6 +151,15 @@ func (e *echoer) ping(ctx context.Context, targets []netip.Addr, v6 bool, size i
 	if sent == 0 {
 		return fmt.Errorf("sending echo to %s: %w", targets[0], err)
 	}
+	return nil
+}
+
+// await collects answers to all that was asked until one is enough, or until ctx's deadline.
+func (e *echoer) await(ctx context.Context, targets []netip.Addr, v6 bool, enough func(seq uint16) bool) result {
+	conn, err := e.socket(v6)
+	if err != nil {
+		return result{err: err}
+	}
 	deadline, _ := ctx.Deadline()
 	_ = conn.SetReadDeadline(deadline)
 	interrupted := make(chan struct{})
@@ -132,14 +172,20 @@ func (e *echoer) ping(ctx context.Context, targets []netip.Addr, v6 bool, size i
 			<-interrupted // or it would cut short the next echo
 		}
 	}()
+	r := result{err: fmt.Errorf("waiting for %s: %w", targets[0], ErrNoAnswer)}
 	buf := make([]byte, 2048)
 	for {
 		n, from, err := conn.ReadFrom(buf)
 		if err != nil {
-			return fmt.Errorf("waiting for %s: %w", targets[0], ErrNoAnswer)
+			return r
 		}
-		if e.answers(buf[:n], from, v6, targets) {
-			return nil
+		seq, ok := e.answers(buf[:n], from, v6, targets)
+		if !ok || slices.Contains(r.answered, seq) {
+			continue
+		}
+		r.answered, r.rtt, r.err = append(r.answered, seq), time.Since(e.asked[seq]), nil
+		if enough(seq) {
+			return r
 		}
 	}
 }
@@ -164,25 +210,29 @@ func (e *echoer) request(v6 bool, size int) []byte {
 
 func (e *echoer) id() int { return int(binary.BigEndian.Uint16(e.nonce[:])) }
 
-func (e *echoer) answers(b []byte, from net.Addr, v6 bool, targets []netip.Addr) bool {
+// answers returns the number of the echo that a packet answers.
+func (e *echoer) answers(b []byte, from net.Addr, v6 bool, targets []netip.Addr) (seq uint16, ok bool) {
 	proto, reply := 1, icmp.Type(ipv4.ICMPTypeEchoReply)
 	if v6 {
 		proto, reply = 58, ipv6.ICMPTypeEchoReply
 	}
 	msg, err := icmp.ParseMessage(proto, b)
 	if err != nil || msg.Type != reply {
-		return false
+		return 0, false
 	}
 	body, ok := msg.Body.(*icmp.Echo)
-	if !ok || body.ID != e.id() || e.seq-uint16(body.Seq) > e.late || len(body.Data) < nonceLen {
-		return false
+	if !ok || body.ID != e.id() || len(body.Data) < nonceLen || [nonceLen]byte(body.Data[:nonceLen]) != e.nonce {
+		return 0, false
+	}
+	if at, asked := e.asked[uint16(body.Seq)]; !asked || time.Since(at) > lateMax {
+		return 0, false
 	}
 	ip, ok := from.(*net.IPAddr)
-	if !ok || [nonceLen]byte(body.Data[:nonceLen]) != e.nonce {
-		return false
+	if !ok {
+		return 0, false
 	}
 	addr, _ := netip.AddrFromSlice(ip.IP)
-	return slices.Contains(targets, addr.Unmap())
+	return uint16(body.Seq), slices.Contains(targets, addr.Unmap())
 }
 
 func (e *echoer) socket(v6 bool) (net.PacketConn, error) {

@@ -24,9 +24,22 @@ func (g Grade) String() string {
 	return [...]string{"unknown", "degraded", "fresh", "stable"}[g]
 }
 
+// Load is what else passed by an egress while an answer was awaited.
+type Load uint8
+
+// The loads.
+const (
+	Idle  Load = iota // nothing, or little
+	Busy              // so much that the answer may stand in a queue
+	Alive             // packets came in that only this egress can have brought
+)
+
 const (
 	// missesToDegrade is two: one lost packet is weather, two in a row are an outage.
 	missesToDegrade = 2
+	// patience is how long a busy egress may be silent. Modems have queues of two seconds and more, and while
+	// one fills up answers do not come at all; some more may be dropped on the way.
+	patience = 3 * time.Second
 	// holdDownMax bounds the doubling of the hold-down of an egress that keeps relapsing.
 	holdDownMax = 5 * time.Minute
 	// relapse is how soon after a recovery another outage counts as a relapse of the same illness.
@@ -45,6 +58,7 @@ type Health struct {
 
 	grade     Grade
 	misses    int
+	heard     time.Time // the last sign of life
 	loss      float64
 	holdDown  time.Duration
 	cleanFrom time.Time // since when nothing spoke against Stable
@@ -53,7 +67,7 @@ type Health struct {
 
 // Hit records an answered probe.
 func (h *Health) Hit(now time.Time) {
-	h.misses = 0
+	h.misses, h.heard = 0, now
 	h.loss += lossWeight * (0 - h.loss)
 	switch h.grade {
 	case Unknown, Degraded:
@@ -70,11 +84,20 @@ func (h *Health) Hit(now time.Time) {
 	}
 }
 
-// Miss records an unanswered probe and reports whether the egress has just become Degraded.
-func (h *Health) Miss(now time.Time) bool {
+// Miss records an unanswered probe and reports whether the egress has just become Degraded. One that is full
+// does not answer in time, and must not be taken for dead: those who fill it would be cut off. What counts is
+// the load during the last of the misses, so that an outage is found no later for what passed before it.
+func (h *Health) Miss(now time.Time, load Load) bool {
 	h.misses++
 	h.loss += lossWeight * (1 - h.loss)
 	if h.misses < missesToDegrade || h.grade == Degraded {
+		return false
+	}
+	if load == Alive && h.grade != Unknown {
+		h.misses, h.heard = 0, now
+		return false
+	}
+	if load != Idle && now.Sub(h.heard) < patience {
 		return false
 	}
 	if h.grade != Unknown && !h.recovered.IsZero() && now.Sub(h.recovered) < relapse {
@@ -89,7 +112,7 @@ func (h *Health) Miss(now time.Time) bool {
 // Reset forgets the present grade, as when the egress was connected anew, and keeps what is known of
 // its relapses.
 func (h *Health) Reset() {
-	h.grade, h.misses, h.loss = Unknown, 0, 0
+	h.grade, h.misses, h.loss, h.heard = Unknown, 0, 0, time.Time{}
 }
 
 // Grade returns the present judgement.

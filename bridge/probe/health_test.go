@@ -24,7 +24,7 @@ func play(h *Health, from time.Time, outcomes ...outcome) (time.Time, int) {
 			if o.hit {
 				h.Hit(from)
 			} else {
-				h.Miss(from)
+				h.Miss(from, Idle)
 			}
 			if h.Grade() != before {
 				changes++
@@ -72,7 +72,7 @@ func TestHealthHeavyLossIsNeverStable(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for i := range 1200 {
 		if i%3 == 2 {
-			h.Miss(now)
+			h.Miss(now, Idle)
 		} else {
 			h.Hit(now)
 		}
@@ -83,5 +83,52 @@ func TestHealthHeavyLossIsNeverStable(t *testing.T) {
 	}
 	if _, changes := play(&h, now, outcome{200, true}); h.Grade() != Stable || changes != 1 {
 		t.Errorf("after the loss ended: %v with %d changes, want stable with 1", h.Grade(), changes)
+	}
+}
+
+// An egress that is used to its limit answers late or never. That is no outage while packets come in by it,
+// nor for some time while others leave, and one as soon as that ends.
+func TestHealthFullIsNotDead(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		load Load
+		last time.Duration // how long it may go on before the egress is given up; 0: for ever
+	}{
+		{Idle, interval}, {Busy, patience}, {Alive, 0},
+	} {
+		h := Health{HoldDown: holdDown}
+		now, _ := play(&h, start, outcome{int(holdDown/interval) + 1, true})
+		full := now.Add(-interval) // the last answer
+		for now.Sub(full) < time.Minute && !h.Miss(now, tt.load) {
+			now = now.Add(interval)
+		}
+		gone := now.Sub(full)
+		if tt.last == 0 {
+			if h.Grade() != Stable {
+				t.Errorf("load %d: %v after %v", tt.load, h.Grade(), gone)
+			}
+			h.Miss(now, Idle)
+			h.Miss(now, Idle)
+		} else if gone < tt.last || gone > tt.last+interval {
+			t.Errorf("load %d: given up after %v, want %v", tt.load, gone, tt.last)
+		}
+		if h.Grade() != Degraded {
+			t.Errorf("load %d: %v when nothing passes any more", tt.load, h.Grade())
+		}
+	}
+}
+
+// What comes in by an egress that never answered says nothing about the Internet behind it.
+func TestHealthLoadIsNoAnswer(t *testing.T) {
+	for _, load := range []Load{Busy, Alive} {
+		h := Health{HoldDown: holdDown}
+		now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		for range 4 {
+			h.Miss(now, load)
+			now = now.Add(interval)
+		}
+		if h.Grade() != Degraded {
+			t.Errorf("load %d without an answer made it %v", load, h.Grade())
+		}
 	}
 }

@@ -2,8 +2,12 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"net/netip"
+	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -11,53 +15,98 @@ const (
 	mtuEvery = 10 * time.Minute
 	// mtuRetry is how soon after a measurement without result.
 	mtuRetry = 30 * time.Second
-	// mtuTries is how many echoes of one size may go unanswered before it counts as too big.
-	mtuTries = 2
+	// mtuTries is how often echoes of one size must go unanswered, and small ones beside them not, before
+	// that size counts as too big.
+	mtuTries = 3
+	// mtuGrace is how much longer than a small echo a big one may take.
+	mtuGrace = 100 * time.Millisecond
 )
 
 // mtuSizes are the sizes worth asking for, largest first: Ethernet, PPPoE, common tunnels, one
 // ZeroTier packet (1394), WireGuard, IPv6's minimum.
 var mtuSizes = []int{1500, 1492, 1472, 1450, 1420, 1394, 1360, 1320, 1280, 1200}
 
-// pathMTU returns the size in bytes of the largest IPv4 packet that a target answered with DF set, by
-// bisection over mtuSizes, or 0 if it could not be found. It blocks for up to about a second.
+// fit says whether packets of some size pass.
+type fit uint8
+
+const (
+	unclear fit = iota // nothing was answered, whatever its size
+	passes
+	tooBig
+)
+
+// pathMTU returns the size in bytes of the largest IPv4 packet that a target answered with DF set, or 0 if
+// that is not clear. It blocks for up to about a second, and no longer than the timeout when nothing is
+// answered any more.
 func (e *echoer) pathMTU(ctx context.Context, targets []netip.Addr, timeout time.Duration) int {
-	var echoes []netip.Addr
-	for _, t := range targets {
-		if t.Is4() {
-			echoes = append(echoes, t)
-		}
-	}
+	echoes := ofFamily(targets, false)
 	if len(echoes) == 0 {
 		return 0
 	}
-	low, high := 0, len(mtuSizes) // the answer is the first size in [low, high) that passes
+	return largest(mtuSizes, func(size int) fit { return e.fits(ctx, echoes, size, timeout) })
+}
+
+// largest returns the first of the sizes, which descend, that passes, by bisection; 0 if there is none or it
+// is unclear which.
+func largest(sizes []int, try func(size int) fit) int {
+	low, high := 0, len(sizes) // the answer is the first size in [low, high) that passes
 	for low < high {
 		mid := (low + high) / 2
-		if e.fits(ctx, echoes, mtuSizes[mid], timeout) {
+		switch try(sizes[mid]) {
+		case passes:
 			high = mid
-		} else {
+		case tooBig:
 			low = mid + 1
-		}
-		if ctx.Err() != nil {
+		default:
 			return 0
 		}
 	}
-	if low == len(mtuSizes) {
+	if low == len(sizes) {
 		return 0
 	}
-	return mtuSizes[low]
+	return sizes[low]
 }
 
-func (e *echoer) fits(ctx context.Context, targets []netip.Addr, size int, timeout time.Duration) bool {
+// fits finds out about one size. Beside each echo of that size a small one travels: only where that one is
+// answered and the big one is not does it have to do with the size.
+func (e *echoer) fits(ctx context.Context, targets []netip.Addr, size int, timeout time.Duration) fit {
 	for range mtuTries {
-		ctx, cancel := context.WithTimeout(ctx, timeout)
-		e.seq, e.late = e.seq+1, 0 // the answer to an echo of another size proves nothing
-		err := e.ping(ctx, targets, false, size)
-		cancel()
-		if err == nil {
-			return true
+		if f := e.compare(ctx, targets, size, timeout); f != tooBig {
+			return f
 		}
 	}
-	return false
+	return tooBig
+}
+
+// compare sends one big echo and one small one.
+func (e *echoer) compare(ctx context.Context, targets []netip.Addr, size int, timeout time.Duration) fit {
+	e.forget()
+	defer e.forget()
+	e.ask()
+	big := e.seq
+	switch err := e.send(targets, false, size); {
+	case errors.Is(err, unix.EMSGSIZE): // larger than the device takes
+		return tooBig
+	case err != nil:
+		return unclear
+	}
+	e.ask()
+	if e.send(targets, false, 0) != nil {
+		return unclear
+	}
+	soon, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	small := e.await(soon, targets, false, func(uint16) bool { return true })
+	switch {
+	case small.err != nil:
+		return unclear
+	case small.answered[0] == big:
+		return passes
+	}
+	later, cancel := context.WithTimeout(ctx, mtuGrace+small.rtt)
+	defer cancel()
+	if r := e.await(later, targets, false, func(seq uint16) bool { return seq == big }); slices.Contains(r.answered, big) {
+		return passes
+	}
+	return tooBig
 }

@@ -1,5 +1,6 @@
-// Package probe tells whether packets really get through an egress: it sends ICMP echoes by that egress alone and judges the answers. A tunnel whose process says "connected"
-// may have been dead for a minute; a probe knows within a second.
+// Package probe tells whether packets really get through an egress: it sends ICMP echoes by that egress
+// alone and judges the answers. A tunnel whose process says "connected" may have been dead for a minute; a
+// probe knows within a second.
 package probe
 
 import (
@@ -16,14 +17,30 @@ const (
 	// a small box that is busy the time to answer: what is judged is the path, not its processor.
 	minTimeout = 350 * time.Millisecond
 	maxTimeout = 500 * time.Millisecond
+	// alive is how many packets must come in while an answer is awaited for the egress to count as Alive. A
+	// few prove nothing: they may be errors of the provider's own router.
+	alive = 10
+	// busy is how many bytes must pass in that time for it to count as Busy: what a slow line carries, and a
+	// few light users do not.
+	busy = 32 << 10
 )
+
+// Traffic is what has passed an egress's interface so far.
+type Traffic struct {
+	// Received counts packets that only this egress can have brought in: none on an interface that others
+	// use as well.
+	Received uint64
+	Bytes    uint64 // in both directions
+}
 
 // Config says what to probe and how.
 type Config struct {
 	Egress string // for the log
 	Mark   uint32 // SO_MARK of every packet, which a policy rule leads to the egress's table; 0: none
 	// Targets are sent ICMP echoes; the answer of any one of them is proof of life.
-	Targets  []netip.Addr
+	Targets []netip.Addr
+	// Traffic is asked before and after an answer is awaited. Nil: unknown, taken for none.
+	Traffic  func() Traffic
 	Interval time.Duration // between probes of an egress that answers
 	HoldDown time.Duration // how long it must answer to be Stable
 	Notify   func()        // called on every change of grade; must not block
@@ -92,13 +109,14 @@ func (p *Prober) Run(ctx context.Context) error {
 	defer echo.close()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	lastMTU := time.Time{}
+	lastMTU, passed := time.Time{}, Traffic{}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
 		case <-p.wake:
+			echo.forget() // it may be another connection
 		}
 		if !p.isActive() {
 			timer.Reset(time.Hour) // until SetActive wakes us
@@ -106,10 +124,13 @@ func (p *Prober) Run(ctx context.Context) error {
 		}
 		started := time.Now()
 		p.round(ctx, echo)
-		if st := p.Status(); st.Grade >= Fresh && time.Since(lastMTU) > mtuEvery || st.Grade >= Fresh && st.MTU == 0 && time.Since(lastMTU) > mtuRetry {
+		// Big packets are the first that a full queue drops: the path is measured in a quiet moment.
+		quiet := p.traffic().Bytes < passed.Bytes+busy
+		if quiet && p.wantsMTU(time.Since(lastMTU)) {
 			lastMTU = time.Now()
 			p.setMTU(echo.pathMTU(ctx, p.cfg.Targets, p.timeout()))
 		}
+		passed = p.traffic()
 		timer.Reset(max(0, p.cfg.Interval-time.Since(started)))
 	}
 }
@@ -118,15 +139,40 @@ func (p *Prober) Run(ctx context.Context) error {
 // waiting half a second to ask again would only lengthen the outage.
 func (p *Prober) round(ctx context.Context, echo *echoer) {
 	for range missesToDegrade {
+		before := p.traffic()
 		rtt, err := echo.any(ctx, p.cfg.Targets, p.timeout())
 		if ctx.Err() != nil {
 			return
 		}
-		p.record(rtt, err)
+		p.record(rtt, err, before.until(p.traffic()))
 		if err == nil || p.Status().Grade == Degraded {
 			return
 		}
 	}
+}
+
+// wantsMTU says whether it is time to measure the path again.
+func (p *Prober) wantsMTU(since time.Duration) bool {
+	st := p.Status()
+	return st.Grade >= Fresh && (since > mtuEvery || st.MTU == 0 && since > mtuRetry)
+}
+
+func (p *Prober) traffic() Traffic {
+	if p.cfg.Traffic == nil {
+		return Traffic{}
+	}
+	return p.cfg.Traffic()
+}
+
+// until grades what passed between two moments. Counters begin anew with their interface.
+func (t Traffic) until(now Traffic) Load {
+	switch {
+	case now.Received >= t.Received+alive:
+		return Alive
+	case now.Bytes >= t.Bytes+busy:
+		return Busy
+	}
+	return Idle
 }
 
 func (p *Prober) isActive() bool {
@@ -155,7 +201,7 @@ func (p *Prober) setMTU(mtu int) {
 	}
 }
 
-func (p *Prober) record(rtt time.Duration, err error) {
+func (p *Prober) record(rtt time.Duration, err error, load Load) {
 	now := time.Now()
 	p.mu.Lock()
 	if !p.active {
@@ -168,7 +214,7 @@ func (p *Prober) record(rtt time.Duration, err error) {
 		p.status.RTT = smooth(p.status.RTT, rtt)
 		p.status.Err = nil
 	} else {
-		p.health.Miss(now)
+		p.health.Miss(now, load)
 		p.status.Err = err
 	}
 	after := p.health.Grade()
