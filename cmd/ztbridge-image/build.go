@@ -19,8 +19,7 @@ import (
 type buildFlags struct {
 	target, out, cache, mirror, source, version string
 	lock, deb, updateKey                        string
-	zerotierDeb, zerotierSum                    string
-	withoutZeroTier                             bool
+	zerotier                                    zerotierFlags
 }
 
 func buildCommand() *cobra.Command {
@@ -33,8 +32,8 @@ It needs root's rights for mmdebstrap. The second build with the same lock takes
 
 Beside FILE.img.zst are written: FILE.qcow2 (clouds), FILE.slot.zst (for updates), FILE.manifest.json, FILE.spdx.json.
 
-ZeroTier's service is not in Debian: give the vendor's package for the target's architecture and its SHA-256. Without it
-the image is good for tests only.`,
+ZeroTier's service is not in Debian: give the vendor's package for the target's architecture and its SHA-256, or the vendor's
+apt repository with its key and that key's fingerprint. Without it the image is good for tests only.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
@@ -48,9 +47,7 @@ the image is good for tests only.`,
 	flags.StringVar(&f.lock, "lock", "", "lock file (default: image/lock/TARGET.lock of the checkout)")
 	flags.StringVar(&f.deb, "deb", "", "ztbridge's own package (default: built from the checkout)")
 	flags.StringVar(&f.updateKey, "update-key", "", "file with the public key that updates must be signed with; without it the image takes none")
-	flags.StringVar(&f.zerotierDeb, "zerotier-deb", "", "the vendor's zerotier-one package")
-	flags.StringVar(&f.zerotierSum, "zerotier-sha256", "", "its SHA-256")
-	flags.BoolVar(&f.withoutZeroTier, "without-zerotier", false, "build a test image without ZeroTier")
+	f.zerotier.register(flags)
 	return cmd
 }
 
@@ -65,32 +62,21 @@ func (f *buildFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	progress := progressTo(cmd.ErrOrStderr())
-	if f.withoutZeroTier {
+	if f.zerotier.without {
 		progress("zerotier", "left out: this is a test image")
 	}
 	options := image.Options{
 		Profile: profile, Mirror: mirror, Cache: f.cache, Out: strings.TrimSuffix(f.out, ".img.zst"),
-		Version: f.version, Deb: f.deb, ZeroTierDeb: f.zerotierDeb, Progress: progress,
+		Version: f.version, Deb: f.deb, Progress: progress,
 	}
-	if options.Lock, err = readLock(f.lockFile()); err != nil {
-		return err
-	}
-	if f.updateKey != "" {
-		if options.UpdateKey, err = os.ReadFile(f.updateKey); err != nil {
-			return fmt.Errorf("reading update key: %w", err)
-		}
-	}
-	if options.Example, err = os.ReadFile(filepath.Join(f.source, "configs/ztbridge.yaml")); err != nil {
-		return fmt.Errorf("reading the reference configuration: %w", err)
-	}
-	if err := f.compile(ctx, &options); err != nil {
-		return err
-	}
-	cleanup, err := f.ownPackage(ctx, &options)
+	work, err := os.MkdirTemp("", "ztbridge-image-*")
 	if err != nil {
+		return fmt.Errorf("making a work folder: %w", err)
+	}
+	defer os.RemoveAll(work)
+	if err := f.inputs(ctx, &options, work); err != nil {
 		return err
 	}
-	defer cleanup()
 	files, err := image.Build(ctx, options)
 	if err != nil {
 		if errors.Is(err, os.ErrPermission) || os.Geteuid() != 0 {
@@ -104,7 +90,31 @@ func (f *buildFlags) run(cmd *cobra.Command) error {
 	return nil
 }
 
-// check refuses what would surprise later: above all an image without ZeroTier that nobody asked for.
+// inputs reads, downloads and compiles what goes into the image; files are put into the folder work.
+func (f *buildFlags) inputs(ctx context.Context, options *image.Options, work string) (err error) {
+	if options.Lock, err = readLock(f.lockFile()); err != nil {
+		return err
+	}
+	if f.updateKey != "" {
+		if options.UpdateKey, err = os.ReadFile(f.updateKey); err != nil {
+			return fmt.Errorf("reading update key: %w", err)
+		}
+	}
+	if options.Example, err = os.ReadFile(filepath.Join(f.source, "configs/ztbridge.yaml")); err != nil {
+		return fmt.Errorf("reading the reference configuration: %w", err)
+	}
+	if options.ZeroTierDeb, err = f.zerotier.fetch(ctx, options.Profile.Arch, work); err != nil {
+		return err
+	}
+	if err := f.compile(ctx, options, work); err != nil {
+		return err
+	}
+	if options.Deb == "" {
+		options.Deb, err = deb.Build(ctx, deb.Options{Source: f.source, Arch: options.Profile.Arch, Version: f.version, Date: options.Lock.Date, Out: work})
+	}
+	return err
+}
+
 func (f *buildFlags) check() (image.Profile, error) {
 	profile, err := image.ProfileOf(f.target)
 	if err != nil {
@@ -113,22 +123,7 @@ func (f *buildFlags) check() (image.Profile, error) {
 	if f.out == "" {
 		return profile, fmt.Errorf("%w: -o is missing", errUsage)
 	}
-	switch {
-	case f.withoutZeroTier && f.zerotierDeb != "":
-		return profile, fmt.Errorf("%w: --zerotier-deb and --without-zerotier exclude each other", errUsage)
-	case f.withoutZeroTier:
-		return profile, nil
-	case f.zerotierDeb == "" || f.zerotierSum == "":
-		return profile, fmt.Errorf("%w: give --zerotier-deb and --zerotier-sha256, or --without-zerotier for a test image", errUsage)
-	}
-	sum, err := image.FileSum(f.zerotierDeb)
-	if err != nil {
-		return profile, err
-	}
-	if !strings.EqualFold(sum, f.zerotierSum) {
-		return profile, fmt.Errorf("checking %s: its sha256 is %s, not %s", f.zerotierDeb, sum, f.zerotierSum)
-	}
-	return profile, nil
+	return profile, f.zerotier.check()
 }
 
 func (f *buildFlags) lockFile() string {
@@ -152,12 +147,7 @@ func readLock(name string) (*pkglock.Lock, error) {
 }
 
 // compile makes the binaries that no package has: the first process and the image's own helper.
-func (f *buildFlags) compile(ctx context.Context, options *image.Options) error {
-	work, err := os.MkdirTemp("", "ztbridge-image-*")
-	if err != nil {
-		return fmt.Errorf("compiling: %w", err)
-	}
-	defer os.RemoveAll(work)
+func (f *buildFlags) compile(ctx context.Context, options *image.Options, work string) (err error) {
 	options.Progress("binaries", "compiling for "+options.Profile.Arch)
 	for pkg, data := range map[string]*[]byte{"./image/init": &options.Init, "./cmd/ztbridge-appliance": &options.Appliance} {
 		out := filepath.Join(work, filepath.Base(pkg))
@@ -170,22 +160,4 @@ func (f *buildFlags) compile(ctx context.Context, options *image.Options) error 
 		}
 	}
 	return nil
-}
-
-// ownPackage builds our package unless one was given.
-func (f *buildFlags) ownPackage(ctx context.Context, options *image.Options) (cleanup func(), err error) {
-	if f.deb != "" {
-		return func() {}, nil
-	}
-	work, err := os.MkdirTemp("", "ztbridge-image-*")
-	if err != nil {
-		return nil, fmt.Errorf("packing: %w", err)
-	}
-	cleanup = func() { _ = os.RemoveAll(work) }
-	options.Deb, err = deb.Build(ctx, deb.Options{Source: f.source, Arch: options.Profile.Arch, Version: f.version, Date: options.Lock.Date, Out: work})
-	if err != nil {
-		cleanup()
-		return nil, err
-	}
-	return cleanup, nil
 }

@@ -30,7 +30,7 @@ type Request struct {
 // used nor touched. The indexes' signatures are checked by apt; nothing is installed. It blocks for the download of the
 // indexes.
 func Resolve(ctx context.Context, req Request, dir string) (*Lock, error) {
-	apt, err := newPrivateApt(req, dir)
+	apt, err := newPrivateApt(req.Arch, req.sources(), dir)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,13 @@ func Resolve(ctx context.Context, req Request, dir string) (*Lock, error) {
 
 type privateApt struct{ dir string }
 
-func newPrivateApt(req Request, dir string) (*privateApt, error) {
+// sources are Debian's repositories on the mirror, as lines of apt's list.
+func (r Request) sources() string {
+	return fmt.Sprintf("deb [signed-by=%[1]s] %[2]s/debian %[3]s %[4]s\ndeb [signed-by=%[1]s] %[2]s/debian-security %[3]s-security %[4]s\n",
+		r.Keyring, r.Mirror, r.Suite, strings.Join(r.Components, " "))
+}
+
+func newPrivateApt(arch, sources, dir string) (*privateApt, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("finding apt root: %w", err)
@@ -67,16 +73,14 @@ func newPrivateApt(req Request, dir string) (*privateApt, error) {
 			return nil, fmt.Errorf("making apt root: %w", err)
 		}
 	}
-	components := strings.Join(req.Components, " ")
 	files := map[string]string{
-		"status": "",
-		"etc/sources.list": fmt.Sprintf("deb [signed-by=%[1]s] %[2]s/debian %[3]s %[4]s\ndeb [signed-by=%[1]s] %[2]s/debian-security %[3]s-security %[4]s\n",
-			req.Keyring, req.Mirror, req.Suite, components),
+		"status":           "",
+		"etc/sources.list": sources,
 		"apt.conf": fmt.Sprintf(`APT::Architecture "%[1]s"; APT::Architectures { "%[1]s"; };
 APT::Install-Recommends "false"; Acquire::Languages "none";
 Dir "%[2]s"; Dir::State "%[2]s"; Dir::State::status "%[2]s/status"; Dir::State::lists "%[2]s/lists"; Dir::Cache "%[2]s/cache";
 Dir::Etc "%[2]s/etc"; Dir::Etc::sourcelist "%[2]s/etc/sources.list"; Dir::Etc::sourceparts "/dev/null"; Dir::Etc::main "/dev/null";
-`, req.Arch, dir),
+`, arch, dir),
 	}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
@@ -88,6 +92,7 @@ Dir::Etc "%[2]s/etc"; Dir::Etc::sourcelist "%[2]s/etc/sources.list"; Dir::Etc::s
 
 func (a *privateApt) run(ctx context.Context, name string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = a.dir // where apt-get download leaves its files
 	cmd.Env = append(os.Environ(), "APT_CONFIG="+filepath.Join(a.dir, "apt.conf"), "LC_ALL=C")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
