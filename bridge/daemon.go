@@ -37,6 +37,7 @@ type daemon struct {
 	started time.Time
 	ledger  ledger
 	current map[string]string // egress in use, by listKey
+	carried map[string]string // the last one in use, even while none is; flows may live on in it
 	passes  uint64
 	// preferred is the egress that a person chose; empty if nobody did.
 	preferred string
@@ -117,7 +118,7 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 	return &daemon{
 		opts: opts, kernel: k, bell: bell,
 		drivers: newDrivers(context.WithoutCancel(ctx), opts, user, bell),
-		nursery: newNurse(), started: time.Now(), ledger: ledger{}, current: map[string]string{}, preferred: preferred,
+		nursery: newNurse(), started: time.Now(), ledger: ledger{}, current: map[string]string{}, carried: map[string]string{}, preferred: preferred,
 		requests: make(chan request), ended: make(chan struct{}), watchers: map[chan struct{}]bool{},
 	}, nil
 }

@@ -99,9 +99,13 @@ func (d *daemon) remember(ctx context.Context, desired Desired, applied error) {
 			continue
 		}
 		d.opts.Logger.Info("traffic moved", "list", key, "from", orNone(old), "to", orNone(c.Egress), "why", c.Why)
-		if old != "" && c.Egress != "" {
-			d.cutFlows(ctx, desired.Intent, strings.Fields(key), old)
+		if c.Egress == "" {
+			continue
 		}
+		if last := d.carried[key]; last != "" && last != c.Egress {
+			d.cutFlows(ctx, desired.Intent, strings.Fields(key), last)
+		}
+		d.carried[key] = c.Egress
 	}
 }
 
@@ -142,10 +146,14 @@ func (d *daemon) cutFlows(ctx context.Context, intent policyroute.Intent, list [
 
 // flowsThrough selects the connections of a list's clients through one of its egresses. Those through a
 // tunnel are known by the tunnel's address. The WAN's address is also that of the host's own
-// connections, which must live; there the clients are known by their own.
+// connections, which must live; there the clients are known by their own. Questions that the egress's
+// forwarder takes are known by its port: they go no further than the box.
 func flowsThrough(intent policyroute.Intent, list []string, egress string) kernel.Flows {
 	var f kernel.Flows
 	for _, e := range intent.Egresses {
+		if e.Name == egress && e.ResolverPort != 0 {
+			f.Redirected = append(f.Redirected, e.ResolverPort)
+		}
 		if e.Name == egress && e.Owned {
 			for _, a := range e.Addrs {
 				f.Translated = append(f.Translated, a.Addr())

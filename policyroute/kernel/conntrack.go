@@ -20,12 +20,14 @@ type Flows struct {
 	// Translated are the addresses that the connection shows outside, by masquerading: those of an
 	// egress.
 	Translated []netip.Addr
+	// Redirected are the ports of this host that the connection was redirected to: those of a forwarder.
+	Redirected []uint16
 }
 
 // CutFlows deletes the connections from conntrack's table, so that their next packets take the present
 // way and are translated anew, and returns how many there were. It does not send anything to the peers.
 func (k *Kernel) CutFlows(ctx context.Context, f Flows) (int, error) {
-	if len(f.Sources) == 0 && len(f.Translated) == 0 {
+	if len(f.Sources) == 0 && len(f.Translated) == 0 && len(f.Redirected) == 0 {
 		return 0, nil
 	}
 	k.mu.Lock()
@@ -50,7 +52,8 @@ func (k *Kernel) CutFlows(ctx context.Context, f Flows) (int, error) {
 func (f Flows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	source, translated := toAddr(flow.Forward.SrcIP), toAddr(flow.Reverse.DstIP)
 	return slices.ContainsFunc(f.Sources, func(p netip.Prefix) bool { return p.Contains(source) }) ||
-		slices.Contains(f.Translated, translated)
+		slices.Contains(f.Translated, translated) ||
+		flow.Reverse.SrcPort != flow.Forward.DstPort && slices.Contains(f.Redirected, flow.Reverse.SrcPort)
 }
 
 func toAddr(ip net.IP) netip.Addr {

@@ -205,17 +205,22 @@ flow 10.147.17.50 8.8.8.8 10.8.0.2
 flow 10.147.17.51 8.8.8.8 10.9.0.2
 flow 192.0.2.2 8.8.8.8 192.0.2.2
 flow fd00::50 2001:db8::8 fd00::50
-flow fd01::50 2001:db8::8 fd01::50`)
+flow fd01::50 2001:db8::8 fd01::50
+redirected() { conntrack -I -p udp -s $1 -d 8.8.8.8 -r 10.147.17.1 -q $1 --sport 1000 --dport 53 --reply-port-src $2 --reply-port-dst 1000 -t 60; }
+redirected 10.147.18.52 23153
+redirected 10.147.18.53 23154`)
 		k := open(t, "")
 		cut, err := k.CutFlows(context.Background(), Flows{
 			Sources:    []netip.Prefix{prefix("10.147.17.50/32"), prefix("fd00::/64")},
 			Translated: []netip.Addr{addr("10.9.0.2")},
+			Redirected: []uint16{23153, 53},
 		})
-		if err != nil || cut != 3 {
-			t.Errorf("cut %d flows, %v; want 3", cut, err)
+		if err != nil || cut != 4 {
+			t.Errorf("cut %d flows, %v; want 4", cut, err)
 		}
 		left := sh(t, "conntrack -L 2>/dev/null; conntrack -L -f ipv6 2>/dev/null")
-		if !strings.Contains(left, "src=192.0.2.2") || !strings.Contains(left, "src=fd01::50") || strings.Contains(left, "10.147") {
+		if !strings.Contains(left, "src=192.0.2.2") || !strings.Contains(left, "src=fd01::50") || strings.Contains(left, "10.147.17.5") ||
+			strings.Contains(left, "10.147.18.52") || !strings.Contains(left, "10.147.18.53") {
 			t.Errorf("left:\n%s", left)
 		}
 		if n, err := k.CutFlows(context.Background(), Flows{}); n != 0 || err != nil {
