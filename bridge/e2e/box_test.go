@@ -53,6 +53,7 @@ type box struct {
 	t      testing.TB
 	ns     *netlab.Namespace
 	dir    string
+	env    []string // of the daemon, beside that of the test
 	daemon *netlab.Process
 }
 
@@ -104,7 +105,9 @@ func (b *box) mustRun(args ...string) string {
 func (b *box) start() {
 	b.t.Helper()
 	// With the umask of the systemd unit.
-	p, err := b.ns.Start(netlab.Command("sh", append([]string{"-c", `umask 0077; exec "$0" "$@"`, program}, b.args("run")...)...))
+	cmd := netlab.Command("sh", append([]string{"-c", `umask 0077; exec "$0" "$@"`, program}, b.args("run")...)...)
+	cmd.Env = append(cmd.Environ(), b.env...)
+	p, err := b.ns.Start(cmd)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -1,12 +1,15 @@
 package netlab
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -75,14 +78,42 @@ func (n *Namespace) ServeDNS(name string, zone *Zone) (*DNSServer, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("serving DNS in %s: %w", n.Label, err), pc.Close())
 	}
-	for _, srv := range []*dns.Server{{PacketConn: pc, Handler: s}, {Listener: l, Handler: s}} {
-		started := make(chan struct{})
-		srv.NotifyStartedFunc = func() { close(started) }
-		s.servers = append(s.servers, srv)
-		s.wg.Go(func() { _ = srv.ActivateAndServe() }) // ends with Shutdown
-		<-started
-	}
+	s.serve(&dns.Server{PacketConn: pc, Handler: s})
+	s.serve(&dns.Server{Listener: l, Handler: s})
 	return s, nil
+}
+
+// serve starts a server and returns when it serves.
+func (s *DNSServer) serve(srv *dns.Server) {
+	started := make(chan struct{})
+	srv.NotifyStartedFunc = func() { close(started) }
+	s.servers = append(s.servers, srv)
+	s.wg.Go(func() { _ = srv.ActivateAndServe() }) // ends with Shutdown
+	<-started
+}
+
+// ServeDNSOverTLS answers on all addresses of the host at port 853, as the host of that name, and returns
+// the certificate of the authority that vouches for it, in PEM.
+func (n *Namespace) ServeDNSOverTLS(name string, zone *Zone) (s *DNSServer, ca string, err error) {
+	authority, err := newAuthority(name)
+	if err != nil {
+		return nil, "", err
+	}
+	pair, err := authority.issue(name, x509.ExtKeyUsageServerAuth, time.Now().Add(12*time.Hour), name)
+	if err != nil {
+		return nil, "", err
+	}
+	cert, err := tls.X509KeyPair([]byte(pair.cert), []byte(pair.key))
+	if err != nil {
+		return nil, "", fmt.Errorf("loading the certificate of %s: %w", name, err)
+	}
+	l, err := n.Listen("tcp", "[::]:853")
+	if err != nil {
+		return nil, "", fmt.Errorf("serving DNS over TLS in %s: %w", n.Label, err)
+	}
+	s = &DNSServer{name: name, zone: zone}
+	s.serve(&dns.Server{Listener: tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}}), Handler: s})
+	return s, authority.pem, nil
 }
 
 // Close ends the server.

@@ -45,8 +45,8 @@ func newAuthority(name string) (*authority, error) {
 	return &authority{cert: cert, key: key, pem: encodePEM("CERTIFICATE", der)}, nil
 }
 
-// issue signs a certificate for one usage, valid from an hour ago until end.
-func (a *authority) issue(name string, usage x509.ExtKeyUsage, end time.Time) (keyPair, error) {
+// issue signs a certificate for one usage, valid from a day ago until end, and for the hosts named.
+func (a *authority) issue(name string, usage x509.ExtKeyUsage, end time.Time, hosts ...string) (keyPair, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return keyPair{}, fmt.Errorf("generating the key of %s: %w", name, err)
@@ -58,7 +58,7 @@ func (a *authority) issue(name string, usage x509.ExtKeyUsage, end time.Time) (k
 	tmpl := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: end,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{usage},
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{usage}, DNSNames: hosts,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, &key.PublicKey, a.key)
 	if err != nil {
