@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"strings"
 
 	"github.com/mdp/qrterminal/v3"
 	"github.com/spf13/cobra"
@@ -64,11 +66,32 @@ func (p *program) showLink(cmd *cobra.Command, name string) error {
 	if link.Fingerprint != "" {
 		text = link.URL
 	}
-	qrterminal.GenerateHalfBlock(text, qrterminal.L, p.out)
+	if err := drawCode(p.out, text, isTerminal(p.out)); err != nil {
+		return err
+	}
 	if _, err := fmt.Fprintf(p.out, "%s\n%s\n", link.Import, link.URL); err != nil {
 		return err
 	}
 	p.explainLink(link)
+	return nil
+}
+
+// Bright white on black, and back: a terminal that writes dark on light would show the negative, which many
+// cameras do not read.
+const lightOnDark, ordinary = "\x1b[97;40m", "\x1b[0m"
+
+// drawCode draws a text as a QR code, with colours of its own or, where they are no use, without.
+func drawCode(w io.Writer, text string, colours bool) error {
+	var drawing strings.Builder
+	qrterminal.GenerateHalfBlock(text, qrterminal.L, &drawing)
+	for line := range strings.Lines(drawing.String()) {
+		if colours {
+			line = lightOnDark + strings.TrimSuffix(line, "\n") + ordinary + "\n"
+		}
+		if _, err := io.WriteString(w, line); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
