@@ -41,7 +41,7 @@ func command() *cobra.Command {
 		},
 		&cobra.Command{
 			Use: "console", Short: "Show the daemon's status on the console", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { return appliance.NewReporter().Run(cmd.Context()) },
+			RunE: func(cmd *cobra.Command, _ []string) error { return appliance.NewReporter(log).Run(cmd.Context()) },
 		},
 		metadata(log),
 		keepLog(),

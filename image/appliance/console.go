@@ -3,6 +3,7 @@ package appliance
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,17 +30,28 @@ func WriteConsole(message string) {
 	}
 }
 
-// Reporter shows the daemon's status on the console whenever it has changed in words, not merely in numbers.
+// Reporter shows the daemon's status on the console whenever it has changed in words, not merely in numbers, and leaves
+// problems that last on the FAT partition.
 type Reporter struct {
 	// Status returns what `ztbridge status` prints; an error means that no daemon answers.
-	Status  func(ctx context.Context) (string, error)
+	Status func(ctx context.Context) (string, error)
+	// Problems returns what has been wrong for a while, empty when all is well. It is asked at a sixth of the rate.
+	Problems func(ctx context.Context) (string, error)
+	// Tell leaves problems where a person finds them who cannot reach the box; empty ones are taken back.
+	Tell    func(problems string) error
+	Told    string // what is there already
 	Console func(message string)
 	Every   time.Duration
+	Log     *slog.Logger
 }
 
-// NewReporter reports on the real console.
-func NewReporter() *Reporter {
-	return &Reporter{Status: daemonStatus, Console: WriteConsole, Every: 5 * time.Second}
+// NewReporter reports on the real console and FAT partition.
+func NewReporter(log *slog.Logger) *Reporter {
+	s := New(log)
+	told, _ := os.ReadFile(filepath.Join(s.ConfigDir, errorFile)) // if it cannot be read, it is written
+	return &Reporter{
+		Status: daemonStatus, Problems: s.daemonProblems, Tell: s.writeErrorFile, Told: undos(string(told)), Console: WriteConsole, Every: 5 * time.Second, Log: log,
+	}
 }
 
 func daemonStatus(ctx context.Context) (string, error) {
@@ -60,7 +72,8 @@ func (r *Reporter) Run(ctx context.Context) error {
 	ticker := time.NewTicker(r.Every)
 	defer ticker.Stop()
 	shown, up := "", false
-	for {
+	file := problemFile{write: r.Tell, told: r.Told}
+	for turn := 1; ; turn++ {
 		status, err := r.Status(ctx)
 		switch {
 		case err == nil && !up:
@@ -74,12 +87,25 @@ func (r *Reporter) Run(ctx context.Context) error {
 			r.Console(status)
 			shown = essence
 		}
+		if turn%6 == 0 {
+			if err := r.tellProblems(ctx, &file); err != nil {
+				r.Log.Warn("problems are not told on the boot partition", "error", err)
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
 		}
 	}
+}
+
+func (r *Reporter) tellProblems(ctx context.Context, file *problemFile) error {
+	text, err := r.Problems(ctx)
+	if err != nil {
+		return err
+	}
+	return file.update(text, time.Now())
 }
 
 var numberRE = regexp.MustCompile(`[0-9]+([.:][0-9]+)*\s*([kMGT]?i?B|ms|s|m|h|d)?\b`)

@@ -232,9 +232,12 @@ func TestFullDataPartitionKeepsTheOriginals(t *testing.T) {
 func TestReporterShowsChangesOnly(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	answers := []string{"", "up, 1.5 MB since 3 s", "up, 2.5 MB since 4 s", "degraded", ""}
+	answers := []string{"", "up, 1.5 MB since 3 s", "up, 2.5 MB since 4 s", "degraded", "", "", ""}
 	var console bytes.Buffer
+	var told []string
 	r := &Reporter{Every: 1, Console: func(m string) { fmt.Fprintln(&console, strings.SplitN(m, " s after", 2)[0]) },
+		Problems: func(context.Context) (string, error) { return "error: no daemon", nil },
+		Tell:     func(problems string) error { told = append(told, problems); return nil },
 		Status: func(context.Context) (string, error) {
 			if len(answers) == 0 {
 				cancel()
@@ -254,5 +257,8 @@ func TestReporterShowsChangesOnly(t *testing.T) {
 	if len(lines) != 4 || !strings.HasPrefix(lines[0], "daemon up") || lines[1] != "up, 1.5 MB since 3 s" || lines[2] != "degraded" ||
 		!strings.HasPrefix(lines[3], "daemon down") {
 		t.Errorf("the console shows:\n%s", console.String())
+	}
+	if len(told) != 1 || told[0] != "error: no daemon" {
+		t.Errorf("told on the boot partition: %q", told)
 	}
 }

@@ -57,3 +57,7 @@ func (s *Setup) writeErrorFile(text string) error {
 func dos(text string) string {
 	return strings.ReplaceAll(text, "\n", "\r\n")
 }
+
+func undos(text string) string {
+	return strings.ReplaceAll(text, "\r\n", "\n")
+}

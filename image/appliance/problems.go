@@ -1,0 +1,96 @@
+package appliance
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// lasting is how long something must have been wrong to be worth a write to the card: tunnels come and go.
+	lasting = 30 * time.Second
+	// problemsEvery is the shortest time between two writes, but for the first: a card wears out.
+	problemsEvery = 10 * time.Minute
+)
+
+// daemonProblems is what has been wrong for a while, for the FAT partition: what the setup noticed, and the daemon's errors
+// with what can be done about each. It is empty when all is well.
+func (s *Setup) daemonProblems(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	notice, err := os.ReadFile(s.Notice)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("reading the notice: %w", err)
+	}
+	status, err := exec.CommandContext(ctx, "/usr/bin/ztbridge", "status", "--json").Output()
+	switch {
+	case len(status) > 0: // the exit code says that something is wrong; the answer says what
+		text, err := problems(status)
+		return string(notice) + text, err
+	case len(notice) > 0:
+		return string(notice), nil // which is why no daemon runs
+	default:
+		last, _ := exec.CommandContext(ctx, "journalctl", "-q", "-b", "-o", "cat", "-n", "3", "-u", "ztbridge").Output()
+		return fmt.Sprintf("ztbridge does not run, and nothing is forwarded (%v). Its last words:\n%s", err, last), nil
+	}
+}
+
+// problems reads `ztbridge status --json`, of which only lasting errors count, and of those only the causes.
+func problems(status []byte) (string, error) {
+	var s struct {
+		Time       time.Time `json:"time"`
+		Conditions []struct {
+			Code      string    `json:"code"`
+			Subject   string    `json:"subject"`
+			Severity  string    `json:"severity"`
+			Since     time.Time `json:"since"`
+			Message   string    `json:"message"`
+			Remedy    string    `json:"remedy"`
+			DependsOn []string  `json:"depends_on"`
+		} `json:"conditions"`
+	}
+	if err := json.Unmarshal(status, &s); err != nil {
+		return "", fmt.Errorf("reading the daemon's status: %w", err)
+	}
+	var present []string
+	for _, c := range s.Conditions {
+		present = append(present, c.Code)
+	}
+	var b strings.Builder
+	for _, c := range s.Conditions {
+		follows := slices.ContainsFunc(c.DependsOn, func(code string) bool { return slices.Contains(present, code) })
+		if c.Severity != "error" || follows || s.Time.Sub(c.Since) < lasting {
+			continue
+		}
+		fmt.Fprintf(&b, "error: %s\n", c.Message)
+		if c.Remedy != "" {
+			fmt.Fprintf(&b, "hint: %s\n", c.Remedy)
+		}
+	}
+	return b.String(), nil
+}
+
+// problemFile keeps the FAT partition's file as the problems are, with few writes.
+type problemFile struct {
+	write func(text string) error
+	told  string
+	last  time.Time // of the last write; zero: none yet
+}
+
+// update writes what has changed in words, not merely in numbers.
+func (p *problemFile) update(text string, now time.Time) error {
+	if words(text) == words(p.told) || !p.last.IsZero() && now.Sub(p.last) < problemsEvery {
+		return nil
+	}
+	if err := p.write(text); err != nil {
+		return err
+	}
+	p.told, p.last = text, now
+	return nil
+}
