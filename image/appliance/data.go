@@ -43,6 +43,9 @@ func (s *Setup) mountData(ctx context.Context) error {
 		return err
 	}
 	if env[grubenv.Data] != "1" {
+		if err := s.Grow(device); err != nil {
+			s.Log.Warn("the data partition stays as small as the image has it", "error", err)
+		}
 		if err := s.Run(ctx, "mkfs.ext4", "-q", "-F", "-L", "ztb-data", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1", device); err != nil {
 			return fmt.Errorf("making the data file system: %w", err)
 		}

@@ -29,6 +29,8 @@ type Setup struct {
 	Run func(ctx context.Context, name string, args ...string) error
 	// Check asks the daemon's program whether a configuration is good, and returns what it remarks of a good one.
 	Check func(ctx context.Context, file string) (remarks string, err error)
+	// Grow lets the data partition take the rest of its disk.
+	Grow func(partition string) error
 	// Mount is unix.Mount; a remount has no source.
 	Mount func(source, target, fstype string, flags uintptr, data string) error
 	// InCloud says that a metadata service will be asked for a configuration if there is none yet.
@@ -42,7 +44,7 @@ type Setup struct {
 func New(log *slog.Logger) *Setup {
 	return &Setup{
 		RunDir: box.RunDir, ConfigDir: box.ConfigMount, DataDir: box.DataMount, EtcDir: "/etc/ztbridge", Binds: binds,
-		Notice: box.Notice, Run: runTool, Check: checkConfig, Mount: unix.Mount, InCloud: inOracleCloud(), Console: WriteConsole, Log: log,
+		Notice: box.Notice, Run: runTool, Check: checkConfig, Grow: growData, Mount: unix.Mount, InCloud: inOracleCloud(), Console: WriteConsole, Log: log,
 	}
 }
 

@@ -46,6 +46,7 @@ func newWorld(t *testing.T) *world {
 			w.calls = append(w.calls, "check")
 			return w.remarks, w.fail["check"]
 		},
+		Grow: func(string) error { return w.fail["grow"] },
 		Mount: func(_, target, fstype string, flags uintptr, _ string) error {
 			if flags&unix.MS_REMOUNT != 0 {
 				w.ro = flags&unix.MS_RDONLY != 0
