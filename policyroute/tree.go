@@ -33,7 +33,7 @@ const (
 )
 
 // leafSizes are tried in turn: larger leaves need fewer priorities and more comparisons.
-var leafSizes = []int{16, 32, 64, 128}
+var leafSizes = []int{32, 64, 128}
 
 func (c *compiler) treeRules(f Family) ([]Rule, error) {
 	rules := []Rule{{Family: f, Priority: ruleDetour, Action: Goto, Target: RuleDeny}}
@@ -79,15 +79,17 @@ const inlineLimit = 4
 
 // axis is the selector that a part of the tree discriminates by, and what its labels lead to.
 type axis struct {
-	by func(r *Rule, p netip.Prefix)
+	key         string // tells the parts of a tree apart
+	begin, stop int    // its slots: from begin, before stop
+	by          func(r *Rule, p netip.Prefix)
 	// do returns the rules of a label. Their priorities are relative: 0 for the last, which matches
 	// whatever the others left, and less before it.
 	do func(label int) []Rule
 }
 
-func (t *tree) sources() axis {
+func (t *tree) sources(stop int) axis {
 	outcomes := map[int][]Rule{} // thousands of sources share a few
-	return axis{func(r *Rule, p netip.Prefix) { r.From = p }, func(label int) []Rule {
+	return axis{key: t.v.ingress.Iface, stop: stop, by: func(r *Rule, p netip.Prefix) { r.From = p }, do: func(label int) []Rule {
 		if outcomes[label] == nil {
 			outcomes[label] = t.classOutcome(label)
 		}
@@ -95,9 +97,9 @@ func (t *tree) sources() axis {
 	}}
 }
 
-func (t *tree) destinations() axis {
-	return axis{func(r *Rule, p netip.Prefix) { r.To = p },
-		func(l int) []Rule { return []Rule{t.listOutcome(l)} }}
+func (t *tree) destinations(key string, begin int) axis {
+	return axis{key: t.v.ingress.Iface + " " + key, begin: begin, stop: len(t.slots), by: func(r *Rule, p netip.Prefix) { r.To = p },
+		do: func(l int) []Rule { return []Rule{t.listOutcome(l)} }}
 }
 
 func (t *tree) build() ([]Rule, bool) {
@@ -111,7 +113,7 @@ func (t *tree) build() ([]Rule, bool) {
 			t.classAt[n] = t.classNode(k, end)
 		}
 	}
-	root := t.node(t.sources(), t.v.src, "", -1, end)
+	root := t.node(t.sources(end), t.v.src, -1)
 	t.emit(Rule{Priority: ruleEntry, Action: Goto, Target: root})
 	return t.rules, !t.crowded
 }
@@ -148,27 +150,27 @@ func (t *tree) listOutcome(l int) Rule {
 }
 
 // classNode places the destinations of a class, behind the exception for its steered DNS.
-func (t *tree) classNode(k *class, from int) int {
+func (t *tree) classNode(k *class, begin int) int {
+	x := t.destinations(k.key, begin)
 	if !k.dnsApart {
-		return t.node(t.destinations(), k.dst, k.key, from-1, len(t.slots))
+		return t.node(x, k.dst, begin-1)
 	}
-	at := t.place(k.key+" dns", 2, from-1, len(t.slots), true)
+	at := t.place(x, begin, 2, begin-1)
 	resolver := netip.PrefixFrom(k.dns.resolver, k.dns.resolver.BitLen())
 	for _, proto := range []string{"tcp", "udp"} {
 		t.emit(Rule{Priority: ruleNodes + at, To: resolver, Proto: proto, DstPort: 53,
 			Action: Lookup, Table: t.c.table(k.dnsList)})
 	}
-	rest := t.node(t.destinations(), k.dst, k.key, at+1, len(t.slots))
+	rest := t.node(x, k.dst, at+1)
 	t.emit(Rule{Priority: ruleNodes + at + 1, Action: Goto, Target: rest})
 	return ruleNodes + at
 }
 
 // node places a zone and what is inside of it somewhere behind a slot, and returns its priority.
-func (t *tree) node(x axis, z *zone, key string, after, end int) int {
-	key += " " + z.prefix.String()
+func (t *tree) node(x axis, z *zone, after int) int {
 	if z.size() <= t.leaf {
 		levels := x.levels(z) + x.depth(z.label)
-		at := t.place(key, levels+1, after, end, false)
+		at := t.place(x, x.leafSlot(z), levels+1, after)
 		t.flat(x, z, at)
 		t.put(x, z, at+levels, false)
 		return ruleNodes + at
@@ -181,13 +183,13 @@ func (t *tree) node(x axis, z *zone, key string, after, end int) int {
 		}
 	}
 	last := levels + 1 + x.depth(z.label)
-	at := t.place(key, last+1, after, end, true)
+	at := t.place(x, x.innerSlot(z), last+1, after)
 	for _, g := range groups {
 		if len(g.sub) == 0 {
 			t.put(x, g, at+levels, true)
 			continue
 		}
-		r := Rule{Priority: ruleNodes + at, Action: Goto, Target: t.node(x, g, key, at+last, end)}
+		r := Rule{Priority: ruleNodes + at, Action: Goto, Target: t.node(x, g, at+last)}
 		x.by(&r, g.prefix)
 		t.emit(r)
 	}
@@ -239,33 +241,41 @@ func (t *tree) emit(r Rule) {
 	t.rules = append(t.rules, r)
 }
 
-// place takes n neighbouring free slots behind a slot and before an end. Where depends on the key's
-// hash, not on what else there is, so that one member more or less moves few nodes.
-func (t *tree) place(key string, n, after, end int, inner bool) int {
+// Where a node would like to be depends on its own prefix alone, not on what else there is, so that one member
+// more or less moves few nodes. What leads to others has the front, the longer its prefix the farther behind,
+// since a goto leads forward only; leaves have the rest.
+
+// front is the number of slots that inner nodes would like to share.
+func (x axis) front() int { return (x.stop - x.begin) / 6 }
+
+func (x axis) innerSlot(z *zone) int {
+	return x.begin + x.front()*z.prefix.Bits()/z.prefix.Addr().BitLen() + x.hash(z)%(x.front()/8)
+}
+
+func (x axis) leafSlot(z *zone) int {
+	return x.begin + x.front() + x.hash(z)%(x.stop-x.begin-x.front())
+}
+
+func (x axis) hash(z *zone) int {
 	h := fnv.New32a()
-	h.Write([]byte(t.v.ingress.Iface + key))
-	first, room := after+1, end-after-n // room counts the places where n slots could begin
-	if room <= 0 {
-		t.crowded = true
-		return after + 1
-	}
-	// Inner nodes stay near the front: their children must fit behind them.
-	near := room
-	if inner && room > 64 {
-		near = room / 6
-	}
-	start := int(h.Sum32() % uint32(near))
-	for i := range room {
-		at := first + (start+i)%room
-		if t.free(at, n) {
-			for s := at; s < at+n; s++ {
-				t.slots[s] = true
+	h.Write([]byte(x.key + " " + z.prefix.String()))
+	return int(h.Sum32() >> 1)
+}
+
+// place takes n neighbouring free slots behind a slot: those from wish on or, where there are none, others.
+func (t *tree) place(x axis, wish, n, after int) int {
+	for _, part := range [][2]int{{max(wish, after+1), x.stop}, {after + 1, max(wish, after+1) + n - 1}} {
+		for at := part[0]; at+n <= min(part[1], x.stop); at++ {
+			if t.free(at, n) {
+				for s := at; s < at+n; s++ {
+					t.slots[s] = true
+				}
+				return at
 			}
-			return at
 		}
 	}
 	t.crowded = true
-	return first
+	return after + 1
 }
 
 func (t *tree) free(at, n int) bool {
@@ -277,46 +287,37 @@ func (t *tree) free(at, n int) bool {
 	return true
 }
 
-// split groups the direct sub-zones of z by the bits that follow what they have in common: one bit if
-// the halves are leaves then, else four. A group of several becomes a zone of its own with the label of
-// z. Boundaries are those of addresses, not of ranks: they stay when members come and go.
+// split groups the direct sub-zones of z by the bits that follow what they have in common, at most four and
+// no more than it takes for a group to be a leaf. A group of several becomes a zone of its own with the label
+// of z. Boundaries are those of addresses, and between levels those of four bits: they stay when members come
+// and go, however far away.
 func split(z *zone, leaf int) []*zone {
 	if len(z.sub) == 1 {
 		return z.sub
 	}
 	first, last := z.sub[0].prefix, z.sub[len(z.sub)-1].prefix
-	common := commonBits(first.Addr(), last.Addr())
-	for width := 1; ; width++ {
-		groups := group(z, common+width)
-		fits := true
-		for _, g := range groups {
-			fits = fits && g.size() <= leaf
-		}
-		if fits || width == fanBits {
-			return groups
-		}
-	}
+	level := commonBits(first.Addr(), last.Addr()) / fanBits * fanBits
+	return group(z, level+1, level+fanBits, leaf)
 }
 
-func group(z *zone, length int) []*zone {
+func group(z *zone, length, longest, leaf int) []*zone {
 	var out []*zone
-	var open *zone // a group that was made here
-	for _, s := range z.sub {
-		if s.prefix.Bits() < length {
-			out, open = append(out, s), nil
-			continue
+	for rest := z.sub; len(rest) > 0; {
+		n := 1
+		p, _ := rest[0].prefix.Addr().Prefix(length)
+		for rest[0].prefix.Bits() >= length && n < len(rest) && p.Contains(rest[n].prefix.Addr()) {
+			n++
 		}
-		p, _ := s.prefix.Addr().Prefix(length)
-		if open == nil || open.prefix != p {
-			open = &zone{prefix: p, label: z.label}
-			out = append(out, open)
+		g := &zone{prefix: p, label: z.label, sub: rest[:n]}
+		switch {
+		case n == 1: // alone in its group
+			out = append(out, rest[0])
+		case length < longest && g.size() > leaf:
+			out = append(out, group(g, length+1, longest, leaf)...)
+		default:
+			out = append(out, g)
 		}
-		open.sub = append(open.sub, s)
-	}
-	for i, g := range out {
-		if len(g.sub) == 1 && g.label == z.label {
-			out[i] = g.sub[0] // alone in its group
-		}
+		rest = rest[n:]
 	}
 	return out
 }
