@@ -13,7 +13,7 @@ import (
 )
 
 // impatient lets a client find out after seconds that its server was killed, which says nothing to its
-// clients by UDP, and not after the minute that the endpoint asks for.
+// clients by UDP, and not after the half minute that the endpoint asks for.
 var impatient = []string{"--pull-filter", "ignore", "ping-restart", "--ping-restart", "3"}
 
 // startGuestTraffic is startTraffic with the endpoint's clients in place of the lab's.

@@ -29,6 +29,9 @@ const (
 	steady     = time.Minute
 	// connectPatience is how long openvpn may take from its start to the management socket.
 	connectPatience = 20 * time.Second
+	// farewell is how long openvpn may take to tell its clients by UDP that it ends. By itself it would stay
+	// for two seconds and answer those that return after one, to be gone a second later without a word.
+	farewell = 500 * time.Millisecond
 
 	// Lines of openvpn's that are passed on to the log: strangers can make it print without end.
 	logRate  = 5
@@ -152,47 +155,52 @@ func (l *listener) start(keys Keys, devNode string) (*process.Process, error) {
 	return p, nil
 }
 
-// follow serves the management connection until the process or ctx ends, or a restart is asked for.
+// follow serves the management connection until the process or ctx ends, or a restart is asked for. In the
+// latter two cases, which return nil, it ends the process, and lets it tell its clients first.
 func (l *listener) follow(ctx context.Context, socket *management.Listener, p *process.Process) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stopped := make(chan struct{})
-	defer func() {
-		cancel(nil)
-		<-stopped
-	}()
+	// Without its management connection openvpn ends at once, and tells nobody.
+	talking, hangUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer hangUp()
+	over := make(chan error, 1)
 	go func() {
-		defer close(stopped)
-		select {
-		case <-p.Done():
-			cancel(l.why(p))
-		case <-l.again:
-			cancel(errRestart)
-		case <-ctx.Done():
-		}
+		over <- l.awaitEnd(ctx, talking, p)
+		hangUp()
 	}()
-	waiting, stopWaiting := context.WithTimeoutCause(ctx, connectPatience, errors.New("openvpn does not come up"))
-	defer stopWaiting()
-	conn, err := socket.Accept(waiting, p.PID())
-	if err == nil {
-		err = l.open(ctx, conn, p)
+	err := l.talk(talking, socket, p)
+	if err != nil {
+		hangUp()
 	}
-	cause := context.Cause(ctx)
-	switch {
-	case errors.Is(cause, errRestart), cause != nil && errors.Is(cause, context.Canceled):
-		return nil
-	case cause != nil:
-		return cause
-	case err != nil:
-		return err
+	if end := <-over; !errors.Is(end, errHungUp) {
+		return end
 	}
-	// The connection ended by itself: openvpn is ending.
+	return err
+}
+
+// errHungUp says that the connection failed, and the process and ctx have not ended.
+var errHungUp = errors.New("the management connection failed")
+
+func (l *listener) awaitEnd(ctx, talking context.Context, p *process.Process) error {
 	select {
 	case <-p.Done():
 		return l.why(p)
+	case <-talking.Done():
+		return errHungUp
 	case <-ctx.Done():
-		return nil
+	case <-l.again:
 	}
+	p.StopWithin(farewell)
+	return nil
+}
+
+// talk accepts the process's connection and serves it until it or ctx ends.
+func (l *listener) talk(ctx context.Context, socket *management.Listener, p *process.Process) error {
+	waiting, stopWaiting := context.WithTimeoutCause(ctx, connectPatience, errors.New("openvpn does not come up"))
+	defer stopWaiting()
+	conn, err := socket.Accept(waiting, p.PID())
+	if err != nil {
+		return err
+	}
+	return l.open(ctx, conn, p)
 }
 
 // open serves a connection until it or ctx ends.
@@ -213,8 +221,6 @@ func (l *listener) open(ctx context.Context, conn *management.Conn, p *process.P
 	}()
 	return conn.Serve(ctx, d.middlewares()...)
 }
-
-var errRestart = errors.New("restart")
 
 // why says how the process ended, in its own words where it left any.
 func (l *listener) why(p *process.Process) error {

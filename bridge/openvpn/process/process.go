@@ -213,12 +213,15 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 // Err returns how it ended: nil for code 0, else usually an *ExitError. It is valid after Done.
 func (p *Process) Err() error { return p.err }
 
-// Stop ends the program with SIGTERM, after a grace with SIGKILL, and waits for it.
-func (p *Process) Stop() {
+// Stop ends the program with SIGTERM, after some seconds with SIGKILL, and waits for it.
+func (p *Process) Stop() { p.StopWithin(stopGrace) }
+
+// StopWithin is Stop with a grace of the caller's.
+func (p *Process) StopWithin(grace time.Duration) {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
-	case <-time.After(stopGrace):
+	case <-time.After(grace):
 		p.Kill()
 	}
 }
