@@ -97,7 +97,24 @@ func checkConfig(ctx context.Context, file string) (remarks string, err error) {
 	if err := cmd.Run(); err != nil {
 		return "", fmt.Errorf("%s (%w)", strings.TrimSpace(out.String()+problem.String()), err)
 	}
-	return out.String(), nil
+	return warnings(out.String()), nil
+}
+
+// warnings leaves out what a report merely informs of, as nearly every profile gives reason to: each remaining line has its
+// heading, a line that is not indented, before it.
+func warnings(report string) string {
+	var b strings.Builder
+	heading := ""
+	for _, line := range strings.Split(report, "\n") {
+		switch {
+		case strings.HasPrefix(strings.TrimSpace(line), "warning: "):
+			b.WriteString(heading + line + "\n")
+			heading = ""
+		case !strings.HasPrefix(line, " "):
+			heading = line + "\n"
+		}
+	}
+	return b.String()
 }
 
 // writeSync replaces a file's content and waits until it is on the medium.

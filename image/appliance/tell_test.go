@@ -61,3 +61,14 @@ func TestFullDataPartition(t *testing.T) {
 		t.Error("the user's file is gone")
 	}
 }
+
+func TestWarnings(t *testing.T) {
+	const report = "warning: egress backup is never used\negress backup: profile b.ovpn\n  info: line 1: nobind: ztbridge sets this itself\n" +
+		"egress provider: profile p.ovpn\n  info: line 1: script-security: ztbridge sets this itself\n  warning: line 2: up: would run a program; dropped\n" +
+		"  warning: line 3: down: would run a program; dropped\n"
+	const want = "warning: egress backup is never used\negress provider: profile p.ovpn\n  warning: line 2: up: would run a program; dropped\n" +
+		"  warning: line 3: down: would run a program; dropped\n"
+	if got := warnings(report); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
