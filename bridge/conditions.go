@@ -28,6 +28,9 @@ const (
 	codeMoon           = "zerotier-is-moon"
 	codeIngressMissing = "ingress-missing"
 	codeListener       = "listener-failed"
+	codeRing           = "egress-ring"
+	codeUnreachable    = "member-unreachable"
+	codePrefix         = "prefix-unusable"
 	codeNotice         = "notice"
 )
 
@@ -79,7 +82,7 @@ func (d *daemon) conditions(s Snapshot, desired Desired, r passResult) []api.Con
 type addCondition func(code, subject string, severity api.Severity, message, remedy string, depends ...string)
 
 func zerotierConditions(cfg *config.Config, s Snapshot, add addCondition) {
-	if len(cfg.ZeroTier.Networks) == 0 {
+	if !cfg.ZeroTier.Used() {
 		return
 	}
 	service := codeService + string(s.ZeroTier.Service.State)
@@ -123,6 +126,19 @@ func egressConditions(e config.Egress, s Snapshot, desired Desired, add addCondi
 		for _, w := range t.Warnings {
 			add(codeTunnelWarning, e.Name, api.SeverityInfo, w, "")
 		}
+	}
+	if message, remedy := prefixTrouble(e, s, desired.Intent); message != "" {
+		add(codePrefix, e.Name, api.SeverityWarning, message, remedy, codeWANDown)
+	}
+	switch {
+	case s.Rings[e.Name]:
+		add(codeRing, e.Name, api.SeverityError, "what leaves by "+e.Name+" comes back to this box: it is part of a ring of boxes, and refused",
+			"follow it from box to box with `ztbridge status`: one of them must have a way out that does not lead to another")
+		return
+	case unreachable(e, s):
+		add(codeUnreachable, e.Name, api.SeverityError, "neither the member of "+e.Name+" nor anything behind it answers",
+			"see whether that machine runs and is online in the network; or `via` is not its address", codeWANDown)
+		return
 	}
 	if s.Probes[e.Name].Grade == probe.Degraded && desired.Merits[e.Name] > unusable {
 		add(codeProbes, e.Name, api.SeverityWarning, "probes through "+e.Name+" go unanswered",

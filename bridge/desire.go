@@ -47,7 +47,7 @@ func Desire(cfg *config.Config, s Snapshot) Desired {
 
 // judge ranks an egress by what its driver and its probes say.
 func judge(cfg *config.Config, e config.Egress, s Snapshot) merit {
-	if s.Stopping || !connected(cfg, e, s) {
+	if s.Stopping || !connected(cfg, e, s) || s.Rings[e.Name] || unreachable(e, s) && s.Answered[e.Name] {
 		return unusable
 	}
 	switch s.Probes[e.Name].Grade {
@@ -58,6 +58,12 @@ func judge(cfg *config.Config, e config.Egress, s Snapshot) merit {
 	default:
 		return shaky
 	}
+}
+
+// unreachable says that neither the member that an egress leads to nor anything behind it answers. One that
+// never did may be silent by choice; one that did is away.
+func unreachable(e config.Egress, s Snapshot) bool {
+	return e.Member != nil && s.Probes[e.Name].Grade == probe.Degraded && s.Members[e.Name].Grade == probe.Degraded
 }
 
 // connected says whether packets handed to the egress can leave by it at all.

@@ -9,6 +9,7 @@ import (
 
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/openvpn"
+	"ztbridge/bridge/prefixcheck"
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/tun"
 	"ztbridge/bridge/zerotier"
@@ -28,29 +29,35 @@ type drivers struct {
 	zerotier *zerotier.Service
 	tunnels  map[string]*openvpn.Tunnel
 	probers  map[string]*probe.Prober
-	endpoint *endpointDriver // nil where there is no endpoint
+	endpoint *endpointDriver          // nil where there is no endpoint
+	members  map[string]*probe.Prober // of the members that egresses lead to
+	prefixes map[string]*prefixcheck.Checker
 
+	rings  *rings
 	around atomic.Pointer[surroundings]
 }
 
 func newDrivers(ctx context.Context, opts Options, user openvpnUser, bell *doorbell) *drivers {
-	d := &drivers{
-		opts: opts, user: user, bell: bell, sup: newSupervisor(ctx, opts.Logger),
-		keys: map[string]string{}, tunnels: map[string]*openvpn.Tunnel{}, probers: map[string]*probe.Prober{},
-	}
+	d := emptyDrivers(opts, user, bell)
+	d.sup, d.rings = newSupervisor(ctx, opts.Logger), newRings()
 	d.around.Store(&surroundings{})
 	return d
+}
+
+func emptyDrivers(opts Options, user openvpnUser, bell *doorbell) *drivers {
+	return &drivers{
+		opts: opts, user: user, bell: bell, keys: map[string]string{},
+		tunnels: map[string]*openvpn.Tunnel{}, probers: map[string]*probe.Prober{},
+		members: map[string]*probe.Prober{}, prefixes: map[string]*prefixcheck.Checker{},
+	}
 }
 
 // configure makes the running drivers those that the configuration asks for. It blocks until the ones
 // that are no longer wanted have ended.
 func (d *drivers) configure(l *loaded) error {
-	next := &drivers{
-		opts: d.opts, user: d.user, bell: d.bell,
-		keys: map[string]string{}, tunnels: map[string]*openvpn.Tunnel{}, probers: map[string]*probe.Prober{},
-	}
+	next := emptyDrivers(d.opts, d.user, d.bell)
 	var tasks []task
-	if len(l.cfg.ZeroTier.Networks) > 0 {
+	if l.cfg.ZeroTier.Used() {
 		t, err := d.zerotierTask(next, l.cfg.ZeroTier)
 		if err != nil {
 			return err
@@ -61,26 +68,48 @@ func (d *drivers) configure(l *loaded) error {
 		tasks = append(tasks, d.endpointTask(next, l))
 	}
 	for i, e := range l.cfg.Egresses {
-		if e.OpenVPN != nil {
-			t, err := d.tunnelTask(next, e.Name, l.tunnels[e.Name])
-			if err != nil {
-				return err
-			}
-			tasks = append(tasks, t)
+		of, err := d.egressTasks(next, l, i, e)
+		if err != nil {
+			return err
 		}
-		if e.WAN != nil && e.WAN.IPv6.Mode == config.IPv6Prefix && e.WAN.IPv6.NDP {
-			tasks = append(tasks, d.neighbourTask(e))
+		tasks = append(tasks, of...)
+	}
+	if ringsPossible(l.cfg) {
+		for _, iface := range ingressIfaces(l.cfg) {
+			tasks = append(tasks, d.ringTask(iface))
 		}
-		if usesTLS(e) {
-			tasks = append(tasks, d.resolverTask(e, i))
-		}
-		tasks = append(tasks, d.probeTask(next, e, probeMark(i), l.cfg.Probe))
 	}
 	d.mu.Lock()
 	d.keys, d.zerotier, d.tunnels, d.probers, d.endpoint = next.keys, next.zerotier, next.tunnels, next.probers, next.endpoint
+	d.members, d.prefixes = next.members, next.prefixes
 	d.mu.Unlock()
 	d.sup.set(tasks) // not under the lock: it waits for the drivers that end
 	return nil
+}
+
+// egressTasks returns the drivers of one egress.
+func (d *drivers) egressTasks(next *drivers, l *loaded, index int, e config.Egress) ([]task, error) {
+	tasks := []task{d.probeTask(next, e, probeMark(index), l.cfg.Probe)}
+	if e.OpenVPN != nil {
+		t, err := d.tunnelTask(next, e.Name, l.tunnels[e.Name])
+		if err != nil {
+			return nil, err
+		}
+		tasks = append(tasks, t)
+	}
+	if e.Member != nil {
+		tasks = append(tasks, d.memberProbe(next, e, probeMark(index), l.cfg.Probe))
+	}
+	if e.WAN != nil && e.WAN.IPv6.Mode == config.IPv6Prefix {
+		tasks = append(tasks, d.prefixTask(next, e, probeMark(index), l.cfg.Probe.Targets))
+		if e.WAN.IPv6.NDP {
+			tasks = append(tasks, d.neighbourTask(e))
+		}
+	}
+	if usesTLS(e) {
+		tasks = append(tasks, d.resolverTask(e, index))
+	}
+	return tasks, nil
 }
 
 // kept says whether the driver of that kind and name is configured as it was.
@@ -159,8 +188,10 @@ func (d *drivers) probeTask(next *drivers, e config.Egress, mark uint32, cfg con
 	if d.kept(next, id, key) {
 		next.probers[e.Name] = d.probers[e.Name]
 	} else {
+		nonce := probe.NewNonce()
+		d.rings.expect(nonce, e.Name)
 		next.probers[e.Name] = probe.New(probe.Config{
-			Egress: e.Name, Mark: mark, Targets: cfg.Targets, Interval: cfg.Interval, HoldDown: cfg.HoldDown,
+			Egress: e.Name, Mark: mark, Nonce: nonce, Targets: cfg.Targets, Interval: cfg.Interval, HoldDown: cfg.HoldDown,
 			Traffic: d.trafficBy(e),
 			Notify:  func() { d.bell.ring("probe " + e.Name) }, Logger: d.opts.Logger,
 		})
@@ -207,6 +238,15 @@ func (d *drivers) fill(s *Snapshot) {
 	for name, p := range d.probers {
 		s.Probes[name] = p.Status()
 	}
+	s.Members = map[string]probe.Status{}
+	for name, p := range d.members {
+		s.Members[name] = p.Status()
+	}
+	s.Prefixes = map[string]prefixcheck.Verdict{}
+	for name, c := range d.prefixes {
+		s.Prefixes[name] = c.Verdict()
+	}
+	s.Rings = d.rings.known(s.Now, s.Probes)
 }
 
 // applied tells the drivers that the kernel holds what a snapshot led to.

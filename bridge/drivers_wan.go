@@ -14,8 +14,8 @@ import (
 	"ztbridge/policyroute"
 )
 
-// neighbourCheck is how often the neighbour proxy looks whether the WAN is another interface now.
-const neighbourCheck = time.Second
+// deviceCheck is how often a driver looks whether its egress has another interface now.
+const deviceCheck = time.Second
 
 // surroundings is what drivers need to know of the last pass. It is immutable.
 type surroundings struct {
@@ -52,46 +52,54 @@ func (d *drivers) observe(intent policyroute.Intent, w World) {
 // localPrefixes returns the host's own subnets. Safe for concurrent use.
 func (d *drivers) localPrefixes() []netip.Prefix { return d.around.Load().local }
 
-// neighbourTask answers for members' addresses on the WAN, where the upstream router looks for them.
+// neighbourTask answers for members' addresses on the WAN, where the upstream router looks for them, and for
+// the one that prefixTask checks the prefix with.
 func (d *drivers) neighbourTask(e config.Egress) task {
 	prefix := e.WAN.IPv6.Prefix
+	ours := func(a netip.Addr) bool { return prefix.Contains(a) && d.isMember(a) || a == checkAddr(prefix) }
 	return task{
 		key: fmt.Sprintf("neighbours %s %s", e.Name, prefix),
 		run: func(ctx context.Context) error {
-			for ctx.Err() == nil {
-				if iface := d.around.Load().devices[e.Name]; iface != "" {
-					d.answerNeighbours(ctx, e.Name, iface, prefix)
+			d.follow(ctx, e.Name, func(ctx context.Context, iface string) {
+				err := ndp.New(ndp.Config{Iface: iface, Logger: d.opts.Logger, Ours: ours}).Run(ctx)
+				if err != nil && !errors.Is(err, ndp.ErrInterface) {
+					d.opts.Logger.Error("neighbour proxy failed", "egress", e.Name, "error", err)
 				}
-				select {
-				case <-ctx.Done():
-				case <-time.After(neighbourCheck):
-				}
-			}
+			})
 			return nil
 		},
 	}
 }
 
-// answerNeighbours runs the proxy on one interface until the WAN is another one.
-func (d *drivers) answerNeighbours(ctx context.Context, egress, iface string, prefix netip.Prefix) {
+// follow runs a task on the interface of an egress, and anew when that is another one or the task has ended,
+// until ctx ends.
+func (d *drivers) follow(ctx context.Context, egress string, run func(ctx context.Context, iface string)) {
+	for ctx.Err() == nil {
+		if iface := d.around.Load().devices[egress]; iface != "" {
+			d.runWhile(ctx, func() bool { return d.around.Load().devices[egress] == iface },
+				func(ctx context.Context) { run(ctx, iface) })
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(deviceCheck):
+		}
+	}
+}
+
+// runWhile runs a task while a condition holds. It returns when the task has ended.
+func (d *drivers) runWhile(ctx context.Context, holds func() bool, run func(context.Context)) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	defer func() { cancel(); <-done }()
 	go func() {
 		defer close(done)
 		defer cancel()
-		p := ndp.New(ndp.Config{
-			Iface: iface, Logger: d.opts.Logger,
-			Ours: func(a netip.Addr) bool { return prefix.Contains(a) && d.isMember(a) },
-		})
-		if err := p.Run(ctx); err != nil && !errors.Is(err, ndp.ErrInterface) {
-			d.opts.Logger.Error("neighbour proxy failed", "egress", egress, "error", err)
-		}
+		run(ctx)
 	}()
-	for ctx.Err() == nil && d.around.Load().devices[egress] == iface {
+	for ctx.Err() == nil && holds() {
 		select {
 		case <-ctx.Done():
-		case <-time.After(neighbourCheck):
+		case <-time.After(deviceCheck):
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"maps"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ type nurse struct {
 	patients map[string]*patient
 	uplink   string
 	served   map[string]bool // lists that a good egress carries, by listKey
+	heard    map[string]bool // egresses by which a member, or anything behind it, ever answered
 }
 
 // patient is what is remembered of a tunnel.
@@ -34,7 +36,9 @@ type patient struct {
 	index      int       // of its device
 }
 
-func newNurse() *nurse { return &nurse{patients: map[string]*patient{}, served: map[string]bool{}} }
+func newNurse() *nurse {
+	return &nurse{patients: map[string]*patient{}, served: map[string]bool{}, heard: map[string]bool{}}
+}
 
 // tend acts on what a pass found out.
 func (n *nurse) tend(cfg *config.Config, s Snapshot, desired Desired, d *drivers) {
@@ -47,7 +51,11 @@ func (n *nurse) tend(cfg *config.Config, s Snapshot, desired Desired, d *drivers
 	for _, e := range cfg.Egresses {
 		prober := d.probers[e.Name]
 		if e.OpenVPN == nil {
-			prober.SetActive(desired.Merits[e.Name] > unusable)
+			up := connected(cfg, e, s)
+			prober.SetActive(up) // also while it is not used: else nobody would see that it is back
+			if m := d.members[e.Name]; m != nil {
+				m.SetActive(up && s.Probes[e.Name].Grade == probe.Degraded)
+			}
 			continue
 		}
 		p := n.patients[e.Name]
@@ -69,6 +77,16 @@ func (n *nurse) tend(cfg *config.Config, s Snapshot, desired Desired, d *drivers
 		p.watchDevice(e.Name, s, d)
 		p.watchProbes(e.Name, s, d, uplink != "")
 	}
+}
+
+// answered returns the egresses by which a member, or anything behind it, ever answered.
+func (n *nurse) answered(s Snapshot) map[string]bool {
+	for name, m := range s.Members {
+		if m.Grade >= probe.Fresh || s.Probes[name].Grade >= probe.Fresh {
+			n.heard[name] = true
+		}
+	}
+	return maps.Clone(n.heard)
 }
 
 // relieve hurries the tunnels of a list that has just lost the last egress that carried its traffic well:

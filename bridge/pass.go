@@ -59,6 +59,7 @@ func (d *daemon) snapshot(stopping bool) (Snapshot, error) {
 		Listeners: d.loaded.listeners,
 	}
 	d.drivers.fill(&s)
+	s.Answered = d.nursery.answered(s)
 	return s, nil
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"ztbridge/bridge/openvpn"
 	"ztbridge/bridge/openvpn/endpoint"
+	"ztbridge/bridge/prefixcheck"
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/zerotier"
 )
@@ -18,6 +19,15 @@ type Snapshot struct {
 	ZeroTier zerotier.Status
 	Tunnels  map[string]openvpn.TunnelStatus // by name of egress
 	Probes   map[string]probe.Status         // by name of egress
+	// Members are what the members themselves answer that egresses lead to; they are asked only while nothing
+	// behind them does.
+	Members map[string]probe.Status
+	// Answered are the egresses by which a member, or anything behind it, ever answered.
+	Answered map[string]bool
+	// Rings are the egresses by which this box's own probes come back to it.
+	Rings map[string]bool
+	// Prefixes say whether members' own addresses on a WAN egress lead back to this box.
+	Prefixes map[string]prefixcheck.Verdict
 	// Listeners are those of the box's own OpenVPN server, Endpoint its state.
 	Listeners []Listener
 	Endpoint  endpoint.Status

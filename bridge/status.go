@@ -132,7 +132,14 @@ func (d *daemon) egressStatus(e config.Egress, intent policyroute.Egress, s Snap
 		}
 		out.Addresses = append(out.Addresses, link.Addrs...)
 	}
-	if out.Usable && p.Grade == probe.Degraded {
+	switch {
+	case s.Rings[e.Name]:
+		out.State, cause = "ring", "what leaves by it comes back to this box"
+	case unreachable(e, s):
+		out.State, cause = "unreachable", "neither the member nor anything behind it answers"
+	case out.Usable && s.Members[e.Name].Grade >= probe.Fresh:
+		out.State, cause = "degraded", "the member answers, nothing behind it does"
+	case out.Usable && p.Grade == probe.Degraded:
 		out.State, cause = "degraded", "probes go unanswered"
 	}
 	out.LastChange = d.ledger.note(s.Now, "egress "+e.Name, out.State, cause)

@@ -26,8 +26,17 @@ var ErrNoAnswer = errors.New("no target answered")
 // ErrNoTarget says that there is nothing to probe.
 var ErrNoTarget = errors.New("no probe target")
 
-// nonceLen is the length of what an answer must repeat to count: a stranger cannot guess it.
+// nonceLen is the length of a Nonce, in bytes.
 const nonceLen = 16
+
+// Nonce is what the answer to an echo must repeat to count: a stranger cannot guess it.
+type Nonce [nonceLen]byte
+
+// NewNonce returns a random nonce.
+func NewNonce() (n Nonce) {
+	_, _ = rand.Read(n[:]) // never fails (crypto/rand)
+	return n
+}
 
 // lateMax is how long after its echo an answer still counts. Behind a full queue answers are seconds
 // late, and each of them proves that packets get through now.
@@ -36,17 +45,15 @@ const lateMax = 4 * time.Second
 // echoer owns the sockets of one egress's probes. Not safe for concurrent use.
 type echoer struct {
 	mark  uint32
-	nonce [nonceLen]byte
+	nonce Nonce
 	seq   uint16
 	asked map[uint16]time.Time // when the echoes left that were not answered yet
 	conn4 net.PacketConn
 	conn6 net.PacketConn
 }
 
-func newEchoer(mark uint32) *echoer {
-	e := &echoer{mark: mark, asked: map[uint16]time.Time{}}
-	_, _ = rand.Read(e.nonce[:]) // never fails (crypto/rand)
-	return e
+func newEchoer(mark uint32, nonce Nonce) *echoer {
+	return &echoer{mark: mark, nonce: nonce, asked: map[uint16]time.Time{}}
 }
 
 // forget makes answers to all that was asked before count no more.
@@ -221,7 +228,7 @@ func (e *echoer) answers(b []byte, from net.Addr, v6 bool, targets []netip.Addr)
 		return 0, false
 	}
 	body, ok := msg.Body.(*icmp.Echo)
-	if !ok || body.ID != e.id() || len(body.Data) < nonceLen || [nonceLen]byte(body.Data[:nonceLen]) != e.nonce {
+	if !ok || body.ID != e.id() || len(body.Data) < nonceLen || Nonce(body.Data[:nonceLen]) != e.nonce {
 		return 0, false
 	}
 	if at, asked := e.asked[uint16(body.Seq)]; !asked || time.Since(at) > lateMax {

@@ -37,6 +37,7 @@ type Traffic struct {
 type Config struct {
 	Egress string // for the log
 	Mark   uint32 // SO_MARK of every packet, which a policy rule leads to the egress's table; 0: none
+	Nonce  Nonce  // begins the data of every echo
 	// Targets are sent ICMP echoes; the answer of any one of them is proof of life.
 	Targets []netip.Addr
 	// Traffic is asked before and after an answer is awaited. Nil: unknown, taken for none.
@@ -105,7 +106,7 @@ func (p *Prober) Kick() {
 
 // Run probes until ctx ends. It returns nil then; it never gives up before.
 func (p *Prober) Run(ctx context.Context) error {
-	echo := newEchoer(p.cfg.Mark)
+	echo := newEchoer(p.cfg.Mark, p.cfg.Nonce)
 	defer echo.close()
 	timer := time.NewTimer(0)
 	defer timer.Stop()

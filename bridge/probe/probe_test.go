@@ -58,7 +58,7 @@ func requireRoot(t *testing.T) {
 
 func TestPathMTUOfLoopback(t *testing.T) {
 	requireRoot(t)
-	e := newEchoer(0)
+	e := newEchoer(0, NewNonce())
 	defer e.close()
 	got := e.pathMTU(t.Context(), []netip.Addr{netip.MustParseAddr("127.0.0.1")}, maxTimeout)
 	if got != mtuSizes[0] {
@@ -101,7 +101,7 @@ func TestLargest(t *testing.T) {
 // A stranger's packet, whatever it holds, is no answer, nor is one to an echo that was answered before or
 // left too long ago.
 func TestForeignAnswersDoNotCount(t *testing.T) {
-	e := newEchoer(0)
+	e := newEchoer(0, NewNonce())
 	target := netip.MustParseAddr("192.0.2.1")
 	from := &net.IPAddr{IP: target.AsSlice()}
 	reply := func() []byte {

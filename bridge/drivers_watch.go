@@ -1,0 +1,177 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/echowatch"
+	"ztbridge/bridge/prefixcheck"
+	"ztbridge/bridge/probe"
+)
+
+// ringMemory is how long after one of this box's probes came back to it the egress counts as part of a ring.
+// Probes leave twice a second.
+const ringMemory = 10 * time.Second
+
+// rings remembers by which egresses this box's own probes came back to it: they lead, through other boxes, to
+// this one, and so would every packet, until its hop limit ends it. Safe for concurrent use.
+//
+//	box A ─▶ box B ─▶ box C
+//	  ▲──────────────────┘
+type rings struct {
+	mu     sync.Mutex
+	egress map[probe.Nonce]string
+	seen   map[string]time.Time // by name of egress
+}
+
+func newRings() *rings {
+	return &rings{egress: map[probe.Nonce]string{}, seen: map[string]time.Time{}}
+}
+
+// expect says that echoes with the nonce leave by the egress.
+func (r *rings) expect(n probe.Nonce, egress string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.egress[n] = egress
+}
+
+// saw takes an echo that came in by an ingress, and reports whether it closes a ring that was not known.
+func (r *rings) saw(e echowatch.Echo, now time.Time) (egress string, news bool) {
+	if e.Reply || len(e.Data) < len(probe.Nonce{}) {
+		return "", false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	egress, ours := r.egress[probe.Nonce(e.Data[:len(probe.Nonce{})])]
+	if !ours {
+		return "", false
+	}
+	_, known := r.seen[egress]
+	r.seen[egress] = now
+	return egress, !known
+}
+
+// known returns the egresses that are part of a ring. Once known, a ring is forgotten only when probes do not
+// come back any more and are answered: as long as every box in it refuses, none sees the others' packets.
+func (r *rings) known(now time.Time, probes map[string]probe.Status) map[string]bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := map[string]bool{}
+	for egress, at := range r.seen {
+		if now.Sub(at) > ringMemory && probes[egress].Grade >= probe.Fresh {
+			delete(r.seen, egress)
+			continue
+		}
+		out[egress] = true
+	}
+	return out
+}
+
+// ringsPossible says whether a ring of boxes can lead through this one: another box must be able to send it
+// packets, and in every ring one is reached as a member or by its endpoint.
+func ringsPossible(cfg *config.Config) bool {
+	for _, e := range cfg.Egresses {
+		if e.Member != nil {
+			return true
+		}
+	}
+	return cfg.Endpoint != nil
+}
+
+// ringTask looks for this box's own probes on an ingress.
+func (d *drivers) ringTask(iface string) task {
+	saw := func(e echowatch.Echo) {
+		if egress, news := d.rings.saw(e, time.Now()); news {
+			d.opts.Logger.Warn("a probe came back", "egress", egress, "iface", iface)
+			d.bell.ring("ring through " + egress)
+		}
+	}
+	return task{
+		key: "rings " + iface,
+		run: func(ctx context.Context) error {
+			for ctx.Err() == nil {
+				d.watchEchoes(ctx, iface, saw)
+				select {
+				case <-ctx.Done():
+				case <-time.After(deviceCheck):
+				}
+			}
+			return nil
+		},
+	}
+}
+
+func (d *drivers) watchEchoes(ctx context.Context, iface string, saw func(echowatch.Echo)) {
+	if err := echowatch.Run(ctx, iface, saw); err != nil && !errors.Is(err, echowatch.ErrInterface) {
+		d.opts.Logger.Error("watching echoes failed", "iface", iface, "error", err)
+	}
+}
+
+// checkAddr returns an address of a prefix that no member is likely to have: the last but a few.
+func checkAddr(p netip.Prefix) netip.Addr {
+	a := p.Masked().Addr().As16()
+	for bit := p.Bits(); bit < len(a)*8; bit++ {
+		a[bit/8] |= 0x80 >> (bit % 8)
+	}
+	a[len(a)-1] -= 5
+	return netip.AddrFrom16(a)
+}
+
+// prefixTask finds out whether members' addresses on the WAN lead back to this box.
+func (d *drivers) prefixTask(next *drivers, e config.Egress, mark uint32, targets []netip.Addr) task {
+	id := "prefix " + e.Name
+	key := fmt.Sprintf("%s %s %x %v", id, e.WAN.IPv6.Prefix, mark, targets)
+	if d.kept(next, id, key) {
+		next.prefixes[e.Name] = d.prefixes[e.Name]
+	} else {
+		next.prefixes[e.Name] = prefixcheck.New(prefixcheck.Config{
+			Source: checkAddr(e.WAN.IPv6.Prefix), Mark: mark, Targets: targets,
+			Notify: func() { d.bell.ring(id) }, Logger: d.opts.Logger.With("egress", e.Name),
+		})
+	}
+	checker := next.prefixes[e.Name]
+	return task{
+		key: key,
+		run: func(ctx context.Context) error {
+			d.follow(ctx, e.Name, func(ctx context.Context, iface string) {
+				var wg sync.WaitGroup
+				defer wg.Wait()
+				ctx, cancel := context.WithCancel(ctx)
+				defer cancel()
+				wg.Go(func() { _ = checker.Run(ctx) }) // ends with ctx alone
+				d.watchEchoes(ctx, iface, func(e echowatch.Echo) {
+					if e.Reply {
+						checker.SawReply(e.Dst, e.Data)
+					}
+				})
+			})
+			return nil
+		},
+	}
+}
+
+// memberProbe makes the prober that asks a member itself, when nothing behind it answers.
+func (d *drivers) memberProbe(next *drivers, e config.Egress, mark uint32, cfg config.Probe) task {
+	id := "member " + e.Name
+	var targets []netip.Addr
+	for _, via := range []netip.Addr{e.Member.Via4, e.Member.Via6} {
+		if via.IsValid() {
+			targets = append(targets, via)
+		}
+	}
+	key := fmt.Sprintf("%s %x %v %v", id, mark, targets, cfg.Interval)
+	if d.kept(next, id, key) {
+		next.members[e.Name] = d.members[e.Name]
+	} else {
+		next.members[e.Name] = probe.New(probe.Config{
+			Egress: e.Name + " itself", Mark: mark, Nonce: probe.NewNonce(), Targets: targets, Interval: cfg.Interval, HoldDown: cfg.HoldDown,
+			Notify: func() { d.bell.ring(id) }, Logger: d.opts.Logger,
+		})
+	}
+	return task{key: key, run: next.members[e.Name].Run}
+}

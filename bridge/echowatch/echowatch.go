@@ -1,0 +1,145 @@
+// Package echowatch sees the ICMP echoes that come in by an interface, whatever the host then does with
+// them: those that are routed on, and those for addresses that nobody has.
+package echowatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/mdlayher/socket"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// ErrInterface is returned when the interface is missing, down or gone. Run may be called again later.
+var ErrInterface = errors.New("interface not usable")
+
+// Echo is an echo request or reply.
+type Echo struct {
+	Reply bool
+	Dst   netip.Addr
+	Data  []byte // behind identifier and sequence number; valid during the call only
+}
+
+// Run calls saw for each echo that comes in by the interface, of both IP versions, from two goroutines at
+// once, until ctx ends; then it returns nil. It fails with ErrInterface when the interface does. saw must
+// not block.
+func Run(ctx context.Context, iface string, saw func(Echo)) error {
+	ifi, err := net.InterfaceByName(iface)
+	if err != nil {
+		return fmt.Errorf("finding %s: %w: %w", iface, ErrInterface, err)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, v := range versions {
+		// Protocol 0 hears nothing: not a packet may pass before the filter is in place.
+		c, err := socket.Socket(unix.AF_PACKET, unix.SOCK_DGRAM, 0, "echowatch", nil)
+		if err != nil {
+			return errors.Join(fmt.Errorf("opening a packet socket: %w", err), g.Wait())
+		}
+		g.Go(func() error {
+			defer c.Close()
+			return v.watch(ctx, c, ifi, saw)
+		})
+	}
+	return g.Wait()
+}
+
+// version is what differs between the IP versions.
+type version struct {
+	protocol uint16 // of the packet socket, in network byte order
+	filter   []bpf.Instruction
+	parse    func([]byte) (Echo, bool)
+}
+
+var versions = []version{
+	{unix.ETH_P_IP>>8 | unix.ETH_P_IP&0xff<<8, echoes4, parse4},
+	{unix.ETH_P_IPV6>>8 | unix.ETH_P_IPV6&0xff<<8, echoes6, parse6},
+}
+
+func (v version) watch(ctx context.Context, c *socket.Conn, ifi *net.Interface, saw func(Echo)) error {
+	filter, err := bpf.Assemble(v.filter)
+	if err != nil {
+		return fmt.Errorf("assembling the filter: %w", err)
+	}
+	if err := c.SetBPF(filter); err != nil {
+		return fmt.Errorf("setting the filter: %w", err)
+	}
+	if err := c.Bind(&unix.SockaddrLinklayer{Protocol: v.protocol, Ifindex: ifi.Index}); err != nil {
+		return fmt.Errorf("binding to %s: %w: %w", ifi.Name, ErrInterface, err)
+	}
+	buf := make([]byte, snap)
+	for {
+		n, _, err := c.Recvfrom(ctx, buf, 0)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading from %s: %w: %w", ifi.Name, ErrInterface, err)
+		}
+		if e, ok := v.parse(buf[:n]); ok {
+			saw(e)
+		}
+	}
+}
+
+const (
+	// snap is how much of a packet is looked at, in bytes: the longest headers, and the beginning of the data.
+	snap = 256
+
+	header4, header6, headerEcho = 20, 40, 8
+
+	reply4, request4 = 0, 8
+	request6, reply6 = 128, 129
+)
+
+// echoes4 passes IPv4 packets that begin with an echo.
+var echoes4 = []bpf.Instruction{
+	bpf.LoadAbsolute{Off: 9, Size: 1},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_ICMP, SkipTrue: 7},
+	bpf.LoadAbsolute{Off: 6, Size: 2},
+	bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 0x1fff, SkipTrue: 5}, // not the first fragment
+	bpf.LoadMemShift{Off: 0},
+	bpf.LoadIndirect{Off: 0, Size: 1},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: reply4, SkipTrue: 1},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: request4, SkipTrue: 1},
+	bpf.RetConstant{Val: snap},
+	bpf.RetConstant{Val: 0},
+}
+
+// echoes6 passes IPv6 packets that are echoes, without extension headers.
+var echoes6 = []bpf.Instruction{
+	bpf.LoadAbsolute{Off: 6, Size: 1},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_ICMPV6, SkipTrue: 4},
+	bpf.LoadAbsolute{Off: header6, Size: 1},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: request6, SkipTrue: 1},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: reply6, SkipTrue: 1},
+	bpf.RetConstant{Val: snap},
+	bpf.RetConstant{Val: 0},
+}
+
+func parse4(b []byte) (Echo, bool) {
+	if len(b) < header4 || b[0]>>4 != 4 {
+		return Echo{}, false
+	}
+	dst, _ := netip.AddrFromSlice(b[16:20])
+	return parseEcho(b, int(b[0]&0x0f)*4, dst, request4, reply4)
+}
+
+func parse6(b []byte) (Echo, bool) {
+	if len(b) < header6 || b[0]>>4 != 6 {
+		return Echo{}, false
+	}
+	dst, _ := netip.AddrFromSlice(b[24:40])
+	return parseEcho(b, header6, dst, request6, reply6)
+}
+
+func parseEcho(b []byte, header int, dst netip.Addr, request, reply byte) (Echo, bool) {
+	if header < header4 || len(b) < header+headerEcho || b[header] != request && b[header] != reply {
+		return Echo{}, false
+	}
+	return Echo{Reply: b[header] == reply, Dst: dst, Data: b[header+headerEcho:]}, true
+}
