@@ -99,6 +99,18 @@ func TestZeroTierMemberAsEgress(t *testing.T) {
 	p.a.await("the next egress of the list", func(st api.Status) bool { return st.Policies[1].Egress == "provider" })
 	awaitAnswers(t, both, 20)
 	t.Logf("box B died: gap %s", both.Report().Gap(died, time.Now()).Round(time.Millisecond))
+	refusals, err := lab.Client.Capture("eth0", refusalOf(lab.Marker))
+	must(t, err)
+	st := p.a.await("the word that box B is unreachable", func(st api.Status) bool {
+		_, said := condition(st, "member-unreachable")
+		return said && st.Egresses[0].State == "unreachable" && !st.Egresses[0].Usable && st.Policies[0].Egress == ""
+	})
+	t.Logf("said after %s: %s", time.Since(died).Round(time.Millisecond), st.Egresses[0].LastChange.Cause)
+	time.Sleep(time.Second)
+	must(t, refusals.Stop())
+	if refused, err := refusals.Result(); err != nil || refused.Matched == 0 {
+		t.Errorf("the client bound to box B is not refused: %v, %v", refused, err)
+	}
 	_, before, _ := only.Counts()
 	// Longer than neighbour discovery takes to give box B up: it must be tried again all the same.
 	time.Sleep(3500 * time.Millisecond)
