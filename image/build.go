@@ -238,7 +238,7 @@ func (b *build) configFiles(serial uint32) (map[string][]byte, error) {
 	files := map[string][]byte{
 		"grub/grub.cfg":         []byte(grubConfig(b.Profile, serial)),
 		"grub/grubenv":          env,
-		"README.txt":            dosText(readme),
+		"README.txt":            dosText(fmt.Appendf(readme, "\nThis image is tested %s\n", b.Profile.Tested)),
 		"ztbridge.yaml.example": dosText(b.Example),
 	}
 	if b.Profile.Pi {

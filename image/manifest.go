@@ -17,6 +17,7 @@ type Manifest struct {
 	Date     time.Time         `json:"date"` // of the package indexes; every time stamp in the image
 	Serial   string            `json:"serial"`
 	ZeroTier string            `json:"zerotier"` // sha256 of the vendor's package, or "none"
+	Tested   string            `json:"tested"`
 	Packages []ManifestPackage `json:"packages"`
 	Files    map[string]string `json:"files"` // name → sha256
 }
@@ -31,7 +32,7 @@ type ManifestPackage struct {
 
 func (b *build) manifest(files []string) (Manifest, error) {
 	m := Manifest{Target: b.Profile.Target, Version: b.Version, Date: b.Lock.Date, Serial: fmt.Sprintf("%08x", b.serial()),
-		ZeroTier: "none", Files: map[string]string{}}
+		ZeroTier: "none", Tested: b.Profile.Tested, Files: map[string]string{}}
 	for _, p := range b.Lock.Packages {
 		m.Packages = append(m.Packages, ManifestPackage{p.Name, p.Version, p.Arch, p.SHA256})
 	}
