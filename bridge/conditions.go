@@ -32,6 +32,7 @@ const (
 	codeUnreachable    = "member-unreachable"
 	codePrefix         = "prefix-unusable"
 	codeNotice         = "notice"
+	codeIdle           = "oracle-idle"
 )
 
 // conditions lists what is not as it should be, worst first, with what to do about it.
@@ -74,6 +75,7 @@ func (d *daemon) conditions(s Snapshot, desired Desired, r passResult) []api.Con
 	if s.Preferred != "" {
 		add(codeChosen, s.Preferred, api.SeverityInfo, "a person chose egress "+s.Preferred, "to follow the configuration again: ztbridge egress reset")
 	}
+	d.idle(add)
 	order := map[api.Severity]int{api.SeverityError: 0, api.SeverityWarning: 1, api.SeverityInfo: 2}
 	slices.SortStableFunc(c, func(a, b api.Condition) int { return cmp.Compare(order[a.Severity], order[b.Severity]) })
 	return c

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/reclaim"
 	"ztbridge/policyroute"
 	"ztbridge/policyroute/kernel"
 )
@@ -41,7 +42,8 @@ type daemon struct {
 	passes  uint64
 	// preferred is the egress that a person chose; empty if nobody did.
 	preferred string
-	guarded   []string // the ingresses that the next boot's guard will close
+	idleMeter *reclaim.Meter // nil where it does not matter
+	guarded   []string       // the ingresses that the next boot's guard will close
 
 	requests  chan request
 	ended     chan struct{} // closed when the loop has ended
@@ -90,6 +92,9 @@ func Run(ctx context.Context, opts Options) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { d.serve(helpers) })
 	wg.Go(func() { d.watchKernel(helpers) })
+	if d.idleMeter != nil {
+		wg.Go(func() { d.idleMeter.Run(helpers) })
+	}
 	d.loop(ctx)
 	close(d.ended)
 	d.close()
@@ -118,7 +123,7 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 	return &daemon{
 		opts: opts, kernel: k, bell: bell,
 		drivers: newDrivers(context.WithoutCancel(ctx), opts, user, bell),
-		nursery: newNurse(), started: time.Now(), ledger: ledger{}, current: map[string]string{}, carried: map[string]string{}, preferred: preferred,
+		nursery: newNurse(), idleMeter: newIdleMeter(), started: time.Now(), ledger: ledger{}, current: map[string]string{}, carried: map[string]string{}, preferred: preferred,
 		requests: make(chan request), ended: make(chan struct{}), watchers: map[chan struct{}]bool{},
 	}, nil
 }

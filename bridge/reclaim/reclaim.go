@@ -1,0 +1,123 @@
+// Package reclaim says how idle a machine of Oracle's Always Free kind is by Oracle's own measure, since idle ones are taken
+// back: over seven days, all of these below 20 %: the 95th percentile of the CPU's use, the network's use and, on A1 shapes,
+// the memory's use. See "Reclamation of Idle Compute Instances" in
+// https://docs.oracle.com/iaas/Content/FreeTier/freetier_topic-Always_Free_Resources.htm
+//
+// It only tells: nothing is done to seem busy.
+package reclaim
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// Window and Limit are Oracle's.
+	Window = 7 * 24 * time.Hour
+	Limit  = 20 // percent
+
+	every = time.Minute
+)
+
+// Applies says whether this machine is one of Oracle's. sys is where sysfs is mounted.
+func Applies(sys string) bool {
+	tag, err := os.ReadFile(filepath.Join(sys, "class/dmi/id/chassis_asset_tag"))
+	return err == nil && strings.TrimSpace(string(tag)) == "OracleCloud.com"
+}
+
+// Usage is what was measured, in percent.
+type Usage struct {
+	CPU     float64       // 95th percentile of the minutes
+	Network float64       // mean, of what the shape's network can carry
+	Memory  float64       // mean
+	Over    time.Duration // how long was measured, at most Window; zero: nothing is known yet
+}
+
+// Idle says whether Oracle would call this idle, were it measured over the whole window. arch is Go's name of the machine's
+// architecture: memory counts on A1 shapes, which are the ARM ones.
+func (u Usage) Idle(arch string) bool {
+	return u.CPU < Limit && u.Network < Limit && (u.Memory < Limit || arch != "arm64")
+}
+
+// minute is one measurement, in percent. The whole window of them takes 40 KiB.
+type minute struct{ cpu, memory, network float32 }
+
+// Meter measures a machine. What it has measured is gone with it: after a restart it begins anew.
+type Meter struct {
+	proc, sys string
+	capacity  float64 // bytes a second
+
+	mu      sync.Mutex
+	minutes []minute // the last ones, oldest overwritten at next
+	next    int
+}
+
+// New measures this machine, once Run is called.
+func New() *Meter {
+	return &Meter{proc: "/proc", sys: "/sys", capacity: capacity(runtime.GOARCH, runtime.NumCPU())}
+}
+
+// capacity is what the shapes' documentation says of their network: 480 Mbit/s for VM.Standard.E2.1.Micro, 1 Gbit/s for
+// each core of VM.Standard.A1.Flex.
+func capacity(arch string, cpus int) float64 {
+	if arch == "arm64" {
+		return float64(cpus) * 1e9 / 8
+	}
+	return 480e6 / 8
+}
+
+// Run measures until the context ends. What cannot be read is left out.
+func (m *Meter) Run(ctx context.Context) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	before, known := m.read()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now, ok := m.read()
+		if ok && known {
+			m.add(now.since(before, m.capacity))
+		}
+		before, known = now, ok
+	}
+}
+
+func (m *Meter) add(one minute) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.minutes) < int(Window/every) {
+		m.minutes = append(m.minutes, one)
+		return
+	}
+	m.minutes[m.next] = one
+	m.next = (m.next + 1) % len(m.minutes)
+}
+
+// Usage returns what was measured so far.
+func (m *Meter) Usage() Usage {
+	m.mu.Lock()
+	minutes := slices.Clone(m.minutes)
+	m.mu.Unlock()
+	if len(minutes) == 0 {
+		return Usage{}
+	}
+	u := Usage{Over: time.Duration(len(minutes)) * every}
+	cpu := make([]float32, 0, len(minutes))
+	for _, one := range minutes {
+		cpu = append(cpu, one.cpu)
+		u.Network += float64(one.network) / float64(len(minutes))
+		u.Memory += float64(one.memory) / float64(len(minutes))
+	}
+	slices.Sort(cpu)
+	u.CPU = float64(cpu[(len(cpu)*95+99)/100-1]) // the nearest rank
+	return u
+}
