@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -76,8 +77,32 @@ func enableForeign(ctx context.Context, arch string) error {
 		}
 	}
 	emulator := map[string]string{"arm64": "qemu-aarch64", "amd64": "qemu-x86_64"}[arch]
-	if err := run(ctx, nil, "update-binfmts", "--enable", emulator); err != nil {
+	if err := registerFormat(ctx, registry, "/usr/lib/binfmt.d", emulator); err != nil {
 		return fmt.Errorf("enabling %s: %w", emulator, err)
+	}
+	return nil
+}
+
+// registerFormat tells the kernel of an emulator, unless it knows it. Debian 13's packages describe theirs in files that
+// systemd reads, which need not run here; those of Debian 12 to binfmt-support.
+func registerFormat(ctx context.Context, registry, descriptions, emulator string) error {
+	if _, err := os.Stat(filepath.Join(registry, emulator)); err == nil {
+		return nil
+	}
+	text, err := os.ReadFile(filepath.Join(descriptions, emulator+".conf"))
+	if errors.Is(err, os.ErrNotExist) {
+		return run(ctx, nil, "update-binfmts", "--enable", emulator)
+	}
+	if err != nil {
+		return err
+	}
+	for _, line := range strings.Split(string(text), "\n") {
+		if !strings.HasPrefix(line, ":") {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(registry, "register"), []byte(line), 0); err != nil {
+			return err
+		}
 	}
 	return nil
 }
