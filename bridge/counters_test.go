@@ -13,7 +13,7 @@ func TestParseTraffic(t *testing.T) {
 tunztb-provider:123456789 4711    0    0    0     0          0         0    11       7    0    0    0     0       0          0
 `
 	for iface, want := range map[string]probe.Traffic{
-		"lo": {Received: 41, Bytes: 6560}, "tunztb-provider": {Received: 4711, Bytes: 123456800}, "tunztb": {}, "": {}, "face |bytes": {},
+		"lo": {Received: 41, Sent: 41, Bytes: 6560}, "tunztb-provider": {Received: 4711, Sent: 7, Bytes: 123456800}, "tunztb": {}, "": {}, "face |bytes": {},
 	} {
 		if got := parseTraffic([]byte(text), iface); got != want {
 			t.Errorf("%q: %+v, want %+v", iface, got, want)

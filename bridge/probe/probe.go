@@ -30,6 +30,7 @@ type Traffic struct {
 	// Received counts packets that only this egress can have brought in: none on an interface that others
 	// use as well.
 	Received uint64
+	Sent     uint64 // packets
 	Bytes    uint64 // in both directions
 }
 
@@ -40,9 +41,9 @@ type Config struct {
 	Nonce  Nonce  // begins the data of every echo
 	// Targets are sent ICMP echoes; the answer of any one of them is proof of life.
 	Targets []netip.Addr
-	// Traffic is asked before and after an answer is awaited. Nil: unknown, taken for none.
+	// Traffic is asked several times in an interval, and while an answer is awaited. Nil: unknown, taken for none.
 	Traffic  func() Traffic
-	Interval time.Duration // between probes of an egress that answers
+	Interval time.Duration // between probes, unless there is no need of them (see due)
 	HoldDown time.Duration // how long it must answer to be Stable
 	Notify   func()        // called on every change of grade; must not block
 	Logger   *slog.Logger
@@ -110,29 +111,34 @@ func (p *Prober) Run(ctx context.Context) error {
 	defer echo.close()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	lastMTU, passed := time.Time{}, Traffic{}
+	lastMTU, asked, seen := time.Time{}, time.Time{}, Traffic{}
 	for {
+		kicked := false
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
 		case <-p.wake:
+			kicked = true
 			echo.forget() // it may be another connection
 		}
 		if !p.isActive() {
 			timer.Reset(time.Hour) // until SetActive wakes us
 			continue
 		}
-		started := time.Now()
-		p.round(ctx, echo)
-		// Big packets are the first that a full queue drops: the path is measured in a quiet moment.
-		quiet := p.traffic().Bytes < passed.Bytes+busy
-		if quiet && p.wantsMTU(time.Since(lastMTU)) {
-			lastMTU = time.Now()
-			p.setMTU(echo.pathMTU(ctx, p.cfg.Targets, p.timeout()))
+		now := p.traffic()
+		if kicked || due(p.Status().Grade, p.cfg.Interval, time.Since(asked), seen, now) {
+			asked = time.Now()
+			p.round(ctx, echo)
+			// Big packets are the first that a full queue drops: the path is measured in a quiet moment.
+			if now.Bytes < seen.Bytes+busy/looks && p.wantsMTU(time.Since(lastMTU)) {
+				lastMTU = time.Now()
+				p.setMTU(echo.pathMTU(ctx, p.cfg.Targets, p.timeout()))
+			}
+			now = p.traffic() // without what we asked ourselves
 		}
-		passed = p.traffic()
-		timer.Reset(max(0, p.cfg.Interval-time.Since(started)))
+		seen = now
+		timer.Reset(p.cfg.Interval / looks)
 	}
 }
 

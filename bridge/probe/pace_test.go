@@ -1,0 +1,37 @@
+package probe
+
+import (
+	"testing"
+	"time"
+)
+
+// A stable egress is left alone while its traffic speaks for it, and asked at once when it falls silent.
+func TestDue(t *testing.T) {
+	before := Traffic{Received: 100, Sent: 100}
+	tests := []struct {
+		name  string
+		grade Grade
+		since time.Duration // in intervals
+		now   Traffic
+		want  bool
+	}{
+		{"must prove itself", Fresh, 1, before, true},
+		{"must prove itself, but was just asked", Fresh, 0, before, false},
+		{"may be back", Degraded, 1, before, true},
+		{"nobody uses it", Stable, 5, before, false},
+		{"nobody has used it for long", Stable, rest, before, true},
+		{"packets leave and come back", Stable, 5, Traffic{Received: 101, Sent: 200}, false},
+		{"packets only come in", Stable, 5, Traffic{Received: 200, Sent: 100}, false},
+		{"packets leave and nothing comes back", Stable, 1, Traffic{Received: 100, Sent: 101}, true},
+		{"the same, and it was just asked", Stable, 0, Traffic{Received: 100, Sent: 200}, false},
+		{"traffic does not put off a probe for ever", Stable, rest, Traffic{Received: 200, Sent: 200}, true},
+		{"its device was made anew", Stable, 5, Traffic{}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := due(tt.grade, interval, tt.since*interval, before, tt.now); got != tt.want {
+				t.Errorf("due: %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
