@@ -42,6 +42,12 @@ func (d *daemon) Explain(addr netip.Addr) (api.Explanation, error) {
 	}
 	addr = addr.Unmap()
 	ingress, ok := ingressOf(p.intent, addr)
+	if link, own := p.world.Owner(addr); own {
+		return api.Explanation{}, &api.HintedError{
+			Err:  fmt.Errorf("explaining %s: it is this box's own address on %s: %w", addr, link.Name, api.ErrNotFound),
+			Hint: "what this box sends itself follows its main routing table; give the address of a member or client",
+		}
+	}
 	if !ok {
 		return api.Explanation{}, &api.HintedError{
 			Err:  fmt.Errorf("explaining %s: it is behind no ingress: %w", addr, api.ErrNotFound),
@@ -52,19 +58,52 @@ func (d *daemon) Explain(addr netip.Addr) (api.Explanation, error) {
 	if err != nil {
 		return api.Explanation{}, err
 	}
+	apart, err := elsewhere(p.intent, addr, ingress.Name)
+	if err != nil {
+		return api.Explanation{}, err
+	}
 	out := api.Explanation{
 		Address: addr, Ingress: ingress.Name, Client: p.clients[addr], Rule: e.Policy, Egress: e.Egress,
 		Steps: []string{fmt.Sprintf("it enters by %s (%s)", ingress.Name, ingress.Iface)},
 	}
-	if e.Policy != "" {
-		out.Steps = append(out.Steps, fmt.Sprintf("%s holds; its egresses, in order: %s", e.Policy, orNone(strings.Join(e.List, ", "))))
+	if len(e.List) > 0 {
+		out.Steps = append(out.Steps, fmt.Sprintf("%s holds; its egresses, in order: %s", e.Policy, strings.Join(e.List, ", ")))
 	}
 	out.Steps = append(out.Steps, e.Reason)
+	for _, rule := range p.status.Policies {
+		if rule.Name == e.Policy && len(e.List) > 0 {
+			out.Steps = append(out.Steps, "the choice fell so because: "+rule.Why)
+		}
+	}
+	out.Steps = append(out.Steps, apart...)
 	if e.Steer != "" {
 		out.Steps = append(out.Steps, "its DNS queries go to "+e.Steer)
 	}
 	for _, r := range e.Rules {
 		out.Steps = append(out.Steps, "ip rule: "+r)
+	}
+	return out, nil
+}
+
+// hostBits end a prefix that is a single address.
+var hostBits = map[policyroute.Family]string{policyroute.V4: "/32", policyroute.V6: "/128"}
+
+// elsewhere says what happens to packets of an address to destinations that policies name.
+func elsewhere(intent policyroute.Intent, addr netip.Addr, ingress string) ([]string, error) {
+	var out []string
+	for _, policy := range intent.Policies {
+		for _, to := range policy.To {
+			if to.Addr().Is4() != addr.Is4() {
+				continue
+			}
+			e, err := policyroute.Explain(intent, addr, to.Addr(), ingress)
+			if err != nil {
+				return nil, err
+			}
+			if e.Policy == policy.Name && e.Member == "" {
+				out = append(out, fmt.Sprintf("to %s otherwise: %s", strings.TrimSuffix(to.String(), hostBits[policyroute.FamilyOf(addr)]), e.Reason))
+			}
+		}
 	}
 	return out, nil
 }
@@ -105,26 +144,26 @@ func (d *daemon) Changes(ctx context.Context) <-chan struct{} {
 
 // Use implements api.Backend.
 func (d *daemon) Use(ctx context.Context, egress string) error {
-	return d.ask(ctx, func(context.Context) error {
+	return d.ask(ctx, func(ctx context.Context) error {
 		if !slices.ContainsFunc(d.loaded.cfg.Egresses, func(e config.Egress) bool { return e.Name == egress }) {
 			return fmt.Errorf("choosing egress %q: %w", egress, api.ErrNotFound)
 		}
-		return d.prefer(egress)
+		return d.prefer(ctx, egress)
 	})
 }
 
 // Reset implements api.Backend.
 func (d *daemon) Reset(ctx context.Context) error {
-	return d.ask(ctx, func(context.Context) error { return d.prefer("") })
+	return d.ask(ctx, func(ctx context.Context) error { return d.prefer(ctx, "") })
 }
 
-func (d *daemon) prefer(egress string) error {
+// prefer records a person's choice and puts it in force.
+func (d *daemon) prefer(ctx context.Context, egress string) error {
 	if err := savePreference(d.opts.StateDir, egress); err != nil {
 		return err
 	}
 	d.preferred = egress
-	d.bell.ring("a person's choice")
-	return nil
+	return d.pass(ctx, "a person's choice", false)
 }
 
 // Reload implements api.Backend.

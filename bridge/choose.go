@@ -7,7 +7,7 @@ type merit uint8
 
 // The merits, worst first.
 const (
-	unusable merit = iota // its process is not connected, its interface is gone: packets cannot leave
+	unusable merit = iota // not connected, its interface is gone, a ring, a member that is away: packets cannot leave
 	shaky                 // connected, but probes go unanswered or have not been answered yet
 	good                  // probes are answered
 	proven                // and have been for the whole hold-down
@@ -74,9 +74,9 @@ func reason(order []string, merits map[string]merit, picked, preferred string) s
 	case len(order) == 0:
 		return "blocked by the policy"
 	case picked == "" && len(order) == 1:
-		return order[0] + " is not connected"
+		return order[0] + " is down"
 	case picked == "":
-		return "none of its egresses is connected"
+		return "none of its egresses is up"
 	case picked == preferred:
 		return "chosen by a person"
 	case picked == order[0]:
@@ -89,5 +89,5 @@ func reason(order []string, merits map[string]merit, picked, preferred string) s
 	if merits[first] == shaky {
 		return first + " does not answer probes"
 	}
-	return first + " is not connected"
+	return first + " is down"
 }

@@ -17,21 +17,21 @@ func TestChoose(t *testing.T) {
 		want, why          string
 	}{
 		{"block", nil, m{"a": proven}, "", "", "", "blocked by the policy"},
-		{"nothing connected", list, m{}, "", "", "", "none of its egresses is connected"},
-		{"the only one is not connected", []string{"a"}, m{}, "", "", "", "a is not connected"},
-		{"never beyond the list", []string{"a"}, m{"b": proven}, "b", "b", "", "a is not connected"},
+		{"nothing connected", list, m{}, "", "", "", "none of its egresses is up"},
+		{"the only one is down", []string{"a"}, m{}, "", "", "", "a is down"},
+		{"never beyond the list", []string{"a"}, m{"b": proven}, "b", "b", "", "a is down"},
 		{"first choice", list, m{"a": good, "b": proven}, "", "", "a", "first choice"},
-		{"second while the first connects", list, m{"b": good}, "", "", "b", "a is not connected"},
+		{"second while the first connects", list, m{"b": good}, "", "", "b", "a is down"},
 		{"an outage moves at once", list, m{"a": shaky, "b": good}, "a", "", "b", "a does not answer probes"},
 		{"nowhere to go: stay on what is connected", list, m{"a": shaky}, "a", "", "a", "first choice"},
-		{"shaky beats nothing", []string{"a", "b"}, m{"b": shaky}, "", "", "b", "a is not connected"},
+		{"shaky beats nothing", []string{"a", "b"}, m{"b": shaky}, "", "", "b", "a is down"},
 		{"stay on the shaky one in use", list, m{"a": shaky, "b": shaky}, "b", "", "b", "a does not answer probes"},
 		{"back, but not proven", list, m{"a": good, "b": good}, "b", "", "b", "a is back, but not proven yet"},
 		{"back for good", list, m{"a": proven, "b": proven}, "b", "", "a", "first choice"},
 		{"the backup fails before the first is proven", list, m{"a": good, "b": shaky}, "b", "", "a", "first choice"},
 		{"down the list past the unproven", list, m{"a": good, "b": proven, "c": good}, "c", "", "b", "a is back, but not proven yet"},
 		{"a person's choice", list, m{"a": proven, "c": good}, "a", "c", "c", "chosen by a person"},
-		{"a person's choice is down", list, m{"a": proven}, "a", "c", "a", "c is not connected"},
+		{"a person's choice is down", list, m{"a": proven}, "a", "c", "a", "c is down"},
 		{"a person's choice is not in this list", []string{"a", "b"}, m{"a": proven, "c": good}, "a", "c", "a", "first choice"},
 	}
 	for _, tt := range tests {

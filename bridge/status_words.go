@@ -59,9 +59,9 @@ func overall(st api.Status) (api.State, string) {
 	case moving == 0 && refused == 0:
 		return api.Working, "every policy blocks: nothing leaves, as configured"
 	case moving == 0:
-		return api.Closed, "no egress is connected: clients' packets are refused, none leaks"
+		return api.Closed, "no egress is up: clients' packets are refused, none leaks"
 	case refused > 0:
-		return api.Degraded, "some clients have no connected egress and are refused"
+		return api.Degraded, "some clients have no egress that is up and are refused"
 	case second > 0:
 		return api.Degraded, "traffic flows, some of it by a second choice"
 	case troubled:

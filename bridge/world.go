@@ -35,6 +35,16 @@ func (w World) Up(name string) bool {
 	return ok && l.Up
 }
 
+// Owner returns the interface that holds an address.
+func (w World) Owner(addr netip.Addr) (kernel.Link, bool) {
+	for _, l := range w.Links {
+		if slices.ContainsFunc(l.Addrs, func(p netip.Prefix) bool { return p.Addr() == addr }) {
+			return l, true
+		}
+	}
+	return kernel.Link{}, false
+}
+
 // OnLink returns the interface whose subnet holds the whole prefix.
 func (w World) OnLink(p netip.Prefix) (kernel.Link, bool) {
 	for _, l := range w.Links {
