@@ -1,0 +1,122 @@
+package e2e
+
+import (
+	"net/netip"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"ztbridge/bridge/api"
+	"ztbridge/policyroute/netlab"
+)
+
+const everyKindConfig = `
+ingress: [ing0]
+egress:
+  first: {openvpn: {profile: first.ovpn}}
+  second: {openvpn: {profile: second.ovpn}}
+  direct: {wan: {}}
+policy:
+  - {from: [10.77.0.3], to: [192.0.2.77], egress: [second]}
+  - {from: [10.77.0.3], egress: [direct]}
+  - {from: [10.77.0.4], egress: block}
+  - {from: [10.77.0.0/24, "fd77::/64"], egress: [first, second, direct]}
+probe: {targets: [192.0.2.10, "2001:db8:c0::10"], hold_down: 1s}
+`
+
+// TestChoiceAndExplanation: `ztbridge status --of` says by which rule and egress an address leaves, and why; the
+// Internet sees the same. A person's choice is in force when the command returns, is shown, survives a restart,
+// and steps back while what was chosen is down.
+func TestChoiceAndExplanation(t *testing.T) {
+	lab := standard(t, netlab.Options{Providers: []netlab.ProviderOptions{{}, {IPv4Only: true}}})
+	must(t, lab.Client.IP("addr add 10.77.0.3/24 dev eth0", "addr add 10.77.0.4/24 dev eth0"))
+	b := newBox(t, lab.Box)
+	b.write("first.ovpn", lab.Providers[0].Config())
+	b.write("second.ovpn", lab.Providers[1].Config())
+	b.write("ztbridge.yaml", everyKindConfig)
+	up := func(st api.Status) bool {
+		return len(st.Policies) == 4 && st.Egresses[0].RTT > 0 && st.Egresses[1].RTT > 0 && st.Egresses[2].RTT > 0
+	}
+	b.start()
+	b.await("all egresses", func(st api.Status) bool { return up(st) && st.Policies[3].Egress == "first" })
+	first, second := lab.Providers[0], lab.Providers[1]
+
+	explained := func(address string, want ...string) {
+		t.Helper()
+		out, err := b.run("status", "--of", address)
+		for _, w := range want {
+			if err != nil || !strings.Contains(strings.Join(strings.Fields(out), " "), w) {
+				t.Errorf("status --of %s does not say %q: %v\n%s", address, w, err, out)
+			}
+		}
+	}
+	leaves := func(source string, target, want netip.Addr) {
+		t.Helper()
+		s, err := netlab.StartStream(netlab.StreamConfig{
+			From: lab.Client, Kind: netlab.UDP, To: targetOf(target), Rate: 50, Marker: lab.Marker, Source: netip.MustParseAddr(source),
+		})
+		must(t, err)
+		defer s.Stop()
+		if !want.IsValid() {
+			time.Sleep(500 * time.Millisecond)
+			if r := s.Stop(); r.Received > 0 {
+				t.Errorf("%s to %s is answered: %v", source, target, r)
+			}
+			return
+		}
+		awaitAnswers(t, s, 5)
+		onlySeenAs(t, source+" to "+target.String(), s, want)
+	}
+	explained("10.77.0.2", "leaves by first (by policy[3])", "in order: first, second, direct", "because: first choice", "DNS queries go to "+first.Resolver().String())
+	leaves("10.77.0.2", netlab.ClientTarget4, first.Public4[0])
+	explained("fd77::2", "leaves by first (by policy[3])")
+	leaves("fd77::2", netlab.ClientTarget6, first.Public6[0])
+	explained("10.77.0.3", "leaves by direct (by policy[1])", "to 192.0.2.77 otherwise: policy[0]: egress second, the first of its list")
+	leaves("10.77.0.3", netlab.ClientTarget4, second.Public4[0])
+	leaves("10.77.0.3", netlab.HostTarget4, netlab.BoxWAN4)
+	explained("10.77.0.4", "is refused (by policy[2])", "policy[2] blocks")
+	leaves("10.77.0.4", netlab.ClientTarget4, netip.Addr{})
+	for address, word := range map[string]string{"10.77.0.1": "own address on ing0", "192.0.2.9": "behind no ingress"} {
+		if out, err := b.run("status", "--of", address); err == nil || !strings.Contains(err.Error()+out, word) {
+			t.Errorf("status --of %s: %v, %s", address, err, out)
+		}
+	}
+	if out := b.mustRun("plan"); strings.TrimSpace(out) != "" {
+		t.Errorf("plan of a box that is as it should be: %s", out)
+	}
+
+	b.mustRun("egress", "use", "second")
+	chosen := func(when string) {
+		t.Helper()
+		explained("10.77.0.2", "leaves by second (by policy[3])", "because: chosen by a person")
+		explained("fd77::2", "is refused (by policy[3])", "egress second carries no IPv6")
+		if out := b.mustRun("egress", "list"); !regexp.MustCompile(`(?m)^second +openvpn +up +yes +yes$`).MatchString(out) {
+			t.Errorf("%s, egress list:\n%s", when, out)
+		}
+		if out, _ := b.run("status"); !strings.Contains(out, "egress second was chosen by a person") {
+			t.Errorf("%s, status does not show the choice:\n%s", when, out)
+		}
+		leaves("10.77.0.2", netlab.ClientTarget4, second.Public4[0])
+	}
+	chosen("after the choice")
+	b.stop()
+	b.start()
+	b.await("all egresses again", func(st api.Status) bool { return up(st) && st.Policies[3].Egress == "second" })
+	chosen("after a restart")
+
+	second.Kill()
+	b.await("another egress in place of the chosen one", func(st api.Status) bool {
+		return st.Policies[3].Egress == "first" && st.Policies[0].Egress == ""
+	})
+	explained("10.77.0.2", "leaves by first (by policy[3])", "because: second is down")
+	explained("10.77.0.3", "leaves by direct", "to 192.0.2.77 otherwise: policy[0]: no egress of [second] is usable: refused")
+	leaves("10.77.0.3", netlab.ClientTarget4, netip.Addr{})
+	must(t, second.Start(t.Context()))
+	b.await("the way back", func(st api.Status) bool { return st.Policies[3].Egress == "second" })
+	b.mustRun("egress", "reset")
+	explained("10.77.0.2", "leaves by first (by policy[3])", "because: first choice")
+	if st, err := b.status(); err != nil || st.Override != "" {
+		t.Errorf("after the reset %q is chosen: %v", st.Override, err)
+	}
+}
