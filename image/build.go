@@ -150,7 +150,7 @@ func (b *build) makeSlot(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("reading the kernel: %w", err)
 	}
 	if b.Profile.GzipKernel {
-		if files["vmlinuz"], err = gzipped(files["vmlinuz"]); err != nil {
+		if files["vmlinuz"], err = gzipped(ctx, files["vmlinuz"]); err != nil {
 			return "", fmt.Errorf("compressing the kernel: %w", err)
 		}
 	}

@@ -2,10 +2,11 @@ package image
 
 import (
 	"bytes"
-	"compress/gzip"
+	"context"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"strings"
@@ -113,18 +114,14 @@ func zstdTo(w io.Writer, r io.Reader) error {
 	return enc.Close()
 }
 
-// gzipped compresses a kernel for a boot loader that unpacks it: the header has neither a name nor a time.
-func gzipped(data []byte) ([]byte, error) {
-	var out bytes.Buffer
-	w, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(data); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
+// gzipped compresses a kernel for GRUB, whose decompressor refuses some of the Huffman codes that Go's compressor writes, and
+// none of gzip's. The header has neither a name nor a time.
+func gzipped(ctx context.Context, data []byte) ([]byte, error) {
+	var out, problem bytes.Buffer
+	cmd := exec.CommandContext(ctx, "gzip", "-9n")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(data), &out, &problem
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("gzip: %w: %s", err, problem.String())
 	}
 	return out.Bytes(), nil
 }
