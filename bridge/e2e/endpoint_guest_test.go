@@ -29,6 +29,7 @@ type guest struct {
 	ns           *netlab.Namespace
 	addr4, addr6 netip.Addr // inside
 	options      []string   // of its openvpn, besides the profile
+	profile      string     // that it was started with last
 	proc         *netlab.Process
 }
 
@@ -74,6 +75,7 @@ func (g *guest) connect(b *box, transport string) {
 // start runs openvpn with a profile.
 func (g *guest) start(profile string) {
 	g.t.Helper()
+	g.profile = profile
 	path := filepath.Join(g.t.TempDir(), g.name+".ovpn")
 	must(g.t, os.WriteFile(path, []byte(profile), 0o600))
 	p, err := g.ns.Start(netlab.Command("openvpn", append([]string{"--config", path, "--verb", "3"}, g.options...)...))

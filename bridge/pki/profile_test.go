@@ -8,12 +8,13 @@ import (
 
 // What the mobile programs do with a directive, read in their sources:
 //
-//   - OpenVPN 3 core (OpenVPN Connect, OpenVPN 3 Linux), openvpn/client/cliopt.hpp of July 2026,
-//     handle_unused_options: a directive that the core neither reads nor finds in one of its lists of
-//     harmless ones refuses the whole profile ("UNKNOWN/UNSUPPORTED OPTIONS").
-//   - OpenVPN for Android, de/blinkt/openvpn/core/ConfigParser.java of July 2026: `config` and
-//     `tls-server` refuse the profile, and so does a known directive with another number of arguments;
-//     what it does not know it passes on to OpenVPN 2.
+//   - OpenVPN 3 core (OpenVPN Connect, OpenVPN 3 Linux), github.com/OpenVPN/openvpn3 at aa57ac46b6c8 of
+//     15 July 2026, openvpn/client/cliopt.hpp, handle_unused_options: a directive that the core neither reads
+//     nor finds in one of its lists of harmless ones refuses the whole profile ("UNKNOWN/UNSUPPORTED OPTIONS").
+//   - OpenVPN for Android, github.com/schwabe/ics-openvpn at ede0aa0b3344 of 12 July 2026,
+//     main/src/main/java/de/blinkt/openvpn/core/ConfigParser.java: unsupportedOptions (`config`, `tls-server`)
+//     refuse the profile, and so does a known directive with another number of arguments (getAllOption);
+//     ignoreOptions are left out; what it does not know it passes on to OpenVPN 2.
 //
 // min and max are the numbers of arguments that both accept.
 var mobileDirectives = map[string]struct {
@@ -24,6 +25,7 @@ var mobileDirectives = map[string]struct {
 	"dev":                 {1, 1, "3: read, layer 3 only; Android: must begin with tun"},
 	"nobind":              {0, 0, "3: ignored silently; Android: read"},
 	"persist-tun":         {0, 0, "3: ignored with a warning; Android: read"},
+	"preresolve":          {0, 0, "3: ignored with a warning; Android: ignored, it says so itself"},
 	"remote":              {1, 3, "3: read; Android: read"},
 	"server-poll-timeout": {1, 1, "3: read; Android: passed on to OpenVPN 2"},
 	"remote-cert-tls":     {1, 1, "3: read; Android: read"},

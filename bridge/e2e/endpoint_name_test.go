@@ -1,0 +1,86 @@
+package e2e
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"ztbridge/bridge/api"
+	"ztbridge/policyroute/netlab"
+)
+
+// TestEndpointByName: the endpoint has a name, and the clients reach their resolver by the tunnel only, once it
+// is up. After the box was away for so long that a client has tried all its ways, it comes back nevertheless.
+func TestEndpointByName(t *testing.T) {
+	lab := standard(t, netlab.Options{})
+	lab.Zone.Set("vm.internet.lab", netlab.BoxWAN4)
+	b := newBox(t, lab.Box)
+	b.write("provider.ovpn", lab.Providers[0].Config())
+	b.write("ztbridge.yaml", strings.Replace(duoConfig, "198.51.100.2", "vm.internet.lab", 1))
+	b.start()
+	b.awaitEgress("provider")
+	phone := newRoamer(t, lab, b, "phone")
+	stream := clientStream(t, lab, phone.ns)
+	awaitAnswers(t, stream, 20)
+	b.stop()
+	await(t, "the phone to have tried all ways twice", func() bool {
+		_, after, _ := strings.Cut(phone.proc.Log(), "Initialization Sequence Completed")
+		return strings.Count(after, "Restart pause") >= 4
+	})
+	b.start()
+	awaitAnswers(t, stream, 50)
+	onlySeenAs(t, "the phone", stream, lab.Providers[0].Public4[0])
+}
+
+// TestEndpointMoves: another box that has been running with keys of its own takes the place of the first, with
+// the first one's keys. A client connects to it by the same profile, and has the same address there.
+func TestEndpointMoves(t *testing.T) {
+	lab := standard(t, netlab.Options{})
+	lab.Zone.Set("vm.internet.lab", netlab.BoxWAN4)
+	site, err := lab.AddSite("second")
+	must(t, err)
+	first, second := newBox(t, lab.Box), newBox(t, site.NS)
+	for _, b := range []*box{first, second} {
+		b.write("provider.ovpn", lab.Providers[0].Config())
+		b.write("ztbridge.yaml", strings.Replace(duoConfig, "198.51.100.2", "vm.internet.lab", 1))
+		b.start()
+		b.awaitEgress("provider")
+	}
+	phone := newRoamer(t, lab, first, "phone")
+	client := func(st api.Status) bool { return len(st.Clients) == 1 && st.Clients[0].Name == "phone" }
+	before := first.await("the phone", client).Clients[0].Addresses
+
+	first.write("passphrase", "correct horse battery staple\n")
+	backup := first.mustRun("client", "export-ca", "--passphrase-file", filepath.Join(first.dir, "passphrase"))
+	first.stop()
+	second.write("backup.age", backup)
+	second.write("passphrase", "correct horse battery staple\n")
+	second.mustRun("client", "import-ca", filepath.Join(second.dir, "backup.age"), "--replace",
+		"--passphrase-file", filepath.Join(second.dir, "passphrase"))
+	lab.Zone.Set("vm.internet.lab", site.Addr4)
+
+	phone.proc.Stop() // it has looked the name up
+	phone.start(phone.profile)
+	after := second.await("the phone", client).Clients[0].Addresses
+	if !slices.Equal(before, after) {
+		t.Errorf("the phone has the addresses %v, and had %v", after, before)
+	}
+	stream := clientStream(t, lab, phone.ns)
+	awaitAnswers(t, stream, 20)
+	onlySeenAs(t, "the phone", stream, lab.Providers[0].Public4[0])
+	second.mustRun("client", "revoke", "phone")
+	second.await("the end of a revoked session", func(st api.Status) bool { return len(st.Clients) == 0 })
+}
+
+// newRoamer makes a guest with the profile as it is printed, and waits until it has connected.
+func newRoamer(t *testing.T, lab *netlab.Topology, b *box, name string) *guest {
+	t.Helper()
+	site, err := lab.AddSite(name)
+	must(t, err)
+	g := &guest{t: t, name: name, ns: site.NS}
+	b.mustRun("client", "add", name)
+	g.start(b.mustRun("client", "show", name))
+	await(t, "the phone", func() bool { return strings.Contains(g.proc.Log(), "Initialization Sequence Completed") })
+	return g
+}
