@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"maps"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -13,9 +15,9 @@ import (
 // ErrIntent is wrapped by every error of Compile.
 var ErrIntent = errors.New("cannot be carried out")
 
-// Compile turns an intent into kernel objects. It is a pure function of the intent; numbers of tables
-// and marks depend on the order of egresses and policies alone, never on what is up, so that a failover
-// changes routes and nothing else.
+// Compile turns an intent into kernel objects. It is a pure function of the intent; numbers of tables and
+// marks depend on the names and the order of egresses alone, never on what is up, so that a failover changes
+// routes and nothing else, and hardly on other policies.
 func Compile(in Intent) (State, error) {
 	c, err := newCompiler(in)
 	if err != nil {
@@ -79,6 +81,7 @@ func compareRoutes(a, b Route) int {
 
 // list is a distinct ordered list of egresses. All policies with this list share its table.
 type list struct {
+	taken bool // by some policy
 	names []string
 	use   string // the egress that carries its traffic now
 }
@@ -86,8 +89,8 @@ type list struct {
 type compiler struct {
 	in      Intent
 	egress  map[string]*Egress
-	lists   []list
-	listOf  []int // policy → list
+	lists   [TablePolicyLast - TablePolicyFirst + 1]list // by table
+	listOf  []int                                        // policy → list
 	members []member
 	views   map[viewID]*view // made when first asked for
 }
@@ -162,7 +165,7 @@ func (c *compiler) checkEgresses() error {
 }
 
 func (c *compiler) collectLists() error {
-	index := map[string]int{}
+	number := map[string]int{}
 	for _, p := range c.in.Policies {
 		for _, name := range p.Egress {
 			if c.egress[name] == nil {
@@ -172,22 +175,46 @@ func (c *compiler) collectLists() error {
 		if p.Use != "" && !slices.Contains(p.Egress, p.Use) {
 			return fmt.Errorf("%s: egress %q is not in its list", p.Name, p.Use)
 		}
-		key := strings.Join(p.Egress, "\x00")
-		i, ok := index[key]
-		if !ok {
-			i = len(c.lists)
-			index[key] = i
-			c.lists = append(c.lists, list{names: p.Egress, use: p.Use})
+		number[listKey(p.Egress)] = none
+	}
+	if len(number) > len(c.lists) {
+		return fmt.Errorf("%d different lists of egresses: at most %d", len(number), len(c.lists))
+	}
+	c.numberLists(number)
+	for _, p := range c.in.Policies {
+		i := number[listKey(p.Egress)]
+		l := &c.lists[i]
+		if !l.taken {
+			*l = list{taken: true, names: p.Egress, use: p.Use}
 		}
-		if c.lists[i].use != p.Use {
-			return fmt.Errorf("%s: uses %q, another policy with the same list %q", p.Name, p.Use, c.lists[i].use)
+		if l.use != p.Use {
+			return fmt.Errorf("%s: uses %q, another policy with the same list %q", p.Name, p.Use, l.use)
 		}
 		c.listOf = append(c.listOf, i)
 	}
-	if limit := TablePolicyLast - TablePolicyFirst + 1; len(c.lists) > limit {
-		return fmt.Errorf("%d different lists of egresses: at most %d", len(c.lists), limit)
-	}
 	return nil
+}
+
+func listKey(names []string) string { return strings.Join(names, "\x00") }
+
+// numberLists gives each list a number that follows from its names, so that it has the same one, and with it
+// the same table, whatever policies come and go. Of two that follow to one number the second takes the next.
+func (c *compiler) numberLists(number map[string]int) {
+	taken := map[int]bool{}
+	for _, key := range slices.Sorted(maps.Keys(number)) {
+		n := int(hash(key) % uint32(len(c.lists)))
+		for taken[n] {
+			n = (n + 1) % len(c.lists)
+		}
+		number[key], taken[n] = n, true
+	}
+}
+
+// hash gives things a place or a name that does not depend on what else there is.
+func hash(key string) uint32 {
+	h := fnv.New32a()
+	h.Write([]byte(key))
+	return h.Sum32()
 }
 
 func (c *compiler) checkPairs() error {

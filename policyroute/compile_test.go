@@ -77,8 +77,8 @@ func TestFailoverTouchesNeitherRulesNorFilter(t *testing.T) {
 		}
 	}
 	want := []string{
-		"ip route replace default dev tunztb1 metric 100 table 23101 proto 90",
-		"ip -6 route del default dev tunztb0 metric 100 table 23101 proto 90",
+		"ip route replace default dev tunztb1 metric 100 table 23118 proto 90",
+		"ip -6 route del default dev tunztb0 metric 100 table 23118 proto 90",
 	}
 	var got []string
 	for _, op := range policyroute.Diff(compile(t, before), compile(t, after)).Ops {
@@ -108,6 +108,17 @@ func TestNumbersDependOnConfigurationAlone(t *testing.T) {
 	a, b := tables(compile(t, up)), tables(compile(t, down))
 	if fmt.Sprint(a) != fmt.Sprint(b) {
 		t.Errorf("tables %v, then %v", a, b)
+	}
+}
+
+// A policy with a list of egresses that no other has, before all others, moves none of them.
+func TestAnotherListMovesNoOther(t *testing.T) {
+	before, after := policytest.Many(1000, 4), policytest.Many(1000, 4)
+	after.Policies = slices.Insert(after.Policies, 0, policyroute.Policy{
+		Name: "new", From: policytest.Prefixes("10.144.0.1"), Egress: []string{"direct", "provider"}, Use: "direct",
+	})
+	if plan := policyroute.Diff(compile(t, before), compile(t, after)); len(plan.Ops) > 30 {
+		t.Errorf("%d operations, the last of them\n%s", len(plan.Ops), policyroute.Plan{Ops: plan.Ops[len(plan.Ops)-10:]})
 	}
 }
 

@@ -15,7 +15,7 @@ const (
 
 // filter builds table inet ztb. From an ingress the way is
 //
-//	forward ─▶ from_zt0 ─▶ (members: peerings) ─▶ map sources4_zt0 ─▶ class4_0 ─▶ list4_1 ─▶ accept | drop
+//	forward ─▶ from_zt0 ─▶ (members: peerings) ─▶ map sources4_zt0 ─▶ class4_… ─▶ list4_23101 ─▶ accept | drop
 //
 // and towards one it is forward ─▶ to_zt0. First packets of a connection and those that follow are
 // judged alike, by policy: a change of policy holds for open connections too. Only the opposite
@@ -24,14 +24,14 @@ type filter struct {
 	c      *compiler
 	out    Ruleset
 	byText map[string]string // what a chain decides → its name
-	number map[string]int    // chains of each kind
+	names  map[string]bool   // taken
 }
 
 func (c *compiler) nft() Ruleset {
 	if len(c.in.Ingresses) == 0 {
 		return Ruleset{}
 	}
-	b := &filter{c: c, byText: map[string]string{}, number: map[string]int{}}
+	b := &filter{c: c, byText: map[string]string{}, names: map[string]bool{}}
 	forward := NftChain{Name: "forward", Hook: &Hook{Type: "filter", Hook: "forward", Priority: hookForward}}
 	steer := NftChain{Name: "prerouting", Hook: &Hook{Type: "nat", Hook: "prerouting", Priority: hookPrerouting}}
 	translate := NftChain{Name: "postrouting", Hook: &Hook{Type: "nat", Hook: "postrouting", Priority: hookPostrouting}}
@@ -57,6 +57,7 @@ func (c *compiler) nft() Ruleset {
 		}
 	}
 	b.chain("translate", b.translate())
+	slices.SortFunc(b.out.Chains, func(x, y NftChain) int { return cmp.Compare(x.Name, y.Name) })
 	b.out.Chains = append(b.out.Chains, forward, steer, translate)
 	for _, own := range []NftChain{
 		{Name: "input", Hook: &Hook{Type: "filter", Hook: "input", Priority: hookInput}, Rules: b.input()},
@@ -88,12 +89,20 @@ func (b *filter) once(prefix string, rules []NftRule) string {
 	for _, r := range rules {
 		key += "\n" + r.String()
 	}
-	if name, ok := b.byText[key]; ok {
-		return name
+	if b.byText[key] == "" {
+		b.byText[key] = b.chain(b.name(prefix, key), rules)
 	}
-	b.byText[key] = b.chain(fmt.Sprintf("%s_%d", prefix, b.number[prefix]), rules)
-	b.number[prefix]++
 	return b.byText[key]
+}
+
+// name returns a name that follows from a key, so that it stays while other chains and maps come and go.
+func (b *filter) name(prefix, key string) string {
+	name := fmt.Sprintf("%s_%08x", prefix, hash(key))
+	for b.names[name] { // two keys with one hash
+		name += "x"
+	}
+	b.names[name] = true
+	return name
 }
 
 // from judges what entered by an ingress.
@@ -246,7 +255,7 @@ func (b *filter) newClass(f Family, k *class) string {
 		}
 		return b.once(fmt.Sprintf("class%d", f), append(rules, NftRule{Verdict: goTo(b.list(f, k.dst.label))}))
 	}
-	m := VerdictMap{Name: fmt.Sprintf("destinations%d_%d", f, len(b.out.Maps)), Family: f}
+	m := VerdictMap{Name: b.name(fmt.Sprintf("destinations%d", f), k.key), Family: f}
 	for _, s := range spans {
 		m.Elements = append(m.Elements, VerdictElement{s.first, s.last, b.list(f, s.label)})
 	}
@@ -255,17 +264,21 @@ func (b *filter) newClass(f Family, k *class) string {
 }
 
 // list is the chain of an egress list: out by any of them, whichever carries the traffic now, so that a
-// failover leaves the filter alone.
+// failover leaves the filter alone. It has the number of the list's table.
 func (b *filter) list(f Family, l int) string {
-	var rules []NftRule
-	var names []string
+	name, names := fmt.Sprintf("list%d_none", f), []string(nil)
 	if l != none {
-		names = b.c.lists[l].names
+		name, names = fmt.Sprintf("list%d_%d", f, b.c.table(l)), b.c.lists[l].names
 	}
-	for _, name := range names {
-		if e := b.c.egress[name]; e.Iface != "" && e.carries(f) {
+	if b.names[name] {
+		return name
+	}
+	b.names[name] = true
+	var rules []NftRule
+	for _, egress := range names {
+		if e := b.c.egress[egress]; e.Iface != "" && e.carries(f) {
 			rules = append(rules, NftRule{OIF: e.Iface, Verdict: accept})
 		}
 	}
-	return b.once(fmt.Sprintf("list%d", f), append(rules, NftRule{Verdict: drop}))
+	return b.chain(name, append(rules, NftRule{Verdict: drop}))
 }

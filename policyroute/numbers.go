@@ -36,7 +36,8 @@ const (
 	// TableMembers holds the prefixes behind our ingresses and no default route, so that one ingress
 	// reaches another without consulting main, where a foreign 0.0.0.0/1 may wait.
 	TableMembers = 23100
-	// TablePolicyFirst and TablePolicyLast hold one table for each distinct ordered list of egresses.
+	// TablePolicyFirst and TablePolicyLast hold one table for each distinct ordered list of egresses;
+	// which one follows from the names in it.
 	TablePolicyFirst = 23101
 	TablePolicyLast  = 23159
 	// TableEgressFirst and TableEgressLast hold one table for each egress, used by probes only.

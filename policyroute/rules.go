@@ -24,12 +24,13 @@ func (c *compiler) rules(f Family) ([]Rule, error) {
 		rules = append(rules,
 			Rule{Family: f, Priority: RuleMembers, IIF: g.Iface, Action: Lookup, Table: TableMembers},
 			Rule{Family: f, Priority: RuleDeny, IIF: g.Iface, Action: Unreachable})
-		if !g.Owned {
-			continue
-		}
 		// Main has no route to clients of the endpoint, since we write none there: replies, from the box
 		// and from an egress, find them here.
-		for _, p := range ofFamily(f, g.Prefixes) {
+		unrouted := g.Unrouted
+		if g.Owned {
+			unrouted = g.Prefixes
+		}
+		for _, p := range ofFamily(f, unrouted) {
 			rules = append(rules, Rule{Family: f, Priority: RuleMembers, To: p, Action: Lookup, Table: TableMembers})
 		}
 	}
@@ -133,7 +134,9 @@ func (c *compiler) routes(f Family) []Route {
 		}
 	}
 	for l := range c.lists {
-		routes = append(routes, defaults(f, c.table(l), c.inUse(l, f))...)
+		if c.lists[l].taken {
+			routes = append(routes, defaults(f, c.table(l), c.inUse(l, f))...)
+		}
 	}
 	for n := range c.in.Egresses {
 		e := &c.in.Egresses[n]

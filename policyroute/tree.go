@@ -1,7 +1,6 @@
 package policyroute
 
 import (
-	"hash/fnv"
 	"math/bits"
 	"net/netip"
 	"slices"
@@ -256,11 +255,7 @@ func (x axis) leafSlot(z *zone) int {
 	return x.begin + x.front() + x.hash(z)%(x.stop-x.begin-x.front())
 }
 
-func (x axis) hash(z *zone) int {
-	h := fnv.New32a()
-	h.Write([]byte(x.key + " " + z.prefix.String()))
-	return int(h.Sum32() >> 1)
-}
+func (x axis) hash(z *zone) int { return int(hash(x.key+" "+z.prefix.String()) >> 1) }
 
 // place takes n neighbouring free slots behind a slot: those from wish on or, where there are none, others.
 func (t *tree) place(x axis, wish, n, after int) int {

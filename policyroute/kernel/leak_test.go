@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -190,6 +191,8 @@ func TestLeaks(t *testing.T) {
 		halfRoutes = "ip route replace 0.0.0.0/1 via 203.0.113.1; ip route replace 128.0.0.0/1 via 203.0.113.1"
 	)
 	full := uno(t)
+	live := slices.IndexFunc(full.Routes, func(r policyroute.Route) bool { return r.Family == policyroute.V4 && r.Dev == "tunztb0" })
+	deleteDefault := policyroute.DelRoute{Route: full.Routes[live]}.String()
 	tests := []struct {
 		name  string
 		state policyroute.State
@@ -210,7 +213,7 @@ func TestLeaks(t *testing.T) {
 		{"all, ruleset flushed and TUN deleted", full, flushNft + "; " + deleteTun, false},
 		{"all, our rules deleted", full, flushRules, false},
 		{"all, our rules deleted and TUN down", full, flushRules + "; " + tunDown, false},
-		{"all, default route deleted", full, "ip route del default table 23101 metric 100; " + flushNft, false},
+		{"all, default route deleted", full, deleteDefault + "; " + flushNft, false},
 		{"all, foreign half defaults", full, halfRoutes + "; " + deleteTun, false},
 		{"rules deleted and ruleset flushed", full, flushRules + "; " + flushNft, true},
 	}
