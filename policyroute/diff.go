@@ -46,20 +46,6 @@ func Diff(have, want State) Plan {
 	return Plan{Ops: ops}
 }
 
-func nftOps(have, want Ruleset) []Op {
-	// Rules have several forms with one text. Thousands of elements have not, and are compared much
-	// faster than printed.
-	sameText := func(a, b NftChain) bool { return a.String() == b.String() }
-	if slices.EqualFunc(have.Maps, want.Maps, VerdictMap.equal) && slices.EqualFunc(have.Chains, want.Chains, sameText) {
-		return nil
-	}
-	return []Op{ReplaceNft{Ruleset: want}}
-}
-
-func (m VerdictMap) equal(o VerdictMap) bool {
-	return m.Name == o.Name && m.Family == o.Family && slices.Equal(m.Elements, o.Elements)
-}
-
 // sysctlOps returns what to write and what to put back.
 func sysctlOps(have, want []Sysctl) (set, restore []Op) {
 	present := map[string]string{}

@@ -82,6 +82,20 @@ type RestoreSysctl struct{ Key string }
 // ReplaceNft replaces table inet ztb by this content in one transaction; an empty one deletes it.
 type ReplaceNft struct{ Ruleset Ruleset }
 
+// ChangeNftMaps changes elements of maps of table inet ztb in one transaction. Table is the content that the
+// whole table has then: one that is not what the change was planned for is replaced by that.
+type ChangeNftMaps struct {
+	Changes []MapChange
+	Table   Ruleset
+}
+
+// MapChange removes elements of a verdict map and adds others. Both are exact ranges, ascending.
+type MapChange struct {
+	Map         string
+	Family      Family
+	Remove, Add []VerdictElement
+}
+
 // SetChain makes the chain, or empties it, and fills it, in one iptables-restore transaction. It does
 // not touch the jump to it.
 type SetChain struct{ Chain Chain }
@@ -108,6 +122,7 @@ func (DelRoute) op()      {}
 func (SetSysctl) op()     {}
 func (RestoreSysctl) op() {}
 func (ReplaceNft) op()    {}
+func (ChangeNftMaps) op() {}
 func (SetChain) op()      {}
 func (EnsureJump) op()    {}
 func (DeleteChain) op()   {}
@@ -167,6 +182,21 @@ func (o ReplaceNft) String() string {
 	// "table" before "delete" makes the deletion succeed when there is no table yet.
 	return fmt.Sprintf("nft -f - <<'EOF'\ntable inet %[1]s\ndelete table inet %[1]s\n%[2]s\nEOF",
 		NftTable, strings.TrimRight(o.Ruleset.String(), "\n"))
+}
+
+func (o ChangeNftMaps) String() string {
+	b := []byte("nft -f - <<'EOF'\n")
+	each := func(verb, name string, elements []VerdictElement) {
+		for _, e := range elements {
+			b = fmt.Appendf(b, "%s element inet %s %s { ", verb, NftTable, name)
+			b = append(e.appendTo(b), " }\n"...)
+		}
+	}
+	for _, c := range o.Changes {
+		each("delete", c.Map, c.Remove)
+		each("add", c.Map, c.Add)
+	}
+	return string(append(b, "EOF"...))
 }
 
 func (o SetChain) String() string {

@@ -59,6 +59,8 @@ func (k *Kernel) do(op policyroute.Op) error {
 		return k.record.restore(o.Key)
 	case policyroute.ReplaceNft:
 		return k.nft.replace(o.Ruleset)
+	case policyroute.ChangeNftMaps:
+		return k.changeMaps(o)
 	case policyroute.SetChain:
 		return k.changeChains(func() error { return k.ipt.setChain(o.Chain) })
 	case policyroute.EnsureJump:
@@ -67,6 +69,16 @@ func (k *Kernel) do(op policyroute.Op) error {
 		return k.ipt.deleteChain(o)
 	}
 	return fmt.Errorf("operation %T is unknown", op)
+}
+
+// changeMaps changes the maps or, where the kernel will not, the whole table: then somebody was there first.
+func (k *Kernel) changeMaps(o policyroute.ChangeNftMaps) error {
+	err := k.nft.change(o)
+	if err == nil {
+		return nil
+	}
+	k.log.Debug("replacing the table, since its maps are not what they were taken for", "error", err)
+	return k.nft.replace(o.Table)
 }
 
 // withoutIPv6 takes it for no error that a kernel without IPv6 has no place for its rules and routes:

@@ -112,24 +112,48 @@ func (n nft) build(conn *nftables.Conn, want policyroute.Ruleset) error {
 }
 
 func addMap(conn *nftables.Conn, table *nftables.Table, m policyroute.VerdictMap) error {
-	key := nftables.TypeIPAddr
-	if m.Family == policyroute.V6 {
-		key = nftables.TypeIP6Addr
-	}
-	set := &nftables.Set{
-		Table: table, Name: m.Name, IsMap: true, Interval: true, KeyType: key, DataType: nftables.TypeVerdict,
-	}
+	set := verdictMap(table, m.Name, m.Family)
 	if err := conn.AddSet(set, nil); err != nil {
 		return err
 	}
-	// Both ends of a range go in one message.
-	for part := range slices.Chunk(m.Elements, elementsPerMessage) {
-		m.Elements = part
-		if err := conn.SetAddElements(set, intervals(m)); err != nil {
+	return inParts(m.Elements, func(part []nftables.SetElement) error { return conn.SetAddElements(set, part) })
+}
+
+func verdictMap(table *nftables.Table, name string, f policyroute.Family) *nftables.Set {
+	key := nftables.TypeIPAddr
+	if f == policyroute.V6 {
+		key = nftables.TypeIP6Addr
+	}
+	return &nftables.Set{Table: table, Name: name, IsMap: true, Interval: true, KeyType: key, DataType: nftables.TypeVerdict}
+}
+
+// inParts hands on what one message can hold at a time, both ends of a range in one.
+func inParts(elements []policyroute.VerdictElement, do func([]nftables.SetElement) error) error {
+	for part := range slices.Chunk(elements, elementsPerMessage) {
+		if err := do(intervals(part)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// change changes elements of our maps in one transaction. It fails, and nothing is changed, where an element
+// that is to go is not there, or one that is to come is in the way of another.
+func (n nft) change(o policyroute.ChangeNftMaps) error {
+	conn, err := n.dial()
+	if err != nil {
+		return err
+	}
+	defer conn.CloseLasting()
+	for _, c := range o.Changes {
+		set := verdictMap(&n.table, c.Map, c.Family)
+		remove := func(part []nftables.SetElement) error { return conn.SetDeleteElements(set, part) }
+		add := func(part []nftables.SetElement) error { return conn.SetAddElements(set, part) }
+		if err := errors.Join(inParts(c.Remove, remove), inParts(c.Add, add)); err != nil {
+			return fmt.Errorf("map %s: %w", c.Map, err)
+		}
+	}
+	return conn.Flush()
 }
 
 // portSet makes the anonymous sets that rules with several ports refer to.

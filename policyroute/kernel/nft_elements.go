@@ -16,10 +16,10 @@ import (
 
 // intervals translates the elements of a verdict map into the open-ended form that the kernel keeps:
 // where a range begins, and the first key behind it.
-func intervals(m policyroute.VerdictMap) []nftables.SetElement {
-	out := make([]nftables.SetElement, 0, 2*len(m.Elements))
+func intervals(elements []policyroute.VerdictElement) []nftables.SetElement {
+	out := make([]nftables.SetElement, 0, 2*len(elements))
 	verdicts := map[string]*expr.Verdict{} // thousands of elements share a few
-	for _, e := range m.Elements {
+	for _, e := range elements {
 		if verdicts[e.Chain] == nil {
 			verdicts[e.Chain] = &expr.Verdict{Kind: expr.VerdictGoto, Chain: e.Chain}
 		}

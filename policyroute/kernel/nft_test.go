@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ztbridge/policyroute"
+	"ztbridge/policyroute/policytest"
 )
 
 func addr(s string) netip.Addr     { return netip.MustParseAddr(s) }
@@ -116,6 +117,43 @@ func TestNftTextMakesTheSameTable(t *testing.T) {
 	})
 	if diff := cmp.Diff(byText, byLibrary); diff != "" {
 		t.Errorf("nft lists different tables (-text +library):\n%s", diff)
+	}
+}
+
+// So it is with the text of a change in part.
+func TestNftChangeAsTextMakesTheSameTable(t *testing.T) {
+	needs(t, "nft")
+	before, after := policytest.Many(120, 2), policytest.Many(120, 2)
+	after.Policies[9].From = append(after.Policies[9].From, policytest.Prefixes("10.144.0.0", "10.150.7.0/28", "10.159.255.255")...)
+	from, err := policyroute.Compile(before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := policyroute.Compile(after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change, ok := policyroute.Diff(from, to).Ops[0].(policyroute.ChangeNftMaps)
+	if !ok {
+		t.Fatal("not a change in part")
+	}
+	for name, do := range map[string]func(){
+		"library": func() {
+			if err := newNft().change(change); err != nil {
+				t.Error(err)
+			}
+		},
+		"text": func() { sh(t, change.String()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inNamespace(t, func() {
+				if err := newNft().replace(from.Nft); err != nil {
+					t.Error(err)
+				}
+				do()
+				compareNft(t, newNft(), to.Nft)
+			})
+		})
 	}
 }
 

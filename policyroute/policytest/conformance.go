@@ -3,6 +3,7 @@ package policytest
 import (
 	"context"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"strconv"
 	"testing"
@@ -37,6 +38,7 @@ func Conformance(t *testing.T, newTarget func(t testing.TB) Target) {
 	t.Run("TeardownLeavesWhatWasThere", s.teardown)
 	t.Run("DeviceComesAndGoes", s.deviceComesAndGoes)
 	t.Run("WhatSomebodyRemovedComesBack", s.removedComesBack)
+	t.Run("MembersComeAndGo", s.membersComeAndGo)
 }
 
 type suite struct {
@@ -212,5 +214,46 @@ func (s *suite) removedComesBack(t *testing.T) {
 			t.Errorf("%q has no effect", op)
 		}
 		reach(t, target, want)
+	}
+}
+
+// membersComeAndGo changes a large table in part: of many members, single ones get another policy and lose
+// it again. What was planned for one table must do no harm to another.
+func (s *suite) membersComeAndGo(t *testing.T) {
+	target := s.newTarget(t)
+	before := Many(60, 2)
+	want := compile(t, before)
+	reach(t, target, want)
+	r := rand.New(rand.NewPCG(Seed(t), 2))
+	inPart := 0
+	for range 4 {
+		after := Many(60, 2)
+		for range 1 + r.IntN(3) {
+			p := &after.Policies[r.IntN(60)]
+			p.From = append(p.From, pick(r, []netip.Prefix{member(r.IntN(1000)), Prefixes("10.144.0.0/16", "10.150.7.0/28", "10.144.0.0", "10.159.255.255")[r.IntN(4)]}))
+		}
+		plan := policyroute.Diff(observe(t, target), compile(t, after))
+		for i, op := range plan.Ops {
+			apply(t, target, policyroute.Plan{Ops: []policyroute.Op{op}})
+			_, changed := op.(policyroute.ChangeNftMaps)
+			if changed {
+				inPart++
+			}
+			if changed || i == len(plan.Ops)/2 {
+				if err := policyroute.LeakFree(observe(t, target), before, after); err != nil {
+					t.Fatalf("after %q: %v", op, err)
+				}
+			}
+		}
+		reach(t, target, compile(t, after))
+		apply(t, target, plan) // it is done already
+		reach(t, target, compile(t, after))
+		apply(t, target, policyroute.Plan{Ops: []policyroute.Op{policyroute.ReplaceNft{}}})
+		apply(t, target, plan) // and somebody undid it
+		reach(t, target, compile(t, after))
+		reach(t, target, want)
+	}
+	if inPart == 0 {
+		t.Error("the table was never changed in part")
 	}
 }

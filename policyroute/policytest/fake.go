@@ -183,6 +183,8 @@ func (f *Fake) apply(op policyroute.Op) error {
 		delete(f.records, o.Key)
 	case policyroute.ReplaceNft:
 		f.nft = o.Ruleset
+	case policyroute.ChangeNftMaps:
+		f.changeMaps(o)
 	default:
 		return f.applyChain(op)
 	}
