@@ -32,6 +32,7 @@ func TestEndpoint(t *testing.T) {
 			"isolation":           (*lab).testIsolation,
 			"newest wins":         (*lab).testNewestWins,
 			"disconnect":          (*lab).testDisconnect,
+			"expiry":              (*lab).testExpiry,
 			"revoke by UDP":       func(l *lab) { l.testRevoke("lostphone", "", "udp/1194") },
 			"revoke by TCP":       func(l *lab) { l.testRevoke("lostlaptop", "meta l4proto udp", "tcp/443") },
 			"port scan":           (*lab).testPortScan,
@@ -219,6 +220,22 @@ func (l *lab) testDisconnect() {
 	if l.ask("/disconnect/nobody", &n); n != 0 {
 		t.Errorf("%d sessions of a stranger were ended", n)
 	}
+}
+
+// testExpiry lets the certificate of a connected client expire.
+func (l *lab) testExpiry() {
+	t := l.t
+	c, profile := l.add(pki.Request{Name: "visitor", Life: 15 * time.Second})
+	ns := l.host()
+	p := l.connect(ns, profile)
+	defer p.Kill()
+	awaitEcho(t, ns, innerAddr)
+	await(t, "the session has ended", func() bool { _, ok := l.session("visitor", "udp/1194"); return !ok })
+	t.Logf("ended %s after the certificate", time.Since(c.Expires).Round(100*time.Millisecond))
+	if early := time.Until(c.Expires); early > 0 {
+		t.Errorf("the session ended %s before its certificate", early)
+	}
+	awaitLog(t, p, "this profile has expired; ask for a new one")
 }
 
 // testRevoke revokes a client with a live session as the command does: in the key store.
