@@ -120,8 +120,9 @@ func (p *program) clientAdd() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&expires, "expires", "", "let the certificate end after this `time`, such as 90d or 2y (default 5y)")
 	cmd.Flags().StringVar(&address, "address", "", "the client's fixed `address` in the pool of one of the listeners")
-	cmd.Flags().StringVar(&tunnel, "tunnel", "", "what goes through the tunnel: `full` or zerotier (default as configured)")
-	cmd.Flags().BoolVar(&dns, "dns", true, "let the client ask its resolver through the tunnel (default as configured)")
+	cmd.Flags().StringVar(&tunnel, "tunnel", "", "what goes through the tunnel, by `mode`: full or zerotier (default as configured)")
+	cmd.Flags().BoolVar(&dns, "dns", true, "let the client ask its resolver through the tunnel")
+	cmd.Flags().Lookup("dns").DefValue = "as configured"
 	return cmd
 }
 

@@ -21,7 +21,10 @@ func (p *program) clientShow() *cobra.Command {
 Connect and OpenVPN for Android. Whoever has it can connect as this client.
 
 With --qr, draw a code with a link to the profile instead: it works for ten minutes and
-one download, and needs the daemon.`,
+one download, and needs the daemon.
+
+Where an HTTP proxy is the only way out, name it in the app. OpenVPN 2 takes it with
+` + "`openvpn --config FILE --http-proxy HOST PORT auto`" + `, and a profile printed with --tcp.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if qr {
