@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"ztbridge/bridge/config"
+	"ztbridge/bridge/zerotier"
 	"ztbridge/policyroute"
 )
 
@@ -15,8 +16,10 @@ func ingressIntents(cfg *config.Config, s Snapshot) []policyroute.Ingress {
 	var out []policyroute.Ingress
 	for _, n := range cfg.ZeroTier.Networks {
 		st := network(cfg, s, n.Name)
+		public := publicRoutes(cfg, st)
 		out = append(out, policyroute.Ingress{
-			Name: n.Name, Iface: st.Iface, Present: s.World.Up(st.Iface), MTU: st.MTU, Prefixes: st.Prefixes,
+			Name: n.Name, Iface: st.Iface, Present: s.World.Up(st.Iface), MTU: st.MTU,
+			Prefixes: slices.Concat(st.Prefixes, public), Unrouted: public,
 		})
 	}
 	for _, i := range cfg.Interfaces {
@@ -33,6 +36,24 @@ func ingressIntents(cfg *config.Config, s Snapshot) []policyroute.Ingress {
 			Name: l.Device, Iface: l.Device, Present: s.World.Exists(l.Device), Owned: true,
 			Addrs: l.Pool.Server(), MTU: listenerMTU, Prefixes: l.Pool.Prefixes(),
 		})
+	}
+	return out
+}
+
+// publicRoutes returns the managed routes of a network that number its members out of a WAN's prefix. The
+// service does not set them on this box, which trusts no network with public addresses.
+func publicRoutes(cfg *config.Config, st zerotier.NetworkStatus) []netip.Prefix {
+	var out []netip.Prefix
+	for _, r := range st.Routes {
+		target := r.Target.Masked()
+		if r.Via.IsValid() || slices.Contains(st.Prefixes, target) || slices.Contains(out, target) {
+			continue
+		}
+		if slices.ContainsFunc(cfg.Egresses, func(e config.Egress) bool {
+			return e.WAN != nil && e.WAN.IPv6.Mode == config.IPv6Prefix && e.WAN.IPv6.Prefix.Bits() <= target.Bits() && e.WAN.IPv6.Prefix.Contains(target.Addr())
+		}) {
+			out = append(out, target)
+		}
 	}
 	return out
 }

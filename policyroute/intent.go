@@ -34,6 +34,8 @@ type Ingress struct {
 	Addrs    []netip.Prefix // addresses of an owned device, with the length of the subnet
 	MTU      int            // of an owned device; 0 leaves it
 	Prefixes []netip.Prefix // what is reached behind it
+	// Unrouted are those of Prefixes that main has no route to; of an owned device it never has any.
+	Unrouted []netip.Prefix
 }
 
 // EgressKind tells the three kinds of way out apart.
