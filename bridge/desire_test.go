@@ -192,3 +192,26 @@ func TestTunnelDeviceNames(t *testing.T) {
 		seen[dev] = name
 	}
 }
+
+// A network numbers its members out of the WAN's prefix by a managed route, which the service does not set
+// on this box; other public routes of the network are none of its business.
+func TestPublicMembersAreKnown(t *testing.T) {
+	cfg := parse(t, "zerotier: {networks: ["+testNetwork+"]}\negress: {direct: {wan: {ipv6: {prefix: \"2001:db8:1:2:8000::/80\"}}}}\npolicy: [{egress: [direct]}]\n")
+	s := Snapshot{World: world(), ZeroTier: joined()}
+	route := func(target, via string) zerotier.Route {
+		r := zerotier.Route{Target: netip.MustParsePrefix(target)}
+		if via != "" {
+			r.Via = netip.MustParseAddr(via)
+		}
+		return r
+	}
+	s.ZeroTier.Networks[0].Routes = []zerotier.Route{
+		route("10.147.17.0/24", ""), route("2001:db8:1:2:8000:1::/96", ""), route("2001:db8:1:2:8000::/80", "2001:db8::1"),
+		route("2001:db8:1:2::/64", ""), route("::/0", "fd99::1"), route("1.1.1.1/32", ""),
+	}
+	in := Desire(cfg, s).Intent.Ingresses[0]
+	public := []netip.Prefix{netip.MustParsePrefix("2001:db8:1:2:8000:1::/96")}
+	if !slices.Equal(in.Unrouted, public) || !slices.Equal(in.Prefixes, append([]netip.Prefix{netip.MustParsePrefix("10.147.17.0/24")}, public...)) {
+		t.Errorf("prefixes %v, of them unrouted %v", in.Prefixes, in.Unrouted)
+	}
+}
