@@ -42,15 +42,6 @@ func TestChoiceAndExplanation(t *testing.T) {
 	b.await("all egresses", func(st api.Status) bool { return up(st) && st.Policies[3].Egress == "first" })
 	first, second := lab.Providers[0], lab.Providers[1]
 
-	explained := func(address string, want ...string) {
-		t.Helper()
-		out, err := b.run("status", "--of", address)
-		for _, w := range want {
-			if err != nil || !strings.Contains(strings.Join(strings.Fields(out), " "), w) {
-				t.Errorf("status --of %s does not say %q: %v\n%s", address, w, err, out)
-			}
-		}
-	}
 	leaves := func(source string, target, want netip.Addr) {
 		t.Helper()
 		s, err := netlab.StartStream(netlab.StreamConfig{
@@ -68,14 +59,14 @@ func TestChoiceAndExplanation(t *testing.T) {
 		awaitAnswers(t, s, 5)
 		onlySeenAs(t, source+" to "+target.String(), s, want)
 	}
-	explained("10.77.0.2", "leaves by first (by policy[3])", "in order: first, second, direct", "because: first choice", "DNS queries go to "+first.Resolver().String())
+	explained(t, b, "10.77.0.2", "leaves by first (by policy[3])", "in order: first, second, direct", "because: first choice", "DNS queries go to "+first.Resolver().String())
 	leaves("10.77.0.2", netlab.ClientTarget4, first.Public4[0])
-	explained("fd77::2", "leaves by first (by policy[3])")
+	explained(t, b, "fd77::2", "leaves by first (by policy[3])")
 	leaves("fd77::2", netlab.ClientTarget6, first.Public6[0])
-	explained("10.77.0.3", "leaves by direct (by policy[1])", "to 192.0.2.77 otherwise: policy[0]: egress second, the first of its list")
+	explained(t, b, "10.77.0.3", "leaves by direct (by policy[1])", "to 192.0.2.77 otherwise: policy[0]: egress second, the first of its list")
 	leaves("10.77.0.3", netlab.ClientTarget4, second.Public4[0])
 	leaves("10.77.0.3", netlab.HostTarget4, netlab.BoxWAN4)
-	explained("10.77.0.4", "is refused (by policy[2])", "policy[2] blocks")
+	explained(t, b, "10.77.0.4", "is refused (by policy[2])", "policy[2] blocks")
 	leaves("10.77.0.4", netlab.ClientTarget4, netip.Addr{})
 	for address, word := range map[string]string{"10.77.0.1": "own address on ing0", "192.0.2.9": "behind no ingress"} {
 		if out, err := b.run("status", "--of", address); err == nil || !strings.Contains(err.Error()+out, word) {
@@ -89,8 +80,8 @@ func TestChoiceAndExplanation(t *testing.T) {
 	b.mustRun("egress", "use", "second")
 	chosen := func(when string) {
 		t.Helper()
-		explained("10.77.0.2", "leaves by second (by policy[3])", "because: chosen by a person")
-		explained("fd77::2", "is refused (by policy[3])", "egress second carries no IPv6")
+		explained(t, b, "10.77.0.2", "leaves by second (by policy[3])", "because: chosen by a person")
+		explained(t, b, "fd77::2", "is refused (by policy[3])", "egress second carries no IPv6")
 		if out := b.mustRun("egress", "list"); !regexp.MustCompile(`(?m)^second +openvpn +up +yes +yes$`).MatchString(out) {
 			t.Errorf("%s, egress list:\n%s", when, out)
 		}
@@ -109,14 +100,25 @@ func TestChoiceAndExplanation(t *testing.T) {
 	b.await("another egress in place of the chosen one", func(st api.Status) bool {
 		return st.Policies[3].Egress == "first" && st.Policies[0].Egress == ""
 	})
-	explained("10.77.0.2", "leaves by first (by policy[3])", "because: second is down")
-	explained("10.77.0.3", "leaves by direct", "to 192.0.2.77 otherwise: policy[0]: no egress of [second] is usable: refused")
+	explained(t, b, "10.77.0.2", "leaves by first (by policy[3])", "because: second is down")
+	explained(t, b, "10.77.0.3", "leaves by direct", "to 192.0.2.77 otherwise: policy[0]: no egress of [second] is usable: refused")
 	leaves("10.77.0.3", netlab.ClientTarget4, netip.Addr{})
 	must(t, second.Start(t.Context()))
 	b.await("the way back", func(st api.Status) bool { return st.Policies[3].Egress == "second" })
 	b.mustRun("egress", "reset")
-	explained("10.77.0.2", "leaves by first (by policy[3])", "because: first choice")
+	explained(t, b, "10.77.0.2", "leaves by first (by policy[3])", "because: first choice")
 	if st, err := b.status(); err != nil || st.Override != "" {
 		t.Errorf("after the reset %q is chosen: %v", st.Override, err)
+	}
+}
+
+// explained fails the test unless `ztbridge status --of` says all of this about an address.
+func explained(t *testing.T, b *box, address string, want ...string) {
+	t.Helper()
+	out, err := b.run("status", "--of", address)
+	for _, w := range want {
+		if err != nil || !strings.Contains(strings.Join(strings.Fields(out), " "), w) {
+			t.Errorf("status --of %s does not say %q: %v\n%s", address, w, err, out)
+		}
 	}
 }

@@ -39,17 +39,17 @@ func newMesh(t *testing.T, opts netlab.Options, network ztlab.NetworkConfig) *me
 	netlab.Require(t, netlab.ZeroTier)
 	m := &mesh{t: t, lab: standard(t, opts)}
 	var cancel context.CancelFunc
-	m.ctx, cancel = context.WithTimeout(t.Context(), 3*patience)
+	m.ctx, cancel = context.WithTimeout(t.Context(), 6*patience)
 	t.Cleanup(cancel)
 	var err error
 	m.planet, err = ztlab.New(m.ctx, m.lab)
 	must(t, err)
 	network.Name = "mesh"
-	network.Routes = []ztlab.ManagedRoute{
+	network.Routes = append(network.Routes, []ztlab.ManagedRoute{
 		{Target: ztlab.Net4}, {Target: ztlab.Net6},
 		{Target: netip.MustParsePrefix("0.0.0.0/0"), Via: ztlab.Box4},
 		{Target: netip.MustParsePrefix("::/0"), Via: ztlab.Box6},
-	}
+	}...)
 	m.network, err = m.planet.NewNetwork(m.ctx, network)
 	must(t, err)
 	m.lab.ClientPrefixes = append(m.lab.ClientPrefixes, ztlab.Net4, ztlab.Net6)
