@@ -66,6 +66,9 @@ func Build(ctx context.Context, o Options) ([]string, error) {
 		return nil, fmt.Errorf("making a work folder: %w", err)
 	}
 	defer os.RemoveAll(work)
+	if o.ZeroTierDeb != "" {
+		o.Profile = o.Profile.withZeroTier()
+	}
 	b := &build{Options: o, work: work, unpacked: map[string]string{}}
 	if err := b.prepare(ctx); err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ package image
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -172,6 +173,13 @@ func base(target, arch string) Profile {
 		DiskSize: 1024 * mib, // a power of two, as an SD host in QEMU wants it
 		Enable:   enabledUnits, Mask: maskedUnits, Files: []string{"common"},
 	}
+}
+
+// withZeroTier is the profile of an image with the vendor's package, whose maintainer scripts do not run here.
+func (p Profile) withZeroTier() Profile {
+	p.Enable = append(slices.Clone(p.Enable), "zerotier-one.service")
+	p.Files = append(slices.Clone(p.Files), "zerotier")
+	return p
 }
 
 // layout is one for all targets: the configuration first, for the firmware; data last, so that it could grow.

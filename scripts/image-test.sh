@@ -11,7 +11,13 @@ go build -o "$dir/ztbridge-image" ./cmd/ztbridge-image
 [ -e "$dir/test.key" ] || "$dir/ztbridge-image" keygen "$dir/test"
 
 build() { # target lock
-	"$dir/ztbridge-image" build --target "$1" --lock "$2" --update-key "$dir/test.pub" --without-zerotier --cache "$cache" -o "$dir/$1"
+	"$dir/ztbridge-image" build --target "$1" --lock "$2" --update-key "$dir/test.pub" --without-zerotier --cache "$cache" -o "$dir/$1" || return
+	if [ "$1" = cloud-amd64 ] && command -v zerotier-one >/dev/null; then
+		scripts/zerotier-deb.sh "$dir/zerotier-one.deb" || return
+		sum=$(sha256sum "$dir/zerotier-one.deb")
+		"$dir/ztbridge-image" build --target "$1" --lock "$2" --zerotier-deb "$dir/zerotier-one.deb" --zerotier-sha256 "${sum%% *}" \
+			--cache "$cache" -o "$dir/$1-zerotier"
+	fi
 }
 
 for target in "${@:-cloud-amd64}"; do
