@@ -3,9 +3,9 @@ package probe
 import "time"
 
 const (
-	// looks is how many times in an interval the traffic is looked at: a quarter of it passes at most before
+	// looks is how many times in an interval the traffic is looked at: a tenth of it passes at most before
 	// silence is noticed and a probe asks why.
-	looks = 4
+	looks = 10
 	// rest is how many intervals lie between two probes of an egress that gives no cause for more.
 	rest = 10
 )

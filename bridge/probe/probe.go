@@ -67,6 +67,7 @@ type Prober struct {
 	active bool
 	health Health
 	status Status
+	heard  time.Time // when the last answer came
 }
 
 // New returns a prober that is not active yet.
@@ -218,7 +219,8 @@ func (p *Prober) record(rtt time.Duration, err error, load Load) {
 	before := p.health.Grade()
 	if err == nil {
 		p.health.Hit(now)
-		p.status.RTT = smooth(p.status.RTT, rtt)
+		p.status.RTT = smooth(p.status.RTT, rtt, now.Sub(p.heard)/p.cfg.Interval)
+		p.heard = now
 		p.status.Err = nil
 	} else {
 		p.health.Miss(now, load)
@@ -236,10 +238,14 @@ func (p *Prober) record(rtt time.Duration, err error, load Load) {
 	}
 }
 
-// smooth is the estimator of RFC 6298, section 2.3, with alpha = 1/8.
-func smooth(old, sample time.Duration) time.Duration {
+// smooth is the estimator of RFC 6298, section 2.3, with alpha = 1/8, after n intervals: an average must not
+// outlive the queue that it saw because probes have become rare.
+func smooth(old, sample time.Duration, n time.Duration) time.Duration {
 	if old == 0 {
 		return sample
 	}
-	return old + (sample-old)/8
+	for range min(max(n, 1), rest) {
+		old += (sample - old) / 8
+	}
+	return old
 }
