@@ -63,6 +63,9 @@ func daemonChecks(d Daemon) []check {
 		checks = append(checks,
 			check{name, needsOf(e), func(Facts) Result { return lookEgress(e) }},
 			check{"probes " + e.Name, []string{name}, func(Facts) Result { return lookProbes(e) }})
+		if e.Prefix.Message != "" {
+			checks = append(checks, check{"prefix " + e.Name, []string{name}, func(Facts) Result { return warning(e.Prefix.Message, e.Prefix.Remedy) }})
+		}
 	}
 	for _, p := range d.Policies {
 		// The rule is refused if all of its egresses are: the first of them explains it.

@@ -52,17 +52,17 @@ var cases = []struct {
 		f.Daemon.Networks[0].Status = "joining"
 		f.Daemon.Egresses[0] = Egress{Name: "provider", Kind: "openvpn", State: "resolving"}
 		f.Daemon.Egresses[1] = Egress{Name: "friend", Kind: "zerotier", Network: "home", State: "down"}
-		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "", "none of its egresses is connected"
+		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "", "none of its egresses is up"
 	}, []string{link}},
 	{"no-dns", func(f *Facts) {
 		f.Host.Lookups[0].Err = "lookup vpn.example on 192.168.1.1:53: server misbehaving"
 		f.Daemon.Egresses[0] = Egress{Name: "provider", Kind: "openvpn", State: "resolving"}
-		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "friend", "provider is not connected"
+		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "friend", "provider is down"
 	}, []string{resolving}},
 	{"wrong-credentials", func(f *Facts) {
 		f.Daemon.Egresses[0] = Egress{Name: "provider", Kind: "openvpn", State: "auth-failed",
 			Trouble: Trouble{"tunnel provider is auth-failed: the provider refuses user name or password", "correct them in provider.auth, then: systemctl reload ztbridge"}}
-		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "friend", "provider is not connected"
+		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "friend", "provider is down"
 	}, []string{"egress provider"}},
 	{"not-authorised", func(f *Facts) {
 		f.Daemon.Networks[0].Status, f.Daemon.Networks[0].Addresses = "access-denied", nil
@@ -78,7 +78,7 @@ var cases = []struct {
 		f.Host.Programs[openvpn] = Program{"/usr/sbin/openvpn", "2.5.1"}
 		f.Now = time.Date(1970, 1, 1, 0, 0, 20, 0, time.UTC)
 		f.Daemon.Egresses[0] = Egress{Name: "provider", Kind: "openvpn", State: "tls-failed"}
-		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "friend", "provider is not connected"
+		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "friend", "provider is down"
 	}, []string{clock, openvpn}},
 	{"another-vpn-and-somebody-who-undoes", func(f *Facts) {
 		f.Host.Foreign = []string{"rule 5270: from all lookup 52", "0.0.0.0/1 via 10.2.0.1 dev tun0"}
@@ -89,6 +89,12 @@ var cases = []struct {
 		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "friend", "provider does not answer probes"
 		f.Daemon.Unwell = Trouble{"no ZeroTier root answers", "check that UDP port 9993 may leave"}
 	}, []string{"probes provider"}},
+	{"member-away-and-prefix-lost", func(f *Facts) {
+		f.Daemon.Egresses[1] = Egress{Name: "friend", Kind: "zerotier", Network: "home", State: "unreachable",
+			Trouble: Trouble{"neither the member of friend nor anything behind it answers", "see whether that machine runs"}}
+		f.Daemon.Egresses = append(f.Daemon.Egresses, Egress{Name: "direct", Kind: "wan", State: "up", Usable: true, Answers: true,
+			Prefix: Trouble{"answers to addresses of 2001:db8:1:2:8000::/80 do not come back", "have it routed to this box"}})
+	}, []string{"egress friend"}},
 }
 
 func TestDiagnose(t *testing.T) {

@@ -94,6 +94,7 @@ type Egress struct {
 	Answers    bool          // probes are answered
 	RTT        time.Duration // of a probe; 0: none was answered
 	Trouble    Trouble
+	Prefix     Trouble // with the IPv6 prefix that members are numbered from
 }
 
 // Policy is a rule.

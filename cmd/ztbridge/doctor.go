@@ -162,10 +162,17 @@ func (p *program) daemonFacts(ctx context.Context, s api.Status) (*doctor.Daemon
 
 func egressFacts(s api.Status, e api.Egress) doctor.Egress {
 	out := doctor.Egress{
-		Name: e.Name, Kind: e.Kind, State: e.State, Usable: e.Usable, Answers: e.State != "degraded",
-		RTT: time.Duration(e.RTT * float64(time.Second)), Trouble: trouble(s, api.SeverityWarning, "tunnel-", e.Name),
+		Name: e.Name, Kind: e.Kind, State: e.State, Usable: e.Usable, Answers: e.State != "degraded" && e.State != "unreachable",
+		RTT:     time.Duration(e.RTT * float64(time.Second)),
+		Prefix:  trouble(s, api.SeverityWarning, "prefix-unusable", e.Name),
+		Trouble: trouble(s, api.SeverityWarning, "member-unreachable", e.Name),
 	}
-	if e.Usable {
+	for _, kind := range []string{"tunnel-", "egress-ring"} {
+		if !e.Usable && out.Trouble.Message == "" {
+			out.Trouble = trouble(s, api.SeverityWarning, kind, e.Name)
+		}
+	}
+	if e.Usable && out.Trouble.Message == "" {
 		out.Trouble = trouble(s, api.SeverityWarning, "probes-unanswered", e.Name)
 	}
 	for _, n := range s.Networks {
