@@ -309,6 +309,68 @@ func TestCourse(t *testing.T) {
 	}
 }
 
+// TestHaste: after a session was lost, each server is given little time, once around; the only one never.
+func TestHaste(t *testing.T) {
+	r := &testResolver{}
+	aim := func(c *course) {
+		t.Helper()
+		if _, _, err := c.target(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tc := range []struct {
+		servers []string
+		want    []bool // whether the first, second … one tried is given little time
+	}{
+		{[]string{"192.0.2.1"}, []bool{false, false}},
+		{[]string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}, []bool{true, true, true, false, false}},
+	} {
+		p := &Profile{}
+		for _, s := range tc.servers {
+			p.Remotes = append(p.Remotes, Remote{Host: s})
+		}
+		c := newCourse(p, openNames(filepath.Join(t.TempDir(), "n"), r))
+		aim(c)
+		if c.brief() {
+			t.Errorf("%v: in haste before any session was lost", tc.servers)
+		}
+		c.hasten()
+		for i, want := range tc.want {
+			aim(c)
+			if got := c.brief(); got != want {
+				t.Errorf("%v: attempt %d is brief: %v, want %v", tc.servers, i, got, want)
+			}
+			c.fail()
+		}
+	}
+}
+
+// slowResolver does not answer.
+type slowResolver struct{ limit time.Duration }
+
+func (r *slowResolver) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Addr, error) {
+	deadline, _ := ctx.Deadline()
+	r.limit = time.Until(deadline)
+	return nil, context.DeadlineExceeded
+}
+
+// A silent resolver is waited for briefly when clients wait and an address is known.
+func TestSilentResolver(t *testing.T) {
+	r := &slowResolver{}
+	n := openNames(filepath.Join(t.TempDir(), "n"), r)
+	n.known["old.example.net"] = answer{Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Time: time.Now().Add(-time.Hour), fresh: true}
+	for _, tc := range []struct {
+		host  string
+		haste bool
+		limit time.Duration
+	}{{"old.example.net", true, lookupHaste}, {"old.example.net", false, lookupPatience}, {"new.example.net", true, lookupLimit}} {
+		_, old, err := n.lookup(t.Context(), Remote{Host: tc.host}, false, tc.haste)
+		if err == nil || old != (tc.limit != lookupLimit) || r.limit > tc.limit || r.limit < tc.limit-100*time.Millisecond {
+			t.Errorf("%s, in haste %v: waited %v, old %v, %v; want %v", tc.host, tc.haste, r.limit, old, err, tc.limit)
+		}
+	}
+}
+
 func TestSecretsAreHidden(t *testing.T) {
 	c := Credentials{Username: "alice", Password: "hunter2", KeyPassphrase: "swordfish"}
 	data, err := json.Marshal(map[string]any{"c": c, "p": &c})
