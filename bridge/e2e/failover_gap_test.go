@@ -171,6 +171,30 @@ func TestFailoverGapCold(t *testing.T) {
 	noLeak(t, leaks)
 }
 
+// TestFailoverGapUnreachable measures the same when the other egress's server could not be reached for long, and
+// can be from the moment on when the first one dies: the box may be in the middle of a vain attempt.
+func TestFailoverGapUnreachable(t *testing.T) {
+	lab, b := newFailover(t, failoverConfig)
+	second := lab.Providers[1]
+	leaks, err := lab.WatchLeaks()
+	must(t, err)
+	stream, err := lab.ClientStream(netlab.UDP, netlab.IPv4, 100)
+	must(t, err)
+	kill := faults(t, lab)[0]
+	for _, vain := range []time.Duration{8 * time.Second, 9500 * time.Millisecond, 11 * time.Second} {
+		must(t, second.Blackhole())
+		b.again()
+		b.await("the first egress alone", func(st api.Status) bool {
+			return len(st.Egresses) == 2 && st.Egresses[0].RTT > 0 && st.Policies[0].Egress == "first"
+		})
+		time.Sleep(vain) // different moments of openvpn's attempts, of which each takes five seconds
+		must(t, second.Heal())
+		failover(t, stream, kill, second.Public4[0], 4*time.Second)
+	}
+	onlyProviders(t, lab, stream)
+	noLeak(t, leaks)
+}
+
 // TestFailoverGapNextServer measures how long clients wait when the server dies and the same provider has
 // another one, to which nothing is connected. The server has served them for long: of one that had not, the
 // tunnel would think less.
