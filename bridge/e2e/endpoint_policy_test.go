@@ -11,7 +11,7 @@ import (
 const byClientConfig = `
 endpoint: {address: 198.51.100.2, listen: [udp/1194, tcp/443]}
 egress:
-  first: {openvpn: {profile: first.ovpn}}
+  first: {openvpn: {profile: first.ovpn, credentials: first.auth}}
   second: {openvpn: {profile: second.ovpn}}
 policy:
   - {from: [phone], egress: [second]}
