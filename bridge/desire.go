@@ -88,7 +88,7 @@ func egressIntent(cfg *config.Config, e config.Egress, s Snapshot) policyroute.E
 		tunnelIntent(&out, s.Tunnels[e.Name])
 	case e.Member != nil:
 		n := network(cfg, s, e.Member.Network)
-		out.Iface, out.MTU = n.Iface, n.MTU
+		out.Iface, out.MTU, out.Carries = n.Iface, n.MTU, policyroute.ZeroTierPacket
 		out.Gateway4, out.Gateway6 = e.Member.Via4, e.Member.Via6
 		out.IPv6 = e.Member.Via6.IsValid()
 	default:
@@ -99,8 +99,8 @@ func egressIntent(cfg *config.Config, e config.Egress, s Snapshot) policyroute.E
 		// An owned link is brought up by the same plan that adds its routes.
 		out.Present = s.World.Exists(out.Iface)
 	}
-	if mtu := s.Probes[e.Name].MTU; mtu != 0 && (out.MTU == 0 || mtu < out.MTU) && !out.Owned {
-		out.MTU = mtu
+	if mtu := s.Probes[e.Name].MTU; mtu != 0 && (out.Carries == 0 || mtu < out.Carries) {
+		out.Carries = mtu
 	}
 	if len(e.DNS) > 0 {
 		out.DNS = nil

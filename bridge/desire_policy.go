@@ -18,7 +18,7 @@ func ingressIntents(cfg *config.Config, s Snapshot) []policyroute.Ingress {
 		st := network(cfg, s, n.Name)
 		public := publicRoutes(cfg, st)
 		out = append(out, policyroute.Ingress{
-			Name: n.Name, Iface: st.Iface, Present: s.World.Up(st.Iface), MTU: st.MTU,
+			Name: n.Name, Iface: st.Iface, Present: s.World.Up(st.Iface), MTU: st.MTU, Carries: policyroute.ZeroTierPacket,
 			Prefixes: slices.Concat(st.Prefixes, public), Unrouted: public,
 		})
 	}

@@ -1,10 +1,12 @@
 package bridge
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -213,5 +215,41 @@ func TestPublicMembersAreKnown(t *testing.T) {
 	public := []netip.Prefix{netip.MustParsePrefix("2001:db8:1:2:8000:1::/96")}
 	if !slices.Equal(in.Unrouted, public) || !slices.Equal(in.Prefixes, append([]netip.Prefix{netip.MustParsePrefix("10.147.17.0/24")}, public...)) {
 		t.Errorf("prefixes %v, of them unrouted %v", in.Prefixes, in.Unrouted)
+	}
+}
+
+// TCP is kept to what the way carries in one piece: one ZeroTier packet for members, what probes found for everybody,
+// and no less than Ethernet's for a LAN.
+func TestDesireKeepsPacketsWhole(t *testing.T) {
+	lan := "ingress: [{interface: lan0, prefixes: [10.77.0.0/24]}]\negress: {provider: {openvpn: {profile: provider.ovpn}}}\n"
+	tests := []struct {
+		name, config string
+		probed       int
+		want         int // segment
+	}{
+		{"members", uno, 0, 1354},
+		{"members, narrow path", uno, 1300, 1260},
+		{"LAN", lan, 0, 1460},
+		{"LAN, narrow path", lan, 1400, 1360},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d := Desire(parse(t, tt.config), Snapshot{
+				Now: time.Now(), World: world("provider", "backup"), ZeroTier: joined(),
+				Tunnels: map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24")},
+				Probes:  map[string]probe.Status{"provider": {Grade: probe.Fresh, MTU: tt.probed}},
+			})
+			state, err := policyroute.Compile(d.Intent)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, direction := range []string{"iifname", "oifname"} {
+				want := fmt.Sprintf("%s %q meta nfproto ipv4 tcp flags & (syn|rst) == syn tcp option maxseg size > %d",
+					direction, tunnelDevice("provider"), tt.want)
+				if !strings.Contains(state.String(), want) {
+					t.Errorf("the filter lacks %q:\n%s", want, state)
+				}
+			}
+		})
 	}
 }

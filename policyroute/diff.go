@@ -122,9 +122,6 @@ func linkOps(have, want Link) []Op {
 	if want.MTU != have.MTU {
 		set.MTU = want.MTU
 	}
-	if want.TxQueueLen != have.TxQueueLen {
-		set.TxQueueLen = want.TxQueueLen
-	}
 	if set != (SetLink{Name: have.Name}) {
 		ops = append(ops, set)
 	}

@@ -112,11 +112,11 @@ func (b *filter) from(g *Ingress, v4, v6 *view) string {
 		rules = append(rules, mss(NftRule{}, g.MTU)...)
 	}
 	for _, e := range b.mtus() {
-		rules = append(rules, mss(NftRule{OIF: e.iface}, e.mtu)...)
+		rules = append(rules, mss(NftRule{OIF: e.iface}, e.mtu, g.Carries)...)
 	}
 	for i := range b.c.in.Ingresses {
 		if peer := &b.c.in.Ingresses[i]; peer.Owned && peer != g {
-			rules = append(rules, mss(NftRule{OIF: peer.Iface}, peer.MTU)...)
+			rules = append(rules, mss(NftRule{OIF: peer.Iface}, peer.MTU, g.Carries)...)
 		}
 	}
 	rules = append(rules, b.steered(accept)...)
@@ -182,7 +182,7 @@ func (b *filter) to(g *Ingress) string {
 		rules = append(rules, mss(NftRule{}, g.MTU)...)
 	}
 	for _, e := range b.mtus() {
-		rules = append(rules, mss(NftRule{IIF: e.iface}, e.mtu)...)
+		rules = append(rules, mss(NftRule{IIF: e.iface}, e.mtu, g.Carries)...)
 	}
 	for _, iface := range b.c.egressIfaces() {
 		rules = append(rules, NftRule{IIF: iface, CTState: []string{"established", "related"}, CTReply: true, Verdict: accept})

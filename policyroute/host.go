@@ -16,7 +16,7 @@ func (c *compiler) links() []Link {
 	add := func(name string, mtu int, addrs []netip.Prefix) {
 		l := byName[name]
 		if l == nil {
-			l = &Link{Name: name, Up: true, TxQueueLen: TunTxQueueLen}
+			l = &Link{Name: name, Up: true}
 			byName[name] = l
 			order = append(order, name)
 		}

@@ -30,9 +30,12 @@ type Ingress struct {
 	// routes to its prefixes only when present.
 	Present bool
 	// Owned marks a TUN device of ours (the endpoint), whose link and addresses we set.
-	Owned    bool
-	Addrs    []netip.Prefix // addresses of an owned device, with the length of the subnet
-	MTU      int            // of an owned device; 0 leaves it
+	Owned bool
+	Addrs []netip.Prefix // addresses of an owned device, with the length of the subnet
+	MTU   int            // of an owned device; 0 leaves it
+	// Carries is the largest IP packet, in bytes, that gets through in one piece where that is less than the
+	// MTU. TCP is kept to it. 0: no less.
+	Carries  int
 	Prefixes []netip.Prefix // what is reached behind it
 	// Unrouted are those of Prefixes that main has no route to; of an owned device it never has any.
 	Unrouted []netip.Prefix
@@ -61,7 +64,8 @@ type Egress struct {
 	Gateway6 netip.Addr
 	Owned    bool           // a TUN device of ours, whose link and addresses we set
 	Addrs    []netip.Prefix // addresses of an owned device, set without prefix routes
-	MTU      int            // path MTU through the egress in bytes; 0 means unknown (1500 assumed)
+	MTU      int            // in bytes; 0 means unknown (1500 assumed)
+	Carries  int            // as of an Ingress; to the probes' knowledge, too
 	NAT4     NAT
 	NAT6     NAT
 	DNS      []netip.Addr // resolvers reached through this egress; clients' port 53 is steered there

@@ -123,7 +123,7 @@ func translation(f Family, e *Egress) []NftRule {
 	return []NftRule{r}
 }
 
-// wire is an egress device and the least MTU of the egresses that use it.
+// wire is an egress device and the largest packet that all egresses that use it carry; 0: unknown.
 type wire struct {
 	iface string
 	mtu   int
@@ -134,8 +134,8 @@ func (b *filter) mtus() []wire {
 	for _, iface := range b.c.egressIfaces() {
 		w := wire{iface: iface}
 		for _, e := range b.c.in.Egresses {
-			if e.Iface == iface && e.MTU > 0 && (w.mtu == 0 || e.MTU < w.mtu) {
-				w.mtu = e.MTU
+			if e.Iface == iface {
+				w.mtu = least(w.mtu, e.MTU, e.Carries)
 			}
 		}
 		out = append(out, w)
@@ -146,22 +146,35 @@ func (b *filter) mtus() []wire {
 // minMSS is what every host must accept anyway (RFC 9293: IPv4's default).
 const minMSS = 536
 
-// mss fixes the segment size of TCP for both families: what fits the way and one ZeroTier packet.
-func mss(match NftRule, mtu int) []NftRule {
+// mss fixes the segment size of TCP for both families, for a way of which one part or another limits the size of
+// packets; 0 is no limit. Fixed, because a clamp to what the kernel knows of the path fails in one direction where
+// routes depend on policy (measured).
+func mss(match NftRule, limits ...int) []NftRule {
+	packet := cmp.Or(least(limits...), ethernetMTU)
 	var rules []NftRule
 	for _, f := range Families {
 		headers := 40
 		if f == V6 {
 			headers = 60
 		}
-		ceiling := PacketCeiling - headers
-		if mtu > 0 {
-			ceiling = min(ceiling, max(minMSS, mtu-headers))
-		}
-		match.Family, match.SynMSS = f, uint16(ceiling)
+		match.Family, match.SynMSS = f, uint16(max(minMSS, min(packet, ethernetMTU)-headers))
 		rules = append(rules, match)
 	}
 	return rules
+}
+
+// ethernetMTU is taken for the MTU of a way that is not known better.
+const ethernetMTU = 1500
+
+// least returns the least of those that are not 0; 0 if all are.
+func least(sizes ...int) int {
+	n := 0
+	for _, size := range sizes {
+		if size > 0 && (n == 0 || size < n) {
+			n = size
+		}
+	}
+	return n
 }
 
 // Closed is what guards the box until its daemon has spoken: nothing is forwarded from or to these

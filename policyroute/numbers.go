@@ -70,13 +70,10 @@ const (
 	// tun* (measured), so that it cannot take our tunnel for one of its paths.
 	TunPrefix = "tunztb"
 
-	// PacketCeiling is the largest IP packet, in bytes, that fits one ZeroTier packet (measured). TCP
-	// segments are kept to it: 1354 bytes of IPv4, 1334 of IPv6.
-	PacketCeiling = 1394
-
-	// TunTxQueueLen is the queue of our TUN devices, in packets (measured: with 4 MB socket buffers no
-	// retransmits, against 40,000 with the default of 500).
-	TunTxQueueLen = 5000
+	// ZeroTierPacket is the largest IP packet, in bytes, that fits one ZeroTier packet (measured), though the
+	// interface takes 2800. TCP segments kept to it, 1354 bytes of IPv4, gained 34 % upload and cost ZeroTier a third
+	// less processor time.
+	ZeroTierPacket = 1394
 )
 
 // Family is an IP version.

@@ -38,10 +38,9 @@ type Op interface {
 // SetLink sets what is not zero. A device that does not exist is skipped without error: its driver
 // will make it and the next reconcile will find it.
 type SetLink struct {
-	Name       string
-	MTU        int
-	TxQueueLen int
-	Up         bool
+	Name string
+	MTU  int
+	Up   bool
 }
 
 // AddAddr adds an address with IFA_F_NOPREFIXROUTE (and, for IPv6, IFA_F_NODAD), so that no route
@@ -132,9 +131,6 @@ func (o SetLink) String() string {
 	fmt.Fprintf(&b, "ip link set dev %s", o.Name)
 	if o.MTU > 0 {
 		fmt.Fprintf(&b, " mtu %d", o.MTU)
-	}
-	if o.TxQueueLen > 0 {
-		fmt.Fprintf(&b, " txqueuelen %d", o.TxQueueLen)
 	}
 	if o.Up {
 		b.WriteString(" up")

@@ -82,7 +82,7 @@ func (s Sysctl) String() string { return s.Key + "=" + s.Value }
 
 // String prints the link as the commands that make it so.
 func (l Link) String() string {
-	lines := []string{SetLink{Name: l.Name, MTU: l.MTU, TxQueueLen: l.TxQueueLen, Up: l.Up}.String()}
+	lines := []string{SetLink{Name: l.Name, MTU: l.MTU, Up: l.Up}.String()}
 	for _, a := range l.Addrs {
 		lines = append(lines, AddAddr{Dev: l.Name, Addr: a}.String())
 	}

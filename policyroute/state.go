@@ -27,10 +27,9 @@ type State struct {
 // Link is the wanted condition of a TUN device of ours. The device itself is made by its driver; a
 // link that does not exist is not an error, it is waited for.
 type Link struct {
-	Name       string
-	Up         bool
-	MTU        int // bytes; 0 leaves it
-	TxQueueLen int // packets; 0 leaves it
+	Name string
+	Up   bool
+	MTU  int // bytes; 0 leaves it
 	// Addrs are set with IFA_F_NOPREFIXROUTE, so that main never gains a route by them.
 	Addrs []netip.Prefix
 }

@@ -69,7 +69,7 @@ func sample() policyroute.State {
 	)
 	s := policyroute.State{
 		Links: []policyroute.Link{{
-			Name: "tunztb0", Up: true, MTU: 1420, TxQueueLen: 5000,
+			Name: "tunztb0", Up: true, MTU: 1420,
 			Addrs: []netip.Prefix{prefix("10.8.0.2/24"), prefix("fd00:8::2/64")},
 		}},
 		Nft: everyRule(),
@@ -155,7 +155,7 @@ func TestApplyObserveRestore(t *testing.T) {
 		if _, err := k2.Restore(context.Background()); err != nil {
 			t.Error(err)
 		}
-		sh(t, "ip link set tunztb0 down mtu 1500 txqueuelen 500")
+		sh(t, "ip link set tunztb0 down mtu 1500")
 		if diff := cmp.Diff(before, fingerprint(t)); diff != "" {
 			t.Errorf("after Restore (-before +after):\n%s", diff)
 		}
@@ -265,7 +265,7 @@ func TestCrashAtEveryOperation(t *testing.T) {
 			if _, err := open(t, record).Restore(context.Background()); err != nil {
 				t.Error(err)
 			}
-			sh(t, "ip link set tunztb0 down mtu 1500 txqueuelen 500")
+			sh(t, "ip link set tunztb0 down mtu 1500")
 			if diff := cmp.Diff(before, fingerprint(t)); diff != "" {
 				t.Errorf("after %d operations and Restore (-before +after):\n%s", i, diff)
 				return
@@ -398,7 +398,7 @@ func TestLegacyIPTables(t *testing.T) {
 		if _, err := k.Restore(context.Background()); err != nil {
 			t.Error(err)
 		}
-		sh(t, "ip link set tunztb0 down mtu 1500 txqueuelen 500")
+		sh(t, "ip link set tunztb0 down mtu 1500")
 		if diff := cmp.Diff(before, fingerprint(t)); diff != "" {
 			t.Errorf("after Restore (-before +after):\n%s", diff)
 		}

@@ -27,7 +27,7 @@ func (k *Kernel) listLinks() (map[int]string, []policyroute.Link, error) {
 		names[a.Index] = a.Name
 		if strings.HasPrefix(a.Name, policyroute.TunPrefix) {
 			ours = append(ours, policyroute.Link{
-				Name: a.Name, Up: a.Flags&net.FlagUp != 0, MTU: a.MTU, TxQueueLen: a.TxQLen,
+				Name: a.Name, Up: a.Flags&net.FlagUp != 0, MTU: a.MTU,
 			})
 		}
 	}
@@ -89,9 +89,6 @@ func (k *Kernel) setLink(o policyroute.SetLink) error {
 	}
 	if o.MTU > 0 {
 		err = errors.Join(err, k.rtnl.LinkSetMTU(link, o.MTU))
-	}
-	if o.TxQueueLen > 0 {
-		err = errors.Join(err, k.rtnl.LinkSetTxQLen(link, o.TxQueueLen))
 	}
 	if o.Up {
 		err = errors.Join(err, k.rtnl.LinkSetUp(link))

@@ -52,7 +52,7 @@ func NewFake(devices ...string) *Fake {
 }
 
 func (f *Fake) addDevice(name string) {
-	f.links[name] = &policyroute.Link{Name: name, Up: !strings.HasPrefix(name, policyroute.TunPrefix), MTU: 1500, TxQueueLen: 500}
+	f.links[name] = &policyroute.Link{Name: name, Up: !strings.HasPrefix(name, policyroute.TunPrefix), MTU: 1500}
 }
 
 // FailAfter makes the n-th operation from now fail, and every one after it, until it is called again. A
@@ -195,7 +195,7 @@ func (f *Fake) applyLink(op policyroute.Op) {
 	switch o := op.(type) {
 	case policyroute.SetLink:
 		if l := f.links[o.Name]; l != nil {
-			l.MTU, l.TxQueueLen, l.Up = cmp.Or(o.MTU, l.MTU), cmp.Or(o.TxQueueLen, l.TxQueueLen), l.Up || o.Up
+			l.MTU, l.Up = cmp.Or(o.MTU, l.MTU), l.Up || o.Up
 		}
 	case policyroute.AddAddr:
 		if l := f.links[o.Dev]; l != nil && !slices.Contains(l.Addrs, o.Addr) {

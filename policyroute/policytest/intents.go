@@ -35,7 +35,7 @@ const (
 var Devices = []string{Ingress0, Ingress1, Tunnel0, Tunnel1, WAN}
 
 func members() policyroute.Ingress {
-	return policyroute.Ingress{Name: "zerotier", Iface: Ingress0, Present: true,
+	return policyroute.Ingress{Name: "zerotier", Iface: Ingress0, Present: true, Carries: policyroute.ZeroTierPacket,
 		Prefixes: Prefixes("10.147.17.0/24", "fd80:56c2:e21c::/88")}
 }
 
@@ -63,7 +63,7 @@ func direct() policyroute.Egress {
 
 func home() policyroute.Egress {
 	return policyroute.Egress{Name: "home", Kind: policyroute.EgressMember, Iface: Ingress0, Present: true,
-		Gateway4: netip.MustParseAddr("10.147.17.2"), MTU: 2800,
+		Gateway4: netip.MustParseAddr("10.147.17.2"), MTU: 2800, Carries: policyroute.ZeroTierPacket,
 		DNS: []netip.Addr{netip.MustParseAddr("10.147.17.2")}}
 }
 
