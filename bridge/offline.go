@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/openvpn"
 	"ztbridge/bridge/tun"
+	"ztbridge/policyroute/kernel"
 )
 
 // Down takes away everything of ours: rules, routes, filters, chains, TUN devices; and puts back the
@@ -46,25 +48,59 @@ func Down(ctx context.Context, opts Options) error {
 // Plan returns, as shell commands, what a daemon that starts now would first change. It changes nothing
 // and starts nothing, so that every tunnel counts as not connected.
 func Plan(_ context.Context, opts Options) (string, error) {
-	l, err := load(opts)
-	if err != nil {
-		return "", err
-	}
-	k, err := openKernel(opts)
+	l, k, s, err := rehearse(opts)
 	if err != nil {
 		return "", err
 	}
 	defer k.Close()
-	world, err := k.World()
-	if err != nil {
-		return "", fmt.Errorf("observing the host: %w", err)
-	}
-	s := Snapshot{Now: time.Now(), World: World(world), Listeners: l.listeners}
 	plan, err := planFor(k, Desire(l.cfg, s).Intent, s.World)
 	if err != nil {
 		return "", err
 	}
 	return plan.String(), nil
+}
+
+// Explain says by which rule of the configuration packets of an address would go. No daemon is asked, so that
+// every tunnel counts as not connected, and the subnets of networks are those of their interfaces.
+func Explain(opts Options, addr netip.Addr) (api.Explanation, error) {
+	l, k, s, err := rehearse(opts)
+	if err != nil {
+		return api.Explanation{}, err
+	}
+	defer k.Close()
+	for _, n := range l.cfg.ZeroTier.Networks {
+		st := network(l.cfg, s, n.Name)
+		if link, ok := s.World.Link(st.Iface); ok {
+			st.Prefixes = subnets(link.Addrs)
+			s.ZeroTier.Networks = append(s.ZeroTier.Networks, st)
+		}
+	}
+	if l.cfg.Endpoint != nil {
+		e := endpointDriver{cfg: l.cfg.Endpoint, listeners: l.listeners, store: keyStore(opts.StateDir), d: &drivers{opts: opts}}
+		s.Clients = e.addresses()
+	}
+	desired, why := Desire(l.cfg, s), map[string]string{}
+	for _, r := range l.cfg.Policy {
+		why[r.Name] = desired.Choices[listKey(r.Egress)].Why
+	}
+	return scene{desired.Intent, s.World, clientNames(s), why}.explain(addr)
+}
+
+// rehearse returns what a daemon that starts now would know. The caller closes the kernel.
+func rehearse(opts Options) (*loaded, *kernel.Kernel, Snapshot, error) {
+	l, err := load(opts)
+	if err != nil {
+		return nil, nil, Snapshot{}, err
+	}
+	k, err := openKernel(opts)
+	if err != nil {
+		return nil, nil, Snapshot{}, err
+	}
+	world, err := k.World()
+	if err != nil {
+		return nil, nil, Snapshot{}, errors.Join(fmt.Errorf("observing the host: %w", err), k.Close())
+	}
+	return l, k, Snapshot{Now: time.Now(), World: World(world), Listeners: l.listeners}, nil
 }
 
 // Check reads the configuration and every file that it names, as Run would, and returns what a person

@@ -77,6 +77,13 @@ func TestChoiceAndExplanation(t *testing.T) {
 		t.Errorf("plan of a box that is as it should be: %s", out)
 	}
 
+	b.write("ztbridge.yaml", strings.Replace(everyKindConfig, "{from: [10.77.0.4], egress: block}", "{from: [10.77.0.4], egress: [direct]}", 1))
+	if out := b.mustRun("plan", "--of", "10.77.0.4"); !strings.Contains(out, "10.77.0.4 leaves by direct (by policy[2])") {
+		t.Errorf("plan --of does not speak of the file:\n%s", out)
+	}
+	explained(t, b, "10.77.0.4", "is refused (by policy[2])")
+	b.write("ztbridge.yaml", everyKindConfig)
+
 	b.mustRun("egress", "use", "second")
 	chosen := func(when string) {
 		t.Helper()

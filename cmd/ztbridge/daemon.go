@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/signal"
 
@@ -81,14 +82,27 @@ func (p *program) action(name, short, long string, act func(context.Context, bri
 }
 
 func (p *program) planCommand() *cobra.Command {
-	return &cobra.Command{
+	var of netip.Addr
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use:   "plan",
 		Short: "Print what would change in the kernel, and change nothing",
 		Long: `Print, as commands that can be pasted into a shell, what would change in the
 kernel now. A running daemon is asked; without one the answer is what a daemon
-that starts now would do first. No output: nothing would change.`,
+that starts now would do first. No output: nothing would change.
+
+With --of, say instead by which rule of the configuration file packets of one address
+would go. That is not what a running daemon does with them, which may not have read
+the file yet: see ztbridge status --of.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if of.IsValid() {
+				e, err := bridge.Explain(p.options(), of)
+				if err != nil {
+					return err
+				}
+				return p.show(e, api.RenderExplanation(e), asJSON)
+			}
 			plan, err := p.daemon().Plan(cmd.Context())
 			if errors.Is(err, api.ErrNotRunning) {
 				plan, err = bridge.Plan(cmd.Context(), p.options())
@@ -100,4 +114,7 @@ that starts now would do first. No output: nothing would change.`,
 			return err
 		},
 	}
+	cmd.Flags().TextVar(&of, "of", netip.Addr{}, "explain what would happen to packets of this `address`")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "answer --of in JSON")
+	return cmd
 }
