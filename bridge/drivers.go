@@ -39,7 +39,7 @@ type drivers struct {
 
 func newDrivers(ctx context.Context, opts Options, user openvpnUser, bell *doorbell) *drivers {
 	d := emptyDrivers(opts, user, bell)
-	d.sup, d.rings = newSupervisor(ctx, opts.Logger), newRings()
+	d.sup, d.rings = newSupervisor(ctx, opts.Logger), newRings(func(egress string) { bell.ring("no more ring through " + egress) })
 	d.around.Store(&surroundings{})
 	return d
 }

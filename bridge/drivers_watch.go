@@ -16,7 +16,7 @@ import (
 
 // ringMemory is how long after one of this box's probes came back to it the egress counts as part of a ring.
 // Probes leave twice a second.
-const ringMemory = 10 * time.Second
+const ringMemory = 5 * time.Second
 
 // rings remembers by which egresses this box's own probes came back to it: they lead, through other boxes, to
 // this one, and so would every packet, until its hop limit ends it. Safe for concurrent use.
@@ -24,13 +24,20 @@ const ringMemory = 10 * time.Second
 //	box A ─▶ box B ─▶ box C
 //	  ▲──────────────────┘
 type rings struct {
+	quiet  func(egress string) // called when no probe has come back for ringMemory; must not block
 	mu     sync.Mutex
 	egress map[probe.Nonce]string
-	seen   map[string]time.Time // by name of egress
+	seen   map[string]sighting // by name of egress
 }
 
-func newRings() *rings {
-	return &rings{egress: map[probe.Nonce]string{}, seen: map[string]time.Time{}}
+// sighting is the last time when a probe came back.
+type sighting struct {
+	at    time.Time
+	quiet *time.Timer
+}
+
+func newRings(quiet func(egress string)) *rings {
+	return &rings{quiet: quiet, egress: map[probe.Nonce]string{}, seen: map[string]sighting{}}
 }
 
 // expect says that echoes with the nonce leave by the egress.
@@ -51,8 +58,11 @@ func (r *rings) saw(e echowatch.Echo, now time.Time) (egress string, news bool) 
 	if !ours {
 		return "", false
 	}
-	_, known := r.seen[egress]
-	r.seen[egress] = now
+	last, known := r.seen[egress]
+	if known {
+		last.quiet.Stop()
+	}
+	r.seen[egress] = sighting{now, time.AfterFunc(ringMemory, func() { r.quiet(egress) })}
 	return egress, !known
 }
 
@@ -62,8 +72,8 @@ func (r *rings) known(now time.Time, probes map[string]probe.Status) map[string]
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := map[string]bool{}
-	for egress, at := range r.seen {
-		if now.Sub(at) > ringMemory && probes[egress].Grade >= probe.Fresh {
+	for egress, last := range r.seen {
+		if now.Sub(last.at) >= ringMemory && probes[egress].Grade >= probe.Fresh {
 			delete(r.seen, egress)
 			continue
 		}

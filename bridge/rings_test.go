@@ -10,7 +10,7 @@ import (
 
 // A ring is known from the first probe that came back until none comes and the egress answers.
 func TestRings(t *testing.T) {
-	r, ours, start := newRings(), probe.NewNonce(), time.Now()
+	r, ours, start := newRings(func(string) {}), probe.NewNonce(), time.Now()
 	r.expect(ours, "home")
 	stranger := probe.NewNonce()
 	echo := func(n probe.Nonce) echowatch.Echo { return echowatch.Echo{Data: append(n[:], "padding"...)} }

@@ -112,7 +112,7 @@ func TestRingOfThreeBoxes(t *testing.T) {
 	noLeak(t, leaks)
 }
 
-// ringSettles is somewhat longer than a box remembers that its probes came back.
+// ringSettles is much longer than a box remembers that its probes came back.
 const ringSettles = 11 * time.Second
 
 func ringConfig(next netip.Addr, beside string) string {
