@@ -19,7 +19,7 @@ var accepted = []string{
 var acceptedCompressed = []string{"comp-lzo", "compress "}
 
 const (
-	// bufferBytes are the socket buffers that ended all retransmits in measurements.
+	// bufferBytes are the socket buffers of UDP that ended all retransmits in measurements.
 	bufferBytes = 4 << 20
 
 	// pingSeconds and silenceSeconds are the backstop behind the caller's probes. Most servers send
@@ -29,7 +29,7 @@ const (
 )
 
 // arguments are openvpn's for one run; its standard input is the profile.
-func (t *Tunnel) arguments(node, bindDev string) []string {
+func (t *Tunnel) arguments(node, bindDev string, proto Proto) []string {
 	a := []string{
 		"--config", "stdin",
 		"--dev", t.cfg.Device, "--dev-type", "tun", "--dev-node", node,
@@ -51,15 +51,7 @@ func (t *Tunnel) arguments(node, bindDev string) []string {
 		// A mute keeps a flood of equal messages (a deleted TUN device) from costing two processes.
 		"--verb", "3", "--mute", "50", "--suppress-timestamps",
 	}
-	if t.cfg.Profile.uses(TCP) {
-		a = append(a, "--socket-flags", "TCP_NODELAY")
-	}
-	if n := bufferSize("wmem"); n > 0 {
-		a = append(a, "--sndbuf", strconv.Itoa(n))
-	}
-	if n := bufferSize("rmem"); n > 0 {
-		a = append(a, "--rcvbuf", strconv.Itoa(n))
-	}
+	a = append(a, socketOptions(proto)...)
 	if t.cfg.Profile.legacy {
 		a = append(a, "--providers", "legacy", "default")
 	}
@@ -75,6 +67,21 @@ func (t *Tunnel) arguments(node, bindDev string) []string {
 		}
 	}
 	return append(a, "--pull-filter", "ignore", "")
+}
+
+// socketOptions are for throughput. A TCP socket sizes its buffers by itself, and better (tcp(7): tcp_rmem).
+func socketOptions(proto Proto) []string {
+	if proto == TCP {
+		return []string{"--socket-flags", "TCP_NODELAY"}
+	}
+	var a []string
+	if n := bufferSize("wmem"); n > 0 {
+		a = append(a, "--sndbuf", strconv.Itoa(n))
+	}
+	if n := bufferSize("rmem"); n > 0 {
+		a = append(a, "--rcvbuf", strconv.Itoa(n))
+	}
+	return a
 }
 
 // bufferSize returns the socket buffer to ask for, in bytes, or 0 where the kernel's limit is not above

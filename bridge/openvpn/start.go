@@ -141,7 +141,7 @@ func (t *Tunnel) spawn(node, bindDev string, server target, early *earlyLog) (*p
 	}
 	return process.Start(process.Spec{
 		Path:    program,
-		Args:    t.arguments(node, bindDev),
+		Args:    t.arguments(node, bindDev, server.remote.Proto),
 		Stdin:   t.cfg.Profile.textFor(server),
 		UID:     t.cfg.UID,
 		GID:     t.cfg.GID,
