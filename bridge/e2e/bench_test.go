@@ -27,11 +27,17 @@ const (
 // openvpn. Clamping the segments' size is what many forget.
 func byHand(b *testing.B, lab *netlab.Topology, ingress string, clamp bool) {
 	b.Helper()
-	profile := filepath.Join(lab.Dir, "by-hand.ovpn")
-	must(b, os.WriteFile(profile, []byte(lab.Providers[0].Config()), 0o600))
-	_, err := lab.Box.Start(netlab.Command("openvpn", "--config", profile, "--dev", "tun0", "--route-noexec"))
+	byHandOn(b, lab.Box, lab.Providers[0], ingress, clamp)
+}
+
+// byHandOn does the same on any host.
+func byHandOn(b *testing.B, ns *netlab.Namespace, provider *netlab.Provider, ingress string, clamp bool) {
+	b.Helper()
+	profile := filepath.Join(b.TempDir(), "by-hand.ovpn")
+	must(b, os.WriteFile(profile, []byte(provider.Config()), 0o600))
+	_, err := ns.Start(netlab.Command("openvpn", "--config", profile, "--dev", "tun0", "--route-noexec"))
 	must(b, err)
-	must(b, lab.Box.Forwarding())
+	must(b, ns.Forwarding())
 	script := fmt.Sprintf(`set -e
 until ip -4 addr show dev tun0 2>/dev/null | grep -q inet; do sleep 0.1; done
 ip route add default dev tun0 table 100
@@ -46,7 +52,7 @@ iptables -A FORWARD -i tun0 -o %[1]s -m conntrack --ctstate ESTABLISHED,RELATED 
 	}
 	ctx, cancel := context.WithTimeout(b.Context(), patience)
 	defer cancel()
-	_, err = lab.Box.Run(ctx, "sh", "-c", script)
+	_, err = ns.Run(ctx, "sh", "-c", script)
 	must(b, err)
 }
 
@@ -67,19 +73,24 @@ func bridged(b *testing.B, lab *netlab.Topology, config string) *box {
 	return x
 }
 
-// iperf measures TCP between the lab's client and its Internet, in Mbit/s.
-func iperf(b *testing.B, lab *netlab.Topology, download bool) float64 {
+// path is what is measured.
+type path struct{ internet, client *netlab.Namespace }
+
+func across(lab *netlab.Topology) path { return path{lab.Internet, lab.Client} }
+
+// iperf measures TCP between a client and its Internet, in Mbit/s.
+func iperf(b *testing.B, p path, download bool) float64 {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), measurement+patience)
 	defer cancel()
-	result, err := netlab.IPerf{Server: lab.Internet, Client: lab.Client, Addr: netlab.ClientTarget4,
+	result, err := netlab.IPerf{Server: p.internet, Client: p.client, Addr: netlab.ClientTarget4,
 		Duration: measurement, Download: download}.Measure(ctx)
 	must(b, err)
 	return result.Mbit
 }
 
-// compare measures two labs in turn and reports both medians and the median of the rounds' ratios.
-func compare(b *testing.B, what string, target float64, ours, theirs *netlab.Topology, download bool) {
+// compare measures two paths in turn and reports both medians and the median of the rounds' ratios.
+func compare(b *testing.B, what string, target float64, ours, theirs path, download bool) {
 	b.Helper()
 	netlab.Require(b, netlab.IPerf3)
 	for b.Loop() {
@@ -115,10 +126,10 @@ func BenchmarkThroughput(b *testing.B) {
 			bridged(b, ours, gatewayConfig)
 			byHand(b, theirs, netlab.IngressIface, true)
 			b.Run("upload", func(b *testing.B) {
-				compare(b, fmt.Sprintf("upload, tunnel over %s", transport.proto), transport.upload, ours, theirs, false)
+				compare(b, fmt.Sprintf("upload, tunnel over %s", transport.proto), transport.upload, across(ours), across(theirs), false)
 			})
 			b.Run("download", func(b *testing.B) {
-				compare(b, fmt.Sprintf("download, tunnel over %s", transport.proto), transport.download, ours, theirs, true)
+				compare(b, fmt.Sprintf("download, tunnel over %s", transport.proto), transport.download, across(ours), across(theirs), true)
 			})
 		})
 	}
@@ -143,8 +154,8 @@ probe: {targets: [192.0.2.10], hold_down: 3s}
 `)
 	theirs, zt := usual()
 	byHand(b, theirs, zt.BoxIface, false)
-	b.Run("upload", func(b *testing.B) { compare(b, "upload by ZeroTier", 1.15, ours, theirs, false) })
-	b.Run("download", func(b *testing.B) { compare(b, "download by ZeroTier", 1.15, ours, theirs, true) })
+	b.Run("upload", func(b *testing.B) { compare(b, "upload by ZeroTier", 1.15, across(ours), across(theirs), false) })
+	b.Run("download", func(b *testing.B) { compare(b, "download by ZeroTier", 1.15, across(ours), across(theirs), true) })
 }
 
 // scaled is a configuration with n rules: n-1 for four members each, and one for everybody else.
@@ -177,8 +188,10 @@ func BenchmarkScale(b *testing.B) {
 	many, one := standard(b, opts), standard(b, opts)
 	full := bridged(b, many, scaled(1000))
 	bridged(b, one, scaled(1))
-	b.Run("upload", func(b *testing.B) { compare(b, "upload, 1000 rules against 1", 0.95, many, one, false) })
-	b.Run("download", func(b *testing.B) { compare(b, "download, 1000 rules against 1", 0.95, many, one, true) })
+	b.Run("upload", func(b *testing.B) { compare(b, "upload, 1000 rules against 1", 0.95, across(many), across(one), false) })
+	b.Run("download", func(b *testing.B) {
+		compare(b, "download, 1000 rules against 1", 0.95, across(many), across(one), true)
+	})
 	b.Run("reconcile", func(b *testing.B) {
 		changed := strings.Replace(scaled(1000), "{from: [10.78.0.1,", "{from: [10.78.99.1, 10.78.0.1,", 1)
 		reconciles(b, full, "1000 rules: ", scaled(1000), changed,

@@ -1,0 +1,86 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ztbridge/bridge/api"
+	"ztbridge/policyroute/netlab"
+)
+
+// BenchmarkEndpoint compares the endpoint with an openvpn server as its manual's example has it, for one client.
+//
+//	client ══ OpenVPN, TCP ══ endpoint ── Internet
+//	client ══ OpenVPN, UDP ══ endpoint ══ OpenVPN, UDP ══ provider ── Internet
+func BenchmarkEndpoint(b *testing.B) {
+	b.Run("tcp", func(b *testing.B) {
+		ours := roadWarrior(b, "tcp", "egress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\n")
+		lab := standard(b, netlab.Options{Providers: []netlab.ProviderOptions{{Protos: []netlab.Proto{netlab.OverTCP}}}})
+		theirs := path{lab.Internet, plainClient(b, lab, lab.Providers[0])}
+		b.Run("upload", func(b *testing.B) { compare(b, "endpoint over TCP, upload", 1.4, ours, theirs, false) })
+		b.Run("download", func(b *testing.B) { compare(b, "endpoint over TCP, download", 1.4, ours, theirs, true) })
+	})
+	b.Run("chain", func(b *testing.B) {
+		ours := roadWarrior(b, "udp", "egress: {provider: {openvpn: {profile: provider.ovpn}}}\n")
+		lab := standard(b, netlab.Options{Providers: []netlab.ProviderOptions{{}, {}}})
+		provider, machine := lab.Providers[0], lab.Providers[1]
+		must(b, machine.NS.SetResolvers(netlab.ResolverAddr.String()))
+		byHandOn(b, machine.NS, provider, "tun-udp", true)
+		theirs := path{lab.Internet, plainClient(b, lab, machine)}
+		b.Run("upload", func(b *testing.B) { compare(b, "endpoint to provider, upload", 0.98, ours, theirs, false) })
+		b.Run("download", func(b *testing.B) { compare(b, "endpoint to provider, download", 0.98, ours, theirs, true) })
+	})
+}
+
+// roadWarrior is a host on the road that is connected to the endpoint of a box by the given transport.
+func roadWarrior(b *testing.B, transport, egress string) path {
+	b.Helper()
+	lab := standard(b, netlab.Options{})
+	x := newBox(b, lab.Box)
+	x.write("provider.ovpn", lab.Providers[0].Config())
+	x.write("ztbridge.yaml", "endpoint: {address: 198.51.100.2, listen: [udp/1194, tcp/443]}\n"+egress+
+		"probe: {targets: [192.0.2.10], hold_down: 3s}\n")
+	x.mustRun("client", "add", "laptop")
+	x.start()
+	x.await("a way out", func(st api.Status) bool { return len(st.Policies) == 1 && st.Policies[0].Egress != "" })
+	site, err := lab.AddSite("laptop")
+	must(b, err)
+	other := map[string]string{"udp": "tcp", "tcp": "udp"}[transport]
+	var profile []string
+	for line := range strings.Lines(x.mustRun("client", "show", "laptop")) {
+		if !strings.HasPrefix(line, "remote ") || !strings.HasSuffix(line, " "+other+"\n") {
+			profile = append(profile, line)
+		}
+	}
+	connectClient(b, site.NS, strings.Join(profile, ""))
+	return path{lab.Internet, site.NS}
+}
+
+// plainClient is a host on the road that is connected to a server that nobody tuned.
+func plainClient(b *testing.B, lab *netlab.Topology, server *netlab.Provider) *netlab.Namespace {
+	b.Helper()
+	site, err := lab.AddSite("laptop")
+	must(b, err)
+	connectClient(b, site.NS, server.Config())
+	return site.NS
+}
+
+// connectClient runs a plain openvpn client and returns when it is connected.
+func connectClient(b *testing.B, ns *netlab.Namespace, profile string) {
+	b.Helper()
+	file := filepath.Join(b.TempDir(), "client.ovpn")
+	must(b, os.WriteFile(file, []byte(profile), 0o600))
+	p, err := ns.Start(netlab.Command("openvpn", "--config", file, "--dev", "tun0", "--verb", "3"))
+	must(b, err)
+	ctx, cancel := context.WithTimeout(b.Context(), patience)
+	defer cancel()
+	// The route that pulls the traffic in comes last.
+	const wait = "until ip route get %s | grep -q tun0; do sleep 0.1; done"
+	if _, err = ns.Run(ctx, "sh", "-c", fmt.Sprintf(wait, netlab.ClientTarget4)); err != nil {
+		b.Fatalf("waiting for the client: %v\n%s", err, p.Log())
+	}
+}
