@@ -18,9 +18,10 @@ import (
 )
 
 const (
-	// Window and Limit are Oracle's.
+	// Window is the time over which Oracle looks at a machine.
 	Window = 7 * 24 * time.Hour
-	Limit  = 20 // percent
+	// Limit is what Oracle calls idle, in percent.
+	Limit = 20
 
 	every = time.Minute
 )

@@ -32,7 +32,7 @@ func keep(dir, reason string, now time.Time, log []byte) error {
 	}
 	log = log[max(0, len(log)-keptLogBytes):]
 	name := filepath.Join(dir, now.UTC().Format("20060102T150405Z")+"-"+reason+".log")
-	if err := writeSync(name, log, 0o600); err != nil {
+	if err := writeSync(name, log); err != nil {
 		return errors.Join(fmt.Errorf("keeping the log: %w", err), os.Remove(name))
 	}
 	all, err := filepath.Glob(filepath.Join(dir, "*.log")) // sorted, and the names begin with the time

@@ -129,7 +129,7 @@ func (s *Setup) takeKeys(ctx context.Context, keys string) error {
 	if err := os.MkdirAll(system, 0o755); err != nil {
 		return fmt.Errorf("making %s: %w", system, err)
 	}
-	if err := writeSync(file, []byte(strings.TrimSpace(keys)+"\n"), 0o600); err != nil {
+	if err := writeSync(file, []byte(strings.TrimSpace(keys)+"\n")); err != nil {
 		return fmt.Errorf("writing the SSH key: %w", err)
 	}
 	return s.applyKey(ctx, system)
@@ -145,7 +145,7 @@ func (s *Setup) takeUserData(ctx context.Context, text []byte) (remarks string, 
 	}
 	remarks, err = s.adopt(ctx, func(staging string) error {
 		for name, content := range files {
-			if err := writeSync(filepath.Join(staging, name), content, 0o600); err != nil {
+			if err := writeSync(filepath.Join(staging, name), content); err != nil {
 				return fmt.Errorf("staging %s: %w", name, err)
 			}
 		}

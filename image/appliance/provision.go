@@ -264,7 +264,7 @@ func copyFile(from, to string) error {
 	if err != nil {
 		return fmt.Errorf("copying %s: %w", filepath.Base(from), err)
 	}
-	if err := writeSync(to, data, 0o600); err != nil {
+	if err := writeSync(to, data); err != nil {
 		return fmt.Errorf("copying %s: %w", filepath.Base(from), err)
 	}
 	return nil

@@ -117,9 +117,9 @@ func warnings(report string) string {
 	return b.String()
 }
 
-// writeSync replaces a file's content and waits until it is on the medium.
-func writeSync(name string, data []byte, mode os.FileMode) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+// writeSync replaces a file's content, for root's eyes only, and waits until it is on the medium.
+func writeSync(name string, data []byte) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func (s *Setup) writeErrorFile(text string) error {
 		if text == "" {
 			return os.Remove(file)
 		}
-		return writeSync(file, []byte(dos(text)), 0o600)
+		return writeSync(file, []byte(dos(text)))
 	})
 }
 
