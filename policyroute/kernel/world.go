@@ -25,7 +25,7 @@ type World struct {
 	// ForceForwarding6 says that single interfaces can forward IPv6 (Linux 6.17).
 	ForceForwarding6 bool
 	// AcceptRA are the interfaces that take routes from router advertisements as long as they do not
-	// forward (accept_ra is 1), sorted.
+	// forward (accept_ra is 1, or was before we made it 2), sorted.
 	AcceptRA []string
 	// IPTables says that the host has iptables, so that chains of ours can be had.
 	IPTables bool
@@ -80,7 +80,8 @@ func (k *Kernel) world() (World, error) {
 		a := l.Attrs()
 		names[a.Index] = a.Name
 		w.Links = append(w.Links, toLink(a, addrs[a.Name]))
-		if value, err := readSysctl("net/ipv6/conf/" + a.Name + "/accept_ra"); err == nil && value == "1" && a.Flags&net.FlagLoopback == 0 {
+		key := "net/ipv6/conf/" + a.Name + "/accept_ra"
+		if value, err := readSysctl(key); err == nil && k.record.originalOf(key, value) == "1" && a.Flags&net.FlagLoopback == 0 {
 			w.AcceptRA = append(w.AcceptRA, a.Name)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -118,6 +119,32 @@ func watch(t *testing.T, th *thread, k *Kernel, notify func(string)) (stop func(
 		})
 	}()
 	return func() { cancel(); <-ended }
+}
+
+// What took routes from router advertisements before we let it go on taking them still counts as doing so: else the next pass
+// would put it back, and the one after that change it again.
+func TestWorldRemembersAcceptRA(t *testing.T) {
+	needs(t, "ip")
+	record := filepath.Join(t.TempDir(), "record.json")
+	inNamespace(t, func() {
+		host(t)
+		k := open(t, record)
+		before, err := k.World()
+		if err != nil {
+			t.Error(err)
+		}
+		plan := policyroute.Plan{Ops: []policyroute.Op{policyroute.SetSysctl{Sysctl: policyroute.Sysctl{Key: "net/ipv6/conf/lan/accept_ra", Value: "2"}}}}
+		if err := k.Apply(context.Background(), plan); err != nil {
+			t.Error(err)
+		}
+		after, err := k.World()
+		if err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff(before.AcceptRA, after.AcceptRA); diff != "" || !slices.Contains(after.AcceptRA, "lan") {
+			t.Errorf("AcceptRA (-before +after):\n%s", diff)
+		}
+	})
 }
 
 func TestWatchRings(t *testing.T) {
