@@ -88,6 +88,9 @@ func addModules(t *tree, b *build) error {
 			return fmt.Errorf("adding %s: %w", name, err)
 		}
 	}
+	if len(b.Profile.KeepFirmware) > 0 {
+		t.keepOnly("usr/lib/firmware/", b.Profile.KeepFirmware)
+	}
 	return nil
 }
 

@@ -69,6 +69,8 @@ type Profile struct {
 	Drop     []string `json:"drop"`               // paths left out of the root
 	DropMods []string `json:"dropModules"`        // folders left out below the kernel's modules
 	Firmware []string `json:"firmware,omitempty"` // unpacked packages whose files go into the root
+	// KeepFirmware are beginnings of names below usr/lib/firmware; everything else there is left out. None: all is kept.
+	KeepFirmware []string `json:"keepFirmware,omitempty"`
 
 	InitModules []string `json:"initModules"`
 	Cmdline     string   `json:"cmdline"`
@@ -120,6 +122,34 @@ var dropModules = []string{
 	"drivers/md", "drivers/target", "net/ceph", "net/sctp", "net/dccp", "net/rds", "net/tipc", "net/can", "drivers/net/can",
 	"net/mac802154", "net/ieee802154", "net/batman-adv", "net/openvswitch", "drivers/comedi", "drivers/power", "drivers/video",
 }
+
+// piDropModules are for what cannot be part of a Pi or be plugged into one, or needs firmware that is not aboard. The kernel
+// is the one for all arm64 machines.
+var piDropModules = append(slices.Concat(
+	below("drivers/net/wireless", "admtek", "ath", "atmel", "intel", "intersil", "marvell", "mediatek", "ralink", "realtek", "rsi", "ti", "virtual", "zydas"),
+	below("drivers/net/ethernet", "3com", "8390", "adaptec", "agere", "alteon", "amazon", "amd", "apm", "aquantia", "atheros", "brocade",
+		"broadcom/bnx2x", "broadcom/bnxt", "cadence", "cavium", "chelsio", "cisco", "dec", "dlink", "emulex", "freescale", "google", "hisilicon",
+		"huawei", "intel", "marvell", "mediatek", "mellanox", "micrel", "microsoft", "mscc", "myricom", "natsemi", "neterion", "netronome",
+		"packetengines", "pensando", "qlogic", "qualcomm", "rdc", "sfc", "silan", "sis", "socionext", "stmicro", "sun", "tehuti", "ti", "via"),
+	below("drivers/scsi", "aacraid", "aic7xxx", "aic94xx", "be2iscsi", "bfa", "bnx2fc", "bnx2i", "csiostor", "cxgbi", "esas2r", "fcoe", "hisi_sas",
+		"libfc", "libsas", "lpfc", "megaraid", "mpi3mr", "mpt3sas", "mvsas", "pm8001", "qedf", "qedi", "qla2xxx", "qla4xxx", "smartpqi", "snic", "sym53c8xx_2"),
+	below("drivers/usb", "gadget/function", "gadget/legacy", "serial", "usbip"),
+	below("drivers/clk", "mediatek", "qcom", "sunxi-ng", "imx", "meson", "tegra", "rockchip", "renesas"),
+), "drivers/ata", "drivers/firewire", "drivers/hid", "drivers/hwtracing", "drivers/message", "drivers/nvdimm", "drivers/soundwire", "drivers/ufs", "drivers/vhost",
+	"drivers/xen", "fs/afs", "fs/dlm", "fs/nilfs2", "fs/ntfs3", "fs/reiserfs", "net/atm", "net/nfc", "net/rxrpc", "net/smc", "net/sunrpc")
+
+// below names entries of one folder.
+func below(folder string, names ...string) []string {
+	out := make([]string, 0, len(names))
+	for _, name := range names {
+		out = append(out, folder+"/"+name)
+	}
+	return out
+}
+
+// piFirmware is for the radios of the Pis.
+var piFirmware = []string{"regulatory.db", "brcm/brcmfmac43430-sdio", "brcm/brcmfmac43436", "brcm/brcmfmac43455-sdio", "brcm/brcmfmac43456",
+	"cypress/cyfmac43430-sdio", "cypress/cyfmac43455-sdio"}
 
 var enabledUnits = []string{
 	"ztbridge-setup.service", "ztbridge-metadata.service", "ztbridge-guard.service", "ztbridge.service", "ztbridge-console.service",
@@ -236,7 +266,8 @@ func piARM64() Profile {
 	p.Packages = append(p.Packages, "wpasupplicant", "wireless-regdb")
 	p.Unpack = []string{"linux-image-arm64", "grub-efi-arm64-bin", "raspi-firmware", "u-boot-rpi", "firmware-brcm80211"}
 	p.Kernel = "linux-image-"
-	p.Firmware = []string{"firmware-brcm80211"}
+	p.Firmware, p.KeepFirmware = []string{"firmware-brcm80211"}, piFirmware
+	p.DropMods = slices.Concat(p.DropMods, piDropModules)
 	p.InitModules = []string{"bcm2835_wdt", "sdhci_iproc", "bcm2835", "mmc_block", "reset_raspberrypi", "pcie_brcmstb", "xhci_pci", "dwc2",
 		"usb_storage", "uas", "sd_mod", "vfat", "nls_cp437", "nls_ascii", "loop", "squashfs", "overlay"}
 	p.Cmdline = "console=tty0 console=ttyS1,115200 panic=10 loglevel=4"

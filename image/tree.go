@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -133,6 +134,16 @@ func (t *tree) drop(prefixes []string) {
 				delete(t.nodes, name)
 				break
 			}
+		}
+	}
+}
+
+// keepOnly removes all files below a folder, which ends in a slash, but those whose names there begin with one of the prefixes.
+func (t *tree) keepOnly(folder string, prefixes []string) {
+	for name, n := range t.nodes {
+		rest, inside := strings.CutPrefix(name, folder)
+		if inside && !n.isDir() && !slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(rest, p) }) {
+			delete(t.nodes, name)
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,6 +80,22 @@ func TestTree(t *testing.T) {
 	want := []string{"./outside", "./usr/", "./usr/bin/", "./usr/bin/tool", "./usr/lib/", "./usr/lib/systemd/",
 		"./usr/lib/systemd/system/", "./usr/lib/systemd/system/z.service", "./usr/share/", "./usr/share/docker", "./usr/bin/a-link"}
 	if diff := cmp.Diff(want, namesOf(t, tr)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestKeepOnly(t *testing.T) {
+	tr := newTree()
+	for _, name := range []string{"usr/lib/firmware/brcm/brcmfmac43455-sdio.bin", "usr/lib/firmware/brcm/brcmfmac4356-pcie.bin", "usr/lib/firmware/regulatory.db",
+		"usr/lib/firmware-tools/x"} {
+		tr.file(name, 0o644, nil)
+	}
+	tr.symlink("usr/lib/firmware/brcm/brcmfmac43455-sdio.raspberrypi,4-model-b.bin", "brcmfmac43455-sdio.bin")
+	tr.keepOnly("usr/lib/firmware/", []string{"brcm/brcmfmac43455-sdio", "regulatory.db"})
+	got := slices.Sorted(maps.Keys(tr.nodes))
+	want := []string{"usr/lib/firmware-tools/x", "usr/lib/firmware/brcm/brcmfmac43455-sdio.bin", "usr/lib/firmware/brcm/brcmfmac43455-sdio.raspberrypi,4-model-b.bin",
+		"usr/lib/firmware/regulatory.db"}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
