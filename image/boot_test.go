@@ -133,14 +133,8 @@ func TestImageComesUp(t *testing.T) {
 			m := tt.machine
 			m.Disk = string(d)
 			if m.Firmware == boottest.Pi3 {
-				m.UBoot = filepath.Join(t.TempDir(), "u-boot.bin")
-				text, err := d.Get("u-boot.bin")
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(m.UBoot, []byte(text), 0o644); err != nil {
-					t.Fatal(err)
-				}
+				m.UBoot, m.DTB = saved(t, d, "u-boot.bin"), saved(t, d, "bcm2837-rpi-3-b.dtb")
+				withoutWatchdog(t, d)
 			}
 			g := boot(t, m)
 			up := expect(t, g, `daemon up ([0-9.]+) s after the kernel, slot A`)
@@ -156,13 +150,37 @@ func TestImageComesUp(t *testing.T) {
 	}
 }
 
+// withoutWatchdog is for QEMU's Pi, whose watchdog restarts the machine when it is armed, not when it expires.
+func withoutWatchdog(t *testing.T, d boottest.Disk) {
+	t.Helper()
+	config, err := d.Get("grub/grub.cfg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, d, map[string]string{"grub/grub.cfg": strings.ReplaceAll(config, " panic=10 ", " panic=10 systemd.watchdog_sec=0 ")})
+}
+
+// saved copies a file of the boot partition to one of the test's own.
+func saved(t *testing.T, d boottest.Disk, name string) string {
+	t.Helper()
+	text, err := d.Get(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 func assertNoSecrets(t *testing.T, d boottest.Disk) {
 	t.Helper()
 	list, err := d.List()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"ztbridge.yaml\n", "provider.ovpn", "provider.auth"} {
+	for _, name := range []string{"ztbridge.yaml\n", "provider.ovpn", "provider.auth", errorFileName} {
 		if strings.Contains(strings.ToLower(list), name) {
 			t.Errorf("%s is on the boot partition:\n%s", strings.TrimSpace(name), list)
 		}
@@ -178,6 +196,58 @@ func assertNoSecrets(t *testing.T, d boottest.Disk) {
 	}
 	if bytes.Contains(partition, []byte(secret)) {
 		t.Error("the password can still be read in the boot partition's free blocks")
+	}
+}
+
+const errorFileName = "ztbridge-error.txt"
+
+// Whatever is wrong with the files: the box boots, says on the console and on the partition what and what to do, takes over
+// nothing, and forwards nothing.
+func TestBadFiles(t *testing.T) {
+	tests := []struct {
+		name  string
+		files map[string]string
+		want  string
+	}{
+		{"broken YAML", map[string]string{"ztbridge.yaml": "egress: [", "provider.ovpn": "client\n"}, `ztbridge\.yaml`},
+		{"no profile", map[string]string{"ztbridge.yaml": goodConfig}, `provider\.ovpn`},
+		{"nothing at all", nil, `there is no ztbridge\.yaml yet`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newDisk(t, builtImage(t, "cloud-amd64"))
+			put(t, d, tt.files)
+			g := boot(t, boottest.Machine{Firmware: boottest.BIOS, Disk: string(d), Extra: network})
+			expect(t, g, `ztbridge: error: [^\n]*(\n[^\n]*)*`+tt.want)
+			expect(t, g, `ztbridge: hint: `)
+			awaitFile(t, d, errorFileName)
+			g.Kill()
+			text, err := d.Get(errorFileName)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(text, "hint:") || !strings.HasSuffix(text, "\r\n") {
+				t.Errorf("%s:\n%s", errorFileName, text)
+			}
+			for name, content := range tt.files {
+				if got, err := d.Get(name); err != nil || got != content {
+					t.Errorf("%s is not as the user left it: %q, %v", name, got, err)
+				}
+			}
+		})
+	}
+}
+
+// awaitFile waits until the guest, which still runs, has written a file: after the console, within moments.
+func awaitFile(t *testing.T, d boottest.Disk, name string) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		if text, err := d.Get(name); err == nil && text != "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no %s on the boot partition", name)
+		}
 	}
 }
 

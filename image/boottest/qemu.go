@@ -32,7 +32,8 @@ type Machine struct {
 	Firmware Firmware
 	Disk     string // raw image, written to
 	Memory   int    // MiB
-	UBoot    string // for Pi3: u-boot.bin
+	UBoot    string // for Pi3: u-boot.bin, and
+	DTB      string // the board's device tree, which the Pi's firmware would hand to it
 	Extra    []string
 	Files    []*os.File // open in the machine's process from number 3 on, for Extra to name; they stay the caller's
 }
@@ -50,7 +51,7 @@ func (m Machine) args() []string {
 	tcg := []string{"-accel", "tcg,thread=multi", "-smp", "2"}
 	switch m.Firmware {
 	case Pi3:
-		return append(append(common, "-M", "raspi3b", "-serial", "null", "-serial", "stdio", "-kernel", m.UBoot,
+		return append(append(common, "-M", "raspi3b", "-serial", "null", "-serial", "stdio", "-kernel", m.UBoot, "-dtb", m.DTB,
 			"-drive", "file="+m.Disk+",format=raw,if=sd,cache=unsafe"), m.Extra...)
 	case ARMUEFI:
 		common = append(common, "-M", "virt", "-cpu", "cortex-a72", "-bios", armCode)
