@@ -180,7 +180,7 @@ func assertNoSecrets(t *testing.T, d boottest.Disk) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"ztbridge.yaml\n", "provider.ovpn", "provider.auth", errorFileName} {
+	for _, name := range []string{"ztbridge.yaml\n", "provider.ovpn", "provider.auth"} {
 		if strings.Contains(strings.ToLower(list), name) {
 			t.Errorf("%s is on the boot partition:\n%s", strings.TrimSpace(name), list)
 		}
@@ -196,58 +196,6 @@ func assertNoSecrets(t *testing.T, d boottest.Disk) {
 	}
 	if bytes.Contains(partition, []byte(secret)) {
 		t.Error("the password can still be read in the boot partition's free blocks")
-	}
-}
-
-const errorFileName = "ztbridge-error.txt"
-
-// Whatever is wrong with the files: the box boots, says on the console and on the partition what and what to do, takes over
-// nothing, and forwards nothing.
-func TestBadFiles(t *testing.T) {
-	tests := []struct {
-		name  string
-		files map[string]string
-		want  string
-	}{
-		{"broken YAML", map[string]string{"ztbridge.yaml": "egress: [", "provider.ovpn": "client\n"}, `ztbridge\.yaml`},
-		{"no profile", map[string]string{"ztbridge.yaml": goodConfig}, `provider\.ovpn`},
-		{"nothing at all", nil, `there is no ztbridge\.yaml yet`},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			d := newDisk(t, builtImage(t, "cloud-amd64"))
-			put(t, d, tt.files)
-			g := boot(t, boottest.Machine{Firmware: boottest.BIOS, Disk: string(d), Extra: network})
-			expect(t, g, `ztbridge: error: [^\n]*(\n[^\n]*)*`+tt.want)
-			expect(t, g, `ztbridge: hint: `)
-			awaitFile(t, d, errorFileName)
-			g.Kill()
-			text, err := d.Get(errorFileName)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !strings.Contains(text, "hint:") || !strings.HasSuffix(text, "\r\n") {
-				t.Errorf("%s:\n%s", errorFileName, text)
-			}
-			for name, content := range tt.files {
-				if got, err := d.Get(name); err != nil || got != content {
-					t.Errorf("%s is not as the user left it: %q, %v", name, got, err)
-				}
-			}
-		})
-	}
-}
-
-// awaitFile waits until the guest, which still runs, has written a file: after the console, within moments.
-func awaitFile(t *testing.T, d boottest.Disk, name string) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
-		if text, err := d.Get(name); err == nil && text != "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("no %s on the boot partition", name)
-		}
 	}
 }
 
