@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
@@ -51,7 +52,11 @@ func (d *daemon) conditions(s Snapshot, desired Desired, r passResult) []api.Con
 		add(codeWANDown, "", api.SeverityError, "this box has no default route of its own", "check its cable, Wi-Fi or DHCP")
 	}
 	if message, remedy := Notice(d.opts.RuntimeDir); message != "" {
-		add(codeNotice, "", api.SeverityWarning, message, remedy)
+		severity := api.SeverityWarning
+		if remedy == "" && strings.Contains(message, "warning: ") {
+			severity = api.SeverityInfo // remarks on what is in force: nothing is left to be done
+		}
+		add(codeNotice, "", severity, message, remedy)
 	}
 	zerotierConditions(d.loaded.cfg, s, add)
 	for _, e := range d.loaded.cfg.Egresses {
