@@ -32,7 +32,7 @@ if [ "$(id -u)" -ne 0 ]; then
 	fi
 fi
 
-run() { go test -json -count=1 -timeout 30m "$@"; }
+run() { go test -json -count=1 -timeout 60m "$@"; }
 {
 	status=0
 	run "${race[@]}" "$@" "${pure[@]}" || status=1
