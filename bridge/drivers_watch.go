@@ -15,7 +15,7 @@ import (
 )
 
 // ringMemory is how long after one of this box's probes came back to it the egress counts as part of a ring.
-// Probes leave twice a second.
+// Probes that nobody answers leave twice a second.
 const ringMemory = 5 * time.Second
 
 // rings remembers by which egresses this box's own probes came back to it: they lead, through other boxes, to
