@@ -3,9 +3,9 @@ package probe
 import "time"
 
 const (
-	// looks is how many times in an interval the traffic is looked at: a tenth of it passes at most before
-	// silence is noticed and a probe asks why.
-	looks = 10
+	// looksInUse and looksIdle are how many times in an interval the traffic is looked at: that much of it passes
+	// at most before silence is noticed and a probe asks why. An idle box is not kept awake for it.
+	looksInUse, looksIdle = 10, 4
 	// rest is how many intervals lie between two probes of an egress that gives no cause for more.
 	rest = 10
 )
@@ -24,4 +24,12 @@ func due(grade Grade, interval, since time.Duration, before, now Traffic) bool {
 		return since >= rest*interval
 	}
 	return since >= interval
+}
+
+// nextLook says how long to wait before the traffic is looked at again, by what passed between the last two looks.
+func nextLook(interval time.Duration, before, now Traffic) time.Duration {
+	if now.Sent > before.Sent {
+		return interval / looksInUse
+	}
+	return interval / looksIdle
 }

@@ -35,3 +35,16 @@ func TestDue(t *testing.T) {
 		})
 	}
 }
+
+func TestNextLook(t *testing.T) {
+	before := Traffic{Received: 100, Sent: 100}
+	for now, want := range map[Traffic]time.Duration{
+		before:                     interval / looksIdle,
+		{Received: 200, Sent: 100}: interval / looksIdle,
+		{Received: 100, Sent: 101}: interval / looksInUse,
+	} {
+		if got := nextLook(interval, before, now); got != want {
+			t.Errorf("%+v: %v, want %v", now, got, want)
+		}
+	}
+}

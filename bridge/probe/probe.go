@@ -128,18 +128,19 @@ func (p *Prober) Run(ctx context.Context) error {
 			continue
 		}
 		now := p.traffic()
+		pause := nextLook(p.cfg.Interval, seen, now)
 		if kicked || due(p.Status().Grade, p.cfg.Interval, time.Since(asked), seen, now) {
 			asked = time.Now()
 			p.round(ctx, echo)
 			// Big packets are the first that a full queue drops: the path is measured in a quiet moment.
-			if now.Bytes < seen.Bytes+busy/looks && p.wantsMTU(time.Since(lastMTU)) {
+			if now.Bytes < seen.Bytes+busy/looksInUse && p.wantsMTU(time.Since(lastMTU)) {
 				lastMTU = time.Now()
 				p.setMTU(echo.pathMTU(ctx, p.cfg.Targets, p.timeout()))
 			}
 			now = p.traffic() // without what we asked ourselves
 		}
 		seen = now
-		timer.Reset(p.cfg.Interval / looks)
+		timer.Reset(pause)
 	}
 }
 
