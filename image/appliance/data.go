@@ -46,7 +46,8 @@ func (s *Setup) mountData(ctx context.Context) error {
 		if err := s.Grow(device); err != nil {
 			s.Log.Warn("the data partition stays as small as the image has it", "error", err)
 		}
-		if err := s.Run(ctx, "mkfs.ext4", "-q", "-F", "-L", "ztb-data", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1", device); err != nil {
+		// Not discarded first: some cards take minutes for it, and the unit has less.
+		if err := s.Run(ctx, "mkfs.ext4", "-q", "-F", "-L", "ztb-data", "-m", "0", "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1", device); err != nil {
 			return fmt.Errorf("making the data file system: %w", err)
 		}
 		if err := s.Mount(device, s.DataDir, "ext4", unix.MS_NOATIME, ""); err != nil {
