@@ -12,12 +12,15 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS  = -s -w -X main.release=$(VERSION)
 FUZZTIME ?= 20s
 TARGET   ?= cloud-amd64
-# An image without ZeroTier is for tests, and says so. A Debian version begins with a digit.
+# An image without ZeroTier is for tests, and says so. One with it takes the vendor's package or the vendor's repository:
+#   --zerotier-deb FILE --zerotier-sha256 SUM
+#   --zerotier-repository URL --zerotier-key FILE --zerotier-fingerprint WHOLE
 ZEROTIER ?= --without-zerotier
+# A Debian version begins with a digit.
 RELEASE  ?= 0.0.0
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test check bench fuzz image image-test deb clean
+.PHONY: help deps build demo test check bench fuzz image image-test repro deb clean
 
 help: ## List what can be made
 	@echo "usage: make TARGET"; echo
@@ -54,6 +57,10 @@ image: ## Build an image: make image TARGET=cloud-amd64 ZEROTIER='--zerotier-deb
 image-test: ## Build a test image and boot it in QEMU (as root; takes long)
 	@scripts/image-deps.sh --test
 	@scripts/image-test.sh $(TARGET)
+
+repro: ## Build an image twice and compare all files bit for bit: make repro TARGET=cloud-amd64 (as root; takes long)
+	@scripts/image-deps.sh
+	@scripts/image-repro.sh $(TARGET)
 
 deb: ## Build the Debian packages
 	@scripts/image-deps.sh
