@@ -150,20 +150,20 @@ const minMSS = 536
 // packets; 0 is no limit. Fixed, because a clamp to what the kernel knows of the path fails in one direction where
 // routes depend on policy (measured).
 func mss(match NftRule, limits ...int) []NftRule {
-	packet := cmp.Or(least(limits...), ethernetMTU)
+	packet := least(append(limits, ethernetMTU)...)
 	var rules []NftRule
 	for _, f := range Families {
 		headers := 40
 		if f == V6 {
 			headers = 60
 		}
-		match.Family, match.SynMSS = f, uint16(max(minMSS, min(packet, ethernetMTU)-headers))
+		match.Family, match.SynMSS = f, uint16(max(minMSS, packet-headers))
 		rules = append(rules, match)
 	}
 	return rules
 }
 
-// ethernetMTU is taken for the MTU of a way that is not known better.
+// ethernetMTU is taken for the MTU of a way that is not known to carry less.
 const ethernetMTU = 1500
 
 // least returns the least of those that are not 0; 0 if all are.

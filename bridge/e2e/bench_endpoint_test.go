@@ -3,9 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"ztbridge/bridge/api"
@@ -49,14 +46,7 @@ func roadWarrior(b *testing.B, transport, egress string) path {
 	x.await("a way out", func(st api.Status) bool { return len(st.Policies) == 1 && st.Policies[0].Egress != "" })
 	site, err := lab.AddSite("laptop")
 	must(b, err)
-	other := map[string]string{"udp": "tcp", "tcp": "udp"}[transport]
-	var profile []string
-	for line := range strings.Lines(x.mustRun("client", "show", "laptop")) {
-		if !strings.HasPrefix(line, "remote ") || !strings.HasSuffix(line, " "+other+"\n") {
-			profile = append(profile, line)
-		}
-	}
-	connectClient(b, site.NS, strings.Join(profile, ""))
+	connectClient(b, site.NS, onlyBy(transport, x.mustRun("client", "show", "laptop")))
 	return path{lab.Internet, site.NS}
 }
 
@@ -72,15 +62,12 @@ func plainClient(b *testing.B, lab *netlab.Topology, server *netlab.Provider) *n
 // connectClient runs a plain openvpn client and returns when it is connected.
 func connectClient(b *testing.B, ns *netlab.Namespace, profile string) {
 	b.Helper()
-	file := filepath.Join(b.TempDir(), "client.ovpn")
-	must(b, os.WriteFile(file, []byte(profile), 0o600))
-	p, err := ns.Start(netlab.Command("openvpn", "--config", file, "--dev", "tun0", "--verb", "3"))
-	must(b, err)
+	p := connect(b, ns, profile)
 	ctx, cancel := context.WithTimeout(b.Context(), patience)
 	defer cancel()
 	// The route that pulls the traffic in comes last.
 	const wait = "until ip route get %s | grep -q tun0; do sleep 0.1; done"
-	if _, err = ns.Run(ctx, "sh", "-c", fmt.Sprintf(wait, netlab.ClientTarget4)); err != nil {
+	if _, err := ns.Run(ctx, "sh", "-c", fmt.Sprintf(wait, netlab.ClientTarget4)); err != nil {
 		b.Fatalf("waiting for the client: %v\n%s", err, p.Log())
 	}
 }

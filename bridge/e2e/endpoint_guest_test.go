@@ -50,15 +50,19 @@ func newGuest(t *testing.T, lab *netlab.Topology, b *box, name, transport string
 	return g
 }
 
+// onlyBy takes the servers of the other transport out of a profile.
+func onlyBy(transport, profile string) string {
+	other := map[string]*regexp.Regexp{"udp": tcpRemote, "tcp": udpRemote}[transport]
+	return other.ReplaceAllString(profile, "")
+}
+
 // connect starts the guest's openvpn, after an earlier one has ended, and learns the addresses inside.
 func (g *guest) connect(b *box, transport string) {
 	g.t.Helper()
 	if g.proc != nil {
 		g.proc.Stop()
 	}
-	profile := b.mustRun("client", "show", g.name)
-	other := map[string]*regexp.Regexp{"udp": tcpRemote, "tcp": udpRemote}[transport]
-	g.start(other.ReplaceAllString(profile, ""))
+	g.start(onlyBy(transport, b.mustRun("client", "show", g.name)))
 	b.await(g.name+" by "+transport, func(st api.Status) bool {
 		i := slices.IndexFunc(st.Clients, func(c api.Client) bool {
 			return c.Name == g.name && strings.HasPrefix(c.Listener, transport+"/")

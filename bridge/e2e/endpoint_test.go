@@ -65,7 +65,7 @@ func TestEndpoint(t *testing.T) {
 }
 
 // connect starts a plain openvpn client with a profile, as a user's own program would.
-func connect(t *testing.T, ns *netlab.Namespace, profile string) *netlab.Process {
+func connect(t testing.TB, ns *netlab.Namespace, profile string) *netlab.Process {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "phone.ovpn")
 	must(t, os.WriteFile(path, []byte(profile), 0o600))
