@@ -1,8 +1,10 @@
 package bridge
 
 import (
+	"net"
 	"testing"
 
+	"ztbridge/bridge/config"
 	"ztbridge/bridge/probe"
 )
 
@@ -18,5 +20,24 @@ tunztb-provider:123456789 4711    0    0    0     0          0         0    11  
 		if got := parseTraffic([]byte(text), iface); got != want {
 			t.Errorf("%q: %+v, want %+v", iface, got, want)
 		}
+	}
+}
+
+// What came in by an interface that others use as well says nothing about an egress; what leaves has it asked.
+func TestTrafficByASharedInterface(t *testing.T) {
+	conn, err := net.Dial("udp", "127.0.0.1:9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	d := &drivers{}
+	d.around.Store(&surroundings{devices: map[string]string{"direct": "lo"}})
+	traffic := d.trafficBy(config.Egress{Name: "direct", WAN: &config.WAN{}})
+	before := traffic()
+	if _, err := conn.Write([]byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	if now := traffic(); now.Sent <= before.Sent || now.Bytes <= before.Bytes || now.Received != 0 {
+		t.Errorf("before a packet %+v, after it %+v", before, now)
 	}
 }

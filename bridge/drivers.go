@@ -206,7 +206,9 @@ func (d *drivers) trafficBy(e config.Egress) func() probe.Traffic {
 		return func() probe.Traffic { return trafficOf(tunnelDevice(e.Name)) }
 	}
 	return func() probe.Traffic {
-		return probe.Traffic{Bytes: trafficOf(d.around.Load().devices[e.Name]).Bytes}
+		t := trafficOf(d.around.Load().devices[e.Name])
+		t.Received = 0
+		return t
 	}
 }
 

@@ -180,7 +180,8 @@ func (d *drivers) memberProbe(next *drivers, e config.Egress, mark uint32, cfg c
 	} else {
 		next.members[e.Name] = probe.New(probe.Config{
 			Egress: e.Name + " itself", Mark: mark, Nonce: probe.NewNonce(), Targets: targets, Interval: cfg.Interval, HoldDown: cfg.HoldDown,
-			Notify: func() { d.bell.ring(id) }, Logger: d.opts.Logger,
+			Traffic: d.trafficBy(e),
+			Notify:  func() { d.bell.ring(id) }, Logger: d.opts.Logger,
 		})
 	}
 	return task{key: key, run: next.members[e.Name].Run}
