@@ -22,7 +22,7 @@ const (
 	pingInterval = 10
 	pingRestart  = 30
 	// socketBuffer is what UDP sockets ask for, in bytes; the kernel gives up to net.core.{r,w}mem_max. With
-	// it and the longer queue of the device there were no retransmits, against 40,000 in the same test
+	// it at both ends, and a longer queue of the device, there were no retransmits, against 40,000 in the same test
 	// with the defaults. TCP sockets keep the kernel's own tuning.
 	socketBuffer = 4 << 20
 )
