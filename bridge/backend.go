@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
@@ -17,13 +18,30 @@ var errUndecided = errors.New("nothing is decided yet")
 // errEnding is returned to a person whose request meets a daemon that is about to end.
 var errEnding = errors.New("the daemon is ending")
 
-// Status implements api.Backend.
+// freshness is how old a status may be that is shown, and how long a newer one may take.
+const freshness = time.Second
+
+// Status implements api.Backend. Where nothing happens the loop rests for long; whoever looks has it look, too.
 func (d *daemon) Status() api.Status {
-	if p := d.published.Load(); p != nil {
+	p := d.published.Load()
+	switch {
+	case p == nil:
+		return api.Status{Version: d.opts.Version, Started: d.started.UTC(), State: api.Starting, Summary: "starting; nothing passes yet"}
+	case p.fresh():
 		return p.status
 	}
-	return api.Status{Version: d.opts.Version, Started: d.started.UTC(), State: api.Starting, Summary: "starting; nothing passes yet"}
+	ctx, cancel := context.WithTimeout(context.Background(), freshness)
+	defer cancel()
+	_ = d.ask(ctx, func(ctx context.Context) error {
+		if d.published.Load().fresh() {
+			return nil // somebody else has just looked
+		}
+		return d.pass(ctx, "a look at the status", false)
+	}) // at worst, the last one is shown, which tells its time
+	return d.published.Load().status
 }
+
+func (p *published) fresh() bool { return time.Since(p.status.Time) < freshness }
 
 // Explain implements api.Backend.
 func (d *daemon) Explain(addr netip.Addr) (api.Explanation, error) {

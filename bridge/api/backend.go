@@ -8,7 +8,8 @@ import (
 
 // Backend is the daemon as the server sees it. Every method may be called from many goroutines.
 type Backend interface {
-	// Status returns the current snapshot. It does not block and what it returns is not changed later.
+	// Status returns a snapshot that is not older than a second, or the last one there is where a newer one
+	// would take longer than that to make. What it returns is not changed later.
 	Status() Status
 	// Explain says what happens to packets of addr now.
 	Explain(addr netip.Addr) (Explanation, error)

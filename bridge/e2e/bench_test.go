@@ -57,7 +57,7 @@ iptables -A FORWARD -i tun0 -o %[1]s -m conntrack --ctstate ESTABLISHED,RELATED 
 }
 
 // bridged starts ztbridge on the lab's box and returns when traffic flows.
-func bridged(b *testing.B, lab *netlab.Topology, config string) *box {
+func bridged(b testing.TB, lab *netlab.Topology, config string) *box {
 	b.Helper()
 	x := newBox(b, lab.Box)
 	x.write("provider.ovpn", lab.Providers[0].Config())
