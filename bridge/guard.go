@@ -109,7 +109,7 @@ func saveIngresses(stateDir string, ifaces []string) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(stateDir, ingressFile), append(b, '\n'), 0o600); err != nil {
+	if err := writeFile(filepath.Join(stateDir, ingressFile), append(b, '\n')); err != nil {
 		return fmt.Errorf("remembering ingresses: %w", err)
 	}
 	return nil

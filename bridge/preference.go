@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/google/renameio/v2"
 )
 
 // preferenceFile holds the name of the egress that a person chose, so that the choice survives a restart.
@@ -33,27 +35,13 @@ func savePreference(stateDir, egress string) error {
 		}
 		return nil
 	}
-	if err := writeFile(path, []byte(egress+"\n"), 0o600); err != nil {
+	if err := writeFile(path, []byte(egress+"\n")); err != nil {
 		return fmt.Errorf("recording chosen egress: %w", err)
 	}
 	return nil
 }
 
 // writeFile replaces a file in one step, so that a power cut leaves the old content or the new.
-func writeFile(path string, data []byte, mode fs.FileMode) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+func writeFile(path string, data []byte) error {
+	return renameio.WriteFile(path, data, 0o600, renameio.WithTempDir(filepath.Dir(path)))
 }

@@ -3,13 +3,14 @@ package openvpn
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/google/renameio/v2"
 )
 
 const (
@@ -110,27 +111,10 @@ func (n *names) remember(host string, addrs []netip.Addr) error {
 	}
 	data, err := json.Marshal(n.known)
 	if err == nil {
-		err = writeFile(n.path, data)
+		err = renameio.WriteFile(n.path, data, 0o600, renameio.WithTempDir(filepath.Dir(n.path)))
 	}
 	if err != nil {
 		return fmt.Errorf("remembering the address of %s: %w", host, err)
-	}
-	return nil
-}
-
-// writeFile replaces a file as a whole: a reader, also one after a power cut, sees the old content or the
-// new.
-func writeFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".names")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return nil
 }

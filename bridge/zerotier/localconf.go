@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/google/renameio/v2"
 )
 
 // blacklist are the prefixes of interface names on which the service must never open its sockets, or
@@ -96,7 +98,7 @@ func ensureLocalConf(home string) (wrote bool, err error) {
 
 // replaceFile replaces a file at once and durably. The new one has the mode and owner of the old, or
 // the mode given and the owner of its directory: the service often runs as a user of its own.
-func replaceFile(path string, data []byte, mode fs.FileMode) (err error) {
+func replaceFile(path string, data []byte, mode fs.FileMode) error {
 	model, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -108,34 +110,18 @@ func replaceFile(path string, data []byte, mode fs.FileMode) (err error) {
 	default:
 		mode = model.Mode().Perm()
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(mode))
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	if _, err = f.Write(data); err != nil {
-		return err
-	}
-	if err = f.Chmod(mode); err != nil {
-		return err
-	}
+	_, err = f.Write(data)
 	if owner, ok := model.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
-		if err = f.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
-			return err
-		}
+		err = errors.Join(err, f.Chown(int(owner.Uid), int(owner.Gid)))
 	}
-	if err = f.Sync(); err != nil {
-		return err
+	if err == nil {
+		err = f.CloseAtomicallyReplace()
 	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return errors.Join(err, f.Cleanup())
 }
 
 // effective reports whether the running service knows that our tunnels are no paths of its.

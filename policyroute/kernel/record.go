@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 )
 
@@ -71,7 +72,7 @@ func (r *record) save() error {
 	if err != nil {
 		return fmt.Errorf("saving the record of original values: %w", err)
 	}
-	if err := writeAtomically(r.path, append(text, '\n')); err != nil {
+	if err := renameio.WriteFile(r.path, append(text, '\n'), 0o600, renameio.WithTempDir(filepath.Dir(r.path))); err != nil {
 		return fmt.Errorf("saving the record of original values: %w", err)
 	}
 	return nil
@@ -87,28 +88,6 @@ func (r *record) remove() error {
 		return fmt.Errorf("removing the record of original values: %w", err)
 	}
 	return nil
-}
-
-func writeAtomically(path string, text []byte) error {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // fails when it was renamed
-	_, err = f.Write(text)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // bootID names this boot and this thread's network namespace.

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
 
@@ -318,18 +319,16 @@ func ownDir(path string, uid, gid int) error {
 }
 
 // replaceCRL writes the revocation list where openvpn may read it and nobody else.
-func (l *listener) replaceCRL(crl string) (err error) {
-	f, err := os.CreateTemp(l.dir(), ".crl-*")
+func (l *listener) replaceCRL(crl string) error {
+	f, err := renameio.NewPendingFile(l.path("crl.pem"), renameio.WithTempDir(l.dir()), renameio.WithStaticPermissions(0o640))
 	if err != nil {
 		return fmt.Errorf("writing the revocation list: %w", err)
 	}
 	_, err = f.WriteString(crl)
-	err = errors.Join(err, f.Chown(-1, l.server.config.GID), f.Chmod(0o640), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), l.path("crl.pem"))
+	if err = errors.Join(err, f.Chown(-1, l.server.config.GID)); err == nil {
+		err = f.CloseAtomicallyReplace()
 	}
-	if err != nil {
-		_ = os.Remove(f.Name())
+	if err = errors.Join(err, f.Cleanup()); err != nil {
 		return fmt.Errorf("writing the revocation list: %w", err)
 	}
 	return nil

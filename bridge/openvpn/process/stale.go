@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,16 +21,8 @@ func writePIDFile(path string, pid int) error {
 	if err != nil {
 		return fmt.Errorf("writing pidfile: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".pid")
-	if err != nil {
-		return fmt.Errorf("writing pidfile: %w", err)
-	}
-	_, err = fmt.Fprintf(f, "%d %d\n", pid, start)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
+	line := fmt.Appendf(nil, "%d %d\n", pid, start)
+	if err := renameio.WriteFile(path, line, 0o600, renameio.WithTempDir(filepath.Dir(path))); err != nil {
 		return fmt.Errorf("writing pidfile: %w", err)
 	}
 	return nil
