@@ -49,6 +49,8 @@ func (m Machine) args() []string {
 	common := []string{"-display", "none", "-monitor", "none", "-no-reboot", "-m", fmt.Sprint(m.Memory)}
 	disk := []string{"-drive", "file=" + m.Disk + ",format=raw,if=none,id=disk,cache=unsafe", "-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk"}
 	tcg := []string{"-accel", "tcg,thread=multi", "-smp", "2"}
+	// QEMU 7.2 computes VAES wrongly, and ZeroTier, which uses it for all but short packets, cannot read its configuration.
+	const pc = "max,-vaes"
 	switch m.Firmware {
 	case Pi3:
 		return append(append(common, "-M", "raspi3b", "-serial", "null", "-serial", "stdio", "-kernel", m.UBoot, "-dtb", m.DTB,
@@ -56,9 +58,9 @@ func (m Machine) args() []string {
 	case ARMUEFI:
 		common = append(common, "-M", "virt", "-cpu", "cortex-a72", "-bios", armCode)
 	case UEFI:
-		common = append(common, "-M", "q35", "-cpu", "max", "-drive", "if=pflash,format=raw,readonly=on,file="+ovmfCode)
+		common = append(common, "-M", "q35", "-cpu", pc, "-drive", "if=pflash,format=raw,readonly=on,file="+ovmfCode)
 	default:
-		common = append(common, "-M", "q35", "-cpu", "max")
+		common = append(common, "-M", "q35", "-cpu", pc)
 	}
 	return append(append(append(append(common, tcg...), disk...), "-serial", "stdio"), m.Extra...)
 }
