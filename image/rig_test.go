@@ -31,6 +31,7 @@ type rig struct {
 	leaks   *netlab.Capture
 	streams map[string]*netlab.Stream
 	guest   *boottest.Guest
+	login   string // who may log in, and become root
 }
 
 const (
@@ -45,6 +46,15 @@ var customer = netlab.Credentials{User: "customer", Password: secret}
 
 func newRig(t *testing.T, image string, opts netlab.Options) *rig {
 	t.Helper()
+	r := emptyRig(t, opts)
+	r.disk = newDisk(t, image)
+	r.machine.Disk = string(r.disk)
+	return r
+}
+
+// emptyRig has a machine without a disk.
+func emptyRig(t *testing.T, opts netlab.Options) *rig {
+	t.Helper()
 	netlab.Require(t, netlab.Root, netlab.OpenVPN)
 	need(t, "ssh", "ssh-keygen")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -53,8 +63,7 @@ func newRig(t *testing.T, image string, opts netlab.Options) *rig {
 	lab, err := netlab.Standard(ctx, opts)
 	must(t, err)
 	t.Cleanup(func() { must(t, lab.Close()) })
-	r := &rig{t: t, lab: lab, disk: newDisk(t, image), streams: map[string]*netlab.Stream{}}
-	r.machine = boottest.Machine{Firmware: boottest.BIOS, Disk: string(r.disk)}
+	r := &rig{t: t, lab: lab, streams: map[string]*netlab.Stream{}, machine: boottest.Machine{Firmware: boottest.BIOS}, login: "root"}
 	r.plug(lab.WAN, lab.WANSegment, netlab.WANIface, wanMAC, 16)
 	if lab.IngressSegment != nil {
 		r.plug(lab.Ingress, lab.IngressSegment, netlab.IngressIface, ingressMAC, 17)
@@ -88,15 +97,8 @@ func (r *rig) plug(link *netlab.Link, segment *netlab.Segment, iface, mac string
 // other files come from the caller.
 func (r *rig) provision(files map[string]string) {
 	r.t.Helper()
-	key := r.keyFile()
-	if _, err := os.Stat(key); err != nil {
-		_, err := r.lab.Internet.Run(r.t.Context(), "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
-		must(r.t, err)
-	}
-	public, err := os.ReadFile(key + ".pub")
-	must(r.t, err)
 	put(r.t, r.disk, map[string]string{
-		"authorized_keys": string(public),
+		"authorized_keys": r.publicKey(),
 		"wan.network": fmt.Sprintf("[Match]\nMACAddress=%s\n[Network]\nAddress=%s/24\nAddress=%s/64\nGateway=198.51.100.1\nGateway=2001:db8:b0::1\nDNS=%s\nIPv6AcceptRA=no\n",
 			wanMAC, netlab.BoxWAN4, netlab.BoxWAN6, netlab.ResolverAddr),
 		"clients.network": fmt.Sprintf("[Match]\nMACAddress=%s\n[Network]\nAddress=10.77.0.1/24\nAddress=fd77::1/64\nIPv6AcceptRA=no\n", ingressMAC),
@@ -111,6 +113,19 @@ func (r *rig) provisionJob(config string) {
 		"provider.auth": customer.User + "\n" + customer.Password + "\n"})
 }
 
+// publicKey is of the person who may log in.
+func (r *rig) publicKey() string {
+	r.t.Helper()
+	key := r.keyFile()
+	if _, err := os.Stat(key); err != nil {
+		_, err := r.lab.Internet.Run(r.t.Context(), "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+		must(r.t, err)
+	}
+	public, err := os.ReadFile(key + ".pub")
+	must(r.t, err)
+	return string(public)
+}
+
 func (r *rig) keyFile() string { return filepath.Join(r.lab.Dir, "ssh-key") }
 
 func (r *rig) boot() {
@@ -120,10 +135,10 @@ func (r *rig) boot() {
 
 // ssh runs a shell command in the box.
 func (r *rig) ssh(command string) (string, error) {
-	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(r.t.Context(), bootTimeout)
 	defer cancel()
 	return r.lab.Internet.Run(ctx, "ssh", "-i", r.keyFile(), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-		"-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=20", "root@"+netlab.BoxWAN4.String(), command)
+		"-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15", r.login+"@"+netlab.BoxWAN4.String(), command)
 }
 
 func (r *rig) mustSSH(command string) string {
