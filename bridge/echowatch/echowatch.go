@@ -4,19 +4,19 @@ package echowatch
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 
-	"github.com/mdlayher/socket"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"ztbridge/bridge/packet"
 )
 
 // ErrInterface is returned when the interface is missing, down or gone. Run may be called again later.
-var ErrInterface = errors.New("interface not usable")
+var ErrInterface = packet.ErrInterface
 
 // Echo is an echo request or reply.
 type Echo struct {
@@ -35,50 +35,37 @@ func Run(ctx context.Context, iface string, saw func(Echo)) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, v := range versions {
-		// Protocol 0 hears nothing: not a packet may pass before the filter is in place.
-		c, err := socket.Socket(unix.AF_PACKET, unix.SOCK_DGRAM, 0, "echowatch", nil)
-		if err != nil {
-			return errors.Join(fmt.Errorf("opening a packet socket: %w", err), g.Wait())
-		}
-		g.Go(func() error {
-			defer c.Close()
-			return v.watch(ctx, c, ifi, saw)
-		})
+		g.Go(func() error { return v.watch(ctx, ifi, saw) })
 	}
 	return g.Wait()
 }
 
 // version is what differs between the IP versions.
 type version struct {
-	protocol uint16 // of the packet socket, in network byte order
+	protocol uint16 // EtherType
 	filter   []bpf.Instruction
 	parse    func([]byte) (Echo, bool)
 }
 
 var versions = []version{
-	{unix.ETH_P_IP>>8 | unix.ETH_P_IP&0xff<<8, echoes4, parse4},
-	{unix.ETH_P_IPV6>>8 | unix.ETH_P_IPV6&0xff<<8, echoes6, parse6},
+	{unix.ETH_P_IP, echoes4, parse4},
+	{unix.ETH_P_IPV6, echoes6, parse6},
 }
 
-func (v version) watch(ctx context.Context, c *socket.Conn, ifi *net.Interface, saw func(Echo)) error {
-	filter, err := bpf.Assemble(v.filter)
+func (v version) watch(ctx context.Context, ifi *net.Interface, saw func(Echo)) error {
+	l, err := packet.Listen(ifi, v.protocol, v.filter)
 	if err != nil {
-		return fmt.Errorf("assembling the filter: %w", err)
+		return err
 	}
-	if err := c.SetBPF(filter); err != nil {
-		return fmt.Errorf("setting the filter: %w", err)
-	}
-	if err := c.Bind(&unix.SockaddrLinklayer{Protocol: v.protocol, Ifindex: ifi.Index}); err != nil {
-		return fmt.Errorf("binding to %s: %w: %w", ifi.Name, ErrInterface, err)
-	}
+	defer l.Close()
 	buf := make([]byte, snap)
 	for {
-		n, _, err := c.Recvfrom(ctx, buf, 0)
-		if ctx.Err() != nil {
+		n, _, err := l.Receive(ctx, buf)
+		switch {
+		case ctx.Err() != nil:
 			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("reading from %s: %w: %w", ifi.Name, ErrInterface, err)
+		case err != nil:
+			return err
 		}
 		if e, ok := v.parse(buf[:n]); ok {
 			saw(e)

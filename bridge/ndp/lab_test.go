@@ -200,7 +200,7 @@ func throw(t *testing.T, frames int) error {
 	}
 	defer unix.Close(fd)
 	to := &unix.SockaddrLinklayer{Protocol: ethIPv6, Ifindex: ifi.Index, Halen: 6, Addr: [8]byte{0x33, 0x33, 0xff, 0, 0, 7}}
-	good := packet(t, netip.MustParseAddr("fe80::bad"), group, solicit(netip.MustParseAddr(inUse), sourceOption()))
+	good := datagram(t, netip.MustParseAddr("fe80::bad"), group, solicit(netip.MustParseAddr(inUse), sourceOption()))
 	for i := range frames {
 		b := bytes.Clone(good)
 		switch i % 4 {

@@ -21,7 +21,7 @@ var (
 )
 
 // packet builds an IPv6 packet around an ICMPv6 message.
-func packet(t testing.TB, src, dst netip.Addr, m ndp.Message) []byte {
+func datagram(t testing.TB, src, dst netip.Addr, m ndp.Message) []byte {
 	t.Helper()
 	body, err := ndp.MarshalMessageChecksum(m, src, dst)
 	if err != nil {
@@ -45,7 +45,7 @@ func sourceOption() ndp.Option {
 
 func TestParse(t *testing.T) {
 	none := netip.IPv6Unspecified()
-	good := packet(t, router, group, solicit(member, sourceOption()))
+	good := datagram(t, router, group, solicit(member, sourceOption()))
 	change := func(f func([]byte)) []byte { b := bytes.Clone(good); f(b); return b }
 	cases := []struct {
 		name   string
@@ -53,17 +53,17 @@ func TestParse(t *testing.T) {
 		valid  bool
 	}{
 		{"multicast", good, true},
-		{"unicast probe", packet(t, router, member, solicit(member, sourceOption())), true},
-		{"without an option", packet(t, router, group, solicit(member)), true},
-		{"is it free (DAD)", packet(t, none, group, solicit(member)), true},
+		{"unicast probe", datagram(t, router, member, solicit(member, sourceOption())), true},
+		{"without an option", datagram(t, router, group, solicit(member)), true},
+		{"is it free (DAD)", datagram(t, none, group, solicit(member)), true},
 		{"padded by the link", append(bytes.Clone(good), make([]byte, 30)...), true},
-		{"DAD by unicast", packet(t, none, member, solicit(member)), false},
-		{"DAD with a source option", packet(t, none, group, solicit(member, sourceOption())), false},
-		{"another address's group", packet(t, router, netip.MustParseAddr("ff02::1:ff00:8"), solicit(member)), false},
-		{"all nodes", packet(t, router, netip.IPv6LinkLocalAllNodes(), solicit(member)), false},
-		{"multicast target", packet(t, router, group, solicit(group)), false},
-		{"from multicast", packet(t, group, group, solicit(member)), false},
-		{"an advertisement", packet(t, router, group, &ndp.NeighborAdvertisement{TargetAddress: member}), false},
+		{"DAD by unicast", datagram(t, none, member, solicit(member)), false},
+		{"DAD with a source option", datagram(t, none, group, solicit(member, sourceOption())), false},
+		{"another address's group", datagram(t, router, netip.MustParseAddr("ff02::1:ff00:8"), solicit(member)), false},
+		{"all nodes", datagram(t, router, netip.IPv6LinkLocalAllNodes(), solicit(member)), false},
+		{"multicast target", datagram(t, router, group, solicit(group)), false},
+		{"from multicast", datagram(t, group, group, solicit(member)), false},
+		{"an advertisement", datagram(t, router, group, &ndp.NeighborAdvertisement{TargetAddress: member}), false},
 		{"from beyond the link", change(func(b []byte) { b[7] = 254 }), false},
 		{"wrong checksum", change(func(b []byte) { b[60] ^= 1 }), false},
 		{"code", change(func(b []byte) { b[41] = 1 }), false},
@@ -121,7 +121,7 @@ func TestAnswer(t *testing.T) {
 func TestWhatWeSentIsIgnored(t *testing.T) {
 	asked := false
 	p := New(Config{Iface: "x", Ours: func(netip.Addr) bool { asked = true; return false }})
-	good := packet(t, router, group, solicit(member))
+	good := datagram(t, router, group, solicit(member))
 	for _, kind := range []uint8{unix.PACKET_OUTGOING, unix.PACKET_OTHERHOST, unix.PACKET_BROADCAST} {
 		if err := p.handle(context.Background(), nil, good, &unix.SockaddrLinklayer{Pkttype: kind}); err != nil || asked {
 			t.Errorf("packet type %d: asked %v, %v", kind, asked, err)
@@ -136,9 +136,9 @@ func TestWhatWeSentIsIgnored(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	f.Add(packet(f, router, group, solicit(member, sourceOption())))
-	f.Add(packet(f, netip.IPv6Unspecified(), group, solicit(member)))
-	f.Add(packet(f, router, group, solicit(member, ndp.NewMTU(1500))))
+	f.Add(datagram(f, router, group, solicit(member, sourceOption())))
+	f.Add(datagram(f, netip.IPv6Unspecified(), group, solicit(member)))
+	f.Add(datagram(f, router, group, solicit(member, ndp.NewMTU(1500))))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		s, err := parse(raw)
 		if err != nil {

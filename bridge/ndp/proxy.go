@@ -21,15 +21,16 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/mdlayher/socket"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
+
+	"ztbridge/bridge/packet"
 )
 
 // ErrInterface is returned when the interface is missing, down, vanished, or without what answers need:
 // an Ethernet address and a link-local one. Run may be called again later.
-var ErrInterface = errors.New("interface not usable for neighbour discovery")
+var ErrInterface = packet.ErrInterface
 
 const (
 	// answersPerSecond and answersBurst bound what a flood of solicitations can make this box send. A
@@ -91,12 +92,12 @@ func (p *Proxy) Run(ctx context.Context) error {
 	p.cfg.Logger.Info("neighbour proxy answers", "iface", p.cfg.Iface)
 	buf := make([]byte, 2048) // solicitations are small; a longer one is cut, and then invalid
 	for {
-		n, from, err := l.Recvfrom(ctx, buf, 0)
-		if ctx.Err() != nil {
+		n, from, err := l.Receive(ctx, buf)
+		switch {
+		case ctx.Err() != nil:
 			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("reading from %s: %w: %w", p.cfg.Iface, ErrInterface, err)
+		case err != nil:
+			return err
 		}
 		if err := p.handle(ctx, l, buf[:n], from); err != nil {
 			return err
@@ -106,7 +107,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 
 // listener is an interface that neighbours ask on.
 type listener struct {
-	*socket.Conn
+	*packet.Listener
 	ifi      *net.Interface
 	source   netip.Addr // link-local, the source of our answers
 	sourceAt time.Time
@@ -124,33 +125,14 @@ func (p *Proxy) listen() (*listener, error) {
 	if err := l.refresh(time.Now()); err != nil {
 		return nil, err
 	}
-	// Protocol 0 hears nothing: not a packet may pass before the filter is in place.
-	if l.Conn, err = socket.Socket(unix.AF_PACKET, unix.SOCK_DGRAM, 0, "ndp", nil); err != nil {
-		return nil, fmt.Errorf("opening a packet socket: %w", err)
-	}
-	if err := l.bind(); err != nil {
-		l.Close()
+	if l.Listener, err = packet.Listen(ifi, unix.ETH_P_IPV6, solicitations); err != nil {
 		return nil, err
 	}
-	return l, nil
-}
-
-func (l *listener) bind() error {
-	filter, err := bpf.Assemble(solicitations)
-	if err != nil {
-		return fmt.Errorf("assembling the filter: %w", err)
-	}
-	if err := l.SetBPF(filter); err != nil {
-		return fmt.Errorf("setting the filter: %w", err)
-	}
-	all := unix.PacketMreq{Ifindex: int32(l.ifi.Index), Type: unix.PACKET_MR_ALLMULTI}
+	all := unix.PacketMreq{Ifindex: int32(ifi.Index), Type: unix.PACKET_MR_ALLMULTI}
 	if err := l.SetsockoptPacketMreq(unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &all); err != nil {
-		return fmt.Errorf("hearing all multicast on %s: %w: %w", l.ifi.Name, ErrInterface, err)
+		return nil, errors.Join(fmt.Errorf("hearing all multicast on %s: %w: %w", ifi.Name, ErrInterface, err), l.Close())
 	}
-	if err := l.Bind(&unix.SockaddrLinklayer{Protocol: ethIPv6, Ifindex: l.ifi.Index}); err != nil {
-		return fmt.Errorf("binding to %s: %w: %w", l.ifi.Name, ErrInterface, err)
-	}
-	return nil
+	return l, nil
 }
 
 // ethIPv6 is ETH_P_IPV6 in network byte order.
@@ -193,12 +175,11 @@ func (l *listener) refresh(now time.Time) error {
 
 // handle answers one packet, if it is a solicitation for us to answer. It fails only when the interface
 // does.
-func (p *Proxy) handle(ctx context.Context, l *listener, packet []byte, from unix.Sockaddr) error {
-	link, ok := from.(*unix.SockaddrLinklayer)
-	if !ok || link.Pkttype != unix.PACKET_HOST && link.Pkttype != unix.PACKET_MULTICAST {
+func (p *Proxy) handle(ctx context.Context, l *listener, message []byte, link *unix.SockaddrLinklayer) error {
+	if link.Pkttype != unix.PACKET_HOST && link.Pkttype != unix.PACKET_MULTICAST {
 		return nil // above all: what this box sent itself
 	}
-	s, err := parse(packet)
+	s, err := parse(message)
 	if err != nil {
 		p.invalid.Add(1)
 		return nil

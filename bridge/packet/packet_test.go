@@ -1,0 +1,150 @@
+package packet
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
+	"ztbridge/policyroute/netlab"
+)
+
+// everything passes every packet.
+var everything = []bpf.Instruction{bpf.RetConstant{Val: 1 << 16}}
+
+// The lab: a host with two links to another.
+//
+//	asker ── 10.1.0.0/24 ── eth0 ┐
+//	asker ── 10.2.0.0/24 ── eth1 ┴ listener
+func newLab(t *testing.T) (asker, listener *netlab.Namespace) {
+	t.Helper()
+	netlab.Require(t, netlab.Root)
+	lab, err := netlab.NewLab()
+	must(t, err)
+	t.Cleanup(func() { must(t, lab.Close()) })
+	asker, err = lab.Host("asker")
+	must(t, err)
+	listener, err = lab.Host("listener")
+	must(t, err)
+	for name, net := range map[string]string{"eth0": "10.1.0.", "eth1": "10.2.0."} {
+		_, err = netlab.Connect(asker, netlab.Iface{Name: name, Addrs: []netip.Prefix{netip.MustParsePrefix(net + "1/24")}},
+			listener, netlab.Iface{Name: name, Addrs: []netip.Prefix{netip.MustParsePrefix(net + "2/24")}})
+		must(t, err)
+	}
+	return asker, listener
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func listen(t *testing.T, ns *netlab.Namespace, iface string) *Listener {
+	t.Helper()
+	var l *Listener
+	must(t, ns.Do(func() error {
+		ifi, err := net.InterfaceByName(iface)
+		if err == nil {
+			l, err = Listen(ifi, unix.ETH_P_IP, everything)
+		}
+		return err
+	}))
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+// TestListen hears what comes in by its interface and nothing else.
+func TestListen(t *testing.T) {
+	asker, listener := newLab(t)
+	l := listen(t, listener, "eth0")
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for _, to := range []string{"10.2.0.2", "10.1.0.2"} { // the one that must not be heard comes first
+		_, err := asker.Run(ctx, "ping", "-c", "1", to)
+		must(t, err)
+	}
+	buf := make([]byte, 100)
+	n, link, err := l.Receive(ctx, buf)
+	must(t, err)
+	if want := netip.MustParseAddr("10.1.0.2"); n < 20 || netip.AddrFrom4([4]byte(buf[16:20])) != want || link.Pkttype != unix.PACKET_HOST {
+		t.Errorf("heard %x from %+v, want a packet to %v", buf[:n], link, want)
+	}
+}
+
+// TestListenCostsLittle looks at how the kernel asks the socket: as one that is bound to an interface, it would have every
+// packet cloned.
+func TestListenCostsLittle(t *testing.T) {
+	_, listener := newLab(t)
+	listen(t, listener, "eth0")
+	must(t, listener.Do(func() error {
+		text, err := os.ReadFile("/proc/thread-self/net/ptype")
+		if err != nil {
+			return err
+		}
+		heard := false
+		for line := range strings.Lines(string(text)) {
+			fields := strings.Fields(line) // type, device if there is one, function
+			if len(fields) < 2 || fields[0] != "0800" || !strings.HasPrefix(fields[len(fields)-1], "packet_rcv") {
+				continue
+			}
+			heard = true
+			if len(fields) == 3 {
+				t.Errorf("a packet socket is bound to %s", fields[1])
+			}
+		}
+		if !heard {
+			t.Errorf("no packet socket hears IPv4:\n%s", text)
+		}
+		return nil
+	}))
+}
+
+// TestInterfaceGoes: who listens learns that the interface is down, or gone.
+func TestInterfaceGoes(t *testing.T) {
+	_, listener := newLab(t)
+	for _, tc := range []struct{ name, iface, change string }{
+		{"goes down", "eth0", "link set eth0 down"},
+		{"is down", "eth0", "link show eth0"},
+		{"is deleted", "eth1", "link del eth1"},
+	} {
+		l := listen(t, listener, tc.iface)
+		must(t, listener.IP(tc.change))
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		var err error
+		for err == nil {
+			_, _, err = l.Receive(ctx, make([]byte, 100))
+		}
+		cancel()
+		if !errors.Is(err, ErrInterface) {
+			t.Errorf("%s: %v, want %v", tc.name, err, ErrInterface)
+		}
+	}
+}
+
+// TestClose and a cancelled context end a wait.
+func TestClose(t *testing.T) {
+	_, listener := newLab(t)
+	l := listen(t, listener, "eth0")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for {
+		_, _, err := l.Receive(ctx, make([]byte, 100))
+		if errors.Is(err, context.Canceled) {
+			break
+		}
+		must(t, err) // a packet that was there already
+	}
+	must(t, l.Close())
+	if _, _, err := l.Receive(t.Context(), make([]byte, 100)); err == nil {
+		t.Error("a closed listener hears")
+	}
+}
