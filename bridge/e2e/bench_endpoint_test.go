@@ -9,25 +9,27 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// BenchmarkEndpoint compares the endpoint with an openvpn server as its manual's example has it, for one client.
+// BenchmarkEndpoint compares the endpoint with an openvpn server as its manual's example has it, for one client, on the same host.
 //
 //	client ══ OpenVPN, TCP ══ endpoint ── Internet
 //	client ══ OpenVPN, UDP ══ endpoint ══ OpenVPN, UDP ══ provider ── Internet
 func BenchmarkEndpoint(b *testing.B) {
 	b.Run("tcp", func(b *testing.B) {
 		ours := roadWarrior(b, "tcp", "egress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\n")
-		lab := standard(b, netlab.Options{Providers: []netlab.ProviderOptions{{Protos: []netlab.Proto{netlab.OverTCP}}}})
-		theirs := path{lab.Internet, plainClient(b, lab, lab.Providers[0])}
+		lab := standard(b, netlab.Options{})
+		server, err := lab.ServeOnBox(b.Context(), netlab.ProviderOptions{Protos: []netlab.Proto{netlab.OverTCP}})
+		must(b, err)
+		theirs := path{lab.Internet, plainClient(b, lab, server)}
 		b.Run("upload", func(b *testing.B) { compare(b, "endpoint over TCP, upload", 1.4, ours, theirs, false) })
 		b.Run("download", func(b *testing.B) { compare(b, "endpoint over TCP, download", 1.4, ours, theirs, true) })
 	})
 	b.Run("chain", func(b *testing.B) {
 		ours := roadWarrior(b, "udp", "egress: {provider: {openvpn: {profile: provider.ovpn}}}\n")
-		lab := standard(b, netlab.Options{Providers: []netlab.ProviderOptions{{}, {}}})
-		provider, machine := lab.Providers[0], lab.Providers[1]
-		must(b, machine.NS.SetResolvers(netlab.ResolverAddr.String()))
-		byHandOn(b, machine.NS, provider, "tun-udp", true)
-		theirs := path{lab.Internet, plainClient(b, lab, machine)}
+		lab := standard(b, netlab.Options{})
+		server, err := lab.ServeOnBox(b.Context(), netlab.ProviderOptions{})
+		must(b, err)
+		byHand(b, lab, "tun-udp", true)
+		theirs := path{lab.Internet, plainClient(b, lab, server)}
 		b.Run("upload", func(b *testing.B) { compare(b, "endpoint to provider, upload", 0.98, ours, theirs, false) })
 		b.Run("download", func(b *testing.B) { compare(b, "endpoint to provider, download", 0.98, ours, theirs, true) })
 	})

@@ -27,12 +27,7 @@ const (
 // openvpn. Clamping the segments' size is what many forget.
 func byHand(b *testing.B, lab *netlab.Topology, ingress string, clamp bool) {
 	b.Helper()
-	byHandOn(b, lab.Box, lab.Providers[0], ingress, clamp)
-}
-
-// byHandOn does the same on any host.
-func byHandOn(b *testing.B, ns *netlab.Namespace, provider *netlab.Provider, ingress string, clamp bool) {
-	b.Helper()
+	ns, provider := lab.Box, lab.Providers[0]
 	profile := filepath.Join(b.TempDir(), "by-hand.ovpn")
 	must(b, os.WriteFile(profile, []byte(provider.Config()), 0o600))
 	_, err := ns.Start(netlab.Command("openvpn", "--config", profile, "--dev", "tun0", "--route-noexec"))

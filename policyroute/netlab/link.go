@@ -2,7 +2,9 @@ package netlab
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 )
 
@@ -135,7 +137,18 @@ func NewSegment(ns *Namespace, bridge string, addrs ...netip.Prefix) (*Segment, 
 	// A bridge without an address of its own takes that of a port, and another one with each port that
 	// comes: hosts on it would be cut off until their neighbours have noticed.
 	cmds = append(cmds, fmt.Sprintf("link set %s address %s up", bridge, end{ns: ns, iface: Iface{Name: bridge}}.mac()))
-	return &Segment{NS: ns, Bridge: bridge}, ns.IP(cmds...)
+	return &Segment{NS: ns, Bridge: bridge}, errors.Join(ns.IP(cmds...), ns.plainBridges())
+}
+
+// plainBridges keeps the firewall's hooks off frames that only pass a bridge, as they are off in a switch. Where the
+// kernel's module for them is not loaded, they are.
+func (n *Namespace) plainBridges() error {
+	for _, family := range []string{"iptables", "ip6tables", "arptables"} {
+		if err := n.Sysctl("net/bridge/bridge-nf-call-" + family + "=0"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // Attach plugs a host into the segment.

@@ -64,8 +64,8 @@ type Provider struct {
 	servers []*Process
 }
 
-// newProvider prepares a provider in a host that is connected already.
-func newProvider(ns *Namespace, opts ProviderOptions, dir string) (*Provider, error) {
+// newProvider prepares a provider in a host that is connected already, by the given interface.
+func newProvider(ns *Namespace, iface string, opts ProviderOptions, dir string) (*Provider, error) {
 	if len(opts.Protos) == 0 {
 		opts.Protos = []Proto{OverUDP}
 	}
@@ -94,7 +94,7 @@ func newProvider(ns *Namespace, opts ProviderOptions, dir string) (*Provider, er
 			return nil, err
 		}
 	}
-	return p, errors.Join(ns.Forwarding(), ns.Masquerade("eth0"))
+	return p, errors.Join(ns.Forwarding(), ns.Masquerade(iface))
 }
 
 // checkScript compares the file that OpenVPN gives with the file of the right credentials beside it.

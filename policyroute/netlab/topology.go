@@ -23,7 +23,7 @@ func (t *Topology) AddProvider(ctx context.Context, opts ProviderOptions) (*Prov
 	if err != nil {
 		return nil, err
 	}
-	p, err := newProvider(ns, opts, t.Dir)
+	p, err := newProvider(ns, "eth0", opts, t.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -39,6 +39,18 @@ func (t *Topology) AddProvider(ctx context.Context, opts ProviderOptions) (*Prov
 	}
 	t.Defer(p.DNS.Close)
 	t.Providers = append(t.Providers, p)
+	return p, p.Start(ctx)
+}
+
+// ServeOnBox makes the box itself a VPN server that is set up like a provider's, without a resolver, and reached by
+// the box's address: what a box of ours is compared with.
+func (t *Topology) ServeOnBox(ctx context.Context, opts ProviderOptions) (*Provider, error) {
+	p, err := newProvider(t.Box, WANIface, opts, t.Dir)
+	if err != nil {
+		return nil, err
+	}
+	p.SetPool(netip.MustParsePrefix("10.9.0.0/24"), netip.MustParsePrefix("fd09::/64"))
+	p.Hosts, p.Public4, p.Public6 = []string{BoxWAN4.String()}, []netip.Addr{BoxWAN4}, []netip.Addr{BoxWAN6}
 	return p, p.Start(ctx)
 }
 
