@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,8 +17,8 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// everything passes every packet.
-var everything = []bpf.Instruction{bpf.RetConstant{Val: 1 << 16}}
+// all passes every packet.
+var all = []bpf.Instruction{bpf.RetConstant{Val: 1 << 16}}
 
 // The lab: a host with two links to another.
 //
@@ -54,7 +55,7 @@ func listen(t *testing.T, ns *netlab.Namespace, iface string) *Listener {
 	must(t, ns.Do(func() error {
 		ifi, err := net.InterfaceByName(iface)
 		if err == nil {
-			l, err = Listen(ifi, unix.ETH_P_IP, everything)
+			l, err = Listen(ifi, unix.ETH_P_IP, all)
 		}
 		return err
 	}))
@@ -62,50 +63,56 @@ func listen(t *testing.T, ns *netlab.Namespace, iface string) *Listener {
 	return l
 }
 
-// TestListen hears what comes in by its interface and nothing else.
+// TestListen hears what comes in by its interface, and nothing else: what comes in by another one, other protocols, what
+// goes out.
 func TestListen(t *testing.T) {
 	asker, listener := newLab(t)
 	l := listen(t, listener, "eth0")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	for _, to := range []string{"10.2.0.2", "10.1.0.2"} { // the one that must not be heard comes first
-		_, err := asker.Run(ctx, "ping", "-c", "1", to)
+	for _, ping := range []struct {
+		from *netlab.Namespace
+		to   string
+	}{
+		{asker, "10.2.0.2"}, {listener, "10.1.0.1"}, {asker, "10.1.0.2"}, // the second is heard by its answer alone
+	} {
+		_, err := ping.from.Run(ctx, "ping", "-c", "1", ping.to)
 		must(t, err)
 	}
-	buf := make([]byte, 100)
-	n, link, err := l.Receive(ctx, buf)
-	must(t, err)
-	if want := netip.MustParseAddr("10.1.0.2"); n < 20 || netip.AddrFrom4([4]byte(buf[16:20])) != want || link.Pkttype != unix.PACKET_HOST {
-		t.Errorf("heard %x from %+v, want a packet to %v", buf[:n], link, want)
+	for _, want := range []byte{0, 8} { // an answer, a question
+		buf := make([]byte, 100)
+		n, link, err := l.Receive(ctx, buf)
+		must(t, err)
+		if n < 28 || netip.AddrFrom4([4]byte(buf[16:20])).String() != "10.1.0.2" || buf[20] != want || link.Pkttype != unix.PACKET_HOST {
+			t.Errorf("heard %x from %+v, want an echo of type %d to 10.1.0.2", buf[:n], link, want)
+		}
 	}
 }
 
-// TestListenCostsLittle looks at how the kernel asks the socket: as one that is bound to an interface, it would have every
-// packet cloned.
+// TestListenCostsLittle looks at how the kernel asks the socket: as one for a single EtherType, it would have every packet
+// cloned.
 func TestListenCostsLittle(t *testing.T) {
 	_, listener := newLab(t)
-	listen(t, listener, "eth0")
+	l := listen(t, listener, "eth0")
 	must(t, listener.Do(func() error {
 		text, err := os.ReadFile("/proc/thread-self/net/ptype")
 		if err != nil {
 			return err
 		}
-		heard := false
+		var asked []string
 		for line := range strings.Lines(string(text)) {
-			fields := strings.Fields(line) // type, device if there is one, function
-			if len(fields) < 2 || fields[0] != "0800" || !strings.HasPrefix(fields[len(fields)-1], "packet_rcv") {
-				continue
-			}
-			heard = true
-			if len(fields) == 3 {
-				t.Errorf("a packet socket is bound to %s", fields[1])
+			if fields := strings.Fields(line); len(fields) == 3 && strings.HasPrefix(fields[2], "packet_rcv") { // type, device, function
+				asked = append(asked, fields[0]+" "+fields[1])
 			}
 		}
-		if !heard {
-			t.Errorf("no packet socket hears IPv4:\n%s", text)
+		if want := []string{"ALL eth0"}; !slices.Equal(asked, want) {
+			t.Errorf("packet sockets are asked for %q, want %q:\n%s", asked, want, text)
 		}
 		return nil
 	}))
+	if ignored, err := l.GetsockoptInt(unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING); err != nil || ignored != 1 {
+		t.Errorf("outgoing packets are shown to the socket too: %d, %v", ignored, err)
+	}
 }
 
 // TestInterfaceGoes: who listens learns that the interface is down, or gone.
