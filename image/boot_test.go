@@ -11,9 +11,7 @@ import (
 	"encoding/pem"
 	"io"
 	"math/big"
-	mathrand "math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -196,33 +194,5 @@ func assertNoSecrets(t *testing.T, d boottest.Disk) {
 	}
 	if bytes.Contains(partition, []byte(secret)) {
 		t.Error("the password can still be read in the boot partition's free blocks")
-	}
-}
-
-// A power cut at any moment of the first start leaves a box that comes up with all it was given.
-func TestPowerCuts(t *testing.T) {
-	image := builtImage(t, "cloud-amd64")
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	random := mathrand.New(mathrand.NewPCG(seed, 0))
-	d := newDisk(t, image)
-	put(t, d, map[string]string{"ztbridge.yaml": goodConfig, "provider.ovpn": profileText(t), "provider.auth": "user\n" + secret + "\n"})
-	m := boottest.Machine{Firmware: boottest.BIOS, Disk: string(d), Extra: network}
-	for cut := range 5 {
-		g := boot(t, m)
-		wait := time.Duration(random.Int64N(int64(45 * time.Second)))
-		if _, err := g.Expect(`daemon up`, wait); err == nil {
-			t.Logf("cut %d: after it was up", cut)
-		} else {
-			t.Logf("cut %d: after %s", cut, wait.Round(time.Millisecond))
-		}
-		g.Kill()
-	}
-	g := boot(t, m)
-	expect(t, g, `daemon up ([0-9.]+) s after the kernel, slot A`)
-	g.Kill()
-	assertNoSecrets(t, d)
-	if out, err := exec.Command("sfdisk", "--verify", string(d)).CombinedOutput(); err != nil {
-		t.Errorf("the partition table: %s", out)
 	}
 }
