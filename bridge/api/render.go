@@ -99,10 +99,10 @@ func (p *page) network(n Network) {
 		p.field("id", n.ID)
 	}
 	p.field("title", n.Title)
-	if n.Status == "OK" {
-		p.field("member", n.Member)
-	} else if n.Member != "" {
+	if n.Status == NetworkDenied && n.Member != "" {
 		p.field("member", n.Member+": authorise this address at the network's controller")
+	} else {
+		p.field("member", n.Member)
 	}
 	p.field("interface", n.Interface)
 	p.field("addresses", words(n.Addresses))

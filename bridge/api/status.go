@@ -149,12 +149,15 @@ type Network struct {
 	ID        string         `json:"id"`
 	Name      string         `json:"name"`   // in the configuration
 	Title     string         `json:"title"`  // at the controller
-	Status    string         `json:"status"` // "OK", "ACCESS_DENIED", …, or "SERVICE_DOWN"
+	Status    string         `json:"status"` // "ok", NetworkDenied, "not-found", …
 	Interface string         `json:"interface,omitempty"`
 	Member    string         `json:"member"` // our address, to be authorised at the controller
 	Addresses []netip.Prefix `json:"addresses"`
 	MTU       int            `json:"mtu"`
 }
+
+// NetworkDenied is the status of a network that waits for somebody to authorise this box.
+const NetworkDenied = "access-denied"
 
 // Client is a connected client of the endpoint.
 type Client struct {

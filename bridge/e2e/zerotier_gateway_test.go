@@ -115,7 +115,7 @@ func TestZeroTierMembershipIsSaidPlainly(t *testing.T) {
 
 	denied := func(st api.Status) bool {
 		c, ok := condition(st, "network-access-denied")
-		return ok && strings.Contains(c.Remedy, node.Address) && networkStatus(st).Status == "access-denied" &&
+		return ok && strings.Contains(c.Remedy, node.Address) && networkStatus(st).Status == api.NetworkDenied &&
 			networkStatus(st).Member == node.Address
 	}
 	b.await("the word that the box is not authorised", denied)
@@ -127,6 +127,9 @@ func TestZeroTierMembershipIsSaidPlainly(t *testing.T) {
 	m.joinAsClient(client)
 	stream := m.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, ztlab.Client4, lab.Marker)
 	awaitAnswers(t, stream, 20)
+	if text := b.mustRun("status"); strings.Contains(text, "authorise") {
+		t.Errorf("`ztbridge status` of an authorised box still says whom to authorise:\n%s", text)
+	}
 
 	// The service asks its controller once a minute, or when it starts, and until then says OK from its cache.
 	must(t, m.network.Deauthorise(m.ctx, node))
