@@ -7,11 +7,13 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"math/big"
 	"net/http"
 	"net/http/httputil"
+	"net/netip"
 	"net/url"
 	"os"
 	"os/exec"
@@ -23,7 +25,7 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// What a cloud offers to a machine, in the rig: our package by https, Debian's archive, a seed.
+// What a cloud offers to a machine, in the rig: our package by https, Debian's archive, Oracle's metadata service.
 
 const packagesHost = "packages.lab"
 
@@ -78,6 +80,36 @@ func (r *rig) serveDebian() {
 		req.Host = name
 		archive.ServeHTTP(w, req)
 	}))
+}
+
+// serveOracle is the network of a machine at Oracle's: an address by DHCP, and the metadata service behind the router.
+func (r *rig) serveOracle(userData []byte) {
+	r.t.Helper()
+	router := r.lab.WANSegment.NS
+	stop, err := router.ServeDHCP(r.lab.WANSegment.Bridge, netlab.Lease{Addr: netip.PrefixFrom(netlab.BoxWAN4, netlab.WANNet4.Bits()),
+		Router: netlab.WANNet4.Addr().Next(), Resolver: netlab.ResolverAddr})
+	must(r.t, err)
+	r.t.Cleanup(func() { _ = stop() })
+	must(r.t, router.IP("addr add 169.254.169.254/32 dev lo"))
+	answers := map[string]any{
+		"/opc/v2/instance/": map[string]any{"id": "ocid1.instance.oc1.lab", "hostname": "box", "displayName": "box", "ociAdName": "lab-AD-1",
+			"region": "lab", "shape": "VM.Standard.E2.1.Micro",
+			"metadata": map[string]string{"ssh_authorized_keys": r.publicKey(), "user_data": base64.StdEncoding.EncodeToString(userData)}},
+		"/opc/v2/vnics/": []map[string]any{{"macAddr": wanMAC, "privateIp": netlab.BoxWAN4.String(), "subnetCidrBlock": netlab.WANNet4.String(),
+			"virtualRouterIp": netlab.WANNet4.Addr().Next().String(), "vlanTag": 0, "vnicId": "ocid1.vnic.oc1.lab"}},
+	}
+	serve(r.t, router, "169.254.169.254:80", nil, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		answer, ok := answers[req.URL.Path]
+		switch {
+		case req.Header.Get("Authorization") != "Bearer Oracle":
+			w.WriteHeader(http.StatusForbidden)
+		case !ok:
+			w.WriteHeader(http.StatusNotFound)
+		default:
+			_ = json.NewEncoder(w).Encode(answer)
+		}
+	}))
+	r.machine.Extra = append(r.machine.Extra, "-smbios", "type=3,asset=OracleCloud.com")
 }
 
 // userData is written by the program that people use, from the files that they have.
