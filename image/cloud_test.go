@@ -38,8 +38,9 @@ func serve(t *testing.T, ns *netlab.Namespace, address string, config *tls.Confi
 		l = tls.NewListener(l, config)
 	}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
-	t.Cleanup(func() { _ = server.Close() })
-	go func() { _ = server.Serve(l) }()
+	done := make(chan struct{})
+	go func() { defer close(done); _ = server.Serve(l) }() // it ends by Close
+	t.Cleanup(func() { _ = server.Close(); <-done })
 }
 
 // servePackage offers our package, made from this checkout, and returns its address and sum.

@@ -2,7 +2,6 @@ package image
 
 import (
 	"crypto/tls"
-	"encoding/base64"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -55,8 +54,7 @@ ExecStart=/bin/sh -ec 'ip addr add 10.77.0.1/24 dev enp0s17; ip addr add fd77::1
 func (r *rig) addSecondCard() {
 	for name, text := range map[string]string{"systemd.extra-unit.second-card.service": secondCard,
 		"systemd.unit-dropin.multi-user.target": "[Unit]\nWants=second-card.service\n"} {
-		r.machine.Extra = append(r.machine.Extra, "-smbios",
-			"type=11,value=io.systemd.credential.binary:"+name+"="+base64.StdEncoding.EncodeToString([]byte(text)))
+		r.machine.Extra = append(r.machine.Extra, credential(name, text)...)
 	}
 }
 

@@ -88,14 +88,9 @@ func (r *rig) update(address string) {
 func (r *rig) serve(files map[string][]byte) string {
 	r.t.Helper()
 	address := netlab.HostTarget4.String() + ":80"
-	listener, err := r.lab.Internet.Listen("tcp", address)
-	must(r.t, err)
-	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	serve(r.t, r.lab.Internet, address, nil, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		http.ServeContent(w, req, req.URL.Path, time.Time{}, bytes.NewReader(files[strings.TrimPrefix(req.URL.Path, "/")]))
-	})}
-	done := make(chan struct{})
-	go func() { defer close(done); _ = server.Serve(listener) }() // it ends by Close
-	r.t.Cleanup(func() { _ = server.Close(); <-done })
+	}))
 	return "http://" + address + "/"
 }
 
