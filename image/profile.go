@@ -97,7 +97,7 @@ const (
 
 // basePackages is what every box needs: no package manager, since slots replace upgrades in place, and no Python.
 var basePackages = []string{
-	"ca-certificates", "dbus", "e2fsprogs", "iproute2", "iptables", "iputils-ping", "kmod", "nftables", "openssh-server",
+	"ca-certificates", "dbus", "e2fsprogs", "iproute2", "iputils-ping", "kmod", "nftables", "openssh-server",
 	"openvpn", "systemd", "systemd-resolved", "systemd-sysv", "systemd-timesyncd", "udev",
 }
 
