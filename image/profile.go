@@ -108,7 +108,6 @@ var zerotierPackages = []string{"libstdc++6", "libssl3t64", "adduser"}
 var dropPaths = []string{
 	"usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian", "usr/share/bash-completion",
 	"usr/share/zsh", "usr/share/bug", "usr/share/i18n", "usr/share/perl5", "usr/share/zoneinfo", "usr/share/polkit-1",
-	"usr/lib/systemd/system-generators/systemd-ssh-generator", // it would open more ways in than the one there is
 	"usr/lib/udev/hwdb.bin", "usr/lib/udev/hwdb.d", "usr/lib/python3", "usr/lib/modules",
 	"var/cache", "var/lib/apt", "var/lib/systemd/catalog", "usr/lib/systemd/catalog", "var/log/apt", "var/log/dpkg.log", "var/log/alternatives.log",
 	"var/log/bootstrap.log", "var/lib/dpkg/info", "etc/apt", "etc/machine-id", "var/lib/dbus/machine-id", "etc/ssh/ssh_host_", "etc/hostname", "etc/resolv.conf",
@@ -157,16 +156,6 @@ var enabledUnits = []string{
 	"systemd-networkd.service", "systemd-resolved.service", "systemd-timesyncd.service",
 }
 
-// maskedUnits ask for passwords that do not exist, write what is read-only, start a second OpenVPN, or prepare what no box
-// has: each of the latter costs a tenth of a second at each start.
-var maskedUnits = []string{
-	"getty@tty1.service", "serial-getty@.service", "getty-static.service", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
-	"fstrim.timer", "openvpn.service", "systemd-networkd-wait-online.service", "nftables.service", "ssh.socket", "sshd-keygen.service",
-	"dev-hugepages.mount", "dev-mqueue.mount", "sys-fs-fuse-connections.mount", "sys-kernel-config.mount", "sys-kernel-debug.mount",
-	"sys-kernel-tracing.mount", "modprobe@configfs.service", "modprobe@drm.service", "modprobe@efi_pstore.service", "modprobe@fuse.service",
-	"systemd-pstore.service", "systemd-random-seed.service", "systemd-journal-catalog-update.service", "systemd-hwdb-update.service",
-}
-
 var grubModules = []string{
 	"configfile", "echo", "fat", "gzio", "linux", "loadenv", "minicmd", "normal", "part_gpt", "part_msdos", "probe", "reboot",
 	"regexp", "search", "search_fs_uuid", "serial", "sleep", "terminal", "test",
@@ -199,7 +188,7 @@ func base(target, arch string) Profile {
 	return Profile{
 		Target: target, Arch: arch, Suite: "trixie", Components: []string{"main", "non-free-firmware"},
 		Packages: append(append([]string(nil), basePackages...), zerotierPackages...),
-		Drop:     dropPaths, DropMods: dropModules,
+		Drop:     slices.Concat(dropPaths, dropGenerators, dropRules), DropMods: dropModules,
 		DiskSize: 1024 * mib, // a power of two, as an SD host in QEMU wants it
 		Enable:   enabledUnits, Mask: maskedUnits, Files: []string{"common"},
 	}
@@ -234,7 +223,7 @@ func cloudAMD64() Profile {
 	p.Kernel = "linux-image-"
 	p.InitModules = []string{"virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod", "nvme", "hv_storvsc", "xen_blkfront",
 		"vfat", "nls_cp437", "nls_ascii", "loop", "squashfs", "overlay"}
-	p.Cmdline = "console=tty0 console=ttyS0,115200 panic=10 loglevel=4"
+	p.Cmdline = "console=tty0 console=ttyS0,115200 " + commonCmdline
 	p.Table = GPT
 	// The gap between the table and the first aligned partition is where GRUB's BIOS core has always lived.
 	p.Partitions = append(layout(), Partition{Number: 5, Name: "bios", Kind: BIOSKind, Start: 34, Size: mib/sector - 34})
@@ -252,7 +241,7 @@ func cloudARM64() Profile {
 	p.Unpack = []string{"linux-image-cloud-arm64", "grub-efi-arm64-bin"}
 	p.Kernel = "linux-image-"
 	p.InitModules = []string{"virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod", "nvme", "vfat", "nls_cp437", "nls_ascii", "loop", "squashfs", "overlay"}
-	p.Cmdline = "console=tty0 console=ttyAMA0,115200 panic=10 loglevel=4"
+	p.Cmdline = "console=tty0 console=ttyAMA0,115200 " + commonCmdline
 	p.GzipKernel = true
 	p.Table, p.Partitions = GPT, layout()
 	p.Grub = []Grub{{Format: "arm64-efi", Package: "grub-efi-arm64-bin", File: "EFI/BOOT/BOOTAA64.EFI", Modules: append([]string{"fdt"}, grubModules...)}}
@@ -270,7 +259,7 @@ func piARM64() Profile {
 	p.DropMods = slices.Concat(p.DropMods, piDropModules)
 	p.InitModules = []string{"bcm2835_wdt", "sdhci_iproc", "bcm2835", "mmc_block", "reset_raspberrypi", "pcie_brcmstb", "xhci_pci", "dwc2",
 		"usb_storage", "uas", "sd_mod", "vfat", "nls_cp437", "nls_ascii", "loop", "squashfs", "overlay"}
-	p.Cmdline = "console=tty0 console=ttyS1,115200 panic=10 loglevel=4"
+	p.Cmdline = "console=tty0 console=ttyS1,115200 " + commonCmdline
 	p.GzipKernel = true
 	p.Table, p.Partitions = MBR, layout()
 	p.Grub = []Grub{{Format: "arm64-efi", Package: "grub-efi-arm64-bin", File: "EFI/BOOT/BOOTAA64.EFI", Modules: append([]string{"fdt"}, grubModules...)}}
