@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -17,13 +18,18 @@ import (
 	"ztbridge/image/kmod"
 )
 
-// initramfs packs our /init with the modules that reaching the root needs. modules is lib/modules/VERSION.
-func initramfs(init []byte, modules string, names []string) ([]byte, error) {
+// initramfs packs our /init with the modules that reaching the root needs, which it loads first, and others, which it loads
+// meanwhile. modules is lib/modules/VERSION.
+func initramfs(init []byte, modules string, first, later []string) ([]byte, error) {
 	kmods, err := kmod.Open(os.DirFS(modules))
 	if err != nil {
 		return nil, fmt.Errorf("indexing kernel modules: %w", err)
 	}
-	files, err := kmods.Resolve(names...)
+	ahead, err := kmods.Resolve(first...)
+	if err != nil {
+		return nil, fmt.Errorf("choosing modules for the initramfs: %w", err)
+	}
+	files, err := kmods.Resolve(slices.Concat(first, later)...)
 	if err != nil {
 		return nil, fmt.Errorf("choosing modules for the initramfs: %w", err)
 	}
@@ -33,17 +39,22 @@ func initramfs(init []byte, modules string, names []string) ([]byte, error) {
 		archive.add(dir, 0o040755, nil)
 	}
 	archive.add("init", 0o100755, init)
-	var order strings.Builder
-	for _, file := range files {
+	var order, rest strings.Builder
+	for i, file := range files {
 		data, err := moduleData(filepath.Join(modules, file))
 		if err != nil {
 			return nil, fmt.Errorf("unpacking module %s: %w", file, err)
 		}
 		name := kmod.Name(file) + ".ko"
 		archive.add(path.Join("modules", name), 0o100644, data)
-		fmt.Fprintln(&order, name)
+		if i < len(ahead) {
+			fmt.Fprintln(&order, name)
+		} else {
+			fmt.Fprintln(&rest, name)
+		}
 	}
 	archive.add("modules/order", 0o100644, []byte(order.String()))
+	archive.add("modules/later", 0o100644, []byte(rest.String()))
 	archive.close()
 	var packed bytes.Buffer
 	if err := zstdTo(&packed, &raw); err != nil {

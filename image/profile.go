@@ -72,9 +72,11 @@ type Profile struct {
 	// KeepFirmware are beginnings of names below usr/lib/firmware; everything else there is left out. None: all is kept.
 	KeepFirmware []string `json:"keepFirmware,omitempty"`
 
-	InitModules []string `json:"initModules"`
-	Cmdline     string   `json:"cmdline"`
-	GzipKernel  bool     `json:"gzipKernel,omitempty"`
+	// InitModules are what the initramfs loads before it looks for the disk, LaterModules while it waits.
+	InitModules  []string `json:"initModules"`
+	LaterModules []string `json:"laterModules"`
+	Cmdline      string   `json:"cmdline"`
+	GzipKernel   bool     `json:"gzipKernel,omitempty"`
 
 	Table      Table       `json:"table"`
 	DiskSize   int64       `json:"diskSize"` // bytes
@@ -221,8 +223,8 @@ func cloudAMD64() Profile {
 	p := base("cloud-amd64", "amd64")
 	p.Unpack = []string{"linux-image-cloud-amd64", "grub-pc-bin", "grub-efi-amd64-bin"}
 	p.Kernel = "linux-image-"
-	p.InitModules = []string{"virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod", "nvme", "hv_storvsc", "xen_blkfront",
-		"vfat", "nls_cp437", "nls_ascii", "loop", "squashfs", "overlay"}
+	p.InitModules = initModules("virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod")
+	p.LaterModules = laterModules("nvme", "hv_storvsc", "xen_blkfront")
 	p.Cmdline = "console=tty0 console=ttyS0,115200 " + commonCmdline
 	p.Table = GPT
 	// The gap between the table and the first aligned partition is where GRUB's BIOS core has always lived.
@@ -240,7 +242,8 @@ func cloudARM64() Profile {
 	p := base("cloud-arm64", "arm64")
 	p.Unpack = []string{"linux-image-cloud-arm64", "grub-efi-arm64-bin"}
 	p.Kernel = "linux-image-"
-	p.InitModules = []string{"virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod", "nvme", "vfat", "nls_cp437", "nls_ascii", "loop", "squashfs", "overlay"}
+	p.InitModules = initModules("virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod")
+	p.LaterModules = laterModules("nvme")
 	p.Cmdline = "console=tty0 console=ttyAMA0,115200 " + commonCmdline
 	p.GzipKernel = true
 	p.Table, p.Partitions = GPT, layout()
@@ -257,8 +260,9 @@ func piARM64() Profile {
 	p.Kernel = "linux-image-"
 	p.Firmware, p.KeepFirmware = []string{"firmware-brcm80211"}, piFirmware
 	p.DropMods = slices.Concat(p.DropMods, piDropModules)
-	p.InitModules = []string{"bcm2835_wdt", "sdhci_iproc", "bcm2835", "mmc_block", "reset_raspberrypi", "pcie_brcmstb", "xhci_pci", "dwc2",
-		"usb_storage", "uas", "sd_mod", "vfat", "nls_cp437", "nls_ascii", "loop", "squashfs", "overlay"}
+	p.InitModules = initModules("bcm2835_wdt", "sdhci_iproc", "bcm2835", "mmc_block", "reset_raspberrypi", "pcie_brcmstb", "xhci_pci", "dwc2",
+		"usb_storage", "uas", "sd_mod")
+	p.LaterModules = laterModules()
 	p.Cmdline = "console=tty0 console=ttyS1,115200 " + commonCmdline
 	p.GzipKernel = true
 	p.Table, p.Partitions = MBR, layout()

@@ -34,3 +34,14 @@ var dropRules = below("usr/lib/udev/rules.d", "60-cdrom_id.rules", "60-dmi-id.ru
 	"60-persistent-storage-tape.rules", "60-persistent-storage.rules", "60-persistent-v4l.rules", "60-sensor.rules", "64-btrfs.rules",
 	"64-ext4.rules", "70-camera.rules", "70-joystick.rules", "70-memory.rules", "70-mouse.rules", "70-touchpad.rules", "70-uaccess.rules",
 	"71-seat.rules", "73-seat-late.rules", "75-probe_mtd.rules", "78-sound-card.rules", "90-iocost.rules", "96-e2scrub.rules")
+
+// initModules are those of the most likely disk and its host, then those of the root.
+func initModules(disk ...string) []string {
+	return append(disk, "vfat", "nls_cp437", "nls_ascii", "loop", "squashfs", "overlay")
+}
+
+// laterModules are those of other disks, then those that the guard and the daemon are sure to need: each would be a process
+// later on, and an archive to unpack.
+func laterModules(disk ...string) []string {
+	return append(disk, "nft_chain_nat", "nft_ct", "nft_fib_inet", "nft_masq", "nft_nat", "tun")
+}

@@ -41,13 +41,14 @@ func boot() error {
 	if err != nil {
 		return err
 	}
-	refusals, err := loadModules("/modules")
+	refusals, err := loadModules("/modules", "order")
 	if err != nil {
 		return err
 	}
+	later := loadLater("/modules")
 	disk, err := awaitDisk(params.serial, diskTimeout)
 	if err != nil {
-		return fmt.Errorf("%w; modules that refused to load: %s", err, strings.Join(refusals, ", "))
+		return fmt.Errorf("%w; modules that refused to load: %s", err, strings.Join(append(refusals, later()...), ", "))
 	}
 	if err := mountRoot(disk, params.slot); err != nil {
 		return err
@@ -55,6 +56,7 @@ func boot() error {
 	if err := disk.publish(params.slot); err != nil {
 		return err
 	}
+	later()
 	return switchRoot()
 }
 

@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// loadModules loads the files that dir/order names, which the builder has put in the order of their dependencies. Modules
+// loadModules loads the files that a list in dir names, which the builder has put in the order of their dependencies. Modules
 // for which this machine has no hardware refuse, and so do those that need them: only if the disk does not appear do the
 // refusals, which are returned in words, matter.
-func loadModules(dir string) (refusals []string, err error) {
-	order, err := os.Open(filepath.Join(dir, "order"))
+func loadModules(dir, list string) (refusals []string, err error) {
+	order, err := os.Open(filepath.Join(dir, list))
 	if err != nil {
 		return nil, fmt.Errorf("reading the list of modules: %w", err)
 	}
@@ -26,6 +26,20 @@ func loadModules(dir string) (refusals []string, err error) {
 		}
 	}
 	return refusals, lines.Err()
+}
+
+// loadLater loads the rest while the disk is being found and the root mounted, neither of which is much work. What is
+// returned waits for the end of it and says what was refused; it may be called once.
+func loadLater(dir string) func() []string {
+	result := make(chan []string, 1)
+	go func() {
+		refusals, err := loadModules(dir, "later")
+		if err != nil {
+			refusals = append(refusals, err.Error())
+		}
+		result <- refusals
+	}()
+	return func() []string { return <-result }
 }
 
 func loadModule(file string) error {
