@@ -9,11 +9,13 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"ztbridge/bridge/api"
 	"ztbridge/image/appliance"
 	"ztbridge/image/box"
 	"ztbridge/image/update"
@@ -41,7 +43,9 @@ func command() *cobra.Command {
 		},
 		&cobra.Command{
 			Use: "console", Short: "Show the daemon's status on the console", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { return appliance.NewReporter(log).Run(cmd.Context()) },
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				return appliance.NewReporter(daemonStatus, log).Run(cmd.Context())
+			},
 		},
 		metadata(log),
 		keepLog(),
@@ -49,6 +53,25 @@ func command() *cobra.Command {
 		update.Command(),
 	)
 	return root
+}
+
+// daemonSocket is where the daemon of ztbridge.service listens.
+const daemonSocket = "/run/ztbridge/" + api.SocketName
+
+var errStarting = errors.New("the daemon is starting")
+
+// daemonStatus is what `ztbridge status` prints, without a process each time. Its last part, what the daemon did to the
+// kernel of late, is for those who ask for it, and would push the rest off a screen.
+func daemonStatus(ctx context.Context) (string, error) {
+	s, err := api.Dial(daemonSocket).Status(ctx)
+	switch {
+	case err != nil:
+		return "", err
+	case s.State == api.Starting:
+		return "", errStarting
+	}
+	answer, _, _ := strings.Cut(api.Render(s), "\nlast pass ")
+	return answer, nil
 }
 
 // metadataPatience is how long the network may take. The daemon waits for it, and would have nothing to do.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -33,7 +32,7 @@ func WriteConsole(message string) {
 // Reporter shows the daemon's status on the console whenever it has changed in words, not merely in numbers, and leaves
 // problems that last on the FAT partition.
 type Reporter struct {
-	// Status returns what `ztbridge status` prints; an error means that no daemon answers.
+	// Status returns what is going on, in words; an error means that no daemon answers, or that it is not ready.
 	Status func(ctx context.Context) (string, error)
 	// Problems returns what has been wrong for a while, empty when all is well. It is asked at a sixth of the rate.
 	Problems func(ctx context.Context) (string, error)
@@ -42,43 +41,32 @@ type Reporter struct {
 	Told    string // what is there already
 	Console func(message string)
 	Every   time.Duration
-	Log     *slog.Logger
+	// Impatience is the time between questions until the first answer, with which the box's start is over.
+	Impatience time.Duration
+	Log        *slog.Logger
 }
 
-// NewReporter reports on the real console and FAT partition.
-func NewReporter(log *slog.Logger) *Reporter {
+// NewReporter reports on the real console and FAT partition what the daemon says.
+func NewReporter(status func(context.Context) (string, error), log *slog.Logger) *Reporter {
 	s := New(log)
 	told, _ := os.ReadFile(filepath.Join(s.ConfigDir, errorFile)) // if it cannot be read, it is written
 	return &Reporter{
-		Status: daemonStatus, Problems: s.daemonProblems, Tell: s.writeErrorFile, Told: undos(string(told)), Console: WriteConsole, Every: 5 * time.Second, Log: log,
+		Status: status, Problems: s.daemonProblems, Tell: s.writeErrorFile, Told: undos(string(told)), Console: WriteConsole,
+		Every: 5 * time.Second, Impatience: 200 * time.Millisecond, Log: log,
 	}
-}
-
-func daemonStatus(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, "/usr/bin/ztbridge", "status").Output()
-	if len(out) > 0 {
-		// A nonzero exit code says that something is wrong; the text says what. Its last part, what the daemon did to the
-		// kernel of late, is for those who ask for it, and would push the rest off a screen.
-		answer, _, _ := strings.Cut(string(out), "\nlast pass ")
-		return answer, nil
-	}
-	return "", err
 }
 
 // Run reports until the context ends.
 func (r *Reporter) Run(ctx context.Context) error {
-	ticker := time.NewTicker(r.Every)
-	defer ticker.Stop()
-	shown, up := "", false
+	shown, up, wait := "", false, r.Impatience
 	file := problemFile{write: r.Tell, told: r.Told}
-	for turn := 1; ; turn++ {
-		status, err := r.Status(ctx)
+	told := time.Now()
+	for {
+		status, err := r.ask(ctx)
 		switch {
 		case err == nil && !up:
 			r.Console("daemon up" + uptime())
-			up = true
+			up, wait = true, r.Every
 		case err != nil && up:
 			r.Console("daemon down: nothing is forwarded until it is back")
 			up, shown = false, ""
@@ -87,7 +75,9 @@ func (r *Reporter) Run(ctx context.Context) error {
 			r.Console(status)
 			shown = essence
 		}
-		if turn%6 == 0 {
+		if time.Since(told) >= 6*r.Every {
+			told = time.Now()
+			wait = r.Every // who starts that slowly is not looked at that closely
 			if err := r.tellProblems(ctx, &file); err != nil {
 				r.Log.Warn("problems are not told on the boot partition", "error", err)
 			}
@@ -95,9 +85,15 @@ func (r *Reporter) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
+		case <-time.After(wait):
 		}
 	}
+}
+
+func (r *Reporter) ask(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return r.Status(ctx)
 }
 
 func (r *Reporter) tellProblems(ctx context.Context, file *problemFile) error {

@@ -236,7 +236,7 @@ func TestReporterShowsChangesOnly(t *testing.T) {
 	answers := []string{"", "up, 1.5 MB since 3 s", "up, 2.5 MB since 4 s", "degraded", "", "", ""}
 	var console bytes.Buffer
 	var told []string
-	r := &Reporter{Every: 1, Console: func(m string) { fmt.Fprintln(&console, strings.SplitN(m, " s after", 2)[0]) },
+	r := &Reporter{Every: 1, Impatience: 1, Console: func(m string) { fmt.Fprintln(&console, strings.SplitN(m, " s after", 2)[0]) },
 		Problems: func(context.Context) (string, error) { return "error: no daemon", nil },
 		Tell:     func(problems string) error { told = append(told, problems); return nil },
 		Status: func(context.Context) (string, error) {
