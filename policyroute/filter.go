@@ -20,6 +20,9 @@ const (
 // and towards one it is forward ─▶ to_zt0. First packets of a connection and those that follow are
 // judged alike, by policy: a change of policy holds for open connections too. Only the opposite
 // direction is let through as a reply.
+//
+// Every packet takes this way, so what concerns few of them stands in chains of its own, behind one match
+// that keeps the others out; and what is cheap to compare stands before the names of interfaces.
 type filter struct {
 	c      *compiler
 	out    Ruleset
@@ -57,11 +60,12 @@ func (c *compiler) nft() Ruleset {
 		}
 	}
 	b.chain("translate", b.translate())
+	input, output := b.input(), b.output()
 	slices.SortFunc(b.out.Chains, func(x, y NftChain) int { return cmp.Compare(x.Name, y.Name) })
 	b.out.Chains = append(b.out.Chains, forward, steer, translate)
 	for _, own := range []NftChain{
-		{Name: "input", Hook: &Hook{Type: "filter", Hook: "input", Priority: hookInput}, Rules: b.input()},
-		{Name: "output", Hook: &Hook{Type: "filter", Hook: "output", Priority: hookOutput}, Rules: b.output()},
+		{Name: "input", Hook: &Hook{Type: "filter", Hook: "input", Priority: hookInput}, Rules: input},
+		{Name: "output", Hook: &Hook{Type: "filter", Hook: "output", Priority: hookOutput}, Rules: output},
 	} {
 		if len(own.Rules) > 0 {
 			b.out.Chains = append(b.out.Chains, own)
@@ -107,19 +111,19 @@ func (b *filter) name(prefix, key string) string {
 
 // from judges what entered by an ingress.
 func (b *filter) from(g *Ingress, v4, v6 *view) string {
-	var rules []NftRule
+	var sizes []NftRule
 	if g.Owned {
-		rules = append(rules, mss(NftRule{}, g.MTU)...)
+		sizes = append(sizes, mss(NftRule{}, g.MTU)...)
 	}
 	for _, e := range b.mtus() {
-		rules = append(rules, mss(NftRule{OIF: e.iface}, e.mtu, g.Carries)...)
+		sizes = append(sizes, mss(NftRule{OIF: e.iface}, e.mtu, g.Carries)...)
 	}
 	for i := range b.c.in.Ingresses {
 		if peer := &b.c.in.Ingresses[i]; peer.Owned && peer != g {
-			rules = append(rules, mss(NftRule{OIF: peer.Iface}, peer.MTU, g.Carries)...)
+			sizes = append(sizes, mss(NftRule{OIF: peer.Iface}, peer.MTU, g.Carries)...)
 		}
 	}
-	rules = append(rules, b.steered(accept)...)
+	rules := append(b.resize(sizes), b.steered(accept)...)
 	for i := range b.c.in.Ingresses {
 		peer := &b.c.in.Ingresses[i]
 		for _, e := range b.c.in.Egresses {
@@ -130,11 +134,17 @@ func (b *filter) from(g *Ingress, v4, v6 *view) string {
 		rules = append(rules, b.peering(g, peer)...)
 	}
 	for _, v := range []*view{v4, v6} {
-		if m := b.sources(v); m != "" {
-			rules = append(rules, NftRule{Family: v.family, VMap: m})
-		}
+		rules = append(rules, b.sources(v)...)
 	}
 	return b.chain("from_"+g.Iface, append(rules, NftRule{Verdict: drop}))
+}
+
+// resize sends what opens a connection, and nothing else, through the rules that fix the size of its segments.
+func (b *filter) resize(rules []NftRule) []NftRule {
+	if len(rules) == 0 {
+		return nil
+	}
+	return []NftRule{{Syn: true, Verdict: NftVerdict{Kind: "jump", Chain: b.once("mss", rules)}}}
 }
 
 // steered matches queries that we sent to a resolver which is a member itself.
@@ -150,40 +160,35 @@ func (b *filter) steered(v NftVerdict) []NftRule {
 // address is never looked for in the Internet. Where the other ingress is an egress as well, only its
 // prefixes tell members from the world.
 func (b *filter) peering(g, peer *Ingress) []NftRule {
-	var rules []NftRule
-	judge := func(to NftRule, last NftRule) {
-		reply := to
-		reply.CTState, reply.CTReply, reply.Verdict = []string{"established", "related"}, true, accept
-		rules = append(rules, reply)
-		if b.c.peers(g, peer) {
-			to.Verdict = accept
-			rules = append(rules, to)
-		}
-		last.Verdict = drop
-		rules = append(rules, last)
+	rules := []NftRule{{OIF: peer.Iface, CTState: []string{"established", "related"}, CTReply: true, Verdict: accept}}
+	if b.c.peers(g, peer) {
+		rules = append(rules, NftRule{OIF: peer.Iface, Verdict: accept})
 	}
+	judge := goTo(b.once("members", append(rules, NftRule{Verdict: drop})))
+	var by []NftRule
 	known := false
 	for _, m := range b.c.members {
 		if m.ingress == peer {
 			known = true
-			judge(NftRule{OIF: peer.Iface, Dst: m.prefix}, NftRule{Dst: m.prefix})
+			by = append(by, NftRule{Dst: m.prefix, Verdict: judge})
 		}
 	}
 	if !known && !slices.Contains(b.c.egressIfaces(), peer.Iface) {
-		judge(NftRule{OIF: peer.Iface}, NftRule{OIF: peer.Iface})
+		by = append(by, NftRule{OIF: peer.Iface, Verdict: judge})
 	}
-	return rules
+	return by
 }
 
 // to judges what would leave by an ingress and did not enter by one.
 func (b *filter) to(g *Ingress) string {
-	var rules []NftRule
+	var sizes []NftRule
 	if g.Owned {
-		rules = append(rules, mss(NftRule{}, g.MTU)...)
+		sizes = append(sizes, mss(NftRule{}, g.MTU)...)
 	}
 	for _, e := range b.mtus() {
-		rules = append(rules, mss(NftRule{IIF: e.iface}, e.mtu, g.Carries)...)
+		sizes = append(sizes, mss(NftRule{IIF: e.iface}, e.mtu, g.Carries)...)
 	}
+	rules := b.resize(sizes)
 	for _, iface := range b.c.egressIfaces() {
 		rules = append(rules, NftRule{IIF: iface, CTState: []string{"established", "related"}, CTReply: true, Verdict: accept})
 	}
@@ -206,15 +211,19 @@ func (b *filter) inbound(egress string, g *Ingress) []NftRule {
 	return rules
 }
 
-// sources builds the map of an ingress' sources and returns its name; without policies there is none.
-func (b *filter) sources(v *view) string {
+// sources leads from the sources of an ingress to what is decided about them: by a map, or at once where there is but
+// one class of them. Without policies there is nothing to lead to.
+func (b *filter) sources(v *view) []NftRule {
 	if len(v.classes) == 0 {
-		return ""
+		return nil
 	}
 	m := VerdictMap{Name: fmt.Sprintf("sources%d_%s", v.family, v.ingress.Iface), Family: v.family}
 	chains := make([]string, len(v.classes))
 	for i, k := range v.classes {
 		chains[i] = b.class(v.family, k)
+	}
+	if len(v.spans) == 1 && v.spans[0].label != none {
+		return []NftRule{{Family: v.family, Verdict: goTo(chains[v.spans[0].label])}}
 	}
 	m.Elements = make([]VerdictElement, 0, len(v.spans))
 	for _, s := range v.spans {
@@ -223,7 +232,7 @@ func (b *filter) sources(v *view) string {
 		}
 	}
 	b.out.Maps = append(b.out.Maps, m)
-	return m.Name
+	return []NftRule{{Family: v.family, VMap: m.Name}}
 }
 
 // mapFrom is the number of destinations from which a class uses a map instead of a rule for each.

@@ -16,10 +16,11 @@ func (b *filter) input() []NftRule {
 	var rules []NftRule
 	for _, e := range b.c.in.Egresses {
 		if e.Owned && e.Iface != "" {
-			rules = append(rules,
-				NftRule{IIF: e.Iface, CTState: []string{"established", "related"}, Verdict: accept},
-				NftRule{IIF: e.Iface, Verdict: drop})
+			rules = append(rules, NftRule{IIF: e.Iface, Verdict: goTo("answers")})
 		}
+	}
+	if len(rules) > 0 {
+		b.chain("answers", []NftRule{{CTState: []string{"established", "related"}, Verdict: accept}, {Verdict: drop}})
 	}
 	for _, e := range b.c.in.Egresses {
 		if e.ResolverPort == 0 {
@@ -46,26 +47,26 @@ func (b *filter) input() []NftRule {
 // connections that somebody else on this box translates are dropped with them; nothing depends on
 // errors, and the packets that they are about are lost already.
 func (b *filter) output() []NftRule {
-	elsewhere := []string{"lo"}
+	abroad := []NftRule{{OIF: "lo", Verdict: accept}}
 	for _, g := range b.c.in.Ingresses {
-		elsewhere = append(elsewhere, g.Iface)
+		abroad = append(abroad, NftRule{OIF: g.Iface, Verdict: accept})
 	}
-	var tunnels []*Egress
-	for i := range b.c.in.Egresses {
-		if e := &b.c.in.Egresses[i]; e.Owned && e.Iface != "" {
-			tunnels = append(tunnels, e)
-			elsewhere = append(elsewhere, e.Iface)
+	rules := []NftRule{{CTState: []string{"related"}, CTStatus: "snat"}}
+	for _, e := range b.c.in.Egresses {
+		if !e.Owned || e.Iface == "" {
+			continue
+		}
+		abroad = append(abroad, NftRule{OIF: e.Iface, Verdict: accept})
+		for _, a := range e.Addrs {
+			rules = append(rules, NftRule{Src: netip.PrefixFrom(a.Addr(), a.Addr().BitLen())})
 		}
 	}
-	if len(tunnels) == 0 {
+	if len(abroad) == 1+len(b.c.in.Ingresses) {
 		return nil
 	}
-	rules := []NftRule{{OIFNot: elsewhere, CTState: []string{"related"}, CTStatus: "snat", Verdict: drop}}
-	for _, e := range tunnels {
-		for _, a := range e.Addrs {
-			source := netip.PrefixFrom(a.Addr(), a.Addr().BitLen())
-			rules = append(rules, NftRule{OIFNot: elsewhere, Src: source, Verdict: drop})
-		}
+	b.chain("abroad", append(abroad, NftRule{Verdict: drop}))
+	for i := range rules {
+		rules[i].Verdict = goTo("abroad")
 	}
 	return rules
 }

@@ -94,6 +94,26 @@ func TestLeakFreeSeesFaults(t *testing.T) {
 			}
 			s.Rules = nil
 		}},
+		{"filter judges nothing but what opens a connection", policytest.Duo, func(s *policyroute.State) {
+			s.Rules = nil
+			for _, c := range s.Nft.Chains {
+				for i := range c.Rules {
+					if c.Name == "forward" && c.Rules[i].Verdict.Kind == "goto" {
+						c.Rules[i].Syn, c.Rules[i].Verdict.Kind = true, "jump"
+					}
+				}
+			}
+		}},
+		{"filter accepts what opens a connection", policytest.Duo, func(s *policyroute.State) {
+			s.Rules = nil
+			for _, c := range s.Nft.Chains {
+				if len(c.Rules) > 0 && c.Rules[0].Syn {
+					c.Rules[0].Verdict.Chain = "all"
+				}
+			}
+			s.Nft.Chains = append(s.Nft.Chains, policyroute.NftChain{Name: "all",
+				Rules: []policyroute.NftRule{{Verdict: policyroute.NftVerdict{Kind: "accept"}}}})
+		}},
 		{"members meet uninvited", policytest.Duo, func(s *policyroute.State) {
 			for i, c := range s.Nft.Chains {
 				if c.Name == "from_"+policytest.Ingress0 {

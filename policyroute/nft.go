@@ -41,7 +41,6 @@ type VerdictElement struct {
 // does not match on it.
 type NftRule struct {
 	IIF, OIF string // exact names, or a prefix that ends in '*'
-	OIFNot   []string
 	Family   Family // matches meta nfproto; needed with Verdict DNAT/SNAT of one family
 	Src, Dst netip.Prefix
 	Proto    string   // "tcp", "udp", "icmp", "icmpv6"
@@ -50,6 +49,7 @@ type NftRule struct {
 	CTState  []string // "established", "related", "new"
 	CTReply  bool     // the packet goes in the direction opposite to the connection's first (ct direction reply)
 	CTStatus string   // "dnat": the destination is translated, as of what we steer; "snat": the source is
+	Syn      bool     // TCP SYN without RST: the packet asks for a connection, or agrees to it; with verdict jump
 	SynMSS   uint16   // TCP SYN with a larger MSS: rewrite it to this, verdict is ignored
 	LocalDst bool     // fib daddr type local: the packet is for the box itself
 	VMap     string   // verdict map of the source address, by name; verdict is ignored

@@ -86,8 +86,7 @@ func (r NftRule) String() string {
 	w := r.matches()
 	switch {
 	case r.SynMSS != 0:
-		w = append(w, fmt.Sprintf("tcp flags & (syn|rst) == syn tcp option maxseg size > %d tcp option maxseg size set %d",
-			r.SynMSS, r.SynMSS))
+		w = append(w, fmt.Sprintf("tcp option maxseg size > %d tcp option maxseg size set %d", r.SynMSS, r.SynMSS))
 	case r.VMap != "":
 		w = append(w, fmt.Sprintf("%s saddr vmap @%s", nftFamily(r.Family), r.VMap))
 	case r.DstVMap != "":
@@ -110,18 +109,16 @@ func (r NftRule) matches() []string {
 	}
 	add(r.IIF != "", "iifname %q", r.IIF)
 	add(r.OIF != "", "oifname %q", r.OIF)
-	for _, name := range r.OIFNot {
-		add(true, "oifname != %q", name)
-	}
 	add(r.Family != 0 && !r.familyImplied(), "meta nfproto %s", r.Family)
 	add(r.Src.IsValid(), "%s saddr %s", nftFamily(FamilyOf(r.Src.Addr())), nftPrefix(r.Src))
 	add(r.Dst.IsValid(), "%s daddr %s", nftFamily(FamilyOf(r.Dst.Addr())), nftPrefix(r.Dst))
 	switch {
 	case len(r.DstPorts) > 0:
 		add(true, "%s dport %s", r.Proto, nftPorts(r.DstPorts))
-	case r.Proto != "" && r.SynMSS == 0: // a match of TCP flags implies TCP
+	case r.Proto != "" && !r.Syn && r.SynMSS == 0: // a match of TCP flags implies TCP
 		add(true, "meta l4proto %s", r.Proto)
 	}
+	add(r.Syn || r.SynMSS != 0, "tcp flags & (syn|rst) == syn")
 	add(r.Mark != 0, "meta mark 0x%08x", r.Mark)
 	add(len(r.CTState) > 0, "ct state %s", strings.Join(r.CTState, ","))
 	add(r.CTReply, "ct direction reply")

@@ -158,6 +158,13 @@ func (m *machine) run(c *NftChain, p packet, oif string) NftVerdict {
 		if !r.admits(p, oif) || r.SynMSS != 0 {
 			continue
 		}
+		if r.Syn {
+			// It may be one that opens a connection, or not: what is dropped for being one does not hold the others.
+			if v := m.run(m.chains[r.Verdict.Chain], p, oif); v.Kind != "" && v.Kind != "drop" {
+				return v
+			}
+			continue
+		}
 		v := r.Verdict
 		switch {
 		case r.VMap != "":
@@ -201,12 +208,12 @@ func (m *VerdictMap) find(a netip.Addr) string {
 
 func (r *NftRule) admits(p packet, oif string) bool {
 	family := r.Family == 0 || r.Family == p.family()
-	iface := namesMatch(r.IIF, p.iif) && namesMatch(r.OIF, oif) && !slices.Contains(r.OIFNot, oif)
+	iface := namesMatch(r.IIF, p.iif) && namesMatch(r.OIF, oif)
 	addrs := (!r.Src.IsValid() || r.Src.Contains(p.src)) && (!r.Dst.IsValid() || r.Dst.Contains(p.dst))
 	proto := (r.Proto == "" || r.Proto == p.proto) && (len(r.DstPorts) == 0 || slices.Contains(r.DstPorts, p.dport))
 	state := len(r.CTState) == 0 || slices.Contains(r.CTState, p.state())
 	return family && iface && addrs && proto && state && (!r.CTReply || p.reply) &&
-		(r.CTStatus == "" || p.steered) && !r.LocalDst && r.Mark == 0
+		(r.CTStatus == "" || p.steered) && (!r.Syn || p.proto == "tcp") && !r.LocalDst && r.Mark == 0
 }
 
 func (p packet) state() string {

@@ -68,6 +68,8 @@ func (d *decoder) next() bool {
 			d.equal(binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL))
 	case *expr.Immediate:
 		return d.immediate(x.Data)
+	case *expr.Exthdr:
+		return d.lowerMSS(x)
 	default:
 		return d.verdict(x)
 	}
@@ -75,22 +77,14 @@ func (d *decoder) next() bool {
 
 func (d *decoder) meta(key expr.MetaKey) bool {
 	cmp := take[*expr.Cmp](d)
-	if cmp == nil || cmp.Register != reg {
-		return false
-	}
-	negated := cmp.Op == expr.CmpOpNeq
-	if cmp.Op != expr.CmpOpEq && (!negated || key != expr.MetaKeyOIFNAME) {
+	if cmp == nil || cmp.Register != reg || cmp.Op != expr.CmpOpEq {
 		return false
 	}
 	switch key {
 	case expr.MetaKeyIIFNAME:
 		d.rule.IIF = ifnameText(cmp.Data)
 	case expr.MetaKeyOIFNAME:
-		if negated {
-			d.rule.OIFNot = append(d.rule.OIFNot, ifnameText(cmp.Data))
-		} else {
-			d.rule.OIF = ifnameText(cmp.Data)
-		}
+		d.rule.OIF = ifnameText(cmp.Data)
 	case expr.MetaKeyNFPROTO:
 		return d.nfproto(cmp.Data)
 	case expr.MetaKeyL4PROTO:
@@ -125,7 +119,7 @@ func (d *decoder) l4proto(data []byte) bool {
 	for name, number := range l4Protos {
 		if bytes.Equal(data, []byte{number}) {
 			if p := peek[*expr.Payload](d); p != nil && p.Offset == offTCPFlags {
-				return name == "tcp" // belongs to the MSS
+				return name == "tcp" // belongs to the flags
 			}
 			d.rule.Proto = name
 			return true
@@ -142,7 +136,7 @@ func (d *decoder) payload(p *expr.Payload) bool {
 	case p.Base == expr.PayloadBaseTransportHeader && p.Offset == offDport && p.Len == 2:
 		return d.dport()
 	case p.Base == expr.PayloadBaseTransportHeader && p.Offset == offTCPFlags && p.Len == 1:
-		return d.synMSS()
+		return d.syn()
 	case p.Base == expr.PayloadBaseNetworkHeader:
 		return d.address(p)
 	}
@@ -220,24 +214,32 @@ func (d *decoder) dport() bool {
 	return true
 }
 
-func (d *decoder) synMSS() bool {
-	want := synMSS(0)[1:] // the flags are taken already
-	if len(d.in) < len(want) {
+func (d *decoder) syn() bool {
+	d.rule.Syn = true
+	return d.exactly(syn()[1:])
+}
+
+// lowerMSS reads an action that begins with the load of the option. Its match of a SYN goes without saying.
+func (d *decoder) lowerMSS(load *expr.Exthdr) bool {
+	if !d.rule.Syn || len(d.in) < 2 {
 		return false
 	}
-	imm, ok := d.in[4].(*expr.Immediate)
+	imm, ok := d.in[1].(*expr.Immediate)
 	if !ok || len(imm.Data) != 2 {
 		return false
 	}
-	limit := binary.BigEndian.Uint16(imm.Data)
-	for i, w := range synMSS(limit)[1:] {
-		if !sameExpr(w, d.in[i]) {
-			return false
-		}
+	d.rule.Syn, d.rule.SynMSS = false, binary.BigEndian.Uint16(imm.Data)
+	want := lowerMSS(d.rule.SynMSS)
+	return d.rule.SynMSS != 0 && sameExpr(load, want[0]) && d.exactly(want[1:])
+}
+
+// exactly consumes these very expressions.
+func (d *decoder) exactly(want []expr.Any) bool {
+	if len(d.in) < len(want) || !slices.EqualFunc(want, d.in[:len(want)], sameExpr) {
+		return false
 	}
 	d.in = d.in[len(want):]
-	d.rule.SynMSS = limit
-	return limit != 0
+	return true
 }
 
 func (d *decoder) conntrack(key expr.CtKey) bool {

@@ -61,13 +61,10 @@ func (e encoder) rule(r policyroute.NftRule) ([]expr.Any, error) {
 	var out []expr.Any
 	add := func(x ...expr.Any) { out = append(out, x...) }
 	if r.IIF != "" {
-		add(ifname(expr.MetaKeyIIFNAME, expr.CmpOpEq, r.IIF)...)
+		add(ifname(expr.MetaKeyIIFNAME, r.IIF)...)
 	}
 	if r.OIF != "" {
-		add(ifname(expr.MetaKeyOIFNAME, expr.CmpOpEq, r.OIF)...)
-	}
-	for _, name := range r.OIFNot {
-		add(ifname(expr.MetaKeyOIFNAME, expr.CmpOpNeq, name)...)
+		add(ifname(expr.MetaKeyOIFNAME, r.OIF)...)
 	}
 	family, err := e.family(r)
 	if err != nil {
@@ -84,6 +81,12 @@ func (e encoder) rule(r policyroute.NftRule) ([]expr.Any, error) {
 	}
 	if err := e.transport(r, add); err != nil {
 		return nil, err
+	}
+	if r.Syn || r.SynMSS != 0 {
+		if r.Proto != "tcp" {
+			add(meta(expr.MetaKeyL4PROTO), eq([]byte{unix.IPPROTO_TCP}))
+		}
+		add(syn()...)
 	}
 	if r.Mark != 0 {
 		add(meta(expr.MetaKeyMARK), eq(binaryutil.NativeEndian.PutUint32(r.Mark)))
@@ -190,10 +193,7 @@ func conntrack(r policyroute.NftRule, add func(...expr.Any)) error {
 func (e encoder) action(r policyroute.NftRule, add func(...expr.Any)) error {
 	switch {
 	case r.SynMSS != 0:
-		if r.Proto != "tcp" {
-			add(meta(expr.MetaKeyL4PROTO), eq([]byte{unix.IPPROTO_TCP}))
-		}
-		add(synMSS(r.SynMSS)...)
+		add(lowerMSS(r.SynMSS)...)
 		return nil
 	case r.VMap != "":
 		e.vmap(r.VMap, offSaddr4, offSaddr6, add)
@@ -254,13 +254,19 @@ func verdict(v policyroute.NftVerdict, add func(...expr.Any)) error {
 	return nil
 }
 
-// synMSS matches a SYN whose MSS is larger than the limit and lowers it to that.
-func synMSS(limit uint16) []expr.Any {
-	value := binary.BigEndian.AppendUint16(nil, limit)
+// syn matches a SYN without RST.
+func syn() []expr.Any {
 	return []expr.Any{
 		payload(expr.PayloadBaseTransportHeader, offTCPFlags, 1),
 		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 1, Mask: []byte{tcpSynRst}, Xor: []byte{0}},
 		eq([]byte{tcpSyn}),
+	}
+}
+
+// lowerMSS matches an MSS larger than the limit and lowers it to that.
+func lowerMSS(limit uint16) []expr.Any {
+	value := binary.BigEndian.AppendUint16(nil, limit)
+	return []expr.Any{
 		&expr.Exthdr{DestRegister: reg, Type: tcpOptMaxseg, Offset: 2, Len: 2, Op: expr.ExthdrOpTcpopt},
 		&expr.Cmp{Op: expr.CmpOpGt, Register: reg, Data: value},
 		&expr.Immediate{Register: reg, Data: value},
@@ -269,14 +275,14 @@ func synMSS(limit uint16) []expr.Any {
 }
 
 // ifname compares an interface's name: all 16 bytes, or those before a '*'.
-func ifname(key expr.MetaKey, op expr.CmpOp, name string) []expr.Any {
+func ifname(key expr.MetaKey, name string) []expr.Any {
 	data := make([]byte, unix.IFNAMSIZ)
 	if prefix, wild := strings.CutSuffix(name, "*"); wild {
 		data = []byte(prefix)
 	} else {
 		copy(data, name)
 	}
-	return []expr.Any{meta(key), &expr.Cmp{Op: op, Register: reg, Data: data}}
+	return []expr.Any{meta(key), eq(data)}
 }
 
 func nfproto(f policyroute.Family) []expr.Any {

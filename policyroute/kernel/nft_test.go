@@ -35,10 +35,10 @@ func everyRule() policyroute.Ruleset {
 		},
 		Chains: []policyroute.NftChain{
 			{Name: "forward", Hook: &policyroute.Hook{Type: "filter", Hook: "forward", Priority: -5}, Rules: []rule{
-				{IIF: "ztabcdefghijkl", OIFNot: []string{"tunztb0", "zt*"}, Verdict: drop, Comment: "only by the tunnel"},
+				{IIF: "ztabcdefghijkl", OIF: "zt*", Verdict: drop, Comment: "only by the tunnel"},
 				{OIF: "tunztb0", CTState: []string{"established", "related"}, Verdict: accept},
 				{OIF: "tunztb0", CTState: []string{"new"}, CTStatus: "dnat", CTReply: true, Verdict: accept},
-				{OIFNot: []string{"tunztb0", "lo"}, CTState: []string{"related"}, CTStatus: "snat", Verdict: drop},
+				{CTState: []string{"related"}, CTStatus: "snat", Verdict: drop},
 				{Family: policyroute.V6, Verdict: drop},
 				{Src: prefix("10.0.0.0/8"), Dst: prefix("192.168.4.0/22"), Verdict: accept},
 				{Src: prefix("fd00::/9"), Dst: prefix("fd00::7/128"), Verdict: do{Kind: "return"}},
@@ -47,6 +47,8 @@ func everyRule() policyroute.Ruleset {
 				{Proto: "icmp", Verdict: accept},
 				{Proto: "icmpv6", Verdict: accept},
 				{Mark: 0x5a540001, Verdict: do{Kind: "jump", Chain: "one"}},
+				{Syn: true, Verdict: do{Kind: "jump", Chain: "one"}},
+				{Proto: "tcp", DstPorts: []uint16{443}, Syn: true, Mark: 7, Verdict: accept},
 				{OIF: "tunztb0", SynMSS: 1354},
 				{IIF: "tunztb0", Proto: "tcp", SynMSS: 1280},
 				{LocalDst: true, Verdict: accept},
