@@ -86,6 +86,8 @@ func transport(l Listener, web netip.AddrPort) string {
 		return text
 	}
 	return fmt.Sprintf("sndbuf %d\nrcvbuf %d\n", socketBuffer, socketBuffer) +
+		// No poll before each write, which such sockets and TUN devices do not need.
+		"fast-io\n" +
 		// Answers leave with the address that was asked, on a box with several.
 		"multihome\n" +
 		// A handshake that never goes on costs an attacker one packet and us some state.
