@@ -31,5 +31,5 @@ for target in "${@:-cloud-amd64}"; do
 	fi
 done
 [ -n "$run" ] || [ -e "$dir/stock.ext4" ] || scripts/stock-image.sh "$dir"
-root=$(find "$cache" -maxdepth 1 -name 'root-*.tar' -exec sh -c 'tar -tf "$1" ./usr/lib/x86_64-linux-gnu/ >/dev/null 2>&1 && echo "$1"' sh {} \; | head -n 1)
+root=$(find "$cache" -maxdepth 1 -name 'root-*.tar' -exec sh -c 'tar -tf "$1" ./usr/lib/x86_64-linux-gnu/ >/dev/null 2>&1' sh {} \; -print -quit)
 ZTBRIDGE_IMAGE_TEST=$dir ZTBRIDGE_ROOT_TAR=$root go test -count=1 -v -run "$run" -timeout 180m ./image/...
