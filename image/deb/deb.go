@@ -225,7 +225,7 @@ func write(s stage, o Options) (name string, err error) {
 			"What enters by a ZeroTier network, by an OpenVPN endpoint or by an interface\nleaves by the ways that a policy names, in their order, or not at all: through\n" +
 			"a provider's OpenVPN tunnel, another ZeroTier member, or this machine's own\nconnection.",
 		Overridables: nfpm.Overridables{
-			Depends:    []string{"openvpn (>= 2.6)", "passwd", "systemd", "init-system-helpers (>= 1.54~)"},
+			Depends: []string{"openvpn (>= 2.6)", "passwd", "systemd", "init-system-helpers (>= 1.54~)"},
 			// What speaks to the firewalls of others is of use only where there is one made with it.
 			Recommends: []string{"ca-certificates", "iptables"},
 			Suggests:   []string{"zerotier-one"},
