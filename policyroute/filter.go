@@ -53,11 +53,9 @@ func (c *compiler) nft() Ruleset {
 		translate.Rules = append(translate.Rules, NftRule{IIF: g.Iface, Verdict: goTo("translate")})
 	}
 	forward.Rules = append(forward.Rules, towards...)
-	for _, e := range c.in.Egresses {
-		if e.Owned && e.Iface != "" {
-			// What a provider sends is for clients, never for the box's other networks.
-			forward.Rules = append(forward.Rules, NftRule{IIF: e.Iface, Verdict: drop})
-		}
+	for _, e := range c.tunnels() {
+		// What a provider sends is for clients, never for the box's other networks.
+		forward.Rules = append(forward.Rules, NftRule{IIF: e.Iface, Verdict: drop})
 	}
 	b.chain("translate", b.translate())
 	input, output := b.input(), b.output()
@@ -160,23 +158,27 @@ func (b *filter) steered(v NftVerdict) []NftRule {
 // address is never looked for in the Internet. Where the other ingress is an egress as well, only its
 // prefixes tell members from the world.
 func (b *filter) peering(g, peer *Ingress) []NftRule {
+	var towards []NftRule
+	for _, m := range b.c.members {
+		if m.ingress == peer {
+			towards = append(towards, NftRule{Dst: m.prefix})
+		}
+	}
+	if len(towards) == 0 {
+		if slices.Contains(b.c.egressIfaces(), peer.Iface) {
+			return nil
+		}
+		towards = []NftRule{{OIF: peer.Iface}}
+	}
 	rules := []NftRule{{OIF: peer.Iface, CTState: []string{"established", "related"}, CTReply: true, Verdict: accept}}
 	if b.c.peers(g, peer) {
 		rules = append(rules, NftRule{OIF: peer.Iface, Verdict: accept})
 	}
-	judge := goTo(b.once("members", append(rules, NftRule{Verdict: drop})))
-	var by []NftRule
-	known := false
-	for _, m := range b.c.members {
-		if m.ingress == peer {
-			known = true
-			by = append(by, NftRule{Dst: m.prefix, Verdict: judge})
-		}
+	judge := b.once("members", append(rules, NftRule{Verdict: drop}))
+	for i := range towards {
+		towards[i].Verdict = goTo(judge)
 	}
-	if !known && !slices.Contains(b.c.egressIfaces(), peer.Iface) {
-		by = append(by, NftRule{OIF: peer.Iface, Verdict: judge})
-	}
-	return by
+	return towards
 }
 
 // to judges what would leave by an ingress and did not enter by one.

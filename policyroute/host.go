@@ -192,6 +192,17 @@ func (c *compiler) egressIfaces() []string {
 	return out
 }
 
+// tunnels are the egresses that have a device of ours.
+func (c *compiler) tunnels() []Egress {
+	var out []Egress
+	for _, e := range c.in.Egresses {
+		if e.Owned && e.Iface != "" {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
 func (c *compiler) peers(from, to *Ingress) bool {
 	return slices.Contains(c.in.Peerings, Peering{From: from.Name, To: to.Name})
 }

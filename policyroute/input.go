@@ -14,10 +14,8 @@ const (
 // leave by the WAN and tell a stranger that both are one.
 func (b *filter) input() []NftRule {
 	var rules []NftRule
-	for _, e := range b.c.in.Egresses {
-		if e.Owned && e.Iface != "" {
-			rules = append(rules, NftRule{IIF: e.Iface, Verdict: goTo("answers")})
-		}
+	for _, e := range b.c.tunnels() {
+		rules = append(rules, NftRule{IIF: e.Iface, Verdict: goTo("answers")})
 	}
 	if len(rules) > 0 {
 		b.chain("answers", []NftRule{{CTState: []string{"established", "related"}, Verdict: accept}, {Verdict: drop}})
@@ -47,22 +45,20 @@ func (b *filter) input() []NftRule {
 // connections that somebody else on this box translates are dropped with them; nothing depends on
 // errors, and the packets that they are about are lost already.
 func (b *filter) output() []NftRule {
+	tunnels := b.c.tunnels()
+	if len(tunnels) == 0 {
+		return nil
+	}
 	abroad := []NftRule{{OIF: "lo", Verdict: accept}}
 	for _, g := range b.c.in.Ingresses {
 		abroad = append(abroad, NftRule{OIF: g.Iface, Verdict: accept})
 	}
 	rules := []NftRule{{CTState: []string{"related"}, CTStatus: "snat"}}
-	for _, e := range b.c.in.Egresses {
-		if !e.Owned || e.Iface == "" {
-			continue
-		}
+	for _, e := range tunnels {
 		abroad = append(abroad, NftRule{OIF: e.Iface, Verdict: accept})
 		for _, a := range e.Addrs {
 			rules = append(rules, NftRule{Src: netip.PrefixFrom(a.Addr(), a.Addr().BitLen())})
 		}
-	}
-	if len(abroad) == 1+len(b.c.in.Ingresses) {
-		return nil
 	}
 	b.chain("abroad", append(abroad, NftRule{Verdict: drop}))
 	for i := range rules {

@@ -49,7 +49,7 @@ type NftRule struct {
 	CTState  []string // "established", "related", "new"
 	CTReply  bool     // the packet goes in the direction opposite to the connection's first (ct direction reply)
 	CTStatus string   // "dnat": the destination is translated, as of what we steer; "snat": the source is
-	Syn      bool     // TCP SYN without RST: the packet asks for a connection, or agrees to it; with verdict jump
+	Syn      bool     // TCP SYN without RST: the packet asks for a connection, or agrees to it
 	SynMSS   uint16   // TCP SYN with a larger MSS: rewrite it to this, verdict is ignored
 	LocalDst bool     // fib daddr type local: the packet is for the box itself
 	VMap     string   // verdict map of the source address, by name; verdict is ignored

@@ -160,7 +160,11 @@ func (m *machine) run(c *NftChain, p packet, oif string) NftVerdict {
 		}
 		if r.Syn {
 			// It may be one that opens a connection, or not: what is dropped for being one does not hold the others.
-			if v := m.run(m.chains[r.Verdict.Chain], p, oif); v.Kind != "" && v.Kind != "drop" {
+			v := r.Verdict
+			if v.Chain != "" {
+				v = m.run(m.chains[v.Chain], p, oif)
+			}
+			if v.Kind != "" && v.Kind != "drop" {
 				return v
 			}
 			continue
