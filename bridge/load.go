@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/openvpn"
 )
@@ -28,6 +29,9 @@ type tunnelFiles struct {
 	// fingerprint changes when the content of any of the files does.
 	fingerprint string
 }
+
+const credentialsHint = "write them into a file of mode 0600, the user name on its first line, the password on its second, " +
+	"a private key's passphrase on its third or alone, and name it: credentials: FILE"
 
 // load reads the configuration and the profiles that it names. It changes nothing.
 func load(opts Options) (*loaded, error) {
@@ -64,8 +68,11 @@ func loadTunnel(e config.Egress) (tunnelFiles, error) {
 	sum.Write([]byte(profile.Text()))
 	files := tunnelFiles{profile: profile, report: report}
 	if c := e.OpenVPN.Credentials; c != nil {
-		files.credentials = &openvpn.Credentials{Username: c.Username.Reveal(), Password: c.Password.Reveal()}
-		fmt.Fprintf(sum, "\x00%s\x00%s", c.Username.Reveal(), c.Password.Reveal())
+		files.credentials = &openvpn.Credentials{Username: c.Username.Reveal(), Password: c.Password.Reveal(), KeyPassphrase: c.KeyPassphrase.Reveal()}
+		fmt.Fprintf(sum, "\x00%s\x00%s\x00%s", c.Username.Reveal(), c.Password.Reveal(), c.KeyPassphrase.Reveal())
+	}
+	if err := profile.CheckCredentials(files.credentials); err != nil {
+		return tunnelFiles{}, &api.HintedError{Err: err, Hint: credentialsHint}
 	}
 	files.fingerprint = hex.EncodeToString(sum.Sum(nil))
 	return files, nil

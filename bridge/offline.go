@@ -121,12 +121,6 @@ func Check(opts Options) (string, error) {
 		}
 		fmt.Fprintf(&b, "egress %s: profile %s\n", e.Name, e.OpenVPN.Profile)
 		writeReport(&b, files.report)
-		if files.profile.NeedsCredentials && files.credentials == nil {
-			return b.String(), &api.HintedError{
-				Err:  fmt.Errorf("%s: egress.%s.openvpn: the profile asks for a user name and a password", e.OpenVPN.ProfilePos, e.Name),
-				Hint: "put them on two lines of a file of mode 0600 and name it: credentials: FILE",
-			}
-		}
 	}
 	return b.String(), nil
 }

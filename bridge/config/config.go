@@ -87,11 +87,13 @@ type OpenVPN struct {
 	Credentials *Credentials // nil: the provider authenticates by certificate alone
 }
 
-// Credentials is the content of a credentials file: user name on the first line, password on the second.
+// Credentials is the content of a credentials file: user name on the first line, password on the second, and on a third
+// the passphrase of the profile's private key; a passphrase may also be alone. What is not there is empty.
 type Credentials struct {
-	Path     string // absolute
-	Username Secret
-	Password Secret
+	Path          string // absolute
+	Username      Secret
+	Password      Secret
+	KeyPassphrase Secret
 }
 
 // Member is another member of one of our networks as the next hop.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -52,11 +53,17 @@ func (d *decoder) readCredentials(c *Credentials, at Position) {
 	}
 	text := strings.ReplaceAll(string(bytes.TrimPrefix(data, []byte("\ufeff"))), "\r\n", "\n")
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
-	if len(lines) != 2 || lines[0] == "" || lines[1] == "" || strings.ContainsRune(text, 0) {
-		d.fail(at, ErrValue, c.Path+" does not hold credentials", "write the user name on its first line and the password on its second, nothing else")
+	if len(lines) > 3 || slices.Contains(lines, "") || strings.ContainsRune(text, 0) {
+		d.fail(at, ErrValue, c.Path+" does not hold credentials", "write the user name on its first line and the password on its second; "+
+			"the passphrase of an encrypted private key comes third, or alone")
 		return
 	}
-	c.Username, c.Password = NewSecret(lines[0]), NewSecret(lines[1])
+	if len(lines) >= 2 {
+		c.Username, c.Password, lines = NewSecret(lines[0]), NewSecret(lines[1]), lines[2:]
+	}
+	if len(lines) == 1 {
+		c.KeyPassphrase = NewSecret(lines[0])
+	}
 }
 
 func (d *decoder) fileError(path string, at Position, err error) {

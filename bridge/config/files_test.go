@@ -26,6 +26,24 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
+func TestKeyPassphrase(t *testing.T) {
+	for text, want := range map[string][3]string{
+		"open sesame\n":                {"", "", "open sesame"},
+		"user\nhunter2\nopen sesame\n": {"user", "hunter2", "open sesame"},
+	} {
+		dir := folder(t)
+		write(t, filepath.Join(dir, "provider.auth"), text, 0o600)
+		cfg, _, err := load(t, dir, withCredentials)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := cfg.Egresses[0].OpenVPN.Credentials
+		if got := [3]string{c.Username.Reveal(), c.Password.Reveal(), c.KeyPassphrase.Reveal()}; got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestCredentialsMustBePrivate(t *testing.T) {
 	for _, mode := range []os.FileMode{0o644, 0o640, 0o604, 0o660, 0o601} {
 		dir := folder(t)
@@ -40,13 +58,14 @@ func TestCredentialsMustBePrivate(t *testing.T) {
 
 func TestCredentialsContent(t *testing.T) {
 	for text, good := range map[string]bool{
-		"user\nhunter2":             true,
-		"\ufeffuser\r\nhunter2\r\n": true,
-		"user\n":                    false,
-		"user\n\n":                  false,
-		"user\nhunter2\nmore\n":     false,
-		"":                          false,
-		"us\x00er\nhunter2\n":       false,
+		"user\nhunter2":              true,
+		"\ufeffuser\r\nhunter2\r\n":  true,
+		"user\nhunter2\npassphrase":  true,
+		"passphrase\n":               true,
+		"user\n\npassphrase\n":       false,
+		"user\nhunter2\nkey\nmore\n": false,
+		"":                           false,
+		"us\x00er\nhunter2\n":        false,
 	} {
 		dir := folder(t)
 		write(t, filepath.Join(dir, "provider.auth"), text, 0o600)

@@ -27,7 +27,7 @@ func (r *run) answerPassword(what string) *verdict {
 func (r *run) refused(e refuseEvent) *verdict {
 	if e.what != "Auth" {
 		return &verdict{failure: failure{state: StateConfigError, cause: "the passphrase of the private key is wrong",
-			remedy: remedyCredentials}}
+			remedy: remedyPassphrase}}
 	}
 	f, known := classify(e.reason) // "no shared cipher" comes this way too
 	if !known {

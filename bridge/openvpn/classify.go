@@ -17,6 +17,7 @@ type failure struct {
 
 // Remedies, for people.
 const (
+	remedyPassphrase  = "correct the passphrase in the credentials file: it is the third line, or alone"
 	remedyCredentials = "check user name and password in the credentials file, and the account with the provider"
 	remedyOwnCert     = "get a new profile from the provider"
 	remedyClock       = "check this box's clock; if it is right, get a new profile from the provider"

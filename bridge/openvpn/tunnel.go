@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,9 +49,6 @@ type request struct {
 
 var tunnelName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
 
-// maxSecret is the longest word that openvpn reads (OPTION_PARM_SIZE), in bytes.
-const maxSecret = 255
-
 // NewTunnel checks the configuration. It touches nothing outside.
 func NewTunnel(cfg TunnelConfig) (*Tunnel, error) {
 	fail := func(format string, args ...any) (*Tunnel, error) {
@@ -67,17 +63,9 @@ func NewTunnel(cfg TunnelConfig) (*Tunnel, error) {
 		return fail("it has no TUN device")
 	case cfg.RuntimeDir == "" || cfg.StateDir == "":
 		return fail("it has no directories")
-	case cfg.Profile.NeedsCredentials && cfg.Credentials == nil:
-		return fail("the profile %s needs a user name and a password (auth-user-pass)", cfg.Profile.Name)
-	case cfg.Profile.NeedsPassphrase && (cfg.Credentials == nil || cfg.Credentials.KeyPassphrase == ""):
-		return fail("the private key in profile %s is encrypted and needs a passphrase", cfg.Profile.Name)
 	}
-	if c := cfg.Credentials; c != nil {
-		for _, secret := range []string{c.Username, c.Password, c.KeyPassphrase} {
-			if strings.ContainsAny(secret, "\n\r\x00") || len(secret) > maxSecret {
-				return fail("the credentials hold a line break or more than %d bytes", maxSecret)
-			}
-		}
+	if err := cfg.Profile.CheckCredentials(cfg.Credentials); err != nil {
+		return fail("%w", err)
 	}
 	if cfg.Resolver == nil {
 		cfg.Resolver = net.DefaultResolver

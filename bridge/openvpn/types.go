@@ -132,27 +132,6 @@ func (s *Session) IPv6() bool {
 	return false
 }
 
-// Credentials are secrets. They print as "[redacted]" everywhere.
-type Credentials struct {
-	Username      string
-	Password      string
-	KeyPassphrase string // of an encrypted private key; usually empty
-}
-
-const redacted = "[redacted]"
-
-// String hides the secrets.
-func (Credentials) String() string { return redacted }
-
-// GoString hides the secrets from %#v.
-func (Credentials) GoString() string { return redacted }
-
-// LogValue hides the secrets from slog.
-func (Credentials) LogValue() slog.Value { return slog.StringValue(redacted) }
-
-// MarshalText hides the secrets from JSON and YAML.
-func (Credentials) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
 // LogLine is one line of openvpn's log. Lines that repeat in a row are counted, not kept.
 type LogLine struct {
 	Time    time.Time
