@@ -46,9 +46,13 @@ type family struct {
 	restore string // path of the restore program
 }
 
-func openIPTables(log *slog.Logger) (*iptables, error) {
-	t := &iptables{log: log, families: map[policyroute.Family]*family{}, nftables: true}
+// find looks for the programs that are not known yet, and says whether there are new ones: another firewall may bring them
+// at any time. It runs nothing where there are none.
+func (t *iptables) find() (found bool, err error) {
 	for f, name := range map[policyroute.Family]string{policyroute.V4: "iptables", policyroute.V6: "ip6tables"} {
+		if t.families[f] != nil {
+			continue
+		}
 		path, err := exec.LookPath(name)
 		if err != nil {
 			continue
@@ -59,7 +63,7 @@ func openIPTables(log *slog.Logger) (*iptables, error) {
 		}
 		version, err := exec.Command(path, "--version").Output()
 		if err != nil {
-			return nil, fmt.Errorf("running %s: %w", path, err)
+			return found, fmt.Errorf("running %s: %w", path, err)
 		}
 		proto := lib.ProtocolIPv4
 		if f == policyroute.V6 {
@@ -67,12 +71,12 @@ func openIPTables(log *slog.Logger) (*iptables, error) {
 		}
 		handle, err := lib.New(lib.IPFamily(proto), lib.Path(path), lib.Timeout(lockSeconds))
 		if err != nil {
-			return nil, fmt.Errorf("preparing %s: %w", path, err)
+			return found, fmt.Errorf("preparing %s: %w", path, err)
 		}
 		t.nftables = t.nftables && bytes.Contains(version, []byte("nf_tables"))
-		t.families[f] = &family{lib: handle, restore: restore}
+		t.families[f], found = &family{lib: handle, restore: restore}, true
 	}
-	return t, nil
+	return found, nil
 }
 
 // silent says that changes do not show in nftables' generation: the legacy variant is there.

@@ -61,15 +61,16 @@ type filterCache struct {
 // Open prepares access to the network namespace of the calling thread. A host without iptables is none
 // of its errors; see World and ErrNoIPTables. Call Close when done.
 func Open(opts Options) (*Kernel, error) {
-	k := &Kernel{log: opts.Logger, nft: newNft()}
-	if k.log == nil {
-		k.log = slog.New(slog.DiscardHandler)
+	log := opts.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
 	}
-	var err error
-	if k.record, err = openRecord(opts.RecordPath); err != nil {
+	k := &Kernel{log: log, nft: newNft(), ipt: &iptables{log: log, families: map[policyroute.Family]*family{}, nftables: true}}
+	_, err := k.ipt.find()
+	if err != nil {
 		return nil, err
 	}
-	if k.ipt, err = openIPTables(k.log); err != nil {
+	if k.record, err = openRecord(opts.RecordPath); err != nil {
 		return nil, err
 	}
 	if err := k.openSockets(); err != nil {

@@ -341,6 +341,8 @@ func TestSysctlOfAllInterfaces(t *testing.T) {
 }
 
 func TestHostWithoutIPTables(t *testing.T) {
+	needs(t, "iptables", "ip6tables")
+	path := os.Getenv("PATH")
 	t.Setenv("PATH", t.TempDir())
 	record := filepath.Join(t.TempDir(), "record.json")
 	inNamespace(t, func() {
@@ -360,6 +362,11 @@ func TestHostWithoutIPTables(t *testing.T) {
 		if w, err := k.World(); err != nil || w.IPTables {
 			t.Errorf("World: IPTables %v, %v", w.IPTables, err)
 		}
+		t.Setenv("PATH", path) // somebody has installed it
+		if w, err := k.World(); err != nil || !w.IPTables {
+			t.Errorf("World with iptables: IPTables %v, %v", w.IPTables, err)
+		}
+		reach(t, k, want)
 		if _, err := k.Restore(context.Background()); err != nil {
 			t.Error(err)
 		}

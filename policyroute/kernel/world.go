@@ -56,6 +56,7 @@ type DefaultRoute struct {
 func (k *Kernel) World() (World, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.findIPTables()
 	for range observeAttempts {
 		w, err := k.world()
 		if !errors.Is(err, netlink.ErrDumpInterrupted) {
@@ -63,6 +64,18 @@ func (k *Kernel) World() (World, error) {
 		}
 	}
 	return World{}, ErrDumpInterrupted
+}
+
+// findIPTables takes in programs that have come since. Those that do not run yet, as in the middle of an installation, are
+// looked for again next time.
+func (k *Kernel) findIPTables() {
+	found, err := k.ipt.find()
+	if err != nil {
+		k.log.Debug("iptables does not run", "error", err)
+	}
+	if found {
+		k.cache.valid = false // it was read without their chains
+	}
 }
 
 func (k *Kernel) world() (World, error) {
