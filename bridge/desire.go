@@ -117,6 +117,9 @@ func egressIntent(cfg *config.Config, e config.Egress, s Snapshot) policyroute.E
 // empty: it swallows what would be sent there.
 func tunnelIntent(out *policyroute.Egress, t openvpn.TunnelStatus) {
 	out.Iface, out.Owned = tunnelDevice(out.Name), true
+	if t.Remote.Proto == openvpn.TCP {
+		out.Carries = policyroute.StreamPacket
+	}
 	if t.Session == nil {
 		return
 	}

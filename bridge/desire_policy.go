@@ -32,10 +32,14 @@ func ingressIntents(cfg *config.Config, s Snapshot) []policyroute.Ingress {
 		})
 	}
 	for _, l := range s.Listeners {
-		out = append(out, policyroute.Ingress{
+		in := policyroute.Ingress{
 			Name: l.Device, Iface: l.Device, Present: s.World.Exists(l.Device), Owned: true,
 			Addrs: l.Pool.Server(), MTU: listenerMTU, Prefixes: l.Pool.Prefixes(),
-		})
+		}
+		if l.Proto == "tcp" {
+			in.Carries = policyroute.StreamPacket
+		}
+		out = append(out, in)
 	}
 	return out
 }

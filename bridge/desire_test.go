@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -218,25 +219,47 @@ func TestPublicMembersAreKnown(t *testing.T) {
 	}
 }
 
-// TCP is kept to what the way carries in one piece: one ZeroTier packet for members, what probes found for everybody,
-// and no less than Ethernet's for a LAN.
+// The endpoint's clients by TCP are kept to one segment, too.
+func TestDesireKeepsListenersPacketsWhole(t *testing.T) {
+	cfg := parse(t, "endpoint: {address: vpn.example.org, listen: [udp/1194, tcp/443]}\negress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\n")
+	listeners, err := listenersOf(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	carries := map[string]int{}
+	for _, g := range Desire(cfg, Snapshot{World: world(), Listeners: listeners}).Intent.Ingresses {
+		carries[g.Name] = g.Carries
+	}
+	want := map[string]int{listenerDevice(cfg.Endpoint.Listen[0]): 0, listenerDevice(cfg.Endpoint.Listen[1]): policyroute.StreamPacket}
+	if !maps.Equal(carries, want) {
+		t.Errorf("got %v, want %v", carries, want)
+	}
+}
+
+// TCP is kept to what the way carries in one piece: one ZeroTier packet for members, one segment for a tunnel over TCP,
+// what probes found for everybody, and no less than Ethernet's for a LAN.
 func TestDesireKeepsPacketsWhole(t *testing.T) {
 	lan := "ingress: [{interface: lan0, prefixes: [10.77.0.0/24]}]\negress: {provider: {openvpn: {profile: provider.ovpn}}}\n"
 	tests := []struct {
 		name, config string
+		tunnel       openvpn.Proto
 		probed       int
 		want         int // segment
 	}{
-		{"members", uno, 0, 1354},
-		{"members, narrow path", uno, 1300, 1260},
-		{"LAN", lan, 0, 1460},
-		{"LAN, narrow path", lan, 1400, 1360},
+		{"members", uno, openvpn.UDP, 0, 1354},
+		{"members, narrow path", uno, openvpn.UDP, 1300, 1260},
+		{"LAN", lan, openvpn.UDP, 0, 1460},
+		{"LAN, narrow path", lan, openvpn.UDP, 1400, 1360},
+		{"LAN, tunnel over TCP", lan, openvpn.TCP, 0, 1354},
+		{"LAN, tunnel over TCP, narrow path", lan, openvpn.TCP, 1300, 1260},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			tunnel := up("10.8.0.2/24")
+			tunnel.Remote.Proto = tt.tunnel
 			d := Desire(parse(t, tt.config), Snapshot{
 				Now: time.Now(), World: world("provider", "backup"), ZeroTier: joined(),
-				Tunnels: map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24")},
+				Tunnels: map[string]openvpn.TunnelStatus{"provider": tunnel},
 				Probes:  map[string]probe.Status{"provider": {Grade: probe.Fresh, MTU: tt.probed}},
 			})
 			state, err := policyroute.Compile(d.Intent)

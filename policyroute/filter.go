@@ -111,14 +111,14 @@ func (b *filter) name(prefix, key string) string {
 func (b *filter) from(g *Ingress, v4, v6 *view) string {
 	var sizes []NftRule
 	if g.Owned {
-		sizes = append(sizes, mss(NftRule{}, g.MTU)...)
+		sizes = append(sizes, mss(NftRule{}, g.MTU, g.Carries)...)
 	}
 	for _, e := range b.mtus() {
 		sizes = append(sizes, mss(NftRule{OIF: e.iface}, e.mtu, g.Carries)...)
 	}
 	for i := range b.c.in.Ingresses {
 		if peer := &b.c.in.Ingresses[i]; peer.Owned && peer != g {
-			sizes = append(sizes, mss(NftRule{OIF: peer.Iface}, peer.MTU, g.Carries)...)
+			sizes = append(sizes, mss(NftRule{OIF: peer.Iface}, peer.MTU, peer.Carries, g.Carries)...)
 		}
 	}
 	rules := append(b.resize(sizes), b.steered(accept)...)
@@ -185,7 +185,7 @@ func (b *filter) peering(g, peer *Ingress) []NftRule {
 func (b *filter) to(g *Ingress) string {
 	var sizes []NftRule
 	if g.Owned {
-		sizes = append(sizes, mss(NftRule{}, g.MTU)...)
+		sizes = append(sizes, mss(NftRule{}, g.MTU, g.Carries)...)
 	}
 	for _, e := range b.mtus() {
 		sizes = append(sizes, mss(NftRule{IIF: e.iface}, e.mtu, g.Carries)...)
