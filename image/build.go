@@ -157,7 +157,7 @@ func (b *build) makeSlot(ctx context.Context) (string, error) {
 			return "", fmt.Errorf("compressing the kernel: %w", err)
 		}
 	}
-	if files["initrd"], err = initramfs(b.Init, b.modulesDir, b.Profile.InitModules, b.Profile.LaterModules); err != nil {
+	if files["initrd"], err = initramfs(b.Init, b.modulesDir, b.Profile.moduleLists()); err != nil {
 		return "", err
 	}
 	for _, name := range sortedKeys(files) {

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,6 +35,7 @@ func composeRoot(ctx context.Context, b *build) (*tree, error) {
 		return nil, err
 	}
 	t.drop(b.Profile.Drop)
+	t.dropUnits(b.Profile.DropUnits)
 	debs := []string{b.Deb}
 	if b.ZeroTierDeb != "" {
 		debs = append(debs, b.ZeroTierDeb)
@@ -138,6 +140,15 @@ func addUnits(t *tree, p Profile) error {
 		t.symlink(path.Join("etc/systemd/system", unit), "/dev/null")
 	}
 	return nil
+}
+
+// dropUnits removes the package's units, and the links by which targets want them.
+func (t *tree) dropUnits(units []string) {
+	for name := range t.nodes {
+		if strings.HasPrefix(name, "usr/lib/systemd/system/") && slices.Contains(units, path.Base(name)) {
+			delete(t.nodes, name)
+		}
+	}
 }
 
 func (t *tree) unitText(unit string) []byte {

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -18,20 +17,22 @@ import (
 	"ztbridge/image/kmod"
 )
 
-// initramfs packs our /init with the modules that reaching the root needs, which it loads first, and others, which it loads
-// meanwhile. modules is lib/modules/VERSION.
-func initramfs(init []byte, modules string, first, later []string) ([]byte, error) {
+// moduleList is a file of the initramfs and the modules that it names.
+type moduleList struct {
+	name    string
+	modules []string
+}
+
+// moduleLists are the lists in the order in which /init goes through them.
+func (p Profile) moduleLists() []moduleList {
+	return []moduleList{{"order", p.InitModules}, {"later", p.LaterModules}, {"box", p.BoxModules}}
+}
+
+// initramfs packs our /init with modules, in lists of which each needs those before it. modules is lib/modules/VERSION.
+func initramfs(init []byte, modules string, lists []moduleList) ([]byte, error) {
 	kmods, err := kmod.Open(os.DirFS(modules))
 	if err != nil {
 		return nil, fmt.Errorf("indexing kernel modules: %w", err)
-	}
-	ahead, err := kmods.Resolve(first...)
-	if err != nil {
-		return nil, fmt.Errorf("choosing modules for the initramfs: %w", err)
-	}
-	files, err := kmods.Resolve(slices.Concat(first, later)...)
-	if err != nil {
-		return nil, fmt.Errorf("choosing modules for the initramfs: %w", err)
 	}
 	var raw bytes.Buffer
 	archive := cpioWriter{w: &raw}
@@ -39,22 +40,27 @@ func initramfs(init []byte, modules string, first, later []string) ([]byte, erro
 		archive.add(dir, 0o040755, nil)
 	}
 	archive.add("init", 0o100755, init)
-	var order, rest strings.Builder
-	for i, file := range files {
-		data, err := moduleData(filepath.Join(modules, file))
+	var wanted []string
+	done := 0
+	for _, list := range lists {
+		wanted = append(wanted, list.modules...)
+		files, err := kmods.Resolve(wanted...)
 		if err != nil {
-			return nil, fmt.Errorf("unpacking module %s: %w", file, err)
+			return nil, fmt.Errorf("choosing modules for the initramfs: %w", err)
 		}
-		name := kmod.Name(file) + ".ko"
-		archive.add(path.Join("modules", name), 0o100644, data)
-		if i < len(ahead) {
-			fmt.Fprintln(&order, name)
-		} else {
-			fmt.Fprintln(&rest, name)
+		var names strings.Builder
+		for _, file := range files[done:] {
+			data, err := moduleData(filepath.Join(modules, file))
+			if err != nil {
+				return nil, fmt.Errorf("unpacking module %s: %w", file, err)
+			}
+			name := kmod.Name(file) + ".ko"
+			archive.add(path.Join("modules", name), 0o100644, data)
+			fmt.Fprintln(&names, name)
 		}
+		done = len(files)
+		archive.add(path.Join("modules", list.name), 0o100644, []byte(names.String()))
 	}
-	archive.add("modules/order", 0o100644, []byte(order.String()))
-	archive.add("modules/later", 0o100644, []byte(rest.String()))
 	archive.close()
 	var packed bytes.Buffer
 	if err := zstdTo(&packed, &raw); err != nil {

@@ -72,9 +72,11 @@ type Profile struct {
 	// KeepFirmware are beginnings of names below usr/lib/firmware; everything else there is left out. None: all is kept.
 	KeepFirmware []string `json:"keepFirmware,omitempty"`
 
-	// InitModules are what the initramfs loads before it looks for the disk, LaterModules while it waits.
+	// InitModules are what the initramfs loads before it looks for the disk, LaterModules while it waits, and BoxModules
+	// while systemd starts.
 	InitModules  []string `json:"initModules"`
-	LaterModules []string `json:"laterModules"`
+	LaterModules []string `json:"laterModules,omitempty"`
+	BoxModules   []string `json:"boxModules"`
 	Cmdline      string   `json:"cmdline"`
 	GzipKernel   bool     `json:"gzipKernel,omitempty"`
 
@@ -86,8 +88,10 @@ type Profile struct {
 
 	Enable []string `json:"enable"` // units
 	Mask   []string `json:"mask"`
-	Files  []string `json:"files"` // folders of files/ that are laid over the root, in order
-	QCOW2  bool     `json:"qcow2,omitempty"`
+	// DropUnits are left out, with whatever wants them.
+	DropUnits []string `json:"dropUnits"`
+	Files     []string `json:"files"` // folders of files/ that are laid over the root, in order
+	QCOW2     bool     `json:"qcow2,omitempty"`
 
 	Tested string `json:"tested"` // how far, in words for those who are about to use the image
 }
@@ -190,9 +194,10 @@ func base(target, arch string) Profile {
 	return Profile{
 		Target: target, Arch: arch, Suite: "trixie", Components: []string{"main", "non-free-firmware"},
 		Packages: append(append([]string(nil), basePackages...), zerotierPackages...),
-		Drop:     slices.Concat(dropPaths, dropGenerators, dropRules), DropMods: dropModules,
+		Drop:     slices.Concat(dropPaths, []string{dropGenerators}, dropRules), DropMods: dropModules,
 		DiskSize: 1024 * mib, // a power of two, as an SD host in QEMU wants it
-		Enable:   enabledUnits, Mask: maskedUnits, Files: []string{"common"},
+		Enable:   enabledUnits, Mask: maskedUnits, DropUnits: dropUnits, Files: []string{"common"},
+		BoxModules: boxModules,
 	}
 }
 
@@ -224,7 +229,7 @@ func cloudAMD64() Profile {
 	p.Unpack = []string{"linux-image-cloud-amd64", "grub-pc-bin", "grub-efi-amd64-bin"}
 	p.Kernel = "linux-image-"
 	p.InitModules = initModules("virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod")
-	p.LaterModules = laterModules("nvme", "hv_storvsc", "xen_blkfront")
+	p.LaterModules = []string{"nvme", "hv_storvsc", "xen_blkfront"}
 	p.Cmdline = "console=tty0 console=ttyS0,115200 " + commonCmdline
 	p.Table = GPT
 	// The gap between the table and the first aligned partition is where GRUB's BIOS core has always lived.
@@ -243,7 +248,7 @@ func cloudARM64() Profile {
 	p.Unpack = []string{"linux-image-cloud-arm64", "grub-efi-arm64-bin"}
 	p.Kernel = "linux-image-"
 	p.InitModules = initModules("virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod")
-	p.LaterModules = laterModules("nvme")
+	p.LaterModules = []string{"nvme"}
 	p.Cmdline = "console=tty0 console=ttyAMA0,115200 " + commonCmdline
 	p.GzipKernel = true
 	p.Table, p.Partitions = GPT, layout()
@@ -262,7 +267,6 @@ func piARM64() Profile {
 	p.DropMods = slices.Concat(p.DropMods, piDropModules)
 	p.InitModules = initModules("bcm2835_wdt", "sdhci_iproc", "bcm2835", "mmc_block", "reset_raspberrypi", "pcie_brcmstb", "xhci_pci", "dwc2",
 		"usb_storage", "uas", "sd_mod")
-	p.LaterModules = laterModules()
 	p.Cmdline = "console=tty0 console=ttyS1,115200 " + commonCmdline
 	p.GzipKernel = true
 	p.Table, p.Partitions = MBR, layout()

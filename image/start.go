@@ -21,11 +21,23 @@ var maskedUnits = []string{
 	"systemd-sysusers.service", "systemd-modules-load.service",
 }
 
+// dropUnits are for a trusted platform module, an initramfs with systemd in it, sleep, extensions of the system, passwords that
+// are asked for, and first starts: systemd would read each of them, and ask whether it applies.
+var dropUnits = []string{
+	"initrd-cleanup.service", "initrd-fs.target", "initrd-parse-etc.service", "initrd-root-device.target", "initrd-root-fs.target",
+	"initrd-switch-root.service", "initrd-switch-root.target", "initrd-udevadm-cleanup-db.service", "initrd-usr-fs.target", "initrd.target",
+	"ldconfig.service", "systemd-ask-password-console.path", "systemd-ask-password-console.service", "systemd-ask-password-wall.path",
+	"systemd-ask-password-wall.service", "systemd-battery-check.service", "systemd-binfmt.service", "systemd-bsod.service",
+	"systemd-confext.service", "systemd-creds.socket", "systemd-firstboot.service", "systemd-hibernate-clear.service",
+	"systemd-hibernate-resume.service", "systemd-initctl.service", "systemd-initctl.socket", "systemd-machine-id-commit.service",
+	"systemd-pcrextend.socket", "systemd-pcrlock.socket", "systemd-pcrmachine.service", "systemd-pcrphase-initrd.service",
+	"systemd-pcrphase-sysinit.service", "systemd-pcrphase.service", "systemd-sysext.service", "systemd-sysext.socket",
+	"systemd-tpm2-setup-early.service", "systemd-tpm2-setup.service", "systemd-update-done.service",
+}
+
 // dropGenerators make units out of what is not on this box: tables of file systems, consoles with a login, scripts in
-// init.d, other tunnels. The one for SSH would open more ways in than the one there is.
-var dropGenerators = below("usr/lib/systemd/system-generators", "openvpn-generator", "systemd-fstab-generator", "systemd-getty-generator",
-	"systemd-gpt-auto-generator", "systemd-hibernate-resume-generator", "systemd-rc-local-generator", "systemd-run-generator",
-	"systemd-ssh-generator", "systemd-system-update-generator", "systemd-sysv-generator", "systemd-tpm2-generator")
+// init.d, other tunnels. Without their folder systemd does not start the process that would run them.
+const dropGenerators = "usr/lib/systemd/system-generators"
 
 // dropRules are what udev does for desktops, and its names for disks: the box knows its partitions by the disk that it was
 // booted from.
@@ -40,8 +52,6 @@ func initModules(disk ...string) []string {
 	return append(disk, "vfat", "nls_cp437", "nls_ascii", "loop", "squashfs", "overlay")
 }
 
-// laterModules are those of other disks, then those that the guard and the daemon are sure to need: each would be a process
-// later on, and an archive to unpack.
-func laterModules(disk ...string) []string {
-	return append(disk, "nft_chain_nat", "nft_ct", "nft_fib_inet", "nft_masq", "nft_nat", "tun")
-}
+// boxModules are those that systemd looks for first, then those that the guard and the daemon are sure to need: each would be
+// a search and an archive to unpack, or a process, later on.
+var boxModules = []string{"autofs4", "ip_tables", "qemu_fw_cfg", "nft_chain_nat", "nft_ct", "nft_fib_inet", "nft_masq", "nft_nat", "tun"}

@@ -154,3 +154,20 @@ func TestInitramfsArchive(t *testing.T) {
 		t.Errorf("the content is at another place: %q", b.String())
 	}
 }
+
+// A unit that is left out is wanted by nobody: systemd would look for it at each start.
+func TestDropUnits(t *testing.T) {
+	tr := newTree()
+	const dir = "usr/lib/systemd/system/"
+	for _, name := range []string{"a.service", "b.service", "sysinit.target.wants/a.service", "sysinit.target.wants/b.service"} {
+		tr.file(dir+name, 0o644, nil)
+	}
+	tr.file("usr/bin/a.service", 0o755, nil)
+	tr.dropUnits([]string{"a.service"})
+	for name, want := range map[string]bool{"usr/bin/a.service": true, dir + "a.service": false, dir + "sysinit.target.wants/a.service": false,
+		dir + "b.service": true, dir + "sysinit.target.wants/b.service": true} {
+		if tr.has(name) != want {
+			t.Errorf("%s is there: %v, want %v", name, !want, want)
+		}
+	}
+}

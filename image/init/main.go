@@ -21,6 +21,10 @@ import (
 const diskTimeout = 30 * time.Second
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == preparing {
+		prepare()
+		return
+	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "error: this is the appliance's first process and nothing else")
 		os.Exit(2)
@@ -57,6 +61,9 @@ func boot() error {
 		return err
 	}
 	later()
+	if err := startPreparing(); err != nil {
+		fmt.Printf("ztbridge-init: the start takes longer: %v\n", err)
+	}
 	return switchRoot()
 }
 
@@ -98,7 +105,6 @@ func switchRoot() error {
 			return fmt.Errorf("moving %s: %w", dir, err)
 		}
 	}
-	_ = os.RemoveAll("/modules") // the initramfs stays in memory for ever: let go of its bulk
 	if err := unix.Chdir("/root"); err != nil {
 		return fmt.Errorf("entering the new root: %w", err)
 	}
