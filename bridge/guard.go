@@ -27,7 +27,7 @@ const zerotierWildcard = "zt*"
 // the daemon says whither. It is idempotent, needs no daemon and no network, and leaves a table that is
 // there already as it is, since a running daemon's is no less closed. A configuration that cannot be
 // read does not keep it from closing: all ZeroTier interfaces are closed, and those that were ingresses
-// before; the error is returned after that.
+// before; the error is returned after that. A box that has never had one is no error.
 func Guard(ctx context.Context, opts Options) error {
 	if err := os.MkdirAll(opts.RuntimeDir, 0o755); err != nil {
 		return fmt.Errorf("making directory: %w", err)
@@ -60,6 +60,9 @@ func guardedIfaces(opts Options) ([]string, error) {
 	ifaces := []string{zerotierWildcard}
 	remembered, err := loadIngresses(opts.StateDir)
 	ifaces = append(ifaces, remembered...)
+	if _, missing := os.Lstat(opts.ConfigPath); errors.Is(missing, fs.ErrNotExist) && err == nil && len(remembered) == 0 {
+		return ifaces, nil // it waits for its owner, or for its cloud
+	}
 	cfg, _, cfgErr := config.Load(opts.ConfigPath, opts.Overrides)
 	if cfgErr == nil {
 		ifaces = append(ifaces, ingressIfaces(cfg)...)

@@ -38,6 +38,15 @@ func TestGuardedIfaces(t *testing.T) {
 	}
 }
 
+// A unit that fails makes a system look broken that merely waits for its owner, or for its cloud.
+func TestGuardOfABoxWithoutConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	got, err := guardedIfaces(Options{ConfigPath: filepath.Join(dir, "ztbridge.yaml"), StateDir: dir, Logger: slog.New(slog.DiscardHandler)})
+	if want := []string{"zt*"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("closes %v, %v; want %v", got, err, want)
+	}
+}
+
 func TestPreferenceSurvives(t *testing.T) {
 	dir := t.TempDir()
 	for _, want := range []string{"", "backup", ""} {
