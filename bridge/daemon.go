@@ -39,6 +39,7 @@ type daemon struct {
 	ledger  ledger
 	current map[string]string // egress in use, by listKey
 	carried map[string]string // the last one in use, even while none is; flows may live on in it
+	inForce inForce
 	passes  uint64
 	// preferred is the egress that a person chose; empty if nobody did.
 	preferred string

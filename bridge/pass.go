@@ -28,6 +28,7 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	plan, err := d.converge(ctx, desired.Intent, snap.World)
 	if err == nil {
 		d.drivers.applied(snap)
+		d.settle(ctx, desired.Intent)
 	}
 	d.remember(ctx, desired, err)
 	d.nursery.tend(d.loaded.cfg, snap, desired, d.drivers)
@@ -163,16 +164,8 @@ func flowsThrough(intent policyroute.Intent, list []string, egress string) kerne
 		}
 	}
 	for _, p := range intent.Policies {
-		switch {
-		case !slices.Equal(p.Egress, list):
-		case len(p.From) > 0:
-			f.Sources = append(f.Sources, p.From...)
-		default:
-			for _, in := range intent.Ingresses {
-				if len(p.Ingress) == 0 || slices.Contains(p.Ingress, in.Name) {
-					f.Sources = append(f.Sources, in.Prefixes...)
-				}
-			}
+		if slices.Equal(p.Egress, list) {
+			f.Sources = append(f.Sources, clientsOf(intent, p)...)
 		}
 	}
 	return f

@@ -15,7 +15,7 @@ import (
 
 // Flows selects connections in conntrack's table; one matches when either of the two does.
 type Flows struct {
-	// Sources are the clients that opened the connection.
+	// Sources are the clients that opened the connection, or that it was opened to.
 	Sources []netip.Prefix
 	// Translated are the addresses that the connection shows outside, by masquerading: those of an
 	// egress.
@@ -50,8 +50,8 @@ func (k *Kernel) CutFlows(ctx context.Context, f Flows) (int, error) {
 
 // MatchConntrackFlow implements netlink.CustomConntrackFilter.
 func (f Flows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
-	source, translated := toAddr(flow.Forward.SrcIP), toAddr(flow.Reverse.DstIP)
-	return slices.ContainsFunc(f.Sources, func(p netip.Prefix) bool { return p.Contains(source) }) ||
+	source, answerer, translated := toAddr(flow.Forward.SrcIP), toAddr(flow.Reverse.SrcIP), toAddr(flow.Reverse.DstIP)
+	return slices.ContainsFunc(f.Sources, func(p netip.Prefix) bool { return p.Contains(source) || p.Contains(answerer) }) ||
 		slices.Contains(f.Translated, translated) ||
 		flow.Reverse.SrcPort != flow.Forward.DstPort && slices.Contains(f.Redirected, flow.Reverse.SrcPort)
 }
