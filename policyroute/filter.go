@@ -121,7 +121,9 @@ func (b *filter) from(g *Ingress, v4, v6 *view) string {
 			sizes = append(sizes, mss(NftRule{OIF: peer.Iface}, peer.MTU, peer.Carries, g.Carries)...)
 		}
 	}
-	rules := append(b.resize(sizes), b.steered(accept)...)
+	// What belongs to no connection is translated by nobody, and would leave with the client's own address.
+	rules := append([]NftRule{{CTState: []string{"invalid"}, Verdict: drop}}, b.resize(sizes)...)
+	rules = append(rules, b.steered(accept)...)
 	for i := range b.c.in.Ingresses {
 		peer := &b.c.in.Ingresses[i]
 		for _, e := range b.c.in.Egresses {
