@@ -76,7 +76,7 @@ func connected(cfg *config.Config, e config.Egress, s Snapshot) bool {
 		n := network(cfg, s, e.Member.Network)
 		return n.State == zerotier.NetworkOK && s.World.Up(n.Iface)
 	default:
-		iface, _, _, _ := uplink(e.WAN, s.World)
+		iface := uplinkOf(e.WAN, s.World).iface
 		return iface != "" && s.World.Up(iface)
 	}
 }
@@ -129,11 +129,12 @@ func tunnelIntent(out *policyroute.Egress, t openvpn.TunnelStatus) {
 		out.Addrs[i] = netip.PrefixFrom(a.Addr(), a.Addr().BitLen())
 	}
 	out.MTU, out.IPv6, out.DNS = t.Session.MTU, t.Session.IPv6(), t.Session.DNS
+	out.NoIPv4 = !slices.ContainsFunc(t.Session.Addrs, func(a netip.Prefix) bool { return a.Addr().Is4() })
 }
 
 func wanIntent(out *policyroute.Egress, wan *config.WAN, w World) {
-	var gateway6 bool
-	out.Iface, out.Gateway4, out.Gateway6, gateway6 = uplink(wan, w)
+	up := uplinkOf(wan, w)
+	out.Iface, out.Gateway4, out.Gateway6, out.NoIPv4 = up.iface, up.gateway4, up.gateway6, !up.has4
 	if l, ok := w.Link(out.Iface); ok {
 		out.MTU = l.MTU
 	}
@@ -142,34 +143,40 @@ func wanIntent(out *policyroute.Egress, wan *config.WAN, w World) {
 	}
 	switch wan.IPv6.Mode {
 	case config.IPv6NAT66:
-		out.IPv6 = gateway6
+		out.IPv6 = up.has6
 	case config.IPv6Prefix:
-		out.IPv6 = gateway6
+		out.IPv6 = up.has6
 		out.NAT6 = policyroute.NAT{Kind: policyroute.NoNAT, Prefix: wan.IPv6.Prefix}
 	case config.IPv6Off:
 	}
 }
 
-// uplink finds the interface of a WAN egress, and its gateways, by following main's default routes. has6
-// says whether IPv6 has a default route there.
-func uplink(wan *config.WAN, w World) (iface string, gateway4, gateway6 netip.Addr, has6 bool) {
-	iface = wan.Interface
+// uplink is an interface of the box's own and its gateways, which are zero on a point-to-point link. has4 and has6 say
+// which IP versions have a default route there.
+type uplink struct {
+	iface              string
+	gateway4, gateway6 netip.Addr
+	has4, has6         bool
+}
+
+// uplinkOf finds the interface of a WAN egress by following main's default routes.
+func uplinkOf(wan *config.WAN, w World) uplink {
+	up := uplink{iface: wan.Interface}
 	for _, f := range policyroute.Families {
-		if iface == "" {
-			iface = w.Default(f).Iface
+		if up.iface == "" {
+			up.iface = w.Default(f).Iface
 		}
 	}
-	has4 := false
 	for _, r := range w.Defaults {
 		switch {
-		case r.Iface != iface:
-		case r.Family == policyroute.V4 && !has4:
-			gateway4, has4 = r.Gateway, true
-		case r.Family == policyroute.V6 && !has6:
-			gateway6, has6 = r.Gateway, true
+		case r.Iface != up.iface:
+		case r.Family == policyroute.V4 && !up.has4:
+			up.gateway4, up.has4 = r.Gateway, true
+		case r.Family == policyroute.V6 && !up.has6:
+			up.gateway6, up.has6 = r.Gateway, true
 		}
 	}
-	return iface, gateway4, gateway6, has6
+	return up
 }
 
 // network returns the state of a configured network by its name. Its interface is known before the

@@ -219,6 +219,20 @@ func TestPublicMembersAreKnown(t *testing.T) {
 	}
 }
 
+// Nothing is sent where its IP version is not spoken: clients' IPv4 would be lost, or leave with an address of another link.
+func TestDesireKnowsWhatAnEgressCarries(t *testing.T) {
+	w := world("provider")
+	w.Defaults = slices.DeleteFunc(slices.Clone(w.Defaults), func(r kernel.DefaultRoute) bool { return r.Family == policyroute.V4 })
+	w.Defaults = append(w.Defaults, kernel.DefaultRoute{Family: policyroute.V6, Iface: "wan0", Gateway: netip.MustParseAddr("fe80::1")})
+	in := Desire(parse(t, "zerotier: {networks: ["+testNetwork+"]}\negress: {provider: {openvpn: {profile: provider.ovpn}}, direct: {wan: {}}}\n"),
+		Snapshot{World: w, ZeroTier: joined(), Tunnels: map[string]openvpn.TunnelStatus{"provider": up("fd08::2/64")}}).Intent
+	for _, e := range in.Egresses {
+		if !e.NoIPv4 || !e.IPv6 {
+			t.Errorf("%s carries IPv4: %v, IPv6: %v; want IPv6 alone", e.Name, !e.NoIPv4, e.IPv6)
+		}
+	}
+}
+
 // The endpoint's clients by TCP are kept to one segment, too.
 func TestDesireKeepsListenersPacketsWhole(t *testing.T) {
 	cfg := parse(t, "endpoint: {address: vpn.example.org, listen: [udp/1194, tcp/443]}\negress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\n")

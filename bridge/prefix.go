@@ -17,11 +17,12 @@ func prefixTrouble(e config.Egress, s Snapshot, intent policyroute.Intent) (mess
 		return "", ""
 	}
 	prefix := e.WAN.IPv6.Prefix
-	iface, _, gateway, has6 := uplink(e.WAN, s.World)
+	up := uplinkOf(e.WAN, s.World)
+	iface := up.iface
 	if iface == "" {
 		return "", ""
 	}
-	if !has6 {
+	if !up.has6 {
 		return fmt.Sprintf("%s has no IPv6 default route: members' IPv6 is refused", iface),
 			"see that the provider gives this box IPv6, or write `ipv6: off`"
 	}
@@ -34,8 +35,8 @@ func prefixTrouble(e config.Egress, s Snapshot, intent policyroute.Intent) (mess
 		}
 		onLink = onLink || a.Bits() <= prefix.Bits() && a.Masked().Contains(prefix.Addr())
 	}
-	if prefix.Contains(gateway) {
-		return fmt.Sprintf("%s holds the provider's router, %s", prefix, gateway), "give members a part of it: a /80"
+	if prefix.Contains(up.gateway6) {
+		return fmt.Sprintf("%s holds the provider's router, %s", prefix, up.gateway6), "give members a part of it: a /80"
 	}
 	if onLink && !e.WAN.IPv6.NDP {
 		return fmt.Sprintf("%s lies on the link of %s, where the provider's router looks for each address, and nobody answers", prefix, iface),

@@ -253,7 +253,7 @@ func (e *Egress) nat(f Family) NAT {
 }
 
 // carries says that packets of the family may be sent into the egress.
-func (e *Egress) carries(f Family) bool { return f == V4 || e.IPv6 }
+func (e *Egress) carries(f Family) bool { return f == V4 && !e.NoIPv4 || f == V6 && e.IPv6 }
 
 // inUse returns the egress that carries a list's traffic of the family now, or nil.
 func (c *compiler) inUse(l int, f Family) *Egress {

@@ -101,7 +101,7 @@ func (c *compiler) explainPolicy(p Policy, f Family) string {
 	case !e.Present:
 		return fmt.Sprintf("%s: egress %s has no interface: refused", p.Name, e.Name)
 	case !e.carries(f):
-		return fmt.Sprintf("%s: egress %s carries no IPv6: refused", p.Name, e.Name)
+		return fmt.Sprintf("%s: egress %s carries no IPv%d: refused", p.Name, e.Name, f)
 	case p.Egress[0] != p.Use:
 		return fmt.Sprintf("%s: egress %s, in place of %s", p.Name, e.Name, p.Egress[0])
 	}

@@ -58,6 +58,8 @@ type Egress struct {
 	Kind    EgressKind
 	Iface   string // exact interface name; empty while unknown (a WAN that is down)
 	Present bool   // the interface exists and is up, so that routes through it can be installed
+	// NoIPv4 says that the egress carries no IPv4. IPv4 of clients assigned to it is refused.
+	NoIPv4 bool
 	// IPv6 says that the egress carries IPv6. If not, IPv6 of clients assigned to it is refused.
 	IPv6     bool
 	Gateway4 netip.Addr // next hop; the zero Addr on a point-to-point device
