@@ -138,6 +138,7 @@ func wanIntent(out *policyroute.Egress, wan *config.WAN, w World) {
 	if l, ok := w.Link(out.Iface); ok {
 		out.MTU = l.MTU
 	}
+	out.Closed = w.inner()
 	if wan.SNAT.IsValid() {
 		out.NAT4 = policyroute.NAT{Kind: policyroute.SNAT, To: wan.SNAT}
 	}

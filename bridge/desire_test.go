@@ -219,6 +219,26 @@ func TestPublicMembersAreKnown(t *testing.T) {
 	}
 }
 
+// By a way out of the box's own, clients reach the Internet, and not what only the box can reach because of where it stands.
+func TestDesireClosesInnerNetworks(t *testing.T) {
+	w := world()
+	w.Links = append(w.Links,
+		kernel.Link{Name: "eth1", Up: true, Addrs: []netip.Prefix{netip.MustParsePrefix("203.0.113.9/24"), netip.MustParsePrefix("2001:db8:1::9/64")}},
+		kernel.Link{Name: "lo", Up: true, Addrs: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128")}})
+	in := Desire(parse(t, "zerotier: {networks: ["+testNetwork+"]}\negress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\n"),
+		Snapshot{World: w, ZeroTier: joined()}).Intent
+	want := []string{"10.147.17.0/24", "100.100.100.200/32", "168.63.129.16/32", "169.254.0.0/16", "192.168.1.0/24", "2001:db8:1::/64", "fd00:ec2::254/128"}
+	var got []string
+	for _, p := range in.Egresses[0].Closed {
+		got = append(got, p.String())
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 // Nothing is sent where its IP version is not spoken: clients' IPv4 would be lost, or leave with an address of another link.
 func TestDesireKnowsWhatAnEgressCarries(t *testing.T) {
 	w := world("provider")

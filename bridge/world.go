@@ -57,6 +57,32 @@ func (w World) OnLink(p netip.Prefix) (kernel.Link, bool) {
 	return kernel.Link{}, false
 }
 
+// metadata are the addresses of clouds' metadata services, which hand a machine's secrets to whoever asks from it: the
+// link-local ones of most, and those of Azure, Alibaba and, by IPv6, Amazon.
+var metadata = []netip.Prefix{
+	netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("168.63.129.16/32"),
+	netip.MustParsePrefix("100.100.100.200/32"), netip.MustParsePrefix("fd00:ec2::254/128"),
+}
+
+// sharedPrefix is a provider's own network (RFC 6598).
+var sharedPrefix = netip.MustParsePrefix("100.64.0.0/10")
+
+// inner returns what the box reaches because of where it stands, and its clients therefore do not: the networks that it
+// is in, and a cloud's metadata. A public IPv4 network is a part of the Internet like any other.
+func (w World) inner() []netip.Prefix {
+	out := slices.Clone(metadata)
+	for _, l := range w.Links {
+		for _, p := range subnets(l.Addrs) {
+			private := p.Addr().Is6() || p.Addr().IsPrivate() || sharedPrefix.Contains(p.Addr())
+			if private && !p.Addr().IsLoopback() && !slices.Contains(out, p) {
+				out = append(out, p)
+			}
+		}
+	}
+	slices.SortFunc(out, netip.Prefix.Compare)
+	return out
+}
+
 // Default returns main's best default route of a family; its zero value when there is none.
 func (w World) Default(f policyroute.Family) kernel.DefaultRoute {
 	for _, r := range w.Defaults {

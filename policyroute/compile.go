@@ -252,6 +252,11 @@ func (e *Egress) nat(f Family) NAT {
 	return e.NAT4
 }
 
+// closes says that clients do not reach the destination by the egress.
+func (e *Egress) closes(dst netip.Addr) bool {
+	return slices.ContainsFunc(e.Closed, func(p netip.Prefix) bool { return p.Contains(dst) })
+}
+
 // carries says that packets of the family may be sent into the egress.
 func (e *Egress) carries(f Family) bool { return f == V4 && !e.NoIPv4 || f == V6 && e.IPv6 }
 

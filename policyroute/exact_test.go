@@ -30,7 +30,8 @@ func expected(in policyroute.Intent, g policyroute.Ingress, src, dst netip.Addr)
 			continue
 		}
 		for _, e := range in.Egresses {
-			noWay := !e.Present || dst.Is6() && !e.IPv6 || e.Kind == policyroute.EgressMember && dst.Is6()
+			noWay := !e.Present || dst.Is4() && e.NoIPv4 || dst.Is6() && !e.IPv6 || e.Kind == policyroute.EgressMember && dst.Is6() ||
+				holds(e.Closed, dst)
 			if e.Name == p.Use && !noWay {
 				return e.Iface
 			}
@@ -88,6 +89,10 @@ func TestDNSFollowsTheEgress(t *testing.T) {
 	noResolver.Egresses[0].DNS = nil
 	forwarder := policytest.Uno()
 	forwarder.Egresses[0].ResolverPort = 5353
+	closed := policytest.Exit()
+	for i := range closed.Egresses {
+		closed.Egresses[i].DNS = []netip.Addr{netip.MustParseAddr("192.168.1.1")}
+	}
 	down := policytest.Uno()
 	down.Policies[0].Use = ""
 	tests := []struct {
@@ -104,6 +109,7 @@ func TestDNSFollowsTheEgress(t *testing.T) {
 		{"refused when nothing is up", down, policytest.Ingress0, src, google, "", "8.8.8.8"},
 		{"a member's own server is left alone", policytest.Uno(), policytest.Ingress0, src, member, "", "10.147.17.9"},
 		{"in spite of a policy about the resolver's address", policytest.Duo(), policytest.Ingress0, src, google, policytest.Tunnel0, "10.8.0.1"},
+		{"to a resolver in a network that the egress closes", closed, policytest.Ingress0, src, google, policytest.WAN, "192.168.1.1"},
 		{"to another member that is the egress", policytest.Dinosaur(), policytest.Ingress1, netip.MustParseAddr("10.9.0.5"), google, policytest.Ingress0, "10.147.17.2"},
 	}
 	for _, test := range tests {
@@ -117,6 +123,9 @@ func TestDNSFollowsTheEgress(t *testing.T) {
 		}
 	}
 	// The privilege is DNS' alone.
+	if dev, _ := policyroute.Journey(compile(t, closed), policytest.Ingress0, src, netip.MustParseAddr("192.168.1.1"), "tcp", 443); dev != "" {
+		t.Errorf("the resolver's other services are reached by %s", dev)
+	}
 	if dev, _ := policyroute.Journey(compile(t, policytest.Duo()), policytest.Ingress0, src, netip.MustParseAddr("10.8.0.1"), "tcp", 443); dev != "" {
 		t.Errorf("the blocked network is reached by %s", dev)
 	}

@@ -69,7 +69,10 @@ func (c *compiler) explain(g *Ingress, f Family, src, dst netip.Addr) Explanatio
 		}
 		p := c.in.Policies[st.policy]
 		x.Policy, x.List = p.Name, p.Egress
-		if e := c.inUse(st.list, f); e != nil {
+		if e := c.inUse(st.list, f); e != nil && e.closes(dst) {
+			x.Reason = fmt.Sprintf("%s: a network of the box's own, which egress %s leads to nobody: refused", p.Name, e.Name)
+			return x
+		} else if e != nil {
 			x.Egress = e.Name
 		}
 		x.Reason = c.explainPolicy(p, f)

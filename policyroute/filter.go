@@ -290,8 +290,24 @@ func (b *filter) list(f Family, l int) string {
 	var rules []NftRule
 	for _, egress := range names {
 		if e := b.c.egress[egress]; e.Iface != "" && e.carries(f) {
-			rules = append(rules, NftRule{OIF: e.Iface, Verdict: accept})
+			rules = append(rules, NftRule{OIF: e.Iface, Verdict: b.leave(f, e)})
 		}
 	}
 	return b.chain(name, append(rules, NftRule{Verdict: drop}))
+}
+
+// leave judges what a policy sends by an egress: all of it may leave but for what the egress closes.
+func (b *filter) leave(f Family, e *Egress) NftVerdict {
+	closed := ofFamily(f, e.Closed)
+	if len(closed) == 0 {
+		return accept
+	}
+	var rules []NftRule
+	for _, r := range e.closedResolvers(f) {
+		rules = append(rules, dnsTo(NftRule{Verdict: accept}, r)...)
+	}
+	for _, p := range closed {
+		rules = append(rules, NftRule{Dst: p, Verdict: drop})
+	}
+	return goTo(b.once("leave", append(rules, NftRule{Verdict: accept})))
 }

@@ -68,9 +68,12 @@ type Egress struct {
 	Addrs    []netip.Prefix // addresses of an owned device, set without prefix routes
 	MTU      int            // in bytes; 0 means unknown (1500 assumed)
 	Carries  int            // as of an Ingress; to the probes' knowledge, too
-	NAT4     NAT
-	NAT6     NAT
-	DNS      []netip.Addr // resolvers reached through this egress; clients' port 53 is steered there
+	// Closed are destinations that its link could reach and clients must not, such as the networks that the box itself is
+	// in. Its resolvers among them answer queries all the same.
+	Closed []netip.Prefix
+	NAT4   NAT
+	NAT6   NAT
+	DNS    []netip.Addr // resolvers reached through this egress; clients' port 53 is steered there
 	// Resolver is the box's own forwarder for this egress (DNS over TLS): when valid, clients' port 53
 	// is redirected to this port of the box instead of to DNS.
 	ResolverPort uint16

@@ -47,25 +47,26 @@ const foreign = "foreign0"
 // both families, by each ingress; they are first packets, later ones, replies, DNS, and packets
 // from outside that no member asked for.
 func LeakFree(s State, intents ...Intent) error {
-	return leakFree(s, intents, func(packet, string, []*judge) bool { return true })
+	return leakFree(s, intents, true, func(packet, string, []*judge) bool { return true })
 }
 
 // EscapeFree is LeakFree for what layers 1 to 3 promise: that no client's packet leaves the box by a
-// wrong egress or to a stranger. Who may speak to whom inside is the filter's business alone.
+// wrong egress or to a stranger. Who may speak to whom inside, and what an egress closes, is not theirs alone.
 func EscapeFree(s State, intents ...Intent) error {
-	return leakFree(s, intents, func(p packet, dev string, judges []*judge) bool {
+	return leakFree(s, intents, false, func(p packet, dev string, judges []*judge) bool {
 		return slices.ContainsFunc(judges, func(j *judge) bool { return j.ingress[p.iif] != nil }) &&
 			!slices.ContainsFunc(judges, func(j *judge) bool { return j.ingress[dev] != nil })
 	})
 }
 
-func leakFree(s State, intents []Intent, counts func(packet, string, []*judge) bool) error {
+func leakFree(s State, intents []Intent, strict bool, counts func(packet, string, []*judge) bool) error {
 	var judges []*judge
 	for _, in := range intents {
 		j, err := newJudge(in)
 		if err != nil {
 			return err
 		}
+		j.strict = strict
 		judges = append(judges, j)
 	}
 	m := newMachine(s)
@@ -102,6 +103,7 @@ func (p packet) String() string {
 // obviously right, not for speed.
 type judge struct {
 	in       Intent
+	strict   bool                // what an egress closes is not to leave by it
 	ingress  map[string]*Ingress // by interface
 	resolved map[netip.Addr]bool // resolvers that something may be steered to
 }
@@ -155,7 +157,8 @@ func (j *judge) leads(p packet, from *Ingress, general bool, dev string) bool {
 			continue
 		}
 		return slices.ContainsFunc(j.in.Egresses, func(e Egress) bool {
-			return slices.Contains(policy.Egress, e.Name) && e.Iface == dev && e.carries(p.family())
+			open := general || !j.strict || !e.closes(p.dst)
+			return slices.Contains(policy.Egress, e.Name) && e.Iface == dev && e.carries(p.family()) && open
 		})
 	}
 	return false

@@ -3,6 +3,7 @@ package policyroute
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 const (
@@ -135,7 +136,7 @@ func (c *compiler) routes(f Family) []Route {
 	}
 	for l := range c.lists {
 		if c.lists[l].taken {
-			routes = append(routes, defaults(f, c.table(l), c.inUse(l, f))...)
+			routes = append(routes, policyTable(f, c.table(l), c.inUse(l, f))...)
 		}
 	}
 	for n := range c.in.Egresses {
@@ -146,6 +147,34 @@ func (c *compiler) routes(f Family) []Route {
 		routes = append(routes, defaults(f, TableEgressFirst+n, e)...)
 	}
 	return routes
+}
+
+// policyTable is the content of a list's table: what the egress in use closes is refused there, but for its resolvers.
+func policyTable(f Family, table int, e *Egress) []Route {
+	routes := defaults(f, table, e)
+	if len(routes) == 1 { // nothing leads out
+		return routes
+	}
+	for _, p := range ofFamily(f, e.Closed) {
+		routes = append(routes, Route{Family: f, Table: table, Dst: p, Metric: MetricLive, Type: UnreachableRoute})
+	}
+	for _, r := range e.closedResolvers(f) {
+		live := routes[1]
+		live.Dst = netip.PrefixFrom(r, r.BitLen())
+		routes = append(routes, live)
+	}
+	return routes
+}
+
+// closedResolvers are the egress' resolvers in what it closes.
+func (e *Egress) closedResolvers(f Family) []netip.Addr {
+	var out []netip.Addr
+	for _, r := range e.DNS {
+		if FamilyOf(r) == f && e.closes(r) && !slices.Contains(out, r) {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 // defaults is the content of a table with the egress, if any, and the refusal behind it.

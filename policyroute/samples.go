@@ -117,6 +117,7 @@ func addresses(f Family, intents []Intent) (sources, destinations []netip.Addr) 
 			destinations = append(destinations, boundaries(f, []netip.Prefix{i.To})...)
 		}
 		for _, e := range in.Egresses {
+			destinations = append(destinations, boundaries(f, e.Closed)...)
 			for _, a := range e.DNS {
 				destinations = append(destinations, boundaries(f, []netip.Prefix{netip.PrefixFrom(a, a.BitLen())})...)
 			}

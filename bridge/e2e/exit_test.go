@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,6 +77,49 @@ func TestExitNode(t *testing.T) {
 	}
 	unsolicited(t, lab)
 	neighbours(t, lab)
+	inner(t, lab)
+}
+
+// inner has a member try what only the box is to reach: a network that it is in, and its cloud's metadata.
+func inner(t *testing.T, lab *netlab.Topology) {
+	t.Helper()
+	must(t, lab.Box.IP("link add lan9 type veth peer name lan9peer", "link set lan9peer up", "link set lan9 up",
+		"addr add 192.168.9.1/24 dev lan9", "addr add 2001:db8:99::1/64 dev lan9 nodad"))
+	targets := []string{"192.168.9.7", "169.254.169.254", "2001:db8:99::7"}
+	refused := func(target string) (string, bool) {
+		out, err := lab.Client.Run(t.Context(), "ping", "-c1", "-W1", target)
+		return out, err != nil && strings.Contains(strings.ToLower(out), "unreachable")
+	}
+	for _, target := range targets { // the box has to notice its new network first
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+			out, ok := refused(target)
+			if ok {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s is not refused: %s", target, out)
+			}
+		}
+	}
+	var captures []*netlab.Capture
+	for _, iface := range []string{netlab.WANIface, "lan9"} {
+		c, err := lab.Box.Capture(iface, func(p netlab.Packet) bool { return slices.Contains(targets, p.Dst.String()) })
+		must(t, err)
+		captures = append(captures, c)
+	}
+	for _, target := range targets {
+		if out, ok := refused(target); !ok {
+			t.Errorf("%s is not refused any more: %s", target, out)
+		}
+	}
+	for _, c := range captures {
+		must(t, c.Stop())
+		result, err := c.Result()
+		must(t, err)
+		if result.Matched > 0 {
+			t.Errorf("out of the box went %v", result)
+		}
+	}
 }
 
 // unsolicited opens connections from the Internet to a member.

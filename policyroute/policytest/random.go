@@ -24,6 +24,10 @@ func Random(r *rand.Rand) policyroute.Intent {
 		if r.IntN(3) == 0 {
 			e.DNS = nil
 		}
+		e.NoIPv4 = e.IPv6 && r.IntN(6) == 0
+		if e.Kind == policyroute.EgressWAN && r.IntN(3) == 0 {
+			e.DNS = []netip.Addr{e.Closed[1].Addr().Next()}
+		}
 		if e.Kind == policyroute.EgressWAN && r.IntN(2) == 0 {
 			e.NAT4 = policyroute.NAT{Kind: policyroute.SNAT, To: netip.MustParseAddr("203.0.113.7")}
 		}
