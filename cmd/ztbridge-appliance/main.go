@@ -108,12 +108,16 @@ func keepLog() *cobra.Command {
 // provider may be slow. The console shows what it waits for.
 const trialPatience = 4 * time.Minute
 
+// trialSteady is longer than a probe takes to find that a tunnel is dead, and than systemd takes to start a crashed daemon
+// again.
+const trialSteady = 25 * time.Second
+
 func judge(log *slog.Logger) *cobra.Command {
 	return &cobra.Command{
 		Use: "judge", Short: "End the trial of a new system: keep it, or restart into the old one", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b := update.New()
-			err := b.Judge(cmd.Context(), trialPatience, 5*time.Second)
+			err := b.Judge(cmd.Context(), update.Trial{Patience: trialPatience, Every: 5 * time.Second, Steady: trialSteady, Looks: 5})
 			if !errors.Is(err, update.ErrUnhealthy) {
 				return err
 			}

@@ -5,51 +5,153 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
+	"maps"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
-
-	"ztbridge/image/grubenv"
 )
 
-// Health is what the daemon says of itself, reduced to what a new system is judged by: the errors, each as "code subject".
+// Health is what the daemon says of itself, reduced to what a new system is judged by. Its JSON stays on the data partition
+// during an update, and may have been written by another version.
 type Health struct {
+	// Errors holds the errors, each as "code subject".
 	Errors []string `json:"errors"`
+	// Links holds everything that packets travel by and how well it does, whatever the daemon makes of it: a dead tunnel is
+	// a mere warning while there is another one. Versions that knew only errors left it out.
+	Links map[string]standing `json:"links,omitempty"`
+
+	// at is when the daemon looked last, and instance when it started: what goes round and round is no daemon.
+	at, instance time.Time
 }
 
-// worseThan lists the errors that were not there before. An update is not to blame for a provider that was down already.
+// standing says how well a link does. States that people tell apart are one here: a tunnel that nobody answers is not worse
+// than one whose password is refused.
+type standing int
+
+const (
+	down    standing = iota // nothing passes
+	shaky                   // it is connected, but nothing has shown that something passes
+	working                 // somebody at the other end answers
+)
+
+func (s standing) String() string {
+	return [...]string{"down", "without an answer", "working"}[min(max(s, down), working)]
+}
+
+// zerotierLink is the link of the ZeroTier service itself; the others are a kind, a space and a name.
+const zerotierLink = "zerotier"
+
+// errNotReady reports a daemon that has not looked at the world yet: nothing is known to be bad, and nothing passes.
+var errNotReady = errors.New("the daemon is starting")
+
+// worseThan lists, in words, what was better before. An update is not to blame for a provider that was down already.
 func (h Health) worseThan(before Health) []string {
-	var fresh []string
+	var worse []string
 	for _, e := range h.Errors {
-		if !slices.Contains(before.Errors, e) {
-			fresh = append(fresh, e)
+		if !before.knew(e) {
+			worse = append(worse, "new error "+e)
 		}
 	}
-	return fresh
+	for _, name := range slices.Sorted(maps.Keys(before.Links)) {
+		if was, is := before.Links[name], h.Links[name]; is < was {
+			worse = append(worse, fmt.Sprintf("%s was %s and is %s", name, was, is))
+		}
+	}
+	return worse
 }
 
-// parseHealth reads `ztbridge status --json`, of which only the conditions count.
-func parseHealth(text []byte) (Health, error) {
-	var status struct {
-		Conditions []struct {
-			Code     string `json:"code"`
-			Subject  string `json:"subject"`
-			Severity string `json:"severity"`
-		} `json:"conditions"`
+// knew says whether an error is none of the new system's. Errors of a link are judged by how the link does: what is wrong
+// with a dead one changes with the minute.
+func (h Health) knew(e string) bool {
+	if slices.Contains(h.Errors, e) {
+		return true
 	}
-	if err := json.Unmarshal(text, &status); err != nil {
+	code, subject, _ := strings.Cut(e, " ")
+	if subject == "" {
+		_, noted := h.Links[zerotierLink]
+		return noted && strings.HasPrefix(code, "zerotier-")
+	}
+	for _, kind := range []string{"egress ", "network "} {
+		if _, noted := h.Links[kind+subject]; noted {
+			return true
+		}
+	}
+	return slices.ContainsFunc(h.Errors, func(old string) bool { return strings.HasSuffix(old, " "+subject) })
+}
+
+// daemonStatus is what counts of `ztbridge status --json`.
+type daemonStatus struct {
+	State      string    `json:"state"`
+	Time       time.Time `json:"time"`
+	Started    time.Time `json:"started"`
+	Conditions []struct {
+		Code     string `json:"code"`
+		Subject  string `json:"subject"`
+		Severity string `json:"severity"`
+	} `json:"conditions"`
+	Egresses []struct {
+		Name   string  `json:"name"`
+		State  string  `json:"state"`
+		Usable bool    `json:"usable"`
+		RTT    float64 `json:"rtt_seconds"`
+	} `json:"egresses"`
+	Networks []struct {
+		Name   string `json:"name"`
+		Status string `json:"status"`
+	} `json:"networks"`
+	Ingresses []struct {
+		Name  string `json:"name"`
+		State string `json:"state"`
+	} `json:"ingresses"`
+}
+
+func parseHealth(text []byte) (Health, error) {
+	var s daemonStatus
+	if err := json.Unmarshal(text, &s); err != nil {
 		return Health{}, fmt.Errorf("reading the daemon's status: %w", err)
 	}
-	h := Health{Errors: []string{}}
-	for _, c := range status.Conditions {
-		if c.Severity == "error" {
+	if s.State == "" || s.State == "starting" || s.Time.IsZero() {
+		return Health{}, errNotReady
+	}
+	h := Health{Errors: []string{}, Links: map[string]standing{zerotierLink: working}, at: s.Time, instance: s.Started}
+	for _, c := range s.Conditions {
+		isError := c.Severity == "error"
+		if isError {
 			h.Errors = append(h.Errors, strings.TrimSpace(c.Code+" "+c.Subject))
 		}
+		switch {
+		case isError && c.Subject == "" && strings.HasPrefix(c.Code, "zerotier-"):
+			h.Links[zerotierLink] = down
+		case c.Code == "zerotier-unreachable":
+			h.Links[zerotierLink] = min(h.Links[zerotierLink], shaky)
+		}
+	}
+	for _, e := range s.Egresses {
+		stands := down
+		switch {
+		case e.Usable && e.State == "up" && e.RTT > 0:
+			stands = working
+		case e.Usable:
+			stands = shaky
+		}
+		h.Links["egress "+e.Name] = stands
+	}
+	for _, n := range s.Networks {
+		h.Links["network "+n.Name] = standingIf(n.Status == "ok")
+	}
+	for _, i := range s.Ingresses {
+		// Whether its cable is in is the client's affair.
+		h.Links["ingress "+i.Name] = standingIf(i.State != "absent")
 	}
 	return h, nil
+}
+
+func standingIf(works bool) standing {
+	if works {
+		return working
+	}
+	return down
 }
 
 // daemonHealth asks the running daemon. Its exit code tells that something is wrong, which the answer tells better.
@@ -64,74 +166,3 @@ func daemonHealth(ctx context.Context) (Health, error) {
 }
 
 var errNoAnswer = errors.New("no answer")
-
-func (b *Box) healthFile() string { return filepath.Join(b.DataDir, "update", "before.json") }
-
-// rememberHealth notes how the old system fares. A daemon that does not run is noted too: then anything is better.
-func (b *Box) rememberHealth(ctx context.Context) error {
-	before, err := b.Health(ctx)
-	if err != nil {
-		before = Health{Errors: []string{noDaemon}}
-	}
-	text, err := json.Marshal(before)
-	if err != nil {
-		return fmt.Errorf("noting the present state: %w", err)
-	}
-	if err := os.MkdirAll(filepath.Dir(b.healthFile()), 0o700); err != nil {
-		return fmt.Errorf("noting the present state: %w", err)
-	}
-	if err := os.WriteFile(b.healthFile(), text, 0o600); err != nil {
-		return fmt.Errorf("noting the present state: %w", err)
-	}
-	return nil
-}
-
-const noDaemon = "no-daemon"
-
-// ErrUnhealthy reports a system that failed its trial.
-var ErrUnhealthy = errors.New("the new system is not as good as the old one")
-
-// Judge ends the trial of the running slot. It returns at once when there is none. Otherwise it asks the daemon until it
-// is as healthy as it was before the update, and then makes the slot the active one; or until the time is up, and then
-// returns ErrUnhealthy, after which the machine must be restarted: the boot loader starts the old slot.
-func (b *Box) Judge(ctx context.Context, patience, every time.Duration) error {
-	status, err := b.Status()
-	if err != nil {
-		return err
-	}
-	if status.State != Trying {
-		return nil
-	}
-	var before Health
-	if text, err := os.ReadFile(b.healthFile()); err == nil {
-		_ = json.Unmarshal(text, &before) // unreadable: the new system has to be without any error
-	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
-	for {
-		verdict := b.verdict(ctx, before)
-		if verdict == nil {
-			return b.setEnv(func(env grubenv.Block) {
-				env[grubenv.Active], env[grubenv.Try], env[grubenv.Left] = string(status.Slot), "", "0"
-			})
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", ErrUnhealthy, verdict)
-		case <-ticker.C:
-		}
-	}
-}
-
-func (b *Box) verdict(ctx context.Context, before Health) error {
-	now, err := b.Health(ctx)
-	if err != nil {
-		return err
-	}
-	if fresh := now.worseThan(before); len(fresh) > 0 && !slices.Contains(before.Errors, noDaemon) {
-		return fmt.Errorf("new errors: %s", strings.Join(fresh, ", "))
-	}
-	return nil
-}

@@ -1,0 +1,139 @@
+package update
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"ztbridge/image/grubenv"
+)
+
+func (b *Box) healthFile() string { return filepath.Join(b.DataDir, "update", "before.json") }
+
+// rememberHealth notes how the old system fares. A daemon that does not run is noted too: then anything is better.
+func (b *Box) rememberHealth(ctx context.Context) error {
+	before, err := b.Health(ctx)
+	if err != nil {
+		before = Health{Errors: []string{noDaemon}}
+	}
+	text, err := json.Marshal(before)
+	if err != nil {
+		return fmt.Errorf("noting the present state: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(b.healthFile()), 0o700); err != nil {
+		return fmt.Errorf("noting the present state: %w", err)
+	}
+	if err := os.WriteFile(b.healthFile(), text, 0o600); err != nil {
+		return fmt.Errorf("noting the present state: %w", err)
+	}
+	return nil
+}
+
+const noDaemon = "no-daemon"
+
+// ErrUnhealthy reports a system that failed its trial.
+var ErrUnhealthy = errors.New("the new system is not as good as the old one")
+
+// Trial says how a new system is tried.
+type Trial struct {
+	// Patience is how long it may take to become as good as the old one, and to stay so.
+	Patience time.Duration
+	// Every is the pause between two looks.
+	Every time.Duration
+	// Steady is how long every look has to be good before the system is kept, and Looks how many it takes at least: on a slow
+	// machine there are few in a given time. A daemon that crashes and starts again begins anew.
+	Steady time.Duration
+	Looks  int
+}
+
+// Judge ends the trial of the running slot. It returns at once when there is none. Otherwise it looks at the daemon until that
+// has been as healthy as before the update for long enough, and then makes the slot the active one; or until the time is up,
+// and then returns ErrUnhealthy, after which the machine must be restarted: the boot loader starts the old slot.
+func (b *Box) Judge(ctx context.Context, trial Trial) error {
+	status, err := b.Status()
+	if err != nil {
+		return err
+	}
+	if status.State != Trying {
+		return nil
+	}
+	var before Health
+	if text, err := os.ReadFile(b.healthFile()); err == nil {
+		_ = json.Unmarshal(text, &before) // unreadable: the new system has to be without any error
+	}
+	ctx, cancel := context.WithTimeout(ctx, trial.Patience)
+	defer cancel()
+	ticker := time.NewTicker(trial.Every)
+	defer ticker.Stop()
+	streak := streak{before: before}
+	for {
+		now, err := b.Health(ctx)
+		verdict := streak.look(now, err)
+		if verdict == nil && streak.good >= trial.Looks && time.Since(streak.since) >= trial.Steady {
+			return b.setEnv(func(env grubenv.Block) {
+				env[grubenv.Active], env[grubenv.Try], env[grubenv.Left] = string(status.Slot), "", "0"
+			})
+		}
+		select {
+		case <-ctx.Done():
+			if verdict == nil {
+				verdict = errBrief
+			}
+			return fmt.Errorf("%w: %w", ErrUnhealthy, verdict)
+		case <-ticker.C:
+		}
+	}
+}
+
+// Verdicts on a daemon that answers without any complaint.
+var (
+	errBrief    = errors.New("it was good only at the end, and not for long enough")
+	errAnother  = errors.New("the daemon has started again")
+	errStanding = errors.New("the daemon answers, but does not work on")
+)
+
+// streak counts the good looks in a row at one and the same daemon.
+type streak struct {
+	before Health
+	last   Health
+	good   int
+	since  time.Time // of the first of them
+}
+
+// look takes in one more look. It returns what is wrong, or nil.
+func (s *streak) look(now Health, err error) error {
+	if err == nil {
+		err = s.complaint(now)
+	}
+	switch {
+	case errors.Is(err, errStanding):
+		return err // a slow machine may not have got round to it; only a new answer counts
+	case err == nil && s.good > 0 && !now.instance.Equal(s.last.instance):
+		err = errAnother
+	}
+	if err != nil {
+		s.good, s.last = 0, now
+		return err
+	}
+	if s.good == 0 {
+		s.since = time.Now()
+	}
+	s.good, s.last = s.good+1, now
+	return nil
+}
+
+func (s *streak) complaint(now Health) error {
+	if worse := now.worseThan(s.before); len(worse) > 0 && !slices.Contains(s.before.Errors, noDaemon) {
+		return errors.New(strings.Join(worse, "; "))
+	}
+	if s.good > 0 && now.at.Equal(s.last.at) {
+		return errStanding
+	}
+	return nil
+}
