@@ -161,27 +161,31 @@ func (b *Box) setEnv(change func(grubenv.Block)) (err error) {
 	return env.Save(b.envFile())
 }
 
-// Rollback makes the other slot, the system before the last update, the active one from the next start on. After an update
-// that failed its trial this is that system already.
-func (b *Box) Rollback() error {
+// Rollback undoes the last update. One that waits for its trial is cancelled: the running system stays, and the other slot,
+// which nobody has tried, is not started. Otherwise the other slot, the system before the last update, is the active one from
+// the next start on, which is to be caused. After an update that failed its trial this is that system already.
+func (b *Box) Rollback() (cancelled bool, err error) {
 	status, err := b.Status()
 	if err != nil {
-		return err
+		return false, err
 	}
-	if status.State == FellBack {
-		return ErrNoOther
+	switch status.State {
+	case FellBack:
+		return false, ErrNoOther
+	case Prepared:
+		return true, b.setEnv(func(env grubenv.Block) { env[grubenv.Try], env[grubenv.Left] = "", "0" })
 	}
 	slot := status.Slot
 	sector := make([]byte, 512)
 	f, err := os.Open(filepath.Join(b.RunDir, slot.Other().Link()))
 	if err != nil {
-		return fmt.Errorf("looking at the other slot: %w", err)
+		return false, fmt.Errorf("looking at the other slot: %w", err)
 	}
 	defer f.Close()
 	if _, err := io.ReadFull(f, sector); err != nil || sector[510] != 0x55 || sector[511] != 0xaa {
-		return ErrNoOther
+		return false, ErrNoOther
 	}
-	return b.setEnv(func(env grubenv.Block) {
+	return false, b.setEnv(func(env grubenv.Block) {
 		env[grubenv.Active], env[grubenv.Try], env[grubenv.Left] = string(slot.Other()), "", "0"
 	})
 }

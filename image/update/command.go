@@ -149,10 +149,15 @@ func (b *Box) statusCommand() *cobra.Command {
 
 func (b *Box) rollbackCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "rollback", Short: "Go back to the system before the last update, and restart", Args: cobra.NoArgs,
+		Use: "rollback", Short: "Go back to the system before the last update, and restart; or cancel an update that waits for its trial", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := b.Rollback(); err != nil {
+			cancelled, err := b.Rollback()
+			if err != nil {
 				return err
+			}
+			if cancelled {
+				fmt.Fprintln(cmd.OutOrStdout(), "the update is cancelled; the system that runs stays in use")
+				return nil
 			}
 			fmt.Fprintln(cmd.ErrOrStderr(), "restarting")
 			if err := b.Restart(cmd.Context()); err != nil {

@@ -164,7 +164,7 @@ func TestGoodUpdateStays(t *testing.T) {
 	if got := f.boots(t); got != box.B || f.state(t) != Settled {
 		t.Errorf("after the verdict: booted %s, state %s", got, f.state(t))
 	}
-	if err := f.Rollback(); err != nil {
+	if _, err := f.Rollback(); err != nil {
 		t.Fatal(err)
 	}
 	if got := f.boots(t); got != box.A {
@@ -191,7 +191,7 @@ func TestBadUpdateGoes(t *testing.T) {
 			if got := f.boots(t); got != box.A || f.state(t) != FellBack {
 				t.Errorf("after the verdict: booted %s, state %s", got, f.state(t))
 			}
-			if err := f.Rollback(); !errors.Is(err, ErrNoOther) {
+			if _, err := f.Rollback(); !errors.Is(err, ErrNoOther) {
 				t.Errorf("rolling back to the system that failed: %v", err)
 			}
 		})
@@ -250,7 +250,7 @@ func TestInterruptedWriteIsNoSystem(t *testing.T) {
 	if got := f.boots(t); got != box.A {
 		t.Errorf("booted %s", got)
 	}
-	if err := f.Rollback(); !errors.Is(err, ErrNoOther) {
+	if _, err := f.Rollback(); !errors.Is(err, ErrNoOther) {
 		t.Errorf("rolling back to half a system: %v", err)
 	}
 }
