@@ -73,7 +73,7 @@ func TestMetadataConfiguresTheBox(t *testing.T) {
 	if info, err := os.Stat(filepath.Join(w.EtcDir, "provider.ovpn")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the profile's mode: %v, %v; want 0600", info.Mode(), err)
 	}
-	if read(t, w.DataDir, "system/authorized_keys") != "ssh-ed25519 AAAA\n" || read(t, w.DataDir, "system/ssh_host_ed25519_key") != "key" {
+	if read(t, w.DataDir, "system/authorized_keys") != "ssh-ed25519 AAAA\n" || read(t, w.DataDir, "system/ssh_host_ed25519_key") != hostKey {
 		t.Error("the key that may log in, or the host key, is missing")
 	}
 	if last := w.calls[len(w.calls)-1]; filepath.Base(last) != "ztbridge" {

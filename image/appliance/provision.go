@@ -45,6 +45,9 @@ var errBadConfig = errors.New("the configuration has an error")
 // taken over all or none. Only what is safe on the data partition is wiped from the FAT partition. Returned is also what
 // the daemon remarks of files that were taken over.
 func (s *Setup) provision(ctx context.Context) (remarks string, err error) {
+	if err := s.sweep(); err != nil {
+		return "", err
+	}
 	files, err := findFiles(s.ConfigDir)
 	if err != nil {
 		return "", err
@@ -70,12 +73,19 @@ func (s *Setup) takeSystemFiles(files []found) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("making %s: %w", dir, err)
 	}
+	var taken []found
+	var problems error
 	for _, f := range files {
 		if err := replaceFile(f.path, filepath.Join(dir, f.name)); err != nil {
-			return err
+			problems = errors.Join(problems, err)
+			continue
 		}
+		taken = append(taken, f)
 	}
-	return s.taken(files)
+	if len(taken) == 0 {
+		return problems
+	}
+	return errors.Join(problems, s.taken(taken))
 }
 
 func (s *Setup) takeDaemonFiles(ctx context.Context, files []found) (remarks string, err error) {
@@ -127,7 +137,7 @@ func (s *Setup) taken(files []found) error {
 	unix.Sync()
 	s.Log.Info("files taken over", "files", names(files))
 	s.Console("taken over from the boot partition: " + names(files) + "\n")
-	return s.writable(func() error { return wipe(files) })
+	return s.writable(func() error { return s.wipe(files) })
 }
 
 func names(files []found) string {
@@ -214,26 +224,6 @@ func replaceFile(from, to string) error {
 	return nil
 }
 
-// wipe overwrites files before it removes them. A flash card may keep old blocks anyway; a reader of the plain file
-// system will not find them.
-func wipe(files []found) error {
-	for _, f := range files {
-		info, err := os.Stat(f.path)
-		if err != nil {
-			return fmt.Errorf("wiping %s: %w", f.name, err)
-		}
-		file, err := os.OpenFile(f.path, os.O_WRONLY, 0)
-		if err != nil {
-			return fmt.Errorf("wiping %s: %w", f.name, err)
-		}
-		_, err = file.Write(make([]byte, info.Size()))
-		if err := errors.Join(err, file.Sync(), file.Close(), os.Remove(f.path)); err != nil {
-			return fmt.Errorf("wiping %s: %w", f.name, err)
-		}
-	}
-	return nil
-}
-
 func copyFlat(from, to string) error {
 	entries, err := os.ReadDir(from)
 	if errors.Is(err, os.ErrNotExist) {
@@ -263,6 +253,9 @@ func copyFile(from, to string) error {
 	data, err := os.ReadFile(from)
 	if err != nil {
 		return fmt.Errorf("copying %s: %w", filepath.Base(from), err)
+	}
+	if damaged(from, data) {
+		return fmt.Errorf("copying %s: %w", filepath.Base(from), errDamaged)
 	}
 	if err := writeSync(to, data); err != nil {
 		return fmt.Errorf("copying %s: %w", filepath.Base(from), err)

@@ -27,6 +27,8 @@ type world struct {
 	ro      bool             // the configuration partition, as the mounts left it
 }
 
+const hostKey = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
+
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	root := t.TempDir()
@@ -37,7 +39,7 @@ func newWorld(t *testing.T) *world {
 		Run: func(_ context.Context, name string, args ...string) error {
 			w.calls = append(w.calls, name)
 			if filepath.Base(name) == "ssh-keygen" {
-				return os.WriteFile(args[len(args)-1], []byte("key"), 0o600)
+				return os.WriteFile(args[len(args)-1], []byte(hostKey), 0o600)
 			}
 			return w.fail[filepath.Base(name)]
 		},
@@ -119,7 +121,7 @@ func TestFirstStartTakesOverAndWipes(t *testing.T) {
 			t.Errorf("%s is still on the boot partition", name)
 		}
 	}
-	if read(t, w.DataDir, "system/authorized_keys") != "ssh-ed25519 AAAA" || read(t, w.DataDir, "system/ssh_host_ed25519_key") != "key" {
+	if read(t, w.DataDir, "system/authorized_keys") != "ssh-ed25519 AAAA" || read(t, w.DataDir, "system/ssh_host_ed25519_key") != hostKey {
 		t.Error("the key that may log in, or the host key, is missing")
 	}
 	if env, err := grubenv.Load(filepath.Join(w.ConfigDir, box.GrubEnv)); err != nil || env[grubenv.Data] != "1" {

@@ -2,10 +2,13 @@ package appliance
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // Places that exist only in the running system: they are made anew from the data partition at each start.
@@ -23,7 +26,7 @@ func (s *Setup) applySystemFiles(ctx context.Context) error {
 
 func (s *Setup) applyKey(ctx context.Context, system string) error {
 	hostKey := filepath.Join(system, "ssh_host_ed25519_key")
-	if !exists(filepath.Join(system, "authorized_keys")) || exists(hostKey) {
+	if !exists(filepath.Join(system, "authorized_keys")) || isKey(hostKey) {
 		return nil
 	}
 	fresh := filepath.Join(system, ".new-host-key")
@@ -35,10 +38,35 @@ func (s *Setup) applyKey(ctx context.Context, system string) error {
 	if err := s.Run(ctx, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "ztbridge", "-f", fresh); err != nil {
 		return fmt.Errorf("making the SSH host key: %w", err)
 	}
-	if err := os.Rename(fresh, hostKey); err != nil {
+	// ssh-keygen does not wait for the medium, and a name may get there before its content.
+	if err := errors.Join(syncPath(fresh), os.Rename(fresh, hostKey), syncPath(system)); err != nil {
 		return fmt.Errorf("making the SSH host key: %w", err)
 	}
 	return nil
+}
+
+// isKey says whether there is a whole key. A power cut may have left an empty file, or one of zeros: the SSH server would
+// refuse to start for ever.
+func isKey(name string) bool {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return false
+	}
+	block, _ := pem.Decode(text)
+	return block != nil && len(block.Bytes) > 0
+}
+
+// syncPath waits until a file, or the names in a folder, are on the medium.
+func syncPath(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	if errors.Is(err, unix.EINVAL) {
+		err = nil // a file system that has no notion of it for folders
+	}
+	return errors.Join(err, f.Close())
 }
 
 func (s *Setup) applyWiFi(system string) error {
