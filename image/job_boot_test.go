@@ -64,5 +64,5 @@ func (r *rig) assertHealthy() {
 	}
 	r.t.Logf("status:\n%s", r.mustSSH("ztbridge status"))
 	r.t.Logf("%s", r.mustSSH("systemd-analyze security --no-pager ztbridge.service ztbridge-guard.service | tail -n 1; systemctl status --no-pager -n 0 ztbridge"))
-	r.t.Logf("memory:\n%s", r.mustSSH("head -n 3 /proc/meminfo; cat /sys/fs/cgroup/system.slice/ztbridge.service/memory.current"))
+	r.memoryUsed()
 }

@@ -39,6 +39,9 @@ const (
 	ingressMAC = "02:00:5e:00:00:17"
 )
 
+// clientsNetwork gives the card for the clients its addresses.
+const clientsNetwork = "[Match]\nMACAddress=" + ingressMAC + "\n[Network]\nAddress=10.77.0.1/24\nAddress=fd77::1/64\nIPv6AcceptRA=no\n"
+
 // jobConfig is what a person writes who has a second network card for the clients, and a provider that wants a password.
 const jobConfig = "ingress: [enp0s17]\negress:\n  provider: {openvpn: {profile: provider.ovpn, credentials: provider.auth}}\n"
 
@@ -101,7 +104,7 @@ func (r *rig) provision(files map[string]string) {
 		"authorized_keys": r.publicKey(),
 		"wan.network": fmt.Sprintf("[Match]\nMACAddress=%s\n[Network]\nAddress=%s/24\nAddress=%s/64\nGateway=198.51.100.1\nGateway=2001:db8:b0::1\nDNS=%s\nIPv6AcceptRA=no\n",
 			wanMAC, netlab.BoxWAN4, netlab.BoxWAN6, netlab.ResolverAddr),
-		"clients.network": fmt.Sprintf("[Match]\nMACAddress=%s\n[Network]\nAddress=10.77.0.1/24\nAddress=fd77::1/64\nIPv6AcceptRA=no\n", ingressMAC),
+		"clients.network": clientsNetwork,
 	})
 	put(r.t, r.disk, files)
 }
