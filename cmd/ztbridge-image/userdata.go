@@ -25,7 +25,7 @@ func userDataCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "user-data --config ztbridge.yaml -o FILE",
 		Short: "Write user-data that makes a stock cloud image a box",
-		Long: `Write user-data for a stock Debian or Ubuntu image. The configuration is checked first; it and the profiles and credentials
+		Long: `Write user-data for a stock Debian or Ubuntu image with openvpn 2.6 or newer: Debian 12, Ubuntu 24.04, or later. The configuration is checked first; it and the profiles and credentials
 that it names go in with it, so the result is as secret as they are. Certificates must be inside the profiles.
 
 ZeroTier comes by the vendor's package (--zerotier-url, --zerotier-sha256) or by the vendor's repository (--zerotier-repository,

@@ -3,7 +3,13 @@
 set -eu
 
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+finish() {
+	code=$?
+	rm -rf "$work"
+	# Nobody can log in yet, perhaps, and the console is all there is.
+	[ "$code" = 0 ] || echo "ztbridge is not installed; see /var/log/cloud-init-output.log" >/dev/console || true
+}
+trap finish EXIT
 
 fetch() { # address sha256 file
 	curl -fsSL --retry 10 --retry-connrefused --retry-delay 3 -o "$work/$3" "$1"
@@ -11,6 +17,13 @@ fetch() { # address sha256 file
 }
 
 install_debs() {
-	# The configuration written before the package came is the one that stays.
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -q -o Dpkg::Options::=--force-confold "$@"
+	# The machine's own first upgrade may hold the lock, and a mirror may be away for a moment. The configuration written before
+	# the package came is the one that stays.
+	for attempt in 1 2 3 4 5; do
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -q -o DPkg::Lock::Timeout=600 -o Dpkg::Options::=--force-confold "$@" && return
+		echo "attempt $attempt failed" >&2
+		sleep 20
+		apt-get update -q -o DPkg::Lock::Timeout=600 || true
+	done
+	return 1
 }
