@@ -74,10 +74,12 @@ func newPrivateApt(arch, sources, dir string) (*privateApt, error) {
 		}
 	}
 	files := map[string]string{
+		// Without the error mode, an index that could not be fetched or verified is a warning, and the packages come from those
+		// that could: without the security archive, they have last year's holes.
 		"status":           "",
 		"etc/sources.list": sources,
 		"apt.conf": fmt.Sprintf(`APT::Architecture "%[1]s"; APT::Architectures { "%[1]s"; };
-APT::Install-Recommends "false"; Acquire::Languages "none";
+APT::Install-Recommends "false"; Acquire::Languages "none"; APT::Update::Error-Mode "any";
 Dir "%[2]s"; Dir::State "%[2]s"; Dir::State::status "%[2]s/status"; Dir::State::lists "%[2]s/lists"; Dir::Cache "%[2]s/cache";
 Dir::Etc "%[2]s/etc"; Dir::Etc::sourcelist "%[2]s/etc/sources.list"; Dir::Etc::sourceparts "/dev/null"; Dir::Etc::main "/dev/null";
 `, arch, dir),

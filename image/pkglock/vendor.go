@@ -30,8 +30,7 @@ func (v Vendor) Download(ctx context.Context, name, dir string) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	// Without this, an index that could not be fetched or verified is a warning.
-	if _, err := apt.run(ctx, "apt-get", "-o", "APT::Update::Error-Mode=any", "update", "-qq"); err != nil {
+	if _, err := apt.run(ctx, "apt-get", "update", "-qq"); err != nil {
 		return "", fmt.Errorf("fetching the vendor's signed index: %w", err)
 	}
 	if _, err := apt.run(ctx, "apt-get", "download", "-qq", name); err != nil {
