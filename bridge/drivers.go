@@ -163,7 +163,7 @@ func (d *drivers) tunnelTask(next *drivers, name string, files tunnelFiles) (tas
 		UID:          d.user.uid, GID: d.user.gid,
 		RuntimeDir: filepath.Join(d.opts.RuntimeDir, "openvpn"),
 		StateDir:   filepath.Join(d.opts.StateDir, "openvpn"),
-		Forbidden:  d.localPrefixes,
+		Forbidden:  d.taken,
 		Notify:     func() { d.bell.ring("tunnel " + name) },
 		Log:        d.opts.Logger,
 	})

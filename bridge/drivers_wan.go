@@ -19,7 +19,7 @@ const deviceCheck = time.Second
 
 // surroundings is what drivers need to know of the last pass. It is immutable.
 type surroundings struct {
-	local   []netip.Prefix    // the host's own subnets, without those of our tunnels
+	taken   []netip.Prefix    // what a provider may not assign
 	own     []netip.Addr      // the host's own addresses
 	devices map[string]string // by name of egress
 	members []netip.Prefix    // what is behind the ingresses
@@ -28,13 +28,10 @@ type surroundings struct {
 
 // observe tells the drivers what a pass saw.
 func (d *drivers) observe(intent policyroute.Intent, w World) {
-	s := &surroundings{devices: map[string]string{}}
+	s := &surroundings{devices: map[string]string{}, taken: takenPrefixes(intent, w)}
 	for _, l := range w.Links {
 		for _, a := range l.Addrs {
 			s.own = append(s.own, a.Addr())
-		}
-		if !isOurs(l.Name) {
-			s.local = append(s.local, subnets(l.Addrs)...)
 		}
 	}
 	for _, e := range intent.Egresses {
@@ -49,8 +46,36 @@ func (d *drivers) observe(intent policyroute.Intent, w World) {
 	d.around.Store(s)
 }
 
-// localPrefixes returns the host's own subnets. Safe for concurrent use.
-func (d *drivers) localPrefixes() []netip.Prefix { return d.around.Load().local }
+// takenPrefixes returns what a provider may not assign, because the host's own traffic from or to it would go
+// into the tunnel: the host's subnets and its addresses, which may be alone in theirs (as a cloud's WAN address
+// is), its gateways, and the endpoint's clients. The addresses of our tunnels are not among them: a
+// provider assigns its own anew at each connection.
+func takenPrefixes(intent policyroute.Intent, w World) []netip.Prefix {
+	var out []netip.Prefix
+	for _, l := range w.Links {
+		if isOurs(l.Name) {
+			continue
+		}
+		out = append(out, subnets(l.Addrs)...)
+		for _, a := range l.Addrs {
+			out = append(out, netip.PrefixFrom(a.Addr(), a.Addr().BitLen()))
+		}
+	}
+	for _, r := range w.Defaults {
+		if r.Gateway.IsValid() {
+			out = append(out, netip.PrefixFrom(r.Gateway, r.Gateway.BitLen()))
+		}
+	}
+	for _, g := range intent.Ingresses {
+		if g.Owned {
+			out = append(out, g.Prefixes...)
+		}
+	}
+	return out
+}
+
+// taken returns what a provider may not assign. Safe for concurrent use.
+func (d *drivers) taken() []netip.Prefix { return d.around.Load().taken }
 
 // neighbourTask answers for members' addresses on the WAN, where the upstream router looks for them, and for
 // the one that prefixTask checks the prefix with.

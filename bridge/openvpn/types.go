@@ -68,7 +68,7 @@ type TunnelConfig struct {
 	// asked at each start. Empty means the kernel's choice.
 	BindDev func() string
 	// Forbidden, when not nil, returns the prefixes that a server must not hand out: this host's own
-	// subnets, without those of Device.
+	// subnets, addresses and gateways, without those of Device.
 	Forbidden func() []netip.Prefix
 	// Resolver is net.DefaultResolver when nil.
 	Resolver Resolver

@@ -1,0 +1,48 @@
+package bridge
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"ztbridge/policyroute"
+	"ztbridge/policyroute/kernel"
+)
+
+// On a cloud the WAN's address is alone in its subnet, and the gateway outside of it: a provider that may assign
+// either gets the host's own traffic.
+func TestProvidersMayNotAssignWhatIsTaken(t *testing.T) {
+	w := World{
+		Links: []kernel.Link{
+			{Name: "eth0", Addrs: []netip.Prefix{
+				netip.MustParsePrefix("203.0.113.7/32"), netip.MustParsePrefix("2001:db8::7/128"), netip.MustParsePrefix("192.168.1.5/24")}},
+			{Name: tunnelDevice("provider"), Addrs: []netip.Prefix{netip.MustParsePrefix("10.8.0.2/32")}},
+		},
+		Defaults: []kernel.DefaultRoute{
+			{Family: policyroute.V4, Iface: "eth0", Gateway: netip.MustParseAddr("172.31.1.1")},
+			{Family: policyroute.V6, Iface: "eth0", Gateway: netip.MustParseAddr("fe80::1")},
+			{Family: policyroute.V6, Iface: "ppp0"},
+		},
+	}
+	cfg := parse(t, "endpoint: {address: vpn.example.org, listen: [udp/1194, tcp/443]}\negress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\n")
+	listeners, err := listenersOf(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := listeners[1].Pool.Client(listeners[1].Pool.LastHost())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &drivers{}
+	d.observe(Desire(cfg, Snapshot{World: w, Listeners: listeners}).Intent, w)
+	for addr, want := range map[netip.Addr]bool{
+		netip.MustParseAddr("203.0.113.7"): true, netip.MustParseAddr("203.0.113.8"): false,
+		netip.MustParseAddr("2001:db8::7"): true, netip.MustParseAddr("2001:db8::8"): false,
+		netip.MustParseAddr("192.168.1.77"): true, netip.MustParseAddr("172.31.1.1"): true, netip.MustParseAddr("172.31.1.2"): false,
+		client[0]: true, client[1]: true, netip.MustParseAddr("10.8.0.2"): false,
+	} {
+		if got := slices.ContainsFunc(d.taken(), func(p netip.Prefix) bool { return p.Contains(addr) }); got != want {
+			t.Errorf("%s is taken: %v, want %v", addr, got, want)
+		}
+	}
+}
