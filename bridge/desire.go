@@ -180,8 +180,8 @@ func uplinkOf(wan *config.WAN, w World) uplink {
 	return up
 }
 
-// network returns the state of a configured network by its name. Its interface is known before the
-// service has said anything: it follows from the id.
+// network returns the state of a configured network by its name. A snapshot without the service still has an
+// interface for it, which follows from the id.
 func network(cfg *config.Config, s Snapshot, name string) zerotier.NetworkStatus {
 	for _, n := range cfg.ZeroTier.Networks {
 		if n.Name != name {

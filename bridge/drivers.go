@@ -144,8 +144,23 @@ func (d *drivers) zerotierTask(next *drivers, cfg config.ZeroTier) (task, error)
 			c.Moon = &zerotier.Moon{Endpoints: cfg.Moon.Endpoints}
 		}
 		next.zerotier = zerotier.New(c)
+		if d.zerotier != nil {
+			next.zerotier.Succeed(d.zerotier)
+		}
 	}
 	return task{key: key, run: next.zerotier.Run}, nil
+}
+
+// unasked is what is known of the networks before the service was ever asked: their interfaces. Rules and filters
+// need those from the first pass on.
+func unasked(cfg config.ZeroTier) zerotier.Status {
+	var s zerotier.Status
+	for _, n := range cfg.Networks {
+		if id, err := zerotier.ParseNetworkID(n.ID); err == nil {
+			s.Networks = append(s.Networks, zerotier.NetworkStatus{ID: id, Iface: zerotier.IfaceIn(cfg.Home, id), State: zerotier.NetworkUnknown})
+		}
+	}
+	return s
 }
 
 func (d *drivers) tunnelTask(next *drivers, name string, files tunnelFiles) (task, error) {

@@ -11,7 +11,6 @@ import (
 	"slices"
 
 	"ztbridge/bridge/config"
-	"ztbridge/bridge/zerotier"
 	"ztbridge/policyroute"
 )
 
@@ -74,10 +73,8 @@ func guardedIfaces(opts Options) ([]string, error) {
 // ingressIfaces returns the interfaces that a configuration makes ingresses.
 func ingressIfaces(cfg *config.Config) []string {
 	var out []string
-	for _, n := range cfg.ZeroTier.Networks {
-		if id, err := zerotier.ParseNetworkID(n.ID); err == nil {
-			out = append(out, id.Iface())
-		}
+	for _, n := range unasked(cfg.ZeroTier).Networks {
+		out = append(out, n.Iface)
 	}
 	for _, i := range cfg.Interfaces {
 		out = append(out, i.Iface)

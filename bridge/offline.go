@@ -68,11 +68,9 @@ func Explain(opts Options, addr netip.Addr) (api.Explanation, error) {
 		return api.Explanation{}, err
 	}
 	defer k.Close()
-	for _, n := range l.cfg.ZeroTier.Networks {
-		st := network(l.cfg, s, n.Name)
-		if link, ok := s.World.Link(st.Iface); ok {
-			st.Prefixes = subnets(link.Addrs)
-			s.ZeroTier.Networks = append(s.ZeroTier.Networks, st)
+	for i, n := range s.ZeroTier.Networks {
+		if link, ok := s.World.Link(n.Iface); ok {
+			s.ZeroTier.Networks[i].Prefixes = subnets(link.Addrs)
 		}
 	}
 	if l.cfg.Endpoint != nil {
@@ -100,7 +98,7 @@ func rehearse(opts Options) (*loaded, *kernel.Kernel, Snapshot, error) {
 	if err != nil {
 		return nil, nil, Snapshot{}, errors.Join(fmt.Errorf("observing the host: %w", err), k.Close())
 	}
-	return l, k, Snapshot{Now: time.Now(), World: World(world), Listeners: l.listeners}, nil
+	return l, k, Snapshot{Now: time.Now(), World: World(world), ZeroTier: unasked(l.cfg.ZeroTier), Listeners: l.listeners}, nil
 }
 
 // Check reads the configuration and every file that it names, as Run would, and returns what a person

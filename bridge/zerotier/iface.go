@@ -31,8 +31,9 @@ func (n NetworkID) Iface() string {
 	})
 }
 
-// expectedIface returns the name that the service whose home directory is given will use.
-func expectedIface(home string, id NetworkID) string {
+// IfaceIn returns the name that the service whose home directory is given will use: Iface, or what its devicemap
+// says.
+func IfaceIn(home string, id NetworkID) string {
 	raw, err := os.ReadFile(filepath.Join(home, "devicemap"))
 	if err != nil {
 		return id.Iface() // it seldom exists

@@ -47,7 +47,7 @@ func TestIfaceName(t *testing.T) {
 func TestDeviceMap(t *testing.T) {
 	home := t.TempDir()
 	id := NetworkID(0xfe5f2d532b02de82)
-	if got := expectedIface(home, id); got != "ztvv2c7dnj" {
+	if got := IfaceIn(home, id); got != "ztvv2c7dnj" {
 		t.Errorf("without a devicemap: %s", got)
 	}
 	for text, want := range map[string]string{
@@ -61,7 +61,7 @@ func TestDeviceMap(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(home, "devicemap"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got := expectedIface(home, id); got != want {
+		if got := IfaceIn(home, id); got != want {
 			t.Errorf("devicemap %q: %s, want %s", text, got, want)
 		}
 	}
@@ -304,4 +304,33 @@ func FuzzMergeBlacklist(f *testing.F) {
 			t.Errorf("merging %q is not final: %v", merged, err)
 		}
 	})
+}
+
+// A service that replaces another knows from the start what that one knew of the networks that stay, and the names
+// of all interfaces.
+func TestSucceed(t *testing.T) {
+	home := t.TempDir()
+	if err := os.WriteFile(filepath.Join(home, "devicemap"), []byte("8056c2e21c000002=ztmapped\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const stays, leaves, comes = NetworkID(0x8056c2e21c000001), NetworkID(0x8056c2e21c000003), NetworkID(0x8056c2e21c000002)
+	old := New(Config{Home: home, Networks: []NetworkID{leaves, stays}})
+	was := old.Status()
+	was.Service.State, was.Networks[1].State, was.Networks[1].MTU = ServiceOK, NetworkOK, 2800
+	old.publish(was, time.Now())
+
+	heir := New(Config{Home: home, Networks: []NetworkID{stays, comes}})
+	heir.Succeed(old)
+	got := heir.Status()
+	if got.Service.State != ServiceOK || len(got.Networks) != 2 || got.Networks[0].ID != stays || got.Networks[0].State != NetworkOK || got.Networks[0].MTU != 2800 {
+		t.Errorf("it did not take over: %+v", got)
+	}
+	if n := got.Networks[1]; n.ID != comes || n.State != NetworkUnknown || n.Iface != "ztmapped" {
+		t.Errorf("the new network: %+v", n)
+	}
+	stranger := New(Config{Home: t.TempDir(), Networks: []NetworkID{stays}})
+	stranger.Succeed(old)
+	if n := stranger.Status().Networks[0]; n.State != NetworkUnknown {
+		t.Errorf("what another home's service said was taken over: %+v", n)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 )
@@ -91,9 +92,28 @@ func New(cfg Config) *Service {
 	s.status.Service.State = ServiceUnknown
 	for _, id := range cfg.Networks {
 		s.members = append(s.members, &member{id: id, global: cfg.AllowGlobal[id], client: c, log: cfg.Logger})
-		s.status.Networks = append(s.status.Networks, NetworkStatus{ID: id, Iface: id.Iface(), State: NetworkUnknown})
+		s.status.Networks = append(s.status.Networks, NetworkStatus{ID: id, Iface: IfaceIn(cfg.Home, id), State: NetworkUnknown})
 	}
 	return s
+}
+
+// Succeed takes over what another Service, which this one is about to replace, last said: until this one has asked
+// for itself, the networks that both follow count as they were. It must be called before Run. What the service of
+// another home said means nothing here.
+func (s *Service) Succeed(old *Service) {
+	if old.cfg.Home != s.cfg.Home {
+		return
+	}
+	was := old.Status()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, n := range s.status.Networks {
+		if j := slices.IndexFunc(was.Networks, func(o NetworkStatus) bool { return o.ID == n.ID }); j >= 0 {
+			s.status.Networks[i] = was.Networks[j]
+		}
+	}
+	was.Networks = s.status.Networks
+	s.status, s.changed = was, time.Now()
 }
 
 // Status returns the latest snapshot. It does not block on the service.
@@ -180,7 +200,7 @@ func (s *Service) look(ctx context.Context, now time.Time) facts {
 func (s *Service) judge(f facts, now time.Time) Status {
 	st := Status{Service: judgeService(f)}
 	for _, m := range s.members {
-		st.Networks = append(st.Networks, judgeNetwork(m.id, f, expectedIface(s.cfg.Home, m.id), m.late(now), m.device))
+		st.Networks = append(st.Networks, judgeNetwork(m.id, f, IfaceIn(s.cfg.Home, m.id), m.late(now), m.device))
 	}
 	if f.err != nil {
 		// The node's address does not change with the service's state, and is what a person needs.
