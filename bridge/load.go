@@ -53,6 +53,9 @@ func load(opts Options) (*loaded, error) {
 		l.tunnels[e.Name] = files
 	}
 	l.listeners, err = listenersOf(cfg)
+	if err == nil {
+		err = feasible(cfg, l.listeners)
+	}
 	if err = errors.Join(errs, err); err != nil {
 		return nil, err
 	}

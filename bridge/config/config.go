@@ -53,6 +53,7 @@ type Interface struct {
 	Name     string // the interface's name unless the file gives another
 	Iface    string // kernel name; it need not exist yet
 	Prefixes []netip.Prefix
+	Pos      Position
 }
 
 // Egress is one way out. Exactly one of OpenVPN, Member and WAN is set.

@@ -46,6 +46,11 @@ func TestMistakes(t *testing.T) {
 			"ztbridge.yaml:4: ingress[0]: an ingress needs its interface; add `interface:` with a name that `ip -brief link` lists"}},
 		{"our own device", minimal + "ingress: [tunztb0]\n", ErrValue, []string{
 			`ztbridge.yaml:3: ingress[0]: "tunztb0" belongs to the system or to ztbridge itself; name an interface that traffic of others passes`}},
+		{"interface of a stranger's language", minimal + "ingress: ['wlan+', größe]\n", ErrValue, []string{
+			"ztbridge.yaml:3: ingress[0]: \"wlan+\" is not an interface name of letters, digits, `_`, `.` and `-`; `ip -brief link` lists the interfaces; rename one that has other characters: ip link set NAME name NEW",
+			"ztbridge.yaml:3: ingress[1]: \"größe\" is not an interface name of letters, digits, `_`, `.` and `-`; `ip -brief link` lists the interfaces; rename one that has other characters: ip link set NAME name NEW"}},
+		{"every address behind an interface", minimal + "ingress: [{interface: lan0, prefixes: [0.0.0.0/0]}]\n", ErrValue, []string{
+			"ztbridge.yaml:3: ingress[0].prefixes: 0.0.0.0/0 would be every address, the Internet's too; write the networks that lie behind the interface"}},
 		{"reserved name", minimal + "ingress: [{interface: eth1, name: endpoint}]\n", ErrValue, []string{
 			"ztbridge.yaml:3: ingress[0]: \"endpoint\" is the name of a whole kind of ingress; choose another `name:`"}},
 		{"two kinds", "zerotier: {networks: [8056c2e21c000001]}\negress: {a: {wan: {}, openvpn: {profile: provider.ovpn}}}\n", ErrValue, []string{

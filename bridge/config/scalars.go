@@ -31,15 +31,19 @@ func (v value) checkName(text string) bool {
 	return false
 }
 
-// iface decodes a kernel interface name (dev_valid_name, linux/net/core/dev.c).
-// It returns "" for what is none.
+// ifaceRE is narrower than the kernel (dev_valid_name, linux/net/core/dev.c), and no wider than what policyroute
+// takes: such a name needs no quoting in rules, filters and commands.
+var ifaceRE = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,15}$`)
+
+// iface decodes the name of a network interface. It returns "" for what is none.
 func (v value) iface() string {
 	text, ok := v.text()
 	switch {
 	case !ok:
 		return ""
-	case len(text) > 15 || text == "." || text == ".." || strings.ContainsAny(text, "/: \t\n\v\f\r*\"\\"):
-		v.fail(ErrValue, fmt.Sprintf("%q is not an interface name", text), "`ip -brief link` lists the interfaces")
+	case !ifaceRE.MatchString(text) || text == "." || text == "..":
+		v.fail(ErrValue, fmt.Sprintf("%q is not an interface name of letters, digits, `_`, `.` and `-`", text),
+			"`ip -brief link` lists the interfaces; rename one that has other characters: ip link set NAME name NEW")
 		return ""
 	case text == "lo" || strings.HasPrefix(text, "tunztb"):
 		v.fail(ErrValue, fmt.Sprintf("%q belongs to the system or to ztbridge itself", text),

@@ -139,7 +139,7 @@ func (d *decoder) interfaces(v value) {
 }
 
 func (d *decoder) ingressInterface(v value) {
-	var in Interface
+	in := Interface{Pos: v.pos()}
 	at := v
 	if v.node.Kind == yaml.ScalarNode {
 		in.Iface = v.iface()
@@ -151,6 +151,10 @@ func (d *decoder) ingressInterface(v value) {
 			"prefixes": func(v value) {
 				in.Prefixes = v.prefixes()
 				for _, p := range in.Prefixes {
+					if p.Bits() == 0 {
+						v.fail(ErrValue, fmt.Sprintf("%s would be every address, the Internet's too", p), "write the networks that lie behind the interface")
+						continue
+					}
 					d.claim(p, v.pos(), "behind an interface", membersSide)
 				}
 			},

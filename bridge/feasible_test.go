@@ -1,0 +1,82 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ztbridge/bridge/config"
+)
+
+// What no pass could ever carry out is refused before it is in force, with the place in the file.
+func TestInfeasible(t *testing.T) {
+	home := t.TempDir()
+	if err := os.WriteFile(filepath.Join(home, "devicemap"), []byte(testNetwork+"=zt+\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	egresses := func(n int) string {
+		text := "egress:\n"
+		for i := range n {
+			text += fmt.Sprintf("  w%d: {wan: {interface: eth%d}}\n", i, i)
+		}
+		return text
+	}
+	pairs := func(n int) string {
+		text := "policy:\n"
+		for i := range n {
+			text += fmt.Sprintf("  - {from: 10.9.%d.0/24, egress: [w%d, w%d]}\n", i, i/39, 39-i%39)
+		}
+		return text
+	}
+	tests := []struct{ name, text, want string }{
+		{"the limits", "ingress: [lan0]\n" + egresses(40) + pairs(59), ""},
+		{"a member, a prefix on the LAN, a client", "zerotier: {networks: [" + testNetwork + "]}\nendpoint: {address: vpn.example.org, listen: [udp/1194]}\n" +
+			"egress: {home: {zerotier: {via: 10.147.17.2}}, p: {openvpn: {profile: provider.ovpn}}}\n" +
+			"peering: [{from: zerotier, to: 192.168.1.0/24}]\npolicy:\n- {from: phone, egress: p}\n- {egress: [home, p]}\n", ""},
+		{"a network twice", "zerotier: {networks: [" + testNetwork + "]}\negress: {p: {wan: {}}}\npolicy: [{egress: p}]\ningress:\n- " + ztIface(testNetwork) + "\n",
+			":5: ingress[0]: " + ztIface(testNetwork) + " is the interface of the network " + testNetwork},
+		{"a device that no language prints", "zerotier: {home: " + home + ", networks: [" + testNetwork + "]}\negress: {p: {wan: {}}}\npolicy: [{egress: p}]\n",
+			`interface name "zt+"`},
+		{"one device", "ingress: [lan0]\negress:\n  provider-aag: {openvpn: {profile: provider.ovpn}}\n  provider-adf: {openvpn: {profile: provider.ovpn}}\n",
+			`:4: egress.provider-adf: its network device would be tunztb-prov0257, and that is "provider-aag"'s; rename one of the two`},
+		{"ways out", "ingress: [lan0]\n" + egresses(41) + pairs(1), "egress: there are 41 ways out, counting each prefix under `peering:`, and at most 40 are possible"},
+		{"lists", "ingress: [lan0]\n" + egresses(40) + pairs(60), ":103: policy[59]: the policy has more than 59 different lists of egresses"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := parse(t, tt.text)
+			listeners, err := listenersOf(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch err := feasible(cfg, listeners); {
+			case tt.want == "" && err != nil:
+				t.Error(err)
+			case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
+				t.Errorf("got %v, want %s", err, tt.want)
+			}
+		})
+	}
+}
+
+// A configuration that cannot be carried out does not replace the one that is.
+func TestReloadKeepsWhatWorks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ztbridge.yaml")
+	bad := "zerotier: {networks: [" + testNetwork + "]}\ningress: [" + ztIface(testNetwork) + "]\negress: {direct: {wan: {}}}\npolicy: [{egress: direct}]\n"
+	if err := os.WriteFile(path, []byte(bad), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opts := Options{ConfigPath: path, Logger: slog.New(slog.DiscardHandler)}
+	running := &loaded{cfg: &config.Config{}}
+	d := &daemon{opts: opts, loaded: running}
+	if err := d.reload(context.Background()); err == nil || d.loaded != running {
+		t.Errorf("reload: %v, the running configuration is kept: %v", err, d.loaded == running)
+	}
+	if _, err := Check(opts); err == nil {
+		t.Error("config check accepts it")
+	}
+}
