@@ -23,9 +23,12 @@ func ingressIntents(cfg *config.Config, s Snapshot) []policyroute.Ingress {
 		})
 	}
 	for _, i := range cfg.Interfaces {
-		prefixes := i.Prefixes
-		if link, ok := s.World.Link(i.Iface); ok && len(prefixes) == 0 {
-			prefixes = subnets(link.Addrs)
+		link, _ := s.World.Link(i.Iface)
+		prefixes := subnets(link.Addrs)
+		for _, p := range i.Prefixes {
+			if !slices.Contains(prefixes, p) {
+				prefixes = append(prefixes, p)
+			}
 		}
 		out = append(out, policyroute.Ingress{
 			Name: i.Name, Iface: i.Iface, Present: s.World.Up(i.Iface), Prefixes: prefixes,

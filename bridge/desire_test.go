@@ -310,3 +310,19 @@ func TestDesireKeepsPacketsWhole(t *testing.T) {
 		})
 	}
 }
+
+// What lies behind an interface beyond its subnets is reached there beside them.
+func TestDesireAddsPrefixesToTheSubnets(t *testing.T) {
+	cfg := parse(t, "ingress: [{interface: lan0, prefixes: [10.78.0.0/16, 10.77.0.0/24]}]\negress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\n")
+	w := world()
+	behind := func() []netip.Prefix { return Desire(cfg, Snapshot{World: w}).Intent.Ingresses[0].Prefixes }
+	subnet, further := netip.MustParsePrefix("10.77.0.0/24"), netip.MustParsePrefix("10.78.0.0/16")
+	if got := behind(); !slices.Equal(got, []netip.Prefix{further, subnet}) {
+		t.Errorf("without the interface: %v", got)
+	}
+	w.Links = append(w.Links, kernel.Link{Name: "lan0", Index: 4, Up: true, Addrs: []netip.Prefix{
+		netip.MustParsePrefix("10.77.0.1/24"), netip.MustParsePrefix("2001:db8:7::1/64"), netip.MustParsePrefix("fe80::1/64")}})
+	if got := behind(); !slices.Equal(got, []netip.Prefix{subnet, netip.MustParsePrefix("2001:db8:7::/64"), further}) {
+		t.Errorf("with the interface: %v", got)
+	}
+}
