@@ -59,6 +59,9 @@ func TestMistakes(t *testing.T) {
 			`ztbridge.yaml:2: egress.a.opnvpn: unknown kind of egress; did you mean "openvpn"?`}},
 		{"two of one wan", "zerotier: {networks: [8056c2e21c000001]}\negress: {a: {wan: {}}, b: {wan: {}}}\npolicy: [{egress: [a, b]}]\n", ErrDuplicate, []string{
 			"ztbridge.yaml:2: egress.b: it leaves by the same interface as \"a\"; give each its own `interface:`"}},
+		{"plain resolver with a port", "zerotier: {networks: [8056c2e21c000001]}\negress: {d: {wan: {dns: ['10.2.0.1:5353', '10.2.0.1:53', '[2001:db8::1]:54']}}}\npolicy: [{egress: d}]\n", ErrValue, []string{
+			`ztbridge.yaml:2: egress.d.wan.dns[0]: "10.2.0.1:5353" has a port of its own: a plain resolver is asked on port 53; leave the port out; only tls:// takes one`,
+			`ztbridge.yaml:2: egress.d.wan.dns[2]: "[2001:db8::1]:54" has a port of its own: a plain resolver is asked on port 53; leave the port out; only tls:// takes one`}},
 		{"snat6", "zerotier: {networks: [8056c2e21c000001]}\negress: {d: {wan: {snat: '2001:db8::1'}}}\npolicy: [{egress: d}]\n", ErrValue, []string{
 			"ztbridge.yaml:2: egress.d.wan.snat: SNAT is for IPv4; use `ipv6:` to say how IPv6 leaves"}},
 		{"dangling egress", minimal + "policy:\n  - {from: zerotier, egress: [provder]}\n", ErrDangling, []string{

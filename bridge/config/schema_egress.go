@@ -249,5 +249,11 @@ func (v value) resolver() (Resolver, bool) {
 		v.fail(ErrValue, fmt.Sprintf("%q is not a resolver", text), "write it as 9.9.9.9 or tls://9.9.9.9#dns.quad9.net")
 		return Resolver{}, false
 	}
+	if !r.TLS && r.Addr.Port() != port {
+		// Clients' own questions are steered there, which keep their port.
+		v.fail(ErrValue, fmt.Sprintf("%q has a port of its own: a plain resolver is asked on port %d", text, port),
+			"leave the port out; only tls:// takes one")
+		return Resolver{}, false
+	}
 	return r, true
 }
