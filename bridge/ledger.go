@@ -12,6 +12,7 @@ type ledger map[string]entry
 type entry struct {
 	state  string
 	change api.Change
+	noted  bool // since the last forget
 }
 
 // note records the present state of a thing and returns its last change. The first state of a thing is
@@ -19,12 +20,26 @@ type entry struct {
 func (l ledger) note(now time.Time, thing, state, cause string) api.Change {
 	old, known := l[thing]
 	if known && old.state == state {
+		old.noted = true
+		l[thing] = old
 		return old.change
 	}
 	change := api.Change{At: now, What: state, Cause: cause}
 	if known {
 		change.What = old.state + " → " + state
 	}
-	l[thing] = entry{state, change}
+	l[thing] = entry{state, change, true}
 	return change
+}
+
+// forget drops what was not noted since the last time: it is over, and what comes back begins anew.
+func (l ledger) forget() {
+	for thing, e := range l {
+		if !e.noted {
+			delete(l, thing)
+			continue
+		}
+		e.noted = false
+		l[thing] = e
+	}
 }

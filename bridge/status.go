@@ -45,6 +45,7 @@ func (d *daemon) publish(s Snapshot, desired Desired, r passResult) {
 		st.Networks = append(st.Networks, networkStatus(d.loaded.cfg, n, s))
 	}
 	st.Conditions = d.conditions(s, desired, r)
+	d.ledger.forget()
 	st.Reconcile = d.reconcileStatus(r)
 	st.State, st.Summary = overall(st)
 	d.published.Store(&published{status: st, intent: desired.Intent, world: s.World, clients: clientNames(s)})
