@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/tun"
 	"ztbridge/bridge/zerotier"
+	"ztbridge/policyroute"
 )
 
 // drivers are what does the work outside the kernel's tables: the tunnels' processes, the membership in
@@ -32,6 +34,7 @@ type drivers struct {
 	endpoint *endpointDriver          // nil where there is no endpoint
 	members  map[string]*probe.Prober // of the members that egresses lead to
 	prefixes map[string]*prefixcheck.Checker
+	nonces   map[string]probe.Nonce // of the probers' echoes
 
 	rings  *rings
 	around atomic.Pointer[surroundings]
@@ -49,6 +52,7 @@ func emptyDrivers(opts Options, user openvpnUser, bell *doorbell) *drivers {
 		opts: opts, user: user, bell: bell, keys: map[string]string{},
 		tunnels: map[string]*openvpn.Tunnel{}, probers: map[string]*probe.Prober{},
 		members: map[string]*probe.Prober{}, prefixes: map[string]*prefixcheck.Checker{},
+		nonces: map[string]probe.Nonce{},
 	}
 }
 
@@ -81,8 +85,9 @@ func (d *drivers) configure(l *loaded) error {
 	}
 	d.mu.Lock()
 	d.keys, d.zerotier, d.tunnels, d.probers, d.endpoint = next.keys, next.zerotier, next.tunnels, next.probers, next.endpoint
-	d.members, d.prefixes = next.members, next.prefixes
+	d.members, d.prefixes, d.nonces = next.members, next.prefixes, next.nonces
 	d.mu.Unlock()
+	d.rings.expect(next.nonces)
 	d.sup.set(tasks) // not under the lock: it waits for the drivers that end
 	return nil
 }
@@ -201,10 +206,10 @@ func (d *drivers) probeTask(next *drivers, e config.Egress, mark uint32, cfg con
 	id := "probe " + e.Name
 	key := fmt.Sprintf("%s %s %x %+v", id, e.Kind(), mark, cfg)
 	if d.kept(next, id, key) {
-		next.probers[e.Name] = d.probers[e.Name]
+		next.probers[e.Name], next.nonces[e.Name] = d.probers[e.Name], d.nonces[e.Name]
 	} else {
 		nonce := probe.NewNonce()
-		d.rings.expect(nonce, e.Name)
+		next.nonces[e.Name] = nonce
 		next.probers[e.Name] = probe.New(probe.Config{
 			Egress: e.Name, Mark: mark, Nonce: nonce, Targets: cfg.Targets, Interval: cfg.Interval, HoldDown: cfg.HoldDown,
 			Traffic: d.trafficBy(e),
@@ -271,6 +276,39 @@ func (d *drivers) applied(s Snapshot) {
 	if e := d.currentEndpoint(); e != nil && s.Clients != nil {
 		e.applied(s.Clients)
 	}
+}
+
+// removeStrays removes the TUN devices of egresses and listeners that the configuration no longer has. Nothing leads to
+// them once the kernel holds the intent. One that is in use stays for a later pass.
+func (d *drivers) removeStrays(intent policyroute.Intent, w World) {
+	for _, device := range strays(intent, w) {
+		switch err := tun.Remove(device); {
+		case errors.Is(err, tun.ErrBusy):
+			d.opts.Logger.Debug("a device that nothing leads to is in use", "device", device)
+		case err != nil:
+			d.opts.Logger.Warn("removing device failed", "device", device, "error", err)
+		default:
+			d.opts.Logger.Info("device removed", "device", device)
+		}
+	}
+}
+
+// strays returns our devices that are no part of the intent.
+func strays(intent policyroute.Intent, w World) []string {
+	wanted := map[string]bool{}
+	for _, e := range intent.Egresses {
+		wanted[e.Iface] = true
+	}
+	for _, g := range intent.Ingresses {
+		wanted[g.Iface] = true
+	}
+	var out []string
+	for _, l := range w.Links {
+		if isOurs(l.Name) && !wanted[l.Name] {
+			out = append(out, l.Name)
+		}
+	}
+	return out
 }
 
 // stop ends all drivers and waits for them.

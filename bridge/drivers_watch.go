@@ -40,11 +40,20 @@ func newRings(quiet func(egress string)) *rings {
 	return &rings{quiet: quiet, egress: map[probe.Nonce]string{}, seen: map[string]sighting{}}
 }
 
-// expect says that echoes with the nonce leave by the egress.
-func (r *rings) expect(n probe.Nonce, egress string) {
+// expect says with which nonces echoes leave, by name of egress. Egresses that are not named are forgotten.
+func (r *rings) expect(nonces map[string]probe.Nonce) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.egress[n] = egress
+	clear(r.egress)
+	for egress, n := range nonces {
+		r.egress[n] = egress
+	}
+	for egress, last := range r.seen {
+		if _, still := nonces[egress]; !still {
+			last.quiet.Stop()
+			delete(r.seen, egress)
+		}
+	}
 }
 
 // saw takes an echo that came in by an ingress, and reports whether it closes a ring that was not known.

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,7 @@ func (n *nurse) tend(cfg *config.Config, s Snapshot, desired Desired, d *drivers
 		n.uplink = uplink
 	}
 	n.relieve(desired, d)
+	n.discharge(cfg, desired)
 	for _, e := range cfg.Egresses {
 		prober := d.probers[e.Name]
 		if e.OpenVPN == nil {
@@ -77,6 +79,16 @@ func (n *nurse) tend(cfg *config.Config, s Snapshot, desired Desired, d *drivers
 		p.watchDevice(e.Name, s, d)
 		p.watchProbes(e.Name, s, d, uplink != "")
 	}
+}
+
+// discharge forgets egresses, and lists of them, that the configuration no longer has.
+func (n *nurse) discharge(cfg *config.Config, desired Desired) {
+	gone := func(name string) bool {
+		return !slices.ContainsFunc(cfg.Egresses, func(e config.Egress) bool { return e.Name == name })
+	}
+	maps.DeleteFunc(n.patients, func(name string, _ *patient) bool { return gone(name) })
+	maps.DeleteFunc(n.heard, func(name string, _ bool) bool { return gone(name) })
+	maps.DeleteFunc(n.served, func(key string, _ bool) bool { _, still := desired.Choices[key]; return !still })
 }
 
 // answered returns the egresses by which a member, or anything behind it, ever answered.

@@ -29,6 +29,7 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	if err == nil {
 		d.drivers.applied(snap)
 		d.settle(ctx, desired.Intent)
+		d.drivers.removeStrays(desired.Intent, snap.World)
 	}
 	d.remember(ctx, desired, err)
 	d.nursery.tend(d.loaded.cfg, snap, desired, d.drivers)

@@ -11,7 +11,7 @@ import (
 // A ring is known from the first probe that came back until none comes and the egress answers.
 func TestRings(t *testing.T) {
 	r, ours, start := newRings(func(string) {}), probe.NewNonce(), time.Now()
-	r.expect(ours, "home")
+	r.expect(map[string]probe.Nonce{"home": ours})
 	stranger := probe.NewNonce()
 	echo := func(n probe.Nonce) echowatch.Echo { return echowatch.Echo{Data: append(n[:], "padding"...)} }
 	for name, e := range map[string]echowatch.Echo{
@@ -46,5 +46,26 @@ func TestRings(t *testing.T) {
 		if got := r.known(start.Add(step.after), step.probes)["home"]; got != step.want {
 			t.Errorf("after %v, answers %v: %v", step.after, step.probes["home"].Grade, got)
 		}
+	}
+}
+
+// A reload may remove an egress, or give its probes another nonce.
+func TestRingsForgetRemovedEgresses(t *testing.T) {
+	r, home, office := newRings(func(string) {}), probe.NewNonce(), probe.NewNonce()
+	r.expect(map[string]probe.Nonce{"home": home, "office": office})
+	now := time.Now()
+	r.saw(echowatch.Echo{Data: home[:]}, now)
+	r.saw(echowatch.Echo{Data: office[:]}, now)
+	r.expect(map[string]probe.Nonce{"office": probe.NewNonce()})
+	if got := r.known(now, nil); len(got) != 1 || !got["office"] {
+		t.Errorf("known: %v", got)
+	}
+	for _, old := range []probe.Nonce{home, office} {
+		if egress, _ := r.saw(echowatch.Echo{Data: old[:]}, now); egress != "" {
+			t.Errorf("an old nonce still stands for %q", egress)
+		}
+	}
+	if len(r.egress) != 1 {
+		t.Errorf("it remembers %d nonces", len(r.egress))
 	}
 }
