@@ -10,7 +10,6 @@ import (
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/openvpn"
-	"ztbridge/bridge/openvpn/endpoint"
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/zerotier"
 )
@@ -29,6 +28,8 @@ const (
 	codeMoon           = "zerotier-is-moon"
 	codeIngressMissing = "ingress-missing"
 	codeListener       = "listener-failed"
+	codeEndpoint       = "endpoint-failed"
+	codeLinks          = "links-unavailable"
 	codeRing           = "egress-ring"
 	codeUnreachable    = "member-unreachable"
 	codePrefix         = "prefix-unusable"
@@ -62,12 +63,7 @@ func (d *daemon) conditions(s Snapshot, desired Desired, r passResult) []api.Con
 	for _, e := range d.loaded.cfg.Egresses {
 		egressConditions(e, s, desired, add)
 	}
-	for _, l := range s.Endpoint.Listeners {
-		if l.State == endpoint.StateFailed {
-			add(codeListener, l.Listener.Name(), api.SeverityError, "the endpoint does not listen on "+l.Listener.Name()+": "+l.Cause,
-				"see who else listens there: ss -tulpn")
-		}
-	}
+	endpointConditions(s, add)
 	for _, i := range d.loaded.cfg.Interfaces {
 		if !s.World.Exists(i.Iface) {
 			add(codeIngressMissing, i.Name, api.SeverityWarning, "there is no interface "+i.Iface, "create it, or correct its name in the configuration")

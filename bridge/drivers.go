@@ -254,7 +254,8 @@ func (d *drivers) fill(s *Snapshot) {
 		s.Tunnels[name] = t.Status()
 	}
 	if d.endpoint != nil {
-		s.Endpoint, s.Clients = d.endpoint.status(), d.endpoint.addresses()
+		s.Endpoint, s.Faults = d.endpoint.status()
+		s.Clients = d.endpoint.addresses()
 	}
 	s.Probes = map[string]probe.Status{}
 	for name, p := range d.probers {

@@ -62,7 +62,9 @@ type endpointDriver struct {
 
 	mu      sync.Mutex
 	server  *endpoint.Server // nil until it runs
-	links   *onetime.Server  // nil where there is no TCP listener
+	fault   error            // of the keys or of the whole endpoint, until they are in order again
+	links   *onetime.Server  // nil where there is no TCP listener, and while it cannot be had
+	noLinks error            // why it cannot be had
 	stamp   string           // of clients
 	clients []pki.Client
 	settled map[string][]netip.Addr // the addresses that the kernel's tables know, by client
@@ -88,13 +90,22 @@ func (d *drivers) currentEndpoint() *endpointDriver {
 	return d.endpoint
 }
 
-// run runs the endpoint until ctx ends.
+// run runs the endpoint until ctx ends. What ends it before stands in the status until it works again.
 func (e *endpointDriver) run(ctx context.Context) error {
+	err := e.serve(ctx)
+	if err != nil && ctx.Err() == nil {
+		e.blame(err)
+	}
+	return err
+}
+
+func (e *endpointDriver) serve(ctx context.Context) error {
 	links := e.openLinks()
+	defer e.closeLinks()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c := endpoint.Config{
-		Registry: registry{e.store, func(c pki.Client) error { return e.settle(ctx, c) }}, DNS: pushedResolvers, Networks: e.networks,
+		Registry: e.registry(ctx), DNS: pushedResolvers, Networks: e.networks,
 		EnsureDevice: e.d.ensureDevice, UID: e.d.user.uid, GID: e.d.user.gid,
 		RuntimeDir: filepath.Join(e.d.opts.RuntimeDir, "endpoint"),
 		Notify:     func() { e.d.bell.ring("endpoint") }, Log: e.d.opts.Logger,
@@ -118,31 +129,25 @@ func (e *endpointDriver) run(ctx context.Context) error {
 		return err
 	}
 	e.mu.Lock()
-	e.server, e.links = server, links
+	e.server = server
 	e.mu.Unlock()
 	return server.Run(ctx)
 }
 
-// openLinks prepares the one-time links behind the first TCP listener. The endpoint works without.
-func (e *endpointDriver) openLinks() *onetime.Server {
-	i := slices.IndexFunc(e.listeners, func(l Listener) bool { return l.Proto == "tcp" })
-	if i < 0 {
-		return nil
+// registry shows the key store to the servers until ctx ends.
+func (e *endpointDriver) registry(ctx context.Context) registry {
+	return registry{e.store, func(c pki.Client) error { return e.settle(ctx, c) }, e.blame}
+}
+
+// blame remembers what is wrong with the endpoint; nil: nothing is.
+func (e *endpointDriver) blame(err error) {
+	e.mu.Lock()
+	changed := (err == nil) != (e.fault == nil) || err != nil && err.Error() != e.fault.Error()
+	e.fault = err
+	e.mu.Unlock()
+	if changed {
+		e.d.bell.ring("endpoint")
 	}
-	https := e.cfg.HTTPS
-	c := onetime.Config{
-		Listen: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), 0), Host: e.cfg.Address, Port: e.listeners[i].Port,
-		TLS: onetime.TLS{CertFile: https.Certificate, KeyFile: https.Key}, Log: e.d.opts.Logger,
-	}
-	if a := https.ACME; a != nil {
-		c.TLS.ACME = &onetime.ACME{Directory: a.Directory, Email: a.Email, CacheDir: filepath.Join(e.d.opts.StateDir, "acme")}
-	}
-	links, err := onetime.New(c)
-	if err != nil {
-		e.d.opts.Logger.Error("no one-time links", "error", err)
-		return nil
-	}
-	return links
 }
 
 // networks are the prefixes that clients get a route to: what they may reach besides the Internet.
@@ -213,14 +218,15 @@ func (e *endpointDriver) settle(ctx context.Context, c pki.Client) error {
 	}
 }
 
-// status returns what the servers say; empty until they run.
-func (e *endpointDriver) status() endpoint.Status {
+// status returns what the servers say, empty until they run, and what keeps them from working.
+func (e *endpointDriver) status() (endpoint.Status, endpointFaults) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	faults := endpointFaults{e.fault, e.linksFault()}
 	if e.server == nil {
-		return endpoint.Status{}
+		return endpoint.Status{}, faults
 	}
-	return e.server.Status()
+	return e.server.Status(), faults
 }
 
 // disconnect ends the sessions of a client.
@@ -235,34 +241,4 @@ func (e *endpointDriver) disconnect(name string) (int, error) {
 		return 0, nil
 	}
 	return server.Disconnect(name)
-}
-
-// link opens a one-time link to a client's profile.
-func (e *endpointDriver) link(name string) (api.Link, error) {
-	e.mu.Lock()
-	links := e.links
-	e.mu.Unlock()
-	if links == nil {
-		return api.Link{}, &api.HintedError{
-			Err:  fmt.Errorf("opening a link for %q: the endpoint serves no web pages", name),
-			Hint: "links need a TCP listener: `listen: [udp/1194, tcp/443]`; `ztbridge client show` prints the profile itself",
-		}
-	}
-	if !slices.ContainsFunc(e.known(), func(c pki.Client) bool { return c.Name == name && c.Revoked == nil }) {
-		return api.Link{}, fmt.Errorf("opening a link for %q: %w", name, api.ErrNotFound)
-	}
-	creds, err := e.store.Credentials(name)
-	if err != nil {
-		return api.Link{}, err
-	}
-	var remotes []pki.Remote
-	for _, l := range e.listeners {
-		remotes = append(remotes, pki.Remote{Proto: l.Proto, Port: l.Port})
-	}
-	profile, err := pki.Profile(creds, e.cfg.Address, remotes)
-	if err != nil {
-		return api.Link{}, err
-	}
-	link, err := links.Issue(name, profile)
-	return api.Link{URL: link.URL, Import: link.Import, Expires: link.Expires, Fingerprint: link.Fingerprint}, err
 }

@@ -12,10 +12,18 @@ type registry struct {
 	*pki.Store
 	// settle waits until the kernel's tables know a client's addresses.
 	settle func(pki.Client) error
+	// told is told each time whether the keys could be had.
+	told func(error)
 }
 
 // Keys implements endpoint.Registry: it makes and renews what is due.
 func (r registry) Keys() (endpoint.Keys, error) {
+	keys, err := r.keys()
+	r.told(err)
+	return keys, err
+}
+
+func (r registry) keys() (endpoint.Keys, error) {
 	if _, err := r.Ensure(); err != nil {
 		return endpoint.Keys{}, err
 	}

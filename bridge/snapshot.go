@@ -31,6 +31,8 @@ type Snapshot struct {
 	// Listeners are those of the box's own OpenVPN server, Endpoint its state.
 	Listeners []Listener
 	Endpoint  endpoint.Status
+	// Faults keep the endpoint from working as a whole.
+	Faults endpointFaults
 	// Clients are the fixed addresses of the endpoint's clients, by name, whether connected or not.
 	Clients map[string][]netip.Addr
 	// Current is the egress in use, by list of egresses (listKey).

@@ -43,11 +43,9 @@ type ACME struct {
 func (t TLS) open(host string, now func() time.Time) (certificates, error) {
 	switch {
 	case t.CertFile != "":
+		// The operator may mend them at any time: what is wrong with them is said with each link.
 		f := &files{cert: t.CertFile, key: t.KeyFile}
-		if _, err := f.get(nil); err != nil {
-			return certificates{}, err
-		}
-		return certificates{get: f.get}, nil
+		return certificates{get: f.get, files: f}, nil
 	case t.ACME != nil:
 		if _, err := netip.ParseAddr(host); err == nil {
 			return certificates{}, fmt.Errorf("obtaining a certificate by ACME for %s: it needs a public name, not an address", host)

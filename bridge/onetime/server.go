@@ -49,7 +49,8 @@ type Server struct {
 	log      *slog.Logger
 }
 
-// New binds the listening socket and prepares the certificate. The caller must call Run or Close.
+// New binds the listening socket and prepares the certificate. The operator's own may be missing or broken
+// yet, see Trouble. The caller must call Run or Close.
 func New(c Config) (*Server, error) {
 	if c.Now == nil {
 		c.Now = time.Now
@@ -81,6 +82,16 @@ func (s *Server) Addr() netip.AddrPort {
 		return netip.AddrPort{}
 	}
 	return addr.AddrPort()
+}
+
+// Trouble says why no link can be opened now: the operator's certificate cannot be used. It looks again each
+// time; what is mended is served.
+func (s *Server) Trouble() error {
+	if s.certs.files == nil {
+		return nil
+	}
+	_, err := s.certs.files.get(nil)
+	return err
 }
 
 // Close releases the socket of a server that is not run.
@@ -167,6 +178,8 @@ type certificates struct {
 	get func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// protos are further application protocols (ALPN) that the certificate's source answers.
 	protos []string
+	// files is set when the certificate is the operator's.
+	files *files
 	// fingerprint is set when nobody vouches for the certificate.
 	fingerprint string
 }

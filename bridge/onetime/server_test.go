@@ -286,6 +286,31 @@ func TestOwnCertificateIsReadAgain(t *testing.T) {
 	}
 }
 
+// A certificate without its key is said with each link, and served as soon as the operator has mended it.
+func TestOwnCertificateIsMended(t *testing.T) {
+	dir := t.TempDir()
+	certPath, keyPath := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	ca := newTestCA(t)
+	cert, key := ca.issue(t, "vm.example.org")
+	_, other := ca.issue(t, "vm.example.org")
+	write := func(path string, data []byte) {
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(certPath, cert)
+	write(keyPath, other)
+	s := serve(t, Config{TLS: TLS{CertFile: certPath, KeyFile: keyPath}})
+	if _, err := s.Issue("phone", []byte("profile")); err == nil || !strings.Contains(err.Error(), certPath) {
+		t.Errorf("a link with a wrong key: %v, want the certificate named", err)
+	}
+	write(keyPath, key)
+	_, path := issue(t, s, "phone")
+	if resp, _ := request(t, s, http.MethodGet, path); resp.StatusCode != http.StatusOK {
+		t.Errorf("the mended certificate's link answered %s", resp.Status)
+	}
+}
+
 func TestListensOnLoopbackOnly(t *testing.T) {
 	if s, err := New(Config{Listen: netip.MustParseAddrPort("0.0.0.0:0"), Host: "vm.example.org"}); err == nil {
 		_ = s.Close()

@@ -122,6 +122,9 @@ func (t *tickets) drop(match func(ticket) bool) {
 // Issue opens a link to a profile for ten minutes and one download. It closes an earlier link of the
 // same name.
 func (s *Server) Issue(name string, profile []byte) (Link, error) {
+	if err := s.Trouble(); err != nil {
+		return Link{}, fmt.Errorf("issuing a one-time link for %s: %w", name, err)
+	}
 	token, expires, err := s.tickets.issue(name, profile)
 	if err != nil {
 		return Link{}, fmt.Errorf("issuing a one-time link for %s: %w", name, err)

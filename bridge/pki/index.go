@@ -69,6 +69,12 @@ func newIndex() *index { return &index{Version: indexVersion, NextHost: FirstHos
 // parseIndex reads index.json, strictly: a field that this version does not know may be one that it
 // would have to obey.
 func parseIndex(data []byte) (*index, error) {
+	var of struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(data, &of); err == nil && of.Version > indexVersion {
+		return nil, fmt.Errorf("parsing the index of clients: %w: %d, this program knows %d", ErrNewer, of.Version, indexVersion)
+	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	var ix index

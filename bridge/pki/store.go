@@ -16,6 +16,8 @@ var (
 	ErrLocked = errors.New("the keys are locked by another process")
 	// ErrDamaged is returned when a file that cannot be made again is missing or unreadable.
 	ErrDamaged = errors.New("the key store is damaged; restore it from a backup")
+	// ErrNewer is returned when a newer version of this program has written the store.
+	ErrNewer = errors.New("the key store is of a newer version")
 	// ErrAbsent is returned when there is no key store yet.
 	ErrAbsent = errors.New("there is no key store yet")
 )
@@ -262,5 +264,9 @@ func (s *Store) loadIndex() (*index, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseIndex(data)
+	ix, err := parseIndex(data)
+	if err != nil && !errors.Is(err, ErrNewer) {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return ix, err
 }

@@ -19,6 +19,8 @@ const (
 	lookInterval = 250 * time.Millisecond
 	// renewInterval is how often the keys are asked for though nothing changed, so that they are renewed.
 	renewInterval = time.Hour
+	// refreshRetry is how soon they are asked for again when they could not be had.
+	refreshRetry = 10 * time.Second
 	// expiryInterval is how often sessions are looked at though nothing changed: clients expire.
 	expiryInterval = 10 * time.Second
 	// lastWords is how long a message to a client may take before its session is cut.
@@ -147,7 +149,10 @@ func (s *Server) watch(ctx context.Context) {
 		}
 		if changed || time.Since(renewed) >= renewInterval {
 			renewed = time.Now()
-			s.refresh()
+			if err := s.refresh(); err != nil {
+				s.log.Error("reading the keys", "error", err)
+				renewed = renewed.Add(refreshRetry - renewInterval)
+			}
 		}
 		for _, l := range s.listeners {
 			l.checkDevice()
@@ -176,11 +181,10 @@ func (s *Server) evict() {
 }
 
 // refresh brings new keys to the listeners.
-func (s *Server) refresh() {
+func (s *Server) refresh() error {
 	keys, err := s.config.Registry.Keys()
 	if err != nil {
-		s.log.Error("reading the keys", "error", err)
-		return
+		return err
 	}
 	old := s.setKeys(keys)
 	for _, l := range s.listeners {
@@ -190,12 +194,13 @@ func (s *Server) refresh() {
 	}
 	old.CRL = keys.CRL
 	if old == keys {
-		return
+		return nil
 	}
 	s.log.Info("the server's keys have changed, restarting the listeners")
 	for _, l := range s.listeners {
 		l.restart()
 	}
+	return nil
 }
 
 func (s *Server) setKeys(k Keys) (old Keys) {

@@ -1,0 +1,102 @@
+package bridge
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ztbridge/bridge/api"
+)
+
+// testEndpoint returns an endpoint's driver whose state is in a directory of its own.
+func testEndpoint(t *testing.T, text string) (e *endpointDriver, pkiDir string) {
+	t.Helper()
+	cfg := parse(t, text)
+	listeners, err := listenersOf(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := Options{StateDir: t.TempDir(), RuntimeDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)}
+	d := newDrivers(t.Context(), opts, openvpnUser{}, newDoorbell())
+	next := emptyDrivers(opts, openvpnUser{}, d.bell)
+	d.endpointTask(next, &loaded{cfg: cfg, listeners: listeners})
+	return next.endpoint, filepath.Join(opts.StateDir, "pki")
+}
+
+// endpointTrouble returns the conditions of an endpoint as "severity code: message → remedy".
+func endpointTrouble(e *endpointDriver) string {
+	var s Snapshot
+	var list []string
+	s.Endpoint, s.Faults = e.status()
+	endpointConditions(s, func(code, _ string, severity api.Severity, message, remedy string, _ ...string) {
+		list = append(list, string(severity)+" "+code+": "+message+" → "+remedy)
+	})
+	return strings.Join(list, "\n")
+}
+
+const plainEndpoint = "endpoint: {address: vm.example.org}\n" + homeOnly
+
+const homeOnly = "egress: {home: {wan: {}}}\npolicy: [{from: [endpoint], egress: [home]}]\n"
+
+// An endpoint that cannot start is an error in the status, with what to do, until it can.
+func TestEndpointWithoutKeys(t *testing.T) {
+	for name, c := range map[string]struct{ index, remedy string }{
+		"newer":   {`{"version": 99, "clients": []}`, "a later one"},
+		"damaged": {`{"version": 1, "clients": [`, "import-ca --replace"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, dir := testEndpoint(t, plainEndpoint)
+			if _, err := e.store.Ensure(); err != nil {
+				t.Fatal(err)
+			}
+			good, err := os.ReadFile(filepath.Join(dir, "index.json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			write := func(data []byte) {
+				if err := os.WriteFile(filepath.Join(dir, "index.json"), data, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write([]byte(c.index))
+			if err := e.run(t.Context()); err == nil {
+				t.Fatal("the endpoint ran without its keys")
+			}
+			if got := endpointTrouble(e); !strings.HasPrefix(got, "error endpoint-failed: ") || !strings.Contains(got, c.remedy) {
+				t.Errorf("the status says %q, want endpoint-failed with a remedy like %q", got, c.remedy)
+			}
+			write(good)
+			if _, err := e.registry(t.Context()).Keys(); err != nil {
+				t.Fatal(err)
+			}
+			if got := endpointTrouble(e); got != "" {
+				t.Errorf("the keys are in order again, and the status says %q", got)
+			}
+		})
+	}
+}
+
+// A certificate that does not go with its key is named, and nobody is sent to look for a TCP listener.
+func TestLinksWithAWrongKey(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"cert.pem", "key.pem"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("no PEM"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e, _ := testEndpoint(t, "endpoint: {address: vm.example.org, https: {certificate: "+filepath.Join(dir, "cert.pem")+
+		", key: "+filepath.Join(dir, "key.pem")+"}}\n"+homeOnly)
+	links := e.openLinks()
+	if links != nil {
+		defer links.Close()
+	}
+	_, err := e.link("phone")
+	if err == nil || !strings.Contains(err.Error(), "cert.pem") || strings.Contains(api.Hint(err), "TCP listener") {
+		t.Errorf("%v (%s), want the certificate named", err, api.Hint(err))
+	}
+	if got := endpointTrouble(e); !strings.HasPrefix(got, "warning links-unavailable: ") || !strings.Contains(got, "endpoint.https") {
+		t.Errorf("the status says %q", got)
+	}
+}
