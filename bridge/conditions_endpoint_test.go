@@ -1,13 +1,21 @@
 package bridge
 
 import (
+	"context"
+	"crypto/tls"
+	"fmt"
 	"log/slog"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/pki"
 )
 
 // testEndpoint returns an endpoint's driver whose state is in a directory of its own.
@@ -98,5 +106,47 @@ func TestLinksWithAWrongKey(t *testing.T) {
 	}
 	if got := endpointTrouble(e); !strings.HasPrefix(got, "warning links-unavailable: ") || !strings.Contains(got, "endpoint.https") {
 		t.Errorf("the status says %q", got)
+	}
+}
+
+// Revoking a client ends the links that are open to its profile, at once.
+func TestRevokedClientsLinkEnds(t *testing.T) {
+	e, _ := testEndpoint(t, plainEndpoint)
+	links := e.openLinks()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	wg.Go(func() { _ = links.Run(ctx) })
+	web := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	for _, revoke := range []bool{false, true} {
+		name := fmt.Sprintf("revoked-%t", revoke)
+		if _, err := e.store.Add(pki.Request{Name: name, LastHost: 100}); err != nil {
+			t.Fatal(err)
+		}
+		link, err := e.link(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := http.StatusOK
+		if revoke {
+			want = http.StatusNotFound
+			if _, err := e.store.Revoke(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		u, err := url.Parse(link.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := web.Get("https://" + links.Addr().String() + u.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("revoked %t: the link answers %s, want %d", revoke, resp.Status, want)
+		}
 	}
 }

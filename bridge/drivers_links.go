@@ -93,6 +93,13 @@ func (e *endpointDriver) link(name string) (api.Link, error) {
 	if err != nil {
 		return api.Link{}, err
 	}
-	link, err := links.Issue(name, profile)
+	link, err := links.Issue(name, profile, func() bool { return e.stands(creds.Client) })
 	return api.Link{URL: link.URL, Import: link.Import, Expires: link.Expires, Fingerprint: link.Fingerprint}, err
+}
+
+// stands says whether a client is still as it was: not revoked, nor issued anew since, nor gone with a key store
+// that was replaced. It asks the store, so that it is right from the moment on at which a command has written there.
+func (e *endpointDriver) stands(was pki.Client) bool {
+	now, err := e.store.Client(was.Name)
+	return err == nil && now.Serial == was.Serial && now.Revoked == nil
 }

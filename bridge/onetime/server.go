@@ -153,6 +153,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "Too Many Requests", http.StatusTooManyRequests)
 			return
 		}
+		if err == nil && !found.valid() {
+			s.log.Warn("one-time link refused: its client is revoked", "client", found.name)
+			http.NotFound(w, r)
+			return
+		}
 		if err == nil {
 			s.log.Info("one-time link used", "client", found.name)
 			header.Set("Content-Type", "application/x-openvpn-profile")

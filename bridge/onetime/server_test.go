@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -88,9 +89,11 @@ func request(t *testing.T, s *Server, method, path string) (*http.Response, stri
 	return resp, string(body)
 }
 
+func always() bool { return true }
+
 func issue(t *testing.T, s *Server, name string) (Link, string) {
 	t.Helper()
-	link, err := s.Issue(name, []byte("profile of "+name))
+	link, err := s.Issue(name, []byte("profile of "+name), always)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,8 +151,7 @@ func TestOnlyOneOfManyDownloadsWins(t *testing.T) {
 func TestLinkEnds(t *testing.T) {
 	for name, end := range map[string]func(*Server, *clock){
 		"after ten minutes":   func(_ *Server, c *clock) { c.add(Life) },
-		"when withdrawn":      func(s *Server, _ *clock) { s.Withdraw("phone") },
-		"when issued again":   func(s *Server, _ *clock) { _, _ = s.Issue("phone", []byte("x")) },
+		"when issued again":   func(s *Server, _ *clock) { _, _ = s.Issue("phone", []byte("x"), always) },
 		"the clock of a year": func(_ *Server, c *clock) { c.add(365 * 24 * time.Hour) },
 	} {
 		c := &clock{t: time.Now()}
@@ -159,6 +161,21 @@ func TestLinkEnds(t *testing.T) {
 		if resp, _ := request(t, s, http.MethodGet, path); resp.StatusCode != http.StatusNotFound {
 			t.Errorf("%s the link answered %s", name, resp.Status)
 		}
+	}
+}
+
+// A link ends at once with the client whom it was made for.
+func TestLinkEndsWithItsClient(t *testing.T) {
+	s := serve(t, Config{})
+	var revoked atomic.Bool
+	link, err := s.Issue("phone", []byte("secret"), func() bool { return !revoked.Load() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	revoked.Store(true)
+	path := strings.TrimPrefix(link.URL, "https://vm.example.org")
+	if resp, body := request(t, s, http.MethodGet, path); resp.StatusCode != http.StatusNotFound || strings.Contains(body, "secret") {
+		t.Errorf("the link of a revoked client answered %s %q", resp.Status, body)
 	}
 }
 
@@ -204,7 +221,7 @@ func TestTooManyLinks(t *testing.T) {
 	s := serve(t, Config{})
 	var err error
 	for i := range maxTickets + 1 {
-		_, err = s.Issue(fmt.Sprint("c", i), nil)
+		_, err = s.Issue(fmt.Sprint("c", i), nil, always)
 	}
 	if err == nil {
 		t.Error("links can be opened without end")
@@ -220,7 +237,7 @@ func TestURL(t *testing.T) {
 		"https://203.0.113.9/":         {Host: "203.0.113.9", Port: 443},
 	} {
 		s := serve(t, c)
-		link, err := s.Issue("phone", nil)
+		link, err := s.Issue("phone", nil, always)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -301,7 +318,7 @@ func TestOwnCertificateIsMended(t *testing.T) {
 	write(certPath, cert)
 	write(keyPath, other)
 	s := serve(t, Config{TLS: TLS{CertFile: certPath, KeyFile: keyPath}})
-	if _, err := s.Issue("phone", []byte("profile")); err == nil || !strings.Contains(err.Error(), certPath) {
+	if _, err := s.Issue("phone", []byte("profile"), always); err == nil || !strings.Contains(err.Error(), certPath) {
 		t.Errorf("a link with a wrong key: %v, want the certificate named", err)
 	}
 	write(keyPath, key)

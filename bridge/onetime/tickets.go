@@ -56,6 +56,7 @@ type ticket struct {
 	name    string
 	content []byte
 	expires time.Time
+	valid   func() bool
 }
 
 // tickets are the open links.
@@ -72,7 +73,7 @@ func newTickets(now func() time.Time) *tickets {
 }
 
 // issue opens a link and returns its token. An earlier link of the same name is closed.
-func (t *tickets) issue(name string, content []byte) (token string, expires time.Time, err error) {
+func (t *tickets) issue(name string, content []byte, valid func() bool) (token string, expires time.Time, err error) {
 	raw := make([]byte, tokenBytes)
 	if _, err := rand.Read(raw); err != nil {
 		return "", time.Time{}, fmt.Errorf("making a token: %w", err)
@@ -85,7 +86,7 @@ func (t *tickets) issue(name string, content []byte) (token string, expires time
 		return "", time.Time{}, ErrTooManyLinks
 	}
 	expires = t.now().Add(Life)
-	t.open = append(t.open, ticket{sha256.Sum256([]byte(token)), name, slices.Clone(content), expires})
+	t.open = append(t.open, ticket{sha256.Sum256([]byte(token)), name, slices.Clone(content), expires, valid})
 	return token, expires, nil
 }
 
@@ -120,12 +121,12 @@ func (t *tickets) drop(match func(ticket) bool) {
 }
 
 // Issue opens a link to a profile for ten minutes and one download. It closes an earlier link of the
-// same name.
-func (s *Server) Issue(name string, profile []byte) (Link, error) {
+// same name. valid is asked at the download: a profile that is not valid any more is not handed out.
+func (s *Server) Issue(name string, profile []byte, valid func() bool) (Link, error) {
 	if err := s.Trouble(); err != nil {
 		return Link{}, fmt.Errorf("issuing a one-time link for %s: %w", name, err)
 	}
-	token, expires, err := s.tickets.issue(name, profile)
+	token, expires, err := s.tickets.issue(name, profile, valid)
 	if err != nil {
 		return Link{}, fmt.Errorf("issuing a one-time link for %s: %w", name, err)
 	}
@@ -134,13 +135,6 @@ func (s *Server) Issue(name string, profile []byte) (Link, error) {
 		URL: url, Import: "openvpn://import-profile/" + url,
 		Expires: expires, Fingerprint: s.certs.fingerprint,
 	}, nil
-}
-
-// Withdraw closes the link of a client, if one is open.
-func (s *Server) Withdraw(name string) {
-	s.tickets.mu.Lock()
-	defer s.tickets.mu.Unlock()
-	s.tickets.drop(func(o ticket) bool { return o.name == name })
 }
 
 // authority is host and port of the links, without the port where it is HTTPS's own.

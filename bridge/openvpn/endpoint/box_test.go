@@ -164,7 +164,7 @@ func control(ctx context.Context, socket string, s *endpoint.Server, web *onetim
 		_ = json.NewEncoder(w).Encode(n)
 	})
 	mux.HandleFunc("POST /link/{name}", func(w http.ResponseWriter, r *http.Request) {
-		link, err := web.Issue(r.PathValue("name"), []byte("profile"))
+		link, err := web.Issue(r.PathValue("name"), []byte("profile"), func() bool { return true })
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
