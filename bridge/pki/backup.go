@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"filippo.io/age"
@@ -104,16 +106,28 @@ func bundled(ix *index) []string {
 	return names
 }
 
+// Restored says what a restore has done.
+type Restored struct {
+	// Kept is where the store that was there before lies now; empty if there was none.
+	Kept string
+	// Barred are the clients that the backup would let in again, had they not been revoked since.
+	Barred []string
+	// Unknown is why it is not known who was revoked since the backup; nil if it is known, or nobody can have been.
+	Unknown error
+}
+
 // Import restores a key store from an encrypted backup, all or nothing. An existing store is
-// ErrOverwrite unless replace is set; it is then kept beside the new one, and its path is returned.
-func (s *Store) Import(r io.Reader, passphrase string, replace bool) (kept string, err error) {
+// ErrOverwrite unless replace is set; it is then kept beside the new one. Whom its authority has revoked stays
+// revoked.
+func (s *Store) Import(r io.Reader, passphrase string, replace bool) (Restored, error) {
 	b, err := open(r, passphrase)
 	if err != nil {
-		return "", err
+		return Restored{}, err
 	}
 	if err := b.check(); err != nil {
-		return "", fmt.Errorf("checking the backup: %w", err)
+		return Restored{}, fmt.Errorf("checking the backup: %w", err)
 	}
+	var done Restored
 	err = s.locked(func() error {
 		there, err := s.exists()
 		if err != nil {
@@ -122,14 +136,62 @@ func (s *Store) Import(r io.Reader, passphrase string, replace bool) (kept strin
 		if there && !replace {
 			return ErrOverwrite
 		}
-		kept, err = s.install(b)
+		if there {
+			if done, err = s.keepRevoked(b); err != nil {
+				return err
+			}
+		}
+		done.Kept, err = s.install(b)
 		return err
 	})
 	if err != nil {
-		return "", fmt.Errorf("restoring the key store: %w", err)
+		return Restored{}, fmt.Errorf("restoring the key store: %w", err)
 	}
 	_, err = s.Ensure()
-	return kept, err
+	return done, err
+}
+
+// keepRevoked enters into a bundle what the present store has revoked of the same authority's certificates.
+func (s *Store) keepRevoked(b bundle) (Restored, error) {
+	ca, _, err := parsePair(b.Files[caFile])
+	if err != nil {
+		return Restored{}, fmt.Errorf("the authority: %w", err)
+	}
+	// An authority that cannot be read may be the same one.
+	if present, err := s.loadPair(caFile); err == nil && !present.cert.Equal(ca.cert) {
+		return Restored{}, nil
+	}
+	ix, err := parseIndex(b.Files[indexFile])
+	if err != nil {
+		return Restored{}, err
+	}
+	present, unknown := s.loadIndex()
+	if unknown != nil {
+		// The revocation list, which is written after the index, may lack the last one.
+		present = s.listed(ca)
+	}
+	done := Restored{Barred: ix.merge(present), Unknown: unknown}
+	if b.Files[indexFile], err = ix.encode(); err != nil {
+		return Restored{}, err
+	}
+	keep := bundled(ix)
+	maps.DeleteFunc(b.Files, func(name string, _ []byte) bool { return !slices.Contains(keep, name) })
+	return done, nil
+}
+
+// listed makes an index of the revocation list that an authority has signed; an empty one if there is none.
+func (s *Store) listed(ca pair) *index {
+	ix := newIndex()
+	crl, err := s.loadCRL()
+	if err != nil || crl.CheckSignatureFrom(ca.cert) != nil {
+		return ix
+	}
+	for _, e := range crl.RevokedCertificateEntries {
+		ix.Revoked = append(ix.Revoked, revocation{
+			Serial: formatSerial(e.SerialNumber), At: e.RevocationTime.UTC(), Expires: ca.cert.NotAfter.UTC(),
+		})
+	}
+	return ix
 }
 
 func open(r io.Reader, passphrase string) (bundle, error) {

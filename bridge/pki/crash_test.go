@@ -182,11 +182,11 @@ func TestBackup(t *testing.T) {
 		t.Errorf("a restore over an existing store: %v, want ErrOverwrite", err)
 	}
 	add(t, other, "since")
-	kept, err := other.Import(strings.NewReader(b.String()), passphrase, true)
+	again, err := other.Import(strings.NewReader(b.String()), passphrase, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(kept).Client("since"); err != nil {
+	if _, err := New(again.Kept).Client("since"); err != nil {
 		t.Errorf("the replaced store was not kept: %v", err)
 	}
 }

@@ -185,6 +185,25 @@ func (ix *index) revoke(name string, now time.Time) (Client, error) {
 	return *c, nil
 }
 
+// merge takes over the revocations of another index of the same authority, and numbers that it has given away. It
+// returns the names of clients that it bars.
+func (ix *index) merge(other *index) (barred []string) {
+	for _, r := range other.Revoked {
+		if !slices.ContainsFunc(ix.Revoked, func(have revocation) bool { return have.Serial == r.Serial }) {
+			ix.Revoked = append(ix.Revoked, r)
+		}
+		for i := range ix.Clients {
+			if c := &ix.Clients[i]; c.Serial == r.Serial && c.Revoked == nil {
+				at := r.At
+				c.Revoked = &at
+				barred = append(barred, c.Name)
+			}
+		}
+	}
+	ix.NextHost = max(ix.NextHost, other.NextHost)
+	return barred
+}
+
 // Letters that OpenVPN leaves alone in a common name and every file system and shell takes as they are.
 var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$`)
 

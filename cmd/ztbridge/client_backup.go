@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -56,7 +57,11 @@ func (p *program) clientImport() *cobra.Command {
 		Use:   "import-ca FILE",
 		Short: "Restore all keys and clients from a backup",
 		Long: `Restore all keys and clients from a backup that export-ca made, all or nothing. The running
-daemon takes them over at once.`,
+daemon takes them over at once.
+
+With --replace, clients that this box has revoked since the backup stay revoked, as far
+as the keys that are replaced are of the same authority and can be read; where they
+cannot, it says so and lists who may connect. Clients added since are gone.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			backup, err := os.Open(args[0])
@@ -68,7 +73,7 @@ daemon takes them over at once.`,
 			if err != nil {
 				return err
 			}
-			kept, err := p.keys().Import(backup, passphrase, replace)
+			done, err := p.keys().Import(backup, passphrase, replace)
 			if err != nil {
 				return hintBackup(err)
 			}
@@ -76,16 +81,33 @@ daemon takes them over at once.`,
 			if err != nil {
 				return err
 			}
-			p.say("restored %d clients", len(clients))
-			if kept != "" {
-				p.say("what was there before is kept in %s", kept)
-			}
+			p.sayRestored(done, clients)
 			return nil
 		},
 	}
 	cmd.Flags().StringVar(&file, passphraseFlag, "", passphraseHelp)
 	cmd.Flags().BoolVar(&replace, "replace", false, "replace the keys that are there; they are kept aside")
 	return cmd
+}
+
+func (p *program) sayRestored(done pki.Restored, clients []pki.Client) {
+	p.say("restored %d clients", len(clients))
+	if len(done.Barred) > 0 {
+		p.say("revoked since the backup, and still so: %s", strings.Join(done.Barred, " "))
+	}
+	if done.Unknown != nil {
+		var valid []string
+		for _, c := range clients {
+			if c.Valid(time.Now()) {
+				valid = append(valid, c.Name)
+			}
+		}
+		p.say("warning: who was revoked since the backup is not known for sure: %v", done.Unknown)
+		p.say("hint: `ztbridge client revoke NAME` whoever must not connect of: %s", strings.Join(valid, " "))
+	}
+	if done.Kept != "" {
+		p.say("what was there before is kept in %s", done.Kept)
+	}
 }
 
 func hintBackup(err error) error {
