@@ -16,8 +16,10 @@ TARGET   ?= cloud-amd64
 #   --zerotier-deb FILE --zerotier-sha256 SUM
 #   --zerotier-repository URL --zerotier-key FILE --zerotier-fingerprint WHOLE
 ZEROTIER ?= --without-zerotier
-# A Debian version begins with a digit.
-RELEASE  ?= 0.0.0
+# The public half of the key that updates are signed with (ztbridge-image keygen). An image without it takes no updates.
+UPDATE_KEY ?=
+# A Debian version begins with a digit and grows: the tag and what came after it, or else the time of the last commit.
+RELEASE  ?= $(or $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | tr - +),$(shell TZ=UTC git log -1 --date=format-local:%Y%m%d.%H%M%S --format=0.0.0+git%cd 2>/dev/null),0.0.0)
 
 .DEFAULT_GOAL := help
 .PHONY: help deps build demo test check bench fuzz image image-test repro deb clean
@@ -50,9 +52,10 @@ bench: ## Measure against the same path configured by hand, in turn, and what th
 fuzz: deps ## Run each fuzz target for FUZZTIME (20s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
-image: ## Build an image: make image TARGET=cloud-amd64 ZEROTIER='--zerotier-deb FILE --zerotier-sha256 SUM' (as root)
+image: ## Build an image: make image TARGET=cloud-amd64 UPDATE_KEY=FILE ZEROTIER='--zerotier-deb FILE --zerotier-sha256 SUM' (as root)
 	@scripts/image-deps.sh
-	$(GO) run ./cmd/ztbridge-image build --target $(TARGET) --version $(patsubst v%,%,$(RELEASE)) $(ZEROTIER) -o ztbridge-$(TARGET)
+	$(GO) run ./cmd/ztbridge-image build --target $(TARGET) --version $(patsubst v%,%,$(RELEASE)) $(ZEROTIER) \
+		$(if $(UPDATE_KEY),--update-key $(UPDATE_KEY)) -o ztbridge-$(TARGET)
 
 image-test: ## Build a test image and boot it in QEMU (as root; takes long)
 	@scripts/image-deps.sh --test
@@ -62,9 +65,10 @@ repro: ## Build an image twice and compare all files bit for bit: make repro TAR
 	@scripts/image-deps.sh
 	@scripts/image-repro.sh $(TARGET)
 
-deb: ## Build the Debian packages
+deb: ## Build the Debian packages into dist: make deb RELEASE=1.2.3
 	@scripts/image-deps.sh
-	$(GO) run ./cmd/ztbridge-image deb -o dist
+	$(GO) run ./cmd/ztbridge-image deb --version $(patsubst v%,%,$(RELEASE)) -o dist
 
 clean: ## Remove what was built
-	rm -rf bin dist ztbridge-*.img.zst
+	rm -rf bin dist
+	rm -f $(foreach kind,img.zst qcow2 slot.zst manifest.json spdx.json,ztbridge-*.$(kind))
