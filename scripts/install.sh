@@ -26,8 +26,12 @@ install_all() {
 	# In one step, since the old one may be running.
 	install -D -m 755 "$here/bin/ztbridge" "$root/usr/bin/ztbridge.new"
 	mv -f "$root/usr/bin/ztbridge.new" "$root/usr/bin/ztbridge"
+	mkdir -p "$root/etc/systemd/system"
 	for unit in $units; do
-		install -D -m 644 "$here/configs/systemd/$unit" "$root/etc/systemd/system/$unit"
+		# The manual comes with the package alone.
+		sed '/^Documentation=man:/d' "$here/configs/systemd/$unit" >"$root/etc/systemd/system/.$unit"
+		chmod 644 "$root/etc/systemd/system/.$unit"
+		mv -f "$root/etc/systemd/system/.$unit" "$root/etc/systemd/system/$unit"
 	done
 	install -D -m 644 "$here/configs/sysusers.d/ztbridge.conf" "$root/usr/lib/sysusers.d/ztbridge.conf"
 	install -D -m 644 "$here/configs/tmpfiles.d/ztbridge.conf" "$root/usr/lib/tmpfiles.d/ztbridge.conf"

@@ -36,6 +36,48 @@ func TestUnitsStartCommands(t *testing.T) {
 	}
 }
 
+// What is installed without the package has no manual, and its units do not point to one.
+func TestInstallScriptsUnits(t *testing.T) {
+	checkout, root := t.TempDir(), t.TempDir()
+	for _, dir := range []string{"configs", "scripts"} {
+		if err := os.CopyFS(filepath.Join(checkout, dir), os.DirFS("../../"+dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(checkout, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(checkout, "bin/ztbridge"), nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	script := filepath.Join(checkout, "scripts/install.sh")
+	run := func(args ...string) {
+		cmd := exec.Command("sh", append([]string{script}, args...)...)
+		cmd.Env = append(os.Environ(), "DESTDIR="+root)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	run()
+	entries, err := os.ReadDir(filepath.Join(root, "etc/systemd/system"))
+	if err != nil || len(entries) != 2 {
+		t.Fatalf("installed are %v, %v", entries, err)
+	}
+	for _, e := range entries {
+		unit, err := os.ReadFile(filepath.Join(root, "etc/systemd/system", e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(unit), "ExecStart=/usr/bin/ztbridge") || strings.Contains(string(unit), "man:") {
+			t.Errorf("%s is installed as\n%s", e.Name(), unit)
+		}
+	}
+	run("--uninstall")
+	if entries, err := os.ReadDir(filepath.Join(root, "etc/systemd/system")); err != nil || len(entries) > 0 {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}
+
 // systemd understands the units, and they leave little to an attacker.
 func TestUnitsVerify(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
