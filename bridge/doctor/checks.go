@@ -46,7 +46,8 @@ func chain(f Facts) []check {
 	if f.Daemon == nil {
 		return append(checks, check{daemon, []string{configured}, lookDaemon})
 	}
-	return append(append(checks, check{daemon, nil, lookDaemon}), daemonChecks(*f.Daemon)...)
+	checks = append(append(checks, check{daemon, nil, lookDaemon}), nameChecks(f.Host, *f.Daemon)...)
+	return append(checks, daemonChecks(*f.Daemon)...)
 }
 
 // daemonChecks are the checks of what only a running daemon knows.

@@ -30,7 +30,8 @@ func healthy() Facts {
 		},
 		Config: Config{Path: "/etc/ztbridge/ztbridge.yaml", Tunnels: true, Networks: []Network{{ID: home.ID, Name: home.Name}}},
 		Daemon: &Daemon{
-			Networks: []Network{home},
+			Networks:  []Network{home},
+			Ingresses: []string{"ztabcdefgh"},
 			Egresses: []Egress{
 				{Name: "provider", Kind: "openvpn", State: "up", Usable: true, Answers: true, RTT: 12345 * time.Microsecond},
 				{Name: "friend", Kind: "zerotier", Network: "home", State: "up", Usable: true, Answers: true},
@@ -95,6 +96,9 @@ var cases = []struct {
 		f.Daemon.Egresses = append(f.Daemon.Egresses, Egress{Name: "direct", Kind: "wan", State: "up", Usable: true, Answers: true,
 			Prefix: Trouble{"answers to addresses of 2001:db8:1:2:8000::/80 do not come back", "have it routed to this box"}})
 	}, []string{"egress friend"}},
+	{"own-resolver", func(f *Facts) {
+		f.Host.Resolvers = []Resolver{{Addr: netip.IPv4Unspecified(), Program: "dnsmasq"}, {Addr: netip.MustParseAddr("127.0.0.53"), Device: "lo"}}
+	}, nil},
 }
 
 func TestDiagnose(t *testing.T) {
@@ -197,6 +201,38 @@ func TestForeignRulesAndRoutes(t *testing.T) {
 	}
 	if got, want := defaults(main), main[1:2]; !reflect.DeepEqual(got, want) {
 		t.Errorf("defaults %q, want %q", got, want)
+	}
+}
+
+// A resolver is told of if clients can ask it, and their names would go elsewhere otherwise.
+func TestOwnResolver(t *testing.T) {
+	for socket, told := range map[string]bool{
+		`udp UNCONN 0 0 0.0.0.0:53 0.0.0.0:* users:(("dnsmasq",pid=7,fd=4))`: true,
+		`tcp LISTEN 0 32 [::]:53 [::]:* users:(("pihole-FTL",pid=7,fd=5))`:   true,
+		`tcp LISTEN 0 10 *:53 *:*`:                                                         true,
+		`udp UNCONN 0 0 10.147.17.1:53 0.0.0.0:*`:                                          true,
+		`udp UNCONN 0 0 192.168.1.5:53 0.0.0.0:*`:                                          true, // the box's, whoever asks
+		`udp UNCONN 0 0 10.147.17.1%ztabcdefgh:53 0.0.0.0:*`:                               true,
+		`udp UNCONN 0 0 192.168.122.1%virbr0:53 0.0.0.0:*`:                                 false,
+		`udp UNCONN 0 0 127.0.0.53%lo:53 0.0.0.0:* users:(("systemd-resolve",pid=1,fd=2))`: false,
+		`tcp LISTEN 0 4096 [::1]:53 [::]:*`:                                                false,
+		`udp UNCONN 0 0 [fe80::1]%eth0:53 [::]:*`:                                          false,
+		`gibberish`: false,
+	} {
+		warned := func(f Facts) bool {
+			return slices.ContainsFunc(Diagnose(f), func(r Result) bool { return r.Check == ownNames && r.Verdict == Warning })
+		}
+		f := healthy()
+		f.Host.Resolvers = resolvers([]string{socket, socket})
+		if got := warned(f); got != told {
+			t.Errorf("%s: told %t, want %t (%+v)", socket, got, told, f.Host.Resolvers)
+		}
+		for i := range f.Daemon.Egresses {
+			f.Daemon.Egresses[i].Kind = "wan"
+		}
+		if warned(f) {
+			t.Errorf("%s: told of though all names leave by the WAN anyway", socket)
+		}
 	}
 }
 

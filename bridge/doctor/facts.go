@@ -32,6 +32,8 @@ type Host struct {
 	Programs map[string]Program // by name; those that were looked for
 	TUN      string             // why /dev/net/tun cannot be used; empty when it can
 	Lookups  []Lookup           // of the names in the profiles
+	// Resolvers are the sockets on port 53 of this box.
+	Resolvers []Resolver
 	// Latest is the newest time that a file of ours carries: a right clock is past it.
 	Latest time.Time
 }
@@ -47,6 +49,13 @@ type Link struct {
 type Program struct {
 	Path    string // empty: not installed
 	Version string // empty: it does not say
+}
+
+// Resolver is a socket that answers queries.
+type Resolver struct {
+	Addr    netip.Addr // unspecified: every address of the box
+	Device  string     // the interface that it is bound to; empty: any
+	Program string     // empty: unknown
 }
 
 // Lookup is the resolving of a name; Err is empty when it succeeded.
@@ -66,8 +75,10 @@ type Daemon struct {
 	Service  Trouble // zerotier-one does not answer
 	Unwell   Trouble // it answers, and something about it is wrong
 	Networks []Network
-	Egresses []Egress
-	Policies []Policy
+	// Ingresses are the interfaces that clients come in by.
+	Ingresses []string
+	Egresses  []Egress
+	Policies  []Policy
 	// Reconcile is why the last pass over the kernel failed; empty if it did not.
 	Reconcile string
 	Pending   string // commands by which the kernel would become what is planned; empty: it is

@@ -39,7 +39,37 @@ func Observe(ctx context.Context, files, names []string) Host {
 		h.Foreign = append(h.Foreign, halves(main)...)
 	}
 	h.Lookups = lookups(ctx, names)
+	h.Resolvers = resolvers(lines(ctx, "ss", "-Hlntup", "sport", "=", ":53"))
 	return h
+}
+
+var user = regexp.MustCompile(`users:\(\("([^"]+)"`)
+
+// resolvers reads what ss(8) prints of listening sockets: their local address is the fifth word.
+func resolvers(sockets []string) []Resolver {
+	var out []Resolver
+	for _, line := range sockets {
+		words := strings.Fields(line)
+		if len(words) < 5 {
+			continue
+		}
+		host, device, _ := strings.Cut(words[4][:max(0, strings.LastIndexByte(words[4], ':'))], "%")
+		if host == "*" {
+			host = "::"
+		}
+		addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
+		if err != nil {
+			continue
+		}
+		r := Resolver{Addr: addr, Device: device}
+		if m := user.FindStringSubmatch(line); m != nil {
+			r.Program = m[1]
+		}
+		if !slices.Contains(out, r) { // once for UDP and TCP
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 func links() []Link {

@@ -136,6 +136,9 @@ func (p *program) daemonFacts(ctx context.Context, s api.Status) (*doctor.Daemon
 		}
 		d.Networks = append(d.Networks, network)
 	}
+	for _, i := range s.Ingresses {
+		d.Ingresses = append(d.Ingresses, i.Interface)
+	}
 	for _, e := range s.Egresses {
 		d.Egresses = append(d.Egresses, egressFacts(s, e))
 	}
