@@ -78,7 +78,10 @@ func (f *userDataFlags) run(cmd *cobra.Command) error {
 	if err := os.WriteFile(f.out, text, 0o600); err != nil {
 		return fmt.Errorf("writing user-data: %w", err)
 	}
-	progressTo(cmd.ErrOrStderr())("user-data", fmt.Sprintf("%d of at most %d bytes", len(text), userdata.Limit))
+	for _, w := range userdata.SizeWarnings(len(text)) {
+		fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+w+"; use fewer or smaller profiles there")
+	}
+	progressTo(cmd.ErrOrStderr())("user-data", fmt.Sprintf("%d bytes, less than %d", len(text), userdata.Limit))
 	fmt.Fprintln(cmd.OutOrStdout(), f.out)
 	return nil
 }

@@ -17,12 +17,28 @@ import (
 	"ztbridge/image/cloudconfig"
 )
 
-// Limit is the size that clouds accept. Oracle's is the smallest of the common ones: 32,000 bytes after base64 and metadata
-// are left room for.
-const Limit = 32 << 10
+// What clouds take, in bytes of the text as it is written. Oracle allows 32,000 bytes of metadata in all, after base64 makes
+// four of three, and the SSH key is among it; EC2 allows 16 KB before base64. What has Limit or more is refused: few clouds take it.
+const (
+	Limit       = 32 << 10
+	OracleLimit = 23000
+	EC2Limit    = 16 << 10
+)
 
-// ErrTooLarge reports user-data beyond Limit.
+// ErrTooLarge reports user-data of Limit or more.
 var ErrTooLarge = errors.New("the user-data is too large for a cloud")
+
+// SizeWarnings says, one line each, which clouds refuse user-data of that many bytes.
+func SizeWarnings(size int) []string {
+	var all []string
+	if size > OracleLimit {
+		all = append(all, fmt.Sprintf("Oracle takes about %d bytes (32,000 after base64, with all other metadata); this has %d", OracleLimit, size))
+	}
+	if size > EC2Limit {
+		all = append(all, fmt.Sprintf("EC2 takes %d bytes; this has %d", EC2Limit, size))
+	}
+	return all
+}
 
 // Download is a package at an address, which is used only when its content is the one meant.
 type Download struct {
