@@ -35,6 +35,31 @@ func (d *decoder) readFiles() {
 	}
 }
 
+// Files are the absolute paths of all files that the configuration names, each once, in no particular order: what has to go
+// with it to another machine.
+func (c *Config) Files() []string {
+	var all []string
+	add := func(path string) {
+		if path != "" && !slices.Contains(all, path) {
+			all = append(all, path)
+		}
+	}
+	for _, e := range c.Egresses {
+		if e.OpenVPN == nil {
+			continue
+		}
+		add(e.OpenVPN.Profile)
+		if e.OpenVPN.Credentials != nil {
+			add(e.OpenVPN.Credentials.Path)
+		}
+	}
+	if c.Endpoint != nil {
+		add(c.Endpoint.HTTPS.Certificate)
+		add(c.Endpoint.HTTPS.Key)
+	}
+	return all
+}
+
 func (d *decoder) mustExist(path string, at Position) {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {

@@ -25,8 +25,8 @@ func userDataCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "user-data --config ztbridge.yaml -o FILE",
 		Short: "Write user-data that makes a stock cloud image a box",
-		Long: `Write user-data for a stock Debian or Ubuntu image with openvpn 2.6 or newer: Debian 12, Ubuntu 24.04, or later. The configuration is checked first; it and the profiles and credentials
-that it names go in with it, so the result is as secret as they are. Certificates must be inside the profiles.
+		Long: `Write user-data for a stock Debian or Ubuntu image with openvpn 2.6 or newer: Debian 12, Ubuntu 24.04, or later. The configuration is checked first; it and the files that it
+names go in with it, so the result is as secret as they are. A profile's certificates must be inside it.
 
 ZeroTier comes by the vendor's package (--zerotier-url, --zerotier-sha256) or by the vendor's repository (--zerotier-repository,
 --zerotier-key, --zerotier-fingerprint).`,
@@ -97,14 +97,8 @@ func configurationFiles(path string) (map[string][]byte, error) {
 		return nil, fmt.Errorf("finding the configuration: %w", err)
 	}
 	sources := map[string]string{"ztbridge.yaml": path}
-	for _, e := range cfg.Egresses {
-		if e.OpenVPN == nil {
-			continue
-		}
-		sources[filepath.Base(e.OpenVPN.Profile)] = e.OpenVPN.Profile
-		if c := e.OpenVPN.Credentials; c != nil {
-			sources[filepath.Base(c.Path)] = c.Path
-		}
+	for _, file := range cfg.Files() {
+		sources[filepath.Base(file)] = file
 	}
 	files := map[string][]byte{}
 	for name, source := range sources {
