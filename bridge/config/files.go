@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -58,6 +59,22 @@ func (c *Config) Files() []string {
 		add(c.Endpoint.HTTPS.Key)
 	}
 	return all
+}
+
+// NamedFiles are the files that the configuration at path names, as Config.Files has them, whether or not they exist and the
+// rest of it is right.
+func NamedFiles(path string) []string {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil
+	}
+	data, err := readConfig(abs)
+	if err != nil {
+		return nil
+	}
+	d := newDecoder(abs)
+	d.parse(data, nil)
+	return d.cfg.Files()
 }
 
 func (d *decoder) mustExist(path string, at Position) {

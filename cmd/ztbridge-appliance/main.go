@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/config"
 	"ztbridge/image/appliance"
 	"ztbridge/image/box"
 	"ztbridge/image/update"
@@ -39,7 +40,7 @@ func command() *cobra.Command {
 	root.AddCommand(
 		&cobra.Command{
 			Use: "setup", Short: "Mount the data partition and take over the user's files", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { return appliance.New(log).Perform(cmd.Context()) },
+			RunE: func(cmd *cobra.Command, _ []string) error { return newSetup(log).Perform(cmd.Context()) },
 		},
 		&cobra.Command{
 			Use: "console", Short: "Show the daemon's status on the console", Args: cobra.NoArgs,
@@ -53,6 +54,13 @@ func command() *cobra.Command {
 		update.Command(),
 	)
 	return root
+}
+
+// newSetup is the box's setup, which learns from the daemon's own parser what a configuration names.
+func newSetup(log *slog.Logger) *appliance.Setup {
+	s := appliance.New(log)
+	s.Named = config.NamedFiles
+	return s
 }
 
 // daemonSocket is where the daemon of ztbridge.service listens.
@@ -83,7 +91,7 @@ func metadata(log *slog.Logger) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), metadataPatience)
 			defer cancel()
-			return appliance.New(log).TakeMetadata(ctx, appliance.OracleMetadata())
+			return newSetup(log).TakeMetadata(ctx, appliance.OracleMetadata())
 		},
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"sort"
 	"strings"
 
@@ -16,7 +15,8 @@ import (
 // configName is the daemon's configuration file, on the FAT partition and in its place.
 const configName = "ztbridge.yaml"
 
-// daemonSuffixes are the files that a configuration may name: profiles, credentials, certificates and keys.
+// daemonSuffixes are what files of a configuration usually end in: profiles, credentials, certificates and keys. They are
+// taken over, and so wiped, whether or not a configuration names them; what it names may be called otherwise.
 var daemonSuffixes = []string{".ovpn", ".auth", ".crt", ".pem", ".key", ".p12"}
 
 // systemNames are files for the box itself: who may log in, Wi-Fi, and a fixed address.
@@ -48,7 +48,7 @@ func (s *Setup) provision(ctx context.Context) (remarks string, err error) {
 	if err := s.sweep(); err != nil {
 		return "", err
 	}
-	files, err := findFiles(s.ConfigDir)
+	files, err := s.findFiles()
 	if err != nil {
 		return "", err
 	}
@@ -91,7 +91,7 @@ func (s *Setup) takeSystemFiles(files []found) error {
 func (s *Setup) takeDaemonFiles(ctx context.Context, files []found) (remarks string, err error) {
 	if len(files) == 0 {
 		if _, err := os.Stat(filepath.Join(s.EtcDir, configName)); errors.Is(err, os.ErrNotExist) {
-			return "", errNoConfig
+			return "", s.hinted(errNoConfig)
 		}
 		return "", nil
 	}
@@ -103,7 +103,11 @@ func (s *Setup) takeDaemonFiles(ctx context.Context, files []found) (remarks str
 		}
 		return nil
 	})
+	if errors.Is(err, errNoConfig) {
+		return "", s.hinted(err)
+	}
 	if errors.Is(err, errBadConfig) {
+		err = s.hinted(err)
 		return "", fmt.Errorf("the files on this partition were not taken over, since %w\nhint: correct it here and start the box again", err)
 	}
 	if err != nil {
@@ -146,40 +150,6 @@ func names(files []found) string {
 		all = append(all, f.name)
 	}
 	return strings.Join(all, ", ")
-}
-
-// findFiles looks at the top of the FAT partition. Names are compared without case, as FAT does.
-func findFiles(dir string) ([]found, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("listing the configuration partition: %w", err)
-	}
-	var files []found
-	for _, e := range entries {
-		if !e.Type().IsRegular() || strings.HasPrefix(e.Name(), ".") || strings.HasPrefix(e.Name(), "_") {
-			continue // ._name and the like are what some systems leave beside each file
-		}
-		lower := strings.ToLower(e.Name())
-		f := found{path: filepath.Join(dir, e.Name()), name: e.Name()}
-		switch {
-		case lower == configName:
-			f.name, f.daemon = configName, true
-		case hasSuffix(lower, daemonSuffixes):
-			f.daemon = true
-		case slices.Contains(systemNames, lower):
-			f.name = lower
-		case strings.HasSuffix(lower, networkSuffix):
-		default:
-			continue
-		}
-		files = append(files, f)
-	}
-	sort.Slice(files, func(i, j int) bool { return files[i].name < files[j].name })
-	return files, nil
-}
-
-func hasSuffix(name string, suffixes []string) bool {
-	return slices.ContainsFunc(suffixes, func(s string) bool { return strings.HasSuffix(name, s) })
 }
 
 const systemDir = "system" // below the data partition

@@ -29,6 +29,8 @@ type Setup struct {
 	Run func(ctx context.Context, name string, args ...string) error
 	// Check asks the daemon's program whether a configuration is good, and returns what it remarks of a good one.
 	Check func(ctx context.Context, file string) (remarks string, err error)
+	// Named returns the files that a configuration file names, beside which they lie, whether or not it is good. Nil: none.
+	Named func(file string) []string
 	// Grow lets the data partition take the rest of its disk.
 	Grow func(partition string) error
 	// Mount is unix.Mount; a remount has no source.

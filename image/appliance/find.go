@@ -1,0 +1,92 @@
+package appliance
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// findFiles looks at the top of the FAT partition. Names are compared without case, as FAT does; a file that the configuration
+// names gets the name that it has there.
+func (s *Setup) findFiles() ([]found, error) {
+	entries, err := os.ReadDir(s.ConfigDir)
+	if err != nil {
+		return nil, fmt.Errorf("listing the configuration partition: %w", err)
+	}
+	named := s.named(entries)
+	var files []found
+	for _, e := range entries {
+		if !e.Type().IsRegular() || strings.HasPrefix(e.Name(), ".") || strings.HasPrefix(e.Name(), "_") {
+			continue // ._name and the like are what some systems leave beside each file
+		}
+		lower := strings.ToLower(e.Name())
+		f := found{path: filepath.Join(s.ConfigDir, e.Name()), name: e.Name()}
+		spelling, isNamed := named[lower]
+		switch {
+		case lower == configName:
+			f.name, f.daemon = configName, true
+		case slices.Contains(systemNames, lower):
+			f.name = lower
+		case isNamed && !belongsToImage(lower):
+			f.name, f.daemon = spelling, true
+		case hasSuffix(lower, daemonSuffixes):
+			f.daemon = true
+		case strings.HasSuffix(lower, networkSuffix):
+		default:
+			continue
+		}
+		files = append(files, f)
+	}
+	sort.Slice(files, func(i, j int) bool { return files[i].name < files[j].name })
+	return files, nil
+}
+
+// named are the files beside the configuration that it names, by their name in small letters. The new configuration counts,
+// and without one, that in use.
+func (s *Setup) named(entries []os.DirEntry) map[string]string {
+	config := filepath.Join(s.EtcDir, configName)
+	for _, e := range entries {
+		if e.Type().IsRegular() && strings.EqualFold(e.Name(), configName) {
+			config = filepath.Join(s.ConfigDir, e.Name())
+		}
+	}
+	names := map[string]string{}
+	if s.Named == nil {
+		return names
+	}
+	for _, file := range s.Named(config) {
+		if filepath.Dir(file) == filepath.Dir(config) {
+			names[strings.ToLower(filepath.Base(file))] = filepath.Base(file)
+		}
+	}
+	return names
+}
+
+// belongsToImage says that a file is needed to start the box, or ours: a mistake in a configuration must not wipe it.
+func belongsToImage(lower string) bool {
+	return slices.Contains([]string{errorFile, "readme.txt", "config.txt", "cmdline.txt"}, lower) ||
+		hasSuffix(lower, []string{".bin", ".elf", ".dat", ".dtb", ".efi", ".example"})
+}
+
+func hasSuffix(name string, suffixes []string) bool {
+	return slices.ContainsFunc(suffixes, func(s string) bool { return strings.HasSuffix(name, s) })
+}
+
+// hinted adds which files were probably meant: editors and systems that hide the end of names make ztbridge.yaml.txt.
+func (s *Setup) hinted(err error) error {
+	entries, _ := os.ReadDir(s.ConfigDir) // no hint at worst
+	for _, e := range entries {
+		lower := strings.ToLower(e.Name())
+		meant := strings.TrimSuffix(lower, ".txt")
+		if lower == "ztbridge.yml" {
+			meant = configName
+		}
+		if meant != lower && (meant == configName || hasSuffix(meant, daemonSuffixes)) {
+			err = fmt.Errorf("%w\nhint: if %s is meant to be %s, rename it (Windows hides the end of names)", err, e.Name(), meant)
+		}
+	}
+	return err
+}
