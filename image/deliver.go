@@ -33,7 +33,11 @@ func (b *build) deliver(ctx context.Context, raw, slot string) ([]string, error)
 	if err != nil {
 		return nil, err
 	}
-	for suffix, value := range map[string]any{".manifest.json": manifest, ".spdx.json": b.spdx()} {
+	bill, err := b.spdx(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for suffix, value := range map[string]any{".manifest.json": manifest, ".spdx.json": bill} {
 		text, err := json.MarshalIndent(value, "", "  ")
 		if err != nil {
 			return nil, fmt.Errorf("writing %s: %w", suffix, err)
