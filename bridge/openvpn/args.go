@@ -29,7 +29,7 @@ const (
 )
 
 // arguments are openvpn's for one run; its standard input is the profile.
-func (t *Tunnel) arguments(node, bindDev string, proto Proto) []string {
+func (t *Tunnel) arguments(node string, proto Proto) []string {
 	a := []string{
 		"--config", "stdin",
 		"--dev", t.cfg.Device, "--dev-type", "tun", "--dev-node", node,
@@ -54,9 +54,6 @@ func (t *Tunnel) arguments(node, bindDev string, proto Proto) []string {
 	a = append(a, socketOptions(proto)...)
 	if t.cfg.Profile.legacy {
 		a = append(a, "--providers", "legacy", "default")
-	}
-	if bindDev != "" {
-		a = append(a, "--bind-dev", bindDev)
 	}
 	for _, p := range accepted {
 		a = append(a, "--pull-filter", "accept", p)

@@ -11,8 +11,6 @@ type failure struct {
 	state  State
 	cause  string
 	remedy string
-	// fatal says that openvpn goes on where it must not, and is to be killed.
-	fatal bool
 }
 
 // Remedies, for people.
@@ -80,8 +78,6 @@ var signs = []sign{
 		"openvpn cannot open its TUN device: %s", "run: ztbridge doctor"),
 	newSign(`MANAGEMENT: connect to unix socket .* failed: (.*)$`, StateConfigError,
 		"openvpn cannot reach our socket: %s", "every directory above the runtime directory must be searchable (mode 0711)"),
-	{regexp.MustCompile(`setsockopt SO_BINDTODEVICE=(\S+) failed`), failure{state: StateBackoff, fatal: true,
-		cause: "the tunnel's packets cannot be bound to the interface %s", remedy: remedyNetwork}},
 	newSign(`(?:failed|code=\d+)?.*(?:Network is unreachable|Network unreachable|No route to host)`, StateBackoff,
 		"this box has no route to the server", remedyNetwork),
 	newSign(`(?:Connection refused|ECONNREFUSED)`, StateBackoff, "nothing listens at the server's port", remedyNetwork),

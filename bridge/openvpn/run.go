@@ -48,7 +48,6 @@ type run struct {
 	t       *Tunnel
 	proc    *process.Process
 	conn    *management.Conn
-	bindDev string
 	ifindex int
 
 	ctx      context.Context // of the process
@@ -79,9 +78,9 @@ type verdict struct {
 	asked   bool
 }
 
-func newRun(t *Tunnel, proc *process.Process, conn *management.Conn, bindDev string, server target) *run {
+func newRun(t *Tunnel, proc *process.Process, conn *management.Conn, server target) *run {
 	return &run{
-		t: t, proc: proc, conn: conn, bindDev: bindDev, target: server,
+		t: t, proc: proc, conn: conn, target: server,
 		ifindex:  interfaceIndex(t.cfg.Device),
 		events:   make(chan event),
 		resolved: make(chan resolution, 1),
@@ -205,9 +204,6 @@ func (r *run) handle(e event) *verdict {
 		return r.state(e)
 	case failEvent:
 		r.blame, r.blamed = heavier(r.blame, e.failure), time.Now()
-		if e.failure.fatal {
-			return &verdict{failure: e.failure}
-		}
 	}
 	return nil
 }
@@ -337,8 +333,5 @@ func (r *run) request(q request) *verdict {
 	}
 	r.t.upSince = time.Time{}
 	r.reconnecting(f)
-	if r.t.bindDev() != r.bindDev {
-		return &verdict{f, true} // it binds its sockets to what it was started with
-	}
 	return r.leave(true)
 }

@@ -39,13 +39,7 @@ func (t *Tunnel) runOnce(ctx context.Context) (f failure, asked bool) {
 	}
 	defer socket.Close()
 	early := &earlyLog{}
-	bindDev := t.bindDev()
-	if bindDev != "" && interfaceIndex(bindDev) == 0 {
-		// OpenVPN would print a warning and go on unbound.
-		return failure{state: StateBackoff, cause: fmt.Sprintf("the interface %s, by which the tunnel must leave, does not exist", bindDev),
-			remedy: remedyNetwork}, false
-	}
-	proc, err := t.spawn(node, bindDev, target, early)
+	proc, err := t.spawn(node, target, early)
 	if err != nil {
 		return failure{state: StateConfigError, cause: err.Error(), remedy: "install openvpn 2.6"}, false
 	}
@@ -65,7 +59,7 @@ func (t *Tunnel) runOnce(ctx context.Context) (f failure, asked bool) {
 		return early.explain(&t.ring, proc, err), false
 	}
 	early.close()
-	r := newRun(t, proc, conn, bindDev, target)
+	r := newRun(t, proc, conn, target)
 	return r.supervise(ctx)
 }
 
@@ -134,14 +128,14 @@ func searchable(dir string, uid int) error {
 	return nil
 }
 
-func (t *Tunnel) spawn(node, bindDev string, server target, early *earlyLog) (*process.Process, error) {
+func (t *Tunnel) spawn(node string, server target, early *earlyLog) (*process.Process, error) {
 	program, err := t.program()
 	if err != nil {
 		return nil, fmt.Errorf("looking for openvpn: %w", errors.Unwrap(err))
 	}
 	return process.Start(process.Spec{
 		Path:    program,
-		Args:    t.arguments(node, bindDev, server.remote.Proto),
+		Args:    t.arguments(node, server.remote.Proto),
 		Stdin:   t.cfg.Profile.textFor(server),
 		UID:     t.cfg.UID,
 		GID:     t.cfg.GID,

@@ -278,10 +278,3 @@ func (t *Tunnel) forbidden() []netip.Prefix {
 	}
 	return t.cfg.Forbidden()
 }
-
-func (t *Tunnel) bindDev() string {
-	if t.cfg.BindDev == nil {
-		return ""
-	}
-	return t.cfg.BindDev()
-}

@@ -64,9 +64,6 @@ type TunnelConfig struct {
 	RuntimeDir string
 	StateDir   string
 
-	// BindDev, when not nil, names the interface that the tunnel's own packets must leave by; it is
-	// asked at each start. Empty means the kernel's choice.
-	BindDev func() string
 	// Forbidden, when not nil, returns the prefixes that a server must not hand out: this host's own
 	// subnets, addresses and gateways, without those of Device.
 	Forbidden func() []netip.Prefix

@@ -76,8 +76,6 @@ func TestClassify(t *testing.T) {
 		{"ERROR: Cannot open TUN/TAP dev /dev/net/tun: Permission denied (errno=13)", StateConfigError, "Permission denied"},
 		{"MANAGEMENT: connect to unix socket /run/x failed: Permission denied", StateConfigError, "cannot reach our socket: Permission denied"},
 
-		{"WARN: setsockopt SO_BINDTODEVICE=gone0 failed: No such device (errno=19)", StateBackoff, "cannot be bound to the interface gone0"},
-
 		{"VERIFY OK: depth=1, CN=Example Provider CA", "", ""},
 		{"Initialization Sequence Completed", "", ""},
 		{"Sent fatal SSL alert: unsupported certificate", "", ""},

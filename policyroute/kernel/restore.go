@@ -2,15 +2,13 @@ package kernel
 
 import (
 	"context"
-	"fmt"
-	"strings"
 
 	"ztbridge/policyroute"
 )
 
 // Restore removes everything of ours from the kernel and puts back what we changed: afterwards rules,
 // routes, filters and sysctls are as they were before the first Apply. TUN devices are left to their
-// driver, see DeleteLink; their addresses go. It returns what it did. Idempotent.
+// driver; their addresses go. It returns what it did. Idempotent.
 func (k *Kernel) Restore(ctx context.Context) (policyroute.Plan, error) {
 	have, err := k.Observe()
 	if err != nil {
@@ -26,20 +24,4 @@ func (k *Kernel) Restore(ctx context.Context) (policyroute.Plan, error) {
 		return plan, err
 	}
 	return plan, k.record.remove()
-}
-
-// DeleteLink removes a TUN device of ours; one that does not exist is no error. It refuses any other
-// name.
-func (k *Kernel) DeleteLink(name string) error {
-	if !strings.HasPrefix(name, policyroute.TunPrefix) {
-		return fmt.Errorf("deleting link %s: not ours", name)
-	}
-	link, err := k.linkByName(name)
-	if err == nil && link != nil {
-		err = ignoreGone(k.rtnl.LinkDel(link))
-	}
-	if err != nil {
-		return fmt.Errorf("deleting link %s: %w", name, err)
-	}
-	return nil
 }
