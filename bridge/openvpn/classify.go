@@ -72,6 +72,9 @@ var signs = []sign{
 	newSign(`(?:failed to load provider|unable to load provider|Unable to load.*legacy provider)`, StateConfigError,
 		"the profile needs an outdated cipher that OpenSSL no longer loads", remedyLegacy),
 	newSign(`^Options error: (.*)$`, StateConfigError, "openvpn refuses its configuration: %s", remedyProfile),
+	// One wrong passphrase in 256 makes an old encryption look right until the key is read.
+	newSign(`^Cannot load private key file`, StateConfigError,
+		"openvpn cannot read the private key: its passphrase is wrong, or it is damaged", remedyPassphrase),
 	newSign(`^(Cannot load .*|Cannot pre-load .*|Private key does not match the certificate|Error: private key password verification failed|Error reading .* file .*)$`,
 		StateConfigError, "openvpn cannot use the profile's keys: %s", remedyProfile),
 	newSign(`(Cannot open TUN/TAP dev.*|Cannot ioctl TUNSETIFF.*|Cannot allocate TUN/TAP dev.*)$`, StateConfigError,

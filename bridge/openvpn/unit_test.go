@@ -72,6 +72,7 @@ func TestClassify(t *testing.T) {
 		{"write UDPv4 [ENETUNREACH]: Network is unreachable (fd=4,code=101)", StateBackoff, "no route"},
 		{"Options error: Temporary directory (--tmp-dir) fails with '/tmp': Permission denied (errno=13)", StateConfigError, "refuses its configuration: Temporary directory"},
 		{"Cannot load inline certificate file", StateConfigError, "Cannot load inline certificate file"},
+		{"Cannot load private key file [[INLINE]]", StateConfigError, "passphrase is wrong, or it is damaged"},
 		{"ERROR: Cannot ioctl TUNSETIFF tunztb0: Device or resource busy (errno=16)", StateConfigError, "Device or resource busy"},
 		{"ERROR: Cannot open TUN/TAP dev /dev/net/tun: Permission denied (errno=13)", StateConfigError, "Permission denied"},
 		{"MANAGEMENT: connect to unix socket /run/x failed: Permission denied", StateConfigError, "cannot reach our socket: Permission denied"},
