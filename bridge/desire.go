@@ -128,8 +128,7 @@ func tunnelIntent(out *policyroute.Egress, t openvpn.TunnelStatus) {
 		// The whole address alone: the subnet behind it is the provider's, never on our link.
 		out.Addrs[i] = netip.PrefixFrom(a.Addr(), a.Addr().BitLen())
 	}
-	out.MTU, out.IPv6, out.DNS = t.Session.MTU, t.Session.IPv6(), t.Session.DNS
-	out.NoIPv4 = !slices.ContainsFunc(t.Session.Addrs, func(a netip.Prefix) bool { return a.Addr().Is4() })
+	out.MTU, out.NoIPv4, out.IPv6, out.DNS = t.Session.MTU, !t.Session.IPv4(), t.Session.IPv6(), t.Session.DNS
 }
 
 func wanIntent(out *policyroute.Egress, wan *config.WAN, w World) {

@@ -69,13 +69,14 @@ func (c *compiler) explain(g *Ingress, f Family, src, dst netip.Addr) Explanatio
 		}
 		p := c.in.Policies[st.policy]
 		x.Policy, x.List = p.Name, p.Egress
-		if e := c.inUse(st.list, f); e != nil && e.closes(dst) {
+		x.Reason = c.explainPolicy(p, f)
+		switch e := c.inUse(st.list, f); {
+		case e == nil:
+		case e.closes(dst):
 			x.Reason = fmt.Sprintf("%s: a network of the box's own, which egress %s leads to nobody: refused", p.Name, e.Name)
-			return x
-		} else if e != nil {
+		default:
 			x.Egress = e.Name
 		}
-		x.Reason = c.explainPolicy(p, f)
 		return x
 	}
 	x.Reason = "no policy for this source speaks of this destination: refused"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -119,14 +120,14 @@ type Session struct {
 	DNS      []netip.Addr
 }
 
+// IPv4 reports whether the session carries IPv4.
+func (s *Session) IPv4() bool {
+	return slices.ContainsFunc(s.Addrs, func(a netip.Prefix) bool { return a.Addr().Is4() })
+}
+
 // IPv6 reports whether the session carries IPv6.
 func (s *Session) IPv6() bool {
-	for _, a := range s.Addrs {
-		if a.Addr().Is6() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.Addrs, func(a netip.Prefix) bool { return a.Addr().Is6() })
 }
 
 // LogLine is one line of openvpn's log. Lines that repeat in a row are counted, not kept.

@@ -25,8 +25,9 @@ func userDataCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "user-data --config ztbridge.yaml -o FILE",
 		Short: "Write user-data that makes a stock cloud image a box",
-		Long: `Write user-data for a stock Debian or Ubuntu image with openvpn 2.6 or newer: Debian 12, Ubuntu 24.04, or later. The configuration is checked first; it and the files that it
-names go in with it, so the result is as secret as they are. A profile's certificates must be inside it.
+		Long: `Write user-data for a stock Debian or Ubuntu image with openvpn 2.6 or newer: Debian 12, Ubuntu 24.04, or later. The
+configuration is checked first; it and the files that it names go in with it, so the result is as secret as they are. A
+profile's certificates must be inside it.
 
 ZeroTier comes by the vendor's package (--zerotier-url, --zerotier-sha256) or by the vendor's repository (--zerotier-repository,
 --zerotier-key, --zerotier-fingerprint).`,
