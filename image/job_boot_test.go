@@ -56,6 +56,9 @@ func (r *rig) assertHealthy() {
 		r.t.Errorf("the system is %s:\n%s", strings.TrimSpace(out), r.mustSSH("systemctl --failed --no-pager --plain"))
 	}
 	r.await("ztbridge status", "working")
+	if log := r.mustSSH("journalctl --no-pager -o cat -u ztbridge"); strings.Contains(log, "config-error") {
+		r.t.Errorf("the daemon started before the box was ready for its openvpn:\n%s", log)
+	}
 	for _, unit := range []string{"ztbridge", "ztbridge-guard", "ztbridge-console"} {
 		show := r.mustSSH("systemctl show -p ActiveState,Result,NRestarts,NoNewPrivileges,ProtectSystem,UMask " + unit)
 		if !strings.Contains(show, "NRestarts=0\n") || !strings.Contains(show, "ActiveState=active\n") || !strings.Contains(show, "Result=success\n") {

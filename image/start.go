@@ -8,7 +8,7 @@ package image
 const commonCmdline = "panic=10 loglevel=4 cryptomgr.notests lsm=landlock,lockdown,yama"
 
 // maskedUnits ask for passwords that do not exist, write what is read-only, start a second OpenVPN, or prepare what no box
-// has: the image comes with its users and names its modules. A session of user@.service is for more than one person at a
+// has: the image comes with its users and names its modules, those with device nodes too. A session of user@.service is for more than one person at a
 // shell.
 var maskedUnits = []string{
 	"getty@tty1.service", "serial-getty@.service", "getty-static.service", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
@@ -18,7 +18,7 @@ var maskedUnits = []string{
 	"systemd-pstore.service", "systemd-random-seed.service", "systemd-journal-catalog-update.service", "systemd-hwdb-update.service",
 	"proc-sys-fs-binfmt_misc.automount", "systemd-journal-flush.service", "systemd-networkd-persistent-storage.service",
 	"systemd-remount-fs.service", "systemd-udev-load-credentials.service", "user@.service", "run-lock.mount",
-	"systemd-sysusers.service", "systemd-modules-load.service",
+	"systemd-sysusers.service", "systemd-modules-load.service", "kmod-static-nodes.service",
 }
 
 // dropUnits are for a trusted platform module, an initramfs with systemd in it, sleep, extensions of the system, passwords that

@@ -27,11 +27,20 @@ func startPreparing() error {
 // prepare sees the initramfs as its root, wherever the first process has gone, and the new root as its working directory.
 func prepare() {
 	_, _ = loadModules("/modules", "box")
+	openTUN()
 	_ = os.RemoveAll("/modules") // the initramfs stays in memory for ever: let go of its bulk
 	for _, name := range programs {
 		if f, err := os.Open(filepath.Clean(name)); err == nil {
 			_, _ = io.Copy(io.Discard, f)
 			_ = f.Close()
 		}
+	}
+}
+
+// openTUN gives the node of the tun module the mode that udev's rules have for it, before any of them runs: the daemon,
+// which does not wait for udev, hands it to openvpn's own user. The devices are where they are now, or in the new root.
+func openTUN() {
+	for _, dev := range []string{"/dev", "dev"} {
+		_ = os.Chmod(filepath.Join(dev, "net/tun"), 0o666)
 	}
 }
