@@ -191,7 +191,7 @@ func (b *Box) Rollback() (cancelled bool, err error) {
 }
 
 // install writes the slot. Its first sector, without which it is no file system, is taken away first and written last, so
-// that a half-written slot is never mistaken for a system.
+// that a slot that is half-written, or does not hold what was written, is never mistaken for a system.
 func (b *Bundle) install(ctx context.Context, device string) error {
 	f, err := os.OpenFile(device, os.O_RDWR, 0)
 	if err != nil {
@@ -207,19 +207,24 @@ func (b *Bundle) install(ctx context.Context, device string) error {
 		return err
 	}
 	defer src.Close()
-	first := make([]byte, chunk)
-	if _, err := f.WriteAt(first, 0); err != nil {
-		return fmt.Errorf("clearing the slot: %w", err)
+	if err := clearStart(f); err != nil {
+		return err
 	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("clearing the slot: %w", err)
-	}
-	if first, err = copySlot(ctx, f, src); err != nil {
+	first, err := copySlot(ctx, f, src)
+	if err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
 		return fmt.Errorf("writing the slot: %w", err)
 	}
+	if err := b.complete(f, first); err != nil {
+		return errors.Join(err, clearStart(f))
+	}
+	return nil
+}
+
+// complete makes the slot a system, which it is not to remain when this fails.
+func (b *Bundle) complete(f *os.File, first []byte) error {
 	if _, err := f.WriteAt(first, 0); err != nil {
 		return fmt.Errorf("writing the slot: %w", err)
 	}
@@ -227,6 +232,16 @@ func (b *Bundle) install(ctx context.Context, device string) error {
 		return fmt.Errorf("writing the slot: %w", err)
 	}
 	return b.readBack(f)
+}
+
+func clearStart(f *os.File) error {
+	if _, err := f.WriteAt(make([]byte, chunk), 0); err != nil {
+		return fmt.Errorf("clearing the slot: %w", err)
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("clearing the slot: %w", err)
+	}
+	return nil
 }
 
 const chunk = 1 << 20
