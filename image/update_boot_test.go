@@ -67,7 +67,7 @@ func TestUpdate(t *testing.T) {
 	r.boot()
 	expect(t, r.guest, `daemon up ([0-9.]+) s after the kernel, slot B`)
 	r.awaitFlow("the way back")
-	if out := r.mustSSH("ztbridge update status; ls /data/log"); !strings.Contains(out, "the last update failed its trial") || !strings.Contains(out, "-update.log") {
+	if out := r.mustSSH("ztbridge update status; ls /data/log"); !strings.Contains(out, "the other slot failed its trial") || !strings.Contains(out, "-update.log") {
 		t.Errorf("the box does not tell what happened:\n%s", out)
 	}
 	r.guest.Kill()

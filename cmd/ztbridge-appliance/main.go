@@ -112,7 +112,7 @@ func keepLog() *cobra.Command {
 	return cmd
 }
 
-// trialPatience is how long a new system may take to become as healthy as the old one: tunnels have to connect, and a
+// trialPatience is how long a system on trial may take to become as healthy as the one before: tunnels have to connect, and a
 // provider may be slow. The console shows what it waits for.
 const trialPatience = 4 * time.Minute
 
@@ -122,15 +122,15 @@ const trialSteady = 25 * time.Second
 
 func judge(log *slog.Logger) *cobra.Command {
 	return &cobra.Command{
-		Use: "judge", Short: "End the trial of a new system: keep it, or restart into the old one", Args: cobra.NoArgs,
+		Use: "judge", Short: "End the trial of a system: keep it, or restart into the one before", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b := update.New()
 			err := b.Judge(cmd.Context(), update.Trial{Patience: trialPatience, Every: 5 * time.Second, Steady: trialSteady, Looks: 5})
 			if !errors.Is(err, update.ErrUnhealthy) {
 				return err
 			}
-			log.Error("going back to the old system", "error", err)
-			appliance.WriteConsole("error: " + err.Error() + "; going back to the old system")
+			log.Error("going back to the system before", "error", err)
+			appliance.WriteConsole("error: " + err.Error() + "; going back")
 			if err := appliance.KeepLog(cmd.Context(), filepath.Join(box.DataMount, "log"), "update"); err != nil {
 				log.Error("keeping the log", "error", err)
 			}

@@ -6,6 +6,8 @@
 //	                             left=1                            left=0                     try= left=
 //	                                                                  │ anything else: reset, watchdog, failed check
 //	                                                                  └──────────────────▶ GRUB boots active=A
+//
+// A rollback goes the same way, but that no bundle is written.
 package grubenv
 
 import (

@@ -37,7 +37,7 @@ var (
 	ErrNoAppliance = errors.New("this machine does not run the ztbridge image; update the package instead")
 	ErrNoKey       = errors.New("this image was built without an update key and takes no updates; write a newer image")
 	ErrTarget      = errors.New("the bundle is for another kind of machine")
-	ErrPending     = errors.New("the last update is still being tried; wait for its verdict")
+	ErrPending     = errors.New("the other system is to be tried, or this one is; wait for the verdict")
 	ErrNoOther     = errors.New("there is no other system to go back to")
 )
 
@@ -52,7 +52,7 @@ const (
 	FellBack State = "fell-back" // the other slot was tried, and this one runs again
 )
 
-// Status says which system runs, and what becomes of an update.
+// Status says which system runs, and what becomes of an update or a rollback.
 type Status struct {
 	Slot    box.Slot `json:"slot"`
 	Target  string   `json:"target"`
@@ -132,14 +132,22 @@ func (b *Box) Apply(ctx context.Context, file io.ReadSeeker) (Manifest, error) {
 	if bundle.Manifest.Target != status.Target {
 		return Manifest{}, fmt.Errorf("%w: it is for %s, this is %s", ErrTarget, bundle.Manifest.Target, status.Target)
 	}
-	if err := b.rememberHealth(ctx); err != nil {
+	if err := b.rememberHealth(ctx, false); err != nil {
 		return Manifest{}, err
 	}
 	other := status.Slot.Other()
 	if err := bundle.install(ctx, filepath.Join(b.RunDir, other.Link())); err != nil {
 		return Manifest{}, err
 	}
-	return bundle.Manifest, b.setEnv(func(env grubenv.Block) { env[grubenv.Try], env[grubenv.Left] = string(other), "1" })
+	return bundle.Manifest, b.tryOther(status.Slot)
+}
+
+// tryOther has the other slot tried at the next start. The way back is to the system that runs, which need not be the active
+// one: the boot loader starts the other slot, too, when the active one does not load.
+func (b *Box) tryOther(running box.Slot) error {
+	return b.setEnv(func(env grubenv.Block) {
+		env[grubenv.Active], env[grubenv.Try], env[grubenv.Left] = string(running), string(running.Other()), "1"
+	})
 }
 
 // setEnv changes the boot variables. They are read when the partition is writable already: GRUB is the only other writer.
@@ -161,33 +169,55 @@ func (b *Box) setEnv(change func(grubenv.Block)) (err error) {
 	return env.Save(b.envFile())
 }
 
-// Rollback undoes the last update. One that waits for its trial is cancelled: the running system stays, and the other slot,
-// which nobody has tried, is not started. Otherwise the other slot, the system before the last update, is the active one from
-// the next start on, which is to be caused. After an update that failed its trial this is that system already.
-func (b *Box) Rollback() (cancelled bool, err error) {
+// Rollback leaves the running system, or takes back the wish to. It returns the state it found, on which that depends:
+//
+//	settled    the other slot is tried at the next start and judged like an update: it may hold one that was cancelled, or
+//	           that the power went from before it could be tried, and have never run
+//	fell-back  the same once more if it was a rollback that failed; an update that failed is undone already
+//	prepared   the trial is cancelled, and the running system stays
+//	trying     the trial is over, and the other slot, the active one all the time, runs from the next start on
+//
+// But for a cancelled trial, that start is to be caused.
+func (b *Box) Rollback(ctx context.Context) (found State, err error) {
 	status, err := b.Status()
 	if err != nil {
-		return false, err
+		return "", err
 	}
+	other := status.Slot.Other()
 	switch status.State {
-	case FellBack:
-		return false, ErrNoOther
 	case Prepared:
-		return true, b.setEnv(func(env grubenv.Block) { env[grubenv.Try], env[grubenv.Left] = "", "0" })
+		return Prepared, b.setEnv(func(env grubenv.Block) { env[grubenv.Try], env[grubenv.Left] = "", "0" })
+	case FellBack:
+		if !b.noted().Rollback {
+			return FellBack, ErrNoOther
+		}
 	}
-	slot := status.Slot
-	sector := make([]byte, 512)
-	f, err := os.Open(filepath.Join(b.RunDir, slot.Other().Link()))
+	if err := b.holdsSystem(other); err != nil {
+		return status.State, err
+	}
+	if status.State == Trying {
+		return Trying, b.setEnv(func(env grubenv.Block) {
+			env[grubenv.Active], env[grubenv.Try], env[grubenv.Left] = string(other), "", "0"
+		})
+	}
+	if err := b.rememberHealth(ctx, true); err != nil {
+		return status.State, err
+	}
+	return status.State, b.tryOther(status.Slot)
+}
+
+// holdsSystem looks for what install writes last.
+func (b *Box) holdsSystem(slot box.Slot) error {
+	f, err := os.Open(filepath.Join(b.RunDir, slot.Link()))
 	if err != nil {
-		return false, fmt.Errorf("looking at the other slot: %w", err)
+		return fmt.Errorf("looking at the other slot: %w", err)
 	}
 	defer f.Close()
+	sector := make([]byte, 512)
 	if _, err := io.ReadFull(f, sector); err != nil || sector[510] != 0x55 || sector[511] != 0xaa {
-		return false, ErrNoOther
+		return ErrNoOther
 	}
-	return false, b.setEnv(func(env grubenv.Block) {
-		env[grubenv.Active], env[grubenv.Try], env[grubenv.Left] = string(slot.Other()), "", "0"
-	})
+	return nil
 }
 
 // install writes the slot. Its first sector, without which it is no file system, is taken away first and written last, so

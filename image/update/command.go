@@ -126,7 +126,7 @@ func (b *Box) download(ctx context.Context, address string) (name string, err er
 func (b *Box) statusCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "status", Short: "Say which slot and version run, and what became of the last update", Args: cobra.NoArgs,
+		Use: "status", Short: "Say which slot and version run, and what became of the last trial", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := b.Status()
 			if err != nil {
@@ -137,7 +137,7 @@ func (b *Box) statusCommand() *cobra.Command {
 			}
 			meaning := map[State]string{
 				Settled: "in use", Prepared: "in use; the other slot is tried at the next start",
-				Trying: "on trial", FellBack: "in use again: the last update failed its trial, see /data/log",
+				Trying: "on trial", FellBack: "in use again: the other slot failed its trial, see /data/log",
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "slot %s  version %s  %s\n", s.Slot, s.Version, meaning[s.State])
 			return nil
@@ -149,14 +149,24 @@ func (b *Box) statusCommand() *cobra.Command {
 
 func (b *Box) rollbackCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "rollback", Short: "Go back to the system before the last update, and restart; or cancel an update that waits for its trial", Args: cobra.NoArgs,
+		Use: "rollback", Short: "Restart into the other system and try it; or cancel an update that waits for its trial",
+		Long: `Restart into the other slot, the system before the last update, and try it as an update is tried: it stays when it is as
+healthy as the one that runs, whatever is wrong with that one; otherwise this one starts again by itself.
+
+An update that waits for its trial is cancelled instead, and nothing is restarted. One that is on trial is ended: the system
+before it is in use again from the restart on.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cancelled, err := b.Rollback()
+			found, err := b.Rollback(cmd.Context())
 			if err != nil {
 				return err
 			}
-			if cancelled {
-				fmt.Fprintln(cmd.OutOrStdout(), "the update is cancelled; the system that runs stays in use")
+			done := map[State]string{
+				Prepared: "the trial is cancelled; the system that runs stays in use", Trying: "the trial is over; the other system is in use again",
+				Settled: "the other system is ready to be tried", FellBack: "the other system is ready to be tried once more",
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), done[found])
+			if found == Prepared {
 				return nil
 			}
 			fmt.Fprintln(cmd.ErrOrStderr(), "restarting")

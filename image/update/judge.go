@@ -16,13 +16,20 @@ import (
 
 func (b *Box) healthFile() string { return filepath.Join(b.DataDir, "update", "before.json") }
 
-// rememberHealth notes how the old system fares. A daemon that does not run is noted too: then anything is better.
-func (b *Box) rememberHealth(ctx context.Context) error {
+// note is what the system before leaves to the judge of the next one, who may be of another version.
+type note struct {
+	Health
+	// Rollback says that it is a rollback that is tried, not an update.
+	Rollback bool `json:"rollback,omitempty"`
+}
+
+// rememberHealth notes how the running system fares. A daemon that does not run is noted too: then anything is better.
+func (b *Box) rememberHealth(ctx context.Context, rollback bool) error {
 	before, err := b.Health(ctx)
 	if err != nil {
 		before = Health{Errors: []string{noDaemon}}
 	}
-	text, err := json.Marshal(before)
+	text, err := json.Marshal(note{Health: before, Rollback: rollback})
 	if err != nil {
 		return fmt.Errorf("noting the present state: %w", err)
 	}
@@ -35,14 +42,24 @@ func (b *Box) rememberHealth(ctx context.Context) error {
 	return nil
 }
 
+// noted is what rememberHealth noted last. When it cannot be read, a system on trial has to be without any error.
+func (b *Box) noted() note {
+	var n note
+	text, err := os.ReadFile(b.healthFile())
+	if err != nil || json.Unmarshal(text, &n) != nil {
+		return note{}
+	}
+	return n
+}
+
 const noDaemon = "no-daemon"
 
 // ErrUnhealthy reports a system that failed its trial.
-var ErrUnhealthy = errors.New("the new system is not as good as the old one")
+var ErrUnhealthy = errors.New("the system on trial is not as good as the one before it")
 
-// Trial says how a new system is tried.
+// Trial says how a system is tried: a new one, or one that a rollback goes to.
 type Trial struct {
-	// Patience is how long it may take to become as good as the old one, and to stay so.
+	// Patience is how long it may take to become as good as the one before, and to stay so.
 	Patience time.Duration
 	// Every is the pause between two looks.
 	Every time.Duration
@@ -53,8 +70,9 @@ type Trial struct {
 }
 
 // Judge ends the trial of the running slot. It returns at once when there is none. Otherwise it looks at the daemon until that
-// has been as healthy as before the update for long enough, and then makes the slot the active one; or until the time is up,
-// and then returns ErrUnhealthy, after which the machine must be restarted: the boot loader starts the old slot.
+// has been as healthy as the one before the restart for long enough, and then makes the slot the active one; or until the time is
+// up, and then returns ErrUnhealthy, after which the machine must be restarted: the boot loader starts the active slot. What
+// was bad before is not held against the running system, so that a rollback from a bad system stays, too.
 func (b *Box) Judge(ctx context.Context, trial Trial) error {
 	status, err := b.Status()
 	if err != nil {
@@ -63,15 +81,11 @@ func (b *Box) Judge(ctx context.Context, trial Trial) error {
 	if status.State != Trying {
 		return nil
 	}
-	var before Health
-	if text, err := os.ReadFile(b.healthFile()); err == nil {
-		_ = json.Unmarshal(text, &before) // unreadable: the new system has to be without any error
-	}
 	ctx, cancel := context.WithTimeout(ctx, trial.Patience)
 	defer cancel()
 	ticker := time.NewTicker(trial.Every)
 	defer ticker.Stop()
-	streak := streak{before: before}
+	streak := streak{before: b.noted().Health}
 	for {
 		now, err := b.Health(ctx)
 		verdict := streak.look(now, err)

@@ -164,11 +164,9 @@ func TestGoodUpdateStays(t *testing.T) {
 	if got := f.boots(t); got != box.B || f.state(t) != Settled {
 		t.Errorf("after the verdict: booted %s, state %s", got, f.state(t))
 	}
-	if _, err := f.Rollback(); err != nil {
-		t.Fatal(err)
-	}
-	if got := f.boots(t); got != box.A {
-		t.Errorf("after the rollback: booted %s", got)
+	f.rollback(t, Settled)
+	if got := f.boots(t); got != box.A || f.state(t) != Trying {
+		t.Errorf("after the rollback: booted %s, state %s", got, f.state(t))
 	}
 }
 
@@ -191,7 +189,7 @@ func TestBadUpdateGoes(t *testing.T) {
 			if got := f.boots(t); got != box.A || f.state(t) != FellBack {
 				t.Errorf("after the verdict: booted %s, state %s", got, f.state(t))
 			}
-			if _, err := f.Rollback(); !errors.Is(err, ErrNoOther) {
+			if _, err := f.Rollback(context.Background()); !errors.Is(err, ErrNoOther) {
 				t.Errorf("rolling back to the system that failed: %v", err)
 			}
 		})
@@ -250,7 +248,7 @@ func TestInterruptedWriteIsNoSystem(t *testing.T) {
 	if got := f.boots(t); got != box.A {
 		t.Errorf("booted %s", got)
 	}
-	if _, err := f.Rollback(); !errors.Is(err, ErrNoOther) {
+	if _, err := f.Rollback(context.Background()); !errors.Is(err, ErrNoOther) {
 		t.Errorf("rolling back to half a system: %v", err)
 	}
 }
