@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"slices"
 
@@ -16,63 +15,145 @@ type inForce struct {
 	intent policyroute.Intent
 }
 
-// settle notes what is in force now. After a reload it cuts the connections of the clients whose rules are others than
-// before: the kernel itself ends those that were masqueraded, and none else.
+// settle notes what is in force now. After a reload it cuts the connections that the new policy sends another way: the
+// kernel itself ends those that were masqueraded, and none else. The others must live: the answers of a cut one meet
+// no entry any more, and a client that only listens waits for them forever.
 func (d *daemon) settle(ctx context.Context, intent policyroute.Intent) {
 	before := d.inForce
 	d.inForce = inForce{d.loaded, intent}
 	if before.loaded == nil || before.loaded == d.loaded {
 		return
 	}
-	clients := moved(before.intent, intent)
-	n, err := d.kernel.CutFlows(ctx, kernel.Flows{Sources: clients})
+	n, err := d.kernel.CutFlows(ctx, kernel.Flows{Moved: newReload(before.intent, intent).moves})
 	if err != nil {
-		d.opts.Logger.Warn("cutting flows failed", "clients", clients, "error", err)
+		d.opts.Logger.Warn("cutting flows failed", "cause", "reload", "error", err)
 		return
 	}
 	if n > 0 {
-		d.opts.Logger.Info("flows cut", "clients", clients, "count", n)
+		d.opts.Logger.Info("flows cut", "cause", "reload", "count", n)
 	}
 }
 
-// moved returns whom a change of policy may send another way: the clients of each rule that one of the two has and the
-// other has not, and of all rules where those that both have changed places.
-func moved(old, now policyroute.Intent) []netip.Prefix {
-	was, is := ruleKeys(old), ruleKeys(now)
-	common := func(keys, others []string) []string {
-		return slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return !slices.Contains(others, k) })
+// reload is what was asked for and what is now.
+type reload struct {
+	old, now policyroute.Intent
+	clients  []netip.Prefix // of either
+}
+
+func newReload(old, now policyroute.Intent) reload {
+	r := reload{old: merged(old, now), now: merged(now, old)}
+	for _, in := range []policyroute.Intent{r.old, r.now} {
+		for _, p := range in.Policies {
+			r.clients = append(r.clients, clientsOf(in, p)...)
+		}
 	}
-	reordered := !slices.Equal(common(was, is), common(is, was))
-	var out []netip.Prefix
-	add := func(in policyroute.Intent, keys, others []string) {
-		for i, p := range in.Policies {
-			if reordered || !slices.Contains(others, keys[i]) {
-				out = append(out, clientsOf(in, p)...)
+	slices.SortFunc(r.clients, netip.Prefix.Compare)
+	r.clients = slices.Compact(r.clients)
+	return r
+}
+
+// merged returns an intent whose ingresses have the prefixes, too, that the other one knows of: what lies behind an
+// interface may be unknown for a moment, and that moves nobody.
+func merged(in, other policyroute.Intent) policyroute.Intent {
+	in.Ingresses = slices.Clone(in.Ingresses)
+	for i := range in.Ingresses {
+		for _, g := range other.Ingresses {
+			if g.Iface == in.Ingresses[i].Iface {
+				in.Ingresses[i].Prefixes = slices.Concat(in.Ingresses[i].Prefixes, g.Prefixes)
 			}
 		}
 	}
-	add(old, was, is)
-	add(now, is, was)
-	slices.SortFunc(out, netip.Prefix.Compare)
-	return slices.Compact(out)
+	return in
 }
 
-// ruleKeys say of each rule whom it sends where, and as whom.
-func ruleKeys(in policyroute.Intent) []string {
-	egresses := map[string]policyroute.Egress{}
-	for _, e := range in.Egresses {
-		egresses[e.Name] = e
+// moves says that what a client sends to somebody goes another way than before. Steered is a query whose destination
+// was rewritten: it follows the rules about all destinations.
+func (r reload) moves(client, remote netip.Addr, steered bool) bool {
+	if !slices.ContainsFunc(r.clients, func(p netip.Prefix) bool { return p.Contains(client) }) {
+		return false
 	}
-	var out []string
-	for _, p := range in.Policies {
-		key := fmt.Sprint(clientsOf(in, p), p.To)
-		for _, name := range p.Egress {
-			e := egresses[name]
-			key += fmt.Sprint(" ", name, e.Iface, e.NAT4, e.NAT6)
+	if (ownerOf(r.old, client) == nil) != (ownerOf(r.now, client) == nil) {
+		return true // its ingress has come or gone
+	}
+	was, is := wayOf(r.old, client, remote, steered), wayOf(r.now, client, remote, steered)
+	if was.use == is.use && was.use != (hop{}) {
+		return false // only what stands behind it in the list is another
+	}
+	return !slices.Equal(was.list, is.list)
+}
+
+// way is what the first rule that matches says: by which of them, in order, and by which one now.
+type way struct {
+	list []hop
+	use  hop // zero: by none of them
+}
+
+// hop is where packets leave, and as whom. What a rule or an egress is called does not matter to them.
+type hop struct {
+	iface string
+	via   netip.Addr // the member that an interface is shared with
+	nat   policyroute.NAT
+}
+
+func wayOf(in policyroute.Intent, client, remote netip.Addr, steered bool) way {
+	if g := ownerOf(in, remote); g != nil && !steered {
+		inside := hop{iface: g.Iface}
+		return way{[]hop{inside}, inside}
+	}
+	from := ownerOf(in, client)
+	i := slices.IndexFunc(in.Policies, func(p policyroute.Policy) bool {
+		// A client behind a router of a member's is in no prefix of ours. It may enter by any ingress.
+		enters := from == nil || len(p.Ingress) == 0 || slices.Contains(p.Ingress, from.Name)
+		return enters && holds(p.From, client) && (len(p.To) == 0 || !steered && holds(p.To, remote))
+	})
+	var w way
+	if i < 0 {
+		return w
+	}
+	for _, name := range in.Policies[i].Egress {
+		for _, e := range in.Egresses {
+			if e.Name != name {
+				continue
+			}
+			h := hopOf(e, client)
+			w.list = append(w.list, h)
+			if name == in.Policies[i].Use {
+				w.use = h
+			}
 		}
-		out = append(out, key)
 	}
-	return out
+	return w
+}
+
+func hopOf(e policyroute.Egress, client netip.Addr) hop {
+	h := hop{iface: e.Iface, nat: e.NAT4}
+	gateway := e.Gateway4
+	if client.Is6() {
+		h.nat, gateway = e.NAT6, e.Gateway6
+	}
+	if e.Kind == policyroute.EgressMember {
+		h.via = gateway
+	}
+	return h
+}
+
+// ownerOf returns the ingress behind which an address is, or nil.
+func ownerOf(in policyroute.Intent, a netip.Addr) *policyroute.Ingress {
+	var owner *policyroute.Ingress
+	bits := -1
+	for i, g := range in.Ingresses {
+		for _, p := range g.Prefixes {
+			if p.Contains(a) && p.Bits() > bits {
+				owner, bits = &in.Ingresses[i], p.Bits()
+			}
+		}
+	}
+	return owner
+}
+
+// holds says that an address is in one of the prefixes; an empty list holds every address.
+func holds(ps []netip.Prefix, a netip.Addr) bool {
+	return len(ps) == 0 || slices.ContainsFunc(ps, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // clientsOf returns the prefixes that a rule speaks of.

@@ -13,7 +13,7 @@ import (
 	"ztbridge/policyroute"
 )
 
-// Flows selects connections in conntrack's table; one matches when either of the two does.
+// Flows selects connections in conntrack's table; one matches when any of these does.
 type Flows struct {
 	// Sources are the clients that opened the connection, or that it was opened to.
 	Sources []netip.Prefix
@@ -22,12 +22,15 @@ type Flows struct {
 	Translated []netip.Addr
 	// Redirected are the ports of this host that the connection was redirected to: those of a forwarder.
 	Redirected []uint16
+	// Moved, unless it is nil, is asked about each of the two that speak to each other, as the one whose packets may have
+	// got another way, whoever opened the connection; steered where its destination was rewritten.
+	Moved func(client, remote netip.Addr, steered bool) bool
 }
 
 // CutFlows deletes the connections from conntrack's table, so that their next packets take the present
 // way and are translated anew, and returns how many there were. It does not send anything to the peers.
 func (k *Kernel) CutFlows(ctx context.Context, f Flows) (int, error) {
-	if len(f.Sources) == 0 && len(f.Translated) == 0 && len(f.Redirected) == 0 {
+	if len(f.Sources) == 0 && len(f.Translated) == 0 && len(f.Redirected) == 0 && f.Moved == nil {
 		return 0, nil
 	}
 	k.mu.Lock()
@@ -50,10 +53,13 @@ func (k *Kernel) CutFlows(ctx context.Context, f Flows) (int, error) {
 
 // MatchConntrackFlow implements netlink.CustomConntrackFilter.
 func (f Flows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
-	source, answerer, translated := toAddr(flow.Forward.SrcIP), toAddr(flow.Reverse.SrcIP), toAddr(flow.Reverse.DstIP)
+	source, target := toAddr(flow.Forward.SrcIP), toAddr(flow.Forward.DstIP)
+	answerer, translated := toAddr(flow.Reverse.SrcIP), toAddr(flow.Reverse.DstIP)
+	redirected := flow.Reverse.SrcPort != flow.Forward.DstPort
 	return slices.ContainsFunc(f.Sources, func(p netip.Prefix) bool { return p.Contains(source) || p.Contains(answerer) }) ||
 		slices.Contains(f.Translated, translated) ||
-		flow.Reverse.SrcPort != flow.Forward.DstPort && slices.Contains(f.Redirected, flow.Reverse.SrcPort)
+		redirected && slices.Contains(f.Redirected, flow.Reverse.SrcPort) ||
+		f.Moved != nil && (f.Moved(source, target, redirected || answerer != target) || f.Moved(answerer, translated, false))
 }
 
 func toAddr(ip net.IP) netip.Addr {

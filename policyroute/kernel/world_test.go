@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -253,6 +254,19 @@ redirected 10.147.18.53 23154`)
 		}
 		if n, err := k.CutFlows(context.Background(), Flows{}); n != 0 || err != nil {
 			t.Errorf("cutting nothing: %d, %v", n, err)
+		}
+		var asked []string
+		cut, err = k.CutFlows(context.Background(), Flows{Moved: func(client, remote netip.Addr, steered bool) bool {
+			asked = append(asked, fmt.Sprintf("%v %v %v", client, remote, steered))
+			return client == addr("fd01::50") && remote == addr("2001:db8::8")
+		}})
+		if err != nil || cut != 1 {
+			t.Errorf("cut %d flows by what they are, %v; want 1", cut, err)
+		}
+		for _, want := range []string{"192.0.2.2 8.8.8.8 false", "8.8.8.8 192.0.2.2 false", "10.147.18.53 8.8.8.8 true"} {
+			if !slices.Contains(asked, want) {
+				t.Errorf("nobody asked about %s, only about %q", want, asked)
+			}
 		}
 	})
 }
