@@ -42,6 +42,7 @@ const (
 	ReleaseFile = "/usr/lib/ztbridge/image.json"
 	UpdateKey   = "/usr/lib/ztbridge/update.pub"
 	Notice      = "/run/ztbridge/notice" // shown by `ztbridge status`
+	Config      = "/etc/ztbridge/ztbridge.yaml"
 )
 
 // Parameters of the kernel's command line that the boot loader sets and the initramfs reads.

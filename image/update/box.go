@@ -24,6 +24,7 @@ type Box struct {
 	DataDir     string
 	ReleaseFile string
 	KeyFile     string
+	Config      string // the daemon's
 	// Writable makes the configuration partition writable, or read-only again.
 	Writable func(on bool) error
 	// Restart restarts the machine; it returns before that has happened.

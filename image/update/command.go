@@ -23,6 +23,7 @@ import (
 func New() *Box {
 	return &Box{
 		RunDir: box.RunDir, ConfigDir: box.ConfigMount, DataDir: box.DataMount, ReleaseFile: box.ReleaseFile, KeyFile: box.UpdateKey,
+		Config:   box.Config,
 		Writable: remount,
 		Restart:  func(ctx context.Context) error { return exec.CommandContext(ctx, "systemctl", "reboot").Run() },
 		Health:   daemonHealth,

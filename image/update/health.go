@@ -80,6 +80,32 @@ func (h Health) knew(e string) bool {
 	return slices.ContainsFunc(h.Errors, func(old string) bool { return strings.HasSuffix(old, " "+subject) })
 }
 
+// sharedWith leaves of the health what can be compared with that under another configuration: links of both, and errors of
+// the box itself, which have no subject. ZeroTier always stands well where no network is configured.
+func (h Health) sharedWith(other Health) Health {
+	shared := Health{Links: map[string]standing{}}
+	for name, stands := range h.Links {
+		if _, both := other.Links[name]; both && (name != zerotierLink || h.joins() && other.joins()) {
+			shared.Links[name] = stands
+		}
+	}
+	for _, e := range h.Errors {
+		if !strings.Contains(e, " ") && !strings.HasPrefix(e, "zerotier-") {
+			shared.Errors = append(shared.Errors, e)
+		}
+	}
+	return shared
+}
+
+func (h Health) joins() bool {
+	for name := range h.Links {
+		if strings.HasPrefix(name, "network ") {
+			return true
+		}
+	}
+	return false
+}
+
 // daemonStatus is what counts of `ztbridge status --json`.
 type daemonStatus struct {
 	State      string    `json:"state"`

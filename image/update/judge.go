@@ -2,6 +2,8 @@ package update
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +23,36 @@ type note struct {
 	Health
 	// Rollback says that it is a rollback that is tried, not an update.
 	Rollback bool `json:"rollback,omitempty"`
+	// Config identifies the daemon's configuration. Versions that left it out judged any as if it were the same.
+	Config string `json:"config,omitempty"`
+}
+
+// unconfigured stands for no configuration at all.
+const unconfigured = "none"
+
+// config identifies the daemon's present configuration. It is empty when that cannot be told.
+func (b *Box) config() string {
+	text, err := os.ReadFile(b.Config)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return unconfigured
+	case err != nil:
+		return ""
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+// complaints lists what was better before. A person may have changed the configuration between the note and the restart:
+// what it no longer names is not missing, and what it names anew has nothing to be compared with.
+func (n note) complaints(now Health, config string) []string {
+	switch {
+	case slices.Contains(n.Errors, noDaemon):
+		return nil
+	case n.Config != "" && config != "" && n.Config != config:
+		return now.sharedWith(n.Health).worseThan(n.Health.sharedWith(now))
+	}
+	return now.worseThan(n.Health)
 }
 
 // rememberHealth notes how the running system fares. A daemon that does not run is noted too: then anything is better.
@@ -29,7 +61,7 @@ func (b *Box) rememberHealth(ctx context.Context, rollback bool) error {
 	if err != nil {
 		before = Health{Errors: []string{noDaemon}}
 	}
-	text, err := json.Marshal(note{Health: before, Rollback: rollback})
+	text, err := json.Marshal(note{Health: before, Rollback: rollback, Config: b.config()})
 	if err != nil {
 		return fmt.Errorf("noting the present state: %w", err)
 	}
@@ -85,9 +117,10 @@ func (b *Box) Judge(ctx context.Context, trial Trial) error {
 	defer cancel()
 	ticker := time.NewTicker(trial.Every)
 	defer ticker.Stop()
-	streak := streak{before: b.noted().Health}
+	streak := streak{before: b.noted()}
 	for {
 		now, err := b.Health(ctx)
+		streak.config = b.config()
 		verdict := streak.look(now, err)
 		if verdict == nil && streak.good >= trial.Looks && time.Since(streak.since) >= trial.Steady {
 			return b.setEnv(func(env grubenv.Block) {
@@ -114,7 +147,8 @@ var (
 
 // streak counts the good looks in a row at one and the same daemon.
 type streak struct {
-	before Health
+	before note
+	config string // the present one
 	last   Health
 	good   int
 	since  time.Time // of the first of them
@@ -143,7 +177,7 @@ func (s *streak) look(now Health, err error) error {
 }
 
 func (s *streak) complaint(now Health) error {
-	if worse := now.worseThan(s.before); len(worse) > 0 && !slices.Contains(s.before.Errors, noDaemon) {
+	if worse := s.before.complaints(now, s.config); len(worse) > 0 {
 		return errors.New(strings.Join(worse, "; "))
 	}
 	if s.good > 0 && now.at.Equal(s.last.at) {

@@ -46,6 +46,7 @@ func newFixture(t *testing.T) *fixture {
 	f := &fixture{dir: dir, key: ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))}
 	f.Box = &Box{RunDir: filepath.Join(dir, "run"), ConfigDir: filepath.Join(dir, "fat"), DataDir: filepath.Join(dir, "data"),
 		ReleaseFile: filepath.Join(dir, "image.json"), KeyFile: filepath.Join(dir, "update.pub"),
+		Config:   filepath.Join(dir, "ztbridge.yaml"),
 		Writable: func(on bool) error { f.writable = on; return nil },
 	}
 	f.Box.Health = func(context.Context) (Health, error) {
@@ -59,7 +60,7 @@ func newFixture(t *testing.T) *fixture {
 	}
 	for name, content := range map[string][]byte{
 		"run/slot": []byte("A\n"), "run/slot-a": slotContent('a'), "run/slot-b": make([]byte, slotSize), "fat/grub/grubenv": env,
-		"image.json": []byte(`{"target":"cloud-amd64","version":"1"}`), "update.pub": EncodeKey(f.key.Public().(ed25519.PublicKey)),
+		"ztbridge.yaml": []byte("egress: {}"), "image.json": []byte(`{"target":"cloud-amd64","version":"1"}`), "update.pub": EncodeKey(f.key.Public().(ed25519.PublicKey)),
 	} {
 		f.write(t, name, content)
 	}
