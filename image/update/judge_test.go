@@ -1,0 +1,65 @@
+package update
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"ztbridge/image/box"
+)
+
+// Between the update and its trial a person may change what the box has to do, and the new system is not to blame.
+func TestChangedConfiguration(t *testing.T) {
+	const renamed = `"name":"other","state":"up","usable":true`
+	tests := []struct {
+		name     string
+		now      []string
+		same     bool
+		wantStay bool
+	}{
+		{name: "an egress has another name", now: []string{spareUp, renamed}, wantStay: true},
+		{name: "so it has in an unchanged configuration", now: []string{spareUp, renamed}, same: true},
+		{name: "there is no network", now: []string{`{"name":"home","status":"ok"}`, "", noConditions, condition("zerotier-not-running", "", "error")}, wantStay: true},
+		{name: "there is no ingress", now: []string{`{"name":"lan","state":"up"}`, ""}, wantStay: true},
+		{name: "a new egress is down", now: []string{spareUp, `"name":"other","state":"backoff","usable":false`,
+			noConditions, condition("tunnel-backoff", "other", "error")}, wantStay: true},
+		{name: "an egress of both is down", now: []string{spareUp, renamed, `"provider","state":"up","usable":true`, `"provider","state":"backoff","usable":false`}},
+		{name: "nothing reaches the kernel", now: []string{noConditions, condition("reconcile-failed", "", "error")}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture(t)
+			f.write(t, "ztbridge.yaml", []byte("old"))
+			f.health = parsed(t, answer())
+			f.update(t)
+			f.boots(t)
+			f.health = parsed(t, answer(tt.now...))
+			trial, want := shortTrial, error(nil)
+			if !tt.same {
+				f.write(t, "ztbridge.yaml", []byte("new"))
+			}
+			if !tt.wantStay {
+				trial, want = shortPatience, ErrUnhealthy
+			}
+			if err := f.Judge(context.Background(), trial); !errors.Is(err, want) {
+				t.Errorf("verdict: %v, want %v", err, want)
+			}
+			if got := f.boots(t); (got == box.B) != tt.wantStay {
+				t.Errorf("booted %s", got)
+			}
+		})
+	}
+}
+
+// Notes of versions that did not say which configuration they were of are taken for those of the present one.
+func TestNotesWithoutConfiguration(t *testing.T) {
+	f := newFixture(t)
+	f.write(t, "ztbridge.yaml", []byte("new"))
+	f.update(t)
+	f.boots(t)
+	f.write(t, "data/update/before.json", []byte(`{"errors":[],"links":{"egress gone":2}}`))
+	f.health = parsed(t, answer())
+	if err := f.Judge(context.Background(), shortPatience); !errors.Is(err, ErrUnhealthy) {
+		t.Errorf("verdict: %v", err)
+	}
+}
