@@ -40,7 +40,14 @@ func command() *cobra.Command {
 	root.AddCommand(
 		&cobra.Command{
 			Use: "setup", Short: "Mount the data partition and take over the user's files", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { return newSetup(log).Perform(cmd.Context()) },
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				err := newSetup(log).Perform(cmd.Context())
+				if appliance.MerelyUnconfigured(err) {
+					log.Warn("the set-up waits for a person", "error", err) // who is told already; the set-up itself has worked
+					return nil
+				}
+				return err
+			},
 		},
 		&cobra.Command{
 			Use: "console", Short: "Show the daemon's status on the console", Args: cobra.NoArgs,

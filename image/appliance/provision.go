@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -36,6 +37,17 @@ type found struct {
 
 // errNoConfig is what a fresh box says.
 var errNoConfig = errors.New("there is no " + configName + " yet\nhint: on this partition, copy ztbridge.yaml.example to " + configName + ", edit it, add your .ovpn file, and start the box again")
+
+// MerelyUnconfigured says whether all that Perform has to complain of is that nobody has brought a configuration yet.
+func MerelyUnconfigured(err error) bool {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return !slices.ContainsFunc(joined.Unwrap(), func(e error) bool { return !MerelyUnconfigured(e) })
+	}
+	if inner := errors.Unwrap(err); inner != nil {
+		return MerelyUnconfigured(inner)
+	}
+	return err == errNoConfig
+}
 
 // errBadConfig goes before what the daemon says of a configuration that it refuses.
 var errBadConfig = errors.New("the configuration has an error")

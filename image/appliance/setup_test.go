@@ -172,11 +172,15 @@ func TestBadConfigurationChangesNothing(t *testing.T) {
 
 func TestNoConfigurationIsSaid(t *testing.T) {
 	w := newWorld(t)
-	if err := w.Perform(context.Background()); !errors.Is(err, errNoConfig) {
+	w.put(t, "ztbridge.yml", "") // for a hint
+	if err := w.Perform(context.Background()); !errors.Is(err, errNoConfig) || !MerelyUnconfigured(err) {
 		t.Fatalf("error = %v", err)
 	}
 	if !strings.Contains(read(t, w.ConfigDir, errorFile), "ztbridge.yaml.example") {
 		t.Error("the error file does not say where to begin")
+	}
+	if MerelyUnconfigured(errors.Join(errors.Join(errNoConfig, nil), errors.New("the key is not in place"))) {
+		t.Error("another problem went unnoticed")
 	}
 }
 

@@ -31,6 +31,8 @@ type Box struct {
 	Restart func(ctx context.Context) error
 	// Health asks the daemon.
 	Health func(ctx context.Context) (Health, error)
+	// Setup says whether the box's own preparations, which end before the judge begins, have worked.
+	Setup func(ctx context.Context) error
 }
 
 // Errors that a person can do something about.

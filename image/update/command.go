@@ -27,6 +27,9 @@ func New() *Box {
 		Writable: remount,
 		Restart:  func(ctx context.Context) error { return exec.CommandContext(ctx, "systemctl", "reboot").Run() },
 		Health:   daemonHealth,
+		Setup: func(ctx context.Context) error {
+			return exec.CommandContext(ctx, "systemctl", "is-active", "--quiet", "ztbridge-setup.service").Run()
+		},
 	}
 }
 

@@ -55,7 +55,14 @@ func (n note) complaints(now Health, config string) []string {
 	return now.worseThan(n.Health)
 }
 
-// rememberHealth notes how the running system fares. A daemon that does not run is noted too: then anything is better.
+// excuses says whether a silent daemon is none of the system's that is tried: there was no configuration, and there is none;
+// or it was as silent when a person chose to go back.
+func (n note) excuses(config string) bool {
+	return slices.Contains(n.Errors, noDaemon) && (n.Rollback || n.Config == unconfigured && config == unconfigured)
+}
+
+// rememberHealth notes how the running system fares. A daemon that does not run is noted too: then any
+// that answers is better.
 func (b *Box) rememberHealth(ctx context.Context, rollback bool) error {
 	before, err := b.Health(ctx)
 	if err != nil {
@@ -119,8 +126,8 @@ func (b *Box) Judge(ctx context.Context, trial Trial) error {
 	defer ticker.Stop()
 	streak := streak{before: b.noted()}
 	for {
-		now, err := b.Health(ctx)
 		streak.config = b.config()
+		now, err := b.look(ctx, streak.before, streak.config)
 		verdict := streak.look(now, err)
 		if verdict == nil && streak.good >= trial.Looks && time.Since(streak.since) >= trial.Steady {
 			return b.setEnv(func(env grubenv.Block) {
@@ -136,6 +143,18 @@ func (b *Box) Judge(ctx context.Context, trial Trial) error {
 		case <-ticker.C:
 		}
 	}
+}
+
+// look asks the daemon. Where none is to be expected, the box's set-up having worked is as good as an answer.
+func (b *Box) look(ctx context.Context, before note, config string) (Health, error) {
+	now, err := b.Health(ctx)
+	if err == nil || !before.excuses(config) {
+		return now, err
+	}
+	if err := b.Setup(ctx); err != nil {
+		return Health{}, fmt.Errorf("asking for the set-up: %w", err)
+	}
+	return Health{at: time.Now()}, nil
 }
 
 // Verdicts on a daemon that answers without any complaint.

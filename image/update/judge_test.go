@@ -3,6 +3,7 @@ package update
 import (
 	"context"
 	"errors"
+	"os"
 	"testing"
 
 	"ztbridge/image/box"
@@ -61,5 +62,52 @@ func TestNotesWithoutConfiguration(t *testing.T) {
 	f.health = parsed(t, answer())
 	if err := f.Judge(context.Background(), shortPatience); !errors.Is(err, ErrUnhealthy) {
 		t.Errorf("verdict: %v", err)
+	}
+}
+
+// No daemon runs without a configuration; and one that is silent may be so in both systems when a person goes back.
+func TestSilentDaemon(t *testing.T) {
+	silent, failed := errors.New("connection refused"), errors.New("exit status 3")
+	tests := []struct {
+		name       string
+		configured bool
+		rollback   bool
+		setup      error
+		wantStay   bool
+	}{
+		{name: "a fresh box", wantStay: true},
+		{name: "a fresh box whose set-up fails", setup: failed},
+		{name: "an update of a daemon that is silent already", configured: true},
+		{name: "a rollback from one", configured: true, rollback: true, wantStay: true},
+		{name: "a rollback to a system whose set-up fails", configured: true, rollback: true, setup: failed},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture(t)
+			if !tt.configured {
+				if err := os.Remove(f.Config); err != nil {
+					t.Fatal(err)
+				}
+			}
+			f.healthy = silent
+			if tt.rollback {
+				f.write(t, "run/slot-b", slotContent('o'))
+				f.rollback(t, Settled)
+			} else {
+				f.update(t)
+			}
+			f.boots(t)
+			f.setup = tt.setup
+			trial, want := shortTrial, error(nil)
+			if !tt.wantStay {
+				trial, want = shortPatience, ErrUnhealthy
+			}
+			if err := f.Judge(context.Background(), trial); !errors.Is(err, want) {
+				t.Errorf("verdict: %v, want %v", err, want)
+			}
+			if got := f.boots(t); (got == box.B) != tt.wantStay {
+				t.Errorf("booted %s", got)
+			}
+		})
 	}
 }

@@ -36,6 +36,7 @@ type fixture struct {
 	dir      string
 	health   Health
 	healthy  error
+	setup    error
 	writable bool
 }
 
@@ -49,6 +50,7 @@ func newFixture(t *testing.T) *fixture {
 		Config:   filepath.Join(dir, "ztbridge.yaml"),
 		Writable: func(on bool) error { f.writable = on; return nil },
 	}
+	f.Box.Setup = func(context.Context) error { return f.setup }
 	f.Box.Health = func(context.Context) (Health, error) {
 		h := f.health
 		h.at = time.Now() // a daemon at work has looked anew
