@@ -229,7 +229,7 @@ func cloudAMD64() Profile {
 	p.Unpack = []string{"linux-image-cloud-amd64", "grub-pc-bin", "grub-efi-amd64-bin"}
 	p.Kernel = "linux-image-"
 	p.InitModules = initModules("virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod")
-	p.LaterModules = []string{"nvme", "hv_storvsc", "xen_blkfront"}
+	p.LaterModules = laterModules("nvme", "hv_storvsc", "xen_blkfront")
 	p.Cmdline = "console=tty0 console=ttyS0,115200 " + commonCmdline
 	p.Table = GPT
 	// The gap between the table and the first aligned partition is where GRUB's BIOS core has always lived.
@@ -248,7 +248,7 @@ func cloudARM64() Profile {
 	p.Unpack = []string{"linux-image-cloud-arm64", "grub-efi-arm64-bin"}
 	p.Kernel = "linux-image-"
 	p.InitModules = initModules("virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod")
-	p.LaterModules = []string{"nvme"}
+	p.LaterModules = laterModules("nvme")
 	p.Cmdline = "console=tty0 console=ttyAMA0,115200 " + commonCmdline
 	p.GzipKernel = true
 	p.Table, p.Partitions = GPT, layout()
@@ -267,6 +267,7 @@ func piARM64() Profile {
 	p.DropMods = slices.Concat(p.DropMods, piDropModules)
 	p.InitModules = initModules("bcm2835_wdt", "sdhci_iproc", "bcm2835", "mmc_block", "reset_raspberrypi", "pcie_brcmstb", "xhci_pci", "dwc2",
 		"usb_storage", "uas", "sd_mod")
+	p.LaterModules = laterModules()
 	p.Cmdline = "console=tty0 console=ttyS1,115200 " + commonCmdline
 	p.GzipKernel = true
 	p.Table, p.Partitions = MBR, layout()

@@ -52,6 +52,9 @@ func initModules(disk ...string) []string {
 	return append(disk, "vfat", "nls_cp437", "nls_ascii", "loop", "squashfs", "overlay")
 }
 
+// laterModules are those of less likely disks, and the one without which nothing works and that no other module asks for.
+func laterModules(disk ...string) []string { return append(disk, "tun") }
+
 // boxModules are those that systemd looks for first, then those that the guard and the daemon are sure to need: each would be
 // a search and an archive to unpack, or a process, later on.
-var boxModules = []string{"autofs4", "ip_tables", "qemu_fw_cfg", "nft_chain_nat", "nft_ct", "nft_fib_inet", "nft_masq", "nft_nat", "tun"}
+var boxModules = []string{"autofs4", "ip_tables", "qemu_fw_cfg", "nft_chain_nat", "nft_ct", "nft_fib_inet", "nft_masq", "nft_nat"}

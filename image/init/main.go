@@ -61,6 +61,7 @@ func boot() error {
 		return err
 	}
 	later()
+	openTUN()
 	if err := startPreparing(); err != nil {
 		fmt.Printf("ztbridge-init: the start takes longer: %v\n", err)
 	}

@@ -53,3 +53,7 @@ func loadModule(file string) error {
 	}
 	return nil
 }
+
+// openTUN gives the node of the tun module the mode that udev's rules have for it: the daemon, which does not wait for udev,
+// hands it to openvpn's own user. Where the module did not load there is no node, and the daemon says so.
+func openTUN() { _ = os.Chmod("/dev/net/tun", 0o666) }
