@@ -59,7 +59,7 @@ func NewReporter(status func(context.Context) (string, error), log *slog.Logger)
 // Run reports until the context ends.
 func (r *Reporter) Run(ctx context.Context) error {
 	shown, up, wait := "", false, r.Impatience
-	file := problemFile{write: r.Tell, told: r.Told}
+	file := newProblemFile(r.Told, r.Tell)
 	told := time.Now()
 	for {
 		status, err := r.ask(ctx)
@@ -78,7 +78,7 @@ func (r *Reporter) Run(ctx context.Context) error {
 		if time.Since(told) >= 6*r.Every {
 			told = time.Now()
 			wait = r.Every // who starts that slowly is not looked at that closely
-			if err := r.tellProblems(ctx, &file); err != nil {
+			if err := r.tellProblems(ctx, file); err != nil {
 				r.Log.Warn("problems are not told on the boot partition", "error", err)
 			}
 		}

@@ -10,13 +10,17 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 const (
 	// lasting is how long something must have been wrong to be worth a write to the card: tunnels come and go.
 	lasting = 30 * time.Second
-	// problemsEvery is the shortest time between two writes, but for the first: a card wears out.
-	problemsEvery = 10 * time.Minute
+	// problemsEvery is how often the file is written in the long run: a card wears out. A start, in which one cause follows
+	// another, has problemsAtOnce writes to itself.
+	problemsEvery  = 10 * time.Minute
+	problemsAtOnce = 5
 )
 
 // daemonProblems is what has been wrong for a while, for the FAT partition: what the setup noticed, and the daemon's errors
@@ -80,17 +84,23 @@ func problems(status []byte) (string, error) {
 type problemFile struct {
 	write func(text string) error
 	told  string
-	last  time.Time // of the last write; zero: none yet
+	spare *rate.Limiter
+}
+
+// newProblemFile is a file that says what was told before.
+func newProblemFile(told string, write func(text string) error) *problemFile {
+	return &problemFile{write: write, told: told, spare: rate.NewLimiter(rate.Every(problemsEvery), problemsAtOnce)}
 }
 
 // update writes what has changed in words, not merely in numbers.
 func (p *problemFile) update(text string, now time.Time) error {
-	if words(text) == words(p.told) || !p.last.IsZero() && now.Sub(p.last) < problemsEvery {
+	if words(text) == words(p.told) || p.spare.TokensAt(now) < 1 {
 		return nil
 	}
 	if err := p.write(text); err != nil {
 		return err
 	}
-	p.told, p.last = text, now
+	p.told = text
+	p.spare.AllowN(now, 1)
 	return nil
 }

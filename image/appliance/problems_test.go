@@ -32,13 +32,13 @@ func TestProblems(t *testing.T) {
 func TestProblemFileSparesTheCard(t *testing.T) {
 	var written []string
 	fail := errors.New("no card")
-	f := problemFile{write: func(text string) error {
+	f := newProblemFile("", func(text string) error {
 		if fail != nil {
 			return fail
 		}
 		written = append(written, text)
 		return nil
-	}}
+	})
 	start := time.Now()
 	if err := f.update("error: a", start); err == nil {
 		t.Error("a failed write was no error")
@@ -49,11 +49,17 @@ func TestProblemFileSparesTheCard(t *testing.T) {
 		text  string
 		want  int // writes so far
 	}{
-		{0, "error: refused 3 times", 1},
-		{time.Hour, "error: refused 4 times", 1},
-		{2 * time.Hour, "", 2},
-		{2*time.Hour + time.Minute, "error: refused 5 times", 2},
-		{3 * time.Hour, "error: refused 6 times", 3},
+		{0, "error: no default route", 1},
+		{time.Minute, "error: refused 3 times", 2}, // the cause of a start's trouble is not hidden by what came before
+		{time.Hour, "error: refused 4 times", 2},
+		{time.Hour, "", 3},
+		{time.Hour, "error: refused", 4},
+		{time.Hour, "", 5},
+		{time.Hour, "error: refused", 6},
+		{time.Hour, "", 7},
+		{time.Hour + time.Minute, "error: refused", 7},
+		{time.Hour + 11*time.Minute, "error: refused", 8},
+		{time.Hour + 12*time.Minute, "", 8},
 	} {
 		if err := f.update(step.text, start.Add(step.after)); err != nil {
 			t.Fatal(err)
