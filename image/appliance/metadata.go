@@ -123,8 +123,11 @@ func (s *Setup) TakeMetadata(ctx context.Context, service Metadata) error {
 func (s *Setup) takeKeys(ctx context.Context, keys string) error {
 	system := filepath.Join(s.DataDir, systemDir)
 	file := filepath.Join(system, "authorized_keys")
-	if keys == "" || exists(file) {
+	if keys == "" {
 		return nil
+	}
+	if exists(file) { // perhaps without a host key, which the setup could not make
+		return s.applyKey(ctx, system)
 	}
 	if err := os.MkdirAll(system, 0o755); err != nil {
 		return fmt.Errorf("making %s: %w", system, err)

@@ -137,6 +137,25 @@ func TestBadMetadata(t *testing.T) {
 	}
 }
 
+// What stands between an owner and SSH is told in a cloud too, and mended when it can be.
+func TestCloudTellsOfMissingHostKey(t *testing.T) {
+	w := newWorld(t)
+	w.InCloud = true
+	w.put(t, "authorized_keys", "ssh-ed25519 MINE")
+	w.fail["ssh-keygen"] = errors.New("no entropy")
+	if err := w.Perform(context.Background()); err == nil || !strings.Contains(read(t, w.ConfigDir, errorFile), "no entropy") {
+		t.Errorf("not told: %v: %s", err, read(t, w.ConfigDir, errorFile))
+	}
+	delete(w.fail, "ssh-keygen")
+	service := oracle(t, map[string]any{"ssh_authorized_keys": "ssh-ed25519 THEIRS", "user_data": userData(t, map[string]string{"ztbridge.yaml": "x"})}, 0)
+	if err := w.TakeMetadata(context.Background(), service); err != nil {
+		t.Fatal(err)
+	}
+	if read(t, w.DataDir, "system/ssh_host_ed25519_key") != hostKey {
+		t.Error("there is still no host key")
+	}
+}
+
 func TestMetadataServiceThatIsAway(t *testing.T) {
 	w := newMachine(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)

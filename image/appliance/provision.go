@@ -74,6 +74,9 @@ func (s *Setup) provision(ctx context.Context) (remarks string, err error) {
 	}
 	systemErr := s.takeSystemFiles(system)
 	remarks, err = s.takeDaemonFiles(ctx, daemon)
+	if s.InCloud && errors.Is(err, errNoConfig) {
+		err = nil // not yet
+	}
 	return remarks, errors.Join(systemErr, err)
 }
 

@@ -62,10 +62,7 @@ func (s *Setup) Perform(ctx context.Context) error {
 		return fmt.Errorf("mounting the configuration partition: %w", err)
 	}
 	remarks, err := s.prepareData(ctx)
-	switch {
-	case s.InCloud && errors.Is(err, errNoConfig):
-		err = nil // not yet
-	case errors.Is(err, unix.ENOSPC):
+	if errors.Is(err, unix.ENOSPC) {
 		err = fmt.Errorf("the data partition is full, and what is new on this partition was not taken over: %w\n%s", err, hintFull)
 	}
 	return errors.Join(err, s.tell(remarks, err))

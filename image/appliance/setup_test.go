@@ -38,7 +38,7 @@ func newWorld(t *testing.T) *world {
 		Binds: []bind{{"state", filepath.Join(root, "state"), 0o700}},
 		Run: func(_ context.Context, name string, args ...string) error {
 			w.calls = append(w.calls, name)
-			if filepath.Base(name) == "ssh-keygen" {
+			if filepath.Base(name) == "ssh-keygen" && w.fail["ssh-keygen"] == nil {
 				return os.WriteFile(args[len(args)-1], []byte(hostKey), 0o600)
 			}
 			return w.fail[filepath.Base(name)]
