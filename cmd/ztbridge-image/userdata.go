@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ztbridge/bridge"
 	"ztbridge/bridge/config"
 	"ztbridge/image/userdata"
 )
@@ -26,8 +27,8 @@ func userDataCommand() *cobra.Command {
 		Use:   "user-data --config ztbridge.yaml -o FILE",
 		Short: "Write user-data that makes a stock cloud image a box",
 		Long: `Write user-data for a stock Debian or Ubuntu image with openvpn 2.6 or newer: Debian 12, Ubuntu 24.04, or later. The
-configuration is checked first; it and the files that it names go in with it, so the result is as secret as they are. A
-profile's certificates must be inside it.
+configuration and its profiles are checked first, as by "ztbridge config check"; they and the files that they name go in with
+it, so the result is as secret as they are. A profile's certificates must be inside it.
 
 ZeroTier comes by the vendor's package (--zerotier-url, --zerotier-sha256) or by the vendor's repository (--zerotier-repository,
 --zerotier-key, --zerotier-fingerprint).`,
@@ -55,6 +56,8 @@ func (f *userDataFlags) run(cmd *cobra.Command) error {
 	}
 	options := userdata.Options{Package: f.pkg}
 	switch {
+	case f.zerotier.URL != "" && f.repository.URL != "":
+		return fmt.Errorf("%w: --zerotier-url and --zerotier-repository exclude each other", errUsage)
 	case f.zerotier.URL != "":
 		options.ZeroTier = &f.zerotier
 	case f.repository.URL != "":
@@ -67,10 +70,11 @@ func (f *userDataFlags) run(cmd *cobra.Command) error {
 	case !f.withoutZeroTier:
 		return fmt.Errorf("%w: say where zerotier-one comes from, or --without-zerotier", errUsage)
 	}
-	files, err := configurationFiles(f.config)
+	files, remarks, err := configurationFiles(f.config)
 	if err != nil {
 		return err
 	}
+	fmt.Fprint(cmd.ErrOrStderr(), remarks)
 	options.Files = files
 	text, err := userdata.Generate(options)
 	if err != nil {
@@ -87,30 +91,35 @@ func (f *userDataFlags) run(cmd *cobra.Command) error {
 	return nil
 }
 
-// configurationFiles reads the configuration and what it names, all of which must lie beside it: on the machine it will.
-func configurationFiles(path string) (map[string][]byte, error) {
+// configurationFiles reads the configuration and what it names, all of which must lie beside it: on the machine it will. The
+// remarks are those of `ztbridge config check`, and so are the errors: on a machine far away they would be found too late.
+func configurationFiles(path string) (files map[string][]byte, remarks string, err error) {
+	remarks, err = bridge.Check(bridge.Options{ConfigPath: path})
+	if err != nil {
+		return nil, "", err
+	}
 	cfg, _, err := config.Load(path, nil)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	path, err = filepath.Abs(path)
 	if err != nil {
-		return nil, fmt.Errorf("finding the configuration: %w", err)
+		return nil, "", fmt.Errorf("finding the configuration: %w", err)
 	}
 	sources := map[string]string{"ztbridge.yaml": path}
 	for _, file := range cfg.Files() {
 		sources[filepath.Base(file)] = file
 	}
-	files := map[string][]byte{}
+	files = map[string][]byte{}
 	for name, source := range sources {
 		if filepath.Dir(source) != filepath.Dir(path) {
-			return nil, fmt.Errorf("packing %s: %w", source, errNotBeside)
+			return nil, "", fmt.Errorf("packing %s: %w", source, errNotBeside)
 		}
 		if files[name], err = os.ReadFile(source); err != nil {
-			return nil, fmt.Errorf("packing %s: %w", name, err)
+			return nil, "", fmt.Errorf("packing %s: %w", name, err)
 		}
 	}
-	return files, nil
+	return files, remarks, nil
 }
 
 var errNotBeside = errors.New("it does not lie beside the configuration; put it there and name it without a path")
