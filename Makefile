@@ -18,8 +18,9 @@ TARGET   ?= cloud-amd64
 ZEROTIER ?= --without-zerotier
 # The public half of the key that updates are signed with (ztbridge-image keygen). An image without it takes no updates.
 UPDATE_KEY ?=
-# A Debian version begins with a digit and grows: the tag and what came after it, or else the time of the last commit.
-RELEASE  ?= $(or $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | tr - +),$(shell TZ=UTC git log -1 --date=format-local:%Y%m%d.%H%M%S --format=0.0.0+git%cd 2>/dev/null),0.0.0)
+# A Debian version begins with a digit and grows: the tag and what came after it, or else the time of the last commit. A
+# tilde sorts before the end: 1.3.0~rc1 is older than 1.3.0.
+RELEASE  ?= $(or $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | sed -E 's/-(alpha|beta|rc)/~\1/; s/-/+/g'),$(shell TZ=UTC git log -1 --date=format-local:%Y%m%d.%H%M%S --format=0.0.0+git%cd 2>/dev/null),0.0.0)
 
 .DEFAULT_GOAL := help
 .PHONY: help deps build demo test check bench fuzz image image-test repro deb clean
@@ -31,8 +32,8 @@ help: ## List what can be made
 deps: ## Install what is missing to build, demonstrate and test (as root; Debian 12 and 13)
 	@scripts/deps.sh
 
-build: deps ## Build bin/ztbridge, static, for this machine
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ztbridge ./cmd/ztbridge
+build: deps ## Build bin/ztbridge and bin/ztbridge-image, static, for this machine
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin ./cmd/ztbridge ./cmd/ztbridge-image
 
 demo: build ## Show the gateway at work in a lab of namespaces, and try to make it leak (as root)
 	$(GO) run ./cmd/ztbridge-demo
