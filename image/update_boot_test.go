@@ -21,8 +21,8 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// Updates come over the network, while the client talks. Bundles that must not be trusted change nothing; a good one stays; and
-// one whose daemon does not come up is gone again without anybody's help.
+// Updates come over the network, while the client talks. Bundles that must not be trusted change nothing; a good one stays; the
+// old system can be had again; and one whose daemon does not come up is gone again without anybody's help.
 func TestUpdate(t *testing.T) {
 	image := builtImage(t, "cloud-amd64")
 	good := bundleOf(t, image, "cloud-amd64", "2")
@@ -60,12 +60,17 @@ func TestUpdate(t *testing.T) {
 	r.await("ztbridge update status", "slot B  version 0.0.0  in use\n")
 	r.awaitFlow("the update")
 
+	r.update("rollback")
+	expect(t, r.guest, `daemon up ([0-9.]+) s after the kernel, slot A`)
+	r.await("ztbridge update status", "slot A  version 0.0.0  in use\n")
+	r.awaitFlow("a rollback")
+
 	r.update(address + "broken")
 	if err := r.guest.Wait(2 * bootTimeout); err != nil { // the new system is judged, and restarts the machine
 		t.Fatal(err)
 	}
 	r.boot()
-	expect(t, r.guest, `daemon up ([0-9.]+) s after the kernel, slot B`)
+	expect(t, r.guest, `daemon up ([0-9.]+) s after the kernel, slot A`)
 	r.awaitFlow("the way back")
 	if out := r.mustSSH("ztbridge update status; ls /data/log"); !strings.Contains(out, "the other slot failed its trial") || !strings.Contains(out, "-update.log") {
 		t.Errorf("the box does not tell what happened:\n%s", out)
@@ -74,10 +79,10 @@ func TestUpdate(t *testing.T) {
 	r.finish()
 }
 
-// update lets the box take a bundle, and starts it again as its restart would.
-func (r *rig) update(address string) {
+// update lets the box take a bundle, or go back, and starts it again as its restart would.
+func (r *rig) update(what string) {
 	r.t.Helper()
-	r.mustSSH("systemd-run --quiet ztbridge update " + address)
+	r.mustSSH("systemd-run --quiet ztbridge update " + what)
 	if err := r.guest.Wait(bootTimeout); err != nil {
 		r.t.Fatal(err)
 	}
