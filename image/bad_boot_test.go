@@ -100,3 +100,15 @@ func (r *rig) assertClosed() {
 		r.t.Errorf("the guard's table does not drop:\n%s", out)
 	}
 }
+
+// awaitNoErrorFile waits until the boot partition tells of nothing: a start may have had its troubles.
+func (r *rig) awaitNoErrorFile() {
+	r.t.Helper()
+	text, err := "", error(nil)
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(500 * time.Millisecond) {
+		if text, err = r.disk.Get(errorFileName); err != nil {
+			return
+		}
+	}
+	r.t.Errorf("%s still says: %s", errorFileName, text)
+}

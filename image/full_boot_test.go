@@ -42,8 +42,6 @@ func TestFullDataPartition(t *testing.T) {
 	if got := r.mustSSH("head -n 1 /etc/ztbridge/ztbridge.yaml"); got != "# new\n" {
 		t.Errorf("the new configuration was not taken over: %q", got)
 	}
-	if text, err := r.disk.Get(errorFileName); err == nil {
-		t.Errorf("%s still says: %s", errorFileName, text)
-	}
+	r.awaitNoErrorFile()
 	r.finish()
 }
