@@ -130,3 +130,37 @@ func TestDNSFollowsTheEgress(t *testing.T) {
 		t.Errorf("the blocked network is reached by %s", dev)
 	}
 }
+
+// TestGatewayIsHeardNotReached has a WAN whose gateway lies in a network that is closed, as at home behind a router.
+func TestGatewayIsHeardNotReached(t *testing.T) {
+	src, gateway := netip.MustParseAddr("10.147.17.50"), netip.MustParseAddr("192.168.1.254")
+	for name, dns := range map[string][]netip.Addr{"": nil, "/is the resolver": {gateway}} {
+		t.Run("closed"+name, func(t *testing.T) {
+			in := policytest.Exit()
+			for i := range in.Egresses {
+				if in.Egresses[i].Kind == policyroute.EgressWAN {
+					in.Egresses[i].Gateway4, in.Egresses[i].DNS = gateway, dns
+				}
+			}
+			s := compile(t, in)
+			heard := 0
+			for _, r := range s.Routes {
+				if r.Dst == netip.PrefixFrom(gateway, 32) && r.Type == policyroute.Unicast && r.Dev == policytest.WAN && r.Gateway == gateway {
+					heard++
+				}
+			}
+			if heard != 1 {
+				t.Errorf("a reverse-path check finds %d ways to the gateway, want 1", heard)
+			}
+			if dev, _ := policyroute.Journey(s, policytest.Ingress0, src, gateway, "tcp", 443); dev != "" {
+				t.Errorf("a client reaches the gateway by %s", dev)
+			}
+			if err := policyroute.LeakFree(s, in); err != nil {
+				t.Error(err)
+			}
+			if err := policyroute.EscapeFree(s.Without(policyroute.LayerFilter), in); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

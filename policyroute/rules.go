@@ -150,6 +150,8 @@ func (c *compiler) routes(f Family) []Route {
 }
 
 // policyTable is the content of a list's table: what the egress in use closes is refused there, but for its resolvers.
+// Its gateway has a route, too: a reverse-path check (rp_filter), of any strictness, looks here whether what the gateway
+// says, such as that a packet is too big, may be said to a client. What clients say to it is the filter's to drop.
 func policyTable(f Family, table int, e *Egress) []Route {
 	routes := defaults(f, table, e)
 	if len(routes) == 1 { // nothing leads out
@@ -158,9 +160,13 @@ func policyTable(f Family, table int, e *Egress) []Route {
 	for _, p := range ofFamily(f, e.Closed) {
 		routes = append(routes, Route{Family: f, Table: table, Dst: p, Metric: MetricLive, Type: UnreachableRoute})
 	}
-	for _, r := range e.closedResolvers(f) {
+	open := e.closedResolvers(f)
+	if gw := routes[1].Gateway; gw.IsValid() && e.closes(gw) && !slices.Contains(open, gw) {
+		open = append(open, gw)
+	}
+	for _, a := range open {
 		live := routes[1]
-		live.Dst = netip.PrefixFrom(r, r.BitLen())
+		live.Dst = netip.PrefixFrom(a, a.BitLen())
 		routes = append(routes, live)
 	}
 	return routes

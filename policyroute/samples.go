@@ -118,13 +118,15 @@ func addresses(f Family, intents []Intent) (sources, destinations []netip.Addr) 
 		}
 		for _, e := range in.Egresses {
 			destinations = append(destinations, boundaries(f, e.Closed)...)
-			for _, a := range e.DNS {
+			for _, a := range append(slices.DeleteFunc([]netip.Addr{e.Gateway4, e.Gateway6}, isZero), e.DNS...) {
 				destinations = append(destinations, boundaries(f, []netip.Prefix{netip.PrefixFrom(a, a.BitLen())})...)
 			}
 		}
 	}
 	return unique(sources), unique(destinations)
 }
+
+func isZero(a netip.Addr) bool { return !a.IsValid() }
 
 func boundaries(f Family, ps []netip.Prefix) []netip.Addr {
 	var out []netip.Addr
