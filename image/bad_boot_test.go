@@ -104,8 +104,9 @@ func (r *rig) assertClosed() {
 // awaitNoErrorFile waits until the boot partition tells of nothing: a start may have had its troubles.
 func (r *rig) awaitNoErrorFile() {
 	r.t.Helper()
-	text, err := "", error(nil)
+	text := ""
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(500 * time.Millisecond) {
+		var err error
 		if text, err = r.disk.Get(errorFileName); err != nil {
 			return
 		}

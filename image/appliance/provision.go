@@ -46,7 +46,7 @@ func MerelyUnconfigured(err error) bool {
 	if inner := errors.Unwrap(err); inner != nil {
 		return MerelyUnconfigured(inner)
 	}
-	return err == errNoConfig
+	return errors.Is(err, errNoConfig)
 }
 
 // errBadConfig goes before what the daemon says of a configuration that it refuses.
