@@ -33,6 +33,7 @@ const (
 	codeRing           = "egress-ring"
 	codeUnreachable    = "member-unreachable"
 	codePrefix         = "prefix-unusable"
+	codeNoRoute        = "wan-without-route"
 	codeNotice         = "notice"
 	codeIdle           = "oracle-idle"
 )
@@ -128,6 +129,12 @@ func egressConditions(e config.Egress, s Snapshot, desired Desired, add addCondi
 		}
 		for _, w := range t.Warnings {
 			add(codeTunnelWarning, e.Name, api.SeverityInfo, w, "")
+		}
+	}
+	if e.WAN != nil && e.WAN.Interface != "" && s.World.Exists(e.WAN.Interface) {
+		if up := uplinkOf(e.WAN, s.World); !up.has4 && !up.has6 {
+			add(codeNoRoute, e.Name, api.SeverityWarning, "the main table has no default route by "+up.iface+", so that its gateway is not known",
+				"give it one that comes after the box's own: ip route add default via GATEWAY dev "+up.iface+" metric 9000", codeWANDown)
 		}
 	}
 	if message, remedy := prefixTrouble(e, s, desired.Intent); message != "" {

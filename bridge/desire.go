@@ -159,7 +159,8 @@ type uplink struct {
 	has4, has6         bool
 }
 
-// uplinkOf finds the interface of a WAN egress by following main's default routes.
+// uplinkOf finds the interface of a WAN egress by following main's default routes. A point-to-point link that is named needs
+// none: programs that make one often keep its routes elsewhere.
 func uplinkOf(wan *config.WAN, w World) uplink {
 	up := uplink{iface: wan.Interface}
 	for _, f := range policyroute.Families {
@@ -175,6 +176,9 @@ func uplinkOf(wan *config.WAN, w World) uplink {
 		case r.Family == policyroute.V6 && !up.has6:
 			up.gateway6, up.has6 = r.Gateway, true
 		}
+	}
+	if l, ok := w.Link(wan.Interface); ok && l.PointToPoint {
+		up.has4 = up.has4 || slices.ContainsFunc(l.Addrs, func(p netip.Prefix) bool { return p.Addr().Is4() })
 	}
 	return up
 }

@@ -253,6 +253,21 @@ func TestDesireKnowsWhatAnEgressCarries(t *testing.T) {
 	}
 }
 
+// A link with one receiver needs no gateway; one with many leads nowhere without.
+func TestDesireSendsByLinksWithoutRoute(t *testing.T) {
+	w := world()
+	addr := []netip.Prefix{netip.MustParsePrefix("10.99.0.2/32")}
+	w.Links = append(w.Links, kernel.Link{Name: "wg0", Index: 7, Up: true, PointToPoint: true, Addrs: addr}, kernel.Link{Name: "eth1", Index: 8, Up: true, Addrs: addr},
+		kernel.Link{Name: "ppp0", Index: 9, Up: true, PointToPoint: true})
+	in := Desire(parse(t, "zerotier: {networks: ["+testNetwork+"]}\negress: {wg0: {wan: {interface: wg0}}, eth1: {wan: {interface: eth1}}, ppp0: {wan: {interface: ppp0}}}\npolicy: [{egress: [wg0, eth1, ppp0]}]\n"),
+		Snapshot{World: w, ZeroTier: joined()}).Intent
+	for _, e := range in.Egresses {
+		if want := e.Name != "wg0"; e.NoIPv4 != want {
+			t.Errorf("%s carries IPv4: %v, want %v", e.Name, !e.NoIPv4, !want)
+		}
+	}
+}
+
 // The endpoint's clients by TCP are kept to one segment, too.
 func TestDesireKeepsListenersPacketsWhole(t *testing.T) {
 	cfg := parse(t, "endpoint: {address: vpn.example.org, listen: [udp/1194, tcp/443]}\negress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\n")

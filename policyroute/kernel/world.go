@@ -38,7 +38,9 @@ type Link struct {
 	Up        bool   // administratively
 	OperState string // RFC 2863: "up", "down", "unknown" (TUN devices), …
 	MTU       int    // bytes
-	Addrs     []netip.Prefix
+	// PointToPoint says that whatever is sent there has one receiver, and so needs no gateway.
+	PointToPoint bool
+	Addrs        []netip.Prefix
 	// Counters since the interface exists; in and out are the box's.
 	BytesIn, BytesOut, PacketsIn, PacketsOut uint64
 }
@@ -113,6 +115,7 @@ func (k *Kernel) world() (World, error) {
 func toLink(a *netlink.LinkAttrs, addrs []netip.Prefix) Link {
 	l := Link{
 		Name: a.Name, Index: a.Index, Up: a.Flags&net.FlagUp != 0, OperState: a.OperState.String(), MTU: a.MTU, Addrs: addrs,
+		PointToPoint: a.RawFlags&(unix.IFF_POINTOPOINT|unix.IFF_NOARP) != 0 && a.Flags&net.FlagLoopback == 0,
 	}
 	if s := a.Statistics; s != nil {
 		l.BytesIn, l.BytesOut, l.PacketsIn, l.PacketsOut = s.RxBytes, s.TxBytes, s.RxPackets, s.TxPackets
