@@ -19,16 +19,17 @@ type inForce struct {
 // kernel itself ends those that were masqueraded, and none else. The others must live: the answers of a cut one meet
 // no entry any more, and a client that only listens waits for them forever.
 func (d *daemon) settle(ctx context.Context, intent policyroute.Intent) {
-	before := d.inForce
-	d.inForce = inForce{d.loaded, intent}
-	if before.loaded == nil || before.loaded == d.loaded {
+	before, now := d.inForce, inForce{d.loaded, intent}
+	if before.loaded == nil || before.loaded == now.loaded {
+		d.inForce = now
 		return
 	}
 	n, err := d.kernel.CutFlows(ctx, kernel.Flows{Moved: newReload(before.intent, intent).moves})
-	if err != nil {
+	if err != nil { // the next pass tries again
 		d.opts.Logger.Warn("cutting flows failed", "cause", "reload", "error", err)
 		return
 	}
+	d.inForce = now
 	if n > 0 {
 		d.opts.Logger.Info("flows cut", "cause", "reload", "count", n)
 	}
@@ -156,15 +157,28 @@ func holds(ps []netip.Prefix, a netip.Addr) bool {
 	return len(ps) == 0 || slices.ContainsFunc(ps, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// clientsOf returns the prefixes that a rule speaks of.
+// clientsOf returns the prefixes that a rule speaks of. A rule for all addresses speaks of clients: the connections of
+// others on this host, containers say, are none of ours.
 func clientsOf(in policyroute.Intent, p policyroute.Policy) []netip.Prefix {
-	if len(p.From) > 0 {
-		return p.From
+	from := p.From
+	if len(from) == 0 {
+		from = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
 	}
 	var out []netip.Prefix
-	for _, g := range in.Ingresses {
-		if len(p.Ingress) == 0 || slices.Contains(p.Ingress, g.Name) {
-			out = append(out, g.Prefixes...)
+	for _, f := range from {
+		if f.Bits() > 0 {
+			out = append(out, f)
+			continue
+		}
+		for _, g := range in.Ingresses {
+			if len(p.Ingress) > 0 && !slices.Contains(p.Ingress, g.Name) {
+				continue
+			}
+			for _, prefix := range g.Prefixes {
+				if f.Contains(prefix.Addr()) {
+					out = append(out, prefix)
+				}
+			}
 		}
 	}
 	return out

@@ -86,6 +86,7 @@ func TestReloadMoves(t *testing.T) {
 		}), nil},
 		{"a network that is not known for a moment", base, with(intent(rule("provider")), func(in *policyroute.Intent) { in.Ingresses[0].Prefixes = nil }), nil},
 		{"another name for the ingress", base, with(intent(rule("provider")), func(in *policyroute.Intent) { in.Ingresses[0].Name = "home" }), nil},
+		{"another way for all addresses", intent(rule("provider", prefix("0.0.0.0/0"))), intent(rule("direct", prefix("0.0.0.0/0"))), everything},
 		{"an ingress less", base, with(intent(rule("provider")), func(in *policyroute.Intent) { in.Ingresses = nil }), append(slices.Clone(everything), "two to one")},
 	}
 	for _, tt := range tests {
