@@ -44,5 +44,5 @@ func keysRemedy(err error) string {
 	case errors.Is(err, pki.ErrLocked):
 		return "it is tried again by itself; see who holds it: fuser -v on the lock file"
 	}
-	return "see that the state directory is there, has space left and belongs to root: ls -la /var/lib/ztbridge"
+	return "see that the state directory, /var/lib/ztbridge if --state-dir names no other, is there, has space left and belongs to root"
 }

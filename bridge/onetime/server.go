@@ -154,7 +154,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if err == nil && !found.valid() {
-			s.log.Warn("one-time link refused: its client is revoked", "client", found.name)
+			s.log.Warn("one-time link refused: its client is not valid any more", "client", found.name)
 			http.NotFound(w, r)
 			return
 		}
