@@ -32,6 +32,7 @@ type Machine struct {
 	Firmware Firmware
 	Disk     string // raw image, written to
 	Memory   int    // MiB
+	CPUs     int    // 2 when zero; the Pi has its own four
 	UBoot    string // for Pi3: u-boot.bin, and
 	DTB      string // the board's device tree, which the Pi's firmware would hand to it
 	Extra    []string
@@ -48,7 +49,11 @@ const (
 func (m Machine) args() []string {
 	common := []string{"-display", "none", "-monitor", "none", "-no-reboot", "-m", fmt.Sprint(m.Memory)}
 	disk := []string{"-drive", "file=" + m.Disk + ",format=raw,if=none,id=disk,cache=unsafe", "-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk"}
-	tcg := []string{"-accel", "tcg,thread=multi", "-smp", "2"}
+	cpus := m.CPUs
+	if cpus == 0 {
+		cpus = 2
+	}
+	tcg := []string{"-accel", "tcg,thread=multi", "-smp", fmt.Sprint(cpus)}
 	// QEMU 7.2 computes VAES wrongly, and ZeroTier, which uses it for all but short packets, cannot read its configuration.
 	const pc = "max,-vaes"
 	switch m.Firmware {
