@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	"ztbridge/bridge/openvpn"
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/zerotier"
+	"ztbridge/policyroute"
 )
 
 // Codes of conditions. They are part of the JSON interface and do not change.
@@ -34,6 +36,7 @@ const (
 	codeUnreachable    = "member-unreachable"
 	codePrefix         = "prefix-unusable"
 	codeNoRoute        = "wan-without-route"
+	codeClosed         = "destination-closed"
 	codeNotice         = "notice"
 	codeIdle           = "oracle-idle"
 )
@@ -64,6 +67,7 @@ func (d *daemon) conditions(s Snapshot, desired Desired, r passResult) []api.Con
 	for _, e := range d.loaded.cfg.Egresses {
 		egressConditions(e, s, desired, add)
 	}
+	closedConditions(desired.Intent, add)
 	endpointConditions(s, add)
 	for _, i := range d.loaded.cfg.Interfaces {
 		if !s.World.Exists(i.Iface) {
@@ -153,6 +157,25 @@ func egressConditions(e config.Egress, s Snapshot, desired Desired, add addCondi
 	if s.Probes[e.Name].Grade == probe.Degraded && desired.Merits[e.Name] > unusable {
 		add(codeProbes, e.Name, api.SeverityWarning, "probes through "+e.Name+" go unanswered",
 			"if it works all the same, its provider drops echoes: set probe.targets to hosts that answer", codeWANDown)
+	}
+}
+
+// closedConditions tells of rules for destinations to which their egress does not lead: a person who names a network of the
+// box's own as a destination expects to get there.
+func closedConditions(in policyroute.Intent, add addCondition) {
+	for _, p := range in.Policies {
+		for _, e := range in.Egresses {
+			within := func(to netip.Prefix) bool {
+				return slices.ContainsFunc(e.Closed, func(c netip.Prefix) bool { return c.Bits() <= to.Bits() && c.Contains(to.Addr()) })
+			}
+			i := slices.IndexFunc(p.To, within)
+			if i < 0 || !slices.Contains(p.Egress, e.Name) {
+				continue
+			}
+			add(codeClosed, p.Name+" "+e.Name, api.SeverityWarning,
+				fmt.Sprintf("%s sends to %s by %s, which leads to the Internet and not to networks that this box is in: it is refused", p.Name, p.To[i], e.Name),
+				fmt.Sprintf("write it under `peering`, as {from: …, to: %s}", p.To[i]))
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/openvpn"
 	"ztbridge/bridge/probe"
@@ -236,6 +237,21 @@ func TestDesireClosesInnerNetworks(t *testing.T) {
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// Who names a network of the box's own as a destination is told that a way out does not lead there, and what does.
+func TestClosedDestinationIsSaid(t *testing.T) {
+	for to, want := range map[string]int{"192.168.1.0/24": 1, "192.168.1.7/32": 1, "198.51.100.0/24": 0, "192.168.0.0/16": 0} {
+		in := Desire(parse(t, "zerotier: {networks: ["+testNetwork+"]}\negress: {direct: {wan: {}}}\npolicy: [{to: ["+to+"], egress: [direct]}, {egress: [direct]}]\n"),
+			Snapshot{World: world(), ZeroTier: joined()}).Intent
+		var said []string
+		closedConditions(in, func(_, _ string, _ api.Severity, message, remedy string, _ ...string) {
+			said = append(said, message+": "+remedy)
+		})
+		if len(said) != want || want > 0 && !strings.Contains(said[0], "policy[0] sends to "+to+" by direct") {
+			t.Errorf("to %s: %q, want %d", to, said, want)
+		}
 	}
 }
 
