@@ -131,7 +131,9 @@ func (b *Box) Judge(ctx context.Context, trial Trial) error {
 		verdict := streak.look(now, err)
 		if verdict == nil && streak.good >= trial.Looks && time.Since(streak.since) >= trial.Steady {
 			return b.setEnv(func(env grubenv.Block) {
-				env[grubenv.Active], env[grubenv.Try], env[grubenv.Left] = string(status.Slot), "", "0"
+				if env[grubenv.Try] == string(status.Slot) { // or else a person has ended the trial in the meantime
+					env[grubenv.Active], env[grubenv.Try], env[grubenv.Left] = string(status.Slot), "", "0"
+				}
 			})
 		}
 		select {

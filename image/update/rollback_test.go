@@ -133,6 +133,27 @@ func TestRollbackEndsATrial(t *testing.T) {
 	}
 }
 
+// Who leaves a system on trial has left it, even if it is found good at that very moment.
+func TestRollbackWinsAgainstTheJudge(t *testing.T) {
+	f := newFixture(t)
+	f.update(t)
+	f.boots(t)
+	health, left := f.Health, false
+	f.Health = func(ctx context.Context) (Health, error) {
+		if !left {
+			left = true
+			f.rollback(t, Trying)
+		}
+		return health(ctx)
+	}
+	if err := f.Judge(context.Background(), shortTrial); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.boots(t); got != box.A || f.state(t) != Settled {
+		t.Errorf("booted %s, state %s", got, f.state(t))
+	}
+}
+
 // When the active slot does not load, the boot loader starts the other one, which is then the one to come back to.
 func TestWayBackIsTheSystemThatRuns(t *testing.T) {
 	f := newFixture(t)
