@@ -33,7 +33,7 @@ deps: ## Install what is missing to build, demonstrate and test (as root; Debian
 	@scripts/deps.sh
 
 build: deps ## Build bin/ztbridge and bin/ztbridge-image, static, for this machine
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin ./cmd/ztbridge ./cmd/ztbridge-image
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/ztbridge ./cmd/ztbridge-image
 
 demo: build ## Show the gateway at work in a lab of namespaces, and try to make it leak (as root)
 	$(GO) run ./cmd/ztbridge-demo
