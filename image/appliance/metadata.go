@@ -132,12 +132,10 @@ func (s *Setup) takeKeys(ctx context.Context, keys string) error {
 	if err := os.MkdirAll(system, 0o755); err != nil {
 		return fmt.Errorf("making %s: %w", system, err)
 	}
-	fresh := filepath.Join(system, ".new-authorized_keys")
-	if err := writeSync(fresh, []byte(strings.TrimSpace(keys)+"\n")); err != nil {
+	// Half a file would be taken for somebody named before.
+	write := func(fresh string) error { return writeSync(fresh, []byte(strings.TrimSpace(keys)+"\n")) }
+	if err := replace(file, write); err != nil {
 		return fmt.Errorf("writing the SSH key: %w", err)
-	}
-	if err := os.Rename(fresh, file); err != nil { // half a file would be taken for somebody named before
-		return fmt.Errorf("installing the SSH key: %w", err)
 	}
 	return s.applyKey(ctx, system)
 }

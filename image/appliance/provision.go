@@ -197,10 +197,15 @@ func (s *Setup) install(staging string) error {
 	return nil
 }
 
-// replaceFile copies beside the target and renames: the old content or the new is there, whenever the power goes.
 func replaceFile(from, to string) error {
+	return replace(to, func(fresh string) error { return copyFile(from, fresh) })
+}
+
+// replace lets write make a file beside the target and renames it: the old content or the new is there, whenever the power
+// goes.
+func replace(to string, write func(fresh string) error) error {
 	fresh := filepath.Join(filepath.Dir(to), ".new-"+filepath.Base(to))
-	if err := copyFile(from, fresh); err != nil {
+	if err := write(fresh); err != nil {
 		return err
 	}
 	if err := os.Rename(fresh, to); err != nil {

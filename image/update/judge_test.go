@@ -35,20 +35,26 @@ func TestChangedConfiguration(t *testing.T) {
 			f.update(t)
 			f.boots(t)
 			f.health = parsed(t, answer(tt.now...))
-			trial, want := shortTrial, error(nil)
 			if !tt.same {
 				f.write(t, "ztbridge.yaml", []byte("new"))
 			}
-			if !tt.wantStay {
-				trial, want = shortPatience, ErrUnhealthy
-			}
-			if err := f.Judge(context.Background(), trial); !errors.Is(err, want) {
-				t.Errorf("verdict: %v, want %v", err, want)
-			}
-			if got := f.boots(t); (got == box.B) != tt.wantStay {
-				t.Errorf("booted %s", got)
-			}
+			f.judge(t, tt.wantStay)
 		})
+	}
+}
+
+// judge ends the trial of slot B, which is to stay or to be left.
+func (f *fixture) judge(t *testing.T, wantStay bool) {
+	t.Helper()
+	trial, want := shortTrial, error(nil)
+	if !wantStay {
+		trial, want = shortPatience, ErrUnhealthy
+	}
+	if err := f.Judge(context.Background(), trial); !errors.Is(err, want) {
+		t.Errorf("verdict: %v, want %v", err, want)
+	}
+	if got := f.boots(t); (got == box.B) != wantStay {
+		t.Errorf("booted %s", got)
 	}
 }
 
@@ -98,16 +104,7 @@ func TestSilentDaemon(t *testing.T) {
 			}
 			f.boots(t)
 			f.setup = tt.setup
-			trial, want := shortTrial, error(nil)
-			if !tt.wantStay {
-				trial, want = shortPatience, ErrUnhealthy
-			}
-			if err := f.Judge(context.Background(), trial); !errors.Is(err, want) {
-				t.Errorf("verdict: %v, want %v", err, want)
-			}
-			if got := f.boots(t); (got == box.B) != tt.wantStay {
-				t.Errorf("booted %s", got)
-			}
+			f.judge(t, tt.wantStay)
 		})
 	}
 }
