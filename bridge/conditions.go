@@ -166,7 +166,7 @@ func closedConditions(in policyroute.Intent, add addCondition) {
 	for _, p := range in.Policies {
 		for _, e := range in.Egresses {
 			within := func(to netip.Prefix) bool {
-				return slices.ContainsFunc(e.Closed, func(c netip.Prefix) bool { return c.Bits() <= to.Bits() && c.Contains(to.Addr()) })
+				return slices.ContainsFunc(e.Closed, func(c netip.Prefix) bool { return covers(c, to) })
 			}
 			i := slices.IndexFunc(p.To, within)
 			if i < 0 || !slices.Contains(p.Egress, e.Name) {

@@ -57,7 +57,7 @@ func publicRoutes(cfg *config.Config, st zerotier.NetworkStatus) []netip.Prefix 
 			continue
 		}
 		if slices.ContainsFunc(cfg.Egresses, func(e config.Egress) bool {
-			return e.WAN != nil && e.WAN.IPv6.Mode == config.IPv6Prefix && e.WAN.IPv6.Prefix.Bits() <= target.Bits() && e.WAN.IPv6.Prefix.Contains(target.Addr())
+			return e.WAN != nil && e.WAN.IPv6.Mode == config.IPv6Prefix && covers(e.WAN.IPv6.Prefix, target)
 		}) {
 			out = append(out, target)
 		}

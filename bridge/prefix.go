@@ -33,7 +33,7 @@ func prefixTrouble(e config.Egress, s Snapshot, intent policyroute.Intent) (mess
 			return fmt.Sprintf("%s holds the address of %s, %s: a prefix for members has no other hosts in it", prefix, iface, a.Addr()),
 				"give members a part of it: a /80"
 		}
-		onLink = onLink || a.Bits() <= prefix.Bits() && a.Masked().Contains(prefix.Addr())
+		onLink = onLink || covers(a, prefix)
 	}
 	if prefix.Contains(up.gateway6) {
 		return fmt.Sprintf("%s holds the provider's router, %s", prefix, up.gateway6), "give members a part of it: a /80"

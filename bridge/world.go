@@ -49,7 +49,7 @@ func (w World) Owner(addr netip.Addr) (kernel.Link, bool) {
 func (w World) OnLink(p netip.Prefix) (kernel.Link, bool) {
 	for _, l := range w.Links {
 		for _, a := range l.Addrs {
-			if a.Bits() <= p.Bits() && a.Masked().Contains(p.Addr()) {
+			if covers(a, p) {
 				return l, true
 			}
 		}
@@ -106,4 +106,9 @@ func (w World) possible(s policyroute.State) policyroute.State {
 		s.Sysctls = slices.DeleteFunc(s.Sysctls, func(c policyroute.Sysctl) bool { return strings.HasPrefix(c.Key, "net/ipv6/") })
 	}
 	return s
+}
+
+// covers says whether every address of the inner prefix is in the outer one.
+func covers(outer, inner netip.Prefix) bool {
+	return outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
 }
