@@ -20,8 +20,8 @@ import (
 const (
 	exitOK    = 0
 	exitError = 1
-	exitUsage = 2
-	exitState = 3 // the question was answered, and the answer is not good
+	exitState = 3  // the question was answered, and the answer is not good
+	exitUsage = 64 // EX_USAGE of sysexits: 2 is how Go ends a program that crashed, which is to be started again
 )
 
 const (
@@ -32,8 +32,8 @@ const (
 const about = `What enters by ZeroTier, by the OpenVPN endpoint or by an interface leaves by the ways
 that the policy names, in their order, or not at all.
 
-Exit codes: 0 done; 1 it failed; 2 the command line is wrong; 3 the daemon is not
-running, or it runs and something is not as configured (status).
+Exit codes: 0 done; 1 it failed; 3 the daemon is not running, or it runs and something
+is not as configured (status); 64 the command line is wrong.
 
 The variables ZTBRIDGE_CONFIG, ZTBRIDGE_STATE_DIR and ZTBRIDGE_RUNTIME_DIR set the
 flags of these names.`

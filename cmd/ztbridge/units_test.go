@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -33,6 +35,37 @@ func TestUnitsStartCommands(t *testing.T) {
 		if cmd, rest, err := p.root().Find(strings.Fields(string(match[1]))); err != nil || len(rest) > 0 || !cmd.Runnable() {
 			t.Errorf("%s starts %q: %v", path, match[1], err)
 		}
+	}
+}
+
+// A crash of the daemon, also one by the watchdog's SIGABRT, ends with Go's code 2 and is no reason to stay down; a wrong
+// command line is.
+func TestUnitsRestartAfterCrash(t *testing.T) {
+	var paths []string
+	for _, pattern := range []string{unitDir + "/*.service", "../../image/files/*/usr/lib/systemd/system/*.service"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil || len(found) < 2 {
+			t.Fatalf("%s: found %v, %v", pattern, found, err)
+		}
+		paths = append(paths, found...)
+	}
+	final := regexp.MustCompile(`(?m)^RestartPreventExitStatus=(.*)$`)
+	for _, path := range paths {
+		unit, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		match := final.FindSubmatch(unit)
+		switch {
+		case filepath.Base(path) == "ztbridge.service" && (match == nil || string(match[1]) != strconv.Itoa(exitUsage)):
+			t.Errorf("%s stays down after %q, not after a wrong command line", path, match)
+		case match != nil && slices.Contains(strings.Fields(string(match[1])), "2"):
+			t.Errorf("%s stays down after a crash: %s", path, match[0])
+		}
+	}
+	const crash = 2
+	if slices.Contains([]int{exitOK, exitError, exitState, exitUsage}, crash) {
+		t.Error("an exit code of the program is that of a crash")
 	}
 }
 
