@@ -80,6 +80,24 @@ func TestMistakes(t *testing.T) {
 			"ztbridge.yaml:4: policy[0].egress[1]: a list ends closed by itself; remove `block` here, or the egresses beside it"}},
 		{"rule without egress", minimal + "policy:\n  - {from: zerotier}\n", ErrMissing, []string{
 			"ztbridge.yaml:4: policy[0]: the rule does not say where traffic goes; add `egress:` with names in order of preference, or `egress: block`"}},
+		{"rule for nobody, to nowhere, by nothing", minimal + "policy:\n  - {from: , to: , egress: }\n  - {to: [], egress: block}\n", ErrMissing, []string{
+			"ztbridge.yaml:4: policy[0].to: the list is empty; name addresses or prefixes, or leave `to:` out for anywhere",
+			"ztbridge.yaml:4: policy[0].from: the list is empty; name who, or leave `from:` out for everything that enters",
+			"ztbridge.yaml:4: policy[0].egress: the list is empty; name an egress, or write `egress: block`",
+			"ztbridge.yaml:5: policy[1].to: the list is empty; name addresses or prefixes, or leave `to:` out for anywhere"}},
+		{"policy without a rule", minimal + "policy:\n  #- {egress: block}\n", ErrMissing, []string{
+			"ztbridge.yaml:3: policy: there is no rule, which could mean that nothing may leave, or that all may; write `policy: []` to refuse everything, or remove the key to send it by the tunnels in their order"}},
+		{"peering without a pair", minimal + "peering:\n", ErrMissing, []string{
+			"ztbridge.yaml:3: peering: there is no pair, which could mean nothing, or what is usual; write `peering: []` to allow nothing, or remove the key to let the endpoint's clients reach the ZeroTier networks"}},
+		{"prefix without a value", "zerotier: {networks: [8056c2e21c000001]}\negress: {direct: {wan: {ipv6: {prefix: , ndp: true}}}}\npolicy: [{egress: direct}]\n", ErrMissing, []string{
+			"ztbridge.yaml:2: egress.direct.wan.ipv6.prefix: nothing is written here; write a value, or remove the key"}},
+		{"inbound to nobody", "zerotier: {networks: [8056c2e21c000001]}\negress: {direct: {wan: {}}}\npolicy: [{egress: direct}]\ninbound: [{to: , tcp: [22]}]\n", ErrMissing, []string{
+			"ztbridge.yaml:4: inbound[0].to: nothing is written here; write a value, or remove the key"}},
+		{"endpoint and probe without values", minimal + "probe: {targets: }\nendpoint: {address: , listen: , https: {acme: }}\n", ErrMissing, []string{
+			"ztbridge.yaml:3: probe.targets: without a target nothing can be probed; name hosts that answer pings, or leave `targets:` out",
+			"ztbridge.yaml:4: endpoint.address: nothing is written here; write a value, or remove the key",
+			"ztbridge.yaml:4: endpoint.listen: the endpoint listens nowhere; write [tcp/443, udp/1194], or leave `listen:` out for just these",
+			"ztbridge.yaml:4: endpoint.https.acme: nothing is written here, which leaves open whether a certificate is wanted; write `acme: {}` to ask for one, or remove the key"}},
 		{"overlap in a list", minimal + "policy:\n  - {from: [10.0.0.0/8, 10.1.1.1], egress: provider}\n", ErrOverlap, []string{
 			"ztbridge.yaml:4: policy[0].from[1]: 10.1.1.1 is selected by 10.0.0.0/8 in the same list; remove one of them"}},
 		{"overlap of ingresses", endpoint + "ingress: [{interface: eth1, prefixes: [10.83.64.0/24]}]\n", ErrOverlap, []string{

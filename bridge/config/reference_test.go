@@ -96,7 +96,8 @@ func TestExamples(t *testing.T) {
 
 // Show prints a file that means the same as what was read.
 func TestShowRoundTrip(t *testing.T) {
-	texts := map[string]string{"minimal": minimal, "reference": uncomment(read(t, "ztbridge.yaml"))}
+	texts := map[string]string{"minimal": minimal, "reference": uncomment(read(t, "ztbridge.yaml")),
+		"nothing allowed": minimal + "policy: []\npeering: []\nendpoint: {address: vm.example.org}\n"}
 	for _, name := range []string{"uno", "duo", "dinosaur", "exit-node"} {
 		texts[name] = read(t, "examples/"+name+".yaml")
 	}

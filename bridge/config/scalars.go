@@ -106,10 +106,10 @@ func (v value) prefix() (netip.Prefix, bool) {
 	return p, true
 }
 
-// prefixes decodes a list of prefixes, none of which overlaps another.
-func (v value) prefixes() []netip.Prefix {
+// prefixes decodes the elements of a list of prefixes, none of which overlaps another.
+func prefixes(items []value) []netip.Prefix {
 	var list []netip.Prefix
-	for _, item := range v.items() {
+	for _, item := range items {
 		p, ok := item.prefix()
 		if !ok {
 			continue

@@ -22,7 +22,7 @@ func (d *decoder) decode(root *yaml.Node) {
 		"policy":   keep,
 		"inbound":  keep,
 		"peering":  keep,
-	})
+	}, "zerotier", "ingress", "endpoint", "probe", "egress", "inbound")
 	d.egresses(later["egress"])
 	d.policy(later["policy"])
 	d.inbound(later["inbound"])

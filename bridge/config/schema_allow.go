@@ -94,6 +94,11 @@ func (d *decoder) peering(v value) {
 		}
 		return
 	}
+	if v.isNull() {
+		v.fail(ErrMissing, "there is no pair, which could mean nothing, or what is usual",
+			"write `peering: []` to allow nothing, or remove the key to let the endpoint's clients reach the ZeroTier networks")
+		return
+	}
 	for _, item := range v.items() {
 		d.pair(item)
 	}

@@ -45,7 +45,7 @@ func (d *decoder) endpoint(v value) {
 		"pool6":   func(v value) { pool6At = v; e.Pool6 = v.pool(e.Pool6, 48, 112) },
 		"clients": func(v value) { d.clientDefaults(v, &e.Clients) },
 		"https":   func(v value) { d.https(v, &e.HTTPS) },
-	})
+	}, "clients", "https")
 	if e.Listen == nil {
 		e.Listen = defaultListen
 	}
@@ -62,7 +62,7 @@ func (d *decoder) endpoint(v value) {
 
 func (d *decoder) listeners(v value) []Listener {
 	var list []Listener
-	for _, item := range v.items() {
+	for _, item := range v.some("the endpoint listens nowhere", "write [tcp/443, udp/1194], or leave `listen:` out for just these") {
 		text, ok := item.text()
 		if !ok {
 			continue
@@ -81,9 +81,6 @@ func (d *decoder) listeners(v value) []Listener {
 			continue
 		}
 		list = append(list, Listener{proto, port})
-	}
-	if len(list) == 0 {
-		v.fail(ErrMissing, "the endpoint listens nowhere", "write [tcp/443, udp/1194], or leave `listen:` out for just these")
 	}
 	return list
 }
@@ -145,6 +142,9 @@ func (d *decoder) https(v value, h *HTTPS) {
 
 func (d *decoder) acme(v value) *ACME {
 	a := &ACME{Directory: letsEncrypt}
+	if v.isNull() {
+		v.fail(ErrMissing, "nothing is written here, which leaves open whether a certificate is wanted", "write `acme: {}` to ask for one, or remove the key")
+	}
 	v.object(fields{
 		"email": func(v value) {
 			text, ok := v.text()
@@ -170,16 +170,13 @@ func (d *decoder) probe(v value) {
 	v.object(fields{
 		"targets": func(v value) {
 			p.Targets = nil
-			for _, item := range v.items() {
+			for _, item := range v.some("without a target nothing can be probed", "name hosts that answer pings, or leave `targets:` out") {
 				addr, ok := item.addr()
 				if ok && slices.Contains(p.Targets, addr) {
 					item.fail(ErrDuplicate, "this target is listed twice", "remove one of them")
 				} else if ok {
 					p.Targets = append(p.Targets, addr)
 				}
-			}
-			if len(p.Targets) == 0 {
-				v.fail(ErrMissing, "without a target nothing can be probed", "name hosts that answer pings, or leave `targets:` out")
 			}
 		},
 		"interval": func(v value) {

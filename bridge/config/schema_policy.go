@@ -14,6 +14,11 @@ func (d *decoder) policy(v value) {
 		d.defaultPolicy()
 		return
 	}
+	if v.isNull() {
+		v.fail(ErrMissing, "there is no rule, which could mean that nothing may leave, or that all may",
+			"write `policy: []` to refuse everything, or remove the key to send it by the tunnels in their order")
+		return
+	}
 	for _, item := range v.items() {
 		if item.node.Kind != yaml.MappingNode {
 			item.fail(ErrType, "expected a rule", "write it as {from: [zerotier], egress: [provider]}")
@@ -54,8 +59,10 @@ func (d *decoder) rule(v value) {
 	rule := Rule{Name: v.key, Pos: v.pos()}
 	var from, egress value
 	v.object(fields{
-		"from":   func(v value) { from = v },
-		"to":     func(v value) { rule.To = v.prefixes() },
+		"from": func(v value) { from = v },
+		"to": func(v value) {
+			rule.To = prefixes(v.some("the list is empty", "name addresses or prefixes, or leave `to:` out for anywhere"))
+		},
 		"egress": func(v value) { egress = v },
 	})
 	if from.node == nil {
@@ -75,13 +82,9 @@ func (d *decoder) rule(v value) {
 
 // egressList decodes the egresses of a rule; empty and true for `block`.
 func (d *decoder) egressList(v value) ([]string, bool) {
-	items := v.items()
-	if len(items) == 0 {
-		v.fail(ErrMissing, "the list is empty", "name an egress, or write `egress: block`")
-		return nil, false
-	}
+	items := v.some("the list is empty", "name an egress, or write `egress: block`")
 	var list []string
-	good := true
+	good := len(items) > 0
 	for _, item := range items {
 		text, ok := item.text()
 		switch {
@@ -107,11 +110,7 @@ func (d *decoder) egressList(v value) ([]string, bool) {
 
 func (d *decoder) selectors(v value) []Selector {
 	var list []Selector
-	items := v.items()
-	if len(items) == 0 {
-		v.fail(ErrMissing, "the list is empty", "name who, or leave `from:` out for everything that enters")
-	}
-	for _, item := range items {
+	for _, item := range v.some("the list is empty", "name who, or leave `from:` out for everything that enters") {
 		s, ok := d.selector(item)
 		if !ok {
 			continue

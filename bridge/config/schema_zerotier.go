@@ -42,19 +42,21 @@ func (d *decoder) zerotier(v value) {
 		},
 		"moon": func(v value) {
 			z.Moon = &Moon{}
+			const problem, remedy = "a moon needs public addresses at which members find it", "add `endpoints: [203.0.113.7/9993]` with this box's own"
+			written := false
 			v.object(fields{"endpoints": func(v value) {
-				for _, item := range v.items() {
+				written = true
+				for _, item := range v.some(problem, remedy) {
 					if ap, ok := item.moonEndpoint(); ok {
 						z.Moon.Endpoints = append(z.Moon.Endpoints, ap)
 					}
 				}
 			}})
-			if len(z.Moon.Endpoints) == 0 {
-				v.fail(ErrMissing, "a moon needs public addresses at which members find it",
-					"add `endpoints: [203.0.113.7/9993]` with this box's own")
+			if !written {
+				v.fail(ErrMissing, problem, remedy)
 			}
 		},
-	})
+	}, "networks", "orbit", "moon")
 }
 
 func (d *decoder) network(v value) {
@@ -149,7 +151,7 @@ func (d *decoder) ingressInterface(v value) {
 			"interface": func(v value) { at = v; in.Iface = v.iface() },
 			"name":      func(v value) { in.Name = v.name() },
 			"prefixes": func(v value) {
-				in.Prefixes = v.prefixes()
+				in.Prefixes = prefixes(v.items())
 				for _, p := range in.Prefixes {
 					if p.Bits() == 0 {
 						v.fail(ErrValue, fmt.Sprintf("%s would be every address, the Internet's too", p), "write the networks that lie behind the interface")

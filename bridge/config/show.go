@@ -26,7 +26,7 @@ type view struct {
 	ZeroTier viewZeroTier    `yaml:"zerotier"`
 	Ingress  []viewInterface `yaml:"ingress,omitempty"`
 	Egress   *yaml.Node      `yaml:"egress,omitempty"`
-	Policy   []viewRule      `yaml:"policy,omitempty"`
+	Policy   []viewRule      `yaml:"policy"`
 	Inbound  []viewInbound   `yaml:"inbound,omitempty"`
 	Peering  []viewPeering   `yaml:"peering"`
 	Endpoint *viewEndpoint   `yaml:"endpoint,omitempty"`
@@ -133,6 +133,7 @@ func (c *Config) view() view {
 	v := view{
 		ZeroTier: viewZeroTier{Home: c.ZeroTier.Home, Orbit: c.ZeroTier.Orbit},
 		Egress:   c.viewEgresses(),
+		Policy:   []viewRule{}, // empty refuses everything, while without the key all tunnels serve
 		Peering:  []viewPeering{},
 		Endpoint: c.viewEndpoint(),
 		Probe:    viewProbe(c.Probe),

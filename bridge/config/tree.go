@@ -155,8 +155,10 @@ func (v value) entries() []entry {
 
 type fields map[string]func(value)
 
-// object decodes a mapping whose keys are known. A key with an empty value counts as not written.
-func (v value) object(known fields) {
+// object decodes a mapping whose keys are known. Those of sections count as not written when nothing is below
+// them, as is left when all of it is commented out. With any other key, nobody can tell whether an empty value
+// means nothing, or everything: its decoder gets it, and refuses it.
+func (v value) object(known fields, sections ...string) {
 	for _, e := range v.entries() {
 		decode, ok := known[e.name]
 		if !ok {
@@ -165,16 +167,17 @@ func (v value) object(known fields) {
 				suggest(e.name, names, "known here: "+strings.Join(names, ", ")))
 			continue
 		}
-		if !e.isNull() {
+		if !e.isNull() || !slices.Contains(sections, e.name) {
 			decode(e.value)
 		}
 	}
 }
 
-// items returns the elements of a list. A single scalar is a list of one.
+// items returns the elements of a list, which may have none. A single scalar is a list of one.
 func (v value) items() []value {
 	switch {
 	case v.isNull():
+		v.fail(ErrMissing, "nothing is written here", "write a list, or remove the key")
 		return nil
 	case v.node.Kind == yaml.ScalarNode:
 		return []value{v}
@@ -189,10 +192,23 @@ func (v value) items() []value {
 	return list
 }
 
+// some returns the elements of a list that means nothing without any; problem and remedy say so.
+func (v value) some(problem, remedy string) []value {
+	if v.isNull() || v.node.Kind == yaml.SequenceNode && len(v.node.Content) == 0 {
+		v.fail(ErrMissing, problem, remedy)
+		return nil
+	}
+	return v.items()
+}
+
 // text returns a scalar as it was written. Types of YAML are of no interest: 8056e21000000001 is a name
 // here, not a number.
 func (v value) text() (string, bool) {
-	if v.node.Kind != yaml.ScalarNode || v.isNull() || v.node.Value == "" {
+	switch {
+	case v.isNull():
+		v.fail(ErrMissing, "nothing is written here", "write a value, or remove the key")
+		return "", false
+	case v.node.Kind != yaml.ScalarNode || v.node.Value == "":
 		v.fail(ErrType, "expected a single value", "")
 		return "", false
 	}
