@@ -101,6 +101,7 @@ func (d *daemon) prefer(ctx context.Context, egress string) error {
 		return err
 	}
 	d.preferred = egress
+	d.drivers.retry(egress)
 	return d.pass(ctx, "a person's choice", false)
 }
 

@@ -204,7 +204,8 @@ func (d *daemon) loop(ctx context.Context) {
 	}
 }
 
-// reload reads the configuration again and puts it in force. On an error the running one stays.
+// reload reads the configuration again and puts it in force. On an error the running one stays. Tunnels that wait for
+// what a person has to mend, which may be an account with the provider, try again.
 func (d *daemon) reload(context.Context) error {
 	notify := newNotifier(d.opts.Logger)
 	notify.reloading()
@@ -215,6 +216,9 @@ func (d *daemon) reload(context.Context) error {
 	}
 	if err := d.enforce(l); err != nil {
 		return err
+	}
+	for name := range d.drivers.tunnels {
+		d.drivers.retry(name)
 	}
 	d.opts.Logger.Info("configuration reloaded", "file", l.cfg.File)
 	return nil

@@ -242,6 +242,13 @@ func (d *drivers) poke() {
 	}
 }
 
+// retry ends the wait of an egress, if it is a tunnel: a person asks. The loop calls it.
+func (d *drivers) retry(egress string) {
+	if t := d.tunnels[egress]; t != nil {
+		t.Retry()
+	}
+}
+
 // fill writes what the drivers say into a snapshot.
 func (d *drivers) fill(s *Snapshot) {
 	d.mu.Lock()

@@ -19,21 +19,46 @@ var patiences = map[State]patience{
 }
 
 // perRemote are the states that speak of one server rather than of us: with several, the others are
-// tried before the wait grows.
-var perRemote = map[State]bool{StateBackoff: true, StateDNSFailed: true, StateTLSFailed: true, StatePushRefused: true}
+// tried before the wait grows. That names do not resolve is none: all of them were asked for.
+var perRemote = map[State]bool{StateBackoff: true, StateTLSFailed: true, StatePushRefused: true}
 
-// backoff returns the wait after the given number of failures in a row (at least 1) with the given number
-// of servers. r in [0,1) spreads it by ±20 %, so that boxes that lost one server do not come back in step.
-func backoff(s State, failures, remotes int, r float64) time.Duration {
+// movesOn says whether another server is next after a failure. It may know an account, or have a certificate, that
+// this one does not, though the wait is the same: most often it is the account that is wrong.
+func movesOn(s State) bool { return perRemote[s] || s == StateAuthFailed || s == StateCertExpired }
+
+// tally counts the failures since the tunnel was last up, also by state: after a long outage, the first refusal is
+// the first, and not the last of many.
+type tally struct {
+	all int
+	by  map[State]int
+}
+
+func (c *tally) add(s State) {
+	if c.by == nil {
+		c.by = map[State]int{}
+	}
+	c.all++
+	c.by[s]++
+}
+
+// wait returns the time until the next attempt, after a failure of state s that was added, with a number of servers.
+// r is as in backoff.
+func (c *tally) wait(s State, remotes int, r float64) time.Duration {
+	if !perRemote[s] || remotes < 2 {
+		return backoff(s, c.by[s], r)
+	}
+	if c.all%remotes != 0 {
+		return patiences[StateBackoff].first
+	}
+	return backoff(s, min(c.by[s], c.all/remotes), r) // by rounds
+}
+
+// backoff returns the wait after the given number of failures (at least 1). r in [0,1) spreads it by ±20 %, so that
+// boxes that lost one server do not come back in step.
+func backoff(s State, failures int, r float64) time.Duration {
 	p, ok := patiences[s]
 	if !ok {
 		p = patiences[StateBackoff]
-	}
-	if perRemote[s] && remotes > 1 {
-		if failures%remotes != 0 {
-			return patiences[StateBackoff].first
-		}
-		failures /= remotes
 	}
 	d := p.first
 	for range failures - 1 {

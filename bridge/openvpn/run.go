@@ -313,18 +313,18 @@ func (r *run) expire() *verdict {
 	return nil
 }
 
-// request does what Reconnect or Restart ask.
+// request does what Reconnect, Hurry, Retry or Restart ask.
 func (r *run) request(q request) *verdict {
 	f := failure{state: StateBackoff, cause: q.cause}
 	if q.hurry {
-		r.t.failures = 0
+		r.t.failures = tally{}
 	}
 	switch {
 	case q.restart:
 		return &verdict{f, true}
-	case r.phase == holding && r.t.hurry(r.t.Status().State):
+	case r.phase == holding && (q.retry || r.t.hurry(r.t.Status().State)):
 		return r.resolve()
-	case r.phase != connected || q.hurry:
+	case r.phase != connected || !q.reconnect:
 		return nil
 	}
 	r.t.course.hasten()

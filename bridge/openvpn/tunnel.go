@@ -35,16 +35,15 @@ type Tunnel struct {
 
 	// The rest belongs to Run.
 	course   *course
-	failures int       // attempts that failed since the tunnel was last up
+	failures tally     // attempts that failed since the tunnel was last up
 	upSince  time.Time // zero when not up
 	hurried  time.Time // when Reconnect last ended a wait
 }
 
-// request is what Reconnect, Hurry and Restart ask of Run.
+// request is what Reconnect, Hurry, Retry and Restart ask of Run. Several may have become one.
 type request struct {
-	cause   string
-	hurry   bool // and nothing else
-	restart bool
+	cause                            string
+	reconnect, hurry, retry, restart bool
 }
 
 var tunnelName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
@@ -100,11 +99,15 @@ func (t *Tunnel) Log() []LogLine { return t.ring.snapshot() }
 // once, though not more often than every five seconds. It does nothing while a connection is being made
 // already, and does not shorten waits that only a person can end (refused credentials, for example). It
 // does not block.
-func (t *Tunnel) Reconnect(cause string) { t.ask(request{cause: cause}) }
+func (t *Tunnel) Reconnect(cause string) { t.ask(request{cause: cause, reconnect: true}) }
 
 // Hurry says that traffic now depends on this tunnel: a wait for a server that does not answer is over, as
 // with Reconnect, and waits begin small again. It leaves a connection as it is. It does not block.
 func (t *Tunnel) Hurry() { t.ask(request{hurry: true}) }
+
+// Retry says that a person may have mended what was wrong: whatever wait there is, it is over. It leaves a
+// connection as it is. It does not block.
+func (t *Tunnel) Retry() { t.ask(request{retry: true}) }
 
 // Restart ends openvpn and starts it anew at once, whatever the state. It does not block.
 func (t *Tunnel) Restart(cause string) { t.ask(request{cause: cause, restart: true}) }
@@ -118,7 +121,8 @@ func (t *Tunnel) ask(q request) {
 		}
 		select {
 		case old := <-t.requests: // what was asked before is part of what is asked now
-			q.restart, q.hurry = q.restart || old.restart, q.hurry && old.hurry
+			q.reconnect, q.restart = q.reconnect || old.reconnect, q.restart || old.restart
+			q.hurry, q.retry = q.hurry || old.hurry, q.retry || old.retry
 			q.cause = cmp.Or(q.cause, old.cause)
 		default:
 		}
@@ -155,7 +159,7 @@ func (t *Tunnel) enter(s State) {
 func (t *Tunnel) waiting(f failure, wait time.Duration) {
 	t.change(func(st *TunnelStatus) {
 		st.State, st.Cause, st.Remedy = f.state, f.cause, f.remedy
-		st.Failures, st.NextRetry = t.failures, time.Now().Add(wait)
+		st.Failures, st.NextRetry = t.failures.all, time.Now().Add(wait)
 		if f.state == StatePushRefused {
 			st.Session = nil
 		}
@@ -211,9 +215,9 @@ func (t *Tunnel) pause(ctx context.Context, f failure, wait time.Duration) {
 			return
 		case q := <-t.requests:
 			if q.hurry {
-				t.failures = 0
+				t.failures = tally{}
 			}
-			if q.restart || t.hurry(f.state) {
+			if q.restart || q.retry || t.hurry(f.state) {
 				return
 			}
 		}
@@ -244,16 +248,16 @@ func (t *Tunnel) reckon(f failure) time.Duration {
 	}
 	t.upSince = time.Time{}
 	if lasted >= steady {
-		t.failures = 0
+		t.failures = tally{}
 		if f.state == StateBackoff {
 			return 0
 		}
 	}
-	t.failures++
-	if perRemote[f.state] {
+	t.failures.add(f.state)
+	if movesOn(f.state) {
 		t.course.fail()
 	}
-	return backoff(f.state, t.failures, len(t.course.remotes), t.course.random01())
+	return t.failures.wait(f.state, len(t.course.remotes), t.course.random01())
 }
 
 // program finds openvpn; Debian keeps it out of a user's PATH.

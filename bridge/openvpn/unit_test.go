@@ -26,15 +26,21 @@ func TestBackoff(t *testing.T) {
 		// With three servers, the wait grows once all were tried.
 		{StateBackoff, 3, 1, 250 * ms}, {StateBackoff, 3, 2, 250 * ms}, {StateBackoff, 3, 3, 250 * ms}, {StateBackoff, 3, 6, 375 * ms},
 		{StateTLSFailed, 3, 1, 250 * ms}, {StateTLSFailed, 3, 3, 2 * time.Second},
+		// All of their names were asked for already.
+		{StateDNSFailed, 100, 1, time.Second}, {StateDNSFailed, 100, 2, 1500 * ms}, {StateDNSFailed, 100, 12, 30 * time.Second},
 		// Refused credentials are refused by all of them.
 		{StateAuthFailed, 3, 1, 30 * time.Second}, {StateAuthFailed, 1, 2, 45 * time.Second}, {StateAuthFailed, 1, 99, 30 * time.Minute},
 		{StateCertExpired, 1, 1, 15 * time.Second}, {StateConfigError, 1, 1, 10 * time.Second},
-		{StateDNSFailed, 1, 1, time.Second}, {StatePushRefused, 1, 1, 5 * time.Second},
+		{StateDNSFailed, 1, 1, time.Second}, {StateDNSFailed, 1, 2, 1500 * ms}, {StatePushRefused, 1, 1, 5 * time.Second},
 	} {
-		if got := backoff(tc.state, tc.failures, tc.remotes, 0.5); got != tc.want {
+		var c tally
+		for range tc.failures {
+			c.add(tc.state)
+		}
+		if got := c.wait(tc.state, tc.remotes, 0.5); got != tc.want {
 			t.Errorf("%s, failure %d of %d servers: %v, want %v", tc.state, tc.failures, tc.remotes, got, tc.want)
 		}
-		low, high := backoff(tc.state, tc.failures, tc.remotes, 0), backoff(tc.state, tc.failures, tc.remotes, 0.999)
+		low, high := c.wait(tc.state, tc.remotes, 0), c.wait(tc.state, tc.remotes, 0.999)
 		if low > tc.want || high < tc.want || low < tc.want*7/10 || high > tc.want*13/10 {
 			t.Errorf("%s: jitter from %v to %v around %v", tc.state, low, high, tc.want)
 		}

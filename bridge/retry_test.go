@@ -1,0 +1,52 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"ztbridge/bridge/openvpn"
+)
+
+// A person who asks does not wait for a tunnel that waits for a person.
+func TestRetry(t *testing.T) {
+	profile, _, err := openvpn.LoadProfile("openvpn/testdata/profiles/nord-style.ovpn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	attempts := make(chan bool, 100)
+	dir := t.TempDir()
+	tunnel, err := openvpn.NewTunnel(openvpn.TunnelConfig{
+		Name: "provider", Profile: profile, Credentials: &openvpn.Credentials{Username: "u", Password: "p"}, Device: "tunztb0",
+		EnsureDevice: func() (string, error) {
+			attempts <- true
+			return "", errors.New("the test has no device")
+		},
+		RuntimeDir: dir, StateDir: dir, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- tunnel.Run(ctx) }()
+	defer func() {
+		cancel()
+		<-ended
+	}()
+	d := &drivers{tunnels: map[string]*openvpn.Tunnel{"provider": tunnel}}
+	d.retry("direct") // no tunnel
+	for i := range 3 {
+		select {
+		case <-attempts:
+		case <-time.After(5 * time.Second): // the first wait is of 10 s, less a fifth
+			t.Fatalf("after %d attempts the tunnel is %+v", i, tunnel.Status())
+		}
+		for tunnel.Status().NextRetry.IsZero() {
+			time.Sleep(time.Millisecond)
+		}
+		d.retry("provider")
+	}
+}
