@@ -15,17 +15,18 @@ type failure struct {
 
 // Remedies, for people.
 const (
-	remedyPassphrase  = "correct the passphrase in the credentials file: it is the third line, or alone"
-	remedyCredentials = "check user name and password in the credentials file, and the account with the provider"
-	remedyOwnCert     = "get a new profile from the provider"
-	remedyClock       = "check this box's clock; if it is right, get a new profile from the provider"
-	remedyCA          = "get a new profile from the provider; if it is new, somebody may be posing as the server"
-	remedyControlKey  = "the tls-auth or tls-crypt key, or its direction, is not the server's: get a new profile from the provider"
-	remedyCipher      = "ask the provider for a profile for OpenVPN 2.6"
-	remedyProfile     = "run: ztbridge config check"
-	remedyNetwork     = "check this box's connection and firewall; another server or TCP may help; an outdated profile (another tls-auth or tls-crypt key) looks the same"
-	remedySilence     = "the server may refuse our certificate or TLS version (get a new profile), or large packets are lost on the way (try TCP)"
-	remedyLegacy      = "install OpenSSL's legacy provider (Debian: openssl-provider-legacy), or ask for a profile with AES"
+	remedyPassphrase   = "correct the passphrase in the credentials file: it is the third line, or alone"
+	remedyCredentials  = "check user name and password in the credentials file, and the account with the provider"
+	remedySecondFactor = "no one is there to type a code at each connection: ask the provider for an account, or a profile, without a second factor"
+	remedyOwnCert      = "get a new profile from the provider"
+	remedyClock        = "check this box's clock; if it is right, get a new profile from the provider"
+	remedyCA           = "get a new profile from the provider; if it is new, somebody may be posing as the server"
+	remedyControlKey   = "the tls-auth or tls-crypt key, or its direction, is not the server's: get a new profile from the provider"
+	remedyCipher       = "ask the provider for a profile for OpenVPN 2.6"
+	remedyProfile      = "run: ztbridge config check"
+	remedyNetwork      = "check this box's connection and firewall; another server or TCP may help; an outdated profile (another tls-auth or tls-crypt key) looks the same"
+	remedySilence      = "the server may refuse our certificate or TLS version (get a new profile), or large packets are lost on the way (try TCP)"
+	remedyLegacy       = "install OpenSSL's legacy provider (Debian: openssl-provider-legacy), or ask for a profile with AES"
 )
 
 // sign recognises one kind of failure in a line of openvpn's log. $1 of the pattern goes into the cause.
