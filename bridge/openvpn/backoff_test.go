@@ -42,7 +42,7 @@ func newIdleTunnel(t *testing.T) *Tunnel {
 	p := &Profile{Remotes: []Remote{{Host: "192.0.2.1"}, {Host: "192.0.2.2"}}}
 	return &Tunnel{
 		cfg: TunnelConfig{Name: "idle", Profile: p}, log: slog.New(slog.DiscardHandler), requests: make(chan request, 1),
-		course: newCourse(p, openNames(filepath.Join(t.TempDir(), "n"), &testResolver{})),
+		course: newCourse(p, openNames(filepath.Join(t.TempDir(), "n"), &testResolver{}, plainName)),
 	}
 }
 

@@ -32,6 +32,7 @@ const (
 type names struct {
 	path     string
 	resolver Resolver
+	question func(host string) string // what DNS is asked for in its place
 	now      func() time.Time
 	known    map[string]answer
 }
@@ -43,8 +44,8 @@ type answer struct {
 }
 
 // openNames reads what is remembered at path. What cannot be read is forgotten.
-func openNames(path string, resolver Resolver) *names {
-	n := &names{path: path, resolver: resolver, now: time.Now, known: map[string]answer{}}
+func openNames(path string, resolver Resolver, question func(string) string) *names {
+	n := &names{path: path, resolver: resolver, question: question, now: time.Now, known: map[string]answer{}}
 	if data, err := os.ReadFile(path); err == nil {
 		if json.Unmarshal(data, &n.known) != nil || n.known == nil {
 			n.known = map[string]answer{}
@@ -86,7 +87,7 @@ func (n *names) lookup(ctx context.Context, r Remote, again, haste bool) (addrs 
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	found, err := n.resolver.LookupNetIP(ctx, "ip", r.Host)
+	found, err := n.resolver.LookupNetIP(ctx, "ip", n.question(r.Host))
 	if found = usable(found); err == nil && len(found) > 0 {
 		err = n.remember(r.Host, found)
 		if addrs = ofFamily(found, r.Family); len(addrs) > 0 {

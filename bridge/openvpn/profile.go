@@ -2,6 +2,7 @@ package openvpn
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +15,8 @@ type Profile struct {
 	Remotes []Remote // without duplicates, in the order of the profile; never empty
 	// RandomOrder says that the remotes are to be tried in random order.
 	RandomOrder bool
+	// RandomNames says that the remotes' names are asked for below a label of our own making: DNS has a wildcard there.
+	RandomNames bool
 	// NeedsCredentials says that the server wants a user name and a password.
 	NeedsCredentials bool
 	// NeedsPassphrase says that the private key is encrypted.
@@ -166,6 +169,14 @@ func (c Certificate) invalidAt(now time.Time) string {
 		return fmt.Sprintf("(%s) is not valid before %s", c.Subject, c.NotBefore.UTC().Format(time.DateOnly))
 	}
 	return ""
+}
+
+// Question returns the name to ask DNS for where a remote's host is a name. With RandomNames it is another each time.
+func (p *Profile) Question(host string) string {
+	if p.RandomNames {
+		return fmt.Sprintf("%012x.%s", rand.Uint64N(1<<48), host) // six bytes, as OpenVPN does
+	}
+	return host
 }
 
 // uses reports whether any remote has the transport.

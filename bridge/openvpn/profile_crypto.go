@@ -184,6 +184,10 @@ var peerVariable = regexp.MustCompile(`^UV_[A-Z0-9_]{1,40}$`)
 
 // takeSetenv keeps the variables that some providers read from the client (AirVPN's UV_IPV6).
 func takeSetenv(p *parser, d directive) error {
+	if len(d.args) == 1 && d.args[0] == "REMOTE_RANDOM_HOSTNAME" { // another way to write remote-random-hostname
+		p.profile.RandomNames = true
+		return nil
+	}
 	if len(d.args) != 2 || !peerVariable.MatchString(d.args[0]) {
 		p.find(d, Info, "has no effect here")
 		return nil

@@ -204,12 +204,15 @@ func (p *Profile) Text() string { return p.text(p.servers()) }
 
 // servers returns the lines that say where to connect to.
 func (p *Profile) servers() []string {
-	lines := make([]string, 0, len(p.Remotes)+1)
+	lines := make([]string, 0, len(p.Remotes)+2)
 	for _, r := range p.Remotes {
 		lines = append(lines, fmt.Sprintf("remote %s %d %s", r.Host, r.Port, r.keyword()))
 	}
 	if p.RandomOrder {
 		lines = append(lines, "remote-random")
+	}
+	if p.RandomNames {
+		lines = append(lines, "remote-random-hostname")
 	}
 	return lines
 }

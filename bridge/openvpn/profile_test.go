@@ -124,7 +124,7 @@ var (
 	blockForm   = regexp.MustCompile(`^<(ca|cert|key|extra-certs|pkcs12|peer-fingerprint|crl-verify|tls-auth|tls-crypt|tls-crypt-v2)>$`)
 	contentForm = regexp.MustCompile(`^(-----(BEGIN|END) [A-Za-z0-9 .-]+-----|[A-Za-z0-9+/=:]+|Proc-Type: 4,ENCRYPTED|DEK-Info: [A-Z0-9-]+,[0-9A-Fa-f]+|)$`)
 	optionForm  = regexp.MustCompile(`^(` + strings.Join([]string{
-		`client`, `nobind`, `remote-random`, `auth-user-pass`, `float`, `push-peer-info`,
+		`client`, `nobind`, `remote-random`, `remote-random-hostname`, `auth-user-pass`, `float`, `push-peer-info`,
 		`remote [A-Za-z0-9.:_-]+ \d{1,5} (udp|tcp)[46]?(-client)?`,
 		`allow-compression (no|asym)`, `compress( (stub|stub-v2|migrate|lzo|lz4|lz4-v2))?`, `comp-lzo( (no|yes|adaptive))?`,
 		`explicit-exit-notify( \d)?`, `setenv UV_[A-Z0-9_]+ [A-Za-z0-9_.-]+`,
@@ -336,7 +336,7 @@ func FuzzProfile(f *testing.F) {
 	for _, line := range []string{
 		`verify-x509-name "a\"b\\" subject`, "setenv opt --plugin x", "tls-auth ta.key 1", "<connection>\nremote a\n</connection>",
 		"setenv UV_X y", "compress lz4", "--<ca>", "verify-x509-name \"#\"", "verify-x509-name 'a b'", "remote-cert-ku a0 88",
-		"dhcp-option DNS 192.0.2.1", "peer-fingerprint 00", "verify-x509-name </ca>",
+		"dhcp-option DNS 192.0.2.1", "peer-fingerprint 00", "verify-x509-name </ca>", "remote-random-hostname", "setenv REMOTE_RANDOM_HOSTNAME",
 	} {
 		f.Add([]byte(prefix + line + "\n"))
 	}

@@ -173,7 +173,7 @@ func (t *Tunnel) Run(ctx context.Context) error {
 		return errors.New("the tunnel runs already")
 	}
 	defer t.running.Store(false)
-	n := openNames(filepath.Join(t.cfg.StateDir, t.cfg.Name+".names.json"), t.cfg.Resolver)
+	n := openNames(filepath.Join(t.cfg.StateDir, t.cfg.Name+".names.json"), t.cfg.Resolver, t.cfg.Profile.Question)
 	t.course = newCourse(t.cfg.Profile, n)
 	for ctx.Err() == nil {
 		f, asked := t.runOnce(ctx)

@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -234,53 +232,6 @@ func TestRing(t *testing.T) {
 	}
 }
 
-func TestRemembersNames(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "names.json")
-	addr := netip.MustParseAddr("198.51.100.1")
-	r := &testResolver{answers: map[string][]netip.Addr{
-		"a.example.net": {netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("127.0.0.1"), addr, addr},
-	}}
-	ctx := context.Background()
-	a := Remote{Host: "a.example.net"}
-	n := openNames(path, r)
-	got, old, err := n.lookup(ctx, a, false, false)
-	if want := []netip.Addr{addr, netip.MustParseAddr("2001:db8::1")}; err != nil || old || !slices.Equal(got, want) {
-		t.Errorf("got %v, %v, %v; want %v", got, old, err, want)
-	}
-	if _, _, err := n.lookup(ctx, a, false, false); err != nil || r.asked.Load() != 1 {
-		t.Errorf("DNS was asked %d times within a minute, %v", r.asked.Load(), err)
-	}
-	if _, _, err := n.lookup(ctx, a, true, false); err != nil || r.asked.Load() != 2 {
-		t.Errorf("after the address failed, DNS was asked %d times, %v", r.asked.Load(), err)
-	}
-	if got, _, _ := n.lookup(ctx, Remote{Host: a.Host, Family: 6}, false, false); len(got) != 1 || !got[0].Is6() {
-		t.Errorf("udp6: %v", got)
-	}
-
-	r.down.Store(true)
-	n = openNames(path, r) // as after a restart
-	if got, old, err := n.lookup(ctx, a, false, false); !old || err == nil || len(got) != 2 {
-		t.Errorf("without DNS: %v, %v, %v", got, old, err)
-	}
-	if got, _, err := n.lookup(ctx, Remote{Host: "b.example.net"}, false, false); len(got) != 0 || err == nil {
-		t.Errorf("an unknown name: %v, %v", got, err)
-	}
-	if got, _, err := n.lookup(ctx, Remote{Host: "192.0.2.7"}, false, false); err != nil || len(got) != 1 {
-		t.Errorf("an address: %v, %v", got, err)
-	}
-	if _, _, err := n.lookup(ctx, Remote{Host: "192.0.2.7", Family: 6}, false, false); err == nil {
-		t.Error("an IPv4 address serves udp6")
-	}
-	for _, broken := range []string{"", "{", "null", `{"a.example.net":{"addrs":["127.0.0.1"]}}`} {
-		if err := os.WriteFile(path, []byte(broken), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if got, _, err := openNames(path, r).lookup(ctx, a, false, false); err == nil || len(got) != 0 {
-			t.Errorf("with %q on disk: %v, %v", broken, got, err)
-		}
-	}
-}
-
 // TestCourse: the addresses of one server, then the next server, round and round; dead names are passed
 // over.
 func TestCourse(t *testing.T) {
@@ -288,7 +239,7 @@ func TestCourse(t *testing.T) {
 		"a.example.net": {netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2")},
 	}}
 	p := &Profile{Remotes: []Remote{{Host: "a.example.net"}, {Host: "dead.example.net"}, {Host: "192.0.2.1"}}}
-	c := newCourse(p, openNames(filepath.Join(t.TempDir(), "n"), r))
+	c := newCourse(p, openNames(filepath.Join(t.TempDir(), "n"), r, plainName))
 	var got []string
 	for range 5 {
 		for range 2 { // without failure, the same again
@@ -334,7 +285,7 @@ func TestHaste(t *testing.T) {
 		for _, s := range tc.servers {
 			p.Remotes = append(p.Remotes, Remote{Host: s})
 		}
-		c := newCourse(p, openNames(filepath.Join(t.TempDir(), "n"), r))
+		c := newCourse(p, openNames(filepath.Join(t.TempDir(), "n"), r, plainName))
 		aim(c)
 		if c.brief() {
 			t.Errorf("%v: in haste before any session was lost", tc.servers)
@@ -346,32 +297,6 @@ func TestHaste(t *testing.T) {
 				t.Errorf("%v: attempt %d is brief: %v, want %v", tc.servers, i, got, want)
 			}
 			c.fail()
-		}
-	}
-}
-
-// slowResolver does not answer.
-type slowResolver struct{ limit time.Duration }
-
-func (r *slowResolver) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Addr, error) {
-	deadline, _ := ctx.Deadline()
-	r.limit = time.Until(deadline)
-	return nil, context.DeadlineExceeded
-}
-
-// A silent resolver is waited for briefly when clients wait and an address is known.
-func TestSilentResolver(t *testing.T) {
-	r := &slowResolver{}
-	n := openNames(filepath.Join(t.TempDir(), "n"), r)
-	n.known["old.example.net"] = answer{Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Time: time.Now().Add(-time.Hour), fresh: true}
-	for _, tc := range []struct {
-		host  string
-		haste bool
-		limit time.Duration
-	}{{"old.example.net", true, lookupHaste}, {"old.example.net", false, lookupPatience}, {"new.example.net", true, lookupLimit}} {
-		_, old, err := n.lookup(t.Context(), Remote{Host: tc.host}, false, tc.haste)
-		if err == nil || old != (tc.limit != lookupLimit) || r.limit > tc.limit || r.limit < tc.limit-100*time.Millisecond {
-			t.Errorf("%s, in haste %v: waited %v, old %v, %v; want %v", tc.host, tc.haste, r.limit, old, err, tc.limit)
 		}
 	}
 }

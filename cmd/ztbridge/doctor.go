@@ -107,16 +107,17 @@ func (p *program) facts(ctx context.Context) (f doctor.Facts, names, files []str
 	return f, names, files, err
 }
 
-// serverNames returns the names in a profile that have to be resolved.
+// serverNames returns the names that have to be resolved for a profile's servers.
 func serverNames(profile string) []string {
 	parsed, _, err := openvpn.LoadProfile(profile)
 	if err != nil {
 		return nil // the check of the configuration says why
 	}
-	var names []string
+	var hosts, names []string
 	for _, r := range parsed.Remotes {
-		if _, err := netip.ParseAddr(r.Host); err != nil && !slices.Contains(names, r.Host) {
-			names = append(names, r.Host)
+		if _, err := netip.ParseAddr(r.Host); err != nil && !slices.Contains(hosts, r.Host) {
+			hosts = append(hosts, r.Host)
+			names = append(names, parsed.Question(r.Host))
 		}
 	}
 	return names
