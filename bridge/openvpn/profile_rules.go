@@ -106,7 +106,7 @@ func init() { //nolint:gochecknoinits // breaks the cycle rules â†’ connection â
 		"redirect-private", "max-routes", "block-ipv6", "block-outside-dns", "register-dns", "dns", "ip-win32",
 		"allow-pull-fqdn", "ifconfig", "ifconfig-ipv6", "ifconfig-noexec", "ifconfig-nowarn", "client-nat", "win-sys",
 		"windows-driver", "dhcp-renew", "dhcp-release", "tap-sleep", "lladdr", "iproute", "service", "show-net-up", "echo")
-	addAll(Info, "has no effect in OpenVPN 2.6", "disable-occ", "opt-verify", "no-iv", "tls-remote", "dh", "ecdh-curve", "prng",
+	addAll(Info, "has no effect in OpenVPN 2.6", "disable-occ", "opt-verify", "no-iv", "keysize", "dh", "ecdh-curve", "prng",
 		"hash-size", "mtu-dynamic", "auth-token-user", "dhcp-internal", "parameter", "setenv-safe")
 	addAll(Warning, "would run a program; dropped", "up", "down", "down-pre", "up-restart", "route-up", "route-pre-down", "ipchange",
 		"tls-verify", "auth-user-pass-verify", "client-connect", "client-disconnect", "client-crresponse", "learn-address",
@@ -121,7 +121,8 @@ func init() { //nolint:gochecknoinits // breaks the cycle rules â†’ connection â
 		"management-query-passwords", "management-query-proxy", "management-query-remote", "management-signal",
 		"management-up-down", "daemon", "syslog", "user", "group", "setcon", "dev-node", "mark", "bind-dev", "mktun", "rmtun")
 	addAll(Warning, "would weaken the tunnel; dropped", "no-replay", "compat-mode", "force-tls-key-material-export",
-		"keying-material-exporter", "shaper", "passtos", "keysize", "x509-username-field", "compat-names", "no-name-remapping")
+		"keying-material-exporter", "shaper", "passtos", "x509-username-field", "compat-names", "no-name-remapping")
+	addAll(Warning, "the server's name is no longer checked; use verify-x509-name", "tls-remote")
 	refuseAll("a static key without TLS cannot be used by OpenVPN 2.6 safely; ask the provider for a TLS profile", "secret")
 	refuseAll("connections through a proxy are not supported; without it they would go out directly", "http-proxy",
 		"socks-proxy", "http-proxy-override")

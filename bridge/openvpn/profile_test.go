@@ -200,6 +200,19 @@ func TestDangerous(t *testing.T) {
 	}
 }
 
+// What is dropped weighs as much as is lost by it.
+func TestSeverities(t *testing.T) {
+	for line, want := range map[string]string{
+		"tls-remote server.example.net": "warning: line 1: tls-remote: the server's name is no longer checked; use verify-x509-name",
+		"keysize 256":                   "info: line 1: keysize: has no effect in OpenVPN 2.6",
+	} {
+		_, report, err := ParseProfile([]byte(line+"\n"+base(t)), "p", nil)
+		if err != nil || !strings.HasPrefix(report.String(), want+"\n") {
+			t.Errorf("%s: %v\n%s", line, err, report)
+		}
+	}
+}
+
 // TestAuthUserPassFile is the one that sends any readable file to the provider.
 func TestAuthUserPassFile(t *testing.T) {
 	p, report, err := ParseProfile([]byte(base(t)+"auth-user-pass /etc/shadow\n"), "p", nil)
