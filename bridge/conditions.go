@@ -110,7 +110,7 @@ func zerotierConditions(cfg *config.Config, s Snapshot, add addCondition) {
 			continue
 		}
 		severity := api.SeverityError
-		if st.State == zerotier.NetworkOK {
+		if st.State == zerotier.NetworkOK || st.Waiting {
 			severity = api.SeverityWarning
 		}
 		add(codeNetwork+string(st.State), n.Name, severity, st.Cause, st.Remedy, codeWANDown, service)

@@ -50,21 +50,30 @@ func judgeService(f facts) ServiceStatus {
 		Remedy: "check that zerotier-one, and nothing else, listens on the port in its zerotier-one.port, then restart it: systemctl restart zerotier-one"}
 }
 
-// judgeNetwork tells what is true of one network, without Since. late says that the box has waited for
-// the controller long enough, and device why the service has no device for the network, if it has none.
-func judgeNetwork(id NetworkID, f facts, iface string, late bool, device string) NetworkStatus {
+// attempt is what came of joining a network so far.
+type attempt struct {
+	late    bool   // the box has waited for the controller long enough
+	device  string // why the service has no device for the network; empty: no such trouble
+	failure string // why the last join failed; empty: it did not
+}
+
+// judgeNetwork tells what is true of one network, without Since.
+func judgeNetwork(id NetworkID, f facts, iface string, a attempt) NetworkStatus {
 	n, joined := f.networks[id]
 	st := NetworkStatus{ID: id, Iface: iface, State: NetworkUnknown}
 	switch {
 	case f.err != nil:
-	case !joined && device != "":
-		st.State, st.Cause = NetworkNoDevice, device
+	case !joined && a.device != "":
+		st.State, st.Cause = NetworkNoDevice, a.device
 		st.Remedy = "load the driver (modprobe tun), check that zerotier-one may use /dev/net/tun, and see its log: journalctl -u zerotier-one; it is tried again by itself"
+	case !joined && a.failure != "":
+		st.State, st.Cause = NetworkJoining, fmt.Sprintf("joining network %s failed: %s", id, a.failure)
+		st.Remedy = "see the log of zerotier-one: journalctl -u zerotier-one; it is tried again by itself"
 	case !joined:
-		st.State = NetworkJoining
+		st.State, st.Waiting, st.Cause = NetworkJoining, true, fmt.Sprintf("this box is about to join network %s", id)
 	default:
 		st.fill(n)
-		st.explain(f.node.Address, late)
+		st.explain(f.node.Address, a.late)
 	}
 	st.Index = f.links[st.Iface]
 	if st.State == NetworkOK && st.Cause == "" && st.Index == 0 {
@@ -126,6 +135,8 @@ func (st *NetworkStatus) explain(self Address, late bool) {
 	case st.State == NetworkJoining && late:
 		st.Cause = fmt.Sprintf("no answer from the network's controller %s", st.ID.Controller())
 		st.Remedy = "check the network id, that UDP port 9993 may leave this box, and that the controller is up"
+	case st.State == NetworkJoining:
+		st.Waiting, st.Cause = true, fmt.Sprintf("waiting for the controller %s of network %s", st.ID.Controller(), st.ID)
 	case st.State == NetworkOK && (st.AllowDefault || st.AllowDNS):
 		st.Cause = "zerotier-one may change this box's own routes or resolvers, and does not let itself be told otherwise"
 		st.Remedy = fmt.Sprintf("zerotier-cli set %[1]s allowDefault=0; zerotier-cli set %[1]s allowDNS=0", st.ID)

@@ -38,11 +38,13 @@ type member struct {
 	failures int       // joins in a row that failed
 	next     time.Time // no join and no change of settings before
 	device   string    // why the service has no device for it; empty: no such trouble
+	failure  string    // why the last join failed; empty: it did not
 }
 
-// late reports whether the controller took longer than it may.
-func (m *member) late(now time.Time) bool {
-	return !m.joining.IsZero() && now.Sub(m.joining) >= joinPatience
+// attempt says what came of joining so far.
+func (m *member) attempt(now time.Time) attempt {
+	late := !m.joining.IsZero() && now.Sub(m.joining) >= joinPatience
+	return attempt{late: late, device: m.device, failure: m.failure}
 }
 
 // enforce puts the membership right, if it is not, and notes the result in f.
@@ -57,7 +59,7 @@ func (m *member) enforce(ctx context.Context, f *facts, now time.Time) {
 		m.rejoin(ctx, f, now)
 		return
 	}
-	m.missing, m.device = time.Time{}, ""
+	m.missing, m.device, m.failure = time.Time{}, "", ""
 	if n.AllowDefault || n.AllowGlobal != m.global || n.AllowDNS {
 		m.quiet(ctx, f, now)
 	} else {
@@ -87,8 +89,11 @@ func (m *member) rejoin(ctx context.Context, f *facts, now time.Time) {
 	n, err := m.leaveAndJoin(ctx)
 	if err == nil && n.ID == m.id {
 		f.networks[m.id] = n
-		m.missing, m.device, m.joining = time.Time{}, "", now
+		m.missing, m.device, m.failure, m.joining = time.Time{}, "", "", now
 		return
+	}
+	if m.failure = "zerotier-one did not join it"; err != nil {
+		m.failure = err.Error()
 	}
 	m.failures++
 	m.next = now.Add(backoff(m.failures))

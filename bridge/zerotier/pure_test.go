@@ -271,7 +271,7 @@ func FuzzDecode(f *testing.F) {
 		if decode(raw, &nets) == nil {
 			for _, n := range nets {
 				look.networks[n.ID] = n
-				st := judgeNetwork(n.ID, look, n.ID.Iface(), true, "")
+				st := judgeNetwork(n.ID, look, n.ID.Iface(), attempt{late: true})
 				for _, p := range st.Prefixes {
 					if p.Bits() == 0 || !p.IsValid() || p != p.Masked() {
 						t.Errorf("prefix %v of members out of %q", p, raw)

@@ -200,7 +200,7 @@ func (s *Service) look(ctx context.Context, now time.Time) facts {
 func (s *Service) judge(f facts, now time.Time) Status {
 	st := Status{Service: judgeService(f)}
 	for _, m := range s.members {
-		st.Networks = append(st.Networks, judgeNetwork(m.id, f, IfaceIn(s.cfg.Home, m.id), m.late(now), m.device))
+		st.Networks = append(st.Networks, judgeNetwork(m.id, f, IfaceIn(s.cfg.Home, m.id), m.attempt(now)))
 	}
 	if f.err != nil {
 		// The node's address does not change with the service's state, and is what a person needs.

@@ -109,9 +109,11 @@ type NetworkStatus struct {
 	Authorised bool
 	// AllowManaged, AllowGlobal, AllowDefault and AllowDNS are the membership's settings as read back.
 	AllowManaged, AllowGlobal, AllowDefault, AllowDNS bool
-	Cause                                             string // what is wrong; empty when nothing is
-	Remedy                                            string
-	Since                                             time.Time // of State
+	// Waiting says that the box is joining, for no longer than is usual: Cause says what for, and nothing is wrong yet.
+	Waiting bool
+	Cause   string // what is wrong; empty when nothing is
+	Remedy  string
+	Since   time.Time // of State
 }
 
 // Route is a managed route of a network.
