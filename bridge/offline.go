@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -109,7 +110,7 @@ func Check(opts Options) (string, error) {
 		return "", err
 	}
 	var b strings.Builder
-	for _, w := range l.warnings {
+	for _, w := range append(slices.Clone(l.warnings), l.cfg.CheckPlaces()...) {
 		fmt.Fprintf(&b, "warning: %s\n", w)
 	}
 	for _, e := range l.cfg.Egresses {

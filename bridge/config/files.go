@@ -109,9 +109,15 @@ func (d *decoder) readCredentials(c *Credentials, at Position) {
 }
 
 func (d *decoder) fileError(path string, at Position, err error) {
+	dir := unseenPlace(path, d.file)
+	elsewhere := fmt.Sprintf("if it is there: ztbridge.service sees nothing below %s, so move it to %s", dir, filepath.Dir(DefaultPath))
 	switch {
 	case errors.Is(err, ErrInsecureMode):
 		d.fail(at, ErrInsecureMode, err.Error(), "run: chmod 600 "+shellQuote(path))
+	case errors.Is(err, fs.ErrNotExist) && dir != "":
+		d.fail(at, errors.Join(ErrFile, err), path+" does not exist", elsewhere)
+	case errors.Is(err, fs.ErrPermission) && dir != "":
+		d.fail(at, errors.Join(ErrFile, err), fmt.Sprintf("%s cannot be used: %v", path, plain(err)), elsewhere)
 	case errors.Is(err, fs.ErrNotExist):
 		d.fail(at, errors.Join(ErrFile, err), path+" does not exist", "put the file there, or correct its name")
 	default:
