@@ -186,13 +186,29 @@ func lookTUN(f Facts) Result {
 }
 
 func lookResolving(f Facts) Result {
+	var dead []string
 	for _, l := range f.Host.Lookups {
 		if l.Err != "" {
-			return failed(l.Err, "see the resolver of this box: /etc/resolv.conf; or check the name in the profile")
+			dead = append(dead, l.Name)
 		}
 	}
-	return ok("%d of %d names of servers", len(f.Host.Lookups), len(f.Host.Lookups))
+	all := len(f.Host.Lookups)
+	switch {
+	case len(dead) == 0:
+		return ok("%d of %d names of servers", all, all)
+	case len(dead) == all:
+		return failed(f.Host.Lookups[0].Err, "see the resolver of this box: /etc/resolv.conf; or check the name in the profile")
+	}
+	named := strings.Join(dead[:min(len(dead), manyNames)], ", ")
+	if more := len(dead) - manyNames; more > 0 {
+		named += fmt.Sprintf(" and %d more", more)
+	}
+	return warning(fmt.Sprintf("%d of %d names of servers do not resolve: %s", len(dead), all, named),
+		"the other servers are used; get a new profile from the provider when these stay away")
 }
+
+// manyNames is how many names are told one by one.
+const manyNames = 5
 
 func lookZeroTierOne(f Facts) Result {
 	p := f.Host.Programs[zerotierOne]

@@ -1,13 +1,17 @@
 package doctor
 
 import (
+	"context"
+	"errors"
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -60,6 +64,16 @@ var cases = []struct {
 		f.Daemon.Egresses[0] = Egress{Name: "provider", Kind: "openvpn", State: "resolving"}
 		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "friend", "provider is down"
 	}, []string{resolving}},
+	{"retired-server", func(f *Facts) {
+		f.Host.Lookups = nil
+		for i := range 10 {
+			l := Lookup{Name: fmt.Sprintf("vpn%d.example", i)}
+			if i < 7 {
+				l.Err = "lookup " + l.Name + ": no such host"
+			}
+			f.Host.Lookups = append(f.Host.Lookups, l)
+		}
+	}, nil},
 	{"wrong-credentials", func(f *Facts) {
 		f.Daemon.Egresses[0] = Egress{Name: "provider", Kind: "openvpn", State: "auth-failed",
 			Trouble: Trouble{"tunnel provider is auth-failed: the provider refuses user name or password", "correct them in provider.auth, then: systemctl reload ztbridge"}}
@@ -232,6 +246,35 @@ func TestOwnResolver(t *testing.T) {
 		}
 		if warned(f) {
 			t.Errorf("%s: told of though all names leave by the WAN anyway", socket)
+		}
+	}
+}
+
+// A hundred names and more are asked for in time, and not all at once.
+func TestManyLookups(t *testing.T) {
+	var names []string
+	for i := range 10 * lookupsAtOnce {
+		names = append(names, fmt.Sprintf("vpn%d.example", i))
+	}
+	var asking, most atomic.Int32
+	began := time.Now()
+	got := lookups(t.Context(), names, func(ctx context.Context, name string) error {
+		if n := asking.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		defer asking.Add(-1)
+		time.Sleep(50 * time.Millisecond)
+		if name == names[7] {
+			return errors.New("no such host")
+		}
+		return ctx.Err()
+	})
+	if took := time.Since(began); took > 3*time.Second || most.Load() > lookupsAtOnce {
+		t.Errorf("it took %v, with %d at once", took, most.Load())
+	}
+	for i, l := range got {
+		if l.Name != names[i] || (l.Err != "") != (i == 7) {
+			t.Errorf("%d: %+v", i, l)
 		}
 	}
 }

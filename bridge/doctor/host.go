@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -20,6 +21,8 @@ const (
 	ourProtocol = "proto 90"
 	// lookupTimeout bounds the resolving of all names.
 	lookupTimeout = 5 * time.Second
+	// lookupsAtOnce is few enough for the resolver of a home router.
+	lookupsAtOnce = 16
 )
 
 // Observe looks at the host: it reads, runs programs that only print, and asks the resolver for names.
@@ -38,7 +41,7 @@ func Observe(ctx context.Context, files, names []string) Host {
 		h.Foreign = append(h.Foreign, foreignRules(lines(ctx, "ip", family, "rule", "show"))...)
 		h.Foreign = append(h.Foreign, halves(main)...)
 	}
-	h.Lookups = lookups(ctx, names)
+	h.Lookups = lookups(ctx, names, resolve)
 	h.Resolvers = resolvers(lines(ctx, "ss", "-Hlntup", "sport", "=", ":53"))
 	return h
 }
@@ -186,16 +189,28 @@ func latest(files []string) time.Time {
 	return newest
 }
 
-func lookups(ctx context.Context, names []string) []Lookup {
+// lookups asks for all names, many at a time: a large profile has more of them than would fit in the time one by one.
+func lookups(ctx context.Context, names []string, resolve func(context.Context, string) error) []Lookup {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	var out []Lookup
-	for _, name := range names {
-		l := Lookup{Name: name}
-		if _, err := net.DefaultResolver.LookupHost(ctx, name); err != nil {
-			l.Err = err.Error()
-		}
-		out = append(out, l)
+	out := make([]Lookup, len(names))
+	turns := make(chan struct{}, lookupsAtOnce)
+	var wg sync.WaitGroup
+	for i, name := range names {
+		wg.Go(func() {
+			turns <- struct{}{}
+			defer func() { <-turns }()
+			out[i].Name = name
+			if err := resolve(ctx, name); err != nil {
+				out[i].Err = err.Error()
+			}
+		})
 	}
+	wg.Wait()
 	return out
+}
+
+func resolve(ctx context.Context, name string) error {
+	_, err := net.DefaultResolver.LookupHost(ctx, name)
+	return err
 }
