@@ -16,7 +16,7 @@ type failure struct {
 // Remedies, for people.
 const (
 	remedyPassphrase   = "correct the passphrase in the credentials file: it is the third line, or alone"
-	remedyCredentials  = "check user name and password in the credentials file, and the account with the provider"
+	remedyCredentials  = "check user name and password in the credentials file, and the account with the provider; then run: systemctl reload ztbridge"
 	remedySecondFactor = "no one is there to type a code at each connection: ask the provider for an account, or a profile, without a second factor"
 	remedyOwnCert      = "get a new profile from the provider"
 	remedyClock        = "check this box's clock; if it is right, get a new profile from the provider"
