@@ -25,6 +25,11 @@ func TestFailures(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.Remove(deny)
+	challenge := deny + "-challenge"
+	if err := os.WriteFile(challenge, []byte("#!/bin/sh\nprintf %s 'CRV1:R,E:state:YWxpY2U=:Enter code' >\"$auth_failed_reason_file\"\nexit 1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(challenge)
 	credentials := func(c *TunnelConfig) { c.Credentials = &Credentials{Username: "alice", Password: `pa"ss\ w'ord`} }
 
 	for _, tc := range []struct {
@@ -42,6 +47,14 @@ func TestFailures(t *testing.T) {
 			name: "credentials refused", state: StateAuthFailed, cause: "refused the credentials", wait: 20 * time.Second,
 			server: func(*lab) []string {
 				return []string{"script-security 2", "auth-user-pass-verify " + deny + " via-env"}
+			},
+			profile: func(l *lab) string { return l.profile("auth-user-pass") },
+			adjust:  credentials,
+		},
+		{
+			name: "second factor", state: StateAuthFailed, cause: "the server wants a second factor: Enter code", wait: 20 * time.Second,
+			server: func(*lab) []string {
+				return []string{"script-security 2", "auth-user-pass-verify " + challenge + " via-env"}
 			},
 			profile: func(l *lab) string { return l.profile("auth-user-pass") },
 			adjust:  credentials,
