@@ -74,7 +74,7 @@ func (d *daemon) conditions(s Snapshot, desired Desired, r passResult) []api.Con
 			add(codeIngressMissing, i.Name, api.SeverityWarning, "there is no interface "+i.Iface, "create it, or correct its name in the configuration")
 		}
 	}
-	warnings := append(slices.Clone(d.loaded.warnings), d.loaded.cfg.CheckClients(slices.Collect(maps.Keys(s.Clients)))...)
+	warnings := append(slices.Clone(d.loaded.warnings), d.loaded.cfg.CheckClients(slices.Collect(maps.Keys(s.Clients)), s.Revoked)...)
 	for _, w := range warnings {
 		add(codeConfigWarning, w.Position.String(), api.SeverityWarning, w.Text, "")
 	}

@@ -262,7 +262,7 @@ func (d *drivers) fill(s *Snapshot) {
 	}
 	if d.endpoint != nil {
 		s.Endpoint, s.Faults = d.endpoint.status()
-		s.Clients = d.endpoint.addresses()
+		s.Clients, s.Revoked = d.endpoint.addresses(), d.endpoint.revoked()
 	}
 	s.Probes = map[string]probe.Status{}
 	for name, p := range d.probers {

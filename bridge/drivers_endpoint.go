@@ -169,11 +169,43 @@ func (e *endpointDriver) known() []pki.Client {
 
 // addresses returns the fixed addresses of every client, by name, one of each family for each listener.
 // Revoked clients are among them: a session outlives its revocation by some moments, in which the policy
-// for its name must still hold.
+// for its name must still hold. One whose number somebody else has got since has none any more.
 func (e *endpointDriver) addresses() map[string][]netip.Addr {
+	clients := e.known()
+	owner := owners(clients)
 	out := map[string][]netip.Addr{}
+	for _, c := range clients {
+		out[c.Name] = nil
+		if owner[c.Host] == c.Name {
+			out[c.Name] = e.addressesOf(c)
+		}
+	}
+	return out
+}
+
+// owners returns whose a host number is: a client's that is not revoked, or else the last one's.
+func owners(clients []pki.Client) map[uint32]string {
+	last := map[uint32]pki.Client{}
+	for _, c := range clients {
+		o, taken := last[c.Host]
+		if !taken || o.Revoked != nil && (c.Revoked == nil || c.Issued.After(o.Issued)) {
+			last[c.Host] = c
+		}
+	}
+	out := map[uint32]string{}
+	for host, c := range last {
+		out[host] = c.Name
+	}
+	return out
+}
+
+// revoked returns the names of the clients that are barred.
+func (e *endpointDriver) revoked() []string {
+	var out []string
 	for _, c := range e.known() {
-		out[c.Name] = e.addressesOf(c)
+		if c.Revoked != nil {
+			out = append(out, c.Name)
+		}
 	}
 	return out
 }

@@ -34,7 +34,10 @@ type Snapshot struct {
 	// Faults keep the endpoint from working as a whole.
 	Faults endpointFaults
 	// Clients are the fixed addresses of the endpoint's clients, by name, whether connected or not.
+	// One whose addresses are another's now has none.
 	Clients map[string][]netip.Addr
+	// Revoked are those of them that are barred.
+	Revoked []string
 	// Current is the egress in use, by list of egresses (listKey).
 	Current map[string]string
 	// Preferred is the egress that a person chose; empty if nobody did.

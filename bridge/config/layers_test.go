@@ -116,9 +116,13 @@ func TestOrderOfTheFileIsKept(t *testing.T) {
 
 func TestCheckClients(t *testing.T) {
 	cfg := mustLoad(t, minimal+"endpoint: {address: vm.example.org}\npolicy:\n  - {from: [phone, tablte], egress: provider}\n")
-	got := cfg.CheckClients([]string{"phone", "tablet"})
+	got := cfg.CheckClients([]string{"phone", "tablet"}, nil)
 	if len(got) != 1 || got[0].Line != 5 || !strings.Contains(got[0].Text, `did you mean "tablet"?`) {
 		t.Errorf("got %v", got)
+	}
+	got = cfg.CheckClients([]string{"phone", "tablte"}, []string{"phone"})
+	if len(got) != 1 || got[0].Line != 5 || !strings.Contains(got[0].Text, `"phone" is revoked`) {
+		t.Errorf("a rule for a revoked client: %v", got)
 	}
 }
 

@@ -179,18 +179,21 @@ func looksNumeric(text string) bool {
 	return isPrefix || err == nil || strings.Contains(text, ":") || strings.Contains(text, ".") && numeric(text)
 }
 
-// CheckClients compares the clients that the policy names with those that exist, and warns of each that does not:
-// its rule matches nobody until the client is added.
-func (c *Config) CheckClients(existing []string) []Warning {
+// CheckClients compares the clients that the policy names with those that exist, and warns of each that does not, or is
+// revoked: its rule matches nobody until the client is added.
+func (c *Config) CheckClients(existing, revoked []string) []Warning {
 	var warnings []Warning
 	for _, rule := range c.Policy {
 		for _, s := range rule.From {
-			if s.Kind != ByClient || slices.Contains(existing, s.Client) {
-				continue
+			switch {
+			case s.Kind != ByClient:
+			case slices.Contains(revoked, s.Client):
+				warnings = append(warnings, Warning{s.Pos, fmt.Sprintf("the endpoint's client %q is revoked; remove it here, or add it again by `ztbridge client add %s`", s.Client, s.Client)})
+			case !slices.Contains(existing, s.Client):
+				candidates := append(slices.Clone(existing), c.selectable()...)
+				warnings = append(warnings, Warning{s.Pos, fmt.Sprintf("the endpoint has no client %q; %s", s.Client,
+					suggest(s.Client, candidates, "add it by `ztbridge client add "+s.Client+"`"))})
 			}
-			candidates := append(slices.Clone(existing), c.selectable()...)
-			warnings = append(warnings, Warning{s.Pos, fmt.Sprintf("the endpoint has no client %q; %s", s.Client,
-				suggest(s.Client, candidates, "add it by `ztbridge client add "+s.Client+"`"))})
 		}
 	}
 	return warnings
