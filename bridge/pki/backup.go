@@ -129,10 +129,7 @@ func (s *Store) Import(r io.Reader, passphrase string, replace bool) (Restored, 
 	}
 	var done Restored
 	err = s.locked(func() error {
-		there, err := s.exists()
-		if err != nil {
-			return err
-		}
+		there := s.exists()
 		if there && !replace {
 			return ErrOverwrite
 		}
@@ -282,7 +279,7 @@ func (s *Store) install(b bundle) (kept string, err error) {
 
 // setAside keeps the store that was replaced under a name that tells when; an empty one is removed.
 func (s *Store) setAside(old string) (string, error) {
-	if _, err := os.Lstat(filepath.Join(old, indexFile)); errors.Is(err, os.ErrNotExist) {
+	if !New(old).exists() {
 		if err := os.RemoveAll(old); err != nil {
 			return "", fmt.Errorf("removing %s: %w", old, err)
 		}

@@ -1,6 +1,8 @@
 package pki
 
 import (
+	"errors"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -18,6 +20,13 @@ func TestRestoreKeepsRevocations(t *testing.T) {
 		"readable": {func(*testing.T, *Store) {}, "laptop", "phone", false},
 		"index damaged, list there": {func(t *testing.T, s *Store) {
 			overwrite(t, s.path(indexFile), "{")
+		}, "laptop", "phone", true},
+		"index lost": {func(t *testing.T, s *Store) {
+			remove(t, s.path(indexFile))
+		}, "laptop", "phone", true},
+		"index and authority lost": {func(t *testing.T, s *Store) {
+			remove(t, s.path(indexFile))
+			remove(t, s.path(caFile))
 		}, "laptop", "phone", true},
 		"index and list damaged": {func(t *testing.T, s *Store) {
 			overwrite(t, s.path(indexFile), "{")
@@ -90,6 +99,51 @@ func TestMergeKeepsNumbers(t *testing.T) {
 	now.Revoked = []revocation{{Serial: "a"}, {Serial: "a"}}
 	if barred := old.merge(now); old.NextHost != 9 || len(old.Revoked) != 1 || slices.Contains(barred, "") {
 		t.Errorf("%+v, barred %v", old, barred)
+	}
+}
+
+// A store without its index is not taken for a new one, whatever else is left of it: nothing in it is replaced or deleted.
+func TestLostIndexIsDamage(t *testing.T) {
+	for name, left := range map[string]func(Client) string{
+		"the server's certificate": func(Client) string { return serverFile },
+		"the revocation list":      func(Client) string { return crlFile },
+		"a client's keys":          credentialsFile,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := newStore(t)
+			ensure(t, s)
+			phone := add(t, s, "phone")
+			var b strings.Builder
+			if err := s.Export(&b, passphrase); err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range []string{indexFile, serverFile, crlFile, credentialsFile(phone)} {
+				if name != left(phone) {
+					remove(t, s.path(name))
+				}
+			}
+			_, ensureErr := s.Ensure()
+			_, addErr := s.Add(Request{Name: "laptop", LastHost: lastHost})
+			_, clientsErr := s.Clients()
+			for what, err := range map[string]error{"ensure": ensureErr, "add": addErr, "clients": clientsErr, "export": s.Export(io.Discard, passphrase)} {
+				if !errors.Is(err, ErrDamaged) {
+					t.Errorf("%s: %v, want ErrDamaged", what, err)
+				}
+			}
+			if _, err := os.Stat(s.path(left(phone))); err != nil {
+				t.Errorf("what was left is gone: %v", err)
+			}
+			if _, err := s.Import(strings.NewReader(b.String()), passphrase, false); !errors.Is(err, ErrOverwrite) {
+				t.Errorf("a restore unasked: %v, want ErrOverwrite", err)
+			}
+		})
+	}
+}
+
+func remove(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
@@ -286,14 +285,8 @@ func (s *Store) loadCRL() (*x509.RevocationList, error) {
 	return parseCRL(data)
 }
 
-// exists says whether there is a key store.
-func (s *Store) exists() (bool, error) {
-	_, err := os.Lstat(s.path(indexFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("looking for a key store: %w", err)
-	}
-	return true, nil
+// exists says whether there is a key store, in order or not.
+func (s *Store) exists() bool {
+	_, err := s.loadIndex()
+	return !errors.Is(err, ErrAbsent)
 }

@@ -255,11 +255,18 @@ func (s *Store) loadCrypt() ([]byte, error) {
 	return data, err
 }
 
-// loadIndex returns ErrAbsent when there is no index.
+// loadIndex returns ErrAbsent when there is no index and never was one.
 func (s *Store) loadIndex() (*index, error) {
 	data, err := s.read(indexFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w in %s", ErrAbsent, s.dir)
+		traces := s.neverIndexed()
+		if traces == nil {
+			return nil, fmt.Errorf("%w in %s", ErrAbsent, s.dir)
+		}
+		// A first run, whose lock readers do not take, may have made all of it since.
+		if data, err = s.read(indexFile); errors.Is(err, fs.ErrNotExist) {
+			return nil, traces
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -269,4 +276,26 @@ func (s *Store) loadIndex() (*index, error) {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return ix, err
+}
+
+// neverIndexed returns ErrDamaged when there is anything that is made after the index only: without the index, that
+// belongs to nobody, and would be taken for a crash's leavings.
+func (s *Store) neverIndexed() error {
+	later := []string{serverFile, crlFile}
+	entries, err := os.ReadDir(s.path(clientsDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("listing the key store: %w", err)
+	}
+	for _, e := range entries {
+		later = append(later, filepath.Join(clientsDir, e.Name()))
+	}
+	for _, name := range later {
+		switch _, err := os.Lstat(s.path(name)); {
+		case err == nil:
+			return fmt.Errorf("%w: %s is missing, and %s is there", ErrDamaged, s.path(indexFile), name)
+		case !errors.Is(err, fs.ErrNotExist):
+			return fmt.Errorf("looking for %s: %w", s.path(name), err)
+		}
+	}
+	return nil
 }
