@@ -23,12 +23,12 @@ type surroundings struct {
 	own     []netip.Addr      // the host's own addresses
 	devices map[string]string // by name of egress
 	members []netip.Prefix    // what is behind the ingresses
-	peers   []netip.Prefix    // of them, what clients of the endpoint may reach
+	peers   []netip.Prefix    // what clients of the endpoint may reach besides the Internet, or be reached from
 }
 
 // observe tells the drivers what a pass saw.
-func (d *drivers) observe(intent policyroute.Intent, w World) {
-	s := &surroundings{devices: map[string]string{}, taken: takenPrefixes(intent, w)}
+func (d *drivers) observe(cfg *config.Config, intent policyroute.Intent, w World) {
+	s := &surroundings{devices: map[string]string{}, taken: takenPrefixes(intent, w), peers: peersOf(cfg, intent.Ingresses)}
 	for _, l := range w.Links {
 		for _, a := range l.Addrs {
 			s.own = append(s.own, a.Addr())
@@ -39,11 +39,39 @@ func (d *drivers) observe(intent policyroute.Intent, w World) {
 	}
 	for _, g := range intent.Ingresses {
 		s.members = append(s.members, g.Prefixes...)
-		if !isOurs(g.Iface) && slices.ContainsFunc(intent.Peerings, func(p policyroute.Peering) bool { return isOurs(p.From) && p.To == g.Name }) {
-			s.peers = append(s.peers, g.Prefixes...)
-		}
 	}
 	d.around.Store(s)
+}
+
+// peersOf returns, each once, what the configuration lets clients of the endpoint reach, and what may reach them:
+// answers need a route too.
+func peersOf(cfg *config.Config, ingresses []policyroute.Ingress) []netip.Prefix {
+	var out []netip.Prefix
+	add := func(list ...netip.Prefix) {
+		for _, p := range list {
+			if !slices.Contains(out, p) {
+				out = append(out, p)
+			}
+		}
+	}
+	for _, p := range cfg.Peering {
+		other := p.To
+		switch {
+		case p.From == config.EndpointIngress && p.To == "":
+			add(p.Prefix)
+			continue
+		case p.To == config.EndpointIngress:
+			other = p.From
+		case p.From != config.EndpointIngress:
+			continue
+		}
+		for _, g := range ingresses {
+			if g.Name == other || g.Owned && other == config.EndpointIngress {
+				add(g.Prefixes...)
+			}
+		}
+	}
+	return out
 }
 
 // takenPrefixes returns what a provider may not assign, because the host's own traffic from or to it would go

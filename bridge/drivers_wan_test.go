@@ -1,8 +1,10 @@
 package bridge
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"ztbridge/policyroute"
@@ -34,7 +36,7 @@ func TestProvidersMayNotAssignWhatIsTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := &drivers{}
-	d.observe(Desire(cfg, Snapshot{World: w, Listeners: listeners}).Intent, w)
+	d.observe(cfg, Desire(cfg, Snapshot{World: w, Listeners: listeners}).Intent, w)
 	for addr, want := range map[netip.Addr]bool{
 		netip.MustParseAddr("203.0.113.7"): true, netip.MustParseAddr("203.0.113.8"): false,
 		netip.MustParseAddr("2001:db8::7"): true, netip.MustParseAddr("2001:db8::8"): false,
@@ -43,6 +45,33 @@ func TestProvidersMayNotAssignWhatIsTaken(t *testing.T) {
 	} {
 		if got := slices.ContainsFunc(d.taken(), func(p netip.Prefix) bool { return p.Contains(addr) }); got != want {
 			t.Errorf("%s is taken: %v, want %v", addr, got, want)
+		}
+	}
+}
+
+// A client that sends only this through the tunnel gets a route to all that peering lets it reach, or be reached from.
+func TestClientsGetRoutesToTheirPeers(t *testing.T) {
+	const head = "zerotier: {networks: [" + testNetwork + "]}\nendpoint: {address: vpn.example.org, listen: [udp/1194, tcp/443]}\n" +
+		"egress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\n"
+	const network, pools = "10.147.17.0/24", "10.83.64.0/22 fd5a:5442:4947::/66 10.83.68.0/22 fd5a:5442:4947:0:4000::/66"
+	for peering, want := range map[string]string{
+		"": network,
+		"peering: [{from: zerotier, to: endpoint}]":                                       network,
+		"peering: [{from: endpoint, to: zerotier}, {from: zerotier, to: endpoint}]":       network,
+		"peering: [{from: endpoint, to: endpoint}]":                                       pools,
+		"peering: [{from: zerotier, to: 192.168.1.0/24}]":                                 "",
+		"peering: [{from: endpoint, to: 192.168.1.0/24}, {from: endpoint, to: zerotier}]": "192.168.1.0/24 " + network,
+	} {
+		cfg := parse(t, head+peering+"\n")
+		listeners, err := listenersOf(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := newDrivers(t.Context(), Options{}, openvpnUser{}, newDoorbell())
+		d.observe(cfg, Desire(cfg, Snapshot{World: world(), ZeroTier: joined(), Listeners: listeners}).Intent, world())
+		e := endpointDriver{d: d}
+		if got := strings.Trim(fmt.Sprint(e.networks()), "[]"); got != want {
+			t.Errorf("%q: routes to %q, want %q", peering, got, want)
 		}
 	}
 }

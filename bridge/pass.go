@@ -23,7 +23,7 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 		return err
 	}
 	desired := Desire(d.loaded.cfg, snap)
-	d.drivers.observe(desired.Intent, snap.World)
+	d.drivers.observe(d.loaded.cfg, desired.Intent, snap.World)
 	d.rememberIngresses(desired.Intent)
 	plan, err := d.converge(ctx, desired.Intent, snap.World)
 	if err == nil {

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"errors"
+	"fmt"
 
 	"ztbridge/bridge/openvpn/endpoint"
 	"ztbridge/bridge/pki"
@@ -48,11 +49,28 @@ func (r registry) Client(name string) (endpoint.Client, error) {
 	}
 	if c.Revoked == nil {
 		if err := r.settle(c); err != nil {
-			return endpoint.Client{}, err
+			return endpoint.Client{}, fmt.Errorf("%w: %w", endpoint.ErrNotReady, err)
 		}
 	}
+	return clientOf(c), nil
+}
+
+// Clients implements endpoint.Registry.
+func (r registry) Clients() (map[string]endpoint.Client, error) {
+	list, err := r.Store.Clients()
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]endpoint.Client{}
+	for _, c := range list {
+		out[c.Name] = clientOf(c)
+	}
+	return out, nil
+}
+
+func clientOf(c pki.Client) endpoint.Client {
 	return endpoint.Client{
 		Name: c.Name, Serial: c.Serial, Host: c.Host, Expires: c.Expires, Revoked: c.Revoked != nil,
 		NetworkOnly: c.NetworkOnly, NoDNS: c.NoDNS,
-	}, nil
+	}
 }

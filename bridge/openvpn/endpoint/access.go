@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -69,6 +70,8 @@ func admit(r request, c Client, lookup error, now time.Time) *denial {
 	switch {
 	case errors.Is(lookup, ErrUnknownClient):
 		return &denial{"unknown client", "this profile is not known here; ask for a new one"}
+	case errors.Is(lookup, ErrNotReady):
+		return &denial{"its rules are not in force", "the server has a problem; try again later"}
 	case lookup != nil:
 		return &denial{"the key store cannot be read", "the server has a problem; try again later"}
 	case c.Revoked:
@@ -92,7 +95,9 @@ func answer(c Client, r request, l Listener, dns []netip.Addr, networks []netip.
 		fmt.Sprintf("ifconfig-ipv6-push %s/%d %s", addrs[1], l.Pool.V6.Bits(), l.Pool.Server()[1].Addr()),
 	}
 	for _, n := range networks {
-		lines = append(lines, pushRoute(n))
+		if !slices.Contains(l.Pool.Prefixes(), n) { // that one comes with the address
+			lines = append(lines, pushRoute(n))
+		}
 	}
 	if !c.NetworkOnly {
 		lines = append(lines, `push "redirect-gateway def1 ipv6"`)

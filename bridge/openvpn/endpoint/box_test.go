@@ -80,10 +80,23 @@ func (r registry) Client(name string) (endpoint.Client, error) {
 	if errors.Is(err, pki.ErrUnknown) {
 		return endpoint.Client{}, endpoint.ErrUnknownClient
 	}
+	return clientOf(c), err
+}
+
+func (r registry) Clients() (map[string]endpoint.Client, error) {
+	list, err := r.Store.Clients()
+	out := map[string]endpoint.Client{}
+	for _, c := range list {
+		out[c.Name] = clientOf(c)
+	}
+	return out, err
+}
+
+func clientOf(c pki.Client) endpoint.Client {
 	return endpoint.Client{
 		Name: c.Name, Serial: c.Serial, Host: c.Host, Expires: c.Expires, Revoked: c.Revoked != nil,
 		NetworkOnly: c.NetworkOnly, NoDNS: c.NoDNS,
-	}, err
+	}
 }
 
 // box is the main program of the box.

@@ -114,12 +114,17 @@ func (d *door) event(e events.ClientEvent) {
 func (d *door) knock(e events.ClientEvent) {
 	r := parseRequest(e.Env)
 	client, err := d.server.config.Registry.Client(r.name)
-	if no := admit(r, client, err, time.Now()); no != nil {
-		d.log.Warn("client refused", "client", printable(r.name, 60), "remote", r.remote, "reason", no.reason)
+	if no := admit(r, client, err, d.server.config.Now()); no != nil {
+		log := d.log.With("client", printable(r.name, 60), "remote", r.remote, "reason", no.reason)
+		if err != nil && !errors.Is(err, ErrUnknownClient) {
+			log = log.With("error", err)
+		}
+		log.Warn("client refused")
 		d.refuse(e, r.name, no)
 		return
 	}
-	lines, addrs, err := answer(client, r, d.listener, d.server.config.DNS, d.server.networks())
+	networks := d.server.networks()
+	lines, addrs, err := answer(client, r, d.listener, d.server.config.DNS, networks)
 	if err != nil {
 		d.log.Error("client has no address", "client", client.Name, "error", err)
 		d.refuse(e, r.name, &denial{"no address", "the server has no address for this profile"})
@@ -130,7 +135,7 @@ func (d *door) knock(e events.ClientEvent) {
 			status: ClientStatus{
 				Name: client.Name, Listener: d.listener.Name(), Remote: r.remote, Addrs: addrs, Program: r.program,
 			},
-			serial: client.Serial, link: d,
+			serial: client.Serial, link: d, networkOnly: client.NetworkOnly, networks: networks,
 		})
 	}
 	if _, err := d.conn.Block(fmt.Sprintf("client-auth %d %d", e.ClientID, e.ClientKey), lines); err != nil {

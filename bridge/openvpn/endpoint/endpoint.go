@@ -26,7 +26,8 @@ type Config struct {
 	// DNS are the resolvers that clients are told to ask through the tunnel.
 	DNS []netip.Addr
 	// Networks, when not nil, returns the prefixes that every client is given a route to, and a client
-	// that wants the ZeroTier network only nothing else. It is asked at each connection.
+	// that wants the ZeroTier network only nothing else. It is asked at each connection, and several times a
+	// second: such a client is connected anew when there is one that it has no route to.
 	Networks func() []netip.Prefix
 	// Web is the loopback address of a web server, which TCP listeners pass everything to that is not
 	// OpenVPN; the zero value: such connections are closed.
@@ -41,6 +42,9 @@ type Config struct {
 	RuntimeDir string
 	// Program is the openvpn binary; empty means the one on the PATH.
 	Program string
+
+	// Now is the clock; time.Now when nil.
+	Now func() time.Time
 
 	// Notify, when not nil, is called after each change of Status except of its byte counters. It must
 	// not block.
@@ -65,13 +69,18 @@ func (l Listener) fileName() string { return fmt.Sprintf("%s%d", l.Proto, l.Port
 // ErrUnknownClient is returned by a Registry for a name that it does not know.
 var ErrUnknownClient = errors.New("the client is not known")
 
+// ErrNotReady is returned by a Registry for a client that the host is not prepared for yet.
+var ErrNotReady = errors.New("the host is not prepared for the client")
+
 // Registry is the key store as the server sees it. Its methods may be called from several goroutines.
 type Registry interface {
 	// Keys returns the server's keys, renewed if they were due.
 	Keys() (Keys, error)
 	// Client returns a client by the common name of its certificate, revoked ones too, or
-	// ErrUnknownClient.
+	// ErrUnknownClient. It may wait until the host is prepared for the client, and return ErrNotReady.
 	Client(name string) (Client, error)
+	// Clients returns all clients by name, revoked ones too. It waits for nothing.
+	Clients() (map[string]Client, error)
 	// Stamp changes whenever what the other methods return may have changed. It is called several times
 	// a second.
 	Stamp() string

@@ -46,6 +46,9 @@ func New(c Config) (*Server, error) {
 	if c.Program == "" {
 		c.Program = "openvpn"
 	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
@@ -129,11 +132,11 @@ func end(list []held, message func(held) string) error {
 	return errs
 }
 
-// watch follows the key store until ctx ends.
+// watch follows the key store and the networks until ctx ends.
 func (s *Server) watch(ctx context.Context) {
 	tick := time.NewTicker(lookInterval)
 	defer tick.Stop()
-	stamp, renewed, evicted := s.config.Registry.Stamp(), time.Now(), time.Now()
+	stamp, renewed, evicted := s.config.Registry.Stamp(), s.wall(), s.wall()
 	for {
 		select {
 		case <-ctx.Done():
@@ -143,39 +146,67 @@ func (s *Server) watch(ctx context.Context) {
 		now := s.config.Registry.Stamp()
 		changed := now != stamp
 		stamp = now
-		if changed || time.Since(evicted) >= expiryInterval {
-			evicted = time.Now()
+		if changed || s.passed(evicted, expiryInterval) {
+			evicted = s.wall()
 			s.evict() // before the keys, which take longer
 		}
-		if changed || time.Since(renewed) >= renewInterval {
-			renewed = time.Now()
+		if changed || s.passed(renewed, renewInterval) {
+			renewed = s.wall()
 			if err := s.refresh(); err != nil {
 				s.log.Error("reading the keys", "error", err)
 				renewed = renewed.Add(refreshRetry - renewInterval)
 			}
 		}
+		s.reroute()
 		for _, l := range s.listeners {
 			l.checkDevice()
 		}
 	}
 }
 
+// wall is the time of day. What is valid until then, and not how long this program has run, decides: a clock that is
+// set, or a machine that slept, counts as time that has passed.
+func (s *Server) wall() time.Time { return s.config.Now().Round(0) }
+
+// passed says whether an interval has passed, or the clock was set back.
+func (s *Server) passed(since time.Time, interval time.Duration) bool {
+	elapsed := s.wall().Sub(since)
+	return elapsed < 0 || elapsed >= interval
+}
+
 // evict ends the sessions of clients that would not be admitted any more.
 func (s *Server) evict() {
+	clients, err := s.config.Registry.Clients()
+	if err != nil {
+		s.log.Error("looking up the clients", "error", err)
+		return // an unreadable store lets nobody in, but throws nobody out
+	}
 	var list []held
 	reasons := map[sessionKey]*denial{}
 	for _, h := range s.sessions.all() {
-		client, err := s.config.Registry.Client(h.name)
-		if err != nil && !errors.Is(err, ErrUnknownClient) {
-			s.log.Error("looking up a client", "client", h.name, "error", err)
-			continue // an unreadable store lets nobody in, but throws nobody out
+		client, known := clients[h.name]
+		var lookup error
+		if !known {
+			lookup = ErrUnknownClient
 		}
-		if no := admit(request{name: h.name, serial: h.serial}, client, err, time.Now()); no != nil {
+		if no := admit(request{name: h.name, serial: h.serial}, client, lookup, s.config.Now()); no != nil {
 			s.log.Info("ending a session", "client", h.name, "reason", no.reason)
 			list, reasons[h.key] = append(list, h), no
 		}
 	}
 	if err := end(list, func(h held) string { return haltMessage + reasons[h.key].public }); err != nil {
+		s.log.Error("ending sessions", "error", err)
+	}
+}
+
+// reroute has clients connect anew that lack a route to a network. One that has a route too many keeps it: the
+// network may come back, and until then nobody answers there.
+func (s *Server) reroute() {
+	list := s.sessions.lacking(s.networks())
+	for _, h := range list {
+		s.log.Info("ending a session", "client", h.name, "reason", "there is a network that it has no route to")
+	}
+	if err := end(list, func(held) string { return restartMessage + "there are new networks" }); err != nil {
 		s.log.Error("ending sessions", "error", err)
 	}
 }

@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -13,6 +14,9 @@ type session struct {
 	serial      string // of the certificate that it came with
 	established bool
 	link        killer // of the process that holds it
+	// networkOnly clients have routes to networks alone, which are those of the moment of their admission.
+	networkOnly bool
+	networks    []netip.Prefix
 }
 
 // killer ends sessions of one openvpn process.
@@ -111,6 +115,20 @@ func (s *sessions) all() []held {
 	out := make([]held, 0, len(s.open))
 	for k, n := range s.open {
 		out = append(out, n.held(k))
+	}
+	return out
+}
+
+// lacking returns the established sessions that have no route to one of the networks.
+func (s *sessions) lacking(networks []netip.Prefix) []held {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []held
+	for k, n := range s.open {
+		isNew := func(p netip.Prefix) bool { return !slices.Contains(n.networks, p) }
+		if n.established && n.networkOnly && slices.ContainsFunc(networks, isNew) {
+			out = append(out, n.held(k))
+		}
 	}
 	return out
 }

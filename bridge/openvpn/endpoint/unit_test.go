@@ -3,6 +3,7 @@ package endpoint
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"slices"
@@ -111,6 +112,7 @@ func TestAdmit(t *testing.T) {
 		"good":                   {good, nil, "4f01", ""},
 		"unknown":                {Client{}, ErrUnknownClient, "4f01", "unknown client"},
 		"an unreadable registry": {Client{}, errors.New("disk"), "4f01", "the key store cannot be read"},
+		"rules not in force":     {Client{}, fmt.Errorf("%w: it takes long", ErrNotReady), "4f01", "its rules are not in force"},
 		"revoked":                {revoked, nil, "4f01", "revoked"},
 		"expired":                {expired, nil, "4f01", "expired"},
 		"another certificate":    {good, nil, "4f02", "superseded certificate"},
@@ -168,6 +170,12 @@ func TestAnswer(t *testing.T) {
 		b.WriteString("# " + tc.name + "\n" + strings.Join(lines, "\n") + "\n")
 	}
 	golden(t, "answers.golden", b.String())
+	// The listener's own pool comes with the address; another's needs a route.
+	pools := append(l.Pool.Prefixes(), testListener(t, "tcp", 443, 1).Pool.Prefixes()...)
+	lines, _, err := answer(Client{Host: 3, NetworkOnly: true, NoDNS: true}, request{}, l, nil, pools)
+	if want := []string{`push "route 10.83.68.0 255.255.252.0"`, `push "route-ipv6 fd5a:5442:4947:0:4000::/66"`}; err != nil || !slices.Equal(lines[2:], want) {
+		t.Errorf("routes to the pools: %q, %v; want %q", lines[2:], err, want)
+	}
 	if _, _, err := answer(Client{Host: 5000}, request{}, l, nil, nil); err == nil {
 		t.Error("a host number outside the pool was answered")
 	}
