@@ -25,7 +25,8 @@ func endpointConditions(s Snapshot, add addCondition) {
 	}
 	if err := s.Faults.Links; err != nil && !errors.Is(err, errNotRunning) {
 		add(codeLinks, "", api.SeverityWarning, "one-time links cannot be opened: "+err.Error(),
-			"see that endpoint.https names a certificate and its own key; they are read again by themselves")
+			"see that endpoint.https names a valid certificate for endpoint.address and its own key, or that its authority reaches "+
+				"this box by that name at tcp/443; it is tried again by itself")
 	}
 	for _, l := range s.Endpoint.Listeners {
 		if l.State == endpoint.StateFailed {

@@ -132,3 +132,13 @@ func TestNoConfiguration(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// An authority that cannot connect gives no certificate.
+func TestACMENeedsPort443(t *testing.T) {
+	for listen, want := range map[string]int{"[tcp/443]": 0, "[udp/1194, tcp/443]": 0, "[udp/443]": 1, "[tcp/8443, udp/1194]": 1} {
+		_, warnings, err := load(t, folder(t), minimal+"endpoint:\n  address: vm.example.org\n  listen: "+listen+"\n  https:\n    acme: {}\n")
+		if err != nil || len(warnings) != want || want == 1 && warnings[0].Line != 7 {
+			t.Errorf("%s: %v, %v", listen, warnings, err)
+		}
+	}
+}

@@ -58,6 +58,10 @@ func (d *decoder) endpoint(v value) {
 		v.fail(ErrValue, "an authority certifies names, and endpoint.address is an address",
 			"give this box a public name, or leave https.acme out")
 	}
+	if e.HTTPS.ACME != nil && !slices.Contains(e.Listen, Listener{"tcp", 443}) {
+		d.warn(d.where["acme"], "the authority connects to port 443, where the endpoint does not listen; "+
+			"add tcp/443 to `listen:`, unless a router in front sends its port 443 to another listener here")
+	}
 }
 
 func (d *decoder) listeners(v value) []Listener {
@@ -130,7 +134,7 @@ func (d *decoder) https(v value, h *HTTPS) {
 				d.where["key"] = v.pos()
 			}
 		},
-		"acme": func(v value) { h.ACME = d.acme(v) },
+		"acme": func(v value) { d.where["acme"], h.ACME = v.pos(), d.acme(v) },
 	})
 	switch {
 	case (h.Certificate == "") != (h.Key == ""):

@@ -15,9 +15,11 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -128,6 +130,33 @@ func TestACMENeedsAName(t *testing.T) {
 	_, err := TLS{ACME: &ACME{}}.open("203.0.113.9", time.Now)
 	if err == nil {
 		t.Error("ACME was accepted for an address")
+	}
+}
+
+// A directory that gives no certificate is said with the link, and in the status from then on.
+func TestACMEIsRefused(t *testing.T) {
+	asked := 0
+	directory := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, `{"type": "urn:ietf:params:acme:error:unauthorized", "detail": "not with us"}`)
+	}))
+	defer directory.Close()
+	s := serve(t, Config{TLS: TLS{ACME: &ACME{Directory: directory.URL, CacheDir: filepath.Join(t.TempDir(), "acme")}}})
+	if err := s.Trouble(); err != nil {
+		t.Errorf("before anybody has asked: %v", err)
+	}
+	for range 2 { // autocert itself forgets the reason
+		if _, err := s.Issue("phone", []byte("profile"), always); err == nil || !strings.Contains(err.Error(), "not with us") {
+			t.Errorf("a link with a certificate that nobody has: %v", err)
+		}
+	}
+	if err := s.Trouble(); err == nil || !strings.Contains(err.Error(), "not with us") {
+		t.Errorf("the trouble is %v", err)
+	}
+	if asked != 1 {
+		t.Errorf("the directory was asked %d times within a minute", asked)
 	}
 }
 

@@ -45,12 +45,16 @@ func (t TLS) open(host string, now func() time.Time) (certificates, error) {
 	case t.CertFile != "":
 		// The operator may mend them at any time: what is wrong with them is said with each link.
 		f := &files{cert: t.CertFile, key: t.KeyFile}
-		return certificates{get: f.get, files: f}, nil
+		trouble := func() error { return f.check(host, now()) }
+		return certificates{get: f.get, trouble: trouble, ready: trouble}, nil
 	case t.ACME != nil:
 		if _, err := netip.ParseAddr(host); err == nil {
 			return certificates{}, fmt.Errorf("obtaining a certificate by ACME for %s: it needs a public name, not an address", host)
 		}
-		return certificates{get: t.ACME.manager(host).GetCertificate, protos: []string{acme.ALPNProto}}, nil
+		o := &obtained{manager: t.ACME.manager(host), host: host, now: now}
+		return certificates{
+			get: o.manager.GetCertificate, protos: []string{acme.ALPNProto}, run: o.run, trouble: o.trouble, ready: o.ready,
+		}, nil
 	default:
 		return selfSigned(host, now())
 	}
@@ -100,6 +104,18 @@ func (f *files) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return f.loaded, nil
 }
 
+// check says why the certificate cannot be used at now for host.
+func (f *files) check(host string, now time.Time) error {
+	pair, err := f.get(nil)
+	if err != nil {
+		return err
+	}
+	if err := usable(pair, host, now); err != nil {
+		return fmt.Errorf("checking the certificate %s: %w", f.cert, err)
+	}
+	return nil
+}
+
 // selfLife outlives any link of a server that runs on for years; a restart makes a new certificate.
 const selfLife = 10 * 365 * 24 * time.Hour
 
@@ -134,6 +150,8 @@ func selfSigned(host string, now time.Time) (certificates, error) {
 	sum := sha256.Sum256(der)
 	return certificates{
 		get:         func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert, nil },
+		trouble:     func() error { return nil },
+		ready:       func() error { return nil },
 		fingerprint: hex.EncodeToString(sum[:]),
 	}, nil
 }

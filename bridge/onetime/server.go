@@ -15,6 +15,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -84,15 +86,9 @@ func (s *Server) Addr() netip.AddrPort {
 	return addr.AddrPort()
 }
 
-// Trouble says why no link can be opened now: the operator's certificate cannot be used. It looks again each
-// time; what is mended is served.
-func (s *Server) Trouble() error {
-	if s.certs.files == nil {
-		return nil
-	}
-	_, err := s.certs.files.get(nil)
-	return err
-}
+// Trouble says why no link can be opened now: the operator's certificate cannot be used, or the authority has given none
+// when it was last asked. It looks again each time; what is mended is served.
+func (s *Server) Trouble() error { return s.certs.trouble() }
 
 // Close releases the socket of a server that is not run.
 func (s *Server) Close() error { return s.listener.Close() }
@@ -118,6 +114,13 @@ func (s *Server) Run(ctx context.Context) error {
 			_ = web.Close()
 		}
 	})
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if s.certs.run != nil {
+		wg.Go(func() { s.certs.run(ctx) })
+	}
 	err := web.ServeTLS(s.listener, "", "")
 	if stop() {
 		return fmt.Errorf("serving one-time links: %w", err)
@@ -145,29 +148,39 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, page) // the visitor may have gone
 		return
 	}
-	// HEAD is how some programs look at a link before they open it; it must not use the link up.
-	if token := r.URL.Path[1:]; r.Method == http.MethodGet && len(token) == tokenLen {
-		found, err := s.tickets.redeem(token)
-		if errors.Is(err, errTooMany) {
-			header.Set("Retry-After", "30")
-			http.Error(w, "Too Many Requests", http.StatusTooManyRequests)
-			return
-		}
-		if err == nil && !found.valid() {
-			s.log.Warn("one-time link refused: its client is not valid any more", "client", found.name)
-			http.NotFound(w, r)
-			return
-		}
-		if err == nil {
-			s.log.Info("one-time link used", "client", found.name)
-			header.Set("Content-Type", "application/x-openvpn-profile")
-			header.Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", found.name+".ovpn"))
-			header.Set("Cache-Control", "no-store")
-			_, _ = w.Write(found.content)
-			return
-		}
+	if token := r.URL.Path[1:]; len(token) == tokenLen {
+		s.serveLink(w, r, token)
+		return
 	}
 	http.NotFound(w, r)
+}
+
+// serveLink hands out the profile of an open link. HEAD is how some programs look at a link before they open it: it is
+// answered like GET, and does not use the link up.
+func (s *Server) serveLink(w http.ResponseWriter, r *http.Request, token string) {
+	header := w.Header()
+	found, err := s.tickets.redeem(token, r.Method == http.MethodGet)
+	switch {
+	case errors.Is(err, errTooMany):
+		header.Set("Retry-After", "30")
+		http.Error(w, "Too Many Requests", http.StatusTooManyRequests)
+		return
+	case err != nil:
+		http.NotFound(w, r)
+		return
+	case !found.valid():
+		s.log.Warn("one-time link refused: its client is not valid any more", "client", found.name)
+		http.NotFound(w, r)
+		return
+	}
+	header.Set("Content-Type", "application/x-openvpn-profile")
+	header.Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", found.name+".ovpn"))
+	header.Set("Content-Length", strconv.Itoa(len(found.content)))
+	header.Set("Cache-Control", "no-store")
+	if r.Method == http.MethodGet {
+		s.log.Info("one-time link used", "client", found.name)
+		_, _ = w.Write(found.content) // the client may have gone
+	}
 }
 
 // page is what a visitor without a token sees.
@@ -183,8 +196,10 @@ type certificates struct {
 	get func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// protos are further application protocols (ALPN) that the certificate's source answers.
 	protos []string
-	// files is set when the certificate is the operator's.
-	files *files
+	// run keeps the certificate at hand until ctx ends; nil: nothing is to be done.
+	run func(ctx context.Context)
+	// trouble says, at once, why clients will refuse the server as far as that is known; ready finds it out.
+	trouble, ready func() error
 	// fingerprint is set when nobody vouches for the certificate.
 	fingerprint string
 }

@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // clock is a clock that a test sets.
@@ -106,15 +108,25 @@ func TestLinkWorksOnce(t *testing.T) {
 	if link.Import != "openvpn://import-profile/"+link.URL {
 		t.Errorf("import link %q", link.Import)
 	}
-	if resp, _ := request(t, s, http.MethodHead, path); resp.StatusCode != http.StatusNotFound {
-		t.Errorf("HEAD answered %s", resp.Status)
+	head, _ := request(t, s, http.MethodHead, path)
+	if head.StatusCode != http.StatusOK {
+		t.Errorf("HEAD answered %s", head.Status)
 	}
 	resp, body := request(t, s, http.MethodGet, path)
 	if resp.StatusCode != http.StatusOK || body != "profile of phone" {
 		t.Fatalf("the first download: %s %q", resp.Status, body)
 	}
+	for _, r := range []*http.Response{head, resp} {
+		r.Header.Del("Date")
+	}
+	if diff := cmp.Diff(head.Header, resp.Header); diff != "" {
+		t.Errorf("HEAD and GET differ (-head +get):\n%s", diff)
+	}
 	if got := resp.Header.Get("Content-Disposition"); got != `attachment; filename="phone.ovpn"` {
 		t.Errorf("Content-Disposition %q", got)
+	}
+	if resp, _ := request(t, s, http.MethodHead, path); resp.StatusCode != http.StatusNotFound {
+		t.Errorf("HEAD after the download: %s, want it refused", resp.Status)
 	}
 	if resp, body := request(t, s, http.MethodGet, path); resp.StatusCode != http.StatusNotFound || strings.Contains(body, "profile") {
 		t.Errorf("the second download: %s %q, want it refused", resp.Status, body)
@@ -174,6 +186,9 @@ func TestLinkEndsWithItsClient(t *testing.T) {
 	}
 	revoked.Store(true)
 	path := strings.TrimPrefix(link.URL, "https://vm.example.org")
+	if resp, _ := request(t, s, http.MethodHead, path); resp.StatusCode != http.StatusNotFound {
+		t.Errorf("HEAD after the download: %s, want it refused", resp.Status)
+	}
 	if resp, body := request(t, s, http.MethodGet, path); resp.StatusCode != http.StatusNotFound || strings.Contains(body, "secret") {
 		t.Errorf("the link of a revoked client answered %s %q", resp.Status, body)
 	}
@@ -206,7 +221,8 @@ func TestGuessingIsSlowedDownAndHarmless(t *testing.T) {
 	_, path := issue(t, s, "phone")
 	slowed := false
 	for i := range wrongBurst + 2 {
-		resp, _ := request(t, s, http.MethodGet, "/"+strings.Repeat("B", tokenLen-2)+fmt.Sprintf("%02d", i))
+		method := []string{http.MethodGet, http.MethodHead}[i%2]
+		resp, _ := request(t, s, method, "/"+strings.Repeat("B", tokenLen-2)+fmt.Sprintf("%02d", i))
 		slowed = resp.StatusCode == http.StatusTooManyRequests
 	}
 	if !slowed {
@@ -325,6 +341,37 @@ func TestOwnCertificateIsMended(t *testing.T) {
 	_, path := issue(t, s, "phone")
 	if resp, _ := request(t, s, http.MethodGet, path); resp.StatusCode != http.StatusOK {
 		t.Errorf("the mended certificate's link answered %s", resp.Status)
+	}
+}
+
+// A certificate that every client would refuse gives no link, and is said.
+func TestOwnCertificateIsOfNoUse(t *testing.T) {
+	dir := t.TempDir()
+	certPath, keyPath := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	cert, key := newTestCA(t).issue(t, "vm.example.org")
+	for path, data := range map[string][]byte{certPath: cert, keyPath: key} {
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		host string
+		at   time.Duration
+		want string // in the error; empty: there is none
+	}{
+		"good": {"vm.example.org", 0, ""}, "another name": {"vm.example.net", 0, "vm.example.net"},
+		"expired": {"vm.example.org", 2 * time.Hour, "expired"}, "not yet valid": {"vm.example.org", -2 * time.Hour, "not valid before"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := func() time.Time { return time.Now().Add(c.at) }
+			s := serve(t, Config{Host: c.host, Now: now, TLS: TLS{CertFile: certPath, KeyFile: keyPath}})
+			_, err := s.Issue("phone", []byte("profile"), always)
+			for _, err := range []error{err, s.Trouble()} {
+				if (err == nil) != (c.want == "") || err != nil && (!strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), certPath)) {
+					t.Errorf("%v, want one with %q that names the file", err, c.want)
+				}
+			}
+		})
 	}
 }
 

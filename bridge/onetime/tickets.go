@@ -90,9 +90,9 @@ func (t *tickets) issue(name string, content []byte, valid func() bool) (token s
 	return token, expires, nil
 }
 
-// redeem closes the link of a token and returns it. How long it takes does not depend on how much of a
+// redeem returns the link of a token, and closes it when it is used up. How long it takes does not depend on how much of a
 // wrong token is right.
-func (t *tickets) redeem(token string) (ticket, error) {
+func (t *tickets) redeem(token string, use bool) (ticket, error) {
 	hash := sha256.Sum256([]byte(token))
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -110,7 +110,9 @@ func (t *tickets) redeem(token string) (ticket, error) {
 		return ticket{}, errUnknown
 	}
 	hit := t.open[found]
-	t.open = slices.Delete(t.open, found, found+1)
+	if use {
+		t.open = slices.Delete(t.open, found, found+1)
+	}
 	return hit, nil
 }
 
@@ -121,9 +123,10 @@ func (t *tickets) drop(match func(ticket) bool) {
 }
 
 // Issue opens a link to a profile for ten minutes and one download. It closes an earlier link of the
-// same name. valid is asked at the download: a profile that is not valid any more is not handed out.
+// same name. valid is asked at the download: a profile that is not valid any more is not handed out. Where an authority
+// has yet to give a certificate, Issue waits for some seconds.
 func (s *Server) Issue(name string, profile []byte, valid func() bool) (Link, error) {
-	if err := s.Trouble(); err != nil {
+	if err := s.certs.ready(); err != nil {
 		return Link{}, fmt.Errorf("issuing a one-time link for %s: %w", name, err)
 	}
 	token, expires, err := s.tickets.issue(name, profile, valid)
