@@ -3,9 +3,11 @@ package bridge
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"ztbridge/bridge/config"
 	"ztbridge/bridge/pki"
 )
 
@@ -53,6 +55,31 @@ func TestLastOwner(t *testing.T) {
 	for _, list := range [][]pki.Client{{first, second}, {second, first}} {
 		if got := owners(list)[5]; got != "second" {
 			t.Errorf("of %v: %s, want second", list, got)
+		}
+	}
+}
+
+// Every name that the key store takes can be named in a rule, or is refused when the client is added.
+func TestClientsCanBeNamed(t *testing.T) {
+	const head = "zerotier: {networks: [{id: " + testNetwork + ", name: mesh}]}\ningress: [{name: lan, interface: eth1}]\n" + plainEndpoint
+	plain := parse(t, head)
+	for name, refused := range map[string]bool{
+		"phone": false, "Phone": false, "max.mustermann": false, "my_phone": false, "2nd": false, "7": false, "true": false,
+		"a234567890123456789012345678901234567890": false,
+		"endpoint": true, "zerotier": true, "mesh": true, "lan": true, testNetwork: true, "10.83.64.7": true, "1.2": true,
+	} {
+		if err := pki.CheckName(name); err != nil {
+			t.Fatal(err)
+		}
+		if err := plain.CheckClientName(name); (err != nil) != refused {
+			t.Errorf("adding %s: %v, want an error: %t", name, err, refused)
+		}
+		if refused {
+			continue
+		}
+		cfg := parse(t, strings.Replace(head, "from: [endpoint]", "from: ["+name+"]", 1))
+		if s := cfg.Policy[0].From[0]; s.Kind != config.ByClient || s.Client != name {
+			t.Errorf("%s is selected as %+v", name, s)
 		}
 	}
 }

@@ -13,6 +13,9 @@ import (
 // A name is used in file names, in nft's comments and on the command line.
 var nameRE = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
 
+// The names that clients may have, as the key store takes them.
+var clientRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$`)
+
 // name decodes a name that the user invents.
 func (v value) name() string {
 	text, ok := v.text()

@@ -73,11 +73,14 @@ func (c *Config) IngressNames() []string {
 	return names
 }
 
+// zeroTierWord means all networks together.
+const zeroTierWord = "zerotier"
+
 // ingress resolves a name in `from` or `peering`; nil when it means no ingress.
 func (c *Config) ingress(name string) []string {
 	var names []string
 	for _, n := range c.ZeroTier.Networks {
-		if name == "zerotier" || name == n.Name || name == n.ID {
+		if name == zeroTierWord || name == n.Name || name == n.ID {
 			names = append(names, n.Name)
 		}
 	}
@@ -96,7 +99,7 @@ func (c *Config) ingress(name string) []string {
 func (c *Config) selectable() []string {
 	names := c.IngressNames()
 	if len(c.ZeroTier.Networks) > 0 {
-		names = append(names, "zerotier")
+		names = append(names, zeroTierWord)
 	}
 	return names
 }

@@ -160,7 +160,7 @@ func (d *decoder) selector(v value) (Selector, bool) {
 	}
 	// Clients are added and revoked while this file stays the same: their names are checked against the
 	// list of clients by CheckClients.
-	if d.cfg.Endpoint != nil && nameRE.MatchString(text) && text != "zerotier" {
+	if d.cfg.Endpoint != nil && clientRE.MatchString(text) && text != zeroTierWord {
 		s.Kind, s.Client = ByClient, text
 		return s, true
 	}
@@ -177,6 +177,18 @@ func looksNumeric(text string) bool {
 	host, _, isPrefix := strings.Cut(text, "/")
 	_, err := netip.ParseAddr(host)
 	return isPrefix || err == nil || strings.Contains(text, ":") || strings.Contains(text, ".") && numeric(text)
+}
+
+// CheckClientName returns an error for a client's name by which no rule could select it, because it means something else
+// there.
+func (c *Config) CheckClientName(name string) error {
+	switch {
+	case looksNumeric(name):
+		return fmt.Errorf("%q would be an address or a prefix in a rule of the policy", name)
+	case name == EndpointIngress || name == zeroTierWord || c.ingress(name) != nil:
+		return fmt.Errorf("%q is an ingress in a rule of the policy", name)
+	}
+	return nil
 }
 
 // CheckClients compares the clients that the policy names with those that exist, and warns of each that does not, or is

@@ -184,7 +184,7 @@ func (d *decoder) ingressInterface(v value) {
 
 // claimIngress makes sure that a name means one ingress.
 func (d *decoder) claimIngress(name string, at Position) bool {
-	if name == "zerotier" || name == EndpointIngress {
+	if name == zeroTierWord || name == EndpointIngress {
 		d.fail(at, ErrValue, fmt.Sprintf("%q is the name of a whole kind of ingress", name), "choose another `name:`")
 		return false
 	}

@@ -21,7 +21,7 @@ type Remote struct {
 // link that is of use.
 const profileTimeout = 5
 
-// Profile writes the whole configuration of a client in one file, for OpenVPN 2.4 and later, OpenVPN
+// Profile writes the whole configuration of a client in one file, for OpenVPN 2.5 and later, OpenVPN
 // Connect and OpenVPN for Android: UDP remotes first, then TCP, in the given order. What the client
 // routes and whom it asks for names is not in it: the server says so at each connection, so that
 // changing one's mind needs no new profile. The result holds secrets.

@@ -65,8 +65,8 @@ a second. The name can be added again later, with new keys.`,
 // keys returns the endpoint's key store.
 func (p *program) keys() *pki.Store { return pki.New(filepath.Join(p.stateDir, "pki")) }
 
-// endpoint returns the endpoint of the configuration and the pools of its listeners.
-func (p *program) endpoint() (*config.Endpoint, []endpoint.Pool, error) {
+// endpoint returns a configuration that has an endpoint, and the pools of its listeners.
+func (p *program) endpoint() (*config.Config, []endpoint.Pool, error) {
 	cfg, _, err := config.Load(p.configPath, p.overrides)
 	if err != nil {
 		return nil, nil, err
@@ -78,7 +78,7 @@ func (p *program) endpoint() (*config.Endpoint, []endpoint.Pool, error) {
 		}
 	}
 	pools, err := endpoint.Divide(cfg.Endpoint.Pool4, cfg.Endpoint.Pool6, len(cfg.Endpoint.Listen))
-	return cfg.Endpoint, pools, err
+	return cfg, pools, err
 }
 
 func (p *program) clientAdd() *cobra.Command {
@@ -89,15 +89,21 @@ func (p *program) clientAdd() *cobra.Command {
 		Short: "Make keys and addresses for a new client",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			e, pools, err := p.endpoint()
+			cfg, pools, err := p.endpoint()
 			if err != nil {
 				return err
 			}
+			if err := pki.CheckName(args[0]); err != nil {
+				return err
+			}
+			if err := cfg.CheckClientName(args[0]); err != nil {
+				return &api.HintedError{Err: fmt.Errorf("adding client %s: %w", args[0], err), Hint: "choose another name"}
+			}
 			if !cmd.Flags().Changed("tunnel") {
-				tunnel = string(e.Clients.Tunnel)
+				tunnel = string(cfg.Endpoint.Clients.Tunnel)
 			}
 			if !cmd.Flags().Changed("dns") {
-				dns = e.Clients.DNS
+				dns = cfg.Endpoint.Clients.DNS
 			}
 			r := pki.Request{Name: args[0], NoDNS: !dns, LastHost: lastHost(pools)}
 			if r.Life, err = parseLife(expires); err != nil {

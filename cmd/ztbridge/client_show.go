@@ -17,7 +17,7 @@ func (p *program) clientShow() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show NAME",
 		Short: "Print a client's profile, or draw a code for its camera",
-		Long: `Print a client's profile: one file with its keys, for OpenVPN 2.4 and later, OpenVPN
+		Long: `Print a client's profile: one file with its keys, for OpenVPN 2.5 and later, OpenVPN
 Connect and OpenVPN for Android. Whoever has it can connect as this client.
 
 With --qr, draw a code with a link to the profile instead: it works for ten minutes and
@@ -30,7 +30,7 @@ Where an HTTP proxy is the only way out, name it in the app. OpenVPN 2 takes it 
 			if qr {
 				return p.showLink(cmd, args[0])
 			}
-			e, _, err := p.endpoint()
+			cfg, _, err := p.endpoint()
 			if err != nil {
 				return err
 			}
@@ -39,12 +39,12 @@ Where an HTTP proxy is the only way out, name it in the app. OpenVPN 2 takes it 
 				return hintClient(err)
 			}
 			var remotes []pki.Remote
-			for _, l := range e.Listen {
+			for _, l := range cfg.Endpoint.Listen {
 				if !tcp || l.Proto == "tcp" {
 					remotes = append(remotes, pki.Remote{Proto: l.Proto, Port: l.Port})
 				}
 			}
-			profile, err := pki.Profile(creds, e.Address, remotes)
+			profile, err := pki.Profile(creds, cfg.Endpoint.Address, remotes)
 			if err != nil {
 				return err
 			}
