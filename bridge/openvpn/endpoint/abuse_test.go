@@ -16,6 +16,9 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
+// maxClients is how many connections, proved or not, a listener has at most.
+const maxClients = 512
+
 // TestGarbage throws 2,000 connections that lead nowhere at the listeners while a client works on each of
 // them: datagrams of noise, TCP connections that say nothing, noise, or the beginning of a handshake.
 func TestGarbage(t *testing.T) {
@@ -39,20 +42,38 @@ func TestGarbage(t *testing.T) {
 	}
 	began := time.Now()
 	conns := l.garbage(2000)
-	ended := time.Now()
-	t.Logf("2,000 tries in %s, %d of them connected", ended.Sub(began).Round(time.Millisecond), len(conns))
+
+	t.Logf("2,000 tries in %s, %d of them connected", time.Since(began).Round(time.Millisecond), len(conns))
 	for _, c := range l.status().Clients {
 		if c.Since.After(began) {
 			t.Errorf("%s lost its session", c.Name)
 		}
 	}
-	// While the garbage still lies around, a newcomer gets in.
-	_, profile := l.add(pki.Request{Name: "newcomer"})
-	ns := l.host()
-	p := l.connect(ns, profile)
-	defer p.Kill()
-	awaitEcho(t, ns, innerAddr)
-	t.Logf("a newcomer was in after %s", time.Since(ended).Round(time.Millisecond))
+	// As many more that say nothing as fill the TCP listener.
+	for range maxClients {
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		if conn, err := l.café.Dial(ctx, "tcp", net.JoinHostPort(boxAddr.String(), "443")); err == nil {
+			conns = append(conns, conn)
+		}
+		cancel()
+	}
+	// While the garbage still lies around, newcomers get in.
+	for _, name := range []string{"udp", "tcp"} {
+		began := time.Now()
+		_, profile := l.add(pki.Request{Name: "newcomer-" + name})
+		ns := l.host()
+		if name == "tcp" {
+			l.drop(ns, "meta l4proto udp")
+		}
+		p := l.connect(ns, profile)
+		defer p.Kill()
+		awaitEcho(t, ns, innerAddr)
+		took := time.Since(began)
+		t.Logf("a newcomer by %s was in after %s", name, took.Round(time.Millisecond))
+		if took > 20*time.Second { // as long as silent connections are borne with, and a try
+			t.Errorf("garbage keeps newcomers by %s out", name)
+		}
+	}
 	for _, c := range conns {
 		_ = c.Close()
 	}
