@@ -43,8 +43,15 @@ func swap(t testing.TB, profile, other string, tags ...string) string {
 	return profile
 }
 
+// badProfile is a profile that must let nobody in.
+type badProfile struct {
+	text string
+	// server is what the server's log says of it, client what the client's does, where the server never hears of it.
+	server, client string
+}
+
 // badProfiles are profiles that must let nobody in, by what is wrong with them.
-func (l *lab) badProfiles(good string) map[string]string {
+func (l *lab) badProfiles(good string) map[string]badProfile {
 	t := l.t
 	t.Helper()
 	foreign := pki.New(filepath.Join(l.dir, "foreign", "pki"))
@@ -73,47 +80,57 @@ func (l *lab) badProfiles(good string) map[string]string {
 	must(t, err)
 	asServer := strings.Replace(good, block(t, good, "cert"), string(server.Cert), 1)
 	asServer = strings.Replace(asServer, block(t, good, "key"), string(server.Key), 1)
-	return map[string]string{
-		"no certificate":                     bare + "auth-user-pass " + password + "\n",
-		"the certificate of a foreign CA":    swap(t, good, other, "cert", "key"),
-		"an expired certificate":             expired,
-		"a revoked certificate":              revoked,
-		"the old one of a reissued name":     old,
-		"a foreign tls-crypt-v2 key":         swap(t, good, other, "tls-crypt-v2"),
-		"the server's certificate, stolen":   asServer,
-		"a good one, but a foreign server's": swap(t, good, other, "ca"),
+	return map[string]badProfile{
+		"no certificate":                     {bare + "auth-user-pass " + password + "\n", "peer did not return a certificate", ""},
+		"the certificate of a foreign CA":    {swap(t, good, other, "cert", "key"), "VERIFY ERROR: depth=0, error=unable to get", ""},
+		"an expired certificate":             {expired, "error=certificate has expired", ""},
+		"a revoked certificate":              {revoked, "error=certificate revoked", ""},
+		"the old one of a reissued name":     {old, "error=certificate revoked", ""},
+		"a foreign tls-crypt-v2 key":         {swap(t, good, other, "tls-crypt-v2"), "can not extract tls-crypt-v2 client key", ""},
+		"the server's certificate, stolen":   {asServer, "error=unsuitable certificate purpose", ""},
+		"a good one, but a foreign server's": {swap(t, good, other, "ca"), "", "VERIFY ERROR"},
+		"a cipher without authentication":    {good + "data-ciphers AES-256-CBC\n", "", "Data channel cipher negotiation failed"},
+		"an old TLS": {
+			strings.Replace(good, "tls-version-min 1.2\n", "", 1) + "tls-version-max 1.1\ntls-cipher DEFAULT:@SECLEVEL=0\n",
+			"unsupported protocol", "",
+		},
 	}
 }
 
-// TestRefusals connects with everything that must not let anybody in, by UDP and TCP, all at once, beside
-// a good client that shows that the endpoint works.
+// TestRefusals connects with everything that must not let anybody in, by UDP and TCP, beside a good client that shows that
+// the endpoint works. Each is refused for its own reason, and not because its profile is no good anyway.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	_, good := l.add(pki.Request{Name: "good"})
 	type attempt struct {
-		what string
-		done func() bool
-		log  func() string
+		what    string
+		addr    string // where it comes from
+		profile badProfile
+		done    func() bool
+		log     func() string
 	}
 	var attempts []attempt
 	bad := l.badProfiles(good)
 	l.awaitExpiry("expired")
-	ns := l.host()
 	for what, profile := range bad {
+		ns := l.host()
+		addr, err := ns.Run(t.Context(), "sh", "-c", "ip -4 -o addr show dev eth0 | sed 's,.*inet ,,; s,/.*,,'")
+		must(t, err)
 		for _, remote := range []string{"remote 203.0.113.1 1194 udp\n", "remote 203.0.113.1 443 tcp\n"} {
-			only := strings.Replace(profile, remote, "", 1)
+			only := strings.Replace(profile.text, remote, "", 1)
 			path := filepath.Join(l.lab.Dir, fmt.Sprintf("bad%d.ovpn", len(attempts)))
 			must(t, os.WriteFile(path, []byte(only), 0o600))
 			p := l.run(ns, path, "--dev", "null", "--ifconfig-noexec", "--route-noexec",
 				"--hand-window", "8", "--connect-retry-max", "1")
 			attempts = append(attempts, attempt{
-				what: what, log: p.Log,
+				what: what, addr: strings.TrimSpace(addr), profile: profile, log: p.Log,
 				done: func() bool {
 					return !p.Running() || strings.Contains(p.Log(), "SIGUSR1[") || strings.Contains(p.Log(), "Initialization Sequence Completed")
 				},
 			})
 		}
+		time.Sleep(2 * time.Second) // the server logs some lines a second of what openvpn says, no more
 	}
 	friend := l.host()
 	p := l.connect(friend, good)
@@ -123,6 +140,11 @@ func TestRefusals(t *testing.T) {
 		await(t, "the attempt has ended: "+a.what, a.done)
 		if log := a.log(); strings.Contains(log, "Initialization Sequence Completed") {
 			t.Errorf("%s let the client in:\n%s", a.what, log)
+		} else if !strings.Contains(log, a.profile.client) {
+			t.Errorf("%s: the client does not say %q:\n%s", a.what, a.profile.client, log)
+		}
+		if !saysOf(l.process.Log(), a.addr, a.profile.server) {
+			t.Errorf("%s: the server does not say %q of %s", a.what, a.profile.server, a.addr)
 		}
 	}
 	clients := l.status().Clients
@@ -132,6 +154,16 @@ func TestRefusals(t *testing.T) {
 	if !echoes(friend, innerAddr, patience) {
 		t.Error("the good client was disturbed")
 	}
+}
+
+// saysOf says whether a line of a log is about an address and contains a text.
+func saysOf(log, addr, text string) bool {
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, addr+":") && strings.Contains(line, text) {
+			return true
+		}
+	}
+	return text == ""
 }
 
 // awaitExpiry waits until the certificate of a client that lives for a moment has expired.
