@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,7 +53,9 @@ func TestEndpoint(t *testing.T) {
 			must(t, lab.Providers[0].Start(t.Context()))
 			awaitAnswers(t, stream, 50)
 			b.mustRun("client", "revoke", "phone")
+			revoked := time.Now()
 			await(t, "the end of a revoked session", func() bool { return !connected() })
+			endsWithin(t, stream.Stop(), revoked, time.Second)
 		}
 		for seen := range stream.Stop().Egresses() {
 			if seen != lab.Providers[0].Public4[0] {
@@ -60,6 +63,52 @@ func TestEndpoint(t *testing.T) {
 			}
 		}
 		phone.Stop()
+	}
+	noLeak(t, leaks)
+}
+
+// endsWithin fails the test if requests that were sent later than that after a moment were answered.
+func endsWithin(t *testing.T, r netlab.Report, since time.Time, limit time.Duration) {
+	t.Helper()
+	var last time.Duration
+	for _, round := range r.Rounds {
+		if !round.Received.IsZero() {
+			last = max(last, round.Sent.Sub(since))
+		}
+	}
+	t.Logf("the last packet that was answered was sent %s after the revocation", last.Round(time.Millisecond))
+	if last > limit {
+		t.Errorf("packets were answered for %s after the revocation, want at most %s", last, limit)
+	}
+}
+
+// TestEndpointByProxy lets a phone in a café reach the provider where nothing gets out but by the café's HTTP proxy.
+func TestEndpointByProxy(t *testing.T) {
+	lab := standard(t, netlab.Options{})
+	cafe, err := lab.AddCafe()
+	must(t, err)
+	b := newBox(t, lab.Box)
+	b.write("provider.ovpn", lab.Providers[0].Config())
+	b.write("ztbridge.yaml", duoConfig)
+	b.mustRun("client", "add", "phone")
+	profile := b.mustRun("client", "show", "--tcp", "phone")
+	b.start()
+	b.awaitEgress("provider")
+	leaks, err := lab.WatchLeaks()
+	must(t, err)
+
+	proxy, err := cafe.Site.NS.ServeProxy(netip.MustParseAddrPort("192.168.80.1:3128"), "room 12", "breakfast")
+	must(t, err)
+	defer proxy.Close()
+	must(t, cafe.Site.NS.Nft("table inet cafe {\nchain forward {\ntype filter hook forward priority 0\niifname guests drop\n}\n}"))
+	password := filepath.Join(t.TempDir(), "proxy")
+	must(t, os.WriteFile(password, []byte("room 12\nbreakfast\n"), 0o600))
+	connect(t, cafe.Client, profile+"http-proxy 192.168.80.1 3128 "+password+" basic\n")
+	stream := clientStream(t, lab, cafe.Client)
+	awaitAnswers(t, stream, 50)
+	onlySeenAs(t, "the phone by the proxy", stream, lab.Providers[0].Public4[0])
+	if tunnels := proxy.Tunnels(); len(tunnels) == 0 || tunnels[0] != "198.51.100.2:443" {
+		t.Errorf("the proxy passed on to %v, want the endpoint", tunnels)
 	}
 	noLeak(t, leaks)
 }

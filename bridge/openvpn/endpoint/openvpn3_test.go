@@ -46,7 +46,7 @@ func TestOpenVPN3(t *testing.T) {
 	}
 
 	// The same profile through a proxy, as one sets it in the app.
-	tunnels := l.serveProxy()
+	proxy := l.serveProxy()
 	l.drop(ns, "ip daddr 203.0.113.0/24")
 	linux.run("config-manage", "--config", "phone", "--proxy-host", proxyAddr.Addr().String(), "--proxy-port", "3128",
 		"--proxy-username", proxyUser, "--proxy-password", proxyPassword, "--proxy-auth-cleartext", "true")
@@ -55,7 +55,7 @@ func TestOpenVPN3(t *testing.T) {
 			t.Errorf("the client comes from %s, want the proxy", s.Remote)
 		}
 	})
-	if len(tunnels) == 0 {
+	if len(proxy.Tunnels()) == 0 {
 		t.Error("nothing went through the proxy")
 	}
 }

@@ -1,20 +1,19 @@
 package endpoint_test
 
 import (
-	"io"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"ztbridge/bridge/pki"
+	"ztbridge/policyroute/netlab"
 )
 
 // testProxy lets nothing out of the café but what its HTTP proxy passes on.
 func (l *lab) testProxy() {
 	t := l.t
-	tunnels := l.serveProxy()
+	proxy := l.serveProxy()
 	_, profile := l.add(pki.Request{Name: "proxied"})
 	// OpenVPN 2 refuses a proxy together with a UDP remote.
 	profile = strings.Replace(profile, "remote 203.0.113.1 1194 udp\n", "", 1)
@@ -28,9 +27,7 @@ func (l *lab) testProxy() {
 	if s, _ := l.session("proxied", "tcp/443"); s.Remote.Addr() != netip.MustParseAddr("203.0.113.2") {
 		t.Errorf("the client comes from %s, want the proxy", s.Remote)
 	}
-	select {
-	case <-tunnels:
-	default:
+	if len(proxy.Tunnels()) == 0 {
 		t.Error("nothing went through the proxy")
 	}
 }
@@ -38,52 +35,11 @@ func (l *lab) testProxy() {
 // What the café's proxy asks for.
 const proxyUser, proxyPassword = "room 12", "breakfast"
 
-// serveProxy runs a proxy with CONNECT in the café until the lab ends; it reports the tunnels.
-func (l *lab) serveProxy() <-chan string {
+// serveProxy runs a proxy in the café until the lab ends.
+func (l *lab) serveProxy() *netlab.Proxy {
 	l.t.Helper()
-	listener, err := l.café.Listen("tcp", proxyAddr.String())
+	proxy, err := l.café.ServeProxy(proxyAddr, proxyUser, proxyPassword)
 	must(l.t, err)
-	tunnels := make(chan string, 16)
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodConnect {
-			http.Error(w, "only CONNECT", http.StatusMethodNotAllowed)
-			return
-		}
-		// The header is that of any request but for its name.
-		who := http.Request{Header: http.Header{"Authorization": r.Header["Proxy-Authorization"]}}
-		if user, password, _ := who.BasicAuth(); user != proxyUser || password != proxyPassword {
-			w.Header().Set("Proxy-Authenticate", `Basic realm="cafe"`)
-			w.WriteHeader(http.StatusProxyAuthRequired)
-			return
-		}
-		up, err := l.café.Dial(r.Context(), "tcp", r.Host)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadGateway)
-			return
-		}
-		defer up.Close()
-		down, buf, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			return
-		}
-		defer down.Close()
-		_, _ = io.WriteString(down, "HTTP/1.1 200 Connection established\r\n\r\n")
-		tunnels <- r.Host
-		go func() {
-			_, _ = io.Copy(up, buf)
-			_ = up.Close()
-		}()
-		_, _ = io.Copy(down, up)
-	})}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = server.Serve(listener)
-	}()
-	l.lab.Defer(func() error {
-		err := server.Close()
-		<-done
-		return err
-	})
-	return tunnels
+	l.lab.Defer(proxy.Close)
+	return proxy
 }
