@@ -1,6 +1,8 @@
 package bridge
 
 import (
+	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -8,6 +10,7 @@ import (
 	"time"
 
 	"ztbridge/bridge/config"
+	"ztbridge/bridge/openvpn/endpoint"
 	"ztbridge/bridge/pki"
 )
 
@@ -43,6 +46,28 @@ func TestAddressesChangeTheirOwner(t *testing.T) {
 	}
 	if got := e.revoked(); !slices.Equal(got, []string{"lost", "stranger"}) {
 		t.Errorf("revoked: %v", got)
+	}
+}
+
+// A client whose rules cannot be put in force is not admitted, and the key store is not to blame.
+func TestClientsWaitForTheirRules(t *testing.T) {
+	e, _ := testEndpoint(t, plainEndpoint)
+	c, err := e.store.Add(pki.Request{Name: "phone", LastHost: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	r := e.registry(ctx)
+	cancel() // nobody waits for a pass that never comes
+	if _, err := r.Client("phone"); !errors.Is(err, endpoint.ErrNotReady) {
+		t.Errorf("without its rules: %v, want ErrNotReady", err)
+	}
+	if all, err := r.Clients(); err != nil || all["phone"].Serial != c.Serial {
+		t.Errorf("all clients: %v, %v; want phone without a wait", all, err)
+	}
+	e.applied(e.addresses())
+	if _, err := r.Client("phone"); err != nil {
+		t.Errorf("with its rules: %v", err)
 	}
 }
 
