@@ -3,8 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"net/netip"
-	"syscall"
+	"slices"
 	"testing"
 	"time"
 
@@ -139,8 +138,6 @@ func TestGatewayNeverLeaks(t *testing.T) {
 
 	untouched, err := lab.Box.Snapshot(ctx)
 	must(t, err)
-	main, err := lab.Box.MainTable(ctx)
-	must(t, err)
 	leaks, err := lab.WatchLeaks()
 	must(t, err)
 
@@ -157,75 +154,19 @@ func TestGatewayNeverLeaks(t *testing.T) {
 	b.start()
 	tr.awaitFlow("start")
 
-	kill := func() {
-		pid := b.openvpn("provider")
-		if pid == 0 {
-			t.Fatal("no openvpn process of the daemon found")
-		}
-		must(t, syscall.Kill(pid, syscall.SIGKILL))
-	}
-	events := []struct {
-		name string
-		do   func()
-	}{
-		{"openvpn kill -9", kill},
-		{"openvpn kill -9, second", kill},
-		{"openvpn kill -9, third", kill},
-		{"TUN deleted", func() { b.sh("ip link del tunztb-provider") }},
-		{"TUN down", func() { b.sh("ip link set tunztb-provider down") }},
-		{"server restarted", func() { must(t, provider.Restart(ctx)) }},
-		{"new tunnel address", func() {
-			provider.SetPool(netip.MustParsePrefix("10.9.0.0/24"), netip.MustParsePrefix("fd09::/64"))
-			must(t, provider.Restart(ctx))
-		}},
-		{"reload", func() { must(t, b.daemon.Signal(syscall.SIGHUP)) }},
-		{"bad reload", func() {
-			b.write("ztbridge.yaml", gatewayConfig+"\nnonsense: true\n")
-			must(t, b.daemon.Signal(syscall.SIGHUP))
-			time.Sleep(300 * time.Millisecond)
-			b.write("ztbridge.yaml", gatewayConfig)
-		}},
-		{"daemon kill -9", func() { b.daemon.KillAlone(); time.Sleep(300 * time.Millisecond); b.start() }},
-		{"daemon SIGTERM and start", func() { b.stop(); time.Sleep(300 * time.Millisecond); b.start() }},
-		{"nft flush ruleset", func() { b.sh("nft flush ruleset") }},
-		{"iptables -F FORWARD, policy DROP", func() {
-			b.sh("iptables -F FORWARD; iptables -P FORWARD DROP; ip6tables -F FORWARD; ip6tables -P FORWARD DROP")
-		}},
+	kill := func() { b.kill("tunztb-provider") }
+	// With the first of the list that is three times in a row.
+	twice := []mistreatment{{"openvpn kill -9, once", kill}, {"openvpn kill -9, twice", kill}}
+	tr.mistreat(lab.Box, slices.Concat(twice, mistreatments(t, b, provider, gatewayConfig), []mistreatment{
 		{"our rules deleted", func() {
 			b.sh("ip rule del iif ing0 proto 90; ip -6 rule del iif ing0 proto 90; ip rule flush protocol 90")
 		}},
-		{"our routes flushed", func() { b.sh("ip route flush proto 90 table all; ip -6 route flush proto 90 table all") }},
 		{"ingress removed and recreated", func() {
 			must(t, lab.Ingress.Delete())
 			time.Sleep(200 * time.Millisecond)
 			must(t, lab.Ingress.Recreate())
 		}},
-		{"hostile provider", func() {
-			provider.Push(netlab.HostileOptions(netlab.LANNet4)...)
-			must(t, provider.Restart(ctx))
-		}},
-		{"an address inside the LAN", func() {
-			provider.SetPool(netlab.LANNet4, netip.MustParsePrefix("fd09::/64"))
-			must(t, provider.Restart(ctx))
-			b.awaitEgress("")
-			provider.Push()
-			provider.SetPool(netip.MustParsePrefix("10.9.0.0/24"), netip.MustParsePrefix("fd09::/64"))
-			must(t, provider.Restart(ctx))
-			b.stop() // a refused push is retried late; a restart is not
-			b.start()
-		}},
-	}
-	for _, e := range events {
-		began := time.Now()
-		e.do()
-		tr.awaitFlow(e.name)
-		now, err := lab.Box.MainTable(ctx)
-		must(t, err)
-		if now != main {
-			t.Errorf("after %s the main table differs:\n%s\nbefore:\n%s", e.name, now, main)
-		}
-		t.Logf("%s: flows again after %s", e.name, time.Since(began).Round(time.Millisecond))
-	}
+	}))
 
 	b.stop()
 	time.Sleep(500 * time.Millisecond)
