@@ -121,8 +121,9 @@ func (b *filter) from(g *Ingress, v4, v6 *view) string {
 			sizes = append(sizes, mss(NftRule{OIF: peer.Iface}, peer.MTU, peer.Carries, g.Carries)...)
 		}
 	}
-	// What belongs to no connection is translated by nobody, and would leave with the client's own address.
-	rules := append([]NftRule{{CTState: []string{"invalid"}, Verdict: drop}}, b.resize(sizes)...)
+	// What belongs to no connection, or to one that somebody keeps from being followed (NOTRACK), is translated by
+	// nobody, and would leave with the client's own address.
+	rules := append([]NftRule{{CTState: []string{"invalid", "untracked"}, Verdict: drop}}, b.resize(sizes)...)
 	rules = append(rules, b.steered(accept)...)
 	for i := range b.c.in.Ingresses {
 		peer := &b.c.in.Ingresses[i]

@@ -44,14 +44,15 @@ const foreign = "foreign0"
 // LeakFree sends representative packets through a state, in a world whose main table leads every one
 // of them to the WAN or to a stranger, and returns an error for the first that leaves by a device that
 // none of the intents allows. Packets come from the boundaries of every prefix that an intent names, in
-// both families, by each ingress; they are first packets, later ones, replies, DNS, and packets
-// from outside that no member asked for.
+// both families, by each ingress; they are first packets, later ones, replies, DNS, packets that no
+// connection is kept for, and packets from outside that no member asked for.
 func LeakFree(s State, intents ...Intent) error {
 	return leakFree(s, intents, true, func(packet, string, []*judge) bool { return true })
 }
 
 // EscapeFree is LeakFree for what layers 1 to 3 promise: that no client's packet leaves the box by a
-// wrong egress or to a stranger. Who may speak to whom inside, and what an egress closes, is not theirs alone.
+// wrong egress or to a stranger. Who may speak to whom inside, what an egress closes, and whether a packet is
+// translated, is not theirs alone.
 func EscapeFree(s State, intents ...Intent) error {
 	return leakFree(s, intents, false, func(p packet, dev string, judges []*judge) bool {
 		return slices.ContainsFunc(judges, func(j *judge) bool { return j.ingress[p.iif] != nil }) &&
@@ -90,6 +91,8 @@ func (p packet) String() string {
 		kind = "reply"
 	case p.opened:
 		kind = "later packet"
+	case p.untracked:
+		kind = "untracked packet"
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s → %s %s/%d from %s", kind, p.src, p.dst, p.proto, p.dport, p.iif)
@@ -103,7 +106,7 @@ func (p packet) String() string {
 // obviously right, not for speed.
 type judge struct {
 	in       Intent
-	strict   bool                // what an egress closes is not to leave by it
+	strict   bool                // what an egress closes, or cannot translate, is not to leave by it
 	ingress  map[string]*Ingress // by interface
 	resolved map[netip.Addr]bool // resolvers that something may be steered to
 }
@@ -133,6 +136,9 @@ func (j *judge) allows(p packet, dev string) bool {
 	if from == nil {
 		// From outside: replies by an egress to an ingress, and what none of our interfaces is part of.
 		return to == nil && !j.owned(p.iif) || to != nil && p.reply && j.isEgress(p.iif)
+	}
+	if p.untracked && j.strict && to == nil {
+		return false // with the client's own address
 	}
 	dns := p.steered && p.dport == 53 && j.resolved[p.dst]
 	if owner := j.owner(p.dst); owner != nil {

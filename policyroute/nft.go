@@ -46,7 +46,7 @@ type NftRule struct {
 	Proto    string   // "tcp", "udp", "icmp", "icmpv6"
 	DstPorts []uint16 // with Proto
 	Mark     uint32
-	CTState  []string // "established", "related", "new", "invalid"
+	CTState  []string // "established", "related", "new", "invalid", "untracked"
 	CTReply  bool     // the packet goes in the direction opposite to the connection's first (ct direction reply)
 	CTStatus string   // "dnat": the destination is translated, as of what we steer; "snat": the source is
 	Syn      bool     // TCP SYN without RST: the packet asks for a connection, or agrees to it

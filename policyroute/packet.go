@@ -14,7 +14,9 @@ type packet struct {
 	dport    uint16
 	reply    bool // in the direction opposite to the connection's first, and established
 	opened   bool // established
-	steered  bool // of a connection whose destination we rewrote
+	// untracked says that no connection is kept for it (NOTRACK), so that nothing of it is ever rewritten.
+	untracked bool
+	steered   bool // of a connection whose destination we rewrote
 }
 
 func (p packet) family() Family { return FamilyOf(p.dst) }
@@ -67,7 +69,7 @@ func newMachine(s State) *machine {
 // it does not.
 func (m *machine) forward(p packet, w world) (packet, string) {
 	// Only the first packet of a connection meets a nat chain.
-	if c := m.base["prerouting"]; c != nil && !p.opened {
+	if c := m.base["prerouting"]; c != nil && !p.opened && !p.untracked {
 		switch v := m.run(c, p, ""); v.Kind {
 		case "redirect":
 			return p, ""
@@ -221,7 +223,10 @@ func (r *NftRule) admits(p packet, oif string) bool {
 }
 
 func (p packet) state() string {
-	if p.opened {
+	switch {
+	case p.untracked:
+		return "untracked"
+	case p.opened:
 		return "established"
 	}
 	return "new"

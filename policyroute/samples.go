@@ -51,14 +51,15 @@ func packets(intents []Intent) iter.Seq[packet] {
 // kinds are the packets between two addresses.
 func kinds(iif string, src, dst netip.Addr) []packet {
 	p := packet{iif: iif, src: src, dst: dst, proto: "udp", dport: 4000}
-	later, reply, query, web := p, p, p, p
+	later, reply, query, web, untracked := p, p, p, p, p
 	later.opened = true
 	reply.opened, reply.reply = true, true
 	query.dport = 53
 	web.proto, web.dport = "tcp", 443
 	steered := query
 	steered.opened, steered.steered = true, true
-	return []packet{p, later, reply, query, web, steered}
+	untracked.untracked = true
+	return []packet{p, later, reply, query, web, steered, untracked}
 }
 
 // entries are the interfaces by which packets come: the ingresses, the egresses, and a stranger's.

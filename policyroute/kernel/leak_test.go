@@ -261,3 +261,29 @@ func TestNothingLeaksWhileAPlanRuns(t *testing.T) {
 		t.Errorf("the WAN saw %d packets of a client", n)
 	}
 }
+
+// What somebody keeps out of conntrack is neither steered nor translated: were it let out, a stranger would see the
+// client's address.
+func TestUntrackedPacketsDoNotLeak(t *testing.T) {
+	l := newLeakLab(t)
+	in := policytest.Exit()
+	in.ForceForwarding6 = false // not every kernel has it
+	in.Egresses[0].Gateway6 = netip.MustParseAddr("2001:db8::1")
+	full, err := policyroute.Compile(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.box.sh(t, `for i in iptables ip6tables; do $i -w -t raw -A PREROUTING -i ztlab0 -p udp --dport 53 -j CT --notrack; done`)
+	l.bring(t, full)
+	for dport, leaks := range map[string]bool{"53": false, "4000": true} {
+		l.client.do(func() {
+			for range 25 {
+				sendUDP(t, "8.8.8.8:"+dport, marker)
+				sendUDP(t, "[2606:4700::1111]:"+dport, marker)
+			}
+		})
+		if n := l.count(t, marker); leaks != (n > 0) {
+			t.Errorf("to port %s: the WAN saw %d packets of 50", dport, n)
+		}
+	}
+}
