@@ -45,6 +45,7 @@ type daemon struct {
 	preferred string
 	idleMeter *reclaim.Meter // nil where it does not matter
 	guarded   []string       // the ingresses that the next boot's guard will close
+	behind    map[string]behind
 
 	requests  chan request
 	ended     chan struct{} // closed when the loop has ended
@@ -120,11 +121,15 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 	if err != nil {
 		opts.Logger.Warn("choice of egress is lost", "error", err)
 	}
+	known, err := loadBehind(opts.StateDir)
+	if err != nil {
+		opts.Logger.Warn("until the ingresses can be asked, what lies behind them is unknown", "error", err)
+	}
 	bell := newDoorbell()
 	return &daemon{
 		opts: opts, kernel: k, bell: bell,
 		drivers: newDrivers(context.WithoutCancel(ctx), opts, user, bell),
-		nursery: newNurse(), idleMeter: newIdleMeter(), started: time.Now(), ledger: ledger{}, current: map[string]string{}, carried: map[string]string{}, preferred: preferred,
+		nursery: newNurse(), idleMeter: newIdleMeter(), started: time.Now(), ledger: ledger{}, current: map[string]string{}, carried: map[string]string{}, preferred: preferred, behind: known,
 		requests: make(chan request), ended: make(chan struct{}), watchers: map[chan struct{}]bool{},
 	}, nil
 }

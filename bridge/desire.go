@@ -16,12 +16,13 @@ type Desired struct {
 	Intent  policyroute.Intent
 	Merits  map[string]merit  // by name of egress
 	Choices map[string]choice // by listKey
+	Behind  map[string]behind // what lies behind the ingresses that are not ours, by interface
 }
 
 // Desire decides, from the configuration and what is true now, which packets may travel where. It is
 // pure: equal arguments give equal results.
 func Desire(cfg *config.Config, s Snapshot) Desired {
-	d := Desired{Merits: map[string]merit{}, Choices: map[string]choice{}}
+	d := Desired{Merits: map[string]merit{}, Choices: map[string]choice{}, Behind: findBehind(cfg, s)}
 	for i, e := range cfg.Egresses {
 		d.Intent.Egresses = append(d.Intent.Egresses, egressIntent(cfg, e, s))
 		if usesTLS(e) {
@@ -29,7 +30,7 @@ func Desire(cfg *config.Config, s Snapshot) Desired {
 		}
 		d.Merits[e.Name] = judge(cfg, e, s)
 	}
-	d.Intent.Ingresses = ingressIntents(cfg, s)
+	d.Intent.Ingresses = ingressIntents(cfg, s, d.Behind)
 	d.Intent.Policies = policyIntents(cfg, s, d)
 	peer(cfg, s, &d.Intent)
 	for _, in := range cfg.Inbound {

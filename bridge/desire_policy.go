@@ -12,10 +12,11 @@ import (
 
 // ingressIntents lists every interface by which clients enter, whether it exists yet or not: rules and
 // filters must be there before it is.
-func ingressIntents(cfg *config.Config, s Snapshot) []policyroute.Ingress {
+func ingressIntents(cfg *config.Config, s Snapshot, known map[string]behind) []policyroute.Ingress {
 	var out []policyroute.Ingress
 	for _, n := range cfg.ZeroTier.Networks {
 		st := network(cfg, s, n.Name)
+		st.Prefixes, st.Routes = known[st.Iface].Prefixes, known[st.Iface].Routes
 		public := publicRoutes(cfg, st)
 		out = append(out, policyroute.Ingress{
 			Name: n.Name, Iface: st.Iface, Present: s.World.Up(st.Iface), MTU: st.MTU, Carries: policyroute.ZeroTierPacket,
@@ -23,8 +24,7 @@ func ingressIntents(cfg *config.Config, s Snapshot) []policyroute.Ingress {
 		})
 	}
 	for _, i := range cfg.Interfaces {
-		link, _ := s.World.Link(i.Iface)
-		prefixes := subnets(link.Addrs)
+		prefixes := slices.Clone(known[i.Iface].Prefixes)
 		for _, p := range i.Prefixes {
 			if !slices.Contains(prefixes, p) {
 				prefixes = append(prefixes, p)

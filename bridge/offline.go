@@ -99,7 +99,13 @@ func rehearse(opts Options) (*loaded, *kernel.Kernel, Snapshot, error) {
 	if err != nil {
 		return nil, nil, Snapshot{}, errors.Join(fmt.Errorf("observing the host: %w", err), k.Close())
 	}
-	return l, k, Snapshot{Now: time.Now(), World: World(world), ZeroTier: unasked(l.cfg.ZeroTier), Listeners: l.listeners}, nil
+	known, err := loadBehind(opts.StateDir)
+	if err != nil {
+		opts.Logger.Warn("what lies behind the ingresses is unknown", "error", err)
+	}
+	return l, k, Snapshot{
+		Now: time.Now(), World: World(world), ZeroTier: unasked(l.cfg.ZeroTier), Listeners: l.listeners, Behind: known,
+	}, nil
 }
 
 // Check reads the configuration and every file that it names, as Run would, and returns what a person

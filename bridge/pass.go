@@ -25,6 +25,7 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	desired := Desire(d.loaded.cfg, snap)
 	d.drivers.observe(d.loaded.cfg, desired.Intent, snap.World)
 	d.rememberIngresses(desired.Intent)
+	d.rememberBehind(desired.Behind)
 	plan, err := d.converge(ctx, desired.Intent, snap.World)
 	if err == nil {
 		d.drivers.applied(snap)
@@ -58,7 +59,7 @@ func (d *daemon) snapshot(stopping bool) (Snapshot, error) {
 	}
 	s := Snapshot{
 		Now: time.Now(), World: World(world), Current: maps.Clone(d.current), Preferred: d.preferred, Stopping: stopping,
-		Listeners: d.loaded.listeners,
+		Listeners: d.loaded.listeners, Behind: d.behind,
 	}
 	d.drivers.fill(&s)
 	s.Answered = d.nursery.answered(s)

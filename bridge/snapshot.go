@@ -38,6 +38,8 @@ type Snapshot struct {
 	Clients map[string][]netip.Addr
 	// Revoked are those of them that are barred.
 	Revoked []string
+	// Behind is what was last known to lie behind the ingresses that are not ours, by interface.
+	Behind map[string]behind
 	// Current is the egress in use, by list of egresses (listKey).
 	Current map[string]string
 	// Preferred is the egress that a person chose; empty if nobody did.

@@ -1,0 +1,94 @@
+package bridge
+
+import (
+	"net/netip"
+	"reflect"
+	"slices"
+	"testing"
+
+	"ztbridge/bridge/zerotier"
+	"ztbridge/policyroute"
+	"ztbridge/policyroute/kernel"
+)
+
+const behindConfig = uno + `
+ingress: [{interface: br-lan, name: lan, prefixes: [192.168.60.0/24]}]
+peering: [{from: lan, to: zerotier}]
+`
+
+// refused says that the members' table refuses a prefix and leads nowhere else with it.
+func refused(t *testing.T, intent policyroute.Intent, prefix string) bool {
+	t.Helper()
+	state, err := policyroute.Compile(intent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused, led := false, false
+	for _, r := range state.Routes {
+		if r.Table == policyroute.TableMembers && r.Dst.String() == prefix {
+			refused = refused || r.Type == policyroute.UnreachableRoute
+			led = led || r.Type == policyroute.Unicast
+		}
+	}
+	return refused && !led
+}
+
+// Members stay members while zerotier-one, or a link without its addresses, cannot tell that they are: else what is
+// sent to them leaves by an egress. It is so, too, for a daemon that has only just started.
+func TestMembersStayMembers(t *testing.T) {
+	cfg := parse(t, behindConfig)
+	w := world()
+	w.Links = append(w.Links, kernel.Link{Name: "br-lan", Index: 4, Up: true, MTU: 1500, Addrs: []netip.Prefix{
+		netip.MustParsePrefix("192.168.50.1/24"), netip.MustParsePrefix("fd50::1/64")}})
+	before := Desire(cfg, Snapshot{World: w, ZeroTier: joined()})
+	dir := t.TempDir()
+	if err := saveBehind(dir, before.Behind); err != nil {
+		t.Fatal(err)
+	}
+	known, err := loadBehind(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	bare := world()
+	bare.Links = []kernel.Link{bare.Links[0], {Name: "br-lan", Index: 4}}
+	for name, s := range map[string]Snapshot{
+		"everything is gone":      {World: World{Links: w.Links[:1]}},
+		"a link without address":  {World: bare},
+		"the network is not ours": {World: bare, ZeroTier: zerotier.Status{Networks: []zerotier.NetworkStatus{{ID: joined().Networks[0].ID, Iface: ztIface(testNetwork), State: zerotier.NetworkDenied}}}},
+	} {
+		s.Behind = known
+		d := Desire(cfg, s)
+		for _, prefix := range []string{"10.147.17.0/24", "192.168.50.0/24", "192.168.60.0/24", "fd50::/64"} {
+			if !refused(t, d.Intent, prefix) {
+				t.Errorf("%s: packets for %s are not refused", name, prefix)
+			}
+		}
+		if !reflect.DeepEqual(d.Behind, known) {
+			t.Errorf("%s: knows %v of %v", name, d.Behind, known)
+		}
+	}
+}
+
+// What is known now counts alone: a network that was renumbered, a subnet that is behind another ingress by now.
+func TestWhatIsKnownNowCounts(t *testing.T) {
+	cfg := parse(t, behindConfig)
+	s := Snapshot{World: world(), ZeroTier: joined(), Behind: map[string]behind{
+		ztIface(testNetwork): {Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}},
+		"br-lan":             {Prefixes: []netip.Prefix{netip.MustParsePrefix("10.147.17.0/24"), netip.MustParsePrefix("fd50::/64")}},
+		"gone0":              {Prefixes: []netip.Prefix{netip.MustParsePrefix("10.2.0.0/16")}},
+	}}
+	want := map[string]behind{
+		ztIface(testNetwork): {Prefixes: []netip.Prefix{netip.MustParsePrefix("10.147.17.0/24")}},
+		"br-lan":             {Prefixes: []netip.Prefix{netip.MustParsePrefix("fd50::/64")}},
+	}
+	got := Desire(cfg, s).Behind
+	for iface, b := range want {
+		if !slices.Equal(got[iface].Prefixes, b.Prefixes) {
+			t.Errorf("%s: %v, want %v", iface, got[iface].Prefixes, b.Prefixes)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("knows %v", got)
+	}
+}

@@ -1,0 +1,81 @@
+package e2e
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"ztbridge/bridge/api"
+	"ztbridge/policyroute/netlab"
+	"ztbridge/policyroute/netlab/ztlab"
+)
+
+// TestMembersAreNotLookedForInTheInternet: what a client of the endpoint sends to a member is refused while
+// zerotier-one does not run, by the daemon that knew the member and by one that starts meanwhile. It leaves neither
+// by the provider nor by the WAN.
+func TestMembersAreNotLookedForInTheInternet(t *testing.T) {
+	m := newMesh(t, netlab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
+	lab := m.lab
+	must(t, m.network.SetRoutes(m.ctx, ztlab.ManagedRoute{Target: ztlab.Net4}, ztlab.ManagedRoute{Target: ztlab.Net6},
+		ztlab.ManagedRoute{Target: clientPool4, Via: ztlab.Box4}, ztlab.ManagedRoute{Target: clientPool6, Via: ztlab.Box6}))
+	node := m.node(lab.Box, ztlab.Box4, ztlab.Box6)
+	iface := m.join(node, false).Iface
+	m.join(m.node(lab.Client, ztlab.Client4, ztlab.Client6), false)
+	b := newBox(t, lab.Box)
+	b.write("provider.ovpn", lab.Providers[0].Config())
+	b.write("ztbridge.yaml", m.zerotier(node)+peeringConfig+"peering: [{from: endpoint, to: zerotier}]\n")
+	leaks := watchGuests(t, lab)
+	b.start()
+	tunnel := b.awaitEgress("provider").Egresses[0].Interface
+	phone := newGuest(t, lab, b, "phone", "udp")
+	echo, err := lab.Client.ServeEcho(ztlab.Client4, ztlab.Client6)
+	must(t, err)
+	defer echo.Close()
+	watch := func() *netlab.Capture {
+		c, err := lab.Box.Capture(tunnel, netlab.Within(ztlab.Net4, ztlab.Net6))
+		must(t, err)
+		return c
+	}
+	inTunnel := watch()
+	streams := func() (out []*netlab.Stream) {
+		for _, to := range []netip.Addr{ztlab.Client4, ztlab.Client6} {
+			s := phone.stream(netlab.UDP, targetOf(to), 50, lab.Marker)
+			awaitAnswers(t, s, 20)
+			out = append(out, s)
+		}
+		return out
+	}
+
+	open := streams()
+	told, err := phone.ns.Capture("tun0", refusalOf(lab.Marker))
+	must(t, err)
+	node.Stop()
+	b.await("the end of the network", func(st api.Status) bool { return networkStatus(st).Status == "unknown" })
+	if ifindex(t, lab.Box, iface) != 0 {
+		t.Errorf("%s outlived its service", iface)
+	}
+	await(t, "refusals", func() bool {
+		r, err := told.Result()
+		must(t, err)
+		return r.Matched > 10 // of IPv6: Linux is slow to tell a busy sender of IPv4
+	})
+	must(t, told.Stop())
+	stopAll(open...)
+	noLeak(t, inTunnel)
+
+	b.stop()
+	b.start()
+	b.awaitEgress("provider")
+	inTunnel = watch()
+	phone.connect(b, "udp")
+	for _, way := range [][2]netip.Addr{{phone.addr4, ztlab.Client4}, {phone.addr6, ztlab.Client6}} {
+		await(t, "a refusal of "+way[1].String(), func() bool {
+			out, _ := phone.ns.Run(m.ctx, "ping", "-n", "-c", "2", "-W", "1", "-I", way[0].String(), way[1].String())
+			return strings.Contains(strings.ToLower(out), "unreachable")
+		})
+	}
+	must(t, node.Start(m.ctx))
+	stopAll(streams()...)
+	noLeak(t, inTunnel)
+	noLeak(t, leaks)
+}
