@@ -36,11 +36,7 @@ func Desire(cfg *config.Config, s Snapshot) Desired {
 	for _, in := range cfg.Inbound {
 		d.Intent.Inbound = append(d.Intent.Inbound, inboundIntents(in)...)
 	}
-	if cfg.Endpoint != nil {
-		for _, l := range cfg.Endpoint.Listen {
-			d.Intent.Listeners = append(d.Intent.Listeners, policyroute.Listener{Proto: l.Proto, Port: l.Port})
-		}
-	}
+	d.Intent.Listeners = listenerIntents(cfg)
 	d.Intent.ForceForwarding6 = s.World.ForceForwarding6
 	d.Intent.Links6 = s.World.AcceptRA
 	return d

@@ -219,6 +219,24 @@ func peer(cfg *config.Config, s Snapshot, intent *policyroute.Intent) {
 	intent.Policies = append(first, intent.Policies...)
 }
 
+// listenerIntents are the ports at which the Internet reaches this box: those of the endpoint, and of a moon.
+func listenerIntents(cfg *config.Config) []policyroute.Listener {
+	var out []policyroute.Listener
+	if cfg.Endpoint != nil {
+		for _, l := range cfg.Endpoint.Listen {
+			out = append(out, policyroute.Listener{Proto: l.Proto, Port: l.Port})
+		}
+	}
+	if moon := cfg.ZeroTier.Moon; moon != nil {
+		for _, at := range moon.Endpoints {
+			if l := (policyroute.Listener{Proto: "udp", Port: at.Port()}); !slices.Contains(out, l) {
+				out = append(out, l)
+			}
+		}
+	}
+	return out
+}
+
 func inboundIntents(in config.Inbound) []policyroute.Inbound {
 	var out []policyroute.Inbound
 	for _, p := range []struct {

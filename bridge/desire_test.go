@@ -357,3 +357,28 @@ func TestDesireAddsPrefixesToTheSubnets(t *testing.T) {
 		t.Errorf("with the interface: %v", got)
 	}
 }
+
+// A moon is reached by those who follow it at its endpoints, through whatever firewall the host has.
+func TestMoonIsAdmitted(t *testing.T) {
+	cfg := parse(t, `
+zerotier: {networks: [`+testNetwork+`], moon: {endpoints: [198.51.100.2, "[2001:db8::2]:9993", 198.51.100.2/443]}}
+egress: {direct: {wan: {}}}
+policy: [{egress: [direct]}]
+`)
+	state, err := policyroute.Compile(Desire(cfg, Snapshot{World: world(), ZeroTier: joined()}).Intent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	admitted := 0
+	for _, c := range state.IPTables {
+		if c.Name == policyroute.ChainInput {
+			admitted++
+			if want := []string{"-p udp -m udp --dport 9993 -j ACCEPT", "-p udp -m udp --dport 443 -j ACCEPT"}; !slices.Equal(c.Rules, want) {
+				t.Errorf("%s: %q, want %q", c.Family, c.Rules, want)
+			}
+		}
+	}
+	if admitted != 2 {
+		t.Errorf("admitted in %d families", admitted)
+	}
+}
