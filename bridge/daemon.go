@@ -41,6 +41,8 @@ type daemon struct {
 	carried map[string]string // the last one in use, even while none is; flows may live on in it
 	inForce inForce
 	passes  uint64
+	// filtered says that the filter that was decided was in force when the last pass looked, or that the pass succeeded.
+	filtered bool
 	// preferred is the egress that a person chose; empty if nobody did.
 	preferred string
 	idleMeter *reclaim.Meter // nil where it does not matter
@@ -198,9 +200,8 @@ func (d *daemon) loop(ctx context.Context) {
 		if err := d.pass(ctx, d.bell.cause(), false); err != nil {
 			d.opts.Logger.Error("reconcile failed", "error", err, "retry_in", retry)
 			next = retry
-		} else {
-			notify.alive()
 		}
+		notify.alive(d.filtered)
 		timer.Reset(min(next, notify.interval))
 		select {
 		case <-ctx.Done():

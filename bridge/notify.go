@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// startPatience is how long systemd is asked to wait for the next pass while the daemon starts.
+const startPatience = time.Minute
+
 // notifier tells systemd how the daemon is (sd_notify(3)). Without systemd it does nothing.
 type notifier struct {
 	log *slog.Logger
@@ -27,11 +30,15 @@ func newNotifier(log *slog.Logger) *notifier {
 	return n
 }
 
-// alive says that a pass succeeded: the first time that the daemon is ready, then that it lives.
-func (n *notifier) alive() {
-	if n.first {
+// alive says that a pass returned, whether it succeeded or not: the loop lives, and a restart would end the tunnels
+// and mend nothing. The daemon is ready once the filter is in force; until then systemd is asked to wait.
+func (n *notifier) alive(filtered bool) {
+	switch {
+	case n.first && filtered:
 		n.first = false
 		n.ready()
+	case n.first:
+		n.send(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", startPatience.Microseconds()))
 	}
 	n.send(systemd.SdNotifyWatchdog)
 }

@@ -27,6 +27,7 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	d.rememberIngresses(desired.Intent)
 	d.rememberBehind(desired.Behind)
 	plan, err := d.converge(ctx, desired.Intent, snap.World)
+	d.filtered = err == nil || !plan.Empty() && !plan.ChangesFilter()
 	if err == nil {
 		d.drivers.applied(snap)
 		d.settle(ctx, desired.Intent)

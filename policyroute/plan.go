@@ -3,6 +3,7 @@ package policyroute
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -15,6 +16,17 @@ type Plan struct {
 
 // Empty says that nothing is to be done.
 func (p Plan) Empty() bool { return len(p.Ops) == 0 }
+
+// ChangesFilter says that table inet ztb is not yet as it is wanted.
+func (p Plan) ChangesFilter() bool {
+	return slices.ContainsFunc(p.Ops, func(o Op) bool {
+		switch o.(type) {
+		case ReplaceNft, ChangeNftMaps:
+			return true
+		}
+		return false
+	})
+}
 
 // String prints the plan as commands that can be pasted into a root shell, one or more lines for each
 // operation.
