@@ -53,7 +53,7 @@ func (d *daemon) Explain(addr netip.Addr) (api.Explanation, error) {
 	for _, rule := range p.status.Policies {
 		why[rule.Name] = rule.Why
 	}
-	return scene{p.intent, p.world, p.clients, why}.explain(addr)
+	return scene{p.held, p.world, p.clients, why}.explain(addr)
 }
 
 // Plan implements api.Backend.

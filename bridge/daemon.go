@@ -59,7 +59,8 @@ type daemon struct {
 // published is the result of one pass, for readers in other goroutines. It is immutable.
 type published struct {
 	status  api.Status
-	intent  policyroute.Intent
+	intent  policyroute.Intent // what was decided
+	held    policyroute.Intent // what the kernel holds of it: another one while passes fail
 	world   World
 	clients map[netip.Addr]string
 }

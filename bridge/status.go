@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -35,11 +36,15 @@ func (d *daemon) publish(s Snapshot, desired Desired, r passResult) {
 	for i, e := range d.loaded.cfg.Egresses {
 		st.Egresses = append(st.Egresses, d.egressStatus(e, desired.Intent.Egresses[i], s, desired))
 	}
+	held := desired
+	if r.err != nil {
+		held = d.held(desired)
+	}
 	for _, p := range d.loaded.cfg.Policy {
-		st.Policies = append(st.Policies, d.policyStatus(p, s.Now, desired))
+		st.Policies = append(st.Policies, d.policyStatus(p, s.Now, held))
 	}
 	for _, in := range desired.Intent.Ingresses {
-		st.Ingresses = append(st.Ingresses, d.ingressStatus(in, s, desired))
+		st.Ingresses = append(st.Ingresses, d.ingressStatus(in, s, held))
 	}
 	for _, n := range d.loaded.cfg.ZeroTier.Networks {
 		st.Networks = append(st.Networks, networkStatus(d.loaded.cfg, n, s))
@@ -48,7 +53,7 @@ func (d *daemon) publish(s Snapshot, desired Desired, r passResult) {
 	d.ledger.forget()
 	st.Reconcile = d.reconcileStatus(r)
 	st.State, st.Summary = overall(st)
-	d.published.Store(&published{status: st, intent: desired.Intent, world: s.World, clients: clientNames(s)})
+	d.published.Store(&published{status: st, intent: desired.Intent, held: held.Intent, world: s.World, clients: clientNames(s)})
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for c := range d.watchers {
@@ -57,6 +62,21 @@ func (d *daemon) publish(s Snapshot, desired Desired, r passResult) {
 		default:
 		}
 	}
+}
+
+// held returns, in place of what was decided, what the kernel has held since the last pass that succeeded.
+func (d *daemon) held(desired Desired) Desired {
+	out := desired
+	if d.inForce.loaded != nil {
+		out.Intent = d.inForce.intent
+	}
+	out.Choices = maps.Clone(desired.Choices)
+	for key, c := range desired.Choices {
+		if c.Egress != d.current[key] {
+			out.Choices[key] = choice{d.current[key], "the kernel could not be changed: what was in force before stays"}
+		}
+	}
+	return out
 }
 
 func clientStatus(s Snapshot) []api.Client {

@@ -56,6 +56,8 @@ func overall(st api.Status) (api.State, string) {
 	}
 	troubled := slices.ContainsFunc(st.Conditions, func(c api.Condition) bool { return c.Severity != api.SeverityInfo })
 	switch {
+	case st.Reconcile.Error != "":
+		return api.Degraded, "the kernel does not hold what is decided: what was in force before stays"
 	case moving == 0 && refused == 0:
 		return api.Working, "every policy blocks: nothing leaves, as configured"
 	case moving == 0:

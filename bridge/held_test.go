@@ -1,0 +1,74 @@
+package bridge
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"ztbridge/bridge/api"
+	"ztbridge/bridge/openvpn"
+	"ztbridge/bridge/probe"
+	"ztbridge/bridge/zerotier"
+	"ztbridge/policyroute"
+)
+
+// While the kernel cannot be changed, the status says so, and where traffic goes by what it has held since before.
+func TestStatusTellsWhatTheKernelHolds(t *testing.T) {
+	cfg := parse(t, uno)
+	key := listKey([]string{"provider", "backup"})
+	d := &daemon{
+		loaded: &loaded{cfg: cfg}, ledger: ledger{}, current: map[string]string{}, watchers: map[chan struct{}]bool{},
+		opts: Options{RuntimeDir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(io.Discard, nil))},
+	}
+	s := Snapshot{
+		Now: time.Now(), World: world("provider", "backup"), ZeroTier: joined(),
+		Tunnels: map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24"), "backup": up("10.9.0.2/24")},
+		Probes:  map[string]probe.Status{"provider": {Grade: probe.Stable}, "backup": {Grade: probe.Stable}},
+	}
+	s.ZeroTier.Service.State = zerotier.ServiceOK
+	first := Desire(cfg, s)
+	if got := first.Choices[key].Egress; got != "provider" {
+		t.Fatalf("chooses %q", got)
+	}
+	failed := errors.New("ip route replace default: no such device")
+	for _, tt := range []struct {
+		name   string
+		err    error
+		state  api.State
+		egress string
+	}{
+		{"nothing was ever applied", failed, api.Degraded, ""},
+		{"applied", nil, api.Working, "provider"},
+		{"a failover that fails", failed, api.Degraded, "provider"},
+		{"and then succeeds", nil, api.Degraded, "backup"},
+	} {
+		if strings.HasPrefix(tt.name, "a failover") {
+			s.Probes["provider"] = probe.Status{Grade: probe.Degraded}
+		}
+		desired := Desire(cfg, s)
+		if tt.err == nil {
+			d.current[key] = desired.Choices[key].Egress
+			d.inForce = inForce{d.loaded, desired.Intent}
+		}
+		d.publish(s, desired, passResult{at: s.Now, err: tt.err})
+		st := d.published.Load().status
+		if st.State != tt.state || strings.Contains(st.Summary, "what was in force before stays") != (tt.err != nil) {
+			t.Errorf("%s: %s: %s", tt.name, st.State, st.Summary)
+		}
+		if p, in := st.Policies[0], st.Ingresses[0].Goes[0]; p.Egress != tt.egress || in.Egress != tt.egress {
+			t.Errorf("%s: the policy goes by %q, the ingress by %q, want %q", tt.name, p.Egress, in.Egress, tt.egress)
+		}
+		use := func(in policyroute.Intent) string {
+			if len(in.Policies) == 0 {
+				return ""
+			}
+			return in.Policies[0].Use
+		}
+		if got := use(d.published.Load().held); tt.name != "nothing was ever applied" && got != tt.egress {
+			t.Errorf("%s: explains by %q, want %q", tt.name, got, tt.egress)
+		}
+	}
+}
