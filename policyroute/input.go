@@ -2,6 +2,9 @@ package policyroute
 
 import "net/netip"
 
+// icmp6Redirect is the type of a redirect (RFC 4861).
+const icmp6Redirect = 137
+
 // Both are before filter (0), as hookForward is.
 const (
 	hookInput  = -5
@@ -47,7 +50,7 @@ func (b *filter) input() []NftRule {
 func (b *filter) output() []NftRule {
 	tunnels := b.c.tunnels()
 	if len(tunnels) == 0 {
-		return nil
+		return b.redirects()
 	}
 	abroad := []NftRule{{OIF: "lo", Verdict: accept}}
 	for _, g := range b.c.in.Ingresses {
@@ -64,5 +67,17 @@ func (b *filter) output() []NftRule {
 	for i := range rules {
 		rules[i].Verdict = goTo("abroad")
 	}
-	return rules
+	return append(b.redirects(), rules...)
+}
+
+// redirects keeps the box from telling clients of a shorter way, as Linux does where a packet leaves by the interface
+// by which it came: on that way they would pass by their policy, and by its failover, for minutes. Of IPv4 it tells
+// none: Linux keeps what it would say about a translated connection to itself.
+func (b *filter) redirects() []NftRule {
+	var rules []NftRule
+	for _, g := range b.c.in.Ingresses {
+		rules = append(rules, NftRule{OIF: g.Iface, Verdict: drop})
+	}
+	drops := NftVerdict{Kind: "jump", Chain: b.chain("redirects", rules)}
+	return []NftRule{{Family: V6, Proto: "icmpv6", ICMPType: icmp6Redirect, Verdict: drops}}
 }

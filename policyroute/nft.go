@@ -45,6 +45,7 @@ type NftRule struct {
 	Src, Dst netip.Prefix
 	Proto    string   // "tcp", "udp", "icmp", "icmpv6"
 	DstPorts []uint16 // with Proto
+	ICMPType uint8    // with Proto "icmp" and V4, or "icmpv6" and V6; 0 does not match on it
 	Mark     uint32
 	CTState  []string // "established", "related", "new", "invalid", "untracked"
 	CTReply  bool     // the packet goes in the direction opposite to the connection's first (ct direction reply)

@@ -109,10 +109,12 @@ func (r NftRule) matches() []string {
 	}
 	add(r.IIF != "", "iifname %q", r.IIF)
 	add(r.OIF != "", "oifname %q", r.OIF)
-	add(r.Family != 0 && !r.familyImplied(), "meta nfproto %s", r.Family)
+	add(r.Family != 0 && !r.familyImplied() && r.ICMPType == 0, "meta nfproto %s", r.Family)
 	add(r.Src.IsValid(), "%s saddr %s", nftFamily(FamilyOf(r.Src.Addr())), nftPrefix(r.Src))
 	add(r.Dst.IsValid(), "%s daddr %s", nftFamily(FamilyOf(r.Dst.Addr())), nftPrefix(r.Dst))
 	switch {
+	case r.ICMPType != 0:
+		add(true, "%s type %d", r.Proto, r.ICMPType)
 	case len(r.DstPorts) > 0:
 		add(true, "%s dport %s", r.Proto, nftPorts(r.DstPorts))
 	case r.Proto != "" && !r.Syn && r.SynMSS == 0: // a match of TCP flags implies TCP

@@ -133,6 +133,8 @@ func (d *decoder) payload(p *expr.Payload) bool {
 		return false
 	}
 	switch {
+	case p.Base == expr.PayloadBaseTransportHeader && p.Offset == offICMPType && p.Len == 1:
+		return d.icmpType()
 	case p.Base == expr.PayloadBaseTransportHeader && p.Offset == offDport && p.Len == 2:
 		return d.dport()
 	case p.Base == expr.PayloadBaseTransportHeader && p.Offset == offTCPFlags && p.Len == 1:
@@ -212,6 +214,15 @@ func (d *decoder) dport() bool {
 	}
 	d.rule.DstPorts = []uint16{binary.BigEndian.Uint16(cmp.Data)}
 	return true
+}
+
+func (d *decoder) icmpType() bool {
+	cmp := take[*expr.Cmp](d)
+	if cmp == nil || cmp.Op != expr.CmpOpEq || len(cmp.Data) != 1 {
+		return false
+	}
+	d.rule.ICMPType = cmp.Data[0]
+	return d.rule.ICMPType != 0
 }
 
 func (d *decoder) syn() bool {

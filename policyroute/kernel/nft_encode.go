@@ -17,6 +17,7 @@ import (
 const (
 	offSaddr4, offDaddr4 = 12, 16
 	offSaddr6, offDaddr6 = 8, 24
+	offICMPType          = 0
 	offDport             = 2
 	offTCPFlags          = 13
 
@@ -149,6 +150,9 @@ func (e encoder) transport(r policyroute.NftRule, add func(...expr.Any)) error {
 		return fmt.Errorf("protocol %q is unknown", r.Proto)
 	}
 	add(meta(expr.MetaKeyL4PROTO), eq([]byte{number}))
+	if r.ICMPType != 0 {
+		add(payload(expr.PayloadBaseTransportHeader, offICMPType, 1), eq([]byte{r.ICMPType}))
+	}
 	if len(r.DstPorts) == 0 {
 		return nil
 	}

@@ -37,6 +37,9 @@ func (b *bytesOf) rule() policyroute.NftRule {
 	if r.Proto = []string{"", "tcp", "udp"}[b.pick(3)]; r.Proto != "" {
 		r.DstPorts = [][]uint16{nil, {53}, {22, 443, 65535}}[b.pick(3)]
 	}
+	if r.Proto == "" && r.Family != 0 && !r.Syn && b.pick(4) == 0 {
+		r.Proto, r.ICMPType = map[policyroute.Family]string{policyroute.V4: "icmp", policyroute.V6: "icmpv6"}[r.Family], uint8(1+b.pick(255))
+	}
 	r.CTState = [][]string{nil, {"established", "related"}, {"new"}}[b.pick(3)]
 	r.CTReply, r.LocalDst = b.pick(2) == 1, b.pick(2) == 1
 	r.CTStatus = []string{"", "dnat"}[b.pick(2)]
@@ -54,6 +57,9 @@ func (b *bytesOf) rule() policyroute.NftRule {
 		r.SynMSS = uint16(1 + b.pick(256)*200)
 	default:
 		r.Verdict = verdicts[b.pick(len(verdicts))]
+	}
+	if r.ICMPType != 0 && (r.SynMSS != 0 || r.VMap != "") {
+		r.Proto, r.ICMPType = "", 0
 	}
 	if r.Proto == "udp" && (r.Syn || r.SynMSS != 0) {
 		r.Proto, r.DstPorts = "", nil

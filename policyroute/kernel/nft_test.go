@@ -46,6 +46,8 @@ func everyRule() policyroute.Ruleset {
 				{Proto: "udp", DstPorts: []uint16{53, 853, 5353}, Verdict: accept},
 				{Proto: "icmp", Verdict: accept},
 				{Proto: "icmpv6", Verdict: accept},
+				{OIF: "zt1", Family: policyroute.V6, Proto: "icmpv6", ICMPType: 137, Verdict: drop},
+				{Family: policyroute.V4, Proto: "icmp", ICMPType: 5, Verdict: accept},
 				{Mark: 0x5a540001, Verdict: do{Kind: "jump", Chain: "one"}},
 				{Syn: true, Verdict: do{Kind: "jump", Chain: "one"}},
 				{Proto: "tcp", DstPorts: []uint16{443}, Syn: true, Mark: 7, Verdict: accept},
