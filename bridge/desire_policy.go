@@ -31,7 +31,7 @@ func ingressIntents(cfg *config.Config, s Snapshot, known map[string]behind) []p
 			}
 		}
 		out = append(out, policyroute.Ingress{
-			Name: i.Name, Iface: i.Iface, Present: s.World.Up(i.Iface), Prefixes: prefixes,
+			Name: i.Name, Iface: i.Iface, Present: s.World.Up(i.Iface), Prefixes: prefixes, Switches: s.World.switches(i.Iface),
 		})
 	}
 	for _, l := range s.Listeners {

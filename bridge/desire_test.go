@@ -382,3 +382,27 @@ policy: [{egress: [direct]}]
 		t.Errorf("admitted in %d families", admitted)
 	}
 }
+
+// A bridge by which main's default route leads is a way out, for packets of clients too; any other only switches.
+func TestBridgesSwitch(t *testing.T) {
+	cfg := parse(t, uno+"ingress: [br-lan, eth7]\n")
+	w := world()
+	w.Links = append(w.Links, kernel.Link{Name: "br-lan", Up: true, Bridge: true}, kernel.Link{Name: "eth7", Up: true})
+	oneArmed := w
+	oneArmed.Defaults = []kernel.DefaultRoute{{Family: policyroute.V6, Iface: "br-lan"}}
+	for _, tt := range []struct {
+		name string
+		w    World
+		want []string
+	}{{"beside a WAN", w, []string{"br-lan"}}, {"as the WAN", oneArmed, nil}} {
+		var got []string
+		for _, g := range Desire(cfg, Snapshot{World: tt.w, ZeroTier: joined()}).Intent.Ingresses {
+			if g.Switches {
+				got = append(got, g.Iface)
+			}
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %v switch, want %v", tt.name, got, tt.want)
+		}
+	}
+}

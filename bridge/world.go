@@ -93,6 +93,12 @@ func (w World) Default(f policyroute.Family) kernel.DefaultRoute {
 	return kernel.DefaultRoute{}
 }
 
+// switches says that the interface is a bridge by which no default route of main leads anywhere.
+func (w World) switches(name string) bool {
+	l, _ := w.Link(name)
+	return l.Bridge && !slices.ContainsFunc(w.Defaults, func(r kernel.DefaultRoute) bool { return r.Iface == name })
+}
+
 // possible leaves out of a state what this host cannot hold: chains without iptables, where nobody's
 // chains stand in the way either, and IPv6 on a kernel without it.
 func (w World) possible(s policyroute.State) policyroute.State {

@@ -17,6 +17,10 @@ func expected(in policyroute.Intent, g policyroute.Ingress, src, dst netip.Addr)
 	}
 	for _, to := range in.Ingresses {
 		if holds(to.Prefixes, dst) {
+			switched := g.Switches && to.Iface == g.Iface && !slices.ContainsFunc(in.Egresses, func(e policyroute.Egress) bool { return e.Iface == g.Iface })
+			if to.Present && switched {
+				return to.Iface
+			}
 			if to.Present && slices.Contains(in.Peerings, policyroute.Peering{From: g.Name, To: to.Name}) {
 				return to.Iface
 			}

@@ -42,6 +42,9 @@ func (c *compiler) nft() Ruleset {
 	for i := range c.in.Ingresses {
 		g := &c.in.Ingresses[i]
 		v4, v6 := c.view(g, V4), c.view(g, V6)
+		if g.Switches && !slices.Contains(c.egressIfaces(), g.Iface) {
+			forward.Rules = append(forward.Rules, NftRule{IIF: g.Iface, OIF: g.Iface, Verdict: accept})
+		}
 		forward.Rules = append(forward.Rules, NftRule{IIF: g.Iface, Verdict: goTo(b.from(g, v4, v6))})
 		towards = append(towards, NftRule{OIF: g.Iface, Verdict: goTo(b.to(g))})
 		if name := b.dns(g, v4, v6); name != "" {

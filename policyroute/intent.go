@@ -31,8 +31,11 @@ type Ingress struct {
 	Present bool
 	// Owned marks a TUN device of ours (the endpoint), whose link and addresses we set.
 	Owned bool
-	Addrs []netip.Prefix // addresses of an owned device, with the length of the subnet
-	MTU   int            // of an owned device; 0 leaves it
+	// Switches marks a bridge that is no way to anywhere else: what comes by it and leaves by it is what its hosts say
+	// to each other, which netfilter sees where br_netfilter is loaded (Docker does that).
+	Switches bool
+	Addrs    []netip.Prefix // addresses of an owned device, with the length of the subnet
+	MTU      int            // of an owned device; 0 leaves it
 	// Carries is the largest IP packet, in bytes, that gets through in one piece where that is less than the
 	// MTU. TCP is kept to it. 0: no less.
 	Carries  int

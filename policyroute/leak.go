@@ -137,6 +137,9 @@ func (j *judge) allows(p packet, dev string) bool {
 		// From outside: replies by an egress to an ingress, and what none of our interfaces is part of.
 		return to == nil && !j.owned(p.iif) || to != nil && p.reply && j.isEgress(p.iif)
 	}
+	if from == to && from.Switches && !j.isEgress(dev) {
+		return true
+	}
 	if p.untracked && j.strict && to == nil {
 		return false // with the client's own address
 	}

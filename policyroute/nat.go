@@ -178,7 +178,8 @@ func least(sizes ...int) int {
 }
 
 // Closed is what guards the box until its daemon has spoken: nothing is forwarded from or to these
-// interfaces. A name may end in '*'.
+// interfaces. A name may end in '*'. That goes for what a bridge merely switches, too, where netfilter sees it: nobody
+// knows yet whether the bridge leads elsewhere.
 func Closed(ifaces []string) State {
 	c := NftChain{Name: "forward", Hook: &Hook{Type: "filter", Hook: "forward", Priority: hookForward}}
 	names := slices.Compact(slices.SortedFunc(slices.Values(ifaces), cmp.Compare[string]))

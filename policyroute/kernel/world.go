@@ -40,6 +40,7 @@ type Link struct {
 	MTU       int    // bytes
 	// PointToPoint says that whatever is sent there has one receiver, and so needs no gateway.
 	PointToPoint bool
+	Bridge       bool // it switches frames between its ports
 	Addrs        []netip.Prefix
 	// Counters since the interface exists; in and out are the box's.
 	BytesIn, BytesOut, PacketsIn, PacketsOut uint64
@@ -94,7 +95,7 @@ func (k *Kernel) world() (World, error) {
 	for _, l := range links {
 		a := l.Attrs()
 		names[a.Index] = a.Name
-		w.Links = append(w.Links, toLink(a, addrs[a.Name]))
+		w.Links = append(w.Links, toLink(l, addrs[a.Name]))
 		key := "net/ipv6/conf/" + a.Name + "/accept_ra"
 		if value, err := readSysctl(key); err == nil && k.record.originalOf(key, value) == "1" && a.Flags&net.FlagLoopback == 0 {
 			w.AcceptRA = append(w.AcceptRA, a.Name)
@@ -112,9 +113,11 @@ func (k *Kernel) world() (World, error) {
 	return w, nil
 }
 
-func toLink(a *netlink.LinkAttrs, addrs []netip.Prefix) Link {
+func toLink(link netlink.Link, addrs []netip.Prefix) Link {
+	a := link.Attrs()
 	l := Link{
 		Name: a.Name, Index: a.Index, Up: a.Flags&net.FlagUp != 0, OperState: a.OperState.String(), MTU: a.MTU, Addrs: addrs,
+		Bridge:       link.Type() == "bridge",
 		PointToPoint: a.RawFlags&(unix.IFF_POINTOPOINT|unix.IFF_NOARP) != 0 && a.Flags&net.FlagLoopback == 0,
 	}
 	if s := a.Statistics; s != nil {

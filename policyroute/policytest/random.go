@@ -15,6 +15,7 @@ import (
 func Random(r *rand.Rand) policyroute.Intent {
 	in := policyroute.Intent{Links6: []string{WAN}, ForceForwarding6: r.IntN(4) == 0}
 	in.Ingresses = []policyroute.Ingress{members(), endpoint()}[:1+r.IntN(2)]
+	in.Ingresses[0].Switches = r.IntN(3) == 0
 	in.Egresses = []policyroute.Egress{provider(), backup(), direct(), home()}
 	r.Shuffle(len(in.Egresses), func(i, j int) { in.Egresses[i], in.Egresses[j] = in.Egresses[j], in.Egresses[i] })
 	in.Egresses = in.Egresses[:1+r.IntN(4)]
