@@ -37,6 +37,9 @@ func Desire(cfg *config.Config, s Snapshot) Desired {
 		d.Intent.Inbound = append(d.Intent.Inbound, inboundIntents(in)...)
 	}
 	d.Intent.Listeners = listenerIntents(cfg)
+	if cfg.Endpoint != nil {
+		d.Intent.Uplinks = uplinkIntents(s.World)
+	}
 	d.Intent.ForceForwarding6 = s.World.ForceForwarding6
 	d.Intent.Links6 = s.World.AcceptRA
 	return d

@@ -224,13 +224,45 @@ func listenerIntents(cfg *config.Config) []policyroute.Listener {
 	var out []policyroute.Listener
 	if cfg.Endpoint != nil {
 		for _, l := range cfg.Endpoint.Listen {
-			out = append(out, policyroute.Listener{Proto: l.Proto, Port: l.Port})
+			out = append(out, policyroute.Listener{Proto: l.Proto, Port: l.Port, Answers: true})
 		}
 	}
 	if moon := cfg.ZeroTier.Moon; moon != nil {
 		for _, at := range moon.Endpoints {
-			if l := (policyroute.Listener{Proto: "udp", Port: at.Port()}); !slices.Contains(out, l) {
-				out = append(out, l)
+			out = append(out, policyroute.Listener{Proto: "udp", Port: at.Port()})
+		}
+	}
+	return out
+}
+
+// uplinkIntents are the lines of the box that main's default route does not take.
+func uplinkIntents(w World) []policyroute.Uplink {
+	var out []policyroute.Uplink
+	for _, r := range w.Defaults {
+		link, ok := w.Link(r.Iface)
+		if !ok || isOurs(r.Iface) || r.Iface == w.Default(r.Family).Iface {
+			continue
+		}
+		i := slices.IndexFunc(out, func(u policyroute.Uplink) bool { return u.Iface == r.Iface })
+		if i < 0 {
+			if len(out) > policyroute.TableUplinkLast-policyroute.TableUplinkFirst {
+				continue
+			}
+			i = len(out)
+			out = append(out, policyroute.Uplink{Iface: r.Iface, Present: link.Up})
+		}
+		u := &out[i]
+		switch {
+		case r.Family == policyroute.V4 && !u.V4:
+			u.V4, u.Gateway4 = true, r.Gateway
+		case r.Family == policyroute.V6 && !u.V6:
+			u.V6, u.Gateway6 = true, r.Gateway
+		default:
+			continue // a worse one of the same link
+		}
+		for _, a := range link.Addrs {
+			if addr := a.Addr(); policyroute.FamilyOf(addr) == r.Family && !addr.IsLinkLocalUnicast() {
+				u.Addrs = append(u.Addrs, addr)
 			}
 		}
 	}

@@ -406,3 +406,47 @@ func TestBridgesSwitch(t *testing.T) {
 		}
 	}
 }
+
+// What the endpoint answers on a line that main's default route does not take has rules and a table of its own.
+func TestDesireAnswersByTheLineAsked(t *testing.T) {
+	w := world()
+	w.Links = append(w.Links, kernel.Link{Name: "eth1", Up: true, Addrs: []netip.Prefix{
+		netip.MustParsePrefix("203.0.113.9/24"), netip.MustParsePrefix("2001:db8:1::9/64"), netip.MustParsePrefix("fe80::9/64")}})
+	w.Defaults = append(w.Defaults,
+		kernel.DefaultRoute{Family: policyroute.V4, Iface: "eth1", Gateway: netip.MustParseAddr("203.0.113.1"), Metric: 500},
+		kernel.DefaultRoute{Family: policyroute.V4, Iface: "eth1", Gateway: netip.MustParseAddr("203.0.113.2"), Metric: 600},
+		kernel.DefaultRoute{Family: policyroute.V6, Iface: "eth1", Gateway: netip.MustParseAddr("fe80::1")})
+	cfg := parse(t, uno+"endpoint: {address: vm.example.org, listen: [tcp/443]}\n")
+	listeners, err := listenersOf(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := Desire(cfg, Snapshot{World: w, ZeroTier: joined(), Listeners: listeners}).Intent
+	state, err := policyroute.Compile(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := policyroute.LeakFree(state, in); err != nil {
+		t.Error(err)
+	}
+	var got []string
+	for _, r := range state.Rules {
+		if r.SrcPort != 0 {
+			got = append(got, r.String())
+		}
+	}
+	for _, r := range state.Routes {
+		if r.Table >= policyroute.TableUplinkFirst {
+			got = append(got, r.String())
+		}
+	}
+	// Main takes eth1 for IPv6, and has no need to be told.
+	want := []string{
+		"priority 15920 from 203.0.113.9/32 ipproto tcp sport 443 lookup 254 suppress_prefixlength 0",
+		"priority 15921 from 203.0.113.9/32 ipproto tcp sport 443 lookup 23200",
+		"default via 203.0.113.1 dev eth1 onlink metric 100 table 23200",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

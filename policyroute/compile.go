@@ -63,8 +63,19 @@ func compareRules(a, b Rule) int {
 	if c := cmp.Or(comparePrefixes(a.From, b.From), comparePrefixes(a.To, b.To)); c != 0 {
 		return c
 	}
-	return cmp.Or(cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.DstPort, b.DstPort), cmp.Compare(a.Mark, b.Mark),
-		cmp.Compare(a.Action, b.Action), cmp.Compare(a.Table, b.Table), cmp.Compare(a.Target, b.Target))
+	return cmp.Or(cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.SrcPort, b.SrcPort), cmp.Compare(a.DstPort, b.DstPort),
+		cmp.Compare(a.Mark, b.Mark), cmp.Compare(a.Action, b.Action), cmp.Compare(a.Table, b.Table), cmp.Compare(a.Target, b.Target),
+		compareBools(a.Specific, b.Specific))
+}
+
+func compareBools(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }
 
 // comparePrefixes is the order of netip.Prefix.Compare for masked prefixes, without masking them again:
@@ -103,7 +114,7 @@ type member struct {
 
 func newCompiler(in Intent) (*compiler, error) {
 	c := &compiler{in: in, egress: map[string]*Egress{}, views: map[viewID]*view{}}
-	for _, check := range []func() error{c.checkIngresses, c.checkEgresses, c.collectLists, c.checkPairs} {
+	for _, check := range []func() error{c.checkIngresses, c.checkEgresses, c.collectLists, c.checkPairs, c.checkUplinks} {
 		if err := check(); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrIntent, err)
 		}
@@ -215,6 +226,18 @@ func hash(key string) uint32 {
 	h := fnv.New32a()
 	h.Write([]byte(key))
 	return h.Sum32()
+}
+
+func (c *compiler) checkUplinks() error {
+	if limit := TableUplinkLast - TableUplinkFirst + 1; len(c.in.Uplinks) > limit {
+		return fmt.Errorf("%d further uplinks: at most %d", len(c.in.Uplinks), limit)
+	}
+	for _, u := range c.in.Uplinks {
+		if !ifaceName.MatchString(u.Iface) {
+			return fmt.Errorf("uplink: interface name %q", u.Iface)
+		}
+	}
+	return nil
 }
 
 func (c *compiler) checkPairs() error {

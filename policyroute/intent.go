@@ -12,7 +12,9 @@ type Intent struct {
 	// Peerings are the pairs of ingresses between which members may open connections.
 	Peerings  []Peering
 	Listeners []Listener
-	Inbound   []Inbound
+	// Uplinks are links of the box with a default route in main that main does not follow.
+	Uplinks []Uplink
+	Inbound []Inbound
 	// ForceForwarding6 says that the kernel has net.ipv6.conf.<if>.force_forwarding (Linux 6.17), so
 	// that IPv6 forwarding need not be switched on for all interfaces.
 	ForceForwarding6 bool
@@ -124,6 +126,18 @@ type Peering struct {
 type Listener struct {
 	Proto string // "tcp" or "udp"
 	Port  uint16
+	// Answers says that what it answers leaves by the uplink that it was asked on.
+	Answers bool
+}
+
+// Uplink is a line of the box's own, beside the one that main's default route takes.
+type Uplink struct {
+	Iface    string
+	Present  bool
+	Addrs    []netip.Addr
+	Gateway4 netip.Addr // next hop of its default route; the zero Addr on a point-to-point device
+	Gateway6 netip.Addr
+	V4, V6   bool // it has a default route of that family
 }
 
 // Inbound allows unsolicited connections from an egress to a member.

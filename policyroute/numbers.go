@@ -22,6 +22,11 @@ const (
 	RulePolicyLast  = 15899
 	// RuleDeny is the priority of `iif <ingress> unreachable`, layer 3 against a leak.
 	RuleDeny = 15900
+	// RuleNear and RuleAnswer are the priorities of `from <address of an uplink> ipproto <p> sport <listener>`: what the
+	// endpoint answers goes where main knows a way to that destination, else by the uplink that it was asked on. They
+	// follow RuleDeny, as all that is about the box's own packets.
+	RuleNear   = 15920
+	RuleAnswer = 15921
 	// RuleSource is the priority of `from <tunnel address> lookup <egress table>`: what the kernel itself
 	// says from that address, a reset or an error about a client's packet, leaves by the tunnel or not at
 	// all, also while table inet ztb is missing.
@@ -32,7 +37,7 @@ const (
 
 	// TableFirst and TableLast bound our routing tables.
 	TableFirst = 23100
-	TableLast  = 23199
+	TableLast  = 23207
 	// TableMembers holds the prefixes behind our ingresses and no default route, so that one ingress
 	// reaches another without consulting main, where a foreign 0.0.0.0/1 may wait.
 	TableMembers = 23100
@@ -43,6 +48,12 @@ const (
 	// TableEgressFirst and TableEgressLast hold one table for each egress, used by probes only.
 	TableEgressFirst = 23160
 	TableEgressLast  = 23199
+	// TableUplinkFirst and TableUplinkLast hold one table for each further uplink of the box, with its default route,
+	// used by the endpoint's answers only. A box has two lines, or three; others than the first eight go by main.
+	TableUplinkFirst = 23200
+	TableUplinkLast  = 23207
+	// TableMain is main's own number (RT_TABLE_MAIN). It is looked up, never written.
+	TableMain = 254
 
 	// MarkFirst is the firewall mark of probes through the first egress; the n-th egress has
 	// MarkFirst+n. All 32 bits are compared ("ZT" in the upper half), so it cannot be mistaken for

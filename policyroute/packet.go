@@ -137,7 +137,7 @@ func (m *machine) decide(p packet, via func(*Rule)) *Rule {
 }
 
 func (r *Rule) matches(p packet) bool {
-	return r.Mark == 0 && (r.IIF == "" || r.IIF == p.iif) &&
+	return r.Mark == 0 && r.SrcPort == 0 && (r.IIF == "" || r.IIF == p.iif) &&
 		(!r.From.IsValid() || r.From.Contains(p.src)) && (!r.To.IsValid() || r.To.Contains(p.dst)) &&
 		(r.Proto == "" || r.Proto == p.proto) && (r.DstPort == 0 || r.DstPort == p.dport)
 }

@@ -36,6 +36,9 @@ func (r Rule) String() string {
 	if r.Proto != "" {
 		fmt.Fprintf(&b, " ipproto %s", r.Proto)
 	}
+	if r.SrcPort != 0 {
+		fmt.Fprintf(&b, " sport %d", r.SrcPort)
+	}
 	if r.DstPort != 0 {
 		fmt.Fprintf(&b, " dport %d", r.DstPort)
 	}
@@ -45,6 +48,9 @@ func (r Rule) String() string {
 	switch r.Action {
 	case Lookup:
 		fmt.Fprintf(&b, " lookup %d", r.Table)
+		if r.Specific {
+			b.WriteString(" suppress_prefixlength 0")
+		}
 	case Goto:
 		fmt.Fprintf(&b, " goto %d", r.Target)
 	case Unreachable:

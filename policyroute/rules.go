@@ -58,8 +58,34 @@ func (c *compiler) ownRules(f Family) []Rule {
 		rules = append(rules, Rule{Family: f, Priority: RuleProbe, Mark: MarkFirst + uint32(n),
 			Action: Lookup, Table: TableEgressFirst + n})
 	}
+	return append(rules, c.answerRules(f)...)
+}
+
+// answerRules lead what the endpoint answers by the uplink that it was asked on: its address alone says which.
+func (c *compiler) answerRules(f Family) []Rule {
+	var rules []Rule
+	for n, u := range c.in.Uplinks {
+		for _, a := range u.Addrs {
+			if FamilyOf(a) != f || !u.leads(f) {
+				continue
+			}
+			for _, l := range c.in.Listeners {
+				if !l.Answers {
+					continue
+				}
+				r := Rule{Family: f, Priority: RuleNear, From: netip.PrefixFrom(a, a.BitLen()), Proto: l.Proto, SrcPort: l.Port,
+					Action: Lookup, Table: TableMain, Specific: true}
+				rules = append(rules, r)
+				r.Priority, r.Table, r.Specific = RuleAnswer, TableUplinkFirst+n, false
+				rules = append(rules, r)
+			}
+		}
+	}
 	return rules
 }
+
+// leads says that the uplink has a default route of the family.
+func (u *Uplink) leads(f Family) bool { return f == V4 && u.V4 || f == V6 && u.V6 }
 
 // plainRules lists the policies in their order. It declines when that would be too long, or when a
 // resolver needs a rule of its own, which the classes of the dispatch tree have a place for.
@@ -145,6 +171,15 @@ func (c *compiler) routes(f Family) []Route {
 			e = nil
 		}
 		routes = append(routes, defaults(f, TableEgressFirst+n, e)...)
+	}
+	for n, u := range c.in.Uplinks {
+		if u.Present && u.leads(f) && len(c.answerRules(f)) > 0 {
+			gw := u.Gateway4
+			if f == V6 {
+				gw = u.Gateway6
+			}
+			routes = append(routes, Route{Family: f, Table: TableUplinkFirst + n, Dst: f.Default(), Metric: MetricLive, Dev: u.Iface, Gateway: gw})
+		}
 	}
 	return routes
 }

@@ -52,10 +52,13 @@ type Rule struct {
 	From     netip.Prefix // invalid matches any
 	To       netip.Prefix // invalid matches any
 	Proto    string       // "udp" or "tcp" (FRA_IP_PROTO); empty matches any
+	SrcPort  uint16       // with Proto (FRA_SPORT_RANGE, one port); 0 matches any
 	DstPort  uint16       // with Proto (FRA_DPORT_RANGE, one port); 0 matches any
 	Mark     uint32       // compared in all 32 bits; 0 means not compared
 	Action   RuleAction
 	Table    int // of Lookup
+	// Specific passes over the table's default routes (FRA_SUPPRESS_PREFIXLEN, 0).
+	Specific bool
 	Target   int // priority that Goto jumps to, always greater than Priority
 }
 

@@ -149,9 +149,11 @@ func addRuleData(req *nl.NetlinkRequest, r policyroute.Rule) {
 	if r.Proto != "" {
 		req.AddData(nl.NewRtAttr(unix.FRA_IP_PROTO, []byte{l4Protos[r.Proto]}))
 	}
-	if r.DstPort != 0 {
-		port := binary.NativeEndian.AppendUint16(nil, r.DstPort)
-		req.AddData(nl.NewRtAttr(unix.FRA_DPORT_RANGE, append(port, port...)))
+	for attr, p := range map[int]uint16{unix.FRA_SPORT_RANGE: r.SrcPort, unix.FRA_DPORT_RANGE: r.DstPort} {
+		if p != 0 {
+			port := binary.NativeEndian.AppendUint16(nil, p)
+			req.AddData(nl.NewRtAttr(attr, append(port, port...)))
+		}
 	}
 	if r.Mark != 0 {
 		u32(unix.FRA_FWMARK, r.Mark)
@@ -160,6 +162,9 @@ func addRuleData(req *nl.NetlinkRequest, r policyroute.Rule) {
 	switch r.Action {
 	case policyroute.Lookup:
 		u32(unix.FRA_TABLE, uint32(r.Table))
+		if r.Specific {
+			u32(unix.FRA_SUPPRESS_PREFIXLEN, 0)
+		}
 	case policyroute.Goto:
 		u32(unix.FRA_GOTO, uint32(r.Target))
 	}
@@ -195,6 +200,9 @@ func parseRule(m []byte) (r policyroute.Rule, ours bool) {
 			r.To = prefixOf(v, msg.Dst_len)
 		case unix.FRA_IP_PROTO:
 			r.Proto = l4Name(v[0])
+		case unix.FRA_SPORT_RANGE:
+			r.SrcPort = binary.NativeEndian.Uint16(v)
+			ours = ours && binary.NativeEndian.Uint16(v[2:]) == r.SrcPort
 		case unix.FRA_DPORT_RANGE:
 			r.DstPort = binary.NativeEndian.Uint16(v)
 			ours = ours && binary.NativeEndian.Uint16(v[2:]) == r.DstPort
@@ -206,9 +214,12 @@ func parseRule(m []byte) (r policyroute.Rule, ours bool) {
 			r.Table = int(binary.NativeEndian.Uint32(v))
 		case unix.FRA_GOTO:
 			r.Target = int(binary.NativeEndian.Uint32(v))
-		case unix.FRA_SUPPRESS_IFGROUP, unix.FRA_SUPPRESS_PREFIXLEN:
+		case unix.FRA_SUPPRESS_PREFIXLEN:
+			r.Specific = binary.NativeEndian.Uint32(v) == 0
+			ours = ours && (r.Specific || binary.NativeEndian.Uint32(v) == noMatch)
+		case unix.FRA_SUPPRESS_IFGROUP:
 			ours = ours && binary.NativeEndian.Uint32(v) == noMatch
-		case unix.FRA_OIFNAME, unix.FRA_FLOW, unix.FRA_TUN_ID, unix.FRA_UID_RANGE, unix.FRA_SPORT_RANGE:
+		case unix.FRA_OIFNAME, unix.FRA_FLOW, unix.FRA_TUN_ID, unix.FRA_UID_RANGE:
 			ours = false
 		}
 	}

@@ -48,6 +48,14 @@ func Random(r *rand.Rand) policyroute.Intent {
 		in.Listeners = []policyroute.Listener{{Proto: "tcp", Port: 443}}
 	}
 	if r.IntN(2) == 0 {
+		for i := range in.Listeners {
+			in.Listeners[i].Answers = true
+		}
+		in.Uplinks = []policyroute.Uplink{{Iface: WAN, Present: r.IntN(3) > 0, V4: true, V6: r.IntN(2) == 0,
+			Addrs:    []netip.Addr{netip.MustParseAddr("203.0.113.2"), netip.MustParseAddr("2001:db8::2")},
+			Gateway4: netip.MustParseAddr("203.0.113.1"), Gateway6: netip.MustParseAddr("fe80::1")}}
+	}
+	if r.IntN(2) == 0 {
 		in.Inbound = []policyroute.Inbound{{Egress: in.Egresses[0].Name, To: Prefixes("10.147.17.80")[0], Proto: "tcp", Ports: []uint16{22}}}
 	}
 	return in
