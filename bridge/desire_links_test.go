@@ -94,8 +94,8 @@ func TestDesireAnswersByTheLineAsked(t *testing.T) {
 	// Main takes eth1 for IPv6, and has no need to be told.
 	want := []string{
 		"priority 15920 from 203.0.113.9/32 ipproto tcp sport 443 lookup 254 suppress_prefixlength 0",
-		"priority 15921 from 203.0.113.9/32 ipproto tcp sport 443 lookup 23200",
-		"default via 203.0.113.1 dev eth1 onlink metric 100 table 23200",
+		"priority 15921 from 203.0.113.9/32 ipproto tcp sport 443 lookup 23192",
+		"default via 203.0.113.1 dev eth1 onlink metric 100 table 23192",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)

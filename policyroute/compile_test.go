@@ -39,7 +39,7 @@ func TestCompileNamesWhatIsImpossible(t *testing.T) {
 			for i := range 60 {
 				in.Egresses = append(in.Egresses, policyroute.Egress{Name: fmt.Sprint("e", i)})
 			}
-		}, "at most 40"},
+		}, "at most 32"},
 		{"too many lists", func(in *policyroute.Intent) {
 			for i := range 30 {
 				in.Egresses = append(in.Egresses, policyroute.Egress{Name: fmt.Sprint("e", i)})

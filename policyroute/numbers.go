@@ -37,7 +37,7 @@ const (
 
 	// TableFirst and TableLast bound our routing tables.
 	TableFirst = 23100
-	TableLast  = 23207
+	TableLast  = 23199
 	// TableMembers holds the prefixes behind our ingresses and no default route, so that one ingress
 	// reaches another without consulting main, where a foreign 0.0.0.0/1 may wait.
 	TableMembers = 23100
@@ -47,11 +47,11 @@ const (
 	TablePolicyLast  = 23159
 	// TableEgressFirst and TableEgressLast hold one table for each egress, used by probes only.
 	TableEgressFirst = 23160
-	TableEgressLast  = 23199
+	TableEgressLast  = 23191
 	// TableUplinkFirst and TableUplinkLast hold one table for each further uplink of the box, with its default route,
 	// used by the endpoint's answers only. A box has two lines, or three; others than the first eight go by main.
-	TableUplinkFirst = 23200
-	TableUplinkLast  = 23207
+	TableUplinkFirst = 23192
+	TableUplinkLast  = 23199
 	// TableMain is main's own number (RT_TABLE_MAIN). It is looked up, never written.
 	TableMain = 254
 

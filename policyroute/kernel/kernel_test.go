@@ -86,7 +86,7 @@ func sample() policyroute.State {
 			{Family: policyroute.V4, Priority: 15020, IIF: "zt1", Action: policyroute.Goto, Target: 15900},
 			{Family: policyroute.V4, Priority: 15900, IIF: "zt1", Action: policyroute.Unreachable},
 			{Family: policyroute.V4, Priority: 15920, From: prefix("198.51.100.2/32"), Proto: "tcp", SrcPort: 443, Action: policyroute.Lookup, Table: 254, Specific: true},
-			{Family: policyroute.V4, Priority: 15921, From: prefix("198.51.100.2/32"), Proto: "tcp", SrcPort: 443, Action: policyroute.Lookup, Table: 23207},
+			{Family: policyroute.V4, Priority: 15921, From: prefix("198.51.100.2/32"), Proto: "tcp", SrcPort: 443, Action: policyroute.Lookup, Table: 23199},
 			{Family: policyroute.V4, Priority: 15950, Mark: 0x5a540000, Action: policyroute.Lookup, Table: 23160},
 			{Family: policyroute.V6, Priority: 15010, IIF: "zt1", From: prefix("fd00::/64"), Action: policyroute.Lookup, Table: 23102},
 			{Family: policyroute.V6, Priority: 15900, IIF: "zt1", Action: policyroute.Unreachable},
