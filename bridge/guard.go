@@ -12,6 +12,7 @@ import (
 
 	"ztbridge/bridge/config"
 	"ztbridge/policyroute"
+	"ztbridge/policyroute/kernel"
 )
 
 // ingressFile remembers the interfaces by which clients entered when the daemon last ran, so that the
@@ -27,28 +28,15 @@ const zerotierWildcard = "zt*"
 // there already as it is, since a running daemon's is no less closed. A configuration that cannot be
 // read does not keep it from closing: all ZeroTier interfaces are closed, and those that were ingresses
 // before; the error is returned after that. A box that has never had one is no error.
-func Guard(ctx context.Context, opts Options) error {
-	if err := os.MkdirAll(opts.RuntimeDir, 0o755); err != nil {
-		return fmt.Errorf("making directory: %w", err)
-	}
-	k, err := openKernel(opts)
+func Guard(_ context.Context, opts Options) error {
+	ifaces, unreadable := guardedIfaces(opts)
+	closed, err := kernel.Guard(policyroute.Closed(ifaces).Nft)
 	if err != nil {
-		return err
+		return fmt.Errorf("closing: %w", err)
 	}
-	defer k.Close()
-	have, err := k.Observe()
-	if err != nil {
-		return fmt.Errorf("observing the kernel: %w", err)
-	}
-	if !have.Nft.Empty() {
+	if !closed {
 		opts.Logger.Info("guard: the table is there already")
 		return nil
-	}
-	ifaces, unreadable := guardedIfaces(opts)
-	want := have
-	want.Nft = policyroute.Closed(ifaces).Nft
-	if err := k.Apply(ctx, policyroute.Diff(have, want)); err != nil {
-		return fmt.Errorf("closing: %w", err)
 	}
 	opts.Logger.Info("guard: closed", "interfaces", ifaces)
 	return unreadable

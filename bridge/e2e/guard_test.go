@@ -1,0 +1,60 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ztbridge/policyroute/netlab"
+)
+
+// incompatible is a table filter made with nft(8), as in many an /etc/nftables.conf, of which iptables
+// says that it cannot be listed.
+const incompatible = `nft 'table ip filter {
+	chain INPUT { type filter hook input priority 0; ct state vmap { established : accept, related : accept, invalid : drop }; }
+	chain FORWARD { type filter hook forward priority 0; }
+}'`
+
+// stub puts programs in the place of iptables that do what the shell line says, and returns the
+// environment of a process that finds them.
+func stub(t *testing.T, line string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range []string{"iptables", "ip6tables", "iptables-restore", "ip6tables-restore"} {
+		must(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+line+"\n"), 0o755))
+	}
+	return "PATH=" + dir + ":" + os.Getenv("PATH")
+}
+
+// TestGuardWithoutIPTables closes at boot although iptables is there and does not work, for whatever reason.
+func TestGuardWithoutIPTables(t *testing.T) {
+	netlab.Require(t, netlab.Root, netlab.IPTables)
+	for _, host := range []struct{ name, rules, iptables string }{
+		{"a table of others that iptables cannot print", incompatible, ""},
+		{"no lock file", "", `[ "$1" = --version ] && { echo "iptables v1.8.9 (legacy)"; exit 0; }; exit 4`},
+		{"it does not even start", "", "exit 4"},
+	} {
+		t.Run(host.name, func(t *testing.T) {
+			lab, err := netlab.NewLab()
+			must(t, err)
+			t.Cleanup(func() { must(t, lab.Close()) })
+			ns, err := lab.Host("box")
+			must(t, err)
+			b := newBox(t, ns)
+			b.sh("set -e\n" + host.rules)
+			env := "PATH=" + os.Getenv("PATH")
+			if host.iptables != "" {
+				env = stub(t, host.iptables)
+			}
+			out, err := b.ns.Run(t.Context(), "env", append([]string{env, program}, b.args("guard")...)...)
+			if err != nil {
+				t.Errorf("guard: %v: %s", err, out)
+			}
+			out, err = b.ns.Run(t.Context(), "nft", "list", "table", "inet", "ztb")
+			if err != nil || !strings.Contains(out, `iifname "zt*" drop`) {
+				t.Errorf("the box is not closed: %v:\n%s", err, out)
+			}
+		})
+	}
+}
