@@ -148,3 +148,49 @@ func TestUnitsVerify(t *testing.T) {
 		t.Errorf("verify: %v\n%s", err, out)
 	}
 }
+
+// firewallUnits are the units of Debian 12 that load filters before the network is up, as far as order goes.
+var firewallUnits = map[string]string{
+	"nftables":             "Wants=network-pre.target\nBefore=network-pre.target shutdown.target\nConflicts=shutdown.target\n",
+	"netfilter-persistent": "Wants=network-pre.target systemd-modules-load.service local-fs.target\nBefore=network-pre.target shutdown.target\nAfter=systemd-modules-load.service local-fs.target\nConflicts=shutdown.target\n",
+	"ufw":                  "Wants=local-fs.target network-pre.target\nBefore=network-pre.target\nAfter=local-fs.target\n",
+}
+
+// What loads filters at boot may begin with flushing everybody's: the guard closes after it, and still before the network.
+func TestGuardClosesAfterFirewalls(t *testing.T) {
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("systemd-analyze is not installed: the units are not verified")
+	}
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	guard, err := os.ReadFile(unitDir + "/ztbridge-guard.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.ReplaceAll(string(guard), "/usr/bin/ztbridge", "/bin/true")
+	args := []string{"verify", "--man=no", write("ztbridge-guard.service", text)}
+	for name, order := range firewallUnits {
+		if !regexp.MustCompile(`(?m)^After=(.* )?` + name + `\.service\b`).MatchString(text) {
+			t.Errorf("the guard may close before %s.service, and that may open it again", name)
+		}
+		unit := "[Unit]\nDescription=" + name + "\nDefaultDependencies=no\n" + order + "[Service]\nType=oneshot\nExecStart=/bin/true\n"
+		args = append(args, write(name+".service", unit))
+	}
+	if !regexp.MustCompile(`(?m)^Before=(.* )?network-pre\.target\b`).MatchString(text) {
+		t.Error("the guard may close when the network is up")
+	}
+	// A cycle would be cut by leaving some unit out.
+	write("boot.target", "[Unit]\nDescription=boot\nWants=ztbridge-guard.service nftables.service netfilter-persistent.service ufw.service network-pre.target\n")
+	cmd := exec.Command(analyze, append(args, filepath.Join(dir, "boot.target"))...)
+	cmd.Env = append(os.Environ(), "SYSTEMD_UNIT_PATH="+dir+":")
+	if out, err := cmd.CombinedOutput(); err != nil || len(strings.TrimSpace(string(out))) > 0 {
+		t.Errorf("verify: %v\n%s", err, out)
+	}
+}
