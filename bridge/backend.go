@@ -62,7 +62,7 @@ func (d *daemon) Plan(context.Context) (string, error) {
 	if p == nil {
 		return "", errUndecided
 	}
-	plan, err := planFor(d.kernel, p.intent, p.world)
+	plan, _, err := planFor(d.kernel, p.intent, p.world)
 	return plan.String(), err
 }
 

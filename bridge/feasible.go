@@ -33,7 +33,7 @@ func everythingUp(cfg *config.Config, listeners []Listener) Snapshot {
 		ZeroTier: unasked(cfg.ZeroTier), Listeners: listeners,
 		Tunnels: map[string]openvpn.TunnelStatus{}, Clients: map[string][]netip.Addr{},
 	}
-	s.World.IPv6, s.World.IPTables = true, true
+	s.World.IPv6 = true
 	link := func(name string) {
 		if name != "" && !s.World.Exists(name) {
 			s.World.Links = append(s.World.Links, kernel.Link{Name: name, Index: len(s.World.Links) + 1, Up: true, MTU: 1500})

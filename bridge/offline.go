@@ -54,7 +54,7 @@ func Plan(_ context.Context, opts Options) (string, error) {
 		return "", err
 	}
 	defer k.Close()
-	plan, err := planFor(k, Desire(l.cfg, s).Intent, s.World)
+	plan, _, err := planFor(k, Desire(l.cfg, s).Intent, s.World)
 	if err != nil {
 		return "", err
 	}

@@ -26,18 +26,20 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	d.drivers.observe(d.loaded.cfg, desired.Intent, snap.World)
 	d.rememberIngresses(desired.Intent)
 	d.rememberBehind(desired.Behind)
-	plan, err := d.converge(ctx, desired.Intent, snap.World)
-	d.filtered = err == nil || !plan.Empty() && !plan.ChangesFilter()
-	if err == nil {
+	plan, unseen, err := d.converge(ctx, desired.Intent, snap.World)
+	partial, _ := errors.AsType[*kernel.PartialError](err)
+	applied := err == nil || partial != nil
+	d.filtered = applied || !plan.Empty() && !plan.ChangesFilter()
+	if applied {
 		d.drivers.applied(snap)
 		d.settle(ctx, desired.Intent)
 		d.drivers.removeStrays(desired.Intent, snap.World)
+		d.remember(ctx, desired)
 	}
-	d.remember(ctx, desired, err)
 	d.nursery.tend(d.loaded.cfg, snap, desired, d.drivers)
 	d.passes++
 	d.publish(snap, desired, passResult{
-		at: began, took: time.Since(began), cause: cause, plan: plan, err: err, passes: d.passes,
+		at: began, took: time.Since(began), cause: cause, plan: plan, unseen: unseen, err: err, passes: d.passes,
 	})
 	if !plan.Empty() {
 		d.opts.Logger.Info("kernel changed", "cause", cause, "ops", len(plan.Ops), "took", time.Since(began).Round(time.Millisecond))
@@ -45,8 +47,13 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 			d.opts.Logger.Debug("kernel changed", "plan", plan.String())
 		}
 	}
-	if errors.Is(err, kernel.ErrDumpInterrupted) {
+	switch {
+	case errors.Is(err, kernel.ErrDumpInterrupted):
 		d.bell.ring("dump interrupted")
+		return nil
+	case partial != nil:
+		// What it takes to open the rest comes with an event, or is a person's to do, who sees it among the conditions.
+		d.opts.Logger.Warn("some of the kernel is not as it should be, and closed", "error", partial)
 		return nil
 	}
 	return err
@@ -67,36 +74,33 @@ func (d *daemon) snapshot(stopping bool) (Snapshot, error) {
 	return s, nil
 }
 
-// converge makes the kernel hold what the intent asks for, and returns what it had to do.
-func (d *daemon) converge(ctx context.Context, intent policyroute.Intent, w World) (policyroute.Plan, error) {
-	plan, err := planFor(d.kernel, intent, w)
+// converge makes the kernel hold what the intent asks for, and returns what it had to do and what it could not see.
+func (d *daemon) converge(ctx context.Context, intent policyroute.Intent, w World) (policyroute.Plan, []policyroute.Unseen, error) {
+	plan, unseen, err := planFor(d.kernel, intent, w)
 	if err != nil || plan.Empty() {
-		return plan, err
+		return plan, unseen, err
 	}
-	return plan, d.kernel.Apply(ctx, plan)
+	return plan, unseen, d.kernel.Apply(ctx, plan)
 }
 
-// planFor says what would have to change for the kernel to hold what the intent asks for.
-func planFor(k *kernel.Kernel, intent policyroute.Intent, w World) (policyroute.Plan, error) {
+// planFor says what would have to change for the kernel to hold what the intent asks for, as far as can be seen.
+func planFor(k *kernel.Kernel, intent policyroute.Intent, w World) (policyroute.Plan, []policyroute.Unseen, error) {
 	want, err := policyroute.Compile(intent)
 	if err != nil {
-		return policyroute.Plan{}, fmt.Errorf("compiling the policy: %w", err)
+		return policyroute.Plan{}, nil, fmt.Errorf("compiling the policy: %w", err)
 	}
 	want = w.possible(want)
 	have, err := k.Observe()
 	if err != nil {
-		return policyroute.Plan{}, fmt.Errorf("observing the kernel: %w", err)
+		return policyroute.Plan{}, nil, fmt.Errorf("observing the kernel: %w", err)
 	}
-	return policyroute.Diff(have, want), nil
+	return policyroute.Diff(have, want), have.Unseen, nil
 }
 
 // remember notes which egress each list uses now and, where traffic moved from one egress to another,
 // cuts the flows that would go on along the old one. Flows are not cut when there is nowhere to go: they
 // may survive until the tunnel is back.
-func (d *daemon) remember(ctx context.Context, desired Desired, applied error) {
-	if applied != nil {
-		return
-	}
+func (d *daemon) remember(ctx context.Context, desired Desired) {
 	for key, c := range desired.Choices {
 		old := d.current[key]
 		d.current[key] = c.Egress

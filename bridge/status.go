@@ -21,6 +21,7 @@ type passResult struct {
 	took   time.Duration
 	cause  string
 	plan   policyroute.Plan
+	unseen []policyroute.Unseen
 	err    error
 	passes uint64
 }

@@ -99,12 +99,8 @@ func (w World) switches(name string) bool {
 	return l.Bridge && !slices.ContainsFunc(w.Defaults, func(r kernel.DefaultRoute) bool { return r.Iface == name })
 }
 
-// possible leaves out of a state what this host cannot hold: chains without iptables, where nobody's
-// chains stand in the way either, and IPv6 on a kernel without it.
+// possible leaves out of a state what this host cannot hold: IPv6 on a kernel without it.
 func (w World) possible(s policyroute.State) policyroute.State {
-	if !w.IPTables {
-		s.IPTables = nil
-	}
 	if !w.IPv6 {
 		s.Rules = slices.DeleteFunc(s.Rules, func(r policyroute.Rule) bool { return r.Family == policyroute.V6 })
 		s.Routes = slices.DeleteFunc(s.Routes, func(r policyroute.Route) bool { return r.Family == policyroute.V6 })

@@ -37,7 +37,7 @@ func Diff(have, want State) Plan {
 	add(deleted)
 	add(obsolete)
 
-	add(chainOps(have.IPTables, want.IPTables))
+	add(chainOps(have.IPTables, seen(want.IPTables, have.Unseen)))
 	add(pick(set, isForwarding))
 	add(pick(restore, not(isForwarding)))
 	if teardown {
@@ -246,6 +246,13 @@ func inNormalOrder(rules []Rule) []Rule {
 type chainID struct {
 	family Family
 	name   string
+}
+
+// seen returns the chains of the families that have a usable iptables.
+func seen(chains []Chain, unseen []Unseen) []Chain {
+	return slices.DeleteFunc(slices.Clone(chains), func(c Chain) bool {
+		return slices.ContainsFunc(unseen, func(u Unseen) bool { return u.Family == c.Family })
+	})
 }
 
 func chainOps(have, want []Chain) []Op {

@@ -22,6 +22,15 @@ type State struct {
 	Sysctls  []Sysctl
 	Nft      Ruleset
 	IPTables []Chain
+	// Unseen are, in an observed state, the families without a usable iptables: what chains they have is
+	// not known, and Diff leaves them as they are.
+	Unseen []Unseen
+}
+
+// Unseen is a family whose iptables is not installed or does not work.
+type Unseen struct {
+	Family Family
+	Why    string // empty when it is not installed
 }
 
 // Link is the wanted condition of a TUN device of ours. The device itself is made by its driver; a

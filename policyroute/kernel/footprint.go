@@ -8,6 +8,8 @@ import (
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"ztbridge/policyroute"
 )
 
 // In its nftables variant, iptables makes table filter and its built-in chains when it first needs them,
@@ -21,23 +23,21 @@ var filterFamilies = map[string]nftables.TableFamily{
 	"ip6": nftables.TableFamilyIPv6,
 }
 
-// changeChains runs a change of iptables, after noting what it may bring about.
-func (k *Kernel) changeChains(change func() error) error {
-	if !k.ipt.usable() {
-		return ErrNoIPTables
+// noteFootprint records what our first chain may bring about.
+func (k *Kernel) noteFootprint() error {
+	if k.record.data.Absent != nil || k.ipt.silent() {
+		return nil
 	}
-	if k.record.data.Absent == nil && !k.ipt.silent() {
-		absent, err := k.absentChains()
-		if err != nil {
-			return err
-		}
-		k.record.data.Absent = absent
-		if err := k.record.save(); err != nil {
-			k.record.data.Absent = nil
-			return err
-		}
+	absent, err := k.absentChains()
+	if err != nil {
+		return err
 	}
-	return change()
+	k.record.data.Absent = absent
+	if err := k.record.save(); err != nil {
+		k.record.data.Absent = nil
+		return err
+	}
+	return nil
 }
 
 // absentChains never returns nil without an error.
@@ -68,6 +68,35 @@ func (k *Kernel) absentChains() ([]string, error) {
 	}
 	slices.Sort(absent)
 	return absent, nil
+}
+
+// chainsLeft returns an error when chains of ours are where iptables, in its nftables variant, does not see them.
+func (k *Kernel) chainsLeft(unseen []policyroute.Unseen) error {
+	if len(unseen) == 0 {
+		return nil
+	}
+	conn, err := k.nft.dial()
+	if err != nil {
+		return err
+	}
+	defer conn.CloseLasting()
+	var errs error
+	for _, u := range unseen {
+		family := nftables.TableFamilyIPv4
+		if u.Family == policyroute.V6 {
+			family = nftables.TableFamilyIPv6
+		}
+		chains, err := conn.ListChainsOfTableFamily(family)
+		if err != nil {
+			return fmt.Errorf("listing nftables chains: %w", err)
+		}
+		for _, ours := range []string{policyroute.ChainForward, policyroute.ChainInput} {
+			if findChain(chains, ours) != nil {
+				errs = errors.Join(errs, fmt.Errorf("removing %s chain %s: %w: %s", u.Family, ours, ErrNoIPTables, u.Why))
+			}
+		}
+	}
+	return errs
 }
 
 func findChain(chains []*nftables.Chain, name string) *nftables.Chain {

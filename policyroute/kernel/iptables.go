@@ -14,9 +14,12 @@ import (
 	"ztbridge/policyroute"
 )
 
-// ErrNoIPTables says that the host has no usable iptables. Then no other firewall can have used it
-// either, and our table in nftables is enough; the chains are an extra for hosts that have one.
+// ErrNoIPTables says that iptables is not there or does not do what it is asked. Our table in nftables is
+// enough where no other firewall stands in the way; the chains are an extra for hosts that have one.
 var ErrNoIPTables = errors.New("iptables is not usable here")
+
+// errAbsent says that the host does not have the program.
+var errAbsent = errors.New("it is not installed")
 
 const (
 	filterTable = "filter"
@@ -27,85 +30,104 @@ const (
 	busyAttempts = 3
 
 	// Exit statuses (iptables/xshared.h).
-	exitOther    = 1 // no such chain or rule, among others
-	exitUnusable = 3 // the table cannot be had: no kernel support, no IPv6
-	exitBusy     = 4
+	exitOther = 1 // no such chain or rule, among others
+	exitBusy  = 4
 )
 
 // iptables reads our chains through `iptables -S`, and changes them in iptables-restore transactions.
 type iptables struct {
 	log      *slog.Logger
-	families map[policyroute.Family]*family
-	// nftables says that the programs are the variant that nftables' generation covers.
-	nftables bool
+	families map[policyroute.Family]*family // those that worked when last asked
+	trouble  map[policyroute.Family]string  // why not, of those that are installed
 }
 
 // family is iptables or ip6tables.
 type family struct {
 	lib     *lib.IPTables
 	restore string // path of the restore program
+	// nftables says that the programs are the variant that nftables' generation covers.
+	nftables bool
 }
 
-// find looks for the programs that are not known yet, and says whether there are new ones: another firewall may bring them
-// at any time. It runs nothing where there are none.
-func (t *iptables) find() (found bool, err error) {
-	for f, name := range map[policyroute.Family]string{policyroute.V4: "iptables", policyroute.V6: "ip6tables"} {
-		if t.families[f] != nil {
-			continue
-		}
-		path, err := exec.LookPath(name)
-		if err != nil {
-			continue
-		}
-		restore, err := exec.LookPath(name + "-restore")
-		if err != nil {
-			continue
-		}
-		version, err := exec.Command(path, "--version").Output()
-		if err != nil {
-			return found, fmt.Errorf("running %s: %w", path, err)
-		}
-		proto := lib.ProtocolIPv4
-		if f == policyroute.V6 {
-			proto = lib.ProtocolIPv6
-		}
-		handle, err := lib.New(lib.IPFamily(proto), lib.Path(path), lib.Timeout(lockSeconds))
-		if err != nil {
-			return found, fmt.Errorf("preparing %s: %w", path, err)
-		}
-		t.nftables = t.nftables && bytes.Contains(version, []byte("nf_tables"))
-		t.families[f], found = &family{lib: handle, restore: restore}, true
+// find looks for the programs of a family unless they are known: another firewall may bring them at any time. It runs
+// nothing where there are none, and returns errAbsent.
+func (t *iptables) find(f policyroute.Family) error {
+	if t.families[f] != nil {
+		return nil
 	}
-	return found, nil
+	name, proto := "iptables", lib.ProtocolIPv4
+	if f == policyroute.V6 {
+		name, proto = "ip6tables", lib.ProtocolIPv6
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return errAbsent
+	}
+	restore, err := exec.LookPath(name + "-restore")
+	if err != nil {
+		return errAbsent
+	}
+	version, err := exec.Command(path, "--version").Output()
+	if err != nil {
+		return fmt.Errorf("running %s: %w", path, err)
+	}
+	handle, err := lib.New(lib.IPFamily(proto), lib.Path(path), lib.Timeout(lockSeconds))
+	if err != nil {
+		return fmt.Errorf("preparing %s: %w", path, err)
+	}
+	t.families[f] = &family{lib: handle, restore: restore, nftables: bytes.Contains(version, []byte("nf_tables"))}
+	return nil
 }
 
 // silent says that changes do not show in nftables' generation: the legacy variant is there.
-func (t *iptables) silent() bool { return !t.nftables }
-
-func (t *iptables) usable() bool { return len(t.families) > 0 }
-
-// observe returns our chains of both families.
-func (t *iptables) observe() ([]policyroute.Chain, error) {
-	var out []policyroute.Chain
-	for _, f := range policyroute.Families {
-		if t.families[f] == nil {
-			continue
+func (t *iptables) silent() bool {
+	for _, f := range t.families {
+		if !f.nftables {
+			return true
 		}
-		chains, err := t.chains(f)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, chains...)
 	}
-	return out, nil
+	return false
+}
+
+// unsettled says that what iptables shows may have changed without anybody's announcing it: one that did not work may do so
+// now, or one has come.
+func (t *iptables) unsettled() bool {
+	for _, f := range policyroute.Families {
+		if t.families[f] == nil && (t.trouble[f] != "" || t.find(f) == nil) {
+			return true
+		}
+	}
+	return t.silent()
+}
+
+// observe returns our chains, and the families that have none to be seen. One that is installed and does not work, be it
+// for now or for ever, is looked for anew the next time.
+func (t *iptables) observe() (chains []policyroute.Chain, unseen []policyroute.Unseen) {
+	for _, f := range policyroute.Families {
+		err := t.find(f)
+		var found []policyroute.Chain
+		if err == nil {
+			found, err = t.chains(f)
+		}
+		why := ""
+		if err != nil {
+			delete(t.families, f)
+			if !errors.Is(err, errAbsent) {
+				why = err.Error()
+			}
+			unseen = append(unseen, policyroute.Unseen{Family: f, Why: why})
+		}
+		if why != "" && why != t.trouble[f] {
+			t.log.Warn("iptables does not work, its chains are left alone", "family", f, "error", err)
+		}
+		t.trouble[f] = why
+		chains = append(chains, found...)
+	}
+	return chains, unseen
 }
 
 func (t *iptables) chains(f policyroute.Family) ([]policyroute.Chain, error) {
 	present, err := retryBusy(func() ([]string, error) { return t.families[f].lib.ListChains(filterTable) })
-	if exitStatus(err) == exitUnusable {
-		t.log.Debug("no iptables for a family", "family", f, "error", err)
-		return nil, nil
-	}
 	if err != nil {
 		return nil, fmt.Errorf("listing %s chains: %w", f, err)
 	}
@@ -162,9 +184,6 @@ func (t *iptables) setChain(c policyroute.Chain) error {
 
 // ensureJump makes the jump the first rule of the parent and its only one, in one transaction.
 func (t *iptables) ensureJump(o policyroute.EnsureJump) error {
-	if t.families[o.Family] == nil {
-		return ErrNoIPTables
-	}
 	parent, err := t.rules(o.Family, o.Parent)
 	if err != nil {
 		return err
@@ -179,15 +198,12 @@ func (t *iptables) ensureJump(o policyroute.EnsureJump) error {
 
 // deleteChain removes the chain and the jumps to it, in one transaction.
 func (t *iptables) deleteChain(o policyroute.DeleteChain) error {
-	if t.families[o.Family] == nil {
-		return nil
-	}
 	present, err := retryBusy(func() ([]string, error) { return t.families[o.Family].lib.ListChains(filterTable) })
-	if exitStatus(err) == exitUnusable || (err == nil && !slices.Contains(present, o.Chain)) {
-		return nil
-	}
 	if err != nil {
 		return fmt.Errorf("listing %s chains: %w", o.Family, err)
+	}
+	if !slices.Contains(present, o.Chain) {
+		return nil
 	}
 	parent, err := t.rules(o.Family, o.Parent)
 	if err != nil {
@@ -200,9 +216,6 @@ func (t *iptables) deleteChain(o policyroute.DeleteChain) error {
 // commit runs the lines as one transaction on the filter table that leaves everything else alone.
 func (t *iptables) commit(f policyroute.Family, lines []string) error {
 	fam := t.families[f]
-	if fam == nil {
-		return ErrNoIPTables
-	}
 	input := "*" + filterTable + "\n" + strings.Join(lines, "\n") + "\nCOMMIT\n"
 	_, err := retryBusy(func() (struct{}, error) {
 		cmd := exec.Command(fam.restore, "--noflush", "--wait", fmt.Sprint(lockSeconds))
@@ -214,9 +227,6 @@ func (t *iptables) commit(f policyroute.Family, lines []string) error {
 		}
 		return struct{}{}, nil
 	})
-	if exitStatus(err) == exitUnusable {
-		return errors.Join(ErrNoIPTables, err)
-	}
 	return err
 }
 

@@ -56,20 +56,19 @@ type filterCache struct {
 	generation uint32
 	nft        policyroute.Ruleset
 	chains     []policyroute.Chain
+	unseen     []policyroute.Unseen
 }
 
-// Open prepares access to the network namespace of the calling thread. A host without iptables is none
-// of its errors; see World and ErrNoIPTables. Call Close when done.
+// Open prepares access to the network namespace of the calling thread. Call Close when done.
 func Open(opts Options) (*Kernel, error) {
 	log := opts.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	k := &Kernel{log: log, nft: newNft(), ipt: &iptables{log: log, families: map[policyroute.Family]*family{}, nftables: true}}
-	_, err := k.ipt.find()
-	if err != nil {
-		return nil, err
-	}
+	k := &Kernel{log: log, nft: newNft(), ipt: &iptables{
+		log: log, families: map[policyroute.Family]*family{}, trouble: map[policyroute.Family]string{},
+	}}
+	var err error
 	if k.record, err = openRecord(opts.RecordPath); err != nil {
 		return nil, err
 	}
@@ -119,8 +118,9 @@ func (k *Kernel) Close() error {
 }
 
 // Observe returns what of ours is in the kernel, in the form in which Compile says it: after Apply the
-// two are equal. Sysctls are those that were ever written and not put back. It returns
-// ErrDumpInterrupted when the kernel kept changing.
+// two are equal. Sysctls are those that were ever written and not put back. An iptables that is missing
+// or does not work is no error, see State.Unseen. It returns ErrDumpInterrupted when the kernel kept
+// changing.
 func (k *Kernel) Observe() (policyroute.State, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -153,38 +153,34 @@ func (k *Kernel) observe() (policyroute.State, error) {
 		s.Routes = append(s.Routes, routes...)
 	}
 	s.Sysctls = k.record.observe()
-	s.Nft, s.IPTables, err = k.observeFilters()
+	if err := k.observeFilters(); err != nil {
+		return s, err
+	}
+	s.Nft, s.IPTables, s.Unseen = k.cache.nft, slices.Clone(k.cache.chains), slices.Clone(k.cache.unseen)
 	s.Normalize()
-	return s, err
+	return s, nil
 }
 
-// observeFilters reads our table and our chains, unless nothing of nftables changed since it last did.
-func (k *Kernel) observeFilters() (policyroute.Ruleset, []policyroute.Chain, error) {
+// observeFilters reads our table and our chains into the cache, unless nothing of nftables changed since it last did.
+func (k *Kernel) observeFilters() error {
 	before, err := k.gen.read()
 	if err != nil {
-		return policyroute.Ruleset{}, nil, err
+		return err
 	}
 	c := &k.cache
 	if !c.valid || c.generation != before {
 		c.valid = false
 		if c.nft, err = k.nft.observe(); err != nil {
-			return policyroute.Ruleset{}, nil, k.ifChanged(before, err)
+			return k.ifChanged(before, err)
 		}
-		if c.chains, err = k.ipt.observe(); err != nil {
-			return policyroute.Ruleset{}, nil, k.ifChanged(before, err)
-		}
-		c.generation, c.valid = before, true
-	} else if k.ipt.silent() {
-		if c.chains, err = k.ipt.observe(); err != nil {
-			c.valid = false
-			return policyroute.Ruleset{}, nil, err
-		}
+		c.generation = before
 	}
-	if err := k.ifChanged(before, nil); err != nil {
-		c.valid = false
-		return policyroute.Ruleset{}, nil, err
+	if !c.valid || k.ipt.unsettled() {
+		c.chains, c.unseen = k.ipt.observe()
 	}
-	return c.nft, slices.Clone(c.chains), nil
+	err = k.ifChanged(before, nil)
+	c.valid = err == nil
+	return err
 }
 
 // ifChanged returns ErrDumpInterrupted when nftables changed while it was being read, which explains

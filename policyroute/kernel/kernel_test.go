@@ -353,12 +353,14 @@ func TestHostWithoutIPTables(t *testing.T) {
 		if have.Nft.String() != want.Nft.String() || have.IPTables != nil {
 			t.Errorf("have %d chains and this table:\n%s", len(have.IPTables), have.Nft)
 		}
-		if w, err := k.World(); err != nil || w.IPTables {
-			t.Errorf("World: IPTables %v, %v", w.IPTables, err)
+		absent := []policyroute.Unseen{{Family: policyroute.V4}, {Family: policyroute.V6}}
+		if diff := cmp.Diff(absent, have.Unseen); diff != "" {
+			t.Errorf("unseen (-want +have):\n%s", diff)
 		}
+		reached(t, k, want)
 		t.Setenv("PATH", path) // somebody has installed it
-		if w, err := k.World(); err != nil || !w.IPTables {
-			t.Errorf("World with iptables: IPTables %v, %v", w.IPTables, err)
+		if have, err := k.Observe(); err != nil || have.Unseen != nil {
+			t.Errorf("with iptables, %v is unseen, %v", have.Unseen, err)
 		}
 		reach(t, k, want)
 		if _, err := k.Restore(context.Background()); err != nil {

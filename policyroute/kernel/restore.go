@@ -8,7 +8,8 @@ import (
 
 // Restore removes everything of ours from the kernel and puts back what we changed: afterwards rules,
 // routes, filters and sysctls are as they were before the first Apply. TUN devices are left to their
-// driver; their addresses go. It returns what it did. Idempotent.
+// driver; their addresses go. It returns what it did. Idempotent. Chains in a table that iptables cannot list
+// are the only thing that it does not remove; it says so by ErrNoIPTables.
 func (k *Kernel) Restore(ctx context.Context) (policyroute.Plan, error) {
 	have, err := k.Observe()
 	if err != nil {
@@ -18,6 +19,9 @@ func (k *Kernel) Restore(ctx context.Context) (policyroute.Plan, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.apply(ctx, plan); err != nil {
+		return plan, err
+	}
+	if err := k.chainsLeft(have.Unseen); err != nil {
 		return plan, err
 	}
 	if err := k.removeFootprint(); err != nil {

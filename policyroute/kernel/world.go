@@ -27,8 +27,6 @@ type World struct {
 	// AcceptRA are the interfaces that take routes from router advertisements as long as they do not
 	// forward (accept_ra is 1, or was before we made it 2), sorted.
 	AcceptRA []string
-	// IPTables says that the host has iptables, so that chains of ours can be had.
-	IPTables bool
 }
 
 // Link is a network interface.
@@ -59,7 +57,6 @@ type DefaultRoute struct {
 func (k *Kernel) World() (World, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.findIPTables()
 	for range observeAttempts {
 		w, err := k.world()
 		if !errors.Is(err, netlink.ErrDumpInterrupted) {
@@ -69,20 +66,8 @@ func (k *Kernel) World() (World, error) {
 	return World{}, ErrDumpInterrupted
 }
 
-// findIPTables takes in programs that have come since. Those that do not run yet, as in the middle of an installation, are
-// looked for again next time.
-func (k *Kernel) findIPTables() {
-	found, err := k.ipt.find()
-	if err != nil {
-		k.log.Debug("iptables does not run", "error", err)
-	}
-	if found {
-		k.cache.valid = false // it was read without their chains
-	}
-}
-
 func (k *Kernel) world() (World, error) {
-	w := World{IPv6: exists("net/ipv6"), ForceForwarding6: exists("net/ipv6/conf/all/force_forwarding"), IPTables: k.ipt.usable()}
+	w := World{IPv6: exists("net/ipv6"), ForceForwarding6: exists("net/ipv6/conf/all/force_forwarding")}
 	links, err := k.rtnl.LinkList()
 	if err != nil {
 		return w, fmt.Errorf("listing links: %w", err)
