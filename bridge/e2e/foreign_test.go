@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,6 +47,48 @@ func TestForeignFirewalls(t *testing.T) {
 			awaitAnswers(t, clientStream(t, lab, cafe.Client), 50)
 			phone.Stop()
 
+			b.stop()
+			b.mustRun("down")
+			after, err := lab.Box.Snapshot(t.Context())
+			must(t, err)
+			if diff := after.Diff(before); diff != "" {
+				t.Errorf("after `down` the host is not as it was:\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestBrokenIPTables bridges on hosts whose iptables is there and does not work, says so, and goes.
+func TestBrokenIPTables(t *testing.T) {
+	for _, host := range []struct{ name, rules, iptables string }{
+		{"a table of others that iptables cannot print", incompatible, ""},
+		{"no kernel module", "", `case "$1" in --version) echo "iptables v1.8.9 (legacy)"; exit 0;; --noflush) exit 2;; esac; exit 3`},
+		{"it lists and does not change", "", `case "$1" in --version) echo "iptables v1.8.9 (legacy)"; exit 0;; --noflush) exit 2;; esac; echo "-P FORWARD ACCEPT"`},
+	} {
+		t.Run(host.name, func(t *testing.T) {
+			lab := standard(t, netlab.Options{})
+			b := newBox(t, lab.Box)
+			b.sh("set -e\n" + host.rules)
+			before, err := lab.Box.Snapshot(t.Context())
+			must(t, err)
+			if host.iptables != "" {
+				stub(t, host.iptables)
+			}
+			b.write("provider.ovpn", lab.Providers[0].Config())
+			b.write("ztbridge.yaml", gatewayConfig)
+			b.mustRun("guard")
+			b.start()
+			b.awaitEgress("provider")
+			stream, err := lab.ClientStream(netlab.UDP, netlab.IPv4, 100)
+			must(t, err)
+			awaitAnswers(t, stream, 50)
+			stream.Stop()
+			st := b.await("a word on iptables", func(st api.Status) bool {
+				return slices.ContainsFunc(st.Conditions, func(c api.Condition) bool { return c.Code == "iptables-unusable" })
+			})
+			if i := slices.IndexFunc(st.Conditions, func(c api.Condition) bool { return c.Code == "reconcile-failed" }); i >= 0 {
+				t.Errorf("the reconcile fails: %s", st.Conditions[i].Message)
+			}
 			b.stop()
 			b.mustRun("down")
 			after, err := lab.Box.Snapshot(t.Context())

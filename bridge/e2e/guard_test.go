@@ -16,15 +16,14 @@ const incompatible = `nft 'table ip filter {
 	chain FORWARD { type filter hook forward priority 0; }
 }'`
 
-// stub puts programs in the place of iptables that do what the shell line says, and returns the
-// environment of a process that finds them.
-func stub(t *testing.T, line string) string {
+// stub puts programs in the place of iptables that do what the shell line says.
+func stub(t *testing.T, line string) {
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range []string{"iptables", "ip6tables", "iptables-restore", "ip6tables-restore"} {
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+line+"\n"), 0o755))
 	}
-	return "PATH=" + dir + ":" + os.Getenv("PATH")
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 }
 
 // TestGuardWithoutIPTables closes at boot although iptables is there and does not work, for whatever reason.
@@ -43,15 +42,11 @@ func TestGuardWithoutIPTables(t *testing.T) {
 			must(t, err)
 			b := newBox(t, ns)
 			b.sh("set -e\n" + host.rules)
-			env := "PATH=" + os.Getenv("PATH")
 			if host.iptables != "" {
-				env = stub(t, host.iptables)
+				stub(t, host.iptables)
 			}
-			out, err := b.ns.Run(t.Context(), "env", append([]string{env, program}, b.args("guard")...)...)
-			if err != nil {
-				t.Errorf("guard: %v: %s", err, out)
-			}
-			out, err = b.ns.Run(t.Context(), "nft", "list", "table", "inet", "ztb")
+			b.mustRun("guard")
+			out, err := b.ns.Run(t.Context(), "nft", "list", "table", "inet", "ztb")
 			if err != nil || !strings.Contains(out, `iifname "zt*" drop`) {
 				t.Errorf("the box is not closed: %v:\n%s", err, out)
 			}
