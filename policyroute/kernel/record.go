@@ -35,6 +35,8 @@ type original struct {
 	Value string `json:"value"`
 	// Also are the parameters that the kernel changes whenever this one is written.
 	Also map[string]string `json:"also,omitempty"`
+	// All is what the parameter that decides for all interfaces was, of one that belongs to a single interface.
+	All string `json:"all,omitempty"`
 }
 
 func openRecord(path string) (*record, error) {

@@ -24,6 +24,17 @@ var affected = map[string][]string{
 	"net/ipv6/conf/all/forwarding": {"net/ipv6/conf/*/forwarding"},
 }
 
+// deciding returns the parameter by which somebody decides the key's for all interfaces at once; empty when there is none, or
+// it is the key itself.
+func deciding(key string) string {
+	part := strings.Split(key, "/")
+	if len(part) != 5 || part[2] != "conf" || part[3] == "all" || part[4] != "forwarding" {
+		return ""
+	}
+	part[3] = "all"
+	return strings.Join(part, "/")
+}
+
 var forward4 = []string{"net/ipv4/conf/*/forwarding", "net/ipv4/ip_forward", "net/ipv4/conf/all/accept_redirects"}
 
 // observe returns the present values of the recorded keys that exist.
@@ -48,7 +59,7 @@ func (r *record) set(s policyroute.Sysctl) error {
 		return err
 	}
 	if r.find(s.Key) < 0 {
-		o := original{Key: s.Key, Value: r.originalOf(s.Key, present), Also: r.affectedBy(s.Key)}
+		o := original{Key: s.Key, Value: r.originalOf(s.Key, present), Also: r.affectedBy(s.Key), All: r.decided(s.Key)}
 		r.data.Sysctls = append(r.data.Sysctls, o)
 		if err := r.save(); err != nil {
 			r.data.Sysctls = r.data.Sysctls[:len(r.data.Sysctls)-1]
@@ -61,7 +72,21 @@ func (r *record) set(s policyroute.Sysctl) error {
 	return writeSysctl(s.Key, s.Value)
 }
 
-// restore writes the recorded value back and forgets it.
+// decided returns what others have decided the key to be for all interfaces; empty when there is no such thing.
+func (r *record) decided(key string) string {
+	all := deciding(key)
+	if all == "" {
+		return ""
+	}
+	present, err := readSysctl(all)
+	if err != nil {
+		return ""
+	}
+	return r.originalOf(all, present)
+}
+
+// restore writes the recorded value back and forgets it. Where somebody has decided otherwise for all interfaces since, as
+// Docker does with ip_forward, the kernel has written over the recorded value meanwhile, but for us: then theirs is written.
 func (r *record) restore(key string) error {
 	i := r.find(key)
 	if i < 0 {
@@ -79,6 +104,9 @@ func (r *record) restore(key string) error {
 			v = present
 		}
 		values[k] = v
+	}
+	if now := r.decided(o.Key); o.All != "" && now != "" && now != o.All {
+		o.Value = now
 	}
 	if err := writeIfDifferent(o.Key, o.Value); err != nil {
 		return err
