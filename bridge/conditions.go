@@ -53,7 +53,7 @@ func (d *daemon) conditions(s Snapshot, desired Desired, r passResult) []api.Con
 			Code: code, Subject: subject, Severity: severity, Since: since, Message: message, Remedy: remedy, DependsOn: depends,
 		})
 	}
-	passConditions(r, add)
+	passConditions(s, r, add)
 	if uplinkID(s.World) == "" {
 		add(codeWANDown, "", api.SeverityError, "this box has no default route of its own", "check its cable, Wi-Fi or DHCP")
 	}
@@ -89,7 +89,7 @@ func (d *daemon) conditions(s Snapshot, desired Desired, r passResult) []api.Con
 }
 
 // passConditions tells of what the pass could not do. An iptables that does not work stops nothing by itself.
-func passConditions(r passResult, add addCondition) {
+func passConditions(s Snapshot, r passResult, add addCondition) {
 	failed := []error{r.err}
 	if partial, ok := errors.AsType[*kernel.PartialError](r.err); ok {
 		failed = partial.Failed
@@ -106,7 +106,7 @@ func passConditions(r passResult, add addCondition) {
 		add(codeReconcile, "", api.SeverityError, err.Error(), "see the log: journalctl -u ztbridge")
 	}
 	for _, u := range r.unseen {
-		if u.Why != "" {
+		if u.Why != "" && (u.Family == policyroute.V4 || s.World.IPv6) {
 			broken = append(broken, fmt.Sprintf("iptables for %s does not work: %s", u.Family, u.Why))
 		}
 	}

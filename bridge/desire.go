@@ -94,7 +94,9 @@ func egressIntent(cfg *config.Config, e config.Egress, s Snapshot) policyroute.E
 	default:
 		wanIntent(&out, e.WAN, s.World)
 	}
-	out.Present = out.Iface != "" && s.World.Up(out.Iface)
+	link, _ := s.World.Link(out.Iface)
+	out.IPv6 = out.IPv6 && (!link.NoIPv6 || out.Owned)
+	out.Present = out.Iface != "" && link.Up
 	if out.Owned {
 		// An owned link is brought up by the same plan that adds its routes.
 		out.Present = s.World.Exists(out.Iface)

@@ -99,11 +99,19 @@ func (w World) switches(name string) bool {
 	return l.Bridge && !slices.ContainsFunc(w.Defaults, func(r kernel.DefaultRoute) bool { return r.Iface == name })
 }
 
-// possible leaves out of a state what this host cannot hold: IPv6 on a kernel without it.
+// possible leaves out of a state what this host cannot hold: IPv6 on a kernel without it, or by a device on which it is
+// switched off. On ours it is switched on.
 func (w World) possible(s policyroute.State) policyroute.State {
+	s.Routes = slices.DeleteFunc(s.Routes, func(r policyroute.Route) bool {
+		l, _ := w.Link(r.Dev)
+		return r.Family == policyroute.V6 && l.NoIPv6 && !isOurs(r.Dev)
+	})
 	if !w.IPv6 {
 		s.Rules = slices.DeleteFunc(s.Rules, func(r policyroute.Rule) bool { return r.Family == policyroute.V6 })
 		s.Routes = slices.DeleteFunc(s.Routes, func(r policyroute.Route) bool { return r.Family == policyroute.V6 })
+		for i := range s.Links {
+			s.Links[i].Addrs = slices.DeleteFunc(s.Links[i].Addrs, func(p netip.Prefix) bool { return p.Addr().Is6() })
+		}
 		s.IPTables = slices.DeleteFunc(s.IPTables, func(c policyroute.Chain) bool { return c.Family == policyroute.V6 })
 		s.Sysctls = slices.DeleteFunc(s.Sysctls, func(c policyroute.Sysctl) bool { return strings.HasPrefix(c.Key, "net/ipv6/") })
 	}

@@ -60,6 +60,8 @@ func (c *compiler) sysctls() []Sysctl {
 	owned := func(iface string) {
 		// No link-local address, so that main's IPv6 table does not gain its route.
 		values["net/ipv6/conf/"+iface+"/addr_gen_mode"] = "1"
+		// A host without IPv6 of its own has it switched off on every new device. In a tunnel it is carried, or refused at once.
+		values["net/ipv6/conf/"+iface+"/disable_ipv6"] = "0"
 	}
 	for _, g := range c.in.Ingresses {
 		if g.Present {

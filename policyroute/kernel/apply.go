@@ -73,7 +73,7 @@ func (k *Kernel) do(op policyroute.Op) error {
 	case policyroute.SetLink:
 		return k.setLink(o)
 	case policyroute.AddAddr:
-		return k.addAddr(o)
+		return withoutIPv6(policyroute.FamilyOf(o.Addr.Addr()), k.addAddr(o))
 	case policyroute.DelAddr:
 		return k.delAddr(o)
 	case policyroute.AddRule:
@@ -135,10 +135,10 @@ func (k *Kernel) changeMaps(o policyroute.ChangeNftMaps) error {
 	return k.nft.replace(o.Table)
 }
 
-// withoutIPv6 takes it for no error that a kernel without IPv6 has no place for its rules and routes:
-// nothing can leak by it.
+// withoutIPv6 takes it for no error that a kernel without IPv6 has no place for its rules, routes and addresses, nor a
+// device on which it is switched off (EACCES): nothing can leak by it.
 func withoutIPv6(f policyroute.Family, err error) error {
-	if f == policyroute.V6 && (errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP)) {
+	if f == policyroute.V6 && (errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EACCES)) {
 		return nil
 	}
 	return err

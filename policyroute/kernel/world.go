@@ -39,7 +39,9 @@ type Link struct {
 	// PointToPoint says that whatever is sent there has one receiver, and so needs no gateway.
 	PointToPoint bool
 	Bridge       bool // it switches frames between its ports
-	Addrs        []netip.Prefix
+	// NoIPv6 says that IPv6 is switched off there (disable_ipv6): it takes no such address, route or packet.
+	NoIPv6 bool
+	Addrs  []netip.Prefix
 	// Counters since the interface exists; in and out are the box's.
 	BytesIn, BytesOut, PacketsIn, PacketsOut uint64
 }
@@ -80,7 +82,10 @@ func (k *Kernel) world() (World, error) {
 	for _, l := range links {
 		a := l.Attrs()
 		names[a.Index] = a.Name
-		w.Links = append(w.Links, toLink(l, addrs[a.Name]))
+		found := toLink(l, addrs[a.Name])
+		off, err := readSysctl("net/ipv6/conf/" + a.Name + "/disable_ipv6")
+		found.NoIPv6 = err != nil || off != "0"
+		w.Links = append(w.Links, found)
 		key := "net/ipv6/conf/" + a.Name + "/accept_ra"
 		if value, err := readSysctl(key); err == nil && k.record.originalOf(key, value) == "1" && a.Flags&net.FlagLoopback == 0 {
 			w.AcceptRA = append(w.AcceptRA, a.Name)

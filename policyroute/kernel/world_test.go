@@ -279,3 +279,37 @@ func openFiles(t *testing.T) int {
 	}
 	return len(files)
 }
+
+// IPv6 that is switched off is seen, and whatever of it is asked for all the same stops nothing.
+func TestIPv6SwitchedOff(t *testing.T) {
+	needs(t, "ip")
+	record := filepath.Join(t.TempDir(), "record.json")
+	inNamespace(t, func() {
+		host(t)
+		sh(t, "for i in all default; do echo 1 > /proc/sys/net/ipv6/conf/$i/disable_ipv6; done; ip tuntap add dev tunztb1 mode tun")
+		k := open(t, record)
+		w, err := k.World()
+		if err != nil || !w.IPv6 {
+			t.Errorf("World: IPv6 %v, %v", w.IPv6, err)
+		}
+		for _, l := range w.Links {
+			if !l.NoIPv6 {
+				t.Errorf("%s has IPv6", l.Name)
+			}
+		}
+		route := policyroute.Route{Family: policyroute.V6, Table: 23102, Dst: prefix("::/0"), Metric: 100, Dev: "wan", Gateway: addr("fe80::1")}
+		if err := k.Apply(context.Background(), policyroute.Plan{Ops: []policyroute.Op{
+			policyroute.AddAddr{Dev: "tunztb1", Addr: prefix("fd00:8::2/128")}, policyroute.ReplaceRoute{Route: route},
+		}}); err != nil {
+			t.Errorf("Apply: %v", err)
+		}
+		tunnel := policyroute.State{
+			Links: []policyroute.Link{
+				{Name: "tunztb0", MTU: 1500}, {Name: "tunztb1", Up: true, MTU: 1500, Addrs: []netip.Prefix{prefix("fd00:8::2/128")}},
+			},
+			Sysctls: []policyroute.Sysctl{{Key: "net/ipv6/conf/tunztb1/disable_ipv6", Value: "0"}},
+			Routes:  []policyroute.Route{{Family: policyroute.V6, Table: 23102, Dst: prefix("::/0"), Metric: 100, Dev: "tunztb1"}},
+		}
+		reach(t, k, tunnel)
+	})
+}
