@@ -36,6 +36,7 @@ const (
 	codeLinks          = "links-unavailable"
 	codeRing           = "egress-ring"
 	codeUnreachable    = "member-unreachable"
+	codeVia            = "via-unusable"
 	codePrefix         = "prefix-unusable"
 	codeNoRoute        = "wan-without-route"
 	codeClosed         = "destination-closed"
@@ -172,6 +173,10 @@ func egressConditions(e config.Egress, s Snapshot, desired Desired, add addCondi
 	}
 	if message, remedy := prefixTrouble(e, s, desired.Intent); message != "" {
 		add(codePrefix, e.Name, api.SeverityWarning, message, remedy, codeWANDown)
+	}
+	if message := viaTrouble(e, s.World); message != "" {
+		add(codeVia, e.Name, api.SeverityError, message, "write the address of the member to go through, and reload")
+		return
 	}
 	switch {
 	case s.Rings[e.Name]:

@@ -74,7 +74,7 @@ func connected(cfg *config.Config, e config.Egress, s Snapshot) bool {
 		return t.State == openvpn.StateUp && t.Session != nil && s.World.Up(tunnelDevice(e.Name))
 	case e.Member != nil:
 		n := network(cfg, s, e.Member.Network)
-		return n.State == zerotier.NetworkOK && s.World.Up(n.Iface)
+		return n.State == zerotier.NetworkOK && s.World.Up(n.Iface) && viaTrouble(e, s.World) == ""
 	default:
 		iface := uplinkOf(e.WAN, s.World).iface
 		return iface != "" && s.World.Up(iface)
@@ -96,7 +96,7 @@ func egressIntent(cfg *config.Config, e config.Egress, s Snapshot) policyroute.E
 	}
 	link, _ := s.World.Link(out.Iface)
 	out.IPv6 = out.IPv6 && (!link.NoIPv6 || out.Owned)
-	out.Present = out.Iface != "" && link.Up
+	out.Present = out.Iface != "" && link.Up && viaTrouble(e, s.World) == ""
 	if out.Owned {
 		// An owned link is brought up by the same plan that adds its routes.
 		out.Present = s.World.Exists(out.Iface)

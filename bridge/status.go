@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -145,7 +146,7 @@ func (d *daemon) egressStatus(e config.Egress, intent policyroute.Egress, s Snap
 		out.Addresses = append(out.Addresses, intent.Addrs...)
 	case e.Member != nil:
 		n := network(d.loaded.cfg, s, e.Member.Network)
-		out.State, cause = upOrDown(out.Usable), n.Cause
+		out.State, cause = upOrDown(out.Usable), cmp.Or(viaTrouble(e, s.World), n.Cause)
 		out.Remote = "member " + firstValid(e.Member.Via4, e.Member.Via6).String()
 	default:
 		out.State = upOrDown(out.Usable)
