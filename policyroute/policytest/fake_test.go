@@ -52,6 +52,71 @@ func TestCrashAtEveryStep(t *testing.T) {
 	}
 }
 
+// An applier passes over what can only open and fails, after removing what a route would have replaced. Whether one such
+// operation fails or all do, nothing leaks, and the next plan finishes the work.
+func TestNothingLeaksWhenOpeningFails(t *testing.T) {
+	moved := policytest.Uno()
+	moved.Policies[0].Use = "backup"
+	scenes := []policyroute.Intent{policytest.Uno(), policytest.Dinosaur(), policytest.Exit(), policytest.Duo(), moved, policytest.Uno()}
+	for n := range len(scenes) - 1 {
+		before, after := scenes[n], scenes[n+1]
+		from, err := policyroute.Compile(before)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to, err := policyroute.Compile(after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for only, ops := -1, 0; only < ops; only++ { // -1: all that can
+			f := policytest.NewFake(policytest.Devices...)
+			advance(t, f, from)
+			have, _ := f.Observe()
+			plan := policyroute.Diff(have, to)
+			if ops = len(plan.Ops); !advanceWithout(t, f, plan, only) {
+				continue
+			}
+			have, _ = f.Observe()
+			if err := policyroute.LeakFree(have, before, after); err != nil {
+				t.Fatalf("scene %d, operation %d failed: %v\n%s", n, only, err, plan)
+			}
+			advance(t, f, to)
+			if have, _ = f.Observe(); !policyroute.Diff(have, to).Empty() {
+				t.Fatalf("scene %d, after operation %d failed: %s", n, only, policyroute.Diff(have, to))
+			}
+		}
+	}
+}
+
+// advanceWithout applies a plan as if its operation of that number had failed, or for -1 all that can only open; it says
+// whether there was one.
+func advanceWithout(t *testing.T, f *policytest.Fake, p policyroute.Plan, only int) (failed bool) {
+	t.Helper()
+	for i, op := range p.Ops {
+		if instead, opens := opening(op); opens && (only < 0 || only == i) {
+			op, failed = instead, true
+		}
+		if op == nil {
+			continue
+		}
+		if err := f.Apply(context.Background(), policyroute.Plan{Ops: []policyroute.Op{op}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return failed
+}
+
+// opening says whether an operation only opens, and returns what is done when it fails.
+func opening(op policyroute.Op) (instead policyroute.Op, opens bool) {
+	switch o := op.(type) {
+	case policyroute.ReplaceRoute:
+		return policyroute.DelRoute(o), o.Route.Type == policyroute.Unicast
+	case policyroute.AddAddr:
+		return nil, true
+	}
+	return op, false
+}
+
 func advance(t *testing.T, f *policytest.Fake, want policyroute.State) {
 	t.Helper()
 	have, _ := f.Observe()
