@@ -49,8 +49,8 @@ func TestImpossibleMember(t *testing.T) {
 			must(t, b.daemon.Signal(reloadSignal))
 		}
 		b.await("word of "+c.via, func(st api.Status) bool {
-			condition, ok := condition(st, c.code)
-			return ok && strings.Contains(condition.Message, c.message)
+			said, ok := condition(st, c.code)
+			return ok && strings.Contains(said.Message, c.message)
 		})
 		b.await("the provider", func(st api.Status) bool { return len(st.Policies) == 2 && st.Policies[1].Egress == "provider" })
 		stream := m.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, netip.Addr{}, lab.Marker)
