@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -15,7 +14,6 @@ import (
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/zerotier"
 	"ztbridge/policyroute"
-	"ztbridge/policyroute/kernel"
 )
 
 // Codes of conditions. They are part of the JSON interface and do not change.
@@ -54,7 +52,13 @@ func (d *daemon) conditions(s Snapshot, desired Desired, r passResult) []api.Con
 			Code: code, Subject: subject, Severity: severity, Since: since, Message: message, Remedy: remedy, DependsOn: depends,
 		})
 	}
-	passConditions(s, r, add)
+	if r.err != nil {
+		add(codeReconcile, "", api.SeverityError, r.err.Error(), "see the log: journalctl -u ztbridge")
+	}
+	if len(r.broken) > 0 {
+		add(codeIPTables, "", api.SeverityWarning, strings.Join(r.broken, "; "),
+			"traffic flows all the same, unless a filter of this host refuses it: then let it accept what ztbridge forwards, or mend iptables")
+	}
 	if uplinkID(s.World) == "" {
 		add(codeWANDown, "", api.SeverityError, "this box has no default route of its own", "check its cable, Wi-Fi or DHCP")
 	}
@@ -87,34 +91,6 @@ func (d *daemon) conditions(s Snapshot, desired Desired, r passResult) []api.Con
 	order := map[api.Severity]int{api.SeverityError: 0, api.SeverityWarning: 1, api.SeverityInfo: 2}
 	slices.SortStableFunc(c, func(a, b api.Condition) int { return cmp.Compare(order[a.Severity], order[b.Severity]) })
 	return c
-}
-
-// passConditions tells of what the pass could not do. An iptables that does not work stops nothing by itself.
-func passConditions(s Snapshot, r passResult, add addCondition) {
-	failed := []error{r.err}
-	if partial, ok := errors.AsType[*kernel.PartialError](r.err); ok {
-		failed = partial.Failed
-	}
-	var broken []string
-	failed = slices.DeleteFunc(slices.Clone(failed), func(err error) bool {
-		chains := errors.Is(err, kernel.ErrNoIPTables)
-		if chains {
-			broken = append(broken, err.Error())
-		}
-		return chains
-	})
-	if err := errors.Join(failed...); err != nil {
-		add(codeReconcile, "", api.SeverityError, err.Error(), "see the log: journalctl -u ztbridge")
-	}
-	for _, u := range r.unseen {
-		if u.Why != "" && (u.Family == policyroute.V4 || s.World.IPv6) {
-			broken = append(broken, fmt.Sprintf("iptables for %s does not work: %s", u.Family, u.Why))
-		}
-	}
-	if len(broken) > 0 {
-		add(codeIPTables, "", api.SeverityWarning, strings.Join(broken, "; "),
-			"traffic flows all the same, unless a filter of this host refuses it: then let it accept what ztbridge forwards, or mend iptables")
-	}
 }
 
 type addCondition func(code, subject string, severity api.Severity, message, remedy string, depends ...string)

@@ -30,6 +30,12 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	partial, _ := errors.AsType[*kernel.PartialError](err)
 	applied := err == nil || partial != nil
 	d.filtered = applied || !plan.Empty() && !plan.ChangesFilter()
+	broken := brokenIPTables(unseen, snap.World)
+	if partial != nil {
+		var chains []string
+		chains, err = withoutIPTables(partial)
+		broken = append(broken, chains...)
+	}
 	if applied {
 		d.drivers.applied(snap)
 		d.settle(ctx, desired.Intent)
@@ -39,7 +45,7 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	d.nursery.tend(d.loaded.cfg, snap, desired, d.drivers)
 	d.passes++
 	d.publish(snap, desired, passResult{
-		at: began, took: time.Since(began), cause: cause, plan: plan, unseen: unseen, err: err, passes: d.passes,
+		at: began, took: time.Since(began), cause: cause, plan: plan, broken: broken, err: err, passes: d.passes,
 	})
 	if !plan.Empty() {
 		d.opts.Logger.Info("kernel changed", "cause", cause, "ops", len(plan.Ops), "took", time.Since(began).Round(time.Millisecond))
@@ -53,10 +59,33 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 		return nil
 	case partial != nil:
 		// What it takes to open the rest comes with an event, or is a person's to do, who sees it among the conditions.
-		d.opts.Logger.Warn("some of the kernel is not as it should be, and closed", "error", partial)
+		d.opts.Logger.Warn("some of the kernel is less open than it should be", "error", partial)
 		return nil
 	}
 	return err
+}
+
+// brokenIPTables says why chains could not be looked at, where there could be any.
+func brokenIPTables(unseen []policyroute.Unseen, w World) []string {
+	var out []string
+	for _, u := range unseen {
+		if u.Why != "" && (u.Family == policyroute.V4 || w.IPv6) {
+			out = append(out, fmt.Sprintf("iptables for %s does not work: %s", u.Family, u.Why))
+		}
+	}
+	return out
+}
+
+// withoutIPTables takes what iptables did not do from an error.
+func withoutIPTables(partial *kernel.PartialError) (chains []string, rest error) {
+	for _, err := range partial.Failed {
+		if errors.Is(err, kernel.ErrNoIPTables) {
+			chains = append(chains, err.Error())
+		} else {
+			rest = errors.Join(rest, err)
+		}
+	}
+	return chains, rest
 }
 
 // snapshot asks the kernel and the drivers what is true.

@@ -22,7 +22,7 @@ type passResult struct {
 	took   time.Duration
 	cause  string
 	plan   policyroute.Plan
-	unseen []policyroute.Unseen
+	broken []string // what iptables does not do, which stops nothing by itself
 	err    error
 	passes uint64
 }

@@ -76,6 +76,9 @@ func daemonChecks(d Daemon) []check {
 		}
 		checks = append(checks, check{p.Name, needs, func(Facts) Result { return lookPolicy(p) }})
 	}
+	if d.IPTables.Message != "" {
+		checks = append(checks, check{"iptables", nil, func(Facts) Result { return warning(d.IPTables.Message, d.IPTables.Remedy) }})
+	}
 	return append(checks, check{"kernel", nil, func(Facts) Result { return lookKernel(d) }})
 }
 

@@ -81,6 +81,7 @@ type Daemon struct {
 	Policies  []Policy
 	// Reconcile is why the last pass over the kernel failed; empty if it did not.
 	Reconcile string
+	IPTables  Trouble
 	Pending   string // commands by which the kernel would become what is planned; empty: it is
 }
 

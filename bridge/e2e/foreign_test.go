@@ -86,8 +86,11 @@ func TestBrokenIPTables(t *testing.T) {
 			st := b.await("a word on iptables", func(st api.Status) bool {
 				return slices.ContainsFunc(st.Conditions, func(c api.Condition) bool { return c.Code == "iptables-unusable" })
 			})
-			if i := slices.IndexFunc(st.Conditions, func(c api.Condition) bool { return c.Code == "reconcile-failed" }); i >= 0 {
-				t.Errorf("the reconcile fails: %s", st.Conditions[i].Message)
+			if st.Reconcile.Error != "" {
+				t.Errorf("the reconcile fails: %s", st.Reconcile.Error)
+			}
+			if text, _ := b.run("doctor"); !strings.Contains(text, "warning  iptables ") {
+				t.Errorf("doctor says nothing of iptables:\n%s", text)
 			}
 			b.stop()
 			b.mustRun("down")

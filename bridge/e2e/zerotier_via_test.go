@@ -52,6 +52,9 @@ func TestImpossibleMember(t *testing.T) {
 			said, ok := condition(st, c.code)
 			return ok && strings.Contains(said.Message, c.message)
 		})
+		if text, _ := b.run("doctor"); c.code == "via-unusable" && !strings.Contains(text, c.message) {
+			t.Errorf("doctor does not say why:\n%s", text)
+		}
 		b.await("the provider", func(st api.Status) bool { return len(st.Policies) == 2 && st.Policies[1].Egress == "provider" })
 		stream := m.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, netip.Addr{}, lab.Marker)
 		awaitAnswers(t, stream, 50)

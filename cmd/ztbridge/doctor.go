@@ -126,7 +126,7 @@ func serverNames(profile string) []string {
 func (p *program) daemonFacts(ctx context.Context, s api.Status) (*doctor.Daemon, error) {
 	d := &doctor.Daemon{
 		Service: trouble(s, api.SeverityError, "zerotier-", ""), Unwell: trouble(s, api.SeverityWarning, "zerotier-", ""),
-		Reconcile: s.Reconcile.Error,
+		Reconcile: s.Reconcile.Error, IPTables: trouble(s, api.SeverityWarning, "iptables-unusable", ""),
 	}
 	for _, n := range s.Networks {
 		network := doctor.Network{
@@ -171,7 +171,7 @@ func egressFacts(s api.Status, e api.Egress) doctor.Egress {
 		Prefix:  trouble(s, api.SeverityWarning, "prefix-unusable", e.Name),
 		Trouble: trouble(s, api.SeverityWarning, "member-unreachable", e.Name),
 	}
-	for _, kind := range []string{"tunnel-", "egress-ring"} {
+	for _, kind := range []string{"tunnel-", "egress-ring", "via-unusable"} {
 		if !e.Usable && out.Trouble.Message == "" {
 			out.Trouble = trouble(s, api.SeverityWarning, kind, e.Name)
 		}
