@@ -45,3 +45,17 @@ func TestPossibleWithoutIPv6(t *testing.T) {
 		}
 	}
 }
+
+// A member behind a device without IPv6 is a way out for IPv4 alone.
+func TestDesireKnowsWhereIPv6IsSwitchedOff(t *testing.T) {
+	cfg := parse(t, "zerotier: {networks: ["+testNetwork+"]}\negress: {home: {zerotier: {via: [10.147.17.9, 'fd00::9']}}}\npolicy: [{egress: home}]\n")
+	for _, off := range []bool{false, true} {
+		w := world()
+		for i := range w.Links {
+			w.Links[i].NoIPv6 = off
+		}
+		if e := Desire(cfg, Snapshot{World: w, ZeroTier: joined()}).Intent.Egresses[0]; !e.Present || e.IPv6 == off {
+			t.Errorf("switched off is %v: the egress is present: %v, carries IPv6: %v", off, e.Present, e.IPv6)
+		}
+	}
+}
