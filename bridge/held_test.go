@@ -35,27 +35,29 @@ func TestStatusTellsWhatTheKernelHolds(t *testing.T) {
 	}
 	failed := errors.New("ip route replace default: no such device")
 	for _, tt := range []struct {
-		name   string
-		err    error
-		state  api.State
-		egress string
+		name    string
+		err     error
+		applied bool
+		state   api.State
+		egress  string
 	}{
-		{"nothing was ever applied", failed, api.Degraded, ""},
-		{"applied", nil, api.Working, "provider"},
-		{"a failover that fails", failed, api.Degraded, "provider"},
-		{"and then succeeds", nil, api.Degraded, "backup"},
+		{"nothing was ever applied", failed, false, api.Degraded, ""},
+		{"applied", nil, true, api.Working, "provider"},
+		{"a failover that fails", failed, false, api.Degraded, "provider"},
+		{"and then succeeds", nil, true, api.Degraded, "backup"},
+		{"but for one route", failed, true, api.Degraded, "backup"},
 	} {
 		if strings.HasPrefix(tt.name, "a failover") {
 			s.Probes["provider"] = probe.Status{Grade: probe.Degraded}
 		}
 		desired := Desire(cfg, s)
-		if tt.err == nil {
+		if tt.applied {
 			d.current[key] = desired.Choices[key].Egress
 			d.inForce = inForce{d.loaded, desired.Intent}
 		}
-		d.publish(s, desired, passResult{at: s.Now, err: tt.err})
+		d.publish(s, desired, passResult{at: s.Now, err: tt.err, applied: tt.applied})
 		st := d.published.Load().status
-		if st.State != tt.state || strings.Contains(st.Summary, "what was in force before stays") != (tt.err != nil) {
+		if st.State != tt.state || strings.Contains(st.Summary, "what was in force before stays") == tt.applied {
 			t.Errorf("%s: %s: %s", tt.name, st.State, st.Summary)
 		}
 		if p, in := st.Policies[0], st.Ingresses[0].Goes[0]; p.Egress != tt.egress || in.Egress != tt.egress {

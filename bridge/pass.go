@@ -45,7 +45,7 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	d.nursery.tend(d.loaded.cfg, snap, desired, d.drivers)
 	d.passes++
 	d.publish(snap, desired, passResult{
-		at: began, took: time.Since(began), cause: cause, plan: plan, broken: broken, err: err, passes: d.passes,
+		at: began, took: time.Since(began), cause: cause, plan: plan, broken: broken, err: err, applied: applied, passes: d.passes,
 	})
 	if !plan.Empty() {
 		d.opts.Logger.Info("kernel changed", "cause", cause, "ops", len(plan.Ops), "took", time.Since(began).Round(time.Millisecond))

@@ -24,7 +24,9 @@ type passResult struct {
 	plan   policyroute.Plan
 	broken []string // what iptables does not do, which stops nothing by itself
 	err    error
-	passes uint64
+	// applied says that the kernel holds what was decided, less what it could not be opened for (err).
+	applied bool
+	passes  uint64
 }
 
 // publish makes the result of a pass visible to the readers of the status.
@@ -39,7 +41,7 @@ func (d *daemon) publish(s Snapshot, desired Desired, r passResult) {
 		st.Egresses = append(st.Egresses, d.egressStatus(e, desired.Intent.Egresses[i], s, desired))
 	}
 	held := desired
-	if r.err != nil {
+	if !r.applied {
 		held = d.held(desired)
 	}
 	for _, p := range d.loaded.cfg.Policy {
@@ -54,7 +56,7 @@ func (d *daemon) publish(s Snapshot, desired Desired, r passResult) {
 	st.Conditions = d.conditions(s, desired, r)
 	d.ledger.forget()
 	st.Reconcile = d.reconcileStatus(r)
-	st.State, st.Summary = overall(st)
+	st.State, st.Summary = overall(st, r.applied)
 	d.published.Store(&published{status: st, intent: desired.Intent, held: held.Intent, world: s.World, clients: clientNames(s)})
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -39,8 +39,9 @@ func ingressKind(cfg *config.Config, name string) string {
 	return "interface"
 }
 
-// overall sums the status up in one word and one sentence.
-func overall(st api.Status) (api.State, string) {
+// overall sums the status up in one word and one sentence. held says that the last pass was carried out, be it that some
+// of what it should have opened stayed closed.
+func overall(st api.Status, held bool) (api.State, string) {
 	moving, refused, second := 0, 0, 0
 	for _, p := range st.Policies {
 		switch {
@@ -56,7 +57,7 @@ func overall(st api.Status) (api.State, string) {
 	}
 	troubled := slices.ContainsFunc(st.Conditions, func(c api.Condition) bool { return c.Severity != api.SeverityInfo })
 	switch {
-	case st.Reconcile.Error != "":
+	case !held:
 		return api.Degraded, "the kernel does not hold what is decided: what was in force before stays"
 	case moving == 0 && refused == 0:
 		return api.Working, "every policy blocks: nothing leaves, as configured"
