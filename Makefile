@@ -39,7 +39,7 @@ demo: build ## Show the gateway at work in a lab of namespaces, and try to make 
 	$(GO) run ./cmd/ztbridge-demo
 
 test: ## Run all tests, those that need the kernel as root; lists what was skipped, and why
-	@scripts/deps.sh iperf3 zbar-tools openvpn3-client@13 dbus-daemon@13
+	@scripts/deps.sh iperf3 ethtool zbar-tools openvpn3-client@13 dbus-daemon@13
 	@scripts/test.sh
 
 check: ## Look for mistakes: format, vet, staticcheck, golangci-lint, shellcheck, layout
@@ -47,7 +47,7 @@ check: ## Look for mistakes: format, vet, staticcheck, golangci-lint, shellcheck
 	@scripts/check.sh
 
 bench: ## Measure against the same path configured by hand, in turn, and what the daemon costs (as root)
-	@scripts/deps.sh iperf3
+	@scripts/deps.sh iperf3 ethtool
 	$(GO) test ./bridge/e2e -run '^$$' -bench . -benchtime 1x -timeout 60m
 
 fuzz: deps ## Run each fuzz target for FUZZTIME (20s)

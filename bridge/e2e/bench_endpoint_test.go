@@ -49,6 +49,7 @@ func roadWarrior(b *testing.B, transport, egress string) path {
 	site, err := lab.AddSite("laptop")
 	must(b, err)
 	connectClient(b, site.NS, onlyBy(transport, x.mustRun("client", "show", "laptop")))
+	asCards(b, lab)
 	return path{lab.Internet, site.NS}
 }
 
@@ -58,6 +59,7 @@ func plainClient(b *testing.B, lab *netlab.Topology, server *netlab.Provider) *n
 	site, err := lab.AddSite("laptop")
 	must(b, err)
 	connectClient(b, site.NS, server.Config())
+	asCards(b, lab)
 	return site.NS
 }
 

@@ -19,6 +19,7 @@ const (
 	IPTables  Need = "iptables"
 	Conntrack Need = "conntrack"
 	IPerf3    Need = "iperf3"
+	Ethtool   Need = "ethtool"
 )
 
 // TB is what netlab uses of testing.TB; the package is used by programs as well, which have no
