@@ -14,14 +14,14 @@ func TestUnseenPlaces(t *testing.T) {
 		t.Fatalf("the unit has another sandbox: %v", err)
 	}
 	for path, want := range map[string]string{
-		"/home/me/p.ovpn": "/home", "/root/p.ovpn": "/root", "/run/user/1000/p.ovpn": "/run/user", "/tmp/p.ovpn": "/tmp",
-		"/var/tmp/x/p.ovpn": "/var/tmp", "/etc/ztbridge/p.ovpn": "", "/homes/p.ovpn": "", "/srv/home/p.ovpn": "", "": "",
+		"/home/1/p.ovpn": "/home", "/root/p.ovpn": "/root", "/run/user/1000/p.ovpn": "/run/user", "/tmp/p.ovpn": "/tmp",
+		"/var/tmp/x/p.ovpn": "/var/tmp", "/etc/ztbridge/p.ovpn": "", "/homes/p.ovpn": "", "/srv/home/1.ovpn": "", "": "",
 	} {
 		if got := unseenPlace(path, DefaultPath); got != want {
 			t.Errorf("%s: %q, want %q", path, got, want)
 		}
 	}
-	if got := unseenPlace("/home/me/vpn/p.ovpn", "/home/me/ztbridge.yaml"); got != "" {
+	if got := unseenPlace("/home/1/vpn/p.ovpn", "/home/1/ztbridge.yaml"); got != "" {
 		t.Errorf("beside a draft: %q", got)
 	}
 }

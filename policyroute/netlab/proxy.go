@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"time"
 )
 
 // Proxy is an HTTP proxy that passes connections on by CONNECT, to whoever knows its password.
@@ -27,7 +28,7 @@ func (n *Namespace) ServeProxy(at netip.AddrPort, user, password string) (*Proxy
 		return nil, fmt.Errorf("serving a proxy in %s: %w", n.Label, err)
 	}
 	p := &Proxy{ns: n, user: user, password: password, done: make(chan struct{})}
-	p.server = &http.Server{Handler: http.HandlerFunc(p.serve)}
+	p.server = &http.Server{Handler: http.HandlerFunc(p.serve), ReadHeaderTimeout: 10 * time.Second}
 	go func() {
 		defer close(p.done)
 		_ = p.server.Serve(l) // ends with Close
