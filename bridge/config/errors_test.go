@@ -68,6 +68,10 @@ func TestMistakes(t *testing.T) {
 			`ztbridge.yaml:4: policy[0].egress[0]: there is no egress "provder"; did you mean "provider"?`}},
 		{"dangling from", minimal + "policy:\n  - {from: zerotir, egress: provider}\n", ErrDangling, []string{
 			`ztbridge.yaml:4: policy[0].from: nothing enters by the name of "zerotir"; did you mean "zerotier"?`}},
+		{"a network's id that no client has for a name", endpoint + "policy:\n  - {from: 8056C2E21C0000FF, egress: provider}\n", ErrDangling, []string{
+			`ztbridge.yaml:5: policy[0].from: nothing enters by the name of "8056C2E21C0000FF"; did you mean "8056c2e21c000001"?`}},
+		{"an ingress in capitals", endpoint + "policy:\n  - {from: Endpoint, egress: block}\n", ErrDangling, []string{
+			`ztbridge.yaml:5: policy[0].from: nothing enters by the name of "Endpoint"; did you mean "endpoint"?`}},
 		{"client without endpoint", minimal + "policy:\n  - {from: phone, egress: provider}\n", ErrDangling, []string{
 			`ztbridge.yaml:4: policy[0].from: nothing enters by the name of "phone"; known: 8056c2e21c000001, zerotier, or an address or a prefix`}},
 		{"dangling network", "zerotier: {networks: [8056c2e21c000001]}\negress: {home: {zerotier: {network: 8056c2e21c000010, via: 10.1.1.1}}}\npolicy: [{egress: home}]\n", ErrDangling, []string{

@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -80,7 +81,7 @@ const zeroTierWord = "zerotier"
 func (c *Config) ingress(name string) []string {
 	var names []string
 	for _, n := range c.ZeroTier.Networks {
-		if name == zeroTierWord || name == n.Name || name == n.ID {
+		if name == zeroTierWord || name == n.Name || strings.EqualFold(name, n.ID) {
 			names = append(names, n.Name)
 		}
 	}

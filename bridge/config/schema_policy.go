@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -160,7 +161,7 @@ func (d *decoder) selector(v value) (Selector, bool) {
 	}
 	// Clients are added and revoked while this file stays the same: their names are checked against the
 	// list of clients by CheckClients.
-	if d.cfg.Endpoint != nil && clientRE.MatchString(text) && text != zeroTierWord {
+	if d.cfg.Endpoint != nil && clientRE.MatchString(text) && !d.cfg.meansIngress(text) {
 		s.Kind, s.Client = ByClient, text
 		return s, true
 	}
@@ -179,13 +180,23 @@ func looksNumeric(text string) bool {
 	return isPrefix || err == nil || strings.Contains(text, ":") || strings.Contains(text, ".") && numeric(text)
 }
 
+// networkIDRE is what a person writes who means a network: its id, right or wrong.
+var networkIDRE = regexp.MustCompile(`^[0-9a-fA-F]{16}$`)
+
+// meansIngress says that whoever writes a name means an ingress, be there such a one or not: a rule for a client of this
+// name, which nobody has, would silently select nobody.
+func (c *Config) meansIngress(name string) bool {
+	like := func(word string) bool { return strings.EqualFold(word, name) }
+	return networkIDRE.MatchString(name) || like(EndpointIngress) || like(zeroTierWord) || slices.ContainsFunc(c.selectable(), like)
+}
+
 // CheckClientName returns an error for a client's name by which no rule could select it, because it means something else
 // there.
 func (c *Config) CheckClientName(name string) error {
 	switch {
 	case looksNumeric(name):
 		return fmt.Errorf("%q would be an address or a prefix in a rule of the policy", name)
-	case name == EndpointIngress || name == zeroTierWord || c.ingress(name) != nil:
+	case c.meansIngress(name):
 		return fmt.Errorf("%q is an ingress in a rule of the policy", name)
 	}
 	return nil
