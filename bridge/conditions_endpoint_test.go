@@ -100,6 +100,9 @@ func TestLinksWithAWrongKey(t *testing.T) {
 	if links != nil {
 		defer links.Close()
 	}
+	if _, err := e.store.Add(pki.Request{Name: "phone", LastHost: 100}); err != nil {
+		t.Fatal(err)
+	}
 	_, err := e.link("phone")
 	if err == nil || !strings.Contains(err.Error(), "cert.pem") || strings.Contains(api.Hint(err), "TCP listener") {
 		t.Errorf("%v (%s), want the certificate named", err, api.Hint(err))

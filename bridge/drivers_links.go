@@ -64,13 +64,16 @@ func (e *endpointDriver) linksFault() error {
 // link opens a one-time link to a client's profile.
 func (e *endpointDriver) link(name string) (api.Link, error) {
 	e.mu.Lock()
-	links, fault := e.links, e.linksFault()
+	links, fault := e.links, e.noLinks
 	e.mu.Unlock()
-	if fault != nil {
-		return api.Link{}, &api.HintedError{
-			Err:  fmt.Errorf("opening a link for %q: %w", name, fault),
+	refused := func(err error) error {
+		return &api.HintedError{
+			Err:  fmt.Errorf("opening a link for %q: %w", name, err),
 			Hint: "`ztbridge status` says what to do; `ztbridge client show` prints the profile itself",
 		}
+	}
+	if links == nil && fault != nil {
+		return api.Link{}, refused(fault)
 	}
 	if links == nil {
 		return api.Link{}, &api.HintedError{
@@ -93,8 +96,12 @@ func (e *endpointDriver) link(name string) (api.Link, error) {
 	if err != nil {
 		return api.Link{}, err
 	}
+	// What was wrong with the certificate a while ago may be mended: it is looked at again.
 	link, err := links.Issue(name, profile, func() bool { return e.stands(creds.Client) })
-	return api.Link{URL: link.URL, Import: link.Import, Expires: link.Expires, Fingerprint: link.Fingerprint}, err
+	if err != nil {
+		return api.Link{}, refused(err)
+	}
+	return api.Link{URL: link.URL, Import: link.Import, Expires: link.Expires, Fingerprint: link.Fingerprint}, nil
 }
 
 // stands says whether a client is still as it was: not revoked, nor issued anew since, nor gone with a key store

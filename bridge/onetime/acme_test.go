@@ -160,6 +160,39 @@ func TestACMEIsRefused(t *testing.T) {
 	}
 }
 
+// An authority that does not answer keeps nobody from stopping.
+func TestACMEDoesNotHoldUpTheEnd(t *testing.T) {
+	asked, answer := make(chan struct{}, 1), make(chan struct{})
+	directory := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		asked <- struct{}{}
+		<-answer
+	}))
+	defer directory.Close()
+	defer close(answer)
+	settings := TLS{ACME: &ACME{Directory: directory.URL, CacheDir: filepath.Join(t.TempDir(), "acme")}}
+	certs, err := settings.open("vm.example.org", time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		certs.run(ctx)
+		close(done)
+	}()
+	select {
+	case <-asked:
+	case <-time.After(obtainAfter + 10*time.Second):
+		t.Fatal("nobody was asked")
+	}
+	cancel()
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+		t.Error("it waits for the authority")
+	}
+}
+
 func startPebble(t *testing.T, program string, ca testCA, directory, management string, challengePort int) {
 	t.Helper()
 	dir := t.TempDir()

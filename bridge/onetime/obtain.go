@@ -35,7 +35,8 @@ type obtained struct {
 	tried time.Time // when that was found out
 }
 
-// run obtains the certificate, and looks now and then whether there still is one, until ctx ends.
+// run obtains the certificate, and looks now and then whether there still is one, until ctx ends. It does not wait for an
+// answer of the authority then, which may take minutes.
 func (o *obtained) run(ctx context.Context) {
 	wait := time.NewTimer(obtainAfter)
 	defer wait.Stop()
@@ -45,7 +46,16 @@ func (o *obtained) run(ctx context.Context) {
 			return
 		case <-wait.C:
 		}
-		_ = o.obtain() // trouble tells
+		answered := make(chan struct{})
+		go func() {
+			_ = o.obtain() // trouble tells
+			close(answered)
+		}()
+		select {
+		case <-ctx.Done():
+			return
+		case <-answered:
+		}
 		wait.Reset(obtainAgain)
 	}
 }
