@@ -249,18 +249,25 @@ func (b bundle) check() error {
 
 // install writes the bundle into a directory of its own and puts that in the store's place in one step.
 func (s *Store) install(b bundle) (kept string, err error) {
-	stage := s.dir + ".restoring"
+	building, stage := s.dir+".building", s.dir+".restoring"
 	// A restore that was stopped after the exchange has left the old store here.
 	if _, err := s.setAside(stage); err != nil {
 		return "", err
 	}
-	if err := s.disk.mkdir(filepath.Join(stage, clientsDir)); err != nil {
+	// One that was stopped before has left nothing that anybody needs.
+	if err := os.RemoveAll(building); err != nil {
+		return "", fmt.Errorf("removing %s: %w", building, err)
+	}
+	if err := s.disk.mkdir(filepath.Join(building, clientsDir)); err != nil {
 		return "", err
 	}
 	for name, data := range b.Files {
-		if err := s.disk.write(filepath.Join(stage, name), data); err != nil {
+		if err := s.disk.write(filepath.Join(building, name), data); err != nil {
 			return "", err
 		}
+	}
+	if err := os.Rename(building, stage); err != nil {
+		return "", fmt.Errorf("finishing the restored key store: %w", err)
 	}
 	if err := os.Mkdir(s.dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return "", fmt.Errorf("creating %s: %w", s.dir, err)
