@@ -114,10 +114,10 @@ func TestRefusals(t *testing.T) {
 	bad := l.badProfiles(good)
 	l.awaitExpiry("expired")
 	for what, profile := range bad {
-		ns := l.host()
-		addr, err := ns.Run(t.Context(), "sh", "-c", "ip -4 -o addr show dev eth0 | sed 's,.*inet ,,; s,/.*,,'")
-		must(t, err)
 		for _, remote := range []string{"remote 203.0.113.1 1194 udp\n", "remote 203.0.113.1 443 tcp\n"} {
+			ns := l.host() // one for each: by its address the server's word about it is known
+			addr, err := ns.Run(t.Context(), "sh", "-c", "ip -4 -o addr show dev eth0 | sed 's,.*inet ,,; s,/.*,,'")
+			must(t, err)
 			only := strings.Replace(profile.text, remote, "", 1)
 			path := filepath.Join(l.lab.Dir, fmt.Sprintf("bad%d.ovpn", len(attempts)))
 			must(t, os.WriteFile(path, []byte(only), 0o600))

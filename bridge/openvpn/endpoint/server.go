@@ -176,6 +176,7 @@ func (s *Server) passed(since time.Time, interval time.Duration) bool {
 
 // evict ends the sessions of clients that would not be admitted any more.
 func (s *Server) evict() {
+	open := s.sessions.all() // before the clients, of which none of them can then be too new
 	clients, err := s.config.Registry.Clients()
 	if err != nil {
 		s.log.Error("looking up the clients", "error", err)
@@ -183,7 +184,7 @@ func (s *Server) evict() {
 	}
 	var list []held
 	reasons := map[sessionKey]*denial{}
-	for _, h := range s.sessions.all() {
+	for _, h := range open {
 		client, known := clients[h.name]
 		var lookup error
 		if !known {

@@ -119,7 +119,8 @@ func (s *sessions) all() []held {
 	return out
 }
 
-// lacking returns the established sessions that have no route to one of the networks.
+// lacking returns the established sessions that have no route to one of the networks, each once: whoever was told to
+// connect anew may take a moment to go.
 func (s *sessions) lacking(networks []netip.Prefix) []held {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,6 +129,7 @@ func (s *sessions) lacking(networks []netip.Prefix) []held {
 		isNew := func(p netip.Prefix) bool { return !slices.Contains(n.networks, p) }
 		if n.established && n.networkOnly && slices.ContainsFunc(networks, isNew) {
 			out = append(out, n.held(k))
+			n.networks = networks
 		}
 	}
 	return out
