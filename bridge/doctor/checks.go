@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -240,10 +241,8 @@ func lookService(d Daemon) Result {
 
 func lookNetwork(n Network) Result {
 	switch {
-	case n.Status != "ok" && n.Trouble.Message == "":
-		return failed("its state is "+n.Status, "wait a few seconds, and ask again")
 	case n.Status != "ok":
-		return failed(n.Trouble.Message, n.Trouble.Remedy)
+		return failed(cmp.Or(n.Trouble.Message, "its state is "+n.Status), cmp.Or(n.Trouble.Remedy, "wait a few seconds, and ask again"))
 	case n.Trouble.Message != "":
 		return warning(n.Trouble.Message, n.Trouble.Remedy)
 	}
