@@ -173,3 +173,29 @@ func TestClosedForwardsNothing(t *testing.T) {
 		t.Error("foreign traffic is stopped")
 	}
 }
+
+// The resolver of some clouds is among what a wan egress closes, as a single address. Two routes for it in one table would
+// replace each other at every pass.
+func TestOneRouteForEachDestination(t *testing.T) {
+	resolver := netip.MustParseAddr("168.63.129.16")
+	s, err := policyroute.Compile(policyroute.Intent{
+		Ingresses: []policyroute.Ingress{{Name: "lan", Iface: "lan0", Present: true}},
+		Egresses: []policyroute.Egress{{
+			Name: "direct", Iface: "eth0", Present: true, Gateway4: netip.MustParseAddr("10.0.0.1"),
+			Closed: policytest.Prefixes("168.63.129.16/32", "10.0.0.0/24"), DNS: []netip.Addr{resolver},
+		}},
+		Policies: []policyroute.Policy{{Name: "policy[0]", Egress: []string{"direct"}, Use: "direct"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var types []policyroute.RouteType
+	for _, r := range s.Routes {
+		if r.Dst == netip.PrefixFrom(resolver, 32) {
+			types = append(types, r.Type)
+		}
+	}
+	if !slices.Equal(types, []policyroute.RouteType{policyroute.Unicast}) {
+		t.Errorf("routes to the resolver: %v, want one that leads there", types)
+	}
+}

@@ -192,12 +192,15 @@ func policyTable(f Family, table int, e *Egress) []Route {
 	if len(routes) == 1 { // nothing leads out
 		return routes
 	}
-	for _, p := range ofFamily(f, e.Closed) {
-		routes = append(routes, Route{Family: f, Table: table, Dst: p, Metric: MetricLive, Type: UnreachableRoute})
-	}
 	open := e.closedResolvers(f)
 	if gw := routes[1].Gateway; gw.IsValid() && e.closes(gw) && !slices.Contains(open, gw) {
 		open = append(open, gw)
+	}
+	for _, p := range ofFamily(f, e.Closed) {
+		if p.IsSingleIP() && slices.Contains(open, p.Addr()) { // one address alone, as a cloud's resolver: one route for it
+			continue
+		}
+		routes = append(routes, Route{Family: f, Table: table, Dst: p, Metric: MetricLive, Type: UnreachableRoute})
 	}
 	for _, a := range open {
 		live := routes[1]
