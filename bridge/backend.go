@@ -12,7 +12,7 @@ import (
 	"ztbridge/bridge/config"
 )
 
-// errUndecided is returned while the first pass has not ended.
+// errUndecided is returned while no pass has decided anything, or put it in force.
 var errUndecided = errors.New("nothing is decided yet")
 
 // errEnding is returned to a person whose request meets a daemon that is about to end.
@@ -46,7 +46,7 @@ func (p *published) fresh() bool { return time.Since(p.status.Time) < freshness 
 // Explain implements api.Backend.
 func (d *daemon) Explain(addr netip.Addr) (api.Explanation, error) {
 	p := d.published.Load()
-	if p == nil {
+	if p == nil || !p.holds {
 		return api.Explanation{}, errUndecided
 	}
 	why := map[string]string{}

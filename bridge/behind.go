@@ -14,6 +14,7 @@ import (
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/zerotier"
 	"ztbridge/policyroute"
+	"ztbridge/policyroute/kernel"
 )
 
 // behindFile remembers what lies behind the ingresses, for a daemon that starts while it cannot be asked.
@@ -29,7 +30,7 @@ type behind struct {
 // zerotier-one is stopped or a link has lost its addresses, what was last known holds: members that nobody knows
 // for members would be looked for in the Internet.
 func findBehind(cfg *config.Config, s Snapshot) map[string]behind {
-	now, unsure := map[string]behind{}, map[string]bool{}
+	now, unsure, links := map[string]behind{}, map[string]bool{}, map[string]bool{}
 	for _, n := range cfg.ZeroTier.Networks {
 		st := network(cfg, s, n.Name)
 		now[st.Iface] = behind{st.Prefixes, st.Routes}
@@ -37,30 +38,45 @@ func findBehind(cfg *config.Config, s Snapshot) map[string]behind {
 	}
 	for _, i := range cfg.Interfaces {
 		link, _ := s.World.Link(i.Iface)
-		now[i.Iface], unsure[i.Iface] = behind{Prefixes: subnets(link.Addrs)}, true
+		now[i.Iface], unsure[i.Iface], links[i.Iface] = behind{Prefixes: subnets(link.Addrs)}, true, true
 	}
 	out := map[string]behind{}
 	for iface, b := range now {
 		if unsure[iface] {
-			b = b.recall(s.Behind[iface], now)
+			b = b.recall(s.Behind[iface], func(p netip.Prefix) bool {
+				for _, other := range now {
+					if other.covers(p) {
+						return true
+					}
+				}
+				return links[iface] && moved(cfg, s.World, iface, p)
+			})
 		}
 		out[iface] = b
 	}
 	return out
 }
 
-// recall adds what was last known of each family of which nothing is known now, but for what lies behind another
-// ingress by now.
-func (b behind) recall(last behind, now map[string]behind) behind {
+// moved says that a subnet of an ingress's link is on another link by now, or in what is configured for another ingress.
+func moved(cfg *config.Config, w World, from string, subnet netip.Prefix) bool {
+	return slices.ContainsFunc(w.Links, func(l kernel.Link) bool {
+		return l.Name != from && slices.Contains(subnets(l.Addrs), subnet)
+	}) || slices.ContainsFunc(cfg.Interfaces, func(i config.Interface) bool {
+		return i.Iface != from && behind{Prefixes: i.Prefixes}.covers(subnet)
+	})
+}
+
+// recall adds what was last known of each family of which nothing is known now, but for what lies elsewhere by now.
+func (b behind) recall(last behind, elsewhere func(netip.Prefix) bool) behind {
 	out := b
 	out.Prefixes = slices.Clone(b.Prefixes)
 	for _, p := range last.Prefixes {
-		if !slices.ContainsFunc(b.Prefixes, func(q netip.Prefix) bool { return sameFamily(p, q) }) && !isBehind(now, p) {
+		if !slices.ContainsFunc(b.Prefixes, func(q netip.Prefix) bool { return sameFamily(p, q) }) && !elsewhere(p) {
 			out.Prefixes = append(out.Prefixes, p)
 		}
 	}
 	if len(b.Routes) == 0 {
-		out.Routes = slices.DeleteFunc(slices.Clone(last.Routes), func(r zerotier.Route) bool { return isBehind(now, r.Target) })
+		out.Routes = slices.DeleteFunc(slices.Clone(last.Routes), func(r zerotier.Route) bool { return elsewhere(r.Target) })
 	}
 	return out
 }
@@ -69,24 +85,22 @@ func sameFamily(a, b netip.Prefix) bool {
 	return policyroute.FamilyOf(a.Addr()) == policyroute.FamilyOf(b.Addr())
 }
 
-func isBehind(known map[string]behind, p netip.Prefix) bool {
-	for _, b := range known {
-		if slices.ContainsFunc(b.Prefixes, p.Overlaps) {
-			return true
-		}
-	}
-	return false
+// covers says that all of a prefix lies there. A part does not count: the rest would belong to nobody.
+func (b behind) covers(p netip.Prefix) bool {
+	return slices.ContainsFunc(b.Prefixes, func(q netip.Prefix) bool { return covers(q, p) })
 }
 
 // rememberBehind records what lies behind the ingresses, whenever it is something else than before.
 func (d *daemon) rememberBehind(known map[string]behind) {
-	if reflect.DeepEqual(known, d.behind) {
+	d.behind = known
+	if reflect.DeepEqual(known, d.recorded) {
 		return
 	}
-	d.behind = known
 	if err := saveBehind(d.opts.StateDir, known); err != nil {
 		d.opts.Logger.Warn("what lies behind the ingresses may be unknown after a restart", "error", err)
+		return
 	}
+	d.recorded = known
 }
 
 func loadBehind(stateDir string) (map[string]behind, error) {

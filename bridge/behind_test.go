@@ -92,3 +92,33 @@ func TestWhatIsKnownNowCounts(t *testing.T) {
 		t.Errorf("knows %v", got)
 	}
 }
+
+// A part of a network that is behind another ingress says nothing of the rest, which has nobody else. A subnet that was
+// moved to another link, or is configured for another ingress, is not kept where it was.
+func TestWhatIsElsewhereIsForgotten(t *testing.T) {
+	cfg := parse(t, uno+`
+ingress: [{interface: br-lan, name: lan}, {interface: eth7, name: old}, {interface: eth8, name: wide, prefixes: [10.9.0.0/16]}]
+`)
+	prefixes := func(list ...string) []netip.Prefix {
+		var out []netip.Prefix
+		for _, p := range list {
+			out = append(out, netip.MustParsePrefix(p))
+		}
+		return out
+	}
+	w := world()
+	w.Links = append(w.Links,
+		kernel.Link{Name: "br-lan", Index: 40, Up: true, Addrs: prefixes("10.244.5.1/24")},
+		kernel.Link{Name: "br0", Index: 41, Up: true, Addrs: prefixes("192.168.50.1/24")})
+	got := Desire(cfg, Snapshot{World: w, Behind: map[string]behind{
+		ztIface(testNetwork): {Prefixes: prefixes("10.244.0.0/16")},
+		"eth7":               {Prefixes: prefixes("192.168.50.0/24", "10.9.3.0/24", "192.168.51.0/24")},
+	}}).Behind
+	for iface, want := range map[string][]netip.Prefix{
+		ztIface(testNetwork): prefixes("10.244.0.0/16"), "br-lan": prefixes("10.244.5.0/24"), "eth7": prefixes("192.168.51.0/24"),
+	} {
+		if !slices.Equal(got[iface].Prefixes, want) {
+			t.Errorf("behind %s: %v, want %v", iface, got[iface].Prefixes, want)
+		}
+	}
+}

@@ -48,6 +48,7 @@ type daemon struct {
 	idleMeter *reclaim.Meter // nil where it does not matter
 	guarded   []string       // the ingresses that the next boot's guard will close
 	behind    map[string]behind
+	recorded  map[string]behind // what of it is on disk
 
 	requests  chan request
 	ended     chan struct{} // closed when the loop has ended
@@ -61,6 +62,7 @@ type published struct {
 	status  api.Status
 	intent  policyroute.Intent // what was decided
 	held    policyroute.Intent // what the kernel holds of it: another one while passes fail
+	holds   bool               // it holds anything: a pass has succeeded
 	world   World
 	clients map[netip.Addr]string
 }
@@ -132,7 +134,7 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 	return &daemon{
 		opts: opts, kernel: k, bell: bell,
 		drivers: newDrivers(context.WithoutCancel(ctx), opts, user, bell),
-		nursery: newNurse(), idleMeter: newIdleMeter(), started: time.Now(), ledger: ledger{}, current: map[string]string{}, carried: map[string]string{}, preferred: preferred, behind: known,
+		nursery: newNurse(), idleMeter: newIdleMeter(), started: time.Now(), ledger: ledger{}, current: map[string]string{}, carried: map[string]string{}, preferred: preferred, behind: known, recorded: known,
 		requests: make(chan request), ended: make(chan struct{}), watchers: map[chan struct{}]bool{},
 	}, nil
 }

@@ -57,7 +57,7 @@ func (d *daemon) publish(s Snapshot, desired Desired, r passResult) {
 	d.ledger.forget()
 	st.Reconcile = d.reconcileStatus(r)
 	st.State, st.Summary = overall(st, r.applied)
-	d.published.Store(&published{status: st, intent: desired.Intent, held: held.Intent, world: s.World, clients: clientNames(s)})
+	d.published.Store(&published{status: st, intent: desired.Intent, held: held.Intent, holds: r.applied || d.inForce.loaded != nil, world: s.World, clients: clientNames(s)})
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for c := range d.watchers {

@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,7 +28,9 @@ func TestPartialFaultIsNoReasonToRestart(t *testing.T) {
 	b.write("ztbridge.yaml", gatewayConfig)
 	b.start()
 	b.await("the fault", func(st api.Status) bool {
-		return strings.Contains(st.Reconcile.Error, "no such table") && st.State == api.Degraded
+		return st.State == api.Degraded && slices.ContainsFunc(st.Conditions, func(c api.Condition) bool {
+			return c.Code == "iptables-unusable" && strings.Contains(c.Message, "no such table")
+		})
 	})
 	await(t, "readiness", func() bool { return heard("READY=1") == 1 })
 	must(t, b.try("nft list chain inet ztb forward"))
