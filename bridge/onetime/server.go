@@ -116,10 +116,10 @@ func (s *Server) Run(ctx context.Context) error {
 	})
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	ctx, cancel := context.WithCancel(ctx)
+	obtaining, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if s.certs.run != nil {
-		wg.Go(func() { s.certs.run(ctx) })
+		wg.Go(func() { s.certs.run(obtaining) })
 	}
 	err := web.ServeTLS(s.listener, "", "")
 	if stop() {
