@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"time"
 
 	lib "github.com/coreos/go-iptables/iptables"
 
@@ -18,15 +19,23 @@ import (
 // enough where no other firewall stands in the way; the chains are an extra for hosts that have one.
 var ErrNoIPTables = errors.New("iptables is not usable here")
 
-// errAbsent says that the host does not have the program.
-var errAbsent = errors.New("it is not installed")
+var (
+	// errAbsent says that the host does not have the program.
+	errAbsent = errors.New("it is not installed")
+	// errHeld says that the program was not run, since it would wait for its lock.
+	errHeld = errors.New("another program holds its lock")
+)
 
 const (
 	filterTable = "filter"
 
-	// lockSeconds is how long iptables waits for another one to finish, and busyAttempts how often it is
-	// run again after that, or after the kernel refused a transaction that another one overtook.
-	lockSeconds  = 5
+	// The legacy variant waits for others that hold its lock. In a pass everything else waits with it, and passes feed
+	// the watchdog; whoever puts the host back has the time.
+	passSeconds    = 1
+	restoreSeconds = 10
+	// askAgain is how long one that does not work, or whose lock is held, is left alone.
+	askAgain = 5 * time.Second
+	// busyAttempts is how often the nftables variant is run when others overtake its transactions: it waits for nobody.
 	busyAttempts = 3
 
 	// Exit statuses (iptables/xshared.h).
@@ -38,7 +47,27 @@ const (
 type iptables struct {
 	log      *slog.Logger
 	families map[policyroute.Family]*family // those that worked when last asked
-	trouble  map[policyroute.Family]string  // why not, of those that are installed
+	trouble  map[policyroute.Family]trouble // those that are installed and did not
+	patience int                            // how many seconds are waited for the legacy variant's lock
+	held     time.Time                      // when that lock was last waited for in vain
+}
+
+// trouble is why a family did not work when it was last asked.
+type trouble struct {
+	why string
+	at  time.Time
+}
+
+func newIPTables(log *slog.Logger) *iptables {
+	t := &iptables{log: log}
+	t.wait(passSeconds)
+	return t
+}
+
+// wait sets how long the legacy variant's lock is waited for, and forgets what did not work.
+func (t *iptables) wait(seconds int) {
+	t.patience, t.held = seconds, time.Time{}
+	t.families, t.trouble = map[policyroute.Family]*family{}, map[policyroute.Family]trouble{}
 }
 
 // family is iptables or ip6tables.
@@ -71,7 +100,7 @@ func (t *iptables) find(f policyroute.Family) error {
 	if err != nil {
 		return fmt.Errorf("running %s: %w", path, err)
 	}
-	handle, err := lib.New(lib.IPFamily(proto), lib.Path(path), lib.Timeout(lockSeconds))
+	handle, err := lib.New(lib.IPFamily(proto), lib.Path(path), lib.Timeout(t.patience))
 	if err != nil {
 		return fmt.Errorf("preparing %s: %w", path, err)
 	}
@@ -93,17 +122,29 @@ func (t *iptables) silent() bool {
 // now, or one has come.
 func (t *iptables) unsettled() bool {
 	for _, f := range policyroute.Families {
-		if t.families[f] == nil && (t.trouble[f] != "" || t.find(f) == nil) {
+		if t.families[f] != nil || t.troubled(f) {
+			continue
+		}
+		if t.trouble[f].why != "" || t.find(f) == nil {
 			return true
 		}
 	}
 	return t.silent()
 }
 
+// troubled says that a family did not work a moment ago.
+func (t *iptables) troubled(f policyroute.Family) bool {
+	return t.trouble[f].why != "" && time.Since(t.trouble[f].at) < askAgain
+}
+
 // observe returns our chains, and the families that have none to be seen. One that is installed and does not work, be it
-// for now or for ever, is looked for anew the next time.
+// for now or for ever, is looked for anew after a while.
 func (t *iptables) observe() (chains []policyroute.Chain, unseen []policyroute.Unseen) {
 	for _, f := range policyroute.Families {
+		if t.troubled(f) {
+			unseen = append(unseen, policyroute.Unseen{Family: f, Why: t.trouble[f].why})
+			continue
+		}
 		err := t.find(f)
 		var found []policyroute.Chain
 		if err == nil {
@@ -117,17 +158,17 @@ func (t *iptables) observe() (chains []policyroute.Chain, unseen []policyroute.U
 			}
 			unseen = append(unseen, policyroute.Unseen{Family: f, Why: why})
 		}
-		if why != "" && why != t.trouble[f] {
+		if why != "" && why != t.trouble[f].why {
 			t.log.Warn("iptables does not work, its chains are left alone", "family", f, "error", err)
 		}
-		t.trouble[f] = why
+		t.trouble[f] = trouble{why, time.Now()}
 		chains = append(chains, found...)
 	}
 	return chains, unseen
 }
 
 func (t *iptables) chains(f policyroute.Family) ([]policyroute.Chain, error) {
-	present, err := retryBusy(func() ([]string, error) { return t.families[f].lib.ListChains(filterTable) })
+	present, err := run(t, f, func(fam *family) ([]string, error) { return fam.lib.ListChains(filterTable) })
 	if err != nil {
 		return nil, fmt.Errorf("listing %s chains: %w", f, err)
 	}
@@ -157,7 +198,7 @@ func (t *iptables) chains(f policyroute.Family) ([]policyroute.Chain, error) {
 // rules returns the chain's rules as `iptables -S` prints them, without "-A CHAIN". A chain that is not
 // there has none.
 func (t *iptables) rules(f policyroute.Family, chain string) ([]string, error) {
-	lines, err := retryBusy(func() ([]string, error) { return t.families[f].lib.List(filterTable, chain) })
+	lines, err := run(t, f, func(fam *family) ([]string, error) { return fam.lib.List(filterTable, chain) })
 	if exitStatus(err) == exitOther {
 		return nil, nil
 	}
@@ -198,7 +239,7 @@ func (t *iptables) ensureJump(o policyroute.EnsureJump) error {
 
 // deleteChain removes the chain and the jumps to it, in one transaction.
 func (t *iptables) deleteChain(o policyroute.DeleteChain) error {
-	present, err := retryBusy(func() ([]string, error) { return t.families[o.Family].lib.ListChains(filterTable) })
+	present, err := run(t, o.Family, func(fam *family) ([]string, error) { return fam.lib.ListChains(filterTable) })
 	if err != nil {
 		return fmt.Errorf("listing %s chains: %w", o.Family, err)
 	}
@@ -215,10 +256,9 @@ func (t *iptables) deleteChain(o policyroute.DeleteChain) error {
 
 // commit runs the lines as one transaction on the filter table that leaves everything else alone.
 func (t *iptables) commit(f policyroute.Family, lines []string) error {
-	fam := t.families[f]
 	input := "*" + filterTable + "\n" + strings.Join(lines, "\n") + "\nCOMMIT\n"
-	_, err := retryBusy(func() (struct{}, error) {
-		cmd := exec.Command(fam.restore, "--noflush", "--wait", fmt.Sprint(lockSeconds))
+	_, err := run(t, f, func(fam *family) (struct{}, error) {
+		cmd := exec.Command(fam.restore, "--noflush", "--wait", fmt.Sprint(t.patience))
 		cmd.Stdin = strings.NewReader(input)
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
@@ -230,10 +270,21 @@ func (t *iptables) commit(f policyroute.Family, lines []string) error {
 	return err
 }
 
-func retryBusy[T any](run func() (T, error)) (T, error) {
+// run asks a family for something. Both families of the legacy variant have one lock: where one has waited for it in
+// vain, none waits again for a while.
+func run[T any](t *iptables, f policyroute.Family, do func(*family) (T, error)) (T, error) {
+	fam := t.families[f]
+	if !fam.nftables && time.Since(t.held) < askAgain {
+		var none T
+		return none, errHeld
+	}
 	for i := 1; ; i++ {
-		out, err := run()
-		if exitStatus(err) != exitBusy || i == busyAttempts {
+		out, err := do(fam)
+		busy := exitStatus(err) == exitBusy
+		if busy && !fam.nftables {
+			t.held = time.Now()
+		}
+		if !busy || !fam.nftables || i == busyAttempts {
 			return out, err
 		}
 	}

@@ -65,9 +65,7 @@ func Open(opts Options) (*Kernel, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	k := &Kernel{log: log, nft: newNft(), ipt: &iptables{
-		log: log, families: map[policyroute.Family]*family{}, trouble: map[policyroute.Family]string{},
-	}}
+	k := &Kernel{log: log, nft: newNft(), ipt: newIPTables(log)}
 	var err error
 	if k.record, err = openRecord(opts.RecordPath); err != nil {
 		return nil, err
