@@ -105,7 +105,7 @@ func (k *Kernel) do(op policyroute.Op) error {
 // changeChains runs a change of iptables, after noting what it may bring about.
 func (k *Kernel) changeChains(f policyroute.Family, change func() error) error {
 	return k.onIPTables(f, func() error {
-		if err := k.noteFootprint(); err != nil {
+		if err := k.noteFootprint(f); err != nil {
 			return err
 		}
 		return change()

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,18 +24,27 @@ var filterFamilies = map[string]nftables.TableFamily{
 	"ip6": nftables.TableFamilyIPv6,
 }
 
-// noteFootprint records what our first chain may bring about.
-func (k *Kernel) noteFootprint() error {
-	if k.record.data.Absent != nil || k.ipt.silent() {
+// The chains of the legacy variant are seen by it alone, so we note that as well.
+
+// noteFootprint records what our first chain of a family, whose iptables was found, may bring about.
+func (k *Kernel) noteFootprint(f policyroute.Family) error {
+	data := k.record.data
+	switch legacy := !k.ipt.families[f].nftables; {
+	case legacy && slices.Contains(data.Legacy, f.String()), !legacy && data.Absent != nil:
 		return nil
+	case legacy:
+		data.Legacy = append(slices.Clone(data.Legacy), f.String())
+	default:
+		absent, err := k.absentChains()
+		if err != nil {
+			return err
+		}
+		data.Absent = absent
 	}
-	absent, err := k.absentChains()
-	if err != nil {
-		return err
-	}
-	k.record.data.Absent = absent
+	before := k.record.data
+	k.record.data = data
 	if err := k.record.save(); err != nil {
-		k.record.data.Absent = nil
+		k.record.data = before
 		return err
 	}
 	return nil
@@ -70,7 +80,8 @@ func (k *Kernel) absentChains() ([]string, error) {
 	return absent, nil
 }
 
-// chainsLeft returns an error when chains of ours are where iptables, in its nftables variant, does not see them.
+// chainsLeft returns an error when chains of ours are where iptables, in its nftables variant, does not see them, or may be
+// where its legacy variant made them.
 func (k *Kernel) chainsLeft(unseen []policyroute.Unseen) error {
 	if len(unseen) == 0 {
 		return nil
@@ -82,6 +93,10 @@ func (k *Kernel) chainsLeft(unseen []policyroute.Unseen) error {
 	defer conn.CloseLasting()
 	var errs error
 	for _, u := range unseen {
+		if slices.Contains(k.record.data.Legacy, u.Family.String()) {
+			why := cmp.Or(u.Why, errAbsent.Error())
+			errs = errors.Join(errs, fmt.Errorf("removing %s chains of iptables' legacy variant: %w: %s", u.Family, ErrNoIPTables, why))
+		}
 		family := nftables.TableFamilyIPv4
 		if u.Family == policyroute.V6 {
 			family = nftables.TableFamilyIPv6

@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ztbridge/policyroute"
 )
@@ -114,6 +117,104 @@ func TestRestoreTellsOfChainsOutOfReach(t *testing.T) {
 		}
 		if left := sh(t, "nft list ruleset | grep ZTB || :"); left != "" {
 			t.Errorf("left behind:\n%s", left)
+		}
+	})
+}
+
+// legacy puts the legacy variant in the place of iptables, with a lock of its own, and returns what holds that lock as
+// another program would, and what releases it.
+func legacy(t *testing.T) (hold, release func()) {
+	t.Helper()
+	needs(t, "ip", "nft", "iptables-legacy", "ip6tables-legacy", "iptables-legacy-restore")
+	dir := t.TempDir()
+	for _, name := range []string{"iptables", "ip6tables"} {
+		for _, suffix := range []string{"", "-restore", "-save"} {
+			path, err := exec.LookPath(name + "-legacy" + suffix)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(path, filepath.Join(dir, name+suffix)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	t.Setenv("XTABLES_LOCKFILE", filepath.Join(dir, "lock"))
+	lock, err := os.Create(filepath.Join(dir, "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lock.Close() })
+	flock := func(how int) {
+		if err := unix.Flock(int(lock.Fd()), how); err != nil {
+			t.Error(err)
+		}
+	}
+	return func() { flock(unix.LOCK_EX) }, func() { flock(unix.LOCK_UN) }
+}
+
+// Whoever holds the lock of the legacy variant keeps neither a pass waiting, nor every one that follows.
+func TestHeldLockDelaysNoPass(t *testing.T) {
+	hold, release := legacy(t)
+	record := filepath.Join(t.TempDir(), "record.json")
+	inNamespace(t, func() {
+		host(t)
+		k := open(t, record)
+		hold()
+		for i, most := range []time.Duration{3 * time.Second, time.Second} {
+			began := time.Now()
+			have, err := k.Observe()
+			if err != nil || len(have.Unseen) != 2 {
+				t.Errorf("unseen are %q, %v", have.Unseen, err)
+			}
+			if err := k.Apply(context.Background(), policyroute.Diff(have, sample())); err != nil {
+				t.Errorf("Apply: %v", err)
+			}
+			if took := time.Since(began); took > most {
+				t.Errorf("pass %d took %v", i, took)
+			}
+		}
+		began := time.Now() // as when it is taken between the look and the change
+		err := k.Apply(context.Background(), policyroute.Diff(policyroute.State{Links: sample().Links}, sample()))
+		if !errors.Is(err, ErrNoIPTables) {
+			t.Errorf("Apply: %v, want ErrNoIPTables", err)
+		}
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("changing took %v", took)
+		}
+		release()
+		time.Sleep(askAgain)
+		reach(t, k, sample())
+	})
+}
+
+// What the legacy variant made and does not show is not left behind in silence, and a brief lock is waited for.
+func TestRestoreBesideHeldLock(t *testing.T) {
+	hold, release := legacy(t)
+	record := filepath.Join(t.TempDir(), "record.json")
+	path := os.Getenv("PATH")
+	inNamespace(t, func() {
+		host(t)
+		sh(t, "iptables -S; ip6tables -S")
+		reach(t, open(t, record), sample())
+		stub(t, "echo 'cannot initialize' >&2; exit 3", "exit 3")
+		if _, err := open(t, record).Restore(context.Background()); !errors.Is(err, ErrNoIPTables) || !strings.Contains(err.Error(), "ipv6") {
+			t.Errorf("Restore: %v, want ErrNoIPTables for both families", err)
+		}
+		if left := sh(t, "ip rule show priority 15010; nft list tables | grep ztb || :"); left != "" {
+			t.Errorf("after Restore there is\n%s", left)
+		}
+		t.Setenv("PATH", path)
+		hold()
+		time.AfterFunc(3*time.Second, release)
+		if _, err := open(t, record).Restore(context.Background()); err != nil {
+			t.Errorf("Restore again: %v", err)
+		}
+		if left := sh(t, "{ iptables-save; ip6tables-save; } | grep ZTB || :"); left != "" {
+			t.Errorf("left behind:\n%s", left)
+		}
+		if _, err := os.Stat(record); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the record is still there: %v", err)
 		}
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -371,20 +370,8 @@ func TestHostWithoutIPTables(t *testing.T) {
 
 // The legacy variant announces nothing, so its chains are read every time.
 func TestLegacyIPTables(t *testing.T) {
-	needs(t, "ip", "nft", "iptables-legacy", "ip6tables-legacy", "iptables-legacy-restore")
-	bin, record := t.TempDir(), filepath.Join(t.TempDir(), "record.json")
-	for _, name := range []string{"iptables", "ip6tables"} {
-		for _, suffix := range []string{"", "-restore", "-save"} {
-			path, err := exec.LookPath(name + "-legacy" + suffix)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Symlink(path, filepath.Join(bin, name+suffix)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	legacy(t)
+	record := filepath.Join(t.TempDir(), "record.json")
 	inNamespace(t, func() {
 		host(t)
 		sh(t, "iptables -A FORWARD -j DROP; ip6tables -S")

@@ -27,6 +27,9 @@ type recordData struct {
 	// Absent are the objects of iptables' own that our first chain would bring about: "ip" for table
 	// filter of that family, "ip FORWARD" for a chain in it. Nil until looked for.
 	Absent []string `json:"absent"`
+	// Legacy are the families in which the legacy variant of iptables was asked for chains of ours: nobody but it can
+	// tell whether they are there.
+	Legacy []string `json:"legacy,omitempty"`
 }
 
 // original is a parameter as it was found.
