@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -11,10 +12,17 @@ import (
 	"ztbridge/policyroute"
 )
 
-// PartialError is returned by Apply when everything was done but some operations without which the kernel is as closed as
-// it should be, and less open.
+// ErrAcceptsLeft says that our chains in iptables let through what they should not any more. Table inet ztb refuses what
+// it refuses all the same; but what the host's own rules in iptables would drop behind our jump, they do not see.
+var ErrAcceptsLeft = errors.New("accepts that should be gone are still in iptables")
+
+// PartialError is returned by Apply when everything was done but some operations without which our own table, the rules
+// and the routes are as closed as they should be, and less open. Only iptables may be more open: see ErrAcceptsLeft.
 type PartialError struct {
-	Failed []error // each names its operation; those on iptables wrap ErrNoIPTables
+	// Failed name their operations. Those on iptables wrap ErrNoIPTables, and ErrAcceptsLeft where they would have closed.
+	Failed []error
+	// Done are the operations that were carried out.
+	Done []policyroute.Op
 }
 
 func (e *PartialError) Error() string { return errors.Join(e.Failed...).Error() }
@@ -24,8 +32,8 @@ func (e *PartialError) Unwrap() []error { return e.Failed }
 
 // Apply executes the plan's operations in order and stops at the first error, which names the
 // operation: what comes later may rely on it, and after every prefix of a plan nothing leaks. Operations
-// that can only open are passed over when they fail, so that one impossible way out does not take the
-// others along; then a PartialError is returned at the end.
+// without which our table refuses no less are passed over when they fail, so that one impossible way out, or an
+// iptables that does not work, does not take the rest along; then a PartialError is returned at the end.
 func (k *Kernel) Apply(ctx context.Context, p policyroute.Plan) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -33,37 +41,73 @@ func (k *Kernel) Apply(ctx context.Context, p policyroute.Plan) error {
 }
 
 func (k *Kernel) apply(ctx context.Context, p policyroute.Plan) error {
-	var failed []error
+	var partial PartialError
+	bare := map[place]bool{}
 	for _, op := range p.Ops {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		err := k.do(op)
+		err := errBare
+		if r, ok := op.(policyroute.ReplaceRoute); !ok || r.Route.Type != policyroute.Unicast || !bare[place{r.Route.Dev, r.Route.Family}] {
+			err = k.do(op)
+		}
 		if err == nil {
+			partial.Done = append(partial.Done, op)
 			continue
 		}
 		err = fmt.Errorf("%s: %w", headline(op), err)
 		if !k.without(op) {
 			return err
 		}
-		failed = append(failed, err)
+		if a, ok := op.(policyroute.AddAddr); ok {
+			bare[place{a.Dev, policyroute.FamilyOf(a.Addr.Addr())}] = true
+		}
+		if k.closes(op) {
+			err = fmt.Errorf("%w: %w", ErrAcceptsLeft, err)
+		}
+		partial.Failed = append(partial.Failed, err)
 	}
-	if failed != nil {
-		return &PartialError{Failed: failed}
+	if partial.Failed != nil {
+		return &partial
 	}
 	return nil
 }
 
-// without makes up for a failed operation that can only open, and says whether the kernel is no more open than after it.
+// errBare refuses a way out by a device that could not be given its address: packets would leave it with the address of
+// another one.
+var errBare = errors.New("the device lacks an address")
+
+// place is a device, as far as it is used by one family.
+type place struct {
+	dev    string
+	family policyroute.Family
+}
+
+// without makes up for a failed operation, and says whether our table, the rules and the routes are no more open than after
+// it. Chains refuse nothing; what is wrong with theirs says closes.
 func (k *Kernel) without(op policyroute.Op) bool {
 	switch o := op.(type) {
 	case policyroute.AddAddr:
-		return true
+		return true // routes by that device are passed over as well
 	case policyroute.ReplaceRoute:
 		// What stands in its place leads elsewhere. Where nothing does, the refusal behind it decides.
 		return o.Route.Type == policyroute.Unicast && withoutIPv6(o.Route.Family, k.delRoute(o.Route)) == nil
 	case policyroute.SetChain, policyroute.EnsureJump, policyroute.DeleteChain:
-		return true // they refuse nothing
+		return true
+	}
+	return false
+}
+
+// closes says that an operation takes accepts out of iptables, by what was last seen there.
+func (k *Kernel) closes(op policyroute.Op) bool {
+	switch o := op.(type) {
+	case policyroute.DeleteChain:
+		return true
+	case policyroute.SetChain:
+		return slices.ContainsFunc(k.cache.chains, func(c policyroute.Chain) bool {
+			return c.Family == o.Chain.Family && c.Name == o.Chain.Name &&
+				slices.ContainsFunc(c.Rules, func(r string) bool { return !slices.Contains(o.Chain.Rules, r) })
+		})
 	}
 	return false
 }

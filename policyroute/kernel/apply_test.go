@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,5 +49,64 @@ func TestImpossibleRouteStopsNothingElse(t *testing.T) {
 		}
 		want.Routes = possible
 		reached(t, k, want)
+	})
+}
+
+// A device that cannot be given its address is no way out: packets would leave it with the address of another one.
+func TestNoRouteWithoutAddress(t *testing.T) {
+	needs(t, "ip", "nft", "iptables")
+	record := filepath.Join(t.TempDir(), "record.json")
+	inNamespace(t, func() {
+		host(t)
+		k := open(t, record)
+		want := sample()
+		want.Links[0].Addrs[1] = prefix("ff02::8/64") // which the kernel refuses
+		have, err := k.Observe()
+		if err != nil {
+			t.Error(err)
+		}
+		err = k.Apply(context.Background(), policyroute.Diff(have, want))
+		partial, ok := errors.AsType[*PartialError](err)
+		if !ok || len(partial.Failed) != 2 || !strings.Contains(err.Error(), "ip -6 addr add ff02::8/64") || !strings.Contains(err.Error(), "lacks an address") {
+			t.Errorf("Apply: %v, want a PartialError that names the address and the route", err)
+		}
+		if left := sh(t, "ip -6 route show table 23102"); strings.Contains(left, "tunztb0") {
+			t.Errorf("there is a way out by the device:\n%s", left)
+		}
+		if there := sh(t, "ip route show table 23102"); !strings.Contains(there, "tunztb0") {
+			t.Errorf("IPv4 has suffered along:\n%s", there)
+		}
+	})
+}
+
+// Accepts that cannot be taken out of iptables are told apart from those that cannot be put there.
+func TestAcceptsLeftBehind(t *testing.T) {
+	needs(t, "ip", "nft", "iptables")
+	record := filepath.Join(t.TempDir(), "record.json")
+	inNamespace(t, func() {
+		host(t)
+		k := open(t, record)
+		reach(t, k, sample())
+		stub(t, `exec $real "$@"`, "exit 2")
+		k.ipt.wait(passSeconds) // finds the stub
+		more, less, none := sample(), sample(), sample()
+		none.IPTables = nil
+		for i, c := range sample().IPTables {
+			more.IPTables[i].Rules = append(slices.Clone(c.Rules), "-i lo -j ACCEPT")
+			less.IPTables[i].Rules = c.Rules[1:]
+		}
+		for name, tt := range map[string]struct {
+			want policyroute.State
+			left bool
+		}{"one more": {more, false}, "one less": {less, true}, "none": {none, true}} {
+			have, err := k.Observe()
+			if err != nil {
+				t.Error(err)
+			}
+			err = k.Apply(context.Background(), policyroute.Diff(have, tt.want))
+			if !errors.Is(err, ErrNoIPTables) || errors.Is(err, ErrAcceptsLeft) != tt.left {
+				t.Errorf("%s: %v, want ErrAcceptsLeft: %v", name, err, tt.left)
+			}
+		}
 	})
 }

@@ -52,7 +52,8 @@ func TestCrashAtEveryStep(t *testing.T) {
 	}
 }
 
-// An applier passes over what can only open and fails, after removing what a route would have replaced. Whether one such
+// An applier passes over what can only open and fails, after removing what a route would have replaced; a route by a
+// device without its address counts as failed. Whether one such
 // operation fails or all do, nothing leaks, and the next plan finishes the work.
 func TestNothingLeaksWhenOpeningFails(t *testing.T) {
 	moved := policytest.Uno()
@@ -92,8 +93,13 @@ func TestNothingLeaksWhenOpeningFails(t *testing.T) {
 // whether there was one.
 func advanceWithout(t *testing.T, f *policytest.Fake, p policyroute.Plan, only int) (failed bool) {
 	t.Helper()
+	bare := map[string]bool{}
 	for i, op := range p.Ops {
-		if instead, opens := opening(op); opens && (only < 0 || only == i) {
+		r, _ := op.(policyroute.ReplaceRoute)
+		if instead, opens := opening(op); opens && (only < 0 || only == i || bare[r.Route.Dev+r.Route.Family.String()]) {
+			if a, ok := op.(policyroute.AddAddr); ok {
+				bare[a.Dev+policyroute.FamilyOf(a.Addr.Addr()).String()] = true
+			}
 			op, failed = instead, true
 		}
 		if op == nil {
