@@ -57,7 +57,7 @@ func (d *daemon) conditions(s Snapshot, desired Desired, r passResult) []api.Con
 	}
 	if len(r.broken) > 0 {
 		add(codeIPTables, "", api.SeverityWarning, strings.Join(r.broken, "; "),
-			"traffic flows all the same, unless a filter of this host refuses it: then let it accept what ztbridge forwards, or mend iptables")
+			"traffic flows all the same, unless a filter of this host refuses it: then let it accept what ztbridge forwards, or mend iptables; until then, what chains ztbridge has there stay as they are")
 	}
 	if uplinkID(s.World) == "" {
 		add(codeWANDown, "", api.SeverityError, "this box has no default route of its own", "check its cable, Wi-Fi or DHCP")

@@ -41,6 +41,8 @@ type daemon struct {
 	carried map[string]string // the last one in use, even while none is; flows may live on in it
 	inForce inForce
 	passes  uint64
+	changed passResult // of the last pass that changed the kernel
+	undone  string     // what the last pass that was carried out could not do
 	// filtered says that the filter that was decided was in force when the last pass looked, or that the pass succeeded.
 	filtered bool
 	// preferred is the egress that a person chose; empty if nobody did.

@@ -35,8 +35,10 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 		var chains []string
 		chains, err = withoutIPTables(partial)
 		broken = append(broken, chains...)
+		plan.Ops = partial.Done
 	}
 	if applied {
+		d.warnOf(partial)
 		d.drivers.applied(snap)
 		d.settle(ctx, desired.Intent)
 		d.drivers.removeStrays(desired.Intent, snap.World)
@@ -44,9 +46,9 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	}
 	d.nursery.tend(d.loaded.cfg, snap, desired, d.drivers)
 	d.passes++
-	d.publish(snap, desired, passResult{
+	d.publish(snap, desired, d.withLastChange(passResult{
 		at: began, took: time.Since(began), cause: cause, plan: plan, broken: broken, err: err, applied: applied, passes: d.passes,
-	})
+	}))
 	if !plan.Empty() {
 		d.opts.Logger.Info("kernel changed", "cause", cause, "ops", len(plan.Ops), "took", time.Since(began).Round(time.Millisecond))
 		if d.opts.Logger.Enabled(ctx, slog.LevelDebug) { // a plan of thousands of rules is long to print
@@ -58,11 +60,32 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 		d.bell.ring("dump interrupted")
 		return nil
 	case partial != nil:
-		// What it takes to open the rest comes with an event, or is a person's to do, who sees it among the conditions.
-		d.opts.Logger.Warn("some of the kernel is less open than it should be", "error", partial)
+		// What it takes for the rest comes with an event, or is a person's to do, who sees it among the conditions.
 		return nil
 	}
 	return err
+}
+
+// warnOf logs what a pass could not do, unless the one before could not do just that.
+func (d *daemon) warnOf(partial *kernel.PartialError) {
+	text := ""
+	if partial != nil {
+		text = partial.Error()
+	}
+	if text != "" && text != d.undone {
+		d.opts.Logger.Warn("some of the kernel cannot be made what it should be", "error", text)
+	}
+	d.undone = text
+}
+
+// withLastChange has a pass that did nothing, be it that something again cannot be done, tell of the last one that did.
+func (d *daemon) withLastChange(r passResult) passResult {
+	if last := d.changed; last.passes > 0 && r.applied && r.plan.Empty() {
+		r.at, r.took, r.cause, r.plan = last.at, last.took, last.cause, last.plan
+	} else {
+		d.changed = r
+	}
+	return r
 }
 
 // brokenIPTables says why chains could not be looked at, where there could be any.
@@ -76,10 +99,10 @@ func brokenIPTables(unseen []policyroute.Unseen, w World) []string {
 	return out
 }
 
-// withoutIPTables takes what iptables did not do from an error.
+// withoutIPTables takes what iptables did not open from an error. What it did not close stays in it.
 func withoutIPTables(partial *kernel.PartialError) (chains []string, rest error) {
 	for _, err := range partial.Failed {
-		if errors.Is(err, kernel.ErrNoIPTables) {
+		if errors.Is(err, kernel.ErrNoIPTables) && !errors.Is(err, kernel.ErrAcceptsLeft) {
 			chains = append(chains, err.Error())
 		} else {
 			rest = errors.Join(rest, err)
