@@ -202,11 +202,12 @@ func (d *daemon) loop(ctx context.Context) {
 			continue
 		}
 		next := resync
-		if err := d.pass(ctx, d.bell.cause(), false); err != nil {
+		err := d.pass(ctx, d.bell.cause(), false)
+		if err != nil {
 			d.opts.Logger.Error("reconcile failed", "error", err, "retry_in", retry)
 			next = retry
 		}
-		notify.alive(d.filtered)
+		notify.alive(d.filtered, err)
 		timer.Reset(min(next, notify.interval))
 		select {
 		case <-ctx.Done():

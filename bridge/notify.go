@@ -3,14 +3,19 @@ package bridge
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 )
 
-// startPatience is how long systemd is asked to wait for the next pass while the daemon starts.
-const startPatience = time.Minute
+// While the daemon starts, systemd is asked to wait for startPatience after each pass, but not longer than startLimit in
+// all: whoever waits for the start, as the installation of a package does, has to hear of a failure some day.
+const (
+	startPatience = time.Minute
+	startLimit    = 5 * time.Minute
+)
 
 // notifier tells systemd how the daemon is (sd_notify(3)). Without systemd it does nothing.
 type notifier struct {
@@ -18,10 +23,12 @@ type notifier struct {
 	// interval is how often alive must be called for the watchdog; resync when there is none.
 	interval time.Duration
 	first    bool
+	began    time.Time
+	status   string // the last one that was sent
 }
 
 func newNotifier(log *slog.Logger) *notifier {
-	n := &notifier{log: log, interval: resync, first: true}
+	n := &notifier{log: log, interval: resync, first: true, began: time.Now()}
 	if period, err := systemd.SdWatchdogEnabled(false); err != nil {
 		log.Warn("watchdog is misconfigured", "error", err)
 	} else if period > 0 {
@@ -31,14 +38,24 @@ func newNotifier(log *slog.Logger) *notifier {
 }
 
 // alive says that a pass returned, whether it succeeded or not: the loop lives, and a restart would end the tunnels
-// and mend nothing. The daemon is ready once the filter is in force; until then systemd is asked to wait.
-func (n *notifier) alive(filtered bool) {
+// and mend nothing. The daemon is ready once the filter is in force; until then systemd is asked to wait, for a while. What
+// the pass failed of is what systemctl shows.
+func (n *notifier) alive(filtered bool, failure error) {
+	left := min(startPatience, startLimit-time.Since(n.began))
 	switch {
 	case n.first && filtered:
 		n.first = false
 		n.ready()
-	case n.first:
-		n.send(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", startPatience.Microseconds()))
+	case n.first && left > 0:
+		n.send(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", left.Microseconds()))
+	}
+	status := ""
+	if failure != nil {
+		status = strings.ReplaceAll(failure.Error(), "\n", "; ")
+	}
+	if status != n.status {
+		n.send("STATUS=" + status)
+		n.status = status
 	}
 	n.send(systemd.SdNotifyWatchdog)
 }
