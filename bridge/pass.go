@@ -27,6 +27,10 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	d.rememberIngresses(desired.Intent)
 	d.rememberBehind(desired.Behind)
 	plan, unseen, err := d.converge(ctx, desired.Intent, snap.World)
+	if errors.Is(err, kernel.ErrDumpInterrupted) { // nothing was seen, and so nothing is to be said: the next pass looks again
+		d.bell.ring("dump interrupted")
+		return nil
+	}
 	partial, _ := errors.AsType[*kernel.PartialError](err)
 	applied := err == nil || partial != nil
 	d.filtered = applied || !plan.Empty() && !plan.ChangesFilter()
@@ -55,11 +59,7 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 			d.opts.Logger.Debug("kernel changed", "plan", plan.String())
 		}
 	}
-	switch {
-	case errors.Is(err, kernel.ErrDumpInterrupted):
-		d.bell.ring("dump interrupted")
-		return nil
-	case partial != nil:
+	if partial != nil {
 		// What it takes for the rest comes with an event, or is a person's to do, who sees it among the conditions.
 		return nil
 	}

@@ -28,7 +28,7 @@ func TestLastingFaultIsNoChange(t *testing.T) {
 		r := d.withLastChange(passResult{
 			at: began.Add(time.Duration(n) * time.Second), cause: cause, plan: plan, err: errors.Join(failed...), applied: true, passes: n,
 		})
-		st := d.reconcileStatus(r)
+		st := reconcileStatus(r)
 		if (st.Error != "") != (failed != nil) || len(st.Ops) != 1 || st.Passes != n {
 			t.Errorf("pass %d: %+v", n, st)
 		}

@@ -55,7 +55,7 @@ func (d *daemon) publish(s Snapshot, desired Desired, r passResult) {
 	}
 	st.Conditions = d.conditions(s, desired, r)
 	d.ledger.forget()
-	st.Reconcile = d.reconcileStatus(r)
+	st.Reconcile = reconcileStatus(r)
 	st.State, st.Summary = overall(st, r.applied)
 	d.published.Store(&published{status: st, intent: desired.Intent, held: held.Intent, holds: r.applied || d.inForce.loaded != nil, world: s.World, clients: clientNames(s)})
 	d.mu.Lock()
@@ -237,17 +237,13 @@ func (d *daemon) ingressStatus(in policyroute.Ingress, s Snapshot, desired Desir
 	return out
 }
 
-func (d *daemon) reconcileStatus(r passResult) api.Reconcile {
+func reconcileStatus(r passResult) api.Reconcile {
 	out := api.Reconcile{At: r.at.UTC(), Duration: r.took.Seconds(), Cause: r.cause, Ops: []string{}, Passes: r.passes}
 	for _, op := range r.plan.Ops {
 		out.Ops = append(out.Ops, op.String())
 	}
 	if r.err != nil {
 		out.Error = r.err.Error()
-	}
-	if old := d.published.Load(); old != nil && len(out.Ops) == 0 && r.err == nil {
-		// A pass that found nothing to do is no news: the last one that did stays visible.
-		out.At, out.Duration, out.Cause, out.Ops = old.status.Reconcile.At, old.status.Reconcile.Duration, old.status.Reconcile.Cause, old.status.Reconcile.Ops
 	}
 	return out
 }
