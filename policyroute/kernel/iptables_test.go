@@ -140,13 +140,13 @@ func legacy(t *testing.T) (hold, release func()) {
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	t.Setenv("XTABLES_LOCKFILE", filepath.Join(dir, "lock"))
-	lock, err := os.Create(filepath.Join(dir, "lock"))
+	lock, err := unix.Open(filepath.Join(dir, "lock"), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { lock.Close() })
+	t.Cleanup(func() { _ = unix.Close(lock) })
 	flock := func(how int) {
-		if err := unix.Flock(int(lock.Fd()), how); err != nil {
+		if err := unix.Flock(lock, how); err != nil {
 			t.Error(err)
 		}
 	}
@@ -206,7 +206,7 @@ func TestRestoreBesideHeldLock(t *testing.T) {
 		}
 		t.Setenv("PATH", path)
 		hold()
-		time.AfterFunc(3*time.Second, release)
+		defer time.AfterFunc(3*time.Second, release).Stop()
 		if _, err := open(t, record).Restore(context.Background()); err != nil {
 			t.Errorf("Restore again: %v", err)
 		}
