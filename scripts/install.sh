@@ -69,7 +69,7 @@ uninstall() {
 	fi
 	# Routes, rules, filters and sysctls go back to what they were, while there is still a program to do it.
 	if [ -z "$root" ] && [ -x /usr/bin/ztbridge ]; then
-		/usr/bin/ztbridge down || fail "ztbridge down failed: nothing was taken away" "ztbridge status"
+		/usr/bin/ztbridge down || fail "ztbridge down failed: no file was taken away" "mend what it says, and run this again"
 	fi
 	if on_this_machine; then
 		systemctl disable --now ztbridge-guard.service 2>/dev/null || true
