@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"context"
 	"errors"
 	"path/filepath"
 	"slices"
@@ -32,11 +31,7 @@ func TestImpossibleRouteStopsNothingElse(t *testing.T) {
 		want.Routes = append(want.Routes, policyroute.Route{Family: policyroute.V4, Table: 23103, Dst: prefix("0.0.0.0/0"), Metric: 100, Dev: "tunztb0"})
 		want.Rules = append(want.Rules, policyroute.Rule{Family: policyroute.V4, Priority: 15030, IIF: "lan", Action: policyroute.Lookup, Table: 23103})
 		want.Normalize()
-		have, err := k.Observe()
-		if err != nil {
-			t.Error(err)
-		}
-		err = k.Apply(context.Background(), policyroute.Diff(have, want))
+		err := attempt(t, k, want)
 		partial, ok := errors.AsType[*PartialError](err)
 		if !ok || len(partial.Failed) != 2 || !strings.Contains(err.Error(), "via 192.0.2.2") || !strings.Contains(err.Error(), "via 2001:db8::2") {
 			t.Errorf("Apply: %v, want a PartialError that names the two routes", err)
@@ -61,11 +56,7 @@ func TestNoRouteWithoutAddress(t *testing.T) {
 		k := open(t, record)
 		want := sample()
 		want.Links[0].Addrs[1] = prefix("ff02::8/64") // which the kernel refuses
-		have, err := k.Observe()
-		if err != nil {
-			t.Error(err)
-		}
-		err = k.Apply(context.Background(), policyroute.Diff(have, want))
+		err := attempt(t, k, want)
 		partial, ok := errors.AsType[*PartialError](err)
 		if !ok || len(partial.Failed) != 2 || !strings.Contains(err.Error(), "ip -6 addr add ff02::8/64") || !strings.Contains(err.Error(), "lacks an address") {
 			t.Errorf("Apply: %v, want a PartialError that names the address and the route", err)
@@ -99,11 +90,7 @@ func TestAcceptsLeftBehind(t *testing.T) {
 			want policyroute.State
 			left bool
 		}{"one more": {more, false}, "one less": {less, true}, "none": {none, true}} {
-			have, err := k.Observe()
-			if err != nil {
-				t.Error(err)
-			}
-			err = k.Apply(context.Background(), policyroute.Diff(have, tt.want))
+			err := attempt(t, k, tt.want)
 			if !errors.Is(err, ErrNoIPTables) || errors.Is(err, ErrAcceptsLeft) != tt.left {
 				t.Errorf("%s: %v, want ErrAcceptsLeft: %v", name, err, tt.left)
 			}

@@ -114,16 +114,22 @@ func sample() policyroute.State {
 // reach applies what is missing and expects that nothing is missing then.
 func reach(t testing.TB, k *Kernel, want policyroute.State) {
 	t.Helper()
-	have, err := k.Observe()
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	if err := k.Apply(context.Background(), policyroute.Diff(have, want)); err != nil {
+	if err := attempt(t, k, want); err != nil {
 		t.Error(err)
 		return
 	}
 	reached(t, k, want)
+}
+
+// attempt applies what is missing and returns what Apply says.
+func attempt(t testing.TB, k *Kernel, want policyroute.State) error {
+	t.Helper()
+	have, err := k.Observe()
+	if err != nil {
+		t.Error(err)
+		return err
+	}
+	return k.Apply(context.Background(), policyroute.Diff(have, want))
 }
 
 func reached(t testing.TB, k *Kernel, want policyroute.State) {
