@@ -15,7 +15,8 @@ func (s *Segment) Tap(ns *Namespace, iface string) (*os.File, error) {
 	port := s.Port(ns, iface)
 	var tap *os.File
 	err := s.NS.Do(func() (err error) {
-		tap, err = openTap(port)
+		// With the header that tells of unfinished checksums and of segments to be cut: veth leaves both to the receiver.
+		tap, err = openTap(port, unix.IFF_VNET_HDR)
 		return err
 	})
 	if err != nil {
@@ -27,21 +28,21 @@ func (s *Segment) Tap(ns *Namespace, iface string) (*os.File, error) {
 	return tap, nil
 }
 
-// openTap makes a tap device in the namespace of the calling thread.
-func openTap(name string) (*os.File, error) {
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+// openTap makes a tap device in the namespace of the calling thread, with more flags if wanted.
+func openTap(name string, flags uint16) (*os.File, error) {
+	// Not blocking, so that closing ends what reads.
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
-	f := os.NewFile(uintptr(fd), name)
 	req, err := unix.NewIfreq(name)
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, errors.Join(err, unix.Close(fd))
 	}
-	// With the header that tells of unfinished checksums and of segments to be cut: veth leaves both to the receiver.
-	req.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+	req.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | flags)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, req); err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, errors.Join(err, unix.Close(fd))
 	}
-	return f, nil
+	// Only now: a descriptor without a device cannot be waited for.
+	return os.NewFile(uintptr(fd), name), nil
 }
