@@ -98,18 +98,31 @@ func compare(b *testing.B, what string, target float64, ours, theirs path, downl
 	b.Helper()
 	netlab.Require(b, netlab.IPerf3)
 	for b.Loop() {
-		var us, them, ratios []float64
-		for round := range rounds {
-			var x, y float64
-			if round%2 == 0 {
-				x, y = iperf(b, ours, download), iperf(b, theirs, download)
-			} else {
-				y, x = iperf(b, theirs, download), iperf(b, ours, download)
-			}
-			us, them, ratios = append(us, x), append(them, y), append(ratios, x/y)
-		}
-		reportRatio(b, what, target, us, them, ratios)
+		us, them := inTurn(ours, theirs, func(p path) float64 { return iperf(b, p, download) })
+		reportRatio(b, what, "Mbit/s", target, us, them, quotients(us, them))
 	}
+}
+
+// inTurn measures two paths in turn, the order changing.
+func inTurn(ours, theirs path, measure func(path) float64) (us, them []float64) {
+	for round := range rounds {
+		var x, y float64
+		if round%2 == 0 {
+			x, y = measure(ours), measure(theirs)
+		} else {
+			y, x = measure(theirs), measure(ours)
+		}
+		us, them = append(us, x), append(them, y)
+	}
+	return us, them
+}
+
+func quotients(a, b []float64) []float64 {
+	var q []float64
+	for i := range a {
+		q = append(q, a[i]/b[i])
+	}
+	return q
 }
 
 // BenchmarkThroughput compares ztbridge with the same path configured by hand.
@@ -138,6 +151,19 @@ func BenchmarkThroughput(b *testing.B) {
 			})
 		})
 	}
+}
+
+// BenchmarkLine does so where the box is at a home's line and the tunnel over TCP.
+//
+//	client ── box ~~ OpenVPN, TCP ~~ provider ── Internet
+func BenchmarkLine(b *testing.B) {
+	opts := netlab.Options{Providers: []netlab.ProviderOptions{{Protos: []netlab.Proto{netlab.OverTCP}}}}
+	ours, theirs := standard(b, opts), standard(b, opts)
+	byLine(b, ours, ours.WAN, aLine)
+	byLine(b, theirs, theirs.WAN, aLine)
+	bridged(b, ours, gatewayConfig)
+	byHand(b, theirs, netlab.IngressIface, true)
+	compareTransfers(b, "tunnel over TCP, by a line", 1.4, 0.98, across(ours), across(theirs))
 }
 
 // BenchmarkZeroTier compares ztbridge with the usual recipe, which leaves the segments' size alone, where

@@ -43,14 +43,14 @@ func (t *table) print(w io.Writer) {
 	_ = tw.Flush()
 }
 
-// reportRatio reports throughputs of pairs of measurements in Mbit/s, and the median of their ratios.
-func reportRatio(b *testing.B, what string, target float64, us, them, ratios []float64) {
+// reportRatio reports pairs of measurements in a unit, and the median of their ratios, of which more is better.
+func reportRatio(b *testing.B, what, unit string, target float64, us, them, ratios []float64) {
 	ratio := median(ratios)
 	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(median(us), "Mbit/s")
-	b.ReportMetric(median(them), "Mbit/s-compared")
+	b.ReportMetric(median(us), unit)
+	b.ReportMetric(median(them), unit+"-compared")
 	b.ReportMetric(ratio, "ratio")
-	measured.add(what, fmt.Sprintf("%.0f Mbit/s", median(us)), fmt.Sprintf("%.0f Mbit/s: × %.2f (%.2f to %.2f)", median(them), ratio,
+	measured.add(what, fmt.Sprintf("%.0f %s", median(us), unit), fmt.Sprintf("%.0f %s: × %.2f (%.2f to %.2f)", median(them), unit, ratio,
 		slices.Min(ratios), slices.Max(ratios)), fmt.Sprintf("≥ %.2f: %s", target, verdict(ratio >= target)))
 }
 

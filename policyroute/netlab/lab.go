@@ -86,6 +86,20 @@ func (l *Lab) Logs(lines int) string {
 	return b.String()
 }
 
+// SetCongestionControl has the lab's present hosts use an algorithm for the connections that they make or take from now on
+// (tcp(7)). Namespaces may only use those that the machine's net.ipv4.tcp_allowed_congestion_control names.
+func (l *Lab) SetCongestionControl(name string) error {
+	l.mu.Lock()
+	hosts := append([]*Namespace(nil), l.hosts...)
+	l.mu.Unlock()
+	for _, host := range hosts {
+		if err := host.Sysctl("net/ipv4/tcp_congestion_control=" + name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Site is a host with an uplink of its own to the lab's Internet, in networks of its own.
 type Site struct {
 	NS     *Namespace

@@ -1,0 +1,154 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"ztbridge/policyroute/netlab"
+)
+
+// Between hosts that are next to each other a tunnel is as fast as their processors, and nothing ever waits for an answer.
+// Over a line with delay it is waiting that costs, and a queue that grows is what a user feels.
+
+// aLine is one of many cafés and homes, and aSlowLine of as many.
+var (
+	aLine     = netlab.Line{Delay: 10 * time.Millisecond, Mbit: 50, Queue: 100 * time.Millisecond}
+	aSlowLine = netlab.Line{Delay: 15 * time.Millisecond, Mbit: 10, Queue: 100 * time.Millisecond}
+)
+
+// byLine makes a link of the lab a line, and its hosts, which must all be there, speak TCP as Debian's do by default.
+func byLine(b *testing.B, lab *netlab.Topology, link *netlab.Link, line netlab.Line) {
+	b.Helper()
+	if err := lab.SetCongestionControl("cubic"); err != nil {
+		b.Skipf("SKIPPED, NOT PASSED: %s needs CUBIC in namespaces "+
+			"(sysctl net.ipv4.tcp_allowed_congestion_control='reno cubic'): %v", b.Name(), err)
+	}
+	stop, err := link.Stretch(line)
+	must(b, err)
+	lab.Defer(stop)
+}
+
+// compareTransfers compares how fast one connection transfers a page and a photo, each anew, its handshake included.
+func compareTransfers(b *testing.B, what string, upload, download float64, ours, theirs path) {
+	b.Helper()
+	serveTransfers(b, ours)
+	serveTransfers(b, theirs)
+	const page, photo = 300_000, 5_000_000
+	for _, t := range []struct {
+		name   string
+		size   int
+		upload bool
+		target float64
+	}{
+		{"upload of 0.3 MB", page, true, upload}, {"download of 0.3 MB", page, false, download},
+		{"upload of 5 MB", photo, true, upload}, {"download of 5 MB", photo, false, download},
+	} {
+		b.Run(strings.ReplaceAll(t.name, " ", "-"), func(b *testing.B) {
+			for b.Loop() {
+				us, them := inTurn(ours, theirs, func(p path) float64 { return transfer(b, p, t.size, t.upload) })
+				reportRatio(b, what+", "+t.name, "Mbit/s", t.target, us, them, quotients(us, them))
+			}
+		})
+	}
+}
+
+const (
+	sinkPort   = 5301 // takes what comes, and closes when all of it has
+	sourcePort = 5302 // sends as many bytes as it is asked for in a line of text
+)
+
+// serveTransfers serves both until the benchmark ends.
+func serveTransfers(b *testing.B, p path) {
+	b.Helper()
+	serve := func(port int, handle func(net.Conn)) {
+		l, err := p.internet.Listen("tcp", net.JoinHostPort(netlab.ClientTarget4.String(), strconv.Itoa(port)))
+		must(b, err)
+		b.Cleanup(func() { _ = l.Close() })
+		go func() {
+			for {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					defer conn.Close()
+					handle(conn)
+				}()
+			}
+		}()
+	}
+	// What goes wrong here, the client's end finds out.
+	serve(sinkPort, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
+	serve(sourcePort, func(conn net.Conn) {
+		var size int
+		if _, err := fmt.Fscanln(conn, &size); err == nil {
+			_, _ = conn.Write(make([]byte, size))
+		}
+	})
+}
+
+// transfer returns the rate of one transfer from its first packet to the last, in Mbit/s.
+func transfer(b *testing.B, p path, size int, upload bool) float64 {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.Context(), patience)
+	defer cancel()
+	port, request, answer := sourcePort, []byte(fmt.Sprintln(size)), int64(size)
+	if upload {
+		port, request, answer = sinkPort, make([]byte, size), 0
+	}
+	began := time.Now()
+	conn, err := p.client.Dial(ctx, "tcp", net.JoinHostPort(netlab.ClientTarget4.String(), strconv.Itoa(port)))
+	must(b, err)
+	defer conn.Close()
+	must(b, conn.SetDeadline(began.Add(patience)))
+	_, err = conn.Write(request)
+	must(b, err)
+	must(b, conn.(*net.TCPConn).CloseWrite())
+	got, err := io.Copy(io.Discard, conn)
+	must(b, err)
+	if got != answer {
+		b.Fatalf("got %d bytes of %d", got, answer)
+	}
+	return float64(8*size) / 1e6 / time.Since(began).Seconds()
+}
+
+// compareWaiting compares how long pings take while a download fills the line.
+func compareWaiting(b *testing.B, what string, target float64, ours, theirs path) {
+	b.Helper()
+	netlab.Require(b, netlab.IPerf3)
+	for b.Loop() {
+		us, them := inTurn(ours, theirs, func(p path) float64 { return pingWhileLoading(b, p) })
+		reportRatio(b, what+", ping during a download", "ms", target, us, them, quotients(them, us))
+	}
+}
+
+// pingWhileLoading returns the mean time of a ping, in milliseconds, in the last seconds of a download.
+func pingWhileLoading(b *testing.B, p path) float64 {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.Context(), patience)
+	defer cancel()
+	const load, pings, interval = 8 * time.Second, 50, 100 * time.Millisecond
+	loaded := make(chan error, 1)
+	go func() {
+		_, err := netlab.IPerf{Server: p.internet, Client: p.client, Addr: netlab.ClientTarget4, Duration: load, Download: true}.Measure(ctx)
+		loaded <- err
+	}()
+	time.Sleep(load - pings*interval)
+	out, err := p.client.Run(ctx, "ping", "-q", "-c", strconv.Itoa(pings), "-i", fmt.Sprint(interval.Seconds()), netlab.ClientTarget4.String())
+	must(b, err)
+	must(b, <-loaded)
+	_, figures, _ := strings.Cut(out, "min/avg/max/mdev = ")
+	fields := strings.Split(figures, "/")
+	if len(fields) < 4 {
+		b.Fatalf("ping says nothing of times: %s", out)
+	}
+	mean, err := strconv.ParseFloat(fields[1], 64)
+	must(b, err)
+	return mean
+}
