@@ -153,7 +153,7 @@ func BenchmarkThroughput(b *testing.B) {
 	}
 }
 
-// BenchmarkLine does so where the box is at a home's line and the tunnel over TCP.
+// BenchmarkLine compares the same where the box is at a home's line and the tunnel goes over TCP.
 //
 //	client ── box ~~ OpenVPN, TCP ~~ provider ── Internet
 func BenchmarkLine(b *testing.B) {

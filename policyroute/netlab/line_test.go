@@ -26,14 +26,14 @@ func TestStretch(t *testing.T) {
 
 	result, err := IPerf{Server: top.Internet, Client: top.Box, Addr: HostTarget4, Duration: 2 * time.Second}.Measure(t.Context())
 	must(t, err)
-	// What is said to have passed in these seconds may have come in before them.
-	if most := line.Mbit * 1.2; result.Mbit > most {
+	// What arrived in these seconds may have come in before them, and have waited for this process.
+	if most := line.Mbit * 2; result.Mbit > most {
 		t.Errorf("%.1f Mbit/s passed a line of %.0f", result.Mbit, line.Mbit)
 	}
 
-	// 200 frames at once take 0.1 s: the queue has room for half of them.
-	out, _ := top.Box.Run(t.Context(), "ping", "-l", "200", "-c", "200", "-s", "1400", "-W", "1", "-q", HostTarget4.String())
-	if !strings.Contains(out, "200 packets transmitted") || strings.Contains(out, " 0% packet loss") {
+	// 1000 frames at once take 0.6 s: the queue has room for a tenth of them.
+	out, _ := top.Box.Run(t.Context(), "ping", "-l", "1000", "-c", "1000", "-s", "1400", "-W", "1", "-q", HostTarget4.String())
+	if !strings.Contains(out, "1000 packets transmitted") || strings.Contains(out, " 0% packet loss") {
 		t.Errorf("a burst that is larger than the queue lost nothing: %s", out)
 	}
 }
