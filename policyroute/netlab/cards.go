@@ -11,10 +11,7 @@ import (
 // pass on whole bundles of up to 64 kB, so that cutting the same data into twice the segments costs next to nothing. For
 // measurements; needs Ethtool. It can be called again when there are more.
 func (l *Lab) LikeCards(ctx context.Context) error {
-	l.mu.Lock()
-	hosts := append([]*Namespace(nil), l.hosts...)
-	l.mu.Unlock()
-	for _, host := range hosts {
+	for _, host := range l.present() {
 		links, err := host.Run(ctx, "ip", "-brief", "link", "show", "type", "veth")
 		if err != nil {
 			return fmt.Errorf("listing the interfaces of %s: %w", host.Label, err)

@@ -51,6 +51,13 @@ func (l *Lab) Host(label string) (*Namespace, error) {
 	return ns, nil
 }
 
+// present returns the hosts that the lab has now.
+func (l *Lab) present() []*Namespace {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]*Namespace(nil), l.hosts...)
+}
+
 // Defer has Close call fn, before everything that was deferred earlier.
 func (l *Lab) Defer(fn func() error) {
 	l.mu.Lock()
@@ -89,10 +96,7 @@ func (l *Lab) Logs(lines int) string {
 // SetCongestionControl has the lab's present hosts use an algorithm for the connections that they make or take from now on
 // (tcp(7)). Namespaces may only use those that the machine's net.ipv4.tcp_allowed_congestion_control names.
 func (l *Lab) SetCongestionControl(name string) error {
-	l.mu.Lock()
-	hosts := append([]*Namespace(nil), l.hosts...)
-	l.mu.Unlock()
-	for _, host := range hosts {
+	for _, host := range l.present() {
 		if err := host.Sysctl("net/ipv4/tcp_congestion_control=" + name); err != nil {
 			return err
 		}

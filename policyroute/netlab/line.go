@@ -42,19 +42,9 @@ func (l *Link) Stretch(line Line) (stop func() error, err error) {
 }
 
 // tap makes this end of the link a tap device.
-func (e end) tap() (f *os.File, err error) {
-	err = e.ns.Do(func() error {
-		f, err = openTap(e.iface.Name, 0)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("making tap %s: %w", e.iface.Name, err)
-	}
+func (e end) tap() (*os.File, error) {
 	address := fmt.Sprintf("link set %s address %s", e.iface.Name, e.mac())
-	if err := e.ns.IP(append([]string{address}, e.commands()...)...); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
+	return e.ns.tap(e.iface.Name, 0, append([]string{address}, e.commands()...)...)
 }
 
 // parcel is a frame on its way.

@@ -13,19 +13,23 @@ import (
 // port goes when the last copy of the file is closed.
 func (s *Segment) Tap(ns *Namespace, iface string) (*os.File, error) {
 	port := s.Port(ns, iface)
-	var tap *os.File
-	err := s.NS.Do(func() (err error) {
-		// With the header that tells of unfinished checksums and of segments to be cut: veth leaves both to the receiver.
-		tap, err = openTap(port, unix.IFF_VNET_HDR)
+	// With the header that tells of unfinished checksums and of segments to be cut: veth leaves both to the receiver.
+	return s.NS.tap(port, unix.IFF_VNET_HDR, fmt.Sprintf("link set %s master %s up", port, s.Bridge))
+}
+
+// tap makes a tap device in the namespace and sets it up by commands of ip. It goes when the file is closed.
+func (n *Namespace) tap(name string, flags uint16, commands ...string) (f *os.File, err error) {
+	err = n.Do(func() error {
+		f, err = openTap(name, flags)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("making tap %s: %w", port, err)
+		return nil, fmt.Errorf("making tap %s: %w", name, err)
 	}
-	if err := s.NS.IP(fmt.Sprintf("link set %s master %s up", port, s.Bridge)); err != nil {
-		return nil, errors.Join(err, tap.Close())
+	if err := n.IP(commands...); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
-	return tap, nil
+	return f, nil
 }
 
 // openTap makes a tap device in the namespace of the calling thread, with more flags if wanted.
