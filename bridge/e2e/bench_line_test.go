@@ -50,10 +50,8 @@ func compareTransfers(b *testing.B, what string, upload, download float64, ours,
 		{"upload of 5 MB", photo, true, upload}, {"download of 5 MB", photo, false, download},
 	} {
 		b.Run(strings.ReplaceAll(t.name, " ", "-"), func(b *testing.B) {
-			for b.Loop() {
-				us, them := inTurn(ours, theirs, func(p path) float64 { return transfer(b, p, t.size, t.upload) })
-				reportRatio(b, what+", "+t.name, "Mbit/s", t.target, us, them, quotients(us, them))
-			}
+			compareBy(b, what+", "+t.name, t.target, ours, theirs,
+				gauge{unit: "Mbit/s", measure: func(p path) float64 { return transfer(b, p, t.size, t.upload) }})
 		})
 	}
 }
@@ -122,10 +120,8 @@ func transfer(b *testing.B, p path, size int, upload bool) float64 {
 func compareWaiting(b *testing.B, what string, target float64, ours, theirs path) {
 	b.Helper()
 	netlab.Require(b, netlab.IPerf3)
-	for b.Loop() {
-		us, them := inTurn(ours, theirs, func(p path) float64 { return pingWhileLoading(b, p) })
-		reportRatio(b, what+", ping during a download", "ms", target, us, them, quotients(them, us))
-	}
+	compareBy(b, what+", ping during a download", target, ours, theirs,
+		gauge{unit: "ms", less: true, measure: func(p path) float64 { return pingWhileLoading(b, p) }})
 }
 
 // pingWhileLoading returns the mean time of a ping, in milliseconds, in the last seconds of a download.

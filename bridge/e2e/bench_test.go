@@ -93,36 +93,40 @@ func iperf(b *testing.B, p path, download bool) float64 {
 	return result.Mbit
 }
 
-// compare measures two paths in turn and reports both medians and the median of the rounds' ratios.
+// compare measures the throughput of two paths.
 func compare(b *testing.B, what string, target float64, ours, theirs path, download bool) {
 	b.Helper()
 	netlab.Require(b, netlab.IPerf3)
+	compareBy(b, what, target, ours, theirs, gauge{unit: "Mbit/s", measure: func(p path) float64 { return iperf(b, p, download) }})
+}
+
+// gauge is what paths are compared by.
+type gauge struct {
+	unit    string
+	less    bool // is better
+	measure func(path) float64
+}
+
+// compareBy measures two paths in turn and reports both medians and the median of the rounds' ratios.
+func compareBy(b *testing.B, what string, target float64, ours, theirs path, by gauge) {
+	b.Helper()
 	for b.Loop() {
-		us, them := inTurn(ours, theirs, func(p path) float64 { return iperf(b, p, download) })
-		reportRatio(b, what, "Mbit/s", target, us, them, quotients(us, them))
-	}
-}
-
-// inTurn measures two paths in turn, the order changing.
-func inTurn(ours, theirs path, measure func(path) float64) (us, them []float64) {
-	for round := range rounds {
-		var x, y float64
-		if round%2 == 0 {
-			x, y = measure(ours), measure(theirs)
-		} else {
-			y, x = measure(theirs), measure(ours)
+		var us, them, ratios []float64
+		for round := range rounds {
+			var x, y float64
+			if round%2 == 0 {
+				x, y = by.measure(ours), by.measure(theirs)
+			} else {
+				y, x = by.measure(theirs), by.measure(ours)
+			}
+			ratio := x / y
+			if by.less {
+				ratio = y / x
+			}
+			us, them, ratios = append(us, x), append(them, y), append(ratios, ratio)
 		}
-		us, them = append(us, x), append(them, y)
+		reportRatio(b, what, by.unit, target, us, them, ratios)
 	}
-	return us, them
-}
-
-func quotients(a, b []float64) []float64 {
-	var q []float64
-	for i := range a {
-		q = append(q, a[i]/b[i])
-	}
-	return q
 }
 
 // BenchmarkThroughput compares ztbridge with the same path configured by hand.
