@@ -2,7 +2,9 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -141,23 +143,35 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 	}, nil
 }
 
-// makeDirs makes the directories. Those on the way to openvpn's sockets and device nodes can be passed by
-// all, since openvpn has a user of its own, whatever umask the daemon was started with; what is secret is
-// in directories and files of their own mode.
+// makeDirs makes the directories that do not exist yet. Those on the way to openvpn's sockets and device
+// nodes get mode 0755 whatever the umask, since openvpn runs as a user of its own. A directory that
+// exists keeps its mode: somebody else may have made it.
 func makeDirs(opts Options) error {
 	if err := os.MkdirAll(opts.StateDir, 0o755); err != nil {
 		return fmt.Errorf("making directory: %w", err)
 	}
+	if err := os.MkdirAll(filepath.Dir(opts.RuntimeDir), 0o755); err != nil {
+		return fmt.Errorf("making directory: %w", err)
+	}
 	for _, dir := range []string{"", "openvpn", "endpoint", "dev"} {
-		path := filepath.Join(opts.RuntimeDir, dir)
-		if err := os.MkdirAll(path, 0o755); err != nil {
+		if err := makeSearchable(filepath.Join(opts.RuntimeDir, dir)); err != nil {
 			return fmt.Errorf("making directory: %w", err)
-		}
-		if err := os.Chmod(path, 0o755); err != nil {
-			return fmt.Errorf("opening directory to openvpn: %w", err)
 		}
 	}
 	return nil
+}
+
+// makeSearchable makes the directory path with mode 0755 whatever the umask. One that exists is left as
+// it is, which is no error.
+func makeSearchable(path string) error {
+	err := os.Mkdir(path, 0o755)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.Chmod(path, 0o755)
 }
 
 func openKernel(opts Options) (*kernel.Kernel, error) {
