@@ -21,12 +21,14 @@ var errEnding = errors.New("the daemon is ending")
 // freshness is how old a status may be that is shown, and how long a newer one may take.
 const freshness = time.Second
 
-// Status implements api.Backend. Where nothing happens the loop rests for long; whoever looks has it look, too.
+// Status implements api.Backend. Where nothing happens the loop rests for long; whoever looks has
+// it look, too.
 func (d *daemon) Status() api.Status {
 	p := d.published.Load()
 	switch {
 	case p == nil:
-		return api.Status{Version: d.opts.Version, Started: d.started.UTC(), State: api.Starting, Summary: "starting; nothing passes yet"}
+		return api.Status{Version: d.opts.Version, Started: d.started.UTC(), State: api.Starting,
+			Summary: "starting; nothing passes yet"}
 	case p.fresh():
 		return p.status
 	}
@@ -83,7 +85,8 @@ func (d *daemon) Changes(ctx context.Context) <-chan struct{} {
 // Use implements api.Backend.
 func (d *daemon) Use(ctx context.Context, egress string) error {
 	return d.ask(ctx, func(ctx context.Context) error {
-		if !slices.ContainsFunc(d.loaded.cfg.Egresses, func(e config.Egress) bool { return e.Name == egress }) {
+		if !slices.ContainsFunc(d.loaded.cfg.Egresses,
+			func(e config.Egress) bool { return e.Name == egress }) {
 			return fmt.Errorf("choosing egress %q: %w", egress, api.ErrNotFound)
 		}
 		return d.prefer(ctx, egress)

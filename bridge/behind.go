@@ -17,7 +17,8 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
-// behindFile remembers what lies behind the ingresses, for a daemon that starts while it cannot be asked.
+// behindFile remembers what lies behind the ingresses, for a daemon that starts while it cannot be
+// asked.
 const behindFile = "behind.json"
 
 // behind is what lies behind an ingress that is not ours, as far as the box has to find it out.
@@ -26,9 +27,9 @@ type behind struct {
 	Routes   []zerotier.Route `json:"routes,omitempty"` // of a network
 }
 
-// findBehind returns what lies behind the ingresses that are not ours, by interface. While nobody can say, as when
-// zerotier-one is stopped or a link has lost its addresses, what was last known holds: members that nobody knows
-// for members would be looked for in the Internet.
+// findBehind returns what lies behind the ingresses that are not ours, by interface. While nobody
+// can say, as when zerotier-one is stopped or a link has lost its addresses, what was last known
+// holds: members that nobody knows for members would be looked for in the Internet.
 func findBehind(cfg *config.Config, s Snapshot) map[string]behind {
 	now, unsure, links := map[string]behind{}, map[string]bool{}, map[string]bool{}
 	for _, n := range cfg.ZeroTier.Networks {
@@ -38,7 +39,8 @@ func findBehind(cfg *config.Config, s Snapshot) map[string]behind {
 	}
 	for _, i := range cfg.Interfaces {
 		link, _ := s.World.Link(i.Iface)
-		now[i.Iface], unsure[i.Iface], links[i.Iface] = behind{Prefixes: subnets(link.Addrs)}, true, true
+		now[i.Iface], unsure[i.Iface], links[i.Iface] = behind{Prefixes: subnets(link.Addrs)}, true,
+			true
 	}
 	out := map[string]behind{}
 	for iface, b := range now {
@@ -57,7 +59,8 @@ func findBehind(cfg *config.Config, s Snapshot) map[string]behind {
 	return out
 }
 
-// moved says that a subnet of an ingress's link is on another link by now, or in what is configured for another ingress.
+// moved says that a subnet of an ingress's link is on another link by now, or in what is configured
+// for another ingress.
 func moved(cfg *config.Config, w World, from string, subnet netip.Prefix) bool {
 	return slices.ContainsFunc(w.Links, func(l kernel.Link) bool {
 		return l.Name != from && slices.Contains(subnets(l.Addrs), subnet)
@@ -66,17 +69,20 @@ func moved(cfg *config.Config, w World, from string, subnet netip.Prefix) bool {
 	})
 }
 
-// recall adds what was last known of each family of which nothing is known now, but for what lies elsewhere by now.
+// recall adds what was last known of each family of which nothing is known now, but for what lies
+// elsewhere by now.
 func (b behind) recall(last behind, elsewhere func(netip.Prefix) bool) behind {
 	out := b
 	out.Prefixes = slices.Clone(b.Prefixes)
 	for _, p := range last.Prefixes {
-		if !slices.ContainsFunc(b.Prefixes, func(q netip.Prefix) bool { return sameFamily(p, q) }) && !elsewhere(p) {
+		if !slices.ContainsFunc(b.Prefixes,
+			func(q netip.Prefix) bool { return sameFamily(p, q) }) && !elsewhere(p) {
 			out.Prefixes = append(out.Prefixes, p)
 		}
 	}
 	if len(b.Routes) == 0 {
-		out.Routes = slices.DeleteFunc(slices.Clone(last.Routes), func(r zerotier.Route) bool { return elsewhere(r.Target) })
+		out.Routes = slices.DeleteFunc(slices.Clone(last.Routes),
+			func(r zerotier.Route) bool { return elsewhere(r.Target) })
 	}
 	return out
 }
@@ -85,7 +91,8 @@ func sameFamily(a, b netip.Prefix) bool {
 	return policyroute.FamilyOf(a.Addr()) == policyroute.FamilyOf(b.Addr())
 }
 
-// covers says that all of a prefix lies there. A part does not count: the rest would belong to nobody.
+// covers says that all of a prefix lies there. A part does not count: the rest would belong to
+// nobody.
 func (b behind) covers(p netip.Prefix) bool {
 	return slices.ContainsFunc(b.Prefixes, func(q netip.Prefix) bool { return covers(q, p) })
 }
@@ -97,7 +104,8 @@ func (d *daemon) rememberBehind(known map[string]behind) {
 		return
 	}
 	if err := saveBehind(d.opts.StateDir, known); err != nil {
-		d.opts.Logger.Warn("what lies behind the ingresses may be unknown after a restart", "error", err)
+		d.opts.Logger.Warn("what lies behind the ingresses may be unknown after a restart", "error",
+			err)
 		return
 	}
 	d.recorded = known

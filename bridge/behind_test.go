@@ -33,13 +33,15 @@ func refused(t *testing.T, intent policyroute.Intent, prefix string) bool {
 	return refused && !led
 }
 
-// Members stay members while zerotier-one, or a link without its addresses, cannot tell that they are: else what is
-// sent to them leaves by an egress. It is so, too, for a daemon that has only just started.
+// Members stay members while zerotier-one, or a link without its addresses, cannot tell that they
+// are: else what is sent to them leaves by an egress. It is so, too, for a daemon that has only
+// just started.
 func TestMembersStayMembers(t *testing.T) {
 	cfg := parse(t, behindConfig)
 	w := world()
-	w.Links = append(w.Links, kernel.Link{Name: "br-lan", Index: 4, Up: true, MTU: 1500, Addrs: []netip.Prefix{
-		netip.MustParsePrefix("192.168.50.1/24"), netip.MustParsePrefix("fd50::1/64")}})
+	w.Links = append(w.Links, kernel.Link{Name: "br-lan", Index: 4, Up: true, MTU: 1500,
+		Addrs: []netip.Prefix{
+			netip.MustParsePrefix("192.168.50.1/24"), netip.MustParsePrefix("fd50::1/64")}})
 	before := Desire(cfg, Snapshot{World: w, ZeroTier: joined()})
 	dir := t.TempDir()
 	if err := saveBehind(dir, before.Behind); err != nil {
@@ -53,13 +55,17 @@ func TestMembersStayMembers(t *testing.T) {
 	bare := world()
 	bare.Links = []kernel.Link{bare.Links[0], {Name: "br-lan", Index: 4}}
 	for name, s := range map[string]Snapshot{
-		"everything is gone":      {World: World{Links: w.Links[:1]}},
-		"a link without address":  {World: bare},
-		"the network is not ours": {World: bare, ZeroTier: zerotier.Status{Networks: []zerotier.NetworkStatus{{ID: joined().Networks[0].ID, Iface: ztIface(testNetwork), State: zerotier.NetworkDenied}}}},
+		"everything is gone":     {World: World{Links: w.Links[:1]}},
+		"a link without address": {World: bare},
+		"the network is not ours": {World: bare,
+			ZeroTier: zerotier.Status{
+				Networks: []zerotier.NetworkStatus{{ID: joined().Networks[0].ID,
+					Iface: ztIface(testNetwork), State: zerotier.NetworkDenied}}}},
 	} {
 		s.Behind = known
 		d := Desire(cfg, s)
-		for _, prefix := range []string{"10.147.17.0/24", "192.168.50.0/24", "192.168.60.0/24", "fd50::/64"} {
+		for _, prefix := range []string{"10.147.17.0/24", "192.168.50.0/24", "192.168.60.0/24",
+			"fd50::/64"} {
 			if !refused(t, d.Intent, prefix) {
 				t.Errorf("%s: packets for %s are not refused", name, prefix)
 			}
@@ -70,13 +76,15 @@ func TestMembersStayMembers(t *testing.T) {
 	}
 }
 
-// What is known now counts alone: a network that was renumbered, a subnet that is behind another ingress by now.
+// What is known now counts alone: a network that was renumbered, a subnet that is behind another
+// ingress by now.
 func TestWhatIsKnownNowCounts(t *testing.T) {
 	cfg := parse(t, behindConfig)
 	s := Snapshot{World: world(), ZeroTier: joined(), Behind: map[string]behind{
 		ztIface(testNetwork): {Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}},
-		"br-lan":             {Prefixes: []netip.Prefix{netip.MustParsePrefix("10.147.17.0/24"), netip.MustParsePrefix("fd50::/64")}},
-		"gone0":              {Prefixes: []netip.Prefix{netip.MustParsePrefix("10.2.0.0/16")}},
+		"br-lan": {Prefixes: []netip.Prefix{netip.MustParsePrefix("10.147.17.0/24"),
+			netip.MustParsePrefix("fd50::/64")}},
+		"gone0": {Prefixes: []netip.Prefix{netip.MustParsePrefix("10.2.0.0/16")}},
 	}}
 	want := map[string]behind{
 		ztIface(testNetwork): {Prefixes: []netip.Prefix{netip.MustParsePrefix("10.147.17.0/24")}},
@@ -93,8 +101,9 @@ func TestWhatIsKnownNowCounts(t *testing.T) {
 	}
 }
 
-// A part of a network that is behind another ingress says nothing of the rest, which has nobody else. A subnet that was
-// moved to another link, or is configured for another ingress, is not kept where it was.
+// A part of a network that is behind another ingress says nothing of the rest, which has nobody
+// else. A subnet that was moved to another link, or is configured for another ingress, is not kept
+// where it was.
 func TestWhatIsElsewhereIsForgotten(t *testing.T) {
 	cfg := parse(t, uno+`
 ingress: [{interface: br-lan, name: lan}, {interface: eth7, name: old}, {interface: eth8, name: wide, prefixes: [10.9.0.0/16]}]
@@ -112,10 +121,12 @@ ingress: [{interface: br-lan, name: lan}, {interface: eth7, name: old}, {interfa
 		kernel.Link{Name: "br0", Index: 41, Up: true, Addrs: prefixes("192.168.50.1/24")})
 	got := Desire(cfg, Snapshot{World: w, Behind: map[string]behind{
 		ztIface(testNetwork): {Prefixes: prefixes("10.244.0.0/16")},
-		"eth7":               {Prefixes: prefixes("192.168.50.0/24", "10.9.3.0/24", "192.168.51.0/24")},
+		"eth7": {Prefixes: prefixes("192.168.50.0/24", "10.9.3.0/24",
+			"192.168.51.0/24")},
 	}}).Behind
 	for iface, want := range map[string][]netip.Prefix{
-		ztIface(testNetwork): prefixes("10.244.0.0/16"), "br-lan": prefixes("10.244.5.0/24"), "eth7": prefixes("192.168.51.0/24"),
+		ztIface(testNetwork): prefixes("10.244.0.0/16"), "br-lan": prefixes(
+			"10.244.5.0/24"), "eth7": prefixes("192.168.51.0/24"),
 	} {
 		if !slices.Equal(got[iface].Prefixes, want) {
 			t.Errorf("behind %s: %v, want %v", iface, got[iface].Prefixes, want)

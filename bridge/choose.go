@@ -7,18 +7,19 @@ type merit uint8
 
 // The merits, worst first.
 const (
-	unusable merit = iota // not connected, its interface is gone, a ring, a member that is away: packets cannot leave
-	shaky                 // connected, but probes go unanswered or have not been answered yet
-	good                  // probes are answered
-	proven                // and have been for the whole hold-down
+	// not connected, its interface is gone, a ring, a member that is away: packets cannot leave
+	unusable merit = iota
+	shaky          // connected, but probes go unanswered or have not been answered yet
+	good           // probes are answered
+	proven         // and have been for the whole hold-down
 )
 
 func (m merit) String() string {
 	return [...]string{"unusable", "degraded", "up", "stable"}[m]
 }
 
-// choice is the egress that carries the traffic of one ordered list, and why it and no other. An empty
-// Egress means that none can: the traffic is refused.
+// choice is the egress that carries the traffic of one ordered list, and why it and no other. An
+// empty Egress means that none can: the traffic is refused.
 type choice struct {
 	Egress string
 	Why    string
@@ -26,15 +27,16 @@ type choice struct {
 
 // choose decides which egress of an ordered list carries its traffic now. It never leaves the list.
 //
-// current is what carried it until now, empty if none did; preferred is what a person asked for, empty
-// if nobody did. An outage moves traffic at once, to the first that is good. Going back up the list
-// waits until the better egress is proven, so that traffic moves there once and not with every breath
-// of it. Where nothing is good, what is merely connected is used: a provider that drops echoes is not
-// thereby down.
+// current is what carried it until now, empty if none did; preferred is what a person asked for,
+// empty if nobody did. An outage moves traffic at once, to the first that is good. Going back up
+// the list waits until the better egress is proven, so that traffic moves there once and not with
+// every breath of it. Where nothing is good, what is merely connected is used: a provider that
+// drops echoes is not thereby down.
 func choose(list []string, merits map[string]merit, current, preferred string) choice {
 	order := list
 	if slices.Contains(list, preferred) {
-		order = append([]string{preferred}, slices.DeleteFunc(slices.Clone(list), func(s string) bool { return s == preferred })...)
+		order = append([]string{preferred},
+			slices.DeleteFunc(slices.Clone(list), func(s string) bool { return s == preferred })...)
 	} else {
 		preferred = ""
 	}
@@ -55,7 +57,8 @@ func choose(list []string, merits map[string]merit, current, preferred string) c
 		picked = current
 	case picked == "":
 		picked = first(shaky)
-	case merits[current] >= good && rank(order, picked) < rank(order, current) && picked != preferred:
+	case merits[current] >= good && rank(order, picked) < rank(order, current) &&
+		picked != preferred:
 		picked = current
 		if better := first(proven); better != "" && rank(order, better) < rank(order, current) {
 			picked = better

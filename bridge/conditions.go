@@ -46,21 +46,27 @@ const (
 // conditions lists what is not as it should be, worst first, with what to do about it.
 func (d *daemon) conditions(s Snapshot, desired Desired, r passResult) []api.Condition {
 	c := []api.Condition{}
-	add := func(code, subject string, severity api.Severity, message, remedy string, depends ...string) {
+	add := func(code, subject string, severity api.Severity, message, remedy string,
+		depends ...string) {
 		since := d.ledger.note(s.Now, "condition "+code+" "+subject, message, "").At
 		c = append(c, api.Condition{
-			Code: code, Subject: subject, Severity: severity, Since: since, Message: message, Remedy: remedy, DependsOn: depends,
+			Code: code, Subject: subject, Severity: severity, Since: since, Message: message,
+			Remedy: remedy, DependsOn: depends,
 		})
 	}
 	if r.err != nil {
-		add(codeReconcile, "", api.SeverityError, r.err.Error(), "see the log: journalctl -u ztbridge")
+		add(codeReconcile, "", api.SeverityError, r.err.Error(),
+			"see the log: journalctl -u ztbridge")
 	}
 	if len(r.broken) > 0 {
 		add(codeIPTables, "", api.SeverityWarning, strings.Join(r.broken, "; "),
-			"traffic flows all the same, unless a filter of this host refuses it: then let it accept what ztbridge forwards, or mend iptables; until then, what chains ztbridge has there stay as they are")
+			"traffic flows all the same, unless a filter of this host refuses it: then let it "+
+				"accept what ztbridge forwards, or mend iptables; until then, what chains "+
+				"ztbridge has there stay as they are")
 	}
 	if uplinkID(s.World) == "" {
-		add(codeWANDown, "", api.SeverityError, "this box has no default route of its own", "check its cable, Wi-Fi or DHCP")
+		add(codeWANDown, "", api.SeverityError, "this box has no default route of its own",
+			"check its cable, Wi-Fi or DHCP")
 	}
 	if message, remedy := Notice(d.opts.RuntimeDir); message != "" {
 		severity := api.SeverityWarning
@@ -77,30 +83,37 @@ func (d *daemon) conditions(s Snapshot, desired Desired, r passResult) []api.Con
 	endpointConditions(s, add)
 	for _, i := range d.loaded.cfg.Interfaces {
 		if !s.World.Exists(i.Iface) {
-			add(codeIngressMissing, i.Name, api.SeverityWarning, "there is no interface "+i.Iface, "create it, or correct its name in the configuration")
+			add(codeIngressMissing, i.Name, api.SeverityWarning, "there is no interface "+i.Iface,
+				"create it, or correct its name in the configuration")
 		}
 	}
-	warnings := append(slices.Clone(d.loaded.warnings), d.loaded.cfg.CheckClients(slices.Collect(maps.Keys(s.Clients)), s.Revoked)...)
+	warnings := append(slices.Clone(d.loaded.warnings),
+		d.loaded.cfg.CheckClients(slices.Collect(maps.Keys(s.Clients)), s.Revoked)...)
 	for _, w := range warnings {
 		add(codeConfigWarning, w.Position.String(), api.SeverityWarning, w.Text, "")
 	}
 	if s.Preferred != "" {
-		add(codeChosen, s.Preferred, api.SeverityInfo, "a person chose egress "+s.Preferred, "to follow the configuration again: ztbridge egress reset")
+		add(codeChosen, s.Preferred, api.SeverityInfo, "a person chose egress "+s.Preferred,
+			"to follow the configuration again: ztbridge egress reset")
 	}
 	d.idle(add)
 	order := map[api.Severity]int{api.SeverityError: 0, api.SeverityWarning: 1, api.SeverityInfo: 2}
-	slices.SortStableFunc(c, func(a, b api.Condition) int { return cmp.Compare(order[a.Severity], order[b.Severity]) })
+	slices.SortStableFunc(c, func(a, b api.Condition) int {
+		return cmp.Compare(order[a.Severity], order[b.Severity])
+	})
 	return c
 }
 
-type addCondition func(code, subject string, severity api.Severity, message, remedy string, depends ...string)
+type addCondition func(code, subject string, severity api.Severity, message, remedy string,
+	depends ...string)
 
 func zerotierConditions(cfg *config.Config, s Snapshot, add addCondition) {
 	if !cfg.ZeroTier.Used() {
 		return
 	}
 	service := codeService + string(s.ZeroTier.Service.State)
-	if st := s.ZeroTier.Service; st.State != zerotier.ServiceOK && st.State != zerotier.ServiceUnknown {
+	if st := s.ZeroTier.Service; st.State != zerotier.ServiceOK &&
+		st.State != zerotier.ServiceUnknown {
 		add(service, "", api.SeverityError, st.Cause, st.Remedy)
 	}
 	if moon := s.ZeroTier.Moon; moon != 0 {
@@ -112,14 +125,16 @@ func zerotierConditions(cfg *config.Config, s Snapshot, add addCondition) {
 	}
 	for _, n := range cfg.ZeroTier.Networks {
 		st := network(cfg, s, n.Name)
-		if st.State == zerotier.NetworkOK && st.Cause == "" || st.State == zerotier.NetworkUnknown || st.State == "" {
+		if st.State == zerotier.NetworkOK && st.Cause == "" ||
+			st.State == zerotier.NetworkUnknown || st.State == "" {
 			continue
 		}
 		severity := api.SeverityError
 		if st.State == zerotier.NetworkOK || st.Waiting {
 			severity = api.SeverityWarning
 		}
-		add(codeNetwork+string(st.State), n.Name, severity, st.Cause, st.Remedy, codeWANDown, service)
+		add(codeNetwork+string(st.State), n.Name, severity, st.Cause, st.Remedy, codeWANDown,
+			service)
 	}
 }
 
@@ -143,47 +158,58 @@ func egressConditions(e config.Egress, s Snapshot, desired Desired, add addCondi
 	}
 	if e.WAN != nil && e.WAN.Interface != "" && s.World.Exists(e.WAN.Interface) {
 		if up := uplinkOf(e.WAN, s.World); !up.has4 && !up.has6 {
-			add(codeNoRoute, e.Name, api.SeverityWarning, "the main table has no default route by "+up.iface+", so that its gateway is not known",
-				"give it one that comes after the box's own: ip route add default via GATEWAY dev "+up.iface+" metric 9000", codeWANDown)
+			add(codeNoRoute, e.Name, api.SeverityWarning, "the main table has no default route by "+
+				up.iface+", so that its gateway is not known",
+				"give it one that comes after the box's own: ip route add default via GATEWAY dev "+
+					up.iface+" metric 9000", codeWANDown)
 		}
 	}
 	if message, remedy := prefixTrouble(e, s, desired.Intent); message != "" {
 		add(codePrefix, e.Name, api.SeverityWarning, message, remedy, codeWANDown)
 	}
 	if message := viaTrouble(e, s.World); message != "" {
-		add(codeVia, e.Name, api.SeverityError, message, "write the address of the member to go through, and reload")
+		add(codeVia, e.Name, api.SeverityError, message,
+			"write the address of the member to go through, and reload")
 		return
 	}
 	switch {
 	case s.Rings[e.Name]:
-		add(codeRing, e.Name, api.SeverityError, "what leaves by "+e.Name+" comes back to this box: it is part of a ring of boxes, and refused",
-			"follow it from box to box with `ztbridge status`: one of them must have a way out that does not lead to another")
+		add(codeRing, e.Name, api.SeverityError, "what leaves by "+e.Name+
+			" comes back to this box: it is part of a ring of boxes, and refused",
+			"follow it from box to box with `ztbridge status`: one of them must have a way out "+
+				"that does not lead to another")
 		return
 	case unreachable(e, s):
-		add(codeUnreachable, e.Name, api.SeverityError, "neither the member of "+e.Name+" nor anything behind it answers",
-			"see whether that machine runs and is online in the network; or `via` is not its address", codeWANDown)
+		add(codeUnreachable, e.Name, api.SeverityError,
+			"neither the member of "+e.Name+" nor anything behind it answers",
+			"see whether that machine runs and is online in the network; or `via` is not its "+
+				"address", codeWANDown)
 		return
 	}
 	if s.Probes[e.Name].Grade == probe.Degraded && desired.Merits[e.Name] > unusable {
 		add(codeProbes, e.Name, api.SeverityWarning, "probes through "+e.Name+" go unanswered",
-			"if it works all the same, its provider drops echoes: set probe.targets to hosts that answer", codeWANDown)
+			"if it works all the same, its provider drops echoes: set probe.targets to hosts "+
+				"that answer", codeWANDown)
 	}
 }
 
-// closedConditions tells of rules for destinations to which their egress does not lead: a person who names a network of the
-// box's own as a destination expects to get there.
+// closedConditions tells of rules for destinations to which their egress does not lead: a person
+// who names a network of the box's own as a destination expects to get there.
 func closedConditions(in policyroute.Intent, add addCondition) {
 	for _, p := range in.Policies {
 		for _, e := range in.Egresses {
 			within := func(to netip.Prefix) bool {
-				return slices.ContainsFunc(e.Closed, func(c netip.Prefix) bool { return covers(c, to) })
+				return slices.ContainsFunc(e.Closed,
+					func(c netip.Prefix) bool { return covers(c, to) })
 			}
 			i := slices.IndexFunc(p.To, within)
 			if i < 0 || !slices.Contains(p.Egress, e.Name) {
 				continue
 			}
 			add(codeClosed, p.Name+" "+e.Name, api.SeverityWarning,
-				fmt.Sprintf("%s sends to %s by %s, which leads to the Internet and not to networks that this box is in: it is refused", p.Name, p.To[i], e.Name),
+				fmt.Sprintf(
+					"%s sends to %s by %s, which leads to the Internet and not to networks that "+
+						"this box is in: it is refused", p.Name, p.To[i], e.Name),
 				fmt.Sprintf("write it under `peering`, as {from: …, to: %s}", p.To[i]))
 		}
 	}

@@ -26,7 +26,8 @@ func testEndpoint(t *testing.T, text string) (e *endpointDriver, pkiDir string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts := Options{StateDir: t.TempDir(), RuntimeDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)}
+	opts := Options{StateDir: t.TempDir(), RuntimeDir: t.TempDir(),
+		Logger: slog.New(slog.DiscardHandler)}
 	d := newDrivers(t.Context(), opts, openvpnUser{}, newDoorbell())
 	next := emptyDrivers(opts, openvpnUser{}, d.bell)
 	d.endpointTask(next, &loaded{cfg: cfg, listeners: listeners})
@@ -38,7 +39,8 @@ func endpointTrouble(e *endpointDriver) string {
 	var s Snapshot
 	var list []string
 	s.Endpoint, s.Faults = e.status()
-	endpointConditions(s, func(code, _ string, severity api.Severity, message, remedy string, _ ...string) {
+	endpointConditions(s, func(code, _ string, severity api.Severity, message, remedy string,
+		_ ...string) {
 		list = append(list, string(severity)+" "+code+": "+message+" → "+remedy)
 	})
 	return strings.Join(list, "\n")
@@ -72,8 +74,10 @@ func TestEndpointWithoutKeys(t *testing.T) {
 			if err := e.run(t.Context()); err == nil {
 				t.Fatal("the endpoint ran without its keys")
 			}
-			if got := endpointTrouble(e); !strings.HasPrefix(got, "error endpoint-failed: ") || !strings.Contains(got, c.remedy) {
-				t.Errorf("the status says %q, want endpoint-failed with a remedy like %q", got, c.remedy)
+			if got := endpointTrouble(e); !strings.HasPrefix(got, "error endpoint-failed: ") ||
+				!strings.Contains(got, c.remedy) {
+				t.Errorf("the status says %q, want endpoint-failed with a remedy like %q", got,
+					c.remedy)
 			}
 			write(good)
 			if _, err := e.registry(t.Context()).Keys(); err != nil {
@@ -86,7 +90,8 @@ func TestEndpointWithoutKeys(t *testing.T) {
 	}
 }
 
-// A certificate that does not go with its key is named, and nobody is sent to look for a TCP listener.
+// A certificate that does not go with its key is named, and nobody is sent to look for a TCP
+// listener.
 func TestLinksWithAWrongKey(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"cert.pem", "key.pem"} {
@@ -94,7 +99,8 @@ func TestLinksWithAWrongKey(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	e, _ := testEndpoint(t, "endpoint: {address: vm.example.org, https: {certificate: "+filepath.Join(dir, "cert.pem")+
+	e, _ := testEndpoint(t, "endpoint: {address: vm.example.org, https: {certificate: "+
+		filepath.Join(dir, "cert.pem")+
 		", key: "+filepath.Join(dir, "key.pem")+"}}\n"+homeOnly)
 	links := e.openLinks()
 	if links != nil {
@@ -104,10 +110,12 @@ func TestLinksWithAWrongKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := e.link("phone")
-	if err == nil || !strings.Contains(err.Error(), "cert.pem") || strings.Contains(api.Hint(err), "TCP listener") {
+	if err == nil || !strings.Contains(err.Error(), "cert.pem") ||
+		strings.Contains(api.Hint(err), "TCP listener") {
 		t.Errorf("%v (%s), want the certificate named", err, api.Hint(err))
 	}
-	if got := endpointTrouble(e); !strings.HasPrefix(got, "warning links-unavailable: ") || !strings.Contains(got, "endpoint.https") {
+	if got := endpointTrouble(e); !strings.HasPrefix(got, "warning links-unavailable: ") ||
+		!strings.Contains(got, "endpoint.https") {
 		t.Errorf("the status says %q", got)
 	}
 }

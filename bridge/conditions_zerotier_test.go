@@ -17,8 +17,10 @@ func TestJoiningCondition(t *testing.T) {
 		n.State, n.Waiting, n.Cause = zerotier.NetworkJoining, waiting, "waiting for the controller"
 		want := map[bool]api.Severity{true: api.SeverityWarning, false: api.SeverityError}[waiting]
 		told := 0
-		zerotierConditions(cfg, s, func(code, subject string, severity api.Severity, message, _ string, _ ...string) {
-			if told++; code != "network-joining" || subject != testNetwork || severity != want || message != n.Cause {
+		zerotierConditions(cfg, s, func(code, subject string, severity api.Severity, message,
+			_ string, _ ...string) {
+			if told++; code != "network-joining" || subject != testNetwork || severity != want ||
+				message != n.Cause {
 				t.Errorf("waiting %t: %s %s: %s %q", waiting, severity, code, subject, message)
 			}
 		})

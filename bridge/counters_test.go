@@ -15,7 +15,8 @@ func TestParseTraffic(t *testing.T) {
 tunztb-provider:123456789 4711    0    0    0     0          0         0    11       7    0    0    0     0       0          0
 `
 	for iface, want := range map[string]probe.Traffic{
-		"lo": {Received: 41, Sent: 41, Bytes: 6560}, "tunztb-provider": {Received: 4711, Sent: 7, Bytes: 123456800}, "tunztb": {}, "": {}, "face |bytes": {},
+		"lo": {Received: 41, Sent: 41, Bytes: 6560}, "tunztb-provider": {Received: 4711, Sent: 7,
+			Bytes: 123456800}, "tunztb": {}, "": {}, "face |bytes": {},
 	} {
 		if got := parseTraffic([]byte(text), iface); got != want {
 			t.Errorf("%q: %+v, want %+v", iface, got, want)
@@ -23,7 +24,8 @@ tunztb-provider:123456789 4711    0    0    0     0          0         0    11  
 	}
 }
 
-// What came in by an interface that others use as well says nothing about an egress; what leaves has it asked.
+// What came in by an interface that others use as well says nothing about an egress; what leaves
+// has it asked.
 func TestTrafficByASharedInterface(t *testing.T) {
 	conn, err := net.Dial("udp", "127.0.0.1:9")
 	if err != nil {

@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// resync is how often the kernel is compared with what it should hold though nothing rang: legacy
-	// iptables tells nobody when its chains change.
+	// resync is how often the kernel is compared with what it should hold though nothing rang:
+	// legacy iptables tells nobody when its chains change.
 	resync = 10 * time.Second
 	// settle is the shortest time between two passes, so that a burst of events makes one.
 	settle = 15 * time.Millisecond
@@ -45,7 +45,8 @@ type daemon struct {
 	passes  uint64
 	changed passResult // of the last pass that changed the kernel
 	undone  string     // what the last pass that was carried out could not do
-	// filtered says that the filter that was decided was in force when the last pass looked, or that the pass succeeded.
+	// filtered says that the filter that was decided was in force when the last pass looked, or
+	// that the pass succeeded.
 	filtered bool
 	// preferred is the egress that a person chose; empty if nobody did.
 	preferred string
@@ -77,9 +78,9 @@ type request struct {
 	done chan error
 }
 
-// Run is the daemon: it brings up what the configuration asks for and keeps it so until ctx ends, then
-// stops the tunnels and leaves the kernel closed: rules and filters stay, so that nothing leaks while no
-// daemon runs. It returns an error only if it could not begin.
+// Run is the daemon: it brings up what the configuration asks for and keeps it so until ctx ends,
+// then stops the tunnels and leaves the kernel closed: rules and filters stay, so that nothing
+// leaks while no daemon runs. It returns an error only if it could not begin.
 func Run(ctx context.Context, opts Options) error {
 	l, err := load(opts)
 	if err != nil {
@@ -132,20 +133,24 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 	}
 	known, err := loadBehind(opts.StateDir)
 	if err != nil {
-		opts.Logger.Warn("until the ingresses can be asked, what lies behind them is unknown", "error", err)
+		opts.Logger.Warn("until the ingresses can be asked, what lies behind them is unknown",
+			"error", err)
 	}
 	bell := newDoorbell()
 	return &daemon{
 		opts: opts, kernel: k, bell: bell,
 		drivers: newDrivers(context.WithoutCancel(ctx), opts, user, bell),
-		nursery: newNurse(), idleMeter: newIdleMeter(), started: time.Now(), ledger: ledger{}, current: map[string]string{}, carried: map[string]string{}, preferred: preferred, behind: known, recorded: known,
-		requests: make(chan request), ended: make(chan struct{}), watchers: map[chan struct{}]bool{},
+		nursery: newNurse(), idleMeter: newIdleMeter(), started: time.Now(), ledger: ledger{},
+		current: map[string]string{}, carried: map[string]string{}, preferred: preferred,
+		behind: known, recorded: known,
+		requests: make(chan request), ended: make(
+			chan struct{}), watchers: map[chan struct{}]bool{},
 	}, nil
 }
 
-// makeDirs makes the directories that do not exist yet. Those on the way to openvpn's sockets and device
-// nodes get mode 0755 whatever the umask, since openvpn runs as a user of its own. A directory that
-// exists keeps its mode: somebody else may have made it.
+// makeDirs makes the directories that do not exist yet. Those on the way to openvpn's sockets and
+// device nodes get mode 0755 whatever the umask, since openvpn runs as a user of its own. A
+// directory that exists keeps its mode: somebody else may have made it.
 func makeDirs(opts Options) error {
 	if err := os.MkdirAll(opts.StateDir, 0o755); err != nil {
 		return fmt.Errorf("making directory: %w", err)
@@ -161,8 +166,8 @@ func makeDirs(opts Options) error {
 	return nil
 }
 
-// makeSearchable makes the directory path with mode 0755 whatever the umask. One that exists is left as
-// it is, which is no error.
+// makeSearchable makes the directory path with mode 0755 whatever the umask. One that exists is
+// left as it is, which is no error.
 func makeSearchable(path string) error {
 	err := os.Mkdir(path, 0o755)
 	if errors.Is(err, fs.ErrExist) {
@@ -180,8 +185,8 @@ func openKernel(opts Options) (*kernel.Kernel, error) {
 	})
 }
 
-// enforce puts a configuration in force: drivers that are no longer wanted have ended when it returns, and
-// the pass that it asks for makes the kernel agree.
+// enforce puts a configuration in force: drivers that are no longer wanted have ended when it
+// returns, and the pass that it asks for makes the kernel agree.
 func (d *daemon) enforce(l *loaded) error {
 	old := d.loaded
 	d.loaded = l
@@ -230,8 +235,9 @@ func (d *daemon) loop(ctx context.Context) {
 	}
 }
 
-// reload reads the configuration again and puts it in force. On an error the running one stays. Tunnels that wait for
-// what a person has to mend, which may be an account with the provider, try again.
+// reload reads the configuration again and puts it in force. On an error the running one stays.
+// Tunnels that wait for what a person has to mend, which may be an account with the provider, try
+// again.
 func (d *daemon) reload(context.Context) error {
 	notify := newNotifier(d.opts.Logger)
 	notify.reloading()

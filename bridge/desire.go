@@ -19,10 +19,11 @@ type Desired struct {
 	Behind  map[string]behind // what lies behind the ingresses that are not ours, by interface
 }
 
-// Desire decides, from the configuration and what is true now, which packets may travel where. It is
-// pure: equal arguments give equal results.
+// Desire decides, from the configuration and what is true now, which packets may travel where. It
+// is pure: equal arguments give equal results.
 func Desire(cfg *config.Config, s Snapshot) Desired {
-	d := Desired{Merits: map[string]merit{}, Choices: map[string]choice{}, Behind: findBehind(cfg, s)}
+	d := Desired{Merits: map[string]merit{}, Choices: map[string]choice{},
+		Behind: findBehind(cfg, s)}
 	for i, e := range cfg.Egresses {
 		d.Intent.Egresses = append(d.Intent.Egresses, egressIntent(cfg, e, s))
 		if usesTLS(e) {
@@ -47,7 +48,8 @@ func Desire(cfg *config.Config, s Snapshot) Desired {
 
 // judge ranks an egress by what its driver and its probes say.
 func judge(cfg *config.Config, e config.Egress, s Snapshot) merit {
-	if s.Stopping || !connected(cfg, e, s) || s.Rings[e.Name] || unreachable(e, s) && s.Answered[e.Name] {
+	if s.Stopping || !connected(cfg, e, s) || s.Rings[e.Name] || unreachable(e, s) &&
+		s.Answered[e.Name] {
 		return unusable
 	}
 	switch s.Probes[e.Name].Grade {
@@ -60,10 +62,11 @@ func judge(cfg *config.Config, e config.Egress, s Snapshot) merit {
 	}
 }
 
-// unreachable says that neither the member that an egress leads to nor anything behind it answers. One that
-// never did may be silent by choice; one that did is away.
+// unreachable says that neither the member that an egress leads to nor anything behind it answers.
+// One that never did may be silent by choice; one that did is away.
 func unreachable(e config.Egress, s Snapshot) bool {
-	return e.Member != nil && s.Probes[e.Name].Grade == probe.Degraded && s.Members[e.Name].Grade == probe.Degraded
+	return e.Member != nil && s.Probes[e.Name].Grade == probe.Degraded &&
+		s.Members[e.Name].Grade == probe.Degraded
 }
 
 // connected says whether packets handed to the egress can leave by it at all.
@@ -115,8 +118,8 @@ func egressIntent(cfg *config.Config, e config.Egress, s Snapshot) policyroute.E
 	return out
 }
 
-// tunnelIntent fills in what the server of a tunnel assigned. Before it ever did, the device is up and
-// empty: it swallows what would be sent there.
+// tunnelIntent fills in what the server of a tunnel assigned. Before it ever did, the device is up
+// and empty: it swallows what would be sent there.
 func tunnelIntent(out *policyroute.Egress, t openvpn.TunnelStatus) {
 	out.Iface, out.Owned = tunnelDevice(out.Name), true
 	if t.Remote.Proto == openvpn.TCP {
@@ -130,7 +133,8 @@ func tunnelIntent(out *policyroute.Egress, t openvpn.TunnelStatus) {
 		// The whole address alone: the subnet behind it is the provider's, never on our link.
 		out.Addrs[i] = netip.PrefixFrom(a.Addr(), a.Addr().BitLen())
 	}
-	out.MTU, out.NoIPv4, out.IPv6, out.DNS = t.Session.MTU, !t.Session.IPv4(), t.Session.IPv6(), t.Session.DNS
+	out.MTU, out.NoIPv4, out.IPv6, out.DNS = t.Session.MTU, !t.Session.IPv4(), t.Session.IPv6(),
+		t.Session.DNS
 }
 
 func wanIntent(out *policyroute.Egress, wan *config.WAN, w World) {
@@ -153,16 +157,16 @@ func wanIntent(out *policyroute.Egress, wan *config.WAN, w World) {
 	}
 }
 
-// uplink is an interface of the box's own and its gateways, which are zero on a point-to-point link. has4 and has6 say
-// which IP versions have a default route there.
+// uplink is an interface of the box's own and its gateways, which are zero on a point-to-point
+// link. has4 and has6 say which IP versions have a default route there.
 type uplink struct {
 	iface              string
 	gateway4, gateway6 netip.Addr
 	has4, has6         bool
 }
 
-// uplinkOf finds the interface of a WAN egress by following main's default routes. A point-to-point link that is named needs
-// none: programs that make one often keep its routes elsewhere.
+// uplinkOf finds the interface of a WAN egress by following main's default routes. A point-to-point
+// link that is named needs none: programs that make one often keep its routes elsewhere.
 func uplinkOf(wan *config.WAN, w World) uplink {
 	up := uplink{iface: wan.Interface}
 	for _, f := range policyroute.Families {
@@ -180,13 +184,14 @@ func uplinkOf(wan *config.WAN, w World) uplink {
 		}
 	}
 	if l, ok := w.Link(wan.Interface); ok && l.PointToPoint {
-		up.has4 = up.has4 || slices.ContainsFunc(l.Addrs, func(p netip.Prefix) bool { return p.Addr().Is4() })
+		up.has4 = up.has4 || slices.ContainsFunc(l.Addrs,
+			func(p netip.Prefix) bool { return p.Addr().Is4() })
 	}
 	return up
 }
 
-// network returns the state of a configured network by its name. A snapshot without the service still has an
-// interface for it, which follows from the id.
+// network returns the state of a configured network by its name. A snapshot without the service
+// still has an interface for it, which follows from the id.
 func network(cfg *config.Config, s Snapshot, name string) zerotier.NetworkStatus {
 	for _, n := range cfg.ZeroTier.Networks {
 		if n.Name != name {

@@ -9,14 +9,17 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
-// A moon is reached by those who follow it at its endpoints, through whatever firewall the host has.
+// A moon is reached by those who follow it at its endpoints, through whatever firewall the host
+// has.
 func TestMoonIsAdmitted(t *testing.T) {
 	cfg := parse(t, `
-zerotier: {networks: [`+testNetwork+`], moon: {endpoints: [198.51.100.2, "[2001:db8::2]:9993", 198.51.100.2/443]}}
+zerotier: {networks: [`+testNetwork+
+		`], moon: {endpoints: [198.51.100.2, "[2001:db8::2]:9993", 198.51.100.2/443]}}
 egress: {direct: {wan: {}}}
 policy: [{egress: [direct]}]
 `)
-	state, err := policyroute.Compile(Desire(cfg, Snapshot{World: world(), ZeroTier: joined()}).Intent)
+	state, err := policyroute.Compile(Desire(cfg,
+		Snapshot{World: world(), ZeroTier: joined()}).Intent)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +27,8 @@ policy: [{egress: [direct]}]
 	for _, c := range state.IPTables {
 		if c.Name == policyroute.ChainInput {
 			admitted++
-			if want := []string{"-p udp -m udp --dport 9993 -j ACCEPT", "-p udp -m udp --dport 443 -j ACCEPT"}; !slices.Equal(c.Rules, want) {
+			if want := []string{"-p udp -m udp --dport 9993 -j ACCEPT",
+				"-p udp -m udp --dport 443 -j ACCEPT"}; !slices.Equal(c.Rules, want) {
 				t.Errorf("%s: %q, want %q", c.Family, c.Rules, want)
 			}
 		}
@@ -34,11 +38,13 @@ policy: [{egress: [direct]}]
 	}
 }
 
-// A bridge by which main's default route leads is a way out, for packets of clients too; any other only switches.
+// A bridge by which main's default route leads is a way out, for packets of clients too; any other
+// only switches.
 func TestBridgesSwitch(t *testing.T) {
 	cfg := parse(t, uno+"ingress: [br-lan, eth7]\n")
 	w := world()
-	w.Links = append(w.Links, kernel.Link{Name: "br-lan", Up: true, Bridge: true}, kernel.Link{Name: "eth7", Up: true})
+	w.Links = append(w.Links, kernel.Link{Name: "br-lan", Up: true, Bridge: true},
+		kernel.Link{Name: "eth7", Up: true})
 	oneArmed := w
 	oneArmed.Defaults = []kernel.DefaultRoute{{Family: policyroute.V6, Iface: "br-lan"}}
 	for _, tt := range []struct {
@@ -58,15 +64,20 @@ func TestBridgesSwitch(t *testing.T) {
 	}
 }
 
-// What the endpoint answers on a line that main's default route does not take has rules and a table of its own.
+// What the endpoint answers on a line that main's default route does not take has rules and a table
+// of its own.
 func TestDesireAnswersByTheLineAsked(t *testing.T) {
 	w := world()
 	w.Links = append(w.Links, kernel.Link{Name: "eth1", Up: true, Addrs: []netip.Prefix{
-		netip.MustParsePrefix("203.0.113.9/24"), netip.MustParsePrefix("2001:db8:1::9/64"), netip.MustParsePrefix("fe80::9/64")}})
+		netip.MustParsePrefix("203.0.113.9/24"), netip.MustParsePrefix(
+			"2001:db8:1::9/64"), netip.MustParsePrefix("fe80::9/64")}})
 	w.Defaults = append(w.Defaults,
-		kernel.DefaultRoute{Family: policyroute.V4, Iface: "eth1", Gateway: netip.MustParseAddr("203.0.113.1"), Metric: 500},
-		kernel.DefaultRoute{Family: policyroute.V4, Iface: "eth1", Gateway: netip.MustParseAddr("203.0.113.2"), Metric: 600},
-		kernel.DefaultRoute{Family: policyroute.V6, Iface: "eth1", Gateway: netip.MustParseAddr("fe80::1")})
+		kernel.DefaultRoute{Family: policyroute.V4, Iface: "eth1",
+			Gateway: netip.MustParseAddr("203.0.113.1"), Metric: 500},
+		kernel.DefaultRoute{Family: policyroute.V4, Iface: "eth1",
+			Gateway: netip.MustParseAddr("203.0.113.2"), Metric: 600},
+		kernel.DefaultRoute{Family: policyroute.V6, Iface: "eth1",
+			Gateway: netip.MustParseAddr("fe80::1")})
 	cfg := parse(t, uno+"endpoint: {address: vm.example.org, listen: [tcp/443]}\n")
 	listeners, err := listenersOf(cfg)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"ztbridge/policyroute"
 )
 
-// ingressIntents lists every interface by which clients enter, whether it exists yet or not: rules and
-// filters must be there before it is.
+// ingressIntents lists every interface by which clients enter, whether it exists yet or not: rules
+// and filters must be there before it is.
 func ingressIntents(cfg *config.Config, s Snapshot, known map[string]behind) []policyroute.Ingress {
 	var out []policyroute.Ingress
 	for _, n := range cfg.ZeroTier.Networks {
@@ -19,7 +19,8 @@ func ingressIntents(cfg *config.Config, s Snapshot, known map[string]behind) []p
 		st.Prefixes, st.Routes = known[st.Iface].Prefixes, known[st.Iface].Routes
 		public := publicRoutes(cfg, st)
 		out = append(out, policyroute.Ingress{
-			Name: n.Name, Iface: st.Iface, Present: s.World.Up(st.Iface), MTU: st.MTU, Carries: policyroute.ZeroTierPacket,
+			Name: n.Name, Iface: st.Iface, Present: s.World.Up(
+				st.Iface), MTU: st.MTU, Carries: policyroute.ZeroTierPacket,
 			Prefixes: slices.Concat(st.Prefixes, public), Unrouted: public,
 		})
 	}
@@ -31,7 +32,8 @@ func ingressIntents(cfg *config.Config, s Snapshot, known map[string]behind) []p
 			}
 		}
 		out = append(out, policyroute.Ingress{
-			Name: i.Name, Iface: i.Iface, Present: s.World.Up(i.Iface), Prefixes: prefixes, Switches: s.World.switches(i.Iface),
+			Name: i.Name, Iface: i.Iface, Present: s.World.Up(
+				i.Iface), Prefixes: prefixes, Switches: s.World.switches(i.Iface),
 		})
 	}
 	for _, l := range s.Listeners {
@@ -47,8 +49,8 @@ func ingressIntents(cfg *config.Config, s Snapshot, known map[string]behind) []p
 	return out
 }
 
-// publicRoutes returns the managed routes of a network that number its members out of a WAN's prefix. The
-// service does not set them on this box, which trusts no network with public addresses.
+// publicRoutes returns the managed routes of a network that number its members out of a WAN's
+// prefix. The service does not set them on this box, which trusts no network with public addresses.
 func publicRoutes(cfg *config.Config, st zerotier.NetworkStatus) []netip.Prefix {
 	var out []netip.Prefix
 	for _, r := range st.Routes {
@@ -57,7 +59,8 @@ func publicRoutes(cfg *config.Config, st zerotier.NetworkStatus) []netip.Prefix 
 			continue
 		}
 		if slices.ContainsFunc(cfg.Egresses, func(e config.Egress) bool {
-			return e.WAN != nil && e.WAN.IPv6.Mode == config.IPv6Prefix && covers(e.WAN.IPv6.Prefix, target)
+			return e.WAN != nil && e.WAN.IPv6.Mode == config.IPv6Prefix &&
+				covers(e.WAN.IPv6.Prefix, target)
 		}) {
 			out = append(out, target)
 		}
@@ -65,7 +68,8 @@ func publicRoutes(cfg *config.Config, st zerotier.NetworkStatus) []netip.Prefix 
 	return out
 }
 
-// expand replaces the endpoint by its listeners, each of which is an ingress with a device of its own.
+// expand replaces the endpoint by its listeners, each of which is an ingress with a device of its
+// own.
 func expand(ingresses []string, s Snapshot) []string {
 	var out []string
 	for _, name := range ingresses {
@@ -80,7 +84,8 @@ func expand(ingresses []string, s Snapshot) []string {
 	return out
 }
 
-// subnets returns the prefixes that are on the link because of its addresses, without link-local ones.
+// subnets returns the prefixes that are on the link because of its addresses, without link-local
+// ones.
 func subnets(addrs []netip.Prefix) []netip.Prefix {
 	var out []netip.Prefix
 	for _, a := range addrs {
@@ -91,8 +96,8 @@ func subnets(addrs []netip.Prefix) []netip.Prefix {
 	return out
 }
 
-// policyIntents turns every rule of the configuration into policies, in order. A rule that selects both
-// by ingress and by address becomes two.
+// policyIntents turns every rule of the configuration into policies, in order. A rule that selects
+// both by ingress and by address becomes two.
 func policyIntents(cfg *config.Config, s Snapshot, d Desired) []policyroute.Policy {
 	var out []policyroute.Policy
 	for _, r := range cfg.Policy {
@@ -124,10 +129,11 @@ func policyIntents(cfg *config.Config, s Snapshot, d Desired) []policyroute.Poli
 	return out
 }
 
-// splitHorizon returns the policy with its choice filled in, preceded by one for every next hop among
-// its egresses: what a member sends us is never sent back by way of that member. So two boxes that name
-// each other as egress refuse each other's clients and build no loop.
-func splitHorizon(cfg *config.Config, p policyroute.Policy, d Desired, s Snapshot) []policyroute.Policy {
+// splitHorizon returns the policy with its choice filled in, preceded by one for every next hop
+// among its egresses: what a member sends us is never sent back by way of that member. So two boxes
+// that name each other as egress refuse each other's clients and build no loop.
+func splitHorizon(cfg *config.Config, p policyroute.Policy, d Desired,
+	s Snapshot) []policyroute.Policy {
 	var out []policyroute.Policy
 	for _, hop := range nextHops(cfg, p.Egress) {
 		if !selects(p, hop) {
@@ -136,7 +142,8 @@ func splitHorizon(cfg *config.Config, p policyroute.Policy, d Desired, s Snapsho
 		back := p
 		back.From = []netip.Prefix{netip.PrefixFrom(hop.via, hop.via.BitLen())}
 		back.Egress = slices.DeleteFunc(slices.Clone(p.Egress), func(name string) bool {
-			return slices.ContainsFunc(nextHops(cfg, []string{name}), func(h nextHop) bool { return h.via == hop.via })
+			return slices.ContainsFunc(nextHops(cfg, []string{name}),
+				func(h nextHop) bool { return h.via == hop.via })
 		})
 		out = append(out, use(back, d, s))
 	}
@@ -171,7 +178,8 @@ func selects(p policyroute.Policy, hop nextHop) bool {
 	if len(p.Ingress) > 0 && !slices.Contains(p.Ingress, hop.network) {
 		return false
 	}
-	return len(p.From) == 0 || slices.ContainsFunc(p.From, func(f netip.Prefix) bool { return f.Contains(hop.via) })
+	return len(p.From) == 0 || slices.ContainsFunc(p.From,
+		func(f netip.Prefix) bool { return f.Contains(hop.via) })
 }
 
 // nextHops returns the members through which the named egresses lead.
@@ -190,24 +198,27 @@ func nextHops(cfg *config.Config, names []string) []nextHop {
 	return out
 }
 
-// peer adds what the configuration allows beside the policy: members of one ingress reaching those of
-// another, or a network on one of the box's own links. The latter is an egress of its own, with a policy
-// before all others.
+// peer adds what the configuration allows beside the policy: members of one ingress reaching those
+// of another, or a network on one of the box's own links. The latter is an egress of its own, with
+// a policy before all others.
 func peer(cfg *config.Config, s Snapshot, intent *policyroute.Intent) {
 	var first []policyroute.Policy
 	for i, p := range cfg.Peering {
 		if p.To != "" {
 			for _, from := range expand([]string{p.From}, s) {
 				for _, to := range expand([]string{p.To}, s) {
-					intent.Peerings = append(intent.Peerings, policyroute.Peering{From: from, To: to})
+					intent.Peerings = append(intent.Peerings,
+						policyroute.Peering{From: from, To: to})
 				}
 			}
 			continue
 		}
 		name := fmt.Sprintf("peering[%d]", i)
-		egress := policyroute.Egress{Name: name, Kind: policyroute.EgressWAN, IPv6: p.Prefix.Addr().Is6()}
+		egress := policyroute.Egress{Name: name, Kind: policyroute.EgressWAN,
+			IPv6: p.Prefix.Addr().Is6()}
 		policy := policyroute.Policy{
-			Name: name, Ingress: expand([]string{p.From}, s), To: []netip.Prefix{p.Prefix}, Egress: []string{name},
+			Name: name, Ingress: expand([]string{p.From}, s), To: []netip.Prefix{
+				p.Prefix}, Egress: []string{name},
 		}
 		if link, ok := s.World.OnLink(p.Prefix); ok && !s.Stopping {
 			egress.Iface, egress.MTU, egress.Present = link.Name, link.MTU, link.Up
@@ -219,7 +230,8 @@ func peer(cfg *config.Config, s Snapshot, intent *policyroute.Intent) {
 	intent.Policies = append(first, intent.Policies...)
 }
 
-// listenerIntents are the ports at which the Internet reaches this box: those of the endpoint, and of a moon.
+// listenerIntents are the ports at which the Internet reaches this box: those of the endpoint, and
+// of a moon.
 func listenerIntents(cfg *config.Config) []policyroute.Listener {
 	var out []policyroute.Listener
 	if cfg.Endpoint != nil {
@@ -261,7 +273,8 @@ func uplinkIntents(w World) []policyroute.Uplink {
 			continue // a worse one of the same link
 		}
 		for _, a := range link.Addrs {
-			if addr := a.Addr(); policyroute.FamilyOf(addr) == r.Family && !addr.IsLinkLocalUnicast() {
+			if addr := a.Addr(); policyroute.FamilyOf(addr) == r.Family &&
+				!addr.IsLinkLocalUnicast() {
 				u.Addrs = append(u.Addrs, addr)
 			}
 		}
@@ -276,7 +289,8 @@ func inboundIntents(in config.Inbound) []policyroute.Inbound {
 		ports config.Ports
 	}{{"tcp", in.TCP}, {"udp", in.UDP}} {
 		if p.ports.All || len(p.ports.List) > 0 {
-			out = append(out, policyroute.Inbound{Egress: in.Egress, To: in.To, Proto: p.proto, Ports: p.ports.List})
+			out = append(out, policyroute.Inbound{Egress: in.Egress, To: in.To, Proto: p.proto,
+				Ports: p.ports.List})
 		}
 	}
 	return out

@@ -46,13 +46,17 @@ func parse(t *testing.T, text string) *config.Config {
 func world(tunnels ...string) World {
 	w := World{
 		Links: []kernel.Link{
-			{Name: "eth0", Index: 2, Up: true, MTU: 1500, Addrs: []netip.Prefix{netip.MustParsePrefix("192.168.1.5/24")}},
-			{Name: ztIface(testNetwork), Index: 3, Up: true, MTU: 2800, Addrs: []netip.Prefix{netip.MustParsePrefix("10.147.17.1/24")}},
+			{Name: "eth0", Index: 2, Up: true, MTU: 1500,
+				Addrs: []netip.Prefix{netip.MustParsePrefix("192.168.1.5/24")}},
+			{Name: ztIface(testNetwork), Index: 3, Up: true, MTU: 2800,
+				Addrs: []netip.Prefix{netip.MustParsePrefix("10.147.17.1/24")}},
 		},
-		Defaults: []kernel.DefaultRoute{{Family: policyroute.V4, Iface: "eth0", Gateway: netip.MustParseAddr("192.168.1.1")}},
+		Defaults: []kernel.DefaultRoute{
+			{Family: policyroute.V4, Iface: "eth0", Gateway: netip.MustParseAddr("192.168.1.1")}},
 	}
 	for i, name := range tunnels {
-		w.Links = append(w.Links, kernel.Link{Name: tunnelDevice(name), Index: 10 + i, Up: true, MTU: 1500})
+		w.Links = append(w.Links, kernel.Link{Name: tunnelDevice(name), Index: 10 + i, Up: true,
+			MTU: 1500})
 	}
 	return w
 }
@@ -67,7 +71,8 @@ func ztIface(nwid string) string {
 
 func up(addr string) openvpn.TunnelStatus {
 	return openvpn.TunnelStatus{State: openvpn.StateUp, Session: &openvpn.Session{
-		Addrs: []netip.Prefix{netip.MustParsePrefix(addr)}, MTU: 1500, DNS: []netip.Addr{netip.MustParseAddr("10.8.0.1")},
+		Addrs: []netip.Prefix{netip.MustParsePrefix(addr)}, MTU: 1500, DNS: []netip.Addr{
+			netip.MustParseAddr("10.8.0.1")},
 	}}
 }
 
@@ -99,19 +104,27 @@ func TestDesireFollowsTheTunnels(t *testing.T) {
 		want    string
 	}{
 		{"at the start", both, nil, nil, false, ""},
-		{"connected, not probed yet", both, map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24")}, nil, false, "provider"},
-		{"only the second", both, map[string]openvpn.TunnelStatus{"backup": up("10.9.0.2/24")}, nil, false, "backup"},
+		{"connected, not probed yet", both,
+			map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24")}, nil, false, "provider"},
+		{"only the second", both, map[string]openvpn.TunnelStatus{"backup": up("10.9.0.2/24")}, nil,
+			false, "backup"},
 		{"the first does not answer", both,
-			map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24"), "backup": up("10.9.0.2/24")},
-			map[string]probe.Status{"provider": {Grade: probe.Degraded}, "backup": {Grade: probe.Fresh}}, false, "backup"},
-		{"its device is gone", world("backup"), map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24")}, nil, false, ""},
-		{"reconnecting", both, map[string]openvpn.TunnelStatus{"provider": {State: openvpn.StateReconnecting}}, nil, false, ""},
-		{"stopping", both, map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24")}, nil, true, ""},
+			map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24"),
+				"backup": up("10.9.0.2/24")},
+			map[string]probe.Status{"provider": {Grade: probe.Degraded},
+				"backup": {Grade: probe.Fresh}}, false, "backup"},
+		{"its device is gone", world("backup"),
+			map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24")}, nil, false, ""},
+		{"reconnecting", both, map[string]openvpn.TunnelStatus{
+			"provider": {State: openvpn.StateReconnecting}}, nil, false, ""},
+		{"stopping", both, map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24")}, nil,
+			true, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			d := Desire(cfg, Snapshot{
-				Now: time.Now(), World: tt.world, ZeroTier: joined(), Tunnels: tt.tunnels, Probes: tt.probes, Stopping: tt.stop,
+				Now: time.Now(), World: tt.world, ZeroTier: joined(), Tunnels: tt.tunnels,
+				Probes: tt.probes, Stopping: tt.stop,
 			})
 			got := d.Intent.Policies[len(d.Intent.Policies)-1]
 			if got.Use != tt.want {
@@ -133,7 +146,8 @@ func TestDesireFollowsTheTunnels(t *testing.T) {
 func TestDesireKnowsTheIngressBeforeItExists(t *testing.T) {
 	cfg := parse(t, uno)
 	d := Desire(cfg, Snapshot{Now: time.Now()})
-	if len(d.Intent.Ingresses) != 1 || d.Intent.Ingresses[0].Iface != ztIface(testNetwork) || d.Intent.Ingresses[0].Present {
+	if len(d.Intent.Ingresses) != 1 || d.Intent.Ingresses[0].Iface != ztIface(testNetwork) ||
+		d.Intent.Ingresses[0].Present {
 		t.Errorf("ingresses %+v", d.Intent.Ingresses)
 	}
 }
@@ -151,7 +165,8 @@ policy:
 	d := Desire(cfg, Snapshot{
 		Now: time.Now(), World: world("provider"), ZeroTier: joined(),
 		Tunnels: map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24")},
-		Probes:  map[string]probe.Status{"home": {Grade: probe.Stable}, "provider": {Grade: probe.Stable}},
+		Probes: map[string]probe.Status{"home": {Grade: probe.Stable},
+			"provider": {Grade: probe.Stable}},
 	})
 	hop := netip.MustParsePrefix("10.147.17.2/32")
 	var forHop, forAll string
@@ -178,7 +193,8 @@ peering:
 `)
 	d := Desire(cfg, Snapshot{Now: time.Now(), World: world(), ZeroTier: joined()})
 	first := d.Intent.Policies[0]
-	if first.Use == "" || !slices.Equal(first.To, []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")}) {
+	if first.Use == "" || !slices.Equal(first.To,
+		[]netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")}) {
 		t.Errorf("first policy %+v", first)
 	}
 }
@@ -197,10 +213,11 @@ func TestTunnelDeviceNames(t *testing.T) {
 	}
 }
 
-// A network numbers its members out of the WAN's prefix by a managed route, which the service does not set
-// on this box; other public routes of the network are none of its business.
+// A network numbers its members out of the WAN's prefix by a managed route, which the service does
+// not set on this box; other public routes of the network are none of its business.
 func TestPublicMembersAreKnown(t *testing.T) {
-	cfg := parse(t, "zerotier: {networks: ["+testNetwork+"]}\negress: {direct: {wan: {ipv6: {prefix: \"2001:db8:1:2:8000::/80\"}}}}\npolicy: [{egress: [direct]}]\n")
+	cfg := parse(t, "zerotier: {networks: ["+testNetwork+
+		"]}\negress: {direct: {wan: {ipv6: {prefix: \"2001:db8:1:2:8000::/80\"}}}}\npolicy: [{egress: [direct]}]\n")
 	s := Snapshot{World: world(), ZeroTier: joined()}
 	route := func(target, via string) zerotier.Route {
 		r := zerotier.Route{Target: netip.MustParsePrefix(target)}
@@ -210,25 +227,32 @@ func TestPublicMembersAreKnown(t *testing.T) {
 		return r
 	}
 	s.ZeroTier.Networks[0].Routes = []zerotier.Route{
-		route("10.147.17.0/24", ""), route("2001:db8:1:2:8000:1::/96", ""), route("2001:db8:1:2:8000::/80", "2001:db8::1"),
+		route("10.147.17.0/24", ""), route("2001:db8:1:2:8000:1::/96",
+			""), route("2001:db8:1:2:8000::/80", "2001:db8::1"),
 		route("2001:db8:1:2::/64", ""), route("::/0", "fd99::1"), route("1.1.1.1/32", ""),
 	}
 	in := Desire(cfg, s).Intent.Ingresses[0]
 	public := []netip.Prefix{netip.MustParsePrefix("2001:db8:1:2:8000:1::/96")}
-	if !slices.Equal(in.Unrouted, public) || !slices.Equal(in.Prefixes, append([]netip.Prefix{netip.MustParsePrefix("10.147.17.0/24")}, public...)) {
+	if !slices.Equal(in.Unrouted, public) || !slices.Equal(in.Prefixes,
+		append([]netip.Prefix{netip.MustParsePrefix("10.147.17.0/24")}, public...)) {
 		t.Errorf("prefixes %v, of them unrouted %v", in.Prefixes, in.Unrouted)
 	}
 }
 
-// By a way out of the box's own, clients reach the Internet, and not what only the box can reach because of where it stands.
+// By a way out of the box's own, clients reach the Internet, and not what only the box can reach
+// because of where it stands.
 func TestDesireClosesInnerNetworks(t *testing.T) {
 	w := world()
 	w.Links = append(w.Links,
-		kernel.Link{Name: "eth1", Up: true, Addrs: []netip.Prefix{netip.MustParsePrefix("203.0.113.9/24"), netip.MustParsePrefix("2001:db8:1::9/64")}},
-		kernel.Link{Name: "lo", Up: true, Addrs: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128")}})
-	in := Desire(parse(t, "zerotier: {networks: ["+testNetwork+"]}\negress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\n"),
+		kernel.Link{Name: "eth1", Up: true, Addrs: []netip.Prefix{
+			netip.MustParsePrefix("203.0.113.9/24"), netip.MustParsePrefix("2001:db8:1::9/64")}},
+		kernel.Link{Name: "lo", Up: true, Addrs: []netip.Prefix{
+			netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128")}})
+	in := Desire(parse(t, "zerotier: {networks: ["+testNetwork+
+		"]}\negress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\n"),
 		Snapshot{World: w, ZeroTier: joined()}).Intent
-	want := []string{"10.147.17.0/24", "100.100.100.200/32", "168.63.129.16/32", "169.254.0.0/16", "192.168.1.0/24", "2001:db8:1::/64", "fd00:ec2::254/128"}
+	want := []string{"10.147.17.0/24", "100.100.100.200/32", "168.63.129.16/32", "169.254.0.0/16",
+		"192.168.1.0/24", "2001:db8:1::/64", "fd00:ec2::254/128"}
 	var got []string
 	for _, p := range in.Egresses[0].Closed {
 		got = append(got, p.String())
@@ -240,28 +264,39 @@ func TestDesireClosesInnerNetworks(t *testing.T) {
 	}
 }
 
-// Who names a network of the box's own as a destination is told that a way out does not lead there, and what does.
+// Who names a network of the box's own as a destination is told that a way out does not lead there,
+// and what does.
 func TestClosedDestinationIsSaid(t *testing.T) {
-	for to, want := range map[string]int{"192.168.1.0/24": 1, "192.168.1.7/32": 1, "198.51.100.0/24": 0, "192.168.0.0/16": 0} {
-		in := Desire(parse(t, "zerotier: {networks: ["+testNetwork+"]}\negress: {direct: {wan: {}}}\npolicy: [{to: ["+to+"], egress: [direct]}, {egress: [direct]}]\n"),
+	for to, want := range map[string]int{"192.168.1.0/24": 1, "192.168.1.7/32": 1,
+		"198.51.100.0/24": 0, "192.168.0.0/16": 0} {
+		in := Desire(parse(t, "zerotier: {networks: ["+testNetwork+
+			"]}\negress: {direct: {wan: {}}}\npolicy: [{to: ["+to+
+			"], egress: [direct]}, {egress: [direct]}]\n"),
 			Snapshot{World: world(), ZeroTier: joined()}).Intent
 		var said []string
-		closedConditions(in, func(_, _ string, _ api.Severity, message, remedy string, _ ...string) {
+		closedConditions(in, func(_, _ string, _ api.Severity, message, remedy string,
+			_ ...string) {
 			said = append(said, message+": "+remedy)
 		})
-		if len(said) != want || want > 0 && !strings.Contains(said[0], "policy[0] sends to "+to+" by direct") {
+		if len(said) != want || want > 0 &&
+			!strings.Contains(said[0], "policy[0] sends to "+to+" by direct") {
 			t.Errorf("to %s: %q, want %d", to, said, want)
 		}
 	}
 }
 
-// Nothing is sent where its IP version is not spoken: clients' IPv4 would be lost, or leave with an address of another link.
+// Nothing is sent where its IP version is not spoken: clients' IPv4 would be lost, or leave with an
+// address of another link.
 func TestDesireKnowsWhatAnEgressCarries(t *testing.T) {
 	w := world("provider")
-	w.Defaults = slices.DeleteFunc(slices.Clone(w.Defaults), func(r kernel.DefaultRoute) bool { return r.Family == policyroute.V4 })
-	w.Defaults = append(w.Defaults, kernel.DefaultRoute{Family: policyroute.V6, Iface: "wan0", Gateway: netip.MustParseAddr("fe80::1")})
-	in := Desire(parse(t, "zerotier: {networks: ["+testNetwork+"]}\negress: {provider: {openvpn: {profile: provider.ovpn}}, direct: {wan: {}}}\n"),
-		Snapshot{World: w, ZeroTier: joined(), Tunnels: map[string]openvpn.TunnelStatus{"provider": up("fd08::2/64")}}).Intent
+	w.Defaults = slices.DeleteFunc(slices.Clone(w.Defaults),
+		func(r kernel.DefaultRoute) bool { return r.Family == policyroute.V4 })
+	w.Defaults = append(w.Defaults, kernel.DefaultRoute{Family: policyroute.V6, Iface: "wan0",
+		Gateway: netip.MustParseAddr("fe80::1")})
+	in := Desire(parse(t, "zerotier: {networks: ["+testNetwork+
+		"]}\negress: {provider: {openvpn: {profile: provider.ovpn}}, direct: {wan: {}}}\n"),
+		Snapshot{World: w, ZeroTier: joined(),
+			Tunnels: map[string]openvpn.TunnelStatus{"provider": up("fd08::2/64")}}).Intent
 	for _, e := range in.Egresses {
 		if !e.NoIPv4 || !e.IPv6 {
 			t.Errorf("%s carries IPv4: %v, IPv6: %v; want IPv6 alone", e.Name, !e.NoIPv4, e.IPv6)
@@ -273,9 +308,11 @@ func TestDesireKnowsWhatAnEgressCarries(t *testing.T) {
 func TestDesireSendsByLinksWithoutRoute(t *testing.T) {
 	w := world()
 	addr := []netip.Prefix{netip.MustParsePrefix("10.99.0.2/32")}
-	w.Links = append(w.Links, kernel.Link{Name: "wg0", Index: 7, Up: true, PointToPoint: true, Addrs: addr}, kernel.Link{Name: "eth1", Index: 8, Up: true, Addrs: addr},
+	w.Links = append(w.Links, kernel.Link{Name: "wg0", Index: 7, Up: true, PointToPoint: true,
+		Addrs: addr}, kernel.Link{Name: "eth1", Index: 8, Up: true, Addrs: addr},
 		kernel.Link{Name: "ppp0", Index: 9, Up: true, PointToPoint: true})
-	in := Desire(parse(t, "zerotier: {networks: ["+testNetwork+"]}\negress: {wg0: {wan: {interface: wg0}}, eth1: {wan: {interface: eth1}}, ppp0: {wan: {interface: ppp0}}}\npolicy: [{egress: [wg0, eth1, ppp0]}]\n"),
+	in := Desire(parse(t, "zerotier: {networks: ["+testNetwork+
+		"]}\negress: {wg0: {wan: {interface: wg0}}, eth1: {wan: {interface: eth1}}, ppp0: {wan: {interface: ppp0}}}\npolicy: [{egress: [wg0, eth1, ppp0]}]\n"),
 		Snapshot{World: w, ZeroTier: joined()}).Intent
 	for _, e := range in.Egresses {
 		if want := e.Name != "wg0"; e.NoIPv4 != want {
@@ -286,7 +323,8 @@ func TestDesireSendsByLinksWithoutRoute(t *testing.T) {
 
 // The endpoint's clients by TCP are kept to one segment, too.
 func TestDesireKeepsListenersPacketsWhole(t *testing.T) {
-	cfg := parse(t, "endpoint: {address: vpn.example.org, listen: [udp/1194, tcp/443]}\negress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\n")
+	cfg := parse(t,
+		"endpoint: {address: vpn.example.org, listen: [udp/1194, tcp/443]}\negress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\n")
 	listeners, err := listenersOf(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -295,14 +333,15 @@ func TestDesireKeepsListenersPacketsWhole(t *testing.T) {
 	for _, g := range Desire(cfg, Snapshot{World: world(), Listeners: listeners}).Intent.Ingresses {
 		carries[g.Name] = g.Carries
 	}
-	want := map[string]int{listenerDevice(cfg.Endpoint.Listen[0]): 0, listenerDevice(cfg.Endpoint.Listen[1]): policyroute.StreamPacket}
+	want := map[string]int{listenerDevice(cfg.Endpoint.Listen[0]): 0,
+		listenerDevice(cfg.Endpoint.Listen[1]): policyroute.StreamPacket}
 	if !maps.Equal(carries, want) {
 		t.Errorf("got %v, want %v", carries, want)
 	}
 }
 
-// TCP is kept to what the way carries in one piece: one ZeroTier packet for members, one segment for a tunnel over TCP,
-// what probes found for everybody, and no less than Ethernet's for a LAN.
+// TCP is kept to what the way carries in one piece: one ZeroTier packet for members, one segment
+// for a tunnel over TCP, what probes found for everybody, and no less than Ethernet's for a LAN.
 func TestDesireKeepsPacketsWhole(t *testing.T) {
 	lan := "ingress: [{interface: lan0, prefixes: [10.77.0.0/24]}]\negress: {provider: {openvpn: {profile: provider.ovpn}}}\n"
 	tests := []struct {
@@ -332,7 +371,8 @@ func TestDesireKeepsPacketsWhole(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, direction := range []string{"iifname", "oifname"} {
-				want := fmt.Sprintf("%s %q meta nfproto ipv4 tcp flags & (syn|rst) == syn tcp option maxseg size > %d",
+				want := fmt.Sprintf(
+					"%s %q meta nfproto ipv4 tcp flags & (syn|rst) == syn tcp option maxseg size > %d",
 					direction, tunnelDevice("provider"), tt.want)
 				if !strings.Contains(state.String(), want) {
 					t.Errorf("the filter lacks %q:\n%s", want, state)
@@ -344,16 +384,21 @@ func TestDesireKeepsPacketsWhole(t *testing.T) {
 
 // What lies behind an interface beyond its subnets is reached there beside them.
 func TestDesireAddsPrefixesToTheSubnets(t *testing.T) {
-	cfg := parse(t, "ingress: [{interface: lan0, prefixes: [10.78.0.0/16, 10.77.0.0/24]}]\negress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\n")
+	cfg := parse(t,
+		"ingress: [{interface: lan0, prefixes: [10.78.0.0/16, 10.77.0.0/24]}]\negress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\n")
 	w := world()
-	behind := func() []netip.Prefix { return Desire(cfg, Snapshot{World: w}).Intent.Ingresses[0].Prefixes }
+	behind := func() []netip.Prefix {
+		return Desire(cfg, Snapshot{World: w}).Intent.Ingresses[0].Prefixes
+	}
 	subnet, further := netip.MustParsePrefix("10.77.0.0/24"), netip.MustParsePrefix("10.78.0.0/16")
 	if got := behind(); !slices.Equal(got, []netip.Prefix{further, subnet}) {
 		t.Errorf("without the interface: %v", got)
 	}
 	w.Links = append(w.Links, kernel.Link{Name: "lan0", Index: 4, Up: true, Addrs: []netip.Prefix{
-		netip.MustParsePrefix("10.77.0.1/24"), netip.MustParsePrefix("2001:db8:7::1/64"), netip.MustParsePrefix("fe80::1/64")}})
-	if got := behind(); !slices.Equal(got, []netip.Prefix{subnet, netip.MustParsePrefix("2001:db8:7::/64"), further}) {
+		netip.MustParsePrefix("10.77.0.1/24"), netip.MustParsePrefix(
+			"2001:db8:7::1/64"), netip.MustParsePrefix("fe80::1/64")}})
+	if got := behind(); !slices.Equal(got,
+		[]netip.Prefix{subnet, netip.MustParsePrefix("2001:db8:7::/64"), further}) {
 		t.Errorf("with the interface: %v", got)
 	}
 }

@@ -17,9 +17,9 @@ import (
 	"ztbridge/policyroute"
 )
 
-// drivers are what does the work outside the kernel's tables: the tunnels' processes, the membership in
-// ZeroTier networks, the probes. Their set follows the configuration; a driver whose configuration did
-// not change lives through a reload.
+// drivers are what does the work outside the kernel's tables: the tunnels' processes, the
+// membership in ZeroTier networks, the probes. Their set follows the configuration; a driver whose
+// configuration did not change lives through a reload.
 type drivers struct {
 	opts Options
 	user openvpnUser
@@ -42,7 +42,8 @@ type drivers struct {
 
 func newDrivers(ctx context.Context, opts Options, user openvpnUser, bell *doorbell) *drivers {
 	d := emptyDrivers(opts, user, bell)
-	d.sup, d.rings = newSupervisor(ctx, opts.Logger), newRings(func(egress string) { bell.ring("no more ring through " + egress) })
+	d.sup, d.rings = newSupervisor(ctx, opts.Logger),
+		newRings(func(egress string) { bell.ring("no more ring through " + egress) })
 	d.around.Store(&surroundings{})
 	return d
 }
@@ -56,8 +57,8 @@ func emptyDrivers(opts Options, user openvpnUser, bell *doorbell) *drivers {
 	}
 }
 
-// configure makes the running drivers those that the configuration asks for. It blocks until the ones
-// that are no longer wanted have ended.
+// configure makes the running drivers those that the configuration asks for. It blocks until the
+// ones that are no longer wanted have ended.
 func (d *drivers) configure(l *loaded) error {
 	next := emptyDrivers(d.opts, d.user, d.bell)
 	var tasks []task
@@ -84,7 +85,8 @@ func (d *drivers) configure(l *loaded) error {
 		}
 	}
 	d.mu.Lock()
-	d.keys, d.zerotier, d.tunnels, d.probers, d.endpoint = next.keys, next.zerotier, next.tunnels, next.probers, next.endpoint
+	d.keys, d.zerotier, d.tunnels, d.probers, d.endpoint = next.keys, next.zerotier, next.tunnels,
+		next.probers, next.endpoint
 	d.members, d.prefixes, d.nonces = next.members, next.prefixes, next.nonces
 	d.mu.Unlock()
 	d.rings.expect(next.nonces)
@@ -93,7 +95,8 @@ func (d *drivers) configure(l *loaded) error {
 }
 
 // egressTasks returns the drivers of one egress.
-func (d *drivers) egressTasks(next *drivers, l *loaded, index int, e config.Egress) ([]task, error) {
+func (d *drivers) egressTasks(next *drivers, l *loaded, index int,
+	e config.Egress) ([]task, error) {
 	tasks := []task{d.probeTask(next, e, probeMark(index), l.cfg.Probe)}
 	if e.OpenVPN != nil {
 		t, err := d.tunnelTask(next, e.Name, l.tunnels[e.Name])
@@ -128,7 +131,8 @@ func (d *drivers) zerotierTask(next *drivers, cfg config.ZeroTier) (task, error)
 	if d.kept(next, "zerotier", key) {
 		next.zerotier = d.zerotier
 	} else {
-		c := zerotier.Config{Home: cfg.Home, Logger: d.opts.Logger, Notify: func() { d.bell.ring("zerotier") },
+		c := zerotier.Config{Home: cfg.Home, Logger: d.opts.Logger,
+			Notify:      func() { d.bell.ring("zerotier") },
 			AllowGlobal: map[zerotier.NetworkID]bool{}}
 		for _, n := range cfg.Networks {
 			id, err := zerotier.ParseNetworkID(n.ID)
@@ -156,13 +160,14 @@ func (d *drivers) zerotierTask(next *drivers, cfg config.ZeroTier) (task, error)
 	return task{key: key, run: next.zerotier.Run}, nil
 }
 
-// unasked is what is known of the networks before the service was ever asked: their interfaces. Rules and filters
-// need those from the first pass on.
+// unasked is what is known of the networks before the service was ever asked: their interfaces.
+// Rules and filters need those from the first pass on.
 func unasked(cfg config.ZeroTier) zerotier.Status {
 	var s zerotier.Status
 	for _, n := range cfg.Networks {
 		if id, err := zerotier.ParseNetworkID(n.ID); err == nil {
-			s.Networks = append(s.Networks, zerotier.NetworkStatus{ID: id, Iface: zerotier.IfaceIn(cfg.Home, id), State: zerotier.NetworkUnknown})
+			s.Networks = append(s.Networks, zerotier.NetworkStatus{ID: id,
+				Iface: zerotier.IfaceIn(cfg.Home, id), State: zerotier.NetworkUnknown})
 		}
 	}
 	return s
@@ -194,7 +199,8 @@ func (d *drivers) tunnelTask(next *drivers, name string, files tunnelFiles) (tas
 	return task{key: key, run: t.Run}, nil
 }
 
-// ensureDevice makes a TUN device of ours if it is missing, and returns the node by which openvpn opens it.
+// ensureDevice makes a TUN device of ours if it is missing, and returns the node by which openvpn
+// opens it.
 func (d *drivers) ensureDevice(device string) (node string, err error) {
 	if err := tun.Ensure(device, d.user.uid, d.user.gid); err != nil {
 		return "", err
@@ -211,16 +217,17 @@ func (d *drivers) probeTask(next *drivers, e config.Egress, mark uint32, cfg con
 		nonce := probe.NewNonce()
 		next.nonces[e.Name] = nonce
 		next.probers[e.Name] = probe.New(probe.Config{
-			Egress: e.Name, Mark: mark, Nonce: nonce, Targets: cfg.Targets, Interval: cfg.Interval, HoldDown: cfg.HoldDown,
-			Traffic: d.trafficBy(e),
-			Notify:  func() { d.bell.ring("probe " + e.Name) }, Logger: d.opts.Logger,
+			Egress: e.Name, Mark: mark, Nonce: nonce, Targets: cfg.Targets, Interval: cfg.Interval,
+			HoldDown: cfg.HoldDown,
+			Traffic:  d.trafficBy(e),
+			Notify:   func() { d.bell.ring("probe " + e.Name) }, Logger: d.opts.Logger,
 		})
 	}
 	return task{key: key, run: next.probers[e.Name].Run}
 }
 
-// trafficBy returns what tells a prober how busy its egress is. Only a tunnel has an interface to itself:
-// what came in by another says nothing about the way to the Internet.
+// trafficBy returns what tells a prober how busy its egress is. Only a tunnel has an interface to
+// itself: what came in by another says nothing about the way to the Internet.
 func (d *drivers) trafficBy(e config.Egress) func() probe.Traffic {
 	if e.OpenVPN != nil {
 		return func() probe.Traffic { return trafficOf(tunnelDevice(e.Name)) }
@@ -232,8 +239,8 @@ func (d *drivers) trafficBy(e config.Egress) func() probe.Traffic {
 	}
 }
 
-// poke has the drivers look at once at what they would look at soon: something changed in the kernel,
-// perhaps the interface of a network. Safe for concurrent use.
+// poke has the drivers look at once at what they would look at soon: something changed in the
+// kernel, perhaps the interface of a network. Safe for concurrent use.
 func (d *drivers) poke() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -286,8 +293,9 @@ func (d *drivers) applied(s Snapshot) {
 	}
 }
 
-// removeStrays removes the TUN devices of egresses and listeners that the configuration no longer has. Nothing leads to
-// them once the kernel holds the intent. One that is in use stays for a later pass.
+// removeStrays removes the TUN devices of egresses and listeners that the configuration no longer
+// has. Nothing leads to them once the kernel holds the intent. One that is in use stays for a later
+// pass.
 func (d *drivers) removeStrays(intent policyroute.Intent, w World) {
 	for _, device := range strays(intent, w) {
 		switch err := tun.Remove(device); {

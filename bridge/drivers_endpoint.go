@@ -16,9 +16,10 @@ import (
 	"ztbridge/bridge/pki"
 )
 
-// pushedResolvers are what clients are told to ask. They never get there where the egress has resolvers of
-// its own: queries are steered to those.
-var pushedResolvers = []netip.Addr{netip.MustParseAddr("9.9.9.9"), netip.MustParseAddr("149.112.112.112")}
+// pushedResolvers are what clients are told to ask. They never get there where the egress has
+// resolvers of its own: queries are steered to those.
+var pushedResolvers = []netip.Addr{netip.MustParseAddr("9.9.9.9"),
+	netip.MustParseAddr("149.112.112.112")}
 
 // listenerMTU is that of openvpn's TUN devices.
 const listenerMTU = 1500
@@ -78,7 +79,8 @@ func (d *drivers) endpointTask(next *drivers, l *loaded) task {
 	if d.kept(next, "endpoint", key) {
 		next.endpoint = d.endpoint
 	} else {
-		next.endpoint = &endpointDriver{cfg: l.cfg.Endpoint, listeners: l.listeners, store: keyStore(d.opts.StateDir), d: d, passed: make(chan struct{})}
+		next.endpoint = &endpointDriver{cfg: l.cfg.Endpoint, listeners: l.listeners,
+			store: keyStore(d.opts.StateDir), d: d, passed: make(chan struct{})}
 	}
 	return task{key: key, run: next.endpoint.run}
 }
@@ -90,7 +92,8 @@ func (d *drivers) currentEndpoint() *endpointDriver {
 	return d.endpoint
 }
 
-// run runs the endpoint until ctx ends. What ends it before stands in the status until it works again.
+// run runs the endpoint until ctx ends. What ends it before stands in the status until it works
+// again.
 func (e *endpointDriver) run(ctx context.Context) error {
 	err := e.serve(ctx)
 	if err != nil && ctx.Err() == nil {
@@ -111,7 +114,8 @@ func (e *endpointDriver) serve(ctx context.Context) error {
 		Notify:     func() { e.d.bell.ring("endpoint") }, Log: e.d.opts.Logger,
 	}
 	for _, l := range e.listeners {
-		c.Listeners = append(c.Listeners, endpoint.Listener{Proto: l.Proto, Port: l.Port, Device: l.Device, Pool: l.Pool})
+		c.Listeners = append(c.Listeners,
+			endpoint.Listener{Proto: l.Proto, Port: l.Port, Device: l.Device, Pool: l.Pool})
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -167,9 +171,10 @@ func (e *endpointDriver) known() []pki.Client {
 	return e.clients
 }
 
-// addresses returns the fixed addresses of every client, by name, one of each family for each listener.
-// Revoked clients are among them: a session outlives its revocation by some moments, in which the policy
-// for its name must still hold. One whose number somebody else has got since has none any more.
+// addresses returns the fixed addresses of every client, by name, one of each family for each
+// listener. Revoked clients are among them: a session outlives its revocation by some moments, in
+// which the policy for its name must still hold. One whose number somebody else has got since has
+// none any more.
 func (e *endpointDriver) addresses() map[string][]netip.Addr {
 	clients := e.known()
 	owner := owners(clients)
@@ -229,7 +234,8 @@ func (e *endpointDriver) applied(clients map[string][]netip.Addr) {
 	e.passed = make(chan struct{})
 }
 
-// settle waits until the kernel's tables know the addresses of a client. It asks for a pass if they do not.
+// settle waits until the kernel's tables know the addresses of a client. It asks for a pass if they
+// do not.
 func (e *endpointDriver) settle(ctx context.Context, c pki.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, settlePatience)
 	defer cancel()

@@ -14,8 +14,8 @@ import (
 	"ztbridge/bridge/pki"
 )
 
-// An address that was a revoked client's is its new owner's: no rule for the old one applies to it. While nobody else
-// has it, the rule holds on, for the last moments of a session.
+// An address that was a revoked client's is its new owner's: no rule for the old one applies to it.
+// While nobody else has it, the rule holds on, for the last moments of a session.
 func TestAddressesChangeTheirOwner(t *testing.T) {
 	e, _ := testEndpoint(t, plainEndpoint)
 	add := func(name string) netip.Addr {
@@ -28,7 +28,8 @@ func TestAddressesChangeTheirOwner(t *testing.T) {
 	}
 	addr := add("lost")
 	for _, step := range []struct{ revoke, add, owner string }{
-		{"", "", "lost"}, {"lost", "", "lost"}, {"", "stranger", "stranger"}, {"stranger", "third", "third"},
+		{"", "", "lost"}, {"lost", "", "lost"}, {"", "stranger", "stranger"}, {"stranger", "third",
+			"third"},
 	} {
 		if step.revoke != "" {
 			if _, err := e.store.Revoke(step.revoke); err != nil {
@@ -40,7 +41,8 @@ func TestAddressesChangeTheirOwner(t *testing.T) {
 		}
 		for name, addrs := range e.addresses() {
 			if slices.Contains(addrs, addr) != (name == step.owner) {
-				t.Errorf("after %+v: %s has %v, want %s to be %s's alone", step, name, addrs, addr, step.owner)
+				t.Errorf("after %+v: %s has %v, want %s to be %s's alone", step, name, addrs, addr,
+					step.owner)
 			}
 		}
 	}
@@ -84,15 +86,19 @@ func TestLastOwner(t *testing.T) {
 	}
 }
 
-// Every name that the key store takes can be named in a rule, or is refused when the client is added.
+// Every name that the key store takes can be named in a rule, or is refused when the client is
+// added.
 func TestClientsCanBeNamed(t *testing.T) {
-	const head = "zerotier: {networks: [{id: " + testNetwork + ", name: mesh}]}\ningress: [{name: lan, interface: eth1}]\n" + plainEndpoint
+	const head = "zerotier: {networks: [{id: " + testNetwork +
+		", name: mesh}]}\ningress: [{name: lan, interface: eth1}]\n" + plainEndpoint
 	plain := parse(t, head)
 	for name, refused := range map[string]bool{
-		"phone": false, "Phone": false, "max.mustermann": false, "my_phone": false, "2nd": false, "7": false, "true": false,
+		"phone": false, "Phone": false, "max.mustermann": false, "my_phone": false, "2nd": false,
+		"7": false, "true": false,
 		"a234567890123456789012345678901234567890": false,
 		"endpoint": true, "zerotier": true, "mesh": true, "lan": true, testNetwork: true,
-		"Endpoint": true, "ZeroTier": true, "LAN": true, "8056c2e21c0000ff": true, "10.83.64.7": true, "1.2": true,
+		"Endpoint": true, "ZeroTier": true, "LAN": true, "8056c2e21c0000ff": true,
+		"10.83.64.7": true, "1.2": true,
 	} {
 		if err := pki.CheckName(name); err != nil {
 			t.Fatal(err)

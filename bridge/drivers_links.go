@@ -32,11 +32,13 @@ func (e *endpointDriver) newLinks() (*onetime.Server, error) {
 	}
 	https := e.cfg.HTTPS
 	c := onetime.Config{
-		Listen: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), 0), Host: e.cfg.Address, Port: e.listeners[i].Port,
+		Listen: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"),
+			0), Host: e.cfg.Address, Port: e.listeners[i].Port,
 		TLS: onetime.TLS{CertFile: https.Certificate, KeyFile: https.Key}, Log: e.d.opts.Logger,
 	}
 	if a := https.ACME; a != nil {
-		c.TLS.ACME = &onetime.ACME{Directory: a.Directory, Email: a.Email, CacheDir: filepath.Join(e.d.opts.StateDir, "acme")}
+		c.TLS.ACME = &onetime.ACME{Directory: a.Directory, Email: a.Email,
+			CacheDir: filepath.Join(e.d.opts.StateDir, "acme")}
 	}
 	return onetime.New(c)
 }
@@ -68,8 +70,9 @@ func (e *endpointDriver) link(name string) (api.Link, error) {
 	e.mu.Unlock()
 	refused := func(err error) error {
 		return &api.HintedError{
-			Err:  fmt.Errorf("opening a link for %q: %w", name, err),
-			Hint: "`ztbridge status` says what to do; `ztbridge client show` prints the profile itself",
+			Err: fmt.Errorf("opening a link for %q: %w", name, err),
+			Hint: "`ztbridge status` says what to do; `ztbridge client show` prints the profile " +
+				"itself",
 		}
 	}
 	if links == nil && fault != nil {
@@ -77,11 +80,15 @@ func (e *endpointDriver) link(name string) (api.Link, error) {
 	}
 	if links == nil {
 		return api.Link{}, &api.HintedError{
-			Err:  fmt.Errorf("opening a link for %q: the endpoint serves no web pages", name),
-			Hint: "links need a TCP listener: `listen: [udp/1194, tcp/443]`; `ztbridge client show` prints the profile itself",
+			Err: fmt.Errorf("opening a link for %q: the endpoint serves no web pages", name),
+			Hint: "links need a TCP listener: `listen: [udp/1194, tcp/443]`; `ztbridge client " +
+				"show` prints the profile itself",
 		}
 	}
-	if !slices.ContainsFunc(e.known(), func(c pki.Client) bool { return c.Name == name && c.Revoked == nil }) {
+	if !slices.ContainsFunc(e.known(), func(c pki.Client) bool {
+		return c.Name == name &&
+			c.Revoked == nil
+	}) {
 		return api.Link{}, fmt.Errorf("opening a link for %q: %w", name, api.ErrNotFound)
 	}
 	creds, err := e.store.Credentials(name)
@@ -101,11 +108,13 @@ func (e *endpointDriver) link(name string) (api.Link, error) {
 	if err != nil {
 		return api.Link{}, refused(err)
 	}
-	return api.Link{URL: link.URL, Import: link.Import, Expires: link.Expires, Fingerprint: link.Fingerprint}, nil
+	return api.Link{URL: link.URL, Import: link.Import, Expires: link.Expires,
+		Fingerprint: link.Fingerprint}, nil
 }
 
-// stands says whether a client is still as it was: not revoked, nor issued anew since, nor gone with a key store
-// that was replaced. It asks the store, so that it is right from the moment on at which a command has written there.
+// stands says whether a client is still as it was: not revoked, nor issued anew since, nor gone
+// with a key store that was replaced. It asks the store, so that it is right from the moment on at
+// which a command has written there.
 func (e *endpointDriver) stands(was pki.Client) bool {
 	now, err := e.store.Client(was.Name)
 	return err == nil && now.Serial == was.Serial && now.Revoked == nil

@@ -23,12 +23,14 @@ type surroundings struct {
 	own     []netip.Addr      // the host's own addresses
 	devices map[string]string // by name of egress
 	members []netip.Prefix    // what is behind the ingresses
-	peers   []netip.Prefix    // what clients of the endpoint may reach besides the Internet, or be reached from
+	// what clients of the endpoint may reach besides the Internet, or be reached from
+	peers []netip.Prefix
 }
 
 // observe tells the drivers what a pass saw.
 func (d *drivers) observe(cfg *config.Config, intent policyroute.Intent, w World) {
-	s := &surroundings{devices: map[string]string{}, taken: takenPrefixes(intent, w), peers: peersOf(cfg, intent.Ingresses)}
+	s := &surroundings{devices: map[string]string{}, taken: takenPrefixes(intent, w),
+		peers: peersOf(cfg, intent.Ingresses)}
 	for _, l := range w.Links {
 		for _, a := range l.Addrs {
 			s.own = append(s.own, a.Addr())
@@ -43,8 +45,8 @@ func (d *drivers) observe(cfg *config.Config, intent policyroute.Intent, w World
 	d.around.Store(s)
 }
 
-// peersOf returns, each once, what the configuration lets clients of the endpoint reach, and what may reach them:
-// answers need a route too.
+// peersOf returns, each once, what the configuration lets clients of the endpoint reach, and what
+// may reach them: answers need a route too.
 func peersOf(cfg *config.Config, ingresses []policyroute.Ingress) []netip.Prefix {
 	var out []netip.Prefix
 	add := func(list ...netip.Prefix) {
@@ -74,10 +76,10 @@ func peersOf(cfg *config.Config, ingresses []policyroute.Ingress) []netip.Prefix
 	return out
 }
 
-// takenPrefixes returns what a provider may not assign, because the host's own traffic from or to it would go
-// into the tunnel: the host's subnets and its addresses, which may be alone in theirs (as a cloud's WAN address
-// is), its gateways, and the endpoint's clients. The addresses of our tunnels are not among them: a
-// provider assigns its own anew at each connection.
+// takenPrefixes returns what a provider may not assign, because the host's own traffic from or to
+// it would go into the tunnel: the host's subnets and its addresses, which may be alone in theirs
+// (as a cloud's WAN address is), its gateways, and the endpoint's clients. The addresses of our
+// tunnels are not among them: a provider assigns its own anew at each connection.
 func takenPrefixes(intent policyroute.Intent, w World) []netip.Prefix {
 	var out []netip.Prefix
 	for _, l := range w.Links {
@@ -105,11 +107,14 @@ func takenPrefixes(intent policyroute.Intent, w World) []netip.Prefix {
 // taken returns what a provider may not assign. Safe for concurrent use.
 func (d *drivers) taken() []netip.Prefix { return d.around.Load().taken }
 
-// neighbourTask answers for members' addresses on the WAN, where the upstream router looks for them, and for
-// the one that prefixTask checks the prefix with.
+// neighbourTask answers for members' addresses on the WAN, where the upstream router looks for
+// them, and for the one that prefixTask checks the prefix with.
 func (d *drivers) neighbourTask(e config.Egress) task {
 	prefix := e.WAN.IPv6.Prefix
-	ours := func(a netip.Addr) bool { return prefix.Contains(a) && d.isMember(a) || a == checkAddr(prefix) }
+	ours := func(a netip.Addr) bool {
+		return prefix.Contains(a) && d.isMember(a) ||
+			a == checkAddr(prefix)
+	}
 	return task{
 		key: fmt.Sprintf("neighbours %s %s", e.Name, prefix),
 		run: func(ctx context.Context) error {
@@ -124,9 +129,10 @@ func (d *drivers) neighbourTask(e config.Egress) task {
 	}
 }
 
-// follow runs a task on the interface of an egress, and anew when that is another one or the task has ended,
-// until ctx ends.
-func (d *drivers) follow(ctx context.Context, egress string, run func(ctx context.Context, iface string)) {
+// follow runs a task on the interface of an egress, and anew when that is another one or the task
+// has ended, until ctx ends.
+func (d *drivers) follow(ctx context.Context, egress string,
+	run func(ctx context.Context, iface string)) {
 	for ctx.Err() == nil {
 		if iface := d.around.Load().devices[egress]; iface != "" {
 			d.runWhile(ctx, func() bool { return d.around.Load().devices[egress] == iface },
@@ -160,10 +166,12 @@ func (d *drivers) runWhile(ctx context.Context, holds func() bool, run func(cont
 // isMember says whether an address is behind an ingress and not the box's own.
 func (d *drivers) isMember(a netip.Addr) bool {
 	s := d.around.Load()
-	return slices.ContainsFunc(s.members, func(p netip.Prefix) bool { return p.Contains(a) }) && !slices.Contains(s.own, a)
+	return slices.ContainsFunc(s.members, func(p netip.Prefix) bool { return p.Contains(a) }) &&
+		!slices.Contains(s.own, a)
 }
 
-// usesTLS says whether the egress's resolvers speak DNS over TLS; the configuration lets nobody mix.
+// usesTLS says whether the egress's resolvers speak DNS over TLS; the configuration lets nobody
+// mix.
 func usesTLS(e config.Egress) bool { return len(e.DNS) > 0 && e.DNS[0].TLS }
 
 // resolverTask forwards clients' questions by TLS through one egress.

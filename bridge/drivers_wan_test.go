@@ -11,14 +11,16 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
-// On a cloud the WAN's address is alone in its subnet, and the gateway outside of it: a provider that may assign
-// either gets the host's own traffic.
+// On a cloud the WAN's address is alone in its subnet, and the gateway outside of it: a provider
+// that may assign either gets the host's own traffic.
 func TestProvidersMayNotAssignWhatIsTaken(t *testing.T) {
 	w := World{
 		Links: []kernel.Link{
 			{Name: "eth0", Addrs: []netip.Prefix{
-				netip.MustParsePrefix("203.0.113.7/32"), netip.MustParsePrefix("2001:db8::7/128"), netip.MustParsePrefix("192.168.1.5/24")}},
-			{Name: tunnelDevice("provider"), Addrs: []netip.Prefix{netip.MustParsePrefix("10.8.0.2/32")}},
+				netip.MustParsePrefix("203.0.113.7/32"), netip.MustParsePrefix(
+					"2001:db8::7/128"), netip.MustParsePrefix("192.168.1.5/24")}},
+			{Name: tunnelDevice("provider"),
+				Addrs: []netip.Prefix{netip.MustParsePrefix("10.8.0.2/32")}},
 		},
 		Defaults: []kernel.DefaultRoute{
 			{Family: policyroute.V4, Iface: "eth0", Gateway: netip.MustParseAddr("172.31.1.1")},
@@ -26,7 +28,8 @@ func TestProvidersMayNotAssignWhatIsTaken(t *testing.T) {
 			{Family: policyroute.V6, Iface: "ppp0"},
 		},
 	}
-	cfg := parse(t, "endpoint: {address: vpn.example.org, listen: [udp/1194, tcp/443]}\negress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\n")
+	cfg := parse(t,
+		"endpoint: {address: vpn.example.org, listen: [udp/1194, tcp/443]}\negress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\n")
 	listeners, err := listenersOf(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -40,20 +43,25 @@ func TestProvidersMayNotAssignWhatIsTaken(t *testing.T) {
 	for addr, want := range map[netip.Addr]bool{
 		netip.MustParseAddr("203.0.113.7"): true, netip.MustParseAddr("203.0.113.8"): false,
 		netip.MustParseAddr("2001:db8::7"): true, netip.MustParseAddr("2001:db8::8"): false,
-		netip.MustParseAddr("192.168.1.77"): true, netip.MustParseAddr("172.31.1.1"): true, netip.MustParseAddr("172.31.1.2"): false,
+		netip.MustParseAddr("192.168.1.77"): true, netip.MustParseAddr(
+			"172.31.1.1"): true, netip.MustParseAddr("172.31.1.2"): false,
 		client[0]: true, client[1]: true, netip.MustParseAddr("10.8.0.2"): false,
 	} {
-		if got := slices.ContainsFunc(d.taken(), func(p netip.Prefix) bool { return p.Contains(addr) }); got != want {
+		if got := slices.ContainsFunc(d.taken(),
+			func(p netip.Prefix) bool { return p.Contains(addr) }); got != want {
 			t.Errorf("%s is taken: %v, want %v", addr, got, want)
 		}
 	}
 }
 
-// A client that sends only this through the tunnel gets a route to all that peering lets it reach, or be reached from.
+// A client that sends only this through the tunnel gets a route to all that peering lets it reach,
+// or be reached from.
 func TestClientsGetRoutesToTheirPeers(t *testing.T) {
-	const head = "zerotier: {networks: [" + testNetwork + "]}\nendpoint: {address: vpn.example.org, listen: [udp/1194, tcp/443]}\n" +
+	const head = "zerotier: {networks: [" + testNetwork +
+		"]}\nendpoint: {address: vpn.example.org, listen: [udp/1194, tcp/443]}\n" +
 		"egress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\n"
-	const network, pools = "10.147.17.0/24", "10.83.64.0/22 fd5a:5442:4947::/66 10.83.68.0/22 fd5a:5442:4947:0:4000::/66"
+	const network, pools = "10.147.17.0/24",
+		"10.83.64.0/22 fd5a:5442:4947::/66 10.83.68.0/22 fd5a:5442:4947:0:4000::/66"
 	for peering, want := range map[string]string{
 		"": network,
 		"peering: [{from: zerotier, to: endpoint}]":                                       network,
@@ -68,7 +76,8 @@ func TestClientsGetRoutesToTheirPeers(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := newDrivers(t.Context(), Options{}, openvpnUser{}, newDoorbell())
-		d.observe(cfg, Desire(cfg, Snapshot{World: world(), ZeroTier: joined(), Listeners: listeners}).Intent, world())
+		d.observe(cfg, Desire(cfg, Snapshot{World: world(), ZeroTier: joined(),
+			Listeners: listeners}).Intent, world())
 		e := endpointDriver{d: d}
 		if got := strings.Trim(fmt.Sprint(e.networks()), "[]"); got != want {
 			t.Errorf("%q: routes to %q, want %q", peering, got, want)

@@ -14,12 +14,13 @@ import (
 	"ztbridge/bridge/probe"
 )
 
-// ringMemory is how long after one of this box's probes came back to it the egress counts as part of a ring.
-// Probes that nobody answers leave twice a second.
+// ringMemory is how long after one of this box's probes came back to it the egress counts as part
+// of a ring. Probes that nobody answers leave twice a second.
 const ringMemory = 5 * time.Second
 
-// rings remembers by which egresses this box's own probes came back to it: they lead, through other boxes, to
-// this one, and so would every packet, until its hop limit ends it. Safe for concurrent use.
+// rings remembers by which egresses this box's own probes came back to it: they lead, through other
+// boxes, to this one, and so would every packet, until its hop limit ends it. Safe for concurrent
+// use.
 //
 //	box A ─▶ box B ─▶ box C
 //	  ▲──────────────────┘
@@ -40,7 +41,8 @@ func newRings(quiet func(egress string)) *rings {
 	return &rings{quiet: quiet, egress: map[probe.Nonce]string{}, seen: map[string]sighting{}}
 }
 
-// expect says with which nonces echoes leave, by name of egress. Egresses that are not named are forgotten.
+// expect says with which nonces echoes leave, by name of egress. Egresses that are not named are
+// forgotten.
 func (r *rings) expect(nonces map[string]probe.Nonce) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -56,7 +58,8 @@ func (r *rings) expect(nonces map[string]probe.Nonce) {
 	}
 }
 
-// saw takes an echo that came in by an ingress, and reports whether it closes a ring that was not known.
+// saw takes an echo that came in by an ingress, and reports whether it closes a ring that was not
+// known.
 func (r *rings) saw(e echowatch.Echo, now time.Time) (egress string, news bool) {
 	if e.Reply || len(e.Data) < len(probe.Nonce{}) {
 		return "", false
@@ -75,8 +78,9 @@ func (r *rings) saw(e echowatch.Echo, now time.Time) (egress string, news bool) 
 	return egress, !known
 }
 
-// known returns the egresses that are part of a ring. Once known, a ring is forgotten only when probes do not
-// come back any more and are answered: as long as every box in it refuses, none sees the others' packets.
+// known returns the egresses that are part of a ring. Once known, a ring is forgotten only when
+// probes do not come back any more and are answered: as long as every box in it refuses, none sees
+// the others' packets.
 func (r *rings) known(now time.Time, probes map[string]probe.Status) map[string]bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -91,8 +95,8 @@ func (r *rings) known(now time.Time, probes map[string]probe.Status) map[string]
 	return out
 }
 
-// ringsPossible says whether a ring of boxes can lead through this one: another box must be able to send it
-// packets, and in every ring one is reached as a member or by its endpoint.
+// ringsPossible says whether a ring of boxes can lead through this one: another box must be able to
+// send it packets, and in every ring one is reached as a member or by its endpoint.
 func ringsPossible(cfg *config.Config) bool {
 	for _, e := range cfg.Egresses {
 		if e.Member != nil {
@@ -126,7 +130,8 @@ func (d *drivers) ringTask(iface string) task {
 }
 
 func (d *drivers) watchEchoes(ctx context.Context, iface string, saw func(echowatch.Echo)) {
-	if err := echowatch.Run(ctx, iface, saw); err != nil && !errors.Is(err, echowatch.ErrInterface) {
+	if err := echowatch.Run(ctx, iface, saw); err != nil &&
+		!errors.Is(err, echowatch.ErrInterface) {
 		d.opts.Logger.Error("watching echoes failed", "iface", iface, "error", err)
 	}
 }
@@ -142,7 +147,8 @@ func checkAddr(p netip.Prefix) netip.Addr {
 }
 
 // prefixTask finds out whether members' addresses on the WAN lead back to this box.
-func (d *drivers) prefixTask(next *drivers, e config.Egress, mark uint32, targets []netip.Addr) task {
+func (d *drivers) prefixTask(next *drivers, e config.Egress, mark uint32,
+	targets []netip.Addr) task {
 	id := "prefix " + e.Name
 	key := fmt.Sprintf("%s %s %x %v", id, e.WAN.IPv6.Prefix, mark, targets)
 	if d.kept(next, id, key) {
@@ -188,7 +194,9 @@ func (d *drivers) memberProbe(next *drivers, e config.Egress, mark uint32, cfg c
 		next.members[e.Name] = d.members[e.Name]
 	} else {
 		next.members[e.Name] = probe.New(probe.Config{
-			Egress: e.Name + " itself", Mark: mark, Nonce: probe.NewNonce(), Targets: targets, Interval: cfg.Interval, HoldDown: cfg.HoldDown,
+			Egress: e.Name +
+				" itself", Mark: mark, Nonce: probe.NewNonce(), Targets: targets,
+			Interval: cfg.Interval, HoldDown: cfg.HoldDown,
 			Traffic: d.trafficBy(e),
 			Notify:  func() { d.bell.ring(id) }, Logger: d.opts.Logger,
 		})

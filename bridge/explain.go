@@ -10,8 +10,8 @@ import (
 	"ztbridge/policyroute"
 )
 
-// somewhere stands for the Internet at large in explanations: an address that no policy is likely to
-// name as a destination.
+// somewhere stands for the Internet at large in explanations: an address that no policy is likely
+// to name as a destination.
 var somewhere = map[policyroute.Family]netip.Addr{
 	policyroute.V4: netip.MustParseAddr("1.1.1.1"),
 	policyroute.V6: netip.MustParseAddr("2606:4700:4700::1111"),
@@ -25,15 +25,17 @@ type scene struct {
 	why     map[string]string     // by name of rule: why the choice fell as it did
 }
 
-// explain says what becomes of packets from an address to the Internet at large, and to the destinations that
-// policies name.
+// explain says what becomes of packets from an address to the Internet at large, and to the
+// destinations that policies name.
 func (p scene) explain(addr netip.Addr) (api.Explanation, error) {
 	addr = addr.Unmap()
 	ingress, ok := ingressOf(p.intent, addr)
 	if link, own := p.world.Owner(addr); own {
 		return api.Explanation{}, &api.HintedError{
-			Err:  fmt.Errorf("explaining %s: it is this box's own address on %s: %w", addr, link.Name, api.ErrNotFound),
-			Hint: "what this box sends itself follows its main routing table; give the address of a member or client",
+			Err: fmt.Errorf("explaining %s: it is this box's own address on %s: %w", addr,
+				link.Name, api.ErrNotFound),
+			Hint: "what this box sends itself follows its main routing table; give the address " +
+				"of a member or client",
 		}
 	}
 	if !ok {
@@ -42,7 +44,8 @@ func (p scene) explain(addr netip.Addr) (api.Explanation, error) {
 			Hint: "ztbridge status lists the ingresses and their addresses",
 		}
 	}
-	e, err := policyroute.Explain(p.intent, addr, somewhere[policyroute.FamilyOf(addr)], ingress.Name)
+	e, err := policyroute.Explain(p.intent, addr, somewhere[policyroute.FamilyOf(addr)],
+		ingress.Name)
 	if err != nil {
 		return api.Explanation{}, err
 	}
@@ -51,11 +54,13 @@ func (p scene) explain(addr netip.Addr) (api.Explanation, error) {
 		return api.Explanation{}, err
 	}
 	out := api.Explanation{
-		Address: addr, Ingress: ingress.Name, Client: p.clients[addr], Rule: e.Policy, Egress: e.Egress,
-		Steps: []string{fmt.Sprintf("it enters by %s (%s)", ingress.Name, ingress.Iface)},
+		Address: addr, Ingress: ingress.Name, Client: p.clients[addr], Rule: e.Policy,
+		Egress: e.Egress,
+		Steps:  []string{fmt.Sprintf("it enters by %s (%s)", ingress.Name, ingress.Iface)},
 	}
 	if len(e.List) > 0 {
-		out.Steps = append(out.Steps, fmt.Sprintf("%s holds; its egresses, in order: %s", e.Policy, strings.Join(e.List, ", ")))
+		out.Steps = append(out.Steps, fmt.Sprintf("%s holds; its egresses, in order: %s", e.Policy,
+			strings.Join(e.List, ", ")))
 	}
 	out.Steps = append(out.Steps, e.Reason)
 	if why := p.why[e.Policy]; why != "" && len(e.List) > 0 {
@@ -87,7 +92,9 @@ func elsewhere(intent policyroute.Intent, addr netip.Addr, ingress string) ([]st
 				return nil, err
 			}
 			if e.Policy == policy.Name && e.Member == "" {
-				out = append(out, fmt.Sprintf("to %s otherwise: %s", strings.TrimSuffix(to.String(), hostBits[policyroute.FamilyOf(addr)]), e.Reason))
+				out = append(out, fmt.Sprintf("to %s otherwise: %s",
+					strings.TrimSuffix(to.String(),
+						hostBits[policyroute.FamilyOf(addr)]), e.Reason))
 			}
 		}
 	}

@@ -12,8 +12,8 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
-// feasible refuses a configuration that every pass would fail with, whatever comes up: it decides and compiles once
-// as if everything were there.
+// feasible refuses a configuration that every pass would fail with, whatever comes up: it decides
+// and compiles once as if everything were there.
 func feasible(cfg *config.Config, listeners []Listener) error {
 	errs := append(sharedDevices(cfg), sharedIfaces(cfg)...)
 	intent := Desire(cfg, everythingUp(cfg, listeners)).Intent
@@ -22,7 +22,8 @@ func feasible(cfg *config.Config, listeners []Listener) error {
 		return errs
 	}
 	if _, err := policyroute.Compile(intent); err != nil {
-		return config.Errors{{Position: config.Position{File: cfg.File}, Problem: "this configuration " + err.Error(), Err: err}}
+		return config.Errors{{Position: config.Position{File: cfg.File},
+			Problem: "this configuration " + err.Error(), Err: err}}
 	}
 	return nil
 }
@@ -36,7 +37,8 @@ func everythingUp(cfg *config.Config, listeners []Listener) Snapshot {
 	s.World.IPv6 = true
 	link := func(name string) {
 		if name != "" && !s.World.Exists(name) {
-			s.World.Links = append(s.World.Links, kernel.Link{Name: name, Index: len(s.World.Links) + 1, Up: true, MTU: 1500})
+			s.World.Links = append(s.World.Links,
+				kernel.Link{Name: name, Index: len(s.World.Links) + 1, Up: true, MTU: 1500})
 		}
 	}
 	for i := range s.ZeroTier.Networks {
@@ -53,8 +55,11 @@ func everythingUp(cfg *config.Config, listeners []Listener) Snapshot {
 		switch {
 		case e.OpenVPN != nil:
 			link(tunnelDevice(e.Name))
-			addr := netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(len(s.World.Links))}), 32) // TEST-NET-1 (RFC 5737)
-			s.Tunnels[e.Name] = openvpn.TunnelStatus{State: openvpn.StateUp, Session: &openvpn.Session{Addrs: []netip.Prefix{addr}, MTU: 1500}}
+			// TEST-NET-1 (RFC 5737)
+			addr := netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(len(s.World.Links))}),
+				32)
+			s.Tunnels[e.Name] = openvpn.TunnelStatus{State: openvpn.StateUp,
+				Session: &openvpn.Session{Addrs: []netip.Prefix{addr}, MTU: 1500}}
 		case e.WAN != nil:
 			link(e.WAN.Interface)
 		}
@@ -62,14 +67,16 @@ func everythingUp(cfg *config.Config, listeners []Listener) Snapshot {
 	for _, r := range cfg.Policy {
 		for _, sel := range r.From {
 			if sel.Kind == config.ByClient && len(listeners) > 0 {
-				s.Clients[sel.Client], _ = listeners[0].Pool.Client(listeners[0].Pool.LastHost()) // always one of the pool
+				// always one of the pool
+				s.Clients[sel.Client], _ = listeners[0].Pool.Client(listeners[0].Pool.LastHost())
 			}
 		}
 	}
 	return s
 }
 
-// sharedDevices finds egresses whose TUN devices would be one: a long name is cut, and what tells it apart is short.
+// sharedDevices finds egresses whose TUN devices would be one: a long name is cut, and what tells
+// it apart is short.
 func sharedDevices(cfg *config.Config) (errs config.Errors) {
 	owner := map[string]string{}
 	for _, e := range cfg.Egresses {
@@ -80,7 +87,8 @@ func sharedDevices(cfg *config.Config) (errs config.Errors) {
 		if other, taken := owner[device]; taken {
 			errs = append(errs, &config.Error{
 				Position: e.Pos, Err: config.ErrDuplicate,
-				Problem: fmt.Sprintf("its network device would be %s, and that is %q's", device, other), Remedy: "rename one of the two",
+				Problem: fmt.Sprintf("its network device would be %s, and that is %q's", device,
+					other), Remedy: "rename one of the two",
 			})
 		}
 		owner[device] = e.Name
@@ -95,7 +103,9 @@ func sharedIfaces(cfg *config.Config) (errs config.Errors) {
 			if i.Iface == n.Iface {
 				errs = append(errs, &config.Error{
 					Position: i.Pos, Err: config.ErrDuplicate,
-					Problem: fmt.Sprintf("%s is the interface of the network %s, which is an ingress already", i.Iface, n.ID), Remedy: "remove it here",
+					Problem: fmt.Sprintf(
+						"%s is the interface of the network %s, which is an ingress already",
+						i.Iface, n.ID), Remedy: "remove it here",
 				})
 			}
 		}
@@ -105,11 +115,14 @@ func sharedIfaces(cfg *config.Config) (errs config.Errors) {
 
 // tooMany finds what exceeds the numbers of tables.
 func tooMany(cfg *config.Config, intent policyroute.Intent) (errs config.Errors) {
-	if limit := policyroute.TableEgressLast - policyroute.TableEgressFirst + 1; len(intent.Egresses) > limit {
+	if limit := policyroute.TableEgressLast - policyroute.TableEgressFirst +
+		1; len(intent.Egresses) > limit {
 		errs = append(errs, &config.Error{
 			Position: config.Position{File: cfg.File, Key: "egress"}, Err: config.ErrValue,
-			Problem: fmt.Sprintf("there are %d ways out, counting each prefix under `peering:`, and at most %d are possible", len(intent.Egresses), limit),
-			Remedy:  "remove some",
+			Problem: fmt.Sprintf(
+				"there are %d ways out, counting each prefix under `peering:`, and at most %d "+
+					"are possible", len(intent.Egresses), limit),
+			Remedy: "remove some",
 		})
 	}
 	limit := policyroute.TablePolicyLast - policyroute.TablePolicyFirst + 1
@@ -119,7 +132,8 @@ func tooMany(cfg *config.Config, intent policyroute.Intent) (errs config.Errors)
 		if len(lists) > limit {
 			return append(errs, &config.Error{
 				Position: ruleAt(cfg, p.Name), Err: config.ErrValue,
-				Problem: fmt.Sprintf("the policy has more than %d different lists of egresses", limit), Remedy: "give more rules the same list, in the same order",
+				Problem: fmt.Sprintf("the policy has more than %d different lists of egresses",
+					limit), Remedy: "give more rules the same list, in the same order",
 			})
 		}
 	}
@@ -128,7 +142,8 @@ func tooMany(cfg *config.Config, intent policyroute.Intent) (errs config.Errors)
 
 // ruleAt returns where a policy of an intent stands in the file.
 func ruleAt(cfg *config.Config, name string) config.Position {
-	if i := slices.IndexFunc(cfg.Policy, func(r config.Rule) bool { return r.Name == name }); i >= 0 {
+	if i := slices.IndexFunc(cfg.Policy,
+		func(r config.Rule) bool { return r.Name == name }); i >= 0 {
 		return cfg.Policy[i].Pos
 	}
 	return config.Position{File: cfg.File, Key: "policy"}

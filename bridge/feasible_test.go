@@ -15,7 +15,8 @@ import (
 // What no pass could ever carry out is refused before it is in force, with the place in the file.
 func TestInfeasible(t *testing.T) {
 	home := t.TempDir()
-	if err := os.WriteFile(filepath.Join(home, "devicemap"), []byte(testNetwork+"=zt+\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(home, "devicemap"), []byte(testNetwork+"=zt+\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	egresses := func(n int) string {
@@ -34,17 +35,25 @@ func TestInfeasible(t *testing.T) {
 	}
 	tests := []struct{ name, text, want string }{
 		{"the limits", "ingress: [lan0]\n" + egresses(32) + pairs(59), ""},
-		{"a member, a prefix on the LAN, a client", "zerotier: {networks: [" + testNetwork + "]}\nendpoint: {address: vpn.example.org, listen: [udp/1194]}\n" +
+		{"a member, a prefix on the LAN, a client", "zerotier: {networks: [" + testNetwork +
+			"]}\nendpoint: {address: vpn.example.org, listen: [udp/1194]}\n" +
 			"egress: {home: {zerotier: {via: 10.147.17.2}}, p: {openvpn: {profile: provider.ovpn}}}\n" +
 			"peering: [{from: zerotier, to: 192.168.1.0/24}]\npolicy:\n- {from: phone, egress: p}\n- {egress: [home, p]}\n", ""},
-		{"a network twice", "zerotier: {networks: [" + testNetwork + "]}\negress: {p: {wan: {}}}\npolicy: [{egress: p}]\ningress:\n- " + ztIface(testNetwork) + "\n",
-			":5: ingress[0]: " + ztIface(testNetwork) + " is the interface of the network " + testNetwork},
-		{"a device that no language prints", "zerotier: {home: " + home + ", networks: [" + testNetwork + "]}\negress: {p: {wan: {}}}\npolicy: [{egress: p}]\n",
+		{"a network twice", "zerotier: {networks: [" + testNetwork +
+			"]}\negress: {p: {wan: {}}}\npolicy: [{egress: p}]\ningress:\n- " +
+			ztIface(testNetwork) + "\n",
+			":5: ingress[0]: " + ztIface(testNetwork) + " is the interface of the network " +
+				testNetwork},
+		{"a device that no language prints", "zerotier: {home: " + home + ", networks: [" +
+			testNetwork + "]}\negress: {p: {wan: {}}}\npolicy: [{egress: p}]\n",
 			`interface name "zt+"`},
-		{"one device", "ingress: [lan0]\negress:\n  provider-aag: {openvpn: {profile: provider.ovpn}}\n  provider-adf: {openvpn: {profile: provider.ovpn}}\n",
+		{"one device",
+			"ingress: [lan0]\negress:\n  provider-aag: {openvpn: {profile: provider.ovpn}}\n  provider-adf: {openvpn: {profile: provider.ovpn}}\n",
 			`:4: egress.provider-adf: its network device would be tunztb-prov0257, and that is "provider-aag"'s; rename one of the two`},
-		{"ways out", "ingress: [lan0]\n" + egresses(33) + pairs(1), "egress: there are 33 ways out, counting each prefix under `peering:`, and at most 32 are possible"},
-		{"lists", "ingress: [lan0]\n" + egresses(32) + pairs(60), ":95: policy[59]: the policy has more than 59 different lists of egresses"},
+		{"ways out", "ingress: [lan0]\n" + egresses(33) + pairs(1),
+			"egress: there are 33 ways out, counting each prefix under `peering:`, and at most 32 are possible"},
+		{"lists", "ingress: [lan0]\n" + egresses(32) + pairs(60),
+			":95: policy[59]: the policy has more than 59 different lists of egresses"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -66,7 +75,8 @@ func TestInfeasible(t *testing.T) {
 // A configuration that cannot be carried out does not replace the one that is.
 func TestReloadKeepsWhatWorks(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ztbridge.yaml")
-	bad := "zerotier: {networks: [" + testNetwork + "]}\ningress: [" + ztIface(testNetwork) + "]\negress: {direct: {wan: {}}}\npolicy: [{egress: direct}]\n"
+	bad := "zerotier: {networks: [" + testNetwork + "]}\ningress: [" + ztIface(testNetwork) +
+		"]\negress: {direct: {wan: {}}}\npolicy: [{egress: direct}]\n"
 	if err := os.WriteFile(path, []byte(bad), 0o600); err != nil {
 		t.Fatal(err)
 	}

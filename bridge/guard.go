@@ -15,19 +15,20 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
-// ingressFile remembers the interfaces by which clients entered when the daemon last ran, so that the
-// guard can close them at boot even if the configuration cannot be read any more.
+// ingressFile remembers the interfaces by which clients entered when the daemon last ran, so that
+// the guard can close them at boot even if the configuration cannot be read any more.
 const ingressFile = "ingresses.json"
 
-// zerotierWildcard matches every interface of ZeroTier: a device must be named zt… for the service not
-// to bind its own sockets to it, so there is no other kind.
+// zerotierWildcard matches every interface of ZeroTier: a device must be named zt… for the service
+// not to bind its own sockets to it, so there is no other kind.
 const zerotierWildcard = "zt*"
 
-// Guard closes the box before its network is up: nothing that enters by an ingress is forwarded until
-// the daemon says whither. It is idempotent, needs no daemon and no network, and leaves a table that is
-// there already as it is, since a running daemon's is no less closed. A configuration that cannot be
-// read does not keep it from closing: all ZeroTier interfaces are closed, and those that were ingresses
-// before; the error is returned after that. A box that has never had one is no error.
+// Guard closes the box before its network is up: nothing that enters by an ingress is forwarded
+// until the daemon says whither. It is idempotent, needs no daemon and no network, and leaves a
+// table that is there already as it is, since a running daemon's is no less closed. A configuration
+// that cannot be read does not keep it from closing: all ZeroTier interfaces are closed, and those
+// that were ingresses before; the error is returned after that. A box that has never had one is no
+// error.
 func Guard(_ context.Context, opts Options) error {
 	ifaces, unreadable := guardedIfaces(opts)
 	closed, err := kernel.Guard(policyroute.Closed(ifaces).Nft)
@@ -47,7 +48,8 @@ func guardedIfaces(opts Options) ([]string, error) {
 	ifaces := []string{zerotierWildcard}
 	remembered, err := loadIngresses(opts.StateDir)
 	ifaces = append(ifaces, remembered...)
-	if _, missing := os.Lstat(opts.ConfigPath); errors.Is(missing, fs.ErrNotExist) && err == nil && len(remembered) == 0 {
+	if _, missing := os.Lstat(opts.ConfigPath); errors.Is(missing, fs.ErrNotExist) && err == nil &&
+		len(remembered) == 0 {
 		return ifaces, nil // it waits for its owner, or for its cloud
 	}
 	cfg, _, cfgErr := config.Load(opts.ConfigPath, opts.Overrides)

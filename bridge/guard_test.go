@@ -11,7 +11,8 @@ import (
 // What the guard closes must not depend on whether the configuration can still be read.
 func TestGuardedIfaces(t *testing.T) {
 	dir := t.TempDir()
-	opts := Options{ConfigPath: filepath.Join(dir, "ztbridge.yaml"), StateDir: dir, Logger: slog.New(slog.DiscardHandler)}
+	opts := Options{ConfigPath: filepath.Join(dir, "ztbridge.yaml"), StateDir: dir,
+		Logger: slog.New(slog.DiscardHandler)}
 	if err := saveIngresses(dir, []string{"ing0", "tunztb.udp1194"}); err != nil {
 		t.Fatal(err)
 	}
@@ -38,23 +39,27 @@ func TestGuardedIfaces(t *testing.T) {
 	}
 }
 
-// The service's devicemap renames interfaces. The names must be right before the service was ever asked: the first pass
-// takes rules and filter from every other interface.
+// The service's devicemap renames interfaces. The names must be right before the service was ever
+// asked: the first pass takes rules and filter from every other interface.
 func TestRenamedInterfaceIsKnownAtOnce(t *testing.T) {
 	home := t.TempDir()
-	if err := os.WriteFile(filepath.Join(home, "devicemap"), []byte(testNetwork+"=ztmapped\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(home, "devicemap"), []byte(testNetwork+"=ztmapped\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg := parse(t, "zerotier: {home: "+home+", networks: ["+testNetwork+"]}\negress: {direct: {wan: {}}}\npolicy: [{egress: direct}]\n")
+	cfg := parse(t, "zerotier: {home: "+home+", networks: ["+testNetwork+
+		"]}\negress: {direct: {wan: {}}}\npolicy: [{egress: direct}]\n")
 	if got := ingressIfaces(cfg); !slices.Equal(got, []string{"ztmapped"}) {
 		t.Errorf("the guard closes %v", got)
 	}
 	opts := Options{Logger: slog.New(slog.DiscardHandler)}
-	none, next := emptyDrivers(opts, openvpnUser{}, newDoorbell()), emptyDrivers(opts, openvpnUser{}, newDoorbell())
+	none, next := emptyDrivers(opts, openvpnUser{}, newDoorbell()),
+		emptyDrivers(opts, openvpnUser{}, newDoorbell())
 	if _, err := none.zerotierTask(next, cfg.ZeroTier); err != nil {
 		t.Fatal(err)
 	}
-	for name, s := range map[string]Snapshot{"daemon": {ZeroTier: next.zerotier.Status()}, "rehearsal": {ZeroTier: unasked(cfg.ZeroTier)}} {
+	for name, s := range map[string]Snapshot{"daemon": {ZeroTier: next.zerotier.Status()},
+		"rehearsal": {ZeroTier: unasked(cfg.ZeroTier)}} {
 		if g := Desire(cfg, s).Intent.Ingresses[0]; g.Iface != "ztmapped" {
 			t.Errorf("%s: the ingress is %s", name, g.Iface)
 		}
@@ -64,7 +69,8 @@ func TestRenamedInterfaceIsKnownAtOnce(t *testing.T) {
 // A unit that fails makes a system look broken that merely waits for its owner, or for its cloud.
 func TestGuardOfABoxWithoutConfiguration(t *testing.T) {
 	dir := t.TempDir()
-	got, err := guardedIfaces(Options{ConfigPath: filepath.Join(dir, "ztbridge.yaml"), StateDir: dir, Logger: slog.New(slog.DiscardHandler)})
+	got, err := guardedIfaces(Options{ConfigPath: filepath.Join(dir, "ztbridge.yaml"),
+		StateDir: dir, Logger: slog.New(slog.DiscardHandler)})
 	if want := []string{"zt*"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("closes %v, %v; want %v", got, err, want)
 	}

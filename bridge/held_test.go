@@ -15,18 +15,24 @@ import (
 	"ztbridge/policyroute"
 )
 
-// While the kernel cannot be changed, the status says so, and where traffic goes by what it has held since before.
+// While the kernel cannot be changed, the status says so, and where traffic goes by what it has
+// held since before.
 func TestStatusTellsWhatTheKernelHolds(t *testing.T) {
 	cfg := parse(t, uno)
 	key := listKey([]string{"provider", "backup"})
 	d := &daemon{
-		loaded: &loaded{cfg: cfg}, ledger: ledger{}, current: map[string]string{}, watchers: map[chan struct{}]bool{},
-		opts: Options{RuntimeDir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(io.Discard, nil))},
+		loaded: &loaded{
+			cfg: cfg}, ledger: ledger{}, current: map[string]string{},
+		watchers: map[chan struct{}]bool{},
+		opts: Options{RuntimeDir: t.TempDir(),
+			Logger: slog.New(slog.NewTextHandler(io.Discard, nil))},
 	}
 	s := Snapshot{
 		Now: time.Now(), World: world("provider", "backup"), ZeroTier: joined(),
-		Tunnels: map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24"), "backup": up("10.9.0.2/24")},
-		Probes:  map[string]probe.Status{"provider": {Grade: probe.Stable}, "backup": {Grade: probe.Stable}},
+		Tunnels: map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24"),
+			"backup": up("10.9.0.2/24")},
+		Probes: map[string]probe.Status{"provider": {Grade: probe.Stable},
+			"backup": {Grade: probe.Stable}},
 	}
 	s.ZeroTier.Service.State = zerotier.ServiceOK
 	first := Desire(cfg, s)
@@ -57,11 +63,14 @@ func TestStatusTellsWhatTheKernelHolds(t *testing.T) {
 		}
 		d.publish(s, desired, passResult{at: s.Now, err: tt.err, applied: tt.applied})
 		st := d.published.Load().status
-		if st.State != tt.state || strings.Contains(st.Summary, "what was in force before stays") == tt.applied {
+		if st.State != tt.state || strings.Contains(st.Summary,
+			"what was in force before stays") == tt.applied {
 			t.Errorf("%s: %s: %s", tt.name, st.State, st.Summary)
 		}
-		if p, in := st.Policies[0], st.Ingresses[0].Goes[0]; p.Egress != tt.egress || in.Egress != tt.egress {
-			t.Errorf("%s: the policy goes by %q, the ingress by %q, want %q", tt.name, p.Egress, in.Egress, tt.egress)
+		if p, in := st.Policies[0], st.Ingresses[0].Goes[0]; p.Egress != tt.egress ||
+			in.Egress != tt.egress {
+			t.Errorf("%s: the policy goes by %q, the ingress by %q, want %q", tt.name, p.Egress,
+				in.Egress, tt.egress)
 		}
 		use := func(in policyroute.Intent) string {
 			if len(in.Policies) == 0 {
@@ -69,7 +78,8 @@ func TestStatusTellsWhatTheKernelHolds(t *testing.T) {
 			}
 			return in.Policies[0].Use
 		}
-		if got := use(d.published.Load().held); tt.name != "nothing was ever applied" && got != tt.egress {
+		if got := use(d.published.Load().held); tt.name != "nothing was ever applied" &&
+			got != tt.egress {
 			t.Errorf("%s: explains by %q, want %q", tt.name, got, tt.egress)
 		}
 	}

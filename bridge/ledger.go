@@ -15,8 +15,8 @@ type entry struct {
 	noted  bool // since the last forget
 }
 
-// note records the present state of a thing and returns its last change. The first state of a thing is
-// no change of it, but it has a beginning.
+// note records the present state of a thing and returns its last change. The first state of a thing
+// is no change of it, but it has a beginning.
 func (l ledger) note(now time.Time, thing, state, cause string) api.Change {
 	old, known := l[thing]
 	if known && old.state == state {

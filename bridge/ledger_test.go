@@ -18,7 +18,8 @@ func TestLedgerForgetsWhatEnded(t *testing.T) {
 			if pass >= 3 {
 				want = at(3)
 			}
-			if got := l.note(at(pass), "condition wan-down", "no way out", "").At; !got.Equal(want) {
+			if got := l.note(at(pass), "condition wan-down", "no way out",
+				"").At; !got.Equal(want) {
 				t.Errorf("pass %d: down since %v, want %v", pass, got, want)
 			}
 		}

@@ -11,8 +11,8 @@ import (
 	"ztbridge/bridge/openvpn"
 )
 
-// loaded is a configuration with everything that it names read and understood. Once it exists, putting
-// it in force cannot fail for a reason that lies in the user's files.
+// loaded is a configuration with everything that it names read and understood. Once it exists,
+// putting it in force cannot fail for a reason that lies in the user's files.
 type loaded struct {
 	cfg      *config.Config
 	warnings []config.Warning
@@ -30,7 +30,8 @@ type tunnelFiles struct {
 	fingerprint string
 }
 
-const credentialsHint = "write them into a file of mode 0600, the user name on its first line, the password on its second, " +
+const credentialsHint = "write them into a file of mode 0600, the user name on its first line, " +
+	"the password on its second, " +
 	"a private key's passphrase on its third or alone, and name it: credentials: FILE"
 
 // load reads the configuration and the profiles that it names. It changes nothing.
@@ -47,7 +48,8 @@ func load(opts Options) (*loaded, error) {
 		}
 		files, err := loadTunnel(e)
 		if err != nil {
-			errs = errors.Join(errs, fmt.Errorf("%s: egress.%s.openvpn.profile: %w", e.OpenVPN.ProfilePos, e.Name, err))
+			errs = errors.Join(errs,
+				fmt.Errorf("%s: egress.%s.openvpn.profile: %w", e.OpenVPN.ProfilePos, e.Name, err))
 			continue
 		}
 		l.tunnels[e.Name] = files
@@ -71,8 +73,10 @@ func loadTunnel(e config.Egress) (tunnelFiles, error) {
 	sum.Write([]byte(profile.Text()))
 	files := tunnelFiles{profile: profile, report: report}
 	if c := e.OpenVPN.Credentials; c != nil {
-		files.credentials = &openvpn.Credentials{Username: c.Username.Reveal(), Password: c.Password.Reveal(), KeyPassphrase: c.KeyPassphrase.Reveal()}
-		fmt.Fprintf(sum, "\x00%s\x00%s\x00%s", c.Username.Reveal(), c.Password.Reveal(), c.KeyPassphrase.Reveal())
+		files.credentials = &openvpn.Credentials{Username: c.Username.Reveal(),
+			Password: c.Password.Reveal(), KeyPassphrase: c.KeyPassphrase.Reveal()}
+		fmt.Fprintf(sum, "\x00%s\x00%s\x00%s", c.Username.Reveal(), c.Password.Reveal(),
+			c.KeyPassphrase.Reveal())
 	}
 	if err := profile.CheckCredentials(files.credentials); err != nil {
 		return tunnelFiles{}, &api.HintedError{Err: err, Hint: credentialsHint}

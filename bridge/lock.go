@@ -12,8 +12,8 @@ import (
 // ErrRunning says that a daemon runs, where it must not.
 var ErrRunning = errors.New("the daemon is running")
 
-// lock makes this process the only one that may change the kernel by this runtime directory. It fails
-// with ErrRunning if another one is. Closing the file, or dying, releases it.
+// lock makes this process the only one that may change the kernel by this runtime directory. It
+// fails with ErrRunning if another one is. Closing the file, or dying, releases it.
 func lock(runtimeDir string) (*os.File, error) {
 	if err := os.MkdirAll(runtimeDir, 0o755); err != nil {
 		return nil, fmt.Errorf("making directory: %w", err)

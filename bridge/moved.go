@@ -15,9 +15,10 @@ type inForce struct {
 	intent policyroute.Intent
 }
 
-// settle notes what is in force now. After a reload it cuts the connections that the new policy sends another way: the
-// kernel itself ends those that were masqueraded, and none else. The others must live: the answers of a cut one meet
-// no entry any more, and a client that only listens waits for them forever.
+// settle notes what is in force now. After a reload it cuts the connections that the new policy
+// sends another way: the kernel itself ends those that were masqueraded, and none else. The others
+// must live: the answers of a cut one meet no entry any more, and a client that only listens waits
+// for them forever.
 func (d *daemon) settle(ctx context.Context, intent policyroute.Intent) {
 	before, now := d.inForce, inForce{d.loaded, intent}
 	if before.loaded == nil || before.loaded == now.loaded {
@@ -53,8 +54,8 @@ func newReload(old, now policyroute.Intent) reload {
 	return r
 }
 
-// merged returns an intent whose ingresses have the prefixes, too, that the other one knows of: what lies behind an
-// interface may be unknown for a moment, and that moves nobody.
+// merged returns an intent whose ingresses have the prefixes, too, that the other one knows of:
+// what lies behind an interface may be unknown for a moment, and that moves nobody.
 func merged(in, other policyroute.Intent) policyroute.Intent {
 	in.Ingresses = slices.Clone(in.Ingresses)
 	for i := range in.Ingresses {
@@ -67,8 +68,8 @@ func merged(in, other policyroute.Intent) policyroute.Intent {
 	return in
 }
 
-// moves says that what a client sends to somebody goes another way than before. Steered is a query whose destination
-// was rewritten: it follows the rules about all destinations.
+// moves says that what a client sends to somebody goes another way than before. Steered is a query
+// whose destination was rewritten: it follows the rules about all destinations.
 func (r reload) moves(client, remote netip.Addr, steered bool) bool {
 	if !slices.ContainsFunc(r.clients, func(p netip.Prefix) bool { return p.Contains(client) }) {
 		return false
@@ -89,7 +90,8 @@ type way struct {
 	use  hop // zero: by none of them
 }
 
-// hop is where packets leave, and as whom. What a rule or an egress is called does not matter to them.
+// hop is where packets leave, and as whom. What a rule or an egress is called does not matter to
+// them.
 type hop struct {
 	iface string
 	via   netip.Addr // the member that an interface is shared with
@@ -103,9 +105,11 @@ func wayOf(in policyroute.Intent, client, remote netip.Addr, steered bool) way {
 	}
 	from := ownerOf(in, client)
 	i := slices.IndexFunc(in.Policies, func(p policyroute.Policy) bool {
-		// A client behind a router of a member's is in no prefix of ours. It may enter by any ingress.
+		// A client behind a router of a member's is in no prefix of ours. It may enter by any
+		// ingress.
 		enters := from == nil || len(p.Ingress) == 0 || slices.Contains(p.Ingress, from.Name)
-		return enters && holds(p.From, client) && (len(p.To) == 0 || !steered && holds(p.To, remote))
+		return enters && holds(p.From, client) &&
+			(len(p.To) == 0 || !steered && holds(p.To, remote))
 	})
 	var w way
 	if i < 0 {
@@ -154,15 +158,17 @@ func ownerOf(in policyroute.Intent, a netip.Addr) *policyroute.Ingress {
 
 // holds says that an address is in one of the prefixes; an empty list holds every address.
 func holds(ps []netip.Prefix, a netip.Addr) bool {
-	return len(ps) == 0 || slices.ContainsFunc(ps, func(p netip.Prefix) bool { return p.Contains(a) })
+	return len(ps) == 0 || slices.ContainsFunc(ps,
+		func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// clientsOf returns the prefixes that a rule speaks of. A rule for all addresses speaks of clients: the connections of
-// others on this host, containers say, are none of ours.
+// clientsOf returns the prefixes that a rule speaks of. A rule for all addresses speaks of clients:
+// the connections of others on this host, containers say, are none of ours.
 func clientsOf(in policyroute.Intent, p policyroute.Policy) []netip.Prefix {
 	from := p.From
 	if len(from) == 0 {
-		from = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
+		from = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0),
+			netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
 	}
 	var out []netip.Prefix
 	for _, f := range from {

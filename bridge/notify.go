@@ -10,8 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// While the daemon starts, systemd is asked to wait for startPatience after each pass, but not longer than startLimit in
-// all: whoever waits for the start, as the installation of a package does, has to hear of a failure some day.
+// While the daemon starts, systemd is asked to wait for startPatience after each pass, but not
+// longer than startLimit in all: whoever waits for the start, as the installation of a package
+// does, has to hear of a failure some day.
 const (
 	startPatience = time.Minute
 	startLimit    = 5 * time.Minute
@@ -37,9 +38,9 @@ func newNotifier(log *slog.Logger) *notifier {
 	return n
 }
 
-// alive says that a pass returned, whether it succeeded or not: the loop lives, and a restart would end the tunnels
-// and mend nothing. The daemon is ready once the filter is in force; until then systemd is asked to wait, for a while. What
-// the pass failed of is what systemctl shows.
+// alive says that a pass returned, whether it succeeded or not: the loop lives, and a restart would
+// end the tunnels and mend nothing. The daemon is ready once the filter is in force; until then
+// systemd is asked to wait, for a while. What the pass failed of is what systemctl shows.
 func (n *notifier) alive(filtered bool, failure error) {
 	left := min(startPatience, startLimit-time.Since(n.began))
 	switch {

@@ -29,11 +29,14 @@ func TestStartIsExtendedForAWhile(t *testing.T) {
 		failure  error
 		want     []string
 	}{
-		{"at first", 0, false, failure, []string{"EXTEND_TIMEOUT_USEC=60000000", "STATUS=observing the kernel:; no answer", "WATCHDOG=1"}},
-		{"later", 4 * time.Minute, false, failure, []string{"EXTEND_TIMEOUT_USEC=60000000", "WATCHDOG=1"}},
+		{"at first", 0, false, failure, []string{"EXTEND_TIMEOUT_USEC=60000000",
+			"STATUS=observing the kernel:; no answer", "WATCHDOG=1"}},
+		{"later", 4 * time.Minute, false, failure,
+			[]string{"EXTEND_TIMEOUT_USEC=60000000", "WATCHDOG=1"}},
 		{"too late", startLimit, false, failure, []string{"WATCHDOG=1"}},
 		{"ready all the same", startLimit, true, nil, []string{"READY=1", "STATUS=", "WATCHDOG=1"}},
-		{"no more", time.Second, false, failure, []string{"STATUS=observing the kernel:; no answer", "WATCHDOG=1"}},
+		{"no more", time.Second, false, failure,
+			[]string{"STATUS=observing the kernel:; no answer", "WATCHDOG=1"}},
 	} {
 		n.began = time.Now().Add(-tt.age)
 		if tt.name == "later" {

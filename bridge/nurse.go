@@ -13,14 +13,15 @@ import (
 )
 
 const (
-	// patience is the first pause between two reconnects of a tunnel for unanswered probes; it doubles up to
-	// maxPatience, and is forgotten when the tunnel was stable again.
+	// patience is the first pause between two reconnects of a tunnel for unanswered probes; it
+	// doubles up to maxPatience, and is forgotten when the tunnel was stable again.
 	patience    = time.Second
 	maxPatience = time.Minute
 )
 
-// nurse looks after the drivers: it has egresses probed while they are connected, tunnels whose probes go
-// unanswered reconnected, and tunnels that traffic now depends on hurried. It belongs to the loop.
+// nurse looks after the drivers: it has egresses probed while they are connected, tunnels whose
+// probes go unanswered reconnected, and tunnels that traffic now depends on hurried. It belongs to
+// the loop.
 type nurse struct {
 	patients map[string]*patient
 	uplink   string
@@ -38,7 +39,8 @@ type patient struct {
 }
 
 func newNurse() *nurse {
-	return &nurse{patients: map[string]*patient{}, served: map[string]bool{}, heard: map[string]bool{}}
+	return &nurse{patients: map[string]*patient{}, served: map[string]bool{},
+		heard: map[string]bool{}}
 }
 
 // tend acts on what a pass found out.
@@ -84,11 +86,16 @@ func (n *nurse) tend(cfg *config.Config, s Snapshot, desired Desired, d *drivers
 // discharge forgets egresses, and lists of them, that the configuration no longer has.
 func (n *nurse) discharge(cfg *config.Config, desired Desired) {
 	gone := func(name string) bool {
-		return !slices.ContainsFunc(cfg.Egresses, func(e config.Egress) bool { return e.Name == name })
+		return !slices.ContainsFunc(cfg.Egresses,
+			func(e config.Egress) bool { return e.Name == name })
 	}
 	maps.DeleteFunc(n.patients, func(name string, _ *patient) bool { return gone(name) })
 	maps.DeleteFunc(n.heard, func(name string, _ bool) bool { return gone(name) })
-	maps.DeleteFunc(n.served, func(key string, _ bool) bool { _, still := desired.Choices[key]; return !still })
+	maps.DeleteFunc(n.served, func(key string, _ bool) bool {
+		_,
+			still := desired.Choices[key]
+		return !still
+	})
 }
 
 // answered returns the egresses by which a member, or anything behind it, ever answered.
@@ -101,8 +108,8 @@ func (n *nurse) answered(s Snapshot) map[string]bool {
 	return maps.Clone(n.heard)
 }
 
-// relieve hurries the tunnels of a list that has just lost the last egress that carried its traffic well:
-// one that could not be reached until now may wait long for its next attempt.
+// relieve hurries the tunnels of a list that has just lost the last egress that carried its traffic
+// well: one that could not be reached until now may wait long for its next attempt.
 func (n *nurse) relieve(desired Desired, d *drivers) {
 	for key, c := range desired.Choices {
 		served := desired.Merits[c.Egress] >= good
@@ -127,9 +134,9 @@ func (p *patient) watchDevice(name string, s Snapshot, d *drivers) {
 	p.index = link.Index
 }
 
-// watchProbes reconnects a tunnel that is connected and answers no more. One that never answered since
-// it connected is left alone: some providers drop echoes. While the host itself has no way out, there
-// is nothing to reconnect to.
+// watchProbes reconnects a tunnel that is connected and answers no more. One that never answered
+// since it connected is left alone: some providers drop echoes. While the host itself has no way
+// out, there is nothing to reconnect to.
 func (p *patient) watchProbes(name string, s Snapshot, d *drivers, uplink bool) {
 	switch status := s.Probes[name]; {
 	case s.Tunnels[name].State != openvpn.StateUp:

@@ -15,9 +15,9 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
-// Down takes away everything of ours: rules, routes, filters, chains, TUN devices; and puts back the
-// sysctls as they were before the first start. What others made stays. Idempotent. It refuses with
-// ErrRunning while a daemon would put everything back.
+// Down takes away everything of ours: rules, routes, filters, chains, TUN devices; and puts back
+// the sysctls as they were before the first start. What others made stays. Idempotent. It refuses
+// with ErrRunning while a daemon would put everything back.
 func Down(ctx context.Context, opts Options) error {
 	held, err := lock(opts.RuntimeDir)
 	if err != nil {
@@ -46,8 +46,8 @@ func Down(ctx context.Context, opts Options) error {
 	return errors.Join(errs, err)
 }
 
-// Plan returns, as shell commands, what a daemon that starts now would first change. It changes nothing
-// and starts nothing, so that every tunnel counts as not connected.
+// Plan returns, as shell commands, what a daemon that starts now would first change. It changes
+// nothing and starts nothing, so that every tunnel counts as not connected.
 func Plan(_ context.Context, opts Options) (string, error) {
 	l, k, s, err := rehearse(opts)
 	if err != nil {
@@ -61,8 +61,9 @@ func Plan(_ context.Context, opts Options) (string, error) {
 	return plan.String(), nil
 }
 
-// Explain says by which rule of the configuration packets of an address would go. No daemon is asked, so that
-// every tunnel counts as not connected, and the subnets of networks are those of their interfaces.
+// Explain says by which rule of the configuration packets of an address would go. No daemon is
+// asked, so that every tunnel counts as not connected, and the subnets of networks are those of
+// their interfaces.
 func Explain(opts Options, addr netip.Addr) (api.Explanation, error) {
 	l, k, s, err := rehearse(opts)
 	if err != nil {
@@ -75,7 +76,8 @@ func Explain(opts Options, addr netip.Addr) (api.Explanation, error) {
 		}
 	}
 	if l.cfg.Endpoint != nil {
-		e := endpointDriver{cfg: l.cfg.Endpoint, listeners: l.listeners, store: keyStore(opts.StateDir), d: &drivers{opts: opts}}
+		e := endpointDriver{cfg: l.cfg.Endpoint, listeners: l.listeners,
+			store: keyStore(opts.StateDir), d: &drivers{opts: opts}}
 		s.Clients = e.addresses()
 	}
 	desired, why := Desire(l.cfg, s), map[string]string{}
@@ -97,19 +99,21 @@ func rehearse(opts Options) (*loaded, *kernel.Kernel, Snapshot, error) {
 	}
 	world, err := k.World()
 	if err != nil {
-		return nil, nil, Snapshot{}, errors.Join(fmt.Errorf("observing the host: %w", err), k.Close())
+		return nil, nil, Snapshot{},
+			errors.Join(fmt.Errorf("observing the host: %w", err), k.Close())
 	}
 	known, err := loadBehind(opts.StateDir)
 	if err != nil {
 		opts.Logger.Warn("what lies behind the ingresses is unknown", "error", err)
 	}
 	return l, k, Snapshot{
-		Now: time.Now(), World: World(world), ZeroTier: unasked(l.cfg.ZeroTier), Listeners: l.listeners, Behind: known,
+		Now: time.Now(), World: World(world), ZeroTier: unasked(
+			l.cfg.ZeroTier), Listeners: l.listeners, Behind: known,
 	}, nil
 }
 
-// Check reads the configuration and every file that it names, as Run would, and returns what a person
-// should know about it: warnings, and what of each profile was dropped and why.
+// Check reads the configuration and every file that it names, as Run would, and returns what a
+// person should know about it: warnings, and what of each profile was dropped and why.
 func Check(opts Options) (string, error) {
 	l, err := load(opts)
 	if err != nil {

@@ -1,8 +1,8 @@
 // Package bridge decides where clients' packets go and keeps the kernel that way.
 //
-// One loop does it all: whatever happens rings a doorbell; the loop then takes a Snapshot of what is
-// true, lets Desire decide, compiles the decision into kernel objects, observes the objects that are
-// ours, and applies the difference.
+// One loop does it all: whatever happens rings a doorbell; the loop then takes a Snapshot of what
+// is true, lets Desire decide, compiles the decision into kernel objects, observes the objects that
+// are ours, and applies the difference.
 //
 //	 netlink ─┐
 //	 openvpn ─┤                 ┌───────────┐  ┌────────┐  ┌─────────┐  ┌──────┐  ┌───────┐

@@ -14,8 +14,8 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
-// pass is one turn of the loop: snapshot, desire, compile, observe, diff, apply, status. A pass that
-// fails leaves the kernel no more open than it was; the next one finishes the work.
+// pass is one turn of the loop: snapshot, desire, compile, observe, diff, apply, status. A pass
+// that fails leaves the kernel no more open than it was; the next one finishes the work.
 func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	began := time.Now()
 	snap, err := d.snapshot(stopping)
@@ -27,7 +27,8 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	d.rememberIngresses(desired.Intent)
 	d.rememberBehind(desired.Behind)
 	plan, unseen, err := d.converge(ctx, desired.Intent, snap.World)
-	if errors.Is(err, kernel.ErrDumpInterrupted) { // nothing was seen, and so nothing is to be said: the next pass looks again
+	// nothing was seen, and so nothing is to be said: the next pass looks again
+	if errors.Is(err, kernel.ErrDumpInterrupted) {
 		d.bell.ring("dump interrupted")
 		return nil
 	}
@@ -51,16 +52,21 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	d.nursery.tend(d.loaded.cfg, snap, desired, d.drivers)
 	d.passes++
 	d.publish(snap, desired, d.withLastChange(passResult{
-		at: began, took: time.Since(began), cause: cause, plan: plan, broken: broken, err: err, applied: applied, passes: d.passes,
+		at: began, took: time.Since(
+			began), cause: cause, plan: plan, broken: broken, err: err, applied: applied,
+		passes: d.passes,
 	}))
 	if !plan.Empty() {
-		d.opts.Logger.Info("kernel changed", "cause", cause, "ops", len(plan.Ops), "took", time.Since(began).Round(time.Millisecond))
-		if d.opts.Logger.Enabled(ctx, slog.LevelDebug) { // a plan of thousands of rules is long to print
+		d.opts.Logger.Info("kernel changed", "cause", cause, "ops", len(plan.Ops), "took",
+			time.Since(began).Round(time.Millisecond))
+		// a plan of thousands of rules is long to print
+		if d.opts.Logger.Enabled(ctx, slog.LevelDebug) {
 			d.opts.Logger.Debug("kernel changed", "plan", plan.String())
 		}
 	}
 	if partial != nil {
-		// What it takes for the rest comes with an event, or is a person's to do, who sees it among the conditions.
+		// What it takes for the rest comes with an event, or is a person's to do, who sees it among
+		// the conditions.
 		return nil
 	}
 	return err
@@ -78,7 +84,8 @@ func (d *daemon) warnOf(partial *kernel.PartialError) {
 	d.undone = text
 }
 
-// withLastChange has a pass that did nothing, be it that something again cannot be done, tell of the last one that did.
+// withLastChange has a pass that did nothing, be it that something again cannot be done, tell of
+// the last one that did.
 func (d *daemon) withLastChange(r passResult) passResult {
 	if last := d.changed; last.passes > 0 && r.applied && r.plan.Empty() {
 		r.at, r.took, r.cause, r.plan = last.at, last.took, last.cause, last.plan
@@ -99,7 +106,8 @@ func brokenIPTables(unseen []policyroute.Unseen, w World) []string {
 	return out
 }
 
-// withoutIPTables takes what iptables did not open from an error. What it did not close stays in it.
+// withoutIPTables takes what iptables did not open from an error. What it did not close stays in
+// it.
 func withoutIPTables(partial *kernel.PartialError) (chains []string, rest error) {
 	for _, err := range partial.Failed {
 		if errors.Is(err, kernel.ErrNoIPTables) && !errors.Is(err, kernel.ErrAcceptsLeft) {
@@ -118,7 +126,8 @@ func (d *daemon) snapshot(stopping bool) (Snapshot, error) {
 		return Snapshot{}, fmt.Errorf("observing the host: %w", err)
 	}
 	s := Snapshot{
-		Now: time.Now(), World: World(world), Current: maps.Clone(d.current), Preferred: d.preferred, Stopping: stopping,
+		Now: time.Now(), World: World(world), Current: maps.Clone(
+			d.current), Preferred: d.preferred, Stopping: stopping,
 		Listeners: d.loaded.listeners, Behind: d.behind,
 	}
 	d.drivers.fill(&s)
@@ -126,8 +135,10 @@ func (d *daemon) snapshot(stopping bool) (Snapshot, error) {
 	return s, nil
 }
 
-// converge makes the kernel hold what the intent asks for, and returns what it had to do and what it could not see.
-func (d *daemon) converge(ctx context.Context, intent policyroute.Intent, w World) (policyroute.Plan, []policyroute.Unseen, error) {
+// converge makes the kernel hold what the intent asks for, and returns what it had to do and what
+// it could not see.
+func (d *daemon) converge(ctx context.Context, intent policyroute.Intent,
+	w World) (policyroute.Plan, []policyroute.Unseen, error) {
 	plan, unseen, err := planFor(d.kernel, intent, w)
 	if err != nil || plan.Empty() {
 		return plan, unseen, err
@@ -135,8 +146,10 @@ func (d *daemon) converge(ctx context.Context, intent policyroute.Intent, w Worl
 	return plan, unseen, d.kernel.Apply(ctx, plan)
 }
 
-// planFor says what would have to change for the kernel to hold what the intent asks for, as far as can be seen.
-func planFor(k *kernel.Kernel, intent policyroute.Intent, w World) (policyroute.Plan, []policyroute.Unseen, error) {
+// planFor says what would have to change for the kernel to hold what the intent asks for, as far as
+// can be seen.
+func planFor(k *kernel.Kernel, intent policyroute.Intent,
+	w World) (policyroute.Plan, []policyroute.Unseen, error) {
 	want, err := policyroute.Compile(intent)
 	if err != nil {
 		return policyroute.Plan{}, nil, fmt.Errorf("compiling the policy: %w", err)
@@ -149,9 +162,9 @@ func planFor(k *kernel.Kernel, intent policyroute.Intent, w World) (policyroute.
 	return policyroute.Diff(have, want), have.Unseen, nil
 }
 
-// remember notes which egress each list uses now and, where traffic moved from one egress to another,
-// cuts the flows that would go on along the old one. Flows are not cut when there is nowhere to go: they
-// may survive until the tunnel is back.
+// remember notes which egress each list uses now and, where traffic moved from one egress to
+// another, cuts the flows that would go on along the old one. Flows are not cut when there is
+// nowhere to go: they may survive until the tunnel is back.
 func (d *daemon) remember(ctx context.Context, desired Desired) {
 	for key, c := range desired.Choices {
 		old := d.current[key]
@@ -159,7 +172,8 @@ func (d *daemon) remember(ctx context.Context, desired Desired) {
 		if old == c.Egress {
 			continue
 		}
-		d.opts.Logger.Info("traffic moved", "list", key, "from", orNone(old), "to", orNone(c.Egress), "why", c.Why)
+		d.opts.Logger.Info("traffic moved", "list", key, "from", orNone(old), "to",
+			orNone(c.Egress), "why", c.Why)
 		if c.Egress == "" {
 			continue
 		}
@@ -170,8 +184,8 @@ func (d *daemon) remember(ctx context.Context, desired Desired) {
 	}
 }
 
-// rememberIngresses records by which interfaces clients enter, for the guard of the next boot, whenever
-// they are others than before.
+// rememberIngresses records by which interfaces clients enter, for the guard of the next boot,
+// whenever they are others than before.
 func (d *daemon) rememberIngresses(intent policyroute.Intent) {
 	var ifaces []string
 	for _, g := range intent.Ingresses {
@@ -194,9 +208,10 @@ func orNone(egress string) string {
 	return egress
 }
 
-// cutFlows ends the connections that clients have through an egress that they do not use any more, so
-// that their next packets are translated for the new one.
-func (d *daemon) cutFlows(ctx context.Context, intent policyroute.Intent, list []string, old string) {
+// cutFlows ends the connections that clients have through an egress that they do not use any more,
+// so that their next packets are translated for the new one.
+func (d *daemon) cutFlows(ctx context.Context, intent policyroute.Intent, list []string,
+	old string) {
 	n, err := d.kernel.CutFlows(ctx, flowsThrough(intent, list, old))
 	if err != nil {
 		d.opts.Logger.Warn("cutting flows failed", "egress", old, "error", err)
@@ -205,10 +220,10 @@ func (d *daemon) cutFlows(ctx context.Context, intent policyroute.Intent, list [
 	d.opts.Logger.Info("flows cut", "egress", old, "count", n)
 }
 
-// flowsThrough selects the connections of a list's clients through one of its egresses. Those through a
-// tunnel are known by the tunnel's address. The WAN's address is also that of the host's own
-// connections, which must live; there the clients are known by their own. Questions that the egress's
-// forwarder takes are known by its port: they go no further than the box.
+// flowsThrough selects the connections of a list's clients through one of its egresses. Those
+// through a tunnel are known by the tunnel's address. The WAN's address is also that of the host's
+// own connections, which must live; there the clients are known by their own. Questions that the
+// egress's forwarder takes are known by its port: they go no further than the box.
 func flowsThrough(intent policyroute.Intent, list []string, egress string) kernel.Flows {
 	var f kernel.Flows
 	for _, e := range intent.Egresses {

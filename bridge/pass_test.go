@@ -18,15 +18,19 @@ func TestLastingFaultIsNoChange(t *testing.T) {
 	d := &daemon{opts: Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}}
 	began := time.Now()
 	fault := errors.New("ip route replace default: invalid argument")
-	change := policyroute.Plan{Ops: []policyroute.Op{policyroute.SetLink{Name: "tunztb0", Up: true}}}
-	pass := func(n uint64, cause string, plan policyroute.Plan, failed ...error) (string, time.Time) {
+	change := policyroute.Plan{Ops: []policyroute.Op{
+		policyroute.SetLink{Name: "tunztb0", Up: true}}}
+	pass := func(n uint64, cause string, plan policyroute.Plan, failed ...error) (string,
+		time.Time) {
 		var partial *kernel.PartialError
 		if failed != nil {
 			partial = &kernel.PartialError{Failed: failed, Done: plan.Ops}
 		}
 		d.warnOf(partial)
 		r := d.withLastChange(passResult{
-			at: began.Add(time.Duration(n) * time.Second), cause: cause, plan: plan, err: errors.Join(failed...), applied: true, passes: n,
+			at: began.Add(time.Duration(
+				n) * time.Second), cause: cause, plan: plan, err: errors.Join(failed...),
+			applied: true, passes: n,
 		})
 		st := reconcileStatus(r)
 		if (st.Error != "") != (failed != nil) || len(st.Ops) != 1 || st.Passes != n {
@@ -63,7 +67,8 @@ func TestAcceptsLeftAreAnError(t *testing.T) {
 	opens := fmt.Errorf("iptables -I: %w", kernel.ErrNoIPTables)
 	closes := fmt.Errorf("%w: iptables -D: %w", kernel.ErrAcceptsLeft, kernel.ErrNoIPTables)
 	chains, rest := withoutIPTables(&kernel.PartialError{Failed: []error{opens, closes}})
-	if len(chains) != 1 || chains[0] != opens.Error() || rest == nil || rest.Error() != closes.Error() {
+	if len(chains) != 1 || chains[0] != opens.Error() || rest == nil ||
+		rest.Error() != closes.Error() {
 		t.Errorf("iptables does not do %q, the error is %v", chains, rest)
 	}
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// preferenceFile holds the name of the egress that a person chose, so that the choice survives a restart.
+// preferenceFile holds the name of the egress that a person chose, so that the choice survives a
+// restart.
 const preferenceFile = "egress-chosen"
 
 // loadPreference returns the egress chosen by a person, empty if nobody chose.

@@ -10,9 +10,10 @@ import (
 	"ztbridge/policyroute"
 )
 
-// prefixTrouble says why members' own IPv6 addresses on a WAN egress cannot work, and what to do about it;
-// nothing if they can, or nobody knows.
-func prefixTrouble(e config.Egress, s Snapshot, intent policyroute.Intent) (message, remedy string) {
+// prefixTrouble says why members' own IPv6 addresses on a WAN egress cannot work, and what to do
+// about it; nothing if they can, or nobody knows.
+func prefixTrouble(e config.Egress, s Snapshot,
+	intent policyroute.Intent) (message, remedy string) {
 	if e.WAN == nil || e.WAN.IPv6.Mode != config.IPv6Prefix {
 		return "", ""
 	}
@@ -30,25 +31,34 @@ func prefixTrouble(e config.Egress, s Snapshot, intent policyroute.Intent) (mess
 	onLink := false
 	for _, a := range link.Addrs {
 		if prefix.Contains(a.Addr()) {
-			return fmt.Sprintf("%s holds the address of %s, %s: a prefix for members has no other hosts in it", prefix, iface, a.Addr()),
+			return fmt.Sprintf(
+					"%s holds the address of %s, %s: a prefix for members has no other hosts in it",
+					prefix, iface, a.Addr()),
 				"give members a part of it: a /80"
 		}
 		onLink = onLink || covers(a, prefix)
 	}
 	if prefix.Contains(up.gateway6) {
-		return fmt.Sprintf("%s holds the provider's router, %s", prefix, up.gateway6), "give members a part of it: a /80"
+		return fmt.Sprintf("%s holds the provider's router, %s", prefix, up.gateway6),
+			"give members a part of it: a /80"
 	}
 	if onLink && !e.WAN.IPv6.NDP {
-		return fmt.Sprintf("%s lies on the link of %s, where the provider's router looks for each address, and nobody answers", prefix, iface),
+		return fmt.Sprintf(
+				"%s lies on the link of %s, where the provider's router looks for each address, "+
+					"and nobody answers", prefix, iface),
 			"write `ndp: true`"
 	}
 	if !numbersMembers(prefix, intent) {
 		return "no member can have an address of " + prefix.String(),
-			"number them from it: at the network's controller (a managed route for it, and an assignment pool), or on the ingress"
+			"number them from it: at the network's controller (a managed route for it, and an " +
+				"assignment pool), or on the ingress"
 	}
 	if s.Prefixes[e.Name] == prefixcheck.Lost {
-		return fmt.Sprintf("answers to addresses of %s do not come back, those to this box's own do: the provider does not send the prefix here", prefix),
-			"compare it with what the provider assigned, or have it routed to this box; until then: `ipv6: nat66`"
+		return fmt.Sprintf(
+				"answers to addresses of %s do not come back, those to this box's own do: the "+
+					"provider does not send the prefix here", prefix),
+			"compare it with what the provider assigned, or have it routed to this box; until " +
+				"then: `ipv6: nat66`"
 	}
 	return "", ""
 }

@@ -15,7 +15,8 @@ func TestPrefixTrouble(t *testing.T) {
 	wan := func(addr string) World {
 		w := world()
 		w.Links[0].Addrs = append(w.Links[0].Addrs, netip.MustParsePrefix(addr))
-		w.Defaults = append(w.Defaults, kernel.DefaultRoute{Family: policyroute.V6, Iface: "eth0", Gateway: netip.MustParseAddr("2001:db8:1:2::1")})
+		w.Defaults = append(w.Defaults, kernel.DefaultRoute{Family: policyroute.V6, Iface: "eth0",
+			Gateway: netip.MustParseAddr("2001:db8:1:2::1")})
 		return w
 	}
 	for _, tc := range []struct {
@@ -24,23 +25,37 @@ func TestPrefixTrouble(t *testing.T) {
 		verdict            prefixcheck.Verdict
 		want               string // part of the message; empty: none
 	}{
-		{"on-link", `{prefix: "` + members + `"}`, members, wan("2001:db8:1:2::5/64"), prefixcheck.Works, ""},
-		{"not tried yet", `{prefix: "` + members + `"}`, members, wan("2001:db8:1:2::5/64"), prefixcheck.Unknown, ""},
-		{"not sent here", `{prefix: "` + members + `"}`, members, wan("2001:db8:1:2::5/64"), prefixcheck.Lost, "do not come back"},
-		{"no IPv6", `{prefix: "` + members + `"}`, members, world(), prefixcheck.Unknown, "eth0 has no IPv6 default route"},
-		{"the WAN's own subnet", `{prefix: "2001:db8:1:2::/64"}`, members, wan("2001:db8:1:2::5/64"), prefixcheck.Unknown, "holds the address of eth0, 2001:db8:1:2::5"},
-		{"the router in it", `{prefix: "2001:db8:1:2::/80"}`, "2001:db8:1:2::/80", wan("2001:db8:1:2:1::5/64"), prefixcheck.Unknown, "holds the provider's router"},
-		{"on-link, and silent", `{prefix: "` + members + `", ndp: false}`, members, wan("2001:db8:1:2::5/64"), prefixcheck.Unknown, "nobody answers"},
-		{"routed, and silent", `{prefix: "` + members + `", ndp: false}`, members, wan("2001:db8:9::5/64"), prefixcheck.Works, ""},
-		{"nobody numbered from it", `{prefix: "` + members + `"}`, "fd99::/64", wan("2001:db8:1:2::5/64"), prefixcheck.Unknown, "no member can have an address"},
+		{"on-link", `{prefix: "` + members + `"}`, members, wan("2001:db8:1:2::5/64"),
+			prefixcheck.Works, ""},
+		{"not tried yet", `{prefix: "` + members + `"}`, members, wan("2001:db8:1:2::5/64"),
+			prefixcheck.Unknown, ""},
+		{"not sent here", `{prefix: "` + members + `"}`, members, wan("2001:db8:1:2::5/64"),
+			prefixcheck.Lost, "do not come back"},
+		{"no IPv6", `{prefix: "` + members + `"}`, members, world(), prefixcheck.Unknown,
+			"eth0 has no IPv6 default route"},
+		{"the WAN's own subnet", `{prefix: "2001:db8:1:2::/64"}`, members,
+			wan(
+				"2001:db8:1:2::5/64"), prefixcheck.Unknown,
+			"holds the address of eth0, 2001:db8:1:2::5"},
+		{"the router in it", `{prefix: "2001:db8:1:2::/80"}`, "2001:db8:1:2::/80",
+			wan("2001:db8:1:2:1::5/64"), prefixcheck.Unknown, "holds the provider's router"},
+		{"on-link, and silent", `{prefix: "` + members + `", ndp: false}`, members,
+			wan("2001:db8:1:2::5/64"), prefixcheck.Unknown, "nobody answers"},
+		{"routed, and silent", `{prefix: "` + members + `", ndp: false}`, members,
+			wan("2001:db8:9::5/64"), prefixcheck.Works, ""},
+		{"nobody numbered from it", `{prefix: "` + members + `"}`, "fd99::/64",
+			wan("2001:db8:1:2::5/64"), prefixcheck.Unknown, "no member can have an address"},
 		{"translated", `nat66`, members, world(), prefixcheck.Unknown, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			cfg := parse(t, "zerotier: {networks: ["+testNetwork+"]}\negress: {direct: {wan: {ipv6: "+tc.ipv6+"}}}\npolicy: [{egress: [direct]}]\n")
-			s := Snapshot{World: tc.world, ZeroTier: joined(), Prefixes: map[string]prefixcheck.Verdict{"direct": tc.verdict}}
+			cfg := parse(t, "zerotier: {networks: ["+testNetwork+
+				"]}\negress: {direct: {wan: {ipv6: "+tc.ipv6+"}}}\npolicy: [{egress: [direct]}]\n")
+			s := Snapshot{World: tc.world, ZeroTier: joined(),
+				Prefixes: map[string]prefixcheck.Verdict{"direct": tc.verdict}}
 			s.ZeroTier.Networks[0].Prefixes = []netip.Prefix{netip.MustParsePrefix(tc.behind)}
 			got, remedy := prefixTrouble(cfg.Egresses[0], s, Desire(cfg, s).Intent)
-			if (got == "") != (tc.want == "") || !strings.Contains(got, tc.want) || (got == "") != (remedy == "") {
+			if (got == "") != (tc.want == "") || !strings.Contains(got, tc.want) ||
+				(got == "") != (remedy == "") {
 				t.Errorf("got %q, remedy %q; want %q", got, remedy, tc.want)
 			}
 		})
@@ -53,7 +68,8 @@ func TestCheckAddr(t *testing.T) {
 		"2001:db8::/48":          "2001:db8::ffff:ffff:ffff:ffff:fffa",
 		"2001:db8::1:0/120":      "2001:db8::1:fa",
 	} {
-		if got := checkAddr(netip.MustParsePrefix(prefix)); got != netip.MustParseAddr(want) || !netip.MustParsePrefix(prefix).Contains(got) {
+		if got := checkAddr(netip.MustParsePrefix(prefix)); got != netip.MustParseAddr(want) ||
+			!netip.MustParsePrefix(prefix).Contains(got) {
 			t.Errorf("%s: %s, want %s", prefix, got, want)
 		}
 	}

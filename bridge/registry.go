@@ -33,12 +33,14 @@ func (r registry) keys() (endpoint.Keys, error) {
 		return endpoint.Keys{}, err
 	}
 	return endpoint.Keys{
-		CA: string(s.CA), Cert: string(s.Cert), Key: string(s.Key), CryptV2: string(s.CryptV2), CRL: string(s.CRL),
+		CA: string(s.CA), Cert: string(s.Cert), Key: string(s.Key), CryptV2: string(
+			s.CryptV2), CRL: string(s.CRL),
 	}, nil
 }
 
-// Client implements endpoint.Registry. It returns a client that may connect once the rules that name it
-// are in force: until then, a rule for all would send its packets where its own rule does not.
+// Client implements endpoint.Registry. It returns a client that may connect once the rules that
+// name it are in force: until then, a rule for all would send its packets where its own rule does
+// not.
 func (r registry) Client(name string) (endpoint.Client, error) {
 	c, err := r.Store.Client(name)
 	if errors.Is(err, pki.ErrUnknown) {

@@ -19,7 +19,8 @@ func TestRetry(t *testing.T) {
 	attempts := make(chan bool, 100)
 	dir := t.TempDir()
 	tunnel, err := openvpn.NewTunnel(openvpn.TunnelConfig{
-		Name: "provider", Profile: profile, Credentials: &openvpn.Credentials{Username: "u", Password: "p"}, Device: "tunztb0",
+		Name: "provider", Profile: profile, Credentials: &openvpn.Credentials{Username: "u",
+			Password: "p"}, Device: "tunztb0",
 		EnsureDevice: func() (string, error) {
 			attempts <- true
 			return "", errors.New("the test has no device")

@@ -13,9 +13,12 @@ func TestRings(t *testing.T) {
 	r, ours, start := newRings(func(string) {}), probe.NewNonce(), time.Now()
 	r.expect(map[string]probe.Nonce{"home": ours})
 	stranger := probe.NewNonce()
-	echo := func(n probe.Nonce) echowatch.Echo { return echowatch.Echo{Data: append(n[:], "padding"...)} }
+	echo := func(n probe.Nonce) echowatch.Echo {
+		return echowatch.Echo{Data: append(n[:], "padding"...)}
+	}
 	for name, e := range map[string]echowatch.Echo{
-		"somebody else's": echo(stranger), "short": {Data: ours[:8]}, "an answer": {Reply: true, Data: ours[:]}, "empty": {},
+		"somebody else's": echo(stranger), "short": {Data: ours[:8]}, "an answer": {Reply: true,
+			Data: ours[:]}, "empty": {},
 	} {
 		if egress, news := r.saw(e, start); news {
 			t.Errorf("%s echo was taken for a probe by %s", name, egress)

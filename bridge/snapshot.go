@@ -11,16 +11,16 @@ import (
 	"ztbridge/bridge/zerotier"
 )
 
-// Snapshot is all that is true at one moment and matters for a decision. It is never changed after it
-// was taken; Desire reads nothing else but the configuration.
+// Snapshot is all that is true at one moment and matters for a decision. It is never changed after
+// it was taken; Desire reads nothing else but the configuration.
 type Snapshot struct {
 	Now      time.Time
 	World    World
 	ZeroTier zerotier.Status
 	Tunnels  map[string]openvpn.TunnelStatus // by name of egress
 	Probes   map[string]probe.Status         // by name of egress
-	// Members are what the members themselves answer that egresses lead to; they are asked only while nothing
-	// behind them does.
+	// Members are what the members themselves answer that egresses lead to; they are asked only
+	// while nothing behind them does.
 	Members map[string]probe.Status
 	// Answered are the egresses by which a member, or anything behind it, ever answered.
 	Answered map[string]bool

@@ -24,7 +24,8 @@ type passResult struct {
 	plan   policyroute.Plan
 	broken []string // what iptables does not do, which stops nothing by itself
 	err    error
-	// applied says that the kernel holds what was decided, less what it could not be opened for (err).
+	// applied says that the kernel holds what was decided, less what it could not be opened for
+	// (err).
 	applied bool
 	passes  uint64
 }
@@ -32,7 +33,8 @@ type passResult struct {
 // publish makes the result of a pass visible to the readers of the status.
 func (d *daemon) publish(s Snapshot, desired Desired, r passResult) {
 	st := api.Status{
-		Version: d.opts.Version, Time: s.Now.UTC(), Started: d.started.UTC(), Config: d.loaded.cfg.File,
+		Version: d.opts.Version, Time: s.Now.UTC(), Started: d.started.UTC(),
+		Config:   d.loaded.cfg.File,
 		Override: s.Preferred,
 		WAN:      d.wanStatus(s),
 		Clients:  clientStatus(s),
@@ -57,7 +59,8 @@ func (d *daemon) publish(s Snapshot, desired Desired, r passResult) {
 	d.ledger.forget()
 	st.Reconcile = reconcileStatus(r)
 	st.State, st.Summary = overall(st, r.applied)
-	d.published.Store(&published{status: st, intent: desired.Intent, held: held.Intent, holds: r.applied || d.inForce.loaded != nil, world: s.World, clients: clientNames(s)})
+	d.published.Store(&published{status: st, intent: desired.Intent, held: held.Intent,
+		holds: r.applied || d.inForce.loaded != nil, world: s.World, clients: clientNames(s)})
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for c := range d.watchers {
@@ -68,7 +71,8 @@ func (d *daemon) publish(s Snapshot, desired Desired, r passResult) {
 	}
 }
 
-// held returns, in place of what was decided, what the kernel has held since the last pass that succeeded.
+// held returns, in place of what was decided, what the kernel has held since the last pass that
+// succeeded.
 func (d *daemon) held(desired Desired) Desired {
 	out := desired
 	if d.inForce.loaded != nil {
@@ -77,7 +81,8 @@ func (d *daemon) held(desired Desired) Desired {
 	out.Choices = maps.Clone(desired.Choices)
 	for key, c := range desired.Choices {
 		if c.Egress != d.current[key] {
-			out.Choices[key] = choice{d.current[key], "the kernel could not be changed: what was in force before stays"}
+			out.Choices[key] = choice{d.current[key],
+				"the kernel could not be changed: what was in force before stays"}
 		}
 	}
 	return out
@@ -87,7 +92,8 @@ func clientStatus(s Snapshot) []api.Client {
 	out := []api.Client{}
 	for _, c := range s.Endpoint.Clients {
 		out = append(out, api.Client{
-			Name: c.Name, Remote: c.Remote.String(), Listener: c.Listener, Addresses: c.Addrs, Since: c.Since.UTC(),
+			Name: c.Name, Remote: c.Remote.String(), Listener: c.Listener, Addresses: c.Addrs,
+			Since:    c.Since.UTC(),
 			Counters: api.Counters{BytesIn: c.BytesIn, BytesOut: c.BytesOut},
 		})
 	}
@@ -106,7 +112,8 @@ func clientNames(s Snapshot) map[netip.Addr]string {
 
 func (d *daemon) wanStatus(s Snapshot) api.WAN {
 	r4, r6 := s.World.Default(policyroute.V4), s.World.Default(policyroute.V6)
-	w := api.WAN{Interface: r4.Iface, Gateway4: r4.Gateway, Gateway6: r6.Gateway, Addresses: []netip.Addr{}}
+	w := api.WAN{Interface: r4.Iface, Gateway4: r4.Gateway, Gateway6: r6.Gateway,
+		Addresses: []netip.Addr{}}
 	if w.Interface == "" {
 		w.Interface = r6.Iface
 	}
@@ -125,7 +132,8 @@ func (d *daemon) wanStatus(s Snapshot) api.WAN {
 	return w
 }
 
-func (d *daemon) egressStatus(e config.Egress, intent policyroute.Egress, s Snapshot, desired Desired) api.Egress {
+func (d *daemon) egressStatus(e config.Egress, intent policyroute.Egress, s Snapshot,
+	desired Desired) api.Egress {
 	p := s.Probes[e.Name]
 	out := api.Egress{
 		Name: e.Name, Kind: e.Kind(), Interface: intent.Iface, MTU: intent.MTU,
@@ -189,13 +197,15 @@ func firstValid(addrs ...netip.Addr) netip.Addr {
 }
 
 func counters(l kernel.Link) api.Counters {
-	return api.Counters{BytesIn: l.BytesIn, BytesOut: l.BytesOut, PacketsIn: l.PacketsIn, PacketsOut: l.PacketsOut}
+	return api.Counters{BytesIn: l.BytesIn, BytesOut: l.BytesOut, PacketsIn: l.PacketsIn,
+		PacketsOut: l.PacketsOut}
 }
 
 func (d *daemon) policyStatus(r config.Rule, now time.Time, desired Desired) api.Policy {
 	c := desired.Choices[listKey(r.Egress)]
 	out := api.Policy{
-		Name: r.Name, From: []string{}, To: []string{}, Wanted: append([]string{}, r.Egress...), Egress: c.Egress, Why: c.Why,
+		Name: r.Name, From: []string{}, To: []string{}, Wanted: append([]string{},
+			r.Egress...), Egress: c.Egress, Why: c.Why,
 	}
 	for _, sel := range r.From {
 		out.From = append(out.From, sel.Text)
@@ -211,8 +221,10 @@ func (d *daemon) policyStatus(r config.Rule, now time.Time, desired Desired) api
 func (d *daemon) ingressStatus(in policyroute.Ingress, s Snapshot, desired Desired) api.Ingress {
 	link, exists := s.World.Link(in.Iface)
 	out := api.Ingress{
-		Name: in.Name, Kind: ingressKind(d.loaded.cfg, in.Name), Interface: in.Iface, State: "absent",
-		Addresses: append([]netip.Prefix{}, link.Addrs...), Counters: counters(link), Goes: []api.Assignment{},
+		Name: in.Name, Kind: ingressKind(d.loaded.cfg,
+			in.Name), Interface: in.Iface, State: "absent",
+		Addresses: append([]netip.Prefix{},
+			link.Addrs...), Counters: counters(link), Goes: []api.Assignment{},
 	}
 	switch {
 	case exists && link.Up:
@@ -238,7 +250,8 @@ func (d *daemon) ingressStatus(in policyroute.Ingress, s Snapshot, desired Desir
 }
 
 func reconcileStatus(r passResult) api.Reconcile {
-	out := api.Reconcile{At: r.at.UTC(), Duration: r.took.Seconds(), Cause: r.cause, Ops: []string{}, Passes: r.passes}
+	out := api.Reconcile{At: r.at.UTC(), Duration: r.took.Seconds(), Cause: r.cause,
+		Ops: []string{}, Passes: r.passes}
 	for _, op := range r.plan.Ops {
 		out.Ops = append(out.Ops, op.String())
 	}
@@ -251,7 +264,8 @@ func reconcileStatus(r passResult) api.Reconcile {
 func networkStatus(cfg *config.Config, n config.Network, s Snapshot) api.Network {
 	st := network(cfg, s, n.Name)
 	out := api.Network{
-		ID: n.ID, Name: n.Name, Title: st.Name, Status: string(st.State), Interface: st.Iface, MTU: st.MTU,
+		ID: n.ID, Name: n.Name, Title: st.Name, Status: string(
+			st.State), Interface: st.Iface, MTU: st.MTU,
 		Addresses: append([]netip.Prefix{}, st.Addrs...),
 	}
 	if s.ZeroTier.NodeAddress != 0 {

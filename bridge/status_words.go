@@ -28,7 +28,8 @@ func carries6(intent policyroute.Intent, egress string) bool {
 }
 
 func ingressKind(cfg *config.Config, name string) string {
-	if cfg.Endpoint != nil && slices.ContainsFunc(cfg.Endpoint.Listen, func(l config.Listener) bool { return listenerDevice(l) == name }) {
+	if cfg.Endpoint != nil && slices.ContainsFunc(cfg.Endpoint.Listen,
+		func(l config.Listener) bool { return listenerDevice(l) == name }) {
 		return "endpoint"
 	}
 	for _, n := range cfg.ZeroTier.Networks {
@@ -39,8 +40,8 @@ func ingressKind(cfg *config.Config, name string) string {
 	return "interface"
 }
 
-// overall sums the status up in one word and one sentence. held says that the last pass was carried out, be it that some
-// of what it should have opened stayed closed.
+// overall sums the status up in one word and one sentence. held says that the last pass was carried
+// out, be it that some of what it should have opened stayed closed.
 func overall(st api.Status, held bool) (api.State, string) {
 	moving, refused, second := 0, 0, 0
 	for _, p := range st.Policies {
@@ -55,10 +56,12 @@ func overall(st api.Status, held bool) (api.State, string) {
 			moving++
 		}
 	}
-	troubled := slices.ContainsFunc(st.Conditions, func(c api.Condition) bool { return c.Severity != api.SeverityInfo })
+	troubled := slices.ContainsFunc(st.Conditions,
+		func(c api.Condition) bool { return c.Severity != api.SeverityInfo })
 	switch {
 	case !held:
-		return api.Degraded, "the kernel does not hold what is decided: what was in force before stays"
+		return api.Degraded,
+			"the kernel does not hold what is decided: what was in force before stays"
 	case moving == 0 && refused == 0:
 		return api.Working, "every policy blocks: nothing leaves, as configured"
 	case moving == 0:

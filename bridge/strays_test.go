@@ -9,7 +9,8 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
-// Only devices of ours that the configuration has no more are strays, whether their egresses are connected or not.
+// Only devices of ours that the configuration has no more are strays, whether their egresses are
+// connected or not.
 func TestStrays(t *testing.T) {
 	cfg := parse(t, uno+"endpoint: {address: vpn.example.org, listen: [udp/1194]}\n")
 	listeners, err := listenersOf(cfg)
@@ -17,10 +18,12 @@ func TestStrays(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := world("provider", "backup", "formerly")
-	w.Links = append(w.Links, kernel.Link{Name: listeners[0].Device}, kernel.Link{Name: "tunztb.tcp443"}, kernel.Link{Name: "tun0"})
+	w.Links = append(w.Links, kernel.Link{Name: listeners[0].Device},
+		kernel.Link{Name: "tunztb.tcp443"}, kernel.Link{Name: "tun0"})
 	for name, stopping := range map[string]bool{"running": false, "stopping": true} {
 		intent := Desire(cfg, Snapshot{World: w, Listeners: listeners, Stopping: stopping}).Intent
-		if got := strays(intent, w); !slices.Equal(got, []string{tunnelDevice("formerly"), "tunztb.tcp443"}) {
+		if got := strays(intent, w); !slices.Equal(got,
+			[]string{tunnelDevice("formerly"), "tunztb.tcp443"}) {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
@@ -33,9 +36,12 @@ func TestNurseDischarges(t *testing.T) {
 		n.patients[name], n.heard[name], n.served[name] = &patient{}, true, true
 	}
 	cfg := parse(t, "ingress: [lan0]\negress: {provider: {openvpn: {profile: provider.ovpn}}}\n")
-	n.discharge(cfg, Desire(cfg, Snapshot{World: World{Links: []kernel.Link{{Name: "lan0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.77.0.1/24")}}}}}))
+	n.discharge(cfg, Desire(cfg, Snapshot{
+		World: World{Links: []kernel.Link{
+			{Name: "lan0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.77.0.1/24")}}}}}))
 	for what, left := range map[string][]string{
-		"patients": slices.Collect(maps.Keys(n.patients)), "heard": slices.Collect(maps.Keys(n.heard)), "served": slices.Collect(maps.Keys(n.served)),
+		"patients": slices.Collect(maps.Keys(n.patients)), "heard": slices.Collect(
+			maps.Keys(n.heard)), "served": slices.Collect(maps.Keys(n.served)),
 	} {
 		if !slices.Equal(left, []string{"provider"}) {
 			t.Errorf("%s: %v", what, left)

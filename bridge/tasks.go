@@ -13,14 +13,14 @@ const taskRestart = 2 * time.Second
 
 // task is a driver that runs until its context ends.
 type task struct {
-	// key identifies the task together with everything that it was configured with: while the key stays
-	// the same, the task is left alone.
+	// key identifies the task together with everything that it was configured with: while the key
+	// stays the same, the task is left alone.
 	key string
 	run func(context.Context) error
 }
 
-// keyOf identifies a driver by the content of its settings, what they point to included. They must hold no
-// secret: secrets look alike.
+// keyOf identifies a driver by the content of its settings, what they point to included. They must
+// hold no secret: secrets look alike.
 func keyOf(name string, settings any) string {
 	b, err := json.Marshal(settings)
 	if err != nil {
@@ -45,8 +45,8 @@ func newSupervisor(ctx context.Context, log *slog.Logger) *supervisor {
 	return &supervisor{ctx: ctx, log: log, running: map[string]*running{}}
 }
 
-// set makes the running tasks equal to tasks: what is no longer listed is stopped, and has ended when
-// set returns; what is new is started.
+// set makes the running tasks equal to tasks: what is no longer listed is stopped, and has ended
+// when set returns; what is new is started.
 func (s *supervisor) set(tasks []task) {
 	wanted := map[string]bool{}
 	for _, t := range tasks {
@@ -70,8 +70,8 @@ func (s *supervisor) set(tasks []task) {
 	}
 }
 
-// start runs a task, again and again should it fail: a driver that ends early is a fault of its own and
-// must not take the others down with it.
+// start runs a task, again and again should it fail: a driver that ends early is a fault of its own
+// and must not take the others down with it.
 func (s *supervisor) start(t task) *running {
 	ctx, cancel := context.WithCancel(s.ctx)
 	r := &running{cancel: cancel, done: make(chan struct{})}

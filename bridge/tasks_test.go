@@ -18,7 +18,8 @@ endpoint: {address: vm.example.org, https: {acme: {email: you@example.org, direc
 		d := &drivers{keys: map[string]string{}}
 		return d.endpointTask(&drivers{keys: map[string]string{}}, l).key
 	}
-	if a, b := keyOf("zerotier", parse(t, moon).ZeroTier), keyOf("zerotier", parse(t, moon).ZeroTier); a != b {
+	if a, b := keyOf("zerotier", parse(t, moon).ZeroTier),
+		keyOf("zerotier", parse(t, moon).ZeroTier); a != b {
 		t.Errorf("equal settings, other keys:\n%s\n%s", a, b)
 	}
 	if a, b := endpointKey(moon), endpointKey("# a line more\n"+moon); a != b {

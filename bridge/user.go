@@ -13,7 +13,8 @@ type openvpnUser struct {
 	uid, gid int
 }
 
-// openvpnUsers are tried in order: the one that the package makes, then the one that every system has.
+// openvpnUsers are tried in order: the one that the package makes, then the one that every system
+// has.
 var openvpnUsers = []string{"ztbridge-ovpn", "nobody"}
 
 // lookupOpenVPNUser returns the unprivileged user for openvpn.

@@ -10,16 +10,19 @@ import (
 
 // A way out that leads to the box itself is none: its route would be refused.
 func TestViaThatIsNoOtherMachine(t *testing.T) {
-	cfg := parse(t, "zerotier: {networks: ["+testNetwork+"]}\negress: {home: {zerotier: {via: 10.147.17.9}}}\npolicy: [{egress: home}]\n")
+	cfg := parse(t, "zerotier: {networks: ["+testNetwork+
+		"]}\negress: {home: {zerotier: {via: 10.147.17.9}}}\npolicy: [{egress: home}]\n")
 	w := world()
 	for i, l := range w.Links {
 		if l.Name == ztIface(testNetwork) {
-			w.Links[i].Addrs = []netip.Prefix{netip.MustParsePrefix("10.147.17.1/24"), netip.MustParsePrefix("fd00::1/64")}
+			w.Links[i].Addrs = []netip.Prefix{netip.MustParsePrefix("10.147.17.1/24"),
+				netip.MustParsePrefix("fd00::1/64")}
 		}
 	}
 	for via, want := range map[string]string{
 		"10.147.17.9": "", "fd00::9": "", "fd00::ffff:ffff:ffff:ffff": "", "10.147.18.255": "",
-		"10.147.17.1": "this box itself", "fd00::1": "this box itself", "10.147.17.255": "every machine",
+		"10.147.17.1": "this box itself", "fd00::1": "this box itself",
+		"10.147.17.255": "every machine",
 	} {
 		e := cfg.Egresses[0]
 		e.Member = &config.Member{Network: e.Member.Network}
@@ -35,7 +38,8 @@ func TestViaThatIsNoOtherMachine(t *testing.T) {
 			t.Errorf("via %s: %q, want %q", via, got, want)
 		}
 		d := Desire(cfg, s)
-		if in := d.Intent.Egresses[0]; in.Present != (want == "") || (d.Merits["home"] > unusable) != (want == "") {
+		if in := d.Intent.Egresses[0]; in.Present != (want == "") ||
+			(d.Merits["home"] > unusable) != (want == "") {
 			t.Errorf("via %s: present is %v, merit %v", via, in.Present, d.Merits["home"])
 		}
 	}

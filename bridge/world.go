@@ -9,8 +9,8 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
-// World is what the host's kernel says about what is not ours: its links and its own way out. It is a
-// value, so that decisions can be tested without a kernel.
+// World is what the host's kernel says about what is not ours: its links and its own way out. It is
+// a value, so that decisions can be tested without a kernel.
 type World kernel.World
 
 // Link returns the interface of that name.
@@ -57,8 +57,9 @@ func (w World) OnLink(p netip.Prefix) (kernel.Link, bool) {
 	return kernel.Link{}, false
 }
 
-// metadata are the addresses of clouds' metadata services, which hand a machine's secrets to whoever asks from it: the
-// link-local ones of most, and those of Azure, Alibaba and, by IPv6, Amazon.
+// metadata are the addresses of clouds' metadata services, which hand a machine's secrets to
+// whoever asks from it: the link-local ones of most, and those of Azure, Alibaba and, by IPv6,
+// Amazon.
 var metadata = []netip.Prefix{
 	netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("168.63.129.16/32"),
 	netip.MustParsePrefix("100.100.100.200/32"), netip.MustParsePrefix("fd00:ec2::254/128"),
@@ -67,8 +68,9 @@ var metadata = []netip.Prefix{
 // sharedPrefix is a provider's own network (RFC 6598).
 var sharedPrefix = netip.MustParsePrefix("100.64.0.0/10")
 
-// inner returns what the box reaches because of where it stands, and its clients therefore do not: the networks that it
-// is in, and a cloud's metadata. A public IPv4 network is a part of the Internet like any other.
+// inner returns what the box reaches because of where it stands, and its clients therefore do not:
+// the networks that it is in, and a cloud's metadata. A public IPv4 network is a part of the
+// Internet like any other.
 func (w World) inner() []netip.Prefix {
 	out := slices.Clone(metadata)
 	for _, l := range w.Links {
@@ -96,24 +98,30 @@ func (w World) Default(f policyroute.Family) kernel.DefaultRoute {
 // switches says that the interface is a bridge by which no default route of main leads anywhere.
 func (w World) switches(name string) bool {
 	l, _ := w.Link(name)
-	return l.Bridge && !slices.ContainsFunc(w.Defaults, func(r kernel.DefaultRoute) bool { return r.Iface == name })
+	return l.Bridge && !slices.ContainsFunc(w.Defaults,
+		func(r kernel.DefaultRoute) bool { return r.Iface == name })
 }
 
-// possible leaves out of a state what this host cannot hold: IPv6 on a kernel without it, or by a device on which it is
-// switched off. On ours it is switched on.
+// possible leaves out of a state what this host cannot hold: IPv6 on a kernel without it, or by a
+// device on which it is switched off. On ours it is switched on.
 func (w World) possible(s policyroute.State) policyroute.State {
 	s.Routes = slices.DeleteFunc(s.Routes, func(r policyroute.Route) bool {
 		l, _ := w.Link(r.Dev)
 		return r.Family == policyroute.V6 && l.NoIPv6 && !isOurs(r.Dev)
 	})
 	if !w.IPv6 {
-		s.Rules = slices.DeleteFunc(s.Rules, func(r policyroute.Rule) bool { return r.Family == policyroute.V6 })
-		s.Routes = slices.DeleteFunc(s.Routes, func(r policyroute.Route) bool { return r.Family == policyroute.V6 })
+		s.Rules = slices.DeleteFunc(s.Rules,
+			func(r policyroute.Rule) bool { return r.Family == policyroute.V6 })
+		s.Routes = slices.DeleteFunc(s.Routes,
+			func(r policyroute.Route) bool { return r.Family == policyroute.V6 })
 		for i := range s.Links {
-			s.Links[i].Addrs = slices.DeleteFunc(s.Links[i].Addrs, func(p netip.Prefix) bool { return p.Addr().Is6() })
+			s.Links[i].Addrs = slices.DeleteFunc(s.Links[i].Addrs,
+				func(p netip.Prefix) bool { return p.Addr().Is6() })
 		}
-		s.IPTables = slices.DeleteFunc(s.IPTables, func(c policyroute.Chain) bool { return c.Family == policyroute.V6 })
-		s.Sysctls = slices.DeleteFunc(s.Sysctls, func(c policyroute.Sysctl) bool { return strings.HasPrefix(c.Key, "net/ipv6/") })
+		s.IPTables = slices.DeleteFunc(s.IPTables,
+			func(c policyroute.Chain) bool { return c.Family == policyroute.V6 })
+		s.Sysctls = slices.DeleteFunc(s.Sysctls,
+			func(c policyroute.Sysctl) bool { return strings.HasPrefix(c.Key, "net/ipv6/") })
 	}
 	return s
 }

@@ -15,8 +15,9 @@ import (
 
 const module = "ztbridge"
 
-// arrow says what of this module a package may import. The first one that matches decides; a package
-// that none matches must not exist. Patterns are path.Match's, with /… for the package and all below it.
+// arrow says what of this module a package may import. The first one that matches decides; a
+// package that none matches must not exist. Patterns are path.Match's, with /… for the package and
+// all below it.
 type arrow struct {
 	from string
 	to   []string
@@ -79,14 +80,16 @@ func TestImports(t *testing.T) {
 			continue
 		}
 		for _, imported := range p.Imports {
-			if to, ours := strings.CutPrefix(imported, module+"/"); ours && !allowed(arrows[i], from, to) {
+			if to, ours := strings.CutPrefix(imported, module+"/"); ours &&
+				!allowed(arrows[i], from, to) {
 				t.Errorf("%s imports %s", from, to)
 			}
 			if from == "policyroute" && strings.Contains(strings.Split(imported, "/")[0], ".") {
 				t.Errorf("%s imports %s, which is not in the standard library", from, imported)
 			}
 			for library, users := range only {
-				if within(imported, library) && !slices.ContainsFunc(users, func(u string) bool { return match(u, from) }) {
+				if within(imported, library) &&
+					!slices.ContainsFunc(users, func(u string) bool { return match(u, from) }) {
 					t.Errorf("%s imports %s, which only %v may", from, imported, users)
 				}
 			}

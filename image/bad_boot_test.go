@@ -11,8 +11,9 @@ import (
 
 const errorFileName = "ztbridge-error.txt"
 
-// Whatever is wrong with the files: the box boots, says on the boot partition, on the console and by `ztbridge status` what
-// it is and what to do, and no packet of a client's gets by, in the open least of all.
+// Whatever is wrong with the files: the box boots, says on the boot partition, on the console and
+// by `ztbridge status` what it is and what to do, and no packet of a client's gets by, in the open
+// least of all.
 func TestBadProvisioning(t *testing.T) {
 	type files = map[string]string
 	auth := customer.User + "\n" + customer.Password + "\n"
@@ -26,17 +27,26 @@ func TestBadProvisioning(t *testing.T) {
 	}{
 		{name: "broken YAML", files: func(p string) files {
 			return files{"ztbridge.yaml": "egress: [", "provider.ovpn": p, "provider.auth": auth}
-		}, say: "ztbridge.yaml:1", hint: "correct it here and start the box again", kept: "provider.ovpn"},
-		{name: "no profile", files: func(string) files { return files{"ztbridge.yaml": jobConfig, "provider.auth": auth} },
-			say: "provider.ovpn", hint: "correct it here and start the box again", kept: "ztbridge.yaml"},
+		}, say: "ztbridge.yaml:1", hint: "correct it here and start the box again",
+			kept: "provider.ovpn"},
+		{name: "no profile", files: func(string) files {
+			return files{"ztbridge.yaml": jobConfig, "provider.auth": auth}
+		},
+			say: "provider.ovpn", hint: "correct it here and start the box again",
+			kept: "ztbridge.yaml"},
 		{name: "nothing at all", files: func(string) files { return nil },
-			say: "there is no ztbridge.yaml yet", hint: "copy ztbridge.yaml.example to ztbridge.yaml"},
+			say:  "there is no ztbridge.yaml yet",
+			hint: "copy ztbridge.yaml.example to ztbridge.yaml"},
 		{name: "a profile that runs a program", files: func(p string) files {
-			return files{"ztbridge.yaml": jobConfig, "provider.auth": auth, "provider.ovpn": "script-security 2\nup \"/bin/sh -c 'echo run >/dev/shm/up'\"\n" + p}
+			return files{"ztbridge.yaml": jobConfig, "provider.auth": auth,
+				"provider.ovpn": "script-security 2\nup \"/bin/sh -c 'echo run >/dev/shm/up'\"\n" +
+					p}
 		}, say: "up: would run a program; dropped", works: true},
 		{name: "wrong credentials", files: func(p string) files {
-			return files{"ztbridge.yaml": jobConfig, "provider.ovpn": p, "provider.auth": customer.User + "\nwrong\n"}
-		}, say: "the server refused the credentials", hint: "check user name and password in the credentials file"},
+			return files{"ztbridge.yaml": jobConfig, "provider.ovpn": p,
+				"provider.auth": customer.User + "\nwrong\n"}
+		}, say: "the server refused the credentials",
+			hint: "check user name and password in the credentials file"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -77,18 +87,22 @@ func spread(phrase string) string {
 func (r *rig) awaitErrorFile(say, hint string) {
 	r.t.Helper()
 	text, err := "", error(nil)
-	for deadline := time.Now().Add(bootTimeout); time.Now().Before(deadline); time.Sleep(500 * time.Millisecond) {
-		if text, err = r.disk.Get(errorFileName); err == nil && strings.Contains(text, say) && strings.Contains(text, hint) {
+	for deadline := time.Now().Add(bootTimeout); time.Now().Before(deadline); time.Sleep(
+		500 * time.Millisecond) {
+		if text, err = r.disk.Get(errorFileName); err == nil && strings.Contains(text, say) &&
+			strings.Contains(text, hint) {
 			if strings.Count(text, "\n") != strings.Count(text, "\r\n") {
 				r.t.Errorf("not every editor shows these lines: %q", text)
 			}
 			return
 		}
 	}
-	r.t.Fatalf("%s does not say %q and %q but %q (%v); console:\n%s", errorFileName, say, hint, text, err, r.guest.Tail(40))
+	r.t.Fatalf("%s does not say %q and %q but %q (%v); console:\n%s", errorFileName, say, hint,
+		text, err, r.guest.Tail(40))
 }
 
-// assertClosed checks that none of the client's packets was ever answered, and that it is the box that refuses them.
+// assertClosed checks that none of the client's packets was ever answered, and that it is the box
+// that refuses them.
 func (r *rig) assertClosed() {
 	r.t.Helper()
 	for name, s := range r.streams {
@@ -101,11 +115,13 @@ func (r *rig) assertClosed() {
 	}
 }
 
-// awaitNoErrorFile waits until the boot partition tells of nothing: a start may have had its troubles.
+// awaitNoErrorFile waits until the boot partition tells of nothing: a start may have had its
+// troubles.
 func (r *rig) awaitNoErrorFile() {
 	r.t.Helper()
 	text := ""
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(500 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(
+		500 * time.Millisecond) {
 		var err error
 		if text, err = r.disk.Get(errorFileName); err != nil {
 			return

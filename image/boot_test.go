@@ -20,7 +20,8 @@ import (
 	"ztbridge/image/boottest"
 )
 
-// bootTimeout is for a loaded machine that emulates the guest's processor; an idle one needs a tenth.
+// bootTimeout is for a loaded machine that emulates the guest's processor; an idle one needs a
+// tenth.
 const bootTimeout = 8 * time.Minute
 
 // builtImage finds an image that ztbridge-image has built, or skips.
@@ -28,7 +29,8 @@ func builtImage(t *testing.T, target string) string {
 	t.Helper()
 	dir := os.Getenv("ZTBRIDGE_IMAGE_TEST")
 	if dir == "" {
-		t.Skip("SKIPPED: ZTBRIDGE_IMAGE_TEST, the folder with built images, is not set; `make image-test` sets it")
+		t.Skip(
+			"SKIPPED: ZTBRIDGE_IMAGE_TEST, the folder with built images, is not set; `make image-test` sets it")
 	}
 	file := filepath.Join(dir, target+".img.zst")
 	if _, err := os.Stat(file); err != nil {
@@ -47,7 +49,8 @@ func profileText(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true,
+	template := &x509.Certificate{SerialNumber: big.NewInt(1),
+		Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(1000 * time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
@@ -111,8 +114,8 @@ func expect(t *testing.T, g *boottest.Guest, pattern string) []string {
 // network is a card whose cable leads nowhere.
 var network = []string{"-netdev", "user,id=net,restrict=on", "-device", "virtio-net-pci,netdev=net"}
 
-// Every target and firmware comes up from the user's files alone, shows its status, keeps what it was given over a power
-// cut, and leaves no secret on the partition that everybody can read.
+// Every target and firmware comes up from the user's files alone, shows its status, keeps what it
+// was given over a power cut, and leaves no secret on the partition that everybody can read.
 func TestImageComesUp(t *testing.T) {
 	tests := []struct {
 		name, target string
@@ -120,14 +123,16 @@ func TestImageComesUp(t *testing.T) {
 	}{
 		{"BIOS", "cloud-amd64", boottest.Machine{Firmware: boottest.BIOS, Extra: network}},
 		{"UEFI", "cloud-amd64", boottest.Machine{Firmware: boottest.UEFI, Extra: network}},
-		{"in 256 MiB", "cloud-amd64", boottest.Machine{Firmware: boottest.BIOS, Memory: 256, Extra: network}},
+		{"in 256 MiB", "cloud-amd64",
+			boottest.Machine{Firmware: boottest.BIOS, Memory: 256, Extra: network}},
 		{"arm64", "cloud-arm64", boottest.Machine{Firmware: boottest.ARMUEFI, Extra: network}},
 		{"Pi 3", "rpi-arm64", boottest.Machine{Firmware: boottest.Pi3, Memory: 1024}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			d := newDisk(t, builtImage(t, tt.target))
-			put(t, d, map[string]string{"ztbridge.yaml": goodConfig, "provider.ovpn": profileText(t), "provider.auth": "user\n" + secret + "\n"})
+			put(t, d, map[string]string{"ztbridge.yaml": goodConfig,
+				"provider.ovpn": profileText(t), "provider.auth": "user\n" + secret + "\n"})
 			m := tt.machine
 			m.Disk = string(d)
 			if m.Firmware == boottest.Pi3 {
@@ -148,14 +153,16 @@ func TestImageComesUp(t *testing.T) {
 	}
 }
 
-// withoutWatchdog is for QEMU's Pi, whose watchdog restarts the machine when it is armed, not when it expires.
+// withoutWatchdog is for QEMU's Pi, whose watchdog restarts the machine when it is armed, not when
+// it expires.
 func withoutWatchdog(t *testing.T, d boottest.Disk) {
 	t.Helper()
 	config, err := d.Get("grub/grub.cfg")
 	if err != nil {
 		t.Fatal(err)
 	}
-	put(t, d, map[string]string{"grub/grub.cfg": strings.ReplaceAll(config, " panic=10 ", " panic=10 systemd.watchdog_sec=0 ")})
+	put(t, d, map[string]string{"grub/grub.cfg": strings.ReplaceAll(config, " panic=10 ",
+		" panic=10 systemd.watchdog_sec=0 ")})
 }
 
 // saved copies a file of the boot partition to one of the test's own.

@@ -51,7 +51,8 @@ type build struct {
 // Build makes the image and returns the files written. The same options make the same bytes.
 func Build(ctx context.Context, o Options) ([]string, error) {
 	if o.Lock.Arch != o.Profile.Arch || o.Lock.Suite != o.Profile.Suite {
-		return nil, fmt.Errorf("building %s: the lock is for %s on %s", o.Profile.Target, o.Lock.Suite, o.Lock.Arch)
+		return nil, fmt.Errorf("building %s: the lock is for %s on %s", o.Profile.Target,
+			o.Lock.Suite, o.Lock.Arch)
 	}
 	cache, err := filepath.Abs(o.Cache)
 	if err != nil {
@@ -86,7 +87,8 @@ func Build(ctx context.Context, o Options) ([]string, error) {
 
 // prepare fetches, installs and unpacks packages: everything that the cache can answer.
 func (b *build) prepare(ctx context.Context) error {
-	b.store = &pkglock.Store{Dir: filepath.Join(b.Cache, "debs"), Mirror: b.Mirror, Client: &http.Client{Timeout: 10 * time.Minute},
+	b.store = &pkglock.Store{Dir: filepath.Join(b.Cache, "debs"), Mirror: b.Mirror,
+		Client: &http.Client{Timeout: 10 * time.Minute},
 		Progress: func(done, total int) {
 			if done == total {
 				b.Progress("packages", fmt.Sprintf("%d present and verified", total))
@@ -128,7 +130,8 @@ func (b *build) findKernel(ctx context.Context, dir string) error {
 	b.kernelFile = kernels[0]
 	b.kernelVersion = strings.TrimPrefix(filepath.Base(kernels[0]), "vmlinuz-")
 	b.modulesDir = filepath.Join(dir, "usr/lib/modules", b.kernelVersion)
-	if err := run(ctx, nil, "depmod", "-b", filepath.Join(dir, "usr"), b.kernelVersion); err != nil {
+	if err := run(ctx, nil, "depmod", "-b", filepath.Join(dir, "usr"),
+		b.kernelVersion); err != nil {
 		return fmt.Errorf("indexing kernel modules: %w", err)
 	}
 	return nil
@@ -164,7 +167,8 @@ func (b *build) makeSlot(ctx context.Context) (string, error) {
 		b.Progress("slot", fmt.Sprintf("%s %.1f MB", name, float64(len(files[name]))/1e6))
 	}
 	slot := filepath.Join(b.work, "slot.img")
-	f := fat{label: "ZTB-SLOT", serial: 0x5a54534c, size: b.partition(SlotKind), files: files, when: b.Lock.Date}
+	f := fat{label: "ZTB-SLOT", serial: 0x5a54534c, size: b.partition(SlotKind), files: files,
+		when: b.Lock.Date}
 	return slot, f.write(ctx, slot)
 }
 
@@ -177,13 +181,16 @@ func (b *build) partition(kind Kind) int64 {
 	return 0
 }
 
-// serial names this build's configuration partition: an old card in a second slot must not be taken for it.
+// serial names this build's configuration partition: an old card in a second slot must not be taken
+// for it.
 func (b *build) serial() uint32 {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %s %s", b.Profile.Target, b.Version, b.Lock.Hash(pkglock.Install), b.Lock.Hash(pkglock.Unpack)))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %s %s", b.Profile.Target, b.Version,
+		b.Lock.Hash(pkglock.Install), b.Lock.Hash(pkglock.Unpack)))
 	return binary.BigEndian.Uint32(sum[:]) | 1 // never zero, which says "none"
 }
 
-// makeDisk makes the whole disk. Slot B and the data partition stay empty: the first update and the first start fill them.
+// makeDisk makes the whole disk. Slot B and the data partition stay empty: the first update and the
+// first start fill them.
 func (b *build) makeDisk(ctx context.Context, slot string) (string, error) {
 	b.Progress("disk", "writing")
 	serial := b.serial()
@@ -191,7 +198,8 @@ func (b *build) makeDisk(ctx context.Context, slot string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	d := disk{profile: b.Profile, serial: serial, contents: map[int]string{box.SlotAPartition: slot}}
+	d := disk{profile: b.Profile, serial: serial,
+		contents: map[int]string{box.SlotAPartition: slot}}
 	for _, g := range b.Profile.Grub {
 		core, err := grubCore(ctx, g, b.unpacked[g.Package], b.work, serial)
 		if err != nil {
@@ -206,7 +214,8 @@ func (b *build) makeDisk(ctx context.Context, slot string) (string, error) {
 		}
 	}
 	config := filepath.Join(b.work, "config.img")
-	f := fat{label: "ZTBRIDGE", serial: serial, size: b.partition(ConfigKind), files: files, when: b.Lock.Date}
+	f := fat{label: "ZTBRIDGE", serial: serial, size: b.partition(ConfigKind), files: files,
+		when: b.Lock.Date}
 	if err := f.write(ctx, config); err != nil {
 		return "", err
 	}
@@ -216,7 +225,8 @@ func (b *build) makeDisk(ctx context.Context, slot string) (string, error) {
 }
 
 func (b *build) biosBoot(g Grub, core []byte) (*biosBoot, error) {
-	image, err := os.ReadFile(filepath.Join(b.unpacked[g.Package], "usr/lib/grub", g.Format, "boot.img"))
+	image, err := os.ReadFile(filepath.Join(b.unpacked[g.Package], "usr/lib/grub", g.Format,
+		"boot.img"))
 	if err != nil {
 		return nil, fmt.Errorf("reading GRUB's boot sector: %w", err)
 	}
@@ -239,9 +249,10 @@ func (b *build) configFiles(serial uint32) (map[string][]byte, error) {
 		return nil, fmt.Errorf("reading the boot partition's README: %w", err)
 	}
 	files := map[string][]byte{
-		"grub/grub.cfg":         []byte(grubConfig(b.Profile, serial)),
-		"grub/grubenv":          env,
-		"README.txt":            dosText(fmt.Appendf(readme, "\nThis image is tested %s\n", b.Profile.Tested)),
+		"grub/grub.cfg": []byte(grubConfig(b.Profile, serial)),
+		"grub/grubenv":  env,
+		"README.txt": dosText(fmt.Appendf(readme, "\nThis image is tested %s\n",
+			b.Profile.Tested)),
 		"ztbridge.yaml.example": dosText(b.Example),
 	}
 	if b.Profile.Pi {

@@ -22,8 +22,8 @@ import (
 //go:embed all:files
 var overlayFiles embed.FS
 
-// composeRoot puts the root file system together: Debian's packages, ours, the kernel's modules, and the files that make
-// an appliance of them.
+// composeRoot puts the root file system together: Debian's packages, ours, the kernel's modules,
+// and the files that make an appliance of them.
 func composeRoot(ctx context.Context, b *build) (*tree, error) {
 	t := newTree()
 	archive, err := os.Open(b.rootTar)
@@ -45,7 +45,8 @@ func composeRoot(ctx context.Context, b *build) (*tree, error) {
 			return nil, err
 		}
 	}
-	t.drop([]string{"usr/share/doc", "usr/share/man", "usr/share/bash-completion", "usr/share/zsh", "usr/share/fish"})
+	t.drop([]string{"usr/share/doc", "usr/share/man", "usr/share/bash-completion", "usr/share/zsh",
+		"usr/share/fish"})
 	if err := addModules(t, b); err != nil {
 		return nil, err
 	}
@@ -61,8 +62,8 @@ func composeRoot(ctx context.Context, b *build) (*tree, error) {
 	return t, addIdentity(t, b)
 }
 
-// addDeb unpacks a package's files as installing it would. Its maintainer scripts do not run: what ours and the vendor's
-// do, users and units, is done for all packages alike below.
+// addDeb unpacks a package's files as installing it would. Its maintainer scripts do not run: what
+// ours and the vendor's do, users and units, is done for all packages alike below.
 func addDeb(ctx context.Context, t *tree, deb string) error {
 	var out, problem bytes.Buffer
 	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", deb)
@@ -73,8 +74,8 @@ func addDeb(ctx context.Context, t *tree, deb string) error {
 	return t.addTar(&out, mergedUsr)
 }
 
-// addModules adds the kernel's modules without the folders that no box needs, and the firmware for the rest. The index
-// was made for all modules; that it names some that are not there is harmless.
+// addModules adds the kernel's modules without the folders that no box needs, and the firmware for
+// the rest. The index was made for all modules; that it names some that are not there is harmless.
 func addModules(t *tree, b *build) error {
 	prefix := path.Join("usr/lib/modules", b.kernelVersion)
 	if err := t.addDir(b.modulesDir, prefix); err != nil {
@@ -86,7 +87,8 @@ func addModules(t *tree, b *build) error {
 	}
 	t.drop(append(drop, path.Join(prefix, "build"), path.Join(prefix, "source")))
 	for _, name := range b.Profile.Firmware {
-		if err := t.addDir(filepath.Join(b.unpacked[name], "usr/lib/firmware"), "usr/lib/firmware"); err != nil {
+		if err := t.addDir(filepath.Join(b.unpacked[name], "usr/lib/firmware"),
+			"usr/lib/firmware"); err != nil {
 			return fmt.Errorf("adding %s: %w", name, err)
 		}
 	}
@@ -112,7 +114,8 @@ func addOverlay(t *tree, folders []string) error {
 	return nil
 }
 
-// addUnits enables units as `systemctl enable` does, by what their own [Install] sections say, and masks others.
+// addUnits enables units as `systemctl enable` does, by what their own [Install] sections say, and
+// masks others.
 func addUnits(t *tree, p Profile) error {
 	for _, unit := range p.Enable {
 		text := t.unitText(unit)
@@ -127,7 +130,8 @@ func addUnits(t *tree, p Profile) error {
 				continue
 			}
 			for _, target := range strings.Fields(value) {
-				t.symlink(path.Join("etc/systemd/system", target+kind, unit), path.Join("/usr/lib/systemd/system", templateOf(unit)))
+				t.symlink(path.Join("etc/systemd/system", target+kind, unit),
+					path.Join("/usr/lib/systemd/system", templateOf(unit)))
 				wanted = true
 			}
 		}
@@ -136,7 +140,8 @@ func addUnits(t *tree, p Profile) error {
 		}
 	}
 	for _, unit := range p.Mask {
-		t.drop([]string{path.Join("etc/systemd/system/multi-user.target.wants", unit), path.Join("etc/systemd/system/timers.target.wants", unit)})
+		t.drop([]string{path.Join("etc/systemd/system/multi-user.target.wants", unit),
+			path.Join("etc/systemd/system/timers.target.wants", unit)})
 		t.symlink(path.Join("etc/systemd/system", unit), "/dev/null")
 	}
 	return nil
@@ -145,7 +150,8 @@ func addUnits(t *tree, p Profile) error {
 // dropUnits removes the package's units, and the links by which targets want them.
 func (t *tree) dropUnits(units []string) {
 	for name := range t.nodes {
-		if strings.HasPrefix(name, "usr/lib/systemd/system/") && slices.Contains(units, path.Base(name)) {
+		if strings.HasPrefix(name, "usr/lib/systemd/system/") &&
+			slices.Contains(units, path.Base(name)) {
 			delete(t.nodes, name)
 		}
 	}
@@ -167,7 +173,8 @@ func templateOf(unit string) string {
 	return name + "@" + path.Ext(rest)
 }
 
-// addIdentity adds what tells one image from another, and takes care that nothing is generated twice at each start.
+// addIdentity adds what tells one image from another, and takes care that nothing is generated
+// twice at each start.
 func addIdentity(t *tree, b *build) error {
 	release, err := json.Marshal(box.Release{Target: b.Profile.Target, Version: b.Version})
 	if err != nil {
@@ -179,12 +186,16 @@ func addIdentity(t *tree, b *build) error {
 		t.file(box.UpdateKey, 0o644, b.UpdateKey)
 	}
 	t.file("etc/hostname", 0o644, []byte("ztbridge\n"))
-	t.file("etc/hosts", 0o644, []byte("127.0.0.1 localhost\n127.0.1.1 ztbridge\n::1 localhost ip6-localhost\n"))
-	t.file("etc/machine-id", 0o444, nil) // empty: a new one for each start, and never a "first boot"
+	t.file("etc/hosts", 0o644,
+		[]byte("127.0.0.1 localhost\n127.0.1.1 ztbridge\n::1 localhost ip6-localhost\n"))
+	// empty: a new one for each start, and never a "first boot"
+	t.file("etc/machine-id", 0o444, nil)
 	t.file("etc/fstab", 0o644, []byte("# The initramfs and ztbridge-setup mount everything.\n"))
 	t.symlink("etc/resolv.conf", "/run/systemd/resolve/stub-resolv.conf")
-	// systemd takes these as proof that /etc and /var need no update, so that ldconfig and others stay asleep.
-	stamp := fmt.Appendf(nil, "# %s\nTIMESTAMP_NSEC=%d\n", b.Lock.Date.Format(time.RFC3339), b.Lock.Date.UnixNano())
+	// systemd takes these as proof that /etc and /var need no update, so that ldconfig and others
+	// stay asleep.
+	stamp := fmt.Appendf(nil, "# %s\nTIMESTAMP_NSEC=%d\n", b.Lock.Date.Format(time.RFC3339),
+		b.Lock.Date.UnixNano())
 	t.file("etc/.updated", 0o644, stamp)
 	t.file("var/.updated", 0o644, stamp)
 	// The clock never shows a time before this file's.
@@ -197,9 +208,9 @@ func addIdentity(t *tree, b *build) error {
 	return nil
 }
 
-// addUsers makes the system users and groups that packages declare in sysusers.d, since /etc must not change at run time.
-// Numbers are given by the sorted names: the same packages, the same numbers, so that files on the data partition keep
-// their owners.
+// addUsers makes the system users and groups that packages declare in sysusers.d, since /etc must
+// not change at run time. Numbers are given by the sorted names: the same packages, the same
+// numbers, so that files on the data partition keep their owners.
 func addUsers(t *tree) error {
 	kinds := map[string]string{} // name → u or g
 	for file, n := range t.nodes {
@@ -229,7 +240,8 @@ func addUsers(t *tree) error {
 			t.appendTo("etc/group", fmt.Sprintf("%s:x:%d:\n", name, id))
 		}
 		if kinds[name] == "u" && !t.hasLine("etc/passwd", name+":") {
-			t.appendTo("etc/passwd", fmt.Sprintf("%s:x:%d:%d::/nonexistent:/usr/sbin/nologin\n", name, id, id))
+			t.appendTo("etc/passwd",
+				fmt.Sprintf("%s:x:%d:%d::/nonexistent:/usr/sbin/nologin\n", name, id, id))
 			t.appendTo("etc/shadow", name+":!*:::::::\n")
 		}
 	}

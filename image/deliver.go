@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 )
 
-// deliver writes the results beside each other: the disk compressed, for clouds as qcow2 too, the slot by itself for
-// updates, the manifest and the bill of materials.
+// deliver writes the results beside each other: the disk compressed, for clouds as qcow2 too, the
+// slot by itself for updates, the manifest and the bill of materials.
 func (b *build) deliver(ctx context.Context, raw, slot string) ([]string, error) {
 	if err := os.MkdirAll(filepath.Dir(b.Out), 0o755); err != nil {
 		return nil, fmt.Errorf("making the output folder: %w", err)
@@ -24,7 +24,8 @@ func (b *build) deliver(ctx context.Context, raw, slot string) ([]string, error)
 	}
 	if b.Profile.QCOW2 {
 		file := b.Out + ".qcow2"
-		if err := run(ctx, nil, "qemu-img", "convert", "-q", "-c", "-f", "raw", "-O", "qcow2", raw, file); err != nil {
+		if err := run(ctx, nil, "qemu-img", "convert", "-q", "-c", "-f", "raw", "-O", "qcow2", raw,
+			file); err != nil {
 			return nil, fmt.Errorf("writing %s: %w", file, err)
 		}
 		files = append(files, file)

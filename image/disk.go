@@ -53,29 +53,36 @@ func (d disk) writeTable(f *os.File) error {
 }
 
 func (d disk) gptTable() *gpt.Table {
-	types := map[Kind]gpt.Type{ConfigKind: gpt.EFISystemPartition, SlotKind: gpt.LinuxFilesystem, DataKind: gpt.LinuxFilesystem, BIOSKind: gpt.BIOSBoot}
-	table := &gpt.Table{LogicalSectorSize: sector, PhysicalSectorSize: sector, ProtectiveMBR: true, GUID: d.guid("disk")}
+	types := map[Kind]gpt.Type{ConfigKind: gpt.EFISystemPartition, SlotKind: gpt.LinuxFilesystem,
+		DataKind: gpt.LinuxFilesystem, BIOSKind: gpt.BIOSBoot}
+	table := &gpt.Table{LogicalSectorSize: sector, PhysicalSectorSize: sector, ProtectiveMBR: true,
+		GUID: d.guid("disk")}
 	for _, p := range d.profile.Partitions {
 		table.Partitions = append(table.Partitions, &gpt.Partition{
-			Index: p.Number, Start: p.Start, End: p.Start + p.Size - 1, Size: p.Size * sector, Type: types[p.Kind], Name: p.Name, GUID: d.guid(p.Name)})
+			Index: p.Number, Start: p.Start, End: p.Start +
+				p.Size - 1, Size: p.Size * sector, Type: types[p.Kind], Name: p.Name, GUID: d.guid(
+				p.Name)})
 	}
 	return table
 }
 
-// mbrTable gives the slots Linux's type although they are FAT: Windows would offer a person every FAT partition of a card.
+// mbrTable gives the slots Linux's type although they are FAT: Windows would offer a person every
+// FAT partition of a card.
 func (d disk) mbrTable() *mbr.Table {
 	types := map[Kind]mbr.Type{ConfigKind: mbr.Fat32LBA, SlotKind: mbr.Linux, DataKind: mbr.Linux}
 	table := &mbr.Table{LogicalSectorSize: sector, PhysicalSectorSize: sector}
 	for _, p := range d.profile.Partitions {
 		table.Partitions = append(table.Partitions, &mbr.Partition{
-			Index: p.Number, Bootable: p.Kind == ConfigKind, Start: uint32(p.Start), Size: uint32(p.Size), Type: types[p.Kind]})
+			Index: p.Number, Bootable: p.Kind == ConfigKind, Start: uint32(p.Start), Size: uint32(
+				p.Size), Type: types[p.Kind]})
 	}
 	return table
 }
 
 // guid makes names into identifiers: the same build, the same identifiers.
 func (d disk) guid(name string) string {
-	return uuid.NewHash(sha256.New(), uuid.NameSpaceURL, fmt.Appendf(nil, "ztbridge %s %08x %s", d.profile.Target, d.serial, name), 8).String()
+	return uuid.NewHash(sha256.New(), uuid.NameSpaceURL,
+		fmt.Appendf(nil, "ztbridge %s %08x %s", d.profile.Target, d.serial, name), 8).String()
 }
 
 func (d disk) writeBoot(f *os.File) error {
@@ -91,7 +98,8 @@ func (d disk) writeBoot(f *os.File) error {
 			continue
 		}
 		if uint64(len(d.bios.core)) > p.Size*sector {
-			return fmt.Errorf("writing GRUB's core: %d bytes do not fit %d", len(d.bios.core), p.Size*sector)
+			return fmt.Errorf("writing GRUB's core: %d bytes do not fit %d", len(d.bios.core),
+				p.Size*sector)
 		}
 		if _, err := f.WriteAt(d.bios.core, int64(p.Start*sector)); err != nil {
 			return fmt.Errorf("writing GRUB's core: %w", err)

@@ -91,7 +91,8 @@ func TestDiskIsReproducibleAndSparse(t *testing.T) {
 	}
 }
 
-// The places are GRUB's: what grub-bios-setup would write, where there is one to compare with, is written there too.
+// The places are GRUB's: what grub-bios-setup would write, where there is one to compare with, is
+// written there too.
 func TestBIOSBootPatches(t *testing.T) {
 	image, core := bytes.Repeat([]byte{0xcc}, sector), bytes.Repeat([]byte{0xdd}, 3*sector)
 	boot, err := newBIOSBoot(image, core, 34)
@@ -115,8 +116,10 @@ func TestBIOSBootPatches(t *testing.T) {
 func TestFATIsReproducibleAndReadable(t *testing.T) {
 	need(t, "mkfs.vfat", "mcopy", "mdir", "fsck.fat", "mtype")
 	dir := t.TempDir()
-	f := fat{label: "ZTBRIDGE", serial: 0x5a544252, size: 128 * mib, when: time.Unix(1700000000, 0), files: map[string][]byte{
-		"README.txt": []byte("read me"), "EFI/BOOT/BOOTX64.EFI": bytes.Repeat([]byte("x"), 100000), "ztbridge.yaml.example": []byte("y")}}
+	f := fat{label: "ZTBRIDGE", serial: 0x5a544252, size: 128 * mib, when: time.Unix(1700000000, 0),
+		files: map[string][]byte{
+			"README.txt": []byte("read me"), "EFI/BOOT/BOOTX64.EFI": bytes.Repeat([]byte("x"),
+				100000), "ztbridge.yaml.example": []byte("y")}}
 	var images [][]byte
 	for _, name := range []string{"a.img", "b.img"} {
 		if err := f.write(context.Background(), filepath.Join(dir, name)); err != nil {
@@ -132,9 +135,12 @@ func TestFATIsReproducibleAndReadable(t *testing.T) {
 		t.Error("two file systems of the same files differ")
 	}
 	if got := binary.LittleEndian.Uint32(images[0][67:]); got != 0x5a544252 {
-		t.Errorf("the serial number is %08x: the boot loader and the initramfs would not find the disk", got)
+		t.Errorf(
+			"the serial number is %08x: the boot loader and the initramfs would not find the disk",
+			got)
 	}
-	out, err := exec.Command("mtype", "-i", filepath.Join(dir, "a.img"), "::/ztbridge.yaml.example").Output()
+	out, err := exec.Command("mtype", "-i", filepath.Join(dir, "a.img"),
+		"::/ztbridge.yaml.example").Output()
 	if err != nil || string(out) != "y" {
 		t.Errorf("mtype: %q, %v", out, err)
 	}

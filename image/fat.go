@@ -20,14 +20,15 @@ type fat struct {
 	when   time.Time
 }
 
-// write makes the file system in a file, with mkfs.vfat and mtools, and has fsck.fat judge it. Files go in one by one
-// and sorted: the order decides the clusters.
+// write makes the file system in a file, with mkfs.vfat and mtools, and has fsck.fat judge it.
+// Files go in one by one and sorted: the order decides the clusters.
 func (f fat) write(ctx context.Context, file string) error {
 	env := []string{fmt.Sprintf("SOURCE_DATE_EPOCH=%d", f.when.Unix()), "MTOOLS_SKIP_CHECK=1"}
 	if err := os.RemoveAll(file); err != nil {
 		return fmt.Errorf("making file system %s: %w", f.label, err)
 	}
-	err := run(ctx, env, "mkfs.vfat", "--invariant", "-F", "32", "-s", "2", "-n", f.label, "-i", fmt.Sprintf("%08x", f.serial),
+	err := run(ctx, env, "mkfs.vfat", "--invariant", "-F", "32", "-s", "2", "-n", f.label, "-i",
+		fmt.Sprintf("%08x", f.serial),
 		"-C", file, fmt.Sprint(f.size/1024))
 	if err != nil {
 		return fmt.Errorf("making file system %s: %w", f.label, err)
@@ -76,7 +77,9 @@ func (f fat) dirs() []string {
 		}
 	}
 	dirs := sortedKeys(seen)
-	sort.SliceStable(dirs, func(i, j int) bool { return strings.Count(dirs[i], "/") < strings.Count(dirs[j], "/") })
+	sort.SliceStable(dirs, func(i, j int) bool {
+		return strings.Count(dirs[i], "/") < strings.Count(dirs[j], "/")
+	})
 	return dirs
 }
 

@@ -7,8 +7,8 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// A data partition that is full, as after somebody has kept files on it: what is new is not taken over and not lost, and the
-// box says so and goes on with what it has.
+// A data partition that is full, as after somebody has kept files on it: what is new is not taken
+// over and not lost, and the box says so and goes on with what it has.
 func TestFullDataPartition(t *testing.T) {
 	r := newRig(t, builtImage(t, "cloud-amd64"), netlab.Options{})
 	r.provisionJob(jobConfig)
@@ -22,7 +22,8 @@ func TestFullDataPartition(t *testing.T) {
 	changed := "# new\n" + jobConfig
 	put(t, r.disk, map[string]string{"ztbridge.yaml": changed})
 	r.boot()
-	const say, hint = "the data partition is full", "log in by SSH and remove what is not needed on /data"
+	const say, hint = "the data partition is full",
+		"log in by SSH and remove what is not needed on /data"
 	expect(t, r.guest, spread(say))
 	r.awaitErrorFile(say, hint)
 	said := r.await("ztbridge status 2>&1 | tr -s ' \\n' '  '", say)

@@ -11,7 +11,8 @@ import (
 	"ztbridge/image/box"
 )
 
-// The first start on a larger disk: the data partition takes the rest, nothing else changes, and a second time nothing does.
+// The first start on a larger disk: the data partition takes the rest, nothing else changes, and a
+// second time nothing does.
 func TestDataPartitionGrows(t *testing.T) {
 	need(t, "sfdisk")
 	for _, p := range []Profile{cloudAMD64(), piARM64()} {
@@ -50,8 +51,10 @@ func TestDataPartitionGrows(t *testing.T) {
 					}
 					continue
 				}
-				if now.Start != was.Start || now.Start*sector != start || now.Size*sector != length {
-					t.Errorf("the data partition is %+v, was %+v; returned %d and %d", now, was, start, length)
+				if now.Start != was.Start || now.Start*sector != start ||
+					now.Size*sector != length {
+					t.Errorf("the data partition is %+v, was %+v; returned %d and %d", now, was,
+						start, length)
 				}
 				if rest := size - start - length; rest < 0 || rest > mib {
 					t.Errorf("%d bytes are left behind the data partition", rest)

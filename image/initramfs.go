@@ -28,7 +28,8 @@ func (p Profile) moduleLists() []moduleList {
 	return []moduleList{{"order", p.InitModules}, {"later", p.LaterModules}, {"box", p.BoxModules}}
 }
 
-// initramfs packs our /init with modules, in lists of which each needs those before it. modules is lib/modules/VERSION.
+// initramfs packs our /init with modules, in lists of which each needs those before it. modules is
+// lib/modules/VERSION.
 func initramfs(init []byte, modules string, lists []moduleList) ([]byte, error) {
 	kmods, err := kmod.Open(os.DirFS(modules))
 	if err != nil {
@@ -95,7 +96,8 @@ func moduleData(file string) ([]byte, error) {
 	}
 }
 
-// cpioWriter writes the one format that the kernel unpacks, "newc". Its sink is memory, so that nothing can fail.
+// cpioWriter writes the one format that the kernel unpacks, "newc". Its sink is memory, so that
+// nothing can fail.
 type cpioWriter struct {
 	w     *bytes.Buffer
 	inode int
@@ -103,8 +105,10 @@ type cpioWriter struct {
 
 func (c *cpioWriter) add(name string, mode uint32, data []byte) {
 	c.inode++
-	// magic, ino, mode, uid, gid, nlink, mtime, filesize, devmajor, devminor, rdevmajor, rdevminor, namesize, check
-	fmt.Fprintf(c.w, "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X", c.inode, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name)+1, 0)
+	// magic, ino, mode, uid, gid, nlink, mtime, filesize, devmajor, devminor, rdevmajor, rdevminor,
+	// namesize, check
+	fmt.Fprintf(c.w, "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X", c.inode, mode, 0,
+		0, 1, 0, len(data), 0, 0, 0, 0, len(name)+1, 0)
 	c.w.WriteString(name + "\x00")
 	c.pad()
 	c.w.Write(data)
@@ -121,7 +125,8 @@ func (c *cpioWriter) close() { c.add("TRAILER!!!", 0, nil) }
 
 // zstdTo compresses in one goroutine: the output must not depend on the machine.
 func zstdTo(w io.Writer, r io.Reader) error {
-	enc, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1))
+	enc, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBestCompression),
+		zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return err
 	}
@@ -131,8 +136,8 @@ func zstdTo(w io.Writer, r io.Reader) error {
 	return enc.Close()
 }
 
-// gzipped compresses a kernel for GRUB, whose decompressor refuses some of the Huffman codes that Go's compressor writes, and
-// none of gzip's. The header has neither a name nor a time.
+// gzipped compresses a kernel for GRUB, whose decompressor refuses some of the Huffman codes that
+// Go's compressor writes, and none of gzip's. The header has neither a name nor a time.
 func gzipped(ctx context.Context, data []byte) ([]byte, error) {
 	var out, problem bytes.Buffer
 	cmd := exec.CommandContext(ctx, "gzip", "-9n")

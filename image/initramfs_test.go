@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// GRUB itself unpacks what it will have to unpack: a kernel has stretches without repetitions, like this noise, and what Go
-// writes for them it refuses.
+// GRUB itself unpacks what it will have to unpack: a kernel has stretches without repetitions, like
+// this noise, and what Go writes for them it refuses.
 func TestGRUBUnpacksTheKernel(t *testing.T) {
 	need(t, "grub-fstest", "gzip")
 	random := rand.New(rand.NewPCG(1, 1))
@@ -43,7 +43,8 @@ func unpackedByGRUB(t *testing.T, packed []byte) []byte {
 	t.Helper()
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
-	if err := w.WriteHeader(&tar.Header{Name: "vmlinuz", Mode: 0o644, Size: int64(len(packed))}); err != nil {
+	if err := w.WriteHeader(&tar.Header{Name: "vmlinuz", Mode: 0o644,
+		Size: int64(len(packed))}); err != nil {
 		t.Fatal(err)
 	}
 	_, err := w.Write(packed)

@@ -9,9 +9,10 @@ import (
 
 // Manifest says what an image is and is made of.
 type Manifest struct {
-	Target   string            `json:"target"`
-	Version  string            `json:"version"`
-	Date     time.Time         `json:"date"` // of the package indexes; every time stamp in the image
+	Target  string `json:"target"`
+	Version string `json:"version"`
+	// of the package indexes; every time stamp in the image
+	Date     time.Time         `json:"date"`
 	Serial   string            `json:"serial"`
 	ZeroTier string            `json:"zerotier"` // sha256 of the vendor's package, or "none"
 	Tested   string            `json:"tested"`
@@ -28,7 +29,8 @@ type ManifestPackage struct {
 }
 
 func (b *build) manifest(files []string) (Manifest, error) {
-	m := Manifest{Target: b.Profile.Target, Version: b.Version, Date: b.Lock.Date, Serial: fmt.Sprintf("%08x", b.serial()),
+	m := Manifest{Target: b.Profile.Target, Version: b.Version, Date: b.Lock.Date,
+		Serial:   fmt.Sprintf("%08x", b.serial()),
 		ZeroTier: "none", Tested: b.Profile.Tested, Files: map[string]string{}}
 	for _, p := range b.Lock.Packages {
 		m.Packages = append(m.Packages, ManifestPackage{p.Name, p.Version, p.Arch, p.SHA256})

@@ -8,7 +8,8 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// maxMemory is for everything beside the kernel's own, in MiB, of a box of 512 whose tunnel is up and carries nothing.
+// maxMemory is for everything beside the kernel's own, in MiB, of a box of 512 whose tunnel is up
+// and carries nothing.
 const maxMemory = 100
 
 func TestIdleMemory(t *testing.T) {
@@ -21,7 +22,8 @@ func TestIdleMemory(t *testing.T) {
 			r.provisionJob(tt.config)
 			r.boot()
 			r.await("ip -4 address show dev tunztb-provider", "inet ")
-			const settle = 30 * time.Second // what the start was busy with has ended, and so have the sessions of this test
+			// what the start was busy with has ended, and so have the sessions of this test
+			const settle = 30 * time.Second
 			time.Sleep(settle)
 			if used := r.memoryUsed(); used > maxMemory {
 				t.Errorf("%d MiB of memory are used, more than %d", used, maxMemory)
@@ -34,8 +36,10 @@ func TestIdleMemory(t *testing.T) {
 func (r *rig) memoryUsed() int {
 	r.t.Helper()
 	var total, free, available int
-	out := r.mustSSH("head -n 3 /proc/meminfo; cat /sys/fs/cgroup/system.slice/ztbridge.service/memory.current")
-	if _, err := fmt.Sscanf(out, "MemTotal: %d kB\nMemFree: %d kB\nMemAvailable: %d kB\n", &total, &free, &available); err != nil {
+	out := r.mustSSH(
+		"head -n 3 /proc/meminfo; cat /sys/fs/cgroup/system.slice/ztbridge.service/memory.current")
+	if _, err := fmt.Sscanf(out, "MemTotal: %d kB\nMemFree: %d kB\nMemAvailable: %d kB\n", &total,
+		&free, &available); err != nil {
 		r.t.Fatalf("reading %q: %v", out, err)
 	}
 	used := (total - available) >> 10

@@ -8,9 +8,9 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// Our own image at Oracle's: all it knows is in the metadata of the machine, the user-data for a stock image, of which it
-// takes the files, and the key that the machine was created with. The second card, which clouds do not set up, is the only
-// thing that a file says.
+// Our own image at Oracle's: all it knows is in the metadata of the machine, the user-data for a
+// stock image, of which it takes the files, and the key that the machine was created with. The
+// second card, which clouds do not set up, is the only thing that a file says.
 func TestImageTakesOraclesMetadata(t *testing.T) {
 	r := newRig(t, builtImage(t, "cloud-amd64"), netlab.Options{})
 	put(t, r.disk, map[string]string{"clients.network": clientsNetwork})
@@ -26,7 +26,8 @@ func TestImageTakesOraclesMetadata(t *testing.T) {
 	must(t, r.guest.Wait(bootTimeout))
 	r.boot()
 	r.awaitFlow("a restart")
-	if out := r.await("systemctl show -p ConditionResult ztbridge-metadata", "ConditionResult"); !strings.Contains(out, "=no") {
+	if out := r.await("systemctl show -p ConditionResult ztbridge-metadata",
+		"ConditionResult"); !strings.Contains(out, "=no") {
 		t.Errorf("the metadata was asked for again: %s", out)
 	}
 	_, _ = r.ssh("systemctl poweroff")

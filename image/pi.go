@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// piConfig starts U-Boot, which offers UEFI, so that the same GRUB and kernel run as everywhere else.
+// piConfig starts U-Boot, which offers UEFI, so that the same GRUB and kernel run as everywhere
+// else.
 const piConfig = `# Read by the Raspberry Pi's firmware.
 arm_64bit=1
 enable_uart=1
@@ -16,10 +17,12 @@ kernel=u-boot.bin
 disable_overscan=1
 `
 
-// addPiFiles adds what the Pi's firmware reads from the first FAT partition: itself, the boards' device trees, U-Boot.
+// addPiFiles adds what the Pi's firmware reads from the first FAT partition: itself, the boards'
+// device trees, U-Boot.
 func addPiFiles(files map[string][]byte, b *build) error {
 	files["config.txt"] = []byte(piConfig)
-	uboot, err := os.ReadFile(filepath.Join(b.unpacked["u-boot-rpi"], "usr/lib/u-boot/rpi_arm64/u-boot.bin"))
+	uboot, err := os.ReadFile(filepath.Join(b.unpacked["u-boot-rpi"],
+		"usr/lib/u-boot/rpi_arm64/u-boot.bin"))
 	if err != nil {
 		return fmt.Errorf("reading U-Boot: %w", err)
 	}
@@ -30,7 +33,8 @@ func addPiFiles(files map[string][]byte, b *build) error {
 			return err
 		}
 	}
-	trees := filepath.Join(filepath.Dir(b.modulesDir), "../linux-image-"+b.kernelVersion, "broadcom/bcm2*.dtb")
+	trees := filepath.Join(filepath.Dir(b.modulesDir), "../linux-image-"+b.kernelVersion,
+		"broadcom/bcm2*.dtb")
 	return addMatches(files, trees)
 }
 
@@ -42,7 +46,8 @@ func addMatches(files map[string][]byte, pattern string) error {
 	for _, match := range matches {
 		name := filepath.Base(match)
 		// The variants for cameras and debugging are large and never chosen by our config.txt.
-		if strings.Contains(name, "_x.") || strings.Contains(name, "_db.") || strings.Contains(name, "4x.") || strings.Contains(name, "4db.") {
+		if strings.Contains(name, "_x.") || strings.Contains(name, "_db.") ||
+			strings.Contains(name, "4x.") || strings.Contains(name, "4db.") {
 			continue
 		}
 		data, err := os.ReadFile(match)

@@ -11,9 +11,9 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// The power goes at random moments of the first start, of the daily work and of an update, the start on trial included: each
-// time the box comes up, does its job, and has all it was given. ZTBRIDGE_POWER_CUTS says how many times in all; 20 take an
-// hour.
+// The power goes at random moments of the first start, of the daily work and of an update, the
+// start on trial included: each time the box comes up, does its job, and has all it was given.
+// ZTBRIDGE_POWER_CUTS says how many times in all; 20 take an hour.
 func TestPowerCuts(t *testing.T) {
 	image := builtImage(t, "cloud-amd64")
 	cuts := 3
@@ -30,7 +30,8 @@ func TestPowerCuts(t *testing.T) {
 	r := newRig(t, image, netlab.Options{})
 	good := r.serve(map[string][]byte{"good": bundleOf(t, image, "cloud-amd64", "2")}) + "good"
 	r.startStreams()
-	start := 45 * time.Second // how long a first start takes: measured by the first one that is not cut
+	// how long a first start takes: measured by the first one that is not cut
+	start := 45 * time.Second
 	phases := []struct {
 		name string
 		cut  func() time.Duration

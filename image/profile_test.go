@@ -53,20 +53,24 @@ func TestLayouts(t *testing.T) {
 			end := uint64(34) // behind the table
 			for _, part := range parts {
 				if part.Start < end {
-					t.Errorf("%s begins at sector %d, within what ends at %d", part.Name, part.Start, end)
+					t.Errorf("%s begins at sector %d, within what ends at %d", part.Name,
+						part.Start, end)
 				}
 				end = part.Start + part.Size
 			}
 			if limit := uint64(p.DiskSize/sector) - 33; end > limit {
-				t.Errorf("the partitions end at sector %d, the backup table begins at %d", end, limit)
+				t.Errorf("the partitions end at sector %d, the backup table begins at %d", end,
+					limit)
 			}
 			if p.DiskSize&(p.DiskSize-1) != 0 {
 				t.Errorf("a size of %d bytes is no power of two", p.DiskSize)
 			}
-			kinds := map[int]Kind{box.ConfigPartition: ConfigKind, box.SlotAPartition: SlotKind, box.SlotBPartition: SlotKind, box.DataPartition: DataKind}
+			kinds := map[int]Kind{box.ConfigPartition: ConfigKind, box.SlotAPartition: SlotKind,
+				box.SlotBPartition: SlotKind, box.DataPartition: DataKind}
 			for _, part := range p.Partitions {
 				if want, ok := kinds[part.Number]; ok && part.Kind != want {
-					t.Errorf("partition %d is %s; the running box takes it for %s", part.Number, part.Kind, want)
+					t.Errorf("partition %d is %s; the running box takes it for %s", part.Number,
+						part.Kind, want)
 				}
 			}
 		})

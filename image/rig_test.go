@@ -15,8 +15,8 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// rig is a lab of namespaces in which the box is a machine that runs the image. It has all it knows from files on the FAT
-// partition:
+// rig is a lab of namespaces in which the box is a machine that runs the image. It has all it knows
+// from files on the FAT partition:
 //
 //	client ──(switch)── tap ─ enp0s17 ┌───────┐ enp0s16 ─ tap ──(bridge)── router ── provider with a real OpenVPN server
 //	                                  │ guest │             ▲ captured         └──── internet
@@ -40,9 +40,11 @@ const (
 )
 
 // clientsNetwork gives the card for the clients its addresses.
-const clientsNetwork = "[Match]\nMACAddress=" + ingressMAC + "\n[Network]\nAddress=10.77.0.1/24\nAddress=fd77::1/64\nIPv6AcceptRA=no\n"
+const clientsNetwork = "[Match]\nMACAddress=" + ingressMAC +
+	"\n[Network]\nAddress=10.77.0.1/24\nAddress=fd77::1/64\nIPv6AcceptRA=no\n"
 
-// jobConfig is what a person writes who has a second network card for the clients, and a provider that wants a password.
+// jobConfig is what a person writes who has a second network card for the clients, and a provider
+// that wants a password.
 const jobConfig = "ingress: [enp0s17]\negress:\n  provider: {openvpn: {profile: provider.ovpn, credentials: provider.auth}}\n"
 
 var customer = netlab.Credentials{User: "customer", Password: secret}
@@ -66,8 +68,9 @@ func emptyRig(t *testing.T, opts netlab.Options) *rig {
 	lab, err := netlab.Standard(ctx, opts)
 	must(t, err)
 	t.Cleanup(func() { must(t, lab.Close()) })
-	// One processor: before version 8.1, which Debian 12 does not have, QEMU may run what another processor is just patching, and
-	// a kernel that switches its network hooks on and off at work dies of it now and then.
+	// One processor: before version 8.1, which Debian 12 does not have, QEMU may run what another
+	// processor is just patching, and a kernel that switches its network hooks on and off at work
+	// dies of it now and then.
 	machine := boottest.Machine{Firmware: boottest.BIOS, CPUs: 1}
 	r := &rig{t: t, lab: lab, streams: map[string]*netlab.Stream{}, machine: machine, login: "root"}
 	r.plug(lab.WAN, lab.WANSegment, netlab.WANIface, wanMAC, 16)
@@ -99,13 +102,14 @@ func (r *rig) plug(link *netlab.Link, segment *netlab.Segment, iface, mac string
 	r.machine.Files = append(r.machine.Files, tap)
 }
 
-// provision puts on the FAT partition what every test needs: addresses, since the lab has no DHCP, and a key for SSH. The
-// other files come from the caller.
+// provision puts on the FAT partition what every test needs: addresses, since the lab has no DHCP,
+// and a key for SSH. The other files come from the caller.
 func (r *rig) provision(files map[string]string) {
 	r.t.Helper()
 	put(r.t, r.disk, map[string]string{
 		"authorized_keys": r.publicKey(),
-		"wan.network": fmt.Sprintf("[Match]\nMACAddress=%s\n[Network]\nAddress=%s/24\nAddress=%s/64\nGateway=198.51.100.1\nGateway=2001:db8:b0::1\nDNS=%s\nIPv6AcceptRA=no\n",
+		"wan.network": fmt.Sprintf(
+			"[Match]\nMACAddress=%s\n[Network]\nAddress=%s/24\nAddress=%s/64\nGateway=198.51.100.1\nGateway=2001:db8:b0::1\nDNS=%s\nIPv6AcceptRA=no\n",
 			wanMAC, netlab.BoxWAN4, netlab.BoxWAN6, netlab.ResolverAddr),
 		"clients.network": clientsNetwork,
 	})
@@ -115,7 +119,8 @@ func (r *rig) provision(files map[string]string) {
 // provisionJob gives the box everything it needs for its job.
 func (r *rig) provisionJob(config string) {
 	r.t.Helper()
-	r.provision(map[string]string{"ztbridge.yaml": config, "provider.ovpn": r.lab.Providers[0].Config(),
+	r.provision(map[string]string{"ztbridge.yaml": config,
+		"provider.ovpn": r.lab.Providers[0].Config(),
 		"provider.auth": customer.User + "\n" + customer.Password + "\n"})
 }
 
@@ -124,7 +129,8 @@ func (r *rig) publicKey() string {
 	r.t.Helper()
 	key := r.keyFile()
 	if _, err := os.Stat(key); err != nil {
-		_, err := r.lab.Internet.Run(r.t.Context(), "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+		_, err := r.lab.Internet.Run(r.t.Context(), "ssh-keygen", "-q", "-t", "ed25519", "-N", "",
+			"-f", key)
 		must(r.t, err)
 	}
 	public, err := os.ReadFile(key + ".pub")
@@ -143,8 +149,10 @@ func (r *rig) boot() {
 func (r *rig) ssh(command string) (string, error) {
 	ctx, cancel := context.WithTimeout(r.t.Context(), bootTimeout)
 	defer cancel()
-	return r.lab.Internet.Run(ctx, "ssh", "-i", r.keyFile(), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-		"-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15", r.login+"@"+netlab.BoxWAN4.String(), command)
+	return r.lab.Internet.Run(ctx, "ssh", "-i", r.keyFile(), "-o", "StrictHostKeyChecking=no", "-o",
+		"UserKnownHostsFile=/dev/null",
+		"-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=20", "-o",
+		"ServerAliveInterval=15", r.login+"@"+netlab.BoxWAN4.String(), command)
 }
 
 func (r *rig) mustSSH(command string) string {
@@ -158,12 +166,14 @@ func (r *rig) mustSSH(command string) string {
 func (r *rig) await(command, want string) string {
 	r.t.Helper()
 	out, err := "", error(nil)
-	for deadline := time.Now().Add(bootTimeout); time.Now().Before(deadline); time.Sleep(time.Second) {
+	for deadline := time.Now().Add(bootTimeout); time.Now().Before(deadline); time.Sleep(
+		time.Second) {
 		if out, err = r.ssh(command); strings.Contains(out, want) {
 			return out
 		}
 	}
-	r.t.Fatalf("waiting for %q of `%s`: %v\n%s\nconsole:\n%s", want, command, err, out, r.guest.Tail(40))
+	r.t.Fatalf("waiting for %q of `%s`: %v\n%s\nconsole:\n%s", want, command, err, out,
+		r.guest.Tail(40))
 	return ""
 }
 
@@ -184,7 +194,8 @@ func (r *rig) startStreams() {
 	}
 }
 
-// awaitFlow waits until all of the client's streams are answered from now on, and returns how long it took.
+// awaitFlow waits until all of the client's streams are answered from now on, and returns how long
+// it took.
 func (r *rig) awaitFlow(after string) time.Duration {
 	r.t.Helper()
 	began := time.Now()
@@ -195,7 +206,8 @@ func (r *rig) awaitFlow(after string) time.Duration {
 				break
 			}
 			if time.Since(began) > bootTimeout {
-				r.t.Fatalf("after %s: %s is not answered: %v\nconsole:\n%s", after, name, s.Report(), r.guest.Tail(40))
+				r.t.Fatalf("after %s: %s is not answered: %v\nconsole:\n%s", after, name,
+					s.Report(), r.guest.Tail(40))
 			}
 			time.Sleep(50 * time.Millisecond)
 		}
@@ -223,8 +235,9 @@ func (r *rig) awaitSilence(after string) {
 	}
 }
 
-// finish ends the client's streams and checks what they, and the WAN, have seen since before the power was on: answers only
-// by way of the provider, and not one packet of the client's in the open.
+// finish ends the client's streams and checks what they, and the WAN, have seen since before the
+// power was on: answers only by way of the provider, and not one packet of the client's in the
+// open.
 func (r *rig) finish() {
 	r.t.Helper()
 	provider := r.lab.Providers[0]
@@ -232,7 +245,8 @@ func (r *rig) finish() {
 		report := s.Stop()
 		r.t.Logf("client %s: %v", name, report)
 		for seen := range report.Egresses() {
-			if !slices.Contains([]netip.Addr{provider.Public4[0], provider.Public6[0]}, seen) && !provider.Inside(seen) {
+			if !slices.Contains([]netip.Addr{provider.Public4[0], provider.Public6[0]}, seen) &&
+				!provider.Inside(seen) {
 				r.t.Errorf("%s was seen from %s, which is not the provider's", name, seen)
 			}
 		}
@@ -242,7 +256,8 @@ func (r *rig) finish() {
 	must(r.t, err)
 	r.t.Logf("on the box's WAN: %v", result)
 	if result.Matched > 0 || result.Dropped > 0 {
-		r.t.Errorf("%d leaked packets, and %d that the capture missed", result.Matched, result.Dropped)
+		r.t.Errorf("%d leaked packets, and %d that the capture missed", result.Matched,
+			result.Dropped)
 	}
 	if result.Seen == 0 {
 		r.t.Error("the capture saw nothing at all: it proves nothing")

@@ -19,13 +19,17 @@ import (
 // Progress tells a person what a build is doing. It must not block.
 type Progress func(step, detail string)
 
-// dpkgExcludes keep out what the profile drops anyway, early, since unpacking documentation takes time.
-var dpkgExcludes = []string{"/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"}
+// dpkgExcludes keep out what the profile drops anyway, early, since unpacking documentation takes
+// time.
+var dpkgExcludes = []string{"/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*",
+	"/usr/share/info/*"}
 
-// rootTar returns the cached archive of the root that the lock's packages make, building it first if need be. Its name is
-// the hash of everything that decides its content.
-func rootTar(ctx context.Context, p Profile, lock *pkglock.Lock, store *pkglock.Store, cache string, progress Progress) (string, error) {
-	args := []string{"--quiet", "--mode=root", "--variant=essential", "--format=tar", "--architectures=" + p.Arch,
+// rootTar returns the cached archive of the root that the lock's packages make, building it first
+// if need be. Its name is the hash of everything that decides its content.
+func rootTar(ctx context.Context, p Profile, lock *pkglock.Lock, store *pkglock.Store, cache string,
+	progress Progress) (string, error) {
+	args := []string{"--quiet", "--mode=root", "--variant=essential", "--format=tar",
+		"--architectures=" + p.Arch,
 		"--include=" + strings.Join(p.Packages, ","), `--aptopt=Apt::Install-Recommends "false"`}
 	for _, pattern := range dpkgExcludes {
 		args = append(args, "--dpkgopt=path-exclude="+pattern)
@@ -47,7 +51,8 @@ func rootTar(ctx context.Context, p Profile, lock *pkglock.Lock, store *pkglock.
 	if err := store.WriteRepo(ctx, lock, work); err != nil {
 		return "", err
 	}
-	progress("root", fmt.Sprintf("installing %s packages with mmdebstrap; this takes minutes", p.Arch))
+	progress("root", fmt.Sprintf("installing %s packages with mmdebstrap; this takes minutes",
+		p.Arch))
 	// apt drops its privileges and must still reach the repository.
 	if err := os.Chmod(work, 0o755); err != nil {
 		return "", fmt.Errorf("opening the local repository: %w", err)
@@ -55,13 +60,15 @@ func rootTar(ctx context.Context, p Profile, lock *pkglock.Lock, store *pkglock.
 	partial := file + ".partial"
 	defer os.Remove(partial)
 	args = append(args, "", partial, "deb [trusted=yes] copy://"+work+" ./")
-	if err := run(ctx, []string{fmt.Sprintf("SOURCE_DATE_EPOCH=%d", lock.Date.Unix())}, "mmdebstrap", args...); err != nil {
+	if err := run(ctx, []string{fmt.Sprintf("SOURCE_DATE_EPOCH=%d", lock.Date.Unix())},
+		"mmdebstrap", args...); err != nil {
 		return "", fmt.Errorf("installing packages: %w", err)
 	}
 	return file, os.Rename(partial, file)
 }
 
-// enableForeign registers the emulator for the packages' maintainer scripts, which a fresh machine has not done.
+// enableForeign registers the emulator for the packages' maintainer scripts, which a fresh machine
+// has not done.
 func enableForeign(ctx context.Context, arch string) error {
 	host, err := exec.CommandContext(ctx, "dpkg", "--print-architecture").Output()
 	if err != nil {
@@ -83,8 +90,9 @@ func enableForeign(ctx context.Context, arch string) error {
 	return nil
 }
 
-// registerFormat tells the kernel of an emulator, unless it knows it. Debian 13's packages describe theirs in files that
-// systemd reads, which need not run here; those of Debian 12 to binfmt-support.
+// registerFormat tells the kernel of an emulator, unless it knows it. Debian 13's packages describe
+// theirs in files that systemd reads, which need not run here; those of Debian 12 to
+// binfmt-support.
 func registerFormat(ctx context.Context, registry, descriptions, emulator string) error {
 	if _, err := os.Stat(filepath.Join(registry, emulator)); err == nil {
 		return nil

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// The registry and the descriptions are folders here: what is written is what the kernel would be told.
+// The registry and the descriptions are folders here: what is written is what the kernel would be
+// told.
 func TestRegisterFormat(t *testing.T) {
 	const line = `:qemu-aarch64:M::\x7fELF\x02:\xff\xff\xff\xff\xff:/usr/bin/qemu-aarch64:OCPF`
 	write := func(t *testing.T, dir, name, text string) {
@@ -31,7 +32,8 @@ func TestRegisterFormat(t *testing.T) {
 			if tt.known {
 				write(t, registry, "qemu-aarch64", "enabled\n")
 			}
-			if err := registerFormat(t.Context(), registry, descriptions, "qemu-aarch64"); err != nil {
+			if err := registerFormat(t.Context(), registry, descriptions,
+				"qemu-aarch64"); err != nil {
 				t.Fatal(err)
 			}
 			got, err := os.ReadFile(filepath.Join(registry, "register"))

@@ -57,20 +57,24 @@ type spdxRelation struct {
 	To   string `json:"relatedSpdxElement"`
 }
 
-// archive is where Debian's packages are from, whichever mirror they came by: the same bytes on every machine.
+// archive is where Debian's packages are from, whichever mirror they came by: the same bytes on
+// every machine.
 const archive = "https://deb.debian.org"
 
 const unknownSource = "NOASSERTION"
 
-// spdx lists what is aboard: Debian's packages, the vendor's and ours, and the modules that our programs are made of.
+// spdx lists what is aboard: Debian's packages, the vendor's and ours, and the modules that our
+// programs are made of.
 func (b *build) spdx(ctx context.Context) (spdxDocument, error) {
 	const document, image = "SPDXRef-DOCUMENT", "SPDXRef-image"
 	name := "ztbridge-" + b.Profile.Target + "-" + b.Version
 	doc := spdxDocument{
 		Version: "SPDX-2.3", DataLicense: "CC0-1.0", ID: document, Name: name,
-		Namespace:     fmt.Sprintf("https://spdx.org/spdxdocs/%s-%08x", name, b.serial()),
-		Creation:      spdxCreation{Created: b.Lock.Date.Format(time.RFC3339), Creators: []string{"Tool: ztbridge-image"}},
-		Packages:      []spdxPackage{{ID: image, Name: name, Version: b.Version, Download: unknownSource}},
+		Namespace: fmt.Sprintf("https://spdx.org/spdxdocs/%s-%08x", name, b.serial()),
+		Creation: spdxCreation{Created: b.Lock.Date.Format(time.RFC3339),
+			Creators: []string{"Tool: ztbridge-image"}},
+		Packages: []spdxPackage{{ID: image, Name: name, Version: b.Version,
+			Download: unknownSource}},
 		Relationships: []spdxRelation{{document, "DESCRIBES", image}},
 	}
 	add := func(id string, p spdxPackage, purl string) {
@@ -80,7 +84,8 @@ func (b *build) spdx(ctx context.Context) (spdxDocument, error) {
 	}
 	for i, p := range b.Lock.Packages {
 		add(fmt.Sprintf("SPDXRef-deb-%d", i), spdxPackage{
-			Name: p.Name, Version: p.Version, Download: archive + "/" + p.Path, Checksums: []spdxChecksum{{"SHA256", p.SHA256}},
+			Name: p.Name, Version: p.Version, Download: archive + "/" +
+				p.Path, Checksums: []spdxChecksum{{"SHA256", p.SHA256}},
 		}, debURL("debian", p.Name, p.Version, p.Arch))
 	}
 	others := map[string]string{"ztbridge": b.Deb}
@@ -106,7 +111,8 @@ func (b *build) spdx(ctx context.Context) (spdxDocument, error) {
 
 // describeDeb reads what a package says of itself.
 func describeDeb(ctx context.Context, file string) (p spdxPackage, arch string, err error) {
-	out, err := exec.CommandContext(ctx, "dpkg-deb", "--show", "--showformat", "${Package} ${Version} ${Architecture}", file).Output()
+	out, err := exec.CommandContext(ctx, "dpkg-deb", "--show", "--showformat",
+		"${Package} ${Version} ${Architecture}", file).Output()
 	if err != nil {
 		return p, "", fmt.Errorf("describing %s: %w", filepath.Base(file), err)
 	}
@@ -118,11 +124,13 @@ func describeDeb(ctx context.Context, file string) (p spdxPackage, arch string, 
 	if err != nil {
 		return p, "", err
 	}
-	return spdxPackage{Name: fields[0], Version: fields[1], Download: unknownSource, Checksums: []spdxChecksum{{"SHA256", sum}}}, fields[2], nil
+	return spdxPackage{Name: fields[0], Version: fields[1], Download: unknownSource,
+		Checksums: []spdxChecksum{{"SHA256", sum}}}, fields[2], nil
 }
 
 func debURL(vendor, name, version, arch string) string {
-	return fmt.Sprintf("pkg:deb/%s/%s@%s?arch=%s", vendor, url.PathEscape(name), url.QueryEscape(version), arch)
+	return fmt.Sprintf("pkg:deb/%s/%s@%s?arch=%s", vendor, url.PathEscape(name),
+		url.QueryEscape(version), arch)
 }
 
 // modules are the Go modules in our programs, the standard library among them, by "path@version".
@@ -144,7 +152,8 @@ func (b *build) modules(ctx context.Context) (map[string]spdxPackage, error) {
 			return nil, fmt.Errorf("reading what %s is made of: %w", name, err)
 		}
 		add := func(path, version string) {
-			all[path+"@"+version] = spdxPackage{Name: path, Version: version, Download: unknownSource}
+			all[path+"@"+version] = spdxPackage{Name: path, Version: version,
+				Download: unknownSource}
 		}
 		add("std", strings.TrimPrefix(info.GoVersion, "go"))
 		for _, m := range info.Deps {

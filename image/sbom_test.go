@@ -18,12 +18,15 @@ import (
 func TestBillOfMaterials(t *testing.T) {
 	program := compiled(t)
 	b := &build{Options: Options{
-		Profile: Profile{Target: "cloud-amd64"}, Version: "1.2.3", Init: program, Appliance: program,
+		Profile: Profile{
+			Target: "cloud-amd64"}, Version: "1.2.3", Init: program, Appliance: program,
 		Deb:         packed(t, "ztbridge", "1.2.3", map[string][]byte{"usr/bin/ztbridge": program}),
 		ZeroTierDeb: packed(t, "zerotier-one", "1.14.2", nil),
 		Lock: &pkglock.Lock{Date: time.Unix(1767225600, 0).UTC(), Packages: []pkglock.Package{
-			{Name: "bash", Version: "5.2+b1", Arch: "amd64", SHA256: "00", Path: "debian/pool/main/b/bash/bash.deb"},
-			{Name: "apt", Version: "3.0", Arch: "amd64", SHA256: "11", Path: "debian-security/pool/updates/main/a/apt/apt.deb"},
+			{Name: "bash", Version: "5.2+b1", Arch: "amd64", SHA256: "00",
+				Path: "debian/pool/main/b/bash/bash.deb"},
+			{Name: "apt", Version: "3.0", Arch: "amd64", SHA256: "11",
+				Path: "debian-security/pool/updates/main/a/apt/apt.deb"},
 		}},
 	}}
 	text := func(mirror string) string {
@@ -40,8 +43,10 @@ func TestBillOfMaterials(t *testing.T) {
 	}
 	got := text("http://mirror.example")
 	for _, want := range []string{
-		"https://deb.debian.org/debian/pool/main/b/bash/bash.deb", "https://deb.debian.org/debian-security/pool/updates/main/a/apt/apt.deb",
-		"pkg:deb/debian/bash@5.2%2Bb1?arch=amd64", "pkg:deb/ztbridge/ztbridge@1.2.3?arch=amd64", "pkg:deb/zerotier/zerotier-one@1.14.2?arch=amd64",
+		"https://deb.debian.org/debian/pool/main/b/bash/bash.deb",
+		"https://deb.debian.org/debian-security/pool/updates/main/a/apt/apt.deb",
+		"pkg:deb/debian/bash@5.2%2Bb1?arch=amd64", "pkg:deb/ztbridge/ztbridge@1.2.3?arch=amd64",
+		"pkg:deb/zerotier/zerotier-one@1.14.2?arch=amd64",
 		"pkg:golang/golang.org/x/sys@v", "pkg:golang/std@1.",
 	} {
 		if !strings.Contains(got, want) {
@@ -96,7 +101,8 @@ func packed(t *testing.T, name, version string, files map[string][]byte) string 
 		}
 	}
 	out := filepath.Join(dir, name+".deb")
-	if text, err := exec.CommandContext(context.Background(), "dpkg-deb", "-Znone", "--root-owner-group", "-b", root, out).CombinedOutput(); err != nil {
+	if text, err := exec.CommandContext(context.Background(), "dpkg-deb", "-Znone",
+		"--root-owner-group", "-b", root, out).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
 	return out

@@ -11,16 +11,18 @@ import (
 	"time"
 )
 
-// squash writes the tree as a squashfs. zstd at its best with 128 KiB blocks is both the smallest and the fastest to boot
-// of what was measured.
+// squash writes the tree as a squashfs. zstd at its best with 128 KiB blocks is both the smallest
+// and the fastest to boot of what was measured.
 func squash(ctx context.Context, t *tree, file string, when time.Time) error {
 	if err := os.RemoveAll(file); err != nil {
 		return fmt.Errorf("making the root file system: %w", err)
 	}
 	stamp := fmt.Sprint(when.Unix())
 	// Not sqfstar, which is the same program: its 4.5.1 takes no compression level.
-	cmd := exec.CommandContext(ctx, "mksquashfs", "-", file, "-tar", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "19",
-		"-b", "128K", "-reproducible", "-mkfs-time", stamp, "-all-time", stamp, "-root-mode", "0755", "-root-uid", "0", "-root-gid", "0", "-exit-on-error")
+	cmd := exec.CommandContext(ctx, "mksquashfs", "-", file, "-tar", "-quiet", "-no-progress",
+		"-comp", "zstd", "-Xcompression-level", "19",
+		"-b", "128K", "-reproducible", "-mkfs-time", stamp, "-all-time", stamp, "-root-mode",
+		"0755", "-root-uid", "0", "-root-gid", "0", "-exit-on-error")
 	cmd.Env = cleanEnv()
 	var output outputTail
 	cmd.Stdout, cmd.Stderr = &output, &output
@@ -42,7 +44,8 @@ func squash(ctx context.Context, t *tree, file string, when time.Time) error {
 	return nil
 }
 
-// cleanEnv is the environment without the variable that squashfs-tools refuse beside an explicit time.
+// cleanEnv is the environment without the variable that squashfs-tools refuse beside an explicit
+// time.
 func cleanEnv() []string {
 	var env []string
 	for _, e := range os.Environ() {

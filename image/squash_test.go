@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// The root folder is in no archive, and has a time all the same: builds that differed only there are what this is for.
+// The root folder is in no archive, and has a time all the same: builds that differed only there
+// are what this is for.
 func TestSquashIsReproducible(t *testing.T) {
 	need(t, "mksquashfs")
 	dir := t.TempDir()

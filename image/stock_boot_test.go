@@ -16,32 +16,37 @@ import (
 // cloudInitTimeout is for packages that are fetched and installed by an emulated processor.
 const cloudInitTimeout = 25 * time.Minute
 
-// stockRig is a rig whose machine runs Debian's own cloud image, as scripts/stock-image.sh makes it.
+// stockRig is a rig whose machine runs Debian's own cloud image, as scripts/stock-image.sh makes
+// it.
 func stockRig(t *testing.T) (*rig, tls.Certificate) {
 	t.Helper()
 	dir := os.Getenv("ZTBRIDGE_IMAGE_TEST")
 	stock := filepath.Join(dir, "stock.ext4")
 	if _, err := os.Stat(stock); dir == "" || err != nil {
-		t.Skip("SKIPPED: there is no stock.ext4 in the folder ZTBRIDGE_IMAGE_TEST; `make image-test` makes it, or scripts/stock-image.sh FOLDER")
+		t.Skip(
+			"SKIPPED: there is no stock.ext4 in the folder ZTBRIDGE_IMAGE_TEST; `make image-test` makes it, or scripts/stock-image.sh FOLDER")
 	}
 	need(t, "mcopy", "mkfs.vfat")
-	authority, err := tls.LoadX509KeyPair(filepath.Join(dir, "stock-ca.pem"), filepath.Join(dir, "stock-ca.key"))
+	authority, err := tls.LoadX509KeyPair(filepath.Join(dir, "stock-ca.pem"),
+		filepath.Join(dir, "stock-ca.key"))
 	must(t, err)
 	r := emptyRig(t, netlab.Options{})
 	r.login = "debian"
 	r.machine.Disk = filepath.Join(t.TempDir(), "stock.ext4")
-	if out, err := exec.Command("cp", "--sparse=always", stock, r.machine.Disk).CombinedOutput(); err != nil {
+	if out, err := exec.Command("cp", "--sparse=always", stock,
+		r.machine.Disk).CombinedOutput(); err != nil {
 		t.Fatalf("copying the stock image: %s", out)
 	}
 	r.machine.Memory = 1024 // of the smallest machine that Oracle gives away
-	r.machine.Extra = append(r.machine.Extra, "-kernel", filepath.Join(dir, "stock.vmlinuz"), "-initrd", filepath.Join(dir, "stock.initrd"),
+	r.machine.Extra = append(r.machine.Extra, "-kernel", filepath.Join(dir, "stock.vmlinuz"),
+		"-initrd", filepath.Join(dir, "stock.initrd"),
 		"-append", "root=LABEL=stock ro console=ttyS0,115200 cryptomgr.notests")
 	return r, authority
 }
 
-// secondCard is what the owner of a machine does whose cloud configures the first card alone. It is a unit given by the
-// machine's firmware, so that nothing in the image is touched. It waits for cloud-init, which asks for an address on a card
-// that is up rather than on one that is not yet.
+// secondCard is what the owner of a machine does whose cloud configures the first card alone. It is
+// a unit given by the machine's firmware, so that nothing in the image is touched. It waits for
+// cloud-init, which asks for an address on a card that is up rather than on one that is not yet.
 const secondCard = `[Unit]
 DefaultDependencies=no
 After=network-online.target
@@ -58,9 +63,10 @@ func (r *rig) addSecondCard() {
 	}
 }
 
-// A stock image with nothing but our user-data does the main job: from before its first start, when it is no box yet, over
-// the installation and a restart, until after it is off, not one packet of the client's leaves in the open. The image's own
-// firewall, which refuses what is forwarded, stays in force and stays without effect on the job.
+// A stock image with nothing but our user-data does the main job: from before its first start, when
+// it is no box yet, over the installation and a restart, until after it is off, not one packet of
+// the client's leaves in the open. The image's own firewall, which refuses what is forwarded, stays
+// in force and stays without effect on the job.
 func TestStockImageDoesTheJob(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -79,9 +85,11 @@ func TestStockImageDoesTheJob(t *testing.T) {
 			r.startStreams()
 			began := time.Now()
 			r.boot()
-			match, err := r.guest.Expect(`Cloud-init v. \S+ finished at [^\r\n]*Up ([0-9.]+) seconds`, cloudInitTimeout)
+			match, err := r.guest.Expect(
+				`Cloud-init v. \S+ finished at [^\r\n]*Up ([0-9.]+) seconds`, cloudInitTimeout)
 			must(t, err)
-			t.Logf("cloud-init finished %s s after the kernel, %s after the power was on", match[1], time.Since(began).Round(time.Second))
+			t.Logf("cloud-init finished %s s after the kernel, %s after the power was on", match[1],
+				time.Since(began).Round(time.Second))
 			r.awaitFlow("the installation")
 			r.assertStock(tt.name)
 
@@ -107,14 +115,18 @@ func TestStockImageDoesTheJob(t *testing.T) {
 func (r *rig) assertStock(source string) {
 	r.t.Helper()
 	status := r.await("cloud-init status --long", "status: done")
-	if !strings.Contains(status, "DataSource"+source) && !strings.Contains(strings.ToLower(status), strings.ToLower(source)) {
+	if !strings.Contains(status, "DataSource"+source) &&
+		!strings.Contains(strings.ToLower(status), strings.ToLower(source)) {
 		r.t.Errorf("cloud-init did not get its data from %s:\n%s", source, status)
 	}
 	if !regexp.MustCompile(`(?m)^errors: \[\]`).MatchString(status) {
-		r.t.Errorf("cloud-init met errors:\n%s\n%s", status, r.mustSSH("sudo tail -n 40 /var/log/cloud-init-output.log"))
+		r.t.Errorf("cloud-init met errors:\n%s\n%s", status,
+			r.mustSSH("sudo tail -n 40 /var/log/cloud-init-output.log"))
 	}
-	if out := r.await("systemctl is-system-running", "running"); strings.TrimSpace(out) != "running" {
-		r.t.Errorf("the system is %s:\n%s", strings.TrimSpace(out), r.mustSSH("systemctl --failed --no-pager --plain"))
+	if out := r.await("systemctl is-system-running",
+		"running"); strings.TrimSpace(out) != "running" {
+		r.t.Errorf("the system is %s:\n%s", strings.TrimSpace(out),
+			r.mustSSH("systemctl --failed --no-pager --plain"))
 	}
 	if modes := r.mustSSH("sudo sh -c 'stat -c %a /etc/ztbridge/*' | sort -u"); modes != "600\n" {
 		r.t.Errorf("modes of the configuration's files: %s", modes)
@@ -123,8 +135,8 @@ func (r *rig) assertStock(source string) {
 	r.t.Logf("status:\n%s", r.mustSSH("sudo ztbridge status"))
 }
 
-// assertFirewall: the image's own rules are there, our accepts go before them, SSH gets in (that is how we ask), and nothing
-// else does.
+// assertFirewall: the image's own rules are there, our accepts go before them, SSH gets in (that is
+// how we ask), and nothing else does.
 func (r *rig) assertFirewall() {
 	r.t.Helper()
 	for chain, ours := range map[string]string{"FORWARD": "ZTB-FORWARD", "INPUT": ""} {

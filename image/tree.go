@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// tree is a root file system as values, so that it can be put together and pruned without root's rights or a disk.
+// tree is a root file system as values, so that it can be put together and pruned without root's
+// rights or a disk.
 type tree struct{ nodes map[string]*node }
 
 type node struct {
@@ -30,7 +31,8 @@ func newTree() *tree { return &tree{nodes: map[string]*node{}} }
 // clean makes "./usr//lib/" into "usr/lib". Nothing may leave the tree.
 func cleanPath(name string) string { return strings.TrimPrefix(path.Clean("/"+name), "/") }
 
-// mergedUsr maps the folders that Debian's root has as links into /usr, through which packages may still ship files.
+// mergedUsr maps the folders that Debian's root has as links into /usr, through which packages may
+// still ship files.
 func mergedUsr(name string) string {
 	for _, dir := range []string{"bin", "sbin", "lib", "lib64"} {
 		if name == dir || strings.HasPrefix(name, dir+"/") {
@@ -71,10 +73,12 @@ func (t *tree) addTar(r io.Reader, rename func(string) string) error {
 
 // addDir adds a folder of the host below prefix, owned by root.
 func (t *tree) addDir(dir, prefix string) error {
-	return t.addFS(os.DirFS(dir), prefix, func(name string) (string, error) { return os.Readlink(filepath.Join(dir, name)) })
+	return t.addFS(os.DirFS(dir), prefix,
+		func(name string) (string, error) { return os.Readlink(filepath.Join(dir, name)) })
 }
 
-// addFS adds a file system's files below prefix, owned by root, with modes 0755 and 0644 by their executable bit.
+// addFS adds a file system's files below prefix, owned by root, with modes 0755 and 0644 by their
+// executable bit.
 func (t *tree) addFS(fsys fs.FS, prefix string, readlink func(string) (string, error)) error {
 	return fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || name == "." {
@@ -111,11 +115,13 @@ func (t *tree) addFS(fsys fs.FS, prefix string, readlink func(string) (string, e
 }
 
 func (t *tree) file(name string, mode int64, data []byte) {
-	t.nodes[cleanPath(name)] = &node{header: tar.Header{Typeflag: tar.TypeReg, Mode: mode}, data: data}
+	t.nodes[cleanPath(name)] = &node{header: tar.Header{Typeflag: tar.TypeReg, Mode: mode},
+		data: data}
 }
 
 func (t *tree) symlink(name, target string) {
-	t.nodes[cleanPath(name)] = &node{header: tar.Header{Typeflag: tar.TypeSymlink, Mode: 0o777, Linkname: target}}
+	t.nodes[cleanPath(name)] = &node{header: tar.Header{Typeflag: tar.TypeSymlink, Mode: 0o777,
+		Linkname: target}}
 }
 
 func (t *tree) mkdir(name string, mode int64) {
@@ -126,11 +132,14 @@ func (t *tree) mkdir(name string, mode int64) {
 	t.nodes[name] = &node{header: tar.Header{Typeflag: tar.TypeDir, Mode: mode}}
 }
 
-// drop removes every path that begins with one of the prefixes, "usr/share/doc" and everything below it.
+// drop removes every path that begins with one of the prefixes, "usr/share/doc" and everything
+// below it.
 func (t *tree) drop(prefixes []string) {
 	for name := range t.nodes {
 		for _, prefix := range prefixes {
-			if strings.HasPrefix(name, prefix) && (strings.HasSuffix(prefix, "_") || len(name) == len(prefix) || name[len(prefix)] == '/') {
+			if strings.HasPrefix(name, prefix) &&
+				(strings.HasSuffix(prefix, "_") || len(name) == len(prefix) ||
+					name[len(prefix)] == '/') {
 				delete(t.nodes, name)
 				break
 			}
@@ -138,11 +147,13 @@ func (t *tree) drop(prefixes []string) {
 	}
 }
 
-// keepOnly removes all files below a folder, which ends in a slash, but those whose names there begin with one of the prefixes.
+// keepOnly removes all files below a folder, which ends in a slash, but those whose names there
+// begin with one of the prefixes.
 func (t *tree) keepOnly(folder string, prefixes []string) {
 	for name, n := range t.nodes {
 		rest, inside := strings.CutPrefix(name, folder)
-		if inside && !n.isDir() && !slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(rest, p) }) {
+		if inside && !n.isDir() && !slices.ContainsFunc(prefixes,
+			func(p string) bool { return strings.HasPrefix(rest, p) }) {
 			delete(t.nodes, name)
 		}
 	}
@@ -151,8 +162,8 @@ func (t *tree) keepOnly(folder string, prefixes []string) {
 // has tells whether a path exists.
 func (t *tree) has(name string) bool { return t.nodes[cleanPath(name)] != nil }
 
-// writeTar writes the tree in an order and with times that depend on nothing but its content. Hard links come last,
-// after whatever they point to.
+// writeTar writes the tree in an order and with times that depend on nothing but its content. Hard
+// links come last, after whatever they point to.
 func (t *tree) writeTar(w io.Writer, when time.Time) error {
 	t.addParents()
 	names := make([]string, 0, len(t.nodes))
@@ -160,7 +171,8 @@ func (t *tree) writeTar(w io.Writer, when time.Time) error {
 		names = append(names, name)
 	}
 	sort.Slice(names, func(i, j int) bool {
-		li, lj := t.nodes[names[i]].header.Typeflag == tar.TypeLink, t.nodes[names[j]].header.Typeflag == tar.TypeLink
+		li, lj := t.nodes[names[i]].header.Typeflag == tar.TypeLink,
+			t.nodes[names[j]].header.Typeflag == tar.TypeLink
 		if li != lj {
 			return lj
 		}
@@ -171,7 +183,8 @@ func (t *tree) writeTar(w io.Writer, when time.Time) error {
 		n := t.nodes[name]
 		header := n.header
 		header.Name, header.Size, header.ModTime = "./"+name, int64(len(n.data)), when
-		header.AccessTime, header.ChangeTime, header.Format = time.Time{}, time.Time{}, tar.FormatPAX
+		header.AccessTime, header.ChangeTime, header.Format = time.Time{}, time.Time{},
+			tar.FormatPAX
 		header.Uname, header.Gname = "", ""
 		if n.isDir() {
 			header.Name += "/"

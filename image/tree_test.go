@@ -73,12 +73,15 @@ func TestTree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := tr.addTar(tarOf(t, tar.Header{Typeflag: tar.TypeReg, Name: "./lib/systemd/system/z.service", Mode: 0o644}), mergedUsr); err != nil {
+	if err := tr.addTar(tarOf(t, tar.Header{Typeflag: tar.TypeReg,
+		Name: "./lib/systemd/system/z.service", Mode: 0o644}), mergedUsr); err != nil {
 		t.Fatal(err)
 	}
 	tr.drop([]string{"usr/share/doc", "etc/ssh/ssh_host_"})
-	want := []string{"./outside", "./usr/", "./usr/bin/", "./usr/bin/tool", "./usr/lib/", "./usr/lib/systemd/",
-		"./usr/lib/systemd/system/", "./usr/lib/systemd/system/z.service", "./usr/share/", "./usr/share/docker", "./usr/bin/a-link"}
+	want := []string{"./outside", "./usr/", "./usr/bin/", "./usr/bin/tool", "./usr/lib/",
+		"./usr/lib/systemd/",
+		"./usr/lib/systemd/system/", "./usr/lib/systemd/system/z.service", "./usr/share/",
+		"./usr/share/docker", "./usr/bin/a-link"}
 	if diff := cmp.Diff(want, namesOf(t, tr)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -86,14 +89,17 @@ func TestTree(t *testing.T) {
 
 func TestKeepOnly(t *testing.T) {
 	tr := newTree()
-	for _, name := range []string{"usr/lib/firmware/brcm/brcmfmac43455-sdio.bin", "usr/lib/firmware/brcm/brcmfmac4356-pcie.bin", "usr/lib/firmware/regulatory.db",
+	for _, name := range []string{"usr/lib/firmware/brcm/brcmfmac43455-sdio.bin",
+		"usr/lib/firmware/brcm/brcmfmac4356-pcie.bin", "usr/lib/firmware/regulatory.db",
 		"usr/lib/firmware-tools/x"} {
 		tr.file(name, 0o644, nil)
 	}
-	tr.symlink("usr/lib/firmware/brcm/brcmfmac43455-sdio.raspberrypi,4-model-b.bin", "brcmfmac43455-sdio.bin")
+	tr.symlink("usr/lib/firmware/brcm/brcmfmac43455-sdio.raspberrypi,4-model-b.bin",
+		"brcmfmac43455-sdio.bin")
 	tr.keepOnly("usr/lib/firmware/", []string{"brcm/brcmfmac43455-sdio", "regulatory.db"})
 	got := slices.Sorted(maps.Keys(tr.nodes))
-	want := []string{"usr/lib/firmware-tools/x", "usr/lib/firmware/brcm/brcmfmac43455-sdio.bin", "usr/lib/firmware/brcm/brcmfmac43455-sdio.raspberrypi,4-model-b.bin",
+	want := []string{"usr/lib/firmware-tools/x", "usr/lib/firmware/brcm/brcmfmac43455-sdio.bin",
+		"usr/lib/firmware/brcm/brcmfmac43455-sdio.raspberrypi,4-model-b.bin",
 		"usr/lib/firmware/regulatory.db"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -102,18 +108,22 @@ func TestKeepOnly(t *testing.T) {
 
 func TestAddUsers(t *testing.T) {
 	tr := newTree()
-	tr.file("etc/passwd", 0o644, []byte("root:x:0:0::/root:/bin/bash\nsystemd-network:x:998:998::/:/usr/sbin/nologin\n"))
+	tr.file("etc/passwd", 0o644,
+		[]byte("root:x:0:0::/root:/bin/bash\nsystemd-network:x:998:998::/:/usr/sbin/nologin\n"))
 	tr.file("etc/group", 0o644, []byte("root:x:0:\nsystemd-network:x:998:\n"))
 	tr.file("etc/shadow", 0o640, []byte("root:*:1::::::\n"))
-	tr.file("usr/lib/sysusers.d/z.conf", 0o644, []byte("# comment\nu! ztbridge-ovpn - \"OpenVPN\"\nu systemd-network -\ng ztbridge - -\n"))
+	tr.file("usr/lib/sysusers.d/z.conf", 0o644,
+		[]byte("# comment\nu! ztbridge-ovpn - \"OpenVPN\"\nu systemd-network -\ng ztbridge - -\n"))
 	if err := addUsers(tr); err != nil {
 		t.Fatal(err)
 	}
 	passwd := string(tr.nodes["etc/passwd"].data)
-	if !strings.HasSuffix(passwd, "ztbridge-ovpn:x:803:803::/nonexistent:/usr/sbin/nologin\n") || strings.Count(passwd, "systemd-network") != 1 {
+	if !strings.HasSuffix(passwd, "ztbridge-ovpn:x:803:803::/nonexistent:/usr/sbin/nologin\n") ||
+		strings.Count(passwd, "systemd-network") != 1 {
 		t.Errorf("passwd:\n%s", passwd)
 	}
-	if group := string(tr.nodes["etc/group"].data); !strings.Contains(group, "ztbridge:x:802:\n") || strings.Count(group, "systemd-network") != 1 {
+	if group := string(tr.nodes["etc/group"].data); !strings.Contains(group, "ztbridge:x:802:\n") ||
+		strings.Count(group, "systemd-network") != 1 {
 		t.Errorf("group:\n%s", group)
 	}
 	if !strings.Contains(string(tr.nodes["etc/shadow"].data), "ztbridge-ovpn:!*:") {
@@ -123,15 +133,19 @@ func TestAddUsers(t *testing.T) {
 
 func TestAddUnits(t *testing.T) {
 	tr := newTree()
-	tr.file("usr/lib/systemd/system/w@.service", 0o644, []byte("[Install]\nWantedBy=multi-user.target\n"))
+	tr.file("usr/lib/systemd/system/w@.service", 0o644,
+		[]byte("[Install]\nWantedBy=multi-user.target\n"))
 	tr.file("usr/lib/systemd/system/static.service", 0o644, []byte("[Service]\n"))
-	if err := addUnits(tr, Profile{Enable: []string{"w@wlan0.service"}, Mask: []string{"getty@tty1.service"}}); err != nil {
+	if err := addUnits(tr, Profile{Enable: []string{"w@wlan0.service"},
+		Mask: []string{"getty@tty1.service"}}); err != nil {
 		t.Fatal(err)
 	}
-	if n := tr.nodes["etc/systemd/system/multi-user.target.wants/w@wlan0.service"]; n == nil || n.header.Linkname != "/usr/lib/systemd/system/w@.service" {
+	if n := tr.nodes["etc/systemd/system/multi-user.target.wants/w@wlan0.service"]; n == nil ||
+		n.header.Linkname != "/usr/lib/systemd/system/w@.service" {
 		t.Errorf("the instance is not enabled: %+v", n)
 	}
-	if n := tr.nodes["etc/systemd/system/getty@tty1.service"]; n == nil || n.header.Linkname != "/dev/null" {
+	if n := tr.nodes["etc/systemd/system/getty@tty1.service"]; n == nil ||
+		n.header.Linkname != "/dev/null" {
 		t.Error("not masked")
 	}
 	for _, unit := range []string{"missing.service", "static.service"} {
@@ -147,10 +161,12 @@ func TestInitramfsArchive(t *testing.T) {
 	c := cpioWriter{w: &b}
 	c.add("init", 0o100755, []byte("abc"))
 	c.close()
-	if b.Len()%4 != 0 || !bytes.HasPrefix(b.Bytes(), []byte("070701")) || !bytes.Contains(b.Bytes(), []byte("init\x00")) {
+	if b.Len()%4 != 0 || !bytes.HasPrefix(b.Bytes(), []byte("070701")) ||
+		!bytes.Contains(b.Bytes(), []byte("init\x00")) {
 		t.Errorf("archive: %q", b.String())
 	}
-	if got := b.Bytes()[110+6 : 110+6+3]; string(got) != "abc" { // header, name and padding to a multiple of four
+	// header, name and padding to a multiple of four
+	if got := b.Bytes()[110+6 : 110+6+3]; string(got) != "abc" {
 		t.Errorf("the content is at another place: %q", b.String())
 	}
 }
@@ -159,13 +175,16 @@ func TestInitramfsArchive(t *testing.T) {
 func TestDropUnits(t *testing.T) {
 	tr := newTree()
 	const dir = "usr/lib/systemd/system/"
-	for _, name := range []string{"a.service", "b.service", "sysinit.target.wants/a.service", "sysinit.target.wants/b.service"} {
+	for _, name := range []string{"a.service", "b.service", "sysinit.target.wants/a.service",
+		"sysinit.target.wants/b.service"} {
 		tr.file(dir+name, 0o644, nil)
 	}
 	tr.file("usr/bin/a.service", 0o755, nil)
 	tr.dropUnits([]string{"a.service"})
-	for name, want := range map[string]bool{"usr/bin/a.service": true, dir + "a.service": false, dir + "sysinit.target.wants/a.service": false,
-		dir + "b.service": true, dir + "sysinit.target.wants/b.service": true} {
+	for name, want := range map[string]bool{"usr/bin/a.service": true, dir + "a.service": false,
+		dir + "sysinit.target.wants/a.service": false,
+		dir + "b.service":                      true, dir +
+			"sysinit.target.wants/b.service": true} {
 		if tr.has(name) != want {
 			t.Errorf("%s is there: %v, want %v", name, !want, want)
 		}

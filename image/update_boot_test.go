@@ -21,8 +21,9 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// Updates come over the network, while the client talks. Bundles that must not be trusted change nothing; a good one stays; the
-// old system can be had again; and one whose daemon does not come up is gone again without anybody's help.
+// Updates come over the network, while the client talks. Bundles that must not be trusted change
+// nothing; a good one stays; the old system can be had again; and one whose daemon does not come up
+// is gone again without anybody's help.
 func TestUpdate(t *testing.T) {
 	image := builtImage(t, "cloud-amd64")
 	good := bundleOf(t, image, "cloud-amd64", "2")
@@ -34,7 +35,8 @@ func TestUpdate(t *testing.T) {
 		"truncated": good[:len(good)-1000],
 		"strangers": signedBundle(t, slotOf(image), "cloud-amd64", "2", strangers),
 		"others":    bundleOf(t, image, "rpi-arm64", "2"),
-		"broken":    signedBundle(t, slotWithoutDaemon(t, slotOf(image)), "cloud-amd64", "3", testKey(t, image)),
+		"broken": signedBundle(t, slotWithoutDaemon(t, slotOf(image)), "cloud-amd64", "3",
+			testKey(t, image)),
 	})
 	r.provisionJob(jobConfig)
 	r.startStreams()
@@ -44,7 +46,8 @@ func TestUpdate(t *testing.T) {
 	const fingerprint = "sha256sum /boot/ztbridge/grub/grubenv /run/ztbridge-boot/slot-b"
 	before := r.mustSSH(fingerprint)
 	for name, want := range map[string]string{
-		"truncated": update.ErrDamaged.Error(), "strangers": update.ErrSignature.Error(), "others": update.ErrTarget.Error(),
+		"truncated": update.ErrDamaged.Error(), "strangers": update.ErrSignature.Error(),
+		"others": update.ErrTarget.Error(),
 	} {
 		out, err := r.ssh("ztbridge update " + address + name + " 2>&1")
 		if err == nil || !strings.Contains(out, want) {
@@ -66,13 +69,15 @@ func TestUpdate(t *testing.T) {
 	r.awaitFlow("a rollback")
 
 	r.update(address + "broken")
-	if err := r.guest.Wait(2 * bootTimeout); err != nil { // the new system is judged, and restarts the machine
+	// the new system is judged, and restarts the machine
+	if err := r.guest.Wait(2 * bootTimeout); err != nil {
 		t.Fatal(err)
 	}
 	r.boot()
 	expect(t, r.guest, `daemon up ([0-9.]+) s after the kernel, slot A`)
 	r.awaitFlow("the way back")
-	if out := r.mustSSH("ztbridge update status; ls /data/log"); !strings.Contains(out, "the other slot failed its trial") || !strings.Contains(out, "-update.log") {
+	if out := r.mustSSH("ztbridge update status; ls /data/log"); !strings.Contains(out,
+		"the other slot failed its trial") || !strings.Contains(out, "-update.log") {
 		t.Errorf("the box does not tell what happened:\n%s", out)
 	}
 	r.guest.Kill()
@@ -93,9 +98,11 @@ func (r *rig) update(what string) {
 func (r *rig) serve(files map[string][]byte) string {
 	r.t.Helper()
 	address := netlab.HostTarget4.String() + ":80"
-	serve(r.t, r.lab.Internet, address, nil, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		http.ServeContent(w, req, req.URL.Path, time.Time{}, bytes.NewReader(files[strings.TrimPrefix(req.URL.Path, "/")]))
-	}))
+	serve(r.t, r.lab.Internet, address, nil,
+		http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			http.ServeContent(w, req, req.URL.Path, time.Time{},
+				bytes.NewReader(files[strings.TrimPrefix(req.URL.Path, "/")]))
+		}))
 	return "http://" + address + "/"
 }
 
@@ -105,7 +112,8 @@ func testKey(t *testing.T, image string) ed25519.PrivateKey {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(filepath.Dir(image), "test.key"))
 	if err != nil {
-		t.Skip("SKIPPED: there is no test.key beside the image; `make image-test` builds the image with one")
+		t.Skip(
+			"SKIPPED: there is no test.key beside the image; `make image-test` builds the image with one")
 	}
 	key, err := update.DecodePrivateKey(text)
 	must(t, err)
@@ -129,7 +137,8 @@ func signedBundle(t *testing.T, slot, target, version string, key ed25519.Privat
 func TestBrokenSlotIsLeft(t *testing.T) {
 	image := builtImage(t, "cloud-amd64")
 	d := newDisk(t, image)
-	put(t, d, map[string]string{"ztbridge.yaml": goodConfig, "provider.ovpn": profileText(t), "provider.auth": "user\n" + secret + "\n"})
+	put(t, d, map[string]string{"ztbridge.yaml": goodConfig, "provider.ovpn": profileText(t),
+		"provider.auth": "user\n" + secret + "\n"})
 	f, err := os.OpenFile(string(d), os.O_RDWR, 0)
 	must(t, err)
 	for _, p := range cloudAMD64().Partitions {
@@ -138,7 +147,8 @@ func TestBrokenSlotIsLeft(t *testing.T) {
 		}
 	}
 	must(t, errors.Join(err, f.Close()))
-	env, err := grubenv.Block{grubenv.Active: "A", grubenv.Try: "B", grubenv.Left: "1", grubenv.Data: "0"}.Bytes()
+	env, err := grubenv.Block{grubenv.Active: "A", grubenv.Try: "B", grubenv.Left: "1",
+		grubenv.Data: "0"}.Bytes()
 	must(t, err)
 	put(t, d, map[string]string{box.GrubEnv: string(env)})
 
@@ -150,10 +160,12 @@ func TestBrokenSlotIsLeft(t *testing.T) {
 	expect(t, g, `daemon up ([0-9.]+) s after the kernel, slot A`)
 }
 
-// slotWithRoot is the given slot with another root: with one that is none, the kernel starts and the first process gives up.
+// slotWithRoot is the given slot with another root: with one that is none, the kernel starts and
+// the first process gives up.
 func slotWithRoot(t *testing.T, slot string, root []byte) string {
 	t.Helper()
-	f := fat{label: "ZTB-SLOT", serial: 1, size: 256 * mib, when: time.Unix(1767225600, 0), files: map[string][]byte{"root.sqfs": root}}
+	f := fat{label: "ZTB-SLOT", serial: 1, size: 256 * mib, when: time.Unix(1767225600, 0),
+		files: map[string][]byte{"root.sqfs": root}}
 	for _, name := range []string{"vmlinuz", "initrd"} {
 		f.files[name] = fromSlot(t, slot, name)
 	}
@@ -172,17 +184,21 @@ func fromSlot(t *testing.T, slot, name string) []byte {
 	return out
 }
 
-// slotWithoutDaemon is the given slot, compressed, with a system that is good but for the daemon, which ends at once.
+// slotWithoutDaemon is the given slot, compressed, with a system that is good but for the daemon,
+// which ends at once.
 func slotWithoutDaemon(t *testing.T, slot string) string {
 	t.Helper()
 	need(t, "unsquashfs", "mksquashfs")
 	dir := t.TempDir()
-	old, tree, fresh := filepath.Join(dir, "old"), filepath.Join(dir, "tree"), filepath.Join(dir, "new")
+	old, tree, fresh := filepath.Join(dir, "old"), filepath.Join(dir, "tree"),
+		filepath.Join(dir, "new")
 	must(t, os.WriteFile(old, fromSlot(t, slot, "root.sqfs"), 0o600))
 	must(t, run(t.Context(), nil, "unsquashfs", "-no-progress", "-d", tree, old))
 	must(t, os.Remove(filepath.Join(tree, "usr/bin/ztbridge")))
-	must(t, os.WriteFile(filepath.Join(tree, "usr/bin/ztbridge"), []byte("#!/bin/sh\nexit 1\n"), 0o755))
-	must(t, run(t.Context(), nil, "mksquashfs", tree, fresh, "-no-progress", "-comp", "zstd", "-Xcompression-level", "1"))
+	must(t, os.WriteFile(filepath.Join(tree, "usr/bin/ztbridge"), []byte("#!/bin/sh\nexit 1\n"),
+		0o755))
+	must(t, run(t.Context(), nil, "mksquashfs", tree, fresh, "-no-progress", "-comp", "zstd",
+		"-Xcompression-level", "1"))
 	root, err := os.ReadFile(fresh)
 	must(t, err)
 	image := slotWithRoot(t, slot, root)

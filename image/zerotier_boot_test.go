@@ -14,15 +14,16 @@ import (
 	"ztbridge/policyroute/netlab/ztlab"
 )
 
-// The main job with real ZeroTier: the client's only link to the box is a network of the lab's own planet, and the box runs
-// zerotier-one.
+// The main job with real ZeroTier: the client's only link to the box is a network of the lab's own
+// planet, and the box runs zerotier-one.
 //
 //	             root: planet and controller
 //	               │
 //	client ── zt ──┴── zt ── guest ── tunztb-provider ── provider ── internet
 //
-// The box makes its identity itself, and says on the console whom to authorise. The one thing that it does not have from
-// its FAT partition is the lab's planet, which comes by the machine's firmware tables: users have the public one.
+// The box makes its identity itself, and says on the console whom to authorise. The one thing that
+// it does not have from its FAT partition is the lab's planet, which comes by the machine's
+// firmware tables: users have the public one.
 func TestGuestDoesItsJobOverZeroTier(t *testing.T) {
 	netlab.Require(t, netlab.ZeroTier)
 	r := newRig(t, builtImage(t, "cloud-amd64-zerotier"), netlab.Options{RemoteClient: true})
@@ -30,10 +31,12 @@ func TestGuestDoesItsJobOverZeroTier(t *testing.T) {
 	t.Cleanup(cancel)
 	planet, err := ztlab.New(ctx, r.lab)
 	must(t, err)
-	network, err := planet.NewNetwork(ctx, ztlab.NetworkConfig{Name: "job", Routes: []ztlab.ManagedRoute{
-		{Target: ztlab.Net4}, {Target: ztlab.Net6},
-		{Target: netip.MustParsePrefix("0.0.0.0/0"), Via: ztlab.Box4}, {Target: netip.MustParsePrefix("::/0"), Via: ztlab.Box6},
-	}})
+	network, err := planet.NewNetwork(ctx,
+		ztlab.NetworkConfig{Name: "job", Routes: []ztlab.ManagedRoute{
+			{Target: ztlab.Net4}, {Target: ztlab.Net6},
+			{Target: netip.MustParsePrefix("0.0.0.0/0"),
+				Via: ztlab.Box4}, {Target: netip.MustParsePrefix("::/0"), Via: ztlab.Box6},
+		}})
 	must(t, err)
 	client := r.joinClient(ctx, planet, network)
 	r.lab.ClientPrefixes = append(r.lab.ClientPrefixes, ztlab.Net4, ztlab.Net6)
@@ -44,8 +47,10 @@ func TestGuestDoesItsJobOverZeroTier(t *testing.T) {
 	world, err := os.ReadFile(filepath.Join(client.Home, "planet"))
 	must(t, err)
 	r.machine.Extra = append(r.machine.Extra, credential("tmpfiles.extra",
-		"f~ /var/lib/zerotier-one/planet 0644 root root - "+base64.StdEncoding.EncodeToString(world)+"\n")...)
-	r.provisionJob("zerotier:\n  networks: [" + network.ID + "]\negress:\n  provider: {openvpn: {profile: provider.ovpn, credentials: provider.auth}}\n")
+		"f~ /var/lib/zerotier-one/planet 0644 root root - "+
+			base64.StdEncoding.EncodeToString(world)+"\n")...)
+	r.provisionJob("zerotier:\n  networks: [" + network.ID +
+		"]\negress:\n  provider: {openvpn: {profile: provider.ovpn, credentials: provider.auth}}\n")
 	r.startStreams()
 	r.boot()
 
@@ -80,7 +85,8 @@ func TestGuestDoesItsJobOverZeroTier(t *testing.T) {
 }
 
 // joinClient makes the client a member of the network, whose default routes then lead to the box.
-func (r *rig) joinClient(ctx context.Context, planet *ztlab.Planet, network *ztlab.Network) *ztlab.Node {
+func (r *rig) joinClient(ctx context.Context, planet *ztlab.Planet,
+	network *ztlab.Network) *ztlab.Node {
 	r.t.Helper()
 	client, err := planet.Node(ctx, r.lab.Client)
 	must(r.t, err)
@@ -91,22 +97,27 @@ func (r *rig) joinClient(ctx context.Context, planet *ztlab.Planet, network *ztl
 	must(r.t, err)
 	var routes []string
 	for _, half := range []string{"0.0.0.0/1", "128.0.0.0/1"} {
-		routes = append(routes, "route replace "+half+" via "+ztlab.Box4.String()+" dev "+membership.Iface)
+		routes = append(routes, "route replace "+half+" via "+ztlab.Box4.String()+" dev "+
+			membership.Iface)
 	}
 	for _, half := range []string{"::/1", "8000::/1"} {
-		routes = append(routes, "route replace "+half+" via "+ztlab.Box6.String()+" dev "+membership.Iface)
+		routes = append(routes, "route replace "+half+" via "+ztlab.Box6.String()+" dev "+
+			membership.Iface)
 	}
-	// The wider route goes: while a gateway does not answer, Linux takes another one for IPv6, even one that fits less.
+	// The wider route goes: while a gateway does not answer, Linux takes another one for IPv6, even
+	// one that fits less.
 	must(r.t, r.lab.Client.IP(append(routes, "route del ::/0")...))
 	return client
 }
 
 // userOf prints whom a program runs as.
 func userOf(program string) string {
-	return `for p in /proc/[0-9]*; do read c < $p/comm && [ "$c" = ` + program + ` ] && stat -c %U $p; done 2>/dev/null | head -n 1`
+	return `for p in /proc/[0-9]*; do read c < $p/comm && [ "$c" = ` + program +
+		` ] && stat -c %U $p; done 2>/dev/null | head -n 1`
 }
 
 // credential hands a text to systemd by the machine's firmware tables.
 func credential(name, text string) []string {
-	return []string{"-smbios", "type=11,value=io.systemd.credential.binary:" + name + "=" + base64.StdEncoding.EncodeToString([]byte(text))}
+	return []string{"-smbios", "type=11,value=io.systemd.credential.binary:" + name + "=" +
+		base64.StdEncoding.EncodeToString([]byte(text))}
 }

@@ -13,26 +13,26 @@ type step struct {
 	list   int
 }
 
-// class is what holds for a set of sources of one ingress and family: the policies that speak of them,
-// in order, up to the first that speaks of every destination.
+// class is what holds for a set of sources of one ingress and family: the policies that speak of
+// them, in order, up to the first that speaks of every destination.
 type class struct {
 	key   string // equal for equal decisions
 	steps []step
 	dst   *zone // destinations labelled with lists, or none
 
 	// A client's DNS belongs to the policy that holds for destinations in general: its queries to
-	// whatever resolver are sent to the resolver of that policy's egress. When another policy speaks of
-	// the resolver's own address ("to 10.0.0.0/8: block", resolver 10.64.0.1), the query still goes by
-	// the egress that the resolver belongs to. Nothing but port 53 has this privilege, and only
-	// where it was we who steered it there.
+	// whatever resolver are sent to the resolver of that policy's egress. When another policy
+	// speaks of the resolver's own address ("to 10.0.0.0/8: block", resolver 10.64.0.1), the query
+	// still goes by the egress that the resolver belongs to. Nothing but port 53 has this
+	// privilege, and only where it was we who steered it there.
 	dns         steering
 	dnsList     int
 	dnsApart    bool // steered queries need rules of their own
 	mayConflict bool // with the resolvers of other egresses of the list they might
 }
 
-// steering says where queries are sent: to an address, or to a port of the box; the zero value leaves
-// them.
+// steering says where queries are sent: to an address, or to a port of the box; the zero value
+// leaves them.
 type steering struct {
 	resolver netip.Addr
 	port     uint16
@@ -156,9 +156,9 @@ func (c *compiler) steer(k *class, f Family) {
 	}
 }
 
-// resolver returns the egress' first resolver of the family that can be reached through it. One that
-// seems to be behind an ingress can be only if that is the egress' own interface, as with another
-// member's forwarder.
+// resolver returns the egress' first resolver of the family that can be reached through it. One
+// that seems to be behind an ingress can be only if that is the egress' own interface, as with
+// another member's forwarder.
 func (c *compiler) resolver(e *Egress, f Family) netip.Addr {
 	for _, a := range e.DNS {
 		if FamilyOf(a) != f {
@@ -183,7 +183,8 @@ func (c *compiler) memberOf(a netip.Addr) *member {
 	return best
 }
 
-// neighbours are steered resolvers that are members themselves, with the interface that leads to them.
+// neighbours are steered resolvers that are members themselves, with the interface that leads to
+// them.
 type neighbour struct {
 	iface    string
 	resolver netip.Addr
@@ -196,7 +197,8 @@ func (c *compiler) neighbours() []neighbour {
 		for _, f := range Families {
 			r := c.resolver(e, f)
 			n := neighbour{e.Iface, r}
-			if r.IsValid() && e.ResolverPort == 0 && c.memberOf(r) != nil && !slices.Contains(out, n) {
+			if r.IsValid() && e.ResolverPort == 0 && c.memberOf(r) != nil &&
+				!slices.Contains(out, n) {
 				out = append(out, n)
 			}
 		}

@@ -15,9 +15,9 @@ import (
 // ErrIntent is wrapped by every error of Compile.
 var ErrIntent = errors.New("cannot be carried out")
 
-// Compile turns an intent into kernel objects. It is a pure function of the intent; numbers of tables and
-// marks depend on the names and the order of egresses alone, never on what is up, so that a failover changes
-// routes and nothing else, and hardly on other policies.
+// Compile turns an intent into kernel objects. It is a pure function of the intent; numbers of
+// tables and marks depend on the names and the order of egresses alone, never on what is up, so
+// that a failover changes routes and nothing else, and hardly on other policies.
 func Compile(in Intent) (State, error) {
 	c, err := newCompiler(in)
 	if err != nil {
@@ -54,17 +54,20 @@ func (s *State) Normalize() {
 	})
 }
 
-// compareRules decides by the first fields almost always, and looks at the others only when it must:
-// there are thousands of rules.
+// compareRules decides by the first fields almost always, and looks at the others only when it
+// must: there are thousands of rules.
 func compareRules(a, b Rule) int {
-	if c := cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.IIF, b.IIF)); c != 0 {
+	if c := cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Priority, b.Priority),
+		cmp.Compare(a.IIF, b.IIF)); c != 0 {
 		return c
 	}
 	if c := cmp.Or(comparePrefixes(a.From, b.From), comparePrefixes(a.To, b.To)); c != 0 {
 		return c
 	}
-	return cmp.Or(cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.SrcPort, b.SrcPort), cmp.Compare(a.DstPort, b.DstPort),
-		cmp.Compare(a.Mark, b.Mark), cmp.Compare(a.Action, b.Action), cmp.Compare(a.Table, b.Table), cmp.Compare(a.Target, b.Target),
+	return cmp.Or(cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.SrcPort, b.SrcPort),
+		cmp.Compare(a.DstPort, b.DstPort),
+		cmp.Compare(a.Mark, b.Mark), cmp.Compare(a.Action, b.Action), cmp.Compare(a.Table,
+			b.Table), cmp.Compare(a.Target, b.Target),
 		compareBools(a.Specific, b.Specific))
 }
 
@@ -78,14 +81,16 @@ func compareBools(a, b bool) int {
 	return 1
 }
 
-// comparePrefixes is the order of netip.Prefix.Compare for masked prefixes, without masking them again:
-// that makes an error, on the heap, of each that is invalid, as a selector that is not set is.
+// comparePrefixes is the order of netip.Prefix.Compare for masked prefixes, without masking them
+// again: that makes an error, on the heap, of each that is invalid, as a selector that is not set
+// is.
 func comparePrefixes(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }
 
 func compareRoutes(a, b Route) int {
-	return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Table, b.Table), a.Dst.Compare(b.Dst),
+	return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Table, b.Table),
+		a.Dst.Compare(b.Dst),
 		cmp.Compare(a.Metric, b.Metric), cmp.Compare(a.Type, b.Type), cmp.Compare(a.Dev, b.Dev),
 		a.Gateway.Compare(b.Gateway))
 }
@@ -114,7 +119,8 @@ type member struct {
 
 func newCompiler(in Intent) (*compiler, error) {
 	c := &compiler{in: in, egress: map[string]*Egress{}, views: map[viewID]*view{}}
-	for _, check := range []func() error{c.checkIngresses, c.checkEgresses, c.collectLists, c.checkPairs, c.checkUplinks} {
+	for _, check := range []func() error{c.checkIngresses, c.checkEgresses, c.collectLists,
+		c.checkPairs, c.checkUplinks} {
 		if err := check(); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrIntent, err)
 		}
@@ -140,7 +146,8 @@ func (c *compiler) checkIngresses() error {
 		names[g.Name], ifaces[g.Iface] = true, true
 		for _, p := range g.Prefixes {
 			if p.Bits() <= 0 {
-				return fmt.Errorf("ingress %q: prefix %v behind it would be every address", g.Name, p)
+				return fmt.Errorf("ingress %q: prefix %v behind it would be every address", g.Name,
+					p)
 			}
 			if p = p.Masked(); !taken[p] {
 				taken[p] = true
@@ -199,7 +206,8 @@ func (c *compiler) collectLists() error {
 			*l = list{taken: true, names: p.Egress, use: p.Use}
 		}
 		if l.use != p.Use {
-			return fmt.Errorf("%s: uses %q, another policy with the same list %q", p.Name, p.Use, l.use)
+			return fmt.Errorf("%s: uses %q, another policy with the same list %q", p.Name, p.Use,
+				l.use)
 		}
 		c.listOf = append(c.listOf, i)
 	}
@@ -208,8 +216,9 @@ func (c *compiler) collectLists() error {
 
 func listKey(names []string) string { return strings.Join(names, "\x00") }
 
-// numberLists gives each list a number that follows from its names, so that it has the same one, and with it
-// the same table, whatever policies come and go. Of two that follow to one number the second takes the next.
+// numberLists gives each list a number that follows from its names, so that it has the same one,
+// and with it the same table, whatever policies come and go. Of two that follow to one number the
+// second takes the next.
 func (c *compiler) numberLists(number map[string]int) {
 	taken := map[int]bool{}
 	for _, key := range slices.Sorted(maps.Keys(number)) {

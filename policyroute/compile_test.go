@@ -18,18 +18,31 @@ func TestCompileNamesWhatIsImpossible(t *testing.T) {
 		spoil func(*policyroute.Intent)
 		want  string
 	}{
-		{"unknown egress", func(in *policyroute.Intent) { in.Policies[0].Egress = []string{"moon"}; in.Policies[0].Use = "" }, `policy[0]: no egress "moon"`},
-		{"use outside of the list", func(in *policyroute.Intent) { in.Policies[0].Use = "direct" }, `"direct" is not in its list`},
-		{"unknown ingress", func(in *policyroute.Intent) { in.Policies[0].Ingress = []string{"lan"} }, `no ingress "lan"`},
+		{"unknown egress", func(in *policyroute.Intent) {
+			in.Policies[0].Egress = []string{
+				"moon"}
+			in.Policies[0].Use = ""
+		}, `policy[0]: no egress "moon"`},
+		{"use outside of the list", func(in *policyroute.Intent) { in.Policies[0].Use = "direct" },
+			`"direct" is not in its list`},
+		{"unknown ingress", func(in *policyroute.Intent) {
+			in.Policies[0].Ingress = []string{"lan"}
+		}, `no ingress "lan"`},
 		{"one interface, two ingresses", func(in *policyroute.Intent) {
-			in.Ingresses = append(in.Ingresses, policyroute.Ingress{Name: "again", Iface: policytest.Ingress0})
+			in.Ingresses = append(in.Ingresses,
+				policyroute.Ingress{Name: "again", Iface: policytest.Ingress0})
 		}, "named twice"},
-		{"everything behind an ingress", func(in *policyroute.Intent) { in.Ingresses[0].Prefixes = policytest.Prefixes("0.0.0.0/0") }, "every address"},
-		{"a name that a shell would read", func(in *policyroute.Intent) { in.Egresses[0].Iface = "tun;reboot" }, `"tun;reboot"`},
+		{"everything behind an ingress", func(in *policyroute.Intent) {
+			in.Ingresses[0].Prefixes = policytest.Prefixes("0.0.0.0/0")
+		}, "every address"},
+		{"a name that a shell would read",
+			func(in *policyroute.Intent) { in.Egresses[0].Iface = "tun;reboot" }, `"tun;reboot"`},
 		{"SNAT to the other family", func(in *policyroute.Intent) {
-			in.Egresses[0].NAT4 = policyroute.NAT{Kind: policyroute.SNAT, To: netip.MustParseAddr("fd00::1")}
+			in.Egresses[0].NAT4 = policyroute.NAT{Kind: policyroute.SNAT,
+				To: netip.MustParseAddr("fd00::1")}
 		}, "SNAT of ipv4"},
-		{"present but nameless", func(in *policyroute.Intent) { in.Egresses[0].Iface = "" }, "without an interface"},
+		{"present but nameless", func(in *policyroute.Intent) { in.Egresses[0].Iface = "" },
+			"without an interface"},
 		{"unequal use of one list", func(in *policyroute.Intent) {
 			p := in.Policies[0]
 			p.Name, p.Use = "policy[1]", "backup"
@@ -43,7 +56,8 @@ func TestCompileNamesWhatIsImpossible(t *testing.T) {
 		{"too many lists", func(in *policyroute.Intent) {
 			for i := range 30 {
 				in.Egresses = append(in.Egresses, policyroute.Egress{Name: fmt.Sprint("e", i)})
-				in.Policies = append(in.Policies, policyroute.Policy{Egress: []string{fmt.Sprint("e", i)}},
+				in.Policies = append(in.Policies,
+					policyroute.Policy{Egress: []string{fmt.Sprint("e", i)}},
 					policyroute.Policy{Egress: []string{fmt.Sprint("e", i), "backup"}})
 			}
 		}, "at most 59"},
@@ -63,7 +77,8 @@ func TestCompileNamesWhatIsImpossible(t *testing.T) {
 	}
 }
 
-// A failover is one route for each family that has a choice, and the DNS that follows it; numbers stay.
+// A failover is one route for each family that has a choice, and the DNS that follows it; numbers
+// stay.
 func TestFailoverTouchesNeitherRulesNorFilter(t *testing.T) {
 	before, after := policytest.Many(1000, 4), policytest.Many(1000, 4)
 	for _, in := range []*policyroute.Intent{&before, &after} {
@@ -115,10 +130,12 @@ func TestNumbersDependOnConfigurationAlone(t *testing.T) {
 func TestAnotherListMovesNoOther(t *testing.T) {
 	before, after := policytest.Many(1000, 4), policytest.Many(1000, 4)
 	after.Policies = slices.Insert(after.Policies, 0, policyroute.Policy{
-		Name: "new", From: policytest.Prefixes("10.144.0.1"), Egress: []string{"direct", "provider"}, Use: "direct",
+		Name: "new", From: policytest.Prefixes("10.144.0.1"), Egress: []string{"direct",
+			"provider"}, Use: "direct",
 	})
 	if plan := policyroute.Diff(compile(t, before), compile(t, after)); len(plan.Ops) > 30 {
-		t.Errorf("%d operations, the last of them\n%s", len(plan.Ops), policyroute.Plan{Ops: plan.Ops[len(plan.Ops)-10:]})
+		t.Errorf("%d operations, the last of them\n%s", len(plan.Ops),
+			policyroute.Plan{Ops: plan.Ops[len(plan.Ops)-10:]})
 	}
 }
 
@@ -129,13 +146,15 @@ func TestManyDestinations(t *testing.T) {
 	for i := range 1000 {
 		in.Policies = append(in.Policies, policyroute.Policy{Name: fmt.Sprintf("policy[%d]", i),
 			To:     policytest.Prefixes(fmt.Sprintf("%d.%d.0.0/16", 11+i/200, i%200)),
-			Egress: [][]string{{"provider"}, {"backup"}, nil}[i%3], Use: []string{"provider", "backup", ""}[i%3]})
+			Egress: [][]string{{"provider"}, {"backup"}, nil}[i%3], Use: []string{"provider",
+				"backup", ""}[i%3]})
 	}
 	s := compile(t, in)
 	if err := policyroute.LeakFree(s, in); err != nil {
 		t.Error(err)
 	}
-	dev, _ := policyroute.Journey(s, policytest.Ingress0, netip.MustParseAddr("10.147.17.5"), netip.MustParseAddr("11.100.1.1"), "udp", 9)
+	dev, _ := policyroute.Journey(s, policytest.Ingress0, netip.MustParseAddr("10.147.17.5"),
+		netip.MustParseAddr("11.100.1.1"), "udp", 9)
 	if dev != policytest.Tunnel1 { // policy[100]
 		t.Errorf("leaves by %q", dev)
 	}
@@ -150,12 +169,16 @@ func TestManyNested(t *testing.T) {
 		net := fmt.Sprintf("10.%d.%d", i/250, i%250)
 		in.Policies = append(in.Policies,
 			policyroute.Policy{Name: "inner", From: policytest.Prefixes(net + ".7")},
-			policyroute.Policy{Name: "outer", From: policytest.Prefixes(net + ".0/24"), Egress: []string{"provider"}, Use: "provider"})
+			policyroute.Policy{Name: "outer", From: policytest.Prefixes(net + ".0/24"),
+				Egress: []string{"provider"}, Use: "provider"})
 	}
-	in.Policies = append(in.Policies, policyroute.Policy{Name: "rest", Egress: []string{"backup"}, Use: "backup"})
+	in.Policies = append(in.Policies, policyroute.Policy{Name: "rest", Egress: []string{"backup"},
+		Use: "backup"})
 	s := compile(t, in)
-	for src, want := range map[string]string{"10.1.9.7": "", "10.1.9.8": policytest.Tunnel0, "10.77.0.1": policytest.Tunnel1} {
-		if dev, _ := policyroute.Journey(s, policytest.Ingress0, netip.MustParseAddr(src), netip.MustParseAddr("8.8.8.8"), "udp", 9); dev != want {
+	for src, want := range map[string]string{"10.1.9.7": "", "10.1.9.8": policytest.Tunnel0,
+		"10.77.0.1": policytest.Tunnel1} {
+		if dev, _ := policyroute.Journey(s, policytest.Ingress0, netip.MustParseAddr(src),
+			netip.MustParseAddr("8.8.8.8"), "udp", 9); dev != want {
 			t.Errorf("%s leaves by %q, want %q", src, dev, want)
 		}
 	}
@@ -165,26 +188,30 @@ func TestClosedForwardsNothing(t *testing.T) {
 	s := policyroute.Closed([]string{"zt*"})
 	s.Normalize()
 	for _, iif := range []string{policytest.Ingress0, "ztanother"} {
-		if dev, _ := policyroute.Journey(s, iif, netip.MustParseAddr("10.147.17.5"), netip.MustParseAddr("8.8.8.8"), "udp", 9); dev != "" {
+		if dev, _ := policyroute.Journey(s, iif, netip.MustParseAddr("10.147.17.5"),
+			netip.MustParseAddr("8.8.8.8"), "udp", 9); dev != "" {
 			t.Errorf("from %s leaves by %s", iif, dev)
 		}
 	}
-	if dev, _ := policyroute.Journey(s, "docker0", netip.MustParseAddr("172.17.0.5"), netip.MustParseAddr("8.8.8.8"), "udp", 9); dev == "" {
+	if dev, _ := policyroute.Journey(s, "docker0", netip.MustParseAddr("172.17.0.5"),
+		netip.MustParseAddr("8.8.8.8"), "udp", 9); dev == "" {
 		t.Error("foreign traffic is stopped")
 	}
 }
 
-// The resolver of some clouds is among what a wan egress closes, as a single address. Two routes for it in one table would
-// replace each other at every pass.
+// The resolver of some clouds is among what a wan egress closes, as a single address. Two routes
+// for it in one table would replace each other at every pass.
 func TestOneRouteForEachDestination(t *testing.T) {
 	resolver := netip.MustParseAddr("168.63.129.16")
 	s, err := policyroute.Compile(policyroute.Intent{
 		Ingresses: []policyroute.Ingress{{Name: "lan", Iface: "lan0", Present: true}},
 		Egresses: []policyroute.Egress{{
 			Name: "direct", Iface: "eth0", Present: true, Gateway4: netip.MustParseAddr("10.0.0.1"),
-			Closed: policytest.Prefixes("168.63.129.16/32", "10.0.0.0/24"), DNS: []netip.Addr{resolver},
+			Closed: policytest.Prefixes("168.63.129.16/32", "10.0.0.0/24"), DNS: []netip.Addr{
+				resolver},
 		}},
-		Policies: []policyroute.Policy{{Name: "policy[0]", Egress: []string{"direct"}, Use: "direct"}},
+		Policies: []policyroute.Policy{{Name: "policy[0]", Egress: []string{"direct"},
+			Use: "direct"}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// Diff plans the way from what is in the kernel to what is wanted. Diff(s, s) is empty, and a target
-// that applies Diff(a, b) to a is then in b, links apart: devices are made and removed by their
-// drivers, so Diff configures those links of want that have shows to exist, and takes our addresses
-// from those that want does not name.
+// Diff plans the way from what is in the kernel to what is wanted. Diff(s, s) is empty, and a
+// target that applies Diff(a, b) to a is then in b, links apart: devices are made and removed by
+// their drivers, so Diff configures those links of want that have shows to exist, and takes our
+// addresses from those that want does not name.
 //
-// The order is: the filter first and atomically, since it alone keeps every packet on an allowed way
-// whatever the rest is doing; then what refuses, then what leads somewhere, then removal. A teardown
-// stops forwarding first and takes the filter away last.
+// The order is: the filter first and atomically, since it alone keeps every packet on an allowed
+// way whatever the rest is doing; then what refuses, then what leads somewhere, then removal. A
+// teardown stops forwarding first and takes the filter away last.
 func Diff(have, want State) Plan {
 	var ops []Op
 	add := func(more []Op) { ops = append(ops, more...) }
@@ -67,9 +67,9 @@ func sysctlOps(have, want []Sysctl) (set, restore []Op) {
 	return set, restore
 }
 
-// isForwarding tells the parameters that let packets pass: they are the last to be set and the first
-// to be put back. For IPv6 that is necessary besides, because accept_ra=2 must be there before
-// forwarding is, and after it.
+// isForwarding tells the parameters that let packets pass: they are the last to be set and the
+// first to be put back. For IPv6 that is necessary besides, because accept_ra=2 must be there
+// before forwarding is, and after it.
 func isForwarding(o Op) bool {
 	switch o := o.(type) {
 	case SetSysctl:
@@ -87,8 +87,8 @@ func pick(ops []Op, f func(Op) bool) []Op {
 }
 
 // addressOps returns what to do to links before the routes, the addresses to remove after them, and
-// the devices that lose their last IPv4 address on the way. The kernel flushes the IPv4 routes of such
-// a device (fib_disable_ip), so those addresses go first and the routes are put again.
+// the devices that lose their last IPv4 address on the way. The kernel flushes the IPv4 routes of
+// such a device (fib_disable_ip), so those addresses go first and the routes are put again.
 func addressOps(have, want []Link) (before, after []Op, stripped []string) {
 	wanted := map[string]Link{}
 	for _, l := range want {
@@ -179,8 +179,8 @@ func routeOps(have, want []Route) (replaced, deleted []Op) {
 	return replaced, deleted
 }
 
-// ruleOps adds rules in such an order that no packet meets a general rule where a special one is still
-// to come, and removes them in the opposite order.
+// ruleOps adds rules in such an order that no packet meets a general rule where a special one is
+// still to come, and removes them in the opposite order.
 func ruleOps(have, want []Rule) (added, removed []Op) {
 	for _, r := range inOrder(minus(want, have)) {
 		added = append(added, AddRule{Rule: r})
@@ -193,9 +193,9 @@ func ruleOps(have, want []Rule) (added, removed []Op) {
 	return added, removed
 }
 
-// inOrder sorts rules for adding: the refusal behind them all, then the detour around a dispatch tree,
-// then the rest. Plain rules follow their priority, so that the first match is there first. With a
-// tree it is the opposite: everything below a goto is there before the goto leads to it.
+// inOrder sorts rules for adding: the refusal behind them all, then the detour around a dispatch
+// tree, then the rest. Plain rules follow their priority, so that the first match is there first.
+// With a tree it is the opposite: everything below a goto is there before the goto leads to it.
 func inOrder(rules []Rule) []Rule {
 	tree := slices.ContainsFunc(rules, func(r Rule) bool { return r.Action == Goto })
 	rank := func(r Rule) int {
@@ -234,8 +234,8 @@ func minus(a, b []Rule) []Rule {
 	return out
 }
 
-// inNormalOrder returns the rules as Normalize sorts them, which is how they come from Compile and from
-// a kernel.
+// inNormalOrder returns the rules as Normalize sorts them, which is how they come from Compile and
+// from a kernel.
 func inNormalOrder(rules []Rule) []Rule {
 	if slices.IsSortedFunc(rules, compareRules) {
 		return rules
@@ -274,14 +274,15 @@ func chainOps(have, want []Chain) []Op {
 	}
 	for _, c := range have {
 		if !wanted[chainID{c.Family, c.Name}] {
-			ops = append(ops, DeleteChain{Family: c.Family, Parent: parentOf(c.Name), Chain: c.Name})
+			ops = append(ops, DeleteChain{Family: c.Family, Parent: parentOf(c.Name),
+				Chain: c.Name})
 		}
 	}
 	return ops
 }
 
-// parentOf is the built-in chain that leads to a chain of ours; an observed state does not say it when
-// the jump is not in its place.
+// parentOf is the built-in chain that leads to a chain of ours; an observed state does not say it
+// when the jump is not in its place.
 func parentOf(chain string) string {
 	if chain == ChainInput {
 		return "INPUT"

@@ -2,17 +2,18 @@ package policyroute
 
 import "slices"
 
-// changeShare is the share of its elements up to which a table is changed in part: beyond that, replacing it
-// is no dearer, and simpler.
+// changeShare is the share of its elements up to which a table is changed in part: beyond that,
+// replacing it is no dearer, and simpler.
 const changeShare = 0.25
 
-// nftOps changes the elements of maps where that is all that differs, and little; one member more is one map
-// in thousands of elements. Else the table is replaced.
+// nftOps changes the elements of maps where that is all that differs, and little; one member more
+// is one map in thousands of elements. Else the table is replaced.
 func nftOps(have, want Ruleset) []Op {
 	// Rules have several forms with one text. Thousands of elements have not, and are compared much
 	// faster than printed.
 	sameText := func(a, b NftChain) bool { return a.String() == b.String() }
-	if !slices.EqualFunc(have.Chains, want.Chains, sameText) || !slices.EqualFunc(have.Maps, want.Maps, VerdictMap.sameKind) {
+	if !slices.EqualFunc(have.Chains, want.Chains, sameText) ||
+		!slices.EqualFunc(have.Maps, want.Maps, VerdictMap.sameKind) {
 		return []Op{ReplaceNft{Ruleset: want}}
 	}
 	var changes []MapChange

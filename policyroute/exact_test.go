@@ -17,11 +17,13 @@ func expected(in policyroute.Intent, g policyroute.Ingress, src, dst netip.Addr)
 	}
 	for _, to := range in.Ingresses {
 		if holds(to.Prefixes, dst) {
-			switched := g.Switches && to.Iface == g.Iface && !slices.ContainsFunc(in.Egresses, func(e policyroute.Egress) bool { return e.Iface == g.Iface })
+			switched := g.Switches && to.Iface == g.Iface && !slices.ContainsFunc(in.Egresses,
+				func(e policyroute.Egress) bool { return e.Iface == g.Iface })
 			if to.Present && switched {
 				return to.Iface
 			}
-			if to.Present && slices.Contains(in.Peerings, policyroute.Peering{From: g.Name, To: to.Name}) {
+			if to.Present && slices.Contains(in.Peerings,
+				policyroute.Peering{From: g.Name, To: to.Name}) {
 				return to.Iface
 			}
 			return ""
@@ -34,7 +36,8 @@ func expected(in policyroute.Intent, g policyroute.Ingress, src, dst netip.Addr)
 			continue
 		}
 		for _, e := range in.Egresses {
-			noWay := !e.Present || dst.Is4() && e.NoIPv4 || dst.Is6() && !e.IPv6 || e.Kind == policyroute.EgressMember && dst.Is6() ||
+			noWay := !e.Present || dst.Is4() && e.NoIPv4 || dst.Is6() && !e.IPv6 ||
+				e.Kind == policyroute.EgressMember && dst.Is6() ||
 				holds(e.Closed, dst)
 			if e.Name == p.Use && !noWay {
 				return e.Iface
@@ -45,8 +48,8 @@ func expected(in policyroute.Intent, g policyroute.Ingress, src, dst netip.Addr)
 	return ""
 }
 
-// Packets must not only stay off wrong ways: each must take the right one, whether the rules are listed
-// or a tree.
+// Packets must not only stay off wrong ways: each must take the right one, whether the rules are
+// listed or a tree.
 func TestFirstMatchIsExact(t *testing.T) {
 	r := rand.New(rand.NewPCG(policytest.Seed(t), 2))
 	for range 40 {
@@ -75,7 +78,8 @@ func checkExact(t *testing.T, in policyroute.Intent) {
 						got, _ := policyroute.Journey(s, g.Iface, src, dst, "udp", 4000)
 						left[got] = true
 						if got != want {
-							t.Fatalf("%s: %s → %s by %s leaves by %q, want %q\n%+v", kind, src, dst, g.Iface, got, want, in)
+							t.Fatalf("%s: %s → %s by %s leaves by %q, want %q\n%+v", kind, src, dst,
+								g.Iface, got, want, in)
 						}
 					}
 				}
@@ -106,20 +110,28 @@ func TestDNSFollowsTheEgress(t *testing.T) {
 		src, dst netip.Addr
 		dev, to  string
 	}{
-		{"to the resolver in use", policytest.Uno(), policytest.Ingress0, src, google, policytest.Tunnel0, "10.8.0.1"},
-		{"to the other after a failover", backup, policytest.Ingress0, src, google, policytest.Tunnel1, "1.1.1.1"},
-		{"left alone without a resolver", noResolver, policytest.Ingress0, src, google, policytest.Tunnel0, "8.8.8.8"},
+		{"to the resolver in use", policytest.Uno(), policytest.Ingress0, src, google,
+			policytest.Tunnel0, "10.8.0.1"},
+		{"to the other after a failover", backup, policytest.Ingress0, src, google,
+			policytest.Tunnel1, "1.1.1.1"},
+		{"left alone without a resolver", noResolver, policytest.Ingress0, src, google,
+			policytest.Tunnel0, "8.8.8.8"},
 		{"to the box's own forwarder", forwarder, policytest.Ingress0, src, google, "", "8.8.8.8"},
 		{"refused when nothing is up", down, policytest.Ingress0, src, google, "", "8.8.8.8"},
-		{"a member's own server is left alone", policytest.Uno(), policytest.Ingress0, src, member, "", "10.147.17.9"},
-		{"in spite of a policy about the resolver's address", policytest.Duo(), policytest.Ingress0, src, google, policytest.Tunnel0, "10.8.0.1"},
-		{"to a resolver in a network that the egress closes", closed, policytest.Ingress0, src, google, policytest.WAN, "192.168.1.1"},
-		{"to another member that is the egress", policytest.Dinosaur(), policytest.Ingress1, netip.MustParseAddr("10.9.0.5"), google, policytest.Ingress0, "10.147.17.2"},
+		{"a member's own server is left alone", policytest.Uno(), policytest.Ingress0, src, member,
+			"", "10.147.17.9"},
+		{"in spite of a policy about the resolver's address", policytest.Duo(), policytest.Ingress0,
+			src, google, policytest.Tunnel0, "10.8.0.1"},
+		{"to a resolver in a network that the egress closes", closed, policytest.Ingress0, src,
+			google, policytest.WAN, "192.168.1.1"},
+		{"to another member that is the egress", policytest.Dinosaur(), policytest.Ingress1,
+			netip.MustParseAddr("10.9.0.5"), google, policytest.Ingress0, "10.147.17.2"},
 	}
 	for _, test := range tests {
 		for _, proto := range []string{"udp", "tcp"} {
 			t.Run(test.name+"/"+proto, func(t *testing.T) {
-				dev, to := policyroute.Journey(compile(t, test.in), test.iif, test.src, test.dst, proto, 53)
+				dev, to := policyroute.Journey(compile(t, test.in), test.iif, test.src, test.dst,
+					proto, 53)
 				if dev != test.dev || to.String() != test.to {
 					t.Errorf("leaves by %q for %s, want %q for %s", dev, to, test.dev, test.to)
 				}
@@ -127,15 +139,18 @@ func TestDNSFollowsTheEgress(t *testing.T) {
 		}
 	}
 	// The privilege is DNS' alone.
-	if dev, _ := policyroute.Journey(compile(t, closed), policytest.Ingress0, src, netip.MustParseAddr("192.168.1.1"), "tcp", 443); dev != "" {
+	if dev, _ := policyroute.Journey(compile(t, closed), policytest.Ingress0, src,
+		netip.MustParseAddr("192.168.1.1"), "tcp", 443); dev != "" {
 		t.Errorf("the resolver's other services are reached by %s", dev)
 	}
-	if dev, _ := policyroute.Journey(compile(t, policytest.Duo()), policytest.Ingress0, src, netip.MustParseAddr("10.8.0.1"), "tcp", 443); dev != "" {
+	if dev, _ := policyroute.Journey(compile(t, policytest.Duo()), policytest.Ingress0, src,
+		netip.MustParseAddr("10.8.0.1"), "tcp", 443); dev != "" {
 		t.Errorf("the blocked network is reached by %s", dev)
 	}
 }
 
-// TestGatewayIsHeardNotReached has a WAN whose gateway lies in a network that is closed, as at home behind a router.
+// TestGatewayIsHeardNotReached has a WAN whose gateway lies in a network that is closed, as at home
+// behind a router.
 func TestGatewayIsHeardNotReached(t *testing.T) {
 	src, gateway := netip.MustParseAddr("10.147.17.50"), netip.MustParseAddr("192.168.1.254")
 	for name, dns := range map[string][]netip.Addr{"": nil, "/is the resolver": {gateway}} {
@@ -149,14 +164,16 @@ func TestGatewayIsHeardNotReached(t *testing.T) {
 			s := compile(t, in)
 			heard := 0
 			for _, r := range s.Routes {
-				if r.Dst == netip.PrefixFrom(gateway, 32) && r.Type == policyroute.Unicast && r.Dev == policytest.WAN && r.Gateway == gateway {
+				if r.Dst == netip.PrefixFrom(gateway, 32) && r.Type == policyroute.Unicast &&
+					r.Dev == policytest.WAN && r.Gateway == gateway {
 					heard++
 				}
 			}
 			if heard != 1 {
 				t.Errorf("a reverse-path check finds %d ways to the gateway, want 1", heard)
 			}
-			if dev, _ := policyroute.Journey(s, policytest.Ingress0, src, gateway, "tcp", 443); dev != "" {
+			if dev, _ := policyroute.Journey(s, policytest.Ingress0, src, gateway, "tcp",
+				443); dev != "" {
 				t.Errorf("a client reaches the gateway by %s", dev)
 			}
 			if err := policyroute.LeakFree(s, in); err != nil {

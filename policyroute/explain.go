@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Explanation says what becomes of packets from one address to another, in the terms of the model and
-// of the kernel.
+// Explanation says what becomes of packets from one address to another, in the terms of the model
+// and of the kernel.
 type Explanation struct {
 	Policy string   // name of the policy that holds; empty when none does
 	List   []string // its egresses, in order
@@ -16,11 +16,12 @@ type Explanation struct {
 	Member string   // the ingress behind which the destination is, when it is a member
 	Steer  string   // where DNS queries of the source go: an address, "port N of the box", or empty
 	Reason string   // one sentence
-	Rules  []string // the rules on the packet's way, as `ip rule` prints them, the deciding one last
+	// the rules on the packet's way, as `ip rule` prints them, the deciding one last
+	Rules []string
 }
 
-// Explain finds what holds for packets from src to dst that enter by the ingress of that name. It reads
-// the same classes that Compile makes rules and filters of.
+// Explain finds what holds for packets from src to dst that enter by the ingress of that name. It
+// reads the same classes that Compile makes rules and filters of.
 func Explain(in Intent, src, dst netip.Addr, ingress string) (Explanation, error) {
 	c, err := newCompiler(in)
 	if err != nil {
@@ -32,7 +33,8 @@ func Explain(in Intent, src, dst netip.Addr, ingress string) (Explanation, error
 	}
 	src, dst = src.Unmap(), dst.Unmap()
 	if src.Is4() != dst.Is4() {
-		return Explanation{}, fmt.Errorf("%w: %s and %s are of different families", ErrIntent, src, dst)
+		return Explanation{}, fmt.Errorf("%w: %s and %s are of different families", ErrIntent, src,
+			dst)
 	}
 	s, err := Compile(in)
 	if err != nil {
@@ -73,7 +75,9 @@ func (c *compiler) explain(g *Ingress, f Family, src, dst netip.Addr) Explanatio
 		switch e := c.inUse(st.list, f); {
 		case e == nil:
 		case e.closes(dst):
-			x.Reason = fmt.Sprintf("%s: a network of the box's own, which egress %s leads to nobody: refused", p.Name, e.Name)
+			x.Reason = fmt.Sprintf(
+				"%s: a network of the box's own, which egress %s leads to nobody: refused", p.Name,
+				e.Name)
 		default:
 			x.Egress = e.Name
 		}
@@ -86,7 +90,8 @@ func (c *compiler) explain(g *Ingress, f Family, src, dst netip.Addr) Explanatio
 func (c *compiler) explainMember(from, to *Ingress) string {
 	switch {
 	case !to.Present:
-		return fmt.Sprintf("a member behind %s, whose interface %s is down: refused", to.Name, to.Iface)
+		return fmt.Sprintf("a member behind %s, whose interface %s is down: refused", to.Name,
+			to.Iface)
 	case c.peers(from, to):
 		return fmt.Sprintf("a member behind %s, which %s may reach", to.Name, from.Name)
 	case c.peers(to, from):
@@ -101,7 +106,8 @@ func (c *compiler) explainPolicy(p Policy, f Family) string {
 	case len(p.Egress) == 0:
 		return p.Name + " blocks: refused"
 	case e == nil:
-		return fmt.Sprintf("%s: no egress of [%s] is usable: refused", p.Name, strings.Join(p.Egress, ", "))
+		return fmt.Sprintf("%s: no egress of [%s] is usable: refused", p.Name,
+			strings.Join(p.Egress, ", "))
 	case !e.Present:
 		return fmt.Sprintf("%s: egress %s has no interface: refused", p.Name, e.Name)
 	case !e.carries(f):

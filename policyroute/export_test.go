@@ -2,10 +2,12 @@ package policyroute
 
 import "net/netip"
 
-// Journey says where a first packet goes: the device by which it leaves ("" when it does not) and the
-// destination that it has then.
-func Journey(s State, iif string, src, dst netip.Addr, proto string, dport uint16) (string, netip.Addr) {
-	p, dev := newMachine(s).forward(packet{iif: iif, src: src, dst: dst, proto: proto, dport: dport},
+// Journey says where a first packet goes: the device by which it leaves ("" when it does not) and
+// the destination that it has then.
+func Journey(s State, iif string, src, dst netip.Addr, proto string,
+	dport uint16) (string, netip.Addr) {
+	p, dev := newMachine(s).forward(packet{iif: iif, src: src, dst: dst, proto: proto,
+		dport: dport},
 		world{dev: foreign, forwards: true})
 	return dev, p.dst
 }

@@ -21,8 +21,9 @@ const (
 // judged alike, by policy: a change of policy holds for open connections too. Only the opposite
 // direction is let through as a reply.
 //
-// Every packet takes this way, so what concerns few of them stands in chains of its own, behind one match
-// that keeps the others out; and what is cheap to compare stands before the names of interfaces.
+// Every packet takes this way, so what concerns few of them stands in chains of its own, behind one
+// match that keeps the others out; and what is cheap to compare stands before the names of
+// interfaces.
 type filter struct {
 	c      *compiler
 	out    Ruleset
@@ -35,24 +36,30 @@ func (c *compiler) nft() Ruleset {
 		return Ruleset{}
 	}
 	b := &filter{c: c, byText: map[string]string{}, names: map[string]bool{}}
-	forward := NftChain{Name: "forward", Hook: &Hook{Type: "filter", Hook: "forward", Priority: hookForward}}
-	steer := NftChain{Name: "prerouting", Hook: &Hook{Type: "nat", Hook: "prerouting", Priority: hookPrerouting}}
-	translate := NftChain{Name: "postrouting", Hook: &Hook{Type: "nat", Hook: "postrouting", Priority: hookPostrouting}}
+	forward := NftChain{Name: "forward",
+		Hook: &Hook{Type: "filter", Hook: "forward", Priority: hookForward}}
+	steer := NftChain{Name: "prerouting",
+		Hook: &Hook{Type: "nat", Hook: "prerouting", Priority: hookPrerouting}}
+	translate := NftChain{Name: "postrouting",
+		Hook: &Hook{Type: "nat", Hook: "postrouting", Priority: hookPostrouting}}
 	var towards []NftRule
 	for i := range c.in.Ingresses {
 		g := &c.in.Ingresses[i]
 		v4, v6 := c.view(g, V4), c.view(g, V6)
 		if g.Switches && !slices.Contains(c.egressIfaces(), g.Iface) {
-			forward.Rules = append(forward.Rules, NftRule{IIF: g.Iface, OIF: g.Iface, Verdict: accept})
+			forward.Rules = append(forward.Rules,
+				NftRule{IIF: g.Iface, OIF: g.Iface, Verdict: accept})
 		}
-		forward.Rules = append(forward.Rules, NftRule{IIF: g.Iface, Verdict: goTo(b.from(g, v4, v6))})
+		forward.Rules = append(forward.Rules,
+			NftRule{IIF: g.Iface, Verdict: goTo(b.from(g, v4, v6))})
 		towards = append(towards, NftRule{OIF: g.Iface, Verdict: goTo(b.to(g))})
 		if name := b.dns(g, v4, v6); name != "" {
 			steer.Rules = append(steer.Rules, NftRule{IIF: g.Iface, Verdict: goTo(name)})
 		}
-		// The input interface is known here since Linux 5.7. The box's own packets have none, or (IPv6)
-		// the one they leave by: such meet a translation only where an ingress is an egress as well, and
-		// then only on the way to the world, which is where nothing but our probes goes by it.
+		// The input interface is known here since Linux 5.7. The box's own packets have none, or
+		// (IPv6) the one they leave by: such meet a translation only where an ingress is an egress
+		// as well, and then only on the way to the world, which is where nothing but our probes
+		// goes by it.
 		translate.Rules = append(translate.Rules, NftRule{IIF: g.Iface, Verdict: goTo("translate")})
 	}
 	forward.Rules = append(forward.Rules, towards...)
@@ -65,14 +72,17 @@ func (c *compiler) nft() Ruleset {
 	slices.SortFunc(b.out.Chains, func(x, y NftChain) int { return cmp.Compare(x.Name, y.Name) })
 	b.out.Chains = append(b.out.Chains, forward, steer, translate)
 	for _, own := range []NftChain{
-		{Name: "input", Hook: &Hook{Type: "filter", Hook: "input", Priority: hookInput}, Rules: input},
-		{Name: "output", Hook: &Hook{Type: "filter", Hook: "output", Priority: hookOutput}, Rules: output},
+		{Name: "input", Hook: &Hook{Type: "filter", Hook: "input", Priority: hookInput},
+			Rules: input},
+		{Name: "output", Hook: &Hook{Type: "filter", Hook: "output", Priority: hookOutput},
+			Rules: output},
 	} {
 		if len(own.Rules) > 0 {
 			b.out.Chains = append(b.out.Chains, own)
 		}
 	}
-	slices.SortStableFunc(b.out.Maps, func(x, y VerdictMap) int { return cmp.Compare(x.Name, y.Name) })
+	slices.SortStableFunc(b.out.Maps,
+		func(x, y VerdictMap) int { return cmp.Compare(x.Name, y.Name) })
 	return b.out
 }
 
@@ -100,7 +110,8 @@ func (b *filter) once(prefix string, rules []NftRule) string {
 	return b.byText[key]
 }
 
-// name returns a name that follows from a key, so that it stays while other chains and maps come and go.
+// name returns a name that follows from a key, so that it stays while other chains and maps come
+// and go.
 func (b *filter) name(prefix, key string) string {
 	name := fmt.Sprintf("%s_%08x", prefix, hash(key))
 	for b.names[name] { // two keys with one hash
@@ -121,12 +132,14 @@ func (b *filter) from(g *Ingress, v4, v6 *view) string {
 	}
 	for i := range b.c.in.Ingresses {
 		if peer := &b.c.in.Ingresses[i]; peer.Owned && peer != g {
-			sizes = append(sizes, mss(NftRule{OIF: peer.Iface}, peer.MTU, peer.Carries, g.Carries)...)
+			sizes = append(sizes, mss(NftRule{OIF: peer.Iface}, peer.MTU, peer.Carries,
+				g.Carries)...)
 		}
 	}
-	// What belongs to no connection, or to one that somebody keeps from being followed (NOTRACK), is translated by
-	// nobody, and would leave with the client's own address.
-	rules := append([]NftRule{{CTState: []string{"invalid", "untracked"}, Verdict: drop}}, b.resize(sizes)...)
+	// What belongs to no connection, or to one that somebody keeps from being followed (NOTRACK),
+	// is translated by nobody, and would leave with the client's own address.
+	rules := append([]NftRule{{CTState: []string{"invalid", "untracked"}, Verdict: drop}},
+		b.resize(sizes)...)
 	rules = append(rules, b.steered(accept)...)
 	for i := range b.c.in.Ingresses {
 		peer := &b.c.in.Ingresses[i]
@@ -143,7 +156,8 @@ func (b *filter) from(g *Ingress, v4, v6 *view) string {
 	return b.chain("from_"+g.Iface, append(rules, NftRule{Verdict: drop}))
 }
 
-// resize sends what opens a connection, and nothing else, through the rules that fix the size of its segments.
+// resize sends what opens a connection, and nothing else, through the rules that fix the size of
+// its segments.
 func (b *filter) resize(rules []NftRule) []NftRule {
 	if len(rules) == 0 {
 		return nil
@@ -161,8 +175,8 @@ func (b *filter) steered(v NftVerdict) []NftRule {
 }
 
 // peering judges packets from one ingress to members behind another, or behind the same. A member's
-// address is never looked for in the Internet. Where the other ingress is an egress as well, only its
-// prefixes tell members from the world.
+// address is never looked for in the Internet. Where the other ingress is an egress as well, only
+// its prefixes tell members from the world.
 func (b *filter) peering(g, peer *Ingress) []NftRule {
 	var towards []NftRule
 	for _, m := range b.c.members {
@@ -176,7 +190,8 @@ func (b *filter) peering(g, peer *Ingress) []NftRule {
 		}
 		towards = []NftRule{{OIF: peer.Iface}}
 	}
-	rules := []NftRule{{OIF: peer.Iface, CTState: []string{"established", "related"}, CTReply: true, Verdict: accept}}
+	rules := []NftRule{{OIF: peer.Iface, CTState: []string{"established", "related"}, CTReply: true,
+		Verdict: accept}}
 	if b.c.peers(g, peer) {
 		rules = append(rules, NftRule{OIF: peer.Iface, Verdict: accept})
 	}
@@ -198,7 +213,8 @@ func (b *filter) to(g *Ingress) string {
 	}
 	rules := b.resize(sizes)
 	for _, iface := range b.c.egressIfaces() {
-		rules = append(rules, NftRule{IIF: iface, CTState: []string{"established", "related"}, CTReply: true, Verdict: accept})
+		rules = append(rules, NftRule{IIF: iface, CTState: []string{"established", "related"},
+			CTReply: true, Verdict: accept})
 	}
 	for _, e := range b.c.in.Egresses {
 		rules = append(rules, b.inbound(e.Name, g)...)
@@ -211,16 +227,17 @@ func (b *filter) inbound(egress string, g *Ingress) []NftRule {
 	for _, f := range Families {
 		for _, in := range b.c.inbound(f, g) {
 			if in.Egress == egress {
-				rules = append(rules, NftRule{IIF: b.c.egress[egress].Iface, OIF: g.Iface, Dst: in.To,
-					Proto: in.Proto, DstPorts: in.Ports, Verdict: accept})
+				rules = append(rules,
+					NftRule{IIF: b.c.egress[egress].Iface, OIF: g.Iface, Dst: in.To,
+						Proto: in.Proto, DstPorts: in.Ports, Verdict: accept})
 			}
 		}
 	}
 	return rules
 }
 
-// sources leads from the sources of an ingress to what is decided about them: by a map, or at once where there is but
-// one class of them. Without policies there is nothing to lead to.
+// sources leads from the sources of an ingress to what is decided about them: by a map, or at once
+// where there is but one class of them. Without policies there is nothing to lead to.
 func (b *filter) sources(v *view) []NftRule {
 	if len(v.classes) == 0 {
 		return nil
@@ -270,18 +287,20 @@ func (b *filter) newClass(f Family, k *class) string {
 				rules = append(rules, NftRule{Dst: p, Verdict: goTo(b.list(f, st.list))})
 			}
 		}
-		return b.once(fmt.Sprintf("class%d", f), append(rules, NftRule{Verdict: goTo(b.list(f, k.dst.label))}))
+		return b.once(fmt.Sprintf("class%d", f),
+			append(rules, NftRule{Verdict: goTo(b.list(f, k.dst.label))}))
 	}
 	m := VerdictMap{Name: b.name(fmt.Sprintf("destinations%d", f), k.key), Family: f}
 	for _, s := range spans {
 		m.Elements = append(m.Elements, VerdictElement{s.first, s.last, b.list(f, s.label)})
 	}
 	b.out.Maps = append(b.out.Maps, m)
-	return b.once(fmt.Sprintf("class%d", f), append(rules, NftRule{Family: f, DstVMap: m.Name}, NftRule{Verdict: drop}))
+	return b.once(fmt.Sprintf("class%d", f),
+		append(rules, NftRule{Family: f, DstVMap: m.Name}, NftRule{Verdict: drop}))
 }
 
-// list is the chain of an egress list: out by any of them, whichever carries the traffic now, so that a
-// failover leaves the filter alone. It has the number of the list's table.
+// list is the chain of an egress list: out by any of them, whichever carries the traffic now, so
+// that a failover leaves the filter alone. It has the number of the list's table.
 func (b *filter) list(f Family, l int) string {
 	name, names := fmt.Sprintf("list%d_none", f), []string(nil)
 	if l != none {
@@ -300,7 +319,8 @@ func (b *filter) list(f Family, l int) string {
 	return b.chain(name, append(rules, NftRule{Verdict: drop}))
 }
 
-// leave judges what a policy sends by an egress: all of it may leave but for what the egress closes.
+// leave judges what a policy sends by an egress: all of it may leave but for what the egress
+// closes.
 func (b *filter) leave(f Family, e *Egress) NftVerdict {
 	closed := ofFamily(f, e.Closed)
 	if len(closed) == 0 {

@@ -46,8 +46,10 @@ func golden(t *testing.T, name, got string) {
 	g, w := strings.Split(got, "\n"), strings.Split(string(want), "\n")
 	for i := range max(len(g), len(w)) {
 		if i >= len(g) || i >= len(w) || g[i] != w[i] {
-			t.Fatalf("%s:%d differs (see all by `go test -update` and `git diff`)\n got: %s\nwant: %s",
-				path, i+1, strings.Join(g[min(i, len(g)):min(i+1, len(g))], ""), strings.Join(w[min(i, len(w)):min(i+1, len(w))], ""))
+			t.Fatalf(
+				"%s:%d differs (see all by `go test -update` and `git diff`)\n got: %s\nwant: %s",
+				path, i+1, strings.Join(g[min(i, len(g)):min(i+1, len(g))],
+					""), strings.Join(w[min(i, len(w)):min(i+1, len(w))], ""))
 		}
 	}
 }
@@ -56,7 +58,9 @@ func TestScenesGolden(t *testing.T) {
 	for name, scene := range scenes {
 		t.Run(name, func(t *testing.T) { golden(t, name, compile(t, scene()).String()) })
 	}
-	t.Run("closed", func(t *testing.T) { golden(t, "closed", policyroute.Closed([]string{"zt*", "eth1", "zt*"}).String()) })
+	t.Run("closed", func(t *testing.T) {
+		golden(t, "closed", policyroute.Closed([]string{"zt*", "eth1", "zt*"}).String())
+	})
 }
 
 func TestFailoverGolden(t *testing.T) {
@@ -81,9 +85,11 @@ func TestManyGolden(t *testing.T) {
 		for _, n := range priorities[f] {
 			widest = max(widest, n)
 		}
-		fmt.Fprintf(&b, "%s: %d rules at %d priorities, at most %d at one\n", f, count[f], len(priorities[f]), widest)
+		fmt.Fprintf(&b, "%s: %d rules at %d priorities, at most %d at one\n", f, count[f],
+			len(priorities[f]), widest)
 	}
-	fmt.Fprintf(&b, "%d routes, %d nft chains, %d maps\n", len(s.Routes), len(s.Nft.Chains), len(s.Nft.Maps))
+	fmt.Fprintf(&b, "%d routes, %d nft chains, %d maps\n", len(s.Routes), len(s.Nft.Chains),
+		len(s.Nft.Maps))
 	for _, r := range s.Rules {
 		if r.Priority < 15014 {
 			fmt.Fprintln(&b, policyroute.AddRule{Rule: r})
@@ -120,7 +126,8 @@ func evaluations(s policyroute.State, iif string, src interface{ String() string
 			continue
 		}
 		n++
-		matches := (r.IIF == "" || r.IIF == iif) && (!r.From.IsValid() || r.From.Contains(from)) && !r.To.IsValid() && r.Mark == 0
+		matches := (r.IIF == "" || r.IIF == iif) && (!r.From.IsValid() || r.From.Contains(from)) &&
+			!r.To.IsValid() && r.Mark == 0
 		switch {
 		case !matches || r.Table == policyroute.TableMembers:
 		case r.Action == policyroute.Goto:
@@ -140,10 +147,12 @@ func TestOneMemberMoreChangesFewRules(t *testing.T) {
 		dense.Policies[i].From = nil
 		for j := range 4 {
 			at := 4*i + j + 1
-			dense.Policies[i].From = append(dense.Policies[i].From, policytest.Prefixes(fmt.Sprintf("10.144.%d.%d", at/256, at%256))...)
+			dense.Policies[i].From = append(dense.Policies[i].From,
+				policytest.Prefixes(fmt.Sprintf("10.144.%d.%d", at/256, at%256))...)
 		}
 	}
-	for name, before := range map[string]policyroute.Intent{"scattered": scattered, "dense": dense} {
+	for name, before := range map[string]policyroute.Intent{"scattered": scattered,
+		"dense": dense} {
 		t.Run(name, func(t *testing.T) {
 			have := compile(t, before)
 			worst := 0

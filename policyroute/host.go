@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// links are the TUN devices of ours that are present. One that appears later is left alone until it is
-// known: brought up before its sysctls are set, it would make itself a link-local address, and main would
-// gain a route.
+// links are the TUN devices of ours that are present. One that appears later is left alone until it
+// is known: brought up before its sysctls are set, it would make itself a link-local address, and
+// main would gain a route.
 func (c *compiler) links() []Link {
 	byName := map[string]*Link{}
 	var order []string
@@ -22,9 +22,9 @@ func (c *compiler) links() []Link {
 		}
 		l.MTU = max(l.MTU, mtu)
 		for _, a := range addrs {
-			// A single address, whatever the length of its subnet: of two addresses in one subnet the
-			// kernel makes the later one secondary and removes it with the first (promote_secondaries=0),
-			// so that no address could be added before the old one goes.
+			// A single address, whatever the length of its subnet: of two addresses in one subnet
+			// the kernel makes the later one secondary and removes it with the first
+			// (promote_secondaries=0), so that no address could be added before the old one goes.
 			single := netip.PrefixFrom(a.Addr(), a.Addr().BitLen())
 			if !slices.Contains(l.Addrs, single) {
 				l.Addrs = append(l.Addrs, single)
@@ -60,7 +60,8 @@ func (c *compiler) sysctls() []Sysctl {
 	owned := func(iface string) {
 		// No link-local address, so that main's IPv6 table does not gain its route.
 		values["net/ipv6/conf/"+iface+"/addr_gen_mode"] = "1"
-		// A host without IPv6 of its own has it switched off on every new device. In a tunnel it is carried, or refused at once.
+		// A host without IPv6 of its own has it switched off on every new device. In a tunnel it is
+		// carried, or refused at once.
 		values["net/ipv6/conf/"+iface+"/disable_ipv6"] = "0"
 	}
 	for _, g := range c.in.Ingresses {
@@ -81,8 +82,8 @@ func (c *compiler) sysctls() []Sysctl {
 			owned(e.Iface)
 		}
 		if e.Owned || e.Kind == EgressMember {
-			// The Internet answers by a device that main would not use for it: strict filtering drops
-			// that. A WAN is what main uses, and keeps its owner's setting.
+			// The Internet answers by a device that main would not use for it: strict filtering
+			// drops that. A WAN is what main uses, and keeps its owner's setting.
 			values["net/ipv4/conf/"+e.Iface+"/rp_filter"] = "2"
 		}
 	}
@@ -99,8 +100,8 @@ func (c *compiler) sysctls() []Sysctl {
 	return out
 }
 
-// forwards6 says that there is somewhere for IPv6 to go. Refusing it needs no forwarding: the kernel
-// answers for an unreachable route without.
+// forwards6 says that there is somewhere for IPv6 to go. Refusing it needs no forwarding: the
+// kernel answers for an unreachable route without.
 func (c *compiler) forwards6() bool {
 	if slices.ContainsFunc(c.in.Egresses, func(e Egress) bool { return e.IPv6 }) {
 		return true
@@ -110,7 +111,10 @@ func (c *compiler) forwards6() bool {
 			return m.ingress.Name == name && m.prefix.Addr().Is6()
 		})
 	}
-	return slices.ContainsFunc(c.in.Peerings, func(p Peering) bool { return has6(p.From) && has6(p.To) })
+	return slices.ContainsFunc(c.in.Peerings, func(p Peering) bool {
+		return has6(p.From) &&
+			has6(p.To)
+	})
 }
 
 const replies = "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
@@ -121,10 +125,12 @@ func (c *compiler) iptables() []Chain {
 	var chains []Chain
 	for _, f := range Families {
 		if rules := c.forwardAccepts(f); len(rules) > 0 {
-			chains = append(chains, Chain{Family: f, Name: ChainForward, Parent: "FORWARD", Rules: rules})
+			chains = append(chains,
+				Chain{Family: f, Name: ChainForward, Parent: "FORWARD", Rules: rules})
 		}
 		if rules := c.inputAccepts(); len(rules) > 0 {
-			chains = append(chains, Chain{Family: f, Name: ChainInput, Parent: "INPUT", Rules: rules})
+			chains = append(chains,
+				Chain{Family: f, Name: ChainInput, Parent: "INPUT", Rules: rules})
 		}
 	}
 	return chains
@@ -154,7 +160,8 @@ func (c *compiler) forwardAccepts(f Family) []string {
 				add("-d %s -i %s -o %s -p %s -j ACCEPT", in.To, e.Iface, g.Iface, in.Proto)
 			}
 			for _, port := range in.Ports {
-				add("-d %s -i %s -o %s -p %[4]s -m %[4]s --dport %d -j ACCEPT", in.To, e.Iface, g.Iface, in.Proto, port)
+				add("-d %s -i %s -o %s -p %[4]s -m %[4]s --dport %d -j ACCEPT", in.To, e.Iface,
+					g.Iface, in.Proto, port)
 			}
 		}
 	}
@@ -164,7 +171,8 @@ func (c *compiler) forwardAccepts(f Family) []string {
 func (c *compiler) inputAccepts() []string {
 	var rules []string
 	add := func(match, proto string, port uint16) {
-		r := strings.TrimSpace(fmt.Sprintf("%s -p %[2]s -m %[2]s --dport %[3]d -j ACCEPT", match, proto, port))
+		r := strings.TrimSpace(fmt.Sprintf("%s -p %[2]s -m %[2]s --dport %[3]d -j ACCEPT", match,
+			proto, port))
 		if !slices.Contains(rules, r) {
 			rules = append(rules, r)
 		}
@@ -209,7 +217,8 @@ func (c *compiler) peers(from, to *Ingress) bool {
 	return slices.Contains(c.in.Peerings, Peering{From: from.Name, To: to.Name})
 }
 
-// inbound are the allowances that lead to an ingress: to prefixes behind it, as far as these are known.
+// inbound are the allowances that lead to an ingress: to prefixes behind it, as far as these are
+// known.
 func (c *compiler) inbound(f Family, g *Ingress) []Inbound {
 	var out []Inbound
 	for _, in := range c.in.Inbound {

@@ -12,16 +12,17 @@ const (
 )
 
 // input judges what is for the box itself, as far as it concerns us: what a provider sends must not
-// reach the box's own services by the tunnel's address, and our forwarders serve clients alone. A late
-// answer to a client whose connection is forgotten is for the box itself, too: a reset in reply would
-// leave by the WAN and tell a stranger that both are one.
+// reach the box's own services by the tunnel's address, and our forwarders serve clients alone. A
+// late answer to a client whose connection is forgotten is for the box itself, too: a reset in
+// reply would leave by the WAN and tell a stranger that both are one.
 func (b *filter) input() []NftRule {
 	var rules []NftRule
 	for _, e := range b.c.tunnels() {
 		rules = append(rules, NftRule{IIF: e.Iface, Verdict: goTo("answers")})
 	}
 	if len(rules) > 0 {
-		b.chain("answers", []NftRule{{CTState: []string{"established", "related"}, Verdict: accept}, {Verdict: drop}})
+		b.chain("answers", []NftRule{{CTState: []string{"established", "related"}, Verdict: accept},
+			{Verdict: drop}})
 	}
 	for _, e := range b.c.in.Egresses {
 		if e.ResolverPort == 0 {
@@ -44,9 +45,9 @@ func (b *filter) input() []NftRule {
 // output keeps what the kernel itself says about clients' connections from leaving by the WAN: main
 // routes the box's own packets, and an error about a packet that came by a tunnel (its hop limit is
 // used up, the client is gone) quotes that packet to its sender, with the box's own address on top.
-// Such errors are known by the connection that they are about: its source is translated. Those about
-// connections that somebody else on this box translates are dropped with them; nothing depends on
-// errors, and the packets that they are about are lost already.
+// Such errors are known by the connection that they are about: its source is translated. Those
+// about connections that somebody else on this box translates are dropped with them; nothing
+// depends on errors, and the packets that they are about are lost already.
 func (b *filter) output() []NftRule {
 	tunnels := b.c.tunnels()
 	if len(tunnels) == 0 {
@@ -70,9 +71,10 @@ func (b *filter) output() []NftRule {
 	return append(b.redirects(), rules...)
 }
 
-// redirects keeps the box from telling clients of a shorter way, as Linux does where a packet leaves by the interface
-// by which it came: on that way they would pass by their policy, and by its failover, for minutes. Of IPv4 it tells
-// none: Linux keeps what it would say about a translated connection to itself.
+// redirects keeps the box from telling clients of a shorter way, as Linux does where a packet
+// leaves by the interface by which it came: on that way they would pass by their policy, and by its
+// failover, for minutes. Of IPv4 it tells none: Linux keeps what it would say about a translated
+// connection to itself.
 func (b *filter) redirects() []NftRule {
 	var rules []NftRule
 	for _, g := range b.c.in.Ingresses {

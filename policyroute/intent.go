@@ -15,8 +15,8 @@ type Intent struct {
 	// Uplinks are links of the box with a default route in main that main does not follow.
 	Uplinks []Uplink
 	Inbound []Inbound
-	// ForceForwarding6 says that the kernel has net.ipv6.conf.<if>.force_forwarding (Linux 6.17), so
-	// that IPv6 forwarding need not be switched on for all interfaces.
+	// ForceForwarding6 says that the kernel has net.ipv6.conf.<if>.force_forwarding (Linux 6.17),
+	// so that IPv6 forwarding need not be switched on for all interfaces.
 	ForceForwarding6 bool
 	// Links6 are the host's interfaces with IPv6 whose accept_ra must become 2 before forwarding is
 	// switched on for all interfaces, or the kernel purges the default routes that router
@@ -33,16 +33,18 @@ type Ingress struct {
 	Present bool
 	// Owned marks a TUN device of ours (the endpoint), whose link and addresses we set.
 	Owned bool
-	// Switches marks a bridge that is no way to anywhere else: what comes by it and leaves by it is what its hosts say
-	// to each other, which netfilter sees where br_netfilter is loaded (Docker does that).
+	// Switches marks a bridge that is no way to anywhere else: what comes by it and leaves by it is
+	// what its hosts say to each other, which netfilter sees where br_netfilter is loaded (Docker
+	// does that).
 	Switches bool
 	Addrs    []netip.Prefix // addresses of an owned device, with the length of the subnet
 	MTU      int            // of an owned device; 0 leaves it
-	// Carries is the largest IP packet, in bytes, that gets through in one piece where that is less than the
-	// MTU. TCP is kept to it. 0: no less.
+	// Carries is the largest IP packet, in bytes, that gets through in one piece where that is less
+	// than the MTU. TCP is kept to it. 0: no less.
 	Carries  int
 	Prefixes []netip.Prefix // what is reached behind it
-	// Unrouted are those of Prefixes that main has no route to; of an owned device it never has any.
+	// Unrouted are those of Prefixes that main has no route to; of an owned device it never has
+	// any.
 	Unrouted []netip.Prefix
 }
 
@@ -73,14 +75,14 @@ type Egress struct {
 	Addrs    []netip.Prefix // addresses of an owned device, set without prefix routes
 	MTU      int            // in bytes; 0 means unknown (1500 assumed)
 	Carries  int            // as of an Ingress; to the probes' knowledge, too
-	// Closed are destinations that its link could reach and clients must not, such as the networks that the box itself is
-	// in. Its resolvers among them answer queries all the same.
+	// Closed are destinations that its link could reach and clients must not, such as the networks
+	// that the box itself is in. Its resolvers among them answer queries all the same.
 	Closed []netip.Prefix
 	NAT4   NAT
 	NAT6   NAT
 	DNS    []netip.Addr // resolvers reached through this egress; clients' port 53 is steered there
-	// Resolver is the box's own forwarder for this egress (DNS over TLS): when valid, clients' port 53
-	// is redirected to this port of the box instead of to DNS.
+	// Resolver is the box's own forwarder for this egress (DNS over TLS): when valid, clients' port
+	// 53 is redirected to this port of the box instead of to DNS.
 	ResolverPort uint16
 }
 
@@ -103,17 +105,17 @@ type NAT struct {
 	Prefix netip.Prefix
 }
 
-// Policy is one rule of the operator's policy. The first policy that matches a packet wins; a packet
-// that none matches is unreachable.
+// Policy is one rule of the operator's policy. The first policy that matches a packet wins; a
+// packet that none matches is unreachable.
 type Policy struct {
 	Name    string         // for people: "policy[2]"
 	Ingress []string       // names of ingresses; empty means all of them
 	From    []netip.Prefix // sources; empty means any
 	To      []netip.Prefix // destinations; empty means any
 	Egress  []string       // names, in order of preference; empty means block
-	// Use is the egress of the list that carries the policy's traffic now; empty means none of them. The
-	// caller chooses, because the choice has a memory (hold-down, a person's own choice). Policies with
-	// equal lists share a table and must have equal Use.
+	// Use is the egress of the list that carries the policy's traffic now; empty means none of
+	// them. The caller chooses, because the choice has a memory (hold-down, a person's own choice).
+	// Policies with equal lists share a table and must have equal Use.
 	Use string
 }
 

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Layer is one of the four things that each alone keep a packet from leaving by a wrong way (see the
-// package's documentation).
+// Layer is one of the four things that each alone keep a packet from leaving by a wrong way (see
+// the package's documentation).
 type Layer uint8
 
 // The layers.
@@ -24,7 +24,10 @@ func (s State) Without(layers ...Layer) State {
 	for _, l := range layers {
 		switch l {
 		case LayerDevice:
-			s.Routes = without(s.Routes, func(r Route) bool { return r.Type == Unicast && r.Table != TableMembers })
+			s.Routes = without(s.Routes, func(r Route) bool {
+				return r.Type == Unicast &&
+					r.Table != TableMembers
+			})
 		case LayerTable:
 			s.Routes = without(s.Routes, func(r Route) bool { return r.Type == UnreachableRoute })
 		case LayerRule:
@@ -41,26 +44,28 @@ func without[T any](xs []T, f func(T) bool) []T { return slices.DeleteFunc(slice
 // foreign is a device that nobody's policy names.
 const foreign = "foreign0"
 
-// LeakFree sends representative packets through a state, in a world whose main table leads every one
-// of them to the WAN or to a stranger, and returns an error for the first that leaves by a device that
-// none of the intents allows. Packets come from the boundaries of every prefix that an intent names, in
-// both families, by each ingress; they are first packets, later ones, replies, DNS, packets that no
-// connection is kept for, and packets from outside that no member asked for.
+// LeakFree sends representative packets through a state, in a world whose main table leads every
+// one of them to the WAN or to a stranger, and returns an error for the first that leaves by a
+// device that none of the intents allows. Packets come from the boundaries of every prefix that an
+// intent names, in both families, by each ingress; they are first packets, later ones, replies,
+// DNS, packets that no connection is kept for, and packets from outside that no member asked for.
 func LeakFree(s State, intents ...Intent) error {
 	return leakFree(s, intents, true, func(packet, string, []*judge) bool { return true })
 }
 
-// EscapeFree is LeakFree for what layers 1 to 3 promise: that no client's packet leaves the box by a
-// wrong egress or to a stranger. Who may speak to whom inside, what an egress closes, and whether a packet is
-// translated, is not theirs alone.
+// EscapeFree is LeakFree for what layers 1 to 3 promise: that no client's packet leaves the box by
+// a wrong egress or to a stranger. Who may speak to whom inside, what an egress closes, and whether
+// a packet is translated, is not theirs alone.
 func EscapeFree(s State, intents ...Intent) error {
 	return leakFree(s, intents, false, func(p packet, dev string, judges []*judge) bool {
-		return slices.ContainsFunc(judges, func(j *judge) bool { return j.ingress[p.iif] != nil }) &&
+		return slices.ContainsFunc(judges,
+			func(j *judge) bool { return j.ingress[p.iif] != nil }) &&
 			!slices.ContainsFunc(judges, func(j *judge) bool { return j.ingress[dev] != nil })
 	})
 }
 
-func leakFree(s State, intents []Intent, strict bool, counts func(packet, string, []*judge) bool) error {
+func leakFree(s State, intents []Intent, strict bool,
+	counts func(packet, string, []*judge) bool) error {
 	var judges []*judge
 	for _, in := range intents {
 		j, err := newJudge(in)
@@ -105,8 +110,9 @@ func (p packet) String() string {
 // judge evaluates policy as such, without any of what was compiled from it. It is written for being
 // obviously right, not for speed.
 type judge struct {
-	in       Intent
-	strict   bool                // what an egress closes, or cannot translate, is not to leave by it
+	in Intent
+	// what an egress closes, or cannot translate, is not to leave by it
+	strict   bool
 	ingress  map[string]*Ingress // by interface
 	resolved map[netip.Addr]bool // resolvers that something may be steered to
 }
@@ -134,7 +140,8 @@ func (j *judge) allows(p packet, dev string) bool {
 		return true
 	}
 	if from == nil {
-		// From outside: replies by an egress to an ingress, and what none of our interfaces is part of.
+		// From outside: replies by an egress to an ingress, and what none of our interfaces is part
+		// of.
 		return to == nil && !j.owned(p.iif) || to != nil && p.reply && j.isEgress(p.iif)
 	}
 	if from == to && from.Switches && !j.isEgress(dev) {
@@ -148,26 +155,30 @@ func (j *judge) allows(p packet, dev string) bool {
 		if dns && owner == to {
 			return true
 		}
-		return owner == to && (p.reply || slices.Contains(j.in.Peerings, Peering{from.Name, to.Name}))
+		return owner == to && (p.reply ||
+			slices.Contains(j.in.Peerings, Peering{from.Name, to.Name}))
 	}
-	if to != nil && len(to.Prefixes) == 0 && (p.reply || slices.Contains(j.in.Peerings, Peering{from.Name, to.Name})) {
+	if to != nil && len(to.Prefixes) == 0 &&
+		(p.reply || slices.Contains(j.in.Peerings, Peering{from.Name, to.Name})) {
 		return true
 	}
 	return dns && j.leads(p, from, true, dev) || j.leads(p, from, false, dev)
 }
 
-// leads says that the first policy that matches names an egress with the device. General policies are
-// those that speak of every destination; a steered query belongs to the first of them.
+// leads says that the first policy that matches names an egress with the device. General policies
+// are those that speak of every destination; a steered query belongs to the first of them.
 func (j *judge) leads(p packet, from *Ingress, general bool, dev string) bool {
 	for _, policy := range j.in.Policies {
 		match := (len(policy.Ingress) == 0 || slices.Contains(policy.Ingress, from.Name)) &&
-			contains(policy.From, p.src) && (!general && contains(policy.To, p.dst) || len(policy.To) == 0)
+			contains(policy.From, p.src) &&
+			(!general && contains(policy.To, p.dst) || len(policy.To) == 0)
 		if !match {
 			continue
 		}
 		return slices.ContainsFunc(j.in.Egresses, func(e Egress) bool {
 			open := general || !j.strict || !e.closes(p.dst)
-			return slices.Contains(policy.Egress, e.Name) && e.Iface == dev && e.carries(p.family()) && open
+			return slices.Contains(policy.Egress, e.Name) && e.Iface == dev &&
+				e.carries(p.family()) && open
 		})
 	}
 	return false
@@ -175,19 +186,25 @@ func (j *judge) leads(p packet, from *Ingress, general bool, dev string) bool {
 
 // contains says that the address is in one of the prefixes; an empty list holds every address.
 func contains(ps []netip.Prefix, a netip.Addr) bool {
-	return len(ps) == 0 || slices.ContainsFunc(ps, func(p netip.Prefix) bool { return p.Contains(a) })
+	return len(ps) == 0 || slices.ContainsFunc(ps,
+		func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 func (j *judge) inbound(p packet, dev string) bool {
 	to := j.ingress[dev]
 	return to != nil && slices.ContainsFunc(j.in.Inbound, func(in Inbound) bool {
-		entered := slices.ContainsFunc(j.in.Egresses, func(e Egress) bool { return e.Name == in.Egress && e.Iface == p.iif })
-		return entered && in.To.Contains(p.dst) && in.Proto == p.proto && (len(in.Ports) == 0 || slices.Contains(in.Ports, p.dport))
+		entered := slices.ContainsFunc(j.in.Egresses,
+			func(e Egress) bool { return e.Name == in.Egress && e.Iface == p.iif })
+		return entered && in.To.Contains(p.dst) && in.Proto == p.proto &&
+			(len(in.Ports) == 0 || slices.Contains(in.Ports, p.dport))
 	})
 }
 
 func (j *judge) owned(iface string) bool {
-	return slices.ContainsFunc(j.in.Egresses, func(e Egress) bool { return e.Owned && e.Iface == iface })
+	return slices.ContainsFunc(j.in.Egresses, func(e Egress) bool {
+		return e.Owned &&
+			e.Iface == iface
+	})
 }
 
 func (j *judge) isEgress(iface string) bool {

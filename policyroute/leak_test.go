@@ -8,7 +8,8 @@ import (
 )
 
 func allScenes() map[string]func() policyroute.Intent {
-	all := map[string]func() policyroute.Intent{"many": func() policyroute.Intent { return policytest.Many(150, 2) }}
+	all := map[string]func() policyroute.Intent{
+		"many": func() policyroute.Intent { return policytest.Many(150, 2) }}
 	for name, s := range scenes {
 		all[name] = s
 	}
@@ -29,7 +30,8 @@ func TestTheFilterAloneHolds(t *testing.T) {
 	for name, scene := range allScenes() {
 		t.Run(name, func(t *testing.T) {
 			s := compile(t, scene())
-			if err := policyroute.LeakFree(policyroute.State{Nft: s.Nft, Sysctls: s.Sysctls}, scene()); err != nil {
+			if err := policyroute.LeakFree(policyroute.State{Nft: s.Nft, Sysctls: s.Sysctls},
+				scene()); err != nil {
 				t.Error(err)
 			}
 		})
@@ -39,18 +41,22 @@ func TestTheFilterAloneHolds(t *testing.T) {
 // Each layer must hold when the three others have failed, and the simulation must see the leak when
 // all have: otherwise it proves nothing.
 func TestEachLayerAloneHolds(t *testing.T) {
-	device, table, rule, filter := policyroute.LayerDevice, policyroute.LayerTable, policyroute.LayerRule, policyroute.LayerFilter
+	device, table, rule, filter := policyroute.LayerDevice, policyroute.LayerTable,
+		policyroute.LayerRule, policyroute.LayerFilter
 	tests := []struct {
 		name   string
 		scenes []string
 		failed []policyroute.Layer
 	}{
-		// A device holds what was assigned to it; in the other scenes some packets are assigned to none.
+		// A device holds what was assigned to it; in the other scenes some packets are assigned to
+		// none.
 		{"device", []string{"uno"}, []policyroute.Layer{table, rule, filter}},
 		// A table holds what some policy sends to it.
 		{"table", []string{"uno", "duo", "dinosaur"}, []policyroute.Layer{device, rule, filter}},
-		{"rule", []string{"uno", "duo", "dinosaur", "exit", "many"}, []policyroute.Layer{device, table, filter}},
-		{"filter", []string{"uno", "duo", "dinosaur", "exit", "many"}, []policyroute.Layer{device, table, rule}},
+		{"rule", []string{"uno", "duo", "dinosaur", "exit", "many"},
+			[]policyroute.Layer{device, table, filter}},
+		{"filter", []string{"uno", "duo", "dinosaur", "exit", "many"},
+			[]policyroute.Layer{device, table, rule}},
 	}
 	for _, test := range tests {
 		for _, name := range test.scenes {
@@ -89,21 +95,23 @@ func TestLeakFreeSeesFaults(t *testing.T) {
 		{"filter accepts everything from an ingress", policytest.Duo, func(s *policyroute.State) {
 			for i, c := range s.Nft.Chains {
 				if c.Name == "from_"+policytest.Ingress0 {
-					s.Nft.Chains[i].Rules = []policyroute.NftRule{{Verdict: policyroute.NftVerdict{Kind: "accept"}}}
+					s.Nft.Chains[i].Rules = []policyroute.NftRule{
+						{Verdict: policyroute.NftVerdict{Kind: "accept"}}}
 				}
 			}
 			s.Rules = nil
 		}},
-		{"filter judges nothing but what opens a connection", policytest.Duo, func(s *policyroute.State) {
-			s.Rules = nil
-			for _, c := range s.Nft.Chains {
-				for i := range c.Rules {
-					if c.Name == "forward" && c.Rules[i].Verdict.Kind == "goto" {
-						c.Rules[i].Syn, c.Rules[i].Verdict.Kind = true, "jump"
+		{"filter judges nothing but what opens a connection", policytest.Duo,
+			func(s *policyroute.State) {
+				s.Rules = nil
+				for _, c := range s.Nft.Chains {
+					for i := range c.Rules {
+						if c.Name == "forward" && c.Rules[i].Verdict.Kind == "goto" {
+							c.Rules[i].Syn, c.Rules[i].Verdict.Kind = true, "jump"
+						}
 					}
 				}
-			}
-		}},
+			}},
 		{"filter accepts what opens a connection", policytest.Duo, func(s *policyroute.State) {
 			s.Rules = nil
 			for _, c := range s.Nft.Chains {
@@ -117,7 +125,8 @@ func TestLeakFreeSeesFaults(t *testing.T) {
 		{"members meet uninvited", policytest.Duo, func(s *policyroute.State) {
 			for i, c := range s.Nft.Chains {
 				if c.Name == "from_"+policytest.Ingress0 {
-					open := policyroute.NftRule{OIF: policytest.Ingress1, Verdict: policyroute.NftVerdict{Kind: "accept"}}
+					open := policyroute.NftRule{OIF: policytest.Ingress1,
+						Verdict: policyroute.NftVerdict{Kind: "accept"}}
 					s.Nft.Chains[i].Rules = append([]policyroute.NftRule{open}, c.Rules...)
 				}
 			}

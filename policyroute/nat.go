@@ -20,7 +20,8 @@ func (b *filter) dns(g *Ingress, views ...*view) string {
 		steered := steeredSpans(v)
 		m.Elements = make([]VerdictElement, 0, len(steered))
 		for _, s := range steered {
-			m.Elements = append(m.Elements, VerdictElement{s.first, s.last, b.resolver(v.classes[s.label].dns)})
+			m.Elements = append(m.Elements,
+				VerdictElement{s.first, s.last, b.resolver(v.classes[s.label].dns)})
 		}
 		if len(m.Elements) == 0 {
 			continue
@@ -28,7 +29,8 @@ func (b *filter) dns(g *Ingress, views ...*view) string {
 		steers = true
 		b.out.Maps = append(b.out.Maps, m)
 		for _, proto := range dnsProtocols {
-			rules = append(rules, NftRule{Family: v.family, Proto: proto, DstPorts: []uint16{53}, VMap: m.Name})
+			rules = append(rules, NftRule{Family: v.family, Proto: proto, DstPorts: []uint16{53},
+				VMap: m.Name})
 		}
 	}
 	if !steers {
@@ -39,8 +41,8 @@ func (b *filter) dns(g *Ingress, views ...*view) string {
 
 var dnsProtocols = []string{"udp", "tcp"}
 
-// steeredSpans are the sources whose queries are steered, with neighbours of one fate joined. The label
-// is that of any class of the same fate.
+// steeredSpans are the sources whose queries are steered, with neighbours of one fate joined. The
+// label is that of any class of the same fate.
 func steeredSpans(v *view) []span {
 	out := make([]span, 0, len(v.spans))
 	for _, s := range v.spans {
@@ -67,7 +69,8 @@ func (b *filter) resolver(s steering) string {
 	if s.port != 0 {
 		rules = nil
 		for _, proto := range dnsProtocols {
-			rules = append(rules, NftRule{Proto: proto, Verdict: NftVerdict{Kind: "redirect", Port: s.port}})
+			rules = append(rules, NftRule{Proto: proto,
+				Verdict: NftVerdict{Kind: "redirect", Port: s.port}})
 		}
 	}
 	b.byText[key] = b.once("resolver", rules)
@@ -96,7 +99,8 @@ func (b *filter) translate() []NftRule {
 		}
 	}
 	for _, iface := range ifaces {
-		e := &b.c.in.Egresses[slices.IndexFunc(b.c.in.Egresses, func(e Egress) bool { return e.Iface == iface })]
+		e := &b.c.in.Egresses[slices.IndexFunc(b.c.in.Egresses,
+			func(e Egress) bool { return e.Iface == iface })]
 		for _, f := range Families {
 			rules = append(rules, translation(f, e)...)
 		}
@@ -146,9 +150,9 @@ func (b *filter) mtus() []wire {
 // minMSS is what every host must accept anyway (RFC 9293: IPv4's default).
 const minMSS = 536
 
-// mss fixes the segment size of TCP for both families, for a way of which one part or another limits the size of
-// packets; 0 is no limit. Fixed, because a clamp to what the kernel knows of the path fails in one direction where
-// routes depend on policy (measured).
+// mss fixes the segment size of TCP for both families, for a way of which one part or another
+// limits the size of packets; 0 is no limit. Fixed, because a clamp to what the kernel knows of the
+// path fails in one direction where routes depend on policy (measured).
 func mss(match NftRule, limits ...int) []NftRule {
 	packet := least(append(limits, ethernetMTU)...)
 	var rules []NftRule
@@ -178,13 +182,15 @@ func least(sizes ...int) int {
 }
 
 // Closed is what guards the box until its daemon has spoken: nothing is forwarded from or to these
-// interfaces. A name may end in '*'. That goes for what a bridge merely switches, too, where netfilter sees it: nobody
-// knows yet whether the bridge leads elsewhere.
+// interfaces. A name may end in '*'. That goes for what a bridge merely switches, too, where
+// netfilter sees it: nobody knows yet whether the bridge leads elsewhere.
 func Closed(ifaces []string) State {
-	c := NftChain{Name: "forward", Hook: &Hook{Type: "filter", Hook: "forward", Priority: hookForward}}
+	c := NftChain{Name: "forward", Hook: &Hook{Type: "filter", Hook: "forward",
+		Priority: hookForward}}
 	names := slices.Compact(slices.SortedFunc(slices.Values(ifaces), cmp.Compare[string]))
 	for _, name := range names {
-		c.Rules = append(c.Rules, NftRule{IIF: name, Verdict: drop}, NftRule{OIF: name, Verdict: drop})
+		c.Rules = append(c.Rules, NftRule{IIF: name, Verdict: drop},
+			NftRule{OIF: name, Verdict: drop})
 	}
 	return State{Nft: Ruleset{Chains: []NftChain{c}}}
 }

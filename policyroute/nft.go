@@ -2,15 +2,15 @@ package policyroute
 
 import "net/netip"
 
-// Ruleset is the content of `table inet ztb`. It is replaced as a whole, in one transaction. An empty
-// Ruleset means that the table does not exist.
+// Ruleset is the content of `table inet ztb`. It is replaced as a whole, in one transaction. An
+// empty Ruleset means that the table does not exist.
 type Ruleset struct {
 	Maps   []VerdictMap
 	Chains []NftChain
 }
 
-// Hook attaches a base chain (nft(8), "BASE CHAINS"). The policy is always accept: the table speaks of
-// our ingresses alone and never of the host's other traffic.
+// Hook attaches a base chain (nft(8), "BASE CHAINS"). The policy is always accept: the table speaks
+// of our ingresses alone and never of the host's other traffic.
 type Hook struct {
 	Type     string // "filter" or "nat"
 	Hook     string // "prerouting", "input", "forward", "output", "postrouting"
@@ -37,8 +37,8 @@ type VerdictElement struct {
 	Chain       string
 }
 
-// NftRule is a rule: all that is set must match, then Verdict is executed. The zero value of a field
-// does not match on it.
+// NftRule is a rule: all that is set must match, then Verdict is executed. The zero value of a
+// field does not match on it.
 type NftRule struct {
 	IIF, OIF string // exact names, or a prefix that ends in '*'
 	Family   Family // matches meta nfproto; needed with Verdict DNAT/SNAT of one family
@@ -48,20 +48,24 @@ type NftRule struct {
 	ICMPType uint8    // with Proto "icmp" and V4, or "icmpv6" and V6; 0 does not match on it
 	Mark     uint32
 	CTState  []string // "established", "related", "new", "invalid", "untracked"
-	CTReply  bool     // the packet goes in the direction opposite to the connection's first (ct direction reply)
-	CTStatus string   // "dnat": the destination is translated, as of what we steer; "snat": the source is
-	Syn      bool     // TCP SYN without RST: the packet asks for a connection, or agrees to it
-	SynMSS   uint16   // TCP SYN with a larger MSS: rewrite it to this, verdict is ignored
-	LocalDst bool     // fib daddr type local: the packet is for the box itself
-	VMap     string   // verdict map of the source address, by name; verdict is ignored
-	DstVMap  string   // verdict map of the destination address, by name; verdict is ignored
+	// the packet goes in the direction opposite to the connection's first (ct direction reply)
+	CTReply bool
+	// "dnat": the destination is translated, as of what we steer; "snat": the source is
+	CTStatus string
+	Syn      bool   // TCP SYN without RST: the packet asks for a connection, or agrees to it
+	SynMSS   uint16 // TCP SYN with a larger MSS: rewrite it to this, verdict is ignored
+	LocalDst bool   // fib daddr type local: the packet is for the box itself
+	VMap     string // verdict map of the source address, by name; verdict is ignored
+	DstVMap  string // verdict map of the destination address, by name; verdict is ignored
 	Verdict  NftVerdict
 	Comment  string
 }
 
 // NftVerdict ends or continues the evaluation.
 type NftVerdict struct {
-	Kind  string     // "accept", "drop", "reject", "return", "jump", "goto", "masquerade", "snat", "dnat", "redirect", "notrack"
+	// "accept", "drop", "reject", "return", "jump", "goto", "masquerade", "snat", "dnat",
+	// "redirect", "notrack"
+	Kind  string
 	Chain string     // of jump and goto
 	Addr  netip.Addr // of snat and dnat
 	Port  uint16     // of redirect; 0 keeps it

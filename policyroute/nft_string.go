@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// String renders the whole table in nft's own language, ready for `nft -f`. It is empty for an empty
-// Ruleset. The text is canonical: two rulesets that filter alike under this package's reading have the
-// same text, whichever of them came from Compile and whichever from the kernel.
+// String renders the whole table in nft's own language, ready for `nft -f`. It is empty for an
+// empty Ruleset. The text is canonical: two rulesets that filter alike under this package's reading
+// have the same text, whichever of them came from Compile and whichever from the kernel.
 func (r Ruleset) String() string {
 	if r.Empty() {
 		return ""
@@ -51,7 +51,8 @@ func (m VerdictMap) String() string {
 // String renders the element; nft prints a range that is a prefix back as one.
 func (e VerdictElement) String() string { return string(e.appendTo(nil)) }
 
-// appendTo spares formatting: there are thousands of elements, rendered whenever tables are compared.
+// appendTo spares formatting: there are thousands of elements, rendered whenever tables are
+// compared.
 func (e VerdictElement) appendTo(b []byte) []byte {
 	b = e.First.AppendTo(b)
 	if e.First != e.Last {
@@ -86,7 +87,8 @@ func (r NftRule) String() string {
 	w := r.matches()
 	switch {
 	case r.SynMSS != 0:
-		w = append(w, fmt.Sprintf("tcp option maxseg size > %d tcp option maxseg size set %d", r.SynMSS, r.SynMSS))
+		w = append(w, fmt.Sprintf("tcp option maxseg size > %d tcp option maxseg size set %d",
+			r.SynMSS, r.SynMSS))
 	case r.VMap != "":
 		w = append(w, fmt.Sprintf("%s saddr vmap @%s", nftFamily(r.Family), r.VMap))
 	case r.DstVMap != "":
@@ -129,8 +131,8 @@ func (r NftRule) matches() []string {
 	return w
 }
 
-// familyImplied says that the rule looks at an address of its one family, which makes a match of the
-// family itself superfluous; nft prints none then.
+// familyImplied says that the rule looks at an address of its one family, which makes a match of
+// the family itself superfluous; nft prints none then.
 func (r NftRule) familyImplied() bool {
 	return r.Src.IsValid() || r.Dst.IsValid() || r.VMap != "" || r.DstVMap != ""
 }
@@ -147,7 +149,8 @@ func (v NftVerdict) String() string {
 			return "redirect to :" + strconv.Itoa(int(v.Port))
 		}
 	case "reject":
-		// The icmpx form serves both families alike; the bare word depends on the matches before it.
+		// The icmpx form serves both families alike; the bare word depends on the matches before
+		// it.
 		return "reject with icmpx type port-unreachable"
 	}
 	return v.Kind

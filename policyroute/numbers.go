@@ -5,12 +5,14 @@ import "net/netip"
 // Every number and name that ztbridge owns in the kernel, each with its reason. Whatever does not
 // carry one of these belongs to somebody else and is never changed or removed.
 const (
-	// Protocol marks our routes (rtm_protocol) and our rules (FRA_PROTOCOL). Values 0-4 belong to the
-	// kernel, 16-18 and 186-196 to routing daemons (linux/rtnetlink.h); 90 is used by none of them.
+	// Protocol marks our routes (rtm_protocol) and our rules (FRA_PROTOCOL). Values 0-4 belong to
+	// the kernel, 16-18 and 186-196 to routing daemons (linux/rtnetlink.h); 90 is used by none of
+	// them.
 	Protocol = 90
 
-	// RuleFirst and RuleLast bound the priorities of our rules: above local (0), below main (32766),
-	// and clear of gluetun (99), NetBird (105), Tailscale (52xx) and OpenWrt's pbr (30000).
+	// RuleFirst and RuleLast bound the priorities of our rules: above local (0), below main
+	// (32766), and clear of gluetun (99), NetBird (105), Tailscale (52xx) and OpenWrt's pbr
+	// (30000).
 	RuleFirst = 15000
 	RuleLast  = 15999
 
@@ -22,34 +24,36 @@ const (
 	RulePolicyLast  = 15899
 	// RuleDeny is the priority of `iif <ingress> unreachable`, layer 3 against a leak.
 	RuleDeny = 15900
-	// RuleNear and RuleAnswer are the priorities of `from <address of an uplink> ipproto <p> sport <listener>`: what the
-	// endpoint answers goes where main knows a way to that destination, else by the uplink that it was asked on. They
-	// follow RuleDeny, as all that is about the box's own packets.
+	// RuleNear and RuleAnswer are the priorities of `from <address of an uplink> ipproto <p> sport
+	// <listener>`: what the endpoint answers goes where main knows a way to that destination, else
+	// by the uplink that it was asked on. They follow RuleDeny, as all that is about the box's own
+	// packets.
 	RuleNear   = 15920
 	RuleAnswer = 15921
-	// RuleSource is the priority of `from <tunnel address> lookup <egress table>`: what the kernel itself
-	// says from that address, a reset or an error about a client's packet, leaves by the tunnel or not at
-	// all, also while table inet ztb is missing.
+	// RuleSource is the priority of `from <tunnel address> lookup <egress table>`: what the kernel
+	// itself says from that address, a reset or an error about a client's packet, leaves by the
+	// tunnel or not at all, also while table inet ztb is missing.
 	RuleSource = 15940
-	// RuleProbe is the priority of `fwmark <mark> lookup <egress table>`, for the box's own probes and
-	// resolver only. It follows RuleDeny: a client's packet never reaches it.
+	// RuleProbe is the priority of `fwmark <mark> lookup <egress table>`, for the box's own probes
+	// and resolver only. It follows RuleDeny: a client's packet never reaches it.
 	RuleProbe = 15950
 
 	// TableFirst and TableLast bound our routing tables.
 	TableFirst = 23100
 	TableLast  = 23199
-	// TableMembers holds the prefixes behind our ingresses and no default route, so that one ingress
-	// reaches another without consulting main, where a foreign 0.0.0.0/1 may wait.
+	// TableMembers holds the prefixes behind our ingresses and no default route, so that one
+	// ingress reaches another without consulting main, where a foreign 0.0.0.0/1 may wait.
 	TableMembers = 23100
-	// TablePolicyFirst and TablePolicyLast hold one table for each distinct ordered list of egresses;
-	// which one follows from the names in it.
+	// TablePolicyFirst and TablePolicyLast hold one table for each distinct ordered list of
+	// egresses; which one follows from the names in it.
 	TablePolicyFirst = 23101
 	TablePolicyLast  = 23159
 	// TableEgressFirst and TableEgressLast hold one table for each egress, used by probes only.
 	TableEgressFirst = 23160
 	TableEgressLast  = 23191
-	// TableUplinkFirst and TableUplinkLast hold one table for each further uplink of the box, with its default route,
-	// used by the endpoint's answers only. A box has two lines, or three; others than the first eight go by main.
+	// TableUplinkFirst and TableUplinkLast hold one table for each further uplink of the box, with
+	// its default route, used by the endpoint's answers only. A box has two lines, or three; others
+	// than the first eight go by main.
 	TableUplinkFirst = 23192
 	TableUplinkLast  = 23199
 	// TableMain is main's own number (RT_TABLE_MAIN). It is looked up, never written.
@@ -60,20 +64,21 @@ const (
 	// Tailscale's or pbr's (bits 16-23), NetBird's (0x1BD__) or Mullvad's (0x6d6f6c65).
 	MarkFirst = 0x5a540000
 
-	// ResolverPortFirst is the port of the box's own forwarder for the first egress; the n-th egress has
-	// ResolverPortFirst+n. Unassigned by IANA, and below the ports that Linux hands out to clients.
+	// ResolverPortFirst is the port of the box's own forwarder for the first egress; the n-th
+	// egress has ResolverPortFirst+n. Unassigned by IANA, and below the ports that Linux hands out
+	// to clients.
 	ResolverPortFirst = 23153
 
 	// MetricLive is the metric of the default route through the chosen egress.
 	MetricLive = 100
-	// MetricDeny is that of `unreachable default`, layer 2 against a leak: the worst there is, so that
-	// any live route wins and its loss uncovers a refusal.
+	// MetricDeny is that of `unreachable default`, layer 2 against a leak: the worst there is, so
+	// that any live route wins and its loss uncovers a refusal.
 	MetricDeny = 4294967295
 
 	// NftTable is the name of our table in family inet.
 	NftTable = "ztb"
-	// ChainForward and ChainInput are our chains in iptables' filter table, jumped to from position 1,
-	// where Docker's DROP and Oracle's REJECT cannot veto them.
+	// ChainForward and ChainInput are our chains in iptables' filter table, jumped to from position
+	// 1, where Docker's DROP and Oracle's REJECT cannot veto them.
 	ChainForward = "ZTB-FORWARD"
 	ChainInput   = "ZTB-INPUT"
 
@@ -81,14 +86,15 @@ const (
 	// tun* (measured), so that it cannot take our tunnel for one of its paths.
 	TunPrefix = "tunztb"
 
-	// ZeroTierPacket is the largest IP packet, in bytes, that fits one ZeroTier packet (measured), though the
-	// interface takes 2800. TCP segments kept to it, 1354 bytes of IPv4, gained 34 % upload and cost ZeroTier a third
-	// less processor time.
+	// ZeroTierPacket is the largest IP packet, in bytes, that fits one ZeroTier packet (measured),
+	// though the interface takes 2800. TCP segments kept to it, 1354 bytes of IPv4, gained 34 %
+	// upload and cost ZeroTier a third less processor time.
 	ZeroTierPacket = 1394
 
-	// StreamPacket is the largest IP packet, in bytes, whose record in an OpenVPN connection over TCP fits one segment:
-	// 1492 of PPPoE, less 40 of IPv6, 32 of TCP with time stamps, 2 of the record's length and 24 of AEAD. A larger one
-	// takes a second segment for its last few bytes. OpenVPN's own mssfix forgets the time stamps, and is 4 bytes off.
+	// StreamPacket is the largest IP packet, in bytes, whose record in an OpenVPN connection over
+	// TCP fits one segment: 1492 of PPPoE, less 40 of IPv6, 32 of TCP with time stamps, 2 of the
+	// record's length and 24 of AEAD. A larger one takes a second segment for its last few bytes.
+	// OpenVPN's own mssfix forgets the time stamps, and is 4 bytes off.
 	StreamPacket = 1394
 )
 

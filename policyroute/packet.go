@@ -14,7 +14,8 @@ type packet struct {
 	dport    uint16
 	reply    bool // in the direction opposite to the connection's first, and established
 	opened   bool // established
-	// untracked says that no connection is kept for it (NOTRACK), so that nothing of it is ever rewritten.
+	// untracked says that no connection is kept for it (NOTRACK), so that nothing of it is ever
+	// rewritten.
 	untracked bool
 	steered   bool // of a connection whose destination we rewrote
 }
@@ -39,7 +40,8 @@ type machine struct {
 
 func newMachine(s State) *machine {
 	m := &machine{rules: map[Family][]Rule{}, routes: map[Family]map[int][]Route{V4: {}, V6: {}},
-		chains: map[string]*NftChain{}, maps: map[string]*VerdictMap{}, base: map[string]*NftChain{}, sysctl: map[string]string{}}
+		chains: map[string]*NftChain{}, maps: map[string]*VerdictMap{},
+		base: map[string]*NftChain{}, sysctl: map[string]string{}}
 	for _, r := range s.Rules {
 		m.rules[r.Family] = append(m.rules[r.Family], r)
 	}
@@ -65,8 +67,8 @@ func newMachine(s State) *machine {
 	return m
 }
 
-// forward returns the packet as it is routed, and the device by which it leaves; no device means that
-// it does not.
+// forward returns the packet as it is routed, and the device by which it leaves; no device means
+// that it does not.
 func (m *machine) forward(p packet, w world) (packet, string) {
 	// Only the first packet of a connection meets a nat chain.
 	if c := m.base["prerouting"]; c != nil && !p.opened && !p.untracked {
@@ -94,7 +96,8 @@ func (m *machine) forwards(p packet, w world) bool {
 	if p.family() == V4 {
 		return m.sysctl["net/ipv4/conf/"+p.iif+"/forwarding"] == "1"
 	}
-	return m.sysctl["net/ipv6/conf/all/forwarding"] == "1" || m.sysctl["net/ipv6/conf/"+p.iif+"/force_forwarding"] == "1"
+	return m.sysctl["net/ipv6/conf/all/forwarding"] == "1" ||
+		m.sysctl["net/ipv6/conf/"+p.iif+"/force_forwarding"] == "1"
 }
 
 // route returns the device that the rules lead to, or none.
@@ -109,8 +112,8 @@ func (m *machine) route(p packet, w world) string {
 	return m.lookup(r.Table, p).Dev // empty for an unreachable route, which ends the search
 }
 
-// decide returns the first rule that refuses or finds a route, or nil when that is left to main, and
-// reports every goto on the way. A goto without a target is passed over, as the kernel does.
+// decide returns the first rule that refuses or finds a route, or nil when that is left to main,
+// and reports every goto on the way. A goto without a target is passed over, as the kernel does.
 func (m *machine) decide(p packet, via func(*Rule)) *Rule {
 	rules := m.rules[p.family()]
 	for i := 0; i < len(rules); i++ {
@@ -122,7 +125,8 @@ func (m *machine) decide(p packet, via func(*Rule)) *Rule {
 		case Unreachable:
 			return r
 		case Goto:
-			at, found := slices.BinarySearchFunc(rules, r.Target, func(r Rule, t int) int { return r.Priority - t })
+			at, found := slices.BinarySearchFunc(rules, r.Target,
+				func(r Rule, t int) int { return r.Priority - t })
 			if found {
 				via(r)
 				i = at - 1
@@ -138,7 +142,8 @@ func (m *machine) decide(p packet, via func(*Rule)) *Rule {
 
 func (r *Rule) matches(p packet) bool {
 	return r.Mark == 0 && r.SrcPort == 0 && (r.IIF == "" || r.IIF == p.iif) &&
-		(!r.From.IsValid() || r.From.Contains(p.src)) && (!r.To.IsValid() || r.To.Contains(p.dst)) &&
+		(!r.From.IsValid() || r.From.Contains(p.src)) &&
+		(!r.To.IsValid() || r.To.Contains(p.dst)) &&
 		(r.Proto == "" || r.Proto == p.proto) && (r.DstPort == 0 || r.DstPort == p.dport)
 }
 
@@ -161,7 +166,8 @@ func (m *machine) run(c *NftChain, p packet, oif string) NftVerdict {
 			continue
 		}
 		if r.Syn {
-			// It may be one that opens a connection, or not: what is dropped for being one does not hold the others.
+			// It may be one that opens a connection, or not: what is dropped for being one does not
+			// hold the others.
 			v := r.Verdict
 			if v.Chain != "" {
 				v = m.run(m.chains[v.Chain], p, oif)
@@ -215,11 +221,14 @@ func (m *VerdictMap) find(a netip.Addr) string {
 func (r *NftRule) admits(p packet, oif string) bool {
 	family := r.Family == 0 || r.Family == p.family()
 	iface := namesMatch(r.IIF, p.iif) && namesMatch(r.OIF, oif)
-	addrs := (!r.Src.IsValid() || r.Src.Contains(p.src)) && (!r.Dst.IsValid() || r.Dst.Contains(p.dst))
-	proto := (r.Proto == "" || r.Proto == p.proto) && (len(r.DstPorts) == 0 || slices.Contains(r.DstPorts, p.dport))
+	addrs := (!r.Src.IsValid() || r.Src.Contains(p.src)) &&
+		(!r.Dst.IsValid() || r.Dst.Contains(p.dst))
+	proto := (r.Proto == "" || r.Proto == p.proto) &&
+		(len(r.DstPorts) == 0 || slices.Contains(r.DstPorts, p.dport))
 	state := len(r.CTState) == 0 || slices.Contains(r.CTState, p.state())
 	return family && iface && addrs && proto && state && (!r.CTReply || p.reply) &&
-		(r.CTStatus == "" || p.steered) && (!r.Syn || p.proto == "tcp") && !r.LocalDst && r.Mark == 0
+		(r.CTStatus == "" || p.steered) && (!r.Syn || p.proto == "tcp") && !r.LocalDst &&
+		r.Mark == 0
 }
 
 func (p packet) state() string {

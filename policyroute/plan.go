@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Plan is an ordered list of operations. After every prefix of it no packet of a client can leave by a
-// way that neither the state before nor the state after allows, so that an applier may stop anywhere:
-// observing and planning again finishes the work.
+// Plan is an ordered list of operations. After every prefix of it no packet of a client can leave
+// by a way that neither the state before nor the state after allows, so that an applier may stop
+// anywhere: observing and planning again finishes the work.
 type Plan struct {
 	Ops []Op
 }
@@ -28,8 +28,8 @@ func (p Plan) ChangesFilter() bool {
 	})
 }
 
-// String prints the plan as commands that can be pasted into a root shell, one or more lines for each
-// operation.
+// String prints the plan as commands that can be pasted into a root shell, one or more lines for
+// each operation.
 func (p Plan) String() string {
 	var b strings.Builder
 	for _, op := range p.Ops {
@@ -40,8 +40,8 @@ func (p Plan) String() string {
 }
 
 // Op is one operation on the kernel. The concrete types of this file are all there are. Each is
-// idempotent: adding what is there and deleting what is not are no errors. Its String is the command
-// that does the same.
+// idempotent: adding what is there and deleting what is not are no errors. Its String is the
+// command that does the same.
 type Op interface {
 	String() string
 	op() // closes the set: an applier's type switch is complete
@@ -75,8 +75,8 @@ type AddRule struct{ Rule Rule }
 type DelRule struct{ Rule Rule }
 
 // ReplaceRoute puts a route in the place of whatever has the same family, table, destination and
-// metric, in one step (NLM_F_CREATE|NLM_F_REPLACE), with protocol Protocol. A route with a gateway is
-// set with RTNH_F_ONLINK: the device is known to lead there, whatever main says at this moment.
+// metric, in one step (NLM_F_CREATE|NLM_F_REPLACE), with protocol Protocol. A route with a gateway
+// is set with RTNH_F_ONLINK: the device is known to lead there, whatever main says at this moment.
 type ReplaceRoute struct{ Route Route }
 
 // DelRoute removes the route of this family, table, destination, metric and type.
@@ -93,8 +93,9 @@ type RestoreSysctl struct{ Key string }
 // ReplaceNft replaces table inet ztb by this content in one transaction; an empty one deletes it.
 type ReplaceNft struct{ Ruleset Ruleset }
 
-// ChangeNftMaps changes elements of maps of table inet ztb in one transaction. Table is the content that the
-// whole table has then: one that is not what the change was planned for is replaced by that.
+// ChangeNftMaps changes elements of maps of table inet ztb in one transaction. Table is the content
+// that the whole table has then: one that is not what the change was planned for is replaced by
+// that.
 type ChangeNftMaps struct {
 	Changes []MapChange
 	Table   Ruleset
@@ -107,8 +108,8 @@ type MapChange struct {
 	Remove, Add []VerdictElement
 }
 
-// SetChain makes the chain, or empties it, and fills it, in one iptables-restore transaction. It does
-// not touch the jump to it.
+// SetChain makes the chain, or empties it, and fills it, in one iptables-restore transaction. It
+// does not touch the jump to it.
 type SetChain struct{ Chain Chain }
 
 // EnsureJump makes the first rule of Parent jump to Chain, and removes other copies of that jump.
@@ -210,7 +211,8 @@ func (o ChangeNftMaps) String() string {
 func (o SetChain) String() string {
 	var b strings.Builder
 	// Naming a user chain with --noflush empties that chain alone.
-	fmt.Fprintf(&b, "%s-restore --noflush <<'EOF'\n*filter\n:%s - [0:0]\n", o.Chain.Family.iptables(), o.Chain.Name)
+	fmt.Fprintf(&b, "%s-restore --noflush <<'EOF'\n*filter\n:%s - [0:0]\n",
+		o.Chain.Family.iptables(), o.Chain.Name)
 	for _, r := range o.Chain.Rules {
 		fmt.Fprintf(&b, "-A %s %s\n", o.Chain.Name, r)
 	}
@@ -224,5 +226,6 @@ func (o EnsureJump) String() string {
 
 func (o DeleteChain) String() string {
 	ipt := o.Family.iptables()
-	return fmt.Sprintf("%[1]s -D %[2]s -j %[3]s; %[1]s -F %[3]s; %[1]s -X %[3]s", ipt, o.Parent, o.Chain)
+	return fmt.Sprintf("%[1]s -D %[2]s -j %[3]s; %[1]s -F %[3]s; %[1]s -X %[3]s", ipt, o.Parent,
+		o.Chain)
 }

@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// plainLimit is the number of rules of a family up to which they are listed one after the other, as
-	// a person would. Every packet of the box is compared with all of them.
+	// plainLimit is the number of rules of a family up to which they are listed one after the
+	// other, as a person would. Every packet of the box is compared with all of them.
 	plainLimit = 100
 	// rulePlainFirst is the priority of policy[0] when rules are listed; policy[n] follows at +n.
 	rulePlainFirst = 15100
@@ -23,16 +23,18 @@ func (c *compiler) rules(f Family) ([]Rule, error) {
 	for i := range c.in.Ingresses {
 		g := &c.in.Ingresses[i]
 		rules = append(rules,
-			Rule{Family: f, Priority: RuleMembers, IIF: g.Iface, Action: Lookup, Table: TableMembers},
+			Rule{Family: f, Priority: RuleMembers, IIF: g.Iface, Action: Lookup,
+				Table: TableMembers},
 			Rule{Family: f, Priority: RuleDeny, IIF: g.Iface, Action: Unreachable})
-		// Main has no route to clients of the endpoint, since we write none there: replies, from the box
-		// and from an egress, find them here.
+		// Main has no route to clients of the endpoint, since we write none there: replies, from
+		// the box and from an egress, find them here.
 		unrouted := g.Unrouted
 		if g.Owned {
 			unrouted = g.Prefixes
 		}
 		for _, p := range ofFamily(f, unrouted) {
-			rules = append(rules, Rule{Family: f, Priority: RuleMembers, To: p, Action: Lookup, Table: TableMembers})
+			rules = append(rules, Rule{Family: f, Priority: RuleMembers, To: p, Action: Lookup,
+				Table: TableMembers})
 		}
 	}
 	policy, ok := c.plainRules(f)
@@ -51,8 +53,10 @@ func (c *compiler) ownRules(f Family) []Rule {
 	for n, e := range c.in.Egresses {
 		for _, a := range e.Addrs {
 			if e.Owned && FamilyOf(a.Addr()) == f {
-				rules = append(rules, Rule{Family: f, Priority: RuleSource, From: netip.PrefixFrom(a.Addr(), a.Addr().BitLen()),
-					Action: Lookup, Table: TableEgressFirst + n})
+				rules = append(rules,
+					Rule{Family: f, Priority: RuleSource,
+						From:   netip.PrefixFrom(a.Addr(), a.Addr().BitLen()),
+						Action: Lookup, Table: TableEgressFirst + n})
 			}
 		}
 		rules = append(rules, Rule{Family: f, Priority: RuleProbe, Mark: MarkFirst + uint32(n),
@@ -61,7 +65,8 @@ func (c *compiler) ownRules(f Family) []Rule {
 	return append(rules, c.answerRules(f)...)
 }
 
-// answerRules lead what the endpoint answers by the uplink that it was asked on: its address alone says which.
+// answerRules lead what the endpoint answers by the uplink that it was asked on: its address alone
+// says which.
 func (c *compiler) answerRules(f Family) []Rule {
 	var rules []Rule
 	for n, u := range c.in.Uplinks {
@@ -73,7 +78,8 @@ func (c *compiler) answerRules(f Family) []Rule {
 				if !l.Answers {
 					continue
 				}
-				r := Rule{Family: f, Priority: RuleNear, From: netip.PrefixFrom(a, a.BitLen()), Proto: l.Proto, SrcPort: l.Port,
+				r := Rule{Family: f, Priority: RuleNear, From: netip.PrefixFrom(a, a.BitLen()),
+					Proto: l.Proto, SrcPort: l.Port,
 					Action: Lookup, Table: TableMain, Specific: true}
 				rules = append(rules, r)
 				r.Priority, r.Table, r.Specific = RuleAnswer, TableUplinkFirst+n, false
@@ -120,15 +126,16 @@ func (c *compiler) appendPlain(rules []Rule, f Family, g *Ingress, n int) []Rule
 	}
 	for _, src := range from {
 		for _, dst := range to {
-			rules = append(rules, Rule{Family: f, Priority: rulePlainFirst + n, IIF: g.Iface, From: src, To: dst,
+			rules = append(rules, Rule{Family: f, Priority: rulePlainFirst + n, IIF: g.Iface,
+				From: src, To: dst,
 				Action: Lookup, Table: c.table(c.listOf[n])})
 		}
 	}
 	return rules
 }
 
-// selectors returns the prefixes of the family; an empty list gives one invalid prefix, which matches
-// any address.
+// selectors returns the prefixes of the family; an empty list gives one invalid prefix, which
+// matches any address.
 func selectors(f Family, ps []netip.Prefix) []netip.Prefix {
 	if len(ps) == 0 {
 		return []netip.Prefix{{}}
@@ -155,9 +162,11 @@ func (c *compiler) routes(f Family) []Route {
 		}
 		// A member whose ingress has gone is unreachable; its packets must not follow a policy's
 		// default route to the Internet.
-		routes = append(routes, Route{Family: f, Table: TableMembers, Dst: m.prefix, Metric: MetricDeny, Type: UnreachableRoute})
+		routes = append(routes, Route{Family: f, Table: TableMembers, Dst: m.prefix,
+			Metric: MetricDeny, Type: UnreachableRoute})
 		if m.ingress.Present {
-			routes = append(routes, Route{Family: f, Table: TableMembers, Dst: m.prefix, Metric: MetricLive, Dev: m.ingress.Iface})
+			routes = append(routes, Route{Family: f, Table: TableMembers, Dst: m.prefix,
+				Metric: MetricLive, Dev: m.ingress.Iface})
 		}
 	}
 	for l := range c.lists {
@@ -178,15 +187,17 @@ func (c *compiler) routes(f Family) []Route {
 			if f == V6 {
 				gw = u.Gateway6
 			}
-			routes = append(routes, Route{Family: f, Table: TableUplinkFirst + n, Dst: f.Default(), Metric: MetricLive, Dev: u.Iface, Gateway: gw})
+			routes = append(routes, Route{Family: f, Table: TableUplinkFirst + n, Dst: f.Default(),
+				Metric: MetricLive, Dev: u.Iface, Gateway: gw})
 		}
 	}
 	return routes
 }
 
-// policyTable is the content of a list's table: what the egress in use closes is refused there, but for its resolvers.
-// Its gateway has a route, too: a reverse-path check (rp_filter), of any strictness, looks here whether what the gateway
-// says, such as that a packet is too big, may be said to a client. What clients say to it is the filter's to drop.
+// policyTable is the content of a list's table: what the egress in use closes is refused there, but
+// for its resolvers. Its gateway has a route, too: a reverse-path check (rp_filter), of any
+// strictness, looks here whether what the gateway says, such as that a packet is too big, may be
+// said to a client. What clients say to it is the filter's to drop.
 func policyTable(f Family, table int, e *Egress) []Route {
 	routes := defaults(f, table, e)
 	if len(routes) == 1 { // nothing leads out
@@ -197,10 +208,12 @@ func policyTable(f Family, table int, e *Egress) []Route {
 		open = append(open, gw)
 	}
 	for _, p := range ofFamily(f, e.Closed) {
-		if p.IsSingleIP() && slices.Contains(open, p.Addr()) { // one address alone, as a cloud's resolver: one route for it
+		// one address alone, as a cloud's resolver: one route for it
+		if p.IsSingleIP() && slices.Contains(open, p.Addr()) {
 			continue
 		}
-		routes = append(routes, Route{Family: f, Table: table, Dst: p, Metric: MetricLive, Type: UnreachableRoute})
+		routes = append(routes, Route{Family: f, Table: table, Dst: p, Metric: MetricLive,
+			Type: UnreachableRoute})
 	}
 	for _, a := range open {
 		live := routes[1]
@@ -223,7 +236,8 @@ func (e *Egress) closedResolvers(f Family) []netip.Addr {
 
 // defaults is the content of a table with the egress, if any, and the refusal behind it.
 func defaults(f Family, table int, e *Egress) []Route {
-	routes := []Route{{Family: f, Table: table, Dst: f.Default(), Metric: MetricDeny, Type: UnreachableRoute}}
+	routes := []Route{{Family: f, Table: table, Dst: f.Default(), Metric: MetricDeny,
+		Type: UnreachableRoute}}
 	if e == nil {
 		return routes
 	}
@@ -234,11 +248,14 @@ func defaults(f Family, table int, e *Egress) []Route {
 	if e.Kind == EgressMember && !gw.IsValid() {
 		return routes // on a shared link a way out without a next hop leads to nobody
 	}
-	return append(routes, Route{Family: f, Table: table, Dst: f.Default(), Metric: MetricLive, Dev: e.Iface, Gateway: gw})
+	return append(routes, Route{Family: f, Table: table, Dst: f.Default(), Metric: MetricLive,
+		Dev: e.Iface, Gateway: gw})
 }
 
 // errCrowded says that a family's rules of an ingress do not fit their priorities.
 func errCrowded(g *Ingress, f Family, zones int) error {
-	return fmt.Errorf("%w: ingress %q: %d %s prefixes and exceptions do not fit the %d priorities of policy rules",
+	return fmt.Errorf(
+		"%w: ingress %q: %d %s prefixes and exceptions do not fit the %d priorities of policy "+
+			"rules",
 		ErrIntent, g.Name, zones, f, RulePolicyLast-RulePolicyFirst+1)
 }

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// worlds are main tables that lead everything to one device: each egress, each ingress, and a stranger.
-// The host forwards of its own: the worst case.
+// worlds are main tables that lead everything to one device: each egress, each ingress, and a
+// stranger. The host forwards of its own: the worst case.
 func worlds(intents []Intent) []world {
 	out := []world{{dev: foreign, forwards: true}}
 	add := func(dev string) {
@@ -119,8 +119,10 @@ func addresses(f Family, intents []Intent) (sources, destinations []netip.Addr) 
 		}
 		for _, e := range in.Egresses {
 			destinations = append(destinations, boundaries(f, e.Closed)...)
-			for _, a := range append(slices.DeleteFunc([]netip.Addr{e.Gateway4, e.Gateway6}, isZero), e.DNS...) {
-				destinations = append(destinations, boundaries(f, []netip.Prefix{netip.PrefixFrom(a, a.BitLen())})...)
+			for _, a := range append(slices.DeleteFunc([]netip.Addr{e.Gateway4, e.Gateway6},
+				isZero), e.DNS...) {
+				destinations = append(destinations,
+					boundaries(f, []netip.Prefix{netip.PrefixFrom(a, a.BitLen())})...)
 			}
 		}
 	}

@@ -1,9 +1,10 @@
-// Package policyroute decides, in values, how packets of clients may travel: rules, routes, addresses,
-// filters and sysctls. It is pure: nothing here touches a kernel, a file or a clock, and it imports
-// only the standard library. Package policyroute/kernel observes and applies what is decided here.
+// Package policyroute decides, in values, how packets of clients may travel: rules, routes,
+// addresses, filters and sysctls. It is pure: nothing here touches a kernel, a file or a clock, and
+// it imports only the standard library. Package policyroute/kernel observes and applies what is
+// decided here.
 //
-// A packet that entered by an ingress meets four layers, each of which alone keeps it from leaving by
-// a way that its policy does not name:
+// A packet that entered by an ingress meets four layers, each of which alone keeps it from leaving
+// by a way that its policy does not name:
 //
 //	ingress ──▶ rules (iif) ──▶ table of its policy ──▶ device ──▶ nft forward ──▶ out
 //	             │ 3: iif unreachable  │ 2: unreachable     │ 1: a TUN that        │ 4: only what
@@ -13,8 +14,8 @@ package policyroute
 
 import "net/netip"
 
-// State is everything of ours in the kernel, as plain values. Slices are sorted by Compile and by the
-// kernel's observer, so that equal states compare equal.
+// State is everything of ours in the kernel, as plain values. Slices are sorted by Compile and by
+// the kernel's observer, so that equal states compare equal.
 type State struct {
 	Links    []Link
 	Rules    []Rule
@@ -22,8 +23,8 @@ type State struct {
 	Sysctls  []Sysctl
 	Nft      Ruleset
 	IPTables []Chain
-	// Unseen are, in an observed state, the families without a usable iptables: what chains they have is
-	// not known, and Diff leaves them as they are.
+	// Unseen are, in an observed state, the families without a usable iptables: what chains they
+	// have is not known, and Diff leaves them as they are.
 	Unseen []Unseen
 }
 
@@ -92,16 +93,16 @@ type Route struct {
 	Gateway netip.Addr // invalid: the destination is on the link
 }
 
-// Sysctl is a wanted kernel parameter. The applier records the value it found before it first wrote, so
-// that it can be put back.
+// Sysctl is a wanted kernel parameter. The applier records the value it found before it first
+// wrote, so that it can be put back.
 type Sysctl struct {
 	Key   string // slash form below /proc/sys: "net/ipv4/conf/eth0/forwarding"
 	Value string
 }
 
 // Chain is a chain of ours in iptables' filter table, and the jump to it. Rules are in the form in
-// which `iptables -S` prints them back, without "-A CHAIN". In an observed state Parent is empty when
-// the jump is missing, is not the first rule, or is there more than once.
+// which `iptables -S` prints them back, without "-A CHAIN". In an observed state Parent is empty
+// when the jump is missing, is not the first rule, or is there more than once.
 type Chain struct {
 	Family Family
 	Name   string // ChainForward or ChainInput

@@ -6,9 +6,9 @@ import (
 	"slices"
 )
 
-// Thousands of sources cannot be compared one by one: the kernel walks its rules in order, for every
-// packet, the box's own included. Beyond plainLimit they become a tree of gotos that mirrors the
-// nesting of prefixes, so that a packet is compared with a few dozen:
+// Thousands of sources cannot be compared one by one: the kernel walks its rules in order, for
+// every packet, the box's own included. Beyond plainLimit they become a tree of gotos that mirrors
+// the nesting of prefixes, so that a packet is compared with a few dozen:
 //
 //	15010  iif zt0 goto 15012              each ingress to its root
 //	15011  goto 15900                      everybody else around the tree
@@ -19,10 +19,10 @@ import (
 //	15208  iif zt0 lookup 23101
 //
 // Rules of one priority are disjoint, so the order in which they were added means nothing; where
-// prefixes of a node nest, the longer ones have the smaller priority. Every node ends in a terminal that
-// matches all of its ingress, so nothing runs on into the next. Every rule names its ingress, so a lost
-// detour costs time and no correctness; a goto whose target is lost falls to the terminal of its own
-// node, and there the filter decides.
+// prefixes of a node nest, the longer ones have the smaller priority. Every node ends in a terminal
+// that matches all of its ingress, so nothing runs on into the next. Every rule names its ingress,
+// so a lost detour costs time and no correctness; a goto whose target is lost falls to the terminal
+// of its own node, and there the filter decides.
 const (
 	ruleEntry  = RulePolicyFirst
 	ruleDetour = RulePolicyFirst + 1
@@ -53,7 +53,8 @@ func (c *compiler) treeRules(f Family) ([]Rule, error) {
 
 func (c *compiler) tree(v *view) ([]Rule, error) {
 	for _, leaf := range leafSizes {
-		t := &tree{c: c, v: v, leaf: leaf, classAt: map[int]int{}, rules: make([]Rule, 0, v.src.size()*5/4)}
+		t := &tree{c: c, v: v, leaf: leaf, classAt: map[int]int{},
+			rules: make([]Rule, 0, v.src.size()*5/4)}
 		if rules, ok := t.build(); ok {
 			return rules, nil
 		}
@@ -61,7 +62,8 @@ func (c *compiler) tree(v *view) ([]Rule, error) {
 	return nil, errCrowded(v.ingress, v.family, v.src.size())
 }
 
-// tree builds the rules of one ingress and family. Ingresses share priorities: each rule names its own.
+// tree builds the rules of one ingress and family. Ingresses share priorities: each rule names its
+// own.
 type tree struct {
 	c       *compiler
 	v       *view
@@ -72,8 +74,8 @@ type tree struct {
 	crowded bool
 }
 
-// inlineLimit is the number of destinations of a class up to which they are listed beside its sources;
-// more of them get a node of their own.
+// inlineLimit is the number of destinations of a class up to which they are listed beside its
+// sources; more of them get a node of their own.
 const inlineLimit = 4
 
 // axis is the selector that a part of the tree discriminates by, and what its labels lead to.
@@ -88,16 +90,18 @@ type axis struct {
 
 func (t *tree) sources(stop int) axis {
 	outcomes := map[int][]Rule{} // thousands of sources share a few
-	return axis{key: t.v.ingress.Iface, stop: stop, by: func(r *Rule, p netip.Prefix) { r.From = p }, do: func(label int) []Rule {
-		if outcomes[label] == nil {
-			outcomes[label] = t.classOutcome(label)
-		}
-		return outcomes[label]
-	}}
+	return axis{key: t.v.ingress.Iface, stop: stop,
+		by: func(r *Rule, p netip.Prefix) { r.From = p }, do: func(label int) []Rule {
+			if outcomes[label] == nil {
+				outcomes[label] = t.classOutcome(label)
+			}
+			return outcomes[label]
+		}}
 }
 
 func (t *tree) destinations(key string, begin int) axis {
-	return axis{key: t.v.ingress.Iface + " " + key, begin: begin, stop: len(t.slots), by: func(r *Rule, p netip.Prefix) { r.To = p },
+	return axis{key: t.v.ingress.Iface + " " + key, begin: begin, stop: len(t.slots),
+		by: func(r *Rule, p netip.Prefix) { r.To = p },
 		do: func(l int) []Rule { return []Rule{t.listOutcome(l)} }}
 }
 
@@ -205,8 +209,8 @@ func (x axis) depth(label int) int {
 	return d
 }
 
-// levels is the number of priorities that everything inside of z takes when it is listed so that what
-// nests is met from the inside.
+// levels is the number of priorities that everything inside of z takes when it is listed so that
+// what nests is met from the inside.
 func (x axis) levels(z *zone) int {
 	n := 0
 	for _, s := range z.sub {
@@ -223,8 +227,8 @@ func (t *tree) flat(x axis, z *zone, at int) {
 	}
 }
 
-// put emits the rules of a zone, the last of them at a slot. A terminal is not selective: it catches
-// everything that came to its node.
+// put emits the rules of a zone, the last of them at a slot. A terminal is not selective: it
+// catches everything that came to its node.
 func (t *tree) put(x axis, z *zone, at int, selective bool) {
 	for _, r := range x.do(z.label) {
 		r.Priority += ruleNodes + at
@@ -240,9 +244,9 @@ func (t *tree) emit(r Rule) {
 	t.rules = append(t.rules, r)
 }
 
-// Where a node would like to be depends on its own prefix alone, not on what else there is, so that one member
-// more or less moves few nodes. What leads to others has the front, the longer its prefix the farther behind,
-// since a goto leads forward only; leaves have the rest.
+// Where a node would like to be depends on its own prefix alone, not on what else there is, so that
+// one member more or less moves few nodes. What leads to others has the front, the longer its
+// prefix the farther behind, since a goto leads forward only; leaves have the rest.
 
 // front is the number of slots that inner nodes would like to share.
 func (x axis) front() int { return (x.stop - x.begin) / 6 }
@@ -257,9 +261,11 @@ func (x axis) leafSlot(z *zone) int {
 
 func (x axis) hash(z *zone) int { return int(hash(x.key+" "+z.prefix.String()) >> 1) }
 
-// place takes n neighbouring free slots behind a slot: those from wish on or, where there are none, others.
+// place takes n neighbouring free slots behind a slot: those from wish on or, where there are none,
+// others.
 func (t *tree) place(x axis, wish, n, after int) int {
-	for _, part := range [][2]int{{max(wish, after+1), x.stop}, {after + 1, max(wish, after+1) + n - 1}} {
+	for _, part := range [][2]int{{max(wish, after+1), x.stop},
+		{after + 1, max(wish, after+1) + n - 1}} {
 		for at := part[0]; at+n <= min(part[1], x.stop); at++ {
 			if t.free(at, n) {
 				for s := at; s < at+n; s++ {
@@ -282,10 +288,10 @@ func (t *tree) free(at, n int) bool {
 	return true
 }
 
-// split groups the direct sub-zones of z by the bits that follow what they have in common, at most four and
-// no more than it takes for a group to be a leaf. A group of several becomes a zone of its own with the label
-// of z. Boundaries are those of addresses, and between levels those of four bits: they stay when members come
-// and go, however far away.
+// split groups the direct sub-zones of z by the bits that follow what they have in common, at most
+// four and no more than it takes for a group to be a leaf. A group of several becomes a zone of its
+// own with the label of z. Boundaries are those of addresses, and between levels those of four
+// bits: they stay when members come and go, however far away.
 func split(z *zone, leaf int) []*zone {
 	if len(z.sub) == 1 {
 		return z.sub

@@ -11,8 +11,10 @@ func TestUnroutedMembers(t *testing.T) {
 	public := netip.MustParsePrefix("2001:db8:1:2:8000::/80")
 	in := Intent{
 		Ingresses: []Ingress{{Name: "net", Iface: "zt0", Present: true,
-			Prefixes: []netip.Prefix{netip.MustParsePrefix("10.147.17.0/24"), public}, Unrouted: []netip.Prefix{public}}},
-		Egresses: []Egress{{Name: "direct", Kind: EgressWAN, Iface: "eth0", Present: true, IPv6: true, Gateway6: netip.MustParseAddr("fe80::1"),
+			Prefixes: []netip.Prefix{netip.MustParsePrefix("10.147.17.0/24"),
+				public}, Unrouted: []netip.Prefix{public}}},
+		Egresses: []Egress{{Name: "direct", Kind: EgressWAN, Iface: "eth0", Present: true,
+			IPv6: true, Gateway6: netip.MustParseAddr("fe80::1"),
 			NAT6: NAT{Kind: NoNAT, Prefix: public}}},
 		Policies: []Policy{{Name: "policy[0]", Egress: []string{"direct"}, Use: "direct"}},
 	}

@@ -6,9 +6,9 @@ import (
 	"slices"
 )
 
-// zone is a prefix whose addresses, those of its sub-zones excepted, share one label: a source class,
-// or an egress list. Prefixes either nest or are disjoint, so zones form a tree, and the longest
-// matching zone of an address is the one that holds it.
+// zone is a prefix whose addresses, those of its sub-zones excepted, share one label: a source
+// class, or an egress list. Prefixes either nest or are disjoint, so zones form a tree, and the
+// longest matching zone of an address is the one that holds it.
 //
 //	0.0.0.0/0 → C                      the label of everything else
 //	└─ 10.147.0.0/16 → A
@@ -29,12 +29,14 @@ type claim struct {
 	owner  int
 }
 
-// zones builds the tree of a family. label maps the owners that hold at a place, in ascending order, to
-// the label of the place; settles says that owners after this one are never looked at there. Zones
-// with the label of what surrounds them are dissolved.
-func zones(f Family, claims []claim, settles func(owner int) bool, label func(owners []int) int) *zone {
+// zones builds the tree of a family. label maps the owners that hold at a place, in ascending
+// order, to the label of the place; settles says that owners after this one are never looked at
+// there. Zones with the label of what surrounds them are dissolved.
+func zones(f Family, claims []claim, settles func(owner int) bool,
+	label func(owners []int) int) *zone {
 	slices.SortFunc(claims, func(a, b claim) int {
-		return cmp.Or(a.prefix.Addr().Compare(b.prefix.Addr()), cmp.Compare(a.prefix.Bits(), b.prefix.Bits()),
+		return cmp.Or(a.prefix.Addr().Compare(b.prefix.Addr()),
+			cmp.Compare(a.prefix.Bits(), b.prefix.Bits()),
 			cmp.Compare(a.owner, b.owner))
 	})
 	b := zoneBuilder{claims: claims, settles: settles, label: label}
@@ -49,8 +51,8 @@ type zoneBuilder struct {
 	label   func([]int) int
 }
 
-// within consumes the claims inside p, where the owners of the surrounding hold. It returns p as a zone
-// or, when p has its surrounding's label, the zones inside p.
+// within consumes the claims inside p, where the owners of the surrounding hold. It returns p as a
+// zone or, when p has its surrounding's label, the zones inside p.
 func (b *zoneBuilder) within(p netip.Prefix, owners []int, surrounding int) []*zone {
 	var own []int
 	for b.next < len(b.claims) && b.claims[b.next].prefix == p {
@@ -68,7 +70,8 @@ func (b *zoneBuilder) within(p netip.Prefix, owners []int, surrounding int) []*z
 	return []*zone{z}
 }
 
-// merge joins two ascending lists without repetition, up to the first owner that settles the matter.
+// merge joins two ascending lists without repetition, up to the first owner that settles the
+// matter.
 func (b *zoneBuilder) merge(x, y []int) []int {
 	out := make([]int, 0, len(x)+len(y))
 	for len(x)+len(y) > 0 {
@@ -129,7 +132,8 @@ type span struct {
 	label       int
 }
 
-// spans flattens the tree to disjoint ranges in ascending order; neighbours with equal labels are one.
+// spans flattens the tree to disjoint ranges in ascending order; neighbours with equal labels are
+// one.
 func (z *zone) spans() []span {
 	out := make([]span, 0, 2*z.size()+1)
 	put := func(first, last netip.Addr, label int) {

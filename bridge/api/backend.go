@@ -8,18 +8,19 @@ import (
 
 // Backend is the daemon as the server sees it. Every method may be called from many goroutines.
 type Backend interface {
-	// Status returns a snapshot that is not older than a second, or the last one there is where a newer one
-	// would take longer than that to make. What it returns is not changed later.
+	// Status returns a snapshot that is not older than a second, or the last one there is where a
+	// newer one would take longer than that to make. What it returns is not changed later.
 	Status() Status
 	// Explain says what happens to packets of addr now.
 	Explain(addr netip.Addr) (Explanation, error)
-	// Plan returns what a reconcile would change now, as shell commands; empty: nothing. It changes nothing.
+	// Plan returns what a reconcile would change now, as shell commands; empty: nothing. It changes
+	// nothing.
 	Plan(ctx context.Context) (string, error)
-	// Changes returns a doorbell (capacity one) that rings when Status has something new. It is released
-	// when ctx ends; the channel need not be closed then.
+	// Changes returns a doorbell (capacity one) that rings when Status has something new. It is
+	// released when ctx ends; the channel need not be closed then.
 	Changes(ctx context.Context) <-chan struct{}
-	// Use makes the named egress the first choice of every policy that lists it, now and after a restart.
-	// ErrNotFound: there is no such egress.
+	// Use makes the named egress the first choice of every policy that lists it, now and after a
+	// restart. ErrNotFound: there is no such egress.
 	Use(ctx context.Context, egress string) error
 	// Reset forgets the choice made by Use. It is nil when there was none.
 	Reset(ctx context.Context) error
@@ -27,8 +28,8 @@ type Backend interface {
 	Reload(ctx context.Context) error
 }
 
-// ErrNotFound says that something named in a request does not exist. It is told apart on both ends of the
-// socket.
+// ErrNotFound says that something named in a request does not exist. It is told apart on both ends
+// of the socket.
 var ErrNotFound = errors.New("not found")
 
 // HintedError is an error together with what a person can do about it; the hint crosses the socket.

@@ -19,7 +19,8 @@ import (
 // ErrNotRunning says that no daemon answers on the socket.
 var ErrNotRunning = errors.New("ztbridge is not running")
 
-// Timeout bounds every request but Watch. A reload that has to wait for the reconcile ends well within it.
+// Timeout bounds every request but Watch. A reload that has to wait for the reconcile ends well
+// within it.
 const Timeout = 30 * time.Second
 
 // Conn speaks to the daemon.
@@ -28,13 +29,14 @@ type Conn struct {
 	http *http.Client
 }
 
-// Dial returns a client of the socket at path, which need not exist yet: each request makes a connection of its own
-// and finds out.
+// Dial returns a client of the socket at path, which need not exist yet: each request makes a
+// connection of its own and finds out.
 func Dial(path string) *Conn {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", path)
 	}
-	return &Conn{path, &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+	return &Conn{path, &http.Client{Transport: &http.Transport{DialContext: dial,
+		DisableKeepAlives: true}}}
 }
 
 // Status asks for the snapshot.
@@ -71,8 +73,8 @@ func (c *Conn) Reload(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/v1/reload", nil, nil)
 }
 
-// Watch calls show with the status now and after each change, until ctx ends (nil), show fails, or the
-// daemon ends (ErrNotRunning).
+// Watch calls show with the status now and after each change, until ctx ends (nil), show fails, or
+// the daemon ends (ErrNotRunning).
 func (c *Conn) Watch(ctx context.Context, show func(Status) error) error {
 	response, err := c.send(ctx, http.MethodGet, "/v1/events", nil)
 	if err != nil {
@@ -85,7 +87,8 @@ func (c *Conn) Watch(ctx context.Context, show func(Status) error) error {
 		switch err := decoder.Decode(&s); {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET):
+		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+			errors.Is(err, syscall.ECONNRESET):
 			return c.notRunning(errors.New("the daemon ended"))
 		case err != nil:
 			return fmt.Errorf("reading the status: %w", err)
@@ -110,12 +113,14 @@ func (c *Conn) call(ctx context.Context, method, path string, body, into any) er
 		err = json.NewDecoder(response.Body).Decode(into)
 	}
 	if err != nil {
-		return &HintedError{fmt.Errorf("reading the daemon's answer to %s: %w", path, err), versionsHint}
+		return &HintedError{fmt.Errorf("reading the daemon's answer to %s: %w", path, err),
+			versionsHint}
 	}
 	return nil
 }
 
-const versionsHint = "the daemon may be of another version: restart it (`systemctl restart ztbridge`)"
+const versionsHint = "the daemon may be of another version: restart it (`systemctl restart " +
+	"ztbridge`)"
 
 // send returns an answer with status 200; its body has to be closed.
 func (c *Conn) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
@@ -158,8 +163,9 @@ func (c *Conn) explain(err error) error {
 
 func (c *Conn) notRunning(cause error) error {
 	return &HintedError{
-		Err:  fmt.Errorf("%w: nobody answers on %s (%w)", ErrNotRunning, c.path, root(cause)),
-		Hint: "start it by `systemctl start ztbridge`, or see why it ended: `journalctl -u ztbridge`",
+		Err: fmt.Errorf("%w: nobody answers on %s (%w)", ErrNotRunning, c.path, root(cause)),
+		Hint: "start it by `systemctl start ztbridge`, or see why it ended: `journalctl -u " +
+			"ztbridge`",
 	}
 }
 
@@ -173,8 +179,10 @@ func root(err error) error {
 
 func refused(response *http.Response, path string) error {
 	var r refusal
-	if err := json.NewDecoder(io.LimitReader(response.Body, maxBody)).Decode(&r); err != nil || r.Error == "" {
-		return &HintedError{fmt.Errorf("the daemon does not know the request %s (%s)", path, response.Status), versionsHint}
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxBody)).Decode(&r); err != nil ||
+		r.Error == "" {
+		return &HintedError{fmt.Errorf("the daemon does not know the request %s (%s)", path,
+			response.Status), versionsHint}
 	}
 	err := errors.New(r.Error)
 	if response.StatusCode == http.StatusNotFound {

@@ -12,8 +12,8 @@ import (
 // EndpointBackend is what a Backend offers besides where it runs the endpoint. A Backend without it
 // refuses these requests.
 type EndpointBackend interface {
-	// Disconnect ends the sessions of a client and returns how many there were. The client may come back.
-	// ErrNotFound: there is no such client.
+	// Disconnect ends the sessions of a client and returns how many there were. The client may come
+	// back. ErrNotFound: there is no such client.
 	Disconnect(ctx context.Context, client string) (sessions int, err error)
 	// Link opens a one-time link to the client's profile; an earlier one of the same client ends.
 	// ErrNotFound: there is no such client.
@@ -25,7 +25,8 @@ type Link struct {
 	URL     string    `json:"url"`    // for a browser
 	Import  string    `json:"import"` // for the OpenVPN Connect app
 	Expires time.Time `json:"expires"`
-	// Fingerprint is the SHA-256 of the server's certificate where nobody vouches for it, in hexadecimal.
+	// Fingerprint is the SHA-256 of the server's certificate where nobody vouches for it, in
+	// hexadecimal.
 	Fingerprint string `json:"fingerprint,omitempty"`
 }
 
@@ -47,16 +48,19 @@ var ErrNoEndpoint = &HintedError{
 
 // clients adds the routes about the endpoint's clients.
 func (s *Server) clients(mux *http.ServeMux) {
-	mux.HandleFunc("POST /v1/client/disconnect", s.client(func(b EndpointBackend, ctx context.Context, name string) (any, error) {
-		n, err := b.Disconnect(ctx, name)
-		return disconnectAnswer{n}, err
-	}))
-	mux.HandleFunc("POST /v1/client/link", s.client(func(b EndpointBackend, ctx context.Context, name string) (any, error) {
-		return b.Link(ctx, name)
-	}))
+	mux.HandleFunc("POST /v1/client/disconnect",
+		s.client(func(b EndpointBackend, ctx context.Context, name string) (any, error) {
+			n, err := b.Disconnect(ctx, name)
+			return disconnectAnswer{n}, err
+		}))
+	mux.HandleFunc("POST /v1/client/link",
+		s.client(func(b EndpointBackend, ctx context.Context, name string) (any, error) {
+			return b.Link(ctx, name)
+		}))
 }
 
-func (s *Server) client(act func(EndpointBackend, context.Context, string) (any, error)) http.HandlerFunc {
+func (s *Server) client(act func(EndpointBackend, context.Context,
+	string) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var request clientRequest
 		decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
@@ -85,7 +89,8 @@ func (s *Server) client(act func(EndpointBackend, context.Context, string) (any,
 // Disconnect ends the sessions of a client of the endpoint and returns how many there were.
 func (c *Conn) Disconnect(ctx context.Context, client string) (sessions int, err error) {
 	var a disconnectAnswer
-	if err := c.call(ctx, http.MethodPost, "/v1/client/disconnect", clientRequest{client}, &a); err != nil {
+	if err := c.call(ctx, http.MethodPost, "/v1/client/disconnect", clientRequest{client},
+		&a); err != nil {
 		return 0, fmt.Errorf("disconnecting %s: %w", client, err)
 	}
 	return a.Sessions, nil
@@ -94,7 +99,8 @@ func (c *Conn) Disconnect(ctx context.Context, client string) (sessions int, err
 // Link opens a one-time link to the profile of a client of the endpoint.
 func (c *Conn) Link(ctx context.Context, client string) (Link, error) {
 	var l Link
-	if err := c.call(ctx, http.MethodPost, "/v1/client/link", clientRequest{client}, &l); err != nil {
+	if err := c.call(ctx, http.MethodPost, "/v1/client/link", clientRequest{client},
+		&l); err != nil {
 		return Link{}, fmt.Errorf("asking for a link to the profile of %s: %w", client, err)
 	}
 	return l, nil

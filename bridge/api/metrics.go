@@ -13,28 +13,39 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	buildInfo    = desc("build_info", "Always 1; the version is a label.", "version")
-	startTime    = desc("start_time_seconds", "When the daemon started, in seconds since 1970.")
-	stateMetric  = desc("state", "1 for the overall state that holds, 0 for the others.", "state")
-	condition    = desc("condition", "1 for each condition that holds.", "code", "subject", "severity")
+	buildInfo   = desc("build_info", "Always 1; the version is a label.", "version")
+	startTime   = desc("start_time_seconds", "When the daemon started, in seconds since 1970.")
+	stateMetric = desc("state", "1 for the overall state that holds, 0 for the others.", "state")
+	condition   = desc("condition", "1 for each condition that holds.", "code", "subject",
+		"severity")
 	wanUp        = desc("wan_up", "1 while the box's own connection is up.")
 	ingressUp    = desc("ingress_up", "1 while the ingress is up.", "ingress", "kind")
-	ingressBytes = desc("ingress_bytes_total", "Bytes through the ingress, as the box sees them.", "ingress", "direction")
-	ingressPkts  = desc("ingress_packets_total", "Packets through the ingress, as the box sees them.", "ingress", "direction")
-	egressUsable = desc("egress_usable", "1 while packets may leave by the egress.", "egress", "kind")
-	egressRTT    = desc("egress_rtt_seconds", "Round trip of the last probe; absent when none answered.", "egress")
-	egressLoss   = desc("egress_probe_loss_ratio", "Share of the last probes that were not answered.", "egress")
-	egressMTU    = desc("egress_mtu_bytes", "Path MTU through the egress; absent while unknown.", "egress")
-	egressBytes  = desc("egress_bytes_total", "Bytes through the egress, as the box sees them.", "egress", "direction")
-	egressPkts   = desc("egress_packets_total", "Packets through the egress, as the box sees them.", "egress", "direction")
-	policyEgress = desc("policy_egress", "1 for the egress that a rule uses now; \"none\" when it refuses.", "policy", "egress")
+	ingressBytes = desc("ingress_bytes_total", "Bytes through the ingress, as the box sees them.",
+		"ingress", "direction")
+	ingressPkts = desc("ingress_packets_total",
+		"Packets through the ingress, as the box sees them.", "ingress", "direction")
+	egressUsable = desc("egress_usable", "1 while packets may leave by the egress.", "egress",
+		"kind")
+	egressRTT = desc("egress_rtt_seconds",
+		"Round trip of the last probe; absent when none answered.", "egress")
+	egressLoss = desc("egress_probe_loss_ratio",
+		"Share of the last probes that were not answered.", "egress")
+	egressMTU = desc("egress_mtu_bytes", "Path MTU through the egress; absent while unknown.",
+		"egress")
+	egressBytes = desc("egress_bytes_total", "Bytes through the egress, as the box sees them.",
+		"egress", "direction")
+	egressPkts = desc("egress_packets_total", "Packets through the egress, as the box sees them.",
+		"egress", "direction")
+	policyEgress = desc("policy_egress",
+		"1 for the egress that a rule uses now; \"none\" when it refuses.", "policy", "egress")
 	clientsCount = desc("endpoint_clients", "Connected clients of the endpoint.")
 	passes       = desc("reconcile_passes_total", "Passes over the kernel's state since the start.")
 	passSeconds  = desc("reconcile_duration_seconds", "Duration of the last pass.")
 	passFailed   = desc("reconcile_failed", "1 when the last pass failed.")
 )
 
-// Describe sends nothing: which series there are depends on the configuration (an unchecked collector).
+// Describe sends nothing: which series there are depends on the configuration (an unchecked
+// collector).
 func (c *Collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect reads one snapshot.
@@ -55,7 +66,8 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	gauge(clientsCount, float64(len(s.Clients)))
 	gauge(passSeconds, s.Reconcile.Duration)
 	gauge(passFailed, boolean(s.Reconcile.Error != ""))
-	out <- prometheus.MustNewConstMetric(passes, prometheus.CounterValue, float64(s.Reconcile.Passes))
+	out <- prometheus.MustNewConstMetric(passes, prometheus.CounterValue,
+		float64(s.Reconcile.Passes))
 	for _, i := range s.Ingresses {
 		gauge(ingressUp, boolean(i.State == "up"), i.Name, i.Kind)
 		counters(out, ingressBytes, ingressPkts, i.Name, i.Counters)
@@ -80,13 +92,16 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-func counters(out chan<- prometheus.Metric, bytes, packets *prometheus.Desc, name string, c Counters) {
+func counters(out chan<- prometheus.Metric, bytes, packets *prometheus.Desc, name string,
+	c Counters) {
 	for _, m := range []struct {
 		desc      *prometheus.Desc
 		n         uint64
 		direction string
-	}{{bytes, c.BytesIn, "in"}, {bytes, c.BytesOut, "out"}, {packets, c.PacketsIn, "in"}, {packets, c.PacketsOut, "out"}} {
-		out <- prometheus.MustNewConstMetric(m.desc, prometheus.CounterValue, float64(m.n), name, m.direction)
+	}{{bytes, c.BytesIn, "in"}, {bytes, c.BytesOut, "out"}, {packets, c.PacketsIn, "in"},
+		{packets, c.PacketsOut, "out"}} {
+		out <- prometheus.MustNewConstMetric(m.desc, prometheus.CounterValue, float64(m.n), name,
+			m.direction)
 	}
 }
 

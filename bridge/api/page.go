@@ -39,8 +39,8 @@ func (p *page) text(indent, text string) {
 	}
 }
 
-// wrap writes words in lines of Width columns, the first behind head and the others behind hang. Some words
-// come from strangers (a network's title): what would steer the terminal is replaced.
+// wrap writes words in lines of Width columns, the first behind head and the others behind hang.
+// Some words come from strangers (a network's title): what would steer the terminal is replaced.
 func (p *page) wrap(head, hang, text string) {
 	line := head
 	fresh := true // nothing but indentation on this line yet
@@ -66,7 +66,8 @@ func printable(r rune) rune {
 }
 
 func (p *page) counters(c Counters) {
-	p.field("traffic", fmt.Sprintf("in %s (%d packets), out %s (%d packets)", size(c.BytesIn), c.PacketsIn, size(c.BytesOut), c.PacketsOut))
+	p.field("traffic", fmt.Sprintf("in %s (%d packets), out %s (%d packets)", size(c.BytesIn),
+		c.PacketsIn, size(c.BytesOut), c.PacketsOut))
 }
 
 func (p *page) mtu(bytes int) {

@@ -11,14 +11,16 @@ import (
 // Width is the widest line of what is drawn for people, in columns.
 const Width = 80
 
-// Render draws a status for people, in lines of at most Width columns (a single longer word excepted). Times
-// are told relative to Status.Time.
+// Render draws a status for people, in lines of at most Width columns (a single longer word
+// excepted). Times are told relative to Status.Time.
 func Render(s Status) string {
 	p := &page{now: s.Time}
 	p.title(fmt.Sprintf("ztbridge %s: %s, up %s", s.Version, s.State, p.age(s.Started)))
 	p.text("", s.Summary)
 	if s.Override != "" {
-		p.text("", fmt.Sprintf("egress %s was chosen by a person; `ztbridge egress reset` undoes that", s.Override))
+		p.text("",
+			fmt.Sprintf("egress %s was chosen by a person; `ztbridge egress reset` undoes that",
+				s.Override))
 	}
 	p.conditions(s.Conditions)
 	p.wan(s.WAN)
@@ -37,7 +39,8 @@ func Render(s Status) string {
 	if len(s.Clients) > 0 {
 		p.title("clients")
 		for _, c := range s.Clients {
-			p.text("  ", fmt.Sprintf("%s %s by %s from %s, for %s", c.Name, words(c.Addresses), c.Listener, c.Remote, p.age(c.Since)))
+			p.text("  ", fmt.Sprintf("%s %s by %s from %s, for %s", c.Name, words(c.Addresses),
+				c.Listener, c.Remote, p.age(c.Since)))
 		}
 	}
 	p.reconcile(s.Reconcile)
@@ -77,7 +80,8 @@ func (p *page) conditions(list []Condition) {
 		if c.Subject != "" {
 			subject = c.Subject + ": "
 		}
-		p.text("  ", fmt.Sprintf("%s: %s%s (for %s)", c.Severity, subject, c.Message, p.age(c.Since)))
+		p.text("  ", fmt.Sprintf("%s: %s%s (for %s)", c.Severity, subject, c.Message,
+			p.age(c.Since)))
 		if i := slices.IndexFunc(c.DependsOn, holds); i >= 0 {
 			p.text("    ", "follows from: "+c.DependsOn[i])
 		} else if c.Remedy != "" {
@@ -89,7 +93,8 @@ func (p *page) conditions(list []Condition) {
 func (p *page) wan(w WAN) {
 	p.title("wan " + w.Interface + " " + upDown(w.Up))
 	p.field("addresses", words(w.Addresses))
-	p.field("gateways", words(slices.DeleteFunc([]netip.Addr{w.Gateway4, w.Gateway6}, func(a netip.Addr) bool { return !a.IsValid() })))
+	p.field("gateways", words(slices.DeleteFunc([]netip.Addr{w.Gateway4, w.Gateway6},
+		func(a netip.Addr) bool { return !a.IsValid() })))
 	p.change(w.LastChange)
 }
 
@@ -135,7 +140,8 @@ func (p *page) assignment(a Assignment) string {
 			whither += " (IPv6 refused)"
 		}
 	}
-	return fmt.Sprintf("%s%s → %s by %s for %s%s", a.From, to, whither, by, p.age(a.Since), because(a.Why))
+	return fmt.Sprintf("%s%s → %s by %s for %s%s", a.From, to, whither, by, p.age(a.Since),
+		because(a.Why))
 }
 
 func (p *page) egress(e Egress) {
@@ -143,7 +149,8 @@ func (p *page) egress(e Egress) {
 	if e.Chosen {
 		chosen = ", chosen by a person"
 	}
-	p.title(fmt.Sprintf("egress %s %s for %s (%s%s)", e.Name, e.State, p.age(e.Since), e.Kind, chosen))
+	p.title(fmt.Sprintf("egress %s %s for %s (%s%s)", e.Name, e.State, p.age(e.Since), e.Kind,
+		chosen))
 	p.field("remote", e.Remote)
 	p.field("interface", strings.TrimSpace(e.Interface+" "+words(e.Addresses)))
 	p.mtu(e.MTU)
@@ -178,7 +185,8 @@ func (p *page) reconcile(r Reconcile) {
 	if r.At.IsZero() {
 		return
 	}
-	p.title(fmt.Sprintf("last pass %s ago in %s", p.age(r.At), time.Duration(r.Duration*float64(time.Second)).Round(time.Millisecond)))
+	p.title(fmt.Sprintf("last pass %s ago in %s", p.age(r.At),
+		time.Duration(r.Duration*float64(time.Second)).Round(time.Millisecond)))
 	p.field("cause", r.Cause)
 	p.field("error", r.Error)
 	if len(r.Ops) == 0 {

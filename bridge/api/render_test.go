@@ -36,16 +36,20 @@ func golden(t *testing.T, name, got string) {
 
 func TestRender(t *testing.T) {
 	golden(t, "degraded.txt", Render(degraded()))
-	golden(t, "starting.txt", Render(Status{Version: "1.2.3", Time: noon, Started: noon, State: Starting, Summary: "starting; nothing passes yet"}))
+	golden(t, "starting.txt", Render(Status{Version: "1.2.3", Time: noon, Started: noon,
+		State: Starting, Summary: "starting; nothing passes yet"}))
 	golden(t, "explanation.txt", RenderExplanation(Explanation{
-		Address: netip.MustParseAddr("10.147.17.50"), Ingress: "home", Rule: "policy[1]", Egress: "backup",
-		Steps: []string{"policy[0] does not match: its sources are 10.147.17.66", "policy[1] matches: zerotier", "provider is down", "backup is usable"},
+		Address: netip.MustParseAddr(
+			"10.147.17.50"), Ingress: "home", Rule: "policy[1]", Egress: "backup",
+		Steps: []string{"policy[0] does not match: its sources are 10.147.17.66",
+			"policy[1] matches: zerotier", "provider is down", "backup is usable"},
 	}))
 }
 
 // The JSON is what programs read: a change of a name or a type in this file breaks them.
 func TestJSON(t *testing.T) {
-	for name, status := range map[string]Status{"degraded.json": degraded(), "empty.json": {Time: noon, Started: noon}} {
+	for name, status := range map[string]Status{"degraded.json": degraded(),
+		"empty.json": {Time: noon, Started: noon}} {
 		got, err := json.MarshalIndent(status.filled(), "", "  ")
 		if err != nil {
 			t.Fatal(err)
@@ -62,18 +66,21 @@ func FuzzWrap(f *testing.F) {
 	f.Add("egress", strings.Repeat("word ", 40))
 	f.Add("a", strings.Repeat("→", 200))
 	f.Fuzz(func(t *testing.T, key, value string) {
-		if len(key) > keyWidth || strings.ContainsAny(key, "\n\r") || !utf8.ValidString(value) || strings.Map(printable, key+value) != key+value {
+		if len(key) > keyWidth || strings.ContainsAny(key, "\n\r") || !utf8.ValidString(value) ||
+			strings.Map(printable, key+value) != key+value {
 			t.Skip()
 		}
 		p := &page{}
 		p.field(key, value)
 		for line := range strings.Lines(p.b.String()) {
 			line = strings.TrimSuffix(line, "\n")
-			if utf8.RuneCountInString(line) > Width && len(strings.Fields(strings.TrimPrefix(line, "  "+key))) > 1 {
+			if utf8.RuneCountInString(line) > Width &&
+				len(strings.Fields(strings.TrimPrefix(line, "  "+key))) > 1 {
 				t.Errorf("too wide: %q", line)
 			}
 		}
-		if got := strings.Fields(strings.TrimPrefix(p.b.String(), "  "+key)); value != "" && !cmp.Equal(got, strings.Fields(value)) && len(strings.Fields(value)) > 0 {
+		if got := strings.Fields(strings.TrimPrefix(p.b.String(), "  "+key)); value != "" &&
+			!cmp.Equal(got, strings.Fields(value)) && len(strings.Fields(value)) > 0 {
 			t.Errorf("words changed: %q to %q", strings.Fields(value), got)
 		}
 	})
@@ -93,7 +100,8 @@ func TestAge(t *testing.T) {
 		ago  time.Duration
 		want string
 	}{
-		{-time.Hour, "0s"}, {59900 * time.Millisecond, "59s"}, {time.Minute, "1m"}, {61 * time.Second, "1m 1s"},
+		{-time.Hour, "0s"}, {59900 * time.Millisecond, "59s"}, {time.Minute,
+			"1m"}, {61 * time.Second, "1m 1s"},
 		{time.Hour, "1h"}, {25*time.Hour + 59*time.Minute, "1d 1h"},
 	} {
 		if got := p.age(ago(c.ago)); got != c.want {
@@ -104,7 +112,8 @@ func TestAge(t *testing.T) {
 
 func TestSize(t *testing.T) {
 	for bytes, want := range map[uint64]string{
-		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1 << 30: "1.0 GiB", ^uint64(0): "16.0 EiB",
+		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1 << 30: "1.0 GiB", ^uint64(
+			0): "16.0 EiB",
 	} {
 		if got := size(bytes); got != want {
 			t.Errorf("%d: %s, want %s", bytes, got, want)

@@ -24,8 +24,8 @@ const (
 	// Group may use the socket besides root, when it exists.
 	Group = "ztbridge"
 
-	// headerTimeout keeps silent connections from piling up. There is no timeout on the whole request: it
-	// would end the streams.
+	// headerTimeout keeps silent connections from piling up. There is no timeout on the whole
+	// request: it would end the streams.
 	headerTimeout = 5 * time.Second
 	shutdownTime  = 2 * time.Second
 	maxBody       = 64 << 10
@@ -44,8 +44,8 @@ func NewServer(backend Backend, log *slog.Logger) *Server {
 	return &Server{backend: backend, log: log}
 }
 
-// Run serves on the socket at path until ctx ends, and removes it. A socket that a dead daemon left behind is
-// replaced; one that answers is an error.
+// Run serves on the socket at path until ctx ends, and removes it. A socket that a dead daemon left
+// behind is replaced; one that answers is an error.
 func (s *Server) Run(ctx context.Context, path string) error {
 	listener, err := listen(ctx, path)
 	if err != nil {
@@ -77,8 +77,8 @@ func (s *Server) Run(ctx context.Context, path string) error {
 	return nil
 }
 
-// listen binds the socket under another name, sets owner and mode, and only then gives it its name: there is
-// no moment at which it is open to all.
+// listen binds the socket under another name, sets owner and mode, and only then gives it its name:
+// there is no moment at which it is open to all.
 func listen(ctx context.Context, path string) (net.Listener, error) {
 	dial, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -103,7 +103,8 @@ func listen(ctx context.Context, path string) (net.Listener, error) {
 		err = os.Rename(draft, path)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("opening %s to its users: %w", path, err), listener.Close())
+		return nil, errors.Join(fmt.Errorf("opening %s to its users: %w", path, err),
+			listener.Close())
 	}
 	return &namedListener{unlinking, path}, nil
 }

@@ -92,11 +92,13 @@ func TestRequests(t *testing.T) {
 	conn, _ := start(t, d)
 	ctx := t.Context()
 	status, err := conn.Status(ctx)
-	if diff := cmp.Diff(degraded().filled(), status, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); err != nil || diff != "" {
+	if diff := cmp.Diff(degraded().filled(), status,
+		cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); err != nil || diff != "" {
 		t.Errorf("status: %v (-want +got):\n%s", err, diff)
 	}
 	explanation, err := conn.Explain(ctx, netip.MustParseAddr("fd00::1%eth0"))
-	if err != nil || explanation.Egress != "provider" || explanation.Address != netip.MustParseAddr("fd00::1%eth0") {
+	if err != nil || explanation.Egress != "provider" ||
+		explanation.Address != netip.MustParseAddr("fd00::1%eth0") {
 		t.Errorf("explain: %+v, %v", explanation, err)
 	}
 	if plan, err := conn.Plan(ctx); err != nil || plan != "ip rule add\n" {
@@ -113,14 +115,17 @@ func TestRequests(t *testing.T) {
 }
 
 func TestErrorsCrossTheSocket(t *testing.T) {
-	d := &daemon{fail: &HintedError{fmt.Errorf("choosing egress: %w", ErrNotFound), "see `ztbridge egress list`"}}
+	d := &daemon{fail: &HintedError{fmt.Errorf("choosing egress: %w", ErrNotFound),
+		"see `ztbridge egress list`"}}
 	conn, _ := start(t, d)
 	err := conn.Use(t.Context(), "nowhere")
-	if !errors.Is(err, ErrNotFound) || err.Error() != "choosing egress: not found" || Hint(err) != "see `ztbridge egress list`" {
+	if !errors.Is(err, ErrNotFound) || err.Error() != "choosing egress: not found" ||
+		Hint(err) != "see `ztbridge egress list`" {
 		t.Errorf("got %v, hint %q", err, Hint(err))
 	}
 	d.fail = errors.New("line 3 is wrong")
-	if err := conn.Reload(t.Context()); err == nil || errors.Is(err, ErrNotFound) || err.Error() != "line 3 is wrong" {
+	if err := conn.Reload(t.Context()); err == nil || errors.Is(err, ErrNotFound) ||
+		err.Error() != "line 3 is wrong" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -184,7 +189,8 @@ func TestWatchEnds(t *testing.T) {
 	if err := Dial(path).Watch(watching, func(Status) error { cancel(); return nil }); err != nil {
 		t.Errorf("stopped by the person: %v", err)
 	}
-	if err := Dial(path).Watch(t.Context(), func(Status) error { stop(); return nil }); !errors.Is(err, ErrNotRunning) {
+	if err := Dial(path).Watch(t.Context(),
+		func(Status) error { stop(); return nil }); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("the daemon ended: %v", err)
 	}
 	if err := <-done; err != nil {
@@ -197,7 +203,8 @@ func TestNotRunning(t *testing.T) {
 	check := func(what string) {
 		t.Helper()
 		_, err := Dial(path).Status(t.Context())
-		if !errors.Is(err, ErrNotRunning) || !strings.Contains(Hint(err), "systemctl start ztbridge") {
+		if !errors.Is(err, ErrNotRunning) ||
+			!strings.Contains(Hint(err), "systemctl start ztbridge") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

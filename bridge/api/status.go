@@ -1,8 +1,8 @@
-// Package api is the daemon's face: what it knows of itself as one stable value (Status), served on a unix
-// socket together with the few commands that a person may give, and drawn for people.
+// Package api is the daemon's face: what it knows of itself as one stable value (Status), served on
+// a unix socket together with the few commands that a person may give, and drawn for people.
 //
-// The JSON of Status is an interface: fields are added, never renamed or removed. Lists are never null,
-// times are RFC 3339 in UTC, durations are seconds, a time that never happened is omitted.
+// The JSON of Status is an interface: fields are added, never renamed or removed. Lists are never
+// null, times are RFC 3339 in UTC, durations are seconds, a time that never happened is omitted.
 package api
 
 import (
@@ -53,14 +53,15 @@ const (
 
 // Condition is something that is not as it should be.
 type Condition struct {
-	Code     string    `json:"code"`    // stable: "network-not-authorised"
-	Subject  string    `json:"subject"` // the ingress, egress or network that has it; empty: the box
+	Code string `json:"code"` // stable: "network-not-authorised"
+	// the ingress, egress or network that has it; empty: the box
+	Subject  string    `json:"subject"`
 	Severity Severity  `json:"severity"`
 	Since    time.Time `json:"since"`
 	Message  string    `json:"message"`          // what is wrong
 	Remedy   string    `json:"remedy,omitempty"` // what a person can do, imperative
-	// DependsOn names codes of conditions that explain this one: while one of them holds, this one is its
-	// consequence and needs no action of its own.
+	// DependsOn names codes of conditions that explain this one: while one of them holds, this one
+	// is its consequence and needs no action of its own.
 	DependsOn []string `json:"depends_on,omitempty"`
 }
 
@@ -109,7 +110,8 @@ type Assignment struct {
 	Egress string    `json:"egress"` // empty: refused
 	IPv6   bool      `json:"ipv6"`   // IPv6 goes there as well; if not, it is refused
 	Since  time.Time `json:"since"`
-	Why    string    `json:"why"` // "first choice", "provider is down", "chosen by a person", "blocked"
+	// "first choice", "provider is down", "chosen by a person", "blocked"
+	Why string `json:"why"`
 }
 
 // Egress is a way out.

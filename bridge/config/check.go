@@ -10,12 +10,14 @@ import (
 func (d *decoder) checkWhole() {
 	c := d.cfg
 	if len(c.IngressNames()) == 0 && c.ZeroTier.Moon == nil && len(d.errs) == 0 {
-		d.fail(Position{File: d.file}, ErrMissing, "nothing enters: there is no network, endpoint or interface",
+		d.fail(Position{File: d.file}, ErrMissing,
+			"nothing enters: there is no network, endpoint or interface",
 			"add `zerotier: {networks: [ID]}` with your network's id")
 	}
 	for _, in := range c.Interfaces {
 		if at, both := d.where["wan "+in.Iface]; both {
-			d.fail(at, ErrValue, fmt.Sprintf("%s is an ingress as well: nothing may leave where it enters", in.Iface),
+			d.fail(at, ErrValue, fmt.Sprintf(
+				"%s is an ingress as well: nothing may leave where it enters", in.Iface),
 				"remove it under `ingress:` or here")
 		}
 	}
@@ -27,15 +29,17 @@ func (d *decoder) checkWhole() {
 
 func (d *decoder) warnOfUnusedEgresses() {
 	for _, e := range d.cfg.Egresses {
-		used := slices.ContainsFunc(d.cfg.Policy, func(r Rule) bool { return slices.Contains(r.Egress, e.Name) })
+		used := slices.ContainsFunc(d.cfg.Policy,
+			func(r Rule) bool { return slices.Contains(r.Egress, e.Name) })
 		if !used {
-			d.warn(e.Pos, "no rule of the policy leads to this egress; add its name to one, or remove it")
+			d.warn(e.Pos,
+				"no rule of the policy leads to this egress; add its name to one, or remove it")
 		}
 	}
 }
 
-// An atom is the least that is told apart when rules are compared: one ingress, one client or one prefix,
-// towards one destination.
+// An atom is the least that is told apart when rules are compared: one ingress, one client or one
+// prefix, towards one destination.
 type atom struct {
 	ingress, client string
 	from, to        netip.Prefix
@@ -43,8 +47,8 @@ type atom struct {
 
 var allAddresses = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 
-// atoms splits what a selector of a rule matches. It is empty when addresses of one IP version are to
-// reach destinations of the other.
+// atoms splits what a selector of a rule matches. It is empty when addresses of one IP version are
+// to reach destinations of the other.
 func (r Rule) atoms(s Selector) []atom {
 	to := r.To
 	if len(to) == 0 {
@@ -68,8 +72,8 @@ func (r Rule) atoms(s Selector) []atom {
 	return list
 }
 
-// checkReach refuses rules that no packet can reach, because earlier ones take them all, and warns of
-// selectors that none can reach.
+// checkReach refuses rules that no packet can reach, because earlier ones take them all, and warns
+// of selectors that none can reach.
 func (d *decoder) checkReach() {
 	ingresses := d.cfg.IngressNames()
 	var before []atom
@@ -79,19 +83,24 @@ func (d *decoder) checkReach() {
 		for _, s := range rule.From {
 			atoms := rule.atoms(s)
 			mine = append(mine, atoms...)
-			if !slices.ContainsFunc(atoms, func(a atom) bool { return !covered(a, before, ingresses) }) {
+			if !slices.ContainsFunc(atoms,
+				func(a atom) bool { return !covered(a, before, ingresses) }) {
 				dead = append(dead, s)
 			}
 		}
 		switch {
 		case len(dead) < len(rule.From):
 			for _, s := range dead {
-				d.warn(s.Pos, fmt.Sprintf("%s never gets here: earlier rules take all of it", s.Text))
+				d.warn(s.Pos, fmt.Sprintf("%s never gets here: earlier rules take all of it",
+					s.Text))
 			}
 		case len(mine) == 0:
-			d.fail(rule.Pos, ErrUnreachable, "this rule can never match: `from` and `to` are of different IP versions", "write both in IPv4 or both in IPv6")
+			d.fail(rule.Pos, ErrUnreachable,
+				"this rule can never match: `from` and `to` are of different IP versions",
+				"write both in IPv4 or both in IPv6")
 		default:
-			d.fail(rule.Pos, ErrUnreachable, "this rule can never match: earlier rules take everything that it selects",
+			d.fail(rule.Pos, ErrUnreachable,
+				"this rule can never match: earlier rules take everything that it selects",
 				"move it up, before the more general rule, or remove it")
 		}
 		before = append(before, mine...)
@@ -102,7 +111,8 @@ func (d *decoder) checkReach() {
 func covered(a atom, before []atom, ingresses []string) bool {
 	open := map[string]bool{} // ingresses by which a may still arrive here
 	for _, name := range ingresses {
-		open[name] = a.ingress == "" && a.client == "" || a.ingress == name || a.client != "" && name == EndpointIngress
+		open[name] = a.ingress == "" && a.client == "" || a.ingress == name || a.client != "" &&
+			name == EndpointIngress
 	}
 	for _, b := range before {
 		if !within(a.to, b.to) {

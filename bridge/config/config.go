@@ -1,6 +1,7 @@
-// Package config reads the configuration: a file, then ZTBRIDGE_* variables, then --set flags, into typed
-// values. What it returns is complete and consistent: every name resolved, every default filled in, every
-// referenced file present. Whatever it refuses it refuses with file, line, key and what to do about it.
+// Package config reads the configuration: a file, then ZTBRIDGE_* variables, then --set flags, into
+// typed values. What it returns is complete and consistent: every name resolved, every default
+// filled in, every referenced file present. Whatever it refuses it refuses with file, line, key and
+// what to do about it.
 //
 // Where order means something (egresses, policy) slices keep the order of the file.
 package config
@@ -62,9 +63,9 @@ type Egress struct {
 	OpenVPN *OpenVPN
 	Member  *Member
 	WAN     *WAN
-	// DNS are the resolvers that clients' port 53 is steered to through this egress, either all with TLS
-	// or all without. Empty: those that the provider pushes; none for wan and zerotier, where clients'
-	// queries travel as they are.
+	// DNS are the resolvers that clients' port 53 is steered to through this egress, either all
+	// with TLS or all without. Empty: those that the provider pushes; none for wan and zerotier,
+	// where clients' queries travel as they are.
 	DNS []Resolver
 	Pos Position
 }
@@ -88,8 +89,9 @@ type OpenVPN struct {
 	Credentials *Credentials // nil: the provider authenticates by certificate alone
 }
 
-// Credentials is the content of a credentials file: user name on the first line, password on the second, and on a third
-// the passphrase of the profile's private key; a passphrase may also be alone. What is not there is empty.
+// Credentials is the content of a credentials file: user name on the first line, password on the
+// second, and on a third the passphrase of the profile's private key; a passphrase may also be
+// alone. What is not there is empty.
 type Credentials struct {
 	Path          string // absolute
 	Username      Secret
@@ -106,7 +108,8 @@ type Member struct {
 
 // WAN is this box's own way to the Internet.
 type WAN struct {
-	Interface string     // empty: wherever the main default route points, followed through its changes
+	// empty: wherever the main default route points, followed through its changes
+	Interface string
 	SNAT      netip.Addr // invalid: masquerade
 	IPv6      WANIPv6
 }
@@ -125,8 +128,9 @@ const (
 type WANIPv6 struct {
 	Mode   IPv6Mode
 	Prefix netip.Prefix // of IPv6Prefix
-	// NDP answers neighbour solicitations on the WAN for addresses of Prefix that are in use: needed where
-	// the prefix is on-link at the upstream router, harmless where it is routed to this box.
+	// NDP answers neighbour solicitations on the WAN for addresses of Prefix that are in use:
+	// needed where the prefix is on-link at the upstream router, harmless where it is routed to
+	// this box.
 	NDP bool
 }
 
@@ -185,8 +189,8 @@ type Ports struct {
 // Peering lets members behind From open connections to what is behind To.
 type Peering struct {
 	From string // name of an ingress
-	// To is the name of an ingress, or empty when Prefix is set: a network that this box reaches through
-	// its main routing table, such as its LAN.
+	// To is the name of an ingress, or empty when Prefix is set: a network that this box reaches
+	// through its main routing table, such as its LAN.
 	To     string
 	Prefix netip.Prefix
 	Pos    Position
@@ -199,7 +203,8 @@ const EndpointIngress = "endpoint"
 type Endpoint struct {
 	Listen  []Listener
 	Address string // public name or address that clients connect to
-	// Pool4 and Pool6 hold the addresses of all clients; the listeners divide them among themselves.
+	// Pool4 and Pool6 hold the addresses of all clients; the listeners divide them among
+	// themselves.
 	Pool4, Pool6 netip.Prefix
 	Clients      ClientDefaults
 	HTTPS        HTTPS
@@ -227,8 +232,8 @@ type ClientDefaults struct {
 	DNS    bool // the client is told to ask its resolver through the tunnel
 }
 
-// HTTPS is the certificate of the one-time import links. At most one of ACME and Certificate is set; with
-// neither the server signs its own and shows the fingerprint.
+// HTTPS is the certificate of the one-time import links. At most one of ACME and Certificate is
+// set; with neither the server signs its own and shows the fingerprint.
 type HTTPS struct {
 	Certificate string // absolute path of a PEM chain
 	Key         string // absolute path, mode 0600

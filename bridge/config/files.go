@@ -16,8 +16,8 @@ import (
 // A referenced file larger than this is not what the key asks for.
 const maxFileSize = 1 << 20
 
-// readFiles looks after every file that the configuration names. Credentials are read; the others only have
-// to be there, and private where they hold a key.
+// readFiles looks after every file that the configuration names. Credentials are read; the others
+// only have to be there, and private where they hold a key.
 func (d *decoder) readFiles() {
 	for _, e := range d.cfg.Egresses {
 		if e.OpenVPN == nil {
@@ -36,8 +36,8 @@ func (d *decoder) readFiles() {
 	}
 }
 
-// Files are the absolute paths of all files that the configuration names, each once, in no particular order: what has to go
-// with it to another machine.
+// Files are the absolute paths of all files that the configuration names, each once, in no
+// particular order: what has to go with it to another machine.
 func (c *Config) Files() []string {
 	var all []string
 	add := func(path string) {
@@ -61,8 +61,8 @@ func (c *Config) Files() []string {
 	return all
 }
 
-// NamedFiles are the files that the configuration at path names, as Config.Files has them, whether or not they exist and the
-// rest of it is right.
+// NamedFiles are the files that the configuration at path names, as Config.Files has them, whether
+// or not they exist and the rest of it is right.
 func NamedFiles(path string) []string {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -96,8 +96,9 @@ func (d *decoder) readCredentials(c *Credentials, at Position) {
 	text := strings.ReplaceAll(string(bytes.TrimPrefix(data, []byte("\ufeff"))), "\r\n", "\n")
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	if len(lines) > 3 || slices.Contains(lines, "") || strings.ContainsRune(text, 0) {
-		d.fail(at, ErrValue, c.Path+" does not hold credentials", "write the user name on its first line and the password on its second; "+
-			"the passphrase of an encrypted private key comes third, or alone")
+		d.fail(at, ErrValue, c.Path+" does not hold credentials",
+			"write the user name on its first line and the password on its second; "+
+				"the passphrase of an encrypted private key comes third, or alone")
 		return
 	}
 	if len(lines) >= 2 {
@@ -110,25 +111,30 @@ func (d *decoder) readCredentials(c *Credentials, at Position) {
 
 func (d *decoder) fileError(path string, at Position, err error) {
 	dir := unseenPlace(path, d.file)
-	elsewhere := fmt.Sprintf("if it is there: ztbridge.service sees nothing below %s, so move it to %s", dir, filepath.Dir(DefaultPath))
+	elsewhere := fmt.Sprintf(
+		"if it is there: ztbridge.service sees nothing below %s, so move it to %s", dir,
+		filepath.Dir(DefaultPath))
 	switch {
 	case errors.Is(err, ErrInsecureMode):
 		d.fail(at, ErrInsecureMode, err.Error(), "run: chmod 600 "+shellQuote(path))
 	case errors.Is(err, fs.ErrNotExist) && dir != "":
 		d.fail(at, errors.Join(ErrFile, err), path+" does not exist", elsewhere)
 	case errors.Is(err, fs.ErrPermission) && dir != "":
-		d.fail(at, errors.Join(ErrFile, err), fmt.Sprintf("%s cannot be used: %v", path, plain(err)), elsewhere)
+		d.fail(at, errors.Join(ErrFile, err),
+			fmt.Sprintf("%s cannot be used: %v", path, plain(err)), elsewhere)
 	case errors.Is(err, fs.ErrNotExist):
-		d.fail(at, errors.Join(ErrFile, err), path+" does not exist", "put the file there, or correct its name")
+		d.fail(at, errors.Join(ErrFile, err), path+" does not exist",
+			"put the file there, or correct its name")
 	default:
-		d.fail(at, errors.Join(ErrFile, err), fmt.Sprintf("%s cannot be used: %v", path, plain(err)), "")
+		d.fail(at, errors.Join(ErrFile, err),
+			fmt.Sprintf("%s cannot be used: %v", path, plain(err)), "")
 	}
 }
 
 var errNotRegular = errors.New("not a regular file")
 
-// readPrivate reads a file that nobody but its owner may read or write. The check is made on the open file,
-// so that it cannot be exchanged in between.
+// readPrivate reads a file that nobody but its owner may read or write. The check is made on the
+// open file, so that it cannot be exchanged in between.
 func readPrivate(path string) ([]byte, error) {
 	// O_NONBLOCK: opening a FIFO must not wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -166,7 +172,8 @@ func plain(err error) error {
 }
 
 func shellQuote(path string) string {
-	if strings.Trim(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+") == "" {
+	if strings.Trim(path,
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+") == "" {
 		return path
 	}
 	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"

@@ -38,7 +38,8 @@ func TestKeyPassphrase(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := cfg.Egresses[0].OpenVPN.Credentials
-		if got := [3]string{c.Username.Reveal(), c.Password.Reveal(), c.KeyPassphrase.Reveal()}; got != want {
+		if got := [3]string{c.Username.Reveal(), c.Password.Reveal(),
+			c.KeyPassphrase.Reveal()}; got != want {
 			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
 	}
@@ -49,8 +50,10 @@ func TestCredentialsMustBePrivate(t *testing.T) {
 		dir := folder(t)
 		write(t, filepath.Join(dir, "provider.auth"), "user\nhunter2\n", mode)
 		_, _, err := load(t, dir, withCredentials)
-		if !errors.Is(err, ErrInsecureMode) || !strings.Contains(errorText(err), "run: chmod 600 "+dir) ||
-			!strings.Contains(errorText(err), "ztbridge.yaml:2: egress.provider.openvpn.credentials: ") {
+		if !errors.Is(err, ErrInsecureMode) ||
+			!strings.Contains(errorText(err), "run: chmod 600 "+dir) ||
+			!strings.Contains(errorText(err),
+				"ztbridge.yaml:2: egress.provider.openvpn.credentials: ") {
 			t.Errorf("mode %o: %v", mode, err)
 		}
 	}
@@ -88,7 +91,9 @@ func TestReferencedFiles(t *testing.T) {
 	}
 	for _, name := range []string{"fifo", ".", "missing.ovpn", "/dev/zero"} {
 		for _, key := range []string{"profile: provider.ovpn, credentials", "profile"} {
-			_, _, err := load(t, dir, "zerotier: {networks: [8056c2e21c000001]}\negress: {p: {openvpn: {"+key+": "+name+"}}}\n")
+			_, _, err := load(t, dir,
+				"zerotier: {networks: [8056c2e21c000001]}\negress: {p: {openvpn: {"+key+": "+name+
+					"}}}\n")
 			if !errors.Is(err, ErrFile) && !errors.Is(err, ErrInsecureMode) {
 				t.Errorf("%s: %s: %v", key, name, err)
 			}
@@ -108,7 +113,8 @@ func TestSecretNeverPrints(t *testing.T) {
 	var log strings.Builder
 	logger := slog.New(slog.NewJSONHandler(&log, nil))
 	logger.Info("x", "secret", h.Password, "holder", h, "deep", h.Deep)
-	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "secret", h.Password, "holder", h, "deep", h.Deep)
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "secret", h.Password, "holder", h, "deep",
+		h.Deep)
 	inJSON, err := json.Marshal(h)
 	if err != nil {
 		t.Fatal(err)
@@ -117,9 +123,11 @@ func TestSecretNeverPrints(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	texts := []string{log.String(), string(inJSON), string(inYAML), h.Password.String(), fmt.Sprint(h.Deep.Password)}
+	texts := []string{log.String(), string(inJSON), string(inYAML), h.Password.String(),
+		fmt.Sprint(h.Deep.Password)}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%10s"} {
-		texts = append(texts, fmt.Sprintf(verb, h.Password), fmt.Sprintf(verb, h), fmt.Sprintf(verb, *h.Deep))
+		texts = append(texts, fmt.Sprintf(verb, h.Password), fmt.Sprintf(verb, h),
+			fmt.Sprintf(verb, *h.Deep))
 	}
 	for _, text := range texts {
 		for _, leak := range []string{"hunter2", "68756e746572", "104 117"} {
@@ -139,7 +147,8 @@ func TestShowKeepsSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(string(shown), "hunter2") || !strings.Contains(string(shown), "provider.auth") {
+	if strings.Contains(string(shown), "hunter2") ||
+		!strings.Contains(string(shown), "provider.auth") {
 		t.Errorf("shown:\n%s", shown)
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// FuzzParse: whatever the file, reading it ends without a panic; every mistake has a text and a file; and what
-// is accepted can be shown, and means the same when it is read again.
+// FuzzParse: whatever the file, reading it ends without a panic; every mistake has a text and a
+// file; and what is accepted can be shown, and means the same when it is read again.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(minimal))
 	for _, pattern := range []string{"../../configs/*.yaml", "../../configs/examples/*.yaml"} {
@@ -29,7 +29,9 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("a: &a [*a]\n"))
 	f.Add([]byte("? [x]\n: y\n"))
 	f.Add([]byte("egress: {x: {wan: {ipv6: {ndp: }}}}\npolicy:\n"))
-	f.Add([]byte("ingress: [a]\negress: {x: {wan: {ipv6: {prefix: , ndp: true}}}}\npolicy: [{egress: x}]\ninbound: [{to: , tcp: [22]}]\n"))
+	f.Add(
+		[]byte(
+			"ingress: [a]\negress: {x: {wan: {ipv6: {prefix: , ndp: true}}}}\npolicy: [{egress: x}]\ninbound: [{to: , tcp: [22]}]\n"))
 	f.Add([]byte(minimal + "policy: [{from: , to: , egress: }]\npeering:\n"))
 	f.Add([]byte(minimal + "policy: []\npeering: []\n"))
 	f.Add([]byte(minimal + "endpoint:\nprobe:\ninbound:\ningress:\n"))

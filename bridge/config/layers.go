@@ -16,8 +16,8 @@ type Overrides map[string]string
 
 const envPrefix = "ZTBRIDGE"
 
-// layered are the keys that a variable or a flag may set: those whose path is fixed. Egresses and policy
-// have names and an order of their own and belong in the file. true: the value is a list.
+// layered are the keys that a variable or a flag may set: those whose path is fixed. Egresses and
+// policy have names and an order of their own and belong in the file. true: the value is a list.
 var layered = map[string]bool{
 	"zerotier.home":                 false,
 	"zerotier.networks":             true,
@@ -46,9 +46,9 @@ func EnvName(key string) string {
 	return envPrefix + "_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
-// layer lets viper decide, key by key, whether the flag, the variable or the file has the say, and puts
-// what came from elsewhere into the tree of the file. Each such node is remembered with its source, so
-// that an error can name it.
+// layer lets viper decide, key by key, whether the flag, the variable or the file has the say, and
+// puts what came from elsewhere into the tree of the file. Each such node is remembered with its
+// source, so that an error can name it.
 func (d *decoder) layer(root *yaml.Node, overrides Overrides) {
 	v := viper.New()
 	v.SetEnvPrefix(envPrefix)
@@ -58,7 +58,8 @@ func (d *decoder) layer(root *yaml.Node, overrides Overrides) {
 		if err := v.BindEnv(key); err != nil { // only without a key
 			panic(err)
 		}
-		if node := find(root, strings.Split(key, ".")); node != nil && node.Kind == yaml.ScalarNode {
+		if node := find(root, strings.Split(key, ".")); node != nil &&
+			node.Kind == yaml.ScalarNode {
 			// As text: viper's own reader would make a number of the network 8056e21000000001.
 			v.SetDefault(key, node.Value)
 		}
@@ -83,7 +84,8 @@ func (d *decoder) layer(root *yaml.Node, overrides Overrides) {
 func (d *decoder) refuseUnknownOverrides(overrides Overrides) {
 	for _, key := range sortedKeys(overrides) {
 		if _, ok := layered[key]; !ok {
-			d.fail(Position{File: "--set " + key}, ErrUnknownKey, "this key cannot be set by a flag",
+			d.fail(Position{File: "--set " + key}, ErrUnknownKey,
+				"this key cannot be set by a flag",
 				suggest(key, sortedKeys(layered), "write it in the configuration file"))
 		}
 	}
@@ -126,7 +128,8 @@ func (d *decoder) graft(root *yaml.Node, path []string, source, text string, lis
 	if list {
 		node = &yaml.Node{Kind: yaml.SequenceNode}
 		for item := range strings.SplitSeq(text, ",") {
-			element := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: strings.TrimSpace(item)}
+			element := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str",
+				Value: strings.TrimSpace(item)}
 			d.sources[element] = source
 			node.Content = append(node.Content, element)
 		}
@@ -163,7 +166,8 @@ func setChild(node *yaml.Node, name string, to *yaml.Node) {
 			return
 		}
 	}
-	node.Content = append(node.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: name}, to)
+	node.Content = append(node.Content,
+		&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: name}, to)
 }
 
 func sortedKeys[V any](m map[string]V) []string {

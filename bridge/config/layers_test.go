@@ -29,7 +29,8 @@ func TestLayers(t *testing.T) {
 	if got := address(nil); got != "env.example.org" {
 		t.Errorf("variable: %s", got)
 	}
-	if got := address(Overrides{"endpoint.address": "flag.example.org"}); got != "flag.example.org" {
+	if got := address(
+		Overrides{"endpoint.address": "flag.example.org"}); got != "flag.example.org" {
 		t.Errorf("flag: %s", got)
 	}
 
@@ -43,8 +44,8 @@ func TestLayers(t *testing.T) {
 	}
 }
 
-// A network id of digits and one e is a number to a reader of YAML, and a name to us, by whichever way it
-// comes.
+// A network id of digits and one e is a number to a reader of YAML, and a name to us, by whichever
+// way it comes.
 func TestIDsAreNotNumbers(t *testing.T) {
 	const id = "8056e21000000001"
 	text := "zerotier: {networks: [" + id + "]}\negress: {p: {openvpn: {profile: provider.ovpn}}}\n"
@@ -76,7 +77,8 @@ func TestUnknownVariableIsWarnedOf(t *testing.T) {
 	t.Setenv("ZTBRIDGE_PROBE_TARGET", "1.1.1.1")
 	t.Setenv("ZTBRIDGE_STATE_DIR", "/elsewhere") // the command line's
 	_, warnings, err := load(t, folder(t), minimal)
-	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0].String(), `did you mean "ZTBRIDGE_PROBE_TARGETS"?`) {
+	if err != nil || len(warnings) != 1 ||
+		!strings.Contains(warnings[0].String(), `did you mean "ZTBRIDGE_PROBE_TARGETS"?`) {
 		t.Errorf("error %v, warnings %v", err, warnings)
 	}
 }
@@ -115,9 +117,12 @@ func TestOrderOfTheFileIsKept(t *testing.T) {
 }
 
 func TestCheckClients(t *testing.T) {
-	cfg := mustLoad(t, minimal+"endpoint: {address: vm.example.org}\npolicy:\n  - {from: [phone, tablte], egress: provider}\n")
+	cfg := mustLoad(t,
+		minimal+
+			"endpoint: {address: vm.example.org}\npolicy:\n  - {from: [phone, tablte], egress: provider}\n")
 	got := cfg.CheckClients([]string{"phone", "tablet"}, nil)
-	if len(got) != 1 || got[0].Line != 5 || !strings.Contains(got[0].Text, `did you mean "tablet"?`) {
+	if len(got) != 1 || got[0].Line != 5 ||
+		!strings.Contains(got[0].Text, `did you mean "tablet"?`) {
 		t.Errorf("got %v", got)
 	}
 	got = cfg.CheckClients([]string{"phone", "tablte"}, []string{"phone"})
@@ -128,15 +133,18 @@ func TestCheckClients(t *testing.T) {
 
 func TestNoConfiguration(t *testing.T) {
 	_, _, err := Load(filepath.Join(t.TempDir(), "none.yaml"), nil)
-	if !errors.Is(err, ErrFile) || !strings.Contains(err.Error(), "there is no configuration; write one") {
+	if !errors.Is(err, ErrFile) || !strings.Contains(err.Error(),
+		"there is no configuration; write one") {
 		t.Errorf("got %v", err)
 	}
 }
 
 // An authority that cannot connect gives no certificate.
 func TestACMENeedsPort443(t *testing.T) {
-	for listen, want := range map[string]int{"[tcp/443]": 0, "[udp/1194, tcp/443]": 0, "[udp/443]": 1, "[tcp/8443, udp/1194]": 1} {
-		_, warnings, err := load(t, folder(t), minimal+"endpoint:\n  address: vm.example.org\n  listen: "+listen+"\n  https:\n    acme: {}\n")
+	for listen, want := range map[string]int{"[tcp/443]": 0, "[udp/1194, tcp/443]": 0,
+		"[udp/443]": 1, "[tcp/8443, udp/1194]": 1} {
+		_, warnings, err := load(t, folder(t), minimal+
+			"endpoint:\n  address: vm.example.org\n  listen: "+listen+"\n  https:\n    acme: {}\n")
 		if err != nil || len(warnings) != want || want == 1 && warnings[0].Line != 7 {
 			t.Errorf("%s: %v, %v", listen, warnings, err)
 		}

@@ -15,8 +15,8 @@ import (
 // DefaultPath is where the configuration is looked for.
 const DefaultPath = "/etc/ztbridge/ztbridge.yaml"
 
-// Load reads the configuration and every file that it names. On a mistake the error is of type Errors and
-// holds all that were found; the Config is nil then, and nothing of it should be used.
+// Load reads the configuration and every file that it names. On a mistake the error is of type
+// Errors and holds all that were found; the Config is nil then, and nothing of it should be used.
 func Load(path string, overrides Overrides) (*Config, []Warning, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -52,9 +52,11 @@ func configFileError(path string, err error) *Error {
 	e := &Error{Position: Position{File: path}, Err: errors.Join(ErrFile, err)}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		e.Problem, e.Remedy = "there is no configuration", "write one, or name another by --config FILE"
+		e.Problem, e.Remedy = "there is no configuration",
+			"write one, or name another by --config FILE"
 	case errors.Is(err, fs.ErrPermission):
-		e.Problem, e.Remedy = "the configuration may not be read by this user", "run ztbridge as root"
+		e.Problem, e.Remedy = "the configuration may not be read by this user",
+			"run ztbridge as root"
 	default:
 		e.Problem = fmt.Sprintf("the configuration cannot be read: %v", plain(err))
 	}
@@ -80,9 +82,11 @@ func (d *decoder) parse(data []byte, overrides Overrides) {
 
 func (d *decoder) result() (*Config, []Warning, error) {
 	byLine := func(a, b Position) int { return a.Line - b.Line }
-	slices.SortStableFunc(d.warnings, func(a, b Warning) int { return byLine(a.Position, b.Position) })
+	slices.SortStableFunc(d.warnings,
+		func(a, b Warning) int { return byLine(a.Position, b.Position) })
 	if len(d.errs) > 0 {
-		slices.SortStableFunc(d.errs, func(a, b *Error) int { return byLine(a.Position, b.Position) })
+		slices.SortStableFunc(d.errs,
+			func(a, b *Error) int { return byLine(a.Position, b.Position) })
 		return nil, d.warnings, d.errs
 	}
 	return d.cfg, d.warnings, nil

@@ -9,14 +9,16 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// sections may stand with nothing below them: all that was there may be commented out, and nothing widens.
+// sections may stand with nothing below them: all that was there may be commented out, and nothing
+// widens.
 var sections = []string{
-	"zerotier", "zerotier.networks", "zerotier.orbit", "zerotier.moon", "ingress", "egress", "egress.direct.wan", "inbound",
+	"zerotier", "zerotier.networks", "zerotier.orbit", "zerotier.moon", "ingress", "egress",
+	"egress.direct.wan", "inbound",
 	"endpoint", "endpoint.clients", "endpoint.https", "probe",
 }
 
-// A key of the reference without its value is a mistake that is told at that key, unless it is a section. So is each
-// element of a list.
+// A key of the reference without its value is a mistake that is told at that key, unless it is a
+// section. So is each element of a list.
 func TestNothingWritten(t *testing.T) {
 	text := uncomment(read(t, "ztbridge.yaml"))
 	var paths []string
@@ -76,7 +78,8 @@ func walk(t *testing.T, text string, visit func(key string, node *yaml.Node)) *y
 func TestEmptySections(t *testing.T) {
 	dir := folder(t)
 	want, _, wrong := load(t, dir, minimal)
-	got, _, err := load(t, dir, minimal+"ingress:\ninbound:\nendpoint:\n  # address: vm.example.org\nprobe:\n")
+	got, _, err := load(t, dir, minimal+
+		"ingress:\ninbound:\nendpoint:\n  # address: vm.example.org\nprobe:\n")
 	if diff := cmp.Diff(want, got, same); diff != "" || wrong != nil || err != nil {
 		t.Errorf("%v, %v, (-without +empty):\n%s", wrong, err, diff)
 	}

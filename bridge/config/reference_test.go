@@ -53,7 +53,8 @@ func TestReferenceUncommented(t *testing.T) {
 	if err != nil || len(warnings) > 0 {
 		t.Fatalf("error %v, warnings %v in:\n%s", err, warnings, text)
 	}
-	if cfg.Endpoint == nil || cfg.ZeroTier.Moon == nil || len(cfg.Egresses) != 4 || len(cfg.Policy) != 5 ||
+	if cfg.Endpoint == nil || cfg.ZeroTier.Moon == nil || len(cfg.Egresses) != 4 ||
+		len(cfg.Policy) != 5 ||
 		len(cfg.Inbound) != 2 || len(cfg.Interfaces) != 2 || len(cfg.ZeroTier.Networks) != 3 {
 		t.Errorf("an example was not uncommented:\n%s", text)
 	}
@@ -73,8 +74,10 @@ func TestReferenceTellsTheDefaults(t *testing.T) {
 	if plain.ZeroTier.Home != said.ZeroTier.Home {
 		t.Errorf("zerotier.home: default %s, reference %s", plain.ZeroTier.Home, said.ZeroTier.Home)
 	}
-	acme := mustLoad(t, minimal+"endpoint: {address: vm.example.org, https: {acme: {}}}\n").Endpoint.HTTPS.ACME
-	if want := mustLoad(t, uncomment(read(t, "ztbridge.yaml"))).Endpoint.HTTPS.ACME.Directory; acme.Directory != want {
+	acme := mustLoad(t,
+		minimal+"endpoint: {address: vm.example.org, https: {acme: {}}}\n").Endpoint.HTTPS.ACME
+	if want := mustLoad(t, uncomment(read(t,
+		"ztbridge.yaml"))).Endpoint.HTTPS.ACME.Directory; acme.Directory != want {
 		t.Errorf("acme directory: default %s, reference %s", acme.Directory, want)
 	}
 }
@@ -86,7 +89,8 @@ func TestExamples(t *testing.T) {
 	}
 	for _, path := range paths {
 		t.Run(filepath.Base(path), func(t *testing.T) {
-			_, warnings, err := load(t, folder(t), read(t, filepath.Join("examples", filepath.Base(path))))
+			_, warnings, err := load(t, folder(t),
+				read(t, filepath.Join("examples", filepath.Base(path))))
 			if err != nil || len(warnings) > 0 {
 				t.Errorf("error %v, warnings %v", err, warnings)
 			}
@@ -97,7 +101,8 @@ func TestExamples(t *testing.T) {
 // Show prints a file that means the same as what was read.
 func TestShowRoundTrip(t *testing.T) {
 	texts := map[string]string{"minimal": minimal, "reference": uncomment(read(t, "ztbridge.yaml")),
-		"nothing allowed": minimal + "policy: []\npeering: []\nendpoint: {address: vm.example.org}\n"}
+		"nothing allowed": minimal +
+			"policy: []\npeering: []\nendpoint: {address: vm.example.org}\n"}
 	for _, name := range []string{"uno", "duo", "dinosaur", "exit-node"} {
 		texts[name] = read(t, "examples/"+name+".yaml")
 	}

@@ -34,8 +34,8 @@ func (v value) checkName(text string) bool {
 	return false
 }
 
-// ifaceRE is narrower than the kernel (dev_valid_name, linux/net/core/dev.c), and no wider than what policyroute
-// takes: such a name needs no quoting in rules, filters and commands.
+// ifaceRE is narrower than the kernel (dev_valid_name, linux/net/core/dev.c), and no wider than
+// what policyroute takes: such a name needs no quoting in rules, filters and commands.
 var ifaceRE = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,15}$`)
 
 // iface decodes the name of a network interface. It returns "" for what is none.
@@ -45,8 +45,10 @@ func (v value) iface() string {
 	case !ok:
 		return ""
 	case !ifaceRE.MatchString(text) || text == "." || text == "..":
-		v.fail(ErrValue, fmt.Sprintf("%q is not an interface name of letters, digits, `_`, `.` and `-`", text),
-			"`ip -brief link` lists the interfaces; rename one that has other characters: ip link set NAME name NEW")
+		v.fail(ErrValue, fmt.Sprintf(
+			"%q is not an interface name of letters, digits, `_`, `.` and `-`", text),
+			"`ip -brief link` lists the interfaces; rename one that has other characters: ip "+
+				"link set NAME name NEW")
 		return ""
 	case text == "lo" || strings.HasPrefix(text, "tunztb"):
 		v.fail(ErrValue, fmt.Sprintf("%q belongs to the system or to ztbridge itself", text),
@@ -68,7 +70,8 @@ func (v value) addr() (netip.Addr, bool) {
 	}
 	addr, err := netip.ParseAddr(text)
 	if err != nil || !unicast(addr) {
-		v.fail(ErrValue, fmt.Sprintf("%q is not the address of a host", text), "write it as 192.0.2.1 or 2001:db8::1")
+		v.fail(ErrValue, fmt.Sprintf("%q is not the address of a host", text),
+			"write it as 192.0.2.1 or 2001:db8::1")
 		return netip.Addr{}, false
 	}
 	return addr, true
@@ -96,7 +99,8 @@ func (v value) prefix() (netip.Prefix, bool) {
 	p, err := netip.ParsePrefix(text)
 	switch {
 	case err != nil || p.Addr().Is4In6():
-		v.fail(ErrValue, fmt.Sprintf("%q is not a prefix", text), "write it as 192.0.2.0/24 or 2001:db8::/64")
+		v.fail(ErrValue, fmt.Sprintf("%q is not a prefix", text),
+			"write it as 192.0.2.0/24 or 2001:db8::/64")
 		return netip.Prefix{}, false
 	case p != p.Masked():
 		v.fail(ErrValue, fmt.Sprintf("%q has bits behind the prefix length", text),
@@ -119,7 +123,8 @@ func prefixes(items []value) []netip.Prefix {
 		}
 		for _, other := range list {
 			if p.Overlaps(other) {
-				item.fail(ErrOverlap, fmt.Sprintf("%s overlaps %s in the same list", p, other), "remove the smaller of the two")
+				item.fail(ErrOverlap, fmt.Sprintf("%s overlaps %s in the same list", p, other),
+					"remove the smaller of the two")
 				ok = false
 				break
 			}
@@ -138,7 +143,8 @@ func (v value) duration(least, most time.Duration) (time.Duration, bool) {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < least || d > most {
-		v.fail(ErrValue, fmt.Sprintf("%q is not a duration from %s to %s", text, least, most), "write it as 500ms, 30s or 5m")
+		v.fail(ErrValue, fmt.Sprintf("%q is not a duration from %s to %s", text, least, most),
+			"write it as 500ms, 30s or 5m")
 		return 0, false
 	}
 	return d, true
@@ -153,8 +159,8 @@ func (v value) port(text string) (uint16, bool) {
 	return uint16(n), true
 }
 
-// path decodes a file name. In the file it is relative to the file, in a variable or a flag to the working
-// directory, as the person who typed it there expects.
+// path decodes a file name. In the file it is relative to the file, in a variable or a flag to the
+// working directory, as the person who typed it there expects.
 func (v value) path() (string, bool) {
 	text, ok := v.text()
 	if !ok {
@@ -173,13 +179,15 @@ func (v value) path() (string, bool) {
 	}
 	abs, err := filepath.Abs(filepath.Join(base, text))
 	if err != nil {
-		v.fail(ErrFile, fmt.Sprintf("the working directory is unknown: %v", err), "write the absolute path")
+		v.fail(ErrFile, fmt.Sprintf("the working directory is unknown: %v", err),
+			"write the absolute path")
 		return "", false
 	}
 	return abs, true
 }
 
-var hostRE = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+var hostRE = regexp.MustCompile(
+	`^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
 
 // host decodes a DNS name or an address.
 func (v value) host() (string, bool) {
@@ -191,11 +199,13 @@ func (v value) host() (string, bool) {
 		return addr.String(), true
 	}
 	if len(text) > 253 || !hostRE.MatchString(text) || numeric(text) {
-		v.fail(ErrValue, fmt.Sprintf("%q is neither a name nor an address", text), "write it as vm.example.org or 203.0.113.7, without a port")
+		v.fail(ErrValue, fmt.Sprintf("%q is neither a name nor an address", text),
+			"write it as vm.example.org or 203.0.113.7, without a port")
 		return "", false
 	}
 	return text, true
 }
 
-// numeric says that a text looks like an IPv4 address, so that 203.0.113.700 is not taken for a name.
+// numeric says that a text looks like an IPv4 address, so that 203.0.113.700 is not taken for a
+// name.
 func numeric(text string) bool { return strings.Trim(text, "0123456789.") == "" }

@@ -7,11 +7,12 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// decode reads the whole tree. What refers to names is decoded after what defines them, whatever the order
-// of the file.
+// decode reads the whole tree. What refers to names is decoded after what defines them, whatever
+// the order of the file.
 func (d *decoder) decode(root *yaml.Node) {
 	d.cfg.ZeroTier.Home = DefaultZeroTierHome
-	d.cfg.Probe = Probe{Targets: defaultTargets, Interval: defaultInterval, HoldDown: defaultHoldDown}
+	d.cfg.Probe = Probe{Targets: defaultTargets, Interval: defaultInterval,
+		HoldDown: defaultHoldDown}
 	later := map[string]value{}
 	keep := func(v value) { later[v.key] = v }
 	value{d: d, node: root}.object(fields{
@@ -39,8 +40,8 @@ type claim struct {
 	side   side
 }
 
-// side tells apart prefixes that may lie within one another: members may well have addresses out of the
-// prefix that the WAN's provider gave.
+// side tells apart prefixes that may lie within one another: members may well have addresses out of
+// the prefix that the WAN's provider gave.
 type side uint8
 
 const (
@@ -51,7 +52,8 @@ const (
 func (d *decoder) claim(p netip.Prefix, at Position, what string, s side) {
 	for _, other := range d.claims {
 		if s == other.side && p.Overlaps(other.prefix) {
-			d.fail(at, ErrOverlap, p.String()+" overlaps "+other.prefix.String()+", "+other.what+" ("+other.at.String()+")",
+			d.fail(at, ErrOverlap, p.String()+" overlaps "+other.prefix.String()+", "+other.what+
+				" ("+other.at.String()+")",
 				"choose prefixes that have no address in common")
 			return
 		}

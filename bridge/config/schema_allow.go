@@ -35,13 +35,15 @@ func (d *decoder) inboundRule(v value) {
 	case egress.node != nil:
 		text, ok := egress.text()
 		if ok && !slices.Contains(wans, text) {
-			egress.fail(ErrDangling, fmt.Sprintf("there is no wan egress %q", text), suggest(text, wans, "only a `wan` egress can let connections in"))
+			egress.fail(ErrDangling, fmt.Sprintf("there is no wan egress %q", text),
+				suggest(text, wans, "only a `wan` egress can let connections in"))
 		}
 		in.Egress = text
 	case len(wans) == 1:
 		in.Egress = wans[0]
 	default:
-		v.fail(ErrMissing, fmt.Sprintf("it is not said from where: there are %d wan egresses", len(wans)), "add `egress:` with the name of one")
+		v.fail(ErrMissing, fmt.Sprintf("it is not said from where: there are %d wan egresses",
+			len(wans)), "add `egress:` with the name of one")
 	}
 	if !in.To.IsValid() {
 		if find(v.node, []string{"to"}) == nil {
@@ -80,8 +82,8 @@ func (v value) ports() Ports {
 	return p
 }
 
-// peering decodes who may open connections to whom inside. Omitted, the endpoint's clients reach the
-// ZeroTier networks, which is what they come for, and nobody reaches anything else.
+// peering decodes who may open connections to whom inside. Omitted, the endpoint's clients reach
+// the ZeroTier networks, which is what they come for, and nobody reaches anything else.
 func (d *decoder) peering(v value) {
 	c := d.cfg
 	if v.node == nil {
@@ -96,7 +98,8 @@ func (d *decoder) peering(v value) {
 	}
 	if v.isNull() {
 		v.fail(ErrMissing, "there is no pair, which could mean nothing, or what is usual",
-			"write `peering: []` to allow nothing, or remove the key to let the endpoint's clients reach the ZeroTier networks")
+			"write `peering: []` to allow nothing, or remove the key to let the endpoint's "+
+				"clients reach the ZeroTier networks")
 		return
 	}
 	for _, item := range v.items() {
@@ -149,15 +152,16 @@ func (d *decoder) ingressNames(v value) ([]string, bool) {
 	return names, names != nil
 }
 
-// peerWithPrefix opens a network of the box's own main table, such as its LAN. A prefix as wide as the
-// Internet would be a way around the policy.
+// peerWithPrefix opens a network of the box's own main table, such as its LAN. A prefix as wide as
+// the Internet would be a way around the policy.
 func (d *decoder) peerWithPrefix(sources []string, to value, at Position) {
 	p, ok := to.prefix()
 	if !ok {
 		return
 	}
 	if least := map[bool]int{true: 8, false: 32}[p.Addr().Is4()]; p.Bits() < least {
-		to.fail(ErrValue, fmt.Sprintf("%s is no local network", p), "name the LAN's own prefix; the Internet is reached by `policy:`")
+		to.fail(ErrValue, fmt.Sprintf("%s is no local network", p),
+			"name the LAN's own prefix; the Internet is reached by `policy:`")
 		return
 	}
 	for _, name := range sources {
@@ -168,7 +172,8 @@ func (d *decoder) peerWithPrefix(sources []string, to value, at Position) {
 func (d *decoder) addPeering(p Peering) {
 	for _, other := range d.cfg.Peering {
 		if other.From == p.From && other.To == p.To && other.Prefix == p.Prefix {
-			d.fail(p.Pos, ErrDuplicate, fmt.Sprintf("this is allowed already (%s)", other.Pos), "remove one of them")
+			d.fail(p.Pos, ErrDuplicate, fmt.Sprintf("this is allowed already (%s)", other.Pos),
+				"remove one of them")
 			return
 		}
 	}

@@ -23,7 +23,8 @@ func (d *decoder) egresses(v value) {
 			continue
 		}
 		if e.name == blockWord {
-			e.fail(ErrValue, `"block" is what a policy says to refuse traffic`, "choose another name")
+			e.fail(ErrValue, `"block" is what a policy says to refuse traffic`,
+				"choose another name")
 			continue
 		}
 		if egress, ok := d.egress(e); ok {
@@ -36,13 +37,15 @@ func (d *decoder) egresses(v value) {
 
 func (d *decoder) egress(e entry) (Egress, bool) {
 	var out Egress
-	kinds := map[string]func(value, *Egress) bool{"openvpn": d.openvpn, "zerotier": d.member, "wan": d.wan}
+	kinds := map[string]func(value, *Egress) bool{"openvpn": d.openvpn, "zerotier": d.member,
+		"wan": d.wan}
 	var given []string
 	ok := true
 	for _, kind := range e.entries() {
 		decode, known := kinds[kind.name]
 		if !known {
-			kind.fail(ErrUnknownKey, "unknown kind of egress", suggest(kind.name, sortedKeys(kinds), "known: openvpn, wan, zerotier"))
+			kind.fail(ErrUnknownKey, "unknown kind of egress",
+				suggest(kind.name, sortedKeys(kinds), "known: openvpn, wan, zerotier"))
 			ok = false
 			continue
 		}
@@ -51,10 +54,12 @@ func (d *decoder) egress(e entry) (Egress, bool) {
 	}
 	switch {
 	case len(given) > 1:
-		e.fail(ErrValue, "one egress is one way out, and this has "+strings.Join(given, " and "), "make an egress of each")
+		e.fail(ErrValue, "one egress is one way out, and this has "+strings.Join(given, " and "),
+			"make an egress of each")
 		return out, false
 	case len(given) == 0 && ok:
-		e.fail(ErrMissing, "this egress does not say what it is", "add `openvpn: {profile: FILE}`, `zerotier: {via: ADDRESS}` or `wan: {}`")
+		e.fail(ErrMissing, "this egress does not say what it is",
+			"add `openvpn: {profile: FILE}`, `zerotier: {via: ADDRESS}` or `wan: {}`")
 		return out, false
 	}
 	return out, ok
@@ -89,7 +94,8 @@ func (d *decoder) member(v value, out *Egress) bool {
 		"dns":     func(v value) { out.DNS = v.resolvers() },
 	})
 	if via.node == nil {
-		v.fail(ErrMissing, "the member to go through is not named", "add `via:` with its address in the ZeroTier network")
+		v.fail(ErrMissing, "the member to go through is not named",
+			"add `via:` with its address in the ZeroTier network")
 		return false
 	}
 	for _, item := range via.items() {
@@ -97,7 +103,8 @@ func (d *decoder) member(v value, out *Egress) bool {
 		switch slot := m.slot(addr); {
 		case !ok:
 		case slot.IsValid():
-			item.fail(ErrValue, "there are two addresses of one IP version", "give at most one of each")
+			item.fail(ErrValue, "there are two addresses of one IP version",
+				"give at most one of each")
 		default:
 			*slot = addr
 		}
@@ -119,7 +126,8 @@ func (d *decoder) memberNetwork(v, network value, m *Member) bool {
 			m.Network = networks[0].Name
 			return true
 		}
-		v.fail(ErrMissing, "it is not said in which network the member is", "add `network:` with one of zerotier.networks")
+		v.fail(ErrMissing, "it is not said in which network the member is",
+			"add `network:` with one of zerotier.networks")
 		return false
 	}
 	text, ok := network.text()
@@ -175,26 +183,31 @@ func (d *decoder) wanIPv6(v value) WANIPv6 {
 			p, ok := v.prefix()
 			switch {
 			case !ok:
-			case !p.Addr().Is6() || p.Bits() < 48 || p.Bits() > 120 || p.Addr().IsLinkLocalUnicast():
-				v.fail(ErrValue, fmt.Sprintf("%s is no prefix to number members from", p), "write a part of what the provider gave you, from /48 to /120")
+			case !p.Addr().Is6() || p.Bits() < 48 || p.Bits() > 120 ||
+				p.Addr().IsLinkLocalUnicast():
+				v.fail(ErrValue, fmt.Sprintf("%s is no prefix to number members from", p),
+					"write a part of what the provider gave you, from /48 to /120")
 			default:
 				out.Prefix = p
 				d.claim(p, v.pos(), "the WAN's prefix for members", wanSide)
 				if p.Addr().IsPrivate() {
-					d.warn(v.pos(), p.String()+" is private: nothing on the Internet can answer to it; use `ipv6: nat66` instead")
+					d.warn(v.pos(), p.String()+
+						" is private: nothing on the Internet can answer to it; use `ipv6: "+
+						"nat66` instead")
 				}
 			}
 		},
 		"ndp": func(v value) { out.NDP = v.boolean() },
 	})
 	if !out.Prefix.IsValid() && find(v.node, []string{"prefix"}) == nil {
-		v.fail(ErrMissing, "the prefix is missing", "add `prefix:`, or write `ipv6: nat66` or `ipv6: off`")
+		v.fail(ErrMissing, "the prefix is missing",
+			"add `prefix:`, or write `ipv6: nat66` or `ipv6: off`")
 	}
 	return out
 }
 
-// checkWANsDiffer: translation is decided by the interface that a packet leaves by, so that two egresses
-// on one interface would mix.
+// checkWANsDiffer: translation is decided by the interface that a packet leaves by, so that two
+// egresses on one interface would mix.
 func (d *decoder) checkWANsDiffer() {
 	seen := map[string]string{}
 	for _, e := range d.cfg.Egresses {
@@ -202,7 +215,8 @@ func (d *decoder) checkWANsDiffer() {
 			continue
 		}
 		if other, dup := seen[e.WAN.Interface]; dup {
-			d.fail(e.Pos, ErrDuplicate, fmt.Sprintf("it leaves by the same interface as %q", other), "give each its own `interface:`")
+			d.fail(e.Pos, ErrDuplicate, fmt.Sprintf("it leaves by the same interface as %q", other),
+				"give each its own `interface:`")
 		}
 		seen[e.WAN.Interface] = e.Name
 	}
@@ -218,7 +232,9 @@ func (v value) resolvers() []Resolver {
 		case slices.Contains(list, r):
 			item.fail(ErrDuplicate, "this resolver is listed twice", "remove one of them")
 		case len(list) > 0 && list[0].TLS != r.TLS:
-			item.fail(ErrValue, "resolvers with TLS and without do not mix: a fall back to plain text would go unnoticed",
+			item.fail(ErrValue,
+				"resolvers with TLS and without do not mix: a fall back to plain text would go "+
+					"unnoticed",
 				"write tls:// before all of them, or before none")
 		default:
 			list = append(list, r)
@@ -246,12 +262,14 @@ func (v value) resolver() (Resolver, bool) {
 	}
 	badName := r.TLSName != "" && (!hostRE.MatchString(r.TLSName) || len(r.TLSName) > 253)
 	if err != nil || !unicast(r.Addr.Addr()) || r.Addr.Port() == 0 || badName {
-		v.fail(ErrValue, fmt.Sprintf("%q is not a resolver", text), "write it as 9.9.9.9 or tls://9.9.9.9#dns.quad9.net")
+		v.fail(ErrValue, fmt.Sprintf("%q is not a resolver", text),
+			"write it as 9.9.9.9 or tls://9.9.9.9#dns.quad9.net")
 		return Resolver{}, false
 	}
 	if !r.TLS && r.Addr.Port() != port {
 		// Clients' own questions are steered there, which keep their port.
-		v.fail(ErrValue, fmt.Sprintf("%q has a port of its own: a plain resolver is asked on port %d", text, port),
+		v.fail(ErrValue, fmt.Sprintf(
+			"%q has a port of its own: a plain resolver is asked on port %d", text, port),
 			"leave the port out; only tls:// takes one")
 		return Resolver{}, false
 	}

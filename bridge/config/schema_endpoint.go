@@ -19,8 +19,10 @@ var (
 	defaultListen = []Listener{{"udp", 1194}, {"tcp", 443}}
 	// Three operators, so that the outage of one is not taken for that of the tunnel.
 	defaultTargets = []netip.Addr{
-		netip.MustParseAddr("1.1.1.1"), netip.MustParseAddr("9.9.9.9"), netip.MustParseAddr("8.8.8.8"),
-		netip.MustParseAddr("2606:4700:4700::1111"), netip.MustParseAddr("2620:fe::fe"), netip.MustParseAddr("2001:4860:4860::8888"),
+		netip.MustParseAddr("1.1.1.1"), netip.MustParseAddr("9.9.9.9"), netip.MustParseAddr(
+			"8.8.8.8"),
+		netip.MustParseAddr("2606:4700:4700::1111"), netip.MustParseAddr(
+			"2620:fe::fe"), netip.MustParseAddr("2001:4860:4860::8888"),
 	}
 )
 
@@ -50,7 +52,8 @@ func (d *decoder) endpoint(v value) {
 		e.Listen = defaultListen
 	}
 	if addressAt.node == nil {
-		v.fail(ErrMissing, "clients must know where to connect", "add `address:` with this box's public name or address")
+		v.fail(ErrMissing, "clients must know where to connect",
+			"add `address:` with this box's public name or address")
 	}
 	d.claim(e.Pool4, pool4At.pos(), "the endpoint's pool", membersSide)
 	d.claim(e.Pool6, pool6At.pos(), "the endpoint's IPv6 pool", membersSide)
@@ -59,21 +62,25 @@ func (d *decoder) endpoint(v value) {
 			"give this box a public name, or leave https.acme out")
 	}
 	if e.HTTPS.ACME != nil && !slices.Contains(e.Listen, Listener{"tcp", 443}) {
-		d.warn(d.where["acme"], "the authority connects to port 443, where the endpoint does not listen; "+
-			"add tcp/443 to `listen:`, unless a router in front sends its port 443 to another listener here")
+		d.warn(d.where["acme"],
+			"the authority connects to port 443, where the endpoint does not listen; "+
+				"add tcp/443 to `listen:`, unless a router in front sends its port 443 to "+
+				"another listener here")
 	}
 }
 
 func (d *decoder) listeners(v value) []Listener {
 	var list []Listener
-	for _, item := range v.some("the endpoint listens nowhere", "write [tcp/443, udp/1194], or leave `listen:` out for just these") {
+	for _, item := range v.some("the endpoint listens nowhere",
+		"write [tcp/443, udp/1194], or leave `listen:` out for just these") {
 		text, ok := item.text()
 		if !ok {
 			continue
 		}
 		proto, number, found := strings.Cut(text, "/")
 		if !found || proto != "tcp" && proto != "udp" {
-			item.fail(ErrValue, fmt.Sprintf("%q is not a protocol with a port", text), "write it as tcp/443 or udp/1194")
+			item.fail(ErrValue, fmt.Sprintf("%q is not a protocol with a port", text),
+				"write it as tcp/443 or udp/1194")
 			continue
 		}
 		port, ok := item.port(number)
@@ -89,8 +96,8 @@ func (d *decoder) listeners(v value) []Listener {
 	return list
 }
 
-// pool decodes the addresses of clients: private ones of the IP version of the default, and few enough to
-// divide among listeners.
+// pool decodes the addresses of clients: private ones of the IP version of the default, and few
+// enough to divide among listeners.
 func (v value) pool(fallback netip.Prefix, shortest, longest int) netip.Prefix {
 	p, ok := v.prefix()
 	if !ok {
@@ -102,7 +109,8 @@ func (v value) pool(fallback netip.Prefix, shortest, longest int) netip.Prefix {
 		return fallback
 	}
 	if p.Addr().Is4() && !p.Addr().IsPrivate() && !sharedAddresses.Overlaps(p) {
-		v.fail(ErrValue, fmt.Sprintf("%s belongs to somebody on the Internet", p), "take a part of 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16")
+		v.fail(ErrValue, fmt.Sprintf("%s belongs to somebody on the Internet", p),
+			"take a part of 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16")
 		return fallback
 	}
 	return p
@@ -138,22 +146,28 @@ func (d *decoder) https(v value, h *HTTPS) {
 	})
 	switch {
 	case (h.Certificate == "") != (h.Key == ""):
-		v.fail(ErrMissing, "a certificate and its key go together", "give both `certificate:` and `key:`")
+		v.fail(ErrMissing, "a certificate and its key go together",
+			"give both `certificate:` and `key:`")
 	case h.ACME != nil && h.Certificate != "":
-		v.fail(ErrValue, "there are two sources of certificates", "keep either `acme:` or `certificate:` and `key:`")
+		v.fail(ErrValue, "there are two sources of certificates",
+			"keep either `acme:` or `certificate:` and `key:`")
 	}
 }
 
 func (d *decoder) acme(v value) *ACME {
 	a := &ACME{Directory: letsEncrypt}
 	if v.isNull() {
-		v.fail(ErrMissing, "nothing is written here, which leaves open whether a certificate is wanted", "write `acme: {}` to ask for one, or remove the key")
+		v.fail(ErrMissing,
+			"nothing is written here, which leaves open whether a certificate is wanted",
+			"write `acme: {}` to ask for one, or remove the key")
 	}
 	v.object(fields{
 		"email": func(v value) {
 			text, ok := v.text()
-			if at := strings.Index(text, "@"); ok && (at < 1 || at == len(text)-1 || strings.ContainsAny(text, " \t\r\n<>")) {
-				v.fail(ErrValue, fmt.Sprintf("%q is not a mail address", text), "write it as you@example.org")
+			if at := strings.Index(text, "@"); ok &&
+				(at < 1 || at == len(text)-1 || strings.ContainsAny(text, " \t\r\n<>")) {
+				v.fail(ErrValue, fmt.Sprintf("%q is not a mail address", text),
+					"write it as you@example.org")
 			}
 			a.Email = text
 		},
@@ -161,7 +175,8 @@ func (d *decoder) acme(v value) *ACME {
 			text, ok := v.text()
 			u, err := url.Parse(text)
 			if ok && (err != nil || u.Scheme != "https" || u.Host == "") {
-				v.fail(ErrValue, fmt.Sprintf("%q is not the URL of an ACME directory", text), "write it as "+letsEncrypt)
+				v.fail(ErrValue, fmt.Sprintf("%q is not the URL of an ACME directory", text),
+					"write it as "+letsEncrypt)
 			}
 			a.Directory = text
 		},
@@ -174,7 +189,8 @@ func (d *decoder) probe(v value) {
 	v.object(fields{
 		"targets": func(v value) {
 			p.Targets = nil
-			for _, item := range v.some("without a target nothing can be probed", "name hosts that answer pings, or leave `targets:` out") {
+			for _, item := range v.some("without a target nothing can be probed",
+				"name hosts that answer pings, or leave `targets:` out") {
 				addr, ok := item.addr()
 				if ok && slices.Contains(p.Targets, addr) {
 					item.fail(ErrDuplicate, "this target is listed twice", "remove one of them")

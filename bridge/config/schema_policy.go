@@ -16,21 +16,24 @@ func (d *decoder) policy(v value) {
 		return
 	}
 	if v.isNull() {
-		v.fail(ErrMissing, "there is no rule, which could mean that nothing may leave, or that all may",
-			"write `policy: []` to refuse everything, or remove the key to send it by the tunnels in their order")
+		v.fail(ErrMissing,
+			"there is no rule, which could mean that nothing may leave, or that all may",
+			"write `policy: []` to refuse everything, or remove the key to send it by the "+
+				"tunnels in their order")
 		return
 	}
 	for _, item := range v.items() {
 		if item.node.Kind != yaml.MappingNode {
-			item.fail(ErrType, "expected a rule", "write it as {from: [zerotier], egress: [provider]}")
+			item.fail(ErrType, "expected a rule",
+				"write it as {from: [zerotier], egress: [provider]}")
 			continue
 		}
 		d.rule(item)
 	}
 }
 
-// defaultPolicy sends everything through the tunnels, in the order of the file. It never chooses the box's
-// own WAN for anybody: that shows where the box is, and nobody asked for it.
+// defaultPolicy sends everything through the tunnels, in the order of the file. It never chooses
+// the box's own WAN for anybody: that shows where the box is, and nobody asked for it.
 func (d *decoder) defaultPolicy() {
 	c := d.cfg
 	at := Position{File: d.file, Key: "policy"}
@@ -45,7 +48,8 @@ func (d *decoder) defaultPolicy() {
 		}
 	}
 	if len(rule.Egress) == 0 && len(d.egressNames) == len(c.Egresses) {
-		d.fail(at, ErrMissing, "there is neither a rule nor an openvpn egress that one could follow from",
+		d.fail(at, ErrMissing,
+			"there is neither a rule nor an openvpn egress that one could follow from",
 			"add a tunnel under `egress:`, or say under `policy:` by which egress traffic leaves")
 		return
 	}
@@ -62,7 +66,8 @@ func (d *decoder) rule(v value) {
 	v.object(fields{
 		"from": func(v value) { from = v },
 		"to": func(v value) {
-			rule.To = prefixes(v.some("the list is empty", "name addresses or prefixes, or leave `to:` out for anywhere"))
+			rule.To = prefixes(v.some("the list is empty",
+				"name addresses or prefixes, or leave `to:` out for anywhere"))
 		},
 		"egress": func(v value) { egress = v },
 	})
@@ -72,7 +77,8 @@ func (d *decoder) rule(v value) {
 		rule.From = d.selectors(from)
 	}
 	if egress.node == nil {
-		v.fail(ErrMissing, "the rule does not say where traffic goes", "add `egress:` with names in order of preference, or `egress: block`")
+		v.fail(ErrMissing, "the rule does not say where traffic goes",
+			"add `egress:` with names in order of preference, or `egress: block`")
 		return
 	}
 	var ok bool
@@ -93,13 +99,17 @@ func (d *decoder) egressList(v value) ([]string, bool) {
 		case text == blockWord && len(items) == 1:
 			return nil, true
 		case text == blockWord:
-			item.fail(ErrValue, "a list ends closed by itself", "remove `block` here, or the egresses beside it")
+			item.fail(ErrValue, "a list ends closed by itself",
+				"remove `block` here, or the egresses beside it")
 			ok = false
 		case slices.Contains(list, text):
-			item.fail(ErrDuplicate, fmt.Sprintf("the egress %q is listed twice", text), "remove one of them")
+			item.fail(ErrDuplicate, fmt.Sprintf("the egress %q is listed twice", text),
+				"remove one of them")
 			ok = false
 		case !slices.Contains(d.egressNames, text):
-			item.fail(ErrDangling, fmt.Sprintf("there is no egress %q", text), suggest(text, append(slices.Clone(d.egressNames), blockWord), "add it under `egress:`"))
+			item.fail(ErrDangling, fmt.Sprintf("there is no egress %q", text),
+				suggest(text, append(slices.Clone(d.egressNames), blockWord),
+					"add it under `egress:`"))
 			ok = false
 		default:
 			list = append(list, text)
@@ -111,14 +121,16 @@ func (d *decoder) egressList(v value) ([]string, bool) {
 
 func (d *decoder) selectors(v value) []Selector {
 	var list []Selector
-	for _, item := range v.some("the list is empty", "name who, or leave `from:` out for everything that enters") {
+	for _, item := range v.some("the list is empty",
+		"name who, or leave `from:` out for everything that enters") {
 		s, ok := d.selector(item)
 		if !ok {
 			continue
 		}
 		for _, other := range list {
 			if s.overlaps(other) {
-				item.fail(ErrOverlap, fmt.Sprintf("%s is selected by %s in the same list", s.Text, other.Text), "remove one of them")
+				item.fail(ErrOverlap, fmt.Sprintf("%s is selected by %s in the same list", s.Text,
+					other.Text), "remove one of them")
 				ok = false
 				break
 			}
@@ -140,7 +152,8 @@ func (s Selector) overlaps(o Selector) bool {
 	case ByClient:
 		return s.Client == o.Client
 	default:
-		return slices.ContainsFunc(s.Ingress, func(name string) bool { return slices.Contains(o.Ingress, name) })
+		return slices.ContainsFunc(s.Ingress,
+			func(name string) bool { return slices.Contains(o.Ingress, name) })
 	}
 }
 
@@ -159,8 +172,8 @@ func (d *decoder) selector(v value) (Selector, bool) {
 		s.Kind = ByIngress
 		return s, true
 	}
-	// Clients are added and revoked while this file stays the same: their names are checked against the
-	// list of clients by CheckClients.
+	// Clients are added and revoked while this file stays the same: their names are checked against
+	// the list of clients by CheckClients.
 	if d.cfg.Endpoint != nil && clientRE.MatchString(text) && !d.cfg.meansIngress(text) {
 		s.Kind, s.Client = ByClient, text
 		return s, true
@@ -169,7 +182,8 @@ func (d *decoder) selector(v value) (Selector, bool) {
 	if len(d.cfg.selectable()) > 0 {
 		remedy = "known: " + strings.Join(d.cfg.selectable(), ", ") + ", or an address or a prefix"
 	}
-	v.fail(ErrDangling, fmt.Sprintf("nothing enters by the name of %q", text), suggest(text, d.cfg.selectable(), remedy))
+	v.fail(ErrDangling, fmt.Sprintf("nothing enters by the name of %q", text),
+		suggest(text, d.cfg.selectable(), remedy))
 	return s, false
 }
 
@@ -177,21 +191,23 @@ func (d *decoder) selector(v value) (Selector, bool) {
 func looksNumeric(text string) bool {
 	host, _, isPrefix := strings.Cut(text, "/")
 	_, err := netip.ParseAddr(host)
-	return isPrefix || err == nil || strings.Contains(text, ":") || strings.Contains(text, ".") && numeric(text)
+	return isPrefix || err == nil || strings.Contains(text, ":") || strings.Contains(text, ".") &&
+		numeric(text)
 }
 
 // networkIDRE is what a person writes who means a network: its id, right or wrong.
 var networkIDRE = regexp.MustCompile(`^[0-9a-fA-F]{16}$`)
 
-// meansIngress says that whoever writes a name means an ingress, be there such a one or not: a rule for a client of this
-// name, which nobody has, would silently select nobody.
+// meansIngress says that whoever writes a name means an ingress, be there such a one or not: a rule
+// for a client of this name, which nobody has, would silently select nobody.
 func (c *Config) meansIngress(name string) bool {
 	like := func(word string) bool { return strings.EqualFold(word, name) }
-	return networkIDRE.MatchString(name) || like(EndpointIngress) || like(zeroTierWord) || slices.ContainsFunc(c.selectable(), like)
+	return networkIDRE.MatchString(name) || like(EndpointIngress) || like(zeroTierWord) ||
+		slices.ContainsFunc(c.selectable(), like)
 }
 
-// CheckClientName returns an error for a client's name by which no rule could select it, because it means something else
-// there.
+// CheckClientName returns an error for a client's name by which no rule could select it, because it
+// means something else there.
 func (c *Config) CheckClientName(name string) error {
 	switch {
 	case looksNumeric(name):
@@ -202,8 +218,8 @@ func (c *Config) CheckClientName(name string) error {
 	return nil
 }
 
-// CheckClients compares the clients that the policy names with those that exist, and warns of each that does not, or is
-// revoked: its rule matches nobody until the client is added.
+// CheckClients compares the clients that the policy names with those that exist, and warns of each
+// that does not, or is revoked: its rule matches nobody until the client is added.
 func (c *Config) CheckClients(existing, revoked []string) []Warning {
 	var warnings []Warning
 	for _, rule := range c.Policy {
@@ -211,11 +227,16 @@ func (c *Config) CheckClients(existing, revoked []string) []Warning {
 			switch {
 			case s.Kind != ByClient:
 			case slices.Contains(revoked, s.Client):
-				warnings = append(warnings, Warning{s.Pos, fmt.Sprintf("the endpoint's client %q is revoked; remove it here, or add it again by `ztbridge client add %s`", s.Client, s.Client)})
+				warnings = append(warnings,
+					Warning{s.Pos, fmt.Sprintf(
+						"the endpoint's client %q is revoked; remove it here, or add it again by "+
+							"`ztbridge client add %s`", s.Client, s.Client)})
 			case !slices.Contains(existing, s.Client):
 				candidates := append(slices.Clone(existing), c.selectable()...)
-				warnings = append(warnings, Warning{s.Pos, fmt.Sprintf("the endpoint has no client %q; %s", s.Client,
-					suggest(s.Client, candidates, "add it by `ztbridge client add "+s.Client+"`"))})
+				warnings = append(warnings,
+					Warning{s.Pos, fmt.Sprintf("the endpoint has no client %q; %s", s.Client,
+						suggest(s.Client, candidates, "add it by `ztbridge client add "+s.Client+
+							"`"))})
 			}
 		}
 	}

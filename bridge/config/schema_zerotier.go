@@ -42,7 +42,8 @@ func (d *decoder) zerotier(v value) {
 		},
 		"moon": func(v value) {
 			z.Moon = &Moon{}
-			const problem, remedy = "a moon needs public addresses at which members find it", "add `endpoints: [203.0.113.7/9993]` with this box's own"
+			const problem, remedy = "a moon needs public addresses at which members find it",
+				"add `endpoints: [203.0.113.7/9993]` with this box's own"
 			written := false
 			v.object(fields{"endpoints": func(v value) {
 				written = true
@@ -80,7 +81,8 @@ func (d *decoder) network(v value) {
 	}
 	n.ID = strings.ToLower(text)
 	if !networkRE.MatchString(n.ID) {
-		id.fail(ErrValue, fmt.Sprintf("%q is not a network id", text), "copy the 16 hexadecimal digits from the controller")
+		id.fail(ErrValue, fmt.Sprintf("%q is not a network id", text),
+			"copy the 16 hexadecimal digits from the controller")
 		return
 	}
 	for _, other := range d.cfg.ZeroTier.Networks {
@@ -104,7 +106,8 @@ func (v value) moonID() (string, bool) {
 	}
 	m := moonRE.FindStringSubmatch(strings.ToLower(text))
 	if m == nil {
-		v.fail(ErrValue, fmt.Sprintf("%q is not the id of a moon", text), "write the 10 hexadecimal digits of the moon's own address")
+		v.fail(ErrValue, fmt.Sprintf("%q is not the id of a moon", text),
+			"write the 10 hexadecimal digits of the moon's own address")
 		return "", false
 	}
 	return m[2], true
@@ -127,7 +130,8 @@ func (v value) moonEndpoint() (netip.AddrPort, bool) {
 		ap, err = netip.AddrPortFrom(addr, defaultMoonPort), nil
 	}
 	if err != nil || ap.Port() == 0 || !unicast(ap.Addr()) {
-		v.fail(ErrValue, fmt.Sprintf("%q is not an address with a port", text), "write it as 203.0.113.7/9993")
+		v.fail(ErrValue, fmt.Sprintf("%q is not an address with a port", text),
+			"write it as 203.0.113.7/9993")
 		return netip.AddrPort{}, false
 	}
 	return ap, true
@@ -154,7 +158,9 @@ func (d *decoder) ingressInterface(v value) {
 				in.Prefixes = prefixes(v.items())
 				for _, p := range in.Prefixes {
 					if p.Bits() == 0 {
-						v.fail(ErrValue, fmt.Sprintf("%s would be every address, the Internet's too", p), "write the networks that lie behind the interface")
+						v.fail(ErrValue,
+							fmt.Sprintf("%s would be every address, the Internet's too",
+								p), "write the networks that lie behind the interface")
 						continue
 					}
 					d.claim(p, v.pos(), "behind an interface", membersSide)
@@ -162,7 +168,8 @@ func (d *decoder) ingressInterface(v value) {
 			},
 		})
 		if at.node == nil {
-			v.fail(ErrMissing, "an ingress needs its interface", "add `interface:` with a name that `ip -brief link` lists")
+			v.fail(ErrMissing, "an ingress needs its interface",
+				"add `interface:` with a name that `ip -brief link` lists")
 		}
 	}
 	if in.Iface == "" {
@@ -185,15 +192,18 @@ func (d *decoder) ingressInterface(v value) {
 // claimIngress makes sure that a name means one ingress.
 func (d *decoder) claimIngress(name string, at Position) bool {
 	if name == zeroTierWord || name == EndpointIngress {
-		d.fail(at, ErrValue, fmt.Sprintf("%q is the name of a whole kind of ingress", name), "choose another `name:`")
+		d.fail(at, ErrValue, fmt.Sprintf("%q is the name of a whole kind of ingress", name),
+			"choose another `name:`")
 		return false
 	}
 	if _, err := netip.ParseAddr(name); err == nil {
-		d.fail(at, ErrValue, fmt.Sprintf("%q would be taken for an address in `from`", name), "choose a `name:`")
+		d.fail(at, ErrValue, fmt.Sprintf("%q would be taken for an address in `from`", name),
+			"choose a `name:`")
 		return false
 	}
 	if before, taken := d.where["ingress "+name]; taken {
-		d.fail(at, ErrDuplicate, fmt.Sprintf("the ingress name %q is taken already at line %d", name, before.Line),
+		d.fail(at, ErrDuplicate, fmt.Sprintf("the ingress name %q is taken already at line %d",
+			name, before.Line),
 			"give one of them another `name:`")
 		return false
 	}

@@ -8,11 +8,11 @@ import (
 
 const redacted = "(redacted)"
 
-// Secret is a text that prints as "(redacted)" by every verb of fmt, in JSON, YAML and slog. Reveal is the
-// only way to it. The zero Secret is empty.
+// Secret is a text that prints as "(redacted)" by every verb of fmt, in JSON, YAML and slog. Reveal
+// is the only way to it. The zero Secret is empty.
 type Secret struct {
-	// A pointer: where fmt goes round the methods, as it does for a bad verb on a struct behind a pointer,
-	// it prints an address.
+	// A pointer: where fmt goes round the methods, as it does for a bad verb on a struct behind a
+	// pointer, it prints an address.
 	text *string
 }
 
@@ -30,7 +30,8 @@ func (s Secret) Reveal() string {
 // Empty says that there is no text.
 func (s Secret) Empty() bool { return s.Reveal() == "" }
 
-// Equal compares the texts, so that a reload can tell whether anything changed (go-cmp uses it as well).
+// Equal compares the texts, so that a reload can tell whether anything changed (go-cmp uses it as
+// well).
 func (s Secret) Equal(other Secret) bool { return s.Reveal() == other.Reveal() }
 
 // String returns a constant.

@@ -9,8 +9,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Show returns the effective configuration as a file that means the same: every default is written out,
-// every name is resolved. It holds no secret: credentials are named by their file.
+// Show returns the effective configuration as a file that means the same: every default is written
+// out, every name is resolved. It holds no secret: credentials are named by their file.
 func (c *Config) Show() ([]byte, error) {
 	var buf bytes.Buffer
 	enc := yaml.NewEncoder(&buf)
@@ -139,7 +139,8 @@ func (c *Config) view() view {
 		Probe:    viewProbe(c.Probe),
 	}
 	for _, n := range c.ZeroTier.Networks {
-		v.ZeroTier.Networks = append(v.ZeroTier.Networks, viewNetwork{n.ID, unless(n.Name, n.ID), n.AllowGlobal})
+		v.ZeroTier.Networks = append(v.ZeroTier.Networks,
+			viewNetwork{n.ID, unless(n.Name, n.ID), n.AllowGlobal})
 	}
 	if m := c.ZeroTier.Moon; m != nil {
 		v.ZeroTier.Moon = &viewMoon{texts(m.Endpoints)}

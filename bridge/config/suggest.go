@@ -2,7 +2,8 @@ package config
 
 import "strings"
 
-// suggest returns `did you mean "x"?` for the candidate nearest to a mistyped word, or else the fallback.
+// suggest returns `did you mean "x"?` for the candidate nearest to a mistyped word, or else the
+// fallback.
 func suggest(word string, candidates []string, fallback string) string {
 	best, bestDistance := "", 1+max(1, len(word)/3)
 	for _, candidate := range candidates {
@@ -16,8 +17,9 @@ func suggest(word string, candidates []string, fallback string) string {
 	return `did you mean "` + best + `"?`
 }
 
-// distance is the number of insertions, deletions, substitutions and swaps of neighbours that turn a into
-// b (optimal string alignment). A swap counts as one because it is the commonest slip of the fingers.
+// distance is the number of insertions, deletions, substitutions and swaps of neighbours that turn
+// a into b (optimal string alignment). A swap counts as one because it is the commonest slip of the
+// fingers.
 func distance(a, b string) int {
 	const far = 64
 	if len(a) > far || len(b) > far {

@@ -24,7 +24,8 @@ type decoder struct {
 	// where remembers the position of names for checks that look at the whole.
 	where  map[string]Position
 	claims []claim
-	// egressNames are all names under `egress`, those of faulty ones included: one mistake is reported once.
+	// egressNames are all names under `egress`, those of faulty ones included: one mistake is
+	// reported once.
 	egressNames []string
 }
 
@@ -48,7 +49,8 @@ func (d *decoder) tree(data []byte) *yaml.Node {
 		return nil
 	}
 	if err := dec.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
-		d.fail(top, ErrSyntax, "there is more than one document", "remove the line `---` and what follows it")
+		d.fail(top, ErrSyntax, "there is more than one document",
+			"remove the line `---` and what follows it")
 		return nil
 	}
 	root := doc.Content[0]
@@ -57,7 +59,8 @@ func (d *decoder) tree(data []byte) *yaml.Node {
 	}
 	if root.Kind != yaml.MappingNode {
 		top.Line = root.Line
-		d.fail(top, ErrType, "the file is not a list of keys", "write `zerotier:` and so on, one key a line")
+		d.fail(top, ErrType, "the file is not a list of keys",
+			"write `zerotier:` and so on, one key a line")
 		return nil
 	}
 	d.refuseAliases(root)
@@ -74,14 +77,16 @@ func (d *decoder) syntax(err error) {
 		text = text[m[1]:]
 	}
 	text = strings.TrimPrefix(text, "yaml: ")
-	d.fail(at, ErrSyntax, "not valid YAML: "+text, "look at the indentation and the quotes here and on the line above")
+	d.fail(at, ErrSyntax, "not valid YAML: "+text,
+		"look at the indentation and the quotes here and on the line above")
 }
 
-// refuseAliases keeps the file plain: an alias hides what a line means, and a few of them can unfold into
-// gigabytes.
+// refuseAliases keeps the file plain: an alias hides what a line means, and a few of them can
+// unfold into gigabytes.
 func (d *decoder) refuseAliases(node *yaml.Node) {
 	if node.Kind == yaml.AliasNode || node.Anchor != "" {
-		d.fail(Position{File: d.file, Line: node.Line}, ErrSyntax, "anchors and aliases (& and *) are not supported",
+		d.fail(Position{File: d.file, Line: node.Line}, ErrSyntax,
+			"anchors and aliases (& and *) are not supported",
 			"write the value out, or put it in quotes if it is a text")
 	}
 	for _, sub := range node.Content {
@@ -103,7 +108,10 @@ func (v value) pos() Position {
 	return Position{File: v.d.file, Line: v.node.Line, Key: v.key}
 }
 
-func (v value) fail(class error, problem, remedy string) { v.d.fail(v.pos(), class, problem, remedy) }
+func (v value) fail(class error, problem,
+	remedy string) {
+	v.d.fail(v.pos(), class, problem, remedy)
+}
 
 func (v value) isNull() bool { return v.node.Kind == yaml.ScalarNode && v.node.Tag == "!!null" }
 
@@ -120,8 +128,8 @@ type entry struct {
 	value
 }
 
-// entries returns the pairs of a mapping in the order of the file. Duplicate keys are mistakes. An empty
-// value is an empty mapping.
+// entries returns the pairs of a mapping in the order of the file. Duplicate keys are mistakes. An
+// empty value is an empty mapping.
 func (v value) entries() []entry {
 	if v.isNull() {
 		return nil
@@ -141,7 +149,8 @@ func (v value) entries() []entry {
 		}
 		if line, dup := first[k.Value]; dup {
 			v.d.fail(Position{v.d.file, k.Line, sub.key}, ErrDuplicate,
-				fmt.Sprintf("this key is given twice, first on line %d", line), "remove one of them")
+				fmt.Sprintf("this key is given twice, first on line %d",
+					line), "remove one of them")
 			continue
 		}
 		first[k.Value] = k.Line
@@ -155,9 +164,9 @@ func (v value) entries() []entry {
 
 type fields map[string]func(value)
 
-// object decodes a mapping whose keys are known. Those of sections count as not written when nothing is below
-// them, as is left when all of it is commented out. With any other key, nobody can tell whether an empty value
-// means nothing, or everything: its decoder gets it, and refuses it.
+// object decodes a mapping whose keys are known. Those of sections count as not written when
+// nothing is below them, as is left when all of it is commented out. With any other key, nobody can
+// tell whether an empty value means nothing, or everything: its decoder gets it, and refuses it.
 func (v value) object(known fields, sections ...string) {
 	for _, e := range v.entries() {
 		decode, ok := known[e.name]
@@ -201,8 +210,8 @@ func (v value) some(problem, remedy string) []value {
 	return v.items()
 }
 
-// text returns a scalar as it was written. Types of YAML are of no interest: 8056e21000000001 is a name
-// here, not a number.
+// text returns a scalar as it was written. Types of YAML are of no interest: 8056e21000000001 is a
+// name here, not a number.
 func (v value) text() (string, bool) {
 	switch {
 	case v.isNull():
@@ -218,7 +227,8 @@ func (v value) text() (string, bool) {
 func (v value) oneOf(words ...string) (string, bool) {
 	text, ok := v.text()
 	if ok && !slices.Contains(words, text) {
-		v.fail(ErrValue, fmt.Sprintf("%q is not known here", text), suggest(text, words, "write "+join(words)))
+		v.fail(ErrValue, fmt.Sprintf("%q is not known here", text),
+			suggest(text, words, "write "+join(words)))
 		return "", false
 	}
 	return text, ok

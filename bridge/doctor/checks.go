@@ -47,7 +47,8 @@ func chain(f Facts) []check {
 	if f.Daemon == nil {
 		return append(checks, check{daemon, []string{configured}, lookDaemon})
 	}
-	checks = append(append(checks, check{daemon, nil, lookDaemon}), nameChecks(f.Host, *f.Daemon)...)
+	checks = append(append(checks, check{daemon, nil, lookDaemon}),
+		nameChecks(f.Host, *f.Daemon)...)
 	return append(checks, daemonChecks(*f.Daemon)...)
 }
 
@@ -55,10 +56,12 @@ func chain(f Facts) []check {
 func daemonChecks(d Daemon) []check {
 	var checks []check
 	if len(d.Networks) > 0 {
-		checks = append(checks, check{service, []string{zerotierOne}, func(Facts) Result { return lookService(d) }})
+		checks = append(checks, check{service, []string{zerotierOne},
+			func(Facts) Result { return lookService(d) }})
 	}
 	for _, n := range d.Networks {
-		checks = append(checks, check{"network " + n.Name, []string{service, defaultRoute}, func(Facts) Result { return lookNetwork(n) }})
+		checks = append(checks, check{"network " + n.Name, []string{service, defaultRoute},
+			func(Facts) Result { return lookNetwork(n) }})
 	}
 	for _, e := range d.Egresses {
 		name := "egress " + e.Name
@@ -66,7 +69,8 @@ func daemonChecks(d Daemon) []check {
 			check{name, needsOf(e), func(Facts) Result { return lookEgress(e) }},
 			check{"probes " + e.Name, []string{name}, func(Facts) Result { return lookProbes(e) }})
 		if e.Prefix.Message != "" {
-			checks = append(checks, check{"prefix " + e.Name, []string{name}, func(Facts) Result { return warning(e.Prefix.Message, e.Prefix.Remedy) }})
+			checks = append(checks, check{"prefix " + e.Name, []string{name},
+				func(Facts) Result { return warning(e.Prefix.Message, e.Prefix.Remedy) }})
 		}
 	}
 	for _, p := range d.Policies {
@@ -78,7 +82,8 @@ func daemonChecks(d Daemon) []check {
 		checks = append(checks, check{p.Name, needs, func(Facts) Result { return lookPolicy(p) }})
 	}
 	if d.IPTables.Message != "" {
-		checks = append(checks, check{"iptables", nil, func(Facts) Result { return warning(d.IPTables.Message, d.IPTables.Remedy) }})
+		checks = append(checks, check{"iptables", nil,
+			func(Facts) Result { return warning(d.IPTables.Message, d.IPTables.Remedy) }})
 	}
 	return append(checks, check{"kernel", nil, func(Facts) Result { return lookKernel(d) }})
 }
@@ -102,7 +107,8 @@ func lookLink(f Facts) Result {
 		}
 	}
 	if len(up) == 0 {
-		return failed("no network interface is up", "plug in its cable, or join its Wi-Fi, and see: ip link")
+		return failed("no network interface is up",
+			"plug in its cable, or join its Wi-Fi, and see: ip link")
 	}
 	return ok("up: %s", strings.Join(up, ", "))
 }
@@ -117,7 +123,8 @@ func lookAddress(f Facts) Result {
 		}
 	}
 	if len(have) == 0 {
-		return failed("no interface has an address", "see that DHCP answers, or set an address: ip address")
+		return failed("no interface has an address",
+			"see that DHCP answers, or set an address: ip address")
 	}
 	return ok("%s", strings.Join(have, ", "))
 }
@@ -133,8 +140,10 @@ func lookDefault(f Facts) Result {
 func lookClock(f Facts) Result {
 	now := f.Now.UTC().Format(time.RFC3339)
 	if f.Now.Before(f.Host.Latest) {
-		return failed(fmt.Sprintf("the clock says %s, but files here are from %s: certificates will look wrong",
-			now, f.Host.Latest.UTC().Format(time.RFC3339)), "set it: timedatectl set-ntp true")
+		return failed(
+			fmt.Sprintf(
+				"the clock says %s, but files here are from %s: certificates will look wrong",
+				now, f.Host.Latest.UTC().Format(time.RFC3339)), "set it: timedatectl set-ntp true")
 	}
 	return ok("%s", now)
 }
@@ -143,7 +152,8 @@ func lookForeign(f Facts) Result {
 	if len(f.Host.Foreign) == 0 {
 		return ok("none diverts this box's own traffic")
 	}
-	return warning("somebody else may divert this box's own traffic, and with it our tunnels: "+strings.Join(f.Host.Foreign, "; "),
+	return warning("somebody else may divert this box's own traffic, and with it our tunnels: "+
+		strings.Join(f.Host.Foreign, "; "),
 		"if egresses do not connect, stop the other VPN or take its default route away")
 }
 
@@ -184,7 +194,8 @@ func older(version string, least [2]int) bool {
 
 func lookTUN(f Facts) Result {
 	if f.Host.TUN != "" {
-		return failed(f.Host.TUN, "load the driver: modprobe tun; in a container, hand /dev/net/tun through")
+		return failed(f.Host.TUN,
+			"load the driver: modprobe tun; in a container, hand /dev/net/tun through")
 	}
 	return ok("it is there")
 }
@@ -201,13 +212,15 @@ func lookResolving(f Facts) Result {
 	case len(dead) == 0:
 		return ok("%d of %d names of servers", all, all)
 	case len(dead) == all:
-		return failed(f.Host.Lookups[0].Err, "see the resolver of this box: /etc/resolv.conf; or check the name in the profile")
+		return failed(f.Host.Lookups[0].Err,
+			"see the resolver of this box: /etc/resolv.conf; or check the name in the profile")
 	}
 	named := strings.Join(dead[:min(len(dead), manyNames)], ", ")
 	if more := len(dead) - manyNames; more > 0 {
 		named += fmt.Sprintf(" and %d more", more)
 	}
-	return warning(fmt.Sprintf("%d of %d names of servers do not resolve: %s", len(dead), all, named),
+	return warning(fmt.Sprintf("%d of %d names of servers do not resolve: %s", len(dead), all,
+		named),
 		"the other servers are used; get a new profile from the provider when these stay away")
 }
 
@@ -224,7 +237,8 @@ func lookZeroTierOne(f Facts) Result {
 
 func lookDaemon(f Facts) Result {
 	if f.Daemon == nil {
-		return failed("ztbridge is not running", "start it: systemctl start ztbridge; or see why it ended: journalctl -u ztbridge")
+		return failed("ztbridge is not running",
+			"start it: systemctl start ztbridge; or see why it ended: journalctl -u ztbridge")
 	}
 	return ok("it runs")
 }
@@ -242,7 +256,8 @@ func lookService(d Daemon) Result {
 func lookNetwork(n Network) Result {
 	switch {
 	case n.Status != "ok":
-		return failed(cmp.Or(n.Trouble.Message, "its state is "+n.Status), cmp.Or(n.Trouble.Remedy, "wait a few seconds, and ask again"))
+		return failed(cmp.Or(n.Trouble.Message, "its state is "+n.Status),
+			cmp.Or(n.Trouble.Remedy, "wait a few seconds, and ask again"))
 	case n.Trouble.Message != "":
 		return warning(n.Trouble.Message, n.Trouble.Remedy)
 	}
@@ -297,7 +312,8 @@ func lookKernel(d Daemon) Result {
 	case d.Reconcile != "":
 		return failed(d.Reconcile, "see the log: journalctl -u ztbridge")
 	case d.Pending != "":
-		return failed(fmt.Sprintf("it differs from the plan: %s", strings.Join(strings.Split(strings.TrimSpace(d.Pending), "\n"), "; ")),
+		return failed(fmt.Sprintf("it differs from the plan: %s",
+			strings.Join(strings.Split(strings.TrimSpace(d.Pending), "\n"), "; ")),
 			"see that nobody else undoes it (a firewall that is reloaded?): journalctl -u ztbridge")
 	}
 	return ok("it is as planned")

@@ -58,10 +58,12 @@ func Diagnose(f Facts) Report {
 		result.Check = c.name
 		if result.Verdict == Failed {
 			root[c.name] = c.name
-			if i := slices.IndexFunc(c.needs, func(need string) bool { return root[need] != "" }); i >= 0 {
+			if i := slices.IndexFunc(c.needs,
+				func(need string) bool { return root[need] != "" }); i >= 0 {
 				because := root[c.needs[i]]
 				root[c.name] = because
-				result = Result{Check: c.name, Verdict: Consequence, Message: "from: " + because, Because: because}
+				result = Result{Check: c.name, Verdict: Consequence, Message: "from: " + because,
+					Because: because}
 			}
 		}
 		report = append(report, result)
@@ -112,7 +114,8 @@ func wrap(head, text string) string {
 	hang := strings.Repeat(" ", len(head))
 	line, out := head, ""
 	for word := range strings.FieldsSeq(text) {
-		if strings.TrimSpace(line) != strings.TrimSpace(head) && len([]rune(line))+1+len([]rune(word)) > width {
+		if strings.TrimSpace(line) != strings.TrimSpace(head) &&
+			len([]rune(line))+1+len([]rune(word)) > width {
 			out += strings.TrimRight(line, " ") + "\n"
 			line = hang
 		}

@@ -22,25 +22,32 @@ var update = flag.Bool("update", false, "write the golden files")
 func healthy() Facts {
 	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	home := Network{ID: "8056c2e21c000001", Name: "home", Iface: "ztabcdefgh", Status: "ok",
-		Addresses: []netip.Addr{netip.MustParseAddr("10.147.17.1"), netip.MustParseAddr("fd80:56c2::1")}}
+		Addresses: []netip.Addr{netip.MustParseAddr("10.147.17.1"),
+			netip.MustParseAddr("fd80:56c2::1")}}
 	return Facts{
 		Now: now,
 		Host: Host{
-			Links:    []Link{{Name: "eth0", Up: true, Addrs: []netip.Prefix{netip.MustParsePrefix("192.168.1.5/24"), netip.MustParsePrefix("fe80::1/64")}}},
+			Links: []Link{{Name: "eth0", Up: true, Addrs: []netip.Prefix{
+				netip.MustParsePrefix("192.168.1.5/24"), netip.MustParsePrefix("fe80::1/64")}}},
 			Defaults: []string{"default via 192.168.1.1 dev eth0"},
-			Programs: map[string]Program{openvpn: {"/usr/sbin/openvpn", "2.6.14"}, zerotierOne: {"/usr/sbin/zerotier-one", "1.14.1"}},
-			Lookups:  []Lookup{{Name: "vpn.example"}},
-			Latest:   now.Add(-time.Hour),
+			Programs: map[string]Program{openvpn: {"/usr/sbin/openvpn", "2.6.14"},
+				zerotierOne: {"/usr/sbin/zerotier-one", "1.14.1"}},
+			Lookups: []Lookup{{Name: "vpn.example"}},
+			Latest:  now.Add(-time.Hour),
 		},
-		Config: Config{Path: "/etc/ztbridge/ztbridge.yaml", Tunnels: true, Networks: []Network{{ID: home.ID, Name: home.Name}}},
+		Config: Config{Path: "/etc/ztbridge/ztbridge.yaml", Tunnels: true,
+			Networks: []Network{{ID: home.ID, Name: home.Name}}},
 		Daemon: &Daemon{
 			Networks:  []Network{home},
 			Ingresses: []string{"ztabcdefgh"},
 			Egresses: []Egress{
-				{Name: "provider", Kind: "openvpn", State: "up", Usable: true, Answers: true, RTT: 12345 * time.Microsecond},
-				{Name: "friend", Kind: "zerotier", Network: "home", State: "up", Usable: true, Answers: true},
+				{Name: "provider", Kind: "openvpn", State: "up", Usable: true, Answers: true,
+					RTT: 12345 * time.Microsecond},
+				{Name: "friend", Kind: "zerotier", Network: "home", State: "up", Usable: true,
+					Answers: true},
 			},
-			Policies: []Policy{{Name: "policy[0]", Wanted: []string{"provider", "friend"}, Egress: "provider", Why: "first choice"}},
+			Policies: []Policy{{Name: "policy[0]", Wanted: []string{"provider", "friend"},
+				Egress: "provider", Why: "first choice"}},
 		},
 	}
 }
@@ -56,7 +63,8 @@ var cases = []struct {
 		f.Host.Lookups[0].Err = "lookup vpn.example: network is unreachable"
 		f.Daemon.Networks[0].Status = "joining"
 		f.Daemon.Egresses[0] = Egress{Name: "provider", Kind: "openvpn", State: "resolving"}
-		f.Daemon.Egresses[1] = Egress{Name: "friend", Kind: "zerotier", Network: "home", State: "down"}
+		f.Daemon.Egresses[1] = Egress{Name: "friend", Kind: "zerotier", Network: "home",
+			State: "down"}
 		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "", "none of its egresses is up"
 	}, []string{link}},
 	{"no-dns", func(f *Facts) {
@@ -76,16 +84,21 @@ var cases = []struct {
 	}, nil},
 	{"wrong-credentials", func(f *Facts) {
 		f.Daemon.Egresses[0] = Egress{Name: "provider", Kind: "openvpn", State: "auth-failed",
-			Trouble: Trouble{"tunnel provider is auth-failed: the provider refuses user name or password", "correct them in provider.auth, then: systemctl reload ztbridge"}}
+			Trouble: Trouble{
+				"tunnel provider is auth-failed: the provider refuses user name or password",
+				"correct them in provider.auth, then: systemctl reload ztbridge"}}
 		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "friend", "provider is down"
 	}, []string{"egress provider"}},
 	{"not-authorised", func(f *Facts) {
 		f.Daemon.Networks[0].Status, f.Daemon.Networks[0].Addresses = "access-denied", nil
-		f.Daemon.Networks[0].Trouble = Trouble{"network 8056c2e21c000001 does not let this box in", "authorise member 1122334455 at its controller"}
-		f.Daemon.Egresses[1] = Egress{Name: "friend", Kind: "zerotier", Network: "home", State: "down"}
+		f.Daemon.Networks[0].Trouble = Trouble{"network 8056c2e21c000001 does not let this box in",
+			"authorise member 1122334455 at its controller"}
+		f.Daemon.Egresses[1] = Egress{Name: "friend", Kind: "zerotier", Network: "home",
+			State: "down"}
 	}, []string{"network home"}},
 	{"bad-configuration-and-no-daemon", func(f *Facts) {
-		f.Config = Config{Path: f.Config.Path, Err: "ztbridge.yaml:3: egres: unknown key", Hint: "did you mean egress?"}
+		f.Config = Config{Path: f.Config.Path, Err: "ztbridge.yaml:3: egres: unknown key",
+			Hint: "did you mean egress?"}
 		f.Daemon = nil
 	}, []string{configured}},
 	{"not-running", func(f *Facts) { f.Daemon = nil }, []string{daemon}},
@@ -96,22 +109,29 @@ var cases = []struct {
 		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "friend", "provider is down"
 	}, []string{clock, openvpn}},
 	{"another-vpn-and-somebody-who-undoes", func(f *Facts) {
-		f.Host.Foreign = []string{"rule 5270: from all lookup 52", "0.0.0.0/1 via 10.2.0.1 dev tun0"}
+		f.Host.Foreign = []string{"rule 5270: from all lookup 52",
+			"0.0.0.0/1 via 10.2.0.1 dev tun0"}
 		f.Daemon.Pending = "ip rule add iif ztabcdefgh unreachable\nip rule add iif ztabcdefgh lookup 23101\n"
 	}, []string{"kernel"}},
 	{"probes-unanswered", func(f *Facts) {
 		f.Daemon.Egresses[0].State, f.Daemon.Egresses[0].Answers, f.Daemon.Egresses[0].RTT = "degraded", false, 0
-		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "friend", "provider does not answer probes"
+		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "friend",
+			"provider does not answer probes"
 		f.Daemon.Unwell = Trouble{"no ZeroTier root answers", "check that UDP port 9993 may leave"}
 	}, []string{"probes provider"}},
 	{"member-away-and-prefix-lost", func(f *Facts) {
-		f.Daemon.Egresses[1] = Egress{Name: "friend", Kind: "zerotier", Network: "home", State: "unreachable",
-			Trouble: Trouble{"neither the member of friend nor anything behind it answers", "see whether that machine runs"}}
-		f.Daemon.Egresses = append(f.Daemon.Egresses, Egress{Name: "direct", Kind: "wan", State: "up", Usable: true, Answers: true,
-			Prefix: Trouble{"answers to addresses of 2001:db8:1:2:8000::/80 do not come back", "have it routed to this box"}})
+		f.Daemon.Egresses[1] = Egress{Name: "friend", Kind: "zerotier", Network: "home",
+			State: "unreachable",
+			Trouble: Trouble{"neither the member of friend nor anything behind it answers",
+				"see whether that machine runs"}}
+		f.Daemon.Egresses = append(f.Daemon.Egresses,
+			Egress{Name: "direct", Kind: "wan", State: "up", Usable: true, Answers: true,
+				Prefix: Trouble{"answers to addresses of 2001:db8:1:2:8000::/80 do not come back",
+					"have it routed to this box"}})
 	}, []string{"egress friend"}},
 	{"own-resolver", func(f *Facts) {
-		f.Host.Resolvers = []Resolver{{Addr: netip.IPv4Unspecified(), Program: "dnsmasq"}, {Addr: netip.MustParseAddr("127.0.0.53"), Device: "lo"}}
+		f.Host.Resolvers = []Resolver{{Addr: netip.IPv4Unspecified(), Program: "dnsmasq"},
+			{Addr: netip.MustParseAddr("127.0.0.53"), Device: "lo"}}
 	}, nil},
 }
 
@@ -132,7 +152,8 @@ func TestDiagnose(t *testing.T) {
 // What works is said to work, even if something that it depends on does not look well.
 func TestWhatWorksIsOK(t *testing.T) {
 	f := healthy()
-	f.Host.Lookups[0].Err = "lookup vpn.example: timeout" // the tunnel lives on the answer of yesterday
+	// the tunnel lives on the answer of yesterday
+	f.Host.Lookups[0].Err = "lookup vpn.example: timeout"
 	for _, r := range Diagnose(f) {
 		if (r.Verdict == OK) == (r.Check == resolving) {
 			t.Errorf("%s: %s", r.Check, r.Verdict)
@@ -169,7 +190,8 @@ func TestLinesAreNarrow(t *testing.T) {
 }
 
 func TestMembers(t *testing.T) {
-	guest := Network{ID: "8056c2e21c000002", Name: "guest", Iface: "ztqrstuvwx", Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.9")}}
+	guest := Network{ID: "8056c2e21c000002", Name: "guest", Iface: "ztqrstuvwx",
+		Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.9")}}
 	golden(t, "members", Members([]Network{healthy().Daemon.Networks[0], guest}))
 	golden(t, "members-unknown", Members(healthy().Config.Networks))
 }
@@ -193,7 +215,8 @@ func golden(t *testing.T, name, got string) {
 
 func TestOlder(t *testing.T) {
 	for version, want := range map[string]bool{
-		"2.6.14": false, "2.6_rc1": false, "2.7": false, "3.0": false, "2.5.9": true, "1.9": true, "": false, "git": false,
+		"2.6.14": false, "2.6_rc1": false, "2.7": false, "3.0": false, "2.5.9": true, "1.9": true,
+		"": false, "git": false,
 	} {
 		if got := older(version, leastOpenVPN); got != want {
 			t.Errorf("%q: %v, want %v", version, got, want)
@@ -203,13 +226,16 @@ func TestOlder(t *testing.T) {
 
 func TestForeignRulesAndRoutes(t *testing.T) {
 	rules := []string{
-		"0: from all lookup local", "5270: from all lookup 52", "15000: from all iif ztabc lookup 23100 proto 90",
+		"0: from all lookup local", "5270: from all lookup 52",
+		"15000: from all iif ztabc lookup 23100 proto 90",
 		"32766: from all lookup main", "32767: from all lookup default",
 	}
-	if got, want := foreignRules(rules), []string{"rule 5270: from all lookup 52"}; !reflect.DeepEqual(got, want) {
+	if got, want := foreignRules(rules),
+		[]string{"rule 5270: from all lookup 52"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("rules %q, want %q", got, want)
 	}
-	main := []string{"0.0.0.0/1 via 10.2.0.1 dev tun0", "default via 192.168.1.1 dev eth0", "192.168.1.0/24 dev eth0"}
+	main := []string{"0.0.0.0/1 via 10.2.0.1 dev tun0", "default via 192.168.1.1 dev eth0",
+		"192.168.1.0/24 dev eth0"}
 	if got, want := halves(main), main[:1]; !reflect.DeepEqual(got, want) {
 		t.Errorf("halves %q, want %q", got, want)
 	}
@@ -223,9 +249,10 @@ func TestOwnResolver(t *testing.T) {
 	for socket, told := range map[string]bool{
 		`udp UNCONN 0 0 0.0.0.0:53 0.0.0.0:* users:(("dnsmasq",pid=7,fd=4))`: true,
 		`tcp LISTEN 0 32 [::]:53 [::]:* users:(("pihole-FTL",pid=7,fd=5))`:   true,
-		`tcp LISTEN 0 10 *:53 *:*`:                                                         true,
-		`udp UNCONN 0 0 10.147.17.1:53 0.0.0.0:*`:                                          true,
-		`udp UNCONN 0 0 192.168.1.5:53 0.0.0.0:*`:                                          true, // the box's, whoever asks
+		`tcp LISTEN 0 10 *:53 *:*`:                true,
+		`udp UNCONN 0 0 10.147.17.1:53 0.0.0.0:*`: true,
+		// the box's, whoever asks
+		`udp UNCONN 0 0 192.168.1.5:53 0.0.0.0:*`:                                          true,
 		`udp UNCONN 0 0 10.147.17.1%ztabcdefgh:53 0.0.0.0:*`:                               true,
 		`udp UNCONN 0 0 192.168.122.1%virbr0:53 0.0.0.0:*`:                                 false,
 		`udp UNCONN 0 0 127.0.0.53%lo:53 0.0.0.0:* users:(("systemd-resolve",pid=1,fd=2))`: false,
@@ -234,7 +261,8 @@ func TestOwnResolver(t *testing.T) {
 		`gibberish`: false,
 	} {
 		warned := func(f Facts) bool {
-			return slices.ContainsFunc(Diagnose(f), func(r Result) bool { return r.Check == ownNames && r.Verdict == Warning })
+			return slices.ContainsFunc(Diagnose(f),
+				func(r Result) bool { return r.Check == ownNames && r.Verdict == Warning })
 		}
 		f := healthy()
 		f.Host.Resolvers = resolvers([]string{socket, socket})

@@ -1,6 +1,6 @@
 // Package doctor says what is wrong with a box, and what to do about it. A diagnosis is a chain of
-// checks that depend on each other: of a box whose cable is out it says just that, and not that a dozen
-// other things do not work either.
+// checks that depend on each other: of a box whose cable is out it says just that, and not that a
+// dozen other things do not work either.
 //
 //	link ─▶ address ─▶ default route ─▶ resolving ─▶ egress … ─▶ probes …
 //	                        │    programs, clock ──────┘  │
@@ -27,7 +27,8 @@ type Facts struct {
 type Host struct {
 	Links    []Link   // without loopback
 	Defaults []string // main's default routes, as ip(8) prints them
-	// Foreign are rules and routes of others that divert the box's own traffic, as ip(8) prints them.
+	// Foreign are rules and routes of others that divert the box's own traffic, as ip(8) prints
+	// them.
 	Foreign  []string
 	Programs map[string]Program // by name; those that were looked for
 	TUN      string             // why /dev/net/tun cannot be used; empty when it can
@@ -88,7 +89,8 @@ type Daemon struct {
 // Trouble is something wrong; the zero value is none.
 type Trouble struct{ Message, Remedy string }
 
-// Network is the box's membership in a ZeroTier network. Without a daemon only ID and Name are known.
+// Network is the box's membership in a ZeroTier network. Without a daemon only ID and Name are
+// known.
 type Network struct {
 	ID, Name  string
 	Iface     string

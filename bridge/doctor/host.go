@@ -25,13 +25,14 @@ const (
 	lookupsAtOnce = 16
 )
 
-// Observe looks at the host: it reads, runs programs that only print, and asks the resolver for names.
-// files are what the configuration consists of. It changes nothing and blocks for some seconds at most;
-// what cannot be seen is left empty.
+// Observe looks at the host: it reads, runs programs that only print, and asks the resolver for
+// names. files are what the configuration consists of. It changes nothing and blocks for some
+// seconds at most; what cannot be seen is left empty.
 func Observe(ctx context.Context, files, names []string) Host {
 	ctx, cancel := context.WithTimeout(ctx, 2*lookupTimeout)
 	defer cancel()
-	h := Host{Links: links(), Programs: map[string]Program{}, TUN: tunTrouble("/dev/net/tun"), Latest: latest(files)}
+	h := Host{Links: links(), Programs: map[string]Program{}, TUN: tunTrouble("/dev/net/tun"),
+		Latest: latest(files)}
 	for name, flag := range map[string]string{openvpn: "--version", zerotierOne: "-v"} {
 		h.Programs[name] = program(ctx, name, flag)
 	}
@@ -113,7 +114,8 @@ func program(ctx context.Context, name, flag string) Program {
 	if err != nil {
 		return Program{}
 	}
-	out, _ := exec.CommandContext(ctx, path, flag).CombinedOutput() // openvpn 2.4 prints it and exits with 1
+	// openvpn 2.4 prints it and exits with 1
+	out, _ := exec.CommandContext(ctx, path, flag).CombinedOutput()
 	return Program{Path: path, Version: number.FindString(string(out))}
 }
 
@@ -145,7 +147,8 @@ func halves(main []string) []string {
 	var out []string
 	for _, line := range main {
 		dst, _, _ := strings.Cut(line, " ")
-		if slices.Contains([]string{"0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1", "2000::/3"}, dst) {
+		if slices.Contains([]string{"0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1", "2000::/3"},
+			dst) {
 			out = append(out, line)
 		}
 	}
@@ -158,7 +161,8 @@ func foreignRules(rules []string) []string {
 	for _, line := range rules {
 		priority, rest, _ := strings.Cut(line, ": ")
 		kernels := priority == "0" || priority == "32766" || priority == "32767"
-		if !kernels && !strings.HasSuffix(rest, ourProtocol) && !slices.Contains(out, "rule "+line) {
+		if !kernels && !strings.HasSuffix(rest, ourProtocol) &&
+			!slices.Contains(out, "rule "+line) {
 			out = append(out, "rule "+line)
 		}
 	}
@@ -189,8 +193,10 @@ func latest(files []string) time.Time {
 	return newest
 }
 
-// lookups asks for all names, many at a time: a large profile has more of them than would fit in the time one by one.
-func lookups(ctx context.Context, names []string, resolve func(context.Context, string) error) []Lookup {
+// lookups asks for all names, many at a time: a large profile has more of them than would fit in
+// the time one by one.
+func lookups(ctx context.Context, names []string,
+	resolve func(context.Context, string) error) []Lookup {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	out := make([]Lookup, len(names))

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Members returns what to do on the members of the networks so that they leave by this box, for people.
-// What is not known without a running daemon is left to be filled in.
+// Members returns what to do on the members of the networks so that they leave by this box, for
+// people. What is not known without a running daemon is left to be filled in.
 func Members(networks []Network) string {
 	var b strings.Builder
 	for i, n := range networks {
@@ -22,7 +22,8 @@ func Members(networks []Network) string {
 func memberPage(n Network) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	via4, via6 := first(n.Addresses, netip.Addr.Is4, "ADDRESS-OF-THIS-BOX"), first(n.Addresses, netip.Addr.Is6, "")
+	via4, via6 := first(n.Addresses, netip.Addr.Is4, "ADDRESS-OF-THIS-BOX"),
+		first(n.Addresses, netip.Addr.Is6, "")
 	iface := n.Iface
 	if iface == "" {
 		iface = "ztXXXXXXXX"

@@ -8,9 +8,9 @@ import (
 
 const ownNames = "names"
 
-// nameChecks are those of resolvers on the box itself. Queries to other resolvers are steered to the egress's own;
-// what asks this box is answered here, and the question goes on by the box's own line. Where all egresses are that
-// line, there is nothing to tell.
+// nameChecks are those of resolvers on the box itself. Queries to other resolvers are steered to
+// the egress's own; what asks this box is answered here, and the question goes on by the box's own
+// line. Where all egresses are that line, there is nothing to tell.
 func nameChecks(h Host, d Daemon) []check {
 	var open []string
 	for _, r := range h.Resolvers {
@@ -28,14 +28,16 @@ func nameChecks(h Host, d Daemon) []check {
 		return nil
 	}
 	return []check{{ownNames, nil, func(Facts) Result {
-		return warning(strings.Join(open, ", ")+" may answer clients: names that they ask of this box leave by the box's own WAN",
-			"name clients another resolver than this box, so that their queries are steered; or let it listen on loopback alone "+
+		return warning(strings.Join(open, ", ")+
+			" may answer clients: names that they ask of this box leave by the box's own WAN",
+			"name clients another resolver than this box, so that their queries are steered; or "+
+				"let it listen on loopback alone "+
 				"(dnsmasq, Pi-hole: listen-address=127.0.0.1 and bind-interfaces)")
 	}}}
 }
 
-// reachable says whether clients can ask a resolver: packets to any address of the box are let in, whichever
-// interface has it.
+// reachable says whether clients can ask a resolver: packets to any address of the box are let in,
+// whichever interface has it.
 func reachable(r Resolver, ingresses []string) bool {
 	if r.Device != "" {
 		return slices.Contains(ingresses, r.Device)

@@ -10,20 +10,23 @@ import (
 	"ztbridge/policyroute/netlab/ztlab"
 )
 
-// TestMembersAreNotLookedForInTheInternet: what a client of the endpoint sends to a member is refused while
-// zerotier-one does not run, by the daemon that knew the member and by one that starts meanwhile. It leaves neither
-// by the provider nor by the WAN.
+// TestMembersAreNotLookedForInTheInternet: what a client of the endpoint sends to a member is
+// refused while zerotier-one does not run, by the daemon that knew the member and by one that
+// starts meanwhile. It leaves neither by the provider nor by the WAN.
 func TestMembersAreNotLookedForInTheInternet(t *testing.T) {
 	m := newMesh(t, netlab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
 	lab := m.lab
-	must(t, m.network.SetRoutes(m.ctx, ztlab.ManagedRoute{Target: ztlab.Net4}, ztlab.ManagedRoute{Target: ztlab.Net6},
-		ztlab.ManagedRoute{Target: clientPool4, Via: ztlab.Box4}, ztlab.ManagedRoute{Target: clientPool6, Via: ztlab.Box6}))
+	must(t, m.network.SetRoutes(m.ctx, ztlab.ManagedRoute{Target: ztlab.Net4},
+		ztlab.ManagedRoute{Target: ztlab.Net6},
+		ztlab.ManagedRoute{Target: clientPool4, Via: ztlab.Box4}, ztlab.ManagedRoute{
+			Target: clientPool6, Via: ztlab.Box6}))
 	node := m.node(lab.Box, ztlab.Box4, ztlab.Box6)
 	iface := m.join(node, false).Iface
 	m.join(m.node(lab.Client, ztlab.Client4, ztlab.Client6), false)
 	b := newBox(t, lab.Box)
 	b.write("provider.ovpn", lab.Providers[0].Config())
-	b.write("ztbridge.yaml", m.zerotier(node)+peeringConfig+"peering: [{from: endpoint, to: zerotier}]\n")
+	b.write("ztbridge.yaml", m.zerotier(node)+peeringConfig+
+		"peering: [{from: endpoint, to: zerotier}]\n")
 	leaks := watchGuests(t, lab)
 	b.start()
 	tunnel := b.awaitEgress("provider").Egresses[0].Interface
@@ -50,7 +53,8 @@ func TestMembersAreNotLookedForInTheInternet(t *testing.T) {
 	told, err := phone.ns.Capture("tun0", refusalOf(lab.Marker))
 	must(t, err)
 	node.Stop()
-	b.await("the end of the network", func(st api.Status) bool { return networkStatus(st).Status == "unknown" })
+	b.await("the end of the network",
+		func(st api.Status) bool { return networkStatus(st).Status == "unknown" })
 	if ifindex(t, lab.Box, iface) != 0 {
 		t.Errorf("%s outlived its service", iface)
 	}
@@ -68,9 +72,11 @@ func TestMembersAreNotLookedForInTheInternet(t *testing.T) {
 	b.awaitEgress("provider")
 	inTunnel = watch()
 	phone.connect(b, "udp")
-	for _, way := range [][2]netip.Addr{{phone.addr4, ztlab.Client4}, {phone.addr6, ztlab.Client6}} {
+	for _, way := range [][2]netip.Addr{{phone.addr4, ztlab.Client4},
+		{phone.addr6, ztlab.Client6}} {
 		await(t, "a refusal of "+way[1].String(), func() bool {
-			out, _ := phone.ns.Run(m.ctx, "ping", "-n", "-c", "2", "-W", "1", "-I", way[0].String(), way[1].String())
+			out, _ := phone.ns.Run(m.ctx, "ping", "-n", "-c", "2", "-W", "1", "-I", way[0].String(),
+				way[1].String())
 			return strings.Contains(strings.ToLower(out), "unreachable")
 		})
 	}

@@ -9,23 +9,32 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// BenchmarkEndpoint compares the endpoint with an openvpn server as its manual's example has it, for one client, on the same host.
+// BenchmarkEndpoint compares the endpoint with an openvpn server as its manual's example has it,
+// for one client, on the same host.
 //
 //	client ══ OpenVPN, TCP ══ endpoint ── Internet
 //	client ~~ OpenVPN, TCP ~~ endpoint ── Internet    by the line of a café
 //	client ══ OpenVPN, UDP ══ endpoint ══ OpenVPN, UDP ══ provider ── Internet
 func BenchmarkEndpoint(b *testing.B) {
 	overTCP := func(b *testing.B, wires wires) (ours, theirs path) {
-		ours = roadWarrior(b, "tcp", "egress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\n", wires)
+		ours = roadWarrior(b, "tcp", "egress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\n",
+			wires)
 		lab := standard(b, netlab.Options{})
-		server, err := lab.ServeOnBox(b.Context(), netlab.ProviderOptions{Protos: []netlab.Proto{netlab.OverTCP}})
+		server, err := lab.ServeOnBox(b.Context(),
+			netlab.ProviderOptions{Protos: []netlab.Proto{netlab.OverTCP}})
 		must(b, err)
 		return ours, path{lab.Internet, plainClient(b, lab, server, wires)}
 	}
 	b.Run("tcp", func(b *testing.B) {
 		ours, theirs := overTCP(b, cards)
-		b.Run("upload", func(b *testing.B) { compare(b, "endpoint over TCP, upload", 1.4, ours, theirs, false) })
-		b.Run("download", func(b *testing.B) { compare(b, "endpoint over TCP, download", 1.4, ours, theirs, true) })
+		b.Run("upload", func(b *testing.B) {
+			compare(b, "endpoint over TCP, upload", 1.4, ours,
+				theirs, false)
+		})
+		b.Run("download", func(b *testing.B) {
+			compare(b, "endpoint over TCP, download", 1.4, ours,
+				theirs, true)
+		})
 	})
 	b.Run("line", func(b *testing.B) {
 		ours, theirs := overTCP(b, cafe(aLine))
@@ -36,14 +45,21 @@ func BenchmarkEndpoint(b *testing.B) {
 		compareWaiting(b, "endpoint over TCP, by a slow line", 1.5, ours, theirs)
 	})
 	b.Run("chain", func(b *testing.B) {
-		ours := roadWarrior(b, "udp", "egress: {provider: {openvpn: {profile: provider.ovpn}}}\n", cards)
+		ours := roadWarrior(b, "udp", "egress: {provider: {openvpn: {profile: provider.ovpn}}}\n",
+			cards)
 		lab := standard(b, netlab.Options{})
 		server, err := lab.ServeOnBox(b.Context(), netlab.ProviderOptions{})
 		must(b, err)
 		byHand(b, lab, "tun-udp", true)
 		theirs := path{lab.Internet, plainClient(b, lab, server, cards)}
-		b.Run("upload", func(b *testing.B) { compare(b, "endpoint to provider, upload", 0.98, ours, theirs, false) })
-		b.Run("download", func(b *testing.B) { compare(b, "endpoint to provider, download", 0.98, ours, theirs, true) })
+		b.Run("upload", func(b *testing.B) {
+			compare(b, "endpoint to provider, upload", 0.98, ours,
+				theirs, false)
+		})
+		b.Run("download", func(b *testing.B) {
+			compare(b, "endpoint to provider, download", 0.98,
+				ours, theirs, true)
+		})
 	})
 }
 
@@ -54,20 +70,27 @@ func cards(b *testing.B, lab *netlab.Topology, _ *netlab.Site) { asCards(b, lab)
 
 // cafe has the client at a line.
 func cafe(line netlab.Line) wires {
-	return func(b *testing.B, lab *netlab.Topology, site *netlab.Site) { byLine(b, lab, site.Uplink, line) }
+	return func(b *testing.B, lab *netlab.Topology, site *netlab.Site) {
+		byLine(b, lab, site.Uplink, line)
+	}
 }
 
-// roadWarrior is a host on the road that is connected to the endpoint of a box by the given transport.
+// roadWarrior is a host on the road that is connected to the endpoint of a box by the given
+// transport.
 func roadWarrior(b *testing.B, transport, egress string, wires wires) path {
 	b.Helper()
 	lab := standard(b, netlab.Options{})
 	x := newBox(b, lab.Box)
 	x.write("provider.ovpn", lab.Providers[0].Config())
-	x.write("ztbridge.yaml", "endpoint: {address: 198.51.100.2, listen: [udp/1194, tcp/443]}\n"+egress+
+	x.write("ztbridge.yaml", "endpoint: {address: 198.51.100.2, listen: [udp/1194, tcp/443]}\n"+
+		egress+
 		"probe: {targets: [192.0.2.10], hold_down: 3s}\n")
 	x.mustRun("client", "add", "laptop")
 	x.start()
-	x.await("a way out", func(st api.Status) bool { return len(st.Policies) == 1 && st.Policies[0].Egress != "" })
+	x.await("a way out", func(st api.Status) bool {
+		return len(st.Policies) == 1 &&
+			st.Policies[0].Egress != ""
+	})
 	site, err := lab.AddSite("laptop")
 	must(b, err)
 	wires(b, lab, site)
@@ -76,7 +99,8 @@ func roadWarrior(b *testing.B, transport, egress string, wires wires) path {
 }
 
 // plainClient is a host on the road that is connected to a server that nobody tuned.
-func plainClient(b *testing.B, lab *netlab.Topology, server *netlab.Provider, wires wires) *netlab.Namespace {
+func plainClient(b *testing.B, lab *netlab.Topology, server *netlab.Provider,
+	wires wires) *netlab.Namespace {
 	b.Helper()
 	site, err := lab.AddSite("laptop")
 	must(b, err)

@@ -13,8 +13,9 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// Between hosts that are next to each other a tunnel is as fast as their processors, and nothing ever waits for an answer.
-// Over a line with delay it is waiting that costs, and a queue that grows is what a user feels.
+// Between hosts that are next to each other a tunnel is as fast as their processors, and nothing
+// ever waits for an answer. Over a line with delay it is waiting that costs, and a queue that grows
+// is what a user feels.
 
 // aLine is one of many cafés and homes, and aSlowLine of as many.
 var (
@@ -22,7 +23,8 @@ var (
 	aSlowLine = netlab.Line{Delay: 15 * time.Millisecond, Mbit: 10, Queue: 100 * time.Millisecond}
 )
 
-// byLine makes a link of the lab a line, and its hosts, which must all be there, speak TCP as Debian's do by default.
+// byLine makes a link of the lab a line, and its hosts, which must all be there, speak TCP as
+// Debian's do by default.
 func byLine(b *testing.B, lab *netlab.Topology, link *netlab.Link, line netlab.Line) {
 	b.Helper()
 	if err := lab.SetCongestionControl("cubic"); err != nil {
@@ -34,7 +36,8 @@ func byLine(b *testing.B, lab *netlab.Topology, link *netlab.Link, line netlab.L
 	lab.Defer(stop)
 }
 
-// compareTransfers compares how fast one connection transfers a page and a photo, each anew, its handshake included.
+// compareTransfers compares how fast one connection transfers a page and a photo, each anew, its
+// handshake included.
 func compareTransfers(b *testing.B, what string, upload, download float64, ours, theirs path) {
 	b.Helper()
 	serveTransfers(b, ours)
@@ -51,7 +54,8 @@ func compareTransfers(b *testing.B, what string, upload, download float64, ours,
 	} {
 		b.Run(strings.ReplaceAll(t.name, " ", "-"), func(b *testing.B) {
 			compareBy(b, what+", "+t.name, t.target, ours, theirs,
-				gauge{unit: "Mbit/s", measure: func(p path) float64 { return transfer(b, p, t.size, t.upload) }})
+				gauge{unit: "Mbit/s",
+					measure: func(p path) float64 { return transfer(b, p, t.size, t.upload) }})
 		})
 	}
 }
@@ -65,7 +69,8 @@ const (
 func serveTransfers(b *testing.B, p path) {
 	b.Helper()
 	serve := func(port int, handle func(net.Conn)) {
-		l, err := p.internet.Listen("tcp", net.JoinHostPort(netlab.ClientTarget4.String(), strconv.Itoa(port)))
+		l, err := p.internet.Listen("tcp",
+			net.JoinHostPort(netlab.ClientTarget4.String(), strconv.Itoa(port)))
 		must(b, err)
 		b.Cleanup(func() { _ = l.Close() })
 		go func() {
@@ -101,7 +106,8 @@ func transfer(b *testing.B, p path, size int, upload bool) float64 {
 		port, request, answer = sinkPort, make([]byte, size), 0
 	}
 	began := time.Now()
-	conn, err := p.client.Dial(ctx, "tcp", net.JoinHostPort(netlab.ClientTarget4.String(), strconv.Itoa(port)))
+	conn, err := p.client.Dial(ctx, "tcp",
+		net.JoinHostPort(netlab.ClientTarget4.String(), strconv.Itoa(port)))
 	must(b, err)
 	defer conn.Close()
 	must(b, conn.SetDeadline(began.Add(patience)))
@@ -121,10 +127,12 @@ func compareWaiting(b *testing.B, what string, target float64, ours, theirs path
 	b.Helper()
 	netlab.Require(b, netlab.IPerf3)
 	compareBy(b, what+", ping during a download", target, ours, theirs,
-		gauge{unit: "ms", less: true, measure: func(p path) float64 { return pingWhileLoading(b, p) }})
+		gauge{unit: "ms", less: true,
+			measure: func(p path) float64 { return pingWhileLoading(b, p) }})
 }
 
-// pingWhileLoading returns the mean time of a ping, in milliseconds, in the last seconds of a download.
+// pingWhileLoading returns the mean time of a ping, in milliseconds, in the last seconds of a
+// download.
 func pingWhileLoading(b *testing.B, p path) float64 {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), patience)
@@ -132,11 +140,13 @@ func pingWhileLoading(b *testing.B, p path) float64 {
 	const load, pings, interval = 8 * time.Second, 50, 100 * time.Millisecond
 	loaded := make(chan error, 1)
 	go func() {
-		_, err := netlab.IPerf{Server: p.internet, Client: p.client, Addr: netlab.ClientTarget4, Duration: load, Download: true}.Measure(ctx)
+		_, err := netlab.IPerf{Server: p.internet, Client: p.client, Addr: netlab.ClientTarget4,
+			Duration: load, Download: true}.Measure(ctx)
 		loaded <- err
 	}()
 	time.Sleep(load - pings*interval)
-	out, err := p.client.Run(ctx, "ping", "-q", "-c", strconv.Itoa(pings), "-i", fmt.Sprint(interval.Seconds()), netlab.ClientTarget4.String())
+	out, err := p.client.Run(ctx, "ping", "-q", "-c", strconv.Itoa(pings), "-i",
+		fmt.Sprint(interval.Seconds()), netlab.ClientTarget4.String())
 	must(b, err)
 	must(b, <-loaded)
 	_, figures, _ := strings.Cut(out, "min/avg/max/mdev = ")

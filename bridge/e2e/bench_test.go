@@ -16,21 +16,23 @@ import (
 	"ztbridge/policyroute/netlab/ztlab"
 )
 
-// The benchmarks compare two labs that run beside each other and differ in one thing. Measurements alternate
-// between the two, so that whatever else the machine does hits both alike; the ratio is what counts.
+// The benchmarks compare two labs that run beside each other and differ in one thing. Measurements
+// alternate between the two, so that whatever else the machine does hits both alike; the ratio is
+// what counts.
 const (
 	rounds      = 12              // each measures both sides once, the order changing
 	measurement = 4 * time.Second // of one side in one round
 )
 
-// byHand gives the box the path that ztbridge would, as a competent user does with ip, iptables and a plain
-// openvpn. Clamping the segments' size is what many forget.
+// byHand gives the box the path that ztbridge would, as a competent user does with ip, iptables and
+// a plain openvpn. Clamping the segments' size is what many forget.
 func byHand(b *testing.B, lab *netlab.Topology, ingress string, clamp bool) {
 	b.Helper()
 	ns, provider := lab.Box, lab.Providers[0]
 	profile := filepath.Join(b.TempDir(), "by-hand.ovpn")
 	must(b, os.WriteFile(profile, []byte(provider.Config()), 0o600))
-	_, err := ns.Start(netlab.Command("openvpn", "--config", profile, "--dev", "tun0", "--route-noexec"))
+	_, err := ns.Start(netlab.Command("openvpn", "--config", profile, "--dev", "tun0",
+		"--route-noexec"))
 	must(b, err)
 	must(b, ns.Forwarding())
 	script := fmt.Sprintf(`set -e
@@ -97,7 +99,8 @@ func iperf(b *testing.B, p path, download bool) float64 {
 func compare(b *testing.B, what string, target float64, ours, theirs path, download bool) {
 	b.Helper()
 	netlab.Require(b, netlab.IPerf3)
-	compareBy(b, what, target, ours, theirs, gauge{unit: "Mbit/s", measure: func(p path) float64 { return iperf(b, p, download) }})
+	compareBy(b, what, target, ours, theirs,
+		gauge{unit: "Mbit/s", measure: func(p path) float64 { return iperf(b, p, download) }})
 }
 
 // gauge is what paths are compared by.
@@ -107,7 +110,8 @@ type gauge struct {
 	measure func(path) float64
 }
 
-// compareBy measures two paths in turn and reports both medians and the median of the rounds' ratios.
+// compareBy measures two paths in turn and reports both medians and the median of the rounds'
+// ratios.
 func compareBy(b *testing.B, what string, target float64, ours, theirs path, by gauge) {
 	b.Helper()
 	for b.Loop() {
@@ -138,20 +142,24 @@ func BenchmarkThroughput(b *testing.B) {
 		upload, download float64 // targets
 	}{
 		{netlab.OverUDP, 0.98, 0.98},
-		// A provider's server delays what it sends, which a customer cannot help: only the upload gains.
+		// A provider's server delays what it sends, which a customer cannot help: only the upload
+		// gains.
 		{netlab.OverTCP, 1.4, 0.98},
 	} {
 		b.Run(string(transport.proto), func(b *testing.B) {
-			opts := netlab.Options{Providers: []netlab.ProviderOptions{{Protos: []netlab.Proto{transport.proto}}}}
+			opts := netlab.Options{
+				Providers: []netlab.ProviderOptions{{Protos: []netlab.Proto{transport.proto}}}}
 			ours, theirs := standard(b, opts), standard(b, opts)
 			bridged(b, ours, gatewayConfig)
 			byHand(b, theirs, netlab.IngressIface, true)
 			asCards(b, ours, theirs)
 			b.Run("upload", func(b *testing.B) {
-				compare(b, fmt.Sprintf("upload, tunnel over %s", transport.proto), transport.upload, across(ours), across(theirs), false)
+				compare(b, fmt.Sprintf("upload, tunnel over %s", transport.proto), transport.upload,
+					across(ours), across(theirs), false)
 			})
 			b.Run("download", func(b *testing.B) {
-				compare(b, fmt.Sprintf("download, tunnel over %s", transport.proto), transport.download, across(ours), across(theirs), true)
+				compare(b, fmt.Sprintf("download, tunnel over %s", transport.proto),
+					transport.download, across(ours), across(theirs), true)
 			})
 		})
 	}
@@ -161,7 +169,8 @@ func BenchmarkThroughput(b *testing.B) {
 //
 //	client ── box ~~ OpenVPN, TCP ~~ provider ── Internet
 func BenchmarkLine(b *testing.B) {
-	opts := netlab.Options{Providers: []netlab.ProviderOptions{{Protos: []netlab.Proto{netlab.OverTCP}}}}
+	opts := netlab.Options{Providers: []netlab.ProviderOptions{
+		{Protos: []netlab.Proto{netlab.OverTCP}}}}
 	ours, theirs := standard(b, opts), standard(b, opts)
 	byLine(b, ours, ours.WAN, aLine)
 	byLine(b, theirs, theirs.WAN, aLine)
@@ -170,8 +179,8 @@ func BenchmarkLine(b *testing.B) {
 	compareTransfers(b, "tunnel over TCP, by a line", 1.4, 0.98, across(ours), across(theirs))
 }
 
-// BenchmarkZeroTier compares ztbridge with the usual recipe, which leaves the segments' size alone, where
-// clients come by real ZeroTier.
+// BenchmarkZeroTier compares ztbridge with the usual recipe, which leaves the segments' size alone,
+// where clients come by real ZeroTier.
 func BenchmarkZeroTier(b *testing.B) {
 	netlab.Require(b, netlab.ZeroTier)
 	usual := func() (*netlab.Topology, *ztlab.Usual) {
@@ -183,15 +192,22 @@ func BenchmarkZeroTier(b *testing.B) {
 		return lab, zt
 	}
 	ours, zt := usual()
-	bridged(b, ours, fmt.Sprintf("zerotier: {home: %s, networks: [%s]}\n", zt.Box.Home, zt.Network.ID)+`
+	bridged(b, ours, fmt.Sprintf("zerotier: {home: %s, networks: [%s]}\n", zt.Box.Home,
+		zt.Network.ID)+`
 egress: {provider: {openvpn: {profile: provider.ovpn}}}
 probe: {targets: [192.0.2.10], hold_down: 3s}
 `)
 	theirs, zt := usual()
 	byHand(b, theirs, zt.BoxIface, false)
 	asCards(b, ours, theirs)
-	b.Run("upload", func(b *testing.B) { compare(b, "upload by ZeroTier", 1.15, across(ours), across(theirs), false) })
-	b.Run("download", func(b *testing.B) { compare(b, "download by ZeroTier", 1.15, across(ours), across(theirs), true) })
+	b.Run("upload", func(b *testing.B) {
+		compare(b, "upload by ZeroTier", 1.15, across(ours),
+			across(theirs), false)
+	})
+	b.Run("download", func(b *testing.B) {
+		compare(b, "download by ZeroTier", 1.15, across(ours),
+			across(theirs), true)
+	})
 }
 
 // scaled is a configuration with n rules: n-1 for four members each, and one for everybody else.
@@ -218,21 +234,27 @@ policy:
 	return s.String()
 }
 
-// BenchmarkScale compares a box of a thousand rules for four thousand members with a box of one rule.
+// BenchmarkScale compares a box of a thousand rules for four thousand members with a box of one
+// rule.
 func BenchmarkScale(b *testing.B) {
 	opts := netlab.Options{Providers: []netlab.ProviderOptions{{}, {}}}
 	many, one := standard(b, opts), standard(b, opts)
 	full := bridged(b, many, scaled(1000))
 	bridged(b, one, scaled(1))
 	asCards(b, many, one)
-	b.Run("upload", func(b *testing.B) { compare(b, "upload, 1000 rules against 1", 0.95, across(many), across(one), false) })
+	b.Run("upload", func(b *testing.B) {
+		compare(b, "upload, 1000 rules against 1", 0.95,
+			across(many), across(one), false)
+	})
 	b.Run("download", func(b *testing.B) {
 		compare(b, "download, 1000 rules against 1", 0.95, across(many), across(one), true)
 	})
 	b.Run("reconcile", func(b *testing.B) {
-		changed := strings.Replace(scaled(1000), "{from: [10.78.0.1,", "{from: [10.78.99.1, 10.78.0.1,", 1)
+		changed := strings.Replace(scaled(1000), "{from: [10.78.0.1,",
+			"{from: [10.78.99.1, 10.78.0.1,", 1)
 		reconciles(b, full, "1000 rules: ", scaled(1000), changed,
-			limits{anew: 2 * time.Second, change: 100 * time.Millisecond, nothing: 100 * time.Millisecond})
+			limits{anew: 2 * time.Second, change: 100 * time.Millisecond,
+				nothing: 100 * time.Millisecond})
 	})
 }
 
@@ -244,12 +266,14 @@ func BenchmarkDaemon(b *testing.B) {
 			const window = 30 * time.Second
 			before := x.cpu()
 			time.Sleep(window)
-			reportValue(b, "daemon, idle: processor", "% of a core", 0.5, 100*(x.cpu()-before).Seconds()/window.Seconds())
+			reportValue(b, "daemon, idle: processor", "% of a core", 0.5,
+				100*(x.cpu()-before).Seconds()/window.Seconds())
 			reportValue(b, "daemon: memory", "MB", 30, float64(x.rss())/(1<<20))
 		}
 	})
 	b.Run("reconcile", func(b *testing.B) {
-		reconciles(b, x, "one rule: ", gatewayConfig, "", limits{anew: 150 * time.Millisecond, nothing: 20 * time.Millisecond})
+		reconciles(b, x, "one rule: ", gatewayConfig, "",
+			limits{anew: 150 * time.Millisecond, nothing: 20 * time.Millisecond})
 	})
 }
 
@@ -273,16 +297,17 @@ func (b *box) cpu() time.Duration {
 // limits are targets for passes of the daemon over the kernel's state.
 type limits struct{ anew, change, nothing time.Duration }
 
-// reconciles measures passes by what the daemon says of them: after everything of ours was taken out of the
-// kernel behind its back, and after a reload with one change (if changed is given). A pass with nothing to do
-// leaves no trace: it is measured by asking the daemon what it would do.
+// reconciles measures passes by what the daemon says of them: after everything of ours was taken
+// out of the kernel behind its back, and after a reload with one change (if changed is given). A
+// pass with nothing to do leaves no trace: it is measured by asking the daemon what it would do.
 func reconciles(b *testing.B, x *box, what, config, changed string, limit limits) {
 	b.Helper()
 	const passes = 7
 	for b.Loop() {
 		var anew, change, nothing []float64
 		for range passes {
-			anew = append(anew, x.pass("everything anew", x.wipe, func(r api.Reconcile) bool { return len(r.Ops) > 5 }))
+			anew = append(anew, x.pass("everything anew", x.wipe,
+				func(r api.Reconcile) bool { return len(r.Ops) > 5 }))
 			reload := func() { must(b, x.daemon.Signal(syscall.SIGHUP)) }
 			x.look() // until it has found peace
 			nothing = append(nothing, x.look())
@@ -290,9 +315,11 @@ func reconciles(b *testing.B, x *box, what, config, changed string, limit limits
 				continue
 			}
 			x.write("ztbridge.yaml", changed)
-			change = append(change, x.pass("one change", reload, func(r api.Reconcile) bool { return len(r.Ops) > 0 }))
+			change = append(change,
+				x.pass("one change", reload, func(r api.Reconcile) bool { return len(r.Ops) > 0 }))
 			x.write("ztbridge.yaml", config)
-			x.pass("the change undone", reload, func(r api.Reconcile) bool { return len(r.Ops) > 0 })
+			x.pass("the change undone", reload,
+				func(r api.Reconcile) bool { return len(r.Ops) > 0 })
 		}
 		reportTime(b, what+"everything applied anew", limit.anew, anew)
 		reportTime(b, what+"nothing to do", limit.nothing, nothing)
@@ -306,7 +333,8 @@ func reconciles(b *testing.B, x *box, what, config, changed string, limit limits
 func (b *box) wipe() {
 	b.t.Helper()
 	must(b.t, b.daemon.Signal(syscall.SIGSTOP))
-	b.sh("nft delete table inet ztb; for v in -4 -6; do ip $v rule flush protocol 90; ip $v route flush table all proto 90; done")
+	b.sh(
+		"nft delete table inet ztb; for v in -4 -6; do ip $v rule flush protocol 90; ip $v route flush table all proto 90; done")
 	must(b.t, b.daemon.Signal(syscall.SIGCONT))
 }
 
@@ -327,8 +355,9 @@ func (b *box) look() float64 {
 	}
 }
 
-// pass does something and returns how long the pass took, in milliseconds, that the condition recognises. Only
-// the last pass is to be seen: where another one followed at once, it is done again.
+// pass does something and returns how long the pass took, in milliseconds, that the condition
+// recognises. Only the last pass is to be seen: where another one followed at once, it is done
+// again.
 func (b *box) pass(what string, do func(), recognise func(api.Reconcile) bool) float64 {
 	b.t.Helper()
 	conn := api.Dial(filepath.Join(b.dir, "run", api.SocketName))

@@ -105,7 +105,8 @@ func (b *box) mustRun(args ...string) string {
 func (b *box) start() {
 	b.t.Helper()
 	// With the umask of the systemd unit.
-	cmd := netlab.Command("sh", append([]string{"-c", `umask 0077; exec "$0" "$@"`, program}, b.args("run")...)...)
+	cmd := netlab.Command("sh", append([]string{"-c", `umask 0077; exec "$0" "$@"`, program},
+		b.args("run")...)...)
 	cmd.Env = append(cmd.Environ(), b.env...)
 	p, err := b.ns.Start(cmd)
 	if err != nil {
@@ -179,7 +180,8 @@ func (b *box) openvpn(egress string) int {
 		children, _ := os.ReadFile(m)
 		for _, pid := range strings.Fields(string(children)) {
 			cmdline, _ := os.ReadFile("/proc/" + pid + "/cmdline")
-			if strings.Contains(string(cmdline), "openvpn") && strings.Contains(string(cmdline), egress) {
+			if strings.Contains(string(cmdline), "openvpn") &&
+				strings.Contains(string(cmdline), egress) {
 				n, _ := strconv.Atoi(pid)
 				return n
 			}

@@ -23,8 +23,9 @@ egress:
 probe: {targets: [192.0.2.10], hold_down: 2s}
 `
 
-// TestDNSOverTLS: what clients ask any resolver at port 53, by UDP and TCP, is asked over TLS through the
-// egress that carries their traffic. It fails over with that egress, and when none is left nobody is asked.
+// TestDNSOverTLS: what clients ask any resolver at port 53, by UDP and TCP, is asked over TLS
+// through the egress that carries their traffic. It fails over with that egress, and when none is
+// left nobody is asked.
 //
 //	client ── any resolver:53 ─▶ box: forwarder ── TLS ─▶ tunztb-first ── provider ── dns.lab:853
 func TestDNSOverTLS(t *testing.T) {
@@ -55,7 +56,8 @@ func TestDNSOverTLS(t *testing.T) {
 	must(t, err)
 	asked := func(network string, resolver netip.Addr) netip.Addr {
 		t.Helper()
-		who, err := whoAsks(t.Context(), lab.Client, network, netip.AddrPortFrom(resolver, 53), lab.Marker)
+		who, err := whoAsks(t.Context(), lab.Client, network, netip.AddrPortFrom(resolver, 53),
+			lab.Marker)
 		if err != nil {
 			t.Errorf("asking %s by %s: %v", resolver, network, err)
 		}
@@ -64,7 +66,8 @@ func TestDNSOverTLS(t *testing.T) {
 	for _, network := range []string{"udp", "tcp"} {
 		for _, resolver := range []netip.Addr{netlab.PublicResolver4, netlab.PublicResolver6} {
 			if who := asked(network, resolver); who != first {
-				t.Errorf("a question to %s by %s was asked by %s, want %s", resolver, network, who, first)
+				t.Errorf("a question to %s by %s was asked by %s, want %s", resolver, network, who,
+					first)
 			}
 		}
 	}
@@ -74,7 +77,8 @@ func TestDNSOverTLS(t *testing.T) {
 	lab.Providers[0].Kill()
 	b.awaitEgress("second")
 	awaitAnswers(t, udp, 20)
-	t.Logf("the first egress died: questions on one socket went unanswered for %v", udp.Report().Gap(at, time.Now()).Round(time.Millisecond))
+	t.Logf("the first egress died: questions on one socket went unanswered for %v",
+		udp.Report().Gap(at, time.Now()).Round(time.Millisecond))
 	if who := asked("udp", netlab.PublicResolver4); who != second {
 		t.Errorf("after failover a question was asked by %s, want %s", who, second)
 	}
@@ -83,7 +87,8 @@ func TestDNSOverTLS(t *testing.T) {
 	b.awaitEgress("")
 	questions := len(server.Queries())
 	closed := time.Now()
-	if who, err := whoAsks(t.Context(), lab.Client, "udp", netip.AddrPortFrom(netlab.PublicResolver4, 53), lab.Marker); err == nil {
+	if who, err := whoAsks(t.Context(), lab.Client, "udp",
+		netip.AddrPortFrom(netlab.PublicResolver4, 53), lab.Marker); err == nil {
 		t.Errorf("with no egress a question was answered: asked by %s", who)
 	} else {
 		t.Logf("with no egress: %v after %v", err, time.Since(closed).Round(time.Millisecond))
@@ -93,15 +98,18 @@ func TestDNSOverTLS(t *testing.T) {
 		t.Errorf("%d questions reached the resolver with no egress", now-questions)
 	}
 	onlySeenAs(t, "the client's questions", udp, first, second)
-	if plain := slices.ContainsFunc(lab.DNS.Queries(), func(q netlab.Query) bool { return strings.Contains(q.Name, lab.Marker) }); plain {
+	if plain := slices.ContainsFunc(lab.DNS.Queries(),
+		func(q netlab.Query) bool { return strings.Contains(q.Name, lab.Marker) }); plain {
 		t.Error("a client's question was asked in clear")
 	}
 	noLeak(t, leaks)
 	noLeak(t, strays)
 }
 
-// whoAsks asks a resolver from a host, and returns from which address the question was asked in the end.
-func whoAsks(ctx context.Context, from *netlab.Namespace, network string, resolver netip.AddrPort, marker string) (netip.Addr, error) {
+// whoAsks asks a resolver from a host, and returns from which address the question was asked in the
+// end.
+func whoAsks(ctx context.Context, from *netlab.Namespace, network string, resolver netip.AddrPort,
+	marker string) (netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(ctx, 8*time.Second)
 	defer cancel()
 	conn, err := from.Dial(ctx, network, resolver.String())
@@ -110,7 +118,8 @@ func whoAsks(ctx context.Context, from *netlab.Namespace, network string, resolv
 	}
 	defer conn.Close()
 	q := new(dns.Msg).SetQuestion("once."+marker+"."+netlab.WhoZone, dns.TypeA)
-	a, _, err := (&dns.Client{Net: network, Timeout: 6 * time.Second}).ExchangeWithConnContext(ctx, q, &dns.Conn{Conn: conn})
+	a, _, err := (&dns.Client{Net: network, Timeout: 6 * time.Second}).ExchangeWithConnContext(ctx,
+		q, &dns.Conn{Conn: conn})
 	if err != nil {
 		return netip.Addr{}, err
 	}

@@ -16,8 +16,8 @@ probe: {targets: [192.0.2.10], hold_down: 1s}
 egress:
 `
 
-// TestDinosaur: guest → endpoint of box A → ZeroTier → box B → provider. The Internet sees the provider;
-// the guests' packets are in clear on neither box's line, also while box B is away.
+// TestDinosaur: guest → endpoint of box A → ZeroTier → box B → provider. The Internet sees the
+// provider; the guests' packets are in clear on neither box's line, also while box B is away.
 func TestDinosaur(t *testing.T) {
 	p := newPair(t)
 	lab, provider := p.lab, p.lab.Providers[1]
@@ -28,7 +28,8 @@ func TestDinosaur(t *testing.T) {
 	for _, a := range []netip.Addr{netlab.ClientTarget4, netlab.ClientTarget6} {
 		foreign = append(foreign, netip.PrefixFrom(a, a.BitLen()))
 	}
-	leaksB, err := lab.Router.Capture(p.site.Router, netlab.Any(netlab.Within(foreign...), netlab.Carrying(lab.Marker)))
+	leaksB, err := lab.Router.Capture(p.site.Router,
+		netlab.Any(netlab.Within(foreign...), netlab.Carrying(lab.Marker)))
 	must(t, err)
 	p.b.start()
 	p.a.start()
@@ -42,7 +43,8 @@ func TestDinosaur(t *testing.T) {
 	stream := phone.stream(netlab.UDP, targetOf(netlab.ClientTarget4), 50, lab.Marker)
 	awaitAnswers(t, stream, 20)
 	p.b.stop()
-	p.a.await("that box B lets nothing through", func(st api.Status) bool { return st.Egresses[0].State == "degraded" })
+	p.a.await("that box B lets nothing through",
+		func(st api.Status) bool { return st.Egresses[0].State == "degraded" })
 	p.b.start()
 	awaitAnswers(t, stream, 20)
 	onlySeenAs(t, "the phone, while box B was restarted", stream, provider.Public4[0])

@@ -21,8 +21,8 @@ var (
 	clientPool6 = netip.MustParsePrefix("fd5a:5442:4947::/64")
 )
 
-// guest is a host on the road, with a line of its own, on which a plain openvpn client connects to the
-// endpoint.
+// guest is a host on the road, with a line of its own, on which a plain openvpn client connects to
+// the endpoint.
 type guest struct {
 	t            *testing.T
 	name         string
@@ -40,7 +40,8 @@ var (
 
 // newGuest adds a host, makes it a client of a running box and waits until it is connected by the
 // transport, "udp" or "tcp", which is the only one that it tries.
-func newGuest(t *testing.T, lab *netlab.Topology, b *box, name, transport string, options ...string) *guest {
+func newGuest(t *testing.T, lab *netlab.Topology, b *box, name, transport string,
+	options ...string) *guest {
 	t.Helper()
 	site, err := lab.AddSite(name)
 	must(t, err)
@@ -56,7 +57,8 @@ func onlyBy(transport, profile string) string {
 	return other.ReplaceAllString(profile, "")
 }
 
-// connect starts the guest's openvpn, after an earlier one has ended, and learns the addresses inside.
+// connect starts the guest's openvpn, after an earlier one has ended, and learns the addresses
+// inside.
 func (g *guest) connect(b *box, transport string) {
 	g.t.Helper()
 	if g.proc != nil {
@@ -73,7 +75,8 @@ func (g *guest) connect(b *box, transport string) {
 		g.addr4, g.addr6 = st.Clients[i].Addresses[0], st.Clients[i].Addresses[1]
 		return true
 	})
-	await(g.t, g.name+" to be ready", func() bool { return strings.Contains(g.proc.Log(), "Initialization Sequence Completed") })
+	await(g.t, g.name+" to be ready",
+		func() bool { return strings.Contains(g.proc.Log(), "Initialization Sequence Completed") })
 }
 
 // start runs openvpn with a profile.
@@ -82,7 +85,8 @@ func (g *guest) start(profile string) {
 	g.profile = profile
 	path := filepath.Join(g.t.TempDir(), g.name+".ovpn")
 	must(g.t, os.WriteFile(path, []byte(profile), 0o600))
-	p, err := g.ns.Start(netlab.Command("openvpn", append([]string{"--config", path, "--verb", "3"}, g.options...)...))
+	p, err := g.ns.Start(netlab.Command("openvpn",
+		append([]string{"--config", path, "--verb", "3"}, g.options...)...))
 	must(g.t, err)
 	g.proc = p
 	g.t.Cleanup(func() {
@@ -93,9 +97,10 @@ func (g *guest) start(profile string) {
 	})
 }
 
-// stream starts a stream from the guest's address inside, so that nothing of it is answered past the
-// tunnel.
-func (g *guest) stream(kind netlab.Kind, to netip.AddrPort, rate int, marker string) *netlab.Stream {
+// stream starts a stream from the guest's address inside, so that nothing of it is answered past
+// the tunnel.
+func (g *guest) stream(kind netlab.Kind, to netip.AddrPort, rate int,
+	marker string) *netlab.Stream {
 	g.t.Helper()
 	source := g.addr4
 	if to.Addr().Is6() {
@@ -109,12 +114,13 @@ func (g *guest) stream(kind netlab.Kind, to netip.AddrPort, rate int, marker str
 	return s
 }
 
-// seenAs has the guest talk to the Internet and fails the test unless it is answered and seen there as
-// coming from the given addresses only.
+// seenAs has the guest talk to the Internet and fails the test unless it is answered and seen there
+// as coming from the given addresses only.
 func (g *guest) seenAs(marker string, want4, want6 netip.Addr) {
 	g.t.Helper()
 	for _, kind := range []netlab.Kind{netlab.UDP, netlab.TCP} {
-		for target, want := range map[netip.Addr]netip.Addr{netlab.ClientTarget4: want4, netlab.ClientTarget6: want6} {
+		for target, want := range map[netip.Addr]netip.Addr{netlab.ClientTarget4: want4,
+			netlab.ClientTarget6: want6} {
 			s := g.stream(kind, targetOf(target), 50, marker)
 			awaitAnswers(g.t, s, 20)
 			onlySeenAs(g.t, fmt.Sprintf("%s, %s to %s", g.name, kind, target), s, want)
@@ -122,7 +128,8 @@ func (g *guest) seenAs(marker string, want4, want6 netip.Addr) {
 	}
 }
 
-// watchGuests captures what must never leave the box's WAN in clear when its clients are the endpoint's.
+// watchGuests captures what must never leave the box's WAN in clear when its clients are the
+// endpoint's.
 func watchGuests(t *testing.T, lab *netlab.Topology) *netlab.Capture {
 	t.Helper()
 	lab.ClientPrefixes = append(lab.ClientPrefixes, clientPool4, clientPool6)

@@ -11,8 +11,8 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// impatient lets a client find out after seconds that its server was killed, which says nothing to its
-// clients by UDP, and not after the half minute that the endpoint asks for.
+// impatient lets a client find out after seconds that its server was killed, which says nothing to
+// its clients by UDP, and not after the half minute that the endpoint asks for.
 var impatient = []string{"--pull-filter", "ignore", "ping-restart", "--ping-restart", "3"}
 
 // startGuestTraffic is startTraffic with the endpoint's clients in place of the lab's.
@@ -25,11 +25,13 @@ func startGuestTraffic(t *testing.T, lab *netlab.Topology, guests ...*guest) *tr
 			to   netip.AddrPort
 			rate int
 		}{
-			{netlab.UDP, targetOf(netlab.ClientTarget4), 200}, {netlab.UDP, targetOf(netlab.ClientTarget6), 100},
+			{netlab.UDP, targetOf(netlab.ClientTarget4), 200}, {netlab.UDP,
+				targetOf(netlab.ClientTarget6), 100},
 			{netlab.TCP, targetOf(netlab.ClientTarget4), 20},
 			{netlab.DNS, netip.AddrPortFrom(netlab.PublicResolver4, 53), 10},
 		} {
-			tr.clients[fmt.Sprintf("%s: %s to %s", g.name, s.kind, s.to)] = g.stream(s.kind, s.to, s.rate, lab.Marker)
+			tr.clients[fmt.Sprintf("%s: %s to %s", g.name, s.kind, s.to)] = g.stream(s.kind, s.to,
+				s.rate, lab.Marker)
 		}
 	}
 	var err error
@@ -42,7 +44,8 @@ func startGuestTraffic(t *testing.T, lab *netlab.Topology, guests ...*guest) *tr
 	return tr
 }
 
-// TestEndpointNeverLeaks mistreats the box while clients of both listeners talk, and looks at its WAN.
+// TestEndpointNeverLeaks mistreats the box while clients of both listeners talk, and looks at its
+// WAN.
 func TestEndpointNeverLeaks(t *testing.T) {
 	lab := standard(t, netlab.Options{})
 	provider := lab.Providers[0]
@@ -61,10 +64,16 @@ func TestEndpointNeverLeaks(t *testing.T) {
 	tr.awaitFlow("start")
 
 	tr.mistreat(lab.Box, slices.Concat(mistreatments(t, b, provider, duoConfig), []mistreatment{
-		{"listeners' openvpn kill -9", func() { b.kill("endpoint/udp1194"); b.kill("endpoint/tcp443") }},
-		{"listeners' TUNs deleted", func() { b.sh("ip link del tunztb.udp1194; ip link del tunztb.tcp443") }},
-		{"listeners' TUNs down", func() { b.sh("ip link set tunztb.udp1194 down; ip link set tunztb.tcp443 down") }},
-		{"our rules deleted", func() { b.sh("ip rule flush protocol 90; ip -6 rule flush protocol 90") }},
+		{"listeners' openvpn kill -9",
+			func() { b.kill("endpoint/udp1194"); b.kill("endpoint/tcp443") }},
+		{"listeners' TUNs deleted",
+			func() { b.sh("ip link del tunztb.udp1194; ip link del tunztb.tcp443") }},
+		{"listeners' TUNs down", func() {
+			b.sh("ip link set tunztb.udp1194 down; ip link set tunztb.tcp443 down")
+		}},
+		{"our rules deleted", func() {
+			b.sh("ip rule flush protocol 90; ip -6 rule flush protocol 90")
+		}},
 		{"server killed", func() {
 			provider.Kill()
 			b.awaitEgress("")
@@ -82,11 +91,14 @@ func TestEndpointNeverLeaks(t *testing.T) {
 	b.stop()
 	stopAll(slices.Collect(maps.Values(tr.clients))...)
 	tr.stop()
-	// The provider's resolver sees its customers by their addresses inside, which change on the way.
-	pools := []netip.Prefix{netip.MustParsePrefix("10.8.0.0/15"), netip.MustParsePrefix("fd08::/15")}
+	// The provider's resolver sees its customers by their addresses inside, which change on the
+	// way.
+	pools := []netip.Prefix{netip.MustParsePrefix("10.8.0.0/15"),
+		netip.MustParsePrefix("fd08::/15")}
 	for name, s := range tr.clients {
 		for seen := range s.Report().Egresses() {
-			inside := slices.ContainsFunc(pools, func(p netip.Prefix) bool { return p.Contains(seen) })
+			inside := slices.ContainsFunc(pools,
+				func(p netip.Prefix) bool { return p.Contains(seen) })
 			if seen != provider.Public4[0] && seen != provider.Public6[0] && !inside {
 				t.Errorf("%s was seen from %s, which is not the provider's", name, seen)
 			}

@@ -16,8 +16,8 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// TestEndpointOneTimeLink downloads a profile over TCP 443, where the same port serves OpenVPN: it works
-// once, and a client that is connected by that port does not notice.
+// TestEndpointOneTimeLink downloads a profile over TCP 443, where the same port serves OpenVPN: it
+// works once, and a client that is connected by that port does not notice.
 func TestEndpointOneTimeLink(t *testing.T) {
 	lab := standard(t, netlab.Options{})
 	provider := lab.Providers[0]
@@ -56,13 +56,15 @@ func TestEndpointOneTimeLink(t *testing.T) {
 			t.Errorf("%s: status %d, want %d", c.name, got.status, c.status)
 		}
 		if c.body != "" && got.body != c.body {
-			t.Errorf("%s: %d bytes that are not the profile's %d", c.name, len(got.body), len(c.body))
+			t.Errorf("%s: %d bytes that are not the profile's %d", c.name, len(got.body),
+				len(c.body))
 		}
 		if c.body == "" && strings.Contains(got.body, "PRIVATE KEY") {
 			t.Errorf("%s gives keys away", c.name)
 		}
 		if got.fingerprint != fromAPI.Fingerprint {
-			t.Errorf("%s: the certificate has the fingerprint %s, want the announced %s", c.name, got.fingerprint, fromAPI.Fingerprint)
+			t.Errorf("%s: the certificate has the fingerprint %s, want the announced %s", c.name,
+				got.fingerprint, fromAPI.Fingerprint)
 		}
 	}
 

@@ -10,8 +10,9 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// TestEndpointByName: the endpoint has a name, and the clients reach their resolver by the tunnel only, once it
-// is up. After the box was away for so long that a client has tried all its ways, it comes back nevertheless.
+// TestEndpointByName: the endpoint has a name, and the clients reach their resolver by the tunnel
+// only, once it is up. After the box was away for so long that a client has tried all its ways, it
+// comes back nevertheless.
 func TestEndpointByName(t *testing.T) {
 	lab := standard(t, netlab.Options{})
 	lab.Zone.Set("vm.internet.lab", netlab.BoxWAN4)
@@ -33,8 +34,9 @@ func TestEndpointByName(t *testing.T) {
 	onlySeenAs(t, "the phone", stream, lab.Providers[0].Public4[0])
 }
 
-// TestEndpointMoves: another box that has been running with keys of its own takes the place of the first, with
-// the first one's keys. A client connects to it by the same profile, and has the same address there.
+// TestEndpointMoves: another box that has been running with keys of its own takes the place of the
+// first, with the first one's keys. A client connects to it by the same profile, and has the same
+// address there.
 func TestEndpointMoves(t *testing.T) {
 	lab := standard(t, netlab.Options{})
 	lab.Zone.Set("vm.internet.lab", netlab.BoxWAN4)
@@ -48,11 +50,15 @@ func TestEndpointMoves(t *testing.T) {
 		b.awaitEgress("provider")
 	}
 	phone := newRoamer(t, lab, first, "phone")
-	client := func(st api.Status) bool { return len(st.Clients) == 1 && st.Clients[0].Name == "phone" }
+	client := func(st api.Status) bool {
+		return len(st.Clients) == 1 &&
+			st.Clients[0].Name == "phone"
+	}
 	before := first.await("the phone", client).Clients[0].Addresses
 
 	first.write("passphrase", "correct horse battery staple\n")
-	backup := first.mustRun("client", "export-ca", "--passphrase-file", filepath.Join(first.dir, "passphrase"))
+	backup := first.mustRun("client", "export-ca", "--passphrase-file",
+		filepath.Join(first.dir, "passphrase"))
 	first.stop()
 	second.write("backup.age", backup)
 	second.write("passphrase", "correct horse battery staple\n")
@@ -70,7 +76,8 @@ func TestEndpointMoves(t *testing.T) {
 	awaitAnswers(t, stream, 20)
 	onlySeenAs(t, "the phone", stream, lab.Providers[0].Public4[0])
 	second.mustRun("client", "revoke", "phone")
-	second.await("the end of a revoked session", func(st api.Status) bool { return len(st.Clients) == 0 })
+	second.await("the end of a revoked session",
+		func(st api.Status) bool { return len(st.Clients) == 0 })
 }
 
 // newRoamer makes a guest with the profile as it is printed, and waits until it has connected.
@@ -81,6 +88,8 @@ func newRoamer(t *testing.T, lab *netlab.Topology, b *box, name string) *guest {
 	g := &guest{t: t, name: name, ns: site.NS}
 	b.mustRun("client", "add", name)
 	g.start(b.mustRun("client", "show", name))
-	await(t, "the phone", func() bool { return strings.Contains(g.proc.Log(), "Initialization Sequence Completed") })
+	await(t, "the phone", func() bool {
+		return strings.Contains(g.proc.Log(), "Initialization Sequence Completed")
+	})
 	return g
 }

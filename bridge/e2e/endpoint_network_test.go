@@ -11,13 +11,15 @@ import (
 	"ztbridge/policyroute/netlab/ztlab"
 )
 
-// TestEndpointNetworkOnly: a client that sends nothing but the ZeroTier network through the tunnel reaches a member, and
-// is reached by one where that is all that is allowed. A network that appears while it is connected reaches it too.
+// TestEndpointNetworkOnly: a client that sends nothing but the ZeroTier network through the tunnel
+// reaches a member, and is reached by one where that is all that is allowed. A network that appears
+// while it is connected reaches it too.
 func TestEndpointNetworkOnly(t *testing.T) {
 	m := newMesh(t, netlab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
 	lab := m.lab
 	routes := []ztlab.ManagedRoute{
-		{Target: ztlab.Net4}, {Target: ztlab.Net6}, {Target: clientPool4, Via: ztlab.Box4}, {Target: clientPool6, Via: ztlab.Box6},
+		{Target: ztlab.Net4}, {Target: ztlab.Net6}, {Target: clientPool4,
+			Via: ztlab.Box4}, {Target: clientPool6, Via: ztlab.Box6},
 	}
 	must(t, m.network.SetRoutes(m.ctx, routes...))
 	node := m.node(lab.Box, ztlab.Box4, ztlab.Box6)
@@ -54,11 +56,13 @@ func TestEndpointNetworkOnly(t *testing.T) {
 	if g.goesInto(later) {
 		t.Fatalf("%s is behind the tunnel already", later)
 	}
-	must(t, m.network.SetRoutes(m.ctx, append(slices.Clone(routes), ztlab.ManagedRoute{Target: netip.MustParsePrefix("10.77.7.0/24")})...))
+	must(t, m.network.SetRoutes(m.ctx, append(slices.Clone(routes),
+		ztlab.ManagedRoute{Target: netip.MustParsePrefix("10.77.7.0/24")})...))
 	await(t, "a route to the new network", func() bool { return g.goesInto(later) })
 
 	// The other direction alone: answers need the route as well.
-	b.write("ztbridge.yaml", m.zerotier(node)+peeringConfig+"peering: [{from: zerotier, to: endpoint}]\n")
+	b.write("ztbridge.yaml", m.zerotier(node)+peeringConfig+
+		"peering: [{from: zerotier, to: endpoint}]\n")
 	must(t, b.daemon.Signal(reloadSignal))
 	g.connect(b, "udp")
 	reachable(reach{from: member, to: g.party()})

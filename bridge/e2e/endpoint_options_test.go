@@ -10,8 +10,8 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// TestEndpointClientOptions adds clients with each option of the command and looks at what the endpoint pushes
-// to them. Then one is disconnected by command, and comes back.
+// TestEndpointClientOptions adds clients with each option of the command and looks at what the
+// endpoint pushes to them. Then one is disconnected by command, and comes back.
 func TestEndpointClientOptions(t *testing.T) {
 	lab := standard(t, netlab.Options{})
 	b := newBox(t, lab.Box)
@@ -28,7 +28,8 @@ func TestEndpointClientOptions(t *testing.T) {
 		{"plain", nil, true, true, ""},
 		{"own-dns", []string{"--dns=false"}, true, false, ""},
 		{"network-only", []string{"--tunnel", "zerotier"}, false, true, ""},
-		{"bare", []string{"--tunnel", "zerotier", "--dns=false", "--expires", "90d"}, false, false, ""},
+		{"bare", []string{"--tunnel", "zerotier", "--dns=false", "--expires", "90d"}, false, false,
+			""},
 		// Asked for by its address at the other listener.
 		{"fixed", []string{"--address", "10.83.68.77"}, true, true, "10.83.64.77"},
 	} {
@@ -39,14 +40,17 @@ func TestEndpointClientOptions(t *testing.T) {
 		g.connect(b, "udp")
 		_, push, _ := strings.Cut(g.proc.Log(), "PUSH_REPLY,")
 		push, _, _ = strings.Cut(push, "\n")
-		if strings.Contains(push, "redirect-gateway def1 ipv6") != c.full || strings.Contains(push, "dhcp-option DNS") != c.asked {
-			t.Errorf("%s: full tunnel %v, resolver %v wanted; pushed: %s", c.name, c.full, c.asked, push)
+		if strings.Contains(push, "redirect-gateway def1 ipv6") != c.full ||
+			strings.Contains(push, "dhcp-option DNS") != c.asked {
+			t.Errorf("%s: full tunnel %v, resolver %v wanted; pushed: %s", c.name, c.full, c.asked,
+				push)
 		}
 		if c.address != "" && g.addr4.String() != c.address {
 			t.Errorf("%s has the address %s, want %s", c.name, g.addr4, c.address)
 		}
 	}
-	if list, want := b.mustRun("client", "list"), time.Now().AddDate(0, 0, 90).UTC().Format(time.DateOnly); !strings.Contains(list, want) {
+	if list, want := b.mustRun("client", "list"),
+		time.Now().AddDate(0, 0, 90).UTC().Format(time.DateOnly); !strings.Contains(list, want) {
 		t.Errorf("no client expires on %s:\n%s", want, list)
 	}
 

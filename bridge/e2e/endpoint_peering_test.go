@@ -48,19 +48,23 @@ func (m *mesh) try(r reach) []attempt {
 		r.as = r.from
 	}
 	return []attempt{
-		{r.String() + ", IPv4", m.stream(r.from.ns, netlab.UDP, r.to.addr4, r.from.addr4, m.lab.Marker), r.as.addr4},
-		{r.String() + ", IPv6", m.stream(r.from.ns, netlab.UDP, r.to.addr6, r.from.addr6, m.lab.Marker), r.as.addr6},
+		{r.String() + ", IPv4", m.stream(r.from.ns, netlab.UDP, r.to.addr4, r.from.addr4,
+			m.lab.Marker), r.as.addr4},
+		{r.String() + ", IPv6", m.stream(r.from.ns, netlab.UDP, r.to.addr6, r.from.addr6,
+			m.lab.Marker), r.as.addr6},
 	}
 }
 
-// TestEndpointPeering: who of the endpoint's clients, the ZeroTier members and the box's LAN reaches whom,
-// by the defaults and by what is allowed.
+// TestEndpointPeering: who of the endpoint's clients, the ZeroTier members and the box's LAN
+// reaches whom, by the defaults and by what is allowed.
 func TestEndpointPeering(t *testing.T) {
 	m := newMesh(t, netlab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
 	lab := m.lab
 	// Members that do not take the default route find the clients by managed routes.
-	must(t, m.network.SetRoutes(m.ctx, ztlab.ManagedRoute{Target: ztlab.Net4}, ztlab.ManagedRoute{Target: ztlab.Net6},
-		ztlab.ManagedRoute{Target: clientPool4, Via: ztlab.Box4}, ztlab.ManagedRoute{Target: clientPool6, Via: ztlab.Box6}))
+	must(t, m.network.SetRoutes(m.ctx, ztlab.ManagedRoute{Target: ztlab.Net4},
+		ztlab.ManagedRoute{Target: ztlab.Net6},
+		ztlab.ManagedRoute{Target: clientPool4, Via: ztlab.Box4}, ztlab.ManagedRoute{
+			Target: clientPool6, Via: ztlab.Box6}))
 	node := m.node(lab.Box, ztlab.Box4, ztlab.Box6)
 	m.join(node, false)
 	m.join(m.node(lab.Client, ztlab.Client4, ztlab.Client6), false)
@@ -72,7 +76,8 @@ func TestEndpointPeering(t *testing.T) {
 	b.awaitEgress("provider")
 
 	member := party{"member", lab.Client, ztlab.Client4, ztlab.Client6}
-	nas := party{"nas", lab.NAS, netip.MustParseAddr("192.168.50.20"), netip.MustParseAddr("fd50::14")}
+	nas := party{"nas", lab.NAS, netip.MustParseAddr("192.168.50.20"),
+		netip.MustParseAddr("fd50::14")}
 	lan := party{"", lab.Box, netip.MustParseAddr("192.168.50.1"), netip.MustParseAddr("fd50::1")}
 	phone := newGuest(t, lab, b, "phone", "udp").party()
 	tablet := newGuest(t, lab, b, "tablet", "udp").party()
@@ -85,7 +90,8 @@ func TestEndpointPeering(t *testing.T) {
 
 	outward := []reach{{from: phone, to: member}, {from: laptop, to: member}}
 	inward := []reach{{from: member, to: phone}, {from: member, to: laptop}}
-	among := []reach{{from: phone, to: tablet}, {from: phone, to: laptop}, {from: laptop, to: phone}}
+	among := []reach{{from: phone, to: tablet}, {from: phone, to: laptop},
+		{from: laptop, to: phone}}
 	toLAN := []reach{{from: phone, to: nas, as: lan}, {from: laptop, to: nas, as: lan}}
 	fromLAN := []reach{{from: nas, to: phone}}
 	all := [][]reach{outward, inward, among, toLAN, fromLAN}
@@ -96,7 +102,8 @@ func TestEndpointPeering(t *testing.T) {
 		{"by default", "", 0},
 		{"members to clients", "peering: [{from: zerotier, to: endpoint}]\n", 1},
 		{"clients among themselves", "peering: [{from: endpoint, to: endpoint}]\n", 2},
-		{"clients to the LAN", "peering: [{from: endpoint, to: 192.168.50.0/24}, {from: endpoint, to: \"fd50::/64\"}]\n", 3},
+		{"clients to the LAN",
+			"peering: [{from: endpoint, to: 192.168.50.0/24}, {from: endpoint, to: \"fd50::/64\"}]\n", 3},
 	} {
 		if c.peering != "" {
 			b.write("ztbridge.yaml", m.zerotier(node)+peeringConfig+c.peering)
@@ -107,8 +114,8 @@ func TestEndpointPeering(t *testing.T) {
 	noLeak(t, leaks)
 }
 
-// checkReach tries everything, first what is allowed, by which the test knows that the configuration is
-// in force.
+// checkReach tries everything, first what is allowed, by which the test knows that the
+// configuration is in force.
 func (m *mesh) checkReach(name string, all [][]reach, allowed int) {
 	m.t.Helper()
 	m.t.Log(name)

@@ -19,14 +19,15 @@ policy:
 probe: {targets: [192.0.2.10], hold_down: 1s}
 `
 
-// TestEndpointPolicyByClient: a client that a rule names leaves by the rule's egress, whichever listener it
-// comes by, and all others by the other.
+// TestEndpointPolicyByClient: a client that a rule names leaves by the rule's egress, whichever
+// listener it comes by, and all others by the other.
 func TestEndpointPolicyByClient(t *testing.T) {
 	lab, b := newFailover(t, byClientConfig)
 	leaks := watchGuests(t, lab)
 	first, second := lab.Providers[0], lab.Providers[1]
 	b.await("both providers", func(st api.Status) bool {
-		return len(st.Policies) == 2 && st.Policies[0].Egress == "second" && st.Policies[1].Egress == "first"
+		return len(st.Policies) == 2 && st.Policies[0].Egress == "second" &&
+			st.Policies[1].Egress == "first"
 	})
 	phone := newGuest(t, lab, b, "phone", "udp")
 	tablet := newGuest(t, lab, b, "tablet", "tcp")
@@ -39,13 +40,14 @@ func TestEndpointPolicyByClient(t *testing.T) {
 	noLeak(t, leaks)
 }
 
-// TestEndpointPolicyHoldsFromTheFirstPacket: a client that is added while the box runs connects at once
-// and talks at once. Its rule is in force by then.
+// TestEndpointPolicyHoldsFromTheFirstPacket: a client that is added while the box runs connects at
+// once and talks at once. Its rule is in force by then.
 func TestEndpointPolicyHoldsFromTheFirstPacket(t *testing.T) {
 	lab, b := newFailover(t, byClientConfig)
 	first, second := lab.Providers[0], lab.Providers[1]
 	b.await("both providers", func(st api.Status) bool {
-		return len(st.Policies) == 2 && st.Policies[0].Egress == "second" && st.Policies[1].Egress == "first"
+		return len(st.Policies) == 2 && st.Policies[0].Egress == "second" &&
+			st.Policies[1].Egress == "first"
 	})
 	from := func(p *netlab.Provider) *netlab.Capture {
 		target := netip.PrefixFrom(netlab.ClientTarget4, 32)
@@ -78,7 +80,8 @@ egress:
 probe: {targets: [192.0.2.10], hold_down: 1s}
 `
 
-// TestEndpointIPv6: clients connect to the box by IPv6, and both families inside leave by the provider.
+// TestEndpointIPv6: clients connect to the box by IPv6, and both families inside leave by the
+// provider.
 func TestEndpointIPv6(t *testing.T) {
 	lab := standard(t, netlab.Options{})
 	provider := lab.Providers[0]
@@ -89,13 +92,14 @@ func TestEndpointIPv6(t *testing.T) {
 	b.start()
 	b.awaitEgress("provider")
 	for name, transport := range map[string]string{"phone": "udp", "tablet": "tcp"} {
-		newGuest(t, lab, b, name, transport).seenAs(lab.Marker, provider.Public4[0], provider.Public6[0])
+		newGuest(t, lab, b, name, transport).seenAs(lab.Marker, provider.Public4[0],
+			provider.Public6[0])
 	}
 	noLeak(t, leaks)
 }
 
-// TestEndpointRefusesIPv6WithoutAWay: the provider has no IPv6, so the clients' is refused, while they
-// have IPv6 of their own in the tunnel, and the box on its WAN.
+// TestEndpointRefusesIPv6WithoutAWay: the provider has no IPv6, so the clients' is refused, while
+// they have IPv6 of their own in the tunnel, and the box on its WAN.
 func TestEndpointRefusesIPv6WithoutAWay(t *testing.T) {
 	lab := standard(t, netlab.Options{Providers: []netlab.ProviderOptions{{IPv4Only: true}}})
 	b := newBox(t, lab.Box)

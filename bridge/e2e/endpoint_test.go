@@ -19,8 +19,9 @@ egress:
 probe: {targets: [192.0.2.10], hold_down: 3s}
 `
 
-// TestEndpoint lets a phone in a café reach the provider by the box's own OpenVPN server: by UDP, and by
-// TCP 443 where the café lets nothing else out. Nothing of what it sends leaves the box in clear.
+// TestEndpoint lets a phone in a café reach the provider by the box's own OpenVPN server: by UDP,
+// and by TCP 443 where the café lets nothing else out. Nothing of what it sends leaves the box in
+// clear.
 func TestEndpoint(t *testing.T) {
 	lab := standard(t, netlab.Options{})
 	cafe, err := lab.AddCafe()
@@ -41,7 +42,8 @@ func TestEndpoint(t *testing.T) {
 		}
 		connected := func() bool {
 			st, err := b.status()
-			return err == nil && len(st.Clients) == 1 && strings.HasPrefix(st.Clients[0].Listener, transport)
+			return err == nil && len(st.Clients) == 1 &&
+				strings.HasPrefix(st.Clients[0].Listener, transport)
 		}
 		phone := connect(t, cafe.Client, profile)
 		await(t, "the phone by "+transport, connected)
@@ -59,7 +61,8 @@ func TestEndpoint(t *testing.T) {
 		}
 		for seen := range stream.Stop().Egresses() {
 			if seen != lab.Providers[0].Public4[0] {
-				t.Errorf("by %s: the Internet saw %s, want the provider's %s", transport, seen, lab.Providers[0].Public4[0])
+				t.Errorf("by %s: the Internet saw %s, want the provider's %s", transport, seen,
+					lab.Providers[0].Public4[0])
 			}
 		}
 		phone.Stop()
@@ -67,7 +70,8 @@ func TestEndpoint(t *testing.T) {
 	noLeak(t, leaks)
 }
 
-// endsWithin fails the test if requests that were sent later than that after a moment were answered.
+// endsWithin fails the test if requests that were sent later than that after a moment were
+// answered.
 func endsWithin(t *testing.T, r netlab.Report, since time.Time, limit time.Duration) {
 	t.Helper()
 	var last time.Duration
@@ -76,13 +80,15 @@ func endsWithin(t *testing.T, r netlab.Report, since time.Time, limit time.Durat
 			last = max(last, round.Sent.Sub(since))
 		}
 	}
-	t.Logf("the last packet that was answered was sent %s after the revocation", last.Round(time.Millisecond))
+	t.Logf("the last packet that was answered was sent %s after the revocation",
+		last.Round(time.Millisecond))
 	if last > limit {
 		t.Errorf("packets were answered for %s after the revocation, want at most %s", last, limit)
 	}
 }
 
-// TestEndpointByProxy lets a phone in a café reach the provider where nothing gets out but by the café's HTTP proxy.
+// TestEndpointByProxy lets a phone in a café reach the provider where nothing gets out but by the
+// café's HTTP proxy.
 func TestEndpointByProxy(t *testing.T) {
 	lab := standard(t, netlab.Options{})
 	cafe, err := lab.AddCafe()
@@ -97,10 +103,13 @@ func TestEndpointByProxy(t *testing.T) {
 	leaks, err := lab.WatchLeaks()
 	must(t, err)
 
-	proxy, err := cafe.Site.NS.ServeProxy(netip.MustParseAddrPort("192.168.80.1:3128"), "room 12", "breakfast")
+	proxy, err := cafe.Site.NS.ServeProxy(netip.MustParseAddrPort("192.168.80.1:3128"), "room 12",
+		"breakfast")
 	must(t, err)
 	defer proxy.Close()
-	must(t, cafe.Site.NS.Nft("table inet cafe {\nchain forward {\ntype filter hook forward priority 0\niifname guests drop\n}\n}"))
+	must(t,
+		cafe.Site.NS.Nft(
+			"table inet cafe {\nchain forward {\ntype filter hook forward priority 0\niifname guests drop\n}\n}"))
 	password := filepath.Join(t.TempDir(), "proxy")
 	must(t, os.WriteFile(password, []byte("room 12\nbreakfast\n"), 0o600))
 	connect(t, cafe.Client, profile+"http-proxy 192.168.80.1 3128 "+password+" basic\n")
@@ -132,7 +141,8 @@ func connect(t testing.TB, ns *netlab.Namespace, profile string) *netlab.Process
 func clientStream(t *testing.T, lab *netlab.Topology, from *netlab.Namespace) *netlab.Stream {
 	t.Helper()
 	s, err := netlab.StartStream(netlab.StreamConfig{
-		From: from, Kind: netlab.UDP, To: targetOf(netlab.ClientTarget4), Rate: 100, Marker: lab.Marker,
+		From: from, Kind: netlab.UDP, To: targetOf(
+			netlab.ClientTarget4), Rate: 100, Marker: lab.Marker,
 	})
 	must(t, err)
 	t.Cleanup(func() { s.Stop() })

@@ -7,16 +7,20 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// TestEndpointAnswersByTheLineAsked: on a box with two lines, clients of the endpoint reach it by either, and what it
-// answers leaves by that one; hosts that main knows a way to are answered by that way.
+// TestEndpointAnswersByTheLineAsked: on a box with two lines, clients of the endpoint reach it by
+// either, and what it answers leaves by that one; hosts that main knows a way to are answered by
+// that way.
 //
 //	phone ── internet ──┬── wan0, main's default ── box ── lan0 ── nas
 //	                    └── wan1 ───────────────────┘
 func TestEndpointAnswersByTheLineAsked(t *testing.T) {
 	lab := standard(t, netlab.Options{})
-	second, second6 := netip.MustParsePrefix("198.18.99.2/24"), netip.MustParsePrefix("2001:db8:99::2/64")
-	_, err := netlab.Connect(lab.Box, netlab.Iface{Name: "wan1", Addrs: []netip.Prefix{second, second6}},
-		lab.Router, netlab.Iface{Name: "r-wan1", Addrs: []netip.Prefix{netip.MustParsePrefix("198.18.99.1/24"), netip.MustParsePrefix("2001:db8:99::1/64")}})
+	second, second6 := netip.MustParsePrefix("198.18.99.2/24"),
+		netip.MustParsePrefix("2001:db8:99::2/64")
+	_, err := netlab.Connect(lab.Box,
+		netlab.Iface{Name: "wan1", Addrs: []netip.Prefix{second, second6}},
+		lab.Router, netlab.Iface{Name: "r-wan1", Addrs: []netip.Prefix{
+			netip.MustParsePrefix("198.18.99.1/24"), netip.MustParsePrefix("2001:db8:99::1/64")}})
 	must(t, err)
 	must(t, lab.Box.IP("route add default via 198.18.99.1 dev wan1 metric 500"))
 	must(t, lab.Box.IP("route add ::/0 via 2001:db8:99::1 dev wan1 metric 5000"))
@@ -37,7 +41,8 @@ probe: {targets: [192.0.2.10], hold_down: 1s}
 	b.start()
 	b.awaitEgress("provider")
 	for transport, port := range map[string]uint16{"udp": 1194, "tcp": 443} {
-		wrong, err := lab.Router.Capture(lab.WANSegment.Port(lab.Box, netlab.WANIface), answers(port))
+		wrong, err := lab.Router.Capture(lab.WANSegment.Port(lab.Box, netlab.WANIface),
+			answers(port))
 		must(t, err)
 		right, err := lab.Router.Capture("r-wan1", answers(port))
 		must(t, err)
@@ -53,13 +58,16 @@ probe: {targets: [192.0.2.10], hold_down: 1s}
 	}
 	wrong, err := lab.Router.Capture(lab.WANSegment.Port(lab.Box, netlab.WANIface), answers(443))
 	must(t, err)
-	if _, err := lab.Internet.Run(t.Context(), "timeout", "5", "bash", "-c", ": < /dev/tcp/2001:db8:99::2/443"); err != nil {
+	if _, err := lab.Internet.Run(t.Context(), "timeout", "5", "bash", "-c",
+		": < /dev/tcp/2001:db8:99::2/443"); err != nil {
 		t.Errorf("the second line is not answered by IPv6: %v", err)
 	}
 	noLeak(t, wrong)
-	_, err = lab.NAS.Run(t.Context(), "sh", "-c", "ip route replace 198.18.99.2 via 192.168.50.1; timeout 5 bash -c ': < /dev/tcp/198.18.99.2/443'")
+	_, err = lab.NAS.Run(t.Context(), "sh", "-c",
+		"ip route replace 198.18.99.2 via 192.168.50.1; timeout 5 bash -c ': < /dev/tcp/198.18.99.2/443'")
 	if err != nil {
-		t.Errorf("a host of the LAN does not reach the endpoint by the second line's address: %v", err)
+		t.Errorf("a host of the LAN does not reach the endpoint by the second line's address: %v",
+			err)
 	}
 	now, err := lab.Box.MainTable(t.Context())
 	must(t, err)

@@ -13,10 +13,10 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// TestErrorsDoNotLeak has the Internet send packets to a client that the box must refuse by itself: with
-// a hop limit that is used up at the box, for a client that is gone, and for connections that nobody
-// remembers. What the kernel says about them quotes the packet and carries the box's own address, and
-// main would send it out by the WAN.
+// TestErrorsDoNotLeak has the Internet send packets to a client that the box must refuse by itself:
+// with a hop limit that is used up at the box, for a client that is gone, and for connections that
+// nobody remembers. What the kernel says about them quotes the packet and carries the box's own
+// address, and main would send it out by the WAN.
 func TestErrorsDoNotLeak(t *testing.T) {
 	lab := standard(t, netlab.Options{})
 	b := newBox(t, lab.Box)
@@ -28,16 +28,18 @@ func TestErrorsDoNotLeak(t *testing.T) {
 	must(t, err)
 
 	const port = 9999
-	server, err := lab.Internet.ListenPacket("udp4", netip.AddrPortFrom(netlab.ClientTarget4, port).String())
+	server, err := lab.Internet.ListenPacket("udp4",
+		netip.AddrPortFrom(netlab.ClientTarget4, port).String())
 	must(t, err)
 	defer server.Close()
-	client, err := lab.Client.Dial(t.Context(), "udp4", netip.AddrPortFrom(netlab.ClientTarget4, port).String())
+	client, err := lab.Client.Dial(t.Context(), "udp4",
+		netip.AddrPortFrom(netlab.ClientTarget4, port).String())
 	must(t, err)
 	defer client.Close()
 	peer := hello(t, server, client, lab.Marker)
 
-	// From the Internet host the hops are router, provider, box: which of them a small hop limit ends at
-	// depends on the lab, so all small ones are tried.
+	// From the Internet host the hops are router, provider, box: which of them a small hop limit
+	// ends at depends on the lab, so all small ones are tried.
 	conn := ipv4.NewPacketConn(server)
 	for ttl := 1; ttl <= 6; ttl++ {
 		must(t, conn.SetTTL(ttl))
@@ -64,11 +66,12 @@ func TestErrorsDoNotLeak(t *testing.T) {
 	// The kernel gives up on a neighbour after three seconds (mcast_solicit × retrans_time).
 	time.Sleep(4 * time.Second)
 	noLeak(t, leaks)
-	_ = b.await("the daemon to be well", func(st api.Status) bool { return st.Reconcile.Error == "" })
+	_ = b.await("the daemon to be well",
+		func(st api.Status) bool { return st.Reconcile.Error == "" })
 }
 
-// hello sends one packet from the client, so that the connection is known all along the way, and returns
-// where the server has to answer.
+// hello sends one packet from the client, so that the connection is known all along the way, and
+// returns where the server has to answer.
 func hello(t *testing.T, server net.PacketConn, client net.Conn, marker string) net.Addr {
 	t.Helper()
 	must(t, server.SetReadDeadline(time.Now().Add(10*time.Second)))

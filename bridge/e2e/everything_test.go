@@ -15,8 +15,8 @@ import (
 	"ztbridge/policyroute/netlab/ztlab"
 )
 
-// everythingConfig is a box that is all of it at once: gateway, exit node on two lines, endpoint, and one half
-// of a Dinosaur.
+// everythingConfig is a box that is all of it at once: gateway, exit node on two lines, endpoint,
+// and one half of a Dinosaur.
 const everythingConfig = `
 egress:
   provider: {openvpn: {profile: provider.ovpn}}
@@ -59,7 +59,8 @@ func (e *everyone) watch(place string, ns *netlab.Namespace, iface string) {
 	}
 }
 
-// seen stops the captures and fails the test unless exactly those were seen at each place that may be.
+// seen stops the captures and fails the test unless exactly those were seen at each place that may
+// be.
 func (e *everyone) seen(want map[string][]string) {
 	e.t.Helper()
 	for _, place := range slices.Sorted(maps.Keys(e.watches)) {
@@ -71,7 +72,8 @@ func (e *everyone) seen(want map[string][]string) {
 			must(e.t, err)
 			words = append(words, fmt.Sprintf("%s %d", name, r.Matched))
 			if allowed := slices.Contains(want[place], name); allowed != (r.Matched > 0) {
-				e.t.Errorf("%s: packets of %s: %d, want some: %v; %v", place, name, r.Matched, allowed, r)
+				e.t.Errorf("%s: packets of %s: %d, want some: %v; %v", place, name, r.Matched,
+					allowed, r)
 			}
 			if r.Dropped > 0 {
 				e.t.Errorf("%s: the capture missed %d packets", place, r.Dropped)
@@ -81,23 +83,28 @@ func (e *everyone) seen(want map[string][]string) {
 	}
 }
 
-// TestEverythingAtOnce: on one box, on real ZeroTier, all kinds of egress serve at the same time, by member, by
-// destination and by ingress, with managed, RFC 4193, 6PLANE and public addresses, and nobody's packets are
-// seen where they do not belong, also while tunnels and daemon die and return.
+// TestEverythingAtOnce: on one box, on real ZeroTier, all kinds of egress serve at the same time,
+// by member, by destination and by ingress, with managed, RFC 4193, 6PLANE and public addresses,
+// and nobody's packets are seen where they do not belong, also while tunnels and daemon die and
+// return.
 func TestEverythingAtOnce(t *testing.T) {
 	members := netip.MustParsePrefix("2001:db8:b0:0:8000::/80")
 	m := newMesh(t, netlab.Options{RemoteClient: true, Providers: []netlab.ProviderOptions{{}, {}}},
-		ztlab.NetworkConfig{RFC4193: true, SixPlane: true, Routes: []ztlab.ManagedRoute{{Target: members}}})
+		ztlab.NetworkConfig{RFC4193: true, SixPlane: true,
+			Routes: []ztlab.ManagedRoute{{Target: members}}})
 	lab := m.lab
-	wan1, router := netlab.Iface{Name: "wan1", Addrs: []netip.Prefix{netip.MustParsePrefix("198.18.99.2/24"), netip.MustParsePrefix("198.18.99.9/24")}},
+	wan1, router := netlab.Iface{Name: "wan1", Addrs: []netip.Prefix{
+		netip.MustParsePrefix("198.18.99.2/24"), netip.MustParsePrefix("198.18.99.9/24")}},
 		netlab.Iface{Name: "r-wan1", Addrs: []netip.Prefix{netip.MustParsePrefix("198.18.99.1/24")}}
 	_, err := netlab.Connect(lab.Box, wan1, lab.Router, router)
 	must(t, err)
 	must(t, lab.Box.IP("route add default via 198.18.99.1 dev wan1 metric 500"))
 
-	e := &everyone{pair: &pair{mesh: m}, watches: map[string]map[string]*netlab.Capture{}, markers: map[string]string{
-		"first": lab.Marker, "second": netlab.NewMarker(), "third": netlab.NewMarker(), "fourth": netlab.NewMarker(), "phone": netlab.NewMarker(),
-	}}
+	e := &everyone{pair: &pair{mesh: m}, watches: map[string]map[string]*netlab.Capture{},
+		markers: map[string]string{
+			"first": lab.Marker, "second": netlab.NewMarker(), "third": netlab.NewMarker(),
+			"fourth": netlab.NewMarker(), "phone": netlab.NewMarker(),
+		}}
 	e.site, err = lab.AddSite("boxb")
 	must(t, err)
 	e.na, e.nb = m.node(lab.Box, ztlab.Box4, ztlab.Box6), m.node(e.site.NS, boxB4, boxB6)
@@ -111,11 +118,13 @@ func TestEverythingAtOnce(t *testing.T) {
 			hosts[name] = site.NS
 		}
 		// The third is blocked by its managed addresses alone, and has others.
-		node := m.node(hosts[name], netip.AddrFrom4([4]byte{10, 99, 0, byte(20 + i)}), netip.MustParseAddr(fmt.Sprintf("fd99::2%d", i)))
+		node := m.node(hosts[name], netip.AddrFrom4([4]byte{10, 99, 0, byte(20 + i)}),
+			netip.MustParseAddr(fmt.Sprintf("fd99::2%d", i)))
 		at[name] = m.joinAsClient(node)
 	}
 	global := netip.MustParseAddr("2001:db8:b0:0:8000::20")
-	must(t, hosts["first"].IP(fmt.Sprintf("addr add %s/80 dev %s nodad", global, at["first"].Iface)))
+	must(t, hosts["first"].IP(fmt.Sprintf("addr add %s/80 dev %s nodad", global,
+		at["first"].Iface)))
 
 	e.a, e.b = newBox(t, lab.Box), newBox(t, e.site.NS)
 	e.a.write("provider.ovpn", lab.Providers[0].Config())
@@ -133,7 +142,8 @@ func TestEverythingAtOnce(t *testing.T) {
 	e.a.start()
 	e.b.awaitEgress("provider")
 	ready := func(st api.Status) bool {
-		return len(st.Egresses) == 4 && !slices.ContainsFunc(st.Egresses, func(x api.Egress) bool { return x.RTT == 0 })
+		return len(st.Egresses) == 4 &&
+			!slices.ContainsFunc(st.Egresses, func(x api.Egress) bool { return x.RTT == 0 })
 	}
 	e.a.await("all egresses", ready)
 	phone := newGuest(t, lab, e.a, "phone", "udp")
@@ -142,7 +152,8 @@ func TestEverythingAtOnce(t *testing.T) {
 	talk := func(name string, source, target, want netip.Addr) {
 		t.Helper()
 		what := fmt.Sprintf("%s as %s to %s", name, source, target)
-		streams[what], wants[what] = m.stream(hosts[name], netlab.UDP, target, source, e.markers[name]), want
+		streams[what], wants[what] = m.stream(hosts[name], netlab.UDP, target, source,
+			e.markers[name]), want
 	}
 	a, b := lab.Providers[0], lab.Providers[1]
 	hosts["phone"] = phone.ns
@@ -153,14 +164,16 @@ func TestEverythingAtOnce(t *testing.T) {
 	talk("first", first4, netlab.HostTarget4, netlab.BoxWAN4)
 	talk("first", netip.MustParseAddr("fd99::20"), netlab.ClientTarget6, netlab.BoxWAN6)
 	talk("first", global, netlab.ClientTarget6, global)
-	talk("second", netip.MustParseAddr("10.99.0.21"), netlab.ClientTarget4, netip.MustParseAddr("198.18.99.9"))
+	talk("second", netip.MustParseAddr("10.99.0.21"), netlab.ClientTarget4,
+		netip.MustParseAddr("198.18.99.9"))
 	for _, name := range []string{"third", "fourth"} {
 		for _, addr := range at[name].Addrs {
 			source := addr.Addr()
 			blocked := name == "third" && (source.Is4() || ztlab.Net6.Contains(source))
 			switch {
 			case blocked:
-				talk(name, source, pick(source, netlab.ClientTarget4, netlab.ClientTarget6), netip.Addr{})
+				talk(name, source, pick(source, netlab.ClientTarget4, netlab.ClientTarget6),
+					netip.Addr{})
 			case source.Is4():
 				talk(name, source, netlab.ClientTarget4, a.Public4[0])
 			default:
@@ -180,13 +193,25 @@ func TestEverythingAtOnce(t *testing.T) {
 	explained(t, e.a, phone.addr4.String(), "leaves by home (by policy[4])")
 	explained(t, e.a, "10.99.0.21", "leaves by fixed (by policy[2])")
 	explained(t, e.a, global.String(), "leaves by direct (by policy[1])")
-	explained(t, e.a, at["fourth"].Addrs[len(at["fourth"].Addrs)-1].Addr().String(), "leaves by provider (by policy[5])")
+	explained(t, e.a, at["fourth"].Addrs[len(at["fourth"].Addrs)-1].Addr().String(),
+		"leaves by provider (by policy[5])")
 
 	for name, do := range map[string]func(){
-		"openvpn killed":           func() { must(t, syscall.Kill(e.a.openvpn("provider"), syscall.SIGKILL)) },
-		"provider's server killed": func() { a.Kill(); time.Sleep(time.Second); must(t, a.Start(t.Context())) },
-		"the far box restarted":    func() { e.b.stop(); e.b.start() },
-		"the box's daemon kill -9": func() { e.a.daemon.KillAlone(); e.a.start(); e.a.await("all egresses", ready) },
+		"openvpn killed": func() {
+			must(t, syscall.Kill(e.a.openvpn("provider"), syscall.SIGKILL))
+		},
+		"provider's server killed": func() {
+			a.Kill()
+			time.Sleep(time.Second)
+			must(t,
+				a.Start(t.Context()))
+		},
+		"the far box restarted": func() { e.b.stop(); e.b.start() },
+		"the box's daemon kill -9": func() {
+			e.a.daemon.KillAlone()
+			e.a.start()
+			e.a.await("all egresses", ready)
+		},
 		"the second line cut, mended": func() {
 			must(t, lab.Router.IP("link set r-wan1 down"))
 			time.Sleep(time.Second)
@@ -208,7 +233,8 @@ func TestEverythingAtOnce(t *testing.T) {
 		}
 	}
 	e.seen(map[string][]string{
-		"wan0": {"first"}, "wan1": {"second"}, "provider-a": {"first", "third", "fourth"}, "provider-b": {"phone"},
+		"wan0": {"first"}, "wan1": {"second"}, "provider-a": {"first", "third",
+			"fourth"}, "provider-b": {"phone"},
 	})
 	now, err := lab.Box.MainTable(t.Context())
 	must(t, err)

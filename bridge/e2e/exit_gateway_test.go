@@ -9,17 +9,23 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// TestExitNodeBehindARouter stands the box in a private network, as at home, and has the kernel check the reverse path
-// of what it receives, as Ubuntu does. Its clients hear what the router says about their packets, and do not reach it.
+// TestExitNodeBehindARouter stands the box in a private network, as at home, and has the kernel
+// check the reverse path of what it receives, as Ubuntu does. Its clients hear what the router says
+// about their packets, and do not reach it.
 func TestExitNodeBehindARouter(t *testing.T) {
 	lab := standard(t, netlab.Options{})
 	const gateway = "192.168.7.1"
 	must(t, lab.Router.IP("addr add "+gateway+"/24 dev wan"))
-	must(t, lab.Box.IP("addr add 192.168.7.2/24 dev "+netlab.WANIface, "route replace default via "+gateway))
+	must(t, lab.Box.IP("addr add 192.168.7.2/24 dev "+netlab.WANIface,
+		"route replace default via "+gateway))
 	b := newBox(t, lab.Box)
-	b.write("ztbridge.yaml", "ingress: [ing0]\negress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\nprobe: {targets: [192.0.2.10]}\n")
+	b.write("ztbridge.yaml",
+		"ingress: [ing0]\negress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\nprobe: {targets: [192.0.2.10]}\n")
 	b.start()
-	b.await("the way out", func(st api.Status) bool { return len(st.Egresses) == 1 && st.Egresses[0].Usable })
+	b.await("the way out", func(st api.Status) bool {
+		return len(st.Egresses) == 1 &&
+			st.Egresses[0].Usable
+	})
 	reached, err := lab.Box.Capture(netlab.WANIface, netlab.Carrying(lab.Marker))
 	must(t, err)
 	client, err := lab.Client.Dial(t.Context(), "udp4", gateway+":9999")
@@ -28,16 +34,19 @@ func TestExitNodeBehindARouter(t *testing.T) {
 	for _, strictness := range []string{"2", "1"} {
 		must(t, lab.Box.Sysctl("net/ipv4/conf/"+netlab.WANIface+"/rp_filter="+strictness))
 		for deadline := time.Now().Add(10 * time.Second); ; {
-			out, _ := lab.Client.Run(t.Context(), "ping", "-c1", "-W1", "-t2", netlab.ClientTarget4.String())
+			out, _ := lab.Client.Run(t.Context(), "ping", "-c1", "-W1", "-t2",
+				netlab.ClientTarget4.String())
 			if strings.Contains(out, gateway) && strings.Contains(out, "exceeded") {
 				break
 			}
 			if time.Now().After(deadline) {
-				t.Fatalf("with rp_filter %s a client does not hear the router's errors: %s", strictness, out)
+				t.Fatalf("with rp_filter %s a client does not hear the router's errors: %s",
+					strictness, out)
 			}
 		}
 		for range 3 {
-			_, _ = client.Write([]byte(lab.Marker)) // what the box says about the last one may come back
+			// what the box says about the last one may come back
+			_, _ = client.Write([]byte(lab.Marker))
 		}
 		if out, err := lab.Client.Run(t.Context(), "ping", "-c1", "-W1", gateway); err == nil {
 			t.Errorf("a client reaches the box's router: %s", out)

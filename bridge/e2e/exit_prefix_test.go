@@ -11,13 +11,14 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// TestPrefixThatCannotWork: a prefix for members' IPv6 that the provider does not send to this box is found
-// out by trying, one that is wrong in itself by looking, and both are said.
+// TestPrefixThatCannotWork: a prefix for members' IPv6 that the provider does not send to this box
+// is found out by trying, one that is wrong in itself by looking, and both are said.
 func TestPrefixThatCannotWork(t *testing.T) {
 	lab := standard(t, netlab.Options{})
 	onLink, routed := "2001:db8:b0:0:8000::", "2001:db8:ffff:1:8000::"
 	member := netip.MustParseAddr(routed + "2")
-	must(t, lab.Box.IP("addr add "+onLink+"1/80 dev ing0 nodad", "addr add "+routed+"1/80 dev ing0 nodad"))
+	must(t, lab.Box.IP("addr add "+onLink+"1/80 dev ing0 nodad",
+		"addr add "+routed+"1/80 dev ing0 nodad"))
 	must(t, lab.Client.IP("addr add "+routed+"2/80 dev eth0 nodad"))
 	b := newBox(t, lab.Box)
 	use := func(ipv6 string) {
@@ -40,14 +41,16 @@ probe: {targets: [192.0.2.10, "2001:db8:c0::10"], hold_down: 2s}
 			return ok == (what != "") && strings.Contains(c.Message, what)
 		})
 		if c, ok := condition(st, "prefix-unusable"); ok {
-			t.Logf("after %s: %s; remedy: %s", time.Since(began).Round(time.Millisecond), c.Message, c.Remedy)
+			t.Logf("after %s: %s; remedy: %s", time.Since(began).Round(time.Millisecond), c.Message,
+				c.Remedy)
 		}
 	}
 	verdicts := func(word string) int { return strings.Count(b.daemon.Log(), "to="+word) }
 
 	use(`{prefix: "` + onLink + `/80"}`)
 	b.start()
-	b.await("the verdict that an on-link prefix works", func(api.Status) bool { return verdicts("works") == 1 })
+	b.await("the verdict that an on-link prefix works",
+		func(api.Status) bool { return verdicts("works") == 1 })
 	said("")
 
 	use(`{prefix: "` + routed + `/80", ndp: false}`)
@@ -55,7 +58,8 @@ probe: {targets: [192.0.2.10, "2001:db8:c0::10"], hold_down: 2s}
 	must(t, lab.Router.IP("route add "+routed+"/80 via "+netlab.BoxWAN6.String()))
 	said("")
 	stream, err := netlab.StartStream(netlab.StreamConfig{
-		From: lab.Client, Kind: netlab.UDP, To: targetOf(netlab.ClientTarget6), Rate: 50, Marker: lab.Marker, Source: member,
+		From: lab.Client, Kind: netlab.UDP, To: targetOf(
+			netlab.ClientTarget6), Rate: 50, Marker: lab.Marker, Source: member,
 	})
 	must(t, err)
 	awaitAnswers(t, stream, 20)
@@ -71,7 +75,8 @@ probe: {targets: [192.0.2.10, "2001:db8:c0::10"], hold_down: 2s}
 	said("")
 	b.sh("ip -6 route del default")
 	said("no IPv6 default route")
-	if out, err := lab.Client.Run(t.Context(), "ping", "-6", "-c1", "-W3", "-I", routed+"2", netlab.ClientTarget6.String()); err == nil ||
+	if out, err := lab.Client.Run(t.Context(), "ping", "-6", "-c1", "-W3", "-I", routed+"2",
+		netlab.ClientTarget6.String()); err == nil ||
 		!strings.Contains(strings.ToLower(out), "unreachable") {
 		t.Errorf("with no IPv6 on the WAN: not refused: %s", out)
 	}

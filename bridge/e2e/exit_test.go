@@ -27,9 +27,9 @@ inbound:
 probe: {targets: [192.0.2.10], hold_down: 2s}
 `
 
-// TestExitNode gives clients the box's own way out, with IPv6 addresses of their own out of the WAN's
-// /64, for which the box answers the upstream router; and, beside it on the same box, other members
-// another way, by source and by destination.
+// TestExitNode gives clients the box's own way out, with IPv6 addresses of their own out of the
+// WAN's /64, for which the box answers the upstream router; and, beside it on the same box, other
+// members another way, by source and by destination.
 func TestExitNode(t *testing.T) {
 	lab := standard(t, netlab.Options{})
 	must(t, lab.Client.IP("addr add 10.77.0.3/24 dev eth0", "addr add 10.77.0.4/24 dev eth0",
@@ -46,11 +46,13 @@ func TestExitNode(t *testing.T) {
 	seen := func(source string, target netip.Addr) netip.Addr {
 		t.Helper()
 		s, err := netlab.StartStream(netlab.StreamConfig{
-			From: lab.Client, Kind: netlab.UDP, To: targetOf(target), Rate: 50, Marker: lab.Marker, Source: netip.MustParseAddr(source),
+			From: lab.Client, Kind: netlab.UDP, To: targetOf(
+				target), Rate: 50, Marker: lab.Marker, Source: netip.MustParseAddr(source),
 		})
 		must(t, err)
 		defer s.Stop()
-		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(
+			20 * time.Millisecond) {
 			for egress := range s.Report().Egresses() {
 				return egress
 			}
@@ -62,16 +64,20 @@ func TestExitNode(t *testing.T) {
 		target, want netip.Addr
 	}{
 		{"IPv4 by the box's own address", "10.77.0.2", netlab.ClientTarget4, netlab.BoxWAN4},
-		{"IPv6 by the member's own address", "2001:db8:b0:0:8000::2", netlab.ClientTarget6, netip.MustParseAddr("2001:db8:b0:0:8000::2")},
-		{"IPv6 outside of the prefix is translated", "fd77::2", netlab.ClientTarget6, netlab.BoxWAN6},
-		{"one member to one destination by the provider", "10.77.0.3", netlab.ClientTarget4, lab.Providers[0].Public4[0]},
+		{"IPv6 by the member's own address", "2001:db8:b0:0:8000::2", netlab.ClientTarget6,
+			netip.MustParseAddr("2001:db8:b0:0:8000::2")},
+		{"IPv6 outside of the prefix is translated", "fd77::2", netlab.ClientTarget6,
+			netlab.BoxWAN6},
+		{"one member to one destination by the provider", "10.77.0.3", netlab.ClientTarget4,
+			lab.Providers[0].Public4[0]},
 		{"the same member elsewhere directly", "10.77.0.3", netlab.HostTarget4, netlab.BoxWAN4},
 	} {
 		if got := seen(c.source, c.target); got != c.want {
 			t.Errorf("%s: the Internet saw %v, want %v", c.name, got, c.want)
 		}
 	}
-	out, err := lab.Client.Run(t.Context(), "ping", "-c1", "-W3", "-I", "10.77.0.4", netlab.ClientTarget4.String())
+	out, err := lab.Client.Run(t.Context(), "ping", "-c1", "-W3", "-I", "10.77.0.4",
+		netlab.ClientTarget4.String())
 	if err == nil || !strings.Contains(strings.ToLower(out), "unreachable") {
 		t.Errorf("a blocked member: %v: %s", err, out)
 	}
@@ -80,17 +86,20 @@ func TestExitNode(t *testing.T) {
 	inner(t, lab)
 }
 
-// inner has a member try what only the box is to reach: a network that it is in, and its cloud's metadata.
+// inner has a member try what only the box is to reach: a network that it is in, and its cloud's
+// metadata.
 func inner(t *testing.T, lab *netlab.Topology) {
 	t.Helper()
-	must(t, lab.Box.IP("link add lan9 type veth peer name lan9peer", "link set lan9peer up", "link set lan9 up",
+	must(t, lab.Box.IP("link add lan9 type veth peer name lan9peer", "link set lan9peer up",
+		"link set lan9 up",
 		"addr add 192.168.9.1/24 dev lan9", "addr add 2001:db8:99::1/64 dev lan9 nodad"))
 	targets := []string{"192.168.9.7", "169.254.169.254", "2001:db8:99::7"}
 	// By the box itself: the router of its WAN does not know these networks either.
 	box := []string{"From 10.77.0.1 ", "From fd77::1 ", "From 2001:db8:b0:0:8000::1 "}
 	refused := func(target string) (string, bool) {
 		out, err := lab.Client.Run(t.Context(), "ping", "-c1", "-W1", target)
-		said := slices.ContainsFunc(box, func(from string) bool { return strings.Contains(out, from) })
+		said := slices.ContainsFunc(box,
+			func(from string) bool { return strings.Contains(out, from) })
 		return out, err != nil && said && strings.Contains(strings.ToLower(out), "unreachable")
 	}
 	for _, target := range targets { // the box has to notice its new network first
@@ -106,7 +115,8 @@ func inner(t *testing.T, lab *netlab.Topology) {
 	}
 	var captures []*netlab.Capture
 	for _, iface := range []string{netlab.WANIface, "lan9"} {
-		c, err := lab.Box.Capture(iface, func(p netlab.Packet) bool { return slices.Contains(targets, p.Dst.String()) })
+		c, err := lab.Box.Capture(iface,
+			func(p netlab.Packet) bool { return slices.Contains(targets, p.Dst.String()) })
 		must(t, err)
 		captures = append(captures, c)
 	}
@@ -138,7 +148,8 @@ func unsolicited(t *testing.T, lab *netlab.Topology) {
 			_ = c.Close()
 		}
 		if allowed := port == "7"; (err == nil) != allowed {
-			t.Errorf("from the Internet to port %s of a member: %v, want allowed=%v", port, err, allowed)
+			t.Errorf("from the Internet to port %s of a member: %v, want allowed=%v", port, err,
+				allowed)
 		}
 	}
 }

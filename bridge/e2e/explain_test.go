@@ -25,9 +25,9 @@ policy:
 probe: {targets: [192.0.2.10, "2001:db8:c0::10"], hold_down: 1s}
 `
 
-// TestChoiceAndExplanation: `ztbridge status --of` says by which rule and egress an address leaves, and why; the
-// Internet sees the same. A person's choice is in force when the command returns, is shown, survives a restart,
-// and steps back while what was chosen is down.
+// TestChoiceAndExplanation: `ztbridge status --of` says by which rule and egress an address leaves,
+// and why; the Internet sees the same. A person's choice is in force when the command returns, is
+// shown, survives a restart, and steps back while what was chosen is down.
 func TestChoiceAndExplanation(t *testing.T) {
 	lab := standard(t, netlab.Options{Providers: []netlab.ProviderOptions{{}, {IPv4Only: true}}})
 	must(t, lab.Client.IP("addr add 10.77.0.3/24 dev eth0", "addr add 10.77.0.4/24 dev eth0"))
@@ -36,16 +36,21 @@ func TestChoiceAndExplanation(t *testing.T) {
 	b.write("second.ovpn", lab.Providers[1].Config())
 	b.write("ztbridge.yaml", everyKindConfig)
 	up := func(st api.Status) bool {
-		return len(st.Policies) == 4 && st.Egresses[0].RTT > 0 && st.Egresses[1].RTT > 0 && st.Egresses[2].RTT > 0
+		return len(st.Policies) == 4 && st.Egresses[0].RTT > 0 && st.Egresses[1].RTT > 0 &&
+			st.Egresses[2].RTT > 0
 	}
 	b.start()
-	b.await("all egresses", func(st api.Status) bool { return up(st) && st.Policies[3].Egress == "first" })
+	b.await("all egresses", func(st api.Status) bool {
+		return up(st) &&
+			st.Policies[3].Egress == "first"
+	})
 	first, second := lab.Providers[0], lab.Providers[1]
 
 	leaves := func(source string, target, want netip.Addr) {
 		t.Helper()
 		s, err := netlab.StartStream(netlab.StreamConfig{
-			From: lab.Client, Kind: netlab.UDP, To: targetOf(target), Rate: 50, Marker: lab.Marker, Source: netip.MustParseAddr(source),
+			From: lab.Client, Kind: netlab.UDP, To: targetOf(
+				target), Rate: 50, Marker: lab.Marker, Source: netip.MustParseAddr(source),
 		})
 		must(t, err)
 		defer s.Stop()
@@ -59,17 +64,22 @@ func TestChoiceAndExplanation(t *testing.T) {
 		awaitAnswers(t, s, 5)
 		onlySeenAs(t, source+" to "+target.String(), s, want)
 	}
-	explained(t, b, "10.77.0.2", "leaves by first (by policy[3])", "in order: first, second, direct", "because: first choice", "DNS queries go to "+first.Resolver().String())
+	explained(t, b, "10.77.0.2", "leaves by first (by policy[3])",
+		"in order: first, second, direct", "because: first choice", "DNS queries go to "+
+			first.Resolver().String())
 	leaves("10.77.0.2", netlab.ClientTarget4, first.Public4[0])
 	explained(t, b, "fd77::2", "leaves by first (by policy[3])")
 	leaves("fd77::2", netlab.ClientTarget6, first.Public6[0])
-	explained(t, b, "10.77.0.3", "leaves by direct (by policy[1])", "to 192.0.2.77 otherwise: policy[0]: egress second, the first of its list")
+	explained(t, b, "10.77.0.3", "leaves by direct (by policy[1])",
+		"to 192.0.2.77 otherwise: policy[0]: egress second, the first of its list")
 	leaves("10.77.0.3", netlab.ClientTarget4, second.Public4[0])
 	leaves("10.77.0.3", netlab.HostTarget4, netlab.BoxWAN4)
 	explained(t, b, "10.77.0.4", "is refused (by policy[2])", "policy[2] blocks")
 	leaves("10.77.0.4", netlab.ClientTarget4, netip.Addr{})
-	for address, word := range map[string]string{"10.77.0.1": "own address on ing0", "192.0.2.9": "behind no ingress"} {
-		if out, err := b.run("status", "--of", address); err == nil || !strings.Contains(err.Error()+out, word) {
+	for address, word := range map[string]string{"10.77.0.1": "own address on ing0",
+		"192.0.2.9": "behind no ingress"} {
+		if out, err := b.run("status", "--of", address); err == nil ||
+			!strings.Contains(err.Error()+out, word) {
 			t.Errorf("status --of %s: %v, %s", address, err, out)
 		}
 	}
@@ -77,8 +87,10 @@ func TestChoiceAndExplanation(t *testing.T) {
 		t.Errorf("plan of a box that is as it should be: %s", out)
 	}
 
-	b.write("ztbridge.yaml", strings.Replace(everyKindConfig, "{from: [10.77.0.4], egress: block}", "{from: [10.77.0.4], egress: [direct]}", 1))
-	if out := b.mustRun("plan", "--of", "10.77.0.4"); !strings.Contains(out, "10.77.0.4 leaves by direct (by policy[2])") {
+	b.write("ztbridge.yaml", strings.Replace(everyKindConfig, "{from: [10.77.0.4], egress: block}",
+		"{from: [10.77.0.4], egress: [direct]}", 1))
+	if out := b.mustRun("plan", "--of", "10.77.0.4"); !strings.Contains(out,
+		"10.77.0.4 leaves by direct (by policy[2])") {
 		t.Errorf("plan --of does not speak of the file:\n%s", out)
 	}
 	explained(t, b, "10.77.0.4", "is refused (by policy[2])")
@@ -87,12 +99,15 @@ func TestChoiceAndExplanation(t *testing.T) {
 	b.mustRun("egress", "use", "second")
 	chosen := func(when string) {
 		t.Helper()
-		explained(t, b, "10.77.0.2", "leaves by second (by policy[3])", "because: chosen by a person")
+		explained(t, b, "10.77.0.2", "leaves by second (by policy[3])",
+			"because: chosen by a person")
 		explained(t, b, "fd77::2", "is refused (by policy[3])", "egress second carries no IPv6")
-		if out := b.mustRun("egress", "list"); !regexp.MustCompile(`(?m)^second +openvpn +up +yes +yes$`).MatchString(out) {
+		if out := b.mustRun("egress",
+			"list"); !regexp.MustCompile(`(?m)^second +openvpn +up +yes +yes$`).MatchString(out) {
 			t.Errorf("%s, egress list:\n%s", when, out)
 		}
-		if out, _ := b.run("status"); !strings.Contains(out, "egress second was chosen by a person") {
+		if out, _ := b.run("status"); !strings.Contains(out,
+			"egress second was chosen by a person") {
 			t.Errorf("%s, status does not show the choice:\n%s", when, out)
 		}
 		leaves("10.77.0.2", netlab.ClientTarget4, second.Public4[0])
@@ -100,7 +115,10 @@ func TestChoiceAndExplanation(t *testing.T) {
 	chosen("after the choice")
 	b.stop()
 	b.start()
-	b.await("all egresses again", func(st api.Status) bool { return up(st) && st.Policies[3].Egress == "second" })
+	b.await("all egresses again", func(st api.Status) bool {
+		return up(st) &&
+			st.Policies[3].Egress == "second"
+	})
 	chosen("after a restart")
 
 	second.Kill()
@@ -108,7 +126,8 @@ func TestChoiceAndExplanation(t *testing.T) {
 		return st.Policies[3].Egress == "first" && st.Policies[0].Egress == ""
 	})
 	explained(t, b, "10.77.0.2", "leaves by first (by policy[3])", "because: second is down")
-	explained(t, b, "10.77.0.3", "leaves by direct", "to 192.0.2.77 otherwise: policy[0]: no egress of [second] is usable: refused")
+	explained(t, b, "10.77.0.3", "leaves by direct",
+		"to 192.0.2.77 otherwise: policy[0]: no egress of [second] is usable: refused")
 	leaves("10.77.0.3", netlab.ClientTarget4, netip.Addr{})
 	must(t, second.Start(t.Context()))
 	b.await("the way back", func(st api.Status) bool { return st.Policies[3].Egress == "second" })

@@ -23,7 +23,8 @@ probe: {targets: [192.0.2.10], hold_down: 2s}
 func newFailover(t *testing.T, config string) (*netlab.Topology, *box) {
 	t.Helper()
 	customer := netlab.Credentials{User: "customer", Password: "secret"}
-	lab := standard(t, netlab.Options{Providers: []netlab.ProviderOptions{{Credentials: &customer}, {}}})
+	lab := standard(t, netlab.Options{Providers: []netlab.ProviderOptions{{Credentials: &customer},
+		{}}})
 	b := newBox(t, lab.Box)
 	b.write("first.ovpn", lab.Providers[0].Config())
 	b.write("first.auth", customer.User+"\n"+customer.Password+"\n")
@@ -37,7 +38,8 @@ func newFailover(t *testing.T, config string) (*netlab.Topology, *box) {
 func awaitWarm(b *box) {
 	b.t.Helper()
 	b.await("both tunnels", func(st api.Status) bool {
-		return len(st.Egresses) == 2 && st.Egresses[0].State == "up" && st.Egresses[1].State == "up" &&
+		return len(st.Egresses) == 2 && st.Egresses[0].State == "up" &&
+			st.Egresses[1].State == "up" &&
 			st.Egresses[0].RTT > 0 && st.Egresses[1].RTT > 0 && st.Policies[0].Egress == "first"
 	})
 }
@@ -52,8 +54,14 @@ type fault struct {
 func faults(t *testing.T, lab *netlab.Topology) []fault {
 	p := lab.Providers[0]
 	restart := func() error { return p.Restart(t.Context()) }
-	refuse := func() error { return p.SetCredentials(netlab.Credentials{User: "nobody", Password: "any more"}) }
-	accept := func() error { return p.SetCredentials(netlab.Credentials{User: "customer", Password: "secret"}) }
+	refuse := func() error {
+		return p.SetCredentials(netlab.Credentials{User: "nobody",
+			Password: "any more"})
+	}
+	accept := func() error {
+		return p.SetCredentials(netlab.Credentials{User: "customer",
+			Password: "secret"})
+	}
 	forget := func() {
 		for _, name := range p.Hosts {
 			lab.Zone.Set(name)
@@ -80,7 +88,8 @@ func faults(t *testing.T, lab *netlab.Topology) []fault {
 		{"blackhole", p.Blackhole, p.Heal},
 		{"session ended and credentials refused", both(refuse, p.Disconnect), accept},
 		{"server restarted and credentials refused", both(refuse, restart), accept},
-		{"server killed and its names gone", both(done(forget), done(p.Kill)), both(done(know), restart)},
+		{"server killed and its names gone", both(done(forget), done(p.Kill)),
+			both(done(know), restart)},
 		{"provider's link lost",
 			func() error { return lab.Router.IP("link set r-provider-a down") },
 			func() error { return lab.Router.IP("link set r-provider-a up") }},
@@ -96,14 +105,18 @@ func (b *box) again() {
 	b.start()
 }
 
-// failover strikes with a fault, waits until clients are served by the given address of a provider, and
-// fails the test if they waited for longer than the limit.
-func failover(t *testing.T, stream *netlab.Stream, f fault, served netip.Addr, limit time.Duration) {
+// failover strikes with a fault, waits until clients are served by the given address of a provider,
+// and fails the test if they waited for longer than the limit.
+func failover(t *testing.T, stream *netlab.Stream, f fault, served netip.Addr,
+	limit time.Duration) {
 	t.Helper()
 	at := time.Now()
 	must(t, f.strike())
 	// What was under way is not counted: both servers of a provider are seen as the same address.
-	moved := func() bool { return stream.Report().Between(at.Add(time.Second), time.Now()).Egresses()[served] >= 20 }
+	moved := func() bool {
+		return stream.Report().Between(at.Add(time.Second),
+			time.Now()).Egresses()[served] >= 20
+	}
 	for deadline := at.Add(patience); !moved(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: clients are not served by %s: %v", f.name, served, stream.Report())
@@ -117,7 +130,8 @@ func failover(t *testing.T, stream *netlab.Stream, f fault, served netip.Addr, l
 	must(t, f.mend())
 }
 
-// onlyProviders ends a stream and fails the test if the Internet saw it from anywhere but the providers.
+// onlyProviders ends a stream and fails the test if the Internet saw it from anywhere but the
+// providers.
 func onlyProviders(t *testing.T, lab *netlab.Topology, s *netlab.Stream) {
 	t.Helper()
 	onlySeenAs(t, "the client", s, lab.Providers[0].Public4[0], lab.Providers[1].Public4[0])
@@ -143,8 +157,9 @@ func TestFailoverGap(t *testing.T) {
 	noLeak(t, leaks)
 }
 
-// TestFailoverGapCold measures the same when the other egress has never been connected: its server can be
-// found only from the moment on when the first one dies, while the box waits before it asks again.
+// TestFailoverGapCold measures the same when the other egress has never been connected: its server
+// can be found only from the moment on when the first one dies, while the box waits before it asks
+// again.
 func TestFailoverGapCold(t *testing.T) {
 	lab, b := newFailover(t, failoverConfig)
 	second := lab.Providers[1]
@@ -158,8 +173,10 @@ func TestFailoverGapCold(t *testing.T) {
 		}
 		b.again()
 		b.await("a cold standby", func(st api.Status) bool {
-			return len(st.Egresses) == 2 && st.Egresses[0].RTT > 0 && st.Policies[0].Egress == "first" &&
-				st.Egresses[1].State == "dns-failed" && st.Time.Sub(st.Egresses[1].Since) > 2500*time.Millisecond
+			return len(st.Egresses) == 2 && st.Egresses[0].RTT > 0 &&
+				st.Policies[0].Egress == "first" &&
+				st.Egresses[1].State == "dns-failed" &&
+				st.Time.Sub(st.Egresses[1].Since) > 2500*time.Millisecond
 		})
 		awaitAnswers(t, stream, 20)
 		for i, name := range second.Hosts {
@@ -171,8 +188,9 @@ func TestFailoverGapCold(t *testing.T) {
 	noLeak(t, leaks)
 }
 
-// TestFailoverGapUnreachable measures the same when the other egress's server could not be reached for long, and
-// can be from the moment on when the first one dies: the box may be in the middle of a vain attempt.
+// TestFailoverGapUnreachable measures the same when the other egress's server could not be reached
+// for long, and can be from the moment on when the first one dies: the box may be in the middle of
+// a vain attempt.
 func TestFailoverGapUnreachable(t *testing.T) {
 	lab, b := newFailover(t, failoverConfig)
 	second := lab.Providers[1]
@@ -181,13 +199,16 @@ func TestFailoverGapUnreachable(t *testing.T) {
 	stream, err := lab.ClientStream(netlab.UDP, netlab.IPv4, 100)
 	must(t, err)
 	kill := faults(t, lab)[0]
-	for _, vain := range []time.Duration{8 * time.Second, 9500 * time.Millisecond, 11 * time.Second} {
+	for _, vain := range []time.Duration{8 * time.Second, 9500 * time.Millisecond,
+		11 * time.Second} {
 		must(t, second.Blackhole())
 		b.again()
 		b.await("the first egress alone", func(st api.Status) bool {
-			return len(st.Egresses) == 2 && st.Egresses[0].RTT > 0 && st.Policies[0].Egress == "first"
+			return len(st.Egresses) == 2 && st.Egresses[0].RTT > 0 &&
+				st.Policies[0].Egress == "first"
 		})
-		time.Sleep(vain) // different moments of openvpn's attempts, of which each takes five seconds
+		// different moments of openvpn's attempts, of which each takes five seconds
+		time.Sleep(vain)
 		must(t, second.Heal())
 		failover(t, stream, kill, second.Public4[0], 4*time.Second)
 	}
@@ -195,9 +216,9 @@ func TestFailoverGapUnreachable(t *testing.T) {
 	noLeak(t, leaks)
 }
 
-// TestFailoverGapNextServer measures how long clients wait when the server dies and the same provider has
-// another one, to which nothing is connected. The server has served them for long: of one that had not, the
-// tunnel would think less.
+// TestFailoverGapNextServer measures how long clients wait when the server dies and the same
+// provider has another one, to which nothing is connected. The server has served them for long: of
+// one that had not, the tunnel would think less.
 func TestFailoverGapNextServer(t *testing.T) {
 	lab := standard(t, netlab.Options{})
 	p := lab.Providers[0]
@@ -211,17 +232,21 @@ func TestFailoverGapNextServer(t *testing.T) {
 	must(t, err)
 	first, second := p.Public4[0], p.Public4[1]
 	for _, f := range []fault{
-		{"server killed", func() error { return p.NS.RefuseAddr(first) }, func() error { return p.NS.HealAddr(first) }},
-		{"blackhole and its name gone", func() error { lab.Zone.Set(p.Hosts[0]); return p.NS.BlackholeAddr(first) },
+		{"server killed", func() error { return p.NS.RefuseAddr(first) },
+			func() error { return p.NS.HealAddr(first) }},
+		{"blackhole and its name gone",
+			func() error { lab.Zone.Set(p.Hosts[0]); return p.NS.BlackholeAddr(first) },
 			func() error { lab.Zone.Set(p.Hosts[0], first); return p.NS.HealAddr(first) }},
 	} {
 		b.again()
 		b.await("a session of some age with the first server", func(st api.Status) bool {
-			return len(st.Egresses) == 1 && st.Egresses[0].RTT > 0 && st.Egresses[0].Remote == "udp "+first.String()+":1194" &&
+			return len(st.Egresses) == 1 && st.Egresses[0].RTT > 0 &&
+				st.Egresses[0].Remote == "udp "+first.String()+":1194" &&
 				st.Time.Sub(st.Egresses[0].Since) > 31*time.Second
 		})
 		failover(t, stream, f, first, 4*time.Second)
-		if now := b.awaitEgress("provider").Egresses[0].Remote; now != "udp "+second.String()+":1194" {
+		if now := b.awaitEgress("provider").Egresses[0].Remote; now != "udp "+second.String()+
+			":1194" {
 			t.Errorf("%s: the tunnel leads to %s, want the other server", f.name, now)
 		}
 	}

@@ -16,8 +16,8 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// TestFailoverNeverLeavesTheList lets two egresses die and return at random, while one client may use
-// both and another only the first.
+// TestFailoverNeverLeavesTheList lets two egresses die and return at random, while one client may
+// use both and another only the first.
 func TestFailoverNeverLeavesTheList(t *testing.T) {
 	lab, b := newFailover(t, failoverConfig+`
 policy:
@@ -30,11 +30,15 @@ policy:
 	both, err := lab.ClientStream(netlab.UDP, netlab.IPv4, 100)
 	must(t, err)
 	only, err := netlab.StartStream(netlab.StreamConfig{
-		From: lab.Client, Kind: netlab.UDP, To: netip.AddrPortFrom(netlab.ClientTarget4, netlab.EchoPort),
+		From: lab.Client, Kind: netlab.UDP, To: netip.AddrPortFrom(netlab.ClientTarget4,
+			netlab.EchoPort),
 		Rate: 100, Marker: lab.Marker, Source: netip.MustParseAddr("10.77.0.3"),
 	})
 	must(t, err)
-	b.await("the first egress", func(st api.Status) bool { return len(st.Policies) == 2 && st.Policies[1].Egress == "first" })
+	b.await("the first egress", func(st api.Status) bool {
+		return len(st.Policies) == 2 &&
+			st.Policies[1].Egress == "first"
+	})
 
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("ZTBRIDGE_SEED"); s != "" {
@@ -108,17 +112,24 @@ func disturb(t *testing.T, lab *netlab.Topology, b *box, rng *rand.Rand, length 
 // refusalOf matches what tells a client that its packet cannot be delivered.
 func refusalOf(marker string) netlab.Match {
 	quotes := netlab.Carrying(marker)
-	return func(p netlab.Packet) bool { return !p.Outgoing && strings.HasPrefix(p.Proto, "icmp") && quotes(p) }
+	return func(p netlab.Packet) bool {
+		return !p.Outgoing && strings.HasPrefix(p.Proto, "icmp") &&
+			quotes(p)
+	}
 }
 
-// TestExhaustedListRefusesAtOnce: a client whose list is exhausted is told so; it does not wait for a timeout.
+// TestExhaustedListRefusesAtOnce: a client whose list is exhausted is told so; it does not wait for
+// a timeout.
 func TestExhaustedListRefusesAtOnce(t *testing.T) {
 	lab := standard(t, netlab.Options{})
 	b := newBox(t, lab.Box)
 	b.write("provider.ovpn", lab.Providers[0].Config())
 	b.write("ztbridge.yaml", gatewayConfig)
 	b.start()
-	b.await("a tunnel that answers", func(st api.Status) bool { return len(st.Egresses) == 1 && st.Egresses[0].RTT > 0 })
+	b.await("a tunnel that answers", func(st api.Status) bool {
+		return len(st.Egresses) == 1 &&
+			st.Egresses[0].RTT > 0
+	})
 	lab.Providers[0].Kill()
 	b.await("a closed box", func(st api.Status) bool { return st.State == api.Closed })
 
@@ -126,7 +137,8 @@ func TestExhaustedListRefusesAtOnce(t *testing.T) {
 	watch, err := lab.Client.Capture("eth0", netlab.Carrying(lab.Marker))
 	must(t, err)
 	targets := []netip.Addr{netlab.ClientTarget4, netlab.ClientTarget6}
-	// Linux sends one client about one error in two seconds, after the first few (ip_error, icmp_global_allow).
+	// Linux sends one client about one error in two seconds, after the first few (ip_error,
+	// icmp_global_allow).
 	const rounds, pause = 4, 2500 * time.Millisecond
 	for range rounds {
 		for _, target := range targets {
@@ -149,7 +161,8 @@ func TestExhaustedListRefusesAtOnce(t *testing.T) {
 			sent[v6] = p.At
 		}
 	}
-	t.Logf("%d of %d packets were refused, the slowest after %s", refused, rounds*len(targets), slowest)
+	t.Logf("%d of %d packets were refused, the slowest after %s", refused, rounds*len(targets),
+		slowest)
 	if refused != rounds*len(targets) || slowest > 100*time.Millisecond {
 		t.Errorf("not every packet was refused at once: %v", seen)
 	}

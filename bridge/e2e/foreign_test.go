@@ -9,8 +9,8 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// TestForeignFirewalls starts on hosts whose own rules would stop what the box is for, as Docker and
-// Oracle's cloud images bring them, and leaves those rules as they were.
+// TestForeignFirewalls starts on hosts whose own rules would stop what the box is for, as Docker
+// and Oracle's cloud images bring them, and leaves those rules as they were.
 func TestForeignFirewalls(t *testing.T) {
 	for _, host := range []struct{ name, rules string }{
 		{"Docker", `iptables -P FORWARD DROP; ip6tables -P FORWARD DROP
@@ -31,7 +31,8 @@ func TestForeignFirewalls(t *testing.T) {
 			before, err := lab.Box.Snapshot(t.Context())
 			must(t, err)
 			b.write("provider.ovpn", lab.Providers[0].Config())
-			b.write("ztbridge.yaml", gatewayConfig+"endpoint: {address: 198.51.100.2, listen: [udp/1194]}\n")
+			b.write("ztbridge.yaml",
+				gatewayConfig+"endpoint: {address: 198.51.100.2, listen: [udp/1194]}\n")
 			b.mustRun("client", "add", "phone")
 			profile := b.mustRun("client", "show", "phone")
 			b.start()
@@ -62,8 +63,10 @@ func TestForeignFirewalls(t *testing.T) {
 func TestBrokenIPTables(t *testing.T) {
 	for _, host := range []struct{ name, rules, iptables string }{
 		{"a table of others that iptables cannot print", incompatible, ""},
-		{"no kernel module", "", `case "$1" in --version) echo "iptables v1.8.9 (legacy)"; exit 0;; --noflush) exit 2;; esac; exit 3`},
-		{"it lists and does not change", "", `case "$1" in --version) echo "iptables v1.8.9 (legacy)"; exit 0;; --noflush) exit 2;; esac; echo "-P FORWARD ACCEPT"`},
+		{"no kernel module", "",
+			`case "$1" in --version) echo "iptables v1.8.9 (legacy)"; exit 0;; --noflush) exit 2;; esac; exit 3`},
+		{"it lists and does not change", "",
+			`case "$1" in --version) echo "iptables v1.8.9 (legacy)"; exit 0;; --noflush) exit 2;; esac; echo "-P FORWARD ACCEPT"`},
 	} {
 		t.Run(host.name, func(t *testing.T) {
 			lab := standard(t, netlab.Options{})
@@ -84,7 +87,8 @@ func TestBrokenIPTables(t *testing.T) {
 			awaitAnswers(t, stream, 50)
 			stream.Stop()
 			st := b.await("a word on iptables", func(st api.Status) bool {
-				return slices.ContainsFunc(st.Conditions, func(c api.Condition) bool { return c.Code == "iptables-unusable" })
+				return slices.ContainsFunc(st.Conditions,
+					func(c api.Condition) bool { return c.Code == "iptables-unusable" })
 			})
 			if st.Reconcile.Error != "" {
 				t.Errorf("the reconcile fails: %s", st.Reconcile.Error)

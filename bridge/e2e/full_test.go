@@ -9,7 +9,8 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// newNarrow is a box whose tunnel works, behind a line with two seconds of queue, as many a modem has.
+// newNarrow is a box whose tunnel works, behind a line with two seconds of queue, as many a modem
+// has.
 func newNarrow(t *testing.T) (*netlab.Topology, *box, api.Egress) {
 	t.Helper()
 	netlab.Require(t, netlab.IPerf3)
@@ -19,7 +20,8 @@ func newNarrow(t *testing.T) (*netlab.Topology, *box, api.Egress) {
 	b.write("ztbridge.yaml", gatewayConfig)
 	b.start()
 	st := b.await("a tunnel that answers", func(st api.Status) bool {
-		return len(st.Egresses) > 0 && st.Egresses[0].RTT > 0 && len(st.Policies) > 0 && st.Policies[0].Egress == "provider"
+		return len(st.Egresses) > 0 && st.Egresses[0].RTT > 0 && len(st.Policies) > 0 &&
+			st.Policies[0].Egress == "provider"
 	})
 	b.sh("tc qdisc replace dev " + netlab.WANIface + " root tbf rate 4mbit burst 64kb latency 2s")
 	return lab, b, st.Egresses[0]
@@ -28,15 +30,17 @@ func newNarrow(t *testing.T) (*netlab.Topology, *box, api.Egress) {
 // upload has the client send to the Internet, as iperf3's arguments say.
 func upload(t *testing.T, lab *netlab.Topology, args string) (client, server *netlab.Process) {
 	t.Helper()
-	server, err := lab.Internet.Start(netlab.Command("iperf3", "-s", "-1", "-B", netlab.ClientTarget4.String()))
+	server, err := lab.Internet.Start(netlab.Command("iperf3", "-s", "-1", "-B",
+		netlab.ClientTarget4.String()))
 	must(t, err)
-	client, err = lab.Client.Start(netlab.Command("sh", "-c", "sleep 0.5; exec iperf3 -c "+netlab.ClientTarget4.String()+" "+args))
+	client, err = lab.Client.Start(netlab.Command("sh", "-c",
+		"sleep 0.5; exec iperf3 -c "+netlab.ClientTarget4.String()+" "+args))
 	must(t, err)
 	return client, server
 }
 
-// TestFullTunnelIsNotDead uploads through a line so slow that probes are answered too late to count, or never.
-// The tunnel must not be taken down for it: the upload would be what is cut.
+// TestFullTunnelIsNotDead uploads through a line so slow that probes are answered too late to
+// count, or never. The tunnel must not be taken down for it: the upload would be what is cut.
 func TestFullTunnelIsNotDead(t *testing.T) {
 	lab, b, before := newNarrow(t)
 	for name, args := range map[string]string{
@@ -57,7 +61,8 @@ func TestFullTunnelIsNotDead(t *testing.T) {
 			t.Errorf("%s: probes were answered in %.3f s: the line was never full", name, e.RTT)
 		}
 		if !e.Since.Equal(before.Since) {
-			t.Errorf("%s: the tunnel was up since %s and is %q since %s: %s", name, before.Since, e.State, e.Since, e.LastChange.Cause)
+			t.Errorf("%s: the tunnel was up since %s and is %q since %s: %s", name, before.Since,
+				e.State, e.Since, e.LastChange.Cause)
 		}
 		b.await("an empty queue", func(st api.Status) bool { return st.Egresses[0].RTT < 0.1 })
 	}
@@ -72,7 +77,8 @@ func TestFullTunnelThatDiesIsNoticed(t *testing.T) {
 	b.await("a full line", func(st api.Status) bool { return st.Egresses[0].RTT > 0.3 })
 	must(t, lab.Providers[0].Blackhole())
 	died := time.Now()
-	b.await("a tunnel that reconnects", func(st api.Status) bool { return !st.Egresses[0].Since.Equal(before.Since) })
+	b.await("a tunnel that reconnects",
+		func(st api.Status) bool { return !st.Egresses[0].Since.Equal(before.Since) })
 	noticed := time.Since(died)
 	t.Logf("noticed after %v", noticed.Round(10*time.Millisecond))
 	if limit := 6 * time.Second; noticed > limit {

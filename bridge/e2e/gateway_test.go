@@ -32,7 +32,8 @@ func startTraffic(t *testing.T, lab *netlab.Topology) *traffic {
 		version netlab.Version
 		rate    int
 	}{
-		{netlab.UDP, netlab.IPv4, 500}, {netlab.UDP, netlab.IPv6, 200}, {netlab.TCP, netlab.IPv4, 20},
+		{netlab.UDP, netlab.IPv4, 500}, {netlab.UDP, netlab.IPv6, 200}, {netlab.TCP, netlab.IPv4,
+			20},
 		{netlab.DNS, netlab.IPv4, 10}, {netlab.Ping, netlab.IPv4, 20},
 	} {
 		stream, err := lab.ClientStream(s.kind, s.version, s.rate)
@@ -79,7 +80,8 @@ func (tr *traffic) stop() {
 		r := s.Stop()
 		tr.t.Logf("%s: %v", name, r)
 		if r.Lost > 0 {
-			tr.t.Errorf("%s lost %d of %d: the host's own traffic was disturbed", name, r.Lost, r.Sent)
+			tr.t.Errorf("%s lost %d of %d: the host's own traffic was disturbed", name, r.Lost,
+				r.Sent)
 		}
 	}
 }
@@ -126,8 +128,8 @@ func noLeak(t *testing.T, c *netlab.Capture) {
 	t.Logf("capture on the WAN: %v", r)
 }
 
-// TestGatewayNeverLeaks mistreats the box in every way that it is likely to meet, while clients talk,
-// and looks at its WAN.
+// TestGatewayNeverLeaks mistreats the box in every way that it is likely to meet, while clients
+// talk, and looks at its WAN.
 func TestGatewayNeverLeaks(t *testing.T) {
 	lab := standard(t, netlab.Options{})
 	provider := lab.Providers[0]
@@ -157,16 +159,18 @@ func TestGatewayNeverLeaks(t *testing.T) {
 	kill := func() { b.kill("tunztb-provider") }
 	// With the first of the list that is three times in a row.
 	twice := []mistreatment{{"openvpn kill -9, once", kill}, {"openvpn kill -9, twice", kill}}
-	tr.mistreat(lab.Box, slices.Concat(twice, mistreatments(t, b, provider, gatewayConfig), []mistreatment{
-		{"our rules deleted", func() {
-			b.sh("ip rule del iif ing0 proto 90; ip -6 rule del iif ing0 proto 90; ip rule flush protocol 90")
-		}},
-		{"ingress removed and recreated", func() {
-			must(t, lab.Ingress.Delete())
-			time.Sleep(200 * time.Millisecond)
-			must(t, lab.Ingress.Recreate())
-		}},
-	}))
+	tr.mistreat(lab.Box, slices.Concat(twice, mistreatments(t, b, provider, gatewayConfig),
+		[]mistreatment{
+			{"our rules deleted", func() {
+				b.sh(
+					"ip rule del iif ing0 proto 90; ip -6 rule del iif ing0 proto 90; ip rule flush protocol 90")
+			}},
+			{"ingress removed and recreated", func() {
+				must(t, lab.Ingress.Delete())
+				time.Sleep(200 * time.Millisecond)
+				must(t, lab.Ingress.Recreate())
+			}},
+		}))
 
 	b.stop()
 	time.Sleep(500 * time.Millisecond)

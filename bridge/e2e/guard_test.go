@@ -9,8 +9,8 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// incompatible is a table filter made with nft(8), as in many an /etc/nftables.conf, of which iptables
-// says that it cannot be listed.
+// incompatible is a table filter made with nft(8), as in many an /etc/nftables.conf, of which
+// iptables says that it cannot be listed.
 const incompatible = `nft 'table ip filter {
 	chain INPUT { type filter hook input priority 0; ct state vmap { established : accept, related : accept, invalid : drop }; }
 	chain FORWARD { type filter hook forward priority 0; }
@@ -20,18 +20,21 @@ const incompatible = `nft 'table ip filter {
 func stub(t *testing.T, line string) {
 	t.Helper()
 	dir := t.TempDir()
-	for _, name := range []string{"iptables", "ip6tables", "iptables-restore", "ip6tables-restore"} {
+	for _, name := range []string{"iptables", "ip6tables", "iptables-restore",
+		"ip6tables-restore"} {
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+line+"\n"), 0o755))
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 }
 
-// TestGuardWithoutIPTables closes at boot although iptables is there and does not work, for whatever reason.
+// TestGuardWithoutIPTables closes at boot although iptables is there and does not work, for
+// whatever reason.
 func TestGuardWithoutIPTables(t *testing.T) {
 	netlab.Require(t, netlab.Root, netlab.IPTables)
 	for _, host := range []struct{ name, rules, iptables string }{
 		{"a table of others that iptables cannot print", incompatible, ""},
-		{"no lock file", "", `[ "$1" = --version ] && { echo "iptables v1.8.9 (legacy)"; exit 0; }; exit 4`},
+		{"no lock file", "",
+			`[ "$1" = --version ] && { echo "iptables v1.8.9 (legacy)"; exit 0; }; exit 4`},
 		{"it does not even start", "", "exit 4"},
 	} {
 		t.Run(host.name, func(t *testing.T) {

@@ -15,7 +15,8 @@ type mistreatment struct {
 	do   func()
 }
 
-// kill ends the openvpn process of the box that has a word in its command line, without a chance to tidy up.
+// kill ends the openvpn process of the box that has a word in its command line, without a chance to
+// tidy up.
 func (b *box) kill(word string) {
 	b.t.Helper()
 	pid := b.openvpn(word)
@@ -25,8 +26,8 @@ func (b *box) kill(word string) {
 	must(b.t, syscall.Kill(pid, syscall.SIGKILL))
 }
 
-// mistreatments are those of every box with one tunnel, to the provider, whoever its clients are. config is what it runs
-// with.
+// mistreatments are those of every box with one tunnel, to the provider, whoever its clients are.
+// config is what it runs with.
 func mistreatments(t *testing.T, b *box, provider *netlab.Provider, config string) []mistreatment {
 	ctx := t.Context()
 	ordinary := func() {
@@ -46,13 +47,21 @@ func mistreatments(t *testing.T, b *box, provider *netlab.Provider, config strin
 			time.Sleep(300 * time.Millisecond)
 			b.write("ztbridge.yaml", config)
 		}},
-		{"daemon kill -9", func() { b.daemon.KillAlone(); time.Sleep(300 * time.Millisecond); b.start() }},
-		{"daemon SIGTERM and start", func() { b.stop(); time.Sleep(300 * time.Millisecond); b.start() }},
+		{"daemon kill -9", func() {
+			b.daemon.KillAlone()
+			time.Sleep(300 * time.Millisecond)
+			b.start()
+		}},
+		{"daemon SIGTERM and start",
+			func() { b.stop(); time.Sleep(300 * time.Millisecond); b.start() }},
 		{"nft flush ruleset", func() { b.sh("nft flush ruleset") }},
 		{"iptables -F FORWARD, policy DROP", func() {
-			b.sh("iptables -F FORWARD; iptables -P FORWARD DROP; ip6tables -F FORWARD; ip6tables -P FORWARD DROP")
+			b.sh(
+				"iptables -F FORWARD; iptables -P FORWARD DROP; ip6tables -F FORWARD; ip6tables -P FORWARD DROP")
 		}},
-		{"our routes flushed", func() { b.sh("ip route flush proto 90 table all; ip -6 route flush proto 90 table all") }},
+		{"our routes flushed", func() {
+			b.sh("ip route flush proto 90 table all; ip -6 route flush proto 90 table all")
+		}},
 		{"hostile provider", func() {
 			provider.Push(netlab.HostileOptions(netlab.LANNet4)...)
 			must(t, provider.Restart(ctx))
@@ -69,8 +78,8 @@ func mistreatments(t *testing.T, b *box, provider *netlab.Provider, config strin
 	}
 }
 
-// mistreat does one thing after another to a box, and wants the clients' traffic to flow again after each, and the main
-// table to be as it was.
+// mistreat does one thing after another to a box, and wants the clients' traffic to flow again
+// after each, and the main table to be as it was.
 func (tr *traffic) mistreat(box *netlab.Namespace, list []mistreatment) {
 	tr.t.Helper()
 	main, err := box.MainTable(tr.t.Context())

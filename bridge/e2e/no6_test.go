@@ -8,8 +8,9 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// TestHostWithoutIPv6 bridges on a box whose owner has switched IPv6 off, as many do on rented machines, with a provider,
-// an endpoint and clients that have it: IPv4 flows, IPv6 is carried in tunnels alone, and nothing leaks.
+// TestHostWithoutIPv6 bridges on a box whose owner has switched IPv6 off, as many do on rented
+// machines, with a provider, an endpoint and clients that have it: IPv4 flows, IPv6 is carried in
+// tunnels alone, and nothing leaks.
 func TestHostWithoutIPv6(t *testing.T) {
 	lab := standard(t, netlab.Options{})
 	cafe, err := lab.AddCafe()
@@ -21,7 +22,8 @@ func TestHostWithoutIPv6(t *testing.T) {
 	leaks, err := lab.WatchLeaks()
 	must(t, err)
 	b.write("provider.ovpn", lab.Providers[0].Config())
-	b.write("ztbridge.yaml", gatewayConfig+"endpoint: {address: 198.51.100.2, listen: [udp/1194]}\n")
+	b.write("ztbridge.yaml", gatewayConfig+
+		"endpoint: {address: 198.51.100.2, listen: [udp/1194]}\n")
 	b.mustRun("client", "add", "phone")
 	profile := b.mustRun("client", "show", "phone")
 	b.mustRun("guard")
@@ -41,12 +43,14 @@ func TestHostWithoutIPv6(t *testing.T) {
 		t.Errorf("IPv6 from tunnel to tunnel is not carried: %v: %s", err, out)
 	}
 	phone.Stop()
-	_ = b.await("the daemon to be well", func(st api.Status) bool { return st.Reconcile.Error == "" && len(st.Reconcile.Ops) > 0 })
+	_ = b.await("the daemon to be well",
+		func(st api.Status) bool { return st.Reconcile.Error == "" && len(st.Reconcile.Ops) > 0 })
 	if plan := b.mustRun("plan"); strings.TrimSpace(plan) != "" {
 		t.Errorf("a settled daemon would still change something:\n%s", plan)
 	}
 	if r := refused.Report(); r.Received > 0 {
-		t.Errorf("%d packets of the client's IPv6 were answered, on a box that takes none", r.Received)
+		t.Errorf("%d packets of the client's IPv6 were answered, on a box that takes none",
+			r.Received)
 	}
 	noLeak(t, leaks)
 	b.stop()

@@ -14,23 +14,27 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// TestPartialFaultIsNoReasonToRestart: a part of the kernel that cannot be changed, here iptables, is said in the
-// status; for systemd the daemon is ready, with its filter in force, and alive, so that no watchdog ends its tunnels.
+// TestPartialFaultIsNoReasonToRestart: a part of the kernel that cannot be changed, here iptables,
+// is said in the status; for systemd the daemon is ready, with its filter in force, and alive, so
+// that no watchdog ends its tunnels.
 func TestPartialFaultIsNoReasonToRestart(t *testing.T) {
 	lab := standard(t, netlab.Options{})
 	b := newBox(t, lab.Box)
 	for _, name := range []string{"iptables-restore", "ip6tables-restore"} {
-		must(t, os.WriteFile(filepath.Join(b.dir, name), []byte("#!/bin/sh\necho no such table >&2\nexit 1\n"), 0o755))
+		must(t, os.WriteFile(filepath.Join(b.dir, name),
+			[]byte("#!/bin/sh\necho no such table >&2\nexit 1\n"), 0o755))
 	}
 	heard := systemd(t, filepath.Join(b.dir, "notify"))
-	b.env = []string{"PATH=" + b.dir + ":" + os.Getenv("PATH"), "NOTIFY_SOCKET=" + filepath.Join(b.dir, "notify"), "WATCHDOG_USEC=2000000"}
+	b.env = []string{"PATH=" + b.dir + ":" + os.Getenv("PATH"),
+		"NOTIFY_SOCKET=" + filepath.Join(b.dir, "notify"), "WATCHDOG_USEC=2000000"}
 	b.write("provider.ovpn", lab.Providers[0].Config())
 	b.write("ztbridge.yaml", gatewayConfig)
 	b.start()
 	b.await("the fault", func(st api.Status) bool {
-		return st.State == api.Degraded && slices.ContainsFunc(st.Conditions, func(c api.Condition) bool {
-			return c.Code == "iptables-unusable" && strings.Contains(c.Message, "no such table")
-		})
+		return st.State == api.Degraded &&
+			slices.ContainsFunc(st.Conditions, func(c api.Condition) bool {
+				return c.Code == "iptables-unusable" && strings.Contains(c.Message, "no such table")
+			})
 	})
 	await(t, "readiness", func() bool { return heard("READY=1") == 1 })
 	must(t, b.try("nft list chain inet ztb forward"))

@@ -13,8 +13,8 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// TestRecoveryGap measures, in a flow of 100 packets a second, how long clients wait after each of the
-// usual accidents, with one egress and so with nowhere else to go.
+// TestRecoveryGap measures, in a flow of 100 packets a second, how long clients wait after each of
+// the usual accidents, with one egress and so with nowhere else to go.
 func TestRecoveryGap(t *testing.T) {
 	lab := standard(t, netlab.Options{})
 	provider := lab.Providers[0]
@@ -44,7 +44,8 @@ func TestRecoveryGap(t *testing.T) {
 	}
 	for _, a := range accidents {
 		b.await("a probed tunnel", func(st api.Status) bool {
-			return len(st.Policies) > 0 && st.Policies[0].Egress == "provider" && st.Egresses[0].State == "up" && st.Egresses[0].RTT > 0
+			return len(st.Policies) > 0 && st.Policies[0].Egress == "provider" &&
+				st.Egresses[0].State == "up" && st.Egresses[0].RTT > 0
 		})
 		awaitAnswers(t, stream, 200)
 		at := time.Now()
@@ -103,9 +104,11 @@ func TestReconnectsLeaveNothingBehind(t *testing.T) {
 	}
 	b.awaitEgress("provider")
 	nowFDs, nowThreads := b.held()
-	t.Logf("after %d reconnects: %d → %d descriptors, %d → %d threads", rounds, fds, nowFDs, threads, nowThreads)
+	t.Logf("after %d reconnects: %d → %d descriptors, %d → %d threads", rounds, fds, nowFDs,
+		threads, nowThreads)
 	if nowFDs > fds+5 || nowThreads > threads+8 {
-		t.Errorf("after %d reconnects the daemon holds more: %d → %d descriptors, %d → %d threads", rounds, fds, nowFDs, threads, nowThreads)
+		t.Errorf("after %d reconnects the daemon holds more: %d → %d descriptors, %d → %d threads",
+			rounds, fds, nowFDs, threads, nowThreads)
 	}
 }
 

@@ -9,15 +9,16 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// TestReloadLeavesConnections changes the policy for one destination and for one client while connections of theirs and
-// of others are open: those are cut, and the others live.
+// TestReloadLeavesConnections changes the policy for one destination and for one client while
+// connections of theirs and of others are open: those are cut, and the others live.
 func TestReloadLeavesConnections(t *testing.T) {
 	lab := standard(t, netlab.Options{})
 	b := newBox(t, lab.Box)
 	b.write("provider.ovpn", lab.Providers[0].Config())
 	const egresses = "ingress: [ing0]\negress:\n  provider: {openvpn: {profile: provider.ovpn}}\n  direct: {wan: {}}\nprobe: {targets: [192.0.2.10]}\n"
 	b.write("ztbridge.yaml", egresses+"policy: [{egress: [provider]}]\n")
-	must(t, lab.Box.IP("link add lan9 type veth peer name lan9peer", "link set lan9peer up", "link set lan9 up", "addr add 192.168.9.1/24 dev lan9"))
+	must(t, lab.Box.IP("link add lan9 type veth peer name lan9peer", "link set lan9peer up",
+		"link set lan9 up", "addr add 192.168.9.1/24 dev lan9"))
 	b.start()
 	b.awaitEgress("provider")
 	flows := []struct {
@@ -30,20 +31,27 @@ func TestReloadLeavesConnections(t *testing.T) {
 		{netlab.BoxWAN4.String(), "203.0.113.80", false}, // the box's own
 	}
 	for _, f := range flows {
-		b.sh("conntrack -I -p udp -s " + f.source + " -d " + f.target + " -r " + f.target + " -q " + f.source + " --sport 1000 --dport 9 --reply-port-src 9 --reply-port-dst 1000 -t 120")
+		b.sh("conntrack -I -p udp -s " + f.source + " -d " + f.target + " -r " + f.target + " -q " +
+			f.source + " --sport 1000 --dport 9 --reply-port-src 9 --reply-port-dst 1000 -t 120")
 	}
 
-	b.write("ztbridge.yaml", egresses+"policy: [{from: [10.77.0.3], egress: [direct]}, {egress: [provider]}]\npeering: [{from: ing0, to: 192.168.9.0/24}]\n")
+	b.write("ztbridge.yaml", egresses+
+		"policy: [{from: [10.77.0.3], egress: [direct]}, {egress: [provider]}]\npeering: [{from: ing0, to: 192.168.9.0/24}]\n")
 	must(t, b.daemon.Signal(syscall.SIGHUP))
 	open := func(source, target string) bool {
-		return b.try("conntrack -L -p udp -s "+source+" -d "+target+" 2>/dev/null | grep -q udp") == nil
+		return b.try("conntrack -L -p udp -s "+source+" -d "+target+
+			" 2>/dev/null | grep -q udp") == nil
 	}
-	for deadline := time.Now().Add(patience); open("10.77.0.3", "203.0.113.80"); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); open("10.77.0.3",
+		"203.0.113.80"); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the connection of a client that goes another way now is not cut")
 		}
 	}
-	b.await("the way out that was", func(st api.Status) bool { return len(st.Egresses) > 0 && st.Egresses[0].Usable })
+	b.await("the way out that was", func(st api.Status) bool {
+		return len(st.Egresses) > 0 &&
+			st.Egresses[0].Usable
+	})
 	for _, f := range flows {
 		if got := !open(f.source, f.target); got != f.cut {
 			t.Errorf("from %s to %s: cut is %v, want %v", f.source, f.target, got, f.cut)

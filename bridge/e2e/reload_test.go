@@ -8,8 +8,8 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// TestReloadRemovesAnEgress takes away the egress that clients use: they go on by the next one, nothing leaks, and its
-// device goes, too.
+// TestReloadRemovesAnEgress takes away the egress that clients use: they go on by the next one,
+// nothing leaks, and its device goes, too.
 func TestReloadRemovesAnEgress(t *testing.T) {
 	lab := standard(t, netlab.Options{Providers: []netlab.ProviderOptions{{}, {}}})
 	b := newBox(t, lab.Box)
@@ -27,7 +27,8 @@ func TestReloadRemovesAnEgress(t *testing.T) {
 	b.write("ztbridge.yaml", gatewayConfig)
 	must(t, b.daemon.Signal(syscall.SIGHUP))
 	b.awaitEgress("provider")
-	for deadline := time.Now().Add(patience); b.try("ip link show tunztb-former") == nil; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); b.try(
+		"ip link show tunztb-former") == nil; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the device of the egress that is gone is still there")
 		}

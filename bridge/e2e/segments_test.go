@@ -8,15 +8,17 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// segment is what one TCP segment carries on Ethernet, with time stamps. The lab's own wires carry several at once, which
-// the card of a real machine takes apart.
+// segment is what one TCP segment carries on Ethernet, with time stamps. The lab's own wires carry
+// several at once, which the card of a real machine takes apart.
 const segment = 1500 - 20 - 32
 
-// TestTunnelOverTCPFillsSegments uploads through a tunnel over TCP. What a record takes beyond one segment leaves at once in
-// a segment of its own, since nothing may be delayed: then every packet costs two.
+// TestTunnelOverTCPFillsSegments uploads through a tunnel over TCP. What a record takes beyond one
+// segment leaves at once in a segment of its own, since nothing may be delayed: then every packet
+// costs two.
 func TestTunnelOverTCPFillsSegments(t *testing.T) {
 	netlab.Require(t, netlab.IPerf3)
-	lab := standard(t, netlab.Options{Providers: []netlab.ProviderOptions{{Protos: []netlab.Proto{netlab.OverTCP}}}})
+	lab := standard(t, netlab.Options{
+		Providers: []netlab.ProviderOptions{{Protos: []netlab.Proto{netlab.OverTCP}}}})
 	bridged(t, lab, gatewayConfig)
 	var large, scraps int
 	capture, err := lab.Box.Capture(netlab.WANIface, func(p netlab.Packet) bool {

@@ -7,7 +7,8 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// TestStatusIsOfNow looks at a box to which nothing happens: what it shows is not what was true some time ago.
+// TestStatusIsOfNow looks at a box to which nothing happens: what it shows is not what was true
+// some time ago.
 func TestStatusIsOfNow(t *testing.T) {
 	lab := standard(t, netlab.Options{})
 	b := bridged(t, lab, gatewayConfig)

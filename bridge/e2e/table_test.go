@@ -27,8 +27,8 @@ func (t *table) add(what, found, compared, verdict string) {
 	t.lines = append(t.lines, strings.Join([]string{what, found, compared, verdict}, "\t"))
 }
 
-// print writes the table, if there is anything in it, and how busy the machine is: with other work on it,
-// absolute numbers mean little.
+// print writes the table, if there is anything in it, and how busy the machine is: with other work
+// on it, absolute numbers mean little.
 func (t *table) print(w io.Writer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -43,15 +43,18 @@ func (t *table) print(w io.Writer) {
 	_ = tw.Flush()
 }
 
-// reportRatio reports pairs of measurements in a unit, and the median of their ratios, of which more is better.
+// reportRatio reports pairs of measurements in a unit, and the median of their ratios, of which
+// more is better.
 func reportRatio(b *testing.B, what, unit string, target float64, us, them, ratios []float64) {
 	ratio := median(ratios)
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(median(us), unit)
 	b.ReportMetric(median(them), unit+"-compared")
 	b.ReportMetric(ratio, "ratio")
-	measured.add(what, fmt.Sprintf("%.0f %s", median(us), unit), fmt.Sprintf("%.0f %s: × %.2f (%.2f to %.2f)", median(them), unit, ratio,
-		slices.Min(ratios), slices.Max(ratios)), fmt.Sprintf("≥ %.2f: %s", target, verdict(ratio >= target)))
+	measured.add(what, fmt.Sprintf("%.0f %s", median(us), unit),
+		fmt.Sprintf("%.0f %s: × %.2f (%.2f to %.2f)", median(them), unit, ratio,
+			slices.Min(ratios), slices.Max(ratios)),
+		fmt.Sprintf("≥ %.2f: %s", target, verdict(ratio >= target)))
 }
 
 // reportTime reports the median of durations in milliseconds.
@@ -64,7 +67,8 @@ func reportValue(b *testing.B, what, unit string, limit float64, found ...float6
 	value := median(found)
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(value, strings.Join(strings.Fields(what+" "+unit), "-"))
-	measured.add(what, fmt.Sprintf("%.2f %s", value, unit), "", fmt.Sprintf("≤ %g: %s", limit, verdict(value <= limit)))
+	measured.add(what, fmt.Sprintf("%.2f %s", value, unit), "",
+		fmt.Sprintf("≤ %g: %s", limit, verdict(value <= limit)))
 }
 
 func verdict(met bool) string {

@@ -23,16 +23,19 @@ policy:
 probe: {targets: [192.0.2.10], hold_down: 1s}
 `
 
-// TestZeroTierExitNode: of two members, one leaves by the box's own WAN and one by the provider, with all
-// of their addresses: managed ones, RFC 4193 and 6PLANE. Then the WAN translates to a fixed address.
+// TestZeroTierExitNode: of two members, one leaves by the box's own WAN and one by the provider,
+// with all of their addresses: managed ones, RFC 4193 and 6PLANE. Then the WAN translates to a
+// fixed address.
 func TestZeroTierExitNode(t *testing.T) {
-	m := newMesh(t, netlab.Options{RemoteClient: true}, ztlab.NetworkConfig{RFC4193: true, SixPlane: true})
+	m := newMesh(t, netlab.Options{RemoteClient: true},
+		ztlab.NetworkConfig{RFC4193: true, SixPlane: true})
 	lab, provider := m.lab, m.lab.Providers[0]
 	site, err := lab.AddSite("second")
 	must(t, err)
 	node := m.node(lab.Box, ztlab.Box4, ztlab.Box6)
 	firstNode := m.node(lab.Client, ztlab.Client4, ztlab.Client6)
-	secondNode := m.node(site.NS, netip.MustParseAddr("10.99.0.21"), netip.MustParseAddr("fd99::21"))
+	secondNode := m.node(site.NS, netip.MustParseAddr("10.99.0.21"),
+		netip.MustParseAddr("fd99::21"))
 	m.join(node, false)
 	first, second := m.joinAsClient(firstNode), m.joinAsClient(secondNode)
 
@@ -42,18 +45,22 @@ func TestZeroTierExitNode(t *testing.T) {
 	for _, a := range first.Addrs {
 		matches = append(matches, netlab.Within(a.Masked()))
 	}
-	leaks, err := lab.Router.Capture(lab.WANSegment.Port(lab.Box, netlab.WANIface), netlab.Any(matches...))
+	leaks, err := lab.Router.Capture(lab.WANSegment.Port(lab.Box, netlab.WANIface),
+		netlab.Any(matches...))
 	must(t, err)
 
 	b := newBox(t, lab.Box)
 	b.write("provider.ovpn", provider.Config())
-	b.write("ztbridge.yaml", m.zerotier(node)+fmt.Sprintf(zerotierExitConfig, "{}", selectors(first)))
+	b.write("ztbridge.yaml", m.zerotier(node)+fmt.Sprintf(zerotierExitConfig, "{}",
+		selectors(first)))
 	b.start()
 	b.await("both egresses", func(st api.Status) bool {
-		return len(st.Policies) == 2 && st.Policies[0].Egress == "direct" && st.Policies[1].Egress == "provider"
+		return len(st.Policies) == 2 && st.Policies[0].Egress == "direct" &&
+			st.Policies[1].Egress == "provider"
 	})
 
-	talk := func(ns *netlab.Namespace, member ztlab.Membership, marker string, want4, want6 netip.Addr) func() {
+	talk := func(ns *netlab.Namespace, member ztlab.Membership, marker string, want4,
+		want6 netip.Addr) func() {
 		streams := map[string]*netlab.Stream{}
 		for _, a := range member.Addrs {
 			target := netlab.ClientTarget4
@@ -74,7 +81,8 @@ func TestZeroTierExitNode(t *testing.T) {
 		}
 	}
 	if len(first.Addrs) != 4 || len(second.Addrs) != 4 {
-		t.Fatalf("the members have %v and %v, want an IPv4 and three IPv6 addresses each", first.Addrs, second.Addrs)
+		t.Fatalf("the members have %v and %v, want an IPv4 and three IPv6 addresses each",
+			first.Addrs, second.Addrs)
 	}
 	one := talk(lab.Client, first, lab.Marker, netlab.BoxWAN4, netlab.BoxWAN6)
 	two := talk(site.NS, second, secondMarker, provider.Public4[0], provider.Public6[0])
@@ -83,9 +91,11 @@ func TestZeroTierExitNode(t *testing.T) {
 
 	fixed := netip.MustParseAddr("198.51.100.9")
 	b.sh("ip addr add 198.51.100.9/24 dev wan0")
-	b.write("ztbridge.yaml", m.zerotier(node)+fmt.Sprintf(zerotierExitConfig, "{snat: 198.51.100.9}", selectors(first)))
+	b.write("ztbridge.yaml", m.zerotier(node)+fmt.Sprintf(zerotierExitConfig,
+		"{snat: 198.51.100.9}", selectors(first)))
 	must(t, b.daemon.Signal(reloadSignal))
-	for deadline := time.Now().Add(patience); b.try("nft list table inet ztb | grep -q 'snat.*198.51.100.9'") != nil; {
+	for deadline := time.Now().Add(patience); b.try(
+		"nft list table inet ztb | grep -q 'snat.*198.51.100.9'") != nil; {
 		if time.Now().After(deadline) {
 			t.Fatal("the reload did not change the translation")
 		}
@@ -111,8 +121,9 @@ func selectors(member ztlab.Membership) string {
 	return strings.Join(words, ", ")
 }
 
-// TestZeroTierNetworkOfLargePackets: a network is 2800 bytes wide, as it is unless its owner changes it,
-// and full-size TCP flows both ways, in segments of which each fits one packet of ZeroTier.
+// TestZeroTierNetworkOfLargePackets: a network is 2800 bytes wide, as it is unless its owner
+// changes it, and full-size TCP flows both ways, in segments of which each fits one packet of
+// ZeroTier.
 func TestZeroTierNetworkOfLargePackets(t *testing.T) {
 	netlab.Require(t, netlab.IPerf3)
 	m := newMesh(t, netlab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
@@ -129,7 +140,8 @@ func TestZeroTierNetworkOfLargePackets(t *testing.T) {
 	if mtu := networkStatus(st).MTU; mtu != 2800 {
 		t.Fatalf("the network's MTU is %d: this test is about 2800", mtu)
 	}
-	awaitAnswers(t, m.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, ztlab.Client4, lab.Marker), 10)
+	awaitAnswers(t, m.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, ztlab.Client4,
+		lab.Marker), 10)
 
 	const header, fitting = 14, 1394 // of Ethernet; what fits one packet of ZeroTier, measured
 	tooLong, err := lab.Box.Capture(iface, func(p netlab.Packet) bool {
@@ -139,10 +151,12 @@ func TestZeroTierNetworkOfLargePackets(t *testing.T) {
 	for _, target := range []netip.Addr{netlab.ClientTarget4, netlab.ClientTarget6} {
 		for _, download := range []bool{false, true} {
 			measured, err := netlab.IPerf{
-				Server: lab.Internet, Client: lab.Client, Addr: target, Duration: time.Second, Download: download,
+				Server: lab.Internet, Client: lab.Client, Addr: target, Duration: time.Second,
+				Download: download,
 			}.Measure(m.ctx)
 			must(t, err)
-			t.Logf("%s, download %v: %.0f Mbit/s, %d retransmits", target, download, measured.Mbit, measured.Retransmits)
+			t.Logf("%s, download %v: %.0f Mbit/s, %d retransmits", target, download, measured.Mbit,
+				measured.Retransmits)
 			if measured.Mbit < 1 {
 				t.Errorf("%s, download %v: %.2f Mbit/s: it stalls", target, download, measured.Mbit)
 			}

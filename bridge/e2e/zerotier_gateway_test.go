@@ -40,7 +40,8 @@ func TestZeroTierGateway(t *testing.T) {
 	tr := startTraffic(t, lab)
 	tr.awaitFlow("start")
 
-	if text := b.mustRun("doctor", "--member"); !strings.Contains(text, "0.0.0.0/0 via "+ztlab.Box4.String()+"\n") {
+	if text := b.mustRun("doctor", "--member"); !strings.Contains(text,
+		"0.0.0.0/0 via "+ztlab.Box4.String()+"\n") {
 		t.Errorf("doctor --member does not name the box:\n%s", text)
 	}
 	restarted := func(end func()) func() {
@@ -53,7 +54,8 @@ func TestZeroTierGateway(t *testing.T) {
 			must(t, node.Start(m.ctx))
 			b.await("the new interface", func(st api.Status) bool {
 				now := ifindex(t, lab.Box, iface)
-				return now != 0 && now != before && len(st.Ingresses) == 1 && st.Ingresses[0].State == "up"
+				return now != 0 && now != before && len(st.Ingresses) == 1 &&
+					st.Ingresses[0].State == "up"
 			})
 		}
 	}
@@ -69,7 +71,8 @@ func TestZeroTierGateway(t *testing.T) {
 			}
 			provider.Kill()
 			b.awaitEgress("")
-			if text, err := b.run("doctor"); err == nil || !strings.HasSuffix(text, "\nTo mend: egress provider.\n") {
+			if text, err := b.run("doctor"); err == nil ||
+				!strings.HasSuffix(text, "\nTo mend: egress provider.\n") {
 				t.Errorf("doctor does not find that it is the tunnel: %v\n%s", err, text)
 			}
 			must(t, provider.Start(m.ctx))
@@ -90,7 +93,8 @@ func TestZeroTierGateway(t *testing.T) {
 	tr.stop()
 	for name, s := range tr.clients {
 		for seen := range s.Report().Egresses() {
-			if seen != provider.Public4[0] && seen != provider.Public6[0] && !provider.Inside(seen) {
+			if seen != provider.Public4[0] && seen != provider.Public6[0] &&
+				!provider.Inside(seen) {
 				t.Errorf("%s was seen from %s, which is not the provider's", name, seen)
 			}
 		}
@@ -98,8 +102,8 @@ func TestZeroTierGateway(t *testing.T) {
 	noLeak(t, leaks)
 }
 
-// TestZeroTierMembershipIsSaidPlainly: a box that its network does not let in says so, and whom to let
-// in; and one that is expelled does not leak.
+// TestZeroTierMembershipIsSaidPlainly: a box that its network does not let in says so, and whom to
+// let in; and one that is expelled does not leak.
 func TestZeroTierMembershipIsSaidPlainly(t *testing.T) {
 	m := newMesh(t, netlab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
 	lab, provider := m.lab, m.lab.Providers[0]
@@ -115,7 +119,8 @@ func TestZeroTierMembershipIsSaidPlainly(t *testing.T) {
 
 	denied := func(st api.Status) bool {
 		c, ok := condition(st, "network-access-denied")
-		return ok && strings.Contains(c.Remedy, node.Address) && networkStatus(st).Status == api.NetworkDenied &&
+		return ok && strings.Contains(c.Remedy, node.Address) &&
+			networkStatus(st).Status == api.NetworkDenied &&
 			networkStatus(st).Member == node.Address
 	}
 	b.await("the word that the box is not authorised", denied)
@@ -131,7 +136,8 @@ func TestZeroTierMembershipIsSaidPlainly(t *testing.T) {
 		t.Errorf("`ztbridge status` of an authorised box still says whom to authorise:\n%s", text)
 	}
 
-	// The service asks its controller once a minute, or when it starts, and until then says OK from its cache.
+	// The service asks its controller once a minute, or when it starts, and until then says OK from
+	// its cache.
 	must(t, m.network.Deauthorise(m.ctx, node))
 	node.Kill()
 	must(t, node.Start(m.ctx))
@@ -140,8 +146,9 @@ func TestZeroTierMembershipIsSaidPlainly(t *testing.T) {
 	noLeak(t, leaks)
 }
 
-// TestLinuxMemberKeepsItsIPv6 shows why Linux members are told to run the commands of doctor.KeepIPv6,
-// and that they help: while the box does not answer, a member's IPv6 leaves by its own line without them.
+// TestLinuxMemberKeepsItsIPv6 shows why Linux members are told to run the commands of
+// doctor.KeepIPv6, and that they help: while the box does not answer, a member's IPv6 leaves by its
+// own line without them.
 func TestLinuxMemberKeepsItsIPv6(t *testing.T) {
 	m := newMesh(t, netlab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
 	lab := m.lab

@@ -34,7 +34,8 @@ type pair struct {
 
 func newPair(t *testing.T) *pair {
 	t.Helper()
-	p := &pair{mesh: newMesh(t, netlab.Options{Providers: []netlab.ProviderOptions{{}, {}}}, ztlab.NetworkConfig{})}
+	p := &pair{mesh: newMesh(t, netlab.Options{Providers: []netlab.ProviderOptions{{}, {}}},
+		ztlab.NetworkConfig{})}
 	var err error
 	p.site, err = p.lab.AddSite("boxb")
 	must(t, err)
@@ -64,18 +65,21 @@ policy:
 probe: {targets: [192.0.2.10], hold_down: 1s}
 `
 
-// TestZeroTierMemberAsEgress: what enters at box A leaves by box B's provider; when box B dies, by the
-// next egress of the list, or not at all where there is none.
+// TestZeroTierMemberAsEgress: what enters at box A leaves by box B's provider; when box B dies, by
+// the next egress of the list, or not at all where there is none.
 func TestZeroTierMemberAsEgress(t *testing.T) {
 	p := newPair(t)
 	lab := p.lab
 	p.b.write("ztbridge.yaml", p.zerotier(p.nb)+providerConfig)
-	p.a.write("ztbridge.yaml", p.zerotier(p.na)+"ingress: [ing0]\negress:\n"+by("home", boxB4, boxB6)+throughMember)
+	p.a.write("ztbridge.yaml", p.zerotier(p.na)+"ingress: [ing0]\negress:\n"+
+		by("home", boxB4, boxB6)+throughMember)
 	leaksA, err := lab.WatchLeaks()
 	must(t, err)
-	// The clients, not their network: ZeroTier itself tries the addresses that box A says it has there.
+	// The clients, not their network: ZeroTier itself tries the addresses that box A says it has
+	// there.
 	clients := netip.MustParsePrefix("10.77.0.2/31")
-	leaksB, err := lab.Router.Capture(p.site.Router, netlab.Any(netlab.Within(clients, ztlab.Net4, ztlab.Net6), netlab.Carrying(lab.Marker)))
+	leaksB, err := lab.Router.Capture(p.site.Router,
+		netlab.Any(netlab.Within(clients, ztlab.Net4, ztlab.Net6), netlab.Carrying(lab.Marker)))
 	must(t, err)
 	p.b.start()
 	p.a.start()
@@ -85,27 +89,34 @@ func TestZeroTierMemberAsEgress(t *testing.T) {
 	}
 	p.a.await("the way through box B", atHome)
 
-	must(t, lab.Client.IP("addr add 10.77.0.3/24 dev eth0", "addr add fd77::3/64 dev eth0 nodad preferred_lft 0"))
-	both := p.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, netip.MustParseAddr("10.77.0.2"), lab.Marker)
+	must(t, lab.Client.IP("addr add 10.77.0.3/24 dev eth0",
+		"addr add fd77::3/64 dev eth0 nodad preferred_lft 0"))
+	both := p.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, netip.MustParseAddr("10.77.0.2"),
+		lab.Marker)
 	both6 := p.stream(lab.Client, netlab.UDP, netlab.ClientTarget6, netip.Addr{}, lab.Marker)
-	only := p.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, netip.MustParseAddr("10.77.0.3"), lab.Marker)
-	only6 := p.stream(lab.Client, netlab.UDP, netlab.ClientTarget6, netip.MustParseAddr("fd77::3"), lab.Marker)
+	only := p.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, netip.MustParseAddr("10.77.0.3"),
+		lab.Marker)
+	only6 := p.stream(lab.Client, netlab.UDP, netlab.ClientTarget6, netip.MustParseAddr("fd77::3"),
+		lab.Marker)
 	for _, s := range []*netlab.Stream{both, both6, only, only6} {
 		awaitAnswers(t, s, 10)
 	}
 
 	died := time.Now()
 	p.nb.Kill()
-	p.a.await("the next egress of the list", func(st api.Status) bool { return st.Policies[1].Egress == "provider" })
+	p.a.await("the next egress of the list",
+		func(st api.Status) bool { return st.Policies[1].Egress == "provider" })
 	awaitAnswers(t, both, 20)
 	t.Logf("box B died: gap %s", both.Report().Gap(died, time.Now()).Round(time.Millisecond))
 	refusals, err := lab.Client.Capture("eth0", refusalOf(lab.Marker))
 	must(t, err)
 	st := p.a.await("the word that box B is unreachable", func(st api.Status) bool {
 		_, said := condition(st, "member-unreachable")
-		return said && st.Egresses[0].State == "unreachable" && !st.Egresses[0].Usable && st.Policies[0].Egress == ""
+		return said && st.Egresses[0].State == "unreachable" && !st.Egresses[0].Usable &&
+			st.Policies[0].Egress == ""
 	})
-	t.Logf("said after %s: %s", time.Since(died).Round(time.Millisecond), st.Egresses[0].LastChange.Cause)
+	t.Logf("said after %s: %s", time.Since(died).Round(time.Millisecond),
+		st.Egresses[0].LastChange.Cause)
 	time.Sleep(time.Second)
 	must(t, refusals.Stop())
 	if refused, err := refusals.Result(); err != nil || refused.Matched == 0 {
@@ -134,12 +145,13 @@ func TestZeroTierMemberAsEgress(t *testing.T) {
 	noLeak(t, leaksB)
 }
 
-// TestTwoBoxesThatNameEachOther: a packet goes from one to the other once and is refused there; and if the
-// other has a way out of its own further down its list, it takes that.
+// TestTwoBoxesThatNameEachOther: a packet goes from one to the other once and is refused there; and
+// if the other has a way out of its own further down its list, it takes that.
 func TestTwoBoxesThatNameEachOther(t *testing.T) {
 	p := newPair(t)
 	lab := p.lab
-	p.a.write("ztbridge.yaml", p.zerotier(p.na)+"ingress: [ing0]\negress:\n"+by("other", boxB4, boxB6)+"policy: [{egress: [other]}]\n")
+	p.a.write("ztbridge.yaml", p.zerotier(p.na)+"ingress: [ing0]\negress:\n"+
+		by("other", boxB4, boxB6)+"policy: [{egress: [other]}]\n")
 	onlyA := p.zerotier(p.nb) + "egress:\n" + by("other", ztlab.Box4, ztlab.Box6)
 	p.b.write("ztbridge.yaml", onlyA+"policy: [{egress: [other]}]\n")
 	p.a.start()
@@ -147,7 +159,10 @@ func TestTwoBoxesThatNameEachOther(t *testing.T) {
 	p.a.awaitEgress("other")
 	p.b.awaitEgress("other")
 
-	isUDP := func(q netlab.Packet) bool { return q.Proto == "udp" && netlab.Carrying(lab.Marker)(q) }
+	isUDP := func(q netlab.Packet) bool {
+		return q.Proto == "udp" &&
+			netlab.Carrying(lab.Marker)(q)
+	}
 	between, err := lab.Box.Capture(p.iface, isUDP)
 	must(t, err)
 	leaks, err := lab.WatchLeaks()
@@ -170,10 +185,13 @@ func TestTwoBoxesThatNameEachOther(t *testing.T) {
 	must(t, err)
 	t.Logf("%d packets sent, %d crossed between the boxes", sent, crossed.Matched)
 	if crossed.Matched == 0 || crossed.Matched > sent {
-		t.Errorf("%d packets sent, %d crossed between the boxes, want each at most once and some: %v", sent, crossed.Matched, crossed)
+		t.Errorf(
+			"%d packets sent, %d crossed between the boxes, want each at most once and some: %v",
+			sent, crossed.Matched, crossed)
 	}
 
-	p.b.write("ztbridge.yaml", onlyA+"  provider: {openvpn: {profile: provider.ovpn}}\npolicy: [{egress: [other, provider]}]\n")
+	p.b.write("ztbridge.yaml", onlyA+
+		"  provider: {openvpn: {profile: provider.ovpn}}\npolicy: [{egress: [other, provider]}]\n")
 	must(t, p.b.daemon.Signal(reloadSignal))
 	stream := p.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, netip.Addr{}, lab.Marker)
 	awaitAnswers(t, stream, 20)

@@ -18,9 +18,9 @@ egress: {provider: {openvpn: {profile: provider.ovpn}}}
 probe: {targets: [192.0.2.10], hold_down: 1s}
 `
 
-// TestMoon: box A is a moon, and nothing else; box B follows it by configuration and a laptop by the command that box A's status
-// prints. With the planet down, both start anew, come online and reach each other; a node that follows no moon
-// does not come online.
+// TestMoon: box A is a moon, and nothing else; box B follows it by configuration and a laptop by
+// the command that box A's status prints. With the planet down, both start anew, come online and
+// reach each other; a node that follows no moon does not come online.
 func TestMoon(t *testing.T) {
 	p := newPair(t)
 	var nodes []*ztlab.Node
@@ -32,8 +32,10 @@ func TestMoon(t *testing.T) {
 		nodes = append(nodes, n)
 	}
 	laptop, hermit := nodes[0], nodes[1]
-	p.a.write("ztbridge.yaml", "zerotier: {home: "+p.na.Home+", moon: {endpoints: [198.51.100.2/9993]}}\n"+moonConfig)
-	p.b.write("ztbridge.yaml", strings.Replace(p.zerotier(p.nb), "}\n", ", orbit: ["+p.na.Address+"]}\n", 1)+moonConfig)
+	p.a.write("ztbridge.yaml", "zerotier: {home: "+p.na.Home+
+		", moon: {endpoints: [198.51.100.2/9993]}}\n"+moonConfig)
+	p.b.write("ztbridge.yaml", strings.Replace(p.zerotier(p.nb), "}\n",
+		", orbit: ["+p.na.Address+"]}\n", 1)+moonConfig)
 	p.a.start()
 	p.b.start()
 
@@ -46,11 +48,13 @@ func TestMoon(t *testing.T) {
 	if out, _ := p.a.run("status"); !strings.Contains(out, command) {
 		t.Errorf("status does not print %q:\n%s", command, out)
 	}
-	_, err := laptop.NS.Run(p.ctx, "sh", "-c", strings.Replace(command, "zerotier-cli", "zerotier-cli -D"+laptop.Home, 1))
+	_, err := laptop.NS.Run(p.ctx, "sh", "-c",
+		strings.Replace(command, "zerotier-cli", "zerotier-cli -D"+laptop.Home, 1))
 	must(t, err)
 	for _, n := range []*ztlab.Node{p.nb, laptop} {
 		await(t, n.NS.Label+" to take box A for a moon", func() bool { return p.isMoon(n) })
-		if files, _ := filepath.Glob(filepath.Join(n.Home, "moons.d", "*"+p.na.Address+".moon")); len(files) != 1 {
+		if files, _ := filepath.Glob(filepath.Join(n.Home, "moons.d",
+			"*"+p.na.Address+".moon")); len(files) != 1 {
 			t.Errorf("%s keeps %v, want the moon's file", n.NS.Label, files)
 		}
 	}
@@ -65,9 +69,10 @@ func TestMoon(t *testing.T) {
 	t.Logf("online by the moon after %s", time.Since(began).Round(100*time.Millisecond))
 	awaitAnswers(t, p.stream(laptop.NS, netlab.Ping, boxB4, netip.Addr{}, p.lab.HostMarker), 10)
 	p.b.await("to be well, without the planet", func(st api.Status) bool {
-		return networkStatus(st).Status == "ok" && !slices.ContainsFunc(st.Conditions, func(c api.Condition) bool {
-			return strings.HasPrefix(c.Code, "zerotier-")
-		})
+		return networkStatus(st).Status == "ok" &&
+			!slices.ContainsFunc(st.Conditions, func(c api.Condition) bool {
+				return strings.HasPrefix(c.Code, "zerotier-")
+			})
 	})
 	var alone struct{ Online bool }
 	must(t, hermit.Get(p.ctx, "/status", &alone))

@@ -11,9 +11,9 @@ import (
 	"ztbridge/policyroute/netlab/ztlab"
 )
 
-// TestRingOfThreeBoxes: of three boxes that each name the next as their way out, one sees its own probes come
-// back, says so and refuses, and no packet comes round any more. Once one of them has a way out of its own, all
-// have.
+// TestRingOfThreeBoxes: of three boxes that each name the next as their way out, one sees its own
+// probes come back, says so and refuses, and no packet comes round any more. Once one of them has a
+// way out of its own, all have.
 //
 //	client ── ing0 ── box A ─▶ box B ─▶ box C ── (at last) ── tunztb-provider
 //	                    ▲─────────────────┘
@@ -57,7 +57,8 @@ func TestRingOfThreeBoxes(t *testing.T) {
 	}
 	looped := func(st api.Status) bool {
 		c, ok := condition(st, "egress-ring")
-		return ok && c.Subject == "next" && st.Egresses[0].State == "ring" && st.Policies[0].Egress == ""
+		return ok && c.Subject == "next" && st.Egresses[0].State == "ring" &&
+			st.Policies[0].Egress == ""
 	}
 	broken := func() string {
 		for i, box := range ring {
@@ -72,11 +73,14 @@ func TestRingOfThreeBoxes(t *testing.T) {
 			t.Fatal("no box sees the ring")
 		}
 	}
-	t.Logf("%s sees the ring and breaks it, after %s", broken(), time.Since(began).Round(time.Millisecond))
+	t.Logf("%s sees the ring and breaks it, after %s", broken(),
+		time.Since(began).Round(time.Millisecond))
 	for i, box := range ring {
-		box.await(fmt.Sprintf("box %c to say that its way out is none", 'A'+i), func(st api.Status) bool {
-			return len(st.Egresses) == 1 && (st.Egresses[0].State == "ring" || st.Egresses[0].State == "degraded")
-		})
+		box.await(fmt.Sprintf("box %c to say that its way out is none", 'A'+i),
+			func(st api.Status) bool {
+				return len(st.Egresses) == 1 &&
+					(st.Egresses[0].State == "ring" || st.Egresses[0].State == "degraded")
+			})
 	}
 	// Each box lets a packet through once at most, and none comes round.
 	before, err := crossed.Result()
@@ -86,7 +90,8 @@ func TestRingOfThreeBoxes(t *testing.T) {
 	after, err := crossed.Result()
 	must(t, err)
 	now, answered, _ := stream.Counts()
-	t.Logf("%d packets of the client, of which %d left box A into the network; then, in 5 s, %d and %d", sent, before.Matched, now-sent, after.Matched-before.Matched)
+	t.Logf(
+		"%d packets of the client, of which %d left box A into the network; then, in 5 s, %d and %d", sent, before.Matched, now-sent, after.Matched-before.Matched)
 	if after.Matched-before.Matched > now-sent+1 || answered > 0 {
 		t.Errorf("packets come round: %v, %d were answered", after, answered)
 	}
@@ -102,11 +107,15 @@ func TestRingOfThreeBoxes(t *testing.T) {
 	awaitAnswers(t, stream, 20)
 	t.Logf("with a way out in box C all flows after %s", time.Since(mended).Round(time.Millisecond))
 	// Box C would rather go by box A, and must go on seeing that this leads back.
-	ends := func(st api.Status) bool { return st.Policies[0].Egress == "provider" && st.Egresses[0].State == "ring" }
+	ends := func(st api.Status) bool {
+		return st.Policies[0].Egress == "provider" &&
+			st.Egresses[0].State == "ring"
+	}
 	last.await("box C to see that it is the end", ends)
 	time.Sleep(ringSettles)
 	if st, err := last.status(); err != nil || !ends(st) {
-		t.Errorf("box C uses %q, egress next is %q: %v", st.Policies[0].Egress, st.Egresses[0].State, err)
+		t.Errorf("box C uses %q, egress next is %q: %v", st.Policies[0].Egress,
+			st.Egresses[0].State, err)
 	}
 	onlySeenAs(t, "the client", stream, lab.Providers[0].Public4[0])
 	noLeak(t, leaks)
@@ -120,6 +129,7 @@ func ringConfig(next netip.Addr, beside string) string {
 	if beside != "" {
 		list, egress = "next, "+beside, "  "+beside+": {openvpn: {profile: provider.ovpn}}\n"
 	}
-	return fmt.Sprintf("ingress: [ing0]\negress:\n  next: {zerotier: {via: %s}}\n%spolicy: [{egress: [%s]}]\n"+
-		"probe: {targets: [192.0.2.10], hold_down: 1s}\n", next, egress, list)
+	return fmt.Sprintf(
+		"ingress: [ing0]\negress:\n  next: {zerotier: {via: %s}}\n%spolicy: [{egress: [%s]}]\n"+
+			"probe: {targets: [192.0.2.10], hold_down: 1s}\n", next, egress, list)
 }

@@ -21,8 +21,8 @@ import (
 //	member ── zt ──┼── zt ── box ── tunztb-provider ── provider-a ── internet
 //	member ── zt ──┘           └─── wan0 ─────────────────────────── internet
 //
-// Each has an uplink of its own to the lab's Internet, over which its ZeroTier travels. What is asserted is
-// the source that the Internet saw, and what crossed the box's WAN.
+// Each has an uplink of its own to the lab's Internet, over which its ZeroTier travels. What is
+// asserted is the source that the Internet saw, and what crossed the box's WAN.
 
 // mesh is a ZeroTier network of the lab whose default routes lead to the box.
 type mesh struct {
@@ -91,7 +91,8 @@ func (m *mesh) joinAsClient(n *ztlab.Node) ztlab.Membership {
 // awaitDefault waits until a member has the default routes of the network.
 func (m *mesh) awaitDefault(n *ztlab.Node) {
 	m.t.Helper()
-	for _, route := range []string{"0.0.0.0/1 via ", "128.0.0.0/1 via ", "\n::/1 via ", "8000::/1 via "} {
+	for _, route := range []string{"0.0.0.0/1 via ", "128.0.0.0/1 via ", "\n::/1 via ",
+		"8000::/1 via "} {
 		for {
 			main, err := n.NS.MainTable(m.ctx)
 			must(m.t, err)
@@ -105,15 +106,18 @@ func (m *mesh) awaitDefault(n *ztlab.Node) {
 
 // zerotier is the part of a box's configuration about ZeroTier.
 func (m *mesh) zerotier(n *ztlab.Node) string {
-	return fmt.Sprintf("zerotier: {home: %s, networks: [{id: %s, name: mesh}]}\n", n.Home, m.network.ID)
+	return fmt.Sprintf("zerotier: {home: %s, networks: [{id: %s, name: mesh}]}\n", n.Home,
+		m.network.ID)
 }
 
-// stream starts a stream from a member to what only clients talk to. The zero source leaves it to the
-// kernel.
-func (m *mesh) stream(from *netlab.Namespace, kind netlab.Kind, to, source netip.Addr, marker string) *netlab.Stream {
+// stream starts a stream from a member to what only clients talk to. The zero source leaves it to
+// the kernel.
+func (m *mesh) stream(from *netlab.Namespace, kind netlab.Kind, to, source netip.Addr,
+	marker string) *netlab.Stream {
 	m.t.Helper()
 	s, err := netlab.StartStream(netlab.StreamConfig{
-		From: from, Kind: kind, To: netip.AddrPortFrom(to, netlab.EchoPort), Rate: 50, Marker: marker, Source: source,
+		From: from, Kind: kind, To: netip.AddrPortFrom(to,
+			netlab.EchoPort), Rate: 50, Marker: marker, Source: source,
 	})
 	must(m.t, err)
 	m.t.Cleanup(func() { s.Stop() })

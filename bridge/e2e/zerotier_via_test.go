@@ -21,8 +21,8 @@ policy:
 probe: {targets: [192.0.2.10], hold_down: 1s}
 `
 
-// TestImpossibleMember names the box itself, and then nobody at all, as the member to go through: the other egress works all
-// the same, and the status says which one does not, and why.
+// TestImpossibleMember names the box itself, and then nobody at all, as the member to go through:
+// the other egress works all the same, and the status says which one does not, and why.
 func TestImpossibleMember(t *testing.T) {
 	m := newMesh(t, netlab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
 	lab := m.lab
@@ -52,10 +52,14 @@ func TestImpossibleMember(t *testing.T) {
 			said, ok := condition(st, c.code)
 			return ok && strings.Contains(said.Message, c.message)
 		})
-		if text, _ := b.run("doctor"); c.code == "via-unusable" && !strings.Contains(text, c.message) {
+		if text, _ := b.run("doctor"); c.code == "via-unusable" &&
+			!strings.Contains(text, c.message) {
 			t.Errorf("doctor does not say why:\n%s", text)
 		}
-		b.await("the provider", func(st api.Status) bool { return len(st.Policies) == 2 && st.Policies[1].Egress == "provider" })
+		b.await("the provider", func(st api.Status) bool {
+			return len(st.Policies) == 2 &&
+				st.Policies[1].Egress == "provider"
+		})
 		stream := m.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, netip.Addr{}, lab.Marker)
 		awaitAnswers(t, stream, 50)
 		stream.Stop()

@@ -1,5 +1,5 @@
-// Package echowatch sees the ICMP echoes that come in by an interface, whatever the host then does with
-// them: those that are routed on, and those for addresses that nobody has.
+// Package echowatch sees the ICMP echoes that come in by an interface, whatever the host then does
+// with them: those that are routed on, and those for addresses that nobody has.
 package echowatch
 
 import (
@@ -15,7 +15,8 @@ import (
 	"ztbridge/bridge/packet"
 )
 
-// ErrInterface is returned when the interface is missing, down or gone. Run may be called again later.
+// ErrInterface is returned when the interface is missing, down or gone. Run may be called again
+// later.
 var ErrInterface = packet.ErrInterface
 
 // Echo is an echo request or reply.
@@ -25,9 +26,9 @@ type Echo struct {
 	Data  []byte // behind identifier and sequence number; valid during the call only
 }
 
-// Run calls saw for each echo that comes in by the interface, of both IP versions, from two goroutines at
-// once, until ctx ends; then it returns nil. It fails with ErrInterface when the interface does. saw must
-// not block.
+// Run calls saw for each echo that comes in by the interface, of both IP versions, from two
+// goroutines at once, until ctx ends; then it returns nil. It fails with ErrInterface when the
+// interface does. saw must not block.
 func Run(ctx context.Context, iface string, saw func(Echo)) error {
 	ifi, err := net.InterfaceByName(iface)
 	if err != nil {
@@ -74,7 +75,8 @@ func (v version) watch(ctx context.Context, ifi *net.Interface, saw func(Echo)) 
 }
 
 const (
-	// snap is how much of a packet is looked at, in bytes: the longest headers, and the beginning of the data.
+	// snap is how much of a packet is looked at, in bytes: the longest headers, and the beginning
+	// of the data.
 	snap = 256
 
 	header4, header6, headerEcho = 20, 40, 8
@@ -125,7 +127,8 @@ func parse6(b []byte) (Echo, bool) {
 }
 
 func parseEcho(b []byte, header int, dst netip.Addr, request, reply byte) (Echo, bool) {
-	if header < header4 || len(b) < header+headerEcho || b[header] != request && b[header] != reply {
+	if header < header4 || len(b) < header+headerEcho || b[header] != request &&
+		b[header] != reply {
 		return Echo{}, false
 	}
 	return Echo{Reply: b[header] == reply, Dst: dst, Data: b[header+headerEcho:]}, true

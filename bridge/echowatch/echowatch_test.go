@@ -11,7 +11,8 @@ import (
 
 func packet4(t testing.TB, typ icmp.Type, options int) []byte {
 	t.Helper()
-	body, err := (&icmp.Message{Type: typ, Body: &icmp.Echo{ID: 1, Seq: 2, Data: []byte("hello")}}).Marshal(nil)
+	body, err := (&icmp.Message{Type: typ,
+		Body: &icmp.Echo{ID: 1, Seq: 2, Data: []byte("hello")}}).Marshal(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +24,8 @@ func packet4(t testing.TB, typ icmp.Type, options int) []byte {
 
 func packet6(t testing.TB, typ icmp.Type) []byte {
 	t.Helper()
-	body, err := (&icmp.Message{Type: typ, Body: &icmp.Echo{ID: 1, Seq: 2, Data: []byte("hello")}}).Marshal(nil)
+	body, err := (&icmp.Message{Type: typ,
+		Body: &icmp.Echo{ID: 1, Seq: 2, Data: []byte("hello")}}).Marshal(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +54,8 @@ func TestParse(t *testing.T) {
 		{"nothing", nil, parse6, false, ""},
 	} {
 		e, ok := tc.parse(tc.packet)
-		if ok != (tc.dst != "") || ok && (e.Reply != tc.reply || e.Dst != netip.MustParseAddr(tc.dst) || string(e.Data) != "hello") {
+		if ok != (tc.dst != "") || ok && (e.Reply != tc.reply ||
+			e.Dst != netip.MustParseAddr(tc.dst) || string(e.Data) != "hello") {
 			t.Errorf("%s: %+v, %v", tc.name, e, ok)
 		}
 	}

@@ -38,8 +38,8 @@ const (
 	proxyEnv = "ZTB_TEST_NDP_PROXY"
 )
 
-// TestMain makes the test program a proxy when it is asked to: a proxy must run in the box's namespace
-// from its first to its last thread.
+// TestMain makes the test program a proxy when it is asked to: a proxy must run in the box's
+// namespace from its first to its last thread.
 func TestMain(m *testing.M) {
 	iface := os.Getenv(proxyEnv)
 	if iface == "" {
@@ -61,7 +61,8 @@ func TestMain(m *testing.M) {
 
 func newLab(t *testing.T) *lab {
 	netlab.Require(t, netlab.Root)
-	l := &lab{t: t, router: namespace(t, "router"), box: namespace(t, "box"), member: namespace(t, "member")}
+	l := &lab{t: t, router: namespace(t, "router"), box: namespace(t, "box"),
+		member: namespace(t, "member")}
 	p := netip.MustParsePrefix
 	var err error
 	l.wan, err = netlab.Connect(
@@ -71,7 +72,8 @@ func newLab(t *testing.T) *lab {
 	must(t, err)
 	_, err = netlab.Connect(
 		l.box, netlab.Iface{Name: "zt0", Routes: []netlab.Route{{Dst: p(prefix80)}}},
-		l.member, netlab.Iface{Name: "zt0", Addrs: []netip.Prefix{p(inUse + "/80"), p(notInUse + "/80")}})
+		l.member, netlab.Iface{Name: "zt0",
+			Addrs: []netip.Prefix{p(inUse + "/80"), p(notInUse + "/80")}})
 	must(t, err)
 	must(t, l.box.Sysctl("net/ipv6/conf/all/forwarding=1"))
 	must(t, l.member.IP("route add default via "+l.linkLocal(l.box, "zt0")+" dev zt0"))
@@ -145,7 +147,8 @@ func TestRouterReachesMembers(t *testing.T) {
 
 	// The router probes by unicast what it has not heard of for a while.
 	l.run(l.router, "ip", "-6", "neigh", "change", inUse, "dev", "eth0", "nud", "probe")
-	l.await(p, "the probe to be answered", func() bool { return strings.Contains(l.neighbour(inUse), "REACHABLE") })
+	l.await(p, "the probe to be answered",
+		func() bool { return strings.Contains(l.neighbour(inUse), "REACHABLE") })
 
 	must(t, p.Signal(unix.SIGTERM))
 	must(t, p.Wait(t.Context()))
@@ -157,8 +160,12 @@ func TestRouterReachesMembers(t *testing.T) {
 func TestDuplicateIsDefended(t *testing.T) {
 	l := newLab(t)
 	l.proxy()
-	must(t, l.router.Sysctl("net/ipv6/conf/all/accept_dad=1", "net/ipv6/conf/eth0/accept_dad=1", "net/ipv6/conf/eth0/dad_transmits=1"))
-	state := func(addr string) string { return l.run(l.router, "ip", "-6", "-o", "addr", "show", "to", addr) }
+	must(t, l.router.Sysctl("net/ipv6/conf/all/accept_dad=1", "net/ipv6/conf/eth0/accept_dad=1",
+		"net/ipv6/conf/eth0/dad_transmits=1"))
+	state := func(addr string) string {
+		return l.run(l.router, "ip", "-6", "-o", "addr", "show",
+			"to", addr)
+	}
 	for _, addr := range []string{inUse, outside} {
 		l.run(l.router, "ip", "-6", "addr", "add", addr+"/128", "dev", "eth0")
 		l.await(nil, "the end of duplicate detection", func() bool {
@@ -199,8 +206,10 @@ func throw(t *testing.T, frames int) error {
 		return err
 	}
 	defer unix.Close(fd)
-	to := &unix.SockaddrLinklayer{Protocol: ethIPv6, Ifindex: ifi.Index, Halen: 6, Addr: [8]byte{0x33, 0x33, 0xff, 0, 0, 7}}
-	good := datagram(t, netip.MustParseAddr("fe80::bad"), group, solicit(netip.MustParseAddr(inUse), sourceOption()))
+	to := &unix.SockaddrLinklayer{Protocol: ethIPv6, Ifindex: ifi.Index, Halen: 6,
+		Addr: [8]byte{0x33, 0x33, 0xff, 0, 0, 7}}
+	good := datagram(t, netip.MustParseAddr("fe80::bad"), group,
+		solicit(netip.MustParseAddr(inUse), sourceOption()))
 	for i := range frames {
 		b := bytes.Clone(good)
 		switch i % 4 {

@@ -19,14 +19,16 @@ var errInvalid = errors.New("no valid neighbour solicitation")
 
 // solicitation is a neighbour solicitation that RFC 4861, section 7.1.1, lets pass.
 type solicitation struct {
-	source netip.Addr // unspecified: the neighbour looks whether the address is free (RFC 4862, DAD)
+	// unspecified: the neighbour looks whether the address is free (RFC 4862, DAD)
+	source netip.Addr
 	target netip.Addr
 }
 
 // parse reads an IPv6 packet. Whatever is not a valid solicitation fails with errInvalid.
 func parse(packet []byte) (solicitation, error) {
 	var s solicitation
-	if len(packet) < headerLen+24 || packet[0]>>4 != 6 || packet[6] != unix.IPPROTO_ICMPV6 || packet[7] != ndp.HopLimit {
+	if len(packet) < headerLen+24 || packet[0]>>4 != 6 || packet[6] != unix.IPPROTO_ICMPV6 ||
+		packet[7] != ndp.HopLimit {
 		return s, errInvalid
 	}
 	size := int(binary.BigEndian.Uint16(packet[4:]))
@@ -36,7 +38,8 @@ func parse(packet []byte) (solicitation, error) {
 	body := packet[headerLen : headerLen+size] // frames may be padded behind it
 	s.source = netip.AddrFrom16([16]byte(packet[8:24]))
 	dst := netip.AddrFrom16([16]byte(packet[24:40]))
-	if body[0] != typeSolicitation || body[1] != 0 || checksum(s.source, dst, body) != 0 || s.source.IsMulticast() {
+	if body[0] != typeSolicitation || body[1] != 0 || checksum(s.source, dst, body) != 0 ||
+		s.source.IsMulticast() {
 		return s, errInvalid
 	}
 	m, err := ndp.ParseMessage(body)

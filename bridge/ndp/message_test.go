@@ -58,12 +58,15 @@ func TestParse(t *testing.T) {
 		{"is it free (DAD)", datagram(t, none, group, solicit(member)), true},
 		{"padded by the link", append(bytes.Clone(good), make([]byte, 30)...), true},
 		{"DAD by unicast", datagram(t, none, member, solicit(member)), false},
-		{"DAD with a source option", datagram(t, none, group, solicit(member, sourceOption())), false},
-		{"another address's group", datagram(t, router, netip.MustParseAddr("ff02::1:ff00:8"), solicit(member)), false},
+		{"DAD with a source option", datagram(t, none, group, solicit(member, sourceOption())),
+			false},
+		{"another address's group",
+			datagram(t, router, netip.MustParseAddr("ff02::1:ff00:8"), solicit(member)), false},
 		{"all nodes", datagram(t, router, netip.IPv6LinkLocalAllNodes(), solicit(member)), false},
 		{"multicast target", datagram(t, router, group, solicit(group)), false},
 		{"from multicast", datagram(t, group, group, solicit(member)), false},
-		{"an advertisement", datagram(t, router, group, &ndp.NeighborAdvertisement{TargetAddress: member}), false},
+		{"an advertisement", datagram(t, router, group,
+			&ndp.NeighborAdvertisement{TargetAddress: member}), false},
 		{"from beyond the link", change(func(b []byte) { b[7] = 254 }), false},
 		{"wrong checksum", change(func(b []byte) { b[60] ^= 1 }), false},
 		{"code", change(func(b []byte) { b[41] = 1 }), false},
@@ -122,12 +125,15 @@ func TestWhatWeSentIsIgnored(t *testing.T) {
 	asked := false
 	p := New(Config{Iface: "x", Ours: func(netip.Addr) bool { asked = true; return false }})
 	good := datagram(t, router, group, solicit(member))
-	for _, kind := range []uint8{unix.PACKET_OUTGOING, unix.PACKET_OTHERHOST, unix.PACKET_BROADCAST} {
-		if err := p.handle(context.Background(), nil, good, &unix.SockaddrLinklayer{Pkttype: kind}); err != nil || asked {
+	for _, kind := range []uint8{unix.PACKET_OUTGOING, unix.PACKET_OTHERHOST,
+		unix.PACKET_BROADCAST} {
+		if err := p.handle(context.Background(), nil, good,
+			&unix.SockaddrLinklayer{Pkttype: kind}); err != nil || asked {
 			t.Errorf("packet type %d: asked %v, %v", kind, asked, err)
 		}
 	}
-	if err := p.handle(context.Background(), nil, good, &unix.SockaddrLinklayer{Pkttype: unix.PACKET_HOST}); err != nil || !asked {
+	if err := p.handle(context.Background(), nil, good,
+		&unix.SockaddrLinklayer{Pkttype: unix.PACKET_HOST}); err != nil || !asked {
 		t.Errorf("a neighbour's: asked %v, %v", asked, err)
 	}
 	if st := p.Stats(); st.Foreign != 1 || st.Answered != 0 {

@@ -1,14 +1,15 @@
 // Package ndp answers neighbour solicitations on behalf of addresses that are reached through this
-// box, so that a provider's router, which believes its /64 to be on the link, sends their packets here:
+// box, so that a provider's router, which believes its /64 to be on the link, sends their packets
+// here:
 //
 //	router ── who has 2001:db8::80:1? ──▶ WAN interface        (multicast, or a unicast probe)
 //	router ◀── it is at our MAC ────────  proxy                only if Ours says so
 //	router ── packets for it ──▶ box ──▶ member
 //
-// It reads solicitations by a packet socket, with all multicast let through: the solicited-node group
-// of an address is known only once somebody asks for it, and unicast probes carry an address that is
-// not the box's. Switches that snoop MLD, and therefore forward such groups only to ports that joined
-// them, are not served.
+// It reads solicitations by a packet socket, with all multicast let through: the solicited-node
+// group of an address is known only once somebody asks for it, and unicast probes carry an address
+// that is not the box's. Switches that snoop MLD, and therefore forward such groups only to ports
+// that joined them, are not served.
 package ndp
 
 import (
@@ -28,17 +29,17 @@ import (
 	"ztbridge/bridge/packet"
 )
 
-// ErrInterface is returned when the interface is missing, down, vanished, or without what answers need:
-// an Ethernet address and a link-local one. Run may be called again later.
+// ErrInterface is returned when the interface is missing, down, vanished, or without what answers
+// need: an Ethernet address and a link-local one. Run may be called again later.
 var ErrInterface = packet.ErrInterface
 
 const (
-	// answersPerSecond and answersBurst bound what a flood of solicitations can make this box send. A
-	// router asks for each address about once in 30 s.
+	// answersPerSecond and answersBurst bound what a flood of solicitations can make this box send.
+	// A router asks for each address about once in 30 s.
 	answersPerSecond = 500
 	answersBurst     = 1000
-	// sourceAge is how long the interface's own addresses are believed, which a change of network on
-	// the interface may replace.
+	// sourceAge is how long the interface's own addresses are believed, which a change of network
+	// on the interface may replace.
 	sourceAge = 10 * time.Second
 )
 
@@ -46,8 +47,8 @@ const (
 type Config struct {
 	// Iface is the name of the interface on which neighbours ask.
 	Iface string
-	// Ours reports whether the box is to answer for an address. It is called for each solicitation, from
-	// Run's goroutine, and must not block.
+	// Ours reports whether the box is to answer for an address. It is called for each solicitation,
+	// from Run's goroutine, and must not block.
 	Ours func(netip.Addr) bool
 	// Logger receives start, end and floods.
 	Logger *slog.Logger
@@ -81,8 +82,8 @@ func (p *Proxy) Stats() Stats {
 	return Stats{p.answered.Load(), p.foreign.Load(), p.invalid.Load(), p.limited.Load()}
 }
 
-// Run answers until ctx ends, and then returns nil. It fails with ErrInterface when the interface is
-// not there or goes away; the caller calls it again when the interface is back.
+// Run answers until ctx ends, and then returns nil. It fails with ErrInterface when the interface
+// is not there or goes away; the caller calls it again when the interface is back.
 func (p *Proxy) Run(ctx context.Context) error {
 	l, err := p.listen()
 	if err != nil {
@@ -129,8 +130,10 @@ func (p *Proxy) listen() (*listener, error) {
 		return nil, err
 	}
 	all := unix.PacketMreq{Ifindex: int32(ifi.Index), Type: unix.PACKET_MR_ALLMULTI}
-	if err := l.SetsockoptPacketMreq(unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &all); err != nil {
-		return nil, errors.Join(fmt.Errorf("hearing all multicast on %s: %w: %w", ifi.Name, ErrInterface, err), l.Close())
+	if err := l.SetsockoptPacketMreq(unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP,
+		&all); err != nil {
+		return nil, errors.Join(fmt.Errorf("hearing all multicast on %s: %w: %w", ifi.Name,
+			ErrInterface, err), l.Close())
 	}
 	return l, nil
 }
@@ -170,12 +173,14 @@ func (l *listener) refresh(now time.Time) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("reading addresses of %s: %w: no link-local address", l.ifi.Name, ErrInterface)
+	return fmt.Errorf("reading addresses of %s: %w: no link-local address", l.ifi.Name,
+		ErrInterface)
 }
 
-// handle answers one packet, if it is a solicitation for us to answer. It fails only when the interface
-// does.
-func (p *Proxy) handle(ctx context.Context, l *listener, message []byte, link *unix.SockaddrLinklayer) error {
+// handle answers one packet, if it is a solicitation for us to answer. It fails only when the
+// interface does.
+func (p *Proxy) handle(ctx context.Context, l *listener, message []byte,
+	link *unix.SockaddrLinklayer) error {
 	if link.Pkttype != unix.PACKET_HOST && link.Pkttype != unix.PACKET_MULTICAST {
 		return nil // above all: what this box sent itself
 	}
@@ -191,7 +196,8 @@ func (p *Proxy) handle(ctx context.Context, l *listener, message []byte, link *u
 	now := time.Now()
 	if !p.limit.AllowN(now, 1) {
 		if n := p.limited.Add(1); n&(n-1) == 0 { // at 1, 2, 4, 8 …
-			p.cfg.Logger.Warn("too many neighbour solicitations", "iface", p.cfg.Iface, "unanswered", n)
+			p.cfg.Logger.Warn("too many neighbour solicitations", "iface", p.cfg.Iface,
+				"unanswered", n)
 		}
 		return nil
 	}
@@ -202,7 +208,8 @@ func (p *Proxy) handle(ctx context.Context, l *listener, message []byte, link *u
 	if err != nil {
 		return fmt.Errorf("building an advertisement: %w", err)
 	}
-	if err := l.Sendto(ctx, answer, 0, s.destination(l.ifi.Index, link)); err != nil && ctx.Err() == nil {
+	if err := l.Sendto(ctx, answer, 0, s.destination(l.ifi.Index, link)); err != nil &&
+		ctx.Err() == nil {
 		return fmt.Errorf("answering on %s: %w: %w", p.cfg.Iface, ErrInterface, err)
 	}
 	p.answered.Add(1)

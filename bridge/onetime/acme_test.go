@@ -40,8 +40,10 @@ func newTestCA(t *testing.T) testCA {
 		t.Fatal(err)
 	}
 	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{
+			CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(
+			time.Hour), KeyUsage: x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
 	if err != nil {
@@ -68,9 +70,11 @@ func (ca testCA) issue(t *testing.T, name string) (cert, key []byte) {
 		t.Fatal(err)
 	}
 	tmpl := &x509.Certificate{
-		SerialNumber: serial, DNSNames: []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		SerialNumber: serial, DNSNames: []string{name}, IPAddresses: []net.IP{
+			net.IPv4(127, 0, 0, 1)},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{
+			x509.ExtKeyUsageServerAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, ca.cert, k.Public(), ca.key)
 	if err != nil {
@@ -84,8 +88,8 @@ func (ca testCA) issue(t *testing.T, name string) (cert, key []byte) {
 		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
 }
 
-// TestACME obtains a certificate from Pebble, Let's Encrypt's own test authority, which really connects
-// back to our server for the TLS-ALPN-01 challenge.
+// TestACME obtains a certificate from Pebble, Let's Encrypt's own test authority, which really
+// connects back to our server for the TLS-ALPN-01 challenge.
 //
 //	this test ──1. https──▶ server ──2. order──▶ pebble ──3. where is vm.example.org?──▶ dns
 //	                          ▲───────4. tls-alpn challenge──┘
@@ -97,7 +101,8 @@ func TestACME(t *testing.T) {
 	}
 	ca := newTestCA(t)
 	trusting := &http.Client{
-		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.pool}}, Timeout: 30 * time.Second,
+		Transport: &http.Transport{
+			TLSClientConfig: &tls.Config{RootCAs: ca.pool}}, Timeout: 30 * time.Second,
 	}
 	defer trusting.CloseIdleConnections()
 	directory := "127.0.0.1:" + freePort(t)
@@ -140,15 +145,18 @@ func TestACMEIsRefused(t *testing.T) {
 		asked++
 		w.Header().Set("Content-Type", "application/problem+json")
 		w.WriteHeader(http.StatusForbidden)
-		_, _ = io.WriteString(w, `{"type": "urn:ietf:params:acme:error:unauthorized", "detail": "not with us"}`)
+		_, _ = io.WriteString(w,
+			`{"type": "urn:ietf:params:acme:error:unauthorized", "detail": "not with us"}`)
 	}))
 	defer directory.Close()
-	s := serve(t, Config{TLS: TLS{ACME: &ACME{Directory: directory.URL, CacheDir: filepath.Join(t.TempDir(), "acme")}}})
+	s := serve(t, Config{TLS: TLS{ACME: &ACME{Directory: directory.URL,
+		CacheDir: filepath.Join(t.TempDir(), "acme")}}})
 	if err := s.Trouble(); err != nil {
 		t.Errorf("before anybody has asked: %v", err)
 	}
 	for range 2 { // autocert itself forgets the reason
-		if _, err := s.Issue("phone", []byte("profile"), always); err == nil || !strings.Contains(err.Error(), "not with us") {
+		if _, err := s.Issue("phone", []byte("profile"), always); err == nil ||
+			!strings.Contains(err.Error(), "not with us") {
 			t.Errorf("a link with a certificate that nobody has: %v", err)
 		}
 	}
@@ -169,7 +177,8 @@ func TestACMEDoesNotHoldUpTheEnd(t *testing.T) {
 	}))
 	defer directory.Close()
 	defer close(answer)
-	settings := TLS{ACME: &ACME{Directory: directory.URL, CacheDir: filepath.Join(t.TempDir(), "acme")}}
+	settings := TLS{ACME: &ACME{Directory: directory.URL,
+		CacheDir: filepath.Join(t.TempDir(), "acme")}}
 	certs, err := settings.open("vm.example.org", time.Now)
 	if err != nil {
 		t.Fatal(err)
@@ -193,7 +202,8 @@ func TestACMEDoesNotHoldUpTheEnd(t *testing.T) {
 	}
 }
 
-func startPebble(t *testing.T, program string, ca testCA, directory, management string, challengePort int) {
+func startPebble(t *testing.T, program string, ca testCA, directory, management string,
+	challengePort int) {
 	t.Helper()
 	dir := t.TempDir()
 	cert, key := ca.issue(t, "localhost")
@@ -205,13 +215,15 @@ func startPebble(t *testing.T, program string, ca testCA, directory, management 
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, data := range map[string][]byte{"cert.pem": cert, "key.pem": key, "config.json": config} {
+	for name, data := range map[string][]byte{"cert.pem": cert, "key.pem": key,
+		"config.json": config} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	var log bytes.Buffer
-	cmd := exec.Command(program, "-config", filepath.Join(dir, "config.json"), "-dnsserver", localDNS(t))
+	cmd := exec.Command(program, "-config", filepath.Join(dir, "config.json"), "-dnsserver",
+		localDNS(t))
 	cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=0")
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
@@ -233,16 +245,18 @@ func localDNS(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &dns.Server{Listener: l, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		m := new(dns.Msg).SetReply(q)
-		if q.Question[0].Qtype == dns.TypeA {
-			m.Answer = append(m.Answer, &dns.A{
-				Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 1},
-				A:   net.IPv4(127, 0, 0, 1),
-			})
-		}
-		_ = w.WriteMsg(m) // pebble asks again
-	})}
+	server := &dns.Server{Listener: l,
+		Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+			m := new(dns.Msg).SetReply(q)
+			if q.Question[0].Qtype == dns.TypeA {
+				m.Answer = append(m.Answer, &dns.A{
+					Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA,
+						Class: dns.ClassINET, Ttl: 1},
+					A: net.IPv4(127, 0, 0, 1),
+				})
+			}
+			_ = w.WriteMsg(m) // pebble asks again
+		})}
 	done := make(chan error, 1)
 	go func() { done <- server.ActivateAndServe() }()
 	t.Cleanup(func() {

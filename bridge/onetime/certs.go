@@ -22,16 +22,16 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 )
 
-// TLS says where the certificate comes from: from files, from an ACME authority, or, when neither is set,
-// from the server itself.
+// TLS says where the certificate comes from: from files, from an ACME authority, or, when neither
+// is set, from the server itself.
 type TLS struct {
 	// CertFile and KeyFile are PEM files of the operator's; they are read again when they change.
 	CertFile, KeyFile string
 	ACME              *ACME
 }
 
-// ACME obtains and renews a certificate by the TLS-ALPN-01 challenge, which needs the public port 443.
-// Setting it agrees to the authority's terms.
+// ACME obtains and renews a certificate by the TLS-ALPN-01 challenge, which needs the public port
+// 443. Setting it agrees to the authority's terms.
 type ACME struct {
 	Directory string // URL
 	Email     string // may be empty
@@ -49,11 +49,14 @@ func (t TLS) open(host string, now func() time.Time) (certificates, error) {
 		return certificates{get: f.get, trouble: trouble, ready: trouble}, nil
 	case t.ACME != nil:
 		if _, err := netip.ParseAddr(host); err == nil {
-			return certificates{}, fmt.Errorf("obtaining a certificate by ACME for %s: it needs a public name, not an address", host)
+			return certificates{}, fmt.Errorf(
+				"obtaining a certificate by ACME for %s: it needs a public name, not an address",
+				host)
 		}
 		o := &obtained{manager: t.ACME.manager(host), host: host, now: now}
 		return certificates{
-			get: o.manager.GetCertificate, protos: []string{acme.ALPNProto}, run: o.run, trouble: o.trouble, ready: o.ready,
+			get: o.manager.GetCertificate, protos: []string{
+				acme.ALPNProto}, run: o.run, trouble: o.trouble, ready: o.ready,
 		}, nil
 	default:
 		return selfSigned(host, now())
@@ -66,7 +69,8 @@ func (a ACME) manager(host string) *autocert.Manager {
 		Cache:      autocert.DirCache(a.CacheDir),
 		HostPolicy: autocert.HostWhitelist(host),
 		Email:      a.Email,
-		Client:     &acme.Client{DirectoryURL: a.Directory, HTTPClient: a.Client, UserAgent: "ztbridge"},
+		Client: &acme.Client{DirectoryURL: a.Directory, HTTPClient: a.Client,
+			UserAgent: "ztbridge"},
 	}
 }
 
@@ -79,8 +83,8 @@ type files struct {
 	stamp  [2]time.Time
 }
 
-// get returns the certificate, read again when a file has changed. While the files are unreadable or do not
-// belong together, as in the middle of a renewal, it stays with the last good pair.
+// get returns the certificate, read again when a file has changed. While the files are unreadable
+// or do not belong together, as in the middle of a renewal, it stays with the last good pair.
 func (f *files) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

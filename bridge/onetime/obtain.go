@@ -13,7 +13,8 @@ import (
 const (
 	// obtainAfter leaves openvpn the time to listen: the authority connects back to it.
 	obtainAfter = 10 * time.Second
-	// obtainAgain keeps below what authorities allow of failed tries, five an hour with Let's Encrypt.
+	// obtainAgain keeps below what authorities allow of failed tries, five an hour with Let's
+	// Encrypt.
 	obtainAgain = 15 * time.Minute
 	// obtainPatience is how long a person waits for a certificate who asks for a link.
 	obtainPatience = 20 * time.Second
@@ -21,8 +22,8 @@ const (
 	autocertForgets = time.Minute
 )
 
-// obtained is the certificate of an ACME authority. It is asked for before anybody opens a link, so that what is wrong
-// is known.
+// obtained is the certificate of an ACME authority. It is asked for before anybody opens a link, so
+// that what is wrong is known.
 type obtained struct {
 	manager *autocert.Manager
 	host    string
@@ -35,8 +36,8 @@ type obtained struct {
 	tried time.Time // when that was found out
 }
 
-// run obtains the certificate, and looks now and then whether there still is one, until ctx ends. It does not wait for an
-// answer of the authority then, which may take minutes.
+// run obtains the certificate, and looks now and then whether there still is one, until ctx ends.
+// It does not wait for an answer of the authority then, which may take minutes.
 func (o *obtained) run(ctx context.Context) {
 	wait := time.NewTimer(obtainAfter)
 	defer wait.Stop()
@@ -60,7 +61,8 @@ func (o *obtained) run(ctx context.Context) {
 	}
 }
 
-// obtain returns nil when there is a certificate, and why not when the authority gives none. It may take minutes.
+// obtain returns nil when there is a certificate, and why not when the authority gives none. It may
+// take minutes.
 func (o *obtained) obtain() error {
 	o.asking.Lock()
 	defer o.asking.Unlock()
@@ -78,7 +80,8 @@ func (o *obtained) obtain() error {
 		err = usable(cert, o.host, o.now())
 	}
 	if err != nil {
-		err = fmt.Errorf("obtaining a certificate for %s from %s: %w", o.host, o.manager.Client.DirectoryURL, err)
+		err = fmt.Errorf("obtaining a certificate for %s from %s: %w", o.host,
+			o.manager.Client.DirectoryURL, err)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -101,12 +104,14 @@ func (o *obtained) ready() error {
 	case err := <-answer:
 		return err
 	case <-time.After(obtainPatience):
-		return fmt.Errorf("obtaining a certificate for %s: the authority has not answered yet; try again in a minute", o.host)
+		return fmt.Errorf(
+			"obtaining a certificate for %s: the authority has not answered yet; try again in a "+
+				"minute", o.host)
 	}
 }
 
-// usable says why clients that connect to host would refuse a certificate at now, as far as that does not depend on
-// whom they trust.
+// usable says why clients that connect to host would refuse a certificate at now, as far as that
+// does not depend on whom they trust.
 func usable(cert *tls.Certificate, host string, now time.Time) error {
 	switch {
 	case now.After(cert.Leaf.NotAfter):

@@ -1,7 +1,7 @@
 // Package onetime hands a client its profile once: by a link with a secret token in it, for ten
-// minutes and one download, over HTTPS. Its server listens on loopback behind the endpoint's TCP port,
-// whose openvpn passes on whatever does not speak OpenVPN. Everybody without a token sees a plain web
-// page.
+// minutes and one download, over HTTPS. Its server listens on loopback behind the endpoint's TCP
+// port, whose openvpn passes on whatever does not speak OpenVPN. Everybody without a token sees a
+// plain web page.
 package onetime
 
 import (
@@ -34,7 +34,8 @@ const (
 type Config struct {
 	// Listen is a loopback address; port 0 takes any free port.
 	Listen netip.AddrPort
-	// Host and Port are where clients reach it: the endpoint's public name or address and its TCP port.
+	// Host and Port are where clients reach it: the endpoint's public name or address and its TCP
+	// port.
 	Host string
 	Port uint16
 	TLS  TLS
@@ -51,8 +52,8 @@ type Server struct {
 	log      *slog.Logger
 }
 
-// New binds the listening socket and prepares the certificate. The operator's own may be missing or broken
-// yet, see Trouble. The caller must call Run or Close.
+// New binds the listening socket and prepares the certificate. The operator's own may be missing or
+// broken yet, see Trouble. The caller must call Run or Close.
 func New(c Config) (*Server, error) {
 	if c.Now == nil {
 		c.Now = time.Now
@@ -86,8 +87,9 @@ func (s *Server) Addr() netip.AddrPort {
 	return addr.AddrPort()
 }
 
-// Trouble says why no link can be opened now: the operator's certificate cannot be used, or the authority has given none
-// when it was last asked. It looks again each time; what is mended is served.
+// Trouble says why no link can be opened now: the operator's certificate cannot be used, or the
+// authority has given none when it was last asked. It looks again each time; what is mended is
+// served.
 func (s *Server) Trouble() error { return s.certs.trouble() }
 
 // Close releases the socket of a server that is not run.
@@ -132,8 +134,8 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// ServeHTTP answers a token that is open with its profile, and everything else as any small web server
-// would.
+// ServeHTTP answers a token that is open with its profile, and everything else as any small web
+// server would.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("X-Content-Type-Options", "nosniff")
@@ -155,8 +157,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.NotFound(w, r)
 }
 
-// serveLink hands out the profile of an open link. HEAD is how some programs look at a link before they open it: it is
-// answered like GET, and does not use the link up.
+// serveLink hands out the profile of an open link. HEAD is how some programs look at a link before
+// they open it: it is answered like GET, and does not use the link up.
 func (s *Server) serveLink(w http.ResponseWriter, r *http.Request, token string) {
 	header := w.Header()
 	found, err := s.tickets.redeem(token, r.Method == http.MethodGet)
@@ -198,7 +200,8 @@ type certificates struct {
 	protos []string
 	// run keeps the certificate at hand until ctx ends; nil: nothing is to be done.
 	run func(ctx context.Context)
-	// trouble says, at once, why clients will refuse the server as far as that is known; ready finds it out.
+	// trouble says, at once, why clients will refuse the server as far as that is known; ready
+	// finds it out.
 	trouble, ready func() error
 	// fingerprint is set when nobody vouches for the certificate.
 	fingerprint string

@@ -128,7 +128,8 @@ func TestLinkWorksOnce(t *testing.T) {
 	if resp, _ := request(t, s, http.MethodHead, path); resp.StatusCode != http.StatusNotFound {
 		t.Errorf("HEAD after the download: %s, want it refused", resp.Status)
 	}
-	if resp, body := request(t, s, http.MethodGet, path); resp.StatusCode != http.StatusNotFound || strings.Contains(body, "profile") {
+	if resp, body := request(t, s, http.MethodGet, path); resp.StatusCode != http.StatusNotFound ||
+		strings.Contains(body, "profile") {
 		t.Errorf("the second download: %s %q, want it refused", resp.Status, body)
 	}
 }
@@ -162,8 +163,11 @@ func TestOnlyOneOfManyDownloadsWins(t *testing.T) {
 
 func TestLinkEnds(t *testing.T) {
 	for name, end := range map[string]func(*Server, *clock){
-		"after ten minutes":   func(_ *Server, c *clock) { c.add(Life) },
-		"when issued again":   func(s *Server, _ *clock) { _, _ = s.Issue("phone", []byte("x"), always) },
+		"after ten minutes": func(_ *Server, c *clock) { c.add(Life) },
+		"when issued again": func(s *Server, _ *clock) {
+			_,
+				_ = s.Issue("phone", []byte("x"), always)
+		},
 		"the clock of a year": func(_ *Server, c *clock) { c.add(365 * 24 * time.Hour) },
 	} {
 		c := &clock{t: time.Now()}
@@ -189,7 +193,8 @@ func TestLinkEndsWithItsClient(t *testing.T) {
 	if resp, _ := request(t, s, http.MethodHead, path); resp.StatusCode != http.StatusNotFound {
 		t.Errorf("HEAD after the download: %s, want it refused", resp.Status)
 	}
-	if resp, body := request(t, s, http.MethodGet, path); resp.StatusCode != http.StatusNotFound || strings.Contains(body, "secret") {
+	if resp, body := request(t, s, http.MethodGet, path); resp.StatusCode != http.StatusNotFound ||
+		strings.Contains(body, "secret") {
 		t.Errorf("the link of a revoked client answered %s %q", resp.Status, body)
 	}
 }
@@ -201,16 +206,19 @@ func TestStrangersSeeAWebServer(t *testing.T) {
 		t.Errorf("/: %s %.40q", resp.Status, body)
 	}
 	for key, values := range resp.Header {
-		if text := strings.ToLower(key + fmt.Sprint(values)); strings.Contains(text, "vpn") || strings.Contains(text, "ztbridge") {
+		if text := strings.ToLower(key + fmt.Sprint(values)); strings.Contains(text, "vpn") ||
+			strings.Contains(text, "ztbridge") {
 			t.Errorf("the header %s: %v gives the program away", key, values)
 		}
 	}
-	for _, path := range []string{"/index.php", "/.env", "/" + strings.Repeat("A", tokenLen), "//" + strings.Repeat("A", tokenLen-1)} {
+	for _, path := range []string{"/index.php", "/.env", "/" + strings.Repeat("A", tokenLen),
+		"//" + strings.Repeat("A", tokenLen-1)} {
 		if resp, _ := request(t, s, http.MethodGet, path); resp.StatusCode != http.StatusNotFound {
 			t.Errorf("%s: %s, want 404", path, resp.Status)
 		}
 	}
-	if resp, _ := request(t, s, http.MethodPost, "/"); resp.StatusCode != http.StatusMethodNotAllowed {
+	if resp, _ := request(t, s, http.MethodPost,
+		"/"); resp.StatusCode != http.StatusMethodNotAllowed {
 		t.Errorf("POST: %s, want 405", resp.Status)
 	}
 }
@@ -298,7 +306,8 @@ func TestOwnCertificateIsReadAgain(t *testing.T) {
 		t.Error("a fingerprint is shown for a certificate that the operator vouches for")
 	}
 	serial := func() string {
-		conn, err := tls.Dial("tcp", s.Addr().String(), &tls.Config{RootCAs: ca.pool, ServerName: "vm.example.org"})
+		conn, err := tls.Dial("tcp", s.Addr().String(),
+			&tls.Config{RootCAs: ca.pool, ServerName: "vm.example.org"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -319,7 +328,8 @@ func TestOwnCertificateIsReadAgain(t *testing.T) {
 	}
 }
 
-// A certificate without its key is said with each link, and served as soon as the operator has mended it.
+// A certificate without its key is said with each link, and served as soon as the operator has
+// mended it.
 func TestOwnCertificateIsMended(t *testing.T) {
 	dir := t.TempDir()
 	certPath, keyPath := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
@@ -334,7 +344,8 @@ func TestOwnCertificateIsMended(t *testing.T) {
 	write(certPath, cert)
 	write(keyPath, other)
 	s := serve(t, Config{TLS: TLS{CertFile: certPath, KeyFile: keyPath}})
-	if _, err := s.Issue("phone", []byte("profile"), always); err == nil || !strings.Contains(err.Error(), certPath) {
+	if _, err := s.Issue("phone", []byte("profile"), always); err == nil ||
+		!strings.Contains(err.Error(), certPath) {
 		t.Errorf("a link with a wrong key: %v, want the certificate named", err)
 	}
 	write(keyPath, key)
@@ -360,14 +371,18 @@ func TestOwnCertificateIsOfNoUse(t *testing.T) {
 		want string // in the error; empty: there is none
 	}{
 		"good": {"vm.example.org", 0, ""}, "another name": {"vm.example.net", 0, "vm.example.net"},
-		"expired": {"vm.example.org", 2 * time.Hour, "expired"}, "not yet valid": {"vm.example.org", -2 * time.Hour, "not valid before"},
+		"expired": {"vm.example.org", 2 * time.Hour, "expired"}, "not yet valid": {"vm.example.org",
+			-2 * time.Hour, "not valid before"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := func() time.Time { return time.Now().Add(c.at) }
-			s := serve(t, Config{Host: c.host, Now: now, TLS: TLS{CertFile: certPath, KeyFile: keyPath}})
+			s := serve(t, Config{Host: c.host, Now: now,
+				TLS: TLS{CertFile: certPath, KeyFile: keyPath}})
 			_, err := s.Issue("phone", []byte("profile"), always)
 			for _, err := range []error{err, s.Trouble()} {
-				if (err == nil) != (c.want == "") || err != nil && (!strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), certPath)) {
+				if (err == nil) != (c.want == "") || err != nil &&
+					(!strings.Contains(err.Error(), c.want) ||
+						!strings.Contains(err.Error(), certPath)) {
 					t.Errorf("%v, want one with %q that names the file", err, c.want)
 				}
 			}
@@ -376,7 +391,8 @@ func TestOwnCertificateIsOfNoUse(t *testing.T) {
 }
 
 func TestListensOnLoopbackOnly(t *testing.T) {
-	if s, err := New(Config{Listen: netip.MustParseAddrPort("0.0.0.0:0"), Host: "vm.example.org"}); err == nil {
+	if s, err := New(Config{Listen: netip.MustParseAddrPort("0.0.0.0:0"),
+		Host: "vm.example.org"}); err == nil {
 		_ = s.Close()
 		t.Error("the server listens on every address")
 	}

@@ -26,14 +26,15 @@ const (
 
 	// maxTickets bounds what an operator can leave open at once.
 	maxTickets = 64
-	// Wrong tokens beyond these are told to come back later. A right one is always served: strangers, who
-	// all come from one address here, must not be able to shut the client out.
+	// Wrong tokens beyond these are told to come back later. A right one is always served:
+	// strangers, who all come from one address here, must not be able to shut the client out.
 	wrongPerSecond = 1
 	wrongBurst     = 20
 )
 
 // ErrTooManyLinks is returned when too many links are open already.
-var ErrTooManyLinks = fmt.Errorf("%d one-time links are open already; wait until some have ended", maxTickets)
+var ErrTooManyLinks = fmt.Errorf("%d one-time links are open already; wait until some have ended",
+	maxTickets)
 
 var (
 	errTooMany = errors.New("too many wrong tokens")
@@ -45,8 +46,9 @@ type Link struct {
 	URL     string // for a browser
 	Import  string // for the OpenVPN Connect app
 	Expires time.Time
-	// Fingerprint is the SHA-256 of a certificate that nobody vouches for, in hexadecimal; empty when a
-	// public authority or the operator does. With it, browsers warn and OpenVPN Connect refuses Import.
+	// Fingerprint is the SHA-256 of a certificate that nobody vouches for, in hexadecimal; empty
+	// when a public authority or the operator does. With it, browsers warn and OpenVPN Connect
+	// refuses Import.
 	Fingerprint string
 }
 
@@ -73,7 +75,8 @@ func newTickets(now func() time.Time) *tickets {
 }
 
 // issue opens a link and returns its token. An earlier link of the same name is closed.
-func (t *tickets) issue(name string, content []byte, valid func() bool) (token string, expires time.Time, err error) {
+func (t *tickets) issue(name string, content []byte,
+	valid func() bool) (token string, expires time.Time, err error) {
 	raw := make([]byte, tokenBytes)
 	if _, err := rand.Read(raw); err != nil {
 		return "", time.Time{}, fmt.Errorf("making a token: %w", err)
@@ -86,12 +89,13 @@ func (t *tickets) issue(name string, content []byte, valid func() bool) (token s
 		return "", time.Time{}, ErrTooManyLinks
 	}
 	expires = t.now().Add(Life)
-	t.open = append(t.open, ticket{sha256.Sum256([]byte(token)), name, slices.Clone(content), expires, valid})
+	t.open = append(t.open, ticket{sha256.Sum256([]byte(token)), name, slices.Clone(content),
+		expires, valid})
 	return token, expires, nil
 }
 
-// redeem returns the link of a token, and closes it when it is used up. How long it takes does not depend on how much of a
-// wrong token is right.
+// redeem returns the link of a token, and closes it when it is used up. How long it takes does not
+// depend on how much of a wrong token is right.
 func (t *tickets) redeem(token string, use bool) (ticket, error) {
 	hash := sha256.Sum256([]byte(token))
 	t.mu.Lock()
@@ -119,12 +123,15 @@ func (t *tickets) redeem(token string, use bool) (ticket, error) {
 // drop removes the links that have ended and those that match. The caller holds mu.
 func (t *tickets) drop(match func(ticket) bool) {
 	now := t.now()
-	t.open = slices.DeleteFunc(t.open, func(o ticket) bool { return !now.Before(o.expires) || match(o) })
+	t.open = slices.DeleteFunc(t.open, func(o ticket) bool {
+		return !now.Before(o.expires) ||
+			match(o)
+	})
 }
 
-// Issue opens a link to a profile for ten minutes and one download. It closes an earlier link of the
-// same name. valid is asked at the download: a profile that is not valid any more is not handed out. Where an authority
-// has yet to give a certificate, Issue waits for some seconds.
+// Issue opens a link to a profile for ten minutes and one download. It closes an earlier link of
+// the same name. valid is asked at the download: a profile that is not valid any more is not handed
+// out. Where an authority has yet to give a certificate, Issue waits for some seconds.
 func (s *Server) Issue(name string, profile []byte, valid func() bool) (Link, error) {
 	if err := s.certs.ready(); err != nil {
 		return Link{}, fmt.Errorf("issuing a one-time link for %s: %w", name, err)

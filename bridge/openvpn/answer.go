@@ -15,23 +15,28 @@ func (r *run) answerPassword(what string) *verdict {
 	}
 	switch {
 	case what == "Auth" && c.Username != "":
-		if v := r.command("username %s %s", management.Quote(what), management.Quote(c.Username)); v != nil {
+		if v := r.command("username %s %s", management.Quote(what),
+			management.Quote(c.Username)); v != nil {
 			return v
 		}
 		return r.command("password %s %s", management.Quote(what), management.Quote(c.Password))
 	case what == "Private Key" && c.KeyPassphrase != "":
-		return r.command("password %s %s", management.Quote(what), management.Quote(c.KeyPassphrase))
+		return r.command("password %s %s", management.Quote(what),
+			management.Quote(c.KeyPassphrase))
 	}
 	remedy := remedyCredentials
-	if what == "Private Key" { // of a pkcs12 bundle nobody can tell that it is encrypted before it is read
+	// of a pkcs12 bundle nobody can tell that it is encrypted before it is read
+	if what == "Private Key" {
 		remedy = remedyPassphrase
 	}
-	return &verdict{failure: failure{state: StateConfigError, cause: fmt.Sprintf("openvpn asks for %q, which was not given", what), remedy: remedy}}
+	return &verdict{failure: failure{state: StateConfigError,
+		cause: fmt.Sprintf("openvpn asks for %q, which was not given", what), remedy: remedy}}
 }
 
 func (r *run) refused(e refuseEvent) *verdict {
 	if e.what != "Auth" {
-		return &verdict{failure: failure{state: StateConfigError, cause: "the passphrase of the private key is wrong",
+		return &verdict{failure: failure{state: StateConfigError,
+			cause:  "the passphrase of the private key is wrong",
 			remedy: remedyPassphrase}}
 	}
 	f, known := challenged(e.reason)
@@ -48,8 +53,8 @@ func (r *run) refused(e refuseEvent) *verdict {
 	return nil
 }
 
-// challenge is a dynamic challenge: CRV1:flags:state:user name in base64:text. What is before the text is the client's
-// business, and not for anybody to read.
+// challenge is a dynamic challenge: CRV1:flags:state:user name in base64:text. What is before the
+// text is the client's business, and not for anybody to read.
 var challenge = regexp.MustCompile(`CRV1:[^:]*:[^:]*:[^:]*:`)
 
 // challenged recognises the refusal of a server that wants a second factor.
@@ -58,7 +63,8 @@ func challenged(reason string) (failure, bool) {
 	if at == nil || at[0] != 0 {
 		return failure{}, false
 	}
-	f := failure{state: StateAuthFailed, cause: "the server wants a second factor", remedy: remedySecondFactor}
+	f := failure{state: StateAuthFailed, cause: "the server wants a second factor",
+		remedy: remedySecondFactor}
 	if text := strings.TrimSpace(reason[at[1]:]); text != "" {
 		f.cause += ": " + text
 	}

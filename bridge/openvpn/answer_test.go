@@ -5,16 +5,21 @@ import (
 	"testing"
 )
 
-// A server that wants a second factor is told from one that refuses the credentials, and its challenge, which holds
-// the user's name, is shown nowhere.
+// A server that wants a second factor is told from one that refuses the credentials, and its
+// challenge, which holds the user's name, is shown nowhere.
 func TestSecondFactor(t *testing.T) {
 	const challenge = "CRV1:R,E:Om01u7Fh4LrGBS7uh0SWmzwabUiGiW6l:YWxpY2U=:Enter code: six digits"
 	for line, want := range map[string]failure{
-		"Verification Failed: 'Auth' ['" + challenge + "']":   {StateAuthFailed, "the server wants a second factor: Enter code: six digits", remedySecondFactor},
-		"Verification Failed: 'Auth' ['CRV1:R:x:YWxpY2U=:']":  {StateAuthFailed, "the server wants a second factor", remedySecondFactor},
-		"Verification Failed: 'Auth' ['account expired']":     {StateAuthFailed, "the server refused the credentials: account expired", remedyCredentials},
-		"Verification Failed: 'Auth' ['CRV1 is what we say']": {StateAuthFailed, "the server refused the credentials: CRV1 is what we say", remedyCredentials},
-		"Verification Failed: 'Auth'":                         {StateAuthFailed, "the server refused the credentials", remedyCredentials},
+		"Verification Failed: 'Auth' ['" + challenge + "']": {StateAuthFailed,
+			"the server wants a second factor: Enter code: six digits", remedySecondFactor},
+		"Verification Failed: 'Auth' ['CRV1:R:x:YWxpY2U=:']": {StateAuthFailed,
+			"the server wants a second factor", remedySecondFactor},
+		"Verification Failed: 'Auth' ['account expired']": {StateAuthFailed,
+			"the server refused the credentials: account expired", remedyCredentials},
+		"Verification Failed: 'Auth' ['CRV1 is what we say']": {StateAuthFailed,
+			"the server refused the credentials: CRV1 is what we say", remedyCredentials},
+		"Verification Failed: 'Auth'": {StateAuthFailed,
+			"the server refused the credentials", remedyCredentials},
 	} {
 		r := &run{t: newIdleTunnel(t)}
 		refusal, ok := parsePassword(line).(refuseEvent)
@@ -35,9 +40,11 @@ func TestSecondFactor(t *testing.T) {
 
 // What was not given is asked for by the remedy that says where to put it.
 func TestNotGiven(t *testing.T) {
-	for what, want := range map[string]string{"Auth": remedyCredentials, "Private Key": remedyPassphrase} {
+	for what, want := range map[string]string{"Auth": remedyCredentials,
+		"Private Key": remedyPassphrase} {
 		r := &run{t: newIdleTunnel(t)}
-		if v := r.answerPassword(what); v == nil || v.failure.state != StateConfigError || v.failure.remedy != want {
+		if v := r.answerPassword(what); v == nil || v.failure.state != StateConfigError ||
+			v.failure.remedy != want {
 			t.Errorf("%s: %+v, want the remedy %q", what, v, want)
 		}
 	}

@@ -10,7 +10,8 @@ import (
 // ignored. Matching is by prefix (pull-filter).
 var accepted = []string{
 	"ifconfig ", "ifconfig-ipv6 ", "topology ", "route-gateway ", "tun-mtu ", "peer-id ", "cipher ",
-	"protocol-flags ", "key-derivation ", "dhcp-option DNS", "dns server", "auth-token", "push-continuation ", "tun-ipv6",
+	"protocol-flags ", "key-derivation ", "dhcp-option DNS", "dns server", "auth-token",
+	"push-continuation ", "tun-ipv6",
 	// No compression, but the framing that an old server uses in spite of it.
 	"comp-lzo no", "compress stub",
 }
@@ -34,8 +35,8 @@ func (t *Tunnel) arguments(node string, proto Proto) []string {
 		"--config", "stdin",
 		"--dev", t.cfg.Device, "--dev-type", "tun", "--dev-node", node,
 		"--ifconfig-noexec", "--route-noexec", "--persist-tun", "--persist-key",
-		// Not a route that is set: openvpn works out the server's end of the tunnel (route_vpn_gateway)
-		// only when it has a route to put there.
+		// Not a route that is set: openvpn works out the server's end of the tunnel
+		// (route_vpn_gateway) only when it has a route to put there.
 		"--route", "0.0.0.0", "0.0.0.0",
 		"--script-security", "0",
 		// OpenVPN insists on a directory that it may write to, and by default on /tmp.
@@ -66,7 +67,8 @@ func (t *Tunnel) arguments(node string, proto Proto) []string {
 	return append(a, "--pull-filter", "ignore", "")
 }
 
-// socketOptions are for throughput. A TCP socket sizes its buffers by itself, and better (tcp(7): tcp_rmem).
+// socketOptions are for throughput. A TCP socket sizes its buffers by itself, and better (tcp(7):
+// tcp_rmem).
 func socketOptions(proto Proto) []string {
 	if proto == TCP {
 		return []string{"--socket-flags", "TCP_NODELAY"}
@@ -82,8 +84,8 @@ func socketOptions(proto Proto) []string {
 	return a
 }
 
-// bufferSize returns the socket buffer to ask for, in bytes, or 0 where the kernel's limit is not above
-// its default (net.core.{r,w}mem_max, socket(7)).
+// bufferSize returns the socket buffer to ask for, in bytes, or 0 where the kernel's limit is not
+// above its default (net.core.{r,w}mem_max, socket(7)).
 func bufferSize(kind string) int {
 	read := func(name string) int {
 		data, err := os.ReadFile("/proc/sys/net/core/" + name)

@@ -22,12 +22,13 @@ var patiences = map[State]patience{
 // tried before the wait grows. That names do not resolve is none: all of them were asked for.
 var perRemote = map[State]bool{StateBackoff: true, StateTLSFailed: true, StatePushRefused: true}
 
-// movesOn says whether another server is next after a failure. It may know an account, or have a certificate, that
-// this one does not, though the wait is the same: most often it is the account that is wrong.
+// movesOn says whether another server is next after a failure. It may know an account, or have a
+// certificate, that this one does not, though the wait is the same: most often it is the account
+// that is wrong.
 func movesOn(s State) bool { return perRemote[s] || s == StateAuthFailed || s == StateCertExpired }
 
-// tally counts the failures since the tunnel was last up, also by state: after a long outage, the first refusal is
-// the first, and not the last of many.
+// tally counts the failures since the tunnel was last up, also by state: after a long outage, the
+// first refusal is the first, and not the last of many.
 type tally struct {
 	all int
 	by  map[State]int
@@ -41,8 +42,8 @@ func (c *tally) add(s State) {
 	c.by[s]++
 }
 
-// wait returns the time until the next attempt, after a failure of state s that was added, with a number of servers.
-// r is as in backoff.
+// wait returns the time until the next attempt, after a failure of state s that was added, with a
+// number of servers. r is as in backoff.
 func (c *tally) wait(s State, remotes int, r float64) time.Duration {
 	if !perRemote[s] || remotes < 2 {
 		return backoff(s, c.by[s], r)
@@ -53,8 +54,8 @@ func (c *tally) wait(s State, remotes int, r float64) time.Duration {
 	return backoff(s, min(c.by[s], c.all/remotes), r) // by rounds
 }
 
-// backoff returns the wait after the given number of failures (at least 1). r in [0,1) spreads it by ±20 %, so that
-// boxes that lost one server do not come back in step.
+// backoff returns the wait after the given number of failures (at least 1). r in [0,1) spreads it
+// by ±20 %, so that boxes that lost one server do not come back in step.
 func backoff(s State, failures int, r float64) time.Duration {
 	p, ok := patiences[s]
 	if !ok {

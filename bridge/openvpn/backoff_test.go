@@ -18,14 +18,18 @@ func TestWaitsByState(t *testing.T) {
 		if got := c.wait(StateBackoff, remotes, 0.5); got != 30*time.Second {
 			t.Errorf("%d servers, after an outage: %v", remotes, got)
 		}
-		for i, s := range []State{StateAuthFailed, StateConfigError, StateCertExpired, StateDNSFailed} {
+		for i, s := range []State{StateAuthFailed, StateConfigError, StateCertExpired,
+			StateDNSFailed} {
 			c.add(s)
-			if got := c.wait(s, remotes, 0.5); got != patiences[s].first || c.all != 50*remotes+i+1 {
-				t.Errorf("%d servers, the first %s after an outage: %v, %d in all", remotes, s, got, c.all)
+			if got := c.wait(s, remotes, 0.5); got != patiences[s].first ||
+				c.all != 50*remotes+i+1 {
+				t.Errorf("%d servers, the first %s after an outage: %v, %d in all", remotes, s, got,
+					c.all)
 			}
 		}
 	}
-	// Two servers, each with a trouble of its own, are not asked ever faster because they take turns.
+	// Two servers, each with a trouble of its own, are not asked ever faster because they take
+	// turns.
 	var c tally
 	for range 100 {
 		c.add(StateTLSFailed)
@@ -41,15 +45,18 @@ func newIdleTunnel(t *testing.T) *Tunnel {
 	t.Helper()
 	p := &Profile{Remotes: []Remote{{Host: "192.0.2.1"}, {Host: "192.0.2.2"}}}
 	return &Tunnel{
-		cfg: TunnelConfig{Name: "idle", Profile: p}, log: slog.New(slog.DiscardHandler), requests: make(chan request, 1),
-		course: newCourse(p, openNames(filepath.Join(t.TempDir(), "n"), &testResolver{}, plainName)),
+		cfg: TunnelConfig{Name: "idle",
+			Profile: p}, log: slog.New(slog.DiscardHandler), requests: make(chan request, 1),
+		course: newCourse(p, openNames(filepath.Join(t.TempDir(), "n"), &testResolver{},
+			plainName)),
 	}
 }
 
 // Another server is next when this one refused us, unless it is plain that the trouble is ours.
 func TestFailureMovesOn(t *testing.T) {
 	for state, want := range map[State]string{
-		StateBackoff: "192.0.2.2", StateTLSFailed: "192.0.2.2", StatePushRefused: "192.0.2.2", StateAuthFailed: "192.0.2.2",
+		StateBackoff: "192.0.2.2", StateTLSFailed: "192.0.2.2", StatePushRefused: "192.0.2.2",
+		StateAuthFailed:  "192.0.2.2",
 		StateCertExpired: "192.0.2.2", StateConfigError: "192.0.2.1", StateDNSFailed: "192.0.2.1",
 	} {
 		tunnel := newIdleTunnel(t)
@@ -57,7 +64,8 @@ func TestFailureMovesOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		wait := tunnel.reckon(failure{state: state})
-		if got, _, err := tunnel.course.target(t.Context()); err != nil || got.addr.String() != want {
+		if got, _, err := tunnel.course.target(t.Context()); err != nil ||
+			got.addr.String() != want {
 			t.Errorf("after %s: %v, %v, want %s", state, got.addr, err, want)
 		}
 		if state == StateAuthFailed && wait < 20*time.Second {
@@ -68,7 +76,8 @@ func TestFailureMovesOn(t *testing.T) {
 
 // A person ends any wait; what the daemon notices ends only waits for a server.
 func TestRetryEndsAnyWait(t *testing.T) {
-	for _, state := range []State{StateAuthFailed, StateCertExpired, StateConfigError, StatePushRefused, StateBackoff} {
+	for _, state := range []State{StateAuthFailed, StateCertExpired, StateConfigError,
+		StatePushRefused, StateBackoff} {
 		tunnel := newIdleTunnel(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})

@@ -16,8 +16,8 @@ type target struct {
 
 func (t target) server() netip.AddrPort { return netip.AddrPortFrom(t.addr, t.remote.Port) }
 
-// course is the order in which servers are tried: the addresses of one remote, then those of the next,
-// round and round. It belongs to one goroutine at a time.
+// course is the order in which servers are tried: the addresses of one remote, then those of the
+// next, round and round. It belongs to one goroutine at a time.
 type course struct {
 	names   *names
 	remotes []Remote
@@ -26,26 +26,28 @@ type course struct {
 	addrs   []netip.Addr // of the current remote, still to be tried; the first is the target
 	current Remote
 	failed  map[string]bool // names whose address was tried in vain since they were asked for
-	// haste is how many more servers are given little time: once around after a session was lost, because
-	// clients wait. Whoever is slow gets all the time there is in the rounds that follow.
+	// haste is how many more servers are given little time: once around after a session was lost,
+	// because clients wait. Whoever is slow gets all the time there is in the rounds that follow.
 	haste int
 }
 
 func newCourse(p *Profile, n *names) *course {
-	c := &course{names: n, remotes: append([]Remote(nil), p.Remotes...), random: p.RandomOrder, failed: map[string]bool{}}
+	c := &course{names: n, remotes: append([]Remote(nil), p.Remotes...), random: p.RandomOrder,
+		failed: map[string]bool{}}
 	c.shuffle()
 	return c
 }
 
 func (c *course) shuffle() {
 	if c.random {
-		rand.Shuffle(len(c.remotes), func(i, j int) { c.remotes[i], c.remotes[j] = c.remotes[j], c.remotes[i] })
+		rand.Shuffle(len(c.remotes),
+			func(i, j int) { c.remotes[i], c.remotes[j] = c.remotes[j], c.remotes[i] })
 	}
 }
 
-// target returns where to connect to: the same as last time unless fail was called, else what follows.
-// Names that do not resolve are passed over; when none does, the errors of all are returned. remark is
-// what a person should know although there is a target.
+// target returns where to connect to: the same as last time unless fail was called, else what
+// follows. Names that do not resolve are passed over; when none does, the errors of all are
+// returned. remark is what a person should know although there is a target.
 func (c *course) target(ctx context.Context) (t target, remark error, err error) {
 	var failures []error
 	for range len(c.remotes) + 1 {
@@ -68,7 +70,8 @@ func (c *course) target(ctx context.Context) (t target, remark error, err error)
 			failures = append(failures, fmt.Errorf("resolving %s: %w", c.current.Host, err))
 		}
 		if old {
-			failures[len(failures)-1] = fmt.Errorf("%w; using its last known address", failures[len(failures)-1])
+			failures[len(failures)-1] = fmt.Errorf("%w; using its last known address",
+				failures[len(failures)-1])
 		}
 		c.addrs = addrs
 	}

@@ -68,7 +68,8 @@ func usage(t *testing.T) (files, goroutines, threads int) {
 	return len(fd), runtime.NumGoroutine(), len(task)
 }
 
-// TestWedged stops the process, as a kernel or disk problem would: it answers nothing, and does not end.
+// TestWedged stops the process, as a kernel or disk problem would: it answers nothing, and does not
+// end.
 func TestWedged(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -85,7 +86,8 @@ func TestWedged(t *testing.T) {
 	c.ping()
 }
 
-// TestLeftBehind starts a tunnel where an earlier daemon died without a trace and its openvpn lives on.
+// TestLeftBehind starts a tunnel where an earlier daemon died without a trace and its openvpn lives
+// on.
 func TestLeftBehind(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -95,7 +97,8 @@ func TestLeftBehind(t *testing.T) {
 	profile := l.profile("remote " + serverAddr + " 1194")
 	c := l.dial(profile, nil)
 	first := c.awaitGeneration(1)
-	// What a crash leaves: the process (here a stand-in with the same command line), and the pidfile.
+	// What a crash leaves: the process (here a stand-in with the same command line), and the
+	// pidfile.
 	c.stop()
 	dir := filepath.Join(l.dir, "run", "lab")
 	stale := l.spawn(nil, "sh", "-c", "sleep 600; true", filepath.Join(dir, "management"))
@@ -104,7 +107,8 @@ func TestLeftBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))[19]
-	if err := os.WriteFile(filepath.Join(dir, "pid"), []byte(fmt.Sprintf("%d %s\n", stale.PID(), start)), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "pid"),
+		[]byte(fmt.Sprintf("%d %s\n", stale.PID(), start)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c = l.dial(profile, nil)
@@ -118,16 +122,19 @@ func TestLeftBehind(t *testing.T) {
 	}
 }
 
-// TestLegacyServer connects to a server as of OpenVPN 2.3: a 64-bit cipher without negotiation, and LZO.
+// TestLegacyServer connects to a server as of OpenVPN 2.3: a 64-bit cipher without negotiation, and
+// LZO.
 func TestLegacyServer(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
-	if out, err := exec.Command("openssl", "list", "-providers", "-provider", "legacy").CombinedOutput(); err != nil {
+	if out, err := exec.Command("openssl", "list", "-providers", "-provider",
+		"legacy").CombinedOutput(); err != nil {
 		t.Skipf("SKIPPED: OpenSSL's legacy provider is not here: %s", out)
 	}
 	l := newLab(t)
-	l.serve("udp", "providers legacy default", "data-ciphers BF-CBC", "data-ciphers-fallback BF-CBC", "cipher BF-CBC", "auth SHA1",
+	l.serve("udp", "providers legacy default", "data-ciphers BF-CBC",
+		"data-ciphers-fallback BF-CBC", "cipher BF-CBC", "auth SHA1",
 		"allow-compression yes", "comp-lzo yes", "tls-version-max 1.2")
 	c := l.dial(l.profile("cipher BF-CBC", "comp-lzo", "remote "+serverAddr+" 1194"), nil)
 	c.awaitGeneration(1)
@@ -144,7 +151,8 @@ func TestNextServer(t *testing.T) {
 	l.serve("udp")
 	l.serve("tcp-server", "port 443", "dev tun7", "server 10.78.0.0 255.255.255.0")
 	c := l.dial(l.profile(
-		"remote "+serverAddr+" 81 tcp", "remote "+serverAddr+" 1194 udp", "remote "+serverAddr+" 443 tcp"), nil)
+		"remote "+serverAddr+" 81 tcp", "remote "+serverAddr+" 1194 udp", "remote "+serverAddr+
+			" 443 tcp"), nil)
 	if s := c.awaitGeneration(1); s.Remote.Port != 1194 {
 		t.Errorf("connected to %v", s.Remote)
 	}

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// TestFailures shows each way in which a provider fails us to the whole stack, from its real server to
-// the words for the user.
+// TestFailures shows each way in which a provider fails us to the whole stack, from its real server
+// to the words for the user.
 func TestFailures(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -26,11 +26,16 @@ func TestFailures(t *testing.T) {
 	}
 	defer os.Remove(deny)
 	challenge := deny + "-challenge"
-	if err := os.WriteFile(challenge, []byte("#!/bin/sh\nprintf %s 'CRV1:R,E:state:YWxpY2U=:Enter code' >\"$auth_failed_reason_file\"\nexit 1\n"), 0o755); err != nil {
+	if err := os.WriteFile(challenge,
+		[]byte(
+			"#!/bin/sh\nprintf %s 'CRV1:R,E:state:YWxpY2U=:Enter code' >\"$auth_failed_reason_file\"\nexit 1\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	defer os.Remove(challenge)
-	credentials := func(c *TunnelConfig) { c.Credentials = &Credentials{Username: "alice", Password: `pa"ss\ w'ord`} }
+	credentials := func(c *TunnelConfig) {
+		c.Credentials = &Credentials{Username: "alice",
+			Password: `pa"ss\ w'ord`}
+	}
 
 	for _, tc := range []struct {
 		name    string
@@ -44,7 +49,8 @@ func TestFailures(t *testing.T) {
 		wait    time.Duration // the least that the next try may be away
 	}{
 		{
-			name: "credentials refused", state: StateAuthFailed, cause: "refused the credentials", wait: 20 * time.Second,
+			name: "credentials refused", state: StateAuthFailed, cause: "refused the credentials",
+			wait: 20 * time.Second,
 			server: func(*lab) []string {
 				return []string{"script-security 2", "auth-user-pass-verify " + deny + " via-env"}
 			},
@@ -52,69 +58,93 @@ func TestFailures(t *testing.T) {
 			adjust:  credentials,
 		},
 		{
-			name: "second factor", state: StateAuthFailed, cause: "the server wants a second factor: Enter code", wait: 20 * time.Second,
+			name: "second factor", state: StateAuthFailed,
+			cause: "the server wants a second factor: Enter code", wait: 20 * time.Second,
 			server: func(*lab) []string {
-				return []string{"script-security 2", "auth-user-pass-verify " + challenge + " via-env"}
+				return []string{"script-security 2",
+					"auth-user-pass-verify " + challenge + " via-env"}
 			},
 			profile: func(l *lab) string { return l.profile("auth-user-pass") },
 			adjust:  credentials,
 		},
 		{
-			name: "another CA", state: StateTLSFailed, cause: "not issued by the profile's CA", wait: time.Second,
+			name: "another CA", state: StateTLSFailed, cause: "not issued by the profile's CA",
+			wait: time.Second,
 			profile: func(l *lab) string {
-				return strings.Replace(l.profile(), l.pki.ca.pem, l.pki.authority("Another CA").pem, 1)
+				return strings.Replace(l.profile(), l.pki.ca.pem, l.pki.authority("Another CA").pem,
+					1)
 			},
 		},
 		{
-			name: "server expired", state: StateCertExpired, cause: "the server's certificate (CN=old.example.net) has expired", wait: 10 * time.Second,
+			name: "server expired", state: StateCertExpired,
+			cause: "the server's certificate (CN=old.example.net) has expired",
+			wait:  10 * time.Second,
 			server: func(l *lab) []string {
-				old := l.pki.issue("old.example.net", x509.ExtKeyUsageServerAuth, time.Now().Add(-time.Hour))
+				old := l.pki.issue("old.example.net", x509.ExtKeyUsageServerAuth,
+					time.Now().Add(-time.Hour))
 				return []string{inline("cert", old.pem), inline("key", old.key)}
 			},
 		},
 		{
-			name: "another name", state: StateTLSFailed, cause: "bears another name", wait: time.Second,
-			profile: func(l *lab) string { return l.profile("verify-x509-name other.example.net name") },
+			name: "another name", state: StateTLSFailed, cause: "bears another name",
+			wait: time.Second,
+			profile: func(l *lab) string {
+				return l.profile("verify-x509-name other.example.net name")
+			},
 		},
 		{
-			name: "a client poses as the server", state: StateTLSFailed, cause: "not one of a server", wait: time.Second,
+			name: "a client poses as the server", state: StateTLSFailed,
+			cause: "not one of a server", wait: time.Second,
 			server: func(l *lab) []string {
 				return []string{inline("cert", l.pki.client.pem), inline("key", l.pki.client.key)}
 			},
 		},
 		{
 			name: "another tls-crypt key", state: StateBackoff, cause: "does not answer",
-			server:  func(*lab) []string { return []string{inline("tls-crypt", testStaticKey(1))} },
-			profile: func(l *lab) string { return l.profile(inline("tls-crypt", testStaticKey(2))) },
+			server: func(*lab) []string { return []string{inline("tls-crypt", testStaticKey(1))} },
+			profile: func(l *lab) string {
+				return l.profile(inline("tls-crypt", testStaticKey(2)))
+			},
 		},
 		{
 			name: "another tls-auth key", state: StateBackoff, cause: "does not answer",
-			server:  func(*lab) []string { return []string{inline("tls-auth", testStaticKey(1)), "key-direction 0"} },
-			profile: func(l *lab) string { return l.profile(inline("tls-auth", testStaticKey(2)), "key-direction 1") },
+			server: func(*lab) []string {
+				return []string{inline("tls-auth", testStaticKey(1)),
+					"key-direction 0"}
+			},
+			profile: func(l *lab) string {
+				return l.profile(inline("tls-auth", testStaticKey(2)),
+					"key-direction 1")
+			},
 		},
 		{
-			name: "our certificate is another CA's", slow: true, state: StateTLSFailed, cause: "fell silent during the TLS handshake", wait: time.Second,
+			name: "our certificate is another CA's", slow: true, state: StateTLSFailed,
+			cause: "fell silent during the TLS handshake", wait: time.Second,
 			profile: func(l *lab) string {
 				stranger := &testPKI{t: l.t}
 				stranger.ca = stranger.authority("Stranger")
-				c := stranger.issue("stranger", x509.ExtKeyUsageClientAuth, time.Now().Add(time.Hour))
+				c := stranger.issue("stranger", x509.ExtKeyUsageClientAuth,
+					time.Now().Add(time.Hour))
 				p := strings.Replace(l.profile(), l.pki.client.pem, c.pem, 1)
 				return strings.Replace(p, l.pki.client.key, c.key, 1)
 			},
 		},
 		{
-			name: "our certificate is another CA's, over TCP", state: StateTLSFailed, cause: "broke off the TLS handshake", wait: time.Second,
+			name: "our certificate is another CA's, over TCP", state: StateTLSFailed,
+			cause: "broke off the TLS handshake", wait: time.Second,
 			proto: "tcp",
 			profile: func(l *lab) string {
 				stranger := &testPKI{t: l.t}
 				stranger.ca = stranger.authority("Stranger")
-				c := stranger.issue("stranger", x509.ExtKeyUsageClientAuth, time.Now().Add(time.Hour))
+				c := stranger.issue("stranger", x509.ExtKeyUsageClientAuth,
+					time.Now().Add(time.Hour))
 				p := strings.Replace(l.profile("proto tcp"), l.pki.client.pem, c.pem, 1)
 				return strings.Replace(p, l.pki.client.key, c.key, 1)
 			},
 		},
 		{
-			name: "our certificate expired", state: StateCertExpired, cause: "our certificate (CN=late) expired on", wait: 10 * time.Second,
+			name: "our certificate expired", state: StateCertExpired,
+			cause: "our certificate (CN=late) expired on", wait: 10 * time.Second,
 			profile: func(l *lab) string {
 				c := l.pki.issue("late", x509.ExtKeyUsageClientAuth, time.Now().Add(-time.Hour))
 				p := strings.Replace(l.profile(), l.pki.client.pem, c.pem, 1)
@@ -122,18 +152,24 @@ func TestFailures(t *testing.T) {
 			},
 		},
 		{
-			name: "no TLS version in common", slow: true, state: StateTLSFailed, cause: "fell silent during the TLS handshake", wait: time.Second,
-			server:  func(*lab) []string { return []string{"tls-version-max 1.2", "tls-version-min 1.2"} },
+			name: "no TLS version in common", slow: true, state: StateTLSFailed,
+			cause: "fell silent during the TLS handshake", wait: time.Second,
+			server: func(*lab) []string {
+				return []string{"tls-version-max 1.2", "tls-version-min 1.2"}
+			},
 			profile: func(l *lab) string { return l.profile("tls-version-min 1.3") },
 		},
 		{
-			name: "no data cipher in common", state: StateTLSFailed, cause: "no data cipher in common", wait: time.Second,
+			name: "no data cipher in common", state: StateTLSFailed,
+			cause: "no data cipher in common", wait: time.Second,
 			server: func(*lab) []string {
-				return []string{"data-ciphers CAMELLIA-256-CBC", "data-ciphers-fallback CAMELLIA-256-CBC"}
+				return []string{"data-ciphers CAMELLIA-256-CBC",
+					"data-ciphers-fallback CAMELLIA-256-CBC"}
 			},
 		},
 		{
-			name: "address in the LAN", state: StatePushRefused, cause: "10.77.0.2, which lies in this host's own network 10.77.0.0/16",
+			name: "address in the LAN", state: StatePushRefused,
+			cause:  "10.77.0.2, which lies in this host's own network 10.77.0.0/16",
 			adjust: func(c *TunnelConfig) { c.Forbidden = prefixes("10.77.0.0/16") },
 			wait:   2 * time.Second,
 		},
@@ -143,7 +179,10 @@ func TestFailures(t *testing.T) {
 				t.Skip("takes 15 s")
 			}
 			l := newLab(t)
-			defer func() { l.sh("ip link del wan0; ip link del " + labDevice + " 2>/dev/null || true") }()
+			defer func() {
+				l.sh("ip link del wan0; ip link del " + labDevice +
+					" 2>/dev/null || true")
+			}()
 			var lines []string
 			if tc.server != nil {
 				lines = tc.server(l)
@@ -160,7 +199,8 @@ func TestFailures(t *testing.T) {
 			c := l.dial(profile+"remote "+serverAddr+" 1194\n", tc.adjust)
 			got := c.awaitState(tc.state)
 			if !strings.Contains(got.Cause, tc.cause) {
-				t.Errorf("cause %q, want %q in it; openvpn said:\n%s\nthe server:\n%s", got.Cause, tc.cause, c.logText(), s.tail())
+				t.Errorf("cause %q, want %q in it; openvpn said:\n%s\nthe server:\n%s", got.Cause,
+					tc.cause, c.logText(), s.tail())
 			}
 			if wait := time.Until(got.NextRetry); wait < tc.wait/2 {
 				t.Errorf("tries again in %v, want at least about %v", wait, tc.wait)
@@ -185,15 +225,21 @@ func TestCredentialsWithSpecialCharacters(t *testing.T) {
 		t.Fatal(err)
 	}
 	check := filepath.Join(l.dir, "check")
-	if err := os.WriteFile(check, []byte("#!/bin/sh\nexec cmp -s \"$1\" "+want+"\n"), 0o755); err != nil {
+	if err := os.WriteFile(check, []byte("#!/bin/sh\nexec cmp -s \"$1\" "+want+"\n"),
+		0o755); err != nil {
 		t.Fatal(err)
 	}
-	// OpenVPN replaces white space and some characters in the user's name by '_', unless told not to.
-	s := l.serve("udp", "script-security 2", "auth-user-pass-verify "+check+" via-file", "username-as-common-name")
+	// OpenVPN replaces white space and some characters in the user's name by '_', unless told not
+	// to.
+	s := l.serve("udp", "script-security 2", "auth-user-pass-verify "+check+" via-file",
+		"username-as-common-name")
 	c := l.dial(l.profile("auth-user-pass", "remote "+serverAddr+" 1194"), func(cfg *TunnelConfig) {
 		cfg.Credentials = &Credentials{Username: username, Password: password}
 	})
-	got := c.await("an end", func(s TunnelStatus) bool { return s.State == StateUp || s.State == StateAuthFailed })
+	got := c.await("an end", func(s TunnelStatus) bool {
+		return s.State == StateUp ||
+			s.State == StateAuthFailed
+	})
 	if got.State != StateUp {
 		t.Errorf("state %s (%s); the server:\n%s", got.State, got.Cause, s.tail())
 	}
@@ -225,8 +271,10 @@ func TestNamesAreResolvedByUs(t *testing.T) {
 	}
 	l := newLab(t)
 	l.serve("udp")
-	r := &testResolver{answers: map[string][]netip.Addr{"vpn.example.net": {netip.MustParseAddr(serverAddr)}}}
-	profile := l.profile("remote gone.example.net 1194", "remote vpn.example.net 1194", "remote vpn.example.net 443 tcp")
+	r := &testResolver{answers: map[string][]netip.Addr{
+		"vpn.example.net": {netip.MustParseAddr(serverAddr)}}}
+	profile := l.profile("remote gone.example.net 1194", "remote vpn.example.net 1194",
+		"remote vpn.example.net 443 tcp")
 	resolve := func(cfg *TunnelConfig) { cfg.Resolver = r }
 	c := l.dial(profile, resolve)
 	if s := c.awaitGeneration(1); s.Remote.Host != "vpn.example.net" || s.Remote.Proto != UDP {
@@ -246,29 +294,38 @@ func TestNamesAreResolvedByUs(t *testing.T) {
 	}
 	c = l.dial(profile, resolve)
 	s := c.awaitState(StateDNSFailed)
-	if !strings.Contains(s.Cause, "vpn.example.net") || !strings.Contains(s.Cause, "server misbehaving") {
+	if !strings.Contains(s.Cause, "vpn.example.net") ||
+		!strings.Contains(s.Cause, "server misbehaving") {
 		t.Errorf("cause %q", s.Cause)
 	}
 	r.down.Store(false)
 	c.awaitGeneration(1)
 }
 
-// TestHostilePushes lets a provider push all that would harm the box. The tunnel comes up, and nothing
-// of the box changes.
+// TestHostilePushes lets a provider push all that would harm the box. The tunnel comes up, and
+// nothing of the box changes.
 func TestHostilePushes(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
 	l := newLab(t)
-	before := l.sh("ip route show table all; ip -6 route show table all; ip rule; ip addr show dev wan0; cat /etc/resolv.conf")
+	before := l.sh(
+		"ip route show table all; ip -6 route show table all; ip rule; ip addr show dev wan0; cat /etc/resolv.conf")
 	l.serve("udp",
-		`push "redirect-gateway def1 ipv6 block-local"`, `push "route 192.0.2.0 255.255.255.0"`, `push "route-ipv6 ::/0"`,
-		`push "dhcp-option DNS 127.0.0.1"`, `push "dhcp-option DNS 224.0.0.1"`, `push "dhcp-option DNS 198.51.100.7"`,
-		`push "dhcp-option DOMAIN evil.example"`, `push "block-outside-dns"`, `push "persist-key"`, `push "inactive 2"`,
-		`push "ping-exit 2"`, `push "ping 1"`, `push "ping-restart 1"`, `push "explicit-exit-notify 3"`,
-		`push "setenv PATH /tmp"`, `push "setenv-safe x y"`, `push "echo hello"`, `push "sndbuf 100"`, `push "rcvbuf 100"`,
-		`push "comp-lzo yes"`, `push "reneg-sec 5"`, `push "auth-retry none"`, `push "socket-flags TCP_NODELAY"`,
-		`push "txqueuelen 1"`, `push "ip-win32 dynamic"`, `push "register-dns"`, `push "session-timeout 3"`,
+		`push "redirect-gateway def1 ipv6 block-local"`, `push "route 192.0.2.0 255.255.255.0"`,
+		`push "route-ipv6 ::/0"`,
+		`push "dhcp-option DNS 127.0.0.1"`, `push "dhcp-option DNS 224.0.0.1"`,
+		`push "dhcp-option DNS 198.51.100.7"`,
+		`push "dhcp-option DOMAIN evil.example"`, `push "block-outside-dns"`, `push "persist-key"`,
+		`push "inactive 2"`,
+		`push "ping-exit 2"`, `push "ping 1"`, `push "ping-restart 1"`,
+		`push "explicit-exit-notify 3"`,
+		`push "setenv PATH /tmp"`, `push "setenv-safe x y"`, `push "echo hello"`,
+		`push "sndbuf 100"`, `push "rcvbuf 100"`,
+		`push "comp-lzo yes"`, `push "reneg-sec 5"`, `push "auth-retry none"`,
+		`push "socket-flags TCP_NODELAY"`,
+		`push "txqueuelen 1"`, `push "ip-win32 dynamic"`, `push "register-dns"`,
+		`push "session-timeout 3"`,
 	)
 	c := l.dial(l.profile("remote "+serverAddr+" 1194"), nil)
 	s := c.awaitGeneration(1)
@@ -278,12 +335,14 @@ func TestHostilePushes(t *testing.T) {
 	if len(s.Warnings) != 2 {
 		t.Errorf("warnings %q, want one for each impossible resolver", s.Warnings)
 	}
-	time.Sleep(4 * time.Second) // inactive, ping-exit, ping-restart and session-timeout would have struck
+	// inactive, ping-exit, ping-restart and session-timeout would have struck
+	time.Sleep(4 * time.Second)
 	if now := c.Status(); now.Generation != 1 || now.State != StateUp {
 		t.Errorf("the tunnel did not stay up: %+v", now)
 	}
 	l.sh("ip link del " + labDevice + "; true")
-	after := l.sh("ip route show table all; ip -6 route show table all; ip rule; ip addr show dev wan0; cat /etc/resolv.conf")
+	after := l.sh(
+		"ip route show table all; ip -6 route show table all; ip rule; ip addr show dev wan0; cat /etc/resolv.conf")
 	if strip(before) != strip(after) {
 		t.Errorf("the box was changed:\nbefore:\n%s\nafter:\n%s", before, after)
 	}
@@ -293,9 +352,12 @@ func TestHostilePushes(t *testing.T) {
 func strip(s string) string {
 	var out []string
 	for line := range strings.SplitSeq(s, "\n") {
-		if !strings.Contains(line, "fe80") && !strings.Contains(line, "inet6") && !strings.Contains(line, "ff00::") &&
-			!strings.Contains(line, "valid_lft") && !strings.Contains(line, "anycast") && !strings.Contains(line, labDevice) {
-			out = append(out, strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(line), "linkdown")))
+		if !strings.Contains(line, "fe80") && !strings.Contains(line, "inet6") &&
+			!strings.Contains(line, "ff00::") &&
+			!strings.Contains(line, "valid_lft") && !strings.Contains(line, "anycast") &&
+			!strings.Contains(line, labDevice) {
+			out = append(out, strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(line),
+				"linkdown")))
 		}
 	}
 	return strings.Join(out, "\n")

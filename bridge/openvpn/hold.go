@@ -15,7 +15,8 @@ func (r *run) hold(seconds int) *verdict {
 		return r.resolve()
 	}
 	if f.cause == "" {
-		f = failure{state: StateBackoff, cause: "the connection did not succeed", remedy: remedyNetwork}
+		f = failure{state: StateBackoff, cause: "the connection did not succeed",
+			remedy: remedyNetwork}
 	}
 	wait := r.t.reckon(f)
 	if f == restartReasons[reasonTemporary] {
@@ -55,7 +56,8 @@ func (r *run) resolve() *verdict {
 	return nil
 }
 
-// release lets openvpn begin an attempt, or ends it when it is another server's turn: a process knows one.
+// release lets openvpn begin an attempt, or ends it when it is another server's turn: a process
+// knows one.
 func (r *run) release(res resolution) *verdict {
 	if res.err != nil {
 		f := unresolved(res.err)

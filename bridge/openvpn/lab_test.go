@@ -31,8 +31,9 @@ const (
 	labPatience = 60 * time.Second // for what takes a second on an idle machine
 )
 
-// inNamespace runs the calling test again in a process of its own with a network namespace of its own,
-// and returns true there. (Go moves goroutines between threads, and a namespace belongs to a thread.)
+// inNamespace runs the calling test again in a process of its own with a network namespace of its
+// own, and returns true there. (Go moves goroutines between threads, and a namespace belongs to a
+// thread.)
 func inNamespace(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv("ZTB_TEST_NS") == t.Name() {
@@ -52,7 +53,8 @@ func inNamespace(t *testing.T) bool {
 	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1",
 		fmt.Sprintf("-test.short=%v", testing.Short()), "-test.timeout=10m")
 	cmd.Env = append(os.Environ(), "ZTB_TEST_NS="+t.Name())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET,
+		Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.CombinedOutput()
 	switch {
 	case err != nil:
@@ -93,8 +95,8 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
-// spawn starts a program of the lab. (Not by exec.Command with Pdeathsig: that kills it when the thread
-// that started it ends, and the package under test ends threads.)
+// spawn starts a program of the lab. (Not by exec.Command with Pdeathsig: that kills it when the
+// thread that started it ends, and the package under test ends threads.)
 func (l *lab) spawn(output func(string), program string, args ...string) *process.Process {
 	l.t.Helper()
 	path, err := exec.LookPath(program)
@@ -115,8 +117,10 @@ func (l *lab) awaitNamespace() {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	for deadline := time.Now().Add(labPatience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if got, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", l.pause.PID())); err == nil && got != own {
+	for deadline := time.Now().Add(labPatience); time.Now().Before(deadline); time.Sleep(
+		5 * time.Millisecond) {
+		if got, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", l.pause.PID())); err == nil &&
+			got != own {
 			return
 		}
 		select {
@@ -158,16 +162,19 @@ type server struct {
 func (l *lab) serve(proto string, lines ...string) *server {
 	l.t.Helper()
 	config := []string{
-		"dev tun", "proto " + proto, "port 1194", "topology subnet", "server 10.77.0.0 255.255.255.0",
+		"dev tun", "proto " +
+			proto, "port 1194", "topology subnet", "server 10.77.0.0 255.255.255.0",
 		"dh none", "keepalive 10 60", "verb 4", "persist-tun", "persist-key", "duplicate-cn",
-		inline("ca", l.pki.ca.pem), inline("cert", l.pki.server.pem), inline("key", l.pki.server.key),
+		inline("ca", l.pki.ca.pem), inline("cert", l.pki.server.pem), inline("key",
+			l.pki.server.key),
 	}
 	config = append(config, lines...)
 	path := filepath.Join(l.dir, fmt.Sprintf("server-%d.conf", time.Now().UnixNano()))
 	if err := os.WriteFile(path, []byte(strings.Join(config, "\n")+"\n"), 0o600); err != nil {
 		l.t.Fatal(err)
 	}
-	s := &server{l: l, args: []string{"-t", fmt.Sprint(l.pause.PID()), "-n", "openvpn", "--config", path, "--suppress-timestamps"}}
+	s := &server{l: l, args: []string{"-t", fmt.Sprint(l.pause.PID()), "-n", "openvpn", "--config",
+		path, "--suppress-timestamps"}}
 	s.start()
 	l.t.Cleanup(func() { s.kill() })
 	return s
@@ -214,7 +221,8 @@ type client struct {
 func (l *lab) profile(lines ...string) string {
 	base := []string{
 		"client", "dev tun", "nobind", "remote-cert-tls server",
-		inline("ca", l.pki.ca.pem), inline("cert", l.pki.client.pem), inline("key", l.pki.client.key),
+		inline("ca", l.pki.ca.pem), inline("cert", l.pki.client.pem), inline("key",
+			l.pki.client.key),
 	}
 	return strings.Join(append(base, lines...), "\n") + "\n"
 }
@@ -255,8 +263,10 @@ func (l *lab) dial(profile string, adjust func(*TunnelConfig)) *client {
 // ensureDevice makes the persistent device as the daemon does, with the tools of iproute2.
 func (l *lab) ensureDevice() (string, error) {
 	node := filepath.Join(l.dir, "tun-node")
-	script := fmt.Sprintf(`ip link show %[1]s >/dev/null 2>&1 || ip tuntap add dev %[1]s mode tun user %[2]d group %[2]d
-		[ -e %[3]s ] || { mknod -m 600 %[3]s c 10 200 && chown %[2]d %[3]s; }`, labDevice, labUser, node)
+	script := fmt.Sprintf(
+		`ip link show %[1]s >/dev/null 2>&1 || ip tuntap add dev %[1]s mode tun user %[2]d group %[2]d
+		[ -e %[3]s ] || { mknod -m 600 %[3]s c 10 200 && chown %[2]d %[3]s; }`, labDevice, labUser,
+		node)
 	out, err := exec.Command("sh", "-c", script).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
@@ -303,7 +313,8 @@ func (c *client) awaitState(want State) TunnelStatus {
 // awaitGeneration waits until the tunnel has come up for the n-th time.
 func (c *client) awaitGeneration(n uint64) TunnelStatus {
 	c.l.t.Helper()
-	return c.await(fmt.Sprintf("generation %d", n), func(s TunnelStatus) bool { return s.State == StateUp && s.Generation >= n })
+	return c.await(fmt.Sprintf("generation %d", n),
+		func(s TunnelStatus) bool { return s.State == StateUp && s.Generation >= n })
 }
 
 func (c *client) logText() string {
@@ -318,7 +329,8 @@ func (c *client) logText() string {
 func (c *client) ping() {
 	c.l.t.Helper()
 	s := c.Status()
-	c.l.sh(fmt.Sprintf("ip addr flush dev %[1]s; ip addr add %[2]s dev %[1]s; ip link set %[1]s up mtu %[3]d",
+	c.l.sh(fmt.Sprintf(
+		"ip addr flush dev %[1]s; ip addr add %[2]s dev %[1]s; ip link set %[1]s up mtu %[3]d",
 		labDevice, s.Session.Addrs[0], s.Session.MTU))
 	gw := s.Session.Addrs[0].Masked().Addr().Next()
 	c.l.sh(fmt.Sprintf("ping -c 1 -W 1 %[1]s || ping -c 3 -i 0.3 -W 5 %[1]s", gw))

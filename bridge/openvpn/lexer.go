@@ -9,8 +9,8 @@ import (
 // maxParams is OpenVPN's MAX_PARMS: further words of a line are not read.
 const maxParams = 16
 
-// maxLine is the longest line that OpenVPN 2.6 reads, without its line feed (OPTION_LINE_SIZE 256 holds
-// the line feed and, to tell a full buffer from a long line, one more).
+// maxLine is the longest line that OpenVPN 2.6 reads, without its line feed (OPTION_LINE_SIZE 256
+// holds the line feed and, to tell a full buffer from a long line, one more).
 const maxLine = 254
 
 // directive is one line of a profile, or one inline block.
@@ -31,9 +31,9 @@ var (
 // isSpace is isspace(3) in the C locale.
 func isSpace(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' }
 
-// splitWords splits a line as OpenVPN's parse_line does (options.c): words end at white space; '#' and
-// ';' begin a comment where a word could begin; "…" and '…' quote; a backslash outside '…' escapes
-// itself, '"' and white space.
+// splitWords splits a line as OpenVPN's parse_line does (options.c): words end at white space; '#'
+// and ';' begin a comment where a word could begin; "…" and '…' quote; a backslash outside '…'
+// escapes itself, '"' and white space.
 func splitWords(line string) ([]string, error) {
 	var words []string
 	for i := 0; i < len(line); {
@@ -87,8 +87,8 @@ func readWord(line string, i int) (word string, next int, err error) {
 	return b.String(), i, nil
 }
 
-// lex splits a profile into directives. It takes a byte order mark, CRLF and CR line ends, a leading
-// "--", and "setenv opt X …", which OpenVPN reads as "X …".
+// lex splits a profile into directives. It takes a byte order mark, CRLF and CR line ends, a
+// leading "--", and "setenv opt X …", which OpenVPN reads as "X …".
 func lex(data []byte, name string) ([]directive, error) {
 	if bytes.IndexByte(data, 0) >= 0 {
 		return nil, &ProfileError{Name: name, Reason: "it holds a zero byte: not a text file"}
@@ -157,8 +157,8 @@ func joinLines(lines []string) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// quoteWord writes a word so that splitWords, and OpenVPN, read it back. The word must hold no control
-// character.
+// quoteWord writes a word so that splitWords, and OpenVPN, read it back. The word must hold no
+// control character.
 func quoteWord(w string) string {
 	plain := w != ""
 	for _, c := range []byte(w) {

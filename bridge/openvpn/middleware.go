@@ -54,9 +54,10 @@ func (l *listener) ConsumeLine(line string) (bool, error) {
 	return true, l.handle(rest)
 }
 
-// middlewares returns those of a tunnel. post hands an event to the loop; logLine gets each line of the
-// log and must not block.
-func middlewares(post func(event), logLine func(flags, text string), bytesIn, bytesOut *atomic.Uint64) []ovpn.Middleware {
+// middlewares returns those of a tunnel. post hands an event to the loop; logLine gets each line of
+// the log and must not block.
+func middlewares(post func(event), logLine func(flags, text string), bytesIn,
+	bytesOut *atomic.Uint64) []ovpn.Middleware {
 	detail := &stateDetail{}
 	count := func(c bytescount.Bytecount) error {
 		bytesIn.Store(c.BytesIn)
@@ -82,19 +83,22 @@ func middlewares(post func(event), logLine func(flags, text string), bytesIn, by
 			logLine("F", rest)
 			f, known := classify(rest)
 			if !known {
-				f = failure{state: StateConfigError, cause: "openvpn gave up: " + rest, remedy: remedyProfile}
+				f = failure{state: StateConfigError, cause: "openvpn gave up: " + rest,
+					remedy: remedyProfile}
 			}
 			post(failEvent{f})
 			return nil
 		}},
 		detail,
-		state.NewMiddleware(func(s openvpn.State) { post(stateEvent{string(s), detail.take(string(s))}) }),
+		state.NewMiddleware(func(s openvpn.State) {
+			post(stateEvent{string(s), detail.take(string(s))})
+		}),
 		bytescount.NewMiddleware(count, countInterval),
 	}
 }
 
-// stateDetail remembers the detail of a STATE event for the state middleware behind it, which passes on
-// the name alone.
+// stateDetail remembers the detail of a STATE event for the state middleware behind it, which
+// passes on the name alone.
 type stateDetail struct{ last management.StateEvent }
 
 func (*stateDetail) Start(ovpn.CommandWriter) error { return nil }

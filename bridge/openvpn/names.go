@@ -26,9 +26,9 @@ const (
 	maxAddrs = 8
 )
 
-// names resolves the servers' names and remembers the last good answers, on disk too: after a restart
-// without DNS the tunnel can still be built, and DNS may well depend on it. It is used by one goroutine
-// at a time.
+// names resolves the servers' names and remembers the last good answers, on disk too: after a
+// restart without DNS the tunnel can still be built, and DNS may well depend on it. It is used by
+// one goroutine at a time.
 type names struct {
 	path     string
 	resolver Resolver
@@ -45,7 +45,8 @@ type answer struct {
 
 // openNames reads what is remembered at path. What cannot be read is forgotten.
 func openNames(path string, resolver Resolver, question func(string) string) *names {
-	n := &names{path: path, resolver: resolver, question: question, now: time.Now, known: map[string]answer{}}
+	n := &names{path: path, resolver: resolver, question: question, now: time.Now,
+		known: map[string]answer{}}
 	if data, err := os.ReadFile(path); err == nil {
 		if json.Unmarshal(data, &n.known) != nil || n.known == nil {
 			n.known = map[string]answer{}
@@ -61,10 +62,11 @@ func openNames(path string, resolver Resolver, question func(string) string) *na
 	return n
 }
 
-// lookup returns the addresses of a remote, IPv4 first, by address, by a recent answer (unless again), by
-// DNS, or by the last good answer; old says that it was the last. In haste, DNS gets little time before
-// that. The error is DNS's.
-func (n *names) lookup(ctx context.Context, r Remote, again, haste bool) (addrs []netip.Addr, old bool, err error) {
+// lookup returns the addresses of a remote, IPv4 first, by address, by a recent answer (unless
+// again), by DNS, or by the last good answer; old says that it was the last. In haste, DNS gets
+// little time before that. The error is DNS's.
+func (n *names) lookup(ctx context.Context, r Remote, again,
+	haste bool) (addrs []netip.Addr, old bool, err error) {
 	if a, err := netip.ParseAddr(r.Host); err == nil {
 		addrs = ofFamily([]netip.Addr{a}, r.Family)
 		if len(addrs) == 0 {
@@ -120,11 +122,13 @@ func (n *names) remember(host string, addrs []netip.Addr) error {
 	return nil
 }
 
-// usable returns the addresses that a server can have, IPv4 first, in a steady order within a family.
+// usable returns the addresses that a server can have, IPv4 first, in a steady order within a
+// family.
 func usable(addrs []netip.Addr) []netip.Addr {
 	var out []netip.Addr
 	for _, a := range addrs {
-		if a = a.Unmap(); a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && a.Zone() == "" &&
+		if a = a.Unmap(); a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() &&
+			!a.IsLoopback() && a.Zone() == "" &&
 			!slices.Contains(out, a) {
 			out = append(out, a)
 		}

@@ -20,13 +20,15 @@ func TestRemembersNames(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "names.json")
 	addr := netip.MustParseAddr("198.51.100.1")
 	r := &testResolver{answers: map[string][]netip.Addr{
-		"a.example.net": {netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("127.0.0.1"), addr, addr},
+		"a.example.net": {netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("127.0.0.1"),
+			addr, addr},
 	}}
 	ctx := context.Background()
 	a := Remote{Host: "a.example.net"}
 	n := openNames(path, r, plainName)
 	got, old, err := n.lookup(ctx, a, false, false)
-	if want := []netip.Addr{addr, netip.MustParseAddr("2001:db8::1")}; err != nil || old || !slices.Equal(got, want) {
+	if want := []netip.Addr{addr, netip.MustParseAddr("2001:db8::1")}; err != nil || old ||
+		!slices.Equal(got, want) {
 		t.Errorf("got %v, %v, %v; want %v", got, old, err, want)
 	}
 	if _, _, err := n.lookup(ctx, a, false, false); err != nil || r.asked.Load() != 1 {
@@ -35,7 +37,8 @@ func TestRemembersNames(t *testing.T) {
 	if _, _, err := n.lookup(ctx, a, true, false); err != nil || r.asked.Load() != 2 {
 		t.Errorf("after the address failed, DNS was asked %d times, %v", r.asked.Load(), err)
 	}
-	if got, _, _ := n.lookup(ctx, Remote{Host: a.Host, Family: 6}, false, false); len(got) != 1 || !got[0].Is6() {
+	if got, _, _ := n.lookup(ctx, Remote{Host: a.Host, Family: 6}, false, false); len(got) != 1 ||
+		!got[0].Is6() {
 		t.Errorf("udp6: %v", got)
 	}
 
@@ -44,10 +47,12 @@ func TestRemembersNames(t *testing.T) {
 	if got, old, err := n.lookup(ctx, a, false, false); !old || err == nil || len(got) != 2 {
 		t.Errorf("without DNS: %v, %v, %v", got, old, err)
 	}
-	if got, _, err := n.lookup(ctx, Remote{Host: "b.example.net"}, false, false); len(got) != 0 || err == nil {
+	if got, _, err := n.lookup(ctx, Remote{Host: "b.example.net"}, false, false); len(got) != 0 ||
+		err == nil {
 		t.Errorf("an unknown name: %v, %v", got, err)
 	}
-	if got, _, err := n.lookup(ctx, Remote{Host: "192.0.2.7"}, false, false); err != nil || len(got) != 1 {
+	if got, _, err := n.lookup(ctx, Remote{Host: "192.0.2.7"}, false, false); err != nil ||
+		len(got) != 1 {
 		t.Errorf("an address: %v, %v", got, err)
 	}
 	if _, _, err := n.lookup(ctx, Remote{Host: "192.0.2.7", Family: 6}, false, false); err == nil {
@@ -57,7 +62,8 @@ func TestRemembersNames(t *testing.T) {
 		if err := os.WriteFile(path, []byte(broken), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got, _, err := openNames(path, r, plainName).lookup(ctx, a, false, false); err == nil || len(got) != 0 {
+		if got, _, err := openNames(path, r, plainName).lookup(ctx, a, false, false); err == nil ||
+			len(got) != 0 {
 			t.Errorf("with %q on disk: %v, %v", broken, got, err)
 		}
 	}
@@ -76,15 +82,19 @@ func (r *slowResolver) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Ad
 func TestSilentResolver(t *testing.T) {
 	r := &slowResolver{}
 	n := openNames(filepath.Join(t.TempDir(), "n"), r, plainName)
-	n.known["old.example.net"] = answer{Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Time: time.Now().Add(-time.Hour), fresh: true}
+	n.known["old.example.net"] = answer{Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")},
+		Time: time.Now().Add(-time.Hour), fresh: true}
 	for _, tc := range []struct {
 		host  string
 		haste bool
 		limit time.Duration
-	}{{"old.example.net", true, lookupHaste}, {"old.example.net", false, lookupPatience}, {"new.example.net", true, lookupLimit}} {
+	}{{"old.example.net", true, lookupHaste}, {"old.example.net", false, lookupPatience},
+		{"new.example.net", true, lookupLimit}} {
 		_, old, err := n.lookup(t.Context(), Remote{Host: tc.host}, false, tc.haste)
-		if err == nil || old != (tc.limit != lookupLimit) || r.limit > tc.limit || r.limit < tc.limit-100*time.Millisecond {
-			t.Errorf("%s, in haste %v: waited %v, old %v, %v; want %v", tc.host, tc.haste, r.limit, old, err, tc.limit)
+		if err == nil || old != (tc.limit != lookupLimit) || r.limit > tc.limit ||
+			r.limit < tc.limit-100*time.Millisecond {
+			t.Errorf("%s, in haste %v: waited %v, old %v, %v; want %v", tc.host, tc.haste, r.limit,
+				old, err, tc.limit)
 		}
 	}
 }
@@ -107,25 +117,29 @@ func TestAsksBelowWildcard(t *testing.T) {
 	n := openNames(path, w, (&Profile{RandomNames: true}).Question)
 	r := Remote{Host: "vpn.example.net"}
 	for _, again := range []bool{false, false, true} {
-		if got, old, err := n.lookup(t.Context(), r, again, false); err != nil || old || len(got) != 1 {
+		if got, old, err := n.lookup(t.Context(), r, again, false); err != nil || old ||
+			len(got) != 1 {
 			t.Errorf("asked for %q: %v, %v, %v", w.asked, got, old, err)
 		}
 	}
 	if len(w.asked) != 2 || w.asked[0] == w.asked[1] {
 		t.Errorf("asked for %q", w.asked)
 	}
-	if got, old, err := openNames(path, &testResolver{}, plainName).lookup(t.Context(), r, false, false); !old || len(got) != 1 {
+	if got, old, err := openNames(path, &testResolver{}, plainName).lookup(t.Context(), r, false,
+		false); !old || len(got) != 1 {
 		t.Errorf("after a restart without DNS: %v, %v, %v", got, old, err)
 	}
-	if _, _, err := n.lookup(t.Context(), Remote{Host: "192.0.2.7"}, false, false); err != nil || len(w.asked) != 2 {
+	if _, _, err := n.lookup(t.Context(), Remote{Host: "192.0.2.7"}, false, false); err != nil ||
+		len(w.asked) != 2 {
 		t.Errorf("an address: %v, asked for %q", err, w.asked)
 	}
 }
 
-// TestRandomNames: a wildcard in the provider's DNS is asked below labels of our own, as OpenVPN does, in either spelling
-// of the option; openvpn itself is given addresses.
+// TestRandomNames: a wildcard in the provider's DNS is asked below labels of our own, as OpenVPN
+// does, in either spelling of the option; openvpn itself is given addresses.
 func TestRandomNames(t *testing.T) {
-	for _, line := range []string{"remote-random-hostname", "setenv opt remote-random-hostname", "setenv REMOTE_RANDOM_HOSTNAME"} {
+	for _, line := range []string{"remote-random-hostname", "setenv opt remote-random-hostname",
+		"setenv REMOTE_RANDOM_HOSTNAME"} {
 		p, report, err := ParseProfile([]byte(line+"\n"+base(t)), "p", nil)
 		if err != nil {
 			t.Fatal(err)
@@ -138,7 +152,8 @@ func TestRandomNames(t *testing.T) {
 		assertHarmless(t, p.Text())
 		assertFixpoint(t, p)
 		assertOpenVPNReads(t, p)
-		if given := p.textFor(target{remote: p.Remotes[0], addr: netip.MustParseAddr("192.0.2.1")}); strings.Contains(given, "random") {
+		if given := p.textFor(target{remote: p.Remotes[0],
+			addr: netip.MustParseAddr("192.0.2.1")}); strings.Contains(given, "random") {
 			t.Errorf("%s: openvpn is given\n%s", line, given)
 		}
 		labelled := regexp.MustCompile(`^[0-9a-f]{12}\.vpn\.example\.net$`)

@@ -30,14 +30,16 @@ type testCert struct {
 func newTestPKI(t *testing.T) *testPKI {
 	p := &testPKI{t: t}
 	p.ca = p.authority("Example Provider CA")
-	p.server = p.issue("server.example.net", x509.ExtKeyUsageServerAuth, time.Now().Add(24*time.Hour))
+	p.server = p.issue("server.example.net", x509.ExtKeyUsageServerAuth,
+		time.Now().Add(24*time.Hour))
 	p.client = p.issue("customer-1", x509.ExtKeyUsageClientAuth, time.Now().Add(240*24*time.Hour))
 	return p
 }
 
 func (p *testPKI) authority(name string) *testCert {
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{
+			CommonName: name}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: time.Now().Add(240 * 24 * time.Hour),
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}

@@ -15,7 +15,8 @@ type Profile struct {
 	Remotes []Remote // without duplicates, in the order of the profile; never empty
 	// RandomOrder says that the remotes are to be tried in random order.
 	RandomOrder bool
-	// RandomNames says that the remotes' names are asked for below a label of our own making: DNS has a wildcard there.
+	// RandomNames says that the remotes' names are asked for below a label of our own making: DNS
+	// has a wildcard there.
 	RandomNames bool
 	// NeedsCredentials says that the server wants a user name and a password.
 	NeedsCredentials bool
@@ -101,7 +102,8 @@ type Report struct {
 
 // Warnings returns the findings that a person should know of.
 func (r Report) Warnings() []Finding {
-	return slices.DeleteFunc(slices.Clone(r.Findings), func(f Finding) bool { return f.Severity != Warning })
+	return slices.DeleteFunc(slices.Clone(r.Findings),
+		func(f Finding) bool { return f.Severity != Warning })
 }
 
 func (r Report) String() string {
@@ -166,12 +168,14 @@ func (c Certificate) invalidAt(now time.Time) string {
 	case now.After(c.NotAfter):
 		return fmt.Sprintf("(%s) expired on %s", c.Subject, c.NotAfter.UTC().Format(time.DateOnly))
 	case now.Before(c.NotBefore):
-		return fmt.Sprintf("(%s) is not valid before %s", c.Subject, c.NotBefore.UTC().Format(time.DateOnly))
+		return fmt.Sprintf("(%s) is not valid before %s", c.Subject,
+			c.NotBefore.UTC().Format(time.DateOnly))
 	}
 	return ""
 }
 
-// Question returns the name to ask DNS for where a remote's host is a name. With RandomNames it is another each time.
+// Question returns the name to ask DNS for where a remote's host is a name. With RandomNames it is
+// another each time.
 func (p *Profile) Question(host string) string {
 	if p.RandomNames {
 		return fmt.Sprintf("%012x.%s", rand.Uint64N(1<<48), host) // six bytes, as OpenVPN does

@@ -16,8 +16,8 @@ import (
 // staticKeyBytes is the size of a tls-auth or tls-crypt key (ssl/crypto.h, struct key2).
 const staticKeyBytes = 256
 
-// takeBlock reads what is given as an inline block, or as the name of a file next to the profile, and
-// keeps it re-encoded: nothing of the original text survives.
+// takeBlock reads what is given as an inline block, or as the name of a file next to the profile,
+// and keeps it re-encoded: nothing of the original text survives.
 func takeBlock(p *parser, d directive) error {
 	body, err := p.content(d)
 	if err != nil {
@@ -116,7 +116,8 @@ func (p *parser) certificates(d directive, text string) (string, error) {
 	if len(blocks) == 0 {
 		return "", fmt.Errorf("it holds no certificate")
 	}
-	p.profile.Certificates = slices.DeleteFunc(p.profile.Certificates, func(c Certificate) bool { return c.Block == d.name })
+	p.profile.Certificates = slices.DeleteFunc(p.profile.Certificates,
+		func(c Certificate) bool { return c.Block == d.name })
 	var out bytes.Buffer
 	for i, b := range blocks {
 		out.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: b.Bytes}))
@@ -125,7 +126,8 @@ func (p *parser) certificates(d directive, text string) (string, error) {
 			p.find(d, Warning, "a certificate cannot be read here (%v); it is passed on", err)
 			continue
 		}
-		c := Certificate{Block: d.name, Subject: cert.Subject.String(), NotBefore: cert.NotBefore, NotAfter: cert.NotAfter}
+		c := Certificate{Block: d.name, Subject: cert.Subject.String(), NotBefore: cert.NotBefore,
+			NotAfter: cert.NotAfter}
 		if d.name == "cert" && i > 0 {
 			c.Block = "cert-chain"
 		}
@@ -141,7 +143,8 @@ func (p *parser) certificates(d directive, text string) (string, error) {
 var dekInfo = regexp.MustCompile(`^[A-Z0-9-]{1,40},[0-9A-Fa-f]{1,64}$`)
 
 func (p *parser) privateKey(text string) (string, error) {
-	blocks := pemBlocks(text, "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY")
+	blocks := pemBlocks(text, "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY",
+		"ENCRYPTED PRIVATE KEY")
 	if len(blocks) != 1 {
 		return "", fmt.Errorf("expected one private key in PEM form, found %d", len(blocks))
 	}
@@ -180,8 +183,8 @@ func staticKey(text string) (string, error) {
 	return b.String(), nil
 }
 
-// revocations keeps a revocation list only while it is valid: OpenVPN refuses every server once it has
-// expired.
+// revocations keeps a revocation list only while it is valid: OpenVPN refuses every server once it
+// has expired.
 func (p *parser) revocations(d directive, text string) (string, error) {
 	blocks := pemBlocks(text, "X509 CRL")
 	if len(blocks) != 1 {
@@ -194,7 +197,8 @@ func (p *parser) revocations(d directive, text string) (string, error) {
 		return "", nil
 	}
 	if time.Now().After(list.NextUpdate) {
-		p.find(d, Warning, "the revocation list expired on %s and would refuse every server; dropped",
+		p.find(d, Warning,
+			"the revocation list expired on %s and would refuse every server; dropped",
 			list.NextUpdate.UTC().Format(time.DateOnly))
 		return "", nil
 	}

@@ -8,17 +8,23 @@ import (
 	"strings"
 )
 
-// modernCiphers are offered first, whatever the profile says: they are what OpenVPN 2.6 offers itself.
+// modernCiphers are offered first, whatever the profile says: they are what OpenVPN 2.6 offers
+// itself.
 var modernCiphers = []string{"AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305"}
 
 // legacyCiphers exist only in OpenSSL's legacy provider (OSSL_PROVIDER-legacy(7)).
-var legacyCiphers = []string{"BF-CBC", "BF-CFB", "BF-OFB", "CAST5-CBC", "CAST5-CFB", "CAST5-OFB", "DES-CBC", "DES-CFB",
-	"DES-OFB", "DESX-CBC", "RC2-CBC", "RC2-40-CBC", "RC2-64-CBC", "RC2-CFB", "RC2-OFB", "SEED-CBC", "SEED-CFB", "SEED-OFB"}
+var legacyCiphers = []string{"BF-CBC", "BF-CFB", "BF-OFB", "CAST5-CBC", "CAST5-CFB", "CAST5-OFB",
+	"DES-CBC", "DES-CFB",
+	"DES-OFB", "DESX-CBC", "RC2-CBC", "RC2-40-CBC", "RC2-64-CBC", "RC2-CFB", "RC2-OFB", "SEED-CBC",
+	"SEED-CFB", "SEED-OFB"}
 
 // plainCiphers are weaker than the modern ones, but still in OpenSSL's default provider.
-var plainCiphers = []string{"AES-128-CBC", "AES-192-CBC", "AES-256-CBC", "AES-192-GCM", "CAMELLIA-128-CBC", "CAMELLIA-192-CBC",
-	"CAMELLIA-256-CBC", "ARIA-128-CBC", "ARIA-192-CBC", "ARIA-256-CBC", "ARIA-128-GCM", "ARIA-192-GCM", "ARIA-256-GCM",
-	"DES-EDE3-CBC", "DES-EDE-CBC", "SM4-CBC", "AES-128-CFB", "AES-192-CFB", "AES-256-CFB", "AES-128-OFB", "AES-256-OFB"}
+var plainCiphers = []string{"AES-128-CBC", "AES-192-CBC", "AES-256-CBC", "AES-192-GCM",
+	"CAMELLIA-128-CBC", "CAMELLIA-192-CBC",
+	"CAMELLIA-256-CBC", "ARIA-128-CBC", "ARIA-192-CBC", "ARIA-256-CBC", "ARIA-128-GCM",
+	"ARIA-192-GCM", "ARIA-256-GCM",
+	"DES-EDE3-CBC", "DES-EDE-CBC", "SM4-CBC", "AES-128-CFB", "AES-192-CFB", "AES-256-CFB",
+	"AES-128-OFB", "AES-256-OFB"}
 
 // knownCipher returns the name as OpenVPN writes it, or nothing.
 func knownCipher(name string) string {
@@ -42,7 +48,8 @@ func takeCipher(p *parser, d directive) error {
 		return nil
 	}
 	if slices.Contains(legacyCiphers, name) || strings.HasPrefix(name, "DES-") {
-		p.find(d, Warning, "%s is weak (64-bit blocks); it is used only if the server offers nothing better", name)
+		p.find(d, Warning,
+			"%s is weak (64-bit blocks); it is used only if the server offers nothing better", name)
 	}
 	p.cipher = name
 	return nil
@@ -78,7 +85,8 @@ func (p *parser) finishCiphers() {
 	p.set("data-ciphers", strings.Join(list, ":"))
 }
 
-var digests = []string{"MD5", "SHA1", "SHA224", "SHA256", "SHA384", "SHA512", "SHA512-256", "SHA3-256", "SHA3-512", "RIPEMD160",
+var digests = []string{"MD5", "SHA1", "SHA224", "SHA256", "SHA384", "SHA512", "SHA512-256",
+	"SHA3-256", "SHA3-512", "RIPEMD160",
 	"BLAKE2B512", "BLAKE2S256"}
 
 func takeAuth(p *parser, d directive) error {
@@ -118,9 +126,12 @@ func takeCompress(p *parser, d directive) error {
 	// One of the two counts in OpenVPN, the last.
 	delete(p.profile.options, "compress")
 	delete(p.profile.options, "comp-lzo")
-	harmless := arg == "no" || arg == "stub" || arg == "stub-v2" || arg == "migrate" || d.name == "compress" && arg == ""
+	harmless := arg == "no" || arg == "stub" || arg == "stub-v2" || arg == "migrate" ||
+		d.name == "compress" && arg == ""
 	if !harmless {
-		p.find(d, Warning, "compression leaks what it compresses (VORACLE): packets are accepted compressed and sent uncompressed")
+		p.find(d, Warning,
+			"compression leaks what it compresses (VORACLE): packets are accepted compressed and "+
+				"sent uncompressed")
 	}
 	p.profile.compress = !harmless
 	if arg == "" {
@@ -138,7 +149,8 @@ func takeTLSCipher(p *parser, d directive) error {
 		return nil
 	}
 	parts := strings.Split(d.args[0], ":")
-	kept := slices.DeleteFunc(slices.Clone(parts), func(s string) bool { return strings.ContainsAny(s, "@ ") || s == "" })
+	kept := slices.DeleteFunc(slices.Clone(parts),
+		func(s string) bool { return strings.ContainsAny(s, "@ ") || s == "" })
 	list := strings.Join(kept, ":")
 	if len(kept) != len(parts) {
 		p.find(d, Warning, "a part that changes OpenSSL's security level was dropped")
@@ -184,7 +196,8 @@ var peerVariable = regexp.MustCompile(`^UV_[A-Z0-9_]{1,40}$`)
 
 // takeSetenv keeps the variables that some providers read from the client (AirVPN's UV_IPV6).
 func takeSetenv(p *parser, d directive) error {
-	if len(d.args) == 1 && d.args[0] == "REMOTE_RANDOM_HOSTNAME" { // another way to write remote-random-hostname
+	// another way to write remote-random-hostname
+	if len(d.args) == 1 && d.args[0] == "REMOTE_RANDOM_HOSTNAME" {
 		p.profile.RandomNames = true
 		return nil
 	}
@@ -200,8 +213,8 @@ func takeSetenv(p *parser, d directive) error {
 	return nil
 }
 
-// finishPeerInfo keeps push-peer-info only where the variables need it: it also tells the provider this
-// box's hardware address.
+// finishPeerInfo keeps push-peer-info only where the variables need it: it also tells the provider
+// this box's hardware address.
 func (p *parser) finishPeerInfo() {
 	if p.pushInfo == 0 {
 		return
@@ -211,7 +224,8 @@ func (p *parser) finishPeerInfo() {
 		p.find(d, Info, "would tell the provider this box's hardware address; dropped")
 		return
 	}
-	p.find(d, Warning, "tells the provider this box's hardware address; kept because of setenv UV_…")
+	p.find(d, Warning,
+		"tells the provider this box's hardware address; kept because of setenv UV_…")
 	p.set("push-peer-info")
 }
 
@@ -227,15 +241,18 @@ func takeDHCPOption(p *parser, d directive) error {
 	return nil
 }
 
-// takeAuthUserPass notes that credentials are needed. They are given to openvpn by management, never
-// by a file of its own choosing.
+// takeAuthUserPass notes that credentials are needed. They are given to openvpn by management,
+// never by a file of its own choosing.
 func takeAuthUserPass(p *parser, d directive) error {
 	p.profile.NeedsCredentials = true
 	switch {
 	case d.inline:
-		p.find(d, Warning, "credentials inside a profile are not used; put them into the credentials file")
+		p.find(d, Warning,
+			"credentials inside a profile are not used; put them into the credentials file")
 	case len(d.args) > 0:
-		p.find(d, Warning, "the file %q is not read; put user name and password into the credentials file", d.args[0])
+		p.find(d, Warning,
+			"the file %q is not read; put user name and password into the credentials file",
+			d.args[0])
 	}
 	return nil
 }

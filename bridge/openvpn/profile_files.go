@@ -31,8 +31,8 @@ func LoadProfile(path string) (*Profile, Report, error) {
 	return ParseProfile(data, filepath.Base(path), read)
 }
 
-// DirFiles returns a reader of the plain files in dir, by name alone: no other directory, no symbolic
-// link, nothing that is not a regular file, at most 256 KiB.
+// DirFiles returns a reader of the plain files in dir, by name alone: no other directory, no
+// symbolic link, nothing that is not a regular file, at most 256 KiB.
 func DirFiles(dir string) (FileReader, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return nil, err

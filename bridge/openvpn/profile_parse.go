@@ -39,13 +39,14 @@ type rawRemote struct {
 	proto rawProto
 }
 
-// ParseProfile reads a provider's profile against the allow-list in rules. What is not on it is dropped
-// and reported; what cannot be done without (a proxy, a static key, a file that cannot be read) is an
-// error of type *ProfileError. files, which may be nil, reads what the profile refers to by relative
-// names. name is used in errors.
+// ParseProfile reads a provider's profile against the allow-list in rules. What is not on it is
+// dropped and reported; what cannot be done without (a proxy, a static key, a file that cannot be
+// read) is an error of type *ProfileError. files, which may be nil, reads what the profile refers
+// to by relative names. name is used in errors.
 func ParseProfile(data []byte, name string, files FileReader) (*Profile, Report, error) {
 	if len(data) > maxProfile {
-		return nil, Report{}, &ProfileError{Name: name, Reason: fmt.Sprintf("it is larger than %d bytes", maxProfile)}
+		return nil, Report{}, &ProfileError{Name: name,
+			Reason: fmt.Sprintf("it is larger than %d bytes", maxProfile)}
 	}
 	directives, err := lex(data, name)
 	if err != nil {
@@ -63,7 +64,8 @@ func ParseProfile(data []byte, name string, files FileReader) (*Profile, Report,
 	}
 	for _, d := range directives {
 		if reason := p.take(d); reason != nil {
-			return nil, p.report, &ProfileError{Name: name, Line: d.line, Directive: d.name, Reason: reason.Error()}
+			return nil, p.report, &ProfileError{Name: name, Line: d.line, Directive: d.name,
+				Reason: reason.Error()}
 		}
 	}
 	if err := p.finish(); err != nil {
@@ -115,7 +117,8 @@ func unprintable(d directive) string {
 		return "the name"
 	}
 	for _, w := range append([]string{d.name}, d.args...) {
-		if !utf8.ValidString(w) || strings.ContainsFunc(w, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		if !utf8.ValidString(w) || strings.ContainsFunc(w,
+			func(r rune) bool { return !unicode.IsPrint(r) }) {
 			return fmt.Sprintf("%q", w)
 		}
 	}
@@ -144,7 +147,8 @@ func (p *parser) finish() error {
 	case has("verify-hash") && has("peer-fingerprint"):
 		return fmt.Errorf("it has both verify-hash and peer-fingerprint")
 	case !has("cert", "pkcs12") && !p.profile.NeedsCredentials:
-		return fmt.Errorf("it has neither a client certificate nor auth-user-pass: no server would let it in")
+		return fmt.Errorf(
+			"it has neither a client certificate nor auth-user-pass: no server would let it in")
 	}
 	controls := 0
 	for _, n := range []string{"tls-auth", "tls-crypt", "tls-crypt-v2"} {
@@ -155,12 +159,15 @@ func (p *parser) finish() error {
 	if controls > 1 {
 		return fmt.Errorf("it has more than one of tls-auth, tls-crypt and tls-crypt-v2")
 	}
-	if !has("remote-cert-tls", "remote-cert-eku", "verify-x509-name", "ns-cert-type", "peer-fingerprint") {
+	if !has("remote-cert-tls", "remote-cert-eku", "verify-x509-name", "ns-cert-type",
+		"peer-fingerprint") {
 		p.find(directive{name: "remote-cert-tls"}, Warning,
-			"missing: any certificate of the provider's CA, another customer's too, can pose as the server")
+			"missing: any certificate of the provider's CA, another customer's too, can pose as "+
+				"the server")
 	}
 	if p.profile.uses(TCP) && has("fragment") {
-		p.find(directive{name: "fragment"}, Warning, "works over UDP only, and this profile has TCP servers; dropped")
+		p.find(directive{name: "fragment"}, Warning,
+			"works over UDP only, and this profile has TCP servers; dropped")
 		delete(p.profile.options, "fragment")
 	}
 	return p.checkLines()
@@ -169,7 +176,8 @@ func (p *parser) finish() error {
 func (p *parser) finishRemotes() error {
 	seen := map[Remote]bool{}
 	for _, raw := range p.remotes {
-		r := Remote{Host: raw.host, Port: raw.port, Proto: raw.proto.proto, Family: raw.proto.family}
+		r := Remote{Host: raw.host, Port: raw.port, Proto: raw.proto.proto,
+			Family: raw.proto.family}
 		if r.Port == 0 {
 			r.Port = p.port
 		}
@@ -198,8 +206,8 @@ func (p *parser) checkLines() error {
 	return nil
 }
 
-// Text returns the profile in canonical form: what openvpn is given. Parsing it yields an equal profile
-// with the same text. It holds the private key.
+// Text returns the profile in canonical form: what openvpn is given. Parsing it yields an equal
+// profile with the same text. It holds the private key.
 func (p *Profile) Text() string { return p.text(p.servers()) }
 
 // servers returns the lines that say where to connect to.
@@ -217,11 +225,13 @@ func (p *Profile) servers() []string {
 	return lines
 }
 
-// textFor is Text with one server in the place of all, by its address: which one is tried, and what its
-// name resolves to, is ours to decide. Asking us by management instead (management-query-remote) costs
-// openvpn up to a second for each server that it asks about (management_event_loop_n_seconds).
+// textFor is Text with one server in the place of all, by its address: which one is tried, and what
+// its name resolves to, is ours to decide. Asking us by management instead
+// (management-query-remote) costs openvpn up to a second for each server that it asks about
+// (management_event_loop_n_seconds).
 func (p *Profile) textFor(t target) string {
-	return p.text([]string{fmt.Sprintf("remote %s %d %s", t.addr, t.remote.Port, t.remote.keyword())})
+	return p.text([]string{fmt.Sprintf("remote %s %d %s", t.addr, t.remote.Port,
+		t.remote.keyword())})
 }
 
 func (p *Profile) text(servers []string) string {
@@ -244,8 +254,8 @@ func (p *Profile) optionLines(servers []string) []string {
 	if p.NeedsCredentials {
 		lines = append(lines, "auth-user-pass")
 	}
-	// OpenVPN decides by allow-compression how to read the compression options that follow it. We never
-	// send compressed packets (VORACLE), and accept them only where the profile has them.
+	// OpenVPN decides by allow-compression how to read the compression options that follow it. We
+	// never send compressed packets (VORACLE), and accept them only where the profile has them.
 	if p.compress {
 		lines = append(lines, "allow-compression asym")
 	} else {

@@ -11,7 +11,8 @@ import (
 // maxRemotes bounds the servers of a profile; the largest real ones list about a hundred.
 const maxRemotes = 512
 
-var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*$`)
+var hostName = regexp.MustCompile(
+	`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*$`)
 
 // takeRemote reads "remote host [port [proto]]".
 func takeRemote(p *parser, d directive) error {
@@ -76,7 +77,8 @@ func parseProto(s string) (rawProto, error) {
 	case "tcp6", "tcp6-client":
 		return rawProto{TCP, 6}, nil
 	}
-	return rawProto{}, fmt.Errorf("%q is not a protocol of a client (udp, tcp, udp4, tcp4, udp6, tcp6)", s)
+	return rawProto{},
+		fmt.Errorf("%q is not a protocol of a client (udp, tcp, udp4, tcp4, udp6, tcp6)", s)
 }
 
 func takeProto(p *parser, d directive) (err error) {
@@ -95,8 +97,8 @@ func takePort(p *parser, d directive) (err error) {
 	return err
 }
 
-// takeConnection reads a <connection> block: one remote with its own defaults. Of the other options that
-// may stand there, explicit-exit-notify is taken for all connections.
+// takeConnection reads a <connection> block: one remote with its own defaults. Of the other options
+// that may stand there, explicit-exit-notify is taken for all connections.
 func takeConnection(p *parser, d directive) error {
 	if !d.inline {
 		return fmt.Errorf("expected a block <connection> … </connection>")
@@ -109,7 +111,8 @@ func takeConnection(p *parser, d directive) error {
 	p.proto, p.port = rawProto{}, 0
 	for _, in := range inner {
 		switch in.name {
-		case "remote", "proto", "port", "rport", "explicit-exit-notify", "http-proxy", "socks-proxy":
+		case "remote", "proto", "port", "rport", "explicit-exit-notify", "http-proxy",
+			"socks-proxy":
 			if err := p.take(in); err != nil {
 				return fmt.Errorf("line %d: %s: %w", in.line, in.name, err)
 			}

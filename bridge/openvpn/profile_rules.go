@@ -22,56 +22,66 @@ var rules map[string]rule
 var optionOrder = []string{
 	"float", "explicit-exit-notify", "push-peer-info", "setenv",
 	"data-ciphers", "data-ciphers-fallback", "auth", "compress", "comp-lzo",
-	"tls-version-min", "tls-version-max", "tls-cipher", "tls-ciphersuites", "tls-groups", "tls-cert-profile",
-	"remote-cert-tls", "ns-cert-type", "remote-cert-ku", "remote-cert-eku", "verify-x509-name", "verify-hash",
+	"tls-version-min", "tls-version-max", "tls-cipher", "tls-ciphersuites", "tls-groups",
+	"tls-cert-profile",
+	"remote-cert-tls", "ns-cert-type", "remote-cert-ku", "remote-cert-eku", "verify-x509-name",
+	"verify-hash",
 	"key-direction", "tun-mtu", "tun-mtu-extra", "link-mtu", "mssfix", "fragment",
 	"reneg-sec", "reneg-bytes", "reneg-pkts", "tran-window", "replay-window", "dhcp-option",
 }
 
 // blockOrder is the order of inline blocks in the canonical text.
 var blockOrder = []string{
-	"ca", "cert", "key", "extra-certs", "pkcs12", "peer-fingerprint", "crl-verify", "tls-auth", "tls-crypt", "tls-crypt-v2",
+	"ca", "cert", "key", "extra-certs", "pkcs12", "peer-fingerprint", "crl-verify", "tls-auth",
+	"tls-crypt", "tls-crypt-v2",
 }
 
 func init() { //nolint:gochecknoinits // breaks the cycle rules → connection → rules
 	rules = map[string]rule{
-		"remote":                 {take: takeRemote},
-		"proto":                  {take: takeProto},
-		"port":                   {take: takePort},
-		"rport":                  {take: takePort},
-		"remote-random":          {take: func(p *parser, _ directive) error { p.profile.RandomOrder = true; return nil }},
-		"remote-random-hostname": {take: func(p *parser, _ directive) error { p.profile.RandomNames = true; return nil }},
-		"connection":             {take: takeConnection, block: true},
-		"dev":                    {take: takeDev},
-		"dev-type":               {take: takeDev},
-		"auth-user-pass":         {take: takeAuthUserPass, block: true},
-		"cipher":                 {take: takeCipher},
-		"data-ciphers-fallback":  {take: takeCipher},
-		"data-ciphers":           {take: takeDataCiphers},
-		"ncp-ciphers":            {take: takeDataCiphers},
-		"auth":                   {take: takeAuth},
-		"compress":               {take: takeCompress},
-		"comp-lzo":               {take: takeCompress},
-		"tls-cipher":             {take: takeTLSCipher},
-		"tls-version-min":        {take: takeTLSVersion},
-		"tls-version-max":        {take: takeTLSVersion},
-		"tls-cert-profile":       {take: takeCertProfile},
-		"setenv":                 {take: takeSetenv},
-		"push-peer-info":         {take: func(p *parser, d directive) error { p.pushInfo = d.line; return nil }},
-		"ignore-unknown-option":  {take: func(p *parser, d directive) error { p.ignored = append(p.ignored, d.args...); return nil }},
-		"dhcp-option":            {take: takeDHCPOption},
-		"remote-cert-tls":        {take: takeRemoteCertTLS},
-		"ns-cert-type":           {take: takeRemoteCertTLS},
-		"ca":                     {take: takeBlock, block: true},
-		"cert":                   {take: takeBlock, block: true},
-		"key":                    {take: takeBlock, block: true},
-		"extra-certs":            {take: takeBlock, block: true},
-		"pkcs12":                 {take: takeBlock, block: true},
-		"crl-verify":             {take: takeBlock, block: true},
-		"tls-auth":               {take: takeBlock, block: true},
-		"tls-crypt":              {take: takeBlock, block: true},
-		"tls-crypt-v2":           {take: takeBlock, block: true},
-		"peer-fingerprint":       {take: takeFingerprint, block: true},
+		"remote": {take: takeRemote},
+		"proto":  {take: takeProto},
+		"port":   {take: takePort},
+		"rport":  {take: takePort},
+		"remote-random": {
+			take: func(p *parser, _ directive) error { p.profile.RandomOrder = true; return nil }},
+		"remote-random-hostname": {
+			take: func(p *parser, _ directive) error { p.profile.RandomNames = true; return nil }},
+		"connection":            {take: takeConnection, block: true},
+		"dev":                   {take: takeDev},
+		"dev-type":              {take: takeDev},
+		"auth-user-pass":        {take: takeAuthUserPass, block: true},
+		"cipher":                {take: takeCipher},
+		"data-ciphers-fallback": {take: takeCipher},
+		"data-ciphers":          {take: takeDataCiphers},
+		"ncp-ciphers":           {take: takeDataCiphers},
+		"auth":                  {take: takeAuth},
+		"compress":              {take: takeCompress},
+		"comp-lzo":              {take: takeCompress},
+		"tls-cipher":            {take: takeTLSCipher},
+		"tls-version-min":       {take: takeTLSVersion},
+		"tls-version-max":       {take: takeTLSVersion},
+		"tls-cert-profile":      {take: takeCertProfile},
+		"setenv":                {take: takeSetenv},
+		"push-peer-info": {
+			take: func(p *parser, d directive) error { p.pushInfo = d.line; return nil }},
+		"ignore-unknown-option": {take: func(p *parser,
+			d directive) error {
+			p.ignored = append(p.ignored, d.args...)
+			return nil
+		}},
+		"dhcp-option":      {take: takeDHCPOption},
+		"remote-cert-tls":  {take: takeRemoteCertTLS},
+		"ns-cert-type":     {take: takeRemoteCertTLS},
+		"ca":               {take: takeBlock, block: true},
+		"cert":             {take: takeBlock, block: true},
+		"key":              {take: takeBlock, block: true},
+		"extra-certs":      {take: takeBlock, block: true},
+		"pkcs12":           {take: takeBlock, block: true},
+		"crl-verify":       {take: takeBlock, block: true},
+		"tls-auth":         {take: takeBlock, block: true},
+		"tls-crypt":        {take: takeBlock, block: true},
+		"tls-crypt-v2":     {take: takeBlock, block: true},
+		"peer-fingerprint": {take: takeFingerprint, block: true},
 
 		"float":                keep(0),
 		"explicit-exit-notify": keep(1, number(1, 5)),
@@ -93,44 +103,77 @@ func init() { //nolint:gochecknoinits // breaks the cycle rules → connection �
 		"tran-window":          keep(1, number(1, 1<<30)),
 		"replay-window":        keep(2, number(0, 65535), number(0, 600)),
 	}
-	addAll(Info, "", "client", "tls-client", "pull", "nobind", "allow-compression", "comp-noadapt", "auth-nocache", "key-method")
-	addAll(Info, "ztbridge sets this itself", "resolv-retry", "connect-retry", "connect-retry-max", "connect-timeout",
-		"server-poll-timeout", "tls-timeout", "hand-window", "keepalive", "ping", "ping-restart", "ping-exit", "ping-timer-rem",
-		"inactive", "persist-key", "persist-tun", "persist-local-ip", "persist-remote-ip", "verb", "mute", "sndbuf", "rcvbuf",
-		"txqueuelen", "socket-flags", "tcp-nodelay", "fast-io", "auth-retry", "script-security", "bind", "lport", "local",
-		"multihome", "remap-usr1", "pull-filter", "disable-dco", "topology", "suppress-timestamps", "machine-readable-output",
+	addAll(Info, "", "client", "tls-client", "pull", "nobind", "allow-compression", "comp-noadapt",
+		"auth-nocache", "key-method")
+	addAll(Info, "ztbridge sets this itself", "resolv-retry", "connect-retry", "connect-retry-max",
+		"connect-timeout",
+		"server-poll-timeout", "tls-timeout", "hand-window", "keepalive", "ping", "ping-restart",
+		"ping-exit", "ping-timer-rem",
+		"inactive", "persist-key", "persist-tun", "persist-local-ip", "persist-remote-ip", "verb",
+		"mute", "sndbuf", "rcvbuf",
+		"txqueuelen", "socket-flags", "tcp-nodelay", "fast-io", "auth-retry", "script-security",
+		"bind", "lport", "local",
+		"multihome", "remap-usr1", "pull-filter", "disable-dco", "topology", "suppress-timestamps",
+		"machine-readable-output",
 		"errors-to-stderr", "mute-replay-warnings", "up-delay", "tun-ipv6", "mtu-disc", "mtu-test",
-		"preresolve", "allow-recursive-routing", "single-session", "tls-exit", "session-timeout", "bcast-buffers", "nice", "mlock")
-	addAll(Info, "routes and resolvers are decided by this box's policy", "route", "route-ipv6", "route-delay", "route-gateway",
-		"route-ipv6-gateway", "route-method", "route-metric", "route-noexec", "route-nopull", "redirect-gateway",
-		"redirect-private", "max-routes", "block-ipv6", "block-outside-dns", "register-dns", "dns", "ip-win32",
-		"allow-pull-fqdn", "ifconfig", "ifconfig-ipv6", "ifconfig-noexec", "ifconfig-nowarn", "client-nat", "win-sys",
-		"windows-driver", "dhcp-renew", "dhcp-release", "tap-sleep", "lladdr", "iproute", "service", "show-net-up", "echo")
-	addAll(Info, "has no effect in OpenVPN 2.6", "disable-occ", "opt-verify", "no-iv", "keysize", "dh", "ecdh-curve", "prng",
+		"preresolve", "allow-recursive-routing", "single-session", "tls-exit", "session-timeout",
+		"bcast-buffers", "nice", "mlock")
+	addAll(Info, "routes and resolvers are decided by this box's policy", "route", "route-ipv6",
+		"route-delay", "route-gateway",
+		"route-ipv6-gateway", "route-method", "route-metric", "route-noexec", "route-nopull",
+		"redirect-gateway",
+		"redirect-private", "max-routes", "block-ipv6", "block-outside-dns", "register-dns", "dns",
+		"ip-win32",
+		"allow-pull-fqdn", "ifconfig", "ifconfig-ipv6", "ifconfig-noexec", "ifconfig-nowarn",
+		"client-nat", "win-sys",
+		"windows-driver", "dhcp-renew", "dhcp-release", "tap-sleep", "lladdr", "iproute", "service",
+		"show-net-up", "echo")
+	addAll(Info, "has no effect in OpenVPN 2.6", "disable-occ", "opt-verify", "no-iv", "keysize",
+		"dh", "ecdh-curve", "prng",
 		"hash-size", "mtu-dynamic", "auth-token-user", "dhcp-internal", "parameter", "setenv-safe")
-	addAll(Warning, "would run a program; dropped", "up", "down", "down-pre", "up-restart", "route-up", "route-pre-down", "ipchange",
-		"tls-verify", "auth-user-pass-verify", "client-connect", "client-disconnect", "client-crresponse", "learn-address",
-		"tls-crypt-v2-verify", "plugin", "providers", "engine", "pkcs11-providers", "pkcs11-id", "pkcs11-id-management",
-		"pkcs11-pin-cache", "pkcs11-cert-private", "pkcs11-private-mode", "pkcs11-protected-authentication", "cryptoapicert")
-	addAll(Warning, "would read or write a file; dropped", "config", "status", "status-version", "log", "log-append",
-		"replay-persist", "writepid", "askpass", "capath", "cd", "chroot", "tmp-dir", "client-config-dir", "ifconfig-pool-persist",
+	addAll(Warning, "would run a program; dropped", "up", "down", "down-pre", "up-restart",
+		"route-up", "route-pre-down", "ipchange",
+		"tls-verify", "auth-user-pass-verify", "client-connect", "client-disconnect",
+		"client-crresponse", "learn-address",
+		"tls-crypt-v2-verify", "plugin", "providers", "engine", "pkcs11-providers", "pkcs11-id",
+		"pkcs11-id-management",
+		"pkcs11-pin-cache", "pkcs11-cert-private", "pkcs11-private-mode",
+		"pkcs11-protected-authentication", "cryptoapicert")
+	addAll(Warning, "would read or write a file; dropped", "config", "status", "status-version",
+		"log", "log-append",
+		"replay-persist", "writepid", "askpass", "capath", "cd", "chroot", "tmp-dir",
+		"client-config-dir", "ifconfig-pool-persist",
 		"tls-export-cert", "auth-gen-token-secret")
-	addAll(Warning, "would take control of the process away from ztbridge; dropped", "management", "management-client",
-		"management-client-auth", "management-client-group", "management-client-user", "management-external-cert",
-		"management-external-key", "management-forget-disconnect", "management-hold", "management-log-cache",
-		"management-query-passwords", "management-query-proxy", "management-query-remote", "management-signal",
-		"management-up-down", "daemon", "syslog", "user", "group", "setcon", "dev-node", "mark", "bind-dev", "mktun", "rmtun")
-	addAll(Warning, "would weaken the tunnel; dropped", "no-replay", "compat-mode", "force-tls-key-material-export",
-		"keying-material-exporter", "shaper", "passtos", "x509-username-field", "compat-names", "no-name-remapping")
+	addAll(Warning, "would take control of the process away from ztbridge; dropped", "management",
+		"management-client",
+		"management-client-auth", "management-client-group", "management-client-user",
+		"management-external-cert",
+		"management-external-key", "management-forget-disconnect", "management-hold",
+		"management-log-cache",
+		"management-query-passwords", "management-query-proxy", "management-query-remote",
+		"management-signal",
+		"management-up-down", "daemon", "syslog", "user", "group", "setcon", "dev-node", "mark",
+		"bind-dev", "mktun", "rmtun")
+	addAll(Warning, "would weaken the tunnel; dropped", "no-replay", "compat-mode",
+		"force-tls-key-material-export",
+		"keying-material-exporter", "shaper", "passtos", "x509-username-field", "compat-names",
+		"no-name-remapping")
 	addAll(Warning, "the server's name is no longer checked; use verify-x509-name", "tls-remote")
-	refuseAll("a static key without TLS cannot be used by OpenVPN 2.6 safely; ask the provider for a TLS profile", "secret")
-	refuseAll("connections through a proxy are not supported; without it they would go out directly", "http-proxy",
+	refuseAll(
+		"a static key without TLS cannot be used by OpenVPN 2.6 safely; ask the provider for a "+
+			"TLS profile", "secret")
+	refuseAll(
+		"connections through a proxy are not supported; without it they would go out directly",
+		"http-proxy",
 		"socks-proxy", "http-proxy-override")
-	addAll(Info, "belongs to a proxy", "http-proxy-option", "http-proxy-retry", "http-proxy-timeout", "http-proxy-user-pass",
+	addAll(Info, "belongs to a proxy", "http-proxy-option", "http-proxy-retry",
+		"http-proxy-timeout", "http-proxy-user-pass",
 		"socks-proxy-retry")
-	refuseAll("this is the configuration of a server, not of a client", "server", "server-ipv6", "server-bridge", "tls-server",
+	refuseAll("this is the configuration of a server, not of a client", "server", "server-ipv6",
+		"server-bridge", "tls-server",
 		"mode", "ifconfig-pool", "push", "client-to-client", "port-share")
-	refuseAll("a code would have to be typed at each connection; no one is there to do it", "static-challenge")
+	refuseAll("a code would have to be typed at each connection; no one is there to do it",
+		"static-challenge")
 }
 
 // addAll registers names that are dropped. An empty reason drops without a word: the canonical text
@@ -148,16 +191,17 @@ func addAll(s Severity, reason string, names ...string) {
 
 func refuseAll(reason string, names ...string) {
 	for _, n := range names {
-		rules[n] = rule{block: true, take: func(*parser, directive) error { return fmt.Errorf("%s", reason) }}
+		rules[n] = rule{block: true,
+			take: func(*parser, directive) error { return fmt.Errorf("%s", reason) }}
 	}
 }
 
 // check returns the canonical form of a word, or an error.
 type check func(word string) (string, error)
 
-// keep makes the rule of an option that is kept when it has at most max arguments that all pass their
-// checks; the last check serves all further arguments, a nil one passes everything. An option that does
-// not is dropped with a warning.
+// keep makes the rule of an option that is kept when it has at most max arguments that all pass
+// their checks; the last check serves all further arguments, a nil one passes everything. An option
+// that does not is dropped with a warning.
 func keep(max int, checks ...check) rule {
 	return rule{take: func(p *parser, d directive) error {
 		if len(d.args) > max {
@@ -178,7 +222,8 @@ func keep(max int, checks ...check) rule {
 			}
 			args[i] = canonical
 		}
-		if max > 0 && len(args) == 0 && !slices.Contains([]string{"explicit-exit-notify", "mssfix", "remote-cert-ku"}, d.name) {
+		if max > 0 && len(args) == 0 &&
+			!slices.Contains([]string{"explicit-exit-notify", "mssfix", "remote-cert-ku"}, d.name) {
 			p.find(d, Warning, "it needs an argument; dropped")
 			return nil
 		}
@@ -215,7 +260,8 @@ func words(pattern string) check {
 
 func takeDev(p *parser, d directive) error {
 	if len(d.args) > 0 && strings.HasPrefix(strings.ToLower(d.args[0]), "tap") {
-		return fmt.Errorf("it wants an Ethernet bridge (tap); only routed tunnels (tun) can be used")
+		return fmt.Errorf(
+			"it wants an Ethernet bridge (tap); only routed tunnels (tun) can be used")
 	}
 	return nil
 }

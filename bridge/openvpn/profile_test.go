@@ -17,8 +17,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// TestProviders reads profiles in the style of well-known providers. The golden files hold the report and
-// what openvpn would be given.
+// TestProviders reads profiles in the style of well-known providers. The golden files hold the
+// report and what openvpn would be given.
 func TestProviders(t *testing.T) {
 	paths, err := filepath.Glob("testdata/profiles/*.ovpn")
 	if err != nil || len(paths) < 7 {
@@ -71,30 +71,33 @@ func assertFixpoint(t *testing.T, p *Profile) {
 	}
 }
 
-// assertOpenVPNReads lets the real openvpn read the canonical text. "--show-gateway"-like modes skip the
-// file, so it is started with a management socket that does not exist: it stops there, after all options
-// and keys were checked.
+// assertOpenVPNReads lets the real openvpn read the canonical text. "--show-gateway"-like modes
+// skip the file, so it is started with a management socket that does not exist: it stops there,
+// after all options and keys were checked.
 func assertOpenVPNReads(t *testing.T, p *Profile) {
 	t.Helper()
 	openvpn, err := exec.LookPath("openvpn")
 	if err != nil || p.NeedsPassphrase {
 		return
 	}
-	cmd := exec.Command(openvpn, "--config", "stdin", "--dev", "tunztb9", "--dev-type", "tun", "--tmp-dir", t.TempDir(),
-		"--management", filepath.Join(t.TempDir(), "nobody"), "unix", "--management-client", "--management-query-passwords",
+	cmd := exec.Command(openvpn, "--config", "stdin", "--dev", "tunztb9", "--dev-type", "tun",
+		"--tmp-dir", t.TempDir(),
+		"--management", filepath.Join(t.TempDir(),
+			"nobody"), "unix", "--management-client", "--management-query-passwords",
 		"--suppress-timestamps")
 	if p.legacy {
 		cmd.Args = append(cmd.Args, "--providers", "legacy", "default")
 	}
 	cmd.Stdin = strings.NewReader(p.Text())
 	out, _ := cmd.CombinedOutput()
-	if strings.Contains(string(out), "Options error") || !strings.Contains(string(out), "MANAGEMENT: connect to unix socket") {
+	if strings.Contains(string(out), "Options error") ||
+		!strings.Contains(string(out), "MANAGEMENT: connect to unix socket") {
 		t.Errorf("openvpn does not take the canonical text:\n%s", out)
 	}
 }
 
-// assertHarmless is a strict reader of canonical text that shares no code with what writes it: each line
-// is one of a few forms, none of which can name a file or run a program.
+// assertHarmless is a strict reader of canonical text that shares no code with what writes it: each
+// line is one of a few forms, none of which can name a file or run a program.
 func assertHarmless(t *testing.T, text string) {
 	t.Helper()
 	lines := strings.Split(text, "\n")
@@ -121,20 +124,26 @@ func assertHarmless(t *testing.T, text string) {
 }
 
 var (
-	blockForm   = regexp.MustCompile(`^<(ca|cert|key|extra-certs|pkcs12|peer-fingerprint|crl-verify|tls-auth|tls-crypt|tls-crypt-v2)>$`)
-	contentForm = regexp.MustCompile(`^(-----(BEGIN|END) [A-Za-z0-9 .-]+-----|[A-Za-z0-9+/=:]+|Proc-Type: 4,ENCRYPTED|DEK-Info: [A-Z0-9-]+,[0-9A-Fa-f]+|)$`)
-	optionForm  = regexp.MustCompile(`^(` + strings.Join([]string{
-		`client`, `nobind`, `remote-random`, `remote-random-hostname`, `auth-user-pass`, `float`, `push-peer-info`,
+	blockForm = regexp.MustCompile(
+		`^<(ca|cert|key|extra-certs|pkcs12|peer-fingerprint|crl-verify|tls-auth|tls-crypt|tls-crypt-v2)>$`)
+	contentForm = regexp.MustCompile(
+		`^(-----(BEGIN|END) [A-Za-z0-9 .-]+-----|[A-Za-z0-9+/=:]+|Proc-Type: 4,ENCRYPTED|DEK-Info: [A-Z0-9-]+,[0-9A-Fa-f]+|)$`)
+	optionForm = regexp.MustCompile(`^(` + strings.Join([]string{
+		`client`, `nobind`, `remote-random`, `remote-random-hostname`, `auth-user-pass`, `float`,
+		`push-peer-info`,
 		`remote [A-Za-z0-9.:_-]+ \d{1,5} (udp|tcp)[46]?(-client)?`,
-		`allow-compression (no|asym)`, `compress( (stub|stub-v2|migrate|lzo|lz4|lz4-v2))?`, `comp-lzo( (no|yes|adaptive))?`,
+		`allow-compression (no|asym)`, `compress( (stub|stub-v2|migrate|lzo|lz4|lz4-v2))?`,
+		`comp-lzo( (no|yes|adaptive))?`,
 		`explicit-exit-notify( \d)?`, `setenv UV_[A-Z0-9_]+ [A-Za-z0-9_.-]+`,
 		`data-ciphers [A-Z0-9:-]+`, `data-ciphers-fallback [A-Z0-9-]+`, `auth [A-Z0-9-]+`,
 		`tls-version-(min|max) 1\.[23]`, `tls-cert-profile (legacy|preferred|suiteb)`,
 		`tls-(cipher|ciphersuites|groups) "?[A-Za-z0-9_:+!.-]+"?`,
-		`(remote-cert-tls|ns-cert-type) server`, `remote-cert-ku( [0-9a-fA-F]+)*`, `remote-cert-eku "?[A-Za-z0-9. ]+"?`,
+		`(remote-cert-tls|ns-cert-type) server`, `remote-cert-ku( [0-9a-fA-F]+)*`,
+		`remote-cert-eku "?[A-Za-z0-9. ]+"?`,
 		`verify-x509-name ("([^"\\]|\\["\\])*"|[^ "'\\#;]+)( (subject|name|name-prefix))?`,
 		`verify-hash [0-9A-Fa-f:]+( SHA(1|256))?`, `key-direction [01]`,
-		`(tun-mtu|tun-mtu-extra|link-mtu|reneg-bytes|reneg-pkts|tran-window) \d+`, `(reneg-sec|replay-window) \d+( \d+)?`,
+		`(tun-mtu|tun-mtu-extra|link-mtu|reneg-bytes|reneg-pkts|tran-window) \d+`,
+		`(reneg-sec|replay-window) \d+( \d+)?`,
 		`mssfix( \d+( mtu| fixed)?)?`, `fragment \d+( mtu)?`, `dhcp-option DNS6? [0-9a-f.:]+`,
 	}, "|") + `)$`)
 )
@@ -148,26 +157,36 @@ func base(t testing.TB) string {
 	return string(data)
 }
 
-// TestDangerous shows that nothing that ran a program, wrote a file or sent one survives. The canonical
-// text is the same as without it, and the report names the line.
+// TestDangerous shows that nothing that ran a program, wrote a file or sent one survives. The
+// canonical text is the same as without it, and the report names the line.
 func TestDangerous(t *testing.T) {
 	clean, _, err := ParseProfile([]byte(base(t)), "p", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, line := range []string{
-		"up /bin/sh", "down /bin/sh", "route-up /bin/sh", "route-pre-down x", "ipchange /bin/sh", "tls-verify /bin/sh",
-		"client-connect x", "learn-address x", "auth-user-pass-verify x via-env", "up-restart", "down-pre",
+		"up /bin/sh", "down /bin/sh", "route-up /bin/sh", "route-pre-down x", "ipchange /bin/sh",
+		"tls-verify /bin/sh",
+		"client-connect x", "learn-address x", "auth-user-pass-verify x via-env", "up-restart",
+		"down-pre",
 		"plugin /tmp/x.so", "providers /tmp/x", "pkcs11-providers /tmp/x.so", "engine /tmp/x.so",
-		"--plugin /tmp/x.so", "setenv opt plugin /tmp/x.so", "\tplugin\t/tmp/x.so", `"plugin" /tmp/x.so`, `plug\in x`,
+		"--plugin /tmp/x.so", "setenv opt plugin /tmp/x.so", "\tplugin\t/tmp/x.so",
+		`"plugin" /tmp/x.so`, `plug\in x`,
 		`'--plugin' /tmp/x.so`, "plugin /tmp/x.so # comment",
-		"status /etc/passwd", "log /etc/passwd", "log-append x", "replay-persist x", "writepid x", "capath /etc", "askpass /etc/shadow",
-		"config /etc/other.conf", "cd /", "chroot /", "tmp-dir /", "management 127.0.0.1 7505", "management-client",
-		"user root", "group root", "daemon", "dev-node /dev/sda", "mark 1", "bind-dev lo", "compat-mode 2.3.0",
-		"script-security 3", "setenv PATH /tmp", "tls-export-cert /tmp", "<plugin>\n/tmp/x.so\n</plugin>",
-		"<connection>\nremote zz42.example.net\nplugin /tmp/x.so\n</connection>", "cipher none", "auth none", "data-ciphers none",
-		"tls-cert-profile insecure", "tls-cipher ALL:@SECLEVEL=0", "inactive 1", "ping-exit 1", "no-replay",
-		"allow-compression yes", "pull-filter accept \"\"", "frobnicate 1", "iproute /tmp/x", "dhcp-option DNS evil",
+		"status /etc/passwd", "log /etc/passwd", "log-append x", "replay-persist x", "writepid x",
+		"capath /etc", "askpass /etc/shadow",
+		"config /etc/other.conf", "cd /", "chroot /", "tmp-dir /", "management 127.0.0.1 7505",
+		"management-client",
+		"user root", "group root", "daemon", "dev-node /dev/sda", "mark 1", "bind-dev lo",
+		"compat-mode 2.3.0",
+		"script-security 3", "setenv PATH /tmp", "tls-export-cert /tmp",
+		"<plugin>\n/tmp/x.so\n</plugin>",
+		"<connection>\nremote zz42.example.net\nplugin /tmp/x.so\n</connection>", "cipher none",
+		"auth none", "data-ciphers none",
+		"tls-cert-profile insecure", "tls-cipher ALL:@SECLEVEL=0", "inactive 1", "ping-exit 1",
+		"no-replay",
+		"allow-compression yes", "pull-filter accept \"\"", "frobnicate 1", "iproute /tmp/x",
+		"dhcp-option DNS evil",
 	} {
 		t.Run(line, func(t *testing.T) {
 			p, report, err := ParseProfile([]byte(line+"\n"+base(t)), "p", nil)
@@ -248,7 +267,8 @@ func TestErrorsNameThePlace(t *testing.T) {
 		{"static-challenge \"code\" 1\n", "p:1: static-challenge: a code would have to be typed"},
 		{strings.Repeat("# comment\n", 120000), "larger than"},
 		{"server 10.0.0.0 255.0.0.0\n", "configuration of a server"},
-		{"<connection>\nremote vpn.example.net\nhttp-proxy x 1\n</connection>\n", "line 3: http-proxy"},
+		{"<connection>\nremote vpn.example.net\nhttp-proxy x 1\n</connection>\n",
+			"line 3: http-proxy"},
 	} {
 		_, _, err := ParseProfile([]byte(tc.profile), "p", nil)
 		var place *ProfileError
@@ -266,13 +286,15 @@ func TestFilesBesideTheProfile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, data := range map[string][]byte{
-		outside: ca, filepath.Join(dir, "ca.crt"): ca, filepath.Join(dir, "big.crt"): make([]byte, maxInlined+1),
+		outside: ca, filepath.Join(dir, "ca.crt"): ca, filepath.Join(dir, "big.crt"): make([]byte,
+			maxInlined+1),
 	} {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(os.Symlink(outside, filepath.Join(dir, "link.crt")), os.Mkdir(filepath.Join(dir, "dir.crt"), 0o700)); err != nil {
+	if err := errors.Join(os.Symlink(outside, filepath.Join(dir, "link.crt")),
+		os.Mkdir(filepath.Join(dir, "dir.crt"), 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	read, err := DirFiles(dir)
@@ -281,11 +303,14 @@ func TestFilesBesideTheProfile(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"ca.crt": "", "./ca.crt": "",
-		outside: "own directory", "../x": "own directory", "..": "own directory", "": "own directory",
-		"link.crt": "not a regular file", "dir.crt": "not a regular file", "big.crt": "larger than", "none.crt": "no such file",
+		outside: "own directory", "../x": "own directory", "..": "own directory",
+		"":         "own directory",
+		"link.crt": "not a regular file", "dir.crt": "not a regular file", "big.crt": "larger than",
+		"none.crt": "no such file",
 	} {
 		_, err := read(name)
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+		if want == "" && err != nil || want != "" &&
+			(err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%q: %v, want %q", name, err, want)
 		}
 	}
@@ -294,7 +319,8 @@ func TestFilesBesideTheProfile(t *testing.T) {
 func TestExpiry(t *testing.T) {
 	pki := newTestPKI(t)
 	profile := func(ca, cert, key string) *Profile {
-		p, _, err := ParseProfile([]byte("client\nremote 192.0.2.1\n"+inline("ca", ca)+"\n"+inline("cert", cert)+"\n"+inline("key", key)+"\n"), "p", nil)
+		p, _, err := ParseProfile([]byte("client\nremote 192.0.2.1\n"+inline("ca", ca)+"\n"+
+			inline("cert", cert)+"\n"+inline("key", key)+"\n"), "p", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -310,7 +336,8 @@ func TestExpiry(t *testing.T) {
 		{now.Add(241 * 24 * time.Hour), "our certificate (CN=customer-1) expired on"},
 		{now.Add(-100 * 24 * time.Hour), "our certificate (CN=customer-1) is not valid before"},
 	} {
-		if got := p.Expired(tc.at); (tc.want == "") != (got == "") || !strings.HasPrefix(got, tc.want) {
+		if got := p.Expired(tc.at); (tc.want == "") != (got == "") ||
+			!strings.HasPrefix(got, tc.want) {
 			t.Errorf("at %v: %q, want %q", tc.at, got, tc.want)
 		}
 	}
@@ -323,8 +350,8 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
-// FuzzProfile: no input makes a text that could name a file or run a program, and what is written is
-// read back as the same.
+// FuzzProfile: no input makes a text that could name a file or run a program, and what is written
+// is read back as the same.
 func FuzzProfile(f *testing.F) {
 	paths, _ := filepath.Glob("testdata/profiles/*.ovpn")
 	for _, path := range paths {
@@ -347,9 +374,12 @@ func FuzzProfile(f *testing.F) {
 	}
 	prefix := "remote 192.0.2.1\nca ca.crt\ncert client.crt\nkey client.key\n"
 	for _, line := range []string{
-		`verify-x509-name "a\"b\\" subject`, "setenv opt --plugin x", "tls-auth ta.key 1", "<connection>\nremote a\n</connection>",
-		"setenv UV_X y", "compress lz4", "--<ca>", "verify-x509-name \"#\"", "verify-x509-name 'a b'", "remote-cert-ku a0 88",
-		"dhcp-option DNS 192.0.2.1", "peer-fingerprint 00", "verify-x509-name </ca>", "remote-random-hostname", "setenv REMOTE_RANDOM_HOSTNAME",
+		`verify-x509-name "a\"b\\" subject`, "setenv opt --plugin x", "tls-auth ta.key 1",
+		"<connection>\nremote a\n</connection>",
+		"setenv UV_X y", "compress lz4", "--<ca>", "verify-x509-name \"#\"",
+		"verify-x509-name 'a b'", "remote-cert-ku a0 88",
+		"dhcp-option DNS 192.0.2.1", "peer-fingerprint 00", "verify-x509-name </ca>",
+		"remote-random-hostname", "setenv REMOTE_RANDOM_HOSTNAME",
 	} {
 		f.Add([]byte(prefix + line + "\n"))
 	}

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// ringLines is how much of openvpn's log is kept. It is never written to a file: a deleted TUN device
-// makes openvpn print 340,000 lines a second.
+// ringLines is how much of openvpn's log is kept. It is never written to a file: a deleted TUN
+// device makes openvpn print 340,000 lines a second.
 const ringLines = 200
 
 // maxLogLine bounds a kept line, in bytes.

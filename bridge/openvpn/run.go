@@ -15,8 +15,8 @@ const (
 	// stall is how long a connection attempt may rest in one of openvpn's states. That no server
 	// answers at all is noticed earlier, by connect-timeout.
 	stall = 15 * time.Second
-	// brief is how long a server may be silent when others could serve clients that wait: time for the first
-	// packet, for one more if it was lost, and for the answer.
+	// brief is how long a server may be silent when others could serve clients that wait: time for
+	// the first packet, for one more if it was lost, and for the answer.
 	brief = 1500 * time.Millisecond
 	// obedience is how long openvpn may take from SIGUSR1 to its hold.
 	obedience = 2 * time.Second
@@ -43,7 +43,8 @@ const (
 	leaving                // told to reconnect; waiting for its hold
 )
 
-// run supervises one openvpn process. All but the middlewares belongs to the goroutine of supervise.
+// run supervises one openvpn process. All but the middlewares belongs to the goroutine of
+// supervise.
 type run struct {
 	t       *Tunnel
 	proc    *process.Process
@@ -56,14 +57,15 @@ type run struct {
 	helpers  sync.WaitGroup
 
 	phase  phase
-	timer  *time.Timer       // of the phase
-	target target            // the server that the process was started with
-	blame  failure           // the heaviest that openvpn's log tells of this attempt
-	blamed time.Time         // when it last told something
-	greets bool              // the server has answered in this attempt
-	asked  bool              // the next hold was asked for: no failure
-	env    map[string]string // of the last UPDOWN:UP; openvpn does not repeat it when nothing changed
-	held   bool              // was in hold before
+	timer  *time.Timer // of the phase
+	target target      // the server that the process was started with
+	blame  failure     // the heaviest that openvpn's log tells of this attempt
+	blamed time.Time   // when it last told something
+	greets bool        // the server has answered in this attempt
+	asked  bool        // the next hold was asked for: no failure
+	// of the last UPDOWN:UP; openvpn does not repeat it when nothing changed
+	env  map[string]string
+	held bool // was in hold before
 }
 
 type resolution struct {
@@ -124,7 +126,8 @@ func (r *run) supervise(ctx context.Context) (failure, bool) {
 			v = r.request(q)
 		case <-watch.C:
 			if interfaceIndex(r.t.cfg.Device) != r.ifindex {
-				v = &verdict{failure{state: StateBackoff, cause: "the TUN device was removed"}, false}
+				v = &verdict{failure{state: StateBackoff, cause: "the TUN device was removed"},
+					false}
 			}
 		}
 		if v != nil {
@@ -212,7 +215,8 @@ func (r *run) handle(e event) *verdict {
 // command sends a command. A process that does not take it is of no use any more.
 func (r *run) command(template string, args ...any) *verdict {
 	if _, err := r.conn.SingleLineCommand(template, args...); err != nil {
-		return &verdict{failure: heavier(r.blame, failure{state: StateBackoff, cause: fmt.Sprintf("openvpn no longer answers: %v", err)})}
+		return &verdict{failure: heavier(r.blame,
+			failure{state: StateBackoff, cause: fmt.Sprintf("openvpn no longer answers: %v", err)})}
 	}
 	return nil
 }
@@ -228,7 +232,8 @@ func (r *run) state(e stateEvent) *verdict {
 			f = failure{state: StateBackoff, cause: "openvpn reconnects: " + e.detail}
 		}
 		if r.phase == trying && r.greets && e.detail == "connection-reset" {
-			f = failure{state: StateTLSFailed, cause: "the server answered and broke off the TLS handshake", remedy: remedySilence}
+			f = failure{state: StateTLSFailed,
+				cause: "the server answered and broke off the TLS handshake", remedy: remedySilence}
 		}
 		stale := r.phase == connected && time.Since(r.blamed) > time.Minute
 		if r.blame.cause == "" || stale || e.detail == reasonToken || e.detail == reasonTemporary {
@@ -257,7 +262,8 @@ func (r *run) up() *verdict {
 	session, warnings, err := parseSession(r.env, r.t.forbidden())
 	if err != nil {
 		r.blame = failure{state: StatePushRefused, cause: err.Error(),
-			remedy: "another server may assign other addresses; else this host's network must be renumbered"}
+			remedy: "another server may assign other addresses; else this host's network must be " +
+				"renumbered"}
 		return r.leave(false)
 	}
 	r.enter(connected, 365*24*time.Hour)
@@ -302,14 +308,18 @@ func (r *run) expire() *verdict {
 	case holding:
 		return r.resolve()
 	case trying:
-		f := failure{state: StateBackoff, cause: "the connection attempt made no progress", remedy: remedyNetwork}
+		f := failure{state: StateBackoff, cause: "the connection attempt made no progress",
+			remedy: remedyNetwork}
 		if r.greets { // a server that refuses us in the handshake just falls silent
-			f = failure{state: StateTLSFailed, cause: "the server answered and fell silent during the TLS handshake", remedy: remedySilence}
+			f = failure{state: StateTLSFailed,
+				cause:  "the server answered and fell silent during the TLS handshake",
+				remedy: remedySilence}
 		}
 		r.blame = heavier(r.blame, f)
 		return r.leave(false)
 	case leaving, starting:
-		return &verdict{heavier(r.blame, failure{state: StateBackoff, cause: "openvpn no longer reacts"}), r.asked}
+		return &verdict{heavier(r.blame,
+			failure{state: StateBackoff, cause: "openvpn no longer reacts"}), r.asked}
 	}
 	return nil
 }

@@ -21,21 +21,24 @@ const (
 	maxDNS = 4
 )
 
-// parseSession reads what openvpn was pushed, from the environment of its UPDOWN event, and checks it:
-// everything in it is chosen by the server. What merely makes no sense is corrected with a warning; an
-// address of this host's own subnets is an error, because it would land in the table local and take over
-// the host's traffic to it.
+// parseSession reads what openvpn was pushed, from the environment of its UPDOWN event, and checks
+// it: everything in it is chosen by the server. What merely makes no sense is corrected with a
+// warning; an address of this host's own subnets is an error, because it would land in the table
+// local and take over the host's traffic to it.
 func parseSession(env map[string]string, forbidden []netip.Prefix) (*Session, []string, error) {
 	s := &Session{}
 	var warnings []string
-	warn := func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
+	warn := func(format string, args ...any) {
+		warnings = append(warnings, fmt.Sprintf(format, args...))
+	}
 
 	if err := s.takeAddrs(env, forbidden); err != nil {
 		return nil, nil, err
 	}
 	s.takeMTU(env["tun_mtu"], warn)
 	if s.IPv6() && s.MTU < minMTU6 {
-		warn("the server assigned IPv6 with an MTU of %d, which IPv6 forbids; IPv6 is not used", s.MTU)
+		warn("the server assigned IPv6 with an MTU of %d, which IPv6 forbids; IPv6 is not used",
+			s.MTU)
 		s.Addrs = slices.DeleteFunc(s.Addrs, func(p netip.Prefix) bool { return p.Addr().Is6() })
 		if len(s.Addrs) == 0 {
 			return nil, nil, fmt.Errorf("the server assigned only IPv6, with an MTU of %d", s.MTU)
@@ -84,7 +87,8 @@ func checkAddr(a netip.Addr, forbidden []netip.Prefix) error {
 	}
 	for _, f := range forbidden {
 		if f.Contains(a) {
-			return fmt.Errorf("the server assigned %s, which lies in this host's own network %s", a, f.Masked())
+			return fmt.Errorf("the server assigned %s, which lies in this host's own network %s", a,
+				f.Masked())
 		}
 	}
 	return nil
@@ -96,7 +100,8 @@ func unicast(a netip.Addr) bool {
 		(!a.Is4() || a.As4()[0] != 0 && a.As4()[0] < 240)
 }
 
-// maskBits returns the length of a netmask; 32 where there is none (topology net30) or it has holes.
+// maskBits returns the length of a netmask; 32 where there is none (topology net30) or it has
+// holes.
 func maskBits(mask string) int {
 	a, err := netip.ParseAddr(mask)
 	if err != nil || !a.Is4() {
@@ -139,7 +144,8 @@ func gateway(texts ...string) netip.Addr {
 
 // takeDNS reads "dhcp-option DNS a" from foreign_option_N and "dns server" options from
 // dns_server_N_address_M; the latter come first, as in OpenVPN.
-func (s *Session) takeDNS(env map[string]string, forbidden []netip.Prefix, warn func(string, ...any)) {
+func (s *Session) takeDNS(env map[string]string, forbidden []netip.Prefix,
+	warn func(string, ...any)) {
 	keys := make([]string, 0, len(env))
 	for k := range env {
 		if strings.HasPrefix(k, "foreign_option_") || strings.HasPrefix(k, "dns_server_") {
@@ -155,11 +161,15 @@ func (s *Session) takeDNS(env map[string]string, forbidden []netip.Prefix, warn 
 				continue
 			}
 			text = f[2]
-		} else if !strings.Contains(k, "_address_") || env[strings.Replace(k, "_address_", "_port_", 1)] != "" {
+		} else if !strings.Contains(k, "_address_") ||
+			env[strings.Replace(k, "_address_", "_port_", 1)] != "" {
 			continue // a port of its own: not the plain DNS that clients speak
 		}
 		a, err := netip.ParseAddr(text)
-		inside := slices.ContainsFunc(forbidden, func(f netip.Prefix) bool { return err == nil && f.Contains(a) })
+		inside := slices.ContainsFunc(forbidden, func(f netip.Prefix) bool {
+			return err == nil &&
+				f.Contains(a)
+		})
 		switch {
 		case err != nil || !unicast(a) || a.IsLinkLocalUnicast() || inside:
 			warn("the server named %.40q as a resolver, which cannot be one; ignored", text)

@@ -19,15 +19,16 @@ import (
 // greeting is how long openvpn may take from its start until it connects to our socket.
 const greeting = 15 * time.Second
 
-// runOnce starts openvpn, supervises it and returns why it ended. asked says that it was ended because
-// somebody wanted a new one.
+// runOnce starts openvpn, supervises it and returns why it ended. asked says that it was ended
+// because somebody wanted a new one.
 func (t *Tunnel) runOnce(ctx context.Context) (f failure, asked bool) {
 	if reason := t.cfg.Profile.Expired(time.Now()); reason != "" {
 		return failure{state: StateCertExpired, cause: reason, remedy: remedyClock}, false
 	}
 	node, err := t.prepare()
 	if err != nil {
-		return failure{state: StateConfigError, cause: err.Error(), remedy: "run: ztbridge doctor"}, false
+		return failure{state: StateConfigError, cause: err.Error(), remedy: "run: ztbridge doctor"},
+			false
 	}
 	target, f, ok := t.aim(ctx)
 	if !ok {
@@ -41,7 +42,8 @@ func (t *Tunnel) runOnce(ctx context.Context) (f failure, asked bool) {
 	early := &earlyLog{}
 	proc, err := t.spawn(node, target, early)
 	if err != nil {
-		return failure{state: StateConfigError, cause: err.Error(), remedy: "install openvpn 2.6"}, false
+		return failure{state: StateConfigError, cause: err.Error(), remedy: "install openvpn 2.6"},
+			false
 	}
 	defer func() {
 		if ctx.Err() != nil {
@@ -80,7 +82,8 @@ func (t *Tunnel) aim(ctx context.Context) (target, failure, bool) {
 }
 
 func unresolved(err error) failure {
-	return failure{state: StateDNSFailed, cause: err.Error(), remedy: "check this box's own name resolution"}
+	return failure{state: StateDNSFailed, cause: err.Error(),
+		remedy: "check this box's own name resolution"}
 }
 
 // prepare makes what openvpn needs on this host, and ends one that an earlier run left behind.
@@ -122,7 +125,9 @@ func searchable(dir string, uid int) error {
 			return fmt.Errorf("looking at %s: %w", dir, err)
 		}
 		if st.Mode&0o001 == 0 && !(int(st.Uid) == uid && st.Mode&0o100 != 0) {
-			return fmt.Errorf("the directory %s cannot be passed by uid %d, whom openvpn runs as (chmod o+x)", dir, uid)
+			return fmt.Errorf(
+				"the directory %s cannot be passed by uid %d, whom openvpn runs as (chmod o+x)",
+				dir, uid)
 		}
 	}
 	return nil
@@ -145,7 +150,8 @@ func (t *Tunnel) spawn(node string, server target, early *earlyLog) (*process.Pr
 }
 
 // accept waits for the process to connect, as long as it lives.
-func accept(ctx context.Context, socket *management.Listener, proc *process.Process) (*management.Conn, error) {
+func accept(ctx context.Context, socket *management.Listener,
+	proc *process.Process) (*management.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, greeting)
 	defer cancel()
 	go func() {
@@ -158,8 +164,8 @@ func accept(ctx context.Context, socket *management.Listener, proc *process.Proc
 	return socket.Accept(ctx, proc.PID())
 }
 
-// earlyLog takes what openvpn prints until it is connected to management, which says it all again and
-// better.
+// earlyLog takes what openvpn prints until it is connected to management, which says it all again
+// and better.
 type earlyLog struct {
 	mu     sync.Mutex
 	closed bool
@@ -204,7 +210,8 @@ func (e *earlyLog) explain(kept *ring, proc *process.Process, err error) failure
 	}
 	var exit *process.ExitError
 	if errors.As(err, &exit) && exit.Signal == 0 || errors.Is(err, exec.ErrNotFound) {
-		return failure{state: StateConfigError, cause: fmt.Sprintf("openvpn ended at once: %v", err), remedy: remedyProfile}
+		return failure{state: StateConfigError,
+			cause: fmt.Sprintf("openvpn ended at once: %v", err), remedy: remedyProfile}
 	}
 	return failure{state: StateBackoff, cause: fmt.Sprintf("openvpn did not start: %v", err)}
 }

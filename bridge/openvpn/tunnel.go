@@ -1,6 +1,7 @@
-// Package openvpn runs Debian's openvpn 2.6 as an unprivileged program: it imports providers' profiles,
-// supervises the process through its management protocol, and says in values what state the tunnel is
-// in. It sets no route and no address; what the server assigned is checked and handed on.
+// Package openvpn runs Debian's openvpn 2.6 as an unprivileged program: it imports providers'
+// profiles, supervises the process through its management protocol, and says in values what state
+// the tunnel is in. It sets no route and no address; what the server assigned is checked and handed
+// on.
 package openvpn
 
 import (
@@ -93,20 +94,21 @@ func (t *Tunnel) Status() TunnelStatus {
 // Log returns the last lines that openvpn said, oldest first.
 func (t *Tunnel) Log() []LogLine { return t.ring.snapshot() }
 
-// Reconnect asks for a new session, because packets no longer come through or the network changed. While
-// up, openvpn connects anew; if it does not react it is restarted; if it comes up and is asked again within
-// half a minute, the next server is tried. In a wait for a server that does not answer, it is tried at
-// once, though not more often than every five seconds. It does nothing while a connection is being made
-// already, and does not shorten waits that only a person can end (refused credentials, for example). It
-// does not block.
+// Reconnect asks for a new session, because packets no longer come through or the network changed.
+// While up, openvpn connects anew; if it does not react it is restarted; if it comes up and is
+// asked again within half a minute, the next server is tried. In a wait for a server that does not
+// answer, it is tried at once, though not more often than every five seconds. It does nothing while
+// a connection is being made already, and does not shorten waits that only a person can end
+// (refused credentials, for example). It does not block.
 func (t *Tunnel) Reconnect(cause string) { t.ask(request{cause: cause, reconnect: true}) }
 
-// Hurry says that traffic now depends on this tunnel: a wait for a server that does not answer is over, as
-// with Reconnect, and waits begin small again. It leaves a connection as it is. It does not block.
+// Hurry says that traffic now depends on this tunnel: a wait for a server that does not answer is
+// over, as with Reconnect, and waits begin small again. It leaves a connection as it is. It does
+// not block.
 func (t *Tunnel) Hurry() { t.ask(request{hurry: true}) }
 
-// Retry says that a person may have mended what was wrong: whatever wait there is, it is over. It leaves a
-// connection as it is. It does not block.
+// Retry says that a person may have mended what was wrong: whatever wait there is, it is over. It
+// leaves a connection as it is. It does not block.
 func (t *Tunnel) Retry() { t.ask(request{retry: true}) }
 
 // Restart ends openvpn and starts it anew at once, whatever the state. It does not block.
@@ -140,7 +142,8 @@ func (t *Tunnel) change(edit func(*TunnelStatus)) {
 	}
 	t.mu.Unlock()
 	if after.State != before {
-		t.log.Info("tunnel changes state", "state", after.State, "before", before, "cause", after.Cause,
+		t.log.Info("tunnel changes state", "state", after.State, "before", before, "cause",
+			after.Cause,
 			"server", after.Server, "generation", after.Generation)
 	}
 	if t.cfg.Notify != nil {
@@ -166,14 +169,15 @@ func (t *Tunnel) waiting(f failure, wait time.Duration) {
 	})
 }
 
-// Run supervises openvpn until ctx ends, and ends it then. It returns nil at the end of ctx, and an error
-// only when it runs already: whatever else goes wrong is a state.
+// Run supervises openvpn until ctx ends, and ends it then. It returns nil at the end of ctx, and an
+// error only when it runs already: whatever else goes wrong is a state.
 func (t *Tunnel) Run(ctx context.Context) error {
 	if !t.running.CompareAndSwap(false, true) {
 		return errors.New("the tunnel runs already")
 	}
 	defer t.running.Store(false)
-	n := openNames(filepath.Join(t.cfg.StateDir, t.cfg.Name+".names.json"), t.cfg.Resolver, t.cfg.Profile.Question)
+	n := openNames(filepath.Join(t.cfg.StateDir, t.cfg.Name+".names.json"), t.cfg.Resolver,
+		t.cfg.Profile.Question)
 	t.course = newCourse(t.cfg.Profile, n)
 	for ctx.Err() == nil {
 		f, asked := t.runOnce(ctx)
@@ -199,7 +203,8 @@ func (t *Tunnel) pause(ctx context.Context, f failure, wait time.Duration) {
 			if s.Session == nil {
 				return // it was never up: what follows is one more first attempt
 			}
-			s.State, s.Cause, s.Remedy, s.NextRetry = StateReconnecting, f.cause, f.remedy, time.Time{}
+			s.State, s.Cause, s.Remedy, s.NextRetry = StateReconnecting, f.cause, f.remedy,
+				time.Time{}
 			s.PID = 0
 		})
 		return
@@ -224,7 +229,8 @@ func (t *Tunnel) pause(ctx context.Context, f failure, wait time.Duration) {
 	}
 }
 
-// hurryInterval is how often a wait is cut short: who asks at each missed probe must not become a hammer.
+// hurryInterval is how often a wait is cut short: who asks at each missed probe must not become a
+// hammer.
 const hurryInterval = 5 * time.Second
 
 // hurry reports whether Reconnect ends the wait in a state.

@@ -18,18 +18,22 @@ func connects(t *testing.T, serverProto, clientProto string) {
 		return
 	}
 	l := newLab(t)
-	l.serve(serverProto, `push "dhcp-option DNS 198.51.100.53"`, "tun-mtu 1400", "server-ipv6 fd00:77::/64")
+	l.serve(serverProto, `push "dhcp-option DNS 198.51.100.53"`, "tun-mtu 1400",
+		"server-ipv6 fd00:77::/64")
 	c := l.dial(l.profile(clientProto, "remote "+serverAddr+" 1194"), nil)
 	s := c.awaitGeneration(1)
-	want := []netip.Prefix{netip.MustParsePrefix("10.77.0.2/24"), netip.MustParsePrefix("fd00:77::1000/64")}
+	want := []netip.Prefix{netip.MustParsePrefix("10.77.0.2/24"),
+		netip.MustParsePrefix("fd00:77::1000/64")}
 	if got := s.Session.Addrs; !slices.Equal(got, want) {
 		t.Errorf("addresses %v, want %v", got, want)
 	}
 	if got := s.Session.DNS; len(got) != 1 || got[0] != netip.MustParseAddr("198.51.100.53") {
 		t.Errorf("resolvers %v, want 198.51.100.53", got)
 	}
-	if s.Session.MTU != 1400 || s.Session.Gateway4 != netip.MustParseAddr("10.77.0.1") || s.Session.Gateway6 != netip.MustParseAddr("fd00:77::1") {
-		t.Errorf("MTU %d, gateways %v and %v", s.Session.MTU, s.Session.Gateway4, s.Session.Gateway6)
+	if s.Session.MTU != 1400 || s.Session.Gateway4 != netip.MustParseAddr("10.77.0.1") ||
+		s.Session.Gateway6 != netip.MustParseAddr("fd00:77::1") {
+		t.Errorf("MTU %d, gateways %v and %v", s.Session.MTU, s.Session.Gateway4,
+			s.Session.Gateway6)
 	}
 	if s.Server != netip.MustParseAddrPort(serverAddr+":1194") {
 		t.Errorf("server %v", s.Server)
@@ -56,7 +60,8 @@ func assertUnprivileged(t *testing.T, pid int) {
 	for _, want := range []string{
 		fmt.Sprintf("Uid:\t%[1]d\t%[1]d\t%[1]d\t%[1]d\n", labUser),
 		fmt.Sprintf("Gid:\t%[1]d\t%[1]d\t%[1]d\t%[1]d\n", labUser),
-		"CapEff:\t0000000000000000\n", "CapPrm:\t0000000000000000\n", "CapAmb:\t0000000000000000\n", "NoNewPrivs:\t1\n",
+		"CapEff:\t0000000000000000\n", "CapPrm:\t0000000000000000\n", "CapAmb:\t0000000000000000\n",
+		"NoNewPrivs:\t1\n",
 		"Groups:\t \n",
 	} {
 		if !strings.Contains(string(data), want) {
@@ -76,7 +81,8 @@ func TestReconnectSameSettings(t *testing.T) {
 	c.Reconnect("the test wants it")
 	second := c.awaitGeneration(2)
 	if second.PID != first.PID {
-		t.Errorf("the process was replaced (%d, then %d); a signal would have done", first.PID, second.PID)
+		t.Errorf("the process was replaced (%d, then %d); a signal would have done", first.PID,
+			second.PID)
 	}
 	c.ping()
 }

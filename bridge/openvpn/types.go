@@ -23,28 +23,32 @@ import (
 //	           │   │           config-error           │                                    │
 //	           └───┴──── NextRetry ─┴─────────────────┴────────────────────────────────────┘
 //
-// Every failure state is left by itself at TunnelStatus.NextRetry; none is final. What differs is the
-// wait: moments for a server that does not answer, many minutes for refused credentials.
+// Every failure state is left by itself at TunnelStatus.NextRetry; none is final. What differs is
+// the wait: moments for a server that does not answer, many minutes for refused credentials.
 type State string
 
 // The states of a tunnel.
 const (
-	StateStopped      State = "stopped"
-	StateResolving    State = "resolving"    // looking up the server's name
-	StateConnecting   State = "connecting"   // first packet sent, until the server's settings are applied
-	StateUp           State = "up"           // Session is valid
-	StateReconnecting State = "reconnecting" // was up, is looking for the server again; Session is the old one
-	StateBackoff      State = "backoff"      // no answer, or openvpn ended; next try at NextRetry
-	StateAuthFailed   State = "auth-failed"  // the server refused the credentials
-	StateTLSFailed    State = "tls-failed"   // wrong CA, wrong name, wrong tls-auth key, no common cipher
-	StateDNSFailed    State = "dns-failed"   // no server name could be resolved, and no earlier answer is known
-	StateCertExpired  State = "cert-expired" // ours or the server's; or this box's clock is wrong
-	StateConfigError  State = "config-error" // openvpn refuses to run with what it was given
-	StatePushRefused  State = "push-refused" // the server's settings would harm this box
+	StateStopped   State = "stopped"
+	StateResolving State = "resolving" // looking up the server's name
+	// first packet sent, until the server's settings are applied
+	StateConnecting State = "connecting"
+	StateUp         State = "up" // Session is valid
+	// was up, is looking for the server again; Session is the old one
+	StateReconnecting State = "reconnecting"
+	StateBackoff      State = "backoff"     // no answer, or openvpn ended; next try at NextRetry
+	StateAuthFailed   State = "auth-failed" // the server refused the credentials
+	// wrong CA, wrong name, wrong tls-auth key, no common cipher
+	StateTLSFailed State = "tls-failed"
+	// no server name could be resolved, and no earlier answer is known
+	StateDNSFailed   State = "dns-failed"
+	StateCertExpired State = "cert-expired" // ours or the server's; or this box's clock is wrong
+	StateConfigError State = "config-error" // openvpn refuses to run with what it was given
+	StatePushRefused State = "push-refused" // the server's settings would harm this box
 )
 
-// TunnelConfig is what a tunnel needs. It is not changed by the tunnel and must not be changed by the
-// caller afterwards.
+// TunnelConfig is what a tunnel needs. It is not changed by the tunnel and must not be changed by
+// the caller afterwards.
 type TunnelConfig struct {
 	// Name is the egress's name, for logs and file names ([A-Za-z0-9_-], at most 32 characters).
 	Name    string
@@ -60,13 +64,14 @@ type TunnelConfig struct {
 
 	// UID and GID are whom openvpn runs as, without capabilities.
 	UID, GID int
-	// RuntimeDir is for the socket, the device node and the pidfile, below a directory of this tunnel's name,
-	// which is made. Its parents must be searchable by UID. StateDir is for the last good DNS answers.
+	// RuntimeDir is for the socket, the device node and the pidfile, below a directory of this
+	// tunnel's name, which is made. Its parents must be searchable by UID. StateDir is for the last
+	// good DNS answers.
 	RuntimeDir string
 	StateDir   string
 
-	// Forbidden, when not nil, returns the prefixes that a server must not hand out: this host's own
-	// subnets, addresses and gateways, without those of Device.
+	// Forbidden, when not nil, returns the prefixes that a server must not hand out: this host's
+	// own subnets, addresses and gateways, without those of Device.
 	Forbidden func() []netip.Prefix
 	// Resolver is net.DefaultResolver when nil.
 	Resolver Resolver
@@ -89,7 +94,8 @@ type Resolver interface {
 type TunnelStatus struct {
 	State State
 	Since time.Time
-	// Cause says in words what led to State; Remedy what a person can do about it. Either may be empty.
+	// Cause says in words what led to State; Remedy what a person can do about it. Either may be
+	// empty.
 	Cause  string
 	Remedy string
 	// Generation counts how often the tunnel came up; a change while up means that the session is

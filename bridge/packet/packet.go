@@ -1,4 +1,5 @@
-// Package packet hears packets that come in by an interface, whomever they are for, at next to no cost for them.
+// Package packet hears packets that come in by an interface, whomever they are for, at next to no
+// cost for them.
 package packet
 
 import (
@@ -15,19 +16,21 @@ import (
 // ErrInterface is returned when the interface is down or gone. Another Listener may be made later.
 var ErrInterface = errors.New("interface not usable")
 
-// Listener is a packet socket (packet(7), SOCK_DGRAM: without the header of the link). Its methods may be called by
-// several goroutines. The owner closes it.
+// Listener is a packet socket (packet(7), SOCK_DGRAM: without the header of the link). Its methods
+// may be called by several goroutines. The owner closes it.
 type Listener struct {
 	*socket.Conn
 	ifi *net.Interface
 }
 
-// Listen hears the packets of an EtherType (in host byte order, unix.ETH_P_IP) that come in by the interface and that the
-// filter returns more than 0 for. It fails with ErrInterface when the interface is gone.
+// Listen hears the packets of an EtherType (in host byte order, unix.ETH_P_IP) that come in by the
+// interface and that the filter returns more than 0 for. It fails with ErrInterface when the
+// interface is gone.
 //
-// A socket for one EtherType is asked by the kernel after its own IP (Linux 6.18, __netif_receive_skb_core), which then has
-// to clone every packet and, in order to forward it, to copy it: 4 % of the processor time of a busy VPN server (measured).
-// One for all of them is asked before. It leaves what goes out alone, and the filter looks at the EtherType.
+// A socket for one EtherType is asked by the kernel after its own IP (Linux 6.18,
+// __netif_receive_skb_core), which then has to clone every packet and, in order to forward it, to
+// copy it: 4 % of the processor time of a busy VPN server (measured). One for all of them is asked
+// before. It leaves what goes out alone, and the filter looks at the EtherType.
 func Listen(ifi *net.Interface, protocol uint16, filter []bpf.Instruction) (*Listener, error) {
 	// Protocol 0 hears nothing: not a packet may pass before the filter is in place.
 	c, err := socket.Socket(unix.AF_PACKET, unix.SOCK_DGRAM, 0, "packet", nil)
@@ -56,7 +59,8 @@ func (l *Listener) bind(protocol uint16, filter []bpf.Instruction) error {
 	if err := l.SetsockoptInt(unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1); err != nil {
 		return fmt.Errorf("leaving outgoing packets alone: %w", err)
 	}
-	if err := l.Bind(&unix.SockaddrLinklayer{Protocol: everything, Ifindex: l.ifi.Index}); err != nil {
+	if err := l.Bind(&unix.SockaddrLinklayer{Protocol: everything,
+		Ifindex: l.ifi.Index}); err != nil {
 		return fmt.Errorf("binding to %s: %w: %w", l.ifi.Name, ErrInterface, err)
 	}
 	return nil
@@ -65,8 +69,8 @@ func (l *Listener) bind(protocol uint16, filter []bpf.Instruction) error {
 // everything is ETH_P_ALL in network byte order, as sockaddr_ll wants it.
 const everything = unix.ETH_P_ALL>>8 | unix.ETH_P_ALL&0xff<<8
 
-// Receive returns the next packet's length in buf, which may cut it, and where it came from. It blocks until there is one,
-// and fails with the error of ctx, or with ErrInterface.
+// Receive returns the next packet's length in buf, which may cut it, and where it came from. It
+// blocks until there is one, and fails with the error of ctx, or with ErrInterface.
 func (l *Listener) Receive(ctx context.Context, buf []byte) (int, *unix.SockaddrLinklayer, error) {
 	n, from, err := l.Recvfrom(ctx, buf, 0)
 	if ctx.Err() != nil {

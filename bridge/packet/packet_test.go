@@ -35,8 +35,10 @@ func newLab(t *testing.T) (asker, listener *netlab.Namespace) {
 	listener, err = lab.Host("listener")
 	must(t, err)
 	for name, net := range map[string]string{"eth0": "10.1.0.", "eth1": "10.2.0."} {
-		_, err = netlab.Connect(asker, netlab.Iface{Name: name, Addrs: []netip.Prefix{netip.MustParsePrefix(net + "1/24")}},
-			listener, netlab.Iface{Name: name, Addrs: []netip.Prefix{netip.MustParsePrefix(net + "2/24")}})
+		_, err = netlab.Connect(asker,
+			netlab.Iface{Name: name, Addrs: []netip.Prefix{netip.MustParsePrefix(net + "1/24")}},
+			listener, netlab.Iface{Name: name,
+				Addrs: []netip.Prefix{netip.MustParsePrefix(net + "2/24")}})
 		must(t, err)
 	}
 	return asker, listener
@@ -63,8 +65,8 @@ func listen(t *testing.T, ns *netlab.Namespace, iface string) *Listener {
 	return l
 }
 
-// TestListen hears what comes in by its interface, and nothing else: what comes in by another one, other protocols, what
-// goes out.
+// TestListen hears what comes in by its interface, and nothing else: what comes in by another one,
+// other protocols, what goes out.
 func TestListen(t *testing.T) {
 	asker, listener := newLab(t)
 	l := listen(t, listener, "eth0")
@@ -74,7 +76,8 @@ func TestListen(t *testing.T) {
 		from *netlab.Namespace
 		to   string
 	}{
-		{asker, "10.2.0.2"}, {listener, "10.1.0.1"}, {asker, "10.1.0.2"}, // the second is heard by its answer alone
+		// the second is heard by its answer alone
+		{asker, "10.2.0.2"}, {listener, "10.1.0.1"}, {asker, "10.1.0.2"},
 	} {
 		_, err := ping.from.Run(ctx, "ping", "-c", "1", ping.to)
 		must(t, err)
@@ -83,14 +86,15 @@ func TestListen(t *testing.T) {
 		buf := make([]byte, 100)
 		n, link, err := l.Receive(ctx, buf)
 		must(t, err)
-		if n < 28 || netip.AddrFrom4([4]byte(buf[16:20])).String() != "10.1.0.2" || buf[20] != want || link.Pkttype != unix.PACKET_HOST {
+		if n < 28 || netip.AddrFrom4([4]byte(buf[16:20])).String() != "10.1.0.2" ||
+			buf[20] != want || link.Pkttype != unix.PACKET_HOST {
 			t.Errorf("heard %x from %+v, want an echo of type %d to 10.1.0.2", buf[:n], link, want)
 		}
 	}
 }
 
-// TestListenCostsLittle looks at how the kernel asks the socket: as one for a single EtherType, it would have every packet
-// cloned.
+// TestListenCostsLittle looks at how the kernel asks the socket: as one for a single EtherType, it
+// would have every packet cloned.
 func TestListenCostsLittle(t *testing.T) {
 	_, listener := newLab(t)
 	l := listen(t, listener, "eth0")
@@ -101,7 +105,9 @@ func TestListenCostsLittle(t *testing.T) {
 		}
 		var asked []string
 		for line := range strings.Lines(string(text)) {
-			if fields := strings.Fields(line); len(fields) == 3 && strings.HasPrefix(fields[2], "packet_rcv") { // type, device, function
+			// type, device, function
+			if fields := strings.Fields(line); len(fields) == 3 &&
+				strings.HasPrefix(fields[2], "packet_rcv") {
 				asked = append(asked, fields[0]+" "+fields[1])
 			}
 		}
@@ -110,7 +116,8 @@ func TestListenCostsLittle(t *testing.T) {
 		}
 		return nil
 	}))
-	if ignored, err := l.GetsockoptInt(unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING); err != nil || ignored != 1 {
+	if ignored, err := l.GetsockoptInt(unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING); err != nil ||
+		ignored != 1 {
 		t.Errorf("outgoing packets are shown to the socket too: %d, %v", ignored, err)
 	}
 }

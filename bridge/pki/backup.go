@@ -78,7 +78,8 @@ func (s *Store) Export(w io.Writer, passphrase string) error {
 
 // bundle reads a consistent whole, under the lock.
 func (s *Store) bundle() (bundle, error) {
-	b := bundle{Version: bundleVersion, Created: s.now().UTC().Truncate(time.Second), Files: map[string][]byte{}}
+	b := bundle{Version: bundleVersion, Created: s.now().UTC().Truncate(time.Second),
+		Files: map[string][]byte{}}
 	err := s.locked(func() error {
 		ix, err := s.loadIndex()
 		if err != nil {
@@ -94,8 +95,8 @@ func (s *Store) bundle() (bundle, error) {
 	return b, err
 }
 
-// bundled lists the files that a backup holds. The server's certificate and the revocation list are made
-// anew.
+// bundled lists the files that a backup holds. The server's certificate and the revocation list are
+// made anew.
 func bundled(ix *index) []string {
 	names := []string{caFile, cryptFile, indexFile}
 	for _, c := range ix.Clients {
@@ -112,13 +113,14 @@ type Restored struct {
 	Kept string
 	// Barred are the clients that the backup would let in again, had they not been revoked since.
 	Barred []string
-	// Unknown is why it is not known who was revoked since the backup; nil if it is known, or nobody can have been.
+	// Unknown is why it is not known who was revoked since the backup; nil if it is known, or
+	// nobody can have been.
 	Unknown error
 }
 
 // Import restores a key store from an encrypted backup, all or nothing. An existing store is
-// ErrOverwrite unless replace is set; it is then kept beside the new one. Whom its authority has revoked stays
-// revoked.
+// ErrOverwrite unless replace is set; it is then kept beside the new one. Whom its authority has
+// revoked stays revoked.
 func (s *Store) Import(r io.Reader, passphrase string, replace bool) (Restored, error) {
 	b, err := open(r, passphrase)
 	if err != nil {
@@ -148,7 +150,8 @@ func (s *Store) Import(r io.Reader, passphrase string, replace bool) (Restored, 
 	return done, err
 }
 
-// keepRevoked enters into a bundle what the present store has revoked of the same authority's certificates.
+// keepRevoked enters into a bundle what the present store has revoked of the same authority's
+// certificates.
 func (s *Store) keepRevoked(b bundle) (Restored, error) {
 	ca, _, err := parsePair(b.Files[caFile])
 	if err != nil {
@@ -172,11 +175,15 @@ func (s *Store) keepRevoked(b bundle) (Restored, error) {
 		return Restored{}, err
 	}
 	keep := bundled(ix)
-	maps.DeleteFunc(b.Files, func(name string, _ []byte) bool { return !slices.Contains(keep, name) })
+	maps.DeleteFunc(b.Files, func(name string,
+		_ []byte) bool {
+		return !slices.Contains(keep, name)
+	})
 	return done, nil
 }
 
-// listed makes an index of the revocation list that an authority has signed; an empty one if there is none.
+// listed makes an index of the revocation list that an authority has signed; an empty one if there
+// is none.
 func (s *Store) listed(ca pair) *index {
 	ix := newIndex()
 	crl, err := s.loadCRL()
@@ -185,7 +192,8 @@ func (s *Store) listed(ca pair) *index {
 	}
 	for _, e := range crl.RevokedCertificateEntries {
 		ix.Revoked = append(ix.Revoked, revocation{
-			Serial: formatSerial(e.SerialNumber), At: e.RevocationTime.UTC(), Expires: ca.cert.NotAfter.UTC(),
+			Serial: formatSerial(
+				e.SerialNumber), At: e.RevocationTime.UTC(), Expires: ca.cert.NotAfter.UTC(),
 		})
 	}
 	return ix
@@ -247,7 +255,8 @@ func (b bundle) check() error {
 	return nil
 }
 
-// install writes the bundle into a directory of its own and puts that in the store's place in one step.
+// install writes the bundle into a directory of its own and puts that in the store's place in one
+// step.
 func (s *Store) install(b bundle) (kept string, err error) {
 	building, stage := s.dir+".building", s.dir+".restoring"
 	// A restore that was stopped after the exchange has left the old store here.
@@ -275,7 +284,8 @@ func (s *Store) install(b bundle) (kept string, err error) {
 	if err := s.disk.step("exchange"); err != nil {
 		return "", err
 	}
-	if err := unix.Renameat2(unix.AT_FDCWD, stage, unix.AT_FDCWD, s.dir, unix.RENAME_EXCHANGE); err != nil {
+	if err := unix.Renameat2(unix.AT_FDCWD, stage, unix.AT_FDCWD, s.dir,
+		unix.RENAME_EXCHANGE); err != nil {
 		return "", fmt.Errorf("exchanging %s and %s: %w", stage, s.dir, err)
 	}
 	if err := s.disk.syncDir(filepath.Dir(s.dir)); err != nil {

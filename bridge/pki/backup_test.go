@@ -64,7 +64,8 @@ func TestRestoreKeepsRevocations(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := strings.Join(done.Barred, " "); got != c.barred || (done.Unknown != nil) != c.unknown || done.Kept == "" {
+			if got := strings.Join(done.Barred, " "); got != c.barred ||
+				(done.Unknown != nil) != c.unknown || done.Kept == "" {
 				t.Errorf("%+v, want barred %q, unknown %t", done, c.barred, c.unknown)
 			}
 			clients, err := s.Clients()
@@ -97,12 +98,14 @@ func TestMergeKeepsNumbers(t *testing.T) {
 	old, now := newIndex(), newIndex()
 	now.NextHost = 9
 	now.Revoked = []revocation{{Serial: "a"}, {Serial: "a"}}
-	if barred := old.merge(now); old.NextHost != 9 || len(old.Revoked) != 1 || slices.Contains(barred, "") {
+	if barred := old.merge(now); old.NextHost != 9 || len(old.Revoked) != 1 ||
+		slices.Contains(barred, "") {
 		t.Errorf("%+v, barred %v", old, barred)
 	}
 }
 
-// A store without its index is not taken for a new one, whatever else is left of it: nothing in it is replaced or deleted.
+// A store without its index is not taken for a new one, whatever else is left of it: nothing in it
+// is replaced or deleted.
 func TestLostIndexIsDamage(t *testing.T) {
 	for name, left := range map[string]func(Client) string{
 		"the server's certificate": func(Client) string { return serverFile },
@@ -125,7 +128,8 @@ func TestLostIndexIsDamage(t *testing.T) {
 			_, ensureErr := s.Ensure()
 			_, addErr := s.Add(Request{Name: "laptop", LastHost: lastHost})
 			_, clientsErr := s.Clients()
-			for what, err := range map[string]error{"ensure": ensureErr, "add": addErr, "clients": clientsErr, "export": s.Export(io.Discard, passphrase)} {
+			for what, err := range map[string]error{"ensure": ensureErr, "add": addErr,
+				"clients": clientsErr, "export": s.Export(io.Discard, passphrase)} {
 				if !errors.Is(err, ErrDamaged) {
 					t.Errorf("%s: %v, want ErrDamaged", what, err)
 				}
@@ -133,7 +137,8 @@ func TestLostIndexIsDamage(t *testing.T) {
 			if _, err := os.Stat(s.path(left(phone))); err != nil {
 				t.Errorf("what was left is gone: %v", err)
 			}
-			if _, err := s.Import(strings.NewReader(b.String()), passphrase, false); !errors.Is(err, ErrOverwrite) {
+			if _, err := s.Import(strings.NewReader(b.String()), passphrase, false); !errors.Is(err,
+				ErrOverwrite) {
 				t.Errorf("a restore unasked: %v, want ErrOverwrite", err)
 			}
 		})

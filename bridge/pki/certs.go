@@ -109,13 +109,14 @@ func issue(tmpl *x509.Certificate, ca *pair) (pair, error) {
 	}
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
-		return pair{}, fmt.Errorf("reading back the certificate of %s: %w", tmpl.Subject.CommonName, err)
+		return pair{}, fmt.Errorf("reading back the certificate of %s: %w", tmpl.Subject.CommonName,
+			err)
 	}
 	return pair{cert: cert, key: key}, nil
 }
 
-// newCRL signs a list of the revocations whose certificates have not expired. Numbers must grow; the
-// time in nanoseconds does, over restores too.
+// newCRL signs a list of the revocations whose certificates have not expired. Numbers must grow;
+// the time in nanoseconds does, over restores too.
 func newCRL(ca pair, revoked []revocation, now time.Time) ([]byte, error) {
 	tmpl := &x509.RevocationList{
 		Number:     big.NewInt(now.UnixNano()),

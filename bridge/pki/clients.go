@@ -126,8 +126,8 @@ func (s *Store) issueClient(ca pair, ix *index, r Request) (Client, []byte, erro
 	}, append(keys, wrapped...), nil
 }
 
-// Revoke bars a client for good: first in the index (the commit), then in the revocation list, then its
-// keys are removed. Revoking a revoked client is ErrRevoked. The caller cuts the live session.
+// Revoke bars a client for good: first in the index (the commit), then in the revocation list, then
+// its keys are removed. Revoking a revoked client is ErrRevoked. The caller cuts the live session.
 func (s *Store) Revoke(name string) (Client, error) {
 	var client Client
 	err := s.locked(func() error {
@@ -212,16 +212,19 @@ func credentials(c Client, ca pair, data []byte) (Credentials, error) {
 		return Credentials{}, fmt.Errorf("reading the keys of %s: %w", c.Name, err)
 	}
 	if p.cert.Subject.CommonName != c.Name || formatSerial(p.cert.SerialNumber) != c.Serial {
-		return Credentials{}, fmt.Errorf("reading the keys of %s: they belong to %q", c.Name, p.cert.Subject.CommonName)
+		return Credentials{}, fmt.Errorf("reading the keys of %s: they belong to %q", c.Name,
+			p.cert.Subject.CommonName)
 	}
 	key, err := p.keyPEM()
 	if err != nil {
 		return Credentials{}, err
 	}
-	return Credentials{Client: c, CA: ca.certPEM(), Cert: p.certPEM(), Key: key, CryptV2: append(crypt, '\n')}, nil
+	return Credentials{Client: c, CA: ca.certPEM(), Cert: p.certPEM(), Key: key,
+		CryptV2: append(crypt, '\n')}, nil
 }
 
-// Server returns what the server processes need; ErrAbsent or an error of a missing file before Ensure.
+// Server returns what the server processes need; ErrAbsent or an error of a missing file before
+// Ensure.
 func (s *Store) Server() (Server, error) {
 	ca, err := s.loadPair(caFile)
 	if err != nil {
@@ -244,7 +247,8 @@ func (s *Store) Server() (Server, error) {
 		return Server{}, err
 	}
 	return Server{
-		CA: ca.certPEM(), Cert: p.certPEM(), Key: key, CryptV2: crypt, CRL: crl, Expires: p.cert.NotAfter,
+		CA: ca.certPEM(), Cert: p.certPEM(), Key: key, CryptV2: crypt, CRL: crl,
+		Expires: p.cert.NotAfter,
 	}, nil
 }
 

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// crashAt makes the n-th step on the disk, and all after it, fail as if the machine had stopped there.
+// crashAt makes the n-th step on the disk, and all after it, fail as if the machine had stopped
+// there.
 func crashAt(s *Store, n int) {
 	s.disk.fault = func(string) error {
 		if n--; n < 0 {
@@ -18,8 +19,8 @@ func crashAt(s *Store, n int) {
 	}
 }
 
-// TestCrashAtEveryStep stops each operation at each of its steps on the disk, starts again, and asks
-// for a whole store that holds either the state before or the one after.
+// TestCrashAtEveryStep stops each operation at each of its steps on the disk, starts again, and
+// asks for a whole store that holds either the state before or the one after.
 func TestCrashAtEveryStep(t *testing.T) {
 	backup := func(t *testing.T) string {
 		s, _ := newStore(t)
@@ -44,7 +45,11 @@ func TestCrashAtEveryStep(t *testing.T) {
 		},
 		{
 			"add", func(t *testing.T, s *Store) { ensure(t, s); add(t, s, "old") },
-			func(s *Store) error { _, err := s.Add(Request{Name: "new", LastHost: lastHost}); return err },
+			func(s *Store) error {
+				_,
+					err := s.Add(Request{Name: "new", LastHost: lastHost})
+				return err
+			},
 			"old", "new old",
 		},
 		{
@@ -60,7 +65,11 @@ func TestCrashAtEveryStep(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-			func(s *Store) error { _, err := s.Add(Request{Name: "a", LastHost: lastHost}); return err }, "", "a",
+			func(s *Store) error {
+				_,
+					err := s.Add(Request{Name: "a", LastHost: lastHost})
+				return err
+			}, "", "a",
 		},
 		{
 			"restore", func(t *testing.T, s *Store) { ensure(t, s); add(t, s, "old") },
@@ -89,7 +98,8 @@ func TestCrashAtEveryStep(t *testing.T) {
 				ensure(t, s)
 				got := checkWhole(t, s)
 				if got != op.after && (!crashed || got != op.before) {
-					t.Fatalf("step %d (crashed: %v): clients %q, want %q or %q", n, crashed, got, op.before, op.after)
+					t.Fatalf("step %d (crashed: %v): clients %q, want %q or %q", n, crashed, got,
+						op.before, op.after)
 				}
 				if !crashed {
 					return
@@ -99,7 +109,8 @@ func TestCrashAtEveryStep(t *testing.T) {
 	}
 }
 
-// checkWhole checks every promise about a store at rest, and returns the names of its valid clients.
+// checkWhole checks every promise about a store at rest, and returns the names of its valid
+// clients.
 func checkWhole(t *testing.T, s *Store) string {
 	t.Helper()
 	ix, err := s.loadIndex()
@@ -155,12 +166,14 @@ func TestBackup(t *testing.T) {
 	if err := s.Export(&b, passphrase); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(b.String(), "-----BEGIN AGE ENCRYPTED FILE-----") || strings.Contains(b.String(), "phone") {
+	if !strings.HasPrefix(b.String(), "-----BEGIN AGE ENCRYPTED FILE-----") ||
+		strings.Contains(b.String(), "phone") {
 		t.Errorf("the backup is not an age file:\n%.100s", b.String())
 	}
 
 	other, _ := newStore(t)
-	if _, err := other.Import(strings.NewReader(b.String()), "another passphrase", false); !errors.Is(err, ErrPassphrase) {
+	if _, err := other.Import(strings.NewReader(b.String()), "another passphrase",
+		false); !errors.Is(err, ErrPassphrase) {
 		t.Errorf("a wrong passphrase: %v, want ErrPassphrase", err)
 	}
 	if _, err := os.Lstat(other.dir); err == nil {
@@ -173,12 +186,14 @@ func TestBackup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(got.Cert) != string(want.Cert) || string(got.CryptV2) != string(want.CryptV2) || got.Client != want.Client {
+	if string(got.Cert) != string(want.Cert) || string(got.CryptV2) != string(want.CryptV2) ||
+		got.Client != want.Client {
 		t.Error("the restored client is another one")
 	}
 	checkCRL(t, other, lost.Serial)
 
-	if _, err := other.Import(strings.NewReader(b.String()), passphrase, false); !errors.Is(err, ErrOverwrite) {
+	if _, err := other.Import(strings.NewReader(b.String()), passphrase, false); !errors.Is(err,
+		ErrOverwrite) {
 		t.Errorf("a restore over an existing store: %v, want ErrOverwrite", err)
 	}
 	add(t, other, "since")

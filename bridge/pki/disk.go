@@ -12,7 +12,8 @@ import (
 
 // disk replaces files so that a crash at any step leaves the old content or the new one.
 type disk struct {
-	// fault, when set, is asked before every step that changes the disk; an error stands for a crash there.
+	// fault, when set, is asked before every step that changes the disk; an error stands for a
+	// crash there.
 	fault func(step string) error
 }
 

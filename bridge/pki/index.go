@@ -46,8 +46,8 @@ func (c Client) Valid(now time.Time) bool {
 	return c.Revoked == nil && now.Before(c.Expires)
 }
 
-// revocation is one serial of the revocation list. It is kept until the certificate has expired, also
-// when the client's name has been issued anew.
+// revocation is one serial of the revocation list. It is kept until the certificate has expired,
+// also when the client's name has been issued anew.
 type revocation struct {
 	Serial  string    `json:"serial"`
 	At      time.Time `json:"at"`
@@ -73,7 +73,8 @@ func parseIndex(data []byte) (*index, error) {
 		Version int `json:"version"`
 	}
 	if err := json.Unmarshal(data, &of); err == nil && of.Version > indexVersion {
-		return nil, fmt.Errorf("parsing the index of clients: %w: %d, this program knows %d", ErrNewer, of.Version, indexVersion)
+		return nil, fmt.Errorf("parsing the index of clients: %w: %d, this program knows %d",
+			ErrNewer, of.Version, indexVersion)
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
@@ -82,7 +83,8 @@ func parseIndex(data []byte) (*index, error) {
 		return nil, fmt.Errorf("parsing the index of clients: %w", err)
 	}
 	if ix.Version != indexVersion {
-		return nil, fmt.Errorf("parsing the index of clients: version %d, this program knows %d", ix.Version, indexVersion)
+		return nil, fmt.Errorf("parsing the index of clients: version %d, this program knows %d",
+			ix.Version, indexVersion)
 	}
 	seen := map[string]bool{}
 	for _, c := range ix.Clients {
@@ -114,7 +116,8 @@ func (ix *index) encode() ([]byte, error) {
 }
 
 func (ix *index) find(name string) int {
-	return slices.IndexFunc(ix.Clients, func(c Client) bool { return strings.EqualFold(c.Name, name) })
+	return slices.IndexFunc(ix.Clients,
+		func(c Client) bool { return strings.EqualFold(c.Name, name) })
 }
 
 // put adds a client, or replaces a revoked one of the same name.
@@ -122,7 +125,8 @@ func (ix *index) put(c Client) error {
 	i := ix.find(c.Name)
 	if i < 0 {
 		ix.Clients = append(ix.Clients, c)
-		slices.SortFunc(ix.Clients, func(a, b Client) int { return strings.Compare(a.Name, b.Name) })
+		slices.SortFunc(ix.Clients,
+			func(a, b Client) int { return strings.Compare(a.Name, b.Name) })
 		return nil
 	}
 	if ix.Clients[i].Revoked == nil {
@@ -133,8 +137,8 @@ func (ix *index) put(c Client) error {
 }
 
 // host chooses the host number of a client: the wanted one when it is free, else the same as before
-// for a name that is issued anew, else one that nobody had, so that a policy written for a client that
-// is gone does not apply to a stranger; only a pool that is used up gives such numbers again.
+// for a name that is issued anew, else one that nobody had, so that a policy written for a client
+// that is gone does not apply to a stranger; only a pool that is used up gives such numbers again.
 func (ix *index) host(name string, want, last uint32) (uint32, error) {
 	taken := map[uint32]string{}
 	for _, c := range ix.Clients {
@@ -177,7 +181,8 @@ func (ix *index) revoke(name string, now time.Time) (Client, error) {
 	}
 	c := &ix.Clients[i]
 	if c.Revoked != nil {
-		return *c, fmt.Errorf("%w: %s, since %s", ErrRevoked, c.Name, c.Revoked.Format(time.DateOnly))
+		return *c, fmt.Errorf("%w: %s, since %s", ErrRevoked, c.Name,
+			c.Revoked.Format(time.DateOnly))
 	}
 	at := now.UTC().Truncate(time.Second)
 	c.Revoked = &at
@@ -185,11 +190,12 @@ func (ix *index) revoke(name string, now time.Time) (Client, error) {
 	return *c, nil
 }
 
-// merge takes over the revocations of another index of the same authority, and numbers that it has given away. It
-// returns the names of clients that it bars.
+// merge takes over the revocations of another index of the same authority, and numbers that it has
+// given away. It returns the names of clients that it bars.
 func (ix *index) merge(other *index) (barred []string) {
 	for _, r := range other.Revoked {
-		if !slices.ContainsFunc(ix.Revoked, func(have revocation) bool { return have.Serial == r.Serial }) {
+		if !slices.ContainsFunc(ix.Revoked,
+			func(have revocation) bool { return have.Serial == r.Serial }) {
 			ix.Revoked = append(ix.Revoked, r)
 		}
 		for i := range ix.Clients {
@@ -204,14 +210,16 @@ func (ix *index) merge(other *index) (barred []string) {
 	return barred
 }
 
-// Letters that OpenVPN leaves alone in a common name and every file system and shell takes as they are.
+// Letters that OpenVPN leaves alone in a common name and every file system and shell takes as they
+// are.
 var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$`)
 
 // CheckName returns ErrBadName unless name can name a client: 1 to 48 letters, digits, dots, dashes
 // and underscores, beginning with a letter or digit. The server's own name is refused too.
 func CheckName(name string) error {
 	if !namePattern.MatchString(name) {
-		return fmt.Errorf("%w: %.60q (letters, digits, dots, dashes and underscores; at most 48)", ErrBadName, name)
+		return fmt.Errorf("%w: %.60q (letters, digits, dots, dashes and underscores; at most 48)",
+			ErrBadName, name)
 	}
 	if strings.EqualFold(name, ServerName) {
 		return fmt.Errorf("%w: %s is the server's", ErrBadName, name)

@@ -17,17 +17,17 @@ type Remote struct {
 }
 
 // profileTimeout is how long a client waits for the first answer of one remote before it tries the
-// next: what a café that drops UDP costs at each connection, and more than a round trip takes on any
-// link that is of use.
+// next: what a café that drops UDP costs at each connection, and more than a round trip takes on
+// any link that is of use.
 const profileTimeout = 5
 
-// Profile writes the whole configuration of a client in one file, for OpenVPN 2.5 and later, OpenVPN
-// Connect and OpenVPN for Android: UDP remotes first, then TCP, in the given order. What the client
-// routes and whom it asks for names is not in it: the server says so at each connection, so that
-// changing one's mind needs no new profile. The result holds secrets.
+// Profile writes the whole configuration of a client in one file, for OpenVPN 2.5 and later,
+// OpenVPN Connect and OpenVPN for Android: UDP remotes first, then TCP, in the given order. What
+// the client routes and whom it asks for names is not in it: the server says so at each connection,
+// so that changing one's mind needs no new profile. The result holds secrets.
 //
-// The mobile programs refuse a profile with a directive that they do not know, so only such stand here
-// as all of them accept.
+// The mobile programs refuse a profile with a directive that they do not know, so only such stand
+// here as all of them accept.
 func Profile(c Credentials, address string, remotes []Remote) ([]byte, error) {
 	if err := checkAddress(address); err != nil {
 		return nil, err
@@ -36,13 +36,17 @@ func Profile(c Credentials, address string, remotes []Remote) ([]byte, error) {
 		return nil, errors.New("writing a profile: the endpoint listens nowhere")
 	}
 	ordered := slices.Clone(remotes)
-	slices.SortStableFunc(ordered, func(a, b Remote) int { return -strings.Compare(a.Proto, b.Proto) })
+	slices.SortStableFunc(ordered, func(a,
+		b Remote) int {
+		return -strings.Compare(a.Proto, b.Proto)
+	})
 
 	var b bytes.Buffer
 	// Both mobile programs take the name they show from this comment.
 	fmt.Fprintf(&b, "# OVPN_ACCESS_SERVER_FRIENDLY_NAME=%s@%s\n", c.Client.Name, address)
-	// The device stays while the client looks for the server, so that nothing passes by it. Names can then not
-	// be asked for anew, since the resolver is behind the device as well: they are looked up before it is there.
+	// The device stays while the client looks for the server, so that nothing passes by it. Names
+	// can then not be asked for anew, since the resolver is behind the device as well: they are
+	// looked up before it is there.
 	b.WriteString("client\ndev tun\nnobind\npersist-tun\npreresolve\n")
 	for _, r := range ordered {
 		fmt.Fprintf(&b, "remote %s %d %s\n", address, r.Port, r.Proto)
@@ -59,7 +63,8 @@ func Profile(c Credentials, address string, remotes []Remote) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-var hostPattern = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+var hostPattern = regexp.MustCompile(
+	`^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
 
 // checkAddress lets names and addresses through, and nothing that would begin another directive.
 func checkAddress(address string) error {

@@ -8,13 +8,14 @@ import (
 
 // What the mobile programs do with a directive, read in their sources:
 //
-//   - OpenVPN 3 core (OpenVPN Connect, OpenVPN 3 Linux), github.com/OpenVPN/openvpn3 at aa57ac46b6c8 of
-//     15 July 2026, openvpn/client/cliopt.hpp, handle_unused_options: a directive that the core neither reads
-//     nor finds in one of its lists of harmless ones refuses the whole profile ("UNKNOWN/UNSUPPORTED OPTIONS").
+//   - OpenVPN 3 core (OpenVPN Connect, OpenVPN 3 Linux), github.com/OpenVPN/openvpn3 at
+//     aa57ac46b6c8 of 15 July 2026, openvpn/client/cliopt.hpp, handle_unused_options: a directive that the core
+//     neither reads nor finds in one of its lists of harmless ones refuses the whole profile
+//     ("UNKNOWN/UNSUPPORTED OPTIONS").
 //   - OpenVPN for Android, github.com/schwabe/ics-openvpn at ede0aa0b3344 of 12 July 2026,
 //     main/src/main/java/de/blinkt/openvpn/core/ConfigParser.java: unsupportedOptions (`config`, `tls-server`)
-//     refuse the profile, and so does a known directive with another number of arguments (getAllOption);
-//     ignoreOptions are left out; what it does not know it passes on to OpenVPN 2.
+//     refuse the profile, and so does a known directive with another number of arguments
+//     (getAllOption); ignoreOptions are left out; what it does not know it passes on to OpenVPN 2.
 //
 // min and max are the numbers of arguments that both accept.
 var mobileDirectives = map[string]struct {
@@ -104,7 +105,8 @@ func TestProfileIsAcceptedByMobileParsers(t *testing.T) {
 }
 
 func TestProfileTriesUDPFirst(t *testing.T) {
-	text := testProfile(t, Remote{"tcp", 443}, Remote{"tcp", 8443}, Remote{"udp", 1194}, Remote{"udp", 53})
+	text := testProfile(t, Remote{"tcp", 443}, Remote{"tcp", 8443}, Remote{"udp", 1194},
+		Remote{"udp", 53})
 	var got []string
 	for _, d := range directives(t, text) {
 		if d[0] == "remote" {
@@ -120,7 +122,8 @@ func TestProfileTriesUDPFirst(t *testing.T) {
 func TestProfileRefusesWhatIsNoAddress(t *testing.T) {
 	for address, good := range map[string]bool{
 		"vm.example.org": true, "203.0.113.7": true, "2001:db8::7": true, "localhost": true,
-		"": false, "a b": false, "x\nscript-security 2": false, "fe80::1%eth0": false, "-x": false, "a..b": false,
+		"": false, "a b": false, "x\nscript-security 2": false, "fe80::1%eth0": false, "-x": false,
+		"a..b":                          false,
 		strings.Repeat("a.", 127) + "a": false,
 	} {
 		_, err := Profile(Credentials{}, address, []Remote{{"udp", 1194}})
@@ -134,7 +137,9 @@ func TestProfileRefusesWhatIsNoAddress(t *testing.T) {
 }
 
 func FuzzIndex(f *testing.F) {
-	f.Add([]byte(`{"version":1,"clients":[{"name":"a","serial":"4f","issued":"2026-01-01T00:00:00Z","expires":"2027-01-01T00:00:00Z","host":2}],"revoked":[],"next_host":3}`))
+	f.Add(
+		[]byte(
+			`{"version":1,"clients":[{"name":"a","serial":"4f","issued":"2026-01-01T00:00:00Z","expires":"2027-01-01T00:00:00Z","host":2}],"revoked":[],"next_host":3}`))
 	f.Add([]byte(`{"version":1,"clients":[{"name":"../a","serial":"4f"}]}`))
 	f.Add([]byte(`{"version":2}`))
 	f.Add([]byte(`null`))

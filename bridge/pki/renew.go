@@ -18,9 +18,9 @@ type Renewal struct {
 	Server, CRL bool
 }
 
-// Due decides what to renew at now: whatever has less than a third of its life left, so that there is
-// time for an operator to notice a failure, and whatever begins in the future, because it was made
-// while the clock was wrong and nobody can use it yet.
+// Due decides what to renew at now: whatever has less than a third of its life left, so that there
+// is time for an operator to notice a failure, and whatever begins in the future, because it was
+// made while the clock was wrong and nobody can use it yet.
 func Due(now time.Time, v Validity) Renewal {
 	due := func(from, until time.Time) bool {
 		return now.Before(from) || now.After(until.Add(-until.Sub(from)/3))

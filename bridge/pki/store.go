@@ -61,8 +61,8 @@ func (s *Store) locked(fn func() error) error {
 }
 
 // Ensure makes what is missing, renews what is due, and repairs what a crash left over. It is
-// idempotent, and says what it renewed. A store whose authority is lost is ErrDamaged: a new authority
-// would lock out every client without a word.
+// idempotent, and says what it renewed. A store whose authority is lost is ErrDamaged: a new
+// authority would lock out every client without a word.
 func (s *Store) Ensure() (Renewal, error) {
 	var done Renewal
 	err := s.locked(func() error {
@@ -81,8 +81,9 @@ func (s *Store) Ensure() (Renewal, error) {
 	return done, nil
 }
 
-// foundation loads, or on the first run makes, what cannot be derived: the authority, the tls-crypt-v2
-// key and the index, in that order, so that an index proves that the others were there.
+// foundation loads, or on the first run makes, what cannot be derived: the authority, the
+// tls-crypt-v2 key and the index, in that order, so that an index proves that the others were
+// there.
 func (s *Store) foundation() (pair, *index, error) {
 	for _, dir := range []string{s.dir, s.path(clientsDir)} {
 		if err := s.disk.mkdir(dir); err != nil {
@@ -112,8 +113,8 @@ func (s *Store) foundation() (pair, *index, error) {
 	return ca, ix, nil
 }
 
-// found makes the authority, the tls-crypt-v2 key and an empty index, keeping what an interrupted run
-// has made already.
+// found makes the authority, the tls-crypt-v2 key and an empty index, keeping what an interrupted
+// run has made already.
 func (s *Store) found() error {
 	makers := []struct {
 		name string
@@ -148,8 +149,8 @@ func (s *Store) found() error {
 	return nil
 }
 
-// renew replaces the server's certificate and the revocation list when they are missing, due, or not
-// what the index asks for.
+// renew replaces the server's certificate and the revocation list when they are missing, due, or
+// not what the index asks for.
 func (s *Store) renew(ca pair, ix *index) (Renewal, error) {
 	now := s.now()
 	v := Validity{CAUntil: ca.cert.NotAfter}
@@ -163,7 +164,8 @@ func (s *Store) renew(ca pair, ix *index) (Renewal, error) {
 	}
 	due := Due(now, v)
 	due.Server = due.Server || serverErr != nil || server.cert.CheckSignatureFrom(ca.cert) != nil
-	due.CRL = due.CRL || crlErr != nil || crl.CheckSignatureFrom(ca.cert) != nil || crlStale(crl, ix.Revoked, now)
+	due.CRL = due.CRL || crlErr != nil || crl.CheckSignatureFrom(ca.cert) != nil ||
+		crlStale(crl, ix.Revoked, now)
 	if due.Server {
 		p, err := newServer(ca, now)
 		if err != nil {
@@ -193,7 +195,8 @@ func (s *Store) writeCRL(ca pair, ix *index) error {
 	return s.disk.write(s.path(crlFile), data)
 }
 
-// sweep removes temporary files and the keys of clients that the index does not hold or has revoked.
+// sweep removes temporary files and the keys of clients that the index does not hold or has
+// revoked.
 func (s *Store) sweep(ix *index) error {
 	keep := map[string]bool{}
 	for _, c := range ix.Clients {
@@ -278,8 +281,8 @@ func (s *Store) loadIndex() (*index, error) {
 	return ix, err
 }
 
-// neverIndexed returns ErrDamaged when there is anything that is made after the index only: without the index, that
-// belongs to nobody, and would be taken for a crash's leavings.
+// neverIndexed returns ErrDamaged when there is anything that is made after the index only: without
+// the index, that belongs to nobody, and would be taken for a crash's leavings.
 func (s *Store) neverIndexed() error {
 	later := []string{serverFile, crlFile}
 	entries, err := os.ReadDir(s.path(clientsDir))
@@ -292,7 +295,8 @@ func (s *Store) neverIndexed() error {
 	for _, name := range later {
 		switch _, err := os.Lstat(s.path(name)); {
 		case err == nil:
-			return fmt.Errorf("%w: %s is missing, and %s is there", ErrDamaged, s.path(indexFile), name)
+			return fmt.Errorf("%w: %s is missing, and %s is there", ErrDamaged, s.path(indexFile),
+				name)
 		case !errors.Is(err, fs.ErrNotExist):
 			return fmt.Errorf("looking for %s: %w", s.path(name), err)
 		}

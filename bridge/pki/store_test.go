@@ -251,10 +251,12 @@ func TestHostsStayWithTheirClients(t *testing.T) {
 	if c := add(t, s, "three"); c.Host == first.Host {
 		t.Error("a new client got the address of a revoked one: policies that name it would apply")
 	}
-	if _, err := s.Add(Request{Name: "four", Host: second.Host, LastHost: lastHost}); !errors.Is(err, ErrHostTaken) {
+	if _, err := s.Add(Request{Name: "four", Host: second.Host, LastHost: lastHost}); !errors.Is(
+		err, ErrHostTaken) {
 		t.Errorf("an address in use: %v, want ErrHostTaken", err)
 	}
-	if c, err := s.Add(Request{Name: "five", Host: 50, LastHost: lastHost}); err != nil || c.Host != 50 {
+	if c, err := s.Add(Request{Name: "five", Host: 50, LastHost: lastHost}); err != nil ||
+		c.Host != 50 {
 		t.Errorf("a wanted address: host %d, %v", c.Host, err)
 	}
 	if _, err := s.Add(Request{Name: "six", Host: lastHost + 1, LastHost: lastHost}); err == nil {
@@ -277,7 +279,8 @@ func TestWritersExcludeEachOther(t *testing.T) {
 	for i := range n {
 		wg.Go(func() {
 			other := New(s.dir) // as another process would
-			if _, err := other.Add(Request{Name: fmt.Sprint("c", i), LastHost: lastHost}); err != nil {
+			if _, err := other.Add(Request{Name: fmt.Sprint("c", i),
+				LastHost: lastHost}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -299,8 +302,10 @@ func TestWritersExcludeEachOther(t *testing.T) {
 func TestNames(t *testing.T) {
 	for name, good := range map[string]bool{
 		"phone": true, "Anna.s-phone_2": true, "7": true, strings.Repeat("a", 48): true,
-		"": false, ".hidden": false, "-rf": false, "../up": false, "a/b": false, "a b": false, "é": false,
-		"a\nb": false, strings.Repeat("a", 49): false, ServerName: false, "ZTBRIDGE-endpoint": false,
+		"": false, ".hidden": false, "-rf": false, "../up": false, "a/b": false, "a b": false,
+		"é":    false,
+		"a\nb": false, strings.Repeat("a",
+			49): false, ServerName: false, "ZTBRIDGE-endpoint": false,
 	} {
 		if err := CheckName(name); (err == nil) != good {
 			t.Errorf("CheckName(%q) = %v", name, err)
@@ -318,7 +323,8 @@ func TestDue(t *testing.T) {
 	now := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
 	at := func(from, until int) Validity {
 		v := Validity{CAUntil: now.Add(9999 * day)}
-		v.ServerFrom, v.ServerUntil = now.Add(time.Duration(from)*day), now.Add(time.Duration(until)*day)
+		v.ServerFrom, v.ServerUntil = now.Add(time.Duration(from)*day),
+			now.Add(time.Duration(until)*day)
 		v.CRLFrom, v.CRLUntil = now.Add(-day), now.Add(1000*day)
 		return v
 	}
@@ -328,11 +334,12 @@ func TestDue(t *testing.T) {
 		v    Validity
 		want Renewal
 	}{
-		"fresh":                        {at(-1, 300), Renewal{}},
-		"two thirds gone":              {at(-201, 99), Renewal{Server: true}},
-		"expired":                      {at(-300, -1), Renewal{Server: true}},
-		"made by a clock of tomorrow":  {at(2, 300), Renewal{Server: true}},
-		"nothing there":                {Validity{CAUntil: now.Add(day)}, Renewal{Server: true, CRL: true}},
+		"fresh":                       {at(-1, 300), Renewal{}},
+		"two thirds gone":             {at(-201, 99), Renewal{Server: true}},
+		"expired":                     {at(-300, -1), Renewal{Server: true}},
+		"made by a clock of tomorrow": {at(2, 300), Renewal{Server: true}},
+		"nothing there": {Validity{CAUntil: now.Add(day)},
+			Renewal{Server: true, CRL: true}},
 		"as long as the authority can": {last, Renewal{}},
 	} {
 		if got := Due(now, tc.v); got != tc.want {

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// tls-crypt-v2 (OpenVPN doc/tls-crypt-v2.txt): the server has one key; each client has its own key Kc,
-// and carries it along wrapped for the server, so that the server keeps no list:
+// tls-crypt-v2 (OpenVPN doc/tls-crypt-v2.txt): the server has one key; each client has its own key
+// Kc, and carries it along wrapped for the server, so that the server keeps no list:
 //
 //	server key   128 random bytes; Ke = [0:32], Ka = [64:96]
 //	client key   Kc (256 bytes) ‖ WKc
@@ -72,8 +72,8 @@ func wrapCryptKey(serverPEM, kc, meta []byte) ([]byte, error) {
 	return append(append(tag, sealed...), total...), nil
 }
 
-// unwrapCryptKey returns the time of issue of a client key, after checking that the server whose key is
-// given wrapped it.
+// unwrapCryptKey returns the time of issue of a client key, after checking that the server whose
+// key is given wrapped it.
 func unwrapCryptKey(serverPEM, clientPEM []byte) (time.Time, error) {
 	ke, ka, err := cryptServerKeys(serverPEM)
 	if err != nil {
@@ -86,7 +86,8 @@ func unwrapCryptKey(serverPEM, clientPEM []byte) (time.Time, error) {
 		return time.Time{}, errWrappedKey
 	}
 	kc, wrapped := block.Bytes[:cryptClientLen], block.Bytes[cryptClientLen:]
-	tag, sealed, total := wrapped[:cryptTagLen], wrapped[cryptTagLen:len(wrapped)-2], wrapped[len(wrapped)-2:]
+	tag, sealed, total := wrapped[:cryptTagLen], wrapped[cryptTagLen:len(wrapped)-2],
+		wrapped[len(wrapped)-2:]
 	plain, err := cryptCTR(ke, tag, sealed)
 	if err != nil {
 		return time.Time{}, err

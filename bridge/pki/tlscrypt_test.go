@@ -55,7 +55,8 @@ func TestCryptV2AgainstOpenVPN(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := time.Now().Add(-time.Minute)
-	out, err := exec.Command(openvpn, "--tls-crypt-v2", serverPath, "--genkey", "tls-crypt-v2-client", clientPath).CombinedOutput()
+	out, err := exec.Command(openvpn, "--tls-crypt-v2", serverPath, "--genkey",
+		"tls-crypt-v2-client", clientPath).CombinedOutput()
 	if err != nil {
 		t.Fatalf("openvpn refuses our server key: %v\n%s", err, out)
 	}

@@ -1,5 +1,6 @@
-// Package prefixcheck finds out whether an IPv6 prefix that members are numbered from leads back to this box.
-// It sends echoes to the Internet from an address of the prefix, beside others from the box's own:
+// Package prefixcheck finds out whether an IPv6 prefix that members are numbered from leads back to
+// this box. It sends echoes to the Internet from an address of the prefix, beside others from the
+// box's own:
 //
 //	box's own address ─▶ target ─▶ answer        the WAN's IPv6 works
 //	address of prefix ─▶ target ─▶ answer?       the provider sends the prefix here, or it does not
@@ -81,8 +82,8 @@ func (c *Checker) Verdict() Verdict {
 	return c.verdict
 }
 
-// SawReply tells the checker of an echo reply that came in by the WAN: what is sent to an address that
-// nobody has, no socket receives. It does not block.
+// SawReply tells the checker of an echo reply that came in by the WAN: what is sent to an address
+// that nobody has, no socket receives. It does not block.
 func (c *Checker) SawReply(dst netip.Addr, data []byte) {
 	if dst != c.cfg.Source || !c.mine(data) {
 		return
@@ -123,13 +124,14 @@ func (c *Checker) publish(v Verdict, err error) {
 	c.verdict = v
 	c.mu.Unlock()
 	if v != before {
-		c.cfg.Logger.Info("prefix verdict changed", "source", c.cfg.Source, "from", before, "to", v, "error", err)
+		c.cfg.Logger.Info("prefix verdict changed", "source", c.cfg.Source, "from", before, "to", v,
+			"error", err)
 		c.cfg.Notify()
 	}
 }
 
-// check sends echoes from both addresses until one comes back to the prefix. An error says why nothing could
-// be sent.
+// check sends echoes from both addresses until one comes back to the prefix. An error says why
+// nothing could be sent.
 func (c *Checker) check(ctx context.Context) (Verdict, error) {
 	own, err := c.open(netip.IPv6Unspecified())
 	if err != nil {
@@ -186,8 +188,8 @@ func (c *Checker) open(source netip.Addr) (net.PacketConn, error) {
 	return conn, nil
 }
 
-// listen says when an echo that was sent from the box's own address is answered. It ends when the socket is
-// closed.
+// listen says when an echo that was sent from the box's own address is answered. It ends when the
+// socket is closed.
 func (c *Checker) listen(conn net.PacketConn, answered chan<- struct{}) {
 	buf := make([]byte, 512)
 	for {
@@ -213,7 +215,8 @@ func (c *Checker) listen(conn net.PacketConn, answered chan<- struct{}) {
 
 // send sends one echo to each target; that one of them left is enough.
 func (c *Checker) send(conn net.PacketConn, seq int) error {
-	m := icmp.Message{Type: ipv6.ICMPTypeEchoRequest, Body: &icmp.Echo{ID: int(c.nonce[0])<<8 | int(c.nonce[1]), Seq: seq, Data: c.nonce[:]}}
+	m := icmp.Message{Type: ipv6.ICMPTypeEchoRequest,
+		Body: &icmp.Echo{ID: int(c.nonce[0])<<8 | int(c.nonce[1]), Seq: seq, Data: c.nonce[:]}}
 	b, err := m.Marshal(nil) // the kernel fills in the checksum
 	if err != nil {
 		return fmt.Errorf("building an echo: %w", err)

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// Only an answer to this checker's own echo, at the address that it was sent from, says that the prefix works.
+// Only an answer to this checker's own echo, at the address that it was sent from, says that the
+// prefix works.
 func TestSawReply(t *testing.T) {
 	source := netip.MustParseAddr("2001:db8:1:2:8000:ffff:ffff:fffa")
 	c := New(Config{Source: source, Notify: func() {}, Logger: slog.New(slog.DiscardHandler)})

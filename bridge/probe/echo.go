@@ -38,8 +38,8 @@ func NewNonce() (n Nonce) {
 	return n
 }
 
-// lateMax is how long after its echo an answer still counts. Behind a full queue answers are seconds
-// late, and each of them proves that packets get through now.
+// lateMax is how long after its echo an answer still counts. Behind a full queue answers are
+// seconds late, and each of them proves that packets get through now.
 const lateMax = 4 * time.Second
 
 // echoer owns the sockets of one egress's probes. Not safe for concurrent use.
@@ -68,9 +68,11 @@ func (e *echoer) close() {
 	}
 }
 
-// any probes all targets at once and returns how long the latest answer took. It returns when that to this
-// echo has come; when the timeout is over, late ones to echoes before count. Nothing of it outlives the call.
-func (e *echoer) any(ctx context.Context, targets []netip.Addr, timeout time.Duration) (time.Duration, error) {
+// any probes all targets at once and returns how long the latest answer took. It returns when that
+// to this echo has come; when the timeout is over, late ones to echoes before count. Nothing of it
+// outlives the call.
+func (e *echoer) any(ctx context.Context, targets []netip.Addr,
+	timeout time.Duration) (time.Duration, error) {
 	e.ask()
 	tasks := e.tasks(targets)
 	if len(tasks) == 0 {
@@ -131,10 +133,12 @@ func (e *echoer) tasks(targets []netip.Addr) []func(context.Context) result {
 }
 
 func ofFamily(targets []netip.Addr, v6 bool) []netip.Addr {
-	return slices.DeleteFunc(slices.Clone(targets), func(t netip.Addr) bool { return t.Is4() == v6 })
+	return slices.DeleteFunc(slices.Clone(targets),
+		func(t netip.Addr) bool { return t.Is4() == v6 })
 }
 
-// ping sends the present echo to each target of one family and waits for an answer to it until ctx's deadline.
+// ping sends the present echo to each target of one family and waits for an answer to it until
+// ctx's deadline.
 func (e *echoer) ping(ctx context.Context, targets []netip.Addr, v6 bool) result {
 	if err := e.send(targets, v6, 0); err != nil {
 		return result{err: err}
@@ -142,8 +146,8 @@ func (e *echoer) ping(ctx context.Context, targets []netip.Addr, v6 bool) result
 	return e.await(ctx, targets, v6, func(seq uint16) bool { return seq == e.seq })
 }
 
-// send sends the present echo to each target of one family, padded to an IP packet of size bytes (0: not
-// padded). It fails if none could be sent.
+// send sends the present echo to each target of one family, padded to an IP packet of size bytes
+// (0: not padded). It fails if none could be sent.
 func (e *echoer) send(targets []netip.Addr, v6 bool, size int) error {
 	conn, err := e.socket(v6)
 	if err != nil {
@@ -162,7 +166,8 @@ func (e *echoer) send(targets []netip.Addr, v6 bool, size int) error {
 }
 
 // await collects answers to all that was asked until one is enough, or until ctx's deadline.
-func (e *echoer) await(ctx context.Context, targets []netip.Addr, v6 bool, enough func(seq uint16) bool) result {
+func (e *echoer) await(ctx context.Context, targets []netip.Addr, v6 bool,
+	enough func(seq uint16) bool) result {
 	conn, err := e.socket(v6)
 	if err != nil {
 		return result{err: err}
@@ -197,8 +202,8 @@ func (e *echoer) await(ctx context.Context, targets []netip.Addr, v6 bool, enoug
 	}
 }
 
-// request builds the echo. Its payload is the nonce, so that an answer to somebody else's probe, or a
-// forged one, does not count.
+// request builds the echo. Its payload is the nonce, so that an answer to somebody else's probe, or
+// a forged one, does not count.
 func (e *echoer) request(v6 bool, size int) []byte {
 	typ, header := icmp.Type(ipv4.ICMPTypeEcho), ipv4.HeaderLen
 	if v6 {
@@ -218,7 +223,8 @@ func (e *echoer) request(v6 bool, size int) []byte {
 func (e *echoer) id() int { return int(binary.BigEndian.Uint16(e.nonce[:])) }
 
 // answers returns the number of the echo that a packet answers.
-func (e *echoer) answers(b []byte, from net.Addr, v6 bool, targets []netip.Addr) (seq uint16, ok bool) {
+func (e *echoer) answers(b []byte, from net.Addr, v6 bool,
+	targets []netip.Addr) (seq uint16, ok bool) {
 	proto, reply := 1, icmp.Type(ipv4.ICMPTypeEchoReply)
 	if v6 {
 		proto, reply = 58, ipv6.ICMPTypeEchoReply
@@ -228,7 +234,8 @@ func (e *echoer) answers(b []byte, from net.Addr, v6 bool, targets []netip.Addr)
 		return 0, false
 	}
 	body, ok := msg.Body.(*icmp.Echo)
-	if !ok || body.ID != e.id() || len(body.Data) < nonceLen || Nonce(body.Data[:nonceLen]) != e.nonce {
+	if !ok || body.ID != e.id() || len(body.Data) < nonceLen ||
+		Nonce(body.Data[:nonceLen]) != e.nonce {
 		return 0, false
 	}
 	if at, asked := e.asked[uint16(body.Seq)]; !asked || time.Since(at) > lateMax {
@@ -259,8 +266,8 @@ func (e *echoer) socket(v6 bool) (net.PacketConn, error) {
 	return c, nil
 }
 
-// control sets the mark that leads the packets to the egress's table, and forbids fragmentation while
-// ignoring what the kernel believes about the path (IP_PMTUDISC_PROBE, ip(7)).
+// control sets the mark that leads the packets to the egress's table, and forbids fragmentation
+// while ignoring what the kernel believes about the path (IP_PMTUDISC_PROBE, ip(7)).
 func (e *echoer) control(network, _ string, c syscall.RawConn) error {
 	var mark, df error
 	err := c.Control(func(fd uintptr) {

@@ -37,16 +37,18 @@ const (
 const (
 	// missesToDegrade is two: one lost packet is weather, two in a row are an outage.
 	missesToDegrade = 2
-	// patience is how long a busy egress may be silent. Modems have queues of two seconds and more, and while
-	// one fills up answers do not come at all; some more may be dropped on the way.
+	// patience is how long a busy egress may be silent. Modems have queues of two seconds and more,
+	// and while one fills up answers do not come at all; some more may be dropped on the way.
 	patience = 3 * time.Second
 	// holdDownMax bounds the doubling of the hold-down of an egress that keeps relapsing.
 	holdDownMax = 5 * time.Minute
 	// relapse is how soon after a recovery another outage counts as a relapse of the same illness.
 	relapse = 5 * time.Minute
-	// lossToHold is the share of lost probes above which an egress that answers is not called stable.
+	// lossToHold is the share of lost probes above which an egress that answers is not called
+	// stable.
 	lossToHold = 0.10
-	// lossWeight is the weight of the newest probe in the moving average of losses: about the last 20.
+	// lossWeight is the weight of the newest probe in the moving average of losses: about the last
+	// 20.
 	lossWeight = 0.05
 )
 
@@ -84,9 +86,10 @@ func (h *Health) Hit(now time.Time) {
 	}
 }
 
-// Miss records an unanswered probe and reports whether the egress has just become Degraded. One that is full
-// does not answer in time, and must not be taken for dead: those who fill it would be cut off. What counts is
-// the load during the last of the misses, so that an outage is found no later for what passed before it.
+// Miss records an unanswered probe and reports whether the egress has just become Degraded. One
+// that is full does not answer in time, and must not be taken for dead: those who fill it would be
+// cut off. What counts is the load during the last of the misses, so that an outage is found no
+// later for what passed before it.
 func (h *Health) Miss(now time.Time, load Load) bool {
 	h.misses++
 	h.loss += lossWeight * (1 - h.loss)
@@ -109,8 +112,8 @@ func (h *Health) Miss(now time.Time, load Load) bool {
 	return true
 }
 
-// Reset forgets the present grade, as when the egress was connected anew, and keeps what is known of
-// its relapses.
+// Reset forgets the present grade, as when the egress was connected anew, and keeps what is known
+// of its relapses.
 func (h *Health) Reset() {
 	h.grade, h.misses, h.loss, h.heard = Unknown, 0, 0, time.Time{}
 }

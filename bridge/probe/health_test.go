@@ -52,7 +52,8 @@ func TestHealth(t *testing.T) {
 		{"two in a row are an outage", []outcome{{hold, true}, {2, false}}, Degraded},
 		{"back, but not for long", []outcome{{hold, true}, {2, false}, {hold - 2, true}}, Fresh},
 		{"back for good", []outcome{{hold, true}, {2, false}, {3 * hold, true}}, Stable},
-		{"a relapse doubles the hold-down", []outcome{{hold, true}, {2, false}, {3 * hold, true}, {2, false}, {hold + hold/2, true}}, Fresh},
+		{"a relapse doubles the hold-down", []outcome{{hold, true}, {2, false}, {3 * hold, true},
+			{2, false}, {hold + hold/2, true}}, Fresh},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -65,8 +66,8 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// An egress that loses a third of its packets must not become Stable while it does, or traffic would
-// move back to it only to leave again.
+// An egress that loses a third of its packets must not become Stable while it does, or traffic
+// would move back to it only to leave again.
 func TestHealthHeavyLossIsNeverStable(t *testing.T) {
 	h := Health{HoldDown: holdDown}
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -86,8 +87,8 @@ func TestHealthHeavyLossIsNeverStable(t *testing.T) {
 	}
 }
 
-// An egress that is used to its limit answers late or never. That is no outage while packets come in by it,
-// nor for some time while others leave, and one as soon as that ends.
+// An egress that is used to its limit answers late or never. That is no outage while packets come
+// in by it, nor for some time while others leave, and one as soon as that ends.
 func TestHealthFullIsNotDead(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for _, tt := range []struct {

@@ -15,8 +15,8 @@ const (
 	mtuEvery = 10 * time.Minute
 	// mtuRetry is how soon after a measurement without result.
 	mtuRetry = 30 * time.Second
-	// mtuTries is how often echoes of one size must go unanswered, and small ones beside them not, before
-	// that size counts as too big.
+	// mtuTries is how often echoes of one size must go unanswered, and small ones beside them not,
+	// before that size counts as too big.
 	mtuTries = 3
 	// mtuGrace is how much longer than a small echo a big one may take.
 	mtuGrace = 100 * time.Millisecond
@@ -35,9 +35,9 @@ const (
 	tooBig
 )
 
-// pathMTU returns the size in bytes of the largest IPv4 packet that a target answered with DF set, or 0 if
-// that is not clear. It blocks for up to about a second, and no longer than the timeout when nothing is
-// answered any more.
+// pathMTU returns the size in bytes of the largest IPv4 packet that a target answered with DF set,
+// or 0 if that is not clear. It blocks for up to about a second, and no longer than the timeout
+// when nothing is answered any more.
 func (e *echoer) pathMTU(ctx context.Context, targets []netip.Addr, timeout time.Duration) int {
 	echoes := ofFamily(targets, false)
 	if len(echoes) == 0 {
@@ -46,8 +46,8 @@ func (e *echoer) pathMTU(ctx context.Context, targets []netip.Addr, timeout time
 	return largest(mtuSizes, func(size int) fit { return e.fits(ctx, echoes, size, timeout) })
 }
 
-// largest returns the first of the sizes, which descend, that passes, by bisection; 0 if there is none or it
-// is unclear which.
+// largest returns the first of the sizes, which descend, that passes, by bisection; 0 if there is
+// none or it is unclear which.
 func largest(sizes []int, try func(size int) fit) int {
 	low, high := 0, len(sizes) // the answer is the first size in [low, high) that passes
 	for low < high {
@@ -67,9 +67,10 @@ func largest(sizes []int, try func(size int) fit) int {
 	return sizes[low]
 }
 
-// fits finds out about one size. Beside each echo of that size a small one travels: only where that one is
-// answered and the big one is not does it have to do with the size.
-func (e *echoer) fits(ctx context.Context, targets []netip.Addr, size int, timeout time.Duration) fit {
+// fits finds out about one size. Beside each echo of that size a small one travels: only where that
+// one is answered and the big one is not does it have to do with the size.
+func (e *echoer) fits(ctx context.Context, targets []netip.Addr, size int,
+	timeout time.Duration) fit {
 	for range mtuTries {
 		if f := e.compare(ctx, targets, size, timeout); f != tooBig {
 			return f
@@ -79,7 +80,8 @@ func (e *echoer) fits(ctx context.Context, targets []netip.Addr, size int, timeo
 }
 
 // compare sends one big echo and one small one.
-func (e *echoer) compare(ctx context.Context, targets []netip.Addr, size int, timeout time.Duration) fit {
+func (e *echoer) compare(ctx context.Context, targets []netip.Addr, size int,
+	timeout time.Duration) fit {
 	e.forget()
 	defer e.forget()
 	e.ask()
@@ -105,7 +107,8 @@ func (e *echoer) compare(ctx context.Context, targets []netip.Addr, size int, ti
 	}
 	later, cancel := context.WithTimeout(ctx, mtuGrace+small.rtt)
 	defer cancel()
-	if r := e.await(later, targets, false, func(seq uint16) bool { return seq == big }); slices.Contains(r.answered, big) {
+	if r := e.await(later, targets, false,
+		func(seq uint16) bool { return seq == big }); slices.Contains(r.answered, big) {
 		return passes
 	}
 	return tooBig

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// A stable egress is left alone while its traffic speaks for it, and asked at once when it falls silent.
+// A stable egress is left alone while its traffic speaks for it, and asked at once when it falls
+// silent.
 func TestDue(t *testing.T) {
 	before := Traffic{Received: 100, Sent: 100}
 	tests := []struct {
@@ -22,9 +23,11 @@ func TestDue(t *testing.T) {
 		{"nobody has used it for long", Stable, rest, before, true},
 		{"packets leave and come back", Stable, 5, Traffic{Received: 101, Sent: 200}, false},
 		{"packets only come in", Stable, 5, Traffic{Received: 200, Sent: 100}, false},
-		{"packets leave and nothing comes back", Stable, 1, Traffic{Received: 100, Sent: 101}, true},
+		{"packets leave and nothing comes back", Stable, 1, Traffic{Received: 100, Sent: 101},
+			true},
 		{"the same, and it was just asked", Stable, 0, Traffic{Received: 100, Sent: 200}, false},
-		{"traffic does not put off a probe for ever", Stable, rest, Traffic{Received: 200, Sent: 200}, true},
+		{"traffic does not put off a probe for ever", Stable, rest,
+			Traffic{Received: 200, Sent: 200}, true},
 		{"its device was made anew", Stable, 5, Traffic{}, false},
 	}
 	for _, tt := range tests {

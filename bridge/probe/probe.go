@@ -1,6 +1,6 @@
-// Package probe tells whether packets really get through an egress: it sends ICMP echoes by that egress
-// alone and judges the answers. A tunnel whose process says "connected" may have been dead for a minute; a
-// probe knows within a second.
+// Package probe tells whether packets really get through an egress: it sends ICMP echoes by that
+// egress alone and judges the answers. A tunnel whose process says "connected" may have been dead
+// for a minute; a probe knows within a second.
 package probe
 
 import (
@@ -12,23 +12,24 @@ import (
 )
 
 const (
-	// minTimeout and maxTimeout bound how long an answer is awaited; between them it is four times the
-	// smoothed round-trip time, so that a near egress is judged sooner than a far one. The least leaves
-	// a small box that is busy the time to answer: what is judged is the path, not its processor.
+	// minTimeout and maxTimeout bound how long an answer is awaited; between them it is four times
+	// the smoothed round-trip time, so that a near egress is judged sooner than a far one. The
+	// least leaves a small box that is busy the time to answer: what is judged is the path, not its
+	// processor.
 	minTimeout = 350 * time.Millisecond
 	maxTimeout = 500 * time.Millisecond
-	// alive is how many packets must come in while an answer is awaited for the egress to count as Alive. A
-	// few prove nothing: they may be errors of the provider's own router.
+	// alive is how many packets must come in while an answer is awaited for the egress to count as
+	// Alive. A few prove nothing: they may be errors of the provider's own router.
 	alive = 10
-	// busy is how many bytes must pass in that time for it to count as Busy: what a slow line carries, and a
-	// few light users do not.
+	// busy is how many bytes must pass in that time for it to count as Busy: what a slow line
+	// carries, and a few light users do not.
 	busy = 32 << 10
 )
 
 // Traffic is what has passed an egress's interface so far.
 type Traffic struct {
-	// Received counts packets that only this egress can have brought in: none on an interface that others
-	// use as well.
+	// Received counts packets that only this egress can have brought in: none on an interface that
+	// others use as well.
 	Received uint64
 	Sent     uint64 // packets
 	Bytes    uint64 // in both directions
@@ -37,11 +38,13 @@ type Traffic struct {
 // Config says what to probe and how.
 type Config struct {
 	Egress string // for the log
-	Mark   uint32 // SO_MARK of every packet, which a policy rule leads to the egress's table; 0: none
-	Nonce  Nonce  // begins the data of every echo
+	// SO_MARK of every packet, which a policy rule leads to the egress's table; 0: none
+	Mark  uint32
+	Nonce Nonce // begins the data of every echo
 	// Targets are sent ICMP echoes; the answer of any one of them is proof of life.
 	Targets []netip.Addr
-	// Traffic is asked several times in an interval, and while an answer is awaited. Nil: unknown, taken for none.
+	// Traffic is asked several times in an interval, and while an answer is awaited. Nil: unknown,
+	// taken for none.
 	Traffic  func() Traffic
 	Interval time.Duration // between probes, unless there is no need of them (see due)
 	HoldDown time.Duration // how long it must answer to be Stable
@@ -82,8 +85,8 @@ func (p *Prober) Status() Status {
 	return p.status
 }
 
-// SetActive starts or pauses probing. Idempotent, does not block. Becoming active forgets the grade:
-// a new connection must prove itself.
+// SetActive starts or pauses probing. Idempotent, does not block. Becoming active forgets the
+// grade: a new connection must prove itself.
 func (p *Prober) SetActive(active bool) {
 	p.mu.Lock()
 	changed := p.active != active
@@ -132,7 +135,8 @@ func (p *Prober) Run(ctx context.Context) error {
 		if kicked || due(p.Status().Grade, p.cfg.Interval, time.Since(asked), seen, now) {
 			asked = time.Now()
 			p.round(ctx, echo)
-			// Big packets are the first that a full queue drops: the path is measured in a quiet moment.
+			// Big packets are the first that a full queue drops: the path is measured in a quiet
+			// moment.
 			if now.Bytes < seen.Bytes+busy/looksInUse && p.wantsMTU(time.Since(lastMTU)) {
 				lastMTU = time.Now()
 				p.setMTU(echo.pathMTU(ctx, p.cfg.Targets, p.timeout()))
@@ -234,13 +238,14 @@ func (p *Prober) record(rtt time.Duration, err error, load Load) {
 	}
 	p.mu.Unlock()
 	if after != before {
-		p.cfg.Logger.Info("probe verdict changed", "egress", p.cfg.Egress, "from", before, "to", after, "cause", err)
+		p.cfg.Logger.Info("probe verdict changed", "egress", p.cfg.Egress, "from", before, "to",
+			after, "cause", err)
 		p.cfg.Notify()
 	}
 }
 
-// smooth is the estimator of RFC 6298, section 2.3, with alpha = 1/8, after n intervals: an average must not
-// outlive the queue that it saw because probes have become rare.
+// smooth is the estimator of RFC 6298, section 2.3, with alpha = 1/8, after n intervals: an average
+// must not outlive the queue that it saw because probes have become rare.
 func smooth(old, sample time.Duration, n time.Duration) time.Duration {
 	if old == 0 {
 		return sample

@@ -98,8 +98,8 @@ func TestLargest(t *testing.T) {
 	}
 }
 
-// A stranger's packet, whatever it holds, is no answer, nor is one to an echo that was answered before or
-// left too long ago.
+// A stranger's packet, whatever it holds, is no answer, nor is one to an echo that was answered
+// before or left too long ago.
 func TestForeignAnswersDoNotCount(t *testing.T) {
 	e := newEchoer(0, NewNonce())
 	target := netip.MustParseAddr("192.0.2.1")
@@ -122,7 +122,8 @@ func TestForeignAnswersDoNotCount(t *testing.T) {
 	}
 	wrongNonce := append([]byte(nil), right...)
 	wrongNonce[len(wrongNonce)-1] ^= 1
-	for name, b := range map[string][]byte{"empty": {}, "request": e.request(false, 0), "wrong nonce": wrongNonce, "short": right[:12]} {
+	for name, b := range map[string][]byte{"empty": {}, "request": e.request(false, 0),
+		"wrong nonce": wrongNonce, "short": right[:12]} {
 		if counts(b, from) {
 			t.Errorf("%s counted as an answer", name)
 		}

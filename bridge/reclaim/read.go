@@ -16,14 +16,17 @@ type reading struct {
 	in, out     uint64 // bytes
 }
 
-// since is what happened between two readings. The network carries both directions at once: the busier one counts.
+// since is what happened between two readings. The network carries both directions at once: the
+// busier one counts.
 func (r reading) since(before reading, capacity float64) minute {
 	m := minute{memory: float32(r.memory)}
 	if ticks := r.total - before.total; r.total > before.total {
 		m.cpu = float32(100 * float64(r.busy-before.busy) / float64(ticks))
 	}
-	if seconds := r.at.Sub(before.at).Seconds(); seconds > 0 && r.in >= before.in && r.out >= before.out {
-		m.network = float32(100 * float64(max(r.in-before.in, r.out-before.out)) / seconds / capacity)
+	if seconds := r.at.Sub(before.at).Seconds(); seconds > 0 && r.in >= before.in &&
+		r.out >= before.out {
+		m.network = float32(100 * float64(max(r.in-before.in,
+			r.out-before.out)) / seconds / capacity)
 	}
 	return m
 }
@@ -44,7 +47,8 @@ func (m *Meter) read() (r reading, ok bool) {
 	return r, r.total > 0
 }
 
-// ticks reads /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal; guests are in user already.
+// ticks reads /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal; guests are in user
+// already.
 func ticks(stat string) (busy, total uint64) {
 	line, _, _ := strings.Cut(stat, "\n")
 	for i, field := range strings.Fields(line) {

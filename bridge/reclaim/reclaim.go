@@ -1,6 +1,7 @@
-// Package reclaim says how idle a machine of Oracle's Always Free kind is by Oracle's own measure, since idle ones are taken
-// back: over seven days, all of these below 20 %: the 95th percentile of the CPU's use, the network's use and, on A1 shapes,
-// the memory's use. See "Reclamation of Idle Compute Instances" in
+// Package reclaim says how idle a machine of Oracle's Always Free kind is by Oracle's own measure,
+// since idle ones are taken back: over seven days, all of these below 20 %: the 95th percentile of
+// the CPU's use, the network's use and, on A1 shapes, the memory's use. See "Reclamation of Idle
+// Compute Instances" in
 // https://docs.oracle.com/iaas/Content/FreeTier/freetier_topic-Always_Free_Resources.htm
 //
 // It only tells: nothing is done to seem busy.
@@ -40,8 +41,8 @@ type Usage struct {
 	Over    time.Duration // how long was measured, at most Window; zero: nothing is known yet
 }
 
-// Idle says whether Oracle would call this idle, were it measured over the whole window. arch is Go's name of the machine's
-// architecture: memory counts on A1 shapes, which are the ARM ones.
+// Idle says whether Oracle would call this idle, were it measured over the whole window. arch is
+// Go's name of the machine's architecture: memory counts on A1 shapes, which are the ARM ones.
 func (u Usage) Idle(arch string) bool {
 	return u.CPU < Limit && u.Network < Limit && (u.Memory < Limit || arch != "arm64")
 }
@@ -64,8 +65,8 @@ func New() *Meter {
 	return &Meter{proc: "/proc", sys: "/sys", capacity: capacity(runtime.GOARCH, runtime.NumCPU())}
 }
 
-// capacity is what the shapes' documentation says of their network: 480 Mbit/s for VM.Standard.E2.1.Micro, 1 Gbit/s for
-// each core of VM.Standard.A1.Flex.
+// capacity is what the shapes' documentation says of their network: 480 Mbit/s for
+// VM.Standard.E2.1.Micro, 1 Gbit/s for each core of VM.Standard.A1.Flex.
 func capacity(arch string, cpus int) float64 {
 	if arch == "arm64" {
 		return float64(cpus) * 1e9 / 8

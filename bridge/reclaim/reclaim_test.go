@@ -21,12 +21,15 @@ func machine(t *testing.T, files map[string]string) *Meter {
 			t.Fatal(err)
 		}
 	}
-	return &Meter{proc: filepath.Join(dir, "proc"), sys: filepath.Join(dir, "sys"), capacity: capacity("amd64", 2)}
+	return &Meter{proc: filepath.Join(dir, "proc"), sys: filepath.Join(dir, "sys"),
+		capacity: capacity("amd64", 2)}
 }
 
 func TestApplies(t *testing.T) {
-	for tag, want := range map[string]bool{"OracleCloud.com\n": true, "": false, "No Asset Tag\n": false} {
-		if got := Applies(machine(t, map[string]string{"sys/class/dmi/id/chassis_asset_tag": tag}).sys); got != want {
+	for tag, want := range map[string]bool{"OracleCloud.com\n": true, "": false,
+		"No Asset Tag\n": false} {
+		if got := Applies(machine(t,
+			map[string]string{"sys/class/dmi/id/chassis_asset_tag": tag}).sys); got != want {
 			t.Errorf("with asset tag %q: %v", tag, got)
 		}
 	}
@@ -37,10 +40,12 @@ func TestApplies(t *testing.T) {
 
 func TestReadingOfAMinute(t *testing.T) {
 	m := machine(t, map[string]string{
-		"proc/stat":                          "cpu  100 20 30 800 50 5 5 10 40 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n",
-		"proc/meminfo":                       "MemTotal:        1000 kB\nMemFree:          100 kB\nMemAvailable:     850 kB\n",
-		"sys/class/net/enp0s3/device/vendor": "", "sys/class/net/enp0s3/statistics/rx_bytes": "1000\n", "sys/class/net/enp0s3/statistics/tx_bytes": "600\n",
-		"sys/class/net/tun0/statistics/rx_bytes": "99999999\n",
+		"proc/stat":                                "cpu  100 20 30 800 50 5 5 10 40 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n",
+		"proc/meminfo":                             "MemTotal:        1000 kB\nMemFree:          100 kB\nMemAvailable:     850 kB\n",
+		"sys/class/net/enp0s3/device/vendor":       "",
+		"sys/class/net/enp0s3/statistics/rx_bytes": "1000\n",
+		"sys/class/net/enp0s3/statistics/tx_bytes": "600\n",
+		"sys/class/net/tun0/statistics/rx_bytes":   "99999999\n",
 	})
 	before, ok := m.read()
 	if !ok || before.busy != 170 || before.total != 1020 || before.in != 1000 || before.out != 600 {
@@ -51,7 +56,8 @@ func TestReadingOfAMinute(t *testing.T) {
 	now.busy, now.total = before.busy+25, before.total+100
 	now.in, now.out = before.in+45e6*60/10, before.out+45e6*60 // 360 Mbit/s of 480 out, a tenth in
 	got := now.since(before, m.capacity)
-	if math.Abs(float64(got.cpu)-25) > 0.01 || math.Abs(float64(got.network)-75) > 0.01 || math.Abs(float64(got.memory)-15) > 0.01 {
+	if math.Abs(float64(got.cpu)-25) > 0.01 || math.Abs(float64(got.network)-75) > 0.01 ||
+		math.Abs(float64(got.memory)-15) > 0.01 {
 		t.Errorf("got %+v, want 25 %% CPU, 75 %% network, 15 %% memory", got)
 	}
 	if lost := before.since(now, m.capacity); lost.network != 0 || lost.cpu != 0 {
@@ -67,7 +73,8 @@ func TestUsage(t *testing.T) {
 	for i := range 100 {
 		m.add(minute{cpu: float32(i + 1), memory: 10, network: float32(i % 2)})
 	}
-	if u := m.Usage(); u.CPU != 95 || math.Abs(u.Memory-10) > 0.01 || math.Abs(u.Network-0.5) > 0.01 || u.Over != 100*time.Minute {
+	if u := m.Usage(); u.CPU != 95 || math.Abs(u.Memory-10) > 0.01 ||
+		math.Abs(u.Network-0.5) > 0.01 || u.Over != 100*time.Minute {
 		t.Errorf("got %+v", u)
 	}
 	// A week later nothing of it counts any more.

@@ -65,7 +65,8 @@ func TestOnlyByItsEgress(t *testing.T) {
 		addr := func(host int) []netip.Prefix {
 			return []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("10.0.%d.%d/24", i, host))}
 		}
-		_, err := netlab.Connect(box, netlab.Iface{Name: way.iface, Addrs: addr(2)}, ns, netlab.Iface{Name: "eth0", Addrs: addr(1)})
+		_, err := netlab.Connect(box, netlab.Iface{Name: way.iface, Addrs: addr(2)}, ns,
+			netlab.Iface{Name: "eth0", Addrs: addr(1)})
 		must(t, err)
 		must(t, ns.IP("addr add "+labAddress+" dev lo"))
 		l, err := ns.Listen("tcp", labServer)
@@ -104,7 +105,8 @@ func TestOnlyByItsEgress(t *testing.T) {
 func startResolver(t *testing.T, box *netlab.Namespace, b *bench) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "roots.pem")
-	must(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: b.ca.cert.Raw}), 0o600))
+	must(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE",
+		Bytes: b.ca.cert.Raw}), 0o600))
 	cmd := netlab.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), rootsEnv+"="+file)
 	p, err := box.Start(cmd)

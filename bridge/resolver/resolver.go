@@ -1,5 +1,6 @@
-// Package resolver is the box's small forwarder for one egress: clients' port 53 is steered to it, and
-// it asks the egress's resolvers by DNS over TLS (RFC 7858), through that egress and no other way.
+// Package resolver is the box's small forwarder for one egress: clients' port 53 is steered to it,
+// and it asks the egress's resolvers by DNS over TLS (RFC 7858), through that egress and no other
+// way.
 //
 //	client ── port 53 ──▶ Resolver ──[mark]── TLS, name verified ──▶ upstream
 //	client ◀─ SERVFAIL ──    │ no upstream answers, whatever the reason
@@ -50,12 +51,13 @@ type Upstream struct {
 
 // Config is what a Resolver needs. It is not changed after New.
 type Config struct {
-	// Listen is where clients' questions arrive, by UDP and TCP. An unspecified address listens on all.
+	// Listen is where clients' questions arrive, by UDP and TCP. An unspecified address listens on
+	// all.
 	Listen netip.AddrPort
 	// Upstreams are asked in this order, beginning with the one that answered last.
 	Upstreams []Upstream
-	// Mark is set on every upstream socket (SO_MARK, needs CAP_NET_ADMIN). The host's rules must route
-	// it by the egress, and refuse it where the egress is down.
+	// Mark is set on every upstream socket (SO_MARK, needs CAP_NET_ADMIN). The host's rules must
+	// route it by the egress, and refuse it where the egress is down.
 	Mark uint32
 	// Roots verify the upstreams' certificates; nil means the system's.
 	Roots *x509.CertPool
@@ -97,8 +99,8 @@ func (r *Resolver) Stats() Stats {
 	return Stats{r.answered.Load(), r.failed.Load(), r.refused.Load()}
 }
 
-// Run answers until ctx ends, and then returns nil. It fails when it cannot listen. It must be called
-// once.
+// Run answers until ctx ends, and then returns nil. It fails when it cannot listen. It must be
+// called once.
 func (r *Resolver) Run(ctx context.Context) error {
 	if r.cfg.Mark == 0 {
 		return ErrNoMark
@@ -119,7 +121,8 @@ func (r *Resolver) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, s := range []*dns.Server{
 		{PacketConn: udp, Handler: handler, UDPSize: dns.DefaultMsgSize},
-		{Listener: netutil.LimitListener(tcp, maxClients), Handler: handler, ReadTimeout: clientIdle,
+		{Listener: netutil.LimitListener(tcp, maxClients), Handler: handler,
+			ReadTimeout:  clientIdle,
 			WriteTimeout: clientIdle, IdleTimeout: func() time.Duration { return clientIdle }},
 	} {
 		serve(ctx, g, s)
@@ -160,8 +163,8 @@ func (r *Resolver) closeUpstreams() {
 	}
 }
 
-// handle answers one question. Whatever goes wrong, the client gets an answer, and the question goes
-// nowhere else.
+// handle answers one question. Whatever goes wrong, the client gets an answer, and the question
+// goes nowhere else.
 func (r *Resolver) handle(ctx context.Context, w dns.ResponseWriter, q *dns.Msg) {
 	if code := acceptable(q); code != dns.RcodeSuccess {
 		r.refused.Add(1)

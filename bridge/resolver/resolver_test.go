@@ -117,7 +117,8 @@ func TestForwards(t *testing.T) {
 	_, addr := b.resolve(s.upstream())
 	for _, network := range []string{"udp", "tcp"} {
 		for i := range 20 {
-			if a := ask(t, network, addr, fmt.Sprintf("n%d.example.", i)); a.Rcode != dns.RcodeSuccess || from(a) != 7 {
+			if a := ask(t, network, addr,
+				fmt.Sprintf("n%d.example.", i)); a.Rcode != dns.RcodeSuccess || from(a) != 7 {
 				t.Fatalf("%s: %v", network, a)
 			}
 		}
@@ -224,14 +225,15 @@ func TestFailsClosed(t *testing.T) {
 	mute := b.dot(4)
 	mute.mute.Store(true)
 	cases := map[string][]Upstream{
-		"no upstreams":        nil,
-		"connection refused":  {{addr(refused), testName}},
-		"TLS never answers":   {{addr(stuck), testName}},
-		"another name":        {{b.dot(1).addr, "other.example"}},
-		"no name":             {{b.dot(1).addr, ""}},
-		"a foreign authority": {startDoT(t, listen(), newAuthority(t).issue(t, testName), 2).upstream()},
-		"another question":    {wrong.upstream()},
-		"silence":             {mute.upstream()},
+		"no upstreams":       nil,
+		"connection refused": {{addr(refused), testName}},
+		"TLS never answers":  {{addr(stuck), testName}},
+		"another name":       {{b.dot(1).addr, "other.example"}},
+		"no name":            {{b.dot(1).addr, ""}},
+		"a foreign authority": {startDoT(t, listen(), newAuthority(t).issue(t, testName),
+			2).upstream()},
+		"another question": {wrong.upstream()},
+		"silence":          {mute.upstream()},
 	}
 	for name, upstreams := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -276,7 +278,8 @@ func TestGarbageFromClients(t *testing.T) {
 	b := newBench(t)
 	_, addr := b.resolve(b.dot(7).upstream())
 	for _, network := range []string{"udp", "tcp"} {
-		for _, garbage := range []string{"", "x", "\x00\x01\xff", string(make([]byte, 600)), "GET / HTTP/1.0\r\n\r\n"} {
+		for _, garbage := range []string{"", "x", "\x00\x01\xff", string(make([]byte, 600)),
+			"GET / HTTP/1.0\r\n\r\n"} {
 			c, err := net.Dial(network, addr)
 			must(t, err)
 			_, err = c.Write([]byte(garbage))
@@ -298,7 +301,8 @@ func TestWithoutMark(t *testing.T) {
 func TestAddressInUse(t *testing.T) {
 	b := newBench(t)
 	_, addr := b.resolve()
-	if err := New(Config{Listen: netip.MustParseAddrPort(addr), Mark: testMark}).Run(t.Context()); err == nil {
+	if err := New(Config{Listen: netip.MustParseAddrPort(addr), Mark: testMark}).Run(
+		t.Context()); err == nil {
 		t.Error("two resolvers on one address")
 	}
 }

@@ -29,8 +29,10 @@ func newAuthority(t *testing.T) *authority {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
 	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{
+			CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(
+			time.Hour), KeyUsage: x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
 	must(t, err)
@@ -46,7 +48,8 @@ func (a *authority) issue(t *testing.T, name string) tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
 	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(2), DNSNames: []string{name}, KeyUsage: x509.KeyUsageDigitalSignature,
+		SerialNumber: big.NewInt(2), DNSNames: []string{
+			name}, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		NotBefore:   time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 	}
@@ -83,11 +86,14 @@ func (l *countingListener) Accept() (net.Conn, error) {
 // startDoT serves on l until the test ends.
 func startDoT(t *testing.T, l net.Listener, cert tls.Certificate, number byte) *dotServer {
 	t.Helper()
-	s := &dotServer{addr: l.Addr().(*net.TCPAddr).AddrPort(), number: number, listener: &countingListener{Listener: l}}
+	s := &dotServer{addr: l.Addr().(*net.TCPAddr).AddrPort(), number: number,
+		listener: &countingListener{Listener: l}}
 	started := make(chan struct{})
 	s.server = &dns.Server{
 		Listener: tls.NewListener(s.listener, &tls.Config{Certificates: []tls.Certificate{cert}}),
-		Handler:  dns.HandlerFunc(s.answer), NotifyStartedFunc: func() { close(started) }, MaxTCPQueries: -1,
+		Handler:  dns.HandlerFunc(s.answer), NotifyStartedFunc: func() {
+			close(started)
+		}, MaxTCPQueries: -1,
 	}
 	go s.server.ActivateAndServe()
 	<-started

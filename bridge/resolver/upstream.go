@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// upstreamIdle is how long a connection without questions is kept: less than public resolvers do,
-	// so that questions seldom meet one that is being closed.
+	// upstreamIdle is how long a connection without questions is kept: less than public resolvers
+	// do, so that questions seldom meet one that is being closed.
 	upstreamIdle = 20 * time.Second
 	resumptions  = 4 // TLS sessions remembered for each upstream
 )
@@ -44,7 +44,8 @@ func newUpstream(u Upstream, cfg Config) *upstream {
 			return setMark(raw, cfg.Mark)
 		}},
 		tls: &tls.Config{
-			ServerName: u.Name, RootCAs: cfg.Roots, MinVersion: tls.VersionTLS12, NextProtos: []string{"dot"},
+			ServerName: u.Name, RootCAs: cfg.Roots, MinVersion: tls.VersionTLS12,
+			NextProtos:         []string{"dot"},
 			ClientSessionCache: tls.NewLRUClientSessionCache(resumptions),
 		},
 	}
@@ -129,7 +130,8 @@ type pipeline struct {
 }
 
 func newPipeline(conn net.Conn) *pipeline {
-	p := &pipeline{conn: &dns.Conn{Conn: conn}, done: make(chan struct{}), pending: map[uint16]chan<- *dns.Msg{}, next: dns.Id()}
+	p := &pipeline{conn: &dns.Conn{Conn: conn}, done: make(chan struct{}),
+		pending: map[uint16]chan<- *dns.Msg{}, next: dns.Id()}
 	go p.read()
 	return p
 }

@@ -27,9 +27,9 @@ const device = "/dev/net/tun"
 // opening keeps the descriptors of this package apart from one another: see open.
 var opening sync.Mutex
 
-// Ensure makes the TUN device name in the current network namespace, persistent, and gives it to uid and
-// gid, both of which a process needs in order to open it. It is idempotent. A device that a program has
-// open at the moment is left as it is, which is no error. The link is not set up.
+// Ensure makes the TUN device name in the current network namespace, persistent, and gives it to
+// uid and gid, both of which a process needs in order to open it. It is idempotent. A device that a
+// program has open at the moment is left as it is, which is no error. The link is not set up.
 func Ensure(name string, uid, gid int) error {
 	if err := checkName(name); err != nil {
 		return fmt.Errorf("making TUN device %q: %w", name, err)
@@ -62,16 +62,17 @@ func Remove(name string) error {
 
 // checkName refuses what the kernel would cut (water cuts silently) or expand.
 func checkName(name string) error {
-	if name == "" || len(name) >= unix.IFNAMSIZ || name == "." || name == ".." || strings.ContainsAny(name, "/:% \t\n") {
+	if name == "" || len(name) >= unix.IFNAMSIZ || name == "." || name == ".." ||
+		strings.ContainsAny(name, "/:% \t\n") {
 		return fmt.Errorf("not an interface name of at most %d characters", unix.IFNAMSIZ-1)
 	}
 	return nil
 }
 
-// open opens a device by water and closes it again, which is all that changes a persistent one. Water
-// opens without O_CLOEXEC, and a child that inherited the descriptor would keep the device busy: so no
-// child may be forked meanwhile (that is what ForkLock is for). And it loses its descriptor when it
-// fails.
+// open opens a device by water and closes it again, which is all that changes a persistent one.
+// Water opens without O_CLOEXEC, and a child that inherited the descriptor would keep the device
+// busy: so no child may be forked meanwhile (that is what ForkLock is for). And it loses its
+// descriptor when it fails.
 func open(params water.PlatformSpecificParams) error {
 	opening.Lock()
 	defer opening.Unlock()
@@ -124,8 +125,8 @@ func closeLost(before map[int]bool) {
 }
 
 // Node returns the path of a device node by which uid can open TUN devices: the system's own where
-// everybody may open it, as on most systems, else one that is made in dir and belongs to uid alone. dir
-// must not be writable by others.
+// everybody may open it, as on most systems, else one that is made in dir and belongs to uid alone.
+// dir must not be writable by others.
 func Node(dir string, uid int) (string, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(device, &st); err != nil {
@@ -144,7 +145,8 @@ func Node(dir string, uid int) (string, error) {
 func makeNode(path string, uid int, rdev uint64) error {
 	var st unix.Stat_t
 	if err := unix.Lstat(path, &st); err == nil {
-		if st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == rdev && int(st.Uid) == uid && st.Mode&0o777 == 0o600 {
+		if st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == rdev && int(st.Uid) == uid &&
+			st.Mode&0o777 == 0o600 {
 			return nil
 		}
 		if err := os.Remove(path); err != nil {
@@ -156,7 +158,8 @@ func makeNode(path string, uid int, rdev uint64) error {
 		return err
 	}
 	if fs.Flags&unix.ST_NODEV != 0 {
-		return fmt.Errorf("%s is mounted nodev; make %s readable and writable for all (chmod 666)", filepath.Dir(path), device)
+		return fmt.Errorf("%s is mounted nodev; make %s readable and writable for all (chmod 666)",
+			filepath.Dir(path), device)
 	}
 	if err := unix.Mknod(path, unix.S_IFCHR|0o600, int(rdev)); err != nil {
 		return err

@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inNamespace runs the calling test again in a process of its own, in a network namespace of its own,
-// and returns true there. Go moves goroutines between threads, and a namespace belongs to a thread; a
-// whole process in the namespace has no such trouble.
+// inNamespace runs the calling test again in a process of its own, in a network namespace of its
+// own, and returns true there. Go moves goroutines between threads, and a namespace belongs to a
+// thread; a whole process in the namespace has no such trouble.
 func inNamespace(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv("ZTB_TEST_NS") == t.Name() {
@@ -31,7 +31,8 @@ func inNamespace(t *testing.T) bool {
 	}
 	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1")
 	cmd.Env = append(os.Environ(), "ZTB_TEST_NS="+t.Name())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET,
+		Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.CombinedOutput()
 	t.Logf("in its namespace:\n%s", out)
 	if err != nil {
@@ -86,8 +87,8 @@ func TestDevice(t *testing.T) {
 	}
 	const name = "tunztb-fifteen1" // 15 characters, all that a name may have
 	dir := t.TempDir()
-	// The test's own two directories are made 0700 by some versions of Go; those above belong to the
-	// machine.
+	// The test's own two directories are made 0700 by some versions of Go; those above belong to
+	// the machine.
 	for _, d := range []string{filepath.Dir(dir), dir} {
 		if err := os.Chmod(d, 0o755); err != nil {
 			t.Fatal(err)

@@ -36,13 +36,14 @@ const (
 	requestTimeout = 2 * time.Second
 	// changeTimeout is that of requests that change something: to set routes can take seconds.
 	changeTimeout = 6 * time.Second
-	// maxAnswer bounds an answer in bytes: /peer takes about 1 kB for each of maybe thousands of peers.
+	// maxAnswer bounds an answer in bytes: /peer takes about 1 kB for each of maybe thousands of
+	// peers.
 	maxAnswer = 8 << 20
 )
 
 // client speaks the local API of the service whose home directory is home. Its methods block for at
-// most changeTimeout. It holds no connection between requests: an idle one delays the service's exit
-// by 5 s.
+// most changeTimeout. It holds no connection between requests: an idle one delays the service's
+// exit by 5 s.
 type client struct {
 	home string
 	http http.Client
@@ -50,7 +51,8 @@ type client struct {
 
 func newClient(home string) *client {
 	return &client{home: home, http: http.Client{
-		Transport: &http.Transport{DisableKeepAlives: true, Proxy: nil, MaxResponseHeaderBytes: 64 << 10},
+		Transport: &http.Transport{DisableKeepAlives: true, Proxy: nil,
+			MaxResponseHeaderBytes: 64 << 10},
 		CheckRedirect: func(*http.Request, []*http.Request) error {
 			return http.ErrUseLastResponse // the token goes nowhere else
 		},
@@ -92,10 +94,10 @@ func (c *client) config(ctx context.Context) (configAnswer, error) {
 	return a, err
 }
 
-// join joins a network, or changes its settings if it is joined, so that the service keeps its hands
-// off the host's routes and resolvers. Booleans must be real ones: anything else is silently ignored.
-// The answer is the membership as it is afterwards; its ID is zero when the service could not make
-// the network's device.
+// join joins a network, or changes its settings if it is joined, so that the service keeps its
+// hands off the host's routes and resolvers. Booleans must be real ones: anything else is silently
+// ignored. The answer is the membership as it is afterwards; its ID is zero when the service could
+// not make the network's device.
 func (c *client) join(ctx context.Context, id NetworkID, global bool) (networkAnswer, error) {
 	var a networkAnswer
 	err := c.do(ctx, http.MethodPost, "/network/"+id.String(),
@@ -110,7 +112,8 @@ func (c *client) leave(ctx context.Context, id NetworkID) error {
 
 // orbit makes the node follow a moon, whose id is also the address of the root to ask for it.
 func (c *client) orbit(ctx context.Context, id Address) error {
-	return c.do(ctx, http.MethodPost, "/moon/"+id.String(), map[string]string{"seed": id.String()}, nil)
+	return c.do(ctx, http.MethodPost, "/moon/"+id.String(), map[string]string{"seed": id.String()},
+		nil)
 }
 
 func (c *client) deorbit(ctx context.Context, id Address) error {
@@ -218,7 +221,10 @@ func (c *client) token() (string, error) {
 	}
 	token := strings.TrimSpace(string(raw))
 	// The token is a header's value: reject what could not be one, without showing it.
-	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool {
+		return r <= ' ' ||
+			r > '~'
+	}) {
 		return "", fmt.Errorf("%w: authtoken.secret holds none", ErrNoToken)
 	}
 	return token, nil

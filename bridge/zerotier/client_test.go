@@ -25,7 +25,8 @@ func homeOf(t testing.TB, h http.HandlerFunc) string {
 	t.Cleanup(srv.Close)
 	home := t.TempDir()
 	_, port, _ := strings.Cut(strings.TrimPrefix(srv.URL, "http://"), ":")
-	for name, text := range map[string]string{"zerotier-one.port": port + "\n", "authtoken.secret": testToken + "\n"} {
+	for name, text := range map[string]string{"zerotier-one.port": port + "\n",
+		"authtoken.secret": testToken + "\n"} {
 		if err := os.WriteFile(filepath.Join(home, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -42,13 +43,23 @@ func TestStrangeAnswers(t *testing.T) {
 		want    error
 		state   ServiceState
 	}{
-		{"unauthorised", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(401); io.WriteString(w, "{}") }, ErrRefused, ServiceRefused},
-		{"empty object", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "{}") }, ErrUnexpected, ServiceBroken},
+		{"unauthorised", func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(401)
+			io.WriteString(w, "{}")
+		}, ErrRefused, ServiceRefused},
+		{"empty object", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "{}") },
+			ErrUnexpected, ServiceBroken},
 		{"nothing", func(w http.ResponseWriter, r *http.Request) {}, ErrUnexpected, ServiceBroken},
-		{"HTML", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "<html>") }, ErrUnexpected, ServiceBroken},
-		{"two values", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, good+good) }, ErrUnexpected, ServiceBroken},
-		{"truncated", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, good[:40]) }, ErrUnexpected, ServiceBroken},
-		{"HTTP 500", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) }, ErrUnexpected, ServiceBroken},
+		{"HTML", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "<html>") },
+			ErrUnexpected, ServiceBroken},
+		{"two values", func(w http.ResponseWriter,
+			r *http.Request) {
+			io.WriteString(w, good+good)
+		}, ErrUnexpected, ServiceBroken},
+		{"truncated", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, good[:40]) },
+			ErrUnexpected, ServiceBroken},
+		{"HTTP 500", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) },
+			ErrUnexpected, ServiceBroken},
 		{"elsewhere", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://192.0.2.1/", http.StatusTemporaryRedirect)
 		}, ErrUnexpected, ServiceBroken},
@@ -59,7 +70,8 @@ func TestStrangeAnswers(t *testing.T) {
 				}
 			}
 		}, ErrUnexpected, ServiceBroken},
-		{"hang", func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, context.DeadlineExceeded, ServiceBroken},
+		{"hang", func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+			context.DeadlineExceeded, ServiceBroken},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -89,15 +101,18 @@ func TestServiceStates(t *testing.T) {
 	}
 	// A port of which somebody else took hold and let go.
 	stale := homeOf(t, func(http.ResponseWriter, *http.Request) {})
-	if err := os.WriteFile(filepath.Join(stale, "zerotier-one.port"), []byte("1"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(stale, "zerotier-one.port"), []byte("1"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, err = newClient(stale).node(t.Context())
-	if st := judgeService(facts{err: err, program: true}); st.State != ServiceNotRunning || !errors.Is(err, ErrNotRunning) {
+	if st := judgeService(facts{err: err, program: true}); st.State != ServiceNotRunning ||
+		!errors.Is(err, ErrNotRunning) {
 		t.Errorf("stale port: %+v", st)
 	}
 	for _, port := range []string{"0", "65536", "x", "-1"} {
-		if err := os.WriteFile(filepath.Join(stale, "zerotier-one.port"), []byte(port), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(stale, "zerotier-one.port"), []byte(port),
+			0o600); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := newClient(stale).node(t.Context()); !errors.Is(err, ErrUnexpected) {
@@ -107,9 +122,13 @@ func TestServiceStates(t *testing.T) {
 }
 
 func TestTokenThatIsNone(t *testing.T) {
-	home := homeOf(t, func(w http.ResponseWriter, r *http.Request) { t.Error("a request was sent") })
+	home := homeOf(t, func(w http.ResponseWriter,
+		r *http.Request) {
+		t.Error("a request was sent")
+	})
 	for _, token := range []string{"", "\n", "line\nX-Evil: 1", "sp ace", "caf\u00e9"} {
-		if err := os.WriteFile(filepath.Join(home, "authtoken.secret"), []byte(token), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(home, "authtoken.secret"), []byte(token),
+			0o600); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := newClient(home).node(t.Context()); !errors.Is(err, ErrNoToken) {
@@ -121,7 +140,8 @@ func TestTokenThatIsNone(t *testing.T) {
 // An idle connection would delay the service's exit by 5 s.
 func TestNoIdleConnections(t *testing.T) {
 	var open atomic.Int64
-	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "[]") }))
+	srv := httptest.NewUnstartedServer(
+		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "[]") }))
 	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
 		switch s {
 		case http.StateNew:
@@ -134,7 +154,8 @@ func TestNoIdleConnections(t *testing.T) {
 	t.Cleanup(srv.Close)
 	home := homeOf(t, nil)
 	_, port, _ := strings.Cut(strings.TrimPrefix(srv.URL, "http://"), ":")
-	if err := os.WriteFile(filepath.Join(home, "zerotier-one.port"), []byte(port), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(home, "zerotier-one.port"), []byte(port),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	c := newClient(home)

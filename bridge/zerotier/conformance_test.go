@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// world is a node, its controller and its root: recorded answers with manners (fake_test.go), or real
-// ones in an isolated network (real_test.go). The same scenarios run on both.
+// world is a node, its controller and its root: recorded answers with manners (fake_test.go), or
+// real ones in an isolated network (real_test.go). The same scenarios run on both.
 //
 // The network is private, with members in 10.99.0.0/16, 10.99.0.1 being set aside for this node.
 type world interface {
@@ -23,7 +23,8 @@ type world interface {
 	Start() // of the node; its controller and root are always up
 	Stop()
 	Authorise(bool)
-	// Set changes settings of the membership behind the service's back; Leave leaves the network so.
+	// Set changes settings of the membership behind the service's back; Leave leaves the network
+	// so.
 	Set(map[string]bool)
 	Leave()
 	// BreakDevice makes network devices impossible, from the next one on.
@@ -100,7 +101,8 @@ func (d *driven) untilService(s ServiceState) Status {
 
 func (d *driven) untilNetwork(s NetworkState) NetworkStatus {
 	d.t.Helper()
-	return d.until("network "+string(s), func(st Status) bool { return st.Networks[0].State == s }).Networks[0]
+	return d.until("network "+string(s),
+		func(st Status) bool { return st.Networks[0].State == s }).Networks[0]
 }
 
 // untilUsable waits for a network that is OK and has its interface.
@@ -151,7 +153,8 @@ func joinAuthorise(t *testing.T, w world) {
 	if !strings.Contains(n.Remedy, w.Address().String()) || n.Authorised {
 		t.Errorf("the remedy must name the member %s to authorise: %+v", w.Address(), n)
 	}
-	if got := d.Status(); got.NodeAddress != w.Address() || got.Version == "" || got.Service.Cause != "" {
+	if got := d.Status(); got.NodeAddress != w.Address() || got.Version == "" ||
+		got.Service.Cause != "" {
 		t.Errorf("a running service is told as %+v", got)
 	}
 
@@ -216,7 +219,8 @@ func settingsForced(t *testing.T, w world) {
 		c := newClientLike(d.Service)
 		awaitCondition(t, w, key+" off again", func() bool {
 			list, err := c.networks(t.Context())
-			return err == nil && len(list) == 1 && !list[0].AllowDefault && !list[0].AllowGlobal && !list[0].AllowDNS
+			return err == nil && len(list) == 1 && !list[0].AllowDefault && !list[0].AllowGlobal &&
+				!list[0].AllowDNS
 		})
 	}
 	if n := d.untilUsable(); !n.AllowManaged {
@@ -230,8 +234,10 @@ func managedOff(t *testing.T, w world) {
 	d := drive(t, w)
 	d.untilUsable()
 	w.Set(map[string]bool{"allowManaged": false})
-	st := d.until("told that allowManaged is off", func(st Status) bool { return strings.Contains(st.Networks[0].Cause, "allowManaged") })
-	if !strings.Contains(st.Networks[0].Remedy, "zerotier-cli set "+w.Network().String()+" allowManaged=1") {
+	st := d.until("told that allowManaged is off",
+		func(st Status) bool { return strings.Contains(st.Networks[0].Cause, "allowManaged") })
+	if !strings.Contains(st.Networks[0].Remedy, "zerotier-cli set "+w.Network().String()+
+		" allowManaged=1") {
 		t.Errorf("remedy %q", st.Networks[0].Remedy)
 	}
 	w.Set(map[string]bool{"allowManaged": true})
@@ -254,7 +260,8 @@ func noSuchNetwork(t *testing.T, w world) {
 	unknown := w.Network() ^ 0xffff
 	w.Start()
 	d := drive(t, w, func(c *Config) { c.Networks = []NetworkID{unknown} })
-	if n := d.untilNetwork(NetworkNotFound); n.ID != unknown || !strings.Contains(n.Remedy, "network id") {
+	if n := d.untilNetwork(NetworkNotFound); n.ID != unknown ||
+		!strings.Contains(n.Remedy, "network id") {
 		t.Errorf("told as %+v", n)
 	}
 }
@@ -280,12 +287,15 @@ func tokenReplaced(t *testing.T, w world) {
 }
 
 func localConf(t *testing.T, w world) {
-	w.WriteLocalConf(`{"physical":{"10.0.0.0/8":{"blacklist":true}},"settings":{"softwareUpdate":"disable","portMappingEnabled":false,"interfacePrefixBlacklist":["wg"]}}`)
+	w.WriteLocalConf(
+		`{"physical":{"10.0.0.0/8":{"blacklist":true}},"settings":{"softwareUpdate":"disable","portMappingEnabled":false,"interfacePrefixBlacklist":["wg"]}}`)
 	w.Start()
 	d := drive(t, w)
 	c := newClientLike(d.Service)
-	awaitCondition(t, w, "the blacklist to be in local.conf", func() bool { return strings.Contains(w.LocalConf(), "tunztb") })
-	for _, kept := range []string{`"wg"`, `"physical"`, `"10.0.0.0/8"`, `"softwareUpdate"`, `"tun"`} {
+	awaitCondition(t, w, "the blacklist to be in local.conf",
+		func() bool { return strings.Contains(w.LocalConf(), "tunztb") })
+	for _, kept := range []string{`"wg"`, `"physical"`, `"10.0.0.0/8"`, `"softwareUpdate"`,
+		`"tun"`} {
 		if !strings.Contains(w.LocalConf(), kept) {
 			t.Errorf("local.conf lost or lacks %s:\n%s", kept, w.LocalConf())
 		}

@@ -1,11 +1,12 @@
-// Package zerotier drives the official zerotier-one service through its local API: it keeps the box a
-// member of the configured networks, keeps the service from ever moving the host's own traffic, and
-// tells what is true of the networks now.
+// Package zerotier drives the official zerotier-one service through its local API: it keeps the box
+// a member of the configured networks, keeps the service from ever moving the host's own traffic,
+// and tells what is true of the networks now.
 //
 //	            ┌────────────── not asked yet: unknown ──────────────┐
 //	            ▼                                                    ▼
 //	not-installed, not-running, no-token, refused, broken  ⇄        ok
-//	(each with a cause and a remedy; asked again at most 1 s later) each network: joining ⇄ ok ⇄ denied …
+//	(each with a cause and a remedy; asked again at most 1 s later)
+//	each network: joining ⇄ ok ⇄ denied …
 //
 // The service writes routes only to the main table, and only for memberships with allowDefault or
 // allowGlobal; both are switched off here. It forgets nothing over a restart, and it believes its

@@ -16,9 +16,10 @@ import (
 	"time"
 )
 
-// fakeNode answers the local API as zerotier-one 1.14.1 does: its answers are recorded ones with the
-// facts of the moment filled in, and it shares the real one's manners (bodies of the wrong type are
-// ignored with status 200, leaving what was not joined is fine, a restart says OK from its cache).
+// fakeNode answers the local API as zerotier-one 1.14.1 does: its answers are recorded ones with
+// the facts of the moment filled in, and it shares the real one's manners (bodies of the wrong type
+// are ignored with status 200, leaving what was not joined is fine, a restart says OK from its
+// cache).
 type fakeNode struct {
 	t    *testing.T
 	home string
@@ -59,7 +60,8 @@ const (
 func newFakeNode(t *testing.T) *fakeNode {
 	f := &fakeNode{
 		t: t, home: t.TempDir(), network: 0xfe5f2d532b02de82,
-		nets: map[NetworkID]*fakeMembership{}, cached: map[NetworkID]*fakeMembership{}, stuck: map[NetworkID]bool{},
+		nets: map[NetworkID]*fakeMembership{}, cached: map[NetworkID]*fakeMembership{},
+		stuck: map[NetworkID]bool{},
 		moons: map[Address]bool{}, links: map[string]int{"lo": 1}, index: 1,
 	}
 	f.write("authtoken.secret", "0123456789abcdefghijklmn")
@@ -199,7 +201,8 @@ func (f *fakeNode) get(w http.ResponseWriter, kind string) {
 		}
 		answer(w, list)
 	case "config":
-		f.conf, _ = os.ReadFile(filepath.Join(f.home, "local.conf")) // the real one looks every 10 s
+		// the real one looks every 10 s
+		f.conf, _ = os.ReadFile(filepath.Join(f.home, "local.conf"))
 		if len(f.conf) == 0 {
 			io.WriteString(w, "{}")
 			return
@@ -227,7 +230,8 @@ func (f *fakeNode) serveNetwork(w http.ResponseWriter, method string, id Network
 		return
 	case http.MethodPost:
 		if m == nil && !f.stuck[id] {
-			m = &fakeMembership{joinedAt: time.Now(), settings: map[string]bool{"allowManaged": true}}
+			m = &fakeMembership{joinedAt: time.Now(),
+				settings: map[string]bool{"allowManaged": true}}
 			f.cached[id] = m
 			if !f.makeDevice(id, m) {
 				m = nil
@@ -283,7 +287,8 @@ func (f *fakeNode) describe(id NetworkID) map[string]any {
 	} else {
 		a = recorded[map[string]any](f.t, "gw-network-join-response.json")
 	}
-	a["id"], a["nwid"], a["status"], a["portDeviceName"] = id.String(), id.String(), status, id.Iface()
+	a["id"], a["nwid"], a["status"], a["portDeviceName"] = id.String(), id.String(), status,
+		id.Iface()
 	for _, key := range []string{"allowManaged", "allowGlobal", "allowDefault", "allowDNS"} {
 		a[key] = m.settings[key]
 	}

@@ -9,11 +9,13 @@ import (
 )
 
 // ifaceEncoding is RFC 4648's alphabet in lower case.
-var ifaceEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+var ifaceEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(
+	base32.NoPadding)
 
-// IfaceName returns the name that zerotier-one on Linux gives to the interface of a network: "zt" and
-// eight characters that follow from the id alone. A devicemap in the service's home directory, or an
-// existing interface of that name, can change it: Status tells the name in use. It fails with ErrBadID.
+// IfaceName returns the name that zerotier-one on Linux gives to the interface of a network: "zt"
+// and eight characters that follow from the id alone. A devicemap in the service's home directory,
+// or an existing interface of that name, can change it: Status tells the name in use. It fails with
+// ErrBadID.
 func IfaceName(nwid string) (string, error) {
 	id, err := ParseNetworkID(nwid)
 	if err != nil {
@@ -31,8 +33,8 @@ func (n NetworkID) Iface() string {
 	})
 }
 
-// IfaceIn returns the name that the service whose home directory is given will use: Iface, or what its devicemap
-// says.
+// IfaceIn returns the name that the service whose home directory is given will use: Iface, or what
+// its devicemap says.
 func IfaceIn(home string, id NetworkID) string {
 	raw, err := os.ReadFile(filepath.Join(home, "devicemap"))
 	if err != nil {
@@ -45,12 +47,14 @@ func IfaceIn(home string, id NetworkID) string {
 }
 
 // deviceMap reads lines of the form <network id>=<interface>. Like the service, it wants lower-case
-// ids, takes no spaces away, lets the last line of an id win and cuts names to what fits the kernel.
+// ids, takes no spaces away, lets the last line of an id win and cuts names to what fits the
+// kernel.
 func deviceMap(raw []byte) map[string]string {
 	const maxName = 15
 	out := map[string]string{}
 	for line := range strings.Lines(string(raw)) {
-		fields := strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune("\r\n=", r) })
+		fields := strings.FieldsFunc(line,
+			func(r rune) bool { return strings.ContainsRune("\r\n=", r) })
 		if len(fields) >= 2 {
 			out[fields[0]] = fields[1][:min(len(fields[1]), maxName)]
 		}

@@ -16,7 +16,8 @@ import (
 // A network that is being joined says what it waits for, whether that is taking too long or not.
 func TestJudgeJoining(t *testing.T) {
 	const id = NetworkID(0x8056c2e21c000001)
-	asking := facts{networks: map[NetworkID]networkAnswer{id: {ID: id, Status: "REQUESTING_CONFIGURATION"}}}
+	asking := facts{networks: map[NetworkID]networkAnswer{
+		id: {ID: id, Status: "REQUESTING_CONFIGURATION"}}}
 	for name, c := range map[string]struct {
 		f       facts
 		a       attempt
@@ -24,14 +25,20 @@ func TestJudgeJoining(t *testing.T) {
 		waiting bool
 		cause   string
 	}{
-		"not yet":         {facts{}, attempt{}, NetworkJoining, true, "about to join network 8056c2e21c000001"},
-		"refused":         {facts{}, attempt{failure: "out of memory"}, NetworkJoining, false, "joining network 8056c2e21c000001 failed: out of memory"},
-		"without device":  {facts{}, attempt{failure: "EOF", device: "there is no device"}, NetworkNoDevice, false, "there is no device"},
-		"asking":          {asking, attempt{}, NetworkJoining, true, "waiting for the controller 8056c2e21c"},
-		"asking for long": {asking, attempt{late: true}, NetworkJoining, false, "no answer from the network's controller 8056c2e21c"},
+		"not yet": {facts{}, attempt{}, NetworkJoining, true,
+			"about to join network 8056c2e21c000001"},
+		"refused": {facts{}, attempt{failure: "out of memory"}, NetworkJoining, false,
+			"joining network 8056c2e21c000001 failed: out of memory"},
+		"without device": {facts{}, attempt{failure: "EOF", device: "there is no device"},
+			NetworkNoDevice, false, "there is no device"},
+		"asking": {asking, attempt{}, NetworkJoining, true,
+			"waiting for the controller 8056c2e21c"},
+		"asking for long": {asking, attempt{late: true}, NetworkJoining, false,
+			"no answer from the network's controller 8056c2e21c"},
 	} {
 		st := judgeNetwork(id, c.f, id.Iface(), c.a)
-		if st.State != c.state || st.Waiting != c.waiting || !strings.Contains(st.Cause, c.cause) || c.waiting != (st.Remedy == "") {
+		if st.State != c.state || st.Waiting != c.waiting || !strings.Contains(st.Cause, c.cause) ||
+			c.waiting != (st.Remedy == "") {
 			t.Errorf("%s: %+v", name, st)
 		}
 	}
@@ -53,13 +60,15 @@ func TestKeepsWhyJoinFailed(t *testing.T) {
 		case refuse:
 			http.Error(w, "{}", http.StatusInternalServerError)
 		default:
-			_, _ = w.Write([]byte(`{"id":"` + id.String() + `","status":"REQUESTING_CONFIGURATION"}`))
+			_, _ = w.Write([]byte(`{"id":"` + id.String() +
+				`","status":"REQUESTING_CONFIGURATION"}`))
 		}
 	})}
 	go server.Serve(listener)
 	defer server.Close()
 	for name, text := range map[string]string{
-		"authtoken.secret": "0123456789abcdefghijklmn", "zerotier-one.port": strconv.Itoa(listener.Addr().(*net.TCPAddr).Port),
+		"authtoken.secret": "0123456789abcdefghijklmn", "zerotier-one.port": strconv.Itoa(
+			listener.Addr().(*net.TCPAddr).Port),
 	} {
 		if err := os.WriteFile(filepath.Join(home, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -41,13 +41,16 @@ func judgeService(f facts) ServiceStatus {
 			Remedy: "run ztbridge as root, or let its user read authtoken.secret"}
 	case errors.Is(err, ErrNoToken):
 		return ServiceStatus{State: ServiceNoToken, Cause: cause,
-			Remedy: "restart zerotier-one, which writes a new token: systemctl restart zerotier-one"}
+			Remedy: "restart zerotier-one, which writes a new token: systemctl restart " +
+				"zerotier-one"}
 	case errors.Is(err, ErrRefused):
 		return ServiceStatus{State: ServiceRefused, Cause: cause,
-			Remedy: "check that zerotier.home is the home directory of the running zerotier-one, then restart it: systemctl restart zerotier-one"}
+			Remedy: "check that zerotier.home is the home directory of the running zerotier-one, " +
+				"then restart it: systemctl restart zerotier-one"}
 	}
 	return ServiceStatus{State: ServiceBroken, Cause: cause,
-		Remedy: "check that zerotier-one, and nothing else, listens on the port in its zerotier-one.port, then restart it: systemctl restart zerotier-one"}
+		Remedy: "check that zerotier-one, and nothing else, listens on the port in its " +
+			"zerotier-one.port, then restart it: systemctl restart zerotier-one"}
 }
 
 // attempt is what came of joining a network so far.
@@ -65,12 +68,16 @@ func judgeNetwork(id NetworkID, f facts, iface string, a attempt) NetworkStatus 
 	case f.err != nil:
 	case !joined && a.device != "":
 		st.State, st.Cause = NetworkNoDevice, a.device
-		st.Remedy = "load the driver (modprobe tun), check that zerotier-one may use /dev/net/tun, and see its log: journalctl -u zerotier-one; it is tried again by itself"
+		st.Remedy = "load the driver (modprobe tun), check that zerotier-one may use " +
+			"/dev/net/tun, and see its log: journalctl -u zerotier-one; it is tried again by itself"
 	case !joined && a.failure != "":
-		st.State, st.Cause = NetworkJoining, fmt.Sprintf("joining network %s failed: %s", id, a.failure)
-		st.Remedy = "see the log of zerotier-one: journalctl -u zerotier-one; it is tried again by itself"
+		st.State, st.Cause = NetworkJoining,
+			fmt.Sprintf("joining network %s failed: %s", id, a.failure)
+		st.Remedy = "see the log of zerotier-one: journalctl -u zerotier-one; it is tried again " +
+			"by itself"
 	case !joined:
-		st.State, st.Waiting, st.Cause = NetworkJoining, true, fmt.Sprintf("this box is about to join network %s", id)
+		st.State, st.Waiting, st.Cause = NetworkJoining, true,
+			fmt.Sprintf("this box is about to join network %s", id)
 	default:
 		st.fill(n)
 		st.explain(f.node.Address, a.late)
@@ -78,7 +85,8 @@ func judgeNetwork(id NetworkID, f facts, iface string, a attempt) NetworkStatus 
 	st.Index = f.links[st.Iface]
 	if st.State == NetworkOK && st.Cause == "" && st.Index == 0 {
 		st.Cause = fmt.Sprintf("zerotier-one says OK, but there is no interface %s here", st.Iface)
-		st.Remedy = "run zerotier-one in the same network namespace as ztbridge, and restart it: systemctl restart zerotier-one"
+		st.Remedy = "run zerotier-one in the same network namespace as ztbridge, and restart it: " +
+			"systemctl restart zerotier-one"
 	}
 	return st
 }
@@ -92,7 +100,8 @@ func (st *NetworkStatus) fill(n networkAnswer) {
 	st.Addrs, st.Routes = n.addrs(), n.routes()
 	st.Prefixes = memberPrefixes(st.Addrs, st.Routes, n.AllowGlobal)
 	st.Authorised = st.State == NetworkOK
-	st.AllowManaged, st.AllowGlobal, st.AllowDefault, st.AllowDNS = n.AllowManaged, n.AllowGlobal, n.AllowDefault, n.AllowDNS
+	st.AllowManaged, st.AllowGlobal, st.AllowDefault, st.AllowDNS = n.AllowManaged, n.AllowGlobal,
+		n.AllowDefault, n.AllowDNS
 }
 
 func networkState(s string) NetworkState {
@@ -115,7 +124,9 @@ func networkState(s string) NetworkState {
 
 // explain fills in cause and remedy of a network that the service knows.
 func (st *NetworkStatus) explain(self Address, late bool) {
-	where := fmt.Sprintf("at its controller (https://my.zerotier.com, or your own controller on node %s)", st.ID.Controller())
+	where := fmt.Sprintf(
+		"at its controller (https://my.zerotier.com, or your own controller on node %s)",
+		st.ID.Controller())
 	switch {
 	case st.State == NetworkDenied:
 		st.Cause = fmt.Sprintf("network %s does not let this box in", st.ID)
@@ -125,7 +136,8 @@ func (st *NetworkStatus) explain(self Address, late bool) {
 		st.Remedy = "check the network id in the configuration"
 	case st.State == NetworkNoDevice:
 		st.Cause = "zerotier-one could not make its network device"
-		st.Remedy = "load the driver (modprobe tun), then restart it: systemctl restart zerotier-one"
+		st.Remedy = "load the driver (modprobe tun), then restart it: systemctl restart " +
+			"zerotier-one"
 	case st.State == NetworkClientTooOld:
 		st.Cause = "the network wants a newer zerotier-one"
 		st.Remedy = "upgrade zerotier-one"
@@ -134,17 +146,26 @@ func (st *NetworkStatus) explain(self Address, late bool) {
 		st.Remedy = fmt.Sprintf("exempt member %s from SSO %s", self, where)
 	case st.State == NetworkJoining && late:
 		st.Cause = fmt.Sprintf("no answer from the network's controller %s", st.ID.Controller())
-		st.Remedy = "check the network id, that UDP port 9993 may leave this box, and that the controller is up"
+		st.Remedy = "check the network id, that UDP port 9993 may leave this box, and that the " +
+			"controller is up"
 	case st.State == NetworkJoining:
-		st.Waiting, st.Cause = true, fmt.Sprintf("waiting for the controller %s of network %s", st.ID.Controller(), st.ID)
+		st.Waiting, st.Cause = true,
+			fmt.Sprintf("waiting for the controller %s of network %s", st.ID.Controller(), st.ID)
 	case st.State == NetworkOK && (st.AllowDefault || st.AllowDNS):
-		st.Cause = "zerotier-one may change this box's own routes or resolvers, and does not let itself be told otherwise"
-		st.Remedy = fmt.Sprintf("zerotier-cli set %[1]s allowDefault=0; zerotier-cli set %[1]s allowDNS=0", st.ID)
+		st.Cause = "zerotier-one may change this box's own routes or resolvers, and does not let " +
+			"itself be told otherwise"
+		st.Remedy = fmt.Sprintf(
+			"zerotier-cli set %[1]s allowDefault=0; zerotier-cli set %[1]s allowDNS=0", st.ID)
 	case st.State == NetworkOK && !strings.HasPrefix(st.Iface, "zt"):
-		st.Cause = fmt.Sprintf("devicemap names the interface %s: zerotier-one would take it for a path of its own", st.Iface)
-		st.Remedy = fmt.Sprintf("in devicemap, give %s a name that begins with zt, and restart it: systemctl restart zerotier-one", st.ID)
+		st.Cause = fmt.Sprintf(
+			"devicemap names the interface %s: zerotier-one would take it for a path of its own",
+			st.Iface)
+		st.Remedy = fmt.Sprintf(
+			"in devicemap, give %s a name that begins with zt, and restart it: systemctl restart "+
+				"zerotier-one", st.ID)
 	case st.State == NetworkOK && !st.AllowManaged:
-		st.Cause = "allowManaged is off: zerotier-one sets neither addresses nor routes of this network"
+		st.Cause = "allowManaged is off: zerotier-one sets neither addresses nor routes of this " +
+			"network"
 		st.Remedy = fmt.Sprintf("zerotier-cli set %s allowManaged=1", st.ID)
 	case st.State == NetworkOK && len(st.Addrs) == 0:
 		st.Cause = "the network gave this box no address"
@@ -152,8 +173,8 @@ func (st *NetworkStatus) explain(self Address, late bool) {
 	}
 }
 
-// judgeContact returns when a root or a moon was last heard, by our clock, and whether that is recent.
-// Ages are taken on the service's own clock, then carried over to ours.
+// judgeContact returns when a root or a moon was last heard, by our clock, and whether that is
+// recent. Ages are taken on the service's own clock, then carried over to ours.
 func judgeContact(f facts, now time.Time) (last time.Time, reachable bool) {
 	clock := time.UnixMilli(f.node.Clock)
 	upstreams := 0
@@ -174,7 +195,8 @@ func judgeContact(f facts, now time.Time) (last time.Time, reachable bool) {
 	return last, !last.IsZero() && now.Sub(last) <= ContactTimeout
 }
 
-// judgeConditions lists the troubles of a service that answers, besides those of local.conf and moons.
+// judgeConditions lists the troubles of a service that answers, besides those of local.conf and
+// moons.
 func judgeConditions(f facts, reachable bool) []Condition {
 	var out []Condition
 	if !reachable {
@@ -182,7 +204,8 @@ func judgeConditions(f facts, reachable bool) []Condition {
 			"check this box's Internet connection, and that UDP port 9993 may leave"})
 	}
 	if f.node.TCPFallbackActive {
-		out = append(out, Condition{ConditionRelayed, "UDP does not pass; ZeroTier crawls through a TCP relay",
+		out = append(out, Condition{ConditionRelayed,
+			"UDP does not pass; ZeroTier crawls through a TCP relay",
 			"allow UDP port 9993 out of this box's network"})
 	}
 	return out

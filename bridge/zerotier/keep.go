@@ -21,7 +21,8 @@ const (
 	moonPatience = 30 * time.Second
 )
 
-// confKeeper keeps our tunnels on the service's blacklist, in local.conf and in the running service.
+// confKeeper keeps our tunnels on the service's blacklist, in local.conf and in the running
+// service.
 type confKeeper struct {
 	home   string
 	client *client
@@ -32,8 +33,8 @@ type confKeeper struct {
 	rereads    int
 }
 
-// keep looks at local.conf every keepEvery, whether or not the service answers, since it reads the file
-// when it starts.
+// keep looks at local.conf every keepEvery, whether or not the service answers, since it reads the
+// file when it starts.
 func (k *confKeeper) keep(ctx context.Context, answers bool, now time.Time) []Condition {
 	if !answers {
 		k.rereads = 0
@@ -84,7 +85,8 @@ func localConfRemedy(home string, err error) string {
 	if errors.Is(err, errLocalConf) {
 		return fmt.Sprintf("correct or remove %s: zerotier-one will not start with it", path)
 	}
-	return fmt.Sprintf("let ztbridge write %s: run it as root, and with the file system writable", path)
+	return fmt.Sprintf("let ztbridge write %s: run it as root, and with the file system writable",
+		path)
 }
 
 // moonKeeper makes this node a moon, and makes it orbit others, as configured.
@@ -124,11 +126,13 @@ func (k *moonKeeper) keep(ctx context.Context, f facts, now time.Time) ([]Condit
 	switch {
 	case err != nil:
 		k.next = now.Add(keepEvery)
-		k.conditions = []Condition{{ConditionMoon, err.Error(), "see that zerotier-idtool is installed and ztbridge may write zerotier.home"}}
+		k.conditions = []Condition{{ConditionMoon, err.Error(),
+			"see that zerotier-idtool is installed and ztbridge may write zerotier.home"}}
 	case now.Sub(k.asked) >= moonPatience:
 		k.next = now.Add(keepEvery)
-		k.conditions = []Condition{{ConditionMoon, fmt.Sprintf("no answer from moon %s", pending[0]),
-			"check its address, that it is up, and that UDP reaches it"}}
+		k.conditions = []Condition{
+			{ConditionMoon, fmt.Sprintf("no answer from moon %s", pending[0]),
+				"check its address, that it is up, and that UDP reaches it"}}
 	}
 	return k.conditions, k.works
 }
@@ -164,10 +168,12 @@ func (k *moonKeeper) once(ctx context.Context, self Address) (pending []Address,
 }
 
 // own makes and orbits this node's own moon: the service takes it from its file without a restart.
-func (k *moonKeeper) own(ctx context.Context, self Address, known []moonAnswer) (done bool, err error) {
+func (k *moonKeeper) own(ctx context.Context, self Address,
+	known []moonAnswer) (done bool, err error) {
 	made := k.maker.made(self, k.moon.Endpoints)
 	i := slices.IndexFunc(known, func(m moonAnswer) bool { return Address(m.ID) == self })
-	if made && i >= 0 && len(known[i].Roots) == 1 && sameEndpoints(known[i].Roots[0].StableEndpoints, k.moon.Endpoints) {
+	if made && i >= 0 && len(known[i].Roots) == 1 &&
+		sameEndpoints(known[i].Roots[0].StableEndpoints, k.moon.Endpoints) {
 		return true, nil
 	}
 	if i >= 0 {

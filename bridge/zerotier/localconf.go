@@ -16,16 +16,17 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// blacklist are the prefixes of interface names on which the service must never open its sockets, or
-// it takes a provider's tunnel for one of its paths: our own tunnels, and tun* as a whole. The service
-// leaves tun* alone by itself today; this holds if it ever stops.
+// blacklist are the prefixes of interface names on which the service must never open its sockets,
+// or it takes a provider's tunnel for one of its paths: our own tunnels, and tun* as a whole. The
+// service leaves tun* alone by itself today; this holds if it ever stops.
 var blacklist = []string{"tunztb", "tun"}
 
 // errLocalConf is returned for a local.conf that the service itself would refuse to start with.
 var errLocalConf = errors.New("local.conf is no JSON object")
 
-// mergeBlacklist returns the text of local.conf with our prefixes in settings.interfacePrefixBlacklist
-// and everything else as it was, and whether that differs from raw. It fails with errLocalConf.
+// mergeBlacklist returns the text of local.conf with our prefixes in
+// settings.interfacePrefixBlacklist and everything else as it was, and whether that differs from
+// raw. It fails with errLocalConf.
 func mergeBlacklist(raw []byte) (merged []byte, changed bool, err error) {
 	root, err := object(raw)
 	if err != nil {
@@ -36,12 +37,15 @@ func mergeBlacklist(raw []byte) (merged []byte, changed bool, err error) {
 		return nil, false, fmt.Errorf("settings: %w", err)
 	}
 	var list []json.RawMessage
-	if have := settings["interfacePrefixBlacklist"]; have != nil && json.Unmarshal(have, &list) != nil {
-		return nil, false, fmt.Errorf("settings.interfacePrefixBlacklist: %w: want a list", errLocalConf)
+	if have := settings["interfacePrefixBlacklist"]; have != nil &&
+		json.Unmarshal(have, &list) != nil {
+		return nil, false, fmt.Errorf("settings.interfacePrefixBlacklist: %w: want a list",
+			errLocalConf)
 	}
 	for _, prefix := range blacklist {
 		text := json.RawMessage(`"` + prefix + `"`)
-		if !slices.ContainsFunc(list, func(m json.RawMessage) bool { return bytes.Equal(m, text) }) {
+		if !slices.ContainsFunc(list,
+			func(m json.RawMessage) bool { return bytes.Equal(m, text) }) {
 			list, changed = append(list, text), true
 		}
 	}
@@ -74,9 +78,9 @@ func object(raw []byte) (map[string]json.RawMessage, error) {
 }
 
 // ensureLocalConf puts our prefixes into the local.conf of a home directory, and reports whether it
-// had to. It writes the file and not the API: POST /config/settings would write back what the service
-// read some time ago, over whatever was edited since. The file is replaced at once, because a running
-// service that reads half of it exits.
+// had to. It writes the file and not the API: POST /config/settings would write back what the
+// service read some time ago, over whatever was edited since. The file is replaced at once, because
+// a running service that reads half of it exits.
 func ensureLocalConf(home string) (wrote bool, err error) {
 	path := filepath.Join(home, "local.conf")
 	raw, err := os.ReadFile(path)
@@ -96,8 +100,8 @@ func ensureLocalConf(home string) (wrote bool, err error) {
 	return true, nil
 }
 
-// replaceFile replaces a file at once and durably. The new one has the mode and owner of the old, or
-// the mode given and the owner of its directory: the service often runs as a user of its own.
+// replaceFile replaces a file at once and durably. The new one has the mode and owner of the old,
+// or the mode given and the owner of its directory: the service often runs as a user of its own.
 func replaceFile(path string, data []byte, mode fs.FileMode) error {
 	model, err := os.Stat(path)
 	switch {
@@ -110,7 +114,8 @@ func replaceFile(path string, data []byte, mode fs.FileMode) error {
 	default:
 		mode = model.Mode().Perm()
 	}
-	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(mode))
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)),
+		renameio.WithStaticPermissions(mode))
 	if err != nil {
 		return err
 	}
@@ -132,8 +137,8 @@ func (a configAnswer) effective() bool {
 	})
 }
 
-// rereadLocalConf makes the running service look at local.conf again: it looks every 10 s whether the
-// file changed within the last 10 s, in whole seconds, and so misses about one write in ten.
+// rereadLocalConf makes the running service look at local.conf again: it looks every 10 s whether
+// the file changed within the last 10 s, in whole seconds, and so misses about one write in ten.
 func rereadLocalConf(home string, now time.Time) error {
 	return os.Chtimes(filepath.Join(home, "local.conf"), now, now)
 }

@@ -12,16 +12,17 @@ import (
 )
 
 const (
-	// joinGrace is how long a network may be missing before it is joined: after its start the service
-	// answers a little before it has read the networks that it is in, and a join would wipe what it has
-	// cached of them.
+	// joinGrace is how long a network may be missing before it is joined: after its start the
+	// service answers a little before it has read the networks that it is in, and a join would wipe
+	// what it has cached of them.
 	joinGrace = time.Second
 	// settingsEvery paces attempts to switch settings off that do not stay off.
 	settingsEvery = 5 * time.Second
 	retryMin      = 2 * time.Second
 	retryMax      = time.Minute
-	// retryBeside is the pause after a failed join while the service is in other networks: joining a
-	// network whose device cannot be made then crashes it (seen with 1.14.1), and takes the others away.
+	// retryBeside is the pause after a failed join while the service is in other networks: joining
+	// a network whose device cannot be made then crashes it (seen with 1.14.1), and takes the
+	// others away.
 	retryBeside = 10 * time.Minute
 	tunDevice   = "/dev/net/tun"
 )
@@ -119,8 +120,9 @@ func crashed(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
-// quiet switches off what lets the service change the host's routes and resolvers, but for what was asked
-// for. Only when something is otherwise: any change of settings also turns a hand-written allowManaged=<prefixes> into a plain yes.
+// quiet switches off what lets the service change the host's routes and resolvers, but for what was
+// asked for. Only when something is otherwise: any change of settings also turns a hand-written
+// allowManaged=<prefixes> into a plain yes.
 func (m *member) quiet(ctx context.Context, f *facts, now time.Time) {
 	if now.Before(m.next) {
 		return

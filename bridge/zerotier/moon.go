@@ -17,8 +17,8 @@ import (
 	"syscall"
 )
 
-// IDTool runs zerotier-idtool with arguments in a directory and returns what it printed. The tool makes
-// moons: the format and its signature are the vendor's business.
+// IDTool runs zerotier-idtool with arguments in a directory and returns what it printed. The tool
+// makes moons: the format and its signature are the vendor's business.
 type IDTool func(ctx context.Context, dir string, args ...string) (stdout []byte, err error)
 
 // runIDTool is the IDTool that is on the PATH.
@@ -29,14 +29,15 @@ func runIDTool(ctx context.Context, dir string, args ...string) ([]byte, error) 
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("running zerotier-idtool %s: %w: %s", args[0], err, bytes.TrimSpace(stderr.Bytes()))
+		return nil, fmt.Errorf("running zerotier-idtool %s: %w: %s", args[0], err,
+			bytes.TrimSpace(stderr.Bytes()))
 	}
 	return out, nil
 }
 
-// recipeName is the file in the service's home directory from which the moon is made. It holds the key
-// that later versions of the moon must be signed with: without it, whoever orbits the moon would never
-// take new endpoints.
+// recipeName is the file in the service's home directory from which the moon is made. It holds the
+// key that later versions of the moon must be signed with: without it, whoever orbits the moon
+// would never take new endpoints.
 const recipeName = "ztbridge-moon.json"
 
 // moonMaker makes the moon that this node is and keeps its file.
@@ -48,15 +49,16 @@ type moonMaker struct {
 // made reports whether the moon's file of this node is there for these endpoints.
 func (m moonMaker) made(self Address, endpoints []netip.AddrPort) bool {
 	recipe, err := m.recipe()
-	if err != nil || recipe["id"] != self.String() || !sameEndpoints(recipeEndpoints(recipe), endpoints) {
+	if err != nil || recipe["id"] != self.String() ||
+		!sameEndpoints(recipeEndpoints(recipe), endpoints) {
 		return false
 	}
 	_, err = os.Stat(m.file(self))
 	return err == nil
 }
 
-// make makes the moon's file anew. The service must not know the moon meanwhile, and is made to orbit it
-// afterwards. Interrupted at any step, the next call repairs what was left.
+// make makes the moon's file anew. The service must not know the moon meanwhile, and is made to
+// orbit it afterwards. Interrupted at any step, the next call repairs what was left.
 func (m moonMaker) make(ctx context.Context, self Address, endpoints []netip.AddrPort) error {
 	dir, err := os.MkdirTemp("", "ztbridge-moon-")
 	if err != nil {
@@ -126,7 +128,8 @@ func parseRecipe(raw []byte) (map[string]any, error) {
 }
 
 // sign turns a recipe into a moon, which the tool leaves in the directory where it runs.
-func (m moonMaker) sign(ctx context.Context, dir string, self Address, recipe []byte) ([]byte, error) {
+func (m moonMaker) sign(ctx context.Context, dir string, self Address,
+	recipe []byte) ([]byte, error) {
 	in := filepath.Join(dir, "moon.json")
 	if err := os.WriteFile(in, recipe, 0o600); err != nil {
 		return nil, err
@@ -194,8 +197,8 @@ func recipeEndpoints(recipe map[string]any) []string {
 	return out
 }
 
-// sameEndpoints compares endpoints as the service writes them ("198.51.100.10/9993") with others, in
-// any order.
+// sameEndpoints compares endpoints as the service writes them ("198.51.100.10/9993") with others,
+// in any order.
 func sameEndpoints(texts []string, want []netip.AddrPort) bool {
 	have := make([]netip.AddrPort, 0, len(texts))
 	for _, s := range texts {

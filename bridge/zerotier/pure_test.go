@@ -12,12 +12,14 @@ import (
 )
 
 func TestParseIDs(t *testing.T) {
-	for _, bad := range []string{"", "8056c2e21c00001", "8056c2e21c0000011", "8056c2e21c00000g", "+056c2e21c000001", "0x56c2e21c000001", "8056_2e21c000001"} {
+	for _, bad := range []string{"", "8056c2e21c00001", "8056c2e21c0000011", "8056c2e21c00000g",
+		"+056c2e21c000001", "0x56c2e21c000001", "8056_2e21c000001"} {
 		if _, err := ParseNetworkID(bad); !errors.Is(err, ErrBadID) {
 			t.Errorf("network id %q: %v", bad, err)
 		}
 	}
-	for _, bad := range []string{"", "0000000000", "ff00000001", "12345678901", "123456789", "12345678g0"} {
+	for _, bad := range []string{"", "0000000000", "ff00000001", "12345678901", "123456789",
+		"12345678g0"} {
 		if _, err := ParseAddress(bad); !errors.Is(err, ErrBadID) {
 			t.Errorf("address %q: %v", bad, err)
 		}
@@ -70,7 +72,8 @@ func TestDeviceMap(t *testing.T) {
 // The first pair of each is from the vendor's documentation of the two schemes.
 func TestDerivedAddresses(t *testing.T) {
 	n, a := NetworkID(0x8056c2e21c000001), Address(0x89e92ceee5)
-	if got := RFC4193(n, a); got != netip.MustParsePrefix("fd80:56c2:e21c:0:199:9389:e92c:eee5/88") {
+	if got := RFC4193(n, a); got != netip.MustParsePrefix(
+		"fd80:56c2:e21c:0:199:9389:e92c:eee5/88") {
 		t.Errorf("RFC4193: %s", got)
 	}
 	if got := SixPlane(n, a); got != netip.MustParsePrefix("fc9c:56c2:e389:e92c:eee5::1/40") {
@@ -85,7 +88,8 @@ func TestMemberPrefixes(t *testing.T) {
 	p := netip.MustParsePrefix
 	via := netip.MustParseAddr("10.99.0.1")
 	got := memberPrefixes(
-		[]netip.Prefix{p("10.99.0.20/16"), p("fc9c:56c2:e389:e92c:eee5::1/40"), p("8.8.8.8/24"), p("169.254.1.1/16")},
+		[]netip.Prefix{p("10.99.0.20/16"), p("fc9c:56c2:e389:e92c:eee5::1/40"), p("8.8.8.8/24"),
+			p("169.254.1.1/16")},
 		[]Route{
 			{Target: p("10.99.0.0/16")},             // the same subnet again
 			{Target: p("100.64.0.0/10")},            // on the link
@@ -101,7 +105,8 @@ func TestMemberPrefixes(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	global := memberPrefixes([]netip.Prefix{p("10.99.0.20/16")},
-		[]Route{{Target: p("2001:db8::/32")}, {Target: p("224.0.0.0/4")}, {Target: p("127.0.0.0/8")}, {Target: p("::/0")}}, true)
+		[]Route{{Target: p("2001:db8::/32")}, {Target: p("224.0.0.0/4")},
+			{Target: p("127.0.0.0/8")}, {Target: p("::/0")}}, true)
 	if want := []netip.Prefix{p("10.99.0.0/16"), p("2001:db8::/32")}; !slices.Equal(global, want) {
 		t.Errorf("with allowGlobal: %v, want %v", global, want)
 	}
@@ -111,11 +116,15 @@ func TestMergeBlacklist(t *testing.T) {
 	cases := []struct{ name, in, want string }{
 		{"no file", "", `{"settings":{"interfacePrefixBlacklist":["tunztb","tun"]}}`},
 		{"null", "null", `{"settings":{"interfacePrefixBlacklist":["tunztb","tun"]}}`},
-		{"null settings", `{"settings":null}`, `{"settings":{"interfacePrefixBlacklist":["tunztb","tun"]}}`},
-		{"others kept", `{"physical":{"10.0.0.0/8":{"mtu":1400}},"settings":{"primaryPort":9993,"interfacePrefixBlacklist":["wg",7]},"virtual":{}}`,
+		{"null settings", `{"settings":null}`,
+			`{"settings":{"interfacePrefixBlacklist":["tunztb","tun"]}}`},
+		{"others kept",
+			`{"physical":{"10.0.0.0/8":{"mtu":1400}},"settings":{"primaryPort":9993,"interfacePrefixBlacklist":["wg",7]},"virtual":{}}`,
 			`{"physical":{"10.0.0.0/8":{"mtu":1400}},"settings":{"interfacePrefixBlacklist":["wg",7,"tunztb","tun"],"primaryPort":9993},"virtual":{}}`},
-		{"half there", `{"settings":{"interfacePrefixBlacklist":["tun"]}}`, `{"settings":{"interfacePrefixBlacklist":["tun","tunztb"]}}`},
-		{"large number untouched", `{"x":18446744073709551615}`, `{"settings":{"interfacePrefixBlacklist":["tunztb","tun"]},"x":18446744073709551615}`},
+		{"half there", `{"settings":{"interfacePrefixBlacklist":["tun"]}}`,
+			`{"settings":{"interfacePrefixBlacklist":["tun","tunztb"]}}`},
+		{"large number untouched", `{"x":18446744073709551615}`,
+			`{"settings":{"interfacePrefixBlacklist":["tunztb","tun"]},"x":18446744073709551615}`},
 	}
 	squeeze := strings.NewReplacer(" ", "", "\n", "")
 	for _, c := range cases {
@@ -129,7 +138,8 @@ func TestMergeBlacklist(t *testing.T) {
 			t.Errorf("%s: a second merge changed something: %s %v", c.name, again, err)
 		}
 	}
-	for _, bad := range []string{"{", "[]", `"x"`, `{"settings":[]}`, `{"settings":{"interfacePrefixBlacklist":"tun"}}`, "{} {}"} {
+	for _, bad := range []string{"{", "[]", `"x"`, `{"settings":[]}`,
+		`{"settings":{"interfacePrefixBlacklist":"tun"}}`, "{} {}"} {
 		if _, _, err := mergeBlacklist([]byte(bad)); !errors.Is(err, errLocalConf) {
 			t.Errorf("%s: %v", bad, err)
 		}
@@ -202,13 +212,15 @@ func TestRecordedAnswers(t *testing.T) {
 	if node.Address.String() != "375530c131" || node.Version != "1.14.1" || !node.Online {
 		t.Errorf("node %+v", node)
 	}
-	if len(nets) != 1 || nets[0].Status != "OK" || len(nets[0].routes()) != 2 || nets[0].routes()[0].Via.IsValid() || !nets[0].routes()[1].Via.IsValid() {
+	if len(nets) != 1 || nets[0].Status != "OK" || len(nets[0].routes()) != 2 ||
+		nets[0].routes()[0].Via.IsValid() || !nets[0].routes()[1].Via.IsValid() {
 		t.Errorf("networks %+v", nets)
 	}
 	if denied.Status != "ACCESS_DENIED" || denied.PortDeviceName != denied.ID.Iface() {
 		t.Errorf("denied %+v", denied)
 	}
-	if len(peers) != 2 || !peers[0].upstream() || !peers[0].live() || peers[1].heard() != time.UnixMilli(1795304481504) {
+	if len(peers) != 2 || !peers[0].upstream() || !peers[0].live() ||
+		peers[1].heard() != time.UnixMilli(1795304481504) {
 		t.Errorf("peers %+v", peers)
 	}
 	if len(moons) != 1 || moons[0].ID.String() != "0000009e8ee536be" || moons[0].Waiting {
@@ -220,7 +232,8 @@ func TestJudgeContact(t *testing.T) {
 	now := time.Now()
 	clock := int64(1_795_304_490_000)
 	peer := func(role string, age time.Duration) peerAnswer {
-		return peerAnswer{Role: role, Paths: []pathAnswer{{LastReceive: clock - age.Milliseconds()}, {LastReceive: 0, Expired: true}}}
+		return peerAnswer{Role: role, Paths: []pathAnswer{{LastReceive: clock - age.Milliseconds()},
+			{LastReceive: 0, Expired: true}}}
 	}
 	cases := []struct {
 		name      string
@@ -230,21 +243,27 @@ func TestJudgeContact(t *testing.T) {
 		age       time.Duration // -1: never
 	}{
 		{"fresh root", true, []peerAnswer{peer("PLANET", 5*time.Second)}, true, 5 * time.Second},
-		{"silent root, online all the same", true, []peerAnswer{peer("PLANET", 150*time.Second)}, false, 150 * time.Second},
-		{"members do not count", true, []peerAnswer{peer("PLANET", time.Minute), peer("LEAF", time.Second)}, false, time.Minute},
-		{"a moon counts", true, []peerAnswer{peer("PLANET", time.Minute), peer("MOON", time.Second)}, true, time.Second},
+		{"silent root, online all the same", true, []peerAnswer{peer("PLANET", 150*time.Second)},
+			false, 150 * time.Second},
+		{"members do not count", true,
+			[]peerAnswer{peer("PLANET", time.Minute),
+				peer("LEAF", time.Second)}, false, time.Minute},
+		{"a moon counts", true, []peerAnswer{peer("PLANET", time.Minute),
+			peer("MOON", time.Second)}, true, time.Second},
 		{"never heard", false, []peerAnswer{{Role: "PLANET"}}, false, -1},
 		{"a root itself", true, []peerAnswer{peer("LEAF", time.Second)}, true, -1},
 		{"clock stepped back", true, []peerAnswer{peer("PLANET", -time.Hour)}, true, 0},
 	}
 	for _, c := range cases {
-		last, reachable := judgeContact(facts{node: nodeAnswer{Clock: clock, Online: c.online}, peers: c.peers}, now)
+		last, reachable := judgeContact(facts{node: nodeAnswer{Clock: clock, Online: c.online},
+			peers: c.peers}, now)
 		age := now.Sub(last)
 		if last.IsZero() {
 			age = -1
 		}
 		if reachable != c.reachable || age != c.age {
-			t.Errorf("%s: reachable %v, %s ago; want %v, %s", c.name, reachable, age, c.reachable, c.age)
+			t.Errorf("%s: reachable %v, %s ago; want %v, %s", c.name, reachable, age, c.reachable,
+				c.age)
 		}
 	}
 }
@@ -261,7 +280,9 @@ func FuzzDecode(f *testing.F) {
 		}
 		f.Add(raw)
 	}
-	f.Add([]byte(`[{"id":"0123456789abcdef","assignedAddresses":["::ffff:1.2.3.4/128","1.2.3.4/33"],"routes":[{"target":"::/0","via":"fe80::1%x"}]}]`))
+	f.Add(
+		[]byte(
+			`[{"id":"0123456789abcdef","assignedAddresses":["::ffff:1.2.3.4/128","1.2.3.4/33"],"routes":[{"target":"::/0","via":"fe80::1%x"}]}]`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		look := facts{networks: map[NetworkID]networkAnswer{}}
 		if decode(raw, &look.node) == nil {
@@ -292,7 +313,8 @@ func FuzzDecode(f *testing.F) {
 }
 
 func FuzzMergeBlacklist(f *testing.F) {
-	for _, s := range []string{"", "null", `{"settings":{"interfacePrefixBlacklist":["wg"]}}`, `{"settings":1}`, "{\"\\u0000\":1}"} {
+	for _, s := range []string{"", "null", `{"settings":{"interfacePrefixBlacklist":["wg"]}}`,
+		`{"settings":1}`, "{\"\\u0000\":1}"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
@@ -306,14 +328,16 @@ func FuzzMergeBlacklist(f *testing.F) {
 	})
 }
 
-// A service that replaces another knows from the start what that one knew of the networks that stay, and the names
-// of all interfaces.
+// A service that replaces another knows from the start what that one knew of the networks that
+// stay, and the names of all interfaces.
 func TestSucceed(t *testing.T) {
 	home := t.TempDir()
-	if err := os.WriteFile(filepath.Join(home, "devicemap"), []byte("8056c2e21c000002=ztmapped\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(home, "devicemap"), []byte("8056c2e21c000002=ztmapped\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
-	const stays, leaves, comes = NetworkID(0x8056c2e21c000001), NetworkID(0x8056c2e21c000003), NetworkID(0x8056c2e21c000002)
+	const stays, leaves, comes = NetworkID(0x8056c2e21c000001), NetworkID(0x8056c2e21c000003),
+		NetworkID(0x8056c2e21c000002)
 	old := New(Config{Home: home, Networks: []NetworkID{leaves, stays}})
 	was := old.Status()
 	was.Service.State, was.Networks[1].State, was.Networks[1].MTU = ServiceOK, NetworkOK, 2800
@@ -322,7 +346,8 @@ func TestSucceed(t *testing.T) {
 	heir := New(Config{Home: home, Networks: []NetworkID{stays, comes}})
 	heir.Succeed(old)
 	got := heir.Status()
-	if got.Service.State != ServiceOK || len(got.Networks) != 2 || got.Networks[0].ID != stays || got.Networks[0].State != NetworkOK || got.Networks[0].MTU != 2800 {
+	if got.Service.State != ServiceOK || len(got.Networks) != 2 || got.Networks[0].ID != stays ||
+		got.Networks[0].State != NetworkOK || got.Networks[0].MTU != 2800 {
 		t.Errorf("it did not take over: %+v", got)
 	}
 	if n := got.Networks[1]; n.ID != comes || n.State != NetworkUnknown || n.Iface != "ztmapped" {

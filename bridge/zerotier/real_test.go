@@ -27,7 +27,8 @@ type realLab struct {
 
 const labConf = `{"settings":{"portMappingEnabled":false,"allowSecondaryPort":false,"allowTcpFallbackRelay":false,"softwareUpdate":"disable"}}`
 
-// TestConformanceReal takes about five minutes, most of them spent on what zerotier-one notices late.
+// TestConformanceReal takes about five minutes, most of them spent on what zerotier-one notices
+// late.
 func TestConformanceReal(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED, NOT PASSED: -short leaves out the real zerotier-one")
@@ -52,10 +53,11 @@ func newRealLab(t *testing.T) *realLab {
 	var err error
 	l.planet, err = ztlab.New(ctx, l.top)
 	must(t, err)
-	l.network, err = l.planet.NewNetwork(ctx, ztlab.NetworkConfig{Name: "lab", Routes: []ztlab.ManagedRoute{
-		{Target: netip.MustParsePrefix("10.99.0.0/16")},
-		{Target: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("10.99.0.7")},
-	}})
+	l.network, err = l.planet.NewNetwork(ctx,
+		ztlab.NetworkConfig{Name: "lab", Routes: []ztlab.ManagedRoute{
+			{Target: netip.MustParsePrefix("10.99.0.0/16")},
+			{Target: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("10.99.0.7")},
+		}})
 	must(t, err)
 	l.node, err = l.planet.Node(ctx, l.top.Box)
 	must(t, err)
@@ -69,7 +71,8 @@ func (l *realLab) fresh(t *testing.T) *realWorld {
 	files, err := os.ReadDir(l.node.Home)
 	must(t, err)
 	for _, f := range files {
-		if !slices.Contains([]string{"identity.public", "identity.secret", "planet", "authtoken.secret"}, f.Name()) {
+		if !slices.Contains([]string{"identity.public", "identity.secret", "planet",
+			"authtoken.secret"}, f.Name()) {
 			must(t, os.RemoveAll(filepath.Join(l.node.Home, f.Name())))
 		}
 	}
@@ -105,13 +108,18 @@ func (w *realWorld) Address() Address {
 func (w *realWorld) Install(s *Service) {
 	s.client.http.Transport = w.client().http.Transport
 	s.ifaces = func() (links map[string]int, err error) {
-		return links, errors.Join(w.top.Box.Do(func() (err error) { links, err = interfaces(); return err }), err)
+		return links, errors.Join(w.top.Box.Do(func() (err error) {
+			links,
+				err = interfaces()
+			return err
+		}), err)
 	}
 }
 
 func (w *realWorld) client() *client {
 	c := newClient(w.node.Home)
-	c.http.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+	c.http.Transport.(*http.Transport).DialContext = func(ctx context.Context, network,
+		address string) (net.Conn, error) {
 		return w.top.Box.Dial(ctx, network, address)
 	}
 	return c
@@ -135,7 +143,8 @@ func (w *realWorld) Stop() {
 func (w *realWorld) Authorise(yes bool) {
 	w.t.Helper()
 	if yes {
-		must(w.t, w.network.Authorise(context.Background(), w.node, netip.MustParseAddr("10.99.0.1")))
+		must(w.t, w.network.Authorise(context.Background(), w.node,
+			netip.MustParseAddr("10.99.0.1")))
 	} else {
 		must(w.t, w.network.Deauthorise(context.Background(), w.node))
 	}
@@ -181,20 +190,22 @@ func (w *realWorld) read(name string) string {
 func realMoon(t *testing.T, w *realWorld) {
 	w.Start()
 	first := netip.AddrPortFrom(netlab.BoxWAN4, 9993)
-	for _, endpoints := range [][]netip.AddrPort{{first}, {netip.AddrPortFrom(netlab.BoxWAN6, 9993), first}} {
+	for _, endpoints := range [][]netip.AddrPort{{first},
+		{netip.AddrPortFrom(netlab.BoxWAN6, 9993), first}} {
 		t.Run("", func(t *testing.T) {
 			d := drive(t, w, func(c *Config) { c.Moon, c.Networks = &Moon{endpoints}, nil })
 			d.until("a moon", func(st Status) bool { return st.Moon == w.Address() })
 			list, err := w.client().moons(t.Context())
-			if err != nil || len(list) != 1 || !sameEndpoints(list[0].Roots[0].StableEndpoints, endpoints) {
+			if err != nil || len(list) != 1 ||
+				!sameEndpoints(list[0].Roots[0].StableEndpoints, endpoints) {
 				t.Errorf("moons %+v, want endpoints %v (%v)", list, endpoints, err)
 			}
 		})
 	}
 }
 
-// deviceFailsBeside joins a second network whose device fails. That ends zerotier-one; once it is back,
-// the first network must be, and stay, while the second is told and not tried again at once.
+// deviceFailsBeside joins a second network whose device fails. That ends zerotier-one; once it is
+// back, the first network must be, and stay, while the second is told and not tried again at once.
 func deviceFailsBeside(t *testing.T, w *realWorld) {
 	w.Start()
 	w.Authorise(true)
@@ -203,7 +214,8 @@ func deviceFailsBeside(t *testing.T, w *realWorld) {
 	other := w.Network() ^ 0xff
 	both := drive(t, w, func(c *Config) { c.Networks = []NetworkID{w.Network(), other} })
 	second := func(st Status) bool { return st.Networks[1].State == NetworkNoDevice }
-	both.until("not running or told", func(st Status) bool { return st.Service.State == ServiceNotRunning || second(st) })
+	both.until("not running or told",
+		func(st Status) bool { return st.Service.State == ServiceNotRunning || second(st) })
 	w.BreakDevice(false)
 	w.Stop()
 	must(t, os.RemoveAll(filepath.Join(w.node.Home, "networks.d", other.String()+".conf")))
@@ -229,7 +241,8 @@ func mainTable(t *testing.T, w *realWorld) {
 		table, err := w.top.Box.MainTable(t.Context())
 		must(t, err)
 		list, err := w.client().networks(t.Context())
-		return err == nil && len(list) == 1 && !list[0].AllowDefault && !strings.Contains(table, "0.0.0.0/1")
+		return err == nil && len(list) == 1 && !list[0].AllowDefault &&
+			!strings.Contains(table, "0.0.0.0/1")
 	})
 }
 
@@ -248,17 +261,20 @@ func rootSilent(t *testing.T, w *realWorld) {
 	}`))
 	t.Cleanup(func() { must(t, root.Nft("delete table inet cut")) })
 	st := d.until("out of contact", func(st Status) bool { return !st.Reachable })
-	if len(st.Conditions) == 0 || st.Conditions[0].Code != ConditionUnreachable || st.Conditions[0].Remedy == "" {
+	if len(st.Conditions) == 0 || st.Conditions[0].Code != ConditionUnreachable ||
+		st.Conditions[0].Remedy == "" {
 		t.Errorf("conditions %+v", st.Conditions)
 	}
-	if age := time.Since(st.LastContact); age < ContactTimeout || age > ContactTimeout+10*time.Second {
+	if age := time.Since(st.LastContact); age < ContactTimeout ||
+		age > ContactTimeout+10*time.Second {
 		t.Errorf("noticed %s after the last contact, want about %s", age, ContactTimeout)
 	}
 }
 
 // derivedAddresses compares what the controller hands out with what follows from the ids.
 func derivedAddresses(t *testing.T, w *realWorld) {
-	network, err := w.planet.NewNetwork(t.Context(), ztlab.NetworkConfig{Name: "six", RFC4193: true, SixPlane: true})
+	network, err := w.planet.NewNetwork(t.Context(),
+		ztlab.NetworkConfig{Name: "six", RFC4193: true, SixPlane: true})
 	must(t, err)
 	must(t, network.Authorise(t.Context(), w.node))
 	w.Start()

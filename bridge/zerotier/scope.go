@@ -11,7 +11,8 @@ import (
 var notGlobal = prefixes(
 	"6.0.0.0/8", "11.0.0.0/8", "21.0.0.0/8", "22.0.0.0/8", "25.0.0.0/8", "26.0.0.0/8", "28.0.0.0/8",
 	"29.0.0.0/8", "30.0.0.0/8", "51.0.0.0/8", "55.0.0.0/8", "56.0.0.0/8",
-	"100.64.0.0/10", "192.0.2.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4",
+	"100.64.0.0/10", "192.0.2.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
+	"240.0.0.0/4",
 )
 
 func prefixes(texts ...string) []netip.Prefix {
@@ -22,14 +23,15 @@ func prefixes(texts ...string) []netip.Prefix {
 	return out
 }
 
-// installable reports whether the service sets a managed address or route of this prefix on a member
-// that has no allowDefault, and allowGlobal as given.
+// installable reports whether the service sets a managed address or route of this prefix on a
+// member that has no allowDefault, and allowGlobal as given.
 func installable(p netip.Prefix, global bool) bool {
 	a := p.Addr()
 	if p.Bits() == 0 || a.IsUnspecified() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		return false
 	}
-	return global && a.IsGlobalUnicast() || a.IsPrivate() || slices.ContainsFunc(notGlobal, func(n netip.Prefix) bool { return n.Contains(a) })
+	return global && a.IsGlobalUnicast() || a.IsPrivate() ||
+		slices.ContainsFunc(notGlobal, func(n netip.Prefix) bool { return n.Contains(a) })
 }
 
 // memberPrefixes returns the subnets in which members of a network live: those of the box's own

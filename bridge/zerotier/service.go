@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// How often the service is asked. What changes at the controller reaches the service within 5 s; the
-// interface's own comings and goings the caller learns from the kernel, and says so by Poke.
+// How often the service is asked. What changes at the controller reaches the service within 5 s;
+// the interface's own comings and goings the caller learns from the kernel, and says so by Poke.
 const (
 	pollBusy    = 250 * time.Millisecond // for busyTime after each change
 	pollTrouble = time.Second            // while something is not OK
@@ -47,12 +47,13 @@ type Config struct {
 
 // Moon describes the moon that this node is to be.
 type Moon struct {
-	// Endpoints are the public addresses and ports at which this node is reached, stable over years.
+	// Endpoints are the public addresses and ports at which this node is reached, stable over
+	// years.
 	Endpoints []netip.AddrPort
 }
 
-// Service keeps zerotier-one as configured and follows its state. Its methods may be called from any
-// goroutine.
+// Service keeps zerotier-one as configured and follows its state. Its methods may be called from
+// any goroutine.
 type Service struct {
 	cfg     Config
 	poke    chan struct{}
@@ -86,20 +87,23 @@ func New(cfg Config) *Service {
 	c := newClient(cfg.Home)
 	s := &Service{
 		cfg: cfg, poke: make(chan struct{}, 1), client: c, program: installed, ifaces: interfaces,
-		conf:  &confKeeper{home: cfg.Home, client: c, log: cfg.Logger},
-		moons: &moonKeeper{client: c, maker: moonMaker{cfg.Home, cfg.IDTool}, moon: cfg.Moon, orbit: cfg.Orbit, log: cfg.Logger},
+		conf: &confKeeper{home: cfg.Home, client: c, log: cfg.Logger},
+		moons: &moonKeeper{client: c, maker: moonMaker{cfg.Home, cfg.IDTool}, moon: cfg.Moon,
+			orbit: cfg.Orbit, log: cfg.Logger},
 	}
 	s.status.Service.State = ServiceUnknown
 	for _, id := range cfg.Networks {
-		s.members = append(s.members, &member{id: id, global: cfg.AllowGlobal[id], client: c, log: cfg.Logger})
-		s.status.Networks = append(s.status.Networks, NetworkStatus{ID: id, Iface: IfaceIn(cfg.Home, id), State: NetworkUnknown})
+		s.members = append(s.members,
+			&member{id: id, global: cfg.AllowGlobal[id], client: c, log: cfg.Logger})
+		s.status.Networks = append(s.status.Networks,
+			NetworkStatus{ID: id, Iface: IfaceIn(cfg.Home, id), State: NetworkUnknown})
 	}
 	return s
 }
 
-// Succeed takes over what another Service, which this one is about to replace, last said: until this one has asked
-// for itself, the networks that both follow count as they were. It must be called before Run. What the service of
-// another home said means nothing here.
+// Succeed takes over what another Service, which this one is about to replace, last said: until
+// this one has asked for itself, the networks that both follow count as they were. It must be
+// called before Run. What the service of another home said means nothing here.
 func (s *Service) Succeed(old *Service) {
 	if old.cfg.Home != s.cfg.Home {
 		return
@@ -108,7 +112,8 @@ func (s *Service) Succeed(old *Service) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, n := range s.status.Networks {
-		if j := slices.IndexFunc(was.Networks, func(o NetworkStatus) bool { return o.ID == n.ID }); j >= 0 {
+		if j := slices.IndexFunc(was.Networks,
+			func(o NetworkStatus) bool { return o.ID == n.ID }); j >= 0 {
 			s.status.Networks[i] = was.Networks[j]
 		}
 	}
@@ -123,8 +128,8 @@ func (s *Service) Status() Status {
 	return s.status.clone()
 }
 
-// Poke asks for a look at the service now, for example because an interface came or went. It does not
-// block; pokes that come together count once.
+// Poke asks for a look at the service now, for example because an interface came or went. It does
+// not block; pokes that come together count once.
 func (s *Service) Poke() {
 	select {
 	case s.poke <- struct{}{}:
@@ -200,7 +205,8 @@ func (s *Service) look(ctx context.Context, now time.Time) facts {
 func (s *Service) judge(f facts, now time.Time) Status {
 	st := Status{Service: judgeService(f)}
 	for _, m := range s.members {
-		st.Networks = append(st.Networks, judgeNetwork(m.id, f, IfaceIn(s.cfg.Home, m.id), m.attempt(now)))
+		st.Networks = append(st.Networks,
+			judgeNetwork(m.id, f, IfaceIn(s.cfg.Home, m.id), m.attempt(now)))
 	}
 	if f.err != nil {
 		// The node's address does not change with the service's state, and is what a person needs.
@@ -264,7 +270,8 @@ func (s *Service) logTransitions(old, next Status) {
 	for i, n := range next.Networks {
 		was := old.Networks[i]
 		if n.State != was.State || n.Cause != was.Cause || n.Index != was.Index {
-			s.cfg.Logger.Info("zerotier network", "network", n.ID.String(), "state", n.State, "was", was.State,
+			s.cfg.Logger.Info("zerotier network", "network", n.ID.String(), "state", n.State, "was",
+				was.State,
 				"iface", n.Iface, "index", n.Index, "cause", n.Cause)
 		}
 	}
@@ -300,7 +307,8 @@ func (s *Service) interval() time.Duration {
 	return pollCalm
 }
 
-// installed reports whether a zerotier-one program is on this box. A daemon's PATH often lacks sbin.
+// installed reports whether a zerotier-one program is on this box. A daemon's PATH often lacks
+// sbin.
 func installed() bool {
 	if _, err := exec.LookPath("zerotier-one"); err == nil {
 		return true

@@ -18,7 +18,8 @@ import (
 func fakeIDTool(_ context.Context, dir string, args ...string) ([]byte, error) {
 	switch args[0] {
 	case "initmoon":
-		return []byte(`{"id":"` + fakeAddress + `","objtype":"world","worldType":"moon","signingKey_SECRET":"s3cret","roots":[{"identity":"x","stableEndpoints":[]}]}`), nil
+		return []byte(`{"id":"` + fakeAddress +
+			`","objtype":"world","worldType":"moon","signingKey_SECRET":"s3cret","roots":[{"identity":"x","stableEndpoints":[]}]}`), nil
 	case "genmoon":
 		recipe, err := os.ReadFile(args[1])
 		if err != nil {
@@ -33,7 +34,10 @@ func TestMoonIsMadeAndKept(t *testing.T) {
 	w := fakeWorld{newFakeNode(t)}
 	w.start()
 	endpoints := []netip.AddrPort{netip.MustParseAddrPort("198.51.100.10:9993")}
-	d := drive(t, w, func(c *Config) { c.Networks, c.Moon, c.IDTool = nil, &Moon{endpoints}, fakeIDTool })
+	d := drive(t, w, func(c *Config) {
+		c.Networks, c.Moon, c.IDTool = nil, &Moon{endpoints},
+			fakeIDTool
+	})
 	d.until("a moon", func(st Status) bool { return st.Moon.String() == fakeAddress })
 
 	recipe := filepath.Join(w.home, recipeName)
@@ -94,11 +98,16 @@ func TestMoonToolMissing(t *testing.T) {
 	w := fakeWorld{newFakeNode(t)}
 	w.start()
 	d := drive(t, w, func(c *Config) {
-		c.Networks, c.Moon = nil, &Moon{[]netip.AddrPort{netip.MustParseAddrPort("198.51.100.10:9993")}}
-		c.IDTool = func(context.Context, string, ...string) ([]byte, error) { return nil, errors.New("no such program") }
+		c.Networks, c.Moon = nil, &Moon{
+			[]netip.AddrPort{netip.MustParseAddrPort("198.51.100.10:9993")}}
+		c.IDTool = func(context.Context, string, ...string) ([]byte, error) {
+			return nil,
+				errors.New("no such program")
+		}
 	})
 	st := d.until("told", func(st Status) bool { return len(st.Conditions) > 0 })
-	if st.Conditions[0].Code != ConditionMoon || !strings.Contains(st.Conditions[0].Cause, "no such program") {
+	if st.Conditions[0].Code != ConditionMoon ||
+		!strings.Contains(st.Conditions[0].Cause, "no such program") {
 		t.Errorf("%+v", st.Conditions)
 	}
 }
@@ -172,7 +181,8 @@ func TestFailedDeviceBesideAnotherNetwork(t *testing.T) {
 }
 
 func TestBackoff(t *testing.T) {
-	for failures, want := range map[int]time.Duration{1: 2 * time.Second, 2: 4 * time.Second, 5: 32 * time.Second, 6: time.Minute, 60: time.Minute} {
+	for failures, want := range map[int]time.Duration{1: 2 * time.Second, 2: 4 * time.Second,
+		5: 32 * time.Second, 6: time.Minute, 60: time.Minute} {
 		if got := backoff(failures); got != want {
 			t.Errorf("after %d failures: %s, want %s", failures, got, want)
 		}
@@ -181,7 +191,8 @@ func TestBackoff(t *testing.T) {
 
 // What one look at a calm service costs, with the share of the fake that answers.
 func BenchmarkLook(b *testing.B) {
-	answers := map[string]string{"/status": "gw-status.json", "/network": "gw-network.json", "/peer": "gw-peer.json"}
+	answers := map[string]string{"/status": "gw-status.json", "/network": "gw-network.json",
+		"/peer": "gw-peer.json"}
 	home := homeOf(b, func(w http.ResponseWriter, r *http.Request) {
 		http.ServeFile(w, r, filepath.Join("testdata", "api", answers[r.URL.Path]))
 	})

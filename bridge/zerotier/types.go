@@ -36,8 +36,8 @@ const (
 	NetworkUnknown NetworkState = "unknown"
 	// NetworkJoining: no configuration has come from the controller yet.
 	NetworkJoining NetworkState = "joining"
-	// NetworkOK: the service holds a valid configuration. It says so from its cache after a restart,
-	// and for 20-28 s after the member was deauthorised: it proves nothing about packets.
+	// NetworkOK: the service holds a valid configuration. It says so from its cache after a
+	// restart, and for 20-28 s after the member was deauthorised: it proves nothing about packets.
 	NetworkOK NetworkState = "ok"
 	// NetworkDenied: the controller does not let this member in.
 	NetworkDenied NetworkState = "access-denied"
@@ -68,8 +68,8 @@ type Status struct {
 	Reachable bool
 	// Peers counts the other nodes with a live path: members, controllers and roots.
 	Peers int
-	// Moon is the id of the moon that this node is, once it works as one; zero otherwise. Others follow it
-	// with `zerotier-cli orbit <id> <id>`.
+	// Moon is the id of the moon that this node is, once it works as one; zero otherwise. Others
+	// follow it with `zerotier-cli orbit <id> <id>`.
 	Moon Address
 }
 
@@ -91,25 +91,28 @@ type NetworkStatus struct {
 	ID    NetworkID
 	Name  string // as the controller calls it; empty until known
 	State NetworkState
-	// Iface is the interface's name. It is known before the interface exists: it follows from the id,
-	// or from the service's devicemap.
+	// Iface is the interface's name. It is known before the interface exists: it follows from the
+	// id, or from the service's devicemap.
 	Iface string
-	Index int // of the interface in this network namespace; 0 while there is none. A restart changes it.
+	// of the interface in this network namespace; 0 while there is none. A restart changes it.
+	Index int
 	MAC   string
 	MTU   int // bytes, as the controller says
-	// Addrs are the box's addresses in the network with the length of their subnet, as assigned by the
-	// controller. With AllowManaged off the service lists them without setting them.
+	// Addrs are the box's addresses in the network with the length of their subnet, as assigned by
+	// the controller. With AllowManaged off the service lists them without setting them.
 	Addrs []netip.Prefix
 	// Routes are all managed routes of the network, default routes included.
 	Routes []Route
-	// Prefixes are the subnets in which members live: of Addrs, and of on-link managed routes that the
-	// service may install. No default route, masked, sorted, without duplicates.
+	// Prefixes are the subnets in which members live: of Addrs, and of on-link managed routes that
+	// the service may install. No default route, masked, sorted, without duplicates.
 	Prefixes []netip.Prefix
 	// Authorised says that the controller let this box in, as far as is known.
 	Authorised bool
-	// AllowManaged, AllowGlobal, AllowDefault and AllowDNS are the membership's settings as read back.
+	// AllowManaged, AllowGlobal, AllowDefault and AllowDNS are the membership's settings as read
+	// back.
 	AllowManaged, AllowGlobal, AllowDefault, AllowDNS bool
-	// Waiting says that the box is joining, for no longer than is usual: Cause says what for, and nothing is wrong yet.
+	// Waiting says that the box is joining, for no longer than is usual: Cause says what for, and
+	// nothing is wrong yet.
 	Waiting bool
 	Cause   string // what is wrong; empty when nothing is
 	Remedy  string
@@ -139,7 +142,8 @@ const (
 	ConditionUnreachable ConditionCode = "zerotier-unreachable"
 	// ConditionRelayed: UDP does not pass; the service tunnels through a TCP relay, at a crawl.
 	ConditionRelayed ConditionCode = "zerotier-tcp-relay"
-	// ConditionBlacklist: the running service does not know yet that our tunnels are no paths of its.
+	// ConditionBlacklist: the running service does not know yet that our tunnels are no paths of
+	// its.
 	ConditionBlacklist ConditionCode = "zerotier-blacklist-not-effective"
 	// ConditionLocalConf: local.conf cannot be read, parsed or written.
 	ConditionLocalConf ConditionCode = "zerotier-local-conf"
@@ -152,7 +156,8 @@ func (s Status) clone() Status {
 	s.Networks = slices.Clone(s.Networks)
 	for i := range s.Networks {
 		n := &s.Networks[i]
-		n.Addrs, n.Routes, n.Prefixes = slices.Clone(n.Addrs), slices.Clone(n.Routes), slices.Clone(n.Prefixes)
+		n.Addrs, n.Routes, n.Prefixes = slices.Clone(n.Addrs), slices.Clone(n.Routes),
+			slices.Clone(n.Prefixes)
 	}
 	s.Conditions = slices.Clone(s.Conditions)
 	return s

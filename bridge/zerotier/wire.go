@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// What the service sends, as far as it is used. Fields that are not named here are ignored, whatever
-// their type: `localSocket` alone may exceed an int64.
+// What the service sends, as far as it is used. Fields that are not named here are ignored,
+// whatever their type: `localSocket` alone may exceed an int64.
 type (
 	nodeAnswer struct {
 		Address           Address `json:"address"`

@@ -36,14 +36,17 @@ func run() int {
 
 func command() *cobra.Command {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	root := &cobra.Command{Use: "ztbridge-appliance", Short: "What the units of the ztbridge image run", SilenceErrors: true, SilenceUsage: true}
+	root := &cobra.Command{Use: "ztbridge-appliance",
+		Short: "What the units of the ztbridge image run", SilenceErrors: true, SilenceUsage: true}
 	root.AddCommand(
 		&cobra.Command{
-			Use: "setup", Short: "Mount the data partition and take over the user's files", Args: cobra.NoArgs,
+			Use: "setup", Short: "Mount the data partition and take over the user's files",
+			Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				err := newSetup(log).Perform(cmd.Context())
 				if appliance.MerelyUnconfigured(err) {
-					log.Warn("the set-up waits for a person", "error", err) // who is told already; the set-up itself has worked
+					// who is told already; the set-up itself has worked
+					log.Warn("the set-up waits for a person", "error", err)
 					return nil
 				}
 				return err
@@ -63,7 +66,8 @@ func command() *cobra.Command {
 	return root
 }
 
-// newSetup is the box's setup, which learns from the daemon's own parser what a configuration names.
+// newSetup is the box's setup, which learns from the daemon's own parser what a configuration
+// names.
 func newSetup(log *slog.Logger) *appliance.Setup {
 	s := appliance.New(log)
 	s.Named = config.NamedFiles
@@ -75,8 +79,9 @@ const daemonSocket = "/run/ztbridge/" + api.SocketName
 
 var errStarting = errors.New("the daemon is starting")
 
-// daemonStatus is what `ztbridge status` prints, without a process each time. Its last part, what the daemon did to the
-// kernel of late, is for those who ask for it, and would push the rest off a screen.
+// daemonStatus is what `ztbridge status` prints, without a process each time. Its last part, what
+// the daemon did to the kernel of late, is for those who ask for it, and would push the rest off a
+// screen.
 func daemonStatus(ctx context.Context) (string, error) {
 	s, err := api.Dial(daemonSocket).Status(ctx)
 	switch {
@@ -89,12 +94,14 @@ func daemonStatus(ctx context.Context) (string, error) {
 	return answer, nil
 }
 
-// metadataPatience is how long the network may take. The daemon waits for it, and would have nothing to do.
+// metadataPatience is how long the network may take. The daemon waits for it, and would have
+// nothing to do.
 const metadataPatience = 3 * time.Minute
 
 func metadata(log *slog.Logger) *cobra.Command {
 	return &cobra.Command{
-		Use: "metadata", Short: "Take over the configuration that the machine was created with", Args: cobra.NoArgs,
+		Use: "metadata", Short: "Take over the configuration that the machine was created with",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), metadataPatience)
 			defer cancel()
@@ -106,7 +113,8 @@ func metadata(log *slog.Logger) *cobra.Command {
 func keepLog() *cobra.Command {
 	var unlessSuccess bool
 	cmd := &cobra.Command{
-		Use: "keep-log REASON", Short: "Keep the journal's tail on the data partition", Args: cobra.ExactArgs(1),
+		Use: "keep-log REASON", Short: "Keep the journal's tail on the data partition",
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			// systemd tells ExecStopPost= how the service ended.
 			if unlessSuccess && os.Getenv("SERVICE_RESULT") == "success" {
@@ -115,30 +123,34 @@ func keepLog() *cobra.Command {
 			return appliance.KeepLog(cmd.Context(), filepath.Join(box.DataMount, "log"), args[0])
 		},
 	}
-	cmd.Flags().BoolVar(&unlessSuccess, "unless-success", false, "do nothing when the service that stopped had succeeded")
+	cmd.Flags().BoolVar(&unlessSuccess, "unless-success", false,
+		"do nothing when the service that stopped had succeeded")
 	return cmd
 }
 
-// trialPatience is how long a system on trial may take to become as healthy as the one before: tunnels have to connect, and a
-// provider may be slow. The console shows what it waits for.
+// trialPatience is how long a system on trial may take to become as healthy as the one before:
+// tunnels have to connect, and a provider may be slow. The console shows what it waits for.
 const trialPatience = 4 * time.Minute
 
-// trialSteady is longer than a probe takes to find that a tunnel is dead, and than systemd takes to start a crashed daemon
-// again.
+// trialSteady is longer than a probe takes to find that a tunnel is dead, and than systemd takes to
+// start a crashed daemon again.
 const trialSteady = 25 * time.Second
 
 func judge(log *slog.Logger) *cobra.Command {
 	return &cobra.Command{
-		Use: "judge", Short: "End the trial of a system: keep it, or restart into the one before", Args: cobra.NoArgs,
+		Use: "judge", Short: "End the trial of a system: keep it, or restart into the one before",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b := update.New()
-			err := b.Judge(cmd.Context(), update.Trial{Patience: trialPatience, Every: 5 * time.Second, Steady: trialSteady, Looks: 5})
+			err := b.Judge(cmd.Context(), update.Trial{Patience: trialPatience,
+				Every: 5 * time.Second, Steady: trialSteady, Looks: 5})
 			if !errors.Is(err, update.ErrUnhealthy) {
 				return err
 			}
 			log.Error("going back to the system before", "error", err)
 			appliance.WriteConsole("error: " + err.Error() + "; going back")
-			if err := appliance.KeepLog(cmd.Context(), filepath.Join(box.DataMount, "log"), "update"); err != nil {
+			if err := appliance.KeepLog(cmd.Context(), filepath.Join(box.DataMount, "log"),
+				"update"); err != nil {
 				log.Error("keeping the log", "error", err)
 			}
 			return b.Restart(cmd.Context())

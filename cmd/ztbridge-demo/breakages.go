@@ -10,8 +10,8 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// breakage is something that happens to a gateway, and is put right by nobody but ztbridge unless do
-// says so.
+// breakage is something that happens to a gateway, and is put right by nobody but ztbridge unless
+// do says so.
 type breakage struct {
 	what string
 	do   func(ctx context.Context) error
@@ -42,20 +42,24 @@ func (d *demo) breakages() []breakage {
 		}},
 	}
 	if len(netlab.Missing(netlab.Conntrack)) == 0 {
-		list = append(list, breakage{"connection tracking forgets everything", func(ctx context.Context) error {
-			_, err := box.Run(ctx, "conntrack", "-F")
-			return err
-		}})
+		list = append(list, breakage{"connection tracking forgets everything",
+			func(ctx context.Context) error {
+				_, err := box.Run(ctx, "conntrack", "-F")
+				return err
+			}})
 	}
 	if d.zt != nil {
-		return append(list, breakage{"zerotier-one killed (kill -9) and started", func(ctx context.Context) error {
-			d.zt.Box.Kill()
-			return d.zt.Box.Start(ctx)
-		}})
+		return append(list, breakage{"zerotier-one killed (kill -9) and started",
+			func(ctx context.Context) error {
+				d.zt.Box.Kill()
+				return d.zt.Box.Start(ctx)
+			}})
 	}
-	return append(list, breakage{"ingress interface removed, back after 1 s", func(ctx context.Context) error {
-		return errors.Join(d.lab.Ingress.Delete(), sleep(ctx, time.Second), d.lab.Ingress.Recreate())
-	}})
+	return append(list, breakage{"ingress interface removed, back after 1 s",
+		func(ctx context.Context) error {
+			return errors.Join(d.lab.Ingress.Delete(), sleep(ctx, time.Second),
+				d.lab.Ingress.Recreate())
+		}})
 }
 
 func (d *demo) killOpenVPN() error {
@@ -77,7 +81,9 @@ func (d *demo) killOpenVPN() error {
 // breakThings mistreats the box and shows what the client and the Internet notice of it.
 func (d *demo) breakThings(ctx context.Context) error {
 	d.screen.title("Breaking it")
-	d.screen.print("Each mark is a tenth of a second of the client's traffic: # answered, + in part, . not\nanswered, which is what should happen instead of a leak.")
+	d.screen.print(
+		"Each mark is a tenth of a second of the client's traffic: # answered, + in part, . " +
+			"not\nanswered, which is what should happen instead of a leak.")
 	for _, b := range d.breakages() {
 		if err := d.breakOne(ctx, b); err != nil {
 			return fmt.Errorf("%s: %w", b.what, err)

@@ -21,13 +21,15 @@ func (d *demo) conclude() error {
 	for _, r := range d.rows {
 		d.screen.print("%-45s %14s %8d", r.what, seconds(r.gap), r.leaked)
 	}
-	d.screen.print("%-45s %14s %8d", "(the usual recipe, openvpn killed)", "not at all", d.recipeLeak)
+	d.screen.print("%-45s %14s %8d", "(the usual recipe, openvpn killed)", "not at all",
+		d.recipeLeak)
 	d.screen.print("")
 	d.concludeTraffic()
 	if main != d.mainBefore {
 		d.fault("the main routing table is not as it was")
 	}
-	d.screen.print("%-34s %s before, %s after", "main routing table, v4 and v6", netlab.Checksum(d.mainBefore), netlab.Checksum(main))
+	d.screen.print("%-34s %s before, %s after", "main routing table, v4 and v6",
+		netlab.Checksum(d.mainBefore), netlab.Checksum(main))
 	if err := d.concludeLeaks(); err != nil {
 		return err
 	}
@@ -57,9 +59,11 @@ func (d *demo) concludeTraffic() {
 		sent, lost = sent+r.Sent, lost+r.Lost
 		longest = max(longest, r.LongestGap())
 	}
-	d.screen.print("%-34s %d sent, %d lost; the session into the box held", "the box's own packets", sent, lost)
+	d.screen.print("%-34s %d sent, %d lost; the session into the box held", "the box's own packets",
+		sent, lost)
 	if lost > 0 {
-		d.fault("the box lost %d of its own packets; its longest wait was %s", lost, seconds(longest))
+		d.fault("the box lost %d of its own packets; its longest wait was %s", lost,
+			seconds(longest))
 	}
 }
 
@@ -71,7 +75,8 @@ func (d *demo) concludeLeaks() error {
 	if err != nil {
 		return err
 	}
-	d.screen.print("%-34s %d, among %d packets captured", "the client's packets on the WAN", res.Matched, res.Seen)
+	d.screen.print("%-34s %d, among %d packets captured", "the client's packets on the WAN",
+		res.Matched, res.Seen)
 	if res.Dropped > 0 {
 		return fmt.Errorf("the capture missed %d packets and proves nothing", res.Dropped)
 	}

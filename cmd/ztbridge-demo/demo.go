@@ -71,7 +71,9 @@ func (d *demo) build(ctx context.Context) (err error) {
 	d.ingress = netlab.IngressIface
 	link := "──"
 	if withZeroTier {
-		d.screen.print("A planet, a controller and two members of a ZeroTier network come up: some ten seconds.\n")
+		d.screen.print(
+			"A planet, a controller and two members of a ZeroTier network come up: some ten " +
+				"seconds.\n")
 		if d.zt, err = ztlab.NewUsual(ctx, d.lab); err != nil {
 			return err
 		}
@@ -85,9 +87,11 @@ func (d *demo) build(ctx context.Context) (err error) {
 	if withZeroTier {
 		d.screen.print("\nThe client's link is real ZeroTier, with its own planet.")
 	} else {
-		d.screen.print("\nThere is no zerotier-one on the PATH: the client's link is a plain cable.")
+		d.screen.print(
+			"\nThere is no zerotier-one on the PATH: the client's link is a plain cable.")
 	}
-	d.screen.print("Hosts are network namespaces of this machine; the provider is a real OpenVPN server.")
+	d.screen.print(
+		"Hosts are network namespaces of this machine; the provider is a real OpenVPN server.")
 	d.screen.print("\n  host         on the Internet")
 	d.screen.print("  box          %s", netlab.BoxWAN4)
 	d.screen.print("  provider-a   %s", d.provider().Public4[0])
@@ -107,7 +111,8 @@ func (d *demo) config() string {
   provider: {openvpn: {profile: provider.ovpn}}
 `
 	if d.zt != nil {
-		return fmt.Sprintf("zerotier: {home: %s, networks: [%s]}\n", d.zt.Box.Home, d.zt.Network.ID) + rest
+		return fmt.Sprintf("zerotier: {home: %s, networks: [%s]}\n", d.zt.Box.Home,
+			d.zt.Network.ID) + rest
 	}
 	return fmt.Sprintf("ingress: [%s]\n", d.ingress) + rest
 }
@@ -117,7 +122,8 @@ func (d *demo) showGateway(ctx context.Context) (err error) {
 	d.screen.title("With ztbridge")
 	config := d.config()
 	d.screen.print("Its whole configuration:\n\n%s", indent(config))
-	d.gw, err = newGateway(d.program, d.lab.Box, filepath.Join(d.lab.Dir, "ztbridge"), config, d.provider().Config())
+	d.gw, err = newGateway(d.program, d.lab.Box, filepath.Join(d.lab.Dir, "ztbridge"), config,
+		d.provider().Config())
 	if err != nil {
 		return err
 	}
@@ -150,7 +156,8 @@ func (d *demo) takeDown(ctx context.Context) error {
 		return err
 	}
 	after := d.client.main.Report().Between(stopped, time.Now())
-	d.screen.print("The daemon is stopped: of the client's %s, %d were answered. The box stays closed.",
+	d.screen.print(
+		"The daemon is stopped: of the client's %s, %d were answered. The box stays closed.",
 		plural(after.Sent, "request"), after.Received)
 	if after.Received > 0 {
 		d.fault("%s passed after the daemon had ended", plural(after.Received, "packet"))
@@ -170,7 +177,9 @@ func (d *demo) takeDown(ctx context.Context) error {
 		d.screen.print("`ztbridge down` left the box changed:\n%s", indent(diff))
 		return nil
 	}
-	d.screen.print("`ztbridge down`: rules, routes, nft, iptables and sysctls are as before it was ever started.")
+	d.screen.print(
+		"`ztbridge down`: rules, routes, nft, iptables and sysctls are as before it was ever " +
+			"started.")
 	return nil
 }
 

@@ -20,13 +20,15 @@ type gateway struct {
 }
 
 // newGateway writes the configuration and the provider's profile. Nothing runs yet.
-func newGateway(program string, host *netlab.Namespace, dir, config, profile string) (*gateway, error) {
+func newGateway(program string, host *netlab.Namespace, dir, config,
+	profile string) (*gateway, error) {
 	g := &gateway{program: program, host: host, dir: dir}
 	// OpenVPN runs as a user of its own and must reach its socket below.
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("installing ztbridge: %w", err)
 	}
-	for name, content := range map[string]string{"ztbridge.yaml": config, "provider.ovpn": profile} {
+	for name, content := range map[string]string{"ztbridge.yaml": config,
+		"provider.ovpn": profile} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			return nil, fmt.Errorf("installing ztbridge: %w", err)
 		}
@@ -51,7 +53,8 @@ func (g *gateway) down(ctx context.Context) error {
 	return err
 }
 
-// status asks the daemon. While something is not as configured, the command fails and answers all the same.
+// status asks the daemon. While something is not as configured, the command fails and answers all
+// the same.
 func (g *gateway) status(ctx context.Context) (api.Status, error) {
 	var st api.Status
 	out, err := g.host.Run(ctx, g.program, g.args("status", "--json")...)

@@ -1,6 +1,6 @@
-// Command ztbridge-demo shows the gateway at work in a lab of network namespaces, and tries to make it
-// leak: a client, a box with ztbridge, a provider with a real OpenVPN server, an Internet. With a
-// zerotier-one on the PATH the client's link is real ZeroTier, in an Internet of its own. Nothing
+// Command ztbridge-demo shows the gateway at work in a lab of network namespaces, and tries to make
+// it leak: a client, a box with ztbridge, a provider with a real OpenVPN server, an Internet. With
+// a zerotier-one on the PATH the client's link is real ZeroTier, in an Internet of its own. Nothing
 // outside of the namespaces is touched, and nothing is left of them.
 //
 // It exits with 0 if nothing leaked and everything recovered, 1 if not, 2 if it could not be shown.
@@ -41,7 +41,8 @@ func run() int {
 		return fail(err, "build it first: make build")
 	}
 	if missing := netlab.Missing(netlab.Root, netlab.OpenVPN); len(missing) > 0 {
-		return fail(fmt.Errorf("missing: %s", strings.Join(missing, ", ")), "run it as root: sudo make demo")
+		return fail(fmt.Errorf("missing: %s", strings.Join(missing, ", ")),
+			"run it as root: sudo make demo")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
@@ -49,7 +50,8 @@ func run() int {
 	err = d.run(ctx)
 	switch {
 	case d.notTaken != nil:
-		return fail(fmt.Errorf("taking the lab down: %w", d.notTaken), "the next run sweeps what is left")
+		return fail(fmt.Errorf("taking the lab down: %w", d.notTaken),
+			"the next run sweeps what is left")
 	case ctx.Err() != nil:
 		fmt.Fprintln(os.Stderr, "\nztbridge-demo: interrupted; everything was taken away again")
 		return 2

@@ -29,7 +29,8 @@ func (d *demo) showPath(ctx context.Context) error {
 		return p.Proto == "udp" && p.Dst == netlab.ClientTarget4 && netlab.Carrying(d.lab.Marker)(p)
 	}
 	encrypted := func(p netlab.Packet) bool {
-		return p.Proto == "udp" && p.Src == netlab.BoxWAN4 && slices.Contains(d.provider().Public4, p.Dst)
+		return p.Proto == "udp" && p.Src == netlab.BoxWAN4 &&
+			slices.Contains(d.provider().Public4, p.Dst)
 	}
 	clientIface := "eth0"
 	if d.zt != nil {
@@ -50,7 +51,8 @@ func (d *demo) showPath(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		d.screen.print("   %-11s %-17s %-29s  %s", h.label, h.iface, fmt.Sprintf("%s > %s", p.Src, p.Dst), h.note)
+		d.screen.print("   %-11s %-17s %-29s  %s", h.label, h.iface,
+			fmt.Sprintf("%s > %s", p.Src, p.Dst), h.note)
 	}
 	return d.showIdentity(ctx)
 }
@@ -75,7 +77,8 @@ func firstPacket(ctx context.Context, h hop) (netlab.Packet, error) {
 		}
 	}
 	_ = c.Stop()
-	return netlab.Packet{}, fmt.Errorf("no packet of the client was seen on %s of %s", h.iface, h.label)
+	return netlab.Packet{}, fmt.Errorf("no packet of the client was seen on %s of %s", h.iface,
+		h.label)
 }
 
 // showIdentity says as whom the Internet saw the client.
@@ -87,7 +90,8 @@ func (d *demo) showIdentity(ctx context.Context) error {
 	for _, s := range d.client.streams {
 		r := s.Report()
 		for addr, n := range r.Egresses() {
-			d.screen.print("   %-4s IPv%d  %-17s %s  (%d answers)", r.Kind, version(addr), addr, d.whose(addr), n)
+			d.screen.print("   %-4s IPv%d  %-17s %s  (%d answers)", r.Kind, version(addr), addr,
+				d.whose(addr), n)
 		}
 	}
 	return nil

@@ -10,8 +10,8 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// showRecipe runs the usual recipe on the box, lets its tunnel die and counts what leaks: it is what
-// ztbridge is measured against, and the proof that the capture sees a leak.
+// showRecipe runs the usual recipe on the box, lets its tunnel die and counts what leaks: it is
+// what ztbridge is measured against, and the proof that the capture sees a leak.
 func (d *demo) showRecipe(ctx context.Context) error {
 	d.screen.title("The usual recipe: openvpn with redirect-gateway, ip_forward, masquerade")
 	profile := filepath.Join(d.lab.Dir, "recipe.ovpn")
@@ -44,7 +44,8 @@ func (d *demo) showRecipe(ctx context.Context) error {
 	return d.undoRecipe(ctx)
 }
 
-func (d *demo) killRecipe(ctx context.Context, openvpn *netlab.Process, leaks *netlab.Capture) error {
+func (d *demo) killRecipe(ctx context.Context, openvpn *netlab.Process,
+	leaks *netlab.Capture) error {
 	s, err := d.lab.ClientStream(netlab.UDP, netlab.IPv4, clientRate)
 	if err != nil {
 		return err
@@ -78,9 +79,11 @@ func (d *demo) killRecipe(ctx context.Context, openvpn *netlab.Process, leaks *n
 	for addr := range s.Report().Between(killed, time.Now()).Egresses() {
 		d.screen.print("                                %-15s  the box itself: a leak", addr)
 	}
-	d.screen.print("%s of the client went out in the clear within 1.5 s.", plural(d.recipeLeak, "packet"))
+	d.screen.print("%s of the client went out in the clear within 1.5 s.",
+		plural(d.recipeLeak, "packet"))
 	if d.recipeLeak == 0 {
-		return fmt.Errorf("the usual recipe did not leak: the capture would not see a leak of ztbridge either")
+		return fmt.Errorf(
+			"the usual recipe did not leak: the capture would not see a leak of ztbridge either")
 	}
 	return nil
 }
@@ -90,7 +93,8 @@ func (d *demo) undoRecipe(ctx context.Context) error {
 	if err := d.lab.Box.Nft("delete table inet recipe"); err != nil {
 		return err
 	}
-	if err := d.lab.Box.Sysctl("net/ipv4/ip_forward=0", "net/ipv6/conf/all/forwarding=0"); err != nil {
+	if err := d.lab.Box.Sysctl("net/ipv4/ip_forward=0",
+		"net/ipv6/conf/all/forwarding=0"); err != nil {
 		return err
 	}
 	if err := d.lab.Box.IP(fmt.Sprintf("route flush %s/32", d.provider().Public4[0])); err != nil {

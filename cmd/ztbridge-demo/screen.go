@@ -15,8 +15,8 @@ const (
 	stripCell  = 100 * time.Millisecond // the shortest time that a cell stands for
 )
 
-// screen prints for people. What changes while they look is drawn over itself on a terminal, and only
-// once where the output goes elsewhere.
+// screen prints for people. What changes while they look is drawn over itself on a terminal, and
+// only once where the output goes elsewhere.
 type screen struct {
 	out      io.Writer
 	terminal bool
@@ -51,8 +51,8 @@ func (s *screen) draw(format string, args ...any) {
 	s.drawn = true
 }
 
-// strip draws what became of the requests sent from start on, in time: # all were answered, + some, .
-// none. It returns the strip and the time that a cell stands for.
+// strip draws what became of the requests sent from start on, in time: # all were answered, + some,
+// . none. It returns the strip and the time that a cell stands for.
 func strip(r netlab.Report, start, end time.Time) (string, time.Duration) {
 	cell := stripCell
 	for end.Sub(start) > stripCells*cell {

@@ -31,7 +31,8 @@ func TestStrip(t *testing.T) {
 	}{
 		{"nothing sent", netlab.Report{}, second, "", 100 * time.Millisecond},
 		{"all well", report(second, second, second), second, "##########", 100 * time.Millisecond},
-		{"an outage that begins within a cell", report(second, 250*time.Millisecond, 500*time.Millisecond), second,
+		{"an outage that begins within a cell",
+			report(second, 250*time.Millisecond, 500*time.Millisecond), second,
 			"##+..#####", 100 * time.Millisecond},
 		{"longer than the line", report(9*second, 0, 9*second), 9 * second,
 			".............................................", 200 * time.Millisecond},

@@ -20,7 +20,8 @@ type traffic struct {
 	streams []*netlab.Stream
 }
 
-// startTraffic starts all that flows from now on: the client's, the box's own and a session into it.
+// startTraffic starts all that flows from now on: the client's, the box's own and a session into
+// it.
 func (d *demo) startTraffic() error {
 	var errs []error
 	add := func(t *traffic) func(*netlab.Stream, error) {
@@ -60,8 +61,10 @@ func (d *demo) awaitFlow(ctx context.Context) error {
 	for time.Since(since) < patience {
 		now := time.Now()
 		// The last answers may be under way still.
-		recent := d.client.main.Report().Between(now.Add(-1300*time.Millisecond), now.Add(-300*time.Millisecond))
-		if recent.Sent > clientRate/2 && recent.Received*10 >= recent.Sent*9 && now.Sub(since) > 1300*time.Millisecond {
+		recent := d.client.main.Report().Between(now.Add(-1300*time.Millisecond),
+			now.Add(-300*time.Millisecond))
+		if recent.Sent > clientRate/2 && recent.Received*10 >= recent.Sent*9 &&
+			now.Sub(since) > 1300*time.Millisecond {
 			return nil
 		}
 		d.drawStrip(since)
@@ -69,7 +72,8 @@ func (d *demo) awaitFlow(ctx context.Context) error {
 			return err
 		}
 	}
-	return fmt.Errorf("the client's packets are not answered after %s; ztbridge says:\n%s", patience, d.gw.daemon.Log())
+	return fmt.Errorf("the client's packets are not answered after %s; ztbridge says:\n%s",
+		patience, d.gw.daemon.Log())
 }
 
 // drawStrip shows the client's stream since a moment.

@@ -27,13 +27,16 @@ func buildCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "build --target TARGET -o FILE",
 		Short: "Build a disk image",
-		Long: `Build a disk image from locked Debian packages, without loop devices, mounts, or any network but the package mirror.
-It needs root's rights for mmdebstrap. The second build with the same lock takes its packages from the cache.
+		Long: `Build a disk image from locked Debian packages, without loop devices, mounts, or any network
+but the package mirror. It needs root's rights for mmdebstrap. The second build with the
+same lock takes its packages from the cache.
 
-Beside FILE.img.zst are written: FILE.qcow2 (clouds), FILE.slot.zst (for updates), FILE.manifest.json, FILE.spdx.json.
+Beside FILE.img.zst are written: FILE.qcow2 (clouds), FILE.slot.zst (for updates),
+FILE.manifest.json, FILE.spdx.json.
 
-ZeroTier's service is not in Debian: give the vendor's package for the target's architecture and its SHA-256, or the vendor's
-apt repository with its key and that key's fingerprint. Without it the image is good for tests only.`,
+ZeroTier's service is not in Debian: give the vendor's package for the target's architecture
+and its SHA-256, or the vendor's apt repository with its key and that key's fingerprint.
+Without it the image is good for tests only.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
@@ -41,12 +44,17 @@ apt repository with its key and that key's fingerprint. Without it the image is 
 	flags.StringVar(&f.target, "target", "", "cloud-amd64, cloud-arm64 or rpi-arm64")
 	flags.StringVarP(&f.out, "output", "o", "", "file to write, .img.zst is added")
 	flags.StringVar(&f.cache, "cache", "/var/cache/ztbridge-image", "folder that survives builds")
-	flags.StringVar(&f.mirror, "mirror", "", "base address above debian/ and debian-security/ (default: the one that this machine's apt uses)")
+	flags.StringVar(&f.mirror, "mirror", "",
+		"base address above debian/ and debian-security/ (default: the one that this machine's "+
+			"apt uses)")
 	flags.StringVar(&f.source, "source", ".", "checkout whose commands are compiled")
 	flags.StringVar(&f.version, "version", "0.0.0", "version of the image")
-	flags.StringVar(&f.lock, "lock", "", "lock file (default: image/lock/TARGET.lock of the checkout)")
+	flags.StringVar(&f.lock, "lock", "",
+		"lock file (default: image/lock/TARGET.lock of the checkout)")
 	flags.StringVar(&f.deb, "deb", "", "ztbridge's own package (default: built from the checkout)")
-	flags.StringVar(&f.updateKey, "update-key", "", "file with the public key that updates must be signed with; without it the image takes none")
+	flags.StringVar(&f.updateKey, "update-key", "",
+		"file with the public key that updates must be signed with; without it the image takes "+
+			"none")
 	f.zerotier.register(flags)
 	return cmd
 }
@@ -66,7 +74,8 @@ func (f *buildFlags) run(cmd *cobra.Command) error {
 		progress("zerotier", "left out: this is a test image")
 	}
 	options := image.Options{
-		Profile: profile, Mirror: mirror, Cache: f.cache, Out: strings.TrimSuffix(f.out, ".img.zst"),
+		Profile: profile, Mirror: mirror, Cache: f.cache, Out: strings.TrimSuffix(f.out,
+			".img.zst"),
 		Version: f.version, Deb: f.deb, Progress: progress,
 	}
 	work, err := os.MkdirTemp("", "ztbridge-image-*")
@@ -90,7 +99,8 @@ func (f *buildFlags) run(cmd *cobra.Command) error {
 	return nil
 }
 
-// inputs reads, downloads and compiles what goes into the image; files are put into the folder work.
+// inputs reads, downloads and compiles what goes into the image; files are put into the folder
+// work.
 func (f *buildFlags) inputs(ctx context.Context, options *image.Options, work string) (err error) {
 	if options.Lock, err = readLock(f.lockFile()); err != nil {
 		return err
@@ -100,7 +110,8 @@ func (f *buildFlags) inputs(ctx context.Context, options *image.Options, work st
 			return fmt.Errorf("reading update key: %w", err)
 		}
 	}
-	if options.Example, err = os.ReadFile(filepath.Join(f.source, "configs/ztbridge.yaml")); err != nil {
+	if options.Example, err = os.ReadFile(filepath.Join(f.source,
+		"configs/ztbridge.yaml")); err != nil {
 		return fmt.Errorf("reading the reference configuration: %w", err)
 	}
 	if options.ZeroTierDeb, err = f.zerotier.fetch(ctx, options.Profile.Arch, work); err != nil {
@@ -110,7 +121,8 @@ func (f *buildFlags) inputs(ctx context.Context, options *image.Options, work st
 		return err
 	}
 	if options.Deb == "" {
-		options.Deb, err = deb.Build(ctx, deb.Options{Source: f.source, Arch: options.Profile.Arch, Version: f.version, Date: options.Lock.Date, Out: work})
+		options.Deb, err = deb.Build(ctx, deb.Options{Source: f.source, Arch: options.Profile.Arch,
+			Version: f.version, Date: options.Lock.Date, Out: work})
 	}
 	return err
 }
@@ -149,9 +161,11 @@ func readLock(name string) (*pkglock.Lock, error) {
 // compile makes the binaries that no package has: the first process and the image's own helper.
 func (f *buildFlags) compile(ctx context.Context, options *image.Options, work string) (err error) {
 	options.Progress("binaries", "compiling for "+options.Profile.Arch)
-	for pkg, data := range map[string]*[]byte{"./image/init": &options.Init, "./cmd/ztbridge-appliance": &options.Appliance} {
+	for pkg, data := range map[string]*[]byte{"./image/init": &options.Init,
+		"./cmd/ztbridge-appliance": &options.Appliance} {
 		out := filepath.Join(work, filepath.Base(pkg))
-		request := gobuild.Request{Source: f.source, Package: pkg, Arch: options.Profile.Arch, Version: f.version}
+		request := gobuild.Request{Source: f.source, Package: pkg, Arch: options.Profile.Arch,
+			Version: f.version}
 		if err := gobuild.Build(ctx, request, out); err != nil {
 			return err
 		}

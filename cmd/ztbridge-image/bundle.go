@@ -51,7 +51,8 @@ func bundleCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if target == "" || version == "" || slot == "" || keyFile == "" || out == "" {
-				return fmt.Errorf("%w: --target, --version, --slot, --key and -o are needed", errUsage)
+				return fmt.Errorf("%w: --target, --version, --slot, --key and -o are needed",
+					errUsage)
 			}
 			text, err := os.ReadFile(keyFile)
 			if err != nil {
@@ -65,7 +66,8 @@ func bundleCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("writing the bundle: %w", err)
 			}
-			if err := errors.Join(update.Write(f, target, version, slot, key), f.Close()); err != nil {
+			if err := errors.Join(update.Write(f, target, version, slot, key),
+				f.Close()); err != nil {
 				return err
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), out)

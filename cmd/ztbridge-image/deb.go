@@ -26,7 +26,8 @@ func debCommand() *cobra.Command {
 			}
 			for _, arch := range arches {
 				progressTo(cmd.ErrOrStderr())("deb", "compiling and packing for "+arch)
-				name, err := deb.Build(cmd.Context(), deb.Options{Source: source, Arch: arch, Version: version, Date: when, Out: out})
+				name, err := deb.Build(cmd.Context(),
+					deb.Options{Source: source, Arch: arch, Version: version, Date: when, Out: out})
 				if err != nil {
 					return err
 				}

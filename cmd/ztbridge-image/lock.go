@@ -15,8 +15,8 @@ func lockCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lock --target TARGET -o FILE",
 		Short: "Resolve a target's packages anew and write its lock file",
-		Long: `Resolve a target's packages from the archive's signed indexes, with apt in a root of its own, and write names, versions
-and SHA-256 sums. Nothing is installed.`,
+		Long: `Resolve a target's packages from the archive's signed indexes, with apt in a root of its
+own, and write names, versions and SHA-256 sums. Nothing is installed.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			profile, err := image.ProfileOf(target)
@@ -36,7 +36,8 @@ and SHA-256 sums. Nothing is installed.`,
 			}
 			defer os.RemoveAll(work)
 			lock, err := pkglock.Resolve(cmd.Context(), pkglock.Request{
-				Suite: profile.Suite, Arch: profile.Arch, Components: profile.Components, Mirror: mirror, Keyring: keyring,
+				Suite: profile.Suite, Arch: profile.Arch, Components: profile.Components,
+				Mirror: mirror, Keyring: keyring,
 				Install: profile.Packages, Unpack: profile.Unpack}, work)
 			if err != nil {
 				return err
@@ -50,7 +51,10 @@ and SHA-256 sums. Nothing is installed.`,
 	}
 	cmd.Flags().StringVar(&target, "target", "", "cloud-amd64, cloud-arm64 or rpi-arm64")
 	cmd.Flags().StringVarP(&out, "output", "o", "", "lock file to write")
-	cmd.Flags().StringVar(&mirror, "mirror", "", "base address above debian/ and debian-security/ (default: the one that this machine's apt uses)")
-	cmd.Flags().StringVar(&keyring, "keyring", "/usr/share/keyrings/debian-archive-keyring.gpg", "keys that the archive's indexes must be signed with")
+	cmd.Flags().StringVar(&mirror, "mirror", "",
+		"base address above debian/ and debian-security/ (default: the one that this machine's "+
+			"apt uses)")
+	cmd.Flags().StringVar(&keyring, "keyring", "/usr/share/keyrings/debian-archive-keyring.gpg",
+		"keys that the archive's indexes must be signed with")
 	return cmd
 }

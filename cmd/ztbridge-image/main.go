@@ -1,6 +1,8 @@
-// Command ztbridge-image builds what people install: disk images, Debian packages, user-data for cloud machines.
+// Command ztbridge-image builds what people install: disk images, Debian packages, user-data for
+// cloud machines.
 //
-// stdout is the answer (names of the files written), stderr the progress. Exit codes: 0 done, 1 failed, 2 wrong usage.
+// stdout is the answer (names of the files written), stderr the progress. Exit codes: 0 done, 1
+// failed, 2 wrong usage.
 package main
 
 import (
@@ -36,8 +38,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
-	root.AddCommand(buildCommand(), lockCommand(), debCommand(), userDataCommand(), keygenCommand(), bundleCommand())
+	root.SetFlagErrorFunc(func(_ *cobra.Command,
+		err error) error {
+		return fmt.Errorf("%w: %w", errUsage, err)
+	})
+	root.AddCommand(buildCommand(), lockCommand(), debCommand(), userDataCommand(), keygenCommand(),
+		bundleCommand())
 	err := root.ExecuteContext(ctx)
 	switch {
 	case err == nil:

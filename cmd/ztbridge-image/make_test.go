@@ -16,10 +16,13 @@ func TestMakePassesVersionAndKey(t *testing.T) {
 		want string
 	}{
 		{"deb RELEASE=v1.2.3", "deb --version 1.2.3 -o dist"},
-		{"image RELEASE=v1.2.3 TARGET=rpi-arm64 UPDATE_KEY=update.pub", "--target rpi-arm64 --version 1.2.3 --without-zerotier --update-key update.pub -o ztbridge-rpi-arm64"},
-		{"image RELEASE=1.2.3", "--target cloud-amd64 --version 1.2.3 --without-zerotier -o ztbridge-cloud-amd64"},
+		{"image RELEASE=v1.2.3 TARGET=rpi-arm64 UPDATE_KEY=update.pub",
+			"--target rpi-arm64 --version 1.2.3 --without-zerotier --update-key update.pub -o ztbridge-rpi-arm64"},
+		{"image RELEASE=1.2.3",
+			"--target cloud-amd64 --version 1.2.3 --without-zerotier -o ztbridge-cloud-amd64"},
 	} {
-		out, err := exec.Command("make", append([]string{"-n", "-C", "../.."}, strings.Fields(c.args)...)...).CombinedOutput()
+		out, err := exec.Command("make",
+			append([]string{"-n", "-C", "../.."}, strings.Fields(c.args)...)...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("make -n %s: %v\n%s", c.args, err, out)
 		}
@@ -44,7 +47,8 @@ func TestMakeHasAVersionByItself(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if strings.Contains(string(out), "--version 0.0.0 ") || !strings.Contains(string(out), "--version ") {
+	if strings.Contains(string(out), "--version 0.0.0 ") ||
+		!strings.Contains(string(out), "--version ") {
 		t.Errorf("the version says nothing:\n%s", out)
 	}
 }

@@ -8,15 +8,17 @@ import (
 	"strings"
 )
 
-var errNoMirror = errors.New("this machine's apt knows no archive whose address ends in /debian; name one with --mirror")
+var errNoMirror = errors.New(
+	"this machine's apt knows no archive whose address ends in /debian; name one with --mirror")
 
-// mirrorOr returns the given mirror without a final slash, or, when none is given, the one that this
-// machine's own apt uses.
+// mirrorOr returns the given mirror without a final slash, or, when none is given, the one that
+// this machine's own apt uses.
 func mirrorOr(ctx context.Context, given string) (string, error) {
 	if given != "" {
 		return strings.TrimSuffix(given, "/"), nil
 	}
-	out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages").Output()
+	out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI)",
+		"Created-By: Packages").Output()
 	if err != nil {
 		return "", fmt.Errorf("asking apt for its mirror: %w", err)
 	}

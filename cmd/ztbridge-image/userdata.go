@@ -26,12 +26,13 @@ func userDataCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "user-data --config ztbridge.yaml -o FILE",
 		Short: "Write user-data that makes a stock cloud image a box",
-		Long: `Write user-data for a stock Debian or Ubuntu image with openvpn 2.6 or newer: Debian 12, Ubuntu 24.04, or later. The
-configuration and its profiles are checked first, as by "ztbridge config check"; they and the files that they name go in with
-it, so the result is as secret as they are. A profile's certificates must be inside it.
+		Long: `Write user-data for a stock Debian or Ubuntu image with openvpn 2.6 or newer: Debian 12,
+Ubuntu 24.04, or later. The configuration and its profiles are checked first, as by
+"ztbridge config check"; they and the files that they name go in with it, so the result is
+as secret as they are. A profile's certificates must be inside it.
 
-ZeroTier comes by the vendor's package (--zerotier-url, --zerotier-sha256) or by the vendor's repository (--zerotier-repository,
---zerotier-key, --zerotier-fingerprint).`,
+ZeroTier comes by the vendor's package (--zerotier-url, --zerotier-sha256) or by the
+vendor's repository (--zerotier-repository, --zerotier-key, --zerotier-fingerprint).`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
@@ -40,12 +41,16 @@ ZeroTier comes by the vendor's package (--zerotier-url, --zerotier-sha256) or by
 	flags.StringVarP(&f.out, "output", "o", "", "file to write, readable by its owner only")
 	flags.StringVar(&f.pkg.URL, "package-url", "", "https address of ztbridge's package")
 	flags.StringVar(&f.pkg.SHA256, "package-sha256", "", "its SHA-256")
-	flags.StringVar(&f.zerotier.URL, "zerotier-url", "", "https address of the vendor's zerotier-one package")
+	flags.StringVar(&f.zerotier.URL, "zerotier-url", "",
+		"https address of the vendor's zerotier-one package")
 	flags.StringVar(&f.zerotier.SHA256, "zerotier-sha256", "", "its SHA-256")
-	flags.StringVar(&f.repository.URL, "zerotier-repository", "", "https address of the vendor's apt repository")
+	flags.StringVar(&f.repository.URL, "zerotier-repository", "",
+		"https address of the vendor's apt repository")
 	flags.StringVar(&f.repository.Suite, "zerotier-suite", "trixie", "the repository's suite")
-	flags.StringVar(&f.keyFile, "zerotier-key", "", "file with the repository's key, ASCII-armoured")
-	flags.StringVar(&f.repository.Fingerprint, "zerotier-fingerprint", "", "the key's whole fingerprint")
+	flags.StringVar(&f.keyFile, "zerotier-key", "",
+		"file with the repository's key, ASCII-armoured")
+	flags.StringVar(&f.repository.Fingerprint, "zerotier-fingerprint", "",
+		"the key's whole fingerprint")
 	flags.BoolVar(&f.withoutZeroTier, "without-zerotier", false, "install no zerotier-one")
 	return cmd
 }
@@ -57,7 +62,8 @@ func (f *userDataFlags) run(cmd *cobra.Command) error {
 	options := userdata.Options{Package: f.pkg}
 	switch {
 	case f.zerotier.URL != "" && f.repository.URL != "":
-		return fmt.Errorf("%w: --zerotier-url and --zerotier-repository exclude each other", errUsage)
+		return fmt.Errorf("%w: --zerotier-url and --zerotier-repository exclude each other",
+			errUsage)
 	case f.zerotier.URL != "":
 		options.ZeroTier = &f.zerotier
 	case f.repository.URL != "":
@@ -86,13 +92,15 @@ func (f *userDataFlags) run(cmd *cobra.Command) error {
 	for _, w := range userdata.SizeWarnings(len(text)) {
 		fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+w+"; use fewer or smaller profiles there")
 	}
-	progressTo(cmd.ErrOrStderr())("user-data", fmt.Sprintf("%d bytes, less than %d", len(text), userdata.Limit))
+	progressTo(cmd.ErrOrStderr())("user-data",
+		fmt.Sprintf("%d bytes, less than %d", len(text), userdata.Limit))
 	fmt.Fprintln(cmd.OutOrStdout(), f.out)
 	return nil
 }
 
-// configurationFiles reads the configuration and what it names, all of which must lie beside it: on the machine it will. The
-// remarks are those of `ztbridge config check`, and so are the errors: on a machine far away they would be found too late.
+// configurationFiles reads the configuration and what it names, all of which must lie beside it: on
+// the machine it will. The remarks are those of `ztbridge config check`, and so are the errors: on
+// a machine far away they would be found too late.
 func configurationFiles(path string) (files map[string][]byte, remarks string, err error) {
 	remarks, err = bridge.Check(bridge.Options{ConfigPath: path})
 	if err != nil {
@@ -122,4 +130,5 @@ func configurationFiles(path string) (files map[string][]byte, remarks string, e
 	return files, remarks, nil
 }
 
-var errNotBeside = errors.New("it does not lie beside the configuration; put it there and name it without a path")
+var errNotBeside = errors.New(
+	"it does not lie beside the configuration; put it there and name it without a path")

@@ -24,7 +24,9 @@ func TestPackedConfigurationLoads(t *testing.T) {
 egress: {provider: {openvpn: {profile: provider.ovpn, credentials: login.txt}}}
 endpoint: {address: vpn.example.org, listen: [udp/1194], https: {certificate: chain.pem, key: web.key}}
 `,
-		"provider.ovpn": string(profile), "login.txt": "user\nhunter2\n", "chain.pem": "chain", "web.key": "key", "other.ovpn": "client\n",
+		"provider.ovpn": string(
+			profile), "login.txt": "user\nhunter2\n", "chain.pem": "chain", "web.key": "key",
+		"other.ovpn": "client\n",
 	} {
 		write(t, filepath.Join(here, name), []byte(text))
 	}
@@ -47,13 +49,19 @@ endpoint: {address: vpn.example.org, listen: [udp/1194], https: {certificate: ch
 // A profile with which no tunnel could ever be is found out here and not on a machine far away.
 func TestUnusableProfileIsNotPacked(t *testing.T) {
 	here := t.TempDir()
-	write(t, filepath.Join(here, "ztbridge.yaml"), []byte("zerotier: {networks: [8056c2e21c000001]}\negress: {provider: {openvpn: {profile: p.ovpn}}}\n"))
-	write(t, filepath.Join(here, "p.ovpn"), []byte("client\ndev tun\nremote 192.0.2.1 1194 udp\nca ca.crt\n"))
+	write(t, filepath.Join(here, "ztbridge.yaml"),
+		[]byte(
+			"zerotier: {networks: [8056c2e21c000001]}\negress: {provider: {openvpn: {profile: p.ovpn}}}\n"))
+	write(t, filepath.Join(here, "p.ovpn"),
+		[]byte("client\ndev tun\nremote 192.0.2.1 1194 udp\nca ca.crt\n"))
 	out := filepath.Join(here, "user-data")
 	var said bytes.Buffer
-	code := run(t.Context(), []string{"user-data", "--config", filepath.Join(here, "ztbridge.yaml"), "--package-url", "https://example.org/a.deb",
-		"--package-sha256", strings.Repeat("0", 64), "--without-zerotier", "-o", out}, io.Discard, &said)
-	if _, err := os.Stat(out); code == 0 || !strings.Contains(said.String(), "p.ovpn") || !errors.Is(err, os.ErrNotExist) {
+	code := run(t.Context(), []string{"user-data", "--config", filepath.Join(here, "ztbridge.yaml"),
+		"--package-url", "https://example.org/a.deb",
+		"--package-sha256", strings.Repeat("0", 64), "--without-zerotier", "-o", out}, io.Discard,
+		&said)
+	if _, err := os.Stat(out); code == 0 || !strings.Contains(said.String(), "p.ovpn") ||
+		!errors.Is(err, os.ErrNotExist) {
 		t.Errorf("exit code %d, %v: %s", code, err, &said)
 	}
 }

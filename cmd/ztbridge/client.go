@@ -97,7 +97,8 @@ func (p *program) clientAdd() *cobra.Command {
 				return err
 			}
 			if err := cfg.CheckClientName(args[0]); err != nil {
-				return &api.HintedError{Err: fmt.Errorf("adding client %s: %w", args[0], err), Hint: "choose another name"}
+				return &api.HintedError{Err: fmt.Errorf("adding client %s: %w", args[0], err),
+					Hint: "choose another name"}
 			}
 			if !cmd.Flags().Changed("tunnel") {
 				tunnel = string(cfg.Endpoint.Clients.Tunnel)
@@ -119,14 +120,20 @@ func (p *program) clientAdd() *cobra.Command {
 			if err != nil {
 				return hintClient(err)
 			}
-			p.say("added %s with the addresses %s, valid until %s", c.Name, addresses(c, pools), c.Expires.Format(time.DateOnly))
-			p.say("hint: `ztbridge client show %s` prints its profile, with --qr a code for its camera", c.Name)
+			p.say("added %s with the addresses %s, valid until %s", c.Name, addresses(c, pools),
+				c.Expires.Format(time.DateOnly))
+			p.say(
+				"hint: `ztbridge client show %s` prints its profile, with --qr a code for its "+
+					"camera", c.Name)
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&expires, "expires", "", "let the certificate end after this `time`, such as 90d or 2y (default 5y)")
-	cmd.Flags().StringVar(&address, "address", "", "the client's fixed `address` in the pool of one of the listeners")
-	cmd.Flags().StringVar(&tunnel, "tunnel", "", "what goes through the tunnel, by `mode`: full or zerotier (default as configured)")
+	cmd.Flags().StringVar(&expires, "expires", "",
+		"let the certificate end after this `time`, such as 90d or 2y (default 5y)")
+	cmd.Flags().StringVar(&address, "address", "",
+		"the client's fixed `address` in the pool of one of the listeners")
+	cmd.Flags().StringVar(&tunnel, "tunnel", "",
+		"what goes through the tunnel, by `mode`: full or zerotier (default as configured)")
 	cmd.Flags().BoolVar(&dns, "dns", true, "let the client ask its resolver through the tunnel")
 	cmd.Flags().Lookup("dns").DefValue = "as configured"
 	return cmd
@@ -170,7 +177,8 @@ func networkOnly(tunnel string) (bool, error) {
 	case config.TunnelZeroTier:
 		return true, nil
 	}
-	return false, fmt.Errorf("--tunnel %s: write %s or %s", tunnel, config.TunnelFull, config.TunnelZeroTier)
+	return false, fmt.Errorf("--tunnel %s: write %s or %s", tunnel, config.TunnelFull,
+		config.TunnelZeroTier)
 }
 
 // addresses lists a client's addresses in all pools.
@@ -196,7 +204,8 @@ func parseLife(text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil
 	}
-	wrong := &api.HintedError{Err: fmt.Errorf("--expires %s: not a time", text), Hint: "write it as 90d, 12w, 2y or 36h"}
+	wrong := &api.HintedError{Err: fmt.Errorf("--expires %s: not a time", text),
+		Hint: "write it as 90d, 12w, 2y or 36h"}
 	var unit time.Duration
 	number := text[:len(text)-1]
 	switch text[len(text)-1] {

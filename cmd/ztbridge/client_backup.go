@@ -18,7 +18,8 @@ import (
 
 const (
 	passphraseFlag = "passphrase-file"
-	passphraseHelp = "read the passphrase from the first line of a `file` (/dev/fd/3 for a descriptor) instead of the terminal"
+	passphraseHelp = "read the passphrase from the first line of a `file` (/dev/fd/3 for a " +
+		"descriptor) instead of the terminal"
 	// maxPassphrase bounds what is read as a passphrase, in bytes.
 	maxPassphrase = 4096
 )
@@ -86,7 +87,8 @@ cannot, it says so and lists who may connect. Clients added since are gone.`,
 		},
 	}
 	cmd.Flags().StringVar(&file, passphraseFlag, "", passphraseHelp)
-	cmd.Flags().BoolVar(&replace, "replace", false, "replace the keys that are there; they are kept aside")
+	cmd.Flags().BoolVar(&replace, "replace", false,
+		"replace the keys that are there; they are kept aside")
 	return cmd
 }
 
@@ -103,7 +105,8 @@ func (p *program) sayRestored(done pki.Restored, clients []pki.Client) {
 			}
 		}
 		p.say("warning: who was revoked since the backup is not known for sure: %v", done.Unknown)
-		p.say("hint: `ztbridge client revoke NAME` whoever must not connect of: %s", strings.Join(valid, " "))
+		p.say("hint: `ztbridge client revoke NAME` whoever must not connect of: %s",
+			strings.Join(valid, " "))
 	}
 	if done.Kept != "" {
 		p.say("what was there before is kept in %s", done.Kept)
@@ -117,13 +120,14 @@ func hintBackup(err error) error {
 	case errors.Is(err, pki.ErrOverwrite):
 		return &api.HintedError{Err: err, Hint: "add --replace; the present one is kept aside"}
 	case errors.Is(err, pki.ErrWeak):
-		return &api.HintedError{Err: err, Hint: "use several words: it protects every client's keys"}
+		return &api.HintedError{Err: err,
+			Hint: "use several words: it protects every client's keys"}
 	}
 	return hintClient(err)
 }
 
-// passphrase reads a passphrase from a file, or asks on the terminal, twice for a new one. It is never
-// taken from the command line, which everybody on the box can read.
+// passphrase reads a passphrase from a file, or asks on the terminal, twice for a new one. It is
+// never taken from the command line, which everybody on the box can read.
 func (p *program) passphrase(file string, fresh bool) (string, error) {
 	if file != "" {
 		return passphraseFrom(file)

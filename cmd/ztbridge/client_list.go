@@ -27,8 +27,8 @@ type clientRow struct {
 	Addresses []netip.Addr `json:"addresses"`
 	Tunnel    string       `json:"tunnel"`
 	DNS       bool         `json:"dns"`
-	// Connected names the listener that the client is connected to; empty: to none. It is absent while
-	// the daemon does not run.
+	// Connected names the listener that the client is connected to; empty: to none. It is absent
+	// while the daemon does not run.
 	Connected *string `json:"connected,omitempty"`
 }
 
@@ -64,8 +64,9 @@ func (p *program) clientList() *cobra.Command {
 
 func row(c pki.Client, pools []endpoint.Pool, now time.Time) clientRow {
 	r := clientRow{
-		Name: c.Name, State: "valid", Issued: c.Issued, Expires: c.Expires, Addresses: []netip.Addr{},
-		Tunnel: string(config.TunnelFull), DNS: !c.NoDNS,
+		Name: c.Name, State: "valid", Issued: c.Issued, Expires: c.Expires,
+		Addresses: []netip.Addr{},
+		Tunnel:    string(config.TunnelFull), DNS: !c.NoDNS,
 	}
 	switch {
 	case c.Revoked != nil:
@@ -95,7 +96,8 @@ func (p *program) fillConnected(cmd *cobra.Command, rows []clientRow) {
 	}
 	for i := range rows {
 		listener := ""
-		if at := slices.IndexFunc(s.Clients, func(c api.Client) bool { return c.Name == rows[i].Name }); at >= 0 {
+		if at := slices.IndexFunc(s.Clients,
+			func(c api.Client) bool { return c.Name == rows[i].Name }); at >= 0 {
 			listener = s.Clients[at].Listener
 		}
 		rows[i].Connected = &listener
@@ -116,7 +118,8 @@ func (p *program) writeRows(rows []clientRow) error {
 		for _, a := range r.Addresses {
 			list = append(list, a.String())
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.State, r.Expires.Format(time.DateOnly), connected, strings.Join(list, " "))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.State, r.Expires.Format(time.DateOnly),
+			connected, strings.Join(list, " "))
 	}
 	return table.Flush()
 }

@@ -53,13 +53,14 @@ Where an HTTP proxy is the only way out, name it in the app. OpenVPN 2 takes it 
 		},
 	}
 	cmd.Flags().BoolVar(&qr, "qr", false, "draw a code with a one-time link to the profile")
-	cmd.Flags().BoolVar(&tcp, "tcp", false, "leave UDP out of the profile: OpenVPN 2 refuses an HTTP proxy together with it")
+	cmd.Flags().BoolVar(&tcp, "tcp", false,
+		"leave UDP out of the profile: OpenVPN 2 refuses an HTTP proxy together with it")
 	cmd.MarkFlagsMutuallyExclusive("qr", "tcp")
 	return cmd
 }
 
-// showLink draws a one-time link. A certificate that nobody vouches for makes OpenVPN Connect refuse
-// its own kind of link, so the code is then one for a browser.
+// showLink draws a one-time link. A certificate that nobody vouches for makes OpenVPN Connect
+// refuse its own kind of link, so the code is then one for a browser.
 func (p *program) showLink(cmd *cobra.Command, name string) error {
 	link, err := p.daemon().Link(cmd.Context(), name)
 	if err != nil {
@@ -79,8 +80,8 @@ func (p *program) showLink(cmd *cobra.Command, name string) error {
 	return nil
 }
 
-// Bright white on black, and back: a terminal that writes dark on light would show the negative, which many
-// cameras do not read.
+// Bright white on black, and back: a terminal that writes dark on light would show the negative,
+// which many cameras do not read.
 const lightOnDark, ordinary = "\x1b[97;40m", "\x1b[0m"
 
 // drawCode draws a text as a QR code, with colours of its own or, where they are no use, without.
@@ -99,13 +100,19 @@ func drawCode(w io.Writer, text string, colours bool) error {
 }
 
 func (p *program) explainLink(link api.Link) {
-	p.say("good until %s and for one download: a chat program that fetches a preview uses it up", link.Expires.Local().Format("15:04"))
+	p.say("good until %s and for one download: a chat program that fetches a preview uses it up",
+		link.Expires.Local().Format("15:04"))
 	if link.Fingerprint == "" {
-		p.say("scan it with the camera of a phone that has OpenVPN Connect; for other apps open the second link and import the file")
+		p.say(
+			"scan it with the camera of a phone that has OpenVPN Connect; for other apps open " +
+				"the second link and import the file")
 		return
 	}
-	p.say("warning: nobody vouches for this server's certificate: browsers warn, and OpenVPN Connect refuses the first link")
-	p.say("open the second link, compare the certificate's SHA-256 fingerprint, and import the file:")
+	p.say(
+		"warning: nobody vouches for this server's certificate: browsers warn, and OpenVPN " +
+			"Connect refuses the first link")
+	p.say(
+		"open the second link, compare the certificate's SHA-256 fingerprint, and import the file:")
 	p.say("%s", link.Fingerprint)
 	p.say("hint: `endpoint: {https: {acme: {}}}` obtains a certificate for a public name")
 }

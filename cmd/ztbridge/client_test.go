@@ -14,7 +14,8 @@ import (
 // Disconnect knows one client, which is connected.
 func (b *box) Disconnect(_ context.Context, client string) (int, error) {
 	if client != "phone" {
-		return 0, &api.HintedError{Err: fmt.Errorf("client %q: %w", client, api.ErrNotFound), Hint: "see `ztbridge client list`"}
+		return 0, &api.HintedError{Err: fmt.Errorf("client %q: %w", client, api.ErrNotFound),
+			Hint: "see `ztbridge client list`"}
 	}
 	return 1, nil
 }
@@ -22,7 +23,8 @@ func (b *box) Disconnect(_ context.Context, client string) (int, error) {
 // Link gives out a link with a certificate that somebody vouches for, but for one client.
 func (b *box) Link(_ context.Context, client string) (api.Link, error) {
 	l := api.Link{
-		URL: "https://vm.example.org/TOKEN", Import: "openvpn://import-profile/https://vm.example.org/TOKEN",
+		URL:     "https://vm.example.org/TOKEN",
+		Import:  "openvpn://import-profile/https://vm.example.org/TOKEN",
 		Expires: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC),
 	}
 	if client == "laptop" {
@@ -34,7 +36,8 @@ func (b *box) Link(_ context.Context, client string) (api.Link, error) {
 func TestParseLife(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"": 0, "90d": 90 * day, "2w": 14 * day, "1y": 365 * day, "36h": 36 * time.Hour,
-		"0d": -1, "-5d": -1, "d": -1, "5": -1, "soon": -1, "-3h": -1, "200y": -1, "99999999999999999999d": -1, "1.5d": -1,
+		"0d": -1, "-5d": -1, "d": -1, "5": -1, "soon": -1, "-3h": -1, "200y": -1,
+		"99999999999999999999d": -1, "1.5d": -1,
 	} {
 		got, err := parseLife(text)
 		if (err != nil) != (want < 0) || err == nil && got != want {
@@ -44,13 +47,15 @@ func TestParseLife(t *testing.T) {
 }
 
 func TestHostOf(t *testing.T) {
-	pools, err := endpoint.Divide(netip.MustParsePrefix("10.83.64.0/20"), netip.MustParsePrefix("fd5a:5442:4947::/64"), 2)
+	pools, err := endpoint.Divide(netip.MustParsePrefix("10.83.64.0/20"),
+		netip.MustParsePrefix("fd5a:5442:4947::/64"), 2)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for text, want := range map[string]uint32{
 		"": 0, "10.83.64.50": 50, "10.83.68.50": 50, "10.83.65.4": 260, "fd5a:5442:4947::32": 50,
-		"10.83.64.1": 0, "10.83.64.0": 0, "10.83.67.255": 0, "10.83.72.50": 0, "192.0.2.1": 0, "phone": 0,
+		"10.83.64.1": 0, "10.83.64.0": 0, "10.83.67.255": 0, "10.83.72.50": 0, "192.0.2.1": 0,
+		"phone": 0,
 	} {
 		got, err := hostOf(text, pools)
 		if got != want || (err == nil) != (want != 0 || text == "") {

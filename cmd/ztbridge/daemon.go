@@ -34,8 +34,8 @@ until it runs again, or until ` + "`ztbridge down`" + ` takes everything away.`,
 	}
 }
 
-// hangups turns SIGHUPs into requests to reload, until ctx ends. Several that come while one is carried out are
-// one request.
+// hangups turns SIGHUPs into requests to reload, until ctx ends. Several that come while one is
+// carried out are one request.
 func hangups(ctx context.Context) <-chan struct{} {
 	signals, reload := make(chan os.Signal, 1), make(chan struct{})
 	signal.Notify(signals, unix.SIGHUP)
@@ -72,7 +72,8 @@ clients' packets from leaving by the box's own routes: leave the networks, or
 switch forwarding off, if they must not. The daemon has to be stopped first.`, bridge.Down)
 }
 
-func (p *program) action(name, short, long string, act func(context.Context, bridge.Options) error) *cobra.Command {
+func (p *program) action(name, short, long string,
+	act func(context.Context, bridge.Options) error) *cobra.Command {
 	return &cobra.Command{
 		Use: name, Short: short, Long: long, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -114,7 +115,8 @@ the file yet: see ztbridge status --of.`,
 			return err
 		},
 	}
-	cmd.Flags().TextVar(&of, "of", netip.Addr{}, "explain what would happen to packets of this `address`")
+	cmd.Flags().TextVar(&of, "of", netip.Addr{},
+		"explain what would happen to packets of this `address`")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "answer --of in JSON")
 	return cmd
 }

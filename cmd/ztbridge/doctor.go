@@ -125,12 +125,15 @@ func serverNames(profile string) []string {
 
 func (p *program) daemonFacts(ctx context.Context, s api.Status) (*doctor.Daemon, error) {
 	d := &doctor.Daemon{
-		Service: trouble(s, api.SeverityError, "zerotier-", ""), Unwell: trouble(s, api.SeverityWarning, "zerotier-", ""),
-		Reconcile: s.Reconcile.Error, IPTables: trouble(s, api.SeverityWarning, "iptables-unusable", ""),
+		Service: trouble(s, api.SeverityError, "zerotier-", ""), Unwell: trouble(s,
+			api.SeverityWarning, "zerotier-", ""),
+		Reconcile: s.Reconcile.Error, IPTables: trouble(s, api.SeverityWarning, "iptables-unusable",
+			""),
 	}
 	for _, n := range s.Networks {
 		network := doctor.Network{
-			ID: n.ID, Name: n.Name, Iface: n.Interface, Status: n.Status, Trouble: trouble(s, api.SeverityWarning, "network-", n.Name),
+			ID: n.ID, Name: n.Name, Iface: n.Interface, Status: n.Status, Trouble: trouble(s,
+				api.SeverityWarning, "network-", n.Name),
 		}
 		for _, a := range n.Addresses {
 			network.Addresses = append(network.Addresses, a.Addr())
@@ -145,7 +148,8 @@ func (p *program) daemonFacts(ctx context.Context, s api.Status) (*doctor.Daemon
 	}
 	for _, rule := range s.Policies {
 		d.Policies = append(d.Policies, doctor.Policy{
-			Name: rule.Name, Wanted: rule.Wanted, Egress: rule.Egress, Chosen: rule.Egress == s.Override, Why: rule.Why,
+			Name: rule.Name, Wanted: rule.Wanted, Egress: rule.Egress,
+			Chosen: rule.Egress == s.Override, Why: rule.Why,
 		})
 	}
 	pending, err := p.daemon().Plan(ctx)
@@ -166,7 +170,8 @@ func (p *program) daemonFacts(ctx context.Context, s api.Status) (*doctor.Daemon
 
 func egressFacts(s api.Status, e api.Egress) doctor.Egress {
 	out := doctor.Egress{
-		Name: e.Name, Kind: e.Kind, State: e.State, Usable: e.Usable, Answers: e.State != "degraded" && e.State != "unreachable",
+		Name: e.Name, Kind: e.Kind, State: e.State, Usable: e.Usable,
+		Answers: e.State != "degraded" && e.State != "unreachable",
 		RTT:     time.Duration(e.RTT * float64(time.Second)),
 		Prefix:  trouble(s, api.SeverityWarning, "prefix-unusable", e.Name),
 		Trouble: trouble(s, api.SeverityWarning, "member-unreachable", e.Name),

@@ -56,7 +56,8 @@ func (p *program) listEgresses(cmd *cobra.Command) error {
 	table := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "NAME\tKIND\tSTATE\tUSABLE\tCHOSEN")
 	for _, e := range s.Egresses {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", e.Name, e.Kind, e.State, yesNo(e.Usable), yesNo(e.Chosen))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", e.Name, e.Kind, e.State, yesNo(e.Usable),
+			yesNo(e.Chosen))
 	}
 	return table.Flush()
 }

@@ -20,8 +20,9 @@ import (
 const (
 	exitOK    = 0
 	exitError = 1
-	exitState = 3  // the question was answered, and the answer is not good
-	exitUsage = 64 // EX_USAGE of sysexits: 2 is how Go ends a program that crashed, which is to be started again
+	exitState = 3 // the question was answered, and the answer is not good
+	// EX_USAGE of sysexits: 2 is how Go ends a program that crashed, which is to be started again
+	exitUsage = 64
 )
 
 const (
@@ -90,13 +91,19 @@ func (p *program) root() *cobra.Command {
 	root.SetOut(p.out)
 	root.SetErr(p.err)
 	flags := root.PersistentFlags()
-	flags.StringVar(&p.configPath, "config", p.or("ZTBRIDGE_CONFIG", config.DefaultPath), "configuration `file`")
-	flags.StringVar(&p.stateDir, "state-dir", p.or("ZTBRIDGE_STATE_DIR", defaultStateDir), "`directory` of what survives a reboot")
-	flags.StringVar(&p.runtimeDir, "runtime-dir", p.or("ZTBRIDGE_RUNTIME_DIR", defaultRuntimeDir), "`directory` of the socket and of what does not survive a reboot")
-	flags.StringArrayVar(&p.set, "set", nil, "set a `key=value` of the configuration, over file and variables; may be repeated")
+	flags.StringVar(&p.configPath, "config", p.or("ZTBRIDGE_CONFIG", config.DefaultPath),
+		"configuration `file`")
+	flags.StringVar(&p.stateDir, "state-dir", p.or("ZTBRIDGE_STATE_DIR", defaultStateDir),
+		"`directory` of what survives a reboot")
+	flags.StringVar(&p.runtimeDir, "runtime-dir", p.or("ZTBRIDGE_RUNTIME_DIR", defaultRuntimeDir),
+		"`directory` of the socket and of what does not survive a reboot")
+	flags.StringArrayVar(&p.set, "set", nil,
+		"set a `key=value` of the configuration, over file and variables; may be repeated")
 	flags.BoolVarP(&p.verbose, "verbose", "v", false, "log details as well")
-	root.AddCommand(p.runCommand(), p.guardCommand(), p.downCommand(), p.planCommand(), p.statusCommand(), p.doctorCommand(),
-		p.egressCommand(), p.clientCommand(), p.configCommand(), p.versionCommand(), update.Command())
+	root.AddCommand(p.runCommand(), p.guardCommand(), p.downCommand(), p.planCommand(),
+		p.statusCommand(), p.doctorCommand(),
+		p.egressCommand(), p.clientCommand(), p.configCommand(), p.versionCommand(),
+		update.Command())
 	return root
 }
 

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestCodeIsReadByACamera photographs what `client show --qr` draws, on terminals of either kind, and has zbar
-// read it.
+// TestCodeIsReadByACamera photographs what `client show --qr` draws, on terminals of either kind,
+// and has zbar read it.
 func TestCodeIsReadByACamera(t *testing.T) {
 	camera, err := exec.LookPath("zbarimg")
 	if err != nil {
@@ -42,7 +42,8 @@ func TestCodeIsReadByACamera(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			cmd := exec.Command(camera, "--nodbus", "--quiet", "--raw", "--set", "*.disable", "--set", "qrcode.enable", "-")
+			cmd := exec.Command(camera, "--nodbus", "--quiet", "--raw", "--set", "*.disable",
+				"--set", "qrcode.enable", "-")
 			cmd.Stdin = bytes.NewReader(picture)
 			read, err := cmd.Output()
 			if got := strings.TrimSuffix(string(read), "\n"); err != nil || got != text {

@@ -15,7 +15,8 @@ func TestReadmeNamesCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	var named []string
-	for _, row := range regexp.MustCompile("(?m)^\\| `ztbridge ([a-z-]+)").FindAllSubmatch(readme, -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `ztbridge ([a-z-]+)").FindAllSubmatch(readme,
+		-1) {
 		named = append(named, string(row[1]))
 	}
 	p := &program{out: io.Discard, err: io.Discard, env: func(string) string { return "" }}

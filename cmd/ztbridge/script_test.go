@@ -18,8 +18,8 @@ import (
 	"ztbridge/bridge/api"
 )
 
-// The scripts run the program as a person does. fakedaemon stands for the daemon's side of the socket, so that
-// the person's side is tested without root.
+// The scripts run the program as a person does. fakedaemon stands for the daemon's side of the
+// socket, so that the person's side is tested without root.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"ztbridge":   func() { os.Exit(run()) },
@@ -33,7 +33,8 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
-			for name, dir := range map[string]string{"ZTBRIDGE_STATE_DIR": "state", "ZTBRIDGE_RUNTIME_DIR": "run"} {
+			for name, dir := range map[string]string{"ZTBRIDGE_STATE_DIR": "state",
+				"ZTBRIDGE_RUNTIME_DIR": "run"} {
 				env.Setenv(name, filepath.Join(env.WorkDir, dir))
 			}
 			env.Setenv("ZTBRIDGE_CONFIG", filepath.Join(env.WorkDir, "ztbridge.yaml"))
@@ -74,10 +75,13 @@ type box struct{ chosen string }
 func (b *box) Status() api.Status {
 	now := time.Now().UTC()
 	s := api.Status{
-		Version: version(), Time: now, Started: now, State: api.Working, Summary: "traffic leaves as configured", Override: b.chosen,
+		Version: version(), Time: now, Started: now, State: api.Working,
+		Summary: "traffic leaves as configured", Override: b.chosen,
 		Egresses: []api.Egress{
-			{Name: "provider", Kind: "openvpn", State: "up", Usable: true, Since: now, Chosen: b.chosen == "provider"},
-			{Name: "backup", Kind: "openvpn", State: "connecting", Since: now, Chosen: b.chosen == "backup"},
+			{Name: "provider", Kind: "openvpn", State: "up", Usable: true, Since: now,
+				Chosen: b.chosen == "provider"},
+			{Name: "backup", Kind: "openvpn", State: "connecting", Since: now,
+				Chosen: b.chosen == "backup"},
 		},
 	}
 	if b.chosen == "backup" {
@@ -90,7 +94,8 @@ func (b *box) Status() api.Status {
 }
 
 func (b *box) Explain(addr netip.Addr) (api.Explanation, error) {
-	return api.Explanation{Address: addr, Ingress: "home", Rule: "policy[0]", Egress: "provider", Steps: []string{"policy[0] matches"}}, nil
+	return api.Explanation{Address: addr, Ingress: "home", Rule: "policy[0]", Egress: "provider",
+		Steps: []string{"policy[0] matches"}}, nil
 }
 
 func (b *box) Plan(context.Context) (string, error) {
@@ -101,7 +106,8 @@ func (b *box) Changes(context.Context) <-chan struct{} { return make(chan struct
 
 func (b *box) Use(_ context.Context, egress string) error {
 	if egress != "provider" && egress != "backup" {
-		return &api.HintedError{Err: fmt.Errorf("choosing egress %q: %w", egress, api.ErrNotFound), Hint: "see `ztbridge egress list`"}
+		return &api.HintedError{Err: fmt.Errorf("choosing egress %q: %w", egress, api.ErrNotFound),
+			Hint: "see `ztbridge egress list`"}
 	}
 	b.chosen = egress
 	return nil

@@ -31,7 +31,8 @@ why. Exit code 3: the daemon is not running, or something is not as configured.`
 			case of.IsValid():
 				return p.explain(cmd, of, asJSON)
 			case watch:
-				return p.daemon().Watch(cmd.Context(), func(s api.Status) error { return p.frame(s, asJSON) })
+				return p.daemon().Watch(cmd.Context(),
+					func(s api.Status) error { return p.frame(s, asJSON) })
 			}
 			s, err := p.daemon().Status(cmd.Context())
 			if err != nil {
@@ -41,7 +42,9 @@ why. Exit code 3: the daemon is not running, or something is not as configured.`
 				return err
 			}
 			if s.Version != version() {
-				p.say("hint: the daemon is of version %s and this program of %s: restart it (`systemctl restart ztbridge`)", s.Version, version())
+				p.say(
+					"hint: the daemon is of version %s and this program of %s: restart it "+
+						"(`systemctl restart ztbridge`)", s.Version, version())
 			}
 			if s.State != api.Working {
 				return errState
@@ -51,7 +54,8 @@ why. Exit code 3: the daemon is not running, or something is not as configured.`
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "answer in JSON")
 	cmd.Flags().BoolVar(&watch, "watch", false, "go on and show each change")
-	cmd.Flags().TextVar(&of, "of", netip.Addr{}, "explain what happens to packets of this `address`")
+	cmd.Flags().TextVar(&of, "of", netip.Addr{},
+		"explain what happens to packets of this `address`")
 	cmd.MarkFlagsMutuallyExclusive("watch", "of")
 	return cmd
 }

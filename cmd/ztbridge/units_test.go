@@ -32,17 +32,19 @@ func TestUnitsStartCommands(t *testing.T) {
 			continue
 		}
 		p := &program{out: io.Discard, err: io.Discard, env: func(string) string { return "" }}
-		if cmd, rest, err := p.root().Find(strings.Fields(string(match[1]))); err != nil || len(rest) > 0 || !cmd.Runnable() {
+		if cmd, rest, err := p.root().Find(strings.Fields(string(match[1]))); err != nil ||
+			len(rest) > 0 || !cmd.Runnable() {
 			t.Errorf("%s starts %q: %v", path, match[1], err)
 		}
 	}
 }
 
-// A crash of the daemon, also one by the watchdog's SIGABRT, ends with Go's code 2 and is no reason to stay down; a wrong
-// command line is.
+// A crash of the daemon, also one by the watchdog's SIGABRT, ends with Go's code 2 and is no reason
+// to stay down; a wrong command line is.
 func TestUnitsRestartAfterCrash(t *testing.T) {
 	var paths []string
-	for _, pattern := range []string{unitDir + "/*.service", "../../image/files/*/usr/lib/systemd/system/*.service"} {
+	for _, pattern := range []string{unitDir + "/*.service",
+		"../../image/files/*/usr/lib/systemd/system/*.service"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil || len(found) < 2 {
 			t.Fatalf("%s: found %v, %v", pattern, found, err)
@@ -57,7 +59,8 @@ func TestUnitsRestartAfterCrash(t *testing.T) {
 		}
 		match := final.FindSubmatch(unit)
 		switch {
-		case filepath.Base(path) == "ztbridge.service" && (match == nil || string(match[1]) != strconv.Itoa(exitUsage)):
+		case filepath.Base(path) == "ztbridge.service" &&
+			(match == nil || string(match[1]) != strconv.Itoa(exitUsage)):
 			t.Errorf("%s stays down after %q, not after a wrong command line", path, match)
 		case match != nil && slices.Contains(strings.Fields(string(match[1])), "2"):
 			t.Errorf("%s stays down after a crash: %s", path, match[0])
@@ -101,12 +104,14 @@ func TestInstallScriptsUnits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !strings.Contains(string(unit), "ExecStart=/usr/bin/ztbridge") || strings.Contains(string(unit), "man:") {
+		if !strings.Contains(string(unit), "ExecStart=/usr/bin/ztbridge") ||
+			strings.Contains(string(unit), "man:") {
 			t.Errorf("%s is installed as\n%s", e.Name(), unit)
 		}
 	}
 	run("--uninstall")
-	if entries, err := os.ReadDir(filepath.Join(root, "etc/systemd/system")); err != nil || len(entries) > 0 {
+	if entries, err := os.ReadDir(filepath.Join(root, "etc/systemd/system")); err != nil ||
+		len(entries) > 0 {
 		t.Errorf("left behind: %v, %v", entries, err)
 	}
 }
@@ -135,7 +140,8 @@ func TestUnitsVerify(t *testing.T) {
 			t.Fatal(err)
 		}
 		// 4.0: "OK" in systemd-analyze's words, for a daemon that has to be root.
-		out, err := exec.Command(analyze, "security", "--offline=true", "--threshold=40", copied).CombinedOutput()
+		out, err := exec.Command(analyze, "security", "--offline=true", "--threshold=40",
+			copied).CombinedOutput()
 		if err != nil {
 			t.Errorf("%s: %v\n%s", path, err, out)
 		}
@@ -144,19 +150,22 @@ func TestUnitsVerify(t *testing.T) {
 	for _, path := range paths {
 		args = append(args, filepath.Join(dir, filepath.Base(path)))
 	}
-	if out, err := exec.Command(analyze, args...).CombinedOutput(); err != nil || len(strings.TrimSpace(string(out))) > 0 {
+	if out, err := exec.Command(analyze, args...).CombinedOutput(); err != nil ||
+		len(strings.TrimSpace(string(out))) > 0 {
 		t.Errorf("verify: %v\n%s", err, out)
 	}
 }
 
-// firewallUnits are the units of Debian 12 that load filters before the network is up, as far as order goes.
+// firewallUnits are the units of Debian 12 that load filters before the network is up, as far as
+// order goes.
 var firewallUnits = map[string]string{
 	"nftables":             "Wants=network-pre.target\nBefore=network-pre.target shutdown.target\nConflicts=shutdown.target\n",
 	"netfilter-persistent": "Wants=network-pre.target systemd-modules-load.service local-fs.target\nBefore=network-pre.target shutdown.target\nAfter=systemd-modules-load.service local-fs.target\nConflicts=shutdown.target\n",
 	"ufw":                  "Wants=local-fs.target network-pre.target\nBefore=network-pre.target\nAfter=local-fs.target\n",
 }
 
-// What loads filters at boot may begin with flushing everybody's: the guard closes after it, and still before the network.
+// What loads filters at boot may begin with flushing everybody's: the guard closes after it, and
+// still before the network.
 func TestGuardClosesAfterFirewalls(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
@@ -180,14 +189,16 @@ func TestGuardClosesAfterFirewalls(t *testing.T) {
 		if !regexp.MustCompile(`(?m)^After=(.* )?` + name + `\.service\b`).MatchString(text) {
 			t.Errorf("the guard may close before %s.service, and that may open it again", name)
 		}
-		unit := "[Unit]\nDescription=" + name + "\nDefaultDependencies=no\n" + order + "[Service]\nType=oneshot\nExecStart=/bin/true\n"
+		unit := "[Unit]\nDescription=" + name + "\nDefaultDependencies=no\n" + order +
+			"[Service]\nType=oneshot\nExecStart=/bin/true\n"
 		args = append(args, write(name+".service", unit))
 	}
 	if !regexp.MustCompile(`(?m)^Before=(.* )?network-pre\.target\b`).MatchString(text) {
 		t.Error("the guard may close when the network is up")
 	}
 	// A cycle would be cut by leaving some unit out.
-	write("boot.target", "[Unit]\nDescription=boot\nWants=ztbridge-guard.service nftables.service netfilter-persistent.service ufw.service network-pre.target\n")
+	write("boot.target",
+		"[Unit]\nDescription=boot\nWants=ztbridge-guard.service nftables.service netfilter-persistent.service ufw.service network-pre.target\n")
 	cmd := exec.Command(analyze, append(args, filepath.Join(dir, "boot.target"))...)
 	cmd.Env = append(os.Environ(), "SYSTEMD_UNIT_PATH="+dir+":")
 	if out, err := cmd.CombinedOutput(); err != nil || len(strings.TrimSpace(string(out))) > 0 {

@@ -13,35 +13,41 @@ import (
 	"ztbridge/image/box"
 )
 
-// WriteConsole shows a message on every console of the kernel's: the screen and the serial line. There is no login on
-// either, so that nothing is disturbed.
+// WriteConsole shows a message on every console of the kernel's: the screen and the serial line.
+// There is no login on either, so that nothing is disturbed.
 func WriteConsole(message string) {
 	active, err := os.ReadFile("/sys/class/tty/console/active")
 	if err != nil {
 		return
 	}
-	text := "ztbridge: " + strings.ReplaceAll(strings.TrimSpace(message), "\n", "\nztbridge: ") + "\n"
+	text := "ztbridge: " + strings.ReplaceAll(strings.TrimSpace(message), "\n", "\nztbridge: ") +
+		"\n"
 	for _, name := range strings.Fields(string(active)) {
-		if tty, err := os.OpenFile(filepath.Join("/dev", name), os.O_WRONLY|os.O_APPEND, 0); err == nil {
+		if tty, err := os.OpenFile(filepath.Join("/dev", name), os.O_WRONLY|os.O_APPEND,
+			0); err == nil {
 			_, _ = tty.WriteString(text) // a console that fails has nowhere to say so
 			_ = tty.Close()
 		}
 	}
 }
 
-// Reporter shows the daemon's status on the console whenever it has changed in words, not merely in numbers, and leaves
-// problems that last on the FAT partition.
+// Reporter shows the daemon's status on the console whenever it has changed in words, not merely in
+// numbers, and leaves problems that last on the FAT partition.
 type Reporter struct {
-	// Status returns what is going on, in words; an error means that no daemon answers, or that it is not ready.
+	// Status returns what is going on, in words; an error means that no daemon answers, or that it
+	// is not ready.
 	Status func(ctx context.Context) (string, error)
-	// Problems returns what has been wrong for a while, empty when all is well. It is asked at a sixth of the rate.
+	// Problems returns what has been wrong for a while, empty when all is well. It is asked at a
+	// sixth of the rate.
 	Problems func(ctx context.Context) (string, error)
-	// Tell leaves problems where a person finds them who cannot reach the box; empty ones are taken back.
+	// Tell leaves problems where a person finds them who cannot reach the box; empty ones are taken
+	// back.
 	Tell    func(problems string) error
 	Told    string // what is there already
 	Console func(message string)
 	Every   time.Duration
-	// Impatience is the time between questions until the first answer, with which the box's start is over.
+	// Impatience is the time between questions until the first answer, with which the box's start
+	// is over.
 	Impatience time.Duration
 	Log        *slog.Logger
 }
@@ -49,9 +55,11 @@ type Reporter struct {
 // NewReporter reports on the real console and FAT partition what the daemon says.
 func NewReporter(status func(context.Context) (string, error), log *slog.Logger) *Reporter {
 	s := New(log)
-	told, _ := os.ReadFile(filepath.Join(s.ConfigDir, errorFile)) // if it cannot be read, it is written
+	// if it cannot be read, it is written
+	told, _ := os.ReadFile(filepath.Join(s.ConfigDir, errorFile))
 	return &Reporter{
-		Status: status, Problems: s.daemonProblems, Tell: s.writeErrorFile, Told: undos(string(told)), Console: WriteConsole,
+		Status: status, Problems: s.daemonProblems, Tell: s.writeErrorFile, Told: undos(
+			string(told)), Console: WriteConsole,
 		Every: 5 * time.Second, Impatience: 200 * time.Millisecond, Log: log,
 	}
 }

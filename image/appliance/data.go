@@ -25,16 +25,18 @@ var binds = []bind{
 	{"etc-ztbridge", "/etc/ztbridge", 0o755},
 	{"state", "/var/lib/ztbridge", 0o700},
 	{"zerotier-one", "/var/lib/zerotier-one", 0o755},
-	{"timesync", "/var/lib/systemd/timesync", 0o755}, // its file's time is the clock's floor at the next start
+	// its file's time is the clock's floor at the next start
+	{"timesync", "/var/lib/systemd/timesync", 0o755},
 }
 
-// errDataLost reports a data partition that once was good and cannot be mounted. It is never formatted: it may hold the
-// only copy of an identity, and a person may still save it.
-var errDataLost = errors.New("the data partition cannot be read; the box stays closed. To begin anew, write the image again")
+// errDataLost reports a data partition that once was good and cannot be mounted. It is never
+// formatted: it may hold the only copy of an identity, and a person may still save it.
+var errDataLost = errors.New(
+	"the data partition cannot be read; the box stays closed. To begin anew, write the image again")
 
-// mountData mounts the data partition, making its file system on the very first start. That it was made is written to
-// the boot variables only when it is complete, so that a power cut in between leads to a second try and later damage
-// never does.
+// mountData mounts the data partition, making its file system on the very first start. That it was
+// made is written to the boot variables only when it is complete, so that a power cut in between
+// leads to a second try and later damage never does.
 func (s *Setup) mountData(ctx context.Context) error {
 	device := filepath.Join(s.RunDir, box.DataLink)
 	envFile := filepath.Join(s.ConfigDir, box.GrubEnv)
@@ -47,7 +49,8 @@ func (s *Setup) mountData(ctx context.Context) error {
 			s.Log.Warn("the data partition stays as small as the image has it", "error", err)
 		}
 		// Not discarded first: some cards take minutes for it, and the unit has less.
-		if err := s.Run(ctx, "mkfs.ext4", "-q", "-F", "-L", "ztb-data", "-m", "0", "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1", device); err != nil {
+		if err := s.Run(ctx, "mkfs.ext4", "-q", "-F", "-L", "ztb-data", "-m", "0", "-E",
+			"nodiscard,lazy_itable_init=1,lazy_journal_init=1", device); err != nil {
 			return fmt.Errorf("making the data file system: %w", err)
 		}
 		if err := s.Mount(device, s.DataDir, "ext4", unix.MS_NOATIME, ""); err != nil {
@@ -57,7 +60,8 @@ func (s *Setup) mountData(ctx context.Context) error {
 		env[grubenv.Data] = "1"
 		return s.writable(func() error { return env.Save(envFile) })
 	}
-	// -p repairs what is safe to repair; its exit code says "repaired" as an error, so mounting is the judge.
+	// -p repairs what is safe to repair; its exit code says "repaired" as an error, so mounting is
+	// the judge.
 	_ = s.Run(ctx, "e2fsck", "-p", device)
 	if err := s.Mount(device, s.DataDir, "ext4", unix.MS_NOATIME, ""); err == nil {
 		return nil
@@ -85,8 +89,8 @@ func (s *Setup) bindData() error {
 	return nil
 }
 
-// writable makes the configuration partition writable for the time of one function. It is synced and read-only otherwise:
-// a power cut then finds it clean, and the boot loader can still read it.
+// writable makes the configuration partition writable for the time of one function. It is synced
+// and read-only otherwise: a power cut then finds it clean, and the boot loader can still read it.
 func (s *Setup) writable(write func() error) (err error) {
 	unlock, err := box.LockConfig(s.RunDir)
 	if err != nil {
@@ -97,7 +101,8 @@ func (s *Setup) writable(write func() error) (err error) {
 		return fmt.Errorf("making the configuration partition writable: %w", err)
 	}
 	defer func() {
-		if remount := s.Mount("", s.ConfigDir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err == nil && remount != nil {
+		if remount := s.Mount("", s.ConfigDir, "", unix.MS_REMOUNT|unix.MS_RDONLY,
+			""); err == nil && remount != nil {
 			err = fmt.Errorf("making the configuration partition read-only: %w", remount)
 		}
 	}()

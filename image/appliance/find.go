@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// findFiles looks at the top of the FAT partition. Names are compared without case, as FAT does; a file that the configuration
-// names gets the name that it has there.
+// findFiles looks at the top of the FAT partition. Names are compared without case, as FAT does; a
+// file that the configuration names gets the name that it has there.
 func (s *Setup) findFiles() ([]found, error) {
 	entries, err := os.ReadDir(s.ConfigDir)
 	if err != nil {
@@ -19,7 +19,8 @@ func (s *Setup) findFiles() ([]found, error) {
 	named := s.named(entries)
 	var files []found
 	for _, e := range entries {
-		if !e.Type().IsRegular() || strings.HasPrefix(e.Name(), ".") || strings.HasPrefix(e.Name(), "_") {
+		if !e.Type().IsRegular() || strings.HasPrefix(e.Name(), ".") ||
+			strings.HasPrefix(e.Name(), "_") {
 			continue // ._name and the like are what some systems leave beside each file
 		}
 		lower := strings.ToLower(e.Name())
@@ -44,8 +45,8 @@ func (s *Setup) findFiles() ([]found, error) {
 	return files, nil
 }
 
-// named are the files beside the configuration that it names, by their name in small letters. The new configuration counts,
-// and without one, that in use.
+// named are the files beside the configuration that it names, by their name in small letters. The
+// new configuration counts, and without one, that in use.
 func (s *Setup) named(entries []os.DirEntry) map[string]string {
 	config := filepath.Join(s.EtcDir, configName)
 	for _, e := range entries {
@@ -65,7 +66,8 @@ func (s *Setup) named(entries []os.DirEntry) map[string]string {
 	return names
 }
 
-// belongsToImage says that a file is needed to start the box, or ours: a mistake in a configuration must not wipe it.
+// belongsToImage says that a file is needed to start the box, or ours: a mistake in a configuration
+// must not wipe it.
 func belongsToImage(lower string) bool {
 	return slices.Contains([]string{errorFile, "readme.txt", "config.txt", "cmdline.txt"}, lower) ||
 		hasSuffix(lower, []string{".bin", ".elf", ".dat", ".dtb", ".efi", ".example"})
@@ -75,7 +77,8 @@ func hasSuffix(name string, suffixes []string) bool {
 	return slices.ContainsFunc(suffixes, func(s string) bool { return strings.HasSuffix(name, s) })
 }
 
-// hinted adds which files were probably meant: editors and systems that hide the end of names make ztbridge.yaml.txt.
+// hinted adds which files were probably meant: editors and systems that hide the end of names make
+// ztbridge.yaml.txt.
 func (s *Setup) hinted(err error) error {
 	entries, _ := os.ReadDir(s.ConfigDir) // no hint at worst
 	for _, e := range entries {
@@ -85,7 +88,9 @@ func (s *Setup) hinted(err error) error {
 			meant = configName
 		}
 		if meant != lower && (meant == configName || hasSuffix(meant, daemonSuffixes)) {
-			err = fmt.Errorf("%w\nhint: if %s is meant to be %s, rename it (Windows hides the end of names)", err, e.Name(), meant)
+			err = fmt.Errorf(
+				"%w\nhint: if %s is meant to be %s, rename it (Windows hides the end of names)",
+				err, e.Name(), meant)
 		}
 	}
 	return err

@@ -18,13 +18,14 @@ import (
 	"ztbridge/image/box"
 )
 
-// A card is larger than the image written to it. The data partition is the last one: it takes the rest, before it gets its
-// file system.
+// A card is larger than the image written to it. The data partition is the last one: it takes the
+// rest, before it gets its file system.
 
 const (
 	sectorSize = 512
-	// headAndFirst is the GPT's header and the first sector of its entries, which has partitions 1 to 4. They lie side by
-	// side and are written at once, so that a power cut finds the old table or the new one.
+	// headAndFirst is the GPT's header and the first sector of its entries, which has partitions 1
+	// to 4. They lie side by side and are written at once, so that a power cut finds the old table
+	// or the new one.
 	headAndFirst = 2 * sectorSize
 	entrySize    = 128
 	entryCount   = 128
@@ -38,8 +39,9 @@ type medium interface {
 	Sync() error
 }
 
-// GrowTable lets the data partition, the last one of a disk of so many bytes, take all that is behind it, in a GPT or MBR as
-// the images have it. It returns where the partition begins and its length, in bytes.
+// GrowTable lets the data partition, the last one of a disk of so many bytes, take all that is
+// behind it, in a GPT or MBR as the images have it. It returns where the partition begins and its
+// length, in bytes.
 func GrowTable(disk medium, size int64) (start, length int64, err error) {
 	sectors := uint64(size / sectorSize)
 	table := make([]byte, (2+entrySectors)*sectorSize)
@@ -72,7 +74,8 @@ func growMBR(disk medium, table []byte, sectors uint64) (start, length int64, er
 func growGPT(disk medium, table []byte, sectors uint64) (start, length int64, err error) {
 	le := binary.LittleEndian
 	header, entries := table[sectorSize:2*sectorSize], table[2*sectorSize:]
-	if le.Uint64(header[72:]) != 2 || le.Uint32(header[80:]) != entryCount || le.Uint32(header[84:]) != entrySize {
+	if le.Uint64(header[72:]) != 2 || le.Uint32(header[80:]) != entryCount ||
+		le.Uint32(header[84:]) != entrySize {
 		return 0, 0, errors.New("reading the partition table: it is not the image's")
 	}
 	if le.Uint32(header[88:]) != crc32.ChecksumIEEE(entries) {
@@ -94,7 +97,8 @@ func growGPT(disk medium, table []byte, sectors uint64) (start, length int64, er
 		le.PutUint64(second[72:], backup-entrySectors)
 		sumHeader(second)
 		protect(table, sectors)
-		err := writeAll(disk, part{entries, backup - entrySectors}, part{second, backup}, part{table[sectorSize:][:headAndFirst], 1}, part{table[:sectorSize], 0})
+		err := writeAll(disk, part{entries, backup - entrySectors}, part{second, backup},
+			part{table[sectorSize:][:headAndFirst], 1}, part{table[:sectorSize], 0})
 		if err != nil {
 			return 0, 0, err
 		}
@@ -108,7 +112,8 @@ func sumHeader(header []byte) {
 	binary.LittleEndian.PutUint32(header[16:], crc32.ChecksumIEEE(header[:size]))
 }
 
-// protect makes the MBR's entry, which only tells old programs that the disk is not empty, cover the whole disk.
+// protect makes the MBR's entry, which only tells old programs that the disk is not empty, cover
+// the whole disk.
 func protect(table []byte, sectors uint64) {
 	binary.LittleEndian.PutUint32(table[446+12:], uint32(min(sectors-1, 1<<32-1)))
 }
@@ -131,7 +136,8 @@ func writeAll(disk medium, parts ...part) error {
 	return nil
 }
 
-// growData grows the data partition on its disk, and tells the kernel, which uses other partitions of it.
+// growData grows the data partition on its disk, and tells the kernel, which uses other partitions
+// of it.
 func growData(partition string) error {
 	device, err := filepath.EvalSymlinks(partition)
 	if err != nil {
@@ -158,7 +164,8 @@ func growData(partition string) error {
 	if err != nil {
 		return fmt.Errorf("measuring the data partition: %w", err)
 	}
-	if sectors, err := strconv.ParseInt(strings.TrimSpace(string(known)), 10, 64); err == nil && sectors*sectorSize == length {
+	if sectors, err := strconv.ParseInt(strings.TrimSpace(string(known)), 10, 64); err == nil &&
+		sectors*sectorSize == length {
 		return nil
 	}
 	return resizeInKernel(disk, start, length)
@@ -174,8 +181,10 @@ func resizeInKernel(disk *os.File, start, length int64) error {
 	request := struct {
 		op, flags, size int32
 		data            unsafe.Pointer
-	}{op: unix.BLKPG_RESIZE_PARTITION, size: int32(unsafe.Sizeof(partition)), data: unsafe.Pointer(&partition)}
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, disk.Fd(), unix.BLKPG, uintptr(unsafe.Pointer(&request))); errno != 0 {
+	}{op: unix.BLKPG_RESIZE_PARTITION, size: int32(unsafe.Sizeof(partition)),
+		data: unsafe.Pointer(&partition)}
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, disk.Fd(), unix.BLKPG,
+		uintptr(unsafe.Pointer(&request))); errno != 0 {
 		return fmt.Errorf("telling the kernel the data partition's size: %w", errno)
 	}
 	return nil

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// The journal lives in RAM. What survives is the tail before a failure, a few times, bounded: a card wears out by logs.
+// The journal lives in RAM. What survives is the tail before a failure, a few times, bounded: a
+// card wears out by logs.
 const (
 	keptLogs     = 5
 	keptLogBytes = 128 << 10
@@ -19,7 +20,8 @@ const (
 
 // KeepLog saves the journal's tail under dir. reason becomes part of the file's name.
 func KeepLog(ctx context.Context, dir, reason string) error {
-	out, err := exec.CommandContext(ctx, "journalctl", "--no-pager", "-b", "-q", "-o", "short-monotonic", "-n", keptLogLines).Output()
+	out, err := exec.CommandContext(ctx, "journalctl", "--no-pager", "-b", "-q", "-o",
+		"short-monotonic", "-n", keptLogLines).Output()
 	if err != nil {
 		return fmt.Errorf("reading the journal: %w", err)
 	}
@@ -35,7 +37,8 @@ func keep(dir, reason string, now time.Time, log []byte) error {
 	if err := writeSync(name, log); err != nil {
 		return errors.Join(fmt.Errorf("keeping the log: %w", err), os.Remove(name))
 	}
-	all, err := filepath.Glob(filepath.Join(dir, "*.log")) // sorted, and the names begin with the time
+	// sorted, and the names begin with the time
+	all, err := filepath.Glob(filepath.Join(dir, "*.log"))
 	if err != nil {
 		return fmt.Errorf("bounding the kept logs: %w", err)
 	}

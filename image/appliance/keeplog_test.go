@@ -32,6 +32,7 @@ func TestKeptLogsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(content) != keptLogBytes || !bytes.HasSuffix(content, []byte("the last line")) {
-		t.Errorf("%d bytes kept, the end among them: %v", len(content), bytes.HasSuffix(content, []byte("the last line")))
+		t.Errorf("%d bytes kept, the end among them: %v", len(content),
+			bytes.HasSuffix(content, []byte("the last line")))
 	}
 }

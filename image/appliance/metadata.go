@@ -18,8 +18,9 @@ import (
 	"ztbridge/image/cloudconfig"
 )
 
-// Oracle's machines are known by what their firmware says, and are told by their metadata service what they were created
-// with: https://docs.oracle.com/iaas/Content/Compute/Tasks/gettingmetadata.htm
+// Oracle's machines are known by what their firmware says, and are told by their metadata service
+// what they were created with:
+// https://docs.oracle.com/iaas/Content/Compute/Tasks/gettingmetadata.htm
 const (
 	assetTagFile   = "/sys/class/dmi/id/chassis_asset_tag"
 	oracleAssetTag = "OracleCloud.com"
@@ -32,7 +33,8 @@ func inOracleCloud() bool {
 	return err == nil && strings.TrimSpace(string(tag)) == oracleAssetTag
 }
 
-const userDataHint = "hint: create the machine with the user-data that `ztbridge-image user-data` writes, or put the files on this partition"
+const userDataHint = "hint: create the machine with the user-data that `ztbridge-image " +
+	"user-data` writes, or put the files on this partition"
 
 // errNoUserData is what a machine says that was created from the image alone.
 var errNoUserData = errors.New("this machine was created without user-data\n" + userDataHint)
@@ -44,9 +46,11 @@ type Metadata struct {
 	Every   time.Duration // between attempts
 }
 
-// OracleMetadata is the service of the machine that this runs on. It is asked directly, whatever proxy there may be.
+// OracleMetadata is the service of the machine that this runs on. It is asked directly, whatever
+// proxy there may be.
 func OracleMetadata() Metadata {
-	return Metadata{Address: oracleMetadata, Client: &http.Client{Transport: &http.Transport{}, Timeout: 5 * time.Second}, Every: 2 * time.Second}
+	return Metadata{Address: oracleMetadata, Client: &http.Client{Transport: &http.Transport{},
+		Timeout: 5 * time.Second}, Every: 2 * time.Second}
 }
 
 // instance is the part of the service's answer that we need.
@@ -57,8 +61,8 @@ type instance struct {
 	} `json:"metadata"`
 }
 
-// get asks until there is an answer or the context ends: the network may not be up yet, and the service is known to be away
-// for moments.
+// get asks until there is an answer or the context ends: the network may not be up yet, and the
+// service is known to be away for moments.
 func (m Metadata) get(ctx context.Context) (instance, error) {
 	ticker := time.NewTicker(m.Every)
 	defer ticker.Stop()
@@ -68,7 +72,8 @@ func (m Metadata) get(ctx context.Context) (instance, error) {
 		switch {
 		case err == nil:
 			return i, nil
-		case ctx.Err() == nil || reason == nil: // that the time was up says less than what went wrong before
+		case ctx.Err() == nil || reason == nil:
+			// that the time was up says less than what went wrong before
 			reason = err
 		}
 		select {
@@ -105,9 +110,9 @@ func (m Metadata) ask(ctx context.Context) (i instance, err error) {
 	return i, err
 }
 
-// TakeMetadata gives a box without a configuration the one in its cloud's metadata, and the SSH key that the machine was
-// created with. Problems are told as those with files on the FAT partition are. It blocks until the service has answered
-// or the context ends.
+// TakeMetadata gives a box without a configuration the one in its cloud's metadata, and the SSH key
+// that the machine was created with. Problems are told as those with files on the FAT partition
+// are. It blocks until the service has answered or the context ends.
 func (s *Setup) TakeMetadata(ctx context.Context, service Metadata) error {
 	i, err := service.get(ctx)
 	remarks := ""
@@ -133,7 +138,9 @@ func (s *Setup) takeKeys(ctx context.Context, keys string) error {
 		return fmt.Errorf("making %s: %w", system, err)
 	}
 	// Half a file would be taken for somebody named before.
-	write := func(fresh string) error { return writeSync(fresh, []byte(strings.TrimSpace(keys)+"\n")) }
+	write := func(fresh string) error {
+		return writeSync(fresh, []byte(strings.TrimSpace(keys)+"\n"))
+	}
 	if err := replace(file, write); err != nil {
 		return fmt.Errorf("writing the SSH key: %w", err)
 	}
@@ -164,6 +171,7 @@ func (s *Setup) takeUserData(ctx context.Context, text []byte) (remarks string, 
 	case err != nil:
 		return "", err
 	}
-	s.Console("taken over from the user-data: " + strings.Join(slices.Sorted(maps.Keys(files)), ", ") + "\n")
+	s.Console("taken over from the user-data: " + strings.Join(slices.Sorted(maps.Keys(files)),
+		", ") + "\n")
 	return remarks, nil
 }

@@ -15,16 +15,17 @@ import (
 )
 
 const (
-	// lasting is how long something must have been wrong to be worth a write to the card: tunnels come and go.
+	// lasting is how long something must have been wrong to be worth a write to the card: tunnels
+	// come and go.
 	lasting = 30 * time.Second
-	// problemsEvery is how often the file is written in the long run: a card wears out. A start, in which one cause follows
-	// another, has problemsAtOnce writes to itself.
+	// problemsEvery is how often the file is written in the long run: a card wears out. A start, in
+	// which one cause follows another, has problemsAtOnce writes to itself.
 	problemsEvery  = 10 * time.Minute
 	problemsAtOnce = 5
 )
 
-// daemonProblems is what has been wrong for a while, for the FAT partition: what the setup noticed, and the daemon's errors
-// with what can be done about each. It is empty when all is well.
+// daemonProblems is what has been wrong for a while, for the FAT partition: what the setup noticed,
+// and the daemon's errors with what can be done about each. It is empty when all is well.
 func (s *Setup) daemonProblems(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -40,12 +41,17 @@ func (s *Setup) daemonProblems(ctx context.Context) (string, error) {
 	case len(notice) > 0:
 		return string(notice), nil // which is why no daemon runs
 	default:
-		last, _ := exec.CommandContext(ctx, "journalctl", "-q", "-b", "-o", "cat", "-n", "3", "-u", "ztbridge").Output()
-		return fmt.Sprintf("ztbridge does not run, and nothing is forwarded (%v). Its last words:\n%s", err, last), nil
+		last, _ := exec.CommandContext(ctx, "journalctl", "-q", "-b", "-o", "cat", "-n", "3", "-u",
+			"ztbridge").Output()
+		return fmt.Sprintf(
+				"ztbridge does not run, and nothing is forwarded (%v). Its last words:\n%s", err,
+				last),
+			nil
 	}
 }
 
-// problems reads `ztbridge status --json`, of which only lasting errors count, and of those only the causes.
+// problems reads `ztbridge status --json`, of which only lasting errors count, and of those only
+// the causes.
 func problems(status []byte) (string, error) {
 	var s struct {
 		Time       time.Time `json:"time"`
@@ -68,7 +74,8 @@ func problems(status []byte) (string, error) {
 	}
 	var b strings.Builder
 	for _, c := range s.Conditions {
-		follows := slices.ContainsFunc(c.DependsOn, func(code string) bool { return slices.Contains(present, code) })
+		follows := slices.ContainsFunc(c.DependsOn,
+			func(code string) bool { return slices.Contains(present, code) })
 		if c.Severity != "error" || follows || s.Time.Sub(c.Since) < lasting {
 			continue
 		}
@@ -89,7 +96,8 @@ type problemFile struct {
 
 // newProblemFile is a file that says what was told before.
 func newProblemFile(told string, write func(text string) error) *problemFile {
-	return &problemFile{write: write, told: told, spare: rate.NewLimiter(rate.Every(problemsEvery), problemsAtOnce)}
+	return &problemFile{write: write, told: told,
+		spare: rate.NewLimiter(rate.Every(problemsEvery), problemsAtOnce)}
 }
 
 // update writes what has changed in words, not merely in numbers.

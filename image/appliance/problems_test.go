@@ -50,7 +50,8 @@ func TestProblemFileSparesTheCard(t *testing.T) {
 		want  int // writes so far
 	}{
 		{0, "error: no default route", 1},
-		{time.Minute, "error: refused 3 times", 2}, // the cause of a start's trouble is not hidden by what came before
+		// the cause of a start's trouble is not hidden by what came before
+		{time.Minute, "error: refused 3 times", 2},
 		{time.Hour, "error: refused 4 times", 2},
 		{time.Hour, "", 3},
 		{time.Hour, "error: refused", 4},
@@ -65,7 +66,8 @@ func TestProblemFileSparesTheCard(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(written) != step.want {
-			t.Errorf("after %s with %q: %d writes, want %d: %q", step.after, step.text, len(written), step.want, written)
+			t.Errorf("after %s with %q: %d writes, want %d: %q", step.after, step.text,
+				len(written), step.want, written)
 		}
 	}
 }

@@ -16,8 +16,9 @@ import (
 // configName is the daemon's configuration file, on the FAT partition and in its place.
 const configName = "ztbridge.yaml"
 
-// daemonSuffixes are what files of a configuration usually end in: profiles, credentials, certificates and keys. They are
-// taken over, and so wiped, whether or not a configuration names them; what it names may be called otherwise.
+// daemonSuffixes are what files of a configuration usually end in: profiles, credentials,
+// certificates and keys. They are taken over, and so wiped, whether or not a configuration names
+// them; what it names may be called otherwise.
 var daemonSuffixes = []string{".ovpn", ".auth", ".crt", ".pem", ".key", ".p12"}
 
 // systemNames are files for the box itself: who may log in, Wi-Fi, and a fixed address.
@@ -36,12 +37,16 @@ type found struct {
 }
 
 // errNoConfig is what a fresh box says.
-var errNoConfig = errors.New("there is no " + configName + " yet\nhint: on this partition, copy ztbridge.yaml.example to " + configName + ", edit it, add your .ovpn file, and start the box again")
+var errNoConfig = errors.New("there is no " + configName +
+	" yet\nhint: on this partition, copy ztbridge.yaml.example to " + configName +
+	", edit it, add your .ovpn file, and start the box again")
 
-// MerelyUnconfigured says whether all that Perform has to complain of is that nobody has brought a configuration yet.
+// MerelyUnconfigured says whether all that Perform has to complain of is that nobody has brought a
+// configuration yet.
 func MerelyUnconfigured(err error) bool {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		return !slices.ContainsFunc(joined.Unwrap(), func(e error) bool { return !MerelyUnconfigured(e) })
+		return !slices.ContainsFunc(joined.Unwrap(),
+			func(e error) bool { return !MerelyUnconfigured(e) })
 	}
 	if inner := errors.Unwrap(err); inner != nil {
 		return MerelyUnconfigured(inner)
@@ -52,10 +57,11 @@ func MerelyUnconfigured(err error) bool {
 // errBadConfig goes before what the daemon says of a configuration that it refuses.
 var errBadConfig = errors.New("the configuration has an error")
 
-// provision takes the user's files over. Those for the box itself come first and stand alone: a mistake in the
-// configuration must not lock out the key or the Wi-Fi by which it could be mended. The daemon's are checked as a whole and
-// taken over all or none. Only what is safe on the data partition is wiped from the FAT partition. Returned is also what
-// the daemon remarks of files that were taken over.
+// provision takes the user's files over. Those for the box itself come first and stand alone: a
+// mistake in the configuration must not lock out the key or the Wi-Fi by which it could be mended.
+// The daemon's are checked as a whole and taken over all or none. Only what is safe on the data
+// partition is wiped from the FAT partition. Returned is also what the daemon remarks of files that
+// were taken over.
 func (s *Setup) provision(ctx context.Context) (remarks string, err error) {
 	if err := s.sweep(); err != nil {
 		return "", err
@@ -123,7 +129,10 @@ func (s *Setup) takeDaemonFiles(ctx context.Context, files []found) (remarks str
 	}
 	if errors.Is(err, errBadConfig) {
 		err = s.hinted(err)
-		return "", fmt.Errorf("the files on this partition were not taken over, since %w\nhint: correct it here and start the box again", err)
+		return "",
+			fmt.Errorf(
+				"the files on this partition were not taken over, since %w\nhint: correct it "+
+					"here and start the box again", err)
 	}
 	if err != nil {
 		return "", err
@@ -131,9 +140,10 @@ func (s *Setup) takeDaemonFiles(ctx context.Context, files []found) (remarks str
 	return remarks, s.taken(files)
 }
 
-// adopt checks the configuration as it will be, what is in use with new files over it, and installs it: all or none.
-// It returns what the daemon remarks of it.
-func (s *Setup) adopt(ctx context.Context, add func(staging string) error) (remarks string, err error) {
+// adopt checks the configuration as it will be, what is in use with new files over it, and installs
+// it: all or none. It returns what the daemon remarks of it.
+func (s *Setup) adopt(ctx context.Context,
+	add func(staging string) error) (remarks string, err error) {
 	staging := filepath.Join(s.DataDir, "incoming")
 	if err := os.RemoveAll(staging); err != nil {
 		return "", fmt.Errorf("clearing the staging folder: %w", err)
@@ -176,21 +186,26 @@ func (s *Setup) check(ctx context.Context, staging string) (remarks string, err 
 		return "", errNoConfig
 	}
 	if remarks, err = s.Check(ctx, file); err != nil {
-		return "", fmt.Errorf("%w:\n%s", errBadConfig, strings.ReplaceAll(err.Error(), staging+"/", ""))
+		return "", fmt.Errorf("%w:\n%s", errBadConfig,
+			strings.ReplaceAll(err.Error(), staging+"/", ""))
 	}
 	return strings.ReplaceAll(remarks, staging+"/", ""), nil
 }
 
-// install moves the checked files to their place. The configuration itself comes last, so that it never names a file
-// that is not there yet.
+// install moves the checked files to their place. The configuration itself comes last, so that it
+// never names a file that is not there yet.
 func (s *Setup) install(staging string) error {
 	entries, err := os.ReadDir(staging)
 	if err != nil {
 		return fmt.Errorf("installing the configuration: %w", err)
 	}
-	sort.SliceStable(entries, func(i, j int) bool { return entries[i].Name() != configName && entries[j].Name() == configName })
+	sort.SliceStable(entries, func(i, j int) bool {
+		return entries[i].Name() != configName &&
+			entries[j].Name() == configName
+	})
 	for _, e := range entries {
-		if err := replaceFile(filepath.Join(staging, e.Name()), filepath.Join(s.EtcDir, e.Name())); err != nil {
+		if err := replaceFile(filepath.Join(staging, e.Name()),
+			filepath.Join(s.EtcDir, e.Name())); err != nil {
 			return err
 		}
 	}
@@ -201,8 +216,8 @@ func replaceFile(from, to string) error {
 	return replace(to, func(fresh string) error { return copyFile(from, fresh) })
 }
 
-// replace lets write make a file beside the target and renames it: the old content or the new is there, whenever the power
-// goes.
+// replace lets write make a file beside the target and renames it: the old content or the new is
+// there, whenever the power goes.
 func replace(to string, write func(fresh string) error) error {
 	fresh := filepath.Join(filepath.Dir(to), ".new-"+filepath.Base(to))
 	if err := write(fresh); err != nil {
@@ -224,7 +239,8 @@ func copyFlat(from, to string) error {
 	}
 	for _, e := range entries {
 		if e.Type().IsRegular() && !strings.HasPrefix(e.Name(), ".") {
-			if err := copyFile(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
+			if err := copyFile(filepath.Join(from, e.Name()),
+				filepath.Join(to, e.Name())); err != nil {
 				return err
 			}
 		}
@@ -238,7 +254,8 @@ func copyFile(from, to string) error {
 		return fmt.Errorf("copying %s: %w", filepath.Base(from), err)
 	}
 	if info.Size() > maxFile {
-		return fmt.Errorf("copying %s: it has %d bytes, more than any such file needs", filepath.Base(from), info.Size())
+		return fmt.Errorf("copying %s: it has %d bytes, more than any such file needs",
+			filepath.Base(from), info.Size())
 	}
 	data, err := os.ReadFile(from)
 	if err != nil {

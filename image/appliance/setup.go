@@ -1,5 +1,6 @@
-// Package appliance is what the image's own units run: it makes the data partition at the first start, takes over what a
-// person put on the FAT partition, reports on the console, and judges a new slot. None of it is in the Debian package.
+// Package appliance is what the image's own units run: it makes the data partition at the first
+// start, takes over what a person put on the FAT partition, reports on the console, and judges a
+// new slot. None of it is in the Debian package.
 package appliance
 
 import (
@@ -17,7 +18,8 @@ import (
 	"ztbridge/image/box"
 )
 
-// Setup prepares the box before anything else of ours starts. The fields are the world; New fills in the real one.
+// Setup prepares the box before anything else of ours starts. The fields are the world; New fills
+// in the real one.
 type Setup struct {
 	RunDir    string
 	ConfigDir string // where the FAT partition is mounted
@@ -27,9 +29,11 @@ type Setup struct {
 	Notice    string // file whose content `ztbridge status` shows
 	// Run executes a tool and returns its output in the error.
 	Run func(ctx context.Context, name string, args ...string) error
-	// Check asks the daemon's program whether a configuration is good, and returns what it remarks of a good one.
+	// Check asks the daemon's program whether a configuration is good, and returns what it remarks
+	// of a good one.
 	Check func(ctx context.Context, file string) (remarks string, err error)
-	// Named returns the files that a configuration file names, beside which they lie, whether or not it is good. Nil: none.
+	// Named returns the files that a configuration file names, beside which they lie, whether or
+	// not it is good. Nil: none.
 	Named func(file string) []string
 	// Grow lets the data partition take the rest of its disk.
 	Grow func(partition string) error
@@ -45,30 +49,37 @@ type Setup struct {
 // New is the setup of the running box.
 func New(log *slog.Logger) *Setup {
 	return &Setup{
-		RunDir: box.RunDir, ConfigDir: box.ConfigMount, DataDir: box.DataMount, EtcDir: "/etc/ztbridge", Binds: binds,
-		Notice: box.Notice, Run: runTool, Check: checkConfig, Grow: growData, Mount: unix.Mount, InCloud: inOracleCloud(), Console: WriteConsole, Log: log,
+		RunDir: box.RunDir, ConfigDir: box.ConfigMount, DataDir: box.DataMount,
+		EtcDir: "/etc/ztbridge", Binds: binds,
+		Notice: box.Notice, Run: runTool, Check: checkConfig, Grow: growData, Mount: unix.Mount,
+		InCloud: inOracleCloud(), Console: WriteConsole, Log: log,
 	}
 }
 
-// Perform mounts the partitions and takes over the user's files. Problems are told on the FAT partition, the console and in
-// the notice, and returned. It is idempotent over restarts of the machine, whatever it was interrupted in.
+// Perform mounts the partitions and takes over the user's files. Problems are told on the FAT
+// partition, the console and in the notice, and returned. It is idempotent over restarts of the
+// machine, whatever it was interrupted in.
 func (s *Setup) Perform(ctx context.Context) error {
 	for _, dir := range []string{s.ConfigDir, s.DataDir} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("making %s: %w", dir, err)
 		}
 	}
-	if err := s.Mount(filepath.Join(s.RunDir, box.ConfigLink), s.ConfigDir, "vfat", unix.MS_RDONLY, "umask=077"); err != nil {
+	if err := s.Mount(filepath.Join(s.RunDir, box.ConfigLink), s.ConfigDir, "vfat", unix.MS_RDONLY,
+		"umask=077"); err != nil {
 		return fmt.Errorf("mounting the configuration partition: %w", err)
 	}
 	remarks, err := s.prepareData(ctx)
 	if errors.Is(err, unix.ENOSPC) {
-		err = fmt.Errorf("the data partition is full, and what is new on this partition was not taken over: %w\n%s", err, hintFull)
+		err = fmt.Errorf(
+			"the data partition is full, and what is new on this partition was not taken over: "+
+				"%w\n%s", err, hintFull)
 	}
 	return errors.Join(err, s.tell(remarks, err))
 }
 
-const hintFull = "hint: log in by SSH and remove what is not needed on /data (`du -ax /data | sort -n | tail` lists what is large), or write the image anew"
+const hintFull = "hint: log in by SSH and remove what is not needed on /data (`du -ax /data | " +
+	"sort -n | tail` lists what is large), or write the image anew"
 
 func (s *Setup) prepareData(ctx context.Context) (remarks string, err error) {
 	if err := s.mountData(ctx); err != nil {
@@ -99,8 +110,8 @@ func checkConfig(ctx context.Context, file string) (remarks string, err error) {
 	return warnings(out.String()), nil
 }
 
-// warnings leaves out what a report merely informs of, as nearly every profile gives reason to: each remaining line has its
-// heading, a line that is not indented, before it.
+// warnings leaves out what a report merely informs of, as nearly every profile gives reason to:
+// each remaining line has its heading, a line that is not indented, before it.
 func warnings(report string) string {
 	var b strings.Builder
 	heading := ""

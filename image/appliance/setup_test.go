@@ -34,7 +34,8 @@ func newWorld(t *testing.T) *world {
 	root := t.TempDir()
 	w := &world{fail: map[string]error{}, ro: true}
 	w.Setup = &Setup{
-		RunDir: filepath.Join(root, "run"), ConfigDir: filepath.Join(root, "fat"), DataDir: filepath.Join(root, "data"), EtcDir: filepath.Join(root, "etc"),
+		RunDir: filepath.Join(root, "run"), ConfigDir: filepath.Join(root,
+			"fat"), DataDir: filepath.Join(root, "data"), EtcDir: filepath.Join(root, "etc"),
 		Binds: []bind{{"state", filepath.Join(root, "state"), 0o700}},
 		Run: func(_ context.Context, name string, args ...string) error {
 			w.calls = append(w.calls, name)
@@ -108,12 +109,14 @@ func TestFirstStartTakesOverAndWipes(t *testing.T) {
 	if err := w.Perform(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{"ztbridge.yaml": "egress: {}", "Provider.ovpn": "remote example.org", "._Provider.ovpn": "(absent)"} {
+	for name, want := range map[string]string{"ztbridge.yaml": "egress: {}",
+		"Provider.ovpn": "remote example.org", "._Provider.ovpn": "(absent)"} {
 		if got := read(t, w.EtcDir, name); got != want {
 			t.Errorf("%s in its place is %q, want %q", name, got, want)
 		}
 	}
-	if info, err := os.Stat(filepath.Join(w.EtcDir, "Provider.ovpn")); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(filepath.Join(w.EtcDir, "Provider.ovpn")); err != nil ||
+		info.Mode().Perm() != 0o600 {
 		t.Errorf("the profile's mode: %v, %v; want 0600", info.Mode(), err)
 	}
 	for _, name := range []string{"ZTBRIDGE.YAML", "Provider.ovpn", "authorized_keys", errorFile} {
@@ -121,11 +124,14 @@ func TestFirstStartTakesOverAndWipes(t *testing.T) {
 			t.Errorf("%s is still on the boot partition", name)
 		}
 	}
-	if read(t, w.DataDir, "system/authorized_keys") != "ssh-ed25519 AAAA" || read(t, w.DataDir, "system/ssh_host_ed25519_key") != hostKey {
+	if read(t, w.DataDir, "system/authorized_keys") != "ssh-ed25519 AAAA" ||
+		read(t, w.DataDir, "system/ssh_host_ed25519_key") != hostKey {
 		t.Error("the key that may log in, or the host key, is missing")
 	}
-	if env, err := grubenv.Load(filepath.Join(w.ConfigDir, box.GrubEnv)); err != nil || env[grubenv.Data] != "1" {
-		t.Errorf("boot variables %v, %v: the next start would make the data partition anew", env, err)
+	if env, err := grubenv.Load(filepath.Join(w.ConfigDir, box.GrubEnv)); err != nil ||
+		env[grubenv.Data] != "1" {
+		t.Errorf("boot variables %v, %v: the next start would make the data partition anew", env,
+			err)
 	}
 	if !w.ro {
 		t.Error("the boot partition was left writable")
@@ -134,24 +140,28 @@ func TestFirstStartTakesOverAndWipes(t *testing.T) {
 
 func TestBadConfigurationChangesNothing(t *testing.T) {
 	w := newWorld(t)
-	if err := os.WriteFile(filepath.Join(w.EtcDir, "ztbridge.yaml"), []byte("old"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(w.EtcDir, "ztbridge.yaml"), []byte("old"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	w.put(t, "ztbridge.yaml", "egres: {}")
 	w.put(t, "provider.ovpn", "remote example.org")
 	w.put(t, "authorized_keys", "ssh-ed25519 AAAA")
-	w.fail["check"] = fmt.Errorf("exit status 1: error: %s/incoming/ztbridge.yaml:1: unknown key egres", w.DataDir)
+	w.fail["check"] = fmt.Errorf(
+		"exit status 1: error: %s/incoming/ztbridge.yaml:1: unknown key egres", w.DataDir)
 	if err := w.Perform(context.Background()); err == nil {
 		t.Fatal("a bad configuration was no problem")
 	}
 	if got := read(t, w.EtcDir, "ztbridge.yaml"); got != "old" {
 		t.Errorf("the configuration in use is now %q", got)
 	}
-	if read(t, w.EtcDir, "provider.ovpn") != "(absent)" || read(t, w.ConfigDir, "provider.ovpn") == "(absent)" {
+	if read(t, w.EtcDir, "provider.ovpn") != "(absent)" ||
+		read(t, w.ConfigDir, "provider.ovpn") == "(absent)" {
 		t.Error("a profile was taken over, or lost, although the configuration was refused")
 	}
 	message := read(t, w.ConfigDir, errorFile)
-	if !strings.Contains(message, "error: ztbridge.yaml:1: unknown key egres") || !strings.Contains(message, "hint:") {
+	if !strings.Contains(message, "error: ztbridge.yaml:1: unknown key egres") ||
+		!strings.Contains(message, "hint:") {
 		t.Errorf("the error file does not say what is wrong and what to do:\n%s", message)
 	}
 	if !strings.Contains(w.console.String(), "unknown key egres") {
@@ -165,7 +175,8 @@ func TestBadConfigurationChangesNothing(t *testing.T) {
 	if err := w.Perform(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if read(t, w.ConfigDir, errorFile) != "(absent)" || read(t, w.EtcDir, "ztbridge.yaml") != "egres: {}" {
+	if read(t, w.ConfigDir, errorFile) != "(absent)" ||
+		read(t, w.EtcDir, "ztbridge.yaml") != "egres: {}" {
 		t.Error("after the mistake was mended, the error stays or the configuration is not in use")
 	}
 }
@@ -173,13 +184,15 @@ func TestBadConfigurationChangesNothing(t *testing.T) {
 func TestNoConfigurationIsSaid(t *testing.T) {
 	w := newWorld(t)
 	w.put(t, "ztbridge.yml", "") // for a hint
-	if err := w.Perform(context.Background()); !errors.Is(err, errNoConfig) || !MerelyUnconfigured(err) {
+	if err := w.Perform(context.Background()); !errors.Is(err, errNoConfig) ||
+		!MerelyUnconfigured(err) {
 		t.Fatalf("error = %v", err)
 	}
 	if !strings.Contains(read(t, w.ConfigDir, errorFile), "ztbridge.yaml.example") {
 		t.Error("the error file does not say where to begin")
 	}
-	if MerelyUnconfigured(errors.Join(errors.Join(errNoConfig, nil), errors.New("the key is not in place"))) {
+	if MerelyUnconfigured(errors.Join(errors.Join(errNoConfig, nil),
+		errors.New("the key is not in place"))) {
 		t.Error("another problem went unnoticed")
 	}
 }
@@ -196,7 +209,8 @@ func TestDataPartition(t *testing.T) {
 		{"first start", "0", nil, true, nil},
 		{"later start", "1", nil, false, nil},
 		{"mkfs interrupted by the power: again", "0", nil, true, nil},
-		{"damaged beyond repair: kept", "1", map[string]error{"mount dataext4": errors.New("bad superblock")}, false, errDataLost},
+		{"damaged beyond repair: kept", "1",
+			map[string]error{"mount dataext4": errors.New("bad superblock")}, false, errDataLost},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -223,7 +237,8 @@ func TestDataPartition(t *testing.T) {
 	}
 }
 
-// When the copy cannot be made, the originals stay: the user's only copy of a profile may be the one on the card.
+// When the copy cannot be made, the originals stay: the user's only copy of a profile may be the
+// one on the card.
 func TestFullDataPartitionKeepsTheOriginals(t *testing.T) {
 	w := newWorld(t)
 	w.put(t, "ztbridge.yaml", "x")
@@ -231,7 +246,8 @@ func TestFullDataPartitionKeepsTheOriginals(t *testing.T) {
 	if err := w.Perform(context.Background()); err == nil {
 		t.Fatal("no error")
 	}
-	if read(t, w.ConfigDir, "ztbridge.yaml") != "x" || read(t, w.EtcDir, "ztbridge.yaml") != "(absent)" {
+	if read(t, w.ConfigDir, "ztbridge.yaml") != "x" ||
+		read(t, w.EtcDir, "ztbridge.yaml") != "(absent)" {
 		t.Error("files were taken over in part")
 	}
 }
@@ -242,7 +258,8 @@ func TestReporterShowsChangesOnly(t *testing.T) {
 	answers := []string{"", "up, 1.5 MB since 3 s", "up, 2.5 MB since 4 s", "degraded", "", "", ""}
 	var console bytes.Buffer
 	var told []string
-	r := &Reporter{Every: 1, Impatience: 1, Console: func(m string) { fmt.Fprintln(&console, strings.SplitN(m, " s after", 2)[0]) },
+	r := &Reporter{Every: 1, Impatience: 1,
+		Console:  func(m string) { fmt.Fprintln(&console, strings.SplitN(m, " s after", 2)[0]) },
 		Problems: func(context.Context) (string, error) { return "error: no daemon", nil },
 		Tell:     func(problems string) error { told = append(told, problems); return nil },
 		Status: func(context.Context) (string, error) {
@@ -261,7 +278,8 @@ func TestReporterShowsChangesOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(console.String()), "\n")
-	if len(lines) != 4 || !strings.HasPrefix(lines[0], "daemon up") || lines[1] != "up, 1.5 MB since 3 s" || lines[2] != "degraded" ||
+	if len(lines) != 4 || !strings.HasPrefix(lines[0], "daemon up") ||
+		lines[1] != "up, 1.5 MB since 3 s" || lines[2] != "degraded" ||
 		!strings.HasPrefix(lines[3], "daemon down") {
 		t.Errorf("the console shows:\n%s", console.String())
 	}

@@ -11,14 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Places that exist only in the running system: they are made anew from the data partition at each start.
+// Places that exist only in the running system: they are made anew from the data partition at each
+// start.
 const (
 	networkDir = "/run/systemd/network"
 	wifiFile   = "/etc/wpa_supplicant/wpa_supplicant-wlan0.conf"
 )
 
-// applySystemFiles lets the box's own services see what the user gave. SSH starts only when a key was given, and its host
-// key is made then, once.
+// applySystemFiles lets the box's own services see what the user gave. SSH starts only when a key
+// was given, and its host key is made then, once.
 func (s *Setup) applySystemFiles(ctx context.Context) error {
 	system := filepath.Join(s.DataDir, systemDir)
 	return errors.Join(s.applyKey(ctx, system), s.applyWiFi(system), s.applyNetworks(system))
@@ -30,23 +31,26 @@ func (s *Setup) applyKey(ctx context.Context, system string) error {
 		return nil
 	}
 	fresh := filepath.Join(system, ".new-host-key")
-	for _, old := range []string{fresh, fresh + ".pub"} { // of an interrupted start: ssh-keygen would ask about it
+	// of an interrupted start: ssh-keygen would ask about it
+	for _, old := range []string{fresh, fresh + ".pub"} {
 		if err := os.RemoveAll(old); err != nil {
 			return fmt.Errorf("making the SSH host key: %w", err)
 		}
 	}
-	if err := s.Run(ctx, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "ztbridge", "-f", fresh); err != nil {
+	if err := s.Run(ctx, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "ztbridge", "-f",
+		fresh); err != nil {
 		return fmt.Errorf("making the SSH host key: %w", err)
 	}
 	// ssh-keygen does not wait for the medium, and a name may get there before its content.
-	if err := errors.Join(syncPath(fresh), os.Rename(fresh, hostKey), syncPath(system)); err != nil {
+	if err := errors.Join(syncPath(fresh), os.Rename(fresh, hostKey),
+		syncPath(system)); err != nil {
 		return fmt.Errorf("making the SSH host key: %w", err)
 	}
 	return nil
 }
 
-// isKey says whether there is a whole key. A power cut may have left an empty file, or one of zeros: the SSH server would
-// refuse to start for ever.
+// isKey says whether there is a whole key. A power cut may have left an empty file, or one of
+// zeros: the SSH server would refuse to start for ever.
 func isKey(name string) bool {
 	text, err := os.ReadFile(name)
 	if err != nil {

@@ -11,8 +11,9 @@ import (
 // errorFile is where a person who takes the card to a PC finds out why the box does not work.
 const errorFile = "ztbridge-error.txt"
 
-// tell leaves the problem, and what was remarked of files that are good, on the FAT partition, the console and where
-// `ztbridge status` finds it. When there is nothing to say, it removes what was said before.
+// tell leaves the problem, and what was remarked of files that are good, on the FAT partition, the
+// console and where `ztbridge status` finds it. When there is nothing to say, it removes what was
+// said before.
 func (s *Setup) tell(remarks string, problem error) error {
 	text := remarks
 	if problem != nil {
@@ -37,12 +38,13 @@ func (s *Setup) notify(text string) error {
 	return nil
 }
 
-// writeErrorFile makes the file on the FAT partition say this and nothing else; nothing to say removes it. The partition is
-// written to only when something changes.
+// writeErrorFile makes the file on the FAT partition say this and nothing else; nothing to say
+// removes it. The partition is written to only when something changes.
 func (s *Setup) writeErrorFile(text string) error {
 	file := filepath.Join(s.ConfigDir, errorFile)
 	old, err := os.ReadFile(file)
-	if errors.Is(err, os.ErrNotExist) && text == "" || err == nil && text != "" && string(old) == dos(text) {
+	if errors.Is(err, os.ErrNotExist) && text == "" || err == nil && text != "" &&
+		string(old) == dos(text) {
 		return nil
 	}
 	return s.writable(func() error {

@@ -14,7 +14,8 @@ import (
 func TestRemarksAreTold(t *testing.T) {
 	w := newWorld(t)
 	w.put(t, "ztbridge.yaml", "egress: {}")
-	w.remarks = "egress provider: profile " + w.DataDir + "/incoming/provider.ovpn\n  warning: line 4: up: would run a program; dropped\n"
+	w.remarks = "egress provider: profile " + w.DataDir +
+		"/incoming/provider.ovpn\n  warning: line 4: up: would run a program; dropped\n"
 	if err := w.Perform(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +38,8 @@ func TestRemarksAreTold(t *testing.T) {
 	}
 }
 
-// A full data partition is named as what it is, with what can be done; nothing is taken over and nothing is lost.
+// A full data partition is named as what it is, with what can be done; nothing is taken over and
+// nothing is lost.
 func TestFullDataPartition(t *testing.T) {
 	w := newWorld(t)
 	w.put(t, "ztbridge.yaml", "egress: {}")
@@ -52,8 +54,10 @@ func TestFullDataPartition(t *testing.T) {
 	if !errors.Is(err, unix.ENOSPC) {
 		t.Fatalf("got %v", err)
 	}
-	for place, text := range map[string]string{"the FAT partition": read(t, w.ConfigDir, errorFile), "the console": w.console.String(), "the notice": read(t, w.Notice)} {
-		if !strings.Contains(text, "data partition is full") || !strings.Contains(text, "hint: log in by SSH and remove") {
+	for place, text := range map[string]string{"the FAT partition": read(t, w.ConfigDir, errorFile),
+		"the console": w.console.String(), "the notice": read(t, w.Notice)} {
+		if !strings.Contains(text, "data partition is full") ||
+			!strings.Contains(text, "hint: log in by SSH and remove") {
 			t.Errorf("%s says %q", place, text)
 		}
 	}

@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// wipePrefix goes before the name of a file that is being wiped: it is no user's file any more, whatever becomes of the power.
-// It begins with what findFiles passes over.
+// wipePrefix goes before the name of a file that is being wiped: it is no user's file any more,
+// whatever becomes of the power. It begins with what findFiles passes over.
 const wipePrefix = "_wipe-"
 
-// wipe overwrites files before it removes them. A flash card may keep old blocks anyway; a reader of the plain file
-// system will not find them. Each loses its name first: a power cut in between would leave zeros under it, which the next
-// start would take over.
+// wipe overwrites files before it removes them. A flash card may keep old blocks anyway; a reader
+// of the plain file system will not find them. Each loses its name first: a power cut in between
+// would leave zeros under it, which the next start would take over.
 func (s *Setup) wipe(files []found) error {
 	for _, f := range files {
 		doomed := filepath.Join(s.ConfigDir, wipePrefix+f.name)
@@ -57,10 +57,13 @@ func overwrite(name string) error {
 	return errors.Join(err, file.Sync(), file.Close(), os.Remove(name))
 }
 
-var errDamaged = errors.New("it holds zero bytes: it was not written to its end, or is no plain text (UTF-8); write it anew")
+var errDamaged = errors.New(
+	"it holds zero bytes: it was not written to its end, or is no plain text (UTF-8); write it " +
+		"anew")
 
-// damaged says whether a file is none that a person wrote: what was being written, or wiped, when the power went is full of
-// zeros. All of these files are text but .p12, which begins with another byte.
+// damaged says whether a file is none that a person wrote: what was being written, or wiped, when
+// the power went is full of zeros. All of these files are text but .p12, which begins with another
+// byte.
 func damaged(name string, data []byte) bool {
 	if strings.HasSuffix(strings.ToLower(name), ".p12") {
 		return bytes.HasPrefix(data, []byte{0})

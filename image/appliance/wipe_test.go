@@ -16,7 +16,8 @@ func TestZerosAreNotTakenOver(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(w.DataDir, systemDir), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(w.DataDir, systemDir, "authorized_keys"), []byte("ssh-ed25519 AAAA"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(w.DataDir, systemDir, "authorized_keys"),
+		[]byte("ssh-ed25519 AAAA"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	w.put(t, "authorized_keys", strings.Repeat("\x00", 16))
@@ -28,7 +29,8 @@ func TestZerosAreNotTakenOver(t *testing.T) {
 	if got := read(t, w.DataDir, systemDir, "authorized_keys"); got != "ssh-ed25519 AAAA" {
 		t.Errorf("who may log in is now %q", got)
 	}
-	if read(t, w.DataDir, systemDir, "eth0.network") != "[Match]" || read(t, w.EtcDir, "ztbridge.yaml") != "egress: {}" {
+	if read(t, w.DataDir, systemDir, "eth0.network") != "[Match]" ||
+		read(t, w.EtcDir, "ztbridge.yaml") != "egress: {}" {
 		t.Error("the other files were not taken over")
 	}
 	if !strings.Contains(read(t, w.ConfigDir, errorFile), "authorized_keys: it holds zero bytes") {
@@ -57,7 +59,8 @@ func TestWipeTakesTheNameFirst(t *testing.T) {
 	w.put(t, "provider.auth", "secret")
 	f := found{path: filepath.Join(w.ConfigDir, "provider.auth"), name: "provider.auth"}
 	// A folder with the new name and something in it stops the wipe at its first step.
-	if err := os.MkdirAll(filepath.Join(w.ConfigDir, wipePrefix+"provider.auth", "x"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(w.ConfigDir, wipePrefix+"provider.auth", "x"),
+		0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.wipe([]found{f}); err == nil {
@@ -77,7 +80,8 @@ func TestBrokenHostKeyIsMadeAnew(t *testing.T) {
 		if err := os.MkdirAll(system, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(system, "ssh_host_ed25519_key"), []byte(content), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(system, "ssh_host_ed25519_key"), []byte(content),
+			0o600); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.Perform(context.Background()); err != nil {

@@ -1,5 +1,5 @@
-// Package aptkey reads the keys that apt repositories are signed with, and fails closed: a key whose fingerprint is not the
-// one given is no key.
+// Package aptkey reads the keys that apt repositories are signed with, and fails closed: a key
+// whose fingerprint is not the one given is no key.
 package aptkey
 
 import (
@@ -16,8 +16,8 @@ import (
 // ErrOtherKey reports a key that is not the one meant.
 var ErrOtherKey = errors.New("the key is not the one meant")
 
-// Only returns the key with the given fingerprint, whole and in hex, spaces allowed: ASCII-armoured, and without whatever
-// else the text holds, which apt would trust as well.
+// Only returns the key with the given fingerprint, whole and in hex, spaces allowed:
+// ASCII-armoured, and without whatever else the text holds, which apt would trust as well.
 func Only(armored []byte, fingerprint string) ([]byte, error) {
 	keys, err := openpgp.ReadArmoredKeyRing(bytes.NewReader(armored))
 	if err != nil {
@@ -28,7 +28,8 @@ func Only(armored []byte, fingerprint string) ([]byte, error) {
 	}
 	got := hex.EncodeToString(keys[0].PrimaryKey.Fingerprint)
 	if want := strings.ToLower(strings.ReplaceAll(fingerprint, " ", "")); want != got {
-		return nil, fmt.Errorf("%w: its fingerprint is %s, not %s", ErrOtherKey, strings.ToUpper(got), fingerprint)
+		return nil, fmt.Errorf("%w: its fingerprint is %s, not %s", ErrOtherKey,
+			strings.ToUpper(got), fingerprint)
 	}
 	var out bytes.Buffer
 	w, err := armor.Encode(&out, openpgp.PublicKeyType, nil)

@@ -56,7 +56,8 @@ func TestOnly(t *testing.T) {
 				return
 			}
 			keys, err := openpgp.ReadArmoredKeyRing(bytes.NewReader(got))
-			if err != nil || len(keys) != 1 || hex.EncodeToString(keys[0].PrimaryKey.Fingerprint) != fingerprint {
+			if err != nil || len(keys) != 1 ||
+				hex.EncodeToString(keys[0].PrimaryKey.Fingerprint) != fingerprint {
 				t.Errorf("%d keys, %v", len(keys), err)
 			}
 			if n := strings.Count(string(got), "BEGIN PGP"); n != 1 {
@@ -64,7 +65,8 @@ func TestOnly(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Only(other, fingerprint); !errors.Is(err, ErrOtherKey) || !strings.Contains(err.Error(), strings.ToUpper(otherFingerprint)) {
+	if _, err := Only(other, fingerprint); !errors.Is(err, ErrOtherKey) ||
+		!strings.Contains(err.Error(), strings.ToUpper(otherFingerprint)) {
 		t.Errorf("the error does not say which key it is: %v", err)
 	}
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Disk is a raw disk image of one test. Its FAT partition can be read and written as a person with a card reader would.
+// Disk is a raw disk image of one test. Its FAT partition can be read and written as a person with
+// a card reader would.
 type Disk string
 
 // configOffset is where the first partition begins, on every target.
@@ -61,7 +62,8 @@ func copySparse(dst *os.File, r io.Reader) error {
 
 // Put writes a file on the FAT partition.
 func (d Disk) Put(name, content string) error {
-	return d.mtools(strings.NewReader(content), nil, "mcopy", "-o", "-i", string(d)+configOffset, "-", "::/"+name)
+	return d.mtools(strings.NewReader(content), nil, "mcopy", "-o", "-i", string(d)+configOffset,
+		"-", "::/"+name)
 }
 
 // Get reads a file of the FAT partition.

@@ -24,7 +24,8 @@ const (
 	BIOS    Firmware = "bios"
 	UEFI    Firmware = "uefi"
 	ARMUEFI Firmware = "arm-uefi" // -M virt
-	Pi3     Firmware = "pi3"      // -M raspi3b, which boots U-Boot itself: it has no GPU to run the Pi's own firmware
+	// -M raspi3b, which boots U-Boot itself: it has no GPU to run the Pi's own firmware
+	Pi3 Firmware = "pi3"
 )
 
 // Machine is a guest to start.
@@ -36,7 +37,8 @@ type Machine struct {
 	UBoot    string // for Pi3: u-boot.bin, and
 	DTB      string // the board's device tree, which the Pi's firmware would hand to it
 	Extra    []string
-	Files    []*os.File // open in the machine's process from number 3 on, for Extra to name; they stay the caller's
+	// open in the machine's process from number 3 on, for Extra to name; they stay the caller's
+	Files []*os.File
 }
 
 const (
@@ -44,26 +46,31 @@ const (
 	armCode  = "/usr/share/AAVMF/AAVMF_CODE.fd"
 )
 
-// args never ask for KVM: a /dev/kvm that exists need not be able to run a stock kernel, and a test that hangs there says
-// nothing about the image.
+// args never ask for KVM: a /dev/kvm that exists need not be able to run a stock kernel, and a test
+// that hangs there says nothing about the image.
 func (m Machine) args() []string {
-	common := []string{"-display", "none", "-monitor", "none", "-no-reboot", "-m", fmt.Sprint(m.Memory)}
-	disk := []string{"-drive", "file=" + m.Disk + ",format=raw,if=none,id=disk,cache=unsafe", "-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk"}
+	common := []string{"-display", "none", "-monitor", "none", "-no-reboot", "-m",
+		fmt.Sprint(m.Memory)}
+	disk := []string{"-drive", "file=" + m.Disk + ",format=raw,if=none,id=disk,cache=unsafe",
+		"-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk"}
 	cpus := m.CPUs
 	if cpus == 0 {
 		cpus = 2
 	}
 	tcg := []string{"-accel", "tcg,thread=multi", "-smp", fmt.Sprint(cpus)}
-	// QEMU 7.2 computes VAES wrongly, and ZeroTier, which uses it for all but short packets, cannot read its configuration.
+	// QEMU 7.2 computes VAES wrongly, and ZeroTier, which uses it for all but short packets, cannot
+	// read its configuration.
 	const pc = "max,-vaes"
 	switch m.Firmware {
 	case Pi3:
-		return append(append(common, "-M", "raspi3b", "-serial", "null", "-serial", "stdio", "-kernel", m.UBoot, "-dtb", m.DTB,
+		return append(append(common, "-M", "raspi3b", "-serial", "null", "-serial", "stdio",
+			"-kernel", m.UBoot, "-dtb", m.DTB,
 			"-drive", "file="+m.Disk+",format=raw,if=sd,cache=unsafe"), m.Extra...)
 	case ARMUEFI:
 		common = append(common, "-M", "virt", "-cpu", "cortex-a72", "-bios", armCode)
 	case UEFI:
-		common = append(common, "-M", "q35", "-cpu", pc, "-drive", "if=pflash,format=raw,readonly=on,file="+ovmfCode)
+		common = append(common, "-M", "q35", "-cpu", pc, "-drive",
+			"if=pflash,format=raw,readonly=on,file="+ovmfCode)
 	default:
 		common = append(common, "-M", "q35", "-cpu", pc)
 	}
@@ -88,7 +95,8 @@ type Guest struct {
 	read    int           // what Expect has consumed
 }
 
-// Start runs the machine until Kill or the end of the context, whichever is first. Everything it writes is also copied to log.
+// Start runs the machine until Kill or the end of the context, whichever is first. Everything it
+// writes is also copied to log.
 func Start(ctx context.Context, m Machine, log io.Writer) (*Guest, error) {
 	cmd := exec.CommandContext(ctx, m.program(), m.args()...)
 	cmd.ExtraFiles = m.Files
@@ -108,8 +116,8 @@ func Start(ctx context.Context, m Machine, log io.Writer) (*Guest, error) {
 	return g, nil
 }
 
-// collect starts QEMU and ends with its output, that is, with QEMU. The kernel takes the end of the thread that started a
-// process for the end of its parent: the thread is kept.
+// collect starts QEMU and ends with its output, that is, with QEMU. The kernel takes the end of the
+// thread that started a process for the end of its parent: the thread is kept.
 func (g *Guest) collect(r io.Reader, started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -137,8 +145,8 @@ func (g *Guest) collect(r io.Reader, started chan<- error) {
 // ErrEnded reports a guest that powered off, restarted or died before it wrote what was expected.
 var ErrEnded = errors.New("the machine ended")
 
-// Expect waits until the console shows the pattern after what was expected before, and returns the match with its groups.
-// Use (?m) for lines; the console's line ends are \r\n.
+// Expect waits until the console shows the pattern after what was expected before, and returns the
+// match with its groups. Use (?m) for lines; the console's line ends are \r\n.
 func (g *Guest) Expect(pattern string, timeout time.Duration) ([]string, error) {
 	re, err := regexp.Compile(pattern)
 	if err != nil {
@@ -153,14 +161,16 @@ func (g *Guest) Expect(pattern string, timeout time.Duration) ([]string, error) 
 			return match, nil
 		}
 		if ended {
-			return nil, fmt.Errorf("expecting %q: %w; its console ended with:\n%s", pattern, ErrEnded, g.Tail(30))
+			return nil, fmt.Errorf("expecting %q: %w; its console ended with:\n%s", pattern,
+				ErrEnded, g.Tail(30))
 		}
 		select {
 		case <-changed:
 		case <-g.done:
 			ended = true
 		case <-deadline.C:
-			return nil, fmt.Errorf("expecting %q: not within %s; the console ends with:\n%s", pattern, timeout, g.Tail(30))
+			return nil, fmt.Errorf("expecting %q: not within %s; the console ends with:\n%s",
+				pattern, timeout, g.Tail(30))
 		}
 	}
 }
@@ -200,6 +210,8 @@ func (g *Guest) Wait(timeout time.Duration) error {
 	case <-g.done:
 		return nil
 	case <-time.After(timeout):
-		return fmt.Errorf("waiting for the machine to end: not within %s; the console ends with:\n%s", timeout, g.Tail(30))
+		return fmt.Errorf(
+			"waiting for the machine to end: not within %s; the console ends with:\n%s", timeout,
+			g.Tail(30))
 	}
 }

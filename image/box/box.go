@@ -1,5 +1,5 @@
-// Package box names what the parts of a running appliance hand to each other: the initramfs, which finds the disk, and
-// the system, which uses it.
+// Package box names what the parts of a running appliance hand to each other: the initramfs, which
+// finds the disk, and the system, which uses it.
 package box
 
 import (
@@ -20,7 +20,8 @@ const (
 	DataPartition   = 4 // ext4: everything that must survive
 )
 
-// RunDir is made by the initramfs. It has links to the partitions' devices and a file that says which slot runs.
+// RunDir is made by the initramfs. It has links to the partitions' devices and a file that says
+// which slot runs.
 const RunDir = "/run/ztbridge-boot"
 
 // Links and files in RunDir.
@@ -36,7 +37,8 @@ const (
 
 // Places in the running system.
 const (
-	ConfigMount = "/boot/ztbridge" // the FAT partition, read-only but for the moments somebody writes to it
+	// the FAT partition, read-only but for the moments somebody writes to it
+	ConfigMount = "/boot/ztbridge"
 	DataMount   = "/data"
 	GrubEnv     = "grub/grubenv" // below ConfigMount
 	ReleaseFile = "/usr/lib/ztbridge/image.json"
@@ -103,15 +105,16 @@ func Running(runDir string) (Slot, error) {
 	return Parse(string(b))
 }
 
-// LockConfig waits until no other process makes the configuration partition writable. Who makes it read-only again must not
-// do so while another one writes.
+// LockConfig waits until no other process makes the configuration partition writable. Who makes it
+// read-only again must not do so while another one writes.
 func LockConfig(runDir string) (unlock func() error, err error) {
 	f, err := os.OpenFile(filepath.Join(runDir, configLock), os.O_RDONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("locking the configuration partition: %w", err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		return nil, errors.Join(fmt.Errorf("locking the configuration partition: %w", err), f.Close())
+		return nil, errors.Join(fmt.Errorf("locking the configuration partition: %w", err),
+			f.Close())
 	}
 	return f.Close, nil
 }

@@ -1,5 +1,6 @@
-// Package cloudconfig is the part of cloud-init's language that makes a box: `ztbridge-image user-data` writes it for stock
-// images, and the ztbridge image, which has no cloud-init, reads it by itself.
+// Package cloudconfig is the part of cloud-init's language that makes a box: `ztbridge-image
+// user-data` writes it for stock images, and the ztbridge image, which has no cloud-init, reads it
+// by itself.
 package cloudconfig
 
 import (
@@ -18,7 +19,8 @@ const Folder = "/etc/ztbridge"
 // header tells cloud-init, and us, what a text is.
 const header = "#cloud-config"
 
-// ErrForeign reports user-data in another of cloud-init's formats: a script, an archive, a compressed text.
+// ErrForeign reports user-data in another of cloud-init's formats: a script, an archive, a
+// compressed text.
 var ErrForeign = errors.New("the user-data is not in cloud-config format")
 
 // Config is the user-data.
@@ -53,7 +55,9 @@ type File struct {
 // Encode writes the user-data.
 func (c Config) Encode() ([]byte, error) {
 	var out bytes.Buffer
-	out.WriteString(header + "\n# Written by ztbridge-image user-data. It holds secrets: treat it like the files that it was made from.\n")
+	out.WriteString(header +
+		"\n# Written by ztbridge-image user-data. It holds secrets: treat it like the files that " +
+		"it was made from.\n")
 	encoder := yaml.NewEncoder(&out)
 	encoder.SetIndent(2)
 	if err := errors.Join(encoder.Encode(c), encoder.Close()); err != nil {
@@ -62,15 +66,16 @@ func (c Config) Encode() ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// Configuration returns the files that user-data puts into Folder, by their names there. Everything else in it is for
-// stock images and passed over.
+// Configuration returns the files that user-data puts into Folder, by their names there. Everything
+// else in it is for stock images and passed over.
 func Configuration(userData []byte) (map[string][]byte, error) {
 	first, _, _ := strings.Cut(string(userData), "\n")
 	if strings.TrimSpace(first) != header {
 		return nil, ErrForeign
 	}
 	var c struct {
-		Files []File `yaml:"write_files"` // alone: people add keys whose values have other types than ours
+		// alone: people add keys whose values have other types than ours
+		Files []File `yaml:"write_files"`
 	}
 	if err := yaml.Unmarshal(userData, &c); err != nil {
 		return nil, fmt.Errorf("reading user-data: %w", err)
@@ -82,7 +87,8 @@ func Configuration(userData []byte) (map[string][]byte, error) {
 			continue
 		}
 		if f.Encoding != "" {
-			return nil, fmt.Errorf("reading user-data: %s is encoded as %q; write it as plain text", clean, f.Encoding)
+			return nil, fmt.Errorf("reading user-data: %s is encoded as %q; write it as plain text",
+				clean, f.Encoding)
 		}
 		files[path.Base(clean)] = []byte(f.Content)
 	}

@@ -9,11 +9,15 @@ import (
 
 // What one side writes, the other reads: byte for byte, whatever YAML thinks of the content.
 func TestConfigurationIsWhatWasEncoded(t *testing.T) {
-	want := map[string][]byte{"ztbridge.yaml": []byte("egress: {}\n"), "provider.auth": []byte("user\n: p#'\"w \n\n"), "empty.key": {}}
-	config := Config{Packages: []string{"openvpn"}, Apt: &Apt{Sources: map[string]Source{"a.list": {Source: "deb x", Key: "k"}}},
-		RunCmd: [][]string{{"install"}}, Files: []File{{Path: "/usr/local/sbin/install", Content: "#!/bin/sh\n"}}}
+	want := map[string][]byte{"ztbridge.yaml": []byte("egress: {}\n"),
+		"provider.auth": []byte("user\n: p#'\"w \n\n"), "empty.key": {}}
+	config := Config{Packages: []string{"openvpn"},
+		Apt:    &Apt{Sources: map[string]Source{"a.list": {Source: "deb x", Key: "k"}}},
+		RunCmd: [][]string{{"install"}}, Files: []File{
+			{Path: "/usr/local/sbin/install", Content: "#!/bin/sh\n"}}}
 	for name, content := range want {
-		config.Files = append(config.Files, File{Path: Folder + "/" + name, Owner: "root:root", Permissions: "0600", Content: string(content)})
+		config.Files = append(config.Files, File{Path: Folder + "/" + name, Owner: "root:root",
+			Permissions: "0600", Content: string(content)})
 	}
 	text, err := config.Encode()
 	if err != nil {
@@ -35,15 +39,20 @@ func TestConfiguration(t *testing.T) {
 		is         error // nil: any
 		wantErr    bool
 	}{
-		{name: "with keys of the owner's", text: "#cloud-config\nruncmd: [reboot]\nusers: [a]\nwrite_files:\n- {path: /etc/ztbridge/a.ovpn, content: x}\n", files: 1},
-		{name: "line ends of Windows", text: "#cloud-config\r\nwrite_files:\r\n- {path: /etc/ztbridge/a.ovpn, content: x}\r\n", files: 1},
-		{name: "files elsewhere", text: "#cloud-config\nwrite_files:\n- {path: /etc/shadow, content: x}\n- {path: /etc/ztbridge/../shadow, content: x}\n- {path: /etc/ztbridge/a/b, content: x}\n"},
+		{name: "with keys of the owner's",
+			text: "#cloud-config\nruncmd: [reboot]\nusers: [a]\nwrite_files:\n- {path: /etc/ztbridge/a.ovpn, content: x}\n", files: 1},
+		{name: "line ends of Windows",
+			text:  "#cloud-config\r\nwrite_files:\r\n- {path: /etc/ztbridge/a.ovpn, content: x}\r\n",
+			files: 1},
+		{name: "files elsewhere",
+			text: "#cloud-config\nwrite_files:\n- {path: /etc/shadow, content: x}\n- {path: /etc/ztbridge/../shadow, content: x}\n- {path: /etc/ztbridge/a/b, content: x}\n"},
 		{name: "nothing for us", text: "#cloud-config\n"},
 		{name: "a script", text: "#!/bin/sh\n", wantErr: true, is: ErrForeign},
 		{name: "compressed", text: "\x1f\x8b\x08", wantErr: true, is: ErrForeign},
 		{name: "nothing", text: "", wantErr: true, is: ErrForeign},
 		{name: "no YAML", text: "#cloud-config\nwrite_files: [\n", wantErr: true},
-		{name: "encoded", text: "#cloud-config\nwrite_files:\n- {path: /etc/ztbridge/a.ovpn, encoding: b64, content: eA==}\n", wantErr: true},
+		{name: "encoded",
+			text: "#cloud-config\nwrite_files:\n- {path: /etc/ztbridge/a.ovpn, encoding: b64, content: eA==}\n", wantErr: true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -66,7 +75,8 @@ func FuzzConfiguration(f *testing.F) {
 			return
 		}
 		for name := range files {
-			if name == "" || name == "." || name == ".." || name == "/" || cmp.Equal(name[:1], "/") {
+			if name == "" || name == "." || name == ".." || name == "/" ||
+				cmp.Equal(name[:1], "/") {
 				t.Errorf("a file named %q", name)
 			}
 		}

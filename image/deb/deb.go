@@ -1,4 +1,5 @@
-// Package deb packs ztbridge for Debian and its relatives: amd64, arm64 and armhf, from any machine with Go.
+// Package deb packs ztbridge for Debian and its relatives: amd64, arm64 and armhf, from any machine
+// with Go.
 package deb
 
 import (
@@ -37,7 +38,8 @@ type Options struct {
 	Out     string    // folder
 }
 
-// Build compiles and packs, and returns the package's file name. The same options make the same bytes.
+// Build compiles and packs, and returns the package's file name. The same options make the same
+// bytes.
 func Build(ctx context.Context, o Options) (string, error) {
 	work, err := os.MkdirTemp("", "ztbridge-deb-*")
 	if err != nil {
@@ -67,16 +69,19 @@ func (s *stage) add(destination string, mode os.FileMode, kind string, data []by
 	if err := os.WriteFile(source, data, 0o644); err != nil {
 		return fmt.Errorf("staging %s: %w", destination, err)
 	}
-	s.contents = append(s.contents, &files.Content{Source: source, Destination: destination, Type: kind,
-		FileInfo: &files.ContentFileInfo{Mode: mode, Owner: "root", Group: "root", MTime: s.when}})
+	s.contents = append(s.contents,
+		&files.Content{Source: source, Destination: destination, Type: kind,
+			FileInfo: &files.ContentFileInfo{Mode: mode, Owner: "root", Group: "root",
+				MTime: s.when}})
 	return nil
 }
 
-// compile adds the program, and what it says about itself: manual and completions. A program for another architecture
-// cannot be asked, its twin for this one can.
+// compile adds the program, and what it says about itself: manual and completions. A program for
+// another architecture cannot be asked, its twin for this one can.
 func (s *stage) compile(ctx context.Context, o Options) error {
 	own, twin := filepath.Join(s.dir, "own"), filepath.Join(s.dir, "twin")
-	request := gobuild.Request{Source: o.Source, Package: "./cmd/ztbridge", Arch: o.Arch, Version: o.Version}
+	request := gobuild.Request{Source: o.Source, Package: "./cmd/ztbridge", Arch: o.Arch,
+		Version: o.Version}
 	if err := gobuild.Build(ctx, request, own); err != nil {
 		return err
 	}
@@ -130,8 +135,9 @@ func (s *stage) selfDescription(ctx context.Context, binary string) error {
 func (s *stage) sources(o Options) error {
 	configs := filepath.Join(o.Source, "configs")
 	for pattern, destination := range map[string]string{
-		"systemd/*.service": "/usr/lib/systemd/system", "sysusers.d/*.conf": "/usr/lib/sysusers.d", "tmpfiles.d/*.conf": "/usr/lib/tmpfiles.d",
-		"examples/*.yaml": "/usr/share/doc/ztbridge/examples",
+		"systemd/*.service": "/usr/lib/systemd/system", "sysusers.d/*.conf": "/usr/lib/sysusers.d",
+		"tmpfiles.d/*.conf": "/usr/lib/tmpfiles.d",
+		"examples/*.yaml":   "/usr/share/doc/ztbridge/examples",
 	} {
 		matches, err := filepath.Glob(filepath.Join(configs, pattern))
 		if err != nil || len(matches) == 0 {
@@ -159,7 +165,8 @@ func (s *stage) documents(o Options, reference []byte) error {
 	if err != nil {
 		return err
 	}
-	changelog, err := gzipped(fmt.Appendf(nil, "ztbridge (%s) unstable; urgency=medium\n\n  * See the project's history.\n\n -- %s  %s\n",
+	changelog, err := gzipped(fmt.Appendf(nil,
+		"ztbridge (%s) unstable; urgency=medium\n\n  * See the project's history.\n\n -- %s  %s\n",
 		o.Version, maintainer, s.when.Format(time.RFC1123Z)))
 	if err != nil {
 		return err
@@ -219,19 +226,26 @@ func write(s stage, o Options) (name string, err error) {
 		}
 	}
 	info := nfpm.WithDefaults(&nfpm.Info{
-		Name: "ztbridge", Arch: o.Arch, Platform: "linux", Version: o.Version, VersionSchema: "none", Section: "net", Priority: "optional",
+		Name: "ztbridge", Arch: o.Arch, Platform: "linux", Version: o.Version,
+		VersionSchema: "none", Section: "net", Priority: "optional",
 		Maintainer: maintainer, License: "GPL-3.0-or-later", MTime: s.when,
 		Description: "Gateway from ZeroTier to OpenVPN that does not leak\n" +
-			"What enters by a ZeroTier network, by an OpenVPN endpoint or by an interface\nleaves by the ways that a policy names, in their order, or not at all: through\n" +
-			"a provider's OpenVPN tunnel, another ZeroTier member, or this machine's own\nconnection.",
+			"What enters by a ZeroTier network, by an OpenVPN endpoint or by an " +
+			"interface\nleaves by the ways that a policy names, in their order, or not at all: " +
+			"through\n" +
+			"a provider's OpenVPN tunnel, another ZeroTier member, or this machine's " +
+			"own\nconnection.",
 		Overridables: nfpm.Overridables{
-			Depends: []string{"openvpn (>= 2.6)", "passwd", "systemd", "init-system-helpers (>= 1.54~)"},
-			// What speaks to the firewalls of others is of use only where there is one made with it.
+			Depends: []string{"openvpn (>= 2.6)", "passwd", "systemd",
+				"init-system-helpers (>= 1.54~)"},
+			// What speaks to the firewalls of others is of use only where there is one made with
+			// it.
 			Recommends: []string{"ca-certificates", "iptables"},
 			Suggests:   []string{"zerotier-one"},
 			Contents:   s.contents,
-			Scripts:    nfpm.Scripts{PostInstall: scripts["postinst"], PreRemove: scripts["prerm"], PostRemove: scripts["postrm"]},
-			Deb:        nfpm.Deb{Compression: "xz"},
+			Scripts: nfpm.Scripts{PostInstall: scripts["postinst"], PreRemove: scripts["prerm"],
+				PostRemove: scripts["postrm"]},
+			Deb: nfpm.Deb{Compression: "xz"},
 		},
 	})
 	if err := nfpm.PrepareForPackager(info, "deb"); err != nil {

@@ -29,7 +29,8 @@ Use "ztbridge [command] --help" for more information about a command.
 
 func TestParseHelp(t *testing.T) {
 	got := parseHelp("ztbridge", topHelp)
-	want := help{name: "ztbridge", text: "What it does.\n\n", usage: "  ztbridge [flags]\n  ztbridge [command]\n\n",
+	want := help{name: "ztbridge", text: "What it does.\n\n",
+		usage: "  ztbridge [flags]\n  ztbridge [command]\n\n",
 		flags: "  -h, --help   help for ztbridge\n\n", commands: []string{"status"}}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(help{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -38,8 +39,10 @@ func TestParseHelp(t *testing.T) {
 
 // groff must find nothing to warn about, and nothing of the text may be taken for a request.
 func TestManPageIsCleanRoff(t *testing.T) {
-	page := manPage([]help{parseHelp("ztbridge", topHelp), {name: "ztbridge status", text: ".hidden request\n'another\na\\b --flag\n"}}, time.Unix(0, 0).UTC())
-	for _, want := range []string{`.TH ZTBRIDGE 1 "1970-01-01"`, `\&.hidden request`, `\&'another`, `a\eb \-\-flag`} {
+	page := manPage([]help{parseHelp("ztbridge", topHelp), {name: "ztbridge status",
+		text: ".hidden request\n'another\na\\b --flag\n"}}, time.Unix(0, 0).UTC())
+	for _, want := range []string{`.TH ZTBRIDGE 1 "1970-01-01"`, `\&.hidden request`, `\&'another`,
+		`a\eb \-\-flag`} {
 		if !strings.Contains(page, want) {
 			t.Errorf("no %q in the page:\n%s", want, page)
 		}
@@ -51,7 +54,8 @@ func TestManPageIsCleanRoff(t *testing.T) {
 	cmd.Stdin = strings.NewReader(page)
 	var problem strings.Builder
 	cmd.Stderr = &problem
-	if out, err := cmd.Output(); err != nil || problem.Len() > 0 || !strings.Contains(string(out), ".hidden request") {
+	if out, err := cmd.Output(); err != nil || problem.Len() > 0 ||
+		!strings.Contains(string(out), ".hidden request") {
 		t.Errorf("groff: %v, %s", err, problem.String())
 	}
 }

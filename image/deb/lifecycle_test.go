@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// lifecycle runs in a Debian of its own, in namespaces of its own. Each step prints what the test asserts.
+// lifecycle runs in a Debian of its own, in namespaces of its own. Each step prints what the test
+// asserts.
 const lifecycle = `
 set -eu
 mount --make-rprivate /
@@ -53,7 +54,8 @@ diff "$WORK/before" "$WORK/purged" >&2 && echo "nothing left"
 func TestLifecycleInDebian(t *testing.T) {
 	root := os.Getenv("ZTBRIDGE_ROOT_TAR")
 	if root == "" || os.Geteuid() != 0 {
-		t.Skip("SKIPPED: needs root's rights and ZTBRIDGE_ROOT_TAR, the archive of a Debian that ztbridge-image build has cached")
+		t.Skip(
+			"SKIPPED: needs root's rights and ZTBRIDGE_ROOT_TAR, the archive of a Debian that ztbridge-image build has cached")
 	}
 	work := t.TempDir()
 	debian := filepath.Join(work, "root")
@@ -65,21 +67,25 @@ func TestLifecycleInDebian(t *testing.T) {
 	}
 	debs := map[string]string{}
 	for _, version := range []string{"1.0.0", "2.0.0"} {
-		name, err := Build(context.Background(), Options{Source: "../..", Arch: "amd64", Version: version, Date: time.Unix(1767225600, 0).UTC(), Out: work})
+		name, err := Build(context.Background(), Options{Source: "../..", Arch: "amd64",
+			Version: version, Date: time.Unix(1767225600, 0).UTC(), Out: work})
 		if err != nil {
 			t.Fatal(err)
 		}
 		debs[version] = name
 	}
-	cmd := exec.Command("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", lifecycle)
-	cmd.Env = append(os.Environ(), "ROOT="+debian, "WORK="+work, "OLD="+debs["1.0.0"], "NEW="+debs["2.0.0"])
+	cmd := exec.Command("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh",
+		"-c", lifecycle)
+	cmd.Env = append(os.Environ(), "ROOT="+debian, "WORK="+work, "OLD="+debs["1.0.0"],
+		"NEW="+debs["2.0.0"])
 	var problem strings.Builder
 	cmd.Stderr = &problem
 	out, err := cmd.Output()
 	if err != nil {
 		t.Errorf("%v\n%s\n%s", err, out, problem.String())
 	}
-	for _, want := range []string{"user made", "configuration closed", "not started at boots unasked", "closed through the upgrade", "configuration kept",
+	for _, want := range []string{"user made", "configuration closed",
+		"not started at boots unasked", "closed through the upgrade", "configuration kept",
 		"upgraded", "filter gone with the program", "files kept on removal", "nothing left"} {
 		if !strings.Contains(string(out), want+"\n") {
 			t.Errorf("not shown: %s", want)
@@ -89,7 +95,8 @@ func TestLifecycleInDebian(t *testing.T) {
 		t.Log("lintian is not installed: not asked")
 		return
 	}
-	if tags, err := exec.Command("lintian", "--allow-root", "--fail-on", "error,warning", "--tag-display-limit", "0", debs["2.0.0"]).CombinedOutput(); err != nil {
+	if tags, err := exec.Command("lintian", "--allow-root", "--fail-on", "error,warning",
+		"--tag-display-limit", "0", debs["2.0.0"]).CombinedOutput(); err != nil {
 		t.Errorf("lintian:\n%s", tags)
 	}
 }

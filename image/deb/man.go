@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// help is what the program itself says about one of its commands: the manual cannot disagree with it.
+// help is what the program itself says about one of its commands: the manual cannot disagree with
+// it.
 type help struct {
 	name     string // "ztbridge egress use"
 	text     string // before the usage
@@ -76,23 +77,34 @@ func walk(ctx context.Context, binary string, path []string) ([]help, error) {
 // manPage writes ztbridge(1).
 func manPage(pages []help, when time.Time) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, ".TH ZTBRIDGE 1 %q\n.SH NAME\nztbridge \\- gateway from ZeroTier to OpenVPN that does not leak\n", when.Format("2006-01-02"))
+	fmt.Fprintf(&b,
+		".TH ZTBRIDGE 1 %q\n.SH NAME\nztbridge \\- gateway from ZeroTier to OpenVPN that does "+
+			"not leak\n", when.Format("2006-01-02"))
 	for i, p := range pages {
 		if i == 0 {
-			b.WriteString(".SH SYNOPSIS\n.B ztbridge\n.I command\n.RI [ options ]\n.SH DESCRIPTION\n" + roff(p.text) + ".SH OPTIONS\nThese go with every command.\n" + verbatim(p.flags) + ".SH COMMANDS\n")
+			b.WriteString(
+				".SH SYNOPSIS\n.B ztbridge\n.I command\n.RI [ options ]\n.SH DESCRIPTION\n" +
+					roff(p.text) + ".SH OPTIONS\nThese go with every command.\n" +
+					verbatim(p.flags) + ".SH COMMANDS\n")
 			continue
 		}
-		fmt.Fprintf(&b, ".SS %s\n%s%s%s", roffLine(p.name), roff(p.text), verbatim(p.usage), verbatim(p.flags))
+		fmt.Fprintf(&b, ".SS %s\n%s%s%s", roffLine(p.name), roff(p.text), verbatim(p.usage),
+			verbatim(p.flags))
 	}
-	b.WriteString(".SH FILES\n.TP\n.I /etc/ztbridge/ztbridge.yaml\nThe configuration, see\n.BR ztbridge.yaml (5).\n" +
-		".SH SEE ALSO\n.BR ztbridge.yaml (5),\n.BR openvpn (8)\n")
+	b.WriteString(
+		".SH FILES\n.TP\n.I /etc/ztbridge/ztbridge.yaml\nThe configuration, see\n.BR " +
+			"ztbridge.yaml (5).\n" +
+			".SH SEE ALSO\n.BR ztbridge.yaml (5),\n.BR openvpn (8)\n")
 	return b.String()
 }
 
 // configPage writes ztbridge.yaml(5): the commented reference file is the manual.
 func configPage(reference []byte, when time.Time) string {
-	return fmt.Sprintf(".TH ZTBRIDGE.YAML 5 %q\n.SH NAME\nztbridge.yaml \\- configuration of ztbridge\n.SH DESCRIPTION\n"+
-		"The reference explains every key; what is commented out shows a default or an example.\n%s.SH SEE ALSO\n.BR ztbridge (1)\n",
+	return fmt.Sprintf(
+		".TH ZTBRIDGE.YAML 5 %q\n.SH NAME\nztbridge.yaml \\- configuration of ztbridge\n.SH "+
+			"DESCRIPTION\n"+
+			"The reference explains every key; what is commented out shows a default or an "+
+			"example.\n%s.SH SEE ALSO\n.BR ztbridge (1)\n",
 		when.Format("2006-01-02"), verbatim(ascii(string(reference))))
 }
 

@@ -31,7 +31,8 @@ const contents = `
 -rw-r--r-- ./usr/share/zsh/vendor-completions/_ztbridge
 `
 
-// A package is for the processor that it names, needs no library, and Debian's own inspector has nothing to say.
+// A package is for the processor that it names, needs no library, and Debian's own inspector has
+// nothing to say.
 func TestEveryArchitecture(t *testing.T) {
 	for _, program := range []string{"dpkg-deb", "go"} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -41,10 +42,12 @@ func TestEveryArchitecture(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: -short, and three architectures are compiled")
 	}
-	machines := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64, "armhf": elf.EM_ARM}
+	machines := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64,
+		"armhf": elf.EM_ARM}
 	for _, arch := range Architectures {
 		t.Run(arch, func(t *testing.T) {
-			file, err := Build(context.Background(), Options{Source: "../..", Arch: arch, Version: "1.0.0", Date: time.Unix(1767225600, 0).UTC(), Out: t.TempDir()})
+			file, err := Build(context.Background(), Options{Source: "../..", Arch: arch,
+				Version: "1.0.0", Date: time.Unix(1767225600, 0).UTC(), Out: t.TempDir()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -67,14 +70,16 @@ func TestEveryArchitecture(t *testing.T) {
 			if _, err := exec.LookPath("lintian"); err != nil {
 				t.Skip("SKIPPED: lintian is not installed")
 			}
-			if tags, err := exec.Command("lintian", "--allow-root", "--fail-on", "error,warning", "--tag-display-limit", "0", file).CombinedOutput(); err != nil {
+			if tags, err := exec.Command("lintian", "--allow-root", "--fail-on", "error,warning",
+				"--tag-display-limit", "0", file).CombinedOutput(); err != nil {
 				t.Errorf("lintian:\n%s", tags)
 			}
 		})
 	}
 }
 
-// unpacked lists a package's files, but for its documentation, and returns the program. All belong to root.
+// unpacked lists a package's files, but for its documentation, and returns the program. All belong
+// to root.
 func unpacked(t *testing.T, file string) (list []string, program []byte) {
 	t.Helper()
 	out, err := exec.Command("dpkg-deb", "--fsys-tarfile", file).Output()

@@ -1,5 +1,5 @@
-// Package gobuild compiles the project's own commands into static binaries for a Debian architecture, the same bytes each
-// time.
+// Package gobuild compiles the project's own commands into static binaries for a Debian
+// architecture, the same bytes each time.
 package gobuild
 
 import (
@@ -11,7 +11,8 @@ import (
 	"path/filepath"
 )
 
-// Debian's architectures in Go's terms. armhf is built for ARMv6, so that the first Pis and the Zero run it too.
+// Debian's architectures in Go's terms. armhf is built for ARMv6, so that the first Pis and the
+// Zero run it too.
 var targets = map[string][]string{
 	"amd64": {"GOARCH=amd64"},
 	"arm64": {"GOARCH=arm64"},
@@ -44,7 +45,8 @@ func Build(ctx context.Context, r Request, out string) error {
 	var problem bytes.Buffer
 	cmd.Stderr = &problem
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("compiling %s for %s: %w: %s", r.Package, r.Arch, err, bytes.TrimSpace(problem.Bytes()))
+		return fmt.Errorf("compiling %s for %s: %w: %s", r.Package, r.Arch, err,
+			bytes.TrimSpace(problem.Bytes()))
 	}
 	return nil
 }

@@ -1,11 +1,12 @@
-// Package grubenv reads and writes the boot loader's environment block: the one piece of state that GRUB, which decides
-// what to boot, and the running system, which decides what was good, share.
+// Package grubenv reads and writes the boot loader's environment block: the one piece of state that
+// GRUB, which decides what to boot, and the running system, which decides what was good, share.
 //
-//	            bundle written            GRUB, before it boots B        health check passed
-//	active=A ──────────────────▶ try=B ──────────────────────────▶ try=B ───────────────────▶ active=B
-//	                             left=1                            left=0                     try= left=
-//	                                                                  │ anything else: reset, watchdog, failed check
-//	                                                                  └──────────────────▶ GRUB boots active=A
+//	          bundle written          GRUB, before it boots B      health check passed
+//	active=A ────────────────▶ try=B ────────────────────────▶ try=B ─────────────────▶ active=B
+//	                           left=1                          left=0                   try= left=
+//	                                                              │ anything else:
+//	                                                              │ reset, watchdog, failed check
+//	                                                              └────────▶ GRUB boots active=A
 //
 // A rollback goes the same way, but that no bundle is written.
 package grubenv
@@ -57,7 +58,8 @@ func Parse(b []byte) (Block, error) {
 	return block, nil
 }
 
-// Bytes renders the block. Empty variables are kept, since GRUB's save_env only replaces what is there cheaply.
+// Bytes renders the block. Empty variables are kept, since GRUB's save_env only replaces what is
+// there cheaply.
 func (b Block) Bytes() ([]byte, error) {
 	keys := make([]string, 0, len(b))
 	for k, v := range b {
@@ -90,8 +92,9 @@ func Load(file string) (Block, error) {
 	return block, nil
 }
 
-// Save overwrites the file's 1024 bytes in place and syncs. The file lies on FAT, where a rename can lose both names to a
-// power cut, whereas the block is at most two sectors of one cluster, and all that ever changes is in the first of them.
+// Save overwrites the file's 1024 bytes in place and syncs. The file lies on FAT, where a rename
+// can lose both names to a power cut, whereas the block is at most two sectors of one cluster, and
+// all that ever changes is in the first of them.
 func (b Block) Save(file string) error {
 	content, err := b.Bytes()
 	if err != nil {

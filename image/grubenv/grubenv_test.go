@@ -41,7 +41,8 @@ func TestAgreesWithGrubEditenv(t *testing.T) {
 	if err := (Block{Active: "A", Try: "B", Left: "1"}).Save(file); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("grub-editenv", file, "set", "left=0").CombinedOutput(); err != nil {
+	if out, err := exec.Command("grub-editenv", file, "set",
+		"left=0").CombinedOutput(); err != nil {
 		t.Fatalf("grub-editenv: %v: %s", err, out)
 	}
 	got, err := Load(file)

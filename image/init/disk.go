@@ -17,8 +17,9 @@ import (
 // disk is the one we booted from: device files by partition number.
 type disk struct{ partitions map[int]string }
 
-// awaitDisk waits until a first partition with that FAT serial number and its three sisters are there. Host adapters
-// announce disks whenever they like; looking twenty times a second is simpler than a netlink listener and as quick.
+// awaitDisk waits until a first partition with that FAT serial number and its three sisters are
+// there. Host adapters announce disks whenever they like; looking twenty times a second is simpler
+// than a netlink listener and as quick.
 func awaitDisk(serial uint32, timeout time.Duration) (disk, error) {
 	for deadline := time.Now().Add(timeout); ; {
 		d, found, err := findDisk("/sys/class/block", "/dev", serial)
@@ -26,7 +27,9 @@ func awaitDisk(serial uint32, timeout time.Duration) (disk, error) {
 			return d, err
 		}
 		if time.Now().After(deadline) {
-			return disk{}, fmt.Errorf("waiting for the disk with boot partition %08x: not there after %s", serial, timeout)
+			return disk{}, fmt.Errorf(
+				"waiting for the disk with boot partition %08x: not there after %s", serial,
+				timeout)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
@@ -38,7 +41,8 @@ func findDisk(sysBlock, dev string, serial uint32) (disk, bool, error) {
 		return disk{}, false, fmt.Errorf("listing block devices: %w", err)
 	}
 	for _, e := range entries {
-		if partitionNumber(filepath.Join(sysBlock, e.Name())) != box.ConfigPartition || fatSerial(filepath.Join(dev, e.Name())) != serial {
+		if partitionNumber(filepath.Join(sysBlock, e.Name())) != box.ConfigPartition ||
+			fatSerial(filepath.Join(dev, e.Name())) != serial {
 			continue
 		}
 		device, err := filepath.EvalSymlinks(filepath.Join(sysBlock, e.Name()))
@@ -71,7 +75,8 @@ func partitionsOf(sysDisk, dev string) (disk, error) {
 }
 
 func (d disk) complete() bool {
-	for _, n := range []int{box.ConfigPartition, box.SlotAPartition, box.SlotBPartition, box.DataPartition} {
+	for _, n := range []int{box.ConfigPartition, box.SlotAPartition, box.SlotBPartition,
+		box.DataPartition} {
 		if d.partitions[n] == "" {
 			return false
 		}
@@ -84,13 +89,15 @@ func (d disk) publish(slot box.Slot) error {
 	if err := os.MkdirAll(box.RunDir, 0o755); err != nil {
 		return fmt.Errorf("making %s: %w", box.RunDir, err)
 	}
-	for name, n := range map[string]int{box.ConfigLink: box.ConfigPartition, box.SlotALink: box.SlotAPartition,
+	for name, n := range map[string]int{box.ConfigLink: box.ConfigPartition,
+		box.SlotALink: box.SlotAPartition,
 		box.SlotBLink: box.SlotBPartition, box.DataLink: box.DataPartition} {
 		if err := os.Symlink(d.partitions[n], filepath.Join(box.RunDir, name)); err != nil {
 			return fmt.Errorf("publishing partition %d: %w", n, err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(box.RunDir, box.SlotFile), []byte(slot+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(box.RunDir, box.SlotFile), []byte(slot+"\n"),
+		0o644); err != nil {
 		return fmt.Errorf("publishing the slot: %w", err)
 	}
 	return nil
@@ -119,7 +126,8 @@ func mountRoot(d disk, slot box.Slot) error {
 			return fmt.Errorf("making %s: %w", dir, err)
 		}
 	}
-	return mountPoint{"overlay", "/root", "overlay", 0, "lowerdir=/lower,upperdir=/upper/data,workdir=/upper/work"}.mount()
+	return mountPoint{"overlay", "/root", "overlay", 0,
+		"lowerdir=/lower,upperdir=/upper/data,workdir=/upper/work"}.mount()
 }
 
 func attachLoop(file string) (string, error) {
@@ -172,7 +180,8 @@ func fatSerial(device string) uint32 {
 	}
 	defer f.Close()
 	sector := make([]byte, 512)
-	if _, err := f.ReadAt(sector, 0); err != nil || sector[510] != 0x55 || sector[511] != 0xaa || string(sector[82:87]) != "FAT32" {
+	if _, err := f.ReadAt(sector, 0); err != nil || sector[510] != 0x55 || sector[511] != 0xaa ||
+		string(sector[82:87]) != "FAT32" {
 		return 0
 	}
 	return binary.LittleEndian.Uint32(sector[67:])

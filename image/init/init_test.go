@@ -16,7 +16,8 @@ func TestParseParams(t *testing.T) {
 		want params
 		ok   bool
 	}{
-		{"BOOT_IMAGE=/vmlinuz console=ttyS0 ztb.boot=5a544252 ztb.slot=B quiet\n", params{0x5a544252, box.B}, true},
+		{"BOOT_IMAGE=/vmlinuz console=ttyS0 ztb.boot=5a544252 ztb.slot=B quiet\n",
+			params{0x5a544252, box.B}, true},
 		{"ztb.slot=A", params{}, false},
 		{"ztb.boot=5a544252", params{}, false},
 		{"ztb.boot=5a544252 ztb.slot=C", params{}, false},
@@ -30,7 +31,8 @@ func TestParseParams(t *testing.T) {
 	}
 }
 
-// fakeDisk makes sysfs entries and device files of one disk with the given first partition's serial number.
+// fakeDisk makes sysfs entries and device files of one disk with the given first partition's serial
+// number.
 func fakeDisk(t *testing.T, sys, dev, name string, serial uint32, partitions int) {
 	t.Helper()
 	must := func(err error) {
@@ -73,7 +75,8 @@ func TestFindDiskTakesTheOneBootedFrom(t *testing.T) {
 func TestFindDiskWaitsForAllPartitions(t *testing.T) {
 	sys, dev := t.TempDir(), t.TempDir()
 	fakeDisk(t, sys, dev, "ours", 0x5a544252, 3)
-	if _, found, err := findDisk(filepath.Join(sys, "class/block"), dev, 0x5a544252); found || err != nil {
+	if _, found, err := findDisk(filepath.Join(sys, "class/block"), dev, 0x5a544252); found ||
+		err != nil {
 		t.Errorf("a disk without its data partition: found %v, %v", found, err)
 	}
 }

@@ -1,6 +1,6 @@
-// Command init is the first process of the appliance: it loads the modules its disk needs, puts the slot's squashfs
-// under a RAM overlay and hands over to systemd. Whatever goes wrong, it restarts the machine: after a first try of a new
-// slot the boot loader then goes back to the old one.
+// Command init is the first process of the appliance: it loads the modules its disk needs, puts the
+// slot's squashfs under a RAM overlay and hands over to systemd. Whatever goes wrong, it restarts
+// the machine: after a first try of a new slot the boot loader then goes back to the old one.
 //
 //	/slot   FAT of the slot, read-only            vmlinuz initrd root.sqfs
 //	/lower  squashfs of root.sqfs by a loop device
@@ -52,7 +52,8 @@ func boot() error {
 	later := loadLater("/modules")
 	disk, err := awaitDisk(params.serial, diskTimeout)
 	if err != nil {
-		return fmt.Errorf("%w; modules that refused to load: %s", err, strings.Join(append(refusals, later()...), ", "))
+		return fmt.Errorf("%w; modules that refused to load: %s", err,
+			strings.Join(append(refusals, later()...), ", "))
 	}
 	if err := mountRoot(disk, params.slot); err != nil {
 		return err
@@ -116,5 +117,6 @@ func switchRoot() error {
 		return fmt.Errorf("changing root: %w", err)
 	}
 	const systemd = "/usr/lib/systemd/systemd"
-	return fmt.Errorf("starting %s: %w", systemd, unix.Exec(systemd, []string{systemd}, []string{"TERM=linux"}))
+	return fmt.Errorf("starting %s: %w", systemd,
+		unix.Exec(systemd, []string{systemd}, []string{"TERM=linux"}))
 }

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// loadModules loads the files that a list in dir names, which the builder has put in the order of their dependencies. Modules
-// for which this machine has no hardware refuse, and so do those that need them: only if the disk does not appear do the
-// refusals, which are returned in words, matter.
+// loadModules loads the files that a list in dir names, which the builder has put in the order of
+// their dependencies. Modules for which this machine has no hardware refuse, and so do those that
+// need them: only if the disk does not appear do the refusals, which are returned in words, matter.
 func loadModules(dir, list string) (refusals []string, err error) {
 	order, err := os.Open(filepath.Join(dir, list))
 	if err != nil {
@@ -28,8 +28,9 @@ func loadModules(dir, list string) (refusals []string, err error) {
 	return refusals, lines.Err()
 }
 
-// loadLater loads the rest while the disk is being found and the root mounted, neither of which is much work. What is
-// returned waits for the end of it and says what was refused; it may be called once.
+// loadLater loads the rest while the disk is being found and the root mounted, neither of which is
+// much work. What is returned waits for the end of it and says what was refused; it may be called
+// once.
 func loadLater(dir string) func() []string {
 	result := make(chan []string, 1)
 	go func() {
@@ -48,12 +49,14 @@ func loadModule(file string) error {
 		return err
 	}
 	defer f.Close()
-	if err := unix.FinitModule(int(f.Fd()), "", 0); err != nil && !errors.Is(err, unix.EEXIST) && !errors.Is(err, unix.ENODEV) {
+	if err := unix.FinitModule(int(f.Fd()), "", 0); err != nil && !errors.Is(err, unix.EEXIST) &&
+		!errors.Is(err, unix.ENODEV) {
 		return err
 	}
 	return nil
 }
 
-// openTUN gives the node of the tun module the mode that udev's rules have for it: the daemon, which does not wait for udev,
-// hands it to openvpn's own user. Where the module did not load there is no node, and the daemon says so.
+// openTUN gives the node of the tun module the mode that udev's rules have for it: the daemon,
+// which does not wait for udev, hands it to openvpn's own user. Where the module did not load there
+// is no node, and the daemon says so.
 func openTUN() { _ = os.Chmod("/dev/net/tun", 0o666) }

@@ -7,30 +7,36 @@ import (
 	"path/filepath"
 )
 
-// preparing is the argument by which this program knows that it is not the first process but the one that prepares.
+// preparing is the argument by which this program knows that it is not the first process but the
+// one that prepares.
 const preparing = "prepare"
 
 // programs are what systemd is to start first, below the new root.
-var programs = []string{"usr/lib/systemd/systemd-executor", "usr/lib/ztbridge/ztbridge-appliance", "usr/bin/ztbridge"}
+var programs = []string{"usr/lib/systemd/systemd-executor", "usr/lib/ztbridge/ztbridge-appliance",
+	"usr/bin/ztbridge"}
 
-// startPreparing starts a process that has the next things ready before systemd, which takes one processor for seconds to
-// read its units, asks for them on the other. It outlives this program and becomes a child of systemd's. Nothing depends on it:
-// modules are loaded, and files are read, when they are needed at the latest.
+// startPreparing starts a process that has the next things ready before systemd, which takes one
+// processor for seconds to read its units, asks for them on the other. It outlives this program and
+// becomes a child of systemd's. Nothing depends on it: modules are loaded, and files are read, when
+// they are needed at the latest.
 func startPreparing() error {
-	// Go's runtime opens /dev/null for streams that are missing, and gives up when it is not there: /dev is about to move.
+	// Go's runtime opens /dev/null for streams that are missing, and gives up when it is not there:
+	// /dev is about to move.
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("preparing for systemd: %w", err)
 	}
 	defer null.Close()
-	p, err := os.StartProcess("/init", []string{"/init", preparing}, &os.ProcAttr{Dir: "/root", Files: []*os.File{null, null, null}})
+	p, err := os.StartProcess("/init", []string{"/init", preparing},
+		&os.ProcAttr{Dir: "/root", Files: []*os.File{null, null, null}})
 	if err != nil {
 		return fmt.Errorf("preparing for systemd: %w", err)
 	}
 	return p.Release()
 }
 
-// prepare sees the initramfs as its root, wherever the first process has gone, and the new root as its working directory.
+// prepare sees the initramfs as its root, wherever the first process has gone, and the new root as
+// its working directory.
 func prepare() {
 	_, _ = loadModules("/modules", "box")
 	_ = os.RemoveAll("/modules") // the initramfs stays in memory for ever: let go of its bulk

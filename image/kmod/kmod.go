@@ -1,4 +1,5 @@
-// Package kmod finds, in a kernel package's module tree, the files that loading given modules needs, in load order.
+// Package kmod finds, in a kernel package's module tree, the files that loading given modules
+// needs, in load order.
 package kmod
 
 import (
@@ -24,7 +25,8 @@ var ErrNotFound = errors.New("no such module")
 
 // Open reads modules.dep, modules.softdep and modules.builtin of lib/modules/VERSION.
 func Open(fsys fs.FS) (*Tree, error) {
-	t := &Tree{fsys: fsys, path: map[string]string{}, deps: map[string][]string{}, soft: map[string][]string{}, builtin: map[string]bool{}}
+	t := &Tree{fsys: fsys, path: map[string]string{}, deps: map[string][]string{},
+		soft: map[string][]string{}, builtin: map[string]bool{}}
 	readers := []struct {
 		file  string
 		parse func(line string)
@@ -66,7 +68,8 @@ func (t *Tree) parseDep(line string) {
 	t.deps[file] = strings.Fields(deps)
 }
 
-// parseSoftdep takes "softdep NAME pre: A B post: C". Only what comes before matters to a load order.
+// parseSoftdep takes "softdep NAME pre: A B post: C". Only what comes before matters to a load
+// order.
 func (t *Tree) parseSoftdep(line string) {
 	fields := strings.Fields(line)
 	if len(fields) < 3 || fields[0] != "softdep" {
@@ -93,9 +96,9 @@ func Name(file string) string {
 
 func normal(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
-// Resolve returns the files, relative to the tree, to load for the named modules, each once and after what it needs.
-// Modules that are built in need no file. Soft dependencies that the kernel lacks are skipped, as modprobe does: they may
-// be aliases of algorithms that are built in.
+// Resolve returns the files, relative to the tree, to load for the named modules, each once and
+// after what it needs. Modules that are built in need no file. Soft dependencies that the kernel
+// lacks are skipped, as modprobe does: they may be aliases of algorithms that are built in.
 func (t *Tree) Resolve(names ...string) ([]string, error) {
 	r := resolution{tree: t, seen: map[string]bool{}}
 	for _, name := range names {

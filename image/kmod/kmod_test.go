@@ -12,12 +12,14 @@ func tree(t *testing.T) *Tree {
 	t.Helper()
 	file := func(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s)} }
 	tr, err := Open(fstest.MapFS{
-		"modules.dep": file("kernel/fs/ext4/ext4.ko.xz: kernel/fs/jbd2/jbd2.ko.xz kernel/fs/mbcache.ko.xz\n" +
-			"kernel/fs/jbd2/jbd2.ko.xz:\nkernel/fs/mbcache.ko.xz:\n" +
-			"kernel/lib/crc32c-arm.ko.xz:\n" +
-			"kernel/drivers/virtio/virtio_pci.ko.xz: kernel/drivers/virtio/virtio_ring.ko.xz kernel/drivers/virtio/virtio.ko.xz\n" +
-			"kernel/drivers/virtio/virtio_ring.ko.xz: kernel/drivers/virtio/virtio.ko.xz\nkernel/drivers/virtio/virtio.ko.xz:\n"),
-		"modules.softdep": file("# comment\nsoftdep ext4 pre: crc32c-arm no-such-alias post: other\n"),
+		"modules.dep": file(
+			"kernel/fs/ext4/ext4.ko.xz: kernel/fs/jbd2/jbd2.ko.xz kernel/fs/mbcache.ko.xz\n" +
+				"kernel/fs/jbd2/jbd2.ko.xz:\nkernel/fs/mbcache.ko.xz:\n" +
+				"kernel/lib/crc32c-arm.ko.xz:\n" +
+				"kernel/drivers/virtio/virtio_pci.ko.xz: kernel/drivers/virtio/virtio_ring.ko.xz kernel/drivers/virtio/virtio.ko.xz\n" +
+				"kernel/drivers/virtio/virtio_ring.ko.xz: kernel/drivers/virtio/virtio.ko.xz\nkernel/drivers/virtio/virtio.ko.xz:\n"),
+		"modules.softdep": file(
+			"# comment\nsoftdep ext4 pre: crc32c-arm no-such-alias post: other\n"),
 		"modules.builtin": file("kernel/block/loop.ko\n"),
 	})
 	if err != nil {
@@ -33,9 +35,12 @@ func TestResolve(t *testing.T) {
 		files []string
 	}{
 		{"dependencies come first, softdeps too", []string{"ext4"}, []string{
-			"kernel/lib/crc32c-arm.ko.xz", "kernel/fs/mbcache.ko.xz", "kernel/fs/jbd2/jbd2.ko.xz", "kernel/fs/ext4/ext4.ko.xz"}},
-		{"each once, dashes and underscores alike", []string{"virtio-pci", "virtio_ring", "virtio_pci"}, []string{
-			"kernel/drivers/virtio/virtio.ko.xz", "kernel/drivers/virtio/virtio_ring.ko.xz", "kernel/drivers/virtio/virtio_pci.ko.xz"}},
+			"kernel/lib/crc32c-arm.ko.xz", "kernel/fs/mbcache.ko.xz", "kernel/fs/jbd2/jbd2.ko.xz",
+			"kernel/fs/ext4/ext4.ko.xz"}},
+		{"each once, dashes and underscores alike",
+			[]string{"virtio-pci", "virtio_ring", "virtio_pci"}, []string{
+				"kernel/drivers/virtio/virtio.ko.xz", "kernel/drivers/virtio/virtio_ring.ko.xz",
+				"kernel/drivers/virtio/virtio_pci.ko.xz"}},
 		{"built in needs no file", []string{"loop"}, nil},
 	}
 	for _, tt := range tests {

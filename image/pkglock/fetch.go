@@ -16,21 +16,24 @@ import (
 )
 
 // ErrGone reports that the mirror no longer has a locked version: the lock must be renewed.
-var ErrGone = errors.New("the mirror no longer has this version; renew the lock with `ztbridge-image lock`")
+var ErrGone = errors.New(
+	"the mirror no longer has this version; renew the lock with `ztbridge-image lock`")
 
 // Store keeps .debs by their SHA-256, so that a second build needs no network.
 type Store struct {
 	Dir    string
 	Mirror string // base address above debian/ and debian-security/
 	Client *http.Client
-	// Progress is told after each package how many of how many are there. It may be called from several goroutines.
+	// Progress is told after each package how many of how many are there. It may be called from
+	// several goroutines.
 	Progress func(done, total int)
 }
 
 // File is where the .deb of a package lies once fetched.
 func (s *Store) File(p Package) string { return filepath.Join(s.Dir, p.SHA256+".deb") }
 
-// Fetch makes every package of the lock present and verified. It is idempotent and resumes after an interruption.
+// Fetch makes every package of the lock present and verified. It is idempotent and resumes after an
+// interruption.
 func (s *Store) Fetch(ctx context.Context, lock *Lock) error {
 	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
 		return fmt.Errorf("making package store: %w", err)
@@ -56,7 +59,8 @@ func (s *Store) fetchOne(ctx context.Context, p Package) error {
 	if info, err := os.Stat(s.File(p)); err == nil && info.Size() == p.Size {
 		return nil // verified when it was stored: the name is the sum
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Mirror+"/"+escapePath(p.Path), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Mirror+"/"+escapePath(p.Path),
+		nil)
 	if err != nil {
 		return err
 	}
@@ -88,7 +92,8 @@ func (s *Store) store(p Package, body io.Reader) error {
 		return err
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); n != p.Size || got != p.SHA256 {
-		return fmt.Errorf("got %d bytes with sha256 %s, the lock says %d bytes with %s", n, got, p.Size, p.SHA256)
+		return fmt.Errorf("got %d bytes with sha256 %s, the lock says %d bytes with %s", n, got,
+			p.Size, p.SHA256)
 	}
 	if err := tmp.Chmod(0o644); err != nil {
 		return err
@@ -99,7 +104,8 @@ func (s *Store) store(p Package, body io.Reader) error {
 	return os.Rename(tmp.Name(), s.File(p))
 }
 
-// escapePath writes a pool path as mirrors spell it: '+' and '~' are taken literally by some and not by others.
+// escapePath writes a pool path as mirrors spell it: '+' and '~' are taken literally by some and
+// not by others.
 func escapePath(path string) string {
 	const hexDigits = "0123456789ABCDEF"
 	out := make([]byte, 0, len(path))

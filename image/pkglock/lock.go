@@ -1,5 +1,6 @@
-// Package pkglock pins the Debian packages an image is made of: names, versions and SHA-256 sums, resolved once from
-// signed archive indexes, kept in a text file, and fetched by content ever after.
+// Package pkglock pins the Debian packages an image is made of: names, versions and SHA-256 sums,
+// resolved once from signed archive indexes, kept in a text file, and fetched by content ever
+// after.
 package pkglock
 
 import (
@@ -22,8 +23,9 @@ type Role string
 const (
 	// Install packages are configured in the root file system by mmdebstrap.
 	Install Role = "install"
-	// Unpack packages are only unpacked on the build host: kernels, firmware, boot loaders. Configuring a kernel
-	// package in an emulated chroot takes longer than the whole rest of a build.
+	// Unpack packages are only unpacked on the build host: kernels, firmware, boot loaders.
+	// Configuring a kernel package in an emulated chroot takes longer than the whole rest of a
+	// build.
 	Unpack Role = "unpack"
 )
 
@@ -35,14 +37,16 @@ type Package struct {
 	Arch    string
 	Size    int64
 	SHA256  string // lower-case hex of the .deb
-	Path    string // below the mirror's base address, for example debian/pool/main/z/zlib/zlib1g_1.deb
+	// below the mirror's base address, for example debian/pool/main/z/zlib/zlib1g_1.deb
+	Path string
 }
 
 // Lock is the complete, ordered list of packages of one suite and architecture.
 type Lock struct {
-	Suite    string
-	Arch     string
-	Date     time.Time // of the newest index resolved from; every time stamp in an image is this one
+	Suite string
+	Arch  string
+	// of the newest index resolved from; every time stamp in an image is this one
+	Date     time.Time
 	Packages []Package
 }
 
@@ -56,7 +60,8 @@ var (
 	pathRE    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+:~%/-]*\.deb$`)
 )
 
-// Parse reads a lock file. Every field is checked, since names become arguments and paths become file names.
+// Parse reads a lock file. Every field is checked, since names become arguments and paths become
+// file names.
 func Parse(r io.Reader) (*Lock, error) {
 	lock := &Lock{}
 	scanner := bufio.NewScanner(r)
@@ -92,13 +97,15 @@ func (l *Lock) parseLine(fields []string) error {
 		return nil
 	case Install, Unpack:
 		if len(fields) != 7 {
-			return fmt.Errorf("%d fields, want: role name version architecture size sha256 path", len(fields))
+			return fmt.Errorf("%d fields, want: role name version architecture size sha256 path",
+				len(fields))
 		}
 		size, err := strconv.ParseInt(fields[4], 10, 64)
 		if err != nil || size <= 0 {
 			return fmt.Errorf("bad size %q", fields[4])
 		}
-		p := Package{Role: role, Name: fields[1], Version: fields[2], Arch: fields[3], Size: size, SHA256: fields[5], Path: fields[6]}
+		p := Package{Role: role, Name: fields[1], Version: fields[2], Arch: fields[3], Size: size,
+			SHA256: fields[5], Path: fields[6]}
 		if err := p.check(); err != nil {
 			return err
 		}
@@ -125,7 +132,8 @@ func (p Package) check() error {
 	return nil
 }
 
-// String renders the lock file in its canonical order, so that two resolutions differ only where packages do.
+// String renders the lock file in its canonical order, so that two resolutions differ only where
+// packages do.
 func (l *Lock) String() string {
 	sorted := append([]Package(nil), l.Packages...)
 	sort.Slice(sorted, func(i, j int) bool {
@@ -138,12 +146,14 @@ func (l *Lock) String() string {
 	b.WriteString("# Packages of the image. Written by `ztbridge-image lock`; do not edit.\n")
 	fmt.Fprintf(&b, "suite %s %s %s\n", l.Suite, l.Arch, l.Date.UTC().Format(time.RFC3339))
 	for _, p := range sorted {
-		fmt.Fprintf(&b, "%s %s %s %s %d %s %s\n", p.Role, p.Name, p.Version, p.Arch, p.Size, p.SHA256, p.Path)
+		fmt.Fprintf(&b, "%s %s %s %s %d %s %s\n", p.Role, p.Name, p.Version, p.Arch, p.Size,
+			p.SHA256, p.Path)
 	}
 	return b.String()
 }
 
-// Hash identifies the content of the packages of one role: equal hashes mean equal bytes to install.
+// Hash identifies the content of the packages of one role: equal hashes mean equal bytes to
+// install.
 func (l *Lock) Hash(role Role) string {
 	h := sha256.New()
 	fmt.Fprintln(h, l.Suite, l.Arch, role)

@@ -18,7 +18,8 @@ const sum = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 const sample = `# Packages of the image. Written by ` + "`ztbridge-image lock`" + `; do not edit.
 suite trixie amd64 2026-11-21T20:00:00Z
-install zlib1g 1:1.3.dfsg+really1.3.1-1 amd64 88720 ` + sum + ` debian/pool/main/z/zlib/zlib1g_1.3.dfsg+really1.3.1-1_amd64.deb
+install zlib1g 1:1.3.dfsg+really1.3.1-1 amd64 88720 ` + sum +
+	` debian/pool/main/z/zlib/zlib1g_1.3.dfsg+really1.3.1-1_amd64.deb
 unpack linux-image-6.12-amd64 6.12.1-1 amd64 1 ` + sum + ` debian-security/pool/l/linux_1.deb
 `
 
@@ -37,15 +38,19 @@ func TestParsePrintsWhatItRead(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	tests := map[string]string{
-		"no suite":         "install a 1 amd64 1 " + sum + " a.deb\n",
-		"an option's name": "suite trixie amd64 2026-11-21T20:00:00Z\ninstall -oDir=/ 1 amd64 1 " + sum + " a.deb\n",
-		"leaving the pool": "suite trixie amd64 2026-11-21T20:00:00Z\ninstall aa 1 amd64 1 " + sum + " debian/../../a.deb\n",
-		"an absolute path": "suite trixie amd64 2026-11-21T20:00:00Z\ninstall aa 1 amd64 1 " + sum + " /etc/a.deb\n",
-		"a short sum":      "suite trixie amd64 2026-11-21T20:00:00Z\ninstall aa 1 amd64 1 0123 a.deb\n",
-		"no time":          "suite trixie amd64 yesterday\n",
-		"no size":          "suite trixie amd64 2026-11-21T20:00:00Z\ninstall aa 1 amd64 0 " + sum + " a.deb\n",
-		"an unknown word":  "suite trixie amd64 2026-11-21T20:00:00Z\nremove aa\n",
-		"a missing field":  "suite trixie amd64 2026-11-21T20:00:00Z\ninstall aa 1 amd64 1 a.deb\n",
+		"no suite": "install a 1 amd64 1 " + sum + " a.deb\n",
+		"an option's name": "suite trixie amd64 2026-11-21T20:00:00Z\ninstall -oDir=/ 1 amd64 1 " +
+			sum + " a.deb\n",
+		"leaving the pool": "suite trixie amd64 2026-11-21T20:00:00Z\ninstall aa 1 amd64 1 " + sum +
+			" debian/../../a.deb\n",
+		"an absolute path": "suite trixie amd64 2026-11-21T20:00:00Z\ninstall aa 1 amd64 1 " + sum +
+			" /etc/a.deb\n",
+		"a short sum": "suite trixie amd64 2026-11-21T20:00:00Z\ninstall aa 1 amd64 1 0123 a.deb\n",
+		"no time":     "suite trixie amd64 yesterday\n",
+		"no size": "suite trixie amd64 2026-11-21T20:00:00Z\ninstall aa 1 amd64 0 " + sum +
+			" a.deb\n",
+		"an unknown word": "suite trixie amd64 2026-11-21T20:00:00Z\nremove aa\n",
+		"a missing field": "suite trixie amd64 2026-11-21T20:00:00Z\ninstall aa 1 amd64 1 a.deb\n",
 	}
 	for name, text := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -82,20 +87,23 @@ func TestFetch(t *testing.T) {
 		is      error
 	}{
 		{"as locked", func(w http.ResponseWriter) { w.Write(good) }, false, nil},
-		{"same length, other bytes", func(w http.ResponseWriter) { w.Write([]byte("A package")) }, true, nil},
+		{"same length, other bytes", func(w http.ResponseWriter) { w.Write([]byte("A package")) },
+			true, nil},
 		{"truncated", func(w http.ResponseWriter) { w.Write(good[:4]) }, true, nil},
-		{"gone from the mirror", func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) }, true, ErrGone},
+		{"gone from the mirror", func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) },
+			true, ErrGone},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			asked := 0
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				asked++
-				if r.URL.Path != "/debian/pool/aa_1+b_all.deb" {
-					t.Errorf("asked for %s", r.URL.Path)
-				}
-				tt.answer(w)
-			}))
+			server := httptest.NewServer(
+				http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					asked++
+					if r.URL.Path != "/debian/pool/aa_1+b_all.deb" {
+						t.Errorf("asked for %s", r.URL.Path)
+					}
+					tt.answer(w)
+				}))
 			defer server.Close()
 			store := &Store{Dir: t.TempDir(), Mirror: server.URL, Client: server.Client()}
 			lock := &Lock{Packages: []Package{pkg}}
@@ -123,7 +131,8 @@ func TestParseURIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got) != 1 || got[0].version != "1:1.3.dfsg+really1.3.1-1+deb13u1" || got[0].name != "zlib1g" ||
+	if len(got) != 1 || got[0].version != "1:1.3.dfsg+really1.3.1-1+deb13u1" ||
+		got[0].name != "zlib1g" ||
 		got[0].path != "debian-security/pool/updates/main/z/zlib/zlib1g_1.3.dfsg+really1.3.1-1+deb13u1_amd64.deb" {
 		t.Errorf("got %+v", got)
 	}

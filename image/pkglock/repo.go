@@ -10,9 +10,10 @@ import (
 	"strings"
 )
 
-// WriteRepo lays the packages to install out as a flat apt repository in dir, from which mmdebstrap can take nothing
-// else than what the lock names. The index comes from the packages themselves, whose sums the store has verified, so the
-// repository needs no signature of its own. All packages must have been fetched.
+// WriteRepo lays the packages to install out as a flat apt repository in dir, from which mmdebstrap
+// can take nothing else than what the lock names. The index comes from the packages themselves,
+// whose sums the store has verified, so the repository needs no signature of its own. All packages
+// must have been fetched.
 func (s *Store) WriteRepo(ctx context.Context, lock *Lock, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("making local repository: %w", err)
@@ -27,9 +28,11 @@ func (s *Store) WriteRepo(ctx context.Context, lock *Lock, dir string) error {
 		if err := os.Symlink(s.File(p), filepath.Join(dir, name)); err != nil {
 			return fmt.Errorf("linking %s into the local repository: %w", p.Name, err)
 		}
-		fmt.Fprintf(&index, "%s\nFilename: ./%s\nSize: %d\nSHA256: %s\n\n", bytes.TrimSpace(control), name, p.Size, p.SHA256)
+		fmt.Fprintf(&index, "%s\nFilename: ./%s\nSize: %d\nSHA256: %s\n\n",
+			bytes.TrimSpace(control), name, p.Size, p.SHA256)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "Packages"), []byte(index.String()), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "Packages"), []byte(index.String()),
+		0o644); err != nil {
 		return fmt.Errorf("writing index of the local repository: %w", err)
 	}
 	return nil

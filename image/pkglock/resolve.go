@@ -26,9 +26,9 @@ type Request struct {
 	Unpack     []string // names; a kernel meta package is replaced by the kernel that it depends on
 }
 
-// Resolve asks apt for the newest versions in a private root under dir, so that the host's own package state is neither
-// used nor touched. The indexes' signatures are checked by apt; nothing is installed. It blocks for the download of the
-// indexes.
+// Resolve asks apt for the newest versions in a private root under dir, so that the host's own
+// package state is neither used nor touched. The indexes' signatures are checked by apt; nothing is
+// installed. It blocks for the download of the indexes.
 func Resolve(ctx context.Context, req Request, dir string) (*Lock, error) {
 	apt, err := newPrivateApt(req.Arch, req.sources(), dir)
 	if err != nil {
@@ -42,7 +42,8 @@ func Resolve(ctx context.Context, req Request, dir string) (*Lock, error) {
 		return nil, err
 	}
 	lock := &Lock{Suite: req.Suite, Arch: req.Arch, Date: date}
-	if err := apt.add(ctx, lock, Install, append([]string{"?essential"}, req.Install...)); err != nil {
+	if err := apt.add(ctx, lock, Install,
+		append([]string{"?essential"}, req.Install...)); err != nil {
 		return nil, err
 	}
 	unpack, err := apt.concreteKernels(ctx, req.Unpack)
@@ -59,7 +60,9 @@ type privateApt struct{ dir string }
 
 // sources are Debian's repositories on the mirror, as lines of apt's list.
 func (r Request) sources() string {
-	return fmt.Sprintf("deb [signed-by=%[1]s] %[2]s/debian %[3]s %[4]s\ndeb [signed-by=%[1]s] %[2]s/debian-security %[3]s-security %[4]s\n",
+	return fmt.Sprintf(
+		"deb [signed-by=%[1]s] %[2]s/debian %[3]s %[4]s\ndeb [signed-by=%[1]s] "+
+			"%[2]s/debian-security %[3]s-security %[4]s\n",
 		r.Keyring, r.Mirror, r.Suite, strings.Join(r.Components, " "))
 }
 
@@ -68,20 +71,24 @@ func newPrivateApt(arch, sources, dir string) (*privateApt, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding apt root: %w", err)
 	}
-	for _, sub := range []string{"lists/partial", "cache/archives/partial", "etc/apt.conf.d", "etc/preferences.d"} {
+	for _, sub := range []string{"lists/partial", "cache/archives/partial", "etc/apt.conf.d",
+		"etc/preferences.d"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return nil, fmt.Errorf("making apt root: %w", err)
 		}
 	}
 	files := map[string]string{
-		// Without the error mode, an index that could not be fetched or verified is a warning, and the packages come from those
-		// that could: without the security archive, they have last year's holes.
+		// Without the error mode, an index that could not be fetched or verified is a warning, and
+		// the packages come from those that could: without the security archive, they have last
+		// year's holes.
 		"status":           "",
 		"etc/sources.list": sources,
 		"apt.conf": fmt.Sprintf(`APT::Architecture "%[1]s"; APT::Architectures { "%[1]s"; };
 APT::Install-Recommends "false"; Acquire::Languages "none"; APT::Update::Error-Mode "any";
-Dir "%[2]s"; Dir::State "%[2]s"; Dir::State::status "%[2]s/status"; Dir::State::lists "%[2]s/lists"; Dir::Cache "%[2]s/cache";
-Dir::Etc "%[2]s/etc"; Dir::Etc::sourcelist "%[2]s/etc/sources.list"; Dir::Etc::sourceparts "/dev/null"; Dir::Etc::main "/dev/null";
+Dir "%[2]s"; Dir::State "%[2]s"; Dir::State::status "%[2]s/status";
+Dir::State::lists "%[2]s/lists"; Dir::Cache "%[2]s/cache";
+Dir::Etc "%[2]s/etc"; Dir::Etc::sourcelist "%[2]s/etc/sources.list";
+Dir::Etc::sourceparts "/dev/null"; Dir::Etc::main "/dev/null";
 `, arch, dir),
 	}
 	for name, content := range files {
@@ -137,7 +144,8 @@ func (a *privateApt) newestRelease() (time.Time, error) {
 	return newest, nil
 }
 
-// add locks the names: with everything they depend on when they are to be installed, alone when they are to be unpacked.
+// add locks the names: with everything they depend on when they are to be installed, alone when
+// they are to be unpacked.
 func (a *privateApt) add(ctx context.Context, lock *Lock, role Role, names []string) error {
 	if len(names) == 0 {
 		return nil
@@ -190,28 +198,33 @@ func parseURIs(out []byte) ([]uriFile, error) {
 		}
 		parts := strings.Split(strings.TrimSuffix(fields[1], ".deb"), "_")
 		if len(parts) != 3 {
-			return nil, fmt.Errorf("parsing package file name %q: want name_version_arch.deb", fields[1])
+			return nil, fmt.Errorf("parsing package file name %q: want name_version_arch.deb",
+				fields[1])
 		}
 		version, err := url.PathUnescape(parts[1])
 		if err != nil {
 			return nil, fmt.Errorf("parsing version of %s: %w", parts[0], err)
 		}
-		files = append(files, uriFile{path: strings.TrimPrefix(u.Path, "/"), name: parts[0], version: version, arch: parts[2]})
+		files = append(files, uriFile{path: strings.TrimPrefix(u.Path, "/"), name: parts[0],
+			version: version, arch: parts[2]})
 	}
 	return files, nil
 }
 
-// locked completes the file with size and sum out of the signed index. The archive's own file name must agree.
+// locked completes the file with size and sum out of the signed index. The archive's own file name
+// must agree.
 func (f uriFile) locked(role Role, stanzas []map[string]string) (Package, error) {
 	for _, s := range stanzas {
-		if s["Package"] != f.name || s["Version"] != f.version || !strings.HasSuffix(f.path, s["Filename"]) {
+		if s["Package"] != f.name || s["Version"] != f.version ||
+			!strings.HasSuffix(f.path, s["Filename"]) {
 			continue
 		}
 		size, err := strconv.ParseInt(s["Size"], 10, 64)
 		if err != nil {
 			return Package{}, fmt.Errorf("reading size of %s: %w", f.name, err)
 		}
-		p := Package{Role: role, Name: f.name, Version: f.version, Arch: f.arch, Size: size, SHA256: s["SHA256"], Path: f.path}
+		p := Package{Role: role, Name: f.name, Version: f.version, Arch: f.arch, Size: size,
+			SHA256: s["SHA256"], Path: f.path}
 		return p, p.check()
 	}
 	return Package{}, fmt.Errorf("finding the index record of %s %s: none", f.name, f.version)
@@ -236,7 +249,8 @@ func parseStanzas(text []byte) []map[string]string {
 var kernelMetaRE = regexp.MustCompile(`^linux-image-[a-z]`)
 var kernelDependsRE = regexp.MustCompile(`linux-image-[0-9][^ ,]*`)
 
-// concreteKernels replaces linux-image-FLAVOUR, an empty package, by the versioned one that it depends on.
+// concreteKernels replaces linux-image-FLAVOUR, an empty package, by the versioned one that it
+// depends on.
 func (a *privateApt) concreteKernels(ctx context.Context, names []string) ([]string, error) {
 	out := make([]string, 0, len(names))
 	for _, name := range names {

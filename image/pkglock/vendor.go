@@ -16,8 +16,9 @@ type Vendor struct {
 	Arch  string // Debian's name
 }
 
-// Download fetches the newest version of one package into dir, which must be empty, and returns the file. apt checks the
-// index's signature and the package's sum; whatever does not match is an error and leaves no file. It blocks for the download.
+// Download fetches the newest version of one package into dir, which must be empty, and returns the
+// file. apt checks the index's signature and the package's sum; whatever does not match is an error
+// and leaves no file. It blocks for the download.
 func (v Vendor) Download(ctx context.Context, name, dir string) (string, error) {
 	if err := checkWords(v.URL, v.Suite); err != nil {
 		return "", err
@@ -26,7 +27,8 @@ func (v Vendor) Download(ctx context.Context, name, dir string) (string, error) 
 	if err := os.WriteFile(keyring, v.Key, 0o644); err != nil {
 		return "", fmt.Errorf("writing the vendor's key: %w", err)
 	}
-	apt, err := newPrivateApt(v.Arch, fmt.Sprintf("deb [signed-by=%s] %s %s main\n", keyring, v.URL, v.Suite), dir)
+	apt, err := newPrivateApt(v.Arch, fmt.Sprintf("deb [signed-by=%s] %s %s main\n", keyring, v.URL,
+		v.Suite), dir)
 	if err != nil {
 		return "", err
 	}

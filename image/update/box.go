@@ -31,17 +31,21 @@ type Box struct {
 	Restart func(ctx context.Context) error
 	// Health asks the daemon.
 	Health func(ctx context.Context) (Health, error)
-	// Setup says whether the box's own preparations, which end before the judge begins, have worked.
+	// Setup says whether the box's own preparations, which end before the judge begins, have
+	// worked.
 	Setup func(ctx context.Context) error
 }
 
 // Errors that a person can do something about.
 var (
-	ErrNoAppliance = errors.New("this machine does not run the ztbridge image; update the package instead")
-	ErrNoKey       = errors.New("this image was built without an update key and takes no updates; write a newer image")
-	ErrTarget      = errors.New("the bundle is for another kind of machine")
-	ErrPending     = errors.New("the other system is to be tried, or this one is; wait for the verdict")
-	ErrNoOther     = errors.New("there is no other system to go back to")
+	ErrNoAppliance = errors.New(
+		"this machine does not run the ztbridge image; update the package instead")
+	ErrNoKey = errors.New(
+		"this image was built without an update key and takes no updates; write a newer image")
+	ErrTarget  = errors.New("the bundle is for another kind of machine")
+	ErrPending = errors.New(
+		"the other system is to be tried, or this one is; wait for the verdict")
+	ErrNoOther = errors.New("there is no other system to go back to")
 )
 
 // State is what the box is at.
@@ -107,8 +111,9 @@ func (b *Box) running() (box.Slot, box.Release, error) {
 
 func (b *Box) envFile() string { return filepath.Join(b.ConfigDir, box.GrubEnv) }
 
-// Apply verifies the bundle, writes it to the inactive slot and has it tried at the next start, which it does not cause.
-// A bundle that is refused changes nothing. An interruption leaves the running system as it is.
+// Apply verifies the bundle, writes it to the inactive slot and has it tried at the next start,
+// which it does not cause. A bundle that is refused changes nothing. An interruption leaves the
+// running system as it is.
 func (b *Box) Apply(ctx context.Context, file io.ReadSeeker) (Manifest, error) {
 	status, err := b.Status()
 	if err != nil {
@@ -133,7 +138,8 @@ func (b *Box) Apply(ctx context.Context, file io.ReadSeeker) (Manifest, error) {
 		return Manifest{}, err
 	}
 	if bundle.Manifest.Target != status.Target {
-		return Manifest{}, fmt.Errorf("%w: it is for %s, this is %s", ErrTarget, bundle.Manifest.Target, status.Target)
+		return Manifest{}, fmt.Errorf("%w: it is for %s, this is %s", ErrTarget,
+			bundle.Manifest.Target, status.Target)
 	}
 	if err := b.rememberHealth(ctx, false); err != nil {
 		return Manifest{}, err
@@ -145,15 +151,18 @@ func (b *Box) Apply(ctx context.Context, file io.ReadSeeker) (Manifest, error) {
 	return bundle.Manifest, b.tryOther(status.Slot)
 }
 
-// tryOther has the other slot tried at the next start. The way back is to the system that runs, which need not be the active
-// one: the boot loader starts the other slot, too, when the active one does not load.
+// tryOther has the other slot tried at the next start. The way back is to the system that runs,
+// which need not be the active one: the boot loader starts the other slot, too, when the active one
+// does not load.
 func (b *Box) tryOther(running box.Slot) error {
 	return b.setEnv(func(env grubenv.Block) {
-		env[grubenv.Active], env[grubenv.Try], env[grubenv.Left] = string(running), string(running.Other()), "1"
+		env[grubenv.Active], env[grubenv.Try], env[grubenv.Left] = string(running),
+			string(running.Other()), "1"
 	})
 }
 
-// setEnv changes the boot variables. They are read when the partition is writable already: GRUB is the only other writer.
+// setEnv changes the boot variables. They are read when the partition is writable already: GRUB is
+// the only other writer.
 func (b *Box) setEnv(change func(grubenv.Block)) (err error) {
 	unlock, err := box.LockConfig(b.RunDir)
 	if err != nil {
@@ -172,13 +181,17 @@ func (b *Box) setEnv(change func(grubenv.Block)) (err error) {
 	return env.Save(b.envFile())
 }
 
-// Rollback leaves the running system, or takes back the wish to. It returns the state it found, on which that depends:
+// Rollback leaves the running system, or takes back the wish to. It returns the state it found, on
+// which that depends:
 //
-//	settled    the other slot is tried at the next start and judged like an update: it may hold one that was cancelled, or
-//	           that the power went from before it could be tried, and have never run
-//	fell-back  the same once more if it was a rollback that failed; an update that failed is undone already
+//	settled    the other slot is tried at the next start and judged like an update: it may hold
+//	           one that was cancelled, or that the power went from before it could be tried, and
+//	           have never run
+//	fell-back  the same once more if it was a rollback that failed; an update that failed is
+//	           undone already
 //	prepared   the trial is cancelled, and the running system stays
-//	trying     the trial is over, and the other slot, the active one all the time, runs from the next start on
+//	trying     the trial is over, and the other slot, the active one all the time, runs from the
+//	           next start on
 //
 // But for a cancelled trial, that start is to be caused.
 func (b *Box) Rollback(ctx context.Context) (found State, err error) {
@@ -189,7 +202,10 @@ func (b *Box) Rollback(ctx context.Context) (found State, err error) {
 	other := status.Slot.Other()
 	switch status.State {
 	case Prepared:
-		return Prepared, b.setEnv(func(env grubenv.Block) { env[grubenv.Try], env[grubenv.Left] = "", "0" })
+		return Prepared, b.setEnv(func(env grubenv.Block) {
+			env[grubenv.Try],
+				env[grubenv.Left] = "", "0"
+		})
 	case FellBack:
 		if !b.noted().Rollback {
 			return FellBack, ErrNoOther
@@ -223,8 +239,9 @@ func (b *Box) holdsSystem(slot box.Slot) error {
 	return nil
 }
 
-// install writes the slot. Its first sector, without which it is no file system, is taken away first and written last, so
-// that a slot that is half-written, or does not hold what was written, is never mistaken for a system.
+// install writes the slot. Its first sector, without which it is no file system, is taken away
+// first and written last, so that a slot that is half-written, or does not hold what was written,
+// is never mistaken for a system.
 func (b *Bundle) install(ctx context.Context, device string) error {
 	f, err := os.OpenFile(device, os.O_RDWR, 0)
 	if err != nil {
@@ -233,7 +250,8 @@ func (b *Bundle) install(ctx context.Context, device string) error {
 	defer f.Close()
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil || size < b.Manifest.SlotSize {
-		return fmt.Errorf("writing the slot: it has %d bytes, the bundle needs %d (%w)", size, b.Manifest.SlotSize, err)
+		return fmt.Errorf("writing the slot: it has %d bytes, the bundle needs %d (%w)", size,
+			b.Manifest.SlotSize, err)
 	}
 	src, err := b.slot()
 	if err != nil {
@@ -306,13 +324,16 @@ func copySlot(ctx context.Context, f *os.File, src io.Reader) (first []byte, err
 
 // readBack asks the medium, not the cache: a worn card says "written" and lies.
 func (b *Bundle) readBack(f *os.File) error {
-	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) // advice; without it the check is merely weaker
+	// advice; without it the check is merely weaker
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 	sum := sha256.New()
 	if _, err := io.Copy(sum, io.NewSectionReader(f, 0, b.Manifest.SlotSize)); err != nil {
 		return fmt.Errorf("reading the slot back: %w", err)
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); got != b.Manifest.SlotSHA256 {
-		return fmt.Errorf("reading the slot back: its sum is %s, not %s; the medium may be worn out", got, b.Manifest.SlotSHA256)
+		return fmt.Errorf(
+			"reading the slot back: its sum is %s, not %s; the medium may be worn out", got,
+			b.Manifest.SlotSHA256)
 	}
 	return nil
 }

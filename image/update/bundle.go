@@ -1,4 +1,5 @@
-// Package update brings a new system into the inactive slot of a running box, and takes it back when it is not healthy.
+// Package update brings a new system into the inactive slot of a running box, and takes it back
+// when it is not healthy.
 package update
 
 import (
@@ -18,8 +19,9 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// A bundle is: magic, length of the manifest (32 bits, big endian), manifest (JSON), its Ed25519 signature, and the slot's
-// content compressed by zstd. The signature is over everything before it, and the manifest has the sums of the rest.
+// A bundle is: magic, length of the manifest (32 bits, big endian), manifest (JSON), its Ed25519
+// signature, and the slot's content compressed by zstd. The signature is over everything before it,
+// and the manifest has the sums of the rest.
 const magic = "ZTBRIDGE-UPDATE 1\n"
 
 const (
@@ -99,14 +101,16 @@ func (b *Bundle) slot() (io.ReadCloser, error) {
 	if _, err := b.payload.Seek(b.start, io.SeekStart); err != nil {
 		return nil, fmt.Errorf("reading the bundle: %w", err)
 	}
-	r, err := zstd.NewReader(b.payload, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(64<<20))
+	r, err := zstd.NewReader(b.payload, zstd.WithDecoderConcurrency(1),
+		zstd.WithDecoderMaxMemory(64<<20))
 	if err != nil {
 		return nil, fmt.Errorf("unpacking the bundle: %w", err)
 	}
 	return r.IOReadCloser(), nil
 }
 
-// Write makes a bundle of a compressed slot and signs it. slotFile must be the zstd file that a build has written.
+// Write makes a bundle of a compressed slot and signs it. slotFile must be the zstd file that a
+// build has written.
 func Write(w io.Writer, target, version, slotFile string, key ed25519.PrivateKey) error {
 	m := Manifest{Target: target, Version: version}
 	if err := m.measure(slotFile); err != nil {
@@ -149,7 +153,8 @@ func (m *Manifest) measure(slotFile string) error {
 	if m.SlotSize, err = io.Copy(raw, r); err != nil {
 		return fmt.Errorf("measuring the slot: %w", err)
 	}
-	m.PayloadSize, m.PayloadSHA256, m.SlotSHA256 = counted.n, hex.EncodeToString(packed.Sum(nil)), hex.EncodeToString(raw.Sum(nil))
+	m.PayloadSize, m.PayloadSHA256, m.SlotSHA256 = counted.n, hex.EncodeToString(packed.Sum(nil)),
+		hex.EncodeToString(raw.Sum(nil))
 	return nil
 }
 
@@ -164,7 +169,8 @@ func (c *counter) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Keys are files of one line: base64 of the 32 bytes of a public key, or of the seed of a private one.
+// Keys are files of one line: base64 of the 32 bytes of a public key, or of the seed of a private
+// one.
 
 // EncodeKey is the content of a key file.
 func EncodeKey(b []byte) []byte { return []byte(base64.StdEncoding.EncodeToString(b) + "\n") }

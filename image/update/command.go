@@ -22,13 +22,18 @@ import (
 // New is the running box.
 func New() *Box {
 	return &Box{
-		RunDir: box.RunDir, ConfigDir: box.ConfigMount, DataDir: box.DataMount, ReleaseFile: box.ReleaseFile, KeyFile: box.UpdateKey,
+		RunDir: box.RunDir, ConfigDir: box.ConfigMount, DataDir: box.DataMount,
+		ReleaseFile: box.ReleaseFile, KeyFile: box.UpdateKey,
 		Config:   box.Config,
 		Writable: remount,
-		Restart:  func(ctx context.Context) error { return exec.CommandContext(ctx, "systemctl", "reboot").Run() },
-		Health:   daemonHealth,
+		Restart: func(ctx context.Context) error {
+			return exec.CommandContext(ctx, "systemctl",
+				"reboot").Run()
+		},
+		Health: daemonHealth,
 		Setup: func(ctx context.Context) error {
-			return exec.CommandContext(ctx, "systemctl", "is-active", "--quiet", "ztbridge-setup.service").Run()
+			return exec.CommandContext(ctx, "systemctl", "is-active", "--quiet",
+				"ztbridge-setup.service").Run()
 		},
 	}
 }
@@ -48,12 +53,16 @@ func Command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "update FILE|URL",
 		Short: "Bring a signed update into the other slot, and try it",
-		Long: `Verify a signed bundle, write it to the slot that does not run, and restart into it once. The new system stays only when it
-is as healthy as the old one; otherwise, and after a crash or a hang, the old one starts again by itself.
+		Long: `Verify a signed bundle, write it to the slot that does not run, and restart into it once.
+The new system stays only when it is as healthy as the old one; otherwise, and after a crash
+or a hang, the old one starts again by itself.
 
-Only the ztbridge image has slots. A machine with the Debian package is updated by its package.`,
+Only the ztbridge image has slots. A machine with the Debian package is updated by its
+package.`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return b.runUpdate(cmd, args[0], stay) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return b.runUpdate(cmd, args[0], stay)
+		},
 	}
 	cmd.Flags().BoolVar(&stay, "no-restart", false, "try it at the next start, whenever that is")
 	cmd.AddCommand(b.statusCommand(), b.rollbackCommand())
@@ -95,7 +104,8 @@ func (b *Box) runUpdate(cmd *cobra.Command, source string, stay bool) error {
 // downloadTimeout is for a slow line: 150 MB at one megabit a second.
 const downloadTimeout = 20 * time.Minute
 
-// download brings the bundle to the data partition. It need not be trusted: the signature is what counts.
+// download brings the bundle to the data partition. It need not be trusted: the signature is what
+// counts.
 func (b *Box) download(ctx context.Context, address string) (name string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, downloadTimeout)
 	defer cancel()
@@ -115,7 +125,8 @@ func (b *Box) download(ctx context.Context, address string) (name string, err er
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("downloading: %w", err)
 	}
-	name = filepath.Join(dir, "bundle") // one name: what an interrupted download left is overwritten
+	// one name: what an interrupted download left is overwritten
+	name = filepath.Join(dir, "bundle")
 	f, err := os.Create(name)
 	if err != nil {
 		return "", fmt.Errorf("downloading: %w", err)
@@ -130,7 +141,8 @@ func (b *Box) download(ctx context.Context, address string) (name string, err er
 func (b *Box) statusCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "status", Short: "Say which slot and version run, and what became of the last trial", Args: cobra.NoArgs,
+		Use: "status", Short: "Say which slot and version run, and what became of the last trial",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := b.Status()
 			if err != nil {
@@ -141,9 +153,11 @@ func (b *Box) statusCommand() *cobra.Command {
 			}
 			meaning := map[State]string{
 				Settled: "in use", Prepared: "in use; the other slot is tried at the next start",
-				Trying: "on trial", FellBack: "in use again: the other slot failed its trial, see /data/log",
+				Trying:   "on trial",
+				FellBack: "in use again: the other slot failed its trial, see /data/log",
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "slot %s  version %s  %s\n", s.Slot, s.Version, meaning[s.State])
+			fmt.Fprintf(cmd.OutOrStdout(), "slot %s  version %s  %s\n", s.Slot, s.Version,
+				meaning[s.State])
 			return nil
 		},
 	}
@@ -153,12 +167,15 @@ func (b *Box) statusCommand() *cobra.Command {
 
 func (b *Box) rollbackCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "rollback", Short: "Restart into the other system and try it; or cancel an update that waits for its trial",
-		Long: `Restart into the other slot, the system before the last update, and try it as an update is tried: it stays when it is as
-healthy as the one that runs, whatever is wrong with that one; otherwise this one starts again by itself.
+		Use: "rollback",
+		Short: "Restart into the other system and try it; or cancel an update that waits for its " +
+			"trial",
+		Long: `Restart into the other slot, the system before the last update, and try it as an update is
+tried: it stays when it is as healthy as the one that runs, whatever is wrong with that one;
+otherwise this one starts again by itself.
 
-An update that waits for its trial is cancelled instead, and nothing is restarted. One that is on trial is ended: the system
-before it is in use again from the restart on.`,
+An update that waits for its trial is cancelled instead, and nothing is restarted. One that
+is on trial is ended: the system before it is in use again from the restart on.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			found, err := b.Rollback(cmd.Context())
@@ -166,8 +183,10 @@ before it is in use again from the restart on.`,
 				return err
 			}
 			done := map[State]string{
-				Prepared: "the trial is cancelled; the system that runs stays in use", Trying: "the trial is over; the other system is in use again",
-				Settled: "the other system is ready to be tried", FellBack: "the other system is ready to be tried once more",
+				Prepared: "the trial is cancelled; the system that runs stays in use",
+				Trying:   "the trial is over; the other system is in use again",
+				Settled:  "the other system is ready to be tried",
+				FellBack: "the other system is ready to be tried once more",
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), done[found])
 			if found == Prepared {

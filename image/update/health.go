@@ -12,21 +12,23 @@ import (
 	"time"
 )
 
-// Health is what the daemon says of itself, reduced to what a new system is judged by. Its JSON stays on the data partition
-// during an update, and may have been written by another version.
+// Health is what the daemon says of itself, reduced to what a new system is judged by. Its JSON
+// stays on the data partition during an update, and may have been written by another version.
 type Health struct {
 	// Errors holds the errors, each as "code subject".
 	Errors []string `json:"errors"`
-	// Links holds everything that packets travel by and how well it does, whatever the daemon makes of it: a dead tunnel is
-	// a mere warning while there is another one. Versions that knew only errors left it out.
+	// Links holds everything that packets travel by and how well it does, whatever the daemon makes
+	// of it: a dead tunnel is a mere warning while there is another one. Versions that knew only
+	// errors left it out.
 	Links map[string]standing `json:"links,omitempty"`
 
-	// at is when the daemon looked last, and instance when it started: what goes round and round is no daemon.
+	// at is when the daemon looked last, and instance when it started: what goes round and round is
+	// no daemon.
 	at, instance time.Time
 }
 
-// standing says how well a link does. States that people tell apart are one here: a tunnel that nobody answers is not worse
-// than one whose password is refused.
+// standing says how well a link does. States that people tell apart are one here: a tunnel that
+// nobody answers is not worse than one whose password is refused.
 type standing int
 
 const (
@@ -39,13 +41,16 @@ func (s standing) String() string {
 	return [...]string{"down", "without an answer", "working"}[min(max(s, down), working)]
 }
 
-// zerotierLink is the link of the ZeroTier service itself; the others are a kind, a space and a name.
+// zerotierLink is the link of the ZeroTier service itself; the others are a kind, a space and a
+// name.
 const zerotierLink = "zerotier"
 
-// errNotReady reports a daemon that has not looked at the world yet: nothing is known to be bad, and nothing passes.
+// errNotReady reports a daemon that has not looked at the world yet: nothing is known to be bad,
+// and nothing passes.
 var errNotReady = errors.New("the daemon is starting")
 
-// worseThan lists, in words, what was better before. An update is not to blame for a provider that was down already.
+// worseThan lists, in words, what was better before. An update is not to blame for a provider that
+// was down already.
 func (h Health) worseThan(before Health) []string {
 	var worse []string
 	for _, e := range h.Errors {
@@ -61,8 +66,8 @@ func (h Health) worseThan(before Health) []string {
 	return worse
 }
 
-// knew says whether an error is none of the new system's. Errors of a link are judged by how the link does: what is wrong
-// with a dead one changes with the minute.
+// knew says whether an error is none of the new system's. Errors of a link are judged by how the
+// link does: what is wrong with a dead one changes with the minute.
 func (h Health) knew(e string) bool {
 	if slices.Contains(h.Errors, e) {
 		return true
@@ -77,15 +82,18 @@ func (h Health) knew(e string) bool {
 			return true
 		}
 	}
-	return slices.ContainsFunc(h.Errors, func(old string) bool { return strings.HasSuffix(old, " "+subject) })
+	return slices.ContainsFunc(h.Errors,
+		func(old string) bool { return strings.HasSuffix(old, " "+subject) })
 }
 
-// sharedWith leaves of the health what can be compared with that under another configuration: links of both, and errors of
-// the box itself, which have no subject. ZeroTier always stands well where no network is configured.
+// sharedWith leaves of the health what can be compared with that under another configuration: links
+// of both, and errors of the box itself, which have no subject. ZeroTier always stands well where
+// no network is configured.
 func (h Health) sharedWith(other Health) Health {
 	shared := Health{Links: map[string]standing{}}
 	for name, stands := range h.Links {
-		if _, both := other.Links[name]; both && (name != zerotierLink || h.joins() && other.joins()) {
+		if _, both := other.Links[name]; both &&
+			(name != zerotierLink || h.joins() && other.joins()) {
 			shared.Links[name] = stands
 		}
 	}
@@ -140,7 +148,8 @@ func parseHealth(text []byte) (Health, error) {
 	if s.State == "" || s.State == "starting" || s.Time.IsZero() {
 		return Health{}, errNotReady
 	}
-	h := Health{Errors: []string{}, Links: map[string]standing{zerotierLink: working}, at: s.Time, instance: s.Started}
+	h := Health{Errors: []string{}, Links: map[string]standing{zerotierLink: working}, at: s.Time,
+		instance: s.Started}
 	for _, c := range s.Conditions {
 		isError := c.Severity == "error"
 		if isError {
@@ -180,7 +189,8 @@ func standingIf(works bool) standing {
 	return down
 }
 
-// daemonHealth asks the running daemon. Its exit code tells that something is wrong, which the answer tells better.
+// daemonHealth asks the running daemon. Its exit code tells that something is wrong, which the
+// answer tells better.
 func daemonHealth(ctx context.Context) (Health, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

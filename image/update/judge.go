@@ -18,12 +18,14 @@ import (
 
 func (b *Box) healthFile() string { return filepath.Join(b.DataDir, "update", "before.json") }
 
-// note is what the system before leaves to the judge of the next one, who may be of another version.
+// note is what the system before leaves to the judge of the next one, who may be of another
+// version.
 type note struct {
 	Health
 	// Rollback says that it is a rollback that is tried, not an update.
 	Rollback bool `json:"rollback,omitempty"`
-	// Config identifies the daemon's configuration. Versions that left it out judged any as if it were the same.
+	// Config identifies the daemon's configuration. Versions that left it out judged any as if it
+	// were the same.
 	Config string `json:"config,omitempty"`
 }
 
@@ -43,8 +45,9 @@ func (b *Box) config() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// complaints lists what was better before. A person may have changed the configuration between the note and the restart:
-// what it no longer names is not missing, and what it names anew has nothing to be compared with.
+// complaints lists what was better before. A person may have changed the configuration between the
+// note and the restart: what it no longer names is not missing, and what it names anew has nothing
+// to be compared with.
 func (n note) complaints(now Health, config string) []string {
 	switch {
 	case slices.Contains(n.Errors, noDaemon):
@@ -55,14 +58,15 @@ func (n note) complaints(now Health, config string) []string {
 	return now.worseThan(n.Health)
 }
 
-// excuses says whether a silent daemon is none of the system's that is tried: there was no configuration, and there is none;
-// or it was as silent when a person chose to go back.
+// excuses says whether a silent daemon is none of the system's that is tried: there was no
+// configuration, and there is none; or it was as silent when a person chose to go back.
 func (n note) excuses(config string) bool {
-	return slices.Contains(n.Errors, noDaemon) && (n.Rollback || n.Config == unconfigured && config == unconfigured)
+	return slices.Contains(n.Errors, noDaemon) &&
+		(n.Rollback || n.Config == unconfigured && config == unconfigured)
 }
 
-// rememberHealth notes how the running system fares. A daemon that does not run is noted too: then any
-// that answers is better.
+// rememberHealth notes how the running system fares. A daemon that does not run is noted too: then
+// any that answers is better.
 func (b *Box) rememberHealth(ctx context.Context, rollback bool) error {
 	before, err := b.Health(ctx)
 	if err != nil {
@@ -81,7 +85,8 @@ func (b *Box) rememberHealth(ctx context.Context, rollback bool) error {
 	return nil
 }
 
-// noted is what rememberHealth noted last. When it cannot be read, a system on trial has to be without any error.
+// noted is what rememberHealth noted last. When it cannot be read, a system on trial has to be
+// without any error.
 func (b *Box) noted() note {
 	var n note
 	text, err := os.ReadFile(b.healthFile())
@@ -102,16 +107,18 @@ type Trial struct {
 	Patience time.Duration
 	// Every is the pause between two looks.
 	Every time.Duration
-	// Steady is how long every look has to be good before the system is kept, and Looks how many it takes at least: on a slow
-	// machine there are few in a given time. A daemon that crashes and starts again begins anew.
+	// Steady is how long every look has to be good before the system is kept, and Looks how many it
+	// takes at least: on a slow machine there are few in a given time. A daemon that crashes and
+	// starts again begins anew.
 	Steady time.Duration
 	Looks  int
 }
 
-// Judge ends the trial of the running slot. It returns at once when there is none. Otherwise it looks at the daemon until that
-// has been as healthy as the one before the restart for long enough, and then makes the slot the active one; or until the time is
-// up, and then returns ErrUnhealthy, after which the machine must be restarted: the boot loader starts the active slot. What
-// was bad before is not held against the running system, so that a rollback from a bad system stays, too.
+// Judge ends the trial of the running slot. It returns at once when there is none. Otherwise it
+// looks at the daemon until that has been as healthy as the one before the restart for long enough,
+// and then makes the slot the active one; or until the time is up, and then returns ErrUnhealthy,
+// after which the machine must be restarted: the boot loader starts the active slot. What was bad
+// before is not held against the running system, so that a rollback from a bad system stays, too.
 func (b *Box) Judge(ctx context.Context, trial Trial) error {
 	status, err := b.Status()
 	if err != nil {
@@ -129,10 +136,13 @@ func (b *Box) Judge(ctx context.Context, trial Trial) error {
 		streak.config = b.config()
 		now, err := b.look(ctx, streak.before, streak.config)
 		verdict := streak.look(now, err)
-		if verdict == nil && streak.good >= trial.Looks && time.Since(streak.since) >= trial.Steady {
+		if verdict == nil && streak.good >= trial.Looks &&
+			time.Since(streak.since) >= trial.Steady {
 			return b.setEnv(func(env grubenv.Block) {
-				if env[grubenv.Try] == string(status.Slot) { // or else a person has ended the trial in the meantime
-					env[grubenv.Active], env[grubenv.Try], env[grubenv.Left] = string(status.Slot), "", "0"
+				// or else a person has ended the trial in the meantime
+				if env[grubenv.Try] == string(status.Slot) {
+					env[grubenv.Active], env[grubenv.Try], env[grubenv.Left] = string(status.Slot),
+						"", "0"
 				}
 			})
 		}
@@ -147,7 +157,8 @@ func (b *Box) Judge(ctx context.Context, trial Trial) error {
 	}
 }
 
-// look asks the daemon. Where none is to be expected, the box's set-up having worked is as good as an answer.
+// look asks the daemon. Where none is to be expected, the box's set-up having worked is as good as
+// an answer.
 func (b *Box) look(ctx context.Context, before note, config string) (Health, error) {
 	now, err := b.Health(ctx)
 	if err == nil || !before.excuses(config) {

@@ -9,7 +9,8 @@ import (
 	"ztbridge/image/box"
 )
 
-// Between the update and its trial a person may change what the box has to do, and the new system is not to blame.
+// Between the update and its trial a person may change what the box has to do, and the new system
+// is not to blame.
 func TestChangedConfiguration(t *testing.T) {
 	const renamed = `"name":"other","state":"up","usable":true`
 	tests := []struct {
@@ -19,13 +20,20 @@ func TestChangedConfiguration(t *testing.T) {
 		wantStay bool
 	}{
 		{name: "an egress has another name", now: []string{spareUp, renamed}, wantStay: true},
-		{name: "so it has in an unchanged configuration", now: []string{spareUp, renamed}, same: true},
-		{name: "there is no network", now: []string{`{"name":"home","status":"ok"}`, "", noConditions, condition("zerotier-not-running", "", "error")}, wantStay: true},
-		{name: "there is no ingress", now: []string{`{"name":"lan","state":"up"}`, ""}, wantStay: true},
-		{name: "a new egress is down", now: []string{spareUp, `"name":"other","state":"backoff","usable":false`,
-			noConditions, condition("tunnel-backoff", "other", "error")}, wantStay: true},
-		{name: "an egress of both is down", now: []string{spareUp, renamed, `"provider","state":"up","usable":true`, `"provider","state":"backoff","usable":false`}},
-		{name: "nothing reaches the kernel", now: []string{noConditions, condition("reconcile-failed", "", "error")}},
+		{name: "so it has in an unchanged configuration", now: []string{spareUp, renamed},
+			same: true},
+		{name: "there is no network", now: []string{`{"name":"home","status":"ok"}`, "",
+			noConditions, condition("zerotier-not-running", "", "error")}, wantStay: true},
+		{name: "there is no ingress", now: []string{`{"name":"lan","state":"up"}`, ""},
+			wantStay: true},
+		{name: "a new egress is down",
+			now: []string{spareUp, `"name":"other","state":"backoff","usable":false`,
+				noConditions, condition("tunnel-backoff", "other", "error")}, wantStay: true},
+		{name: "an egress of both is down", now: []string{spareUp, renamed,
+			`"provider","state":"up","usable":true`,
+			`"provider","state":"backoff","usable":false`}},
+		{name: "nothing reaches the kernel",
+			now: []string{noConditions, condition("reconcile-failed", "", "error")}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -58,7 +66,8 @@ func (f *fixture) judge(t *testing.T, wantStay bool) {
 	}
 }
 
-// Notes of versions that did not say which configuration they were of are taken for those of the present one.
+// Notes of versions that did not say which configuration they were of are taken for those of the
+// present one.
 func TestNotesWithoutConfiguration(t *testing.T) {
 	f := newFixture(t)
 	f.write(t, "ztbridge.yaml", []byte("new"))
@@ -71,7 +80,8 @@ func TestNotesWithoutConfiguration(t *testing.T) {
 	}
 }
 
-// No daemon runs without a configuration; and one that is silent may be so in both systems when a person goes back.
+// No daemon runs without a configuration; and one that is silent may be so in both systems when a
+// person goes back.
 func TestSilentDaemon(t *testing.T) {
 	silent, failed := errors.New("connection refused"), errors.New("exit status 3")
 	tests := []struct {
@@ -85,7 +95,8 @@ func TestSilentDaemon(t *testing.T) {
 		{name: "a fresh box whose set-up fails", setup: failed},
 		{name: "an update of a daemon that is silent already", configured: true},
 		{name: "a rollback from one", configured: true, rollback: true, wantStay: true},
-		{name: "a rollback to a system whose set-up fails", configured: true, rollback: true, setup: failed},
+		{name: "a rollback to a system whose set-up fails", configured: true, rollback: true,
+			setup: failed},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

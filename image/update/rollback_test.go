@@ -17,7 +17,8 @@ import (
 // Who takes back an update that has not been tried must not get it for good.
 func TestRollbackCancelsAnUntriedUpdate(t *testing.T) {
 	f := newFixture(t)
-	if _, err := f.Apply(context.Background(), bytes.NewReader(f.bundle(t, "cloud-amd64", f.key))); err != nil {
+	if _, err := f.Apply(context.Background(),
+		bytes.NewReader(f.bundle(t, "cloud-amd64", f.key))); err != nil {
 		t.Fatal(err)
 	}
 	restarted := false
@@ -34,16 +35,19 @@ func TestRollbackCancelsAnUntriedUpdate(t *testing.T) {
 	if got := f.boots(t); got != box.A || f.state(t) != Settled {
 		t.Errorf("booted %s, state %s", got, f.state(t))
 	}
-	if _, err := f.Apply(context.Background(), bytes.NewReader(f.bundle(t, "cloud-amd64", f.key))); err != nil {
+	if _, err := f.Apply(context.Background(),
+		bytes.NewReader(f.bundle(t, "cloud-amd64", f.key))); err != nil {
 		t.Errorf("a new attempt: %v", err)
 	}
 }
 
-// A worn medium that holds something else than was written must not leave a slot that passes for a system.
+// A worn medium that holds something else than was written must not leave a slot that passes for a
+// system.
 func TestSlotThatReadsBackWrongIsNoSystem(t *testing.T) {
 	f := newFixture(t)
 	f.write(t, "run/slot-b", slotContent('o'))
-	bundle, err := Open(bytes.NewReader(f.bundle(t, "cloud-amd64", f.key)), f.key.Public().(ed25519.PublicKey))
+	bundle, err := Open(bytes.NewReader(f.bundle(t, "cloud-amd64", f.key)),
+		f.key.Public().(ed25519.PublicKey))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +69,8 @@ func (f *fixture) rollback(t *testing.T, want State) {
 
 func (f *fixture) update(t *testing.T) {
 	t.Helper()
-	if _, err := f.Apply(context.Background(), bytes.NewReader(f.bundle(t, "cloud-amd64", f.key))); err != nil {
+	if _, err := f.Apply(context.Background(),
+		bytes.NewReader(f.bundle(t, "cloud-amd64", f.key))); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -73,7 +78,8 @@ func (f *fixture) update(t *testing.T) {
 // shortPatience is for a system that never gets well.
 var shortPatience = Trial{Patience: 20 * time.Millisecond, Every: time.Millisecond, Looks: 3}
 
-// A cancelled update is a system that nobody has tried: going there must not be for good until it has shown what it can.
+// A cancelled update is a system that nobody has tried: going there must not be for good until it
+// has shown what it can.
 func TestRollbackToAnUntriedSystemIsATrial(t *testing.T) {
 	f := newFixture(t)
 	f.update(t)
@@ -113,7 +119,8 @@ func TestRollbackStaysUnlessItIsWorse(t *testing.T) {
 	f.health = parsed(t, answer(bad...))
 	f.rollback(t, Settled)
 	f.boots(t)
-	f.health = parsed(t, answer(spareUp, spareDown, noConditions, condition("tunnel-auth-failed", "spare", "error")))
+	f.health = parsed(t, answer(spareUp, spareDown, noConditions,
+		condition("tunnel-auth-failed", "spare", "error")))
 	if err := f.Judge(context.Background(), shortTrial); err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +161,8 @@ func TestRollbackWinsAgainstTheJudge(t *testing.T) {
 	}
 }
 
-// When the active slot does not load, the boot loader starts the other one, which is then the one to come back to.
+// When the active slot does not load, the boot loader starts the other one, which is then the one
+// to come back to.
 func TestWayBackIsTheSystemThatRuns(t *testing.T) {
 	f := newFixture(t)
 	env := f.env(t)

@@ -45,7 +45,8 @@ func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	dir := t.TempDir()
 	f := &fixture{dir: dir, key: ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))}
-	f.Box = &Box{RunDir: filepath.Join(dir, "run"), ConfigDir: filepath.Join(dir, "fat"), DataDir: filepath.Join(dir, "data"),
+	f.Box = &Box{RunDir: filepath.Join(dir, "run"), ConfigDir: filepath.Join(dir, "fat"),
+		DataDir:     filepath.Join(dir, "data"),
 		ReleaseFile: filepath.Join(dir, "image.json"), KeyFile: filepath.Join(dir, "update.pub"),
 		Config:   filepath.Join(dir, "ztbridge.yaml"),
 		Writable: func(on bool) error { f.writable = on; return nil },
@@ -56,13 +57,17 @@ func newFixture(t *testing.T) *fixture {
 		h.at = time.Now() // a daemon at work has looked anew
 		return h, f.healthy
 	}
-	env, err := grubenv.Block{grubenv.Active: "A", grubenv.Try: "", grubenv.Left: "0", grubenv.Data: "1"}.Bytes()
+	env, err := grubenv.Block{grubenv.Active: "A", grubenv.Try: "", grubenv.Left: "0",
+		grubenv.Data: "1"}.Bytes()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, content := range map[string][]byte{
-		"run/slot": []byte("A\n"), "run/slot-a": slotContent('a'), "run/slot-b": make([]byte, slotSize), "fat/grub/grubenv": env,
-		"ztbridge.yaml": []byte("egress: {}"), "image.json": []byte(`{"target":"cloud-amd64","version":"1"}`), "update.pub": EncodeKey(f.key.Public().(ed25519.PublicKey)),
+		"run/slot": []byte("A\n"), "run/slot-a": slotContent('a'), "run/slot-b": make([]byte,
+			slotSize), "fat/grub/grubenv": env,
+		"ztbridge.yaml": []byte("egress: {}"), "image.json": []byte(
+			`{"target":"cloud-amd64","version":"1"}`),
+		"update.pub": EncodeKey(f.key.Public().(ed25519.PublicKey)),
 	} {
 		f.write(t, name, content)
 	}
@@ -145,16 +150,19 @@ func (f *fixture) state(t *testing.T) State {
 func TestGoodUpdateStays(t *testing.T) {
 	f := newFixture(t)
 	f.health = Health{Errors: []string{"tunnel-down provider"}}
-	if _, err := f.Apply(context.Background(), bytes.NewReader(f.bundle(t, "cloud-amd64", f.key))); err != nil {
+	if _, err := f.Apply(context.Background(),
+		bytes.NewReader(f.bundle(t, "cloud-amd64", f.key))); err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(f.read(t, "run/slot-b"), slotContent('b')) || !bytes.Equal(f.read(t, "run/slot-a"), slotContent('a')) {
+	if !bytes.Equal(f.read(t, "run/slot-b"), slotContent('b')) ||
+		!bytes.Equal(f.read(t, "run/slot-a"), slotContent('a')) {
 		t.Error("the slots are not the old and the new system")
 	}
 	if f.writable || f.state(t) != Prepared {
 		t.Errorf("writable %v, state %s", f.writable, f.state(t))
 	}
-	if _, err := f.Apply(context.Background(), bytes.NewReader(f.bundle(t, "cloud-amd64", f.key))); !errors.Is(err, ErrPending) {
+	if _, err := f.Apply(context.Background(),
+		bytes.NewReader(f.bundle(t, "cloud-amd64", f.key))); !errors.Is(err, ErrPending) {
 		t.Errorf("a second update before the trial: %v", err)
 	}
 	if got := f.boots(t); got != box.B || f.state(t) != Trying {
@@ -175,18 +183,22 @@ func TestGoodUpdateStays(t *testing.T) {
 
 func TestBadUpdateGoes(t *testing.T) {
 	tests := map[string]func(f *fixture){
-		"a new error":          func(f *fixture) { f.health = Health{Errors: []string{"zerotier-down"}} },
+		"a new error": func(f *fixture) {
+			f.health = Health{Errors: []string{"zerotier-down"}}
+		},
 		"the daemon is silent": func(f *fixture) { f.healthy = errors.New("connection refused") },
 	}
 	for name, spoil := range tests {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
-			if _, err := f.Apply(context.Background(), bytes.NewReader(f.bundle(t, "cloud-amd64", f.key))); err != nil {
+			if _, err := f.Apply(context.Background(),
+				bytes.NewReader(f.bundle(t, "cloud-amd64", f.key))); err != nil {
 				t.Fatal(err)
 			}
 			f.boots(t)
 			spoil(f)
-			if err := f.Judge(context.Background(), Trial{Patience: 20 * time.Millisecond, Every: time.Millisecond, Looks: 3}); !errors.Is(err, ErrUnhealthy) {
+			if err := f.Judge(context.Background(), Trial{Patience: 20 * time.Millisecond,
+				Every: time.Millisecond, Looks: 3}); !errors.Is(err, ErrUnhealthy) {
 				t.Errorf("verdict: %v", err)
 			}
 			if got := f.boots(t); got != box.A || f.state(t) != FellBack {
@@ -224,13 +236,16 @@ func TestRefusedBundlesChangeNothing(t *testing.T) {
 		{"empty", nil, ErrNotBundle},
 		{"something else", []byte(strings.Repeat("#!/bin/sh\n", 10)), ErrNotBundle},
 	}
-	before := [][]byte{f.read(t, "run/slot-a"), f.read(t, "run/slot-b"), f.read(t, "fat/grub/grubenv")}
+	before := [][]byte{f.read(t, "run/slot-a"), f.read(t, "run/slot-b"),
+		f.read(t, "fat/grub/grubenv")}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if _, err := f.Apply(context.Background(), bytes.NewReader(tt.bundle)); !errors.Is(err, tt.want) {
+			if _, err := f.Apply(context.Background(), bytes.NewReader(tt.bundle)); !errors.Is(err,
+				tt.want) {
 				t.Errorf("error = %v, want %v", err, tt.want)
 			}
-			after := [][]byte{f.read(t, "run/slot-a"), f.read(t, "run/slot-b"), f.read(t, "fat/grub/grubenv")}
+			after := [][]byte{f.read(t, "run/slot-a"), f.read(t, "run/slot-b"),
+				f.read(t, "fat/grub/grubenv")}
 			if !slices.EqualFunc(before, after, bytes.Equal) {
 				t.Error("a slot or the boot variables changed")
 			}
@@ -261,7 +276,8 @@ func TestNoApplianceNoKey(t *testing.T) {
 	if err := os.Remove(f.KeyFile); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.Apply(context.Background(), bytes.NewReader(f.bundle(t, "cloud-amd64", f.key))); !errors.Is(err, ErrNoKey) {
+	if _, err := f.Apply(context.Background(),
+		bytes.NewReader(f.bundle(t, "cloud-amd64", f.key))); !errors.Is(err, ErrNoKey) {
 		t.Errorf("without a key: %v", err)
 	}
 	f.RunDir = filepath.Join(f.dir, "none")

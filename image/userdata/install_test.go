@@ -29,13 +29,16 @@ echo x >>"$COUNT"
 			}
 		}
 		console := filepath.Join(dir, "console")
-		cmd := exec.Command("sh", "-c", strings.ReplaceAll(installHead, "/dev/console", console)+"install_debs package.deb\n")
-		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "FAIL="+tt.fail, "COUNT="+filepath.Join(dir, "count"))
+		cmd := exec.Command("sh", "-c", strings.ReplaceAll(installHead, "/dev/console", console)+
+			"install_debs package.deb\n")
+		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "FAIL="+tt.fail,
+			"COUNT="+filepath.Join(dir, "count"))
 		out, err := cmd.CombinedOutput()
 		if (err == nil) != tt.good {
 			t.Errorf("%s failures: %v: %s", tt.fail, err, out)
 		}
-		if told, _ := os.ReadFile(console); strings.Contains(string(told), "not installed") == tt.good {
+		if told, _ := os.ReadFile(console); strings.Contains(string(told),
+			"not installed") == tt.good {
 			t.Errorf("%s failures: the console shows %q", tt.fail, told)
 		}
 	}

@@ -1,5 +1,5 @@
-// Package userdata writes what a stock cloud image (Debian, Ubuntu) is given at its creation, so that it becomes a ztbridge
-// box by itself.
+// Package userdata writes what a stock cloud image (Debian, Ubuntu) is given at its creation, so
+// that it becomes a ztbridge box by itself.
 package userdata
 
 import (
@@ -17,8 +17,9 @@ import (
 	"ztbridge/image/cloudconfig"
 )
 
-// What clouds take, in bytes of the text as it is written. Oracle allows 32,000 bytes of metadata in all, after base64 makes
-// four of three, and the SSH key is among it; EC2 allows 16 KB before base64. What has Limit or more is refused: few clouds take it.
+// What clouds take, in bytes of the text as it is written. Oracle allows 32,000 bytes of metadata
+// in all, after base64 makes four of three, and the SSH key is among it; EC2 allows 16 KB before
+// base64. What has Limit or more is refused: few clouds take it.
 const (
 	Limit       = 32 << 10
 	OracleLimit = 23000
@@ -32,7 +33,9 @@ var ErrTooLarge = errors.New("the user-data is too large for a cloud")
 func SizeWarnings(size int) []string {
 	var all []string
 	if size > OracleLimit {
-		all = append(all, fmt.Sprintf("Oracle takes about %d bytes (32,000 after base64, with all other metadata); this has %d", OracleLimit, size))
+		all = append(all, fmt.Sprintf(
+			"Oracle takes about %d bytes (32,000 after base64, with all other metadata); this "+
+				"has %d", OracleLimit, size))
 	}
 	if size > EC2Limit {
 		all = append(all, fmt.Sprintf("EC2 takes %d bytes; this has %d", EC2Limit, size))
@@ -67,8 +70,8 @@ var installHead string
 
 const installer = "/usr/local/sbin/ztbridge-install"
 
-// Generate writes the user-data. It holds secrets, as the files do. SSH and the image's own firewall rules are left alone:
-// the daemon puts its accepts in front of them.
+// Generate writes the user-data. It holds secrets, as the files do. SSH and the image's own
+// firewall rules are left alone: the daemon puts its accepts in front of them.
 func Generate(o Options) ([]byte, error) {
 	if _, ok := o.Files["ztbridge.yaml"]; !ok {
 		return nil, errors.New("generating user-data: there is no ztbridge.yaml")
@@ -76,8 +79,10 @@ func Generate(o Options) ([]byte, error) {
 	if err := o.Package.check(); err != nil {
 		return nil, fmt.Errorf("generating user-data: ztbridge's package: %w", err)
 	}
-	config := cloudconfig.Config{PackageUpdate: true, Packages: []string{"ca-certificates", "curl", "iptables", "openvpn"}, RunCmd: [][]string{{installer}}}
-	script := installHead + "\nfetch '" + o.Package.URL + "' " + o.Package.SHA256 + " ztbridge.deb\n"
+	config := cloudconfig.Config{PackageUpdate: true, Packages: []string{"ca-certificates", "curl",
+		"iptables", "openvpn"}, RunCmd: [][]string{{installer}}}
+	script := installHead + "\nfetch '" + o.Package.URL + "' " + o.Package.SHA256 +
+		" ztbridge.deb\n"
 	debs := []string{`"$work/ztbridge.deb"`}
 	switch {
 	case o.ZeroTier != nil:
@@ -91,17 +96,21 @@ func Generate(o Options) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("generating user-data: ZeroTier's repository: %w", err)
 		}
-		config.Apt = &cloudconfig.Apt{Sources: map[string]cloudconfig.Source{"zerotier.list": source}}
+		config.Apt = &cloudconfig.Apt{
+			Sources: map[string]cloudconfig.Source{"zerotier.list": source}}
 		debs = append(debs, "zerotier-one")
 	}
-	script += "install_debs " + strings.Join(debs, " ") + "\nsystemctl enable --now ztbridge-guard.service ztbridge.service\n"
-	config.Files = append(configFiles(o.Files), cloudconfig.File{Path: installer, Owner: "root:root", Permissions: "0755", Content: script})
+	script += "install_debs " + strings.Join(debs, " ") +
+		"\nsystemctl enable --now ztbridge-guard.service ztbridge.service\n"
+	config.Files = append(configFiles(o.Files), cloudconfig.File{Path: installer,
+		Owner: "root:root", Permissions: "0755", Content: script})
 	text, err := config.Encode()
 	if err != nil {
 		return nil, err
 	}
 	if len(text) >= Limit {
-		return nil, fmt.Errorf("%w: %d bytes of at most %d; use fewer or smaller profiles", ErrTooLarge, len(text), Limit)
+		return nil, fmt.Errorf("%w: %d bytes of at most %d; use fewer or smaller profiles",
+			ErrTooLarge, len(text), Limit)
 	}
 	return text, nil
 }
@@ -109,7 +118,8 @@ func Generate(o Options) ([]byte, error) {
 func configFiles(files map[string][]byte) []cloudconfig.File {
 	var all []cloudconfig.File
 	for _, name := range sorted(files) {
-		all = append(all, cloudconfig.File{Path: path.Join(cloudconfig.Folder, name), Owner: "root:root", Permissions: "0600", Content: string(files[name])})
+		all = append(all, cloudconfig.File{Path: path.Join(cloudconfig.Folder, name),
+			Owner: "root:root", Permissions: "0600", Content: string(files[name])})
 	}
 	return all
 }
@@ -129,7 +139,8 @@ func (d Download) check() error {
 
 func checkURL(address string) error {
 	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "https" || u.Host == "" || strings.ContainsAny(address, "'\" \n\\$`") {
+	if err != nil || u.Scheme != "https" || u.Host == "" ||
+		strings.ContainsAny(address, "'\" \n\\$`") {
 		return fmt.Errorf("want an https address, not %q", address)
 	}
 	return nil
@@ -148,7 +159,8 @@ func (r Repository) source() (cloudconfig.Source, error) {
 	if err != nil {
 		return cloudconfig.Source{}, err
 	}
-	return cloudconfig.Source{Source: fmt.Sprintf("deb [signed-by=$KEY_FILE] %s %s main", r.URL, r.Suite), Key: string(key)}, nil
+	return cloudconfig.Source{Source: fmt.Sprintf("deb [signed-by=$KEY_FILE] %s %s main", r.URL,
+		r.Suite), Key: string(key)}, nil
 }
 
 func sorted(m map[string][]byte) []string {

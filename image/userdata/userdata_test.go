@@ -25,7 +25,8 @@ const sum = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 func options() Options {
 	return Options{
-		Files: map[string][]byte{"ztbridge.yaml": []byte("egress: {}\n"), "provider.ovpn": []byte("remote a 1\n<ca>\n  indented: \"x\"\n</ca>\n"),
+		Files: map[string][]byte{"ztbridge.yaml": []byte("egress: {}\n"),
+			"provider.ovpn": []byte("remote a 1\n<ca>\n  indented: \"x\"\n</ca>\n"),
 			"provider.auth": []byte("user\n: p#'\"w \n")},
 		Package:  Download{"https://example.org/ztbridge_1.0.0_amd64.deb", sum},
 		ZeroTier: &Download{"https://example.org/zerotier-one_1.deb", sum},
@@ -46,7 +47,8 @@ func repository(t *testing.T) *Repository {
 	if err := errors.Join(entity.Serialize(w), w.Close()); err != nil {
 		t.Fatal(err)
 	}
-	return &Repository{"https://download.example.org/debian", "trixie", key.Bytes(), hex.EncodeToString(entity.PrimaryKey.Fingerprint)}
+	return &Repository{"https://download.example.org/debian", "trixie", key.Bytes(),
+		hex.EncodeToString(entity.PrimaryKey.Fingerprint)}
 }
 
 func TestGolden(t *testing.T) {
@@ -69,7 +71,8 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// The files must arrive byte for byte, whatever YAML thinks of them, and nobody but root may read them.
+// The files must arrive byte for byte, whatever YAML thinks of them, and nobody but root may read
+// them.
 func TestFilesArriveUnchanged(t *testing.T) {
 	o := options()
 	out, err := Generate(o)
@@ -85,7 +88,8 @@ func TestFilesArriveUnchanged(t *testing.T) {
 		if want, ok := o.Files[filepath.Base(f.Path)]; ok {
 			seen++
 			if f.Content != string(want) || f.Permissions != "0600" || f.Owner != "root:root" {
-				t.Errorf("%s arrives as %q with %s of %s", f.Path, f.Content, f.Permissions, f.Owner)
+				t.Errorf("%s arrives as %q with %s of %s", f.Path, f.Content, f.Permissions,
+					f.Owner)
 			}
 		}
 	}
@@ -110,7 +114,8 @@ func TestCloudInitAcceptsIt(t *testing.T) {
 			if err := os.WriteFile(file, out, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if said, err := exec.Command("cloud-init", "schema", "--config-file", file).CombinedOutput(); err != nil {
+			if said, err := exec.Command("cloud-init", "schema", "--config-file",
+				file).CombinedOutput(); err != nil {
 				t.Errorf("cloud-init schema: %v: %s", err, said)
 			}
 		})
@@ -144,14 +149,25 @@ func TestInstallerIsShell(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	tests := map[string]func(o *Options){
-		"no configuration":       func(o *Options) { delete(o.Files, "ztbridge.yaml") },
-		"no encryption":          func(o *Options) { o.Package.URL = "http://example.org/a.deb" },
-		"a command in the name":  func(o *Options) { o.Package.URL = "https://example.org/';reboot;'" },
-		"a short sum":            func(o *Options) { o.Package.SHA256 = "0123" },
-		"a command in the sum":   func(o *Options) { o.ZeroTier.SHA256 = sum + ";reboot" },
-		"another key than meant": func(o *Options) { o.ZeroTier, o.Repository.Fingerprint = nil, strings.Repeat("0", 40) },
-		"no key":                 func(o *Options) { o.ZeroTier, o.Repository.Key = nil, []byte("x") },
-		"options in the suite":   func(o *Options) { o.ZeroTier, o.Repository.Suite = nil, "trixie main\ndeb" },
+		"no configuration": func(o *Options) { delete(o.Files, "ztbridge.yaml") },
+		"no encryption":    func(o *Options) { o.Package.URL = "http://example.org/a.deb" },
+		"a command in the name": func(o *Options) {
+			o.Package.URL = "https://example.org/';reboot;'"
+		},
+		"a short sum":          func(o *Options) { o.Package.SHA256 = "0123" },
+		"a command in the sum": func(o *Options) { o.ZeroTier.SHA256 = sum + ";reboot" },
+		"another key than meant": func(o *Options) {
+			o.ZeroTier, o.Repository.Fingerprint = nil,
+				strings.Repeat("0", 40)
+		},
+		"no key": func(o *Options) {
+			o.ZeroTier, o.Repository.Key = nil,
+				[]byte("x")
+		},
+		"options in the suite": func(o *Options) {
+			o.ZeroTier, o.Repository.Suite = nil,
+				"trixie main\ndeb"
+		},
 	}
 	for name, spoil := range tests {
 		t.Run(name, func(t *testing.T) {

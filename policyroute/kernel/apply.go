@@ -12,14 +12,17 @@ import (
 	"ztbridge/policyroute"
 )
 
-// ErrAcceptsLeft says that our chains in iptables let through what they should not any more. Table inet ztb refuses what
-// it refuses all the same; but what the host's own rules in iptables would drop behind our jump, they do not see.
+// ErrAcceptsLeft says that our chains in iptables let through what they should not any more. Table
+// inet ztb refuses what it refuses all the same; but what the host's own rules in iptables would
+// drop behind our jump, they do not see.
 var ErrAcceptsLeft = errors.New("accepts that should be gone are still in iptables")
 
-// PartialError is returned by Apply when everything was done but some operations without which our own table, the rules
-// and the routes are as closed as they should be, and less open. Only iptables may be more open: see ErrAcceptsLeft.
+// PartialError is returned by Apply when everything was done but some operations without which our
+// own table, the rules and the routes are as closed as they should be, and less open. Only iptables
+// may be more open: see ErrAcceptsLeft.
 type PartialError struct {
-	// Failed name their operations. Those on iptables wrap ErrNoIPTables, and ErrAcceptsLeft where they would have closed.
+	// Failed name their operations. Those on iptables wrap ErrNoIPTables, and ErrAcceptsLeft where
+	// they would have closed.
 	Failed []error
 	// Done are the operations that were carried out.
 	Done []policyroute.Op
@@ -31,9 +34,10 @@ func (e *PartialError) Error() string { return errors.Join(e.Failed...).Error() 
 func (e *PartialError) Unwrap() []error { return e.Failed }
 
 // Apply executes the plan's operations in order and stops at the first error, which names the
-// operation: what comes later may rely on it, and after every prefix of a plan nothing leaks. Operations
-// without which our table refuses no less are passed over when they fail, so that one impossible way out, or an
-// iptables that does not work, does not take the rest along; then a PartialError is returned at the end.
+// operation: what comes later may rely on it, and after every prefix of a plan nothing leaks.
+// Operations without which our table refuses no less are passed over when they fail, so that one
+// impossible way out, or an iptables that does not work, does not take the rest along; then a
+// PartialError is returned at the end.
 func (k *Kernel) Apply(ctx context.Context, p policyroute.Plan) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -48,7 +52,8 @@ func (k *Kernel) apply(ctx context.Context, p policyroute.Plan) error {
 			return err
 		}
 		err := errBare
-		if r, ok := op.(policyroute.ReplaceRoute); !ok || r.Route.Type != policyroute.Unicast || !bare[place{r.Route.Dev, r.Route.Family}] {
+		if r, ok := op.(policyroute.ReplaceRoute); !ok || r.Route.Type != policyroute.Unicast ||
+			!bare[place{r.Route.Dev, r.Route.Family}] {
 			err = k.do(op)
 		}
 		if err == nil {
@@ -73,8 +78,8 @@ func (k *Kernel) apply(ctx context.Context, p policyroute.Plan) error {
 	return nil
 }
 
-// errBare refuses a way out by a device that could not be given its address: packets would leave it with the address of
-// another one.
+// errBare refuses a way out by a device that could not be given its address: packets would leave it
+// with the address of another one.
 var errBare = errors.New("the device lacks an address")
 
 // place is a device, as far as it is used by one family.
@@ -83,15 +88,17 @@ type place struct {
 	family policyroute.Family
 }
 
-// without makes up for a failed operation, and says whether our table, the rules and the routes are no more open than after
-// it. Chains refuse nothing; what is wrong with theirs says closes.
+// without makes up for a failed operation, and says whether our table, the rules and the routes are
+// no more open than after it. Chains refuse nothing; what is wrong with theirs says closes.
 func (k *Kernel) without(op policyroute.Op) bool {
 	switch o := op.(type) {
 	case policyroute.AddAddr:
 		return true // routes by that device are passed over as well
 	case policyroute.ReplaceRoute:
-		// What stands in its place leads elsewhere. Where nothing does, the refusal behind it decides.
-		return o.Route.Type == policyroute.Unicast && withoutIPv6(o.Route.Family, k.delRoute(o.Route)) == nil
+		// What stands in its place leads elsewhere. Where nothing does, the refusal behind it
+		// decides.
+		return o.Route.Type == policyroute.Unicast &&
+			withoutIPv6(o.Route.Family, k.delRoute(o.Route)) == nil
 	case policyroute.SetChain, policyroute.EnsureJump, policyroute.DeleteChain:
 		return true
 	}
@@ -106,7 +113,8 @@ func (k *Kernel) closes(op policyroute.Op) bool {
 	case policyroute.SetChain:
 		return slices.ContainsFunc(k.cache.chains, func(c policyroute.Chain) bool {
 			return c.Family == o.Chain.Family && c.Name == o.Chain.Name &&
-				slices.ContainsFunc(c.Rules, func(r string) bool { return !slices.Contains(o.Chain.Rules, r) })
+				slices.ContainsFunc(c.Rules,
+					func(r string) bool { return !slices.Contains(o.Chain.Rules, r) })
 		})
 	}
 	return false
@@ -156,8 +164,8 @@ func (k *Kernel) changeChains(f policyroute.Family, change func() error) error {
 	})
 }
 
-// onIPTables makes every failure of do ErrNoIPTables: what is asked is simple, and an iptables that does not do it is of no
-// use here.
+// onIPTables makes every failure of do ErrNoIPTables: what is asked is simple, and an iptables that
+// does not do it is of no use here.
 func (k *Kernel) onIPTables(f policyroute.Family, do func() error) error {
 	err := k.ipt.find(f)
 	if err == nil {
@@ -169,20 +177,23 @@ func (k *Kernel) onIPTables(f policyroute.Family, do func() error) error {
 	return nil
 }
 
-// changeMaps changes the maps or, where the kernel will not, the whole table: then somebody was there first.
+// changeMaps changes the maps or, where the kernel will not, the whole table: then somebody was
+// there first.
 func (k *Kernel) changeMaps(o policyroute.ChangeNftMaps) error {
 	err := k.nft.change(o)
 	if err == nil {
 		return nil
 	}
-	k.log.Debug("replacing the table, since its maps are not what they were taken for", "error", err)
+	k.log.Debug("replacing the table, since its maps are not what they were taken for", "error",
+		err)
 	return k.nft.replace(o.Table)
 }
 
-// withoutIPv6 takes it for no error that a kernel without IPv6 has no place for its rules, routes and addresses, nor a
-// device on which it is switched off (EACCES): nothing can leak by it.
+// withoutIPv6 takes it for no error that a kernel without IPv6 has no place for its rules, routes
+// and addresses, nor a device on which it is switched off (EACCES): nothing can leak by it.
 func withoutIPv6(f policyroute.Family, err error) error {
-	if f == policyroute.V6 && (errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EACCES)) {
+	if f == policyroute.V6 && (errors.Is(err, unix.EAFNOSUPPORT) ||
+		errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EACCES)) {
 		return nil
 	}
 	return err

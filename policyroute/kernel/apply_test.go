@@ -10,7 +10,8 @@ import (
 	"ztbridge/policyroute"
 )
 
-// One way out that the kernel refuses takes no other along, and leaves nothing in its place that leads elsewhere.
+// One way out that the kernel refuses takes no other along, and leaves nothing in its place that
+// leads elsewhere.
 func TestImpossibleRouteStopsNothingElse(t *testing.T) {
 	needs(t, "ip", "nft", "iptables")
 	record := filepath.Join(t.TempDir(), "record.json")
@@ -28,12 +29,15 @@ func TestImpossibleRouteStopsNothingElse(t *testing.T) {
 				want.Routes[i].Gateway = addr("2001:db8::2")
 			}
 		}
-		want.Routes = append(want.Routes, policyroute.Route{Family: policyroute.V4, Table: 23103, Dst: prefix("0.0.0.0/0"), Metric: 100, Dev: "tunztb0"})
-		want.Rules = append(want.Rules, policyroute.Rule{Family: policyroute.V4, Priority: 15030, IIF: "lan", Action: policyroute.Lookup, Table: 23103})
+		want.Routes = append(want.Routes, policyroute.Route{Family: policyroute.V4, Table: 23103,
+			Dst: prefix("0.0.0.0/0"), Metric: 100, Dev: "tunztb0"})
+		want.Rules = append(want.Rules, policyroute.Rule{Family: policyroute.V4, Priority: 15030,
+			IIF: "lan", Action: policyroute.Lookup, Table: 23103})
 		want.Normalize()
 		err := attempt(t, k, want)
 		partial, ok := errors.AsType[*PartialError](err)
-		if !ok || len(partial.Failed) != 2 || !strings.Contains(err.Error(), "via 192.0.2.2") || !strings.Contains(err.Error(), "via 2001:db8::2") {
+		if !ok || len(partial.Failed) != 2 || !strings.Contains(err.Error(), "via 192.0.2.2") ||
+			!strings.Contains(err.Error(), "via 2001:db8::2") {
 			t.Errorf("Apply: %v, want a PartialError that names the two routes", err)
 		}
 		var possible []policyroute.Route
@@ -47,7 +51,8 @@ func TestImpossibleRouteStopsNothingElse(t *testing.T) {
 	})
 }
 
-// A device that cannot be given its address is no way out: packets would leave it with the address of another one.
+// A device that cannot be given its address is no way out: packets would leave it with the address
+// of another one.
 func TestNoRouteWithoutAddress(t *testing.T) {
 	needs(t, "ip", "nft", "iptables")
 	record := filepath.Join(t.TempDir(), "record.json")
@@ -58,7 +63,8 @@ func TestNoRouteWithoutAddress(t *testing.T) {
 		want.Links[0].Addrs[1] = prefix("ff02::8/64") // which the kernel refuses
 		err := attempt(t, k, want)
 		partial, ok := errors.AsType[*PartialError](err)
-		if !ok || len(partial.Failed) != 2 || !strings.Contains(err.Error(), "ip -6 addr add ff02::8/64") || !strings.Contains(err.Error(), "lacks an address") {
+		if !ok || len(partial.Failed) != 2 || !strings.Contains(err.Error(),
+			"ip -6 addr add ff02::8/64") || !strings.Contains(err.Error(), "lacks an address") {
 			t.Errorf("Apply: %v, want a PartialError that names the address and the route", err)
 		}
 		if left := sh(t, "ip -6 route show table 23102"); strings.Contains(left, "tunztb0") {

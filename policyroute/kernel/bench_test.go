@@ -19,7 +19,8 @@ func BenchmarkApply(b *testing.B) {
 		intent func() policyroute.Intent
 	}{
 		{"uno", policytest.Uno},
-		{"policies=1000,members=4000", func() policyroute.Intent { return policytest.Many(1000, 4) }},
+		{"policies=1000,members=4000",
+			func() policyroute.Intent { return policytest.Many(1000, 4) }},
 	} {
 		in := scene.intent()
 		b.Run(scene.name+"/full", func(b *testing.B) {

@@ -20,15 +20,18 @@ type Flows struct {
 	// Translated are the addresses that the connection shows outside, by masquerading: those of an
 	// egress.
 	Translated []netip.Addr
-	// Redirected are the ports of this host that the connection was redirected to: those of a forwarder.
+	// Redirected are the ports of this host that the connection was redirected to: those of a
+	// forwarder.
 	Redirected []uint16
-	// Moved, unless it is nil, is asked about each of the two that speak to each other, as the one whose packets may have
-	// got another way, whoever opened the connection; steered where its destination was rewritten.
+	// Moved, unless it is nil, is asked about each of the two that speak to each other, as the one
+	// whose packets may have got another way, whoever opened the connection; steered where its
+	// destination was rewritten.
 	Moved func(client, remote netip.Addr, steered bool) bool
 }
 
-// CutFlows deletes the connections from conntrack's table, so that their next packets take the present
-// way and are translated anew, and returns how many there were. It does not send anything to the peers.
+// CutFlows deletes the connections from conntrack's table, so that their next packets take the
+// present way and are translated anew, and returns how many there were. It does not send anything
+// to the peers.
 func (k *Kernel) CutFlows(ctx context.Context, f Flows) (int, error) {
 	if len(f.Sources) == 0 && len(f.Translated) == 0 && len(f.Redirected) == 0 && f.Moved == nil {
 		return 0, nil
@@ -40,10 +43,11 @@ func (k *Kernel) CutFlows(ctx context.Context, f Flows) (int, error) {
 		if err := ctx.Err(); err != nil {
 			return total, err
 		}
-		cut, err := k.rtnl.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.InetFamily(afOf(family)), f)
+		cut, err := k.rtnl.ConntrackDeleteFilters(netlink.ConntrackTable,
+			netlink.InetFamily(afOf(family)), f)
 		total += int(cut)
-		// Connections come and go all the time: those that an interrupted listing missed are as new as
-		// those that begin right now.
+		// Connections come and go all the time: those that an interrupted listing missed are as new
+		// as those that begin right now.
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 			return total, fmt.Errorf("cutting %s flows: %w", family, err)
 		}
@@ -56,10 +60,14 @@ func (f Flows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	source, target := toAddr(flow.Forward.SrcIP), toAddr(flow.Forward.DstIP)
 	answerer, translated := toAddr(flow.Reverse.SrcIP), toAddr(flow.Reverse.DstIP)
 	redirected := flow.Reverse.SrcPort != flow.Forward.DstPort
-	return slices.ContainsFunc(f.Sources, func(p netip.Prefix) bool { return p.Contains(source) || p.Contains(answerer) }) ||
+	return slices.ContainsFunc(f.Sources, func(p netip.Prefix) bool {
+		return p.Contains(source) ||
+			p.Contains(answerer)
+	}) ||
 		slices.Contains(f.Translated, translated) ||
 		redirected && slices.Contains(f.Redirected, flow.Reverse.SrcPort) ||
-		f.Moved != nil && (f.Moved(source, target, redirected || answerer != target) || f.Moved(answerer, translated, false))
+		f.Moved != nil && (f.Moved(source, target, redirected || answerer != target) ||
+			f.Moved(answerer, translated, false))
 }
 
 func toAddr(ip net.IP) netip.Addr {

@@ -13,9 +13,9 @@ import (
 	"ztbridge/policyroute"
 )
 
-// In its nftables variant, iptables makes table filter and its built-in chains when it first needs them,
-// and never removes them. To leave the host as it was we note which were absent before our first chain,
-// and at the end remove those of them that are still empty.
+// In its nftables variant, iptables makes table filter and its built-in chains when it first needs
+// them, and never removes them. To leave the host as it was we note which were absent before our
+// first chain, and at the end remove those of them that are still empty.
 
 var builtinChains = []string{"INPUT", "FORWARD", "OUTPUT"}
 
@@ -26,7 +26,8 @@ var filterFamilies = map[string]nftables.TableFamily{
 
 // The chains of the legacy variant are seen by it alone, so we note that as well.
 
-// noteFootprint records what our first chain of a family, whose iptables was found, may bring about.
+// noteFootprint records what our first chain of a family, whose iptables was found, may bring
+// about.
 func (k *Kernel) noteFootprint(f policyroute.Family) error {
 	data := k.record.data
 	switch legacy := !k.ipt.families[f].nftables; {
@@ -63,7 +64,8 @@ func (k *Kernel) absentChains() ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("listing nftables tables: %w", err)
 		}
-		if !slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == filterTable }) {
+		if !slices.ContainsFunc(tables,
+			func(t *nftables.Table) bool { return t.Name == filterTable }) {
 			absent = append(absent, name)
 		}
 		chains, err := conn.ListChainsOfTableFamily(family)
@@ -80,8 +82,8 @@ func (k *Kernel) absentChains() ([]string, error) {
 	return absent, nil
 }
 
-// chainsLeft returns an error when chains of ours are where iptables, in its nftables variant, does not see them, or may be
-// where its legacy variant made them.
+// chainsLeft returns an error when chains of ours are where iptables, in its nftables variant, does
+// not see them, or may be where its legacy variant made them.
 func (k *Kernel) chainsLeft(unseen []policyroute.Unseen) error {
 	if len(unseen) == 0 {
 		return nil
@@ -95,7 +97,9 @@ func (k *Kernel) chainsLeft(unseen []policyroute.Unseen) error {
 	for _, u := range unseen {
 		if slices.Contains(k.record.data.Legacy, u.Family.String()) {
 			why := cmp.Or(u.Why, errAbsent.Error())
-			errs = errors.Join(errs, fmt.Errorf("removing %s chains of iptables' legacy variant: %w: %s", u.Family, ErrNoIPTables, why))
+			errs = errors.Join(errs,
+				fmt.Errorf("removing %s chains of iptables' legacy variant: %w: %s", u.Family,
+					ErrNoIPTables, why))
 		}
 		family := nftables.TableFamilyIPv4
 		if u.Family == policyroute.V6 {
@@ -107,7 +111,9 @@ func (k *Kernel) chainsLeft(unseen []policyroute.Unseen) error {
 		}
 		for _, ours := range []string{policyroute.ChainForward, policyroute.ChainInput} {
 			if findChain(chains, ours) != nil {
-				errs = errors.Join(errs, fmt.Errorf("removing %s chain %s: %w: %s", u.Family, ours, ErrNoIPTables, u.Why))
+				errs = errors.Join(errs,
+					fmt.Errorf("removing %s chain %s: %w: %s", u.Family, ours, ErrNoIPTables,
+						u.Why))
 			}
 		}
 	}
@@ -115,15 +121,17 @@ func (k *Kernel) chainsLeft(unseen []policyroute.Unseen) error {
 }
 
 func findChain(chains []*nftables.Chain, name string) *nftables.Chain {
-	i := slices.IndexFunc(chains, func(c *nftables.Chain) bool { return c.Table.Name == filterTable && c.Name == name })
+	i := slices.IndexFunc(chains, func(c *nftables.Chain) bool {
+		return c.Table.Name == filterTable && c.Name == name
+	})
 	if i < 0 {
 		return nil
 	}
 	return chains[i]
 }
 
-// removeFootprint removes what iptables made for us and nobody else has used since. The kernel itself
-// refuses to remove what is in use, so that no rule of another's can be lost in between.
+// removeFootprint removes what iptables made for us and nobody else has used since. The kernel
+// itself refuses to remove what is in use, so that no rule of another's can be lost in between.
 func (k *Kernel) removeFootprint() error {
 	if len(k.record.data.Absent) == 0 {
 		return nil
@@ -165,7 +173,8 @@ func deleteUnused(kind uint16, family nftables.TableFamily, chain string) error 
 	// NFTA_TABLE_NAME and NFTA_CHAIN_TABLE are the same number.
 	attrs := []netlink.Attribute{{Type: unix.NFTA_TABLE_NAME, Data: []byte(filterTable + "\x00")}}
 	if chain != "" {
-		attrs = append(attrs, netlink.Attribute{Type: unix.NFTA_CHAIN_NAME, Data: []byte(chain + "\x00")})
+		attrs = append(attrs, netlink.Attribute{Type: unix.NFTA_CHAIN_NAME,
+			Data: []byte(chain + "\x00")})
 	}
 	data, err := netlink.MarshalAttributes(attrs)
 	if err != nil {
@@ -173,7 +182,8 @@ func deleteUnused(kind uint16, family nftables.TableFamily, chain string) error 
 	}
 	batch := []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, unix.NFNL_SUBSYS_NFTABLES}
 	_, err = conn.SendMessages([]netlink.Message{
-		{Header: netlink.Header{Type: unix.NFNL_MSG_BATCH_BEGIN, Flags: netlink.Request}, Data: batch},
+		{Header: netlink.Header{Type: unix.NFNL_MSG_BATCH_BEGIN, Flags: netlink.Request},
+			Data: batch},
 		{
 			Header: netlink.Header{
 				Type:  netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | kind),
@@ -181,7 +191,8 @@ func deleteUnused(kind uint16, family nftables.TableFamily, chain string) error 
 			},
 			Data: append([]byte{byte(family), unix.NFNETLINK_V0, 0, 0}, data...),
 		},
-		{Header: netlink.Header{Type: unix.NFNL_MSG_BATCH_END, Flags: netlink.Request}, Data: batch},
+		{Header: netlink.Header{Type: unix.NFNL_MSG_BATCH_END, Flags: netlink.Request},
+			Data: batch},
 	})
 	if err == nil {
 		_, err = conn.Receive()

@@ -10,9 +10,9 @@ import (
 	"ztbridge/policyroute"
 )
 
-// Guard puts a table inet ztb in force unless there is one already, and says whether it did. It looks at
-// nothing else: whatever state the rest of the host is in, iptables above all, does not keep it from
-// closing. Where it cannot be seen whether the table is there, it is replaced.
+// Guard puts a table inet ztb in force unless there is one already, and says whether it did. It
+// looks at nothing else: whatever state the rest of the host is in, iptables above all, does not
+// keep it from closing. Where it cannot be seen whether the table is there, it is replaced.
 func Guard(closed policyroute.Ruleset) (put bool, err error) {
 	n := newNft()
 	present, unseen := n.present()
@@ -20,7 +20,8 @@ func Guard(closed policyroute.Ruleset) (put bool, err error) {
 		return false, nil
 	}
 	if err := n.replace(closed); err != nil {
-		return false, errors.Join(unseen, fmt.Errorf("replacing nftables table %s: %w", n.table.Name, err))
+		return false, errors.Join(unseen,
+			fmt.Errorf("replacing nftables table %s: %w", n.table.Name, err))
 	}
 	return true, nil
 }
@@ -36,5 +37,6 @@ func (n nft) present() (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("listing nftables chains: %w", err)
 	}
-	return slices.ContainsFunc(chains, func(c *nftables.Chain) bool { return c.Table.Name == n.table.Name }), nil
+	return slices.ContainsFunc(chains,
+		func(c *nftables.Chain) bool { return c.Table.Name == n.table.Name }), nil
 }

@@ -15,8 +15,9 @@ import (
 	"ztbridge/policyroute"
 )
 
-// ErrNoIPTables says that iptables is not there or does not do what it is asked. Our table in nftables is
-// enough where no other firewall stands in the way; the chains are an extra for hosts that have one.
+// ErrNoIPTables says that iptables is not there or does not do what it is asked. Our table in
+// nftables is enough where no other firewall stands in the way; the chains are an extra for hosts
+// that have one.
 var ErrNoIPTables = errors.New("iptables is not usable here")
 
 var (
@@ -29,13 +30,14 @@ var (
 const (
 	filterTable = "filter"
 
-	// The legacy variant waits for others that hold its lock. In a pass everything else waits with it, and passes feed
-	// the watchdog; whoever puts the host back has the time.
+	// The legacy variant waits for others that hold its lock. In a pass everything else waits with
+	// it, and passes feed the watchdog; whoever puts the host back has the time.
 	passSeconds    = 1
 	restoreSeconds = 10
 	// askAgain is how long one that does not work, or whose lock is held, is left alone.
 	askAgain = 5 * time.Second
-	// busyAttempts is how often the nftables variant is run when others overtake its transactions: it waits for nobody.
+	// busyAttempts is how often the nftables variant is run when others overtake its transactions:
+	// it waits for nobody.
 	busyAttempts = 3
 
 	// Exit statuses (iptables/xshared.h).
@@ -43,13 +45,15 @@ const (
 	exitBusy  = 4
 )
 
-// iptables reads our chains through `iptables -S`, and changes them in iptables-restore transactions.
+// iptables reads our chains through `iptables -S`, and changes them in iptables-restore
+// transactions.
 type iptables struct {
 	log      *slog.Logger
 	families map[policyroute.Family]*family // those that worked when last asked
 	trouble  map[policyroute.Family]trouble // those that are installed and did not
-	patience int                            // how many seconds are waited for the legacy variant's lock
-	held     time.Time                      // when that lock was last waited for in vain
+	// how many seconds are waited for the legacy variant's lock
+	patience int
+	held     time.Time // when that lock was last waited for in vain
 }
 
 // trouble is why a family did not work when it was last asked.
@@ -78,8 +82,8 @@ type family struct {
 	nftables bool
 }
 
-// find looks for the programs of a family unless they are known: another firewall may bring them at any time. It runs
-// nothing where there are none, and returns errAbsent.
+// find looks for the programs of a family unless they are known: another firewall may bring them at
+// any time. It runs nothing where there are none, and returns errAbsent.
 func (t *iptables) find(f policyroute.Family) error {
 	if t.families[f] != nil {
 		return nil
@@ -104,7 +108,8 @@ func (t *iptables) find(f policyroute.Family) error {
 	if err != nil {
 		return fmt.Errorf("preparing %s: %w", path, err)
 	}
-	t.families[f] = &family{lib: handle, restore: restore, nftables: bytes.Contains(version, []byte("nf_tables"))}
+	t.families[f] = &family{lib: handle, restore: restore,
+		nftables: bytes.Contains(version, []byte("nf_tables"))}
 	return nil
 }
 
@@ -118,8 +123,8 @@ func (t *iptables) silent() bool {
 	return false
 }
 
-// unsettled says that what iptables shows may have changed without anybody's announcing it: one that did not work may do so
-// now, or one has come.
+// unsettled says that what iptables shows may have changed without anybody's announcing it: one
+// that did not work may do so now, or one has come.
 func (t *iptables) unsettled() bool {
 	for _, f := range policyroute.Families {
 		if t.families[f] != nil || t.troubled(f) {
@@ -137,8 +142,8 @@ func (t *iptables) troubled(f policyroute.Family) bool {
 	return t.trouble[f].why != "" && time.Since(t.trouble[f].at) < askAgain
 }
 
-// observe returns our chains, and the families that have none to be seen. One that is installed and does not work, be it
-// for now or for ever, is looked for anew after a while.
+// observe returns our chains, and the families that have none to be seen. One that is installed and
+// does not work, be it for now or for ever, is looked for anew after a while.
 func (t *iptables) observe() (chains []policyroute.Chain, unseen []policyroute.Unseen) {
 	for _, f := range policyroute.Families {
 		if t.troubled(f) {
@@ -159,7 +164,8 @@ func (t *iptables) observe() (chains []policyroute.Chain, unseen []policyroute.U
 			unseen = append(unseen, policyroute.Unseen{Family: f, Why: why})
 		}
 		if why != "" && why != t.trouble[f].why {
-			t.log.Warn("iptables does not work, its chains are left alone", "family", f, "error", err)
+			t.log.Warn("iptables does not work, its chains are left alone", "family", f, "error",
+				err)
 		}
 		t.trouble[f] = trouble{why, time.Now()}
 		chains = append(chains, found...)
@@ -168,7 +174,10 @@ func (t *iptables) observe() (chains []policyroute.Chain, unseen []policyroute.U
 }
 
 func (t *iptables) chains(f policyroute.Family) ([]policyroute.Chain, error) {
-	present, err := run(t, f, func(fam *family) ([]string, error) { return fam.lib.ListChains(filterTable) })
+	present, err := run(t, f, func(fam *family) ([]string,
+		error) {
+		return fam.lib.ListChains(filterTable)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("listing %s chains: %w", f, err)
 	}
@@ -195,10 +204,13 @@ func (t *iptables) chains(f policyroute.Family) ([]policyroute.Chain, error) {
 	return out, nil
 }
 
-// rules returns the chain's rules as `iptables -S` prints them, without "-A CHAIN". A chain that is not
-// there has none.
+// rules returns the chain's rules as `iptables -S` prints them, without "-A CHAIN". A chain that is
+// not there has none.
 func (t *iptables) rules(f policyroute.Family, chain string) ([]string, error) {
-	lines, err := run(t, f, func(fam *family) ([]string, error) { return fam.lib.List(filterTable, chain) })
+	lines, err := run(t, f, func(fam *family) ([]string,
+		error) {
+		return fam.lib.List(filterTable, chain)
+	})
 	if exitStatus(err) == exitOther {
 		return nil, nil
 	}
@@ -216,7 +228,8 @@ func (t *iptables) rules(f policyroute.Family, chain string) ([]string, error) {
 
 // setChain makes or replaces the chain in one transaction.
 func (t *iptables) setChain(c policyroute.Chain) error {
-	lines := []string{fmt.Sprintf(":%s - [0:0]", c.Name)} // with --noflush: empties this chain alone
+	// with --noflush: empties this chain alone
+	lines := []string{fmt.Sprintf(":%s - [0:0]", c.Name)}
 	for _, r := range c.Rules {
 		lines = append(lines, fmt.Sprintf("-A %s %s", c.Name, r))
 	}
@@ -239,7 +252,8 @@ func (t *iptables) ensureJump(o policyroute.EnsureJump) error {
 
 // deleteChain removes the chain and the jumps to it, in one transaction.
 func (t *iptables) deleteChain(o policyroute.DeleteChain) error {
-	present, err := run(t, o.Family, func(fam *family) ([]string, error) { return fam.lib.ListChains(filterTable) })
+	present, err := run(t, o.Family,
+		func(fam *family) ([]string, error) { return fam.lib.ListChains(filterTable) })
 	if err != nil {
 		return fmt.Errorf("listing %s chains: %w", o.Family, err)
 	}
@@ -250,7 +264,8 @@ func (t *iptables) deleteChain(o policyroute.DeleteChain) error {
 	if err != nil {
 		return err
 	}
-	lines := slices.Repeat([]string{fmt.Sprintf("-D %s %s", o.Parent, jumpTo(o.Chain))}, count(parent, jumpTo(o.Chain)))
+	lines := slices.Repeat([]string{fmt.Sprintf("-D %s %s", o.Parent, jumpTo(o.Chain))},
+		count(parent, jumpTo(o.Chain)))
 	return t.commit(o.Family, append(lines, "-F "+o.Chain, "-X "+o.Chain))
 }
 
@@ -263,15 +278,16 @@ func (t *iptables) commit(f policyroute.Family, lines []string) error {
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
 		if err := cmd.Run(); err != nil {
-			return struct{}{}, fmt.Errorf("running %s: %w: %s", fam.restore, err, strings.TrimSpace(stderr.String()))
+			return struct{}{}, fmt.Errorf("running %s: %w: %s", fam.restore, err,
+				strings.TrimSpace(stderr.String()))
 		}
 		return struct{}{}, nil
 	})
 	return err
 }
 
-// run asks a family for something. Both families of the legacy variant have one lock: where one has waited for it in
-// vain, none waits again for a while.
+// run asks a family for something. Both families of the legacy variant have one lock: where one has
+// waited for it in vain, none waits again for a while.
 func run[T any](t *iptables, f policyroute.Family, do func(*family) (T, error)) (T, error) {
 	fam := t.families[f]
 	if !fam.nftables && time.Since(t.held) < askAgain {

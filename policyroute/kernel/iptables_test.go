@@ -15,19 +15,21 @@ import (
 	"ztbridge/policyroute"
 )
 
-// stub puts shell scripts in the place of iptables: line is what they do when asked to list, restore what
-// they do when asked to change something.
+// stub puts shell scripts in the place of iptables: line is what they do when asked to list,
+// restore what they do when asked to change something.
 func stub(t *testing.T, line, restore string) {
 	t.Helper()
 	dir := t.TempDir()
 	for name, do := range map[string]string{
-		"iptables": line, "ip6tables": line, "iptables-restore": restore, "ip6tables-restore": restore,
+		"iptables": line, "ip6tables": line, "iptables-restore": restore,
+		"ip6tables-restore": restore,
 	} {
 		real, err := exec.LookPath(name)
 		if err != nil {
 			t.Skipf("SKIPPED: needs the program %s", name)
 		}
-		script := "#!/bin/sh\nreal=" + real + "\n[ \"$1\" != --version ] || exec $real --version\n" + do + "\n"
+		script := "#!/bin/sh\nreal=" + real +
+			"\n[ \"$1\" != --version ] || exec $real --version\n" + do + "\n"
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -35,8 +37,8 @@ func stub(t *testing.T, line, restore string) {
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 }
 
-// An iptables that cannot list its table keeps nothing else from being seen, done or taken away, and what
-// it has is left alone until it can.
+// An iptables that cannot list its table keeps nothing else from being seen, done or taken away,
+// and what it has is left alone until it can.
 func TestIPTablesThatCannotList(t *testing.T) {
 	needs(t, "ip", "nft", "iptables")
 	const foreign = "nft 'table ip filter { chain INPUT { type filter hook input priority 0; ct state vmap { established : accept, invalid : drop }; }; }'"
@@ -45,7 +47,8 @@ func TestIPTablesThatCannotList(t *testing.T) {
 		families          int
 	}{
 		{"a table that it cannot print", foreign, "", 1},
-		{"no kernel module", ":", "echo 'cannot initialize: do you need to insmod?' >&2; exit 3", 2},
+		{"no kernel module", ":", "echo 'cannot initialize: do you need to insmod?' >&2; exit 3",
+			2},
 		{"no lock file", ":", "exit 4", 2},
 		{"it does not start", ":", "exit 127", 2},
 	} {
@@ -66,7 +69,8 @@ func TestIPTablesThatCannotList(t *testing.T) {
 				if _, err := k.Restore(context.Background()); err != nil {
 					t.Errorf("Restore: %v", err)
 				}
-				if left := sh(t, "ip rule show priority 15010; nft list tables | grep ztb || :"); left != "" {
+				if left := sh(t,
+					"ip rule show priority 15010; nft list tables | grep ztb || :"); left != "" {
 					t.Errorf("after Restore there is\n%s", left)
 				}
 			})
@@ -77,14 +81,17 @@ func TestIPTablesThatCannotList(t *testing.T) {
 // An iptables that lists and does not change anything is told of, and everything else is done.
 func TestIPTablesThatCannotChange(t *testing.T) {
 	needs(t, "ip", "nft", "iptables")
-	stub(t, `exec $real "$@"`, `echo "iptables-restore: unable to initialize table 'filter'" >&2; exit 2`)
+	stub(t, `exec $real "$@"`,
+		`echo "iptables-restore: unable to initialize table 'filter'" >&2; exit 2`)
 	record := filepath.Join(t.TempDir(), "record.json")
 	inNamespace(t, func() {
 		host(t)
 		k := open(t, record)
-		err := k.Apply(context.Background(), policyroute.Diff(policyroute.State{Links: sample().Links}, sample()))
+		err := k.Apply(context.Background(),
+			policyroute.Diff(policyroute.State{Links: sample().Links}, sample()))
 		partial, ok := errors.AsType[*PartialError](err)
-		if !ok || !errors.Is(err, ErrNoIPTables) || !strings.Contains(err.Error(), "unable to initialize") {
+		if !ok || !errors.Is(err, ErrNoIPTables) ||
+			!strings.Contains(err.Error(), "unable to initialize") {
 			t.Errorf("Apply: %v, want ErrNoIPTables and what iptables said", err)
 		}
 		if ok && len(partial.Failed) == 0 {
@@ -104,11 +111,14 @@ func TestRestoreTellsOfChainsOutOfReach(t *testing.T) {
 		host(t)
 		k := open(t, record)
 		reach(t, k, sample())
-		sh(t, "nft 'add rule ip filter INPUT ct state vmap { established : accept, invalid : drop }'")
-		if _, err := k.Restore(context.Background()); !errors.Is(err, ErrNoIPTables) || !strings.Contains(err.Error(), "ZTB-FORWARD") {
+		sh(t,
+			"nft 'add rule ip filter INPUT ct state vmap { established : accept, invalid : drop }'")
+		if _, err := k.Restore(context.Background()); !errors.Is(err, ErrNoIPTables) ||
+			!strings.Contains(err.Error(), "ZTB-FORWARD") {
 			t.Errorf("Restore: %v, want ErrNoIPTables and the chain's name", err)
 		}
-		if left := sh(t, "ip rule show priority 15010; nft list tables | grep ztb || :"); left != "" {
+		if left := sh(t,
+			"ip rule show priority 15010; nft list tables | grep ztb || :"); left != "" {
 			t.Errorf("after Restore there is\n%s", left)
 		}
 		sh(t, "nft flush chain ip filter INPUT")
@@ -121,8 +131,8 @@ func TestRestoreTellsOfChainsOutOfReach(t *testing.T) {
 	})
 }
 
-// legacy puts the legacy variant in the place of iptables, with a lock of its own, and returns what holds that lock as
-// another program would, and what releases it.
+// legacy puts the legacy variant in the place of iptables, with a lock of its own, and returns what
+// holds that lock as another program would, and what releases it.
 func legacy(t *testing.T) (hold, release func()) {
 	t.Helper()
 	needs(t, "ip", "nft", "iptables-legacy", "ip6tables-legacy", "iptables-legacy-restore")
@@ -140,7 +150,8 @@ func legacy(t *testing.T) (hold, release func()) {
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	t.Setenv("XTABLES_LOCKFILE", filepath.Join(dir, "lock"))
-	lock, err := unix.Open(filepath.Join(dir, "lock"), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
+	lock, err := unix.Open(filepath.Join(dir, "lock"), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC,
+		0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +164,8 @@ func legacy(t *testing.T) (hold, release func()) {
 	return func() { flock(unix.LOCK_EX) }, func() { flock(unix.LOCK_UN) }
 }
 
-// Whoever holds the lock of the legacy variant keeps neither a pass waiting, nor every one that follows.
+// Whoever holds the lock of the legacy variant keeps neither a pass waiting, nor every one that
+// follows.
 func TestHeldLockDelaysNoPass(t *testing.T) {
 	hold, release := legacy(t)
 	record := filepath.Join(t.TempDir(), "record.json")
@@ -175,7 +187,8 @@ func TestHeldLockDelaysNoPass(t *testing.T) {
 			}
 		}
 		began := time.Now() // as when it is taken between the look and the change
-		err := k.Apply(context.Background(), policyroute.Diff(policyroute.State{Links: sample().Links}, sample()))
+		err := k.Apply(context.Background(),
+			policyroute.Diff(policyroute.State{Links: sample().Links}, sample()))
 		if !errors.Is(err, ErrNoIPTables) {
 			t.Errorf("Apply: %v, want ErrNoIPTables", err)
 		}
@@ -188,7 +201,8 @@ func TestHeldLockDelaysNoPass(t *testing.T) {
 	})
 }
 
-// What the legacy variant made and does not show is not left behind in silence, and a brief lock is waited for.
+// What the legacy variant made and does not show is not left behind in silence, and a brief lock is
+// waited for.
 func TestRestoreBesideHeldLock(t *testing.T) {
 	hold, release := legacy(t)
 	record := filepath.Join(t.TempDir(), "record.json")
@@ -198,10 +212,12 @@ func TestRestoreBesideHeldLock(t *testing.T) {
 		sh(t, "iptables -S; ip6tables -S")
 		reach(t, open(t, record), sample())
 		stub(t, "echo 'cannot initialize' >&2; exit 3", "exit 3")
-		if _, err := open(t, record).Restore(context.Background()); !errors.Is(err, ErrNoIPTables) || !strings.Contains(err.Error(), "ipv6") {
+		if _, err := open(t, record).Restore(context.Background()); !errors.Is(err,
+			ErrNoIPTables) || !strings.Contains(err.Error(), "ipv6") {
 			t.Errorf("Restore: %v, want ErrNoIPTables for both families", err)
 		}
-		if left := sh(t, "ip rule show priority 15010; nft list tables | grep ztb || :"); left != "" {
+		if left := sh(t,
+			"ip rule show priority 15010; nft list tables | grep ztb || :"); left != "" {
 			t.Errorf("after Restore there is\n%s", left)
 		}
 		t.Setenv("PATH", path)

@@ -1,7 +1,8 @@
-// Package kernel observes and changes what policyroute decides: rules, routes, addresses, filters and
-// sysctls of one network namespace. It is the only importer of netlink, nftables and go-iptables. It
-// remembers nothing about what it did, except for the sysctls' original values: what is ours is known by
-// the marks in policyroute's numbers.go, and everything else is neither shown nor touched.
+// Package kernel observes and changes what policyroute decides: rules, routes, addresses, filters
+// and sysctls of one network namespace. It is the only importer of netlink, nftables and
+// go-iptables. It remembers nothing about what it did, except for the sysctls' original values:
+// what is ours is known by the marks in policyroute's numbers.go, and everything else is neither
+// shown nor touched.
 package kernel
 
 import (
@@ -27,9 +28,9 @@ const observeAttempts = 5
 
 // Options of Open.
 type Options struct {
-	// RecordPath is the file that keeps what is needed to put the host back as it was. It should not
-	// outlive a boot; a record of an earlier boot is ignored. Empty means that nothing may be written
-	// that would have to be put back.
+	// RecordPath is the file that keeps what is needed to put the host back as it was. It should
+	// not outlive a boot; a record of an earlier boot is ignored. Empty means that nothing may be
+	// written that would have to be put back.
 	RecordPath string
 	Logger     *slog.Logger // nil discards
 }
@@ -39,9 +40,10 @@ type Options struct {
 type Kernel struct {
 	log *slog.Logger
 
-	mu     sync.Mutex
-	rtnl   *netlink.Handle
-	strict *netlink.Handle // filters dumps in the kernel: a router's full table is not copied for our few
+	mu   sync.Mutex
+	rtnl *netlink.Handle
+	// filters dumps in the kernel: a router's full table is not copied for our few
+	strict *netlink.Handle
 	raw    map[int]*nl.SocketHandle
 	gen    *generation
 	nft    nft
@@ -115,10 +117,10 @@ func (k *Kernel) Close() error {
 	return err
 }
 
-// Observe returns what of ours is in the kernel, in the form in which Compile says it: after Apply the
-// two are equal. Sysctls are those that were ever written and not put back. An iptables that is missing
-// or does not work is no error, see State.Unseen. It returns ErrDumpInterrupted when the kernel kept
-// changing.
+// Observe returns what of ours is in the kernel, in the form in which Compile says it: after Apply
+// the two are equal. Sysctls are those that were ever written and not put back. An iptables that is
+// missing or does not work is no error, see State.Unseen. It returns ErrDumpInterrupted when the
+// kernel kept changing.
 func (k *Kernel) Observe() (policyroute.State, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -154,12 +156,14 @@ func (k *Kernel) observe() (policyroute.State, error) {
 	if err := k.observeFilters(); err != nil {
 		return s, err
 	}
-	s.Nft, s.IPTables, s.Unseen = k.cache.nft, slices.Clone(k.cache.chains), slices.Clone(k.cache.unseen)
+	s.Nft, s.IPTables, s.Unseen = k.cache.nft, slices.Clone(k.cache.chains),
+		slices.Clone(k.cache.unseen)
 	s.Normalize()
 	return s, nil
 }
 
-// observeFilters reads our table and our chains into the cache, unless nothing of nftables changed since it last did.
+// observeFilters reads our table and our chains into the cache, unless nothing of nftables changed
+// since it last did.
 func (k *Kernel) observeFilters() error {
 	before, err := k.gen.read()
 	if err != nil {
@@ -181,8 +185,8 @@ func (k *Kernel) observeFilters() error {
 	return err
 }
 
-// ifChanged returns ErrDumpInterrupted when nftables changed while it was being read, which explains
-// whatever went wrong; else err.
+// ifChanged returns ErrDumpInterrupted when nftables changed while it was being read, which
+// explains whatever went wrong; else err.
 func (k *Kernel) ifChanged(before uint32, err error) error {
 	after, genErr := k.gen.read()
 	if genErr != nil {

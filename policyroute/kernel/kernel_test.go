@@ -79,34 +79,53 @@ func sample() policyroute.State {
 			{Key: "net/ipv6/conf/wan/accept_ra", Value: "2"},
 		},
 		Rules: []rule{
-			{Family: policyroute.V4, Priority: 15010, IIF: "zt1", From: prefix("10.147.17.50/32"), Action: policyroute.Lookup, Table: 23102},
-			{Family: policyroute.V4, Priority: 15010, IIF: "zt1", Action: policyroute.Lookup, Table: 23102},
-			{Family: policyroute.V4, Priority: 15011, To: prefix("10.0.0.0/8"), Proto: "udp", DstPort: 53, Action: policyroute.Lookup, Table: 23102},
-			{Family: policyroute.V4, Priority: 15020, IIF: "zt1", Action: policyroute.Goto, Target: 15900},
+			{Family: policyroute.V4, Priority: 15010, IIF: "zt1", From: prefix("10.147.17.50/32"),
+				Action: policyroute.Lookup, Table: 23102},
+			{Family: policyroute.V4, Priority: 15010, IIF: "zt1", Action: policyroute.Lookup,
+				Table: 23102},
+			{Family: policyroute.V4, Priority: 15011, To: prefix("10.0.0.0/8"), Proto: "udp",
+				DstPort: 53, Action: policyroute.Lookup, Table: 23102},
+			{Family: policyroute.V4, Priority: 15020, IIF: "zt1", Action: policyroute.Goto,
+				Target: 15900},
 			{Family: policyroute.V4, Priority: 15900, IIF: "zt1", Action: policyroute.Unreachable},
-			{Family: policyroute.V4, Priority: 15920, From: prefix("198.51.100.2/32"), Proto: "tcp", SrcPort: 443, Action: policyroute.Lookup, Table: 254, Specific: true},
-			{Family: policyroute.V4, Priority: 15921, From: prefix("198.51.100.2/32"), Proto: "tcp", SrcPort: 443, Action: policyroute.Lookup, Table: 23199},
-			{Family: policyroute.V4, Priority: 15950, Mark: 0x5a540000, Action: policyroute.Lookup, Table: 23160},
-			{Family: policyroute.V6, Priority: 15010, IIF: "zt1", From: prefix("fd00::/64"), Action: policyroute.Lookup, Table: 23102},
+			{Family: policyroute.V4, Priority: 15920, From: prefix("198.51.100.2/32"), Proto: "tcp",
+				SrcPort: 443, Action: policyroute.Lookup, Table: 254, Specific: true},
+			{Family: policyroute.V4, Priority: 15921, From: prefix("198.51.100.2/32"), Proto: "tcp",
+				SrcPort: 443, Action: policyroute.Lookup, Table: 23199},
+			{Family: policyroute.V4, Priority: 15950, Mark: 0x5a540000, Action: policyroute.Lookup,
+				Table: 23160},
+			{Family: policyroute.V6, Priority: 15010, IIF: "zt1", From: prefix("fd00::/64"),
+				Action: policyroute.Lookup, Table: 23102},
 			{Family: policyroute.V6, Priority: 15900, IIF: "zt1", Action: policyroute.Unreachable},
-			{Family: policyroute.V6, Priority: 15920, From: prefix("2001:db8::2/128"), Proto: "udp", SrcPort: 1194, Action: policyroute.Lookup, Table: 254, Specific: true},
+			{Family: policyroute.V6, Priority: 15920, From: prefix("2001:db8::2/128"), Proto: "udp",
+				SrcPort: 1194, Action: policyroute.Lookup, Table: 254, Specific: true},
 		},
 		Routes: []route{
-			{Family: policyroute.V4, Table: 23100, Dst: prefix("10.147.17.0/24"), Metric: 100, Dev: "zt1"},
-			{Family: policyroute.V4, Table: 23102, Dst: prefix("0.0.0.0/0"), Metric: 100, Dev: "tunztb0"},
-			{Family: policyroute.V4, Table: 23102, Dst: prefix("0.0.0.0/0"), Metric: 4294967295, Type: policyroute.UnreachableRoute},
-			{Family: policyroute.V4, Table: 23160, Dst: prefix("0.0.0.0/0"), Metric: 100, Dev: "wan", Gateway: addr("198.51.100.1")},
-			{Family: policyroute.V6, Table: 23102, Dst: prefix("::/0"), Metric: 100, Dev: "tunztb0"},
-			{Family: policyroute.V6, Table: 23102, Dst: prefix("::/0"), Metric: 4294967295, Type: policyroute.UnreachableRoute},
-			{Family: policyroute.V6, Table: 23160, Dst: prefix("::/0"), Metric: 100, Dev: "wan", Gateway: addr("fe80::1")},
+			{Family: policyroute.V4, Table: 23100, Dst: prefix("10.147.17.0/24"), Metric: 100,
+				Dev: "zt1"},
+			{Family: policyroute.V4, Table: 23102, Dst: prefix("0.0.0.0/0"), Metric: 100,
+				Dev: "tunztb0"},
+			{Family: policyroute.V4, Table: 23102, Dst: prefix("0.0.0.0/0"), Metric: 4294967295,
+				Type: policyroute.UnreachableRoute},
+			{Family: policyroute.V4, Table: 23160, Dst: prefix("0.0.0.0/0"), Metric: 100,
+				Dev: "wan", Gateway: addr("198.51.100.1")},
+			{Family: policyroute.V6, Table: 23102, Dst: prefix("::/0"), Metric: 100,
+				Dev: "tunztb0"},
+			{Family: policyroute.V6, Table: 23102, Dst: prefix("::/0"), Metric: 4294967295,
+				Type: policyroute.UnreachableRoute},
+			{Family: policyroute.V6, Table: 23160, Dst: prefix("::/0"), Metric: 100, Dev: "wan",
+				Gateway: addr("fe80::1")},
 		},
 	}
 	for _, f := range policyroute.Families {
 		s.IPTables = append(s.IPTables,
-			policyroute.Chain{Family: f, Name: policyroute.ChainForward, Parent: "FORWARD", Rules: []string{
-				"-i zt1 -o tunztb0 -j ACCEPT", "-i tunztb0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"}},
-			policyroute.Chain{Family: f, Name: policyroute.ChainInput, Parent: "INPUT", Rules: []string{
-				"-p tcp -m tcp --dport 443 -j ACCEPT"}})
+			policyroute.Chain{Family: f, Name: policyroute.ChainForward, Parent: "FORWARD",
+				Rules: []string{
+					"-i zt1 -o tunztb0 -j ACCEPT",
+					"-i tunztb0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"}},
+			policyroute.Chain{Family: f, Name: policyroute.ChainInput, Parent: "INPUT",
+				Rules: []string{
+					"-p tcp -m tcp --dport 443 -j ACCEPT"}})
 	}
 	return s
 }
@@ -184,7 +203,8 @@ func TestRestoreLeavesWhatOthersAddedMeanwhile(t *testing.T) {
 		host(t)
 		k := open(t, record)
 		reach(t, k, sample())
-		sh(t, "iptables -A FORWARD -s 172.16.0.0/12 -j ACCEPT; ip6tables -P INPUT DROP; iptables -I FORWARD 1 -j ZTB-FORWARD")
+		sh(t,
+			"iptables -A FORWARD -s 172.16.0.0/12 -j ACCEPT; ip6tables -P INPUT DROP; iptables -I FORWARD 1 -j ZTB-FORWARD")
 		if _, err := k.Restore(context.Background()); err != nil {
 			t.Error(err)
 		}
@@ -200,7 +220,8 @@ func TestForeignChangesAreUndone(t *testing.T) {
 	needs(t, "ip", "nft", "iptables")
 	tests := []struct{ name, command string }{
 		{"rule deleted", "ip rule del priority 15900"},
-		{"rules flushed", "ip rule flush; ip -6 rule flush; ip rule add priority 32766 lookup main"},
+		{"rules flushed",
+			"ip rule flush; ip -6 rule flush; ip rule add priority 32766 lookup main"},
 		{"route deleted", "ip route del default metric 100 table 23102"},
 		{"route replaced", "ip route replace default dev wan metric 100 table 23102 proto 90"},
 		{"refusal deleted", "ip -6 route del unreachable default metric 4294967295 table 23102"},
@@ -255,7 +276,8 @@ func TestCrashAtEveryOperation(t *testing.T) {
 		full := policyroute.Diff(have, sample())
 		for i := range full.Ops {
 			k := open(t, record)
-			if err := k.Apply(context.Background(), policyroute.Plan{Ops: full.Ops[:i]}); err != nil {
+			if err := k.Apply(context.Background(),
+				policyroute.Plan{Ops: full.Ops[:i]}); err != nil {
 				t.Error(err)
 			}
 			if i%5 == 0 {
@@ -281,14 +303,17 @@ func TestRecordKeepsOriginals(t *testing.T) {
 		set := func(k *Kernel, value string) {
 			err := k.Apply(context.Background(), policyroute.Plan{Ops: []policyroute.Op{
 				policyroute.SetSysctl{Sysctl: policyroute.Sysctl{Key: key, Value: value}},
-				policyroute.SetSysctl{Sysctl: policyroute.Sysctl{Key: "net/ipv4/conf/nosuch/forwarding", Value: value}},
+				policyroute.SetSysctl{
+					Sysctl: policyroute.Sysctl{Key: "net/ipv4/conf/nosuch/forwarding",
+						Value: value}},
 			}})
 			if err != nil {
 				t.Error(err)
 			}
 		}
 		set(open(t, record), "1")
-		set(open(t, record), "1") // a second start finds our value and must not take it for the original
+		// a second start finds our value and must not take it for the original
+		set(open(t, record), "1")
 		var data recordData
 		text, err := os.ReadFile(record)
 		if err != nil || json.Unmarshal(text, &data) != nil {
@@ -299,7 +324,8 @@ func TestRecordKeepsOriginals(t *testing.T) {
 			t.Errorf("record is %+v, want the original 0", data.Sysctls)
 		}
 		if err := open(t, "").Apply(context.Background(), policyroute.Plan{Ops: []policyroute.Op{
-			policyroute.SetSysctl{Sysctl: policyroute.Sysctl{Key: "net/ipv4/conf/zt1/forwarding", Value: "1"}},
+			policyroute.SetSysctl{Sysctl: policyroute.Sysctl{Key: "net/ipv4/conf/zt1/forwarding",
+				Value: "1"}},
 		}}); err == nil {
 			t.Error("wrote a sysctl with no record of what it was")
 		}
@@ -314,8 +340,10 @@ func TestRecordKeepsOriginals(t *testing.T) {
 // interface ends as it began.
 func TestSysctlOfAllInterfaces(t *testing.T) {
 	for _, order := range [][]string{
-		{"net/ipv4/conf/all/forwarding", "net/ipv4/conf/lan/forwarding", "net/ipv4/conf/wan/forwarding"},
-		{"net/ipv4/conf/wan/forwarding", "net/ipv4/conf/lan/forwarding", "net/ipv4/conf/all/forwarding"},
+		{"net/ipv4/conf/all/forwarding", "net/ipv4/conf/lan/forwarding",
+			"net/ipv4/conf/wan/forwarding"},
+		{"net/ipv4/conf/wan/forwarding", "net/ipv4/conf/lan/forwarding",
+			"net/ipv4/conf/all/forwarding"},
 	} {
 		record := filepath.Join(t.TempDir(), "record.json")
 		inNamespace(t, func() {
@@ -324,7 +352,8 @@ func TestSysctlOfAllInterfaces(t *testing.T) {
 			k := open(t, record)
 			var set, back policyroute.Plan
 			for i := range order {
-				set.Ops = append(set.Ops, policyroute.SetSysctl{Sysctl: policyroute.Sysctl{Key: order[i], Value: "1"}})
+				set.Ops = append(set.Ops,
+					policyroute.SetSysctl{Sysctl: policyroute.Sysctl{Key: order[i], Value: "1"}})
 				back.Ops = append(back.Ops, policyroute.RestoreSysctl{Key: order[i]})
 			}
 			for _, plan := range []policyroute.Plan{set, back} {

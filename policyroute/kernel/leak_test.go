@@ -57,7 +57,8 @@ ip route add default via 10.147.17.1; ip -6 route add default via fd80:56c2:e21c
 ip addr add 203.0.113.1/24 dev wan; ip -6 addr add 2001:db8::1/64 dev wan nodad; ip link set wan up`)
 	l.box.sh(t, `
 ip route add default via 203.0.113.1; ip -6 route add default via 2001:db8::1
-ip neigh replace 203.0.113.1 lladdr `+wanMAC+` dev wanlab0; ip neigh replace 2001:db8::1 lladdr `+wanMAC+` dev wanlab0`)
+ip neigh replace 203.0.113.1 lladdr `+wanMAC+` dev wanlab0; ip neigh replace 2001:db8::1 lladdr `+
+		wanMAC+` dev wanlab0`)
 	l.box.do(func() { l.kernel = open(t, record) })
 	l.wan.do(func() { l.capture = openCapture(t, "wan") })
 	t.Cleanup(func() { unix.Close(l.capture) })
@@ -69,7 +70,8 @@ ip neigh replace 203.0.113.1 lladdr `+wanMAC+` dev wanlab0; ip neigh replace 200
 
 // tunnel makes the TUN anew.
 func (l *leakLab) tunnel(t *testing.T) {
-	l.box.sh(t, "ip link del tunztb0 2>/dev/null || :; ip tuntap add dev tunztb0 mode tun; ip link set tunztb0 up")
+	l.box.sh(t,
+		"ip link del tunztb0 2>/dev/null || :; ip tuntap add dev tunztb0 mode tun; ip link set tunztb0 up")
 }
 
 func (l *leakLab) bring(t *testing.T, want policyroute.State) {
@@ -136,13 +138,15 @@ func openCapture(t *testing.T, iface string) int {
 		t.Errorf("opening a capture: %v", err)
 		return -1
 	}
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 100_000}); err != nil {
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO,
+		&unix.Timeval{Usec: 100_000}); err != nil {
 		t.Error(err)
 	}
 	return fd
 }
 
-// sendUDP sends from the calling thread's namespace. That there is no way is no error: it is the point.
+// sendUDP sends from the calling thread's namespace. That there is no way is no error: it is the
+// point.
 func sendUDP(t *testing.T, to, text string) {
 	ap := netip.MustParseAddrPort(to)
 	var sa unix.Sockaddr = &unix.SockaddrInet4{Port: int(ap.Port())}
@@ -150,7 +154,8 @@ func sendUDP(t *testing.T, to, text string) {
 	if ap.Addr().Is4() {
 		sa.(*unix.SockaddrInet4).Addr = ap.Addr().As4()
 	} else {
-		sa, family = &unix.SockaddrInet6{Port: int(ap.Port()), Addr: ap.Addr().As16()}, unix.AF_INET6
+		sa, family = &unix.SockaddrInet6{Port: int(ap.Port()), Addr: ap.Addr().As16()},
+			unix.AF_INET6
 	}
 	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -191,7 +196,8 @@ func TestLeaks(t *testing.T) {
 		halfRoutes = "ip route replace 0.0.0.0/1 via 203.0.113.1; ip route replace 128.0.0.0/1 via 203.0.113.1"
 	)
 	full := uno(t)
-	live := slices.IndexFunc(full.Routes, func(r policyroute.Route) bool { return r.Family == policyroute.V4 && r.Dev == "tunztb0" })
+	live := slices.IndexFunc(full.Routes,
+		func(r policyroute.Route) bool { return r.Family == policyroute.V4 && r.Dev == "tunztb0" })
 	deleteDefault := policyroute.DelRoute{Route: full.Routes[live]}.String()
 	tests := []struct {
 		name  string
@@ -224,7 +230,8 @@ func TestLeaks(t *testing.T) {
 			l.box.sh(t, tt.fault)
 			switch n := l.leaked(t); {
 			case tt.leaks && n < 100:
-				t.Errorf("the WAN saw %d packets of 100: the capture is blind or the control does not leak", n)
+				t.Errorf(
+					"the WAN saw %d packets of 100: the capture is blind or the control does not leak", n)
 			case !tt.leaks && n > 0:
 				t.Errorf("the WAN saw %d packets of a client", n)
 			}
@@ -232,8 +239,8 @@ func TestLeaks(t *testing.T) {
 	}
 }
 
-// While a plan is being carried out, from nothing to all and back to closed, packets are sent all the
-// time.
+// While a plan is being carried out, from nothing to all and back to closed, packets are sent all
+// the time.
 func TestNothingLeaksWhileAPlanRuns(t *testing.T) {
 	l := newLeakLab(t)
 	full, closed := uno(t), policyroute.Closed([]string{"ztlab0"})
@@ -247,7 +254,11 @@ func TestNothingLeaksWhileAPlanRuns(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				l.client.do(func() { sendUDP(t, "8.8.8.8:4000", marker); sendUDP(t, "[2606:4700::1111]:53", marker) })
+				l.client.do(func() {
+					sendUDP(t, "8.8.8.8:4000", marker)
+					sendUDP(t,
+						"[2606:4700::1111]:53", marker)
+				})
 			}
 		}
 	})
@@ -262,8 +273,8 @@ func TestNothingLeaksWhileAPlanRuns(t *testing.T) {
 	}
 }
 
-// What somebody keeps out of conntrack is neither steered nor translated: were it let out, a stranger would see the
-// client's address.
+// What somebody keeps out of conntrack is neither steered nor translated: were it let out, a
+// stranger would see the client's address.
 func TestUntrackedPacketsDoNotLeak(t *testing.T) {
 	l := newLeakLab(t)
 	in := policytest.Exit()
@@ -273,7 +284,8 @@ func TestUntrackedPacketsDoNotLeak(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.box.sh(t, `for i in iptables ip6tables; do $i -w -t raw -A PREROUTING -i ztlab0 -p udp --dport 53 -j CT --notrack; done`)
+	l.box.sh(t,
+		`for i in iptables ip6tables; do $i -w -t raw -A PREROUTING -i ztlab0 -p udp --dport 53 -j CT --notrack; done`)
 	l.bring(t, full)
 	for dport, leaks := range map[string]bool{"53": false, "4000": true} {
 		l.client.do(func() {

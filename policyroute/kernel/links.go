@@ -44,7 +44,9 @@ func (k *Kernel) listLinks() (map[int]string, []policyroute.Link, error) {
 			return p.Addr().Is6() && p.Addr().IsLinkLocalUnicast()
 		})
 	}
-	slices.SortFunc(ours, func(a, b policyroute.Link) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(ours, func(a, b policyroute.Link) int {
+		return strings.Compare(a.Name, b.Name)
+	})
 	return names, ours, nil
 }
 

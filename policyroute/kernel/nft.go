@@ -15,12 +15,12 @@ import (
 )
 
 // nftBuffer is the size of the sockets' buffers in bytes. One transaction is one sendmsg, and the
-// kernel answers each of its messages: a table with some thousand members needs more than the default
-// of 208 KiB in both directions.
+// kernel answers each of its messages: a table with some thousand members needs more than the
+// default of 208 KiB in both directions.
 const nftBuffer = 16 << 20
 
-// elementsPerMessage keeps a message's list of elements below the 64 KiB that a netlink attribute can
-// hold: an element with the end of its range takes at most 130 bytes.
+// elementsPerMessage keeps a message's list of elements below the 64 KiB that a netlink attribute
+// can hold: an element with the end of its range takes at most 130 bytes.
 const elementsPerMessage = 400
 
 // hooks translates the names of nft(8).
@@ -41,12 +41,13 @@ func newNft() nft {
 	return nft{table: nftables.Table{Name: policyroute.NftTable, Family: nftables.TableFamilyINet}}
 }
 
-// dial opens a connection for one observation or transaction. A lasting one would be left with unread
-// answers by a transaction that failed.
+// dial opens a connection for one observation or transaction. A lasting one would be left with
+// unread answers by a transaction that failed.
 func (n nft) dial() (*nftables.Conn, error) {
-	conn, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
-		return errors.Join(c.SetReadBuffer(nftBuffer), c.SetWriteBuffer(nftBuffer))
-	}))
+	conn, err := nftables.New(nftables.AsLasting(),
+		nftables.WithSockOptions(func(c *netlink.Conn) error {
+			return errors.Join(c.SetReadBuffer(nftBuffer), c.SetWriteBuffer(nftBuffer))
+		}))
 	if err != nil {
 		return nil, fmt.Errorf("opening an nftables socket: %w", err)
 	}
@@ -71,7 +72,8 @@ func (n nft) replace(want policyroute.Ruleset) error {
 	return conn.Flush()
 }
 
-// build queues the table: chains first, because maps lead to them, then maps, because rules use them.
+// build queues the table: chains first, because maps lead to them, then maps, because rules use
+// them.
 func (n nft) build(conn *nftables.Conn, want policyroute.Ruleset) error {
 	table := conn.AddTable(&n.table)
 	chains := make([]*nftables.Chain, len(want.Chains))
@@ -84,7 +86,8 @@ func (n nft) build(conn *nftables.Conn, want policyroute.Ruleset) error {
 			}
 			accept := nftables.ChainPolicyAccept
 			chain.Type, chain.Policy = nftables.ChainType(c.Hook.Type), &accept
-			chain.Hooknum, chain.Priority = &hook, nftables.ChainPriorityRef(nftables.ChainPriority(c.Hook.Priority))
+			chain.Hooknum, chain.Priority = &hook,
+				nftables.ChainPriorityRef(nftables.ChainPriority(c.Hook.Priority))
 		}
 		chains[i] = conn.AddChain(chain)
 	}
@@ -116,7 +119,9 @@ func addMap(conn *nftables.Conn, table *nftables.Table, m policyroute.VerdictMap
 	if err := conn.AddSet(set, nil); err != nil {
 		return err
 	}
-	return inParts(m.Elements, func(part []nftables.SetElement) error { return conn.SetAddElements(set, part) })
+	return inParts(m.Elements, func(part []nftables.SetElement) error {
+		return conn.SetAddElements(set, part)
+	})
 }
 
 func verdictMap(table *nftables.Table, name string, f policyroute.Family) *nftables.Set {
@@ -124,7 +129,8 @@ func verdictMap(table *nftables.Table, name string, f policyroute.Family) *nftab
 	if f == policyroute.V6 {
 		key = nftables.TypeIP6Addr
 	}
-	return &nftables.Set{Table: table, Name: name, IsMap: true, Interval: true, KeyType: key, DataType: nftables.TypeVerdict}
+	return &nftables.Set{Table: table, Name: name, IsMap: true, Interval: true, KeyType: key,
+		DataType: nftables.TypeVerdict}
 }
 
 // inParts hands on what one message can hold at a time, both ends of a range in one.
@@ -137,8 +143,8 @@ func inParts(elements []policyroute.VerdictElement, do func([]nftables.SetElemen
 	return nil
 }
 
-// change changes elements of our maps in one transaction. It fails, and nothing is changed, where an element
-// that is to go is not there, or one that is to come is in the way of another.
+// change changes elements of our maps in one transaction. It fails, and nothing is changed, where
+// an element that is to go is not there, or one that is to come is in the way of another.
 func (n nft) change(o policyroute.ChangeNftMaps) error {
 	conn, err := n.dial()
 	if err != nil {
@@ -147,7 +153,9 @@ func (n nft) change(o policyroute.ChangeNftMaps) error {
 	defer conn.CloseLasting()
 	for _, c := range o.Changes {
 		set := verdictMap(&n.table, c.Map, c.Family)
-		remove := func(part []nftables.SetElement) error { return conn.SetDeleteElements(set, part) }
+		remove := func(part []nftables.SetElement) error {
+			return conn.SetDeleteElements(set, part)
+		}
 		add := func(part []nftables.SetElement) error { return conn.SetAddElements(set, part) }
 		if err := errors.Join(inParts(c.Remove, remove), inParts(c.Add, add)); err != nil {
 			return fmt.Errorf("map %s: %w", c.Map, err)
@@ -159,7 +167,8 @@ func (n nft) change(o policyroute.ChangeNftMaps) error {
 // portSet makes the anonymous sets that rules with several ports refer to.
 func portSet(conn *nftables.Conn, table *nftables.Table) func([]uint16) (string, uint32, error) {
 	return func(ports []uint16) (string, uint32, error) {
-		set := &nftables.Set{Table: table, Anonymous: true, Constant: true, KeyType: nftables.TypeInetService}
+		set := &nftables.Set{Table: table, Anonymous: true, Constant: true,
+			KeyType: nftables.TypeInetService}
 		elements := make([]nftables.SetElement, len(ports))
 		for i, p := range ports {
 			elements[i].Key = []byte{byte(p >> 8), byte(p)}
@@ -169,8 +178,8 @@ func portSet(conn *nftables.Conn, table *nftables.Table) func([]uint16) (string,
 	}
 }
 
-// observe reads our table. A rule, map or chain that is none of ours shows as something that Compile
-// never makes, so that comparing finds it.
+// observe reads our table. A rule, map or chain that is none of ours shows as something that
+// Compile never makes, so that comparing finds it.
 func (n nft) observe() (policyroute.Ruleset, error) {
 	conn, err := n.dial()
 	if err != nil {
@@ -181,7 +190,8 @@ func (n nft) observe() (policyroute.Ruleset, error) {
 	if err != nil {
 		return policyroute.Ruleset{}, fmt.Errorf("listing nftables chains: %w", err)
 	}
-	chains := slices.DeleteFunc(all, func(c *nftables.Chain) bool { return c.Table.Name != n.table.Name })
+	chains := slices.DeleteFunc(all,
+		func(c *nftables.Chain) bool { return c.Table.Name != n.table.Name })
 	if len(chains) == 0 {
 		// A table without chains filters nothing; replacing it is as well as making it.
 		return policyroute.Ruleset{}, nil
@@ -243,7 +253,8 @@ func portsOf(raw []nftables.SetElement) []uint16 {
 	return out
 }
 
-func (n nft) chain(conn *nftables.Conn, c *nftables.Chain, ports map[string][]uint16) (policyroute.NftChain, error) {
+func (n nft) chain(conn *nftables.Conn, c *nftables.Chain,
+	ports map[string][]uint16) (policyroute.NftChain, error) {
 	out := policyroute.NftChain{Name: c.Name}
 	if c.Hooknum != nil && c.Priority != nil {
 		out.Hook = &policyroute.Hook{Type: string(c.Type), Priority: int(*c.Priority)}
@@ -266,7 +277,8 @@ func (n nft) chain(conn *nftables.Conn, c *nftables.Chain, ports map[string][]ui
 	return out, nil
 }
 
-func decodeRule(exprs []expr.Any, data []byte, handle uint64, ports map[string][]uint16) policyroute.NftRule {
+func decodeRule(exprs []expr.Any, data []byte, handle uint64,
+	ports map[string][]uint16) policyroute.NftRule {
 	rule, ok := decode(exprs, ports)
 	if !ok {
 		return policyroute.NftRule{Comment: fmt.Sprintf("foreign rule, handle %d", handle)}

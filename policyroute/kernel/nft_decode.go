@@ -22,8 +22,8 @@ type decoder struct {
 	rule  policyroute.NftRule
 }
 
-// decode returns the rule, or false when it is none that encoder makes: writing it again must give the
-// very same expressions, so that none of them went unseen.
+// decode returns the rule, or false when it is none that encoder makes: writing it again must give
+// the very same expressions, so that none of them went unseen.
 func decode(in []expr.Any, ports map[string][]uint16) (policyroute.NftRule, bool) {
 	d := &decoder{in: in, ports: ports}
 	for len(d.in) > 0 {
@@ -36,7 +36,8 @@ func decode(in []expr.Any, ports map[string][]uint16) (policyroute.NftRule, bool
 
 func (d *decoder) faithful(in []expr.Any) bool {
 	enc := encoder{
-		maps:    map[string]policyroute.Family{d.rule.VMap: d.rule.Family, d.rule.DstVMap: d.rule.Family},
+		maps: map[string]policyroute.Family{d.rule.VMap: d.rule.Family,
+			d.rule.DstVMap: d.rule.Family},
 		portSet: func([]uint16) (string, uint32, error) { return "", 0, nil },
 	}
 	again, err := enc.rule(d.rule)
@@ -230,7 +231,8 @@ func (d *decoder) syn() bool {
 	return d.exactly(syn()[1:])
 }
 
-// lowerMSS reads an action that begins with the load of the option. Its match of a SYN goes without saying.
+// lowerMSS reads an action that begins with the load of the option. Its match of a SYN goes without
+// saying.
 func (d *decoder) lowerMSS(load *expr.Exthdr) bool {
 	if !d.rule.Syn || len(d.in) < 2 {
 		return false
@@ -259,7 +261,8 @@ func (d *decoder) conntrack(key expr.CtKey) bool {
 		return d.equal([]byte{ctDirectionReply})
 	}
 	b, cmp := take[*expr.Bitwise](d), take[*expr.Cmp](d)
-	if b == nil || cmp == nil || len(b.Mask) != 4 || !allZero(b.Xor) || cmp.Op != expr.CmpOpNeq || !allZero(cmp.Data) {
+	if b == nil || cmp == nil || len(b.Mask) != 4 || !allZero(b.Xor) || cmp.Op != expr.CmpOpNeq ||
+		!allZero(cmp.Data) {
 		return false
 	}
 	mask := binaryutil.NativeEndian.Uint32(b.Mask)
@@ -290,11 +293,13 @@ func (d *decoder) immediate(data []byte) bool {
 		if x.RegisterProtoMin != reg || len(data) != 2 {
 			return false
 		}
-		d.rule.Verdict = policyroute.NftVerdict{Kind: "redirect", Port: binary.BigEndian.Uint16(data)}
+		d.rule.Verdict = policyroute.NftVerdict{Kind: "redirect",
+			Port: binary.BigEndian.Uint16(data)}
 		return true
 	case *expr.NAT:
 		addr, ok := netip.AddrFromSlice(data)
-		if !ok || x.RegAddrMin != reg || x.RegProtoMin != 0 || x.Random || x.FullyRandom || x.Persistent {
+		if !ok || x.RegAddrMin != reg || x.RegProtoMin != 0 || x.Random || x.FullyRandom ||
+			x.Persistent {
 			return false
 		}
 		kind := "snat"
@@ -318,7 +323,8 @@ func (d *decoder) verdict(x expr.Any) bool {
 		v.Kind, v.Chain = kinds[x.Kind], x.Chain
 	case *expr.Reject:
 		v.Kind = "reject"
-		return x.Type == unix.NFT_REJECT_ICMPX_UNREACH && x.Code == unix.NFT_REJECT_ICMPX_PORT_UNREACH
+		return x.Type == unix.NFT_REJECT_ICMPX_UNREACH &&
+			x.Code == unix.NFT_REJECT_ICMPX_PORT_UNREACH
 	case *expr.Masq:
 		v.Kind = "masquerade"
 		return *x == expr.Masq{}

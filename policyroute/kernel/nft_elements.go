@@ -14,8 +14,8 @@ import (
 	"ztbridge/policyroute"
 )
 
-// intervals translates the elements of a verdict map into the open-ended form that the kernel keeps:
-// where a range begins, and the first key behind it.
+// intervals translates the elements of a verdict map into the open-ended form that the kernel
+// keeps: where a range begins, and the first key behind it.
 func intervals(elements []policyroute.VerdictElement) []nftables.SetElement {
 	out := make([]nftables.SetElement, 0, 2*len(elements))
 	verdicts := map[string]*expr.Verdict{} // thousands of elements share a few
@@ -23,7 +23,8 @@ func intervals(elements []policyroute.VerdictElement) []nftables.SetElement {
 		if verdicts[e.Chain] == nil {
 			verdicts[e.Chain] = &expr.Verdict{Kind: expr.VerdictGoto, Chain: e.Chain}
 		}
-		out = append(out, nftables.SetElement{Key: e.First.AsSlice(), VerdictData: verdicts[e.Chain]})
+		out = append(out, nftables.SetElement{Key: e.First.AsSlice(),
+			VerdictData: verdicts[e.Chain]})
 		if behind := e.Last.Next(); behind.IsValid() {
 			out = append(out, nftables.SetElement{Key: behind.AsSlice(), IntervalEnd: true})
 		}
@@ -31,8 +32,8 @@ func intervals(elements []policyroute.VerdictElement) []nftables.SetElement {
 	return out
 }
 
-// elements reads the ranges of a verdict map back, sorted. It refuses an element that intervals does
-// not make.
+// elements reads the ranges of a verdict map back, sorted. It refuses an element that intervals
+// does not make.
 func elements(raw []nftables.SetElement) ([]policyroute.VerdictElement, bool) {
 	type key struct {
 		addr  netip.Addr
@@ -91,7 +92,8 @@ func gotoTarget(data []byte) (string, bool) {
 	for _, a := range attrs {
 		switch a.Type {
 		case unix.NFTA_VERDICT_CODE:
-			found = len(a.Data) == 4 && int32(binary.BigEndian.Uint32(a.Data)) == int32(expr.VerdictGoto)
+			found = len(a.Data) == 4 &&
+				int32(binary.BigEndian.Uint32(a.Data)) == int32(expr.VerdictGoto)
 		case unix.NFTA_VERDICT_CHAIN:
 			chain = string(bytes.TrimRight(a.Data, "\x00"))
 		}

@@ -105,8 +105,8 @@ func (e encoder) rule(r policyroute.NftRule) ([]expr.Any, error) {
 	return out, nil
 }
 
-// family is what the packet's family must be for the rule's matches to make sense: an inet table sees
-// both, and an address is read at an offset that holds for one.
+// family is what the packet's family must be for the rule's matches to make sense: an inet table
+// sees both, and an address is read at an offset that holds for one.
 func (e encoder) family(r policyroute.NftRule) (policyroute.Family, error) {
 	family := r.Family
 	need := func(f policyroute.Family) error {
@@ -230,7 +230,8 @@ func verdict(v policyroute.NftVerdict, add func(...expr.Any)) error {
 	case "goto":
 		add(&expr.Verdict{Kind: expr.VerdictGoto, Chain: v.Chain})
 	case "reject":
-		add(&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH})
+		add(&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH,
+			Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH})
 	case "masquerade":
 		add(&expr.Masq{})
 	case "notrack":
@@ -241,7 +242,8 @@ func verdict(v policyroute.NftVerdict, add func(...expr.Any)) error {
 			return nil
 		}
 		add(&expr.Immediate{Register: reg, Data: binary.BigEndian.AppendUint16(nil, v.Port)},
-			&expr.Redir{RegisterProtoMin: reg, RegisterProtoMax: reg, Flags: unix.NF_NAT_RANGE_PROTO_SPECIFIED})
+			&expr.Redir{RegisterProtoMin: reg, RegisterProtoMax: reg,
+				Flags: unix.NF_NAT_RANGE_PROTO_SPECIFIED})
 	case "snat", "dnat":
 		if !v.Addr.IsValid() {
 			return fmt.Errorf("%s without an address", v.Kind)
@@ -251,7 +253,8 @@ func verdict(v policyroute.NftVerdict, add func(...expr.Any)) error {
 			kind = expr.NATTypeDestNAT
 		}
 		add(&expr.Immediate{Register: reg, Data: v.Addr.AsSlice()},
-			&expr.NAT{Type: kind, Family: uint32(nfprotoNumber(policyroute.FamilyOf(v.Addr))), RegAddrMin: reg, RegAddrMax: reg})
+			&expr.NAT{Type: kind, Family: uint32(nfprotoNumber(policyroute.FamilyOf(v.Addr))),
+				RegAddrMin: reg, RegAddrMax: reg})
 	default:
 		return fmt.Errorf("verdict %q is unknown", v.Kind)
 	}
@@ -262,7 +265,8 @@ func verdict(v policyroute.NftVerdict, add func(...expr.Any)) error {
 func syn() []expr.Any {
 	return []expr.Any{
 		payload(expr.PayloadBaseTransportHeader, offTCPFlags, 1),
-		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 1, Mask: []byte{tcpSynRst}, Xor: []byte{0}},
+		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 1, Mask: []byte{tcpSynRst},
+			Xor: []byte{0}},
 		eq([]byte{tcpSyn}),
 	}
 }
@@ -271,10 +275,12 @@ func syn() []expr.Any {
 func lowerMSS(limit uint16) []expr.Any {
 	value := binary.BigEndian.AppendUint16(nil, limit)
 	return []expr.Any{
-		&expr.Exthdr{DestRegister: reg, Type: tcpOptMaxseg, Offset: 2, Len: 2, Op: expr.ExthdrOpTcpopt},
+		&expr.Exthdr{DestRegister: reg, Type: tcpOptMaxseg, Offset: 2, Len: 2,
+			Op: expr.ExthdrOpTcpopt},
 		&expr.Cmp{Op: expr.CmpOpGt, Register: reg, Data: value},
 		&expr.Immediate{Register: reg, Data: value},
-		&expr.Exthdr{SourceRegister: reg, Type: tcpOptMaxseg, Offset: 2, Len: 2, Op: expr.ExthdrOpTcpopt},
+		&expr.Exthdr{SourceRegister: reg, Type: tcpOptMaxseg, Offset: 2, Len: 2,
+			Op: expr.ExthdrOpTcpopt},
 	}
 }
 
@@ -300,8 +306,8 @@ func nfprotoNumber(f policyroute.Family) byte {
 	return unix.NFPROTO_IPV4
 }
 
-// address matches a prefix. Where its length is a whole number of bytes, only those are loaded, as nft
-// does it.
+// address matches a prefix. Where its length is a whole number of bytes, only those are loaded, as
+// nft does it.
 func address(p netip.Prefix, off4, off6 uint32) []expr.Any {
 	p = p.Masked()
 	field := addressField(policyroute.FamilyOf(p.Addr()), off4, off6)
@@ -316,7 +322,8 @@ func address(p netip.Prefix, off4, off6 uint32) []expr.Any {
 	}
 	return []expr.Any{
 		field,
-		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: field.Len, Mask: mask, Xor: make([]byte, len(data))},
+		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: field.Len, Mask: mask,
+			Xor: make([]byte, len(data))},
 		eq(data),
 	}
 }

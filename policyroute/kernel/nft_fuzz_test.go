@@ -26,8 +26,10 @@ func (b *bytesOf) pick(n int) int {
 func (b *bytesOf) rule() policyroute.NftRule {
 	names := []string{"", "zt*", "ztabcdefghijkl", "tunztb0"}
 	prefixes := [][]netip.Prefix{
-		{{}, prefix("10.147.17.0/24"), prefix("10.0.0.1/32"), prefix("172.16.0.0/13"), prefix("128.0.0.0/1")},
-		{{}, prefix("fd00::/8"), prefix("fd80:56c2:e21c::/88"), prefix("fd80::7/128"), prefix("2000::/3")},
+		{{}, prefix("10.147.17.0/24"), prefix("10.0.0.1/32"), prefix("172.16.0.0/13"),
+			prefix("128.0.0.0/1")},
+		{{}, prefix("fd00::/8"), prefix("fd80:56c2:e21c::/88"), prefix("fd80::7/128"),
+			prefix("2000::/3")},
 	}
 	r := policyroute.NftRule{IIF: names[b.pick(4)], OIF: names[b.pick(4)], Mark: uint32(b.pick(3))}
 	r.Syn = b.pick(2) == 1
@@ -38,15 +40,18 @@ func (b *bytesOf) rule() policyroute.NftRule {
 		r.DstPorts = [][]uint16{nil, {53}, {22, 443, 65535}}[b.pick(3)]
 	}
 	if r.Proto == "" && r.Family != 0 && !r.Syn && b.pick(4) == 0 {
-		r.Proto, r.ICMPType = map[policyroute.Family]string{policyroute.V4: "icmp", policyroute.V6: "icmpv6"}[r.Family], uint8(1+b.pick(255))
+		r.Proto, r.ICMPType = map[policyroute.Family]string{policyroute.V4: "icmp",
+			policyroute.V6: "icmpv6"}[r.Family], uint8(1+b.pick(255))
 	}
 	r.CTState = [][]string{nil, {"established", "related"}, {"new"}}[b.pick(3)]
 	r.CTReply, r.LocalDst = b.pick(2) == 1, b.pick(2) == 1
 	r.CTStatus = []string{"", "dnat"}[b.pick(2)]
 	address := []netip.Addr{addr("10.8.0.1"), addr("fd08::1")}[family]
 	verdicts := []policyroute.NftVerdict{
-		{}, {Kind: "accept"}, {Kind: "drop"}, {Kind: "return"}, {Kind: "reject"}, {Kind: "masquerade"}, {Kind: "notrack"},
-		{Kind: "jump", Chain: "one"}, {Kind: "goto", Chain: "two"}, {Kind: "redirect"}, {Kind: "redirect", Port: 5300},
+		{}, {Kind: "accept"}, {Kind: "drop"}, {Kind: "return"}, {Kind: "reject"}, {
+			Kind: "masquerade"}, {Kind: "notrack"},
+		{Kind: "jump", Chain: "one"}, {Kind: "goto", Chain: "two"}, {Kind: "redirect"}, {
+			Kind: "redirect", Port: 5300},
 		{Kind: "snat", Addr: address}, {Kind: "dnat", Addr: address},
 	}
 	switch b.pick(4) {
@@ -97,7 +102,8 @@ func FuzzRuleIsReadBack(f *testing.F) {
 		}
 		// A part of it must never pass for the whole.
 		for i := range exprs {
-			if part, ok := decode(slices.Delete(slices.Clone(exprs), i, i+1), sets); ok && part.String() == want.String() {
+			if part, ok := decode(slices.Delete(slices.Clone(exprs), i, i+1), sets); ok &&
+				part.String() == want.String() {
 				t.Fatalf("%s reads the same without its expression %d, %T", want, i, exprs[i])
 			}
 		}

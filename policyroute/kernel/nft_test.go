@@ -34,10 +34,12 @@ func everyRule() policyroute.Ruleset {
 			}},
 		},
 		Chains: []policyroute.NftChain{
-			{Name: "forward", Hook: &policyroute.Hook{Type: "filter", Hook: "forward", Priority: -5}, Rules: []rule{
+			{Name: "forward", Hook: &policyroute.Hook{Type: "filter", Hook: "forward",
+				Priority: -5}, Rules: []rule{
 				{IIF: "ztabcdefghijkl", OIF: "zt*", Verdict: drop, Comment: "only by the tunnel"},
 				{OIF: "tunztb0", CTState: []string{"established", "related"}, Verdict: accept},
-				{OIF: "tunztb0", CTState: []string{"new"}, CTStatus: "dnat", CTReply: true, Verdict: accept},
+				{OIF: "tunztb0", CTState: []string{"new"}, CTStatus: "dnat", CTReply: true,
+					Verdict: accept},
 				{CTState: []string{"related"}, CTStatus: "snat", Verdict: drop},
 				{Family: policyroute.V6, Verdict: drop},
 				{Src: prefix("10.0.0.0/8"), Dst: prefix("192.168.4.0/22"), Verdict: accept},
@@ -59,21 +61,31 @@ func everyRule() policyroute.Ruleset {
 				{Family: policyroute.V4, DstVMap: "who4"},
 				{Verdict: do{Kind: "reject"}},
 			}},
-			{Name: "one", Rules: []rule{{OIF: "tunztb0", Verdict: accept}, {Verdict: do{Kind: "goto", Chain: "two"}}}},
-			{Name: "two", Rules: []rule{{Family: policyroute.V4, Verdict: do{Kind: "reject"}}, {Verdict: drop}}},
+			{Name: "one", Rules: []rule{{OIF: "tunztb0", Verdict: accept},
+				{Verdict: do{Kind: "goto", Chain: "two"}}}},
+			{Name: "two", Rules: []rule{{Family: policyroute.V4, Verdict: do{Kind: "reject"}},
+				{Verdict: drop}}},
 			{Name: "empty"},
-			{Name: "dns", Hook: &policyroute.Hook{Type: "nat", Hook: "prerouting", Priority: -105}, Rules: []rule{
-				{IIF: "zt1", Family: policyroute.V4, Proto: "udp", DstPorts: []uint16{53}, Verdict: do{Kind: "dnat", Addr: addr("10.8.0.1")}},
-				{IIF: "zt1", Family: policyroute.V6, Proto: "tcp", DstPorts: []uint16{53}, Verdict: do{Kind: "dnat", Addr: addr("fd00::53")}},
-				{Proto: "udp", DstPorts: []uint16{53}, Verdict: do{Kind: "redirect", Port: 5300}},
-				{Proto: "udp", DstPorts: []uint16{53}, Verdict: do{Kind: "redirect"}},
-			}},
-			{Name: "nat", Hook: &policyroute.Hook{Type: "nat", Hook: "postrouting", Priority: 95}, Rules: []rule{
-				{OIF: "tunztb0", Src: prefix("10.0.0.0/8"), Verdict: do{Kind: "snat", Addr: addr("192.0.2.7")}},
-				{OIF: "tunztb0", Family: policyroute.V6, Verdict: do{Kind: "snat", Addr: addr("2001:db8::7")}},
-				{OIF: "tunztb0", Verdict: do{Kind: "masquerade"}},
-			}},
-			{Name: "raw", Hook: &policyroute.Hook{Type: "filter", Hook: "prerouting", Priority: -300}, Rules: []rule{
+			{Name: "dns", Hook: &policyroute.Hook{Type: "nat", Hook: "prerouting", Priority: -105},
+				Rules: []rule{
+					{IIF: "zt1", Family: policyroute.V4, Proto: "udp", DstPorts: []uint16{53},
+						Verdict: do{Kind: "dnat", Addr: addr("10.8.0.1")}},
+					{IIF: "zt1", Family: policyroute.V6, Proto: "tcp", DstPorts: []uint16{53},
+						Verdict: do{Kind: "dnat", Addr: addr("fd00::53")}},
+					{Proto: "udp", DstPorts: []uint16{53},
+						Verdict: do{Kind: "redirect", Port: 5300}},
+					{Proto: "udp", DstPorts: []uint16{53}, Verdict: do{Kind: "redirect"}},
+				}},
+			{Name: "nat", Hook: &policyroute.Hook{Type: "nat", Hook: "postrouting", Priority: 95},
+				Rules: []rule{
+					{OIF: "tunztb0", Src: prefix("10.0.0.0/8"),
+						Verdict: do{Kind: "snat", Addr: addr("192.0.2.7")}},
+					{OIF: "tunztb0", Family: policyroute.V6,
+						Verdict: do{Kind: "snat", Addr: addr("2001:db8::7")}},
+					{OIF: "tunztb0", Verdict: do{Kind: "masquerade"}},
+				}},
+			{Name: "raw", Hook: &policyroute.Hook{Type: "filter", Hook: "prerouting",
+				Priority: -300}, Rules: []rule{
 				{IIF: "zt1", Verdict: do{Kind: "notrack"}},
 			}},
 		},
@@ -128,7 +140,8 @@ func TestNftTextMakesTheSameTable(t *testing.T) {
 func TestNftChangeAsTextMakesTheSameTable(t *testing.T) {
 	needs(t, "nft")
 	before, after := policytest.Many(120, 2), policytest.Many(120, 2)
-	after.Policies[9].From = append(after.Policies[9].From, policytest.Prefixes("10.144.0.0", "10.150.7.0/28", "10.159.255.255")...)
+	after.Policies[9].From = append(after.Policies[9].From,
+		policytest.Prefixes("10.144.0.0", "10.150.7.0/28", "10.159.255.255")...)
 	from, err := policyroute.Compile(before)
 	if err != nil {
 		t.Fatal(err)
@@ -201,17 +214,20 @@ func TestNftLargeTable(t *testing.T) {
 	want := policyroute.Ruleset{
 		Maps: []policyroute.VerdictMap{{Name: "who6", Family: policyroute.V6}},
 		Chains: []policyroute.NftChain{
-			{Name: "one", Rules: []policyroute.NftRule{{Verdict: policyroute.NftVerdict{Kind: "accept"}}}},
+			{Name: "one", Rules: []policyroute.NftRule{
+				{Verdict: policyroute.NftVerdict{Kind: "accept"}}}},
 		},
 	}
 	a := addr("fd00::")
 	for range 10_000 {
 		a = a.Next().Next()
-		want.Maps[0].Elements = append(want.Maps[0].Elements, policyroute.VerdictElement{First: a, Last: a, Chain: "one"})
+		want.Maps[0].Elements = append(want.Maps[0].Elements,
+			policyroute.VerdictElement{First: a, Last: a, Chain: "one"})
 	}
 	for i := range 1000 {
 		want.Chains[0].Rules = append(want.Chains[0].Rules, policyroute.NftRule{
-			Mark: uint32(i + 1), Verdict: policyroute.NftVerdict{Kind: "drop"}, Comment: "one of a thousand rules",
+			Mark: uint32(i + 1), Verdict: policyroute.NftVerdict{
+				Kind: "drop"}, Comment: "one of a thousand rules",
 		})
 	}
 	inNamespace(t, func() {

@@ -13,9 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// record keeps, in a file, how the host was before we first changed it. What is in it is never written
-// over, so that a second start does not take our own values for the original ones. It belongs to one
-// boot and one network namespace: in any other, nothing of ours is there to be put back.
+// record keeps, in a file, how the host was before we first changed it. What is in it is never
+// written over, so that a second start does not take our own values for the original ones. It
+// belongs to one boot and one network namespace: in any other, nothing of ours is there to be put
+// back.
 type record struct {
 	path string
 	data recordData
@@ -24,11 +25,11 @@ type record struct {
 type recordData struct {
 	Boot    string     `json:"boot"`
 	Sysctls []original `json:"sysctls,omitempty"`
-	// Absent are the objects of iptables' own that our first chain would bring about: "ip" for table
-	// filter of that family, "ip FORWARD" for a chain in it. Nil until looked for.
+	// Absent are the objects of iptables' own that our first chain would bring about: "ip" for
+	// table filter of that family, "ip FORWARD" for a chain in it. Nil until looked for.
 	Absent []string `json:"absent"`
-	// Legacy are the families in which the legacy variant of iptables was asked for chains of ours: nobody but it can
-	// tell whether they are there.
+	// Legacy are the families in which the legacy variant of iptables was asked for chains of ours:
+	// nobody but it can tell whether they are there.
 	Legacy []string `json:"legacy,omitempty"`
 }
 
@@ -38,7 +39,8 @@ type original struct {
 	Value string `json:"value"`
 	// Also are the parameters that the kernel changes whenever this one is written.
 	Also map[string]string `json:"also,omitempty"`
-	// All is what the parameter that decides for all interfaces was, of one that belongs to a single interface.
+	// All is what the parameter that decides for all interfaces was, of one that belongs to a
+	// single interface.
 	All string `json:"all,omitempty"`
 }
 
@@ -77,7 +79,8 @@ func (r *record) save() error {
 	if err != nil {
 		return fmt.Errorf("saving the record of original values: %w", err)
 	}
-	if err := renameio.WriteFile(r.path, append(text, '\n'), 0o600, renameio.WithTempDir(filepath.Dir(r.path))); err != nil {
+	if err := renameio.WriteFile(r.path, append(text, '\n'), 0o600,
+		renameio.WithTempDir(filepath.Dir(r.path))); err != nil {
 		return fmt.Errorf("saving the record of original values: %w", err)
 	}
 	return nil

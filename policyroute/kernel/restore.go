@@ -6,11 +6,12 @@ import (
 	"ztbridge/policyroute"
 )
 
-// Restore removes everything of ours from the kernel and puts back what we changed: afterwards rules,
-// routes, filters and sysctls are as they were before the first Apply. TUN devices are left to their
-// driver; their addresses go. It returns what it did. Idempotent. For another iptables that holds the legacy variant's
-// lock it waits several seconds. Chains that iptables cannot list or change are the only thing that it does not remove;
-// it says so by ErrNoIPTables and keeps the record, so that it can be called again.
+// Restore removes everything of ours from the kernel and puts back what we changed: afterwards
+// rules, routes, filters and sysctls are as they were before the first Apply. TUN devices are left
+// to their driver; their addresses go. It returns what it did. Idempotent. For another iptables
+// that holds the legacy variant's lock it waits several seconds. Chains that iptables cannot list
+// or change are the only thing that it does not remove; it says so by ErrNoIPTables and keeps the
+// record, so that it can be called again.
 func (k *Kernel) Restore(ctx context.Context) (policyroute.Plan, error) {
 	k.waitForIPTables(restoreSeconds)
 	defer k.waitForIPTables(passSeconds)
@@ -22,7 +23,8 @@ func (k *Kernel) Restore(ctx context.Context) (policyroute.Plan, error) {
 	return plan, k.restore(ctx, plan, have.Unseen)
 }
 
-func (k *Kernel) restore(ctx context.Context, plan policyroute.Plan, unseen []policyroute.Unseen) error {
+func (k *Kernel) restore(ctx context.Context, plan policyroute.Plan,
+	unseen []policyroute.Unseen) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.apply(ctx, plan); err != nil {
@@ -37,7 +39,8 @@ func (k *Kernel) restore(ctx context.Context, plan policyroute.Plan, unseen []po
 	return k.record.remove()
 }
 
-// waitForIPTables sets how many seconds the legacy variant's lock is waited for, and has iptables asked anew.
+// waitForIPTables sets how many seconds the legacy variant's lock is waited for, and has iptables
+// asked anew.
 func (k *Kernel) waitForIPTables(seconds int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -13,9 +13,11 @@ import (
 )
 
 // listRoutes returns our routes of one family; names maps the indices of links.
-func (k *Kernel) listRoutes(f policyroute.Family, names map[int]string) ([]policyroute.Route, error) {
+func (k *Kernel) listRoutes(f policyroute.Family,
+	names map[int]string) ([]policyroute.Route, error) {
 	filter := &netlink.Route{Protocol: policyroute.Protocol}
-	raw, err := k.strict.RouteListFiltered(int(afOf(f)), filter, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
+	raw, err := k.strict.RouteListFiltered(int(afOf(f)), filter,
+		netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
 	switch {
 	case errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, unix.EOPNOTSUPP):
 		return nil, nil // a kernel without IPv6
@@ -27,7 +29,8 @@ func (k *Kernel) listRoutes(f policyroute.Family, names map[int]string) ([]polic
 		if r.Table < policyroute.TableFirst || r.Table > policyroute.TableLast {
 			continue
 		}
-		route := policyroute.Route{Family: f, Table: r.Table, Dst: fromIPNet(r.Dst), Metric: uint32(r.Priority)}
+		route := policyroute.Route{Family: f, Table: r.Table, Dst: fromIPNet(r.Dst),
+			Metric: uint32(r.Priority)}
 		switch r.Type {
 		case unix.RTN_UNICAST:
 			route.Dev = names[r.LinkIndex]
@@ -75,7 +78,8 @@ func (k *Kernel) delRoute(r policyroute.Route) error {
 // toRoute translates what names a route.
 func toRoute(r policyroute.Route) *netlink.Route {
 	out := &netlink.Route{
-		Table: r.Table, Dst: toIPNet(r.Dst), Priority: int(r.Metric), Protocol: policyroute.Protocol, Type: unix.RTN_UNICAST,
+		Table: r.Table, Dst: toIPNet(r.Dst), Priority: int(
+			r.Metric), Protocol: policyroute.Protocol, Type: unix.RTN_UNICAST,
 	}
 	if r.Type == policyroute.UnreachableRoute {
 		out.Type = unix.RTN_UNREACHABLE

@@ -14,8 +14,8 @@ import (
 	"ztbridge/policyroute"
 )
 
-// Rules are spoken with the kernel directly: netlink.RuleList returns no action, and netlink.RuleAdd
-// sends FRA_IP_PROTO in a size that the kernel does not take.
+// Rules are spoken with the kernel directly: netlink.RuleList returns no action, and
+// netlink.RuleAdd sends FRA_IP_PROTO in a size that the kernel does not take.
 
 // noMatch is what the kernel reports for a suppressor that is not set.
 const noMatch = 0xffffffff
@@ -48,8 +48,8 @@ func (k *Kernel) listRules(f policyroute.Family) ([]policyroute.Rule, error) {
 }
 
 // addRule adds the rule. The kernel takes a rule for there already when one of equal priority and
-// table only matches more closely, or is a goto to another place (fib_rules.c, rule_exists): such are
-// taken out for a moment. A goto that differs in its target alone does not come back.
+// table only matches more closely, or is a goto to another place (fib_rules.c, rule_exists): such
+// are taken out for a moment. A goto that differs in its target alone does not come back.
 func (k *Kernel) addRule(r policyroute.Rule) error {
 	err := k.newRule(r)
 	if !errors.Is(err, unix.EEXIST) {
@@ -76,8 +76,8 @@ func (k *Kernel) addRule(r policyroute.Rule) error {
 }
 
 // delRule removes the rule that equals r, and no other. The kernel takes every property that is not
-// given for one that does not matter and removes the first rule that fits, so it is asked which one it
-// was; a wrong one is put back.
+// given for one that does not matter and removes the first rule that fits, so it is asked which one
+// it was; a wrong one is put back.
 func (k *Kernel) delRule(r policyroute.Rule) (err error) {
 	var wrong []policyroute.Rule
 	defer func() {
@@ -149,7 +149,8 @@ func addRuleData(req *nl.NetlinkRequest, r policyroute.Rule) {
 	if r.Proto != "" {
 		req.AddData(nl.NewRtAttr(unix.FRA_IP_PROTO, []byte{l4Protos[r.Proto]}))
 	}
-	for attr, p := range map[int]uint16{unix.FRA_SPORT_RANGE: r.SrcPort, unix.FRA_DPORT_RANGE: r.DstPort} {
+	for attr, p := range map[int]uint16{unix.FRA_SPORT_RANGE: r.SrcPort,
+		unix.FRA_DPORT_RANGE: r.DstPort} {
 		if p != 0 {
 			port := binary.NativeEndian.AppendUint16(nil, p)
 			req.AddData(nl.NewRtAttr(attr, append(port, port...)))
@@ -227,8 +228,8 @@ func parseRule(m []byte) (r policyroute.Rule, ours bool) {
 	return r, ours && proto == policyroute.Protocol && inRange
 }
 
-// nextAttr takes the first attribute off a message, without the copy that nl.ParseRouteAttr makes: rules
-// are listed by the thousand.
+// nextAttr takes the first attribute off a message, without the copy that nl.ParseRouteAttr makes:
+// rules are listed by the thousand.
 func nextAttr(b []byte) (kind uint16, value, rest []byte, ok bool) {
 	n := int(binary.NativeEndian.Uint16(b))
 	if n < unix.SizeofRtAttr || n > len(b) {

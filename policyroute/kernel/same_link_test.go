@@ -13,18 +13,21 @@ import (
 	"ztbridge/policyroute/policytest"
 )
 
-// A client whose egress is a member of its own network would be told to go to that member by itself, past its policy.
+// A client whose egress is a member of its own network would be told to go to that member by
+// itself, past its policy.
 func TestClientsAreNotRedirected(t *testing.T) {
 	l := newLeakLab(t)
 	in := policytest.Dinosaur()
 	in.Ingresses, in.Egresses = in.Ingresses[:1], in.Egresses[1:]
-	in.Egresses[0].IPv6, in.Egresses[0].Gateway6, in.Egresses[0].DNS = true, netip.MustParseAddr("fe80::2"), nil
+	in.Egresses[0].IPv6, in.Egresses[0].Gateway6, in.Egresses[0].DNS = true,
+		netip.MustParseAddr("fe80::2"), nil
 	in.Policies = []policyroute.Policy{{Name: "policy[0]", Egress: []string{"home"}, Use: "home"}}
 	full, err := policyroute.Compile(in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.box.sh(t, `ip neigh replace 10.147.17.2 lladdr 02:00:00:00:00:02 dev ztlab0; ip neigh replace fe80::2 lladdr 02:00:00:00:00:02 dev ztlab0`)
+	l.box.sh(t,
+		`ip neigh replace 10.147.17.2 lladdr 02:00:00:00:00:02 dev ztlab0; ip neigh replace fe80::2 lladdr 02:00:00:00:00:02 dev ztlab0`)
 	l.bring(t, full)
 	for _, tt := range []struct {
 		name string
@@ -50,21 +53,25 @@ func (l *leakLab) redirected(t *testing.T, proto uint16, icmpType byte) bool {
 	capture := openCapture(t, "zt")
 	defer unix.Close(capture)
 	for range 5 {
-		sendUDP(t, map[uint16]string{unix.ETH_P_IP: "8.8.8.8:4000", unix.ETH_P_IPV6: "[2606:4700::1111]:4000"}[proto], marker)
+		sendUDP(t, map[uint16]string{unix.ETH_P_IP: "8.8.8.8:4000",
+			unix.ETH_P_IPV6: "[2606:4700::1111]:4000"}[proto], marker)
 	}
-	at := map[uint16]int{unix.ETH_P_IP: 14 + 20, unix.ETH_P_IPV6: 14 + 40}[proto] // behind the headers of Ethernet and IP
+	// behind the headers of Ethernet and IP
+	at := map[uint16]int{unix.ETH_P_IP: 14 + 20, unix.ETH_P_IPV6: 14 + 40}[proto]
 	buf := make([]byte, 2048)
 	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); {
 		n, err := unix.Read(capture, buf)
 		icmp := n > 14+20 && (buf[14+9] == unix.IPPROTO_ICMP || buf[14+6] == unix.IPPROTO_ICMPV6)
-		if err == nil && n > at && binary.BigEndian.Uint16(buf[12:]) == proto && icmp && buf[at] == icmpType {
+		if err == nil && n > at && binary.BigEndian.Uint16(buf[12:]) == proto && icmp &&
+			buf[at] == icmpType {
 			return true
 		}
 	}
 	return false
 }
 
-// What a bridge switches is seen by netfilter where br_netfilter is loaded, and is none of the box's business.
+// What a bridge switches is seen by netfilter where br_netfilter is loaded, and is none of the
+// box's business.
 func TestBridgedPacketsPass(t *testing.T) {
 	needs(t, "ip", "nft", "iptables", "nsenter")
 	a, b, box := newThread(t), newThread(t), newThread(t)
@@ -75,7 +82,8 @@ ip link set lo up
 ip link add br-lan type bridge; ip addr add 192.168.50.1/24 dev br-lan; ip link set br-lan up
 ip link add porta type veth peer name eth netns `+a.path+`; ip link set porta master br-lan up
 ip link add portb type veth peer name eth netns `+b.path+`; ip link set portb master br-lan up`)
-	a.sh(t, `ip addr add 192.168.50.2/24 dev eth; ip link set eth address 02:00:00:00:00:0a up; ip neigh replace 192.168.50.3 lladdr 02:00:00:00:00:0b dev eth`)
+	a.sh(t,
+		`ip addr add 192.168.50.2/24 dev eth; ip link set eth address 02:00:00:00:00:0a up; ip neigh replace 192.168.50.3 lladdr 02:00:00:00:00:0b dev eth`)
 	b.sh(t, `ip addr add 192.168.50.3/24 dev eth; ip link set eth address 02:00:00:00:00:0b up`)
 	if t.Failed() {
 		t.FailNow()
@@ -98,7 +106,8 @@ ip link add portb type veth peer name eth netns `+b.path+`; ip link set portb ma
 	in := policytest.Uno()
 	in.Egresses, in.Policies, in.Links6 = nil, nil, nil
 	for _, switches := range []bool{true, false} {
-		in.Ingresses = []policyroute.Ingress{{Name: "lan", Iface: "br-lan", Present: true, Switches: switches, Prefixes: policytest.Prefixes("192.168.50.0/24")}}
+		in.Ingresses = []policyroute.Ingress{{Name: "lan", Iface: "br-lan", Present: true,
+			Switches: switches, Prefixes: policytest.Prefixes("192.168.50.0/24")}}
 		state, err := policyroute.Compile(in)
 		if err != nil {
 			t.Fatal(err)
@@ -111,7 +120,8 @@ ip link add portb type veth peer name eth netns `+b.path+`; ip link set portb ma
 				err = unix.Bind(fd, &unix.SockaddrInet4{Port: 4000})
 			}
 			if err == nil {
-				err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 1})
+				err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO,
+					&unix.Timeval{Sec: 1})
 			}
 			if err != nil {
 				t.Error(err)

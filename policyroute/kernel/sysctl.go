@@ -24,8 +24,8 @@ var affected = map[string][]string{
 	"net/ipv6/conf/all/forwarding": {"net/ipv6/conf/*/forwarding"},
 }
 
-// deciding returns the parameter by which somebody decides the key's for all interfaces at once; empty when there is none, or
-// it is the key itself.
+// deciding returns the parameter by which somebody decides the key's for all interfaces at once;
+// empty when there is none, or it is the key itself.
 func deciding(key string) string {
 	part := strings.Split(key, "/")
 	if len(part) != 5 || part[2] != "conf" || part[3] == "all" || part[4] != "forwarding" {
@@ -35,7 +35,8 @@ func deciding(key string) string {
 	return strings.Join(part, "/")
 }
 
-var forward4 = []string{"net/ipv4/conf/*/forwarding", "net/ipv4/ip_forward", "net/ipv4/conf/all/accept_redirects"}
+var forward4 = []string{"net/ipv4/conf/*/forwarding", "net/ipv4/ip_forward",
+	"net/ipv4/conf/all/accept_redirects"}
 
 // observe returns the present values of the recorded keys that exist.
 func (r *record) observe() []policyroute.Sysctl {
@@ -59,7 +60,8 @@ func (r *record) set(s policyroute.Sysctl) error {
 		return err
 	}
 	if r.find(s.Key) < 0 {
-		o := original{Key: s.Key, Value: r.originalOf(s.Key, present), Also: r.affectedBy(s.Key), All: r.decided(s.Key)}
+		o := original{Key: s.Key, Value: r.originalOf(s.Key, present), Also: r.affectedBy(s.Key),
+			All: r.decided(s.Key)}
 		r.data.Sysctls = append(r.data.Sysctls, o)
 		if err := r.save(); err != nil {
 			r.data.Sysctls = r.data.Sysctls[:len(r.data.Sysctls)-1]
@@ -72,7 +74,8 @@ func (r *record) set(s policyroute.Sysctl) error {
 	return writeSysctl(s.Key, s.Value)
 }
 
-// decided returns what others have decided the key to be for all interfaces; empty when there is no such thing.
+// decided returns what others have decided the key to be for all interfaces; empty when there is no
+// such thing.
 func (r *record) decided(key string) string {
 	all := deciding(key)
 	if all == "" {
@@ -85,8 +88,9 @@ func (r *record) decided(key string) string {
 	return r.originalOf(all, present)
 }
 
-// restore writes the recorded value back and forgets it. Where somebody has decided otherwise for all interfaces since, as
-// Docker does with ip_forward, the kernel has written over the recorded value meanwhile, but for us: then theirs is written.
+// restore writes the recorded value back and forgets it. Where somebody has decided otherwise for
+// all interfaces since, as Docker does with ip_forward, the kernel has written over the recorded
+// value meanwhile, but for us: then theirs is written.
 func (r *record) restore(key string) error {
 	i := r.find(key)
 	if i < 0 {
@@ -162,7 +166,8 @@ func readSysctl(key string) (string, error) {
 	return strings.TrimSpace(string(text)), nil
 }
 
-// writeSysctl takes a key that vanished for no error: its interface has gone, and its value with it.
+// writeSysctl takes a key that vanished for no error: its interface has gone, and its value with
+// it.
 func writeSysctl(key, value string) error {
 	f, err := os.OpenFile(sysctlRoot+key, os.O_WRONLY, 0)
 	if err == nil {

@@ -9,14 +9,17 @@ import (
 	"ztbridge/policyroute"
 )
 
-// Docker sets ip_forward when it starts, and the kernel every interface's forwarding with it: an interface that we made
-// forward before must not lose that when we go.
+// Docker sets ip_forward when it starts, and the kernel every interface's forwarding with it: an
+// interface that we made forward before must not lose that when we go.
 func TestSysctlOfAllInterfacesSetMeanwhile(t *testing.T) {
 	for _, tt := range []struct{ name, before, meanwhile, want string }{
-		{"switched on", ":", "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding", "1 1"},
-		{"switched off", "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding",
+		{"switched on", ":",
+			"echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding", "1 1"},
+		{"switched off",
+			"echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding",
 			"echo 0 > /proc/sys/net/ipv4/ip_forward; echo 0 > /proc/sys/net/ipv6/conf/all/forwarding", "0 0"},
-		{"left on", "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding", ":", "1 1"},
+		{"left on",
+			"echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding", ":", "1 1"},
 		{"left off", ":", ":", "0 0"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -25,7 +28,8 @@ func TestSysctlOfAllInterfacesSetMeanwhile(t *testing.T) {
 				host(t)
 				sh(t, tt.before)
 				forward := policyroute.State{Sysctls: []policyroute.Sysctl{
-					{Key: "net/ipv4/conf/wan/forwarding", Value: "1"}, {Key: "net/ipv6/conf/wan/forwarding", Value: "1"},
+					{Key: "net/ipv4/conf/wan/forwarding",
+						Value: "1"}, {Key: "net/ipv6/conf/wan/forwarding", Value: "1"},
 				}}
 				reach(t, open(t, record), forward)
 				sh(t, tt.meanwhile)
@@ -34,7 +38,8 @@ func TestSysctlOfAllInterfacesSetMeanwhile(t *testing.T) {
 				if _, err := k.Restore(context.Background()); err != nil {
 					t.Error(err)
 				}
-				got := strings.Join(strings.Fields(sh(t, "cat /proc/sys/net/ipv4/conf/wan/forwarding /proc/sys/net/ipv6/conf/wan/forwarding")), " ")
+				got := strings.Join(strings.Fields(sh(t,
+					"cat /proc/sys/net/ipv4/conf/wan/forwarding /proc/sys/net/ipv6/conf/wan/forwarding")), " ")
 				if got != tt.want {
 					t.Errorf("forwarding of wan is %s afterwards, want %s", got, tt.want)
 				}

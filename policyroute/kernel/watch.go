@@ -13,17 +13,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watchBuffer is the size in bytes of the buffers behind which events are lost; losing some is noticed,
-// and costs no more than one observation.
+// watchBuffer is the size in bytes of the buffers behind which events are lost; losing some is
+// noticed, and costs no more than one observation.
 const watchBuffer = 1 << 20
 
 // drained is how long a socket must be silent to be known as empty.
 var drained = unix.NsecToTimeval((10 * time.Millisecond).Nanoseconds())
 
-// Watch calls notify with a cause whenever links, addresses, routes, rules or filters change, whoever
-// changed them, and once when it has begun. Causes are for people; several changes may come as one.
-// notify must not block. Watch blocks until ctx is done, and then returns nil, or until it can no
-// longer listen. Changes by iptables in its legacy variant are announced by nobody.
+// Watch calls notify with a cause whenever links, addresses, routes, rules or filters change,
+// whoever changed them, and once when it has begun. Causes are for people; several changes may come
+// as one. notify must not block. Watch blocks until ctx is done, and then returns nil, or until it
+// can no longer listen. Changes by iptables in its legacy variant are announced by nobody.
 func (k *Kernel) Watch(ctx context.Context, notify func(cause string)) error {
 	routes, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK,
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
@@ -60,7 +60,8 @@ func (k *Kernel) Watch(ctx context.Context, notify func(cause string)) error {
 }
 
 // listen notifies until the socket fails or is closed.
-func listen(socket *nl.NetlinkSocket, describe func(syscall.NetlinkMessage) string, notify func(string)) error {
+func listen(socket *nl.NetlinkSocket, describe func(syscall.NetlinkMessage) string,
+	notify func(string)) error {
 	lost := false
 	for {
 		msgs, from, err := socket.Receive()

@@ -24,8 +24,8 @@ type World struct {
 	IPv6 bool
 	// ForceForwarding6 says that single interfaces can forward IPv6 (Linux 6.17).
 	ForceForwarding6 bool
-	// AcceptRA are the interfaces that take routes from router advertisements as long as they do not
-	// forward (accept_ra is 1, or was before we made it 2), sorted.
+	// AcceptRA are the interfaces that take routes from router advertisements as long as they do
+	// not forward (accept_ra is 1, or was before we made it 2), sorted.
 	AcceptRA []string
 }
 
@@ -39,7 +39,8 @@ type Link struct {
 	// PointToPoint says that whatever is sent there has one receiver, and so needs no gateway.
 	PointToPoint bool
 	Bridge       bool // it switches frames between its ports
-	// NoIPv6 says that IPv6 is switched off there (disable_ipv6): it takes no such address, route or packet.
+	// NoIPv6 says that IPv6 is switched off there (disable_ipv6): it takes no such address, route
+	// or packet.
 	NoIPv6 bool
 	Addrs  []netip.Prefix
 	// Counters since the interface exists; in and out are the box's.
@@ -69,7 +70,8 @@ func (k *Kernel) World() (World, error) {
 }
 
 func (k *Kernel) world() (World, error) {
-	w := World{IPv6: exists("net/ipv6"), ForceForwarding6: exists("net/ipv6/conf/all/force_forwarding")}
+	w := World{IPv6: exists("net/ipv6"),
+		ForceForwarding6: exists("net/ipv6/conf/all/force_forwarding")}
 	links, err := k.rtnl.LinkList()
 	if err != nil {
 		return w, fmt.Errorf("listing links: %w", err)
@@ -87,7 +89,8 @@ func (k *Kernel) world() (World, error) {
 		found.NoIPv6 = err != nil || off != "0"
 		w.Links = append(w.Links, found)
 		key := "net/ipv6/conf/" + a.Name + "/accept_ra"
-		if value, err := readSysctl(key); err == nil && k.record.originalOf(key, value) == "1" && a.Flags&net.FlagLoopback == 0 {
+		if value, err := readSysctl(key); err == nil && k.record.originalOf(key, value) == "1" &&
+			a.Flags&net.FlagLoopback == 0 {
 			w.AcceptRA = append(w.AcceptRA, a.Name)
 		}
 	}
@@ -106,19 +109,23 @@ func (k *Kernel) world() (World, error) {
 func toLink(link netlink.Link, addrs []netip.Prefix) Link {
 	a := link.Attrs()
 	l := Link{
-		Name: a.Name, Index: a.Index, Up: a.Flags&net.FlagUp != 0, OperState: a.OperState.String(), MTU: a.MTU, Addrs: addrs,
-		Bridge:       link.Type() == "bridge",
-		PointToPoint: a.RawFlags&(unix.IFF_POINTOPOINT|unix.IFF_NOARP) != 0 && a.Flags&net.FlagLoopback == 0,
+		Name: a.Name, Index: a.Index, Up: a.Flags&net.FlagUp != 0, OperState: a.OperState.String(),
+		MTU: a.MTU, Addrs: addrs,
+		Bridge: link.Type() == "bridge",
+		PointToPoint: a.RawFlags&(unix.IFF_POINTOPOINT|unix.IFF_NOARP) != 0 &&
+			a.Flags&net.FlagLoopback == 0,
 	}
 	if s := a.Statistics; s != nil {
-		l.BytesIn, l.BytesOut, l.PacketsIn, l.PacketsOut = s.RxBytes, s.TxBytes, s.RxPackets, s.TxPackets
+		l.BytesIn, l.BytesOut, l.PacketsIn, l.PacketsOut = s.RxBytes, s.TxBytes, s.RxPackets,
+			s.TxPackets
 	}
 	return l
 }
 
 func (k *Kernel) defaultRoutes(f policyroute.Family, names map[int]string) ([]DefaultRoute, error) {
 	filter := &netlink.Route{Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST}
-	routes, err := k.strict.RouteListFiltered(int(afOf(f)), filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE)
+	routes, err := k.strict.RouteListFiltered(int(afOf(f)), filter,
+		netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE)
 	if errors.Is(err, unix.ENOENT) {
 		return nil, nil // the kernel makes the table with its first route
 	}
@@ -136,10 +143,13 @@ func (k *Kernel) defaultRoutes(f policyroute.Family, names map[int]string) ([]De
 		}
 		for _, h := range hops {
 			gateway, _ := netip.AddrFromSlice(h.Gw)
-			out = append(out, DefaultRoute{Family: f, Iface: names[h.LinkIndex], Gateway: gateway, Metric: r.Priority})
+			out = append(out, DefaultRoute{Family: f, Iface: names[h.LinkIndex], Gateway: gateway,
+				Metric: r.Priority})
 		}
 	}
-	slices.SortStableFunc(out, func(a, b DefaultRoute) int { return cmp.Compare(a.Metric, b.Metric) })
+	slices.SortStableFunc(out, func(a, b DefaultRoute) int {
+		return cmp.Compare(a.Metric, b.Metric)
+	})
 	return out, nil
 }
 

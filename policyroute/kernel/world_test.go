@@ -41,7 +41,8 @@ echo 2 > /proc/sys/net/ipv6/conf/zt1/accept_ra; for i in lan.peer wan.peer zt1.p
 			{Family: policyroute.V4, Iface: "lan", Metric: 5000},
 			{Family: policyroute.V6, Iface: "wan", Gateway: addr("2001:db8::1"), Metric: 1024},
 		}
-		if diff := cmp.Diff(wantDefaults, w.Defaults, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		if diff := cmp.Diff(wantDefaults, w.Defaults,
+			cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 			t.Errorf("defaults (-want +have):\n%s", diff)
 		}
 		if diff := cmp.Diff([]string{"lan", "wan"}, w.AcceptRA); diff != "" {
@@ -53,9 +54,12 @@ echo 2 > /proc/sys/net/ipv6/conf/zt1/accept_ra; for i in lan.peer wan.peer zt1.p
 			return
 		}
 		wan := w.Links[i]
-		want := Link{Name: "wan", Up: true, MTU: 1500, Addrs: []netip.Prefix{prefix("192.0.2.2/24"), prefix("2001:db8::2/64")}}
-		ignored := cmpopts.IgnoreFields(Link{}, "Index", "OperState", "BytesIn", "BytesOut", "PacketsIn", "PacketsOut")
-		if diff := cmp.Diff(want, wan, cmpopts.EquateComparable(netip.Prefix{}), ignored); diff != "" {
+		want := Link{Name: "wan", Up: true, MTU: 1500,
+			Addrs: []netip.Prefix{prefix("192.0.2.2/24"), prefix("2001:db8::2/64")}}
+		ignored := cmpopts.IgnoreFields(Link{}, "Index", "OperState", "BytesIn", "BytesOut",
+			"PacketsIn", "PacketsOut")
+		if diff := cmp.Diff(want, wan, cmpopts.EquateComparable(netip.Prefix{}),
+			ignored); diff != "" {
 			t.Errorf("link (-want +have):\n%s", diff)
 		}
 		if !w.IPv6 {
@@ -122,8 +126,8 @@ func watch(t *testing.T, th *thread, k *Kernel, notify func(string)) (stop func(
 	return func() { cancel(); <-ended }
 }
 
-// What took routes from router advertisements before we let it go on taking them still counts as doing so: else the next pass
-// would put it back, and the one after that change it again.
+// What took routes from router advertisements before we let it go on taking them still counts as
+// doing so: else the next pass would put it back, and the one after that change it again.
 func TestWorldRemembersAcceptRA(t *testing.T) {
 	needs(t, "ip")
 	record := filepath.Join(t.TempDir(), "record.json")
@@ -134,7 +138,8 @@ func TestWorldRemembersAcceptRA(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		plan := policyroute.Plan{Ops: []policyroute.Op{policyroute.SetSysctl{Sysctl: policyroute.Sysctl{Key: "net/ipv6/conf/lan/accept_ra", Value: "2"}}}}
+		plan := policyroute.Plan{Ops: []policyroute.Op{policyroute.SetSysctl{
+			Sysctl: policyroute.Sysctl{Key: "net/ipv6/conf/lan/accept_ra", Value: "2"}}}}
 		if err := k.Apply(context.Background(), plan); err != nil {
 			t.Error(err)
 		}
@@ -142,7 +147,8 @@ func TestWorldRemembersAcceptRA(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		if diff := cmp.Diff(before.AcceptRA, after.AcceptRA); diff != "" || !slices.Contains(after.AcceptRA, "lan") {
+		if diff := cmp.Diff(before.AcceptRA, after.AcceptRA); diff != "" ||
+			!slices.Contains(after.AcceptRA, "lan") {
 			t.Errorf("AcceptRA (-before +after):\n%s", diff)
 		}
 	})
@@ -191,8 +197,9 @@ func TestWatchSurvivesFloods(t *testing.T) {
 	var plan policyroute.Plan
 	for i := range 6000 {
 		plan.Ops = append(plan.Ops, policyroute.AddRule{Rule: policyroute.Rule{
-			Family: policyroute.V4, Priority: 15899 - i%800, IIF: "zt1", Action: policyroute.Lookup, Table: 23101,
-			From: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 32),
+			Family: policyroute.V4, Priority: 15899 - i%800, IIF: "zt1", Action: policyroute.Lookup,
+			Table: 23101,
+			From:  netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 32),
 		}})
 	}
 	if err := k.Apply(context.Background(), plan); err != nil {
@@ -227,7 +234,9 @@ func TestCutFlows(t *testing.T) {
 	needs(t, "ip", "conntrack")
 	inNamespace(t, func() {
 		sh(t, `
-flow() { conntrack -I -p udp -s $1 -d $2 -r $2 -q $3 --sport 1000 --dport 53 --reply-port-src 53 --reply-port-dst 1000 -t 60; }
+flow() {
+	conntrack -I -p udp -s $1 -d $2 -r $2 -q $3 --sport 1000 --dport 53 \
+		--reply-port-src 53 --reply-port-dst 1000 -t 60; }
 ip link set lo up
 flow 10.147.17.50 8.8.8.8 10.8.0.2
 flow 10.147.17.51 8.8.8.8 10.9.0.2
@@ -235,7 +244,9 @@ flow 192.0.2.2 8.8.8.8 192.0.2.2
 flow 198.51.100.9 10.147.17.50 198.51.100.9
 flow fd00::50 2001:db8::8 fd00::50
 flow fd01::50 2001:db8::8 fd01::50
-redirected() { conntrack -I -p udp -s $1 -d 8.8.8.8 -r 10.147.17.1 -q $1 --sport 1000 --dport 53 --reply-port-src $2 --reply-port-dst 1000 -t 60; }
+redirected() {
+	conntrack -I -p udp -s $1 -d 8.8.8.8 -r 10.147.17.1 -q $1 --sport 1000 --dport 53 \
+		--reply-port-src $2 --reply-port-dst 1000 -t 60; }
 redirected 10.147.18.52 23153
 redirected 10.147.18.53 23154`)
 		k := open(t, "")
@@ -248,7 +259,8 @@ redirected 10.147.18.53 23154`)
 			t.Errorf("cut %d flows, %v; want 5", cut, err)
 		}
 		left := sh(t, "conntrack -L 2>/dev/null; conntrack -L -f ipv6 2>/dev/null")
-		if !strings.Contains(left, "src=192.0.2.2") || !strings.Contains(left, "src=fd01::50") || strings.Contains(left, "10.147.17.5") ||
+		if !strings.Contains(left, "src=192.0.2.2") || !strings.Contains(left, "src=fd01::50") ||
+			strings.Contains(left, "10.147.17.5") ||
 			strings.Contains(left, "10.147.18.52") || !strings.Contains(left, "10.147.18.53") {
 			t.Errorf("left:\n%s", left)
 		}
@@ -256,14 +268,16 @@ redirected 10.147.18.53 23154`)
 			t.Errorf("cutting nothing: %d, %v", n, err)
 		}
 		var asked []string
-		cut, err = k.CutFlows(context.Background(), Flows{Moved: func(client, remote netip.Addr, steered bool) bool {
-			asked = append(asked, fmt.Sprintf("%v %v %v", client, remote, steered))
-			return client == addr("fd01::50") && remote == addr("2001:db8::8")
-		}})
+		cut, err = k.CutFlows(context.Background(),
+			Flows{Moved: func(client, remote netip.Addr, steered bool) bool {
+				asked = append(asked, fmt.Sprintf("%v %v %v", client, remote, steered))
+				return client == addr("fd01::50") && remote == addr("2001:db8::8")
+			}})
 		if err != nil || cut != 1 {
 			t.Errorf("cut %d flows by what they are, %v; want 1", cut, err)
 		}
-		for _, want := range []string{"192.0.2.2 8.8.8.8 false", "8.8.8.8 192.0.2.2 false", "10.147.18.53 8.8.8.8 true"} {
+		for _, want := range []string{"192.0.2.2 8.8.8.8 false", "8.8.8.8 192.0.2.2 false",
+			"10.147.18.53 8.8.8.8 true"} {
 			if !slices.Contains(asked, want) {
 				t.Errorf("nobody asked about %s, only about %q", want, asked)
 			}
@@ -286,7 +300,8 @@ func TestIPv6SwitchedOff(t *testing.T) {
 	record := filepath.Join(t.TempDir(), "record.json")
 	inNamespace(t, func() {
 		host(t)
-		sh(t, "for i in all default; do echo 1 > /proc/sys/net/ipv6/conf/$i/disable_ipv6; done; ip tuntap add dev tunztb1 mode tun")
+		sh(t,
+			"for i in all default; do echo 1 > /proc/sys/net/ipv6/conf/$i/disable_ipv6; done; ip tuntap add dev tunztb1 mode tun")
 		k := open(t, record)
 		w, err := k.World()
 		if err != nil || !w.IPv6 {
@@ -297,18 +312,22 @@ func TestIPv6SwitchedOff(t *testing.T) {
 				t.Errorf("%s has IPv6", l.Name)
 			}
 		}
-		route := policyroute.Route{Family: policyroute.V6, Table: 23102, Dst: prefix("::/0"), Metric: 100, Dev: "wan", Gateway: addr("fe80::1")}
+		route := policyroute.Route{Family: policyroute.V6, Table: 23102, Dst: prefix("::/0"),
+			Metric: 100, Dev: "wan", Gateway: addr("fe80::1")}
 		if err := k.Apply(context.Background(), policyroute.Plan{Ops: []policyroute.Op{
-			policyroute.AddAddr{Dev: "tunztb1", Addr: prefix("fd00:8::2/128")}, policyroute.ReplaceRoute{Route: route},
+			policyroute.AddAddr{Dev: "tunztb1",
+				Addr: prefix("fd00:8::2/128")}, policyroute.ReplaceRoute{Route: route},
 		}}); err != nil {
 			t.Errorf("Apply: %v", err)
 		}
 		tunnel := policyroute.State{
 			Links: []policyroute.Link{
-				{Name: "tunztb0", MTU: 1500}, {Name: "tunztb1", Up: true, MTU: 1500, Addrs: []netip.Prefix{prefix("fd00:8::2/128")}},
+				{Name: "tunztb0", MTU: 1500}, {Name: "tunztb1", Up: true, MTU: 1500,
+					Addrs: []netip.Prefix{prefix("fd00:8::2/128")}},
 			},
 			Sysctls: []policyroute.Sysctl{{Key: "net/ipv6/conf/tunztb1/disable_ipv6", Value: "0"}},
-			Routes:  []policyroute.Route{{Family: policyroute.V6, Table: 23102, Dst: prefix("::/0"), Metric: 100, Dev: "tunztb1"}},
+			Routes: []policyroute.Route{{Family: policyroute.V6, Table: 23102, Dst: prefix("::/0"),
+				Metric: 100, Dev: "tunztb1"}},
 		}
 		reach(t, k, tunnel)
 	})

@@ -25,14 +25,17 @@ func (n *Namespace) Advertise(iface string, prefix netip.Prefix) (stop func() er
 	pc := ipv6.NewPacketConn(conn)
 	// Receivers drop advertisements that may have passed a router (RFC 4861, 6.1.2).
 	if err := errors.Join(pc.SetMulticastHopLimit(255), pc.SetChecksum(true, 2)); err != nil {
-		return nil, errors.Join(fmt.Errorf("advertising on %s of %s: %w", iface, n.Label, err), conn.Close())
+		return nil, errors.Join(fmt.Errorf("advertising on %s of %s: %w", iface, n.Label, err),
+			conn.Close())
 	}
 	send := func() error {
-		_, err := conn.WriteTo(advertisement(prefix), &net.IPAddr{IP: net.IPv6linklocalallnodes, Zone: iface})
+		_, err := conn.WriteTo(advertisement(prefix),
+			&net.IPAddr{IP: net.IPv6linklocalallnodes, Zone: iface})
 		return err
 	}
 	if err := n.Do(send); err != nil { // the zone is a name of this namespace
-		return nil, errors.Join(fmt.Errorf("advertising on %s of %s: %w", iface, n.Label, err), conn.Close())
+		return nil, errors.Join(fmt.Errorf("advertising on %s of %s: %w", iface, n.Label, err),
+			conn.Close())
 	}
 	quit := make(chan struct{})
 	var wg sync.WaitGroup

@@ -67,12 +67,14 @@ func packetSocket(index int) (*os.File, error) {
 		return nil, fmt.Errorf("opening a packet socket: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), "packet socket")
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, captureRing); err != nil {
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE,
+		captureRing); err != nil {
 		return nil, errors.Join(fmt.Errorf("setting the size of the ring: %w", err), f.Close())
 	}
 	// Promiscuous, because a port of a bridge must see frames for others.
 	mreq := unix.PacketMreq{Ifindex: int32(index), Type: unix.PACKET_MR_PROMISC}
-	if err := unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &mreq); err != nil {
+	if err := unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP,
+		&mreq); err != nil {
 		return nil, errors.Join(fmt.Errorf("setting promiscuous mode: %w", err), f.Close())
 	}
 	all := uint16(unix.ETH_P_ALL<<8 | unix.ETH_P_ALL>>8) // network byte order
@@ -172,7 +174,8 @@ func (c *Capture) sync() error {
 
 // addDropped adds what the kernel dropped since it was last asked. c.mu is held.
 func (c *Capture) addDropped(fd int) {
-	if st, err := unix.GetsockoptTpacketStats(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+	if st, err := unix.GetsockoptTpacketStats(fd, unix.SOL_PACKET,
+		unix.PACKET_STATISTICS); err == nil {
 		c.dropped += int(st.Drops)
 	}
 }
@@ -196,7 +199,8 @@ type Result struct {
 	Seen    int      // packets in all
 	Matched int      // of them, packets that matched
 	Kept    []Packet // the first of those that matched
-	Dropped int      // packets that the kernel could not keep for us: if not 0, the capture proves nothing
+	// packets that the kernel could not keep for us: if not 0, the capture proves nothing
+	Dropped int
 }
 
 // Result returns what was seen up to this moment, having looked at all that is queued.
@@ -204,13 +208,15 @@ func (c *Capture) Result() (Result, error) {
 	err := c.sync()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return Result{Seen: c.seen, Matched: c.matched, Kept: append([]Packet(nil), c.kept...), Dropped: c.dropped}, err
+	return Result{Seen: c.seen, Matched: c.matched, Kept: append([]Packet(nil), c.kept...),
+		Dropped: c.dropped}, err
 }
 
 // String prints the counts and the first packets that matched.
 func (r Result) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d packets seen, %d matched, %d dropped by the capture", r.Seen, r.Matched, r.Dropped)
+	fmt.Fprintf(&b, "%d packets seen, %d matched, %d dropped by the capture", r.Seen, r.Matched,
+		r.Dropped)
 	for i, p := range r.Kept {
 		if i == 20 {
 			fmt.Fprintf(&b, "\n  … and %d more", r.Matched-i)

@@ -22,7 +22,8 @@ func TestLikeCards(t *testing.T) {
 			return tcp
 		})
 		must(t, err)
-		_, err = IPerf{Server: top.Internet, Client: top.Box, Addr: HostTarget4, Duration: time.Second}.Measure(t.Context())
+		_, err = IPerf{Server: top.Internet, Client: top.Box, Addr: HostTarget4,
+			Duration: time.Second}.Measure(t.Context())
 		must(t, err)
 		must(t, capture.Stop())
 		result, err := capture.Result()

@@ -30,8 +30,8 @@ func TestMain(m *testing.M) {
 	time.Sleep(time.Minute)
 }
 
-// A lab whose process is killed loses its processes at once and its namespaces to the next lab, while
-// the labs of living processes are left alone.
+// A lab whose process is killed loses its processes at once and its namespaces to the next lab,
+// while the labs of living processes are left alone.
 func TestCrashedLabIsSwept(t *testing.T) {
 	Require(t, Root)
 	alive, err := NewNamespace("alive")

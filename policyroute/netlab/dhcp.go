@@ -24,11 +24,13 @@ type Lease struct {
 
 const leaseTime = 24 * time.Hour
 
-// ServeDHCP gives the lease to whoever asks on an interface of the host, until the returned function is called.
+// ServeDHCP gives the lease to whoever asks on an interface of the host, until the returned
+// function is called.
 func (n *Namespace) ServeDHCP(iface string, lease Lease) (stop func() error, err error) {
 	bind := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
-		return errors.Join(c.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), iface) }), err)
+		return errors.Join(c.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), iface) }),
+			err)
 	}}
 	var conn net.PacketConn
 	err = n.Do(func() error {
@@ -77,12 +79,16 @@ func (l Lease) answer(request *layers.DHCPv4) []byte {
 	}
 	seconds := uint32(leaseTime / time.Second)
 	answer := &layers.DHCPv4{
-		Operation: layers.DHCPOpReply, HardwareType: request.HardwareType, HardwareLen: request.HardwareLen, Xid: request.Xid,
-		Flags: request.Flags, YourClientIP: l.Addr.Addr().AsSlice(), ClientHWAddr: request.ClientHWAddr,
+		Operation: layers.DHCPOpReply, HardwareType: request.HardwareType,
+		HardwareLen: request.HardwareLen, Xid: request.Xid,
+		Flags: request.Flags, YourClientIP: l.Addr.Addr().AsSlice(),
+		ClientHWAddr: request.ClientHWAddr,
 		Options: layers.DHCPOptions{
 			layers.NewDHCPOption(layers.DHCPOptMessageType, []byte{byte(reply)}),
 			layers.NewDHCPOption(layers.DHCPOptServerID, l.Router.AsSlice()),
-			layers.NewDHCPOption(layers.DHCPOptLeaseTime, []byte{byte(seconds >> 24), byte(seconds >> 16), byte(seconds >> 8), byte(seconds)}),
+			layers.NewDHCPOption(layers.DHCPOptLeaseTime,
+				[]byte{byte(seconds >> 24), byte(seconds >> 16), byte(seconds >> 8),
+					byte(seconds)}),
 			layers.NewDHCPOption(layers.DHCPOptSubnetMask, net.CIDRMask(l.Addr.Bits(), 32)),
 			layers.NewDHCPOption(layers.DHCPOptRouter, l.Router.AsSlice()),
 			layers.NewDHCPOption(layers.DHCPOptDNS, l.Resolver.AsSlice()),

@@ -92,14 +92,15 @@ func (s *DNSServer) serve(srv *dns.Server) {
 	<-started
 }
 
-// ServeDNSOverTLS answers on all addresses of the host at port 853, as the host of that name, and returns
-// the certificate of the authority that vouches for it, in PEM.
+// ServeDNSOverTLS answers on all addresses of the host at port 853, as the host of that name, and
+// returns the certificate of the authority that vouches for it, in PEM.
 func (n *Namespace) ServeDNSOverTLS(name string, zone *Zone) (s *DNSServer, ca string, err error) {
 	authority, err := newAuthority(name)
 	if err != nil {
 		return nil, "", err
 	}
-	pair, err := authority.issue(name, x509.ExtKeyUsageServerAuth, time.Now().Add(12*time.Hour), name)
+	pair, err := authority.issue(name, x509.ExtKeyUsageServerAuth, time.Now().Add(12*time.Hour),
+		name)
 	if err != nil {
 		return nil, "", err
 	}
@@ -112,7 +113,8 @@ func (n *Namespace) ServeDNSOverTLS(name string, zone *Zone) (s *DNSServer, ca s
 		return nil, "", fmt.Errorf("serving DNS over TLS in %s: %w", n.Label, err)
 	}
 	s = &DNSServer{name: name, zone: zone}
-	s.serve(&dns.Server{Listener: tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}}), Handler: s})
+	s.serve(&dns.Server{Listener: tls.NewListener(l,
+		&tls.Config{Certificates: []tls.Certificate{cert}}), Handler: s})
 	return s, authority.pem, nil
 }
 

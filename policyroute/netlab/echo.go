@@ -12,8 +12,8 @@ import (
 // EchoPort is where echo servers of the lab listen, UDP and TCP.
 const EchoPort = 7
 
-// Echo is a server that sends back what it gets; frames of a stream come back with the source address
-// that the server saw.
+// Echo is a server that sends back what it gets; frames of a stream come back with the source
+// address that the server saw.
 type Echo struct {
 	packets   []net.PacketConn
 	listeners []net.Listener
@@ -106,7 +106,8 @@ func (e *Echo) servePackets(pc net.PacketConn) {
 			continue // an ICMP error about an earlier answer
 		}
 		source := from.(*net.UDPAddr).AddrPort().Addr()
-		_, _ = pc.WriteTo(e.answer(buf[:size], source), from) // an answer lost here is lost, as on any network
+		// an answer lost here is lost, as on any network
+		_, _ = pc.WriteTo(e.answer(buf[:size], source), from)
 	}
 }
 

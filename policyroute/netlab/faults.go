@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Loss drops a share of the packets, in percent, that enter and leave the host by an interface. Put it
-// on a router: packets that are dropped on their way out of the sender's own host return an error to
-// the sender. It replaces an earlier fault of the interface.
+// Loss drops a share of the packets, in percent, that enter and leave the host by an interface. Put
+// it on a router: packets that are dropped on their way out of the sender's own host return an
+// error to the sender. It replaces an earlier fault of the interface.
 func (n *Namespace) Loss(iface string, percent int) error {
 	return n.fault(iface, fmt.Sprintf("numgen random mod 100 < %d drop", percent))
 }
@@ -27,15 +27,16 @@ func (n *Namespace) BlockUDP(iface string) error {
 // BlackholeAddr drops everything that comes for one of the host's addresses, silently.
 func (n *Namespace) BlackholeAddr(addr netip.Addr) error { return n.faultAddr(addr, "drop") }
 
-// RefuseAddr refuses all UDP and TCP that comes for one of the host's addresses, as when no program listens
-// there any more.
+// RefuseAddr refuses all UDP and TCP that comes for one of the host's addresses, as when no program
+// listens there any more.
 func (n *Namespace) RefuseAddr(addr netip.Addr) error {
 	return n.faultAddr(addr, "meta l4proto { tcp, udp } reject with icmp type port-unreachable")
 }
 
 // HealAddr ends BlackholeAddr and RefuseAddr.
 func (n *Namespace) HealAddr(addr netip.Addr) error {
-	return n.Nft(fmt.Sprintf("add table ip %[1]s\ndelete table ip %[1]s\n", faultTable(addr.String())))
+	return n.Nft(fmt.Sprintf("add table ip %[1]s\ndelete table ip %[1]s\n",
+		faultTable(addr.String())))
 }
 
 func (n *Namespace) faultAddr(addr netip.Addr, rule string) error {
@@ -67,10 +68,11 @@ func faultTable(iface string) string {
 	return "fault_" + strings.NewReplacer(".", "_", "-", "_").Replace(iface)
 }
 
-// RateLimit limits what leaves by an interface, for example to "20mbit", with a queue of at most 50 ms.
-// An empty rate takes the limit away.
+// RateLimit limits what leaves by an interface, for example to "20mbit", with a queue of at most 50
+// ms. An empty rate takes the limit away.
 func (n *Namespace) RateLimit(ctx context.Context, iface, rate string) error {
-	args := []string{"qdisc", "replace", "dev", iface, "root", "tbf", "rate", rate, "burst", "64kb", "latency", "50ms"}
+	args := []string{"qdisc", "replace", "dev", iface, "root", "tbf", "rate", rate, "burst", "64kb",
+		"latency", "50ms"}
 	if rate == "" {
 		args = []string{"qdisc", "del", "dev", iface, "root"}
 	}
@@ -78,7 +80,8 @@ func (n *Namespace) RateLimit(ctx context.Context, iface, rate string) error {
 	return err
 }
 
-// Masquerade translates the sources of all that leaves by an interface into the host's address on it.
+// Masquerade translates the sources of all that leaves by an interface into the host's address on
+// it.
 func (n *Namespace) Masquerade(iface string) error {
 	return n.Nft(fmt.Sprintf(`table inet lab_nat {
 	chain post { type nat hook postrouting priority 100; oifname %q masquerade; }

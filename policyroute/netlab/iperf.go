@@ -31,7 +31,8 @@ func (m IPerf) Measure(ctx context.Context) (Throughput, error) {
 		return Throughput{}, err
 	}
 	defer server.Kill()
-	args := []string{"-J", "-c", m.Addr.String(), "-p", port, "-t", strconv.Itoa(int(m.Duration.Seconds())), "-O", "1"}
+	args := []string{"-J", "-c", m.Addr.String(), "-p", port, "-t",
+		strconv.Itoa(int(m.Duration.Seconds())), "-O", "1"}
 	if m.Download {
 		args = append(args, "-R")
 	}
@@ -69,5 +70,6 @@ func parseIPerf(out string) (Throughput, error) {
 	if result.Error != "" { // iperf3 exits with 0 all the same
 		return Throughput{}, fmt.Errorf("running iperf3: %s", result.Error)
 	}
-	return Throughput{Mbit: result.End.Received.BitsPerSecond / 1e6, Retransmits: result.End.Sent.Retransmits}, nil
+	return Throughput{Mbit: result.End.Received.BitsPerSecond / 1e6,
+		Retransmits: result.End.Sent.Retransmits}, nil
 }

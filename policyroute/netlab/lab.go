@@ -93,8 +93,9 @@ func (l *Lab) Logs(lines int) string {
 	return b.String()
 }
 
-// SetCongestionControl has the lab's present hosts use an algorithm for the connections that they make or take from now on
-// (tcp(7)). Namespaces may only use those that the machine's net.ipv4.tcp_allowed_congestion_control names.
+// SetCongestionControl has the lab's present hosts use an algorithm for the connections that they
+// make or take from now on (tcp(7)). Namespaces may only use those that the machine's
+// net.ipv4.tcp_allowed_congestion_control names.
 func (l *Lab) SetCongestionControl(name string) error {
 	for _, host := range l.present() {
 		if err := host.Sysctl("net/ipv4/tcp_congestion_control=" + name); err != nil {
@@ -127,7 +128,8 @@ func (l *Lab) addSite(router *Namespace, label string) (*Site, error) {
 	net6 := netip.MustParsePrefix(fmt.Sprintf("2001:db8:12:%x::/64", n))
 	s := &Site{NS: ns, Addr4: host(net4, 2), Addr6: host(net6, 2), Router: routerPort(label)}
 	s.Uplink, err = Connect(
-		ns, Iface{Name: "eth0", Addrs: inSubnet(net4, net6, 2), Routes: DefaultVia(host(net4, 1), host(net6, 1))},
+		ns, Iface{Name: "eth0", Addrs: inSubnet(net4, net6, 2),
+			Routes: DefaultVia(host(net4, 1), host(net6, 1))},
 		router, Iface{Name: s.Router, Addrs: inSubnet(net4, net6, 1)})
 	if err != nil {
 		return nil, err

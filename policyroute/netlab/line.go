@@ -8,17 +8,18 @@ import (
 	"time"
 )
 
-// Line is what a real line has and a veth pair has not, the same both ways. It does what tc-netem(8) does, which not every
-// kernel has.
+// Line is what a real line has and a veth pair has not, the same both ways. It does what
+// tc-netem(8) does, which not every kernel has.
 type Line struct {
 	Delay time.Duration // of each frame, one way, beside its wait for those before it
 	Mbit  float64       // the rate, in Mbit/s
 	Queue time.Duration // a frame that would wait longer for those before it is dropped
 }
 
-// Stretch replaces a link, which must exist, by one of the same names, addresses and routes that has the line's delay and
-// rate. The caller must call stop, which takes it away, before it closes the namespaces; Lab.Defer does. Frames are carried by
-// goroutines of this process, which takes some 5 µs for each: lines of up to some hundred Mbit/s.
+// Stretch replaces a link, which must exist, by one of the same names, addresses and routes that
+// has the line's delay and rate. The caller must call stop, which takes it away, before it closes
+// the namespaces; Lab.Defer does. Frames are carried by goroutines of this process, which takes
+// some 5 µs for each: lines of up to some hundred Mbit/s.
 func (l *Link) Stretch(line Line) (stop func() error, err error) {
 	if err := l.Delete(); err != nil {
 		return nil, err

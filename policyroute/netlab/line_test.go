@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// TestStretch holds a line to what cannot be undercut: a machine under load makes it slower, never faster.
+// TestStretch holds a line to what cannot be undercut: a machine under load makes it slower, never
+// faster.
 func TestStretch(t *testing.T) {
 	Require(t, IPerf3)
 	top := ForTest(t, Options{})
@@ -24,7 +25,8 @@ func TestStretch(t *testing.T) {
 		}
 	}
 
-	result, err := IPerf{Server: top.Internet, Client: top.Box, Addr: HostTarget4, Duration: 2 * time.Second}.Measure(t.Context())
+	result, err := IPerf{Server: top.Internet, Client: top.Box, Addr: HostTarget4,
+		Duration: 2 * time.Second}.Measure(t.Context())
 	must(t, err)
 	// What arrived in these seconds may have come in before them, and have waited for this process.
 	if most := line.Mbit * 2; result.Mbit > most {
@@ -32,8 +34,10 @@ func TestStretch(t *testing.T) {
 	}
 
 	// 1000 frames at once take 0.6 s: the queue has room for a tenth of them.
-	out, _ := top.Box.Run(t.Context(), "ping", "-l", "1000", "-c", "1000", "-s", "1400", "-W", "1", "-q", HostTarget4.String())
-	if !strings.Contains(out, "1000 packets transmitted") || strings.Contains(out, " 0% packet loss") {
+	out, _ := top.Box.Run(t.Context(), "ping", "-l", "1000", "-c", "1000", "-s", "1400", "-W", "1",
+		"-q", HostTarget4.String())
+	if !strings.Contains(out, "1000 packets transmitted") ||
+		strings.Contains(out, " 0% packet loss") {
 		t.Errorf("a burst that is larger than the queue lost nothing: %s", out)
 	}
 }

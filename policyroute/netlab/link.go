@@ -41,8 +41,8 @@ type end struct {
 	bridge string // the bridge that it is a port of; empty: a host's own interface
 }
 
-// Link is a veth pair. Its hardware addresses derive from the names, so that a link that was deleted
-// and made again is the same neighbour, as a ZeroTier interface is.
+// Link is a veth pair. Its hardware addresses derive from the names, so that a link that was
+// deleted and made again is the same neighbour, as a ZeroTier interface is.
 type Link struct {
 	a, b end
 }
@@ -61,8 +61,9 @@ func (l *Link) Delete() error {
 // Recreate makes the link anew, with new interface indices, and sets addresses and routes again. It
 // must not exist.
 func (l *Link) Recreate() error {
-	err := l.a.ns.IP(fmt.Sprintf("link add %s address %s type veth peer name %s address %s netns %s",
-		l.a.iface.Name, l.a.mac(), l.b.iface.Name, l.b.mac(), l.b.ns.Name))
+	err := l.a.ns.IP(
+		fmt.Sprintf("link add %s address %s type veth peer name %s address %s netns %s",
+			l.a.iface.Name, l.a.mac(), l.b.iface.Name, l.b.mac(), l.b.ns.Name))
 	if err != nil {
 		return err
 	}
@@ -101,8 +102,8 @@ func (e end) commands() []string {
 	return cmds
 }
 
-// addAddrs returns the commands that add addresses. The first of each family is the one the host sends
-// from by itself: so it is with IPv4, and with IPv6 if the others are deprecated.
+// addAddrs returns the commands that add addresses. The first of each family is the one the host
+// sends from by itself: so it is with IPv4, and with IPv6 if the others are deprecated.
 func addAddrs(dev string, addrs []netip.Prefix) []string {
 	var cmds []string
 	seen6 := false
@@ -134,17 +135,19 @@ func NewSegment(ns *Namespace, bridge string, addrs ...netip.Prefix) (*Segment, 
 		fmt.Sprintf("link add %s type bridge mcast_snooping 0 stp_state 0", bridge),
 	}
 	cmds = append(cmds, addAddrs(bridge, addrs)...)
-	// A bridge without an address of its own takes that of a port, and another one with each port that
-	// comes: hosts on it would be cut off until their neighbours have noticed.
-	cmds = append(cmds, fmt.Sprintf("link set %s address %s up", bridge, end{ns: ns, iface: Iface{Name: bridge}}.mac()))
+	// A bridge without an address of its own takes that of a port, and another one with each port
+	// that comes: hosts on it would be cut off until their neighbours have noticed.
+	cmds = append(cmds, fmt.Sprintf("link set %s address %s up", bridge,
+		end{ns: ns, iface: Iface{Name: bridge}}.mac()))
 	return &Segment{NS: ns, Bridge: bridge}, errors.Join(ns.IP(cmds...), ns.plainBridges())
 }
 
-// plainBridges keeps the firewall's hooks off frames that only pass a bridge, as they are off in a switch. Where the
-// kernel's module for them is not loaded, they are.
+// plainBridges keeps the firewall's hooks off frames that only pass a bridge, as they are off in a
+// switch. Where the kernel's module for them is not loaded, they are.
 func (n *Namespace) plainBridges() error {
 	for _, family := range []string{"iptables", "ip6tables", "arptables"} {
-		if err := n.Sysctl("net/bridge/bridge-nf-call-" + family + "=0"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := n.Sysctl("net/bridge/bridge-nf-call-" + family + "=0"); err != nil &&
+			!errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

@@ -48,7 +48,8 @@ func NewNamespace(label string) (*Namespace, error) {
 		return nil, fmt.Errorf("choosing a name: %w", err)
 	}
 	n := &Namespace{
-		Name:     fmt.Sprintf("%s%d-%s-%s", namePrefix, os.Getpid(), hex.EncodeToString(tag), label),
+		Name: fmt.Sprintf("%s%d-%s-%s", namePrefix, os.Getpid(), hex.EncodeToString(tag),
+			label),
 		Label:    label,
 		requests: make(chan func()),
 		files:    make(map[string]string),
@@ -118,7 +119,8 @@ func (n *Namespace) IP(commands ...string) error {
 	cmd.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\n")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("running ip in %s: %w: %s\n%s", n.Label, err, strings.TrimSpace(string(out)), strings.Join(commands, "\n"))
+		return fmt.Errorf("running ip in %s: %w: %s\n%s", n.Label, err,
+			strings.TrimSpace(string(out)), strings.Join(commands, "\n"))
 	}
 	return nil
 }
@@ -129,17 +131,20 @@ func (n *Namespace) Nft(script string) error {
 	cmd.Stdin = strings.NewReader(script)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("running nft in %s: %w: %s\n%s", n.Label, err, strings.TrimSpace(string(out)), script)
+		return fmt.Errorf("running nft in %s: %w: %s\n%s", n.Label, err,
+			strings.TrimSpace(string(out)), script)
 	}
 	return nil
 }
 
-// Sysctl writes kernel parameters, "net/ipv4/ip_forward=1". A parameter that does not exist is an error.
+// Sysctl writes kernel parameters, "net/ipv4/ip_forward=1". A parameter that does not exist is an
+// error.
 func (n *Namespace) Sysctl(settings ...string) error {
 	return n.Do(func() error {
 		for _, s := range settings {
 			key, value, _ := strings.Cut(s, "=")
-			if err := os.WriteFile(filepath.Join("/proc/sys", key), []byte(value), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join("/proc/sys", key), []byte(value),
+				0o644); err != nil {
 				return fmt.Errorf("setting %s in %s: %w", s, n.Label, err)
 			}
 		}
@@ -245,8 +250,8 @@ func sweep(name, files string) error {
 	return err
 }
 
-// killAll kills the processes whose network namespace is the named one and waits until they are gone:
-// a process that lives on would keep the namespace, its links and its sockets.
+// killAll kills the processes whose network namespace is the named one and waits until they are
+// gone: a process that lives on would keep the namespace, its links and its sockets.
 func killAll(name string) error {
 	link, err := namespaceLink(name)
 	if err != nil {
@@ -307,7 +312,8 @@ func processesIn(link string) ([]int, error) {
 			continue
 		}
 		// A zombie has no namespaces any more: its link cannot be read.
-		if at, err := os.Readlink(filepath.Join("/proc", e.Name(), "ns/net")); err == nil && at == link {
+		if at, err := os.Readlink(filepath.Join("/proc", e.Name(), "ns/net")); err == nil &&
+			at == link {
 			pids = append(pids, pid)
 		}
 	}
@@ -318,7 +324,8 @@ func processesIn(link string) ([]int, error) {
 func run(name string, args ...string) error {
 	out, err := exec.Command(name, args...).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err,
+			strings.TrimSpace(string(out)))
 	}
 	return nil
 }

@@ -26,7 +26,8 @@ func TestProcessesAndMountsAreThoseOfTheNamespace(t *testing.T) {
 	if strings.TrimSpace(out) != "lo" {
 		t.Errorf("/sys/class/net shows %q", out)
 	}
-	if _, err := ns.Run(t.Context(), "sh", "-c", "echo why >&2; exit 3"); err == nil || !strings.Contains(err.Error(), "why") {
+	if _, err := ns.Run(t.Context(), "sh", "-c", "echo why >&2; exit 3"); err == nil ||
+		!strings.Contains(err.Error(), "why") {
 		t.Errorf("error %v, want one that shows the output", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -79,13 +80,16 @@ func TestSnapshotShowsWhatChanged(t *testing.T) {
 	before, err := ns.Snapshot(t.Context())
 	must(t, err)
 
-	must(t, ns.IP("rule add prio 15000 iif lo lookup 23101", "route add unreachable default table 23101"))
-	must(t, ns.Nft("table inet x { chain c { type filter hook forward priority 0; counter drop; }; }"))
+	must(t, ns.IP("rule add prio 15000 iif lo lookup 23101",
+		"route add unreachable default table 23101"))
+	must(t,
+		ns.Nft("table inet x { chain c { type filter hook forward priority 0; counter drop; }; }"))
 	must(t, ns.Sysctl("net/ipv4/conf/lo/forwarding=1"))
 	changed, err := ns.Snapshot(t.Context())
 	must(t, err)
 	diff := changed.Diff(before)
-	for _, want := range []string{"+ 15000:", "+ unreachable default table 23101", "+ table inet x", "net/ipv4/conf/lo/forwarding = 1"} {
+	for _, want := range []string{"+ 15000:", "+ unreachable default table 23101", "+ table inet x",
+		"net/ipv4/conf/lo/forwarding = 1"} {
 		if !strings.Contains(diff, want) {
 			t.Errorf("the difference lacks %q:\n%s", want, diff)
 		}

@@ -54,14 +54,16 @@ func TestCaptureSeesDeliberateLeak(t *testing.T) {
 			}
 			// Each request and each answer crosses the link.
 			if want := 2 * report.Received; kind != TCP && res.Matched < want {
-				t.Errorf("IPv%d %s: %d leaked packets seen, want %d or more", v, kind, res.Matched, want)
+				t.Errorf("IPv%d %s: %d leaked packets seen, want %d or more", v, kind, res.Matched,
+					want)
 			}
 			if res.Matched < 20 {
 				t.Errorf("IPv%d %s: %s", v, kind, res)
 			}
 			want := v.pick(BoxWAN4, BoxWAN6)
 			if got := report.Egresses(); kind != Ping && got[want] != report.Received {
-				t.Errorf("IPv%d %s: seen as %v, want all %d as %s", v, kind, got, report.Received, want)
+				t.Errorf("IPv%d %s: seen as %v, want all %d as %s", v, kind, got, report.Received,
+					want)
 			}
 		}
 	}
@@ -141,7 +143,8 @@ func TestGapIsMeasured(t *testing.T) {
 	report := s.Stop()
 
 	gap := report.Gap(cut, healed)
-	if slack := 300 * time.Millisecond; gap < outage-50*time.Millisecond || gap > healed.Sub(cut)+slack {
+	if slack := 300 * time.Millisecond; gap < outage-50*time.Millisecond ||
+		gap > healed.Sub(cut)+slack {
 		t.Errorf("gap %s, want about %s", gap, healed.Sub(cut))
 	}
 	if during := report.Between(cut, healed); during.Lost < during.Sent*8/10 {
@@ -210,8 +213,9 @@ func TestCafeGuestReachesBoxAndUDPIsBlocked(t *testing.T) {
 	cafe, err := top.AddCafe()
 	must(t, err)
 	stream := func(kind Kind) *Stream {
-		s, err := StartStream(StreamConfig{From: cafe.Client, Kind: kind, Rate: 50, Marker: top.Marker,
-			To: netip.AddrPortFrom(HostTarget4, EchoPort)})
+		s, err := StartStream(StreamConfig{From: cafe.Client, Kind: kind, Rate: 50,
+			Marker: top.Marker,
+			To:     netip.AddrPortFrom(HostTarget4, EchoPort)})
 		must(t, err)
 		return s
 	}
@@ -233,7 +237,8 @@ func TestThroughputFollowsRateLimit(t *testing.T) {
 	Require(t, IPerf3)
 	top := ForTest(t, Options{})
 	must(t, top.Router.RateLimit(t.Context(), "r-internet", "20mbit"))
-	got, err := IPerf{Server: top.Internet, Client: top.Box, Addr: HostTarget4, Duration: 2 * time.Second}.Measure(t.Context())
+	got, err := IPerf{Server: top.Internet, Client: top.Box, Addr: HostTarget4,
+		Duration: 2 * time.Second}.Measure(t.Context())
 	must(t, err)
 	if got.Mbit < 10 || got.Mbit > 24 {
 		t.Errorf("%.1f Mbit/s, want about 19", got.Mbit)

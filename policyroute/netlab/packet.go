@@ -18,7 +18,8 @@ type Packet struct {
 	Proto    string     // "udp", "tcp", "icmp", "icmpv6", "arp", "ip" (another), "frame" (not IP)
 	SrcPort  uint16
 	DstPort  uint16
-	Data     []byte // the frame, from its Ethernet header on; of a TUN device, from its IP header on
+	// the frame, from its Ethernet header on; of a TUN device, from its IP header on
+	Data []byte
 }
 
 // String prints the packet in one line, for failure messages.
@@ -84,16 +85,18 @@ type decoder struct {
 
 func newDecoder() *decoder {
 	d := &decoder{parsers: make(map[gopacket.LayerType]*gopacket.DecodingLayerParser)}
-	for _, first := range []gopacket.LayerType{layers.LayerTypeEthernet, layers.LayerTypeIPv4, layers.LayerTypeIPv6} {
-		parser := gopacket.NewDecodingLayerParser(first, &d.eth, &d.arp, &d.ip4, &d.ip6, &d.tcp, &d.udp, &d.icmp4, &d.icmp6)
+	for _, first := range []gopacket.LayerType{layers.LayerTypeEthernet, layers.LayerTypeIPv4,
+		layers.LayerTypeIPv6} {
+		parser := gopacket.NewDecodingLayerParser(first, &d.eth, &d.arp, &d.ip4, &d.ip6, &d.tcp,
+			&d.udp, &d.icmp4, &d.icmp6)
 		parser.IgnoreUnsupported = true
 		d.parsers[first] = parser
 	}
 	return d
 }
 
-// decode reads the headers of a frame, or of a packet from a device without Ethernet. What cannot be
-// decoded is left zero: a damaged packet is a packet still, and its content is searched like any
+// decode reads the headers of a frame, or of a packet from a device without Ethernet. What cannot
+// be decoded is left zero: a damaged packet is a packet still, and its content is searched like any
 // other's. data is not copied.
 func (d *decoder) decode(data []byte, ethernet bool) Packet {
 	p := Packet{Proto: "frame", Data: data}

@@ -18,8 +18,8 @@ const (
 	stopGrace = 5 * time.Second // between SIGTERM and SIGKILL
 )
 
-// Process is a program that runs in a namespace, in a process group of its own. It is killed when the
-// namespace is closed, and by the kernel when the process that made the lab dies.
+// Process is a program that runs in a namespace, in a process group of its own. It is killed when
+// the namespace is closed, and by the kernel when the process that made the lab dies.
 type Process struct {
 	Name string
 	cmd  *exec.Cmd
@@ -36,7 +36,8 @@ func Command(name string, args ...string) *exec.Cmd {
 // Start runs cmd in the namespace and returns at once. Stdout and Stderr that are nil go to the
 // process's log. cmd must not be used by the caller afterwards.
 func (n *Namespace) Start(cmd *exec.Cmd) (*Process, error) {
-	p := &Process{Name: n.Label + "/" + cmd.Args[0], cmd: cmd, log: newTail(logLimit), done: make(chan struct{})}
+	p := &Process{Name: n.Label + "/" + cmd.Args[0], cmd: cmd, log: newTail(logLimit),
+		done: make(chan struct{})}
 	if cmd.Stdout == nil {
 		cmd.Stdout = p.log
 	}
@@ -79,7 +80,8 @@ func (n *Namespace) Run(ctx context.Context, name string, args ...string) (strin
 		p.Kill()
 	}
 	if err != nil {
-		return out.String(), fmt.Errorf("running %s %s in %s: %w: %s", name, strings.Join(args, " "), n.Label, err,
+		return out.String(), fmt.Errorf("running %s %s in %s: %w: %s", name,
+			strings.Join(args, " "), n.Label, err,
 			strings.TrimSpace(out.String()+p.Log()))
 	}
 	return out.String(), nil
@@ -145,7 +147,8 @@ func (p *Process) Wait(ctx context.Context) error {
 	}
 }
 
-// Signal sends a signal to the process alone, not to its group. A process that has ended is no error.
+// Signal sends a signal to the process alone, not to its group. A process that has ended is no
+// error.
 func (p *Process) Signal(sig os.Signal) error {
 	err := p.cmd.Process.Signal(sig)
 	if errors.Is(err, os.ErrProcessDone) {
@@ -154,8 +157,8 @@ func (p *Process) Signal(sig os.Signal) error {
 	return err
 }
 
-// Stop asks the process group to end and kills it after a grace of five seconds. It returns when the
-// process has ended.
+// Stop asks the process group to end and kills it after a grace of five seconds. It returns when
+// the process has ended.
 func (p *Process) Stop() {
 	if !p.Running() {
 		return

@@ -42,8 +42,8 @@ type ProviderOptions struct {
 	IPv4Only    bool         // no IPv6 inside the tunnel
 }
 
-// Provider is a VPN provider: a host with two public addresses, real OpenVPN servers, resolvers of its
-// own, and NAT to the Internet. What its customers send is seen on the Internet as coming from
+// Provider is a VPN provider: a host with two public addresses, real OpenVPN servers, resolvers of
+// its own, and NAT to the Internet. What its customers send is seen on the Internet as coming from
 // Public4[0] or Public6[0].
 type Provider struct {
 	NS      *Namespace
@@ -69,7 +69,8 @@ func newProvider(ns *Namespace, iface string, opts ProviderOptions, dir string) 
 	if len(opts.Protos) == 0 {
 		opts.Protos = []Proto{OverUDP}
 	}
-	p := &Provider{NS: ns, Name: ns.Label, opts: opts, dir: filepath.Join(dir, ns.Label), tlsKey: staticKey()}
+	p := &Provider{NS: ns, Name: ns.Label, opts: opts, dir: filepath.Join(dir, ns.Label),
+		tlsKey: staticKey()}
 	if err := os.Mkdir(p.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the directory of %s: %w", p.Name, err)
 	}
@@ -77,7 +78,8 @@ func newProvider(ns *Namespace, iface string, opts ProviderOptions, dir string) 
 	if p.ca, err = newAuthority(p.Name); err != nil {
 		return nil, err
 	}
-	if p.client, err = p.ca.issue("customer", x509.ExtKeyUsageClientAuth, time.Now().Add(12*time.Hour)); err != nil {
+	if p.client, err = p.ca.issue("customer", x509.ExtKeyUsageClientAuth,
+		time.Now().Add(12*time.Hour)); err != nil {
 		return nil, err
 	}
 	if err := p.SetServerCertificate(time.Now().Add(12 * time.Hour)); err != nil {
@@ -97,7 +99,8 @@ func newProvider(ns *Namespace, iface string, opts ProviderOptions, dir string) 
 	return p, errors.Join(ns.Forwarding(), ns.Masquerade(iface))
 }
 
-// checkScript compares the file that OpenVPN gives with the file of the right credentials beside it.
+// checkScript compares the file that OpenVPN gives with the file of the right credentials beside
+// it.
 const checkScript = `#!/bin/sh
 exec cmp -s "$1" "$(dirname "$0")/credentials"
 `
@@ -112,8 +115,9 @@ func (p *Provider) Config() string {
 			fmt.Fprintf(&b, "remote %s %d %s\n", host, proto.port(), proto)
 		}
 	}
-	b.WriteString("nobind\nresolv-retry infinite\npersist-key\npersist-tun\nremote-cert-tls server\n" +
-		"data-ciphers AES-256-GCM:CHACHA20-POLY1305\nverb 3\n")
+	b.WriteString(
+		"nobind\nresolv-retry infinite\npersist-key\npersist-tun\nremote-cert-tls server\n" +
+			"data-ciphers AES-256-GCM:CHACHA20-POLY1305\nverb 3\n")
 	blocks := []string{"ca", p.ca.pem, "tls-crypt", p.tlsKey}
 	if p.opts.Credentials != nil {
 		b.WriteString("auth-user-pass\n")
@@ -157,12 +161,13 @@ func (p *Provider) SetCredentials(c Credentials) error {
 	return nil
 }
 
-// SetPool changes the customers' addresses from the next Start on. The provider's own is the first of
-// each prefix. With several transports, each gets a prefix of the same length, one after the other.
+// SetPool changes the customers' addresses from the next Start on. The provider's own is the first
+// of each prefix. With several transports, each gets a prefix of the same length, one after the
+// other.
 func (p *Provider) SetPool(v4, v6 netip.Prefix) { p.pool4, p.pool6 = v4.Masked(), v6.Masked() }
 
-// Push adds options that are pushed to customers from the next Start on: "route 10.0.0.0 255.0.0.0".
-// Those of an earlier call are replaced.
+// Push adds options that are pushed to customers from the next Start on: "route 10.0.0.0
+// 255.0.0.0". Those of an earlier call are replaced.
 func (p *Provider) Push(options ...string) { p.push = options }
 
 // Resolver returns the provider's resolver as customers reach it.
@@ -278,7 +283,8 @@ func (p *Provider) Customers() ([]netip.Addr, error) {
 	return addrs, nil
 }
 
-// Disconnect ends the sessions of all customers, as an administrator would: they are told to connect anew.
+// Disconnect ends the sessions of all customers, as an administrator would: they are told to
+// connect anew.
 func (p *Provider) Disconnect() error {
 	for _, proto := range p.opts.Protos {
 		lines, err := p.manage(proto, "status 2")
@@ -286,8 +292,8 @@ func (p *Provider) Disconnect() error {
 			return err
 		}
 		for _, line := range lines {
-			// CLIENT_LIST,common name,real address,virtual address,virtual IPv6 address,bytes received,
-			// bytes sent,since,since as a number,user name,client id,…
+			// CLIENT_LIST,common name,real address,virtual address,virtual IPv6 address,bytes
+			// received, bytes sent,since,since as a number,user name,client id,…
 			fields := strings.Split(line, ",")
 			if len(fields) < 11 || fields[0] != "CLIENT_LIST" {
 				continue

@@ -72,8 +72,8 @@ func nthSubnet(p netip.Prefix, i int) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom16(a), p.Bits())
 }
 
-// HostileOptions are pushes of a provider that wants its customer's routes, names, sockets or process.
-// lan is a network of the customer's own.
+// HostileOptions are pushes of a provider that wants its customer's routes, names, sockets or
+// process. lan is a network of the customer's own.
 func HostileOptions(lan netip.Prefix) []string {
 	mask := net.IP(net.CIDRMask(lan.Bits(), 32))
 	return []string{
@@ -84,7 +84,8 @@ func HostileOptions(lan netip.Prefix) []string {
 		"route 198.51.100.0 255.255.255.0 net_gateway",
 		"route-ipv6 2000::/3", "route-ipv6 fd50::/64", "route-metric 0",
 		fmt.Sprintf("dhcp-option DNS %s", lan.Masked().Addr().Next()),
-		"dhcp-option DNS 127.0.0.1", "dhcp-option DOMAIN evil.example", "dhcp-option PROXY_HTTP 10.8.0.1 8080",
+		"dhcp-option DNS 127.0.0.1", "dhcp-option DOMAIN evil.example",
+		"dhcp-option PROXY_HTTP 10.8.0.1 8080",
 		"block-outside-dns", "register-dns", "block-ipv6",
 		"ping 1", "ping-restart 1", "ping-exit 1", "inactive 1 1000000", "explicit-exit-notify 5",
 		"sndbuf 1024", "rcvbuf 1024", "socket-flags TCP_NODELAY",

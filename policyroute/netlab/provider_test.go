@@ -16,7 +16,8 @@ func TestProviderCarriesPackets(t *testing.T) {
 		opts ProviderOptions
 	}{
 		{"certificate over UDP", ProviderOptions{}},
-		{"password over TCP", ProviderOptions{Protos: []Proto{OverTCP}, Credentials: &Credentials{"alice", "s e\"cret"}}},
+		{"password over TCP", ProviderOptions{Protos: []Proto{OverTCP},
+			Credentials: &Credentials{"alice", "s e\"cret"}}},
 		{"both transports", ProviderOptions{Protos: []Proto{OverTCP, OverUDP}}},
 	}
 	for _, tt := range tests {
@@ -35,7 +36,8 @@ func TestProviderCarriesPackets(t *testing.T) {
 				s, err := top.BoxStream(UDP, v, 100)
 				must(t, err)
 				want := v.pick(p.Public4[0], p.Public6[0])
-				await(t, "packets seen as "+want.String(), func() bool { return s.Report().Egresses()[want] >= 20 })
+				await(t, "packets seen as "+want.String(),
+					func() bool { return s.Report().Egresses()[want] >= 20 })
 				s.Stop()
 			}
 			must(t, tun.Stop())
@@ -45,7 +47,8 @@ func TestProviderCarriesPackets(t *testing.T) {
 				t.Errorf("capture on the tunnel: %s", seen)
 			}
 			for _, packet := range seen.Kept {
-				if packet.Proto != "udp" || packet.SrcPort != EchoPort && packet.DstPort != EchoPort {
+				if packet.Proto != "udp" || packet.SrcPort != EchoPort &&
+					packet.DstPort != EchoPort {
 					t.Fatalf("the capture on a device without Ethernet took for %s", packet)
 				}
 			}
@@ -82,9 +85,12 @@ func TestProviderRejects(t *testing.T) {
 		restart bool
 		want    string // in the client's log
 	}{
-		{"wrong password", func(p *Provider) error { return p.SetCredentials(Credentials{"alice", "changed"}) },
+		{"wrong password", func(p *Provider) error {
+			return p.SetCredentials(Credentials{"alice", "changed"})
+		},
 			&Credentials{"alice", "secret"}, false, "AUTH_FAILED"},
-		{"expired server certificate", func(p *Provider) error { return p.SetServerCertificate(time.Now().Add(-time.Hour)) },
+		{"expired server certificate",
+			func(p *Provider) error { return p.SetServerCertificate(time.Now().Add(-time.Hour)) },
 			nil, true, "certificate has expired"},
 	}
 	for _, tt := range tests {
@@ -112,5 +118,6 @@ func TestProviderPoolAndPushChange(t *testing.T) {
 		customers, err := p.Customers()
 		return err == nil && len(customers) == 1 && p.pool4.Contains(customers[0])
 	})
-	await(t, "a hostile option to arrive", func() bool { return strings.Contains(proc.Log(), "evil.example") })
+	await(t, "a hostile option to arrive",
+		func() bool { return strings.Contains(proc.Log(), "evil.example") })
 }

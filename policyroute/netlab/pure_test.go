@@ -88,10 +88,13 @@ func TestSnapshotLeavesOutWhatMeansNothing(t *testing.T) {
 	ruleset := "table inet a {\n\tchain c {\n\t}\n}\n" +
 		"# Warning: table ip filter is managed by iptables-nft, do not touch!\ntable ip filter {\n\tchain INPUT {\n\t}\n}\n" +
 		"table ip b {\n}\n"
-	if got, want := withoutIPTables(ruleset), "table inet a {\n\tchain c {\n\t}\n}\ntable ip b {\n}\n"; got != want {
+	if got, want := withoutIPTables(ruleset),
+		"table inet a {\n\tchain c {\n\t}\n}\ntable ip b {\n}\n"; got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
-	if got := withoutLifetimes("default via fe80::1 dev eth0 proto ra expires 1799sec pref medium\n"); strings.Contains(got, "expires") {
+	if got := withoutLifetimes(
+		"default via fe80::1 dev eth0 proto ra expires 1799sec pref medium\n"); strings.Contains(
+		got, "expires") {
 		t.Errorf("a lifetime is left: %s", got)
 	}
 }
@@ -106,7 +109,8 @@ func TestTailKeepsTheEnd(t *testing.T) {
 	if _, err := l.Write([]byte("end")); err != nil {
 		t.Fatal(err)
 	}
-	if got := l.String(); !strings.HasPrefix(got, "[…]") || !strings.HasSuffix(got, "end") || len(got) > 40 {
+	if got := l.String(); !strings.HasPrefix(got, "[…]") || !strings.HasSuffix(got, "end") ||
+		len(got) > 40 {
 		t.Errorf("kept %q", got)
 	}
 }

@@ -17,11 +17,12 @@ type Round struct {
 
 // Report is what became of the requests of a stream.
 type Report struct {
-	Kind       Kind
-	Sent       int
-	Received   int
-	Lost       int
-	SendErrors int // requests that the sender's own host refused to send; they count as sent and lost
+	Kind     Kind
+	Sent     int
+	Received int
+	Lost     int
+	// requests that the sender's own host refused to send; they count as sent and lost
+	SendErrors int
 	Connects   int // TCP connections opened
 	Rounds     []Round
 }
@@ -52,8 +53,8 @@ func (r Report) Between(from, to time.Time) Report {
 	return part
 }
 
-// LongestGap returns the longest time in which no answer came, from the first request to the last. An
-// undisturbed stream's is about one interval.
+// LongestGap returns the longest time in which no answer came, from the first request to the last.
+// An undisturbed stream's is about one interval.
 func (r Report) LongestGap() time.Duration {
 	if len(r.Rounds) == 0 {
 		return 0
@@ -61,9 +62,10 @@ func (r Report) LongestGap() time.Duration {
 	return r.Gap(r.Rounds[0].Sent, r.Rounds[len(r.Rounds)-1].Sent)
 }
 
-// Gap returns the longest time without an answer among those that overlap [from, to]: the gap that an
-// event at from caused is Gap(from, time of the next event). A gap is measured to its true ends, also
-// outside of the interval; what has no answer before or after it ends at the first or last request.
+// Gap returns the longest time without an answer among those that overlap [from, to]: the gap that
+// an event at from caused is Gap(from, time of the next event). A gap is measured to its true ends,
+// also outside of the interval; what has no answer before or after it ends at the first or last
+// request.
 func (r Report) Gap(from, to time.Time) time.Duration {
 	if len(r.Rounds) == 0 {
 		return 0
@@ -101,7 +103,8 @@ func (r Report) Egresses() map[netip.Addr]int {
 // String prints the report in one line.
 func (r Report) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %d sent, %d answered, %d lost, longest gap %s", r.Kind, r.Sent, r.Received, r.Lost,
+	fmt.Fprintf(&b, "%s: %d sent, %d answered, %d lost, longest gap %s", r.Kind, r.Sent, r.Received,
+		r.Lost,
 		r.LongestGap().Round(time.Millisecond))
 	if r.SendErrors > 0 {
 		fmt.Fprintf(&b, ", %d refused by the own host", r.SendErrors)

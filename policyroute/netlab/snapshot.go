@@ -36,8 +36,8 @@ func Checksum(s string) string {
 	return fmt.Sprintf("%x", sum[:8])
 }
 
-// Snapshot is a host's routing and filtering as text, without what changes by itself: counters, handles,
-// lifetimes. Two snapshots are compared with Diff.
+// Snapshot is a host's routing and filtering as text, without what changes by itself: counters,
+// handles, lifetimes. Two snapshots are compared with Diff.
 type Snapshot struct {
 	sections []section
 }
@@ -88,8 +88,8 @@ func (s Snapshot) String() string {
 	return b.String()
 }
 
-// Diff returns the lines that s lacks ("-", they are only in want) and has too many ("+"), by section;
-// empty if there are none.
+// Diff returns the lines that s lacks ("-", they are only in want) and has too many ("+"), by
+// section; empty if there are none.
 func (s Snapshot) Diff(want Snapshot) string {
 	have := make(map[string]string)
 	for _, sec := range s.sections {
@@ -133,8 +133,8 @@ func subtract(a, b string) []string {
 
 func withoutLifetimes(s string) string { return lifetime.ReplaceAllString(s, "") }
 
-// withoutIPTables leaves the tables out that iptables-nft manages: they are compared as iptables sees
-// them. nft announces each by a warning, on the line before it.
+// withoutIPTables leaves the tables out that iptables-nft manages: they are compared as iptables
+// sees them. nft announces each by a warning, on the line before it.
 func withoutIPTables(s string) string {
 	var b strings.Builder
 	skip := false
@@ -186,17 +186,20 @@ func (n *Namespace) sysctls() (string, error) {
 	var b strings.Builder
 	err := n.Do(func() error {
 		for _, root := range []string{"net/ipv4/conf", "net/ipv4/ip_forward", "net/ipv6/conf"} {
-			err := filepath.WalkDir(filepath.Join("/proc/sys", root), func(path string, d fs.DirEntry, err error) error {
-				if err != nil || d.IsDir() {
-					return err
-				}
-				value, err := os.ReadFile(path)
-				if err != nil {
-					return nil // some cannot be read (stable_secret) or vanish with their interface
-				}
-				fmt.Fprintf(&b, "%s = %s\n", strings.TrimPrefix(path, "/proc/sys/"), strings.TrimSpace(string(value)))
-				return nil
-			})
+			err := filepath.WalkDir(filepath.Join("/proc/sys", root),
+				func(path string, d fs.DirEntry, err error) error {
+					if err != nil || d.IsDir() {
+						return err
+					}
+					value, err := os.ReadFile(path)
+					if err != nil {
+						// some cannot be read (stable_secret) or vanish with their interface
+						return nil
+					}
+					fmt.Fprintf(&b, "%s = %s\n", strings.TrimPrefix(path, "/proc/sys/"),
+						strings.TrimSpace(string(value)))
+					return nil
+				})
 			if err != nil {
 				return fmt.Errorf("reading %s of %s: %w", root, n.Label, err)
 			}

@@ -7,8 +7,8 @@ import (
 	"net/netip"
 )
 
-// The standard topology. Interfaces are written beside the host they belong to, addresses as .n within
-// the network of the link; IPv6 alike, with ::n.
+// The standard topology. Interfaces are written beside the host they belong to, addresses as .n
+// within the network of the link; IPv6 alike, with ::n.
 //
 //	client eth0 .2 ──┐ 10.77.0.0/24
 //	                 │ fd77::/64
@@ -26,10 +26,11 @@ import (
 //	                                                                       │ 192.0.2.0/24
 //	  internet eth0 ───────────────────────────────────────────────────────┘ 2001:db8:c0::/64
 //	    .10 for hosts, .77 for clients only, .53 the box's resolver;
-//	    8.8.4.4 and 2001:4860:4860::8844 beside, a resolver that clients have hard-wired, and the other
-//	    well-known resolvers, which serve as targets of probes
+//	    8.8.4.4 and 2001:4860:4860::8844 beside, a resolver that clients have hard-wired, and the
+//	    other well-known resolvers, which serve as targets of probes
 //
-// The router has no way back to 10.77.0.0/24, as the Internet has none: what leaks is seen, and lost.
+// The router has no way back to 10.77.0.0/24, as the Internet has none: what leaks is seen, and
+// lost.
 var (
 	IngressNet4 = netip.MustParsePrefix("10.77.0.0/24")
 	IngressNet6 = netip.MustParsePrefix("fd77::/64")
@@ -43,8 +44,8 @@ var (
 	BoxWAN4 = host(WANNet4, 2)
 	BoxWAN6 = host(WANNet6, 2)
 	// HostTarget4 and HostTarget6 are what hosts talk to on the Internet, ClientTarget4 and
-	// ClientTarget6 what only clients talk to: a packet of a client is known by its destination even
-	// when its source was translated and it has no content, as a SYN.
+	// ClientTarget6 what only clients talk to: a packet of a client is known by its destination
+	// even when its source was translated and it has no content, as a SYN.
 	HostTarget4   = host(netNet4, 10)
 	HostTarget6   = netip.MustParseAddr("2001:db8:c0::10")
 	ClientTarget4 = host(netNet4, 77)
@@ -53,11 +54,13 @@ var (
 	// PublicResolver4 and PublicResolver6 are resolvers that clients ask by themselves.
 	PublicResolver4 = netip.MustParseAddr("8.8.4.4")
 	PublicResolver6 = netip.MustParseAddr("2001:4860:4860::8844")
-	// wellKnown are addresses of the Internet host that a box may probe of its own accord, and that no
-	// client uses.
+	// wellKnown are addresses of the Internet host that a box may probe of its own accord, and that
+	// no client uses.
 	wellKnown = []netip.Addr{
-		netip.MustParseAddr("1.1.1.1"), netip.MustParseAddr("9.9.9.9"), netip.MustParseAddr("8.8.8.8"),
-		netip.MustParseAddr("2606:4700:4700::1111"), netip.MustParseAddr("2620:fe::fe"), netip.MustParseAddr("2001:4860:4860::8888"),
+		netip.MustParseAddr("1.1.1.1"), netip.MustParseAddr("9.9.9.9"), netip.MustParseAddr(
+			"8.8.8.8"),
+		netip.MustParseAddr("2606:4700:4700::1111"), netip.MustParseAddr(
+			"2620:fe::fe"), netip.MustParseAddr("2001:4860:4860::8888"),
 	}
 )
 
@@ -68,11 +71,12 @@ const (
 	WANIface     = "wan0"
 )
 
-// Options describe a standard topology. The zero value is the one in the drawing, with one provider.
+// Options describe a standard topology. The zero value is the one in the drawing, with one
+// provider.
 type Options struct {
 	Providers []ProviderOptions // none means one with the defaults
-	// RouterAdvertisements gives the box its IPv6 default route by router advertisements instead of a
-	// static one.
+	// RouterAdvertisements gives the box its IPv6 default route by router advertisements instead of
+	// a static one.
 	RouterAdvertisements bool
 	// RemoteClient puts the client at a site of its own, where it reaches the box only over the
 	// Internet; there is no ingress link.
@@ -125,7 +129,8 @@ func Standard(ctx context.Context, opts Options) (*Topology, error) {
 }
 
 func (t *Topology) build(ctx context.Context) error {
-	for _, step := range []func() error{t.buildHosts, t.buildInternet, t.buildWAN, t.buildLAN, t.buildClient} {
+	for _, step := range []func() error{t.buildHosts, t.buildInternet, t.buildWAN, t.buildLAN,
+		t.buildClient} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -166,15 +171,19 @@ func (t *Topology) buildInternet() error {
 	var routes []Route
 	for _, a := range routed {
 		addrs = append(addrs, netip.PrefixFrom(a, a.BitLen()))
-		routes = append(routes, Route{Dst: netip.PrefixFrom(a, a.BitLen()), Via: versionOf(a).pick(HostTarget4, HostTarget6)})
+		routes = append(routes, Route{Dst: netip.PrefixFrom(a, a.BitLen()),
+			Via: versionOf(a).pick(HostTarget4, HostTarget6)})
 	}
 	_, err := Connect(
-		t.Internet, Iface{Name: "eth0", Addrs: addrs, Routes: DefaultVia(host(netNet4, 1), host(netNet6, 1))},
-		t.Router, Iface{Name: routerPort("internet"), Addrs: inSubnet(netNet4, netNet6, 1), Routes: routes})
+		t.Internet, Iface{Name: "eth0", Addrs: addrs,
+			Routes: DefaultVia(host(netNet4, 1), host(netNet6, 1))},
+		t.Router, Iface{Name: routerPort("internet"), Addrs: inSubnet(netNet4, netNet6, 1),
+			Routes: routes})
 	if err != nil {
 		return err
 	}
-	if t.Echo, err = t.Internet.ServeEcho(HostTarget4, ClientTarget4, HostTarget6, ClientTarget6); err != nil {
+	if t.Echo, err = t.Internet.ServeEcho(HostTarget4, ClientTarget4, HostTarget6,
+		ClientTarget6); err != nil {
 		return err
 	}
 	t.Defer(t.Echo.Close)
@@ -196,7 +205,8 @@ func (t *Topology) buildWAN() (err error) {
 	if !t.opts.RouterAdvertisements {
 		hops = append(hops, host(WANNet6, 1))
 	}
-	t.WAN, err = t.WANSegment.Attach(t.Box, Iface{Name: WANIface, Addrs: inSubnet(WANNet4, WANNet6, 2), Routes: DefaultVia(hops...)})
+	t.WAN, err = t.WANSegment.Attach(t.Box,
+		Iface{Name: WANIface, Addrs: inSubnet(WANNet4, WANNet6, 2), Routes: DefaultVia(hops...)})
 	if err != nil {
 		return err
 	}
@@ -213,7 +223,8 @@ func (t *Topology) buildWAN() (err error) {
 func (t *Topology) buildLAN() (err error) {
 	t.LAN, err = Connect(
 		t.Box, Iface{Name: LANIface, Addrs: inSubnet(LANNet4, LANNet6, 1)},
-		t.NAS, Iface{Name: "eth0", Addrs: inSubnet(LANNet4, LANNet6, 20), Routes: DefaultVia(host(LANNet4, 1), host(LANNet6, 1))})
+		t.NAS, Iface{Name: "eth0", Addrs: inSubnet(LANNet4, LANNet6, 20),
+			Routes: DefaultVia(host(LANNet4, 1), host(LANNet6, 1))})
 	return err
 }
 
@@ -238,7 +249,8 @@ func (t *Topology) buildClient() error {
 	if t.Client, err = t.Host("client"); err != nil {
 		return err
 	}
-	if t.Ingress, err = seg.Attach(t.Box, Iface{Name: IngressIface, Addrs: inSubnet(IngressNet4, IngressNet6, 1)}); err != nil {
+	if t.Ingress, err = seg.Attach(t.Box,
+		Iface{Name: IngressIface, Addrs: inSubnet(IngressNet4, IngressNet6, 1)}); err != nil {
 		return err
 	}
 	_, err = seg.Attach(t.Client, Iface{Name: "eth0", Addrs: inSubnet(IngressNet4, IngressNet6, 2),

@@ -10,8 +10,8 @@ import (
 // Kind is the kind of a stream's packets. The family is that of the target's address.
 type Kind string
 
-// The kinds of streams. UDP and TCP need an Echo server as target, DNS a lab's DNS server; the kernel
-// answers Ping.
+// The kinds of streams. UDP and TCP need an Echo server as target, DNS a lab's DNS server; the
+// kernel answers Ping.
 const (
 	UDP  Kind = "udp"
 	TCP  Kind = "tcp"
@@ -90,7 +90,8 @@ func (s *Stream) run() {
 			return
 		case <-ticker.C:
 		}
-		// Ticks are dropped when the machine is busy: what counts is what should have been sent by now.
+		// Ticks are dropped when the machine is busy: what counts is what should have been sent by
+		// now.
 		total := int(time.Since(start)/interval) + 1
 		due = max(due, total-catchUpLimit)
 		for ; due < total; due++ {
@@ -108,7 +109,8 @@ func (s *Stream) Stop() Report {
 	s.once.Do(func() {
 		close(s.quit)
 		<-s.done
-		for deadline := time.Now().Add(answerGrace); time.Now().Before(deadline) && !s.t.complete(); {
+		for deadline := time.Now().Add(answerGrace); time.Now().Before(deadline) &&
+			!s.t.complete(); {
 			time.Sleep(5 * time.Millisecond)
 		}
 		s.tr.close()

@@ -8,16 +8,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Tap plugs a virtual machine into the segment in place of a host's link, whose port must be free: it has the same name,
-// so that what watches the host watches the machine. The file is the machine's end, for the program that runs it. The
-// port goes when the last copy of the file is closed.
+// Tap plugs a virtual machine into the segment in place of a host's link, whose port must be free:
+// it has the same name, so that what watches the host watches the machine. The file is the
+// machine's end, for the program that runs it. The port goes when the last copy of the file is
+// closed.
 func (s *Segment) Tap(ns *Namespace, iface string) (*os.File, error) {
 	port := s.Port(ns, iface)
-	// With the header that tells of unfinished checksums and of segments to be cut: veth leaves both to the receiver.
-	return s.NS.tap(port, unix.IFF_VNET_HDR, fmt.Sprintf("link set %s master %s up", port, s.Bridge))
+	// With the header that tells of unfinished checksums and of segments to be cut: veth leaves
+	// both to the receiver.
+	return s.NS.tap(port, unix.IFF_VNET_HDR,
+		fmt.Sprintf("link set %s master %s up", port, s.Bridge))
 }
 
-// tap makes a tap device in the namespace and sets it up by commands of ip. It goes when the file is closed.
+// tap makes a tap device in the namespace and sets it up by commands of ip. It goes when the file
+// is closed.
 func (n *Namespace) tap(name string, flags uint16, commands ...string) (f *os.File, err error) {
 	err = n.Do(func() error {
 		f, err = openTap(name, flags)

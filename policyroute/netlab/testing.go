@@ -8,8 +8,8 @@ import (
 // buildLimit bounds the building of a lab on a slow machine.
 const buildLimit = time.Minute
 
-// ForTest skips the test unless this machine can run a lab; else it builds the standard topology, which
-// is taken down at the end of the test. The processes' logs are shown if the test fails.
+// ForTest skips the test unless this machine can run a lab; else it builds the standard topology,
+// which is taken down at the end of the test. The processes' logs are shown if the test fails.
 func ForTest(t TB, opts Options, needs ...Need) *Topology {
 	t.Helper()
 	Require(t, append([]Need{Root, OpenVPN}, needs...)...)

@@ -12,8 +12,8 @@ import (
 // errGoexit is the outcome of a function that left by runtime.Goexit (t.FailNow, for one).
 var errGoexit = errors.New("function did not return")
 
-// onOwnThread runs fn on an operating system thread that dies with it. The thread is locked and never
-// unlocked: once it has changed its namespaces it must not run anybody else's goroutines.
+// onOwnThread runs fn on an operating system thread that dies with it. The thread is locked and
+// never unlocked: once it has changed its namespaces it must not run anybody else's goroutines.
 func onOwnThread(fn func()) {
 	go func() {
 		runtime.LockOSThread()
@@ -84,8 +84,8 @@ func (n *Namespace) serve(ready chan<- error) {
 	}
 }
 
-// privateMounts gives the calling thread the namespace's network, a mount namespace of its own and a
-// /sys that shows that network, as `ip netns exec` does.
+// privateMounts gives the calling thread the namespace's network, a mount namespace of its own and
+// a /sys that shows that network, as `ip netns exec` does.
 func (n *Namespace) privateMounts() error {
 	if err := unix.Setns(int(n.netFile.Fd()), unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("entering network namespace %s: %w", n.Name, err)

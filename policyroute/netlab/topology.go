@@ -27,7 +27,8 @@ func (t *Topology) AddProvider(ctx context.Context, opts ProviderOptions) (*Prov
 	if err != nil {
 		return nil, err
 	}
-	p.SetPool(netip.MustParsePrefix(fmt.Sprintf("10.8.%d.0/24", 16*n)), netip.MustParsePrefix(fmt.Sprintf("fd08:%x::/64", n)))
+	p.SetPool(netip.MustParsePrefix(fmt.Sprintf("10.8.%d.0/24", 16*n)),
+		netip.MustParsePrefix(fmt.Sprintf("fd08:%x::/64", n)))
 	for i, letter := range []string{"vpn1", "vpn2"} {
 		p.Public4 = append(p.Public4, host(net4, byte(2+i)))
 		p.Public6 = append(p.Public6, host(net6, byte(2+i)))
@@ -42,15 +43,16 @@ func (t *Topology) AddProvider(ctx context.Context, opts ProviderOptions) (*Prov
 	return p, p.Start(ctx)
 }
 
-// ServeOnBox makes the box itself a VPN server that is set up like a provider's, without a resolver, and reached by
-// the box's address: what a box of ours is compared with.
+// ServeOnBox makes the box itself a VPN server that is set up like a provider's, without a
+// resolver, and reached by the box's address: what a box of ours is compared with.
 func (t *Topology) ServeOnBox(ctx context.Context, opts ProviderOptions) (*Provider, error) {
 	p, err := newProvider(t.Box, WANIface, opts, t.Dir)
 	if err != nil {
 		return nil, err
 	}
 	p.SetPool(netip.MustParsePrefix("10.9.0.0/24"), netip.MustParsePrefix("fd09::/64"))
-	p.Hosts, p.Public4, p.Public6 = []string{BoxWAN4.String()}, []netip.Addr{BoxWAN4}, []netip.Addr{BoxWAN6}
+	p.Hosts, p.Public4, p.Public6 = []string{BoxWAN4.String()}, []netip.Addr{BoxWAN4},
+		[]netip.Addr{BoxWAN6}
 	return p, p.Start(ctx)
 }
 
@@ -59,7 +61,8 @@ func (t *Topology) AddSite(label string) (*Site, error) { return t.addSite(t.Rou
 
 // Cafe is a network of guests behind NAT, with one guest.
 type Cafe struct {
-	Site   *Site // the café's router; put faults on Site.Router of the lab's router, or use BlockUDP
+	// the café's router; put faults on Site.Router of the lab's router, or use BlockUDP
+	Site   *Site
 	Client *Namespace
 }
 
@@ -76,7 +79,8 @@ func (t *Topology) AddCafe() (*Cafe, error) {
 	inside := netip.MustParsePrefix("192.168.80.0/24")
 	gateway := netip.PrefixFrom(host(inside, 1), inside.Bits())
 	_, err = Connect(
-		client, Iface{Name: "eth0", Addrs: []netip.Prefix{netip.PrefixFrom(host(inside, 2), inside.Bits())}, Routes: DefaultVia(gateway.Addr())},
+		client, Iface{Name: "eth0", Addrs: []netip.Prefix{
+			netip.PrefixFrom(host(inside, 2), inside.Bits())}, Routes: DefaultVia(gateway.Addr())},
 		site.NS, Iface{Name: "guests", Addrs: []netip.Prefix{gateway}})
 	if err != nil {
 		return nil, err
@@ -96,15 +100,16 @@ func (t *Topology) AddCafe() (*Cafe, error) {
 // BlockUDP drops all of the guests' UDP but DNS.
 func (c *Cafe) BlockUDP() error { return c.Site.NS.BlockUDP("guests") }
 
-// WatchLeaks captures, on the far side of the box's WAN link, what must never be there: packets to or
-// from a client's address, packets to or from a target that only clients talk to, and packets that
-// carry the clients' marker.
+// WatchLeaks captures, on the far side of the box's WAN link, what must never be there: packets to
+// or from a client's address, packets to or from a target that only clients talk to, and packets
+// that carry the clients' marker.
 func (t *Topology) WatchLeaks() (*Capture, error) {
 	prefixes := append([]netip.Prefix(nil), t.ClientPrefixes...)
 	for _, a := range []netip.Addr{ClientTarget4, ClientTarget6, PublicResolver4, PublicResolver6} {
 		prefixes = append(prefixes, netip.PrefixFrom(a, a.BitLen()))
 	}
-	return t.Router.Capture(t.WANSegment.Port(t.Box, WANIface), Any(Within(prefixes...), Carrying(t.Marker)))
+	return t.Router.Capture(t.WANSegment.Port(t.Box, WANIface),
+		Any(Within(prefixes...), Carrying(t.Marker)))
 }
 
 // Version is an IP version.
@@ -149,8 +154,8 @@ func (t *Topology) BoxStream(kind Kind, v Version, rate int) (*Stream, error) {
 	return t.start(StreamConfig{From: t.Box, Kind: kind, To: to, Rate: rate, Marker: t.HostMarker})
 }
 
-// SessionIntoBox opens one TCP connection from the Internet into the box, as an administrator's, and
-// keeps it. It can be called once for each version.
+// SessionIntoBox opens one TCP connection from the Internet into the box, as an administrator's,
+// and keeps it. It can be called once for each version.
 func (t *Topology) SessionIntoBox(v Version, rate int) (*Stream, error) {
 	at := v.pick(BoxWAN4, BoxWAN6)
 	echo, err := t.Box.ServeEcho(at)

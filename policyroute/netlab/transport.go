@@ -13,8 +13,8 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
-// datagram is a transport over one socket: UDP, DNS and Ping differ in how they encode a request and
-// understand an answer.
+// datagram is a transport over one socket: UDP, DNS and Ping differ in how they encode a request
+// and understand an answer.
 type datagram struct {
 	conn   net.PacketConn
 	to     net.Addr
@@ -75,7 +75,10 @@ func newUDPTransport(cfg StreamConfig, t *tracker) (transport, error) {
 		return nil, err
 	}
 	d := &datagram{conn: conn, to: net.UDPAddrFromAddrPort(cfg.To)}
-	d.encode = func(seq uint64) ([]byte, error) { return frame{marker: cfg.Marker, seq: seq}.marshal(), nil }
+	d.encode = func(seq uint64) ([]byte,
+		error) {
+		return frame{marker: cfg.Marker, seq: seq}.marshal(), nil
+	}
 	d.decode = func(b []byte) (uint64, netip.Addr, bool) {
 		f, ok := parseFrame(b)
 		return f.seq, f.observed, ok && f.marker == cfg.Marker
@@ -102,7 +105,8 @@ func newDNSTransport(cfg StreamConfig, t *tracker) (transport, error) {
 	}
 	d.decode = func(b []byte) (seq uint64, egress netip.Addr, ok bool) {
 		m := new(dns.Msg)
-		if err := m.Unpack(b); err != nil || !m.Response || m.Rcode != dns.RcodeSuccess || len(m.Question) != 1 {
+		if err := m.Unpack(b); err != nil || !m.Response || m.Rcode != dns.RcodeSuccess ||
+			len(m.Question) != 1 {
 			return 0, egress, false
 		}
 		_, err := fmt.Sscanf(m.Question[0].Name, "%d."+cfg.Marker, &seq)
@@ -140,12 +144,14 @@ func newPingTransport(cfg StreamConfig, t *tracker) (transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The marker tells our answers from those of other streams; the id tells the flows apart for NAT.
+	// The marker tells our answers from those of other streams; the id tells the flows apart for
+	// NAT.
 	id := int(cfg.Marker[0])<<8 | int(cfg.Marker[1])
 	d := &datagram{conn: conn, to: &net.IPAddr{IP: cfg.To.Addr().AsSlice()}}
 	d.encode = func(seq uint64) ([]byte, error) {
 		data := frame{marker: cfg.Marker, seq: seq}.marshal()
-		return (&icmp.Message{Type: request, Body: &icmp.Echo{ID: id, Seq: int(seq & 0xffff), Data: data}}).Marshal(nil)
+		return (&icmp.Message{Type: request,
+			Body: &icmp.Echo{ID: id, Seq: int(seq & 0xffff), Data: data}}).Marshal(nil)
 	}
 	d.decode = func(b []byte) (uint64, netip.Addr, bool) {
 		m, err := icmp.ParseMessage(proto, b)

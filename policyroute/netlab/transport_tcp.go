@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	tcpGiveUp   = 3 * time.Second        // without an acknowledgement, before a connection is given up
+	// without an acknowledgement, before a connection is given up
+	tcpGiveUp   = 3 * time.Second
 	tcpDialTime = 2 * time.Second        // for one attempt to connect
 	tcpDialWait = 200 * time.Millisecond // between attempts
 )
@@ -45,7 +46,8 @@ func (tr *tcpTransport) send(seq uint64) error {
 		return errNotConnected
 	}
 	// A full socket buffer must not stop the clock of the stream.
-	if err := conn.SetWriteDeadline(time.Now().Add(time.Second / time.Duration(tr.cfg.Rate))); err != nil {
+	if err := conn.SetWriteDeadline(
+		time.Now().Add(time.Second / time.Duration(tr.cfg.Rate))); err != nil {
 		return err
 	}
 	n, err := conn.Write(frame{marker: tr.cfg.Marker, seq: seq}.marshal())
@@ -109,7 +111,8 @@ func (tr *tcpTransport) dial(ctx context.Context) (conn net.Conn, err error) {
 	raw, err := conn.(*net.TCPConn).SyscallConn()
 	if err == nil {
 		_ = raw.Control(func(fd uintptr) {
-			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(tcpGiveUp.Milliseconds()))
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT,
+				int(tcpGiveUp.Milliseconds()))
 		})
 	}
 	if err != nil {

@@ -12,24 +12,24 @@ import (
 	"ztbridge/policyroute"
 )
 
-// Target is what plans are applied to: a kernel or the Fake, with the means to do behind its back what
-// users and other programs do.
+// Target is what plans are applied to: a kernel or the Fake, with the means to do behind its back
+// what users and other programs do.
 type Target interface {
 	Observe() (policyroute.State, error)
 	Apply(context.Context, policyroute.Plan) error
 
-	// AddDevice makes a device, RemoveDevice removes one. Devices with TunPrefix are TUNs and down when
-	// new, others are up.
+	// AddDevice makes a device, RemoveDevice removes one. Devices with TunPrefix are TUNs and down
+	// when new, others are up.
 	AddDevice(t testing.TB, name string)
 	RemoveDevice(t testing.TB, name string)
-	// PlantForeign adds rules, routes, tables and chains that are not ours; Foreign prints all such, so
-	// that two prints can be compared.
+	// PlantForeign adds rules, routes, tables and chains that are not ours; Foreign prints all
+	// such, so that two prints can be compared.
 	PlantForeign(t testing.TB)
 	Foreign(t testing.TB) string
 }
 
-// Conformance holds a target to the laws of plans. newTarget makes a fresh target that has Devices and
-// nothing of ours. Random choices follow the seed in ZTBRIDGE_SEED, or one that is logged.
+// Conformance holds a target to the laws of plans. newTarget makes a fresh target that has Devices
+// and nothing of ours. Random choices follow the seed in ZTBRIDGE_SEED, or one that is logged.
 func Conformance(t *testing.T, newTarget func(t testing.TB) Target) {
 	s := &suite{newTarget: newTarget}
 	t.Run("AppliedScenesAreObserved", s.appliedScenesAreObserved)
@@ -87,7 +87,8 @@ func reach(t testing.TB, target Target, want policyroute.State) {
 }
 
 func (s *suite) appliedScenesAreObserved(t *testing.T) {
-	scenes := map[string]policyroute.Intent{"uno": Uno(), "duo": Duo(), "dinosaur": Dinosaur(), "exit": Exit(), "many": Many(120, 2)}
+	scenes := map[string]policyroute.Intent{"uno": Uno(), "duo": Duo(), "dinosaur": Dinosaur(),
+		"exit": Exit(), "many": Many(120, 2)}
 	for name, in := range scenes {
 		t.Run(name, func(t *testing.T) {
 			target := s.newTarget(t)
@@ -124,8 +125,8 @@ func Seed(t testing.TB) uint64 {
 	return n
 }
 
-// randomPairsConverge goes from one random state to another, is interrupted after every n-th operation,
-// looks for leaks there, and plans again.
+// randomPairsConverge goes from one random state to another, is interrupted after every n-th
+// operation, looks for leaks there, and plans again.
 func (s *suite) randomPairsConverge(t *testing.T) {
 	r := rand.New(rand.NewPCG(Seed(t), 1))
 	for range 6 {
@@ -178,8 +179,8 @@ func (s *suite) teardown(t *testing.T) {
 	}
 }
 
-// deviceComesAndGoes removes the tunnel that is in use: what is left must refuse, and when the tunnel is
-// back everything must be.
+// deviceComesAndGoes removes the tunnel that is in use: what is left must refuse, and when the
+// tunnel is back everything must be.
 func (s *suite) deviceComesAndGoes(t *testing.T) {
 	target := s.newTarget(t)
 	in := Uno()
@@ -206,7 +207,8 @@ func (s *suite) removedComesBack(t *testing.T) {
 		policyroute.DelRule{Rule: want.Rules[0]},
 		policyroute.DelRoute{Route: want.Routes[0]},
 		policyroute.ReplaceNft{},
-		policyroute.DeleteChain{Family: policyroute.V4, Parent: "FORWARD", Chain: policyroute.ChainForward},
+		policyroute.DeleteChain{Family: policyroute.V4, Parent: "FORWARD",
+			Chain: policyroute.ChainForward},
 		policyroute.DelAddr{Dev: Tunnel0, Addr: Prefixes("10.8.0.6")[0]},
 	} {
 		apply(t, target, policyroute.Plan{Ops: []policyroute.Op{op}})
@@ -217,8 +219,8 @@ func (s *suite) removedComesBack(t *testing.T) {
 	}
 }
 
-// membersComeAndGo changes a large table in part: of many members, single ones get another policy and lose
-// it again. What was planned for one table must do no harm to another.
+// membersComeAndGo changes a large table in part: of many members, single ones get another policy
+// and lose it again. What was planned for one table must do no harm to another.
 func (s *suite) membersComeAndGo(t *testing.T) {
 	target := s.newTarget(t)
 	before := Many(60, 2)
@@ -230,7 +232,9 @@ func (s *suite) membersComeAndGo(t *testing.T) {
 		after := Many(60, 2)
 		for range 1 + r.IntN(3) {
 			p := &after.Policies[r.IntN(60)]
-			p.From = append(p.From, pick(r, []netip.Prefix{member(r.IntN(1000)), Prefixes("10.144.0.0/16", "10.150.7.0/28", "10.144.0.0", "10.159.255.255")[r.IntN(4)]}))
+			p.From = append(p.From, pick(r, []netip.Prefix{member(r.IntN(1000)),
+				Prefixes("10.144.0.0/16", "10.150.7.0/28", "10.144.0.0",
+					"10.159.255.255")[r.IntN(4)]}))
 		}
 		plan := policyroute.Diff(observe(t, target), compile(t, after))
 		for i, op := range plan.Ops {

@@ -13,16 +13,16 @@ import (
 	"ztbridge/policyroute"
 )
 
-// ErrFault is what a Fake fails with when it was told to, and ErrNoDevice when a route names a device that
-// does not exist or is down.
+// ErrFault is what a Fake fails with when it was told to, and ErrNoDevice when a route names a
+// device that does not exist or is down.
 var (
 	ErrFault    = errors.New("injected fault")
 	ErrNoDevice = errors.New("no such device, or it is down")
 )
 
-// Fake is a kernel in memory, as far as plans concern it. It keeps the semantics that plans must cope
-// with: routes vanish with their device, with its going down and with its last IPv4 address; rules and
-// filters stay; parameters of an interface live and die with it. It is for one goroutine.
+// Fake is a kernel in memory, as far as plans concern it. It keeps the semantics that plans must
+// cope with: routes vanish with their device, with its going down and with its last IPv4 address;
+// rules and filters stay; parameters of an interface live and die with it. It is for one goroutine.
 type Fake struct {
 	links   map[string]*policyroute.Link
 	rules   []policyroute.Rule
@@ -41,7 +41,8 @@ type parent struct {
 	name   string
 }
 
-// NewFake returns a kernel with these devices; ours are down, as their driver leaves them, others up.
+// NewFake returns a kernel with these devices; ours are down, as their driver leaves them, others
+// up.
 func NewFake(devices ...string) *Fake {
 	f := &Fake{links: map[string]*policyroute.Link{}, parents: map[parent][]string{},
 		values: map[string]string{}, records: map[string]string{}, fault: -1}
@@ -52,11 +53,12 @@ func NewFake(devices ...string) *Fake {
 }
 
 func (f *Fake) addDevice(name string) {
-	f.links[name] = &policyroute.Link{Name: name, Up: !strings.HasPrefix(name, policyroute.TunPrefix), MTU: 1500}
+	f.links[name] = &policyroute.Link{Name: name,
+		Up: !strings.HasPrefix(name, policyroute.TunPrefix), MTU: 1500}
 }
 
-// FailAfter makes the n-th operation from now fail, and every one after it, until it is called again. A
-// negative n heals.
+// FailAfter makes the n-th operation from now fail, and every one after it, until it is called
+// again. A negative n heals.
 func (f *Fake) FailAfter(n int) { f.fault = n }
 
 // AddDevice makes a device, as NewFake does.
@@ -75,7 +77,8 @@ func (f *Fake) RemoveDevice(_ testing.TB, name string) {
 
 // PlantForeign adds what other programs leave in a kernel.
 func (f *Fake) PlantForeign(testing.TB) {
-	f.foreign = append(f.foreign, "rule 15050 protocol 3 iif docker0 lookup main", "route 0.0.0.0/1 dev tun9 table main",
+	f.foreign = append(f.foreign, "rule 15050 protocol 3 iif docker0 lookup main",
+		"route 0.0.0.0/1 dev tun9 table main",
 		"table inet docker", "chain DOCKER-USER")
 	for _, fam := range policyroute.Families {
 		p := parent{fam, "FORWARD"}
@@ -120,7 +123,8 @@ func (f *Fake) Observe() (policyroute.State, error) {
 	for _, c := range f.chains {
 		built := f.builtIn(c.Family, c.Name)
 		jump := "-j " + c.Name
-		if rules := f.parents[built]; len(rules) > 0 && rules[0] == jump && !slices.Contains(rules[1:], jump) {
+		if rules := f.parents[built]; len(rules) > 0 && rules[0] == jump &&
+			!slices.Contains(rules[1:], jump) {
 			c.Parent = built.name
 		}
 		s.IPTables = append(s.IPTables, c)
@@ -139,7 +143,10 @@ func (f *Fake) builtIn(family policyroute.Family, chain string) parent {
 // device is the interface that a parameter belongs to, or "all".
 func device(key string) string { return strings.Split(key, "/")[3] }
 
-func (f *Fake) exists(key string) bool { return device(key) == "all" || f.links[device(key)] != nil }
+func (f *Fake) exists(key string) bool {
+	return device(key) == "all" ||
+		f.links[device(key)] != nil
+}
 
 func (f *Fake) value(key string) string { return cmp.Or(f.values[key], "0") }
 
@@ -173,7 +180,11 @@ func (f *Fake) apply(op policyroute.Op) error {
 	case policyroute.ReplaceRoute:
 		return f.replaceRoute(o.Route)
 	case policyroute.DelRoute:
-		f.routes = slices.DeleteFunc(f.routes, func(r policyroute.Route) bool { return sameRoute(r, o.Route) && r.Type == o.Route.Type })
+		f.routes = slices.DeleteFunc(f.routes,
+			func(r policyroute.Route) bool {
+				return sameRoute(r, o.Route) &&
+					r.Type == o.Route.Type
+			})
 	case policyroute.SetSysctl:
 		f.setSysctl(o.Sysctl)
 	case policyroute.RestoreSysctl:
@@ -214,11 +225,13 @@ func (f *Fake) delAddr(l *policyroute.Link, gone netip.Prefix) {
 	if at < 0 {
 		return
 	}
-	primary := !slices.ContainsFunc(l.Addrs[:at], func(a netip.Prefix) bool { return a.Masked() == gone.Masked() })
+	primary := !slices.ContainsFunc(l.Addrs[:at],
+		func(a netip.Prefix) bool { return a.Masked() == gone.Masked() })
 	l.Addrs = slices.DeleteFunc(slices.Clone(l.Addrs), func(a netip.Prefix) bool {
 		return a == gone || primary && a.Addr().Is4() && a.Masked() == gone.Masked()
 	})
-	if gone.Addr().Is4() && !slices.ContainsFunc(l.Addrs, func(a netip.Prefix) bool { return a.Addr().Is4() }) {
+	if gone.Addr().Is4() && !slices.ContainsFunc(l.Addrs,
+		func(a netip.Prefix) bool { return a.Addr().Is4() }) {
 		f.routes = slices.DeleteFunc(f.routes, func(r policyroute.Route) bool {
 			return r.Dev == l.Name && r.Family == policyroute.V4
 		})
@@ -233,7 +246,8 @@ func (f *Fake) replaceRoute(r policyroute.Route) error {
 	if r.Type == policyroute.Unicast && (f.links[r.Dev] == nil || !f.links[r.Dev].Up) {
 		return fmt.Errorf("%w: %s", ErrNoDevice, r.Dev)
 	}
-	f.routes = slices.DeleteFunc(f.routes, func(h policyroute.Route) bool { return sameRoute(h, r) })
+	f.routes = slices.DeleteFunc(f.routes,
+		func(h policyroute.Route) bool { return sameRoute(h, r) })
 	f.routes = append(f.routes, r)
 	return nil
 }
@@ -253,7 +267,8 @@ func (f *Fake) applyChain(op policyroute.Op) error {
 		return func(c policyroute.Chain) bool { return c.Family == family && c.Name == name }
 	}
 	unjump := func(p parent, chain string) {
-		f.parents[p] = slices.DeleteFunc(slices.Clone(f.parents[p]), func(r string) bool { return r == "-j "+chain })
+		f.parents[p] = slices.DeleteFunc(slices.Clone(f.parents[p]),
+			func(r string) bool { return r == "-j "+chain })
 	}
 	switch o := op.(type) {
 	case policyroute.SetChain:

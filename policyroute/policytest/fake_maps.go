@@ -6,11 +6,15 @@ import (
 	"ztbridge/policyroute"
 )
 
-// changeMaps does it all or, where an element is missing or in the way, nothing but replacing the table.
+// changeMaps does it all or, where an element is missing or in the way, nothing but replacing the
+// table.
 func (f *Fake) changeMaps(o policyroute.ChangeNftMaps) {
 	maps := slices.Clone(f.nft.Maps)
 	for _, c := range o.Changes {
-		i := slices.IndexFunc(maps, func(m policyroute.VerdictMap) bool { return m.Name == c.Map && m.Family == c.Family })
+		i := slices.IndexFunc(maps, func(m policyroute.VerdictMap) bool {
+			return m.Name == c.Map &&
+				m.Family == c.Family
+		})
 		if i < 0 || !changeMap(&maps[i], c) {
 			f.nft = o.Table
 			return
@@ -29,7 +33,9 @@ func changeMap(m *policyroute.VerdictMap, c policyroute.MapChange) bool {
 		elements = slices.Delete(elements, i, i+1)
 	}
 	elements = append(elements, c.Add...)
-	slices.SortFunc(elements, func(a, b policyroute.VerdictElement) int { return a.First.Compare(b.First) })
+	slices.SortFunc(elements, func(a, b policyroute.VerdictElement) int {
+		return a.First.Compare(b.First)
+	})
 	for i := 1; i < len(elements); i++ {
 		if !elements[i-1].Last.Less(elements[i].First) {
 			return false

@@ -10,7 +10,9 @@ import (
 )
 
 func TestFakeConforms(t *testing.T) {
-	policytest.Conformance(t, func(testing.TB) policytest.Target { return policytest.NewFake(policytest.Devices...) })
+	policytest.Conformance(t, func(testing.TB) policytest.Target {
+		return policytest.NewFake(policytest.Devices...)
+	})
 }
 
 // A daemon that dies at any step leaves a state from which the next one finishes, and nothing leaks
@@ -52,13 +54,14 @@ func TestCrashAtEveryStep(t *testing.T) {
 	}
 }
 
-// An applier passes over what can only open and fails, after removing what a route would have replaced; a route by a
-// device without its address counts as failed. Whether one such
-// operation fails or all do, nothing leaks, and the next plan finishes the work.
+// An applier passes over what can only open and fails, after removing what a route would have
+// replaced; a route by a device without its address counts as failed. Whether one such operation
+// fails or all do, nothing leaks, and the next plan finishes the work.
 func TestNothingLeaksWhenOpeningFails(t *testing.T) {
 	moved := policytest.Uno()
 	moved.Policies[0].Use = "backup"
-	scenes := []policyroute.Intent{policytest.Uno(), policytest.Dinosaur(), policytest.Exit(), policytest.Duo(), moved, policytest.Uno()}
+	scenes := []policyroute.Intent{policytest.Uno(), policytest.Dinosaur(), policytest.Exit(),
+		policytest.Duo(), moved, policytest.Uno()}
 	for n := range len(scenes) - 1 {
 		before, after := scenes[n], scenes[n+1]
 		from, err := policyroute.Compile(before)
@@ -83,20 +86,22 @@ func TestNothingLeaksWhenOpeningFails(t *testing.T) {
 			}
 			advance(t, f, to)
 			if have, _ = f.Observe(); !policyroute.Diff(have, to).Empty() {
-				t.Fatalf("scene %d, after operation %d failed: %s", n, only, policyroute.Diff(have, to))
+				t.Fatalf("scene %d, after operation %d failed: %s", n, only,
+					policyroute.Diff(have, to))
 			}
 		}
 	}
 }
 
-// advanceWithout applies a plan as if its operation of that number had failed, or for -1 all that can only open; it says
-// whether there was one.
+// advanceWithout applies a plan as if its operation of that number had failed, or for -1 all that
+// can only open; it says whether there was one.
 func advanceWithout(t *testing.T, f *policytest.Fake, p policyroute.Plan, only int) (failed bool) {
 	t.Helper()
 	bare := map[string]bool{}
 	for i, op := range p.Ops {
 		r, _ := op.(policyroute.ReplaceRoute)
-		if instead, opens := opening(op); opens && (only < 0 || only == i || bare[r.Route.Dev+r.Route.Family.String()]) {
+		if instead, opens := opening(op); opens &&
+			(only < 0 || only == i || bare[r.Route.Dev+r.Route.Family.String()]) {
 			if a, ok := op.(policyroute.AddAddr); ok {
 				bare[a.Dev+policyroute.FamilyOf(a.Addr.Addr()).String()] = true
 			}
@@ -105,7 +110,8 @@ func advanceWithout(t *testing.T, f *policytest.Fake, p policyroute.Plan, only i
 		if op == nil {
 			continue
 		}
-		if err := f.Apply(context.Background(), policyroute.Plan{Ops: []policyroute.Op{op}}); err != nil {
+		if err := f.Apply(context.Background(),
+			policyroute.Plan{Ops: []policyroute.Op{op}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -133,8 +139,10 @@ func advance(t *testing.T, f *policytest.Fake, want policyroute.State) {
 
 func TestFakeRefusesRoutesWithoutDevice(t *testing.T) {
 	f := policytest.NewFake()
-	route := policyroute.Route{Family: policyroute.V4, Table: policyroute.TablePolicyFirst, Dst: policyroute.V4.Default(), Metric: 100, Dev: "gone0"}
-	err := f.Apply(context.Background(), policyroute.Plan{Ops: []policyroute.Op{policyroute.ReplaceRoute{Route: route}}})
+	route := policyroute.Route{Family: policyroute.V4, Table: policyroute.TablePolicyFirst,
+		Dst: policyroute.V4.Default(), Metric: 100, Dev: "gone0"}
+	err := f.Apply(context.Background(),
+		policyroute.Plan{Ops: []policyroute.Op{policyroute.ReplaceRoute{Route: route}}})
 	if !errors.Is(err, policytest.ErrNoDevice) {
 		t.Errorf("got %v", err)
 	}

@@ -35,36 +35,47 @@ const (
 var Devices = []string{Ingress0, Ingress1, Tunnel0, Tunnel1, WAN}
 
 func members() policyroute.Ingress {
-	return policyroute.Ingress{Name: "zerotier", Iface: Ingress0, Present: true, Carries: policyroute.ZeroTierPacket,
+	return policyroute.Ingress{Name: "zerotier", Iface: Ingress0, Present: true,
+		Carries:  policyroute.ZeroTierPacket,
 		Prefixes: Prefixes("10.147.17.0/24", "fd80:56c2:e21c::/88")}
 }
 
 func endpoint() policyroute.Ingress {
-	return policyroute.Ingress{Name: "endpoint", Iface: Ingress1, Present: true, Owned: true, MTU: 1500,
-		Addrs: Prefixes("10.9.0.1/24", "fd09::1/64"), Prefixes: Prefixes("10.9.0.0/24", "fd09::/64")}
+	return policyroute.Ingress{Name: "endpoint", Iface: Ingress1, Present: true, Owned: true,
+		MTU:   1500,
+		Addrs: Prefixes("10.9.0.1/24", "fd09::1/64"), Prefixes: Prefixes("10.9.0.0/24",
+			"fd09::/64")}
 }
 
 func provider() policyroute.Egress {
-	return policyroute.Egress{Name: "provider", Kind: policyroute.EgressOpenVPN, Iface: Tunnel0, Present: true, IPv6: true,
+	return policyroute.Egress{Name: "provider", Kind: policyroute.EgressOpenVPN, Iface: Tunnel0,
+		Present: true, IPv6: true,
 		Owned: true, Addrs: Prefixes("10.8.0.6/24", "fd08::6/64"), MTU: 1380,
 		DNS: []netip.Addr{netip.MustParseAddr("10.8.0.1"), netip.MustParseAddr("fd08::1")}}
 }
 
 func backup() policyroute.Egress {
-	return policyroute.Egress{Name: "backup", Kind: policyroute.EgressOpenVPN, Iface: Tunnel1, Present: true,
-		Owned: true, Addrs: Prefixes("10.88.0.6/24"), MTU: 1500, DNS: []netip.Addr{netip.MustParseAddr("1.1.1.1")}}
+	return policyroute.Egress{Name: "backup", Kind: policyroute.EgressOpenVPN, Iface: Tunnel1,
+		Present: true,
+		Owned:   true, Addrs: Prefixes("10.88.0.6/24"), MTU: 1500, DNS: []netip.Addr{
+			netip.MustParseAddr("1.1.1.1")}}
 }
 
 func direct() policyroute.Egress {
-	return policyroute.Egress{Name: "direct", Kind: policyroute.EgressWAN, Iface: WAN, Present: true, IPv6: true,
-		Gateway4: netip.MustParseAddr("203.0.113.1"), Gateway6: netip.MustParseAddr("fe80::1"), MTU: 1500,
+	return policyroute.Egress{Name: "direct", Kind: policyroute.EgressWAN, Iface: WAN,
+		Present: true, IPv6: true,
+		Gateway4: netip.MustParseAddr("203.0.113.1"), Gateway6: netip.MustParseAddr(
+			"fe80::1"), MTU: 1500,
 		Closed: Prefixes("169.254.0.0/16", "192.168.1.0/24", "fd00:ec2::254"),
-		NAT6:   policyroute.NAT{Kind: policyroute.NoNAT, Prefix: netip.MustParsePrefix("2001:db8:1:2::/80")}}
+		NAT6: policyroute.NAT{Kind: policyroute.NoNAT,
+			Prefix: netip.MustParsePrefix("2001:db8:1:2::/80")}}
 }
 
 func home() policyroute.Egress {
-	return policyroute.Egress{Name: "home", Kind: policyroute.EgressMember, Iface: Ingress0, Present: true,
-		Gateway4: netip.MustParseAddr("10.147.17.2"), MTU: 2800, Carries: policyroute.ZeroTierPacket,
+	return policyroute.Egress{Name: "home", Kind: policyroute.EgressMember, Iface: Ingress0,
+		Present: true,
+		Gateway4: netip.MustParseAddr(
+			"10.147.17.2"), MTU: 2800, Carries: policyroute.ZeroTierPacket,
 		DNS: []netip.Addr{netip.MustParseAddr("10.147.17.2")}}
 }
 
@@ -73,13 +84,14 @@ func Uno() policyroute.Intent {
 	return policyroute.Intent{
 		Ingresses: []policyroute.Ingress{members()},
 		Egresses:  []policyroute.Egress{provider(), backup()},
-		Policies:  []policyroute.Policy{{Name: "policy[0]", Egress: []string{"provider", "backup"}, Use: "provider"}},
-		Links6:    []string{WAN},
+		Policies: []policyroute.Policy{{Name: "policy[0]", Egress: []string{"provider", "backup"},
+			Use: "provider"}},
+		Links6: []string{WAN},
 	}
 }
 
-// Duo is Uno with clients of an endpoint, who reach the members, and a private network that nobody may
-// reach, in which the provider's resolver lies.
+// Duo is Uno with clients of an endpoint, who reach the members, and a private network that nobody
+// may reach, in which the provider's resolver lies.
 func Duo() policyroute.Intent {
 	in := Uno()
 	in.Ingresses = append(in.Ingresses, endpoint())
@@ -92,15 +104,17 @@ func Duo() policyroute.Intent {
 	return in
 }
 
-// Dinosaur is clients of an endpoint leaving by another member, through the interface by which other
-// members enter.
+// Dinosaur is clients of an endpoint leaving by another member, through the interface by which
+// other members enter.
 func Dinosaur() policyroute.Intent {
 	return policyroute.Intent{
 		Ingresses: []policyroute.Ingress{members(), endpoint()},
 		Egresses:  []policyroute.Egress{provider(), home()},
 		Policies: []policyroute.Policy{
-			{Name: "policy[0]", Ingress: []string{"endpoint"}, Egress: []string{"home"}, Use: "home"},
-			{Name: "policy[1]", Ingress: []string{"zerotier"}, Egress: []string{"provider"}, Use: "provider"},
+			{Name: "policy[0]", Ingress: []string{"endpoint"}, Egress: []string{"home"},
+				Use: "home"},
+			{Name: "policy[1]", Ingress: []string{"zerotier"}, Egress: []string{"provider"},
+				Use: "provider"},
 		},
 		Links6: []string{WAN},
 	}
@@ -114,9 +128,12 @@ func Exit() policyroute.Intent {
 		Egresses:  []policyroute.Egress{direct()},
 		Policies: []policyroute.Policy{
 			{Name: "policy[0]", From: Prefixes("10.147.17.66")},
-			{Name: "policy[1]", From: Prefixes("10.147.17.0/24", "2001:db8:1:2::/80", "fd80:56c2:e21c::/88"), Egress: []string{"direct"}, Use: "direct"},
+			{Name: "policy[1]", From: Prefixes("10.147.17.0/24", "2001:db8:1:2::/80",
+				"fd80:56c2:e21c::/88"), Egress: []string{"direct"}, Use: "direct"},
 		},
-		Inbound:          []policyroute.Inbound{{Egress: "direct", To: netip.MustParsePrefix("fd80:56c2:e21c::7/128"), Proto: "tcp", Ports: []uint16{22, 443}}},
+		Inbound: []policyroute.Inbound{
+			{Egress: "direct", To: netip.MustParsePrefix("fd80:56c2:e21c::7/128"), Proto: "tcp",
+				Ports: []uint16{22, 443}}},
 		ForceForwarding6: true,
 	}
 }
@@ -149,6 +166,8 @@ func Many(n, perPolicy int) policyroute.Intent {
 
 // member scatters members over a /12, each at another place.
 func member(n int) netip.Prefix {
-	at := uint32(n) * 2654435761 >> 12 // Fibonacci hashing: the multiplier is odd, so 20 bits rarely repeat
-	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 144 | byte(at>>16&15), byte(at >> 8), byte(at)}), 32)
+	// Fibonacci hashing: the multiplier is odd, so 20 bits rarely repeat
+	at := uint32(n) * 2654435761 >> 12
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 144 | byte(at>>16&15), byte(at >> 8),
+		byte(at)}), 32)
 }

@@ -10,14 +10,17 @@ import (
 	"ztbridge/policyroute"
 )
 
-// Random returns an intent on Devices that compiles: any number of ingresses, egresses that are there
-// or not, with IPv6 or without, and policies that overlap.
+// Random returns an intent on Devices that compiles: any number of ingresses, egresses that are
+// there or not, with IPv6 or without, and policies that overlap.
 func Random(r *rand.Rand) policyroute.Intent {
 	in := policyroute.Intent{Links6: []string{WAN}, ForceForwarding6: r.IntN(4) == 0}
 	in.Ingresses = []policyroute.Ingress{members(), endpoint()}[:1+r.IntN(2)]
 	in.Ingresses[0].Switches = r.IntN(3) == 0
 	in.Egresses = []policyroute.Egress{provider(), backup(), direct(), home()}
-	r.Shuffle(len(in.Egresses), func(i, j int) { in.Egresses[i], in.Egresses[j] = in.Egresses[j], in.Egresses[i] })
+	r.Shuffle(len(in.Egresses), func(i, j int) {
+		in.Egresses[i], in.Egresses[j] = in.Egresses[j],
+			in.Egresses[i]
+	})
 	in.Egresses = in.Egresses[:1+r.IntN(4)]
 	for i := range in.Egresses {
 		e := &in.Egresses[i]
@@ -51,24 +54,30 @@ func Random(r *rand.Rand) policyroute.Intent {
 		for i := range in.Listeners {
 			in.Listeners[i].Answers = true
 		}
-		in.Uplinks = []policyroute.Uplink{{Iface: WAN, Present: r.IntN(3) > 0, V4: true, V6: r.IntN(2) == 0,
-			Addrs:    []netip.Addr{netip.MustParseAddr("203.0.113.2"), netip.MustParseAddr("2001:db8::2")},
+		in.Uplinks = []policyroute.Uplink{{Iface: WAN, Present: r.IntN(3) > 0, V4: true,
+			V6: r.IntN(2) == 0,
+			Addrs: []netip.Addr{netip.MustParseAddr("203.0.113.2"),
+				netip.MustParseAddr("2001:db8::2")},
 			Gateway4: netip.MustParseAddr("203.0.113.1"), Gateway6: netip.MustParseAddr("fe80::1")}}
 	}
 	if r.IntN(2) == 0 {
-		in.Inbound = []policyroute.Inbound{{Egress: in.Egresses[0].Name, To: Prefixes("10.147.17.80")[0], Proto: "tcp", Ports: []uint16{22}}}
+		in.Inbound = []policyroute.Inbound{{Egress: in.Egresses[0].Name,
+			To: Prefixes("10.147.17.80")[0], Proto: "tcp", Ports: []uint16{22}}}
 	}
 	return in
 }
 
-func randomPolicy(r *rand.Rand, in policyroute.Intent, n int, use map[string]string) policyroute.Policy {
+func randomPolicy(r *rand.Rand, in policyroute.Intent, n int,
+	use map[string]string) policyroute.Policy {
 	p := policyroute.Policy{Name: fmt.Sprintf("policy[%d]", n)}
 	for range r.IntN(3) {
-		p.From = append(p.From, pick(r, Prefixes("10.147.17.0/24", "10.147.17.64/26", "10.147.17.66", "10.9.0.0/25", "10.9.0.9",
-			"fd80:56c2:e21c::/88", "fd80:56c2:e21c::7", "fd09::/64")))
+		p.From = append(p.From, pick(r,
+			Prefixes("10.147.17.0/24", "10.147.17.64/26", "10.147.17.66", "10.9.0.0/25", "10.9.0.9",
+				"fd80:56c2:e21c::/88", "fd80:56c2:e21c::7", "fd09::/64")))
 	}
 	for range r.IntN(3) {
-		p.To = append(p.To, pick(r, Prefixes("10.0.0.0/8", "10.8.0.0/16", "1.1.1.1", "8.8.8.0/24", "128.0.0.0/2",
+		p.To = append(p.To, pick(r, Prefixes("10.0.0.0/8", "10.8.0.0/16", "1.1.1.1", "8.8.8.0/24",
+			"128.0.0.0/2",
 			"fc00::/7", "2606:4700::/32")))
 	}
 	if r.IntN(3) == 0 {

@@ -1,6 +1,6 @@
-// Command testreport reads what `go test -json` writes and tells it to a person: a line for each package,
-// everything that failing tests said, and at the end what was skipped and why, so that nobody takes a
-// skipped test for a passed one. It fails if a test failed or none passed.
+// Command testreport reads what `go test -json` writes and tells it to a person: a line for each
+// package, everything that failing tests said, and at the end what was skipped and why, so that
+// nobody takes a skipped test for a passed one. It fails if a test failed or none passed.
 package main
 
 import (
@@ -50,7 +50,8 @@ type report struct {
 }
 
 func newReport(out io.Writer) *report {
-	return &report{out: out, output: map[test][]string{}, started: map[test]bool{}, failing: map[string]int{}}
+	return &report{out: out, output: map[test][]string{}, started: map[test]bool{},
+		failing: map[string]int{}}
 }
 
 // read consumes events until the end of the stream.

@@ -23,7 +23,8 @@ func TestReport(t *testing.T) {
 {"Action":"skip","Package":"p","Test":"TestB"}
 {"Action":"pass","Package":"p","Elapsed":0.2}`,
 			well: true,
-			says: []string{"SKIPPED, which proves nothing:\n  p TestB: b_test.go:7: needs root\n", "\n1 passed, 0 failed, 1 skipped\n"},
+			says: []string{"SKIPPED, which proves nothing:\n  p TestB: b_test.go:7: needs root\n",
+				"\n1 passed, 0 failed, 1 skipped\n"},
 		},
 		{
 			name: "a failed test is quoted",
@@ -39,16 +40,19 @@ func TestReport(t *testing.T) {
 {"Action":"run","Package":"p","Test":"TestB"}
 {"Action":"output","Package":"p","Test":"TestB","Output":"panic: test timed out\n"}
 {"Action":"fail","Package":"p"}`,
-			says: []string{"FAILED: p TestB\npanic: test timed out", "\n1 passed, 1 failed, 0 skipped\n"},
+			says: []string{"FAILED: p TestB\npanic: test timed out",
+				"\n1 passed, 1 failed, 0 skipped\n"},
 		},
 		{
 			name: "what does not compile has failed",
 			events: `{"ImportPath":"p","Action":"build-output","Output":"a.go:1: syntax error\n"}
 {"Action":"pass","Package":"q","Test":"TestA"}
 {"Action":"fail","Package":"p","FailedBuild":"p"}`,
-			says: []string{"a.go:1: syntax error", "FAILED:\n  p\n", "\n1 passed, 1 failed, 0 skipped\n"},
+			says: []string{"a.go:1: syntax error", "FAILED:\n  p\n",
+				"\n1 passed, 1 failed, 0 skipped\n"},
 		},
-		{name: "no test at all is no success", events: "", says: []string{"\n0 passed, 0 failed, 0 skipped\n"}},
+		{name: "no test at all is no success", events: "",
+			says: []string{"\n0 passed, 0 failed, 0 skipped\n"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var out strings.Builder

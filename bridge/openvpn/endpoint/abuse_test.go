@@ -19,8 +19,9 @@ import (
 // maxClients is how many connections, proved or not, a listener has at most.
 const maxClients = 512
 
-// TestGarbage throws 2,000 connections that lead nowhere at the listeners while a client works on each of
-// them: datagrams of noise, TCP connections that say nothing, noise, or the beginning of a handshake.
+// TestGarbage throws 2,000 connections that lead nowhere at the listeners while a client works on
+// each of them: datagrams of noise, TCP connections that say nothing, noise, or the beginning of a
+// handshake.
 func TestGarbage(t *testing.T) {
 	l := newLab(t)
 	var streams []*netlab.Stream
@@ -34,7 +35,8 @@ func TestGarbage(t *testing.T) {
 		defer p.Kill()
 		awaitEcho(t, ns, innerAddr)
 		s, err := netlab.StartStream(netlab.StreamConfig{
-			From: ns, Kind: netlab.UDP, To: netip.AddrPortFrom(innerAddr, netlab.EchoPort), Rate: 50, Marker: netlab.NewMarker(),
+			From: ns, Kind: netlab.UDP, To: netip.AddrPortFrom(innerAddr,
+				netlab.EchoPort), Rate: 50, Marker: netlab.NewMarker(),
 		})
 		must(t, err)
 		awaitAnswers(t, s)
@@ -43,7 +45,8 @@ func TestGarbage(t *testing.T) {
 	began := time.Now()
 	conns := l.garbage(2000)
 
-	t.Logf("2,000 tries in %s, %d of them connected", time.Since(began).Round(time.Millisecond), len(conns))
+	t.Logf("2,000 tries in %s, %d of them connected", time.Since(began).Round(time.Millisecond),
+		len(conns))
 	for _, c := range l.status().Clients {
 		if c.Since.After(began) {
 			t.Errorf("%s lost its session", c.Name)
@@ -52,7 +55,8 @@ func TestGarbage(t *testing.T) {
 	// As many more that say nothing as fill the TCP listener.
 	for range maxClients {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-		if conn, err := l.café.Dial(ctx, "tcp", net.JoinHostPort(boxAddr.String(), "443")); err == nil {
+		if conn, err := l.café.Dial(ctx, "tcp",
+			net.JoinHostPort(boxAddr.String(), "443")); err == nil {
 			conns = append(conns, conn)
 		}
 		cancel()
@@ -89,8 +93,10 @@ func TestGarbage(t *testing.T) {
 // garbage makes n connections, a quarter of each kind, and returns those that are left open.
 func (l *lab) garbage(n int) []net.Conn {
 	noise := make([]byte, 1200)
-	_, _ = rand.Read(noise)                                                // never fails (crypto/rand)
-	hello := []byte{0, 14, 10 << 3, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0} // a hard reset (V3) without its key
+	// never fails (crypto/rand)
+	_, _ = rand.Read(noise)
+	// a hard reset (V3) without its key
+	hello := []byte{0, 14, 10 << 3, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0}
 	kinds := []struct {
 		network, port string
 		say           []byte
@@ -124,15 +130,16 @@ func (l *lab) garbage(n int) []net.Conn {
 	return open
 }
 
-// TestRecovery kills openvpn, deletes a device under it, and replaces the keys; the client comes back
-// each time without help.
+// TestRecovery kills openvpn, deletes a device under it, and replaces the keys; the client comes
+// back each time without help.
 func TestRecovery(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	_, profile := l.add(pki.Request{Name: "phone"})
 	ns := l.host()
 	// The client's own pace, so that the test need not wait for its ping-restart.
-	p := l.connect(ns, profile+"connect-retry 1 1\n", "--ping-restart", "3", "--ping", "1", "--pull-filter", "ignore", "ping")
+	p := l.connect(ns, profile+"connect-retry 1 1\n", "--ping-restart", "3", "--ping", "1",
+		"--pull-filter", "ignore", "ping")
 	defer p.Kill()
 	awaitEcho(t, ns, innerAddr)
 	udp := func() endpoint.ListenerStatus { return l.status().Listeners[0] }
@@ -142,7 +149,8 @@ func TestRecovery(t *testing.T) {
 	}{
 		{"openvpn is killed", func() { must(t, syscall.Kill(udp().PID, syscall.SIGKILL)) }},
 		{"the device is deleted", func() { must(t, l.box.IP("link del tunztb.udp1194")) }},
-		{"the server's certificate is renewed", func() { must(t, os.Remove(l.dir+"/state/pki/server.pem")) }},
+		{"the server's certificate is renewed",
+			func() { must(t, os.Remove(l.dir+"/state/pki/server.pem")) }},
 	} {
 		before := udp().PID
 		trouble.make()
@@ -171,7 +179,8 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	if err := l.process.Wait(ctx); err != nil {
 		t.Errorf("the box ended with %v\n%s", err, l.process.Log())
 	}
-	out, err := l.box.Run(ctx, "sh", "-c", "for p in /proc/[0-9]*; do [ $(readlink $p/ns/net) = $(readlink /proc/self/ns/net) ] && [ $p != /proc/$$ ] && grep -l openvpn $p/comm; done; true")
+	out, err := l.box.Run(ctx, "sh", "-c",
+		"for p in /proc/[0-9]*; do [ $(readlink $p/ns/net) = $(readlink /proc/self/ns/net) ] && [ $p != /proc/$$ ] && grep -l openvpn $p/comm; done; true")
 	must(t, err)
 	if out != "" {
 		t.Errorf("processes %v were started, and these still run: %s", pids, out)

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// request is a client at the door: its certificate has been verified by openvpn against the authority
-// and the revocation list.
+// request is a client at the door: its certificate has been verified by openvpn against the
+// authority and the revocation list.
 type request struct {
 	name, serial string
 	remote       netip.AddrPort
@@ -85,14 +85,16 @@ func admit(r request, c Client, lookup error, now time.Time) *denial {
 }
 
 // answer writes the settings of an admitted client, in the language of client-connect files.
-func answer(c Client, r request, l Listener, dns []netip.Addr, networks []netip.Prefix) ([]string, []netip.Addr, error) {
+func answer(c Client, r request, l Listener, dns []netip.Addr,
+	networks []netip.Prefix) ([]string, []netip.Addr, error) {
 	addrs, err := l.Pool.Client(c.Host)
 	if err != nil {
 		return nil, nil, err
 	}
 	lines := []string{
 		fmt.Sprintf("ifconfig-push %s %s", addrs[0], netmask(l.Pool.V4)),
-		fmt.Sprintf("ifconfig-ipv6-push %s/%d %s", addrs[1], l.Pool.V6.Bits(), l.Pool.Server()[1].Addr()),
+		fmt.Sprintf("ifconfig-ipv6-push %s/%d %s", addrs[1], l.Pool.V6.Bits(),
+			l.Pool.Server()[1].Addr()),
 	}
 	for _, n := range networks {
 		if !slices.Contains(l.Pool.Prefixes(), n) { // that one comes with the address

@@ -71,7 +71,8 @@ func (r registry) Keys() (endpoint.Keys, error) {
 	}
 	s, err := r.Server()
 	return endpoint.Keys{
-		CA: string(s.CA), Cert: string(s.Cert), Key: string(s.Key), CryptV2: string(s.CryptV2), CRL: string(s.CRL),
+		CA: string(s.CA), Cert: string(s.Cert), Key: string(s.Key), CryptV2: string(
+			s.CryptV2), CRL: string(s.CRL),
 	}, err
 }
 
@@ -119,8 +120,10 @@ func box(ctx context.Context, dir string) error {
 		Listeners: listeners,
 		Registry:  registry{pki.New(filepath.Join(dir, "state", "pki"))},
 		DNS:       []netip.Addr{netip.MustParseAddr("192.0.2.53")},
-		Networks:  func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("10.147.17.0/24")} },
-		Web:       web.Addr(),
+		Networks: func() []netip.Prefix {
+			return []netip.Prefix{netip.MustParsePrefix("10.147.17.0/24")}
+		},
+		Web: web.Addr(),
 		EnsureDevice: func(device string) (string, error) {
 			if err := tun.Ensure(device, nobody, nobody); err != nil {
 				return "", err

@@ -28,9 +28,9 @@ const (
 
 // door admits the clients of one openvpn process and keeps its sessions up to date.
 //
-// The goroutine that delivers the connection's events only puts them into the inbox. It must not wait for
-// the reply to a command: a dozen clients that connect at once are hundreds of lines, behind which the
-// reply would stand in the connection's own queue.
+// The goroutine that delivers the connection's events only puts them into the inbox. It must not
+// wait for the reply to a command: a dozen clients that connect at once are hundreds of lines,
+// behind which the reply would stand in the connection's own queue.
 type door struct {
 	listener Listener
 	server   *Server
@@ -104,7 +104,8 @@ func (d *door) event(e events.ClientEvent) {
 	case events.Disconnect:
 		if c, ok := d.server.sessions.gone(d.key(e.ClientID)); ok {
 			d.log.Info("client disconnected", "client", c.Name, "remote", c.Remote,
-				"after", time.Since(c.Since).Round(time.Second), "bytes_in", c.BytesIn, "bytes_out", c.BytesOut)
+				"after", time.Since(c.Since).Round(
+					time.Second), "bytes_in", c.BytesIn, "bytes_out", c.BytesOut)
 			d.server.notify()
 		}
 	}
@@ -133,12 +134,14 @@ func (d *door) knock(e events.ClientEvent) {
 	if e.EventType == events.Connect {
 		d.server.sessions.admitted(d.key(e.ClientID), &session{
 			status: ClientStatus{
-				Name: client.Name, Listener: d.listener.Name(), Remote: r.remote, Addrs: addrs, Program: r.program,
+				Name: client.Name, Listener: d.listener.Name(), Remote: r.remote, Addrs: addrs,
+				Program: r.program,
 			},
 			serial: client.Serial, link: d, networkOnly: client.NetworkOnly, networks: networks,
 		})
 	}
-	if _, err := d.conn.Block(fmt.Sprintf("client-auth %d %d", e.ClientID, e.ClientKey), lines); err != nil {
+	if _, err := d.conn.Block(fmt.Sprintf("client-auth %d %d", e.ClientID, e.ClientKey),
+		lines); err != nil {
 		d.log.Warn("admitting a client", "client", client.Name, "error", err)
 	}
 }

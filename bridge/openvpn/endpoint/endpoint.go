@@ -1,13 +1,14 @@
-// Package endpoint is the box's own OpenVPN server, for clients whose UDP is blocked: one unprivileged
-// openvpn process for each listening socket, on a persistent TUN device, sharing one set of keys. Every
-// client is admitted by us, over the management socket, with the addresses and routes that are its own.
+// Package endpoint is the box's own OpenVPN server, for clients whose UDP is blocked: one
+// unprivileged openvpn process for each listening socket, on a persistent TUN device, sharing one
+// set of keys. Every client is admitted by us, over the management socket, with the addresses and
+// routes that are its own.
 //
 //	client ──udp/1194──▶ openvpn ──▶ tunztb.udp1194 ─┐
 //	client ──tcp/443───▶ openvpn ──▶ tunztb.tcp443  ─┴─▶ the kernel's forwarding, and so the policy
 //	browser ─tcp/443───▶ openvpn ──port-share──▶ a web server on loopback
 //
-// Two clients reach each other through the kernel only (there is no client-to-client inside openvpn),
-// so that the policy decides about that too.
+// Two clients reach each other through the kernel only (there is no client-to-client inside
+// openvpn), so that the policy decides about that too.
 package endpoint
 
 import (
@@ -25,20 +26,22 @@ type Config struct {
 	Registry Registry
 	// DNS are the resolvers that clients are told to ask through the tunnel.
 	DNS []netip.Addr
-	// Networks, when not nil, returns the prefixes that every client is given a route to, and a client
-	// that wants the ZeroTier network only nothing else. It is asked at each connection, and several times a
-	// second: such a client is connected anew when there is one that it has no route to.
+	// Networks, when not nil, returns the prefixes that every client is given a route to, and a
+	// client that wants the ZeroTier network only nothing else. It is asked at each connection, and
+	// several times a second: such a client is connected anew when there is one that it has no
+	// route to.
 	Networks func() []netip.Prefix
-	// Web is the loopback address of a web server, which TCP listeners pass everything to that is not
-	// OpenVPN; the zero value: such connections are closed.
+	// Web is the loopback address of a web server, which TCP listeners pass everything to that is
+	// not OpenVPN; the zero value: such connections are closed.
 	Web netip.AddrPort
 
-	// EnsureDevice makes a listener's persistent TUN device if it is missing and returns the device node to
-	// open. It is called before every start of openvpn.
+	// EnsureDevice makes a listener's persistent TUN device if it is missing and returns the device
+	// node to open. It is called before every start of openvpn.
 	EnsureDevice func(device string) (devNode string, err error)
 	// UID and GID are whom openvpn runs as, with no capability but CAP_NET_BIND_SERVICE.
 	UID, GID int
-	// RuntimeDir is for sockets, pidfiles and the revocation list. Its parents must be searchable by UID.
+	// RuntimeDir is for sockets, pidfiles and the revocation list. Its parents must be searchable
+	// by UID.
 	RuntimeDir string
 	// Program is the openvpn binary; empty means the one on the PATH.
 	Program string
@@ -46,8 +49,8 @@ type Config struct {
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
 
-	// Notify, when not nil, is called after each change of Status except of its byte counters. It must
-	// not block.
+	// Notify, when not nil, is called after each change of Status except of its byte counters. It
+	// must not block.
 	Notify func()
 	Log    *slog.Logger // slog.Default() when nil
 }
@@ -72,17 +75,19 @@ var ErrUnknownClient = errors.New("the client is not known")
 // ErrNotReady is returned by a Registry for a client that the host is not prepared for yet.
 var ErrNotReady = errors.New("the host is not prepared for the client")
 
-// Registry is the key store as the server sees it. Its methods may be called from several goroutines.
+// Registry is the key store as the server sees it. Its methods may be called from several
+// goroutines.
 type Registry interface {
 	// Keys returns the server's keys, renewed if they were due.
 	Keys() (Keys, error)
 	// Client returns a client by the common name of its certificate, revoked ones too, or
-	// ErrUnknownClient. It may wait until the host is prepared for the client, and return ErrNotReady.
+	// ErrUnknownClient. It may wait until the host is prepared for the client, and return
+	// ErrNotReady.
 	Client(name string) (Client, error)
 	// Clients returns all clients by name, revoked ones too. It waits for nothing.
 	Clients() (map[string]Client, error)
-	// Stamp changes whenever what the other methods return may have changed. It is called several times
-	// a second.
+	// Stamp changes whenever what the other methods return may have changed. It is called several
+	// times a second.
 	Stamp() string
 }
 
@@ -146,7 +151,7 @@ type ClientStatus struct {
 	Addrs    []netip.Addr   // inside the tunnel
 	Since    time.Time
 	Program  string // what it says of itself: version and platform
-	// BytesIn and BytesOut count this session's packets as they were sent over the public socket, from
-	// and to the client; they are some seconds old.
+	// BytesIn and BytesOut count this session's packets as they were sent over the public socket,
+	// from and to the client; they are some seconds old.
 	BytesIn, BytesOut uint64
 }

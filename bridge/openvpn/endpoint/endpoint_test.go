@@ -34,10 +34,13 @@ func TestEndpoint(t *testing.T) {
 			"disconnect":          (*lab).testDisconnect,
 			"expiry":              (*lab).testExpiry,
 			"revoke by UDP":       func(l *lab) { l.testRevoke("lostphone", "", "udp/1194") },
-			"revoke by TCP":       func(l *lab) { l.testRevoke("lostlaptop", "meta l4proto udp", "tcp/443") },
-			"port scan":           (*lab).testPortScan,
-			"one-time link":       (*lab).testOneTimeLink,
-			"unprivileged":        (*lab).testUnprivileged,
+			"revoke by TCP": func(l *lab) {
+				l.testRevoke("lostlaptop", "meta l4proto udp",
+					"tcp/443")
+			},
+			"port scan":     (*lab).testPortScan,
+			"one-time link": (*lab).testOneTimeLink,
+			"unprivileged":  (*lab).testUnprivileged,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -74,7 +77,8 @@ func (l *lab) testUDP() {
 	if !slices.Equal(s.Addrs, want) {
 		t.Errorf("addresses %v, want %v", s.Addrs, want)
 	}
-	if !netip.MustParsePrefix("10.9.0.0/24").Contains(s.Remote.Addr()) || !strings.HasPrefix(s.Program, "2.") {
+	if !netip.MustParsePrefix("10.9.0.0/24").Contains(s.Remote.Addr()) ||
+		!strings.HasPrefix(s.Program, "2.") {
 		t.Errorf("remote %v, program %q", s.Remote, s.Program)
 	}
 	out, err := ns.Run(t.Context(), "ip", "-br", "addr", "show", "dev", "tun0")
@@ -89,7 +93,8 @@ func (l *lab) testUDP() {
 		return s.BytesIn > 0 && s.BytesOut > 0
 	})
 	p.Stop()
-	await(t, "the client has said good-bye", func() bool { _, ok := l.session("udp", "udp/1194"); return !ok })
+	await(t, "the client has said good-bye",
+		func() bool { _, ok := l.session("udp", "udp/1194"); return !ok })
 }
 
 func (l *lab) testTCP() {
@@ -114,7 +119,8 @@ func (l *lab) testOutside6() {
 		name := "six" + proto
 		_, profile := l.add(pki.Request{Name: name})
 		var kept []string
-		for line := range strings.Lines(strings.ReplaceAll(profile, boxAddr.String(), boxAddr6.String())) {
+		for line := range strings.Lines(strings.ReplaceAll(profile, boxAddr.String(),
+			boxAddr6.String())) {
 			if !strings.HasPrefix(line, "remote ") || strings.HasSuffix(line, " "+proto+"\n") {
 				kept = append(kept, line)
 			}
@@ -146,14 +152,16 @@ func (l *lab) testNetworkOnly() {
 		t.Errorf("everything goes through the tunnel:\n%s", routes)
 	}
 	if !strings.Contains(routes, "192.0.2.53") {
-		t.Errorf("the resolver that the client is told is not reached through the tunnel:\n%s", routes)
+		t.Errorf("the resolver that the client is told is not reached through the tunnel:\n%s",
+			routes)
 	}
 	if echoes(ns, innerAddr, 500*time.Millisecond) {
 		t.Error("an address outside the ZeroTier network is reached through the tunnel")
 	}
 }
 
-// testIsolation lets the kernel decide whether two clients reach each other, as it does about all else.
+// testIsolation lets the kernel decide whether two clients reach each other, as it does about all
+// else.
 func (l *lab) testIsolation() {
 	t := l.t
 	var hosts []*netlab.Namespace
@@ -171,7 +179,9 @@ func (l *lab) testIsolation() {
 	must(t, err)
 	defer echo.Close()
 	awaitEcho(t, hosts[0], right) // the control: without the rule they reach each other
-	must(t, l.box.Nft("table inet ztb {\nchain f {\ntype filter hook forward priority -5\niifname tunztb.udp1194 oifname tunztb.udp1194 drop\n}\n}"))
+	must(t,
+		l.box.Nft(
+			"table inet ztb {\nchain f {\ntype filter hook forward priority -5\niifname tunztb.udp1194 oifname tunztb.udp1194 drop\n}\n}"))
 	defer func() { must(t, l.box.Nft("delete table inet ztb")) }()
 	if echoes(hosts[0], right, time.Second) {
 		t.Error("two clients reach each other past the kernel's filter")
@@ -190,7 +200,9 @@ func (l *lab) testNewestWins() {
 	defer p1.Stop()
 	awaitEcho(t, first, innerAddr)
 	// The first one must not come back and win in its turn.
-	must(t, first.Nft("table inet x {\nchain o {\ntype filter hook output priority 0\nct state new drop\n}\n}"))
+	must(t,
+		first.Nft(
+			"table inet x {\nchain o {\ntype filter hook output priority 0\nct state new drop\n}\n}"))
 	p2 := l.connect(second, strings.ReplaceAll(profile, "remote 203.0.113.1 1194 udp\n", ""))
 	defer p2.Stop()
 	awaitEcho(t, second, innerAddr)
@@ -230,7 +242,8 @@ func (l *lab) testExpiry() {
 	p := l.connect(ns, profile)
 	defer p.Kill()
 	awaitEcho(t, ns, innerAddr)
-	await(t, "the session has ended", func() bool { _, ok := l.session("visitor", "udp/1194"); return !ok })
+	await(t, "the session has ended",
+		func() bool { _, ok := l.session("visitor", "udp/1194"); return !ok })
 	t.Logf("ended %s after the certificate", time.Since(c.Expires).Round(100*time.Millisecond))
 	if early := time.Until(c.Expires); early > 0 {
 		t.Errorf("the session ended %s before its certificate", early)
@@ -250,7 +263,8 @@ func (l *lab) testRevoke(name, drop, listener string) {
 	defer p.Kill()
 	awaitEcho(t, ns, innerAddr)
 	stream, err := netlab.StartStream(netlab.StreamConfig{
-		From: ns, Kind: netlab.UDP, To: netip.AddrPortFrom(innerAddr, netlab.EchoPort), Rate: 100, Marker: netlab.NewMarker(),
+		From: ns, Kind: netlab.UDP, To: netip.AddrPortFrom(innerAddr,
+			netlab.EchoPort), Rate: 100, Marker: netlab.NewMarker(),
 	})
 	must(t, err)
 	awaitAnswers(t, stream)
@@ -258,14 +272,16 @@ func (l *lab) testRevoke(name, drop, listener string) {
 	revoked := time.Now()
 	_, err = l.store.Revoke(name)
 	must(t, err)
-	await(t, "the session has ended", func() bool { _, ok := l.session(name, listener); return !ok })
+	await(t, "the session has ended",
+		func() bool { _, ok := l.session(name, listener); return !ok })
 	last := revoked
 	for _, r := range stream.Stop().Rounds {
 		if !r.Received.IsZero() && r.Sent.After(last) {
 			last = r.Sent
 		}
 	}
-	t.Logf("%s: the last packet that was answered was sent %s after the revocation", listener, last.Sub(revoked).Round(time.Millisecond))
+	t.Logf("%s: the last packet that was answered was sent %s after the revocation", listener,
+		last.Sub(revoked).Round(time.Millisecond))
 	if last.Sub(revoked) > time.Second {
 		t.Errorf("packets passed for %s after the revocation, want at most 1 s", last.Sub(revoked))
 	}
@@ -274,11 +290,12 @@ func (l *lab) testRevoke(name, drop, listener string) {
 
 func awaitAnswers(t testing.TB, s *netlab.Stream) {
 	t.Helper()
-	await(t, "the stream is answered", func() bool { _, received, _ := s.Counts(); return received > 20 })
+	await(t, "the stream is answered",
+		func() bool { _, received, _ := s.Counts(); return received > 20 })
 }
 
-// testPortScan looks at TCP 443 as a stranger does: TLS, plain HTTP, an OpenVPN client without its key, and
-// noise.
+// testPortScan looks at TCP 443 as a stranger does: TLS, plain HTTP, an OpenVPN client without its
+// key, and noise.
 func (l *lab) testPortScan() {
 	t := l.t
 	dial := func() net.Conn {
@@ -289,7 +306,8 @@ func (l *lab) testPortScan() {
 	}
 	conn := tls.Client(dial(), &tls.Config{InsecureSkipVerify: true})
 	defer conn.Close()
-	if resp, body := get(t, conn, "/"); resp.StatusCode != http.StatusOK || !strings.Contains(body, "It works") {
+	if resp, body := get(t, conn, "/"); resp.StatusCode != http.StatusOK ||
+		!strings.Contains(body, "It works") {
 		t.Errorf("a browser sees %s %q", resp.Status, body)
 	}
 	plain := dial()
@@ -301,7 +319,8 @@ func (l *lab) testPortScan() {
 
 func get(t testing.TB, conn net.Conn, path string) (*http.Response, string) {
 	t.Helper()
-	_, err := io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: vm.example.org\r\nConnection: close\r\n\r\n")
+	_, err := io.WriteString(conn, "GET "+path+
+		" HTTP/1.1\r\nHost: vm.example.org\r\nConnection: close\r\n\r\n")
 	must(t, err)
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	must(t, err)
@@ -340,8 +359,10 @@ func (l *lab) testUnprivileged() {
 	for _, s := range l.status().Listeners {
 		st := readProcStatus(t, s.PID)
 		for key, want := range map[string]string{
-			"Uid": "65534\t65534\t65534\t65534", "Gid": "65534\t65534\t65534\t65534", "Groups": "", "NoNewPrivs": "1",
-			"CapPrm": "0000000000000400", "CapEff": "0000000000000400", "CapAmb": "0000000000000400",
+			"Uid": "65534\t65534\t65534\t65534", "Gid": "65534\t65534\t65534\t65534", "Groups": "",
+			"NoNewPrivs": "1",
+			"CapPrm":     "0000000000000400", "CapEff": "0000000000000400",
+			"CapAmb": "0000000000000400",
 		} {
 			if got := strings.TrimSpace(st[key]); got != want {
 				t.Errorf("%s: %s is %q, want %q", s.Listener.Name(), key, got, want)

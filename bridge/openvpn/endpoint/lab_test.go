@@ -36,8 +36,8 @@ var (
 //	                       (drops what                (the endpoint)            (echo)
 //	                        a test says)
 //
-// Nobody but the box has a route to inner, and inner knows the pools by the box alone: an answer from
-// inner came through the tunnel.
+// Nobody but the box has a route to inner, and inner knows the pools by the box alone: an answer
+// from inner came through the tunnel.
 type lab struct {
 	*world
 	t testing.TB
@@ -91,25 +91,31 @@ func newLab(t testing.TB) *lab {
 			t.Errorf("closing the lab: %v", err)
 		}
 	})
-	for label, ns := range map[string]**netlab.Namespace{"cafe": &l.café, "box": &l.box, "inner": &l.inner} {
+	for label, ns := range map[string]**netlab.Namespace{"cafe": &l.café, "box": &l.box,
+		"inner": &l.inner} {
 		*ns, err = built.Host(label)
 		must(t, err)
 	}
-	l.segment, err = netlab.NewSegment(l.café, "lan", prefixes("10.9.0.1/24", "2001:db8:9::1/64")...)
+	l.segment, err = netlab.NewSegment(l.café, "lan",
+		prefixes("10.9.0.1/24", "2001:db8:9::1/64")...)
 	must(t, err)
-	// Otherwise a bridge takes the lowest address of its ports, and hosts that are added change it under
-	// the feet of those that are there.
+	// Otherwise a bridge takes the lowest address of its ports, and hosts that are added change it
+	// under the feet of those that are there.
 	must(t, l.café.IP("link set lan address 02:00:00:00:09:01"))
-	_, err = netlab.Connect(l.café, netlab.Iface{Name: "wan", Addrs: prefixes("203.0.113.2/24", "2001:db8:113::2/64")},
+	_, err = netlab.Connect(l.café,
+		netlab.Iface{Name: "wan", Addrs: prefixes("203.0.113.2/24", "2001:db8:113::2/64")},
 		l.box, netlab.Iface{
 			Name: "wan", Addrs: prefixes("203.0.113.1/24", "2001:db8:113::1/64"),
-			Routes: netlab.DefaultVia(netip.MustParseAddr("203.0.113.2"), netip.MustParseAddr("2001:db8:113::2")),
+			Routes: netlab.DefaultVia(netip.MustParseAddr("203.0.113.2"),
+				netip.MustParseAddr("2001:db8:113::2")),
 		})
 	must(t, err)
-	_, err = netlab.Connect(l.box, netlab.Iface{Name: "in", Addrs: prefixes("198.51.100.2/24", "2001:db8:51::2/64")},
+	_, err = netlab.Connect(l.box, netlab.Iface{Name: "in",
+		Addrs: prefixes("198.51.100.2/24", "2001:db8:51::2/64")},
 		l.inner, netlab.Iface{
 			Name: "in", Addrs: prefixes("198.51.100.1/24", "2001:db8:51::1/64"),
-			Routes: netlab.DefaultVia(netip.MustParseAddr("198.51.100.2"), netip.MustParseAddr("2001:db8:51::2")),
+			Routes: netlab.DefaultVia(netip.MustParseAddr("198.51.100.2"),
+				netip.MustParseAddr("2001:db8:51::2")),
 		})
 	must(t, err)
 	for _, router := range []*netlab.Namespace{l.café, l.box} {
@@ -225,7 +231,8 @@ func (l *lab) profile(s *pki.Store, name string) string {
 	l.t.Helper()
 	creds, err := s.Credentials(name)
 	must(l.t, err)
-	text, err := pki.Profile(creds, boxAddr.String(), []pki.Remote{{Proto: "tcp", Port: 443}, {Proto: "udp", Port: 1194}})
+	text, err := pki.Profile(creds, boxAddr.String(),
+		[]pki.Remote{{Proto: "tcp", Port: 443}, {Proto: "udp", Port: 1194}})
 	must(l.t, err)
 	return string(text)
 }
@@ -237,9 +244,10 @@ func (l *lab) host() *netlab.Namespace {
 	ns, err := l.lab.Host(fmt.Sprintf("c%d", n))
 	must(l.t, err)
 	_, err = l.segment.Attach(ns, netlab.Iface{
-		Name:   "eth0",
-		Addrs:  prefixes(fmt.Sprintf("10.9.0.%d/24", 10+n), fmt.Sprintf("2001:db8:9::%x/64", 16+n)),
-		Routes: netlab.DefaultVia(netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("2001:db8:9::1")),
+		Name:  "eth0",
+		Addrs: prefixes(fmt.Sprintf("10.9.0.%d/24", 10+n), fmt.Sprintf("2001:db8:9::%x/64", 16+n)),
+		Routes: netlab.DefaultVia(netip.MustParseAddr("10.9.0.1"),
+			netip.MustParseAddr("2001:db8:9::1")),
 	})
 	must(l.t, err)
 	return ns
@@ -278,7 +286,8 @@ func hardwareAddr(t testing.TB, ns *netlab.Namespace) string {
 
 // echoes sends one packet to inner and reports whether it came back.
 func echoes(ns *netlab.Namespace, to netip.Addr, wait time.Duration) bool {
-	conn, err := ns.Dial(context.Background(), "udp", netip.AddrPortFrom(to, netlab.EchoPort).String())
+	conn, err := ns.Dial(context.Background(), "udp",
+		netip.AddrPortFrom(to, netlab.EchoPort).String())
 	if err != nil {
 		return false
 	}
@@ -297,7 +306,8 @@ func echoes(ns *netlab.Namespace, to netip.Addr, wait time.Duration) bool {
 // awaitEcho waits until packets come back through the tunnel.
 func awaitEcho(t testing.TB, ns *netlab.Namespace, to netip.Addr) {
 	t.Helper()
-	await(t, ns.Label+" reaches "+to.String(), func() bool { return echoes(ns, to, 500*time.Millisecond) })
+	await(t, ns.Label+" reaches "+to.String(),
+		func() bool { return echoes(ns, to, 500*time.Millisecond) })
 }
 
 // awaitLog waits until a client's openvpn says something.

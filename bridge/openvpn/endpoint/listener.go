@@ -23,15 +23,16 @@ import (
 )
 
 const (
-	// A listener that fails is tried again after firstRetry, then after twice as long each time, up to
-	// lastRetry. One that worked for steady begins anew.
+	// A listener that fails is tried again after firstRetry, then after twice as long each time, up
+	// to lastRetry. One that worked for steady begins anew.
 	firstRetry = time.Second
 	lastRetry  = 30 * time.Second
 	steady     = time.Minute
 	// connectPatience is how long openvpn may take from its start to the management socket.
 	connectPatience = 20 * time.Second
-	// farewell is how long openvpn may take to tell its clients by UDP that it ends. By itself it would stay
-	// for two seconds and answer those that return after one, to be gone a second later without a word.
+	// farewell is how long openvpn may take to tell its clients by UDP that it ends. By itself it
+	// would stay for two seconds and answer those that return after one, to be gone a second later
+	// without a word.
 	farewell = 500 * time.Millisecond
 
 	// Lines of openvpn's that are passed on to the log: strangers can make it print without end.
@@ -56,7 +57,8 @@ type listener struct {
 
 func newListener(l Listener, s *Server) *listener {
 	return &listener{
-		Listener: l, server: s, log: s.log.With("listener", l.Name()), again: make(chan struct{}, 1),
+		Listener: l, server: s, log: s.log.With("listener", l.Name()), again: make(chan struct{},
+			1),
 		chatty: rate.NewLimiter(logRate, logBurst),
 		status: ListenerStatus{Listener: l, State: StateStarting, Since: time.Now()},
 	}
@@ -141,7 +143,9 @@ func (l *listener) start(keys Keys, devNode string) (*process.Process, error) {
 		Path: program,
 		Args: []string{
 			"--config", "stdin", "--dev-node", devNode,
-			"--management", l.path("socket"), "unix", "--management-client", "--management-client-auth", "--management-hold",
+			"--management", l.path(
+				"socket"), "unix", "--management-client", "--management-client-auth",
+			"--management-hold",
 		},
 		Stdin: text, UID: c.UID, GID: c.GID, Caps: []uintptr{unix.CAP_NET_BIND_SERVICE},
 		PIDFile: l.path("pid"), Output: l.print,
@@ -156,9 +160,11 @@ func (l *listener) start(keys Keys, devNode string) (*process.Process, error) {
 	return p, nil
 }
 
-// follow serves the management connection until the process or ctx ends, or a restart is asked for. In the
-// latter two cases, which return nil, it ends the process, and lets it tell its clients first.
-func (l *listener) follow(ctx context.Context, socket *management.Listener, p *process.Process) error {
+// follow serves the management connection until the process or ctx ends, or a restart is asked for.
+// In the latter two cases, which return nil, it ends the process, and lets it tell its clients
+// first.
+func (l *listener) follow(ctx context.Context, socket *management.Listener,
+	p *process.Process) error {
 	// Without its management connection openvpn ends at once, and tells nobody.
 	talking, hangUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer hangUp()
@@ -194,8 +200,10 @@ func (l *listener) awaitEnd(ctx, talking context.Context, p *process.Process) er
 }
 
 // talk accepts the process's connection and serves it until it or ctx ends.
-func (l *listener) talk(ctx context.Context, socket *management.Listener, p *process.Process) error {
-	waiting, stopWaiting := context.WithTimeoutCause(ctx, connectPatience, errors.New("openvpn does not come up"))
+func (l *listener) talk(ctx context.Context, socket *management.Listener,
+	p *process.Process) error {
+	waiting, stopWaiting := context.WithTimeoutCause(ctx, connectPatience,
+		errors.New("openvpn does not come up"))
 	defer stopWaiting()
 	conn, err := socket.Accept(waiting, p.PID())
 	if err != nil {
@@ -206,10 +214,11 @@ func (l *listener) talk(ctx context.Context, socket *management.Listener, p *pro
 
 // open serves a connection until it or ctx ends.
 func (l *listener) open(ctx context.Context, conn *management.Conn, p *process.Process) error {
-	d := &door{listener: l.Listener, server: l.server, conn: conn, log: l.log, inbox: newInbox(), up: func() {
-		l.log.Info("listening")
-		l.set(StateListening, "", p.PID())
-	}}
+	d := &door{listener: l.Listener, server: l.server, conn: conn, log: l.log, inbox: newInbox(),
+		up: func() {
+			l.log.Info("listening")
+			l.set(StateListening, "", p.PID())
+		}}
 	working, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
@@ -239,11 +248,13 @@ func (l *listener) why(p *process.Process) error {
 }
 
 // uninformative lines follow the one that says why openvpn ends.
-var uninformative = []string{"Exiting due to fatal error", "Options error: Please correct", "Use --help"}
+var uninformative = []string{"Exiting due to fatal error", "Options error: Please correct",
+	"Use --help"}
 
 // print takes a line of openvpn's.
 func (l *listener) print(line string) {
-	if !slices.ContainsFunc(uninformative, func(p string) bool { return strings.HasPrefix(line, p) }) {
+	if !slices.ContainsFunc(uninformative,
+		func(p string) bool { return strings.HasPrefix(line, p) }) {
 		l.mu.Lock()
 		l.last = line
 		l.mu.Unlock()
@@ -299,7 +310,8 @@ func (l *listener) dir() string {
 
 func (l *listener) path(name string) string { return filepath.Join(l.dir(), name) }
 
-// writeCRL brings a new revocation list to the running process, which reads it at the next connection.
+// writeCRL brings a new revocation list to the running process, which reads it at the next
+// connection.
 func (l *listener) writeCRL(crl string) {
 	if err := l.replaceCRL(crl); err != nil {
 		l.log.Error("replacing the revocation list", "error", err)
@@ -320,7 +332,8 @@ func ownDir(path string, uid, gid int) error {
 
 // replaceCRL writes the revocation list where openvpn may read it and nobody else.
 func (l *listener) replaceCRL(crl string) error {
-	f, err := renameio.NewPendingFile(l.path("crl.pem"), renameio.WithTempDir(l.dir()), renameio.WithStaticPermissions(0o640))
+	f, err := renameio.NewPendingFile(l.path("crl.pem"), renameio.WithTempDir(l.dir()),
+		renameio.WithStaticPermissions(0o640))
 	if err != nil {
 		return fmt.Errorf("writing the revocation list: %w", err)
 	}

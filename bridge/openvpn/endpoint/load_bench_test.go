@@ -34,8 +34,8 @@ func TestCrowd(t *testing.T) {
 	await(t, "all are in", func() bool { return len(l.status().Clients) == 2*each })
 }
 
-// BenchmarkLoad starts 200 clients at once, as after a reboot of the box, and waits until all are in.
-// Clients and server share the machine; their handshakes cost it about the same on both sides.
+// BenchmarkLoad starts 200 clients at once, as after a reboot of the box, and waits until all are
+// in. Clients and server share the machine; their handshakes cost it about the same on both sides.
 //
 //	go test -run XXX -bench Load -benchtime 1x ./bridge/openvpn/endpoint
 func BenchmarkLoad(b *testing.B) {
@@ -64,7 +64,8 @@ func BenchmarkLoad(b *testing.B) {
 				b.ReportMetric(float64(in), "clients")
 				b.ReportMetric(took.Seconds(), "s/all")
 				if in < loadClients || took > loadLimit {
-					b.Logf("%d clients in %s; the goal is %d in %s", in, took.Round(time.Millisecond), loadClients, loadLimit)
+					b.Logf("%d clients in %s; the goal is %d in %s", in,
+						took.Round(time.Millisecond), loadClients, loadLimit)
 				}
 				b.StartTimer()
 			}
@@ -78,7 +79,8 @@ func (l *lab) crowd(proto string, n int) []string {
 	var paths []string
 	for i := range n {
 		_, profile := l.add(pki.Request{Name: fmt.Sprint(proto, "crowd", i)})
-		for _, remote := range []string{"remote 203.0.113.1 1194 udp\n", "remote 203.0.113.1 443 tcp\n"} {
+		for _, remote := range []string{"remote 203.0.113.1 1194 udp\n",
+			"remote 203.0.113.1 443 tcp\n"} {
 			if !strings.HasSuffix(remote, proto+"\n") {
 				profile = strings.Replace(profile, remote, "", 1)
 			}

@@ -14,8 +14,9 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// TestOpenVPN3 has the OpenVPN 3 core import the profile as it is printed and connect with it: by UDP, by
-// TCP where the café drops all UDP, and through an HTTP proxy. OpenVPN Connect on phones is built on the same core.
+// TestOpenVPN3 has the OpenVPN 3 core import the profile as it is printed and connect with it: by
+// UDP, by TCP where the café drops all UDP, and through an HTTP proxy. OpenVPN Connect on phones is
+// built on the same core.
 func TestOpenVPN3(t *testing.T) {
 	netlab.Require(t, netlab.OpenVPN3)
 	t.Parallel()
@@ -33,8 +34,10 @@ func TestOpenVPN3(t *testing.T) {
 		}
 		linux.connected("phone", func() {
 			s, ok := l.session("phone", listener)
-			if !ok || !slices.Equal(s.Addrs, addrs(t, c, i)) || !strings.HasPrefix(s.Program, "v3.") {
-				t.Errorf("session %+v, want one of OpenVPN 3 by %s with the addresses %v", s, listener, addrs(t, c, i))
+			if !ok || !slices.Equal(s.Addrs, addrs(t, c, i)) ||
+				!strings.HasPrefix(s.Program, "v3.") {
+				t.Errorf("session %+v, want one of OpenVPN 3 by %s with the addresses %v", s,
+					listener, addrs(t, c, i))
 			}
 			resolvers, err := os.ReadFile(linux.resolvConf)
 			must(t, err)
@@ -48,10 +51,13 @@ func TestOpenVPN3(t *testing.T) {
 	// The same profile through a proxy, as one sets it in the app.
 	proxy := l.serveProxy()
 	l.drop(ns, "ip daddr 203.0.113.0/24")
-	linux.run("config-manage", "--config", "phone", "--proxy-host", proxyAddr.Addr().String(), "--proxy-port", "3128",
-		"--proxy-username", proxyUser, "--proxy-password", proxyPassword, "--proxy-auth-cleartext", "true")
+	linux.run("config-manage", "--config", "phone", "--proxy-host", proxyAddr.Addr().String(),
+		"--proxy-port", "3128",
+		"--proxy-username", proxyUser, "--proxy-password", proxyPassword, "--proxy-auth-cleartext",
+		"true")
 	linux.connected("phone", func() {
-		if s, _ := l.session("phone", "tcp/443"); s.Remote.Addr() != netip.MustParseAddr("203.0.113.2") {
+		if s, _ := l.session("phone",
+			"tcp/443"); s.Remote.Addr() != netip.MustParseAddr("203.0.113.2") {
 			t.Errorf("the client comes from %s, want the proxy", s.Remote)
 		}
 	})
@@ -69,8 +75,8 @@ type openvpn3 struct {
 	resolvConf string
 }
 
-// services are those of OpenVPN 3 Linux, by their names on the bus, and what starts them. They keep nothing on
-// disk. All but one drop root's rights by themselves.
+// services are those of OpenVPN 3 Linux, by their names on the bus, and what starts them. They keep
+// nothing on disk. All but one drop root's rights by themselves.
 var services = map[string]string{
 	"log":           "openvpn3-service-log",
 	"configuration": "openvpn3-service-configmgr",
@@ -105,12 +111,15 @@ func (l *lab) startOpenVPN3(ns *netlab.Namespace) *openvpn3 {
 		case "netcfg":
 			exec += " --resolv-conf " + o.resolvConf
 		}
-		text := fmt.Sprintf("[D-BUS Service]\nName=net.openvpn.v3.%s\nUser=root\nExec=%s\n", name, exec)
-		must(l.t, os.WriteFile(filepath.Join(dir, "net.openvpn.v3."+name+".service"), []byte(text), 0o644))
+		text := fmt.Sprintf("[D-BUS Service]\nName=net.openvpn.v3.%s\nUser=root\nExec=%s\n", name,
+			exec)
+		must(l.t, os.WriteFile(filepath.Join(dir, "net.openvpn.v3."+name+".service"), []byte(text),
+			0o644))
 	}
 	config := filepath.Join(dir, "bus.conf")
 	must(l.t, os.WriteFile(config, fmt.Appendf(nil, busConfig, dir), 0o644))
-	// One of the services does not look at DBUS_SYSTEM_BUS_ADDRESS. The mount is this namespace's alone.
+	// One of the services does not look at DBUS_SYSTEM_BUS_ADDRESS. The mount is this namespace's
+	// alone.
 	var err error
 	o.bus, err = ns.Start(netlab.Command("sh", "-c",
 		`mkdir -p /run/dbus && mount -t tmpfs bus /run/dbus && exec dbus-daemon --nofork --nopidfile --config-file="$0"`, config))

@@ -13,23 +13,26 @@ type Pool struct {
 	V4, V6 netip.Prefix
 }
 
-// minParts is the number of parts that pools are divided into at least, so that a listener that is added
-// later does not move the clients of the others.
+// minParts is the number of parts that pools are divided into at least, so that a listener that is
+// added later does not move the clients of the others.
 const minParts = 4
 
-// Divide splits two pools among n listeners, in their order. The parts are equal and do not overlap.
+// Divide splits two pools among n listeners, in their order. The parts are equal and do not
+// overlap.
 func Divide(pool4, pool6 netip.Prefix, n int) ([]Pool, error) {
 	if n < 1 {
 		return nil, fmt.Errorf("dividing the endpoint's pool among %d listeners", n)
 	}
 	depth := bits.Len(uint(max(n, minParts) - 1))
 	if pool4.Bits()+depth > 29 {
-		return nil, fmt.Errorf("dividing the endpoint's pool: %s is too small for %d listeners", pool4, n)
+		return nil, fmt.Errorf("dividing the endpoint's pool: %s is too small for %d listeners",
+			pool4, n)
 	}
 	// OpenVPN accepts prefix lengths from 64 to 124 (ifconfig-ipv6).
 	depth6 := depth + max(0, 64-pool6.Bits()-depth)
 	if pool6.Bits()+depth6 > 124 {
-		return nil, fmt.Errorf("dividing the endpoint's pool: %s is too small for %d listeners", pool6, n)
+		return nil, fmt.Errorf("dividing the endpoint's pool: %s is too small for %d listeners",
+			pool6, n)
 	}
 	pools := make([]Pool, n)
 	for i := range pools {
@@ -74,8 +77,8 @@ func (p Pool) Client(host uint32) ([]netip.Addr, error) {
 	return []netip.Addr{nth(p.V4, host), nth(p.V6, host)}, nil
 }
 
-// LastHost is the highest number of a client that fits both families. The last address of a subnet is its
-// broadcast address.
+// LastHost is the highest number of a client that fits both families. The last address of a subnet
+// is its broadcast address.
 func (p Pool) LastHost() uint32 {
 	room := min(32-p.V4.Bits(), 128-p.V6.Bits(), 31)
 	return 1<<room - 2

@@ -21,10 +21,12 @@ func (l *lab) testProxy() {
 	l.drop(ns, "ip daddr 203.0.113.0/24")
 	password := filepath.Join(l.lab.Dir, "proxy")
 	must(t, os.WriteFile(password, []byte(proxyUser+"\n"+proxyPassword+"\n"), 0o600))
-	p := l.connect(ns, profile, "--http-proxy", proxyAddr.Addr().String(), "3128", password, "basic")
+	p := l.connect(ns, profile, "--http-proxy", proxyAddr.Addr().String(), "3128", password,
+		"basic")
 	defer p.Stop()
 	awaitEcho(t, ns, innerAddr)
-	if s, _ := l.session("proxied", "tcp/443"); s.Remote.Addr() != netip.MustParseAddr("203.0.113.2") {
+	if s, _ := l.session("proxied",
+		"tcp/443"); s.Remote.Addr() != netip.MustParseAddr("203.0.113.2") {
 		t.Errorf("the client comes from %s, want the proxy", s.Remote)
 	}
 	if len(proxy.Tunnels()) == 0 {

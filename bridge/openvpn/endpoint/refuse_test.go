@@ -46,7 +46,8 @@ func swap(t testing.TB, profile, other string, tags ...string) string {
 // badProfile is a profile that must let nobody in.
 type badProfile struct {
 	text string
-	// server is what the server's log says of it, client what the client's does, where the server never hears of it.
+	// server is what the server's log says of it, client what the client's does, where the server
+	// never hears of it.
 	server, client string
 }
 
@@ -81,24 +82,31 @@ func (l *lab) badProfiles(good string) map[string]badProfile {
 	asServer := strings.Replace(good, block(t, good, "cert"), string(server.Cert), 1)
 	asServer = strings.Replace(asServer, block(t, good, "key"), string(server.Key), 1)
 	return map[string]badProfile{
-		"no certificate":                     {bare + "auth-user-pass " + password + "\n", "peer did not return a certificate", ""},
-		"the certificate of a foreign CA":    {swap(t, good, other, "cert", "key"), "VERIFY ERROR: depth=0, error=unable to get", ""},
-		"an expired certificate":             {expired, "error=certificate has expired", ""},
-		"a revoked certificate":              {revoked, "error=certificate revoked", ""},
-		"the old one of a reissued name":     {old, "error=certificate revoked", ""},
-		"a foreign tls-crypt-v2 key":         {swap(t, good, other, "tls-crypt-v2"), "can not extract tls-crypt-v2 client key", ""},
-		"the server's certificate, stolen":   {asServer, "error=unsuitable certificate purpose", ""},
+		"no certificate": {bare + "auth-user-pass " + password + "\n",
+			"peer did not return a certificate", ""},
+		"the certificate of a foreign CA": {swap(t, good, other, "cert", "key"),
+			"VERIFY ERROR: depth=0, error=unable to get", ""},
+		"an expired certificate":         {expired, "error=certificate has expired", ""},
+		"a revoked certificate":          {revoked, "error=certificate revoked", ""},
+		"the old one of a reissued name": {old, "error=certificate revoked", ""},
+		"a foreign tls-crypt-v2 key": {swap(t, good, other, "tls-crypt-v2"),
+			"can not extract tls-crypt-v2 client key", ""},
+		"the server's certificate, stolen": {asServer, "error=unsuitable certificate purpose",
+			""},
 		"a good one, but a foreign server's": {swap(t, good, other, "ca"), "", "VERIFY ERROR"},
-		"a cipher without authentication":    {good + "data-ciphers AES-256-CBC\n", "", "Data channel cipher negotiation failed"},
+		"a cipher without authentication": {good + "data-ciphers AES-256-CBC\n", "",
+			"Data channel cipher negotiation failed"},
 		"an old TLS": {
-			strings.Replace(good, "tls-version-min 1.2\n", "", 1) + "tls-version-max 1.1\ntls-cipher DEFAULT:@SECLEVEL=0\n",
+			strings.Replace(good, "tls-version-min 1.2\n", "", 1) +
+				"tls-version-max 1.1\ntls-cipher DEFAULT:@SECLEVEL=0\n",
 			"unsupported protocol", "",
 		},
 	}
 }
 
-// TestRefusals connects with everything that must not let anybody in, by UDP and TCP, beside a good client that shows that
-// the endpoint works. Each is refused for its own reason, and not because its profile is no good anyway.
+// TestRefusals connects with everything that must not let anybody in, by UDP and TCP, beside a good
+// client that shows that the endpoint works. Each is refused for its own reason, and not because
+// its profile is no good anyway.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -114,9 +122,11 @@ func TestRefusals(t *testing.T) {
 	bad := l.badProfiles(good)
 	l.awaitExpiry("expired")
 	for what, profile := range bad {
-		for _, remote := range []string{"remote 203.0.113.1 1194 udp\n", "remote 203.0.113.1 443 tcp\n"} {
+		for _, remote := range []string{"remote 203.0.113.1 1194 udp\n",
+			"remote 203.0.113.1 443 tcp\n"} {
 			ns := l.host() // one for each: by its address the server's word about it is known
-			addr, err := ns.Run(t.Context(), "sh", "-c", "ip -4 -o addr show dev eth0 | sed 's,.*inet ,,; s,/.*,,'")
+			addr, err := ns.Run(t.Context(), "sh", "-c",
+				"ip -4 -o addr show dev eth0 | sed 's,.*inet ,,; s,/.*,,'")
 			must(t, err)
 			only := strings.Replace(profile.text, remote, "", 1)
 			path := filepath.Join(l.lab.Dir, fmt.Sprintf("bad%d.ovpn", len(attempts)))
@@ -126,11 +136,13 @@ func TestRefusals(t *testing.T) {
 			attempts = append(attempts, attempt{
 				what: what, addr: strings.TrimSpace(addr), profile: profile, log: p.Log,
 				done: func() bool {
-					return !p.Running() || strings.Contains(p.Log(), "SIGUSR1[") || strings.Contains(p.Log(), "Initialization Sequence Completed")
+					return !p.Running() || strings.Contains(p.Log(), "SIGUSR1[") ||
+						strings.Contains(p.Log(), "Initialization Sequence Completed")
 				},
 			})
 		}
-		time.Sleep(2 * time.Second) // the server logs some lines a second of what openvpn says, no more
+		// the server logs some lines a second of what openvpn says, no more
+		time.Sleep(2 * time.Second)
 	}
 	friend := l.host()
 	p := l.connect(friend, good)

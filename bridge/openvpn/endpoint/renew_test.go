@@ -19,8 +19,9 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// TestRenewal puts a revocation list and a server's certificate that are near their end under a running endpoint.
-// It makes both anew; a client stays connected meanwhile, or is back after a moment, with the profile as it is.
+// TestRenewal puts a revocation list and a server's certificate that are near their end under a
+// running endpoint. It makes both anew; a client stays connected meanwhile, or is back after a
+// moment, with the profile as it is.
 func TestRenewal(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -30,7 +31,8 @@ func TestRenewal(t *testing.T) {
 	defer p.Stop()
 	awaitEcho(t, ns, innerAddr)
 	s, err := netlab.StartStream(netlab.StreamConfig{
-		From: ns, Kind: netlab.UDP, To: netip.AddrPortFrom(innerAddr, netlab.EchoPort), Rate: 50, Marker: netlab.NewMarker(),
+		From: ns, Kind: netlab.UDP, To: netip.AddrPortFrom(innerAddr,
+			netlab.EchoPort), Rate: 50, Marker: netlab.NewMarker(),
 	})
 	must(t, err)
 	awaitAnswers(t, s)
@@ -40,7 +42,8 @@ func TestRenewal(t *testing.T) {
 
 	l.put("crl.pem", ca.agedCRL(t))
 	await(t, "openvpn has a new revocation list", func() bool {
-		list, err := x509.ParseRevocationList(decode(t, filepath.Join(l.dir, "run", "endpoint", "udp1194", "crl.pem")))
+		list, err := x509.ParseRevocationList(decode(t,
+			filepath.Join(l.dir, "run", "endpoint", "udp1194", "crl.pem")))
 		return err == nil && list.NextUpdate.After(year)
 	})
 	awaitAnswers(t, s)
@@ -50,7 +53,8 @@ func TestRenewal(t *testing.T) {
 
 	l.put("server.pem", ca.agedServer(t))
 	await(t, "the server's certificate is a new one", func() bool {
-		c, err := x509.ParseCertificate(decode(t, filepath.Join(l.dir, "state", "pki", "server.pem")))
+		c, err := x509.ParseCertificate(decode(t,
+			filepath.Join(l.dir, "state", "pki", "server.pem")))
 		return err == nil && c.NotAfter.After(year)
 	})
 	await(t, "the client is back", func() bool {
@@ -86,7 +90,8 @@ var begun, ending = time.Now().Add(-10 * time.Hour), time.Now().Add(time.Hour)
 func (a authority) agedCRL(t testing.TB) []byte {
 	t.Helper()
 	der, err := x509.CreateRevocationList(rand.Reader,
-		&x509.RevocationList{Number: big.NewInt(1), ThisUpdate: begun, NextUpdate: ending}, a.cert, a.key)
+		&x509.RevocationList{Number: big.NewInt(1), ThisUpdate: begun,
+			NextUpdate: ending}, a.cert, a.key)
 	must(t, err)
 	return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})
 }
@@ -96,8 +101,10 @@ func (a authority) agedServer(t testing.TB) []byte {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: pki.ServerName}, NotBefore: begun, NotAfter: ending,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{
+			CommonName: pki.ServerName}, NotBefore: begun, NotAfter: ending,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{
+			x509.ExtKeyUsageServerAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	must(t, err)

@@ -11,8 +11,9 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// TestClientsReturn ends the openvpn of the UDP listener, which no connection tells its client, once in order and
-// once by kill -9, and looks how long a client with the profile as it is printed stays away.
+// TestClientsReturn ends the openvpn of the UDP listener, which no connection tells its client,
+// once in order and once by kill -9, and looks how long a client with the profile as it is printed
+// stays away.
 func TestClientsReturn(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -27,12 +28,15 @@ func TestClientsReturn(t *testing.T) {
 		limit time.Duration
 	}{
 		// The client is told to come back.
-		{"the server's certificate is renewed", func() { must(t, os.Remove(l.dir+"/state/pki/server.pem")) }, 5 * time.Second},
+		{"the server's certificate is renewed",
+			func() { must(t, os.Remove(l.dir+"/state/pki/server.pem")) }, 5 * time.Second},
 		// It misses three pings.
-		{"kill -9", func() { must(t, syscall.Kill(l.status().Listeners[0].PID, syscall.SIGKILL)) }, 35 * time.Second},
+		{"kill -9", func() { must(t, syscall.Kill(l.status().Listeners[0].PID, syscall.SIGKILL)) },
+			35 * time.Second},
 	} {
 		s, err := netlab.StartStream(netlab.StreamConfig{
-			From: ns, Kind: netlab.UDP, To: netip.AddrPortFrom(innerAddr, netlab.EchoPort), Rate: 20, Marker: netlab.NewMarker(),
+			From: ns, Kind: netlab.UDP, To: netip.AddrPortFrom(innerAddr,
+				netlab.EchoPort), Rate: 20, Marker: netlab.NewMarker(),
 		})
 		must(t, err)
 		awaitAnswers(t, s)

@@ -14,10 +14,11 @@ import (
 )
 
 const (
-	// lookInterval is how often the key store is looked at for changes by commands: a revoked client's
-	// session must end within a second.
+	// lookInterval is how often the key store is looked at for changes by commands: a revoked
+	// client's session must end within a second.
 	lookInterval = 250 * time.Millisecond
-	// renewInterval is how often the keys are asked for though nothing changed, so that they are renewed.
+	// renewInterval is how often the keys are asked for though nothing changed, so that they are
+	// renewed.
 	renewInterval = time.Hour
 	// refreshRetry is how soon they are asked for again when they could not be had.
 	refreshRetry = 10 * time.Second
@@ -63,7 +64,8 @@ func New(c Config) (*Server, error) {
 			}
 			for _, o := range c.Listeners[:i] {
 				if slices.ContainsFunc(o.Pool.Prefixes(), p.Overlaps) {
-					return nil, fmt.Errorf("making the endpoint: the pools of %s and %s overlap", o.Name(), l.Name())
+					return nil, fmt.Errorf("making the endpoint: the pools of %s and %s overlap",
+						o.Name(), l.Name())
 				}
 			}
 		}
@@ -72,8 +74,8 @@ func New(c Config) (*Server, error) {
 	return s, nil
 }
 
-// Run runs the listeners until ctx ends, and returns nil then. A listener that fails is started again; what
-// is wrong with it is in its status.
+// Run runs the listeners until ctx ends, and returns nil then. A listener that fails is started
+// again; what is wrong with it is in its status.
 func (s *Server) Run(ctx context.Context) error {
 	keys, err := s.config.Registry.Keys()
 	if err != nil {
@@ -103,8 +105,8 @@ func (s *Server) Status() Status {
 	return st
 }
 
-// Disconnect ends the sessions of a client and returns how many there were. The client may come back at
-// once, unless it is revoked. It blocks for some hundred milliseconds.
+// Disconnect ends the sessions of a client and returns how many there were. The client may come
+// back at once, unless it is revoked. It blocks for some hundred milliseconds.
 func (s *Server) Disconnect(name string) (int, error) {
 	var list []held
 	for _, h := range s.sessions.all() {
@@ -112,7 +114,10 @@ func (s *Server) Disconnect(name string) (int, error) {
 			list = append(list, h)
 		}
 	}
-	return len(list), end(list, func(held) string { return restartMessage + "disconnected by the operator" })
+	return len(list), end(list, func(held) string {
+		return restartMessage +
+			"disconnected by the operator"
+	})
 }
 
 // end tells each client why, and ends its session a moment later, whether it has listened or not.
@@ -126,7 +131,8 @@ func end(list []held, message func(held) string) error {
 	}
 	for _, h := range list {
 		if err := h.link.kill(h.name); err != nil {
-			errs = errors.Join(errs, fmt.Errorf("ending a session of %s on %s: %w", h.name, h.key.listener, err))
+			errs = errors.Join(errs,
+				fmt.Errorf("ending a session of %s on %s: %w", h.name, h.key.listener, err))
 		}
 	}
 	return errs
@@ -164,8 +170,8 @@ func (s *Server) watch(ctx context.Context) {
 	}
 }
 
-// wall is the time of day. What is valid until then, and not how long this program has run, decides: a clock that is
-// set, or a machine that slept, counts as time that has passed.
+// wall is the time of day. What is valid until then, and not how long this program has run,
+// decides: a clock that is set, or a machine that slept, counts as time that has passed.
 func (s *Server) wall() time.Time { return s.config.Now().Round(0) }
 
 // passed says whether an interval has passed, or the clock was set back.
@@ -190,24 +196,32 @@ func (s *Server) evict() {
 		if !known {
 			lookup = ErrUnknownClient
 		}
-		if no := admit(request{name: h.name, serial: h.serial}, client, lookup, s.config.Now()); no != nil {
+		if no := admit(request{name: h.name, serial: h.serial}, client, lookup,
+			s.config.Now()); no != nil {
 			s.log.Info("ending a session", "client", h.name, "reason", no.reason)
 			list, reasons[h.key] = append(list, h), no
 		}
 	}
-	if err := end(list, func(h held) string { return haltMessage + reasons[h.key].public }); err != nil {
+	if err := end(list, func(h held) string {
+		return haltMessage +
+			reasons[h.key].public
+	}); err != nil {
 		s.log.Error("ending sessions", "error", err)
 	}
 }
 
-// reroute has clients connect anew that lack a route to a network. One that has a route too many keeps it: the
-// network may come back, and until then nobody answers there.
+// reroute has clients connect anew that lack a route to a network. One that has a route too many
+// keeps it: the network may come back, and until then nobody answers there.
 func (s *Server) reroute() {
 	list := s.sessions.lacking(s.networks())
 	for _, h := range list {
-		s.log.Info("ending a session", "client", h.name, "reason", "there is a network that it has no route to")
+		s.log.Info("ending a session", "client", h.name, "reason",
+			"there is a network that it has no route to")
 	}
-	if err := end(list, func(held) string { return restartMessage + "there are new networks" }); err != nil {
+	if err := end(list, func(held) string {
+		return restartMessage +
+			"there are new networks"
+	}); err != nil {
 		s.log.Error("ending sessions", "error", err)
 	}
 }

@@ -14,7 +14,8 @@ type session struct {
 	serial      string // of the certificate that it came with
 	established bool
 	link        killer // of the process that holds it
-	// networkOnly clients have routes to networks alone, which are those of the moment of their admission.
+	// networkOnly clients have routes to networks alone, which are those of the moment of their
+	// admission.
 	networkOnly bool
 	networks    []netip.Prefix
 }
@@ -48,9 +49,10 @@ func (s *sessions) admitted(k sessionKey, n *session) {
 	s.open[k] = n
 }
 
-// established marks a session that carries traffic from now on, and returns it and the other sessions of
-// the same client: the newest wins.
-func (s *sessions) established(k sessionKey, now time.Time) (c ClientStatus, older []held, ok bool) {
+// established marks a session that carries traffic from now on, and returns it and the other
+// sessions of the same client: the newest wins.
+func (s *sessions) established(k sessionKey,
+	now time.Time) (c ClientStatus, older []held, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.open[k]
@@ -119,8 +121,8 @@ func (s *sessions) all() []held {
 	return out
 }
 
-// lacking returns the established sessions that have no route to one of the networks, each once: whoever was told to
-// connect anew may take a moment to go.
+// lacking returns the established sessions that have no route to one of the networks, each once:
+// whoever was told to connect anew may take a moment to go.
 func (s *sessions) lacking(networks []netip.Prefix) []held {
 	s.mu.Lock()
 	defer s.mu.Unlock()

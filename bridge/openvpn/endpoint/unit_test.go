@@ -26,7 +26,8 @@ func TestDivide(t *testing.T) {
 	}
 	want := []Pool{
 		{netip.MustParsePrefix("10.83.64.0/22"), netip.MustParsePrefix("fd5a:5442:4947::/66")},
-		{netip.MustParsePrefix("10.83.68.0/22"), netip.MustParsePrefix("fd5a:5442:4947:0:4000::/66")},
+		{netip.MustParsePrefix("10.83.68.0/22"),
+			netip.MustParsePrefix("fd5a:5442:4947:0:4000::/66")},
 	}
 	if !slices.Equal(pools, want) {
 		t.Errorf("pools %v, want %v", pools, want)
@@ -46,7 +47,8 @@ func TestPoolsAreDisjointAndInside(t *testing.T) {
 		v4, v6 string
 		n      int
 	}{
-		{"10.0.0.0/8", "fd00::/48", 1}, {"10.83.64.0/20", "fd00::/64", 8}, {"192.168.9.0/26", "fd00::/112", 5},
+		{"10.0.0.0/8", "fd00::/48", 1}, {"10.83.64.0/20", "fd00::/64", 8}, {"192.168.9.0/26",
+			"fd00::/112", 5},
 		{"172.16.0.0/12", "fd00::/56", 33},
 	} {
 		whole := Pool{netip.MustParsePrefix(tc.v4), netip.MustParsePrefix(tc.v6)}
@@ -109,14 +111,16 @@ func TestAdmit(t *testing.T) {
 		serial string
 		reason string
 	}{
-		"good":                   {good, nil, "4f01", ""},
-		"unknown":                {Client{}, ErrUnknownClient, "4f01", "unknown client"},
-		"an unreadable registry": {Client{}, errors.New("disk"), "4f01", "the key store cannot be read"},
-		"rules not in force":     {Client{}, fmt.Errorf("%w: it takes long", ErrNotReady), "4f01", "its rules are not in force"},
-		"revoked":                {revoked, nil, "4f01", "revoked"},
-		"expired":                {expired, nil, "4f01", "expired"},
-		"another certificate":    {good, nil, "4f02", "superseded certificate"},
-		"no serial at all":       {good, nil, "", "superseded certificate"},
+		"good":    {good, nil, "4f01", ""},
+		"unknown": {Client{}, ErrUnknownClient, "4f01", "unknown client"},
+		"an unreadable registry": {Client{}, errors.New("disk"), "4f01",
+			"the key store cannot be read"},
+		"rules not in force": {Client{}, fmt.Errorf("%w: it takes long", ErrNotReady), "4f01",
+			"its rules are not in force"},
+		"revoked":             {revoked, nil, "4f01", "revoked"},
+		"expired":             {expired, nil, "4f01", "expired"},
+		"another certificate": {good, nil, "4f02", "superseded certificate"},
+		"no serial at all":    {good, nil, "", "superseded certificate"},
 	} {
 		no := admit(request{name: "phone", serial: tc.serial}, tc.c, tc.lookup, now)
 		if (no == nil) != (tc.reason == "") || no != nil && no.reason != tc.reason {
@@ -127,11 +131,13 @@ func TestAdmit(t *testing.T) {
 
 func TestParseRequest(t *testing.T) {
 	r := parseRequest(map[string]string{
-		"common_name": "phone", "tls_serial_hex_0": "0F:a0:01", "trusted_ip6": "::ffff:192.0.2.7", "trusted_port": "4711",
-		"IV_VER": "3.9\x1b[31m", "IV_PLAT": "win",
+		"common_name": "phone", "tls_serial_hex_0": "0F:a0:01", "trusted_ip6": "::ffff:192.0.2.7",
+		"trusted_port": "4711",
+		"IV_VER":       "3.9\x1b[31m", "IV_PLAT": "win",
 	})
 	want := request{
-		name: "phone", serial: "fa001", remote: netip.MustParseAddrPort("192.0.2.7:4711"), program: "3.9[31m win", windows: true,
+		name: "phone", serial: "fa001", remote: netip.MustParseAddrPort(
+			"192.0.2.7:4711"), program: "3.9[31m win", windows: true,
 	}
 	if r != want {
 		t.Errorf("%+v, want %+v", r, want)
@@ -150,7 +156,8 @@ func testListener(t *testing.T, proto string, port uint16, i int) Listener {
 func TestAnswer(t *testing.T) {
 	l := testListener(t, "udp", 1194, 0)
 	dns := []netip.Addr{netip.MustParseAddr("9.9.9.9"), netip.MustParseAddr("2620:fe::fe")}
-	networks := []netip.Prefix{netip.MustParsePrefix("10.147.17.2/24"), netip.MustParsePrefix("fd80::/40")}
+	networks := []netip.Prefix{netip.MustParsePrefix("10.147.17.2/24"),
+		netip.MustParsePrefix("fd80::/40")}
 	var b strings.Builder
 	for _, tc := range []struct {
 		name string
@@ -172,8 +179,11 @@ func TestAnswer(t *testing.T) {
 	golden(t, "answers.golden", b.String())
 	// The listener's own pool comes with the address; another's needs a route.
 	pools := append(l.Pool.Prefixes(), testListener(t, "tcp", 443, 1).Pool.Prefixes()...)
-	lines, _, err := answer(Client{Host: 3, NetworkOnly: true, NoDNS: true}, request{}, l, nil, pools)
-	if want := []string{`push "route 10.83.68.0 255.255.252.0"`, `push "route-ipv6 fd5a:5442:4947:0:4000::/66"`}; err != nil || !slices.Equal(lines[2:], want) {
+	lines, _, err := answer(Client{Host: 3, NetworkOnly: true, NoDNS: true}, request{}, l, nil,
+		pools)
+	if want := []string{`push "route 10.83.68.0 255.255.252.0"`,
+		`push "route-ipv6 fd5a:5442:4947:0:4000::/66"`}; err != nil ||
+		!slices.Equal(lines[2:], want) {
 		t.Errorf("routes to the pools: %q, %v; want %q", lines[2:], err, want)
 	}
 	if _, _, err := answer(Client{Host: 5000}, request{}, l, nil, nil); err == nil {
@@ -184,9 +194,12 @@ func TestAnswer(t *testing.T) {
 func TestConf(t *testing.T) {
 	k := Keys{CA: "CA\n", Cert: "CERT\n", Key: "KEY\n", CryptV2: "CRYPT\n"}
 	web := netip.MustParseAddrPort("127.0.0.1:8443")
-	golden(t, "udp.golden", conf(testListener(t, "udp", 1194, 0), k, web, true, "/run/ztbridge/endpoint/udp1194"))
-	golden(t, "tcp.golden", conf(testListener(t, "tcp", 443, 1), k, web, false, "/run/ztbridge/endpoint/tcp443"))
-	if text := conf(testListener(t, "tcp", 443, 1), k, netip.AddrPort{}, true, "/x"); strings.Contains(text, "port-share") {
+	golden(t, "udp.golden", conf(testListener(t, "udp", 1194, 0), k, web, true,
+		"/run/ztbridge/endpoint/udp1194"))
+	golden(t, "tcp.golden", conf(testListener(t, "tcp", 443, 1), k, web, false,
+		"/run/ztbridge/endpoint/tcp443"))
+	if text := conf(testListener(t, "tcp", 443, 1), k, netip.AddrPort{}, true,
+		"/x"); strings.Contains(text, "port-share") {
 		t.Error("without a web server the port is shared")
 	}
 }
@@ -217,7 +230,8 @@ func TestNewRefuses(t *testing.T) {
 		t.Error(err)
 	}
 	for name, list := range map[string][]Listener{
-		"none": nil, "a pool twice": {udp, overlapping}, "no IPv6": {udp, bare}, "no protocol": {{Pool: udp.Pool}},
+		"none": nil, "a pool twice": {udp, overlapping}, "no IPv6": {udp, bare}, "no protocol": {
+			{Pool: udp.Pool}},
 	} {
 		if _, err := New(Config{Listeners: list}); err == nil {
 			t.Errorf("%s: accepted", name)

@@ -60,10 +60,12 @@ func (l *fakeLink) kill(name string) error {
 	return nil
 }
 
-func testServer(t *testing.T, r *fakeRegistry, now func() time.Time, networks func() []netip.Prefix) *Server {
+func testServer(t *testing.T, r *fakeRegistry, now func() time.Time,
+	networks func() []netip.Prefix) *Server {
 	t.Helper()
 	s, err := New(Config{
-		Listeners: []Listener{testListener(t, "udp", 1194, 0)}, Registry: r, Now: now, Networks: networks,
+		Listeners: []Listener{testListener(t, "udp", 1194,
+			0)}, Registry: r, Now: now, Networks: networks,
 		Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -76,7 +78,9 @@ func testServer(t *testing.T, r *fakeRegistry, now func() time.Time, networks fu
 func (s *Server) connected(cid int, c Client, networks []netip.Prefix, link killer) {
 	k := sessionKey{"udp/1194", cid}
 	s.sessions.admitted(k, &session{
-		status: ClientStatus{Name: c.Name}, serial: c.Serial, link: link, networkOnly: c.NetworkOnly, networks: networks,
+		status: ClientStatus{
+			Name: c.Name}, serial: c.Serial, link: link, networkOnly: c.NetworkOnly,
+		networks: networks,
 	})
 	s.sessions.established(k, time.Now())
 }
@@ -87,7 +91,8 @@ func TestEvictReadsTheClientsOnce(t *testing.T) {
 	s := testServer(t, r, nil, nil)
 	links := map[string]*fakeLink{}
 	for i := range 200 {
-		c := Client{Name: fmt.Sprintf("client%d", i), Serial: "4f01", Expires: time.Now().Add(time.Hour), Revoked: i%50 == 0}
+		c := Client{Name: fmt.Sprintf("client%d", i), Serial: "4f01",
+			Expires: time.Now().Add(time.Hour), Revoked: i%50 == 0}
 		if i != 1 {
 			r.clients[c.Name] = c
 		}
@@ -140,10 +145,11 @@ func TestNewNetworksReachOldSessions(t *testing.T) {
 	}
 }
 
-// Keys are asked for when the time has come, though nothing has changed: after an hour, and at once when the clock was
-// set or the machine slept.
+// Keys are asked for when the time has come, though nothing has changed: after an hour, and at once
+// when the clock was set or the machine slept.
 func TestKeysAreRenewedByTime(t *testing.T) {
-	for name, step := range map[string]time.Duration{"an hour": renewInterval, "two years": 2 * 365 * 24 * time.Hour, "set back": -time.Minute} {
+	for name, step := range map[string]time.Duration{"an hour": renewInterval,
+		"two years": 2 * 365 * 24 * time.Hour, "set back": -time.Minute} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var mu sync.Mutex
@@ -166,7 +172,8 @@ func TestKeysAreRenewedByTime(t *testing.T) {
 			mu.Lock()
 			clock = clock.Add(step)
 			mu.Unlock()
-			for deadline := time.Now().Add(10 * time.Second); r.renewals() == 0; time.Sleep(lookInterval / 5) {
+			for deadline := time.Now().Add(10 * time.Second); r.renewals() == 0; time.Sleep(
+				lookInterval / 5) {
 				if time.Now().After(deadline) {
 					t.Fatal("the keys were not asked for")
 				}

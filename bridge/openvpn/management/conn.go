@@ -1,5 +1,5 @@
-// Package management speaks OpenVPN's management protocol (doc/management-notes.txt) over a unix socket
-// of ours. It is a transport for the Middleware and CommandWriter interfaces of go-openvpn.
+// Package management speaks OpenVPN's management protocol (doc/management-notes.txt) over a unix
+// socket of ours. It is a transport for the Middleware and CommandWriter interfaces of go-openvpn.
 //
 //	openvpn ──▶ reader ──┬── ">…" ──▶ queue ──▶ deliverer ──▶ middlewares
 //	                     └── replies ──▶ the one command that is under way
@@ -23,15 +23,15 @@ import (
 
 const (
 	// Deadline is how long a command may take, its sending included. A peer that takes longer is
-	// wedged, and its late reply would be taken for that of the next command: the connection is closed,
-	// and openvpn ends itself (management-client).
+	// wedged, and its late reply would be taken for that of the next command: the connection is
+	// closed, and openvpn ends itself (management-client).
 	Deadline = 5 * time.Second
 
 	// maxLine is the longest line that is read, in bytes. OpenVPN's own buffers are far smaller.
 	maxLine = 64 << 10
 
-	// queueLength is how many events may wait for the middlewares. Log lines beyond it are dropped and
-	// counted; anything else makes the reader wait.
+	// queueLength is how many events may wait for the middlewares. Log lines beyond it are dropped
+	// and counted; anything else makes the reader wait.
 	queueLength = 512
 
 	// maxReply bounds the lines of a reply.
@@ -52,8 +52,8 @@ func (e *CommandError) Error() string { return "openvpn refused the command: " +
 
 var _ ovpn.CommandWriter = (*Conn)(nil)
 
-// Conn is a connection to one openvpn process. Its commands may be called from any goroutine, those of
-// the middlewares included; they take turns.
+// Conn is a connection to one openvpn process. Its commands may be called from any goroutine, those
+// of the middlewares included; they take turns.
 type Conn struct {
 	socket  net.Conn
 	log     *slog.Logger
@@ -66,11 +66,12 @@ type Conn struct {
 }
 
 func newConn(socket net.Conn, log *slog.Logger) *Conn {
-	return &Conn{socket: socket, log: log, replies: make(chan string, 64), done: make(chan struct{})}
+	return &Conn{socket: socket, log: log, replies: make(chan string, 64),
+		done: make(chan struct{})}
 }
 
-// Serve starts the middlewares, delivers events to them in order, and stops them when the connection ends,
-// which it returns. It ends the connection when ctx ends.
+// Serve starts the middlewares, delivers events to them in order, and stops them when the
+// connection ends, which it returns. It ends the connection when ctx ends.
 func (c *Conn) Serve(ctx context.Context, middlewares ...ovpn.Middleware) error {
 	stop := context.AfterFunc(ctx, c.Close)
 	defer stop()
@@ -197,15 +198,15 @@ func readLine(r *bufio.Reader) (string, error) {
 	return strings.TrimRight(string(line), "\r\n"), nil
 }
 
-// SingleLineCommand sends a command and returns what follows "SUCCESS: " in its reply. The formatted
-// command must be one line; parameters that are not ours go through Quote. It blocks for at most
-// Deadline, after which the connection is closed.
+// SingleLineCommand sends a command and returns what follows "SUCCESS: " in its reply. The
+// formatted command must be one line; parameters that are not ours go through Quote. It blocks for
+// at most Deadline, after which the connection is closed.
 func (c *Conn) SingleLineCommand(template string, args ...any) (string, error) {
 	return c.Block(fmt.Sprintf(template, args...), nil)
 }
 
-// Block sends a command that is followed by lines and "END" (client-auth), or by nothing when lines is
-// nil, and returns what follows "SUCCESS: ".
+// Block sends a command that is followed by lines and "END" (client-auth), or by nothing when lines
+// is nil, and returns what follows "SUCCESS: ".
 func (c *Conn) Block(command string, lines []string) (string, error) {
 	e, err := c.begin(command, lines)
 	if err != nil {
@@ -223,8 +224,8 @@ func (c *Conn) Block(command string, lines []string) (string, error) {
 	return text, err
 }
 
-// MultiLineCommand sends a command whose reply ends with "END". Some commands (status, version) begin
-// at once with their lines; then the first result is empty.
+// MultiLineCommand sends a command whose reply ends with "END". Some commands (status, version)
+// begin at once with their lines; then the first result is empty.
 func (c *Conn) MultiLineCommand(template string, args ...any) (string, []string, error) {
 	e, err := c.begin(fmt.Sprintf(template, args...), nil)
 	if err != nil {

@@ -58,8 +58,8 @@ func ParseLog(rest string) (LogEvent, error) {
 	return LogEvent{Flags: f[1], Text: f[2]}, nil
 }
 
-// Env gathers "ENV,name=value" … "ENV,END" blocks of UPDOWN and CLIENT events. OpenVPN sends such a block
-// whole, with no other event of its kind in between.
+// Env gathers "ENV,name=value" … "ENV,END" blocks of UPDOWN and CLIENT events. OpenVPN sends such a
+// block whole, with no other event of its kind in between.
 type Env struct {
 	values map[string]string
 }

@@ -9,12 +9,14 @@ import (
 	ovpn "github.com/mysteriumnetwork/go-openvpn/openvpn/management"
 )
 
-// FuzzLines feeds arbitrary bytes as openvpn's side: the reader and the parsers must neither panic nor
-// hang, and what they accept must be whole.
+// FuzzLines feeds arbitrary bytes as openvpn's side: the reader and the parsers must neither panic
+// nor hang, and what they accept must be whole.
 func FuzzLines(f *testing.F) {
 	for _, s := range []string{
-		">STATE:1,CONNECTED,SUCCESS,10.0.0.2,192.0.2.1,1194,,\n", ">LOG:1,I,text, with commas\n", ">UPDOWN:UP\n>UPDOWN:ENV,a=b\n>UPDOWN:ENV,END\n",
-		"SUCCESS: x\n", "ERROR: y\n", ">\n", ">:\n", "END\n", ">CLIENT:ENV,=\n", ">HOLD\r\n", strings.Repeat("x", 100) + "\n",
+		">STATE:1,CONNECTED,SUCCESS,10.0.0.2,192.0.2.1,1194,,\n", ">LOG:1,I,text, with commas\n",
+		">UPDOWN:UP\n>UPDOWN:ENV,a=b\n>UPDOWN:ENV,END\n",
+		"SUCCESS: x\n", "ERROR: y\n", ">\n", ">:\n", "END\n", ">CLIENT:ENV,=\n", ">HOLD\r\n",
+		strings.Repeat("x", 100) + "\n",
 	} {
 		f.Add([]byte(s))
 	}
@@ -26,7 +28,8 @@ func FuzzLines(f *testing.F) {
 			_ = theirs.Close()
 		}()
 		r := &lineParser{t: t}
-		if err := c.Serve(context.Background(), r); err != nil && !strings.Contains(err.Error(), "longer than") &&
+		if err := c.Serve(context.Background(), r); err != nil &&
+			!strings.Contains(err.Error(), "longer than") &&
 			!strings.Contains(err.Error(), "closed pipe") {
 			t.Errorf("Serve: %v", err)
 		}
@@ -60,8 +63,8 @@ func (p *lineParser) ConsumeLine(line string) (bool, error) {
 	return true, nil
 }
 
-// FuzzQuote checks that what is quoted is one word and the same word for OpenVPN's lexer, and stays one
-// line or is refused.
+// FuzzQuote checks that what is quoted is one word and the same word for OpenVPN's lexer, and stays
+// one line or is refused.
 func FuzzQuote(f *testing.F) {
 	f.Add(`a"b\c 'd' #e`)
 	f.Fuzz(func(t *testing.T, s string) {

@@ -16,20 +16,23 @@ import (
 // maxSocketPath is the room in sockaddr_un (unix(7)), without the final zero.
 const maxSocketPath = 107
 
-// Listener waits for openvpn, started with --management PATH unix --management-client, to connect. We
-// listen and openvpn connects, so that nobody else can be first to reach it.
+// Listener waits for openvpn, started with --management PATH unix --management-client, to connect.
+// We listen and openvpn connects, so that nobody else can be first to reach it.
 type Listener struct {
 	socket *net.UnixListener
 	uid    int
 	log    *slog.Logger
 }
 
-// Listen makes the socket at path, in mode 0600 and owned by uid:gid, for a peer that runs as uid. What
-// is left there of an earlier run is replaced. The directory must not be writable by others.
+// Listen makes the socket at path, in mode 0600 and owned by uid:gid, for a peer that runs as uid.
+// What is left there of an earlier run is replaced. The directory must not be writable by others.
 func Listen(path string, uid, gid int, log *slog.Logger) (*Listener, error) {
 	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf("listening for management: the path %q is longer than the %d bytes that a socket's name may have",
-			path, maxSocketPath)
+		return nil,
+			fmt.Errorf(
+				"listening for management: the path %q is longer than the %d bytes that a "+
+					"socket's name may have",
+				path, maxSocketPath)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("removing an old management socket: %w", err)
@@ -40,13 +43,14 @@ func Listen(path string, uid, gid int, log *slog.Logger) (*Listener, error) {
 	}
 	l := &Listener{socket: socket, uid: uid, log: log}
 	if err := errors.Join(os.Chmod(path, 0o600), os.Lchown(path, uid, gid)); err != nil {
-		return nil, errors.Join(fmt.Errorf("giving the management socket to uid %d: %w", uid, err), l.Close())
+		return nil, errors.Join(fmt.Errorf("giving the management socket to uid %d: %w", uid, err),
+			l.Close())
 	}
 	return l, nil
 }
 
-// PrivateDir makes dir, searchable by gid and writable by us alone, so that the peer can reach what we
-// put there for it and can replace nothing.
+// PrivateDir makes dir, searchable by gid and writable by us alone, so that the peer can reach what
+// we put there for it and can replace nothing.
 func PrivateDir(dir string, gid int) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o711); err != nil {
 		return err
@@ -57,7 +61,8 @@ func PrivateDir(dir string, gid int) error {
 	return errors.Join(os.Lchown(dir, os.Geteuid(), gid), os.Chmod(dir, 0o710))
 }
 
-// OwnDir makes dir, which must lie in a PrivateDir, for the peer alone. Nothing of ours may be put there.
+// OwnDir makes dir, which must lie in a PrivateDir, for the peer alone. Nothing of ours may be put
+// there.
 func OwnDir(dir string, uid, gid int) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err

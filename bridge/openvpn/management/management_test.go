@@ -92,14 +92,17 @@ func TestReplies(t *testing.T) {
 		return "SUCCESS: \n"
 	})
 	serve(t, c)
-	if _, lines, err := c.MultiLineCommand("status"); err != nil || len(lines) != 2 || lines[0] != "OpenVPN STATISTICS" {
+	if _, lines, err := c.MultiLineCommand("status"); err != nil || len(lines) != 2 ||
+		lines[0] != "OpenVPN STATISTICS" {
 		t.Errorf("status: %q, %v", lines, err)
 	}
-	if text, lines, err := c.MultiLineCommand("state on all"); err != nil || len(lines) != 1 || text == "" {
+	if text, lines, err := c.MultiLineCommand("state on all"); err != nil || len(lines) != 1 ||
+		text == "" {
 		t.Errorf("state: %q, %q, %v", text, lines, err)
 	}
 	var refused *CommandError
-	if _, err := c.SingleLineCommand("bad"); !errors.As(err, &refused) || refused.Text != "unknown command: with colons" {
+	if _, err := c.SingleLineCommand("bad"); !errors.As(err, &refused) ||
+		refused.Text != "unknown command: with colons" {
 		t.Errorf("a refused command: %v", err)
 	}
 	if _, _, err := c.MultiLineCommand("bad"); !errors.As(err, &refused) {
@@ -114,7 +117,8 @@ func TestInjectionIsRefused(t *testing.T) {
 	c := peer(t, func(string) string { t.Error("something was sent"); return "SUCCESS: \n" })
 	serve(t, c)
 	for _, s := range []string{"a\nsignal SIGTERM", "a\rb", "a\x00b"} {
-		if _, err := c.SingleLineCommand("password %s %s", Quote("Auth"), Quote(s)); !errors.Is(err, ErrInjection) {
+		if _, err := c.SingleLineCommand("password %s %s", Quote("Auth"), Quote(s)); !errors.Is(err,
+			ErrInjection) {
 			t.Errorf("%q: %v", s, err)
 		}
 		if _, err := c.Block("client-auth 1 2", []string{s}); !errors.Is(err, ErrInjection) {
@@ -138,12 +142,14 @@ func TestBlock(t *testing.T) {
 		return "SUCCESS: client-auth command succeeded\n"
 	})
 	serve(t, c)
-	if _, err := c.Block("client-auth 1 2", []string{"ifconfig-push 10.0.0.2 255.255.255.0"}); err != nil {
+	if _, err := c.Block("client-auth 1 2",
+		[]string{"ifconfig-push 10.0.0.2 255.255.255.0"}); err != nil {
 		t.Fatal(err)
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if want := "client-auth 1 2|ifconfig-push 10.0.0.2 255.255.255.0|END"; strings.Join(got, "|") != want {
+	if want := "client-auth 1 2|ifconfig-push 10.0.0.2 255.255.255.0|END"; strings.Join(got,
+		"|") != want {
 		t.Errorf("sent %q", got)
 	}
 }
@@ -186,16 +192,18 @@ func (r *recorder) ConsumeLine(line string) (bool, error) {
 	return true, nil
 }
 
-// TestFloodOfLogLines: a deleted TUN device makes openvpn say 340,000 lines a second. They must neither
-// pile up nor hold up what matters.
+// TestFloodOfLogLines: a deleted TUN device makes openvpn say 340,000 lines a second. They must
+// neither pile up nor hold up what matters.
 func TestFloodOfLogLines(t *testing.T) {
 	ours, theirs := net.Pipe()
 	c := newConn(ours, quiet)
-	r := &recorder{lines: make(chan string, 4*queueLength), gate: make(chan struct{}), ended: make(chan struct{})}
+	r := &recorder{lines: make(chan string, 4*queueLength), gate: make(chan struct{}),
+		ended: make(chan struct{})}
 	serve(t, c, r)
 	const flood = 20 * queueLength
 	for range flood {
-		if _, err := fmt.Fprint(theirs, ">LOG:1,N,read from TUN/TAP: File descriptor in bad state\n"); err != nil {
+		if _, err := fmt.Fprint(theirs,
+			">LOG:1,N,read from TUN/TAP: File descriptor in bad state\n"); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,5 +1,6 @@
-// Package process runs one openvpn program as an unprivileged user: it starts it, reads what it prints,
-// ends it within a deadline, and recognises one that an earlier run of the daemon left behind.
+// Package process runs one openvpn program as an unprivileged user: it starts it, reads what it
+// prints, ends it within a deadline, and recognises one that an earlier run of the daemon left
+// behind.
 package process
 
 import (
@@ -21,8 +22,8 @@ import (
 type Spec struct {
 	Path string   // of the program
 	Args []string // without the program's name
-	// Stdin is written to the program's standard input: a configuration with keys in it, which never
-	// touches a disk.
+	// Stdin is written to the program's standard input: a configuration with keys in it, which
+	// never touches a disk.
 	Stdin string
 	// UID and GID are whom it runs as; it has no other groups.
 	UID, GID int
@@ -43,15 +44,15 @@ type Process struct {
 	err     error // valid after done
 }
 
-// stopGrace is how long a program may take to end after SIGTERM. With explicit-exit-notify openvpn takes
-// up to a second for each notice.
+// stopGrace is how long a program may take to end after SIGTERM. With explicit-exit-notify openvpn
+// takes up to a second for each notice.
 const stopGrace = 3 * time.Second
 
 // maxOutputLine bounds a line of output, in bytes; longer ones are cut.
 const maxOutputLine = 4096
 
-// Start runs the program. The kernel kills it when we die (PR_SET_PDEATHSIG): should management-exit not
-// end it, that does.
+// Start runs the program. The kernel kills it when we die (PR_SET_PDEATHSIG): should
+// management-exit not end it, that does.
 func Start(s Spec) (*Process, error) {
 	p := &Process{pidFile: s.PIDFile, done: make(chan struct{})}
 	started := make(chan error, 1)
@@ -62,11 +63,11 @@ func Start(s Spec) (*Process, error) {
 	return p, nil
 }
 
-// run lives as long as the program, on a thread of its own, for two reasons. The death signal is sent
-// when the thread that forked ends, not the process (prctl(2)), and Go ends idle threads as it likes.
-// And what the thread gives up here (ambient capabilities, the right to gain privileges) is inherited by
-// the program without touching the daemon; the thread is never used for anything else, because the
-// goroutine ends while locked to it.
+// run lives as long as the program, on a thread of its own, for two reasons. The death signal is
+// sent when the thread that forked ends, not the process (prctl(2)), and Go ends idle threads as it
+// likes. And what the thread gives up here (ambient capabilities, the right to gain privileges) is
+// inherited by the program without touching the daemon; the thread is never used for anything else,
+// because the goroutine ends while locked to it.
 func (p *Process) run(s Spec, started chan<- error) {
 	runtime.LockOSThread()
 	defer close(p.done)

@@ -55,7 +55,8 @@ func (l *lines) await(t *testing.T, want string) {
 func sh(t *testing.T, script string, adjust func(*Spec)) (*Process, *lines) {
 	t.Helper()
 	out := newLines()
-	s := Spec{Path: "/bin/sh", Args: []string{"-c", script}, UID: os.Geteuid(), GID: os.Getegid(), Output: out.add}
+	s := Spec{Path: "/bin/sh", Args: []string{"-c", script}, UID: os.Geteuid(), GID: os.Getegid(),
+		Output: out.add}
 	if adjust != nil {
 		adjust(&s)
 	}
@@ -128,8 +129,10 @@ func TestUnprivileged(t *testing.T) {
 	}
 	text := strings.Join(out.text, "\n") + "\n"
 	for _, want := range []string{
-		"Uid:\t61234\t61234\t61234\t61234\n", "Gid:\t61235\t61235\t61235\t61235\n", "NoNewPrivs:\t1\n",
-		"CapInh:\t0000000000000000\n", "CapPrm:\t0000000000000000\n", "CapEff:\t0000000000000000\n", "CapAmb:\t0000000000000000\n",
+		"Uid:\t61234\t61234\t61234\t61234\n", "Gid:\t61235\t61235\t61235\t61235\n",
+		"NoNewPrivs:\t1\n",
+		"CapInh:\t0000000000000000\n", "CapPrm:\t0000000000000000\n", "CapEff:\t0000000000000000\n",
+		"CapAmb:\t0000000000000000\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("without %q:\n%s", want, text)
@@ -149,11 +152,13 @@ func TestOneCapability(t *testing.T) {
 		t.Skip("SKIPPED: needs root, to become another user")
 	}
 	const netBindService = 10 // linux/capability.h
-	p, out := sh(t, "cat /proc/self/status", func(s *Spec) { s.UID, s.GID, s.Caps = 61234, 61234, []uintptr{netBindService} })
+	p, out := sh(t, "cat /proc/self/status",
+		func(s *Spec) { s.UID, s.GID, s.Caps = 61234, 61234, []uintptr{netBindService} })
 	if err := await(t, p); err != nil {
 		t.Fatal(err)
 	}
-	if text := strings.Join(out.text, "\n"); !strings.Contains(text, "CapEff:\t0000000000000400\n") {
+	if text := strings.Join(out.text, "\n"); !strings.Contains(text,
+		"CapEff:\t0000000000000400\n") {
 		t.Errorf("it should have one capability:\n%s", text)
 	}
 }
@@ -161,7 +166,8 @@ func TestOneCapability(t *testing.T) {
 func TestStaleProcess(t *testing.T) {
 	pidFile := filepath.Join(t.TempDir(), "pid")
 	// Two commands, so that the shell does not become the first of them.
-	p, out := sh(t, "echo ready; sleep 600; true", func(s *Spec) { s.PIDFile = pidFile; s.Args = append(s.Args, "the-mark") })
+	p, out := sh(t, "echo ready; sleep 600; true",
+		func(s *Spec) { s.PIDFile = pidFile; s.Args = append(s.Args, "the-mark") })
 	out.await(t, "ready")
 	if ended, err := EndStale(pidFile+"x", "the-mark"); ended || err != nil {
 		t.Errorf("without a file: %v, %v", ended, err)
@@ -207,10 +213,12 @@ func TestStaleProcess(t *testing.T) {
 	}
 }
 
-// TestDeathSignal shows that the program outlives the threads of the Go runtime, but not the process.
+// TestDeathSignal shows that the program outlives the threads of the Go runtime, but not the
+// process.
 func TestDeathSignal(t *testing.T) {
 	if os.Getenv("ZTB_PARENT") != "" {
-		p, err := Start(Spec{Path: "/bin/sleep", Args: []string{"600"}, UID: os.Geteuid(), GID: os.Getegid()})
+		p, err := Start(Spec{Path: "/bin/sleep", Args: []string{"600"}, UID: os.Geteuid(),
+			GID: os.Getegid()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -22,15 +22,16 @@ func writePIDFile(path string, pid int) error {
 		return fmt.Errorf("writing pidfile: %w", err)
 	}
 	line := fmt.Appendf(nil, "%d %d\n", pid, start)
-	if err := renameio.WriteFile(path, line, 0o600, renameio.WithTempDir(filepath.Dir(path))); err != nil {
+	if err := renameio.WriteFile(path, line, 0o600,
+		renameio.WithTempDir(filepath.Dir(path))); err != nil {
 		return fmt.Errorf("writing pidfile: %w", err)
 	}
 	return nil
 }
 
-// EndStale ends the process that an earlier run recorded at pidFile, if it is still the same one: same
-// id, same start time, and argument among its command line. It waits for its end and removes the file. A
-// missing file is no error. ended reports whether there was one.
+// EndStale ends the process that an earlier run recorded at pidFile, if it is still the same one:
+// same id, same start time, and argument among its command line. It waits for its end and removes
+// the file. A missing file is no error. ended reports whether there was one.
 func EndStale(pidFile, argument string) (ended bool, err error) {
 	pid, start, err := readPIDFile(pidFile)
 	if errors.Is(err, os.ErrNotExist) {
@@ -72,7 +73,8 @@ func killByFD(pid int, start uint64, argument string) error {
 	if !isSame(pid, start, argument) {
 		return nil
 	}
-	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil &&
+		!errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("ending stale process %d: %w", pid, err)
 	}
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}

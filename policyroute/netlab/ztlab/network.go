@@ -36,18 +36,21 @@ func (p *Planet) NewNetwork(ctx context.Context, cfg NetworkConfig) (*Network, e
 		"v4AssignMode": map[string]bool{"zt": true},
 		"v6AssignMode": map[string]bool{"zt": true, "rfc4193": cfg.RFC4193, "6plane": cfg.SixPlane},
 	}
-	if err := p.Root.Post(ctx, "/controller/network/"+p.Root.Address+"______", body, &made); err != nil {
+	if err := p.Root.Post(ctx, "/controller/network/"+p.Root.Address+"______", body,
+		&made); err != nil {
 		return nil, err
 	}
 	if len(made.ID) != 16 {
-		return nil, fmt.Errorf("making network %s: the controller answered id %q", cfg.Name, made.ID)
+		return nil, fmt.Errorf("making network %s: the controller answered id %q", cfg.Name,
+			made.ID)
 	}
 	return &Network{ID: made.ID, controller: p.Root}, nil
 }
 
 // SetRoutes replaces the routes that members get.
 func (w *Network) SetRoutes(ctx context.Context, routes ...ManagedRoute) error {
-	return w.controller.Post(ctx, "/controller/network/"+w.ID, map[string]any{"routes": encodeRoutes(routes)}, nil)
+	return w.controller.Post(ctx, "/controller/network/"+w.ID,
+		map[string]any{"routes": encodeRoutes(routes)}, nil)
 }
 
 func encodeRoutes(routes []ManagedRoute) []map[string]any {
@@ -62,8 +65,8 @@ func encodeRoutes(routes []ManagedRoute) []map[string]any {
 	return list
 }
 
-// Authorise admits a node, which need not have asked yet, and gives it addresses. Their length is that
-// of the route that they are in.
+// Authorise admits a node, which need not have asked yet, and gives it addresses. Their length is
+// that of the route that they are in.
 func (w *Network) Authorise(ctx context.Context, n *Node, addrs ...netip.Addr) error {
 	return w.setMember(ctx, n, map[string]any{"authorized": true, "ipAssignments": addrs})
 }

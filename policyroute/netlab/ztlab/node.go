@@ -48,7 +48,8 @@ func (p *Planet) newNode(ns *netlab.Namespace, home string) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding local.conf: %w", err)
 	}
-	files := map[string][]byte{"planet": p.world, "local.conf": settings, "authtoken.secret": []byte(authToken)}
+	files := map[string][]byte{"planet": p.world, "local.conf": settings,
+		"authtoken.secret": []byte(authToken)}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(home, name), content, 0o600); err != nil {
 			return nil, fmt.Errorf("writing %s: %w", name, err)
@@ -115,7 +116,8 @@ func (n *Node) AwaitMembership(ctx context.Context, network string) (Membership,
 			return false, err
 		}
 		if m.Status != "OK" || m.Iface == "" || len(m.Addrs) == 0 {
-			return false, fmt.Errorf("status %q, interface %q, addresses %v", m.Status, m.Iface, m.Addrs)
+			return false, fmt.Errorf("status %q, interface %q, addresses %v", m.Status, m.Iface,
+				m.Addrs)
 		}
 		return true, nil
 	})
@@ -132,7 +134,8 @@ func (n *Node) AwaitOnline(ctx context.Context) error {
 }
 
 // await polls until ready says so, the service ends or ctx does.
-func (n *Node) await(ctx context.Context, what string, ready func(context.Context) (bool, error)) error {
+func (n *Node) await(ctx context.Context, what string,
+	ready func(context.Context) (bool, error)) error {
 	for {
 		ok, err := ready(ctx)
 		if ok {
@@ -141,9 +144,11 @@ func (n *Node) await(ctx context.Context, what string, ready func(context.Contex
 		select {
 		case <-time.After(pollPause):
 		case <-n.proc.Done():
-			return fmt.Errorf("waiting for %s of node %s in %s: the service ended: %s", what, n.Address, n.NS.Label, n.proc.Log())
+			return fmt.Errorf("waiting for %s of node %s in %s: the service ended: %s", what,
+				n.Address, n.NS.Label, n.proc.Log())
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for %s of node %s in %s: %w (%w)", what, n.Address, n.NS.Label, ctx.Err(), err)
+			return fmt.Errorf("waiting for %s of node %s in %s: %w (%w)", what, n.Address,
+				n.NS.Label, ctx.Err(), err)
 		}
 	}
 }
@@ -175,9 +180,10 @@ func (n *Node) do(ctx context.Context, method, path string, body, answer any) er
 	}
 	req.Header.Set("X-ZT1-Auth", authToken)
 	// One connection for each request: an idle one would hold up the service's end by five seconds.
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-		return n.NS.Dial(ctx, network, addr)
-	}}
+	transport := &http.Transport{DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return n.NS.Dial(ctx, network, addr)
+		}}
 	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
 		return fmt.Errorf("asking node %s: %w", n.Address, err)

@@ -18,8 +18,8 @@ var (
 	Client6 = netip.MustParseAddr("fd99::20")
 )
 
-// Usual is what a user of the bridge has: a network whose default route is the box, the box in it, and
-// a client elsewhere.
+// Usual is what a user of the bridge has: a network whose default route is the box, the box in it,
+// and a client elsewhere.
 type Usual struct {
 	Planet  *Planet
 	Network *Network
@@ -62,7 +62,8 @@ func NewUsual(ctx context.Context, top *netlab.Topology) (*Usual, error) {
 }
 
 // join starts a node in a host and lets it ask for membership, which it will get.
-func (u *Usual) join(ctx context.Context, ns *netlab.Namespace, addrs ...netip.Addr) (*Node, error) {
+func (u *Usual) join(ctx context.Context, ns *netlab.Namespace,
+	addrs ...netip.Addr) (*Node, error) {
 	n, err := u.Planet.Node(ctx, ns)
 	if err != nil {
 		return nil, err
@@ -87,10 +88,12 @@ func (u *Usual) await(ctx context.Context, n *Node) (string, error) {
 func (u *Usual) routeClient(client *netlab.Namespace) error {
 	var cmds []string
 	for _, half := range []string{"0.0.0.0/1", "128.0.0.0/1"} {
-		cmds = append(cmds, fmt.Sprintf("route replace %s via %s dev %s", half, Box4, u.ClientIface))
+		cmds = append(cmds, fmt.Sprintf("route replace %s via %s dev %s", half, Box4,
+			u.ClientIface))
 	}
 	for _, half := range []string{"::/1", "8000::/1"} {
-		cmds = append(cmds, fmt.Sprintf("route replace %s via %s dev %s", half, Box6, u.ClientIface))
+		cmds = append(cmds, fmt.Sprintf("route replace %s via %s dev %s", half, Box6,
+			u.ClientIface))
 	}
 	return client.IP(cmds...)
 }

@@ -1,5 +1,5 @@
-// Package ztlab runs real ZeroTier services in a netlab, in an Internet of their own: a planet with its
-// own keys, one root, which is the controller as well. Nothing leaves the lab.
+// Package ztlab runs real ZeroTier services in a netlab, in an Internet of their own: a planet with
+// its own keys, one root, which is the controller as well. Nothing leaves the lab.
 //
 //	            ┌──────────────┐
 //	            │ root         │  planet and controller, a site of its own
@@ -112,7 +112,8 @@ func idtool(ctx context.Context, dir string, args ...string) ([]byte, error) {
 	cmd.Dir = dir
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("running zerotier-idtool %s: %w: %s", strings.Join(args, " "), err, out)
+		return nil, fmt.Errorf("running zerotier-idtool %s: %w: %s", strings.Join(args, " "), err,
+			out)
 	}
 	return out, nil
 }

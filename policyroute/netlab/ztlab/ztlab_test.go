@@ -45,12 +45,13 @@ func TestMembersReachEachOther(t *testing.T) {
 	awaitBox(t, top)
 }
 
-// awaitBox waits until the client has found the box. As long as it has not, its own, wider IPv6 route serves in place of
-// the one by the box (net/ipv6/route.c: RT6_LOOKUP_F_REACHABLE).
+// awaitBox waits until the client has found the box. As long as it has not, its own, wider IPv6
+// route serves in place of the one by the box (net/ipv6/route.c: RT6_LOOKUP_F_REACHABLE).
 func awaitBox(t *testing.T, top *netlab.Topology) {
 	t.Helper()
 	for _, to := range []netip.Addr{ztlab.Box4, ztlab.Box6} {
-		awaitAnswers(t, netlab.StreamConfig{From: top.Client, Kind: netlab.Ping, To: netip.AddrPortFrom(to, 0),
+		awaitAnswers(t, netlab.StreamConfig{From: top.Client, Kind: netlab.Ping,
+			To:   netip.AddrPortFrom(to, 0),
 			Rate: 20, Marker: top.Marker}, 10)
 	}
 }
@@ -71,8 +72,9 @@ func TestLeakOfMemberIsSeen(t *testing.T) {
 	for to, want := range map[netip.Addr]netip.Addr{
 		netlab.ClientTarget4: netlab.BoxWAN4, netlab.ClientTarget6: netlab.BoxWAN6,
 	} {
-		report := awaitAnswers(t, netlab.StreamConfig{From: top.Client, Kind: netlab.UDP, Marker: top.Marker,
-			To: netip.AddrPortFrom(to, netlab.EchoPort), Rate: 50}, 20)
+		report := awaitAnswers(t, netlab.StreamConfig{From: top.Client, Kind: netlab.UDP,
+			Marker: top.Marker,
+			To:     netip.AddrPortFrom(to, netlab.EchoPort), Rate: 50}, 20)
 		if got := report.Egresses()[want]; got != report.Received {
 			t.Errorf("%s saw %v, want all from %s", to, report.Egresses(), want)
 		}
