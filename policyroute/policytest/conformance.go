@@ -228,9 +228,16 @@ func (s *suite) membersComeAndGo(t *testing.T) {
 	reach(t, target, want)
 	r := rand.New(rand.NewPCG(Seed(t), 2))
 	inPart := 0
-	for range 4 {
+	for round := range 5 {
 		after := Many(60, 2)
-		for range 1 + r.IntN(3) {
+		changes := 1 + r.IntN(3)
+		if round == 0 {
+			// One more address of a policy that has others: always a change of one map.
+			p := &after.Policies[r.IntN(60)]
+			p.From = append(p.From, member(1000))
+			changes = 0
+		}
+		for range changes {
 			p := &after.Policies[r.IntN(60)]
 			p.From = append(p.From, pick(r, []netip.Prefix{member(r.IntN(1000)),
 				Prefixes("10.144.0.0/16", "10.150.7.0/28", "10.144.0.0",
