@@ -18,10 +18,10 @@ const (
 func (b *filter) input() []NftRule {
 	var rules []NftRule
 	for _, e := range b.c.tunnels() {
-		rules = append(rules, NftRule{IIF: e.Iface, Verdict: goTo("answers")})
+		rules = append(rules, NftRule{IIF: e.Iface, Verdict: goTo("replies")})
 	}
 	if len(rules) > 0 {
-		b.chain("answers", []NftRule{{CTState: []string{"established", "related"}, Verdict: accept},
+		b.chain("replies", []NftRule{{CTState: []string{"established", "related"}, Verdict: accept},
 			{Verdict: drop}})
 	}
 	for _, e := range b.c.in.Egresses {
@@ -53,20 +53,20 @@ func (b *filter) output() []NftRule {
 	if len(tunnels) == 0 {
 		return b.redirects()
 	}
-	abroad := []NftRule{{OIF: "lo", Verdict: accept}}
+	toWorld := []NftRule{{OIF: "lo", Verdict: accept}}
 	for _, g := range b.c.in.Ingresses {
-		abroad = append(abroad, NftRule{OIF: g.Iface, Verdict: accept})
+		toWorld = append(toWorld, NftRule{OIF: g.Iface, Verdict: accept})
 	}
 	rules := []NftRule{{CTState: []string{"related"}, CTStatus: "snat"}}
 	for _, e := range tunnels {
-		abroad = append(abroad, NftRule{OIF: e.Iface, Verdict: accept})
+		toWorld = append(toWorld, NftRule{OIF: e.Iface, Verdict: accept})
 		for _, a := range e.Addrs {
 			rules = append(rules, NftRule{Src: netip.PrefixFrom(a.Addr(), a.Addr().BitLen())})
 		}
 	}
-	b.chain("abroad", append(abroad, NftRule{Verdict: drop}))
+	b.chain("to_world", append(toWorld, NftRule{Verdict: drop}))
 	for i := range rules {
-		rules[i].Verdict = goTo("abroad")
+		rules[i].Verdict = goTo("to_world")
 	}
 	return append(b.redirects(), rules...)
 }

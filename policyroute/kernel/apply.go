@@ -46,14 +46,14 @@ func (k *Kernel) Apply(ctx context.Context, p policyroute.Plan) error {
 
 func (k *Kernel) apply(ctx context.Context, p policyroute.Plan) error {
 	var partial PartialError
-	bare := map[place]bool{}
+	noAddress := map[deviceFamily]bool{}
 	for _, op := range p.Ops {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		err := errBare
+		err := errNoAddress
 		if r, ok := op.(policyroute.ReplaceRoute); !ok || r.Route.Type != policyroute.Unicast ||
-			!bare[place{r.Route.Dev, r.Route.Family}] {
+			!noAddress[deviceFamily{r.Route.Dev, r.Route.Family}] {
 			err = k.do(op)
 		}
 		if err == nil {
@@ -61,13 +61,13 @@ func (k *Kernel) apply(ctx context.Context, p policyroute.Plan) error {
 			continue
 		}
 		err = fmt.Errorf("%s: %w", headline(op), err)
-		if !k.without(op) {
+		if !k.tolerable(op) {
 			return err
 		}
 		if a, ok := op.(policyroute.AddAddr); ok {
-			bare[place{a.Dev, policyroute.FamilyOf(a.Addr.Addr())}] = true
+			noAddress[deviceFamily{a.Dev, policyroute.FamilyOf(a.Addr.Addr())}] = true
 		}
-		if k.closes(op) {
+		if k.removesAccept(op) {
 			err = fmt.Errorf("%w: %w", ErrAcceptsLeft, err)
 		}
 		partial.Failed = append(partial.Failed, err)
@@ -78,25 +78,25 @@ func (k *Kernel) apply(ctx context.Context, p policyroute.Plan) error {
 	return nil
 }
 
-// errBare refuses a way out by a device that could not be given its address: packets would leave it
-// with the address of another one.
-var errBare = errors.New("the device lacks an address")
+// errNoAddress refuses a route by a device that could not be given its address: packets would leave
+// it with the address of another one.
+var errNoAddress = errors.New("the device lacks an address")
 
-// place is a device, as far as it is used by one family.
-type place struct {
+// deviceFamily is one IP version of a device.
+type deviceFamily struct {
 	dev    string
 	family policyroute.Family
 }
 
-// without makes up for a failed operation, and says whether our table, the rules and the routes are
-// no more open than after it. Chains refuse nothing; what is wrong with theirs says closes.
-func (k *Kernel) without(op policyroute.Op) bool {
+// tolerable reports whether the table, the rules and the routes refuse as much without a failed
+// operation as with it. It removes the route that a failed replacement leaves behind. The iptables
+// chains only accept; see removesAccept.
+func (k *Kernel) tolerable(op policyroute.Op) bool {
 	switch o := op.(type) {
 	case policyroute.AddAddr:
 		return true // routes by that device are passed over as well
 	case policyroute.ReplaceRoute:
-		// What stands in its place leads elsewhere. Where nothing does, the refusal behind it
-		// decides.
+		// The old route may lead elsewhere. Without any, the unreachable default decides.
 		return o.Route.Type == policyroute.Unicast &&
 			withoutIPv6(o.Route.Family, k.delRoute(o.Route)) == nil
 	case policyroute.SetChain, policyroute.EnsureJump, policyroute.DeleteChain:
@@ -105,8 +105,8 @@ func (k *Kernel) without(op policyroute.Op) bool {
 	return false
 }
 
-// closes says that an operation takes accepts out of iptables, by what was last seen there.
-func (k *Kernel) closes(op policyroute.Op) bool {
+// removesAccept reports whether an operation takes accepts out of iptables, as last observed.
+func (k *Kernel) removesAccept(op policyroute.Op) bool {
 	switch o := op.(type) {
 	case policyroute.DeleteChain:
 		return true

@@ -23,8 +23,8 @@ var ErrNoIPTables = errors.New("iptables is not usable here")
 var (
 	// errAbsent says that the host does not have the program.
 	errAbsent = errors.New("it is not installed")
-	// errHeld says that the program was not run, since it would wait for its lock.
-	errHeld = errors.New("another program holds its lock")
+	// errLocked says that the program was not run, because it would wait for its lock.
+	errLocked = errors.New("another program holds its lock")
 )
 
 const (
@@ -48,12 +48,11 @@ const (
 // iptables reads our chains through `iptables -S`, and changes them in iptables-restore
 // transactions.
 type iptables struct {
-	log      *slog.Logger
-	families map[policyroute.Family]*family // those that worked when last asked
-	trouble  map[policyroute.Family]trouble // those that are installed and did not
-	// how many seconds are waited for the legacy variant's lock
-	patience int
-	held     time.Time // when that lock was last waited for in vain
+	log         *slog.Logger
+	families    map[policyroute.Family]*family // those that worked when last asked
+	trouble     map[policyroute.Family]trouble // those that are installed and did not
+	lockTimeout int                            // seconds to wait for the legacy variant's lock
+	lockedAt    time.Time                      // when a wait for that lock last timed out
 }
 
 // trouble is why a family did not work when it was last asked.
@@ -70,7 +69,7 @@ func newIPTables(log *slog.Logger) *iptables {
 
 // wait sets how long the legacy variant's lock is waited for, and forgets what did not work.
 func (t *iptables) wait(seconds int) {
-	t.patience, t.held = seconds, time.Time{}
+	t.lockTimeout, t.lockedAt = seconds, time.Time{}
 	t.families, t.trouble = map[policyroute.Family]*family{}, map[policyroute.Family]trouble{}
 }
 
@@ -104,7 +103,7 @@ func (t *iptables) find(f policyroute.Family) error {
 	if err != nil {
 		return fmt.Errorf("running %s: %w", path, err)
 	}
-	handle, err := lib.New(lib.IPFamily(proto), lib.Path(path), lib.Timeout(t.patience))
+	handle, err := lib.New(lib.IPFamily(proto), lib.Path(path), lib.Timeout(t.lockTimeout))
 	if err != nil {
 		return fmt.Errorf("preparing %s: %w", path, err)
 	}
@@ -273,7 +272,7 @@ func (t *iptables) deleteChain(o policyroute.DeleteChain) error {
 func (t *iptables) commit(f policyroute.Family, lines []string) error {
 	input := "*" + filterTable + "\n" + strings.Join(lines, "\n") + "\nCOMMIT\n"
 	_, err := run(t, f, func(fam *family) (struct{}, error) {
-		cmd := exec.Command(fam.restore, "--noflush", "--wait", fmt.Sprint(t.patience))
+		cmd := exec.Command(fam.restore, "--noflush", "--wait", fmt.Sprint(t.lockTimeout))
 		cmd.Stdin = strings.NewReader(input)
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
@@ -290,15 +289,15 @@ func (t *iptables) commit(f policyroute.Family, lines []string) error {
 // waited for it in vain, none waits again for a while.
 func run[T any](t *iptables, f policyroute.Family, do func(*family) (T, error)) (T, error) {
 	fam := t.families[f]
-	if !fam.nftables && time.Since(t.held) < askAgain {
+	if !fam.nftables && time.Since(t.lockedAt) < askAgain {
 		var none T
-		return none, errHeld
+		return none, errLocked
 	}
 	for i := 1; ; i++ {
 		out, err := do(fam)
 		busy := exitStatus(err) == exitBusy
 		if busy && !fam.nftables {
-			t.held = time.Now()
+			t.lockedAt = time.Now()
 		}
 		if !busy || !fam.nftables || i == busyAttempts {
 			return out, err
