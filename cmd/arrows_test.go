@@ -29,11 +29,11 @@ type arrow struct {
 //	└──▶ image
 var arrows = []arrow{
 	// Nothing that makes images is on the box, but what takes an update into the other slot is.
-	{from: "cmd/ztbridge", to: []string{"bridge", "bridge/…", "image/update"}},
-	{from: "image/update", to: []string{"image/box", "image/grubenv"}},
+	{from: "cmd/ztbridge", to: []string{"bridge", "bridge/…", "image/device/update"}},
 	{from: "cmd/ztbridge-demo", to: []string{"bridge/api", "policyroute/netlab/…"}},
 	{from: "cmd/*", to: []string{"bridge", "bridge/…", "image/…"}},
-	{from: "image/…", to: []string{"image/…"}},
+	{from: "image/device/…", to: []string{"image/device/…"}},
+	{from: "image/build/…", to: []string{"image/build/…", "image/device/…"}},
 	{from: "bridge", to: []string{"bridge/…", "policyroute", "policyroute/kernel"}},
 	{from: "bridge/echowatch", to: []string{"bridge/packet"}},
 	{from: "bridge/ndp", to: []string{"bridge/packet"}},
@@ -60,7 +60,8 @@ var only = map[string][]string{
 	module + "/bridge/e2e":                       nil,
 	"github.com/rogpeppe/go-internal/testscript": nil,
 	"github.com/google/go-cmp":                   nil,
-	"github.com/diskfs/go-diskfs":                {"image/…"},
+	"github.com/diskfs/go-diskfs":                {"image/build/…", "image/device/appliance"},
+	"github.com/spf13/cobra":                     {"cmd/*"},
 }
 
 type pkg struct {

@@ -7,7 +7,7 @@ PATH=$PATH:/usr/local/go/bin
 cd "$(dirname "$0")/.."
 target=${1:-cloud-amd64}
 cache=${ZTBRIDGE_IMAGE_CACHE:-/var/cache/ztbridge-image}
-lock=${ZTBRIDGE_IMAGE_LOCK:-image/lock/$target.lock}
+lock=${ZTBRIDGE_IMAGE_LOCK:-image/build/lock/$target.lock}
 mkdir -p "$cache/debs"
 work=$(mktemp -d "$cache/repro.XXXXXX")
 trap 'rm -rf "$work"' EXIT

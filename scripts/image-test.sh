@@ -23,7 +23,7 @@ build() { # target lock
 }
 
 for target in "${@:-cloud-amd64}"; do
-	lock=image/lock/$target.lock
+	lock=image/build/lock/$target.lock
 	if ! build "$target" "$lock"; then
 		echo "image-test: building $target anew with the packages of today" >&2
 		"$dir/ztbridge-image" lock --target "$target" -o "$dir/$target.lock"

@@ -17,9 +17,9 @@ import (
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
-	"ztbridge/image/appliance"
-	"ztbridge/image/box"
-	"ztbridge/image/update"
+	"ztbridge/image/device/appliance"
+	"ztbridge/image/device/box"
+	"ztbridge/image/device/update"
 )
 
 func main() { os.Exit(run()) }
@@ -61,7 +61,6 @@ func command() *cobra.Command {
 		metadata(log),
 		keepLog(),
 		judge(log),
-		update.Command(),
 	)
 	return root
 }

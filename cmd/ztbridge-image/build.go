@@ -10,10 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ztbridge/image"
-	"ztbridge/image/deb"
-	"ztbridge/image/gobuild"
-	"ztbridge/image/pkglock"
+	"ztbridge/image/build"
+	"ztbridge/image/build/deb"
+	"ztbridge/image/build/gobuild"
+	"ztbridge/image/build/pkglock"
 )
 
 type buildFlags struct {
@@ -50,7 +50,7 @@ Without it the image is good for tests only.`,
 	flags.StringVar(&f.source, "source", ".", "checkout whose commands are compiled")
 	flags.StringVar(&f.version, "version", "0.0.0", "version of the image")
 	flags.StringVar(&f.lock, "lock", "",
-		"lock file (default: image/lock/TARGET.lock of the checkout)")
+		"lock file (default: image/build/lock/TARGET.lock of the checkout)")
 	flags.StringVar(&f.deb, "deb", "", "ztbridge's own package (default: built from the checkout)")
 	flags.StringVar(&f.updateKey, "update-key", "",
 		"file with the public key that updates must be signed with; without it the image takes "+
@@ -73,7 +73,7 @@ func (f *buildFlags) run(cmd *cobra.Command) error {
 	if f.zerotier.without {
 		progress("zerotier", "left out: this is a test image")
 	}
-	options := image.Options{
+	options := build.Options{
 		Profile: profile, Mirror: mirror, Cache: f.cache, Out: strings.TrimSuffix(f.out,
 			".img.zst"),
 		Version: f.version, Deb: f.deb, Progress: progress,
@@ -86,7 +86,7 @@ func (f *buildFlags) run(cmd *cobra.Command) error {
 	if err := f.inputs(ctx, &options, work); err != nil {
 		return err
 	}
-	files, err := image.Build(ctx, options)
+	files, err := build.Build(ctx, options)
 	if err != nil {
 		if errors.Is(err, os.ErrPermission) || os.Geteuid() != 0 {
 			return fmt.Errorf("%w\nhint: mmdebstrap needs root's rights", err)
@@ -101,7 +101,7 @@ func (f *buildFlags) run(cmd *cobra.Command) error {
 
 // inputs reads, downloads and compiles what goes into the image; files are put into the folder
 // work.
-func (f *buildFlags) inputs(ctx context.Context, options *image.Options, work string) (err error) {
+func (f *buildFlags) inputs(ctx context.Context, options *build.Options, work string) (err error) {
 	if options.Lock, err = readLock(f.lockFile()); err != nil {
 		return err
 	}
@@ -127,8 +127,8 @@ func (f *buildFlags) inputs(ctx context.Context, options *image.Options, work st
 	return err
 }
 
-func (f *buildFlags) check() (image.Profile, error) {
-	profile, err := image.ProfileOf(f.target)
+func (f *buildFlags) check() (build.Profile, error) {
+	profile, err := build.ProfileOf(f.target)
 	if err != nil {
 		return profile, fmt.Errorf("%w: --target: %w", errUsage, err)
 	}
@@ -142,7 +142,7 @@ func (f *buildFlags) lockFile() string {
 	if f.lock != "" {
 		return f.lock
 	}
-	return filepath.Join(f.source, "image/lock", f.target+".lock")
+	return filepath.Join(f.source, "image/build/lock", f.target+".lock")
 }
 
 func readLock(name string) (*pkglock.Lock, error) {
@@ -159,9 +159,9 @@ func readLock(name string) (*pkglock.Lock, error) {
 }
 
 // compile makes the binaries that no package has: the first process and the image's own helper.
-func (f *buildFlags) compile(ctx context.Context, options *image.Options, work string) (err error) {
+func (f *buildFlags) compile(ctx context.Context, options *build.Options, work string) (err error) {
 	options.Progress("binaries", "compiling for "+options.Profile.Arch)
-	for pkg, data := range map[string]*[]byte{"./image/init": &options.Init,
+	for pkg, data := range map[string]*[]byte{"./image/device/init": &options.Init,
 		"./cmd/ztbridge-appliance": &options.Appliance} {
 		out := filepath.Join(work, filepath.Base(pkg))
 		request := gobuild.Request{Source: f.source, Package: pkg, Arch: options.Profile.Arch,

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ztbridge/image/update"
+	"ztbridge/image/device/update"
 )
 
 func keygenCommand() *cobra.Command {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ztbridge/image/deb"
+	"ztbridge/image/build/deb"
 )
 
 func debCommand() *cobra.Command {

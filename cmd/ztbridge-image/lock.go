@@ -6,8 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ztbridge/image"
-	"ztbridge/image/pkglock"
+	"ztbridge/image/build"
+	"ztbridge/image/build/pkglock"
 )
 
 func lockCommand() *cobra.Command {
@@ -19,7 +19,7 @@ func lockCommand() *cobra.Command {
 own, and write names, versions and SHA-256 sums. Nothing is installed.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			profile, err := image.ProfileOf(target)
+			profile, err := build.ProfileOf(target)
 			if err != nil {
 				return fmt.Errorf("%w: --target: %w", errUsage, err)
 			}

@@ -16,7 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"ztbridge/image"
+	"ztbridge/image/build"
 )
 
 func main() { os.Exit(runUntilSignal()) }
@@ -58,6 +58,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 // progressTo shows steps as lines: a build's log must read well in a file too.
-func progressTo(w io.Writer) image.Progress {
+func progressTo(w io.Writer) build.Progress {
 	return func(step, detail string) { fmt.Fprintf(w, "%-9s %s\n", step, detail) }
 }

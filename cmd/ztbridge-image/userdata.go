@@ -10,7 +10,7 @@ import (
 
 	"ztbridge/bridge"
 	"ztbridge/bridge/config"
-	"ztbridge/image/userdata"
+	"ztbridge/image/build/userdata"
 )
 
 type userDataFlags struct {

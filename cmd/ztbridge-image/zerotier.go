@@ -8,9 +8,9 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"ztbridge/image"
-	"ztbridge/image/aptkey"
-	"ztbridge/image/pkglock"
+	"ztbridge/image/build"
+	"ztbridge/image/build/aptkey"
+	"ztbridge/image/build/pkglock"
 )
 
 // zerotierFlags say where an image's zerotier-one comes from. It is not in Debian.
@@ -83,7 +83,7 @@ func (z *zerotierFlags) fetch(ctx context.Context, arch, dir string) (file strin
 	default:
 		file = z.deb
 	}
-	sum, err := image.FileSum(file)
+	sum, err := build.FileSum(file)
 	if err != nil {
 		return "", err
 	}

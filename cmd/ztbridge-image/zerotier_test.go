@@ -11,7 +11,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 
-	"ztbridge/image/aptkey"
+	"ztbridge/image/build/aptkey"
 )
 
 func TestZeroTierFlags(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"ztbridge/bridge"
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
-	"ztbridge/image/update"
+	"ztbridge/image/device/update"
 )
 
 // The exit codes, as `ztbridge help` documents them.
@@ -103,7 +103,7 @@ func (p *program) root() *cobra.Command {
 	root.AddCommand(p.runCommand(), p.guardCommand(), p.downCommand(), p.planCommand(),
 		p.statusCommand(), p.doctorCommand(),
 		p.egressCommand(), p.clientCommand(), p.configCommand(), p.versionCommand(),
-		update.Command())
+		updateCommand(update.New()))
 	return root
 }
 

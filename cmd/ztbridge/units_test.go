@@ -44,7 +44,7 @@ func TestUnitsStartCommands(t *testing.T) {
 func TestUnitsRestartAfterCrash(t *testing.T) {
 	var paths []string
 	for _, pattern := range []string{unitDir + "/*.service",
-		"../../image/files/*/usr/lib/systemd/system/*.service"} {
+		"../../image/build/files/*/usr/lib/systemd/system/*.service"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil || len(found) < 2 {
 			t.Fatalf("%s: found %v, %v", pattern, found, err)

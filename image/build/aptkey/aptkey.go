@@ -1,0 +1,41 @@
+package aptkey
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
+)
+
+// ErrOtherKey reports a key that is not the one meant.
+var ErrOtherKey = errors.New("the key is not the one meant")
+
+// Only returns the key with the given fingerprint, whole and in hex, spaces allowed:
+// ASCII-armoured, and without whatever else the text holds, which apt would trust as well.
+func Only(armored []byte, fingerprint string) ([]byte, error) {
+	keys, err := openpgp.ReadArmoredKeyRing(bytes.NewReader(armored))
+	if err != nil {
+		return nil, fmt.Errorf("reading the repository's key: %w", err)
+	}
+	if len(keys) != 1 {
+		return nil, fmt.Errorf("reading the repository's key: there are %d, want one", len(keys))
+	}
+	got := hex.EncodeToString(keys[0].PrimaryKey.Fingerprint)
+	if want := strings.ToLower(strings.ReplaceAll(fingerprint, " ", "")); want != got {
+		return nil, fmt.Errorf("%w: its fingerprint is %s, not %s", ErrOtherKey,
+			strings.ToUpper(got), fingerprint)
+	}
+	var out bytes.Buffer
+	w, err := armor.Encode(&out, openpgp.PublicKeyType, nil)
+	if err != nil {
+		return nil, fmt.Errorf("writing the repository's key: %w", err)
+	}
+	if err := errors.Join(keys[0].Serialize(w), w.Close()); err != nil {
+		return nil, fmt.Errorf("writing the repository's key: %w", err)
+	}
+	return append(out.Bytes(), '\n'), nil
+}

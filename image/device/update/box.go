@@ -1,0 +1,339 @@
+package update
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"ztbridge/image/device/box"
+	"ztbridge/image/device/grubenv"
+)
+
+// Box is the running appliance. The fields are the world; New fills in the real one.
+type Box struct {
+	RunDir      string
+	ConfigDir   string
+	DataDir     string
+	ReleaseFile string
+	KeyFile     string
+	Config      string // the daemon's
+	// Writable makes the configuration partition writable, or read-only again.
+	Writable func(on bool) error
+	// Restart restarts the machine; it returns before that has happened.
+	Restart func(ctx context.Context) error
+	// Health asks the daemon.
+	Health func(ctx context.Context) (Health, error)
+	// Setup says whether the box's own preparations, which end before the judge begins, have
+	// worked.
+	Setup func(ctx context.Context) error
+}
+
+// Errors that a person can do something about.
+var (
+	ErrNoAppliance = errors.New(
+		"this machine does not run the ztbridge image; update the package instead")
+	ErrNoKey = errors.New(
+		"this image was built without an update key and takes no updates; write a newer image")
+	ErrTarget  = errors.New("the bundle is for another kind of machine")
+	ErrPending = errors.New(
+		"the other system is to be tried, or this one is; wait for the verdict")
+	ErrNoOther = errors.New("there is no other system to go back to")
+)
+
+// State is what the box is at.
+type State string
+
+// States of the box, as the boot variables tell them.
+const (
+	Settled  State = "settled"   // the running slot is the active one
+	Prepared State = "prepared"  // the other slot is tried at the next start
+	Trying   State = "trying"    // the running slot is on trial
+	FellBack State = "fell-back" // the other slot was tried, and this one runs again
+)
+
+// Status says which system runs, and what becomes of an update or a rollback.
+type Status struct {
+	Slot    box.Slot `json:"slot"`
+	Target  string   `json:"target"`
+	Version string   `json:"version"`
+	State   State    `json:"state"`
+}
+
+// Status reads the box's state.
+func (b *Box) Status() (Status, error) {
+	slot, release, err := b.running()
+	if err != nil {
+		return Status{}, err
+	}
+	env, err := grubenv.Load(b.envFile())
+	if err != nil {
+		return Status{}, err
+	}
+	s := Status{Slot: slot, Target: release.Target, Version: release.Version, State: Settled}
+	switch {
+	case env[grubenv.Try] == "":
+	case env[grubenv.Left] == "1":
+		s.State = Prepared
+	case env[grubenv.Try] == string(slot):
+		s.State = Trying
+	default:
+		s.State = FellBack
+	}
+	return s, nil
+}
+
+func (b *Box) running() (box.Slot, box.Release, error) {
+	slot, err := box.Running(b.RunDir)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", box.Release{}, ErrNoAppliance
+	}
+	if err != nil {
+		return "", box.Release{}, err
+	}
+	var release box.Release
+	text, err := os.ReadFile(b.ReleaseFile)
+	if err == nil {
+		err = json.Unmarshal(text, &release)
+	}
+	if err != nil {
+		return "", box.Release{}, fmt.Errorf("reading the image's description: %w", err)
+	}
+	return slot, release, nil
+}
+
+func (b *Box) envFile() string { return filepath.Join(b.ConfigDir, box.GrubEnv) }
+
+// Apply verifies the bundle, writes it to the inactive slot and has it tried at the next start,
+// which it does not cause. A bundle that is refused changes nothing. An interruption leaves the
+// running system as it is.
+func (b *Box) Apply(ctx context.Context, file io.ReadSeeker) (Manifest, error) {
+	status, err := b.Status()
+	if err != nil {
+		return Manifest{}, err
+	}
+	if status.State == Trying || status.State == Prepared {
+		return Manifest{}, ErrPending
+	}
+	text, err := os.ReadFile(b.KeyFile)
+	if errors.Is(err, os.ErrNotExist) {
+		return Manifest{}, ErrNoKey
+	}
+	if err != nil {
+		return Manifest{}, fmt.Errorf("reading the update key: %w", err)
+	}
+	key, err := DecodePublicKey(text)
+	if err != nil {
+		return Manifest{}, err
+	}
+	bundle, err := Open(file, key)
+	if err != nil {
+		return Manifest{}, err
+	}
+	if bundle.Manifest.Target != status.Target {
+		return Manifest{}, fmt.Errorf("%w: it is for %s, this is %s", ErrTarget,
+			bundle.Manifest.Target, status.Target)
+	}
+	if err := b.rememberHealth(ctx, false); err != nil {
+		return Manifest{}, err
+	}
+	other := status.Slot.Other()
+	if err := bundle.install(ctx, filepath.Join(b.RunDir, other.Link())); err != nil {
+		return Manifest{}, err
+	}
+	return bundle.Manifest, b.tryOther(status.Slot)
+}
+
+// tryOther has the other slot tried at the next start. The way back is to the system that runs,
+// which need not be the active one: the boot loader starts the other slot, too, when the active one
+// does not load.
+func (b *Box) tryOther(running box.Slot) error {
+	return b.setEnv(func(env grubenv.Block) {
+		env[grubenv.Active], env[grubenv.Try], env[grubenv.Left] = string(running),
+			string(running.Other()), "1"
+	})
+}
+
+// setEnv changes the boot variables. They are read when the partition is writable already: GRUB is
+// the only other writer.
+func (b *Box) setEnv(change func(grubenv.Block)) (err error) {
+	unlock, err := box.LockConfig(b.RunDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	if err := b.Writable(true); err != nil {
+		return fmt.Errorf("making the configuration partition writable: %w", err)
+	}
+	defer func() { err = errors.Join(err, b.Writable(false)) }()
+	env, err := grubenv.Load(b.envFile())
+	if err != nil {
+		return err
+	}
+	change(env)
+	return env.Save(b.envFile())
+}
+
+// Rollback leaves the running system, or takes back the wish to. It returns the state it found, on
+// which that depends:
+//
+//	settled    the other slot is tried at the next start and judged like an update: it may hold
+//	           one that was cancelled, or that the power went from before it could be tried, and
+//	           have never run
+//	fell-back  the same once more if it was a rollback that failed; an update that failed is
+//	           undone already
+//	prepared   the trial is cancelled, and the running system stays
+//	trying     the trial is over, and the other slot, the active one all the time, runs from the
+//	           next start on
+//
+// But for a cancelled trial, that start is to be caused.
+func (b *Box) Rollback(ctx context.Context) (found State, err error) {
+	status, err := b.Status()
+	if err != nil {
+		return "", err
+	}
+	other := status.Slot.Other()
+	switch status.State {
+	case Prepared:
+		return Prepared, b.setEnv(func(env grubenv.Block) {
+			env[grubenv.Try],
+				env[grubenv.Left] = "", "0"
+		})
+	case FellBack:
+		if !b.noted().Rollback {
+			return FellBack, ErrNoOther
+		}
+	}
+	if err := b.holdsSystem(other); err != nil {
+		return status.State, err
+	}
+	if status.State == Trying {
+		return Trying, b.setEnv(func(env grubenv.Block) {
+			env[grubenv.Active], env[grubenv.Try], env[grubenv.Left] = string(other), "", "0"
+		})
+	}
+	if err := b.rememberHealth(ctx, true); err != nil {
+		return status.State, err
+	}
+	return status.State, b.tryOther(status.Slot)
+}
+
+// holdsSystem looks for what install writes last.
+func (b *Box) holdsSystem(slot box.Slot) error {
+	f, err := os.Open(filepath.Join(b.RunDir, slot.Link()))
+	if err != nil {
+		return fmt.Errorf("looking at the other slot: %w", err)
+	}
+	defer f.Close()
+	sector := make([]byte, 512)
+	if _, err := io.ReadFull(f, sector); err != nil || sector[510] != 0x55 || sector[511] != 0xaa {
+		return ErrNoOther
+	}
+	return nil
+}
+
+// install writes the slot. Its first sector, without which it is no file system, is taken away
+// first and written last, so that a slot that is half-written, or does not hold what was written,
+// is never mistaken for a system.
+func (b *Bundle) install(ctx context.Context, device string) error {
+	f, err := os.OpenFile(device, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("opening the slot: %w", err)
+	}
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil || size < b.Manifest.SlotSize {
+		return fmt.Errorf("writing the slot: it has %d bytes, the bundle needs %d (%w)", size,
+			b.Manifest.SlotSize, err)
+	}
+	src, err := b.slot()
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	if err := clearStart(f); err != nil {
+		return err
+	}
+	first, err := copySlot(ctx, f, src)
+	if err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("writing the slot: %w", err)
+	}
+	if err := b.complete(f, first); err != nil {
+		return errors.Join(err, clearStart(f))
+	}
+	return nil
+}
+
+// complete makes the slot a system, which it is not to remain when this fails.
+func (b *Bundle) complete(f *os.File, first []byte) error {
+	if _, err := f.WriteAt(first, 0); err != nil {
+		return fmt.Errorf("writing the slot: %w", err)
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("writing the slot: %w", err)
+	}
+	return b.readBack(f)
+}
+
+func clearStart(f *os.File) error {
+	if _, err := f.WriteAt(make([]byte, chunk), 0); err != nil {
+		return fmt.Errorf("clearing the slot: %w", err)
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("clearing the slot: %w", err)
+	}
+	return nil
+}
+
+const chunk = 1 << 20
+
+// copySlot writes everything but the first chunk, which it returns.
+func copySlot(ctx context.Context, f *os.File, src io.Reader) (first []byte, err error) {
+	buf := make([]byte, chunk)
+	for at := int64(0); ; {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		n, err := io.ReadFull(src, buf)
+		if n > 0 && at == 0 {
+			first = append([]byte(nil), buf[:n]...)
+		} else if n > 0 {
+			if _, err := f.WriteAt(buf[:n], at); err != nil {
+				return nil, fmt.Errorf("writing the slot: %w", err)
+			}
+		}
+		at += int64(n)
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return first, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("unpacking the bundle: %w", err)
+		}
+	}
+}
+
+// readBack asks the medium, not the cache: a worn card says "written" and lies.
+func (b *Bundle) readBack(f *os.File) error {
+	// advice; without it the check is merely weaker
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
+	sum := sha256.New()
+	if _, err := io.Copy(sum, io.NewSectionReader(f, 0, b.Manifest.SlotSize)); err != nil {
+		return fmt.Errorf("reading the slot back: %w", err)
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); got != b.Manifest.SlotSHA256 {
+		return fmt.Errorf(
+			"reading the slot back: its sum is %s, not %s; the medium may be worn out", got,
+			b.Manifest.SlotSHA256)
+	}
+	return nil
+}

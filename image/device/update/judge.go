@@ -1,0 +1,219 @@
+package update
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"ztbridge/image/device/grubenv"
+)
+
+func (b *Box) healthFile() string { return filepath.Join(b.DataDir, "update", "before.json") }
+
+// note is what the system before leaves to the judge of the next one, who may be of another
+// version.
+type note struct {
+	Health
+	// Rollback says that it is a rollback that is tried, not an update.
+	Rollback bool `json:"rollback,omitempty"`
+	// Config identifies the daemon's configuration. Versions that left it out judged any as if it
+	// were the same.
+	Config string `json:"config,omitempty"`
+}
+
+// unconfigured stands for no configuration at all.
+const unconfigured = "none"
+
+// config identifies the daemon's present configuration. It is empty when that cannot be told.
+func (b *Box) config() string {
+	text, err := os.ReadFile(b.Config)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return unconfigured
+	case err != nil:
+		return ""
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+// complaints lists what was better before. A person may have changed the configuration between the
+// note and the restart: what it no longer names is not missing, and what it names anew has nothing
+// to be compared with.
+func (n note) complaints(now Health, config string) []string {
+	switch {
+	case slices.Contains(n.Errors, noDaemon):
+		return nil
+	case n.Config != "" && config != "" && n.Config != config:
+		return now.sharedWith(n.Health).worseThan(n.Health.sharedWith(now))
+	}
+	return now.worseThan(n.Health)
+}
+
+// excuses says whether a silent daemon is none of the system's that is tried: there was no
+// configuration, and there is none; or it was as silent when a person chose to go back.
+func (n note) excuses(config string) bool {
+	return slices.Contains(n.Errors, noDaemon) &&
+		(n.Rollback || n.Config == unconfigured && config == unconfigured)
+}
+
+// rememberHealth notes how the running system fares. A daemon that does not run is noted too: then
+// any that answers is better.
+func (b *Box) rememberHealth(ctx context.Context, rollback bool) error {
+	before, err := b.Health(ctx)
+	if err != nil {
+		before = Health{Errors: []string{noDaemon}}
+	}
+	text, err := json.Marshal(note{Health: before, Rollback: rollback, Config: b.config()})
+	if err != nil {
+		return fmt.Errorf("noting the present state: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(b.healthFile()), 0o700); err != nil {
+		return fmt.Errorf("noting the present state: %w", err)
+	}
+	if err := os.WriteFile(b.healthFile(), text, 0o600); err != nil {
+		return fmt.Errorf("noting the present state: %w", err)
+	}
+	return nil
+}
+
+// noted is what rememberHealth noted last. When it cannot be read, a system on trial has to be
+// without any error.
+func (b *Box) noted() note {
+	var n note
+	text, err := os.ReadFile(b.healthFile())
+	if err != nil || json.Unmarshal(text, &n) != nil {
+		return note{}
+	}
+	return n
+}
+
+const noDaemon = "no-daemon"
+
+// ErrUnhealthy reports a system that failed its trial.
+var ErrUnhealthy = errors.New("the system on trial is not as good as the one before it")
+
+// Trial says how a system is tried: a new one, or one that a rollback goes to.
+type Trial struct {
+	// Patience is how long it may take to become as good as the one before, and to stay so.
+	Patience time.Duration
+	// Every is the pause between two looks.
+	Every time.Duration
+	// Steady is how long every look has to be good before the system is kept, and Looks how many it
+	// takes at least: on a slow machine there are few in a given time. A daemon that crashes and
+	// starts again begins anew.
+	Steady time.Duration
+	Looks  int
+}
+
+// Judge ends the trial of the running slot. It returns at once when there is none. Otherwise it
+// looks at the daemon until that has been as healthy as the one before the restart for long enough,
+// and then makes the slot the active one; or until the time is up, and then returns ErrUnhealthy,
+// after which the machine must be restarted: the boot loader starts the active slot. What was bad
+// before is not held against the running system, so that a rollback from a bad system stays, too.
+func (b *Box) Judge(ctx context.Context, trial Trial) error {
+	status, err := b.Status()
+	if err != nil {
+		return err
+	}
+	if status.State != Trying {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, trial.Patience)
+	defer cancel()
+	ticker := time.NewTicker(trial.Every)
+	defer ticker.Stop()
+	streak := streak{before: b.noted()}
+	for {
+		streak.config = b.config()
+		now, err := b.look(ctx, streak.before, streak.config)
+		verdict := streak.look(now, err)
+		if verdict == nil && streak.good >= trial.Looks &&
+			time.Since(streak.since) >= trial.Steady {
+			return b.setEnv(func(env grubenv.Block) {
+				// or else a person has ended the trial in the meantime
+				if env[grubenv.Try] == string(status.Slot) {
+					env[grubenv.Active], env[grubenv.Try], env[grubenv.Left] = string(status.Slot),
+						"", "0"
+				}
+			})
+		}
+		select {
+		case <-ctx.Done():
+			if verdict == nil {
+				verdict = errBrief
+			}
+			return fmt.Errorf("%w: %w", ErrUnhealthy, verdict)
+		case <-ticker.C:
+		}
+	}
+}
+
+// look asks the daemon. Where none is to be expected, the box's set-up having worked is as good as
+// an answer.
+func (b *Box) look(ctx context.Context, before note, config string) (Health, error) {
+	now, err := b.Health(ctx)
+	if err == nil || !before.excuses(config) {
+		return now, err
+	}
+	if err := b.Setup(ctx); err != nil {
+		return Health{}, fmt.Errorf("asking for the set-up: %w", err)
+	}
+	return Health{at: time.Now()}, nil
+}
+
+// Verdicts on a daemon that answers without any complaint.
+var (
+	errBrief    = errors.New("it was good only at the end, and not for long enough")
+	errAnother  = errors.New("the daemon has started again")
+	errStanding = errors.New("the daemon answers, but does not work on")
+)
+
+// streak counts the good looks in a row at one and the same daemon.
+type streak struct {
+	before note
+	config string // the present one
+	last   Health
+	good   int
+	since  time.Time // of the first of them
+}
+
+// look takes in one more look. It returns what is wrong, or nil.
+func (s *streak) look(now Health, err error) error {
+	if err == nil {
+		err = s.complaint(now)
+	}
+	switch {
+	case errors.Is(err, errStanding):
+		return err // a slow machine may not have got round to it; only a new answer counts
+	case err == nil && s.good > 0 && !now.instance.Equal(s.last.instance):
+		err = errAnother
+	}
+	if err != nil {
+		s.good, s.last = 0, now
+		return err
+	}
+	if s.good == 0 {
+		s.since = time.Now()
+	}
+	s.good, s.last = s.good+1, now
+	return nil
+}
+
+func (s *streak) complaint(now Health) error {
+	if worse := s.before.complaints(now, s.config); len(worse) > 0 {
+		return errors.New(strings.Join(worse, "; "))
+	}
+	if s.good > 0 && now.at.Equal(s.last.at) {
+		return errStanding
+	}
+	return nil
+}
