@@ -10,7 +10,7 @@ import (
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
-	"ztbridge/bridge/openvpn"
+	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/zerotier"
 	"ztbridge/policyroute"
@@ -141,7 +141,7 @@ func zerotierConditions(cfg *config.Config, s Snapshot, add addCondition) {
 func egressConditions(e config.Egress, s Snapshot, desired Desired, add addCondition) {
 	if e.OpenVPN != nil {
 		t := s.Tunnels[e.Name]
-		if t.State != openvpn.StateUp && t.State != "" {
+		if t.State != client.StateUp && t.State != "" {
 			severity := api.SeverityWarning
 			if !inUse(desired) {
 				severity = api.SeverityError

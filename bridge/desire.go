@@ -5,7 +5,8 @@ import (
 	"slices"
 
 	"ztbridge/bridge/config"
-	"ztbridge/bridge/openvpn"
+	"ztbridge/bridge/openvpn/client"
+	"ztbridge/bridge/openvpn/profile"
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/zerotier"
 	"ztbridge/policyroute"
@@ -74,7 +75,7 @@ func connected(cfg *config.Config, e config.Egress, s Snapshot) bool {
 	switch {
 	case e.OpenVPN != nil:
 		t := s.Tunnels[e.Name]
-		return t.State == openvpn.StateUp && t.Session != nil && s.World.Up(tunnelDevice(e.Name))
+		return t.State == client.StateUp && t.Session != nil && s.World.Up(tunnelDevice(e.Name))
 	case e.Member != nil:
 		n := network(cfg, s, e.Member.Network)
 		return n.State == zerotier.NetworkOK && s.World.Up(n.Iface) && viaTrouble(e, s.World) == ""
@@ -120,9 +121,9 @@ func egressIntent(cfg *config.Config, e config.Egress, s Snapshot) policyroute.E
 
 // tunnelIntent fills in what the server of a tunnel assigned. Before it ever did, the device is up
 // and empty: it swallows what would be sent there.
-func tunnelIntent(out *policyroute.Egress, t openvpn.TunnelStatus) {
+func tunnelIntent(out *policyroute.Egress, t client.Status) {
 	out.Iface, out.Owned = tunnelDevice(out.Name), true
-	if t.Remote.Proto == openvpn.TCP {
+	if t.Remote.Proto == profile.TCP {
 		out.Carries = policyroute.StreamPacket
 	}
 	if t.Session == nil {

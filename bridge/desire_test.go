@@ -13,7 +13,8 @@ import (
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
-	"ztbridge/bridge/openvpn"
+	"ztbridge/bridge/openvpn/client"
+	"ztbridge/bridge/openvpn/profile"
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/zerotier"
 	"ztbridge/policyroute"
@@ -69,8 +70,8 @@ func ztIface(nwid string) string {
 	return id.Iface()
 }
 
-func up(addr string) openvpn.TunnelStatus {
-	return openvpn.TunnelStatus{State: openvpn.StateUp, Session: &openvpn.Session{
+func up(addr string) client.Status {
+	return client.Status{State: client.StateUp, Session: &client.Session{
 		Addrs: []netip.Prefix{netip.MustParsePrefix(addr)}, MTU: 1500, DNS: []netip.Addr{
 			netip.MustParseAddr("10.8.0.1")},
 	}}
@@ -98,26 +99,26 @@ func TestDesireFollowsTheTunnels(t *testing.T) {
 	tests := []struct {
 		name    string
 		world   World
-		tunnels map[string]openvpn.TunnelStatus
+		tunnels map[string]client.Status
 		probes  map[string]probe.Status
 		stop    bool
 		want    string
 	}{
 		{"at the start", both, nil, nil, false, ""},
 		{"connected, not probed yet", both,
-			map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24")}, nil, false, "provider"},
-		{"only the second", both, map[string]openvpn.TunnelStatus{"backup": up("10.9.0.2/24")}, nil,
+			map[string]client.Status{"provider": up("10.8.0.2/24")}, nil, false, "provider"},
+		{"only the second", both, map[string]client.Status{"backup": up("10.9.0.2/24")}, nil,
 			false, "backup"},
 		{"the first does not answer", both,
-			map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24"),
+			map[string]client.Status{"provider": up("10.8.0.2/24"),
 				"backup": up("10.9.0.2/24")},
 			map[string]probe.Status{"provider": {Grade: probe.Degraded},
 				"backup": {Grade: probe.Fresh}}, false, "backup"},
 		{"its device is gone", world("backup"),
-			map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24")}, nil, false, ""},
-		{"reconnecting", both, map[string]openvpn.TunnelStatus{
-			"provider": {State: openvpn.StateReconnecting}}, nil, false, ""},
-		{"stopping", both, map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24")}, nil,
+			map[string]client.Status{"provider": up("10.8.0.2/24")}, nil, false, ""},
+		{"reconnecting", both, map[string]client.Status{
+			"provider": {State: client.StateReconnecting}}, nil, false, ""},
+		{"stopping", both, map[string]client.Status{"provider": up("10.8.0.2/24")}, nil,
 			true, ""},
 	}
 	for _, tt := range tests {
@@ -164,7 +165,7 @@ policy:
 `)
 	d := Desire(cfg, Snapshot{
 		Now: time.Now(), World: world("provider"), ZeroTier: joined(),
-		Tunnels: map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24")},
+		Tunnels: map[string]client.Status{"provider": up("10.8.0.2/24")},
 		Probes: map[string]probe.Status{"home": {Grade: probe.Stable},
 			"provider": {Grade: probe.Stable}},
 	})
@@ -296,7 +297,7 @@ func TestDesireKnowsWhatAnEgressCarries(t *testing.T) {
 	in := Desire(parse(t, "zerotier: {networks: ["+testNetwork+
 		"]}\negress: {provider: {openvpn: {profile: provider.ovpn}}, direct: {wan: {}}}\n"),
 		Snapshot{World: w, ZeroTier: joined(),
-			Tunnels: map[string]openvpn.TunnelStatus{"provider": up("fd08::2/64")}}).Intent
+			Tunnels: map[string]client.Status{"provider": up("fd08::2/64")}}).Intent
 	for _, e := range in.Egresses {
 		if !e.NoIPv4 || !e.IPv6 {
 			t.Errorf("%s carries IPv4: %v, IPv6: %v; want IPv6 alone", e.Name, !e.NoIPv4, e.IPv6)
@@ -346,16 +347,16 @@ func TestDesireKeepsPacketsWhole(t *testing.T) {
 	lan := "ingress: [{interface: lan0, prefixes: [10.77.0.0/24]}]\negress: {provider: {openvpn: {profile: provider.ovpn}}}\n"
 	tests := []struct {
 		name, config string
-		tunnel       openvpn.Proto
+		tunnel       profile.Proto
 		probed       int
 		want         int // segment
 	}{
-		{"members", uno, openvpn.UDP, 0, 1354},
-		{"members, narrow path", uno, openvpn.UDP, 1300, 1260},
-		{"LAN", lan, openvpn.UDP, 0, 1460},
-		{"LAN, narrow path", lan, openvpn.UDP, 1400, 1360},
-		{"LAN, tunnel over TCP", lan, openvpn.TCP, 0, 1354},
-		{"LAN, tunnel over TCP, narrow path", lan, openvpn.TCP, 1300, 1260},
+		{"members", uno, profile.UDP, 0, 1354},
+		{"members, narrow path", uno, profile.UDP, 1300, 1260},
+		{"LAN", lan, profile.UDP, 0, 1460},
+		{"LAN, narrow path", lan, profile.UDP, 1400, 1360},
+		{"LAN, tunnel over TCP", lan, profile.TCP, 0, 1354},
+		{"LAN, tunnel over TCP, narrow path", lan, profile.TCP, 1300, 1260},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -363,7 +364,7 @@ func TestDesireKeepsPacketsWhole(t *testing.T) {
 			tunnel.Remote.Proto = tt.tunnel
 			d := Desire(parse(t, tt.config), Snapshot{
 				Now: time.Now(), World: world("provider", "backup"), ZeroTier: joined(),
-				Tunnels: map[string]openvpn.TunnelStatus{"provider": tunnel},
+				Tunnels: map[string]client.Status{"provider": tunnel},
 				Probes:  map[string]probe.Status{"provider": {Grade: probe.Fresh, MTU: tt.probed}},
 			})
 			state, err := policyroute.Compile(d.Intent)

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 
 	"ztbridge/bridge/config"
-	"ztbridge/bridge/openvpn"
+	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/prefixcheck"
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/tun"
@@ -29,7 +29,7 @@ type drivers struct {
 	mu       sync.Mutex // guards what follows: the loop writes it, other goroutines read it
 	keys     map[string]string
 	zerotier *zerotier.Service
-	tunnels  map[string]*openvpn.Tunnel
+	tunnels  map[string]*client.Tunnel
 	probers  map[string]*probe.Prober
 	endpoint *endpointDriver          // nil where there is no endpoint
 	members  map[string]*probe.Prober // of the members that egresses lead to
@@ -51,7 +51,7 @@ func newDrivers(ctx context.Context, opts Options, user openvpnUser, bell *doorb
 func emptyDrivers(opts Options, user openvpnUser, bell *doorbell) *drivers {
 	return &drivers{
 		opts: opts, user: user, bell: bell, keys: map[string]string{},
-		tunnels: map[string]*openvpn.Tunnel{}, probers: map[string]*probe.Prober{},
+		tunnels: map[string]*client.Tunnel{}, probers: map[string]*probe.Prober{},
 		members: map[string]*probe.Prober{}, prefixes: map[string]*prefixcheck.Checker{},
 		nonces: map[string]probe.Nonce{},
 	}
@@ -181,7 +181,7 @@ func (d *drivers) tunnelTask(next *drivers, name string, files tunnelFiles) (tas
 		return task{key: key, run: next.tunnels[name].Run}, nil
 	}
 	device := tunnelDevice(name)
-	t, err := openvpn.NewTunnel(openvpn.TunnelConfig{
+	t, err := client.New(client.Config{
 		Name: name, Profile: files.profile, Credentials: files.credentials,
 		Device:       device,
 		EnsureDevice: func() (string, error) { return d.ensureDevice(device) },
@@ -263,7 +263,7 @@ func (d *drivers) fill(s *Snapshot) {
 	if d.zerotier != nil {
 		s.ZeroTier = d.zerotier.Status()
 	}
-	s.Tunnels = map[string]openvpn.TunnelStatus{}
+	s.Tunnels = map[string]client.Status{}
 	for name, t := range d.tunnels {
 		s.Tunnels[name] = t.Status()
 	}

@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"ztbridge/bridge/config"
-	"ztbridge/bridge/openvpn"
+	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/zerotier"
 	"ztbridge/policyroute"
 	"ztbridge/policyroute/kernel"
@@ -32,7 +32,7 @@ func feasible(cfg *config.Config, listeners []Listener) error {
 func everythingUp(cfg *config.Config, listeners []Listener) Snapshot {
 	s := Snapshot{
 		ZeroTier: unasked(cfg.ZeroTier), Listeners: listeners,
-		Tunnels: map[string]openvpn.TunnelStatus{}, Clients: map[string][]netip.Addr{},
+		Tunnels: map[string]client.Status{}, Clients: map[string][]netip.Addr{},
 	}
 	s.World.IPv6 = true
 	link := func(name string) {
@@ -58,8 +58,8 @@ func everythingUp(cfg *config.Config, listeners []Listener) Snapshot {
 			// TEST-NET-1 (RFC 5737)
 			addr := netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(len(s.World.Links))}),
 				32)
-			s.Tunnels[e.Name] = openvpn.TunnelStatus{State: openvpn.StateUp,
-				Session: &openvpn.Session{Addrs: []netip.Prefix{addr}, MTU: 1500}}
+			s.Tunnels[e.Name] = client.Status{State: client.StateUp,
+				Session: &client.Session{Addrs: []netip.Prefix{addr}, MTU: 1500}}
 		case e.WAN != nil:
 			link(e.WAN.Interface)
 		}

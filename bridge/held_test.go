@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
-	"ztbridge/bridge/openvpn"
+	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/zerotier"
 	"ztbridge/policyroute"
@@ -29,7 +29,7 @@ func TestStatusTellsWhatTheKernelHolds(t *testing.T) {
 	}
 	s := Snapshot{
 		Now: time.Now(), World: world("provider", "backup"), ZeroTier: joined(),
-		Tunnels: map[string]openvpn.TunnelStatus{"provider": up("10.8.0.2/24"),
+		Tunnels: map[string]client.Status{"provider": up("10.8.0.2/24"),
 			"backup": up("10.9.0.2/24")},
 		Probes: map[string]probe.Status{"provider": {Grade: probe.Stable},
 			"backup": {Grade: probe.Stable}},

@@ -8,7 +8,7 @@ import (
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
-	"ztbridge/bridge/openvpn"
+	"ztbridge/bridge/openvpn/profile"
 )
 
 // loaded is a configuration with everything that it names read and understood. Once it exists,
@@ -23,9 +23,9 @@ type loaded struct {
 
 // tunnelFiles is what a provider's files say.
 type tunnelFiles struct {
-	profile     *openvpn.Profile
-	report      openvpn.Report
-	credentials *openvpn.Credentials
+	profile     *profile.Profile
+	report      profile.Report
+	credentials *profile.Credentials
 	// fingerprint changes when the content of any of the files does.
 	fingerprint string
 }
@@ -65,20 +65,20 @@ func load(opts Options) (*loaded, error) {
 }
 
 func loadTunnel(e config.Egress) (tunnelFiles, error) {
-	profile, report, err := openvpn.LoadProfile(e.OpenVPN.Profile)
+	parsed, report, err := profile.Load(e.OpenVPN.Profile)
 	if err != nil {
 		return tunnelFiles{}, err
 	}
 	sum := sha256.New()
-	sum.Write([]byte(profile.Text()))
-	files := tunnelFiles{profile: profile, report: report}
+	sum.Write([]byte(parsed.Text()))
+	files := tunnelFiles{profile: parsed, report: report}
 	if c := e.OpenVPN.Credentials; c != nil {
-		files.credentials = &openvpn.Credentials{Username: c.Username.Reveal(),
+		files.credentials = &profile.Credentials{Username: c.Username.Reveal(),
 			Password: c.Password.Reveal(), KeyPassphrase: c.KeyPassphrase.Reveal()}
 		fmt.Fprintf(sum, "\x00%s\x00%s\x00%s", c.Username.Reveal(), c.Password.Reveal(),
 			c.KeyPassphrase.Reveal())
 	}
-	if err := profile.CheckCredentials(files.credentials); err != nil {
+	if err := parsed.CheckCredentials(files.credentials); err != nil {
 		return tunnelFiles{}, &api.HintedError{Err: err, Hint: credentialsHint}
 	}
 	files.fingerprint = hex.EncodeToString(sum.Sum(nil))

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"ztbridge/bridge/config"
-	"ztbridge/bridge/openvpn"
+	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/probe"
 	"ztbridge/policyroute"
 )
@@ -73,8 +73,8 @@ func (n *nurse) tend(cfg *config.Config, s Snapshot, desired Desired, d *drivers
 			p.generation, p.answered = status.Generation, false
 			prober.SetActive(false)
 		}
-		prober.SetActive(status.State == openvpn.StateUp)
-		if moved && status.State != openvpn.StateStopped {
+		prober.SetActive(status.State == client.StateUp)
+		if moved && status.State != client.StateStopped {
 			d.tunnels[e.Name].Reconnect("the host's own way to the Internet changed")
 			continue
 		}
@@ -139,7 +139,7 @@ func (p *patient) watchDevice(name string, s Snapshot, d *drivers) {
 // out, there is nothing to reconnect to.
 func (p *patient) watchProbes(name string, s Snapshot, d *drivers, uplink bool) {
 	switch status := s.Probes[name]; {
-	case s.Tunnels[name].State != openvpn.StateUp:
+	case s.Tunnels[name].State != client.StateUp:
 	case status.Grade == probe.Stable:
 		p.answered, p.patience = true, patience
 	case status.Grade == probe.Fresh:

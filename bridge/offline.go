@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
-	"ztbridge/bridge/openvpn"
+	"ztbridge/bridge/openvpn/profile"
 	"ztbridge/bridge/tun"
 	"ztbridge/policyroute/kernel"
 )
@@ -134,7 +134,7 @@ func Check(opts Options) (string, error) {
 	return b.String(), nil
 }
 
-func writeReport(b *strings.Builder, r openvpn.Report) {
+func writeReport(b *strings.Builder, r profile.Report) {
 	for _, line := range strings.Split(strings.TrimRight(r.String(), "\n"), "\n") {
 		if line != "" {
 			fmt.Fprintf(b, "  %s\n", line)

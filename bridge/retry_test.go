@@ -7,19 +7,20 @@ import (
 	"testing"
 	"time"
 
-	"ztbridge/bridge/openvpn"
+	"ztbridge/bridge/openvpn/client"
+	"ztbridge/bridge/openvpn/profile"
 )
 
 // A person who asks does not wait for a tunnel that waits for a person.
 func TestRetry(t *testing.T) {
-	profile, _, err := openvpn.LoadProfile("openvpn/testdata/profiles/nord-style.ovpn")
+	parsed, _, err := profile.Load("openvpn/profile/testdata/profiles/nord-style.ovpn")
 	if err != nil {
 		t.Fatal(err)
 	}
 	attempts := make(chan bool, 100)
 	dir := t.TempDir()
-	tunnel, err := openvpn.NewTunnel(openvpn.TunnelConfig{
-		Name: "provider", Profile: profile, Credentials: &openvpn.Credentials{Username: "u",
+	tunnel, err := client.New(client.Config{
+		Name: "provider", Profile: parsed, Credentials: &profile.Credentials{Username: "u",
 			Password: "p"}, Device: "tunztb0",
 		EnsureDevice: func() (string, error) {
 			attempts <- true
@@ -37,7 +38,7 @@ func TestRetry(t *testing.T) {
 		cancel()
 		<-ended
 	}()
-	d := &drivers{tunnels: map[string]*openvpn.Tunnel{"provider": tunnel}}
+	d := &drivers{tunnels: map[string]*client.Tunnel{"provider": tunnel}}
 	d.retry("direct") // no tunnel
 	for i := range 3 {
 		select {

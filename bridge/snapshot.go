@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"time"
 
-	"ztbridge/bridge/openvpn"
+	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/openvpn/endpoint"
 	"ztbridge/bridge/prefixcheck"
 	"ztbridge/bridge/probe"
@@ -17,8 +17,8 @@ type Snapshot struct {
 	Now      time.Time
 	World    World
 	ZeroTier zerotier.Status
-	Tunnels  map[string]openvpn.TunnelStatus // by name of egress
-	Probes   map[string]probe.Status         // by name of egress
+	Tunnels  map[string]client.Status // by name of egress
+	Probes   map[string]probe.Status  // by name of egress
 	// Members are what the members themselves answer that egresses lead to; they are asked only
 	// while nothing behind them does.
 	Members map[string]probe.Status

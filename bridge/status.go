@@ -10,7 +10,7 @@ import (
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
-	"ztbridge/bridge/openvpn"
+	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/probe"
 	"ztbridge/policyroute"
 	"ztbridge/policyroute/kernel"
@@ -182,7 +182,7 @@ func (d *daemon) egressStatus(e config.Egress, intent policyroute.Egress, s Snap
 
 func upOrDown(up bool) string {
 	if up {
-		return string(openvpn.StateUp)
+		return string(client.StateUp)
 	}
 	return "down"
 }

@@ -15,7 +15,7 @@ import (
 // What is packed has to be enough on a machine that has nothing else.
 func TestPackedConfigurationLoads(t *testing.T) {
 	here := t.TempDir()
-	profile, err := os.ReadFile("../../bridge/openvpn/testdata/profiles/pia-style.ovpn")
+	profile, err := os.ReadFile("../../bridge/openvpn/profile/testdata/profiles/pia-style.ovpn")
 	if err != nil {
 		t.Fatal(err)
 	}

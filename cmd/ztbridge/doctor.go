@@ -15,7 +15,7 @@ import (
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/doctor"
-	"ztbridge/bridge/openvpn"
+	"ztbridge/bridge/openvpn/profile"
 )
 
 // planPatience is how long the kernel may differ from the plan: a change may just be under way.
@@ -108,8 +108,8 @@ func (p *program) facts(ctx context.Context) (f doctor.Facts, names, files []str
 }
 
 // serverNames returns the names that have to be resolved for a profile's servers.
-func serverNames(profile string) []string {
-	parsed, _, err := openvpn.LoadProfile(profile)
+func serverNames(path string) []string {
+	parsed, _, err := profile.Load(path)
 	if err != nil {
 		return nil // the check of the configuration says why
 	}

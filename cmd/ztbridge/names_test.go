@@ -10,7 +10,7 @@ import (
 // The doctor asks for the names that a tunnel asks for: below a wildcard, the plain name may not
 // even exist.
 func TestServerNames(t *testing.T) {
-	base, err := os.ReadFile("../../bridge/openvpn/testdata/profiles/nord-style.ovpn")
+	base, err := os.ReadFile("../../bridge/openvpn/profile/testdata/profiles/nord-style.ovpn")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,73 @@
+package client
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"ztbridge/bridge/openvpn/management"
+	"ztbridge/bridge/openvpn/profile"
+)
+
+func (r *run) answerPassword(what string) *verdict {
+	c := r.t.cfg.Credentials
+	if c == nil {
+		c = &profile.Credentials{}
+	}
+	switch {
+	case what == "Auth" && c.Username != "":
+		if v := r.command("username %s %s", management.Quote(what),
+			management.Quote(c.Username)); v != nil {
+			return v
+		}
+		return r.command("password %s %s", management.Quote(what), management.Quote(c.Password))
+	case what == "Private Key" && c.KeyPassphrase != "":
+		return r.command("password %s %s", management.Quote(what),
+			management.Quote(c.KeyPassphrase))
+	}
+	remedy := remedyCredentials
+	// of a pkcs12 bundle nobody can tell that it is encrypted before it is read
+	if what == "Private Key" {
+		remedy = remedyPassphrase
+	}
+	return &verdict{failure: failure{state: StateConfigError,
+		cause: fmt.Sprintf("openvpn asks for %q, which was not given", what), remedy: remedy}}
+}
+
+func (r *run) refused(e refuseEvent) *verdict {
+	if e.what != "Auth" {
+		return &verdict{failure: failure{state: StateConfigError,
+			cause:  "the passphrase of the private key is wrong",
+			remedy: remedyPassphrase}}
+	}
+	f, known := challenged(e.reason)
+	if !known {
+		f, known = classify(e.reason) // "no shared cipher" comes this way too
+	}
+	if !known {
+		f = restartReasons["auth-failure"]
+		if e.reason != "" {
+			f.cause += ": " + e.reason
+		}
+	}
+	r.blame = heavier(r.blame, f)
+	return nil
+}
+
+// challenge is a dynamic challenge: CRV1:flags:state:user name in base64:text. What is before the
+// text is the client's business, and not for anybody to read.
+var challenge = regexp.MustCompile(`CRV1:[^:]*:[^:]*:[^:]*:`)
+
+// challenged recognises the refusal of a server that wants a second factor.
+func challenged(reason string) (failure, bool) {
+	at := challenge.FindStringIndex(reason)
+	if at == nil || at[0] != 0 {
+		return failure{}, false
+	}
+	f := failure{state: StateAuthFailed, cause: "the server wants a second factor",
+		remedy: remedySecondFactor}
+	if text := strings.TrimSpace(reason[at[1]:]); text != "" {
+		f.cause += ": " + text
+	}
+	return f, true
+}

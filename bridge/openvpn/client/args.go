@@ -1,0 +1,104 @@
+package client
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"ztbridge/bridge/openvpn/profile"
+)
+
+// accepted are the beginnings of pushed options that openvpn may take from a server; all others are
+// ignored. Matching is by prefix (pull-filter).
+var accepted = []string{
+	"ifconfig ", "ifconfig-ipv6 ", "topology ", "route-gateway ", "tun-mtu ", "peer-id ", "cipher ",
+	"protocol-flags ", "key-derivation ", "dhcp-option DNS", "dns server", "auth-token",
+	"push-continuation ", "tun-ipv6",
+	// No compression, but the framing that an old server uses in spite of it.
+	"comp-lzo no", "compress stub",
+}
+
+// acceptedCompressed are accepted too when the profile itself has compression.
+var acceptedCompressed = []string{"comp-lzo", "compress "}
+
+const (
+	// bufferBytes are the socket buffers of UDP that ended all retransmits in measurements.
+	bufferBytes = 4 << 20
+
+	// pingSeconds and silenceSeconds are the backstop behind the caller's probes. Most servers send
+	// a ping every ten seconds when idle: less than twice that would break idle tunnels.
+	pingSeconds    = "3"
+	silenceSeconds = "30"
+)
+
+// arguments are openvpn's for one run; its standard input is the profile.
+func (t *Tunnel) arguments(node string, proto profile.Proto) []string {
+	a := []string{
+		"--config", "stdin",
+		"--dev", t.cfg.Device, "--dev-type", "tun", "--dev-node", node,
+		"--ifconfig-noexec", "--route-noexec", "--persist-tun", "--persist-key",
+		// Not a route that is set: openvpn works out the server's end of the tunnel
+		// (route_vpn_gateway) only when it has a route to put there.
+		"--route", "0.0.0.0", "0.0.0.0",
+		"--script-security", "0",
+		// OpenVPN insists on a directory that it may write to, and by default on /tmp.
+		"--tmp-dir", t.tmpPath(),
+		// The kernel's own tunnel driver does not work on a device that exists already.
+		"--disable-dco",
+		"--management", t.socketPath(), "unix", "--management-client",
+		"--management-hold", "--management-up-down", "--management-query-passwords",
+		// Refused credentials lead to a hold, where we wait, instead of an exit.
+		"--auth-retry", "interact",
+		"--connect-timeout", "5", "--tls-timeout", "1",
+		"--ping", pingSeconds, "--ping-restart", silenceSeconds,
+		// A mute keeps a flood of equal messages (a deleted TUN device) from costing two processes.
+		"--verb", "3", "--mute", "50", "--suppress-timestamps",
+	}
+	a = append(a, socketOptions(proto)...)
+	if t.cfg.Profile.Legacy() {
+		a = append(a, "--providers", "legacy", "default")
+	}
+	for _, p := range accepted {
+		a = append(a, "--pull-filter", "accept", p)
+	}
+	if t.cfg.Profile.Compressed() {
+		for _, p := range acceptedCompressed {
+			a = append(a, "--pull-filter", "accept", p)
+		}
+	}
+	return append(a, "--pull-filter", "ignore", "")
+}
+
+// socketOptions are for throughput. A profile.TCP socket sizes its buffers by itself, and better (tcp(7):
+// tcp_rmem).
+func socketOptions(proto profile.Proto) []string {
+	if proto == profile.TCP {
+		return []string{"--socket-flags", "TCP_NODELAY"}
+	}
+	// Without a poll before each write, which such sockets and TUN devices do not need.
+	a := []string{"--fast-io"}
+	if n := bufferSize("wmem"); n > 0 {
+		a = append(a, "--sndbuf", strconv.Itoa(n))
+	}
+	if n := bufferSize("rmem"); n > 0 {
+		a = append(a, "--rcvbuf", strconv.Itoa(n))
+	}
+	return a
+}
+
+// bufferSize returns the socket buffer to ask for, in bytes, or 0 where the kernel's limit is not
+// above its default (net.core.{r,w}mem_max, socket(7)).
+func bufferSize(kind string) int {
+	read := func(name string) int {
+		data, err := os.ReadFile("/proc/sys/net/core/" + name)
+		if err != nil {
+			return 0
+		}
+		n, _ := strconv.Atoi(strings.TrimSpace(string(data)))
+		return n
+	}
+	limit := read(kind + "_max")
+	if limit <= read(kind+"_default") {
+		return 0
+	}
+	return min(limit, bufferBytes)
+}

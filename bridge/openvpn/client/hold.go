@@ -1,0 +1,82 @@
+package client
+
+import "time"
+
+// hold is where openvpn waits for us before each attempt. seconds is how long it would wait itself.
+func (r *run) hold(seconds int) *verdict {
+	first, asked := !r.held, r.asked
+	r.held, r.asked = true, false
+	f := r.blame
+	r.blame = failure{}
+	if first {
+		return r.release(resolution{target: r.target})
+	}
+	if asked {
+		return r.resolve()
+	}
+	if f.cause == "" {
+		f = failure{state: StateBackoff, cause: "the connection did not succeed",
+			remedy: remedyNetwork}
+	}
+	wait := r.t.reckon(f)
+	if f == restartReasons[reasonTemporary] {
+		wait = max(wait, time.Duration(seconds)*time.Second, 5*time.Second)
+	}
+	return r.wait(f, wait)
+}
+
+// wait stays in hold.
+func (r *run) wait(f failure, wait time.Duration) *verdict {
+	if wait == 0 {
+		r.reconnecting(f)
+		return r.resolve()
+	}
+	r.enter(holding, wait)
+	r.t.waiting(f, wait)
+	return nil
+}
+
+// enter begins a phase with the time that it may take.
+func (r *run) enter(p phase, limit time.Duration) {
+	r.phase = p
+	r.timer.Reset(limit)
+}
+
+// resolve looks for the next address beside the loop.
+func (r *run) resolve() *verdict {
+	r.enter(resolving, time.Hour) // ends by itself: each lookup has its limit
+	if r.t.Status().State != StateReconnecting {
+		r.t.enter(StateResolving)
+	}
+	r.helpers.Go(func() {
+		var res resolution
+		res.target, res.remark, res.err = r.t.course.target(r.ctx)
+		r.resolved <- res
+	})
+	return nil
+}
+
+// release lets openvpn begin an attempt, or ends it when it is another server's turn: a process
+// knows one.
+func (r *run) release(res resolution) *verdict {
+	if res.err != nil {
+		f := unresolved(res.err)
+		r.t.upSince = time.Time{}
+		return r.wait(f, r.t.reckon(f))
+	}
+	if res.remark != nil {
+		r.t.log.Warn("a server's name did not resolve", "error", res.remark)
+	}
+	if res.target != r.target {
+		return &verdict{failure{state: StateBackoff, cause: "the next server is tried"}, true}
+	}
+	r.greets = false
+	r.enter(trying, r.patience())
+	r.t.change(func(s *Status) {
+		s.Remote, s.Server, s.NextRetry = r.target.remote, r.target.server(), time.Time{}
+		if s.State != StateReconnecting {
+			s.State = StateConnecting
+		}
+	})
+	return r.command("hold release")
+}

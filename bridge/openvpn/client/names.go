@@ -1,0 +1,149 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+	"ztbridge/bridge/openvpn/profile"
+
+	"github.com/google/renameio/v2"
+)
+
+const (
+	// lookupPatience is how long a name may take to resolve when an earlier answer could serve
+	// instead, lookupHaste if clients wait for it, and lookupLimit when no answer is known.
+	lookupPatience = 2 * time.Second
+	lookupHaste    = 500 * time.Millisecond
+	lookupLimit    = 6 * time.Second
+	// answerAge is how long an answer is used again without asking, so that a reconnection does not
+	// wait for DNS.
+	answerAge = time.Minute
+	// maxAddrs is how many addresses of one name are tried.
+	maxAddrs = 8
+)
+
+// names resolves the servers' names and remembers the last good answers, on disk too: after a
+// restart without DNS the tunnel can still be built, and DNS may well depend on it. It is used by
+// one goroutine at a time.
+type names struct {
+	path     string
+	resolver Resolver
+	question func(host string) string // what DNS is asked for in its place
+	now      func() time.Time
+	known    map[string]answer
+}
+
+type answer struct {
+	Addrs []netip.Addr `json:"addrs"`
+	Time  time.Time    `json:"time"`
+	fresh bool         // asked by this process
+}
+
+// openNames reads what is remembered at path. What cannot be read is forgotten.
+func openNames(path string, resolver Resolver, question func(string) string) *names {
+	n := &names{path: path, resolver: resolver, question: question, now: time.Now,
+		known: map[string]answer{}}
+	if data, err := os.ReadFile(path); err == nil {
+		if json.Unmarshal(data, &n.known) != nil || n.known == nil {
+			n.known = map[string]answer{}
+		}
+	}
+	for host, a := range n.known {
+		if a.Addrs = usable(a.Addrs); len(a.Addrs) == 0 {
+			delete(n.known, host)
+		} else {
+			n.known[host] = a
+		}
+	}
+	return n
+}
+
+// lookup returns the addresses of a remote, IPv4 first, by address, by a recent answer (unless
+// again), by DNS, or by the last good answer; old says that it was the last. In haste, DNS gets
+// little time before that. The error is DNS's.
+func (n *names) lookup(ctx context.Context, r profile.Remote, again,
+	haste bool) (addrs []netip.Addr, old bool, err error) {
+	if a, err := netip.ParseAddr(r.Host); err == nil {
+		addrs = ofFamily([]netip.Addr{a}, r.Family)
+		if len(addrs) == 0 {
+			return nil, false, fmt.Errorf("%s is not an IPv%d address", r.Host, r.Family)
+		}
+		return addrs, false, nil
+	}
+	known, have := n.known[r.Host]
+	if have && known.fresh && !again && n.now().Sub(known.Time) < answerAge {
+		if addrs = ofFamily(known.Addrs, r.Family); len(addrs) > 0 {
+			return addrs, false, nil
+		}
+	}
+	limit := lookupLimit
+	switch {
+	case have && haste:
+		limit = lookupHaste
+	case have:
+		limit = lookupPatience
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	found, err := n.resolver.LookupNetIP(ctx, "ip", n.question(r.Host))
+	if found = usable(found); err == nil && len(found) > 0 {
+		err = n.remember(r.Host, found)
+		if addrs = ofFamily(found, r.Family); len(addrs) > 0 {
+			return addrs, false, err
+		}
+	}
+	if err == nil {
+		err = fmt.Errorf("%s has no usable address", r.Host)
+	}
+	if addrs = ofFamily(known.Addrs, r.Family); len(addrs) > 0 {
+		return addrs, true, err
+	}
+	return nil, false, err
+}
+
+// remember keeps an answer, and writes all of them when it is new.
+func (n *names) remember(host string, addrs []netip.Addr) error {
+	same := slices.Equal(n.known[host].Addrs, addrs)
+	n.known[host] = answer{Addrs: addrs, Time: n.now(), fresh: true}
+	if same {
+		return nil
+	}
+	data, err := json.Marshal(n.known)
+	if err == nil {
+		err = renameio.WriteFile(n.path, data, 0o600, renameio.WithTempDir(filepath.Dir(n.path)))
+	}
+	if err != nil {
+		return fmt.Errorf("remembering the address of %s: %w", host, err)
+	}
+	return nil
+}
+
+// usable returns the addresses that a server can have, IPv4 first, in a steady order within a
+// family.
+func usable(addrs []netip.Addr) []netip.Addr {
+	var out []netip.Addr
+	for _, a := range addrs {
+		if a = a.Unmap(); a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() &&
+			!a.IsLoopback() && a.Zone() == "" &&
+			!slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b netip.Addr) int { return a.BitLen() - b.BitLen() })
+	return out[:min(len(out), maxAddrs)]
+}
+
+func ofFamily(addrs []netip.Addr, family int) []netip.Addr {
+	var out []netip.Addr
+	for _, a := range addrs {
+		if family == 0 || a.Is4() == (family == 4) {
+			out = append(out, a)
+		}
+	}
+	return out
+}

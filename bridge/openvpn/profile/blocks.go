@@ -1,0 +1,223 @@
+package profile
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// staticKeyBytes is the size of a tls-auth or tls-crypt key (ssl/crypto.h, struct key2).
+const staticKeyBytes = 256
+
+// takeBlock reads what is given as an inline block, or as the name of a file next to the profile,
+// and keeps it re-encoded: nothing of the original text survives.
+func takeBlock(p *parser, d directive) error {
+	body, err := p.content(d)
+	if err != nil {
+		if d.name == "crl-verify" {
+			p.find(d, Warning, "%v; dropped", err)
+			return nil
+		}
+		return err
+	}
+	if d.name == "tls-auth" && !d.inline && len(d.args) > 1 {
+		if _, err := number(0, 1)(d.args[1]); err != nil {
+			return fmt.Errorf("direction: %w", err)
+		}
+		p.set("key-direction", d.args[1])
+	}
+	canonical, err := p.canonicalBlock(d, body)
+	if err != nil {
+		return err
+	}
+	if canonical != "" {
+		p.profile.blocks[d.name] = canonical
+	}
+	return nil
+}
+
+// content returns the text of a block or of the file that stands for it.
+func (p *parser) content(d directive) (string, error) {
+	hint := fmt.Sprintf("put its content into the profile, between <%s> and </%s>", d.name, d.name)
+	switch {
+	case d.inline:
+		return d.body, nil
+	case len(d.args) == 0:
+		return "", fmt.Errorf("it names no file; %s", hint)
+	case d.args[0] == "[inline]":
+		// Written by Access Server beside the block itself.
+		return p.profile.blocks[d.name], nil
+	case p.files == nil:
+		return "", fmt.Errorf("the file %q is not read; %s", d.args[0], hint)
+	}
+	data, err := p.files(d.args[0])
+	if err != nil {
+		return "", fmt.Errorf("reading %q: %w; or %s", d.args[0], err, hint)
+	}
+	if d.name == "pkcs12" {
+		return base64.StdEncoding.EncodeToString(data), nil
+	}
+	return string(data), nil
+}
+
+// canonicalBlock decodes a block and encodes it again.
+func (p *parser) canonicalBlock(d directive, body string) (string, error) {
+	if body == "" && !d.inline {
+		return "", nil // "[inline]" ahead of its block
+	}
+	switch d.name {
+	case "ca", "cert", "extra-certs":
+		return p.certificates(d, body)
+	case "key":
+		return p.privateKey(body)
+	case "tls-auth", "tls-crypt":
+		return staticKey(body)
+	case "tls-crypt-v2":
+		return onePEM(body, "OpenVPN tls-crypt-v2 client key")
+	case "crl-verify":
+		return p.revocations(d, body)
+	case "pkcs12":
+		return p.pkcs12(body)
+	}
+	return "", fmt.Errorf("cannot be given as a block")
+}
+
+// pemBlocks returns the PEM blocks of text whose type is one of types.
+func pemBlocks(text string, types ...string) []*pem.Block {
+	var out []*pem.Block
+	for rest := []byte(text); ; {
+		var b *pem.Block
+		if b, rest = pem.Decode(rest); b == nil {
+			return out
+		}
+		if slices.Contains(types, b.Type) && len(b.Bytes) > 0 {
+			out = append(out, b)
+		}
+	}
+}
+
+func onePEM(text, kind string) (string, error) {
+	blocks := pemBlocks(text, kind)
+	if len(blocks) != 1 {
+		return "", fmt.Errorf("expected one PEM block of type %q, found %d", kind, len(blocks))
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: blocks[0].Bytes})), nil
+}
+
+func (p *parser) certificates(d directive, text string) (string, error) {
+	blocks := pemBlocks(text, "CERTIFICATE", "X509 CERTIFICATE")
+	if len(blocks) == 0 {
+		return "", fmt.Errorf("it holds no certificate")
+	}
+	p.profile.Certificates = slices.DeleteFunc(p.profile.Certificates,
+		func(c Certificate) bool { return c.Block == d.name })
+	var out bytes.Buffer
+	for i, b := range blocks {
+		out.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: b.Bytes}))
+		cert, err := x509.ParseCertificate(b.Bytes)
+		if err != nil {
+			p.find(d, Warning, "a certificate cannot be read here (%v); it is passed on", err)
+			continue
+		}
+		c := Certificate{Block: d.name, Subject: cert.Subject.String(), NotBefore: cert.NotBefore,
+			NotAfter: cert.NotAfter}
+		if d.name == "cert" && i > 0 {
+			c.Block = "cert-chain"
+		}
+		p.profile.Certificates = append(p.profile.Certificates, c)
+		if reason := c.invalidAt(time.Now()); reason != "" {
+			p.find(d, Warning, "the certificate %s", reason)
+		}
+	}
+	return out.String(), nil
+}
+
+// The headers of a private key in OpenSSL's traditional encrypted form (RFC 1421).
+var dekInfo = regexp.MustCompile(`^[A-Z0-9-]{1,40},[0-9A-Fa-f]{1,64}$`)
+
+func (p *parser) privateKey(text string) (string, error) {
+	blocks := pemBlocks(text, "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY",
+		"ENCRYPTED PRIVATE KEY")
+	if len(blocks) != 1 {
+		return "", fmt.Errorf("expected one private key in PEM form, found %d", len(blocks))
+	}
+	b := &pem.Block{Type: blocks[0].Type, Bytes: blocks[0].Bytes}
+	if info := blocks[0].Headers["DEK-Info"]; info != "" {
+		if !dekInfo.MatchString(info) {
+			return "", fmt.Errorf("its DEK-Info header is malformed")
+		}
+		b.Headers = map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": info}
+	}
+	p.profile.NeedsPassphrase = b.Headers != nil || b.Type == "ENCRYPTED PRIVATE KEY"
+	return string(pem.EncodeToMemory(b)), nil
+}
+
+const (
+	staticKeyBegin = "-----BEGIN OpenVPN Static key V1-----"
+	staticKeyEnd   = "-----END OpenVPN Static key V1-----"
+)
+
+func staticKey(text string) (string, error) {
+	_, rest, found := strings.Cut(text, staticKeyBegin)
+	digits, _, closed := strings.Cut(rest, staticKeyEnd)
+	if !found || !closed {
+		return "", fmt.Errorf("it holds no OpenVPN static key")
+	}
+	key, err := hex.DecodeString(strings.Join(strings.Fields(digits), ""))
+	if err != nil || len(key) != staticKeyBytes {
+		return "", fmt.Errorf("it is not a static key of %d bytes", staticKeyBytes)
+	}
+	var b strings.Builder
+	fmt.Fprintln(&b, staticKeyBegin)
+	for line := range slices.Chunk(key, 16) {
+		fmt.Fprintf(&b, "%x\n", line)
+	}
+	fmt.Fprintln(&b, staticKeyEnd)
+	return b.String(), nil
+}
+
+// revocations keeps a revocation list only while it is valid: OpenVPN refuses every server once it
+// has expired.
+func (p *parser) revocations(d directive, text string) (string, error) {
+	blocks := pemBlocks(text, "X509 CRL")
+	if len(blocks) != 1 {
+		p.find(d, Warning, "it holds no revocation list; dropped")
+		return "", nil
+	}
+	list, err := x509.ParseRevocationList(blocks[0].Bytes)
+	if err != nil {
+		p.find(d, Warning, "the revocation list cannot be read (%v); dropped", err)
+		return "", nil
+	}
+	if time.Now().After(list.NextUpdate) {
+		p.find(d, Warning,
+			"the revocation list expired on %s and would refuse every server; dropped",
+			list.NextUpdate.UTC().Format(time.DateOnly))
+		return "", nil
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: blocks[0].Bytes})), nil
+}
+
+// rc2OID is pbeWithSHAAnd40BitRC2-CBC (1.2.840.113549.1.12.1.6, RFC 7292), which older tools use in
+// PKCS #12 files and only OpenSSL's legacy provider knows.
+var rc2OID = []byte{0x06, 0x0a, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x0c, 0x01, 0x06}
+
+func (p *parser) pkcs12(text string) (string, error) {
+	der, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(text), ""))
+	if err != nil || len(der) == 0 {
+		return "", fmt.Errorf("it is not base64")
+	}
+	p.profile.legacy = p.profile.legacy || bytes.Contains(der, rc2OID)
+	var b strings.Builder
+	for line := range slices.Chunk([]byte(base64.StdEncoding.EncodeToString(der)), 64) {
+		fmt.Fprintf(&b, "%s\n", line)
+	}
+	return b.String(), nil
+}

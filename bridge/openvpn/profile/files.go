@@ -1,0 +1,82 @@
+package profile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// maxInlined bounds a file that a profile refers to, in bytes.
+const maxInlined = 256 << 10
+
+// Load reads the profile at path, with the files that it refers to from the same directory.
+func Load(path string) (*Profile, Report, error) {
+	read, err := DirFiles(filepath.Dir(path))
+	if err != nil {
+		return nil, Report{}, fmt.Errorf("reading profile: %w", err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, Report{}, fmt.Errorf("reading profile: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxProfile+1))
+	if err != nil {
+		return nil, Report{}, fmt.Errorf("reading profile: %w", err)
+	}
+	return Parse(data, filepath.Base(path), read)
+}
+
+// DirFiles returns a reader of the plain files in dir, by name alone: no other directory, no
+// symbolic link, nothing that is not a regular file, at most 256 KiB.
+func DirFiles(dir string) (FileReader, error) {
+	if _, err := os.Stat(dir); err != nil {
+		return nil, err
+	}
+	return func(name string) ([]byte, error) {
+		name = strings.TrimPrefix(name, "./")
+		if name == "" || name == "." || name == ".." || strings.ContainsAny(name, `/\`) {
+			return nil, errors.New("only files in the profile's own directory are read")
+		}
+		return readPlain(dir, name)
+	}, nil
+}
+
+func readPlain(dir, name string) ([]byte, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	info, err := root.Lstat(name)
+	var place *fs.PathError
+	if errors.As(err, &place) {
+		return nil, place.Err // the name is known to who asked
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("it is not a regular file")
+	}
+	f, err := root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if now, err := f.Stat(); err != nil || !os.SameFile(info, now) {
+		return nil, errors.New("it changed while it was read")
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxInlined+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxInlined {
+		return nil, fmt.Errorf("it is larger than %d bytes", maxInlined)
+	}
+	return data, nil
+}

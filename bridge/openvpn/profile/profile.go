@@ -1,0 +1,195 @@
+package profile
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Profile is a provider's profile after parsing. It holds only what is on the allow-list, in a
+// canonical form: no file is named by it and no program is run by it. It is immutable.
+type Profile struct {
+	Name    string
+	Remotes []Remote // without duplicates, in the order of the profile; never empty
+	// RandomOrder says that the remotes are to be tried in random order.
+	RandomOrder bool
+	// RandomNames says that the remotes' names are asked for below a label of our own making: DNS
+	// has a wildcard there.
+	RandomNames bool
+	// NeedsCredentials says that the server wants a user name and a password.
+	NeedsCredentials bool
+	// NeedsPassphrase says that the private key is encrypted.
+	NeedsPassphrase bool
+	// Certificates are those of the inline blocks that could be read.
+	Certificates []Certificate
+
+	options  map[string][][]string // by name, each time with its arguments
+	blocks   map[string]string     // by name, canonical body
+	legacy   bool                  // needs OpenSSL's legacy provider
+	compress bool                  // the server may send compressed packets
+}
+
+// FileReader reads a file that a profile refers to by a relative name, for inlining. DirFiles makes
+// one that is confined to a directory.
+type FileReader func(name string) ([]byte, error)
+
+// Proto is the transport of a remote.
+type Proto string
+
+// The transports.
+const (
+	UDP Proto = "udp"
+	TCP Proto = "tcp"
+)
+
+// Remote is one server of a profile.
+type Remote struct {
+	Host   string // a name or an address
+	Port   uint16
+	Proto  Proto
+	Family int // 4 or 6 when the profile insists on one, else 0
+}
+
+func (r Remote) String() string {
+	if r.Host == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s port %d/%s", r.Host, r.Port, r.Proto)
+}
+
+// keyword is the protocol as OpenVPN writes and reports it.
+func (r Remote) keyword() string {
+	s := string(r.Proto)
+	if r.Family != 0 {
+		s += fmt.Sprint(r.Family)
+	}
+	if r.Proto == TCP {
+		s += "-client"
+	}
+	return s
+}
+
+// Severity orders what a Report says.
+type Severity string
+
+// The severities.
+const (
+	Info    Severity = "info"    // dropped or rewritten without any loss
+	Warning Severity = "warning" // works, but weaker, or not as the profile says
+)
+
+// Finding is one remark about a profile.
+type Finding struct {
+	Line      int // from 1; 0 when it is about the whole
+	Directive string
+	Severity  Severity
+	Reason    string
+}
+
+func (f Finding) String() string {
+	if f.Line == 0 {
+		return fmt.Sprintf("%s: %s: %s", f.Severity, f.Directive, f.Reason)
+	}
+	return fmt.Sprintf("%s: line %d: %s: %s", f.Severity, f.Line, f.Directive, f.Reason)
+}
+
+// Report says what of a profile was dropped, rewritten or is weak, in the order of its lines.
+type Report struct {
+	Findings []Finding
+}
+
+// Warnings returns the findings that a person should know of.
+func (r Report) Warnings() []Finding {
+	return slices.DeleteFunc(slices.Clone(r.Findings),
+		func(f Finding) bool { return f.Severity != Warning })
+}
+
+func (r Report) String() string {
+	var b strings.Builder
+	for _, f := range r.Findings {
+		fmt.Fprintln(&b, f)
+	}
+	return b.String()
+}
+
+// Error is a profile that cannot be used, with its place.
+type Error struct {
+	Name      string
+	Line      int // from 1; 0 when it is about the whole
+	Directive string
+	Reason    string
+}
+
+func (e *Error) Error() string {
+	s := e.Name
+	if e.Line > 0 {
+		s += fmt.Sprintf(":%d", e.Line)
+	}
+	if e.Directive != "" {
+		s += ": " + e.Directive
+	}
+	return s + ": " + e.Reason
+}
+
+// Certificate is what is worth knowing of an inline certificate.
+type Certificate struct {
+	Block     string // "ca", "cert", "cert-chain" (behind the first of cert) or "extra-certs"
+	Subject   string
+	NotBefore time.Time
+	NotAfter  time.Time
+}
+
+// Expired returns why no connection can succeed at the given time because of certificates in the
+// profile: our own is not valid, or none of the authorities is. It is empty when one can.
+func (p *Profile) Expired(now time.Time) string {
+	authority := ""
+	usable := false
+	for _, c := range p.Certificates {
+		reason := c.invalidAt(now)
+		switch {
+		case c.Block == "cert" && reason != "":
+			return "our certificate " + reason
+		case c.Block == "ca" && reason != "":
+			authority = "the provider's certificate authority " + reason
+		case c.Block == "ca":
+			usable = true
+		}
+	}
+	if usable {
+		return ""
+	}
+	return authority
+}
+
+func (c Certificate) invalidAt(now time.Time) string {
+	switch {
+	case now.After(c.NotAfter):
+		return fmt.Sprintf("(%s) expired on %s", c.Subject, c.NotAfter.UTC().Format(time.DateOnly))
+	case now.Before(c.NotBefore):
+		return fmt.Sprintf("(%s) is not valid before %s", c.Subject,
+			c.NotBefore.UTC().Format(time.DateOnly))
+	}
+	return ""
+}
+
+// Question returns the name to ask DNS for where a remote's host is a name. With RandomNames it is
+// another each time.
+func (p *Profile) Question(host string) string {
+	if p.RandomNames {
+		return fmt.Sprintf("%012x.%s", rand.Uint64N(1<<48), host) // six bytes, as OpenVPN does
+	}
+	return host
+}
+
+// Legacy reports whether openvpn needs OpenSSL's legacy provider.
+func (p *Profile) Legacy() bool { return p.legacy }
+
+// Compressed reports whether the profile has compression: the server may send compressed packets.
+func (p *Profile) Compressed() bool { return p.compress }
+
+// uses reports whether any remote has the transport.
+func (p *Profile) uses(proto Proto) bool {
+	return slices.ContainsFunc(p.Remotes, func(r Remote) bool { return r.Proto == proto })
+}

@@ -1,0 +1,445 @@
+package profile
+
+import (
+	"errors"
+	"flag"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+	"ztbridge/bridge/openvpn/ovpntest"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// TestProviders reads profiles in the style of well-known providers. The golden files hold the
+// report and what openvpn would be given.
+func TestProviders(t *testing.T) {
+	paths, err := filepath.Glob("testdata/profiles/*.ovpn")
+	if err != nil || len(paths) < 7 {
+		t.Fatalf("profiles: %v, %v", paths, err)
+	}
+	for _, path := range append(paths, "testdata/profiles/legacy/legacy-style.ovpn") {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			p, report, err := Load(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := report.String() + "----\n" + p.Text()
+			golden := strings.TrimSuffix(path, ".ovpn") + ".golden"
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Errorf("(-golden +now)\n%s", diff)
+			}
+			assertHarmless(t, p.Text())
+			assertFixpoint(t, p)
+			assertOpenVPNReads(t, p)
+		})
+	}
+}
+
+// assertFixpoint checks that the canonical text means to us what the profile meant.
+func assertFixpoint(t *testing.T, p *Profile) {
+	t.Helper()
+	again, report, err := Parse([]byte(p.Text()), p.Name, nil)
+	if err != nil {
+		t.Fatalf("the canonical text is refused: %v\n%s", err, p.Text())
+	}
+	if diff := cmp.Diff(p.Text(), again.Text()); diff != "" {
+		t.Fatalf("the canonical text is not a fixpoint (-first +second)\n%s", diff)
+	}
+	if !reflect.DeepEqual(p, again) {
+		t.Errorf("the canonical text means something else:\n%+v\n%+v", p, again)
+	}
+	for _, f := range report.Findings {
+		if strings.Contains(f.Reason, "dropped") && f.Line != 0 {
+			t.Errorf("something of the canonical text was dropped: %s", f)
+		}
+	}
+}
+
+// assertOpenVPNReads lets the real openvpn read the canonical text. "--show-gateway"-like modes
+// skip the file, so it is started with a management socket that does not exist: it stops there,
+// after all options and keys were checked.
+func assertOpenVPNReads(t *testing.T, p *Profile) {
+	t.Helper()
+	openvpn, err := exec.LookPath("openvpn")
+	if err != nil || p.NeedsPassphrase {
+		return
+	}
+	cmd := exec.Command(openvpn, "--config", "stdin", "--dev", "tunztb9", "--dev-type", "tun",
+		"--tmp-dir", t.TempDir(),
+		"--management", filepath.Join(t.TempDir(),
+			"nobody"), "unix", "--management-client", "--management-query-passwords",
+		"--suppress-timestamps")
+	if p.legacy {
+		cmd.Args = append(cmd.Args, "--providers", "legacy", "default")
+	}
+	cmd.Stdin = strings.NewReader(p.Text())
+	out, _ := cmd.CombinedOutput()
+	if strings.Contains(string(out), "Options error") ||
+		!strings.Contains(string(out), "MANAGEMENT: connect to unix socket") {
+		t.Errorf("openvpn does not take the canonical text:\n%s", out)
+	}
+}
+
+// assertHarmless is a strict reader of canonical text that shares no code with what writes it: each
+// line is one of a few forms, none of which can name a file or run a program.
+func assertHarmless(t *testing.T, text string) {
+	t.Helper()
+	lines := strings.Split(text, "\n")
+	if lines[len(lines)-1] != "" {
+		t.Fatalf("the text does not end with a line feed")
+	}
+	for i := 0; i < len(lines)-1; i++ {
+		line := lines[i]
+		if len(line) > 254 {
+			t.Fatalf("line %d is too long for OpenVPN: %q", i+1, line)
+		}
+		if m := blockForm.FindStringSubmatch(line); m != nil {
+			for i++; lines[i] != "</"+m[1]+">"; i++ {
+				if !contentForm.MatchString(lines[i]) || len(lines[i]) > 254 {
+					t.Fatalf("line %d in block %s: %q", i+1, m[1], lines[i])
+				}
+			}
+			continue
+		}
+		if !optionForm.MatchString(line) {
+			t.Fatalf("line %d is of no harmless form: %q", i+1, line)
+		}
+	}
+}
+
+var (
+	blockForm = regexp.MustCompile(
+		`^<(ca|cert|key|extra-certs|pkcs12|peer-fingerprint|crl-verify|tls-auth|tls-crypt|tls-crypt-v2)>$`)
+	contentForm = regexp.MustCompile(
+		`^(-----(BEGIN|END) [A-Za-z0-9 .-]+-----|[A-Za-z0-9+/=:]+|Proc-Type: 4,ENCRYPTED|DEK-Info: [A-Z0-9-]+,[0-9A-Fa-f]+|)$`)
+	optionForm = regexp.MustCompile(`^(` + strings.Join([]string{
+		`client`, `nobind`, `remote-random`, `remote-random-hostname`, `auth-user-pass`, `float`,
+		`push-peer-info`,
+		`remote [A-Za-z0-9.:_-]+ \d{1,5} (udp|tcp)[46]?(-client)?`,
+		`allow-compression (no|asym)`, `compress( (stub|stub-v2|migrate|lzo|lz4|lz4-v2))?`,
+		`comp-lzo( (no|yes|adaptive))?`,
+		`explicit-exit-notify( \d)?`, `setenv UV_[A-Z0-9_]+ [A-Za-z0-9_.-]+`,
+		`data-ciphers [A-Z0-9:-]+`, `data-ciphers-fallback [A-Z0-9-]+`, `auth [A-Z0-9-]+`,
+		`tls-version-(min|max) 1\.[23]`, `tls-cert-profile (legacy|preferred|suiteb)`,
+		`tls-(cipher|ciphersuites|groups) "?[A-Za-z0-9_:+!.-]+"?`,
+		`(remote-cert-tls|ns-cert-type) server`, `remote-cert-ku( [0-9a-fA-F]+)*`,
+		`remote-cert-eku "?[A-Za-z0-9. ]+"?`,
+		`verify-x509-name ("([^"\\]|\\["\\])*"|[^ "'\\#;]+)( (subject|name|name-prefix))?`,
+		`verify-hash [0-9A-Fa-f:]+( SHA(1|256))?`, `key-direction [01]`,
+		`(tun-mtu|tun-mtu-extra|link-mtu|reneg-bytes|reneg-pkts|tran-window) \d+`,
+		`(reneg-sec|replay-window) \d+( \d+)?`,
+		`mssfix( \d+( mtu| fixed)?)?`, `fragment \d+( mtu)?`, `dhcp-option DNS6? [0-9a-f.:]+`,
+	}, "|") + `)$`)
+)
+
+// base is a profile that connects; tests add to it.
+func base(t testing.TB) string {
+	data, err := os.ReadFile("testdata/profiles/nord-style.ovpn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// TestDangerous shows that nothing that ran a program, wrote a file or sent one survives. The
+// canonical text is the same as without it, and the report names the line.
+func TestDangerous(t *testing.T) {
+	clean, _, err := Parse([]byte(base(t)), "p", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		"up /bin/sh", "down /bin/sh", "route-up /bin/sh", "route-pre-down x", "ipchange /bin/sh",
+		"tls-verify /bin/sh",
+		"client-connect x", "learn-address x", "auth-user-pass-verify x via-env", "up-restart",
+		"down-pre",
+		"plugin /tmp/x.so", "providers /tmp/x", "pkcs11-providers /tmp/x.so", "engine /tmp/x.so",
+		"--plugin /tmp/x.so", "setenv opt plugin /tmp/x.so", "\tplugin\t/tmp/x.so",
+		`"plugin" /tmp/x.so`, `plug\in x`,
+		`'--plugin' /tmp/x.so`, "plugin /tmp/x.so # comment",
+		"status /etc/passwd", "log /etc/passwd", "log-append x", "replay-persist x", "writepid x",
+		"capath /etc", "askpass /etc/shadow",
+		"config /etc/other.conf", "cd /", "chroot /", "tmp-dir /", "management 127.0.0.1 7505",
+		"management-client",
+		"user root", "group root", "daemon", "dev-node /dev/sda", "mark 1", "bind-dev lo",
+		"compat-mode 2.3.0",
+		"script-security 3", "setenv PATH /tmp", "tls-export-cert /tmp",
+		"<plugin>\n/tmp/x.so\n</plugin>",
+		"<connection>\nremote zz42.example.net\nplugin /tmp/x.so\n</connection>", "cipher none",
+		"auth none", "data-ciphers none",
+		"tls-cert-profile insecure", "tls-cipher ALL:@SECLEVEL=0", "inactive 1", "ping-exit 1",
+		"no-replay",
+		"allow-compression yes", "pull-filter accept \"\"", "frobnicate 1", "iproute /tmp/x",
+		"dhcp-option DNS evil",
+	} {
+		t.Run(line, func(t *testing.T) {
+			p, report, err := Parse([]byte(line+"\n"+base(t)), "p", nil)
+			if strings.HasPrefix(line, `plug\`) {
+				if err == nil || !strings.Contains(err.Error(), "p:1:") {
+					t.Errorf("a bad escape is no error at its line: %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := p.Text()
+			if strings.Contains(line, "<connection>") {
+				got = strings.Replace(got, "remote zz42.example.net 1194 udp\n", "", 1)
+			}
+			if strings.HasPrefix(line, "tls-cipher") {
+				got = strings.Replace(got, "tls-cipher ALL\n", "", 1)
+			}
+			if diff := cmp.Diff(clean.Text(), got); diff != "" {
+				t.Errorf("it changed what openvpn is given:\n%s", diff)
+			}
+			if line == "allow-compression yes" {
+				return // decided by us without a word
+			}
+			if len(report.Findings) == 0 || report.Findings[0].Line > 3 {
+				t.Errorf("it is not reported: %s", report)
+			}
+		})
+	}
+}
+
+// What is dropped weighs as much as is lost by it.
+func TestSeverities(t *testing.T) {
+	for line, want := range map[string]string{
+		"tls-remote server.example.net": "warning: line 1: tls-remote: the server's name is no longer checked; use verify-x509-name",
+		"keysize 256":                   "info: line 1: keysize: has no effect in OpenVPN 2.6",
+	} {
+		_, report, err := Parse([]byte(line+"\n"+base(t)), "p", nil)
+		if err != nil || !strings.HasPrefix(report.String(), want+"\n") {
+			t.Errorf("%s: %v\n%s", line, err, report)
+		}
+	}
+}
+
+// TestAuthUserPassFile is the one that sends any readable file to the provider.
+func TestAuthUserPassFile(t *testing.T) {
+	p, report, err := Parse([]byte(base(t)+"auth-user-pass /etc/shadow\n"), "p", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(p.Text(), "shadow") || !p.NeedsCredentials {
+		t.Errorf("the file survives:\n%s", p.Text())
+	}
+	if !strings.Contains(report.String(), `the file "/etc/shadow" is not read`) {
+		t.Errorf("it is not reported: %s", report)
+	}
+}
+
+func TestErrorsNameThePlace(t *testing.T) {
+	for _, tc := range []struct{ profile, want string }{
+		{"client\nremote a b c d\n", "p:2: remote: expected: remote host"},
+		{"client\nremote vpn.example.net 70000\n", `p:2: remote: "70000" is not a port`},
+		{"\nremote ../../etc\n", `p:2: remote: "../../etc" is neither a host name nor an address`},
+		{"remote vpn.example.net\n<ca>\nx\n", "p:2: <ca>: the block is not closed by </ca>"},
+		{"dev tap0\n", "p:1: dev: it wants an Ethernet bridge"},
+		{"\n\nsecret static.key\n", "p:3: secret: a static key"},
+		{"http-proxy 192.0.2.1 3128\n", "p:1: http-proxy: connections through a proxy"},
+		{"remote \"vpn.example.net\n", "p:1: a quotation is not closed"},
+		{"remote 'vpn.example.net\n", "p:1: a quotation is not closed"},
+		{"remote vpn\\q\n", "p:1: a backslash is followed by"},
+		{"remote vpn.example.net\n", "p: it has no ca"},
+		{"ca ca.crt\n", "between <ca> and </ca>"},
+		{"<ca>\nhello\n</ca>\n", "p:1: ca: it holds no certificate"},
+		{"<tls-crypt>\nabc\n</tls-crypt>\n", "p:1: tls-crypt: it holds no OpenVPN static key"},
+		{"client\x00\n", "it holds a zero byte"},
+		{"remote vpn\x1b[31m.example.net\n", "holds a control character"},
+		{"static-challenge \"code\" 1\n", "p:1: static-challenge: a code would have to be typed"},
+		{strings.Repeat("# comment\n", 120000), "larger than"},
+		{"server 10.0.0.0 255.0.0.0\n", "configuration of a server"},
+		{"<connection>\nremote vpn.example.net\nhttp-proxy x 1\n</connection>\n",
+			"line 3: http-proxy"},
+	} {
+		_, _, err := Parse([]byte(tc.profile), "p", nil)
+		var place *Error
+		if !errors.As(err, &place) || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%.60q: error %v, want %q in it", tc.profile, err, tc.want)
+		}
+	}
+}
+
+func TestFilesBesideTheProfile(t *testing.T) {
+	dir := t.TempDir()
+	outside := filepath.Join(t.TempDir(), "secret")
+	ca, err := os.ReadFile("testdata/profiles/legacy/ca.crt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, data := range map[string][]byte{
+		outside: ca, filepath.Join(dir, "ca.crt"): ca, filepath.Join(dir, "big.crt"): make([]byte,
+			maxInlined+1),
+	} {
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Symlink(outside, filepath.Join(dir, "link.crt")),
+		os.Mkdir(filepath.Join(dir, "dir.crt"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	read, err := DirFiles(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"ca.crt": "", "./ca.crt": "",
+		outside: "own directory", "../x": "own directory", "..": "own directory",
+		"":         "own directory",
+		"link.crt": "not a regular file", "dir.crt": "not a regular file", "big.crt": "larger than",
+		"none.crt": "no such file",
+	} {
+		_, err := read(name)
+		if want == "" && err != nil || want != "" &&
+			(err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v, want %q", name, err, want)
+		}
+	}
+}
+
+// TestRandomNames: a wildcard in the provider's DNS is asked below labels of our own, as OpenVPN
+// does, in either spelling of the option; openvpn itself is given addresses.
+func TestRandomNames(t *testing.T) {
+	for _, line := range []string{"remote-random-hostname", "setenv opt remote-random-hostname",
+		"setenv REMOTE_RANDOM_HOSTNAME"} {
+		p, report, err := Parse([]byte(line+"\n"+base(t)), "p", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range report.Findings {
+			if f.Line == 1 {
+				t.Errorf("%s: %s", line, f)
+			}
+		}
+		assertHarmless(t, p.Text())
+		assertFixpoint(t, p)
+		assertOpenVPNReads(t, p)
+		if given := p.TextFor(netip.MustParseAddr("192.0.2.1"),
+			p.Remotes[0]); strings.Contains(given, "random") {
+			t.Errorf("%s: openvpn is given\n%s", line, given)
+		}
+		labelled := regexp.MustCompile(`^[0-9a-f]{12}\.vpn\.example\.net$`)
+		a, b := p.Question("vpn.example.net"), p.Question("vpn.example.net")
+		if !labelled.MatchString(a) || !labelled.MatchString(b) || a == b {
+			t.Errorf("%s: DNS is asked for %s, then for %s", line, a, b)
+		}
+	}
+}
+
+func TestExpiry(t *testing.T) {
+	pki := ovpntest.NewPKI(t)
+	profile := func(ca, cert, key string) *Profile {
+		p, _, err := Parse([]byte("client\nremote 192.0.2.1\n"+ovpntest.Inline("ca", ca)+"\n"+
+			ovpntest.Inline("cert", cert)+"\n"+ovpntest.Inline("key", key)+"\n"), "p", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	now := time.Now()
+	p := profile(pki.CA.PEM, pki.Client.PEM, pki.Client.Key)
+	for _, tc := range []struct {
+		at   time.Time
+		want string
+	}{
+		{now, ""},
+		{now.Add(241 * 24 * time.Hour), "our certificate (CN=customer-1) expired on"},
+		{now.Add(-100 * 24 * time.Hour), "our certificate (CN=customer-1) is not valid before"},
+	} {
+		if got := p.Expired(tc.at); (tc.want == "") != (got == "") ||
+			!strings.HasPrefix(got, tc.want) {
+			t.Errorf("at %v: %q, want %q", tc.at, got, tc.want)
+		}
+	}
+	// One authority of two may have expired: providers ship the old one beside the new one.
+	old := pki.Authority("Old CA")
+	both := profile(pki.CA.PEM+old.PEM, pki.Client.PEM, pki.Client.Key)
+	if got := both.Expired(now); got != "" {
+		t.Errorf("two authorities: %q", got)
+	}
+}
+
+// FuzzProfile: no input makes a text that could name a file or run a program, and what is written
+// is read back as the same.
+func FuzzProfile(f *testing.F) {
+	paths, _ := filepath.Glob("testdata/profiles/*.ovpn")
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	ca, _ := os.ReadFile("testdata/profiles/legacy/ca.crt")
+	cert, _ := os.ReadFile("testdata/profiles/legacy/client.crt")
+	key, _ := os.ReadFile("testdata/profiles/legacy/client.key")
+	ta, _ := os.ReadFile("testdata/profiles/legacy/ta.key")
+	files := map[string][]byte{"ca.crt": ca, "client.crt": cert, "client.key": key, "ta.key": ta}
+	read := func(name string) ([]byte, error) {
+		if d, ok := files[name]; ok {
+			return d, nil
+		}
+		return nil, os.ErrNotExist
+	}
+	prefix := "remote 192.0.2.1\nca ca.crt\ncert client.crt\nkey client.key\n"
+	for _, line := range []string{
+		`verify-x509-name "a\"b\\" subject`, "setenv opt --plugin x", "tls-auth ta.key 1",
+		"<connection>\nremote a\n</connection>",
+		"setenv UV_X y", "compress lz4", "--<ca>", "verify-x509-name \"#\"",
+		"verify-x509-name 'a b'", "remote-cert-ku a0 88",
+		"dhcp-option DNS 192.0.2.1", "peer-fingerprint 00", "verify-x509-name </ca>",
+		"remote-random-hostname", "setenv REMOTE_RANDOM_HOSTNAME",
+	} {
+		f.Add([]byte(prefix + line + "\n"))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, _, err := Parse(data, "fuzz", read)
+		if err != nil {
+			return
+		}
+		assertHarmless(t, p.Text())
+		assertFixpoint(t, p)
+	})
+}
+
+func FuzzWords(f *testing.F) {
+	f.Add(`remote "a b" 'c\d' e\ f "g\"h" # comment`)
+	f.Fuzz(func(t *testing.T, line string) {
+		words, err := splitWords(line)
+		if err != nil {
+			return
+		}
+		var b []string
+		for _, w := range words {
+			if strings.ContainsAny(w, "\n\r\x00") {
+				return
+			}
+			b = append(b, quoteWord(w))
+		}
+		again, err := splitWords(strings.Join(b, " "))
+		if err != nil || !reflect.DeepEqual(words, again) && len(words)+len(again) > 0 {
+			t.Errorf("%q became %q, %v", words, again, err)
+		}
+	})
+}
