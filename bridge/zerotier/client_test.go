@@ -79,7 +79,7 @@ func TestStrangeAnswers(t *testing.T) {
 			if !errors.Is(err, c.want) {
 				t.Errorf("error %v, want %v", err, c.want)
 			}
-			st := judgeService(facts{err: err, program: true})
+			st := serviceStatus(facts{err: err, program: true})
 			if st.State != c.state || st.Cause == "" || st.Remedy == "" {
 				t.Errorf("told as %+v, want %s with cause and remedy", st, c.state)
 			}
@@ -93,10 +93,10 @@ func TestStrangeAnswers(t *testing.T) {
 func TestServiceStates(t *testing.T) {
 	home := t.TempDir()
 	_, err := newClient(home).node(t.Context())
-	if st := judgeService(facts{err: err, program: false}); st.State != ServiceNotInstalled {
+	if st := serviceStatus(facts{err: err, program: false}); st.State != ServiceNotInstalled {
 		t.Errorf("without a program: %+v", st)
 	}
-	if st := judgeService(facts{err: err, program: true}); st.State != ServiceNotRunning {
+	if st := serviceStatus(facts{err: err, program: true}); st.State != ServiceNotRunning {
 		t.Errorf("never started: %+v", st)
 	}
 	// A port of which somebody else took hold and let go.
@@ -106,7 +106,7 @@ func TestServiceStates(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = newClient(stale).node(t.Context())
-	if st := judgeService(facts{err: err, program: true}); st.State != ServiceNotRunning ||
+	if st := serviceStatus(facts{err: err, program: true}); st.State != ServiceNotRunning ||
 		!errors.Is(err, ErrNotRunning) {
 		t.Errorf("stale port: %+v", st)
 	}

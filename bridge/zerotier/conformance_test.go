@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// world is a node, its controller and its root: recorded answers with manners (fake_test.go), or
+// world is a node, its controller and its root: recorded answers with the real behaviour (fake_test.go), or
 // real ones in an isolated network (real_test.go). The same scenarios run on both.
 //
 // The network is private, with members in 10.99.0.0/16, 10.99.0.1 being set aside for this node.
@@ -34,7 +34,7 @@ type world interface {
 	WriteLocalConf(string)
 	LocalConf() string
 	// Patience is how long the world may take for what it does by itself.
-	Patience() time.Duration
+	Timeout() time.Duration
 }
 
 // driven is a running service under test.
@@ -80,7 +80,7 @@ func drive(t *testing.T, w world, change ...func(*Config)) *driven {
 // until waits for a notified status that satisfies a condition.
 func (d *driven) until(what string, ok func(Status) bool) Status {
 	d.t.Helper()
-	deadline := time.After(d.w.Patience())
+	deadline := time.After(d.w.Timeout())
 	for {
 		st := d.Status()
 		if ok(st) {
@@ -337,7 +337,7 @@ func awaitCondition(t *testing.T, w world, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(w.Patience())
+	deadline := time.After(w.Timeout())
 	for !ok() {
 		select {
 		case <-tick.C:

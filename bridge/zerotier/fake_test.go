@@ -17,7 +17,7 @@ import (
 )
 
 // fakeNode answers the local API as zerotier-one 1.14.1 does: its answers are recorded ones with
-// the facts of the moment filled in, and it shares the real one's manners (bodies of the wrong type
+// the facts of the moment filled in, and it behaves like the real one (bodies of the wrong type
 // are ignored with status 200, leaving what was not joined is fine, a restart says OK from its
 // cache).
 type fakeNode struct {

@@ -14,7 +14,7 @@ import (
 )
 
 // A network that is being joined says what it waits for, whether that is taking too long or not.
-func TestJudgeJoining(t *testing.T) {
+func TestJoiningStatus(t *testing.T) {
 	const id = NetworkID(0x8056c2e21c000001)
 	asking := facts{networks: map[NetworkID]networkAnswer{
 		id: {ID: id, Status: "REQUESTING_CONFIGURATION"}}}
@@ -36,7 +36,7 @@ func TestJudgeJoining(t *testing.T) {
 		"asking for long": {asking, attempt{late: true}, NetworkJoining, false,
 			"no answer from the network's controller 8056c2e21c"},
 	} {
-		st := judgeNetwork(id, c.f, id.Iface(), c.a)
+		st := networkStatus(id, c.f, id.Iface(), c.a)
 		if st.State != c.state || st.Waiting != c.waiting || !strings.Contains(st.Cause, c.cause) ||
 			c.waiting != (st.Remedy == "") {
 			t.Errorf("%s: %+v", name, st)
@@ -80,7 +80,7 @@ func TestKeepsWhyJoinFailed(t *testing.T) {
 		f := facts{networks: map[NetworkID]networkAnswer{}}
 		m.enforce(context.Background(), &f, now)
 		now = now.Add(joinGrace + retryMin)
-		return judgeNetwork(id, f, id.Iface(), m.attempt(now))
+		return networkStatus(id, f, id.Iface(), m.attempt(now))
 	}
 	if st := look(); st.Cause == "" || !st.Waiting {
 		t.Errorf("at first: %+v", st)

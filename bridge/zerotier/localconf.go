@@ -129,7 +129,7 @@ func replaceFile(path string, data []byte, mode fs.FileMode) error {
 	return errors.Join(err, f.Cleanup())
 }
 
-// effective reports whether the running service knows that our tunnels are no paths of its.
+// effective reports whether the running service keeps its own packets off our tunnels.
 func (a configAnswer) effective() bool {
 	return slices.ContainsFunc(a.Settings.InterfacePrefixBlacklist, func(v any) bool {
 		s, ok := v.(string)

@@ -42,13 +42,13 @@ type member struct {
 	failure  string    // why the last join failed; empty: it did not
 }
 
-// attempt says what came of joining so far.
+// attempt returns how joining went so far.
 func (m *member) attempt(now time.Time) attempt {
-	late := !m.joining.IsZero() && now.Sub(m.joining) >= joinPatience
+	late := !m.joining.IsZero() && now.Sub(m.joining) >= joinTimeout
 	return attempt{late: late, device: m.device, failure: m.failure}
 }
 
-// enforce puts the membership right, if it is not, and notes the result in f.
+// enforce corrects the membership if it is not as configured, and stores the answer in f.
 func (m *member) enforce(ctx context.Context, f *facts, now time.Time) {
 	if f.err != nil {
 		// The pause between joins stays: it may have been the join that brought the service down.
@@ -62,7 +62,7 @@ func (m *member) enforce(ctx context.Context, f *facts, now time.Time) {
 	}
 	m.missing, m.device, m.failure = time.Time{}, "", ""
 	if n.AllowDefault || n.AllowGlobal != m.global || n.AllowDNS {
-		m.quiet(ctx, f, now)
+		m.restrict(ctx, f, now)
 	} else {
 		m.next = time.Time{}
 	}
@@ -120,10 +120,10 @@ func crashed(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
-// quiet switches off what lets the service change the host's routes and resolvers, but for what was
-// asked for. Only when something is otherwise: any change of settings also turns a hand-written
-// allowManaged=<prefixes> into a plain yes.
-func (m *member) quiet(ctx context.Context, f *facts, now time.Time) {
+// restrict switches off what lets the service change the host's routes and resolvers, except what
+// the configuration allows. It acts only on a difference, because every change of settings also
+// turns a hand-written allowManaged=<prefixes> into a plain yes.
+func (m *member) restrict(ctx context.Context, f *facts, now time.Time) {
 	if now.Before(m.next) {
 		return
 	}

@@ -228,7 +228,7 @@ func TestRecordedAnswers(t *testing.T) {
 	}
 }
 
-func TestJudgeContact(t *testing.T) {
+func TestLastContact(t *testing.T) {
 	now := time.Now()
 	clock := int64(1_795_304_490_000)
 	peer := func(role string, age time.Duration) peerAnswer {
@@ -255,7 +255,7 @@ func TestJudgeContact(t *testing.T) {
 		{"clock stepped back", true, []peerAnswer{peer("PLANET", -time.Hour)}, true, 0},
 	}
 	for _, c := range cases {
-		last, reachable := judgeContact(facts{node: nodeAnswer{Clock: clock, Online: c.online},
+		last, reachable := lastContact(facts{node: nodeAnswer{Clock: clock, Online: c.online},
 			peers: c.peers}, now)
 		age := now.Sub(last)
 		if last.IsZero() {
@@ -286,13 +286,13 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		look := facts{networks: map[NetworkID]networkAnswer{}}
 		if decode(raw, &look.node) == nil {
-			judgeContact(look, time.Now())
+			lastContact(look, time.Now())
 		}
 		var nets []networkAnswer
 		if decode(raw, &nets) == nil {
 			for _, n := range nets {
 				look.networks[n.ID] = n
-				st := judgeNetwork(n.ID, look, n.ID.Iface(), attempt{late: true})
+				st := networkStatus(n.ID, look, n.ID.Iface(), attempt{late: true})
 				for _, p := range st.Prefixes {
 					if p.Bits() == 0 || !p.IsValid() || p != p.Masked() {
 						t.Errorf("prefix %v of members out of %q", p, raw)
@@ -301,7 +301,7 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 		if decode(raw, &look.peers) == nil {
-			judgeContact(look, time.Now())
+			lastContact(look, time.Now())
 		}
 		var moons []moonAnswer
 		_ = decode(raw, &moons)

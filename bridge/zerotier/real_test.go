@@ -89,7 +89,7 @@ type realWorld struct {
 }
 
 func (w *realWorld) Home() string            { return w.node.Home }
-func (w *realWorld) Patience() time.Duration { return 150 * time.Second }
+func (w *realWorld) Timeout() time.Duration { return 150 * time.Second }
 func (w *realWorld) Network() NetworkID      { return w.id(w.network) }
 
 func (w *realWorld) id(n *ztlab.Network) NetworkID {
@@ -127,7 +127,7 @@ func (w *realWorld) client() *client {
 
 func (w *realWorld) Start() {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), w.Patience())
+	ctx, cancel := context.WithTimeout(context.Background(), w.Timeout())
 	defer cancel()
 	must(w.t, w.node.Start(ctx))
 	w.running = true

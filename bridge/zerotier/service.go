@@ -66,8 +66,8 @@ type Service struct {
 	program func() bool // whether zerotier-one is installed
 	ifaces  func() (map[string]int, error)
 	members []*member
-	conf    *confKeeper
-	moons   *moonKeeper
+	conf    *confSync
+	moons   *moonSync
 	peers   []peerAnswer
 	peersAt time.Time
 	links   map[string]int
@@ -87,8 +87,8 @@ func New(cfg Config) *Service {
 	c := newClient(cfg.Home)
 	s := &Service{
 		cfg: cfg, poke: make(chan struct{}, 1), client: c, program: installed, ifaces: interfaces,
-		conf: &confKeeper{home: cfg.Home, client: c, log: cfg.Logger},
-		moons: &moonKeeper{client: c, maker: moonMaker{cfg.Home, cfg.IDTool}, moon: cfg.Moon,
+		conf: &confSync{home: cfg.Home, client: c, log: cfg.Logger},
+		moons: &moonSync{client: c, maker: moonMaker{cfg.Home, cfg.IDTool}, moon: cfg.Moon,
 			orbit: cfg.Orbit, log: cfg.Logger},
 	}
 	s.status.Service.State = ServiceUnknown
@@ -154,7 +154,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// step looks once, puts right what is not as configured, and publishes.
+// step asks the service once, corrects what is not as configured, and publishes the result.
 func (s *Service) step(ctx context.Context) {
 	now := time.Now()
 	f := s.look(ctx, now)
@@ -162,13 +162,13 @@ func (s *Service) step(ctx context.Context) {
 		m.enforce(ctx, &f, now)
 	}
 	var conditions []Condition
-	conditions = append(conditions, s.conf.keep(ctx, f.err == nil, now)...)
-	moonConditions, moon := s.moons.keep(ctx, f, now)
+	conditions = append(conditions, s.conf.sync(ctx, f.err == nil, now)...)
+	moonConditions, moon := s.moons.sync(ctx, f, now)
 	conditions = append(conditions, moonConditions...)
 	if ctx.Err() != nil {
 		return // what failed because we are leaving is no news
 	}
-	next := s.judge(f, now)
+	next := s.statusOf(f, now)
 	next.Conditions = append(next.Conditions, conditions...)
 	next.Moon = moon
 	s.publish(next, now)
@@ -202,11 +202,11 @@ func (s *Service) look(ctx context.Context, now time.Time) facts {
 	return f
 }
 
-func (s *Service) judge(f facts, now time.Time) Status {
-	st := Status{Service: judgeService(f)}
+func (s *Service) statusOf(f facts, now time.Time) Status {
+	st := Status{Service: serviceStatus(f)}
 	for _, m := range s.members {
 		st.Networks = append(st.Networks,
-			judgeNetwork(m.id, f, IfaceIn(s.cfg.Home, m.id), m.attempt(now)))
+			networkStatus(m.id, f, IfaceIn(s.cfg.Home, m.id), m.attempt(now)))
 	}
 	if f.err != nil {
 		// The node's address does not change with the service's state, and is what a person needs.
@@ -221,8 +221,8 @@ func (s *Service) judge(f facts, now time.Time) Status {
 			st.Peers++
 		}
 	}
-	st.LastContact, st.Reachable = judgeContact(f, now)
-	st.Conditions = judgeConditions(f, st.Reachable)
+	st.LastContact, st.Reachable = lastContact(f, now)
+	st.Conditions = nodeConditions(f, st.Reachable)
 	return st
 }
 

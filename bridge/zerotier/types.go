@@ -51,7 +51,8 @@ const (
 	NetworkSignIn NetworkState = "sign-in-required"
 )
 
-// Status is what is true of ZeroTier on this box now. It is a copy: it may be kept and changed.
+// Status describes ZeroTier on this box at one moment. It is a copy: a caller may keep and
+// change it.
 type Status struct {
 	Service ServiceStatus
 	// NodeAddress is this box's own, to be authorised at the controller; zero until it is known.
@@ -59,7 +60,7 @@ type Status struct {
 	Version     string // of zerotier-one, as "1.14.1"
 	// Networks holds one entry for each configured network, in the order of the configuration.
 	Networks []NetworkStatus
-	// Conditions are troubles that belong to no single network, most serious first.
+	// Conditions are problems that belong to no single network, most serious first.
 	Conditions []Condition
 	// LastContact is when a root or a moon was last heard; zero if never since the service started.
 	LastContact time.Time
@@ -126,7 +127,7 @@ type Route struct {
 	Metric int
 }
 
-// Condition is a trouble that does not stop the service from answering.
+// Condition is a problem of a service that still answers.
 type Condition struct {
 	Code   ConditionCode
 	Cause  string
@@ -140,10 +141,9 @@ type ConditionCode string
 const (
 	// ConditionUnreachable: no root or moon was heard for ContactTimeout.
 	ConditionUnreachable ConditionCode = "zerotier-unreachable"
-	// ConditionRelayed: UDP does not pass; the service tunnels through a TCP relay, at a crawl.
+	// ConditionRelayed: UDP is blocked; the service uses a TCP relay at about 0.2 Mbit/s.
 	ConditionRelayed ConditionCode = "zerotier-tcp-relay"
-	// ConditionBlacklist: the running service does not know yet that our tunnels are no paths of
-	// its.
+	// ConditionBlacklist: the running service may still send its own packets through our tunnels.
 	ConditionBlacklist ConditionCode = "zerotier-blacklist-not-effective"
 	// ConditionLocalConf: local.conf cannot be read, parsed or written.
 	ConditionLocalConf ConditionCode = "zerotier-local-conf"

@@ -13,17 +13,16 @@ import (
 )
 
 const (
-	keepEvery = 10 * time.Second
+	syncEvery = 10 * time.Second
 	// rereadEvery is a little more than the service takes to notice a change of local.conf.
 	rereadEvery = 12 * time.Second
 	rereadMax   = 3
-	// moonPatience is how long a moon may take to be known (measured: 4.1 s).
-	moonPatience = 30 * time.Second
+	// moonTimeout is how long a moon may take to be known (measured: 4.1 s).
+	moonTimeout = 30 * time.Second
 )
 
-// confKeeper keeps our tunnels on the service's blacklist, in local.conf and in the running
-// service.
-type confKeeper struct {
+// confSync adds our tunnels to the service's blacklist, in local.conf and in the running service.
+type confSync struct {
 	home   string
 	client *client
 	log    *slog.Logger
@@ -33,16 +32,16 @@ type confKeeper struct {
 	rereads    int
 }
 
-// keep looks at local.conf every keepEvery, whether or not the service answers, since it reads the
-// file when it starts.
-func (k *confKeeper) keep(ctx context.Context, answers bool, now time.Time) []Condition {
+// sync corrects local.conf every syncEvery and returns what is wrong with it. It does so also
+// while the service is down, because the service reads the file when it starts.
+func (k *confSync) sync(ctx context.Context, answers bool, now time.Time) []Condition {
 	if !answers {
 		k.rereads = 0
 	}
 	if now.Before(k.next) {
 		return k.conditions
 	}
-	k.next = now.Add(keepEvery)
+	k.next = now.Add(syncEvery)
 	if _, err := os.Stat(k.home); errors.Is(err, fs.ErrNotExist) {
 		return nil // the state of the service says more about that
 	}
@@ -57,13 +56,13 @@ func (k *confKeeper) keep(ctx context.Context, answers bool, now time.Time) []Co
 		k.rereads = 0
 	}
 	if answers {
-		k.follow(ctx, now)
+		k.reread(ctx, now)
 	}
 	return k.conditions
 }
 
-// follow sees to it that the running service takes the file's content over.
-func (k *confKeeper) follow(ctx context.Context, now time.Time) {
+// reread makes the running service read local.conf again until its answer shows our prefixes.
+func (k *confSync) reread(ctx context.Context, now time.Time) {
 	a, err := k.client.config(ctx)
 	if err != nil || a.effective() {
 		return // a service that stopped answering is reported elsewhere
@@ -89,8 +88,8 @@ func localConfRemedy(home string, err error) string {
 		path)
 }
 
-// moonKeeper makes this node a moon, and makes it orbit others, as configured.
-type moonKeeper struct {
+// moonSync makes this node a moon and makes it orbit others, as configured.
+type moonSync struct {
 	client *client
 	maker  moonMaker
 	moon   *Moon
@@ -103,8 +102,9 @@ type moonKeeper struct {
 	works      Address
 }
 
-// keep returns what is wrong with moons, and the moon that this node is.
-func (k *moonKeeper) keep(ctx context.Context, f facts, now time.Time) ([]Condition, Address) {
+// sync makes and orbits the moons as configured. It returns what is wrong with them, and the id
+// of the moon that this node is, or zero.
+func (k *moonSync) sync(ctx context.Context, f facts, now time.Time) ([]Condition, Address) {
 	if k.moon == nil && len(k.orbit) == 0 || f.err != nil {
 		k.asked = time.Time{}
 		return nil, 0
@@ -112,7 +112,7 @@ func (k *moonKeeper) keep(ctx context.Context, f facts, now time.Time) ([]Condit
 	if now.Before(k.next) {
 		return k.conditions, k.works
 	}
-	k.next = now.Add(keepEvery)
+	k.next = now.Add(syncEvery)
 	k.conditions, k.works = nil, 0
 	pending, err := k.once(ctx, f.node.Address)
 	if err == nil && len(pending) == 0 {
@@ -125,11 +125,11 @@ func (k *moonKeeper) keep(ctx context.Context, f facts, now time.Time) ([]Condit
 	}
 	switch {
 	case err != nil:
-		k.next = now.Add(keepEvery)
+		k.next = now.Add(syncEvery)
 		k.conditions = []Condition{{ConditionMoon, err.Error(),
 			"see that zerotier-idtool is installed and ztbridge may write zerotier.home"}}
-	case now.Sub(k.asked) >= moonPatience:
-		k.next = now.Add(keepEvery)
+	case now.Sub(k.asked) >= moonTimeout:
+		k.next = now.Add(syncEvery)
 		k.conditions = []Condition{
 			{ConditionMoon, fmt.Sprintf("no answer from moon %s", pending[0]),
 				"check its address, that it is up, and that UDP reaches it"}}
@@ -137,8 +137,8 @@ func (k *moonKeeper) keep(ctx context.Context, f facts, now time.Time) ([]Condit
 	return k.conditions, k.works
 }
 
-// once does what is missing and returns the moons that the service has not got yet.
-func (k *moonKeeper) once(ctx context.Context, self Address) (pending []Address, err error) {
+// once requests what is missing and returns the moons that the service does not know yet.
+func (k *moonSync) once(ctx context.Context, self Address) (pending []Address, err error) {
 	known, err := k.client.moons(ctx)
 	if err != nil {
 		return nil, err
@@ -167,8 +167,8 @@ func (k *moonKeeper) once(ctx context.Context, self Address) (pending []Address,
 	return pending, nil
 }
 
-// own makes and orbits this node's own moon: the service takes it from its file without a restart.
-func (k *moonKeeper) own(ctx context.Context, self Address,
+// own makes and orbits this node's own moon. The service reads the file without a restart.
+func (k *moonSync) own(ctx context.Context, self Address,
 	known []moonAnswer) (done bool, err error) {
 	made := k.maker.made(self, k.moon.Endpoints)
 	i := slices.IndexFunc(known, func(m moonAnswer) bool { return Address(m.ID) == self })

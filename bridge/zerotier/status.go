@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// joinPatience is how long a controller may take to answer before it is worth a word (measured:
-// 1.9-5.0 s from the join to OK).
-const joinPatience = 15 * time.Second
+// joinTimeout is how long a controller may take to answer before that counts as a problem
+// (measured: 1.9-5.0 s from the join to OK).
+const joinTimeout = 15 * time.Second
 
-// facts is what one look at the service found. It is all that judgements are made of.
+// facts holds one observation of the service: the only input of the status functions.
 type facts struct {
 	err      error // why the service could not be asked; nil when it answered
 	program  bool  // zerotier-one is installed
@@ -22,8 +22,8 @@ type facts struct {
 	links    map[string]int // interface index by name, of those that exist
 }
 
-// judgeService names the state of the service, and what to do about it.
-func judgeService(f facts) ServiceStatus {
+// serviceStatus returns the state of the service with cause and remedy, without Since.
+func serviceStatus(f facts) ServiceStatus {
 	err := f.err
 	if err == nil {
 		return ServiceStatus{State: ServiceOK}
@@ -53,15 +53,15 @@ func judgeService(f facts) ServiceStatus {
 			"zerotier-one.port, then restart it: systemctl restart zerotier-one"}
 }
 
-// attempt is what came of joining a network so far.
+// attempt describes how joining a network went so far.
 type attempt struct {
 	late    bool   // the box has waited for the controller long enough
 	device  string // why the service has no device for the network; empty: no such trouble
 	failure string // why the last join failed; empty: it did not
 }
 
-// judgeNetwork tells what is true of one network, without Since.
-func judgeNetwork(id NetworkID, f facts, iface string, a attempt) NetworkStatus {
+// networkStatus returns the state of one membership with cause and remedy, without Since.
+func networkStatus(id NetworkID, f facts, iface string, a attempt) NetworkStatus {
 	n, joined := f.networks[id]
 	st := NetworkStatus{ID: id, Iface: iface, State: NetworkUnknown}
 	switch {
@@ -173,9 +173,9 @@ func (st *NetworkStatus) explain(self Address, late bool) {
 	}
 }
 
-// judgeContact returns when a root or a moon was last heard, by our clock, and whether that is
+// lastContact returns when a root or a moon was last heard, by our clock, and whether that is
 // recent. Ages are taken on the service's own clock, then carried over to ours.
-func judgeContact(f facts, now time.Time) (last time.Time, reachable bool) {
+func lastContact(f facts, now time.Time) (last time.Time, reachable bool) {
 	clock := time.UnixMilli(f.node.Clock)
 	upstreams := 0
 	for _, p := range f.peers {
@@ -195,9 +195,9 @@ func judgeContact(f facts, now time.Time) (last time.Time, reachable bool) {
 	return last, !last.IsZero() && now.Sub(last) <= ContactTimeout
 }
 
-// judgeConditions lists the troubles of a service that answers, besides those of local.conf and
+// nodeConditions returns the problems of a service that answers, except those of local.conf and
 // moons.
-func judgeConditions(f facts, reachable bool) []Condition {
+func nodeConditions(f facts, reachable bool) []Condition {
 	var out []Condition
 	if !reachable {
 		out = append(out, Condition{ConditionUnreachable, "no ZeroTier root answers",
@@ -205,7 +205,7 @@ func judgeConditions(f facts, reachable bool) []Condition {
 	}
 	if f.node.TCPFallbackActive {
 		out = append(out, Condition{ConditionRelayed,
-			"UDP does not pass; ZeroTier crawls through a TCP relay",
+			"UDP is blocked: ZeroTier uses a TCP relay, which is very slow",
 			"allow UDP port 9993 out of this box's network"})
 	}
 	return out
