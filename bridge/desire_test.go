@@ -21,7 +21,7 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
-const testNetwork = "8056c2e21c000001"
+const testNetwork = "abcdef0123000001"
 
 // parse reads a configuration as a user would have written it.
 func parse(t *testing.T, text string) *config.Config {

@@ -97,7 +97,7 @@ func TestClientsCanBeNamed(t *testing.T) {
 		"7": false, "true": false,
 		"a234567890123456789012345678901234567890": false,
 		"endpoint": true, "zerotier": true, "mesh": true, "lan": true, testNetwork: true,
-		"Endpoint": true, "ZeroTier": true, "LAN": true, "8056c2e21c0000ff": true,
+		"Endpoint": true, "ZeroTier": true, "LAN": true, "abcdef01230000ff": true,
 		"10.83.64.7": true, "1.2": true,
 	} {
 		if err := pki.CheckName(name); err != nil {

@@ -30,11 +30,11 @@ func degraded() Status {
 		WAN: WAN{Up: true, Interface: "eth0", Addresses: []netip.Addr{addr("198.51.100.7")},
 			Gateway4: addr("198.51.100.1")},
 		Networks: []Network{
-			{ID: "8056c2e21c000001", Name: "home", Title: "family & friends", Status: "ok",
+			{ID: "abcdef0123000001", Name: "home", Title: "family & friends", Status: "ok",
 				Interface: "ztabcdefgh",
 				Member:    "a1b2c3d4e5", Addresses: []netip.Prefix{prefix("10.147.17.1/24"),
 					prefix("fd80:56c2:e21c:0:199:9399:93a1:b2c3/88")}, MTU: 2800},
-			{ID: "8056c2e21c000002", Name: "8056c2e21c000002", Status: NetworkDenied,
+			{ID: "abcdef0123000002", Name: "abcdef0123000002", Status: NetworkDenied,
 				Interface: "ztijklmnop", Member: "a1b2c3d4e5"},
 		},
 		Ingresses: []Ingress{{

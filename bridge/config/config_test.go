@@ -47,6 +47,6 @@ func mustLoad(t testing.TB, text string) *Config {
 }
 
 // minimal is the least that is enough; tests append to it.
-const minimal = `zerotier: {networks: [8056c2e21c000001]}
+const minimal = `zerotier: {networks: [abcdef0123000001]}
 egress: {provider: {openvpn: {profile: provider.ovpn}}}
 `

@@ -36,13 +36,19 @@ func TestMistakes(t *testing.T) {
 			"ztbridge.yaml:3: egress: this key is given twice, first on line 2; remove one of them"}},
 		{"every mistake at once",
 			"zerotier: {networks: [123], home: [a]}\negress:\n  Up: {wan: {}}\n  provider: {openvpn: {}}\nprobe:\n  interval: soon\n", ErrValue, []string{
-				`ztbridge.yaml:1: zerotier.networks[0]: "123" is not a network id; copy the 16 hexadecimal digits from the controller`,
+				`ztbridge.yaml:1: zerotier.networks[0]: "123" is not a network id; write the 16 hexadecimal digits beside your network's name on https://central.zerotier.com (older accounts: https://my.zerotier.com), or ` + "`ztbridge network setup`, which can also make one",
 				"ztbridge.yaml:1: zerotier.home: expected a single value",
 				`ztbridge.yaml:3: egress.Up: "Up" is not a good name; use up to 31 lower-case letters, digits and hyphens, a letter first`,
 				"ztbridge.yaml:4: egress.provider.openvpn: a tunnel needs the provider's profile; add `profile: provider.ovpn`",
 				`ztbridge.yaml:6: probe.interval: "soon" is not a duration from 100ms to 1m0s; write it as 500ms, 30s or 5m`}},
+		{"the placeholder",
+			"zerotier: {networks: [your-16-digit-network-id]}\negress: {d: {wan: {}}}\npolicy: [{egress: d}]\n", ErrValue, []string{
+				`ztbridge.yaml:1: zerotier.networks[0]: "your-16-digit-network-id" stands for the id of your own network; write the 16 hexadecimal digits beside your network's name on https://central.zerotier.com (older accounts: https://my.zerotier.com), or ` + "`ztbridge network setup`, which can also make one"}},
+		{"the public network",
+			"zerotier: {networks: [8056C2E21C000001]}\negress: {d: {wan: {}}}\npolicy: [{egress: d}]\n", ErrValue, []string{
+				`ztbridge.yaml:1: zerotier.networks[0]: 8056c2e21c000001 is ZeroTier's public network, which anybody may join: strangers would reach this box and use its exits; make a private network: write the 16 hexadecimal digits beside your network's name on https://central.zerotier.com (older accounts: https://my.zerotier.com), or ` + "`ztbridge network setup`, which can also make one"}},
 		{"network twice",
-			"zerotier: {networks: [8056c2e21c000001, 8056C2E21C000001]}\negress: {d: {wan: {}}}\npolicy: [{egress: d}]\n", ErrDuplicate, []string{
+			"zerotier: {networks: [abcdef0123000001, ABCDEF0123000001]}\negress: {d: {wan: {}}}\npolicy: [{egress: d}]\n", ErrDuplicate, []string{
 				"ztbridge.yaml:1: zerotier.networks[1]: this network is listed twice; remove one of them"}},
 		{"no kind", minimal + "policy: [{egress: provider}]\ningress: [{name: lan}]\n", ErrMissing,
 			[]string{
@@ -60,20 +66,20 @@ func TestMistakes(t *testing.T) {
 			[]string{
 				"ztbridge.yaml:3: ingress[0]: \"endpoint\" is the name of a whole kind of ingress; choose another `name:`"}},
 		{"two kinds",
-			"zerotier: {networks: [8056c2e21c000001]}\negress: {a: {wan: {}, openvpn: {profile: provider.ovpn}}}\n", ErrValue, []string{
+			"zerotier: {networks: [abcdef0123000001]}\negress: {a: {wan: {}, openvpn: {profile: provider.ovpn}}}\n", ErrValue, []string{
 				"ztbridge.yaml:2: egress.a: one egress is one way out, and this has wan and openvpn; make an egress of each"}},
 		{"unknown kind",
-			"zerotier: {networks: [8056c2e21c000001]}\negress: {a: {opnvpn: {profile: provider.ovpn}}}\n", ErrUnknownKey, []string{
+			"zerotier: {networks: [abcdef0123000001]}\negress: {a: {opnvpn: {profile: provider.ovpn}}}\n", ErrUnknownKey, []string{
 				`ztbridge.yaml:2: egress.a.opnvpn: unknown kind of egress; did you mean "openvpn"?`}},
 		{"two of one wan",
-			"zerotier: {networks: [8056c2e21c000001]}\negress: {a: {wan: {}}, b: {wan: {}}}\npolicy: [{egress: [a, b]}]\n", ErrDuplicate, []string{
+			"zerotier: {networks: [abcdef0123000001]}\negress: {a: {wan: {}}, b: {wan: {}}}\npolicy: [{egress: [a, b]}]\n", ErrDuplicate, []string{
 				"ztbridge.yaml:2: egress.b: it leaves by the same interface as \"a\"; give each its own `interface:`"}},
 		{"plain resolver with a port",
-			"zerotier: {networks: [8056c2e21c000001]}\negress: {d: {wan: {dns: ['10.2.0.1:5353', '10.2.0.1:53', '[2001:db8::1]:54']}}}\npolicy: [{egress: d}]\n", ErrValue, []string{
+			"zerotier: {networks: [abcdef0123000001]}\negress: {d: {wan: {dns: ['10.2.0.1:5353', '10.2.0.1:53', '[2001:db8::1]:54']}}}\npolicy: [{egress: d}]\n", ErrValue, []string{
 				`ztbridge.yaml:2: egress.d.wan.dns[0]: "10.2.0.1:5353" has a port of its own: a plain resolver is asked on port 53; leave the port out; only tls:// takes one`,
 				`ztbridge.yaml:2: egress.d.wan.dns[2]: "[2001:db8::1]:54" has a port of its own: a plain resolver is asked on port 53; leave the port out; only tls:// takes one`}},
 		{"snat6",
-			"zerotier: {networks: [8056c2e21c000001]}\negress: {d: {wan: {snat: '2001:db8::1'}}}\npolicy: [{egress: d}]\n", ErrValue, []string{
+			"zerotier: {networks: [abcdef0123000001]}\negress: {d: {wan: {snat: '2001:db8::1'}}}\npolicy: [{egress: d}]\n", ErrValue, []string{
 				"ztbridge.yaml:2: egress.d.wan.snat: SNAT is for IPv4; use `ipv6:` to say how IPv6 leaves"}},
 		{"dangling egress", minimal + "policy:\n  - {from: zerotier, egress: [provder]}\n",
 			ErrDangling, []string{
@@ -82,17 +88,17 @@ func TestMistakes(t *testing.T) {
 			[]string{
 				`ztbridge.yaml:4: policy[0].from: nothing enters by the name of "zerotir"; did you mean "zerotier"?`}},
 		{"a network's id that no client has for a name", endpoint +
-			"policy:\n  - {from: 8056C2E21C0000FF, egress: provider}\n", ErrDangling, []string{
-			`ztbridge.yaml:5: policy[0].from: nothing enters by the name of "8056C2E21C0000FF"; did you mean "8056c2e21c000001"?`}},
+			"policy:\n  - {from: ABCDEF01230000FF, egress: provider}\n", ErrDangling, []string{
+			`ztbridge.yaml:5: policy[0].from: nothing enters by the name of "ABCDEF01230000FF"; did you mean "abcdef0123000001"?`}},
 		{"an ingress in capitals", endpoint + "policy:\n  - {from: Endpoint, egress: block}\n",
 			ErrDangling, []string{
 				`ztbridge.yaml:5: policy[0].from: nothing enters by the name of "Endpoint"; did you mean "endpoint"?`}},
 		{"client without endpoint", minimal + "policy:\n  - {from: phone, egress: provider}\n",
 			ErrDangling, []string{
-				`ztbridge.yaml:4: policy[0].from: nothing enters by the name of "phone"; known: 8056c2e21c000001, zerotier, or an address or a prefix`}},
+				`ztbridge.yaml:4: policy[0].from: nothing enters by the name of "phone"; known: abcdef0123000001, zerotier, or an address or a prefix`}},
 		{"dangling network",
-			"zerotier: {networks: [8056c2e21c000001]}\negress: {home: {zerotier: {network: 8056c2e21c000010, via: 10.1.1.1}}}\npolicy: [{egress: home}]\n", ErrDangling, []string{
-				`ztbridge.yaml:2: egress.home.zerotier.network: this box does not join a network "8056c2e21c000010"; did you mean "8056c2e21c000001"?`}},
+			"zerotier: {networks: [abcdef0123000001]}\negress: {home: {zerotier: {network: abcdef0123000010, via: 10.1.1.1}}}\npolicy: [{egress: home}]\n", ErrDangling, []string{
+				`ztbridge.yaml:2: egress.home.zerotier.network: this box does not join a network "abcdef0123000010"; did you mean "abcdef0123000001"?`}},
 		{"host bits", minimal + "policy:\n  - {from: 10.147.17.50/24, egress: provider}\n",
 			ErrValue, []string{
 				`ztbridge.yaml:4: policy[0].from: "10.147.17.50/24" has bits behind the prefix length; write 10.147.17.0/24 for the network or 10.147.17.50 for the one address`}},
@@ -116,10 +122,10 @@ func TestMistakes(t *testing.T) {
 		{"peering without a pair", minimal + "peering:\n", ErrMissing, []string{
 			"ztbridge.yaml:3: peering: there is no pair, which could mean nothing, or what is usual; write `peering: []` to allow nothing, or remove the key to let the endpoint's clients reach the ZeroTier networks"}},
 		{"prefix without a value",
-			"zerotier: {networks: [8056c2e21c000001]}\negress: {direct: {wan: {ipv6: {prefix: , ndp: true}}}}\npolicy: [{egress: direct}]\n", ErrMissing, []string{
+			"zerotier: {networks: [abcdef0123000001]}\negress: {direct: {wan: {ipv6: {prefix: , ndp: true}}}}\npolicy: [{egress: direct}]\n", ErrMissing, []string{
 				"ztbridge.yaml:2: egress.direct.wan.ipv6.prefix: nothing is written here; write a value, or remove the key"}},
 		{"inbound to nobody",
-			"zerotier: {networks: [8056c2e21c000001]}\negress: {direct: {wan: {}}}\npolicy: [{egress: direct}]\ninbound: [{to: , tcp: [22]}]\n", ErrMissing, []string{
+			"zerotier: {networks: [abcdef0123000001]}\negress: {direct: {wan: {}}}\npolicy: [{egress: direct}]\ninbound: [{to: , tcp: [22]}]\n", ErrMissing, []string{
 				"ztbridge.yaml:4: inbound[0].to: nothing is written here; write a value, or remove the key"}},
 		{"endpoint and probe without values",
 			minimal +
@@ -134,7 +140,7 @@ func TestMistakes(t *testing.T) {
 		{"overlap of ingresses", endpoint +
 			"ingress: [{interface: eth1, prefixes: [10.83.64.0/24]}]\n", ErrOverlap, []string{
 			"ztbridge.yaml:4: ingress[0].prefixes: 10.83.64.0/24 overlaps 10.83.64.0/20, the endpoint's pool (ztbridge.yaml:3: endpoint); choose prefixes that have no address in common"}},
-		{"no rule follows", "zerotier: {networks: [8056c2e21c000001]}\negress: {d: {wan: {}}}\n",
+		{"no rule follows", "zerotier: {networks: [abcdef0123000001]}\negress: {d: {wan: {}}}\n",
 			ErrMissing, []string{
 				"ztbridge.yaml: policy: there is neither a rule nor an openvpn egress that one could follow from; add a tunnel under `egress:`, or say under `policy:` by which egress traffic leaves"}},
 		{"endpoint without address", minimal + "endpoint: {}\n", ErrMissing, []string{
@@ -152,7 +158,7 @@ func TestMistakes(t *testing.T) {
 				`ztbridge.yaml:3: endpoint.listen[1]: "0" is not a port; write a number from 1 to 65535`,
 				"ztbridge.yaml:3: endpoint.listen[3]: this listener is listed twice; remove one of them"}},
 		{"dns mixed",
-			"zerotier: {networks: [8056c2e21c000001]}\negress: {p: {openvpn: {profile: provider.ovpn, dns: [9.9.9.9, 'tls://1.1.1.1', nine]}}}\n", ErrValue, []string{
+			"zerotier: {networks: [abcdef0123000001]}\negress: {p: {openvpn: {profile: provider.ovpn, dns: [9.9.9.9, 'tls://1.1.1.1', nine]}}}\n", ErrValue, []string{
 				"ztbridge.yaml:2: egress.p.openvpn.dns[1]: resolvers with TLS and without do not mix: a fall back to plain text would go unnoticed; write tls:// before all of them, or before none",
 				`ztbridge.yaml:2: egress.p.openvpn.dns[2]: "nine" is not a resolver; write it as 9.9.9.9 or tls://9.9.9.9#dns.quad9.net`}},
 		{"inbound", minimal + "inbound: [{to: '2001:db8::1', tcp: [443]}]\n", ErrMissing, []string{

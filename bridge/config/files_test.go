@@ -14,7 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-const withCredentials = `zerotier: {networks: [8056c2e21c000001]}
+const withCredentials = `zerotier: {networks: [abcdef0123000001]}
 egress: {provider: {openvpn: {profile: provider.ovpn, credentials: provider.auth}}}
 `
 
@@ -92,7 +92,7 @@ func TestReferencedFiles(t *testing.T) {
 	for _, name := range []string{"fifo", ".", "missing.ovpn", "/dev/zero"} {
 		for _, key := range []string{"profile: provider.ovpn, credentials", "profile"} {
 			_, _, err := load(t, dir,
-				"zerotier: {networks: [8056c2e21c000001]}\negress: {p: {openvpn: {"+key+": "+name+
+				"zerotier: {networks: [abcdef0123000001]}\negress: {p: {openvpn: {"+key+": "+name+
 					"}}}\n")
 			if !errors.Is(err, ErrFile) && !errors.Is(err, ErrInsecureMode) {
 				t.Errorf("%s: %s: %v", key, name, err)

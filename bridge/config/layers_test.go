@@ -105,7 +105,7 @@ func TestRelativePaths(t *testing.T) {
 }
 
 func TestOrderOfTheFileIsKept(t *testing.T) {
-	text := "zerotier: {networks: [8056c2e21c000001]}\negress:\n"
+	text := "zerotier: {networks: [abcdef0123000001]}\negress:\n"
 	want := []string{"zulu", "alpha", "mike", "bravo"}
 	for _, name := range want {
 		text += "  " + name + ": {openvpn: {profile: provider.ovpn}}\n"

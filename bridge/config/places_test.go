@@ -40,7 +40,7 @@ func TestCheckPlaces(t *testing.T) {
 		filepath.Join(dir, "link.ovpn")); err != nil {
 		t.Fatal(err)
 	}
-	text := "zerotier: {networks: [8056c2e21c000001]}\negress:\n  near: {openvpn: {profile: provider.ovpn, credentials: provider.auth}}\n" +
+	text := "zerotier: {networks: [abcdef0123000001]}\negress:\n  near: {openvpn: {profile: provider.ovpn, credentials: provider.auth}}\n" +
 		"  far:\n    openvpn:\n      profile: " + elsewhere +
 		"/provider.ovpn\n      credentials: " + elsewhere + "/provider.auth\n" +
 		"  linked: {openvpn: {profile: link.ovpn}}\n"
@@ -61,7 +61,7 @@ func TestCheckPlaces(t *testing.T) {
 	}
 	// To the service it is as if the file were not there.
 	_, _, err = load(t, dir,
-		"zerotier: {networks: [8056c2e21c000001]}\negress: {far: {openvpn: {profile: "+elsewhere+
+		"zerotier: {networks: [abcdef0123000001]}\negress: {far: {openvpn: {profile: "+elsewhere+
 			"/gone.ovpn}}}\n")
 	if err == nil || !strings.Contains(err.Error(),
 		"gone.ovpn does not exist; if it is there: ztbridge.service sees nothing below "+place+
@@ -69,7 +69,7 @@ func TestCheckPlaces(t *testing.T) {
 		t.Error(err)
 	}
 	_, _, err = load(t, dir,
-		"zerotier: {networks: [8056c2e21c000001]}\negress: {near: {openvpn: {profile: gone.ovpn}}}\n")
+		"zerotier: {networks: [abcdef0123000001]}\negress: {near: {openvpn: {profile: gone.ovpn}}}\n")
 	if err == nil || !strings.Contains(err.Error(),
 		"gone.ovpn does not exist; put the file there, or correct its name") {
 		t.Error(err)

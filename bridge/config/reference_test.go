@@ -1,10 +1,12 @@
 package config
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -27,7 +29,34 @@ func read(t *testing.T, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(data)
+	return ownNetworks.Replace(string(data))
+}
+
+// ownNetworks puts ids where the files say that a person's own belong.
+var ownNetworks = strings.NewReplacer(networkPlaceholder, "abcdef0123000001",
+	"id-of-a-second-network", "abcdef0123000002", "id-of-a-third-network", "abcdef0123000003")
+
+// The reference and the examples work once the network's id is filled in, and say so until then.
+func TestPlaceholderIsRefused(t *testing.T) {
+	paths, err := filepath.Glob("../../configs/examples/*.yaml")
+	if err != nil || len(paths) < 4 {
+		t.Fatalf("found %v, %v", paths, err)
+	}
+	for _, path := range append(paths, "../../configs/ztbridge.yaml") {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(data), publicNetwork) {
+			t.Errorf("%s names the public network", path)
+		}
+		_, _, err = load(t, folder(t), string(data))
+		var list Errors
+		if !errors.As(err, &list) || !strings.Contains(err.Error(), "central.zerotier.com") ||
+			!strings.Contains(err.Error(), networkPlaceholder) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
 }
 
 // example matches the mark before a commented example; prose has exactly one space behind it.
@@ -41,7 +70,7 @@ func TestReferenceIsEnoughAsItStands(t *testing.T) {
 		t.Fatalf("error %v, warnings %v", err, warnings)
 	}
 	want := []Rule{{Name: "policy[0]", Egress: []string{"provider"},
-		From: []Selector{{Kind: ByIngress, Ingress: []string{"8056c2e21c000001"}}}}}
+		From: []Selector{{Kind: ByIngress, Ingress: []string{"abcdef0123000001"}}}}}
 	if diff := cmp.Diff(want, cfg.Policy, same); diff != "" {
 		t.Errorf("policy (-want +got):\n%s", diff)
 	}

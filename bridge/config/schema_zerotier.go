@@ -15,6 +15,13 @@ const DefaultZeroTierHome = "/var/lib/zerotier-one"
 // defaultMoonPort is zerotier-one's primary port (ZT_DEFAULT_PORT).
 const defaultMoonPort = 9993
 
+const (
+	// networkPlaceholder stands in the reference configuration where a person's own id belongs.
+	networkPlaceholder = "your-16-digit-network-id"
+	// publicNetwork is the vendor's public example network ("Earth").
+	publicNetwork = "8056c2e21c000001"
+)
+
 var (
 	networkRE = regexp.MustCompile(`^[0-9a-f]{16}$`)
 	moonRE    = regexp.MustCompile(`^(000000)?([0-9a-f]{10})$`)
@@ -80,9 +87,8 @@ func (d *decoder) network(v value) {
 		return
 	}
 	n.ID = strings.ToLower(text)
-	if !networkRE.MatchString(n.ID) {
-		id.fail(ErrValue, fmt.Sprintf("%q is not a network id", text),
-			"copy the 16 hexadecimal digits from the controller")
+	if problem, remedy := badNetworkID(text); problem != "" {
+		id.fail(ErrValue, problem, remedy)
 		return
 	}
 	for _, other := range d.cfg.ZeroTier.Networks {
@@ -97,6 +103,23 @@ func (d *decoder) network(v value) {
 	if d.claimIngress(n.Name, v.pos()) {
 		d.cfg.ZeroTier.Networks = append(d.cfg.ZeroTier.Networks, n)
 	}
+}
+
+// badNetworkID returns why text cannot be the id of a network to join and what to do, or "", "".
+func badNetworkID(text string) (problem, remedy string) {
+	const find = "the 16 hexadecimal digits beside your network's name on " +
+		"https://central.zerotier.com (older accounts: https://my.zerotier.com), or " +
+		"`ztbridge network setup`, which can also make one"
+	switch id := strings.ToLower(text); {
+	case id == networkPlaceholder:
+		return fmt.Sprintf("%q stands for the id of your own network", text), "write " + find
+	case !networkRE.MatchString(id):
+		return fmt.Sprintf("%q is not a network id", text), "write " + find
+	case id == publicNetwork:
+		return fmt.Sprintf("%s is ZeroTier's public network, which anybody may join: strangers "+
+			"would reach this box and use its exits", id), "make a private network: write " + find
+	}
+	return "", ""
 }
 
 func (v value) moonID() (string, bool) {

@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write the golden files")
 // healthy returns the facts of a box with a ZeroTier network and two tunnels that lacks nothing.
 func healthy() Facts {
 	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
-	home := Network{ID: "8056c2e21c000001", Name: "home", Iface: "ztabcdefgh", Status: "ok",
+	home := Network{ID: "abcdef0123000001", Name: "home", Iface: "ztabcdefgh", Status: "ok",
 		Addresses: []netip.Addr{netip.MustParseAddr("10.147.17.1"),
 			netip.MustParseAddr("fd80:56c2::1")}}
 	return Facts{
@@ -91,7 +91,7 @@ var cases = []struct {
 	}, []string{"egress provider"}},
 	{"not-authorised", func(f *Facts) {
 		f.Daemon.Networks[0].Status, f.Daemon.Networks[0].Addresses = "access-denied", nil
-		f.Daemon.Networks[0].Trouble = Trouble{"network 8056c2e21c000001 does not let this box in",
+		f.Daemon.Networks[0].Trouble = Trouble{"network abcdef0123000001 does not let this box in",
 			"authorise member 1122334455 at its controller"}
 		f.Daemon.Egresses[1] = Egress{Name: "friend", Kind: "zerotier", Network: "home",
 			State: "down"}
@@ -190,7 +190,7 @@ func TestLinesAreNarrow(t *testing.T) {
 }
 
 func TestMembers(t *testing.T) {
-	guest := Network{ID: "8056c2e21c000002", Name: "guest", Iface: "ztqrstuvwx",
+	guest := Network{ID: "abcdef0123000002", Name: "guest", Iface: "ztqrstuvwx",
 		Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.9")}}
 	golden(t, "members", Members([]Network{healthy().Daemon.Networks[0], guest}))
 	golden(t, "members-unknown", Members(healthy().Config.Networks))

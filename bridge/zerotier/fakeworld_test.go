@@ -19,7 +19,7 @@ func (w fakeWorld) Address() Address        { a, _ := ParseAddress(fakeAddress);
 func (w fakeWorld) Network() NetworkID      { return w.network }
 func (w fakeWorld) Start()                  { w.start() }
 func (w fakeWorld) Stop()                   { w.stop() }
-func (w fakeWorld) Timeout() time.Duration { return 30 * time.Second }
+func (w fakeWorld) Timeout() time.Duration  { return 30 * time.Second }
 func (w fakeWorld) WriteLocalConf(s string) { w.write("local.conf", s) }
 
 func (w fakeWorld) Install(s *Service) {

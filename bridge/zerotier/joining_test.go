@@ -15,7 +15,7 @@ import (
 
 // A network that is being joined says what it waits for, whether that is taking too long or not.
 func TestJoiningStatus(t *testing.T) {
-	const id = NetworkID(0x8056c2e21c000001)
+	const id = NetworkID(0xabcdef0123000001)
 	asking := facts{networks: map[NetworkID]networkAnswer{
 		id: {ID: id, Status: "REQUESTING_CONFIGURATION"}}}
 	for name, c := range map[string]struct {
@@ -26,15 +26,15 @@ func TestJoiningStatus(t *testing.T) {
 		cause   string
 	}{
 		"not yet": {facts{}, attempt{}, NetworkJoining, true,
-			"about to join network 8056c2e21c000001"},
+			"about to join network abcdef0123000001"},
 		"refused": {facts{}, attempt{failure: "out of memory"}, NetworkJoining, false,
-			"joining network 8056c2e21c000001 failed: out of memory"},
+			"joining network abcdef0123000001 failed: out of memory"},
 		"without device": {facts{}, attempt{failure: "EOF", device: "there is no device"},
 			NetworkNoDevice, false, "there is no device"},
 		"asking": {asking, attempt{}, NetworkJoining, true,
-			"waiting for the controller 8056c2e21c"},
+			"waiting for the controller abcdef0123"},
 		"asking for long": {asking, attempt{late: true}, NetworkJoining, false,
-			"no answer from the network's controller 8056c2e21c"},
+			"no answer from the network's controller abcdef0123"},
 	} {
 		st := networkStatus(id, c.f, id.Iface(), c.a)
 		if st.State != c.state || st.Waiting != c.waiting || !strings.Contains(st.Cause, c.cause) ||
@@ -46,7 +46,7 @@ func TestJoiningStatus(t *testing.T) {
 
 // Why a join failed is kept until one succeeds.
 func TestKeepsWhyJoinFailed(t *testing.T) {
-	const id = NetworkID(0x8056c2e21c000001)
+	const id = NetworkID(0xabcdef0123000001)
 	home := t.TempDir()
 	refuse := true
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

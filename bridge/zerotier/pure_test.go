@@ -12,8 +12,8 @@ import (
 )
 
 func TestParseIDs(t *testing.T) {
-	for _, bad := range []string{"", "8056c2e21c00001", "8056c2e21c0000011", "8056c2e21c00000g",
-		"+056c2e21c000001", "0x56c2e21c000001", "8056_2e21c000001"} {
+	for _, bad := range []string{"", "abcdef012300001", "abcdef01230000011", "abcdef012300000g",
+		"+bcdef0123000001", "0xcdef0123000001", "abcd_f0123000001"} {
 		if _, err := ParseNetworkID(bad); !errors.Is(err, ErrBadID) {
 			t.Errorf("network id %q: %v", bad, err)
 		}
@@ -24,8 +24,8 @@ func TestParseIDs(t *testing.T) {
 			t.Errorf("address %q: %v", bad, err)
 		}
 	}
-	n, err := ParseNetworkID("8056C2E21C000001")
-	if err != nil || n.String() != "8056c2e21c000001" || n.Controller().String() != "8056c2e21c" {
+	n, err := ParseNetworkID("ABCDEF0123000001")
+	if err != nil || n.String() != "abcdef0123000001" || n.Controller().String() != "abcdef0123" {
 		t.Errorf("%v %v %v", n, n.Controller(), err)
 	}
 }
@@ -332,12 +332,12 @@ func FuzzMergeBlacklist(f *testing.F) {
 // stay, and the names of all interfaces.
 func TestSucceed(t *testing.T) {
 	home := t.TempDir()
-	if err := os.WriteFile(filepath.Join(home, "devicemap"), []byte("8056c2e21c000002=ztmapped\n"),
+	if err := os.WriteFile(filepath.Join(home, "devicemap"), []byte("abcdef0123000002=ztmapped\n"),
 		0o600); err != nil {
 		t.Fatal(err)
 	}
-	const stays, leaves, comes = NetworkID(0x8056c2e21c000001), NetworkID(0x8056c2e21c000003),
-		NetworkID(0x8056c2e21c000002)
+	const stays, leaves, comes = NetworkID(0xabcdef0123000001), NetworkID(0xabcdef0123000003),
+		NetworkID(0xabcdef0123000002)
 	old := New(Config{Home: home, Networks: []NetworkID{leaves, stays}})
 	was := old.Status()
 	was.Service.State, was.Networks[1].State, was.Networks[1].MTU = ServiceOK, NetworkOK, 2800

@@ -88,9 +88,9 @@ type realWorld struct {
 	broken  bool
 }
 
-func (w *realWorld) Home() string            { return w.node.Home }
+func (w *realWorld) Home() string           { return w.node.Home }
 func (w *realWorld) Timeout() time.Duration { return 150 * time.Second }
-func (w *realWorld) Network() NetworkID      { return w.id(w.network) }
+func (w *realWorld) Network() NetworkID     { return w.id(w.network) }
 
 func (w *realWorld) id(n *ztlab.Network) NetworkID {
 	id, err := ParseNetworkID(n.ID)

@@ -20,7 +20,7 @@ func TestPackedConfigurationLoads(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
-		"box.yaml": `zerotier: {networks: [8056c2e21c000001]}
+		"box.yaml": `zerotier: {networks: [abcdef0123000001]}
 egress: {provider: {openvpn: {profile: provider.ovpn, credentials: login.txt}}}
 endpoint: {address: vpn.example.org, listen: [udp/1194], https: {certificate: chain.pem, key: web.key}}
 `,
@@ -51,7 +51,7 @@ func TestUnusableProfileIsNotPacked(t *testing.T) {
 	here := t.TempDir()
 	write(t, filepath.Join(here, "ztbridge.yaml"),
 		[]byte(
-			"zerotier: {networks: [8056c2e21c000001]}\negress: {provider: {openvpn: {profile: p.ovpn}}}\n"))
+			"zerotier: {networks: [abcdef0123000001]}\negress: {provider: {openvpn: {profile: p.ovpn}}}\n"))
 	write(t, filepath.Join(here, "p.ovpn"),
 		[]byte("client\ndev tun\nremote 192.0.2.1 1194 udp\nca ca.crt\n"))
 	out := filepath.Join(here, "user-data")

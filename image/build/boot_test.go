@@ -60,7 +60,7 @@ func profileText(t *testing.T) string {
 		string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})) + "</ca>\n"
 }
 
-const goodConfig = "zerotier:\n  networks: [8056c2e21c000001]\negress:\n  provider: {openvpn: {profile: provider.ovpn, credentials: provider.auth}}\n"
+const goodConfig = "zerotier:\n  networks: [abcdef0123000001]\negress:\n  provider: {openvpn: {profile: provider.ovpn, credentials: provider.auth}}\n"
 
 func put(t *testing.T, d boottest.Disk, files map[string]string) {
 	t.Helper()
