@@ -174,7 +174,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		pids = append(pids, s.PID)
 	}
 	must(t, l.process.Signal(syscall.SIGTERM))
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	if err := l.process.Wait(ctx); err != nil {
 		t.Errorf("the box ended with %v\n%s", err, l.process.Log())

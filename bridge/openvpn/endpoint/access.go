@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// request is a client at the door: its certificate has been verified by openvpn against the
+// request describes a client that connects. OpenVPN has verified its certificate against the
 // authority and the revocation list.
 type request struct {
 	name, serial string
@@ -46,7 +46,7 @@ func normalSerial(s string) string {
 	return strings.TrimLeft(strings.ToLower(strings.ReplaceAll(s, ":", "")), "0")
 }
 
-// printable keeps what a stranger wrote harmless, and no longer than limit.
+// printable drops control and non-ASCII characters of untrusted text and cuts it to limit bytes.
 func printable(s string, limit int) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
@@ -57,7 +57,7 @@ func printable(s string, limit int) string {
 	return s[:min(len(s), limit)]
 }
 
-// denial says why a client is turned away: to the log, and to the client. It is an error.
+// denial holds why a client is refused, for the log and for the client. It is an error.
 type denial struct {
 	reason string // for the operator
 	public string // for the client's user
@@ -65,8 +65,8 @@ type denial struct {
 
 func (d *denial) Error() string { return d.reason }
 
-// admit decides whether a client may connect or stay. It returns nil or a *denial.
-func admit(r request, c Client, lookup error, now time.Time) *denial {
+// checkAccess returns why a client may not connect or stay, or nil if it may.
+func checkAccess(r request, c Client, lookup error, now time.Time) *denial {
 	switch {
 	case errors.Is(lookup, ErrUnknownClient):
 		return &denial{"unknown client", "this profile is not known here; ask for a new one"}
@@ -84,8 +84,9 @@ func admit(r request, c Client, lookup error, now time.Time) *denial {
 	return nil
 }
 
-// answer writes the settings of an admitted client, in the language of client-connect files.
-func answer(c Client, r request, l Listener, dns []netip.Addr,
+// clientSettings returns the options of an admitted client, as in a client-connect file, and its
+// addresses.
+func clientSettings(c Client, r request, l Listener, dns []netip.Addr,
 	networks []netip.Prefix) ([]string, []netip.Addr, error) {
 	addrs, err := l.Pool.Client(c.Host)
 	if err != nil {
@@ -97,7 +98,7 @@ func answer(c Client, r request, l Listener, dns []netip.Addr,
 			l.Pool.Server()[1].Addr()),
 	}
 	for _, n := range networks {
-		if !slices.Contains(l.Pool.Prefixes(), n) { // that one comes with the address
+		if !slices.Contains(l.Pool.Prefixes(), n) { // its route comes with the address
 			lines = append(lines, pushRoute(n))
 		}
 	}
@@ -114,7 +115,7 @@ func answer(c Client, r request, l Listener, dns []netip.Addr,
 		}
 	}
 	if !c.NetworkOnly && r.windows {
-		// It would go on asking the café's resolvers as well.
+		// Windows would also ask the resolvers of the local network.
 		lines = append(lines, `push "block-outside-dns"`)
 	}
 	return lines, addrs, nil

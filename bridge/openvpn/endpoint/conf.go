@@ -11,37 +11,35 @@ import (
 )
 
 const (
-	// maxClients stays well below the 1,024 files that a process may have open by default: a flood
-	// of connections must end in refusals, not in failing system calls.
+	// maxClients stays well below 1,024, the default limit of open files of a process: a flood of
+	// connections must end in refusals, not in failing system calls.
 	maxClients = 512
-	// handWindow is how long, in seconds, a connection may take to prove who it is; by TCP it is
-	// less: there, connections that say nothing count among maxClients, and anybody can open enough
-	// to keep newcomers out for as long. It still bears a dozen round trips of a second, of which a
-	// handshake takes half.
+	// handWindow is how long, in seconds, a handshake may take. It is shorter by TCP, where silent
+	// connections count towards maxClients. It still allows a dozen round trips of a second; a
+	// handshake takes half of them.
 	handWindow    = 30
 	handWindowTCP = 15
-	// tcpQueue is how many packets wait for a client whose connection takes no more. As long as
-	// there are any, openvpn reads nothing from the client (multi_tcp_set_global_rw_flags of 2.6's
-	// mtcp.c), so that in a long queue, which a download keeps full, what the client sends waits as
-	// well: on a line of 10 Mbit/s and 30 ms, CUBIC at both ends, pings took 0.8 s with 256, up to
-	// 2.3 s, nearly the same with the default of 64, and 0.2 s with 16, at the same throughput.
-	// With 4 it was 0.1 to 0.2 s, but of 30 packets at once on an idle line 7 were lost.
+	// tcpQueue is how many packets wait for a client whose connection is full. While any waits,
+	// openvpn reads nothing from that client (multi_tcp_set_global_rw_flags in mtcp.c of 2.6), so a
+	// download that keeps a long queue full delays uploads too. Measured on a line of 10 Mbit/s and
+	// 30 ms, with CUBIC at both ends, at equal throughput: pings took 0.8 s with a queue of 256, up
+	// to 2.3 s, nearly the same with the default of 64, and 0.2 s with 16. With 4 they took 0.1 to
+	// 0.2 s, but an idle line lost 7 of 30 packets sent at once.
 	tcpQueue = 16
-	// A client that hears nothing for pingRestart seconds connects again; the server forgets one
-	// after twice as long. Who was killed cannot say so by UDP. More pings would keep the radio of
-	// a phone awake; a shorter wait takes three lost pings for an end, which costs a second:
-	// addresses stay, and connections with them.
+	// A client that receives nothing for pingRestart seconds reconnects; the server ends a silent
+	// session after twice as long. A killed process cannot announce its end by UDP. More pings would
+	// keep a phone's radio awake. With a shorter wait three lost pings cause a reconnect, which
+	// costs a second; addresses and connections survive it.
 	pingInterval = 10
 	pingRestart  = 30
-	// socketBuffer is what UDP sockets ask for, in bytes; the kernel gives up to
-	// net.core.{r,w}mem_max. With it at both ends, and a longer queue of the device, there were no
-	// retransmits, against 40,000 in the same test with the defaults. TCP sockets keep the kernel's
-	// own tuning.
+	// socketBuffer is the buffer size of UDP sockets in bytes; the kernel limits it to
+	// net.core.{r,w}mem_max. With it at both ends, and a longer device queue, there were no
+	// retransmits, against 40,000 in the same test with the defaults. TCP keeps the kernel's tuning.
 	socketBuffer = 4 << 20
 )
 
-// conf writes openvpn's configuration of a listener, whose own directory is dir. It holds keys and
-// is handed over by standard input.
+// conf returns openvpn's configuration of a listener with the directory dir. It holds keys and is
+// passed by standard input.
 func conf(l Listener, k Keys, web netip.AddrPort, ipv6 bool, dir string) string {
 	var b bytes.Buffer
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
@@ -86,11 +84,10 @@ func conf(l Listener, k Keys, web netip.AddrPort, ipv6 bool, dir string) string 
 	return b.String()
 }
 
-// transport writes what differs between UDP and TCP.
+// transport returns the options that differ between UDP and TCP.
 func transport(l Listener, web netip.AddrPort) string {
 	if l.Proto == "tcp" {
-		// tcp-nodelay is told to the clients too: it made uploads 1.6 times and downloads 2.1 times
-		// as fast.
+		// tcp-nodelay is pushed to clients too. It made uploads 1.6 and downloads 2.1 times as fast.
 		text := fmt.Sprintf("hand-window %d\ntcp-nodelay\ntcp-queue-limit %d\n", handWindowTCP,
 			tcpQueue)
 		if web.IsValid() {
@@ -100,17 +97,17 @@ func transport(l Listener, web netip.AddrPort) string {
 	}
 	return fmt.Sprintf("hand-window %d\nsndbuf %d\nrcvbuf %d\n", handWindow, socketBuffer,
 		socketBuffer) +
-		// No poll before each write, which such sockets and TUN devices do not need.
+		// Skips the poll before each write, which UDP sockets and TUN devices do not need.
 		"fast-io\n" +
-		// Answers leave with the address that was asked, on a box with several.
+		// Answers from the address that the client sent to, on a box with several.
 		"multihome\n" +
-		// A handshake that never goes on costs an attacker one packet and us some state.
+		// Limits handshakes: an abandoned one costs its sender one packet and the server some state.
 		"connect-freq-initial 400 10\n" +
-		// Without a connection that breaks, each side must say that it goes.
+		// By UDP no connection breaks when one side ends, so each announces it.
 		"explicit-exit-notify 1\npush \"explicit-exit-notify 1\"\n"
 }
 
-// bindProto names the socket. With IPv6 one socket serves both families.
+// bindProto returns the proto option of a server. With IPv6 one socket serves both families.
 func bindProto(proto string, ipv6 bool) string {
 	switch {
 	case proto == "tcp" && ipv6:

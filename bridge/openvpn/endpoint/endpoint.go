@@ -1,14 +1,14 @@
-// Package endpoint is the box's own OpenVPN server, for clients whose UDP is blocked: one
-// unprivileged openvpn process for each listening socket, on a persistent TUN device, sharing one
-// set of keys. Every client is admitted by us, over the management socket, with the addresses and
-// routes that are its own.
+// Package endpoint runs the box's own OpenVPN server, for clients whose UDP is blocked. It runs one
+// unprivileged openvpn process per listening socket, each on a persistent TUN device, with shared
+// keys. The package admits every client over the management socket, with the client's own addresses
+// and routes.
 //
 //	client ──udp/1194──▶ openvpn ──▶ tunztb.udp1194 ─┐
 //	client ──tcp/443───▶ openvpn ──▶ tunztb.tcp443  ─┴─▶ the kernel's forwarding, and so the policy
 //	browser ─tcp/443───▶ openvpn ──port-share──▶ a web server on loopback
 //
-// Two clients reach each other through the kernel only (there is no client-to-client inside
-// openvpn), so that the policy decides about that too.
+// Traffic between two clients passes the kernel (openvpn's client-to-client is off), so the policy
+// applies to it too.
 package endpoint
 
 import (
@@ -19,26 +19,25 @@ import (
 	"time"
 )
 
-// Config is what a server needs. It must not be changed after New.
+// Config configures a Server. It must not be changed after New.
 type Config struct {
 	Listeners []Listener
 	// Registry holds the keys and the clients.
 	Registry Registry
-	// DNS are the resolvers that clients are told to ask through the tunnel.
+	// DNS lists the resolvers pushed to clients, which ask them through the tunnel.
 	DNS []netip.Addr
-	// Networks, when not nil, returns the prefixes that every client is given a route to, and a
-	// client that wants the ZeroTier network only nothing else. It is asked at each connection, and
-	// several times a second: such a client is connected anew when there is one that it has no
-	// route to.
+	// Networks, when not nil, returns the prefixes that every client gets a route to. A client with
+	// NetworkOnly gets no other route, and reconnects when a prefix is added. Networks is called at
+	// each connection and several times a second.
 	Networks func() []netip.Prefix
-	// Web is the loopback address of a web server, which TCP listeners pass everything to that is
-	// not OpenVPN; the zero value: such connections are closed.
+	// Web is the loopback address of a web server that gets the connections to TCP listeners that
+	// are not OpenVPN. The zero value closes such connections.
 	Web netip.AddrPort
 
 	// EnsureDevice makes a listener's persistent TUN device if it is missing and returns the device
 	// node to open. It is called before every start of openvpn.
 	EnsureDevice func(device string) (devNode string, err error)
-	// UID and GID are whom openvpn runs as, with no capability but CAP_NET_BIND_SERVICE.
+	// UID and GID are the user of openvpn. Its only capability is CAP_NET_BIND_SERVICE.
 	UID, GID int
 	// RuntimeDir is for sockets, pidfiles and the revocation list. Its parents must be searchable
 	// by UID.
@@ -55,7 +54,7 @@ type Config struct {
 	Log    *slog.Logger // slog.Default() when nil
 }
 
-// Listener is one public socket and what is behind it.
+// Listener is one public socket with its device and addresses.
 type Listener struct {
 	Proto  string // "udp" or "tcp"
 	Port   uint16
@@ -63,31 +62,29 @@ type Listener struct {
 	Pool   Pool
 }
 
-// Name is how people call a listener: "tcp/443".
+// Name returns the listener's name in configuration and status, such as "tcp/443".
 func (l Listener) Name() string { return fmt.Sprintf("%s/%d", l.Proto, l.Port) }
 
-// fileName is Name for a file.
+// fileName returns Name without the slash.
 func (l Listener) fileName() string { return fmt.Sprintf("%s%d", l.Proto, l.Port) }
 
 // ErrUnknownClient is returned by a Registry for a name that it does not know.
 var ErrUnknownClient = errors.New("the client is not known")
 
-// ErrNotReady is returned by a Registry for a client that the host is not prepared for yet.
-var ErrNotReady = errors.New("the host is not prepared for the client")
+// ErrNotReady is returned by a Registry for a client whose rules are not in force yet.
+var ErrNotReady = errors.New("the rules of the client are not in force")
 
-// Registry is the key store as the server sees it. Its methods may be called from several
-// goroutines.
+// Registry gives the server its keys and clients. Its methods are safe for concurrent use.
 type Registry interface {
-	// Keys returns the server's keys, renewed if they were due.
+	// Keys returns the server's keys. It renews those that are due.
 	Keys() (Keys, error)
 	// Client returns a client by the common name of its certificate, revoked ones too, or
-	// ErrUnknownClient. It may wait until the host is prepared for the client, and return
-	// ErrNotReady.
+	// ErrUnknownClient. It may block until the client's rules are in force, and return ErrNotReady.
 	Client(name string) (Client, error)
-	// Clients returns all clients by name, revoked ones too. It waits for nothing.
+	// Clients returns all clients by name, revoked ones too. It does not block.
 	Clients() (map[string]Client, error)
-	// Stamp changes whenever what the other methods return may have changed. It is called several
-	// times a second.
+	// Stamp returns a text that changes when the results of the other methods may have changed. It
+	// is called several times a second.
 	Stamp() string
 }
 
@@ -105,27 +102,27 @@ func (Keys) GoString() string { return "[redacted]" }
 // LogValue hides the keys from slog.
 func (Keys) LogValue() slog.Value { return slog.StringValue("[redacted]") }
 
-// Client is what the registry knows of a client.
+// Client is one client of the registry.
 type Client struct {
 	Name    string
 	Serial  string // of its certificate, in hexadecimal
 	Host    uint32 // its number in every pool
 	Expires time.Time
 	Revoked bool
-	// NetworkOnly: routes to Config.Networks alone, not everything.
+	// NetworkOnly gives the client routes to Config.Networks only, not a default route.
 	NetworkOnly bool
-	// NoDNS: the client's own resolvers stay.
+	// NoDNS leaves the client's own resolvers in place.
 	NoDNS bool
 }
 
-// State is where a listener stands.
+// State is the state of a listener.
 type State string
 
 // The states of a listener.
 const (
 	StateStarting  State = "starting"
 	StateListening State = "listening"
-	StateFailed    State = "failed" // Cause says why; it is tried again by itself
+	StateFailed    State = "failed" // for Cause; it restarts by itself
 )
 
 // Status is an immutable snapshot.
@@ -150,8 +147,8 @@ type ClientStatus struct {
 	Remote   netip.AddrPort // where it connects from
 	Addrs    []netip.Addr   // inside the tunnel
 	Since    time.Time
-	Program  string // what it says of itself: version and platform
-	// BytesIn and BytesOut count this session's packets as they were sent over the public socket,
-	// from and to the client; they are some seconds old.
+	Program  string // version and platform, as the client reports them
+	// BytesIn and BytesOut count the bytes from and to the client on the public socket in this
+	// session. They are some seconds old.
 	BytesIn, BytesOut uint64
 }

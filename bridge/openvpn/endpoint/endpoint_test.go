@@ -186,7 +186,7 @@ func (l *lab) testIsolation() {
 	if echoes(hosts[0], right, time.Second) {
 		t.Error("two clients reach each other past the kernel's filter")
 	}
-	if !echoes(hosts[0], innerAddr, patience) {
+	if !echoes(hosts[0], innerAddr, waitTimeout) {
 		t.Error("with the rule nothing else works either")
 	}
 }
@@ -301,7 +301,7 @@ func (l *lab) testPortScan() {
 	dial := func() net.Conn {
 		conn, err := l.café.Dial(t.Context(), "tcp", netip.AddrPortFrom(boxAddr, 443).String())
 		must(t, err)
-		must(t, conn.SetDeadline(time.Now().Add(patience)))
+		must(t, conn.SetDeadline(time.Now().Add(waitTimeout)))
 		return conn
 	}
 	conn := tls.Client(dial(), &tls.Config{InsecureSkipVerify: true})
@@ -335,7 +335,7 @@ func (l *lab) testOneTimeLink() {
 	t := l.t
 	var link onetime.Link
 	l.ask("/link/phone", &link)
-	client := &http.Client{Timeout: patience, Transport: &http.Transport{
+	client := &http.Client{Timeout: waitTimeout, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			return l.café.Dial(ctx, network, addr)
 		},

@@ -19,8 +19,8 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// patience is how long a test waits for something that happens at once on an idle machine.
-const patience = 40 * time.Second
+// waitTimeout is how long a test waits for something that happens at once on an idle machine.
+const waitTimeout = 40 * time.Second
 
 var (
 	boxAddr   = netip.MustParseAddr("203.0.113.1")
@@ -141,7 +141,7 @@ func (l *lab) startBox() {
 		return os.RemoveAll(dir)
 	})
 	l.dir, l.store = dir, pki.New(filepath.Join(dir, "state", "pki"))
-	l.control = &http.Client{Timeout: patience, Transport: &http.Transport{
+	l.control = &http.Client{Timeout: waitTimeout, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(dir, "control"))
 		},
@@ -172,9 +172,9 @@ func (l *lab) awaitListening() {
 // await asks until the answer is yes.
 func await(t testing.TB, what string, yes func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !yes(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(waitTimeout); !yes(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited %s in vain until %s", patience, what)
+			t.Fatalf("waited %s in vain until %s", waitTimeout, what)
 		}
 	}
 }

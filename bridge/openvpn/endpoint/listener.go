@@ -23,19 +23,18 @@ import (
 )
 
 const (
-	// A listener that fails is tried again after firstRetry, then after twice as long each time, up
-	// to lastRetry. One that worked for steady begins anew.
-	firstRetry = time.Second
-	lastRetry  = 30 * time.Second
-	steady     = time.Minute
-	// connectPatience is how long openvpn may take from its start to the management socket.
-	connectPatience = 20 * time.Second
-	// farewell is how long openvpn may take to tell its clients by UDP that it ends. By itself it
-	// would stay for two seconds and answer those that return after one, to be gone a second later
-	// without a word.
-	farewell = 500 * time.Millisecond
+	// A listener that fails restarts after firstRetry, then after twice as long each time, up to
+	// lastRetry. One that ran for stableAfter begins with firstRetry again.
+	firstRetry  = time.Second
+	lastRetry   = 30 * time.Second
+	stableAfter = time.Minute
+	// connectTimeout is how long openvpn may take from its start to the management socket.
+	connectTimeout = 20 * time.Second
+	// exitTimeout is how long openvpn may take to tell its UDP clients that it ends. Without a
+	// limit it stays for two seconds, and admits clients that come back after one.
+	exitTimeout = 500 * time.Millisecond
 
-	// Lines of openvpn's that are passed on to the log: strangers can make it print without end.
+	// logRate and logBurst limit the lines of openvpn in the log, which any stranger can cause.
 	logRate  = 5
 	logBurst = 50
 )
@@ -43,28 +42,27 @@ const (
 // listener keeps one openvpn process running.
 type listener struct {
 	Listener
-	server *Server
-	log    *slog.Logger
-	again  chan struct{} // asks for a restart; capacity one
-	chatty *rate.Limiter
+	server     *Server
+	log        *slog.Logger
+	restarts   chan struct{} // requests a restart; capacity one
+	logLimiter *rate.Limiter
 
 	mu     sync.Mutex
 	status ListenerStatus
 	// index is that of the device the process has open; 0 when there is none.
 	index int
-	last  string // the last line that openvpn printed
+	last  string // the last informative line that openvpn printed
 }
 
 func newListener(l Listener, s *Server) *listener {
 	return &listener{
-		Listener: l, server: s, log: s.log.With("listener", l.Name()), again: make(chan struct{},
-			1),
-		chatty: rate.NewLimiter(logRate, logBurst),
-		status: ListenerStatus{Listener: l, State: StateStarting, Since: time.Now()},
+		Listener: l, server: s, log: s.log.With("listener", l.Name()), restarts: make(chan struct{}, 1),
+		logLimiter: rate.NewLimiter(logRate, logBurst),
+		status:     ListenerStatus{Listener: l, State: StateStarting, Since: time.Now()},
 	}
 }
 
-// run starts openvpn again and again until ctx ends.
+// run runs openvpn until ctx ends, and restarts it when it ends.
 func (l *listener) run(ctx context.Context) {
 	retry := firstRetry
 	for ctx.Err() == nil {
@@ -78,7 +76,7 @@ func (l *listener) run(ctx context.Context) {
 			l.set(StateStarting, "", 0)
 			continue
 		}
-		if time.Since(began) > steady {
+		if time.Since(began) > stableAfter {
 			retry = firstRetry
 		}
 		l.log.Error("listener failed", "error", err, "retry_in", retry)
@@ -94,7 +92,7 @@ func (l *listener) run(ctx context.Context) {
 // serve runs openvpn once. It returns nil when ctx ended or a restart was asked for.
 func (l *listener) serve(ctx context.Context) error {
 	select {
-	case <-l.again: // what asked for it is served by this start
+	case <-l.restarts: // this start serves earlier requests
 	default:
 	}
 	devNode, err := l.server.config.EnsureDevice(l.Device)
@@ -125,7 +123,7 @@ func (l *listener) serve(ctx context.Context) error {
 		return err
 	}
 	defer p.Stop()
-	return l.follow(ctx, socket, p)
+	return l.supervise(ctx, socket, p)
 }
 
 func (l *listener) start(keys Keys, devNode string) (*process.Process, error) {
@@ -148,7 +146,7 @@ func (l *listener) start(keys Keys, devNode string) (*process.Process, error) {
 			"--management-hold",
 		},
 		Stdin: text, UID: c.UID, GID: c.GID, Caps: []uintptr{unix.CAP_NET_BIND_SERVICE},
-		PIDFile: l.path("pid"), Output: l.print,
+		PIDFile: l.path("pid"), Output: l.logLine,
 	})
 	if err != nil {
 		return nil, err
@@ -160,61 +158,61 @@ func (l *listener) start(keys Keys, devNode string) (*process.Process, error) {
 	return p, nil
 }
 
-// follow serves the management connection until the process or ctx ends, or a restart is asked for.
+// supervise serves the management connection until the process or ctx ends, or a restart is asked for.
 // In the latter two cases, which return nil, it ends the process, and lets it tell its clients
 // first.
-func (l *listener) follow(ctx context.Context, socket *management.Listener,
+func (l *listener) supervise(ctx context.Context, socket *management.Listener,
 	p *process.Process) error {
-	// Without its management connection openvpn ends at once, and tells nobody.
-	talking, hangUp := context.WithCancel(context.WithoutCancel(ctx))
-	defer hangUp()
+	// Without its management connection openvpn ends at once and does not tell its clients.
+	connCtx, closeConn := context.WithCancel(context.WithoutCancel(ctx))
+	defer closeConn()
 	over := make(chan error, 1)
 	go func() {
-		over <- l.awaitEnd(ctx, talking, p)
-		hangUp()
+		over <- l.awaitEnd(ctx, connCtx, p)
+		closeConn()
 	}()
-	err := l.talk(talking, socket, p)
+	err := l.acceptAndServe(connCtx, socket, p)
 	if err != nil {
-		hangUp()
+		closeConn()
 	}
-	if end := <-over; !errors.Is(end, errHungUp) {
+	if end := <-over; !errors.Is(end, errConnFailed) {
 		return end
 	}
 	return err
 }
 
-// errHungUp says that the connection failed, and the process and ctx have not ended.
-var errHungUp = errors.New("the management connection failed")
+// errConnFailed reports that the connection failed while the process and ctx go on.
+var errConnFailed = errors.New("the management connection failed")
 
-func (l *listener) awaitEnd(ctx, talking context.Context, p *process.Process) error {
+func (l *listener) awaitEnd(ctx, connCtx context.Context, p *process.Process) error {
 	select {
 	case <-p.Done():
-		return l.why(p)
-	case <-talking.Done():
-		return errHungUp
+		return l.exitReason(p)
+	case <-connCtx.Done():
+		return errConnFailed
 	case <-ctx.Done():
-	case <-l.again:
+	case <-l.restarts:
 	}
-	p.StopWithin(farewell)
+	p.StopWithin(exitTimeout)
 	return nil
 }
 
-// talk accepts the process's connection and serves it until it or ctx ends.
-func (l *listener) talk(ctx context.Context, socket *management.Listener,
+// acceptAndServe accepts the process's connection and serves it until it or ctx ends.
+func (l *listener) acceptAndServe(ctx context.Context, socket *management.Listener,
 	p *process.Process) error {
-	waiting, stopWaiting := context.WithTimeoutCause(ctx, connectPatience,
+	acceptCtx, cancel := context.WithTimeoutCause(ctx, connectTimeout,
 		errors.New("openvpn does not come up"))
-	defer stopWaiting()
-	conn, err := socket.Accept(waiting, p.PID())
+	defer cancel()
+	conn, err := socket.Accept(acceptCtx, p.PID())
 	if err != nil {
 		return err
 	}
-	return l.open(ctx, conn, p)
+	return l.serveConn(ctx, conn, p)
 }
 
-// open serves a connection until it or ctx ends.
-func (l *listener) open(ctx context.Context, conn *management.Conn, p *process.Process) error {
-	d := &door{listener: l.Listener, server: l.server, conn: conn, log: l.log, inbox: newInbox(),
+// serveConn serves a connection until it or ctx ends.
+func (l *listener) serveConn(ctx context.Context, conn *management.Conn, p *process.Process) error {
+	a := &authorizer{listener: l.Listener, server: l.server, conn: conn, log: l.log, events: newEventQueue(),
 		up: func() {
 			l.log.Info("listening")
 			l.set(StateListening, "", p.PID())
@@ -223,17 +221,17 @@ func (l *listener) open(ctx context.Context, conn *management.Conn, p *process.P
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		d.run(working)
+		a.run(working)
 	}()
 	defer func() {
 		stop()
 		<-done
 	}()
-	return conn.Serve(ctx, d.middlewares()...)
+	return conn.Serve(ctx, a.middlewares()...)
 }
 
-// why says how the process ended, in its own words where it left any.
-func (l *listener) why(p *process.Process) error {
+// exitReason returns how the process ended, with the last line that it printed, if any.
+func (l *listener) exitReason(p *process.Process) error {
 	l.mu.Lock()
 	last := l.last
 	l.mu.Unlock()
@@ -247,32 +245,33 @@ func (l *listener) why(p *process.Process) error {
 	}
 }
 
-// uninformative lines follow the one that says why openvpn ends.
+// uninformative lists lines that follow the one with the reason for an exit.
 var uninformative = []string{"Exiting due to fatal error", "Options error: Please correct",
 	"Use --help"}
 
-// print takes a line of openvpn's.
-func (l *listener) print(line string) {
+// logLine handles a line that openvpn printed.
+func (l *listener) logLine(line string) {
 	if !slices.ContainsFunc(uninformative,
 		func(p string) bool { return strings.HasPrefix(line, p) }) {
 		l.mu.Lock()
 		l.last = line
 		l.mu.Unlock()
 	}
-	if l.chatty.Allow() {
+	if l.logLimiter.Allow() {
 		l.log.Debug("openvpn", "line", printable(line, 300))
 	}
 }
 
-// restart asks for a new process. It does not wait.
+// restart requests a new process. It does not block.
 func (l *listener) restart() {
 	select {
-	case l.again <- struct{}{}:
+	case l.restarts <- struct{}{}:
 	default:
 	}
 }
 
-// checkDevice restarts a process whose device was deleted: openvpn would not notice, but spin.
+// checkDevice restarts a process whose device was deleted: openvpn does not notice and uses a
+// whole core.
 func (l *listener) checkDevice() {
 	l.mu.Lock()
 	want := l.index
@@ -286,7 +285,7 @@ func (l *listener) checkDevice() {
 	l.mu.Lock()
 	l.index = 0
 	l.mu.Unlock()
-	l.log.Warn("device is gone", "device", l.Device)
+	l.log.Warn("device was deleted", "device", l.Device)
 	l.restart()
 }
 
@@ -298,7 +297,7 @@ func deviceIndex(name string) (int, error) {
 	return i.Index, nil
 }
 
-// hasIPv6 says whether the kernel has IPv6: without it an IPv6 socket cannot be made.
+// hasIPv6 reports whether the kernel has IPv6: without it an IPv6 socket cannot be made.
 func hasIPv6() bool {
 	_, err := os.Stat("/proc/net/if_inet6")
 	return err == nil
@@ -310,7 +309,7 @@ func (l *listener) dir() string {
 
 func (l *listener) path(name string) string { return filepath.Join(l.dir(), name) }
 
-// writeCRL brings a new revocation list to the running process, which reads it at the next
+// writeCRL replaces the revocation list of the running process, which reads it at the next
 // connection.
 func (l *listener) writeCRL(crl string) {
 	if err := l.replaceCRL(crl); err != nil {
@@ -319,7 +318,7 @@ func (l *listener) writeCRL(crl string) {
 	}
 }
 
-// ownDir makes a directory for openvpn's own files: it insists on one, though it writes none here.
+// ownDir makes the directory for temporary files that openvpn requires.
 func ownDir(path string, uid, gid int) error {
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("making a directory for openvpn: %w", err)
@@ -330,7 +329,7 @@ func ownDir(path string, uid, gid int) error {
 	return nil
 }
 
-// replaceCRL writes the revocation list where openvpn may read it and nobody else.
+// replaceCRL writes the revocation list, readable by openvpn and root only.
 func (l *listener) replaceCRL(crl string) error {
 	f, err := renameio.NewPendingFile(l.path("crl.pem"), renameio.WithTempDir(l.dir()),
 		renameio.WithStaticPermissions(0o640))

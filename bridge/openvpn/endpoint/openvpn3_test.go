@@ -134,7 +134,7 @@ func (l *lab) startOpenVPN3(ns *netlab.Namespace) *openvpn3 {
 // run executes a command of openvpn3 to its end.
 func (o *openvpn3) run(args ...string) {
 	o.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 	defer cancel()
 	if _, err := o.ns.Run(ctx, "openvpn3", args...); err != nil {
 		o.t.Fatal(err)

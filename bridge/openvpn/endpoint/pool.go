@@ -7,18 +7,17 @@ import (
 	"net/netip"
 )
 
-// Pool holds the addresses of the clients of one listener. Both families are there always: a client
-// without IPv6 in the tunnel would send its IPv6 past it.
+// Pool holds the addresses of the clients of one listener. It always has both families: a client
+// without IPv6 in the tunnel would send its IPv6 outside of it.
 type Pool struct {
 	V4, V6 netip.Prefix
 }
 
-// minParts is the number of parts that pools are divided into at least, so that a listener that is
-// added later does not move the clients of the others.
+// minParts is the least number of parts of a pool. It keeps the addresses of existing clients when
+// a listener is added.
 const minParts = 4
 
-// Divide splits two pools among n listeners, in their order. The parts are equal and do not
-// overlap.
+// Divide returns equal, disjoint parts of two pools for n listeners, in their order.
 func Divide(pool4, pool6 netip.Prefix, n int) ([]Pool, error) {
 	if n < 1 {
 		return nil, fmt.Errorf("dividing the endpoint's pool among %d listeners", n)
@@ -55,7 +54,7 @@ func part(p netip.Prefix, depth, i int) netip.Prefix {
 	return netip.PrefixFrom(addr, length)
 }
 
-// serverHost is the server's number in every pool; lower than that of any client.
+// serverHost is the server's host number in every pool, lower than any client's.
 const serverHost = 1
 
 // Server returns the box's own addresses in the pool, with the length of the subnet.
@@ -77,14 +76,14 @@ func (p Pool) Client(host uint32) ([]netip.Addr, error) {
 	return []netip.Addr{nth(p.V4, host), nth(p.V6, host)}, nil
 }
 
-// LastHost is the highest number of a client that fits both families. The last address of a subnet
-// is its broadcast address.
+// LastHost returns the highest host number of a client in both families. The last address of a
+// subnet is its broadcast address.
 func (p Pool) LastHost() uint32 {
 	room := min(32-p.V4.Bits(), 128-p.V6.Bits(), 31)
 	return 1<<room - 2
 }
 
-// Host returns the number of an address in the pool; ok is false for one that no client can have.
+// Host returns the host number of an address; ok reports whether a client can have it.
 func (p Pool) Host(a netip.Addr) (host uint32, ok bool) {
 	for _, prefix := range p.Prefixes() {
 		if !prefix.Contains(a) {

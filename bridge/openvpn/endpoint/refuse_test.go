@@ -163,7 +163,7 @@ func TestRefusals(t *testing.T) {
 	if len(clients) != 1 || clients[0].Name != "good" {
 		t.Errorf("connected: %+v, want the good client alone", clients)
 	}
-	if !echoes(friend, innerAddr, patience) {
+	if !echoes(friend, innerAddr, waitTimeout) {
 		t.Error("the good client was disturbed")
 	}
 }

@@ -14,18 +14,17 @@ import (
 )
 
 const (
-	// lookInterval is how often the key store is looked at for changes by commands: a revoked
+	// pollInterval is how often the key store is checked for changes by commands: a revoked
 	// client's session must end within a second.
-	lookInterval = 250 * time.Millisecond
-	// renewInterval is how often the keys are asked for though nothing changed, so that they are
-	// renewed.
+	pollInterval = 250 * time.Millisecond
+	// renewInterval is how often the keys are read though nothing changed, which renews them.
 	renewInterval = time.Hour
-	// refreshRetry is how soon they are asked for again when they could not be had.
+	// refreshRetry is how soon the keys are read again after an error.
 	refreshRetry = 10 * time.Second
-	// expiryInterval is how often sessions are looked at though nothing changed: clients expire.
+	// expiryInterval is how often sessions are checked for clients that have expired.
 	expiryInterval = 10 * time.Second
-	// lastWords is how long a message to a client may take before its session is cut.
-	lastWords = 200 * time.Millisecond
+	// messageDelay is how long a message to a client may take before its session ends.
+	messageDelay = 200 * time.Millisecond
 )
 
 // Server runs the endpoint. Make one with New.
@@ -42,7 +41,7 @@ type Server struct {
 // New checks the configuration. Nothing is started.
 func New(c Config) (*Server, error) {
 	if len(c.Listeners) == 0 {
-		return nil, errors.New("making the endpoint: it listens nowhere")
+		return nil, errors.New("making the endpoint: no listener is configured")
 	}
 	if c.Program == "" {
 		c.Program = "openvpn"
@@ -108,29 +107,29 @@ func (s *Server) Status() Status {
 // Disconnect ends the sessions of a client and returns how many there were. The client may come
 // back at once, unless it is revoked. It blocks for some hundred milliseconds.
 func (s *Server) Disconnect(name string) (int, error) {
-	var list []held
+	var list []sessionRef
 	for _, h := range s.sessions.all() {
 		if h.name == name {
 			list = append(list, h)
 		}
 	}
-	return len(list), end(list, func(held) string {
+	return len(list), endSessions(list, func(sessionRef) string {
 		return restartMessage +
 			"disconnected by the operator"
 	})
 }
 
-// end tells each client why, and ends its session a moment later, whether it has listened or not.
-func end(list []held, message func(held) string) error {
+// endSessions sends each client a message and ends its session after messageDelay.
+func endSessions(list []sessionRef, message func(sessionRef) string) error {
 	var errs error
 	for _, h := range list {
-		errs = errors.Join(errs, h.link.tell(h.key.cid, message(h)))
+		errs = errors.Join(errs, h.ender.notify(h.key.cid, message(h)))
 	}
 	if len(list) > 0 {
-		time.Sleep(lastWords)
+		time.Sleep(messageDelay)
 	}
 	for _, h := range list {
-		if err := h.link.kill(h.name); err != nil {
+		if err := h.ender.disconnect(h.name); err != nil {
 			errs = errors.Join(errs,
 				fmt.Errorf("ending a session of %s on %s: %w", h.name, h.key.listener, err))
 		}
@@ -140,9 +139,9 @@ func end(list []held, message func(held) string) error {
 
 // watch follows the key store and the networks until ctx ends.
 func (s *Server) watch(ctx context.Context) {
-	tick := time.NewTicker(lookInterval)
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
-	stamp, renewed, evicted := s.config.Registry.Stamp(), s.wall(), s.wall()
+	stamp, renewed, checked := s.config.Registry.Stamp(), s.wall(), s.wall()
 	for {
 		select {
 		case <-ctx.Done():
@@ -152,43 +151,43 @@ func (s *Server) watch(ctx context.Context) {
 		now := s.config.Registry.Stamp()
 		changed := now != stamp
 		stamp = now
-		if changed || s.passed(evicted, expiryInterval) {
-			evicted = s.wall()
-			s.evict() // before the keys, which take longer
+		if changed || s.elapsed(checked, expiryInterval) {
+			checked = s.wall()
+			s.endInvalid() // before the keys, which take longer
 		}
-		if changed || s.passed(renewed, renewInterval) {
+		if changed || s.elapsed(renewed, renewInterval) {
 			renewed = s.wall()
-			if err := s.refresh(); err != nil {
+			if err := s.refreshKeys(); err != nil {
 				s.log.Error("reading the keys", "error", err)
 				renewed = renewed.Add(refreshRetry - renewInterval)
 			}
 		}
-		s.reroute()
+		s.endWithoutRoutes()
 		for _, l := range s.listeners {
 			l.checkDevice()
 		}
 	}
 }
 
-// wall is the time of day. What is valid until then, and not how long this program has run,
-// decides: a clock that is set, or a machine that slept, counts as time that has passed.
+// wall returns the time of day, without the monotonic clock. Certificates expire by the time of
+// day, also while the machine sleeps or after the clock is set.
 func (s *Server) wall() time.Time { return s.config.Now().Round(0) }
 
-// passed says whether an interval has passed, or the clock was set back.
-func (s *Server) passed(since time.Time, interval time.Duration) bool {
-	elapsed := s.wall().Sub(since)
-	return elapsed < 0 || elapsed >= interval
+// elapsed reports whether an interval has passed, or the clock was set back.
+func (s *Server) elapsed(since time.Time, interval time.Duration) bool {
+	d := s.wall().Sub(since)
+	return d < 0 || d >= interval
 }
 
-// evict ends the sessions of clients that would not be admitted any more.
-func (s *Server) evict() {
-	open := s.sessions.all() // before the clients, of which none of them can then be too new
+// endInvalid ends the sessions of clients that would not be admitted any more.
+func (s *Server) endInvalid() {
+	open := s.sessions.all() // read first: a session must not be newer than the list of clients
 	clients, err := s.config.Registry.Clients()
 	if err != nil {
 		s.log.Error("looking up the clients", "error", err)
-		return // an unreadable store lets nobody in, but throws nobody out
+		return // an unreadable store admits nobody, and ends no session
 	}
-	var list []held
+	var list []sessionRef
 	reasons := map[sessionKey]*denial{}
 	for _, h := range open {
 		client, known := clients[h.name]
@@ -196,13 +195,13 @@ func (s *Server) evict() {
 		if !known {
 			lookup = ErrUnknownClient
 		}
-		if no := admit(request{name: h.name, serial: h.serial}, client, lookup,
+		if no := checkAccess(request{name: h.name, serial: h.serial}, client, lookup,
 			s.config.Now()); no != nil {
 			s.log.Info("ending a session", "client", h.name, "reason", no.reason)
 			list, reasons[h.key] = append(list, h), no
 		}
 	}
-	if err := end(list, func(h held) string {
+	if err := endSessions(list, func(h sessionRef) string {
 		return haltMessage +
 			reasons[h.key].public
 	}); err != nil {
@@ -210,15 +209,15 @@ func (s *Server) evict() {
 	}
 }
 
-// reroute has clients connect anew that lack a route to a network. One that has a route too many
-// keeps it: the network may come back, and until then nobody answers there.
-func (s *Server) reroute() {
-	list := s.sessions.lacking(s.networks())
+// endWithoutRoutes makes clients reconnect that lack a route to a network. A route to a network
+// that is gone stays: nobody answers there, and the network may come back.
+func (s *Server) endWithoutRoutes() {
+	list := s.sessions.missingRoutes(s.networks())
 	for _, h := range list {
 		s.log.Info("ending a session", "client", h.name, "reason",
-			"there is a network that it has no route to")
+			"it lacks a route to a new network")
 	}
-	if err := end(list, func(held) string {
+	if err := endSessions(list, func(sessionRef) string {
 		return restartMessage +
 			"there are new networks"
 	}); err != nil {
@@ -226,8 +225,8 @@ func (s *Server) reroute() {
 	}
 }
 
-// refresh brings new keys to the listeners.
-func (s *Server) refresh() error {
+// refreshKeys gives new keys to the listeners.
+func (s *Server) refreshKeys() error {
 	keys, err := s.config.Registry.Keys()
 	if err != nil {
 		return err

@@ -13,19 +13,19 @@ type session struct {
 	status      ClientStatus
 	serial      string // of the certificate that it came with
 	established bool
-	link        killer // of the process that holds it
+	ender       sessionEnder // of the process that serves it
 	// networkOnly clients have routes to networks alone, which are those of the moment of their
 	// admission.
 	networkOnly bool
 	networks    []netip.Prefix
 }
 
-// killer ends sessions of one openvpn process.
-type killer interface {
-	// tell sends a session's client a last message. The session lives on for some seconds.
-	tell(cid int, message string) error
-	// kill ends all sessions of a client at once, and without a word.
-	kill(name string) error
+// sessionEnder ends sessions of one openvpn process.
+type sessionEnder interface {
+	// notify sends the client of a session a last message. The session lasts some seconds more.
+	notify(cid int, message string) error
+	// disconnect ends all sessions of a client at once, without a message.
+	disconnect(name string) error
 }
 
 // sessionKey names a session: openvpn numbers its clients for each process.
@@ -42,17 +42,17 @@ type sessions struct {
 
 func newSessions() *sessions { return &sessions{open: map[sessionKey]*session{}} }
 
-// admitted enters a client that was let in.
+// admitted adds a client that was admitted.
 func (s *sessions) admitted(k sessionKey, n *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open[k] = n
 }
 
-// established marks a session that carries traffic from now on, and returns it and the other
-// sessions of the same client: the newest wins.
+// established marks a session that carries traffic from now on. It returns the session and the
+// older ones of the same client, which the caller ends: the newest wins.
 func (s *sessions) established(k sessionKey,
-	now time.Time) (c ClientStatus, older []held, ok bool) {
+	now time.Time) (c ClientStatus, older []sessionRef, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.open[k]
@@ -62,7 +62,7 @@ func (s *sessions) established(k sessionKey,
 	n.established, n.status.Since = true, now
 	for key, o := range s.open {
 		if key != k && o.established && o.status.Name == n.status.Name {
-			older = append(older, o.held(key))
+			older = append(older, o.ref(key))
 		}
 	}
 	return n.status, older, true
@@ -77,8 +77,8 @@ func (s *sessions) count(k sessionKey, in, out uint64) {
 	}
 }
 
-// gone forgets a session, and reports one that carried traffic.
-func (s *sessions) gone(k sessionKey) (ClientStatus, bool) {
+// ended removes a session and returns it if it carried traffic.
+func (s *sessions) ended(k sessionKey) (ClientStatus, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.open[k]
@@ -89,7 +89,7 @@ func (s *sessions) gone(k sessionKey) (ClientStatus, bool) {
 	return n.status, true
 }
 
-// drop forgets all sessions of a listener whose process has ended.
+// drop removes all sessions of a listener whose process has ended.
 func (s *sessions) drop(listener string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,37 +100,39 @@ func (s *sessions) drop(listener string) {
 	}
 }
 
-// held is a session as it was at one moment.
-type held struct {
+// sessionRef is a session as it was at one moment.
+type sessionRef struct {
 	key    sessionKey
 	name   string
 	serial string
-	link   killer
+	ender  sessionEnder
 }
 
-func (n *session) held(k sessionKey) held { return held{k, n.status.Name, n.serial, n.link} }
+func (n *session) ref(k sessionKey) sessionRef {
+	return sessionRef{k, n.status.Name, n.serial, n.ender}
+}
 
 // all returns the sessions of this moment.
-func (s *sessions) all() []held {
+func (s *sessions) all() []sessionRef {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := make([]held, 0, len(s.open))
+	out := make([]sessionRef, 0, len(s.open))
 	for k, n := range s.open {
-		out = append(out, n.held(k))
+		out = append(out, n.ref(k))
 	}
 	return out
 }
 
-// lacking returns the established sessions that have no route to one of the networks, each once:
-// whoever was told to connect anew may take a moment to go.
-func (s *sessions) lacking(networks []netip.Prefix) []held {
+// missingRoutes returns the established sessions that lack a route to one of the networks. It
+// returns each once, as a client that was told to reconnect may take a moment.
+func (s *sessions) missingRoutes(networks []netip.Prefix) []sessionRef {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var out []held
+	var out []sessionRef
 	for k, n := range s.open {
 		isNew := func(p netip.Prefix) bool { return !slices.Contains(n.networks, p) }
 		if n.established && n.networkOnly && slices.ContainsFunc(networks, isNew) {
-			out = append(out, n.held(k))
+			out = append(out, n.ref(k))
 			n.networks = networks
 		}
 	}

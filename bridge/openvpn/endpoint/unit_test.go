@@ -100,7 +100,7 @@ func FuzzHost(f *testing.F) {
 	})
 }
 
-func TestAdmit(t *testing.T) {
+func TestCheckAccess(t *testing.T) {
 	now := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
 	good := Client{Name: "phone", Serial: "4f01", Host: 2, Expires: now.Add(time.Hour)}
 	revoked, expired := good, good
@@ -122,7 +122,7 @@ func TestAdmit(t *testing.T) {
 		"another certificate": {good, nil, "4f02", "superseded certificate"},
 		"no serial at all":    {good, nil, "", "superseded certificate"},
 	} {
-		no := admit(request{name: "phone", serial: tc.serial}, tc.c, tc.lookup, now)
+		no := checkAccess(request{name: "phone", serial: tc.serial}, tc.c, tc.lookup, now)
 		if (no == nil) != (tc.reason == "") || no != nil && no.reason != tc.reason {
 			t.Errorf("%s: %v, want %q", name, no, tc.reason)
 		}
@@ -170,7 +170,7 @@ func TestAnswer(t *testing.T) {
 		{"network only", Client{Host: 3, NetworkOnly: true}, request{windows: true}},
 		{"network only, own resolvers", Client{Host: 3, NetworkOnly: true, NoDNS: true}, request{}},
 	} {
-		lines, _, err := answer(tc.c, tc.r, l, dns, networks)
+		lines, _, err := clientSettings(tc.c, tc.r, l, dns, networks)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -179,14 +179,14 @@ func TestAnswer(t *testing.T) {
 	golden(t, "answers.golden", b.String())
 	// The listener's own pool comes with the address; another's needs a route.
 	pools := append(l.Pool.Prefixes(), testListener(t, "tcp", 443, 1).Pool.Prefixes()...)
-	lines, _, err := answer(Client{Host: 3, NetworkOnly: true, NoDNS: true}, request{}, l, nil,
+	lines, _, err := clientSettings(Client{Host: 3, NetworkOnly: true, NoDNS: true}, request{}, l, nil,
 		pools)
 	if want := []string{`push "route 10.83.68.0 255.255.252.0"`,
 		`push "route-ipv6 fd5a:5442:4947:0:4000::/66"`}; err != nil ||
 		!slices.Equal(lines[2:], want) {
 		t.Errorf("routes to the pools: %q, %v; want %q", lines[2:], err, want)
 	}
-	if _, _, err := answer(Client{Host: 5000}, request{}, l, nil, nil); err == nil {
+	if _, _, err := clientSettings(Client{Host: 5000}, request{}, l, nil, nil); err == nil {
 		t.Error("a host number outside the pool was answered")
 	}
 }

@@ -50,12 +50,12 @@ func (f *fakeRegistry) renewals() int {
 // fakeLink remembers what it was told.
 type fakeLink struct{ said []string }
 
-func (l *fakeLink) tell(_ int, message string) error {
+func (l *fakeLink) notify(_ int, message string) error {
 	l.said = append(l.said, message)
 	return nil
 }
 
-func (l *fakeLink) kill(name string) error {
+func (l *fakeLink) disconnect(name string) error {
 	l.said = append(l.said, "kill "+name)
 	return nil
 }
@@ -75,11 +75,11 @@ func testServer(t *testing.T, r *fakeRegistry, now func() time.Time,
 }
 
 // connected enters a client as one that carries traffic.
-func (s *Server) connected(cid int, c Client, networks []netip.Prefix, link killer) {
+func (s *Server) connected(cid int, c Client, networks []netip.Prefix, ender sessionEnder) {
 	k := sessionKey{"udp/1194", cid}
 	s.sessions.admitted(k, &session{
 		status: ClientStatus{
-			Name: c.Name}, serial: c.Serial, link: link, networkOnly: c.NetworkOnly,
+			Name: c.Name}, serial: c.Serial, ender: ender, networkOnly: c.NetworkOnly,
 		networks: networks,
 	})
 	s.sessions.established(k, time.Now())
@@ -99,7 +99,7 @@ func TestEvictReadsTheClientsOnce(t *testing.T) {
 		links[c.Name] = &fakeLink{}
 		s.connected(i, c, nil, links[c.Name])
 	}
-	s.evict()
+	s.endInvalid()
 	if r.reads != 1 {
 		t.Errorf("the clients were read %d times", r.reads)
 	}
@@ -117,7 +117,7 @@ func TestEvictReadsTheClientsOnce(t *testing.T) {
 		}
 	}
 	r.err = errors.New("disk")
-	s.evict()
+	s.endInvalid()
 	if got := links["client2"].said; got != nil {
 		t.Errorf("an unreadable store: client2 was told %v", got)
 	}
@@ -132,12 +132,12 @@ func TestNewNetworksReachOldSessions(t *testing.T) {
 	s.connected(1, Client{Name: "only", NetworkOnly: true}, []netip.Prefix{one}, &only)
 	s.connected(2, Client{Name: "full"}, []netip.Prefix{one}, &full)
 	for _, networks = range [][]netip.Prefix{{one}, nil, {one}} {
-		if s.reroute(); only.said != nil {
+		if s.endWithoutRoutes(); only.said != nil {
 			t.Fatalf("with %v it was told %v", networks, only.said)
 		}
 	}
 	networks = []netip.Prefix{one, two}
-	if s.reroute(); len(only.said) != 2 || !strings.HasPrefix(only.said[0], restartMessage) {
+	if s.endWithoutRoutes(); len(only.said) != 2 || !strings.HasPrefix(only.said[0], restartMessage) {
 		t.Errorf("with a new network it was told %v", only.said)
 	}
 	if full.said != nil {
@@ -165,7 +165,7 @@ func TestKeysAreRenewedByTime(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			wg.Go(func() { s.watch(ctx) })
-			time.Sleep(3 * lookInterval)
+			time.Sleep(3 * pollInterval)
 			if n := r.renewals(); n != 0 {
 				t.Errorf("before the time has come the keys were asked for %d times", n)
 			}
@@ -173,12 +173,12 @@ func TestKeysAreRenewedByTime(t *testing.T) {
 			clock = clock.Add(step)
 			mu.Unlock()
 			for deadline := time.Now().Add(10 * time.Second); r.renewals() == 0; time.Sleep(
-				lookInterval / 5) {
+				pollInterval / 5) {
 				if time.Now().After(deadline) {
 					t.Fatal("the keys were not asked for")
 				}
 			}
-			time.Sleep(3 * lookInterval)
+			time.Sleep(3 * pollInterval)
 			if n := r.renewals(); n != 1 {
 				t.Errorf("the keys were asked for %d times", n)
 			}
