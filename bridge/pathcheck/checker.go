@@ -1,0 +1,370 @@
+package pathcheck
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// tries is how often a question is asked before silence counts, pause apart: one lost packet
+	// is no fault, and three in a row are what a client would notice.
+	tries = 3
+	pause = 400 * time.Millisecond
+	// Quiet is how often a path that works is checked though nothing changed: 360 KB a day for
+	// each client.
+	Quiet = 2 * time.Minute
+	// retryFirst and retryMax bound the pause before a path that failed is checked again.
+	retryFirst = time.Second
+	retryMax   = 30 * time.Second
+	// proven is how long traffic of real clients may stand for a check.
+	proven = 10 * time.Minute
+	// gather is how long after a change the check begins, so that several changes make one check.
+	gather = 250 * time.Millisecond
+)
+
+// ErrDevice says that the device could not be opened or does not work any more.
+var ErrDevice = errors.New("the device of the path check is not usable")
+
+// Client is one hidden client: it has an address of its own, and with it a policy of its own.
+type Client struct {
+	Key     string // names it in Status; unique
+	Addr    netip.Addr
+	Targets []netip.Addr // hosts that are asked, of the address's IP version; empty: no check
+	Steered bool         // its DNS queries are steered to a resolver
+	// Plan names everything that decides where its packets go. When it changes, the path is
+	// checked at once.
+	Plan string
+}
+
+// Outcome is what one kind of check found.
+type Outcome struct {
+	Asked    bool // whether this kind is asked at all
+	Answered bool
+	RTT      time.Duration
+	Refused  string // who refused, and how; empty for silence
+}
+
+// Result is what a client's last check found.
+type Result struct {
+	At       time.Time // of the end of the check; zero before the first
+	Plan     string    // the client's plan when it was asked
+	Outcomes [kinds]Outcome
+	Err      error // why it could not be asked; nil if it was
+}
+
+// Works reports whether every kind that was asked was answered.
+func (r Result) Works() bool {
+	return !r.At.IsZero() && r.Err == nil && !slices.ContainsFunc(r.Outcomes[:],
+		func(o Outcome) bool { return o.Asked && !o.Answered })
+}
+
+// Config says by which device to check.
+type Config struct {
+	// Open opens the device; it is called again after the device failed. The Checker closes it.
+	Open func() (io.ReadWriteCloser, error)
+	// Busy reports whether packets of real clients were answered since it was last called. Nil:
+	// never.
+	Busy   func() bool
+	Notify func() // called when a result came that differs from the last; must not block
+	Logger *slog.Logger
+}
+
+// Checker checks the paths of its clients. Safe for concurrent use.
+type Checker struct {
+	cfg  Config
+	wake chan struct{}
+
+	mu      sync.Mutex
+	clients []Client
+	next    map[string]time.Time     // when each is due
+	wait    map[string]time.Duration // the pause after the last failure
+	results map[string]Result
+	waiting map[Kind]map[uint16]*question // by id of the probe
+}
+
+// question is a probe whose answer is awaited.
+type question struct {
+	probe
+	sent time.Time
+	got  chan answer
+}
+
+// New returns a checker without clients.
+func New(cfg Config) *Checker {
+	c := &Checker{cfg: cfg, wake: make(chan struct{}, 1), next: map[string]time.Time{},
+		wait: map[string]time.Duration{}, results: map[string]Result{},
+		waiting: map[Kind]map[uint16]*question{}}
+	for _, k := range Kinds {
+		c.waiting[k] = map[uint16]*question{}
+	}
+	return c
+}
+
+// Set replaces the clients. One that is new, or whose plan changed, is checked soon. Idempotent,
+// does not block.
+func (c *Checker) Set(clients []Client) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old := map[string]Client{}
+	for _, o := range c.clients {
+		old[o.Key] = o
+	}
+	next := map[string]time.Time{}
+	for _, n := range clients {
+		next[n.Key] = c.next[n.Key]
+		if o, ok := old[n.Key]; !ok || o.Plan != n.Plan || o.Steered != n.Steered ||
+			o.Addr != n.Addr || !slices.Equal(o.Targets, n.Targets) {
+			next[n.Key] = time.Now().Add(gather)
+			delete(c.wait, n.Key)
+		}
+		delete(old, n.Key)
+	}
+	for key := range old {
+		delete(c.results, key)
+		delete(c.wait, key)
+	}
+	c.clients, c.next = slices.Clone(clients), next
+	c.poke()
+}
+
+// Kick has all clients checked soon: something changed that may matter to them. Does not block.
+func (c *Checker) Kick() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	soon := time.Now().Add(gather)
+	for key, at := range c.next {
+		if at.After(soon) {
+			c.next[key] = soon
+		}
+	}
+	c.poke()
+}
+
+func (c *Checker) poke() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Status returns the last result of each client that was checked.
+func (c *Checker) Status() map[string]Result {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.results)
+}
+
+// Run checks until ctx ends, and then returns nil. It fails with ErrDevice when the device does.
+func (c *Checker) Run(ctx context.Context) error {
+	dev, err := c.cfg.Open()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDevice, err)
+	}
+	var readers sync.WaitGroup
+	ctx, cancel := context.WithCancelCause(ctx)
+	readers.Go(func() { cancel(c.read(dev)) })
+	c.loop(ctx, dev)
+	_ = dev.Close() // ends the reader
+	readers.Wait()
+	if err := context.Cause(ctx); errors.Is(err, ErrDevice) {
+		return err
+	}
+	return nil
+}
+
+func (c *Checker) loop(ctx context.Context, dev io.Writer) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-c.wake:
+		}
+		due, next := c.due(time.Now())
+		var asking sync.WaitGroup
+		for _, client := range due {
+			asking.Go(func() { c.record(client, c.check(ctx, dev, client)) })
+		}
+		asking.Wait()
+		if len(due) > 0 {
+			_, next = c.due(time.Now())
+		}
+		timer.Reset(max(time.Until(next), 0))
+	}
+}
+
+// due returns the clients to be checked now, and when the next ones are. While the traffic of
+// others proves the path, those that worked are left alone.
+func (c *Checker) due(now time.Time) (due []Client, next time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next = now.Add(time.Hour)
+	for _, client := range c.clients {
+		at := c.next[client.Key]
+		if !at.After(now) && len(client.Targets) > 0 {
+			last := c.results[client.Key]
+			quiet := last.Works() && last.Plan == client.Plan && now.Sub(last.At) >= Quiet
+			if quiet && now.Sub(last.At) < proven && c.cfg.Busy != nil && c.cfg.Busy() {
+				c.next[client.Key] = now.Add(Quiet)
+			} else {
+				due = append(due, client)
+				at = next
+			}
+		}
+		if at.After(now) && at.Before(next) {
+			next = at
+		}
+	}
+	return due, next
+}
+
+// record keeps a result, unless the client changed meanwhile.
+func (c *Checker) record(client Client, r Result) {
+	c.mu.Lock()
+	i := slices.IndexFunc(c.clients, func(o Client) bool { return o.Key == client.Key })
+	if i < 0 {
+		c.mu.Unlock()
+		return
+	}
+	last, known := c.results[client.Key]
+	c.results[client.Key] = r
+	if r.Works() {
+		delete(c.wait, client.Key)
+		c.next[client.Key] = r.At.Add(Quiet)
+	} else {
+		wait := min(max(2*c.wait[client.Key], retryFirst), retryMax)
+		c.wait[client.Key] = wait
+		c.next[client.Key] = r.At.Add(wait)
+	}
+	if c.clients[i].Plan != client.Plan {
+		c.next[client.Key] = r.At
+	}
+	c.mu.Unlock()
+	if !known || last.Plan != r.Plan || !same(last, r) {
+		c.cfg.Logger.Debug("path checked", "client", client.Key, "works", r.Works())
+		c.cfg.Notify()
+	}
+}
+
+// same reports whether two results say the same, whatever the time it took.
+func same(a, b Result) bool {
+	for i := range a.Outcomes {
+		x, y := a.Outcomes[i], b.Outcomes[i]
+		x.RTT, y.RTT = 0, 0
+		if x != y {
+			return false
+		}
+	}
+	return (a.Err == nil) == (b.Err == nil)
+}
+
+// check asks all kinds at once. It takes up to tries × pause.
+func (c *Checker) check(ctx context.Context, dev io.Writer, client Client) Result {
+	r := Result{Plan: client.Plan}
+	var errs [kinds]error
+	var asking sync.WaitGroup
+	for _, k := range Kinds {
+		if k == DNS && !client.Steered {
+			continue
+		}
+		asking.Go(func() { r.Outcomes[k], errs[k] = c.ask(ctx, dev, k, client) })
+	}
+	asking.Wait()
+	r.At, r.Err = time.Now(), errors.Join(errs[:]...)
+	return r
+}
+
+// ask sends one kind of question to the targets in turn until one of them answers.
+func (c *Checker) ask(ctx context.Context, dev io.Writer, k Kind, client Client) (Outcome, error) {
+	out := Outcome{Asked: true}
+	for try := range tries {
+		p := probe{kind: k, src: client.Addr, dst: client.Targets[try%len(client.Targets)],
+			id: uint16(rand.IntN(1<<16-1) + 1), seq: rand.Uint32()}
+		b, err := p.marshal()
+		if err != nil {
+			return out, err
+		}
+		q := c.expect(p)
+		if _, err := dev.Write(b); err != nil {
+			c.forget(p)
+			return out, fmt.Errorf("sending: %w", err)
+		}
+		select {
+		case a := <-q.got:
+			out.Refused = a.refused
+			if a.refused == "" {
+				out.Answered, out.RTT = true, time.Since(q.sent)
+			}
+			if a.open {
+				c.reset(dev, p)
+			}
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return out, ctx.Err()
+		}
+		c.forget(p)
+		if out.Answered {
+			return out, nil
+		}
+	}
+	return out, nil
+}
+
+// reset ends a connection; that the packet may be lost does not matter.
+func (c *Checker) reset(dev io.Writer, p probe) {
+	if b, err := p.reset(); err == nil {
+		_, _ = dev.Write(b)
+	}
+}
+
+func (c *Checker) expect(p probe) *question {
+	q := &question{probe: p, sent: time.Now(), got: make(chan answer, 1)}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting[p.kind][p.id] = q
+	return q
+}
+
+func (c *Checker) forget(p probe) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.waiting[p.kind], p.id)
+}
+
+// read gives answers to those who wait for them, until the device fails or is closed.
+func (c *Checker) read(dev io.Reader) error {
+	buf := make([]byte, 4096)
+	for {
+		n, err := dev.Read(buf)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrDevice, err)
+		}
+		if a, ok := parse(buf[:n]); ok {
+			c.deliver(a)
+		}
+	}
+}
+
+func (c *Checker) deliver(a answer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, q := range c.waiting[a.kind] {
+		if a.settles(q.probe) {
+			select {
+			case q.got <- a:
+			default: // answered already
+			}
+		}
+	}
+}

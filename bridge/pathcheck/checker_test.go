@@ -1,0 +1,298 @@
+package pathcheck
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/miekg/dns"
+)
+
+var (
+	client4 = netip.MustParseAddr("192.0.2.1")
+	target4 = netip.MustParseAddr("198.51.100.9")
+	client6 = netip.MustParseAddr("fd00::1")
+	target6 = netip.MustParseAddr("2001:db8::9")
+)
+
+// network is a device behind which a host answers whatever is asked, unless it is told to lose a
+// kind, or a filter refuses it.
+type network struct {
+	mu      sync.Mutex
+	lost    map[Kind]int // how many of the next packets are lost; -1: all
+	refused bool
+	sent    map[Kind]int
+	rcode   int
+	out     chan []byte
+	closed  chan struct{}
+	once    sync.Once
+}
+
+func newNetwork() *network {
+	return &network{lost: map[Kind]int{}, sent: map[Kind]int{}, out: make(chan []byte, 64),
+		closed: make(chan struct{})}
+}
+
+func (n *network) Read(b []byte) (int, error) {
+	select {
+	case p := <-n.out:
+		return copy(b, p), nil
+	case <-n.closed:
+		return 0, io.EOF
+	}
+}
+
+func (n *network) Close() error {
+	n.once.Do(func() { close(n.closed) })
+	return nil
+}
+
+func (n *network) lose(k Kind, count int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lost[k] = count
+}
+
+func (n *network) count(k Kind) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.sent[k]
+}
+
+func (n *network) Write(b []byte) (int, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	first := layers.LayerTypeIPv4
+	if b[0]>>4 == 6 {
+		first = layers.LayerTypeIPv6
+	}
+	pkt := gopacket.NewPacket(append([]byte(nil), b...), first, gopacket.Default)
+	if pkt.ErrorLayer() != nil {
+		return 0, pkt.ErrorLayer().Error()
+	}
+	kind, reply, ok := n.reply(pkt)
+	if !ok {
+		return len(b), nil
+	}
+	n.sent[kind]++
+	if n.lost[kind] != 0 {
+		n.lost[kind] = max(n.lost[kind]-1, -1)
+		return len(b), nil
+	}
+	n.out <- reply
+	return len(b), nil
+}
+
+// reply turns a question round.
+func (n *network) reply(pkt gopacket.Packet) (Kind, []byte, bool) {
+	p := probe{}
+	switch ip := pkt.NetworkLayer().(type) {
+	case *layers.IPv4:
+		p.src, p.dst = address(ip.DstIP), address(ip.SrcIP)
+	case *layers.IPv6:
+		p.src, p.dst = address(ip.DstIP), address(ip.SrcIP)
+	}
+	var l []gopacket.SerializableLayer
+	for _, layer := range pkt.Layers() {
+		switch q := layer.(type) {
+		case *layers.ICMPv4:
+			l = []gopacket.SerializableLayer{&layers.ICMPv4{Id: q.Id, Seq: q.Seq}}
+		case *layers.ICMPv6Echo:
+			p.kind = Echo
+			l = []gopacket.SerializableLayer{&layers.ICMPv6{
+				TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeEchoReply, 0)}, q}
+		case *layers.UDP:
+			p.kind = DNS
+			var m dns.Msg
+			_ = m.Unpack(q.Payload)
+			r := new(dns.Msg)
+			r.SetReply(&m)
+			r.Rcode = n.rcode
+			b, _ := r.Pack()
+			l = []gopacket.SerializableLayer{
+				&layers.UDP{SrcPort: q.DstPort, DstPort: q.SrcPort}, gopacket.Payload(b)}
+		case *layers.TCP:
+			p.kind = TCP
+			if !q.SYN {
+				return TCP, nil, false
+			}
+			l = []gopacket.SerializableLayer{&layers.TCP{SrcPort: q.DstPort, DstPort: q.SrcPort,
+				Ack: q.Seq + 1, ACK: true, SYN: !n.refused, RST: n.refused}}
+		}
+	}
+	b, err := p.packet(l)
+	return p.kind, b, err == nil
+}
+
+func start(t *testing.T, n *network, clients ...Client) (c *Checker, news chan struct{}) {
+	t.Helper()
+	news = make(chan struct{}, 64)
+	c = New(Config{Open: func() (io.ReadWriteCloser, error) { return n, nil },
+		Notify: func() { news <- struct{}{} }, Logger: slog.New(slog.DiscardHandler)})
+	c.Set(clients)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	return c, news
+}
+
+func await(t *testing.T, c *Checker, news chan struct{}, key string,
+	condition func(Result) bool) Result {
+	t.Helper()
+	timeout := time.After(20 * time.Second)
+	for {
+		if r := c.Status()[key]; condition(r) {
+			return r
+		}
+		select {
+		case <-news:
+		case <-timeout:
+			t.Fatalf("never came: %+v", c.Status())
+		}
+	}
+}
+
+func clients() []Client {
+	return []Client{
+		{Key: "v4", Addr: client4, Targets: []netip.Addr{target4}, Steered: true},
+		{Key: "v6", Addr: client6, Targets: []netip.Addr{target6}},
+	}
+}
+
+func TestPathWorks(t *testing.T) {
+	c, news := start(t, newNetwork(), clients()...)
+	v4 := await(t, c, news, "v4", Result.Works)
+	v6 := await(t, c, news, "v6", Result.Works)
+	if !v4.Outcomes[DNS].Answered || v6.Outcomes[DNS].Asked {
+		t.Errorf("DNS is asked where it is steered: %+v, %+v", v4, v6)
+	}
+}
+
+// One or two lost packets are no fault; three are, and what is lost is told apart.
+func TestLoss(t *testing.T) {
+	for _, kind := range Kinds {
+		t.Run(kind.String(), func(t *testing.T) {
+			n := newNetwork()
+			n.lose(kind, tries-1)
+			c, news := start(t, n, clients()[:1]...)
+			if r := await(t, c, news, "v4", func(r Result) bool { return !r.At.IsZero() }); !r.
+				Works() {
+				t.Errorf("two lost packets are a fault: %+v", r)
+			}
+			n.lose(kind, -1)
+			c.Kick()
+			r := await(t, c, news, "v4", func(r Result) bool { return !r.Works() })
+			for _, k := range Kinds {
+				if r.Outcomes[k].Answered == (k == kind) {
+					t.Errorf("%v lost, and %v: %+v", kind, k, r.Outcomes[k])
+				}
+			}
+			n.lose(kind, 0)
+			await(t, c, news, "v4", Result.Works) // without being kicked
+		})
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	n := newNetwork()
+	n.refused, n.rcode = true, dns.RcodeServerFailure
+	c, news := start(t, n, clients()[:1]...)
+	r := await(t, c, news, "v4", func(r Result) bool { return !r.At.IsZero() })
+	if r.Outcomes[TCP].Refused != "this box resets the connection" {
+		t.Errorf("a reset that never crossed a router: %+v", r.Outcomes[TCP])
+	}
+	if r.Outcomes[DNS].Refused != "the DNS server answers SERVFAIL" {
+		t.Errorf("a server that fails: %+v", r.Outcomes[DNS])
+	}
+}
+
+// An ICMP error names who sent it, and settles the question that it quotes and no other.
+func TestErrorsSettleTheirQuestion(t *testing.T) {
+	for _, k := range Kinds {
+		for _, ends := range [][2]netip.Addr{{client4, target4}, {client6, target6}} {
+			p := probe{kind: k, src: ends[0], dst: ends[1], id: 77, seq: 99}
+			quoted, err := p.marshal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			router := probe{kind: Echo, src: ends[1], dst: ends[0]}
+			l := []gopacket.SerializableLayer{&layers.ICMPv4{
+				TypeCode: layers.CreateICMPv4TypeCode(layers.ICMPv4TypeDestinationUnreachable,
+					layers.ICMPv4CodeHost)}, gopacket.Payload(quoted)}
+			if ends[0].Is6() {
+				l = []gopacket.SerializableLayer{&layers.ICMPv6{
+					TypeCode: layers.CreateICMPv6TypeCode(
+						layers.ICMPv6TypeDestinationUnreachable, 0)},
+					gopacket.Payload(append(make([]byte, 4), quoted...))}
+			}
+			b, err := router.packet(l)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, ok := parse(b)
+			other := p
+			other.id++
+			other.seq++
+			if !ok || a.refused == "" || !a.settles(p) || a.settles(other) {
+				t.Errorf("%v to %v: %+v, %v", k, ends[1], a, ok)
+			}
+		}
+	}
+}
+
+func TestPlanChangesAreChecked(t *testing.T) {
+	n := newNetwork()
+	of := clients()[:1]
+	c, news := start(t, n, of...)
+	await(t, c, news, "v4", Result.Works)
+	before := n.count(Echo)
+	c.Set(of) // nothing changed
+	of = clients()[:1]
+	of[0].Plan = "another egress"
+	c.Set(of)
+	await(t, c, news, "v4", func(r Result) bool { return r.Plan == "another egress" })
+	if n.count(Echo) != before+1 {
+		t.Errorf("%d echoes for one change", n.count(Echo)-before)
+	}
+	c.Set(nil)
+	if len(c.Status()) != 0 {
+		t.Error("a client that is gone has a result")
+	}
+}
+
+func TestDeviceFails(t *testing.T) {
+	n := newNetwork()
+	c := New(Config{Open: func() (io.ReadWriteCloser, error) { return n, nil },
+		Notify: func() {}, Logger: slog.New(slog.DiscardHandler)})
+	go n.Close()
+	if err := c.Run(t.Context()); !errors.Is(err, ErrDevice) {
+		t.Errorf("Run: %v, want ErrDevice", err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, k := range Kinds {
+		for _, p := range []probe{{kind: k, src: client4, dst: target4},
+			{kind: k, src: client6, dst: target6}} {
+			b, err := p.marshal()
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(b)
+		}
+	}
+	f.Fuzz(func(_ *testing.T, b []byte) { parse(b) })
+}
