@@ -30,17 +30,18 @@ type arrow struct {
 var arrows = []arrow{
 	// Nothing that makes images is on the box, but what takes an update into the other slot is.
 	{from: "cmd/ztbridge", to: []string{"bridge", "bridge/…", "image/device/update"}},
-	{from: "cmd/ztbridge-demo", to: []string{"bridge/api", "policyroute/netlab/…"}},
+	{from: "cmd/ztbridge-demo", to: []string{"bridge/api", "bridge/lab/…", "policyroute/netlab"}},
 	{from: "cmd/*", to: []string{"bridge", "bridge/…", "image/…"}},
 	{from: "image/device/…", to: []string{"image/device/…"}},
 	{from: "image/build/…", to: []string{"image/build/…", "image/device/…"}},
 	{from: "bridge", to: []string{"bridge/…", "policyroute", "policyroute/kernel"}},
 	{from: "bridge/echowatch", to: []string{"bridge/packet"}},
+	{from: "bridge/lab/…", to: []string{"policyroute/netlab"}},
 	{from: "bridge/ndp", to: []string{"bridge/packet"}},
 	{from: "bridge/*/…"}, // a driver: only what is below itself
 	{from: "policyroute"},
 	{from: "policyroute/kernel", to: []string{"policyroute"}},
-	{from: "policyroute/netlab/…", to: []string{"policyroute/netlab/…"}},
+	{from: "policyroute/netlab"},
 	{from: "policyroute/policytest", to: []string{"policyroute"}},
 	{from: "scripts/*"},
 }
@@ -55,7 +56,8 @@ var only = map[string][]string{
 	"github.com/mysteriumnetwork/go-openvpn":     {"bridge/openvpn/…"},
 	"github.com/prometheus/client_golang":        {"bridge/api"},
 	"testing":                                    {"policyroute/policytest"},
-	module + "/policyroute/netlab":               {"cmd/ztbridge-demo", "policyroute/netlab/…"},
+	module + "/policyroute/netlab":               {"cmd/ztbridge-demo", "bridge/lab/…"},
+	module + "/bridge/lab":                       {"cmd/ztbridge-demo", "bridge/lab/ztlab"},
 	module + "/policyroute/policytest":           nil,
 	module + "/bridge/e2e":                       nil,
 	"github.com/rogpeppe/go-internal/testscript": nil,

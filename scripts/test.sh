@@ -15,7 +15,7 @@ if ! command -v gcc >/dev/null; then
 fi
 
 # The packages whose tests make namespaces, or otherwise need root.
-mapfile -t lab < <(grep -rlE --include='*_test.go' '"ztbridge/policyroute/netlab|uid\(\) [!=]= 0|NewNamespace\(' . |
+mapfile -t lab < <(grep -rlE --include='*_test.go' '"ztbridge/(policyroute/netlab|bridge/lab)|uid\(\) [!=]= 0|NewNamespace\(' . |
 	xargs -n 1 dirname | sort -u)
 # One of them measures gaps and throughput of the program itself.
 mapfile -t timed < <(printf '%s\n' "${lab[@]}" | grep -x ./bridge/e2e)

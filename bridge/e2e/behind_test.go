@@ -6,43 +6,44 @@ import (
 	"testing"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/lab"
+	"ztbridge/bridge/lab/ztlab"
 	"ztbridge/policyroute/netlab"
-	"ztbridge/policyroute/netlab/ztlab"
 )
 
 // TestMembersAreNotLookedForInTheInternet: what a client of the endpoint sends to a member is
 // refused while zerotier-one does not run, by the daemon that knew the member and by one that
 // starts meanwhile. It leaves neither by the provider nor by the WAN.
 func TestMembersAreNotLookedForInTheInternet(t *testing.T) {
-	m := newMesh(t, netlab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
-	lab := m.lab
+	m := newMesh(t, lab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
+	top := m.lab
 	must(t, m.network.SetRoutes(m.ctx, ztlab.ManagedRoute{Target: ztlab.Net4},
 		ztlab.ManagedRoute{Target: ztlab.Net6},
 		ztlab.ManagedRoute{Target: clientPool4, Via: ztlab.Box4}, ztlab.ManagedRoute{
 			Target: clientPool6, Via: ztlab.Box6}))
-	node := m.node(lab.Box, ztlab.Box4, ztlab.Box6)
+	node := m.node(top.Box, ztlab.Box4, ztlab.Box6)
 	iface := m.join(node, false).Iface
-	m.join(m.node(lab.Client, ztlab.Client4, ztlab.Client6), false)
-	b := newBox(t, lab.Box)
-	b.write("provider.ovpn", lab.Providers[0].Config())
+	m.join(m.node(top.Client, ztlab.Client4, ztlab.Client6), false)
+	b := newBox(t, top.Box)
+	b.write("provider.ovpn", top.Providers[0].Config())
 	b.write("ztbridge.yaml", m.zerotier(node)+peeringConfig+
 		"peering: [{from: endpoint, to: zerotier}]\n")
-	leaks := watchGuests(t, lab)
+	leaks := watchGuests(t, top)
 	b.start()
 	tunnel := b.awaitEgress("provider").Egresses[0].Interface
-	phone := newGuest(t, lab, b, "phone", "udp")
-	echo, err := lab.Client.ServeEcho(ztlab.Client4, ztlab.Client6)
+	phone := newGuest(t, top, b, "phone", "udp")
+	echo, err := lab.ServeEcho(top.Client, ztlab.Client4, ztlab.Client6)
 	must(t, err)
 	defer echo.Close()
 	watch := func() *netlab.Capture {
-		c, err := lab.Box.Capture(tunnel, netlab.Within(ztlab.Net4, ztlab.Net6))
+		c, err := top.Box.Capture(tunnel, netlab.Within(ztlab.Net4, ztlab.Net6))
 		must(t, err)
 		return c
 	}
 	inTunnel := watch()
-	streams := func() (out []*netlab.Stream) {
+	streams := func() (out []*lab.Stream) {
 		for _, to := range []netip.Addr{ztlab.Client4, ztlab.Client6} {
-			s := phone.stream(netlab.UDP, targetOf(to), 50, lab.Marker)
+			s := phone.stream(lab.UDP, targetOf(to), 50, top.Marker)
 			awaitAnswers(t, s, 20)
 			out = append(out, s)
 		}
@@ -50,12 +51,12 @@ func TestMembersAreNotLookedForInTheInternet(t *testing.T) {
 	}
 
 	open := streams()
-	told, err := phone.ns.Capture("tun0", refusalOf(lab.Marker))
+	told, err := phone.ns.Capture("tun0", refusalOf(top.Marker))
 	must(t, err)
 	node.Stop()
 	b.await("the end of the network",
 		func(st api.Status) bool { return networkStatus(st).Status == "unknown" })
-	if ifindex(t, lab.Box, iface) != 0 {
+	if ifindex(t, top.Box, iface) != 0 {
 		t.Errorf("%s outlived its service", iface)
 	}
 	await(t, "refusals", func() bool {

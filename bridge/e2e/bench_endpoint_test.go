@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/lab"
 	"ztbridge/policyroute/netlab"
 )
 
@@ -19,11 +20,11 @@ func BenchmarkEndpoint(b *testing.B) {
 	overTCP := func(b *testing.B, wires wires) (ours, theirs path) {
 		ours = roadWarrior(b, "tcp", "egress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\n",
 			wires)
-		lab := standard(b, netlab.Options{})
-		server, err := lab.ServeOnBox(b.Context(),
-			netlab.ProviderOptions{Protos: []netlab.Proto{netlab.OverTCP}})
+		top := standard(b, lab.Options{})
+		server, err := top.ServeOnBox(b.Context(),
+			lab.ProviderOptions{Protos: []lab.Proto{lab.OverTCP}})
 		must(b, err)
-		return ours, path{lab.Internet, plainClient(b, lab, server, wires)}
+		return ours, path{top.Internet, plainClient(b, top, server, wires)}
 	}
 	b.Run("tcp", func(b *testing.B) {
 		ours, theirs := overTCP(b, cards)
@@ -47,11 +48,11 @@ func BenchmarkEndpoint(b *testing.B) {
 	b.Run("chain", func(b *testing.B) {
 		ours := roadWarrior(b, "udp", "egress: {provider: {openvpn: {profile: provider.ovpn}}}\n",
 			cards)
-		lab := standard(b, netlab.Options{})
-		server, err := lab.ServeOnBox(b.Context(), netlab.ProviderOptions{})
+		top := standard(b, lab.Options{})
+		server, err := top.ServeOnBox(b.Context(), lab.ProviderOptions{})
 		must(b, err)
-		byHand(b, lab, "tun-udp", true)
-		theirs := path{lab.Internet, plainClient(b, lab, server, cards)}
+		byHand(b, top, "tun-udp", true)
+		theirs := path{top.Internet, plainClient(b, top, server, cards)}
 		b.Run("upload", func(b *testing.B) {
 			compare(b, "endpoint to provider, upload", 0.98, ours,
 				theirs, false)
@@ -64,14 +65,14 @@ func BenchmarkEndpoint(b *testing.B) {
 }
 
 // wires says what a lab's wires are like, before the client at the site connects.
-type wires func(b *testing.B, lab *netlab.Topology, site *netlab.Site)
+type wires func(b *testing.B, top *lab.Topology, site *lab.Site)
 
-func cards(b *testing.B, lab *netlab.Topology, _ *netlab.Site) { asCards(b, lab) }
+func cards(b *testing.B, top *lab.Topology, _ *lab.Site) { asCards(b, top) }
 
 // cafe has the client at a line.
-func cafe(line netlab.Line) wires {
-	return func(b *testing.B, lab *netlab.Topology, site *netlab.Site) {
-		byLine(b, lab, site.Uplink, line)
+func cafe(line lab.Line) wires {
+	return func(b *testing.B, top *lab.Topology, site *lab.Site) {
+		byLine(b, top, site.Uplink, line)
 	}
 }
 
@@ -79,9 +80,9 @@ func cafe(line netlab.Line) wires {
 // transport.
 func roadWarrior(b *testing.B, transport, egress string, wires wires) path {
 	b.Helper()
-	lab := standard(b, netlab.Options{})
-	x := newBox(b, lab.Box)
-	x.write("provider.ovpn", lab.Providers[0].Config())
+	top := standard(b, lab.Options{})
+	x := newBox(b, top.Box)
+	x.write("provider.ovpn", top.Providers[0].Config())
 	x.write("ztbridge.yaml", "endpoint: {address: 198.51.100.2, listen: [udp/1194, tcp/443]}\n"+
 		egress+
 		"probe: {targets: [192.0.2.10], hold_down: 3s}\n")
@@ -91,20 +92,20 @@ func roadWarrior(b *testing.B, transport, egress string, wires wires) path {
 		return len(st.Policies) == 1 &&
 			st.Policies[0].Egress != ""
 	})
-	site, err := lab.AddSite("laptop")
+	site, err := top.AddSite("laptop")
 	must(b, err)
-	wires(b, lab, site)
+	wires(b, top, site)
 	connectClient(b, site.NS, onlyBy(transport, x.mustRun("client", "show", "laptop")))
-	return path{lab.Internet, site.NS}
+	return path{top.Internet, site.NS}
 }
 
 // plainClient is a host on the road that is connected to a server that nobody tuned.
-func plainClient(b *testing.B, lab *netlab.Topology, server *netlab.Provider,
+func plainClient(b *testing.B, top *lab.Topology, server *lab.Provider,
 	wires wires) *netlab.Namespace {
 	b.Helper()
-	site, err := lab.AddSite("laptop")
+	site, err := top.AddSite("laptop")
 	must(b, err)
-	wires(b, lab, site)
+	wires(b, top, site)
 	connectClient(b, site.NS, server.Config())
 	return site.NS
 }
@@ -117,7 +118,7 @@ func connectClient(b *testing.B, ns *netlab.Namespace, profile string) {
 	defer cancel()
 	// The route that pulls the traffic in comes last.
 	const wait = "until ip route get %s | grep -q tun0; do sleep 0.1; done"
-	if _, err := ns.Run(ctx, "sh", "-c", fmt.Sprintf(wait, netlab.ClientTarget4)); err != nil {
+	if _, err := ns.Run(ctx, "sh", "-c", fmt.Sprintf(wait, lab.ClientTarget4)); err != nil {
 		b.Fatalf("waiting for the client: %v\n%s", err, p.Log())
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"ztbridge/bridge/lab"
 	"ztbridge/policyroute/netlab"
 )
 
@@ -19,21 +20,21 @@ import (
 
 // aLine is one of many cafés and homes, and aSlowLine of as many.
 var (
-	aLine     = netlab.Line{Delay: 10 * time.Millisecond, Mbit: 50, Queue: 100 * time.Millisecond}
-	aSlowLine = netlab.Line{Delay: 15 * time.Millisecond, Mbit: 10, Queue: 100 * time.Millisecond}
+	aLine     = lab.Line{Delay: 10 * time.Millisecond, Mbit: 50, Queue: 100 * time.Millisecond}
+	aSlowLine = lab.Line{Delay: 15 * time.Millisecond, Mbit: 10, Queue: 100 * time.Millisecond}
 )
 
 // byLine makes a link of the lab a line, and its hosts, which must all be there, speak TCP as
 // Debian's do by default.
-func byLine(b *testing.B, lab *netlab.Topology, link *netlab.Link, line netlab.Line) {
+func byLine(b *testing.B, top *lab.Topology, link *netlab.Link, line lab.Line) {
 	b.Helper()
-	if err := lab.SetCongestionControl("cubic"); err != nil {
+	if err := top.SetCongestionControl("cubic"); err != nil {
 		b.Skipf("SKIPPED, NOT PASSED: %s needs CUBIC in namespaces "+
 			"(sysctl net.ipv4.tcp_allowed_congestion_control='reno cubic'): %v", b.Name(), err)
 	}
-	stop, err := link.Stretch(line)
+	stop, err := lab.Stretch(link, line)
 	must(b, err)
-	lab.Defer(stop)
+	top.Defer(stop)
 }
 
 // compareTransfers compares how fast one connection transfers a page and a photo, each anew, its
@@ -70,7 +71,7 @@ func serveTransfers(b *testing.B, p path) {
 	b.Helper()
 	serve := func(port int, handle func(net.Conn)) {
 		l, err := p.internet.Listen("tcp",
-			net.JoinHostPort(netlab.ClientTarget4.String(), strconv.Itoa(port)))
+			net.JoinHostPort(lab.ClientTarget4.String(), strconv.Itoa(port)))
 		must(b, err)
 		b.Cleanup(func() { _ = l.Close() })
 		go func() {
@@ -107,7 +108,7 @@ func transfer(b *testing.B, p path, size int, upload bool) float64 {
 	}
 	began := time.Now()
 	conn, err := p.client.Dial(ctx, "tcp",
-		net.JoinHostPort(netlab.ClientTarget4.String(), strconv.Itoa(port)))
+		net.JoinHostPort(lab.ClientTarget4.String(), strconv.Itoa(port)))
 	must(b, err)
 	defer conn.Close()
 	must(b, conn.SetDeadline(began.Add(patience)))
@@ -140,13 +141,13 @@ func pingWhileLoading(b *testing.B, p path) float64 {
 	const load, pings, interval = 8 * time.Second, 50, 100 * time.Millisecond
 	loaded := make(chan error, 1)
 	go func() {
-		_, err := netlab.IPerf{Server: p.internet, Client: p.client, Addr: netlab.ClientTarget4,
+		_, err := lab.IPerf{Server: p.internet, Client: p.client, Addr: lab.ClientTarget4,
 			Duration: load, Download: true}.Measure(ctx)
 		loaded <- err
 	}()
 	time.Sleep(load - pings*interval)
 	out, err := p.client.Run(ctx, "ping", "-q", "-c", strconv.Itoa(pings), "-i",
-		fmt.Sprint(interval.Seconds()), netlab.ClientTarget4.String())
+		fmt.Sprint(interval.Seconds()), lab.ClientTarget4.String())
 	must(b, err)
 	must(b, <-loaded)
 	_, figures, _ := strings.Cut(out, "min/avg/max/mdev = ")

@@ -12,8 +12,9 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/lab"
+	"ztbridge/bridge/lab/ztlab"
 	"ztbridge/policyroute/netlab"
-	"ztbridge/policyroute/netlab/ztlab"
 )
 
 // The benchmarks compare two labs that run beside each other and differ in one thing. Measurements
@@ -26,9 +27,9 @@ const (
 
 // byHand gives the box the path that ztbridge would, as a competent user does with ip, iptables and
 // a plain openvpn. Clamping the segments' size is what many forget.
-func byHand(b *testing.B, lab *netlab.Topology, ingress string, clamp bool) {
+func byHand(b *testing.B, top *lab.Topology, ingress string, clamp bool) {
 	b.Helper()
-	ns, provider := lab.Box, lab.Providers[0]
+	ns, provider := top.Box, top.Providers[0]
 	profile := filepath.Join(b.TempDir(), "by-hand.ovpn")
 	must(b, os.WriteFile(profile, []byte(provider.Config()), 0o600))
 	_, err := ns.Start(netlab.Command("openvpn", "--config", profile, "--dev", "tun0",
@@ -54,21 +55,21 @@ iptables -A FORWARD -i tun0 -o %[1]s -m conntrack --ctstate ESTABLISHED,RELATED 
 }
 
 // asCards has the labs' wires carry what those of machines do.
-func asCards(b *testing.B, labs ...*netlab.Topology) {
+func asCards(b *testing.B, labs ...*lab.Topology) {
 	b.Helper()
 	netlab.Require(b, netlab.Ethtool)
-	for _, lab := range labs {
-		must(b, lab.LikeCards(b.Context()))
+	for _, top := range labs {
+		must(b, top.LikeCards(b.Context()))
 	}
 }
 
 // bridged starts ztbridge on the lab's box and returns when traffic flows.
-func bridged(b testing.TB, lab *netlab.Topology, config string) *box {
+func bridged(b testing.TB, top *lab.Topology, config string) *box {
 	b.Helper()
-	x := newBox(b, lab.Box)
-	x.write("provider.ovpn", lab.Providers[0].Config())
-	if len(lab.Providers) > 1 {
-		x.write("backup.ovpn", lab.Providers[1].Config())
+	x := newBox(b, top.Box)
+	x.write("provider.ovpn", top.Providers[0].Config())
+	if len(top.Providers) > 1 {
+		x.write("backup.ovpn", top.Providers[1].Config())
 	}
 	x.write("ztbridge.yaml", config)
 	x.start()
@@ -82,14 +83,14 @@ func bridged(b testing.TB, lab *netlab.Topology, config string) *box {
 // path is what is measured.
 type path struct{ internet, client *netlab.Namespace }
 
-func across(lab *netlab.Topology) path { return path{lab.Internet, lab.Client} }
+func across(top *lab.Topology) path { return path{top.Internet, top.Client} }
 
 // iperf measures TCP between a client and its Internet, in Mbit/s.
 func iperf(b *testing.B, p path, download bool) float64 {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), measurement+patience)
 	defer cancel()
-	result, err := netlab.IPerf{Server: p.internet, Client: p.client, Addr: netlab.ClientTarget4,
+	result, err := lab.IPerf{Server: p.internet, Client: p.client, Addr: lab.ClientTarget4,
 		Duration: measurement, Download: download}.Measure(ctx)
 	must(b, err)
 	return result.Mbit
@@ -138,20 +139,20 @@ func compareBy(b *testing.B, what string, target float64, ours, theirs path, by 
 //	client ── box ══ OpenVPN ══ provider ── Internet
 func BenchmarkThroughput(b *testing.B) {
 	for _, transport := range []struct {
-		proto            netlab.Proto
+		proto            lab.Proto
 		upload, download float64 // targets
 	}{
-		{netlab.OverUDP, 0.98, 0.98},
+		{lab.OverUDP, 0.98, 0.98},
 		// A provider's server delays what it sends, which a customer cannot help: only the upload
 		// gains.
-		{netlab.OverTCP, 1.4, 0.98},
+		{lab.OverTCP, 1.4, 0.98},
 	} {
 		b.Run(string(transport.proto), func(b *testing.B) {
-			opts := netlab.Options{
-				Providers: []netlab.ProviderOptions{{Protos: []netlab.Proto{transport.proto}}}}
+			opts := lab.Options{
+				Providers: []lab.ProviderOptions{{Protos: []lab.Proto{transport.proto}}}}
 			ours, theirs := standard(b, opts), standard(b, opts)
 			bridged(b, ours, gatewayConfig)
-			byHand(b, theirs, netlab.IngressIface, true)
+			byHand(b, theirs, lab.IngressIface, true)
 			asCards(b, ours, theirs)
 			b.Run("upload", func(b *testing.B) {
 				compare(b, fmt.Sprintf("upload, tunnel over %s", transport.proto), transport.upload,
@@ -169,13 +170,13 @@ func BenchmarkThroughput(b *testing.B) {
 //
 //	client ── box ~~ OpenVPN, TCP ~~ provider ── Internet
 func BenchmarkLine(b *testing.B) {
-	opts := netlab.Options{Providers: []netlab.ProviderOptions{
-		{Protos: []netlab.Proto{netlab.OverTCP}}}}
+	opts := lab.Options{Providers: []lab.ProviderOptions{
+		{Protos: []lab.Proto{lab.OverTCP}}}}
 	ours, theirs := standard(b, opts), standard(b, opts)
 	byLine(b, ours, ours.WAN, aLine)
 	byLine(b, theirs, theirs.WAN, aLine)
 	bridged(b, ours, gatewayConfig)
-	byHand(b, theirs, netlab.IngressIface, true)
+	byHand(b, theirs, lab.IngressIface, true)
 	compareTransfers(b, "tunnel over TCP, by a line", 1.4, 0.98, across(ours), across(theirs))
 }
 
@@ -183,13 +184,13 @@ func BenchmarkLine(b *testing.B) {
 // where clients come by real ZeroTier.
 func BenchmarkZeroTier(b *testing.B) {
 	netlab.Require(b, netlab.ZeroTier)
-	usual := func() (*netlab.Topology, *ztlab.Usual) {
-		lab := standard(b, netlab.Options{RemoteClient: true})
+	usual := func() (*lab.Topology, *ztlab.Usual) {
+		top := standard(b, lab.Options{RemoteClient: true})
 		ctx, cancel := context.WithTimeout(b.Context(), 3*patience)
 		defer cancel()
-		zt, err := ztlab.NewUsual(ctx, lab)
+		zt, err := ztlab.NewUsual(ctx, top)
 		must(b, err)
-		return lab, zt
+		return top, zt
 	}
 	ours, zt := usual()
 	bridged(b, ours, fmt.Sprintf("zerotier: {home: %s, networks: [%s]}\n", zt.Box.Home,
@@ -237,7 +238,7 @@ policy:
 // BenchmarkScale compares a box of a thousand rules for four thousand members with a box of one
 // rule.
 func BenchmarkScale(b *testing.B) {
-	opts := netlab.Options{Providers: []netlab.ProviderOptions{{}, {}}}
+	opts := lab.Options{Providers: []lab.ProviderOptions{{}, {}}}
 	many, one := standard(b, opts), standard(b, opts)
 	full := bridged(b, many, scaled(1000))
 	bridged(b, one, scaled(1))
@@ -260,7 +261,7 @@ func BenchmarkScale(b *testing.B) {
 
 // BenchmarkDaemon measures what the daemon costs a box with one tunnel.
 func BenchmarkDaemon(b *testing.B) {
-	x := bridged(b, standard(b, netlab.Options{}), gatewayConfig)
+	x := bridged(b, standard(b, lab.Options{}), gatewayConfig)
 	b.Run("idle", func(b *testing.B) {
 		for b.Loop() {
 			const window = 30 * time.Second

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/lab"
 	"ztbridge/policyroute/netlab"
 )
 
@@ -206,4 +207,4 @@ func (b *box) try(command string) error {
 }
 
 // targetOf is the echo service of a host.
-func targetOf(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a, netlab.EchoPort) }
+func targetOf(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a, lab.EchoPort) }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"ztbridge/bridge/lab"
 	"ztbridge/policyroute/netlab"
 )
 
@@ -29,42 +30,42 @@ probe: {targets: [192.0.2.10], hold_down: 2s}
 //
 //	client ── any resolver:53 ─▶ box: forwarder ── TLS ─▶ tunztb-first ── provider ── dns.lab:853
 func TestDNSOverTLS(t *testing.T) {
-	lab := standard(t, netlab.Options{Providers: []netlab.ProviderOptions{{}, {}}})
-	server, ca, err := lab.Internet.ServeDNSOverTLS("dns.lab", lab.Zone)
+	top := standard(t, lab.Options{Providers: []lab.ProviderOptions{{}, {}}})
+	server, ca, err := lab.ServeDNSOverTLS(top.Internet, "dns.lab", top.Zone)
 	must(t, err)
-	lab.Defer(server.Close)
-	b := newBox(t, lab.Box)
+	top.Defer(server.Close)
+	b := newBox(t, top.Box)
 	b.write("ca.pem", ca)
 	b.env = []string{"SSL_CERT_FILE=" + filepath.Join(b.dir, "ca.pem")}
-	b.write("first.ovpn", lab.Providers[0].Config())
-	b.write("second.ovpn", lab.Providers[1].Config())
+	b.write("first.ovpn", top.Providers[0].Config())
+	b.write("second.ovpn", top.Providers[1].Config())
 	b.write("ztbridge.yaml", overTLSConfig)
-	leaks, err := lab.WatchLeaks()
+	leaks, err := top.WatchLeaks()
 	must(t, err)
 	// The box itself asks its own resolver for the providers' names, and nobody else anything.
 	isDNS := func(p netlab.Packet) bool {
 		return (p.DstPort == 53 || p.DstPort == 853 || p.SrcPort == 53 || p.SrcPort == 853) &&
-			p.Src != netlab.ResolverAddr && p.Dst != netlab.ResolverAddr
+			p.Src != lab.ResolverAddr && p.Dst != lab.ResolverAddr
 	}
-	strays, err := lab.Router.Capture(lab.WANSegment.Port(lab.Box, netlab.WANIface), isDNS)
+	strays, err := top.Router.Capture(top.WANSegment.Port(top.Box, lab.WANIface), isDNS)
 	must(t, err)
 	b.start()
 	awaitWarm(b)
 
-	first, second := lab.Providers[0].Public4[0], lab.Providers[1].Public4[0]
-	udp, err := lab.ClientStream(netlab.DNS, netlab.IPv4, 20)
+	first, second := top.Providers[0].Public4[0], top.Providers[1].Public4[0]
+	udp, err := top.ClientStream(lab.DNS, lab.IPv4, 20)
 	must(t, err)
 	asked := func(network string, resolver netip.Addr) netip.Addr {
 		t.Helper()
-		who, err := whoAsks(t.Context(), lab.Client, network, netip.AddrPortFrom(resolver, 53),
-			lab.Marker)
+		who, err := whoAsks(t.Context(), top.Client, network, netip.AddrPortFrom(resolver, 53),
+			top.Marker)
 		if err != nil {
 			t.Errorf("asking %s by %s: %v", resolver, network, err)
 		}
 		return who
 	}
 	for _, network := range []string{"udp", "tcp"} {
-		for _, resolver := range []netip.Addr{netlab.PublicResolver4, netlab.PublicResolver6} {
+		for _, resolver := range []netip.Addr{lab.PublicResolver4, lab.PublicResolver6} {
 			if who := asked(network, resolver); who != first {
 				t.Errorf("a question to %s by %s was asked by %s, want %s", resolver, network, who,
 					first)
@@ -74,21 +75,21 @@ func TestDNSOverTLS(t *testing.T) {
 	awaitAnswers(t, udp, 20)
 
 	at := time.Now()
-	lab.Providers[0].Kill()
+	top.Providers[0].Kill()
 	b.awaitEgress("second")
 	awaitAnswers(t, udp, 20)
 	t.Logf("the first egress died: questions on one socket went unanswered for %v",
 		udp.Report().Gap(at, time.Now()).Round(time.Millisecond))
-	if who := asked("udp", netlab.PublicResolver4); who != second {
+	if who := asked("udp", lab.PublicResolver4); who != second {
 		t.Errorf("after failover a question was asked by %s, want %s", who, second)
 	}
 
-	lab.Providers[1].Kill()
+	top.Providers[1].Kill()
 	b.awaitEgress("")
 	questions := len(server.Queries())
 	closed := time.Now()
-	if who, err := whoAsks(t.Context(), lab.Client, "udp",
-		netip.AddrPortFrom(netlab.PublicResolver4, 53), lab.Marker); err == nil {
+	if who, err := whoAsks(t.Context(), top.Client, "udp",
+		netip.AddrPortFrom(lab.PublicResolver4, 53), top.Marker); err == nil {
 		t.Errorf("with no egress a question was answered: asked by %s", who)
 	} else {
 		t.Logf("with no egress: %v after %v", err, time.Since(closed).Round(time.Millisecond))
@@ -98,8 +99,8 @@ func TestDNSOverTLS(t *testing.T) {
 		t.Errorf("%d questions reached the resolver with no egress", now-questions)
 	}
 	onlySeenAs(t, "the client's questions", udp, first, second)
-	if plain := slices.ContainsFunc(lab.DNS.Queries(),
-		func(q netlab.Query) bool { return strings.Contains(q.Name, lab.Marker) }); plain {
+	if plain := slices.ContainsFunc(top.DNS.Queries(),
+		func(q lab.Query) bool { return strings.Contains(q.Name, top.Marker) }); plain {
 		t.Error("a client's question was asked in clear")
 	}
 	noLeak(t, leaks)
@@ -117,7 +118,7 @@ func whoAsks(ctx context.Context, from *netlab.Namespace, network string, resolv
 		return netip.Addr{}, err
 	}
 	defer conn.Close()
-	q := new(dns.Msg).SetQuestion("once."+marker+"."+netlab.WhoZone, dns.TypeA)
+	q := new(dns.Msg).SetQuestion("once."+marker+"."+lab.WhoZone, dns.TypeA)
 	a, _, err := (&dns.Client{Net: network, Timeout: 6 * time.Second}).ExchangeWithConnContext(ctx,
 		q, &dns.Conn{Conn: conn})
 	if err != nil {

@@ -5,8 +5,9 @@ import (
 	"testing"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/lab"
+	"ztbridge/bridge/lab/ztlab"
 	"ztbridge/policyroute/netlab"
-	"ztbridge/policyroute/netlab/ztlab"
 )
 
 const dinosaurConfig = `
@@ -20,16 +21,16 @@ egress:
 // provider; the guests' packets are in clear on neither box's line, also while box B is away.
 func TestDinosaur(t *testing.T) {
 	p := newPair(t)
-	lab, provider := p.lab, p.lab.Providers[1]
+	top, provider := p.lab, p.lab.Providers[1]
 	p.b.write("ztbridge.yaml", p.zerotier(p.nb)+providerConfig)
 	p.a.write("ztbridge.yaml", p.zerotier(p.na)+dinosaurConfig+by("home", boxB4, boxB6))
-	leaksA := watchGuests(t, lab)
+	leaksA := watchGuests(t, top)
 	foreign := []netip.Prefix{clientPool4, clientPool6, ztlab.Net4, ztlab.Net6}
-	for _, a := range []netip.Addr{netlab.ClientTarget4, netlab.ClientTarget6} {
+	for _, a := range []netip.Addr{lab.ClientTarget4, lab.ClientTarget6} {
 		foreign = append(foreign, netip.PrefixFrom(a, a.BitLen()))
 	}
-	leaksB, err := lab.Router.Capture(p.site.Router,
-		netlab.Any(netlab.Within(foreign...), netlab.Carrying(lab.Marker)))
+	leaksB, err := top.Router.Capture(p.site.Router,
+		netlab.Any(netlab.Within(foreign...), netlab.Carrying(top.Marker)))
 	must(t, err)
 	p.b.start()
 	p.a.start()
@@ -38,9 +39,9 @@ func TestDinosaur(t *testing.T) {
 		return st.Policies[0].Egress == "home" && st.Egresses[0].RTT > 0
 	})
 
-	phone := newGuest(t, lab, p.a, "phone", "udp")
-	tablet := newGuest(t, lab, p.a, "tablet", "tcp")
-	stream := phone.stream(netlab.UDP, targetOf(netlab.ClientTarget4), 50, lab.Marker)
+	phone := newGuest(t, top, p.a, "phone", "udp")
+	tablet := newGuest(t, top, p.a, "tablet", "tcp")
+	stream := phone.stream(lab.UDP, targetOf(lab.ClientTarget4), 50, top.Marker)
 	awaitAnswers(t, stream, 20)
 	p.b.stop()
 	p.a.await("that box B lets nothing through",
@@ -49,7 +50,7 @@ func TestDinosaur(t *testing.T) {
 	awaitAnswers(t, stream, 20)
 	onlySeenAs(t, "the phone, while box B was restarted", stream, provider.Public4[0])
 	for _, g := range []*guest{phone, tablet} {
-		g.seenAs(lab.Marker, provider.Public4[0], provider.Public6[0])
+		g.seenAs(top.Marker, provider.Public4[0], provider.Public6[0])
 	}
 	noLeak(t, leaksA)
 	noLeak(t, leaksB)

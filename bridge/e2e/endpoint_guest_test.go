@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/lab"
 	"ztbridge/policyroute/netlab"
 )
 
@@ -40,10 +41,10 @@ var (
 
 // newGuest adds a host, makes it a client of a running box and waits until it is connected by the
 // transport, "udp" or "tcp", which is the only one that it tries.
-func newGuest(t *testing.T, lab *netlab.Topology, b *box, name, transport string,
+func newGuest(t *testing.T, top *lab.Topology, b *box, name, transport string,
 	options ...string) *guest {
 	t.Helper()
-	site, err := lab.AddSite(name)
+	site, err := top.AddSite(name)
 	must(t, err)
 	g := &guest{t: t, name: name, ns: site.NS, options: options}
 	b.mustRun("client", "add", name)
@@ -99,14 +100,14 @@ func (g *guest) start(profile string) {
 
 // stream starts a stream from the guest's address inside, so that nothing of it is answered past
 // the tunnel.
-func (g *guest) stream(kind netlab.Kind, to netip.AddrPort, rate int,
-	marker string) *netlab.Stream {
+func (g *guest) stream(kind lab.Kind, to netip.AddrPort, rate int,
+	marker string) *lab.Stream {
 	g.t.Helper()
 	source := g.addr4
 	if to.Addr().Is6() {
 		source = g.addr6
 	}
-	s, err := netlab.StartStream(netlab.StreamConfig{
+	s, err := lab.StartStream(lab.StreamConfig{
 		From: g.ns, Kind: kind, To: to, Rate: rate, Marker: marker, Source: source,
 	})
 	must(g.t, err)
@@ -118,9 +119,9 @@ func (g *guest) stream(kind netlab.Kind, to netip.AddrPort, rate int,
 // as coming from the given addresses only.
 func (g *guest) seenAs(marker string, want4, want6 netip.Addr) {
 	g.t.Helper()
-	for _, kind := range []netlab.Kind{netlab.UDP, netlab.TCP} {
-		for target, want := range map[netip.Addr]netip.Addr{netlab.ClientTarget4: want4,
-			netlab.ClientTarget6: want6} {
+	for _, kind := range []lab.Kind{lab.UDP, lab.TCP} {
+		for target, want := range map[netip.Addr]netip.Addr{lab.ClientTarget4: want4,
+			lab.ClientTarget6: want6} {
 			s := g.stream(kind, targetOf(target), 50, marker)
 			awaitAnswers(g.t, s, 20)
 			onlySeenAs(g.t, fmt.Sprintf("%s, %s to %s", g.name, kind, target), s, want)
@@ -130,16 +131,16 @@ func (g *guest) seenAs(marker string, want4, want6 netip.Addr) {
 
 // watchGuests captures what must never leave the box's WAN in clear when its clients are the
 // endpoint's.
-func watchGuests(t *testing.T, lab *netlab.Topology) *netlab.Capture {
+func watchGuests(t *testing.T, top *lab.Topology) *netlab.Capture {
 	t.Helper()
-	lab.ClientPrefixes = append(lab.ClientPrefixes, clientPool4, clientPool6)
-	leaks, err := lab.WatchLeaks()
+	top.ClientPrefixes = append(top.ClientPrefixes, clientPool4, clientPool6)
+	leaks, err := top.WatchLeaks()
 	must(t, err)
 	return leaks
 }
 
 // stopAll ends streams at the same time: each waits for the answers that are under way.
-func stopAll(streams ...*netlab.Stream) {
+func stopAll(streams ...*lab.Stream) {
 	var wg sync.WaitGroup
 	for _, s := range streams {
 		wg.Go(func() { s.Stop() })

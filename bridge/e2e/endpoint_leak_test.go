@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"ztbridge/policyroute/netlab"
+	"ztbridge/bridge/lab"
 )
 
 // impatient lets a client find out after seconds that its server was killed, which says nothing to
@@ -16,30 +16,30 @@ import (
 var impatient = []string{"--pull-filter", "ignore", "ping-restart", "--ping-restart", "3"}
 
 // startGuestTraffic is startTraffic with the endpoint's clients in place of the lab's.
-func startGuestTraffic(t *testing.T, lab *netlab.Topology, guests ...*guest) *traffic {
+func startGuestTraffic(t *testing.T, top *lab.Topology, guests ...*guest) *traffic {
 	t.Helper()
-	tr := &traffic{t: t, clients: map[string]*netlab.Stream{}, host: map[string]*netlab.Stream{}}
+	tr := &traffic{t: t, clients: map[string]*lab.Stream{}, host: map[string]*lab.Stream{}}
 	for _, g := range guests {
 		for _, s := range []struct {
-			kind netlab.Kind
+			kind lab.Kind
 			to   netip.AddrPort
 			rate int
 		}{
-			{netlab.UDP, targetOf(netlab.ClientTarget4), 200}, {netlab.UDP,
-				targetOf(netlab.ClientTarget6), 100},
-			{netlab.TCP, targetOf(netlab.ClientTarget4), 20},
-			{netlab.DNS, netip.AddrPortFrom(netlab.PublicResolver4, 53), 10},
+			{lab.UDP, targetOf(lab.ClientTarget4), 200}, {lab.UDP,
+				targetOf(lab.ClientTarget6), 100},
+			{lab.TCP, targetOf(lab.ClientTarget4), 20},
+			{lab.DNS, netip.AddrPortFrom(lab.PublicResolver4, 53), 10},
 		} {
 			tr.clients[fmt.Sprintf("%s: %s to %s", g.name, s.kind, s.to)] = g.stream(s.kind, s.to,
-				s.rate, lab.Marker)
+				s.rate, top.Marker)
 		}
 	}
 	var err error
-	tr.host["the box's own ping"], err = lab.BoxStream(netlab.Ping, netlab.IPv4, 20)
+	tr.host["the box's own ping"], err = top.BoxStream(lab.Ping, lab.IPv4, 20)
 	must(t, err)
-	tr.host["the box's own UDP6"], err = lab.BoxStream(netlab.UDP, netlab.IPv6, 20)
+	tr.host["the box's own UDP6"], err = top.BoxStream(lab.UDP, lab.IPv6, 20)
 	must(t, err)
-	tr.host["a session into the box"], err = lab.SessionIntoBox(netlab.IPv4, 20)
+	tr.host["a session into the box"], err = top.SessionIntoBox(lab.IPv4, 20)
 	must(t, err)
 	return tr
 }
@@ -47,23 +47,23 @@ func startGuestTraffic(t *testing.T, lab *netlab.Topology, guests ...*guest) *tr
 // TestEndpointNeverLeaks mistreats the box while clients of both listeners talk, and looks at its
 // WAN.
 func TestEndpointNeverLeaks(t *testing.T) {
-	lab := standard(t, netlab.Options{})
-	provider := lab.Providers[0]
-	b := newBox(t, lab.Box)
+	top := standard(t, lab.Options{})
+	provider := top.Providers[0]
+	b := newBox(t, top.Box)
 	b.write("provider.ovpn", provider.Config())
 	b.write("ztbridge.yaml", duoConfig)
 	ctx := t.Context()
-	untouched, err := lab.Box.Snapshot(ctx)
+	untouched, err := top.Box.Snapshot(ctx)
 	must(t, err)
-	leaks := watchGuests(t, lab)
+	leaks := watchGuests(t, top)
 	b.start()
 	b.awaitEgress("provider")
-	phone := newGuest(t, lab, b, "phone", "udp", impatient...)
-	tablet := newGuest(t, lab, b, "tablet", "tcp", impatient...)
-	tr := startGuestTraffic(t, lab, phone, tablet)
+	phone := newGuest(t, top, b, "phone", "udp", impatient...)
+	tablet := newGuest(t, top, b, "tablet", "tcp", impatient...)
+	tr := startGuestTraffic(t, top, phone, tablet)
 	tr.awaitFlow("start")
 
-	tr.mistreat(lab.Box, slices.Concat(mistreatments(t, b, provider, duoConfig), []mistreatment{
+	tr.mistreat(top.Box, slices.Concat(mistreatments(t, b, provider, duoConfig), []mistreatment{
 		{"listeners' openvpn kill -9",
 			func() { b.kill("endpoint/udp1194"); b.kill("endpoint/tcp443") }},
 		{"listeners' TUNs deleted",
@@ -107,7 +107,7 @@ func TestEndpointNeverLeaks(t *testing.T) {
 	noLeak(t, leaks)
 	b.sh("iptables -P FORWARD ACCEPT; ip6tables -P FORWARD ACCEPT")
 	b.mustRun("down")
-	after, err := lab.Box.Snapshot(ctx)
+	after, err := top.Box.Snapshot(ctx)
 	must(t, err)
 	if diff := after.Diff(untouched); diff != "" {
 		t.Errorf("after `down` the box is not as it was:\n%s", diff)

@@ -13,22 +13,23 @@ import (
 	"testing"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/lab"
 	"ztbridge/policyroute/netlab"
 )
 
 // TestEndpointOneTimeLink downloads a profile over TCP 443, where the same port serves OpenVPN: it
 // works once, and a client that is connected by that port does not notice.
 func TestEndpointOneTimeLink(t *testing.T) {
-	lab := standard(t, netlab.Options{})
-	provider := lab.Providers[0]
-	b := newBox(t, lab.Box)
+	top := standard(t, lab.Options{})
+	provider := top.Providers[0]
+	b := newBox(t, top.Box)
 	b.write("provider.ovpn", provider.Config())
 	b.write("ztbridge.yaml", duoConfig)
-	leaks := watchGuests(t, lab)
+	leaks := watchGuests(t, top)
 	b.start()
 	b.awaitEgress("provider")
-	tablet := newGuest(t, lab, b, "tablet", "tcp") // is connected all the while
-	working := tablet.stream(netlab.UDP, targetOf(netlab.ClientTarget4), 50, lab.Marker)
+	tablet := newGuest(t, top, b, "tablet", "tcp") // is connected all the while
+	working := tablet.stream(lab.UDP, targetOf(lab.ClientTarget4), 50, top.Marker)
 	awaitAnswers(t, working, 10)
 
 	b.mustRun("client", "add", "phone")
@@ -51,7 +52,7 @@ func TestEndpointOneTimeLink(t *testing.T) {
 		{"the link again", printed, http.StatusNotFound, ""},
 		{"no link", "https://198.51.100.2/", http.StatusOK, ""},
 	} {
-		got := download(t, lab.Internet, c.url)
+		got := download(t, top.Internet, c.url)
 		if got.status != c.status {
 			t.Errorf("%s: status %d, want %d", c.name, got.status, c.status)
 		}

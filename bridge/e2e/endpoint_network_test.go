@@ -7,38 +7,38 @@ import (
 	"testing"
 
 	"ztbridge/bridge/api"
-	"ztbridge/policyroute/netlab"
-	"ztbridge/policyroute/netlab/ztlab"
+	"ztbridge/bridge/lab"
+	"ztbridge/bridge/lab/ztlab"
 )
 
 // TestEndpointNetworkOnly: a client that sends nothing but the ZeroTier network through the tunnel
 // reaches a member, and is reached by one where that is all that is allowed. A network that appears
 // while it is connected reaches it too.
 func TestEndpointNetworkOnly(t *testing.T) {
-	m := newMesh(t, netlab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
-	lab := m.lab
+	m := newMesh(t, lab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
+	top := m.lab
 	routes := []ztlab.ManagedRoute{
 		{Target: ztlab.Net4}, {Target: ztlab.Net6}, {Target: clientPool4,
 			Via: ztlab.Box4}, {Target: clientPool6, Via: ztlab.Box6},
 	}
 	must(t, m.network.SetRoutes(m.ctx, routes...))
-	node := m.node(lab.Box, ztlab.Box4, ztlab.Box6)
+	node := m.node(top.Box, ztlab.Box4, ztlab.Box6)
 	m.join(node, false)
-	m.join(m.node(lab.Client, ztlab.Client4, ztlab.Client6), false)
-	b := newBox(t, lab.Box)
-	b.write("provider.ovpn", lab.Providers[0].Config())
+	m.join(m.node(top.Client, ztlab.Client4, ztlab.Client6), false)
+	b := newBox(t, top.Box)
+	b.write("provider.ovpn", top.Providers[0].Config())
 	b.write("ztbridge.yaml", m.zerotier(node)+peeringConfig)
 	b.start()
 	b.await("the network", func(st api.Status) bool { return networkStatus(st).Status == "ok" })
 
-	site, err := lab.AddSite("tablet")
+	site, err := top.AddSite("tablet")
 	must(t, err)
 	g := &guest{t: t, name: "tablet", ns: site.NS}
 	b.mustRun("client", "add", "tablet", "--tunnel", "zerotier")
 	g.connect(b, "udp")
-	member := party{"member", lab.Client, ztlab.Client4, ztlab.Client6}
+	member := party{"member", top.Client, ztlab.Client4, ztlab.Client6}
 	for _, p := range []party{member, g.party()} {
-		echo, err := p.ns.ServeEcho(p.addr4, p.addr6)
+		echo, err := lab.ServeEcho(p.ns, p.addr4, p.addr6)
 		must(t, err)
 		defer echo.Close()
 	}

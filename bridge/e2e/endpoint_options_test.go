@@ -7,15 +7,15 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
-	"ztbridge/policyroute/netlab"
+	"ztbridge/bridge/lab"
 )
 
 // TestEndpointClientOptions adds clients with each option of the command and looks at what the
 // endpoint pushes to them. Then one is disconnected by command, and comes back.
 func TestEndpointClientOptions(t *testing.T) {
-	lab := standard(t, netlab.Options{})
-	b := newBox(t, lab.Box)
-	b.write("provider.ovpn", lab.Providers[0].Config())
+	top := standard(t, lab.Options{})
+	b := newBox(t, top.Box)
+	b.write("provider.ovpn", top.Providers[0].Config())
 	b.write("ztbridge.yaml", duoConfig)
 	b.start()
 	b.awaitEgress("provider")
@@ -33,7 +33,7 @@ func TestEndpointClientOptions(t *testing.T) {
 		// Asked for by its address at the other listener.
 		{"fixed", []string{"--address", "10.83.68.77"}, true, true, "10.83.64.77"},
 	} {
-		site, err := lab.AddSite(c.name)
+		site, err := top.AddSite(c.name)
 		must(t, err)
 		g := &guest{t: t, name: c.name, ns: site.NS}
 		b.mustRun(append([]string{"client", "add", c.name}, c.options...)...)

@@ -5,8 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"ztbridge/bridge/lab"
+	"ztbridge/bridge/lab/ztlab"
 	"ztbridge/policyroute/netlab"
-	"ztbridge/policyroute/netlab/ztlab"
 )
 
 const peeringConfig = `
@@ -37,7 +38,7 @@ func (r reach) String() string { return r.from.name + " → " + r.to.name }
 // attempt is a reach in one family.
 type attempt struct {
 	what   string
-	stream *netlab.Stream
+	stream *lab.Stream
 	as     netip.Addr
 }
 
@@ -48,9 +49,9 @@ func (m *mesh) try(r reach) []attempt {
 		r.as = r.from
 	}
 	return []attempt{
-		{r.String() + ", IPv4", m.stream(r.from.ns, netlab.UDP, r.to.addr4, r.from.addr4,
+		{r.String() + ", IPv4", m.stream(r.from.ns, lab.UDP, r.to.addr4, r.from.addr4,
 			m.lab.Marker), r.as.addr4},
-		{r.String() + ", IPv6", m.stream(r.from.ns, netlab.UDP, r.to.addr6, r.from.addr6,
+		{r.String() + ", IPv6", m.stream(r.from.ns, lab.UDP, r.to.addr6, r.from.addr6,
 			m.lab.Marker), r.as.addr6},
 	}
 }
@@ -58,32 +59,32 @@ func (m *mesh) try(r reach) []attempt {
 // TestEndpointPeering: who of the endpoint's clients, the ZeroTier members and the box's LAN
 // reaches whom, by the defaults and by what is allowed.
 func TestEndpointPeering(t *testing.T) {
-	m := newMesh(t, netlab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
-	lab := m.lab
+	m := newMesh(t, lab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
+	top := m.lab
 	// Members that do not take the default route find the clients by managed routes.
 	must(t, m.network.SetRoutes(m.ctx, ztlab.ManagedRoute{Target: ztlab.Net4},
 		ztlab.ManagedRoute{Target: ztlab.Net6},
 		ztlab.ManagedRoute{Target: clientPool4, Via: ztlab.Box4}, ztlab.ManagedRoute{
 			Target: clientPool6, Via: ztlab.Box6}))
-	node := m.node(lab.Box, ztlab.Box4, ztlab.Box6)
+	node := m.node(top.Box, ztlab.Box4, ztlab.Box6)
 	m.join(node, false)
-	m.join(m.node(lab.Client, ztlab.Client4, ztlab.Client6), false)
-	b := newBox(t, lab.Box)
-	b.write("provider.ovpn", lab.Providers[0].Config())
+	m.join(m.node(top.Client, ztlab.Client4, ztlab.Client6), false)
+	b := newBox(t, top.Box)
+	b.write("provider.ovpn", top.Providers[0].Config())
 	b.write("ztbridge.yaml", m.zerotier(node)+peeringConfig)
-	leaks := watchGuests(t, lab)
+	leaks := watchGuests(t, top)
 	b.start()
 	b.awaitEgress("provider")
 
-	member := party{"member", lab.Client, ztlab.Client4, ztlab.Client6}
-	nas := party{"nas", lab.NAS, netip.MustParseAddr("192.168.50.20"),
+	member := party{"member", top.Client, ztlab.Client4, ztlab.Client6}
+	nas := party{"nas", top.NAS, netip.MustParseAddr("192.168.50.20"),
 		netip.MustParseAddr("fd50::14")}
-	lan := party{"", lab.Box, netip.MustParseAddr("192.168.50.1"), netip.MustParseAddr("fd50::1")}
-	phone := newGuest(t, lab, b, "phone", "udp").party()
-	tablet := newGuest(t, lab, b, "tablet", "udp").party()
-	laptop := newGuest(t, lab, b, "laptop", "tcp").party()
+	lan := party{"", top.Box, netip.MustParseAddr("192.168.50.1"), netip.MustParseAddr("fd50::1")}
+	phone := newGuest(t, top, b, "phone", "udp").party()
+	tablet := newGuest(t, top, b, "tablet", "udp").party()
+	laptop := newGuest(t, top, b, "laptop", "tcp").party()
 	for _, p := range []party{member, nas, phone, tablet, laptop} {
-		echo, err := p.ns.ServeEcho(p.addr4, p.addr6)
+		echo, err := lab.ServeEcho(p.ns, p.addr4, p.addr6)
 		must(t, err)
 		defer echo.Close()
 	}
@@ -121,7 +122,7 @@ func (m *mesh) checkReach(name string, all [][]reach, allowed int) {
 	m.t.Log(name)
 	for _, want := range []bool{true, false} {
 		var attempts []attempt
-		var streams []*netlab.Stream
+		var streams []*lab.Stream
 		for i, group := range all {
 			for _, r := range group {
 				if (i == allowed) == want {

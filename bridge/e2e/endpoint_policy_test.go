@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/lab"
 	"ztbridge/policyroute/netlab"
 )
 
@@ -22,44 +23,44 @@ probe: {targets: [192.0.2.10], hold_down: 1s}
 // TestEndpointPolicyByClient: a client that a rule names leaves by the rule's egress, whichever
 // listener it comes by, and all others by the other.
 func TestEndpointPolicyByClient(t *testing.T) {
-	lab, b := newFailover(t, byClientConfig)
-	leaks := watchGuests(t, lab)
-	first, second := lab.Providers[0], lab.Providers[1]
+	top, b := newFailover(t, byClientConfig)
+	leaks := watchGuests(t, top)
+	first, second := top.Providers[0], top.Providers[1]
 	b.await("both providers", func(st api.Status) bool {
 		return len(st.Policies) == 2 && st.Policies[0].Egress == "second" &&
 			st.Policies[1].Egress == "first"
 	})
-	phone := newGuest(t, lab, b, "phone", "udp")
-	tablet := newGuest(t, lab, b, "tablet", "tcp")
-	phone.seenAs(lab.Marker, second.Public4[0], second.Public6[0])
-	tablet.seenAs(lab.Marker, first.Public4[0], first.Public6[0])
+	phone := newGuest(t, top, b, "phone", "udp")
+	tablet := newGuest(t, top, b, "tablet", "tcp")
+	phone.seenAs(top.Marker, second.Public4[0], second.Public6[0])
+	tablet.seenAs(top.Marker, first.Public4[0], first.Public6[0])
 	phone.connect(b, "tcp")
 	tablet.connect(b, "udp")
-	phone.seenAs(lab.Marker, second.Public4[0], second.Public6[0])
-	tablet.seenAs(lab.Marker, first.Public4[0], first.Public6[0])
+	phone.seenAs(top.Marker, second.Public4[0], second.Public6[0])
+	tablet.seenAs(top.Marker, first.Public4[0], first.Public6[0])
 	noLeak(t, leaks)
 }
 
 // TestEndpointPolicyHoldsFromTheFirstPacket: a client that is added while the box runs connects at
 // once and talks at once. Its rule is in force by then.
 func TestEndpointPolicyHoldsFromTheFirstPacket(t *testing.T) {
-	lab, b := newFailover(t, byClientConfig)
-	first, second := lab.Providers[0], lab.Providers[1]
+	top, b := newFailover(t, byClientConfig)
+	first, second := top.Providers[0], top.Providers[1]
 	b.await("both providers", func(st api.Status) bool {
 		return len(st.Policies) == 2 && st.Policies[0].Egress == "second" &&
 			st.Policies[1].Egress == "first"
 	})
-	from := func(p *netlab.Provider) *netlab.Capture {
-		target := netip.PrefixFrom(netlab.ClientTarget4, 32)
-		c, err := lab.Internet.Capture("eth0", func(q netlab.Packet) bool {
+	from := func(p *lab.Provider) *netlab.Capture {
+		target := netip.PrefixFrom(lab.ClientTarget4, 32)
+		c, err := top.Internet.Capture("eth0", func(q netlab.Packet) bool {
 			return netlab.Within(target)(q) && netlab.Within(netip.PrefixFrom(p.Public4[0], 32))(q)
 		})
 		must(t, err)
 		return c
 	}
 	wrong, right := from(first), from(second)
-	newGuest(t, lab, b, "phone", "udp", "--script-security", "2",
-		"--route-up", "/bin/sh -c 'ping -q -c 100 -i 0.01 "+netlab.ClientTarget4.String()+" &'")
+	newGuest(t, top, b, "phone", "udp", "--script-security", "2",
+		"--route-up", "/bin/sh -c 'ping -q -c 100 -i 0.01 "+lab.ClientTarget4.String()+" &'")
 	await(t, "the phone's packets", func() bool {
 		r, err := right.Result()
 		return err == nil && r.Matched >= 50
@@ -83,16 +84,16 @@ probe: {targets: [192.0.2.10], hold_down: 1s}
 // TestEndpointIPv6: clients connect to the box by IPv6, and both families inside leave by the
 // provider.
 func TestEndpointIPv6(t *testing.T) {
-	lab := standard(t, netlab.Options{})
-	provider := lab.Providers[0]
-	b := newBox(t, lab.Box)
+	top := standard(t, lab.Options{})
+	provider := top.Providers[0]
+	b := newBox(t, top.Box)
 	b.write("provider.ovpn", provider.Config())
 	b.write("ztbridge.yaml", endpoint6Config)
-	leaks := watchGuests(t, lab)
+	leaks := watchGuests(t, top)
 	b.start()
 	b.awaitEgress("provider")
 	for name, transport := range map[string]string{"phone": "udp", "tablet": "tcp"} {
-		newGuest(t, lab, b, name, transport).seenAs(lab.Marker, provider.Public4[0],
+		newGuest(t, top, b, name, transport).seenAs(top.Marker, provider.Public4[0],
 			provider.Public6[0])
 	}
 	noLeak(t, leaks)
@@ -101,21 +102,21 @@ func TestEndpointIPv6(t *testing.T) {
 // TestEndpointRefusesIPv6WithoutAWay: the provider has no IPv6, so the clients' is refused, while
 // they have IPv6 of their own in the tunnel, and the box on its WAN.
 func TestEndpointRefusesIPv6WithoutAWay(t *testing.T) {
-	lab := standard(t, netlab.Options{Providers: []netlab.ProviderOptions{{IPv4Only: true}}})
-	b := newBox(t, lab.Box)
-	b.write("provider.ovpn", lab.Providers[0].Config())
+	top := standard(t, lab.Options{Providers: []lab.ProviderOptions{{IPv4Only: true}}})
+	b := newBox(t, top.Box)
+	b.write("provider.ovpn", top.Providers[0].Config())
 	b.write("ztbridge.yaml", duoConfig)
-	leaks := watchGuests(t, lab)
+	leaks := watchGuests(t, top)
 	b.start()
 	b.awaitEgress("provider")
-	phone := newGuest(t, lab, b, "phone", "udp")
-	four := phone.stream(netlab.UDP, targetOf(netlab.ClientTarget4), 50, lab.Marker)
+	phone := newGuest(t, top, b, "phone", "udp")
+	four := phone.stream(lab.UDP, targetOf(lab.ClientTarget4), 50, top.Marker)
 	awaitAnswers(t, four, 20)
-	six := phone.stream(netlab.UDP, targetOf(netlab.ClientTarget6), 50, lab.Marker)
+	six := phone.stream(lab.UDP, targetOf(lab.ClientTarget6), 50, top.Marker)
 	awaitAnswers(t, four, 50)
 	if r := six.Stop(); r.Sent == 0 || r.Received > 0 {
 		t.Errorf("IPv6 has a way out: %v", r)
 	}
-	onlySeenAs(t, "the phone", four, lab.Providers[0].Public4[0])
+	onlySeenAs(t, "the phone", four, top.Providers[0].Public4[0])
 	noLeak(t, leaks)
 }

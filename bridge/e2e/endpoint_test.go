@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/lab"
 	"ztbridge/policyroute/netlab"
 )
 
@@ -23,17 +24,17 @@ probe: {targets: [192.0.2.10], hold_down: 3s}
 // and by TCP 443 where the café lets nothing else out. Nothing of what it sends leaves the box in
 // clear.
 func TestEndpoint(t *testing.T) {
-	lab := standard(t, netlab.Options{})
-	cafe, err := lab.AddCafe()
+	top := standard(t, lab.Options{})
+	cafe, err := top.AddCafe()
 	must(t, err)
-	b := newBox(t, lab.Box)
-	b.write("provider.ovpn", lab.Providers[0].Config())
+	b := newBox(t, top.Box)
+	b.write("provider.ovpn", top.Providers[0].Config())
 	b.write("ztbridge.yaml", duoConfig)
 	b.mustRun("client", "add", "phone")
 	profile := b.mustRun("client", "show", "phone")
 	b.start()
 	b.awaitEgress("provider")
-	leaks, err := lab.WatchLeaks()
+	leaks, err := top.WatchLeaks()
 	must(t, err)
 
 	for _, transport := range []string{"udp", "tcp"} {
@@ -47,12 +48,12 @@ func TestEndpoint(t *testing.T) {
 		}
 		phone := connect(t, cafe.Client, profile)
 		await(t, "the phone by "+transport, connected)
-		stream := clientStream(t, lab, cafe.Client)
+		stream := clientStream(t, top, cafe.Client)
 		awaitAnswers(t, stream, 50)
 		if transport == "tcp" {
-			lab.Providers[0].Kill()
+			top.Providers[0].Kill()
 			b.await("a refusal", func(st api.Status) bool { return st.Policies[0].Egress == "" })
-			must(t, lab.Providers[0].Start(t.Context()))
+			must(t, top.Providers[0].Start(t.Context()))
 			awaitAnswers(t, stream, 50)
 			b.mustRun("client", "revoke", "phone")
 			revoked := time.Now()
@@ -60,9 +61,9 @@ func TestEndpoint(t *testing.T) {
 			endsWithin(t, stream.Stop(), revoked, time.Second)
 		}
 		for seen := range stream.Stop().Egresses() {
-			if seen != lab.Providers[0].Public4[0] {
+			if seen != top.Providers[0].Public4[0] {
 				t.Errorf("by %s: the Internet saw %s, want the provider's %s", transport, seen,
-					lab.Providers[0].Public4[0])
+					top.Providers[0].Public4[0])
 			}
 		}
 		phone.Stop()
@@ -72,7 +73,7 @@ func TestEndpoint(t *testing.T) {
 
 // endsWithin fails the test if requests that were sent later than that after a moment were
 // answered.
-func endsWithin(t *testing.T, r netlab.Report, since time.Time, limit time.Duration) {
+func endsWithin(t *testing.T, r lab.Report, since time.Time, limit time.Duration) {
 	t.Helper()
 	var last time.Duration
 	for _, round := range r.Rounds {
@@ -90,20 +91,21 @@ func endsWithin(t *testing.T, r netlab.Report, since time.Time, limit time.Durat
 // TestEndpointByProxy lets a phone in a café reach the provider where nothing gets out but by the
 // café's HTTP proxy.
 func TestEndpointByProxy(t *testing.T) {
-	lab := standard(t, netlab.Options{})
-	cafe, err := lab.AddCafe()
+	top := standard(t, lab.Options{})
+	cafe, err := top.AddCafe()
 	must(t, err)
-	b := newBox(t, lab.Box)
-	b.write("provider.ovpn", lab.Providers[0].Config())
+	b := newBox(t, top.Box)
+	b.write("provider.ovpn", top.Providers[0].Config())
 	b.write("ztbridge.yaml", duoConfig)
 	b.mustRun("client", "add", "phone")
 	profile := b.mustRun("client", "show", "--tcp", "phone")
 	b.start()
 	b.awaitEgress("provider")
-	leaks, err := lab.WatchLeaks()
+	leaks, err := top.WatchLeaks()
 	must(t, err)
 
-	proxy, err := cafe.Site.NS.ServeProxy(netip.MustParseAddrPort("192.168.80.1:3128"), "room 12",
+	proxy, err := lab.ServeProxy(cafe.Site.NS, netip.MustParseAddrPort("192.168.80.1:3128"),
+		"room 12",
 		"breakfast")
 	must(t, err)
 	defer proxy.Close()
@@ -113,9 +115,9 @@ func TestEndpointByProxy(t *testing.T) {
 	password := filepath.Join(t.TempDir(), "proxy")
 	must(t, os.WriteFile(password, []byte("room 12\nbreakfast\n"), 0o600))
 	connect(t, cafe.Client, profile+"http-proxy 192.168.80.1 3128 "+password+" basic\n")
-	stream := clientStream(t, lab, cafe.Client)
+	stream := clientStream(t, top, cafe.Client)
 	awaitAnswers(t, stream, 50)
-	onlySeenAs(t, "the phone by the proxy", stream, lab.Providers[0].Public4[0])
+	onlySeenAs(t, "the phone by the proxy", stream, top.Providers[0].Public4[0])
 	if tunnels := proxy.Tunnels(); len(tunnels) == 0 || tunnels[0] != "198.51.100.2:443" {
 		t.Errorf("the proxy passed on to %v, want the endpoint", tunnels)
 	}
@@ -138,11 +140,11 @@ func connect(t testing.TB, ns *netlab.Namespace, profile string) *netlab.Process
 	return p
 }
 
-func clientStream(t *testing.T, lab *netlab.Topology, from *netlab.Namespace) *netlab.Stream {
+func clientStream(t *testing.T, top *lab.Topology, from *netlab.Namespace) *lab.Stream {
 	t.Helper()
-	s, err := netlab.StartStream(netlab.StreamConfig{
-		From: from, Kind: netlab.UDP, To: targetOf(
-			netlab.ClientTarget4), Rate: 100, Marker: lab.Marker,
+	s, err := lab.StartStream(lab.StreamConfig{
+		From: from, Kind: lab.UDP, To: targetOf(
+			lab.ClientTarget4), Rate: 100, Marker: top.Marker,
 	})
 	must(t, err)
 	t.Cleanup(func() { s.Stop() })

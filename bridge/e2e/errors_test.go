@@ -10,7 +10,7 @@ import (
 	"golang.org/x/net/ipv4"
 
 	"ztbridge/bridge/api"
-	"ztbridge/policyroute/netlab"
+	"ztbridge/bridge/lab"
 )
 
 // TestErrorsDoNotLeak has the Internet send packets to a client that the box must refuse by itself:
@@ -18,25 +18,25 @@ import (
 // nobody remembers. What the kernel says about them quotes the packet and carries the box's own
 // address, and main would send it out by the WAN.
 func TestErrorsDoNotLeak(t *testing.T) {
-	lab := standard(t, netlab.Options{})
-	b := newBox(t, lab.Box)
-	b.write("provider.ovpn", lab.Providers[0].Config())
+	top := standard(t, lab.Options{})
+	b := newBox(t, top.Box)
+	b.write("provider.ovpn", top.Providers[0].Config())
 	b.write("ztbridge.yaml", gatewayConfig)
 	b.start()
 	b.awaitEgress("provider")
-	leaks, err := lab.WatchLeaks()
+	leaks, err := top.WatchLeaks()
 	must(t, err)
 
 	const port = 9999
-	server, err := lab.Internet.ListenPacket("udp4",
-		netip.AddrPortFrom(netlab.ClientTarget4, port).String())
+	server, err := top.Internet.ListenPacket("udp4",
+		netip.AddrPortFrom(lab.ClientTarget4, port).String())
 	must(t, err)
 	defer server.Close()
-	client, err := lab.Client.Dial(t.Context(), "udp4",
-		netip.AddrPortFrom(netlab.ClientTarget4, port).String())
+	client, err := top.Client.Dial(t.Context(), "udp4",
+		netip.AddrPortFrom(lab.ClientTarget4, port).String())
 	must(t, err)
 	defer client.Close()
-	peer := hello(t, server, client, lab.Marker)
+	peer := hello(t, server, client, top.Marker)
 
 	// From the Internet host the hops are router, provider, box: which of them a small hop limit
 	// ends at depends on the lab, so all small ones are tried.
@@ -44,7 +44,7 @@ func TestErrorsDoNotLeak(t *testing.T) {
 	for ttl := 1; ttl <= 6; ttl++ {
 		must(t, conn.SetTTL(ttl))
 		for range 3 {
-			_, err := server.WriteTo([]byte(lab.Marker+" with few hops left"), peer)
+			_, err := server.WriteTo([]byte(top.Marker+" with few hops left"), peer)
 			must(t, err)
 		}
 	}
@@ -52,14 +52,14 @@ func TestErrorsDoNotLeak(t *testing.T) {
 
 	b.sh("conntrack -F")
 	for range 5 {
-		_, err := server.WriteTo([]byte(lab.Marker+" for a forgotten connection"), peer)
+		_, err := server.WriteTo([]byte(top.Marker+" for a forgotten connection"), peer)
 		must(t, err)
 	}
-	peer = hello(t, server, client, lab.Marker)
+	peer = hello(t, server, client, top.Marker)
 
-	must(t, lab.Client.IP("link set eth0 down"))
+	must(t, top.Client.IP("link set eth0 down"))
 	for range 5 {
-		_, err := server.WriteTo([]byte(lab.Marker+" for a client that is gone"), peer)
+		_, err := server.WriteTo([]byte(top.Marker+" for a client that is gone"), peer)
 		must(t, err)
 		time.Sleep(100 * time.Millisecond)
 	}

@@ -11,8 +11,9 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/lab"
+	"ztbridge/bridge/lab/ztlab"
 	"ztbridge/policyroute/netlab"
-	"ztbridge/policyroute/netlab/ztlab"
 )
 
 // everythingConfig is a box that is all of it at once: gateway, exit node on two lines, endpoint,
@@ -89,31 +90,31 @@ func (e *everyone) seen(want map[string][]string) {
 // return.
 func TestEverythingAtOnce(t *testing.T) {
 	members := netip.MustParsePrefix("2001:db8:b0:0:8000::/80")
-	m := newMesh(t, netlab.Options{RemoteClient: true, Providers: []netlab.ProviderOptions{{}, {}}},
+	m := newMesh(t, lab.Options{RemoteClient: true, Providers: []lab.ProviderOptions{{}, {}}},
 		ztlab.NetworkConfig{RFC4193: true, SixPlane: true,
 			Routes: []ztlab.ManagedRoute{{Target: members}}})
-	lab := m.lab
+	top := m.lab
 	wan1, router := netlab.Iface{Name: "wan1", Addrs: []netip.Prefix{
 		netip.MustParsePrefix("198.18.99.2/24"), netip.MustParsePrefix("198.18.99.9/24")}},
 		netlab.Iface{Name: "r-wan1", Addrs: []netip.Prefix{netip.MustParsePrefix("198.18.99.1/24")}}
-	_, err := netlab.Connect(lab.Box, wan1, lab.Router, router)
+	_, err := netlab.Connect(top.Box, wan1, top.Router, router)
 	must(t, err)
-	must(t, lab.Box.IP("route add default via 198.18.99.1 dev wan1 metric 500"))
+	must(t, top.Box.IP("route add default via 198.18.99.1 dev wan1 metric 500"))
 
 	e := &everyone{pair: &pair{mesh: m}, watches: map[string]map[string]*netlab.Capture{},
 		markers: map[string]string{
-			"first": lab.Marker, "second": netlab.NewMarker(), "third": netlab.NewMarker(),
-			"fourth": netlab.NewMarker(), "phone": netlab.NewMarker(),
+			"first": top.Marker, "second": lab.NewMarker(), "third": lab.NewMarker(),
+			"fourth": lab.NewMarker(), "phone": lab.NewMarker(),
 		}}
-	e.site, err = lab.AddSite("boxb")
+	e.site, err = top.AddSite("boxb")
 	must(t, err)
-	e.na, e.nb = m.node(lab.Box, ztlab.Box4, ztlab.Box6), m.node(e.site.NS, boxB4, boxB6)
-	hosts, at := map[string]*netlab.Namespace{"first": lab.Client}, map[string]ztlab.Membership{}
+	e.na, e.nb = m.node(top.Box, ztlab.Box4, ztlab.Box6), m.node(e.site.NS, boxB4, boxB6)
+	hosts, at := map[string]*netlab.Namespace{"first": top.Client}, map[string]ztlab.Membership{}
 	e.iface = m.join(e.na, false).Iface
 	m.join(e.nb, false)
 	for i, name := range []string{"first", "second", "third", "fourth"} {
 		if hosts[name] == nil {
-			site, err := lab.AddSite(name)
+			site, err := top.AddSite(name)
 			must(t, err)
 			hosts[name] = site.NS
 		}
@@ -126,18 +127,18 @@ func TestEverythingAtOnce(t *testing.T) {
 	must(t, hosts["first"].IP(fmt.Sprintf("addr add %s/80 dev %s nodad", global,
 		at["first"].Iface)))
 
-	e.a, e.b = newBox(t, lab.Box), newBox(t, e.site.NS)
-	e.a.write("provider.ovpn", lab.Providers[0].Config())
-	e.b.write("provider.ovpn", lab.Providers[1].Config())
+	e.a, e.b = newBox(t, top.Box), newBox(t, e.site.NS)
+	e.a.write("provider.ovpn", top.Providers[0].Config())
+	e.b.write("provider.ovpn", top.Providers[1].Config())
 	e.b.write("ztbridge.yaml", m.zerotier(e.nb)+providerConfig)
 	e.a.write("ztbridge.yaml", m.zerotier(e.na)+everythingConfig)
-	mainA, err := lab.Box.MainTable(t.Context())
+	mainA, err := top.Box.MainTable(t.Context())
 	must(t, err)
-	e.watch("wan0", lab.Router, lab.WANSegment.Port(lab.Box, netlab.WANIface))
-	e.watch("wan1", lab.Router, "r-wan1")
-	e.watch("box B's line", lab.Router, e.site.Router)
-	e.watch("provider-a", lab.Providers[0].NS, "tun-udp")
-	e.watch("provider-b", lab.Providers[1].NS, "tun-udp")
+	e.watch("wan0", top.Router, top.WANSegment.Port(top.Box, lab.WANIface))
+	e.watch("wan1", top.Router, "r-wan1")
+	e.watch("box B's line", top.Router, e.site.Router)
+	e.watch("provider-a", top.Providers[0].NS, "tun-udp")
+	e.watch("provider-b", top.Providers[1].NS, "tun-udp")
 	e.b.start()
 	e.a.start()
 	e.b.awaitEgress("provider")
@@ -146,25 +147,25 @@ func TestEverythingAtOnce(t *testing.T) {
 			!slices.ContainsFunc(st.Egresses, func(x api.Egress) bool { return x.RTT == 0 })
 	}
 	e.a.await("all egresses", ready)
-	phone := newGuest(t, lab, e.a, "phone", "udp")
+	phone := newGuest(t, top, e.a, "phone", "udp")
 
-	streams, wants := map[string]*netlab.Stream{}, map[string]netip.Addr{}
+	streams, wants := map[string]*lab.Stream{}, map[string]netip.Addr{}
 	talk := func(name string, source, target, want netip.Addr) {
 		t.Helper()
 		what := fmt.Sprintf("%s as %s to %s", name, source, target)
-		streams[what], wants[what] = m.stream(hosts[name], netlab.UDP, target, source,
+		streams[what], wants[what] = m.stream(hosts[name], lab.UDP, target, source,
 			e.markers[name]), want
 	}
-	a, b := lab.Providers[0], lab.Providers[1]
+	a, b := top.Providers[0], top.Providers[1]
 	hosts["phone"] = phone.ns
-	talk("phone", phone.addr4, netlab.ClientTarget4, b.Public4[0])
-	talk("phone", phone.addr6, netlab.ClientTarget6, b.Public6[0])
+	talk("phone", phone.addr4, lab.ClientTarget4, b.Public4[0])
+	talk("phone", phone.addr6, lab.ClientTarget6, b.Public6[0])
 	first4 := netip.MustParseAddr("10.99.0.20")
-	talk("first", first4, netlab.ClientTarget4, a.Public4[0])
-	talk("first", first4, netlab.HostTarget4, netlab.BoxWAN4)
-	talk("first", netip.MustParseAddr("fd99::20"), netlab.ClientTarget6, netlab.BoxWAN6)
-	talk("first", global, netlab.ClientTarget6, global)
-	talk("second", netip.MustParseAddr("10.99.0.21"), netlab.ClientTarget4,
+	talk("first", first4, lab.ClientTarget4, a.Public4[0])
+	talk("first", first4, lab.HostTarget4, lab.BoxWAN4)
+	talk("first", netip.MustParseAddr("fd99::20"), lab.ClientTarget6, lab.BoxWAN6)
+	talk("first", global, lab.ClientTarget6, global)
+	talk("second", netip.MustParseAddr("10.99.0.21"), lab.ClientTarget4,
 		netip.MustParseAddr("198.18.99.9"))
 	for _, name := range []string{"third", "fourth"} {
 		for _, addr := range at[name].Addrs {
@@ -172,12 +173,12 @@ func TestEverythingAtOnce(t *testing.T) {
 			blocked := name == "third" && (source.Is4() || ztlab.Net6.Contains(source))
 			switch {
 			case blocked:
-				talk(name, source, pick(source, netlab.ClientTarget4, netlab.ClientTarget6),
+				talk(name, source, pick(source, lab.ClientTarget4, lab.ClientTarget6),
 					netip.Addr{})
 			case source.Is4():
-				talk(name, source, netlab.ClientTarget4, a.Public4[0])
+				talk(name, source, lab.ClientTarget4, a.Public4[0])
 			default:
-				talk(name, source, netlab.ClientTarget6, a.Public6[0])
+				talk(name, source, lab.ClientTarget6, a.Public6[0])
 			}
 		}
 	}
@@ -213,9 +214,9 @@ func TestEverythingAtOnce(t *testing.T) {
 			e.a.await("all egresses", ready)
 		},
 		"the second line cut, mended": func() {
-			must(t, lab.Router.IP("link set r-wan1 down"))
+			must(t, top.Router.IP("link set r-wan1 down"))
 			time.Sleep(time.Second)
-			must(t, lab.Router.IP("link set r-wan1 up"))
+			must(t, top.Router.IP("link set r-wan1 up"))
 		},
 	} {
 		began := time.Now()
@@ -236,7 +237,7 @@ func TestEverythingAtOnce(t *testing.T) {
 		"wan0": {"first"}, "wan1": {"second"}, "provider-a": {"first", "third",
 			"fourth"}, "provider-b": {"phone"},
 	})
-	now, err := lab.Box.MainTable(t.Context())
+	now, err := top.Box.MainTable(t.Context())
 	must(t, err)
 	if now != mainA {
 		t.Errorf("the main table differs:\n%s\nbefore:\n%s", now, mainA)

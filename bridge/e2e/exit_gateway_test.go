@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/lab"
 	"ztbridge/policyroute/netlab"
 )
 
@@ -13,12 +14,12 @@ import (
 // check the reverse path of what it receives, as Ubuntu does. Its clients hear what the router says
 // about their packets, and do not reach it.
 func TestExitNodeBehindARouter(t *testing.T) {
-	lab := standard(t, netlab.Options{})
+	top := standard(t, lab.Options{})
 	const gateway = "192.168.7.1"
-	must(t, lab.Router.IP("addr add "+gateway+"/24 dev wan"))
-	must(t, lab.Box.IP("addr add 192.168.7.2/24 dev "+netlab.WANIface,
+	must(t, top.Router.IP("addr add "+gateway+"/24 dev wan"))
+	must(t, top.Box.IP("addr add 192.168.7.2/24 dev "+lab.WANIface,
 		"route replace default via "+gateway))
-	b := newBox(t, lab.Box)
+	b := newBox(t, top.Box)
 	b.write("ztbridge.yaml",
 		"ingress: [ing0]\negress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\nprobe: {targets: [192.0.2.10]}\n")
 	b.start()
@@ -26,16 +27,16 @@ func TestExitNodeBehindARouter(t *testing.T) {
 		return len(st.Egresses) == 1 &&
 			st.Egresses[0].Usable
 	})
-	reached, err := lab.Box.Capture(netlab.WANIface, netlab.Carrying(lab.Marker))
+	reached, err := top.Box.Capture(lab.WANIface, netlab.Carrying(top.Marker))
 	must(t, err)
-	client, err := lab.Client.Dial(t.Context(), "udp4", gateway+":9999")
+	client, err := top.Client.Dial(t.Context(), "udp4", gateway+":9999")
 	must(t, err)
 	defer client.Close()
 	for _, strictness := range []string{"2", "1"} {
-		must(t, lab.Box.Sysctl("net/ipv4/conf/"+netlab.WANIface+"/rp_filter="+strictness))
+		must(t, top.Box.Sysctl("net/ipv4/conf/"+lab.WANIface+"/rp_filter="+strictness))
 		for deadline := time.Now().Add(10 * time.Second); ; {
-			out, _ := lab.Client.Run(t.Context(), "ping", "-c1", "-W1", "-t2",
-				netlab.ClientTarget4.String())
+			out, _ := top.Client.Run(t.Context(), "ping", "-c1", "-W1", "-t2",
+				lab.ClientTarget4.String())
 			if strings.Contains(out, gateway) && strings.Contains(out, "exceeded") {
 				break
 			}
@@ -46,9 +47,9 @@ func TestExitNodeBehindARouter(t *testing.T) {
 		}
 		for range 3 {
 			// what the box says about the last one may come back
-			_, _ = client.Write([]byte(lab.Marker))
+			_, _ = client.Write([]byte(top.Marker))
 		}
-		if out, err := lab.Client.Run(t.Context(), "ping", "-c1", "-W1", gateway); err == nil {
+		if out, err := top.Client.Run(t.Context(), "ping", "-c1", "-W1", gateway); err == nil {
 			t.Errorf("a client reaches the box's router: %s", out)
 		}
 	}

@@ -8,19 +8,19 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
-	"ztbridge/policyroute/netlab"
+	"ztbridge/bridge/lab"
 )
 
 // TestPrefixThatCannotWork: a prefix for members' IPv6 that the provider does not send to this box
 // is found out by trying, one that is wrong in itself by looking, and both are said.
 func TestPrefixThatCannotWork(t *testing.T) {
-	lab := standard(t, netlab.Options{})
+	top := standard(t, lab.Options{})
 	onLink, routed := "2001:db8:b0:0:8000::", "2001:db8:ffff:1:8000::"
 	member := netip.MustParseAddr(routed + "2")
-	must(t, lab.Box.IP("addr add "+onLink+"1/80 dev ing0 nodad",
+	must(t, top.Box.IP("addr add "+onLink+"1/80 dev ing0 nodad",
 		"addr add "+routed+"1/80 dev ing0 nodad"))
-	must(t, lab.Client.IP("addr add "+routed+"2/80 dev eth0 nodad"))
-	b := newBox(t, lab.Box)
+	must(t, top.Client.IP("addr add "+routed+"2/80 dev eth0 nodad"))
+	b := newBox(t, top.Box)
 	use := func(ipv6 string) {
 		b.write("ztbridge.yaml", fmt.Sprintf(`
 ingress: [ing0]
@@ -55,11 +55,11 @@ probe: {targets: [192.0.2.10, "2001:db8:c0::10"], hold_down: 2s}
 
 	use(`{prefix: "` + routed + `/80", ndp: false}`)
 	said("do not come back")
-	must(t, lab.Router.IP("route add "+routed+"/80 via "+netlab.BoxWAN6.String()))
+	must(t, top.Router.IP("route add "+routed+"/80 via "+lab.BoxWAN6.String()))
 	said("")
-	stream, err := netlab.StartStream(netlab.StreamConfig{
-		From: lab.Client, Kind: netlab.UDP, To: targetOf(
-			netlab.ClientTarget6), Rate: 50, Marker: lab.Marker, Source: member,
+	stream, err := lab.StartStream(lab.StreamConfig{
+		From: top.Client, Kind: lab.UDP, To: targetOf(
+			lab.ClientTarget6), Rate: 50, Marker: top.Marker, Source: member,
 	})
 	must(t, err)
 	awaitAnswers(t, stream, 20)
@@ -75,8 +75,8 @@ probe: {targets: [192.0.2.10, "2001:db8:c0::10"], hold_down: 2s}
 	said("")
 	b.sh("ip -6 route del default")
 	said("no IPv6 default route")
-	if out, err := lab.Client.Run(t.Context(), "ping", "-6", "-c1", "-W3", "-I", routed+"2",
-		netlab.ClientTarget6.String()); err == nil ||
+	if out, err := top.Client.Run(t.Context(), "ping", "-6", "-c1", "-W3", "-I", routed+"2",
+		lab.ClientTarget6.String()); err == nil ||
 		!strings.Contains(strings.ToLower(out), "unreachable") {
 		t.Errorf("with no IPv6 on the WAN: not refused: %s", out)
 	}

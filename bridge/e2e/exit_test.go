@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/lab"
 	"ztbridge/policyroute/netlab"
 )
 
@@ -31,12 +32,12 @@ probe: {targets: [192.0.2.10], hold_down: 2s}
 // WAN's /64, for which the box answers the upstream router; and, beside it on the same box, other
 // members another way, by source and by destination.
 func TestExitNode(t *testing.T) {
-	lab := standard(t, netlab.Options{})
-	must(t, lab.Client.IP("addr add 10.77.0.3/24 dev eth0", "addr add 10.77.0.4/24 dev eth0",
+	top := standard(t, lab.Options{})
+	must(t, top.Client.IP("addr add 10.77.0.3/24 dev eth0", "addr add 10.77.0.4/24 dev eth0",
 		"addr add 2001:db8:b0:0:8000::2/80 dev eth0 nodad"))
-	must(t, lab.Box.IP("addr add 2001:db8:b0:0:8000::1/80 dev ing0 nodad"))
-	b := newBox(t, lab.Box)
-	b.write("provider.ovpn", lab.Providers[0].Config())
+	must(t, top.Box.IP("addr add 2001:db8:b0:0:8000::1/80 dev ing0 nodad"))
+	b := newBox(t, top.Box)
+	b.write("provider.ovpn", top.Providers[0].Config())
 	b.write("ztbridge.yaml", directConfig)
 	b.start()
 	b.await("both egresses", func(st api.Status) bool {
@@ -45,9 +46,9 @@ func TestExitNode(t *testing.T) {
 
 	seen := func(source string, target netip.Addr) netip.Addr {
 		t.Helper()
-		s, err := netlab.StartStream(netlab.StreamConfig{
-			From: lab.Client, Kind: netlab.UDP, To: targetOf(
-				target), Rate: 50, Marker: lab.Marker, Source: netip.MustParseAddr(source),
+		s, err := lab.StartStream(lab.StreamConfig{
+			From: top.Client, Kind: lab.UDP, To: targetOf(
+				target), Rate: 50, Marker: top.Marker, Source: netip.MustParseAddr(source),
 		})
 		must(t, err)
 		defer s.Stop()
@@ -63,41 +64,41 @@ func TestExitNode(t *testing.T) {
 		name, source string
 		target, want netip.Addr
 	}{
-		{"IPv4 by the box's own address", "10.77.0.2", netlab.ClientTarget4, netlab.BoxWAN4},
-		{"IPv6 by the member's own address", "2001:db8:b0:0:8000::2", netlab.ClientTarget6,
+		{"IPv4 by the box's own address", "10.77.0.2", lab.ClientTarget4, lab.BoxWAN4},
+		{"IPv6 by the member's own address", "2001:db8:b0:0:8000::2", lab.ClientTarget6,
 			netip.MustParseAddr("2001:db8:b0:0:8000::2")},
-		{"IPv6 outside of the prefix is translated", "fd77::2", netlab.ClientTarget6,
-			netlab.BoxWAN6},
-		{"one member to one destination by the provider", "10.77.0.3", netlab.ClientTarget4,
-			lab.Providers[0].Public4[0]},
-		{"the same member elsewhere directly", "10.77.0.3", netlab.HostTarget4, netlab.BoxWAN4},
+		{"IPv6 outside of the prefix is translated", "fd77::2", lab.ClientTarget6,
+			lab.BoxWAN6},
+		{"one member to one destination by the provider", "10.77.0.3", lab.ClientTarget4,
+			top.Providers[0].Public4[0]},
+		{"the same member elsewhere directly", "10.77.0.3", lab.HostTarget4, lab.BoxWAN4},
 	} {
 		if got := seen(c.source, c.target); got != c.want {
 			t.Errorf("%s: the Internet saw %v, want %v", c.name, got, c.want)
 		}
 	}
-	out, err := lab.Client.Run(t.Context(), "ping", "-c1", "-W3", "-I", "10.77.0.4",
-		netlab.ClientTarget4.String())
+	out, err := top.Client.Run(t.Context(), "ping", "-c1", "-W3", "-I", "10.77.0.4",
+		lab.ClientTarget4.String())
 	if err == nil || !strings.Contains(strings.ToLower(out), "unreachable") {
 		t.Errorf("a blocked member: %v: %s", err, out)
 	}
-	unsolicited(t, lab)
-	neighbours(t, lab)
-	inner(t, lab)
+	unsolicited(t, top)
+	neighbours(t, top)
+	inner(t, top)
 }
 
 // inner has a member try what only the box is to reach: a network that it is in, and its cloud's
 // metadata.
-func inner(t *testing.T, lab *netlab.Topology) {
+func inner(t *testing.T, top *lab.Topology) {
 	t.Helper()
-	must(t, lab.Box.IP("link add lan9 type veth peer name lan9peer", "link set lan9peer up",
+	must(t, top.Box.IP("link add lan9 type veth peer name lan9peer", "link set lan9peer up",
 		"link set lan9 up",
 		"addr add 192.168.9.1/24 dev lan9", "addr add 2001:db8:99::1/64 dev lan9 nodad"))
 	targets := []string{"192.168.9.7", "169.254.169.254", "2001:db8:99::7"}
 	// By the box itself: the router of its WAN does not know these networks either.
 	box := []string{"From 10.77.0.1 ", "From fd77::1 ", "From 2001:db8:b0:0:8000::1 "}
 	refused := func(target string) (string, bool) {
-		out, err := lab.Client.Run(t.Context(), "ping", "-c1", "-W1", target)
+		out, err := top.Client.Run(t.Context(), "ping", "-c1", "-W1", target)
 		said := slices.ContainsFunc(box,
 			func(from string) bool { return strings.Contains(out, from) })
 		return out, err != nil && said && strings.Contains(strings.ToLower(out), "unreachable")
@@ -114,8 +115,8 @@ func inner(t *testing.T, lab *netlab.Topology) {
 		}
 	}
 	var captures []*netlab.Capture
-	for _, iface := range []string{netlab.WANIface, "lan9"} {
-		c, err := lab.Box.Capture(iface,
+	for _, iface := range []string{lab.WANIface, "lan9"} {
+		c, err := top.Box.Capture(iface,
 			func(p netlab.Packet) bool { return slices.Contains(targets, p.Dst.String()) })
 		must(t, err)
 		captures = append(captures, c)
@@ -134,15 +135,15 @@ func inner(t *testing.T, lab *netlab.Topology) {
 }
 
 // unsolicited opens connections from the Internet to a member.
-func unsolicited(t *testing.T, lab *netlab.Topology) {
+func unsolicited(t *testing.T, top *lab.Topology) {
 	t.Helper()
 	member := "2001:db8:b0:0:8000::2"
 	for _, port := range []string{"7", "9"} {
-		l, err := lab.Client.Listen("tcp6", net.JoinHostPort(member, port))
+		l, err := top.Client.Listen("tcp6", net.JoinHostPort(member, port))
 		must(t, err)
 		defer l.Close()
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-		c, err := lab.Internet.Dial(ctx, "tcp6", net.JoinHostPort(member, port))
+		c, err := top.Internet.Dial(ctx, "tcp6", net.JoinHostPort(member, port))
 		cancel()
 		if err == nil {
 			_ = c.Close()
@@ -155,11 +156,11 @@ func unsolicited(t *testing.T, lab *netlab.Topology) {
 }
 
 // neighbours has the upstream router look for addresses that are not the box's to answer for.
-func neighbours(t *testing.T, lab *netlab.Topology) {
+func neighbours(t *testing.T, top *lab.Topology) {
 	t.Helper()
 	for _, foreign := range []string{"2001:db8:b0::99", "2001:db8:b0:0:9000::2"} {
-		_, _ = lab.Router.Run(t.Context(), "ping", "-6", "-c1", "-W2", foreign)
-		out, err := lab.Router.Run(t.Context(), "ip", "-6", "neigh", "show", foreign)
+		_, _ = top.Router.Run(t.Context(), "ping", "-6", "-c1", "-W2", foreign)
+		out, err := top.Router.Run(t.Context(), "ip", "-6", "neigh", "show", foreign)
 		must(t, err)
 		if strings.Contains(out, "lladdr") {
 			t.Errorf("somebody answered for %s: %s", foreign, out)

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
-	"ztbridge/policyroute/netlab"
+	"ztbridge/bridge/lab"
 )
 
 const everyKindConfig = `
@@ -29,11 +29,11 @@ probe: {targets: [192.0.2.10, "2001:db8:c0::10"], hold_down: 1s}
 // and why; the Internet sees the same. A person's choice is in force when the command returns, is
 // shown, survives a restart, and steps back while what was chosen is down.
 func TestChoiceAndExplanation(t *testing.T) {
-	lab := standard(t, netlab.Options{Providers: []netlab.ProviderOptions{{}, {IPv4Only: true}}})
-	must(t, lab.Client.IP("addr add 10.77.0.3/24 dev eth0", "addr add 10.77.0.4/24 dev eth0"))
-	b := newBox(t, lab.Box)
-	b.write("first.ovpn", lab.Providers[0].Config())
-	b.write("second.ovpn", lab.Providers[1].Config())
+	top := standard(t, lab.Options{Providers: []lab.ProviderOptions{{}, {IPv4Only: true}}})
+	must(t, top.Client.IP("addr add 10.77.0.3/24 dev eth0", "addr add 10.77.0.4/24 dev eth0"))
+	b := newBox(t, top.Box)
+	b.write("first.ovpn", top.Providers[0].Config())
+	b.write("second.ovpn", top.Providers[1].Config())
 	b.write("ztbridge.yaml", everyKindConfig)
 	up := func(st api.Status) bool {
 		return len(st.Policies) == 4 && st.Egresses[0].RTT > 0 && st.Egresses[1].RTT > 0 &&
@@ -44,13 +44,13 @@ func TestChoiceAndExplanation(t *testing.T) {
 		return up(st) &&
 			st.Policies[3].Egress == "first"
 	})
-	first, second := lab.Providers[0], lab.Providers[1]
+	first, second := top.Providers[0], top.Providers[1]
 
 	leaves := func(source string, target, want netip.Addr) {
 		t.Helper()
-		s, err := netlab.StartStream(netlab.StreamConfig{
-			From: lab.Client, Kind: netlab.UDP, To: targetOf(
-				target), Rate: 50, Marker: lab.Marker, Source: netip.MustParseAddr(source),
+		s, err := lab.StartStream(lab.StreamConfig{
+			From: top.Client, Kind: lab.UDP, To: targetOf(
+				target), Rate: 50, Marker: top.Marker, Source: netip.MustParseAddr(source),
 		})
 		must(t, err)
 		defer s.Stop()
@@ -67,15 +67,15 @@ func TestChoiceAndExplanation(t *testing.T) {
 	explained(t, b, "10.77.0.2", "leaves by first (by policy[3])",
 		"in order: first, second, direct", "because: first choice", "DNS queries go to "+
 			first.Resolver().String())
-	leaves("10.77.0.2", netlab.ClientTarget4, first.Public4[0])
+	leaves("10.77.0.2", lab.ClientTarget4, first.Public4[0])
 	explained(t, b, "fd77::2", "leaves by first (by policy[3])")
-	leaves("fd77::2", netlab.ClientTarget6, first.Public6[0])
+	leaves("fd77::2", lab.ClientTarget6, first.Public6[0])
 	explained(t, b, "10.77.0.3", "leaves by direct (by policy[1])",
 		"to 192.0.2.77 otherwise: policy[0]: egress second, the first of its list")
-	leaves("10.77.0.3", netlab.ClientTarget4, second.Public4[0])
-	leaves("10.77.0.3", netlab.HostTarget4, netlab.BoxWAN4)
+	leaves("10.77.0.3", lab.ClientTarget4, second.Public4[0])
+	leaves("10.77.0.3", lab.HostTarget4, lab.BoxWAN4)
 	explained(t, b, "10.77.0.4", "is refused (by policy[2])", "policy[2] blocks")
-	leaves("10.77.0.4", netlab.ClientTarget4, netip.Addr{})
+	leaves("10.77.0.4", lab.ClientTarget4, netip.Addr{})
 	for address, word := range map[string]string{"10.77.0.1": "own address on ing0",
 		"192.0.2.9": "behind no ingress"} {
 		if out, err := b.run("status", "--of", address); err == nil ||
@@ -110,7 +110,7 @@ func TestChoiceAndExplanation(t *testing.T) {
 			"egress second was chosen by a person") {
 			t.Errorf("%s, status does not show the choice:\n%s", when, out)
 		}
-		leaves("10.77.0.2", netlab.ClientTarget4, second.Public4[0])
+		leaves("10.77.0.2", lab.ClientTarget4, second.Public4[0])
 	}
 	chosen("after the choice")
 	b.stop()
@@ -128,7 +128,7 @@ func TestChoiceAndExplanation(t *testing.T) {
 	explained(t, b, "10.77.0.2", "leaves by first (by policy[3])", "because: second is down")
 	explained(t, b, "10.77.0.3", "leaves by direct",
 		"to 192.0.2.77 otherwise: policy[0]: no egress of [second] is usable: refused")
-	leaves("10.77.0.3", netlab.ClientTarget4, netip.Addr{})
+	leaves("10.77.0.3", lab.ClientTarget4, netip.Addr{})
 	must(t, second.Start(t.Context()))
 	b.await("the way back", func(st api.Status) bool { return st.Policies[3].Egress == "second" })
 	b.mustRun("egress", "reset")

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
-	"ztbridge/policyroute/netlab"
+	"ztbridge/bridge/lab"
 )
 
 const failoverConfig = `
@@ -20,18 +20,18 @@ probe: {targets: [192.0.2.10], hold_down: 2s}
 `
 
 // newFailover is a lab with two providers and a box that uses both, the first one by preference.
-func newFailover(t *testing.T, config string) (*netlab.Topology, *box) {
+func newFailover(t *testing.T, config string) (*lab.Topology, *box) {
 	t.Helper()
-	customer := netlab.Credentials{User: "customer", Password: "secret"}
-	lab := standard(t, netlab.Options{Providers: []netlab.ProviderOptions{{Credentials: &customer},
+	customer := lab.Credentials{User: "customer", Password: "secret"}
+	top := standard(t, lab.Options{Providers: []lab.ProviderOptions{{Credentials: &customer},
 		{}}})
-	b := newBox(t, lab.Box)
-	b.write("first.ovpn", lab.Providers[0].Config())
+	b := newBox(t, top.Box)
+	b.write("first.ovpn", top.Providers[0].Config())
 	b.write("first.auth", customer.User+"\n"+customer.Password+"\n")
-	b.write("second.ovpn", lab.Providers[1].Config())
+	b.write("second.ovpn", top.Providers[1].Config())
 	b.write("ztbridge.yaml", config)
 	b.start()
-	return lab, b
+	return top, b
 }
 
 // awaitWarm waits until both tunnels are connected and the first carries the traffic.
@@ -51,25 +51,25 @@ type fault struct {
 	mend   func() error
 }
 
-func faults(t *testing.T, lab *netlab.Topology) []fault {
-	p := lab.Providers[0]
+func faults(t *testing.T, top *lab.Topology) []fault {
+	p := top.Providers[0]
 	restart := func() error { return p.Restart(t.Context()) }
 	refuse := func() error {
-		return p.SetCredentials(netlab.Credentials{User: "nobody",
+		return p.SetCredentials(lab.Credentials{User: "nobody",
 			Password: "any more"})
 	}
 	accept := func() error {
-		return p.SetCredentials(netlab.Credentials{User: "customer",
+		return p.SetCredentials(lab.Credentials{User: "customer",
 			Password: "secret"})
 	}
 	forget := func() {
 		for _, name := range p.Hosts {
-			lab.Zone.Set(name)
+			top.Zone.Set(name)
 		}
 	}
 	know := func() {
 		for i, name := range p.Hosts {
-			lab.Zone.Set(name, p.Public4[i])
+			top.Zone.Set(name, p.Public4[i])
 		}
 	}
 	both := func(steps ...func() error) func() error {
@@ -91,8 +91,8 @@ func faults(t *testing.T, lab *netlab.Topology) []fault {
 		{"server killed and its names gone", both(done(forget), done(p.Kill)),
 			both(done(know), restart)},
 		{"provider's link lost",
-			func() error { return lab.Router.IP("link set r-provider-a down") },
-			func() error { return lab.Router.IP("link set r-provider-a up") }},
+			func() error { return top.Router.IP("link set r-provider-a down") },
+			func() error { return top.Router.IP("link set r-provider-a up") }},
 	}
 }
 
@@ -107,7 +107,7 @@ func (b *box) again() {
 
 // failover strikes with a fault, waits until clients are served by the given address of a provider,
 // and fails the test if they waited for longer than the limit.
-func failover(t *testing.T, stream *netlab.Stream, f fault, served netip.Addr,
+func failover(t *testing.T, stream *lab.Stream, f fault, served netip.Addr,
 	limit time.Duration) {
 	t.Helper()
 	at := time.Now()
@@ -132,28 +132,28 @@ func failover(t *testing.T, stream *netlab.Stream, f fault, served netip.Addr,
 
 // onlyProviders ends a stream and fails the test if the Internet saw it from anywhere but the
 // providers.
-func onlyProviders(t *testing.T, lab *netlab.Topology, s *netlab.Stream) {
+func onlyProviders(t *testing.T, top *lab.Topology, s *lab.Stream) {
 	t.Helper()
-	onlySeenAs(t, "the client", s, lab.Providers[0].Public4[0], lab.Providers[1].Public4[0])
+	onlySeenAs(t, "the client", s, top.Providers[0].Public4[0], top.Providers[1].Public4[0])
 }
 
 // TestFailoverGap measures how long clients wait when an egress dies and another is connected.
 func TestFailoverGap(t *testing.T) {
-	lab, b := newFailover(t, failoverConfig)
-	leaks, err := lab.WatchLeaks()
+	top, b := newFailover(t, failoverConfig)
+	leaks, err := top.WatchLeaks()
 	must(t, err)
-	stream, err := lab.ClientStream(netlab.UDP, netlab.IPv4, 100)
+	stream, err := top.ClientStream(lab.UDP, lab.IPv4, 100)
 	must(t, err)
 	silence := fault{"server killed and the resolver silent",
-		func() error { lab.DNS.SetSilent(true); lab.Providers[0].Kill(); return nil },
-		func() error { lab.DNS.SetSilent(false); return lab.Providers[0].Restart(t.Context()) }}
-	for _, f := range append(faults(t, lab), silence) {
+		func() error { top.DNS.SetSilent(true); top.Providers[0].Kill(); return nil },
+		func() error { top.DNS.SetSilent(false); return top.Providers[0].Restart(t.Context()) }}
+	for _, f := range append(faults(t, top), silence) {
 		b.again()
 		awaitWarm(b)
 		awaitAnswers(t, stream, 20)
-		failover(t, stream, f, lab.Providers[1].Public4[0], 1500*time.Millisecond)
+		failover(t, stream, f, top.Providers[1].Public4[0], 1500*time.Millisecond)
 	}
-	onlyProviders(t, lab, stream)
+	onlyProviders(t, top, stream)
 	noLeak(t, leaks)
 }
 
@@ -161,15 +161,15 @@ func TestFailoverGap(t *testing.T) {
 // can be found only from the moment on when the first one dies, while the box waits before it asks
 // again.
 func TestFailoverGapCold(t *testing.T) {
-	lab, b := newFailover(t, failoverConfig)
-	second := lab.Providers[1]
-	leaks, err := lab.WatchLeaks()
+	top, b := newFailover(t, failoverConfig)
+	second := top.Providers[1]
+	leaks, err := top.WatchLeaks()
 	must(t, err)
-	stream, err := lab.ClientStream(netlab.UDP, netlab.IPv4, 100)
+	stream, err := top.ClientStream(lab.UDP, lab.IPv4, 100)
 	must(t, err)
-	for _, f := range faults(t, lab) {
+	for _, f := range faults(t, top) {
 		for _, name := range second.Hosts {
-			lab.Zone.Set(name)
+			top.Zone.Set(name)
 		}
 		b.again()
 		b.await("a cold standby", func(st api.Status) bool {
@@ -180,11 +180,11 @@ func TestFailoverGapCold(t *testing.T) {
 		})
 		awaitAnswers(t, stream, 20)
 		for i, name := range second.Hosts {
-			lab.Zone.Set(name, second.Public4[i])
+			top.Zone.Set(name, second.Public4[i])
 		}
 		failover(t, stream, f, second.Public4[0], 4*time.Second)
 	}
-	onlyProviders(t, lab, stream)
+	onlyProviders(t, top, stream)
 	noLeak(t, leaks)
 }
 
@@ -192,13 +192,13 @@ func TestFailoverGapCold(t *testing.T) {
 // for long, and can be from the moment on when the first one dies: the box may be in the middle of
 // a vain attempt.
 func TestFailoverGapUnreachable(t *testing.T) {
-	lab, b := newFailover(t, failoverConfig)
-	second := lab.Providers[1]
-	leaks, err := lab.WatchLeaks()
+	top, b := newFailover(t, failoverConfig)
+	second := top.Providers[1]
+	leaks, err := top.WatchLeaks()
 	must(t, err)
-	stream, err := lab.ClientStream(netlab.UDP, netlab.IPv4, 100)
+	stream, err := top.ClientStream(lab.UDP, lab.IPv4, 100)
 	must(t, err)
-	kill := faults(t, lab)[0]
+	kill := faults(t, top)[0]
 	for _, vain := range []time.Duration{8 * time.Second, 9500 * time.Millisecond,
 		11 * time.Second} {
 		must(t, second.Blackhole())
@@ -212,7 +212,7 @@ func TestFailoverGapUnreachable(t *testing.T) {
 		must(t, second.Heal())
 		failover(t, stream, kill, second.Public4[0], 4*time.Second)
 	}
-	onlyProviders(t, lab, stream)
+	onlyProviders(t, top, stream)
 	noLeak(t, leaks)
 }
 
@@ -220,23 +220,23 @@ func TestFailoverGapUnreachable(t *testing.T) {
 // provider has another one, to which nothing is connected. The server has served them for long: of
 // one that had not, the tunnel would think less.
 func TestFailoverGapNextServer(t *testing.T) {
-	lab := standard(t, netlab.Options{})
-	p := lab.Providers[0]
-	b := newBox(t, lab.Box)
+	top := standard(t, lab.Options{})
+	p := top.Providers[0]
+	b := newBox(t, top.Box)
 	b.write("provider.ovpn", p.Config())
 	b.write("ztbridge.yaml", gatewayConfig)
-	leaks, err := lab.WatchLeaks()
+	leaks, err := top.WatchLeaks()
 	must(t, err)
 	b.start()
-	stream, err := lab.ClientStream(netlab.UDP, netlab.IPv4, 100)
+	stream, err := top.ClientStream(lab.UDP, lab.IPv4, 100)
 	must(t, err)
 	first, second := p.Public4[0], p.Public4[1]
 	for _, f := range []fault{
 		{"server killed", func() error { return p.NS.RefuseAddr(first) },
 			func() error { return p.NS.HealAddr(first) }},
 		{"blackhole and its name gone",
-			func() error { lab.Zone.Set(p.Hosts[0]); return p.NS.BlackholeAddr(first) },
-			func() error { lab.Zone.Set(p.Hosts[0], first); return p.NS.HealAddr(first) }},
+			func() error { top.Zone.Set(p.Hosts[0]); return p.NS.BlackholeAddr(first) },
+			func() error { top.Zone.Set(p.Hosts[0], first); return p.NS.HealAddr(first) }},
 	} {
 		b.again()
 		b.await("a session of some age with the first server", func(st api.Status) bool {

@@ -13,26 +13,27 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/lab"
 	"ztbridge/policyroute/netlab"
 )
 
 // TestFailoverNeverLeavesTheList lets two egresses die and return at random, while one client may
 // use both and another only the first.
 func TestFailoverNeverLeavesTheList(t *testing.T) {
-	lab, b := newFailover(t, failoverConfig+`
+	top, b := newFailover(t, failoverConfig+`
 policy:
   - {from: [10.77.0.3], egress: [first]}
   - {egress: [first, second]}
 `)
-	leaks, err := lab.WatchLeaks()
+	leaks, err := top.WatchLeaks()
 	must(t, err)
-	must(t, lab.Client.IP("addr add 10.77.0.3/24 dev eth0"))
-	both, err := lab.ClientStream(netlab.UDP, netlab.IPv4, 100)
+	must(t, top.Client.IP("addr add 10.77.0.3/24 dev eth0"))
+	both, err := top.ClientStream(lab.UDP, lab.IPv4, 100)
 	must(t, err)
-	only, err := netlab.StartStream(netlab.StreamConfig{
-		From: lab.Client, Kind: netlab.UDP, To: netip.AddrPortFrom(netlab.ClientTarget4,
-			netlab.EchoPort),
-		Rate: 100, Marker: lab.Marker, Source: netip.MustParseAddr("10.77.0.3"),
+	only, err := lab.StartStream(lab.StreamConfig{
+		From: top.Client, Kind: lab.UDP, To: netip.AddrPortFrom(lab.ClientTarget4,
+			lab.EchoPort),
+		Rate: 100, Marker: top.Marker, Source: netip.MustParseAddr("10.77.0.3"),
 	})
 	must(t, err)
 	b.await("the first egress", func(st api.Status) bool {
@@ -51,9 +52,9 @@ policy:
 		length = 5 * time.Minute
 	}
 	t.Logf("ZTBRIDGE_SEED=%d, for %v (five minutes with ZTBRIDGE_LONG=1)", seed, length)
-	refusals, err := lab.Client.Capture("eth0", refusalOf(lab.Marker))
+	refusals, err := top.Client.Capture("eth0", refusalOf(top.Marker))
 	must(t, err)
-	disturb(t, lab, b, rand.New(rand.NewPCG(seed, 0)), length)
+	disturb(t, top, b, rand.New(rand.NewPCG(seed, 0)), length)
 	must(t, refusals.Stop())
 	refused, err := refusals.Result()
 	must(t, err)
@@ -65,7 +66,7 @@ policy:
 	onlyFirst, firstOrSecond := only.Stop(), both.Stop()
 	t.Logf("bound to the first: %v", onlyFirst)
 	t.Logf("bound to both: %v", firstOrSecond)
-	a, z := lab.Providers[0].Public4[0], lab.Providers[1].Public4[0]
+	a, z := top.Providers[0].Public4[0], top.Providers[1].Public4[0]
 	for seen, n := range onlyFirst.Egresses() {
 		if seen != a {
 			t.Errorf("%d packets of the client bound to the first left by %s", n, seen)
@@ -83,12 +84,12 @@ policy:
 }
 
 // disturb breaks and mends providers at random.
-func disturb(t *testing.T, lab *netlab.Topology, b *box, rng *rand.Rand, length time.Duration) {
+func disturb(t *testing.T, top *lab.Topology, b *box, rng *rand.Rand, length time.Duration) {
 	t.Helper()
 	down := map[int]bool{}
 	for end := time.Now().Add(length); time.Now().Before(end); {
 		i := rng.IntN(2)
-		p := lab.Providers[i]
+		p := top.Providers[i]
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		switch {
 		case down[i]:
@@ -121,30 +122,30 @@ func refusalOf(marker string) netlab.Match {
 // TestExhaustedListRefusesAtOnce: a client whose list is exhausted is told so; it does not wait for
 // a timeout.
 func TestExhaustedListRefusesAtOnce(t *testing.T) {
-	lab := standard(t, netlab.Options{})
-	b := newBox(t, lab.Box)
-	b.write("provider.ovpn", lab.Providers[0].Config())
+	top := standard(t, lab.Options{})
+	b := newBox(t, top.Box)
+	b.write("provider.ovpn", top.Providers[0].Config())
 	b.write("ztbridge.yaml", gatewayConfig)
 	b.start()
 	b.await("a tunnel that answers", func(st api.Status) bool {
 		return len(st.Egresses) == 1 &&
 			st.Egresses[0].RTT > 0
 	})
-	lab.Providers[0].Kill()
+	top.Providers[0].Kill()
 	b.await("a closed box", func(st api.Status) bool { return st.State == api.Closed })
 
-	refuses := refusalOf(lab.Marker)
-	watch, err := lab.Client.Capture("eth0", netlab.Carrying(lab.Marker))
+	refuses := refusalOf(top.Marker)
+	watch, err := top.Client.Capture("eth0", netlab.Carrying(top.Marker))
 	must(t, err)
-	targets := []netip.Addr{netlab.ClientTarget4, netlab.ClientTarget6}
+	targets := []netip.Addr{lab.ClientTarget4, lab.ClientTarget6}
 	// Linux sends one client about one error in two seconds, after the first few (ip_error,
 	// icmp_global_allow).
 	const rounds, pause = 4, 2500 * time.Millisecond
 	for range rounds {
 		for _, target := range targets {
-			conn, err := lab.Client.Dial(t.Context(), "udp", targetOf(target).String())
+			conn, err := top.Client.Dial(t.Context(), "udp", targetOf(target).String())
 			must(t, err)
-			_, err = conn.Write([]byte(lab.Marker))
+			_, err = conn.Write([]byte(top.Marker))
 			must(t, errors.Join(err, conn.Close()))
 		}
 		time.Sleep(pause)
@@ -170,9 +171,9 @@ func TestExhaustedListRefusesAtOnce(t *testing.T) {
 
 // TestLossDoesNotFlap loses a third of one egress's packets for a minute.
 func TestLossDoesNotFlap(t *testing.T) {
-	lab, b := newFailover(t, failoverConfig)
+	top, b := newFailover(t, failoverConfig)
 	awaitWarm(b)
-	must(t, lab.Providers[0].NS.Loss("eth0", 30))
+	must(t, top.Providers[0].NS.Loss("eth0", 30))
 	changes, last := 0, "first"
 	length := 60 * time.Second
 	for end := time.Now().Add(length); time.Now().Before(end); time.Sleep(250 * time.Millisecond) {

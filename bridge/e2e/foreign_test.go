@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"ztbridge/bridge/api"
-	"ztbridge/policyroute/netlab"
+	"ztbridge/bridge/lab"
 )
 
 // TestForeignFirewalls starts on hosts whose own rules would stop what the box is for, as Docker
@@ -23,34 +23,34 @@ func TestForeignFirewalls(t *testing.T) {
 			ip6tables -A FORWARD -j REJECT`},
 	} {
 		t.Run(host.name, func(t *testing.T) {
-			lab := standard(t, netlab.Options{})
-			cafe, err := lab.AddCafe()
+			top := standard(t, lab.Options{})
+			cafe, err := top.AddCafe()
 			must(t, err)
-			b := newBox(t, lab.Box)
+			b := newBox(t, top.Box)
 			b.sh(host.rules)
-			before, err := lab.Box.Snapshot(t.Context())
+			before, err := top.Box.Snapshot(t.Context())
 			must(t, err)
-			b.write("provider.ovpn", lab.Providers[0].Config())
+			b.write("provider.ovpn", top.Providers[0].Config())
 			b.write("ztbridge.yaml",
 				gatewayConfig+"endpoint: {address: 198.51.100.2, listen: [udp/1194]}\n")
 			b.mustRun("client", "add", "phone")
 			profile := b.mustRun("client", "show", "phone")
 			b.start()
 			b.awaitEgress("provider")
-			for _, v := range []netlab.Version{netlab.IPv4, netlab.IPv6} {
-				stream, err := lab.ClientStream(netlab.UDP, v, 100)
+			for _, v := range []lab.Version{lab.IPv4, lab.IPv6} {
+				stream, err := top.ClientStream(lab.UDP, v, 100)
 				must(t, err)
 				awaitAnswers(t, stream, 50)
 				stream.Stop()
 			}
 			phone := connect(t, cafe.Client, profile)
 			b.await("the phone", func(st api.Status) bool { return len(st.Clients) == 1 })
-			awaitAnswers(t, clientStream(t, lab, cafe.Client), 50)
+			awaitAnswers(t, clientStream(t, top, cafe.Client), 50)
 			phone.Stop()
 
 			b.stop()
 			b.mustRun("down")
-			after, err := lab.Box.Snapshot(t.Context())
+			after, err := top.Box.Snapshot(t.Context())
 			must(t, err)
 			if diff := after.Diff(before); diff != "" {
 				t.Errorf("after `down` the host is not as it was:\n%s", diff)
@@ -69,20 +69,20 @@ func TestBrokenIPTables(t *testing.T) {
 			`case "$1" in --version) echo "iptables v1.8.9 (legacy)"; exit 0;; --noflush) exit 2;; esac; echo "-P FORWARD ACCEPT"`},
 	} {
 		t.Run(host.name, func(t *testing.T) {
-			lab := standard(t, netlab.Options{})
-			b := newBox(t, lab.Box)
+			top := standard(t, lab.Options{})
+			b := newBox(t, top.Box)
 			b.sh("set -e\n" + host.rules)
-			before, err := lab.Box.Snapshot(t.Context())
+			before, err := top.Box.Snapshot(t.Context())
 			must(t, err)
 			if host.iptables != "" {
 				stub(t, host.iptables)
 			}
-			b.write("provider.ovpn", lab.Providers[0].Config())
+			b.write("provider.ovpn", top.Providers[0].Config())
 			b.write("ztbridge.yaml", gatewayConfig)
 			b.mustRun("guard")
 			b.start()
 			b.awaitEgress("provider")
-			stream, err := lab.ClientStream(netlab.UDP, netlab.IPv4, 100)
+			stream, err := top.ClientStream(lab.UDP, lab.IPv4, 100)
 			must(t, err)
 			awaitAnswers(t, stream, 50)
 			stream.Stop()
@@ -98,7 +98,7 @@ func TestBrokenIPTables(t *testing.T) {
 			}
 			b.stop()
 			b.mustRun("down")
-			after, err := lab.Box.Snapshot(t.Context())
+			after, err := top.Box.Snapshot(t.Context())
 			must(t, err)
 			if diff := after.Diff(before); diff != "" {
 				t.Errorf("after `down` the host is not as it was:\n%s", diff)
@@ -109,11 +109,11 @@ func TestBrokenIPTables(t *testing.T) {
 
 // TestCommandsWithoutADaemon says what is wrong and what to do, and changes nothing.
 func TestCommandsWithoutADaemon(t *testing.T) {
-	lab := standard(t, netlab.Options{})
-	b := newBox(t, lab.Box)
-	b.write("provider.ovpn", lab.Providers[0].Config())
+	top := standard(t, lab.Options{})
+	b := newBox(t, top.Box)
+	b.write("provider.ovpn", top.Providers[0].Config())
 	b.write("ztbridge.yaml", gatewayConfig)
-	before, err := lab.Box.Snapshot(t.Context())
+	before, err := top.Box.Snapshot(t.Context())
 	must(t, err)
 	plan := b.mustRun("plan")
 	for _, want := range []string{"iif ing0", "nft ", "unreachable default"} {
@@ -124,7 +124,7 @@ func TestCommandsWithoutADaemon(t *testing.T) {
 	if _, err := b.run("status"); err == nil || !strings.Contains(err.Error(), "ztbridge: hint:") {
 		t.Errorf("status without a daemon: %v", err)
 	}
-	after, err := lab.Box.Snapshot(t.Context())
+	after, err := top.Box.Snapshot(t.Context())
 	must(t, err)
 	if diff := after.Diff(before); diff != "" {
 		t.Errorf("asking changed the host:\n%s", diff)

@@ -6,35 +6,36 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/lab"
 	"ztbridge/policyroute/netlab"
 )
 
 // newNarrow is a box whose tunnel works, behind a line with two seconds of queue, as many a modem
 // has.
-func newNarrow(t *testing.T) (*netlab.Topology, *box, api.Egress) {
+func newNarrow(t *testing.T) (*lab.Topology, *box, api.Egress) {
 	t.Helper()
 	netlab.Require(t, netlab.IPerf3)
-	lab := standard(t, netlab.Options{})
-	b := newBox(t, lab.Box)
-	b.write("provider.ovpn", lab.Providers[0].Config())
+	top := standard(t, lab.Options{})
+	b := newBox(t, top.Box)
+	b.write("provider.ovpn", top.Providers[0].Config())
 	b.write("ztbridge.yaml", gatewayConfig)
 	b.start()
 	st := b.await("a tunnel that answers", func(st api.Status) bool {
 		return len(st.Egresses) > 0 && st.Egresses[0].RTT > 0 && len(st.Policies) > 0 &&
 			st.Policies[0].Egress == "provider"
 	})
-	b.sh("tc qdisc replace dev " + netlab.WANIface + " root tbf rate 4mbit burst 64kb latency 2s")
-	return lab, b, st.Egresses[0]
+	b.sh("tc qdisc replace dev " + lab.WANIface + " root tbf rate 4mbit burst 64kb latency 2s")
+	return top, b, st.Egresses[0]
 }
 
 // upload has the client send to the Internet, as iperf3's arguments say.
-func upload(t *testing.T, lab *netlab.Topology, args string) (client, server *netlab.Process) {
+func upload(t *testing.T, top *lab.Topology, args string) (client, server *netlab.Process) {
 	t.Helper()
-	server, err := lab.Internet.Start(netlab.Command("iperf3", "-s", "-1", "-B",
-		netlab.ClientTarget4.String()))
+	server, err := top.Internet.Start(netlab.Command("iperf3", "-s", "-1", "-B",
+		lab.ClientTarget4.String()))
 	must(t, err)
-	client, err = lab.Client.Start(netlab.Command("sh", "-c",
-		"sleep 0.5; exec iperf3 -c "+netlab.ClientTarget4.String()+" "+args))
+	client, err = top.Client.Start(netlab.Command("sh", "-c",
+		"sleep 0.5; exec iperf3 -c "+lab.ClientTarget4.String()+" "+args))
 	must(t, err)
 	return client, server
 }
@@ -42,14 +43,14 @@ func upload(t *testing.T, lab *netlab.Topology, args string) (client, server *ne
 // TestFullTunnelIsNotDead uploads through a line so slow that probes are answered too late to
 // count, or never. The tunnel must not be taken down for it: the upload would be what is cut.
 func TestFullTunnelIsNotDead(t *testing.T) {
-	lab, b, before := newNarrow(t)
+	top, b, before := newNarrow(t)
 	for name, args := range map[string]string{
 		// Many connections at once: a single one is too polite to fill a queue.
 		"TCP": "-P 24 -t 10",
 		// Half as much again as the line carries, and nothing ever comes back.
 		"UDP": "-u -b 6M -t 12",
 	} {
-		client, _ := upload(t, lab, args)
+		client, _ := upload(t, top, args)
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		must(t, client.Wait(ctx))
 		cancel()
@@ -70,12 +71,12 @@ func TestFullTunnelIsNotDead(t *testing.T) {
 
 // TestFullTunnelThatDiesIsNoticed kills the server in the midst of an upload that does not care.
 func TestFullTunnelThatDiesIsNoticed(t *testing.T) {
-	lab, b, before := newNarrow(t)
-	client, server := upload(t, lab, "-u -b 6M -t 60")
+	top, b, before := newNarrow(t)
+	client, server := upload(t, top, "-u -b 6M -t 60")
 	defer server.Stop()
 	defer client.Stop()
 	b.await("a full line", func(st api.Status) bool { return st.Egresses[0].RTT > 0.3 })
-	must(t, lab.Providers[0].Blackhole())
+	must(t, top.Providers[0].Blackhole())
 	died := time.Now()
 	b.await("a tunnel that reconnects",
 		func(st api.Status) bool { return !st.Egresses[0].Since.Equal(before.Since) })

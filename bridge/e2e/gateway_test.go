@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"ztbridge/bridge/lab"
 	"ztbridge/policyroute/netlab"
 )
 
@@ -20,34 +21,34 @@ probe: {targets: [192.0.2.10], hold_down: 3s}
 // traffic is everything that flows while the box is mistreated.
 type traffic struct {
 	t       *testing.T
-	clients map[string]*netlab.Stream
-	host    map[string]*netlab.Stream
+	clients map[string]*lab.Stream
+	host    map[string]*lab.Stream
 }
 
-func startTraffic(t *testing.T, lab *netlab.Topology) *traffic {
+func startTraffic(t *testing.T, top *lab.Topology) *traffic {
 	t.Helper()
-	tr := &traffic{t: t, clients: map[string]*netlab.Stream{}, host: map[string]*netlab.Stream{}}
+	tr := &traffic{t: t, clients: map[string]*lab.Stream{}, host: map[string]*lab.Stream{}}
 	for _, s := range []struct {
-		kind    netlab.Kind
-		version netlab.Version
+		kind    lab.Kind
+		version lab.Version
 		rate    int
 	}{
-		{netlab.UDP, netlab.IPv4, 500}, {netlab.UDP, netlab.IPv6, 200}, {netlab.TCP, netlab.IPv4,
+		{lab.UDP, lab.IPv4, 500}, {lab.UDP, lab.IPv6, 200}, {lab.TCP, lab.IPv4,
 			20},
-		{netlab.DNS, netlab.IPv4, 10}, {netlab.Ping, netlab.IPv4, 20},
+		{lab.DNS, lab.IPv4, 10}, {lab.Ping, lab.IPv4, 20},
 	} {
-		stream, err := lab.ClientStream(s.kind, s.version, s.rate)
+		stream, err := top.ClientStream(s.kind, s.version, s.rate)
 		must(t, err)
 		tr.clients[fmt.Sprintf("%s%d", s.kind, s.version)] = stream
 	}
 	var err error
-	tr.host["the box's own ping"], err = lab.BoxStream(netlab.Ping, netlab.IPv4, 20)
+	tr.host["the box's own ping"], err = top.BoxStream(lab.Ping, lab.IPv4, 20)
 	must(t, err)
-	tr.host["the box's own UDP"], err = lab.BoxStream(netlab.UDP, netlab.IPv4, 20)
+	tr.host["the box's own UDP"], err = top.BoxStream(lab.UDP, lab.IPv4, 20)
 	must(t, err)
-	tr.host["the box's own UDP6"], err = lab.BoxStream(netlab.UDP, netlab.IPv6, 20)
+	tr.host["the box's own UDP6"], err = top.BoxStream(lab.UDP, lab.IPv6, 20)
 	must(t, err)
-	tr.host["a session into the box"], err = lab.SessionIntoBox(netlab.IPv4, 20)
+	tr.host["a session into the box"], err = top.SessionIntoBox(lab.IPv4, 20)
 	must(t, err)
 	return tr
 }
@@ -93,24 +94,24 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func standard(t testing.TB, opts netlab.Options) *netlab.Topology {
+func standard(t testing.TB, opts lab.Options) *lab.Topology {
 	t.Helper()
 	netlab.Require(t, netlab.Root, netlab.OpenVPN, netlab.IPTables)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	lab, err := netlab.Standard(ctx, opts)
+	top, err := lab.Standard(ctx, opts)
 	must(t, err)
 	t.Cleanup(func() {
-		for _, p := range lab.Providers {
+		for _, p := range top.Providers {
 			if t.Failed() {
 				t.Logf("log of %s:\n%s", p.Name, p.Log())
 			}
 		}
-		if err := lab.Close(); err != nil {
+		if err := top.Close(); err != nil {
 			t.Errorf("closing the lab: %v", err)
 		}
 	})
-	return lab
+	return top
 }
 
 // noLeak fails the test if the capture saw anything.
@@ -131,22 +132,22 @@ func noLeak(t *testing.T, c *netlab.Capture) {
 // TestGatewayNeverLeaks mistreats the box in every way that it is likely to meet, while clients
 // talk, and looks at its WAN.
 func TestGatewayNeverLeaks(t *testing.T) {
-	lab := standard(t, netlab.Options{})
-	provider := lab.Providers[0]
-	b := newBox(t, lab.Box)
+	top := standard(t, lab.Options{})
+	provider := top.Providers[0]
+	b := newBox(t, top.Box)
 	b.write("provider.ovpn", provider.Config())
 	b.write("ztbridge.yaml", gatewayConfig)
 	ctx := t.Context()
 
-	untouched, err := lab.Box.Snapshot(ctx)
+	untouched, err := top.Box.Snapshot(ctx)
 	must(t, err)
-	leaks, err := lab.WatchLeaks()
+	leaks, err := top.WatchLeaks()
 	must(t, err)
 
 	// The guard alone, as at boot: forwarding is on, and nothing passes.
 	b.mustRun("guard")
 	b.sh("sysctl -qw net.ipv4.conf.ing0.forwarding=1")
-	tr := startTraffic(t, lab)
+	tr := startTraffic(t, top)
 	time.Sleep(time.Second)
 	if _, n, _ := tr.clients["udp4"].Counts(); n != 0 {
 		t.Fatalf("%d packets were answered with the guard alone", n)
@@ -159,16 +160,16 @@ func TestGatewayNeverLeaks(t *testing.T) {
 	kill := func() { b.kill("tunztb-provider") }
 	// With the first of the list that is three times in a row.
 	twice := []mistreatment{{"openvpn kill -9, once", kill}, {"openvpn kill -9, twice", kill}}
-	tr.mistreat(lab.Box, slices.Concat(twice, mistreatments(t, b, provider, gatewayConfig),
+	tr.mistreat(top.Box, slices.Concat(twice, mistreatments(t, b, provider, gatewayConfig),
 		[]mistreatment{
 			{"our rules deleted", func() {
 				b.sh(
 					"ip rule del iif ing0 proto 90; ip -6 rule del iif ing0 proto 90; ip rule flush protocol 90")
 			}},
 			{"ingress removed and recreated", func() {
-				must(t, lab.Ingress.Delete())
+				must(t, top.Ingress.Delete())
 				time.Sleep(200 * time.Millisecond)
-				must(t, lab.Ingress.Recreate())
+				must(t, top.Ingress.Recreate())
 			}},
 		}))
 
@@ -178,7 +179,7 @@ func TestGatewayNeverLeaks(t *testing.T) {
 	noLeak(t, leaks)
 	b.sh("iptables -P FORWARD ACCEPT; ip6tables -P FORWARD ACCEPT")
 	b.mustRun("down")
-	after, err := lab.Box.Snapshot(ctx)
+	after, err := top.Box.Snapshot(ctx)
 	must(t, err)
 	if diff := after.Diff(untouched); diff != "" {
 		t.Errorf("after `down` the box is not as it was:\n%s", diff)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"ztbridge/bridge/lab"
 	"ztbridge/policyroute/netlab"
 )
 
@@ -38,10 +39,10 @@ func TestGuardWithoutIPTables(t *testing.T) {
 		{"it does not even start", "", "exit 4"},
 	} {
 		t.Run(host.name, func(t *testing.T) {
-			lab, err := netlab.NewLab()
+			top, err := lab.NewLab()
 			must(t, err)
-			t.Cleanup(func() { must(t, lab.Close()) })
-			ns, err := lab.Host("box")
+			t.Cleanup(func() { must(t, top.Close()) })
+			ns, err := top.Host("box")
 			must(t, err)
 			b := newBox(t, ns)
 			b.sh("set -e\n" + host.rules)

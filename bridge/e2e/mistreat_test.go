@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"ztbridge/bridge/lab"
 	"ztbridge/policyroute/netlab"
 )
 
@@ -28,7 +29,7 @@ func (b *box) kill(word string) {
 
 // mistreatments are those of every box with one tunnel, to the provider, whoever its clients are.
 // config is what it runs with.
-func mistreatments(t *testing.T, b *box, provider *netlab.Provider, config string) []mistreatment {
+func mistreatments(t *testing.T, b *box, provider *lab.Provider, config string) []mistreatment {
 	ctx := t.Context()
 	ordinary := func() {
 		provider.SetPool(netip.MustParsePrefix("10.9.0.0/24"), netip.MustParsePrefix("fd09::/64"))
@@ -63,11 +64,11 @@ func mistreatments(t *testing.T, b *box, provider *netlab.Provider, config strin
 			b.sh("ip route flush proto 90 table all; ip -6 route flush proto 90 table all")
 		}},
 		{"hostile provider", func() {
-			provider.Push(netlab.HostileOptions(netlab.LANNet4)...)
+			provider.Push(lab.HostileOptions(lab.LANNet4)...)
 			must(t, provider.Restart(ctx))
 		}},
 		{"an address inside the LAN", func() {
-			provider.SetPool(netlab.LANNet4, netip.MustParsePrefix("fd09::/64"))
+			provider.SetPool(lab.LANNet4, netip.MustParsePrefix("fd09::/64"))
 			must(t, provider.Restart(ctx))
 			b.awaitEgress("")
 			provider.Push()

@@ -11,15 +11,15 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
-	"ztbridge/policyroute/netlab"
+	"ztbridge/bridge/lab"
 )
 
 // TestPartialFaultIsNoReasonToRestart: a part of the kernel that cannot be changed, here iptables,
 // is said in the status; for systemd the daemon is ready, with its filter in force, and alive, so
 // that no watchdog ends its tunnels.
 func TestPartialFaultIsNoReasonToRestart(t *testing.T) {
-	lab := standard(t, netlab.Options{})
-	b := newBox(t, lab.Box)
+	top := standard(t, lab.Options{})
+	b := newBox(t, top.Box)
 	for _, name := range []string{"iptables-restore", "ip6tables-restore"} {
 		must(t, os.WriteFile(filepath.Join(b.dir, name),
 			[]byte("#!/bin/sh\necho no such table >&2\nexit 1\n"), 0o755))
@@ -27,7 +27,7 @@ func TestPartialFaultIsNoReasonToRestart(t *testing.T) {
 	heard := systemd(t, filepath.Join(b.dir, "notify"))
 	b.env = []string{"PATH=" + b.dir + ":" + os.Getenv("PATH"),
 		"NOTIFY_SOCKET=" + filepath.Join(b.dir, "notify"), "WATCHDOG_USEC=2000000"}
-	b.write("provider.ovpn", lab.Providers[0].Config())
+	b.write("provider.ovpn", top.Providers[0].Config())
 	b.write("ztbridge.yaml", gatewayConfig)
 	b.start()
 	b.await("the fault", func(st api.Status) bool {

@@ -10,19 +10,19 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
-	"ztbridge/policyroute/netlab"
+	"ztbridge/bridge/lab"
 )
 
 // TestRecoveryGap measures, in a flow of 100 packets a second, how long clients wait after each of
 // the usual accidents, with one egress and so with nowhere else to go.
 func TestRecoveryGap(t *testing.T) {
-	lab := standard(t, netlab.Options{})
-	provider := lab.Providers[0]
-	b := newBox(t, lab.Box)
+	top := standard(t, lab.Options{})
+	provider := top.Providers[0]
+	b := newBox(t, top.Box)
 	b.write("provider.ovpn", provider.Config())
 	b.write("ztbridge.yaml", gatewayConfig)
 	b.start()
-	stream, err := lab.ClientStream(netlab.UDP, netlab.IPv4, 100)
+	stream, err := top.ClientStream(lab.UDP, lab.IPv4, 100)
 	must(t, err)
 	accidents := []struct {
 		name  string
@@ -60,7 +60,7 @@ func TestRecoveryGap(t *testing.T) {
 }
 
 // awaitAnswers waits for n more answers, which must have been asked for from now on.
-func awaitAnswers(t *testing.T, s *netlab.Stream, n int) {
+func awaitAnswers(t *testing.T, s *lab.Stream, n int) {
 	t.Helper()
 	_, before, _ := s.Counts()
 	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
@@ -76,9 +76,9 @@ func awaitAnswers(t *testing.T, s *netlab.Stream, n int) {
 // TestReconnectsLeaveNothingBehind has the tunnel reconnect again and again and looks at what the
 // daemon holds.
 func TestReconnectsLeaveNothingBehind(t *testing.T) {
-	lab := standard(t, netlab.Options{})
-	provider := lab.Providers[0]
-	b := newBox(t, lab.Box)
+	top := standard(t, lab.Options{})
+	provider := top.Providers[0]
+	b := newBox(t, top.Box)
 	b.write("provider.ovpn", provider.Config())
 	b.write("ztbridge.yaml", gatewayConfig)
 	b.start()
@@ -125,9 +125,9 @@ func (b *box) held() (fds, threads int) {
 
 // TestFootprint holds the daemon to the size of a Pi Zero.
 func TestFootprint(t *testing.T) {
-	lab := standard(t, netlab.Options{})
-	b := newBox(t, lab.Box)
-	b.write("provider.ovpn", lab.Providers[0].Config())
+	top := standard(t, lab.Options{})
+	b := newBox(t, top.Box)
+	b.write("provider.ovpn", top.Providers[0].Config())
 	b.write("ztbridge.yaml", gatewayConfig)
 	b.start()
 	b.await("a stable tunnel", func(st api.Status) bool {

@@ -6,18 +6,18 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
-	"ztbridge/policyroute/netlab"
+	"ztbridge/bridge/lab"
 )
 
 // TestReloadLeavesConnections changes the policy for one destination and for one client while
 // connections of theirs and of others are open: those are cut, and the others live.
 func TestReloadLeavesConnections(t *testing.T) {
-	lab := standard(t, netlab.Options{})
-	b := newBox(t, lab.Box)
-	b.write("provider.ovpn", lab.Providers[0].Config())
+	top := standard(t, lab.Options{})
+	b := newBox(t, top.Box)
+	b.write("provider.ovpn", top.Providers[0].Config())
 	const egresses = "ingress: [ing0]\negress:\n  provider: {openvpn: {profile: provider.ovpn}}\n  direct: {wan: {}}\nprobe: {targets: [192.0.2.10]}\n"
 	b.write("ztbridge.yaml", egresses+"policy: [{egress: [provider]}]\n")
-	must(t, lab.Box.IP("link add lan9 type veth peer name lan9peer", "link set lan9peer up",
+	must(t, top.Box.IP("link add lan9 type veth peer name lan9peer", "link set lan9peer up",
 		"link set lan9 up", "addr add 192.168.9.1/24 dev lan9"))
 	b.start()
 	b.awaitEgress("provider")
@@ -28,7 +28,7 @@ func TestReloadLeavesConnections(t *testing.T) {
 		{"10.77.0.2", "203.0.113.80", false},
 		{"10.77.0.2", "192.168.9.7", true}, // by the peering that comes
 		{"10.77.0.3", "203.0.113.80", true},
-		{netlab.BoxWAN4.String(), "203.0.113.80", false}, // the box's own
+		{lab.BoxWAN4.String(), "203.0.113.80", false}, // the box's own
 	}
 	for _, f := range flows {
 		b.sh("conntrack -I -p udp -s " + f.source + " -d " + f.target + " -r " + f.target + " -q " +

@@ -5,23 +5,23 @@ import (
 	"testing"
 	"time"
 
-	"ztbridge/policyroute/netlab"
+	"ztbridge/bridge/lab"
 )
 
 // TestReloadRemovesAnEgress takes away the egress that clients use: they go on by the next one,
 // nothing leaks, and its device goes, too.
 func TestReloadRemovesAnEgress(t *testing.T) {
-	lab := standard(t, netlab.Options{Providers: []netlab.ProviderOptions{{}, {}}})
-	b := newBox(t, lab.Box)
-	b.write("provider.ovpn", lab.Providers[0].Config())
-	b.write("former.ovpn", lab.Providers[1].Config())
+	top := standard(t, lab.Options{Providers: []lab.ProviderOptions{{}, {}}})
+	b := newBox(t, top.Box)
+	b.write("provider.ovpn", top.Providers[0].Config())
+	b.write("former.ovpn", top.Providers[1].Config())
 	const both = "ingress: [ing0]\negress:\n  former: {openvpn: {profile: former.ovpn}}\n  provider: {openvpn: {profile: provider.ovpn}}\nprobe: {targets: [192.0.2.10], hold_down: 1s}\n"
 	b.write("ztbridge.yaml", both)
 	b.start()
 	b.awaitEgress("former")
-	leaks, err := lab.WatchLeaks()
+	leaks, err := top.WatchLeaks()
 	must(t, err)
-	stream, err := lab.ClientStream(netlab.UDP, netlab.IPv4, 100)
+	stream, err := top.ClientStream(lab.UDP, lab.IPv4, 100)
 	must(t, err)
 
 	b.write("ztbridge.yaml", gatewayConfig)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"testing"
 
+	"ztbridge/bridge/lab"
 	"ztbridge/policyroute/netlab"
 )
 
@@ -17,12 +18,12 @@ const segment = 1500 - 20 - 32
 // costs two.
 func TestTunnelOverTCPFillsSegments(t *testing.T) {
 	netlab.Require(t, netlab.IPerf3)
-	lab := standard(t, netlab.Options{
-		Providers: []netlab.ProviderOptions{{Protos: []netlab.Proto{netlab.OverTCP}}}})
-	bridged(t, lab, gatewayConfig)
+	top := standard(t, lab.Options{
+		Providers: []lab.ProviderOptions{{Protos: []lab.Proto{lab.OverTCP}}}})
+	bridged(t, top, gatewayConfig)
 	var large, scraps int
-	capture, err := lab.Box.Capture(netlab.WANIface, func(p netlab.Packet) bool {
-		if !p.Outgoing || p.Proto != "tcp" || p.Dst != lab.Providers[0].Public4[0] {
+	capture, err := top.Box.Capture(lab.WANIface, func(p netlab.Packet) bool {
+		if !p.Outgoing || p.Proto != "tcp" || p.Dst != top.Providers[0].Public4[0] {
 			return false
 		}
 		n := tcpPayload(p.Data)
@@ -37,7 +38,7 @@ func TestTunnelOverTCPFillsSegments(t *testing.T) {
 	})
 	must(t, err)
 	// Slow enough for each record to be a write of its own.
-	client, _ := upload(t, lab, "-b 20M -t 2")
+	client, _ := upload(t, top, "-b 20M -t 2")
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	must(t, client.Wait(ctx))

@@ -4,14 +4,14 @@ import (
 	"testing"
 	"time"
 
-	"ztbridge/policyroute/netlab"
+	"ztbridge/bridge/lab"
 )
 
 // TestStatusIsOfNow looks at a box to which nothing happens: what it shows is not what was true
 // some time ago.
 func TestStatusIsOfNow(t *testing.T) {
-	lab := standard(t, netlab.Options{})
-	b := bridged(t, lab, gatewayConfig)
+	top := standard(t, lab.Options{})
+	b := bridged(t, top, gatewayConfig)
 	const looks = 4
 	fresh := 0
 	for range looks {

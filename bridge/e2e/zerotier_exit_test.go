@@ -8,8 +8,9 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/lab"
+	"ztbridge/bridge/lab/ztlab"
 	"ztbridge/policyroute/netlab"
-	"ztbridge/policyroute/netlab/ztlab"
 )
 
 // zerotierExitConfig sends one member by the box's own WAN and all others by the provider.
@@ -27,29 +28,29 @@ probe: {targets: [192.0.2.10], hold_down: 1s}
 // with all of their addresses: managed ones, RFC 4193 and 6PLANE. Then the WAN translates to a
 // fixed address.
 func TestZeroTierExitNode(t *testing.T) {
-	m := newMesh(t, netlab.Options{RemoteClient: true},
+	m := newMesh(t, lab.Options{RemoteClient: true},
 		ztlab.NetworkConfig{RFC4193: true, SixPlane: true})
-	lab, provider := m.lab, m.lab.Providers[0]
-	site, err := lab.AddSite("second")
+	top, provider := m.lab, m.lab.Providers[0]
+	site, err := top.AddSite("second")
 	must(t, err)
-	node := m.node(lab.Box, ztlab.Box4, ztlab.Box6)
-	firstNode := m.node(lab.Client, ztlab.Client4, ztlab.Client6)
+	node := m.node(top.Box, ztlab.Box4, ztlab.Box6)
+	firstNode := m.node(top.Client, ztlab.Client4, ztlab.Client6)
 	secondNode := m.node(site.NS, netip.MustParseAddr("10.99.0.21"),
 		netip.MustParseAddr("fd99::21"))
 	m.join(node, false)
 	first, second := m.joinAsClient(firstNode), m.joinAsClient(secondNode)
 
 	// Nothing that names a member, and nothing of the second one, may cross the WAN.
-	secondMarker := netlab.NewMarker()
+	secondMarker := lab.NewMarker()
 	matches := []netlab.Match{netlab.Carrying(secondMarker)}
 	for _, a := range first.Addrs {
 		matches = append(matches, netlab.Within(a.Masked()))
 	}
-	leaks, err := lab.Router.Capture(lab.WANSegment.Port(lab.Box, netlab.WANIface),
+	leaks, err := top.Router.Capture(top.WANSegment.Port(top.Box, lab.WANIface),
 		netlab.Any(matches...))
 	must(t, err)
 
-	b := newBox(t, lab.Box)
+	b := newBox(t, top.Box)
 	b.write("provider.ovpn", provider.Config())
 	b.write("ztbridge.yaml", m.zerotier(node)+fmt.Sprintf(zerotierExitConfig, "{}",
 		selectors(first)))
@@ -61,13 +62,13 @@ func TestZeroTierExitNode(t *testing.T) {
 
 	talk := func(ns *netlab.Namespace, member ztlab.Membership, marker string, want4,
 		want6 netip.Addr) func() {
-		streams := map[string]*netlab.Stream{}
+		streams := map[string]*lab.Stream{}
 		for _, a := range member.Addrs {
-			target := netlab.ClientTarget4
+			target := lab.ClientTarget4
 			if a.Addr().Is6() {
-				target = netlab.ClientTarget6
+				target = lab.ClientTarget6
 			}
-			streams[a.String()] = m.stream(ns, netlab.UDP, target, a.Addr(), marker)
+			streams[a.String()] = m.stream(ns, lab.UDP, target, a.Addr(), marker)
 		}
 		return func() {
 			for name, s := range streams {
@@ -84,7 +85,7 @@ func TestZeroTierExitNode(t *testing.T) {
 		t.Fatalf("the members have %v and %v, want an IPv4 and three IPv6 addresses each",
 			first.Addrs, second.Addrs)
 	}
-	one := talk(lab.Client, first, lab.Marker, netlab.BoxWAN4, netlab.BoxWAN6)
+	one := talk(top.Client, first, top.Marker, lab.BoxWAN4, lab.BoxWAN6)
 	two := talk(site.NS, second, secondMarker, provider.Public4[0], provider.Public6[0])
 	one()
 	two()
@@ -101,7 +102,7 @@ func TestZeroTierExitNode(t *testing.T) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	one = talk(lab.Client, first, lab.Marker, fixed, netlab.BoxWAN6)
+	one = talk(top.Client, first, top.Marker, fixed, lab.BoxWAN6)
 	two = talk(site.NS, second, secondMarker, provider.Public4[0], provider.Public6[0])
 	one()
 	two()
@@ -126,32 +127,32 @@ func selectors(member ztlab.Membership) string {
 // ZeroTier.
 func TestZeroTierNetworkOfLargePackets(t *testing.T) {
 	netlab.Require(t, netlab.IPerf3)
-	m := newMesh(t, netlab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
-	lab := m.lab
-	node := m.node(lab.Box, ztlab.Box4, ztlab.Box6)
-	client := m.node(lab.Client, ztlab.Client4, ztlab.Client6)
+	m := newMesh(t, lab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
+	top := m.lab
+	node := m.node(top.Box, ztlab.Box4, ztlab.Box6)
+	client := m.node(top.Client, ztlab.Client4, ztlab.Client6)
 	iface := m.join(node, false).Iface
 	m.joinAsClient(client)
-	b := newBox(t, lab.Box)
-	b.write("provider.ovpn", lab.Providers[0].Config())
+	b := newBox(t, top.Box)
+	b.write("provider.ovpn", top.Providers[0].Config())
 	b.write("ztbridge.yaml", m.zerotier(node)+providerConfig)
 	b.start()
 	st := b.awaitEgress("provider")
 	if mtu := networkStatus(st).MTU; mtu != 2800 {
 		t.Fatalf("the network's MTU is %d: this test is about 2800", mtu)
 	}
-	awaitAnswers(t, m.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, ztlab.Client4,
-		lab.Marker), 10)
+	awaitAnswers(t, m.stream(top.Client, lab.UDP, lab.ClientTarget4, ztlab.Client4,
+		top.Marker), 10)
 
 	const header, fitting = 14, 1394 // of Ethernet; what fits one packet of ZeroTier, measured
-	tooLong, err := lab.Box.Capture(iface, func(p netlab.Packet) bool {
+	tooLong, err := top.Box.Capture(iface, func(p netlab.Packet) bool {
 		return p.Proto == "tcp" && len(p.Data) > header+fitting
 	})
 	must(t, err)
-	for _, target := range []netip.Addr{netlab.ClientTarget4, netlab.ClientTarget6} {
+	for _, target := range []netip.Addr{lab.ClientTarget4, lab.ClientTarget6} {
 		for _, download := range []bool{false, true} {
-			measured, err := netlab.IPerf{
-				Server: lab.Internet, Client: lab.Client, Addr: target, Duration: time.Second,
+			measured, err := lab.IPerf{
+				Server: top.Internet, Client: top.Client, Addr: target, Duration: time.Second,
 				Download: download,
 			}.Measure(m.ctx)
 			must(t, err)

@@ -8,8 +8,9 @@ import (
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/doctor"
+	"ztbridge/bridge/lab"
+	"ztbridge/bridge/lab/ztlab"
 	"ztbridge/policyroute/netlab"
-	"ztbridge/policyroute/netlab/ztlab"
 )
 
 const providerConfig = `
@@ -21,23 +22,23 @@ probe: {targets: [192.0.2.10], hold_down: 1s}
 // TestZeroTierGateway: members whose default route is the box leave by the provider, or not at all,
 // while tunnel and zerotier-one die and return.
 func TestZeroTierGateway(t *testing.T) {
-	m := newMesh(t, netlab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
-	lab, provider := m.lab, m.lab.Providers[0]
-	node := m.node(lab.Box, ztlab.Box4, ztlab.Box6)
-	client := m.node(lab.Client, ztlab.Client4, ztlab.Client6)
+	m := newMesh(t, lab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
+	top, provider := m.lab, m.lab.Providers[0]
+	node := m.node(top.Box, ztlab.Box4, ztlab.Box6)
+	client := m.node(top.Client, ztlab.Client4, ztlab.Client6)
 	// Joined by hand before: what the main tables hold from now on is ZeroTier's, not ours.
 	iface := m.join(node, false).Iface
-	main, err := lab.Box.MainTable(m.ctx)
+	main, err := top.Box.MainTable(m.ctx)
 	must(t, err)
-	leaks, err := lab.WatchLeaks()
+	leaks, err := top.WatchLeaks()
 	must(t, err)
 
-	b := newBox(t, lab.Box)
+	b := newBox(t, top.Box)
 	b.write("provider.ovpn", provider.Config())
 	b.write("ztbridge.yaml", m.zerotier(node)+providerConfig)
 	b.start()
 	m.joinAsClient(client)
-	tr := startTraffic(t, lab)
+	tr := startTraffic(t, top)
 	tr.awaitFlow("start")
 
 	if text := b.mustRun("doctor", "--member"); !strings.Contains(text,
@@ -46,14 +47,14 @@ func TestZeroTierGateway(t *testing.T) {
 	}
 	restarted := func(end func()) func() {
 		return func() {
-			before := ifindex(t, lab.Box, iface)
+			before := ifindex(t, top.Box, iface)
 			end()
-			if ifindex(t, lab.Box, iface) != 0 {
+			if ifindex(t, top.Box, iface) != 0 {
 				t.Errorf("%s outlived its service", iface)
 			}
 			must(t, node.Start(m.ctx))
 			b.await("the new interface", func(st api.Status) bool {
-				now := ifindex(t, lab.Box, iface)
+				now := ifindex(t, top.Box, iface)
 				return now != 0 && now != before && len(st.Ingresses) == 1 &&
 					st.Ingresses[0].State == "up"
 			})
@@ -84,7 +85,7 @@ func TestZeroTierGateway(t *testing.T) {
 		e.do()
 		tr.awaitFlow(e.name)
 		t.Logf("%s: flows again after %s", e.name, time.Since(began).Round(time.Millisecond))
-		now, err := lab.Box.MainTable(m.ctx)
+		now, err := top.Box.MainTable(m.ctx)
 		must(t, err)
 		if now != main {
 			t.Errorf("after %s the main table differs:\n%s\nbefore:\n%s", e.name, now, main)
@@ -105,14 +106,14 @@ func TestZeroTierGateway(t *testing.T) {
 // TestZeroTierMembershipIsSaidPlainly: a box that its network does not let in says so, and whom to
 // let in; and one that is expelled does not leak.
 func TestZeroTierMembershipIsSaidPlainly(t *testing.T) {
-	m := newMesh(t, netlab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
-	lab, provider := m.lab, m.lab.Providers[0]
-	node := m.node(lab.Box)
+	m := newMesh(t, lab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
+	top, provider := m.lab, m.lab.Providers[0]
+	node := m.node(top.Box)
 	must(t, m.network.Deauthorise(m.ctx, node))
-	client := m.node(lab.Client, ztlab.Client4, ztlab.Client6)
-	leaks, err := lab.WatchLeaks()
+	client := m.node(top.Client, ztlab.Client4, ztlab.Client6)
+	leaks, err := top.WatchLeaks()
 	must(t, err)
-	b := newBox(t, lab.Box)
+	b := newBox(t, top.Box)
 	b.write("provider.ovpn", provider.Config())
 	b.write("ztbridge.yaml", m.zerotier(node)+providerConfig)
 	b.start()
@@ -130,7 +131,7 @@ func TestZeroTierMembershipIsSaidPlainly(t *testing.T) {
 
 	must(t, m.network.Authorise(m.ctx, node, ztlab.Box4, ztlab.Box6))
 	m.joinAsClient(client)
-	stream := m.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, ztlab.Client4, lab.Marker)
+	stream := m.stream(top.Client, lab.UDP, lab.ClientTarget4, ztlab.Client4, top.Marker)
 	awaitAnswers(t, stream, 20)
 	if text := b.mustRun("status"); strings.Contains(text, "authorise") {
 		t.Errorf("`ztbridge status` of an authorised box still says whom to authorise:\n%s", text)
@@ -150,19 +151,19 @@ func TestZeroTierMembershipIsSaidPlainly(t *testing.T) {
 // doctor.KeepIPv6, and that they help: while the box does not answer, a member's IPv6 leaves by its
 // own line without them.
 func TestLinuxMemberKeepsItsIPv6(t *testing.T) {
-	m := newMesh(t, netlab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
-	lab := m.lab
-	box := m.node(lab.Box, ztlab.Box4, ztlab.Box6)
-	client := m.node(lab.Client, ztlab.Client4, ztlab.Client6)
+	m := newMesh(t, lab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
+	top := m.lab
+	box := m.node(top.Box, ztlab.Box4, ztlab.Box6)
+	client := m.node(top.Client, ztlab.Client4, ztlab.Client6)
 	m.join(box, false)
 	iface := m.join(client, true).Iface
 	m.awaitDefault(client)
 	box.Kill()
 
 	ownLine := func(version string, target netip.Addr) int {
-		capture, err := lab.Router.Capture(lab.ClientSite.Router, netlab.Carrying(lab.Marker))
+		capture, err := top.Router.Capture(top.ClientSite.Router, netlab.Carrying(top.Marker))
 		must(t, err)
-		stream := m.stream(lab.Client, netlab.UDP, target, netip.Addr{}, lab.Marker)
+		stream := m.stream(top.Client, lab.UDP, target, netip.Addr{}, top.Marker)
 		// Longer than neighbour discovery takes to give up: three solicitations a second apart.
 		time.Sleep(5 * time.Second)
 		stream.Stop()
@@ -172,19 +173,19 @@ func TestLinuxMemberKeepsItsIPv6(t *testing.T) {
 		t.Logf("%s: %d packets by the member's own line", version, seen.Matched)
 		return seen.Matched
 	}
-	if n := ownLine("IPv4", netlab.ClientTarget4); n > 0 {
+	if n := ownLine("IPv4", lab.ClientTarget4); n > 0 {
 		t.Errorf("%d packets of IPv4 left by the member's own line", n)
 	}
-	if ownLine("IPv6, unprotected", netlab.ClientTarget6) == 0 {
+	if ownLine("IPv6, unprotected", lab.ClientTarget6) == 0 {
 		t.Error("IPv6 stays without the commands: the advice is not needed any more")
 	}
 	for _, command := range doctor.KeepIPv6(iface) {
-		_, err := lab.Client.Run(m.ctx, "sh", "-c", command)
+		_, err := top.Client.Run(m.ctx, "sh", "-c", command)
 		must(t, err)
 	}
-	if n := ownLine("IPv6, with the commands", netlab.ClientTarget6); n > 0 {
+	if n := ownLine("IPv6, with the commands", lab.ClientTarget6); n > 0 {
 		t.Errorf("%d packets of IPv6 left by the member's own line all the same", n)
 	}
 	must(t, box.Start(m.ctx))
-	awaitAnswers(t, m.stream(lab.Client, netlab.Ping, ztlab.Box6, netip.Addr{}, lab.Marker), 5)
+	awaitAnswers(t, m.stream(top.Client, lab.Ping, ztlab.Box6, netip.Addr{}, top.Marker), 5)
 }

@@ -8,8 +8,9 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/lab"
+	"ztbridge/bridge/lab/ztlab"
 	"ztbridge/policyroute/netlab"
-	"ztbridge/policyroute/netlab/ztlab"
 )
 
 // Two boxes, of which one is the way out of the other:
@@ -26,7 +27,7 @@ var (
 // pair is a lab with two boxes that are members of one network.
 type pair struct {
 	*mesh
-	site   *netlab.Site // where box B is
+	site   *lab.Site // where box B is
 	na, nb *ztlab.Node
 	a, b   *box
 	iface  string // of the network, the same in both
@@ -34,7 +35,7 @@ type pair struct {
 
 func newPair(t *testing.T) *pair {
 	t.Helper()
-	p := &pair{mesh: newMesh(t, netlab.Options{Providers: []netlab.ProviderOptions{{}, {}}},
+	p := &pair{mesh: newMesh(t, lab.Options{Providers: []lab.ProviderOptions{{}, {}}},
 		ztlab.NetworkConfig{})}
 	var err error
 	p.site, err = p.lab.AddSite("boxb")
@@ -44,7 +45,7 @@ func newPair(t *testing.T) *pair {
 	p.join(p.nb, false)
 	// ZeroTier takes some seconds to bring the first neighbour discovery across.
 	for _, to := range []netip.Addr{boxB4, boxB6} {
-		awaitAnswers(t, p.stream(p.lab.Box, netlab.Ping, to, netip.Addr{}, p.lab.HostMarker), 1)
+		awaitAnswers(t, p.stream(p.lab.Box, lab.Ping, to, netip.Addr{}, p.lab.HostMarker), 1)
 	}
 	p.a, p.b = newBox(t, p.lab.Box), newBox(t, p.site.NS)
 	p.a.write("provider.ovpn", p.lab.Providers[0].Config())
@@ -69,17 +70,17 @@ probe: {targets: [192.0.2.10], hold_down: 1s}
 // the next egress of the list, or not at all where there is none.
 func TestZeroTierMemberAsEgress(t *testing.T) {
 	p := newPair(t)
-	lab := p.lab
+	top := p.lab
 	p.b.write("ztbridge.yaml", p.zerotier(p.nb)+providerConfig)
 	p.a.write("ztbridge.yaml", p.zerotier(p.na)+"ingress: [ing0]\negress:\n"+
 		by("home", boxB4, boxB6)+throughMember)
-	leaksA, err := lab.WatchLeaks()
+	leaksA, err := top.WatchLeaks()
 	must(t, err)
 	// The clients, not their network: ZeroTier itself tries the addresses that box A says it has
 	// there.
 	clients := netip.MustParsePrefix("10.77.0.2/31")
-	leaksB, err := lab.Router.Capture(p.site.Router,
-		netlab.Any(netlab.Within(clients, ztlab.Net4, ztlab.Net6), netlab.Carrying(lab.Marker)))
+	leaksB, err := top.Router.Capture(p.site.Router,
+		netlab.Any(netlab.Within(clients, ztlab.Net4, ztlab.Net6), netlab.Carrying(top.Marker)))
 	must(t, err)
 	p.b.start()
 	p.a.start()
@@ -89,16 +90,16 @@ func TestZeroTierMemberAsEgress(t *testing.T) {
 	}
 	p.a.await("the way through box B", atHome)
 
-	must(t, lab.Client.IP("addr add 10.77.0.3/24 dev eth0",
+	must(t, top.Client.IP("addr add 10.77.0.3/24 dev eth0",
 		"addr add fd77::3/64 dev eth0 nodad preferred_lft 0"))
-	both := p.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, netip.MustParseAddr("10.77.0.2"),
-		lab.Marker)
-	both6 := p.stream(lab.Client, netlab.UDP, netlab.ClientTarget6, netip.Addr{}, lab.Marker)
-	only := p.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, netip.MustParseAddr("10.77.0.3"),
-		lab.Marker)
-	only6 := p.stream(lab.Client, netlab.UDP, netlab.ClientTarget6, netip.MustParseAddr("fd77::3"),
-		lab.Marker)
-	for _, s := range []*netlab.Stream{both, both6, only, only6} {
+	both := p.stream(top.Client, lab.UDP, lab.ClientTarget4, netip.MustParseAddr("10.77.0.2"),
+		top.Marker)
+	both6 := p.stream(top.Client, lab.UDP, lab.ClientTarget6, netip.Addr{}, top.Marker)
+	only := p.stream(top.Client, lab.UDP, lab.ClientTarget4, netip.MustParseAddr("10.77.0.3"),
+		top.Marker)
+	only6 := p.stream(top.Client, lab.UDP, lab.ClientTarget6, netip.MustParseAddr("fd77::3"),
+		top.Marker)
+	for _, s := range []*lab.Stream{both, both6, only, only6} {
 		awaitAnswers(t, s, 10)
 	}
 
@@ -108,7 +109,7 @@ func TestZeroTierMemberAsEgress(t *testing.T) {
 		func(st api.Status) bool { return st.Policies[1].Egress == "provider" })
 	awaitAnswers(t, both, 20)
 	t.Logf("box B died: gap %s", both.Report().Gap(died, time.Now()).Round(time.Millisecond))
-	refusals, err := lab.Client.Capture("eth0", refusalOf(lab.Marker))
+	refusals, err := top.Client.Capture("eth0", refusalOf(top.Marker))
 	must(t, err)
 	st := p.a.await("the word that box B is unreachable", func(st api.Status) bool {
 		_, said := condition(st, "member-unreachable")
@@ -132,11 +133,11 @@ func TestZeroTierMemberAsEgress(t *testing.T) {
 	must(t, p.nb.Start(p.ctx))
 	p.a.await("the way back through box B", atHome)
 	back := time.Now()
-	for _, s := range []*netlab.Stream{only, both, only6} {
+	for _, s := range []*lab.Stream{only, both, only6} {
 		awaitAnswers(t, s, 10)
 	}
 	t.Logf("box B is back: all flow after %s more", time.Since(back).Round(time.Millisecond))
-	first, second := lab.Providers[0], lab.Providers[1]
+	first, second := top.Providers[0], top.Providers[1]
 	onlySeenAs(t, "the client bound to box B", only, second.Public4[0])
 	onlySeenAs(t, "the client bound to box B, IPv6", only6, second.Public6[0])
 	onlySeenAs(t, "the other client", both, first.Public4[0], second.Public4[0])
@@ -149,7 +150,7 @@ func TestZeroTierMemberAsEgress(t *testing.T) {
 // if the other has a way out of its own further down its list, it takes that.
 func TestTwoBoxesThatNameEachOther(t *testing.T) {
 	p := newPair(t)
-	lab := p.lab
+	top := p.lab
 	p.a.write("ztbridge.yaml", p.zerotier(p.na)+"ingress: [ing0]\negress:\n"+
 		by("other", boxB4, boxB6)+"policy: [{egress: [other]}]\n")
 	onlyA := p.zerotier(p.nb) + "egress:\n" + by("other", ztlab.Box4, ztlab.Box6)
@@ -161,15 +162,15 @@ func TestTwoBoxesThatNameEachOther(t *testing.T) {
 
 	isUDP := func(q netlab.Packet) bool {
 		return q.Proto == "udp" &&
-			netlab.Carrying(lab.Marker)(q)
+			netlab.Carrying(top.Marker)(q)
 	}
-	between, err := lab.Box.Capture(p.iface, isUDP)
+	between, err := top.Box.Capture(p.iface, isUDP)
 	must(t, err)
-	leaks, err := lab.WatchLeaks()
+	leaks, err := top.WatchLeaks()
 	must(t, err)
-	streams := []*netlab.Stream{
-		p.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, netip.Addr{}, lab.Marker),
-		p.stream(lab.Client, netlab.UDP, netlab.ClientTarget6, netip.Addr{}, lab.Marker),
+	streams := []*lab.Stream{
+		p.stream(top.Client, lab.UDP, lab.ClientTarget4, netip.Addr{}, top.Marker),
+		p.stream(top.Client, lab.UDP, lab.ClientTarget6, netip.Addr{}, top.Marker),
 	}
 	time.Sleep(3 * time.Second)
 	sent := 0
@@ -193,8 +194,8 @@ func TestTwoBoxesThatNameEachOther(t *testing.T) {
 	p.b.write("ztbridge.yaml", onlyA+
 		"  provider: {openvpn: {profile: provider.ovpn}}\npolicy: [{egress: [other, provider]}]\n")
 	must(t, p.b.daemon.Signal(reloadSignal))
-	stream := p.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, netip.Addr{}, lab.Marker)
+	stream := p.stream(top.Client, lab.UDP, lab.ClientTarget4, netip.Addr{}, top.Marker)
 	awaitAnswers(t, stream, 20)
-	onlySeenAs(t, "the client", stream, lab.Providers[1].Public4[0])
+	onlySeenAs(t, "the client", stream, top.Providers[1].Public4[0])
 	noLeak(t, leaks)
 }

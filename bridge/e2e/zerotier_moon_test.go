@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
-	"ztbridge/policyroute/netlab"
-	"ztbridge/policyroute/netlab/ztlab"
+	"ztbridge/bridge/lab"
+	"ztbridge/bridge/lab/ztlab"
 )
 
 const moonConfig = `
@@ -67,7 +67,7 @@ func TestMoon(t *testing.T) {
 	must(t, p.nb.AwaitOnline(p.ctx))
 	must(t, laptop.AwaitOnline(p.ctx))
 	t.Logf("online by the moon after %s", time.Since(began).Round(100*time.Millisecond))
-	awaitAnswers(t, p.stream(laptop.NS, netlab.Ping, boxB4, netip.Addr{}, p.lab.HostMarker), 10)
+	awaitAnswers(t, p.stream(laptop.NS, lab.Ping, boxB4, netip.Addr{}, p.lab.HostMarker), 10)
 	p.b.await("to be well, without the planet", func(st api.Status) bool {
 		return networkStatus(st).Status == "ok" &&
 			!slices.ContainsFunc(st.Conditions, func(c api.Condition) bool {

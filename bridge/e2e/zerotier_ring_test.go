@@ -7,8 +7,9 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/lab"
+	"ztbridge/bridge/lab/ztlab"
 	"ztbridge/policyroute/netlab"
-	"ztbridge/policyroute/netlab/ztlab"
 )
 
 // TestRingOfThreeBoxes: of three boxes that each name the next as their way out, one sees its own
@@ -18,8 +19,8 @@ import (
 //	client ── ing0 ── box A ─▶ box B ─▶ box C ── (at last) ── tunztb-provider
 //	                    ▲─────────────────┘
 func TestRingOfThreeBoxes(t *testing.T) {
-	m := newMesh(t, netlab.Options{}, ztlab.NetworkConfig{})
-	lab := m.lab
+	m := newMesh(t, lab.Options{}, ztlab.NetworkConfig{})
+	top := m.lab
 	type member struct {
 		*box
 		node *ztlab.Node
@@ -28,9 +29,9 @@ func TestRingOfThreeBoxes(t *testing.T) {
 	var ring []member
 	iface := ""
 	for i, name := range []string{"", "boxb", "boxc"} {
-		ns := lab.Box
+		ns := top.Box
 		if name != "" {
-			site, err := lab.AddSite(name)
+			site, err := top.AddSite(name)
 			must(t, err)
 			ns = site.NS
 		}
@@ -41,16 +42,16 @@ func TestRingOfThreeBoxes(t *testing.T) {
 	}
 	for i, box := range ring {
 		next := ring[(i+1)%len(ring)]
-		awaitAnswers(t, m.stream(box.ns, netlab.Ping, next.at, netip.Addr{}, lab.HostMarker), 1)
+		awaitAnswers(t, m.stream(box.ns, lab.Ping, next.at, netip.Addr{}, top.HostMarker), 1)
 		box.write("ztbridge.yaml", m.zerotier(box.node)+ringConfig(next.at, ""))
 	}
-	crossed, err := lab.Box.Capture(iface, func(p netlab.Packet) bool {
-		return p.Proto == "udp" && p.Outgoing && netlab.Carrying(lab.Marker)(p)
+	crossed, err := top.Box.Capture(iface, func(p netlab.Packet) bool {
+		return p.Proto == "udp" && p.Outgoing && netlab.Carrying(top.Marker)(p)
 	})
 	must(t, err)
-	leaks, err := lab.WatchLeaks()
+	leaks, err := top.WatchLeaks()
 	must(t, err)
-	stream := m.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, netip.Addr{}, lab.Marker)
+	stream := m.stream(top.Client, lab.UDP, lab.ClientTarget4, netip.Addr{}, top.Marker)
 	began := time.Now()
 	for _, box := range ring {
 		box.start()
@@ -100,7 +101,7 @@ func TestRingOfThreeBoxes(t *testing.T) {
 	}
 
 	last := ring[2]
-	last.write("provider.ovpn", lab.Providers[0].Config())
+	last.write("provider.ovpn", top.Providers[0].Config())
 	last.write("ztbridge.yaml", m.zerotier(last.node)+ringConfig(ring[0].at, "provider"))
 	must(t, last.daemon.Signal(reloadSignal))
 	mended := time.Now()
@@ -117,7 +118,7 @@ func TestRingOfThreeBoxes(t *testing.T) {
 		t.Errorf("box C uses %q, egress next is %q: %v", st.Policies[0].Egress,
 			st.Egresses[0].State, err)
 	}
-	onlySeenAs(t, "the client", stream, lab.Providers[0].Public4[0])
+	onlySeenAs(t, "the client", stream, top.Providers[0].Public4[0])
 	noLeak(t, leaks)
 }
 

@@ -10,8 +10,9 @@ import (
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/doctor"
+	"ztbridge/bridge/lab"
+	"ztbridge/bridge/lab/ztlab"
 	"ztbridge/policyroute/netlab"
-	"ztbridge/policyroute/netlab/ztlab"
 )
 
 // Tests with real ZeroTier. Members reach the box by nothing else:
@@ -28,13 +29,13 @@ import (
 type mesh struct {
 	t       *testing.T
 	ctx     context.Context
-	lab     *netlab.Topology
+	lab     *lab.Topology
 	planet  *ztlab.Planet
 	network *ztlab.Network
 }
 
 // newMesh builds a lab with real ZeroTier in it, or skips the test.
-func newMesh(t *testing.T, opts netlab.Options, network ztlab.NetworkConfig) *mesh {
+func newMesh(t *testing.T, opts lab.Options, network ztlab.NetworkConfig) *mesh {
 	t.Helper()
 	netlab.Require(t, netlab.ZeroTier)
 	m := &mesh{t: t, lab: standard(t, opts)}
@@ -112,12 +113,12 @@ func (m *mesh) zerotier(n *ztlab.Node) string {
 
 // stream starts a stream from a member to what only clients talk to. The zero source leaves it to
 // the kernel.
-func (m *mesh) stream(from *netlab.Namespace, kind netlab.Kind, to, source netip.Addr,
-	marker string) *netlab.Stream {
+func (m *mesh) stream(from *netlab.Namespace, kind lab.Kind, to, source netip.Addr,
+	marker string) *lab.Stream {
 	m.t.Helper()
-	s, err := netlab.StartStream(netlab.StreamConfig{
+	s, err := lab.StartStream(lab.StreamConfig{
 		From: from, Kind: kind, To: netip.AddrPortFrom(to,
-			netlab.EchoPort), Rate: 50, Marker: marker, Source: source,
+			lab.EchoPort), Rate: 50, Marker: marker, Source: source,
 	})
 	must(m.t, err)
 	m.t.Cleanup(func() { s.Stop() })
@@ -126,7 +127,7 @@ func (m *mesh) stream(from *netlab.Namespace, kind netlab.Kind, to, source netip
 
 // onlySeenAs ends a stream and fails the test unless every answered request was seen from the given
 // sources, and there were some.
-func onlySeenAs(t *testing.T, what string, s *netlab.Stream, want ...netip.Addr) {
+func onlySeenAs(t *testing.T, what string, s *lab.Stream, want ...netip.Addr) {
 	t.Helper()
 	r := s.Stop()
 	t.Logf("%s: %v", what, r)

@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"ztbridge/bridge/api"
-	"ztbridge/policyroute/netlab"
-	"ztbridge/policyroute/netlab/ztlab"
+	"ztbridge/bridge/lab"
+	"ztbridge/bridge/lab/ztlab"
 )
 
 const viaConfig = `
@@ -24,16 +24,16 @@ probe: {targets: [192.0.2.10], hold_down: 1s}
 // TestImpossibleMember names the box itself, and then nobody at all, as the member to go through:
 // the other egress works all the same, and the status says which one does not, and why.
 func TestImpossibleMember(t *testing.T) {
-	m := newMesh(t, netlab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
-	lab := m.lab
-	node := m.node(lab.Box, ztlab.Box4, ztlab.Box6)
-	client := m.node(lab.Client, ztlab.Client4, ztlab.Client6)
+	m := newMesh(t, lab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
+	top := m.lab
+	node := m.node(top.Box, ztlab.Box4, ztlab.Box6)
+	client := m.node(top.Client, ztlab.Client4, ztlab.Client6)
 	iface := m.join(node, false).Iface
-	leaks, err := lab.WatchLeaks()
+	leaks, err := top.WatchLeaks()
 	must(t, err)
-	b := newBox(t, lab.Box)
+	b := newBox(t, top.Box)
 	b.sh("ip addr add 10.99.0.190/32 broadcast 10.99.0.200 dev " + iface)
-	b.write("provider.ovpn", lab.Providers[0].Config())
+	b.write("provider.ovpn", top.Providers[0].Config())
 	for _, c := range []struct {
 		via, code, message string
 	}{
@@ -60,10 +60,10 @@ func TestImpossibleMember(t *testing.T) {
 			return len(st.Policies) == 2 &&
 				st.Policies[1].Egress == "provider"
 		})
-		stream := m.stream(lab.Client, netlab.UDP, netlab.ClientTarget4, netip.Addr{}, lab.Marker)
+		stream := m.stream(top.Client, lab.UDP, lab.ClientTarget4, netip.Addr{}, top.Marker)
 		awaitAnswers(t, stream, 50)
 		stream.Stop()
-		onlySeenAs(t, "the client", stream, lab.Providers[0].Public4[0])
+		onlySeenAs(t, "the client", stream, top.Providers[0].Public4[0])
 	}
 	noLeak(t, leaks)
 }

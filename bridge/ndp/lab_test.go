@@ -24,7 +24,7 @@ import (
 //
 //	router ──────── 2001:db8:1::/64 ──────── box ──── member
 //	 eth0 ::1                          ::2 eth0  zt0   ::80:0:0:7, in 2001:db8:1:0:80::/80
-type lab struct {
+type top struct {
 	t                   *testing.T
 	router, box, member *netlab.Namespace
 	wan                 *netlab.Link
@@ -59,9 +59,9 @@ func TestMain(m *testing.M) {
 	fmt.Fprintf(os.Stderr, "%+v\n", p.Stats())
 }
 
-func newLab(t *testing.T) *lab {
+func newLab(t *testing.T) *top {
 	netlab.Require(t, netlab.Root)
-	l := &lab{t: t, router: namespace(t, "router"), box: namespace(t, "box"),
+	l := &top{t: t, router: namespace(t, "router"), box: namespace(t, "box"),
 		member: namespace(t, "member")}
 	p := netip.MustParsePrefix
 	var err error
@@ -80,7 +80,7 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
-func (l *lab) linkLocal(ns *netlab.Namespace, iface string) string {
+func (l *top) linkLocal(ns *netlab.Namespace, iface string) string {
 	l.t.Helper()
 	out := l.run(ns, "ip", "-6", "-o", "addr", "show", "dev", iface, "scope", "link")
 	_, rest, _ := strings.Cut(out, "inet6 ")
@@ -88,14 +88,14 @@ func (l *lab) linkLocal(ns *netlab.Namespace, iface string) string {
 	return addr
 }
 
-func (l *lab) run(ns *netlab.Namespace, args ...string) string {
+func (l *top) run(ns *netlab.Namespace, args ...string) string {
 	l.t.Helper()
 	out, err := ns.Run(l.t.Context(), args[0], args[1:]...)
 	must(l.t, err)
 	return out
 }
 
-func (l *lab) proxy() *netlab.Process {
+func (l *top) proxy() *netlab.Process {
 	l.t.Helper()
 	cmd := netlab.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), proxyEnv+"=eth0")
@@ -105,7 +105,7 @@ func (l *lab) proxy() *netlab.Process {
 	return p
 }
 
-func (l *lab) await(p *netlab.Process, what string, ok func() bool) {
+func (l *top) await(p *netlab.Process, what string, ok func() bool) {
 	l.t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for !ok() {
@@ -117,12 +117,12 @@ func (l *lab) await(p *netlab.Process, what string, ok func() bool) {
 }
 
 // reaches sends one ping from the router and reports whether it came back.
-func (l *lab) reaches(addr string) bool {
+func (l *top) reaches(addr string) bool {
 	_, err := l.router.Run(l.t.Context(), "ping", "-6", "-c", "1", "-W", "2", addr)
 	return err == nil
 }
 
-func (l *lab) neighbour(addr string) string {
+func (l *top) neighbour(addr string) string {
 	return l.run(l.router, "ip", "-6", "neigh", "show", "to", addr, "dev", "eth0")
 }
 

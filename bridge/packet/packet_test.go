@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
+	"ztbridge/bridge/lab"
 	"ztbridge/policyroute/netlab"
 )
 
@@ -27,12 +28,12 @@ var all = []bpf.Instruction{bpf.RetConstant{Val: 1 << 16}}
 func newLab(t *testing.T) (asker, listener *netlab.Namespace) {
 	t.Helper()
 	netlab.Require(t, netlab.Root)
-	lab, err := netlab.NewLab()
+	top, err := lab.NewLab()
 	must(t, err)
-	t.Cleanup(func() { must(t, lab.Close()) })
-	asker, err = lab.Host("asker")
+	t.Cleanup(func() { must(t, top.Close()) })
+	asker, err = top.Host("asker")
 	must(t, err)
-	listener, err = lab.Host("listener")
+	listener, err = top.Host("listener")
 	must(t, err)
 	for name, net := range map[string]string{"eth0": "10.1.0.", "eth1": "10.2.0."} {
 		_, err = netlab.Connect(asker,

@@ -13,13 +13,14 @@ import (
 	"testing"
 	"time"
 
+	"ztbridge/bridge/lab"
+	"ztbridge/bridge/lab/ztlab"
 	"ztbridge/policyroute/netlab"
-	"ztbridge/policyroute/netlab/ztlab"
 )
 
 // realLab is a planet with a controller, and the box on which the node under test runs.
 type realLab struct {
-	top     *netlab.Topology
+	top     *lab.Topology
 	planet  *ztlab.Planet
 	network *ztlab.Network
 	node    *ztlab.Node
@@ -47,7 +48,7 @@ func TestConformanceReal(t *testing.T) {
 }
 
 func newRealLab(t *testing.T) *realLab {
-	l := &realLab{top: netlab.ForTest(t, netlab.Options{RemoteClient: true}, netlab.ZeroTier)}
+	l := &realLab{top: lab.ForTest(t, lab.Options{RemoteClient: true}, netlab.ZeroTier)}
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
 	var err error
@@ -189,9 +190,9 @@ func (w *realWorld) read(name string) string {
 // realMoon makes the box a moon without a restart of the service, and then the same one elsewhere.
 func realMoon(t *testing.T, w *realWorld) {
 	w.Start()
-	first := netip.AddrPortFrom(netlab.BoxWAN4, 9993)
+	first := netip.AddrPortFrom(lab.BoxWAN4, 9993)
 	for _, endpoints := range [][]netip.AddrPort{{first},
-		{netip.AddrPortFrom(netlab.BoxWAN6, 9993), first}} {
+		{netip.AddrPortFrom(lab.BoxWAN6, 9993), first}} {
 		t.Run("", func(t *testing.T) {
 			d := drive(t, w, func(c *Config) { c.Moon, c.Networks = &Moon{endpoints}, nil })
 			d.until("a moon", func(st Status) bool { return st.Moon == w.Address() })

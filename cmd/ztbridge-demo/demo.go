@@ -6,8 +6,9 @@ import (
 	"path/filepath"
 	"time"
 
+	"ztbridge/bridge/lab"
+	"ztbridge/bridge/lab/ztlab"
 	"ztbridge/policyroute/netlab"
-	"ztbridge/policyroute/netlab/ztlab"
 )
 
 const (
@@ -20,7 +21,7 @@ type demo struct {
 	program string
 	screen  *screen
 
-	lab     *netlab.Topology
+	lab     *lab.Topology
 	zt      *ztlab.Usual // nil without ZeroTier
 	ingress string       // the box's interface towards the client
 	gw      *gateway
@@ -65,10 +66,10 @@ func (d *demo) run(ctx context.Context) error {
 func (d *demo) build(ctx context.Context) (err error) {
 	d.screen.title("The lab")
 	withZeroTier := len(netlab.Missing(netlab.ZeroTier)) == 0
-	if d.lab, err = netlab.Standard(ctx, netlab.Options{RemoteClient: withZeroTier}); err != nil {
+	if d.lab, err = lab.Standard(ctx, lab.Options{RemoteClient: withZeroTier}); err != nil {
 		return err
 	}
-	d.ingress = netlab.IngressIface
+	d.ingress = lab.IngressIface
 	link := "──"
 	if withZeroTier {
 		d.screen.print(
@@ -93,9 +94,9 @@ func (d *demo) build(ctx context.Context) (err error) {
 	d.screen.print(
 		"Hosts are network namespaces of this machine; the provider is a real OpenVPN server.")
 	d.screen.print("\n  host         on the Internet")
-	d.screen.print("  box          %s", netlab.BoxWAN4)
+	d.screen.print("  box          %s", lab.BoxWAN4)
 	d.screen.print("  provider-a   %s", d.provider().Public4[0])
-	d.screen.print("  Internet     %s, to which nobody talks but the client", netlab.ClientTarget4)
+	d.screen.print("  Internet     %s, to which nobody talks but the client", lab.ClientTarget4)
 	if d.untouched, err = d.lab.Box.Snapshot(ctx); err != nil {
 		return err
 	}
@@ -103,7 +104,7 @@ func (d *demo) build(ctx context.Context) (err error) {
 	return err
 }
 
-func (d *demo) provider() *netlab.Provider { return d.lab.Providers[0] }
+func (d *demo) provider() *lab.Provider { return d.lab.Providers[0] }
 
 // config returns the gateway's configuration, as short as a user's.
 func (d *demo) config() string {

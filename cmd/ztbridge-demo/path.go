@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"ztbridge/bridge/lab"
 	"ztbridge/policyroute/netlab"
 )
 
@@ -26,10 +27,10 @@ func (d *demo) showPath(ctx context.Context) error {
 		return err
 	}
 	request := func(p netlab.Packet) bool {
-		return p.Proto == "udp" && p.Dst == netlab.ClientTarget4 && netlab.Carrying(d.lab.Marker)(p)
+		return p.Proto == "udp" && p.Dst == lab.ClientTarget4 && netlab.Carrying(d.lab.Marker)(p)
 	}
 	encrypted := func(p netlab.Packet) bool {
-		return p.Proto == "udp" && p.Src == netlab.BoxWAN4 &&
+		return p.Proto == "udp" && p.Src == lab.BoxWAN4 &&
 			slices.Contains(d.provider().Public4, p.Dst)
 	}
 	clientIface := "eth0"
@@ -40,7 +41,7 @@ func (d *demo) showPath(ctx context.Context) error {
 		{d.lab.Client, "client", clientIface, request, "readable"},
 		{d.lab.Box, "box", d.ingress, request, "readable"},
 		{d.lab.Box, "box", tun, request, "readable, enters the tunnel"},
-		{d.lab.Box, "box", netlab.WANIface, encrypted, "encrypted"},
+		{d.lab.Box, "box", lab.WANIface, encrypted, "encrypted"},
 		{d.provider().NS, "provider-a", "eth0", request, "readable"},
 		{d.lab.Internet, "Internet", "eth0", request, "readable"},
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"ztbridge/bridge/lab"
 	"ztbridge/policyroute/netlab"
 )
 
@@ -46,7 +47,7 @@ func (d *demo) showRecipe(ctx context.Context) error {
 
 func (d *demo) killRecipe(ctx context.Context, openvpn *netlab.Process,
 	leaks *netlab.Capture) error {
-	s, err := d.lab.ClientStream(netlab.UDP, netlab.IPv4, clientRate)
+	s, err := d.lab.ClientStream(lab.UDP, lab.IPv4, clientRate)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"ztbridge/policyroute/netlab"
+	"ztbridge/bridge/lab"
 )
 
 const (
@@ -53,7 +53,7 @@ func (s *screen) draw(format string, args ...any) {
 
 // strip draws what became of the requests sent from start on, in time: # all were answered, + some,
 // . none. It returns the strip and the time that a cell stands for.
-func strip(r netlab.Report, start, end time.Time) (string, time.Duration) {
+func strip(r lab.Report, start, end time.Time) (string, time.Duration) {
 	cell := stripCell
 	for end.Sub(start) > stripCells*cell {
 		cell += stripCell

@@ -4,16 +4,16 @@ import (
 	"testing"
 	"time"
 
-	"ztbridge/policyroute/netlab"
+	"ztbridge/bridge/lab"
 )
 
 func TestStrip(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	// One request every 50 ms; those sent within the outage are lost.
-	report := func(length, outageFrom, outageTo time.Duration) netlab.Report {
-		var r netlab.Report
+	report := func(length, outageFrom, outageTo time.Duration) lab.Report {
+		var r lab.Report
 		for at := time.Duration(0); at < length; at += 50 * time.Millisecond {
-			round := netlab.Round{Sent: start.Add(at)}
+			round := lab.Round{Sent: start.Add(at)}
 			if at < outageFrom || at >= outageTo {
 				round.Received = round.Sent.Add(time.Millisecond)
 			}
@@ -24,12 +24,12 @@ func TestStrip(t *testing.T) {
 	const second = time.Second
 	tests := []struct {
 		name   string
-		report netlab.Report
+		report lab.Report
 		length time.Duration
 		want   string
 		cell   time.Duration
 	}{
-		{"nothing sent", netlab.Report{}, second, "", 100 * time.Millisecond},
+		{"nothing sent", lab.Report{}, second, "", 100 * time.Millisecond},
 		{"all well", report(second, second, second), second, "##########", 100 * time.Millisecond},
 		{"an outage that begins within a cell",
 			report(second, 250*time.Millisecond, 500*time.Millisecond), second,

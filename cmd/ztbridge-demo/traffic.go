@@ -9,36 +9,36 @@ import (
 	"syscall"
 	"time"
 
-	"ztbridge/policyroute/netlab"
+	"ztbridge/bridge/lab"
 )
 
 var terminate os.Signal = syscall.SIGTERM
 
 // traffic is what one party sends while the box is mistreated.
 type traffic struct {
-	main    *netlab.Stream // UDP over IPv4
-	streams []*netlab.Stream
+	main    *lab.Stream // UDP over IPv4
+	streams []*lab.Stream
 }
 
 // startTraffic starts all that flows from now on: the client's, the box's own and a session into
 // it.
 func (d *demo) startTraffic() error {
 	var errs []error
-	add := func(t *traffic) func(*netlab.Stream, error) {
-		return func(s *netlab.Stream, err error) {
+	add := func(t *traffic) func(*lab.Stream, error) {
+		return func(s *lab.Stream, err error) {
 			errs = append(errs, err)
 			t.streams = append(t.streams, s)
 		}
 	}
 	client, own := add(&d.client), add(&d.own)
-	client(d.lab.ClientStream(netlab.UDP, netlab.IPv4, clientRate))
-	client(d.lab.ClientStream(netlab.UDP, netlab.IPv6, 50))
-	client(d.lab.ClientStream(netlab.TCP, netlab.IPv4, 20))
-	client(d.lab.ClientStream(netlab.DNS, netlab.IPv4, 10))
-	client(d.lab.ClientStream(netlab.Ping, netlab.IPv4, 10))
-	own(d.lab.BoxStream(netlab.UDP, netlab.IPv4, 20))
-	own(d.lab.BoxStream(netlab.UDP, netlab.IPv6, 20))
-	own(d.lab.SessionIntoBox(netlab.IPv4, 20))
+	client(d.lab.ClientStream(lab.UDP, lab.IPv4, clientRate))
+	client(d.lab.ClientStream(lab.UDP, lab.IPv6, 50))
+	client(d.lab.ClientStream(lab.TCP, lab.IPv4, 20))
+	client(d.lab.ClientStream(lab.DNS, lab.IPv4, 10))
+	client(d.lab.ClientStream(lab.Ping, lab.IPv4, 10))
+	own(d.lab.BoxStream(lab.UDP, lab.IPv4, 20))
+	own(d.lab.BoxStream(lab.UDP, lab.IPv6, 20))
+	own(d.lab.SessionIntoBox(lab.IPv4, 20))
 	d.client.main, d.own.main = d.client.streams[0], d.own.streams[0]
 	return errors.Join(errs...)
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"ztbridge/policyroute/netlab"
+	"ztbridge/bridge/lab"
 )
 
 const errorFileName = "ztbridge-error.txt"
@@ -50,7 +50,7 @@ func TestBadProvisioning(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newRig(t, builtImage(t, "cloud-amd64"), netlab.Options{})
+			r := newRig(t, builtImage(t, "cloud-amd64"), lab.Options{})
 			r.provision(tt.files(r.lab.Providers[0].Config()))
 			r.startStreams()
 			r.boot()

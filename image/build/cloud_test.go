@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"ztbridge/bridge/lab"
 	"ztbridge/image/build/deb"
 	"ztbridge/policyroute/netlab"
 )
@@ -53,9 +54,9 @@ func (r *rig) servePackage(authority tls.Certificate) (address, sum string) {
 	must(r.t, err)
 	content, err := os.ReadFile(file)
 	must(r.t, err)
-	r.lab.Zone.Set(packagesHost, netlab.HostTarget4)
+	r.lab.Zone.Set(packagesHost, lab.HostTarget4)
 	config := &tls.Config{Certificates: []tls.Certificate{issue(r.t, authority, packagesHost)}}
-	serve(r.t, r.lab.Internet, netlab.HostTarget4.String()+":443", config,
+	serve(r.t, r.lab.Internet, lab.HostTarget4.String()+":443", config,
 		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write(content)
 		}))
@@ -83,9 +84,9 @@ func issue(t *testing.T, authority tls.Certificate, host string) tls.Certificate
 func (r *rig) serveDebian() {
 	r.t.Helper()
 	const name = "deb.debian.org"
-	r.lab.Zone.Set(name, netlab.HostTarget4)
+	r.lab.Zone.Set(name, lab.HostTarget4)
 	archive := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: name})
-	serve(r.t, r.lab.Internet, netlab.HostTarget4.String()+":80", nil,
+	serve(r.t, r.lab.Internet, lab.HostTarget4.String()+":80", nil,
 		http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			req.Host = name
 			archive.ServeHTTP(w, req)
@@ -97,9 +98,9 @@ func (r *rig) serveDebian() {
 func (r *rig) serveOracle(userData []byte) {
 	r.t.Helper()
 	router := r.lab.WANSegment.NS
-	stop, err := router.ServeDHCP(r.lab.WANSegment.Bridge,
-		netlab.Lease{Addr: netip.PrefixFrom(netlab.BoxWAN4, netlab.WANNet4.Bits()),
-			Router: netlab.WANNet4.Addr().Next(), Resolver: netlab.ResolverAddr})
+	stop, err := lab.ServeDHCP(router, r.lab.WANSegment.Bridge,
+		lab.Lease{Addr: netip.PrefixFrom(lab.BoxWAN4, lab.WANNet4.Bits()),
+			Router: lab.WANNet4.Addr().Next(), Resolver: lab.ResolverAddr})
 	must(r.t, err)
 	r.t.Cleanup(func() { _ = stop() })
 	must(r.t, router.IP("addr add 169.254.169.254/32 dev lo"))
@@ -109,9 +110,9 @@ func (r *rig) serveOracle(userData []byte) {
 			"region": "lab", "shape": "VM.Standard.E2.1.Micro",
 			"metadata": map[string]string{"ssh_authorized_keys": r.publicKey(),
 				"user_data": base64.StdEncoding.EncodeToString(userData)}},
-		"/opc/v2/vnics/": []map[string]any{{"macAddr": wanMAC, "privateIp": netlab.BoxWAN4.String(),
-			"subnetCidrBlock": netlab.WANNet4.String(),
-			"virtualRouterIp": netlab.WANNet4.Addr().Next().String(), "vlanTag": 0,
+		"/opc/v2/vnics/": []map[string]any{{"macAddr": wanMAC, "privateIp": lab.BoxWAN4.String(),
+			"subnetCidrBlock": lab.WANNet4.String(),
+			"virtualRouterIp": lab.WANNet4.Addr().Next().String(), "vlanTag": 0,
 			"vnicId": "ocid1.vnic.oc1.lab"}},
 	}
 	serve(r.t, router, "169.254.169.254:80", nil,
@@ -165,7 +166,7 @@ ethernets:
   clients:
     match: {macaddress: %q}
     addresses: [10.77.0.1/24, "fd77::1/64"]
-`, wanMAC, netlab.BoxWAN4, netlab.BoxWAN6, netlab.ResolverAddr, ingressMAC)
+`, wanMAC, lab.BoxWAN4, lab.BoxWAN6, lab.ResolverAddr, ingressMAC)
 	key, err := json.Marshal([]string{r.publicKey()})
 	must(r.t, err)
 	f := fat{label: "CIDATA", serial: 1, size: 128 * mib, when: time.Unix(1767225600, 0),

@@ -4,13 +4,13 @@ import (
 	"strings"
 	"testing"
 
-	"ztbridge/policyroute/netlab"
+	"ztbridge/bridge/lab"
 )
 
 // A data partition that is full, as after somebody has kept files on it: what is new is not taken
 // over and not lost, and the box says so and goes on with what it has.
 func TestFullDataPartition(t *testing.T) {
-	r := newRig(t, builtImage(t, "cloud-amd64"), netlab.Options{})
+	r := newRig(t, builtImage(t, "cloud-amd64"), lab.Options{})
 	r.provisionJob(jobConfig)
 	r.startStreams()
 	r.boot()

@@ -5,14 +5,14 @@ import (
 	"testing"
 	"time"
 
-	"ztbridge/policyroute/netlab"
+	"ztbridge/bridge/lab"
 )
 
 // The main job, in a booted box that has been given files and nothing else: the client reaches the
 // Internet by the provider, and never by the box's own line, from before the power is on until
 // after it is off.
 func TestGuestDoesItsJob(t *testing.T) {
-	r := newRig(t, builtImage(t, "cloud-amd64"), netlab.Options{})
+	r := newRig(t, builtImage(t, "cloud-amd64"), lab.Options{})
 	r.provisionJob(jobConfig)
 	r.startStreams()
 	r.boot()

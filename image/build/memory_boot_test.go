@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"ztbridge/policyroute/netlab"
+	"ztbridge/bridge/lab"
 )
 
 // maxMemory is for everything beside the kernel's own, in MiB, of a box of 512 whose tunnel is up
@@ -18,7 +18,7 @@ func TestIdleMemory(t *testing.T) {
 		{"with ZeroTier", "cloud-amd64-zerotier", goodConfig},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newRig(t, builtImage(t, tt.image), netlab.Options{})
+			r := newRig(t, builtImage(t, tt.image), lab.Options{})
 			r.provisionJob(tt.config)
 			r.boot()
 			r.await("ip -4 address show dev tunztb-provider", "inet ")

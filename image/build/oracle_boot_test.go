@@ -5,14 +5,14 @@ import (
 	"testing"
 	"time"
 
-	"ztbridge/policyroute/netlab"
+	"ztbridge/bridge/lab"
 )
 
 // Our own image at Oracle's: all it knows is in the metadata of the machine, the user-data for a
 // stock image, of which it takes the files, and the key that the machine was created with. The
 // second card, which clouds do not set up, is the only thing that a file says.
 func TestImageTakesOraclesMetadata(t *testing.T) {
-	r := newRig(t, builtImage(t, "cloud-amd64"), netlab.Options{})
+	r := newRig(t, builtImage(t, "cloud-amd64"), lab.Options{})
 	put(t, r.disk, map[string]string{"clients.network": clientsNetwork})
 	r.serveOracle(r.userData("https://"+packagesHost+"/ztbridge.deb", strings.Repeat("0", 64)))
 	r.startStreams()

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"ztbridge/policyroute/netlab"
+	"ztbridge/bridge/lab"
 )
 
 // The power goes at random moments of the first start, of the daily work and of an update, the
@@ -27,7 +27,7 @@ func TestPowerCuts(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	within := func(d time.Duration) time.Duration { return time.Duration(random.Int64N(int64(d))) }
 
-	r := newRig(t, image, netlab.Options{})
+	r := newRig(t, image, lab.Options{})
 	good := r.serve(map[string][]byte{"good": bundleOf(t, image, "cloud-amd64", "2")}) + "good"
 	r.startStreams()
 	// how long a first start takes: measured by the first one that is not cut

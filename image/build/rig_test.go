@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"ztbridge/bridge/lab"
 	"ztbridge/image/build/boottest"
 	"ztbridge/policyroute/netlab"
 )
@@ -25,11 +26,11 @@ import (
 // A person looks into the box by SSH, from the Internet.
 type rig struct {
 	t       *testing.T
-	lab     *netlab.Topology
+	lab     *lab.Topology
 	disk    boottest.Disk
 	machine boottest.Machine
 	leaks   *netlab.Capture
-	streams map[string]*netlab.Stream
+	streams map[string]*lab.Stream
 	guest   *boottest.Guest
 	login   string // who may log in, and become root
 }
@@ -47,9 +48,9 @@ const clientsNetwork = "[Match]\nMACAddress=" + ingressMAC +
 // that wants a password.
 const jobConfig = "ingress: [enp0s17]\negress:\n  provider: {openvpn: {profile: provider.ovpn, credentials: provider.auth}}\n"
 
-var customer = netlab.Credentials{User: "customer", Password: secret}
+var customer = lab.Credentials{User: "customer", Password: secret}
 
-func newRig(t *testing.T, image string, opts netlab.Options) *rig {
+func newRig(t *testing.T, image string, opts lab.Options) *rig {
 	t.Helper()
 	r := emptyRig(t, opts)
 	r.disk = newDisk(t, image)
@@ -58,26 +59,26 @@ func newRig(t *testing.T, image string, opts netlab.Options) *rig {
 }
 
 // emptyRig has a machine without a disk.
-func emptyRig(t *testing.T, opts netlab.Options) *rig {
+func emptyRig(t *testing.T, opts lab.Options) *rig {
 	t.Helper()
 	netlab.Require(t, netlab.Root, netlab.OpenVPN)
 	need(t, "ssh", "ssh-keygen")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	opts.Providers = []netlab.ProviderOptions{{Credentials: &customer}}
-	lab, err := netlab.Standard(ctx, opts)
+	opts.Providers = []lab.ProviderOptions{{Credentials: &customer}}
+	top, err := lab.Standard(ctx, opts)
 	must(t, err)
-	t.Cleanup(func() { must(t, lab.Close()) })
+	t.Cleanup(func() { must(t, top.Close()) })
 	// One processor: before version 8.1, which Debian 12 does not have, QEMU may run what another
 	// processor is just patching, and a kernel that switches its network hooks on and off at work
 	// dies of it now and then.
 	machine := boottest.Machine{Firmware: boottest.BIOS, CPUs: 1}
-	r := &rig{t: t, lab: lab, streams: map[string]*netlab.Stream{}, machine: machine, login: "root"}
-	r.plug(lab.WAN, lab.WANSegment, netlab.WANIface, wanMAC, 16)
-	if lab.IngressSegment != nil {
-		r.plug(lab.Ingress, lab.IngressSegment, netlab.IngressIface, ingressMAC, 17)
+	r := &rig{t: t, lab: top, streams: map[string]*lab.Stream{}, machine: machine, login: "root"}
+	r.plug(top.WAN, top.WANSegment, lab.WANIface, wanMAC, 16)
+	if top.IngressSegment != nil {
+		r.plug(top.Ingress, top.IngressSegment, lab.IngressIface, ingressMAC, 17)
 	}
-	r.leaks, err = lab.WatchLeaks()
+	r.leaks, err = top.WatchLeaks()
 	must(t, err)
 	return r
 }
@@ -110,7 +111,7 @@ func (r *rig) provision(files map[string]string) {
 		"authorized_keys": r.publicKey(),
 		"wan.network": fmt.Sprintf(
 			"[Match]\nMACAddress=%s\n[Network]\nAddress=%s/24\nAddress=%s/64\nGateway=198.51.100.1\nGateway=2001:db8:b0::1\nDNS=%s\nIPv6AcceptRA=no\n",
-			wanMAC, netlab.BoxWAN4, netlab.BoxWAN6, netlab.ResolverAddr),
+			wanMAC, lab.BoxWAN4, lab.BoxWAN6, lab.ResolverAddr),
 		"clients.network": clientsNetwork,
 	})
 	put(r.t, r.disk, files)
@@ -152,7 +153,7 @@ func (r *rig) ssh(command string) (string, error) {
 	return r.lab.Internet.Run(ctx, "ssh", "-i", r.keyFile(), "-o", "StrictHostKeyChecking=no", "-o",
 		"UserKnownHostsFile=/dev/null",
 		"-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=20", "-o",
-		"ServerAliveInterval=15", r.login+"@"+netlab.BoxWAN4.String(), command)
+		"ServerAliveInterval=15", r.login+"@"+lab.BoxWAN4.String(), command)
 }
 
 func (r *rig) mustSSH(command string) string {
@@ -181,12 +182,12 @@ func (r *rig) await(command, want string) string {
 func (r *rig) startStreams() {
 	r.t.Helper()
 	for _, s := range []struct {
-		kind    netlab.Kind
-		version netlab.Version
+		kind    lab.Kind
+		version lab.Version
 		rate    int
 	}{
-		{netlab.UDP, netlab.IPv4, 50}, {netlab.UDP, netlab.IPv6, 50}, {netlab.TCP, netlab.IPv4, 10},
-		{netlab.DNS, netlab.IPv4, 5}, {netlab.Ping, netlab.IPv4, 10},
+		{lab.UDP, lab.IPv4, 50}, {lab.UDP, lab.IPv6, 50}, {lab.TCP, lab.IPv4, 10},
+		{lab.DNS, lab.IPv4, 5}, {lab.Ping, lab.IPv4, 10},
 	} {
 		stream, err := r.lab.ClientStream(s.kind, s.version, s.rate)
 		must(r.t, err)

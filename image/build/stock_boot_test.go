@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"ztbridge/policyroute/netlab"
+	"ztbridge/bridge/lab"
 )
 
 // cloudInitTimeout is for packages that are fetched and installed by an emulated processor.
@@ -30,7 +30,7 @@ func stockRig(t *testing.T) (*rig, tls.Certificate) {
 	authority, err := tls.LoadX509KeyPair(filepath.Join(dir, "stock-ca.pem"),
 		filepath.Join(dir, "stock-ca.key"))
 	must(t, err)
-	r := emptyRig(t, netlab.Options{})
+	r := emptyRig(t, lab.Options{})
 	r.login = "debian"
 	r.machine.Disk = filepath.Join(t.TempDir(), "stock.ext4")
 	if out, err := exec.Command("cp", "--sparse=always", stock,
@@ -149,7 +149,7 @@ func (r *rig) assertFirewall() {
 			r.t.Errorf("%s does not come first:\n%s", ours, rules)
 		}
 	}
-	conn, err := r.lab.Internet.Dial(r.t.Context(), "tcp", netlab.BoxWAN4.String()+":9999")
+	conn, err := r.lab.Internet.Dial(r.t.Context(), "tcp", lab.BoxWAN4.String()+":9999")
 	if err == nil {
 		_ = conn.Close()
 	}

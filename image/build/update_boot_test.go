@@ -14,11 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"ztbridge/bridge/lab"
 	"ztbridge/image/build/boottest"
 	"ztbridge/image/device/box"
 	"ztbridge/image/device/grubenv"
 	"ztbridge/image/device/update"
-	"ztbridge/policyroute/netlab"
 )
 
 // Updates come over the network, while the client talks. Bundles that must not be trusted change
@@ -29,7 +29,7 @@ func TestUpdate(t *testing.T) {
 	good := bundleOf(t, image, "cloud-amd64", "2")
 	_, strangers, err := ed25519.GenerateKey(rand.Reader)
 	must(t, err)
-	r := newRig(t, image, netlab.Options{})
+	r := newRig(t, image, lab.Options{})
 	address := r.serve(map[string][]byte{
 		"good":      good,
 		"truncated": good[:len(good)-1000],
@@ -97,7 +97,7 @@ func (r *rig) update(what string) {
 // serve offers files on the lab's Internet and returns their address, which ends in a slash.
 func (r *rig) serve(files map[string][]byte) string {
 	r.t.Helper()
-	address := netlab.HostTarget4.String() + ":80"
+	address := lab.HostTarget4.String() + ":80"
 	serve(r.t, r.lab.Internet, address, nil,
 		http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			http.ServeContent(w, req, req.URL.Path, time.Time{},

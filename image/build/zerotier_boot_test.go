@@ -10,8 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"ztbridge/bridge/lab"
+	"ztbridge/bridge/lab/ztlab"
 	"ztbridge/policyroute/netlab"
-	"ztbridge/policyroute/netlab/ztlab"
 )
 
 // The main job with real ZeroTier: the client's only link to the box is a network of the lab's own
@@ -26,7 +27,7 @@ import (
 // firmware tables: users have the public one.
 func TestGuestDoesItsJobOverZeroTier(t *testing.T) {
 	netlab.Require(t, netlab.ZeroTier)
-	r := newRig(t, builtImage(t, "cloud-amd64-zerotier"), netlab.Options{RemoteClient: true})
+	r := newRig(t, builtImage(t, "cloud-amd64-zerotier"), lab.Options{RemoteClient: true})
 	ctx, cancel := context.WithTimeout(t.Context(), 3*bootTimeout)
 	t.Cleanup(cancel)
 	planet, err := ztlab.New(ctx, r.lab)

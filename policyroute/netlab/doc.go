@@ -1,8 +1,7 @@
-// Package netlab builds small Internets out of network namespaces, for tests and for the demo:
-// hosts, links, a provider with a real OpenVPN server, streams of marked packets and captures that
-// know a leaked packet when they see one.
+// Package netlab makes hosts out of network namespaces, for tests: links between them, processes
+// and faults inside them, captures of what they send, and snapshots of their tables.
 //
 // Everything it makes lives in namespaces named ztb-<pid>-…; the namespace of the caller is never
-// changed. Labs of different processes do not meet, and what a crashed one left behind is swept by
-// the next. Root is needed throughout.
+// changed. Hosts of different processes do not meet, and what a crashed process left behind is
+// swept by the next. Root is needed throughout.
 package netlab

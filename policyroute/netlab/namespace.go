@@ -214,6 +214,19 @@ func (n *Namespace) ListenPacket(network, address string) (c net.PacketConn, err
 	return c, err
 }
 
+// TempDir makes a directory for a lab's files, which Sweep removes once this process is gone. It
+// is open to programs that drop root. The caller removes it.
+func TempDir(label string) (string, error) {
+	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-%s-", namePrefix, os.Getpid(), label))
+	if err != nil {
+		return "", fmt.Errorf("making a directory: %w", err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return "", errors.Join(fmt.Errorf("opening a directory: %w", err), os.RemoveAll(dir))
+	}
+	return dir, nil
+}
+
 // Sweep deletes what labs of processes that no longer exist left behind.
 func Sweep() error {
 	entries, err := os.ReadDir(netnsDir)

@@ -106,8 +106,8 @@ func (n *Namespace) Processes() []*Process {
 	return append([]*Process(nil), n.processes...)
 }
 
-// outcome says in words whether the process runs or how it ended.
-func (p *Process) outcome() string {
+// Outcome says in words whether the process runs or how it ended.
+func (p *Process) Outcome() string {
 	switch {
 	case p.Running():
 		return fmt.Sprintf("pid %d, running", p.Pid())

@@ -20,6 +20,28 @@ func (s *Segment) Tap(ns *Namespace, iface string) (*os.File, error) {
 		fmt.Sprintf("link set %s master %s up", port, s.Bridge))
 }
 
+// Taps replaces a link, which must exist, by two tap devices of the same names, addresses and
+// routes. The caller carries the frames between the files, and must close both before it closes the
+// namespaces; closing takes the devices away.
+func (l *Link) Taps() (a, b *os.File, err error) {
+	if err := l.Delete(); err != nil {
+		return nil, nil, err
+	}
+	if a, err = l.a.tap(); err != nil {
+		return nil, nil, err
+	}
+	if b, err = l.b.tap(); err != nil {
+		return nil, nil, errors.Join(err, a.Close())
+	}
+	return a, b, nil
+}
+
+// tap makes this end of the link a tap device.
+func (e end) tap() (*os.File, error) {
+	address := fmt.Sprintf("link set %s address %s", e.iface.Name, e.mac())
+	return e.ns.tap(e.iface.Name, 0, append([]string{address}, e.commands()...)...)
+}
+
 // tap makes a tap device in the namespace and sets it up by commands of ip. It goes when the file
 // is closed.
 func (n *Namespace) tap(name string, flags uint16, commands ...string) (f *os.File, err error) {

@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"ztbridge/bridge/lab"
 	"ztbridge/bridge/openvpn/endpoint"
 	"ztbridge/bridge/pki"
-	"ztbridge/policyroute/netlab"
 )
 
 // maxClients is how many connections, proved or not, a listener has at most.
@@ -24,7 +24,7 @@ const maxClients = 512
 // handshake.
 func TestGarbage(t *testing.T) {
 	l := newLab(t)
-	var streams []*netlab.Stream
+	var streams []*lab.Stream
 	for _, name := range []string{"udp", "tcp"} {
 		_, profile := l.add(pki.Request{Name: name})
 		ns := l.host()
@@ -34,9 +34,9 @@ func TestGarbage(t *testing.T) {
 		p := l.connect(ns, profile)
 		defer p.Kill()
 		awaitEcho(t, ns, innerAddr)
-		s, err := netlab.StartStream(netlab.StreamConfig{
-			From: ns, Kind: netlab.UDP, To: netip.AddrPortFrom(innerAddr,
-				netlab.EchoPort), Rate: 50, Marker: netlab.NewMarker(),
+		s, err := lab.StartStream(lab.StreamConfig{
+			From: ns, Kind: lab.UDP, To: netip.AddrPortFrom(innerAddr,
+				lab.EchoPort), Rate: 50, Marker: lab.NewMarker(),
 		})
 		must(t, err)
 		awaitAnswers(t, s)
@@ -91,7 +91,7 @@ func TestGarbage(t *testing.T) {
 }
 
 // garbage makes n connections, a quarter of each kind, and returns those that are left open.
-func (l *lab) garbage(n int) []net.Conn {
+func (l *testbed) garbage(n int) []net.Conn {
 	noise := make([]byte, 1200)
 	// never fails (crypto/rand)
 	_, _ = rand.Read(noise)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"ztbridge/bridge/lab"
 	"ztbridge/bridge/onetime"
 	"ztbridge/bridge/pki"
 	"ztbridge/policyroute/netlab"
@@ -23,24 +24,24 @@ func TestEndpoint(t *testing.T) {
 	l := newLab(t)
 	// In a group of their own, so that the lab outlives the parallel tests.
 	t.Run("clients", func(t *testing.T) {
-		for name, test := range map[string]func(*lab){
-			"UDP":                 (*lab).testUDP,
-			"TCP where UDP drops": (*lab).testTCP,
-			"HTTP proxy":          (*lab).testProxy,
-			"IPv6 outside":        (*lab).testOutside6,
-			"network only":        (*lab).testNetworkOnly,
-			"isolation":           (*lab).testIsolation,
-			"newest wins":         (*lab).testNewestWins,
-			"disconnect":          (*lab).testDisconnect,
-			"expiry":              (*lab).testExpiry,
-			"revoke by UDP":       func(l *lab) { l.testRevoke("lostphone", "", "udp/1194") },
-			"revoke by TCP": func(l *lab) {
+		for name, test := range map[string]func(*testbed){
+			"UDP":                 (*testbed).testUDP,
+			"TCP where UDP drops": (*testbed).testTCP,
+			"HTTP proxy":          (*testbed).testProxy,
+			"IPv6 outside":        (*testbed).testOutside6,
+			"network only":        (*testbed).testNetworkOnly,
+			"isolation":           (*testbed).testIsolation,
+			"newest wins":         (*testbed).testNewestWins,
+			"disconnect":          (*testbed).testDisconnect,
+			"expiry":              (*testbed).testExpiry,
+			"revoke by UDP":       func(l *testbed) { l.testRevoke("lostphone", "", "udp/1194") },
+			"revoke by TCP": func(l *testbed) {
 				l.testRevoke("lostlaptop", "meta l4proto udp",
 					"tcp/443")
 			},
-			"port scan":     (*lab).testPortScan,
-			"one-time link": (*lab).testOneTimeLink,
-			"unprivileged":  (*lab).testUnprivileged,
+			"port scan":     (*testbed).testPortScan,
+			"one-time link": (*testbed).testOneTimeLink,
+			"unprivileged":  (*testbed).testUnprivileged,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -61,7 +62,7 @@ func addrs(t testing.TB, c pki.Client, listener int) []netip.Addr {
 }
 
 // testUDP connects with the profile as it is printed, and looks at everything the client was given.
-func (l *lab) testUDP() {
+func (l *testbed) testUDP() {
 	t := l.t
 	c, profile := l.add(pki.Request{Name: "udp"})
 	ns := l.host()
@@ -97,7 +98,7 @@ func (l *lab) testUDP() {
 		func() bool { _, ok := l.session("udp", "udp/1194"); return !ok })
 }
 
-func (l *lab) testTCP() {
+func (l *testbed) testTCP() {
 	t := l.t
 	c, profile := l.add(pki.Request{Name: "tcp"})
 	ns := l.host()
@@ -113,7 +114,7 @@ func (l *lab) testTCP() {
 }
 
 // testOutside6 reaches the endpoint by its IPv6 address: one socket serves both families.
-func (l *lab) testOutside6() {
+func (l *testbed) testOutside6() {
 	t := l.t
 	for proto, listener := range map[string]string{"udp": "udp/1194", "tcp": "tcp/443"} {
 		name := "six" + proto
@@ -136,7 +137,7 @@ func (l *lab) testOutside6() {
 }
 
 // testNetworkOnly looks at the routes of a client that wants the ZeroTier network and nothing else.
-func (l *lab) testNetworkOnly() {
+func (l *testbed) testNetworkOnly() {
 	t := l.t
 	_, profile := l.add(pki.Request{Name: "partial", NetworkOnly: true})
 	ns := l.host()
@@ -162,7 +163,7 @@ func (l *lab) testNetworkOnly() {
 
 // testIsolation lets the kernel decide whether two clients reach each other, as it does about all
 // else.
-func (l *lab) testIsolation() {
+func (l *testbed) testIsolation() {
 	t := l.t
 	var hosts []*netlab.Namespace
 	var clients []pki.Client
@@ -175,7 +176,7 @@ func (l *lab) testIsolation() {
 		hosts, clients = append(hosts, ns), append(clients, c)
 	}
 	right := addrs(t, clients[1], 0)[0]
-	echo, err := hosts[1].ServeEcho(right)
+	echo, err := lab.ServeEcho(hosts[1], right)
 	must(t, err)
 	defer echo.Close()
 	awaitEcho(t, hosts[0], right) // the control: without the rule they reach each other
@@ -192,7 +193,7 @@ func (l *lab) testIsolation() {
 }
 
 // testNewestWins connects a client twice, by either listener: the first session ends.
-func (l *lab) testNewestWins() {
+func (l *testbed) testNewestWins() {
 	t := l.t
 	_, profile := l.add(pki.Request{Name: "twice"})
 	first, second := l.host(), l.host()
@@ -213,7 +214,7 @@ func (l *lab) testNewestWins() {
 	})
 }
 
-func (l *lab) testDisconnect() {
+func (l *testbed) testDisconnect() {
 	t := l.t
 	_, profile := l.add(pki.Request{Name: "guest"})
 	ns := l.host()
@@ -235,7 +236,7 @@ func (l *lab) testDisconnect() {
 }
 
 // testExpiry lets the certificate of a connected client expire.
-func (l *lab) testExpiry() {
+func (l *testbed) testExpiry() {
 	t := l.t
 	c, profile := l.add(pki.Request{Name: "visitor", Life: 15 * time.Second})
 	ns := l.host()
@@ -252,7 +253,7 @@ func (l *lab) testExpiry() {
 }
 
 // testRevoke revokes a client with a live session as the command does: in the key store.
-func (l *lab) testRevoke(name, drop, listener string) {
+func (l *testbed) testRevoke(name, drop, listener string) {
 	t := l.t
 	_, profile := l.add(pki.Request{Name: name})
 	ns := l.host()
@@ -262,9 +263,9 @@ func (l *lab) testRevoke(name, drop, listener string) {
 	p := l.connect(ns, profile)
 	defer p.Kill()
 	awaitEcho(t, ns, innerAddr)
-	stream, err := netlab.StartStream(netlab.StreamConfig{
-		From: ns, Kind: netlab.UDP, To: netip.AddrPortFrom(innerAddr,
-			netlab.EchoPort), Rate: 100, Marker: netlab.NewMarker(),
+	stream, err := lab.StartStream(lab.StreamConfig{
+		From: ns, Kind: lab.UDP, To: netip.AddrPortFrom(innerAddr,
+			lab.EchoPort), Rate: 100, Marker: lab.NewMarker(),
 	})
 	must(t, err)
 	awaitAnswers(t, stream)
@@ -288,7 +289,7 @@ func (l *lab) testRevoke(name, drop, listener string) {
 	awaitLog(t, p, "Halt command was pushed by server") // it knows why, and stays away
 }
 
-func awaitAnswers(t testing.TB, s *netlab.Stream) {
+func awaitAnswers(t testing.TB, s *lab.Stream) {
 	t.Helper()
 	await(t, "the stream is answered",
 		func() bool { _, received, _ := s.Counts(); return received > 20 })
@@ -296,7 +297,7 @@ func awaitAnswers(t testing.TB, s *netlab.Stream) {
 
 // testPortScan looks at TCP 443 as a stranger does: TLS, plain HTTP, an OpenVPN client without its
 // key, and noise.
-func (l *lab) testPortScan() {
+func (l *testbed) testPortScan() {
 	t := l.t
 	dial := func() net.Conn {
 		conn, err := l.café.Dial(t.Context(), "tcp", netip.AddrPortFrom(boxAddr, 443).String())
@@ -331,7 +332,7 @@ func get(t testing.TB, conn net.Conn, path string) (*http.Response, string) {
 }
 
 // testOneTimeLink downloads a profile through the port that OpenVPN shares, and tries again.
-func (l *lab) testOneTimeLink() {
+func (l *testbed) testOneTimeLink() {
 	t := l.t
 	var link onetime.Link
 	l.ask("/link/phone", &link)
@@ -354,7 +355,7 @@ func (l *lab) testOneTimeLink() {
 }
 
 // testUnprivileged looks at the processes as the kernel shows them.
-func (l *lab) testUnprivileged() {
+func (l *testbed) testUnprivileged() {
 	t := l.t
 	for _, s := range l.status().Listeners {
 		st := readProcStatus(t, s.PID)

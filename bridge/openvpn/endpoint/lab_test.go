@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"ztbridge/bridge/lab"
 	"ztbridge/bridge/openvpn/endpoint"
 	"ztbridge/bridge/pki"
 	"ztbridge/policyroute/netlab"
@@ -38,14 +39,14 @@ var (
 //
 // Nobody but the box has a route to inner, and inner knows the pools by the box alone: an answer
 // from inner came through the tunnel.
-type lab struct {
+type testbed struct {
 	*world
 	t testing.TB
 }
 
 // world is what all tests of a lab share.
 type world struct {
-	lab     *netlab.Lab
+	lab     *lab.Lab
 	café    *netlab.Namespace
 	box     *netlab.Namespace
 	inner   *netlab.Namespace
@@ -58,7 +59,7 @@ type world struct {
 }
 
 // with returns the lab for a subtest.
-func (l *lab) with(t testing.TB) *lab { return &lab{world: l.world, t: t} }
+func (l *testbed) with(t testing.TB) *testbed { return &testbed{world: l.world, t: t} }
 
 func prefixes(texts ...string) []netip.Prefix {
 	var out []netip.Prefix
@@ -77,12 +78,12 @@ func must(t testing.TB, errs ...error) {
 	}
 }
 
-func newLab(t testing.TB) *lab {
+func newLab(t testing.TB) *testbed {
 	t.Helper()
 	netlab.Require(t, netlab.Root, netlab.OpenVPN)
-	built, err := netlab.NewLab()
+	built, err := lab.NewLab()
 	must(t, err)
-	l := &lab{world: &world{lab: built}, t: t}
+	l := &testbed{world: &world{lab: built}, t: t}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(built.Logs(40))
@@ -121,7 +122,7 @@ func newLab(t testing.TB) *lab {
 	for _, router := range []*netlab.Namespace{l.café, l.box} {
 		must(t, router.Sysctl("net/ipv4/ip_forward=1", "net/ipv6/conf/all/forwarding=1"))
 	}
-	echo, err := l.inner.ServeEcho(innerAddr, inner6)
+	echo, err := lab.ServeEcho(l.inner, innerAddr, inner6)
 	must(t, err)
 	built.Defer(echo.Close)
 	l.startBox()
@@ -129,7 +130,7 @@ func newLab(t testing.TB) *lab {
 }
 
 // startBox starts the endpoint and waits until it listens.
-func (l *lab) startBox() {
+func (l *testbed) startBox() {
 	l.t.Helper()
 	dir, err := os.MkdirTemp("", "ztbe-")
 	must(l.t, err)
@@ -153,7 +154,7 @@ func (l *lab) startBox() {
 	l.awaitListening()
 }
 
-func (l *lab) awaitListening() {
+func (l *testbed) awaitListening() {
 	l.t.Helper()
 	await(l.t, "the endpoint listens", func() bool {
 		st, err := l.statusOrError()
@@ -179,7 +180,7 @@ func await(t testing.TB, what string, yes func() bool) {
 	}
 }
 
-func (l *lab) statusOrError() (endpoint.Status, error) {
+func (l *testbed) statusOrError() (endpoint.Status, error) {
 	var st endpoint.Status
 	resp, err := l.control.Get("http://box/status")
 	if err != nil {
@@ -189,7 +190,7 @@ func (l *lab) statusOrError() (endpoint.Status, error) {
 	return st, json.NewDecoder(resp.Body).Decode(&st)
 }
 
-func (l *lab) status() endpoint.Status {
+func (l *testbed) status() endpoint.Status {
 	l.t.Helper()
 	st, err := l.statusOrError()
 	must(l.t, err)
@@ -197,7 +198,7 @@ func (l *lab) status() endpoint.Status {
 }
 
 // ask posts to the box and decodes its answer.
-func (l *lab) ask(path string, answer any) {
+func (l *testbed) ask(path string, answer any) {
 	l.t.Helper()
 	resp, err := l.control.Post("http://box"+path, "", nil)
 	must(l.t, err)
@@ -209,7 +210,7 @@ func (l *lab) ask(path string, answer any) {
 }
 
 // session returns the connected client of a name on a listener.
-func (l *lab) session(name, listener string) (endpoint.ClientStatus, bool) {
+func (l *testbed) session(name, listener string) (endpoint.ClientStatus, bool) {
 	for _, c := range l.status().Clients {
 		if c.Name == name && c.Listener == listener {
 			return c, true
@@ -219,7 +220,7 @@ func (l *lab) session(name, listener string) (endpoint.ClientStatus, bool) {
 }
 
 // add issues a client and returns its profile, as `client show` prints it.
-func (l *lab) add(r pki.Request) (pki.Client, string) {
+func (l *testbed) add(r pki.Request) (pki.Client, string) {
 	l.t.Helper()
 	r.LastHost = 1000
 	c, err := l.store.Add(r)
@@ -227,7 +228,7 @@ func (l *lab) add(r pki.Request) (pki.Client, string) {
 	return c, l.profile(l.store, r.Name)
 }
 
-func (l *lab) profile(s *pki.Store, name string) string {
+func (l *testbed) profile(s *pki.Store, name string) string {
 	l.t.Helper()
 	creds, err := s.Credentials(name)
 	must(l.t, err)
@@ -238,7 +239,7 @@ func (l *lab) profile(s *pki.Store, name string) string {
 }
 
 // host adds a client's machine to the café.
-func (l *lab) host() *netlab.Namespace {
+func (l *testbed) host() *netlab.Namespace {
 	l.t.Helper()
 	n := l.clients.Add(1)
 	ns, err := l.lab.Host(fmt.Sprintf("c%d", n))
@@ -254,7 +255,7 @@ func (l *lab) host() *netlab.Namespace {
 }
 
 // connect runs a real openvpn with the profile as it is.
-func (l *lab) connect(ns *netlab.Namespace, profile string, extra ...string) *netlab.Process {
+func (l *testbed) connect(ns *netlab.Namespace, profile string, extra ...string) *netlab.Process {
 	l.t.Helper()
 	path := filepath.Join(l.lab.Dir, ns.Label+".ovpn")
 	must(l.t, os.WriteFile(path, []byte(profile), 0o600))
@@ -262,7 +263,7 @@ func (l *lab) connect(ns *netlab.Namespace, profile string, extra ...string) *ne
 }
 
 // run runs openvpn with the profile in a file.
-func (l *lab) run(ns *netlab.Namespace, path string, extra ...string) *netlab.Process {
+func (l *testbed) run(ns *netlab.Namespace, path string, extra ...string) *netlab.Process {
 	l.t.Helper()
 	p, err := ns.Start(netlab.Command("openvpn", append([]string{"--config", path}, extra...)...))
 	must(l.t, err)
@@ -270,7 +271,7 @@ func (l *lab) run(ns *netlab.Namespace, path string, extra ...string) *netlab.Pr
 }
 
 // drop makes the café drop what matches of a client's packets.
-func (l *lab) drop(ns *netlab.Namespace, match string) {
+func (l *testbed) drop(ns *netlab.Namespace, match string) {
 	l.t.Helper()
 	must(l.t, l.café.Nft(fmt.Sprintf(
 		"table inet %s {\nchain out {\ntype filter hook forward priority 0\niifname lan ether saddr %s %s drop\n}\n}",
@@ -287,7 +288,7 @@ func hardwareAddr(t testing.TB, ns *netlab.Namespace) string {
 // echoes sends one packet to inner and reports whether it came back.
 func echoes(ns *netlab.Namespace, to netip.Addr, wait time.Duration) bool {
 	conn, err := ns.Dial(context.Background(), "udp",
-		netip.AddrPortFrom(to, netlab.EchoPort).String())
+		netip.AddrPortFrom(to, lab.EchoPort).String())
 	if err != nil {
 		return false
 	}

@@ -74,7 +74,7 @@ func BenchmarkLoad(b *testing.B) {
 }
 
 // crowd issues n clients and writes their profiles, with the remote of one protocol.
-func (l *lab) crowd(proto string, n int) []string {
+func (l *testbed) crowd(proto string, n int) []string {
 	l.t.Helper()
 	var paths []string
 	for i := range n {

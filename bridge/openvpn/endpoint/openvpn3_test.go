@@ -97,7 +97,7 @@ const busConfig = `<busconfig>
 `
 
 // startOpenVPN3 starts the bus, which starts the services when they are asked for.
-func (l *lab) startOpenVPN3(ns *netlab.Namespace) *openvpn3 {
+func (l *testbed) startOpenVPN3(ns *netlab.Namespace) *openvpn3 {
 	l.t.Helper()
 	dir := filepath.Join(l.lab.Dir, "bus")
 	must(l.t, os.Mkdir(dir, 0o755))

@@ -6,12 +6,12 @@ import (
 	"path/filepath"
 	"strings"
 
+	"ztbridge/bridge/lab"
 	"ztbridge/bridge/pki"
-	"ztbridge/policyroute/netlab"
 )
 
 // testProxy lets nothing out of the café but what its HTTP proxy passes on.
-func (l *lab) testProxy() {
+func (l *testbed) testProxy() {
 	t := l.t
 	proxy := l.serveProxy()
 	_, profile := l.add(pki.Request{Name: "proxied"})
@@ -38,9 +38,9 @@ func (l *lab) testProxy() {
 const proxyUser, proxyPassword = "room 12", "breakfast"
 
 // serveProxy runs a proxy in the café until the lab ends.
-func (l *lab) serveProxy() *netlab.Proxy {
+func (l *testbed) serveProxy() *lab.Proxy {
 	l.t.Helper()
-	proxy, err := l.café.ServeProxy(proxyAddr, proxyUser, proxyPassword)
+	proxy, err := lab.ServeProxy(l.café, proxyAddr, proxyUser, proxyPassword)
 	must(l.t, err)
 	l.lab.Defer(proxy.Close)
 	return proxy

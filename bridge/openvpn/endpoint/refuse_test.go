@@ -52,7 +52,7 @@ type badProfile struct {
 }
 
 // badProfiles are profiles that must let nobody in, by what is wrong with them.
-func (l *lab) badProfiles(good string) map[string]badProfile {
+func (l *testbed) badProfiles(good string) map[string]badProfile {
 	t := l.t
 	t.Helper()
 	foreign := pki.New(filepath.Join(l.dir, "foreign", "pki"))
@@ -179,7 +179,7 @@ func saysOf(log, addr, text string) bool {
 }
 
 // awaitExpiry waits until the certificate of a client that lives for a moment has expired.
-func (l *lab) awaitExpiry(name string) {
+func (l *testbed) awaitExpiry(name string) {
 	l.t.Helper()
 	c, err := l.store.Client(name)
 	must(l.t, err)

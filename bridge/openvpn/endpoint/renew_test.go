@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"ztbridge/bridge/lab"
 	"ztbridge/bridge/pki"
-	"ztbridge/policyroute/netlab"
 )
 
 // TestRenewal puts a revocation list and a server's certificate that are near their end under a
@@ -30,9 +30,9 @@ func TestRenewal(t *testing.T) {
 	p := l.connect(ns, profile)
 	defer p.Stop()
 	awaitEcho(t, ns, innerAddr)
-	s, err := netlab.StartStream(netlab.StreamConfig{
-		From: ns, Kind: netlab.UDP, To: netip.AddrPortFrom(innerAddr,
-			netlab.EchoPort), Rate: 50, Marker: netlab.NewMarker(),
+	s, err := lab.StartStream(lab.StreamConfig{
+		From: ns, Kind: lab.UDP, To: netip.AddrPortFrom(innerAddr,
+			lab.EchoPort), Rate: 50, Marker: lab.NewMarker(),
 	})
 	must(t, err)
 	awaitAnswers(t, s)
@@ -71,7 +71,7 @@ type authority struct {
 	key  crypto.Signer
 }
 
-func (l *lab) authority() authority {
+func (l *testbed) authority() authority {
 	l.t.Helper()
 	raw, err := os.ReadFile(filepath.Join(l.dir, "state", "pki", "ca.pem"))
 	must(l.t, err)
@@ -115,7 +115,7 @@ func (a authority) agedServer(t testing.TB) []byte {
 }
 
 // put replaces a file of the key store, at once.
-func (l *lab) put(name string, data []byte) {
+func (l *testbed) put(name string, data []byte) {
 	l.t.Helper()
 	path := filepath.Join(l.dir, "state", "pki", name)
 	must(l.t, os.WriteFile(path+".new", data, 0o600))

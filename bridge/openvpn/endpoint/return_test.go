@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"ztbridge/bridge/lab"
 	"ztbridge/bridge/pki"
-	"ztbridge/policyroute/netlab"
 )
 
 // TestClientsReturn ends the openvpn of the UDP listener, which no connection tells its client,
@@ -34,9 +34,9 @@ func TestClientsReturn(t *testing.T) {
 		{"kill -9", func() { must(t, syscall.Kill(l.status().Listeners[0].PID, syscall.SIGKILL)) },
 			35 * time.Second},
 	} {
-		s, err := netlab.StartStream(netlab.StreamConfig{
-			From: ns, Kind: netlab.UDP, To: netip.AddrPortFrom(innerAddr,
-				netlab.EchoPort), Rate: 20, Marker: netlab.NewMarker(),
+		s, err := lab.StartStream(lab.StreamConfig{
+			From: ns, Kind: lab.UDP, To: netip.AddrPortFrom(innerAddr,
+				lab.EchoPort), Rate: 20, Marker: lab.NewMarker(),
 		})
 		must(t, err)
 		awaitAnswers(t, s)

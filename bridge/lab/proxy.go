@@ -1,4 +1,4 @@
-package netlab
+package lab
 
 import (
 	"fmt"
@@ -8,11 +8,13 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"ztbridge/policyroute/netlab"
 )
 
 // Proxy is an HTTP proxy that passes connections on by CONNECT, to whoever knows its password.
 type Proxy struct {
-	ns             *Namespace
+	ns             *netlab.Namespace
 	user, password string
 	server         *http.Server
 	done           chan struct{}
@@ -22,7 +24,7 @@ type Proxy struct {
 }
 
 // ServeProxy runs a proxy on an address of the namespace.
-func (n *Namespace) ServeProxy(at netip.AddrPort, user, password string) (*Proxy, error) {
+func ServeProxy(n *netlab.Namespace, at netip.AddrPort, user, password string) (*Proxy, error) {
 	l, err := n.Listen("tcp", at.String())
 	if err != nil {
 		return nil, fmt.Errorf("serving a proxy in %s: %w", n.Label, err)

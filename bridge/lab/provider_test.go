@@ -1,4 +1,4 @@
-package netlab
+package lab
 
 import (
 	"net/netip"
@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ztbridge/policyroute/netlab"
 )
 
 // A client of the provider, started by hand with its own profile, reaches the Internet through it.
@@ -26,9 +28,9 @@ func TestProviderCarriesPackets(t *testing.T) {
 			p := top.Providers[0]
 			startCustomer(t, top, p, tt.opts.Credentials)
 
-			var tun *Capture
+			var tun *netlab.Capture
 			await(t, "the tunnel's device", func() (ok bool) {
-				c, err := top.Box.Capture("tun0", Carrying(top.HostMarker))
+				c, err := top.Box.Capture("tun0", netlab.Carrying(top.HostMarker))
 				tun = c
 				return err == nil
 			})
@@ -62,11 +64,11 @@ func TestProviderCarriesPackets(t *testing.T) {
 }
 
 // startCustomer runs a plain openvpn in the box with the provider's profile.
-func startCustomer(t *testing.T, top *Topology, p *Provider, c *Credentials) *Process {
+func startCustomer(t *testing.T, top *Topology, p *Provider, c *Credentials) *netlab.Process {
 	t.Helper()
 	profile := filepath.Join(t.TempDir(), "p.ovpn")
 	must(t, os.WriteFile(profile, []byte(p.Config()), 0o600))
-	cmd := Command("openvpn", "--config", profile, "--connect-retry", "1")
+	cmd := netlab.Command("openvpn", "--config", profile, "--connect-retry", "1")
 	if c != nil {
 		auth := filepath.Join(t.TempDir(), "auth")
 		must(t, os.WriteFile(auth, []byte(c.User+"\n"+c.Password+"\n"), 0o600))

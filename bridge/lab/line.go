@@ -1,11 +1,12 @@
-package netlab
+package lab
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"sync"
 	"time"
+
+	"ztbridge/policyroute/netlab"
 )
 
 // Line is what a real line has and a veth pair has not, the same both ways. It does what
@@ -20,17 +21,10 @@ type Line struct {
 // has the line's delay and rate. The caller must call stop, which takes it away, before it closes
 // the namespaces; Lab.Defer does. Frames are carried by goroutines of this process, which takes
 // some 5 µs for each: lines of up to some hundred Mbit/s.
-func (l *Link) Stretch(line Line) (stop func() error, err error) {
-	if err := l.Delete(); err != nil {
-		return nil, err
-	}
-	a, err := l.a.tap()
+func Stretch(link *netlab.Link, line Line) (stop func() error, err error) {
+	a, b, err := link.Taps()
 	if err != nil {
 		return nil, err
-	}
-	b, err := l.b.tap()
-	if err != nil {
-		return nil, errors.Join(err, a.Close())
 	}
 	var ways sync.WaitGroup
 	ways.Go(func() { line.carry(a, b) })
@@ -40,12 +34,6 @@ func (l *Link) Stretch(line Line) (stop func() error, err error) {
 		ways.Wait()
 		return err
 	}, nil
-}
-
-// tap makes this end of the link a tap device.
-func (e end) tap() (*os.File, error) {
-	address := fmt.Sprintf("link set %s address %s", e.iface.Name, e.mac())
-	return e.ns.tap(e.iface.Name, 0, append([]string{address}, e.commands()...)...)
 }
 
 // parcel is a frame on its way.

@@ -1,20 +1,22 @@
-package netlab
+package lab
 
 import (
 	"encoding/binary"
 	"testing"
 	"time"
+
+	"ztbridge/policyroute/netlab"
 )
 
 func TestLikeCards(t *testing.T) {
-	Require(t, IPerf3, Ethtool)
+	netlab.Require(t, netlab.IPerf3, netlab.Ethtool)
 	top := ForTest(t, Options{})
 	// large returns how many packets that do not fit a frame the box sends in an upload.
 	large := func() int {
 		t.Helper()
 		const ethernet, mtu = 14, 1500
 		count := 0
-		capture, err := top.Box.Capture(WANIface, func(p Packet) bool {
+		capture, err := top.Box.Capture(WANIface, func(p netlab.Packet) bool {
 			tcp := p.Outgoing && p.Proto == "tcp" && p.Dst == HostTarget4
 			if tcp && binary.BigEndian.Uint16(p.Data[ethernet+2:]) > mtu {
 				count++

@@ -1,8 +1,10 @@
-package netlab
+package lab
 
 import (
 	"context"
 	"time"
+
+	"ztbridge/policyroute/netlab"
 )
 
 // buildLimit bounds the building of a lab on a slow machine.
@@ -10,9 +12,9 @@ const buildLimit = time.Minute
 
 // ForTest skips the test unless this machine can run a lab; else it builds the standard topology,
 // which is taken down at the end of the test. The processes' logs are shown if the test fails.
-func ForTest(t TB, opts Options, needs ...Need) *Topology {
+func ForTest(t netlab.TB, opts Options, needs ...netlab.Need) *Topology {
 	t.Helper()
-	Require(t, append([]Need{Root, OpenVPN}, needs...)...)
+	netlab.Require(t, append([]netlab.Need{netlab.Root, netlab.OpenVPN}, needs...)...)
 	ctx, cancel := context.WithTimeout(context.Background(), buildLimit)
 	defer cancel()
 	top, err := Standard(ctx, opts)

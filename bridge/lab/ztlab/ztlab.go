@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"ztbridge/bridge/lab"
 	"ztbridge/policyroute/netlab"
 )
 
@@ -31,7 +32,7 @@ type Planet struct {
 }
 
 // New adds a site with the root to the topology and starts it. Processes end with the lab.
-func New(ctx context.Context, top *netlab.Topology) (*Planet, error) {
+func New(ctx context.Context, top *lab.Topology) (*Planet, error) {
 	site, err := top.AddSite("ztroot")
 	if err != nil {
 		return nil, err

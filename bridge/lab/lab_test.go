@@ -1,10 +1,12 @@
-package netlab
+package lab
 
 import (
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
+
+	"ztbridge/policyroute/netlab"
 )
 
 // await polls until cond holds; the test fails if it does not within ten seconds.
@@ -73,7 +75,7 @@ func TestCaptureSeesDeliberateLeak(t *testing.T) {
 func TestCaptureSeesClientSource(t *testing.T) {
 	top := ForTest(t, Options{})
 	must(t, top.Box.Forwarding())
-	source := Within(IngressNet4)
+	source := netlab.Within(IngressNet4)
 	capture, err := top.Router.Capture(top.WANSegment.Port(top.Box, WANIface), source)
 	must(t, err)
 	s, err := top.ClientStream(UDP, IPv4, 100)
@@ -234,7 +236,7 @@ func TestCafeGuestReachesBoxAndUDPIsBlocked(t *testing.T) {
 }
 
 func TestThroughputFollowsRateLimit(t *testing.T) {
-	Require(t, IPerf3)
+	netlab.Require(t, netlab.IPerf3)
 	top := ForTest(t, Options{})
 	must(t, top.Router.RateLimit(t.Context(), "r-internet", "20mbit"))
 	got, err := IPerf{Server: top.Internet, Client: top.Box, Addr: HostTarget4,

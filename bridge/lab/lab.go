@@ -1,4 +1,4 @@
-package netlab
+package lab
 
 import (
 	"errors"
@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"sync"
+
+	"ztbridge/policyroute/netlab"
 )
 
 // Lab owns what a topology is made of and takes it down in reverse order.
@@ -15,23 +17,19 @@ type Lab struct {
 	Zone *Zone  // the names that the lab's DNS servers know
 
 	mu      sync.Mutex
-	hosts   []*Namespace
+	hosts   []*netlab.Namespace
 	closers []func() error
 	sites   int
 }
 
 // NewLab sweeps what crashed labs left and returns an empty lab. The caller must Close it.
 func NewLab() (*Lab, error) {
-	if err := Sweep(); err != nil {
+	if err := netlab.Sweep(); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-lab-", namePrefix, os.Getpid()))
+	dir, err := netlab.TempDir("lab")
 	if err != nil {
-		return nil, fmt.Errorf("making the lab's directory: %w", err)
-	}
-	// Programs that drop root must reach what is theirs below it.
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("opening the lab's directory: %w", err)
+		return nil, err
 	}
 	l := &Lab{Dir: dir, Zone: NewZone()}
 	l.Defer(func() error { return os.RemoveAll(dir) })
@@ -39,8 +37,8 @@ func NewLab() (*Lab, error) {
 }
 
 // Host adds an empty host to the lab.
-func (l *Lab) Host(label string) (*Namespace, error) {
-	ns, err := NewNamespace(label)
+func (l *Lab) Host(label string) (*netlab.Namespace, error) {
+	ns, err := netlab.NewNamespace(label)
 	if err != nil {
 		return nil, err
 	}
@@ -52,10 +50,10 @@ func (l *Lab) Host(label string) (*Namespace, error) {
 }
 
 // present returns the hosts that the lab has now.
-func (l *Lab) present() []*Namespace {
+func (l *Lab) present() []*netlab.Namespace {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return append([]*Namespace(nil), l.hosts...)
+	return append([]*netlab.Namespace(nil), l.hosts...)
 }
 
 // Defer has Close call fn, before everything that was deferred earlier.
@@ -87,7 +85,7 @@ func (l *Lab) Logs(lines int) string {
 		for _, p := range host.Processes() {
 			text := strings.Split(strings.TrimRight(p.Log(), "\n"), "\n")
 			text = text[max(0, len(text)-lines):]
-			fmt.Fprintf(&b, "---- %s (%s)\n%s\n", p.Name, p.outcome(), strings.Join(text, "\n"))
+			fmt.Fprintf(&b, "---- %s (%s)\n%s\n", p.Name, p.Outcome(), strings.Join(text, "\n"))
 		}
 	}
 	return b.String()
@@ -107,15 +105,15 @@ func (l *Lab) SetCongestionControl(name string) error {
 
 // Site is a host with an uplink of its own to the lab's Internet, in networks of its own.
 type Site struct {
-	NS     *Namespace
+	NS     *netlab.Namespace
 	Addr4  netip.Addr
 	Addr6  netip.Addr
-	Router string // the router's end of the uplink, where faults are put
-	Uplink *Link  // the host's end is eth0
+	Router string       // the router's end of the uplink, where faults are put
+	Uplink *netlab.Link // the host's end is eth0
 }
 
 // addSite connects a new host to the router by 198.18.n.0/24 and 2001:db8:12:n::/64.
-func (l *Lab) addSite(router *Namespace, label string) (*Site, error) {
+func (l *Lab) addSite(router *netlab.Namespace, label string) (*Site, error) {
 	l.mu.Lock()
 	l.sites++
 	n := l.sites
@@ -127,10 +125,10 @@ func (l *Lab) addSite(router *Namespace, label string) (*Site, error) {
 	net4 := netip.MustParsePrefix(fmt.Sprintf("198.18.%d.0/24", n))
 	net6 := netip.MustParsePrefix(fmt.Sprintf("2001:db8:12:%x::/64", n))
 	s := &Site{NS: ns, Addr4: host(net4, 2), Addr6: host(net6, 2), Router: routerPort(label)}
-	s.Uplink, err = Connect(
-		ns, Iface{Name: "eth0", Addrs: inSubnet(net4, net6, 2),
-			Routes: DefaultVia(host(net4, 1), host(net6, 1))},
-		router, Iface{Name: s.Router, Addrs: inSubnet(net4, net6, 1)})
+	s.Uplink, err = netlab.Connect(
+		ns, netlab.Iface{Name: "eth0", Addrs: inSubnet(net4, net6, 2),
+			Routes: netlab.DefaultVia(host(net4, 1), host(net6, 1))},
+		router, netlab.Iface{Name: s.Router, Addrs: inSubnet(net4, net6, 1)})
 	if err != nil {
 		return nil, err
 	}

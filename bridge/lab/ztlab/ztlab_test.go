@@ -6,13 +6,14 @@ import (
 	"testing"
 	"time"
 
+	"ztbridge/bridge/lab"
+	"ztbridge/bridge/lab/ztlab"
 	"ztbridge/policyroute/netlab"
-	"ztbridge/policyroute/netlab/ztlab"
 )
 
-func usual(t *testing.T) (*netlab.Topology, *ztlab.Usual, context.Context) {
+func usual(t *testing.T) (*lab.Topology, *ztlab.Usual, context.Context) {
 	t.Helper()
-	top := netlab.ForTest(t, netlab.Options{RemoteClient: true}, netlab.ZeroTier)
+	top := lab.ForTest(t, lab.Options{RemoteClient: true}, netlab.ZeroTier)
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	t.Cleanup(cancel)
 	u, err := ztlab.NewUsual(ctx, top)
@@ -23,9 +24,9 @@ func usual(t *testing.T) (*netlab.Topology, *ztlab.Usual, context.Context) {
 }
 
 // awaitAnswers runs a stream until it has got n answers.
-func awaitAnswers(t *testing.T, cfg netlab.StreamConfig, n int) netlab.Report {
+func awaitAnswers(t *testing.T, cfg lab.StreamConfig, n int) lab.Report {
 	t.Helper()
-	s, err := netlab.StartStream(cfg)
+	s, err := lab.StartStream(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,10 +48,10 @@ func TestMembersReachEachOther(t *testing.T) {
 
 // awaitBox waits until the client has found the box. As long as it has not, its own, wider IPv6
 // route serves in place of the one by the box (net/ipv6/route.c: RT6_LOOKUP_F_REACHABLE).
-func awaitBox(t *testing.T, top *netlab.Topology) {
+func awaitBox(t *testing.T, top *lab.Topology) {
 	t.Helper()
 	for _, to := range []netip.Addr{ztlab.Box4, ztlab.Box6} {
-		awaitAnswers(t, netlab.StreamConfig{From: top.Client, Kind: netlab.Ping,
+		awaitAnswers(t, lab.StreamConfig{From: top.Client, Kind: lab.Ping,
 			To:   netip.AddrPortFrom(to, 0),
 			Rate: 20, Marker: top.Marker}, 10)
 	}
@@ -60,7 +61,7 @@ func awaitBox(t *testing.T, top *netlab.Topology) {
 func TestLeakOfMemberIsSeen(t *testing.T) {
 	top, _, _ := usual(t)
 	awaitBox(t, top)
-	for _, err := range []error{top.Box.Forwarding(), top.Box.Masquerade(netlab.WANIface)} {
+	for _, err := range []error{top.Box.Forwarding(), top.Box.Masquerade(lab.WANIface)} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,11 +71,11 @@ func TestLeakOfMemberIsSeen(t *testing.T) {
 		t.Fatal(err)
 	}
 	for to, want := range map[netip.Addr]netip.Addr{
-		netlab.ClientTarget4: netlab.BoxWAN4, netlab.ClientTarget6: netlab.BoxWAN6,
+		lab.ClientTarget4: lab.BoxWAN4, lab.ClientTarget6: lab.BoxWAN6,
 	} {
-		report := awaitAnswers(t, netlab.StreamConfig{From: top.Client, Kind: netlab.UDP,
+		report := awaitAnswers(t, lab.StreamConfig{From: top.Client, Kind: lab.UDP,
 			Marker: top.Marker,
-			To:     netip.AddrPortFrom(to, netlab.EchoPort), Rate: 50}, 20)
+			To:     netip.AddrPortFrom(to, lab.EchoPort), Rate: 50}, 20)
 		if got := report.Egresses()[want]; got != report.Received {
 			t.Errorf("%s saw %v, want all from %s", to, report.Egresses(), want)
 		}

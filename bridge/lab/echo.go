@@ -1,4 +1,4 @@
-package netlab
+package lab
 
 import (
 	"errors"
@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+
+	"ztbridge/policyroute/netlab"
 )
 
 // EchoPort is where echo servers of the lab listen, UDP and TCP.
@@ -32,7 +34,7 @@ type Origin struct {
 }
 
 // ServeEcho answers on EchoPort of each address, UDP and TCP.
-func (n *Namespace) ServeEcho(addrs ...netip.Addr) (*Echo, error) {
+func ServeEcho(n *netlab.Namespace, addrs ...netip.Addr) (*Echo, error) {
 	e := &Echo{seen: make(map[Origin]int), conns: make(map[net.Conn]struct{})}
 	for _, a := range addrs {
 		at := netip.AddrPortFrom(a, EchoPort).String()

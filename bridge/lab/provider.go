@@ -1,4 +1,4 @@
-package netlab
+package lab
 
 import (
 	"bufio"
@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"ztbridge/policyroute/netlab"
 )
 
 // Proto is a transport of OpenVPN.
@@ -46,7 +48,7 @@ type ProviderOptions struct {
 // its own, and NAT to the Internet. What its customers send is seen on the Internet as coming from
 // Public4[0] or Public6[0].
 type Provider struct {
-	NS      *Namespace
+	NS      *netlab.Namespace
 	Name    string
 	Hosts   []string // the names in the profile, one for each public address
 	Public4 []netip.Addr
@@ -61,11 +63,12 @@ type Provider struct {
 	pool4   netip.Prefix
 	pool6   netip.Prefix
 	push    []string
-	servers []*Process
+	servers []*netlab.Process
 }
 
 // newProvider prepares a provider in a host that is connected already, by the given interface.
-func newProvider(ns *Namespace, iface string, opts ProviderOptions, dir string) (*Provider, error) {
+func newProvider(ns *netlab.Namespace, iface string, opts ProviderOptions,
+	dir string) (*Provider, error) {
 	if len(opts.Protos) == 0 {
 		opts.Protos = []Proto{OverUDP}
 	}
@@ -193,7 +196,7 @@ func (p *Provider) Start(ctx context.Context) error {
 		if err := os.RemoveAll(p.socket(proto)); err != nil {
 			return fmt.Errorf("removing an old socket: %w", err)
 		}
-		server, err := p.NS.Start(Command("openvpn", "--config", config))
+		server, err := p.NS.Start(netlab.Command("openvpn", "--config", config))
 		if err != nil {
 			return err
 		}
@@ -245,7 +248,7 @@ func (p *Provider) Log() string {
 func (p *Provider) socket(proto Proto) string { return filepath.Join(p.dir, string(proto)+".sock") }
 
 // awaitServing waits until the management interface says that the server has finished its start.
-func (p *Provider) awaitServing(ctx context.Context, proto Proto, server *Process) error {
+func (p *Provider) awaitServing(ctx context.Context, proto Proto, server *netlab.Process) error {
 	for {
 		lines, err := p.manage(proto, "state")
 		if err == nil && len(lines) > 0 && strings.Contains(lines[len(lines)-1], ",CONNECTED,") {

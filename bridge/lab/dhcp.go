@@ -1,4 +1,4 @@
-package netlab
+package lab
 
 import (
 	"context"
@@ -13,6 +13,8 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"golang.org/x/sys/unix"
+
+	"ztbridge/policyroute/netlab"
 )
 
 // Lease is what a DHCP server gives to the one host that asks.
@@ -26,7 +28,7 @@ const leaseTime = 24 * time.Hour
 
 // ServeDHCP gives the lease to whoever asks on an interface of the host, until the returned
 // function is called.
-func (n *Namespace) ServeDHCP(iface string, lease Lease) (stop func() error, err error) {
+func ServeDHCP(n *netlab.Namespace, iface string, lease Lease) (stop func() error, err error) {
 	bind := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
 		return errors.Join(c.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), iface) }),

@@ -1,4 +1,4 @@
-package netlab
+package lab
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
+
+	"ztbridge/policyroute/netlab"
 )
 
 // Throughput is what iperf3 measured with TCP.
@@ -17,7 +19,7 @@ type Throughput struct {
 
 // IPerf describes a measurement: one TCP connection from a client to a server's address.
 type IPerf struct {
-	Server, Client *Namespace
+	Server, Client *netlab.Namespace
 	Addr           netip.Addr // of the server
 	Duration       time.Duration
 	Download       bool // the server sends, not the client
@@ -26,7 +28,8 @@ type IPerf struct {
 // Measure runs iperf3 at both ends.
 func (m IPerf) Measure(ctx context.Context) (Throughput, error) {
 	const port = "5201"
-	server, err := m.Server.Start(Command("iperf3", "-s", "-1", "-p", port, "-B", m.Addr.String()))
+	server, err := m.Server.Start(netlab.Command("iperf3", "-s", "-1", "-p", port, "-B",
+		m.Addr.String()))
 	if err != nil {
 		return Throughput{}, err
 	}

@@ -1,10 +1,12 @@
-package netlab
+package lab
 
 import (
 	"fmt"
 	"net/netip"
 	"sync"
 	"time"
+
+	"ztbridge/policyroute/netlab"
 )
 
 // Kind is the kind of a stream's packets. The family is that of the target's address.
@@ -26,7 +28,7 @@ const (
 
 // StreamConfig describes a stream of requests, each of which is answered.
 type StreamConfig struct {
-	From   *Namespace
+	From   *netlab.Namespace
 	Kind   Kind
 	To     netip.AddrPort // the port is not used by Ping
 	Rate   int            // requests a second

@@ -1,4 +1,4 @@
-package netlab
+package lab
 
 import (
 	"encoding/binary"
@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/net/ipv6"
+
+	"ztbridge/policyroute/netlab"
 )
 
 const advertInterval = time.Second
@@ -17,7 +19,8 @@ const advertInterval = time.Second
 // Advertise sends router advertisements on an interface of the host, at once and every second until
 // the returned function is called: a default route of half an hour, and the prefix as on link, from
 // which hosts make no addresses of their own.
-func (n *Namespace) Advertise(iface string, prefix netip.Prefix) (stop func() error, err error) {
+func Advertise(n *netlab.Namespace, iface string, prefix netip.Prefix) (stop func() error,
+	err error) {
 	conn, err := n.ListenPacket("ip6:ipv6-icmp", "::")
 	if err != nil {
 		return nil, fmt.Errorf("advertising on %s of %s: %w", iface, n.Label, err)

@@ -1,10 +1,12 @@
-package netlab
+package lab
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
+
+	"ztbridge/policyroute/netlab"
 )
 
 // The standard topology. Interfaces are written beside the host they belong to, addresses as .n
@@ -86,18 +88,18 @@ type Options struct {
 // Topology is the standard lab, running.
 type Topology struct {
 	*Lab
-	Client   *Namespace
-	Box      *Namespace
-	NAS      *Namespace
-	Router   *Namespace
-	Internet *Namespace
+	Client   *netlab.Namespace
+	Box      *netlab.Namespace
+	NAS      *netlab.Namespace
+	Router   *netlab.Namespace
+	Internet *netlab.Namespace
 
-	Ingress    *Link // the box's end is ing0; nil with a remote client
-	LAN        *Link // the box's end is lan0
-	WAN        *Link // the box's end is wan0
-	WANSegment *Segment
+	Ingress    *netlab.Link // the box's end is ing0; nil with a remote client
+	LAN        *netlab.Link // the box's end is lan0
+	WAN        *netlab.Link // the box's end is wan0
+	WANSegment *netlab.Segment
 	// IngressSegment is the switch in the drawing; nil with a remote client.
-	IngressSegment *Segment
+	IngressSegment *netlab.Segment
 	ClientSite     *Site // of a remote client, else nil
 
 	Providers []*Provider // started
@@ -150,7 +152,7 @@ func (t *Topology) build(ctx context.Context) error {
 func (t *Topology) buildHosts() (err error) {
 	for _, h := range []struct {
 		label string
-		ns    **Namespace
+		ns    **netlab.Namespace
 	}{
 		{"router", &t.Router}, {"internet", &t.Internet}, {"box", &t.Box}, {"nas", &t.NAS},
 	} {
@@ -168,26 +170,26 @@ func (t *Topology) buildInternet() error {
 		addrs = append(addrs, netip.PrefixFrom(a, a.BitLen()))
 	}
 	routed := append([]netip.Addr{PublicResolver4, PublicResolver6}, wellKnown...)
-	var routes []Route
+	var routes []netlab.Route
 	for _, a := range routed {
 		addrs = append(addrs, netip.PrefixFrom(a, a.BitLen()))
-		routes = append(routes, Route{Dst: netip.PrefixFrom(a, a.BitLen()),
+		routes = append(routes, netlab.Route{Dst: netip.PrefixFrom(a, a.BitLen()),
 			Via: versionOf(a).pick(HostTarget4, HostTarget6)})
 	}
-	_, err := Connect(
-		t.Internet, Iface{Name: "eth0", Addrs: addrs,
-			Routes: DefaultVia(host(netNet4, 1), host(netNet6, 1))},
-		t.Router, Iface{Name: routerPort("internet"), Addrs: inSubnet(netNet4, netNet6, 1),
+	_, err := netlab.Connect(
+		t.Internet, netlab.Iface{Name: "eth0", Addrs: addrs,
+			Routes: netlab.DefaultVia(host(netNet4, 1), host(netNet6, 1))},
+		t.Router, netlab.Iface{Name: routerPort("internet"), Addrs: inSubnet(netNet4, netNet6, 1),
 			Routes: routes})
 	if err != nil {
 		return err
 	}
-	if t.Echo, err = t.Internet.ServeEcho(HostTarget4, ClientTarget4, HostTarget6,
+	if t.Echo, err = ServeEcho(t.Internet, HostTarget4, ClientTarget4, HostTarget6,
 		ClientTarget6); err != nil {
 		return err
 	}
 	t.Defer(t.Echo.Close)
-	if t.DNS, err = t.Internet.ServeDNS("internet", t.Zone); err != nil {
+	if t.DNS, err = ServeDNS(t.Internet, "internet", t.Zone); err != nil {
 		return err
 	}
 	t.Defer(t.DNS.Close)
@@ -197,7 +199,7 @@ func (t *Topology) buildInternet() error {
 }
 
 func (t *Topology) buildWAN() (err error) {
-	t.WANSegment, err = NewSegment(t.Router, "wan", inSubnet(WANNet4, WANNet6, 1)...)
+	t.WANSegment, err = netlab.NewSegment(t.Router, "wan", inSubnet(WANNet4, WANNet6, 1)...)
 	if err != nil {
 		return err
 	}
@@ -206,12 +208,13 @@ func (t *Topology) buildWAN() (err error) {
 		hops = append(hops, host(WANNet6, 1))
 	}
 	t.WAN, err = t.WANSegment.Attach(t.Box,
-		Iface{Name: WANIface, Addrs: inSubnet(WANNet4, WANNet6, 2), Routes: DefaultVia(hops...)})
+		netlab.Iface{Name: WANIface, Addrs: inSubnet(WANNet4, WANNet6, 2),
+			Routes: netlab.DefaultVia(hops...)})
 	if err != nil {
 		return err
 	}
 	if t.opts.RouterAdvertisements {
-		stop, err := t.Router.Advertise("wan", WANNet6)
+		stop, err := Advertise(t.Router, "wan", WANNet6)
 		if err != nil {
 			return err
 		}
@@ -221,10 +224,10 @@ func (t *Topology) buildWAN() (err error) {
 }
 
 func (t *Topology) buildLAN() (err error) {
-	t.LAN, err = Connect(
-		t.Box, Iface{Name: LANIface, Addrs: inSubnet(LANNet4, LANNet6, 1)},
-		t.NAS, Iface{Name: "eth0", Addrs: inSubnet(LANNet4, LANNet6, 20),
-			Routes: DefaultVia(host(LANNet4, 1), host(LANNet6, 1))})
+	t.LAN, err = netlab.Connect(
+		t.Box, netlab.Iface{Name: LANIface, Addrs: inSubnet(LANNet4, LANNet6, 1)},
+		t.NAS, netlab.Iface{Name: "eth0", Addrs: inSubnet(LANNet4, LANNet6, 20),
+			Routes: netlab.DefaultVia(host(LANNet4, 1), host(LANNet6, 1))})
 	return err
 }
 
@@ -241,7 +244,7 @@ func (t *Topology) buildClient() error {
 	if err != nil {
 		return err
 	}
-	seg, err := NewSegment(sw, "sw")
+	seg, err := netlab.NewSegment(sw, "sw")
 	if err != nil {
 		return err
 	}
@@ -250,11 +253,13 @@ func (t *Topology) buildClient() error {
 		return err
 	}
 	if t.Ingress, err = seg.Attach(t.Box,
-		Iface{Name: IngressIface, Addrs: inSubnet(IngressNet4, IngressNet6, 1)}); err != nil {
+		netlab.Iface{Name: IngressIface,
+			Addrs: inSubnet(IngressNet4, IngressNet6, 1)}); err != nil {
 		return err
 	}
-	_, err = seg.Attach(t.Client, Iface{Name: "eth0", Addrs: inSubnet(IngressNet4, IngressNet6, 2),
-		Routes: DefaultVia(host(IngressNet4, 1), host(IngressNet6, 1))})
+	_, err = seg.Attach(t.Client, netlab.Iface{Name: "eth0",
+		Addrs:  inSubnet(IngressNet4, IngressNet6, 2),
+		Routes: netlab.DefaultVia(host(IngressNet4, 1), host(IngressNet6, 1))})
 	if err != nil {
 		return err
 	}

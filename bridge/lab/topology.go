@@ -1,9 +1,11 @@
-package netlab
+package lab
 
 import (
 	"context"
 	"fmt"
 	"net/netip"
+
+	"ztbridge/policyroute/netlab"
 )
 
 // AddProvider adds a provider and starts it. The n-th one, from 0, is named provider-a, -b, …
@@ -17,9 +19,10 @@ func (t *Topology) AddProvider(ctx context.Context, opts ProviderOptions) (*Prov
 	net4 := netip.MustParsePrefix(fmt.Sprintf("203.0.113.%d/28", 16*n))
 	net6 := netip.MustParsePrefix(fmt.Sprintf("2001:db8:cb:%x::/64", n))
 	addrs := append(inSubnet(net4, net6, 2), inSubnet(net4, net6, 3)...)
-	_, err = Connect(
-		ns, Iface{Name: "eth0", Addrs: addrs, Routes: DefaultVia(host(net4, 1), host(net6, 1))},
-		t.Router, Iface{Name: routerPort(label), Addrs: inSubnet(net4, net6, 1)})
+	_, err = netlab.Connect(
+		ns, netlab.Iface{Name: "eth0", Addrs: addrs,
+			Routes: netlab.DefaultVia(host(net4, 1), host(net6, 1))},
+		t.Router, netlab.Iface{Name: routerPort(label), Addrs: inSubnet(net4, net6, 1)})
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +38,7 @@ func (t *Topology) AddProvider(ctx context.Context, opts ProviderOptions) (*Prov
 		p.Hosts = append(p.Hosts, fmt.Sprintf("%s.%s.lab", letter, label))
 		t.Zone.Set(p.Hosts[i], p.Public4[i])
 	}
-	if p.DNS, err = ns.ServeDNS(label, t.Zone); err != nil {
+	if p.DNS, err = ServeDNS(ns, label, t.Zone); err != nil {
 		return nil, err
 	}
 	t.Defer(p.DNS.Close)
@@ -63,7 +66,7 @@ func (t *Topology) AddSite(label string) (*Site, error) { return t.addSite(t.Rou
 type Cafe struct {
 	// the café's router; put faults on Site.Router of the lab's router, or use BlockUDP
 	Site   *Site
-	Client *Namespace
+	Client *netlab.Namespace
 }
 
 // AddCafe adds a café: 192.168.80.0/24 behind one public address, IPv4 only.
@@ -78,10 +81,11 @@ func (t *Topology) AddCafe() (*Cafe, error) {
 	}
 	inside := netip.MustParsePrefix("192.168.80.0/24")
 	gateway := netip.PrefixFrom(host(inside, 1), inside.Bits())
-	_, err = Connect(
-		client, Iface{Name: "eth0", Addrs: []netip.Prefix{
-			netip.PrefixFrom(host(inside, 2), inside.Bits())}, Routes: DefaultVia(gateway.Addr())},
-		site.NS, Iface{Name: "guests", Addrs: []netip.Prefix{gateway}})
+	_, err = netlab.Connect(
+		client, netlab.Iface{Name: "eth0", Addrs: []netip.Prefix{
+			netip.PrefixFrom(host(inside, 2), inside.Bits())},
+			Routes: netlab.DefaultVia(gateway.Addr())},
+		site.NS, netlab.Iface{Name: "guests", Addrs: []netip.Prefix{gateway}})
 	if err != nil {
 		return nil, err
 	}
@@ -103,13 +107,13 @@ func (c *Cafe) BlockUDP() error { return c.Site.NS.BlockUDP("guests") }
 // WatchLeaks captures, on the far side of the box's WAN link, what must never be there: packets to
 // or from a client's address, packets to or from a target that only clients talk to, and packets
 // that carry the clients' marker.
-func (t *Topology) WatchLeaks() (*Capture, error) {
+func (t *Topology) WatchLeaks() (*netlab.Capture, error) {
 	prefixes := append([]netip.Prefix(nil), t.ClientPrefixes...)
 	for _, a := range []netip.Addr{ClientTarget4, ClientTarget6, PublicResolver4, PublicResolver6} {
 		prefixes = append(prefixes, netip.PrefixFrom(a, a.BitLen()))
 	}
 	return t.Router.Capture(t.WANSegment.Port(t.Box, WANIface),
-		Any(Within(prefixes...), Carrying(t.Marker)))
+		netlab.Any(netlab.Within(prefixes...), netlab.Carrying(t.Marker)))
 }
 
 // Version is an IP version.
@@ -158,7 +162,7 @@ func (t *Topology) BoxStream(kind Kind, v Version, rate int) (*Stream, error) {
 // and keeps it. It can be called once for each version.
 func (t *Topology) SessionIntoBox(v Version, rate int) (*Stream, error) {
 	at := v.pick(BoxWAN4, BoxWAN6)
-	echo, err := t.Box.ServeEcho(at)
+	echo, err := ServeEcho(t.Box, at)
 	if err != nil {
 		return nil, err
 	}

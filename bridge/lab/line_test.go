@@ -1,18 +1,20 @@
-package netlab
+package lab
 
 import (
 	"strings"
 	"testing"
 	"time"
+
+	"ztbridge/policyroute/netlab"
 )
 
 // TestStretch holds a line to what cannot be undercut: a machine under load makes it slower, never
 // faster.
 func TestStretch(t *testing.T) {
-	Require(t, IPerf3)
+	netlab.Require(t, netlab.IPerf3)
 	top := ForTest(t, Options{})
 	line := Line{Delay: 20 * time.Millisecond, Mbit: 20, Queue: 50 * time.Millisecond}
-	stop, err := top.WAN.Stretch(line)
+	stop, err := Stretch(top.WAN, line)
 	must(t, err)
 	top.Defer(stop)
 

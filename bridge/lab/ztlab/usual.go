@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"ztbridge/bridge/lab"
 	"ztbridge/policyroute/netlab"
 )
 
@@ -31,7 +32,7 @@ type Usual struct {
 
 // NewUsual builds the usual network on a topology with a remote client, whose default routes then
 // point at the box. The box is a plain member: it forwards nothing by itself.
-func NewUsual(ctx context.Context, top *netlab.Topology) (*Usual, error) {
+func NewUsual(ctx context.Context, top *lab.Topology) (*Usual, error) {
 	p, err := New(ctx, top)
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package netlab
+package lab
 
 import (
 	"crypto/tls"
@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"ztbridge/policyroute/netlab"
 )
 
 // WhoZone is the zone below which every name resolves to the address that the question came from.
@@ -68,7 +70,7 @@ const queryLimit = 100_000
 
 // ServeDNS answers on all addresses of the host. The name is what the server says of itself when it
 // is asked for TXT below WhoZone.
-func (n *Namespace) ServeDNS(name string, zone *Zone) (*DNSServer, error) {
+func ServeDNS(n *netlab.Namespace, name string, zone *Zone) (*DNSServer, error) {
 	s := &DNSServer{name: name, zone: zone}
 	pc, err := n.ListenPacket("udp", "[::]:53")
 	if err != nil {
@@ -94,7 +96,8 @@ func (s *DNSServer) serve(srv *dns.Server) {
 
 // ServeDNSOverTLS answers on all addresses of the host at port 853, as the host of that name, and
 // returns the certificate of the authority that vouches for it, in PEM.
-func (n *Namespace) ServeDNSOverTLS(name string, zone *Zone) (s *DNSServer, ca string, err error) {
+func ServeDNSOverTLS(n *netlab.Namespace, name string, zone *Zone) (s *DNSServer, ca string,
+	err error) {
 	authority, err := newAuthority(name)
 	if err != nil {
 		return nil, "", err
