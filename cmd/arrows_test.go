@@ -55,7 +55,7 @@ var only = map[string][]string{
 	"github.com/spf13/viper":                     {"bridge/config"},
 	"github.com/mysteriumnetwork/go-openvpn":     {"bridge/openvpn/…"},
 	"github.com/prometheus/client_golang":        {"bridge/api"},
-	"testing":                                    {"policyroute/policytest"},
+	"testing":                                    {"policyroute/policytest", "bridge/openvpn/ovpntest"},
 	module + "/policyroute/netlab":               {"cmd/ztbridge-demo", "bridge/lab/…"},
 	module + "/bridge/lab":                       {"cmd/ztbridge-demo", "bridge/lab/ztlab"},
 	module + "/policyroute/policytest":           nil,
