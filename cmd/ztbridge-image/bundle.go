@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -44,7 +45,7 @@ func keygenCommand() *cobra.Command {
 }
 
 func bundleCommand() *cobra.Command {
-	var target, version, slot, keyFile, out string
+	var target, version, slot, keyFile, out, date string
 	cmd := &cobra.Command{
 		Use:   "bundle --target TARGET --version VERSION --slot FILE --key FILE -o FILE",
 		Short: "Sign a slot that `build` has written as an update",
@@ -54,6 +55,10 @@ func bundleCommand() *cobra.Command {
 				return fmt.Errorf("%w: --target, --version, --slot, --key and -o are needed",
 					errUsage)
 			}
+			created, err := time.Parse(time.DateOnly, date)
+			if err != nil {
+				return fmt.Errorf("%w: --date: want YYYY-MM-DD, not %q", errUsage, date)
+			}
 			text, err := os.ReadFile(keyFile)
 			if err != nil {
 				return fmt.Errorf("reading the signing key: %w", err)
@@ -62,12 +67,12 @@ func bundleCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			manifest := update.Manifest{Target: target, Version: version, Created: created}
 			f, err := os.Create(out)
 			if err != nil {
 				return fmt.Errorf("writing the bundle: %w", err)
 			}
-			if err := errors.Join(update.Write(f, target, version, slot, key),
-				f.Close()); err != nil {
+			if err := errors.Join(update.Write(f, manifest, slot, key), f.Close()); err != nil {
 				return err
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), out)
@@ -76,6 +81,8 @@ func bundleCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&target, "target", "", "the image's target")
 	cmd.Flags().StringVar(&version, "version", "", "the image's version")
+	cmd.Flags().StringVar(&date, "date", time.Now().UTC().Format(time.DateOnly),
+		"day of the packages in the slot: boxes tell when a bundle is old")
 	cmd.Flags().StringVar(&slot, "slot", "", "the build's .slot.zst")
 	cmd.Flags().StringVar(&keyFile, "key", "", "private key of keygen")
 	cmd.Flags().StringVarP(&out, "output", "o", "", "bundle to write")

@@ -2,17 +2,20 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"ztbridge/bridge/api"
 	"ztbridge/image/device/update"
 )
 
 func updateCommand(b *update.Box) *cobra.Command {
-	var stay bool
+	var options updateOptions
 	cmd := &cobra.Command{
 		Use:   "update FILE|URL",
 		Short: "Bring a signed update into the other slot, and try it",
@@ -24,21 +27,28 @@ Only the ztbridge image has slots. A machine with the Debian package is updated 
 package.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runUpdate(cmd, b, args[0], stay)
+			return options.run(cmd, b, args[0])
 		},
 	}
-	cmd.Flags().BoolVar(&stay, "no-restart", false, "try it at the next start, whenever that is")
+	flags := cmd.Flags()
+	flags.BoolVar(&options.stay, "no-restart", false, "try it at the next start, whenever that is")
+	flags.BoolVar(&options.downgrade, "allow-downgrade", false,
+		"take an older version than the one that runs, with the security holes it may have")
+	flags.BoolVar(&options.insecure, "insecure", false,
+		"download by http, or from a server whose certificate cannot be checked")
 	cmd.AddCommand(updateStatusCommand(b), rollbackCommand(b))
 	return cmd
 }
 
-func runUpdate(cmd *cobra.Command, b *update.Box, source string, stay bool) error {
+type updateOptions struct{ stay, downgrade, insecure bool }
+
+func (o updateOptions) run(cmd *cobra.Command, b *update.Box, source string) error {
 	name := source
 	if strings.Contains(source, "://") {
 		fmt.Fprintln(cmd.ErrOrStderr(), "downloading")
-		file, err := b.Download(cmd.Context(), source)
+		file, err := b.Download(cmd.Context(), source, o.insecure)
 		if err != nil {
-			return err
+			return withHint(err)
 		}
 		defer os.Remove(file)
 		name = file
@@ -49,12 +59,15 @@ func runUpdate(cmd *cobra.Command, b *update.Box, source string, stay bool) erro
 	}
 	defer f.Close()
 	fmt.Fprintln(cmd.ErrOrStderr(), "verifying, and writing the other slot")
-	manifest, err := b.Apply(cmd.Context(), f)
+	manifest, err := b.Apply(cmd.Context(), f, o.downgrade)
 	if err != nil {
-		return err
+		return withHint(err)
+	}
+	if age := manifest.Age(time.Now()); age != "" {
+		fmt.Fprintln(cmd.ErrOrStderr(), "warning:", age)
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "version %s is ready to be tried\n", manifest.Version)
-	if stay {
+	if o.stay {
 		return nil
 	}
 	fmt.Fprintln(cmd.ErrOrStderr(), "restarting")
@@ -125,4 +138,19 @@ is on trial is ended: the system before it is in use again from the restart on.`
 			return nil
 		},
 	}
+}
+
+// withHint adds what a person can do about an update that was refused.
+func withHint(err error) error {
+	for cause, hint := range map[error]string{
+		update.ErrDowngrade: "to go back to it all the same, add --allow-downgrade",
+		update.ErrInsecure: "use an https address, or add --insecure: the signature is checked " +
+			"all the same",
+		update.ErrNoSpace: "look for large files with `du -x /data`",
+	} {
+		if errors.Is(err, cause) {
+			return &api.HintedError{Err: err, Hint: hint}
+		}
+	}
+	return err
 }

@@ -2,8 +2,6 @@ package update
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
+	"pault.ag/go/debian/version"
 
 	"ztbridge/image/device/box"
 	"ztbridge/image/device/grubenv"
@@ -42,8 +40,9 @@ var (
 		"this machine does not run the ztbridge image; update the package instead")
 	ErrNoKey = errors.New(
 		"this image was built without an update key and takes no updates; write a newer image")
-	ErrTarget  = errors.New("the bundle is for another kind of machine")
-	ErrPending = errors.New(
+	ErrTarget    = errors.New("the bundle is for another kind of machine")
+	ErrDowngrade = errors.New("the bundle holds an older version than the one that runs")
+	ErrPending   = errors.New(
 		"the other system is to be tried, or this one is; wait for the verdict")
 	ErrNoOther = errors.New("there is no other system to go back to")
 )
@@ -113,8 +112,10 @@ func (b *Box) envFile() string { return filepath.Join(b.ConfigDir, box.GrubEnv) 
 
 // Apply verifies the bundle, writes it to the inactive slot and has it tried at the next start,
 // which it does not cause. A bundle that is refused changes nothing. An interruption leaves the
-// running system as it is.
-func (b *Box) Apply(ctx context.Context, file io.ReadSeeker) (Manifest, error) {
+// running system as it is. An older version than the running one is refused unless allowDowngrade:
+// who can serve an old bundle, which is signed as well, would bring its security holes back.
+func (b *Box) Apply(ctx context.Context, file io.ReadSeeker, allowDowngrade bool) (Manifest,
+	error) {
 	status, err := b.Status()
 	if err != nil {
 		return Manifest{}, err
@@ -141,6 +142,11 @@ func (b *Box) Apply(ctx context.Context, file io.ReadSeeker) (Manifest, error) {
 		return Manifest{}, fmt.Errorf("%w: it is for %s, this is %s", ErrTarget,
 			bundle.Manifest.Target, status.Target)
 	}
+	if !allowDowngrade {
+		if err := checkRises(bundle.Manifest.Version, status.Version); err != nil {
+			return Manifest{}, err
+		}
+	}
 	if err := b.rememberHealth(ctx, false); err != nil {
 		return Manifest{}, err
 	}
@@ -149,6 +155,31 @@ func (b *Box) Apply(ctx context.Context, file io.ReadSeeker) (Manifest, error) {
 		return Manifest{}, err
 	}
 	return bundle.Manifest, b.tryOther(status.Slot)
+}
+
+// checkRises returns ErrDowngrade when the offered version is below the running one. The same
+// version may be written again.
+func checkRises(offered, running string) error {
+	order, err := compareVersions(offered, running)
+	if err != nil {
+		return fmt.Errorf("%w: or so it may be: %w", ErrDowngrade, err)
+	}
+	if order < 0 {
+		return fmt.Errorf("%w: %s is older than %s", ErrDowngrade, offered, running)
+	}
+	return nil
+}
+
+// compareVersions orders two versions as Debian does: 1.3.0~rc1 is older than 1.3.0.
+func compareVersions(a, b string) (int, error) {
+	parsed := [2]version.Version{}
+	for i, text := range []string{a, b} {
+		var err error
+		if parsed[i], err = version.Parse(text); err != nil {
+			return 0, fmt.Errorf("comparing version %q: %w", text, err)
+		}
+	}
+	return version.Compare(parsed[0], parsed[1]), nil
 }
 
 // tryOther has the other slot tried at the next start. The way back is to the system that runs,
@@ -223,117 +254,4 @@ func (b *Box) Rollback(ctx context.Context) (found State, err error) {
 		return status.State, err
 	}
 	return status.State, b.tryOther(status.Slot)
-}
-
-// holdsSystem looks for what install writes last.
-func (b *Box) holdsSystem(slot box.Slot) error {
-	f, err := os.Open(filepath.Join(b.RunDir, slot.Link()))
-	if err != nil {
-		return fmt.Errorf("looking at the other slot: %w", err)
-	}
-	defer f.Close()
-	sector := make([]byte, 512)
-	if _, err := io.ReadFull(f, sector); err != nil || sector[510] != 0x55 || sector[511] != 0xaa {
-		return ErrNoOther
-	}
-	return nil
-}
-
-// install writes the slot. Its first sector, without which it is no file system, is taken away
-// first and written last, so that a slot that is half-written, or does not hold what was written,
-// is never mistaken for a system.
-func (b *Bundle) install(ctx context.Context, device string) error {
-	f, err := os.OpenFile(device, os.O_RDWR, 0)
-	if err != nil {
-		return fmt.Errorf("opening the slot: %w", err)
-	}
-	defer f.Close()
-	size, err := f.Seek(0, io.SeekEnd)
-	if err != nil || size < b.Manifest.SlotSize {
-		return fmt.Errorf("writing the slot: it has %d bytes, the bundle needs %d (%w)", size,
-			b.Manifest.SlotSize, err)
-	}
-	src, err := b.slot()
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	if err := clearStart(f); err != nil {
-		return err
-	}
-	first, err := copySlot(ctx, f, src)
-	if err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("writing the slot: %w", err)
-	}
-	if err := b.complete(f, first); err != nil {
-		return errors.Join(err, clearStart(f))
-	}
-	return nil
-}
-
-// complete makes the slot a system, which it is not to remain when this fails.
-func (b *Bundle) complete(f *os.File, first []byte) error {
-	if _, err := f.WriteAt(first, 0); err != nil {
-		return fmt.Errorf("writing the slot: %w", err)
-	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("writing the slot: %w", err)
-	}
-	return b.readBack(f)
-}
-
-func clearStart(f *os.File) error {
-	if _, err := f.WriteAt(make([]byte, chunk), 0); err != nil {
-		return fmt.Errorf("clearing the slot: %w", err)
-	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("clearing the slot: %w", err)
-	}
-	return nil
-}
-
-const chunk = 1 << 20
-
-// copySlot writes everything but the first chunk, which it returns.
-func copySlot(ctx context.Context, f *os.File, src io.Reader) (first []byte, err error) {
-	buf := make([]byte, chunk)
-	for at := int64(0); ; {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		n, err := io.ReadFull(src, buf)
-		if n > 0 && at == 0 {
-			first = append([]byte(nil), buf[:n]...)
-		} else if n > 0 {
-			if _, err := f.WriteAt(buf[:n], at); err != nil {
-				return nil, fmt.Errorf("writing the slot: %w", err)
-			}
-		}
-		at += int64(n)
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return first, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("unpacking the bundle: %w", err)
-		}
-	}
-}
-
-// readBack asks the medium, not the cache: a worn card says "written" and lies.
-func (b *Bundle) readBack(f *os.File) error {
-	// advice; without it the check is merely weaker
-	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
-	sum := sha256.New()
-	if _, err := io.Copy(sum, io.NewSectionReader(f, 0, b.Manifest.SlotSize)); err != nil {
-		return fmt.Errorf("reading the slot back: %w", err)
-	}
-	if got := hex.EncodeToString(sum.Sum(nil)); got != b.Manifest.SlotSHA256 {
-		return fmt.Errorf(
-			"reading the slot back: its sum is %s, not %s; the medium may be worn out", got,
-			b.Manifest.SlotSHA256)
-	}
-	return nil
 }

@@ -3,7 +3,6 @@ package update
 import (
 	"crypto/ed25519"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -12,9 +11,10 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strings"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
+	"pault.ag/go/debian/version"
 )
 
 // A bundle is: magic, length of the manifest (32 bits, big endian), manifest (JSON), its Ed25519
@@ -29,12 +29,28 @@ const (
 
 // Manifest says what is in a bundle.
 type Manifest struct {
-	Target        string `json:"target"`
-	Version       string `json:"version"`
-	SlotSize      int64  `json:"slot_size"` // bytes of the slot, unpacked
-	SlotSHA256    string `json:"slot_sha256"`
-	PayloadSize   int64  `json:"payload_size"`
-	PayloadSHA256 string `json:"payload_sha256"`
+	Target  string `json:"target"`
+	Version string `json:"version"` // in Debian's order, see deb-version(7)
+	// Created is the time of the system in the bundle. Bundles of early versions have none.
+	Created       time.Time `json:"created,omitzero"`
+	SlotSize      int64     `json:"slot_size"` // bytes of the slot, unpacked
+	SlotSHA256    string    `json:"slot_sha256"`
+	PayloadSize   int64     `json:"payload_size"`
+	PayloadSHA256 string    `json:"payload_sha256"`
+}
+
+// freshFor is how long a bundle counts as current. A system older than that lacks months of security
+// fixes, and whoever withholds newer ones can still serve it.
+const freshFor = 90 * 24 * time.Hour
+
+// Age tells how old the system in the bundle is when it is older than a current one, else "".
+func (m Manifest) Age(now time.Time) string {
+	age := now.Sub(m.Created)
+	if m.Created.IsZero() || age <= freshFor {
+		return ""
+	}
+	return fmt.Sprintf("this bundle is older than %d days (made %s): look for a newer one",
+		int(age.Hours()/24), m.Created.UTC().Format(time.DateOnly))
 }
 
 // Errors of bundles that are refused. Nothing has been changed when they are returned.
@@ -84,7 +100,8 @@ func Open(f io.ReadSeeker, key ed25519.PublicKey) (*Bundle, error) {
 
 func (b *Bundle) verifyPayload() error {
 	sum := sha256.New()
-	n, err := io.Copy(sum, b.payload)
+	// One byte more than was signed is enough to refuse it: the source may have no end.
+	n, err := io.Copy(sum, io.LimitReader(b.payload, b.Manifest.PayloadSize+1))
 	if err != nil {
 		return fmt.Errorf("reading the bundle: %w", err)
 	}
@@ -107,10 +124,12 @@ func (b *Bundle) slot() (io.ReadCloser, error) {
 	return r.IOReadCloser(), nil
 }
 
-// Write makes a bundle of a compressed slot and signs it. slotFile must be the zstd file that a
-// build has written.
-func Write(w io.Writer, target, version, slotFile string, key ed25519.PrivateKey) error {
-	m := Manifest{Target: target, Version: version}
+// Write makes a bundle of a compressed slot and signs it. Of the manifest, target, version and time
+// are taken; slotFile must be the zstd file that a build has written.
+func Write(w io.Writer, m Manifest, slotFile string, key ed25519.PrivateKey) error {
+	if _, err := version.Parse(m.Version); err != nil {
+		return fmt.Errorf("writing the bundle: version %q: %w", m.Version, err)
+	}
 	if err := m.measure(slotFile); err != nil {
 		return err
 	}
@@ -165,28 +184,4 @@ func (c *counter) Read(b []byte) (int, error) {
 	n, err := c.r.Read(b)
 	c.n += int64(n)
 	return n, err
-}
-
-// Keys are files of one line: base64 of the 32 bytes of a public key, or of the seed of a private
-// one.
-
-// EncodeKey is the content of a key file.
-func EncodeKey(b []byte) []byte { return []byte(base64.StdEncoding.EncodeToString(b) + "\n") }
-
-// DecodePublicKey reads a key file.
-func DecodePublicKey(text []byte) (ed25519.PublicKey, error) {
-	b, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(b) != ed25519.PublicKeySize {
-		return nil, errors.New("reading the update key: it is not 32 bytes in base64")
-	}
-	return ed25519.PublicKey(b), nil
-}
-
-// DecodePrivateKey reads a key file.
-func DecodePrivateKey(text []byte) (ed25519.PrivateKey, error) {
-	b, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(b) != ed25519.SeedSize {
-		return nil, errors.New("reading the signing key: it is not 32 bytes in base64")
-	}
-	return ed25519.NewKeyFromSeed(b), nil
 }

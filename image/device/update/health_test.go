@@ -203,7 +203,7 @@ func TestTrialWantsAStreak(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFixture(t)
 			if _, err := f.Apply(context.Background(),
-				bytes.NewReader(f.bundle(t, "cloud-amd64", f.key))); err != nil {
+				bytes.NewReader(f.bundle(t, "cloud-amd64", f.key)), false); err != nil {
 				t.Fatal(err)
 			}
 			f.boots(t)
@@ -231,7 +231,7 @@ func TestTrialWantsAStreak(t *testing.T) {
 func TestUnreadableNotes(t *testing.T) {
 	f := newFixture(t)
 	if _, err := f.Apply(context.Background(),
-		bytes.NewReader(f.bundle(t, "cloud-amd64", f.key))); err != nil {
+		bytes.NewReader(f.bundle(t, "cloud-amd64", f.key)), false); err != nil {
 		t.Fatal(err)
 	}
 	f.boots(t)

@@ -18,7 +18,7 @@ import (
 func TestRollbackCancelsAnUntriedUpdate(t *testing.T) {
 	f := newFixture(t)
 	if _, err := f.Apply(context.Background(),
-		bytes.NewReader(f.bundle(t, "cloud-amd64", f.key))); err != nil {
+		bytes.NewReader(f.bundle(t, "cloud-amd64", f.key)), false); err != nil {
 		t.Fatal(err)
 	}
 	if found, err := f.Rollback(context.Background()); err != nil || found != Prepared {
@@ -28,7 +28,7 @@ func TestRollbackCancelsAnUntriedUpdate(t *testing.T) {
 		t.Errorf("booted %s, state %s", got, f.state(t))
 	}
 	if _, err := f.Apply(context.Background(),
-		bytes.NewReader(f.bundle(t, "cloud-amd64", f.key))); err != nil {
+		bytes.NewReader(f.bundle(t, "cloud-amd64", f.key)), false); err != nil {
 		t.Errorf("a new attempt: %v", err)
 	}
 }
@@ -62,7 +62,7 @@ func (f *fixture) rollback(t *testing.T, want State) {
 func (f *fixture) update(t *testing.T) {
 	t.Helper()
 	if _, err := f.Apply(context.Background(),
-		bytes.NewReader(f.bundle(t, "cloud-amd64", f.key))); err != nil {
+		bytes.NewReader(f.bundle(t, "cloud-amd64", f.key)), false); err != nil {
 		t.Fatal(err)
 	}
 }

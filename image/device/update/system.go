@@ -2,6 +2,7 @@ package update
 
 import (
 	"context"
+	"crypto/tls"
 	"os/exec"
 
 	"golang.org/x/sys/unix"
@@ -34,4 +35,9 @@ func remount(writable bool) error {
 		flags = unix.MS_REMOUNT | unix.MS_SYNCHRONOUS
 	}
 	return unix.Mount("", box.ConfigMount, "", flags, "")
+}
+
+// uncheckedTLS is for a person who has said that the server's certificate does not matter.
+func uncheckedTLS() *tls.Config {
+	return &tls.Config{InsecureSkipVerify: true} //nolint:gosec // asked for on the command line
 }
