@@ -7,9 +7,9 @@ import (
 	"net/netip"
 	"slices"
 	"time"
-
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
+	"ztbridge/bridge/decide"
 )
 
 // errUndecided is returned while no pass has decided anything, or put it in force.
@@ -55,7 +55,8 @@ func (d *daemon) Explain(addr netip.Addr) (api.Explanation, error) {
 	for _, rule := range p.status.Policies {
 		why[rule.Name] = rule.Why
 	}
-	return scene{p.held, p.world, p.clients, why}.explain(addr)
+	return decide.Explainer{Intent: p.applied, Host: p.world, Clients: p.clients, Why: why}.
+		Explain(addr)
 }
 
 // Plan implements api.Backend.
@@ -85,7 +86,7 @@ func (d *daemon) Changes(ctx context.Context) <-chan struct{} {
 // Use implements api.Backend.
 func (d *daemon) Use(ctx context.Context, egress string) error {
 	return d.ask(ctx, func(ctx context.Context) error {
-		if !slices.ContainsFunc(d.loaded.cfg.Egresses,
+		if !slices.ContainsFunc(d.spec.Config.Egresses,
 			func(e config.Egress) bool { return e.Name == egress }) {
 			return fmt.Errorf("choosing egress %q: %w", egress, api.ErrNotFound)
 		}
@@ -104,7 +105,7 @@ func (d *daemon) prefer(ctx context.Context, egress string) error {
 		return err
 	}
 	d.preferred = egress
-	d.drivers.retry(egress)
+	d.services.Retry(egress)
 	return d.pass(ctx, "a person's choice", false)
 }
 
@@ -115,20 +116,20 @@ func (d *daemon) Reload(ctx context.Context) error {
 
 // Disconnect implements api.EndpointBackend.
 func (d *daemon) Disconnect(_ context.Context, client string) (int, error) {
-	e := d.drivers.currentEndpoint()
+	e := d.services.CurrentEndpoint()
 	if e == nil {
 		return 0, api.ErrNoEndpoint
 	}
-	return e.disconnect(client)
+	return e.Disconnect(client)
 }
 
 // Link implements api.EndpointBackend.
 func (d *daemon) Link(_ context.Context, client string) (api.Link, error) {
-	e := d.drivers.currentEndpoint()
+	e := d.services.CurrentEndpoint()
 	if e == nil {
 		return api.Link{}, api.ErrNoEndpoint
 	}
-	return e.link(client)
+	return e.Link(client)
 }
 
 // ask has the loop carry something out, and waits for it.

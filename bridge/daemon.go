@@ -5,16 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
-
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/decide"
 	"ztbridge/bridge/reclaim"
-	"ztbridge/policyroute"
+	"ztbridge/bridge/services"
+	"ztbridge/bridge/status"
 	"ztbridge/policyroute/kernel"
 )
 
@@ -23,28 +23,28 @@ const (
 	// legacy iptables tells nobody when its chains change.
 	resync = 10 * time.Second
 	// settle is the shortest time between two passes, so that a burst of events makes one.
-	settle = 15 * time.Millisecond
+	debounce = 15 * time.Millisecond
 	// retry is the pause after a pass that failed.
 	retry = time.Second
 )
 
 // daemon owns the loop. Its fields are the loop's alone, except those below the mutex.
 type daemon struct {
-	opts    Options
-	kernel  *kernel.Kernel
-	bell    *doorbell
-	drivers *drivers
-	nursery *nurse
+	opts     Options
+	kernel   *kernel.Kernel
+	trigger  *services.Trigger
+	services *services.Set
+	monitor  *services.Monitor
 
-	loaded  *loaded
-	started time.Time
-	ledger  ledger
-	current map[string]string // egress in use, by listKey
-	carried map[string]string // the last one in use, even while none is; flows may live on in it
-	inForce inForce
-	passes  uint64
-	changed passResult // of the last pass that changed the kernel
-	undone  string     // what the last pass that was carried out could not do
+	spec     *services.Spec
+	started  time.Time
+	reporter *status.Reporter
+	current  map[string]string // egress in use, by listKey
+	carried  map[string]string // the last one in use, even while none is; flows may live on in it
+	inForce  inForce
+	passes   uint64
+	changed  status.Pass // of the last pass that changed the kernel
+	undone   string      // what the last pass that was carried out could not do
 	// filtered says that the filter that was decided was in force when the last pass looked, or
 	// that the pass succeeded.
 	filtered bool
@@ -52,24 +52,14 @@ type daemon struct {
 	preferred string
 	idleMeter *reclaim.Meter // nil where it does not matter
 	guarded   []string       // the ingresses that the next boot's guard will close
-	behind    map[string]behind
-	recorded  map[string]behind // what of it is on disk
+	connected map[string]decide.ConnectedPrefixes
+	recorded  map[string]decide.ConnectedPrefixes // what of it is on disk
 
 	requests  chan request
 	ended     chan struct{} // closed when the loop has ended
 	published atomic.Pointer[published]
 	mu        sync.Mutex
 	watchers  map[chan struct{}]bool
-}
-
-// published is the result of one pass, for readers in other goroutines. It is immutable.
-type published struct {
-	status  api.Status
-	intent  policyroute.Intent // what was decided
-	held    policyroute.Intent // what the kernel holds of it: another one while passes fail
-	holds   bool               // it holds anything: a pass has succeeded
-	world   World
-	clients map[netip.Addr]string
 }
 
 // request is something that a person asks of the running daemon; the loop carries it out.
@@ -82,7 +72,7 @@ type request struct {
 // then stops the tunnels and leaves the kernel closed: rules and filters stay, so that nothing
 // leaks while no daemon runs. It returns an error only if it could not begin.
 func Run(ctx context.Context, opts Options) error {
-	l, err := load(opts)
+	l, err := services.Load(opts.ConfigPath, opts.Overrides)
 	if err != nil {
 		return err
 	}
@@ -123,7 +113,7 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	user, err := lookupOpenVPNUser()
+	user, err := services.LookupUser()
 	if err != nil {
 		return nil, err
 	}
@@ -131,18 +121,19 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 	if err != nil {
 		opts.Logger.Warn("choice of egress is lost", "error", err)
 	}
-	known, err := loadBehind(opts.StateDir)
+	known, err := loadConnected(opts.StateDir)
 	if err != nil {
 		opts.Logger.Warn("until the ingresses can be asked, what lies behind them is unknown",
 			"error", err)
 	}
-	bell := newDoorbell()
+	bell := services.NewTrigger()
 	return &daemon{
-		opts: opts, kernel: k, bell: bell,
-		drivers: newDrivers(context.WithoutCancel(ctx), opts, user, bell),
-		nursery: newNurse(), idleMeter: newIdleMeter(), started: time.Now(), ledger: ledger{},
-		current: map[string]string{}, carried: map[string]string{}, preferred: preferred,
-		behind: known, recorded: known,
+		opts: opts, kernel: k, trigger: bell,
+		services: services.New(context.WithoutCancel(ctx), opts.env(), user, bell),
+		monitor:  services.NewMonitor(), idleMeter: newIdleMeter(), started: time.Now(),
+		reporter: status.NewReporter(),
+		current:  map[string]string{}, carried: map[string]string{}, preferred: preferred,
+		connected: known, recorded: known,
 		requests: make(chan request), ended: make(
 			chan struct{}), watchers: map[chan struct{}]bool{},
 	}, nil
@@ -187,14 +178,14 @@ func openKernel(opts Options) (*kernel.Kernel, error) {
 
 // enforce puts a configuration in force: drivers that are no longer wanted have ended when it
 // returns, and the pass that it asks for makes the kernel agree.
-func (d *daemon) enforce(l *loaded) error {
-	old := d.loaded
-	d.loaded = l
-	if err := d.drivers.configure(l); err != nil {
-		d.loaded = old
+func (d *daemon) enforce(l *services.Spec) error {
+	old := d.spec
+	d.spec = l
+	if err := d.services.Configure(l); err != nil {
+		d.spec = old
 		return err
 	}
-	d.bell.ring("configuration")
+	d.trigger.Fire("configuration")
 	return nil
 }
 
@@ -207,10 +198,10 @@ func (d *daemon) loop(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-d.bell.c:
+		case <-d.trigger.C:
 		case <-timer.C:
-			d.bell.ring("timer")
-			<-d.bell.c
+			d.trigger.Fire("timer")
+			<-d.trigger.C
 		case <-d.opts.Reload:
 			if err := d.reload(ctx); err != nil {
 				d.opts.Logger.Error("configuration refused, the running one stays", "error", err)
@@ -221,7 +212,7 @@ func (d *daemon) loop(ctx context.Context) {
 			continue
 		}
 		next := resync
-		err := d.pass(ctx, d.bell.cause(), false)
+		err := d.pass(ctx, d.trigger.Cause(), false)
 		if err != nil {
 			d.opts.Logger.Error("reconcile failed", "error", err, "retry_in", retry)
 			next = retry
@@ -230,36 +221,34 @@ func (d *daemon) loop(ctx context.Context) {
 		timer.Reset(min(next, notify.interval))
 		select {
 		case <-ctx.Done():
-		case <-time.After(settle):
+		case <-time.After(debounce):
 		}
 	}
 }
 
-// reload reads the configuration again and puts it in force. On an error the running one stays.
+// Reload reads the configuration again and puts it in force. On an error the running one stays.
 // Tunnels that wait for what a person has to mend, which may be an account with the provider, try
 // again.
 func (d *daemon) reload(context.Context) error {
 	notify := newNotifier(d.opts.Logger)
 	notify.reloading()
 	defer notify.ready()
-	l, err := load(d.opts)
+	l, err := services.Load(d.opts.ConfigPath, d.opts.Overrides)
 	if err != nil {
 		return err
 	}
 	if err := d.enforce(l); err != nil {
 		return err
 	}
-	for name := range d.drivers.tunnels {
-		d.drivers.retry(name)
-	}
-	d.opts.Logger.Info("configuration reloaded", "file", l.cfg.File)
+	d.services.RetryAll()
+	d.opts.Logger.Info("configuration reloaded", "file", l.Config.File)
 	return nil
 }
 
 // close ends the drivers and closes the kernel's tables behind them.
 func (d *daemon) close() {
 	newNotifier(d.opts.Logger).stopping()
-	d.drivers.stop()
+	d.services.Stop()
 	if err := d.pass(context.Background(), "stopping", true); err != nil {
 		d.opts.Logger.Error("closing failed", "error", err)
 	}
@@ -283,14 +272,14 @@ func (d *daemon) serve(ctx context.Context) {
 func (d *daemon) watchKernel(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := d.kernel.Watch(ctx, func(cause string) {
-			d.drivers.poke()
-			d.bell.ring(cause)
+			d.services.Poke()
+			d.trigger.Fire(cause)
 		})
 		if ctx.Err() != nil {
 			return
 		}
 		d.opts.Logger.Error("watching the kernel failed", "error", err)
-		d.bell.ring("watch restarted")
+		d.trigger.Fire("watch restarted")
 		select {
 		case <-ctx.Done():
 		case <-time.After(retry):

@@ -39,33 +39,6 @@ func TestGuardedIfaces(t *testing.T) {
 	}
 }
 
-// The service's devicemap renames interfaces. The names must be right before the service was ever
-// asked: the first pass takes rules and filter from every other interface.
-func TestRenamedInterfaceIsKnownAtOnce(t *testing.T) {
-	home := t.TempDir()
-	if err := os.WriteFile(filepath.Join(home, "devicemap"), []byte(testNetwork+"=ztmapped\n"),
-		0o600); err != nil {
-		t.Fatal(err)
-	}
-	cfg := parse(t, "zerotier: {home: "+home+", networks: ["+testNetwork+
-		"]}\negress: {direct: {wan: {}}}\npolicy: [{egress: direct}]\n")
-	if got := ingressIfaces(cfg); !slices.Equal(got, []string{"ztmapped"}) {
-		t.Errorf("the guard closes %v", got)
-	}
-	opts := Options{Logger: slog.New(slog.DiscardHandler)}
-	none, next := emptyDrivers(opts, openvpnUser{}, newDoorbell()),
-		emptyDrivers(opts, openvpnUser{}, newDoorbell())
-	if _, err := none.zerotierTask(next, cfg.ZeroTier); err != nil {
-		t.Fatal(err)
-	}
-	for name, s := range map[string]Snapshot{"daemon": {ZeroTier: next.zerotier.Status()},
-		"rehearsal": {ZeroTier: unasked(cfg.ZeroTier)}} {
-		if g := Desire(cfg, s).Intent.Ingresses[0]; g.Iface != "ztmapped" {
-			t.Errorf("%s: the ingress is %s", name, g.Iface)
-		}
-	}
-}
-
 // A unit that fails makes a system look broken that merely waits for its owner, or for its cloud.
 func TestGuardOfABoxWithoutConfiguration(t *testing.T) {
 	dir := t.TempDir()
@@ -73,21 +46,5 @@ func TestGuardOfABoxWithoutConfiguration(t *testing.T) {
 		StateDir: dir, Logger: slog.New(slog.DiscardHandler)})
 	if want := []string{"zt*"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("closes %v, %v; want %v", got, err, want)
-	}
-}
-
-func TestPreferenceSurvives(t *testing.T) {
-	dir := t.TempDir()
-	for _, want := range []string{"", "backup", ""} {
-		if err := savePreference(dir, want); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := loadPreference(dir); err != nil || got != want {
-			t.Errorf("chosen %q, read back %q (%v)", want, got, err)
-		}
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 0 {
-		t.Errorf("left behind: %v (%v)", entries, err)
 	}
 }

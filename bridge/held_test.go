@@ -7,35 +7,39 @@ import (
 	"strings"
 	"testing"
 	"time"
-
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/bridgetest"
+	"ztbridge/bridge/decide"
 	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/probe"
+	"ztbridge/bridge/services"
+	"ztbridge/bridge/status"
 	"ztbridge/bridge/zerotier"
 	"ztbridge/policyroute"
 )
 
 // While the kernel cannot be changed, the status says so, and where traffic goes by what it has
-// held since before.
+// inForceOf since before.
 func TestStatusTellsWhatTheKernelHolds(t *testing.T) {
-	cfg := parse(t, uno)
-	key := listKey([]string{"provider", "backup"})
+	cfg := bridgetest.Parse(t, bridgetest.Uno)
+	key := decide.ListKey([]string{"provider", "backup"})
 	d := &daemon{
-		loaded: &loaded{
-			cfg: cfg}, ledger: ledger{}, current: map[string]string{},
+		spec: &services.Spec{
+			Config: cfg}, reporter: status.NewReporter(), current: map[string]string{},
 		watchers: map[chan struct{}]bool{},
 		opts: Options{RuntimeDir: t.TempDir(),
 			Logger: slog.New(slog.NewTextHandler(io.Discard, nil))},
 	}
-	s := Snapshot{
-		Now: time.Now(), World: world("provider", "backup"), ZeroTier: joined(),
-		Tunnels: map[string]client.Status{"provider": up("10.8.0.2/24"),
-			"backup": up("10.9.0.2/24")},
+	s := decide.Snapshot{
+		Now: time.Now(), Host: decide.HostState(bridgetest.World("provider", "backup")),
+		ZeroTier: bridgetest.Joined(),
+		Tunnels: map[string]client.Status{"provider": bridgetest.Up("10.8.0.2/24"),
+			"backup": bridgetest.Up("10.9.0.2/24")},
 		Probes: map[string]probe.Status{"provider": {Grade: probe.Stable},
 			"backup": {Grade: probe.Stable}},
 	}
 	s.ZeroTier.Service.State = zerotier.ServiceOK
-	first := Desire(cfg, s)
+	first := decide.Decide(cfg, s)
 	if got := first.Choices[key].Egress; got != "provider" {
 		t.Fatalf("chooses %q", got)
 	}
@@ -56,12 +60,12 @@ func TestStatusTellsWhatTheKernelHolds(t *testing.T) {
 		if strings.HasPrefix(tt.name, "a failover") {
 			s.Probes["provider"] = probe.Status{Grade: probe.Degraded}
 		}
-		desired := Desire(cfg, s)
+		desired := decide.Decide(cfg, s)
 		if tt.applied {
 			d.current[key] = desired.Choices[key].Egress
-			d.inForce = inForce{d.loaded, desired.Intent}
+			d.inForce = inForce{d.spec, desired.Intent}
 		}
-		d.publish(s, desired, passResult{at: s.Now, err: tt.err, applied: tt.applied})
+		d.publish(s, desired, status.Pass{At: s.Now, Err: tt.err, Applied: tt.applied})
 		st := d.published.Load().status
 		if st.State != tt.state || strings.Contains(st.Summary,
 			"what was in force before stays") == tt.applied {
@@ -78,7 +82,7 @@ func TestStatusTellsWhatTheKernelHolds(t *testing.T) {
 			}
 			return in.Policies[0].Use
 		}
-		if got := use(d.published.Load().held); tt.name != "nothing was ever applied" &&
+		if got := use(d.published.Load().applied); tt.name != "nothing was ever applied" &&
 			got != tt.egress {
 			t.Errorf("%s: explains by %q, want %q", tt.name, got, tt.egress)
 		}

@@ -4,18 +4,19 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"ztbridge/bridge/status"
 )
 
 // noticeFile, in the runtime directory, is where those who prepare a box before the daemon runs, as
 // the image does at each start, leave what its owner has to know.
 const noticeFile = "notice"
 
-// Notice returns what was left there and what to do about it: the lines that begin with "hint: "
-// and the others. Both are empty if there is nothing to say.
-func Notice(runtimeDir string) (message, remedy string) {
+// ReadNotice reads the notice: lines that begin with "hint: " say what to do. One that cannot be
+// read is empty.
+func ReadNotice(runtimeDir string) status.Notice {
 	text, err := os.ReadFile(filepath.Join(runtimeDir, noticeFile))
 	if err != nil {
-		return "", "" // none, as nearly always
+		return status.Notice{} // none, as nearly always
 	}
 	var say, do []string
 	for _, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
@@ -25,5 +26,5 @@ func Notice(runtimeDir string) (message, remedy string) {
 			say = append(say, line)
 		}
 	}
-	return strings.Join(say, "\n"), strings.Join(do, "; ")
+	return status.Notice{Message: strings.Join(say, "\n"), Remedy: strings.Join(do, "; ")}
 }

@@ -4,22 +4,23 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"ztbridge/bridge/status"
 )
 
 func TestNotice(t *testing.T) {
 	dir := t.TempDir()
-	if message, remedy := Notice(dir); message != "" || remedy != "" {
-		t.Errorf("without a notice: %q, %q", message, remedy)
+	if n := ReadNotice(dir); n != (status.Notice{}) {
+		t.Errorf("without a notice: %+v", n)
 	}
 	text := "the files were not taken over:\nztbridge.yaml:3: unknown key egres\nhint: did you mean egress?\nhint: start the box again\n"
 	if err := os.WriteFile(filepath.Join(dir, noticeFile), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	message, remedy := Notice(dir)
-	if want := "the files were not taken over:\nztbridge.yaml:3: unknown key egres"; message != want {
-		t.Errorf("message %q, want %q", message, want)
+	n := ReadNotice(dir)
+	if want := "the files were not taken over:\nztbridge.yaml:3: unknown key egres"; n.Message != want {
+		t.Errorf("message %q, want %q", n.Message, want)
 	}
-	if want := "did you mean egress?; start the box again"; remedy != want {
-		t.Errorf("remedy %q, want %q", remedy, want)
+	if want := "did you mean egress?; start the box again"; n.Remedy != want {
+		t.Errorf("remedy %q, want %q", n.Remedy, want)
 	}
 }

@@ -14,8 +14,8 @@ import (
 // longer than startLimit in all: whoever waits for the start, as the installation of a package
 // does, has to hear of a failure some day.
 const (
-	startPatience = time.Minute
-	startLimit    = 5 * time.Minute
+	startTimeout = time.Minute
+	startLimit   = 5 * time.Minute
 )
 
 // notifier tells systemd how the daemon is (sd_notify(3)). Without systemd it does nothing.
@@ -42,7 +42,7 @@ func newNotifier(log *slog.Logger) *notifier {
 // end the tunnels and mend nothing. The daemon is ready once the filter is in force; until then
 // systemd is asked to wait, for a while. What the pass failed of is what systemctl shows.
 func (n *notifier) alive(filtered bool, failure error) {
-	left := min(startPatience, startLimit-time.Since(n.began))
+	left := min(startTimeout, startLimit-time.Since(n.began))
 	switch {
 	case n.first && filtered:
 		n.first = false

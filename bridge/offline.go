@@ -8,9 +8,11 @@ import (
 	"slices"
 	"strings"
 	"time"
-
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/decide"
 	"ztbridge/bridge/openvpn/profile"
+	"ztbridge/bridge/services"
+	"ztbridge/bridge/status"
 	"ztbridge/bridge/tun"
 	"ztbridge/policyroute/kernel"
 )
@@ -35,8 +37,8 @@ func Down(ctx context.Context, opts Options) error {
 	}
 	// The devices go first: while they go, the filters still stand.
 	var errs error
-	for _, l := range World(world).Links {
-		if isOurs(l.Name) {
+	for _, l := range decide.HostState(world).Links {
+		if decide.IsOurs(l.Name) {
 			errs = errors.Join(errs, tun.Remove(l.Name))
 		}
 	}
@@ -49,12 +51,12 @@ func Down(ctx context.Context, opts Options) error {
 // Plan returns, as shell commands, what a daemon that starts now would first change. It changes
 // nothing and starts nothing, so that every tunnel counts as not connected.
 func Plan(_ context.Context, opts Options) (string, error) {
-	l, k, s, err := rehearse(opts)
+	l, k, s, err := dryRun(opts)
 	if err != nil {
 		return "", err
 	}
 	defer k.Close()
-	plan, _, err := planFor(k, Desire(l.cfg, s).Intent, s.World)
+	plan, _, err := planFor(k, decide.Decide(l.Config, s).Intent, s.Host)
 	if err != nil {
 		return "", err
 	}
@@ -65,71 +67,70 @@ func Plan(_ context.Context, opts Options) (string, error) {
 // asked, so that every tunnel counts as not connected, and the subnets of networks are those of
 // their interfaces.
 func Explain(opts Options, addr netip.Addr) (api.Explanation, error) {
-	l, k, s, err := rehearse(opts)
+	l, k, s, err := dryRun(opts)
 	if err != nil {
 		return api.Explanation{}, err
 	}
 	defer k.Close()
 	for i, n := range s.ZeroTier.Networks {
-		if link, ok := s.World.Link(n.Iface); ok {
-			s.ZeroTier.Networks[i].Prefixes = subnets(link.Addrs)
+		if link, ok := s.Host.Link(n.Iface); ok {
+			s.ZeroTier.Networks[i].Prefixes = decide.Subnets(link.Addrs)
 		}
 	}
-	if l.cfg.Endpoint != nil {
-		e := endpointDriver{cfg: l.cfg.Endpoint, listeners: l.listeners,
-			store: keyStore(opts.StateDir), d: &drivers{opts: opts}}
-		s.Clients = e.addresses()
+	if l.Config.Endpoint != nil {
+		s.Clients = services.ClientAddresses(opts.StateDir, l.Listeners)
 	}
-	desired, why := Desire(l.cfg, s), map[string]string{}
-	for _, r := range l.cfg.Policy {
-		why[r.Name] = desired.Choices[listKey(r.Egress)].Why
+	desired, why := decide.Decide(l.Config, s), map[string]string{}
+	for _, r := range l.Config.Policy {
+		why[r.Name] = desired.Choices[decide.ListKey(r.Egress)].Why
 	}
-	return scene{desired.Intent, s.World, clientNames(s), why}.explain(addr)
+	return decide.Explainer{Intent: desired.Intent, Host: s.Host,
+		Clients: status.ClientNames(s), Why: why}.Explain(addr)
 }
 
-// rehearse returns what a daemon that starts now would know. The caller closes the kernel.
-func rehearse(opts Options) (*loaded, *kernel.Kernel, Snapshot, error) {
-	l, err := load(opts)
+// dryRun returns what a daemon that starts now would know. The caller closes the kernel.
+func dryRun(opts Options) (*services.Spec, *kernel.Kernel, decide.Snapshot, error) {
+	l, err := services.Load(opts.ConfigPath, opts.Overrides)
 	if err != nil {
-		return nil, nil, Snapshot{}, err
+		return nil, nil, decide.Snapshot{}, err
 	}
 	k, err := openKernel(opts)
 	if err != nil {
-		return nil, nil, Snapshot{}, err
+		return nil, nil, decide.Snapshot{}, err
 	}
 	world, err := k.World()
 	if err != nil {
-		return nil, nil, Snapshot{},
+		return nil, nil, decide.Snapshot{},
 			errors.Join(fmt.Errorf("observing the host: %w", err), k.Close())
 	}
-	known, err := loadBehind(opts.StateDir)
+	known, err := loadConnected(opts.StateDir)
 	if err != nil {
 		opts.Logger.Warn("what lies behind the ingresses is unknown", "error", err)
 	}
-	return l, k, Snapshot{
-		Now: time.Now(), World: World(world), ZeroTier: unasked(
-			l.cfg.ZeroTier), Listeners: l.listeners, Behind: known,
+	return l, k, decide.Snapshot{
+		Now: time.Now(), Host: decide.HostState(world), ZeroTier: decide.UnqueriedNetworks(
+			l.Config.ZeroTier), Listeners: l.Listeners, Connected: known,
 	}, nil
 }
 
 // Check reads the configuration and every file that it names, as Run would, and returns what a
 // person should know about it: warnings, and what of each profile was dropped and why.
 func Check(opts Options) (string, error) {
-	l, err := load(opts)
+	l, err := services.Load(opts.ConfigPath, opts.Overrides)
 	if err != nil {
 		return "", err
 	}
 	var b strings.Builder
-	for _, w := range append(slices.Clone(l.warnings), l.cfg.CheckPlaces()...) {
+	for _, w := range append(slices.Clone(l.Warnings), l.Config.CheckPlaces()...) {
 		fmt.Fprintf(&b, "warning: %s\n", w)
 	}
-	for _, e := range l.cfg.Egresses {
-		files, ok := l.tunnels[e.Name]
+	for _, e := range l.Config.Egresses {
+		files, ok := l.Tunnels[e.Name]
 		if !ok {
 			continue
 		}
 		fmt.Fprintf(&b, "egress %s: profile %s\n", e.Name, e.OpenVPN.Profile)
-		writeReport(&b, files.report)
+		writeReport(&b, files.Report)
 	}
 	return b.String(), nil
 }

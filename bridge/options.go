@@ -1,21 +1,9 @@
-// Package bridge decides where clients' packets go and keeps the kernel that way.
-//
-// One loop does it all: whatever happens rings a doorbell; the loop then takes a Snapshot of what
-// is true, lets Desire decide, compiles the decision into kernel objects, observes the objects that
-// are ours, and applies the difference.
-//
-//	 netlink ─┐
-//	 openvpn ─┤                 ┌───────────┐  ┌────────┐  ┌─────────┐  ┌──────┐  ┌───────┐
-//	zerotier ─┼─▶ doorbell ───▶ │ snapshot  ├─▶│ desire ├─▶│ compile ├─▶│ diff ├─▶│ apply │─▶ status
-//	  probes ─┤   (one deep)    └───────────┘  └────────┘  └─────────┘  └──▲───┘  └───────┘
-//	  SIGHUP ─┤                  drivers,       pure        pure           │
-//	   timer ─┘                  kernel                                 observe
 package bridge
 
 import (
 	"log/slog"
-
 	"ztbridge/bridge/config"
+	"ztbridge/bridge/services"
 )
 
 // Options say where things are. All paths are absolute or relative to the working directory.
@@ -28,4 +16,8 @@ type Options struct {
 	Version    string
 	// Reload asks Run to read the configuration again. It may be nil.
 	Reload <-chan struct{}
+}
+
+func (o Options) env() services.Env {
+	return services.Env{StateDir: o.StateDir, RuntimeDir: o.RuntimeDir, Logger: o.Logger}
 }

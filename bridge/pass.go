@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"slices"
 	"strings"
 	"time"
-
+	"ztbridge/bridge/decide"
+	"ztbridge/bridge/status"
 	"ztbridge/policyroute"
 	"ztbridge/policyroute/kernel"
 )
@@ -22,20 +22,20 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	if err != nil {
 		return err
 	}
-	desired := Desire(d.loaded.cfg, snap)
-	d.drivers.observe(d.loaded.cfg, desired.Intent, snap.World)
+	desired := decide.Decide(d.spec.Config, snap)
+	d.services.Observe(d.spec.Config, desired.Intent, snap.Host)
 	d.rememberIngresses(desired.Intent)
-	d.rememberBehind(desired.Behind)
-	plan, unseen, err := d.converge(ctx, desired.Intent, snap.World)
+	d.rememberConnected(desired.Connected)
+	plan, unseen, err := d.converge(ctx, desired.Intent, snap.Host)
 	// nothing was seen, and so nothing is to be said: the next pass looks again
 	if errors.Is(err, kernel.ErrDumpInterrupted) {
-		d.bell.ring("dump interrupted")
+		d.trigger.Fire("dump interrupted")
 		return nil
 	}
 	partial, _ := errors.AsType[*kernel.PartialError](err)
 	applied := err == nil || partial != nil
 	d.filtered = applied || !plan.Empty() && !plan.ChangesFilter()
-	broken := brokenIPTables(unseen, snap.World)
+	broken := brokenIPTables(unseen, snap.Host)
 	if partial != nil {
 		var chains []string
 		chains, err = withoutIPTables(partial)
@@ -44,17 +44,17 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	}
 	if applied {
 		d.warnOf(partial)
-		d.drivers.applied(snap)
-		d.settle(ctx, desired.Intent)
-		d.drivers.removeStrays(desired.Intent, snap.World)
+		d.services.Applied(snap)
+		d.commitReload(ctx, desired.Intent)
+		d.services.RemoveOrphans(desired.Intent, snap.Host)
 		d.remember(ctx, desired)
 	}
-	d.nursery.tend(d.loaded.cfg, snap, desired, d.drivers)
+	d.monitor.Reconcile(d.spec.Config, snap, desired, d.services)
 	d.passes++
-	d.publish(snap, desired, d.withLastChange(passResult{
-		at: began, took: time.Since(
-			began), cause: cause, plan: plan, broken: broken, err: err, applied: applied,
-		passes: d.passes,
+	d.publish(snap, desired, d.withLastChange(status.Pass{
+		At: began, Took: time.Since(
+			began), Cause: cause, Plan: plan, Broken: broken, Err: err, Applied: applied,
+		Passes: d.passes,
 	}))
 	if !plan.Empty() {
 		d.opts.Logger.Info("kernel changed", "cause", cause, "ops", len(plan.Ops), "took",
@@ -86,9 +86,9 @@ func (d *daemon) warnOf(partial *kernel.PartialError) {
 
 // withLastChange has a pass that did nothing, be it that something again cannot be done, tell of
 // the last one that did.
-func (d *daemon) withLastChange(r passResult) passResult {
-	if last := d.changed; last.passes > 0 && r.applied && r.plan.Empty() {
-		r.at, r.took, r.cause, r.plan = last.at, last.took, last.cause, last.plan
+func (d *daemon) withLastChange(r status.Pass) status.Pass {
+	if last := d.changed; last.Passes > 0 && r.Applied && r.Plan.Empty() {
+		r.At, r.Took, r.Cause, r.Plan = last.At, last.Took, last.Cause, last.Plan
 	} else {
 		d.changed = r
 	}
@@ -96,7 +96,7 @@ func (d *daemon) withLastChange(r passResult) passResult {
 }
 
 // brokenIPTables says why chains could not be looked at, where there could be any.
-func brokenIPTables(unseen []policyroute.Unseen, w World) []string {
+func brokenIPTables(unseen []policyroute.Unseen, w decide.HostState) []string {
 	var out []string
 	for _, u := range unseen {
 		if u.Why != "" && (u.Family == policyroute.V4 || w.IPv6) {
@@ -120,25 +120,25 @@ func withoutIPTables(partial *kernel.PartialError) (chains []string, rest error)
 }
 
 // snapshot asks the kernel and the drivers what is true.
-func (d *daemon) snapshot(stopping bool) (Snapshot, error) {
+func (d *daemon) snapshot(stopping bool) (decide.Snapshot, error) {
 	world, err := d.kernel.World()
 	if err != nil {
-		return Snapshot{}, fmt.Errorf("observing the host: %w", err)
+		return decide.Snapshot{}, fmt.Errorf("observing the host: %w", err)
 	}
-	s := Snapshot{
-		Now: time.Now(), World: World(world), Current: maps.Clone(
+	s := decide.Snapshot{
+		Now: time.Now(), Host: decide.HostState(world), Current: maps.Clone(
 			d.current), Preferred: d.preferred, Stopping: stopping,
-		Listeners: d.loaded.listeners, Behind: d.behind,
+		Listeners: d.spec.Listeners, Connected: d.connected,
 	}
-	d.drivers.fill(&s)
-	s.Answered = d.nursery.answered(s)
+	d.services.Fill(&s)
+	s.Answered = d.monitor.Answered(s)
 	return s, nil
 }
 
 // converge makes the kernel hold what the intent asks for, and returns what it had to do and what
 // it could not see.
 func (d *daemon) converge(ctx context.Context, intent policyroute.Intent,
-	w World) (policyroute.Plan, []policyroute.Unseen, error) {
+	w decide.HostState) (policyroute.Plan, []policyroute.Unseen, error) {
 	plan, unseen, err := planFor(d.kernel, intent, w)
 	if err != nil || plan.Empty() {
 		return plan, unseen, err
@@ -149,12 +149,12 @@ func (d *daemon) converge(ctx context.Context, intent policyroute.Intent,
 // planFor says what would have to change for the kernel to hold what the intent asks for, as far as
 // can be seen.
 func planFor(k *kernel.Kernel, intent policyroute.Intent,
-	w World) (policyroute.Plan, []policyroute.Unseen, error) {
+	w decide.HostState) (policyroute.Plan, []policyroute.Unseen, error) {
 	want, err := policyroute.Compile(intent)
 	if err != nil {
 		return policyroute.Plan{}, nil, fmt.Errorf("compiling the policy: %w", err)
 	}
-	want = w.possible(want)
+	want = w.Supported(want)
 	have, err := k.Observe()
 	if err != nil {
 		return policyroute.Plan{}, nil, fmt.Errorf("observing the kernel: %w", err)
@@ -165,15 +165,15 @@ func planFor(k *kernel.Kernel, intent policyroute.Intent,
 // remember notes which egress each list uses now and, where traffic moved from one egress to
 // another, cuts the flows that would go on along the old one. Flows are not cut when there is
 // nowhere to go: they may survive until the tunnel is back.
-func (d *daemon) remember(ctx context.Context, desired Desired) {
+func (d *daemon) remember(ctx context.Context, desired decide.Decision) {
 	for key, c := range desired.Choices {
 		old := d.current[key]
 		d.current[key] = c.Egress
 		if old == c.Egress {
 			continue
 		}
-		d.opts.Logger.Info("traffic moved", "list", key, "from", orNone(old), "to",
-			orNone(c.Egress), "why", c.Why)
+		d.opts.Logger.Info("traffic moved", "list", key, "from", decide.OrNone(old), "to",
+			decide.OrNone(c.Egress), "why", c.Why)
 		if c.Egress == "" {
 			continue
 		}
@@ -184,63 +184,14 @@ func (d *daemon) remember(ctx context.Context, desired Desired) {
 	}
 }
 
-// rememberIngresses records by which interfaces clients enter, for the guard of the next boot,
-// whenever they are others than before.
-func (d *daemon) rememberIngresses(intent policyroute.Intent) {
-	var ifaces []string
-	for _, g := range intent.Ingresses {
-		ifaces = append(ifaces, g.Iface)
-	}
-	if slices.Equal(ifaces, d.guarded) {
-		return
-	}
-	if err := saveIngresses(d.opts.StateDir, slices.Clone(ifaces)); err != nil {
-		d.opts.Logger.Warn("the guard of the next boot may know too little", "error", err)
-		return
-	}
-	d.guarded = ifaces
-}
-
-func orNone(egress string) string {
-	if egress == "" {
-		return "nowhere"
-	}
-	return egress
-}
-
 // cutFlows ends the connections that clients have through an egress that they do not use any more,
 // so that their next packets are translated for the new one.
 func (d *daemon) cutFlows(ctx context.Context, intent policyroute.Intent, list []string,
 	old string) {
-	n, err := d.kernel.CutFlows(ctx, flowsThrough(intent, list, old))
+	n, err := d.kernel.CutFlows(ctx, decide.FlowsThrough(intent, list, old))
 	if err != nil {
 		d.opts.Logger.Warn("cutting flows failed", "egress", old, "error", err)
 		return
 	}
 	d.opts.Logger.Info("flows cut", "egress", old, "count", n)
-}
-
-// flowsThrough selects the connections of a list's clients through one of its egresses. Those
-// through a tunnel are known by the tunnel's address. The WAN's address is also that of the host's
-// own connections, which must live; there the clients are known by their own. Questions that the
-// egress's forwarder takes are known by its port: they go no further than the box.
-func flowsThrough(intent policyroute.Intent, list []string, egress string) kernel.Flows {
-	var f kernel.Flows
-	for _, e := range intent.Egresses {
-		if e.Name == egress && e.ResolverPort != 0 {
-			f.Redirected = append(f.Redirected, e.ResolverPort)
-		}
-		if e.Name == egress && e.Owned {
-			for _, a := range e.Addrs {
-				f.Translated = append(f.Translated, a.Addr())
-			}
-			return f
-		}
-	}
-	for _, p := range intent.Policies {
-		if slices.Equal(p.Egress, list) {
-			f.Sources = append(f.Sources, clientsOf(intent, p)...)
-		}
-	}
-	return f
 }

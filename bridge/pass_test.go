@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
-
+	"ztbridge/bridge/status"
 	"ztbridge/policyroute"
 	"ztbridge/policyroute/kernel"
 )
@@ -27,12 +27,12 @@ func TestLastingFaultIsNoChange(t *testing.T) {
 			partial = &kernel.PartialError{Failed: failed, Done: plan.Ops}
 		}
 		d.warnOf(partial)
-		r := d.withLastChange(passResult{
-			at: began.Add(time.Duration(
-				n) * time.Second), cause: cause, plan: plan, err: errors.Join(failed...),
-			applied: true, passes: n,
+		r := d.withLastChange(status.Pass{
+			At: began.Add(time.Duration(
+				n) * time.Second), Cause: cause, Plan: plan, Err: errors.Join(failed...),
+			Applied: true, Passes: n,
 		})
-		st := reconcileStatus(r)
+		st := status.ReconcileStatus(r)
 		if (st.Error != "") != (failed != nil) || len(st.Ops) != 1 || st.Passes != n {
 			t.Errorf("pass %d: %+v", n, st)
 		}

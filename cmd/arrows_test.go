@@ -23,10 +23,12 @@ type arrow struct {
 	to   []string
 }
 
-// cmd ─▶ bridge ─▶ drivers (bridge/…, each alone)
+//	cmd ─▶ bridge ─┬─▶ services ─┐
+//	 │             ├─▶ status ───┼─▶ decide ─▶ drivers ─▶ health, policyroute
+//	 │             └─────────────┘            (bridge/…, each alone)
+//	 └───▶ image
 //
-//	│       └────▶ policyroute/kernel ─▶ policyroute (the standard library alone)
-//	└──▶ image
+// policyroute/kernel imports policyroute, which has the standard library alone.
 var arrows = []arrow{
 	// Nothing that makes images is on the box, but what takes an update into the other slot is.
 	{from: "cmd/ztbridge", to: []string{"bridge", "bridge/…", "image/device/update"}},
@@ -35,6 +37,10 @@ var arrows = []arrow{
 	{from: "image/device/…", to: []string{"image/device/…"}},
 	{from: "image/build/…", to: []string{"image/build/…", "image/device/…"}},
 	{from: "bridge", to: []string{"bridge/…", "policyroute", "policyroute/kernel"}},
+	{from: "bridge/decide", to: slices.Concat(drivers, engine)},
+	{from: "bridge/services", to: slices.Concat([]string{"bridge/decide"}, drivers, engine)},
+	{from: "bridge/status", to: slices.Concat([]string{"bridge/decide"}, drivers, engine)},
+	{from: "bridge/bridgetest", to: slices.Concat(drivers, engine)},
 	{from: "bridge/echowatch", to: []string{"bridge/packet"}},
 	{from: "bridge/lab/…", to: []string{"policyroute/netlab"}},
 	{from: "bridge/ndp", to: []string{"bridge/packet"}},
@@ -46,6 +52,16 @@ var arrows = []arrow{
 	{from: "scripts/*"},
 }
 
+// engine is the policy engine.
+var engine = []string{"policyroute", "policyroute/kernel"}
+
+// drivers are the packages that each do one thing and know nothing of each other.
+var drivers = []string{
+	"bridge/api", "bridge/config", "bridge/echowatch", "bridge/ndp", "bridge/onetime",
+	"bridge/openvpn/…", "bridge/pathcheck", "bridge/pki", "bridge/prefixcheck", "bridge/probe", "bridge/reclaim",
+	"bridge/resolver", "bridge/tun", "bridge/zerotier/…",
+}
+
 // only names libraries that must not spread.
 var only = map[string][]string{
 	"github.com/vishvananda/netlink":             {"policyroute/kernel"},
@@ -55,9 +71,10 @@ var only = map[string][]string{
 	"github.com/spf13/viper":                     {"bridge/config"},
 	"github.com/mysteriumnetwork/go-openvpn":     {"bridge/openvpn/…"},
 	"github.com/prometheus/client_golang":        {"bridge/api"},
-	"testing":                                    {"policyroute/policytest", "bridge/openvpn/ovpntest"},
+	"testing":                                    {"policyroute/policytest", "bridge/bridgetest", "bridge/openvpn/ovpntest"},
 	module + "/policyroute/netlab":               {"cmd/ztbridge-demo", "bridge/lab/…"},
 	module + "/bridge/lab":                       {"cmd/ztbridge-demo", "bridge/lab/ztlab"},
+	module + "/bridge/bridgetest":                nil,
 	module + "/policyroute/policytest":           nil,
 	module + "/bridge/e2e":                       nil,
 	"github.com/rogpeppe/go-internal/testscript": nil,

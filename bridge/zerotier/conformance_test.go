@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// world is a node, its controller and its root: recorded answers with the real behaviour (fake_test.go), or
-// real ones in an isolated network (real_test.go). The same scenarios run on both.
+// world is a node, its controller and its root: recorded answers with the real behaviour
+// (fake_test.go), or real ones in an isolated network (real_test.go). The same scenarios run on
+// both.
 //
 // The network is private, with members in 10.99.0.0/16, 10.99.0.1 being set aside for this node.
 type world interface {

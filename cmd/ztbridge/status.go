@@ -62,11 +62,12 @@ why. Exit code 3: the daemon is not running, or something is not as configured.`
 
 // withNotice lets who prepared the box say why no daemon runs, which its log cannot know.
 func (p *program) withNotice(err error) error {
-	message, remedy := bridge.Notice(p.runtimeDir)
-	if message == "" || !errors.Is(err, api.ErrNotRunning) {
+	notice := bridge.ReadNotice(p.runtimeDir)
+	if notice.Message == "" || !errors.Is(err, api.ErrNotRunning) {
 		return err
 	}
-	return &api.HintedError{Err: fmt.Errorf("%w: %s", api.ErrNotRunning, message), Hint: remedy}
+	return &api.HintedError{Err: fmt.Errorf("%w: %s", api.ErrNotRunning, notice.Message),
+		Hint: notice.Remedy}
 }
 
 func (p *program) explain(cmd *cobra.Command, of netip.Addr, asJSON bool) error {

@@ -1,0 +1,90 @@
+package decide
+
+import (
+	"net/netip"
+	"slices"
+
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/zerotier"
+	"ztbridge/policyroute"
+	"ztbridge/policyroute/kernel"
+)
+
+// ConnectedPrefixes are what lies behind an ingress that is not ours, as far as the box has to find
+// it out.
+type ConnectedPrefixes struct {
+	Prefixes []netip.Prefix   `json:"prefixes"`
+	Routes   []zerotier.Route `json:"routes,omitempty"` // of a network
+}
+
+// connectedPrefixes returns what lies behind the ingresses that are not ours, by interface. While
+// nobody can say, as when zerotier-one is stopped or a link has lost its addresses, what was last
+// known holds: members that nobody knows for members would be looked for in the Internet.
+func connectedPrefixes(cfg *config.Config, s Snapshot) map[string]ConnectedPrefixes {
+	now, unsure, links := map[string]ConnectedPrefixes{}, map[string]bool{}, map[string]bool{}
+	for _, n := range cfg.ZeroTier.Networks {
+		st := Network(cfg, s, n.Name)
+		now[st.Iface] = ConnectedPrefixes{st.Prefixes, st.Routes}
+		unsure[st.Iface] = st.State != zerotier.NetworkOK
+	}
+	for _, i := range cfg.Interfaces {
+		link, _ := s.Host.Link(i.Iface)
+		now[i.Iface], unsure[i.Iface],
+			links[i.Iface] = ConnectedPrefixes{Prefixes: Subnets(link.Addrs)}, true,
+			true
+	}
+	out := map[string]ConnectedPrefixes{}
+	for iface, b := range now {
+		if unsure[iface] {
+			b = b.recall(s.Connected[iface], func(p netip.Prefix) bool {
+				for _, other := range now {
+					if other.covers(p) {
+						return true
+					}
+				}
+				return links[iface] && movedElsewhere(cfg, s.Host, iface, p)
+			})
+		}
+		out[iface] = b
+	}
+	return out
+}
+
+// movedElsewhere says that a subnet of an ingress's link is on another link by now, or in what is
+// configured for another ingress.
+func movedElsewhere(cfg *config.Config, w HostState, from string, subnet netip.Prefix) bool {
+	return slices.ContainsFunc(w.Links, func(l kernel.Link) bool {
+		return l.Name != from && slices.Contains(Subnets(l.Addrs), subnet)
+	}) || slices.ContainsFunc(cfg.Interfaces, func(i config.Interface) bool {
+		return i.Iface != from && ConnectedPrefixes{Prefixes: i.Prefixes}.covers(subnet)
+	})
+}
+
+// recall adds what was last known of each family of which nothing is known now, but for what lies
+// elsewhere by now.
+func (b ConnectedPrefixes) recall(last ConnectedPrefixes,
+	elsewhere func(netip.Prefix) bool) ConnectedPrefixes {
+	out := b
+	out.Prefixes = slices.Clone(b.Prefixes)
+	for _, p := range last.Prefixes {
+		if !slices.ContainsFunc(b.Prefixes,
+			func(q netip.Prefix) bool { return sameFamily(p, q) }) && !elsewhere(p) {
+			out.Prefixes = append(out.Prefixes, p)
+		}
+	}
+	if len(b.Routes) == 0 {
+		out.Routes = slices.DeleteFunc(slices.Clone(last.Routes),
+			func(r zerotier.Route) bool { return elsewhere(r.Target) })
+	}
+	return out
+}
+
+func sameFamily(a, b netip.Prefix) bool {
+	return policyroute.FamilyOf(a.Addr()) == policyroute.FamilyOf(b.Addr())
+}
+
+// Covers says that all of a prefix lies there. A part does not count: the rest would belong to
+// nobody.
+func (b ConnectedPrefixes) covers(p netip.Prefix) bool {
+	return slices.ContainsFunc(b.Prefixes, func(q netip.Prefix) bool { return Covers(q, p) })
+}

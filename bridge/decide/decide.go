@@ -1,0 +1,212 @@
+package decide
+
+import (
+	"net/netip"
+	"slices"
+
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/openvpn/client"
+	"ztbridge/bridge/openvpn/profile"
+	"ztbridge/bridge/probe"
+	"ztbridge/bridge/zerotier"
+	"ztbridge/policyroute"
+)
+
+// Decision is what Desire decides.
+type Decision struct {
+	Intent  policyroute.Intent
+	Health  map[string]Health // by name of egress
+	Choices map[string]Choice // by listKey
+	// what lies behind the ingresses that are not ours, by interface
+	Connected map[string]ConnectedPrefixes
+}
+
+// Decide decides, from the configuration and what is true now, which packets may travel where. It
+// is pure: equal arguments give equal results.
+func Decide(cfg *config.Config, s Snapshot) Decision {
+	d := Decision{Health: map[string]Health{}, Choices: map[string]Choice{},
+		Connected: connectedPrefixes(cfg, s)}
+	for i, e := range cfg.Egresses {
+		d.Intent.Egresses = append(d.Intent.Egresses, egressIntent(cfg, e, s))
+		if UsesTLS(e) {
+			d.Intent.Egresses[i].ResolverPort = ResolverPort(i)
+		}
+		d.Health[e.Name] = rate(cfg, e, s)
+	}
+	d.Intent.Ingresses = ingressIntents(cfg, s, d.Connected)
+	d.Intent.Policies = policyIntents(cfg, s, d)
+	addPeerings(cfg, s, &d.Intent)
+	for _, in := range cfg.Inbound {
+		d.Intent.Inbound = append(d.Intent.Inbound, inboundIntents(in)...)
+	}
+	d.Intent.Listeners = listenerIntents(cfg)
+	if cfg.Endpoint != nil {
+		d.Intent.Uplinks = uplinkIntents(s.Host)
+	}
+	d.Intent.ForceForwarding6 = s.Host.ForceForwarding6
+	d.Intent.Links6 = s.Host.AcceptRA
+	return d
+}
+
+// rate ranks an egress by what its driver and its probes say.
+func rate(cfg *config.Config, e config.Egress, s Snapshot) Health {
+	if s.Stopping || !Connected(cfg, e, s) || s.Loops[e.Name] || Unreachable(e, s) &&
+		s.Answered[e.Name] {
+		return Unusable
+	}
+	switch s.Probes[e.Name].Grade {
+	case probe.Stable:
+		return Stable
+	case probe.Fresh:
+		return Up
+	default:
+		return Degraded
+	}
+}
+
+// Unreachable says that neither the member that an egress leads to nor anything behind it answers.
+// One that never did may be silent by choice; one that did is away.
+func Unreachable(e config.Egress, s Snapshot) bool {
+	return e.Member != nil && s.Probes[e.Name].Grade == probe.Degraded &&
+		s.Members[e.Name].Grade == probe.Degraded
+}
+
+// Connected says whether packets handed to the egress can leave by it at all.
+func Connected(cfg *config.Config, e config.Egress, s Snapshot) bool {
+	switch {
+	case e.OpenVPN != nil:
+		t := s.Tunnels[e.Name]
+		return t.State == client.StateUp && t.Session != nil && s.Host.Up(TunnelDevice(e.Name))
+	case e.Member != nil:
+		n := Network(cfg, s, e.Member.Network)
+		return n.State == zerotier.NetworkOK && s.Host.Up(n.Iface) && CheckNextHop(e, s.Host) == ""
+	default:
+		iface := UplinkOf(e.WAN, s.Host).Iface
+		return iface != "" && s.Host.Up(iface)
+	}
+}
+
+func egressIntent(cfg *config.Config, e config.Egress, s Snapshot) policyroute.Egress {
+	out := policyroute.Egress{Name: e.Name, Kind: policyroute.EgressKind(e.Kind())}
+	switch {
+	case e.OpenVPN != nil:
+		tunnelIntent(&out, s.Tunnels[e.Name])
+	case e.Member != nil:
+		n := Network(cfg, s, e.Member.Network)
+		out.Iface, out.MTU, out.Carries = n.Iface, n.MTU, policyroute.ZeroTierPacket
+		out.Gateway4, out.Gateway6 = e.Member.Via4, e.Member.Via6
+		out.IPv6 = e.Member.Via6.IsValid()
+	default:
+		wanIntent(&out, e.WAN, s.Host)
+	}
+	link, _ := s.Host.Link(out.Iface)
+	out.IPv6 = out.IPv6 && (!link.NoIPv6 || out.Owned)
+	out.Present = out.Iface != "" && link.Up && CheckNextHop(e, s.Host) == ""
+	if out.Owned {
+		// An owned link is brought up by the same plan that adds its routes.
+		out.Present = s.Host.Exists(out.Iface)
+	}
+	if mtu := s.Probes[e.Name].MTU; mtu != 0 && (out.Carries == 0 || mtu < out.Carries) {
+		out.Carries = mtu
+	}
+	if len(e.DNS) > 0 {
+		out.DNS = nil
+		for _, r := range e.DNS {
+			if !r.TLS {
+				out.DNS = append(out.DNS, r.Addr.Addr())
+			}
+		}
+	}
+	return out
+}
+
+// tunnelIntent fills in what the server of a tunnel assigned. Before it ever did, the device is up
+// and empty: it swallows what would be sent there.
+func tunnelIntent(out *policyroute.Egress, t client.Status) {
+	out.Iface, out.Owned = TunnelDevice(out.Name), true
+	if t.Remote.Proto == profile.TCP {
+		out.Carries = policyroute.StreamPacket
+	}
+	if t.Session == nil {
+		return
+	}
+	out.Addrs = slices.Clone(t.Session.Addrs)
+	for i, a := range out.Addrs {
+		// The whole address alone: the subnet behind it is the provider's, never on our link.
+		out.Addrs[i] = netip.PrefixFrom(a.Addr(), a.Addr().BitLen())
+	}
+	out.MTU, out.NoIPv4, out.IPv6, out.DNS = t.Session.MTU, !t.Session.IPv4(), t.Session.IPv6(),
+		t.Session.DNS
+}
+
+func wanIntent(out *policyroute.Egress, wan *config.WAN, w HostState) {
+	up := UplinkOf(wan, w)
+	out.Iface, out.Gateway4, out.Gateway6, out.NoIPv4 = up.Iface, up.gateway4, up.Gateway6, !up.Has4
+	if l, ok := w.Link(out.Iface); ok {
+		out.MTU = l.MTU
+	}
+	out.Closed = w.ownNetworks()
+	if wan.SNAT.IsValid() {
+		out.NAT4 = policyroute.NAT{Kind: policyroute.SNAT, To: wan.SNAT}
+	}
+	switch wan.IPv6.Mode {
+	case config.IPv6NAT66:
+		out.IPv6 = up.Has6
+	case config.IPv6Prefix:
+		out.IPv6 = up.Has6
+		out.NAT6 = policyroute.NAT{Kind: policyroute.NoNAT, Prefix: wan.IPv6.Prefix}
+	case config.IPv6Off:
+	}
+}
+
+// uplink is an interface of the box's own and its gateways, which are zero on a point-to-point
+// link. has4 and has6 say which IP versions have a default route there.
+type uplink struct {
+	Iface              string
+	gateway4, Gateway6 netip.Addr
+	Has4, Has6         bool
+}
+
+// UplinkOf finds the interface of a WAN egress by following main's default routes. A point-to-point
+// Link that is named needs none: programs that make one often keep its routes elsewhere.
+func UplinkOf(wan *config.WAN, w HostState) uplink {
+	up := uplink{Iface: wan.Interface}
+	for _, f := range policyroute.Families {
+		if up.Iface == "" {
+			up.Iface = w.Default(f).Iface
+		}
+	}
+	for _, r := range w.Defaults {
+		switch {
+		case r.Iface != up.Iface:
+		case r.Family == policyroute.V4 && !up.Has4:
+			up.gateway4, up.Has4 = r.Gateway, true
+		case r.Family == policyroute.V6 && !up.Has6:
+			up.Gateway6, up.Has6 = r.Gateway, true
+		}
+	}
+	if l, ok := w.Link(wan.Interface); ok && l.PointToPoint {
+		up.Has4 = up.Has4 || slices.ContainsFunc(l.Addrs,
+			func(p netip.Prefix) bool { return p.Addr().Is4() })
+	}
+	return up
+}
+
+// Network returns the state of a configured network by its name. A snapshot without the service
+// still has an interface for it, which follows from the id.
+func Network(cfg *config.Config, s Snapshot, name string) zerotier.NetworkStatus {
+	for _, n := range cfg.ZeroTier.Networks {
+		if n.Name != name {
+			continue
+		}
+		for _, st := range s.ZeroTier.Networks {
+			if st.ID.String() == n.ID && st.Iface != "" {
+				return st
+			}
+		}
+		if id, err := zerotier.ParseNetworkID(n.ID); err == nil {
+			return zerotier.NetworkStatus{ID: id, Iface: id.Iface(), State: zerotier.NetworkUnknown}
+		}
+	}
+	return zerotier.NetworkStatus{}
+}

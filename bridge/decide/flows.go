@@ -1,0 +1,189 @@
+package decide
+
+import (
+	"net/netip"
+	"slices"
+
+	"ztbridge/policyroute"
+	"ztbridge/policyroute/kernel"
+)
+
+// Reload is what was asked for and what is now.
+type Reload struct {
+	old, now policyroute.Intent
+	clients  []netip.Prefix // of either
+}
+
+// NewReload compares two intents. It keeps both.
+func NewReload(old, now policyroute.Intent) Reload {
+	r := Reload{old: merged(old, now), now: merged(now, old)}
+	for _, in := range []policyroute.Intent{r.old, r.now} {
+		for _, p := range in.Policies {
+			r.clients = append(r.clients, clientsOf(in, p)...)
+		}
+	}
+	slices.SortFunc(r.clients, netip.Prefix.Compare)
+	r.clients = slices.Compact(r.clients)
+	return r
+}
+
+// merged returns an intent whose ingresses have the prefixes, too, that the other one knows of:
+// what lies behind an interface may be unknown for a moment, and that moves nobody.
+func merged(in, other policyroute.Intent) policyroute.Intent {
+	in.Ingresses = slices.Clone(in.Ingresses)
+	for i := range in.Ingresses {
+		for _, g := range other.Ingresses {
+			if g.Iface == in.Ingresses[i].Iface {
+				in.Ingresses[i].Prefixes = slices.Concat(in.Ingresses[i].Prefixes, g.Prefixes)
+			}
+		}
+	}
+	return in
+}
+
+// Moves says that what a client sends to somebody goes another way than before. Steered is a query
+// whose destination was rewritten: it follows the rules about all destinations.
+func (r Reload) Moves(client, remote netip.Addr, steered bool) bool {
+	if !slices.ContainsFunc(r.clients, func(p netip.Prefix) bool { return p.Contains(client) }) {
+		return false
+	}
+	if (ownerOf(r.old, client) == nil) != (ownerOf(r.now, client) == nil) {
+		return true // its ingress has come or gone
+	}
+	was, is := pathOf(r.old, client, remote, steered), pathOf(r.now, client, remote, steered)
+	if was.use == is.use && was.use != (hop{}) {
+		return false // only what stands behind it in the list is another
+	}
+	return !slices.Equal(was.list, is.list)
+}
+
+// path is what the first rule that matches says: by which of them, in order, and by which one now.
+type path struct {
+	list []hop
+	use  hop // zero: by none of them
+}
+
+// hop is where packets leave, and as whom. What a rule or an egress is called does not matter to
+// them.
+type hop struct {
+	iface string
+	via   netip.Addr // the member that an interface is shared with
+	nat   policyroute.NAT
+}
+
+func pathOf(in policyroute.Intent, client, remote netip.Addr, steered bool) path {
+	if g := ownerOf(in, remote); g != nil && !steered {
+		inside := hop{iface: g.Iface}
+		return path{[]hop{inside}, inside}
+	}
+	from := ownerOf(in, client)
+	i := slices.IndexFunc(in.Policies, func(p policyroute.Policy) bool {
+		// A client behind a router of a member's is in no prefix of ours. It may enter by any
+		// ingress.
+		enters := from == nil || len(p.Ingress) == 0 || slices.Contains(p.Ingress, from.Name)
+		return enters && containsAddr(p.From, client) &&
+			(len(p.To) == 0 || !steered && containsAddr(p.To, remote))
+	})
+	var w path
+	if i < 0 {
+		return w
+	}
+	for _, name := range in.Policies[i].Egress {
+		for _, e := range in.Egresses {
+			if e.Name != name {
+				continue
+			}
+			h := hopOf(e, client)
+			w.list = append(w.list, h)
+			if name == in.Policies[i].Use {
+				w.use = h
+			}
+		}
+	}
+	return w
+}
+
+func hopOf(e policyroute.Egress, client netip.Addr) hop {
+	h := hop{iface: e.Iface, nat: e.NAT4}
+	gateway := e.Gateway4
+	if client.Is6() {
+		h.nat, gateway = e.NAT6, e.Gateway6
+	}
+	if e.Kind == policyroute.EgressMember {
+		h.via = gateway
+	}
+	return h
+}
+
+// ownerOf returns the ingress behind which an address is, or nil.
+func ownerOf(in policyroute.Intent, a netip.Addr) *policyroute.Ingress {
+	var owner *policyroute.Ingress
+	bits := -1
+	for i, g := range in.Ingresses {
+		for _, p := range g.Prefixes {
+			if p.Contains(a) && p.Bits() > bits {
+				owner, bits = &in.Ingresses[i], p.Bits()
+			}
+		}
+	}
+	return owner
+}
+
+// containsAddr says that an address is in one of the prefixes; an empty list holds every address.
+func containsAddr(ps []netip.Prefix, a netip.Addr) bool {
+	return len(ps) == 0 || slices.ContainsFunc(ps,
+		func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// clientsOf returns the prefixes that a rule speaks of. A rule for all addresses speaks of clients:
+// the connections of others on this host, containers say, are none of ours.
+func clientsOf(in policyroute.Intent, p policyroute.Policy) []netip.Prefix {
+	from := p.From
+	if len(from) == 0 {
+		from = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0),
+			netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
+	}
+	var out []netip.Prefix
+	for _, f := range from {
+		if f.Bits() > 0 {
+			out = append(out, f)
+			continue
+		}
+		for _, g := range in.Ingresses {
+			if len(p.Ingress) > 0 && !slices.Contains(p.Ingress, g.Name) {
+				continue
+			}
+			for _, prefix := range g.Prefixes {
+				if f.Contains(prefix.Addr()) {
+					out = append(out, prefix)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// FlowsThrough selects the connections of a list's clients through one of its egresses. Those
+// through a tunnel are known by the tunnel's address. The WAN's address is also that of the host's
+// own connections, which must live; there the clients are known by their own. Questions that the
+// egress's forwarder takes are known by its port: they go no further than the box.
+func FlowsThrough(intent policyroute.Intent, list []string, egress string) kernel.Flows {
+	var f kernel.Flows
+	for _, e := range intent.Egresses {
+		if e.Name == egress && e.ResolverPort != 0 {
+			f.Redirected = append(f.Redirected, e.ResolverPort)
+		}
+		if e.Name == egress && e.Owned {
+			for _, a := range e.Addrs {
+				f.Translated = append(f.Translated, a.Addr())
+			}
+			return f
+		}
+	}
+	for _, p := range intent.Policies {
+		if slices.Equal(p.Egress, list) {
+			f.Sources = append(f.Sources, clientsOf(intent, p)...)
+		}
+	}
+	return f
+}

@@ -1,0 +1,142 @@
+package decide
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"ztbridge/policyroute"
+	"ztbridge/policyroute/kernel"
+)
+
+// HostState is what the host's kernel says about what is not ours: its links and its own way out.
+// It is a value, so that decisions can be tested without a kernel.
+type HostState kernel.World
+
+// Link returns the interface of that name.
+func (w HostState) Link(name string) (kernel.Link, bool) {
+	for _, l := range w.Links {
+		if l.Name == name {
+			return l, true
+		}
+	}
+	return kernel.Link{}, false
+}
+
+// Exists says whether there is an interface of that name.
+func (w HostState) Exists(name string) bool {
+	_, ok := w.Link(name)
+	return ok
+}
+
+// Up says whether the interface exists and is administratively up.
+func (w HostState) Up(name string) bool {
+	l, ok := w.Link(name)
+	return ok && l.Up
+}
+
+// Owner returns the interface that holds an address.
+func (w HostState) Owner(addr netip.Addr) (kernel.Link, bool) {
+	for _, l := range w.Links {
+		if slices.ContainsFunc(l.Addrs, func(p netip.Prefix) bool { return p.Addr() == addr }) {
+			return l, true
+		}
+	}
+	return kernel.Link{}, false
+}
+
+// OnLink returns the interface whose subnet holds the whole prefix.
+func (w HostState) OnLink(p netip.Prefix) (kernel.Link, bool) {
+	for _, l := range w.Links {
+		for _, a := range l.Addrs {
+			if Covers(a, p) {
+				return l, true
+			}
+		}
+	}
+	return kernel.Link{}, false
+}
+
+// metadata are the addresses of clouds' metadata services, which hand a machine's secrets to
+// whoever asks from it: the link-local ones of most, and those of Azure, Alibaba and, by IPv6,
+// Amazon.
+var metadata = []netip.Prefix{
+	netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("168.63.129.16/32"),
+	netip.MustParsePrefix("100.100.100.200/32"), netip.MustParsePrefix("fd00:ec2::254/128"),
+}
+
+// sharedPrefix is a provider's own network (RFC 6598).
+var sharedPrefix = netip.MustParsePrefix("100.64.0.0/10")
+
+// ownNetworks returns what the box reaches because of where it stands, and its clients therefore do
+// not: the networks that it is in, and a cloud's metadata. A public IPv4 network is a part of the
+// Internet like any other.
+func (w HostState) ownNetworks() []netip.Prefix {
+	out := slices.Clone(metadata)
+	for _, l := range w.Links {
+		for _, p := range Subnets(l.Addrs) {
+			private := p.Addr().Is6() || p.Addr().IsPrivate() || sharedPrefix.Contains(p.Addr())
+			if private && !p.Addr().IsLoopback() && !slices.Contains(out, p) {
+				out = append(out, p)
+			}
+		}
+	}
+	slices.SortFunc(out, netip.Prefix.Compare)
+	return out
+}
+
+// Default returns main's best default route of a family; its zero value when there is none.
+func (w HostState) Default(f policyroute.Family) kernel.DefaultRoute {
+	for _, r := range w.Defaults {
+		if r.Family == f {
+			return r
+		}
+	}
+	return kernel.DefaultRoute{}
+}
+
+// isSwitch says that the interface is a bridge by which no default route of main leads anywhere.
+func (w HostState) isSwitch(name string) bool {
+	l, _ := w.Link(name)
+	return l.Bridge && !slices.ContainsFunc(w.Defaults,
+		func(r kernel.DefaultRoute) bool { return r.Iface == name })
+}
+
+// Supported leaves out of a state what this host cannot hold: IPv6 on a kernel without it, or by a
+// device on which it is switched off. On ours it is switched on.
+func (w HostState) Supported(s policyroute.State) policyroute.State {
+	s.Routes = slices.DeleteFunc(s.Routes, func(r policyroute.Route) bool {
+		l, _ := w.Link(r.Dev)
+		return r.Family == policyroute.V6 && l.NoIPv6 && !IsOurs(r.Dev)
+	})
+	if !w.IPv6 {
+		s.Rules = slices.DeleteFunc(s.Rules,
+			func(r policyroute.Rule) bool { return r.Family == policyroute.V6 })
+		s.Routes = slices.DeleteFunc(s.Routes,
+			func(r policyroute.Route) bool { return r.Family == policyroute.V6 })
+		for i := range s.Links {
+			s.Links[i].Addrs = slices.DeleteFunc(s.Links[i].Addrs,
+				func(p netip.Prefix) bool { return p.Addr().Is6() })
+		}
+		s.IPTables = slices.DeleteFunc(s.IPTables,
+			func(c policyroute.Chain) bool { return c.Family == policyroute.V6 })
+		s.Sysctls = slices.DeleteFunc(s.Sysctls,
+			func(c policyroute.Sysctl) bool { return strings.HasPrefix(c.Key, "net/ipv6/") })
+	}
+	return s
+}
+
+// Covers says whether every address of the inner prefix is in the outer one.
+func Covers(outer, inner netip.Prefix) bool {
+	return outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
+}
+
+// UplinkID identifies the host's own way out; empty when there is none.
+func UplinkID(w HostState) string {
+	for _, f := range policyroute.Families {
+		if r := w.Default(f); r.Iface != "" && w.Up(r.Iface) {
+			return r.Iface + " " + r.Gateway.String()
+		}
+	}
+	return ""
+}

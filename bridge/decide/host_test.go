@@ -1,0 +1,77 @@
+package decide
+
+import (
+	"net/netip"
+	"testing"
+
+	"ztbridge/bridge/bridgetest"
+	"ztbridge/policyroute"
+	"ztbridge/policyroute/kernel"
+)
+
+// What a kernel without IPv6, or a device on which it is switched off, cannot hold is not asked of
+// it.
+func TestPossibleWithoutIPv6(t *testing.T) {
+	addrs := []netip.Prefix{netip.MustParsePrefix("10.8.0.2/32"),
+		netip.MustParsePrefix("fd08::2/128")}
+	state := func() policyroute.State {
+		s := policyroute.State{
+			Links: []policyroute.Link{
+				{Name: "tunztb0", Addrs: append([]netip.Prefix(nil), addrs...)}},
+			Sysctls: []policyroute.Sysctl{{Key: "net/ipv4/conf/zt0/forwarding", Value: "1"},
+				{Key: "net/ipv6/conf/tunztb0/disable_ipv6", Value: "0"}},
+		}
+		for _, f := range policyroute.Families {
+			s.Rules = append(s.Rules, policyroute.Rule{Family: f})
+			s.IPTables = append(s.IPTables, policyroute.Chain{Family: f})
+			for _, dev := range []string{"zt0", "tunztb0"} {
+				s.Routes = append(s.Routes,
+					policyroute.Route{Family: f, Dst: f.Default(), Dev: dev})
+			}
+			s.Routes = append(s.Routes,
+				policyroute.Route{Family: f, Dst: f.Default(), Type: policyroute.UnreachableRoute})
+		}
+		return s
+	}
+	links := []kernel.Link{{Name: "zt0", NoIPv6: true}, {Name: "tunztb0", NoIPv6: true}}
+	for _, tt := range []struct {
+		name                                  string
+		world                                 HostState
+		rules, routes, sysctls, chains, addrs int
+	}{
+		{name: "everywhere", world: HostState{IPv6: true}, rules: 2, routes: 6, sysctls: 2,
+			chains: 2,
+			addrs:  2},
+		{name: "switched off, but on ours", world: HostState{IPv6: true, Links: links}, rules: 2,
+			routes: 5, sysctls: 2, chains: 2, addrs: 2},
+		{name: "no kernel support", world: HostState{Links: links}, rules: 1, routes: 3, sysctls: 1,
+			chains: 1, addrs: 1},
+	} {
+		s := tt.world.Supported(state())
+		got := []int{len(s.Rules), len(s.Routes), len(s.Sysctls), len(s.IPTables),
+			len(s.Links[0].Addrs)}
+		for i, want := range []int{tt.rules, tt.routes, tt.sysctls, tt.chains, tt.addrs} {
+			if got[i] != want {
+				t.Errorf("%s: %d of %s are left, want %d", tt.name, got[i],
+					[]string{"rules", "routes", "sysctls", "chains", "addresses"}[i], want)
+			}
+		}
+	}
+}
+
+// A member behind a device without IPv6 is a way out for IPv4 alone.
+func TestDesireKnowsWhereIPv6IsSwitchedOff(t *testing.T) {
+	cfg := bridgetest.Parse(t, "zerotier: {networks: ["+bridgetest.Network+
+		"]}\negress: {home: {zerotier: {via: [10.147.17.9, 'fd00::9']}}}\npolicy: [{egress: home}]\n")
+	for _, off := range []bool{false, true} {
+		w := HostState(bridgetest.World())
+		for i := range w.Links {
+			w.Links[i].NoIPv6 = off
+		}
+		if e := Decide(cfg, Snapshot{Host: w,
+			ZeroTier: bridgetest.Joined()}).Intent.Egresses[0]; !e.Present || e.IPv6 == off {
+			t.Errorf("switched off is %v: the egress is present: %v, carries IPv6: %v", off,
+				e.Present, e.IPv6)
+		}
+	}
+}

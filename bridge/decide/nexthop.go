@@ -1,0 +1,38 @@
+package decide
+
+import (
+	"net/netip"
+	"slices"
+
+	"ztbridge/bridge/config"
+	"ztbridge/policyroute/kernel"
+)
+
+// CheckNextHop says why what an egress names as its member can be no other machine: the kernel
+// takes no route by the box itself, nor by all of a network at once. Nothing for any other address.
+func CheckNextHop(e config.Egress, w HostState) string {
+	if e.Member == nil {
+		return ""
+	}
+	for _, via := range []netip.Addr{e.Member.Via4, e.Member.Via6} {
+		if !via.IsValid() {
+			continue
+		}
+		if l, own := w.Owner(via); own {
+			return "via " + via.String() + " is this box itself, on " + l.Name
+		}
+		if slices.ContainsFunc(w.Links,
+			func(l kernel.Link) bool { return slices.ContainsFunc(l.Addrs, broadcast(via)) }) {
+			return "via " + via.String() + " is every machine of its network at once"
+		}
+	}
+	return ""
+}
+
+// broadcast says of a prefix whether an address is its last one, which is that of all machines in
+// IPv4. Two addresses have none (RFC 3021).
+func broadcast(a netip.Addr) func(netip.Prefix) bool {
+	return func(p netip.Prefix) bool {
+		return a.Is4() && p.Addr().Is4() && p.Bits() < 31 && p.Contains(a) && !p.Contains(a.Next())
+	}
+}

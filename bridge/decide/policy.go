@@ -1,0 +1,298 @@
+package decide
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/zerotier"
+	"ztbridge/policyroute"
+)
+
+// ingressIntents lists every interface by which clients enter, whether it exists yet or not: rules
+// and filters must be there before it is.
+func ingressIntents(cfg *config.Config, s Snapshot,
+	known map[string]ConnectedPrefixes) []policyroute.Ingress {
+	var out []policyroute.Ingress
+	for _, n := range cfg.ZeroTier.Networks {
+		st := Network(cfg, s, n.Name)
+		st.Prefixes, st.Routes = known[st.Iface].Prefixes, known[st.Iface].Routes
+		public := publicRoutes(cfg, st)
+		out = append(out, policyroute.Ingress{
+			Name: n.Name, Iface: st.Iface, Present: s.Host.Up(
+				st.Iface), MTU: st.MTU, Carries: policyroute.ZeroTierPacket,
+			Prefixes: slices.Concat(st.Prefixes, public), Unrouted: public,
+		})
+	}
+	for _, i := range cfg.Interfaces {
+		prefixes := slices.Clone(known[i.Iface].Prefixes)
+		for _, p := range i.Prefixes {
+			if !slices.Contains(prefixes, p) {
+				prefixes = append(prefixes, p)
+			}
+		}
+		out = append(out, policyroute.Ingress{
+			Name: i.Name, Iface: i.Iface, Present: s.Host.Up(
+				i.Iface), Prefixes: prefixes, Switches: s.Host.isSwitch(i.Iface),
+		})
+	}
+	for _, l := range s.Listeners {
+		in := policyroute.Ingress{
+			Name: l.Device, Iface: l.Device, Present: s.Host.Exists(l.Device), Owned: true,
+			Addrs: l.Pool.Server(), MTU: listenerMTU, Prefixes: l.Pool.Prefixes(),
+		}
+		if l.Proto == "tcp" {
+			in.Carries = policyroute.StreamPacket
+		}
+		out = append(out, in)
+	}
+	return out
+}
+
+// publicRoutes returns the managed routes of a network that number its members out of a WAN's
+// prefix. The service does not set them on this box, which trusts no network with public addresses.
+func publicRoutes(cfg *config.Config, st zerotier.NetworkStatus) []netip.Prefix {
+	var out []netip.Prefix
+	for _, r := range st.Routes {
+		target := r.Target.Masked()
+		if r.Via.IsValid() || slices.Contains(st.Prefixes, target) || slices.Contains(out, target) {
+			continue
+		}
+		if slices.ContainsFunc(cfg.Egresses, func(e config.Egress) bool {
+			return e.WAN != nil && e.WAN.IPv6.Mode == config.IPv6Prefix &&
+				Covers(e.WAN.IPv6.Prefix, target)
+		}) {
+			out = append(out, target)
+		}
+	}
+	return out
+}
+
+// Expand replaces the endpoint by its listeners, each of which is an ingress with a device of its
+// own.
+func Expand(ingresses []string, s Snapshot) []string {
+	var out []string
+	for _, name := range ingresses {
+		if name != config.EndpointIngress || len(s.Listeners) == 0 {
+			out = append(out, name)
+			continue
+		}
+		for _, l := range s.Listeners {
+			out = append(out, l.Device)
+		}
+	}
+	return out
+}
+
+// Subnets returns the prefixes that are on the link because of its addresses, without link-local
+// ones.
+func Subnets(addrs []netip.Prefix) []netip.Prefix {
+	var out []netip.Prefix
+	for _, a := range addrs {
+		if !a.Addr().IsLinkLocalUnicast() && !a.IsSingleIP() && !slices.Contains(out, a.Masked()) {
+			out = append(out, a.Masked())
+		}
+	}
+	return out
+}
+
+// policyIntents turns every rule of the configuration into policies, in order. A rule that selects
+// both by ingress and by address becomes two.
+func policyIntents(cfg *config.Config, s Snapshot, d Decision) []policyroute.Policy {
+	var out []policyroute.Policy
+	for _, r := range cfg.Policy {
+		// A rule that matches nobody yet has its answer all the same: nobody is refused by it.
+		chooseFor(r.Egress, d, s)
+		var byIngress []string
+		var byPrefix []netip.Prefix
+		for _, sel := range r.From {
+			switch sel.Kind {
+			case config.ByIngress:
+				byIngress = append(byIngress, Expand(sel.Ingress, s)...)
+			case config.ByPrefix:
+				byPrefix = append(byPrefix, sel.Prefix)
+			case config.ByClient:
+				for _, a := range s.Clients[sel.Client] {
+					byPrefix = append(byPrefix, netip.PrefixFrom(a, a.BitLen()))
+				}
+			}
+		}
+		if len(byPrefix) > 0 {
+			p := policyroute.Policy{Name: r.Name, From: byPrefix, To: r.To, Egress: r.Egress}
+			out = append(out, splitHorizon(cfg, p, d, s)...)
+		}
+		if len(byIngress) > 0 {
+			p := policyroute.Policy{Name: r.Name, Ingress: byIngress, To: r.To, Egress: r.Egress}
+			out = append(out, splitHorizon(cfg, p, d, s)...)
+		}
+	}
+	return out
+}
+
+// splitHorizon returns the policy with its choice filled in, preceded by one for every next hop
+// among its egresses: what a member sends us is never sent back by way of that member. So two boxes
+// that name each other as egress refuse each other's clients and build no loop.
+func splitHorizon(cfg *config.Config, p policyroute.Policy, d Decision,
+	s Snapshot) []policyroute.Policy {
+	var out []policyroute.Policy
+	for _, hop := range nextHops(cfg, p.Egress) {
+		if !selects(p, hop) {
+			continue
+		}
+		back := p
+		back.From = []netip.Prefix{netip.PrefixFrom(hop.via, hop.via.BitLen())}
+		back.Egress = slices.DeleteFunc(slices.Clone(p.Egress), func(name string) bool {
+			return slices.ContainsFunc(nextHops(cfg, []string{name}),
+				func(h nextHop) bool { return h.via == hop.via })
+		})
+		out = append(out, withChoice(back, d, s))
+	}
+	return append(out, withChoice(p, d, s))
+}
+
+// withChoice fills in the egress that carries the policy's traffic now.
+func withChoice(p policyroute.Policy, d Decision, s Snapshot) policyroute.Policy {
+	p.Use = chooseFor(p.Egress, d, s).Egress
+	return p
+}
+
+// chooseFor chooses from a list of egresses, once for each distinct list.
+func chooseFor(list []string, d Decision, s Snapshot) Choice {
+	key := ListKey(list)
+	c, ok := d.Choices[key]
+	if !ok {
+		c = choose(list, d.Health, s.Current[key], s.Preferred)
+		d.Choices[key] = c
+	}
+	return c
+}
+
+// nextHop is a member through which an egress leads.
+type nextHop struct {
+	network string // name of the ingress by which the member's own packets enter
+	via     netip.Addr
+}
+
+// selects says whether a packet that the member sends may match the policy.
+func selects(p policyroute.Policy, hop nextHop) bool {
+	if len(p.Ingress) > 0 && !slices.Contains(p.Ingress, hop.network) {
+		return false
+	}
+	return len(p.From) == 0 || slices.ContainsFunc(p.From,
+		func(f netip.Prefix) bool { return f.Contains(hop.via) })
+}
+
+// nextHops returns the members through which the named egresses lead.
+func nextHops(cfg *config.Config, names []string) []nextHop {
+	var out []nextHop
+	for _, e := range cfg.Egresses {
+		if e.Member == nil || !slices.Contains(names, e.Name) {
+			continue
+		}
+		for _, via := range []netip.Addr{e.Member.Via4, e.Member.Via6} {
+			if via.IsValid() {
+				out = append(out, nextHop{e.Member.Network, via})
+			}
+		}
+	}
+	return out
+}
+
+// addPeerings adds what the configuration allows beside the policy: members of one ingress reaching
+// those of another, or a network on one of the box's own links. The latter is an egress of its own,
+// with a policy before all others.
+func addPeerings(cfg *config.Config, s Snapshot, intent *policyroute.Intent) {
+	var first []policyroute.Policy
+	for i, p := range cfg.Peering {
+		if p.To != "" {
+			for _, from := range Expand([]string{p.From}, s) {
+				for _, to := range Expand([]string{p.To}, s) {
+					intent.Peerings = append(intent.Peerings,
+						policyroute.Peering{From: from, To: to})
+				}
+			}
+			continue
+		}
+		name := fmt.Sprintf("peering[%d]", i)
+		egress := policyroute.Egress{Name: name, Kind: policyroute.EgressWAN,
+			IPv6: p.Prefix.Addr().Is6()}
+		policy := policyroute.Policy{
+			Name: name, Ingress: Expand([]string{p.From}, s), To: []netip.Prefix{
+				p.Prefix}, Egress: []string{name},
+		}
+		if link, ok := s.Host.OnLink(p.Prefix); ok && !s.Stopping {
+			egress.Iface, egress.MTU, egress.Present = link.Name, link.MTU, link.Up
+			policy.Use = name
+		}
+		intent.Egresses = append(intent.Egresses, egress)
+		first = append(first, policy)
+	}
+	intent.Policies = append(first, intent.Policies...)
+}
+
+// listenerIntents are the ports at which the Internet reaches this box: those of the endpoint, and
+// of a moon.
+func listenerIntents(cfg *config.Config) []policyroute.Listener {
+	var out []policyroute.Listener
+	if cfg.Endpoint != nil {
+		for _, l := range cfg.Endpoint.Listen {
+			out = append(out, policyroute.Listener{Proto: l.Proto, Port: l.Port, Answers: true})
+		}
+	}
+	if moon := cfg.ZeroTier.Moon; moon != nil {
+		for _, at := range moon.Endpoints {
+			out = append(out, policyroute.Listener{Proto: "udp", Port: at.Port()})
+		}
+	}
+	return out
+}
+
+// uplinkIntents are the lines of the box that main's default route does not take.
+func uplinkIntents(w HostState) []policyroute.Uplink {
+	var out []policyroute.Uplink
+	for _, r := range w.Defaults {
+		link, ok := w.Link(r.Iface)
+		if !ok || IsOurs(r.Iface) || r.Iface == w.Default(r.Family).Iface {
+			continue
+		}
+		i := slices.IndexFunc(out, func(u policyroute.Uplink) bool { return u.Iface == r.Iface })
+		if i < 0 {
+			if len(out) > policyroute.TableUplinkLast-policyroute.TableUplinkFirst {
+				continue
+			}
+			i = len(out)
+			out = append(out, policyroute.Uplink{Iface: r.Iface, Present: link.Up})
+		}
+		u := &out[i]
+		switch {
+		case r.Family == policyroute.V4 && !u.V4:
+			u.V4, u.Gateway4 = true, r.Gateway
+		case r.Family == policyroute.V6 && !u.V6:
+			u.V6, u.Gateway6 = true, r.Gateway
+		default:
+			continue // a worse one of the same link
+		}
+		for _, a := range link.Addrs {
+			if addr := a.Addr(); policyroute.FamilyOf(addr) == r.Family &&
+				!addr.IsLinkLocalUnicast() {
+				u.Addrs = append(u.Addrs, addr)
+			}
+		}
+	}
+	return out
+}
+
+func inboundIntents(in config.Inbound) []policyroute.Inbound {
+	var out []policyroute.Inbound
+	for _, p := range []struct {
+		proto string
+		ports config.Ports
+	}{{"tcp", in.TCP}, {"udp", in.UDP}} {
+		if p.ports.All || len(p.ports.List) > 0 {
+			out = append(out, policyroute.Inbound{Egress: in.Egress, To: in.To, Proto: p.proto,
+				Ports: p.ports.List})
+		}
+	}
+	return out
+}

@@ -1,0 +1,55 @@
+package decide
+
+import (
+	"net/netip"
+	"time"
+
+	"ztbridge/bridge/openvpn/client"
+	"ztbridge/bridge/openvpn/endpoint"
+	"ztbridge/bridge/prefixcheck"
+	"ztbridge/bridge/probe"
+	"ztbridge/bridge/zerotier"
+)
+
+// Snapshot is all that is true at one moment and matters for a decision. It is never changed after
+// it was taken; Desire reads nothing else but the configuration.
+type Snapshot struct {
+	Now      time.Time
+	Host     HostState
+	ZeroTier zerotier.Status
+	Tunnels  map[string]client.Status // by name of egress
+	Probes   map[string]probe.Status  // by name of egress
+	// Members are what the members themselves answer that egresses lead to; they are asked only
+	// while nothing behind them does.
+	Members map[string]probe.Status
+	// Answered are the egresses by which a member, or anything behind it, ever answered.
+	Answered map[string]bool
+	// Rings are the egresses by which this box's own probes come back to it.
+	Loops map[string]bool
+	// Prefixes say whether members' own addresses on a WAN egress lead back to this box.
+	Prefixes map[string]prefixcheck.Verdict
+	// Listeners are those of the box's own OpenVPN server, Endpoint its state.
+	Listeners []Listener
+	Endpoint  endpoint.Status
+	// Faults keep the endpoint from working as a whole.
+	Faults EndpointFaults
+	// Clients are the fixed addresses of the endpoint's clients, by name, whether connected or not.
+	// One whose addresses are another's now has none.
+	Clients map[string][]netip.Addr
+	// Revoked are those of them that are barred.
+	Revoked []string
+	// Behind is what was last known to lie behind the ingresses that are not ours, by interface.
+	Connected map[string]ConnectedPrefixes
+	// Current is the egress in use, by list of egresses (listKey).
+	Current map[string]string
+	// Preferred is the egress that a person chose; empty if nobody did.
+	Preferred string
+	// Stopping asks for a closed state: the daemon is about to end.
+	Stopping bool
+}
+
+// EndpointFaults are what no listener of the endpoint's can tell; nil where there is none.
+type EndpointFaults struct {
+	Keys  error // it does not run at all, or the keys cannot be read or renewed any more
+	Links error // one-time links cannot be opened
+}

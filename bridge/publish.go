@@ -1,0 +1,74 @@
+package bridge
+
+import (
+	"maps"
+	"net/netip"
+	"ztbridge/bridge/api"
+	"ztbridge/bridge/decide"
+	"ztbridge/bridge/reclaim"
+	"ztbridge/bridge/status"
+	"ztbridge/policyroute"
+)
+
+// published is the result of one pass, for readers in other goroutines. It is immutable.
+type published struct {
+	status  api.Status
+	intent  policyroute.Intent // what was decided
+	applied policyroute.Intent // what the kernel holds of it: another one while passes fail
+	holds   bool               // it holds anything: a pass has succeeded
+	world   decide.HostState
+	clients map[netip.Addr]string
+}
+
+// publish makes the result of a pass visible to the readers of the status.
+func (d *daemon) publish(s decide.Snapshot, desired decide.Decision, r status.Pass) {
+	held := desired
+	if !r.Applied {
+		held = d.inForceOf(desired)
+	}
+	in := status.Input{
+		Version: d.opts.Version, Started: d.started, Config: d.spec.Config,
+		Warnings: d.spec.Warnings, Snapshot: s, Decided: desired, Applied: held, Pass: r,
+		Notice: ReadNotice(d.opts.RuntimeDir),
+	}
+	if d.idleMeter != nil {
+		usage := d.idleMeter.Usage()
+		in.Idle = &usage
+	}
+	d.published.Store(&published{status: d.reporter.Report(in), intent: desired.Intent,
+		applied: held.Intent, holds: r.Applied || d.inForce.spec != nil, world: s.Host,
+		clients: status.ClientNames(s)})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for c := range d.watchers {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// inForceOf returns, in place of what was decided, what the kernel has held since the last pass
+// that succeeded.
+func (d *daemon) inForceOf(desired decide.Decision) decide.Decision {
+	out := desired
+	if d.inForce.spec != nil {
+		out.Intent = d.inForce.intent
+	}
+	out.Choices = maps.Clone(desired.Choices)
+	for key, c := range desired.Choices {
+		if c.Egress != d.current[key] {
+			out.Choices[key] = decide.Choice{Egress: d.current[key],
+				Why: "the kernel could not be changed: what was in force before stays"}
+		}
+	}
+	return out
+}
+
+// newIdleMeter returns nil on a machine that nobody takes back for idling.
+func newIdleMeter() *reclaim.Meter {
+	if !reclaim.Applies("/sys") {
+		return nil
+	}
+	return reclaim.New()
+}

@@ -1,0 +1,124 @@
+package services
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"ztbridge/bridge/api"
+	"ztbridge/bridge/decide"
+	"ztbridge/bridge/onetime"
+	"ztbridge/bridge/pki"
+)
+
+// openLinks prepares the one-time links behind the first TCP listener. The endpoint works without.
+func (e *Endpoint) openLinks() *onetime.Server {
+	links, err := e.newLinks()
+	if err != nil {
+		e.d.env.Logger.Error("no one-time links", "error", err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.links, e.noLinks = links, err
+	return links
+}
+
+// newLinks returns nil where no listener could pass a browser on.
+func (e *Endpoint) newLinks() (*onetime.Server, error) {
+	i := slices.IndexFunc(e.listeners, func(l decide.Listener) bool { return l.Proto == "tcp" })
+	if i < 0 {
+		return nil, nil
+	}
+	https := e.cfg.HTTPS
+	c := onetime.Config{
+		Listen: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"),
+			0), Host: e.cfg.Address, Port: e.listeners[i].Port,
+		TLS: onetime.TLS{CertFile: https.Certificate, KeyFile: https.Key}, Log: e.d.env.Logger,
+	}
+	if a := https.ACME; a != nil {
+		c.TLS.ACME = &onetime.ACME{Directory: a.Directory, Email: a.Email,
+			CacheDir: filepath.Join(e.d.env.StateDir, "acme")}
+	}
+	return onetime.New(c)
+}
+
+// errNotRunning is why there are no links while the whole endpoint fails.
+var errNotRunning = errors.New("the endpoint does not run")
+
+// closeLinks says that a server of links has ended with the whole endpoint.
+func (e *Endpoint) closeLinks() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.links != nil {
+		e.links, e.noLinks = nil, errNotRunning
+	}
+}
+
+// linksFault is why no link can be opened, though a listener is there. The caller holds mu.
+func (e *Endpoint) linksFault() error {
+	switch {
+	case e.links != nil:
+		return e.links.Trouble()
+	case errors.Is(e.noLinks, errNotRunning):
+		return nil // the fault of the whole endpoint says it
+	}
+	return e.noLinks
+}
+
+// Link opens a one-time link to a client's profile.
+func (e *Endpoint) Link(name string) (api.Link, error) {
+	e.mu.Lock()
+	links, fault := e.links, e.noLinks
+	e.mu.Unlock()
+	refused := func(err error) error {
+		return &api.HintedError{
+			Err: fmt.Errorf("opening a link for %q: %w", name, err),
+			Hint: "`ztbridge status` says what to do; `ztbridge client show` prints the profile " +
+				"itself",
+		}
+	}
+	if links == nil && fault != nil {
+		return api.Link{}, refused(fault)
+	}
+	if links == nil {
+		return api.Link{}, &api.HintedError{
+			Err: fmt.Errorf("opening a link for %q: the endpoint serves no web pages", name),
+			Hint: "links need a TCP listener: `listen: [udp/1194, tcp/443]`; `ztbridge client " +
+				"show` prints the profile itself",
+		}
+	}
+	if !slices.ContainsFunc(e.known(), func(c pki.Client) bool {
+		return c.Name == name &&
+			c.Revoked == nil
+	}) {
+		return api.Link{}, fmt.Errorf("opening a link for %q: %w", name, api.ErrNotFound)
+	}
+	creds, err := e.store.Credentials(name)
+	if err != nil {
+		return api.Link{}, err
+	}
+	var remotes []pki.Remote
+	for _, l := range e.listeners {
+		remotes = append(remotes, pki.Remote{Proto: l.Proto, Port: l.Port})
+	}
+	profile, err := pki.Profile(creds, e.cfg.Address, remotes)
+	if err != nil {
+		return api.Link{}, err
+	}
+	// What was wrong with the certificate a while ago may be mended: it is looked at again.
+	link, err := links.Issue(name, profile, func() bool { return e.unchanged(creds.Client) })
+	if err != nil {
+		return api.Link{}, refused(err)
+	}
+	return api.Link{URL: link.URL, Import: link.Import, Expires: link.Expires,
+		Fingerprint: link.Fingerprint}, nil
+}
+
+// unchanged says whether a client is still as it was: not revoked, nor issued anew since, nor gone
+// with a key store that was replaced. It asks the store, so that it is right from the moment on at
+// which a command has written there.
+func (e *Endpoint) unchanged(was pki.Client) bool {
+	now, err := e.store.Client(was.Name)
+	return err == nil && now.Serial == was.Serial && now.Revoked == nil
+}

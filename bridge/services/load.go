@@ -1,0 +1,86 @@
+package services
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"ztbridge/bridge/api"
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/decide"
+	"ztbridge/bridge/openvpn/profile"
+)
+
+// Spec is a configuration with everything that it names read and understood. Once it exists,
+// putting it in force cannot fail for a reason that lies in the user's files.
+type Spec struct {
+	Config   *config.Config
+	Warnings []config.Warning
+	Tunnels  map[string]TunnelFiles // by name of egress
+	// listeners are the endpoint's.
+	Listeners []decide.Listener
+}
+
+// TunnelFiles is what a provider's files say.
+type TunnelFiles struct {
+	profile     *profile.Profile
+	Report      profile.Report
+	credentials *profile.Credentials
+	// fingerprint changes when the content of any of the files does.
+	fingerprint string
+}
+
+const credentialsHint = "write them into a file of mode 0600, the user name on its first line, " +
+	"the password on its second, " +
+	"a private key's passphrase on its third or alone, and name it: credentials: FILE"
+
+// Load reads the configuration and the profiles that it names. It changes nothing.
+func Load(path string, overrides config.Overrides) (*Spec, error) {
+	cfg, warnings, err := config.Load(path, overrides)
+	if err != nil {
+		return nil, err
+	}
+	l := &Spec{Config: cfg, Warnings: warnings, Tunnels: map[string]TunnelFiles{}}
+	var errs error
+	for _, e := range cfg.Egresses {
+		if e.OpenVPN == nil {
+			continue
+		}
+		files, err := loadTunnel(e)
+		if err != nil {
+			errs = errors.Join(errs,
+				fmt.Errorf("%s: egress.%s.openvpn.profile: %w", e.OpenVPN.ProfilePos, e.Name, err))
+			continue
+		}
+		l.Tunnels[e.Name] = files
+	}
+	l.Listeners, err = decide.ListenersOf(cfg)
+	if err == nil {
+		err = decide.Validate(cfg, l.Listeners)
+	}
+	if err = errors.Join(errs, err); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func loadTunnel(e config.Egress) (TunnelFiles, error) {
+	parsed, report, err := profile.Load(e.OpenVPN.Profile)
+	if err != nil {
+		return TunnelFiles{}, err
+	}
+	sum := sha256.New()
+	sum.Write([]byte(parsed.Text()))
+	files := TunnelFiles{profile: parsed, Report: report}
+	if c := e.OpenVPN.Credentials; c != nil {
+		files.credentials = &profile.Credentials{Username: c.Username.Reveal(),
+			Password: c.Password.Reveal(), KeyPassphrase: c.KeyPassphrase.Reveal()}
+		fmt.Fprintf(sum, "\x00%s\x00%s\x00%s", c.Username.Reveal(), c.Password.Reveal(),
+			c.KeyPassphrase.Reveal())
+	}
+	if err := parsed.CheckCredentials(files.credentials); err != nil {
+		return TunnelFiles{}, &api.HintedError{Err: err, Hint: credentialsHint}
+	}
+	files.fingerprint = hex.EncodeToString(sum.Sum(nil))
+	return files, nil
+}

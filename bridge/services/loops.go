@@ -1,0 +1,205 @@
+package services
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/echowatch"
+	"ztbridge/bridge/prefixcheck"
+	"ztbridge/bridge/probe"
+)
+
+// loopMemory is how long after one of this box's probes came back to it the egress counts as part
+// of a ring. Probes that nobody answers leave twice a second.
+const loopMemory = 5 * time.Second
+
+// loops remembers by which egresses this box's own probes came back to it: they lead, through other
+// boxes, to this one, and so would every packet, until its hop limit ends it. Safe for concurrent
+// use.
+//
+//	box A ─▶ box B ─▶ box C
+//	  ▲──────────────────┘
+type routeLoops struct {
+	quiet  func(egress string) // called when no probe has come back for ringMemory; must not block
+	mu     sync.Mutex
+	egress map[probe.Nonce]string
+	seen   map[string]sighting // by name of egress
+}
+
+// sighting is the last time when a probe came back.
+type sighting struct {
+	at    time.Time
+	quiet *time.Timer
+}
+
+func newRouteLoops(quiet func(egress string)) *routeLoops {
+	return &routeLoops{quiet: quiet, egress: map[probe.Nonce]string{}, seen: map[string]sighting{}}
+}
+
+// expect says with which nonces echoes leave, by name of egress. Egresses that are not named are
+// forgotten.
+func (r *routeLoops) expect(nonces map[string]probe.Nonce) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.egress)
+	for egress, n := range nonces {
+		r.egress[n] = egress
+	}
+	for egress, last := range r.seen {
+		if _, still := nonces[egress]; !still {
+			last.quiet.Stop()
+			delete(r.seen, egress)
+		}
+	}
+}
+
+// saw takes an echo that came in by an ingress, and reports whether it closes a ring that was not
+// known.
+func (r *routeLoops) saw(e echowatch.Echo, now time.Time) (egress string, news bool) {
+	if e.Reply || len(e.Data) < len(probe.Nonce{}) {
+		return "", false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	egress, ours := r.egress[probe.Nonce(e.Data[:len(probe.Nonce{})])]
+	if !ours {
+		return "", false
+	}
+	last, known := r.seen[egress]
+	if known {
+		last.quiet.Stop()
+	}
+	r.seen[egress] = sighting{now, time.AfterFunc(loopMemory, func() { r.quiet(egress) })}
+	return egress, !known
+}
+
+// known returns the egresses that are part of a ring. Once known, a ring is forgotten only when
+// probes do not come back any more and are answered: as long as every box in it refuses, none sees
+// the others' packets.
+func (r *routeLoops) known(now time.Time, probes map[string]probe.Status) map[string]bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := map[string]bool{}
+	for egress, last := range r.seen {
+		if now.Sub(last.at) >= loopMemory && probes[egress].Grade >= probe.Fresh {
+			delete(r.seen, egress)
+			continue
+		}
+		out[egress] = true
+	}
+	return out
+}
+
+// loopsPossible says whether a ring of boxes can lead through this one: another box must be able to
+// send it packets, and in every ring one is reached as a member or by its endpoint.
+func loopsPossible(cfg *config.Config) bool {
+	for _, e := range cfg.Egresses {
+		if e.Member != nil {
+			return true
+		}
+	}
+	return cfg.Endpoint != nil
+}
+
+// loopTask looks for this box's own probes on an ingress.
+func (d *Set) loopTask(iface string) task {
+	saw := func(e echowatch.Echo) {
+		if egress, news := d.loops.saw(e, time.Now()); news {
+			d.env.Logger.Warn("a probe came back", "egress", egress, "iface", iface)
+			d.trigger.Fire("ring through " + egress)
+		}
+	}
+	return task{
+		key: "rings " + iface,
+		run: func(ctx context.Context) error {
+			for ctx.Err() == nil {
+				d.watchEchoes(ctx, iface, saw)
+				select {
+				case <-ctx.Done():
+				case <-time.After(deviceCheck):
+				}
+			}
+			return nil
+		},
+	}
+}
+
+func (d *Set) watchEchoes(ctx context.Context, iface string, saw func(echowatch.Echo)) {
+	if err := echowatch.Run(ctx, iface, saw); err != nil &&
+		!errors.Is(err, echowatch.ErrInterface) {
+		d.env.Logger.Error("watching echoes failed", "iface", iface, "error", err)
+	}
+}
+
+// checkAddr returns an address of a prefix that no member is likely to have: the last but a few.
+func checkAddr(p netip.Prefix) netip.Addr {
+	a := p.Masked().Addr().As16()
+	for bit := p.Bits(); bit < len(a)*8; bit++ {
+		a[bit/8] |= 0x80 >> (bit % 8)
+	}
+	a[len(a)-1] -= 5
+	return netip.AddrFrom16(a)
+}
+
+// prefixTask finds out whether members' addresses on the WAN lead back to this box.
+func (d *Set) prefixTask(next *Set, e config.Egress, mark uint32,
+	targets []netip.Addr) task {
+	id := "prefix " + e.Name
+	key := fmt.Sprintf("%s %s %x %v", id, e.WAN.IPv6.Prefix, mark, targets)
+	if d.kept(next, id, key) {
+		next.prefixes[e.Name] = d.prefixes[e.Name]
+	} else {
+		next.prefixes[e.Name] = prefixcheck.New(prefixcheck.Config{
+			Source: checkAddr(e.WAN.IPv6.Prefix), Mark: mark, Targets: targets,
+			Notify: func() { d.trigger.Fire(id) }, Logger: d.env.Logger.With("egress", e.Name),
+		})
+	}
+	checker := next.prefixes[e.Name]
+	return task{
+		key: key,
+		run: func(ctx context.Context) error {
+			d.follow(ctx, e.Name, func(ctx context.Context, iface string) {
+				var wg sync.WaitGroup
+				defer wg.Wait()
+				ctx, cancel := context.WithCancel(ctx)
+				defer cancel()
+				wg.Go(func() { _ = checker.Run(ctx) }) // ends with ctx alone
+				d.watchEchoes(ctx, iface, func(e echowatch.Echo) {
+					if e.Reply {
+						checker.SawReply(e.Dst, e.Data)
+					}
+				})
+			})
+			return nil
+		},
+	}
+}
+
+// memberProbe makes the prober that asks a member itself, when nothing behind it answers.
+func (d *Set) memberProbe(next *Set, e config.Egress, mark uint32, cfg config.Probe) task {
+	id := "member " + e.Name
+	var targets []netip.Addr
+	for _, via := range []netip.Addr{e.Member.Via4, e.Member.Via6} {
+		if via.IsValid() {
+			targets = append(targets, via)
+		}
+	}
+	key := fmt.Sprintf("%s %x %v %v", id, mark, targets, cfg.Interval)
+	if d.kept(next, id, key) {
+		next.members[e.Name] = d.members[e.Name]
+	} else {
+		next.members[e.Name] = probe.New(probe.Config{
+			Egress: e.Name +
+				" itself", Mark: mark, Nonce: probe.NewNonce(), Targets: targets,
+			Interval: cfg.Interval, HoldDown: cfg.HoldDown,
+			Traffic: d.trafficBy(e),
+			Notify:  func() { d.trigger.Fire(id) }, Logger: d.env.Logger,
+		})
+	}
+	return task{key: key, run: next.members[e.Name].Run}
+}

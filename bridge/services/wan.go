@@ -1,0 +1,131 @@
+package services
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/decide"
+	"ztbridge/bridge/ndp"
+	"ztbridge/bridge/resolver"
+	"ztbridge/policyroute"
+)
+
+// deviceCheck is how often a driver looks whether its egress has another interface now.
+const deviceCheck = time.Second
+
+// hostView is what drivers need to know of the last pass. It is immutable.
+type hostView struct {
+	taken   []netip.Prefix    // what a provider may not assign
+	own     []netip.Addr      // the host's own addresses
+	devices map[string]string // by name of egress
+	members []netip.Prefix    // what is behind the ingresses
+	// what clients of the endpoint may reach besides the Internet, or be reached from
+	peers []netip.Prefix
+}
+
+// Observe tells the drivers what a pass saw.
+func (d *Set) Observe(cfg *config.Config, intent policyroute.Intent, w decide.HostState) {
+	s := &hostView{devices: map[string]string{}, taken: decide.TakenPrefixes(intent, w),
+		peers: decide.PeersOf(cfg, intent.Ingresses)}
+	for _, l := range w.Links {
+		for _, a := range l.Addrs {
+			s.own = append(s.own, a.Addr())
+		}
+	}
+	for _, e := range intent.Egresses {
+		s.devices[e.Name] = e.Iface
+	}
+	for _, g := range intent.Ingresses {
+		s.members = append(s.members, g.Prefixes...)
+	}
+	d.view.Store(s)
+}
+
+// taken returns what a provider may not assign. Safe for concurrent use.
+func (d *Set) taken() []netip.Prefix { return d.view.Load().taken }
+
+// neighbourTask answers for members' addresses on the WAN, where the upstream router looks for
+// them, and for the one that prefixTask checks the prefix with.
+func (d *Set) neighbourTask(e config.Egress) task {
+	prefix := e.WAN.IPv6.Prefix
+	ours := func(a netip.Addr) bool {
+		return prefix.Contains(a) && d.isMember(a) ||
+			a == checkAddr(prefix)
+	}
+	return task{
+		key: fmt.Sprintf("neighbours %s %s", e.Name, prefix),
+		run: func(ctx context.Context) error {
+			d.follow(ctx, e.Name, func(ctx context.Context, iface string) {
+				err := ndp.New(ndp.Config{Iface: iface, Logger: d.env.Logger, Ours: ours}).Run(ctx)
+				if err != nil && !errors.Is(err, ndp.ErrInterface) {
+					d.env.Logger.Error("neighbour proxy failed", "egress", e.Name, "error", err)
+				}
+			})
+			return nil
+		},
+	}
+}
+
+// follow runs a task on the interface of an egress, and anew when that is another one or the task
+// has ended, until ctx ends.
+func (d *Set) follow(ctx context.Context, egress string,
+	run func(ctx context.Context, iface string)) {
+	for ctx.Err() == nil {
+		if iface := d.view.Load().devices[egress]; iface != "" {
+			d.runWhile(ctx, func() bool { return d.view.Load().devices[egress] == iface },
+				func(ctx context.Context) { run(ctx, iface) })
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(deviceCheck):
+		}
+	}
+}
+
+// runWhile runs a task while a condition holds. It returns when the task has ended.
+func (d *Set) runWhile(ctx context.Context, holds func() bool, run func(context.Context)) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	defer func() { cancel(); <-done }()
+	go func() {
+		defer close(done)
+		defer cancel()
+		run(ctx)
+	}()
+	for ctx.Err() == nil && holds() {
+		select {
+		case <-ctx.Done():
+		case <-time.After(deviceCheck):
+		}
+	}
+}
+
+// isMember says whether an address is behind an ingress and not the box's own.
+func (d *Set) isMember(a netip.Addr) bool {
+	s := d.view.Load()
+	return slices.ContainsFunc(s.members, func(p netip.Prefix) bool { return p.Contains(a) }) &&
+		!slices.Contains(s.own, a)
+}
+
+// resolverTask forwards clients' questions by TLS through one egress.
+func (d *Set) resolverTask(e config.Egress, index int) task {
+	cfg := resolver.Config{
+		Listen: netip.AddrPortFrom(netip.IPv6Unspecified(), decide.ResolverPort(index)),
+		Mark:   decide.ProbeMark(index), Logger: d.env.Logger.With("egress", e.Name),
+	}
+	for _, r := range e.DNS {
+		name := r.TLSName
+		if name == "" {
+			name = r.Addr.Addr().String()
+		}
+		cfg.Upstreams = append(cfg.Upstreams, resolver.Upstream{Addr: r.Addr, Name: name})
+	}
+	return task{
+		key: fmt.Sprintf("resolver %s %v %x %+v", e.Name, cfg.Listen, cfg.Mark, cfg.Upstreams),
+		run: func(ctx context.Context) error { return resolver.New(cfg).Run(ctx) },
+	}
+}

@@ -1,0 +1,48 @@
+package status
+
+import (
+	"fmt"
+	"time"
+
+	"ztbridge/bridge/api"
+	"ztbridge/bridge/reclaim"
+)
+
+// idleCondition tells the owner of one of Oracle's machines how it does by Oracle's measure. It is
+// no trouble of the box's: paid accounts keep idle machines, and which kind this is can only be
+// seen from outside.
+func idleCondition(u reclaim.Usage, arch string, add addCondition) {
+	measured := "nothing is measured yet"
+	if u.Over > 0 {
+		measured = fmt.Sprintf("in the last %s: CPU %.1f %%, network %.1f %%, memory %.0f %%",
+			lasted(u.Over), u.CPU, u.Network, u.Memory)
+	}
+	verdict := ""
+	if u.Over >= reclaim.Window {
+		verdict = "; it is not idle by this measure"
+		if u.Idle(arch) {
+			verdict = "; it is idle by this measure"
+		}
+	}
+	add(codeIdle, "", api.SeverityInfo,
+		fmt.Sprintf(
+			"Oracle takes back Always Free machines that for 7 days have all of these below %d "+
+				"%%: CPU (95th percentile), network%s; %s%s",
+			reclaim.Limit, memoryCounts(arch), measured, verdict),
+		"if it is an Always Free machine: Oracle keeps idle ones of pay-as-you-go accounts, at "+
+			"no cost within the free limits")
+}
+
+func memoryCounts(arch string) string {
+	if arch == "arm64" {
+		return ", memory"
+	}
+	return ""
+}
+
+func lasted(d time.Duration) string {
+	if d >= 48*time.Hour {
+		return fmt.Sprintf("%d days", int(d.Hours()/24))
+	}
+	return fmt.Sprintf("%.1f hours", d.Hours())
+}

@@ -1,0 +1,48 @@
+package status
+
+import (
+	"errors"
+	"slices"
+	"ztbridge/bridge/api"
+	"ztbridge/bridge/decide"
+	"ztbridge/bridge/openvpn/endpoint"
+	"ztbridge/bridge/pki"
+)
+
+// EndpointConditions tells what keeps the endpoint from working.
+func EndpointConditions(s decide.Snapshot, add addCondition) {
+	if err := s.Faults.Keys; err != nil {
+		message := "the endpoint admits nobody: "
+		if slices.ContainsFunc(s.Endpoint.Listeners,
+			func(l endpoint.ListenerStatus) bool { return l.State == endpoint.StateListening }) {
+			message = "the endpoint goes on with its old keys: "
+		}
+		add(codeEndpoint, "", api.SeverityError, message+err.Error(), keysRemedy(err))
+	}
+	if err := s.Faults.Links; err != nil {
+		add(codeLinks, "", api.SeverityWarning, "one-time links cannot be opened: "+err.Error(),
+			"see that endpoint.https names a valid certificate for endpoint.address and its own "+
+				"key, or that its authority reaches "+
+				"this box by that name at tcp/443; it is tried again by itself")
+	}
+	for _, l := range s.Endpoint.Listeners {
+		if l.State == endpoint.StateFailed {
+			add(codeListener, l.Listener.Name(), api.SeverityError,
+				"the endpoint does not listen on "+l.Listener.Name()+": "+l.Cause,
+				"see who else listens there: ss -tulpn")
+		}
+	}
+}
+
+func keysRemedy(err error) string {
+	switch {
+	case errors.Is(err, pki.ErrNewer):
+		return "install the version of ztbridge that wrote it, or a later one"
+	case errors.Is(err, pki.ErrDamaged):
+		return "restore a backup: ztbridge client import-ca --replace FILE"
+	case errors.Is(err, pki.ErrLocked):
+		return "it is tried again by itself; see who holds it: fuser -v on the lock file"
+	}
+	return "see that the state directory, /var/lib/ztbridge if --state-dir names no other, is " +
+		"there, has space left and belongs to root"
+}

@@ -1,0 +1,31 @@
+package status
+
+import (
+	"strings"
+	"testing"
+	"ztbridge/bridge/api"
+	"ztbridge/bridge/bridgetest"
+	"ztbridge/bridge/decide"
+)
+
+// Who names a network of the box's own as a destination is told that a way out does not lead there,
+// and what does.
+func TestClosedDestinationIsSaid(t *testing.T) {
+	for to, want := range map[string]int{"192.168.1.0/24": 1, "192.168.1.7/32": 1,
+		"198.51.100.0/24": 0, "192.168.0.0/16": 0} {
+		in := decide.Decide(bridgetest.Parse(t, "zerotier: {networks: ["+bridgetest.Network+
+			"]}\negress: {direct: {wan: {}}}\npolicy: [{to: ["+to+
+			"], egress: [direct]}, {egress: [direct]}]\n"),
+			decide.Snapshot{Host: decide.HostState(bridgetest.World()),
+				ZeroTier: bridgetest.Joined()}).Intent
+		var said []string
+		closedConditions(in, func(_, _ string, _ api.Severity, message, remedy string,
+			_ ...string) {
+			said = append(said, message+": "+remedy)
+		})
+		if len(said) != want || want > 0 &&
+			!strings.Contains(said[0], "policy[0] sends to "+to+" by direct") {
+			t.Errorf("to %s: %q, want %d", to, said, want)
+		}
+	}
+}

@@ -1,0 +1,278 @@
+package status
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+	"ztbridge/bridge/api"
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/decide"
+	"ztbridge/bridge/openvpn/client"
+	"ztbridge/bridge/probe"
+	"ztbridge/bridge/reclaim"
+	"ztbridge/policyroute"
+	"ztbridge/policyroute/kernel"
+)
+
+// Pass is what a pass did.
+type Pass struct {
+	At     time.Time
+	Took   time.Duration
+	Cause  string
+	Plan   policyroute.Plan
+	Broken []string // what iptables does not do, which stops nothing by itself
+	Err    error
+	// applied says that the kernel holds what was decided, less what it could not be opened for
+	// (err).
+	Applied bool
+	Passes  uint64
+}
+
+// Notice is what the programs that prepared the box have to say, and what to do about it. Both are
+// empty if there is nothing to say.
+type Notice struct{ Message, Remedy string }
+
+// Input is all that one status is made of.
+type Input struct {
+	Version  string
+	Started  time.Time
+	Config   *config.Config
+	Warnings []config.Warning // of reading the configuration
+	Snapshot decide.Snapshot
+	Decided  decide.Decision // by the last pass
+	// what the kernel holds: the decision, or an earlier one while passes fail
+	Applied decide.Decision
+	Pass    Pass
+	Notice  Notice         // of the programs that prepared the box
+	Idle    *reclaim.Usage // nil where it does not matter
+}
+
+// Reporter makes statuses and remembers since when things are as they are. It belongs to one
+// goroutine.
+type Reporter struct{ history history }
+
+// NewReporter returns a reporter without a history.
+func NewReporter() *Reporter { return &Reporter{history{}} }
+
+// Report returns the status of the daemon.
+func (r *Reporter) Report(in Input) api.Status {
+	s := in.Snapshot
+	st := api.Status{
+		Version: in.Version, Time: s.Now.UTC(), Started: in.Started.UTC(),
+		Config:   in.Config.File,
+		Override: s.Preferred,
+		WAN:      r.wan(s),
+		Clients:  clientStatus(s),
+	}
+	for i, e := range in.Config.Egresses {
+		st.Egresses = append(st.Egresses, r.egress(in, e, in.Decided.Intent.Egresses[i]))
+	}
+	for _, p := range in.Config.Policy {
+		st.Policies = append(st.Policies, r.policy(p, s.Now, in.Applied))
+	}
+	for _, g := range in.Decided.Intent.Ingresses {
+		st.Ingresses = append(st.Ingresses, r.ingress(in, g))
+	}
+	for _, n := range in.Config.ZeroTier.Networks {
+		st.Networks = append(st.Networks, networkStatus(in.Config, n, s))
+	}
+	st.Conditions = r.conditions(in)
+	r.history.expire()
+	st.Reconcile = ReconcileStatus(in.Pass)
+	st.State, st.Summary = overall(st, in.Pass.Applied)
+	return st
+}
+
+func clientStatus(s decide.Snapshot) []api.Client {
+	out := []api.Client{}
+	for _, c := range s.Endpoint.Clients {
+		out = append(out, api.Client{
+			Name: c.Name, Remote: c.Remote.String(), Listener: c.Listener, Addresses: c.Addrs,
+			Since:    c.Since.UTC(),
+			Counters: api.Counters{BytesIn: c.BytesIn, BytesOut: c.BytesOut},
+		})
+	}
+	return out
+}
+
+// ClientNames returns whose each fixed address of the endpoint's clients is.
+func ClientNames(s decide.Snapshot) map[netip.Addr]string {
+	names := map[netip.Addr]string{}
+	for name, addrs := range s.Clients {
+		for _, a := range addrs {
+			names[a] = name
+		}
+	}
+	return names
+}
+
+func (r *Reporter) wan(s decide.Snapshot) api.WAN {
+	r4, r6 := s.Host.Default(policyroute.V4), s.Host.Default(policyroute.V6)
+	w := api.WAN{Interface: r4.Iface, Gateway4: r4.Gateway, Gateway6: r6.Gateway,
+		Addresses: []netip.Addr{}}
+	if w.Interface == "" {
+		w.Interface = r6.Iface
+	}
+	w.Up = decide.UplinkID(s.Host) != ""
+	state := "down"
+	if w.Up {
+		state = "up by " + w.Interface
+	}
+	link, _ := s.Host.Link(w.Interface)
+	for _, a := range link.Addrs {
+		if !a.Addr().IsLinkLocalUnicast() {
+			w.Addresses = append(w.Addresses, a.Addr())
+		}
+	}
+	w.LastChange = r.history.Record(s.Now, "wan", state, "main's default route")
+	return w
+}
+
+func (r *Reporter) egress(in Input, e config.Egress, intent policyroute.Egress) api.Egress {
+	s, desired := in.Snapshot, in.Decided
+	p := s.Probes[e.Name]
+	out := api.Egress{
+		Name: e.Name, Kind: e.Kind(), Interface: intent.Iface, MTU: intent.MTU,
+		Usable: desired.Health[e.Name] > decide.Unusable, Chosen: s.Preferred == e.Name,
+		RTT: p.RTT.Seconds(), Loss: p.Loss, Addresses: []netip.Prefix{}, DNS: []string{},
+	}
+	for _, a := range intent.DNS {
+		out.DNS = append(out.DNS, a.String())
+	}
+	link, _ := s.Host.Link(intent.Iface)
+	out.Counters = counters(link)
+	cause := ""
+	switch {
+	case e.OpenVPN != nil:
+		t := s.Tunnels[e.Name]
+		out.State, cause = string(t.State), t.Cause
+		if t.Server.IsValid() {
+			out.Remote = fmt.Sprintf("%s %s", t.Remote.Proto, t.Server)
+		}
+		out.Addresses = append(out.Addresses, intent.Addrs...)
+	case e.Member != nil:
+		n := decide.Network(in.Config, s, e.Member.Network)
+		out.State, cause = upOrDown(out.Usable), cmp.Or(decide.CheckNextHop(e, s.Host), n.Cause)
+		out.Remote = "member " + firstValid(e.Member.Via4, e.Member.Via6).String()
+	default:
+		out.State = upOrDown(out.Usable)
+		if gw := firstValid(intent.Gateway4, intent.Gateway6); gw.IsValid() {
+			out.Remote = "gateway " + gw.String()
+		}
+		out.Addresses = append(out.Addresses, link.Addrs...)
+	}
+	switch {
+	case s.Loops[e.Name]:
+		out.State, cause = "ring", "what leaves by it comes back to this box"
+	case decide.Unreachable(e, s):
+		out.State, cause = "unreachable", "neither the member nor anything behind it answers"
+	case out.Usable && s.Members[e.Name].Grade >= probe.Fresh:
+		out.State, cause = "degraded", "the member answers, nothing behind it does"
+	case out.Usable && p.Grade == probe.Degraded:
+		out.State, cause = "degraded", "probes go unanswered"
+	}
+	out.LastChange = r.history.Record(s.Now, "egress "+e.Name, out.State, cause)
+	out.Since = out.LastChange.At
+	return out
+}
+
+func upOrDown(up bool) string {
+	if up {
+		return string(client.StateUp)
+	}
+	return "down"
+}
+
+func firstValid(addrs ...netip.Addr) netip.Addr {
+	for _, a := range addrs {
+		if a.IsValid() {
+			return a
+		}
+	}
+	return netip.Addr{}
+}
+
+func counters(l kernel.Link) api.Counters {
+	return api.Counters{BytesIn: l.BytesIn, BytesOut: l.BytesOut, PacketsIn: l.PacketsIn,
+		PacketsOut: l.PacketsOut}
+}
+
+func (r *Reporter) policy(rule config.Rule, now time.Time, desired decide.Decision) api.Policy {
+	c := desired.Choices[decide.ListKey(rule.Egress)]
+	out := api.Policy{
+		Name: rule.Name, From: []string{}, To: []string{}, Wanted: append([]string{},
+			rule.Egress...), Egress: c.Egress, Why: c.Why,
+	}
+	for _, sel := range rule.From {
+		out.From = append(out.From, sel.Text)
+	}
+	for _, p := range rule.To {
+		out.To = append(out.To, p.String())
+	}
+	out.Since = r.history.Record(now, "policy "+rule.Name, decide.OrNone(c.Egress), c.Why).At
+	return out
+}
+
+// ingress says where the traffic of an ingress goes now: by every policy that may match it.
+func (r *Reporter) ingress(of Input, in policyroute.Ingress) api.Ingress {
+	s, desired := of.Snapshot, of.Applied
+	link, exists := s.Host.Link(in.Iface)
+	out := api.Ingress{
+		Name: in.Name, Kind: ingressKind(of.Config,
+			in.Name), Interface: in.Iface, State: "absent",
+		Addresses: append([]netip.Prefix{},
+			link.Addrs...), Counters: counters(link), Goes: []api.Assignment{},
+	}
+	switch {
+	case exists && link.Up:
+		out.State = "up"
+	case exists:
+		out.State = "down"
+	}
+	for _, rule := range of.Config.Policy {
+		for _, sel := range rule.From {
+			if sel.Kind == config.ByIngress &&
+				!slices.Contains(decide.Expand(sel.Ingress, s), in.Name) {
+				continue
+			}
+			c := desired.Choices[decide.ListKey(rule.Egress)]
+			out.Goes = append(out.Goes, api.Assignment{
+				Rule: rule.Name, From: sel.Text, To: prefixWords(rule.To), Egress: c.Egress,
+				Why:  c.Why,
+				IPv6: carries6(desired.Intent, c.Egress),
+				Since: r.history.Record(s.Now, "policy "+rule.Name, decide.OrNone(c.Egress),
+					c.Why).At,
+			})
+		}
+	}
+	out.LastChange = r.history.Record(s.Now, "ingress "+in.Iface, out.State, "interface "+in.Iface)
+	return out
+}
+
+// ReconcileStatus returns what a pass did, for readers.
+func ReconcileStatus(r Pass) api.Reconcile {
+	out := api.Reconcile{At: r.At.UTC(), Duration: r.Took.Seconds(), Cause: r.Cause,
+		Ops: []string{}, Passes: r.Passes}
+	for _, op := range r.Plan.Ops {
+		out.Ops = append(out.Ops, op.String())
+	}
+	if r.Err != nil {
+		out.Error = r.Err.Error()
+	}
+	return out
+}
+
+func networkStatus(cfg *config.Config, n config.Network, s decide.Snapshot) api.Network {
+	st := decide.Network(cfg, s, n.Name)
+	out := api.Network{
+		ID: n.ID, Name: n.Name, Title: st.Name, Status: string(
+			st.State), Interface: st.Iface, MTU: st.MTU,
+		Addresses: append([]netip.Prefix{}, st.Addrs...),
+	}
+	if s.ZeroTier.NodeAddress != 0 {
+		out.Member = s.ZeroTier.NodeAddress.String()
+	}
+	return out
+}
