@@ -81,7 +81,8 @@ func (d disk) syncDir(dir string) error {
 	return f.Close()
 }
 
-// mkdir makes a private directory; one that exists is made private.
+// mkdir makes a private directory. One that exists keeps its mode, and must not be writable by
+// others: what is secret is in private files.
 func (d disk) mkdir(dir string) error {
 	if err := d.step("mkdir " + dir); err != nil {
 		return err
@@ -89,8 +90,13 @@ func (d disk) mkdir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("creating %s: %w", dir, err)
 	}
-	if err := os.Chmod(dir, 0o700); err != nil {
-		return fmt.Errorf("making %s private: %w", dir, err)
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("creating %s: %w", dir, err)
+	}
+	if mode := info.Mode().Perm(); mode&0o022 != 0 {
+		return fmt.Errorf("%s has mode %04o: other users could replace keys in it; run: chmod 700 %s",
+			dir, mode, dir)
 	}
 	return nil
 }

@@ -133,6 +133,24 @@ func TestEverythingIsPrivate(t *testing.T) {
 	}
 }
 
+// TestForeignDirectory: a directory that exists keeps its mode, and one that others can write to is
+// refused.
+func TestForeignDirectory(t *testing.T) {
+	for mode, usable := range map[fs.FileMode]bool{0o755: true, 0o775: false} {
+		s, _ := newStore(t)
+		if err := errors.Join(os.MkdirAll(s.dir, 0o700), os.Chmod(s.dir, mode)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Ensure(); (err == nil) != usable {
+			t.Errorf("a directory of mode %o: %v, want usable: %t", mode, err, usable)
+		}
+		info, err := os.Stat(s.dir)
+		if err != nil || info.Mode().Perm() != mode {
+			t.Errorf("mode %o became %v (%v)", mode, info.Mode(), err)
+		}
+	}
+}
+
 func TestSecretsPrintRedacted(t *testing.T) {
 	s, _ := newStore(t)
 	ensure(t, s)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +16,9 @@ import (
 
 // maxSocketPath is the room in sockaddr_un (unix(7)), without the final zero.
 const maxSocketPath = 107
+
+// privateMode lets the peer's group search a directory, and nobody else.
+const privateMode = 0o710
 
 // Listener waits for openvpn, started with --management PATH unix --management-client, to connect.
 // We listen and openvpn connects, so that nobody else can be first to reach it.
@@ -50,15 +54,28 @@ func Listen(path string, uid, gid int, log *slog.Logger) (*Listener, error) {
 }
 
 // PrivateDir makes dir, searchable by gid and writable by us alone, so that the peer can reach what
-// we put there for it and can replace nothing.
+// we put there for it and can replace nothing. One that exists must be of an earlier run: it keeps
+// its mode, and gets gid.
 func PrivateDir(dir string, gid int) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o711); err != nil {
 		return err
 	}
-	if err := os.Mkdir(dir, 0o710); err != nil && !errors.Is(err, os.ErrExist) {
+	err := os.Mkdir(dir, privateMode)
+	if err == nil {
+		return errors.Join(os.Lchown(dir, os.Geteuid(), gid), os.Chmod(dir, privateMode))
+	}
+	if !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	return errors.Join(os.Lchown(dir, os.Geteuid(), gid), os.Chmod(dir, 0o710))
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || info.Mode() != os.ModeDir|privateMode || int(owner.Uid) != os.Geteuid() {
+		return fmt.Errorf("%s exists and is not ours (mode %v); remove it", dir, info.Mode())
+	}
+	return os.Lchown(dir, -1, gid)
 }
 
 // OwnDir makes dir, which must lie in a PrivateDir, for the peer alone. Nothing of ours may be put

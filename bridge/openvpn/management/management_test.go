@@ -255,7 +255,8 @@ func TestStranger(t *testing.T) {
 	}
 	const user, other = 61234, 61235
 	dir := filepath.Join(t.TempDir(), "mgmt")
-	for d := filepath.Dir(dir); d != os.TempDir(); d = filepath.Dir(d) {
+	// The test's own two directories; those above belong to the machine.
+	for _, d := range []string{filepath.Dir(filepath.Dir(dir)), filepath.Dir(dir)} {
 		if err := os.Chmod(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -347,5 +348,26 @@ func TestSocketPathTooLong(t *testing.T) {
 	_, err := Listen("/tmp/"+strings.Repeat("x", 200), 0, 0, quiet)
 	if err == nil || !strings.Contains(err.Error(), "longer than the 107 bytes") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestPrivateDirLeavesOthers: a directory that somebody else made keeps its mode, and is not used.
+func TestPrivateDirLeavesOthers(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run", "mgmt")
+	for range 2 { // the second finds that of the first
+		if err := PrivateDir(dir, os.Getegid()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const foreign = 0o755
+	if err := os.Chmod(dir, foreign); err != nil {
+		t.Fatal(err)
+	}
+	if err := PrivateDir(dir, os.Getegid()); err == nil {
+		t.Error("a directory of mode 0755 is taken for ours")
+	}
+	info, err := os.Stat(dir)
+	if err != nil || info.Mode().Perm() != foreign {
+		t.Errorf("the mode became %v (%v)", info.Mode(), err)
 	}
 }
