@@ -36,7 +36,7 @@ build: deps ## Build bin/ztbridge and bin/ztbridge-image, static, for this machi
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/ztbridge ./cmd/ztbridge-image
 
 demo: build ## Show the gateway at work in a lab of namespaces, and try to make it leak (as root)
-	$(GO) run ./cmd/ztbridge-demo
+	$(GO) run ./scripts/unchanged $(GO) run ./cmd/ztbridge-demo
 
 test: ## Run all tests, those that need the kernel as root; lists what was skipped, and why
 	@scripts/deps.sh iperf3 ethtool zbar-tools openvpn3-client@13 dbus-daemon@13
@@ -44,11 +44,11 @@ test: ## Run all tests, those that need the kernel as root; lists what was skipp
 
 check: ## Look for mistakes: format, vet, staticcheck, golangci-lint, shellcheck, layout
 	@scripts/deps.sh shellcheck
-	@scripts/check.sh
+	@$(GO) run ./scripts/unchanged scripts/check.sh
 
 bench: ## Measure against the same path configured by hand, in turn, and what the daemon costs (as root)
 	@scripts/deps.sh iperf3 ethtool
-	$(GO) test ./bridge/e2e -run '^$$' -bench . -benchtime 1x -timeout 60m
+	$(GO) run ./scripts/unchanged $(GO) test ./bridge/e2e -run '^$$' -bench . -benchtime 1x -timeout 60m
 
 fuzz: deps ## Run each fuzz target for FUZZTIME (20s)
 	@scripts/fuzz.sh $(FUZZTIME)

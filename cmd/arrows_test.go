@@ -49,6 +49,7 @@ var arrows = []arrow{
 	{from: "policyroute/kernel", to: []string{"policyroute"}},
 	{from: "policyroute/netlab"},
 	{from: "policyroute/policytest", to: []string{"policyroute"}},
+	{from: "scripts/unchanged", to: []string{"policyroute/netlab"}},
 	{from: "scripts/*"},
 }
 
@@ -72,7 +73,7 @@ var only = map[string][]string{
 	"github.com/mysteriumnetwork/go-openvpn":     {"bridge/openvpn/…"},
 	"github.com/prometheus/client_golang":        {"bridge/api"},
 	"testing":                                    {"policyroute/policytest", "bridge/bridgetest", "bridge/openvpn/ovpntest"},
-	module + "/policyroute/netlab":               {"cmd/ztbridge-demo", "bridge/lab/…"},
+	module + "/policyroute/netlab":               {"cmd/ztbridge-demo", "bridge/lab/…", "scripts/unchanged"},
 	module + "/bridge/lab":                       {"cmd/ztbridge-demo", "bridge/lab/ztlab"},
 	module + "/bridge/bridgetest":                nil,
 	module + "/policyroute/policytest":           nil,

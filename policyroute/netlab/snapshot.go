@@ -3,11 +3,14 @@ package netlab
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -44,13 +47,15 @@ type Snapshot struct {
 
 type section struct{ name, text string }
 
-// Snapshot reads rules, all routes, nft's ruleset, iptables' (where installed) and the sysctls of
-// net.ipv4.conf, net.ipv6.conf and ip_forward.
-func (n *Namespace) Snapshot(ctx context.Context) (Snapshot, error) {
-	queries := []struct {
-		command string
-		clean   func(string) string
-	}{
+type query struct {
+	command string
+	clean   func(string) string // nil: the output is kept as it is
+}
+
+// queries are the commands that print a host's routing and filtering, and what leaves out of their
+// output what changes by itself.
+func queries() []query {
+	return []query{
 		{"ip -4 rule show", nil},
 		{"ip -6 rule show", nil},
 		{"ip -4 route show table all", withoutLifetimes},
@@ -59,24 +64,58 @@ func (n *Namespace) Snapshot(ctx context.Context) (Snapshot, error) {
 		{"iptables-save", withoutIdleTables},
 		{"ip6tables-save", withoutIdleTables},
 	}
+}
+
+// Snapshot reads rules, all routes, nft's ruleset, iptables' (where installed) and the sysctls of
+// net.ipv4.conf, net.ipv6.conf and ip_forward.
+func (n *Namespace) Snapshot(ctx context.Context) (Snapshot, error) {
+	s, err := tables(func(name string, args ...string) (string, error) {
+		return n.Run(ctx, name, args...)
+	})
+	if err != nil {
+		return Snapshot{}, err
+	}
+	sysctls, err := n.sysctls()
+	return s.With("sysctl", sysctls), err
+}
+
+// SnapshotHere reads the rules, routes and rulesets of the namespace that the caller runs in. What
+// cannot be read is left out, and told in the error.
+func SnapshotHere(ctx context.Context) (Snapshot, error) {
+	return tables(func(name string, args ...string) (string, error) {
+		out, err := exec.CommandContext(ctx, name, args...).Output()
+		if err != nil {
+			return "", fmt.Errorf("running %s %s: %w", name, strings.Join(args, " "), err)
+		}
+		return string(out), nil
+	})
+}
+
+// With returns the snapshot with a further section, whose lines are compared in any order.
+func (s Snapshot) With(name, text string) Snapshot {
+	return Snapshot{sections: append(slices.Clip(s.sections), section{name, text})}
+}
+
+// tables asks every query by run. It returns what was read, and the errors of the rest.
+func tables(run func(name string, args ...string) (string, error)) (Snapshot, error) {
 	var s Snapshot
-	for _, q := range queries {
+	var errs []error
+	for _, q := range queries() {
 		args := strings.Fields(q.command)
 		if strings.HasSuffix(args[0], "tables-save") && len(Missing(Need(args[0]))) > 0 {
 			continue
 		}
-		out, err := n.Run(ctx, args[0], args[1:]...)
+		out, err := run(args[0], args[1:]...)
 		if err != nil {
-			return Snapshot{}, err
+			errs = append(errs, err)
+			continue
 		}
 		if q.clean != nil {
 			out = q.clean(out)
 		}
-		s.sections = append(s.sections, section{q.command, out})
+		s = s.With(q.command, out)
 	}
-	sysctls, err := n.sysctls()
-	s.sections = append(s.sections, section{"sysctl", sysctls})
-	return s, err
+	return s, errors.Join(errs...)
 }
 
 // String prints the snapshot.
