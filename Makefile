@@ -23,7 +23,7 @@ UPDATE_KEY ?=
 RELEASE  ?= $(or $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | sed -E 's/-(alpha|beta|rc)/~\1/; s/-/+/g'),$(shell TZ=UTC git log -1 --date=format-local:%Y%m%d.%H%M%S --format=0.0.0+git%cd 2>/dev/null),0.0.0)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test check bench fuzz image image-test repro deb clean
+.PHONY: help deps build demo test test-long check bench fuzz image image-test repro deb clean
 
 help: ## List what can be made
 	@echo "usage: make TARGET"; echo
@@ -41,6 +41,10 @@ demo: build ## Show the gateway at work in a lab of namespaces, and try to make 
 test: ## Run all tests, those that need the kernel as root; lists what was skipped, and why
 	@scripts/deps.sh iperf3 ethtool zbar-tools openvpn3-client@13 dbus-daemon@13
 	@scripts/test.sh
+
+test-long: ## Run the tests that take minutes each, as root: make test-long PART=2/5 for the second of five parts
+	@scripts/deps.sh iperf3 ethtool openvpn3-client@13 dbus-daemon@13
+	@scripts/test.sh --long $(PART)
 
 check: ## Look for mistakes: format, vet, staticcheck, golangci-lint, shellcheck, layout
 	@scripts/deps.sh shellcheck

@@ -1,17 +1,51 @@
 #!/bin/bash
-# Runs all tests: scripts/test.sh [FLAG…], flags as of go test. First what only computes, with the race detector.
-# Then, one package at a time, what builds laboratories of network namespaces and looks at the clock; as root only,
-# which an ordinary user becomes by sudo for just these.
+# Runs tests, and fails if the machine is not afterwards as it was: scripts/test.sh [--long [PART/PARTS]] [FLAG…],
+# flags as of go test. Laboratories of network namespaces need root, which an ordinary user becomes by sudo for
+# just these. With --long only the tests that take minutes each are run, or every PARTS-th of them.
 set -euo pipefail
 PATH=$PATH:/usr/local/go/bin:/usr/sbin:/sbin
 export GOTOOLCHAIN=auto
 # Versions are told by the Makefile, and git may refuse to speak of another user's checkout.
 export GOFLAGS="${GOFLAGS:-} -buildvcs=false"
 
+# This script runs itself below the command that watches the machine, and then writes events alone.
+if [ -z "${ZTBRIDGE_TEST_EVENTS:-}" ]; then
+	export ZTBRIDGE_TEST_EVENTS=1
+	go run ./scripts/unchanged -json "$0" "$@" | go run ./scripts/testreport
+	exit
+fi
+
 race=(-race)
 if ! command -v gcc >/dev/null; then
 	echo "test: WARNING: without the race detector: it needs gcc" >&2
 	race=()
+fi
+long=
+[ "${1:-}" != --long ] || long=1
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+	if command -v sudo >/dev/null && sudo -v; then
+		# go itself stays the user's: only the compiled tests run as root.
+		as_root=(-exec "sudo env PATH=$PATH ZTBRIDGE_LONG=$long GOFLAGS=-buildvcs=false GOTOOLCHAIN=auto GOPROXY=$(go env GOPROXY) GOMODCACHE=$(go env GOMODCACHE)")
+	else
+		echo "test: WARNING: neither root nor sudo: what needs the kernel is skipped" >&2
+	fi
+fi
+
+# run FLAG… PACKAGE…; `make check` has vetted.
+run() { go test -json -count=1 -vet=off -timeout 60m "$@"; }
+
+if [ -n "$long" ]; then
+	shift
+	part=1/1
+	case "${1:-}" in [0-9]*/[0-9]*) part=$1 && shift ;; esac
+	export ZTBRIDGE_LONG=1
+	declaration='^func TestLong[A-Za-z0-9]*\(t \*testing\.T\)'
+	mapfile -t packages < <(grep -rlE --include='*_test.go' "$declaration" . | xargs -n 1 dirname | sort -u)
+	names=$(grep -rhoE --include='*_test.go' "$declaration" . | sed -E 's/func ([A-Za-z0-9]*).*/\1/' | sort |
+		awk -v part="${part%/*}" -v parts="${part#*/}" 'NR % parts == part % parts' | paste -sd '|')
+	run -p 1 -run "^($names)\$" "${as_root[@]}" "$@" "${packages[@]}"
+	exit
 fi
 
 # The packages whose tests make namespaces, or otherwise need root.
@@ -22,21 +56,13 @@ mapfile -t timed < <(printf '%s\n' "${lab[@]}" | grep -x ./bridge/e2e)
 mapfile -t lab < <(printf '%s\n' "${lab[@]}" | grep -vx ./bridge/e2e)
 mapfile -t pure < <(go list ./... | sed 's/^ztbridge/./' | grep -vxF "$(printf '%s\n' "${lab[@]}" "${timed[@]}")")
 
-as_root=()
-if [ "$(id -u)" -ne 0 ]; then
-	if command -v sudo >/dev/null && sudo -v; then
-		# go itself stays the user's: only the compiled tests run as root.
-		as_root=(-exec "sudo env PATH=$PATH GOFLAGS=-buildvcs=false GOTOOLCHAIN=auto GOPROXY=$(go env GOPROXY) GOMODCACHE=$(go env GOMODCACHE)")
-	else
-		echo "test: WARNING: neither root nor sudo: what needs the kernel is skipped" >&2
-	fi
-fi
-
-run() { go test -json -count=1 -timeout 60m "$@"; }
-{
-	status=0
+# Laboratories wait more than they compute: two packages of them beside the compiler keep two processors busy.
+status=0
+if [ ${#as_root[@]} -eq 0 ]; then
+	run -p 3 -parallel 4 "${race[@]}" "$@" "${lab[@]}" "${pure[@]}" || status=1
+else
 	run "${race[@]}" "$@" "${pure[@]}" || status=1
-	run -p 1 "${race[@]}" "${as_root[@]}" "$@" "${lab[@]}" || status=1
-	run -p 1 "${as_root[@]}" "$@" "${timed[@]}" || status=1
-	exit $status
-} | go run ./scripts/testreport
+	run -p 2 -parallel 4 "${race[@]}" "${as_root[@]}" "$@" "${lab[@]}" || status=1
+fi
+run -p 1 -parallel 3 "${as_root[@]}" "$@" "${timed[@]}" || status=1
+exit $status

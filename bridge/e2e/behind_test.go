@@ -15,6 +15,7 @@ import (
 // refused while zerotier-one does not run, by the daemon that knew the member and by one that
 // starts meanwhile. It leaves neither by the provider nor by the WAN.
 func TestMembersAreNotLookedForInTheInternet(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t, lab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
 	top := m.lab
 	must(t, m.network.SetRoutes(m.ctx, ztlab.ManagedRoute{Target: ztlab.Net4},

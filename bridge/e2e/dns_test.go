@@ -30,6 +30,7 @@ probe: {targets: [192.0.2.10], hold_down: 2s}
 //
 //	client ── any resolver:53 ─▶ box: forwarder ── TLS ─▶ tunztb-first ── provider ── dns.lab:853
 func TestDNSOverTLS(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{Providers: []lab.ProviderOptions{{}, {}}})
 	server, ca, err := lab.ServeDNSOverTLS(top.Internet, "dns.lab", top.Zone)
 	must(t, err)

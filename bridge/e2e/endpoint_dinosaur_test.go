@@ -20,6 +20,7 @@ egress:
 // TestDinosaur: guest → endpoint of box A → ZeroTier → box B → provider. The Internet sees the
 // provider; the guests' packets are in clear on neither box's line, also while box B is away.
 func TestDinosaur(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	top, provider := p.lab, p.lab.Providers[1]
 	p.b.write("ztbridge.yaml", p.zerotier(p.nb)+providerConfig)

@@ -47,6 +47,7 @@ func startGuestTraffic(t *testing.T, top *lab.Topology, guests ...*guest) *traff
 // TestEndpointNeverLeaks mistreats the box while clients of both listeners talk, and looks at its
 // WAN.
 func TestEndpointNeverLeaks(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{})
 	provider := top.Providers[0]
 	b := newBox(t, top.Box)

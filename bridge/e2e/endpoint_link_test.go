@@ -20,6 +20,7 @@ import (
 // TestEndpointOneTimeLink downloads a profile over TCP 443, where the same port serves OpenVPN: it
 // works once, and a client that is connected by that port does not notice.
 func TestEndpointOneTimeLink(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{})
 	provider := top.Providers[0]
 	b := newBox(t, top.Box)

@@ -14,6 +14,7 @@ import (
 // only, once it is up. After the box was away for so long that a client has tried all its ways, it
 // comes back nevertheless.
 func TestEndpointByName(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{})
 	top.Zone.Set("vm.internet.lab", lab.BoxWAN4)
 	b := newBox(t, top.Box)
@@ -38,6 +39,7 @@ func TestEndpointByName(t *testing.T) {
 // first, with the first one's keys. A client connects to it by the same profile, and has the same
 // address there.
 func TestEndpointMoves(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{})
 	top.Zone.Set("vm.internet.lab", lab.BoxWAN4)
 	site, err := top.AddSite("second")

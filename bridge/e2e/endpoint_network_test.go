@@ -15,6 +15,7 @@ import (
 // reaches a member, and is reached by one where that is all that is allowed. A network that appears
 // while it is connected reaches it too.
 func TestEndpointNetworkOnly(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t, lab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
 	top := m.lab
 	routes := []ztlab.ManagedRoute{

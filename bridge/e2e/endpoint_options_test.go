@@ -13,6 +13,7 @@ import (
 // TestEndpointClientOptions adds clients with each option of the command and looks at what the
 // endpoint pushes to them. Then one is disconnected by command, and comes back.
 func TestEndpointClientOptions(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{})
 	b := newBox(t, top.Box)
 	b.write("provider.ovpn", top.Providers[0].Config())

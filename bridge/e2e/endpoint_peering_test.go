@@ -59,6 +59,7 @@ func (m *mesh) try(r reach) []attempt {
 // TestEndpointPeering: who of the endpoint's clients, the ZeroTier members and the box's LAN
 // reaches whom, by the defaults and by what is allowed.
 func TestEndpointPeering(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t, lab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
 	top := m.lab
 	// Members that do not take the default route find the clients by managed routes.

@@ -23,6 +23,7 @@ probe: {targets: [192.0.2.10], hold_down: 1s}
 // TestEndpointPolicyByClient: a client that a rule names leaves by the rule's egress, whichever
 // listener it comes by, and all others by the other.
 func TestEndpointPolicyByClient(t *testing.T) {
+	t.Parallel()
 	top, b := newFailover(t, byClientConfig)
 	leaks := watchGuests(t, top)
 	first, second := top.Providers[0], top.Providers[1]
@@ -44,6 +45,7 @@ func TestEndpointPolicyByClient(t *testing.T) {
 // TestEndpointPolicyHoldsFromTheFirstPacket: a client that is added while the box runs connects at
 // once and talks at once. Its rule is in force by then.
 func TestEndpointPolicyHoldsFromTheFirstPacket(t *testing.T) {
+	t.Parallel()
 	top, b := newFailover(t, byClientConfig)
 	first, second := top.Providers[0], top.Providers[1]
 	b.await("both providers", func(st api.Status) bool {
@@ -84,6 +86,7 @@ probe: {targets: [192.0.2.10], hold_down: 1s}
 // TestEndpointIPv6: clients connect to the box by IPv6, and both families inside leave by the
 // provider.
 func TestEndpointIPv6(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{})
 	provider := top.Providers[0]
 	b := newBox(t, top.Box)
@@ -102,6 +105,7 @@ func TestEndpointIPv6(t *testing.T) {
 // TestEndpointRefusesIPv6WithoutAWay: the provider has no IPv6, so the clients' is refused, while
 // they have IPv6 of their own in the tunnel, and the box on its WAN.
 func TestEndpointRefusesIPv6WithoutAWay(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{Providers: []lab.ProviderOptions{{IPv4Only: true}}})
 	b := newBox(t, top.Box)
 	b.write("provider.ovpn", top.Providers[0].Config())

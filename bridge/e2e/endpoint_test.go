@@ -24,6 +24,7 @@ probe: {targets: [192.0.2.10], hold_down: 3s}
 // and by TCP 443 where the café lets nothing else out. Nothing of what it sends leaves the box in
 // clear.
 func TestEndpoint(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{})
 	cafe, err := top.AddCafe()
 	must(t, err)
@@ -91,6 +92,7 @@ func endsWithin(t *testing.T, r lab.Report, since time.Time, limit time.Duration
 // TestEndpointByProxy lets a phone in a café reach the provider where nothing gets out but by the
 // café's HTTP proxy.
 func TestEndpointByProxy(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{})
 	cafe, err := top.AddCafe()
 	must(t, err)

@@ -15,6 +15,7 @@ import (
 //	phone ── internet ──┬── wan0, main's default ── box ── lan0 ── nas
 //	                    └── wan1 ───────────────────┘
 func TestEndpointAnswersByTheLineAsked(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{})
 	second, second6 := netip.MustParsePrefix("198.18.99.2/24"),
 		netip.MustParsePrefix("2001:db8:99::2/64")

@@ -18,6 +18,7 @@ import (
 // nobody remembers. What the kernel says about them quotes the packet and carries the box's own
 // address, and main would send it out by the WAN.
 func TestErrorsDoNotLeak(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{})
 	b := newBox(t, top.Box)
 	b.write("provider.ovpn", top.Providers[0].Config())

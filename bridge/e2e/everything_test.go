@@ -89,6 +89,7 @@ func (e *everyone) seen(want map[string][]string) {
 // and nobody's packets are seen where they do not belong, also while tunnels and daemon die and
 // return.
 func TestEverythingAtOnce(t *testing.T) {
+	t.Parallel()
 	members := netip.MustParsePrefix("2001:db8:b0:0:8000::/80")
 	m := newMesh(t, lab.Options{RemoteClient: true, Providers: []lab.ProviderOptions{{}, {}}},
 		ztlab.NetworkConfig{RFC4193: true, SixPlane: true,

@@ -14,6 +14,7 @@ import (
 // check the reverse path of what it receives, as Ubuntu does. Its clients hear what the router says
 // about their packets, and do not reach it.
 func TestExitNodeBehindARouter(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{})
 	const gateway = "192.168.7.1"
 	must(t, top.Router.IP("addr add "+gateway+"/24 dev wan"))

@@ -14,6 +14,7 @@ import (
 // TestPrefixThatCannotWork: a prefix for members' IPv6 that the provider does not send to this box
 // is found out by trying, one that is wrong in itself by looking, and both are said.
 func TestPrefixThatCannotWork(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{})
 	onLink, routed := "2001:db8:b0:0:8000::", "2001:db8:ffff:1:8000::"
 	member := netip.MustParseAddr(routed + "2")

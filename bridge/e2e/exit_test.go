@@ -32,6 +32,7 @@ probe: {targets: [192.0.2.10], hold_down: 2s}
 // WAN's /64, for which the box answers the upstream router; and, beside it on the same box, other
 // members another way, by source and by destination.
 func TestExitNode(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{})
 	must(t, top.Client.IP("addr add 10.77.0.3/24 dev eth0", "addr add 10.77.0.4/24 dev eth0",
 		"addr add 2001:db8:b0:0:8000::2/80 dev eth0 nodad"))

@@ -29,6 +29,7 @@ probe: {targets: [192.0.2.10, "2001:db8:c0::10"], hold_down: 1s}
 // and why; the Internet sees the same. A person's choice is in force when the command returns, is
 // shown, survives a restart, and steps back while what was chosen is down.
 func TestChoiceAndExplanation(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{Providers: []lab.ProviderOptions{{}, {IPv4Only: true}}})
 	must(t, top.Client.IP("addr add 10.77.0.3/24 dev eth0", "addr add 10.77.0.4/24 dev eth0"))
 	b := newBox(t, top.Box)

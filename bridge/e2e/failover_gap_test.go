@@ -9,6 +9,7 @@ import (
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/lab"
+	"ztbridge/policyroute/netlab"
 )
 
 const failoverConfig = `
@@ -105,6 +106,12 @@ func (b *box) again() {
 	b.start()
 }
 
+// firstFaults returns the first n faults, or all if there are fewer.
+func firstFaults(t *testing.T, top *lab.Topology, n int) []fault {
+	all := faults(t, top)
+	return all[:min(n, len(all))]
+}
+
 // failover strikes with a fault, waits until clients are served by the given address of a provider,
 // and fails the test if they waited for longer than the limit.
 func failover(t *testing.T, stream *lab.Stream, f fault, served netip.Addr,
@@ -138,7 +145,19 @@ func onlyProviders(t *testing.T, top *lab.Topology, s *lab.Stream) {
 }
 
 // TestFailoverGap measures how long clients wait when an egress dies and another is connected.
-func TestFailoverGap(t *testing.T) {
+func TestFailoverGap(t *testing.T) { failoverGap(t, 2) }
+
+func TestLongFailoverGap(t *testing.T) {
+	netlab.Long(t, "every kind of failure, each from a fresh start")
+	failoverGap(t, allFaults)
+}
+
+// allFaults is more than there are of faults.
+const allFaults = 100
+
+// failoverGap measures the gap of the first n faults, and of one with a silent resolver.
+func failoverGap(t *testing.T, n int) {
+	t.Helper()
 	top, b := newFailover(t, failoverConfig)
 	leaks, err := top.WatchLeaks()
 	must(t, err)
@@ -147,7 +166,7 @@ func TestFailoverGap(t *testing.T) {
 	silence := fault{"server killed and the resolver silent",
 		func() error { top.DNS.SetSilent(true); top.Providers[0].Kill(); return nil },
 		func() error { top.DNS.SetSilent(false); return top.Providers[0].Restart(t.Context()) }}
-	for _, f := range append(faults(t, top), silence) {
+	for _, f := range append(firstFaults(t, top, n), silence) {
 		b.again()
 		awaitWarm(b)
 		awaitAnswers(t, stream, 20)
@@ -160,14 +179,22 @@ func TestFailoverGap(t *testing.T) {
 // TestFailoverGapCold measures the same when the other egress has never been connected: its server
 // can be found only from the moment on when the first one dies, while the box waits before it asks
 // again.
-func TestFailoverGapCold(t *testing.T) {
+func TestFailoverGapCold(t *testing.T) { failoverGapCold(t, 2) }
+
+func TestLongFailoverGapCold(t *testing.T) {
+	netlab.Long(t, "every kind of failure, each from a fresh start")
+	failoverGapCold(t, allFaults)
+}
+
+func failoverGapCold(t *testing.T, n int) {
+	t.Helper()
 	top, b := newFailover(t, failoverConfig)
 	second := top.Providers[1]
 	leaks, err := top.WatchLeaks()
 	must(t, err)
 	stream, err := top.ClientStream(lab.UDP, lab.IPv4, 100)
 	must(t, err)
-	for _, f := range faults(t, top) {
+	for _, f := range firstFaults(t, top, n) {
 		for _, name := range second.Hosts {
 			top.Zone.Set(name)
 		}
@@ -191,7 +218,16 @@ func TestFailoverGapCold(t *testing.T) {
 // TestFailoverGapUnreachable measures the same when the other egress's server could not be reached
 // for long, and can be from the moment on when the first one dies: the box may be in the middle of
 // a vain attempt.
-func TestFailoverGapUnreachable(t *testing.T) {
+func TestFailoverGapUnreachable(t *testing.T) { failoverGapUnreachable(t, 8*time.Second) }
+
+func TestLongFailoverGapUnreachable(t *testing.T) {
+	netlab.Long(t, "further moments of a vain attempt")
+	failoverGapUnreachable(t, 9500*time.Millisecond, 11*time.Second, 12500*time.Millisecond)
+}
+
+// failoverGapUnreachable fails over after the other egress was unreachable for each of the times.
+func failoverGapUnreachable(t *testing.T, times ...time.Duration) {
+	t.Helper()
 	top, b := newFailover(t, failoverConfig)
 	second := top.Providers[1]
 	leaks, err := top.WatchLeaks()
@@ -199,15 +235,14 @@ func TestFailoverGapUnreachable(t *testing.T) {
 	stream, err := top.ClientStream(lab.UDP, lab.IPv4, 100)
 	must(t, err)
 	kill := faults(t, top)[0]
-	for _, vain := range []time.Duration{8 * time.Second, 9500 * time.Millisecond,
-		11 * time.Second} {
+	for _, vain := range times {
 		must(t, second.Blackhole())
 		b.again()
 		b.await("the first egress alone", func(st api.Status) bool {
 			return len(st.Egresses) == 2 && st.Egresses[0].RTT > 0 &&
 				st.Policies[0].Egress == "first"
 		})
-		// different moments of openvpn's attempts, of which each takes five seconds
+		// Each of openvpn's attempts takes five seconds: the times are moments in them.
 		time.Sleep(vain)
 		must(t, second.Heal())
 		failover(t, stream, kill, second.Public4[0], 4*time.Second)
@@ -219,7 +254,15 @@ func TestFailoverGapUnreachable(t *testing.T) {
 // TestFailoverGapNextServer measures how long clients wait when the server dies and the same
 // provider has another one, to which nothing is connected. The server has served them for long: of
 // one that had not, the tunnel would think less.
-func TestFailoverGapNextServer(t *testing.T) {
+func TestFailoverGapNextServer(t *testing.T) { failoverGapNextServer(t, 1) }
+
+func TestLongFailoverGapNextServer(t *testing.T) {
+	netlab.Long(t, "sessions of half a minute, in the names of both failures")
+	failoverGapNextServer(t, allFaults)
+}
+
+func failoverGapNextServer(t *testing.T, n int) {
+	t.Helper()
 	top := standard(t, lab.Options{})
 	p := top.Providers[0]
 	b := newBox(t, top.Box)
@@ -231,13 +274,14 @@ func TestFailoverGapNextServer(t *testing.T) {
 	stream, err := top.ClientStream(lab.UDP, lab.IPv4, 100)
 	must(t, err)
 	first, second := p.Public4[0], p.Public4[1]
-	for _, f := range []fault{
+	list := []fault{
 		{"server killed", func() error { return p.NS.RefuseAddr(first) },
 			func() error { return p.NS.HealAddr(first) }},
 		{"blackhole and its name gone",
 			func() error { top.Zone.Set(p.Hosts[0]); return p.NS.BlackholeAddr(first) },
 			func() error { top.Zone.Set(p.Hosts[0], first); return p.NS.HealAddr(first) }},
-	} {
+	}
+	for _, f := range list[:min(n, len(list))] {
 		b.again()
 		b.await("a session of some age with the first server", func(st api.Status) bool {
 			return len(st.Egresses) == 1 && st.Egresses[0].RTT > 0 &&

@@ -20,6 +20,18 @@ import (
 // TestFailoverNeverLeavesTheList lets two egresses die and return at random, while one client may
 // use both and another only the first.
 func TestFailoverNeverLeavesTheList(t *testing.T) {
+	t.Parallel()
+	failAtRandom(t, 30*time.Second)
+}
+
+func TestLongFailoverNeverLeavesTheList(t *testing.T) {
+	netlab.Long(t, "five minutes of failures at random")
+	failAtRandom(t, 5*time.Minute)
+}
+
+// failAtRandom breaks both providers for the given time. ZTBRIDGE_SEED repeats a run.
+func failAtRandom(t *testing.T, length time.Duration) {
+	t.Helper()
 	top, b := newFailover(t, failoverConfig+`
 policy:
   - {from: [10.77.0.3], egress: [first]}
@@ -47,11 +59,7 @@ policy:
 			t.Fatal(err)
 		}
 	}
-	length := 40 * time.Second
-	if s := os.Getenv("ZTBRIDGE_LONG"); s != "" {
-		length = 5 * time.Minute
-	}
-	t.Logf("ZTBRIDGE_SEED=%d, for %v (five minutes with ZTBRIDGE_LONG=1)", seed, length)
+	t.Logf("ZTBRIDGE_SEED=%d, for %v", seed, length)
 	refusals, err := top.Client.Capture("eth0", refusalOf(top.Marker))
 	must(t, err)
 	disturb(t, top, b, rand.New(rand.NewPCG(seed, 0)), length)
@@ -169,13 +177,21 @@ func TestExhaustedListRefusesAtOnce(t *testing.T) {
 	}
 }
 
-// TestLossDoesNotFlap loses a third of one egress's packets for a minute.
-func TestLossDoesNotFlap(t *testing.T) {
+// TestLossDoesNotFlap loses a third of one egress's packets.
+func TestLossDoesNotFlap(t *testing.T) { losePackets(t, 20*time.Second) }
+
+func TestLongLossDoesNotFlap(t *testing.T) {
+	netlab.Long(t, "two minutes of loss")
+	losePackets(t, 2*time.Minute)
+}
+
+// losePackets counts the changes of egress while packets are lost for the given time.
+func losePackets(t *testing.T, length time.Duration) {
+	t.Helper()
 	top, b := newFailover(t, failoverConfig)
 	awaitWarm(b)
 	must(t, top.Providers[0].NS.Loss("eth0", 30))
 	changes, last := 0, "first"
-	length := 60 * time.Second
 	for end := time.Now().Add(length); time.Now().Before(end); time.Sleep(250 * time.Millisecond) {
 		st, err := b.status()
 		must(t, err)
@@ -185,6 +201,6 @@ func TestLossDoesNotFlap(t *testing.T) {
 		}
 	}
 	if changes > 1 {
-		t.Errorf("%d changes of egress in a minute of 30 %% loss, want at most one", changes)
+		t.Errorf("%d changes of egress in %v of 30 %% loss, want at most one", changes, length)
 	}
 }

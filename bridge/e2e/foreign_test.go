@@ -12,6 +12,7 @@ import (
 // TestForeignFirewalls starts on hosts whose own rules would stop what the box is for, as Docker
 // and Oracle's cloud images bring them, and leaves those rules as they were.
 func TestForeignFirewalls(t *testing.T) {
+	t.Parallel()
 	for _, host := range []struct{ name, rules string }{
 		{"Docker", `iptables -P FORWARD DROP; ip6tables -P FORWARD DROP
 			iptables -N DOCKER-USER; iptables -A FORWARD -j DOCKER-USER; iptables -A DOCKER-USER -j RETURN`},
@@ -109,6 +110,7 @@ func TestBrokenIPTables(t *testing.T) {
 
 // TestCommandsWithoutADaemon says what is wrong and what to do, and changes nothing.
 func TestCommandsWithoutADaemon(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{})
 	b := newBox(t, top.Box)
 	b.write("provider.ovpn", top.Providers[0].Config())

@@ -43,6 +43,7 @@ func upload(t *testing.T, top *lab.Topology, args string) (client, server *netla
 // TestFullTunnelIsNotDead uploads through a line so slow that probes are answered too late to
 // count, or never. The tunnel must not be taken down for it: the upload would be what is cut.
 func TestFullTunnelIsNotDead(t *testing.T) {
+	t.Parallel()
 	top, b, before := newNarrow(t)
 	for name, args := range map[string]string{
 		// Many connections at once: a single one is too polite to fill a queue.
@@ -71,6 +72,7 @@ func TestFullTunnelIsNotDead(t *testing.T) {
 
 // TestFullTunnelThatDiesIsNoticed kills the server in the midst of an upload that does not care.
 func TestFullTunnelThatDiesIsNoticed(t *testing.T) {
+	t.Parallel()
 	top, b, before := newNarrow(t)
 	client, server := upload(t, top, "-u -b 6M -t 60")
 	defer server.Stop()

@@ -132,6 +132,7 @@ func noLeak(t *testing.T, c *netlab.Capture) {
 // TestGatewayNeverLeaks mistreats the box in every way that it is likely to meet, while clients
 // talk, and looks at its WAN.
 func TestGatewayNeverLeaks(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{})
 	provider := top.Providers[0]
 	b := newBox(t, top.Box)

@@ -12,6 +12,7 @@ import (
 // machines, with a provider, an endpoint and clients that have it: IPv4 flows, IPv6 is carried in
 // tunnels alone, and nothing leaks.
 func TestHostWithoutIPv6(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{})
 	cafe, err := top.AddCafe()
 	must(t, err)

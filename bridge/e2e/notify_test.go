@@ -18,6 +18,7 @@ import (
 // is said in the status; for systemd the daemon is ready, with its filter in force, and alive, so
 // that no watchdog ends its tunnels.
 func TestPartialFaultIsNoReasonToRestart(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{})
 	b := newBox(t, top.Box)
 	for _, name := range []string{"iptables-restore", "ip6tables-restore"} {

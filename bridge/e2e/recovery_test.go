@@ -11,6 +11,7 @@ import (
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/lab"
+	"ztbridge/policyroute/netlab"
 )
 
 // TestRecoveryGap measures, in a flow of 100 packets a second, how long clients wait after each of
@@ -76,16 +77,23 @@ func awaitAnswers(t *testing.T, s *lab.Stream, n int) {
 // TestReconnectsLeaveNothingBehind has the tunnel reconnect again and again and looks at what the
 // daemon holds.
 func TestReconnectsLeaveNothingBehind(t *testing.T) {
+	t.Parallel()
+	reconnectOften(t, 10)
+}
+
+func TestLongReconnectsLeaveNothingBehind(t *testing.T) {
+	netlab.Long(t, "200 reconnects")
+	reconnectOften(t, 200)
+}
+
+func reconnectOften(t *testing.T, rounds int) {
+	t.Helper()
 	top := standard(t, lab.Options{})
 	provider := top.Providers[0]
 	b := newBox(t, top.Box)
 	b.write("provider.ovpn", provider.Config())
 	b.write("ztbridge.yaml", gatewayConfig)
 	b.start()
-	rounds := 15
-	if os.Getenv("ZTBRIDGE_LONG") != "" {
-		rounds = 200
-	}
 	reconnect := func() {
 		pid := b.openvpn("provider")
 		must(t, syscall.Kill(pid, syscall.SIGKILL))

@@ -12,6 +12,7 @@ import (
 // TestReloadLeavesConnections changes the policy for one destination and for one client while
 // connections of theirs and of others are open: those are cut, and the others live.
 func TestReloadLeavesConnections(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{})
 	b := newBox(t, top.Box)
 	b.write("provider.ovpn", top.Providers[0].Config())

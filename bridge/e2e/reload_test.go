@@ -11,6 +11,7 @@ import (
 // TestReloadRemovesAnEgress takes away the egress that clients use: they go on by the next one,
 // nothing leaks, and its device goes, too.
 func TestReloadRemovesAnEgress(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{Providers: []lab.ProviderOptions{{}, {}}})
 	b := newBox(t, top.Box)
 	b.write("provider.ovpn", top.Providers[0].Config())

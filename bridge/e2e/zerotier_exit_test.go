@@ -28,6 +28,7 @@ probe: {targets: [192.0.2.10], hold_down: 1s}
 // with all of their addresses: managed ones, RFC 4193 and 6PLANE. Then the WAN translates to a
 // fixed address.
 func TestZeroTierExitNode(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t, lab.Options{RemoteClient: true},
 		ztlab.NetworkConfig{RFC4193: true, SixPlane: true})
 	top, provider := m.lab, m.lab.Providers[0]
@@ -126,6 +127,7 @@ func selectors(member ztlab.Membership) string {
 // changes it, and full-size TCP flows both ways, in segments of which each fits one packet of
 // ZeroTier.
 func TestZeroTierNetworkOfLargePackets(t *testing.T) {
+	t.Parallel()
 	netlab.Require(t, netlab.IPerf3)
 	m := newMesh(t, lab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
 	top := m.lab

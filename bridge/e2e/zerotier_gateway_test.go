@@ -22,6 +22,7 @@ probe: {targets: [192.0.2.10], hold_down: 1s}
 // TestZeroTierGateway: members whose default route is the box leave by the provider, or not at all,
 // while tunnel and zerotier-one die and return.
 func TestZeroTierGateway(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t, lab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
 	top, provider := m.lab, m.lab.Providers[0]
 	node := m.node(top.Box, ztlab.Box4, ztlab.Box6)
@@ -106,6 +107,7 @@ func TestZeroTierGateway(t *testing.T) {
 // TestZeroTierMembershipIsSaidPlainly: a box that its network does not let in says so, and whom to
 // let in; and one that is expelled does not leak.
 func TestZeroTierMembershipIsSaidPlainly(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t, lab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
 	top, provider := m.lab, m.lab.Providers[0]
 	node := m.node(top.Box)
@@ -151,6 +153,7 @@ func TestZeroTierMembershipIsSaidPlainly(t *testing.T) {
 // doctor.KeepIPv6, and that they help: while the box does not answer, a member's IPv6 leaves by its
 // own line without them.
 func TestLinuxMemberKeepsItsIPv6(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t, lab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
 	top := m.lab
 	box := m.node(top.Box, ztlab.Box4, ztlab.Box6)

@@ -69,6 +69,7 @@ probe: {targets: [192.0.2.10], hold_down: 1s}
 // TestZeroTierMemberAsEgress: what enters at box A leaves by box B's provider; when box B dies, by
 // the next egress of the list, or not at all where there is none.
 func TestZeroTierMemberAsEgress(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	top := p.lab
 	p.b.write("ztbridge.yaml", p.zerotier(p.nb)+providerConfig)
@@ -149,6 +150,7 @@ func TestZeroTierMemberAsEgress(t *testing.T) {
 // TestTwoBoxesThatNameEachOther: a packet goes from one to the other once and is refused there; and
 // if the other has a way out of its own further down its list, it takes that.
 func TestTwoBoxesThatNameEachOther(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	top := p.lab
 	p.a.write("ztbridge.yaml", p.zerotier(p.na)+"ingress: [ing0]\negress:\n"+

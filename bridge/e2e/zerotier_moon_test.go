@@ -22,6 +22,7 @@ probe: {targets: [192.0.2.10], hold_down: 1s}
 // the command that box A's status prints. With the planet down, both start anew, come online and
 // reach each other; a node that follows no moon does not come online.
 func TestMoon(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	var nodes []*ztlab.Node
 	for i, name := range []string{"laptop", "hermit"} {

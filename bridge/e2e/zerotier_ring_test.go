@@ -19,6 +19,7 @@ import (
 //	client ── ing0 ── box A ─▶ box B ─▶ box C ── (at last) ── tunztb-provider
 //	                    ▲─────────────────┘
 func TestRingOfThreeBoxes(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t, lab.Options{}, ztlab.NetworkConfig{})
 	top := m.lab
 	type member struct {

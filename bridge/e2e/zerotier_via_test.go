@@ -24,6 +24,7 @@ probe: {targets: [192.0.2.10], hold_down: 1s}
 // TestImpossibleMember names the box itself, and then nobody at all, as the member to go through:
 // the other egress works all the same, and the status says which one does not, and why.
 func TestImpossibleMember(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t, lab.Options{RemoteClient: true}, ztlab.NetworkConfig{})
 	top := m.lab
 	node := m.node(top.Box, ztlab.Box4, ztlab.Box6)

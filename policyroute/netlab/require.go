@@ -42,6 +42,20 @@ func Require(t TB, needs ...Need) {
 	}
 }
 
+// LongPrefix begins the names of tests that call Long; make test-long runs these.
+const LongPrefix = "TestLong"
+
+// Long skips the test, which takes minutes for the given reason, unless ZTBRIDGE_LONG is set.
+func Long(t TB, reason string) {
+	t.Helper()
+	if !strings.HasPrefix(t.Name(), LongPrefix) {
+		t.Fatalf("%s is long, but its name does not begin with %s", t.Name(), LongPrefix)
+	}
+	if os.Getenv("ZTBRIDGE_LONG") == "" {
+		t.Skipf("SKIPPED: long: %s; run make test-long", reason)
+	}
+}
+
 // Missing returns, in words, the needs that this machine does not meet.
 func Missing(needs ...Need) []string {
 	var missing []string

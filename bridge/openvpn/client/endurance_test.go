@@ -9,17 +9,23 @@ import (
 	"strings"
 	"testing"
 	"time"
+
 	"ztbridge/bridge/openvpn/profile"
+	"ztbridge/policyroute/netlab"
 )
 
 // TestNothingGrows reconnects often, by signal and by new process, and counts what could leak.
-func TestNothingGrows(t *testing.T) {
+func TestNothingGrows(t *testing.T) { growsNothing(t, 8) }
+
+func TestLongNothingGrows(t *testing.T) {
+	netlab.Long(t, "200 reconnects")
+	growsNothing(t, 200)
+}
+
+func growsNothing(t *testing.T, rounds int) {
+	t.Helper()
 	if !inNamespace(t) {
 		return
-	}
-	rounds := 10
-	if os.Getenv("ZTB_LONG") != "" {
-		rounds = 200
 	}
 	l := newLab(t)
 	l.serve("udp")
@@ -102,7 +108,8 @@ func TestLeftBehind(t *testing.T) {
 	// pidfile.
 	c.stop()
 	dir := filepath.Join(l.dir, "run", "lab")
-	stale := l.spawn(nil, "sh", "-c", "sleep 600; true", filepath.Join(dir, "management"))
+	stale := l.spawn(nil, "sh", "-c", "while :; do sleep 1; done",
+		filepath.Join(dir, "management"))
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", stale.PID()))
 	if err != nil {
 		t.Fatal(err)

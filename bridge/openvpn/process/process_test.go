@@ -165,8 +165,9 @@ func TestOneCapability(t *testing.T) {
 
 func TestStaleProcess(t *testing.T) {
 	pidFile := filepath.Join(t.TempDir(), "pid")
-	// Two commands, so that the shell does not become the first of them.
-	p, out := sh(t, "echo ready; sleep 600; true",
+	// A loop, so that the shell does not become the command, whose end is near when the shell is
+	// killed.
+	p, out := sh(t, "echo ready; while :; do sleep 1; done",
 		func(s *Spec) { s.PIDFile = pidFile; s.Args = append(s.Args, "the-mark") })
 	out.await(t, "ready")
 	if ended, err := EndStale(pidFile+"x", "the-mark"); ended || err != nil {
