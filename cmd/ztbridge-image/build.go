@@ -18,7 +18,7 @@ import (
 
 type buildFlags struct {
 	target, out, cache, mirror, source, version string
-	lock, deb, updateKey                        string
+	lock, deb, updateKey, suite, kernel         string
 	zerotier                                    zerotierFlags
 }
 
@@ -42,6 +42,7 @@ Without it the image is good for tests only.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.target, "target", "", "cloud-amd64, cloud-arm64 or rpi-arm64")
+	releaseFlags(flags, &f.suite, &f.kernel)
 	flags.StringVarP(&f.out, "output", "o", "", "file to write, .img.zst is added")
 	flags.StringVar(&f.cache, "cache", "/var/cache/ztbridge-image", "folder that survives builds")
 	flags.StringVar(&f.mirror, "mirror", "",
@@ -50,7 +51,7 @@ Without it the image is good for tests only.`,
 	flags.StringVar(&f.source, "source", ".", "checkout whose commands are compiled")
 	flags.StringVar(&f.version, "version", "0.0.0", "version of the image")
 	flags.StringVar(&f.lock, "lock", "",
-		"lock file (default: image/build/lock/TARGET.lock of the checkout)")
+		"lock file (default: the one of the checkout in image/build/lock)")
 	flags.StringVar(&f.deb, "deb", "", "ztbridge's own package (default: built from the checkout)")
 	flags.StringVar(&f.updateKey, "update-key", "",
 		"file with the public key that updates must be signed with; without it the image takes "+
@@ -102,7 +103,7 @@ func (f *buildFlags) run(cmd *cobra.Command) error {
 // inputs reads, downloads and compiles what goes into the image; files are put into the folder
 // work.
 func (f *buildFlags) inputs(ctx context.Context, options *build.Options, work string) (err error) {
-	if options.Lock, err = readLock(f.lockFile()); err != nil {
+	if options.Lock, err = readLock(f.lockFile(options.Profile)); err != nil {
 		return err
 	}
 	if f.updateKey != "" {
@@ -128,9 +129,9 @@ func (f *buildFlags) inputs(ctx context.Context, options *build.Options, work st
 }
 
 func (f *buildFlags) check() (build.Profile, error) {
-	profile, err := build.ProfileOf(f.target)
+	profile, err := build.ProfileOf(f.target, f.suite, build.KernelSource(f.kernel))
 	if err != nil {
-		return profile, fmt.Errorf("%w: --target: %w", errUsage, err)
+		return profile, fmt.Errorf("%w: %w", errUsage, err)
 	}
 	if f.out == "" {
 		return profile, fmt.Errorf("%w: -o is missing", errUsage)
@@ -138,15 +139,19 @@ func (f *buildFlags) check() (build.Profile, error) {
 	return profile, f.zerotier.check()
 }
 
-func (f *buildFlags) lockFile() string {
+func (f *buildFlags) lockFile(p build.Profile) string {
 	if f.lock != "" {
 		return f.lock
 	}
-	return filepath.Join(f.source, "image/build/lock", f.target+".lock")
+	return filepath.Join(f.source, "image/build/lock", p.LockName())
 }
 
 func readLock(name string) (*pkglock.Lock, error) {
 	file, err := os.Open(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("reading lock: %w\nhint: make it with `ztbridge-image lock`, with the "+
+			"same --target, --suite and --kernel", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading lock: %w", err)
 	}

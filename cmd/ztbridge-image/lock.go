@@ -5,13 +5,14 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"ztbridge/image/build"
 	"ztbridge/image/build/pkglock"
 )
 
 func lockCommand() *cobra.Command {
-	var target, out, mirror, keyring string
+	var target, out, mirror, keyring, suite, kernel string
 	cmd := &cobra.Command{
 		Use:   "lock --target TARGET -o FILE",
 		Short: "Resolve a target's packages anew and write its lock file",
@@ -19,9 +20,9 @@ func lockCommand() *cobra.Command {
 own, and write names, versions and SHA-256 sums. Nothing is installed.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			profile, err := build.ProfileOf(target)
+			profile, err := build.ProfileOf(target, suite, build.KernelSource(kernel))
 			if err != nil {
-				return fmt.Errorf("%w: --target: %w", errUsage, err)
+				return fmt.Errorf("%w: %w", errUsage, err)
 			}
 			if out == "" {
 				return fmt.Errorf("%w: -o is missing", errUsage)
@@ -38,7 +39,8 @@ own, and write names, versions and SHA-256 sums. Nothing is installed.`,
 			lock, err := pkglock.Resolve(cmd.Context(), pkglock.Request{
 				Suite: profile.Suite, Arch: profile.Arch, Components: profile.Components,
 				Mirror: mirror, Keyring: keyring,
-				Install: profile.Packages, Unpack: profile.Unpack}, work)
+				Install: profile.Packages, Unpack: profile.Unpack,
+				Backports: profile.Kernel == build.BackportsKernel}, work)
 			if err != nil {
 				return err
 			}
@@ -50,6 +52,7 @@ own, and write names, versions and SHA-256 sums. Nothing is installed.`,
 		},
 	}
 	cmd.Flags().StringVar(&target, "target", "", "cloud-amd64, cloud-arm64 or rpi-arm64")
+	releaseFlags(cmd.Flags(), &suite, &kernel)
 	cmd.Flags().StringVarP(&out, "output", "o", "", "lock file to write")
 	cmd.Flags().StringVar(&mirror, "mirror", "",
 		"base address above debian/ and debian-security/ (default: the one that this machine's "+
@@ -57,4 +60,11 @@ own, and write names, versions and SHA-256 sums. Nothing is installed.`,
 	cmd.Flags().StringVar(&keyring, "keyring", "/usr/share/keyrings/debian-archive-keyring.gpg",
 		"keys that the archive's indexes must be signed with")
 	return cmd
+}
+
+// releaseFlags registers what chooses between the locks of one target.
+func releaseFlags(flags *pflag.FlagSet, suite, kernel *string) {
+	flags.StringVar(suite, "suite", "trixie", "release of Debian: trixie or forky")
+	flags.StringVar(kernel, "kernel", string(build.SuiteKernel),
+		"the suite's own kernel, or a newer one of its backports: suite or backports")
 }

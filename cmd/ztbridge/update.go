@@ -91,7 +91,8 @@ func updateStatusCommand(b *update.Box) *cobra.Command {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(s)
 			}
 			meaning := map[update.State]string{
-				update.Settled: "in use", update.Prepared: "in use; the other slot is tried at the next start",
+				update.Settled:  "in use",
+				update.Prepared: "in use; the other slot is tried at the next start",
 				update.Trying:   "on trial",
 				update.FellBack: "in use again: the other slot failed its trial, see /data/log",
 			}

@@ -39,13 +39,11 @@ type Options struct {
 // build is the state of one run.
 type build struct {
 	Options
-	work          string
-	store         *pkglock.Store
-	rootTar       string
-	unpacked      map[string]string // package → folder
-	kernelVersion string
-	modulesDir    string
-	kernelFile    string
+	work     string
+	store    *pkglock.Store
+	rootTar  string
+	unpacked map[string]string // package → folder
+	kernel   kernel
 }
 
 // Build makes the image and returns the files written. The same options make the same bytes.
@@ -101,40 +99,22 @@ func (b *build) prepare(ctx context.Context) error {
 	if b.rootTar, err = rootTar(ctx, b.Profile, b.Lock, b.store, b.Cache, b.Progress); err != nil {
 		return err
 	}
+	var kernels []pkglock.Package
 	for _, p := range b.Lock.Packages {
-		if p.Role != pkglock.Unpack {
-			continue
-		}
-		dir := filepath.Join(b.Cache, "unpacked-"+p.SHA256[:16])
-		if err := unpack(ctx, b.store.File(p), dir); err != nil {
-			return err
-		}
-		b.unpacked[p.Name] = dir
-		if strings.HasPrefix(p.Name, b.Profile.Kernel) {
-			if err := b.findKernel(ctx, dir); err != nil {
+		switch {
+		case p.Role != pkglock.Unpack:
+		case strings.HasPrefix(p.Name, kernelPackages):
+			kernels = append(kernels, p)
+		default:
+			dir := filepath.Join(b.Cache, "unpacked-"+p.SHA256[:16])
+			if err := unpack(ctx, dir, b.store.File(p)); err != nil {
 				return err
 			}
+			b.unpacked[p.Name] = dir
 		}
 	}
-	if b.kernelVersion == "" {
-		return fmt.Errorf("preparing %s: the lock has no kernel", b.Profile.Target)
-	}
-	return nil
-}
-
-func (b *build) findKernel(ctx context.Context, dir string) error {
-	kernels, err := filepath.Glob(filepath.Join(dir, "boot/vmlinuz-*"))
-	if err != nil || len(kernels) != 1 {
-		return fmt.Errorf("finding the kernel in its package: %d files (%w)", len(kernels), err)
-	}
-	b.kernelFile = kernels[0]
-	b.kernelVersion = strings.TrimPrefix(filepath.Base(kernels[0]), "vmlinuz-")
-	b.modulesDir = filepath.Join(dir, "usr/lib/modules", b.kernelVersion)
-	if err := run(ctx, nil, "depmod", "-b", filepath.Join(dir, "usr"),
-		b.kernelVersion); err != nil {
-		return fmt.Errorf("indexing kernel modules: %w", err)
-	}
-	return nil
+	b.kernel, err = unpackKernel(ctx, b.store, kernels, b.Cache)
+	return err
 }
 
 // makeSlot makes the file that fills a slot's partition: the unit of an update.
@@ -152,7 +132,7 @@ func (b *build) makeSlot(ctx context.Context) (string, error) {
 	if files["root.sqfs"], err = os.ReadFile(root); err != nil {
 		return "", fmt.Errorf("reading the root file system: %w", err)
 	}
-	if files["vmlinuz"], err = os.ReadFile(b.kernelFile); err != nil {
+	if files["vmlinuz"], err = os.ReadFile(b.kernel.image); err != nil {
 		return "", fmt.Errorf("reading the kernel: %w", err)
 	}
 	if b.Profile.GzipKernel {
@@ -160,7 +140,11 @@ func (b *build) makeSlot(ctx context.Context) (string, error) {
 			return "", fmt.Errorf("compressing the kernel: %w", err)
 		}
 	}
-	if files["initrd"], err = initramfs(b.Init, b.modulesDir, b.Profile.moduleLists()); err != nil {
+	lists := b.Profile.moduleLists()
+	if files["initrd"], err = initramfs(b.Init, b.kernel.modules, lists); err != nil {
+		return "", err
+	}
+	if err := checkBoards(b.Profile, b.kernel, t); err != nil {
 		return "", err
 	}
 	for _, name := range sortedKeys(files) {

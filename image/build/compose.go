@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path"
@@ -76,16 +77,19 @@ func addDeb(ctx context.Context, t *tree, deb string) error {
 
 // addModules adds the kernel's modules without the folders that no box needs, and the firmware for
 // the rest. The index was made for all modules; that it names some that are not there is harmless.
+// The kernel itself and the device trees, which newer packages have beside it, are left out.
 func addModules(t *tree, b *build) error {
-	prefix := path.Join("usr/lib/modules", b.kernelVersion)
-	if err := t.addDir(b.modulesDir, prefix); err != nil {
+	prefix := path.Join("usr/lib/modules", b.kernel.version)
+	all := newTree()
+	if err := all.addDir(b.kernel.modules, prefix); err != nil {
 		return fmt.Errorf("adding kernel modules: %w", err)
 	}
-	var drop []string
+	all.keepOnly(prefix+"/", []string{"kernel/", "modules."})
+	all.drop([]string{path.Join(prefix, "dtb")})
 	for _, dir := range b.Profile.DropMods {
-		drop = append(drop, path.Join(prefix, "kernel", dir))
+		all.drop([]string{path.Join(prefix, "kernel", dir)})
 	}
-	t.drop(append(drop, path.Join(prefix, "build"), path.Join(prefix, "source")))
+	maps.Copy(t.nodes, all.nodes)
 	for _, name := range b.Profile.Firmware {
 		if err := t.addDir(filepath.Join(b.unpacked[name], "usr/lib/firmware"),
 			"usr/lib/firmware"); err != nil {
@@ -261,8 +265,8 @@ func (t *tree) appendTo(file, line string) {
 	t.nodes[file] = &n
 }
 
-// unpack gives the content of a package in a folder, once.
-func unpack(ctx context.Context, deb, dir string) error {
+// unpack gives the content of packages in one folder, once.
+func unpack(ctx context.Context, dir string, debs ...string) error {
 	if _, err := os.Stat(dir); err == nil {
 		return nil
 	}
@@ -270,8 +274,10 @@ func unpack(ctx context.Context, deb, dir string) error {
 	if err := os.RemoveAll(partial); err != nil {
 		return err
 	}
-	if err := run(ctx, nil, "dpkg-deb", "-x", deb, partial); err != nil {
-		return fmt.Errorf("unpacking %s: %w", filepath.Base(deb), err)
+	for _, deb := range debs {
+		if err := run(ctx, nil, "dpkg-deb", "-x", deb, partial); err != nil {
+			return fmt.Errorf("unpacking %s: %w", filepath.Base(deb), err)
+		}
 	}
 	return os.Rename(partial, dir)
 }

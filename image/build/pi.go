@@ -33,9 +33,7 @@ func addPiFiles(files map[string][]byte, b *build) error {
 			return err
 		}
 	}
-	trees := filepath.Join(filepath.Dir(b.modulesDir), "../linux-image-"+b.kernelVersion,
-		"broadcom/bcm2*.dtb")
-	return addMatches(files, trees)
+	return addMatches(files, filepath.Join(b.kernel.trees, "broadcom/bcm2*.dtb"))
 }
 
 func addMatches(files map[string][]byte, pattern string) error {

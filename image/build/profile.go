@@ -2,8 +2,8 @@ package build
 
 import (
 	"fmt"
+	"maps"
 	"slices"
-	"sort"
 	"strings"
 
 	"ztbridge/image/device/box"
@@ -38,6 +38,15 @@ type Partition struct {
 	Size   uint64 `json:"size"`
 }
 
+// KernelSource is where a target's kernel comes from.
+type KernelSource string
+
+// Sources of kernels.
+const (
+	SuiteKernel     KernelSource = "suite"
+	BackportsKernel KernelSource = "backports" // newer, for newer machines
+)
+
 // Grub is one boot loader binary to make.
 type Grub struct {
 	Format  string `json:"format"`  // grub-mkimage's name
@@ -56,7 +65,10 @@ type Profile struct {
 
 	Packages []string `json:"packages"`
 	Unpack   []string `json:"unpack"`
-	Kernel   string   `json:"kernel"`             // prefix of the kernel package's name
+	// Kernel is where the kernel comes from: the suite itself, or its backports.
+	Kernel KernelSource `json:"kernel"`
+	// Boards are names of device trees whose drivers must be aboard, see checkBoards.
+	Boards   []string `json:"boards,omitempty"`
 	Drop     []string `json:"drop"`               // paths left out of the root
 	DropMods []string `json:"dropModules"`        // folders left out below the kernel's modules
 	Firmware []string `json:"firmware,omitempty"` // unpacked packages whose files go into the root
@@ -140,7 +152,7 @@ var piDropModules = append(slices.Concat(
 		"mediatek", "ralink", "realtek", "rsi", "ti", "virtual", "zydas"),
 	below("drivers/net/ethernet", "3com", "8390", "adaptec", "agere", "alteon", "amazon", "amd",
 		"apm", "aquantia", "atheros", "brocade",
-		"broadcom/bnx2x", "broadcom/bnxt", "cadence", "cavium", "chelsio", "cisco", "dec", "dlink",
+		"broadcom/bnx2x", "broadcom/bnxt", "cavium", "chelsio", "cisco", "dec", "dlink",
 		"emulex", "freescale", "google", "hisilicon",
 		"huawei", "intel", "marvell", "mediatek", "mellanox", "micrel", "microsoft", "mscc",
 		"myricom", "natsemi", "neterion", "netronome",
@@ -194,24 +206,56 @@ func Profiles() map[string]Profile {
 	return all
 }
 
-// ProfileOf finds a target's profile.
-func ProfileOf(target string) (Profile, error) {
+// ProfileOf returns a target's profile on a suite of Debian with a kernel of the given source.
+// Empty names mean the stable suite and its own kernel.
+func ProfileOf(target, suite string, source KernelSource) (Profile, error) {
 	all := Profiles()
-	if p, ok := all[target]; ok {
-		return p, nil
+	p, ok := all[target]
+	if !ok {
+		return Profile{}, fmt.Errorf("no such target %q: there are %s", target,
+			strings.Join(slices.Sorted(maps.Keys(all)), ", "))
 	}
-	names := make([]string, 0, len(all))
-	for name := range all {
-		names = append(names, name)
+	switch suite {
+	case "", p.Suite:
+	case "forky":
+		p.Suite = suite
+	default:
+		return Profile{}, fmt.Errorf("no such suite %q: there are trixie, forky", suite)
 	}
-	sort.Strings(names)
-	return Profile{}, fmt.Errorf("no such target %q: there are %s", target,
-		strings.Join(names, ", "))
+	switch source {
+	case "", SuiteKernel:
+	case BackportsKernel:
+		if p.Suite != stable {
+			return Profile{}, fmt.Errorf("%s has no backports: its own kernel is new", p.Suite)
+		}
+		p.Kernel = source
+	default:
+		return Profile{}, fmt.Errorf("no such kernel %q: there are suite, backports", source)
+	}
+	if p.Pi && (p.Kernel == BackportsKernel || p.Suite != stable) {
+		p = p.withPi5()
+	}
+	return p, nil
 }
+
+// LockName is the name of the profile's lock file.
+func (p Profile) LockName() string {
+	name := p.Target
+	if p.Suite != stable {
+		name += "-" + p.Suite
+	}
+	if p.Kernel == BackportsKernel {
+		name += "-backports"
+	}
+	return name + ".lock"
+}
+
+// stable is the suite that images are built of unless another is asked for.
+const stable = "trixie"
 
 func base(target, arch string) Profile {
 	return Profile{
-		Target: target, Arch: arch, Suite: "trixie", Components: []string{"main",
+		Target: target, Arch: arch, Suite: stable, Kernel: SuiteKernel, Components: []string{"main",
 			"non-free-firmware"},
 		Packages: append(append([]string(nil), basePackages...), zerotierPackages...),
 		Drop: slices.Concat(dropPaths, []string{dropGenerators},
@@ -252,7 +296,6 @@ func layout() []Partition {
 func cloudAMD64() Profile {
 	p := base("cloud-amd64", "amd64")
 	p.Unpack = []string{"linux-image-cloud-amd64", "grub-pc-bin", "grub-efi-amd64-bin"}
-	p.Kernel = "linux-image-"
 	p.InitModules = initModules("virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod")
 	p.LaterModules = laterModules("nvme", "hv_storvsc", "xen_blkfront")
 	p.Cmdline = "console=tty0 console=ttyS0,115200 " + commonCmdline
@@ -275,7 +318,6 @@ func cloudAMD64() Profile {
 func cloudARM64() Profile {
 	p := base("cloud-arm64", "arm64")
 	p.Unpack = []string{"linux-image-cloud-arm64", "grub-efi-arm64-bin"}
-	p.Kernel = "linux-image-"
 	p.InitModules = initModules("virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod")
 	p.LaterModules = laterModules("nvme")
 	p.Cmdline = "console=tty0 console=ttyAMA0,115200 " + commonCmdline
@@ -293,10 +335,11 @@ func piARM64() Profile {
 	p.Packages = append(p.Packages, "wpasupplicant", "wireless-regdb")
 	p.Unpack = []string{"linux-image-arm64", "grub-efi-arm64-bin", "raspi-firmware", "u-boot-rpi",
 		"firmware-brcm80211"}
-	p.Kernel = "linux-image-"
 	p.Firmware, p.KeepFirmware = []string{"firmware-brcm80211"}, piFirmware
 	p.DropMods = slices.Concat(p.DropMods, piDropModules)
-	p.InitModules = initModules("bcm2835_wdt", "sdhci_iproc", "bcm2835", "mmc_block",
+	// The card readers' power comes by regulators, which have drivers of their own on a Pi 4 and 5.
+	p.InitModules = initModules("bcm2835_wdt", "fixed", "gpio_regulator", "sdhci_iproc", "bcm2835",
+		"mmc_block",
 		"reset_raspberrypi", "pcie_brcmstb", "xhci_pci", "dwc2",
 		"usb_storage", "uas", "sd_mod")
 	p.LaterModules = laterModules()
@@ -310,6 +353,27 @@ func piARM64() Profile {
 	p.Enable = append(append([]string(nil), p.Enable...), "wpa_supplicant@wlan0.service")
 	p.Tested = "in QEMU's Raspberry Pi 3 only, which begins at U-Boot. Not yet on hardware: a " +
 		"Raspberry Pi 3, 4 or Zero 2 W should start it. " +
-		"A Raspberry Pi 5 will find no network with this kernel."
+		"A Raspberry Pi 5 needs the kernel of backports."
+	p.Boards = []string{"broadcom/bcm2837-rpi-3-b", "broadcom/bcm2837-rpi-3-b-plus",
+		"broadcom/bcm2837-rpi-3-a-plus", "broadcom/bcm2837-rpi-zero-2-w",
+		"broadcom/bcm2711-rpi-4-b", "broadcom/bcm2711-rpi-400"}
 	return p
 }
+
+// withPi5 adds the Raspberry Pi 5, whose network, USB and pins are on a chip of their own behind
+// PCIe that kernels before 6.19 do not drive. Its firmware is in an EEPROM and takes the same
+// config.txt, U-Boot and device trees.
+func (p Profile) withPi5() Profile {
+	p.InitModules = slices.Concat(piFiveModules, p.InitModules)
+	p.Boards = append(slices.Clone(p.Boards), "broadcom/bcm2712-rpi-5-b",
+		"broadcom/bcm2712-d-rpi-5-b")
+	p.Cmdline = strings.Replace(p.Cmdline, "console=ttyS1", "console=ttyAMA10,115200 console=ttyS1",
+		1)
+	p.Tested = "in QEMU's Raspberry Pi 3 only, which begins at U-Boot. Not yet on hardware: a " +
+		"Raspberry Pi 3, 4, 5 or Zero 2 W should start it."
+	return p
+}
+
+// piFiveModules are for the card reader of the Raspberry Pi 5.
+var piFiveModules = []string{"pinctrl_brcmstb_bcm2712", "gpio_brcmstb", "fixed", "gpio_regulator",
+	"sdhci_brcmstb"}

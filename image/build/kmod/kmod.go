@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -16,21 +18,23 @@ type Tree struct {
 	deps    map[string][]string // file → files it depends on
 	soft    map[string][]string // module name → names to load before it
 	builtin map[string]bool
+	byTree  map[string][]string // a device tree's "compatible" → module names
 }
 
 // ErrNotFound reports a module that the kernel neither has as a file nor built in.
 var ErrNotFound = errors.New("no such module")
 
-// Open reads modules.dep, modules.softdep and modules.builtin of lib/modules/VERSION.
+// Open reads the modules.* files that depmod and the kernel package put in lib/modules/VERSION.
 func Open(fsys fs.FS) (*Tree, error) {
 	t := &Tree{fsys: fsys, path: map[string]string{}, deps: map[string][]string{},
-		soft: map[string][]string{}, builtin: map[string]bool{}}
+		soft: map[string][]string{}, builtin: map[string]bool{}, byTree: map[string][]string{}}
 	readers := []struct {
 		file  string
 		parse func(line string)
 	}{
 		{"modules.dep", t.parseDep},
 		{"modules.softdep", t.parseSoftdep},
+		{"modules.alias", t.parseAlias},
 		{"modules.builtin", func(line string) { t.builtin[Name(line)] = true }},
 	}
 	for _, r := range readers {
@@ -85,6 +89,23 @@ func (t *Tree) parseSoftdep(line string) {
 		}
 	}
 }
+
+var treeAliasRE = regexp.MustCompile(`^alias of:N\*T[^C]*C([^*]+?)(?:C\*)? (\S+)$`)
+
+// parseAlias takes "alias of:N*T*Cbrcm,bcm2835-sdhostC* bcm2835" and leaves out other buses.
+func (t *Tree) parseAlias(line string) {
+	m := treeAliasRE.FindStringSubmatch(line)
+	if m != nil && !slices.Contains(t.byTree[m[1]], m[2]) {
+		t.byTree[m[1]] = append(t.byTree[m[1]], m[2])
+	}
+}
+
+// Compatible returns the names of the modules that drive a device whose node in the device tree has
+// the given "compatible" string. There are none for a driver that is built in.
+func (t *Tree) Compatible(with string) []string { return t.byTree[with] }
+
+// File returns a module's file, relative to the tree. It is empty when the kernel has none.
+func (t *Tree) File(module string) string { return t.path[normal(module)] }
 
 // Name is the kernel's name of a module file: no folder, no suffixes, underscores.
 func Name(file string) string {

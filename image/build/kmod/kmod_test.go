@@ -21,6 +21,9 @@ func tree(t *testing.T) *Tree {
 		"modules.softdep": file(
 			"# comment\nsoftdep ext4 pre: crc32c-arm no-such-alias post: other\n"),
 		"modules.builtin": file("kernel/block/loop.ko\n"),
+		"modules.alias": file("# Aliases\nalias of:N*T*Cbrcm,bcm2712-sdhciC* sdhci_brcmstb\n" +
+			"alias of:N*T*Cbrcm,bcm2712-sdhci sdhci_brcmstb\n" +
+			"alias of:N*T*Craspberrypi,rp1-gem macb\nalias pci:v00001 other\n"),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -59,5 +62,16 @@ func TestResolve(t *testing.T) {
 func TestResolveUnknown(t *testing.T) {
 	if _, err := tree(t).Resolve("nosuch"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("error = %v, want ErrNotFound", err)
+	}
+}
+
+func TestCompatible(t *testing.T) {
+	tr := tree(t)
+	for compatible, want := range map[string][]string{
+		"brcm,bcm2712-sdhci": {"sdhci_brcmstb"}, "raspberrypi,rp1-gem": {"macb"}, "unknown": nil,
+	} {
+		if diff := cmp.Diff(want, tr.Compatible(compatible)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", compatible, diff)
+		}
 	}
 }

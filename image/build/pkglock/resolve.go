@@ -24,6 +24,7 @@ type Request struct {
 	Keyring    string   // file that the archive's signatures are checked against
 	Install    []string // names; their dependencies are added, recommendations are not
 	Unpack     []string // names; a kernel meta package is replaced by the kernel that it depends on
+	Backports  bool     // kernels are those of the suite's backports
 }
 
 // Resolve asks apt for the newest versions in a private root under dir, so that the host's own
@@ -33,6 +34,11 @@ func Resolve(ctx context.Context, req Request, dir string) (*Lock, error) {
 	apt, err := newPrivateApt(req.Arch, req.sources(), dir)
 	if err != nil {
 		return nil, err
+	}
+	if req.Backports {
+		if err := apt.preferKernelsOf(req.Suite + "-backports"); err != nil {
+			return nil, err
+		}
 	}
 	if _, err := apt.run(ctx, "apt-get", "update", "-qq"); err != nil {
 		return nil, fmt.Errorf("fetching signed indexes: %w", err)
@@ -60,10 +66,27 @@ type privateApt struct{ dir string }
 
 // sources are Debian's repositories on the mirror, as lines of apt's list.
 func (r Request) sources() string {
-	return fmt.Sprintf(
-		"deb [signed-by=%[1]s] %[2]s/debian %[3]s %[4]s\ndeb [signed-by=%[1]s] "+
-			"%[2]s/debian-security %[3]s-security %[4]s\n",
-		r.Keyring, r.Mirror, r.Suite, strings.Join(r.Components, " "))
+	repositories := []string{"debian " + r.Suite, "debian-security " + r.Suite + "-security"}
+	if r.Backports {
+		repositories = append(repositories, "debian "+r.Suite+"-backports")
+	}
+	var lines strings.Builder
+	for _, repository := range repositories {
+		fmt.Fprintf(&lines, "deb [signed-by=%s] %s/%s %s\n", r.Keyring, r.Mirror, repository,
+			strings.Join(r.Components, " "))
+	}
+	return lines.String()
+}
+
+// preferKernelsOf makes apt take kernels from a suite that it otherwise takes nothing from.
+func (a *privateApt) preferKernelsOf(suite string) error {
+	text := "Package: linux-image-* linux-base-* linux-binary-* linux-modules-*\nPin: release n=" +
+		suite + "\nPin-Priority: 990\n"
+	err := os.WriteFile(filepath.Join(a.dir, "etc/preferences.d/kernel"), []byte(text), 0o644)
+	if err != nil {
+		return fmt.Errorf("preferring kernels of %s: %w", suite, err)
+	}
+	return nil
 }
 
 func newPrivateApt(arch, sources, dir string) (*privateApt, error) {
@@ -247,10 +270,11 @@ func parseStanzas(text []byte) []map[string]string {
 }
 
 var kernelMetaRE = regexp.MustCompile(`^linux-image-[a-z]`)
-var kernelDependsRE = regexp.MustCompile(`linux-image-[0-9][^ ,]*`)
+var kernelDependsRE = regexp.MustCompile(`linux-image-([0-9][^ ,]*)`)
 
 // concreteKernels replaces linux-image-FLAVOUR, an empty package, by the versioned one that it
-// depends on.
+// depends on and by those that this one is only a name for: since Linux 6.19 Debian has kernels in
+// linux-base-VERSION, linux-binary-VERSION and linux-modules-VERSION.
 func (a *privateApt) concreteKernels(ctx context.Context, names []string) ([]string, error) {
 	out := make([]string, 0, len(names))
 	for _, name := range names {
@@ -258,15 +282,29 @@ func (a *privateApt) concreteKernels(ctx context.Context, names []string) ([]str
 			out = append(out, name)
 			continue
 		}
-		shown, err := a.run(ctx, "apt-cache", "show", "--no-all-versions", name)
+		depends, err := a.depends(ctx, name)
 		if err != nil {
-			return nil, fmt.Errorf("finding the kernel of %s: %w", name, err)
+			return nil, err
 		}
-		kernel := kernelDependsRE.FindString(parseStanzas(shown)[0]["Depends"])
-		if kernel == "" {
+		kernel := kernelDependsRE.FindStringSubmatch(depends)
+		if kernel == nil {
 			return nil, fmt.Errorf("finding the kernel of %s: its dependencies name none", name)
 		}
-		out = append(out, kernel)
+		if depends, err = a.depends(ctx, kernel[0]); err != nil {
+			return nil, err
+		}
+		parts := regexp.MustCompile(`linux-[a-z]+-`+regexp.QuoteMeta(kernel[1])+`\b`).FindAllString(
+			depends, -1)
+		out = append(append(out, kernel[0]), parts...)
 	}
 	return out, nil
+}
+
+// depends returns the dependencies of the version of a package that apt would install.
+func (a *privateApt) depends(ctx context.Context, name string) (string, error) {
+	shown, err := a.run(ctx, "apt-cache", "show", "--no-all-versions", name)
+	if err != nil {
+		return "", fmt.Errorf("finding the kernel of %s: %w", name, err)
+	}
+	return parseStanzas(shown)[0]["Depends"], nil
 }

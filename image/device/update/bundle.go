@@ -39,8 +39,8 @@ type Manifest struct {
 	PayloadSHA256 string    `json:"payload_sha256"`
 }
 
-// freshFor is how long a bundle counts as current. A system older than that lacks months of security
-// fixes, and whoever withholds newer ones can still serve it.
+// freshFor is how long a bundle counts as current. A system older than that lacks months of
+// security fixes, and whoever withholds newer ones can still serve it.
 const freshFor = 90 * 24 * time.Hour
 
 // Age tells how old the system in the bundle is when it is older than a current one, else "".

@@ -243,8 +243,8 @@ func TestRefusedBundlesChangeNothing(t *testing.T) {
 		f.read(t, "fat/grub/grubenv")}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if _, err := f.Apply(context.Background(), bytes.NewReader(tt.bundle), false); !errors.Is(err,
-				tt.want) {
+			_, err := f.Apply(context.Background(), bytes.NewReader(tt.bundle), false)
+			if !errors.Is(err, tt.want) {
 				t.Errorf("error = %v, want %v", err, tt.want)
 			}
 			after := [][]byte{f.read(t, "run/slot-a"), f.read(t, "run/slot-b"),
@@ -300,8 +300,8 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
-// FuzzManifest signs whatever it is given: a manifest from a builder with mistakes must not make the
-// box read, write or allocate without bounds.
+// FuzzManifest signs whatever it is given: a manifest from a builder with mistakes must not make
+// the box read, write or allocate without bounds.
 func FuzzManifest(f *testing.F) {
 	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
 	f.Add([]byte(`{"target":"t","version":"2","slot_size":1,"payload_size":3}`), []byte("abc"))
