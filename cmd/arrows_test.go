@@ -34,7 +34,7 @@ var arrows = []arrow{
 	{from: "cmd/ztbridge", to: []string{"bridge", "bridge/…", "image/device/update"}},
 	{from: "cmd/ztbridge-demo", to: []string{"bridge/api", "bridge/lab/…", "policyroute/netlab"}},
 	{from: "cmd/*", to: []string{"bridge", "bridge/…", "image/…"}},
-	{from: "image/device/…", to: []string{"image/device/…"}},
+	{from: "image/device/…", to: []string{"image/device/…", "bridge/health"}},
 	{from: "image/build/…", to: []string{"image/build/…", "image/device/…"}},
 	{from: "bridge", to: []string{"bridge/…", "policyroute", "policyroute/kernel"}},
 	{from: "bridge/decide", to: slices.Concat(drivers, engine)},
@@ -44,7 +44,9 @@ var arrows = []arrow{
 	{from: "bridge/echowatch", to: []string{"bridge/packet"}},
 	{from: "bridge/lab/…", to: []string{"policyroute/netlab"}},
 	{from: "bridge/ndp", to: []string{"bridge/packet"}},
-	{from: "bridge/*/…"}, // a driver: only what is below itself
+	{from: "bridge/health"},
+	// a driver: only what is below itself, and what says what is wrong
+	{from: "bridge/*/…", to: []string{"bridge/health"}},
 	{from: "policyroute"},
 	{from: "policyroute/kernel", to: []string{"policyroute"}},
 	{from: "policyroute/netlab"},
@@ -58,7 +60,7 @@ var engine = []string{"policyroute", "policyroute/kernel"}
 
 // drivers are the packages that each do one thing and know nothing of each other.
 var drivers = []string{
-	"bridge/api", "bridge/config", "bridge/echowatch", "bridge/ndp", "bridge/onetime",
+	"bridge/api", "bridge/config", "bridge/health", "bridge/echowatch", "bridge/ndp", "bridge/onetime",
 	"bridge/openvpn/…", "bridge/pathcheck", "bridge/pki", "bridge/prefixcheck", "bridge/probe", "bridge/reclaim",
 	"bridge/resolver", "bridge/tun", "bridge/zerotier/…",
 }

@@ -60,7 +60,7 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 		gauge(stateMetric, boolean(s.State == state), string(state))
 	}
 	for _, held := range s.Conditions {
-		gauge(condition, 1, held.Code, held.Subject, string(held.Severity))
+		gauge(condition, 1, string(held.Code), held.Subject, string(held.Severity))
 	}
 	gauge(wanUp, boolean(s.WAN.Up))
 	gauge(clientsCount, float64(len(s.Clients)))

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"ztbridge/bridge/health"
 )
 
 // Width is the widest line of what is drawn for people, in columns.
@@ -72,7 +73,7 @@ func (p *page) conditions(list []Condition) {
 		return
 	}
 	p.title("conditions")
-	holds := func(code string) bool {
+	holds := func(code health.Code) bool {
 		return slices.ContainsFunc(list, func(c Condition) bool { return c.Code == code })
 	}
 	for _, c := range list {
@@ -83,7 +84,7 @@ func (p *page) conditions(list []Condition) {
 		p.text("  ", fmt.Sprintf("%s: %s%s (for %s)", c.Severity, subject, c.Message,
 			p.age(c.Since)))
 		if i := slices.IndexFunc(c.DependsOn, holds); i >= 0 {
-			p.text("    ", "follows from: "+c.DependsOn[i])
+			p.text("    ", "follows from: "+string(c.DependsOn[i]))
 		} else if c.Remedy != "" {
 			p.text("    ", "remedy: "+c.Remedy)
 		}

@@ -3,6 +3,7 @@ package api
 import (
 	"net/netip"
 	"time"
+	"ztbridge/bridge/health"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -19,12 +20,12 @@ func degraded() Status {
 		State: Degraded, Summary: "traffic flows, some of it by a second choice",
 		Override: "backup",
 		Conditions: []Condition{
-			{Code: "auth-failed", Subject: "provider", Severity: SeverityError,
+			{Code: "auth-failed", Subject: "provider", Severity: health.Error,
 				Since:   ago(2 * time.Minute),
 				Message: "the provider refuses the user name or the password",
 				Remedy:  "put the right ones on two lines of /etc/ztbridge/provider.auth and run `systemctl reload ztbridge`"},
-			{Code: "second-choice", Severity: SeverityWarning, Since: ago(2 * time.Minute),
-				Message: "traffic leaves by backup", DependsOn: []string{"wan-down",
+			{Code: "second-choice", Severity: health.Warning, Since: ago(2 * time.Minute),
+				Message: "traffic leaves by backup", DependsOn: []health.Code{"wan-down",
 					"auth-failed"}},
 		},
 		WAN: WAN{Up: true, Interface: "eth0", Addresses: []netip.Addr{addr("198.51.100.7")},

@@ -8,6 +8,7 @@ package api
 import (
 	"net/netip"
 	"time"
+	"ztbridge/bridge/health"
 )
 
 // State is the overall state in one word.
@@ -41,28 +42,18 @@ type Status struct {
 	Reconcile  Reconcile   `json:"reconcile"`
 }
 
-// Severity orders conditions.
-type Severity string
-
-// The severities, worst first.
-const (
-	SeverityError   Severity = "error"   // clients are cut off
-	SeverityWarning Severity = "warning" // clients may notice
-	SeverityInfo    Severity = "info"    // worth knowing
-)
-
 // Condition is something that is not as it should be.
 type Condition struct {
-	Code string `json:"code"` // stable: "network-not-authorised"
+	Code health.Code `json:"code"` // stable: see health.Kinds
 	// the ingress, egress or network that has it; empty: the box
-	Subject  string    `json:"subject"`
-	Severity Severity  `json:"severity"`
-	Since    time.Time `json:"since"`
-	Message  string    `json:"message"`          // what is wrong
-	Remedy   string    `json:"remedy,omitempty"` // what a person can do, imperative
+	Subject  string          `json:"subject"`
+	Severity health.Severity `json:"severity"`
+	Since    time.Time       `json:"since"`
+	Message  string          `json:"message"`          // what is wrong
+	Remedy   string          `json:"remedy,omitempty"` // what a person can do, imperative
 	// DependsOn names codes of conditions that explain this one: while one of them holds, this one
 	// is its consequence and needs no action of its own.
-	DependsOn []string `json:"depends_on,omitempty"`
+	DependsOn []health.Code `json:"depends_on,omitempty"`
 }
 
 // Change is the last thing that happened to something, and why.

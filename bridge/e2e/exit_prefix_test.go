@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/health"
 	"ztbridge/bridge/lab"
 )
 
@@ -38,10 +39,10 @@ probe: {targets: [192.0.2.10, "2001:db8:c0::10"], hold_down: 2s}
 		t.Helper()
 		began := time.Now()
 		st := b.await("the word of "+what, func(st api.Status) bool {
-			c, ok := condition(st, "prefix-unusable")
+			c, ok := condition(st, health.PrefixUnusable)
 			return ok == (what != "") && strings.Contains(c.Message, what)
 		})
-		if c, ok := condition(st, "prefix-unusable"); ok {
+		if c, ok := condition(st, health.PrefixUnusable); ok {
 			t.Logf("after %s: %s; remedy: %s", time.Since(began).Round(time.Millisecond), c.Message,
 				c.Remedy)
 		}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/health"
 	"ztbridge/bridge/lab"
 )
 
@@ -89,7 +90,7 @@ func TestBrokenIPTables(t *testing.T) {
 			stream.Stop()
 			st := b.await("a word on iptables", func(st api.Status) bool {
 				return slices.ContainsFunc(st.Conditions,
-					func(c api.Condition) bool { return c.Code == "iptables-unusable" })
+					func(c api.Condition) bool { return c.Code == health.IPTables })
 			})
 			if st.Reconcile.Error != "" {
 				t.Errorf("the reconcile fails: %s", st.Reconcile.Error)

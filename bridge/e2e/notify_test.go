@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/health"
 	"ztbridge/bridge/lab"
 )
 
@@ -34,7 +35,7 @@ func TestPartialFaultIsNoReasonToRestart(t *testing.T) {
 	b.await("the fault", func(st api.Status) bool {
 		return st.State == api.Degraded &&
 			slices.ContainsFunc(st.Conditions, func(c api.Condition) bool {
-				return c.Code == "iptables-unusable" && strings.Contains(c.Message, "no such table")
+				return c.Code == health.IPTables && strings.Contains(c.Message, "no such table")
 			})
 	})
 	await(t, "readiness", func() bool { return heard("READY=1") == 1 })

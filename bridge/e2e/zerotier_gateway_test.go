@@ -8,6 +8,7 @@ import (
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/doctor"
+	"ztbridge/bridge/health"
 	"ztbridge/bridge/lab"
 	"ztbridge/bridge/lab/ztlab"
 	"ztbridge/policyroute/netlab"
@@ -121,7 +122,7 @@ func TestZeroTierMembershipIsSaidPlainly(t *testing.T) {
 	b.start()
 
 	denied := func(st api.Status) bool {
-		c, ok := condition(st, "network-access-denied")
+		c, ok := condition(st, health.NetworkDenied)
 		return ok && strings.Contains(c.Remedy, node.Address) &&
 			networkStatus(st).Status == api.NetworkDenied &&
 			networkStatus(st).Member == node.Address

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/health"
 	"ztbridge/bridge/lab"
 	"ztbridge/bridge/lab/ztlab"
 	"ztbridge/policyroute/netlab"
@@ -113,7 +114,7 @@ func TestZeroTierMemberAsEgress(t *testing.T) {
 	refusals, err := top.Client.Capture("eth0", refusalOf(top.Marker))
 	must(t, err)
 	st := p.a.await("the word that box B is unreachable", func(st api.Status) bool {
-		_, said := condition(st, "member-unreachable")
+		_, said := condition(st, health.MemberUnreachable)
 		return said && st.Egresses[0].State == "unreachable" && !st.Egresses[0].Usable &&
 			st.Policies[0].Egress == ""
 	})

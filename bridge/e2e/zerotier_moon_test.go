@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/health"
 	"ztbridge/bridge/lab"
 	"ztbridge/bridge/lab/ztlab"
 )
@@ -42,7 +43,7 @@ func TestMoon(t *testing.T) {
 
 	var command string
 	p.a.await("a moon", func(st api.Status) bool {
-		c, ok := condition(st, "zerotier-is-moon")
+		c, ok := condition(st, health.ServiceIsMoon)
 		_, command, _ = strings.Cut(c.Remedy, ": ")
 		return ok && strings.HasPrefix(command, "zerotier-cli orbit "+p.na.Address)
 	})
@@ -72,7 +73,7 @@ func TestMoon(t *testing.T) {
 	p.b.await("to be well, without the planet", func(st api.Status) bool {
 		return networkStatus(st).Status == "ok" &&
 			!slices.ContainsFunc(st.Conditions, func(c api.Condition) bool {
-				return strings.HasPrefix(c.Code, "zerotier-")
+				return health.AreaOf(c.Code) == health.Service
 			})
 	})
 	var alone struct{ Online bool }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/health"
 	"ztbridge/bridge/lab"
 	"ztbridge/bridge/lab/ztlab"
 	"ztbridge/policyroute/netlab"
@@ -58,7 +59,7 @@ func TestRingOfThreeBoxes(t *testing.T) {
 		box.start()
 	}
 	looped := func(st api.Status) bool {
-		c, ok := condition(st, "egress-ring")
+		c, ok := condition(st, health.EgressRing)
 		return ok && c.Subject == "next" && st.Egresses[0].State == "ring" &&
 			st.Policies[0].Egress == ""
 	}

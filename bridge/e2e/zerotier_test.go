@@ -10,6 +10,7 @@ import (
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/doctor"
+	"ztbridge/bridge/health"
 	"ztbridge/bridge/lab"
 	"ztbridge/bridge/lab/ztlab"
 	"ztbridge/policyroute/netlab"
@@ -151,7 +152,7 @@ func networkStatus(st api.Status) api.Network {
 	return st.Networks[0]
 }
 
-func condition(st api.Status, code string) (api.Condition, bool) {
+func condition(st api.Status, code health.Code) (api.Condition, bool) {
 	for _, c := range st.Conditions {
 		if c.Code == code {
 			return c, true

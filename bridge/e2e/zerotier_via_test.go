@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/health"
 	"ztbridge/bridge/lab"
 	"ztbridge/bridge/lab/ztlab"
 )
@@ -36,7 +37,9 @@ func TestImpossibleMember(t *testing.T) {
 	b.sh("ip addr add 10.99.0.190/32 broadcast 10.99.0.200 dev " + iface)
 	b.write("provider.ovpn", top.Providers[0].Config())
 	for _, c := range []struct {
-		via, code, message string
+		via     string
+		code    health.Code
+		message string
 	}{
 		{ztlab.Box4.String(), "via-unusable", "this box itself"},
 		// A broadcast address that is no network's last one is known to the kernel alone.
@@ -53,7 +56,7 @@ func TestImpossibleMember(t *testing.T) {
 			said, ok := condition(st, c.code)
 			return ok && strings.Contains(said.Message, c.message)
 		})
-		if text, _ := b.run("doctor"); c.code == "via-unusable" &&
+		if text, _ := b.run("doctor"); c.code == health.ViaUnusable &&
 			!strings.Contains(text, c.message) {
 			t.Errorf("doctor does not say why:\n%s", text)
 		}

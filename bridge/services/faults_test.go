@@ -41,10 +41,10 @@ func endpointTrouble(e *Endpoint) string {
 	var s decide.Snapshot
 	var list []string
 	s.Endpoint, s.Faults = e.status()
-	status.EndpointConditions(s, func(code, _ string, severity api.Severity, message, remedy string,
-		_ ...string) {
-		list = append(list, string(severity)+" "+code+": "+message+" → "+remedy)
-	})
+	for _, p := range status.EndpointProblems(s) {
+		p = p.Fill()
+		list = append(list, fmt.Sprintf("%s %s: %s → %s", p.Severity, p.Code, p.Message, p.Remedy))
+	}
 	return strings.Join(list, "\n")
 }
 

@@ -4,14 +4,14 @@ import (
 	"fmt"
 	"time"
 
-	"ztbridge/bridge/api"
+	"ztbridge/bridge/health"
 	"ztbridge/bridge/reclaim"
 )
 
-// idleCondition tells the owner of one of Oracle's machines how it does by Oracle's measure. It is
+// idleProblem tells the owner of one of Oracle's machines how it does by Oracle's measure. It is
 // no trouble of the box's: paid accounts keep idle machines, and which kind this is can only be
 // seen from outside.
-func idleCondition(u reclaim.Usage, arch string, add addCondition) {
+func idleProblem(u reclaim.Usage, arch string) health.Problem {
 	measured := "nothing is measured yet"
 	if u.Over > 0 {
 		measured = fmt.Sprintf("in the last %s: CPU %.1f %%, network %.1f %%, memory %.0f %%",
@@ -24,13 +24,14 @@ func idleCondition(u reclaim.Usage, arch string, add addCondition) {
 			verdict = "; it is idle by this measure"
 		}
 	}
-	add(codeIdle, "", api.SeverityInfo,
-		fmt.Sprintf(
+	return health.Problem{Code: health.OracleIdle,
+		Message: fmt.Sprintf(
 			"Oracle takes back Always Free machines that for 7 days have all of these below %d "+
 				"%%: CPU (95th percentile), network%s; %s%s",
 			reclaim.Limit, memoryCounts(arch), measured, verdict),
-		"if it is an Always Free machine: Oracle keeps idle ones of pay-as-you-go accounts, at "+
-			"no cost within the free limits")
+		Remedy: "if it is an Always Free machine: Oracle keeps idle ones of pay-as-you-go " +
+			"accounts, at " +
+			"no cost within the free limits"}
 }
 
 func memoryCounts(arch string) string {

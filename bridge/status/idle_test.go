@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"ztbridge/bridge/api"
+	"ztbridge/bridge/health"
 	"ztbridge/bridge/reclaim"
 )
 
@@ -32,15 +32,12 @@ func TestIdleCondition(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			said := ""
-			idleCondition(tt.usage, tt.arch,
-				func(code, _ string, severity api.Severity, message, remedy string, _ ...string) {
-					said = message
-					if code != "oracle-idle" || severity != api.SeverityInfo ||
-						!strings.Contains(remedy, "pay-as-you-go") {
-						t.Errorf("%s, %s, %q", code, severity, remedy)
-					}
-				})
+			p := idleProblem(tt.usage, tt.arch).Fill()
+			if p.Code != health.OracleIdle || p.Severity != health.Info ||
+				!strings.Contains(p.Remedy, "pay-as-you-go") {
+				t.Errorf("%+v", p)
+			}
+			said := p.Message
 			for _, want := range tt.want {
 				if !strings.Contains(said, want) {
 					t.Errorf("%q does not say %q", said, want)

@@ -3,35 +3,41 @@ package status
 import (
 	"errors"
 	"slices"
-	"ztbridge/bridge/api"
 	"ztbridge/bridge/decide"
+	"ztbridge/bridge/health"
 	"ztbridge/bridge/openvpn/endpoint"
 	"ztbridge/bridge/pki"
 )
 
-// EndpointConditions tells what keeps the endpoint from working.
-func EndpointConditions(s decide.Snapshot, add addCondition) {
+// EndpointProblems are what keeps the endpoint from working.
+func EndpointProblems(s decide.Snapshot) []health.Problem {
+	var out []health.Problem
 	if err := s.Faults.Keys; err != nil {
 		message := "the endpoint admits nobody: "
 		if slices.ContainsFunc(s.Endpoint.Listeners,
 			func(l endpoint.ListenerStatus) bool { return l.State == endpoint.StateListening }) {
 			message = "the endpoint goes on with its old keys: "
 		}
-		add(codeEndpoint, "", api.SeverityError, message+err.Error(), keysRemedy(err))
+		out = append(out, health.Problem{Code: health.EndpointFailed,
+			Message: message + err.Error(), Remedy: keysRemedy(err)})
 	}
 	if err := s.Faults.Links; err != nil {
-		add(codeLinks, "", api.SeverityWarning, "one-time links cannot be opened: "+err.Error(),
-			"see that endpoint.https names a valid certificate for endpoint.address and its own "+
-				"key, or that its authority reaches "+
-				"this box by that name at tcp/443; it is tried again by itself")
+		out = append(out, health.Problem{Code: health.LinksUnavailable,
+			Message: "one-time links cannot be opened: " + err.Error(),
+			Remedy: "see that endpoint.https names a valid certificate for endpoint.address and " +
+				"its own " +
+				"key, or that its authority reaches " +
+				"this box by that name at tcp/443; it is tried again by itself"})
 	}
 	for _, l := range s.Endpoint.Listeners {
 		if l.State == endpoint.StateFailed {
-			add(codeListener, l.Listener.Name(), api.SeverityError,
-				"the endpoint does not listen on "+l.Listener.Name()+": "+l.Cause,
-				"see who else listens there: ss -tulpn")
+			out = append(out, health.Problem{Code: health.ListenerFailed,
+				Subject: l.Listener.Name(),
+				Message: "the endpoint does not listen on " + l.Listener.Name() + ": " + l.Cause,
+				Remedy:  "see who else listens there: ss -tulpn"})
 		}
 	}
+	return out
 }
 
 func keysRemedy(err error) string {

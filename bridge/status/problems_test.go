@@ -3,7 +3,6 @@ package status
 import (
 	"strings"
 	"testing"
-	"ztbridge/bridge/api"
 	"ztbridge/bridge/bridgetest"
 	"ztbridge/bridge/decide"
 )
@@ -19,10 +18,9 @@ func TestClosedDestinationIsSaid(t *testing.T) {
 			decide.Snapshot{Host: decide.HostState(bridgetest.World()),
 				ZeroTier: bridgetest.Joined()}).Intent
 		var said []string
-		closedConditions(in, func(_, _ string, _ api.Severity, message, remedy string,
-			_ ...string) {
-			said = append(said, message+": "+remedy)
-		})
+		for _, p := range closedProblems(in) {
+			said = append(said, p.Message+": "+p.Remedy)
+		}
 		if len(said) != want || want > 0 &&
 			!strings.Contains(said[0], "policy[0] sends to "+to+" by direct") {
 			t.Errorf("to %s: %q, want %d", to, said, want)

@@ -1,10 +1,11 @@
 package status
 
 import (
+	"slices"
 	"testing"
-	"ztbridge/bridge/api"
 	"ztbridge/bridge/bridgetest"
 	"ztbridge/bridge/decide"
+	"ztbridge/bridge/health"
 	"ztbridge/bridge/zerotier"
 )
 
@@ -16,18 +17,15 @@ func TestJoiningCondition(t *testing.T) {
 		s.ZeroTier.Service.State = zerotier.ServiceOK
 		n := &s.ZeroTier.Networks[0]
 		n.State, n.Waiting, n.Cause = zerotier.NetworkJoining, waiting, "waiting for the controller"
-		want := map[bool]api.Severity{true: api.SeverityWarning, false: api.SeverityError}[waiting]
-		told := 0
-		zerotierConditions(cfg, s, func(code, subject string, severity api.Severity, message,
-			_ string, _ ...string) {
-			if told++; code != "network-joining" || subject != bridgetest.Network ||
-				severity != want ||
-				message != n.Cause {
-				t.Errorf("waiting %t: %s %s: %s %q", waiting, severity, code, subject, message)
-			}
-		})
-		if told != 1 {
-			t.Errorf("waiting %t: told %d times", waiting, told)
+		want := map[bool]health.Severity{true: health.Warning, false: health.Error}[waiting]
+		var got []health.Problem
+		for _, p := range zerotierProblems(cfg, s) {
+			got = append(got, p.Fill())
+		}
+		joining := []health.Problem{{Code: health.NetworkJoining, Subject: bridgetest.Network,
+			Severity: want, Message: n.Cause}}
+		if !slices.Equal(got, joining) {
+			t.Errorf("waiting %t: %+v, want %+v", waiting, got, joining)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
+	"ztbridge/bridge/health"
 	"ztbridge/policyroute"
 )
 
@@ -57,7 +58,7 @@ func overall(st api.Status, held bool) (api.State, string) {
 		}
 	}
 	troubled := slices.ContainsFunc(st.Conditions,
-		func(c api.Condition) bool { return c.Severity != api.SeverityInfo })
+		func(c api.Condition) bool { return c.Severity != health.Info })
 	switch {
 	case !held:
 		return api.Degraded,

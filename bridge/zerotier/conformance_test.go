@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"ztbridge/bridge/health"
 )
 
 // world is a node, its controller and its root: recorded answers with the real behaviour
@@ -306,8 +307,8 @@ func localConf(t *testing.T, w world) {
 		return err == nil && a.effective()
 	}
 	awaitCondition(t, w, "the running service to take the blacklist over", effective)
-	if st := d.Status(); len(st.Conditions) > 0 && st.Conditions[0].Code == ConditionBlacklist {
-		t.Errorf("conditions %+v", st.Conditions)
+	if st := d.Status(); len(st.Problems) > 0 && st.Problems[0].Code == health.ServiceBlacklist {
+		t.Errorf("conditions %+v", st.Problems)
 	}
 	w.Stop()
 	w.Start()

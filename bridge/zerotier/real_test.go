@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"ztbridge/bridge/health"
 	"ztbridge/bridge/lab"
 	"ztbridge/bridge/lab/ztlab"
 	"ztbridge/policyroute/netlab"
@@ -262,9 +263,9 @@ func rootSilent(t *testing.T, w *realWorld) {
 	}`))
 	t.Cleanup(func() { must(t, root.Nft("delete table inet cut")) })
 	st := d.until("out of contact", func(st Status) bool { return !st.Reachable })
-	if len(st.Conditions) == 0 || st.Conditions[0].Code != ConditionUnreachable ||
-		st.Conditions[0].Remedy == "" {
-		t.Errorf("conditions %+v", st.Conditions)
+	if len(st.Problems) == 0 || st.Problems[0].Code != health.ServiceUnreachable ||
+		st.Problems[0].Remedy == "" {
+		t.Errorf("conditions %+v", st.Problems)
 	}
 	if age := time.Since(st.LastContact); age < ContactTimeout ||
 		age > ContactTimeout+10*time.Second {

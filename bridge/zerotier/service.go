@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"ztbridge/bridge/health"
 )
 
 // How often the service is asked. What changes at the controller reaches the service within 5 s;
@@ -161,15 +162,15 @@ func (s *Service) step(ctx context.Context) {
 	for _, m := range s.members {
 		m.enforce(ctx, &f, now)
 	}
-	var conditions []Condition
-	conditions = append(conditions, s.conf.sync(ctx, f.err == nil, now)...)
-	moonConditions, moon := s.moons.sync(ctx, f, now)
-	conditions = append(conditions, moonConditions...)
+	var problems []health.Problem
+	problems = append(problems, s.conf.sync(ctx, f.err == nil, now)...)
+	moonProblems, moon := s.moons.sync(ctx, f, now)
+	problems = append(problems, moonProblems...)
 	if ctx.Err() != nil {
 		return // what failed because we are leaving is no news
 	}
 	next := s.statusOf(f, now)
-	next.Conditions = append(next.Conditions, conditions...)
+	next.Problems = append(next.Problems, problems...)
 	next.Moon = moon
 	s.publish(next, now)
 }
@@ -222,7 +223,7 @@ func (s *Service) statusOf(f facts, now time.Time) Status {
 		}
 	}
 	st.LastContact, st.Reachable = lastContact(f, now)
-	st.Conditions = nodeConditions(f, st.Reachable)
+	st.Problems = nodeProblems(f, st.Reachable)
 	return st
 }
 
@@ -275,15 +276,15 @@ func (s *Service) logTransitions(old, next Status) {
 				"iface", n.Iface, "index", n.Index, "cause", n.Cause)
 		}
 	}
-	for _, c := range next.Conditions {
-		if !hasCondition(old, c) {
-			s.cfg.Logger.Warn("zerotier condition", "code", c.Code, "cause", c.Cause)
+	for _, c := range next.Problems {
+		if !hasProblem(old, c) {
+			s.cfg.Logger.Warn("zerotier problem", "code", c.Code, "cause", c.Message)
 		}
 	}
 }
 
-func hasCondition(st Status, c Condition) bool {
-	for _, have := range st.Conditions {
+func hasProblem(st Status, c health.Problem) bool {
+	for _, have := range st.Problems {
 		if have == c {
 			return true
 		}

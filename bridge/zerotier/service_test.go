@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"ztbridge/bridge/health"
 )
 
 // fakeIDTool does what zerotier-idtool does to files; its moons are no moons.
@@ -105,10 +106,10 @@ func TestMoonToolMissing(t *testing.T) {
 				errors.New("no such program")
 		}
 	})
-	st := d.until("told", func(st Status) bool { return len(st.Conditions) > 0 })
-	if st.Conditions[0].Code != ConditionMoon ||
-		!strings.Contains(st.Conditions[0].Cause, "no such program") {
-		t.Errorf("%+v", st.Conditions)
+	st := d.until("told", func(st Status) bool { return len(st.Problems) > 0 })
+	if st.Problems[0].Code != health.ServiceMoon ||
+		!strings.Contains(st.Problems[0].Message, "no such program") {
+		t.Errorf("%+v", st.Problems)
 	}
 }
 
@@ -117,9 +118,9 @@ func TestBrokenLocalConfIsTold(t *testing.T) {
 	w.start()
 	w.WriteLocalConf("{broken")
 	d := drive(t, w)
-	st := d.until("told", func(st Status) bool { return len(st.Conditions) > 0 })
-	if st.Conditions[0].Code != ConditionLocalConf || w.LocalConf() != "{broken" {
-		t.Errorf("%+v, file %q", st.Conditions, w.LocalConf())
+	st := d.until("told", func(st Status) bool { return len(st.Problems) > 0 })
+	if st.Problems[0].Code != health.ServiceLocalConf || w.LocalConf() != "{broken" {
+		t.Errorf("%+v, file %q", st.Problems, w.LocalConf())
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"strings"
 	"time"
+	"ztbridge/bridge/health"
 )
 
 // joinTimeout is how long a controller may take to answer before that counts as a problem
@@ -195,18 +196,19 @@ func lastContact(f facts, now time.Time) (last time.Time, reachable bool) {
 	return last, !last.IsZero() && now.Sub(last) <= ContactTimeout
 }
 
-// nodeConditions returns the problems of a service that answers, except those of local.conf and
+// nodeProblems returns the problems of a service that answers, except those of local.conf and
 // moons.
-func nodeConditions(f facts, reachable bool) []Condition {
-	var out []Condition
+func nodeProblems(f facts, reachable bool) []health.Problem {
+	var out []health.Problem
 	if !reachable {
-		out = append(out, Condition{ConditionUnreachable, "no ZeroTier root answers",
-			"check this box's Internet connection, and that UDP port 9993 may leave"})
+		out = append(out, health.Problem{Code: health.ServiceUnreachable,
+			Message: "no ZeroTier root answers",
+			Remedy:  "check this box's Internet connection, and that UDP port 9993 may leave"})
 	}
 	if f.node.TCPFallbackActive {
-		out = append(out, Condition{ConditionRelayed,
-			"UDP is blocked: ZeroTier uses a TCP relay, which is very slow",
-			"allow UDP port 9993 out of this box's network"})
+		out = append(out, health.Problem{Code: health.ServiceRelayed,
+			Message: "UDP is blocked: ZeroTier uses a TCP relay, which is very slow",
+			Remedy:  "allow UDP port 9993 out of this box's network"})
 	}
 	return out
 }

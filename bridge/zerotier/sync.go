@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+	"ztbridge/bridge/health"
 )
 
 const (
@@ -27,19 +28,19 @@ type confSync struct {
 	client *client
 	log    *slog.Logger
 
-	next       time.Time
-	conditions []Condition
-	rereads    int
+	next     time.Time
+	problems []health.Problem
+	rereads  int
 }
 
 // sync corrects local.conf every syncEvery and returns what is wrong with it. It does so also
 // while the service is down, because the service reads the file when it starts.
-func (k *confSync) sync(ctx context.Context, answers bool, now time.Time) []Condition {
+func (k *confSync) sync(ctx context.Context, answers bool, now time.Time) []health.Problem {
 	if !answers {
 		k.rereads = 0
 	}
 	if now.Before(k.next) {
-		return k.conditions
+		return k.problems
 	}
 	k.next = now.Add(syncEvery)
 	if _, err := os.Stat(k.home); errors.Is(err, fs.ErrNotExist) {
@@ -47,10 +48,11 @@ func (k *confSync) sync(ctx context.Context, answers bool, now time.Time) []Cond
 	}
 	wrote, err := ensureLocalConf(k.home)
 	if err != nil {
-		k.conditions = []Condition{{ConditionLocalConf, err.Error(), localConfRemedy(k.home, err)}}
-		return k.conditions
+		k.problems = []health.Problem{{Code: health.ServiceLocalConf, Message: err.Error(),
+			Remedy: localConfRemedy(k.home, err)}}
+		return k.problems
 	}
-	k.conditions = nil
+	k.problems = nil
 	if wrote {
 		k.log.Info("zerotier local.conf changed", "blacklist", blacklist)
 		k.rereads = 0
@@ -58,7 +60,7 @@ func (k *confSync) sync(ctx context.Context, answers bool, now time.Time) []Cond
 	if answers {
 		k.reread(ctx, now)
 	}
-	return k.conditions
+	return k.problems
 }
 
 // reread makes the running service read local.conf again until its answer shows our prefixes.
@@ -74,9 +76,9 @@ func (k *confSync) reread(ctx context.Context, now time.Time) {
 			return
 		}
 	}
-	k.conditions = []Condition{{ConditionBlacklist,
-		"zerotier-one has not read our interfacePrefixBlacklist from local.conf",
-		"restart it: systemctl restart zerotier-one"}}
+	k.problems = []health.Problem{{Code: health.ServiceBlacklist,
+		Message: "zerotier-one has not read our interfacePrefixBlacklist from local.conf",
+		Remedy:  "restart it: systemctl restart zerotier-one"}}
 }
 
 func localConfRemedy(home string, err error) string {
@@ -96,24 +98,24 @@ type moonSync struct {
 	orbit  []Address
 	log    *slog.Logger
 
-	next       time.Time
-	asked      time.Time // when something was first not as wanted; zero: all is
-	conditions []Condition
-	works      Address
+	next     time.Time
+	asked    time.Time // when something was first not as wanted; zero: all is
+	problems []health.Problem
+	works    Address
 }
 
 // sync makes and orbits the moons as configured. It returns what is wrong with them, and the id
 // of the moon that this node is, or zero.
-func (k *moonSync) sync(ctx context.Context, f facts, now time.Time) ([]Condition, Address) {
+func (k *moonSync) sync(ctx context.Context, f facts, now time.Time) ([]health.Problem, Address) {
 	if k.moon == nil && len(k.orbit) == 0 || f.err != nil {
 		k.asked = time.Time{}
 		return nil, 0
 	}
 	if now.Before(k.next) {
-		return k.conditions, k.works
+		return k.problems, k.works
 	}
 	k.next = now.Add(syncEvery)
-	k.conditions, k.works = nil, 0
+	k.problems, k.works = nil, 0
 	pending, err := k.once(ctx, f.node.Address)
 	if err == nil && len(pending) == 0 {
 		k.asked = time.Time{}
@@ -126,15 +128,15 @@ func (k *moonSync) sync(ctx context.Context, f facts, now time.Time) ([]Conditio
 	switch {
 	case err != nil:
 		k.next = now.Add(syncEvery)
-		k.conditions = []Condition{{ConditionMoon, err.Error(),
-			"see that zerotier-idtool is installed and ztbridge may write zerotier.home"}}
+		k.problems = []health.Problem{{Code: health.ServiceMoon, Message: err.Error(),
+			Remedy: "see that zerotier-idtool is installed and ztbridge may write zerotier.home"}}
 	case now.Sub(k.asked) >= moonTimeout:
 		k.next = now.Add(syncEvery)
-		k.conditions = []Condition{
-			{ConditionMoon, fmt.Sprintf("no answer from moon %s", pending[0]),
-				"check its address, that it is up, and that UDP reaches it"}}
+		k.problems = []health.Problem{
+			{Code: health.ServiceMoon, Message: fmt.Sprintf("no answer from moon %s", pending[0]),
+				Remedy: "check its address, that it is up, and that UDP reaches it"}}
 	}
-	return k.conditions, k.works
+	return k.problems, k.works
 }
 
 // once requests what is missing and returns the moons that the service does not know yet.

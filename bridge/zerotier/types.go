@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+	"ztbridge/bridge/health"
 )
 
 // ServiceState tells whether the zerotier-one service answers, and if not, why.
@@ -60,8 +61,8 @@ type Status struct {
 	Version     string // of zerotier-one, as "1.14.1"
 	// Networks holds one entry for each configured network, in the order of the configuration.
 	Networks []NetworkStatus
-	// Conditions are problems that belong to no single network, most serious first.
-	Conditions []Condition
+	// Problems belong to no single network, most serious first.
+	Problems []health.Problem
 	// LastContact is when a root or a moon was last heard; zero if never since the service started.
 	LastContact time.Time
 	// Reachable says that LastContact was at most ContactTimeout ago, or that this node is a root
@@ -127,30 +128,6 @@ type Route struct {
 	Metric int
 }
 
-// Condition is a problem of a service that still answers.
-type Condition struct {
-	Code   ConditionCode
-	Cause  string
-	Remedy string
-}
-
-// ConditionCode names a condition for programs; it does not change between versions.
-type ConditionCode string
-
-// The conditions.
-const (
-	// ConditionUnreachable: no root or moon was heard for ContactTimeout.
-	ConditionUnreachable ConditionCode = "zerotier-unreachable"
-	// ConditionRelayed: UDP is blocked; the service uses a TCP relay at about 0.2 Mbit/s.
-	ConditionRelayed ConditionCode = "zerotier-tcp-relay"
-	// ConditionBlacklist: the running service may still send its own packets through our tunnels.
-	ConditionBlacklist ConditionCode = "zerotier-blacklist-not-effective"
-	// ConditionLocalConf: local.conf cannot be read, parsed or written.
-	ConditionLocalConf ConditionCode = "zerotier-local-conf"
-	// ConditionMoon: a moon could not be made, kept or orbited.
-	ConditionMoon ConditionCode = "zerotier-moon"
-)
-
 // clone copies all that a reader could change.
 func (s Status) clone() Status {
 	s.Networks = slices.Clone(s.Networks)
@@ -159,6 +136,6 @@ func (s Status) clone() Status {
 		n.Addrs, n.Routes, n.Prefixes = slices.Clone(n.Addrs), slices.Clone(n.Routes),
 			slices.Clone(n.Prefixes)
 	}
-	s.Conditions = slices.Clone(s.Conditions)
+	s.Problems = slices.Clone(s.Problems)
 	return s
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,6 +14,7 @@ import (
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/doctor"
+	"ztbridge/bridge/health"
 	"ztbridge/bridge/openvpn/profile"
 )
 
@@ -125,15 +125,15 @@ func serverNames(path string) []string {
 
 func (p *program) daemonFacts(ctx context.Context, s api.Status) (*doctor.Daemon, error) {
 	d := &doctor.Daemon{
-		Service: trouble(s, api.SeverityError, "zerotier-", ""), Unwell: trouble(s,
-			api.SeverityWarning, "zerotier-", ""),
-		Reconcile: s.Reconcile.Error, IPTables: trouble(s, api.SeverityWarning, "iptables-unusable",
-			""),
+		Service:   trouble(s, health.Error, "", inArea(health.Service)),
+		Unwell:    trouble(s, health.Warning, "", inArea(health.Service)),
+		Reconcile: s.Reconcile.Error,
+		IPTables:  trouble(s, health.Warning, "", oneOf(health.IPTables)),
 	}
 	for _, n := range s.Networks {
 		network := doctor.Network{
-			ID: n.ID, Name: n.Name, Iface: n.Interface, Status: n.Status, Trouble: trouble(s,
-				api.SeverityWarning, "network-", n.Name),
+			ID: n.ID, Name: n.Name, Iface: n.Interface, Status: n.Status,
+			Trouble: trouble(s, health.Warning, n.Name, inArea(health.Network)),
 		}
 		for _, a := range n.Addresses {
 			network.Addresses = append(network.Addresses, a.Addr())
@@ -173,16 +173,17 @@ func egressFacts(s api.Status, e api.Egress) doctor.Egress {
 		Name: e.Name, Kind: e.Kind, State: e.State, Usable: e.Usable,
 		Answers: e.State != "degraded" && e.State != "unreachable",
 		RTT:     time.Duration(e.RTT * float64(time.Second)),
-		Prefix:  trouble(s, api.SeverityWarning, "prefix-unusable", e.Name),
-		Trouble: trouble(s, api.SeverityWarning, "member-unreachable", e.Name),
+		Prefix:  trouble(s, health.Warning, e.Name, oneOf(health.PrefixUnusable)),
+		Trouble: trouble(s, health.Warning, e.Name, oneOf(health.MemberUnreachable)),
 	}
-	for _, kind := range []string{"tunnel-", "egress-ring", "via-unusable"} {
-		if !e.Usable && out.Trouble.Message == "" {
-			out.Trouble = trouble(s, api.SeverityWarning, kind, e.Name)
-		}
+	if !e.Usable && out.Trouble.Message == "" {
+		out.Trouble = trouble(s, health.Warning, e.Name, func(c health.Code) bool {
+			return health.AreaOf(c) == health.Tunnel ||
+				c == health.EgressRing || c == health.ViaUnusable
+		})
 	}
 	if e.Usable && out.Trouble.Message == "" {
-		out.Trouble = trouble(s, api.SeverityWarning, "probes-unanswered", e.Name)
+		out.Trouble = trouble(s, health.Warning, e.Name, oneOf(health.ProbesUnanswered))
 	}
 	for _, n := range s.Networks {
 		if e.Kind == "zerotier" && n.Interface == e.Interface {
@@ -192,13 +193,22 @@ func egressFacts(s api.Status, e api.Egress) doctor.Egress {
 	return out
 }
 
-// trouble returns the first condition of a kind that a subject has, if it is at least that severe.
-func trouble(s api.Status, least api.Severity, kind, subject string) doctor.Trouble {
+// trouble returns the first problem that a subject has of the kinds that match, if it is at least
+// that severe.
+func trouble(s api.Status, least health.Severity, subject string,
+	matches func(health.Code) bool) doctor.Trouble {
 	for _, c := range s.Conditions {
-		severe := c.Severity == api.SeverityError || c.Severity == least
-		if severe && c.Subject == subject && strings.HasPrefix(c.Code, kind) {
+		if c.Severity.AtLeast(least) && c.Subject == subject && matches(c.Code) {
 			return doctor.Trouble{Message: c.Message, Remedy: c.Remedy}
 		}
 	}
 	return doctor.Trouble{}
+}
+
+func inArea(area health.Area) func(health.Code) bool {
+	return func(c health.Code) bool { return health.AreaOf(c) == area }
+}
+
+func oneOf(codes ...health.Code) func(health.Code) bool {
+	return func(c health.Code) bool { return slices.Contains(codes, c) }
 }

@@ -103,7 +103,7 @@ func (p *program) root() *cobra.Command {
 	root.AddCommand(p.runCommand(), p.guardCommand(), p.downCommand(), p.planCommand(),
 		p.statusCommand(), p.doctorCommand(),
 		p.egressCommand(), p.clientCommand(), p.configCommand(), p.versionCommand(),
-		updateCommand(update.New()))
+		updateCommand(update.New()), problemsTopic())
 	return root
 }
 

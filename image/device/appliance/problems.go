@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"ztbridge/bridge/health"
 
 	"golang.org/x/time/rate"
 )
@@ -56,27 +57,26 @@ func problems(status []byte) (string, error) {
 	var s struct {
 		Time       time.Time `json:"time"`
 		Conditions []struct {
-			Code      string    `json:"code"`
-			Subject   string    `json:"subject"`
-			Severity  string    `json:"severity"`
-			Since     time.Time `json:"since"`
-			Message   string    `json:"message"`
-			Remedy    string    `json:"remedy"`
-			DependsOn []string  `json:"depends_on"`
+			Severity  health.Severity `json:"severity"`
+			Code      health.Code     `json:"code"`
+			Since     time.Time       `json:"since"`
+			Message   string          `json:"message"`
+			Remedy    string          `json:"remedy"`
+			DependsOn []health.Code   `json:"depends_on"`
 		} `json:"conditions"`
 	}
 	if err := json.Unmarshal(status, &s); err != nil {
 		return "", fmt.Errorf("reading the daemon's status: %w", err)
 	}
-	var present []string
+	var present []health.Code
 	for _, c := range s.Conditions {
 		present = append(present, c.Code)
 	}
 	var b strings.Builder
 	for _, c := range s.Conditions {
 		follows := slices.ContainsFunc(c.DependsOn,
-			func(code string) bool { return slices.Contains(present, code) })
-		if c.Severity != "error" || follows || s.Time.Sub(c.Since) < lasting {
+			func(code health.Code) bool { return slices.Contains(present, code) })
+		if c.Severity != health.Error || follows || s.Time.Sub(c.Since) < lasting {
 			continue
 		}
 		fmt.Fprintf(&b, "error: %s\n", c.Message)

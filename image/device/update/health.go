@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"ztbridge/bridge/health"
 )
 
 // Health is what the daemon says of itself, reduced to what a new system is judged by. Its JSON
@@ -75,7 +76,7 @@ func (h Health) knew(e string) bool {
 	code, subject, _ := strings.Cut(e, " ")
 	if subject == "" {
 		_, noted := h.Links[zerotierLink]
-		return noted && strings.HasPrefix(code, "zerotier-")
+		return noted && health.AreaOf(health.Code(code)) == health.Service
 	}
 	for _, kind := range []string{"egress ", "network "} {
 		if _, noted := h.Links[kind+subject]; noted {
@@ -98,7 +99,7 @@ func (h Health) sharedWith(other Health) Health {
 		}
 	}
 	for _, e := range h.Errors {
-		if !strings.Contains(e, " ") && !strings.HasPrefix(e, "zerotier-") {
+		if !strings.Contains(e, " ") && health.AreaOf(health.Code(e)) != health.Service {
 			shared.Errors = append(shared.Errors, e)
 		}
 	}
@@ -120,9 +121,9 @@ type daemonStatus struct {
 	Time       time.Time `json:"time"`
 	Started    time.Time `json:"started"`
 	Conditions []struct {
-		Code     string `json:"code"`
-		Subject  string `json:"subject"`
-		Severity string `json:"severity"`
+		Code     health.Code     `json:"code"`
+		Subject  string          `json:"subject"`
+		Severity health.Severity `json:"severity"`
 	} `json:"conditions"`
 	Egresses []struct {
 		Name   string  `json:"name"`
@@ -151,14 +152,14 @@ func parseHealth(text []byte) (Health, error) {
 	h := Health{Errors: []string{}, Links: map[string]standing{zerotierLink: working}, at: s.Time,
 		instance: s.Started}
 	for _, c := range s.Conditions {
-		isError := c.Severity == "error"
+		isError := c.Severity == health.Error
 		if isError {
-			h.Errors = append(h.Errors, strings.TrimSpace(c.Code+" "+c.Subject))
+			h.Errors = append(h.Errors, strings.TrimSpace(string(c.Code)+" "+c.Subject))
 		}
 		switch {
-		case isError && c.Subject == "" && strings.HasPrefix(c.Code, "zerotier-"):
+		case isError && c.Subject == "" && health.AreaOf(c.Code) == health.Service:
 			h.Links[zerotierLink] = down
-		case c.Code == "zerotier-unreachable":
+		case c.Code == health.ServiceUnreachable:
 			h.Links[zerotierLink] = min(h.Links[zerotierLink], shaky)
 		}
 	}

@@ -1,0 +1,175 @@
+package health
+
+// The codes, by area.
+const (
+	WANDown         Code = "wan-down"
+	ReconcileFailed Code = "reconcile-failed"
+	IPTables        Code = "iptables-unusable"
+	PreparedNotice  Code = "notice"
+	OracleIdle      Code = "oracle-idle"
+
+	ConfigWarning Code = "config-warning"
+	EgressChosen  Code = "egress-chosen"
+	Closed        Code = "destination-closed"
+
+	ServiceNotInstalled Code = "zerotier-not-installed"
+	ServiceNotRunning   Code = "zerotier-not-running"
+	ServiceNoToken      Code = "zerotier-no-token"
+	ServiceRefused      Code = "zerotier-refused"
+	ServiceBroken       Code = "zerotier-broken"
+	ServiceUnreachable  Code = "zerotier-unreachable"
+	ServiceRelayed      Code = "zerotier-tcp-relay"
+	ServiceBlacklist    Code = "zerotier-blacklist-not-effective"
+	ServiceLocalConf    Code = "zerotier-local-conf"
+	ServiceMoon         Code = "zerotier-moon"
+	ServiceIsMoon       Code = "zerotier-is-moon"
+
+	NetworkJoining      Code = "network-joining"
+	NetworkOK           Code = "network-ok"
+	NetworkDenied       Code = "network-access-denied"
+	NetworkNotFound     Code = "network-not-found"
+	NetworkNoDevice     Code = "network-no-device"
+	NetworkClientTooOld Code = "network-client-too-old"
+	NetworkSignIn       Code = "network-sign-in-required"
+
+	TunnelStopped      Code = "tunnel-stopped"
+	TunnelResolving    Code = "tunnel-resolving"
+	TunnelConnecting   Code = "tunnel-connecting"
+	TunnelReconnecting Code = "tunnel-reconnecting"
+	TunnelBackoff      Code = "tunnel-backoff"
+	TunnelAuthFailed   Code = "tunnel-auth-failed"
+	TunnelTLSFailed    Code = "tunnel-tls-failed"
+	TunnelDNSFailed    Code = "tunnel-dns-failed"
+	TunnelCertExpired  Code = "tunnel-cert-expired"
+	TunnelConfigError  Code = "tunnel-config-error"
+	TunnelPushRefused  Code = "tunnel-push-refused"
+	TunnelWarning      Code = "tunnel-warning"
+
+	ProbesUnanswered  Code = "probes-unanswered"
+	EgressRing        Code = "egress-ring"
+	MemberUnreachable Code = "member-unreachable"
+	ViaUnusable       Code = "via-unusable"
+	PrefixUnusable    Code = "prefix-unusable"
+	WANWithoutRoute   Code = "wan-without-route"
+
+	IngressMissing Code = "ingress-missing"
+
+	EndpointFailed   Code = "endpoint-failed"
+	ListenerFailed   Code = "listener-failed"
+	LinksUnavailable Code = "links-unavailable"
+)
+
+// onWAN explains what needs the box's own connection.
+var onWAN = []Code{WANDown}
+
+// onService explains what is wrong with a network while the service does not answer.
+var onService = []Code{WANDown, ServiceNotInstalled, ServiceNotRunning, ServiceNoToken,
+	ServiceRefused, ServiceBroken}
+
+// kinds is the registry, sorted by code.
+var kinds = []Kind{
+	{ConfigWarning, Configuration, Warning,
+		"Something in the configuration is allowed, but probably not meant.",
+		"correct the line that it names, and reload", nil},
+	{Closed, Configuration, Warning,
+		"A rule sends to a destination to which its egress does not lead: that traffic is blocked.",
+		"name the destination under peering:", nil},
+	{EgressChosen, Configuration, Info,
+		"An egress was selected manually and comes before the order of the configuration.",
+		"to follow the configuration again: ztbridge egress reset", nil},
+	{EgressRing, Egress, Error,
+		"What leaves by this egress comes back to this box: the boxes send traffic in a circle.",
+		"give one of the boxes an egress that does not lead to another", nil},
+	{EndpointFailed, Endpoint, Error, "The endpoint admits no new client.",
+		"see the message; ztbridge doctor explains", nil},
+	{IngressMissing, Ingress, Warning, "An interface that clients should enter by does not exist.",
+		"create it, or correct its name in the configuration", nil},
+	{IPTables, Box, Warning,
+		"iptables cannot be read or changed: another firewall may block forwarded traffic.",
+		"repair iptables, or let the other firewall accept what ztbridge forwards", nil},
+	{LinksUnavailable, Endpoint, Warning, "One-time links to profiles cannot be opened.",
+		"check endpoint.https; ztbridge client show prints the profile itself", nil},
+	{ListenerFailed, Endpoint, Error, "Clients cannot connect to one port of the endpoint.",
+		"see who else listens on that port: ss -tulpn", nil},
+	{MemberUnreachable, Egress, Error,
+		"Neither the ZeroTier peer that this egress leads through nor anything beyond it answers.",
+		"check that the machine runs and is online in the network", onWAN},
+	{NetworkDenied, Network, Error, "This box is not authorised in the network.",
+		"authorise its address at the network's controller", onService},
+	{NetworkClientTooOld, Network, Error, "The network needs a newer zerotier-one.",
+		"update zerotier-one", onService},
+	{NetworkJoining, Network, Error, "The network's controller has not answered yet.",
+		"check the network's id, and that its controller is online", onService},
+	{NetworkNoDevice, Network, Error, "zerotier-one could not make the network's interface.",
+		"check /dev/net/tun, and restart zerotier-one", onService},
+	{NetworkNotFound, Network, Error, "The network does not exist.",
+		"correct its id in the configuration", onService},
+	{NetworkOK, Network, Warning,
+		"The network works, but one of its settings is not as it should be.",
+		"see the message", onService},
+	{NetworkSignIn, Network, Error, "The network wants a person to sign in, which a box cannot do.",
+		"switch single sign-on off for this member at the controller", onService},
+	{PreparedNotice, Box, Warning, "The programs that prepared the box have something to say.",
+		"see the message", nil},
+	{OracleIdle, Box, Info, "Oracle may take back an Always Free machine that is idle.",
+		"see the message", nil},
+	{PrefixUnusable, Egress, Warning, "Devices' own IPv6 addresses do not work by this egress.",
+		"see the message, or write ipv6: nat66", onWAN},
+	{ProbesUnanswered, Egress, Warning, "Nothing beyond this egress answers the box's probes.",
+		"if it works all the same: set probe.targets to hosts that answer", onWAN},
+	{ReconcileFailed, Box, Error,
+		"The kernel could not be changed: what was in force before stays.",
+		"see the log: journalctl -u ztbridge", nil},
+	{TunnelAuthFailed, Tunnel, Warning, "The server rejected the user name or password.",
+		"check the credentials file and the account, then: systemctl reload ztbridge", onWAN},
+	{TunnelBackoff, Tunnel, Warning,
+		"The server did not answer; the next attempt follows by itself.",
+		"check the profile's server and port", onWAN},
+	{TunnelCertExpired, Tunnel, Warning, "A certificate has expired, or this box's clock is wrong.",
+		"check the clock with timedatectl; else get a new profile", onWAN},
+	{TunnelConfigError, Tunnel, Warning, "openvpn refuses the profile.",
+		"run: ztbridge config check", onWAN},
+	{TunnelConnecting, Tunnel, Warning, "The tunnel is connecting.", "", onWAN},
+	{TunnelDNSFailed, Tunnel, Warning, "The server's name cannot be resolved.",
+		"check the name in the profile and this box's resolver", onWAN},
+	{TunnelPushRefused, Tunnel, Warning, "The server's settings would harm this box: refused.",
+		"see the message", onWAN},
+	{TunnelReconnecting, Tunnel, Warning, "The tunnel is reconnecting.", "", onWAN},
+	{TunnelResolving, Tunnel, Warning, "The server's name is being resolved.", "", onWAN},
+	{TunnelStopped, Tunnel, Warning, "The tunnel is stopped.", "", onWAN},
+	{TunnelTLSFailed, Tunnel, Warning, "The TLS handshake with the server failed.",
+		"see the message; a new profile from the provider often helps", onWAN},
+	{TunnelWarning, Tunnel, Info, "The tunnel works; something about its profile or server is odd.",
+		"see the message", nil},
+	{ViaUnusable, Egress, Error, "The address that an egress leads through is no other machine.",
+		"write the address of the ZeroTier peer to go through, and reload", nil},
+	{WANDown, Box, Error, "This box has no Internet connection: no default route.",
+		"check its cable, Wi-Fi or DHCP", nil},
+	{WANWithoutRoute, Egress, Warning, "The gateway of a wan egress is not known.",
+		"add a default route with a high metric by that interface", onWAN},
+	{ServiceBlacklist, Service, Warning,
+		"zerotier-one may send its own packets through our tunnels.",
+		"restart it: systemctl restart zerotier-one", onWAN},
+	{ServiceBroken, Service, Error, "What answers on zerotier-one's port is not zerotier-one.",
+		"restart it: systemctl restart zerotier-one", nil},
+	{ServiceIsMoon, Service, Info, "This box is a ZeroTier moon.",
+		"others follow it with: zerotier-cli orbit", nil},
+	{ServiceLocalConf, Service, Warning, "zerotier-one's local.conf cannot be read or written.",
+		"see the message", onWAN},
+	{ServiceMoon, Service, Warning, "A moon could not be made or followed.", "see the message",
+		onWAN},
+	{ServiceNoToken, Service, Error, "zerotier-one's API token cannot be read.",
+		"run ztbridge as root, and check zerotier.home", nil},
+	{ServiceNotInstalled, Service, Error, "zerotier-one is not installed.",
+		"install it as https://www.zerotier.com/download/ says", nil},
+	{ServiceNotRunning, Service, Error, "zerotier-one is not running: members reach nothing.",
+		"start it: systemctl start zerotier-one", nil},
+	{ServiceRefused, Service, Error, "zerotier-one refuses the token in its own directory.",
+		"restart it: systemctl restart zerotier-one", nil},
+	{ServiceRelayed, Service, Warning,
+		"UDP is blocked: ZeroTier uses a TCP relay, which is very slow.",
+		"allow UDP port 9993 out of this box's network", onWAN},
+	{ServiceUnreachable, Service, Warning,
+		"No ZeroTier root answers: members may not find this box.",
+		"check this box's Internet connection, and that UDP port 9993 may leave", onWAN},
+}

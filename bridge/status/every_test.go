@@ -1,0 +1,192 @@
+package status
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"ztbridge/bridge/api"
+	"ztbridge/bridge/bridgetest"
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/decide"
+	"ztbridge/bridge/health"
+	"ztbridge/bridge/openvpn/client"
+	"ztbridge/bridge/openvpn/endpoint"
+	"ztbridge/bridge/prefixcheck"
+	"ztbridge/bridge/probe"
+	"ztbridge/bridge/reclaim"
+	"ztbridge/bridge/zerotier"
+	"ztbridge/policyroute/kernel"
+)
+
+const everything = `
+zerotier: {networks: [` + bridgetest.Network + `]}
+ingress: [{name: lan, interface: br-lan}]
+endpoint: {address: vm.example.org}
+egress:
+  provider: {openvpn: {profile: provider.ovpn}}
+  home: {zerotier: {via: 10.147.17.2}}
+  direct: {wan: {interface: eth0, ipv6: nat66}}
+policy:
+  - {from: [zerotier], to: 198.51.100.0/24, egress: [direct]}
+  - {from: [zerotier, endpoint], egress: [provider, home, direct]}
+`
+
+// well is the state of a box in which nothing is wrong.
+func well(t *testing.T) Input {
+	cfg := bridgetest.Parse(t, everything)
+	listeners, err := decide.ListenersOf(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := decide.Snapshot{
+		Now:       time.Unix(1_700_000_000, 0),
+		Host:      decide.HostState(bridgetest.World("provider")),
+		ZeroTier:  bridgetest.Joined(),
+		Tunnels:   map[string]client.Status{"provider": bridgetest.Up("10.8.0.2/24")},
+		Probes:    map[string]probe.Status{},
+		Members:   map[string]probe.Status{},
+		Answered:  map[string]bool{},
+		Loops:     map[string]bool{},
+		Prefixes:  map[string]prefixcheck.Verdict{},
+		Listeners: listeners,
+	}
+	s.ZeroTier.Service.State = zerotier.ServiceOK
+	s.Host.Links = append(s.Host.Links, kernel.Link{Name: "br-lan", Index: 50, Up: true})
+	s.Host.IPv6 = true
+	return Input{Config: cfg, Snapshot: s}
+}
+
+// setTunnel and setNetwork put the one tunnel, or the one network, into a state.
+func setTunnel(state client.State) func(*Input) {
+	return func(in *Input) { in.Snapshot.Tunnels["provider"] = client.Status{State: state} }
+}
+
+func setNetwork(state zerotier.NetworkState) func(*Input) {
+	return func(in *Input) {
+		in.Snapshot.ZeroTier.Networks[0].State = state
+		in.Snapshot.ZeroTier.Networks[0].Cause = "something"
+	}
+}
+
+func setService(state zerotier.ServiceState) func(*Input) {
+	return func(in *Input) {
+		in.Snapshot.ZeroTier.Service = zerotier.ServiceStatus{State: state, Cause: "something"}
+	}
+}
+
+func serviceSays(code health.Code) func(*Input) {
+	return func(in *Input) {
+		in.Snapshot.ZeroTier.Problems = []health.Problem{{Code: code, Message: "something"}}
+	}
+}
+
+// broken makes each problem, by its code.
+var broken = map[health.Code]func(*Input){
+	health.WANDown:         func(in *Input) { in.Snapshot.Host.Defaults = nil },
+	health.ReconcileFailed: func(in *Input) { in.Pass.Err = errors.New("adding rule 15010") },
+	health.IPTables:        func(in *Input) { in.Pass.Broken = []string{"no such table"} },
+	health.PreparedNotice:  func(in *Input) { in.Notice.Message = "no profile was found" },
+	health.OracleIdle:      func(in *Input) { in.Idle = &reclaim.Usage{} },
+	health.ConfigWarning: func(in *Input) {
+		in.Warnings = []config.Warning{{Text: "this rule does nothing"}}
+	},
+	health.EgressChosen: func(in *Input) { in.Snapshot.Preferred = "direct" },
+	health.Closed: func(in *Input) {
+		in.Config.Policy[0].To = []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")}
+	},
+	health.ServiceNotInstalled: setService(zerotier.ServiceNotInstalled),
+	health.ServiceNotRunning:   setService(zerotier.ServiceNotRunning),
+	health.ServiceNoToken:      setService(zerotier.ServiceNoToken),
+	health.ServiceRefused:      setService(zerotier.ServiceRefused),
+	health.ServiceBroken:       setService(zerotier.ServiceBroken),
+	health.ServiceUnreachable:  serviceSays(health.ServiceUnreachable),
+	health.ServiceRelayed:      serviceSays(health.ServiceRelayed),
+	health.ServiceBlacklist:    serviceSays(health.ServiceBlacklist),
+	health.ServiceLocalConf:    serviceSays(health.ServiceLocalConf),
+	health.ServiceMoon:         serviceSays(health.ServiceMoon),
+	health.ServiceIsMoon:       func(in *Input) { in.Snapshot.ZeroTier.Moon = 1 },
+	health.NetworkJoining:      setNetwork(zerotier.NetworkJoining),
+	health.NetworkOK:           setNetwork(zerotier.NetworkOK),
+	health.NetworkDenied:       setNetwork(zerotier.NetworkDenied),
+	health.NetworkNotFound:     setNetwork(zerotier.NetworkNotFound),
+	health.NetworkNoDevice:     setNetwork(zerotier.NetworkNoDevice),
+	health.NetworkClientTooOld: setNetwork(zerotier.NetworkClientTooOld),
+	health.NetworkSignIn:       setNetwork(zerotier.NetworkSignIn),
+	health.TunnelStopped:       setTunnel(client.StateStopped),
+	health.TunnelResolving:     setTunnel(client.StateResolving),
+	health.TunnelConnecting:    setTunnel(client.StateConnecting),
+	health.TunnelReconnecting:  setTunnel(client.StateReconnecting),
+	health.TunnelBackoff:       setTunnel(client.StateBackoff),
+	health.TunnelAuthFailed:    setTunnel(client.StateAuthFailed),
+	health.TunnelTLSFailed:     setTunnel(client.StateTLSFailed),
+	health.TunnelDNSFailed:     setTunnel(client.StateDNSFailed),
+	health.TunnelCertExpired:   setTunnel(client.StateCertExpired),
+	health.TunnelConfigError:   setTunnel(client.StateConfigError),
+	health.TunnelPushRefused:   setTunnel(client.StatePushRefused),
+	health.TunnelWarning: func(in *Input) {
+		tunnel := in.Snapshot.Tunnels["provider"]
+		tunnel.Warnings = []string{"the cipher is weak"}
+		in.Snapshot.Tunnels["provider"] = tunnel
+	},
+	health.ProbesUnanswered: func(in *Input) {
+		in.Snapshot.Probes["provider"] = probe.Status{Grade: probe.Degraded}
+	},
+	health.EgressRing: func(in *Input) { in.Snapshot.Loops["provider"] = true },
+	health.MemberUnreachable: func(in *Input) {
+		in.Snapshot.Probes["home"] = probe.Status{Grade: probe.Degraded}
+		in.Snapshot.Members["home"] = probe.Status{Grade: probe.Degraded}
+	},
+	health.ViaUnusable: func(in *Input) {
+		in.Snapshot.Host.Links[1].Addrs = []netip.Prefix{netip.MustParsePrefix("10.147.17.2/24")}
+	},
+	health.PrefixUnusable: func(in *Input) {
+		in.Config.Egresses[2].WAN.IPv6 = config.WANIPv6{Mode: config.IPv6Prefix,
+			Prefix: netip.MustParsePrefix("2001:db8:1::/64")}
+	},
+	health.WANWithoutRoute: func(in *Input) { in.Snapshot.Host.Defaults[0].Iface = "eth9" },
+	health.IngressMissing:  func(in *Input) { in.Config.Interfaces[0].Iface = "br-gone" },
+	health.EndpointFailed: func(in *Input) {
+		in.Snapshot.Faults.Keys = errors.New("no space left on device")
+	},
+	health.ListenerFailed: func(in *Input) {
+		in.Snapshot.Endpoint.Listeners = []endpoint.ListenerStatus{{State: endpoint.StateFailed}}
+	},
+	health.LinksUnavailable: func(in *Input) {
+		in.Snapshot.Faults.Links = errors.New("no certificate")
+	},
+}
+
+// report decides on what is given and reports it.
+func report(in Input) []api.Condition {
+	in.Decided = decide.Decide(in.Config, in.Snapshot)
+	in.Applied = in.Decided
+	return NewReporter().Report(in).Conditions
+}
+
+func TestNothingIsWrongWithAHealthyBox(t *testing.T) {
+	if got := report(well(t)); len(got) > 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// Every kind of problem that is registered is reported when it is there.
+func TestEveryProblemIsReported(t *testing.T) {
+	for _, kind := range health.Kinds() {
+		breakIt, ok := broken[kind.Code]
+		if !ok {
+			t.Errorf("nothing here produces %s", kind.Code)
+			continue
+		}
+		in := well(t)
+		breakIt(&in)
+		found := report(in)
+		if !slices.ContainsFunc(found, func(c api.Condition) bool {
+			return c.Code == kind.Code && c.Message != ""
+		}) {
+			t.Errorf("%s is not reported, only %+v", kind.Code, found)
+		}
+	}
+}
