@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -52,7 +53,8 @@ func inNamespace(t *testing.T) bool {
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
 		t.Skipf("SKIPPED: needs /dev/net/tun: %v", err)
 	}
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1",
+	t.Parallel() // namespaces do not meet, and what happens in them is mostly waiting
+	cmd := exec.Command("/proc/self/exe", "-test.run="+onlyTest(t), "-test.v", "-test.count=1",
 		fmt.Sprintf("-test.short=%v", testing.Short()), "-test.timeout=10m")
 	cmd.Env = append(os.Environ(), "ZTB_TEST_NS="+t.Name())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET,
@@ -67,6 +69,15 @@ func inNamespace(t *testing.T) bool {
 		t.Logf("in its namespace:\n%s", out)
 	}
 	return false
+}
+
+// onlyTest returns a pattern that matches this test or subtest alone.
+func onlyTest(t *testing.T) string {
+	var parts []string
+	for part := range strings.SplitSeq(t.Name(), "/") {
+		parts = append(parts, "^"+regexp.QuoteMeta(part)+"$")
+	}
+	return strings.Join(parts, "/")
 }
 
 type lab struct {
