@@ -146,13 +146,24 @@ func makeDirs(opts Options) error {
 	if err := os.MkdirAll(opts.StateDir, 0o755); err != nil {
 		return fmt.Errorf("making directory: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(opts.RuntimeDir), 0o755); err != nil {
-		return fmt.Errorf("making directory: %w", err)
+	if err := makeRuntimeDir(opts.RuntimeDir); err != nil {
+		return err
 	}
-	for _, dir := range []string{"", "openvpn", "endpoint", "dev"} {
+	for _, dir := range []string{"openvpn", "endpoint", "dev"} {
 		if err := makeSearchable(filepath.Join(opts.RuntimeDir, dir)); err != nil {
 			return fmt.Errorf("making directory: %w", err)
 		}
+	}
+	return nil
+}
+
+// makeRuntimeDir makes the runtime directory, if it does not exist yet, and those above it.
+func makeRuntimeDir(dir string) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return fmt.Errorf("making directory: %w", err)
+	}
+	if err := makeSearchable(dir); err != nil {
+		return fmt.Errorf("making directory: %w", err)
 	}
 	return nil
 }

@@ -15,8 +15,8 @@ var ErrRunning = errors.New("the daemon is running")
 // lock makes this process the only one that may change the kernel by this runtime directory. It
 // fails with ErrRunning if another one is. Closing the file, or dying, releases it.
 func lock(runtimeDir string) (*os.File, error) {
-	if err := os.MkdirAll(runtimeDir, 0o755); err != nil {
-		return nil, fmt.Errorf("making directory: %w", err)
+	if err := makeRuntimeDir(runtimeDir); err != nil {
+		return nil, err
 	}
 	f, err := os.OpenFile(filepath.Join(runtimeDir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
