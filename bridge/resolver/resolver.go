@@ -1,6 +1,5 @@
-// Package resolver is the box's small forwarder for one egress: clients' port 53 is steered to it,
-// and it asks the egress's resolvers by DNS over TLS (RFC 7858), through that egress and no other
-// way.
+// Package resolver forwards the DNS questions of clients, whose port 53 is redirected to it, to the
+// resolvers of one egress. It asks them by DNS over TLS (RFC 7858), through that egress only.
 //
 //	client ── port 53 ──▶ Resolver ──[mark]── TLS, name verified ──▶ upstream
 //	client ◀─ SERVFAIL ──    │ no upstream answers, whatever the reason
@@ -16,29 +15,38 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
-	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
+
+	"ztbridge/bridge/connlimit"
 )
 
 const (
-	// maxInFlight bounds the questions that are being forwarded; more are answered with SERVFAIL.
-	maxInFlight = 256
-	// maxClients bounds the TCP connections of clients.
-	maxClients = 256
-	// answerWithin is about what stub resolvers wait before they ask again.
-	answerWithin = 5 * time.Second
-	// attemptWithin bounds one attempt at one upstream, so that a second one gets its turn in time.
-	attemptWithin = 2 * time.Second
-	clientIdle    = 10 * time.Second
+	// maxInFlight bounds the questions that wait for an answer, and maxInFlightEach those of one
+	// client. More are answered with SERVFAIL.
+	maxInFlight     = 256
+	maxInFlightEach = 64
+	// maxConns bounds the TCP connections of all clients, and maxConnsEach those of one: at a limit
+	// the one that has been silent for longest is closed, so that nobody's idle connections deny
+	// DNS over TCP to others.
+	maxConns     = 256
+	maxConnsEach = 16
+	// answerTimeout is about how long stub resolvers wait before they ask again.
+	answerTimeout = 5 * time.Second
+	// attemptTimeout bounds one attempt at one upstream and leaves time for a second one.
+	attemptTimeout = 2 * time.Second
+	// idleTimeout is how long a client's TCP connection may be silent, in the middle of a message
+	// too.
+	idleTimeout   = 10 * time.Second
 	shutdownGrace = time.Second
 )
 
 // ErrNoMark is returned when no firewall mark is configured: upstream sockets would follow the main
-// table and leave by any way.
+// routing table.
 var ErrNoMark = errors.New("resolver without a firewall mark")
 
 var errNoAnswer = errors.New("no upstream resolver answers")
@@ -57,11 +65,11 @@ type Config struct {
 	// Upstreams are asked in this order, beginning with the one that answered last.
 	Upstreams []Upstream
 	// Mark is set on every upstream socket (SO_MARK, needs CAP_NET_ADMIN). The host's rules must
-	// route it by the egress, and refuse it where the egress is down.
+	// route it through the egress, and refuse it while the egress is down.
 	Mark uint32
 	// Roots verify the upstreams' certificates; nil means the system's.
 	Roots *x509.CertPool
-	// Logger receives transitions; names that clients ask for are never logged.
+	// Logger receives changes of state. Names that clients ask for are never logged.
 	Logger *slog.Logger
 }
 
@@ -78,7 +86,7 @@ type Resolver struct {
 	upstreams                 []*upstream
 	preferred                 atomic.Int64 // index of the upstream that answered last
 	failing                   atomic.Bool
-	inFlight                  chan struct{}
+	inFlight                  inFlight
 	answered, failed, refused atomic.Uint64
 }
 
@@ -87,7 +95,7 @@ func New(cfg Config) *Resolver {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	r := &Resolver{cfg: cfg, inFlight: make(chan struct{}, maxInFlight)}
+	r := &Resolver{cfg: cfg, inFlight: inFlight{each: map[netip.Prefix]int{}}}
 	for _, u := range cfg.Upstreams {
 		r.upstreams = append(r.upstreams, newUpstream(u, cfg))
 	}
@@ -121,9 +129,9 @@ func (r *Resolver) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, s := range []*dns.Server{
 		{PacketConn: udp, Handler: handler, UDPSize: dns.DefaultMsgSize},
-		{Listener: netutil.LimitListener(tcp, maxClients), Handler: handler,
-			ReadTimeout:  clientIdle,
-			WriteTimeout: clientIdle, IdleTimeout: func() time.Duration { return clientIdle }},
+		{Listener: connlimit.New(tcp, maxConns, maxConnsEach), Handler: handler,
+			ReadTimeout:  idleTimeout,
+			WriteTimeout: idleTimeout, IdleTimeout: func() time.Duration { return idleTimeout }},
 	} {
 		serve(ctx, g, s)
 	}
@@ -152,7 +160,7 @@ func serve(ctx context.Context, g *errgroup.Group, s *dns.Server) {
 		<-ctx.Done()
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 		defer cancel()
-		_ = s.ShutdownContext(grace) // only says that clients were cut off
+		_ = s.ShutdownContext(grace) // its error means that clients lost their connections
 		return nil
 	})
 }
@@ -163,26 +171,25 @@ func (r *Resolver) closeUpstreams() {
 	}
 }
 
-// handle answers one question. Whatever goes wrong, the client gets an answer, and the question
-// goes nowhere else.
+// handle answers one question. After any error the client gets SERVFAIL, and the question is sent
+// nowhere else.
 func (r *Resolver) handle(ctx context.Context, w dns.ResponseWriter, q *dns.Msg) {
 	if code := acceptable(q); code != dns.RcodeSuccess {
 		r.refused.Add(1)
 		reply(w, new(dns.Msg).SetRcode(q, code))
 		return
 	}
-	select {
-	case r.inFlight <- struct{}{}:
-		defer func() { <-r.inFlight }()
-	default:
+	source := connlimit.SourceOf(w.RemoteAddr())
+	if !r.inFlight.begin(source) {
 		r.failed.Add(1)
 		reply(w, new(dns.Msg).SetRcode(q, dns.RcodeServerFailure))
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer r.inFlight.end(source)
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	a, err := r.ask(ctx, q)
-	r.tell(err)
+	r.logChange(err)
 	if err != nil {
 		r.failed.Add(1)
 		a = new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)
@@ -200,8 +207,36 @@ func (r *Resolver) handle(ctx context.Context, w dns.ResponseWriter, q *dns.Msg)
 	reply(w, a)
 }
 
+// inFlight counts the questions that wait for an answer, by client.
+type inFlight struct {
+	mu   sync.Mutex
+	all  int
+	each map[netip.Prefix]int
+}
+
+// begin counts a question, unless a limit is reached. It reports whether it did.
+func (f *inFlight) begin(source netip.Prefix) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.all >= maxInFlight || f.each[source] >= maxInFlightEach {
+		return false
+	}
+	f.all++
+	f.each[source]++
+	return true
+}
+
+func (f *inFlight) end(source netip.Prefix) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.all--
+	if f.each[source]--; f.each[source] == 0 {
+		delete(f.each, source)
+	}
+}
+
 func reply(w dns.ResponseWriter, m *dns.Msg) {
-	_ = w.WriteMsg(m) // a client that has left needs no answer
+	_ = w.WriteMsg(m) // the client may have closed the connection
 }
 
 // acceptable returns the code to refuse a question with, or success if it is to be forwarded.
@@ -236,8 +271,8 @@ func (r *Resolver) ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 	return nil, errors.Join(errs...)
 }
 
-// tell logs when answers begin to fail and when they come back.
-func (r *Resolver) tell(err error) {
+// logChange logs when answers begin to fail and when they work again.
+func (r *Resolver) logChange(err error) {
 	if r.failing.CompareAndSwap(err == nil, err != nil) {
 		if err != nil {
 			r.cfg.Logger.Warn("resolver fails", "error", err)

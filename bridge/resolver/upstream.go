@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// upstreamIdle is how long a connection without questions is kept: less than public resolvers
-	// do, so that questions seldom meet one that is being closed.
+	// upstreamIdle is how long a connection without questions stays open. Public resolvers close
+	// theirs later, so questions seldom meet a connection that is being closed.
 	upstreamIdle = 20 * time.Second
 	resumptions  = 4 // TLS sessions remembered for each upstream
 )
@@ -27,7 +27,7 @@ var (
 	errMismatch = errors.New("answer to another question")
 )
 
-// upstream is one resolver, with at most one connection, on which questions overtake one another.
+// upstream is one resolver with at most one connection, on which answers come in any order.
 type upstream struct {
 	Upstream
 	dialer net.Dialer
@@ -64,10 +64,10 @@ func setMark(raw syscall.RawConn, mark uint32) error {
 	return nil
 }
 
-// exchange asks q within attemptWithin. A connection that was kept and turns out to be closed is
-// replaced once; one that falls silent is given up for the questions after it.
+// exchange sends q and returns the answer within attemptTimeout. It replaces a kept connection once
+// if that was closed, and closes one that gives no answers.
 func (u *upstream) exchange(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptWithin)
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	for {
 		c, fresh, err := u.connect(ctx)
@@ -93,7 +93,7 @@ func (u *upstream) connect(ctx context.Context) (c *pipeline, fresh bool, err er
 		return u.conn, false, nil
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, false, err // the time went by while others dialled
+		return nil, false, err // the time was used up waiting for another dial
 	}
 	raw, err := u.dialer.DialContext(ctx, "tcp", u.Addr.String())
 	if err != nil {
@@ -117,7 +117,7 @@ func (u *upstream) close() {
 	}
 }
 
-// pipeline is a connection that carries several questions at a time, told apart by their ids.
+// pipeline is a connection with several questions at a time, identified by their ids.
 type pipeline struct {
 	conn *dns.Conn
 	done chan struct{} // closed when the reader has ended
@@ -154,7 +154,7 @@ func (p *pipeline) heardSince(t time.Time) bool {
 // close ends the connection; questions that wait for answers fail with errBroken.
 func (p *pipeline) close() { p.conn.Close() }
 
-// read hands answers out until the connection breaks or was idle for long. It ends with close.
+// read delivers answers until the connection fails, is idle for upstreamIdle, or is closed.
 func (p *pipeline) read() {
 	defer close(p.done)
 	defer p.conn.Close()
