@@ -132,7 +132,7 @@ func TestACME(t *testing.T) {
 }
 
 func TestACMENeedsAName(t *testing.T) {
-	_, err := TLS{ACME: &ACME{}}.open("203.0.113.9", time.Now)
+	_, err := Config{TLS: TLS{ACME: &ACME{}}, Host: "203.0.113.9", Now: time.Now}.openTLS()
 	if err == nil {
 		t.Error("ACME was accepted for an address")
 	}
@@ -151,7 +151,7 @@ func TestACMEIsRefused(t *testing.T) {
 	defer directory.Close()
 	s := serve(t, Config{TLS: TLS{ACME: &ACME{Directory: directory.URL,
 		CacheDir: filepath.Join(t.TempDir(), "acme")}}})
-	if err := s.Trouble(); err != nil {
+	if err := s.Check(); err != nil {
 		t.Errorf("before anybody has asked: %v", err)
 	}
 	for range 2 { // autocert itself forgets the reason
@@ -160,8 +160,8 @@ func TestACMEIsRefused(t *testing.T) {
 			t.Errorf("a link with a certificate that nobody has: %v", err)
 		}
 	}
-	if err := s.Trouble(); err == nil || !strings.Contains(err.Error(), "not with us") {
-		t.Errorf("the trouble is %v", err)
+	if err := s.Check(); err == nil || !strings.Contains(err.Error(), "not with us") {
+		t.Errorf("it is %v", err)
 	}
 	if asked != 1 {
 		t.Errorf("the directory was asked %d times within a minute", asked)
@@ -179,7 +179,7 @@ func TestACMEDoesNotHoldUpTheEnd(t *testing.T) {
 	defer close(answer)
 	settings := TLS{ACME: &ACME{Directory: directory.URL,
 		CacheDir: filepath.Join(t.TempDir(), "acme")}}
-	certs, err := settings.open("vm.example.org", time.Now)
+	certs, err := Config{TLS: settings, Host: "vm.example.org", Now: time.Now}.openTLS()
 	if err != nil {
 		t.Fatal(err)
 	}

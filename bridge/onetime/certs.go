@@ -1,17 +1,8 @@
 package onetime
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/hex"
 	"fmt"
-	"math/big"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -22,10 +13,10 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 )
 
-// TLS says where the certificate comes from: from files, from an ACME authority, or, when neither
-// is set, from the server itself.
+// TLS names the source of the certificate: files, an ACME authority, or, when neither is set, the
+// server itself.
 type TLS struct {
-	// CertFile and KeyFile are PEM files of the operator's; they are read again when they change.
+	// CertFile and KeyFile are PEM files of the operator's; read again when they change.
 	CertFile, KeyFile string
 	ACME              *ACME
 }
@@ -40,13 +31,15 @@ type ACME struct {
 	Client *http.Client
 }
 
-func (t TLS) open(host string, now func() time.Time) (certificates, error) {
+// openTLS returns the source of certificates that the configuration names.
+func (c Config) openTLS() (certificates, error) {
+	t, host, now := c.TLS, c.Host, c.Now
 	switch {
 	case t.CertFile != "":
-		// The operator may mend them at any time: what is wrong with them is said with each link.
+		// The operator may replace them at any time, so they are checked with each link.
 		f := &files{cert: t.CertFile, key: t.KeyFile}
-		trouble := func() error { return f.check(host, now()) }
-		return certificates{get: f.get, trouble: trouble, ready: trouble}, nil
+		check := func() error { return f.check(host, now()) }
+		return certificates{get: f.get, check: check, obtain: check}, nil
 	case t.ACME != nil:
 		if _, err := netip.ParseAddr(host); err == nil {
 			return certificates{}, fmt.Errorf(
@@ -56,10 +49,10 @@ func (t TLS) open(host string, now func() time.Time) (certificates, error) {
 		o := &obtained{manager: t.ACME.manager(host), host: host, now: now}
 		return certificates{
 			get: o.manager.GetCertificate, protos: []string{
-				acme.ALPNProto}, run: o.run, trouble: o.trouble, ready: o.ready,
+				acme.ALPNProto}, run: o.run, check: o.check, obtain: o.wait,
 		}, nil
 	default:
-		return selfSigned(host, now())
+		return selfSigned(c.Dir, host, now(), c.Log)
 	}
 }
 
@@ -84,7 +77,7 @@ type files struct {
 }
 
 // get returns the certificate, read again when a file has changed. While the files are unreadable
-// or do not belong together, as in the middle of a renewal, it stays with the last good pair.
+// or do not match, as in the middle of a renewal, it returns the last good pair.
 func (f *files) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -108,7 +101,7 @@ func (f *files) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return f.loaded, nil
 }
 
-// check says why the certificate cannot be used at now for host.
+// check returns why the certificate cannot be used for host at now.
 func (f *files) check(host string, now time.Time) error {
 	pair, err := f.get(nil)
 	if err != nil {
@@ -118,44 +111,4 @@ func (f *files) check(host string, now time.Time) error {
 		return fmt.Errorf("checking the certificate %s: %w", f.cert, err)
 	}
 	return nil
-}
-
-// selfLife outlives any link of a server that runs on for years; a restart makes a new certificate.
-const selfLife = 10 * 365 * 24 * time.Hour
-
-// selfSigned makes a certificate that nobody vouches for; its fingerprint is shown with each link.
-func selfSigned(host string, now time.Time) (certificates, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return certificates{}, fmt.Errorf("making a key: %w", err)
-	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	if err != nil {
-		return certificates{}, fmt.Errorf("making a serial number: %w", err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: host},
-		NotBefore:    now.Add(-24 * time.Hour),
-		NotAfter:     now.Add(selfLife),
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	if ip := net.ParseIP(host); ip != nil {
-		tmpl.IPAddresses = []net.IP{ip}
-	} else {
-		tmpl.DNSNames = []string{host}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
-	if err != nil {
-		return certificates{}, fmt.Errorf("signing a certificate for %s: %w", host, err)
-	}
-	cert := &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-	sum := sha256.Sum256(der)
-	return certificates{
-		get:         func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert, nil },
-		trouble:     func() error { return nil },
-		ready:       func() error { return nil },
-		fingerprint: hex.EncodeToString(sum[:]),
-	}, nil
 }

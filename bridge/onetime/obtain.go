@@ -13,17 +13,17 @@ import (
 const (
 	// obtainAfter leaves openvpn the time to listen: the authority connects back to it.
 	obtainAfter = 10 * time.Second
-	// obtainAgain keeps below what authorities allow of failed tries, five an hour with Let's
+	// obtainAgain stays below the failed attempts that authorities allow, five an hour for Let's
 	// Encrypt.
 	obtainAgain = 15 * time.Minute
-	// obtainPatience is how long a person waits for a certificate who asks for a link.
-	obtainPatience = 20 * time.Second
-	// autocert forgets what failed after a minute, and until then says only that there is nothing.
-	autocertForgets = time.Minute
+	// obtainTimeout is how long a request for a link waits for the certificate.
+	obtainTimeout = 20 * time.Second
+	// autocert repeats a failed attempt after a minute only, and reports no reason until then.
+	autocertRetry = time.Minute
 )
 
-// obtained is the certificate of an ACME authority. It is asked for before anybody opens a link, so
-// that what is wrong is known.
+// obtained is the certificate of an ACME authority. It is requested before anybody opens a link, so
+// that errors are known.
 type obtained struct {
 	manager *autocert.Manager
 	host    string
@@ -36,8 +36,8 @@ type obtained struct {
 	tried time.Time // when that was found out
 }
 
-// run obtains the certificate, and looks now and then whether there still is one, until ctx ends.
-// It does not wait for an answer of the authority then, which may take minutes.
+// run obtains the certificate and checks it every obtainAgain, until ctx ends. It does not wait for
+// an answer of the authority then, which may take minutes.
 func (o *obtained) run(ctx context.Context) {
 	wait := time.NewTimer(obtainAfter)
 	defer wait.Stop()
@@ -49,7 +49,7 @@ func (o *obtained) run(ctx context.Context) {
 		}
 		answered := make(chan struct{})
 		go func() {
-			_ = o.obtain() // trouble tells
+			_ = o.obtain() // see check
 			close(answered)
 		}()
 		select {
@@ -61,18 +61,18 @@ func (o *obtained) run(ctx context.Context) {
 	}
 }
 
-// obtain returns nil when there is a certificate, and why not when the authority gives none. It may
-// take minutes.
+// obtain returns nil when there is a certificate, or why the authority gives none. It may block for
+// minutes.
 func (o *obtained) obtain() error {
 	o.asking.Lock()
 	defer o.asking.Unlock()
 	o.mu.Lock()
 	last, tried := o.err, o.tried
 	o.mu.Unlock()
-	if last != nil && time.Since(tried) < autocertForgets {
+	if last != nil && time.Since(tried) < autocertRetry {
 		return last
 	}
-	// As a present-day browser asks; autocert would make one with an RSA key for others.
+	// Asks like a current browser: for others autocert would make an RSA key.
 	cert, err := o.manager.GetCertificate(&tls.ClientHelloInfo{
 		ServerName: o.host, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
 	})
@@ -89,29 +89,29 @@ func (o *obtained) obtain() error {
 	return err
 }
 
-// trouble is why there was no certificate when it was last asked for.
-func (o *obtained) trouble() error {
+// check returns why there was no certificate at the last attempt.
+func (o *obtained) check() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.err
 }
 
-// ready is obtain for somebody who waits for the answer.
-func (o *obtained) ready() error {
+// wait is obtain for a person who waits: it blocks for obtainTimeout at most.
+func (o *obtained) wait() error {
 	answer := make(chan error, 1)
 	go func() { answer <- o.obtain() }()
 	select {
 	case err := <-answer:
 		return err
-	case <-time.After(obtainPatience):
+	case <-time.After(obtainTimeout):
 		return fmt.Errorf(
 			"obtaining a certificate for %s: the authority has not answered yet; try again in a "+
 				"minute", o.host)
 	}
 }
 
-// usable says why clients that connect to host would refuse a certificate at now, as far as that
-// does not depend on whom they trust.
+// usable returns why clients that connect to host would refuse a certificate at now, whomever they
+// trust.
 func usable(cert *tls.Certificate, host string, now time.Time) error {
 	switch {
 	case now.After(cert.Leaf.NotAfter):

@@ -1,7 +1,7 @@
-// Package onetime hands a client its profile once: by a link with a secret token in it, for ten
-// minutes and one download, over HTTPS. Its server listens on loopback behind the endpoint's TCP
-// port, whose openvpn passes on whatever does not speak OpenVPN. Everybody without a token sees a
-// plain web page.
+// Package onetime serves a client's profile once, over HTTPS: by a link with a secret token, for ten
+// minutes and one download. The server listens on loopback behind the endpoint's TCP port, whose
+// openvpn passes on the connections that are not OpenVPN. Visitors without a token see a plain web
+// page.
 package onetime
 
 import (
@@ -15,32 +15,37 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strconv"
+	"os"
+	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/net/netutil"
+	"ztbridge/bridge/connlimit"
 )
 
 const (
-	// maxConns bounds what strangers can hold open; openvpn passes all of them on from one address.
+	// maxConns bounds the open connections; openvpn passes all of them on from one address. Beyond
+	// it the one that has been silent for longest is closed, so that strangers keep nobody out.
 	maxConns = 128
-	// ioTimeout ends a connection that does not go on. Profiles are some kilobytes.
+	// ioTimeout ends a connection that makes no progress. Profiles are some kilobytes.
 	ioTimeout = 15 * time.Second
-	grace     = 2 * time.Second
+	// shutdownTimeout is how long open requests may take when the server ends.
+	shutdownTimeout = 2 * time.Second
 )
 
-// Config is what a server needs.
+// Config configures a Server.
 type Config struct {
 	// Listen is a loopback address; port 0 takes any free port.
 	Listen netip.AddrPort
-	// Host and Port are where clients reach it: the endpoint's public name or address and its TCP
-	// port.
+	// Host and Port are the endpoint's public name or address and its TCP port, as in the links.
 	Host string
 	Port uint16
-	TLS  TLS
-	Now  func() time.Time // time.Now when nil
-	Log  *slog.Logger     // slog.Default() when nil
+	// Dir is a private directory for what outlives a restart: the self-signed certificate and the
+	// key of tokens. It is made if it is missing.
+	Dir string
+	TLS TLS
+	Now func() time.Time // time.Now when nil
+	Log *slog.Logger     // slog.Default() when nil
 }
 
 // Server serves one-time links.
@@ -52,8 +57,8 @@ type Server struct {
 	log      *slog.Logger
 }
 
-// New binds the listening socket and prepares the certificate. The operator's own may be missing or
-// broken yet, see Trouble. The caller must call Run or Close.
+// New binds the listening socket and prepares the certificate. The operator's own may still be
+// missing or broken, see Check. The caller must call Run or Close.
 func New(c Config) (*Server, error) {
 	if c.Now == nil {
 		c.Now = time.Now
@@ -64,7 +69,14 @@ func New(c Config) (*Server, error) {
 	if !c.Listen.Addr().IsLoopback() {
 		return nil, fmt.Errorf("serving one-time links: %s is not a loopback address", c.Listen)
 	}
-	certs, err := c.TLS.open(c.Host, c.Now)
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("serving one-time links: %w", err)
+	}
+	key, err := tokenKey(c.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("serving one-time links: %w", err)
+	}
+	certs, err := c.openTLS()
 	if err != nil {
 		return nil, fmt.Errorf("serving one-time links: %w", err)
 	}
@@ -73,8 +85,8 @@ func New(c Config) (*Server, error) {
 		return nil, fmt.Errorf("serving one-time links: %w", err)
 	}
 	return &Server{
-		config: c, listener: netutil.LimitListener(l, maxConns), certs: certs,
-		tickets: newTickets(c.Now), log: c.Log,
+		config: c, listener: connlimit.New(l, maxConns, 0), certs: certs,
+		tickets: newTickets(key, c.Now), log: c.Log,
 	}, nil
 }
 
@@ -87,10 +99,9 @@ func (s *Server) Addr() netip.AddrPort {
 	return addr.AddrPort()
 }
 
-// Trouble says why no link can be opened now: the operator's certificate cannot be used, or the
-// authority has given none when it was last asked. It looks again each time; what is mended is
-// served.
-func (s *Server) Trouble() error { return s.certs.trouble() }
+// Check returns why no link can be opened now: the operator's certificate cannot be used, or the
+// authority gave none when it was last asked. It reads the files again each time.
+func (s *Server) Check() error { return s.certs.check() }
 
 // Close releases the socket of a server that is not run.
 func (s *Server) Close() error { return s.listener.Close() }
@@ -104,13 +115,14 @@ func (s *Server) Run(ctx context.Context) error {
 		WriteTimeout:      ioTimeout,
 		IdleTimeout:       ioTimeout,
 		MaxHeaderBytes:    16 << 10,
-		// Scanners' broken handshakes are no news.
+		// Broken handshakes of scanners are not logged.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx),
+			shutdownTimeout)
 		defer cancel()
 		if err := web.Shutdown(last); err != nil {
 			_ = web.Close()
@@ -134,8 +146,8 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// ServeHTTP answers a token that is open with its profile, and everything else as any small web
-// server would.
+// ServeHTTP serves the profile of an open link, a page for a link that has ended, and anything else
+// as a small web server would.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("X-Content-Type-Options", "nosniff")
@@ -146,64 +158,27 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.URL.Path == "/" {
-		header.Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = io.WriteString(w, page) // the visitor may have gone
+		writePage(w, http.StatusOK, strangersPage)
 		return
 	}
-	if token := r.URL.Path[1:]; len(token) == tokenLen {
+	if token := strings.TrimPrefix(r.URL.Path, "/"); len(token) == tokenLen {
 		s.serveLink(w, r, token)
 		return
 	}
 	http.NotFound(w, r)
 }
 
-// serveLink hands out the profile of an open link. HEAD is how some programs look at a link before
-// they open it: it is answered like GET, and does not use the link up.
-func (s *Server) serveLink(w http.ResponseWriter, r *http.Request, token string) {
-	header := w.Header()
-	found, err := s.tickets.redeem(token, r.Method == http.MethodGet)
-	switch {
-	case errors.Is(err, errTooMany):
-		header.Set("Retry-After", "30")
-		http.Error(w, "Too Many Requests", http.StatusTooManyRequests)
-		return
-	case err != nil:
-		http.NotFound(w, r)
-		return
-	case !found.valid():
-		s.log.Warn("one-time link refused: its client is not valid any more", "client", found.name)
-		http.NotFound(w, r)
-		return
-	}
-	header.Set("Content-Type", "application/x-openvpn-profile")
-	header.Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", found.name+".ovpn"))
-	header.Set("Content-Length", strconv.Itoa(len(found.content)))
-	header.Set("Cache-Control", "no-store")
-	if r.Method == http.MethodGet {
-		s.log.Info("one-time link used", "client", found.name)
-		_, _ = w.Write(found.content) // the client may have gone
-	}
-}
-
-// page is what a visitor without a token sees.
-const page = `<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><title>It works</title></head>
-<body><h1>It works</h1><p>There is nothing here yet.</p></body>
-</html>
-`
-
-// certificates gives the TLS configuration and what a person must know about it.
+// certificates is a source of the server's certificate.
 type certificates struct {
 	get func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// protos are further application protocols (ALPN) that the certificate's source answers.
+	// protos lists further application protocols (ALPN) that the certificate's source answers.
 	protos []string
-	// run keeps the certificate at hand until ctx ends; nil: nothing is to be done.
+	// run renews the certificate until ctx ends; nil where that is not needed.
 	run func(ctx context.Context)
-	// trouble says, at once, why clients will refuse the server as far as that is known; ready
-	// finds it out.
-	trouble, ready func() error
-	// fingerprint is set when nobody vouches for the certificate.
+	// check returns, without blocking, why clients will refuse the server, as far as that is known;
+	// obtain asks the authority first.
+	check, obtain func() error
+	// fingerprint is set for a self-signed certificate.
 	fingerprint string
 }
 

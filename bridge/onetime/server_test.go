@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -50,6 +51,9 @@ func serve(t *testing.T, c Config) *Server {
 	if c.Port == 0 {
 		c.Port = 443
 	}
+	if c.Dir == "" {
+		c.Dir = t.TempDir()
+	}
 	s, err := New(c)
 	if err != nil {
 		t.Fatal(err)
@@ -75,9 +79,18 @@ func client(t *testing.T) *http.Client {
 
 func request(t *testing.T, s *Server, method, path string) (*http.Response, string) {
 	t.Helper()
+	return requestWith(t, s, method, path, nil)
+}
+
+func requestWith(t *testing.T, s *Server, method, path string,
+	header http.Header) (*http.Response, string) {
+	t.Helper()
 	req, err := http.NewRequest(method, "https://"+s.Addr().String()+path, nil)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if header != nil {
+		req.Header = header
 	}
 	resp, err := client(t).Do(req)
 	if err != nil {
@@ -103,7 +116,8 @@ func issue(t *testing.T, s *Server, name string) (Link, string) {
 }
 
 func TestLinkWorksOnce(t *testing.T) {
-	s := serve(t, Config{})
+	c := &clock{t: time.Now()}
+	s := serve(t, Config{Now: c.now})
 	link, path := issue(t, s, "phone")
 	if link.Import != "openvpn://import-profile/"+link.URL {
 		t.Errorf("import link %q", link.Import)
@@ -125,39 +139,254 @@ func TestLinkWorksOnce(t *testing.T) {
 	if got := resp.Header.Get("Content-Disposition"); got != `attachment; filename="phone.ovpn"` {
 		t.Errorf("Content-Disposition %q", got)
 	}
-	if resp, _ := request(t, s, http.MethodHead, path); resp.StatusCode != http.StatusNotFound {
-		t.Errorf("HEAD after the download: %s, want it refused", resp.Status)
+	awaitDelivered(t, s)
+	// Firefox for iOS asks twice for one download.
+	c.add(Grace - time.Second)
+	if resp, body := request(t, s, http.MethodGet, path+"?null"); body != "profile of phone" {
+		t.Errorf("within the minute of grace: %s %q", resp.Status, body)
 	}
-	if resp, body := request(t, s, http.MethodGet, path); resp.StatusCode != http.StatusNotFound ||
-		strings.Contains(body, "profile") {
-		t.Errorf("the second download: %s %q, want it refused", resp.Status, body)
+	c.add(2 * time.Second) // that did not lengthen it
+	wantEnded(t, s, path)
+}
+
+// awaitDelivered waits until the server has noted that the only open link's file was delivered.
+func awaitDelivered(t *testing.T, s *Server) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		s.tickets.mu.Lock()
+		done := len(s.tickets.open) == 1 && s.tickets.open[0].delivered
+		s.tickets.mu.Unlock()
+		if done {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the download is not counted")
+		}
 	}
 }
 
-func TestOnlyOneOfManyDownloadsWins(t *testing.T) {
-	s := serve(t, Config{})
-	_, path := issue(t, s, "phone")
-	const n = 16
-	won := make(chan bool, n)
-	for range n {
-		go func() {
-			resp, err := client(t).Get("https://" + s.Addr().String() + path)
-			if err != nil {
-				won <- false
-				return
-			}
-			defer resp.Body.Close()
-			won <- resp.StatusCode == http.StatusOK
-		}()
+// wantEnded checks that a link gives a page that says what to do, and nothing else.
+func wantEnded(t *testing.T, s *Server, path string) {
+	t.Helper()
+	if resp, _ := request(t, s, http.MethodHead, path); resp.StatusCode != http.StatusGone {
+		t.Errorf("HEAD of a link that has ended: %s, want 410", resp.Status)
 	}
-	wins := 0
-	for range n {
-		if <-won {
-			wins++
+	resp, body := request(t, s, http.MethodGet, path)
+	if resp.StatusCode != http.StatusGone || strings.Contains(body, "profile of") ||
+		strings.Contains(body, "secret") {
+		t.Errorf("a link that has ended: %s %q, want 410", resp.Status, body)
+	}
+	for _, text := range []string{"no longer works", "ztbridge client show NAME --qr",
+		"ztbridge client revoke NAME"} {
+		if !strings.Contains(body, text) {
+			t.Errorf("the page does not say %q:\n%s", text, body)
 		}
 	}
-	if wins != 1 {
-		t.Errorf("%d of %d simultaneous downloads succeeded, want 1", wins, n)
+	if got := resp.Header.Get("Content-Type"); !strings.HasPrefix(got, "text/html") {
+		t.Errorf("the page is %s", got)
+	}
+}
+
+// What only looks at a link, or asks for a part of it, leaves it as it was.
+func TestLookingDoesNotSpendTheLink(t *testing.T) {
+	for name, look := range map[string]struct {
+		method string
+		header http.Header
+		status int
+	}{
+		"HEAD":            {http.MethodHead, nil, http.StatusOK},
+		"the first byte":  {"GET", http.Header{"Range": {"bytes=0-0"}}, http.StatusPartialContent},
+		"the last byte":   {"GET", http.Header{"Range": {"bytes=-1"}}, http.StatusPartialContent},
+		"all but a byte":  {"GET", http.Header{"Range": {"bytes=1-"}}, http.StatusPartialContent},
+		"several ranges":  {"GET", http.Header{"Range": {"bytes=0-3,8-"}}, http.StatusPartialContent},
+		"no such range":   {"GET", http.Header{"Range": {"bytes=9999-"}}, 416},
+		"prefetch":        {"GET", http.Header{"Sec-Purpose": {"prefetch"}}, 503},
+		"prerender":       {"GET", http.Header{"Sec-Purpose": {"prefetch;prerender"}}, 503},
+		"older prefetch":  {"GET", http.Header{"Purpose": {"prefetch"}}, 503},
+		"Safari's":        {"GET", http.Header{"X-Purpose": {"preview"}}, 503},
+		"Firefox's older": {"GET", http.Header{"X-Moz": {"prefetch"}}, 503},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := &clock{t: time.Now()}
+			s := serve(t, Config{Now: c.now})
+			_, path := issue(t, s, "phone")
+			resp, body := requestWith(t, s, look.method, path, look.header)
+			if resp.StatusCode != look.status || body == "profile of phone" {
+				t.Errorf("%s %q, want %d and not the profile", resp.Status, body, look.status)
+			}
+			c.add(2 * Grace)
+			if resp, body := request(t, s, "GET", path); body != "profile of phone" {
+				t.Errorf("after it, the download: %s %q", resp.Status, body)
+			}
+		})
+	}
+}
+
+// A download in parts, as after a break, spends the link as one in a piece does.
+func TestDownloadInParts(t *testing.T) {
+	c := &clock{t: time.Now()}
+	s := serve(t, Config{Now: c.now})
+	_, path := issue(t, s, "phone")
+	var whole string
+	for _, part := range []string{"bytes=0-4", "bytes=5-9", "bytes=10-"} {
+		_, body := requestWith(t, s, "GET", path, http.Header{"Range": {part}})
+		whole += body
+	}
+	if whole != "profile of phone" {
+		t.Errorf("the parts are %q", whole)
+	}
+	awaitDelivered(t, s)
+	c.add(Grace)
+	wantEnded(t, s, path)
+}
+
+// A download that the client breaks off does not spend the link, wherever it breaks; also not one
+// that began in the link's last second.
+func TestBrokenDownload(t *testing.T) {
+	for name, breakOff := range map[string]func(*testing.T, net.Conn){
+		"before the answer": func(*testing.T, net.Conn) {},
+		"after the headers": func(t *testing.T, c net.Conn) {
+			if _, err := c.Read(make([]byte, 64)); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		for _, wait := range []time.Duration{0, Life - time.Second} {
+			t.Run(fmt.Sprint(name, wait), func(t *testing.T) {
+				t.Parallel()
+				c := &clock{t: time.Now()}
+				began := make(chan struct{}, 1)
+				s := serve(t, Config{Now: c.now})
+				link, err := s.Issue("phone", []byte("profile of phone"), func() bool {
+					select {
+					case began <- struct{}{}:
+					default:
+					}
+					return true
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.add(wait)
+				path := strings.TrimPrefix(link.URL, "https://vm.example.org")
+				conn, err := tls.Dial("tcp", s.Addr().String(),
+					&tls.Config{InsecureSkipVerify: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path)
+				<-began // the server has read the request
+				breakOff(t, conn)
+				conn.NetConn().Close()
+				time.Sleep(2 * lastByteDelay) // what the server would count, it has counted
+				c.add(10 * time.Second)
+				if resp, body := request(t, s, "GET", path); body != "profile of phone" {
+					t.Fatalf("10 s later: %s %q", resp.Status, body)
+				}
+				awaitDelivered(t, s)
+				c.add(Grace)
+				wantEnded(t, s, path)
+			})
+		}
+	}
+}
+
+// A browser that breaks off by HTTP/2 has not got the file either.
+func TestBrokenDownloadHTTP2(t *testing.T) {
+	c := &clock{t: time.Now()}
+	s := serve(t, Config{Now: c.now})
+	_, path := issue(t, s, "phone")
+	browser := client(t)
+	browser.Transport.(*http.Transport).ForceAttemptHTTP2 = true
+	ctx, cancel := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, "GET", "https://"+s.Addr().String()+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := browser.Do(req)
+	if err != nil || resp.ProtoMajor != 2 {
+		t.Fatalf("%+v, %v; want HTTP/2", resp, err)
+	}
+	cancel()
+	_ = resp.Body.Close()
+	time.Sleep(2 * lastByteDelay)
+	c.add(2 * Grace)
+	if resp, body := request(t, s, "GET", path); body != "profile of phone" {
+		t.Errorf("two minutes later: %s %q", resp.Status, body)
+	}
+}
+
+// A link of an earlier run has ended with it, and is recognised all the same.
+func TestLinkOfAnEarlierRun(t *testing.T) {
+	dir := t.TempDir()
+	var path string
+	t.Run("first", func(t *testing.T) { _, path = issue(t, serve(t, Config{Dir: dir}), "phone") })
+	wantEnded(t, serve(t, Config{Dir: dir}), path)
+	if resp, _ := request(t, serve(t, Config{}), "GET", path); resp.StatusCode != 404 {
+		t.Errorf("another box's link: %s, want 404 as for any stranger", resp.Status)
+	}
+}
+
+// 128 connections that say nothing keep nobody from a link.
+func TestSilentConnectionsKeepNobodyOut(t *testing.T) {
+	s := serve(t, Config{})
+	for range 2 * maxConns {
+		conn, err := net.Dial("tcp", s.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	_, path := issue(t, s, "phone")
+	began := time.Now()
+	if _, body := request(t, s, "GET", path); body != "profile of phone" {
+		t.Errorf("got %q", body)
+	}
+	if took := time.Since(began); took > ioTimeout/3 {
+		t.Errorf("the download took %s", took)
+	}
+}
+
+// The certificate and its fingerprint last over restarts, and change with the address.
+func TestSelfSignedCertificateLasts(t *testing.T) {
+	dir := t.TempDir()
+	fingerprint := func(host string, at time.Duration) (got string) {
+		t.Run(host, func(t *testing.T) {
+			now := func() time.Time { return time.Now().Add(at) }
+			link, err := serve(t, Config{Dir: dir, Host: host, Now: now}).Issue("phone", nil, always)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = link.Fingerprint
+		})
+		return got
+	}
+	first := fingerprint("vm.example.org", 0)
+	if again := fingerprint("vm.example.org", 24*time.Hour); again != first || first == "" {
+		t.Errorf("after a restart the fingerprint is %q, before %q", again, first)
+	}
+	moved := fingerprint("203.0.113.9", 0)
+	if moved == first {
+		t.Error("for another address the fingerprint is the same")
+	}
+	if again := fingerprint("203.0.113.9", 0); again != moved {
+		t.Errorf("after a restart at the address it is %q, before %q", again, moved)
+	}
+	if late := fingerprint("203.0.113.9", selfSignedLife-selfSignedRest/2); late == moved {
+		t.Error("a certificate near its end is kept")
+	}
+	for _, name := range []string{selfSignedFile, tokenKeyFile} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v; want mode 0600", name, info, err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("damaged"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if fingerprint("203.0.113.9", 0) == "" {
+		t.Error("damaged files keep the server from starting")
 	}
 }
 
@@ -174,9 +403,7 @@ func TestLinkEnds(t *testing.T) {
 		s := serve(t, Config{Now: c.now})
 		_, path := issue(t, s, "phone")
 		end(s, c)
-		if resp, _ := request(t, s, http.MethodGet, path); resp.StatusCode != http.StatusNotFound {
-			t.Errorf("%s the link answered %s", name, resp.Status)
-		}
+		t.Run(name, func(t *testing.T) { wantEnded(t, s, path) })
 	}
 }
 
@@ -190,13 +417,7 @@ func TestLinkEndsWithItsClient(t *testing.T) {
 	}
 	revoked.Store(true)
 	path := strings.TrimPrefix(link.URL, "https://vm.example.org")
-	if resp, _ := request(t, s, http.MethodHead, path); resp.StatusCode != http.StatusNotFound {
-		t.Errorf("HEAD after the download: %s, want it refused", resp.Status)
-	}
-	if resp, body := request(t, s, http.MethodGet, path); resp.StatusCode != http.StatusNotFound ||
-		strings.Contains(body, "secret") {
-		t.Errorf("the link of a revoked client answered %s %q", resp.Status, body)
-	}
+	wantEnded(t, s, path)
 }
 
 func TestStrangersSeeAWebServer(t *testing.T) {
@@ -329,8 +550,8 @@ func TestOwnCertificateIsReadAgain(t *testing.T) {
 }
 
 // A certificate without its key is said with each link, and served as soon as the operator has
-// mended it.
-func TestOwnCertificateIsMended(t *testing.T) {
+// repaired it.
+func TestOwnCertificateIsRepaired(t *testing.T) {
 	dir := t.TempDir()
 	certPath, keyPath := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	ca := newTestCA(t)
@@ -351,7 +572,7 @@ func TestOwnCertificateIsMended(t *testing.T) {
 	write(keyPath, key)
 	_, path := issue(t, s, "phone")
 	if resp, _ := request(t, s, http.MethodGet, path); resp.StatusCode != http.StatusOK {
-		t.Errorf("the mended certificate's link answered %s", resp.Status)
+		t.Errorf("the repaired certificate's link answered %s", resp.Status)
 	}
 }
 
@@ -379,7 +600,7 @@ func TestOwnCertificateIsOfNoUse(t *testing.T) {
 			s := serve(t, Config{Host: c.host, Now: now,
 				TLS: TLS{CertFile: certPath, KeyFile: keyPath}})
 			_, err := s.Issue("phone", []byte("profile"), always)
-			for _, err := range []error{err, s.Trouble()} {
+			for _, err := range []error{err, s.Check()} {
 				if (err == nil) != (c.want == "") || err != nil &&
 					(!strings.Contains(err.Error(), c.want) ||
 						!strings.Contains(err.Error(), certPath)) {
@@ -392,7 +613,7 @@ func TestOwnCertificateIsOfNoUse(t *testing.T) {
 
 func TestListensOnLoopbackOnly(t *testing.T) {
 	if s, err := New(Config{Listen: netip.MustParseAddrPort("0.0.0.0:0"),
-		Host: "vm.example.org"}); err == nil {
+		Host: "vm.example.org", Dir: t.TempDir()}); err == nil {
 		_ = s.Close()
 		t.Error("the server listens on every address")
 	}
