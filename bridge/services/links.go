@@ -32,8 +32,9 @@ func (e *Endpoint) newLinks() (*onetime.Server, error) {
 	}
 	https := e.cfg.HTTPS
 	c := onetime.Config{
-		Listen: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"),
-			0), Host: e.cfg.Address, Port: e.listeners[i].Port,
+		Listen: netip.MustParseAddrPort("127.0.0.1:0"),
+		Host:   e.cfg.Address, Port: e.listeners[i].Port,
+		Dir: filepath.Join(e.d.env.StateDir, "links"),
 		TLS: onetime.TLS{CertFile: https.Certificate, KeyFile: https.Key}, Log: e.d.env.Logger,
 	}
 	if a := https.ACME; a != nil {
@@ -59,7 +60,7 @@ func (e *Endpoint) closeLinks() {
 func (e *Endpoint) linksFault() error {
 	switch {
 	case e.links != nil:
-		return e.links.Trouble()
+		return e.links.Check()
 	case errors.Is(e.noLinks, errNotRunning):
 		return nil // the fault of the whole endpoint says it
 	}

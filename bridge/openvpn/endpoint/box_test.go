@@ -108,6 +108,7 @@ func box(ctx context.Context, dir string) error {
 	}
 	web, err := onetime.New(onetime.Config{
 		Listen: netip.MustParseAddrPort("127.0.0.1:0"), Host: boxAddr.String(), Port: 443,
+		Dir: filepath.Join(dir, "state", "links"),
 	})
 	if err != nil {
 		return err
