@@ -144,7 +144,7 @@ func TestRevokedClientsLinkEnds(t *testing.T) {
 		}
 		want := http.StatusOK
 		if revoke {
-			want = http.StatusNotFound
+			want = http.StatusGone
 			if _, err := e.store.Revoke(name); err != nil {
 				t.Fatal(err)
 			}
