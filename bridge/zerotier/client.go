@@ -28,8 +28,8 @@ var (
 	ErrRefused = errors.New("zerotier-one refused the API token")
 	// ErrUnexpected: the answer is not one that zerotier-one gives.
 	ErrUnexpected = errors.New("unexpected answer from zerotier-one")
-	// errNotFound: HTTP 404, for a network that is not joined.
-	errNotFound = errors.New("not found")
+	// ErrNotFound: HTTP 404, for example for a network that is not joined.
+	ErrNotFound = errors.New("not found")
 )
 
 const (
@@ -160,7 +160,7 @@ func (c *client) roundTrip(ctx context.Context, method, path string, in any) ([]
 	case res.StatusCode == http.StatusUnauthorized:
 		return nil, ErrRefused
 	case res.StatusCode == http.StatusNotFound:
-		return nil, errNotFound
+		return nil, ErrNotFound
 	case res.StatusCode != http.StatusOK:
 		return nil, fmt.Errorf("%w: HTTP %d", ErrUnexpected, res.StatusCode)
 	case err != nil:

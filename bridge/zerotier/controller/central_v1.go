@@ -1,0 +1,150 @@
+package controller
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"time"
+
+	"ztbridge/bridge/zerotier"
+)
+
+// BaseV1 is where Central v1 is.
+const BaseV1 = "https://api.zerotier.com/api/v1"
+
+// NewCentralV1 returns a client of Central v1 at a base address, usually BaseV1.
+func NewCentralV1(base, token string) Client {
+	return &centralV1{newRequester(base, "token", token)}
+}
+
+type centralV1 struct{ *requester }
+
+func (c *centralV1) Kind() Kind { return CentralV1 }
+
+type (
+	networkV1 struct {
+		ID     zerotier.NetworkID `json:"id"`
+		Config settings           `json:"config"`
+	}
+	memberV1 struct {
+		NodeID   zerotier.Address `json:"nodeId"`
+		Name     string           `json:"name"`
+		LastSeen int64            `json:"lastSeen"` // ms since 1970; 0: never, or forgotten
+		Config   memberSettings   `json:"config"`
+	}
+	// memberSettings are a member's as v1 and the box's own controller write them.
+	memberSettings struct {
+		Authorized    *bool     `json:"authorized,omitempty"`
+		IPAssignments *[]string `json:"ipAssignments,omitempty"`
+	}
+)
+
+func (n networkV1) network() (Network, error) {
+	out := Network{ID: n.ID}
+	return out, n.Config.decode(&out)
+}
+
+func (c *centralV1) Networks(ctx context.Context) ([]Network, error) {
+	var answer []networkV1
+	if err := c.do(ctx, http.MethodGet, "/network", nil, &answer); err != nil {
+		return nil, err
+	}
+	var out []Network
+	for _, a := range answer {
+		n, err := a.network()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}
+
+func (c *centralV1) Network(ctx context.Context, id zerotier.NetworkID) (Network, error) {
+	var a networkV1
+	if err := c.do(ctx, http.MethodGet, networkPath(id), nil, &a); err != nil {
+		return Network{}, err
+	}
+	return a.network()
+}
+
+// Create names the network by a second request: the first takes no settings.
+func (c *centralV1) Create(ctx context.Context, name string) (Network, error) {
+	var a networkV1
+	if err := c.do(ctx, http.MethodPost, "/network", struct{}{}, &a); err != nil {
+		return Network{}, err
+	}
+	private := true
+	body := map[string]settings{"config": {Name: &name, Private: &private}}
+	if err := c.do(ctx, http.MethodPost, networkPath(a.ID), body, &a); err != nil {
+		return Network{}, err
+	}
+	return a.network()
+}
+
+func (c *centralV1) Delete(ctx context.Context, id zerotier.NetworkID) error {
+	return c.do(ctx, http.MethodDelete, networkPath(id), nil, nil)
+}
+
+func (c *centralV1) Update(ctx context.Context, before, after Network) error {
+	s, err := changed(before, after)
+	if err != nil {
+		return err
+	}
+	return c.do(ctx, http.MethodPost, networkPath(after.ID), map[string]settings{"config": s}, nil)
+}
+
+func (c *centralV1) Members(ctx context.Context, id zerotier.NetworkID) ([]Member, error) {
+	var answer []memberV1
+	if err := c.do(ctx, http.MethodGet, networkPath(id)+"/member", nil, &answer); err != nil {
+		return nil, err
+	}
+	var out []Member
+	for _, a := range answer {
+		m := Member{Address: a.NodeID, Name: a.Name}
+		if a.LastSeen > 0 {
+			m.LastSeen = time.UnixMilli(a.LastSeen)
+		}
+		if err := a.Config.decode(&m); err != nil {
+			return nil, err
+		}
+		out = append(out, m)
+	}
+	return out, nil
+}
+
+func (c *centralV1) SetMember(ctx context.Context, id zerotier.NetworkID,
+	before, after Member) error {
+	body := map[string]any{"config": changedMember(before, after)}
+	if before.Name != after.Name {
+		body["name"] = after.Name
+	}
+	return c.do(ctx, http.MethodPost, memberPath(id, after.Address), body, nil)
+}
+
+func (c *centralV1) Forget(ctx context.Context, id zerotier.NetworkID, a zerotier.Address) error {
+	return c.do(ctx, http.MethodDelete, memberPath(id, a), nil, nil)
+}
+
+func (s memberSettings) decode(m *Member) (err error) {
+	m.Authorized = s.Authorized != nil && *s.Authorized
+	if s.IPAssignments != nil {
+		m.Addrs, err = parseAddrs(*s.IPAssignments)
+	}
+	return err
+}
+
+func changedMember(before, after Member) memberSettings {
+	var s memberSettings
+	if before.Authorized != after.Authorized {
+		s.Authorized = &after.Authorized
+	}
+	if !slices.Equal(before.Addrs, after.Addrs) {
+		texts := []string{} // [] and not null
+		for _, a := range after.Addrs {
+			texts = append(texts, a.String())
+		}
+		s.IPAssignments = &texts
+	}
+	return s
+}

@@ -1,0 +1,75 @@
+package controller
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// Errors of controllers, for errors.Is.
+var (
+	// ErrUnauthorized: the controller does not take the token (401).
+	ErrUnauthorized = errors.New("the token is not accepted")
+	// ErrForbidden: the token may not do this, or the account's plan does not include it (403).
+	ErrForbidden = errors.New("the token or the account's plan does not allow this")
+	// ErrNotFound: there is no such network or member (404).
+	ErrNotFound = errors.New("not found")
+	// ErrRateLimited: too many requests, also after waiting (429).
+	ErrRateLimited = errors.New("too many requests")
+	// ErrNoController: this build of zerotier-one has no controller.
+	ErrNoController = errors.New("this zerotier-one has no controller")
+	// ErrConflict: a setting made by a person stands against the plan.
+	ErrConflict = errors.New("the network is set up otherwise")
+	// ErrNotKept: the controller accepted a change without carrying it out.
+	ErrNotKept = errors.New("the controller did not keep the change")
+)
+
+// apiError is an answer that is no success. It never contains the token.
+type apiError struct {
+	status  int
+	message string // the controller's own words; may be empty
+}
+
+func (e *apiError) Error() string {
+	text := fmt.Sprintf("HTTP %d", e.status)
+	if is := e.Unwrap(); is != nil {
+		text = is.Error() + " (" + text + ")"
+	}
+	if e.message != "" {
+		text += ": " + e.message
+	}
+	return text
+}
+
+func (e *apiError) Unwrap() error {
+	switch e.status {
+	case http.StatusUnauthorized:
+		return ErrUnauthorized
+	case http.StatusForbidden, http.StatusPaymentRequired:
+		return ErrForbidden
+	case http.StatusNotFound:
+		return ErrNotFound
+	case http.StatusTooManyRequests:
+		return ErrRateLimited
+	}
+	return nil
+}
+
+// printable bounds what a controller said, and removes control characters and the token.
+func printable(text, token string) string {
+	if token != "" {
+		text = strings.ReplaceAll(text, token, "[token]")
+	}
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, text)
+	const limit = 300
+	if len(text) > limit {
+		text = text[:limit] + "…"
+	}
+	return strings.TrimSpace(strings.ToValidUTF8(text, ""))
+}
