@@ -11,6 +11,8 @@ import (
 	"os/signal"
 
 	"golang.org/x/sys/unix"
+
+	"ztbridge/bridge/zerotier/controller"
 )
 
 func main() { os.Exit(run()) }
@@ -18,6 +20,7 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
-	p := &program{out: os.Stdout, err: os.Stderr, env: os.Getenv}
+	p := &program{out: os.Stdout, err: os.Stderr, env: os.Getenv,
+		centralV1: controller.BaseV1, centralV2: controller.BaseV2}
 	return p.execute(ctx, os.Args[1:])
 }

@@ -50,9 +50,11 @@ type program struct {
 	reached bool
 
 	configPath, stateDir, runtimeDir string
-	set                              []string
-	overrides                        config.Overrides // what set says
-	verbose                          bool
+	// centralV1 and centralV2 are where ZeroTier Central's APIs are.
+	centralV1, centralV2 string
+	set                  []string
+	overrides            config.Overrides // what set says
+	verbose              bool
 }
 
 // execute carries out a command line and returns the exit code.
@@ -102,8 +104,8 @@ func (p *program) root() *cobra.Command {
 	flags.BoolVarP(&p.verbose, "verbose", "v", false, "log details as well")
 	root.AddCommand(p.runCommand(), p.guardCommand(), p.downCommand(), p.planCommand(),
 		p.statusCommand(), p.doctorCommand(),
-		p.egressCommand(), p.clientCommand(), p.configCommand(), p.versionCommand(),
-		updateCommand(update.New()), problemsTopic())
+		p.egressCommand(), p.clientCommand(), p.networkCommand(), p.configCommand(),
+		p.versionCommand(), updateCommand(update.New()), problemsTopic())
 	return root
 }
 

@@ -51,8 +51,12 @@ func Verify(again Plan) error {
 	if again.Empty() {
 		return nil
 	}
+	var missing []string
+	for _, c := range again.Changes {
+		missing = append(missing, c.String())
+	}
 	return fmt.Errorf("reading back network %s: %w: %s", again.Network.ID, ErrNotKept,
-		strings.Join(again.Lines(), "; "))
+		strings.Join(missing, "; "))
 }
 
 // boxAfter returns the box's membership as the plan wants it.

@@ -68,15 +68,10 @@ func (c *centralV1) Network(ctx context.Context, id zerotier.NetworkID) (Network
 	return a.network()
 }
 
-// Create names the network by a second request: the first takes no settings.
-func (c *centralV1) Create(ctx context.Context, name string) (Network, error) {
+// Create takes no settings: the network is private, and gets a name of Central's choice.
+func (c *centralV1) Create(ctx context.Context, _ string) (Network, error) {
 	var a networkV1
 	if err := c.do(ctx, http.MethodPost, "/network", struct{}{}, &a); err != nil {
-		return Network{}, err
-	}
-	private := true
-	body := map[string]settings{"config": {Name: &name, Private: &private}}
-	if err := c.do(ctx, http.MethodPost, networkPath(a.ID), body, &a); err != nil {
 		return Network{}, err
 	}
 	return a.network()

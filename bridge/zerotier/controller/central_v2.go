@@ -248,4 +248,3 @@ func parseTime(raw json.RawMessage) time.Time {
 	}
 	return at
 }
-

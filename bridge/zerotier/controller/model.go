@@ -30,7 +30,8 @@ type Client interface {
 	// Networks returns the networks that the token may read.
 	Networks(ctx context.Context) ([]Network, error)
 	Network(ctx context.Context, id zerotier.NetworkID) (Network, error)
-	// Create makes a private network. It is the only request that is not idempotent.
+	// Create makes a private network, whose name may be another one than name. It is the only
+	// request that is not idempotent.
 	Create(ctx context.Context, name string) (Network, error)
 	Delete(ctx context.Context, id zerotier.NetworkID) error
 	// Update sends those settings in which after differs from before.

@@ -217,19 +217,19 @@ func (p *Plan) subnet4(want Wanted) (netip.Prefix, error) {
 	return subnet, nil
 }
 
-// freeSubnet returns a /24 of 10.0.0.0/8 that overlaps nothing to avoid. It follows from the box's
-// address, so that two boxes seldom choose the same, and one always does.
+// freeSubnet returns a /24 of 10.128.0.0/9 that overlaps nothing to avoid; routers at home seldom
+// use that half. It follows from the box's address, so that two boxes seldom choose the same.
 func freeSubnet(want Wanted) (netip.Prefix, error) {
 	const tries = 1 << 16
 	seed := uint32(want.Self ^ want.Self>>16)
 	for i := range uint32(tries) {
 		n := seed + i*257 // odd: every pair of bytes comes up once
-		subnet := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(n >> 8), byte(n), 0}), 24)
+		subnet := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0x80 | byte(n>>8), byte(n), 0}), 24)
 		if !slices.ContainsFunc(want.Avoid, subnet.Overlaps) {
 			return subnet, nil
 		}
 	}
-	return netip.Prefix{}, fmt.Errorf("choosing a subnet: %w: all of 10.0.0.0/8 is in use on "+
+	return netip.Prefix{}, fmt.Errorf("choosing a subnet: %w: all of 10.128.0.0/9 is in use on "+
 		"this box", ErrConflict)
 }
 

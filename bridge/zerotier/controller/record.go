@@ -31,6 +31,7 @@ type Record struct {
 // Making is a network that is about to be made: Known lists those that were there before.
 type Making struct {
 	Controller Kind                 `json:"controller"`
+	Name       string               `json:"name"`
 	Known      []zerotier.NetworkID `json:"known"`
 }
 
@@ -91,8 +92,8 @@ func (r *Records) Note(kind Kind, p Plan, made bool) error {
 }
 
 // NoteMaking records that a network is about to be made, and writes the file.
-func (r *Records) NoteMaking(kind Kind, there []Network) error {
-	r.Making = &Making{Controller: kind}
+func (r *Records) NoteMaking(kind Kind, name string, there []Network) error {
+	r.Making = &Making{Controller: kind, Name: name}
 	for _, n := range there {
 		r.Making.Known = append(r.Making.Known, n.ID)
 	}

@@ -22,8 +22,10 @@ const (
 	// rateWait is the pause when the controller does not say for how long, rateWaitMax the longest.
 	rateWait    = time.Second
 	rateWaitMax = time.Minute
-	// readTries is how often a request that changes nothing is sent while the server fails.
+	// readTries is how often a request that changes nothing is sent while the server fails, with
+	// readWait between.
 	readTries = 3
+	readWait  = 250 * time.Millisecond
 )
 
 // requester sends requests to one of Central's APIs. A token goes to no other host: redirects are
@@ -99,7 +101,7 @@ func (r *requester) once(ctx context.Context, method, path string,
 	body []byte) (answer []byte, wait time.Duration, err error) {
 	req, err := http.NewRequestWithContext(ctx, method, r.base+path, bytes.NewReader(body))
 	if err != nil {
-		return nil, rateWait, err
+		return nil, 0, err
 	}
 	req.Header.Set("Authorization", r.scheme+" "+r.token)
 	if body != nil {
@@ -110,12 +112,12 @@ func (r *requester) once(ctx context.Context, method, path string,
 		if u := (*url.Error)(nil); errors.As(err, &u) {
 			err = u.Err // do names the address itself
 		}
-		return nil, rateWait, err
+		return nil, readWait, err
 	}
 	defer res.Body.Close()
 	answer, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if err != nil {
-		return nil, rateWait, err
+		return nil, readWait, err
 	}
 	if res.StatusCode/100 == 2 {
 		return answer, 0, nil

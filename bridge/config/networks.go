@@ -1,0 +1,166 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/google/renameio/v2"
+	"go.yaml.in/yaml/v3"
+)
+
+// ErrByHand is returned where a person has to edit the configuration.
+var ErrByHand = errors.New("the configuration has to be edited by hand")
+
+// ZeroTierOf returns what a configuration says of ZeroTier, also if it is not complete yet: the
+// service's home directory, and the well-formed ids of networks. A file that does not exist says
+// nothing.
+func ZeroTierOf(path string) (home string, networks []string, err error) {
+	home = DefaultZeroTierHome
+	node, _, err := zeroTierNode(path)
+	if err != nil || node == nil {
+		return home, nil, err
+	}
+	if h := valueOf(node, "home"); h != nil && h.Value != "" {
+		if home = h.Value; !filepath.IsAbs(home) {
+			home = filepath.Join(filepath.Dir(path), home)
+		}
+	}
+	for _, id := range networkIDs(node) {
+		if text := strings.ToLower(id.Value); networkRE.MatchString(text) {
+			networks = append(networks, text)
+		}
+	}
+	return home, networks, nil
+}
+
+// AddNetwork writes a network's id into a configuration: in place of the placeholder, or as its
+// only network where it has no `zerotier` yet. Everything else in the file stays as it is. It
+// reports whether it changed the file, and fails with ErrByHand if there is no such place.
+func AddNetwork(path, id string) (changed bool, err error) {
+	node, data, err := zeroTierNode(path)
+	if err != nil {
+		return false, err
+	}
+	text := string(data)
+	ids := networkIDs(node)
+	is := func(want string) int {
+		return slices.IndexFunc(ids,
+			func(n *yaml.Node) bool { return strings.ToLower(n.Value) == want })
+	}
+	switch {
+	case is(id) >= 0:
+		return false, nil
+	case is(networkPlaceholder) >= 0:
+		text, err = replaceAt(text, ids[is(networkPlaceholder)], id)
+	case node == nil:
+		if text != "" && !strings.HasSuffix(text, "\n") {
+			text += "\n"
+		}
+		text += "zerotier:\n  networks: [" + id + "]\n"
+	default:
+		err = fmt.Errorf("adding network %s to %s: %w", id, path, ErrByHand)
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, rewrite(path, []byte(text))
+}
+
+// zeroTierNode returns the value of the key `zerotier`, or nil, and the file's content.
+func zeroTierNode(path string) (*yaml.Node, []byte, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil, nil
+	}
+	var doc yaml.Node
+	if err == nil {
+		err = yaml.Unmarshal(data, &doc)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the configuration %s: %w", path, err)
+	}
+	if len(doc.Content) == 0 {
+		return nil, data, nil
+	}
+	return valueOf(doc.Content[0], "zerotier"), data, nil
+}
+
+// valueOf returns the value of a key of a mapping, or nil.
+func valueOf(node *yaml.Node, key string) *yaml.Node {
+	if node == nil || node.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		if node.Content[i].Value == key {
+			return node.Content[i+1]
+		}
+	}
+	return nil
+}
+
+// networkIDs returns the scalars under `networks` that are ids, or stand for them.
+func networkIDs(zerotier *yaml.Node) (out []*yaml.Node) {
+	list := valueOf(zerotier, "networks")
+	if list == nil {
+		return nil
+	}
+	items := list.Content
+	if list.Kind == yaml.ScalarNode {
+		items = []*yaml.Node{list} // lists of one may be written without brackets
+	}
+	for _, item := range items {
+		if id := valueOf(item, "id"); id != nil {
+			item = id
+		}
+		if item.Kind == yaml.ScalarNode {
+			out = append(out, item)
+		}
+	}
+	return out
+}
+
+// replaceAt replaces a scalar where it stands in the file.
+func replaceAt(text string, node *yaml.Node, with string) (string, error) {
+	lines := strings.SplitAfter(text, "\n")
+	line := lines[node.Line-1]
+	at := strings.Index(line[min(node.Column-1, len(line)):], node.Value)
+	if at < 0 {
+		return "", fmt.Errorf("line %d: %w", node.Line, ErrByHand)
+	}
+	at += node.Column - 1
+	lines[node.Line-1] = line[:at] + with + line[at+len(node.Value):]
+	return strings.Join(lines, ""), nil
+}
+
+// rewrite replaces a file at once; its mode and owner stay.
+func rewrite(path string, data []byte) error {
+	real, err := filepath.EvalSymlinks(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return renameio.WriteFile(path, data, 0o600)
+	}
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(real)
+	if err != nil {
+		return err
+	}
+	f, err := renameio.NewPendingFile(real, renameio.WithTempDir(filepath.Dir(real)),
+		renameio.WithStaticPermissions(info.Mode().Perm()))
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
+		err = errors.Join(err, f.Chown(int(owner.Uid), int(owner.Gid)))
+	}
+	if err == nil {
+		err = f.CloseAtomicallyReplace()
+	}
+	return errors.Join(err, f.Cleanup())
+}
