@@ -438,9 +438,9 @@ func TestNetworkToken(t *testing.T) {
 		text string
 		mode os.FileMode
 	}{"open": {controllertest.Token, 0o644}, "empty": {"\n", 0o600}, "binary": {"a\x00b", 0o600}} {
-		b.write("bad", c.text, c.mode)
+		b.write(name, c.text, c.mode)
 		code, _, stderr := b.plain("network", "setup", "--token-file",
-			filepath.Join(b.dir, "bad"))
+			filepath.Join(b.dir, name))
 		if code != exitError || !strings.Contains(stderr, "reading the token") {
 			t.Errorf("%s: exit code %d: %s", name, code, stderr)
 		}
