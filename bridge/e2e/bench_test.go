@@ -57,7 +57,7 @@ iptables -A FORWARD -i tun0 -o %[1]s -m conntrack --ctstate ESTABLISHED,RELATED 
 // asCards has the labs' wires carry what those of machines do.
 func asCards(b *testing.B, labs ...*lab.Topology) {
 	b.Helper()
-	netlab.Require(b, netlab.Ethtool)
+	require(b, netlab.Ethtool)
 	for _, top := range labs {
 		must(b, top.LikeCards(b.Context()))
 	}
@@ -99,7 +99,7 @@ func iperf(b *testing.B, p path, download bool) float64 {
 // compare measures the throughput of two paths.
 func compare(b *testing.B, what string, target float64, ours, theirs path, download bool) {
 	b.Helper()
-	netlab.Require(b, netlab.IPerf3)
+	require(b, netlab.IPerf3)
 	compareBy(b, what, target, ours, theirs,
 		gauge{unit: "Mbit/s", measure: func(p path) float64 { return iperf(b, p, download) }})
 }
@@ -183,7 +183,7 @@ func BenchmarkLine(b *testing.B) {
 // BenchmarkZeroTier compares ztbridge with the usual recipe, which leaves the segments' size alone,
 // where clients come by real ZeroTier.
 func BenchmarkZeroTier(b *testing.B) {
-	netlab.Require(b, netlab.ZeroTier)
+	require(b, netlab.ZeroTier)
 	usual := func() (*lab.Topology, *ztlab.Usual) {
 		top := standard(b, lab.Options{RemoteClient: true})
 		ctx, cancel := context.WithTimeout(b.Context(), 3*patience)

@@ -96,7 +96,7 @@ func must(t testing.TB, err error) {
 
 func standard(t testing.TB, opts lab.Options) *lab.Topology {
 	t.Helper()
-	netlab.Require(t, netlab.Root, netlab.OpenVPN, netlab.IPTables)
+	require(t, netlab.Root, netlab.OpenVPN, netlab.IPTables)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	top, err := lab.Standard(ctx, opts)
