@@ -106,6 +106,7 @@ func (p *program) root() *cobra.Command {
 		p.statusCommand(), p.doctorCommand(),
 		p.egressCommand(), p.clientCommand(), p.networkCommand(), p.configCommand(),
 		p.versionCommand(), updateCommand(update.New()), problemsTopic())
+	root.AddCommand(p.manualCommands()...)
 	return root
 }
 

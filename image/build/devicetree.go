@@ -46,7 +46,7 @@ func parseDeviceTree(blob []byte) ([]*treeNode, error) {
 		}
 		return int(binary.BigEndian.Uint32(blob[at:]))
 	}
-	if word(0) != treeMagic {
+	if len(blob) < 4 || binary.BigEndian.Uint32(blob) != treeMagic {
 		return nil, errDeviceTree
 	}
 	name := func(at int) (string, bool) {

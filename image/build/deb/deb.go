@@ -32,6 +32,7 @@ type Options struct {
 	Source  string // the checkout
 	Arch    string
 	Version string
+	Commit  string    // told by `ztbridge version`
 	Date    time.Time // every time stamp in the package
 	Out     string    // folder
 }
@@ -74,22 +75,13 @@ func (s *stage) add(destination string, mode os.FileMode, kind string, data []by
 	return nil
 }
 
-// compile adds the program, and what it says about itself: manual and completions. A program for
-// another architecture cannot be asked, its twin for this one can.
+// compile adds the program, and what it says about itself: manual and completions.
 func (s *stage) compile(ctx context.Context, o Options) error {
-	own, twin := filepath.Join(s.dir, "own"), filepath.Join(s.dir, "twin")
+	own := filepath.Join(s.dir, "own")
 	request := gobuild.Request{Source: o.Source, Package: "./cmd/ztbridge", Arch: o.Arch,
-		Version: o.Version}
+		Version: o.Version, Commit: o.Commit, Date: o.Date.Format(time.DateOnly)}
 	if err := gobuild.Build(ctx, request, own); err != nil {
 		return err
-	}
-	if o.Arch == runtime.GOARCH {
-		twin = own
-	} else {
-		request.Arch = runtime.GOARCH
-		if err := gobuild.Build(ctx, request, twin); err != nil {
-			return err
-		}
 	}
 	binary, err := os.ReadFile(own)
 	if err != nil {
@@ -98,27 +90,81 @@ func (s *stage) compile(ctx context.Context, o Options) error {
 	if err := s.add("/usr/bin/ztbridge", 0o755, "", binary); err != nil {
 		return err
 	}
-	return s.selfDescription(ctx, twin)
+	twin := filepath.Join(s.dir, "twin")
+	if err := compileTwin(ctx, o.Source, twin); err != nil {
+		return err
+	}
+	if err := s.manual(ctx, twin); err != nil {
+		return err
+	}
+	return s.completions(ctx, twin)
 }
 
-func (s *stage) selfDescription(ctx context.Context, binary string) error {
-	pages, err := walk(ctx, binary, nil)
+// compileTwin compiles a program for this machine that can write its manual: one for another
+// architecture cannot be asked.
+func compileTwin(ctx context.Context, source, out string) error {
+	return gobuild.Build(ctx, gobuild.Request{Source: source, Package: "./cmd/ztbridge",
+		Arch: runtime.GOARCH, Tags: "manual"}, out)
+}
+
+// Manual writes the manual's pages of section 1, one for each command, into a folder that exists.
+func Manual(ctx context.Context, source string, when time.Time, folder string) error {
+	work, err := os.MkdirTemp("", "ztbridge-manual-*")
 	if err != nil {
+		return fmt.Errorf("writing the manual: %w", err)
+	}
+	defer os.RemoveAll(work)
+	twin := filepath.Join(work, "ztbridge")
+	if err := compileTwin(ctx, source, twin); err != nil {
 		return err
 	}
-	page, err := gzipped([]byte(manPage(pages, s.when)))
-	if err != nil {
+	return writeManual(ctx, twin, when, folder)
+}
+
+func writeManual(ctx context.Context, twin string, when time.Time, folder string) error {
+	cmd := exec.CommandContext(ctx, twin, "manual", folder, when.Format(time.DateOnly))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("writing the manual: %w: %s", err, out)
+	}
+	return nil
+}
+
+func (s *stage) manual(ctx context.Context, twin string) error {
+	folder := filepath.Join(s.dir, "man1")
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		return fmt.Errorf("packing the manual: %w", err)
+	}
+	if err := writeManual(ctx, twin, s.when, folder); err != nil {
 		return err
 	}
-	if err := s.add("/usr/share/man/man1/ztbridge.1.gz", 0o644, "", page); err != nil {
-		return err
+	pages, err := filepath.Glob(filepath.Join(folder, "*.1"))
+	if err != nil || len(pages) == 0 {
+		return fmt.Errorf("packing the manual: it has no pages (%w)", err)
 	}
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			return fmt.Errorf("packing the manual: %w", err)
+		}
+		packed, err := gzipped(text)
+		if err != nil {
+			return err
+		}
+		destination := "/usr/share/man/man1/" + filepath.Base(page) + ".gz"
+		if err := s.add(destination, 0o644, "", packed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *stage) completions(ctx context.Context, twin string) error {
 	for shell, destination := range map[string]string{
 		"bash": "/usr/share/bash-completion/completions/ztbridge",
 		"zsh":  "/usr/share/zsh/vendor-completions/_ztbridge",
 		"fish": "/usr/share/fish/vendor_completions.d/ztbridge.fish",
 	} {
-		script, err := exec.CommandContext(ctx, binary, "completion", shell).Output()
+		script, err := exec.CommandContext(ctx, twin, "completion", shell).Output()
 		if err != nil {
 			return fmt.Errorf("generating completions for %s: %w", shell, err)
 		}

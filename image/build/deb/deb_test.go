@@ -7,56 +7,59 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 )
 
-const topHelp = `What it does.
-
-Usage:
-  ztbridge [flags]
-  ztbridge [command]
-
-Available Commands:
-  help        Help about any command
-  status      Say what is going on
-
-Flags:
-  -h, --help   help for ztbridge
-
-Use "ztbridge [command] --help" for more information about a command.
-`
-
-func TestParseHelp(t *testing.T) {
-	got := parseHelp("ztbridge", topHelp)
-	want := help{name: "ztbridge", text: "What it does.\n\n",
-		usage: "  ztbridge [flags]\n  ztbridge [command]\n\n",
-		flags: "  -h, --help   help for ztbridge\n\n", commands: []string{"status"}}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(help{})); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
 // groff must find nothing to warn about, and nothing of the text may be taken for a request.
-func TestManPageIsCleanRoff(t *testing.T) {
-	page := manPage([]help{parseHelp("ztbridge", topHelp), {name: "ztbridge status",
-		text: ".hidden request\n'another\na\\b --flag\n"}}, time.Unix(0, 0).UTC())
-	for _, want := range []string{`.TH ZTBRIDGE 1 "1970-01-01"`, `\&.hidden request`, `\&'another`,
-		`a\eb \-\-flag`} {
+func TestManualOfConfigurationIsCleanRoff(t *testing.T) {
+	page := configPage([]byte(".hidden request\n'another\na\\b --flag\n"), time.Unix(0, 0).UTC())
+	for _, want := range []string{`.TH ZTBRIDGE.YAML 5 "1970-01-01"`, `\&.hidden request`,
+		`\&'another`, `a\eb \-\-flag`} {
 		if !strings.Contains(page, want) {
 			t.Errorf("no %q in the page:\n%s", want, page)
 		}
 	}
+	if shown := formatted(t, page); !strings.Contains(shown, ".hidden request") {
+		t.Errorf("groff shows\n%s", shown)
+	}
+}
+
+// formatted is what groff makes of a page. It must not warn.
+func formatted(t *testing.T, page string) string {
+	t.Helper()
 	if _, err := exec.LookPath("groff"); err != nil {
 		t.Skip("SKIPPED: groff is not installed")
 	}
-	cmd := exec.Command("groff", "-man", "-Tascii", "-ww")
+	cmd := exec.Command("groff", "-man", "-Tascii", "-ww", "-P", "-cbou")
 	cmd.Stdin = strings.NewReader(page)
 	var problem strings.Builder
 	cmd.Stderr = &problem
-	if out, err := cmd.Output(); err != nil || problem.Len() > 0 ||
-		!strings.Contains(string(out), ".hidden request") {
+	out, err := cmd.Output()
+	if err != nil || problem.Len() > 0 {
 		t.Errorf("groff: %v, %s", err, problem.String())
+	}
+	return string(out)
+}
+
+// Each command has a page, which is what the program itself says about it.
+func TestManualOfCommands(t *testing.T) {
+	folder := t.TempDir()
+	err := Manual(t.Context(), "../../..", time.Unix(1767225600, 0).UTC(), folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := filepath.Glob(filepath.Join(folder, "*.1"))
+	if err != nil || len(pages) < 10 {
+		t.Fatalf("%d pages, %v", len(pages), err)
+	}
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if shown := formatted(t, string(text)); !strings.Contains(shown, "SYNOPSIS") ||
+			!strings.Contains(string(text), `"Jan 2026"`) {
+			t.Errorf("%s:\n%s", filepath.Base(page), shown)
+		}
 	}
 }
 
