@@ -34,7 +34,7 @@ func EndpointProblems(s decide.Snapshot) []health.Problem {
 			out = append(out, health.Problem{Code: health.ListenerFailed,
 				Subject: l.Listener.Name(),
 				Message: "the endpoint does not listen on " + l.Listener.Name() + ": " + l.Cause,
-				Remedy:  "see who else listens there: ss -tulpn"})
+				Remedy:  l.Remedy})
 		}
 	}
 	return out

@@ -30,22 +30,18 @@ const (
 	silenceSeconds = "30"
 )
 
-// arguments are openvpn's for one run; its standard input is the profile.
-func (t *Tunnel) arguments(node string, proto profile.Proto) []string {
+// arguments are openvpn's for one run, beside the launcher's.
+func (t *Tunnel) arguments(proto profile.Proto) []string {
 	a := []string{
-		"--config", "stdin",
-		"--dev", t.cfg.Device, "--dev-type", "tun", "--dev-node", node,
+		"--dev", t.cfg.Device, "--dev-type", "tun",
 		"--ifconfig-noexec", "--route-noexec", "--persist-tun", "--persist-key",
 		// Not a route that is set: openvpn works out the server's end of the tunnel
 		// (route_vpn_gateway) only when it has a route to put there.
 		"--route", "0.0.0.0", "0.0.0.0",
 		"--script-security", "0",
-		// OpenVPN insists on a directory that it may write to, and by default on /tmp.
-		"--tmp-dir", t.tmpPath(),
 		// The kernel's own tunnel driver does not work on a device that exists already.
 		"--disable-dco",
-		"--management", t.socketPath(), "unix", "--management-client",
-		"--management-hold", "--management-up-down", "--management-query-passwords",
+		"--management-up-down", "--management-query-passwords",
 		// Refused credentials lead to a hold, where we wait, instead of an exit.
 		"--auth-retry", "interact",
 		"--connect-timeout", "5", "--tls-timeout", "1",

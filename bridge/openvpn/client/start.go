@@ -6,11 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"ztbridge/bridge/openvpn/management"
 	"ztbridge/bridge/openvpn/process"
@@ -34,17 +31,22 @@ func (t *Tunnel) runOnce(ctx context.Context) (f failure, asked bool) {
 	if !ok {
 		return f, false
 	}
-	socket, err := management.Listen(t.socketPath(), t.cfg.UID, t.cfg.GID, t.log)
+	early := &earlyLog{}
+	proc, socket, err := t.launcher.Start(process.Command{
+		Args:   t.arguments(target.remote.Proto),
+		Config: t.cfg.Profile.TextFor(target.addr, target.remote),
+		Node:   node,
+		Output: early.add,
+	})
+	if errors.Is(err, process.ErrNotInstalled) {
+		return failure{state: StateConfigError, cause: err.Error(),
+			remedy: process.InstallRemedy}, false
+	}
 	if err != nil {
-		return failure{state: StateConfigError, cause: err.Error()}, false
+		return failure{state: StateConfigError, cause: err.Error(),
+			remedy: "run: ztbridge doctor"}, false
 	}
 	defer socket.Close()
-	early := &earlyLog{}
-	proc, err := t.spawn(node, target, early)
-	if err != nil {
-		return failure{state: StateConfigError, cause: err.Error(), remedy: "install openvpn 2.6"},
-			false
-	}
 	defer func() {
 		if ctx.Err() != nil {
 			proc.Stop() // politely: the server is told (explicit-exit-notify)
@@ -86,67 +88,15 @@ func unresolved(err error) failure {
 		remedy: "check this box's own name resolution"}
 }
 
-// prepare makes what openvpn needs on this host, and ends one that an earlier run left behind.
+// prepare makes what openvpn needs on this host.
 func (t *Tunnel) prepare() (node string, err error) {
 	if err := os.MkdirAll(t.cfg.StateDir, 0o700); err != nil {
 		return "", fmt.Errorf("making the state directory: %w", err)
 	}
-	if err := management.PrivateDir(t.dir(), t.cfg.GID); err != nil {
-		return "", fmt.Errorf("making the runtime directory: %w", err)
-	}
-	if err := management.OwnDir(t.tmpPath(), t.cfg.UID, t.cfg.GID); err != nil {
-		return "", fmt.Errorf("making openvpn's temporary directory: %w", err)
-	}
-	if err := searchable(filepath.Dir(t.dir()), t.cfg.UID); err != nil {
+	if err := t.launcher.Prepare(); err != nil {
 		return "", err
-	}
-	ended, err := process.EndStale(t.pidPath(), t.socketPath())
-	if err != nil {
-		return "", err
-	}
-	if ended {
-		t.log.Warn("ended the openvpn that an earlier run left behind")
 	}
 	return t.cfg.EnsureDevice()
-}
-
-// searchable checks that a user without privileges can pass through dir and all above it.
-func searchable(dir string, uid int) error {
-	if uid == 0 {
-		return nil
-	}
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return err
-	}
-	for ; dir != "/"; dir = filepath.Dir(dir) {
-		var st unix.Stat_t
-		if err := unix.Stat(dir, &st); err != nil {
-			return fmt.Errorf("looking at %s: %w", dir, err)
-		}
-		if st.Mode&0o001 == 0 && !(int(st.Uid) == uid && st.Mode&0o100 != 0) {
-			return fmt.Errorf(
-				"the directory %s cannot be passed by uid %d, whom openvpn runs as (chmod o+x)",
-				dir, uid)
-		}
-	}
-	return nil
-}
-
-func (t *Tunnel) spawn(node string, server target, early *earlyLog) (*process.Process, error) {
-	program, err := t.program()
-	if err != nil {
-		return nil, fmt.Errorf("looking for openvpn: %w", errors.Unwrap(err))
-	}
-	return process.Start(process.Spec{
-		Path:    program,
-		Args:    t.arguments(node, server.remote.Proto),
-		Stdin:   t.cfg.Profile.TextFor(server.addr, server.remote),
-		UID:     t.cfg.UID,
-		GID:     t.cfg.GID,
-		PIDFile: t.pidPath(),
-		Output:  early.add,
-	})
 }
 
 // accept waits for the process to connect, as long as it lives.

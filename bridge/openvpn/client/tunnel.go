@@ -8,19 +8,20 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+	"ztbridge/bridge/openvpn/process"
 )
 
 // Tunnel supervises one openvpn client. Its methods may be called from any goroutine.
 type Tunnel struct {
 	cfg      Config
 	log      *slog.Logger
+	launcher process.Launcher
 	ring     ring
 	requests chan request
 	running  atomic.Bool
@@ -69,9 +70,12 @@ func New(cfg Config) (*Tunnel, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
+	log := cfg.Log.With("tunnel", cfg.Name)
 	return &Tunnel{
-		cfg:      cfg,
-		log:      cfg.Log.With("tunnel", cfg.Name),
+		cfg: cfg,
+		log: log,
+		launcher: process.Launcher{Dir: filepath.Join(cfg.RuntimeDir, cfg.Name),
+			Program: cfg.Program, UID: cfg.UID, GID: cfg.GID, Log: log},
 		requests: make(chan request, 1),
 		status:   Status{State: StateStopped, Since: time.Now()},
 	}, nil
@@ -261,22 +265,6 @@ func (t *Tunnel) reckon(f failure) time.Duration {
 	}
 	return t.failures.wait(f.state, len(t.course.remotes), t.course.random01())
 }
-
-// program finds openvpn; Debian keeps it out of a user's PATH.
-func (t *Tunnel) program() (string, error) {
-	if t.cfg.Program != "" {
-		return t.cfg.Program, nil
-	}
-	if path, err := exec.LookPath("openvpn"); err == nil {
-		return path, nil
-	}
-	return exec.LookPath("/usr/sbin/openvpn")
-}
-
-func (t *Tunnel) dir() string        { return filepath.Join(t.cfg.RuntimeDir, t.cfg.Name) }
-func (t *Tunnel) socketPath() string { return filepath.Join(t.dir(), "management") }
-func (t *Tunnel) tmpPath() string    { return filepath.Join(t.dir(), "tmp") }
-func (t *Tunnel) pidPath() string    { return filepath.Join(t.dir(), "pid") }
 
 func (t *Tunnel) forbidden() []netip.Prefix {
 	if t.cfg.Forbidden == nil {

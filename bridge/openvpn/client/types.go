@@ -76,7 +76,7 @@ type Config struct {
 	Forbidden func() []netip.Prefix
 	// Resolver is net.DefaultResolver when nil.
 	Resolver Resolver
-	// Program is the openvpn binary; empty means the one on the PATH.
+	// Program is the openvpn binary; empty means the one that is installed (process.Find).
 	Program string
 
 	// Notify, when not nil, is called after each change of Status except of its byte counters. It

@@ -72,7 +72,6 @@ func conf(l Listener, k Keys, web netip.AddrPort, ipv6 bool, dir string) string 
 	line("auth-user-pass-optional") // management-client-auth would ask for a password
 	line("data-ciphers AES-256-GCM:AES-128-GCM:CHACHA20-POLY1305")
 	line("crl-verify %s", management.Quote(filepath.Join(dir, "crl.pem")))
-	line("tmp-dir %s", management.Quote(filepath.Join(dir, "tmp")))
 	b.WriteString(transport(l, web))
 	line("verb 1")
 	line("suppress-timestamps")

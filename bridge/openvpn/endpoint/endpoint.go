@@ -42,7 +42,7 @@ type Config struct {
 	// RuntimeDir is for sockets, pidfiles and the revocation list. Its parents must be searchable
 	// by UID.
 	RuntimeDir string
-	// Program is the openvpn binary; empty means the one on the PATH.
+	// Program is the openvpn binary; empty means the one that is installed (process.Find).
 	Program string
 
 	// Now is the clock; time.Now when nil.
@@ -137,6 +137,7 @@ type ListenerStatus struct {
 	State    State
 	Since    time.Time
 	Cause    string // of StateFailed, in openvpn's or the system's words
+	Remedy   string // of StateFailed: what a person can do
 	PID      int    // of openvpn; 0 when it does not run
 }
 

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -44,6 +43,7 @@ type listener struct {
 	Listener
 	server     *Server
 	log        *slog.Logger
+	launcher   process.Launcher
 	restarts   chan struct{} // requests a restart; capacity one
 	logLimiter *rate.Limiter
 
@@ -55,8 +55,12 @@ type listener struct {
 }
 
 func newListener(l Listener, s *Server) *listener {
+	log := s.log.With("listener", l.Name())
 	return &listener{
-		Listener: l, server: s, log: s.log.With("listener", l.Name()), restarts: make(chan struct{}, 1),
+		Listener: l, server: s, log: log, restarts: make(chan struct{}, 1),
+		launcher: process.Launcher{Dir: filepath.Join(s.config.RuntimeDir, l.fileName()),
+			Program: s.config.Program, UID: s.config.UID, GID: s.config.GID,
+			Caps: []uintptr{unix.CAP_NET_BIND_SERVICE}, Log: log},
 		logLimiter: rate.NewLimiter(logRate, logBurst),
 		status:     ListenerStatus{Listener: l, State: StateStarting, Since: time.Now()},
 	}
@@ -80,7 +84,7 @@ func (l *listener) run(ctx context.Context) {
 			retry = firstRetry
 		}
 		l.log.Error("listener failed", "error", err, "retry_in", retry)
-		l.set(StateFailed, err.Error(), 0)
+		l.fail(err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(retry):
@@ -99,63 +103,41 @@ func (l *listener) serve(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("preparing %s: %w", l.Device, err)
 	}
-	c := l.server.config
-	if err := management.PrivateDir(l.dir(), c.GID); err != nil {
-		return fmt.Errorf("making %s: %w", l.dir(), err)
-	}
-	if err := ownDir(l.path("tmp"), c.UID, c.GID); err != nil {
+	if err := l.launcher.Prepare(); err != nil {
 		return err
 	}
 	keys := l.server.currentKeys()
 	if err := l.replaceCRL(keys.CRL); err != nil {
 		return err
 	}
-	if _, err := process.EndStale(l.path("pid"), l.path("socket")); err != nil {
-		return err
-	}
-	socket, err := management.Listen(l.path("socket"), c.UID, c.GID, l.log)
+	p, socket, err := l.start(keys, devNode)
 	if err != nil {
 		return err
 	}
 	defer socket.Close()
-	p, err := l.start(keys, devNode)
-	if err != nil {
-		return err
-	}
 	defer p.Stop()
 	return l.supervise(ctx, socket, p)
 }
 
-func (l *listener) start(keys Keys, devNode string) (*process.Process, error) {
-	c := l.server.config
-	program, err := exec.LookPath(c.Program)
-	if err != nil {
-		return nil, fmt.Errorf("looking for openvpn: %w", err)
-	}
+func (l *listener) start(keys Keys, devNode string) (*process.Process, *management.Listener,
+	error) {
 	index, err := deviceIndex(l.Device)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	text := conf(l.Listener, keys, c.Web, hasIPv6(), l.dir())
-	p, err := process.Start(process.Spec{
-		Path: program,
-		Args: []string{
-			"--config", "stdin", "--dev-node", devNode,
-			"--management", l.path(
-				"socket"), "unix", "--management-client", "--management-client-auth",
-			"--management-hold",
-		},
-		Stdin: text, UID: c.UID, GID: c.GID, Caps: []uintptr{unix.CAP_NET_BIND_SERVICE},
-		PIDFile: l.path("pid"), Output: l.logLine,
+	p, socket, err := l.launcher.Start(process.Command{
+		Args:   []string{"--management-client-auth"},
+		Config: conf(l.Listener, keys, l.server.config.Web, hasIPv6(), l.launcher.Dir),
+		Node:   devNode, Output: l.logLine,
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	l.mu.Lock()
 	l.index = index
 	l.mu.Unlock()
 	l.set(StateStarting, "", p.PID())
-	return p, nil
+	return p, socket, nil
 }
 
 // supervise serves the management connection until the process or ctx ends, or a restart is asked for.
@@ -303,12 +285,6 @@ func hasIPv6() bool {
 	return err == nil
 }
 
-func (l *listener) dir() string {
-	return filepath.Join(l.server.config.RuntimeDir, l.fileName())
-}
-
-func (l *listener) path(name string) string { return filepath.Join(l.dir(), name) }
-
 // writeCRL replaces the revocation list of the running process, which reads it at the next
 // connection.
 func (l *listener) writeCRL(crl string) {
@@ -318,21 +294,10 @@ func (l *listener) writeCRL(crl string) {
 	}
 }
 
-// ownDir makes the directory for temporary files that openvpn requires.
-func ownDir(path string, uid, gid int) error {
-	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("making a directory for openvpn: %w", err)
-	}
-	if err := os.Lchown(path, uid, gid); err != nil {
-		return fmt.Errorf("giving a directory to openvpn: %w", err)
-	}
-	return nil
-}
-
 // replaceCRL writes the revocation list, readable by openvpn and root only.
 func (l *listener) replaceCRL(crl string) error {
-	f, err := renameio.NewPendingFile(l.path("crl.pem"), renameio.WithTempDir(l.dir()),
-		renameio.WithStaticPermissions(0o640))
+	f, err := renameio.NewPendingFile(l.launcher.Path("crl.pem"),
+		renameio.WithTempDir(l.launcher.Dir), renameio.WithStaticPermissions(0o640))
 	if err != nil {
 		return fmt.Errorf("writing the revocation list: %w", err)
 	}
@@ -360,6 +325,18 @@ func (l *listener) set(state State, cause string, pid int) {
 	if changed {
 		l.server.notify()
 	}
+}
+
+// fail publishes why the listener does not listen and what to do about it.
+func (l *listener) fail(err error) {
+	remedy := "see which program listens there: ss -tulpn"
+	if errors.Is(err, process.ErrNotInstalled) {
+		remedy = process.InstallRemedy
+	}
+	l.mu.Lock()
+	l.status.Remedy = remedy
+	l.mu.Unlock()
+	l.set(StateFailed, err.Error(), 0)
 }
 
 func (l *listener) snapshot() ListenerStatus {

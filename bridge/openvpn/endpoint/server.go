@@ -43,9 +43,6 @@ func New(c Config) (*Server, error) {
 	if len(c.Listeners) == 0 {
 		return nil, errors.New("making the endpoint: no listener is configured")
 	}
-	if c.Program == "" {
-		c.Program = "openvpn"
-	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}

@@ -29,6 +29,8 @@ type Spec struct {
 	UID, GID int
 	// Caps are the only capabilities it has (CAP_NET_BIND_SERVICE of an endpoint); usually none.
 	Caps []uintptr
+	// Sandbox, when not nil, confines it.
+	Sandbox *Sandbox
 	// PIDFile, when not empty, is written so that EndStale finds the process after a crash. Its
 	// directory must not be writable by UID.
 	PIDFile string
@@ -38,10 +40,9 @@ type Spec struct {
 
 // Process is a running program.
 type Process struct {
-	cmd     *exec.Cmd
-	pidFile string
-	done    chan struct{}
-	err     error // valid after done
+	cmd  *exec.Cmd
+	done chan struct{}
+	err  error // valid after done
 }
 
 // stopGrace is how long a program may take to end after SIGTERM. With explicit-exit-notify openvpn
@@ -52,50 +53,68 @@ const stopGrace = 3 * time.Second
 const maxOutputLine = 4096
 
 // Start runs the program. The kernel kills it when we die (PR_SET_PDEATHSIG): should
-// management-exit not end it, that does.
+// management-exit not end it, that does. Neither it nor this process leaves a core dump from then
+// on, because one would hold keys and passwords.
 func Start(s Spec) (*Process, error) {
-	p := &Process{pidFile: s.PIDFile, done: make(chan struct{})}
-	started := make(chan error, 1)
-	go p.run(s, started)
+	p := &Process{done: make(chan struct{})}
+	// Go asks once whether the kernel has pidfds, and remembers the answer: not on a thread that
+	// may not use them.
+	if self, err := os.FindProcess(os.Getpid()); err == nil {
+		_ = self.Release()
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return nil, fmt.Errorf("forbidding core dumps: %w", err)
+	}
+	started, ended := make(chan error, 1), make(chan error, 1)
+	var out *os.File
+	go func() {
+		var err error
+		out, err = p.start(s)
+		started <- err
+		if err == nil {
+			ended <- exitError(p.cmd.Process.Wait())
+		}
+	}()
 	if err := <-started; err != nil {
 		return nil, fmt.Errorf("starting %s: %w", s.Path, err)
+	}
+	go p.follow(s, out, ended)
+	if s.PIDFile != "" {
+		if err := writePIDFile(s.PIDFile, p.PID()); err != nil {
+			p.Kill()
+			return nil, fmt.Errorf("starting %s: %w", s.Path, err)
+		}
 	}
 	return p, nil
 }
 
-// run lives as long as the program, on a thread of its own, for two reasons. The death signal is
-// sent when the thread that forked ends, not the process (prctl(2)), and Go ends idle threads as it
-// likes. And what the thread gives up here (ambient capabilities, the right to gain privileges) is
-// inherited by the program without touching the daemon; the thread is never used for anything else,
-// because the goroutine ends while locked to it.
-func (p *Process) run(s Spec, started chan<- error) {
-	runtime.LockOSThread()
+// follow reads the program's output until it has ended.
+func (p *Process) follow(s Spec, out *os.File, ended <-chan error) {
 	defer close(p.done)
-	out, err := p.start(s)
-	started <- err
-	if err != nil {
-		p.err = err
-		return
-	}
 	readers := make(chan struct{})
 	go func() {
 		defer close(readers)
 		readLines(out, s.Output)
 	}()
-	state, err := p.cmd.Process.Wait()
+	p.err = <-ended
 	select {
 	case <-readers:
 	case <-time.After(time.Second): // a grandchild would hold the pipe open; openvpn has none
 	}
 	_ = out.Close()
 	<-readers
-	p.err = exitError(state, err)
-	if p.pidFile != "" {
-		_ = os.Remove(p.pidFile)
+	if s.PIDFile != "" {
+		_ = os.Remove(s.PIDFile)
 	}
 }
 
+// start locks its goroutine to a thread, which must live as long as the program, for two reasons.
+// The death signal is sent when the thread that forked ends, not the process (prctl(2)), and Go
+// ends idle threads as it likes. And what the thread gives up here (ambient capabilities, the right
+// to gain privileges, other processes' files) is inherited by the program without touching the
+// daemon; the thread is never used again, because the goroutine ends while locked to it.
 func (p *Process) start(s Spec) (*os.File, error) {
+	runtime.LockOSThread()
 	if err := shedPrivileges(); err != nil {
 		return nil, err
 	}
@@ -121,17 +140,15 @@ func (p *Process) start(s Spec) (*os.File, error) {
 	if os.Geteuid() != s.UID || os.Getegid() != s.GID {
 		p.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(s.UID), Gid: uint32(s.GID)}
 	}
-	if err := p.cmd.Start(); err != nil {
-		_ = out.Close()
-		return nil, err
-	}
-	if s.PIDFile != "" {
-		if err := writePIDFile(s.PIDFile, p.PID()); err != nil {
-			_ = p.cmd.Process.Kill()
-			_, _ = p.cmd.Process.Wait()
+	if s.Sandbox != nil {
+		if err := s.Sandbox.enter(); err != nil {
 			_ = out.Close()
 			return nil, err
 		}
+	}
+	if err := p.cmd.Start(); err != nil {
+		_ = out.Close()
+		return nil, err
 	}
 	return out, nil
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -264,4 +265,65 @@ func testBinary(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// TestSandbox: of two programs of one user, neither can see into, signal or trace the other.
+func TestSandbox(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: needs root, to become another user")
+	}
+	other, out := sh(t, "echo ready; sleep 600; true", func(s *Spec) { s.UID, s.GID = 61234, 61234 })
+	out.await(t, "ready")
+	const attack = `cat /proc/PID/environ >/dev/null && echo environ
+head -c1 /proc/PID/maps >/dev/null && echo maps
+kill -9 PID && echo signal
+python3 -c 'import ctypes; exit(ctypes.CDLL(None).ptrace(16, PID, 0, 0) != 0)' && echo trace
+ls / >/dev/null && echo root
+cat /etc/hostname >/dev/null && echo etc; true`
+	script := strings.ReplaceAll(attack, "PID", fmt.Sprint(other.PID()))
+	try := func(box *Sandbox) string {
+		p, out := sh(t, script, func(s *Spec) { s.UID, s.GID, s.Sandbox = 61234, 61234, box })
+		if err := await(t, p); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(out.text, "\n")
+	}
+	confined := try(&Sandbox{})
+	for _, got := range []string{"\nenviron", "\nmaps", "\nsignal", "\ntrace", "\nroot"} {
+		if strings.Contains("\n"+confined, got) {
+			t.Errorf("the sandbox lets through:\n%s", confined)
+		}
+	}
+	if !strings.Contains("\n"+confined, "\netc") {
+		t.Errorf("it cannot read what it may:\n%s", confined)
+	}
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", other.PID()))
+	if err != nil || !regexp.MustCompile(`Max core file size +0 +0 `).Match(limits) {
+		t.Errorf("it may dump its memory: %v\n%s", err, limits)
+	}
+	// Without the sandbox the same attacks succeed: the test can fail.
+	if free := try(nil); !strings.Contains("\n"+free, "\nenviron") ||
+		!strings.Contains("\n"+free, "\nsignal") {
+		t.Errorf("without it:\n%s", free)
+	}
+}
+
+func TestFind(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("PATH", dir)
+	if _, err := Find(filepath.Join(dir, "no-such-openvpn")); !errors.Is(err, ErrNotInstalled) {
+		t.Errorf("a program that is missing: %v", err)
+	}
+	mine := filepath.Join(dir, "openvpn")
+	if _, err := os.Stat("/usr/sbin/openvpn"); err == nil {
+		if got, err := Find(""); err != nil || got != "/usr/sbin/openvpn" {
+			t.Errorf("outside the PATH: %q, %v", got, err)
+		}
+	}
+	if err := os.WriteFile(mine, []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Find(""); err != nil || got != mine {
+		t.Errorf("on the PATH: %q, %v", got, err)
+	}
 }
