@@ -114,7 +114,7 @@ func plainClient(b *testing.B, top *lab.Topology, server *lab.Provider,
 func connectClient(b *testing.B, ns *netlab.Namespace, profile string) {
 	b.Helper()
 	p := connect(b, ns, profile)
-	ctx, cancel := context.WithTimeout(b.Context(), patience)
+	ctx, cancel := context.WithTimeout(b.Context(), waitTimeout)
 	defer cancel()
 	// The route that pulls the traffic in comes last.
 	const wait = "until ip route get %s | grep -q tun0; do sleep 0.1; done"

@@ -124,7 +124,7 @@ func serveTransfers(b *testing.B, p path) {
 // transfer returns the rate of one transfer from its first packet to the last, in Mbit/s.
 func transfer(b *testing.B, p path, size int, upload bool) float64 {
 	b.Helper()
-	ctx, cancel := context.WithTimeout(b.Context(), patience)
+	ctx, cancel := context.WithTimeout(b.Context(), waitTimeout)
 	defer cancel()
 	port, request, answer := sourcePort, []byte(fmt.Sprintln(size)), int64(size)
 	if upload {
@@ -135,7 +135,7 @@ func transfer(b *testing.B, p path, size int, upload bool) float64 {
 		net.JoinHostPort(lab.ClientTarget4.String(), strconv.Itoa(port)))
 	must(b, err)
 	defer conn.Close()
-	must(b, conn.SetDeadline(began.Add(patience)))
+	must(b, conn.SetDeadline(began.Add(waitTimeout)))
 	_, err = conn.Write(request)
 	must(b, err)
 	must(b, conn.(*net.TCPConn).CloseWrite())
@@ -160,7 +160,7 @@ func compareWaiting(b *testing.B, what string, target float64, ours, theirs path
 // download.
 func pingWhileLoading(b *testing.B, p path) float64 {
 	b.Helper()
-	ctx, cancel := context.WithTimeout(b.Context(), patience)
+	ctx, cancel := context.WithTimeout(b.Context(), waitTimeout)
 	defer cancel()
 	const load, pings, interval = 8 * time.Second, 50, 100 * time.Millisecond
 	loaded := make(chan error, 1)

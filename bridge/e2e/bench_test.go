@@ -48,7 +48,7 @@ iptables -A FORWARD -i tun0 -o %[1]s -m conntrack --ctstate ESTABLISHED,RELATED 
 	if clamp {
 		script += "iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu\n"
 	}
-	ctx, cancel := context.WithTimeout(b.Context(), patience)
+	ctx, cancel := context.WithTimeout(b.Context(), waitTimeout)
 	defer cancel()
 	_, err = ns.Run(ctx, "sh", "-c", script)
 	must(b, err)
@@ -88,7 +88,7 @@ func across(top *lab.Topology) path { return path{top.Internet, top.Client} }
 // iperf measures TCP between a client and its Internet, in Mbit/s.
 func iperf(b *testing.B, p path, download bool) float64 {
 	b.Helper()
-	ctx, cancel := context.WithTimeout(b.Context(), measurement+patience)
+	ctx, cancel := context.WithTimeout(b.Context(), measurement+waitTimeout)
 	defer cancel()
 	result, err := lab.IPerf{Server: p.internet, Client: p.client, Addr: lab.ClientTarget4,
 		Duration: measurement, Download: download}.Measure(ctx)
@@ -186,7 +186,7 @@ func BenchmarkZeroTier(b *testing.B) {
 	require(b, netlab.ZeroTier)
 	usual := func() (*lab.Topology, *ztlab.Usual) {
 		top := standard(b, lab.Options{RemoteClient: true})
-		ctx, cancel := context.WithTimeout(b.Context(), 3*patience)
+		ctx, cancel := context.WithTimeout(b.Context(), 3*waitTimeout)
 		defer cancel()
 		zt, err := ztlab.NewUsual(ctx, top)
 		must(b, err)
@@ -342,7 +342,7 @@ func (b *box) wipe() {
 // look returns how long it takes to find out that there is nothing to do, in milliseconds.
 func (b *box) look() float64 {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(b.t.Context(), waitTimeout)
 	defer cancel()
 	conn := api.Dial(filepath.Join(b.dir, "run", api.SocketName))
 	for {
@@ -362,7 +362,7 @@ func (b *box) look() float64 {
 func (b *box) pass(what string, do func(), recognise func(api.Reconcile) bool) float64 {
 	b.t.Helper()
 	conn := api.Dial(filepath.Join(b.dir, "run", api.SocketName))
-	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(b.t.Context(), waitTimeout)
 	defer cancel()
 	for {
 		began := time.Now()

@@ -49,8 +49,8 @@ func run(m *testing.M) int {
 	return code
 }
 
-// patience is how long a thing may take that is expected to happen on a loaded machine.
-const patience = 40 * time.Second
+// waitTimeout is how long a thing may take that is expected to happen on a loaded machine.
+const waitTimeout = 40 * time.Second
 
 // box is a host of the lab on which ztbridge is installed.
 type box struct {
@@ -91,7 +91,7 @@ func (b *box) args(args ...string) []string {
 
 // run executes a command of ztbridge to its end.
 func (b *box) run(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 	defer cancel()
 	return b.ns.Run(ctx, program, b.args(args...)...)
 }
@@ -131,7 +131,7 @@ func (b *box) stop() {
 	if err := b.daemon.Signal(syscall.SIGTERM); err != nil {
 		b.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 	defer cancel()
 	if err := b.daemon.Wait(ctx); err != nil {
 		b.t.Fatalf("daemon ended with %v", err)
@@ -151,7 +151,7 @@ func (b *box) status() (api.Status, error) {
 // await waits until the daemon's status satisfies the condition.
 func (b *box) await(what string, condition func(api.Status) bool) api.Status {
 	b.t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(waitTimeout)
 	for {
 		st, err := b.status()
 		if err == nil && condition(st) {
@@ -203,7 +203,7 @@ func (b *box) sh(command string) {
 }
 
 func (b *box) try(command string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 	defer cancel()
 	_, err := b.ns.Run(ctx, "sh", "-c", command)
 	return err

@@ -48,7 +48,7 @@ func TestDNSOverTLS(t *testing.T) {
 		return (p.DstPort == 53 || p.DstPort == 853 || p.SrcPort == 53 || p.SrcPort == 853) &&
 			p.Src != lab.ResolverAddr && p.Dst != lab.ResolverAddr
 	}
-	strays, err := top.Router.Capture(top.WANSegment.Port(top.Box, lab.WANIface), isDNS)
+	foreignQueries, err := top.Router.Capture(top.WANSegment.Port(top.Box, lab.WANIface), isDNS)
 	must(t, err)
 	b.start()
 	awaitWarm(b)
@@ -105,7 +105,7 @@ func TestDNSOverTLS(t *testing.T) {
 		t.Error("a client's question was asked in clear")
 	}
 	noLeak(t, leaks)
-	noLeak(t, strays)
+	noLeak(t, foreignQueries)
 }
 
 // whoAsks asks a resolver from a host, and returns from which address the question was asked in the

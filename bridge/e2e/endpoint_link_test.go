@@ -85,7 +85,7 @@ type downloaded struct {
 // download opens a link as a browser would whose user accepts any certificate.
 func download(t *testing.T, from *netlab.Namespace, url string) downloaded {
 	t.Helper()
-	web := http.Client{Timeout: patience, Transport: &http.Transport{
+	web := http.Client{Timeout: waitTimeout, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			return from.Dial(ctx, network, address)

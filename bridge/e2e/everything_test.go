@@ -214,7 +214,7 @@ func TestEverythingAtOnce(t *testing.T) {
 			e.a.start()
 			e.a.await("all egresses", ready)
 		},
-		"the second line cut, mended": func() {
+		"the second uplink cut for a second": func() {
 			must(t, top.Router.IP("link set r-wan1 down"))
 			time.Sleep(time.Second)
 			must(t, top.Router.IP("link set r-wan1 up"))

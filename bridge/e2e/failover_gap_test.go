@@ -49,7 +49,7 @@ func awaitWarm(b *box) {
 type fault struct {
 	name   string
 	strike func() error
-	mend   func() error
+	heal   func() error
 }
 
 func faults(t *testing.T, top *lab.Topology) []fault {
@@ -124,7 +124,7 @@ func failover(t *testing.T, stream *lab.Stream, f fault, served netip.Addr,
 		return stream.Report().Between(at.Add(time.Second),
 			time.Now()).Egresses()[served] >= 20
 	}
-	for deadline := at.Add(patience); !moved(); time.Sleep(20 * time.Millisecond) {
+	for deadline := at.Add(waitTimeout); !moved(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: clients are not served by %s: %v", f.name, served, stream.Report())
 		}
@@ -134,7 +134,7 @@ func failover(t *testing.T, stream *lab.Stream, f fault, served netip.Addr,
 	if gap > limit {
 		t.Errorf("%s: gap %v, want at most %v", f.name, gap, limit)
 	}
-	must(t, f.mend())
+	must(t, f.heal())
 }
 
 // onlyProviders ends a stream and fails the test if the Internet saw it from anywhere but the

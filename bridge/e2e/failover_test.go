@@ -91,14 +91,14 @@ policy:
 	noLeak(t, leaks)
 }
 
-// disturb breaks and mends providers at random.
+// disturb breaks and repairs providers at random.
 func disturb(t *testing.T, top *lab.Topology, b *box, rng *rand.Rand, length time.Duration) {
 	t.Helper()
 	down := map[int]bool{}
 	for end := time.Now().Add(length); time.Now().Before(end); {
 		i := rng.IntN(2)
 		p := top.Providers[i]
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 		switch {
 		case down[i]:
 			must(t, p.Heal())

@@ -52,7 +52,7 @@ func TestFullTunnelIsNotDead(t *testing.T) {
 		"UDP": "-u -b 6M -t 12",
 	} {
 		client, _ := upload(t, top, args)
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 		must(t, client.Wait(ctx))
 		cancel()
 		st, err := b.status()

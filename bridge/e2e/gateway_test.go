@@ -56,7 +56,7 @@ func startTraffic(t *testing.T, top *lab.Topology) *traffic {
 // awaitFlow waits until all of the clients' streams are answered again, from now on.
 func (tr *traffic) awaitFlow(after string) {
 	tr.t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(waitTimeout)
 	for name, s := range tr.clients {
 		_, before, _ := s.Counts()
 		for {

@@ -64,7 +64,7 @@ func TestRecoveryGap(t *testing.T) {
 func awaitAnswers(t *testing.T, s *lab.Stream, n int) {
 	t.Helper()
 	_, before, _ := s.Counts()
-	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(waitTimeout); ; time.Sleep(10 * time.Millisecond) {
 		if _, now, _ := s.Counts(); now >= before+n {
 			return
 		}

@@ -43,7 +43,7 @@ func TestReloadLeavesConnections(t *testing.T) {
 		return b.try("conntrack -L -p udp -s "+source+" -d "+target+
 			" 2>/dev/null | grep -q udp") == nil
 	}
-	for deadline := time.Now().Add(patience); open("10.77.0.3",
+	for deadline := time.Now().Add(waitTimeout); open("10.77.0.3",
 		"203.0.113.80"); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the connection of a client that goes another way now is not cut")

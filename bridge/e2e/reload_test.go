@@ -28,7 +28,7 @@ func TestReloadRemovesAnEgress(t *testing.T) {
 	b.write("ztbridge.yaml", gatewayConfig)
 	must(t, b.daemon.Signal(syscall.SIGHUP))
 	b.awaitEgress("provider")
-	for deadline := time.Now().Add(patience); b.try(
+	for deadline := time.Now().Add(waitTimeout); b.try(
 		"ip link show tunztb-former") == nil; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the device of the egress that is gone is still there")
@@ -36,7 +36,7 @@ func TestReloadRemovesAnEgress(t *testing.T) {
 	}
 	b.sh("ip link show tunztb-provider")
 	_, before, _ := stream.Counts()
-	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(waitTimeout); ; time.Sleep(50 * time.Millisecond) {
 		if _, now, _ := stream.Counts(); now >= before+5 {
 			break
 		}

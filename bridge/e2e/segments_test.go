@@ -39,7 +39,7 @@ func TestTunnelOverTCPFillsSegments(t *testing.T) {
 	must(t, err)
 	// Slow enough for each record to be a write of its own.
 	client, _ := upload(t, top, "-b 20M -t 2")
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	must(t, client.Wait(ctx))
 	must(t, capture.Stop())

@@ -27,7 +27,7 @@ type table struct {
 	skipped []string // with the reason
 }
 
-type row struct{ what, found, compared, verdict string }
+type row struct{ what, found, compared, outcome string }
 
 func (t *table) add(r row) {
 	t.mu.Lock()
@@ -53,7 +53,7 @@ func (t *table) report(w io.Writer, document string) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(tw, "what\tztbridge\tcompared with\ttarget")
 	for _, r := range t.rows {
-		fmt.Fprintln(tw, strings.Join([]string{r.what, r.found, r.compared, r.verdict}, "\t"))
+		fmt.Fprintln(tw, strings.Join([]string{r.what, r.found, r.compared, r.outcome}, "\t"))
 	}
 	_ = tw.Flush()
 	for _, s := range t.skipped {
@@ -79,7 +79,7 @@ func (t *table) markdown() string {
 	fmt.Fprintf(&b, "%s\n\n| what | ztbridge | compared with | target |\n|---|---|---|---|\n",
 		machine())
 	for _, r := range t.rows {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", r.what, r.found, r.compared, r.verdict)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", r.what, r.found, r.compared, r.outcome)
 	}
 	if len(t.skipped) > 0 {
 		fmt.Fprintf(&b, "\nNot measured:\n")
@@ -170,7 +170,7 @@ func reportRatio(b *testing.B, what, unit string, target float64, us, them, rati
 	measured.add(row{what, fmt.Sprintf("%.0f %s", median(us), unit),
 		fmt.Sprintf("%.0f %s: × %.2f (%.2f to %.2f)", median(them), unit, ratio,
 			slices.Min(ratios), slices.Max(ratios)),
-		fmt.Sprintf("≥ %.2f: %s", target, verdict(ratio >= target))})
+		fmt.Sprintf("≥ %.2f: %s", target, outcome(ratio >= target))})
 }
 
 // reportTime reports the median of durations in milliseconds.
@@ -184,10 +184,10 @@ func reportValue(b *testing.B, what, unit string, limit float64, found ...float6
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(value, strings.Join(strings.Fields(what+" "+unit), "-"))
 	measured.add(row{what, fmt.Sprintf("%.2f %s", value, unit), "",
-		fmt.Sprintf("≤ %g: %s", limit, verdict(value <= limit))})
+		fmt.Sprintf("≤ %g: %s", limit, outcome(value <= limit))})
 }
 
-func verdict(met bool) string {
+func outcome(met bool) string {
 	if met {
 		return "met"
 	}

@@ -96,7 +96,7 @@ func TestZeroTierExitNode(t *testing.T) {
 	b.write("ztbridge.yaml", m.zerotier(node)+fmt.Sprintf(zerotierExitConfig,
 		"{snat: 198.51.100.9}", selectors(first)))
 	must(t, b.daemon.Signal(reloadSignal))
-	for deadline := time.Now().Add(patience); b.try(
+	for deadline := time.Now().Add(waitTimeout); b.try(
 		"nft list table inet ztb | grep -q 'snat.*198.51.100.9'") != nil; {
 		if time.Now().After(deadline) {
 			t.Fatal("the reload did not change the translation")

@@ -71,7 +71,7 @@ func TestRingOfThreeBoxes(t *testing.T) {
 		}
 		return ""
 	}
-	for deadline := began.Add(patience); broken() == ""; time.Sleep(50 * time.Millisecond) {
+	for deadline := began.Add(waitTimeout); broken() == ""; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("no box sees the ring")
 		}
@@ -106,16 +106,16 @@ func TestRingOfThreeBoxes(t *testing.T) {
 	last.write("provider.ovpn", top.Providers[0].Config())
 	last.write("ztbridge.yaml", m.zerotier(last.node)+ringConfig(ring[0].at, "provider"))
 	must(t, last.daemon.Signal(reloadSignal))
-	mended := time.Now()
+	healed := time.Now()
 	awaitAnswers(t, stream, 20)
-	t.Logf("with a way out in box C all flows after %s", time.Since(mended).Round(time.Millisecond))
+	t.Logf("with a way out in box C all flows after %s", time.Since(healed).Round(time.Millisecond))
 	// Box C would rather go by box A, and must go on seeing that this leads back.
 	ends := func(st api.Status) bool {
 		return st.Policies[0].Egress == "provider" &&
 			st.Egresses[0].State == "ring"
 	}
 	last.await("box C to see that it is the end", ends)
-	time.Sleep(ringSettles)
+	time.Sleep(ringMemory)
 	if st, err := last.status(); err != nil || !ends(st) {
 		t.Errorf("box C uses %q, egress next is %q: %v", st.Policies[0].Egress,
 			st.Egresses[0].State, err)
@@ -124,8 +124,8 @@ func TestRingOfThreeBoxes(t *testing.T) {
 	noLeak(t, leaks)
 }
 
-// ringSettles is much longer than a box remembers that its probes came back.
-const ringSettles = 11 * time.Second
+// ringMemory is much longer than a box remembers that its probes came back.
+const ringMemory = 11 * time.Second
 
 func ringConfig(next netip.Addr, beside string) string {
 	list, egress := "next", ""

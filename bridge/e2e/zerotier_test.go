@@ -41,7 +41,7 @@ func newMesh(t *testing.T, opts lab.Options, network ztlab.NetworkConfig) *mesh 
 	netlab.Require(t, netlab.ZeroTier)
 	m := &mesh{t: t, lab: standard(t, opts)}
 	var cancel context.CancelFunc
-	m.ctx, cancel = context.WithTimeout(t.Context(), 6*patience)
+	m.ctx, cancel = context.WithTimeout(t.Context(), 6*waitTimeout)
 	t.Cleanup(cancel)
 	var err error
 	m.planet, err = ztlab.New(m.ctx, m.lab)

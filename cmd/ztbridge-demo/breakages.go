@@ -115,14 +115,14 @@ func (d *demo) breakOne(ctx context.Context, b breakage) error {
 	line, cell := strip(report, began.Add(-300*time.Millisecond), ended.Add(-300*time.Millisecond))
 	r := row{what: b.what, gap: report.Gap(began, ended), leaked: leakedAfter - leakedBefore}
 	d.rows = append(d.rows, r)
-	scale, verdict := "", "nothing leaked"
+	scale, outcome := "", "nothing leaked"
 	if cell != stripCell {
 		scale = fmt.Sprintf("  (a mark is %s)", cell)
 	}
 	if r.leaked > 0 {
-		verdict = fmt.Sprintf("LEAKED: %s", plural(r.leaked, "packet"))
+		outcome = fmt.Sprintf("LEAKED: %s", plural(r.leaked, "packet"))
 	}
-	d.screen.print("   |%s|%s\n   the client waited %s; %s", line, scale, seconds(r.gap), verdict)
+	d.screen.print("   |%s|%s\n   the client waited %s; %s", line, scale, seconds(r.gap), outcome)
 	return d.checkMain(ctx, b.what)
 }
 

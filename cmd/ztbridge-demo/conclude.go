@@ -10,7 +10,7 @@ import (
 
 // conclude prints the account and says whether the promises were kept.
 func (d *demo) conclude() error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 	defer cancel()
 	main, err := d.lab.Box.MainTable(ctx)
 	if err != nil {
@@ -44,7 +44,7 @@ func (d *demo) conclude() error {
 	return errFailed
 }
 
-// concludeTraffic ends the streams and judges the box's own.
+// concludeTraffic ends the streams and checks the box's own.
 func (d *demo) concludeTraffic() {
 	sent, received := 0, 0
 	for _, s := range d.client.streams {

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	clientRate = 100              // UDP requests a second by which gaps are measured
-	patience   = 60 * time.Second // for anything to happen that should
+	clientRate  = 100              // UDP requests a second by which gaps are measured
+	waitTimeout = 60 * time.Second // for anything to happen that should
 )
 
 // demo is the show and what it has seen so far.

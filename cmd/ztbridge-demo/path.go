@@ -64,7 +64,7 @@ func firstPacket(ctx context.Context, h hop) (netlab.Packet, error) {
 	if err != nil {
 		return netlab.Packet{}, err
 	}
-	for since := time.Now(); time.Since(since) < patience; {
+	for since := time.Now(); time.Since(since) < waitTimeout; {
 		res, err := c.Result()
 		if err == nil && len(res.Kept) > 0 {
 			return res.Kept[0], c.Stop()

@@ -54,7 +54,7 @@ func (d *demo) killRecipe(ctx context.Context, openvpn *netlab.Process,
 	defer s.Stop()
 	via := d.provider().Public4[0]
 	for since := time.Now(); s.Report().Egresses()[via] < 50; {
-		if time.Since(since) > patience {
+		if time.Since(since) > waitTimeout {
 			return fmt.Errorf("the usual recipe does not work here: %s", openvpn.Log())
 		}
 		if err := sleep(ctx, 50*time.Millisecond); err != nil {

@@ -58,7 +58,7 @@ func (d *demo) leaked() (int, error) {
 // awaitFlow waits until nearly all that the client sent within a second was answered.
 func (d *demo) awaitFlow(ctx context.Context) error {
 	since := time.Now()
-	for time.Since(since) < patience {
+	for time.Since(since) < waitTimeout {
 		now := time.Now()
 		// The last answers may be under way still.
 		recent := d.client.main.Report().Between(now.Add(-1300*time.Millisecond),
@@ -73,7 +73,7 @@ func (d *demo) awaitFlow(ctx context.Context) error {
 		}
 	}
 	return fmt.Errorf("the client's packets are not answered after %s; ztbridge says:\n%s",
-		patience, d.gw.daemon.Log())
+		waitTimeout, d.gw.daemon.Log())
 }
 
 // drawStrip shows the client's stream since a moment.

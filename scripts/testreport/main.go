@@ -130,8 +130,8 @@ func (r *report) packageEnded(e event) {
 			r.fail(test{pkg: e.Package})
 		}
 	}
-	verdict := map[string]string{"pass": "ok  ", "fail": "FAIL"}[e.Action]
-	fmt.Fprintf(r.out, "%s  %-40s %6.1f s\n", verdict, e.Package, e.Elapsed)
+	outcome := map[string]string{"pass": "ok  ", "fail": "FAIL"}[e.Action]
+	fmt.Fprintf(r.out, "%s  %-40s %6.1f s\n", outcome, e.Package, e.Elapsed)
 }
 
 // reason finds in a skipped test's output why it was: the lines that are not the framework's.
