@@ -1,4 +1,3 @@
-// Package cmd holds the programs, and the test of who may import whom.
 package cmd
 
 import (
@@ -6,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -46,7 +47,7 @@ var arrows = []arrow{
 	{from: "bridge/ndp", to: []string{"bridge/packet"}},
 	{from: "bridge/health"},
 	// a driver: only what is below itself, and what says what is wrong
-	{from: "bridge/*/…", to: []string{"bridge/health"}},
+	{from: "bridge/*/…", to: []string{"bridge/connlimit", "bridge/health"}},
 	{from: "policyroute"},
 	{from: "policyroute/kernel", to: []string{"policyroute"}},
 	{from: "policyroute/netlab"},
@@ -74,7 +75,7 @@ var only = map[string][]string{
 	"github.com/spf13/viper":                     {"bridge/config"},
 	"github.com/mysteriumnetwork/go-openvpn":     {"bridge/openvpn/…"},
 	"github.com/prometheus/client_golang":        {"bridge/api"},
-	"testing":                                    {"policyroute/policytest", "bridge/bridgetest", "bridge/openvpn/ovpntest"},
+	"testing":                                    {"policyroute/policytest", "bridge/zerotier/controllertest", "bridge/bridgetest", "bridge/openvpn/ovpntest"},
 	module + "/policyroute/netlab":               {"cmd/ztbridge-demo", "bridge/lab/…", "scripts/unchanged"},
 	module + "/bridge/lab":                       {"cmd/ztbridge-demo", "bridge/lab/ztlab"},
 	module + "/bridge/bridgetest":                nil,
@@ -88,6 +89,8 @@ var only = map[string][]string{
 
 type pkg struct {
 	ImportPath string
+	Dir        string
+	GoFiles    []string // without tests
 	Imports    []string // without those of tests
 }
 
@@ -145,7 +148,7 @@ func match(pattern, name string) bool {
 
 func list(t *testing.T) []pkg {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", module+"/...")
+	cmd := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles,Imports", module+"/...")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -166,4 +169,24 @@ func list(t *testing.T) []pkg {
 		t.Fatalf("only %d packages were listed", len(all))
 	}
 	return all
+}
+
+// TestPackageComments: what a package is for stands in its doc.go, and only there.
+func TestPackageComments(t *testing.T) {
+	for _, p := range list(t) {
+		for _, file := range p.GoFiles {
+			text, err := os.ReadFile(filepath.Join(p.Dir, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			said := strings.HasPrefix(string(text), "// Package ") ||
+				strings.HasPrefix(string(text), "// Command ")
+			if said != (file == "doc.go") {
+				t.Errorf("%s: %s has a package comment: %t", p.ImportPath, file, said)
+			}
+		}
+		if len(p.GoFiles) > 0 && !slices.Contains(p.GoFiles, "doc.go") {
+			t.Errorf("%s has no doc.go", p.ImportPath)
+		}
+	}
 }

@@ -1,4 +1,3 @@
-// Command ztbridge-appliance is run by the image's own units, never by a person.
 package main
 
 import (

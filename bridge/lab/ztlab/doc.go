@@ -1,0 +1,8 @@
+// Package ztlab runs real ZeroTier services in a netlab, in an Internet of their own: a planet with
+// its own keys, one root, which is the controller as well. Nothing leaves the lab.
+//
+//	            ┌──────────────┐
+//	            │ root         │  planet and controller, a site of its own
+//	            └──────┬───────┘
+//	client ── zt… ─────┼───── zt… ── box        over 9993/udp of the lab's Internet
+package ztlab
