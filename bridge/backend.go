@@ -124,12 +124,12 @@ func (d *daemon) Disconnect(_ context.Context, client string) (int, error) {
 }
 
 // Link implements api.EndpointBackend.
-func (d *daemon) Link(_ context.Context, client string) (api.Link, error) {
+func (d *daemon) Link(_ context.Context, r api.LinkRequest) (api.Link, error) {
 	e := d.services.CurrentEndpoint()
 	if e == nil {
 		return api.Link{}, api.ErrNoEndpoint
 	}
-	return e.Link(client)
+	return e.Link(r)
 }
 
 // ask has the loop carry something out, and waits for it.

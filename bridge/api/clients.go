@@ -17,7 +17,13 @@ type EndpointBackend interface {
 	Disconnect(ctx context.Context, client string) (sessions int, err error)
 	// Link opens a one-time link to the client's profile; an earlier one of the same client ends.
 	// ErrNotFound: there is no such client.
-	Link(ctx context.Context, client string) (Link, error)
+	Link(ctx context.Context, r LinkRequest) (Link, error)
+}
+
+// LinkRequest asks for a one-time link to the profile of a client.
+type LinkRequest struct {
+	Client string `json:"client"`
+	TCP    bool   `json:"tcp,omitempty"` // leaves UDP out of the profile
 }
 
 // Link is a one-time link to a profile.
@@ -28,11 +34,6 @@ type Link struct {
 	// Fingerprint is the SHA-256 of the server's certificate where nobody vouches for it, in
 	// hexadecimal.
 	Fingerprint string `json:"fingerprint,omitempty"`
-}
-
-// clientRequest is the body of the requests about a client.
-type clientRequest struct {
-	Client string `json:"client"`
 }
 
 // disconnectAnswer is the answer to POST /v1/client/disconnect.
@@ -49,20 +50,21 @@ var ErrNoEndpoint = &HintedError{
 // clients adds the routes about the endpoint's clients.
 func (s *Server) clients(mux *http.ServeMux) {
 	mux.HandleFunc("POST /v1/client/disconnect",
-		s.client(func(b EndpointBackend, ctx context.Context, name string) (any, error) {
-			n, err := b.Disconnect(ctx, name)
+		s.client(func(b EndpointBackend, ctx context.Context, r LinkRequest) (any, error) {
+			n, err := b.Disconnect(ctx, r.Client)
 			return disconnectAnswer{n}, err
 		}))
 	mux.HandleFunc("POST /v1/client/link",
-		s.client(func(b EndpointBackend, ctx context.Context, name string) (any, error) {
-			return b.Link(ctx, name)
+		s.client(func(b EndpointBackend, ctx context.Context, r LinkRequest) (any, error) {
+			return b.Link(ctx, r)
 		}))
 }
 
+// client serves a request about a client. Its body is a LinkRequest for each of them.
 func (s *Server) client(act func(EndpointBackend, context.Context,
-	string) (any, error)) http.HandlerFunc {
+	LinkRequest) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		var request clientRequest
+		var request LinkRequest
 		decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 		decoder.DisallowUnknownFields()
 		if err := decoder.Decode(&request); err != nil || request.Client == "" {
@@ -74,7 +76,7 @@ func (s *Server) client(act func(EndpointBackend, context.Context,
 			s.refuse(w, http.StatusInternalServerError, ErrNoEndpoint)
 			return
 		}
-		answer, err := act(backend, context.WithoutCancel(r.Context()), request.Client)
+		answer, err := act(backend, context.WithoutCancel(r.Context()), request)
 		switch {
 		case errors.Is(err, ErrNotFound):
 			s.refuse(w, http.StatusNotFound, err)
@@ -89,7 +91,7 @@ func (s *Server) client(act func(EndpointBackend, context.Context,
 // Disconnect ends the sessions of a client of the endpoint and returns how many there were.
 func (c *Conn) Disconnect(ctx context.Context, client string) (sessions int, err error) {
 	var a disconnectAnswer
-	if err := c.call(ctx, http.MethodPost, "/v1/client/disconnect", clientRequest{client},
+	if err := c.call(ctx, http.MethodPost, "/v1/client/disconnect", LinkRequest{Client: client},
 		&a); err != nil {
 		return 0, fmt.Errorf("disconnecting %s: %w", client, err)
 	}
@@ -97,11 +99,10 @@ func (c *Conn) Disconnect(ctx context.Context, client string) (sessions int, err
 }
 
 // Link opens a one-time link to the profile of a client of the endpoint.
-func (c *Conn) Link(ctx context.Context, client string) (Link, error) {
+func (c *Conn) Link(ctx context.Context, r LinkRequest) (Link, error) {
 	var l Link
-	if err := c.call(ctx, http.MethodPost, "/v1/client/link", clientRequest{client},
-		&l); err != nil {
-		return Link{}, fmt.Errorf("asking for a link to the profile of %s: %w", client, err)
+	if err := c.call(ctx, http.MethodPost, "/v1/client/link", r, &l); err != nil {
+		return Link{}, fmt.Errorf("asking for a link to the profile of %s: %w", r.Client, err)
 	}
 	return l, nil
 }

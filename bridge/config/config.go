@@ -220,7 +220,7 @@ const (
 	TunnelZeroTier TunnelMode = "zerotier" // only what goes to the ZeroTier networks
 )
 
-// ClientDefaults is what a client gets unless it was added with something else.
+// ClientDefaults is what clients without settings of their own are told at each connection.
 type ClientDefaults struct {
 	Tunnel TunnelMode
 	DNS    bool // the client is told to ask its resolver through the tunnel

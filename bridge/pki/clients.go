@@ -19,8 +19,7 @@ type Request struct {
 	Life time.Duration // of the certificate; 0 means DefaultClientLife
 	// Host is the wanted host number, 0 for any; LastHost is the highest that fits every pool.
 	Host, LastHost uint32
-	NetworkOnly    bool
-	NoDNS          bool
+	Settings
 }
 
 // Credentials are what a client needs to connect. They print as their owner's name only.
@@ -58,7 +57,7 @@ func (s Server) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // Add issues certificate and keys to a new client and enters it in the index. The name of a revoked
 // client may be issued anew. The keys are written first; the index is the commit.
 func (s *Store) Add(r Request) (Client, error) {
-	if err := CheckName(r.Name); err != nil {
+	if err := errors.Join(CheckName(r.Name), r.check()); err != nil {
 		return Client{}, err
 	}
 	var client Client
@@ -122,12 +121,62 @@ func (s *Store) issueClient(ca pair, ix *index, r Request) (Client, []byte, erro
 	return Client{
 		Name: r.Name, Serial: formatSerial(p.cert.SerialNumber),
 		Issued: now.UTC().Truncate(time.Second), Expires: p.cert.NotAfter.UTC(),
-		Host: host, NetworkOnly: r.NetworkOnly, NoDNS: r.NoDNS,
+		Host: host, Settings: r.Settings,
 	}, append(keys, wrapped...), nil
 }
 
-// Revoke bars a client for good: first in the index (the commit), then in the revocation list, then
-// its keys are removed. Revoking a revoked client is ErrRevoked. The caller cuts the live session.
+// Set changes the settings of a client, which it is told at its next connection. It returns
+// ErrUnknown or ErrRevoked for a client that cannot connect.
+func (s *Store) Set(name string, change func(*Settings)) (Client, error) {
+	var client Client
+	err := s.locked(func() error {
+		_, ix, err := s.foundation()
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(ix.Clients, func(c Client) bool { return c.Name == name })
+		switch {
+		case i < 0:
+			return fmt.Errorf("%w: %.60q", ErrUnknown, name)
+		case ix.Clients[i].Revoked != nil:
+			return fmt.Errorf("%w: %s", ErrRevoked, name)
+		}
+		change(&ix.Clients[i].Settings)
+		client = ix.Clients[i]
+		if err := client.check(); err != nil {
+			return err
+		}
+		return s.writeIndex(ix)
+	})
+	if err != nil {
+		return Client{}, fmt.Errorf("changing client %s: %w", name, err)
+	}
+	return client, nil
+}
+
+// FollowDefaults makes the clients of a store of version 1 follow the configuration in all settings
+// that agree with it now. Other settings stay the client's own. Later stores are left as they are.
+func (s *Store) FollowDefaults(defaults Settings) error {
+	ix, err := s.loadIndex()
+	if err != nil || !ix.old {
+		return nil //nolint:nilerr // Ensure, which the caller calls next, makes or refuses it
+	}
+	err = s.locked(func() error {
+		ix, err := s.loadIndex()
+		if err != nil || !ix.old {
+			return err
+		}
+		ix.follow(defaults)
+		return s.writeIndex(ix)
+	})
+	if err != nil {
+		return fmt.Errorf("upgrading the key store: %w", err)
+	}
+	return nil
+}
+
+// Revoke blocks a client permanently: first in the index (the commit), then in the revocation list,
+// then it removes the keys. Revoking a revoked client is ErrRevoked. The caller ends the session.
 func (s *Store) Revoke(name string) (Client, error) {
 	var client Client
 	err := s.locked(func() error {
@@ -289,7 +338,7 @@ func (s *Store) loadCRL() (*x509.RevocationList, error) {
 	return parseCRL(data)
 }
 
-// exists says whether there is a key store, in order or not.
+// exists reports whether there is a key store, in order or not.
 func (s *Store) exists() bool {
 	_, err := s.loadIndex()
 	return !errors.Is(err, ErrAbsent)

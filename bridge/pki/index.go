@@ -32,16 +32,36 @@ type Client struct {
 	Expires time.Time  `json:"expires"`
 	Revoked *time.Time `json:"revoked,omitempty"`
 	// Host is the client's number in every listener's pool: its address there is the pool's first
-	// address plus Host. It stays the client's own for good, so that a policy can name the address.
+	// address plus Host. It never changes, so that a policy can name the address.
 	Host uint32 `json:"host"`
-	// NetworkOnly gives the client routes to the ZeroTier network alone; otherwise everything goes
-	// through the tunnel.
-	NetworkOnly bool `json:"network_only,omitempty"`
-	// NoDNS leaves the client's own resolvers alone.
-	NoDNS bool `json:"no_dns,omitempty"`
+	Settings
 }
 
-// Valid says whether the client may connect at now.
+// Settings are what a client is told at each connection. The zero value follows the configuration,
+// so that a change there reaches every client without a new profile.
+type Settings struct {
+	// Tunnel is TunnelFull or TunnelZeroTier, or empty to follow the configuration.
+	Tunnel string `json:"tunnel,omitempty"`
+	// DNS tells the client to resolve names through the tunnel; nil follows the configuration.
+	DNS *bool `json:"dns,omitempty"`
+}
+
+// The values of Settings.Tunnel.
+const (
+	TunnelFull     = "full"     // everything goes through the tunnel
+	TunnelZeroTier = "zerotier" // only traffic for the ZeroTier networks does
+)
+
+func (s Settings) check() error {
+	switch s.Tunnel {
+	case "", TunnelFull, TunnelZeroTier:
+		return nil
+	}
+	return fmt.Errorf("%.40q is not a mode of the tunnel (%s or %s)", s.Tunnel, TunnelFull,
+		TunnelZeroTier)
+}
+
+// Valid reports whether the client may connect at now.
 func (c Client) Valid(now time.Time) bool {
 	return c.Revoked == nil && now.Before(c.Expires)
 }
@@ -60,14 +80,34 @@ type index struct {
 	Clients  []Client     `json:"clients"`
 	Revoked  []revocation `json:"revoked"`
 	NextHost uint32       `json:"next_host"`
+
+	// old is set for an index that was read in version 1.
+	old bool
 }
 
-const indexVersion = 1
+// indexVersion is the version that is written. In version 1 every client had settings of its own.
+const indexVersion = 2
+
+// clientV1 is a client of version 1.
+type clientV1 struct {
+	Client
+	NetworkOnly bool `json:"network_only"`
+	NoDNS       bool `json:"no_dns"`
+}
+
+// upgrade returns the client with the settings that it had.
+func (c clientV1) upgrade() Client {
+	tunnel, dns := TunnelFull, !c.NoDNS
+	if c.NetworkOnly {
+		tunnel = TunnelZeroTier
+	}
+	c.Settings = Settings{Tunnel: tunnel, DNS: &dns}
+	return c.Client
+}
 
 func newIndex() *index { return &index{Version: indexVersion, NextHost: FirstHost} }
 
-// parseIndex reads index.json, strictly: a field that this version does not know may be one that it
-// would have to obey.
+// parseIndex reads index.json. It refuses unknown fields, which a newer version may rely on.
 func parseIndex(data []byte) (*index, error) {
 	var of struct {
 		Version int `json:"version"`
@@ -76,15 +116,9 @@ func parseIndex(data []byte) (*index, error) {
 		return nil, fmt.Errorf("parsing the index of clients: %w: %d, this program knows %d",
 			ErrNewer, of.Version, indexVersion)
 	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	var ix index
-	if err := dec.Decode(&ix); err != nil {
+	ix, err := decodeIndex(data, of.Version)
+	if err != nil {
 		return nil, fmt.Errorf("parsing the index of clients: %w", err)
-	}
-	if ix.Version != indexVersion {
-		return nil, fmt.Errorf("parsing the index of clients: version %d, this program knows %d",
-			ix.Version, indexVersion)
 	}
 	seen := map[string]bool{}
 	for _, c := range ix.Clients {
@@ -98,13 +132,41 @@ func parseIndex(data []byte) (*index, error) {
 		if _, err := parseSerial(c.Serial); err != nil {
 			return nil, fmt.Errorf("parsing the index of clients: %s: %w", c.Name, err)
 		}
+		if err := c.check(); err != nil {
+			return nil, fmt.Errorf("parsing the index of clients: %s: %w", c.Name, err)
+		}
 	}
 	for _, r := range ix.Revoked {
 		if _, err := parseSerial(r.Serial); err != nil {
 			return nil, fmt.Errorf("parsing the index of clients: revocation: %w", err)
 		}
 	}
-	return &ix, nil
+	return ix, nil
+}
+
+// decodeIndex decodes an index of either version.
+func decodeIndex(data []byte, version int) (*index, error) {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	ix := newIndex()
+	switch version {
+	case indexVersion:
+		return ix, dec.Decode(ix)
+	case 1:
+		v1 := struct {
+			*index
+			Clients []clientV1 `json:"clients"`
+		}{index: ix}
+		if err := dec.Decode(&v1); err != nil {
+			return nil, err
+		}
+		for _, c := range v1.Clients {
+			ix.Clients = append(ix.Clients, c.upgrade())
+		}
+		ix.Version, ix.old = indexVersion, true
+		return ix, nil
+	}
+	return nil, fmt.Errorf("version %d, this program knows %d", version, indexVersion)
 }
 
 func (ix *index) encode() ([]byte, error) {
@@ -136,9 +198,9 @@ func (ix *index) put(c Client) error {
 	return nil
 }
 
-// host chooses the host number of a client: the wanted one when it is free, else the same as before
-// for a name that is issued anew, else one that nobody had, so that a policy written for a client
-// that is gone does not apply to a stranger; only a pool that is used up gives such numbers again.
+// host chooses the host number of a client: the wanted one if it is free, or the earlier one of a
+// name that is issued again, or one that was never used. Numbers of former clients are reused only
+// when the pool is used up: a policy rule for a former client must not apply to another one.
 func (ix *index) host(name string, want, last uint32) (uint32, error) {
 	taken := map[uint32]string{}
 	for _, c := range ix.Clients {
@@ -173,6 +235,19 @@ func (ix *index) host(name string, want, last uint32) (uint32, error) {
 	return 0, fmt.Errorf("%w (%d addresses)", ErrPoolFull, last-FirstHost+1)
 }
 
+// follow clears the settings that agree with the configuration's, so that clients follow it.
+func (ix *index) follow(defaults Settings) {
+	for i := range ix.Clients {
+		c := &ix.Clients[i]
+		if c.Tunnel == defaults.Tunnel {
+			c.Tunnel = ""
+		}
+		if c.DNS != nil && defaults.DNS != nil && *c.DNS == *defaults.DNS {
+			c.DNS = nil
+		}
+	}
+}
+
 // revoke marks a client and remembers its serial.
 func (ix *index) revoke(name string, now time.Time) (Client, error) {
 	i := ix.find(name)
@@ -190,9 +265,9 @@ func (ix *index) revoke(name string, now time.Time) (Client, error) {
 	return *c, nil
 }
 
-// merge takes over the revocations of another index of the same authority, and numbers that it has
-// given away. It returns the names of clients that it bars.
-func (ix *index) merge(other *index) (barred []string) {
+// merge adds the revocations of another index of the same authority, and the host numbers that it
+// has assigned. It returns the names of the clients that it revokes.
+func (ix *index) merge(other *index) (revoked []string) {
 	for _, r := range other.Revoked {
 		if !slices.ContainsFunc(ix.Revoked,
 			func(have revocation) bool { return have.Serial == r.Serial }) {
@@ -202,16 +277,15 @@ func (ix *index) merge(other *index) (barred []string) {
 			if c := &ix.Clients[i]; c.Serial == r.Serial && c.Revoked == nil {
 				at := r.At
 				c.Revoked = &at
-				barred = append(barred, c.Name)
+				revoked = append(revoked, c.Name)
 			}
 		}
 	}
 	ix.NextHost = max(ix.NextHost, other.NextHost)
-	return barred
+	return revoked
 }
 
-// Letters that OpenVPN leaves alone in a common name and every file system and shell takes as they
-// are.
+// namePattern matches names that OpenVPN, file systems and shells take unchanged.
 var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$`)
 
 // CheckName returns ErrBadName unless name can name a client: 1 to 48 letters, digits, dots, dashes

@@ -142,6 +142,8 @@ func FuzzIndex(f *testing.F) {
 			`{"version":1,"clients":[{"name":"a","serial":"4f","issued":"2026-01-01T00:00:00Z","expires":"2027-01-01T00:00:00Z","host":2}],"revoked":[],"next_host":3}`))
 	f.Add([]byte(`{"version":1,"clients":[{"name":"../a","serial":"4f"}]}`))
 	f.Add([]byte(`{"version":2}`))
+	f.Add([]byte(`{"version":1,"clients":[{"name":"a","serial":"4f","network_only":true,"no_dns":true}]}`))
+	f.Add([]byte(`{"version":2,"clients":[{"name":"a","serial":"4f","tunnel":"zerotier","dns":false}]}`))
 	f.Add([]byte(`null`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		ix, err := parseIndex(data)

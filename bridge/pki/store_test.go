@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -390,5 +391,90 @@ func TestServerCertificateRenewsItself(t *testing.T) {
 	}
 	if bytes.Equal(before.Cert, after.Cert) || !bytes.Equal(before.CA, after.CA) {
 		t.Error("want another certificate of the same authority")
+	}
+}
+
+// Settings follow the configuration unless a client has its own, and change without new keys.
+func TestSettings(t *testing.T) {
+	s, _ := newStore(t)
+	before := add(t, s, "phone")
+	if before.Settings != (Settings{}) {
+		t.Errorf("a new client has settings of its own: %+v", before.Settings)
+	}
+	off := false
+	got, err := s.Set("phone", func(c *Settings) { c.Tunnel, c.DNS = TunnelZeroTier, &off })
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := s.Client("phone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []Client{got, after} {
+		if c.Tunnel != TunnelZeroTier || c.DNS == nil || *c.DNS || c.Serial != before.Serial {
+			t.Errorf("after the change: %+v", c)
+		}
+	}
+	if _, err := s.Set("phone", func(c *Settings) { c.Tunnel = "half" }); err == nil {
+		t.Error("a mode that does not exist was set")
+	}
+	if _, err := s.Set("nobody", func(*Settings) {}); !errors.Is(err, ErrUnknown) {
+		t.Errorf("of a stranger: %v", err)
+	}
+	if _, err := s.Revoke("phone"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Set("phone", func(*Settings) {}); !errors.Is(err, ErrRevoked) {
+		t.Errorf("of a revoked client: %v", err)
+	}
+}
+
+// In a store of version 1 each client has settings of its own. Those that agree with the
+// configuration follow it from then on; the others stay, and so no client's traffic moves.
+func TestStoreOfVersion1(t *testing.T) {
+	s, _ := newStore(t)
+	for _, name := range []string{"plain", "split", "names"} {
+		add(t, s, name)
+	}
+	data, err := os.ReadFile(s.path(indexFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := strings.Replace(string(data), `"version": 2`, `"version": 1`, 1)
+	old = strings.Replace(old, `"name": "split",`, `"name": "split", "network_only": true,`, 1)
+	old = strings.Replace(old, `"name": "names",`, `"name": "names", "no_dns": true,`, 1)
+	if err := os.WriteFile(s.path(indexFile), []byte(old), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	show := func() map[string]string {
+		out := map[string]string{}
+		clients, err := s.Clients()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range clients {
+			out[c.Name] = c.Tunnel
+			if c.DNS != nil {
+				out[c.Name] += fmt.Sprint(" ", *c.DNS)
+			}
+		}
+		return out
+	}
+	want := map[string]string{"plain": "full true", "split": "zerotier true", "names": "full false"}
+	if got := show(); !maps.Equal(got, want) {
+		t.Errorf("read as %v, want %v", got, want)
+	}
+	on := true
+	for range 2 { // a second time it changes nothing
+		if err := s.FollowDefaults(Settings{Tunnel: TunnelFull, DNS: &on}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Ensure(); err != nil {
+			t.Fatal(err)
+		}
+		want = map[string]string{"plain": "", "split": "zerotier", "names": " false"}
+		if got := show(); !maps.Equal(got, want) {
+			t.Errorf("upgraded to %v, want %v", got, want)
+		}
 	}
 }

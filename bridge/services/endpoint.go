@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
@@ -34,6 +35,7 @@ type Endpoint struct {
 	listeners []decide.Listener
 	store     *pki.Store
 	d         *Set
+	defaults  atomic.Pointer[config.ClientDefaults] // of clients without settings of their own
 
 	mu      sync.Mutex
 	server  *endpoint.Server // nil until it runs
@@ -48,7 +50,8 @@ type Endpoint struct {
 
 func (d *Set) endpointTask(next *Set, l *Spec) task {
 	settings := *l.Config.Endpoint
-	settings.Pos = config.Position{} // where it stands in the file is no change of it
+	settings.Pos = config.Position{}           // its place in the file is no change
+	settings.Clients = config.ClientDefaults{} // told at the next connection, without a restart
 	key := keyOf("endpoint", settings)
 	if d.kept(next, "endpoint", key) {
 		next.endpoint = d.endpoint
@@ -56,6 +59,8 @@ func (d *Set) endpointTask(next *Set, l *Spec) task {
 		next.endpoint = &Endpoint{cfg: l.Config.Endpoint, listeners: l.Listeners,
 			store: keyStore(d.env.StateDir), d: d, passed: make(chan struct{})}
 	}
+	defaults := l.Config.Endpoint.Clients
+	next.endpoint.defaults.Store(&defaults)
 	return task{key: key, run: next.endpoint.run}
 }
 
@@ -114,7 +119,12 @@ func (e *Endpoint) serve(ctx context.Context) error {
 
 // registry shows the key store to the servers until ctx ends.
 func (e *Endpoint) registry(ctx context.Context) registry {
-	return registry{e.store, func(c pki.Client) error { return e.waitForRules(ctx, c) }, e.setFault}
+	return registry{
+		Store:        e.store,
+		defaults:     func() config.ClientDefaults { return *e.defaults.Load() },
+		waitForRules: func(c pki.Client) error { return e.waitForRules(ctx, c) },
+		told:         e.setFault,
+	}
 }
 
 // setFault remembers what is wrong with the endpoint; nil: nothing is.

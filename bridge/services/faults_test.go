@@ -111,7 +111,7 @@ func TestLinksWithAWrongKey(t *testing.T) {
 	if _, err := e.store.Add(pki.Request{Name: "phone", LastHost: 100}); err != nil {
 		t.Fatal(err)
 	}
-	_, err := e.Link("phone")
+	_, err := e.Link(api.LinkRequest{Client: "phone"})
 	if err == nil || !strings.Contains(err.Error(), "cert.pem") ||
 		strings.Contains(api.Hint(err), "TCP listener") {
 		t.Errorf("%v (%s), want the certificate named", err, api.Hint(err))
@@ -138,7 +138,7 @@ func TestRevokedClientsLinkEnds(t *testing.T) {
 		if _, err := e.store.Add(pki.Request{Name: name, LastHost: 100}); err != nil {
 			t.Fatal(err)
 		}
-		link, err := e.Link(name)
+		link, err := e.Link(api.LinkRequest{Client: name})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -161,5 +161,62 @@ func TestRevokedClientsLinkEnds(t *testing.T) {
 		if resp.StatusCode != want {
 			t.Errorf("revoked %t: the link answers %s, want %d", revoke, resp.Status, want)
 		}
+	}
+}
+
+// A changed `endpoint.clients` reaches every client at its next connection, with its keys as they
+// are, while the endpoint runs on; a client with settings of its own keeps them.
+func TestClientSettingsFollowTheConfiguration(t *testing.T) {
+	e, _ := testEndpoint(t, plainEndpoint)
+	r := e.registry(t.Context())
+	r.waitForRules = func(pki.Client) error { return nil }
+	if _, err := r.Keys(); err != nil {
+		t.Fatal(err)
+	}
+	off := false
+	for name, own := range map[string]pki.Settings{"plain": {},
+		"own": {Tunnel: pki.TunnelFull, DNS: &off}} {
+		if _, err := e.store.Add(pki.Request{Name: name, LastHost: 100, Settings: own}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	told := func() string {
+		var out []string
+		for _, name := range []string{"plain", "own"} {
+			c, err := r.Client(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, fmt.Sprintf("%s %t %t", name, c.NetworkOnly, c.NoDNS))
+		}
+		return strings.Join(out, ", ")
+	}
+	if got, want := told(), "plain false false, own false true"; got != want {
+		t.Errorf("told %q, want %q", got, want)
+	}
+	before := e.d
+	before.endpoint, before.keys = e, map[string]string{}
+	load := func(text string) *Endpoint {
+		next := emptySet(before.env, User{}, before.trigger)
+		cfg := bridgetest.Parse(t, text)
+		listeners, err := decide.ListenersOf(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before.endpointTask(next, &Spec{Config: cfg, Listeners: listeners})
+		before.keys = next.keys
+		return next.endpoint
+	}
+	if load(plainEndpoint) == nil {
+		t.Fatal("no endpoint")
+	}
+	before.endpoint = e
+	changed := strings.Replace(plainEndpoint, "example.org}",
+		"example.org, clients: {tunnel: zerotier, dns: false}}", 1)
+	if got := load(changed); got != e {
+		t.Error("other settings of clients restart the endpoint")
+	}
+	if got, want := told(), "plain true true, own false true"; got != want {
+		t.Errorf("after the change, told %q, want %q", got, want)
 	}
 }

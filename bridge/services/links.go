@@ -68,7 +68,8 @@ func (e *Endpoint) linksFault() error {
 }
 
 // Link opens a one-time link to a client's profile.
-func (e *Endpoint) Link(name string) (api.Link, error) {
+func (e *Endpoint) Link(r api.LinkRequest) (api.Link, error) {
+	name := r.Client
 	e.mu.Lock()
 	links, fault := e.links, e.noLinks
 	e.mu.Unlock()
@@ -101,13 +102,14 @@ func (e *Endpoint) Link(name string) (api.Link, error) {
 	}
 	var remotes []pki.Remote
 	for _, l := range e.listeners {
-		remotes = append(remotes, pki.Remote{Proto: l.Proto, Port: l.Port})
+		if !r.TCP || l.Proto == "tcp" { // links need a TCP listener, so that one is there
+			remotes = append(remotes, pki.Remote{Proto: l.Proto, Port: l.Port})
+		}
 	}
 	profile, err := pki.Profile(creds, e.cfg.Address, remotes)
 	if err != nil {
 		return api.Link{}, err
 	}
-	// What was wrong with the certificate a while ago may be mended: it is looked at again.
 	link, err := links.Issue(name, profile, func() bool { return e.unchanged(creds.Client) })
 	if err != nil {
 		return api.Link{}, refused(err)

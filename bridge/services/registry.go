@@ -1,9 +1,11 @@
 package services
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
+	"ztbridge/bridge/config"
 	"ztbridge/bridge/openvpn/endpoint"
 	"ztbridge/bridge/pki"
 )
@@ -11,9 +13,11 @@ import (
 // registry shows the key store to the endpoint.
 type registry struct {
 	*pki.Store
-	// settle waits until the kernel's tables know a client's addresses.
+	// defaults returns the settings of clients that have none of their own.
+	defaults func() config.ClientDefaults
+	// waitForRules blocks until the kernel's tables know a client's addresses.
 	waitForRules func(pki.Client) error
-	// told is told each time whether the keys could be had.
+	// told receives the result of each attempt to read the keys.
 	told func(error)
 }
 
@@ -25,6 +29,10 @@ func (r registry) Keys() (endpoint.Keys, error) {
 }
 
 func (r registry) keys() (endpoint.Keys, error) {
+	d := r.defaults()
+	if err := r.FollowDefaults(pki.Settings{Tunnel: string(d.Tunnel), DNS: &d.DNS}); err != nil {
+		return endpoint.Keys{}, err
+	}
 	if _, err := r.Ensure(); err != nil {
 		return endpoint.Keys{}, err
 	}
@@ -54,7 +62,7 @@ func (r registry) Client(name string) (endpoint.Client, error) {
 			return endpoint.Client{}, fmt.Errorf("%w: %w", endpoint.ErrNotReady, err)
 		}
 	}
-	return clientOf(c), nil
+	return clientOf(c, r.defaults()), nil
 }
 
 // Clients implements endpoint.Registry.
@@ -63,16 +71,21 @@ func (r registry) Clients() (map[string]endpoint.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := map[string]endpoint.Client{}
+	defaults, out := r.defaults(), map[string]endpoint.Client{}
 	for _, c := range list {
-		out[c.Name] = clientOf(c)
+		out[c.Name] = clientOf(c, defaults)
 	}
 	return out, nil
 }
 
-func clientOf(c pki.Client) endpoint.Client {
+// clientOf returns a client with its settings, or the defaults where it has none of its own.
+func clientOf(c pki.Client, d config.ClientDefaults) endpoint.Client {
+	dns := d.DNS
+	if c.DNS != nil {
+		dns = *c.DNS
+	}
 	return endpoint.Client{
 		Name: c.Name, Serial: c.Serial, Host: c.Host, Expires: c.Expires, Revoked: c.Revoked != nil,
-		NetworkOnly: c.NetworkOnly, NoDNS: c.NoDNS,
+		NetworkOnly: cmp.Or(c.Tunnel, string(d.Tunnel)) == pki.TunnelZeroTier, NoDNS: !dns,
 	}
 }

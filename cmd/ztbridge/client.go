@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -26,16 +27,16 @@ commands work whether the daemon runs or not, except disconnect and show --qr.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	client.AddCommand(p.clientAdd(), p.clientList(), p.clientShow(),
+	client.AddCommand(p.clientAdd(), p.clientSet(), p.clientList(), p.clientShow(),
 		&cobra.Command{
 			Use:   "revoke NAME",
-			Short: "Bar a client for good, and end its session",
-			Long: `Bar a client for good. The running daemon sees it at once: a live session ends within
-a second. The name can be added again later, with new keys.`,
-			Args: cobra.ExactArgs(1),
+			Short: "Block a client permanently and disconnect it",
+			Long: `Block a client permanently. The running daemon notices at once: a live session ends
+within a second. The name can be added again later, with new keys.`,
+			Args: oneName,
 			RunE: func(_ *cobra.Command, args []string) error {
 				if _, err := p.keys().Revoke(args[0]); err != nil {
-					return hintClient(err)
+					return p.hintClient(args[0], err)
 				}
 				p.say("%s is revoked; a live session ends within a second", args[0])
 				return nil
@@ -44,7 +45,7 @@ a second. The name can be added again later, with new keys.`,
 		&cobra.Command{
 			Use:   "disconnect NAME",
 			Short: "End a client's session; it may come back",
-			Args:  cobra.ExactArgs(1),
+			Args:  oneName,
 			RunE: func(cmd *cobra.Command, args []string) error {
 				n, err := p.daemon().Disconnect(cmd.Context(), args[0])
 				if err != nil {
@@ -60,6 +61,20 @@ a second. The name can be added again later, with new keys.`,
 		},
 		p.clientExport(), p.clientImport())
 	return client
+}
+
+// oneName requires one argument, the name of a client.
+func oneName(cmd *cobra.Command, args []string) error {
+	verb := strings.TrimPrefix(cmd.CommandPath(), "ztbridge ")
+	usage := "ztbridge " + verb + " NAME"
+	switch {
+	case len(args) == 0:
+		return &api.HintedError{Err: fmt.Errorf("%s needs a name: %s", verb, usage),
+			Hint: "`" + usage + "`"}
+	case len(args) > 1:
+		return fmt.Errorf("%s takes one name, not %s: %s", verb, strings.Join(args, " "), usage)
+	}
+	return nil
 }
 
 // keys returns the endpoint's key store.
@@ -82,13 +97,12 @@ func (p *program) endpoint() (*config.Config, []endpoint.Pool, error) {
 }
 
 func (p *program) clientAdd() *cobra.Command {
-	var expires, address, tunnel string
-	var dns bool
+	var expires, address, tunnel, dns string
 	cmd := &cobra.Command{
 		Use:   "add NAME",
 		Short: "Make keys and addresses for a new client",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		Args:  oneName,
+		RunE: func(_ *cobra.Command, args []string) error {
 			cfg, pools, err := p.endpoint()
 			if err != nil {
 				return err
@@ -100,17 +114,11 @@ func (p *program) clientAdd() *cobra.Command {
 				return &api.HintedError{Err: fmt.Errorf("adding client %s: %w", args[0], err),
 					Hint: "choose another name"}
 			}
-			if !cmd.Flags().Changed("tunnel") {
-				tunnel = string(cfg.Endpoint.Clients.Tunnel)
-			}
-			if !cmd.Flags().Changed("dns") {
-				dns = cfg.Endpoint.Clients.DNS
-			}
-			r := pki.Request{Name: args[0], NoDNS: !dns, LastHost: lastHost(pools)}
+			r := pki.Request{Name: args[0], LastHost: lastHost(pools)}
 			if r.Life, err = parseLife(expires); err != nil {
 				return err
 			}
-			if r.NetworkOnly, err = networkOnly(tunnel); err != nil {
+			if err := changeSettings(&r.Settings, tunnel, dns); err != nil {
 				return err
 			}
 			if r.Host, err = hostOf(address, pools); err != nil {
@@ -118,13 +126,12 @@ func (p *program) clientAdd() *cobra.Command {
 			}
 			c, err := p.keys().Add(r)
 			if err != nil {
-				return hintClient(err)
+				return p.hintClient(args[0], err)
 			}
 			p.say("added %s with the addresses %s, valid until %s", c.Name, addresses(c, pools),
 				c.Expires.Format(time.DateOnly))
-			p.say(
-				"hint: `ztbridge client show %s` prints its profile, with --qr a code for its "+
-					"camera", c.Name)
+			p.say("hint: `ztbridge client show %s` shows its profile; add --qr to scan it with "+
+				"the phone", c.Name)
 			return nil
 		},
 	}
@@ -132,11 +139,102 @@ func (p *program) clientAdd() *cobra.Command {
 		"let the certificate end after this `time`, such as 90d or 2y (default 5y)")
 	cmd.Flags().StringVar(&address, "address", "",
 		"the client's fixed `address` in the pool of one of the listeners")
-	cmd.Flags().StringVar(&tunnel, "tunnel", "",
-		"what goes through the tunnel, by `mode`: full or zerotier (default as configured)")
-	cmd.Flags().BoolVar(&dns, "dns", true, "let the client ask its resolver through the tunnel")
-	cmd.Flags().Lookup("dns").DefValue = "as configured"
+	settingFlags(cmd, &tunnel, &dns)
 	return cmd
+}
+
+// clientSet changes what a client is told when it connects.
+func (p *program) clientSet() *cobra.Command {
+	var tunnel, dns string
+	cmd := &cobra.Command{
+		Use:   "set NAME",
+		Short: "Change what a client is told when it connects",
+		Long: `Change what a client is told at its next connection. Its profile and keys stay as they are.
+With "default" the client follows endpoint.clients in the configuration again.`,
+		Args: oneName,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, _, err := p.endpoint()
+			if err != nil {
+				return err
+			}
+			if !cmd.Flags().Changed("tunnel") && !cmd.Flags().Changed("dns") {
+				return &api.HintedError{
+					Err:  fmt.Errorf("client set %s: nothing to change", args[0]),
+					Hint: "add --tunnel full, zerotier or default, or --dns on, off or default",
+				}
+			}
+			if err := changeSettings(new(pki.Settings), tunnel, dns); err != nil {
+				return err
+			}
+			c, err := p.keys().Set(args[0], func(s *pki.Settings) {
+				_ = changeSettings(s, tunnel, dns) // checked above
+			})
+			if err != nil {
+				return p.hintClient(args[0], err)
+			}
+			p.say("%s gets %s at its next connection; `ztbridge client disconnect %s` makes it "+
+				"reconnect now", c.Name, inWords(settingsOf(c, cfg)), c.Name)
+			return nil
+		},
+	}
+	settingFlags(cmd, &tunnel, &dns)
+	return cmd
+}
+
+// settingFlags adds the flags of a client's settings.
+func settingFlags(cmd *cobra.Command, tunnel, dns *string) {
+	cmd.Flags().StringVar(tunnel, "tunnel", "", "what goes through the tunnel, by `mode`: full, "+
+		"zerotier (only traffic for the ZeroTier networks) or default (as configured)")
+	cmd.Flags().StringVar(dns, "dns", "",
+		"whether the client resolves names through the tunnel: `on`, off or default (as configured)")
+}
+
+// changeSettings applies the values of the flags; an empty one changes nothing.
+func changeSettings(s *pki.Settings, tunnel, dns string) error {
+	switch tunnel {
+	case "":
+	case "default":
+		s.Tunnel = ""
+	case pki.TunnelFull, pki.TunnelZeroTier:
+		s.Tunnel = tunnel
+	default:
+		return fmt.Errorf("--tunnel %s: write %s, %s or default", tunnel, pki.TunnelFull,
+			pki.TunnelZeroTier)
+	}
+	on := true
+	switch strings.ToLower(dns) {
+	case "":
+	case "default":
+		s.DNS = nil
+	case "on", "yes", "true":
+		s.DNS = &on
+	case "off", "no", "false":
+		on = false
+		s.DNS = &on
+	default:
+		return fmt.Errorf("--dns %s: write on, off or default", dns)
+	}
+	return nil
+}
+
+// settingsOf returns the settings that a client is told, its own or the configuration's.
+func settingsOf(c pki.Client, cfg *config.Config) (tunnel string, dns bool) {
+	dns = cfg.Endpoint.Clients.DNS
+	if c.DNS != nil {
+		dns = *c.DNS
+	}
+	return cmp.Or(c.Tunnel, string(cfg.Endpoint.Clients.Tunnel)), dns
+}
+
+func inWords(tunnel string, dns bool) string {
+	names := "resolves names through it"
+	if !dns {
+		names = "keeps its own DNS servers"
+	}
+	if tunnel == pki.TunnelZeroTier {
+		return "a tunnel for the ZeroTier networks only, and " + names
+	}
+	return "a tunnel for all of its traffic, and " + names
 }
 
 // lastHost is the highest host number that fits all pools.
@@ -168,17 +266,6 @@ func hostOf(text string, pools []endpoint.Pool) (uint32, error) {
 		Err:  fmt.Errorf("--address %s: outside the endpoint's pools, or the box's own", text),
 		Hint: "choose one out of " + strings.Join(where, ", "),
 	}
-}
-
-func networkOnly(tunnel string) (bool, error) {
-	switch config.TunnelMode(tunnel) {
-	case config.TunnelFull:
-		return false, nil
-	case config.TunnelZeroTier:
-		return true, nil
-	}
-	return false, fmt.Errorf("--tunnel %s: write %s or %s", tunnel, config.TunnelFull,
-		config.TunnelZeroTier)
 }
 
 // addresses lists a client's addresses in all pools.
@@ -231,12 +318,33 @@ func parseLife(text string) (time.Duration, error) {
 }
 
 // hintClient adds what can be done about an error of the key store.
-func hintClient(err error) error {
+func (p *program) hintClient(name string, err error) error {
+	if errors.Is(err, pki.ErrUnknown) {
+		return p.unknownClient(name)
+	}
+	return hintKeys(err)
+}
+
+// unknownClient says that there is no client of that name, and which one may be meant.
+func (p *program) unknownClient(name string) error {
+	text := fmt.Sprintf("there is no client %.60q", name)
+	clients, err := p.keys().Clients()
+	if err == nil {
+		for _, c := range clients {
+			if strings.EqualFold(c.Name, name) {
+				text += fmt.Sprintf("; did you mean %q?", c.Name)
+			}
+		}
+	}
+	return &api.HintedError{Err: errors.New(text), Hint: "`ztbridge client list` names them"}
+}
+
+// hintKeys adds what can be done about an error of the key store as a whole.
+func hintKeys(err error) error {
 	hints := []struct {
 		is   error
 		hint string
 	}{
-		{pki.ErrUnknown, "`ztbridge client list` names them"},
 		{pki.ErrExists, "choose another name, or revoke that one first"},
 		{pki.ErrHostTaken, "`ztbridge client list` shows the addresses in use"},
 		{pki.ErrDamaged, "restore it: `ztbridge client import-ca --replace BACKUP`"},

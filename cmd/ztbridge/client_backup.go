@@ -123,7 +123,7 @@ func hintBackup(err error) error {
 		return &api.HintedError{Err: err,
 			Hint: "use several words: it protects every client's keys"}
 	}
-	return hintClient(err)
+	return hintKeys(err)
 }
 
 // passphrase reads a passphrase from a file, or asks on the terminal, twice for a new one. It is

@@ -25,8 +25,12 @@ type clientRow struct {
 	Issued    time.Time    `json:"issued"`
 	Expires   time.Time    `json:"expires"`
 	Addresses []netip.Addr `json:"addresses"`
-	Tunnel    string       `json:"tunnel"`
-	DNS       bool         `json:"dns"`
+	// Tunnel and DNS are what the client is told at its next connection.
+	Tunnel string `json:"tunnel"`
+	DNS    bool   `json:"dns"`
+	// TunnelSet and DNSSet report whether these are its own settings, not the configuration's.
+	TunnelSet bool `json:"tunnel_set"`
+	DNSSet    bool `json:"dns_set"`
 	// Connected names the listener that the client is connected to; empty: to none. It is absent
 	// while the daemon does not run.
 	Connected *string `json:"connected,omitempty"`
@@ -39,7 +43,7 @@ func (p *program) clientList() *cobra.Command {
 		Short: "List the clients and who is connected",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, pools, err := p.endpoint()
+			cfg, pools, err := p.endpoint()
 			if err != nil {
 				return err
 			}
@@ -49,7 +53,7 @@ func (p *program) clientList() *cobra.Command {
 			}
 			rows := []clientRow{}
 			for _, c := range clients {
-				rows = append(rows, row(c, pools, time.Now()))
+				rows = append(rows, row(c, cfg, pools, time.Now()))
 			}
 			p.fillConnected(cmd, rows)
 			if asJSON {
@@ -62,20 +66,17 @@ func (p *program) clientList() *cobra.Command {
 	return cmd
 }
 
-func row(c pki.Client, pools []endpoint.Pool, now time.Time) clientRow {
+func row(c pki.Client, cfg *config.Config, pools []endpoint.Pool, now time.Time) clientRow {
 	r := clientRow{
 		Name: c.Name, State: "valid", Issued: c.Issued, Expires: c.Expires,
-		Addresses: []netip.Addr{},
-		Tunnel:    string(config.TunnelFull), DNS: !c.NoDNS,
+		Addresses: []netip.Addr{}, TunnelSet: c.Tunnel != "", DNSSet: c.DNS != nil,
 	}
+	r.Tunnel, r.DNS = settingsOf(c, cfg)
 	switch {
 	case c.Revoked != nil:
 		r.State = "revoked"
 	case !c.Valid(now):
 		r.State = "expired"
-	}
-	if c.NetworkOnly {
-		r.Tunnel = string(config.TunnelZeroTier)
 	}
 	for _, pool := range pools {
 		if list, err := pool.Client(c.Host); err == nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/config"
 	"ztbridge/bridge/pki"
 )
 
@@ -25,44 +27,86 @@ one download, and needs the daemon.
 
 Where an HTTP proxy is the only way out, name it in the app. OpenVPN 2 takes it with
 ` + "`openvpn --config FILE --http-proxy HOST PORT auto`" + `, and a profile printed with --tcp.`,
-		Args: cobra.ExactArgs(1),
+		Args: oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if qr {
-				return p.showLink(cmd, args[0])
-			}
 			cfg, _, err := p.endpoint()
 			if err != nil {
 				return err
 			}
 			creds, err := p.keys().Credentials(args[0])
 			if err != nil {
-				return hintClient(err)
+				return p.hintClient(args[0], err)
 			}
-			var remotes []pki.Remote
-			for _, l := range cfg.Endpoint.Listen {
-				if !tcp || l.Proto == "tcp" {
-					remotes = append(remotes, pki.Remote{Proto: l.Proto, Port: l.Port})
-				}
-			}
-			profile, err := pki.Profile(creds, cfg.Endpoint.Address, remotes)
+			remotes, err := remotesOf(cfg, tcp)
 			if err != nil {
 				return err
 			}
-			_, err = p.out.Write(profile)
+			if qr {
+				err = p.showLink(cmd, args[0], tcp)
+			} else {
+				err = p.printProfile(creds, cfg.Endpoint.Address, remotes)
+			}
+			if err == nil {
+				p.explainApps(settingsOf(creds.Client, cfg))
+			}
 			return err
 		},
 	}
 	cmd.Flags().BoolVar(&qr, "qr", false, "draw a code with a one-time link to the profile")
 	cmd.Flags().BoolVar(&tcp, "tcp", false,
 		"leave UDP out of the profile: OpenVPN 2 refuses an HTTP proxy together with it")
-	cmd.MarkFlagsMutuallyExclusive("qr", "tcp")
 	return cmd
 }
 
-// showLink draws a one-time link. A certificate that nobody vouches for makes OpenVPN Connect
-// refuse its own kind of link, so the code is then one for a browser.
-func (p *program) showLink(cmd *cobra.Command, name string) error {
-	link, err := p.daemon().Link(cmd.Context(), name)
+// remotesOf returns the sockets that a profile names.
+func remotesOf(cfg *config.Config, tcp bool) ([]pki.Remote, error) {
+	var remotes []pki.Remote
+	for _, l := range cfg.Endpoint.Listen {
+		if !tcp || l.Proto == "tcp" {
+			remotes = append(remotes, pki.Remote{Proto: l.Proto, Port: l.Port})
+		}
+	}
+	if len(remotes) == 0 {
+		return nil, &api.HintedError{
+			Err:  errors.New("--tcp: endpoint.listen has no TCP listener, such as tcp/443"),
+			Hint: "add tcp/443 to `endpoint: {listen: …}`, or leave --tcp out",
+		}
+	}
+	return remotes, nil
+}
+
+func (p *program) printProfile(c pki.Credentials, address string, remotes []pki.Remote) error {
+	profile, err := pki.Profile(c, address, remotes)
+	if err != nil {
+		return err
+	}
+	_, err = p.out.Write(profile)
+	return err
+}
+
+// explainApps says what the person must know to import the profile.
+func (p *program) explainApps(tunnel string, dns bool) {
+	p.say("Import the file in OpenVPN Connect, OpenVPN for Android, Tunnelblick or " +
+		"NetworkManager. Leave user name and password empty: the file holds the keys.")
+	p.say("If the app rejects the file because of \"tls-crypt-v2\", it is too old: it needs " +
+		"OpenVPN 2.5 or later inside.")
+	if tunnel == pki.TunnelZeroTier {
+		p.say("Only traffic for the ZeroTier networks goes through this tunnel. NetworkManager " +
+			"must be told: tick \"Use this connection only for resources on its network\" " +
+			"under IPv4 and IPv6.")
+	}
+	if !dns {
+		p.say("The device keeps its own DNS servers.")
+	}
+}
+
+// showLink draws a one-time link. OpenVPN Connect refuses its own kind of link to a server with a
+// self-signed certificate, so the code is then one for a browser.
+func (p *program) showLink(cmd *cobra.Command, name string, tcp bool) error {
+	link, err := p.daemon().Link(cmd.Context(), api.LinkRequest{Client: name, TCP: tcp})
+	if errors.Is(err, api.ErrNotFound) {
+		return p.unknownClient(name)
+	}
 	if err != nil {
 		return err
 	}
@@ -80,8 +124,8 @@ func (p *program) showLink(cmd *cobra.Command, name string) error {
 	return nil
 }
 
-// Bright white on black, and back: a terminal that writes dark on light would show the negative,
-// which many cameras do not read.
+// lightOnDark sets bright white on black. A terminal with dark text on light would show the
+// negative of a code, which many cameras do not read. ordinary resets the colours.
 const lightOnDark, ordinary = "\x1b[97;40m", "\x1b[0m"
 
 // drawCode draws a text as a QR code, with colours of its own or, where they are no use, without.
@@ -100,19 +144,17 @@ func drawCode(w io.Writer, text string, colours bool) error {
 }
 
 func (p *program) explainLink(link api.Link) {
-	p.say("good until %s and for one download: a chat program that fetches a preview uses it up",
+	p.say("Works once, until %s. Do not send it by chat: a link preview would use it up.",
 		link.Expires.Local().Format("15:04"))
 	if link.Fingerprint == "" {
-		p.say(
-			"scan it with the camera of a phone that has OpenVPN Connect; for other apps open " +
-				"the second link and import the file")
+		p.say("Scan it with the camera of a phone that has OpenVPN Connect. For other apps, open " +
+			"the second link and import the file.")
 		return
 	}
-	p.say(
-		"warning: nobody vouches for this server's certificate: browsers warn, and OpenVPN " +
-			"Connect refuses the first link")
-	p.say(
-		"open the second link, compare the certificate's SHA-256 fingerprint, and import the file:")
+	p.say("warning: The certificate is self-signed: your browser will warn you, and OpenVPN " +
+		"Connect cannot use the first link.")
+	p.say("Open the second link, compare the certificate's SHA-256 fingerprint, and import the " +
+		"file. The fingerprint is:")
 	p.say("%s", link.Fingerprint)
 	p.say("hint: `endpoint: {https: {acme: {}}}` obtains a certificate for a public name")
 }

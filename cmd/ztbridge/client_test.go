@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -21,13 +24,16 @@ func (b *box) Disconnect(_ context.Context, client string) (int, error) {
 }
 
 // Link gives out a link with a certificate that somebody vouches for, but for one client.
-func (b *box) Link(_ context.Context, client string) (api.Link, error) {
+func (b *box) Link(_ context.Context, r api.LinkRequest) (api.Link, error) {
 	l := api.Link{
 		URL:     "https://vm.example.org/TOKEN",
 		Import:  "openvpn://import-profile/https://vm.example.org/TOKEN",
 		Expires: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC),
 	}
-	if client == "laptop" {
+	if r.TCP {
+		l.URL += "-TCP"
+	}
+	if r.Client == "laptop" {
 		l.Fingerprint = "00ff"
 	}
 	return l, nil
@@ -61,5 +67,25 @@ func TestHostOf(t *testing.T) {
 		if got != want || (err == nil) != (want != 0 || text == "") {
 			t.Errorf("hostOf(%q) = %d, %v; want %d", text, got, err, want)
 		}
+	}
+}
+
+// Relative directories work: those that other processes are told are absolute.
+func TestRelativeDirectories(t *testing.T) {
+	t.Chdir(t.TempDir())
+	where, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &program{out: io.Discard, err: io.Discard, env: func(name string) string {
+		return map[string]string{"ZTBRIDGE_STATE_DIR": "state"}[name]
+	}}
+	if code := p.execute(t.Context(), []string{"version", "--runtime-dir", "./run/x"}); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	o := p.options()
+	if o.StateDir != filepath.Join(where, "state") ||
+		o.RuntimeDir != filepath.Join(where, "run", "x") {
+		t.Errorf("directories %s and %s", o.StateDir, o.RuntimeDir)
 	}
 }

@@ -130,6 +130,14 @@ func (p *program) understand(cmd *cobra.Command, _ []string) error {
 	if err := cmd.ValidateFlagGroups(); err != nil {
 		return err
 	}
+	// Other processes, which run in another directory, are told these paths.
+	for _, dir := range []*string{&p.stateDir, &p.runtimeDir} {
+		absolute, err := filepath.Abs(*dir)
+		if err != nil {
+			return fmt.Errorf("finding the directory %s: %w", *dir, err)
+		}
+		*dir = absolute
+	}
 	p.reached = true
 	return nil
 }

@@ -96,7 +96,7 @@ func (r registry) Clients() (map[string]endpoint.Client, error) {
 func clientOf(c pki.Client) endpoint.Client {
 	return endpoint.Client{
 		Name: c.Name, Serial: c.Serial, Host: c.Host, Expires: c.Expires, Revoked: c.Revoked != nil,
-		NetworkOnly: c.NetworkOnly, NoDNS: c.NoDNS,
+		NetworkOnly: c.Tunnel == pki.TunnelZeroTier, NoDNS: c.DNS != nil && !*c.DNS,
 	}
 }
 

@@ -139,7 +139,8 @@ func (l *testbed) testOutside6() {
 // testNetworkOnly looks at the routes of a client that wants the ZeroTier network and nothing else.
 func (l *testbed) testNetworkOnly() {
 	t := l.t
-	_, profile := l.add(pki.Request{Name: "partial", NetworkOnly: true})
+	_, profile := l.add(pki.Request{Name: "partial",
+		Settings: pki.Settings{Tunnel: pki.TunnelZeroTier}})
 	ns := l.host()
 	p := l.connect(ns, profile)
 	defer p.Stop()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -48,6 +49,10 @@ func New(c Config) (*Server, error) {
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
+	}
+	if !filepath.IsAbs(c.RuntimeDir) { // openvpn runs in another directory
+		return nil, fmt.Errorf("making the endpoint: the runtime directory %q is not absolute",
+			c.RuntimeDir)
 	}
 	s := &Server{config: c, log: c.Log, sessions: newSessions()}
 	for i, l := range c.Listeners {

@@ -226,15 +226,18 @@ func TestNewRefuses(t *testing.T) {
 	overlapping, bare := tcp, tcp
 	overlapping.Pool.V6 = udp.Pool.V6
 	bare.Pool.V6 = netip.Prefix{}
-	if _, err := New(Config{Listeners: []Listener{udp, tcp}}); err != nil {
+	if _, err := New(Config{RuntimeDir: "/run/x", Listeners: []Listener{udp, tcp}}); err != nil {
 		t.Error(err)
 	}
 	for name, list := range map[string][]Listener{
 		"none": nil, "a pool twice": {udp, overlapping}, "no IPv6": {udp, bare}, "no protocol": {
 			{Pool: udp.Pool}},
 	} {
-		if _, err := New(Config{Listeners: list}); err == nil {
+		if _, err := New(Config{RuntimeDir: "/run/x", Listeners: list}); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
+	}
+	if _, err := New(Config{RuntimeDir: "run/x", Listeners: []Listener{udp, tcp}}); err == nil {
+		t.Error("a relative directory: accepted")
 	}
 }

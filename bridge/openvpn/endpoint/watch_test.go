@@ -66,7 +66,7 @@ func testServer(t *testing.T, r *fakeRegistry, now func() time.Time,
 	s, err := New(Config{
 		Listeners: []Listener{testListener(t, "udp", 1194,
 			0)}, Registry: r, Now: now, Networks: networks,
-		Log: slog.New(slog.DiscardHandler),
+		Log: slog.New(slog.DiscardHandler), RuntimeDir: "/run/ztb-test",
 	})
 	if err != nil {
 		t.Fatal(err)
