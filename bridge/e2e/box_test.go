@@ -52,6 +52,17 @@ func run(m *testing.M) int {
 // waitTimeout is how long a thing may take that is expected to happen on a loaded machine.
 const waitTimeout = 40 * time.Second
 
+// await waits until the condition holds, and fails the test if it never does.
+func await(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	const poll = 20 * time.Millisecond
+	for deadline := time.Now().Add(waitTimeout); !condition(); time.Sleep(poll) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waiting for %s", what)
+		}
+	}
+}
+
 // box is a host of the lab on which ztbridge is installed.
 type box struct {
 	t      testing.TB

@@ -152,12 +152,3 @@ func clientStream(t *testing.T, top *lab.Topology, from *netlab.Namespace) *lab.
 	t.Cleanup(func() { s.Stop() })
 	return s
 }
-
-func await(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(waitTimeout); !condition(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waiting for %s", what)
-		}
-	}
-}

@@ -53,11 +53,9 @@ func TestExitNode(t *testing.T) {
 		})
 		must(t, err)
 		defer s.Stop()
-		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(
-			20 * time.Millisecond) {
-			for egress := range s.Report().Egresses() {
-				return egress
-			}
+		await(t, "an answer to "+source, func() bool { return len(s.Report().Egresses()) > 0 })
+		for egress := range s.Report().Egresses() {
+			return egress
 		}
 		return netip.Addr{}
 	}
@@ -105,15 +103,10 @@ func inner(t *testing.T, top *lab.Topology) {
 		return out, err != nil && said && strings.Contains(strings.ToLower(out), "unreachable")
 	}
 	for _, target := range targets { // the box has to notice its new network first
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-			out, ok := refused(target)
-			if ok {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("%s is not refused: %s", target, out)
-			}
-		}
+		await(t, "the refusal of "+target, func() bool {
+			_, ok := refused(target)
+			return ok
+		})
 	}
 	var captures []*netlab.Capture
 	for _, iface := range []string{lab.WANIface, "lan9"} {

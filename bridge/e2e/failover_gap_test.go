@@ -124,11 +124,7 @@ func failover(t *testing.T, stream *lab.Stream, f fault, served netip.Addr,
 		return stream.Report().Between(at.Add(time.Second),
 			time.Now()).Egresses()[served] >= 20
 	}
-	for deadline := at.Add(waitTimeout); !moved(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: clients are not served by %s: %v", f.name, served, stream.Report())
-		}
-	}
+	await(t, f.name+": clients to be served by "+served.String(), moved)
 	gap := stream.Report().Gap(at, time.Now())
 	t.Logf("%s: gap %v", f.name, gap.Round(time.Millisecond))
 	if gap > limit {

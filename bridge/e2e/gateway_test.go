@@ -56,18 +56,15 @@ func startTraffic(t *testing.T, top *lab.Topology) *traffic {
 // awaitFlow waits until all of the clients' streams are answered again, from now on.
 func (tr *traffic) awaitFlow(after string) {
 	tr.t.Helper()
-	deadline := time.Now().Add(waitTimeout)
+	before := map[string]int{}
 	for name, s := range tr.clients {
-		_, before, _ := s.Counts()
-		for {
-			if _, now, _ := s.Counts(); now >= before+5 {
-				break
-			}
-			if time.Now().After(deadline) {
-				tr.t.Fatalf("after %s: %s is not answered any more: %v", after, name, s.Report())
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
+		_, before[name], _ = s.Counts()
+	}
+	for name, s := range tr.clients {
+		await(tr.t, fmt.Sprintf("answers to %s after %s", name, after), func() bool {
+			_, now, _ := s.Counts()
+			return now >= before[name]+5
+		})
 	}
 }
 

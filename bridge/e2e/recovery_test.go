@@ -64,14 +64,10 @@ func TestRecoveryGap(t *testing.T) {
 func awaitAnswers(t *testing.T, s *lab.Stream, n int) {
 	t.Helper()
 	_, before, _ := s.Counts()
-	for deadline := time.Now().Add(waitTimeout); ; time.Sleep(10 * time.Millisecond) {
-		if _, now, _ := s.Counts(); now >= before+n {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not answered any more: %v", s.Report())
-		}
-	}
+	await(t, fmt.Sprintf("%d answers beyond %d", n, before), func() bool {
+		_, now, _ := s.Counts()
+		return now >= before+n
+	})
 }
 
 // TestReconnectsLeaveNothingBehind has the tunnel reconnect again and again and looks at what the

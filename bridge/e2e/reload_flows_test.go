@@ -3,7 +3,6 @@ package e2e
 import (
 	"syscall"
 	"testing"
-	"time"
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/lab"
@@ -43,12 +42,8 @@ func TestReloadLeavesConnections(t *testing.T) {
 		return b.try("conntrack -L -p udp -s "+source+" -d "+target+
 			" 2>/dev/null | grep -q udp") == nil
 	}
-	for deadline := time.Now().Add(waitTimeout); open("10.77.0.3",
-		"203.0.113.80"); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the connection of a client that goes another way now is not cut")
-		}
-	}
+	await(t, "the end of the connection of a client that leaves by another egress now",
+		func() bool { return !open("10.77.0.3", "203.0.113.80") })
 	b.await("the way out that was", func(st api.Status) bool {
 		return len(st.Egresses) > 0 &&
 			st.Egresses[0].Usable

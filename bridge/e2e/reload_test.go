@@ -3,7 +3,6 @@ package e2e
 import (
 	"syscall"
 	"testing"
-	"time"
 
 	"ztbridge/bridge/lab"
 )
@@ -28,22 +27,10 @@ func TestReloadRemovesAnEgress(t *testing.T) {
 	b.write("ztbridge.yaml", gatewayConfig)
 	must(t, b.daemon.Signal(syscall.SIGHUP))
 	b.awaitEgress("provider")
-	for deadline := time.Now().Add(waitTimeout); b.try(
-		"ip link show tunztb-former") == nil; time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the device of the egress that is gone is still there")
-		}
-	}
+	await(t, "the end of the device of the egress that is gone",
+		func() bool { return b.try("ip link show tunztb-former") != nil })
 	b.sh("ip link show tunztb-provider")
-	_, before, _ := stream.Counts()
-	for deadline := time.Now().Add(waitTimeout); ; time.Sleep(50 * time.Millisecond) {
-		if _, now, _ := stream.Counts(); now >= before+5 {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("clients are not answered by the next egress: %v", stream.Report())
-		}
-	}
+	awaitAnswers(t, stream, 5)
 	stream.Stop()
 	noLeak(t, leaks)
 }

@@ -96,13 +96,9 @@ func TestZeroTierExitNode(t *testing.T) {
 	b.write("ztbridge.yaml", m.zerotier(node)+fmt.Sprintf(zerotierExitConfig,
 		"{snat: 198.51.100.9}", selectors(first)))
 	must(t, b.daemon.Signal(reloadSignal))
-	for deadline := time.Now().Add(waitTimeout); b.try(
-		"nft list table inet ztb | grep -q 'snat.*198.51.100.9'") != nil; {
-		if time.Now().After(deadline) {
-			t.Fatal("the reload did not change the translation")
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	await(t, "the reload to change the translation", func() bool {
+		return b.try("nft list table inet ztb | grep -q 'snat.*198.51.100.9'") == nil
+	})
 	one = talk(top.Client, first, top.Marker, fixed, lab.BoxWAN6)
 	two = talk(site.NS, second, secondMarker, provider.Public4[0], provider.Public6[0])
 	one()

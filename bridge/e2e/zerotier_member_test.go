@@ -120,11 +120,12 @@ func TestZeroTierMemberAsEgress(t *testing.T) {
 	})
 	t.Logf("said after %s: %s", time.Since(died).Round(time.Millisecond),
 		st.Egresses[0].LastChange.Cause)
-	time.Sleep(time.Second)
+	await(t, "the refusal of the client bound to box B", func() bool {
+		refused, err := refusals.Result()
+		must(t, err)
+		return refused.Matched > 0
+	})
 	must(t, refusals.Stop())
-	if refused, err := refusals.Result(); err != nil || refused.Matched == 0 {
-		t.Errorf("the client bound to box B is not refused: %v, %v", refused, err)
-	}
 	_, before, _ := only.Counts()
 	// Longer than neighbour discovery takes to give box B up: it must be tried again all the same.
 	time.Sleep(3500 * time.Millisecond)

@@ -71,11 +71,7 @@ func TestRingOfThreeBoxes(t *testing.T) {
 		}
 		return ""
 	}
-	for deadline := began.Add(waitTimeout); broken() == ""; time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("no box sees the ring")
-		}
-	}
+	await(t, "a box that sees the ring", func() bool { return broken() != "" })
 	t.Logf("%s sees the ring and breaks it, after %s", broken(),
 		time.Since(began).Round(time.Millisecond))
 	for i, box := range ring {

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/doctor"
@@ -95,14 +94,11 @@ func (m *mesh) awaitDefault(n *ztlab.Node) {
 	m.t.Helper()
 	for _, route := range []string{"0.0.0.0/1 via ", "128.0.0.0/1 via ", "\n::/1 via ",
 		"8000::/1 via "} {
-		for {
+		await(m.t, "the member's route "+route, func() bool {
 			main, err := n.NS.MainTable(m.ctx)
 			must(m.t, err)
-			if strings.Contains(main, route) {
-				break
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
+			return strings.Contains(main, route)
+		})
 	}
 }
 
