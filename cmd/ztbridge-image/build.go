@@ -18,7 +18,8 @@ import (
 
 type buildFlags struct {
 	target, out, cache, mirror, source, version string
-	lock, deb, updateKey, suite, kernel         string
+	lock, deb, updateKey, updateURL             string
+	suite, kernel                               string
 	zerotier                                    zerotierFlags
 }
 
@@ -56,6 +57,8 @@ Without it the image is good for tests only.`,
 	flags.StringVar(&f.updateKey, "update-key", "",
 		"file with the public key that updates must be signed with; without it the image takes "+
 			"none")
+	flags.StringVar(&f.updateURL, "update-url", "",
+		"https address of the folder with channel files, in which boxes look for updates")
 	f.zerotier.register(flags)
 	return cmd
 }
@@ -77,7 +80,7 @@ func (f *buildFlags) run(cmd *cobra.Command) error {
 	options := build.Options{
 		Profile: profile, Mirror: mirror, Cache: f.cache, Out: strings.TrimSuffix(f.out,
 			".img.zst"),
-		Version: f.version, Deb: f.deb, Progress: progress,
+		Version: f.version, Deb: f.deb, UpdateURL: f.updateURL, Progress: progress,
 	}
 	work, err := os.MkdirTemp("", "ztbridge-image-*")
 	if err != nil {

@@ -38,7 +38,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	})
 	root.AddCommand(buildCommand(), lockCommand(), debCommand(), userDataCommand(), keygenCommand(),
-		bundleCommand())
+		bundleCommand(), releaseCommand(), releaseKeysCommand(),
+		publicKeyCommand())
 	err := root.ExecuteContext(ctx)
 	switch {
 	case err == nil:

@@ -32,6 +32,7 @@ type Options struct {
 	Init        []byte // static binaries for the profile's architecture
 	Appliance   []byte
 	Example     []byte // ztbridge.yaml.example
+	UpdateURL   string // folder with channel files; empty: none
 	UpdateKey   []byte // public key that updates are checked with; empty: no updates
 	Progress    Progress
 }

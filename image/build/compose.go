@@ -180,7 +180,8 @@ func templateOf(unit string) string {
 // addIdentity adds what tells one image from another, and takes care that nothing is generated
 // twice at each start.
 func addIdentity(t *tree, b *build) error {
-	release, err := json.Marshal(box.Release{Target: b.Profile.Target, Version: b.Version})
+	release, err := json.Marshal(box.Release{Target: b.Profile.Target, Version: b.Version,
+		Updates: b.UpdateURL})
 	if err != nil {
 		return fmt.Errorf("writing the image's description: %w", err)
 	}

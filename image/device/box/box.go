@@ -121,4 +121,6 @@ func LockConfig(runDir string) (unlock func() error, err error) {
 type Release struct {
 	Target  string `json:"target"`
 	Version string `json:"version"`
+	// Updates is the address of the folder with channel files; empty: the box finds none by itself.
+	Updates string `json:"updates,omitempty"`
 }
