@@ -81,6 +81,10 @@ type OpenVPN struct {
 	Profile     string // absolute path; it exists, its content is not looked at here
 	ProfilePos  Position
 	Credentials *Credentials // nil: the provider authenticates by certificate alone
+	// LegacyCrypto allows weak certificates and security levels.
+	LegacyCrypto bool
+	// Ciphers replace the profile's list of ciphers, in their order; empty: the profile's.
+	Ciphers []string
 }
 
 // Credentials is the content of a credentials file: user name on the first line, password on the

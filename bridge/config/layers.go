@@ -86,7 +86,7 @@ func (d *decoder) refuseUnknownOverrides(overrides Overrides) {
 		if _, ok := layered[key]; !ok {
 			d.fail(Position{File: "--set " + key}, ErrUnknownKey,
 				"this key cannot be set by a flag",
-				suggest(key, sortedKeys(layered), "write it in the configuration file"))
+				didYouMean(key, sortedKeys(layered), "write it in the configuration file"))
 		}
 	}
 }
@@ -102,7 +102,7 @@ func (d *decoder) warnOfUnknownVariables() {
 		name, _, _ := strings.Cut(variable, "=")
 		if strings.HasPrefix(name, envPrefix+"_") && !slices.Contains(known, name) {
 			d.warn(Position{File: name}, "this variable means nothing and is ignored; "+
-				suggest(name, known, "only keys with a fixed path have variables"))
+				didYouMean(name, known, "only keys with a fixed path have variables"))
 		}
 	}
 }

@@ -36,7 +36,7 @@ func (d *decoder) inboundRule(v value) {
 		text, ok := egress.text()
 		if ok && !slices.Contains(wans, text) {
 			egress.fail(ErrDangling, fmt.Sprintf("there is no wan egress %q", text),
-				suggest(text, wans, "only a `wan` egress can let connections in"))
+				didYouMean(text, wans, "only a `wan` egress can let connections in"))
 		}
 		in.Egress = text
 	case len(wans) == 1:
@@ -147,7 +147,7 @@ func (d *decoder) ingressNames(v value) ([]string, bool) {
 	names := d.cfg.ingress(text)
 	if names == nil {
 		v.fail(ErrDangling, fmt.Sprintf("there is no ingress %q", text),
-			suggest(text, d.cfg.selectable(), "known: "+strings.Join(d.cfg.selectable(), ", ")))
+			didYouMean(text, d.cfg.selectable(), "known: "+strings.Join(d.cfg.selectable(), ", ")))
 	}
 	return names, names != nil
 }

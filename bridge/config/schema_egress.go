@@ -45,7 +45,7 @@ func (d *decoder) egress(e entry) (Egress, bool) {
 		decode, known := kinds[kind.name]
 		if !known {
 			kind.fail(ErrUnknownKey, "unknown kind of egress",
-				suggest(kind.name, sortedKeys(kinds), "known: openvpn, wan, zerotier"))
+				didYouMean(kind.name, sortedKeys(kinds), "known: openvpn, wan, zerotier"))
 			ok = false
 			continue
 		}
@@ -76,12 +76,25 @@ func (d *decoder) openvpn(v value, out *Egress) bool {
 				d.where["credentials "+path] = v.pos()
 			}
 		},
-		"dns": func(v value) { out.DNS = v.resolvers() },
+		"dns":           func(v value) { out.DNS = v.resolvers() },
+		"legacy_crypto": func(v value) { o.LegacyCrypto = v.boolean() },
+		"ciphers":       func(v value) { o.Ciphers = v.ciphers() },
 	})
 	if o.Profile == "" && o.ProfilePos == (Position{}) {
 		v.fail(ErrMissing, "a tunnel needs the provider's profile", "add `profile: provider.ovpn`")
 	}
 	return o.Profile != ""
+}
+
+// ciphers returns a list of names of ciphers; whether openvpn has them is checked with the profile.
+func (v value) ciphers() []string {
+	var out []string
+	for _, item := range v.some("no cipher is named", "write names, such as CHACHA20-POLY1305") {
+		if text, ok := item.text(); ok {
+			out = append(out, text)
+		}
+	}
+	return out
 }
 
 func (d *decoder) member(v value, out *Egress) bool {
@@ -143,7 +156,7 @@ func (d *decoder) memberNetwork(v, network value, m *Member) bool {
 		known = append(known, n.Name)
 	}
 	network.fail(ErrDangling, fmt.Sprintf("this box does not join a network %q", text),
-		suggest(text, known, "add it to zerotier.networks"))
+		didYouMean(text, known, "add it to zerotier.networks"))
 	return false
 }
 

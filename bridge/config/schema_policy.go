@@ -108,7 +108,7 @@ func (d *decoder) egressList(v value) ([]string, bool) {
 			ok = false
 		case !slices.Contains(d.egressNames, text):
 			item.fail(ErrDangling, fmt.Sprintf("there is no egress %q", text),
-				suggest(text, append(slices.Clone(d.egressNames), blockWord),
+				didYouMean(text, append(slices.Clone(d.egressNames), blockWord),
 					"add it under `egress:`"))
 			ok = false
 		default:
@@ -183,7 +183,7 @@ func (d *decoder) selector(v value) (Selector, bool) {
 		remedy = "known: " + strings.Join(d.cfg.selectable(), ", ") + ", or an address or a prefix"
 	}
 	v.fail(ErrDangling, fmt.Sprintf("nothing enters by the name of %q", text),
-		suggest(text, d.cfg.selectable(), remedy))
+		didYouMean(text, d.cfg.selectable(), remedy))
 	return s, false
 }
 
@@ -235,7 +235,7 @@ func (c *Config) CheckClients(existing, revoked []string) []Warning {
 				candidates := append(slices.Clone(existing), c.selectable()...)
 				warnings = append(warnings,
 					Warning{s.Pos, fmt.Sprintf("the endpoint has no client %q; %s", s.Client,
-						suggest(s.Client, candidates, "add it by `ztbridge client add "+s.Client+
+						didYouMean(s.Client, candidates, "add it by `ztbridge client add "+s.Client+
 							"`"))})
 			}
 		}

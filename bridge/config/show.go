@@ -60,6 +60,9 @@ type viewOpenVPN struct {
 	Profile     string   `yaml:"profile"`
 	Credentials string   `yaml:"credentials,omitempty"`
 	DNS         []string `yaml:"dns,omitempty,flow"`
+
+	LegacyCrypto bool     `yaml:"legacy_crypto,omitempty"`
+	Ciphers      []string `yaml:"ciphers,omitempty,flow"`
 }
 
 type viewMember struct {
@@ -173,7 +176,8 @@ func (c *Config) viewEgresses() *yaml.Node {
 		var kind any
 		switch dns := texts(e.DNS); {
 		case e.OpenVPN != nil:
-			o := viewOpenVPN{Profile: e.OpenVPN.Profile, DNS: dns}
+			o := viewOpenVPN{Profile: e.OpenVPN.Profile, DNS: dns,
+				LegacyCrypto: e.OpenVPN.LegacyCrypto, Ciphers: e.OpenVPN.Ciphers}
 			if e.OpenVPN.Credentials != nil {
 				o.Credentials = e.OpenVPN.Credentials.Path
 			}

@@ -173,7 +173,7 @@ func (v value) object(known fields, sections ...string) {
 		if !ok {
 			names := sortedKeys(known)
 			v.d.fail(Position{v.d.file, e.node.Line, e.key}, ErrUnknownKey, "unknown key",
-				suggest(e.name, names, "known here: "+strings.Join(names, ", ")))
+				didYouMean(e.name, names, "known here: "+strings.Join(names, ", ")))
 			continue
 		}
 		if !e.isNull() || !slices.Contains(sections, e.name) {
@@ -228,7 +228,7 @@ func (v value) oneOf(words ...string) (string, bool) {
 	text, ok := v.text()
 	if ok && !slices.Contains(words, text) {
 		v.fail(ErrValue, fmt.Sprintf("%q is not known here", text),
-			suggest(text, words, "write "+join(words)))
+			didYouMean(text, words, "write "+join(words)))
 		return "", false
 	}
 	return text, ok

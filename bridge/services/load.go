@@ -49,7 +49,7 @@ func Load(path string, overrides config.Overrides) (*Spec, error) {
 		files, err := loadTunnel(e)
 		if err != nil {
 			errs = errors.Join(errs,
-				fmt.Errorf("%s: egress.%s.openvpn.profile: %w", e.OpenVPN.ProfilePos, e.Name, err))
+				fmt.Errorf("%s: %w", e.OpenVPN.ProfilePos, err))
 			continue
 		}
 		l.Tunnels[e.Name] = files
@@ -65,12 +65,18 @@ func Load(path string, overrides config.Overrides) (*Spec, error) {
 }
 
 func loadTunnel(e config.Egress) (TunnelFiles, error) {
-	parsed, report, err := profile.Load(e.OpenVPN.Profile)
+	ciphers, err := knownCiphers(e.OpenVPN.Ciphers)
+	if err != nil {
+		return TunnelFiles{}, err
+	}
+	parsed, report, err := profile.Load(e.OpenVPN.Profile, profile.Options{
+		LegacyCrypto: e.OpenVPN.LegacyCrypto, Ciphers: ciphers})
 	if err != nil {
 		return TunnelFiles{}, err
 	}
 	sum := sha256.New()
 	sum.Write([]byte(parsed.Text()))
+	sum.Write([]byte(parsed.Secrets()))
 	files := TunnelFiles{profile: parsed, Report: report}
 	if c := e.OpenVPN.Credentials; c != nil {
 		files.credentials = &profile.Credentials{Username: c.Username.Reveal(),
@@ -83,4 +89,18 @@ func loadTunnel(e config.Egress) (TunnelFiles, error) {
 	}
 	files.fingerprint = hex.EncodeToString(sum.Sum(nil))
 	return files, nil
+}
+
+// knownCiphers returns the ciphers by the names that openvpn has for them.
+func knownCiphers(names []string) ([]string, error) {
+	var out []string
+	for _, name := range names {
+		known := profile.KnownCipher(name)
+		if known == "" {
+			return nil, fmt.Errorf("ciphers: %q is not a cipher of OpenVPN 2.6 (see: openvpn "+
+				"--show-ciphers)", name)
+		}
+		out = append(out, known)
+	}
+	return out, nil
 }

@@ -12,7 +12,7 @@ import (
 
 // A person who asks does not wait for a tunnel that waits for a person.
 func TestRetry(t *testing.T) {
-	provider, _, err := profile.Load("../openvpn/profile/testdata/profiles/nord-style.ovpn")
+	provider, _, err := profile.Load("../openvpn/profile/testdata/profiles/nord-style.ovpn", profile.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

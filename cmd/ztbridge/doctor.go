@@ -109,7 +109,7 @@ func (p *program) facts(ctx context.Context) (f doctor.Facts, names, files []str
 
 // serverNames returns the names that have to be resolved for a profile's servers.
 func serverNames(path string) []string {
-	parsed, _, err := profile.Load(path)
+	parsed, _, err := profile.Load(path, profile.Options{})
 	if err != nil {
 		return nil // the check of the configuration says why
 	}

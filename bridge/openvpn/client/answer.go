@@ -10,20 +10,16 @@ import (
 )
 
 func (r *run) answerPassword(what string) *verdict {
-	c := r.t.cfg.Credentials
-	if c == nil {
-		c = &profile.Credentials{}
-	}
+	c := r.t.cfg.Profile.CredentialsOr(r.t.cfg.Credentials)
 	switch {
 	case what == "Auth" && c.Username != "":
-		if v := r.command("username %s %s", management.Quote(what),
-			management.Quote(c.Username)); v != nil {
-			return v
-		}
-		return r.command("password %s %s", management.Quote(what), management.Quote(c.Password))
+		return r.answerLogin(what, c)
 	case what == "Private Key" && c.KeyPassphrase != "":
 		return r.command("password %s %s", management.Quote(what),
 			management.Quote(c.KeyPassphrase))
+	}
+	if login := r.t.cfg.Profile.ProxyLogin(); login != nil && strings.HasSuffix(what, " Proxy") {
+		return r.answerLogin(what, login)
 	}
 	remedy := remedyCredentials
 	// of a pkcs12 bundle nobody can tell that it is encrypted before it is read
@@ -32,6 +28,14 @@ func (r *run) answerPassword(what string) *verdict {
 	}
 	return &verdict{failure: failure{state: StateConfigError,
 		cause: fmt.Sprintf("openvpn asks for %q, which was not given", what), remedy: remedy}}
+}
+
+func (r *run) answerLogin(what string, c *profile.Credentials) *verdict {
+	if v := r.command("username %s %s", management.Quote(what),
+		management.Quote(c.Username)); v != nil {
+		return v
+	}
+	return r.command("password %s %s", management.Quote(what), management.Quote(c.Password))
 }
 
 func (r *run) refused(e refuseEvent) *verdict {

@@ -13,12 +13,9 @@ var accepted = []string{
 	"ifconfig ", "ifconfig-ipv6 ", "topology ", "route-gateway ", "tun-mtu ", "peer-id ", "cipher ",
 	"protocol-flags ", "key-derivation ", "dhcp-option DNS", "dns server", "auth-token",
 	"push-continuation ", "tun-ipv6",
-	// No compression, but the framing that an old server uses in spite of it.
-	"comp-lzo no", "compress stub",
+	// Packets are accepted compressed and never sent so (allow-compression asym).
+	"comp-lzo", "compress ",
 }
-
-// acceptedCompressed are accepted too when the profile itself has compression.
-var acceptedCompressed = []string{"comp-lzo", "compress "}
 
 const (
 	// bufferBytes are the socket buffers of UDP that ended all retransmits in measurements.
@@ -56,15 +53,10 @@ func (t *Tunnel) arguments(proto profile.Proto) []string {
 	for _, p := range accepted {
 		a = append(a, "--pull-filter", "accept", p)
 	}
-	if t.cfg.Profile.Compressed() {
-		for _, p := range acceptedCompressed {
-			a = append(a, "--pull-filter", "accept", p)
-		}
-	}
 	return append(a, "--pull-filter", "ignore", "")
 }
 
-// socketOptions are for throughput. A profile.TCP socket sizes its buffers by itself, and better (tcp(7):
+// socketOptions are for throughput. A TCP socket sizes its buffers by itself, and better (tcp(7):
 // tcp_rmem).
 func socketOptions(proto profile.Proto) []string {
 	if proto == profile.TCP {

@@ -98,7 +98,7 @@ var signs = []sign{
 		StateTLSFailed, "the server's packets do not match the profile's control channel key",
 		remedyControlKey),
 	newSign(
-		`(?:Compression is not allowed|compression framing|Bad compression stub|LZO decompression error)`, StateTLSFailed,
+		`(?:Compression is not allowed|compression framing|Bad compression stub|LZO decompression error|unsupported compression)`, StateTLSFailed,
 		"we and the server do not agree on compression",
 		"remove or add comp-lzo or compress in the profile as the provider says"),
 	newSign(`(?:failed to load provider|unable to load provider|Unable to load.*legacy provider)`,

@@ -13,6 +13,7 @@ import (
 type target struct {
 	remote profile.Remote
 	addr   netip.Addr
+	proxy  netip.Addr // of the server's proxy, where it has one
 }
 
 func (t target) server() netip.AddrPort { return netip.AddrPortFrom(t.addr, t.remote.Port) }
@@ -26,6 +27,7 @@ type course struct {
 	next    int          // index of the remote after the current one
 	addrs   []netip.Addr // of the current remote, still to be tried; the first is the target
 	current profile.Remote
+	proxy   netip.Addr      // of the current remote
 	failed  map[string]bool // names whose address was tried in vain since they were asked for
 	// haste is how many more servers are given little time: once around after a session was lost,
 	// because clients wait. Whoever is slow gets all the time there is in the rounds that follow.
@@ -53,7 +55,7 @@ func (c *course) target(ctx context.Context) (t target, remark error, err error)
 	var failures []error
 	for range len(c.remotes) + 1 {
 		if len(c.addrs) > 0 {
-			return target{c.current, c.addrs[0]}, errors.Join(failures...), nil
+			return target{c.current, c.addrs[0], c.proxy}, errors.Join(failures...), nil
 		}
 		if len(failures) == len(c.remotes) || ctx.Err() != nil {
 			break
@@ -75,8 +77,25 @@ func (c *course) target(ctx context.Context) (t target, remark error, err error)
 				failures[len(failures)-1])
 		}
 		c.addrs = addrs
+		if c.proxy, err = c.lookupProxy(ctx); err != nil {
+			c.addrs = nil
+			failures = append(failures, err)
+		}
 	}
 	return target{}, nil, errors.Join(failures...)
+}
+
+// lookupProxy returns the address of the current remote's proxy; the zero value where it has none.
+func (c *course) lookupProxy(ctx context.Context) (netip.Addr, error) {
+	host := c.current.Proxy.Host
+	if host == "" {
+		return netip.Addr{}, nil
+	}
+	addrs, _, err := c.names.lookup(ctx, profile.Remote{Host: host}, false, c.haste > 0)
+	if len(addrs) == 0 {
+		return netip.Addr{}, fmt.Errorf("resolving the proxy %s: %w", host, err)
+	}
+	return addrs[0], nil
 }
 
 // random01 spreads waits.

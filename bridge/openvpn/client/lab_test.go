@@ -244,7 +244,7 @@ func (l *lab) profile(lines ...string) string {
 // dial starts a tunnel with a profile. adjust may change its configuration.
 func (l *lab) dial(text string, adjust func(*Config)) *client {
 	l.t.Helper()
-	p, _, err := profile.Parse([]byte(text), "lab.ovpn", nil)
+	p, _, err := profile.Parse([]byte(text), "lab.ovpn", profile.Options{})
 	if err != nil {
 		l.t.Fatal(err)
 	}

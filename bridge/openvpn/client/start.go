@@ -11,6 +11,7 @@ import (
 
 	"ztbridge/bridge/openvpn/management"
 	"ztbridge/bridge/openvpn/process"
+	"ztbridge/bridge/openvpn/profile"
 )
 
 // greeting is how long openvpn may take from its start until it connects to our socket.
@@ -33,8 +34,9 @@ func (t *Tunnel) runOnce(ctx context.Context) (f failure, asked bool) {
 	}
 	early := &earlyLog{}
 	proc, socket, err := t.launcher.Start(process.Command{
-		Args:   t.arguments(target.remote.Proto),
-		Config: t.cfg.Profile.TextFor(target.addr, target.remote),
+		Args: t.arguments(target.remote.Proto),
+		Config: t.cfg.Profile.TextFor(profile.Attempt{Remote: target.remote,
+			Addr: target.addr, Proxy: target.proxy}),
 		Node:   node,
 		Output: early.add,
 	})

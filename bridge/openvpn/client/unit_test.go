@@ -378,7 +378,7 @@ func base(t testing.TB) string {
 }
 
 func TestNewTunnelChecks(t *testing.T) {
-	p, _, err := profile.Parse([]byte(base(t)), "p", nil)
+	p, _, err := profile.Parse([]byte(base(t)), "p", profile.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -389,10 +389,10 @@ func TestNewTunnelChecks(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, spoil := range map[string]func(*Config){
-		"a name has":                 func(c *Config) { c.Name = "../x" },
-		"no profile":                 func(c *Config) { c.Profile = nil },
-		"no TUN device":              func(c *Config) { c.EnsureDevice = nil },
-		"a user name and a password": func(c *Config) { c.Credentials = nil },
+		"a name has":               func(c *Config) { c.Name = "../x" },
+		"no profile":               func(c *Config) { c.Profile = nil },
+		"no TUN device":            func(c *Config) { c.EnsureDevice = nil },
+		"a user name and password": func(c *Config) { c.Credentials = nil },
 		"a line break": func(c *Config) {
 			c.Credentials = &profile.Credentials{Username: "u", Password: "p\nsignal SIGTERM"}
 		},

@@ -2,7 +2,9 @@ package profile
 
 import (
 	"bytes"
+	"crypto/rsa"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
@@ -22,7 +24,7 @@ func takeBlock(p *parser, d directive) error {
 	body, err := p.content(d)
 	if err != nil {
 		if d.name == "crl-verify" {
-			p.find(d, Warning, "%v; dropped", err)
+			p.find(d, Warning, "%v; ignored", err)
 			return nil
 		}
 		return err
@@ -38,10 +40,13 @@ func takeBlock(p *parser, d directive) error {
 		return err
 	}
 	if canonical != "" {
-		p.profile.blocks[d.name] = canonical
+		p.keepBlock(d.name, canonical)
 	}
 	return nil
 }
+
+// keepBlock keeps a block where it stands.
+func (p *parser) keepBlock(name, body string) { p.current(name).blocks[name] = body }
 
 // content returns the text of a block or of the file that stands for it.
 func (p *parser) content(d directive) (string, error) {
@@ -53,11 +58,11 @@ func (p *parser) content(d directive) (string, error) {
 		return "", fmt.Errorf("it names no file; %s", hint)
 	case d.args[0] == "[inline]":
 		// Written by Access Server beside the block itself.
-		return p.profile.blocks[d.name], nil
-	case p.files == nil:
+		return p.current(d.name).blocks[d.name], nil
+	case p.options.Files == nil:
 		return "", fmt.Errorf("the file %q is not read; %s", d.args[0], hint)
 	}
-	data, err := p.files(d.args[0])
+	data, err := p.options.Files(d.args[0])
 	if err != nil {
 		return "", fmt.Errorf("reading %q: %w; or %s", d.args[0], err, hint)
 	}
@@ -112,7 +117,7 @@ func onePEM(text, kind string) (string, error) {
 }
 
 func (p *parser) certificates(d directive, text string) (string, error) {
-	blocks := pemBlocks(text, "CERTIFICATE", "X509 CERTIFICATE")
+	blocks := pemBlocks(text, "CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE")
 	if len(blocks) == 0 {
 		return "", fmt.Errorf("it holds no certificate")
 	}
@@ -120,8 +125,14 @@ func (p *parser) certificates(d directive, text string) (string, error) {
 		func(c Certificate) bool { return c.Block == d.name })
 	var out bytes.Buffer
 	for i, b := range blocks {
-		out.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: b.Bytes}))
-		cert, err := x509.ParseCertificate(b.Bytes)
+		der := b.Bytes
+		// OpenSSL's own trust settings follow the certificate in a TRUSTED CERTIFICATE.
+		var first asn1.RawValue
+		if _, err := asn1.Unmarshal(der, &first); err == nil {
+			der = first.FullBytes
+		}
+		out.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+		cert, err := x509.ParseCertificate(der)
 		if err != nil {
 			p.find(d, Warning, "a certificate cannot be read here (%v); it is passed on", err)
 			continue
@@ -132,11 +143,58 @@ func (p *parser) certificates(d directive, text string) (string, error) {
 			c.Block = "cert-chain"
 		}
 		p.profile.Certificates = append(p.profile.Certificates, c)
-		if reason := c.invalidAt(time.Now()); reason != "" {
-			p.find(d, Warning, "the certificate %s", reason)
-		}
+		p.lines[c.Block] = d.line
+		p.judgeStrength(d, cert)
 	}
 	return out.String(), nil
+}
+
+// judgeStrength notes certificates that OpenSSL refuses at OpenVPN's usual security level, 1: it
+// asks for 80 bits (SSL_CTX_set_security_level(3)).
+func (p *parser) judgeStrength(d directive, cert *x509.Certificate) {
+	selfSigned := bytes.Equal(cert.RawIssuer, cert.RawSubject)
+	weak := ""
+	if key, ok := cert.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() < 1024 {
+		weak = fmt.Sprintf("has a key of only %d bits", key.N.BitLen())
+	}
+	switch cert.SignatureAlgorithm {
+	case x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1:
+		if !selfSigned { // the signature of a root is not checked
+			weak = "is signed with " + cert.SignatureAlgorithm.String()
+		}
+	}
+	switch {
+	case weak == "":
+	case d.name == "ca":
+		p.find(d, Serious, "the certificate %s %s: OpenSSL refuses servers that depend on it",
+			cert.Subject, weak)
+	default:
+		p.weakCertificate = true
+		p.weak = append(p.weak, fmt.Sprintf("the client certificate (%s) %s, which can be forged, "+
+			"and OpenSSL refuses it", cert.Subject, weak))
+	}
+}
+
+// finishAuthorities reports certificates that are not valid now. One authority of several may have
+// expired: providers ship the old one beside the new one.
+func (p *parser) finishAuthorities() {
+	now := time.Now()
+	usable := slices.ContainsFunc(p.profile.Certificates, func(c Certificate) bool {
+		return c.Block == "ca" && c.invalidAt(now) == ""
+	})
+	for _, c := range p.profile.Certificates {
+		reason := c.invalidAt(now)
+		d := directive{line: p.lines[c.Block], name: strings.TrimSuffix(c.Block, "-chain")}
+		switch {
+		case reason == "":
+		case c.Block == "ca" && usable || c.Block == "extra-certs":
+			p.find(d, Info, "the certificate %s", reason)
+		case c.Block == "ca":
+			p.find(d, Serious, "the certificate %s: no server can be verified", reason)
+		default:
+			p.find(d, Serious, "the certificate %s: the server will refuse it", reason)
+		}
+	}
 }
 
 // The headers of a private key in OpenSSL's traditional encrypted form (RFC 1421).
@@ -188,17 +246,17 @@ func staticKey(text string) (string, error) {
 func (p *parser) revocations(d directive, text string) (string, error) {
 	blocks := pemBlocks(text, "X509 CRL")
 	if len(blocks) != 1 {
-		p.find(d, Warning, "it holds no revocation list; dropped")
+		p.find(d, Warning, "it holds no revocation list; ignored")
 		return "", nil
 	}
 	list, err := x509.ParseRevocationList(blocks[0].Bytes)
 	if err != nil {
-		p.find(d, Warning, "the revocation list cannot be read (%v); dropped", err)
+		p.find(d, Warning, "the revocation list cannot be read (%v); ignored", err)
 		return "", nil
 	}
 	if time.Now().After(list.NextUpdate) {
 		p.find(d, Warning,
-			"the revocation list expired on %s and would refuse every server; dropped",
+			"the revocation list expired on %s and would refuse every server; ignored",
 			list.NextUpdate.UTC().Format(time.DateOnly))
 		return "", nil
 	}

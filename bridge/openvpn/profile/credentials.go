@@ -31,6 +31,14 @@ func (Credentials) MarshalText() ([]byte, error) { return []byte(redacted), nil 
 // ErrCredentials reports credentials that do not go with a profile.
 var ErrCredentials = errors.New("the credentials do not go with the profile")
 
+// credentialsError is one kind of ErrCredentials.
+type credentialsError string
+
+func (e credentialsError) Error() string { return string(e) }
+
+// Is reports whether target is ErrCredentials.
+func (credentialsError) Is(target error) bool { return target == ErrCredentials }
+
 // maxSecret is the longest word that openvpn reads (OPTION_PARM_SIZE), in bytes.
 const maxSecret = 255
 
@@ -38,21 +46,45 @@ const maxSecret = 255
 // which may be nil, hold, or where they cannot be handed to openvpn. Whether they are right only
 // the server knows.
 func (p *Profile) CheckCredentials(c *Credentials) error {
-	if c == nil {
-		c = &Credentials{}
-	}
+	c = p.CredentialsOr(c)
 	switch {
 	case p.NeedsCredentials && (c.Username == "" || c.Password == ""):
-		return fmt.Errorf("%w: it asks for a user name and a password (auth-user-pass)",
-			ErrCredentials)
+		return credentialsError(`this profile needs a user name and password; add ` +
+			`"credentials: FILE"`)
 	case p.NeedsPassphrase && c.KeyPassphrase == "":
-		return fmt.Errorf("%w: its private key is encrypted and needs a passphrase", ErrCredentials)
+		return credentialsError("the profile's private key is encrypted; write its passphrase " +
+			"into the credentials file")
 	}
 	for _, secret := range []string{c.Username, c.Password, c.KeyPassphrase} {
 		if strings.ContainsAny(secret, "\n\r\x00") || len(secret) > maxSecret {
-			return fmt.Errorf("%w: one of them holds a line break or more than %d bytes",
-				ErrCredentials, maxSecret)
+			return credentialsError(fmt.Sprintf(
+				"the credentials hold a line break or more than %d bytes", maxSecret))
 		}
 	}
 	return nil
+}
+
+// CredentialsOr returns c, completed by the user name and password that the profile itself holds.
+// It never returns nil.
+func (p *Profile) CredentialsOr(c *Credentials) *Credentials {
+	if c == nil {
+		c = &Credentials{}
+	}
+	if c.Username != "" || p.embedded == nil {
+		return c
+	}
+	return &Credentials{Username: p.embedded.Username, Password: p.embedded.Password,
+		KeyPassphrase: c.KeyPassphrase}
+}
+
+// Secrets returns the credentials that the profile itself holds, to tell whether they changed. They
+// are no part of Text.
+func (p *Profile) Secrets() string {
+	out := ""
+	for _, c := range []*Credentials{p.embedded, p.proxyLogin} {
+		if c != nil {
+			out += c.Username + "\x00" + c.Password + "\x00"
+		}
+	}
+	return out
 }

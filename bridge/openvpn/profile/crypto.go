@@ -5,31 +5,62 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 // modernCiphers are offered first, whatever the profile says: they are what OpenVPN 2.6 offers
 // itself.
-var modernCiphers = []string{"AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305"}
+var modernCiphers = []string{"AES-256-GCM", "AES-128-GCM", ChaCha20}
+
+// ChaCha20 is the fastest cipher for processors without AES instructions.
+const ChaCha20 = "CHACHA20-POLY1305"
 
 // legacyCiphers exist only in OpenSSL's legacy provider (OSSL_PROVIDER-legacy(7)).
-var legacyCiphers = []string{"BF-CBC", "BF-CFB", "BF-OFB", "CAST5-CBC", "CAST5-CFB", "CAST5-OFB",
-	"DES-CBC", "DES-CFB",
-	"DES-OFB", "DESX-CBC", "RC2-CBC", "RC2-40-CBC", "RC2-64-CBC", "RC2-CFB", "RC2-OFB", "SEED-CBC",
-	"SEED-CFB", "SEED-OFB"}
+var legacyCiphers = cipherNames([]string{"BF", "CAST5", "DES", "SEED"}, "CBC", "CFB", "OFB")
+
+// rareCiphers of the legacy provider do not come in all modes.
+var rareCiphers = []string{"DES-CFB1", "DES-CFB8", "DESX-CBC", "RC2-40-CBC", "RC2-64-CBC",
+	"RC2-CBC", "RC2-CFB", "RC2-OFB"}
 
 // plainCiphers are weaker than the modern ones, but still in OpenSSL's default provider.
-var plainCiphers = []string{"AES-128-CBC", "AES-192-CBC", "AES-256-CBC", "AES-192-GCM",
-	"CAMELLIA-128-CBC", "CAMELLIA-192-CBC",
-	"CAMELLIA-256-CBC", "ARIA-128-CBC", "ARIA-192-CBC", "ARIA-256-CBC", "ARIA-128-GCM",
-	"ARIA-192-GCM", "ARIA-256-GCM",
-	"DES-EDE3-CBC", "DES-EDE-CBC", "SM4-CBC", "AES-128-CFB", "AES-192-CFB", "AES-256-CFB",
-	"AES-128-OFB", "AES-256-OFB"}
+var plainCiphers = slices.Concat(
+	cipherNames([]string{"AES-128", "AES-192", "AES-256", "CAMELLIA-128", "CAMELLIA-192",
+		"CAMELLIA-256", "ARIA-128", "ARIA-192", "ARIA-256"},
+		"CBC", "CFB", "CFB1", "CFB8", "OFB"),
+	cipherNames([]string{"AES-192", "ARIA-128", "ARIA-192", "ARIA-256"}, "GCM"),
+	cipherNames([]string{"SM4", "DES-EDE", "DES-EDE3"}, "CBC", "CFB", "OFB"),
+	[]string{"DES-EDE3-CFB1", "DES-EDE3-CFB8"})
 
-// knownCipher returns the name as OpenVPN writes it, or nothing.
-func knownCipher(name string) string {
+// cipherNames returns each cipher in each mode.
+func cipherNames(ciphers []string, modes ...string) []string {
+	var out []string
+	for _, c := range ciphers {
+		for _, m := range modes {
+			out = append(out, c+"-"+m)
+		}
+	}
+	return out
+}
+
+// cipherAliases are other names that OpenSSL knows (openssl list -cipher-algorithms).
+var cipherAliases = map[string]string{
+	"AES128": "AES-128-CBC", "AES192": "AES-192-CBC", "AES256": "AES-256-CBC",
+	"ID-AES128-GCM": "AES-128-GCM", "ID-AES192-GCM": "AES-192-GCM",
+	"ID-AES256-GCM": "AES-256-GCM", "ARIA128": "ARIA-128-CBC", "ARIA192": "ARIA-192-CBC",
+	"ARIA256": "ARIA-256-CBC", "BF": "BF-CBC", "BLOWFISH": "BF-CBC", "CAMELLIA128": "CAMELLIA-128-CBC",
+	"CAMELLIA192": "CAMELLIA-192-CBC", "CAMELLIA256": "CAMELLIA-256-CBC", "CAST": "CAST5-CBC",
+	"CAST-CBC": "CAST5-CBC", "DES": "DES-CBC", "DES3": "DES-EDE3-CBC", "DESX": "DESX-CBC",
+	"RC2": "RC2-CBC", "RC2-128": "RC2-CBC", "SEED": "SEED-CBC", "SM4": "SM4-CBC",
+}
+
+// KnownCipher returns the name of a data channel cipher as OpenVPN writes it, or nothing.
+func KnownCipher(name string) string {
 	name = strings.ToUpper(strings.TrimPrefix(name, "?"))
-	for _, list := range [][]string{modernCiphers, plainCiphers, legacyCiphers} {
+	if alias := cipherAliases[name]; alias != "" {
+		name = alias
+	}
+	for _, list := range [][]string{modernCiphers, plainCiphers, legacyCiphers, rareCiphers} {
 		if slices.Contains(list, name) {
 			return name
 		}
@@ -37,20 +68,30 @@ func knownCipher(name string) string {
 	return ""
 }
 
-func takeCipher(p *parser, d directive) error {
-	if len(d.args) == 0 {
-		p.find(d, Warning, "it needs an argument; dropped")
-		return nil
-	}
-	name := knownCipher(d.args[0])
-	if name == "" {
-		p.find(d, Warning, "%q is not a cipher that can be used; dropped", d.args[0])
-		return nil
-	}
-	if slices.Contains(legacyCiphers, name) || strings.HasPrefix(name, "DES-") {
+// needsLegacy reports whether only OpenSSL's legacy provider has the cipher.
+func needsLegacy(name string) bool {
+	return slices.Contains(legacyCiphers, name) || slices.Contains(rareCiphers, name)
+}
+
+func (p *parser) warnOfCipher(d directive, name string) {
+	if needsLegacy(name) || strings.HasPrefix(name, "DES-") {
 		p.find(d, Warning,
 			"%s is weak (64-bit blocks); it is used only if the server offers nothing better", name)
 	}
+}
+
+func takeCipher(p *parser, d directive) error {
+	if len(d.args) == 0 {
+		return fmt.Errorf("it needs an argument")
+	}
+	if strings.EqualFold(d.args[0], "none") {
+		return fmt.Errorf("it switches encryption off; the provider must offer a cipher")
+	}
+	name := KnownCipher(d.args[0])
+	if name == "" {
+		return fmt.Errorf("%q is not a cipher of OpenVPN 2.6", d.args[0])
+	}
+	p.warnOfCipher(d, name)
 	p.cipher = name
 	return nil
 }
@@ -58,10 +99,14 @@ func takeCipher(p *parser, d directive) error {
 func takeDataCiphers(p *parser, d directive) error {
 	for _, word := range d.args {
 		for name := range strings.SplitSeq(word, ":") {
-			if known := knownCipher(name); known != "" {
+			known := KnownCipher(name)
+			switch {
+			case known != "":
+				p.warnOfCipher(d, known)
 				p.ciphers = append(p.ciphers, known)
-			} else {
-				p.find(d, Warning, "%q is not a cipher that can be used; dropped", name)
+			case strings.HasPrefix(name, "?") || name == "DEFAULT": // optional in OpenVPN too
+			default:
+				p.find(d, Warning, "%q is not a cipher that can be used; ignored", name)
 			}
 		}
 	}
@@ -75,35 +120,60 @@ func (p *parser) finishCiphers() {
 	if p.cipher != "" {
 		p.ciphers = append(p.ciphers, p.cipher)
 		p.set("data-ciphers-fallback", p.cipher)
+		p.profile.legacy = p.profile.legacy || needsLegacy(p.cipher)
+	}
+	if len(p.options.Ciphers) > 0 {
+		list, p.ciphers = nil, p.options.Ciphers
 	}
 	for _, c := range p.ciphers {
 		if !slices.Contains(list, c) {
 			list = append(list, c)
 		}
-		p.profile.legacy = p.profile.legacy || slices.Contains(legacyCiphers, c)
+		p.profile.legacy = p.profile.legacy || needsLegacy(c)
 	}
 	p.set("data-ciphers", strings.Join(list, ":"))
 }
 
-var digests = []string{"MD5", "SHA1", "SHA224", "SHA256", "SHA384", "SHA512", "SHA512-256",
-	"SHA3-256", "SHA3-512", "RIPEMD160",
-	"BLAKE2B512", "BLAKE2S256"}
+// digests are those of OpenSSL's default provider that a packet can be signed with
+// (openvpn --show-digests).
+var digests = []string{"MD5", "MD5-SHA1", "SHA1", "SHA224", "SHA256", "SHA384", "SHA512",
+	"SHA512-224", "SHA512-256", "SHA3-224", "SHA3-256", "SHA3-384", "SHA3-512", "RIPEMD160",
+	"BLAKE2B512", "BLAKE2S256", "SM3"}
 
+// legacyDigests exist only in OpenSSL's legacy provider.
+var legacyDigests = []string{"MD4", "WHIRLPOOL"}
+
+// digestAliases are other names that OpenSSL knows.
+var digestAliases = map[string]string{"SHA-1": "SHA1", "SHA-224": "SHA224", "SHA-256": "SHA256",
+	"SHA-384": "SHA384", "SHA-512": "SHA512", "SHA2-224": "SHA224", "SHA2-256": "SHA256",
+	"SHA2-384": "SHA384", "SHA2-512": "SHA512", "SHA-512/224": "SHA512-224",
+	"SHA-512/256": "SHA512-256", "RIPEMD": "RIPEMD160", "RMD160": "RIPEMD160",
+	"RIPEMD-160": "RIPEMD160", "SSL3-MD5": "MD5", "SSL3-SHA1": "SHA1", "BLAKE2B-512": "BLAKE2B512",
+	"BLAKE2S-256": "BLAKE2S256"}
+
+// takeAuth keeps the digest of packets and of tls-auth, which both ends must have alike.
 func takeAuth(p *parser, d directive) error {
 	if len(d.args) == 0 {
-		p.find(d, Warning, "it needs an argument; dropped")
-		return nil
+		return fmt.Errorf("it needs an argument")
 	}
-	name := strings.ToUpper(d.args[0])
-	if name == "SHA-1" || name == "SHA-256" || name == "SHA-512" {
-		name = strings.Replace(name, "-", "", 1)
+	name := strings.TrimPrefix(strings.ToUpper(d.args[0]), "RSA-")
+	if alias := digestAliases[name]; alias != "" {
+		name = alias
 	}
-	if !slices.Contains(digests, name) {
-		p.find(d, Warning, "%q is not a digest that can be used; dropped", d.args[0])
-		return nil
-	}
-	if name == "MD5" {
-		p.find(d, Warning, "MD5 is weak; the provider should replace it")
+	switch {
+	case name == "NONE":
+		name = "none"
+		p.find(d, Warning, "with a cipher other than GCM or ChaCha20-Poly1305, packets can be "+
+			"forged on the way")
+	case slices.Contains(digests, name):
+		if strings.HasPrefix(name, "MD5") {
+			p.find(d, Warning, "MD5 is weak; the provider should replace it")
+		}
+	case slices.Contains(legacyDigests, name):
+		p.weak = append(p.weak, "auth "+name+" is a broken digest that OpenSSL 3 no longer has")
+		p.profile.legacy = true
+	default:
+		return fmt.Errorf("%q is not a digest of OpenSSL 3", d.args[0])
 	}
 	p.set("auth", name)
 	return nil
@@ -120,20 +190,12 @@ func takeCompress(p *parser, d directive) error {
 		"comp-lzo": {"", "no", "yes", "adaptive"},
 	}
 	if len(d.args) > 1 || !slices.Contains(forms[d.name], arg) {
-		p.find(d, Warning, "%q is not a form of it; dropped", strings.Join(d.args, " "))
-		return nil
+		return fmt.Errorf("%q is not a form of it", strings.Join(d.args, " "))
 	}
 	// One of the two counts in OpenVPN, the last.
 	delete(p.profile.options, "compress")
 	delete(p.profile.options, "comp-lzo")
-	harmless := arg == "no" || arg == "stub" || arg == "stub-v2" || arg == "migrate" ||
-		d.name == "compress" && arg == ""
-	if !harmless {
-		p.find(d, Warning,
-			"compression leaks what it compresses (VORACLE): packets are accepted compressed and "+
-				"sent uncompressed")
-	}
-	p.profile.compress = !harmless
+	p.find(d, Info, "packets are accepted compressed and sent uncompressed (VORACLE)")
 	if arg == "" {
 		p.set(d.name)
 	} else {
@@ -142,40 +204,48 @@ func takeCompress(p *parser, d directive) error {
 	return nil
 }
 
-// takeTLSCipher keeps a list without what lowers OpenSSL's security level.
+// takeTLSCipher keeps a list. What lowers OpenSSL's security level needs legacy_crypto.
 func takeTLSCipher(p *parser, d directive) error {
 	if len(d.args) != 1 {
-		p.find(d, Warning, "it needs one argument; dropped")
+		p.find(d, Warning, "it needs one argument; ignored")
 		return nil
 	}
 	parts := strings.Split(d.args[0], ":")
-	kept := slices.DeleteFunc(slices.Clone(parts),
-		func(s string) bool { return strings.ContainsAny(s, "@ ") || s == "" })
-	list := strings.Join(kept, ":")
-	if len(kept) != len(parts) {
-		p.find(d, Warning, "a part that changes OpenSSL's security level was dropped")
+	var list []string
+	for _, part := range parts {
+		switch {
+		case part == "" || strings.Contains(part, " "):
+		case part == "@SECLEVEL=0":
+			p.weak = append(p.weak, "tls-cipher @SECLEVEL=0 accepts certificates that can be forged")
+			if p.options.LegacyCrypto {
+				list = append(list, part)
+			}
+		case strings.HasPrefix(part, "@"): // raises the level, or is the default
+		default:
+			list = append(list, part)
+		}
 	}
-	if _, err := words(cipherWord)(list); err != nil {
-		p.find(d, Warning, "nothing usable is left; dropped")
+	text := strings.Join(list, ":")
+	if _, err := words(`[A-Za-z0-9_:+!.@=-]{1,250}`)(text); err != nil {
+		p.find(d, Warning, "nothing usable is left; ignored")
 		return nil
 	}
-	p.set("tls-cipher", list)
+	p.set("tls-cipher", text)
 	return nil
 }
 
 func takeTLSVersion(p *parser, d directive) error {
 	versions := []string{"1.0", "1.1", "1.2", "1.3"}
 	if len(d.args) == 0 || !slices.Contains(versions, d.args[0]) {
-		p.find(d, Warning, "expected one of %s; dropped", strings.Join(versions, ", "))
+		p.find(d, Warning, "expected one of %s; ignored", strings.Join(versions, ", "))
 		return nil
 	}
 	old := d.args[0] < "1.2"
-	if old && d.name == "tls-version-max" {
-		p.find(d, Warning, "TLS before 1.2 is broken; dropped")
-		return nil
-	}
-	if old {
-		p.find(d, Warning, "TLS before 1.2 is broken; raised to 1.2")
+	switch {
+	case old && d.name == "tls-version-max":
+		p.weak = append(p.weak, "tls-version-max "+d.args[0]+" is broken TLS")
+	case old && !p.options.LegacyCrypto:
+		p.find(d, Info, "TLS before 1.2 is broken; raised to 1.2")
 		p.set(d.name, "1.2")
 		return nil
 	}
@@ -184,11 +254,50 @@ func takeTLSVersion(p *parser, d directive) error {
 }
 
 func takeCertProfile(p *parser, d directive) error {
-	if len(d.args) != 1 || !slices.Contains([]string{"legacy", "preferred", "suiteb"}, d.args[0]) {
-		p.find(d, Warning, "would let weak certificates pass; dropped")
-		return nil
+	switch {
+	case len(d.args) == 1 && d.args[0] == "insecure":
+		p.weak = append(p.weak, "tls-cert-profile insecure accepts certificates that can be forged")
+	case len(d.args) != 1 ||
+		!slices.Contains([]string{"legacy", "preferred", "suiteb"}, d.args[0]):
+		return fmt.Errorf("expected one of legacy, preferred, suiteb, insecure")
+	case d.args[0] == "legacy":
+		p.find(d, Warning, "accepts certificates with short keys (1024 bits)")
 	}
 	p.set(d.name, d.args[0])
+	return nil
+}
+
+// seldom is the time between renewals of keys, in seconds, beyond which a person is warned.
+const seldom = 24 * 60 * 60
+
+func takeRenegSec(p *parser, d directive) error {
+	args, err := canonical(d, 2, []check{number(0, 1<<31-1)})
+	if err != nil {
+		p.find(d, Warning, "%v; ignored", err)
+		return nil
+	}
+	if n, _ := strconv.Atoi(args[0]); n > seldom {
+		p.find(d, Warning, "keys are renewed only every %d days", n/seldom)
+	}
+	p.set(d.name, args...)
+	return nil
+}
+
+// finishWeak refuses what is too weak, or says so where the person allows it.
+func (p *parser) finishWeak() error {
+	if len(p.weak) == 0 {
+		return nil
+	}
+	if !p.options.LegacyCrypto {
+		return fmt.Errorf("%s. Ask the provider for a new profile; to use this one in spite of "+
+			"that, add \"legacy_crypto: true\" to the egress", strings.Join(p.weak, "; "))
+	}
+	for _, w := range p.weak {
+		p.find(directive{name: "legacy_crypto"}, Warning, "%s; allowed by legacy_crypto", w)
+	}
+	if p.weakCertificate {
+		p.set("tls-cert-profile", "insecure")
+	}
 	return nil
 }
 
@@ -206,7 +315,7 @@ func takeSetenv(p *parser, d directive) error {
 		return nil
 	}
 	if _, err := words(`[A-Za-z0-9_.-]{1,64}`)(d.args[1]); err != nil {
-		p.find(d, Warning, "%v; dropped", err)
+		p.find(d, Warning, "%v; ignored", err)
 		return nil
 	}
 	p.add("setenv", d.args...)
@@ -221,7 +330,7 @@ func (p *parser) finishPeerInfo() {
 	}
 	d := directive{line: p.pushInfo, name: "push-peer-info"}
 	if p.profile.options["setenv"] == nil {
-		p.find(d, Info, "would tell the provider this box's hardware address; dropped")
+		p.find(d, Info, "would tell the provider this box's hardware address; ignored")
 		return
 	}
 	p.find(d, Warning,
@@ -241,17 +350,27 @@ func takeDHCPOption(p *parser, d directive) error {
 	return nil
 }
 
+// embedCredentials keeps a user name and a password that the profile itself holds.
+func (p *parser) embedCredentials(d directive) error {
+	lines := strings.Split(d.body, "\n")
+	if len(lines) < 2 || lines[0] == "" || lines[1] == "" {
+		p.find(d, Info, "it holds no user name and password; they are in the credentials file")
+		return nil
+	}
+	p.profile.embedded = &Credentials{Username: lines[0], Password: lines[1]}
+	return nil
+}
+
 // takeAuthUserPass notes that credentials are needed. They are given to openvpn by management,
 // never by a file of its own choosing.
 func takeAuthUserPass(p *parser, d directive) error {
 	p.profile.NeedsCredentials = true
 	switch {
 	case d.inline:
-		p.find(d, Warning,
-			"credentials inside a profile are not used; put them into the credentials file")
+		return p.embedCredentials(d)
 	case len(d.args) > 0:
-		p.find(d, Warning,
-			"the file %q is not read; put user name and password into the credentials file",
+		p.find(d, Info,
+			"the file %q is not read; user name and password are in the credentials file",
 			d.args[0])
 	}
 	return nil
@@ -259,7 +378,13 @@ func takeAuthUserPass(p *parser, d directive) error {
 
 func takeFingerprint(p *parser, d directive) error {
 	var list []string
-	for w := range strings.FieldsSeq(d.body + " " + strings.Join(d.args, " ")) {
+	var text strings.Builder
+	for line := range strings.SplitSeq(d.body, "\n") {
+		line, _, _ = strings.Cut(line, "#")
+		line, _, _ = strings.Cut(line, ";")
+		text.WriteString(line + " ")
+	}
+	for w := range strings.FieldsSeq(text.String() + strings.Join(d.args, " ")) {
 		if _, err := words(`[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){31}`)(w); err != nil {
 			return fmt.Errorf("%q is not a SHA-256 fingerprint", w)
 		}
@@ -270,5 +395,10 @@ func takeFingerprint(p *parser, d directive) error {
 	}
 	slices.Sort(list)
 	p.profile.blocks[d.name] = strings.Join(slices.Compact(list), "\n") + "\n"
+	return nil
+}
+
+func takePushPeerInfo(p *parser, d directive) error {
+	p.pushInfo = d.line
 	return nil
 }

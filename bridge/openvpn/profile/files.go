@@ -14,7 +14,8 @@ import (
 const maxInlined = 256 << 10
 
 // Load reads the profile at path, with the files that it refers to from the same directory.
-func Load(path string) (*Profile, Report, error) {
+// options.Files is ignored.
+func Load(path string, options Options) (*Profile, Report, error) {
 	read, err := DirFiles(filepath.Dir(path))
 	if err != nil {
 		return nil, Report{}, fmt.Errorf("reading profile: %w", err)
@@ -28,7 +29,8 @@ func Load(path string) (*Profile, Report, error) {
 	if err != nil {
 		return nil, Report{}, fmt.Errorf("reading profile: %w", err)
 	}
-	return Parse(data, filepath.Base(path), read)
+	options.Files = read
+	return Parse(data, filepath.Base(path), options)
 }
 
 // DirFiles returns a reader of the plain files in dir, by name alone: no other directory, no

@@ -1,7 +1,6 @@
 package profile
 
 import (
-	"bytes"
 	"errors"
 	"strings"
 )
@@ -87,13 +86,13 @@ func readWord(line string, i int) (word string, next int, err error) {
 	return b.String(), i, nil
 }
 
-// lex splits a profile into directives. It takes a byte order mark, CRLF and CR line ends, a
-// leading "--", and "setenv opt X …", which OpenVPN reads as "X …".
+// lex splits a profile into directives. It takes UTF-16, a byte order mark, CRLF and CR line ends,
+// a leading "--", and "setenv opt X …", which OpenVPN reads as "X …".
 func lex(data []byte, name string) ([]directive, error) {
-	if bytes.IndexByte(data, 0) >= 0 {
-		return nil, &Error{Name: name, Reason: "it holds a zero byte: not a text file"}
+	text, err := plainText(data)
+	if err != nil {
+		return nil, &Error{Name: name, Reason: err.Error()}
 	}
-	text := strings.TrimPrefix(string(data), "\uFEFF")
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	text = strings.ReplaceAll(text, "\r", "\n")
 	return lexLines(strings.Split(text, "\n"), 1, name)
@@ -163,7 +162,7 @@ func quoteWord(w string) string {
 	plain := w != ""
 	for _, c := range []byte(w) {
 		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' ||
-			strings.IndexByte("_./:@+=,-", c) >= 0 {
+			strings.IndexByte("_./:@+=,-!", c) >= 0 {
 			continue
 		}
 		plain = false

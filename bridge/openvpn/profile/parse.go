@@ -2,11 +2,13 @@ package profile
 
 import (
 	"fmt"
-	"net/netip"
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"ztbridge/bridge/suggest"
 )
 
 // maxProfile bounds a profile, in bytes; real ones are below 50 kB.
@@ -17,15 +19,25 @@ const maxProfile = 1 << 20
 type parser struct {
 	profile *Profile
 	report  Report
-	files   FileReader
+	options Options
+	rules   map[string]rule
 
-	remotes  []rawRemote
-	proto    rawProto
-	port     uint16
-	ciphers  []string // data-ciphers, known ones
-	cipher   string   // cipher or data-ciphers-fallback
-	pushInfo int      // line of push-peer-info
-	ignored  []string // names of ignore-unknown-option
+	block     int // number of the <connection> block that is read; 0 outside
+	remotes   []rawRemote
+	proto     rawProto
+	port      uint16
+	forced    rawProto       // proto-force
+	ciphers   []string       // data-ciphers, known ones
+	cipher    string         // cipher or data-ciphers-fallback
+	pushInfo  int            // line of push-peer-info
+	ignored   []string       // names of ignore-unknown-option
+	lines     map[string]int // of blocks of certificates
+	pull      bool           // client or pull
+	tlsClient bool
+	unusable  []string // servers that cannot be reached, with the reason
+	weak      []string // what only legacy_crypto allows
+	// weakCertificate: weak speaks of a certificate.
+	weakCertificate bool
 }
 
 type rawProto struct {
@@ -34,36 +46,45 @@ type rawProto struct {
 }
 
 type rawRemote struct {
-	line  int
-	host  string
-	port  uint16
-	proto rawProto
+	line    int
+	host    string
+	port    uint16
+	service string // the port's name
+	proto   rawProto
+	block   int
 }
 
-// Parse reads a provider's profile against the allow-list in rules. What is not on it is
-// dropped and reported; what cannot be done without (a proxy, a static key, a file that cannot be
-// read) is an error of type *Error. files, which may be nil, reads what the profile refers
-// to by relative names. name is used in errors.
-func Parse(data []byte, name string, files FileReader) (*Profile, Report, error) {
+// Options are how a profile is read.
+type Options struct {
+	// Files, which may be nil, reads what the profile refers to by relative names.
+	Files FileReader
+	// LegacyCrypto allows weak certificates and security levels (legacy_crypto of an egress).
+	LegacyCrypto bool
+	// Ciphers, when not empty, replace the profile's list of ciphers for negotiation.
+	Ciphers []string
+}
+
+// Parse reads a provider's profile by the rules of directives. What is dropped is reported; what
+// cannot be done without (a static key, a file that cannot be read) is an error of type *Error.
+// name is used in errors.
+func Parse(data []byte, name string, options Options) (*Profile, Report, error) {
 	if len(data) > maxProfile {
 		return nil, Report{}, &Error{Name: name,
 			Reason: fmt.Sprintf("it is larger than %d bytes", maxProfile)}
 	}
-	directives, err := lex(data, name)
+	list, err := lex(data, name)
 	if err != nil {
 		return nil, Report{}, err
 	}
 	p := &parser{
-		files: files,
-		proto: rawProto{proto: UDP},
-		port:  1194,
-		profile: &Profile{
-			Name:    name,
-			options: map[string][][]string{},
-			blocks:  map[string]string{},
-		},
+		options: options,
+		rules:   table(),
+		lines:   map[string]int{},
+		proto:   rawProto{proto: UDP},
+		port:    1194,
+		profile: &Profile{Name: name, settings: newSettings()},
 	}
-	for _, d := range directives {
+	for _, d := range list {
 		if reason := p.take(d); reason != nil {
 			return nil, p.report, &Error{Name: name, Line: d.line, Directive: d.name,
 				Reason: reason.Error()}
@@ -80,20 +101,21 @@ func (p *parser) take(d directive) error {
 	if bad := unprintable(d); bad != "" {
 		return fmt.Errorf("%s holds a control character or is not UTF-8", bad)
 	}
-	r, known := rules[d.name]
+	r, known := p.rules[d.name]
 	if !known {
-		severity := Warning
-		if slices.Contains(p.ignored, d.name) {
-			severity = Info
-		}
-		p.find(d, severity, "not a directive that is known to be harmless; dropped")
+		p.unknown(d)
 		return nil
 	}
 	if d.inline && !r.block {
-		p.find(d, Warning, "cannot be given as a block; dropped")
+		p.find(d, Warning, "cannot be given as a block; ignored")
 		return nil
 	}
 	return r.take(p, d)
+}
+
+// nearest returns the known directive of a similar name, or nothing.
+func (p *parser) nearest(name string) string {
+	return suggest.Nearest(name, slices.Sorted(maps.Keys(p.rules)))
 }
 
 func (p *parser) find(d directive, s Severity, reason string, args ...any) {
@@ -101,14 +123,25 @@ func (p *parser) find(d directive, s Severity, reason string, args ...any) {
 		Finding{Line: d.line, Directive: d.name, Severity: s, Reason: fmt.Sprintf(reason, args...)})
 }
 
+// current returns where a setting goes: to the <connection> block that is read, or the profile.
+func (p *parser) current(name string) settings {
+	if p.block > 0 && perServer[name] {
+		return p.profile.connections[p.block-1]
+	}
+	return p.profile.settings
+}
+
 // set keeps an option with its arguments; the last one of a name counts, as in OpenVPN.
-func (p *parser) set(name string, args ...string) { p.profile.options[name] = [][]string{args} }
+func (p *parser) set(name string, args ...string) {
+	p.current(name).options[name] = [][]string{args}
+}
 
 // add keeps an option beside earlier ones of the same name.
 func (p *parser) add(name string, args ...string) {
-	have := p.profile.options[name]
+	options := p.current(name).options
+	have := options[name]
 	if !slices.ContainsFunc(have, func(a []string) bool { return slices.Equal(a, args) }) {
-		p.profile.options[name] = append(have, args)
+		options[name] = append(slices.Clip(have), args)
 	}
 }
 
@@ -128,16 +161,40 @@ func unprintable(d directive) string {
 
 // finish resolves what depends on the whole profile and checks that it can connect at all.
 func (p *parser) finish() error {
+	for _, c := range p.profile.connections {
+		c.inheritKeys(p.profile.settings)
+	}
 	if err := p.finishRemotes(); err != nil {
 		return err
 	}
 	p.finishCiphers()
 	p.finishPeerInfo()
-	has := func(names ...string) bool {
-		return slices.ContainsFunc(names, func(n string) bool {
-			return p.profile.blocks[n] != "" || p.profile.options[n] != nil
-		})
+	p.finishAuthorities()
+	if err := p.finishMode(); err != nil {
+		return err
 	}
+	if err := p.checkKeys(); err != nil {
+		return err
+	}
+	if err := p.finishWeak(); err != nil {
+		return err
+	}
+	if !p.profile.has("remote-cert-tls", "remote-cert-eku", "verify-x509-name", "ns-cert-type",
+		"peer-fingerprint") {
+		p.find(directive{name: "remote-cert-tls"}, Warning,
+			"missing: any certificate of the provider's CA, another customer's too, can pose as "+
+				"the server")
+	}
+	if p.profile.uses(TCP) && p.profile.uses(UDP) && p.profile.has("fragment") {
+		p.find(directive{name: "fragment"}, Info, "works over UDP only; not used over TCP")
+	}
+	p.profile.normalise()
+	return p.checkLines()
+}
+
+// checkKeys checks that what belongs together is there.
+func (p *parser) checkKeys() error {
+	has := p.profile.has
 	switch {
 	case has("pkcs12") && has("cert", "key"):
 		return fmt.Errorf("it has both a pkcs12 bundle and a cert or key")
@@ -151,124 +208,47 @@ func (p *parser) finish() error {
 		return fmt.Errorf(
 			"it has neither a client certificate nor auth-user-pass: no server would let it in")
 	}
-	controls := 0
-	for _, n := range []string{"tls-auth", "tls-crypt", "tls-crypt-v2"} {
-		if has(n) {
-			controls++
+	for _, s := range append([]settings{p.profile.settings}, p.profile.connections...) {
+		keys := 0
+		for _, n := range controlKeys {
+			if s.has(n) {
+				keys++
+			}
+		}
+		if keys > 1 {
+			return fmt.Errorf("it has more than one of tls-auth, tls-crypt and tls-crypt-v2")
 		}
 	}
-	if controls > 1 {
-		return fmt.Errorf("it has more than one of tls-auth, tls-crypt and tls-crypt-v2")
-	}
-	if !has("remote-cert-tls", "remote-cert-eku", "verify-x509-name", "ns-cert-type",
-		"peer-fingerprint") {
-		p.find(directive{name: "remote-cert-tls"}, Warning,
-			"missing: any certificate of the provider's CA, another customer's too, can pose as "+
-				"the server")
-	}
-	if p.profile.uses(TCP) && has("fragment") {
-		p.find(directive{name: "fragment"}, Warning,
-			"works over UDP only, and this profile has TCP servers; dropped")
-		delete(p.profile.options, "fragment")
-	}
-	return p.checkLines()
+	return nil
 }
 
-func (p *parser) finishRemotes() error {
-	seen := map[Remote]bool{}
-	for _, raw := range p.remotes {
-		r := Remote{Host: raw.host, Port: raw.port, Proto: raw.proto.proto,
-			Family: raw.proto.family}
-		if r.Port == 0 {
-			r.Port = p.port
+// finishMode decides between a client, which pulls its settings, and one end of a point-to-point
+// tunnel, which has them.
+func (p *parser) finishMode() error {
+	s := p.profile.settings
+	p.profile.PointToPoint = p.tlsClient && !p.pull && s.has("ifconfig", "ifconfig-ipv6")
+	switch {
+	case !p.profile.PointToPoint:
+		for _, name := range []string{"ifconfig", "ifconfig-ipv6", "topology"} {
+			delete(s.options, name) // the server's settings replace them
 		}
-		if r.Proto == "" {
-			r.Proto, r.Family = p.proto.proto, p.proto.family
-		}
-		if !seen[r] {
-			seen[r] = true
-			p.profile.Remotes = append(p.profile.Remotes, r)
-		}
-	}
-	if len(p.profile.Remotes) == 0 {
-		return fmt.Errorf("it names no server: a remote line is needed")
+	case p.profile.NeedsCredentials:
+		return fmt.Errorf("it has auth-user-pass without client or pull: add a line \"client\"")
 	}
 	return nil
 }
 
 // checkLines refuses a profile whose canonical text OpenVPN could not read.
 func (p *parser) checkLines() error {
-	for _, line := range p.profile.optionLines(p.profile.servers()) {
+	lines := p.profile.optionLines()
+	for _, c := range p.profile.connections {
+		lines = append(lines, c.optionLines()...)
+	}
+	for _, line := range lines {
 		if len(line) > maxLine {
 			return fmt.Errorf("%s: the line is longer than the %d characters that OpenVPN reads",
 				strings.Fields(line)[0], maxLine)
 		}
 	}
 	return nil
-}
-
-// Text returns the profile in canonical form: what openvpn is given. Parsing it yields an equal
-// profile with the same text. It holds the private key.
-func (p *Profile) Text() string { return p.text(p.servers()) }
-
-// servers returns the lines that say where to connect to.
-func (p *Profile) servers() []string {
-	lines := make([]string, 0, len(p.Remotes)+2)
-	for _, r := range p.Remotes {
-		lines = append(lines, fmt.Sprintf("remote %s %d %s", r.Host, r.Port, r.keyword()))
-	}
-	if p.RandomOrder {
-		lines = append(lines, "remote-random")
-	}
-	if p.RandomNames {
-		lines = append(lines, "remote-random-hostname")
-	}
-	return lines
-}
-
-// TextFor is Text with one server in the place of all, by its address: which one is tried, and what
-// its name resolves to, is the caller's to decide. Asking us by management instead
-// (management-query-remote) costs openvpn up to a second for each server that it asks about
-// (management_event_loop_n_seconds).
-func (p *Profile) TextFor(addr netip.Addr, r Remote) string {
-	return p.text([]string{fmt.Sprintf("remote %s %d %s", addr, r.Port, r.keyword())})
-}
-
-func (p *Profile) text(servers []string) string {
-	var b strings.Builder
-	for _, line := range p.optionLines(servers) {
-		b.WriteString(line)
-		b.WriteByte('\n')
-	}
-	for _, name := range blockOrder {
-		if body := p.blocks[name]; body != "" {
-			fmt.Fprintf(&b, "<%s>\n%s</%s>\n", name, body, name)
-		}
-	}
-	return b.String()
-}
-
-// optionLines returns the canonical text without the blocks.
-func (p *Profile) optionLines(servers []string) []string {
-	lines := append([]string{"client", "nobind"}, servers...)
-	if p.NeedsCredentials {
-		lines = append(lines, "auth-user-pass")
-	}
-	// OpenVPN decides by allow-compression how to read the compression options that follow it. We
-	// never send compressed packets (VORACLE), and accept them only where the profile has them.
-	if p.compress {
-		lines = append(lines, "allow-compression asym")
-	} else {
-		lines = append(lines, "allow-compression no")
-	}
-	for _, name := range optionOrder {
-		for _, args := range p.options[name] {
-			line := name
-			for _, a := range args {
-				line += " " + quoteWord(a)
-			}
-			lines = append(lines, line)
-		}
-	}
-	return lines
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -25,10 +24,15 @@ type Profile struct {
 	// Certificates are those of the inline blocks that could be read.
 	Certificates []Certificate
 
-	options  map[string][][]string // by name, each time with its arguments
-	blocks   map[string]string     // by name, canonical body
-	legacy   bool                  // needs OpenSSL's legacy provider
-	compress bool                  // the server may send compressed packets
+	// PointToPoint says that the profile is one end of a tunnel with addresses of its own; it pulls
+	// nothing from the other end.
+	PointToPoint bool
+
+	embedded   *Credentials // in the profile itself
+	proxyLogin *Credentials
+	settings
+	connections []settings // of <connection> blocks, in their order
+	legacy      bool       // needs OpenSSL's legacy provider
 }
 
 // FileReader reads a file that a profile refers to by a relative name, for inlining. DirFiles makes
@@ -50,6 +54,9 @@ type Remote struct {
 	Port   uint16
 	Proto  Proto
 	Family int // 4 or 6 when the profile insists on one, else 0
+	// Connection is the number of its <connection> block, from 1; 0 when it stands in none.
+	Connection int
+	Proxy      Proxy // the zero value: the server is reached directly
 }
 
 func (r Remote) String() string {
@@ -69,49 +76,6 @@ func (r Remote) keyword() string {
 		s += "-client"
 	}
 	return s
-}
-
-// Severity orders what a Report says.
-type Severity string
-
-// The severities.
-const (
-	Info    Severity = "info"    // dropped or rewritten without any loss
-	Warning Severity = "warning" // works, but weaker, or not as the profile says
-)
-
-// Finding is one remark about a profile.
-type Finding struct {
-	Line      int // from 1; 0 when it is about the whole
-	Directive string
-	Severity  Severity
-	Reason    string
-}
-
-func (f Finding) String() string {
-	if f.Line == 0 {
-		return fmt.Sprintf("%s: %s: %s", f.Severity, f.Directive, f.Reason)
-	}
-	return fmt.Sprintf("%s: line %d: %s: %s", f.Severity, f.Line, f.Directive, f.Reason)
-}
-
-// Report says what of a profile was dropped, rewritten or is weak, in the order of its lines.
-type Report struct {
-	Findings []Finding
-}
-
-// Warnings returns the findings that a person should know of.
-func (r Report) Warnings() []Finding {
-	return slices.DeleteFunc(slices.Clone(r.Findings),
-		func(f Finding) bool { return f.Severity != Warning })
-}
-
-func (r Report) String() string {
-	var b strings.Builder
-	for _, f := range r.Findings {
-		fmt.Fprintln(&b, f)
-	}
-	return b.String()
 }
 
 // Error is a profile that cannot be used, with its place.
@@ -185,9 +149,6 @@ func (p *Profile) Question(host string) string {
 
 // Legacy reports whether openvpn needs OpenSSL's legacy provider.
 func (p *Profile) Legacy() bool { return p.legacy }
-
-// Compressed reports whether the profile has compression: the server may send compressed packets.
-func (p *Profile) Compressed() bool { return p.compress }
 
 // uses reports whether any remote has the transport.
 func (p *Profile) uses(proto Proto) bool {

@@ -2,8 +2,10 @@ package profile
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -19,7 +21,11 @@ func takeRemote(p *parser, d directive) error {
 	if len(d.args) == 0 || len(d.args) > 3 {
 		return fmt.Errorf("expected: remote host [port [protocol]]")
 	}
-	r := rawRemote{line: d.line}
+	r := rawRemote{line: d.line, block: p.block}
+	if placeholder.MatchString(d.args[0]) {
+		return fmt.Errorf("%q is a placeholder; write your server's name or address in its place",
+			d.args[0])
+	}
 	var err error
 	if r.host, err = parseHost(d.args[0]); err != nil {
 		return err
@@ -34,10 +40,35 @@ func takeRemote(p *parser, d directive) error {
 			return err
 		}
 	}
+	if reason := unreachable(r.host); reason != "" {
+		p.find(d, Serious, "%s %s; ignored", r.host, reason)
+		p.unusable = append(p.unusable, r.host+" "+reason)
+		return nil
+	}
 	if p.remotes = append(p.remotes, r); len(p.remotes) > maxRemotes {
 		return fmt.Errorf("more than %d servers", maxRemotes)
 	}
 	return nil
+}
+
+// unreachable says why no server can have the address; empty where one can.
+func unreachable(host string) string {
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		host = "127.0.0.1"
+	}
+	a, err := netip.ParseAddr(host)
+	switch {
+	case err != nil:
+		return ""
+	case a.IsLoopback():
+		return "is this box itself: the profile needs a helper program (stunnel, Shadowsocks) " +
+			"that ztbridge does not run"
+	case a.IsLinkLocalUnicast():
+		return "is a link-local address, which is no server's"
+	case a.IsUnspecified(), a.IsMulticast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return "is not the address of a server"
+	}
+	return ""
 }
 
 // parseHost returns the canonical form of a server's name or address.
@@ -54,13 +85,24 @@ func parseHost(s string) (string, error) {
 	return strings.ToLower(s), nil
 }
 
+// parsePort reads a port by its number or its name in /etc/services.
 func parsePort(s string) (uint16, error) {
 	n, err := strconv.ParseUint(s, 10, 16)
-	if err != nil || n == 0 {
+	if err == nil && n > 0 {
+		return uint16(n), nil
+	}
+	if !serviceName.MatchString(s) {
 		return 0, fmt.Errorf("%q is not a port", s)
 	}
-	return uint16(n), nil
+	for _, network := range []string{"tcp", "udp"} {
+		if port, err := net.LookupPort(network, s); err == nil && port > 0 {
+			return uint16(port), nil
+		}
+	}
+	return 0, fmt.Errorf("%q is neither a port number nor a known service", s)
 }
+
+var serviceName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,30}$`)
 
 func parseProto(s string) (rawProto, error) {
 	switch strings.ToLower(s) {
@@ -97,30 +139,38 @@ func takePort(p *parser, d directive) (err error) {
 	return err
 }
 
-// takeConnection reads a <connection> block: one remote with its own defaults. Of the other options
-// that may stand there, explicit-exit-notify is taken for all connections.
+// takeProtoForce keeps only servers of one transport.
+func takeProtoForce(p *parser, d directive) (err error) {
+	if len(d.args) != 1 {
+		return fmt.Errorf("expected: proto-force protocol")
+	}
+	p.forced, err = parseProto(d.args[0])
+	return err
+}
+
+// takeConnection reads a <connection> block: one server with settings of its own.
 func takeConnection(p *parser, d directive) error {
-	if !d.inline {
+	if !d.inline || p.block > 0 {
 		return fmt.Errorf("expected a block <connection> … </connection>")
 	}
 	inner, err := lexLines(strings.Split(d.body, "\n"), d.line+1, p.profile.Name)
 	if err != nil {
 		return err
 	}
-	outer := parser{proto: p.proto, port: p.port, remotes: p.remotes}
+	proto, port, first := p.proto, p.port, len(p.remotes)
+	p.profile.connections = append(p.profile.connections, p.profile.inherited())
+	p.block = len(p.profile.connections)
 	p.proto, p.port = rawProto{}, 0
 	for _, in := range inner {
-		switch in.name {
-		case "remote", "proto", "port", "rport", "explicit-exit-notify", "http-proxy",
-			"socks-proxy":
-			if err := p.take(in); err != nil {
-				return fmt.Errorf("line %d: %s: %w", in.line, in.name, err)
-			}
-		default:
-			p.find(in, Info, "cannot differ from one server to another; dropped")
+		if r, known := p.rules[in.name]; known && r.class == kept {
+			p.find(in, Warning, "cannot differ from one server to another; ignored")
+			continue
+		}
+		if err := p.take(in); err != nil {
+			return fmt.Errorf("line %d: %s: %w", in.line, in.name, err)
 		}
 	}
-	for i := len(outer.remotes); i < len(p.remotes); i++ {
+	for i := first; i < len(p.remotes); i++ {
 		r := &p.remotes[i]
 		if r.port == 0 {
 			r.port = p.port
@@ -129,6 +179,43 @@ func takeConnection(p *parser, d directive) error {
 			r.proto = p.proto
 		}
 	}
-	p.proto, p.port = outer.proto, outer.port
+	p.block, p.proto, p.port = 0, proto, port
 	return nil
+}
+
+// finishRemotes gives each server what the profile says for all.
+func (p *parser) finishRemotes() error {
+	seen := map[Remote]bool{}
+	blocks := slices.ContainsFunc(p.remotes, func(r rawRemote) bool { return r.block > 0 })
+	for _, raw := range p.remotes {
+		if blocks && raw.block == 0 {
+			p.find(directive{line: raw.line, name: "remote"}, Warning,
+				"ignored, as by OpenVPN, because there are <connection> blocks")
+			continue
+		}
+		r := Remote{Host: raw.host, Port: raw.port, Proto: raw.proto.proto,
+			Family: raw.proto.family, Connection: raw.block}
+		if r.Port == 0 {
+			r.Port = p.port
+		}
+		if r.Proto == "" {
+			r.Proto, r.Family = p.proto.proto, p.proto.family
+		}
+		if p.forced.proto != "" && r.Proto != p.forced.proto {
+			continue
+		}
+		if !seen[r] {
+			seen[r] = true
+			p.profile.Remotes = append(p.profile.Remotes, r)
+		}
+	}
+	switch {
+	case len(p.profile.Remotes) > 0:
+		return p.finishProxies()
+	case len(p.unusable) > 0:
+		return fmt.Errorf("none of its servers can be used: %s", p.unusable[0])
+	case len(p.remotes) > 0:
+		return fmt.Errorf("proto-force leaves no server")
+	}
+	return fmt.Errorf(`it names no server (no "remote" line)`)
 }

@@ -1,0 +1,159 @@
+package profile
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// optionOrder is the order of options in the canonical text. Only what is here can ever be written.
+var optionOrder = []string{
+	"ifconfig", "ifconfig-ipv6", "topology",
+	"float", "explicit-exit-notify", "push-peer-info", "setenv",
+	"http-proxy", "http-proxy-option", "socks-proxy",
+	"data-ciphers", "data-ciphers-fallback", "auth", "no-replay", "compress", "comp-lzo",
+	"tls-version-min", "tls-version-max", "tls-cipher", "tls-ciphersuites", "tls-groups",
+	"tls-cert-profile",
+	"remote-cert-tls", "ns-cert-type", "remote-cert-ku", "remote-cert-eku", "verify-x509-name",
+	"verify-hash",
+	"key-direction", "tun-mtu", "tun-mtu-max", "tun-mtu-extra", "link-mtu", "max-packet-size",
+	"mssfix", "fragment",
+	"reneg-sec", "reneg-bytes", "reneg-pkts", "tran-window", "replay-window", "dhcp-option",
+}
+
+// blockOrder is the order of inline blocks in the canonical text.
+var blockOrder = []string{
+	"ca", "cert", "key", "extra-certs", "pkcs12", "peer-fingerprint", "crl-verify", "tls-auth",
+	"tls-crypt", "tls-crypt-v2",
+}
+
+// Text returns the profile in canonical form. Parsing it yields an equal profile with the same
+// text. It holds the private key.
+func (p *Profile) Text() string {
+	servers := make([]string, 0, len(p.Remotes)+2)
+	for _, r := range p.Remotes {
+		line := fmt.Sprintf("remote %s %d %s", r.Host, r.Port, r.keyword())
+		if r.Connection > 0 {
+			lines := append([]string{line}, p.of(r).optionLines()...)
+			line = "<connection>\n" + strings.Join(lines, "\n") + "\n" + p.of(r).blockText() +
+				"</connection>"
+		}
+		servers = append(servers, line)
+	}
+	if p.RandomOrder {
+		servers = append(servers, "remote-random")
+	}
+	if p.RandomNames {
+		servers = append(servers, "remote-random-hostname")
+	}
+	return p.text(servers, p.settings)
+}
+
+// Attempt is one server as it is tried.
+type Attempt struct {
+	Remote Remote
+	Addr   netip.Addr // of the server
+	Proxy  netip.Addr // of its proxy, where it has one
+	// ChaCha20: offer ChaCha20-Poly1305 alone.
+	ChaCha20 bool
+}
+
+// TextFor is Text with one server in the place of all, by its address: which one is tried, and what
+// its name resolves to, is the caller's to decide. Asking us by management instead
+// (management-query-remote) costs openvpn up to a second for each server that it asks about
+// (management_event_loop_n_seconds).
+func (p *Profile) TextFor(a Attempt) string {
+	all := p.settings.without()
+	own := p.of(a.Remote).proxyAt(a.Proxy)
+	maps.Copy(all.options, own.options)
+	maps.Copy(all.blocks, own.blocks)
+	if a.ChaCha20 {
+		all.options["data-ciphers"] = [][]string{{ChaCha20}}
+		delete(all.options, "data-ciphers-fallback")
+	}
+	return p.text([]string{fmt.Sprintf("remote %s %d %s", a.Addr, a.Remote.Port,
+		a.Remote.keyword())}, all)
+}
+
+// of returns the settings that are a server's own.
+func (p *Profile) of(r Remote) settings {
+	own := p.settings
+	if r.Connection > 0 {
+		own = p.connections[r.Connection-1]
+	}
+	return own.only().suited(r.Proto)
+}
+
+// normalise gives each server settings of its own where servers differ, and none where they do not.
+// A profile that is written and read again is then the same.
+func (p *Profile) normalise() {
+	differ := slices.ContainsFunc(p.Remotes, func(r Remote) bool {
+		return !p.of(r).equal(p.of(p.Remotes[0]))
+	})
+	if !differ {
+		all := p.without()
+		maps.Copy(all.options, p.of(p.Remotes[0]).options)
+		maps.Copy(all.blocks, p.of(p.Remotes[0]).blocks)
+		p.settings, p.connections = all, nil
+		seen := map[Remote]bool{}
+		p.Remotes = slices.DeleteFunc(p.Remotes, func(r Remote) bool {
+			r.Connection = 0
+			again := seen[r]
+			seen[r] = true
+			return again
+		})
+		for i := range p.Remotes {
+			p.Remotes[i].Connection = 0
+		}
+		return
+	}
+	own := make([]settings, len(p.Remotes))
+	for i, r := range p.Remotes {
+		own[i] = p.of(r)
+		p.Remotes[i].Connection = i + 1
+	}
+	p.connections, p.settings = own, p.without()
+}
+
+func (p *Profile) text(servers []string, s settings) string {
+	lines := append([]string{"client"}, "nobind")
+	if p.PointToPoint {
+		lines[0] = "tls-client"
+	}
+	lines = append(lines, servers...)
+	if p.NeedsCredentials {
+		lines = append(lines, "auth-user-pass")
+	}
+	// We never send compressed packets, which would leak what they hold (VORACLE), and accept them:
+	// a server may push compression that the profile does not name. OpenVPN decides by this option
+	// how to read those that follow it.
+	lines = append(lines, "allow-compression asym")
+	lines = append(lines, s.optionLines()...)
+	return strings.Join(lines, "\n") + "\n" + s.blockText()
+}
+
+func (s settings) optionLines() []string {
+	var lines []string
+	for _, name := range optionOrder {
+		for _, args := range s.options[name] {
+			line := name
+			for _, a := range args {
+				line += " " + quoteWord(a)
+			}
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+func (s settings) blockText() string {
+	var b strings.Builder
+	for _, name := range blockOrder {
+		if body := s.blocks[name]; body != "" {
+			fmt.Fprintf(&b, "<%s>\n%s</%s>\n", name, body, name)
+		}
+	}
+	return b.String()
+}
