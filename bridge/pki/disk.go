@@ -95,8 +95,8 @@ func (d disk) mkdir(dir string) error {
 		return fmt.Errorf("creating %s: %w", dir, err)
 	}
 	if mode := info.Mode().Perm(); mode&0o022 != 0 {
-		return fmt.Errorf("%s has mode %04o: other users could replace keys in it; run: chmod 700 %s",
-			dir, mode, dir)
+		return fmt.Errorf("%s has mode %04o: other users could replace keys in it; "+
+			"run: chmod 700 %s", dir, mode, dir)
 	}
 	return nil
 }

@@ -48,7 +48,7 @@ func (m machine) look(ctx context.Context) (state, error) {
 		return state{}, err
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "unchanged: WARNING: not compared, since only root may read it:", err)
+		fmt.Fprintln(os.Stderr, "unchanged: WARNING: only root may read, and so not compared:", err)
 	}
 	s := state{snapshot: tables, services: services()}
 	for _, q := range []struct {

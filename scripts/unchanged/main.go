@@ -35,7 +35,7 @@ func main() {
 	if *asJSON {
 		err = tellJSON(os.Stdout, differences)
 	} else if differences != "" {
-		fmt.Fprintf(os.Stderr, "unchanged: error: the machine is not as it was (- gone, + new):\n%s",
+		fmt.Fprint(os.Stderr, "unchanged: error: the machine is not as it was (- gone, + new):\n",
 			differences)
 	}
 	if err != nil || differences != "" && status == 0 {
