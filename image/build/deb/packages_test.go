@@ -8,11 +8,14 @@ import (
 	"errors"
 	"io"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"ztbridge/policyroute/netlab"
 )
 
 // contents is what dpkg puts on a machine of any architecture: modes and names.
@@ -30,20 +33,32 @@ const contents = `
 -rw-r--r-- ./usr/share/zsh/vendor-completions/_ztbridge
 `
 
-// A package is for the processor that it names, needs no library, and Debian's own inspector has
-// nothing to say.
-func TestEveryArchitecture(t *testing.T) {
+// TestPackage packs for this machine's own processor.
+func TestPackage(t *testing.T) {
+	arch := runtime.GOARCH
+	if arch == "arm" {
+		arch = "armhf"
+	}
+	packs(t, arch)
+}
+
+func TestLongEveryArchitecture(t *testing.T) {
+	netlab.Long(t, "compiles for three processors")
+	packs(t, Architectures...)
+}
+
+// packs checks that a package is for the processor that it names and needs no library, and that
+// Debian's own inspector has nothing to say.
+func packs(t *testing.T, architectures ...string) {
+	t.Helper()
 	for _, program := range []string{"dpkg-deb", "go"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skipf("SKIPPED: %s is not installed", program)
 		}
 	}
-	if testing.Short() {
-		t.Skip("SKIPPED: -short, and three architectures are compiled")
-	}
 	machines := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64,
 		"armhf": elf.EM_ARM}
-	for _, arch := range Architectures {
+	for _, arch := range architectures {
 		t.Run(arch, func(t *testing.T) {
 			file, err := Build(context.Background(), Options{Source: "../../..", Arch: arch,
 				Version: "1.0.0", Date: time.Unix(1767225600, 0).UTC(), Out: t.TempDir()})
