@@ -68,7 +68,7 @@ type box struct {
 	t      testing.TB
 	ns     *netlab.Namespace
 	dir    string
-	env    []string // of the daemon, beside that of the test
+	env    []string // of ztbridge, beside that of the test
 	daemon *netlab.Process
 }
 
@@ -104,7 +104,8 @@ func (b *box) args(args ...string) []string {
 func (b *box) run(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 	defer cancel()
-	return b.ns.Run(ctx, program, b.args(args...)...)
+	return b.ns.Run(ctx, "env", append(append(b.env[:len(b.env):len(b.env)], program),
+		b.args(args...)...)...)
 }
 
 func (b *box) mustRun(args ...string) string {

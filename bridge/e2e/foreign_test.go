@@ -63,6 +63,7 @@ func TestForeignFirewalls(t *testing.T) {
 
 // TestBrokenIPTables bridges on hosts whose iptables is there and does not work, says so, and goes.
 func TestBrokenIPTables(t *testing.T) {
+	t.Parallel()
 	for _, host := range []struct{ name, rules, iptables string }{
 		{"a table of others that iptables cannot print", incompatible, ""},
 		{"no kernel module", "",
@@ -77,7 +78,7 @@ func TestBrokenIPTables(t *testing.T) {
 			before, err := top.Box.Snapshot(t.Context())
 			must(t, err)
 			if host.iptables != "" {
-				stub(t, host.iptables)
+				b.stubIPTables(host.iptables)
 			}
 			b.write("provider.ovpn", top.Providers[0].Config())
 			b.write("ztbridge.yaml", gatewayConfig)

@@ -17,20 +17,22 @@ const incompatible = `nft 'table ip filter {
 	chain FORWARD { type filter hook forward priority 0; }
 }'`
 
-// stub puts programs in the place of iptables that do what the shell line says.
-func stub(t *testing.T, line string) {
-	t.Helper()
-	dir := t.TempDir()
+// stubIPTables has ztbridge find programs in the place of iptables that do what the shell line
+// says.
+func (b *box) stubIPTables(line string) {
+	b.t.Helper()
+	dir := b.t.TempDir()
 	for _, name := range []string{"iptables", "ip6tables", "iptables-restore",
 		"ip6tables-restore"} {
-		must(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+line+"\n"), 0o755))
+		must(b.t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+line+"\n"), 0o755))
 	}
-	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	b.env = append(b.env, "PATH="+dir+":"+os.Getenv("PATH"))
 }
 
 // TestGuardWithoutIPTables closes at boot although iptables is there and does not work, for
 // whatever reason.
 func TestGuardWithoutIPTables(t *testing.T) {
+	t.Parallel()
 	netlab.Require(t, netlab.Root, netlab.IPTables)
 	for _, host := range []struct{ name, rules, iptables string }{
 		{"a table of others that iptables cannot print", incompatible, ""},
@@ -47,7 +49,7 @@ func TestGuardWithoutIPTables(t *testing.T) {
 			b := newBox(t, ns)
 			b.sh("set -e\n" + host.rules)
 			if host.iptables != "" {
-				stub(t, host.iptables)
+				b.stubIPTables(host.iptables)
 			}
 			b.mustRun("guard")
 			out, err := b.ns.Run(t.Context(), "nft", "list", "table", "inet", "ztb")

@@ -129,6 +129,7 @@ func (b *box) held() (fds, threads int) {
 
 // TestFootprint holds the daemon to the size of a Pi Zero.
 func TestFootprint(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{})
 	b := newBox(t, top.Box)
 	b.write("provider.ovpn", top.Providers[0].Config())

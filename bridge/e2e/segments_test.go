@@ -17,6 +17,7 @@ const segment = 1500 - 20 - 32
 // segment leaves at once in a segment of its own, since nothing may be delayed: then every packet
 // costs two.
 func TestTunnelOverTCPFillsSegments(t *testing.T) {
+	t.Parallel()
 	netlab.Require(t, netlab.IPerf3)
 	top := standard(t, lab.Options{
 		Providers: []lab.ProviderOptions{{Protos: []lab.Proto{lab.OverTCP}}}})

@@ -10,6 +10,7 @@ import (
 // TestStatusIsOfNow looks at a box to which nothing happens: what it shows is not what was true
 // some time ago.
 func TestStatusIsOfNow(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{})
 	b := bridged(t, top, gatewayConfig)
 	const looks = 4
