@@ -10,6 +10,7 @@ import (
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
+	"ztbridge/bridge/status"
 )
 
 // errUndecided is returned while no pass has decided anything, or put it in force.
@@ -18,32 +19,25 @@ var errUndecided = errors.New("nothing is decided yet")
 // errEnding is returned to a person whose request meets a daemon that is about to end.
 var errEnding = errors.New("the daemon is ending")
 
-// freshness is how old a status may be that is shown, and how long a newer one may take.
-const freshness = time.Second
+// stalled is the age of the last pass from which on the loop counts as hung: it runs at least every
+// resync, and a pass takes some seconds at worst.
+const stalled = 3 * resync
 
-// Status implements api.Backend. Where nothing happens the loop rests for long; whoever looks has
-// it look, too.
+// Status implements api.Backend. It costs no pass: what decides something wakes the loop by itself;
+// what only counts (bytes, round trips, sessions) is read now. Time is now, unless the loop hangs:
+// then it is that of the last pass.
 func (d *daemon) Status() api.Status {
 	p := d.published.Load()
-	switch {
-	case p == nil:
+	if p == nil {
 		return api.Status{Version: d.opts.Version, Started: d.started.UTC(), State: api.Starting,
 			Summary: "starting; nothing passes yet"}
-	case p.fresh():
+	}
+	if time.Since(p.status.Time) > stalled {
 		return p.status
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), freshness)
-	defer cancel()
-	_ = d.ask(ctx, func(ctx context.Context) error {
-		if d.published.Load().fresh() {
-			return nil // somebody else has just looked
-		}
-		return d.pass(ctx, "a look at the status", false)
-	}) // at worst, the last one is shown, which tells its time
-	return d.published.Load().status
+	counters, now := d.services.Look()
+	return status.Refresh(p.status, now, counters)
 }
-
-func (p *published) fresh() bool { return time.Since(p.status.Time) < freshness }
 
 // Explain implements api.Backend.
 func (d *daemon) Explain(addr netip.Addr) (api.Explanation, error) {

@@ -39,12 +39,13 @@ type daemon struct {
 	spec     *services.Spec
 	started  time.Time
 	reporter *status.Reporter
-	current  map[string]string // egress in use, by listKey
-	carried  map[string]string // the last one in use, even while none is; flows may live on in it
+	current  map[decide.EgressList]string // egress in use
+	carried  map[decide.EgressList]string // the last one in use, even while none is; flows may live on in it
 	inForce  inForce
 	passes   uint64
 	changed  status.Pass // of the last pass that changed the kernel
 	undone   string      // what the last pass that was carried out could not do
+	wake     time.Time   // when the next pass is due though nothing happens; zero: at the resync
 	// filtered says that the filter that was decided was in force when the last pass looked, or
 	// that the pass succeeded.
 	filtered bool
@@ -132,7 +133,7 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 		services: services.New(context.WithoutCancel(ctx), opts.env(), user, bell),
 		monitor:  services.NewMonitor(), idleMeter: newIdleMeter(), started: time.Now(),
 		reporter: status.NewReporter(),
-		current:  map[string]string{}, carried: map[string]string{}, preferred: preferred,
+		current:  map[decide.EgressList]string{}, carried: map[decide.EgressList]string{}, preferred: preferred,
 		connected: known, recorded: known,
 		requests: make(chan request), ended: make(
 			chan struct{}), watchers: map[chan struct{}]bool{},
@@ -229,6 +230,9 @@ func (d *daemon) loop(ctx context.Context) {
 			next = retry
 		}
 		notify.alive(d.filtered, err)
+		if !d.wake.IsZero() {
+			next = min(next, max(time.Until(d.wake), 0))
+		}
 		timer.Reset(min(next, notify.interval))
 		select {
 		case <-ctx.Done():

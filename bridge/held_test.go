@@ -22,10 +22,10 @@ import (
 // inForceOf since before.
 func TestStatusTellsWhatTheKernelHolds(t *testing.T) {
 	cfg := bridgetest.Parse(t, bridgetest.Uno)
-	key := decide.ListKey([]string{"provider", "backup"})
+	key := decide.NewEgressList([]string{"provider", "backup"})
 	d := &daemon{
 		spec: &services.Spec{
-			Config: cfg}, reporter: status.NewReporter(), current: map[string]string{},
+			Config: cfg}, reporter: status.NewReporter(), current: map[decide.EgressList]string{},
 		watchers: map[chan struct{}]bool{},
 		opts: Options{RuntimeDir: t.TempDir(),
 			Logger: slog.New(slog.NewTextHandler(io.Discard, nil))},

@@ -82,7 +82,7 @@ func Explain(opts Options, addr netip.Addr) (api.Explanation, error) {
 	}
 	desired, why := decide.Decide(l.Config, s), map[string]string{}
 	for _, r := range l.Config.Policy {
-		why[r.Name] = desired.Choices[decide.ListKey(r.Egress)].Why
+		why[r.Name] = desired.Choices[decide.NewEgressList(r.Egress)].Why
 	}
 	return decide.Explainer{Intent: desired.Intent, Host: s.Host,
 		Clients: status.ClientNames(s), Why: why}.Explain(addr)

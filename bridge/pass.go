@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"strings"
+	"slices"
 	"time"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/status"
@@ -49,7 +49,8 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 		d.services.RemoveOrphans(desired.Intent, snap.Host)
 		d.remember(ctx, desired)
 	}
-	d.monitor.Reconcile(d.spec.Config, snap, desired, d.services)
+	d.wake = earliest(d.monitor.Reconcile(d.spec.Config, snap, desired, d.services),
+		d.services.NextLook())
 	d.passes++
 	d.publish(snap, desired, d.withLastChange(status.Pass{
 		At: began, Took: time.Since(
@@ -70,6 +71,15 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 		return nil
 	}
 	return err
+}
+
+// earliest returns the first of the times that are not zero.
+func earliest(times ...time.Time) time.Time {
+	times = slices.DeleteFunc(times, time.Time.IsZero)
+	if len(times) == 0 {
+		return time.Time{}
+	}
+	return slices.MinFunc(times, time.Time.Compare)
 }
 
 // warnOf logs what a pass could not do, unless the one before could not do just that.
@@ -178,7 +188,7 @@ func (d *daemon) remember(ctx context.Context, desired decide.Decision) {
 			continue
 		}
 		if last := d.carried[key]; last != "" && last != c.Egress {
-			d.cutFlows(ctx, desired.Intent, strings.Fields(key), last)
+			d.cutFlows(ctx, desired.Intent, key.Names(), last)
 		}
 		d.carried[key] = c.Egress
 	}

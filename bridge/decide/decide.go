@@ -16,7 +16,7 @@ import (
 type Decision struct {
 	Intent  policyroute.Intent
 	Health  map[string]Health // by name of egress
-	Choices map[string]Choice // by listKey
+	Choices map[EgressList]Choice // by list
 	// what lies behind the ingresses that are not ours, by interface
 	Connected map[string]ConnectedPrefixes
 }
@@ -24,7 +24,7 @@ type Decision struct {
 // Decide decides, from the configuration and what is true now, which packets may travel where. It
 // is pure: equal arguments give equal results.
 func Decide(cfg *config.Config, s Snapshot) Decision {
-	d := Decision{Health: map[string]Health{}, Choices: map[string]Choice{},
+	d := Decision{Health: map[string]Health{}, Choices: map[EgressList]Choice{},
 		Connected: connectedPrefixes(cfg, s)}
 	for i, e := range cfg.Egresses {
 		d.Intent.Egresses = append(d.Intent.Egresses, egressIntent(cfg, e, s))

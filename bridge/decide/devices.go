@@ -35,10 +35,6 @@ func ListenerDevice(l config.Listener) string {
 	return fmt.Sprintf("%s.%s%d", policyroute.TunPrefix, l.Proto, l.Port)
 }
 
-// ListKey identifies an ordered list of egresses.
-func ListKey(list []string) string {
-	return strings.Join(list, " ")
-}
 
 // OrphanDevices returns our devices that are no part of the intent.
 func OrphanDevices(intent policyroute.Intent, w HostState) []string {

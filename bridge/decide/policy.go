@@ -159,7 +159,7 @@ func withChoice(p policyroute.Policy, d Decision, s Snapshot) policyroute.Policy
 
 // chooseFor chooses from a list of egresses, once for each distinct list.
 func chooseFor(list []string, d Decision, s Snapshot) Choice {
-	key := ListKey(list)
+	key := NewEgressList(list)
 	c, ok := d.Choices[key]
 	if !ok {
 		c = choose(list, d.Health, s.Current[key], s.Preferred)

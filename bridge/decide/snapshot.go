@@ -40,8 +40,8 @@ type Snapshot struct {
 	Revoked []string
 	// Behind is what was last known to lie behind the ingresses that are not ours, by interface.
 	Connected map[string]ConnectedPrefixes
-	// Current is the egress in use, by list of egresses (listKey).
-	Current map[string]string
+	// Current is the egress in use, by list of egresses.
+	Current map[EgressList]string
 	// Preferred is the egress that a person chose; empty if nobody did.
 	Preferred string
 	// Stopping asks for a closed state: the daemon is about to end.

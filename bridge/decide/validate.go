@@ -126,9 +126,9 @@ func tooMany(cfg *config.Config, intent policyroute.Intent) (errs config.Errors)
 		})
 	}
 	limit := policyroute.TablePolicyLast - policyroute.TablePolicyFirst + 1
-	lists := map[string]bool{}
+	lists := map[EgressList]bool{}
 	for _, p := range intent.Policies {
-		lists[ListKey(p.Egress)] = true
+		lists[NewEgressList(p.Egress)] = true
 		if len(lists) > limit {
 			return append(errs, &config.Error{
 				Position: ruleAt(cfg, p.Name), Err: config.ErrValue,

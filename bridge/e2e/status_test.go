@@ -4,29 +4,43 @@ import (
 	"testing"
 	"time"
 
+	"ztbridge/bridge/api"
 	"ztbridge/bridge/lab"
 )
 
 // TestStatusIsOfNow looks at a box to which nothing happens: what it shows is not what was true
-// some time ago.
+// some time ago, and to look costs no pass over the kernel's state.
 func TestStatusIsOfNow(t *testing.T) {
 	t.Parallel()
 	top := standard(t, lab.Options{})
 	b := bridged(t, top, gatewayConfig)
-	const looks = 4
-	fresh := 0
-	for range looks {
-		time.Sleep(2 * time.Second) // longer than a status may be old
-		asked := time.Now()
+	passes := func(asked time.Time) uint64 {
+		t.Helper()
 		st, err := b.status()
 		must(t, err)
-		t.Logf("%v older than the question", asked.Sub(st.Time).Round(time.Millisecond))
-		if asked.Sub(st.Time) < time.Second {
-			fresh++
+		if age := asked.Sub(st.Time); age > time.Second {
+			t.Errorf("the status is %v older than the question", age)
 		}
+		return st.Reconcile.Passes
 	}
-	// A machine that stands still for a second makes one or two of them old.
-	if fresh < looks-2 {
-		t.Errorf("%d of %d statuses are of the moment", fresh, looks)
+	const idle = 12 * time.Second
+	counts := map[bool]uint64{}
+	for _, polled := range []bool{false, true} {
+		first := passes(time.Now())
+		b.await("to make its next pass", func(st api.Status) bool {
+			first, st.Reconcile.Passes = st.Reconcile.Passes, first
+			return first > st.Reconcile.Passes
+		})
+		for end := time.Now().Add(idle); time.Now().Before(end); {
+			if polled {
+				passes(time.Now())
+			}
+			time.Sleep(time.Second)
+		}
+		counts[polled] = passes(time.Now()) - first
+	}
+	t.Logf("passes in %v: %v (by whether the status was read every second)", idle, counts)
+	if counts[true] != counts[false] {
+		t.Error("to read the status costs passes")
 	}
 }

@@ -48,27 +48,25 @@ type Endpoint struct {
 	passed  chan struct{}           // closed when settled changes
 }
 
-func (d *Set) endpointTask(next *Set, l *Spec) task {
+func (d *Set) endpointTask(was, next *services, l *Spec) task {
 	settings := *l.Config.Endpoint
 	settings.Pos = config.Position{}           // its place in the file is no change
 	settings.Clients = config.ClientDefaults{} // told at the next connection, without a restart
 	key := keyOf("endpoint", settings)
-	if d.kept(next, "endpoint", key) {
-		next.endpoint = d.endpoint
+	if next.keeps(was, "endpoint", key) {
+		next.endpoint = was.endpoint
 	} else {
 		next.endpoint = &Endpoint{cfg: l.Config.Endpoint, listeners: l.Listeners,
 			store: keyStore(d.env.StateDir), d: d, passed: make(chan struct{})}
 	}
 	defaults := l.Config.Endpoint.Clients
 	next.endpoint.defaults.Store(&defaults)
-	return task{key: key, run: next.endpoint.run}
+	return task{key: key, uses: "endpoint", run: next.endpoint.run}
 }
 
 // CurrentEndpoint returns the endpoint; nil where there is none. Safe for concurrent use.
 func (d *Set) CurrentEndpoint() *Endpoint {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.endpoint
+	return d.current.Load().endpoint
 }
 
 // run runs the endpoint until ctx ends. What ends it before stands in the status until it works

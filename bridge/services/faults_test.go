@@ -31,8 +31,8 @@ func testEndpoint(t *testing.T, text string) (e *Endpoint, pkiDir string) {
 	env := Env{StateDir: t.TempDir(), RuntimeDir: t.TempDir(),
 		Logger: slog.New(slog.DiscardHandler)}
 	d := New(t.Context(), env, User{}, NewTrigger())
-	next := emptySet(env, User{}, d.trigger)
-	d.endpointTask(next, &Spec{Config: cfg, Listeners: listeners})
+	next := newServices()
+	d.endpointTask(newServices(), next, &Spec{Config: cfg, Listeners: listeners})
 	return next.endpoint, filepath.Join(env.StateDir, "pki")
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"sync"
 	"time"
@@ -25,20 +26,13 @@ const loopMemory = 5 * time.Second
 //	box A ─▶ box B ─▶ box C
 //	  ▲──────────────────┘
 type routeLoops struct {
-	quiet  func(egress string) // called when no probe has come back for ringMemory; must not block
 	mu     sync.Mutex
 	egress map[probe.Nonce]string
-	seen   map[string]sighting // by name of egress
+	seen   map[string]time.Time // when a probe came back last, by name of egress
 }
 
-// sighting is the last time when a probe came back.
-type sighting struct {
-	at    time.Time
-	quiet *time.Timer
-}
-
-func newRouteLoops(quiet func(egress string)) *routeLoops {
-	return &routeLoops{quiet: quiet, egress: map[probe.Nonce]string{}, seen: map[string]sighting{}}
+func newRouteLoops() *routeLoops {
+	return &routeLoops{egress: map[probe.Nonce]string{}, seen: map[string]time.Time{}}
 }
 
 // expect says with which nonces echoes leave, by name of egress. Egresses that are not named are
@@ -50,15 +44,13 @@ func (r *routeLoops) expect(nonces map[string]probe.Nonce) {
 	for egress, n := range nonces {
 		r.egress[n] = egress
 	}
-	for egress, last := range r.seen {
-		if _, still := nonces[egress]; !still {
-			last.quiet.Stop()
-			delete(r.seen, egress)
-		}
-	}
+	maps.DeleteFunc(r.seen, func(egress string, _ time.Time) bool {
+		_, still := nonces[egress]
+		return !still
+	})
 }
 
-// saw takes an echo that came in by an ingress, and reports whether it closes a ring that was not
+// saw takes an echo that came in by an ingress, and reports whether it closes a loop that was not
 // known.
 func (r *routeLoops) saw(e echowatch.Echo, now time.Time) (egress string, news bool) {
 	if e.Reply || len(e.Data) < len(probe.Nonce{}) {
@@ -70,15 +62,12 @@ func (r *routeLoops) saw(e echowatch.Echo, now time.Time) (egress string, news b
 	if !ours {
 		return "", false
 	}
-	last, known := r.seen[egress]
-	if known {
-		last.quiet.Stop()
-	}
-	r.seen[egress] = sighting{now, time.AfterFunc(loopMemory, func() { r.quiet(egress) })}
+	_, known := r.seen[egress]
+	r.seen[egress] = now
 	return egress, !known
 }
 
-// known returns the egresses that are part of a ring. Once known, a ring is forgotten only when
+// known returns the egresses that are part of a loop. Once known, a loop is forgotten only when
 // probes do not come back any more and are answered: as long as every box in it refuses, none sees
 // the others' packets.
 func (r *routeLoops) known(now time.Time, probes map[string]probe.Status) map[string]bool {
@@ -86,13 +75,27 @@ func (r *routeLoops) known(now time.Time, probes map[string]probe.Status) map[st
 	defer r.mu.Unlock()
 	out := map[string]bool{}
 	for egress, last := range r.seen {
-		if now.Sub(last.at) >= loopMemory && probes[egress].Grade >= probe.Fresh {
+		if now.Sub(last) >= loopMemory && probes[egress].Grade >= probe.Fresh {
 			delete(r.seen, egress)
 			continue
 		}
 		out[egress] = true
 	}
 	return out
+}
+
+// expiry returns when the next loop may be forgotten, unless its probes come back again; the zero
+// time if there is none, or if only answers can end one.
+func (r *routeLoops) expiry() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var first time.Time
+	for _, last := range r.seen {
+		if at := last.Add(loopMemory); at.After(time.Now()) && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	return first
 }
 
 // loopsPossible says whether a ring of boxes can lead through this one: another box must be able to
@@ -147,12 +150,12 @@ func checkAddr(p netip.Prefix) netip.Addr {
 }
 
 // prefixTask finds out whether members' addresses on the WAN lead back to this box.
-func (d *Set) prefixTask(next *Set, e config.Egress, mark uint32,
+func (d *Set) prefixTask(was, next *services, e config.Egress, mark uint32,
 	targets []netip.Addr) task {
 	id := "prefix " + e.Name
 	key := fmt.Sprintf("%s %s %x %v", id, e.WAN.IPv6.Prefix, mark, targets)
-	if d.kept(next, id, key) {
-		next.prefixes[e.Name] = d.prefixes[e.Name]
+	if next.keeps(was, id, key) {
+		next.prefixes[e.Name] = was.prefixes[e.Name]
 	} else {
 		next.prefixes[e.Name] = prefixcheck.New(prefixcheck.Config{
 			Source: checkAddr(e.WAN.IPv6.Prefix), Mark: mark, Targets: targets,
@@ -181,7 +184,7 @@ func (d *Set) prefixTask(next *Set, e config.Egress, mark uint32,
 }
 
 // memberProbe makes the prober that asks a member itself, when nothing behind it answers.
-func (d *Set) memberProbe(next *Set, e config.Egress, mark uint32, cfg config.Probe) task {
+func (d *Set) memberProbe(was, next *services, e config.Egress, mark uint32, cfg config.Probe) task {
 	id := "member " + e.Name
 	var targets []netip.Addr
 	for _, via := range []netip.Addr{e.Member.Via4, e.Member.Via6} {
@@ -190,8 +193,8 @@ func (d *Set) memberProbe(next *Set, e config.Egress, mark uint32, cfg config.Pr
 		}
 	}
 	key := fmt.Sprintf("%s %x %v %v", id, mark, targets, cfg.Interval)
-	if d.kept(next, id, key) {
-		next.members[e.Name] = d.members[e.Name]
+	if next.keeps(was, id, key) {
+		next.members[e.Name] = was.members[e.Name]
 	} else {
 		next.members[e.Name] = probe.New(probe.Config{
 			Egress: e.Name +

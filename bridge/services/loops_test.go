@@ -10,7 +10,7 @@ import (
 
 // A ring is known from the first probe that came back until none comes and the egress answers.
 func TestRings(t *testing.T) {
-	r, ours, start := newRouteLoops(func(string) {}), probe.NewNonce(), time.Now()
+	r, ours, start := newRouteLoops(), probe.NewNonce(), time.Now()
 	r.expect(map[string]probe.Nonce{"home": ours})
 	stranger := probe.NewNonce()
 	echo := func(n probe.Nonce) echowatch.Echo {
@@ -54,7 +54,7 @@ func TestRings(t *testing.T) {
 
 // A reload may remove an egress, or give its probes another nonce.
 func TestRingsForgetRemovedEgresses(t *testing.T) {
-	r, home, office := newRouteLoops(func(string) {}), probe.NewNonce(), probe.NewNonce()
+	r, home, office := newRouteLoops(), probe.NewNonce(), probe.NewNonce()
 	r.expect(map[string]probe.Nonce{"home": home, "office": office})
 	now := time.Now()
 	r.saw(echowatch.Echo{Data: home[:]}, now)

@@ -3,7 +3,6 @@ package services
 import (
 	"maps"
 	"slices"
-	"strings"
 	"time"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
@@ -12,20 +11,20 @@ import (
 )
 
 const (
-	// patience is the first pause between two reconnects of a tunnel for unanswered probes; it
-	// doubles up to maxPatience, and is forgotten when the tunnel was stable again.
+	// reconnectDelay is the first pause between two reconnects of a tunnel for unanswered probes. It
+	// doubles up to maxReconnectDelay, and starts anew when the tunnel was stable again.
 	reconnectDelay    = time.Second
 	maxReconnectDelay = time.Minute
 )
 
-// Monitor looks after the drivers: it has egresses probed while they are connected, tunnels whose
-// probes go unanswered reconnected, and tunnels that traffic now depends on hurried. It belongs to
+// Monitor acts on what passes find out. It probes egresses while they are connected, reconnects
+// tunnels whose probes go unanswered, and hurries tunnels that traffic now depends on. It belongs to
 // the loop.
 type Monitor struct {
 	tunnels map[string]*tunnelState
 	uplink  string
-	served  map[string]bool // lists that a good egress carries, by listKey
-	heard   map[string]bool // egresses by which a member, or anything behind it, ever answered
+	served  map[decide.EgressList]bool // lists that a good egress carries
+	heard   map[string]bool            // egresses by which a member, or anything behind it, ever answered
 }
 
 // tunnelState is what is remembered of a tunnel.
@@ -39,26 +38,27 @@ type tunnelState struct {
 
 // NewMonitor returns a monitor that remembers nothing.
 func NewMonitor() *Monitor {
-	return &Monitor{tunnels: map[string]*tunnelState{}, served: map[string]bool{},
+	return &Monitor{tunnels: map[string]*tunnelState{}, served: map[decide.EgressList]bool{},
 		heard: map[string]bool{}}
 }
 
-// Reconcile acts on what a pass found out.
+// Reconcile acts on what a pass found out. It returns when it wants the next one, or the zero time.
 func (n *Monitor) Reconcile(cfg *config.Config, s decide.Snapshot, desired decide.Decision,
-	d *Set) {
+	d *Set) (next time.Time) {
+	now := d.current.Load()
 	uplink := decide.UplinkID(s.Host)
 	moved := n.uplink != "" && uplink != "" && uplink != n.uplink
 	if uplink != "" {
 		n.uplink = uplink
 	}
-	n.hurryStandby(desired, d)
+	n.hurryStandby(desired, now.tunnels)
 	n.forget(cfg, desired)
 	for _, e := range cfg.Egresses {
-		prober := d.probers[e.Name]
+		prober := now.probers[e.Name]
 		if e.OpenVPN == nil {
 			up := decide.Connected(cfg, e, s)
 			prober.SetActive(up) // also while it is not used: else nobody would see that it is back
-			if m := d.members[e.Name]; m != nil {
+			if m := now.members[e.Name]; m != nil {
 				m.SetActive(up && s.Probes[e.Name].Grade == probe.Degraded)
 			}
 			continue
@@ -76,12 +76,16 @@ func (n *Monitor) Reconcile(cfg *config.Config, s decide.Snapshot, desired decid
 		}
 		prober.SetActive(status.State == client.StateUp)
 		if moved && status.State != client.StateStopped {
-			d.tunnels[e.Name].Reconnect("the host's own way to the Internet changed")
+			now.tunnels[e.Name].Reconnect("the host's own way to the Internet changed")
 			continue
 		}
-		p.watchDevice(e.Name, s, d)
-		p.watchProbes(e.Name, s, d, uplink != "")
+		p.watchDevice(e.Name, s, now.tunnels[e.Name])
+		if at := p.watchProbes(e.Name, s, now.tunnels[e.Name], uplink != ""); !at.IsZero() &&
+			(next.IsZero() || at.Before(next)) {
+			next = at
+		}
 	}
+	return next
 }
 
 // forget forgets egresses, and lists of them, that the configuration no longer has.
@@ -92,9 +96,8 @@ func (n *Monitor) forget(cfg *config.Config, desired decide.Decision) {
 	}
 	maps.DeleteFunc(n.tunnels, func(name string, _ *tunnelState) bool { return gone(name) })
 	maps.DeleteFunc(n.heard, func(name string, _ bool) bool { return gone(name) })
-	maps.DeleteFunc(n.served, func(key string, _ bool) bool {
-		_,
-			still := desired.Choices[key]
+	maps.DeleteFunc(n.served, func(list decide.EgressList, _ bool) bool {
+		_, still := desired.Choices[list]
 		return !still
 	})
 }
@@ -111,34 +114,35 @@ func (n *Monitor) Answered(s decide.Snapshot) map[string]bool {
 
 // hurryStandby hurries the tunnels of a list that has just lost the last egress that carried its
 // traffic well: one that could not be reached until now may wait long for its next attempt.
-func (n *Monitor) hurryStandby(desired decide.Decision, d *Set) {
-	for key, c := range desired.Choices {
+func (n *Monitor) hurryStandby(desired decide.Decision, tunnels map[string]*client.Tunnel) {
+	for list, c := range desired.Choices {
 		served := desired.Health[c.Egress] >= decide.Up
-		if n.served[key] && !served {
-			for _, name := range strings.Fields(key) {
-				if t := d.tunnels[name]; t != nil {
+		if n.served[list] && !served {
+			for _, name := range list.Names() {
+				if t := tunnels[name]; t != nil {
 					t.Hurry()
 				}
 			}
 		}
-		n.served[key] = served
+		n.served[list] = served
 	}
 }
 
 // watchDevice restarts openvpn when its TUN device was deleted under it: it would never notice, and
-// would use a whole core to log its bewilderment (measured: 340,000 lines a second).
-func (p *tunnelState) watchDevice(name string, s decide.Snapshot, d *Set) {
+// would use a whole core to log errors (measured: 340,000 lines a second).
+func (p *tunnelState) watchDevice(name string, s decide.Snapshot, t *client.Tunnel) {
 	link, _ := s.Host.Link(decide.TunnelDevice(name))
 	if p.index != 0 && link.Index != p.index && s.Tunnels[name].PID != 0 {
-		d.tunnels[name].Restart("its network device was deleted")
+		t.Restart("its network device was deleted")
 	}
 	p.index = link.Index
 }
 
 // watchProbes reconnects a tunnel that is connected and answers no more. One that never answered
 // since it connected is left alone: some providers drop echoes. While the host itself has no way
-// out, there is nothing to reconnect to.
-func (p *tunnelState) watchProbes(name string, s decide.Snapshot, d *Set, uplink bool) {
+// out, there is nothing to reconnect to. It returns when it wants to look again, or the zero time.
+func (p *tunnelState) watchProbes(name string, s decide.Snapshot, t *client.Tunnel,
+	uplink bool) time.Time {
 	switch status := s.Probes[name]; {
 	case s.Tunnels[name].State != client.StateUp:
 	case status.Grade == probe.Stable:
@@ -146,12 +150,12 @@ func (p *tunnelState) watchProbes(name string, s decide.Snapshot, d *Set, uplink
 	case status.Grade == probe.Fresh:
 		p.answered = true
 	case status.Grade == probe.Degraded && p.answered && uplink:
-		if wait := p.delay - s.Now.Sub(p.last); wait > 0 {
-			time.AfterFunc(wait, func() { d.trigger.Fire("patience is over") })
-			return
+		if due := p.last.Add(p.delay); due.After(s.Now) {
+			return due
 		}
 		p.last, p.answered = s.Now, false
 		p.delay = min(2*p.delay, maxReconnectDelay)
-		d.tunnels[name].Reconnect("two probes in a row went unanswered")
+		t.Reconnect("two probes in a row went unanswered")
 	}
+	return time.Time{}
 }

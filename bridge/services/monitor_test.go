@@ -10,20 +10,25 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
-// What the nurse remembers of an egress goes with it.
-func TestNurseDischarges(t *testing.T) {
+// What the monitor remembers of an egress goes with it.
+func TestMonitorForgets(t *testing.T) {
 	n := NewMonitor()
 	for _, name := range []string{"provider", "formerly"} {
-		n.tunnels[name], n.heard[name], n.served[name] = &tunnelState{}, true, true
+		n.tunnels[name], n.heard[name] = &tunnelState{}, true
+		n.served[decide.NewEgressList([]string{name})] = true
 	}
 	cfg := bridgetest.Parse(t,
 		"ingress: [lan0]\negress: {provider: {openvpn: {profile: provider.ovpn}}}\n")
 	n.forget(cfg, decide.Decide(cfg, decide.Snapshot{
 		Host: decide.HostState{Links: []kernel.Link{
 			{Name: "lan0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.77.0.1/24")}}}}}))
+	var served []string
+	for list := range n.served {
+		served = append(served, list.String())
+	}
 	for what, left := range map[string][]string{
-		"patients": slices.Collect(maps.Keys(n.tunnels)), "heard": slices.Collect(
-			maps.Keys(n.heard)), "served": slices.Collect(maps.Keys(n.served)),
+		"tunnels": slices.Collect(maps.Keys(n.tunnels)),
+		"heard":   slices.Collect(maps.Keys(n.heard)), "served": served,
 	} {
 		if !slices.Equal(left, []string{"provider"}) {
 			t.Errorf("%s: %v", what, left)

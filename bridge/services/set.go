@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
+	"time"
+	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/openvpn/client"
@@ -25,64 +26,67 @@ type Env struct {
 	Logger     *slog.Logger
 }
 
-// Set are what does the work outside the kernel's tables: the tunnels' processes, the
-// membership in ZeroTier networks, the probes. Their set follows the configuration; a driver whose
-// configuration did not change lives through a reload.
+// Set runs the services: what works beside the kernel's tables. Which there are follows the
+// configuration; a service whose settings did not change lives through a reload. Configure and
+// Observe belong to the loop, all else is safe for concurrent use.
 type Set struct {
 	env     Env
 	user    User
 	trigger *Trigger
 	sup     *supervisor
+	loops   *routeLoops
+	current atomic.Pointer[services]
+	view    atomic.Pointer[hostView]
+}
 
-	mu       sync.Mutex // guards what follows: the loop writes it, other goroutines read it
-	keys     map[string]string
-	zerotier *zerotier.Service
+// services are those that run for one configuration. A value is never changed: a reload makes
+// another one, which takes over what is configured as before.
+type services struct {
+	keys     map[string]string // settings of each service, by its kind and name
+	zerotier *zerotier.Service // nil where no network is configured
 	tunnels  map[string]*client.Tunnel
 	probers  map[string]*probe.Prober
 	endpoint *Endpoint                // nil where there is no endpoint
 	members  map[string]*probe.Prober // of the members that egresses lead to
 	prefixes map[string]*prefixcheck.Checker
 	nonces   map[string]probe.Nonce // of the probers' echoes
+}
 
-	loops *routeLoops
-	view  atomic.Pointer[hostView]
+func newServices() *services {
+	return &services{
+		keys: map[string]string{}, tunnels: map[string]*client.Tunnel{},
+		probers: map[string]*probe.Prober{}, members: map[string]*probe.Prober{},
+		prefixes: map[string]*prefixcheck.Checker{}, nonces: map[string]probe.Nonce{},
+	}
 }
 
 // New returns an empty set. Services run until ctx ends; trigger fires when one has news.
-func New(ctx context.Context, env Env, user User, bell *Trigger) *Set {
-	d := emptySet(env, user, bell)
-	d.sup, d.loops = newSupervisor(ctx, env.Logger),
-		newRouteLoops(func(egress string) { bell.Fire("no more ring through " + egress) })
+func New(ctx context.Context, env Env, user User, trigger *Trigger) *Set {
+	d := &Set{env: env, user: user, trigger: trigger, loops: newRouteLoops()}
+	d.sup = newSupervisor(ctx, env.Logger, func() { trigger.Fire("a service ended") })
+	d.current.Store(newServices())
 	d.view.Store(&hostView{})
 	return d
 }
 
-func emptySet(env Env, user User, bell *Trigger) *Set {
-	return &Set{
-		env: env, user: user, trigger: bell, keys: map[string]string{},
-		tunnels: map[string]*client.Tunnel{}, probers: map[string]*probe.Prober{},
-		members: map[string]*probe.Prober{}, prefixes: map[string]*prefixcheck.Checker{},
-		nonces: map[string]probe.Nonce{},
-	}
-}
-
-// Configure makes the running drivers those that the configuration asks for. It blocks until the
-// ones that are no longer wanted have ended.
+// Configure makes the running services those that the configuration asks for. It does not wait:
+// what is no longer wanted ends beside the caller, and what needs the device or the port of such a
+// service starts after it. On an error everything runs on as it did.
 func (d *Set) Configure(l *Spec) error {
-	next := emptySet(d.env, d.user, d.trigger)
+	was, next := d.current.Load(), newServices()
 	var tasks []task
 	if l.Config.ZeroTier.Used() {
-		t, err := d.zerotierTask(next, l.Config.ZeroTier)
+		t, err := d.zerotierTask(was, next, l.Config.ZeroTier)
 		if err != nil {
 			return err
 		}
 		tasks = append(tasks, t)
 	}
 	if l.Config.Endpoint != nil {
-		tasks = append(tasks, d.endpointTask(next, l))
+		tasks = append(tasks, d.endpointTask(was, next, l))
 	}
 	for i, e := range l.Config.Egresses {
-		of, err := d.egressTasks(next, l, i, e)
+		of, err := d.egressTasks(was, next, l, i, e)
 		if err != nil {
 			return err
 		}
@@ -93,32 +97,28 @@ func (d *Set) Configure(l *Spec) error {
 			tasks = append(tasks, d.loopTask(iface))
 		}
 	}
-	d.mu.Lock()
-	d.keys, d.zerotier, d.tunnels, d.probers, d.endpoint = next.keys, next.zerotier, next.tunnels,
-		next.probers, next.endpoint
-	d.members, d.prefixes, d.nonces = next.members, next.prefixes, next.nonces
-	d.mu.Unlock()
+	d.current.Store(next)
 	d.loops.expect(next.nonces)
-	d.sup.set(tasks) // not under the lock: it waits for the drivers that end
+	d.sup.set(tasks)
 	return nil
 }
 
 // egressTasks returns the drivers of one egress.
-func (d *Set) egressTasks(next *Set, l *Spec, index int,
+func (d *Set) egressTasks(was, next *services, l *Spec, index int,
 	e config.Egress) ([]task, error) {
-	tasks := []task{d.probeTask(next, e, decide.ProbeMark(index), l.Config.Probe)}
+	tasks := []task{d.probeTask(was, next, e, decide.ProbeMark(index), l.Config.Probe)}
 	if e.OpenVPN != nil {
-		t, err := d.tunnelTask(next, e.Name, l.Tunnels[e.Name])
+		t, err := d.tunnelTask(was, next, e.Name, l.Tunnels[e.Name])
 		if err != nil {
 			return nil, err
 		}
 		tasks = append(tasks, t)
 	}
 	if e.Member != nil {
-		tasks = append(tasks, d.memberProbe(next, e, decide.ProbeMark(index), l.Config.Probe))
+		tasks = append(tasks, d.memberProbe(was, next, e, decide.ProbeMark(index), l.Config.Probe))
 	}
 	if e.WAN != nil && e.WAN.IPv6.Mode == config.IPv6Prefix {
-		tasks = append(tasks, d.prefixTask(next, e, decide.ProbeMark(index),
+		tasks = append(tasks, d.prefixTask(was, next, e, decide.ProbeMark(index),
 			l.Config.Probe.Targets))
 		if e.WAN.IPv6.NDP {
 			tasks = append(tasks, d.neighbourTask(e))
@@ -130,16 +130,16 @@ func (d *Set) egressTasks(next *Set, l *Spec, index int,
 	return tasks, nil
 }
 
-// kept says whether the driver of that kind and name is configured as it was.
-func (d *Set) kept(next *Set, name, key string) bool {
+// keeps records the settings of a service, and reports whether it was configured so before.
+func (next *services) keeps(was *services, name, key string) bool {
 	next.keys[name] = key
-	return d.keys[name] == key
+	return was.keys[name] == key
 }
 
-func (d *Set) zerotierTask(next *Set, cfg config.ZeroTier) (task, error) {
+func (d *Set) zerotierTask(was, next *services, cfg config.ZeroTier) (task, error) {
 	key := keyOf("zerotier", cfg)
-	if d.kept(next, "zerotier", key) {
-		next.zerotier = d.zerotier
+	if next.keeps(was, "zerotier", key) {
+		next.zerotier = was.zerotier
 	} else {
 		c := zerotier.Config{Home: cfg.Home, Logger: d.env.Logger,
 			Notify:      func() { d.trigger.Fire("zerotier") },
@@ -163,19 +163,19 @@ func (d *Set) zerotierTask(next *Set, cfg config.ZeroTier) (task, error) {
 			c.Moon = &zerotier.Moon{Endpoints: cfg.Moon.Endpoints}
 		}
 		next.zerotier = zerotier.New(c)
-		if d.zerotier != nil {
-			next.zerotier.Succeed(d.zerotier)
+		if was.zerotier != nil {
+			next.zerotier.Succeed(was.zerotier)
 		}
 	}
-	return task{key: key, run: next.zerotier.Run}, nil
+	return task{key: key, uses: "zerotier", run: next.zerotier.Run}, nil
 }
 
-func (d *Set) tunnelTask(next *Set, name string, files TunnelFiles) (task, error) {
+func (d *Set) tunnelTask(was, next *services, name string, files TunnelFiles) (task, error) {
 	id := "tunnel " + name
 	key := id + " " + files.fingerprint
-	if d.kept(next, id, key) {
-		next.tunnels[name] = d.tunnels[name]
-		return task{key: key, run: next.tunnels[name].Run}, nil
+	if next.keeps(was, id, key) {
+		next.tunnels[name] = was.tunnels[name]
+		return task{key: key, uses: decide.TunnelDevice(name), run: next.tunnels[name].Run}, nil
 	}
 	device := decide.TunnelDevice(name)
 	t, err := client.New(client.Config{
@@ -193,7 +193,7 @@ func (d *Set) tunnelTask(next *Set, name string, files TunnelFiles) (task, error
 		return task{}, fmt.Errorf("configuring tunnel %s: %w", name, err)
 	}
 	next.tunnels[name] = t
-	return task{key: key, run: t.Run}, nil
+	return task{key: key, uses: device, run: t.Run}, nil
 }
 
 // ensureDevice makes a TUN device of ours if it is missing, and returns the node by which openvpn
@@ -205,11 +205,11 @@ func (d *Set) ensureDevice(device string) (node string, err error) {
 	return tun.Node(filepath.Join(d.env.RuntimeDir, "dev"), d.user.uid)
 }
 
-func (d *Set) probeTask(next *Set, e config.Egress, mark uint32, cfg config.Probe) task {
+func (d *Set) probeTask(was, next *services, e config.Egress, mark uint32, cfg config.Probe) task {
 	id := "probe " + e.Name
 	key := fmt.Sprintf("%s %s %x %+v", id, e.Kind(), mark, cfg)
-	if d.kept(next, id, key) {
-		next.probers[e.Name], next.nonces[e.Name] = d.probers[e.Name], d.nonces[e.Name]
+	if next.keeps(was, id, key) {
+		next.probers[e.Name], next.nonces[e.Name] = was.probers[e.Name], was.nonces[e.Name]
 	} else {
 		nonce := probe.NewNonce()
 		next.nonces[e.Name] = nonce
@@ -239,48 +239,65 @@ func (d *Set) trafficBy(e config.Egress) func() probe.Traffic {
 // Poke has the drivers look at once at what they would look at soon: something changed in the
 // kernel, perhaps the interface of a network. Safe for concurrent use.
 func (d *Set) Poke() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.zerotier != nil {
-		d.zerotier.Poke()
+	if z := d.current.Load().zerotier; z != nil {
+		z.Poke()
 	}
 }
 
 // Retry ends the wait of an egress, if it is a tunnel: a person asks. The loop calls it.
 func (d *Set) Retry(egress string) {
-	if t := d.tunnels[egress]; t != nil {
+	if t := d.current.Load().tunnels[egress]; t != nil {
 		t.Retry()
 	}
 }
 
 // Fill writes what the drivers say into a snapshot.
 func (d *Set) Fill(s *decide.Snapshot) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.zerotier != nil {
-		s.ZeroTier = d.zerotier.Status()
+	now := d.current.Load()
+	if now.zerotier != nil {
+		s.ZeroTier = now.zerotier.Status()
 	}
 	s.Tunnels = map[string]client.Status{}
-	for name, t := range d.tunnels {
+	for name, t := range now.tunnels {
 		s.Tunnels[name] = t.Status()
 	}
-	if d.endpoint != nil {
-		s.Endpoint, s.Faults = d.endpoint.status()
-		s.Clients, s.Revoked = d.endpoint.addresses(), d.endpoint.revoked()
+	if now.endpoint != nil {
+		s.Endpoint, s.Faults = now.endpoint.status()
+		s.Clients, s.Revoked = now.endpoint.addresses(), now.endpoint.revoked()
 	}
-	s.Probes = map[string]probe.Status{}
-	for name, p := range d.probers {
-		s.Probes[name] = p.Status()
-	}
-	s.Members = map[string]probe.Status{}
-	for name, p := range d.members {
+	s.Probes, s.Members = now.probes(), map[string]probe.Status{}
+	for name, p := range now.members {
 		s.Members[name] = p.Status()
 	}
 	s.Prefixes = map[string]prefixcheck.Verdict{}
-	for name, c := range d.prefixes {
+	for name, c := range now.prefixes {
 		s.Prefixes[name] = c.Verdict()
 	}
 	s.Loops = d.loops.known(s.Now, s.Probes)
+}
+
+// probes returns what each prober says, by name of egress.
+func (s *services) probes() map[string]probe.Status {
+	out := map[string]probe.Status{}
+	for name, p := range s.probers {
+		out[name] = p.Status()
+	}
+	return out
+}
+
+// NextLook returns when a snapshot will differ for no other reason than that time has passed; the
+// zero time if never.
+func (d *Set) NextLook() time.Time { return d.loops.expiry() }
+
+// Look returns what changes all the time and decides nothing: what each interface has carried, and a
+// snapshot in which only Probes and Endpoint are filled in. It does not block on any service.
+func (d *Set) Look() (map[string]api.Counters, decide.Snapshot) {
+	now := d.current.Load()
+	s := decide.Snapshot{Now: time.Now(), Probes: now.probes()}
+	if now.endpoint != nil {
+		s.Endpoint, s.Faults = now.endpoint.status()
+	}
+	return readTraffic(), s
 }
 
 // Applied tells the drivers that the kernel holds what a snapshot led to.
@@ -308,10 +325,10 @@ func (d *Set) RemoveOrphans(intent policyroute.Intent, w decide.HostState) {
 
 // RetryAll ends the wait of every tunnel.
 func (d *Set) RetryAll() {
-	for name := range d.tunnels {
+	for name := range d.current.Load().tunnels {
 		d.Retry(name)
 	}
 }
 
 // Stop ends all drivers and waits for them.
-func (d *Set) Stop() { d.sup.set(nil) }
+func (d *Set) Stop() { d.sup.stop() }

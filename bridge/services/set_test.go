@@ -37,7 +37,8 @@ func TestRetry(t *testing.T) {
 		cancel()
 		<-ended
 	}()
-	d := &Set{tunnels: map[string]*client.Tunnel{"provider": tunnel}}
+	d := &Set{}
+	d.current.Store(&services{tunnels: map[string]*client.Tunnel{"provider": tunnel}})
 	d.Retry("direct") // no tunnel
 	for i := range 3 {
 		select {

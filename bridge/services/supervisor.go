@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -16,7 +17,10 @@ type task struct {
 	// key identifies the task together with everything that it was configured with: while the key
 	// stays the same, the task is left alone.
 	key string
-	run func(context.Context) error
+	// uses names the device or port that the task occupies, if another task may need it: a task
+	// that ends is waited for only by one that uses the same. Empty: none.
+	uses string
+	run  func(context.Context) error
 }
 
 // keyOf identifies a driver by the content of its settings, what they point to included. They must
@@ -33,35 +37,40 @@ func keyOf(name string, settings any) string {
 type supervisor struct {
 	ctx     context.Context
 	log     *slog.Logger
+	ended   func() // called when a task that is no longer wanted has ended; must not block
 	running map[string]*running
+	ending  []*running // perhaps ended by now
 }
 
 type running struct {
+	uses   string
 	cancel context.CancelFunc
-	done   chan struct{}
+	done   chan struct{} // closed when it has ended
 }
 
-func newSupervisor(ctx context.Context, log *slog.Logger) *supervisor {
-	return &supervisor{ctx: ctx, log: log, running: map[string]*running{}}
+func newSupervisor(ctx context.Context, log *slog.Logger, ended func()) *supervisor {
+	return &supervisor{ctx: ctx, log: log, ended: ended, running: map[string]*running{}}
 }
 
-// set makes the running tasks equal to tasks: what is no longer listed is stopped, and has ended
-// when set returns; what is new is started.
+// set makes the running tasks equal to tasks: what is no longer listed is told to end, what is new is
+// started. It waits for nothing.
 func (s *supervisor) set(tasks []task) {
 	wanted := map[string]bool{}
 	for _, t := range tasks {
 		wanted[t.key] = true
 	}
-	var ending []*running
+	s.ending = slices.DeleteFunc(s.ending, (*running).hasEnded)
 	for key, r := range s.running {
-		if !wanted[key] {
-			r.cancel()
-			ending = append(ending, r)
-			delete(s.running, key)
+		if wanted[key] {
+			continue
 		}
-	}
-	for _, r := range ending {
-		<-r.done
+		r.cancel()
+		s.ending = append(s.ending, r)
+		delete(s.running, key)
+		go func() {
+			<-r.done
+			s.ended()
+		}()
 	}
 	for _, t := range tasks {
 		if s.running[t.key] == nil {
@@ -70,27 +79,58 @@ func (s *supervisor) set(tasks []task) {
 	}
 }
 
-// start runs a task, again and again should it fail: a driver that ends early is a fault of its own
-// and must not take the others down with it.
+// stop ends all tasks and waits for them, also for those that were to end before.
+func (s *supervisor) stop() {
+	s.set(nil)
+	for _, r := range s.ending {
+		<-r.done
+	}
+}
+
+func (r *running) hasEnded() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// start runs a task after those that use the same and are still ending.
 func (s *supervisor) start(t task) *running {
 	ctx, cancel := context.WithCancel(s.ctx)
-	r := &running{cancel: cancel, done: make(chan struct{})}
+	r := &running{uses: t.uses, cancel: cancel, done: make(chan struct{})}
+	var before []*running
+	for _, e := range s.ending {
+		if t.uses != "" && e.uses == t.uses {
+			before = append(before, e)
+		}
+	}
 	go func() {
 		defer close(r.done)
-		for {
-			err := t.run(ctx)
-			if ctx.Err() != nil {
-				return
-			}
-			if err != nil && !errors.Is(err, context.Canceled) {
-				s.log.Error("task failed", "task", t.key, "error", err)
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(taskRestart):
-			}
+		for _, e := range before {
+			// Also if this one is cancelled meanwhile: whoever waits for it needs what e uses.
+			<-e.done
 		}
+		s.keep(ctx, t)
 	}()
 	return r
+}
+
+// keep runs a task until ctx ends, again and again should it fail: a service that ends early is a
+// fault of its own and must not take the others down with it.
+func (s *supervisor) keep(ctx context.Context, t task) {
+	for ctx.Err() == nil {
+		err := t.run(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil && !errors.Is(err, context.Canceled) {
+			s.log.Error("task failed", "task", t.key, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(taskRestart):
+		}
+	}
 }

@@ -16,8 +16,7 @@ endpoint: {address: vm.example.org, https: {acme: {email: you@example.org, direc
 `
 	endpointKey := func(text string) string {
 		l := &Spec{Config: bridgetest.Parse(t, text)}
-		d := &Set{keys: map[string]string{}}
-		return d.endpointTask(&Set{keys: map[string]string{}}, l).key
+		return new(Set).endpointTask(newServices(), newServices(), l).key
 	}
 	if a, b := keyOf("zerotier", bridgetest.Parse(t, moon).ZeroTier),
 		keyOf("zerotier", bridgetest.Parse(t, moon).ZeroTier); a != b {
@@ -32,30 +31,72 @@ endpoint: {address: vm.example.org, https: {acme: {email: you@example.org, direc
 	}
 }
 
-// set starts what is new, leaves what stays, and has ended what is gone when it returns.
+// set starts what is new, leaves what stays, tells what is gone to end and waits for nothing. stop
+// waits for all.
 func TestSupervisorSet(t *testing.T) {
-	s := newSupervisor(t.Context(), slog.New(slog.DiscardHandler))
+	gone := make(chan bool, 8)
+	s := newSupervisor(t.Context(), slog.New(slog.DiscardHandler), func() { gone <- true })
 	started, ended := make(chan string, 8), make(chan string, 8)
-	run := func(name string) task {
-		return task{key: name, run: func(ctx context.Context) error {
-			started <- name
+	hold := make(chan bool) // what keeps every task from ending
+	run := func(key, uses string) task {
+		return task{key: key, uses: uses, run: func(ctx context.Context) error {
+			started <- key
 			<-ctx.Done()
-			ended <- name
+			<-hold
+			ended <- key
 			return nil
 		}}
 	}
-	s.set([]task{run("a"), run("b")})
+	s.set([]task{run("a", "tun0"), run("b", "")})
 	<-started
 	<-started
-	s.set([]task{run("b"), run("c")})
+	s.set([]task{run("b", ""), run("c", ""), run("a anew", "tun0")})
 	if got := <-started; got != "c" {
-		t.Errorf("%s was started again", got)
+		t.Errorf("%s was started, want c alone: a still uses tun0, b stays", got)
 	}
-	if len(ended) != 1 || <-ended != "a" {
-		t.Error("what is gone had not ended, or more had")
+	select {
+	case got := <-started:
+		t.Errorf("%s was started too", got)
+	case got := <-ended:
+		t.Errorf("%s has ended, and the test proves nothing", got)
+	default:
 	}
-	s.set(nil)
-	if len(ended) != 2 {
-		t.Errorf("%d tasks ended, want 2", len(ended))
+	close(hold)
+	if got := <-started; got != "a anew" || <-ended != "a" {
+		t.Errorf("%s was started when a had ended", got)
 	}
+	<-gone
+	s.stop()
+	if len(ended) != 3 {
+		t.Errorf("%d tasks ended, want 3", len(ended))
+	}
+}
+
+// A task that is cancelled while it waits for another one's device never runs, and whoever comes
+// after it waits for that device all the same.
+func TestSupervisorPassesADeviceOn(t *testing.T) {
+	s := newSupervisor(t.Context(), slog.New(slog.DiscardHandler), func() {})
+	started, hold := make(chan string, 8), make(chan bool)
+	run := func(key string) task {
+		return task{key: key, uses: "tun0", run: func(ctx context.Context) error {
+			started <- key
+			<-ctx.Done()
+			if key == "first" {
+				<-hold
+			}
+			return nil
+		}}
+	}
+	s.set([]task{run("first")})
+	<-started
+	s.set([]task{run("second")})
+	s.set([]task{run("third")})
+	if len(started) != 0 {
+		t.Errorf("%s was started beside the first", <-started)
+	}
+	close(hold)
+	if got := <-started; got != "third" {
+		t.Errorf("%s was started, want the third", got)
+	}
+	s.stop()
 }

@@ -5,35 +5,63 @@ import (
 	"os"
 	"strconv"
 
+	"ztbridge/bridge/api"
 	"ztbridge/bridge/probe"
 )
 
-// trafficOf returns what has passed an interface, nothing if there is none of that name. It reads
+// readTraffic returns what has passed each interface; nothing if it cannot be read.
+func readTraffic() map[string]api.Counters {
+	out := map[string]api.Counters{}
+	text, err := os.ReadFile("/proc/self/net/dev")
+	if err != nil {
+		return out
+	}
+	for name, fields := range interfaces(text) {
+		out[name] = traffic(fields)
+	}
+	return out
+}
+
+// trafficOf returns what has passed one interface, nothing if there is none of that name. It reads
 // what the kernel prints, since it is asked several times a second and wants four numbers.
 func trafficOf(iface string) probe.Traffic {
 	text, err := os.ReadFile("/proc/self/net/dev")
 	if err != nil {
 		return probe.Traffic{}
 	}
-	return parseTraffic(text, iface)
-}
-
-// parseTraffic finds an interface in /proc/net/dev: a line for each, with its name, a colon, and
-// eight numbers for what came in, which begin with bytes and packets, before eight for what left.
-func parseTraffic(text []byte, iface string) probe.Traffic {
-	const bytesIn, packetsIn, bytesOut, packetsOut, columns = 0, 1, 8, 9, 16
-	for line := range bytes.Lines(text) {
-		name, counts, _ := bytes.Cut(line, []byte(":"))
-		fields := bytes.Fields(counts)
-		if len(fields) < columns || string(bytes.TrimSpace(name)) != iface {
-			continue
+	for name, fields := range interfaces(text) {
+		if name == iface {
+			t := traffic(fields)
+			return probe.Traffic{Received: t.PacketsIn, Sent: t.PacketsOut,
+				Bytes: t.BytesIn + t.BytesOut}
 		}
-		number := func(column int) uint64 {
-			n, _ := strconv.ParseUint(string(fields[column]), 10, 64)
-			return n
-		}
-		return probe.Traffic{Received: number(packetsIn), Sent: number(packetsOut),
-			Bytes: number(bytesIn) + number(bytesOut)}
 	}
 	return probe.Traffic{}
+}
+
+// columns is how many numbers follow a name.
+const columns = 16
+
+// interfaces yields the lines of /proc/net/dev: one for each interface, with its name, a colon, and
+// eight numbers for what came in, which begin with bytes and packets, before eight for what left.
+func interfaces(text []byte) func(yield func(string, [][]byte) bool) {
+	return func(yield func(string, [][]byte) bool) {
+		for line := range bytes.Lines(text) {
+			name, counts, _ := bytes.Cut(line, []byte(":"))
+			fields := bytes.Fields(counts)
+			if len(fields) >= columns && !yield(string(bytes.TrimSpace(name)), fields) {
+				return
+			}
+		}
+	}
+}
+
+func traffic(fields [][]byte) api.Counters {
+	const bytesIn, packetsIn, bytesOut, packetsOut = 0, 1, 8, 9
+	number := func(column int) uint64 {
+		n, _ := strconv.ParseUint(string(fields[column]), 10, 64)
+		return n
+	}
+	return api.Counters{BytesIn: number(bytesIn), PacketsIn: number(packetsIn),
+		BytesOut: number(bytesOut), PacketsOut: number(packetsOut)}
 }

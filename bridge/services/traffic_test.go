@@ -18,7 +18,14 @@ tunztb-provider:123456789 4711    0    0    0     0          0         0    11  
 		"lo": {Received: 41, Sent: 41, Bytes: 6560}, "tunztb-provider": {Received: 4711, Sent: 7,
 			Bytes: 123456800}, "tunztb": {}, "": {}, "face |bytes": {},
 	} {
-		if got := parseTraffic([]byte(text), iface); got != want {
+		got := probe.Traffic{}
+		for name, fields := range interfaces([]byte(text)) {
+			if n := traffic(fields); name == iface {
+				got = probe.Traffic{Received: n.PacketsIn, Sent: n.PacketsOut,
+					Bytes: n.BytesIn + n.BytesOut}
+			}
+		}
+		if got != want {
 			t.Errorf("%q: %+v, want %+v", iface, got, want)
 		}
 	}

@@ -125,7 +125,8 @@ func (d *Set) resolverTask(e config.Egress, index int) task {
 		cfg.Upstreams = append(cfg.Upstreams, resolver.Upstream{Addr: r.Addr, Name: name})
 	}
 	return task{
-		key: fmt.Sprintf("resolver %s %v %x %+v", e.Name, cfg.Listen, cfg.Mark, cfg.Upstreams),
-		run: func(ctx context.Context) error { return resolver.New(cfg).Run(ctx) },
+		uses: fmt.Sprintf("port %d", cfg.Listen.Port()),
+		key:  fmt.Sprintf("resolver %s %v %x %+v", e.Name, cfg.Listen, cfg.Mark, cfg.Upstreams),
+		run:  func(ctx context.Context) error { return resolver.New(cfg).Run(ctx) },
 	}
 }

@@ -25,13 +25,12 @@ func TestRenamedInterfaceIsKnownAtOnce(t *testing.T) {
 		t.Errorf("the guard closes %v", got)
 	}
 	env := Env{Logger: slog.New(slog.DiscardHandler)}
-	none, next := emptySet(env, User{}, NewTrigger()),
-		emptySet(env, User{}, NewTrigger())
-	if _, err := none.zerotierTask(next, cfg.ZeroTier); err != nil {
+	d, next := New(t.Context(), env, User{}, NewTrigger()), newServices()
+	if _, err := d.zerotierTask(newServices(), next, cfg.ZeroTier); err != nil {
 		t.Fatal(err)
 	}
 	for name, s := range map[string]decide.Snapshot{"daemon": {ZeroTier: next.zerotier.Status()},
-		"rehearsal": {ZeroTier: decide.UnqueriedNetworks(cfg.ZeroTier)}} {
+		"dry run": {ZeroTier: decide.UnqueriedNetworks(cfg.ZeroTier)}} {
 		if g := decide.Decide(cfg, s).Intent.Ingresses[0]; g.Iface != "ztmapped" {
 			t.Errorf("%s: the ingress is %s", name, g.Iface)
 		}

@@ -85,6 +85,30 @@ func (r *Reporter) Report(in Input) api.Status {
 	return st
 }
 
+// Refresh returns a status in which what only counts is that of now: bytes, round trips, sessions.
+// It leaves st as it is.
+func Refresh(st api.Status, now decide.Snapshot, counters map[string]api.Counters) api.Status {
+	st.Time, st.Clients = now.Now.UTC(), clientStatus(now)
+	st.Ingresses = slices.Clone(st.Ingresses)
+	for i := range st.Ingresses {
+		in := &st.Ingresses[i]
+		if c, ok := counters[in.Interface]; ok {
+			in.Counters = c
+		}
+	}
+	st.Egresses = slices.Clone(st.Egresses)
+	for i := range st.Egresses {
+		e := &st.Egresses[i]
+		if c, ok := counters[e.Interface]; ok {
+			e.Counters = c
+		}
+		if p, ok := now.Probes[e.Name]; ok {
+			e.RTT, e.Loss = p.RTT.Seconds(), p.Loss
+		}
+	}
+	return st
+}
+
 func clientStatus(s decide.Snapshot) []api.Client {
 	out := []api.Client{}
 	for _, c := range s.Endpoint.Clients {
@@ -200,7 +224,7 @@ func counters(l kernel.Link) api.Counters {
 }
 
 func (r *Reporter) policy(rule config.Rule, now time.Time, desired decide.Decision) api.Policy {
-	c := desired.Choices[decide.ListKey(rule.Egress)]
+	c := desired.Choices[decide.NewEgressList(rule.Egress)]
 	out := api.Policy{
 		Name: rule.Name, From: []string{}, To: []string{}, Wanted: append([]string{},
 			rule.Egress...), Egress: c.Egress, Why: c.Why,
@@ -237,7 +261,7 @@ func (r *Reporter) ingress(of Input, in policyroute.Ingress) api.Ingress {
 				!slices.Contains(decide.Expand(sel.Ingress, s), in.Name) {
 				continue
 			}
-			c := desired.Choices[decide.ListKey(rule.Egress)]
+			c := desired.Choices[decide.NewEgressList(rule.Egress)]
 			out.Goes = append(out.Goes, api.Assignment{
 				Rule: rule.Name, From: sel.Text, To: prefixWords(rule.To), Egress: c.Egress,
 				Why:  c.Why,
