@@ -194,23 +194,22 @@ func TestClientSettingsFollowTheConfiguration(t *testing.T) {
 	if got, want := told(), "plain false false, own false true"; got != want {
 		t.Errorf("told %q, want %q", got, want)
 	}
-	before := e.d
-	before.endpoint, before.keys = e, map[string]string{}
+	running := newServices()
 	load := func(text string) *Endpoint {
-		next := emptySet(before.env, User{}, before.trigger)
+		next := newServices()
 		cfg := bridgetest.Parse(t, text)
 		listeners, err := decide.ListenersOf(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
-		before.endpointTask(next, &Spec{Config: cfg, Listeners: listeners})
-		before.keys = next.keys
+		e.d.endpointTask(running, next, &Spec{Config: cfg, Listeners: listeners})
+		running.keys = next.keys
 		return next.endpoint
 	}
 	if load(plainEndpoint) == nil {
 		t.Fatal("no endpoint")
 	}
-	before.endpoint = e
+	running.endpoint = e
 	changed := strings.Replace(plainEndpoint, "example.org}",
 		"example.org, clients: {tunnel: zerotier, dns: false}}", 1)
 	if got := load(changed); got != e {
