@@ -15,7 +15,7 @@ import (
 // Decision is what Desire decides.
 type Decision struct {
 	Intent  policyroute.Intent
-	Health  map[string]Health // by name of egress
+	Health  map[string]Health     // by name of egress
 	Choices map[EgressList]Choice // by list
 	// what lies behind the ingresses that are not ours, by interface
 	Connected map[string]ConnectedPrefixes

@@ -35,7 +35,6 @@ func ListenerDevice(l config.Listener) string {
 	return fmt.Sprintf("%s.%s%d", policyroute.TunPrefix, l.Proto, l.Port)
 }
 
-
 // OrphanDevices returns our devices that are no part of the intent.
 func OrphanDevices(intent policyroute.Intent, w HostState) []string {
 	wanted := map[string]bool{}
