@@ -31,6 +31,10 @@ const (
 	NetworkNoDevice     Code = "network-no-device"
 	NetworkClientTooOld Code = "network-client-too-old"
 	NetworkSignIn       Code = "network-sign-in-required"
+	NetworkPublic       Code = "network-public"
+	NetworkNoRoute      Code = "network-route-missing"
+	NetworkOtherRoute   Code = "network-route-elsewhere"
+	NetworkOverlap      Code = "network-overlap"
 
 	TunnelStopped      Code = "tunnel-stopped"
 	TunnelResolving    Code = "tunnel-resolving"
@@ -107,6 +111,18 @@ var kinds = []Kind{
 	{NetworkOK, Network, Warning,
 		"The network works, but one of its settings is not as it should be.",
 		"see the message", onService},
+	{NetworkOverlap, Network, Warning,
+		"A network's addresses are in use on this box for something else as well.",
+		"renumber one of the two", onService},
+	{NetworkPublic, Network, Warning,
+		"Anybody who knows the network's id can join it and leave by this box.",
+		"make the network private at its controller", onService},
+	{NetworkOtherRoute, Network, Warning,
+		"A default route of the network does not lead to this box: members do not leave by it.",
+		"correct it: ztbridge network setup", onService},
+	{NetworkNoRoute, Network, Warning,
+		"The network has no default route by this box: members do not leave by it.",
+		"add it: ztbridge network setup --yes", onService},
 	{NetworkSignIn, Network, Error, "The network wants a person to sign in, which a box cannot do.",
 		"switch single sign-on off for this member at the controller", onService},
 	{PreparedNotice, Box, Warning, "The programs that prepared the box have something to say.",

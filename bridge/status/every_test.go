@@ -115,17 +115,34 @@ var broken = map[health.Code]func(*Input){
 	health.NetworkNoDevice:     setNetwork(zerotier.NetworkNoDevice),
 	health.NetworkClientTooOld: setNetwork(zerotier.NetworkClientTooOld),
 	health.NetworkSignIn:       setNetwork(zerotier.NetworkSignIn),
-	health.TunnelStopped:       setTunnel(client.StateStopped),
-	health.TunnelResolving:     setTunnel(client.StateResolving),
-	health.TunnelConnecting:    setTunnel(client.StateConnecting),
-	health.TunnelReconnecting:  setTunnel(client.StateReconnecting),
-	health.TunnelBackoff:       setTunnel(client.StateBackoff),
-	health.TunnelAuthFailed:    setTunnel(client.StateAuthFailed),
-	health.TunnelTLSFailed:     setTunnel(client.StateTLSFailed),
-	health.TunnelDNSFailed:     setTunnel(client.StateDNSFailed),
-	health.TunnelCertExpired:   setTunnel(client.StateCertExpired),
-	health.TunnelConfigError:   setTunnel(client.StateConfigError),
-	health.TunnelPushRefused:   setTunnel(client.StatePushRefused),
+	health.NetworkPublic: func(in *Input) {
+		in.Snapshot.ZeroTier.Networks[0].Public = true
+	},
+	health.NetworkNoRoute: func(in *Input) {
+		in.Snapshot.ZeroTier.Networks[0].Addrs = []netip.Prefix{
+			netip.MustParsePrefix("10.147.17.1/24")}
+	},
+	health.NetworkOtherRoute: func(in *Input) {
+		n := &in.Snapshot.ZeroTier.Networks[0]
+		n.Addrs = []netip.Prefix{netip.MustParsePrefix("10.147.17.1/24")}
+		n.Routes = []zerotier.Route{{Target: netip.MustParsePrefix("0.0.0.0/0"),
+			Via: netip.MustParseAddr("10.147.17.9")}}
+	},
+	health.NetworkOverlap: func(in *Input) {
+		in.Snapshot.ZeroTier.Networks[0].Prefixes = []netip.Prefix{
+			netip.MustParsePrefix("10.0.0.0/8")}
+	},
+	health.TunnelStopped:      setTunnel(client.StateStopped),
+	health.TunnelResolving:    setTunnel(client.StateResolving),
+	health.TunnelConnecting:   setTunnel(client.StateConnecting),
+	health.TunnelReconnecting: setTunnel(client.StateReconnecting),
+	health.TunnelBackoff:      setTunnel(client.StateBackoff),
+	health.TunnelAuthFailed:   setTunnel(client.StateAuthFailed),
+	health.TunnelTLSFailed:    setTunnel(client.StateTLSFailed),
+	health.TunnelDNSFailed:    setTunnel(client.StateDNSFailed),
+	health.TunnelCertExpired:  setTunnel(client.StateCertExpired),
+	health.TunnelConfigError:  setTunnel(client.StateConfigError),
+	health.TunnelPushRefused:  setTunnel(client.StatePushRefused),
 	health.TunnelWarning: func(in *Input) {
 		tunnel := in.Snapshot.Tunnels["provider"]
 		tunnel.Warnings = []string{"the cipher is weak"}

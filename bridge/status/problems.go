@@ -12,6 +12,7 @@ import (
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/health"
 	"ztbridge/bridge/probe"
+	"ztbridge/bridge/zerotier"
 	"ztbridge/policyroute"
 )
 
@@ -121,8 +122,12 @@ func zerotierProblems(cfg *config.Config, s decide.Snapshot) []health.Problem {
 	}
 	out = append(out, s.ZeroTier.Problems...)
 	for _, n := range cfg.ZeroTier.Networks {
-		if p, bad := decide.Network(cfg, s, n.Name).Problem(n.Name); bad {
+		st := decide.Network(cfg, s, n.Name)
+		if p, bad := st.Problem(n.Name); bad {
 			out = append(out, p)
+		}
+		if st.State == zerotier.NetworkOK {
+			out = append(out, memberProblems(cfg, s, n.Name, st)...)
 		}
 	}
 	return out

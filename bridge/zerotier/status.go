@@ -94,7 +94,7 @@ func networkStatus(id NetworkID, f facts, iface string, a attempt) NetworkStatus
 
 func (st *NetworkStatus) fill(n networkAnswer) {
 	st.Name, st.MAC, st.MTU = n.Name, n.MAC, n.MTU
-	st.State = networkState(n.Status)
+	st.State, st.Public = networkState(n.Status), n.Type == "PUBLIC"
 	if n.PortDeviceName != "" {
 		st.Iface = n.PortDeviceName
 	}

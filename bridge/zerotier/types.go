@@ -108,6 +108,8 @@ type NetworkStatus struct {
 	// Prefixes are the subnets in which members live: of Addrs, and of on-link managed routes that
 	// the service may install. No default route, masked, sorted, without duplicates.
 	Prefixes []netip.Prefix
+	// Public says that the network's controller lets in whoever knows its id.
+	Public bool
 	// Authorised says that the controller let this box in, as far as is known.
 	Authorised bool
 	// AllowManaged, AllowGlobal, AllowDefault and AllowDNS are the membership's settings as read

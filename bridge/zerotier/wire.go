@@ -26,6 +26,7 @@ type (
 		ID                NetworkID     `json:"id"`
 		Name              string        `json:"name"`
 		Status            string        `json:"status"`
+		Type              string        `json:"type"` // PRIVATE, PUBLIC
 		MAC               string        `json:"mac"`
 		MTU               int           `json:"mtu"`
 		PortDeviceName    string        `json:"portDeviceName"`
