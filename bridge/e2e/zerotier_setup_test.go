@@ -163,4 +163,3 @@ func controllerState(t *testing.T, ctx context.Context, n *ztlab.Node) string {
 	must(t, err)
 	return string(text)
 }
-

@@ -29,8 +29,8 @@ func memberProblems(cfg *config.Config, s decide.Snapshot, name string,
 	}
 	if overlaps := overlapsOf(cfg, s, st); len(overlaps) > 0 {
 		out = append(out, health.Problem{Code: health.NetworkOverlap, Subject: name,
-			Message: fmt.Sprintf("network %s overlaps what this box uses otherwise: %s; traffic to "+
-				"those addresses may go to the wrong one", name, strings.Join(overlaps, ", ")),
+			Message: fmt.Sprintf("network %s overlaps what this box uses otherwise: %s; traffic "+
+				"to those addresses may go to the wrong one", name, strings.Join(overlaps, ", ")),
 			Remedy: "give the network another subnet at its controller, or renumber the other one"})
 	}
 	return out
@@ -51,39 +51,45 @@ func servesMembers(cfg *config.Config, network string) bool {
 func overlapsOf(cfg *config.Config, s decide.Snapshot, st zerotier.NetworkStatus) []string {
 	inNetwork := slices.Clone(st.Prefixes)
 	for _, r := range st.Routes {
-		if r.Via.IsValid() && r.Target.Bits() > 1 { // halves of the default route overlap everything
+		if r.Via.IsValid() && r.Target.Bits() > 1 { // not the default route, nor half of it
 			inNetwork = append(inNetwork, r.Target)
 		}
 	}
 	var out []string
-	compare := func(p netip.Prefix, what string) {
+	elsewhere(cfg, s, st.Iface, func(p netip.Prefix, what string) {
 		for _, n := range inNetwork {
 			pair := fmt.Sprintf("%s and %s (%s)", n, p.Masked(), what)
 			if n.Overlaps(p) && !slices.Contains(out, pair) {
 				out = append(out, pair)
 			}
 		}
-	}
+	})
+	return out
+}
+
+// elsewhere calls yield for each prefix that the box has by anything but an interface: by others of
+// the host, by tunnels, and for the endpoint's clients.
+func elsewhere(cfg *config.Config, s decide.Snapshot, iface string,
+	yield func(p netip.Prefix, what string)) {
 	for _, l := range s.Host.Links {
-		if l.Name == st.Iface || strings.HasPrefix(l.Name, policyroute.TunPrefix) {
+		if l.Name == iface || strings.HasPrefix(l.Name, policyroute.TunPrefix) {
 			continue
 		}
 		for _, a := range l.Addrs {
 			if !a.Addr().IsLoopback() && !a.Addr().IsLinkLocalUnicast() {
-				compare(a, l.Name)
+				yield(a, l.Name)
 			}
 		}
 	}
 	for _, e := range cfg.Egresses {
 		if session := s.Tunnels[e.Name].Session; session != nil {
 			for _, a := range session.Addrs {
-				compare(a, "tunnel "+e.Name)
+				yield(a, "tunnel "+e.Name)
 			}
 		}
 	}
 	if cfg.Endpoint != nil {
-		compare(cfg.Endpoint.Pool4, "the endpoint's clients")
-		compare(cfg.Endpoint.Pool6, "the endpoint's clients")
+		yield(cfg.Endpoint.Pool4, "the endpoint's clients")
+		yield(cfg.Endpoint.Pool6, "the endpoint's clients")
 	}
-	return out
 }

@@ -246,14 +246,14 @@ func (p *program) apply(ctx context.Context, s *networkSession, plan controller.
 // configure writes the network into the configuration and lets a running daemon join it.
 func (p *program) configure(ctx context.Context, id zerotier.NetworkID) error {
 	changed, err := config.AddNetwork(p.configPath, id.String())
-	if errors.Is(err, config.ErrByHand) {
-		return &api.HintedError{Err: err, Hint: fmt.Sprintf("add it under `zerotier: networks:` "+
-			"in %s: - %s", p.configPath, id)}
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, config.ErrByHand) {
 		return err
 	}
 	p.say("network %s is set up", id)
+	if err != nil {
+		p.say("hint: the configuration does not name it: add it under `zerotier: networks:` in %s",
+			p.configPath)
+	}
 	if changed {
 		p.say("%s names it now", p.configPath)
 		switch err := p.daemon().Reload(ctx); {
