@@ -20,7 +20,7 @@ func TestNetworkSetup(t *testing.T) {
 	netlab.Require(t, netlab.ZeroTier)
 	m := &mesh{t: t, lab: standard(t, lab.Options{RemoteClient: true})}
 	var cancel context.CancelFunc
-	m.ctx, cancel = context.WithTimeout(t.Context(), 6*patience)
+	m.ctx, cancel = context.WithTimeout(t.Context(), 6*waitTimeout)
 	t.Cleanup(cancel)
 	var err error
 	m.planet, err = ztlab.New(m.ctx, m.lab)
