@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -17,6 +18,26 @@ type Config struct {
 	Peering    []Peering
 	Endpoint   *Endpoint // nil: no OpenVPN server
 	Probe      Probe
+	Updates    Updates
+}
+
+// Updates says how an image keeps itself current. A machine with the Debian package leaves that to
+// apt.
+type Updates struct {
+	Channel string // UpdatesStable or UpdatesOff; empty: as the image was built
+	Window  Window
+}
+
+// Window is a part of each day in UTC, in which an image may restart into a new version. It may
+// pass midnight.
+type Window struct{ From, Until time.Duration }
+
+// String returns the window as it is written: 03:00-05:00.
+func (w Window) String() string {
+	clock := func(d time.Duration) string {
+		return fmt.Sprintf("%02d:%02d", int(d.Hours()), int(d.Minutes())%60)
+	}
+	return clock(w.From) + "-" + clock(w.Until)
 }
 
 // ZeroTier says which networks this box belongs to and how.

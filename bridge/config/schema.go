@@ -13,6 +13,7 @@ func (d *decoder) decode(root *yaml.Node) {
 	d.cfg.ZeroTier.Home = DefaultZeroTierHome
 	d.cfg.Probe = Probe{Targets: defaultTargets, Interval: defaultInterval,
 		HoldDown: defaultHoldDown}
+	d.cfg.Updates = DefaultUpdates
 	later := map[string]value{}
 	keep := func(v value) { later[v.key] = v }
 	value{d: d, node: root}.object(fields{
@@ -20,11 +21,13 @@ func (d *decoder) decode(root *yaml.Node) {
 		"ingress":  d.interfaces,
 		"endpoint": d.endpoint,
 		"probe":    d.probe,
+		"updates":  d.updates,
 		"egress":   keep,
 		"policy":   keep,
 		"inbound":  keep,
 		"peering":  keep,
-	}, "zerotier", "ingress", "endpoint", "probe", "egress", "inbound")
+	}, "zerotier", "ingress", "endpoint", "probe", "updates", "egress",
+		"inbound")
 	d.egresses(later["egress"])
 	d.policy(later["policy"])
 	d.inbound(later["inbound"])

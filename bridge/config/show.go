@@ -31,6 +31,12 @@ type view struct {
 	Peering  []viewPeering   `yaml:"peering"`
 	Endpoint *viewEndpoint   `yaml:"endpoint,omitempty"`
 	Probe    viewProbe       `yaml:"probe"`
+	Updates  viewUpdates     `yaml:"updates"`
+}
+
+type viewUpdates struct {
+	Channel string `yaml:"channel,omitempty"`
+	Window  string `yaml:"window"`
 }
 
 type viewZeroTier struct {
@@ -140,6 +146,7 @@ func (c *Config) view() view {
 		Peering:  []viewPeering{},
 		Endpoint: c.viewEndpoint(),
 		Probe:    viewProbe(c.Probe),
+		Updates:  viewUpdates{c.Updates.Channel, c.Updates.Window.String()},
 	}
 	for _, n := range c.ZeroTier.Networks {
 		v.ZeroTier.Networks = append(v.ZeroTier.Networks,

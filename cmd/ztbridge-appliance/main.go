@@ -60,6 +60,7 @@ func command() *cobra.Command {
 		metadata(log),
 		keepLog(),
 		judge(log),
+		autoUpdate(log),
 	)
 	return root
 }

@@ -98,6 +98,9 @@ func updateStatusCommand(b *update.Box) *cobra.Command {
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "slot %s  version %s  %s\n", s.Slot, s.Version,
 				meaning[s.State])
+			if told := b.AutoTold(); told != "" {
+				fmt.Fprintln(cmd.OutOrStdout(), told)
+			}
 			return nil
 		},
 	}

@@ -181,7 +181,7 @@ func templateOf(unit string) string {
 // twice at each start.
 func addIdentity(t *tree, b *build) error {
 	release, err := json.Marshal(box.Release{Target: b.Profile.Target, Version: b.Version,
-		Updates: b.UpdateURL})
+		Updates: b.UpdateURL, AutoUpdate: b.Profile.Pi && b.UpdateURL != ""})
 	if err != nil {
 		return fmt.Errorf("writing the image's description: %w", err)
 	}

@@ -92,8 +92,8 @@ func packs(t *testing.T, architectures ...string) {
 	}
 }
 
-// unpacked lists a package's files, but for its documentation and the commands' pages, and returns the program. All belong
-// to root.
+// unpacked lists a package's files, but for its documentation and the commands' pages, and returns
+// the program. All belong to root.
 func unpacked(t *testing.T, file string) (list []string, program []byte) {
 	t.Helper()
 	out, err := exec.Command("dpkg-deb", "--fsys-tarfile", file).Output()

@@ -39,8 +39,8 @@ func Build(ctx context.Context, r Request, out string) error {
 		return fmt.Errorf("compiling %s: %w", r.Package, err)
 	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", r.Tags,
-		"-ldflags", fmt.Sprintf("-s -w -X main.release=%s -X main.commit=%s -X main.date=%s", r.Version,
-			r.Commit, r.Date), "-o", out, r.Package)
+		"-ldflags", fmt.Sprintf("-s -w -X main.release=%s -X main.commit=%s -X main.date=%s",
+			r.Version, r.Commit, r.Date), "-o", out, r.Package)
 	cmd.Dir = r.Source
 	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux"), env...)
 	var problem bytes.Buffer

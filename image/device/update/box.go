@@ -123,14 +123,7 @@ func (b *Box) Apply(ctx context.Context, file io.ReadSeeker, allowDowngrade bool
 	if status.State == Trying || status.State == Prepared {
 		return Manifest{}, ErrPending
 	}
-	text, err := os.ReadFile(b.KeyFile)
-	if errors.Is(err, os.ErrNotExist) {
-		return Manifest{}, ErrNoKey
-	}
-	if err != nil {
-		return Manifest{}, fmt.Errorf("reading the update key: %w", err)
-	}
-	key, err := DecodePublicKey(text)
+	key, err := b.key()
 	if err != nil {
 		return Manifest{}, err
 	}
@@ -153,6 +146,13 @@ func (b *Box) Apply(ctx context.Context, file io.ReadSeeker, allowDowngrade bool
 	other := status.Slot.Other()
 	if err := bundle.install(ctx, filepath.Join(b.RunDir, other.Link())); err != nil {
 		return Manifest{}, err
+	}
+	// What a person installs is restarted into when that person wants it.
+	if state := b.autoState(); state.Staged != "" {
+		state.Staged = ""
+		if err := b.saveAutoState(state); err != nil {
+			return Manifest{}, err
+		}
 	}
 	return bundle.Manifest, b.tryOther(status.Slot)
 }
