@@ -30,7 +30,8 @@ type Node struct {
 	Home    string // its home directory, with authtoken.secret and zerotier-one.port
 	Address string // ten hexadecimal digits
 
-	proc *netlab.Process
+	program string // zerotier-one
+	proc    *netlab.Process
 }
 
 // newNode fills a home that holds an identity.
@@ -55,7 +56,7 @@ func (p *Planet) newNode(ns *netlab.Namespace, home string) (*Node, error) {
 			return nil, fmt.Errorf("writing %s: %w", name, err)
 		}
 	}
-	return &Node{NS: ns, Home: home, Address: address}, nil
+	return &Node{NS: ns, Home: home, Address: address, program: "zerotier-one"}, nil
 }
 
 // Start runs the service and returns when its API answers.
@@ -65,7 +66,7 @@ func (n *Node) Start(ctx context.Context) error {
 		return fmt.Errorf("removing a pid file: %w", err)
 	}
 	var err error
-	if n.proc, err = n.NS.Start(netlab.Command("zerotier-one", n.Home)); err != nil {
+	if n.proc, err = n.NS.Start(netlab.Command(n.program, n.Home)); err != nil {
 		return err
 	}
 	return n.await(ctx, "the API", func(ctx context.Context) (bool, error) {

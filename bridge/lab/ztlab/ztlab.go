@@ -3,6 +3,7 @@ package ztlab
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -41,7 +42,31 @@ func New(ctx context.Context, top *lab.Topology) (*Planet, error) {
 	if p.Root, err = p.newNode(site.NS, home); err != nil {
 		return nil, err
 	}
-	return p, p.Root.Start(ctx)
+	if program := os.Getenv(controllerProgram); program != "" {
+		p.Root.program = program
+	}
+	if err := p.Root.Start(ctx); err != nil {
+		return nil, err
+	}
+	if !p.Root.HasController(ctx) {
+		return nil, ErrNoController
+	}
+	return p, nil
+}
+
+// controllerProgram is the variable that names a zerotier-one with a controller for the root, for
+// tests of one that was built without.
+const controllerProgram = "LAB_ZEROTIER_CONTROLLER"
+
+// ErrNoController is returned where zerotier-one has no controller, as the default builds since
+// 1.16.0: networks cannot be made.
+var ErrNoController = errors.New("this zerotier-one has no controller; " + controllerProgram +
+	" may name one that has, such as 1.14's")
+
+// HasController reports whether the node's service has a controller.
+func (n *Node) HasController(ctx context.Context) bool {
+	var answer struct{ Controller bool }
+	return n.Get(ctx, "/controller", &answer) == nil && answer.Controller
 }
 
 // Node prepares a node in a host, which must have an uplink in a /24 where no other node is: a root
