@@ -32,7 +32,7 @@ func parseSession(env map[string]string, forbidden []netip.Prefix) (*Session, []
 		warnings = append(warnings, fmt.Sprintf(format, args...))
 	}
 
-	if err := s.takeAddrs(env, forbidden); err != nil {
+	if err := s.takeAddrs(env, forbidden, warn); err != nil {
 		return nil, nil, err
 	}
 	s.takeMTU(env["tun_mtu"], warn)
@@ -50,7 +50,8 @@ func parseSession(env map[string]string, forbidden []netip.Prefix) (*Session, []
 	return s, warnings, nil
 }
 
-func (s *Session) takeAddrs(env map[string]string, forbidden []netip.Prefix) error {
+func (s *Session) takeAddrs(env map[string]string, forbidden []netip.Prefix,
+	warn func(string, ...any)) error {
 	if text := env["ifconfig_local"]; text != "" {
 		a, err := netip.ParseAddr(text)
 		if err != nil || !a.Is4() {
@@ -73,25 +74,42 @@ func (s *Session) takeAddrs(env map[string]string, forbidden []netip.Prefix) err
 		return errors.New("the server assigned no address")
 	}
 	for _, p := range s.Addrs {
-		if err := checkAddr(p.Addr(), forbidden); err != nil {
+		if err := checkAddr(p.Addr(), forbidden, warn); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// checkAddr refuses an address that this host cannot safely take as its own.
-func checkAddr(a netip.Addr, forbidden []netip.Prefix) error {
+// Networks with fewer bits are so wide that a machine hardly has the very address that a server
+// assigns out of them. That address alone is taken over: it is set without a prefix route.
+const (
+	wide4 = 16
+	wide6 = 64
+)
+
+// checkAddr refuses an address that this host cannot safely take as its own. One out of a wide
+// network is taken with a warning.
+func checkAddr(a netip.Addr, forbidden []netip.Prefix, warn func(string, ...any)) error {
 	if !unicast(a) || a.IsLinkLocalUnicast() {
 		return fmt.Errorf("the server assigned %s, which is not an address of a host", a)
 	}
 	for _, f := range forbidden {
-		if f.Contains(a) {
+		if !f.Contains(a) {
+			continue
+		}
+		if !wide(f) {
 			return fmt.Errorf("the server assigned %s, which lies in this host's own network %s", a,
 				f.Masked())
 		}
+		warn("the server assigned %s, which lies in this host's own network %s: a machine there "+
+			"with this one address is not reached while the tunnel is up", a, f.Masked())
 	}
 	return nil
+}
+
+func wide(p netip.Prefix) bool {
+	return p.Addr().Is4() && p.Bits() < wide4 || p.Addr().Is6() && p.Bits() < wide6
 }
 
 // unicast reports whether a can be the address of one host.
@@ -167,8 +185,7 @@ func (s *Session) takeDNS(env map[string]string, forbidden []netip.Prefix,
 		}
 		a, err := netip.ParseAddr(text)
 		inside := slices.ContainsFunc(forbidden, func(f netip.Prefix) bool {
-			return err == nil &&
-				f.Contains(a)
+			return err == nil && f.Contains(a) && !wide(f)
 		})
 		switch {
 		case err != nil || !unicast(a) || a.IsLinkLocalUnicast() || inside:

@@ -154,6 +154,8 @@ func TestParseSession(t *testing.T) {
 		return m
 	}
 	lan := []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24"),
+		netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("172.16.0.5/32"),
+		netip.MustParsePrefix("fd77::/48"),
 		netip.MustParsePrefix("fd00::/64")}
 	for _, tc := range []struct {
 		name     string
@@ -179,6 +181,14 @@ func TestParseSession(t *testing.T) {
 			err: "this host's own network 192.168.1.0/24"},
 		{name: "in the LAN's IPv6", env: env("ifconfig_ipv6_local", "fd00::7"),
 			err: "this host's own network fd00::/64"},
+		{name: "in a wide network", env: env("ifconfig_local", "172.16.200.7",
+			"foreign_option_1", "dhcp-option DNS 172.16.200.1"),
+			want: "[172.16.200.7/24]|invalid IP|invalid IP|1500|[172.16.200.1]", warnings: 1},
+		{name: "in a wide IPv6 network", env: env("ifconfig_ipv6_local", "fd77::7",
+			"ifconfig_ipv6_netbits", "64"),
+			want: "[10.8.0.2/24 fd77::7/64]|invalid IP|invalid IP|1500|[]", warnings: 1},
+		{name: "the host's own address in a wide network",
+			env: env("ifconfig_local", "172.16.0.5"), err: "own network 172.16.0.5/32"},
 		{name: "loopback", env: env("ifconfig_local", "127.0.0.1"),
 			err: "not an address of a host"},
 		{name: "multicast", env: env("ifconfig_local", "224.0.0.1"),
