@@ -99,7 +99,7 @@ func compareRoutes(a, b Route) int {
 type list struct {
 	taken bool // by some policy
 	names []string
-	use   string // the egress that carries its traffic now
+	use   map[Family]string // the egress that carries its traffic now
 }
 
 type compiler struct {
@@ -190,8 +190,10 @@ func (c *compiler) collectLists() error {
 				return fmt.Errorf("%s: no egress %q", p.Name, name)
 			}
 		}
-		if p.Use != "" && !slices.Contains(p.Egress, p.Use) {
-			return fmt.Errorf("%s: egress %q is not in its list", p.Name, p.Use)
+		for _, f := range Families {
+			if use := p.UseOf(f); use != "" && !slices.Contains(p.Egress, use) {
+				return fmt.Errorf("%s: egress %q is not in its list", p.Name, use)
+			}
 		}
 		number[listKey(p.Egress)] = none
 	}
@@ -203,11 +205,14 @@ func (c *compiler) collectLists() error {
 		i := number[listKey(p.Egress)]
 		l := &c.lists[i]
 		if !l.taken {
-			*l = list{taken: true, names: p.Egress, use: p.Use}
+			*l = list{taken: true, names: p.Egress,
+				use: map[Family]string{V4: p.UseOf(V4), V6: p.UseOf(V6)}}
 		}
-		if l.use != p.Use {
-			return fmt.Errorf("%s: uses %q, another policy with the same list %q", p.Name, p.Use,
-				l.use)
+		for _, f := range Families {
+			if l.use[f] != p.UseOf(f) {
+				return fmt.Errorf("%s: uses %q, another policy with the same list %q", p.Name,
+					p.UseOf(f), l.use[f])
+			}
 		}
 		c.listOf = append(c.listOf, i)
 	}
@@ -297,7 +302,7 @@ func (c *compiler) inUse(l int, f Family) *Egress {
 	if l == none {
 		return nil
 	}
-	e := c.egress[c.lists[l].use]
+	e := c.egress[c.lists[l].use[f]]
 	if e == nil || !e.Present || !e.carries(f) {
 		return nil
 	}

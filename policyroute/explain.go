@@ -101,7 +101,7 @@ func (c *compiler) explainMember(from, to *Ingress) string {
 }
 
 func (c *compiler) explainPolicy(p Policy, f Family) string {
-	e := c.egress[p.Use]
+	e := c.egress[p.UseOf(f)]
 	switch {
 	case len(p.Egress) == 0:
 		return p.Name + " blocks: refused"
@@ -112,7 +112,7 @@ func (c *compiler) explainPolicy(p Policy, f Family) string {
 		return fmt.Sprintf("%s: egress %s has no interface: refused", p.Name, e.Name)
 	case !e.carries(f):
 		return fmt.Sprintf("%s: egress %s carries no IPv%d: refused", p.Name, e.Name, f)
-	case p.Egress[0] != p.Use:
+	case p.Egress[0] != p.UseOf(f):
 		return fmt.Sprintf("%s: egress %s, in place of %s", p.Name, e.Name, p.Egress[0])
 	}
 	return fmt.Sprintf("%s: egress %s, the first of its list", p.Name, e.Name)

@@ -117,6 +117,17 @@ type Policy struct {
 	// them. The caller chooses, because the choice has a memory (hold-down, a person's own choice).
 	// Policies with equal lists share a table and must have equal Use.
 	Use string
+	// Use6 is the one that carries its IPv6 now where that is another than Use, as when one IP
+	// version is dead in a tunnel; empty: Use. Policies with equal lists have equal Use6.
+	Use6 string
+}
+
+// UseOf returns the egress that carries the policy's traffic of a family, empty for none.
+func (p Policy) UseOf(f Family) string {
+	if f == V6 && p.Use6 != "" {
+		return p.Use6
+	}
+	return p.Use
 }
 
 // Peering allows members behind From to open connections to members behind To.

@@ -92,8 +92,9 @@ func randomPolicy(r *rand.Rand, in policyroute.Intent, n int,
 	key := strings.Join(p.Egress, ",")
 	if _, ok := use[key]; !ok {
 		use[key] = pick(r, append(slices.Clone(p.Egress), ""))
+		use[key+" 6"] = pick(r, append(slices.Clone(p.Egress), ""))
 	}
-	p.Use = use[key]
+	p.Use, p.Use6 = use[key], use[key+" 6"]
 	return p
 }
 
