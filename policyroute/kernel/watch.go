@@ -20,15 +20,16 @@ const watchBuffer = 1 << 20
 // drained is how long a socket must be silent to be known as empty.
 var drained = unix.NsecToTimeval((10 * time.Millisecond).Nanoseconds())
 
-// Watch calls notify with a cause whenever links, addresses, routes, rules or filters change,
-// whoever changed them, and once when it has begun. Causes are for people; several changes may come
-// as one. notify must not block. Watch blocks until ctx is done, and then returns nil, or until it
+// Watch calls notify with a cause whenever links, addresses, routes, rules, filters or an
+// interface's forwarding or rp_filter change, whoever changed them, and once when it has begun.
+// Causes are for people; several changes may come as one. notify must not block. Watch blocks until ctx is done, and then returns nil, or until it
 // can no longer listen. Changes by iptables in its legacy variant are announced by nobody.
 func (k *Kernel) Watch(ctx context.Context, notify func(cause string)) error {
 	routes, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK,
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
 		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
-		unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE)
+		unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
+		unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF)
 	if err != nil {
 		return fmt.Errorf("subscribing to routing events: %w", err)
 	}
@@ -96,6 +97,8 @@ func routeCause(m syscall.NetlinkMessage) string {
 		return "link"
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 		return "address"
+	case unix.RTM_NEWNETCONF:
+		return "sysctl" // forwarding, rp_filter and the like of an interface
 	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
 		return "rule"
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:

@@ -172,6 +172,9 @@ func TestWatchRings(t *testing.T) {
 		{"ip -6 rule add priority 15900 iif zt1 unreachable", "rule"},
 		{"nft add table inet ztb", "filter, by nft"},
 		{"iptables -N ZTB-FORWARD", "filter, by iptables"},
+		{"echo 1 > /proc/sys/net/ipv4/conf/zt1/forwarding", "sysctl"},
+		{"echo 1 > /proc/sys/net/ipv6/conf/zt1/forwarding", "sysctl"},
+		{"echo 2 > /proc/sys/net/ipv4/conf/zt1/rp_filter", "sysctl"},
 		{"ip link del wan", "link"},
 	} {
 		th.sh(t, s.command)

@@ -1,0 +1,110 @@
+package kernel
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ztbridge/policyroute"
+)
+
+// legacyCounter is what a rule, or the policy of a chain, of iptables in its legacy variant has
+// decided so far.
+type legacyCounter struct {
+	chain   string
+	rule    string // empty for the policy
+	target  string
+	packets uint64
+}
+
+// legacyProgram is the legacy variant's own program.
+func legacyProgram(f policyroute.Family) string {
+	if f == policyroute.V6 {
+		return "ip6tables-legacy"
+	}
+	return "iptables-legacy"
+}
+
+// legacyCounters returns the counters of the filter table in their order; nothing where the table
+// does not exist. The legacy variant reports no traces to nftables.
+func legacyCounters(ctx context.Context, f policyroute.Family) []legacyCounter {
+	names := "net/ip_tables_names"
+	if f == policyroute.V6 {
+		names = "net/ip6_tables_names"
+	}
+	if !procLists(names, "filter") { // the program would create it
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, ruleTimeout)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, legacyProgram(f)+"-save", "-c", "-t", "filter").Output()
+	if err != nil {
+		return nil
+	}
+	return parseLegacy(string(out))
+}
+
+// parseLegacy reads what iptables-save -c prints:
+//
+//	:FORWARD DROP [3:252]
+//	[0:0] -A FORWARD -i eth0 -j ACCEPT
+func parseLegacy(text string) []legacyCounter {
+	var out []legacyCounter
+	for line := range strings.Lines(text) {
+		fields := strings.Fields(line)
+		switch {
+		case len(fields) == 3 && strings.HasPrefix(fields[0], ":"):
+			out = append(out, legacyCounter{chain: fields[0][1:], target: fields[1],
+				packets: firstCount(fields[2])})
+		case len(fields) > 3 && fields[1] == "-A":
+			c := legacyCounter{chain: fields[2], rule: strings.Join(fields[1:], " "),
+				packets: firstCount(fields[0])}
+			for i, word := range fields[:len(fields)-1] {
+				if word == "-j" || word == "-g" {
+					c.target = fields[i+1]
+				}
+			}
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// firstCount reads "[packets:bytes]".
+func firstCount(s string) uint64 {
+	packets, _, _ := strings.Cut(strings.TrimPrefix(s, "["), ":")
+	n, _ := strconv.ParseUint(packets, 10, 64)
+	return n
+}
+
+// legacyBlock returns what dropped packets between two readings, in a chain that forwarded ones
+// pass. Other packets that were dropped meanwhile may be taken for those of the trace.
+func legacyBlock(before, after []legacyCounter, f policyroute.Family) (Block, bool) {
+	seen := map[legacyCounter]uint64{}
+	for _, c := range before {
+		packets := c.packets
+		c.packets = 0
+		seen[c] = packets
+	}
+	for _, c := range after {
+		key := c
+		key.packets = 0
+		was, known := seen[key]
+		if !known || c.packets <= was || c.target != "DROP" && c.target != "REJECT" ||
+			c.rule == "" && c.chain != "FORWARD" || c.chain == "INPUT" || c.chain == "OUTPUT" {
+			continue
+		}
+		return Block{Program: legacyProgram(f), Table: "filter", Chain: c.chain, Base: "FORWARD",
+			Rule: c.rule}, true
+	}
+	return Block{}, false
+}
+
+// procLists reports whether a file of /proc/net names a table.
+func procLists(file, table string) bool {
+	b, err := os.ReadFile("/proc/thread-self/" + file)
+	return err == nil && slices.Contains(strings.Fields(string(b)), table)
+}

@@ -1,0 +1,297 @@
+package kernel
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"ztbridge/policyroute"
+)
+
+const (
+	// traceTable is the table that marks the packets of a trace. One that a crash left behind
+	// changes no verdict, and goes with the next trace.
+	traceTable = policyroute.NftTable + "-trace"
+	// traceFirst precedes every other chain: raw, where NOTRACK stands, has -300.
+	traceFirst = -450
+	// traceLinger is how long after the packets were sent reports may still come.
+	traceLinger = 50 * time.Millisecond
+	// ruleTimeout bounds a program that only prints.
+	ruleTimeout = 2 * time.Second
+
+	nfnlgrpNftrace = 9  // NFNLGRP_NFTRACE (linux/netfilter/nfnetlink.h)
+	nftMsgTrace    = 17 // NFT_MSG_TRACE (linux/netfilter/nf_tables.h)
+
+	// types and attributes of a trace, from the same header
+	traceTypePolicy, traceTypeRule = 1, 3
+	traceAttrTable, traceAttrChain = 1, 2
+	traceAttrHandle, traceAttrType = 3, 4
+	traceAttrVerdict, traceAttrPol = 5, 16
+	verdictDrop, verdictQueue      = 0, 3
+	verdictAttrCode                = 1
+)
+
+// Block is the filter that keeps packets from passing.
+type Block struct {
+	Program string // "nft", "iptables-legacy" or "ip6tables-legacy"
+	Table   string // "inet filter"; of iptables "filter"
+	Chain   string
+	// Base is the chain by which packets come into the table; Chain itself, or one that leads
+	// there.
+	Base string
+	// Rule is its text; empty where the chain's policy decided.
+	Rule string
+	// Queued reports whether a program in user space was asked, and did not answer in favour.
+	Queued bool
+	// Ours reports whether the table is ztbridge's own.
+	Ours bool
+}
+
+// String says which filter it is, in the words of its own program.
+func (b Block) String() string {
+	if b.Rule == "" {
+		return fmt.Sprintf("the policy of chain %s in table %s (%s)", b.Chain, b.Table, b.Program)
+	}
+	return fmt.Sprintf("rule %q in chain %s of table %s (%s)", b.Rule, b.Chain, b.Table, b.Program)
+}
+
+// Allow returns a command that lets through what enters by the interfaces, and the answers.
+func (b Block) Allow(ifaces []string) string {
+	var commands []string
+	if b.Program != "nft" {
+		for _, i := range ifaces {
+			commands = append(commands,
+				fmt.Sprintf("%s -I %s -i %s -j ACCEPT", b.Program, b.Base, i),
+				fmt.Sprintf("%s -I %s -o %s -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+					b.Program, b.Base, i))
+		}
+		return strings.Join(commands, " && ")
+	}
+	set := `"` + strings.Join(ifaces, `", "`) + `"`
+	return fmt.Sprintf("nft 'insert rule %[1]s %[2]s iifname { %[3]s } accept; "+
+		"insert rule %[1]s %[2]s oifname { %[3]s } ct state established,related accept'",
+		b.Table, b.Base, set)
+}
+
+// Trace names the filter that drops packets from src that enter by iface, or the answers to them.
+// send has such packets sent, and returns when their answers should have come; it is called once.
+// Trace reports false when no filter dropped any. It blocks as long as send does, and a moment
+// longer. Nothing of it stays in the kernel.
+func (k *Kernel) Trace(ctx context.Context, iface string, src netip.Addr,
+	send func(context.Context) error) (Block, bool, error) {
+	family := policyroute.FamilyOf(src)
+	before := legacyCounters(ctx, family)
+	listener, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return Block{}, false, fmt.Errorf("opening an nftables socket: %w", err)
+	}
+	defer listener.Close()
+	if err := listener.JoinGroup(nfnlgrpNftrace); err != nil {
+		return Block{}, false, fmt.Errorf("listening to traces: %w", err)
+	}
+	mark, err := k.nft.dial()
+	if err != nil {
+		return Block{}, false, err
+	}
+	defer mark.CloseLasting()
+	table := &nftables.Table{Name: traceTable, Family: nftables.TableFamilyINet}
+	if err := markForTrace(mark, table, iface, src); err != nil {
+		return Block{}, false, fmt.Errorf("marking packets to be traced: %w", err)
+	}
+	defer func() {
+		mark.DelTable(table)
+		if err := mark.Flush(); err != nil {
+			k.log.Warn("removing the table of a trace failed", "error", err)
+		}
+	}()
+	found := make(chan *tracePoint, 1)
+	go func() { found <- firstDrop(listener) }()
+	sent := send(ctx)
+	_ = listener.SetReadDeadline(time.Now().Add(traceLinger))
+	drop := <-found
+	if sent != nil {
+		return Block{}, false, fmt.Errorf("sending packets to be traced: %w", sent)
+	}
+	if drop != nil {
+		return k.describe(ctx, *drop), true, nil
+	}
+	b, ok := legacyBlock(before, legacyCounters(ctx, family), family)
+	return b, ok, nil
+}
+
+// markForTrace has the kernel report what becomes of the packets, and of the answers to them.
+func markForTrace(conn *nftables.Conn, table *nftables.Table, iface string,
+	src netip.Addr) error {
+	conn.AddTable(table) // or there may be none to delete
+	conn.DelTable(table)
+	conn.AddTable(table)
+	proto, offset, length := byte(unix.NFPROTO_IPV4), uint32(12), uint32(4)
+	if src.Is6() {
+		proto, offset, length = unix.NFPROTO_IPV6, 8, 16
+	}
+	name := make([]byte, unix.IFNAMSIZ)
+	copy(name, iface)
+	for _, c := range []struct {
+		name   string
+		hook   *nftables.ChainHook
+		key    expr.MetaKey
+		offset uint32
+	}{
+		{"question", nftables.ChainHookPrerouting, expr.MetaKeyIIFNAME, offset},
+		{"answer", nftables.ChainHookForward, expr.MetaKeyOIFNAME, offset + length},
+	} {
+		chain := conn.AddChain(&nftables.Chain{Name: c.name, Table: table,
+			Type: nftables.ChainTypeFilter, Hooknum: c.hook,
+			Priority: nftables.ChainPriorityRef(traceFirst)})
+		conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+			&expr.Meta{Key: c.key, Register: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name},
+			&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}},
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader,
+				Offset: c.offset, Len: length},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: src.AsSlice()},
+			&expr.Immediate{Register: 1, Data: []byte{1}},
+			&expr.Meta{Key: expr.MetaKeyNFTRACE, SourceRegister: true, Register: 1},
+		}})
+	}
+	return conn.Flush()
+}
+
+// tracePoint is one report of a trace.
+type tracePoint struct {
+	family       byte
+	table, chain string
+	base         string // the chain of the same table that was entered first
+	handle       uint64 // of the rule; 0: the policy of the chain
+	queued       bool
+}
+
+// firstDrop returns the first report of a packet that was dropped, nil if there was none until the
+// listener's deadline.
+func firstDrop(listener *netlink.Conn) *tracePoint {
+	base := map[string]string{}
+	for {
+		msgs, err := listener.Receive()
+		if err != nil {
+			return nil
+		}
+		for _, m := range msgs {
+			p, verdict, ok := parseTrace(m)
+			if !ok {
+				continue
+			}
+			at := fmt.Sprint(p.family, p.table)
+			if base[at] == "" {
+				base[at] = p.chain
+			}
+			p.base = base[at]
+			switch verdict {
+			case verdictDrop:
+				return &p
+			case verdictQueue:
+				p.queued = true
+				return &p
+			}
+			if p.handle == 0 { // the table's verdict on this packet: the next begins anew
+				delete(base, at)
+			}
+		}
+	}
+}
+
+// parseTrace reads a report; false if it is none of a rule or a policy.
+func parseTrace(m netlink.Message) (p tracePoint, verdict int32, ok bool) {
+	if m.Header.Type != unix.NFNL_SUBSYS_NFTABLES<<8|nftMsgTrace || len(m.Data) < 4 {
+		return p, 0, false
+	}
+	attrs, err := netlink.UnmarshalAttributes(m.Data[4:])
+	if err != nil {
+		return p, 0, false
+	}
+	p.family, verdict = m.Data[0], 1
+	kind := uint32(0)
+	for _, a := range attrs {
+		switch a.Type & ^uint16(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER) {
+		case traceAttrTable:
+			p.table = unix.ByteSliceToString(a.Data)
+		case traceAttrChain:
+			p.chain = unix.ByteSliceToString(a.Data)
+		case traceAttrHandle:
+			if len(a.Data) == 8 {
+				p.handle = binary.BigEndian.Uint64(a.Data)
+			}
+		case traceAttrType:
+			if len(a.Data) == 4 {
+				kind = binary.BigEndian.Uint32(a.Data)
+			}
+		case traceAttrVerdict:
+			verdict = verdictOf(a.Data)
+		case traceAttrPol:
+			if len(a.Data) == 4 {
+				verdict = int32(binary.BigEndian.Uint32(a.Data))
+			}
+		}
+	}
+	return p, verdict, kind == traceTypePolicy || kind == traceTypeRule
+}
+
+func verdictOf(nested []byte) int32 {
+	attrs, err := netlink.UnmarshalAttributes(nested)
+	if err != nil {
+		return 1
+	}
+	for _, a := range attrs {
+		if a.Type&^uint16(unix.NLA_F_NESTED) == verdictAttrCode && len(a.Data) == 4 {
+			// the lower half: the upper one holds the number of a queue
+			return int32(binary.BigEndian.Uint32(a.Data)) & 0xffff
+		}
+	}
+	return 1
+}
+
+// describe adds to a report what a person needs to find the rule.
+func (k *Kernel) describe(ctx context.Context, p tracePoint) Block {
+	family := map[byte]string{unix.NFPROTO_INET: "inet", unix.NFPROTO_IPV4: "ip",
+		unix.NFPROTO_IPV6: "ip6", unix.NFPROTO_BRIDGE: "bridge",
+		unix.NFPROTO_NETDEV: "netdev"}[p.family]
+	b := Block{Program: "nft", Table: family + " " + p.table, Chain: p.chain, Base: p.base,
+		Queued: p.queued, Ours: family == "inet" && p.table == policyroute.NftTable}
+	if p.handle != 0 {
+		b.Rule = fmt.Sprintf("handle %d", p.handle)
+		if text, err := ruleText(ctx, family, p); err == nil {
+			b.Rule = text
+		} else {
+			k.log.Debug("printing a rule failed", "error", err)
+		}
+	}
+	return b
+}
+
+// ruleText returns the rule as nft prints it: its expressions can be anything that nft knows.
+func ruleText(ctx context.Context, family string, p tracePoint) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, ruleTimeout)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "nft", "--handle", "list", "chain", family, p.table,
+		p.chain).Output()
+	if err != nil {
+		return "", fmt.Errorf("listing chain %s: %w", p.chain, err)
+	}
+	suffix := fmt.Sprintf(" # handle %d", p.handle)
+	for line := range strings.Lines(string(out)) {
+		if text, ok := strings.CutSuffix(strings.TrimRight(line, "\n"), suffix); ok {
+			return strings.TrimSpace(text), nil
+		}
+	}
+	return "", errors.New("the rule is gone")
+}
