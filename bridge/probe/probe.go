@@ -57,12 +57,16 @@ type Status struct {
 	Loss  float64       // moving average, 0 to 1
 	MTU   int           // largest IP packet that was answered with DF set; 0 while unknown
 	Err   error         // why the last probe could not even be sent; nil if it was
+	// Of are the grades of IPv4 and IPv6 (V4, V6), for those that are Asked. Of a Pair only.
+	Of    [2]Grade
+	Asked [2]bool
 }
 
 // Prober probes one egress while it is active. Safe for concurrent use.
 type Prober struct {
 	cfg    Config
 	wake   chan struct{}
+	echoes bool // an echo was ever answered; of the goroutine of Run
 	mu     sync.Mutex
 	active bool
 	health Health
@@ -148,9 +152,9 @@ func (p *Prober) Run(ctx context.Context) error {
 // round sends one probe and, if nobody answers, at once a second: two misses make a verdict, and
 // waiting half a second to ask again would only lengthen the outage.
 func (p *Prober) round(ctx context.Context, echo *echoer) {
-	for range missesToDegrade {
+	for try := range missesToDegrade {
 		before := p.traffic()
-		rtt, err := echo.any(ctx, p.cfg.Targets, p.timeout())
+		rtt, err := p.ask(ctx, echo, try > 0)
 		if ctx.Err() != nil {
 			return
 		}
@@ -159,6 +163,37 @@ func (p *Prober) round(ctx context.Context, echo *echoer) {
 			return
 		}
 	}
+}
+
+// ask sends one probe: an echo, and beside it, where echoes were never answered or the last one
+// was not, a request for a connection. Some providers drop echoes, and are not dead.
+func (p *Prober) ask(ctx context.Context, echo *echoer, again bool) (time.Duration, error) {
+	if p.echoes && !again {
+		return echo.any(ctx, p.cfg.Targets, p.timeout())
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type answer struct {
+		rtt time.Duration
+		err error
+	}
+	byTCP := make(chan answer, 1)
+	go func() {
+		rtt, err := connect(ctx, p.cfg.Mark, p.cfg.Targets, p.timeout())
+		if err == nil && again {
+			defer cancel() // the echo need not be waited for
+		}
+		byTCP <- answer{rtt, err}
+	}()
+	rtt, err := echo.any(ctx, p.cfg.Targets, p.timeout())
+	if err == nil {
+		p.echoes = true
+		return rtt, nil
+	}
+	if tcp := <-byTCP; tcp.err == nil {
+		return tcp.rtt, nil
+	}
+	return rtt, err
 }
 
 // wantsMTU says whether it is time to measure the path again.

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -138,5 +139,21 @@ func TestForeignAnswersDoNotCount(t *testing.T) {
 	e.forget()
 	if counts(early, from) {
 		t.Error("an answer to a forgotten echo counted")
+	}
+}
+
+// Where nobody answers echoes, a connection, or its refusal, proves that the path works; and
+// silence of both that it does not.
+func TestConnect(t *testing.T) {
+	self := []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")}
+	for _, target := range self {
+		if _, err := connect(t.Context(), 0, []netip.Addr{target}, maxTimeout); err != nil {
+			t.Errorf("%s refuses, which is an answer: %v", target, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := connect(ctx, 0, self, maxTimeout); !errors.Is(err, ErrNoAnswer) {
+		t.Errorf("nobody answers: %v", err)
 	}
 }

@@ -1,0 +1,65 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// tcpPort is where targets are asked by TCP. A host that refuses has answered as well.
+const tcpPort = 443
+
+// connect asks all targets at once for a connection, marked as the echoes are, and returns how
+// long the first answer took. The connection is reset at once.
+func connect(ctx context.Context, mark uint32, targets []netip.Addr,
+	timeout time.Duration) (time.Duration, error) {
+	if len(targets) == 0 {
+		return 0, ErrNoTarget
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	began := time.Now()
+	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		var failed error
+		err := c.Control(func(fd uintptr) {
+			if mark != 0 {
+				failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(mark))
+			}
+		})
+		return errors.Join(err, failed)
+	}}
+	answers := make(chan error, len(targets))
+	for _, t := range targets {
+		go func() { answers <- dial(ctx, &dialer, netip.AddrPortFrom(t, tcpPort)) }()
+	}
+	err := error(nil)
+	for range targets {
+		e := <-answers
+		if e == nil {
+			return max(time.Since(began), 1), nil
+		}
+		err = e
+	}
+	return 0, err
+}
+
+func dial(ctx context.Context, dialer *net.Dialer, to netip.AddrPort) error {
+	conn, err := dialer.DialContext(ctx, "tcp", to.String())
+	if errors.Is(err, unix.ECONNREFUSED) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("connecting to %s: %w: %w", to, ErrNoAnswer, err)
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // a reset: nothing waits for anything
+	}
+	_ = conn.Close()
+	return nil
+}
