@@ -108,6 +108,14 @@ func (d *daemon) Reload(ctx context.Context) error {
 	return d.ask(ctx, d.reload)
 }
 
+// ForgetReload implements api.Backend.
+func (d *daemon) ForgetReload(ctx context.Context) error {
+	return d.ask(ctx, func(ctx context.Context) error {
+		d.refused = nil
+		return d.pass(ctx, "a refused reload was forgotten", false)
+	})
+}
+
 // Disconnect implements api.EndpointBackend.
 func (d *daemon) Disconnect(_ context.Context, client string) (int, error) {
 	e := d.services.CurrentEndpoint()

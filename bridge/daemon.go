@@ -15,6 +15,7 @@ import (
 	"ztbridge/bridge/reclaim"
 	"ztbridge/bridge/services"
 	"ztbridge/bridge/status"
+	"ztbridge/policyroute"
 	"ztbridge/policyroute/kernel"
 )
 
@@ -39,10 +40,11 @@ type daemon struct {
 	spec     *services.Spec
 	started  time.Time
 	reporter *status.Reporter
-	current  map[decide.EgressList]string // egress in use
-	carried  map[decide.EgressList]string // the last one in use, even while none is; flows may live on in it
+	current  uses // the egress in use
+	carried  uses // the last one in use, even while none is; flows may live on in it
 	inForce  inForce
 	passes   uint64
+	refused  error       // why the last reload was refused; nil if it was not
 	changed  status.Pass // of the last pass that changed the kernel
 	undone   string      // what the last pass that was carried out could not do
 	wake     time.Time   // when the next pass is due though nothing happens; zero: at the resync
@@ -61,6 +63,13 @@ type daemon struct {
 	published atomic.Pointer[published]
 	mu        sync.Mutex
 	watchers  map[chan struct{}]bool
+}
+
+// uses names an egress for each IP version and list of egresses.
+type uses map[policyroute.Family]map[decide.EgressList]string
+
+func newUses() uses {
+	return uses{policyroute.V4: {}, policyroute.V6: {}}
 }
 
 // request is something that a person asks of the running daemon; the loop carries it out.
@@ -127,13 +136,14 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 		opts.Logger.Warn("until the ingresses can be asked, what lies behind them is unknown",
 			"error", err)
 	}
-	bell := services.NewTrigger()
+	bell, env := services.NewTrigger(), opts.env()
+	env.Kernel = k
 	return &daemon{
 		opts: opts, kernel: k, trigger: bell,
-		services: services.New(context.WithoutCancel(ctx), opts.env(), user, bell),
+		services: services.New(context.WithoutCancel(ctx), env, user, bell),
 		monitor:  services.NewMonitor(), idleMeter: newIdleMeter(), started: time.Now(),
 		reporter: status.NewReporter(),
-		current:  map[decide.EgressList]string{}, carried: map[decide.EgressList]string{}, preferred: preferred,
+		current:  newUses(), carried: newUses(), preferred: preferred,
 		connected: known, recorded: known,
 		requests: make(chan request), ended: make(
 			chan struct{}), watchers: map[chan struct{}]bool{},
@@ -249,10 +259,12 @@ func (d *daemon) reload(context.Context) error {
 	notify.reloading()
 	defer notify.ready()
 	l, err := services.Load(d.opts.ConfigPath, d.opts.Overrides)
-	if err != nil {
-		return err
+	if err == nil {
+		err = d.enforce(l)
 	}
-	if err := d.enforce(l); err != nil {
+	d.refused = err
+	if err != nil {
+		d.trigger.Fire("a refused reload")
 		return err
 	}
 	d.services.RetryAll()
@@ -287,7 +299,7 @@ func (d *daemon) serve(ctx context.Context) {
 func (d *daemon) watchKernel(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := d.kernel.Watch(ctx, func(cause string) {
-			d.services.Poke()
+			d.services.Poke(cause)
 			d.trigger.Fire(cause)
 		})
 		if ctx.Err() != nil {

@@ -21,8 +21,9 @@ func TestReloadKeepsWhatWorks(t *testing.T) {
 	}
 	opts := Options{ConfigPath: path, Logger: slog.New(slog.DiscardHandler)}
 	running := &services.Spec{Config: &config.Config{}}
-	d := &daemon{opts: opts, spec: running}
-	if err := d.reload(context.Background()); err == nil || d.spec != running {
+	d := &daemon{opts: opts, spec: running, trigger: services.NewTrigger()}
+	if err := d.reload(context.Background()); err == nil ||
+		d.spec != running || d.refused == nil {
 		t.Errorf("reload: %v, the running configuration is kept: %v", err, d.spec == running)
 	}
 	if _, err := Check(opts); err == nil {

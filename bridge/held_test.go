@@ -25,7 +25,7 @@ func TestStatusTellsWhatTheKernelHolds(t *testing.T) {
 	key := decide.NewEgressList([]string{"provider", "backup"})
 	d := &daemon{
 		spec: &services.Spec{
-			Config: cfg}, reporter: status.NewReporter(), current: map[decide.EgressList]string{},
+			Config: cfg}, reporter: status.NewReporter(), current: newUses(),
 		watchers: map[chan struct{}]bool{},
 		opts: Options{RuntimeDir: t.TempDir(),
 			Logger: slog.New(slog.NewTextHandler(io.Discard, nil))},
@@ -62,7 +62,9 @@ func TestStatusTellsWhatTheKernelHolds(t *testing.T) {
 		}
 		desired := decide.Decide(cfg, s)
 		if tt.applied {
-			d.current[key] = desired.Choices[key].Egress
+			for _, f := range policyroute.Families {
+				d.current[f][key] = desired.Choices[key].Of(f)
+			}
 			d.inForce = inForce{d.spec, desired.Intent}
 		}
 		d.publish(s, desired, status.Pass{At: s.Now, Err: tt.err, Applied: tt.applied})

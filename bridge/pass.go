@@ -44,7 +44,7 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	}
 	if applied {
 		d.warnOf(partial)
-		d.services.Applied(snap)
+		d.services.Applied(snap, desired, d.spec.Config.Probe.Targets)
 		d.commitReload(ctx, desired.Intent)
 		d.services.RemoveOrphans(desired.Intent, snap.Host)
 		d.remember(ctx, desired)
@@ -136,8 +136,9 @@ func (d *daemon) snapshot(stopping bool) (decide.Snapshot, error) {
 		return decide.Snapshot{}, fmt.Errorf("observing the host: %w", err)
 	}
 	s := decide.Snapshot{
-		Now: time.Now(), Host: decide.HostState(world), Current: maps.Clone(
-			d.current), Preferred: d.preferred, Stopping: stopping,
+		Now: time.Now(), Host: decide.HostState(world),
+		Current:  maps.Clone(d.current[policyroute.V4]),
+		Current6: maps.Clone(d.current[policyroute.V6]), Preferred: d.preferred, Stopping: stopping,
 		Listeners: d.spec.Listeners, Connected: d.connected,
 	}
 	d.services.Fill(&s)
@@ -177,28 +178,36 @@ func planFor(k *kernel.Kernel, intent policyroute.Intent,
 // nowhere to go: they may survive until the tunnel is back.
 func (d *daemon) remember(ctx context.Context, desired decide.Decision) {
 	for key, c := range desired.Choices {
-		old := d.current[key]
-		d.current[key] = c.Egress
-		if old == c.Egress {
-			continue
+		for _, f := range policyroute.Families {
+			d.rememberUse(ctx, desired.Intent, f, key, c)
 		}
-		d.opts.Logger.Info("traffic moved", "list", key, "from", decide.OrNone(old), "to",
-			decide.OrNone(c.Egress), "why", c.Why)
-		if c.Egress == "" {
-			continue
-		}
-		if last := d.carried[key]; last != "" && last != c.Egress {
-			d.cutFlows(ctx, desired.Intent, key.Names(), last)
-		}
-		d.carried[key] = c.Egress
 	}
+}
+
+func (d *daemon) rememberUse(ctx context.Context, intent policyroute.Intent,
+	f policyroute.Family, key decide.EgressList, c decide.Choice) {
+	current, carried := d.current[f], d.carried[f]
+	old, now := current[key], c.Of(f)
+	current[key] = now
+	if old == now {
+		return
+	}
+	d.opts.Logger.Info("traffic moved", "list", key, "version", f, "from", decide.OrNone(old),
+		"to", decide.OrNone(now), "why", c.Why)
+	if now == "" {
+		return
+	}
+	if last := carried[key]; last != "" && last != now {
+		d.cutFlows(ctx, intent, f, key.Names(), last)
+	}
+	carried[key] = now
 }
 
 // cutFlows ends the connections that clients have through an egress that they do not use any more,
 // so that their next packets are translated for the new one.
-func (d *daemon) cutFlows(ctx context.Context, intent policyroute.Intent, list []string,
-	old string) {
-	n, err := d.kernel.CutFlows(ctx, decide.FlowsThrough(intent, list, old))
+func (d *daemon) cutFlows(ctx context.Context, intent policyroute.Intent,
+	f policyroute.Family, list []string, old string) {
+	n, err := d.kernel.CutFlows(ctx, decide.FlowsThrough(intent, f, list, old))
 	if err != nil {
 		d.opts.Logger.Warn("cutting flows failed", "egress", old, "error", err)
 		return

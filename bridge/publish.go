@@ -29,7 +29,7 @@ func (d *daemon) publish(s decide.Snapshot, desired decide.Decision, r status.Pa
 	in := status.Input{
 		Version: d.opts.Version, Started: d.started, Config: d.spec.Config,
 		Warnings: d.spec.Warnings, Snapshot: s, Decided: desired, Applied: held, Pass: r,
-		Notice: ReadNotice(d.opts.RuntimeDir),
+		Notice: ReadNotice(d.opts.RuntimeDir), Refused: d.refused,
 	}
 	if d.idleMeter != nil {
 		usage := d.idleMeter.Usage()
@@ -57,9 +57,10 @@ func (d *daemon) inForceOf(desired decide.Decision) decide.Decision {
 	}
 	out.Choices = maps.Clone(desired.Choices)
 	for key, c := range desired.Choices {
-		if c.Egress != d.current[key] {
-			out.Choices[key] = decide.Choice{Egress: d.current[key],
-				Why: "the kernel could not be changed: what was in force before stays"}
+		if now := d.current[policyroute.V4][key]; c.Egress != now {
+			out.Choices[key] = decide.Choice{Egress: now,
+				Egress6: d.current[policyroute.V6][key],
+				Why:     "the kernel could not be changed: what was in force before stays"}
 		}
 	}
 	return out

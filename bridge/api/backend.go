@@ -24,8 +24,12 @@ type Backend interface {
 	Use(ctx context.Context, egress string) error
 	// Reset forgets the choice made by Use. It is nil when there was none.
 	Reset(ctx context.Context) error
-	// Reload reads the configuration again. On an error the running configuration stays.
+	// Reload reads the configuration again. On an error the running configuration stays, and the
+	// status tells of it until a reload succeeds, or ForgetReload.
 	Reload(ctx context.Context) error
+	// ForgetReload ends what the status tells of a reload that was refused: the running
+	// configuration is meant to stay. It is nil when none was.
+	ForgetReload(ctx context.Context) error
 }
 
 // ErrNotFound says that something named in a request does not exist. It is told apart on both ends

@@ -73,6 +73,11 @@ func (c *Conn) Reload(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/v1/reload", nil, nil)
 }
 
+// ForgetReload ends what the status tells of a reload that was refused.
+func (c *Conn) ForgetReload(ctx context.Context) error {
+	return c.call(ctx, http.MethodDelete, "/v1/reload", nil, nil)
+}
+
 // Watch calls show with the status now and after each change, until ctx ends (nil), show fails, or
 // the daemon ends (ErrNotRunning).
 func (c *Conn) Watch(ctx context.Context, show func(Status) error) error {

@@ -39,6 +39,13 @@ func (p *page) text(indent, text string) {
 	}
 }
 
+// command writes a shell command whole: a line that is broken cannot be pasted.
+func (p *page) command(indent, command string) {
+	if command != "" {
+		p.b.WriteString(indent + strings.Map(printable, command) + "\n")
+	}
+}
+
 // wrap writes words in lines of Width columns, the first behind head and the others behind hang.
 // Some words come from strangers (a network's title): what would steer the terminal is replaced.
 func (p *page) wrap(head, hang, text string) {

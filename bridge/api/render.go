@@ -12,9 +12,9 @@ import (
 // Width is the widest line of what is drawn for people, in columns.
 const Width = 80
 
-// Render draws a status for people, in lines of at most Width columns (a single longer word
-// excepted). Times are told relative to Status.Time.
-func Render(s Status) string {
+// RenderDetails draws all of a status for people, the kernel's side included, in lines of at most
+// Width columns (a single longer word excepted). Times are told relative to Status.Time.
+func RenderDetails(s Status) string {
 	p := &page{now: s.Time}
 	p.title(fmt.Sprintf("ztbridge %s: %s, up %s", s.Version, s.State, p.age(s.Started)))
 	p.text("", s.Summary)
@@ -87,6 +87,7 @@ func (p *page) conditions(list []Condition) {
 			p.text("    ", "follows from: "+string(c.DependsOn[i]))
 		} else if c.Remedy != "" {
 			p.text("    ", "remedy: "+c.Remedy)
+			p.command("      ", c.Command)
 		}
 	}
 }

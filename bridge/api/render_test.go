@@ -35,8 +35,9 @@ func golden(t *testing.T, name, got string) {
 }
 
 func TestRender(t *testing.T) {
-	golden(t, "degraded.txt", Render(degraded()))
-	golden(t, "starting.txt", Render(Status{Version: "1.2.3", Time: noon, Started: noon,
+	golden(t, "degraded.txt", RenderDetails(degraded()))
+	golden(t, "degraded-short.txt", Render(degraded()))
+	golden(t, "starting.txt", RenderDetails(Status{Version: "1.2.3", Time: noon, Started: noon,
 		State: Starting, Summary: "starting; nothing passes yet"}))
 	golden(t, "explanation.txt", RenderExplanation(Explanation{
 		Address: netip.MustParseAddr(
@@ -88,7 +89,8 @@ func FuzzWrap(f *testing.F) {
 
 // A controller's title for its network cannot steer the terminal of who looks at it.
 func TestRenderIsPlain(t *testing.T) {
-	got := Render(Status{Networks: []Network{{Title: "\x1b]0;owned\a\u202etxet"}}})
+	network := Status{Networks: []Network{{Title: "\x1b]0;owned\a\u202etxet"}}}
+	got := Render(network) + RenderDetails(network)
 	if strings.ContainsAny(got, "\x1b\a\u202e") {
 		t.Errorf("%q", got)
 	}

@@ -154,6 +154,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /v1/egress/use", s.use)
 	mux.HandleFunc("POST /v1/egress/reset", s.do(Backend.Reset))
 	mux.HandleFunc("POST /v1/reload", s.do(Backend.Reload))
+	mux.HandleFunc("DELETE /v1/reload", s.do(Backend.ForgetReload))
 	s.clients(mux)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux

@@ -49,6 +49,7 @@ func (d *daemon) Plan(context.Context) (string, error)       { return "ip rule a
 func (d *daemon) Changes(context.Context) <-chan struct{}    { return d.bell }
 func (d *daemon) Reset(context.Context) error                { return d.ask("reset") }
 func (d *daemon) Reload(context.Context) error               { return d.ask("reload") }
+func (d *daemon) ForgetReload(context.Context) error         { return d.ask("forget reload") }
 func (d *daemon) Use(_ context.Context, egress string) error { return d.ask("use " + egress) }
 
 func (d *daemon) ask(what string) error {

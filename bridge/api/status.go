@@ -46,6 +46,8 @@ type Condition struct {
 	Since    time.Time       `json:"since"`
 	Message  string          `json:"message"`          // what is wrong
 	Remedy   string          `json:"remedy,omitempty"` // what a person can do, imperative
+	// Command is a shell command that does it, where one does.
+	Command string `json:"command,omitempty"`
 	// DependsOn names codes of conditions that explain this one: while one of them holds, this one
 	// is its consequence and needs no action of its own.
 	DependsOn []health.Code `json:"depends_on,omitempty"`
@@ -123,13 +125,15 @@ type Egress struct {
 
 // Policy is a rule and what it does now.
 type Policy struct {
-	Name   string    `json:"name"`
-	From   []string  `json:"from"`
-	To     []string  `json:"to"`
-	Wanted []string  `json:"wanted"` // egresses in order of preference; empty: block
-	Egress string    `json:"egress"` // the one in use; empty: refused
-	Since  time.Time `json:"since"`
-	Why    string    `json:"why"`
+	Name   string   `json:"name"`
+	From   []string `json:"from"`
+	To     []string `json:"to"`
+	Wanted []string `json:"wanted"` // egresses in order of preference; empty: block
+	Egress string   `json:"egress"` // the one in use; empty: refused
+	// Egress6 carries its IPv6 where that is another.
+	Egress6 string    `json:"egress6,omitempty"`
+	Since   time.Time `json:"since"`
+	Why     string    `json:"why"`
 }
 
 // Network is the box's membership in a ZeroTier network.

@@ -77,9 +77,13 @@ func networkID() zerotier.NetworkID {
 }
 
 // Up returns the status of a tunnel that is connected and has an address.
-func Up(addr string) client.Status {
+func Up(addrs ...string) client.Status {
+	var of []netip.Prefix
+	for _, a := range addrs {
+		of = append(of, netip.MustParsePrefix(a))
+	}
 	return client.Status{State: client.StateUp, Session: &client.Session{
-		Addrs: []netip.Prefix{netip.MustParsePrefix(addr)}, MTU: 1500,
+		Addrs: of, MTU: 1500,
 		DNS: []netip.Addr{netip.MustParseAddr("10.8.0.1")},
 	}}
 }

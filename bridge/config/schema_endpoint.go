@@ -211,3 +211,6 @@ func (d *decoder) probe(v value) {
 		},
 	})
 }
+
+// DefaultTargets returns the hosts that are probed where the configuration names none.
+func DefaultTargets() []netip.Addr { return slices.Clone(defaultTargets) }

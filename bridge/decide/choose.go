@@ -1,6 +1,10 @@
 package decide
 
-import "slices"
+import (
+	"slices"
+
+	"ztbridge/policyroute"
+)
 
 // Health ranks an egress as a carrier of traffic at this moment.
 type Health uint8
@@ -23,6 +27,17 @@ func (m Health) String() string {
 type Choice struct {
 	Egress string
 	Why    string
+	// Egress6 carries its IPv6 where that is another, as while IPv4 is dead in a tunnel and IPv6
+	// is not; empty: Egress.
+	Egress6 string
+}
+
+// Of returns the egress that carries the traffic of one IP version.
+func (c Choice) Of(f policyroute.Family) string {
+	if f == policyroute.V6 && c.Egress6 != "" {
+		return c.Egress6
+	}
+	return c.Egress
 }
 
 // choose decides which egress of an ordered list carries its traffic now. It never leaves the list.

@@ -16,26 +16,38 @@ import (
 type Decision struct {
 	Intent  policyroute.Intent
 	Health  map[string]Health     // by name of egress
+	Health6 map[string]Health     // the same, of IPv6 where the egress carries it
 	Choices map[EgressList]Choice // by list
 	// what lies behind the ingresses that are not ours, by interface
 	Connected map[string]ConnectedPrefixes
+	// PathClients are the box's own clients, by which it finds out what clients find.
+	PathClients []PathClient
 }
 
 // Decide decides, from the configuration and what is true now, which packets may travel where. It
 // is pure: equal arguments give equal results.
 func Decide(cfg *config.Config, s Snapshot) Decision {
-	d := Decision{Health: map[string]Health{}, Choices: map[EgressList]Choice{},
+	d := Decision{Health: map[string]Health{}, Health6: map[string]Health{},
+		Choices:   map[EgressList]Choice{},
 		Connected: connectedPrefixes(cfg, s)}
 	for i, e := range cfg.Egresses {
 		d.Intent.Egresses = append(d.Intent.Egresses, egressIntent(cfg, e, s))
 		if UsesTLS(e) {
 			d.Intent.Egresses[i].ResolverPort = ResolverPort(i)
 		}
-		d.Health[e.Name] = rate(cfg, e, s)
+		of := d.Intent.Egresses[i]
+		d.Health[e.Name] = rate(cfg, e, s, !of.NoIPv4 && s.Probes[e.Name].Asked[0], 0)
+		d.Health6[e.Name] = rate(cfg, e, s, of.IPv6 && s.Probes[e.Name].Asked[1], 1)
+		if !resolves(of, s.DeadResolvers) { // to clients, no names are no Internet
+			d.Health[e.Name] = min(d.Health[e.Name], Degraded)
+			d.Health6[e.Name] = min(d.Health6[e.Name], Degraded)
+		}
 	}
 	d.Intent.Ingresses = ingressIntents(cfg, s, d.Connected)
 	d.Intent.Policies = policyIntents(cfg, s, d)
 	addPeerings(cfg, s, &d.Intent)
+	d.PathClients = pathClients(cfg, s, d)
+	addPathClients(s, &d)
 	for _, in := range cfg.Inbound {
 		d.Intent.Inbound = append(d.Intent.Inbound, inboundIntents(in)...)
 	}
@@ -48,13 +60,18 @@ func Decide(cfg *config.Config, s Snapshot) Decision {
 	return d
 }
 
-// rate ranks an egress by what its driver and its probes say.
-func rate(cfg *config.Config, e config.Egress, s Snapshot) Health {
+// rate ranks an egress by what its driver and its probes say: those of one IP version where apart
+// is set, else those of both.
+func rate(cfg *config.Config, e config.Egress, s Snapshot, apart bool, version int) Health {
 	if s.Stopping || !Connected(cfg, e, s) || s.Loops[e.Name] || Unreachable(e, s) &&
 		s.Answered[e.Name] {
 		return Unusable
 	}
-	switch s.Probes[e.Name].Grade {
+	grade := s.Probes[e.Name].Grade
+	if apart {
+		grade = s.Probes[e.Name].Of[version]
+	}
+	switch grade {
 	case probe.Stable:
 		return Stable
 	case probe.Fresh:
@@ -117,7 +134,25 @@ func egressIntent(cfg *config.Config, e config.Egress, s Snapshot) policyroute.E
 			}
 		}
 	}
+	out.DNS = answeringFirst(out.DNS, e.Name, s.DeadResolvers)
 	return out
+}
+
+// answeringFirst returns the resolvers with those last that do not answer: clients are steered to
+// the first of their IP version.
+func answeringFirst(list []netip.Addr, egress string, dead DeadResolvers) []netip.Addr {
+	out := slices.Clone(list)
+	slices.SortStableFunc(out, func(a, b netip.Addr) int {
+		rank := map[bool]int{true: 1}
+		return rank[dead[ResolverOf{egress, a}]] - rank[dead[ResolverOf{egress, b}]]
+	})
+	return out
+}
+
+// resolves reports whether any resolver of the egress answers, as far as is known.
+func resolves(e policyroute.Egress, dead DeadResolvers) bool {
+	return len(e.DNS) == 0 || e.ResolverPort != 0 || slices.ContainsFunc(e.DNS,
+		func(a netip.Addr) bool { return !dead[ResolverOf{e.Name, a}] })
 }
 
 // tunnelIntent fills in what the server of a tunnel assigned. Before it ever did, the device is up

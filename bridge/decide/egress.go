@@ -40,7 +40,7 @@ func PeersOf(cfg *config.Config, ingresses []policyroute.Ingress) []netip.Prefix
 			continue
 		}
 		for _, g := range ingresses {
-			if g.Name == other || g.Owned && other == config.EndpointIngress {
+			if g.Name == other || g.Owned && g.Name != pathIngress && other == config.EndpointIngress {
 				add(g.Prefixes...)
 			}
 		}

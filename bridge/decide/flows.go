@@ -95,7 +95,7 @@ func pathOf(in policyroute.Intent, client, remote netip.Addr, steered bool) path
 			}
 			h := hopOf(e, client)
 			w.list = append(w.list, h)
-			if name == in.Policies[i].Use {
+			if name == in.Policies[i].UseOf(policyroute.FamilyOf(client)) {
 				w.use = h
 			}
 		}
@@ -163,27 +163,34 @@ func clientsOf(in policyroute.Intent, p policyroute.Policy) []netip.Prefix {
 	return out
 }
 
-// FlowsThrough selects the connections of a list's clients through one of its egresses. Those
+// FlowsThrough selects the connections of one IP version of a list's clients through one of its egresses. Those
 // through a tunnel are known by the tunnel's address. The WAN's address is also that of the host's
 // own connections, which must live; there the clients are known by their own. Questions that the
 // egress's forwarder takes are known by its port: they go no further than the box.
-func FlowsThrough(intent policyroute.Intent, list []string, egress string) kernel.Flows {
-	var f kernel.Flows
+func FlowsThrough(intent policyroute.Intent, f policyroute.Family, list []string,
+	egress string) kernel.Flows {
+	var out kernel.Flows
 	for _, e := range intent.Egresses {
 		if e.Name == egress && e.ResolverPort != 0 {
-			f.Redirected = append(f.Redirected, e.ResolverPort)
+			out.Redirected = append(out.Redirected, e.ResolverPort)
 		}
 		if e.Name == egress && e.Owned {
 			for _, a := range e.Addrs {
-				f.Translated = append(f.Translated, a.Addr())
+				if policyroute.FamilyOf(a.Addr()) == f {
+					out.Translated = append(out.Translated, a.Addr())
+				}
 			}
-			return f
+			return out
 		}
 	}
 	for _, p := range intent.Policies {
 		if slices.Equal(p.Egress, list) {
-			f.Sources = append(f.Sources, clientsOf(intent, p)...)
+			for _, c := range clientsOf(intent, p) {
+				if policyroute.FamilyOf(c.Addr()) == f {
+					out.Sources = append(out.Sources, c)
+				}
+			}
 		}
 	}
-	return f
+	return out
 }

@@ -153,7 +153,8 @@ func splitHorizon(cfg *config.Config, p policyroute.Policy, d Decision,
 
 // withChoice fills in the egress that carries the policy's traffic now.
 func withChoice(p policyroute.Policy, d Decision, s Snapshot) policyroute.Policy {
-	p.Use = chooseFor(p.Egress, d, s).Egress
+	c := chooseFor(p.Egress, d, s)
+	p.Use, p.Use6 = c.Egress, c.Egress6
 	return p
 }
 
@@ -163,6 +164,10 @@ func chooseFor(list []string, d Decision, s Snapshot) Choice {
 	c, ok := d.Choices[key]
 	if !ok {
 		c = choose(list, d.Health, s.Current[key], s.Preferred)
+		of6 := choose(list, d.Health6, s.Current6[key], s.Preferred)
+		if of6.Egress != "" && of6.Egress != c.Egress {
+			c.Egress6 = of6.Egress
+		}
 		d.Choices[key] = c
 	}
 	return c

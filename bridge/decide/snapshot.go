@@ -6,9 +6,11 @@ import (
 
 	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/openvpn/endpoint"
+	"ztbridge/bridge/pathcheck"
 	"ztbridge/bridge/prefixcheck"
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/zerotier"
+	"ztbridge/policyroute/kernel"
 )
 
 // Snapshot is all that is true at one moment and matters for a decision. It is never changed after
@@ -42,8 +44,14 @@ type Snapshot struct {
 	Connected map[string]ConnectedPrefixes
 	// Current is the egress in use, by list of egresses.
 	Current map[EgressList]string
+	// Current6 is the same of IPv6.
+	Current6 map[EgressList]string
 	// Preferred is the egress that a person chose; empty if nobody did.
 	Preferred string
+	// Paths is what the box's own clients found.
+	Paths Paths
+	// DeadResolvers do not answer, though packets get through their egress.
+	DeadResolvers DeadResolvers
 	// Stopping asks for a closed state: the daemon is about to end.
 	Stopping bool
 }
@@ -53,3 +61,24 @@ type EndpointFaults struct {
 	Keys  error // it does not run at all, or the keys cannot be read or renewed any more
 	Links error // one-time links cannot be opened
 }
+
+// Paths is what the box's own clients found, and what was found out about it.
+type Paths struct {
+	Results map[string]pathcheck.Result // by key of the PathClient
+	// Blocks are the filters that drop the packets of those that failed.
+	Blocks map[string]kernel.Block
+	// Traced are the clients whose failure was traced, whatever was found.
+	Traced map[string]bool
+	// Diversions are rules of others that take clients' packets away.
+	Diversions []kernel.Diversion
+	Err        error // why it cannot be looked; nil if it can
+}
+
+// ResolverOf is a resolver, reached through an egress.
+type ResolverOf struct {
+	Egress string
+	Addr   netip.Addr
+}
+
+// DeadResolvers is the set of those that do not answer.
+type DeadResolvers map[ResolverOf]bool

@@ -128,6 +128,9 @@ func tooMany(cfg *config.Config, intent policyroute.Intent) (errs config.Errors)
 	limit := policyroute.TablePolicyLast - policyroute.TablePolicyFirst + 1
 	lists := map[EgressList]bool{}
 	for _, p := range intent.Policies {
+		if slices.Contains(p.Ingress, pathIngress) {
+			continue // a rule of the file has the same list
+		}
 		lists[NewEgressList(p.Egress)] = true
 		if len(lists) > limit {
 			return append(errs, &config.Error{

@@ -10,6 +10,7 @@ const (
 
 	ConfigWarning Code = "config-warning"
 	EgressChosen  Code = "egress-chosen"
+	ReloadRefused Code = "reload-refused"
 	Closed        Code = "destination-closed"
 
 	ServiceNotInstalled Code = "zerotier-not-installed"
@@ -56,7 +57,15 @@ const (
 	PrefixUnusable    Code = "prefix-unusable"
 	WANWithoutRoute   Code = "wan-without-route"
 
-	IngressMissing Code = "ingress-missing"
+	IngressMissing   Code = "ingress-missing"
+	IngressUncovered Code = "ingress-without-rule"
+
+	PathBlocked   Code = "path-blocked"
+	PathBroken    Code = "path-broken"
+	PathDiverted  Code = "path-diverted"
+	PathUnchecked Code = "path-unchecked"
+	DNSBackup     Code = "dns-on-backup"
+	DNSUnanswered Code = "dns-unanswered"
 
 	EndpointFailed   Code = "endpoint-failed"
 	ListenerFailed   Code = "listener-failed"
@@ -78,6 +87,12 @@ var kinds = []Kind{
 	{Closed, Configuration, Warning,
 		"A rule sends to a destination to which its egress does not lead: that traffic is blocked.",
 		"name the destination under peering:", nil},
+	{DNSBackup, Egress, Warning,
+		"A DNS server of this egress does not answer; devices are sent to the next one.",
+		"nothing, if it comes back; else name other ones under dns: of that egress", onWAN},
+	{DNSUnanswered, Egress, Error,
+		"Devices cannot look up names: the DNS server of their egress does not answer.",
+		"name another one under dns: of that egress", onWAN},
 	{EgressChosen, Configuration, Info,
 		"An egress was selected manually and comes before the order of the configuration.",
 		"to follow the configuration again: ztbridge egress reset", nil},
@@ -88,6 +103,9 @@ var kinds = []Kind{
 		"see the message; ztbridge doctor explains", nil},
 	{IngressMissing, Ingress, Warning, "An interface that clients should enter by does not exist.",
 		"create it, or correct its name in the configuration", nil},
+	{IngressUncovered, Configuration, Error,
+		"No rule of the policy covers what enters there: it is blocked.",
+		"add it to from: of a rule, and reload", nil},
 	{IPTables, Box, Warning,
 		"iptables cannot be read or changed: another firewall may block forwarded traffic.",
 		"repair iptables, or let the other firewall accept what ztbridge forwards", nil},
@@ -129,6 +147,16 @@ var kinds = []Kind{
 		"see the message", nil},
 	{OracleIdle, Box, Info, "Oracle may take back an Always Free machine that is idle.",
 		"see the message", nil},
+	{PathBlocked, Box, Error, "A filter on this box drops devices' packets.",
+		"let it accept what ztbridge forwards; the problem names the command", nil},
+	{PathBroken, Box, Error,
+		"Devices get no answer by an egress, though this box itself does.",
+		"run ztbridge doctor; if all else is well, ask the provider", onWAN},
+	{PathDiverted, Box, Error,
+		"Another program's routing rule takes devices' traffic away from ztbridge.",
+		"remove that rule", nil},
+	{PathUnchecked, Box, Info, "Whether devices get through cannot be checked.",
+		"check that ztbridge can open /dev/net/tun", nil},
 	{PrefixUnusable, Egress, Warning, "Devices' own IPv6 addresses do not work by this egress.",
 		"see the message, or write ipv6: nat66", onWAN},
 	{ProbesUnanswered, Egress, Warning, "Nothing beyond this egress answers the box's probes.",
@@ -136,6 +164,9 @@ var kinds = []Kind{
 	{ReconcileFailed, Box, Error,
 		"The kernel could not be changed: what was in force before stays.",
 		"see the log: journalctl -u ztbridge", nil},
+	{ReloadRefused, Configuration, Warning,
+		"The configuration file has an error: the configuration that was read before stays.",
+		"correct the file, then: ztbridge reload", nil},
 	{TunnelAuthFailed, Tunnel, Warning, "The server rejected the user name or password.",
 		"check the credentials file and the account, then: systemctl reload ztbridge", onWAN},
 	{TunnelBackoff, Tunnel, Warning,

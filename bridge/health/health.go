@@ -67,6 +67,7 @@ type Problem struct {
 	Severity Severity // empty: that of its kind
 	Message  string   // what is wrong, for people
 	Remedy   string   // what a person can do, imperative; empty: nothing
+	Command  string   // a shell command that does it, where one does
 }
 
 // Fill returns the problem with the severity of its kind where it has none of its own.

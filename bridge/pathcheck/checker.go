@@ -19,9 +19,9 @@ const (
 	// is no fault, and three in a row are what a client would notice.
 	tries = 3
 	pause = 400 * time.Millisecond
-	// Quiet is how often a path that works is checked though nothing changed: 360 KB a day for
+	// Quiet is how often a path that works is checked though nothing changed: 700 KB a day for
 	// each client.
-	Quiet = 2 * time.Minute
+	Quiet = time.Minute
 	// retryFirst and retryMax bound the pause before a path that failed is checked again.
 	retryFirst = time.Second
 	retryMax   = 30 * time.Second
@@ -84,6 +84,7 @@ type Checker struct {
 	wake chan struct{}
 
 	mu      sync.Mutex
+	dev     io.Writer // nil while the device is not open
 	clients []Client
 	next    map[string]time.Time     // when each is due
 	wait    map[string]time.Duration // the pause after the last failure
@@ -171,6 +172,8 @@ func (c *Checker) Run(ctx context.Context) error {
 	}
 	var readers sync.WaitGroup
 	ctx, cancel := context.WithCancelCause(ctx)
+	c.use(dev)
+	defer c.use(nil)
 	readers.Go(func() { cancel(c.read(dev)) })
 	c.loop(ctx, dev)
 	_ = dev.Close() // ends the reader
@@ -179,6 +182,25 @@ func (c *Checker) Run(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+func (c *Checker) use(dev io.Writer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dev = dev
+}
+
+// Ask checks one client now and keeps the result to itself. It blocks until the answers are there,
+// or should be. It fails with ErrDevice while Run is not running.
+func (c *Checker) Ask(ctx context.Context, client Client) (Result, error) {
+	c.mu.Lock()
+	dev := c.dev
+	c.mu.Unlock()
+	if dev == nil {
+		return Result{}, ErrDevice
+	}
+	r := c.check(ctx, dev, client)
+	return r, r.Err
 }
 
 func (c *Checker) loop(ctx context.Context, dev io.Writer) {

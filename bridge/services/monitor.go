@@ -53,11 +53,12 @@ func (n *Monitor) Reconcile(cfg *config.Config, s decide.Snapshot, desired decid
 	}
 	n.hurryStandby(desired, now.tunnels)
 	n.forget(cfg, desired)
-	for _, e := range cfg.Egresses {
-		prober := now.probers[e.Name]
+	for i, e := range cfg.Egresses {
+		prober, of := now.probers[e.Name], desired.Intent.Egresses[i]
 		if e.OpenVPN == nil {
 			up := decide.Connected(cfg, e, s)
-			prober.SetActive(up) // also while it is not used: else nobody would see that it is back
+			// also while it is not used: else nobody would see that it is back
+			prober.SetActive(up && !of.NoIPv4, up && of.IPv6)
 			if m := now.members[e.Name]; m != nil {
 				m.SetActive(up && s.Probes[e.Name].Grade == probe.Degraded)
 			}
@@ -72,9 +73,10 @@ func (n *Monitor) Reconcile(cfg *config.Config, s decide.Snapshot, desired decid
 		if status.Generation != p.generation {
 			// A new session must prove itself anew.
 			p.generation, p.answered = status.Generation, false
-			prober.SetActive(false)
+			prober.SetActive(false, false)
 		}
-		prober.SetActive(status.State == client.StateUp)
+		up := status.State == client.StateUp
+		prober.SetActive(up && !of.NoIPv4, up && of.IPv6)
 		if moved && status.State != client.StateStopped {
 			now.tunnels[e.Name].Reconnect("the host's own way to the Internet changed")
 			continue

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"ztbridge/bridge/tun"
 	"ztbridge/bridge/zerotier"
 	"ztbridge/policyroute"
+	"ztbridge/policyroute/kernel"
 )
 
 // Env is where services keep what they write, and where they log.
@@ -24,6 +26,7 @@ type Env struct {
 	StateDir   string // survives a reboot
 	RuntimeDir string // does not
 	Logger     *slog.Logger
+	Kernel     *kernel.Kernel // asked why packets do not get through; nil: nothing is checked
 }
 
 // Set runs the services: what works beside the kernel's tables. Which there are follows the
@@ -35,6 +38,8 @@ type Set struct {
 	trigger *Trigger
 	sup     *supervisor
 	loops   *routeLoops
+	paths   *paths // nil where nothing is checked
+	dns     *resolvers
 	current atomic.Pointer[services]
 	view    atomic.Pointer[hostView]
 }
@@ -45,7 +50,7 @@ type services struct {
 	keys     map[string]string // settings of each service, by its kind and name
 	zerotier *zerotier.Service // nil where no network is configured
 	tunnels  map[string]*client.Tunnel
-	probers  map[string]*probe.Prober
+	probers  map[string]*probe.Pair
 	endpoint *Endpoint                // nil where there is no endpoint
 	members  map[string]*probe.Prober // of the members that egresses lead to
 	prefixes map[string]*prefixcheck.Checker
@@ -55,7 +60,7 @@ type services struct {
 func newServices() *services {
 	return &services{
 		keys: map[string]string{}, tunnels: map[string]*client.Tunnel{},
-		probers: map[string]*probe.Prober{}, members: map[string]*probe.Prober{},
+		probers: map[string]*probe.Pair{}, members: map[string]*probe.Prober{},
 		prefixes: map[string]*prefixcheck.Checker{}, nonces: map[string]probe.Nonce{},
 	}
 }
@@ -66,6 +71,10 @@ func New(ctx context.Context, env Env, user User, trigger *Trigger) *Set {
 	d.sup = newSupervisor(ctx, env.Logger, func() { trigger.Fire("a service ended") })
 	d.current.Store(newServices())
 	d.view.Store(&hostView{})
+	d.dns = newResolvers(trigger)
+	if env.Kernel != nil {
+		d.paths = newPaths(env, trigger)
+	}
 	return d
 }
 
@@ -96,6 +105,10 @@ func (d *Set) Configure(l *Spec) error {
 		for _, iface := range decide.IngressIfaces(l.Config) {
 			tasks = append(tasks, d.loopTask(iface))
 		}
+	}
+	tasks = append(tasks, task{key: "resolvers", run: d.dns.run})
+	if d.paths != nil && len(decide.IngressIfaces(l.Config)) > 0 {
+		tasks = append(tasks, task{key: "path check", run: d.paths.run})
 	}
 	d.current.Store(next)
 	d.loops.expect(next.nonces)
@@ -213,12 +226,12 @@ func (d *Set) probeTask(was, next *services, e config.Egress, mark uint32, cfg c
 	} else {
 		nonce := probe.NewNonce()
 		next.nonces[e.Name] = nonce
-		next.probers[e.Name] = probe.New(probe.Config{
+		next.probers[e.Name] = probe.NewPair(probe.Config{
 			Egress: e.Name, Mark: mark, Nonce: nonce, Targets: cfg.Targets, Interval: cfg.Interval,
 			HoldDown: cfg.HoldDown,
 			Traffic:  d.trafficBy(e),
 			Notify:   func() { d.trigger.Fire("probe " + e.Name) }, Logger: d.env.Logger,
-		})
+		}, d.traffic6By(e))
 	}
 	return task{key: key, run: next.probers[e.Name].Run}
 }
@@ -236,9 +249,20 @@ func (d *Set) trafficBy(e config.Egress) func() probe.Traffic {
 	}
 }
 
+// traffic6By returns what tells how much of it is IPv6; nil where it does not matter.
+func (d *Set) traffic6By(e config.Egress) func() probe.Traffic {
+	if e.OpenVPN == nil {
+		return nil
+	}
+	return func() probe.Traffic { return traffic6Of(decide.TunnelDevice(e.Name)) }
+}
+
 // Poke has the drivers look at once at what they would look at soon: something changed in the
 // kernel, perhaps the interface of a network. Safe for concurrent use.
-func (d *Set) Poke() {
+func (d *Set) Poke(cause string) {
+	if d.paths != nil {
+		d.paths.kernelChanged(cause)
+	}
 	if z := d.current.Load().zerotier; z != nil {
 		z.Poke()
 	}
@@ -274,6 +298,10 @@ func (d *Set) Fill(s *decide.Snapshot) {
 		s.Prefixes[name] = c.Verdict()
 	}
 	s.Loops = d.loops.known(s.Now, s.Probes)
+	s.DeadResolvers = d.dns.status()
+	if d.paths != nil {
+		s.Paths = d.paths.status()
+	}
 }
 
 // probes returns what each prober says, by name of egress.
@@ -300,8 +328,13 @@ func (d *Set) Look() (map[string]api.Counters, decide.Snapshot) {
 	return readTraffic(), s
 }
 
-// Applied tells the drivers that the kernel holds what a snapshot led to.
-func (d *Set) Applied(s decide.Snapshot) {
+// Applied tells the drivers that the kernel holds what a snapshot led to. targets are the hosts
+// whose answers prove that a path works.
+func (d *Set) Applied(s decide.Snapshot, decided decide.Decision, targets []netip.Addr) {
+	d.dns.set(decided, s)
+	if d.paths != nil {
+		d.paths.set(decided, targets)
+	}
 	if e := d.CurrentEndpoint(); e != nil && s.Clients != nil {
 		e.applied(s.Clients)
 	}

@@ -65,3 +65,32 @@ func traffic(fields [][]byte) api.Counters {
 	return api.Counters{BytesIn: number(bytesIn), PacketsIn: number(packetsIn),
 		BytesOut: number(bytesOut), PacketsOut: number(packetsOut)}
 }
+
+// traffic6Of returns how much of it is IPv6.
+func traffic6Of(iface string) probe.Traffic {
+	text, err := os.ReadFile("/proc/self/net/dev_snmp6/" + iface)
+	if err != nil {
+		return probe.Traffic{}
+	}
+	return parseTraffic6(text)
+}
+
+// parseTraffic6 reads /proc/net/dev_snmp6: a line for each counter, its name and its value.
+func parseTraffic6(text []byte) (t probe.Traffic) {
+	for line := range bytes.Lines(text) {
+		fields := bytes.Fields(line)
+		if len(fields) != 2 {
+			continue
+		}
+		n, _ := strconv.ParseUint(string(fields[1]), 10, 64)
+		switch string(fields[0]) {
+		case "Ip6InReceives":
+			t.Received += n
+		case "Ip6OutRequests", "Ip6OutForwDatagrams":
+			t.Sent += n
+		case "Ip6InOctets", "Ip6OutOctets":
+			t.Bytes += n
+		}
+	}
+	return t
+}

@@ -14,6 +14,7 @@ import (
 	"ztbridge/bridge/health"
 	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/openvpn/endpoint"
+	"ztbridge/bridge/pathcheck"
 	"ztbridge/bridge/prefixcheck"
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/reclaim"
@@ -31,7 +32,7 @@ egress:
   direct: {wan: {interface: eth0, ipv6: nat66}}
 policy:
   - {from: [zerotier], to: 198.51.100.0/24, egress: [direct]}
-  - {from: [zerotier, endpoint], egress: [provider, home, direct]}
+  - {from: [zerotier, endpoint, lan], egress: [provider, home, direct]}
 `
 
 // well is the state of a box in which nothing is wrong.
@@ -93,7 +94,8 @@ var broken = map[health.Code]func(*Input){
 	health.ConfigWarning: func(in *Input) {
 		in.Warnings = []config.Warning{{Text: "this rule does nothing"}}
 	},
-	health.EgressChosen: func(in *Input) { in.Snapshot.Preferred = "direct" },
+	health.ReloadRefused: func(in *Input) { in.Refused = errors.New("ztbridge.yaml:3: polcy") },
+	health.EgressChosen:  func(in *Input) { in.Snapshot.Preferred = "direct" },
 	health.Closed: func(in *Input) {
 		in.Config.Policy[0].To = []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")}
 	},
@@ -165,6 +167,28 @@ var broken = map[health.Code]func(*Input){
 	},
 	health.WANWithoutRoute: func(in *Input) { in.Snapshot.Host.Defaults[0].Iface = "eth9" },
 	health.IngressMissing:  func(in *Input) { in.Config.Interfaces[0].Iface = "br-gone" },
+	health.IngressUncovered: func(in *Input) {
+		in.Config.Policy[1].From = in.Config.Policy[1].From[:1]
+	},
+	health.PathBlocked: func(in *Input) {
+		setPath(in, false, func(p *decide.Paths, key string) {
+			p.Blocks[key] = kernel.Block{Program: "nft", Table: "inet filter", Chain: "forward"}
+		})
+	},
+	health.PathBroken: func(in *Input) {
+		setPath(in, false, func(p *decide.Paths, key string) {
+			p.Traced = map[string]bool{key: true}
+		})
+	},
+	health.DNSBackup: func(in *Input) {
+		in.Snapshot.DeadResolvers = decide.DeadResolvers{{Egress: "provider",
+			Addr: netip.MustParseAddr("10.8.0.1")}: true}
+	},
+	health.DNSUnanswered: func(in *Input) { setPath(in, true, nil) },
+	health.PathDiverted: func(in *Input) {
+		in.Snapshot.Paths.Diversions = []kernel.Diversion{{Iface: "br-lan", Rule: "100: …"}}
+	},
+	health.PathUnchecked: func(in *Input) { in.Snapshot.Paths.Err = pathcheck.ErrDevice },
 	health.EndpointFailed: func(in *Input) {
 		in.Snapshot.Faults.Keys = errors.New("no space left on device")
 	},
@@ -174,6 +198,21 @@ var broken = map[health.Code]func(*Input){
 	health.LinksUnavailable: func(in *Input) {
 		in.Snapshot.Faults.Links = errors.New("no certificate")
 	},
+}
+
+// setPath makes the first of the box's own clients fail all checks, or all but DNS.
+func setPath(in *Input, onlyDNS bool, more func(*decide.Paths, string)) {
+	c := decide.Decide(in.Config, in.Snapshot).PathClients[0]
+	r := pathcheck.Result{At: in.Snapshot.Now, Plan: c.Plan}
+	for _, k := range pathcheck.Kinds {
+		r.Outcomes[k] = pathcheck.Outcome{Asked: true, Answered: onlyDNS && k != pathcheck.DNS}
+	}
+	in.Snapshot.Probes["provider"] = probe.Status{Grade: probe.Fresh}
+	in.Snapshot.Paths = decide.Paths{Results: map[string]pathcheck.Result{c.Key: r},
+		Blocks: map[string]kernel.Block{}}
+	if more != nil {
+		more(&in.Snapshot.Paths, c.Key)
+	}
 }
 
 // report decides on what is given and reports it.

@@ -26,7 +26,8 @@ func (r *Reporter) conditions(in Input) []api.Condition {
 			p.Message, "").At
 		out = append(out, api.Condition{
 			Code: p.Code, Subject: p.Subject, Severity: p.Severity, Since: since,
-			Message: p.Message, Remedy: p.Remedy, DependsOn: kind.DependsOn,
+			Message: p.Message, Remedy: p.Remedy, Command: p.Command,
+			DependsOn: kind.DependsOn,
 		})
 	}
 	slices.SortStableFunc(out, func(a, b api.Condition) int {
@@ -38,7 +39,7 @@ func (r *Reporter) conditions(in Input) []api.Condition {
 // Problems returns all that is wrong. It is pure.
 func Problems(in Input) []health.Problem {
 	s := in.Snapshot
-	out := boxProblems(in)
+	out := append(boxProblems(in), pathProblems(in)...)
 	out = append(out, zerotierProblems(in.Config, s)...)
 	for _, e := range in.Config.Egresses {
 		out = append(out, tunnelProblems(e, s, in.Decided)...)
@@ -78,6 +79,13 @@ func boxProblems(in Input) []health.Problem {
 		out = append(out, health.Problem{Code: health.WANDown,
 			Message: "this box has no default route of its own",
 			Remedy:  "check its cable, Wi-Fi or DHCP"})
+	}
+	if in.Refused != nil {
+		out = append(out, health.Problem{Code: health.ReloadRefused,
+			Message: "the configuration that was read before is in force, for the file has an " +
+				"error: " + in.Refused.Error(),
+			Remedy: "correct the file, then: ztbridge reload (or, to leave things as they are: " +
+				"ztbridge reload --keep)"})
 	}
 	if n := in.Notice; n.Message != "" {
 		p := health.Problem{Code: health.PreparedNotice, Message: n.Message, Remedy: n.Remedy}

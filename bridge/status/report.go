@@ -45,6 +45,7 @@ type Input struct {
 	// what the kernel holds: the decision, or an earlier one while passes fail
 	Applied decide.Decision
 	Pass    Pass
+	Refused error          // why the last reload was refused; nil if it was not
 	Notice  Notice         // of the programs that prepared the box
 	Idle    *reclaim.Usage // nil where it does not matter
 }
@@ -73,6 +74,9 @@ func (r *Reporter) Report(in Input) api.Status {
 		st.Policies = append(st.Policies, r.policy(p, s.Now, in.Applied))
 	}
 	for _, g := range in.Decided.Intent.Ingresses {
+		if g.Iface == decide.PathDevice {
+			continue // nobody's but the box's own
+		}
 		st.Ingresses = append(st.Ingresses, r.ingress(in, g))
 	}
 	for _, n := range in.Config.ZeroTier.Networks {
@@ -226,8 +230,9 @@ func counters(l kernel.Link) api.Counters {
 func (r *Reporter) policy(rule config.Rule, now time.Time, desired decide.Decision) api.Policy {
 	c := desired.Choices[decide.NewEgressList(rule.Egress)]
 	out := api.Policy{
-		Name: rule.Name, From: []string{}, To: []string{}, Wanted: append([]string{},
-			rule.Egress...), Egress: c.Egress, Why: c.Why,
+		Name: rule.Name, From: []string{}, To: []string{},
+		Wanted: append([]string{}, rule.Egress...),
+		Egress: c.Egress, Egress6: c.Egress6, Why: c.Why,
 	}
 	for _, sel := range rule.From {
 		out.From = append(out.From, sel.Text)

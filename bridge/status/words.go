@@ -41,8 +41,8 @@ func ingressKind(cfg *config.Config, name string) string {
 	return "interface"
 }
 
-// overall sums the status up in one word and one sentence. held says that the last pass was carried
-// out, be it that some of what it should have opened stayed closed.
+// overall sums the status up in one word and one sentence. held reports whether the last pass was
+// carried out. What cuts clients off comes first, whatever tunnels are up.
 func overall(st api.Status, held bool) (api.State, string) {
 	moving, refused, second := 0, 0, 0
 	for _, p := range st.Policies {
@@ -57,22 +57,47 @@ func overall(st api.Status, held bool) (api.State, string) {
 			moving++
 		}
 	}
-	troubled := slices.ContainsFunc(st.Conditions,
-		func(c api.Condition) bool { return c.Severity != health.Info })
+	fault, troubled := worst(st.Conditions), slices.ContainsFunc(st.Conditions,
+		func(c api.Condition) bool { return c.Severity.AtLeast(health.Warning) })
 	switch {
 	case !held:
 		return api.Degraded,
-			"the kernel does not hold what is decided: what was in force before stays"
+			"The kernel could not be changed: what was in force before stays."
 	case moving == 0 && refused == 0:
-		return api.Working, "every policy blocks: nothing leaves, as configured"
+		return api.Working, "Every rule of the policy blocks: nothing leaves, as configured."
+	case moving == 0 && fault.Code == health.WANDown:
+		return api.Closed, "This box has no Internet connection. Clients have none until it has; " +
+			"nothing leaks."
 	case moving == 0:
-		return api.Closed, "no egress is up: clients' packets are refused, none leaks"
+		return api.Closed,
+			"No exit is connected. Clients have no Internet until one is; nothing leaks."
+	case fault.Message != "":
+		return api.Degraded, sentence(fault.Message)
 	case refused > 0:
-		return api.Degraded, "some clients have no egress that is up and are refused"
+		return api.Degraded, "Some devices have no exit that is connected, and are blocked."
 	case second > 0:
-		return api.Degraded, "traffic flows, some of it by a second choice"
+		return api.Degraded, "Working, but on a backup exit."
 	case troubled:
-		return api.Degraded, "traffic flows, but something needs attention"
+		return api.Degraded, "Working, but something needs attention."
 	}
-	return api.Working, "traffic leaves as configured"
+	return api.Working, "Working: every device leaves as configured."
+}
+
+// worst returns the first problem that cuts clients off and is not the consequence of another.
+func worst(conditions []api.Condition) api.Condition {
+	var present []health.Code
+	for _, c := range conditions {
+		present = append(present, c.Code)
+	}
+	for _, c := range conditions {
+		if c.Severity == health.Error && health.Explains(c.Code, present) == "" {
+			return c
+		}
+	}
+	return api.Condition{}
+}
+
+// sentence makes a message one.
+func sentence(message string) string {
+	return strings.ToUpper(message[:1]) + strings.TrimRight(message[1:], ".") + "."
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -78,9 +77,7 @@ const daemonSocket = "/run/ztbridge/" + api.SocketName
 
 var errStarting = errors.New("the daemon is starting")
 
-// daemonStatus is what `ztbridge status` prints, without a process each time. Its last part, what
-// the daemon did to the kernel of late, is for those who ask for it, and would push the rest off a
-// screen.
+// daemonStatus returns what `ztbridge status` prints, without a process each time.
 func daemonStatus(ctx context.Context) (string, error) {
 	s, err := api.Dial(daemonSocket).Status(ctx)
 	switch {
@@ -89,8 +86,7 @@ func daemonStatus(ctx context.Context) (string, error) {
 	case s.State == api.Starting:
 		return "", errStarting
 	}
-	answer, _, _ := strings.Cut(api.Render(s), "\nlast pass ")
-	return answer, nil
+	return api.Render(s), nil
 }
 
 // metadataPatience is how long the network may take. The daemon waits for it, and would have

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -129,6 +130,7 @@ func (p *program) daemonFacts(ctx context.Context, s api.Status) (*doctor.Daemon
 		Unwell:    trouble(s, health.Warning, "", inArea(health.Service)),
 		Reconcile: s.Reconcile.Error,
 		IPTables:  trouble(s, health.Warning, "", oneOf(health.IPTables)),
+		Problems:  problems(s),
 	}
 	for _, n := range s.Networks {
 		network := doctor.Network{
@@ -166,6 +168,31 @@ func (p *program) daemonFacts(ctx context.Context, s api.Status) (*doctor.Daemon
 	}
 	d.Pending = pending
 	return d, nil
+}
+
+// problems returns what status tells of and no other check looks at. What only follows from
+// another problem is left out.
+func problems(s api.Status) []doctor.Problem {
+	var out []doctor.Problem
+	var present []health.Code
+	for _, c := range s.Conditions {
+		present = append(present, c.Code)
+	}
+	for _, c := range s.Conditions {
+		area := health.AreaOf(c.Code)
+		if !c.Severity.AtLeast(health.Warning) || health.Explains(c.Code, present) != "" ||
+			area == health.Service || area == health.Network || area == health.Tunnel ||
+			oneOf(health.IPTables, health.PrefixUnusable, health.MemberUnreachable,
+				health.EgressRing, health.ViaUnusable, health.ProbesUnanswered,
+				health.ReconcileFailed)(c.Code) {
+			continue
+		}
+		name := strings.ReplaceAll(string(c.Code), "-", " ")
+		out = append(out, doctor.Problem{Name: name, Fails: c.Severity == health.Error,
+			Command: c.Command,
+			Trouble: doctor.Trouble{Message: c.Message, Remedy: c.Remedy}})
+	}
+	return out
 }
 
 func egressFacts(s api.Status, e api.Egress) doctor.Egress {

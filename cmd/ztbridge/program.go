@@ -104,8 +104,8 @@ func (p *program) root() *cobra.Command {
 	flags.BoolVarP(&p.verbose, "verbose", "v", false, "log details as well")
 	root.AddCommand(p.runCommand(), p.guardCommand(), p.downCommand(), p.planCommand(),
 		p.statusCommand(), p.doctorCommand(),
-		p.egressCommand(), p.clientCommand(), p.networkCommand(), p.configCommand(),
-		p.versionCommand(), updateCommand(update.New()), problemsTopic())
+		p.egressCommand(), p.reloadCommand(), p.clientCommand(), p.networkCommand(),
+		p.configCommand(), p.versionCommand(), updateCommand(update.New()), problemsTopic())
 	root.AddCommand(p.manualCommands()...)
 	return root
 }

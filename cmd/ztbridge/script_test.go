@@ -116,6 +116,8 @@ func (b *box) Use(_ context.Context, egress string) error {
 func (b *box) Reset(context.Context) error  { b.chosen = ""; return nil }
 func (b *box) Reload(context.Context) error { return nil }
 
+func (b *box) ForgetReload(context.Context) error { return nil }
+
 func fakeDaemon() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()

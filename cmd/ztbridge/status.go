@@ -38,7 +38,7 @@ why. Exit code 3: the daemon is not running, or something is not as configured.`
 			if err != nil {
 				return p.withNotice(err)
 			}
-			if err := p.show(s, api.Render(s), asJSON); err != nil {
+			if err := p.show(s, p.draw(s), asJSON); err != nil {
 				return err
 			}
 			if s.Version != version() {
@@ -78,12 +78,20 @@ func (p *program) explain(cmd *cobra.Command, of netip.Addr, asJSON bool) error 
 	return p.show(e, api.RenderExplanation(e), asJSON)
 }
 
+// draw returns what a person reads: with -v all there is.
+func (p *program) draw(s api.Status) string {
+	if p.verbose {
+		return api.RenderDetails(s)
+	}
+	return api.Render(s)
+}
+
 // frame shows one of a series: on a terminal in place of the one before, else below it.
 func (p *program) frame(s api.Status, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(p.out).Encode(s)
 	}
-	text := api.Render(s) + "\n"
+	text := p.draw(s) + "\n"
 	if isTerminal(p.out) {
 		text = clearScreen + text
 	}

@@ -1,0 +1,132 @@
+package decide
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"ztbridge/bridge/config"
+	"ztbridge/policyroute"
+)
+
+// PathDevice is the TUN device by which the box's own clients enter. The dot keeps it apart from
+// every TunnelDevice.
+const PathDevice = policyroute.TunPrefix + ".check"
+
+// pathIngress is its name in intents, which no configuration can give to anything.
+const pathIngress = "path check"
+
+// The addresses of the box's own clients. IANA assigned 192.0.0.0/24 to protocols that a router
+// uses by itself; this part of it to none (RFC 6890). The other is a unique local prefix (RFC
+// 4193), drawn at random.
+var pathPrefixes = map[policyroute.Family]netip.Prefix{
+	policyroute.V4: netip.MustParsePrefix("192.0.0.128/25"),
+	policyroute.V6: netip.MustParsePrefix("fdb4:6a1e:72c5::/64"),
+}
+
+// maxPathLists bounds the lists that have clients of their own: as many as there are tables.
+const maxPathLists = policyroute.TablePolicyLast - policyroute.TablePolicyFirst + 1
+
+// PathClient is a client of the box's own, which finds out what clients of one list of egresses
+// find.
+type PathClient struct {
+	Key     string // names it: its list and its IP version
+	List    EgressList
+	Family  policyroute.Family
+	Addr    netip.Addr
+	Egress  string // that carries its traffic now; empty: none, so that there is nothing to check
+	Steered bool   // whether its DNS queries are steered to a resolver
+	Plan    string // changes with everything of ours that its packets meet
+}
+
+// pathClients returns one client for each list of egresses that carries traffic to the Internet,
+// and for each IP version that its clients have, and the egress in use carries.
+func pathClients(cfg *config.Config, s Snapshot, d Decision) []PathClient {
+	if len(d.Intent.Ingresses) == 0 || s.Stopping {
+		return nil
+	}
+	var out []PathClient
+	seen := map[EgressList]bool{}
+	for _, r := range cfg.Policy {
+		key := NewEgressList(r.Egress)
+		if len(r.To) > 0 || len(r.Egress) == 0 || seen[key] || len(seen) >= maxPathLists {
+			continue
+		}
+		seen[key] = true
+		for _, f := range policyroute.Families {
+			if !hasClients(d.Intent.Ingresses, f) {
+				continue
+			}
+			c := PathClient{Key: strings.Join(append(r.Egress[:len(r.Egress):len(r.Egress)], f.String()), " "), List: key, Family: f,
+				Addr: pathAddr(f, len(seen)), Egress: d.Choices[key].Of(f)}
+			for _, e := range d.Intent.Egresses {
+				switch {
+				case e.Name != c.Egress:
+				case f == policyroute.V4 && e.NoIPv4 || f == policyroute.V6 && !e.IPv6:
+					c.Egress = "" // refused, as it must be
+				default:
+					c.Steered = steers(e, f)
+					c.Plan = fmt.Sprint(e.Name, e.Iface, e.Present, e.Addrs, e.DNS,
+						e.Gateway4, e.Gateway6, e.ResolverPort)
+				}
+			}
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// hasClients reports whether clients of an IP version can be behind an ingress. Where nothing is
+// known yet, they may be of IPv4.
+func hasClients(ingresses []policyroute.Ingress, f policyroute.Family) bool {
+	known := false
+	for _, g := range ingresses {
+		for _, p := range g.Prefixes {
+			known = true
+			if policyroute.FamilyOf(p.Addr()) == f {
+				return true
+			}
+		}
+	}
+	return !known && f == policyroute.V4
+}
+
+// steers reports whether queries of clients are steered to a resolver of the egress.
+func steers(e policyroute.Egress, f policyroute.Family) bool {
+	return e.ResolverPort != 0 || slices.ContainsFunc(e.DNS,
+		func(a netip.Addr) bool { return policyroute.FamilyOf(a) == f })
+}
+
+// pathAddr returns the n-th address of the range, of which the first is the box's own.
+func pathAddr(f policyroute.Family, n int) netip.Addr {
+	a := pathPrefixes[f].Addr().AsSlice()
+	a[len(a)-1] += byte(1 + n)
+	out, _ := netip.AddrFromSlice(a)
+	return out
+}
+
+// addPathClients makes the clients part of an intent: they are an ingress like any other, and
+// nobody's policy but their own speaks of them.
+func addPathClients(s Snapshot, d *Decision) {
+	if len(d.PathClients) == 0 {
+		return
+	}
+	in := policyroute.Ingress{Name: pathIngress, Iface: PathDevice, Owned: true,
+		Present: s.Host.Exists(PathDevice), MTU: listenerMTU}
+	for _, f := range policyroute.Families {
+		in.Prefixes = append(in.Prefixes, pathPrefixes[f])
+		in.Addrs = append(in.Addrs, netip.PrefixFrom(pathAddr(f, 0), pathPrefixes[f].Bits()))
+	}
+	d.Intent.Ingresses = append(d.Intent.Ingresses, in)
+	var own []policyroute.Policy
+	for _, c := range d.PathClients {
+		own = append(own, policyroute.Policy{
+			Name: "path check of " + c.Key, Ingress: []string{pathIngress},
+			From:   []netip.Prefix{netip.PrefixFrom(c.Addr, c.Addr.BitLen())},
+			Egress: c.List.Names(), Use: d.Choices[c.List].Egress,
+			Use6: d.Choices[c.List].Egress6,
+		})
+	}
+	d.Intent.Policies = append(own, d.Intent.Policies...)
+}

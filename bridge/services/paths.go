@@ -1,0 +1,247 @@
+package services
+
+import (
+	"context"
+	"io"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/decide"
+	"ztbridge/bridge/pathcheck"
+	"ztbridge/bridge/tun"
+	"ztbridge/policyroute"
+	"ztbridge/policyroute/kernel"
+)
+
+const (
+	// deviceRetry is the pause before the device of the path check is opened again.
+	deviceRetry = 5 * time.Second
+	// inspectDelay lets several changes of the kernel make one look at its rules.
+	inspectDelay = 200 * time.Millisecond
+	// inspectEvery is how often rules are looked at though nothing changed.
+	inspectEvery = time.Minute
+)
+
+// internet stands for the Internet at large: no rule of a policy is likely to name it.
+var internet = map[policyroute.Family]netip.Addr{
+	policyroute.V4: netip.MustParseAddr("1.1.1.1"),
+	policyroute.V6: netip.MustParseAddr("2606:4700:4700::1111"),
+}
+
+// paths runs the box's own clients, and finds out why those that fail do. Safe for concurrent use.
+type paths struct {
+	env     Env
+	trigger *Trigger
+	checker *pathcheck.Checker
+	wake    chan struct{}
+
+	mu      sync.Mutex
+	clients map[string]pathcheck.Client
+	sources []kernel.Source
+	traced  map[string]time.Time // by key: of the result that was traced
+	found   decide.Paths         // its Results are the checker's
+}
+
+func newPaths(env Env, trigger *Trigger) *paths {
+	p := &paths{env: env, trigger: trigger, wake: make(chan struct{}, 1),
+		clients: map[string]pathcheck.Client{}, traced: map[string]time.Time{}}
+	p.found.Blocks, p.found.Traced = map[string]kernel.Block{}, map[string]bool{}
+	p.checker = pathcheck.New(pathcheck.Config{
+		Open: openPathDevice, Logger: env.Logger,
+		Notify: func() {
+			p.poke()
+			trigger.Fire("path check")
+		},
+	})
+	return p
+}
+
+// openPathDevice makes the device where it is missing.
+func openPathDevice() (io.ReadWriteCloser, error) {
+	if err := tun.Ensure(decide.PathDevice, 0, 0); err != nil {
+		return nil, err
+	}
+	return tun.Open(decide.PathDevice)
+}
+
+// run checks until ctx ends.
+func (p *paths) run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { p.inspectLoop(ctx) })
+	for ctx.Err() == nil {
+		err := p.checker.Run(ctx)
+		p.mu.Lock()
+		p.found.Err = err
+		p.mu.Unlock()
+		if err != nil {
+			p.env.Logger.Warn("path check stopped", "error", err)
+			p.trigger.Fire("path check stopped")
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(deviceRetry):
+		}
+	}
+	return nil
+}
+
+// set tells which clients there are, after a pass made the kernel hold what was decided.
+func (p *paths) set(d decide.Decision, targets []netip.Addr) {
+	var clients []pathcheck.Client
+	byKey := map[string]pathcheck.Client{}
+	for _, c := range d.PathClients {
+		client := pathcheck.Client{Key: c.Key, Addr: c.Addr, Steered: c.Steered, Plan: c.Plan}
+		if c.Egress != "" {
+			client.Targets = targetsOf(targets, c.Family)
+		}
+		clients, byKey[c.Key] = append(clients, client), client
+	}
+	var sources []kernel.Source
+	for _, g := range d.Intent.Ingresses {
+		if g.Iface != decide.PathDevice && g.Present {
+			sources = append(sources, kernel.Source{Iface: g.Iface, Prefixes: g.Prefixes})
+		}
+	}
+	p.mu.Lock()
+	changed := !slices.EqualFunc(sources, p.sources, func(a, b kernel.Source) bool {
+		return a.Iface == b.Iface && slices.Equal(a.Prefixes, b.Prefixes)
+	})
+	p.clients, p.sources = byKey, sources
+	p.mu.Unlock()
+	p.checker.Set(clients)
+	if changed {
+		p.poke()
+	}
+}
+
+// targetsOf returns the hosts of an IP version to ask. Those that are asked where nobody names any
+// stand in for a version of which none is named: its clients are worth a look, too.
+func targetsOf(targets []netip.Addr, f policyroute.Family) []netip.Addr {
+	of := func(list []netip.Addr) []netip.Addr {
+		return slices.DeleteFunc(slices.Clone(list), func(t netip.Addr) bool {
+			return policyroute.FamilyOf(t) != f
+		})
+	}
+	if named := of(targets); len(named) > 0 {
+		return named
+	}
+	return of(config.DefaultTargets())
+}
+
+// kernelChanged has the paths looked at again: somebody changed filters, rules or routes. What
+// this program changes itself is known from the clients' plans.
+func (p *paths) kernelChanged(cause string) {
+	if !strings.HasSuffix(cause, "by ztbridge") {
+		p.checker.Kick()
+	}
+	p.poke()
+}
+
+func (p *paths) poke() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// status returns what is known.
+func (p *paths) status() decide.Paths {
+	results := p.checker.Status()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := p.found
+	out.Results, out.Blocks = results, maps.Clone(p.found.Blocks)
+	out.Traced = maps.Clone(p.found.Traced)
+	out.Diversions = slices.Clone(p.found.Diversions)
+	return out
+}
+
+// inspectLoop finds out what decides about packets that do not get through.
+func (p *paths) inspectLoop(ctx context.Context) {
+	timer := time.NewTimer(inspectEvery)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-p.wake:
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(inspectDelay):
+			}
+		}
+		p.lookForDiversions()
+		p.traceFailures(ctx)
+		timer.Reset(inspectEvery)
+	}
+}
+
+func (p *paths) lookForDiversions() {
+	p.mu.Lock()
+	sources := p.sources
+	p.mu.Unlock()
+	var found []kernel.Diversion
+	for _, f := range policyroute.Families {
+		of, err := p.env.Kernel.Diversions(sources, internet[f])
+		if err != nil {
+			p.env.Logger.Debug("looking for diversions failed", "error", err)
+			return
+		}
+		found = append(found, of...)
+	}
+	p.mu.Lock()
+	changed := !slices.Equal(found, p.found.Diversions)
+	p.found.Diversions = found
+	p.mu.Unlock()
+	if changed {
+		p.trigger.Fire("rules of other programs")
+	}
+}
+
+// traceFailures follows the packets of each client whose last check failed, once for each result.
+func (p *paths) traceFailures(ctx context.Context) {
+	for key, r := range p.checker.Status() {
+		p.mu.Lock()
+		client, known := p.clients[key]
+		done := !known || r.Works() || r.At.Equal(p.traced[key])
+		_, blocked := p.found.Blocks[key]
+		first := !p.found.Traced[key]
+		if r.Works() {
+			delete(p.found.Blocks, key)
+			delete(p.found.Traced, key)
+		}
+		p.traced[key] = r.At
+		p.mu.Unlock()
+		if done {
+			continue
+		}
+		b, found, err := p.env.Kernel.Trace(ctx, decide.PathDevice, client.Addr,
+			func(ctx context.Context) error {
+				_, err := p.checker.Ask(ctx, client)
+				return err
+			})
+		if err != nil {
+			p.env.Logger.Debug("tracing failed", "client", key, "error", err)
+			continue
+		}
+		p.mu.Lock()
+		p.found.Traced[key] = true
+		if found {
+			p.found.Blocks[key] = b
+		} else {
+			delete(p.found.Blocks, key)
+		}
+		p.mu.Unlock()
+		if found || blocked || first {
+			p.trigger.Fire("trace of " + key)
+		}
+	}
+}

@@ -1,0 +1,205 @@
+package status
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/decide"
+	"ztbridge/bridge/health"
+	"ztbridge/bridge/pathcheck"
+	"ztbridge/bridge/probe"
+	"ztbridge/policyroute"
+)
+
+// pathProblems tells what a client finds where it is not what the configuration promises.
+func pathProblems(in Input) []health.Problem {
+	s, d := in.Snapshot, in.Decided
+	var out []health.Problem
+	for _, v := range s.Paths.Diversions {
+		out = append(out, health.Problem{Code: health.PathDiverted, Subject: v.Rule,
+			Message: fmt.Sprintf("devices behind %s do not use ztbridge: another program's "+
+				"routing rule takes their traffic away (%s)", v.Iface, v.Rule),
+			Remedy: "remove that rule", Command: v.Remove})
+	}
+	if s.Paths.Err != nil {
+		out = append(out, health.Problem{Code: health.PathUnchecked,
+			Message: "whether devices get through cannot be checked: " + s.Paths.Err.Error()})
+	}
+	for _, c := range d.PathClients {
+		r, checked := s.Paths.Results[c.Key]
+		if !checked || c.Egress == "" || r.Plan != c.Plan || r.Works() || r.Err != nil {
+			continue
+		}
+		if p, found := pathProblem(in, c, r); found {
+			out = append(out, p)
+		}
+	}
+	out = append(out, backupResolvers(in)...)
+	return append(out, uncoveredIngresses(in)...)
+}
+
+// pathProblem says why a client of one list and IP version is not answered. An egress whose
+// probes are not answered either has a problem of its own, which explains it.
+func pathProblem(in Input, c decide.PathClient, r pathcheck.Result) (health.Problem, bool) {
+	s := in.Snapshot
+	failed := failedKinds(r)
+	what := fmt.Sprintf("devices that use %s have no %s", c.Egress, familyName(c.Family))
+	if len(failed) < len(askedKinds(r)) {
+		what = fmt.Sprintf("devices that use %s get no answer by %s over %s", c.Egress,
+			strings.Join(failed, " and "), familyName(c.Family))
+	}
+	if b, ok := s.Paths.Blocks[c.Key]; ok && !b.Ours {
+		ifaces := []string{decide.PathDevice}
+		for _, g := range in.Decided.Intent.Ingresses {
+			if g.Iface != decide.PathDevice {
+				ifaces = append(ifaces, g.Iface)
+			}
+		}
+		return health.Problem{Code: health.PathBlocked, Subject: c.Key,
+			Message: fmt.Sprintf("%s: %s drops their packets", what, b),
+			Remedy:  "let through what ztbridge forwards", Command: b.Allow(ifaces)}, true
+	}
+	dns, echo, tcp := r.Outcomes[pathcheck.DNS], r.Outcomes[pathcheck.Echo],
+		r.Outcomes[pathcheck.TCP]
+	switch {
+	case dns.Asked && !dns.Answered && (echo.Answered || tcp.Answered):
+		why := ""
+		if dns.Refused != "" {
+			why = " (" + dns.Refused + ")"
+		}
+		return health.Problem{Code: health.DNSUnanswered, Subject: c.Key,
+			Message: fmt.Sprintf("devices that use %s cannot look up names: its DNS server %s "+
+				"does not answer%s", c.Egress, resolverOf(in.Decided.Intent, c), why),
+			Remedy: fmt.Sprintf("name another one, as %s: {…, dns: [9.9.9.9]} under egress:, "+
+				"then: ztbridge reload", c.Egress)}, true
+	case !echo.Answered && !tcp.Answered && getsThrough(s, c) && s.Paths.Traced[c.Key]:
+		return health.Problem{Code: health.PathBroken, Subject: c.Key,
+			Message: fmt.Sprintf("%s, though this box itself gets through by it: what it "+
+				"forwards is lost here or at the other end", what),
+			Remedy: "run ztbridge doctor; if all else is well, ask the provider"}, true
+	}
+	return health.Problem{}, false
+}
+
+// getsThrough reports whether the box's own packets are answered where the client's are not.
+func getsThrough(s decide.Snapshot, c decide.PathClient) bool {
+	p, version := s.Probes[c.Egress], probe.V4
+	if c.Family == policyroute.V6 {
+		version = probe.V6
+	}
+	if p.Asked[version] {
+		return p.Of[version] >= probe.Fresh
+	}
+	return p.Grade >= probe.Fresh
+}
+
+func askedKinds(r pathcheck.Result) (out []string) {
+	for _, k := range pathcheck.Kinds {
+		if r.Outcomes[k].Asked {
+			out = append(out, k.String())
+		}
+	}
+	return out
+}
+
+func failedKinds(r pathcheck.Result) (out []string) {
+	for _, k := range pathcheck.Kinds {
+		if r.Outcomes[k].Asked && !r.Outcomes[k].Answered {
+			out = append(out, k.String())
+		}
+	}
+	return out
+}
+
+func familyName(f policyroute.Family) string {
+	if f == policyroute.V6 {
+		return "IPv6"
+	}
+	return "IPv4"
+}
+
+// resolverOf returns the resolver that a client's queries are steered to.
+func resolverOf(intent policyroute.Intent, c decide.PathClient) string {
+	for _, e := range intent.Egresses {
+		if e.Name != c.Egress {
+			continue
+		}
+		for _, a := range e.DNS {
+			if policyroute.FamilyOf(a) == c.Family {
+				return a.String()
+			}
+		}
+	}
+	return "over TLS"
+}
+
+// backupResolvers tells of resolvers that others stand in for.
+func backupResolvers(in Input) []health.Problem {
+	var out []health.Problem
+	for _, e := range in.Decided.Intent.Egresses {
+		for _, a := range e.DNS {
+			if !in.Snapshot.DeadResolvers[decide.ResolverOf{Egress: e.Name, Addr: a}] {
+				continue
+			}
+			out = append(out, health.Problem{Code: health.DNSBackup,
+				Subject: e.Name + " " + a.String(),
+				Message: fmt.Sprintf("DNS server %s of %s does not answer", a, e.Name),
+				Remedy: fmt.Sprintf("if it does not come back, name others, as %s: {…, dns: "+
+					"[9.9.9.9]} under egress:, then: ztbridge reload", e.Name)})
+		}
+	}
+	return out
+}
+
+// uncoveredIngresses tells of ingresses that no rule of the policy speaks of: all that enters
+// there is refused, which nobody configures an ingress for.
+func uncoveredIngresses(in Input) []health.Problem {
+	var out []health.Problem
+	for _, g := range in.Decided.Intent.Ingresses {
+		if g.Iface == decide.PathDevice || peers(in, g.Name) ||
+			slices.ContainsFunc(in.Config.Policy,
+				func(r config.Rule) bool { return mayMatch(r, g, in.Snapshot) }) {
+			continue
+		}
+		name := g.Name
+		if ingressKind(in.Config, g.Name) == "endpoint" {
+			name = config.EndpointIngress
+		}
+		if slices.ContainsFunc(out, func(p health.Problem) bool { return p.Subject == name }) {
+			continue // the listeners of the endpoint are one ingress to a person
+		}
+		out = append(out, health.Problem{Code: health.IngressUncovered, Subject: name,
+			Message: fmt.Sprintf("devices that come by %s have no Internet: no rule of the "+
+				"policy covers them", name),
+			Remedy: fmt.Sprintf("add %s to from: of a rule under policy:, then: ztbridge "+
+				"reload", name)})
+	}
+	return out
+}
+
+// peers reports whether a peering names the ingress: then it may be meant for nothing else.
+func peers(in Input, ingress string) bool {
+	return slices.ContainsFunc(in.Config.Peering, func(p config.Peering) bool {
+		return slices.Contains(decide.Expand([]string{p.From, p.To}, in.Snapshot), ingress)
+	})
+}
+
+// mayMatch reports whether a rule can match a packet that enters by the ingress. A client named by
+// a rule is one of the endpoint's.
+func mayMatch(r config.Rule, g policyroute.Ingress, s decide.Snapshot) bool {
+	if len(r.From) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(r.From, func(sel config.Selector) bool {
+		switch sel.Kind {
+		case config.ByIngress:
+			return slices.Contains(decide.Expand(sel.Ingress, s), g.Name)
+		case config.ByPrefix:
+			return len(g.Prefixes) == 0 || slices.ContainsFunc(g.Prefixes, sel.Prefix.Overlaps)
+		default:
+			return g.Owned
+		}
+	})
+}
