@@ -85,6 +85,16 @@ func daemonChecks(d Daemon) []check {
 		checks = append(checks, check{"iptables", nil,
 			func(Facts) Result { return warning(d.IPTables.Message, d.IPTables.Remedy) }})
 	}
+	for _, p := range d.Problems {
+		checks = append(checks, check{p.Name, nil, func(Facts) Result {
+			r := warning(p.Message, p.Remedy)
+			if p.Fails {
+				r.Verdict = Failed
+			}
+			r.Command = p.Command
+			return r
+		}})
+	}
 	return append(checks, check{"kernel", nil, func(Facts) Result { return lookKernel(d) }})
 }
 

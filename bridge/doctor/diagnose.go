@@ -24,6 +24,7 @@ type Result struct {
 	Verdict Verdict `json:"verdict"`
 	Message string  `json:"message"`
 	Remedy  string  `json:"remedy,omitempty"`
+	Command string  `json:"command,omitempty"` // a shell command that does it
 	// Because is the failed check of which this one is the consequence.
 	Because string `json:"because,omitempty"`
 }
@@ -99,14 +100,32 @@ func (r Report) String() string {
 		if result.Remedy != "" {
 			b.WriteString(wrap(strings.Repeat(" ", len(head)), "→ "+result.Remedy))
 		}
+		if result.Command != "" { // whole: a line that is broken cannot be pasted
+			b.WriteString("    " + result.Command + "\n")
+		}
 	}
-	switch failures := r.Failures(); len(failures) {
-	case 0:
-		b.WriteString("\nNothing that was checked is broken.\n")
+	failures, warnings := r.Failures(), r.warnings()
+	switch {
+	case len(failures) > 0:
+		b.WriteString("\n" + wrap("To fix: ", strings.Join(failures, ", ")+"."))
+	case warnings == 1:
+		b.WriteString("\nAll checks passed (1 warning).\n")
+	case warnings > 1:
+		fmt.Fprintf(&b, "\nAll checks passed (%d warnings).\n", warnings)
 	default:
-		b.WriteString("\n" + wrap("To mend: ", strings.Join(failures, ", ")+"."))
+		b.WriteString("\nAll checks passed.\n")
 	}
 	return b.String()
+}
+
+func (r Report) warnings() int {
+	n := 0
+	for _, result := range r {
+		if result.Verdict == Warning {
+			n++
+		}
+	}
+	return n
 }
 
 // wrap writes words behind a head, in lines of width columns.

@@ -74,11 +74,20 @@ type Daemon struct {
 	// Reconcile is why the last pass over the kernel failed; empty if it did not.
 	Reconcile string
 	IPTables  Trouble
+	Problems  []Problem
 	Pending   string // commands by which the kernel would become what is planned; empty: it is
 }
 
 // Trouble is something wrong; the zero value is none.
 type Trouble struct{ Message, Remedy string }
+
+// Problem is what status tells and no check of doctor's own finds.
+type Problem struct {
+	Trouble
+	Name    string // of the check
+	Command string // a shell command that is the remedy, where one is
+	Fails   bool   // clients are cut off; else a warning
+}
 
 // Network is the box's membership in a ZeroTier network. Without a daemon only ID and Name are
 // known.

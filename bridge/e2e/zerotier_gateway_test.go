@@ -75,7 +75,7 @@ func TestZeroTierGateway(t *testing.T) {
 			provider.Kill()
 			b.awaitEgress("")
 			if text, err := b.run("doctor"); err == nil ||
-				!strings.HasSuffix(text, "\nTo mend: egress provider.\n") {
+				!strings.HasSuffix(text, "\nTo fix: egress provider.\n") {
 				t.Errorf("doctor does not find that it is the tunnel: %v\n%s", err, text)
 			}
 			must(t, provider.Start(m.ctx))

@@ -1,0 +1,292 @@
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ztbridge/bridge/api"
+	"ztbridge/bridge/health"
+	"ztbridge/bridge/lab"
+)
+
+const truthConfig = `
+ingress: [ing0]
+egress:
+  provider: {openvpn: {profile: provider.ovpn, credentials: provider.auth}}
+probe: {targets: [192.0.2.10, "2001:db8:c0::10"], hold_down: 2s}
+`
+
+// truthLab is a box that works, with a client whose streams are measured.
+type truthLab struct {
+	*lab.Topology
+	t       *testing.T
+	box     *box
+	streams map[string]*lab.Stream
+}
+
+// brokenState is one way to leave clients without what they are promised. What status and doctor
+// say of it is compared, the remedy is carried out, and all must be well after it.
+type brokenState struct {
+	name string
+	// brk and mend do and undo the thing; an empty mend carries out the remedy that is printed.
+	brk, mend func(*truthLab)
+	dead      []string // streams that a client does not get
+	code      health.Code
+	says      []string // in the message
+	headline  string   // in the summary
+}
+
+// shell runs a command on the box.
+func shell(command string) func(*truthLab) {
+	return func(l *truthLab) { l.box.sh(command) }
+}
+
+// reconfigure writes another configuration and has it read.
+func reconfigure(config string) func(*truthLab) {
+	return func(l *truthLab) {
+		l.box.write("ztbridge.yaml", config)
+		l.box.reload()
+	}
+}
+
+var all = []string{"udp4", "udp6", "tcp4", "dns4"}
+
+// foreignTable is a filter as other programs make one.
+func foreignTable(hook, rules string) func(*truthLab) {
+	return shell(fmt.Sprintf(
+		"nft 'table inet foreign { chain c { type filter hook %s; %s; }; }'", hook, rules))
+}
+
+const forwardHook = "forward priority 0"
+
+// brokenStates are those that a member meets; each is made by doing that thing.
+var brokenStates = []brokenState{
+	{name: "a foreign filter whose policy is drop",
+		brk: foreignTable(forwardHook, "policy drop"), dead: all, code: health.PathBlocked,
+		says: []string{"the policy of chain c in table inet foreign"}, headline: "no IPv"},
+	{name: "a foreign filter that rejects",
+		brk: foreignTable(forwardHook, "reject with icmpx admin-prohibited"), dead: all,
+		code: health.PathBlocked, says: []string{"reject with icmpx admin-prohibited"}},
+	{name: "a foreign filter before routing",
+		brk:  foreignTable("prerouting priority -150", "meta l4proto != 58 fib daddr type unicast drop"),
+		code: health.PathBlocked, dead: all, says: []string{"fib daddr type unicast drop"}},
+	{name: "a foreign filter of answers",
+		brk:  foreignTable(forwardHook, `iifname "tunztb-*" drop`),
+		code: health.PathBlocked, dead: all, says: []string{`iifname \"tunztb-*\" drop`}},
+	{name: "a foreign filter of IPv6", brk: foreignTable(forwardHook, "meta nfproto ipv6 drop"),
+		code: health.PathBlocked, dead: []string{"udp6"}, says: []string{"no IPv6"}},
+	{name: "a foreign filter of IPv4", brk: foreignTable(forwardHook, "meta nfproto ipv4 drop"),
+		code: health.PathBlocked, dead: []string{"udp4", "tcp4", "dns4"},
+		says: []string{"no IPv4"}},
+	{name: "a foreign filter of DNS", brk: foreignTable(forwardHook, "udp dport 53 drop"),
+		code: health.PathBlocked, dead: []string{"dns4"}, says: []string{"by DNS"}},
+	{name: "a foreign filter of TCP", brk: foreignTable(forwardHook, "meta l4proto tcp drop"),
+		code: health.PathBlocked, dead: []string{"tcp4"}, says: []string{"by TCP"}},
+	{name: "a queue that nobody reads", brk: foreignTable(forwardHook, "queue num 7"),
+		code: health.PathBlocked, dead: all, says: []string{"queue to 7"}},
+	{name: "a filter of legacy iptables", brk: shell("iptables-legacy -P FORWARD DROP"),
+		code: health.PathBlocked, dead: []string{"udp4", "tcp4", "dns4"},
+		says: []string{"the policy of chain FORWARD", "iptables-legacy"}},
+	{name: "a rule of legacy iptables",
+		brk:  shell("iptables-legacy -A FORWARD -p udp -j DROP"),
+		code: health.PathBlocked, dead: []string{"udp4", "dns4"},
+		says: []string{"-A FORWARD -p udp -j DROP"}},
+	{name: "a routing rule of another program",
+		brk: shell("ip route add default via 198.51.100.1 dev wan0 table 200; " +
+			"ip rule add pref 100 from 10.77.0.0/24 lookup 200"),
+		code: health.PathDiverted, dead: []string{"udp4", "tcp4", "dns4"},
+		says: []string{"100: from 10.77.0.0/24 lookup 200"}, headline: "routing rule"},
+	{name: "a routing rule that throws packets away",
+		brk:  shell("ip -6 rule add pref 101 from fd77::/64 blackhole"),
+		code: health.PathDiverted, dead: []string{"udp6"}, says: []string{"blackhole"}},
+	{name: "a routing rule of one device",
+		brk:  shell("ip rule add pref 102 from 10.77.0.2 prohibit"),
+		code: health.PathDiverted, dead: []string{"udp4", "tcp4", "dns4"},
+		says: []string{"from 10.77.0.2/32 prohibit"}},
+	{name: "a resolver that is dead",
+		brk:  func(l *truthLab) { l.Providers[0].DNS.SetSilent(true) },
+		mend: func(l *truthLab) { l.Providers[0].DNS.SetSilent(false) },
+		code: health.DNSUnanswered, dead: []string{"dns4"},
+		says: []string{"cannot look up names", "10.8."}, headline: "cannot look up names"},
+	{name: "an endpoint that no rule covers",
+		brk: reconfigure(truthConfig + "policy: [{from: [ing0], egress: [provider]}]\n" +
+			"endpoint: {address: 198.51.100.2, listen: [udp/1194]}\n"),
+		mend: reconfigure(truthConfig), code: health.IngressUncovered,
+		says: []string{"endpoint"}, headline: "no rule of the policy covers"},
+	{name: "an interface that does not exist",
+		brk:  reconfigure(strings.Replace(truthConfig, "[ing0]", "[ing0, ing7]", 1)),
+		mend: reconfigure(truthConfig), code: health.IngressMissing, says: []string{"ing7"}},
+	{name: "a configuration that is refused",
+		brk: func(l *truthLab) {
+			l.box.write("ztbridge.yaml", truthConfig+"polcy: []\n")
+			if out, err := l.box.run("reload"); err == nil {
+				l.t.Errorf("a reload that is refused succeeds: %s", out)
+			}
+		},
+		mend: reconfigure(truthConfig), code: health.ReloadRefused, says: []string{"polcy"}},
+	{name: "the cable is out", brk: shell("ip link set wan0 down"),
+		mend: shell("ip link set wan0 up; ip route add default via 198.51.100.1; " +
+			"ip -6 route add default via 2001:db8:b0::1"),
+		code: health.WANDown, dead: all, headline: "no Internet"},
+	{name: "a server that is gone", brk: func(l *truthLab) { l.Providers[0].Kill() },
+		mend: func(l *truthLab) { must(l.t, l.Providers[0].Restart(l.t.Context())) },
+		code: health.TunnelReconnecting, dead: all, headline: "No exit is connected"},
+	{name: "a password that is refused",
+		brk: func(l *truthLab) {
+			must(l.t, l.Providers[0].SetCredentials(lab.Credentials{User: "n", Password: "n"}))
+			must(l.t, l.Providers[0].Disconnect())
+		},
+		mend: func(l *truthLab) {
+			must(l.t, l.Providers[0].SetCredentials(truthCustomer))
+			l.box.reload()
+		},
+		code: health.TunnelAuthFailed, dead: all, headline: "No exit is connected"},
+}
+
+var truthCustomer = lab.Credentials{User: "customer", Password: "secret"}
+
+// reload has the daemon read its configuration, which must be good.
+func (b *box) reload() {
+	b.t.Helper()
+	b.mustRun("reload")
+}
+
+// TestTruth makes states in which a client does not get what it is promised. For each of them
+// status and doctor must say so, name the cause, and name a remedy after which all is well.
+func TestTruth(t *testing.T) {
+	t.Parallel()
+	top := standard(t, lab.Options{Providers: []lab.ProviderOptions{{
+		Credentials: &truthCustomer}}})
+	b := newBox(t, top.Box)
+	b.write("provider.ovpn", top.Providers[0].Config())
+	b.write("provider.auth", truthCustomer.User+"\n"+truthCustomer.Password+"\n")
+	b.write("ztbridge.yaml", truthConfig)
+	b.start()
+	l := &truthLab{Topology: top, t: t, box: b, streams: map[string]*lab.Stream{}}
+	for name, of := range map[string]struct {
+		kind    lab.Kind
+		version lab.Version
+	}{"udp4": {lab.UDP, lab.IPv4}, "udp6": {lab.UDP, lab.IPv6}, "tcp4": {lab.TCP, lab.IPv4},
+		"dns4": {lab.DNS, lab.IPv4}} {
+		var err error
+		l.streams[name], err = top.ClientStream(of.kind, of.version, 20)
+		must(t, err)
+	}
+	leaks, err := top.WatchLeaks()
+	must(t, err)
+	l.awaitWell("the start")
+	for _, s := range brokenStates {
+		if !t.Run(s.name, func(t *testing.T) {
+			l.t, b.t = t, t
+			l.check(s)
+		}) {
+			break // what is left of it would be taken for the next one's
+		}
+	}
+	l.t, b.t = t, t
+	if slices.ContainsFunc(brokenStates, func(s brokenState) bool {
+		return s.code == health.PathDiverted
+	}) {
+		_ = leaks.Stop // a rule of another program does make packets leave: that is the state
+	}
+}
+
+// awaitWell waits until nothing is wrong and every stream is answered.
+func (l *truthLab) awaitWell(after string) {
+	l.t.Helper()
+	l.box.await("no problem after "+after, func(st api.Status) bool {
+		return st.State == api.Working && !slices.ContainsFunc(st.Conditions,
+			func(c api.Condition) bool { return c.Severity.AtLeast(health.Warning) })
+	})
+	for _, s := range l.streams {
+		awaitAnswers(l.t, s, 5)
+	}
+}
+
+// check makes one state, and has its remedy carried out.
+func (l *truthLab) check(s brokenState) {
+	began := time.Now()
+	s.brk(l)
+	var found api.Condition
+	st := l.box.await("the problem "+string(s.code), func(st api.Status) bool {
+		i := slices.IndexFunc(st.Conditions, func(c api.Condition) bool {
+			for _, want := range s.says {
+				if !strings.Contains(c.Message, want) {
+					return false
+				}
+			}
+			return c.Code == s.code
+		})
+		if i >= 0 {
+			found = st.Conditions[i]
+		}
+		return i >= 0
+	})
+	l.t.Logf("said after %.1f s: %s\n\t%s\n\tremedy: %s", time.Since(began).Seconds(), st.Summary,
+		found.Message, found.Remedy)
+	if st.State == api.Working || !strings.Contains(st.Summary, s.headline) {
+		l.t.Errorf("the headline of %s: %q, want %q", st.State, st.Summary, s.headline)
+	}
+	if text, err := l.box.run("doctor"); err == nil && found.Severity == health.Error ||
+		!strings.Contains(strings.Join(strings.Fields(text), " "), found.Remedy) ||
+		!strings.Contains(text, found.Command) {
+		l.t.Errorf("doctor (%v) does not name the remedy %q:\n%s", err, found.Remedy, text)
+	}
+	l.measure(s)
+	switch {
+	case s.mend != nil:
+		s.mend(l)
+	case found.Command == "":
+		l.t.Error("there is no command that helps")
+	default:
+		l.remedy(found)
+	}
+	l.awaitWell(s.name)
+	l.box.sh("nft delete table inet foreign 2>/dev/null; ip rule del pref 100 2>/dev/null; true")
+	for _, program := range []string{"iptables-legacy", "ip6tables-legacy"} {
+		l.box.sh(program + " -P FORWARD ACCEPT; " + program + " -F FORWARD")
+	}
+}
+
+// remedy carries out what the problem names, and what those name that come up behind it.
+func (l *truthLab) remedy(found api.Condition) {
+	for range 3 {
+		l.box.sh(found.Command)
+		time.Sleep(time.Second) // the next check follows the change
+		st, err := l.box.status()
+		must(l.t, err)
+		i := slices.IndexFunc(st.Conditions, func(c api.Condition) bool {
+			return c.Code == found.Code
+		})
+		if i < 0 {
+			return
+		}
+		if found.Command == st.Conditions[i].Command {
+			time.Sleep(time.Second)
+			continue
+		}
+		found = st.Conditions[i]
+	}
+}
+
+// measure compares what the client has with what it should not have.
+func (l *truthLab) measure(s brokenState) {
+	l.t.Helper()
+	before := map[string]int{}
+	for name, stream := range l.streams {
+		_, before[name], _ = stream.Counts()
+	}
+	const window = time.Second
+	time.Sleep(window)
+	for name, stream := range l.streams {
+		_, now, _ := stream.Counts()
+		if dead := slices.Contains(s.dead, name); dead && now-before[name] > 1 {
+			l.t.Errorf("the client's %s is answered %d times in %v", name, now-before[name], window)
+		} else if !dead && now == before[name] {
+			l.t.Errorf("the client's %s is dead, too", name)
+		}
+	}
+}
