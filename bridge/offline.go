@@ -18,22 +18,22 @@ import (
 )
 
 // Down takes away everything of ours: rules, routes, filters, chains, TUN devices; and puts back
-// the sysctls as they were before the first start. What others made stays. Idempotent. It refuses
-// with ErrRunning while a daemon would put everything back.
-func Down(ctx context.Context, opts Options) error {
+// the sysctls as they were before the first start. What others made stays. It returns how many
+// changes that took. Idempotent. It refuses with ErrRunning while a daemon would put everything back.
+func Down(ctx context.Context, opts Options) (changes int, err error) {
 	held, err := lock(opts.RuntimeDir)
 	if err != nil {
-		return &api.HintedError{Err: err, Hint: "stop it first: systemctl stop ztbridge"}
+		return 0, &api.HintedError{Err: err, Hint: "stop it first: systemctl stop ztbridge"}
 	}
 	defer held.Close()
 	k, err := openKernel(opts)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer k.Close()
 	world, err := k.World()
 	if err != nil {
-		return fmt.Errorf("observing the host: %w", err)
+		return 0, fmt.Errorf("observing the host: %w", err)
 	}
 	// The devices go first: while they go, the filters still stand.
 	var errs error
@@ -43,9 +43,8 @@ func Down(ctx context.Context, opts Options) error {
 		}
 	}
 	plan, err := k.Restore(ctx)
-	opts.Logger.Info("down", "ops", len(plan.Ops))
 	opts.Logger.Debug("down", "plan", plan.String())
-	return errors.Join(errs, err)
+	return len(plan.Ops), errors.Join(errs, err)
 }
 
 // Plan returns, as shell commands, what a daemon that starts now would first change. It changes

@@ -11,13 +11,13 @@ func (d *decoder) checkWhole() {
 	c := d.cfg
 	if len(c.IngressNames()) == 0 && c.ZeroTier.Moon == nil && len(d.errs) == 0 {
 		d.fail(Position{File: d.file}, ErrMissing,
-			"nothing enters: there is no network, endpoint or interface",
-			"add `zerotier: {networks: [ID]}` with your network's id")
+			"no source of traffic is configured yet",
+			"put your ZeroTier network's id under `zerotier:`, as `networks: [ID]`")
 	}
 	for _, in := range c.Interfaces {
 		if at, both := d.where["wan "+in.Iface]; both {
 			d.fail(at, ErrValue, fmt.Sprintf(
-				"%s is an ingress as well: nothing may leave where it enters", in.Iface),
+				"%s is an ingress as well: traffic may not leave where it enters", in.Iface),
 				"remove it under `ingress:` or here")
 		}
 	}

@@ -19,9 +19,9 @@ func TestMistakes(t *testing.T) {
 		want       []string
 	}{
 		{"empty", "", ErrMissing, []string{
-			"ztbridge.yaml: nothing enters: there is no network, endpoint or interface; add `zerotier: {networks: [ID]}` with your network's id"}},
+			"ztbridge.yaml: no source of traffic is configured yet; put your ZeroTier network's id under `zerotier:`, as `networks: [ID]`"}},
 		{"not yaml", "zerotier:\n\t- x\n", ErrSyntax, []string{
-			"ztbridge.yaml:2: not valid YAML: found character that cannot start any token; look at the indentation and the quotes here and on the line above"}},
+			"ztbridge.yaml:2: not valid YAML: this line begins with a tab; YAML wants spaces"}},
 		{"a list", "- a\n", ErrType, []string{
 			"ztbridge.yaml:1: the file is not a list of keys; write `zerotier:` and so on, one key a line"}},
 		{"two documents", minimal + "---\n" + minimal, ErrSyntax, []string{
@@ -86,22 +86,22 @@ func TestMistakes(t *testing.T) {
 				`ztbridge.yaml:4: policy[0].egress[0]: there is no egress "provder"; did you mean "provider"?`}},
 		{"dangling from", minimal + "policy:\n  - {from: zerotir, egress: provider}\n", ErrDangling,
 			[]string{
-				`ztbridge.yaml:4: policy[0].from: nothing enters by the name of "zerotir"; did you mean "zerotier"?`}},
+				`ztbridge.yaml:4: policy[0].from: "zerotir" is not a known device, client, network or interface; did you mean "zerotier"?`}},
 		{"a network's id that no client has for a name", endpoint +
 			"policy:\n  - {from: ABCDEF01230000FF, egress: provider}\n", ErrDangling, []string{
-			`ztbridge.yaml:5: policy[0].from: nothing enters by the name of "ABCDEF01230000FF"; did you mean "abcdef0123000001"?`}},
+			`ztbridge.yaml:5: policy[0].from: "ABCDEF01230000FF" is not a known device, client, network or interface; did you mean "abcdef0123000001"?`}},
 		{"an ingress in capitals", endpoint + "policy:\n  - {from: Endpoint, egress: block}\n",
 			ErrDangling, []string{
-				`ztbridge.yaml:5: policy[0].from: nothing enters by the name of "Endpoint"; did you mean "endpoint"?`}},
+				`ztbridge.yaml:5: policy[0].from: "Endpoint" is not a known device, client, network or interface; did you mean "endpoint"?`}},
 		{"client without endpoint", minimal + "policy:\n  - {from: phone, egress: provider}\n",
 			ErrDangling, []string{
-				`ztbridge.yaml:4: policy[0].from: nothing enters by the name of "phone"; known: abcdef0123000001, zerotier, or an address or a prefix`}},
+				`ztbridge.yaml:4: policy[0].from: "phone" is not a known device, client, network or interface; known: abcdef0123000001, zerotier, or an address or a prefix`}},
 		{"dangling network",
 			"zerotier: {networks: [abcdef0123000001]}\negress: {home: {zerotier: {network: abcdef0123000010, via: 10.1.1.1}}}\npolicy: [{egress: home}]\n", ErrDangling, []string{
 				`ztbridge.yaml:2: egress.home.zerotier.network: this box does not join a network "abcdef0123000010"; did you mean "abcdef0123000001"?`}},
 		{"host bits", minimal + "policy:\n  - {from: 10.147.17.50/24, egress: provider}\n",
 			ErrValue, []string{
-				`ztbridge.yaml:4: policy[0].from: "10.147.17.50/24" has bits behind the prefix length; write 10.147.17.0/24 for the network or 10.147.17.50 for the one address`}},
+				`ztbridge.yaml:4: policy[0].from: "10.147.17.50/24" mixes one address with a whole network; write 10.147.17.0/24 (the network) or 10.147.17.50 (this device)`}},
 		{"bad address", minimal + "policy:\n  - {from: 10.147.17.500, egress: provider}\n",
 			ErrValue, []string{
 				`ztbridge.yaml:4: policy[0].from: "10.147.17.500" is not the address of a host; write it as 192.0.2.1 or 2001:db8::1`}},
@@ -142,7 +142,7 @@ func TestMistakes(t *testing.T) {
 			"ztbridge.yaml:4: ingress[0].prefixes: 10.83.64.0/24 overlaps 10.83.64.0/20, the endpoint's pool (ztbridge.yaml:3: endpoint); choose prefixes that have no address in common"}},
 		{"no rule follows", "zerotier: {networks: [abcdef0123000001]}\negress: {d: {wan: {}}}\n",
 			ErrMissing, []string{
-				"ztbridge.yaml: policy: there is neither a rule nor an openvpn egress that one could follow from; add a tunnel under `egress:`, or say under `policy:` by which egress traffic leaves"}},
+				"ztbridge.yaml: policy: no way out is configured; add your provider's profile under `egress:`, or rules under `policy:`"}},
 		{"endpoint without address", minimal + "endpoint: {}\n", ErrMissing, []string{
 			"ztbridge.yaml:3: endpoint: clients must know where to connect; add `address:` with this box's public name or address"}},
 		{"acme for an address", minimal + "endpoint: {address: 203.0.113.7, https: {acme: {}}}\n",
@@ -168,7 +168,7 @@ func TestMistakes(t *testing.T) {
 				"ztbridge.yaml:3: peering[0].to: 0.0.0.0/1 is no local network; name the LAN's own prefix; the Internet is reached by `policy:`"}},
 		{"leaves where it enters",
 			"ingress: [eth1]\negress: {d: {wan: {interface: eth1}}}\npolicy: [{egress: d}]\n", ErrValue, []string{
-				"ztbridge.yaml:2: egress.d.wan.interface: eth1 is an ingress as well: nothing may leave where it enters; remove it under `ingress:` or here"}},
+				"ztbridge.yaml:2: egress.d.wan.interface: eth1 is an ingress as well: traffic may not leave where it enters; remove it under `ingress:` or here"}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

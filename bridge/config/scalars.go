@@ -103,8 +103,8 @@ func (v value) prefix() (netip.Prefix, bool) {
 			"write it as 192.0.2.0/24 or 2001:db8::/64")
 		return netip.Prefix{}, false
 	case p != p.Masked():
-		v.fail(ErrValue, fmt.Sprintf("%q has bits behind the prefix length", text),
-			fmt.Sprintf("write %s for the network or %s for the one address", p.Masked(), p.Addr()))
+		v.fail(ErrValue, fmt.Sprintf("%q mixes one address with a whole network", text),
+			fmt.Sprintf("write %s (the network) or %s (this device)", p.Masked(), p.Addr()))
 		return netip.Prefix{}, false
 	case p.Addr().IsMulticast() || p.Addr().IsLoopback():
 		v.fail(ErrValue, fmt.Sprintf("%q is not a prefix of hosts", text), "")

@@ -58,7 +58,7 @@ func (d *decoder) egress(e entry) (Egress, bool) {
 			"make an egress of each")
 		return out, false
 	case len(given) == 0 && ok:
-		e.fail(ErrMissing, "this egress does not say what it is",
+		e.fail(ErrMissing, fmt.Sprintf("%q has no type", e.name),
 			"add `openvpn: {profile: FILE}`, `zerotier: {via: ADDRESS}` or `wan: {}`")
 		return out, false
 	}

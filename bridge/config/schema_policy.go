@@ -49,8 +49,8 @@ func (d *decoder) defaultPolicy() {
 	}
 	if len(rule.Egress) == 0 && len(d.egressNames) == len(c.Egresses) {
 		d.fail(at, ErrMissing,
-			"there is neither a rule nor an openvpn egress that one could follow from",
-			"add a tunnel under `egress:`, or say under `policy:` by which egress traffic leaves")
+			"no way out is configured",
+			"add your provider's profile under `egress:`, or rules under `policy:`")
 		return
 	}
 	c.Policy = []Rule{rule}
@@ -182,7 +182,7 @@ func (d *decoder) selector(v value) (Selector, bool) {
 	if len(d.cfg.selectable()) > 0 {
 		remedy = "known: " + strings.Join(d.cfg.selectable(), ", ") + ", or an address or a prefix"
 	}
-	v.fail(ErrDangling, fmt.Sprintf("nothing enters by the name of %q", text),
+	v.fail(ErrDangling, fmt.Sprintf("%q is not a known device, client, network or interface", text),
 		didYouMean(text, d.cfg.selectable(), remedy))
 	return s, false
 }

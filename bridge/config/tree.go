@@ -45,7 +45,7 @@ func (d *decoder) tree(data []byte) *yaml.Node {
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
 		return &yaml.Node{Kind: yaml.MappingNode} // nothing but comments
 	} else if err != nil {
-		d.syntax(err)
+		d.syntax(err, data)
 		return nil
 	}
 	if err := dec.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
@@ -69,7 +69,7 @@ func (d *decoder) tree(data []byte) *yaml.Node {
 
 var yamlLine = regexp.MustCompile(`line (\d+): `)
 
-func (d *decoder) syntax(err error) {
+func (d *decoder) syntax(err error, data []byte) {
 	at := Position{File: d.file}
 	text := err.Error()
 	if m := yamlLine.FindStringSubmatchIndex(text); m != nil {
@@ -77,6 +77,12 @@ func (d *decoder) syntax(err error) {
 		text = text[m[1]:]
 	}
 	text = strings.TrimPrefix(text, "yaml: ")
+	lines := bytes.Split(data, []byte("\n"))
+	if at.Line > 0 && at.Line <= len(lines) &&
+		bytes.HasPrefix(bytes.TrimLeft(lines[at.Line-1], " "), []byte("\t")) {
+		d.fail(at, ErrSyntax, "not valid YAML: this line begins with a tab", "YAML wants spaces")
+		return
+	}
 	d.fail(at, ErrSyntax, "not valid YAML: "+text,
 		"look at the indentation and the quotes here and on the line above")
 }

@@ -33,7 +33,7 @@ commands work whether the daemon runs or not, except disconnect and show --qr.`,
 			Short: "Block a client permanently and disconnect it",
 			Long: `Block a client permanently. The running daemon notices at once: a live session ends
 within a second. The name can be added again later, with new keys.`,
-			Args: oneName,
+			Args: oneArgument,
 			RunE: func(_ *cobra.Command, args []string) error {
 				if _, err := p.keys().Revoke(args[0]); err != nil {
 					return p.hintClient(args[0], err)
@@ -45,7 +45,7 @@ within a second. The name can be added again later, with new keys.`,
 		&cobra.Command{
 			Use:   "disconnect NAME",
 			Short: "End a client's session; it may come back",
-			Args:  oneName,
+			Args:  oneArgument,
 			RunE: func(cmd *cobra.Command, args []string) error {
 				n, err := p.daemon().Disconnect(cmd.Context(), args[0])
 				if err != nil {
@@ -61,20 +61,6 @@ within a second. The name can be added again later, with new keys.`,
 		},
 		p.clientExport(), p.clientImport())
 	return client
-}
-
-// oneName requires one argument, the name of a client.
-func oneName(cmd *cobra.Command, args []string) error {
-	verb := strings.TrimPrefix(cmd.CommandPath(), "ztbridge ")
-	usage := "ztbridge " + verb + " NAME"
-	switch {
-	case len(args) == 0:
-		return &api.HintedError{Err: fmt.Errorf("%s needs a name: %s", verb, usage),
-			Hint: "`" + usage + "`"}
-	case len(args) > 1:
-		return fmt.Errorf("%s takes one name, not %s: %s", verb, strings.Join(args, " "), usage)
-	}
-	return nil
 }
 
 // keys returns the endpoint's key store.
@@ -101,7 +87,7 @@ func (p *program) clientAdd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add NAME",
 		Short: "Make keys and addresses for a new client",
-		Args:  oneName,
+		Args:  oneArgument,
 		RunE: func(_ *cobra.Command, args []string) error {
 			cfg, pools, err := p.endpoint()
 			if err != nil {
@@ -151,7 +137,7 @@ func (p *program) clientSet() *cobra.Command {
 		Short: "Change what a client is told when it connects",
 		Long: `Change what a client is told at its next connection. Its profile and keys stay as they are.
 With "default" the client follows endpoint.clients in the configuration again.`,
-		Args: oneName,
+		Args: oneArgument,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, _, err := p.endpoint()
 			if err != nil {

@@ -63,7 +63,7 @@ daemon takes them over at once.
 With --replace, clients that this box has revoked since the backup stay revoked, as far
 as the keys that are replaced are of the same authority and can be read; where they
 cannot, it says so and lists who may connect. Clients added since are gone.`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument,
 		RunE: func(_ *cobra.Command, args []string) error {
 			backup, err := os.Open(args[0])
 			if err != nil {

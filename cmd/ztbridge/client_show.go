@@ -27,7 +27,7 @@ one download, and needs the daemon.
 
 Where an HTTP proxy is the only way out, name it in the app. OpenVPN 2 takes it with
 ` + "`openvpn --config FILE --http-proxy HOST PORT auto`" + `, and a profile printed with --tcp.`,
-		Args: oneName,
+		Args: oneArgument,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, _, err := p.endpoint()
 			if err != nil {

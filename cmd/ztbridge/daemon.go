@@ -58,18 +58,25 @@ func hangups(ctx context.Context) <-chan struct{} {
 }
 
 func (p *program) guardCommand() *cobra.Command {
-	return p.action("guard", "Close the box until the daemon opens it",
+	return p.action("guard", "Block forwarding until the daemon is ready",
 		`Load the filter that keeps clients' packets from being forwarded anywhere, as
 ztbridge-guard.service does before the network is up. It stays until the daemon
 replaces it or `+"`ztbridge down`"+` removes it.`, bridge.Guard)
 }
 
 func (p *program) downCommand() *cobra.Command {
-	return p.action("down", "Take away everything that ztbridge put into the kernel",
+	return p.action("down", "Remove everything that ztbridge put into the kernel",
 		`Remove rules, routes, filters and devices of ztbridge, and put back the kernel
 parameters that it changed. Nothing else is touched. From then on nothing keeps
 clients' packets from leaving by the box's own routes: leave the networks, or
-switch forwarding off, if they must not. The daemon has to be stopped first.`, bridge.Down)
+switch forwarding off, if they must not. The daemon has to be stopped first.`,
+		func(ctx context.Context, opts bridge.Options) error {
+			changes, err := bridge.Down(ctx, opts)
+			if err == nil {
+				p.say("removed everything of ztbridge from the kernel (%d changes)", changes)
+			}
+			return err
+		})
 }
 
 func (p *program) action(name, short, long string,

@@ -25,7 +25,7 @@ func (p *program) egressCommand() *cobra.Command {
 			Long: `Make a way out the first choice of every rule of the policy that lists it. Rules
 that do not list it stay as they are. The choice survives a restart; while the
 chosen one is down, the others of the list are used as usual.`,
-			Args: cobra.ExactArgs(1),
+			Args: oneArgument,
 			RunE: func(cmd *cobra.Command, args []string) error {
 				if err := p.daemon().Use(cmd.Context(), args[0]); err != nil {
 					return err

@@ -206,7 +206,7 @@ func lastSeen(at time.Time) string {
 func (p *program) networkAuthorize(o *networkOptions, yes bool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "authorize NAME|ADDRESS", Short: "Let a member into the network",
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.authorize(cmd.Context(), o, args[0], yes)
 		},

@@ -170,7 +170,7 @@ func (p *program) complain(err error) {
 		p.say("error: %s", line)
 	}
 	hint := api.Hint(err)
-	if !p.reached {
+	if !p.reached && hint == "" {
 		hint = "see `ztbridge help`"
 	}
 	if hint != "" {

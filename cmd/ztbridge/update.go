@@ -25,7 +25,7 @@ or a hang, the old one starts again by itself.
 
 Only the ztbridge image has slots. A machine with the Debian package is updated by its
 package.`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return options.run(cmd, b, args[0])
 		},
