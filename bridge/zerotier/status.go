@@ -125,13 +125,14 @@ func networkState(s string) NetworkState {
 
 // explain fills in cause and remedy of a network that the service knows.
 func (st *NetworkStatus) explain(self Address, late bool) {
+	const orSetup = ", or run: ztbridge network setup"
 	where := fmt.Sprintf(
-		"at its controller (https://my.zerotier.com, or your own controller on node %s)",
+		"at its controller (https://central.zerotier.com, or your own controller on node %s)",
 		st.ID.Controller())
 	switch {
 	case st.State == NetworkDenied:
 		st.Cause = fmt.Sprintf("network %s does not let this box in", st.ID)
-		st.Remedy = fmt.Sprintf("authorise member %s %s", self, where)
+		st.Remedy = fmt.Sprintf("authorise member %s %s%s", self, where, orSetup)
 	case st.State == NetworkNotFound:
 		st.Cause = fmt.Sprintf("the controller %s has no network %s", st.ID.Controller(), st.ID)
 		st.Remedy = "check the network id in the configuration"
@@ -170,7 +171,7 @@ func (st *NetworkStatus) explain(self Address, late bool) {
 		st.Remedy = fmt.Sprintf("zerotier-cli set %s allowManaged=1", st.ID)
 	case st.State == NetworkOK && len(st.Addrs) == 0:
 		st.Cause = "the network gave this box no address"
-		st.Remedy = fmt.Sprintf("assign an address to member %s %s", self, where)
+		st.Remedy = fmt.Sprintf("assign an address to member %s %s%s", self, where, orSetup)
 	}
 }
 
