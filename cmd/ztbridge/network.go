@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -127,12 +128,12 @@ func (p *program) chooseController(ctx context.Context, o *networkOptions,
 	var client controller.Client
 	switch kind {
 	case controller.CentralV1:
-		client = controller.NewCentralV1(p.centralV1, token)
+		client = controller.NewCentralV1(p.centralV1, token, p.sayWaiting)
 	case controller.CentralV2:
-		client = controller.NewCentralV2(p.centralV2, token)
+		client = controller.NewCentralV2(p.centralV2, token, p.sayWaiting)
 	case "":
-		if client, err = controller.DetectCentral(ctx, p.centralV1, p.centralV2,
-			token); err != nil {
+		if client, err = controller.DetectCentral(ctx, p.centralV1, p.centralV2, token,
+			p.sayWaiting); err != nil {
 			return nil, err
 		}
 	default:
@@ -143,6 +144,10 @@ func (p *program) chooseController(ctx context.Context, o *networkOptions,
 		err = p.keepToken(token)
 	}
 	return client, err
+}
+
+func (p *program) sayWaiting(d time.Duration) {
+	p.say("ZeroTier Central asks to wait: going on in %s", d.Round(time.Second))
 }
 
 // existing returns the network that the session is about, or an error that says how to choose one.

@@ -336,9 +336,9 @@ func TestNetworkRateLimit(t *testing.T) {
 			}
 			return controllertest.None
 		}
-		b.must("setup", "--yes")
-		if limited < 3 {
-			t.Errorf("%s: limited only %d times", api, limited)
+		_, stderr := b.must("setup", "--yes")
+		if limited < 3 || !strings.Contains(stderr, "asks to wait") {
+			t.Errorf("%s: limited %d times, and it said: %s", api, limited, stderr)
 		}
 	}
 }

@@ -13,8 +13,8 @@ import (
 const BaseV1 = "https://api.zerotier.com/api/v1"
 
 // NewCentralV1 returns a client of Central v1 at a base address, usually BaseV1.
-func NewCentralV1(base, token string) Client {
-	return &centralV1{newRequester(base, "token", token)}
+func NewCentralV1(base, token string, waiting Waiting) Client {
+	return &centralV1{newRequester(base, "token", token, waiting)}
 }
 
 type centralV1 struct{ *requester }

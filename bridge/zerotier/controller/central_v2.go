@@ -19,8 +19,8 @@ const BaseV2 = "https://central.zerotier.com/api/v2"
 
 // NewCentralV2 returns a client of Central v2 at a base address, usually BaseV2. The token is an
 // API key of a service account.
-func NewCentralV2(base, token string) Client {
-	return &centralV2{newRequester(base, "Bearer", token)}
+func NewCentralV2(base, token string, waiting Waiting) Client {
+	return &centralV2{newRequester(base, "Bearer", token, waiting)}
 }
 
 type centralV2 struct{ *requester }

@@ -33,16 +33,19 @@ const (
 type requester struct {
 	base, scheme, token string // scheme stands before the token in the Authorization header
 	http                http.Client
-	sleep               func(context.Context, time.Duration) error
+	waiting             Waiting
 }
 
-func newRequester(base, scheme, token string) *requester {
+// Waiting is called before a pause that a controller asks for (429). It may be nil.
+type Waiting func(time.Duration)
+
+func newRequester(base, scheme, token string, waiting Waiting) *requester {
 	return &requester{base: strings.TrimSuffix(base, "/"), scheme: scheme, token: token,
+		waiting: waiting,
 		http: http.Client{Timeout: requestTimeout,
 			CheckRedirect: func(*http.Request, []*http.Request) error {
 				return http.ErrUseLastResponse
-			}},
-		sleep: sleep}
+			}}}
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -79,7 +82,10 @@ func (r *requester) do(ctx context.Context, method, path string, in, out any) er
 		if ctx.Err() != nil || !again(method, try, err) {
 			return fmt.Errorf("asking %s: %s %s: %w", r.base, method, path, err)
 		}
-		if err := r.sleep(ctx, wait); err != nil {
+		if r.waiting != nil && errors.Is(err, ErrRateLimited) {
+			r.waiting(wait)
+		}
+		if err := sleep(ctx, wait); err != nil {
 			return err
 		}
 	}
