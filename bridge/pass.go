@@ -50,7 +50,7 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 		d.remember(ctx, desired)
 	}
 	d.wake = earliest(d.monitor.Reconcile(d.spec.Config, snap, desired, d.services),
-		d.services.NextLook())
+		d.services.NextLook(), desired.Wake)
 	d.passes++
 	d.publish(snap, desired, d.withLastChange(status.Pass{
 		At: began, Took: time.Since(
@@ -136,7 +136,7 @@ func (d *daemon) snapshot(stopping bool) (decide.Snapshot, error) {
 		return decide.Snapshot{}, fmt.Errorf("observing the host: %w", err)
 	}
 	s := decide.Snapshot{
-		Now: time.Now(), Host: decide.HostState(world),
+		Now: time.Now(), Started: d.started, Host: decide.HostState(world),
 		Current:  maps.Clone(d.current[policyroute.V4]),
 		Current6: maps.Clone(d.current[policyroute.V6]), Preferred: d.preferred, Stopping: stopping,
 		Listeners: d.spec.Listeners, Connected: d.connected,

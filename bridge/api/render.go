@@ -20,7 +20,7 @@ func RenderDetails(s Status) string {
 	p.text("", s.Summary)
 	if s.Override != "" {
 		p.text("",
-			fmt.Sprintf("egress %s was chosen by a person; `ztbridge egress reset` undoes that",
+			fmt.Sprintf("%s was selected manually (ztbridge egress reset undoes that)",
 				s.Override))
 	}
 	p.conditions(s.Conditions)
@@ -149,7 +149,7 @@ func (p *page) assignment(a Assignment) string {
 func (p *page) egress(e Egress) {
 	chosen := ""
 	if e.Chosen {
-		chosen = ", chosen by a person"
+		chosen = ", selected manually"
 	}
 	p.title(fmt.Sprintf("egress %s %s for %s (%s%s)", e.Name, e.State, p.age(e.Since), e.Kind,
 		chosen))

@@ -68,7 +68,7 @@ func degraded() Status {
 				Why: "blocked"},
 			{Name: "policy[1]", From: []string{"zerotier", "endpoint"}, To: []string{"0.0.0.0/0"},
 				Wanted: []string{"provider", "backup"},
-				Egress: "backup", Since: ago(2 * time.Minute), Why: "chosen by a person"},
+				Egress: "backup", Since: ago(2 * time.Minute), Why: "selected manually"},
 		},
 		Clients: []Client{{Name: "phone", Remote: "192.0.2.44:51234", Listener: "tcp/443",
 			Addresses: []netip.Addr{addr("10.83.64.9")}, Since: ago(40 * time.Second)}},

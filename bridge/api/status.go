@@ -98,7 +98,7 @@ type Assignment struct {
 	Egress string    `json:"egress"` // empty: refused
 	IPv6   bool      `json:"ipv6"`   // IPv6 goes there as well; if not, it is refused
 	Since  time.Time `json:"since"`
-	// "first choice", "provider is down", "chosen by a person", "blocked"
+	// "first choice", "provider is down", "selected manually", "blocked"
 	Why string `json:"why"`
 }
 

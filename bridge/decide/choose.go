@@ -82,6 +82,14 @@ func choose(list []string, merits map[string]Health, current, preferred string) 
 	return Choice{Egress: picked, Why: reason(order, merits, picked, preferred)}
 }
 
+// firstOf returns the first choice of a list: the egress that was selected manually if it is in it.
+func firstOf(list []string, preferred string) string {
+	if len(list) == 0 || slices.Contains(list, preferred) {
+		return preferred
+	}
+	return list[0]
+}
+
 func rank(order []string, name string) int {
 	return slices.Index(order, name)
 }
@@ -96,13 +104,13 @@ func reason(order []string, merits map[string]Health, picked, preferred string) 
 	case picked == "":
 		return "none of its egresses is up"
 	case picked == preferred:
-		return "chosen by a person"
+		return "selected manually"
 	case picked == order[0]:
 		return "first choice"
 	}
 	first := order[0]
 	if merits[first] >= Up {
-		return first + " is back, but not proven yet"
+		return first + " has recovered; it is used again if it stays up"
 	}
 	if merits[first] == Degraded {
 		return first + " does not answer probes"

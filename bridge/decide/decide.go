@@ -3,6 +3,7 @@ package decide
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/openvpn/client"
@@ -22,6 +23,10 @@ type Decision struct {
 	Connected map[string]ConnectedPrefixes
 	// PathClients are the box's own clients, by which it finds out what clients find.
 	PathClients []PathClient
+	// Starting are egresses that have not failed, and had no time yet to come up.
+	Starting map[string]bool
+	// Wake is when to decide again though nothing happens; zero: not for its sake.
+	Wake time.Time
 }
 
 // Decide decides, from the configuration and what is true now, which packets may travel where. It
@@ -44,7 +49,11 @@ func Decide(cfg *config.Config, s Snapshot) Decision {
 		}
 	}
 	d.Intent.Ingresses = ingressIntents(cfg, s, d.Connected)
+	d.Starting = starting(cfg, s, d)
 	d.Intent.Policies = policyIntents(cfg, s, d)
+	if len(d.Starting) > 0 {
+		d.Wake = s.Started.Add(startMoment)
+	}
 	addPeerings(cfg, s, &d.Intent)
 	d.PathClients = pathClients(cfg, s, d)
 	addPathClients(s, &d)
@@ -58,6 +67,33 @@ func Decide(cfg *config.Config, s Snapshot) Decision {
 	d.Intent.ForceForwarding6 = s.Host.ForceForwarding6
 	d.Intent.Links6 = s.Host.AcceptRA
 	return d
+}
+
+// startMoment is how long after the start of the daemon the first choice may take to come up before
+// the next one is used: a start is no failover, and to move back would cut connections.
+const startMoment = 4 * time.Second
+
+// starting returns the egresses that are on their way up after the start of the daemon.
+func starting(cfg *config.Config, s Snapshot, d Decision) map[string]bool {
+	out := map[string]bool{}
+	if s.Stopping || s.Now.Sub(s.Started) >= startMoment {
+		return out
+	}
+	for _, e := range cfg.Egresses {
+		young := s.Probes[e.Name].Grade == probe.Unknown
+		if e.OpenVPN != nil {
+			switch s.Tunnels[e.Name].State {
+			case "", client.StateStopped, client.StateResolving, client.StateConnecting,
+				client.StateUp:
+			default:
+				young = false
+			}
+		}
+		if young && d.Health[e.Name] < Up && !s.Loops[e.Name] {
+			out[e.Name] = true
+		}
+	}
+	return out
 }
 
 // rate ranks an egress by what its driver and its probes say: those of one IP version where apart

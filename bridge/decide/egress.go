@@ -40,7 +40,8 @@ func PeersOf(cfg *config.Config, ingresses []policyroute.Ingress) []netip.Prefix
 			continue
 		}
 		for _, g := range ingresses {
-			if g.Name == other || g.Owned && g.Name != pathIngress && other == config.EndpointIngress {
+			listener := g.Owned && g.Name != pathIngress
+			if g.Name == other || listener && other == config.EndpointIngress {
 				add(g.Prefixes...)
 			}
 		}

@@ -163,7 +163,8 @@ func clientsOf(in policyroute.Intent, p policyroute.Policy) []netip.Prefix {
 	return out
 }
 
-// FlowsThrough selects the connections of one IP version of a list's clients through one of its egresses. Those
+// FlowsThrough selects the connections of one IP version of a list's clients through one of its
+// egresses. Those
 // through a tunnel are known by the tunnel's address. The WAN's address is also that of the host's
 // own connections, which must live; there the clients are known by their own. Questions that the
 // egress's forwarder takes are known by its port: they go no further than the box.

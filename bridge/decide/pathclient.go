@@ -58,8 +58,8 @@ func pathClients(cfg *config.Config, s Snapshot, d Decision) []PathClient {
 			if !hasClients(d.Intent.Ingresses, f) {
 				continue
 			}
-			c := PathClient{Key: strings.Join(append(r.Egress[:len(r.Egress):len(r.Egress)], f.String()), " "), List: key, Family: f,
-				Addr: pathAddr(f, len(seen)), Egress: d.Choices[key].Of(f)}
+			c := PathClient{Key: strings.Join(r.Egress, " ") + " " + f.String(), List: key,
+				Family: f, Addr: pathAddr(f, len(seen)), Egress: d.Choices[key].Of(f)}
 			for _, e := range d.Intent.Egresses {
 				switch {
 				case e.Name != c.Egress:

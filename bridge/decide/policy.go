@@ -163,6 +163,11 @@ func chooseFor(list []string, d Decision, s Snapshot) Choice {
 	key := NewEgressList(list)
 	c, ok := d.Choices[key]
 	if !ok {
+		if first := firstOf(list, s.Preferred); s.Current[key] == "" && d.Starting[first] {
+			c = Choice{Why: first + " is starting"}
+			d.Choices[key] = c
+			return c
+		}
 		c = choose(list, d.Health, s.Current[key], s.Preferred)
 		of6 := choose(list, d.Health6, s.Current6[key], s.Preferred)
 		if of6.Egress != "" && of6.Egress != c.Egress {

@@ -17,6 +17,7 @@ import (
 // it was taken; Desire reads nothing else but the configuration.
 type Snapshot struct {
 	Now      time.Time
+	Started  time.Time // when the daemon began
 	Host     HostState
 	ZeroTier zerotier.Status
 	Tunnels  map[string]client.Status // by name of egress

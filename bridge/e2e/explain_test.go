@@ -101,14 +101,14 @@ func TestChoiceAndExplanation(t *testing.T) {
 	chosen := func(when string) {
 		t.Helper()
 		explained(t, b, "10.77.0.2", "leaves by second (by policy[3])",
-			"because: chosen by a person")
+			"because: selected manually")
 		explained(t, b, "fd77::2", "is refused (by policy[3])", "egress second carries no IPv6")
 		if out := b.mustRun("egress",
 			"list"); !regexp.MustCompile(`(?m)^second +openvpn +up +yes +yes$`).MatchString(out) {
 			t.Errorf("%s, egress list:\n%s", when, out)
 		}
 		if out, _ := b.run("status"); !strings.Contains(out,
-			"egress second was chosen by a person") {
+			"second was selected manually") {
 			t.Errorf("%s, status does not show the choice:\n%s", when, out)
 		}
 		leaves("10.77.0.2", lab.ClientTarget4, second.Public4[0])

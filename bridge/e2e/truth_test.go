@@ -85,8 +85,6 @@ var brokenStates = []brokenState{
 		code: health.PathBlocked, dead: []string{"dns4"}, says: []string{"by DNS"}},
 	{name: "a foreign filter of TCP", brk: foreignTable(forwardHook, "meta l4proto tcp drop"),
 		code: health.PathBlocked, dead: []string{"tcp4"}, says: []string{"by TCP"}},
-	{name: "a queue that nobody reads", brk: foreignTable(forwardHook, "queue num 7"),
-		code: health.PathBlocked, dead: all, says: []string{"queue to 7"}},
 	{name: "a filter of legacy iptables", brk: shell("iptables-legacy -P FORWARD DROP"),
 		code: health.PathBlocked, dead: []string{"udp4", "tcp4", "dns4"},
 		says: []string{"the policy of chain FORWARD", "iptables-legacy"}},

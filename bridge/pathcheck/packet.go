@@ -144,7 +144,7 @@ func parse(b []byte) (answer, bool) {
 	}
 	pkt := gopacket.NewPacket(b, first, gopacket.DecodeOptions{NoCopy: true})
 	var a answer
-	local := false
+	var local bool
 	switch ip := pkt.NetworkLayer().(type) {
 	case *layers.IPv4:
 		a.src, a.dst = address(ip.SrcIP), address(ip.DstIP)

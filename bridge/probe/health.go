@@ -4,7 +4,7 @@ import "time"
 
 // Grade says how far an egress can be trusted, by what its probes saw.
 //
-//	          hit                  2 hits, and no outage or heavy loss for HoldDown
+//	          hit         2 hits, and no outage or heavy loss for HoldDown (if it ever failed)
 //	Unknown ───────▶ Fresh ────────────────────────────────────────────────▶ Stable
 //	   │               ▲ │                                                     │
 //	   │ 2 misses      │ │ 2 misses                                            │ 2 misses
@@ -42,6 +42,8 @@ const (
 	patience = 3 * time.Second
 	// holdDownMax bounds the doubling of the hold-down of an egress that keeps relapsing.
 	holdDownMax = 5 * time.Minute
+	// startHold is the hold-down of what never failed.
+	startHold = 2 * time.Second
 	// relapse is how soon after a recovery another outage counts as a relapse of the same illness.
 	relapse = 5 * time.Minute
 	// lossToHold is the share of lost probes above which an egress that answers is not called
@@ -65,6 +67,7 @@ type Health struct {
 	holdDown  time.Duration
 	cleanFrom time.Time // since when nothing spoke against Stable
 	recovered time.Time
+	failed    bool // a probe was lost after one was answered, or its connection ended
 }
 
 // Hit records an answered probe.
@@ -92,6 +95,7 @@ func (h *Health) Hit(now time.Time) {
 // later for what passed before it.
 func (h *Health) Miss(now time.Time, load Load) bool {
 	h.misses++
+	h.failed = h.failed || h.grade != Unknown
 	h.loss += lossWeight * (1 - h.loss)
 	if h.misses < missesToDegrade || h.grade == Degraded {
 		return false
@@ -115,6 +119,7 @@ func (h *Health) Miss(now time.Time, load Load) bool {
 // Reset forgets the present grade, as when the egress was connected anew, and keeps what is known
 // of its relapses.
 func (h *Health) Reset() {
+	h.failed = h.failed || h.grade >= Fresh
 	h.grade, h.misses, h.loss, h.heard = Unknown, 0, 0, time.Time{}
 }
 
@@ -124,6 +129,11 @@ func (h *Health) Grade() Grade { return h.grade }
 // Loss returns the moving average of the share of probes lost, 0 to 1.
 func (h *Health) Loss() float64 { return h.loss }
 
+// hold returns how long it must answer. What never failed has little to prove: a start is no
+// recovery.
 func (h *Health) hold() time.Duration {
+	if !h.failed {
+		return min(startHold, h.HoldDown)
+	}
 	return max(h.holdDown, h.HoldDown)
 }

@@ -22,8 +22,9 @@ var drained = unix.NsecToTimeval((10 * time.Millisecond).Nanoseconds())
 
 // Watch calls notify with a cause whenever links, addresses, routes, rules, filters or an
 // interface's forwarding or rp_filter change, whoever changed them, and once when it has begun.
-// Causes are for people; several changes may come as one. notify must not block. Watch blocks until ctx is done, and then returns nil, or until it
-// can no longer listen. Changes by iptables in its legacy variant are announced by nobody.
+// Causes are for people; several changes may come as one. notify must not block. Watch blocks
+// until ctx is done, and then returns nil, or until it can no longer listen. Changes by iptables
+// in its legacy variant are announced by nobody.
 func (k *Kernel) Watch(ctx context.Context, notify func(cause string)) error {
 	routes, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK,
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
