@@ -3,9 +3,11 @@ package endpoint_test
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -17,7 +19,7 @@ import (
 )
 
 // maxClients is how many connections, proved or not, a listener has at most.
-const maxClients = 512
+const maxClients = 1024
 
 // TestGarbage throws 2,000 connections that lead nowhere at the listeners while a client works on
 // each of them: datagrams of noise, TCP connections that say nothing, noise, or the beginning of a
@@ -74,7 +76,7 @@ func TestGarbage(t *testing.T) {
 		awaitEcho(t, ns, innerAddr)
 		took := time.Since(began)
 		t.Logf("a newcomer by %s was in after %s", name, took.Round(time.Millisecond))
-		if took > 20*time.Second { // as long as silent connections are borne with, and a try
+		if took > 15*time.Second { // five for UDP, five for the silent ones' end, and a try
 			t.Errorf("garbage keeps newcomers by %s out", name)
 		}
 	}
@@ -87,6 +89,73 @@ func TestGarbage(t *testing.T) {
 		if r.Lost*50 > r.Sent {
 			t.Errorf("stream %d: %d of %d packets were lost", i, r.Lost, r.Sent)
 		}
+	}
+}
+
+// TestSilentConnections holds silent TCP connections, by both IP versions, and lets a newcomer in:
+// at once beside 512 that are opened again whenever they are closed, and after the five seconds that
+// openvpn takes to end the oldest where they fill the listener.
+func TestSilentConnections(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	for i, c := range []struct {
+		silent int
+		again  bool
+		limit  time.Duration
+	}{{512, true, 5 * time.Second}, {maxClients + 100, false, 12 * time.Second}} {
+		release := l.holdSilent(c.silent, c.again)
+		name := fmt.Sprint("newcomer", i)
+		_, profile := l.add(pki.Request{Name: name})
+		ns := l.host()
+		began := time.Now()
+		p := l.connect(ns, strings.Replace(profile, "remote 203.0.113.1 1194 udp\n", "", 1))
+		await(t, name+" is in", func() bool { _, ok := l.session(name, "tcp/443"); return ok })
+		took := time.Since(began)
+		t.Logf("beside %d silent connections (opened again: %v) a newcomer was in after %s",
+			c.silent, c.again, took.Round(10*time.Millisecond))
+		if took > c.limit {
+			t.Errorf("%d silent connections keep a newcomer out for %s", c.silent, took)
+		}
+		awaitEcho(t, ns, innerAddr)
+		p.Kill()
+		release()
+	}
+}
+
+// holdSilent opens n TCP connections that say nothing and holds them until release is called.
+// Those that are closed are opened again where again is set.
+func (l *testbed) holdSilent(n int, again bool) (release func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg, opened sync.WaitGroup
+	for i := range n {
+		addr := netip.AddrPortFrom(boxAddr, 443)
+		if i%2 == 1 {
+			addr = netip.AddrPortFrom(boxAddr6, 443)
+		}
+		opened.Add(1)
+		wg.Go(func() {
+			once := sync.OnceFunc(opened.Done)
+			defer once()
+			for ctx.Err() == nil {
+				conn, err := l.café.Dial(ctx, "tcp", addr.String())
+				if err != nil {
+					return
+				}
+				stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+				once()
+				_, _ = conn.Read(make([]byte, 1)) // until it is closed
+				stop()
+				_ = conn.Close()
+				if !again {
+					return
+				}
+			}
+		})
+	}
+	opened.Wait()
+	return func() {
+		cancel()
+		wg.Wait()
 	}
 }
 

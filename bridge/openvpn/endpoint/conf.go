@@ -4,16 +4,21 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+
+	"golang.org/x/sys/cpu"
 
 	"ztbridge/bridge/openvpn/management"
 )
 
 const (
-	// maxClients stays well below 1,024, the default limit of open files of a process: a flood of
-	// connections must end in refusals, not in failing system calls.
-	maxClients = 512
+	// maxClients is how many connections a listener has at most, admitted or not. It is half of the
+	// open files that openvpn may have, see allowFiles: a flood of connections must end in refusals,
+	// not in failing system calls.
+	maxClients = 1024
 	// handWindow is how long, in seconds, a handshake may take. It is shorter by TCP, where silent
 	// connections count towards maxClients. It still allows a dozen round trips of a second; a
 	// handshake takes half of them.
@@ -38,16 +43,50 @@ const (
 	socketBuffer = 4 << 20
 )
 
+// host is what a listener's configuration depends on in the machine.
+type host struct {
+	ipv6 bool // without it in the kernel no IPv6 socket can be made
+	aes  bool // the processor has instructions for AES-GCM
+}
+
+// machine returns this machine.
+func machine() host {
+	_, err := os.Stat("/proc/net/if_inet6")
+	return host{ipv6: err == nil, aes: hasAES()}
+}
+
+// hasAES reports whether the processor has instructions for AES and for GCM's multiplication.
+func hasAES() bool {
+	switch runtime.GOARCH {
+	case "amd64", "386":
+		return cpu.X86.HasAES && cpu.X86.HasPCLMULQDQ
+	case "arm64":
+		return cpu.ARM64.HasAES && cpu.ARM64.HasPMULL
+	case "arm":
+		return cpu.ARM.HasAES && cpu.ARM.HasPMULL
+	}
+	return true
+}
+
+// ciphers returns the ciphers in the server's order; it uses the first that a client offers.
+// ChaCha20 comes first where AES is done in software, which takes three to four times as long.
+func (h host) ciphers() string {
+	if h.aes {
+		return "AES-256-GCM:AES-128-GCM:CHACHA20-POLY1305"
+	}
+	return "CHACHA20-POLY1305:AES-256-GCM:AES-128-GCM"
+}
+
 // conf returns openvpn's configuration of a listener with the directory dir. It holds keys and is
 // passed by standard input.
-func conf(l Listener, k Keys, web netip.AddrPort, ipv6 bool, dir string) string {
+func conf(l Listener, k Keys, web netip.AddrPort, h host, dir string) string {
 	var b bytes.Buffer
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	server := l.Pool.Server()
 
 	line("mode server")
 	line("tls-server")
-	line("proto %s", bindProto(l.Proto, ipv6))
+	line("proto %s", bindProto(l.Proto, h.ipv6))
 	line("port %d", l.Port)
 	line("dev %s", l.Device)
 	line("dev-type tun")
@@ -70,7 +109,7 @@ func conf(l Listener, k Keys, web netip.AddrPort, ipv6 bool, dir string) string 
 	line("remote-cert-tls client")
 	line("verify-client-cert require")
 	line("auth-user-pass-optional") // management-client-auth would ask for a password
-	line("data-ciphers AES-256-GCM:AES-128-GCM:CHACHA20-POLY1305")
+	line("data-ciphers %s", h.ciphers())
 	line("crl-verify %s", management.Quote(filepath.Join(dir, "crl.pem")))
 	b.WriteString(transport(l, web))
 	line("verb 1")

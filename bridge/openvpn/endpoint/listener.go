@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -101,7 +100,7 @@ func (l *listener) serve(ctx context.Context) error {
 	}
 	devNode, err := l.server.config.EnsureDevice(l.Device)
 	if err != nil {
-		return fmt.Errorf("preparing %s: %w", l.Device, err)
+		return &deviceError{l.Device, err}
 	}
 	if err := l.launcher.Prepare(); err != nil {
 		return err
@@ -127,7 +126,7 @@ func (l *listener) start(keys Keys, devNode string) (*process.Process, *manageme
 	}
 	p, socket, err := l.launcher.Start(process.Command{
 		Args:   []string{"--management-client-auth"},
-		Config: conf(l.Listener, keys, l.server.config.Web, hasIPv6(), l.launcher.Dir),
+		Config: conf(l.Listener, keys, l.server.config.Web, machine(), l.launcher.Dir),
 		Node:   devNode, Output: l.logLine,
 	})
 	if err != nil {
@@ -140,9 +139,9 @@ func (l *listener) start(keys Keys, devNode string) (*process.Process, *manageme
 	return p, socket, nil
 }
 
-// supervise serves the management connection until the process or ctx ends, or a restart is asked for.
-// In the latter two cases, which return nil, it ends the process, and lets it tell its clients
-// first.
+// supervise serves the management connection until the process or ctx ends, or a restart is
+// requested. In the latter two cases, which return nil, it ends the process, and lets it tell its
+// clients first.
 func (l *listener) supervise(ctx context.Context, socket *management.Listener,
 	p *process.Process) error {
 	// Without its management connection openvpn ends at once and does not tell its clients.
@@ -194,21 +193,21 @@ func (l *listener) acceptAndServe(ctx context.Context, socket *management.Listen
 
 // serveConn serves a connection until it or ctx ends.
 func (l *listener) serveConn(ctx context.Context, conn *management.Conn, p *process.Process) error {
-	a := &authorizer{listener: l.Listener, server: l.server, conn: conn, log: l.log, events: newEventQueue(),
+	a := &authorizer{
+		listener: l.Listener, server: l.server, conn: conn, log: l.log, events: newEventQueue(),
 		up: func() {
 			l.log.Info("listening")
 			l.set(StateListening, "", p.PID())
-		}}
+		},
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	working, stop := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		a.run(working)
-	}()
-	defer func() {
-		stop()
-		<-done
-	}()
+	defer stop()
+	wg.Go(func() { a.run(working) })
+	if l.Proto == "tcp" {
+		wg.Go(func() { a.limitPending(working) })
+	}
 	return conn.Serve(ctx, a.middlewares()...)
 }
 
@@ -279,12 +278,6 @@ func deviceIndex(name string) (int, error) {
 	return i.Index, nil
 }
 
-// hasIPv6 reports whether the kernel has IPv6: without it an IPv6 socket cannot be made.
-func hasIPv6() bool {
-	_, err := os.Stat("/proc/net/if_inet6")
-	return err == nil
-}
-
 // writeCRL replaces the revocation list of the running process, which reads it at the next
 // connection.
 func (l *listener) writeCRL(crl string) {
@@ -329,12 +322,8 @@ func (l *listener) set(state State, cause string, pid int) {
 
 // fail publishes why the listener does not listen and what to do about it.
 func (l *listener) fail(err error) {
-	remedy := "see which program listens there: ss -tulpn"
-	if errors.Is(err, process.ErrNotInstalled) {
-		remedy = process.InstallRemedy
-	}
 	l.mu.Lock()
-	l.status.Remedy = remedy
+	l.status.Remedy = remedy(l.Listener, err)
 	l.mu.Unlock()
 	l.set(StateFailed, err.Error(), 0)
 }

@@ -83,6 +83,9 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("running the endpoint: %w", err)
 	}
 	s.setKeys(keys)
+	if err := allowFiles(); err != nil {
+		s.log.Warn("a flood of connections could make openvpn fail", "error", err)
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, l := range s.listeners {
 		g.Go(func() error {

@@ -6,10 +6,15 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ztbridge/bridge/openvpn/process"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -194,13 +199,86 @@ func TestAnswer(t *testing.T) {
 func TestConf(t *testing.T) {
 	k := Keys{CA: "CA\n", Cert: "CERT\n", Key: "KEY\n", CryptV2: "CRYPT\n"}
 	web := netip.MustParseAddrPort("127.0.0.1:8443")
-	golden(t, "udp.golden", conf(testListener(t, "udp", 1194, 0), k, web, true,
+	golden(t, "udp.golden", conf(testListener(t, "udp", 1194, 0), k, web, host{ipv6: true, aes: true},
 		"/run/ztbridge/endpoint/udp1194"))
-	golden(t, "tcp.golden", conf(testListener(t, "tcp", 443, 1), k, web, false,
+	golden(t, "tcp.golden", conf(testListener(t, "tcp", 443, 1), k, web, host{},
 		"/run/ztbridge/endpoint/tcp443"))
-	if text := conf(testListener(t, "tcp", 443, 1), k, netip.AddrPort{}, true,
+	if text := conf(testListener(t, "tcp", 443, 1), k, netip.AddrPort{}, host{},
 		"/x"); strings.Contains(text, "port-share") {
 		t.Error("without a web server the port is shared")
+	}
+}
+
+// The first cipher is the one that the processor computes fastest.
+func TestCiphersFollowTheProcessor(t *testing.T) {
+	for aes, first := range map[bool]string{true: "AES-256-GCM", false: "CHACHA20-POLY1305"} {
+		list := strings.Split(host{aes: aes}.ciphers(), ":")
+		if list[0] != first {
+			t.Errorf("AES instructions %v: %v, want %s first", aes, list, first)
+		}
+		slices.Sort(list)
+		if want := []string{"AES-128-GCM", "AES-256-GCM", "CHACHA20-POLY1305"}; !slices.Equal(list,
+			want) {
+			t.Errorf("AES instructions %v: %v, want all of %v", aes, list, want)
+		}
+	}
+	if flags, err := os.ReadFile("/proc/cpuinfo"); err == nil && runtime.GOARCH == "amd64" {
+		if want := strings.Contains(string(flags), " aes "); hasAES() != want {
+			t.Errorf("hasAES is %v, the kernel says %v", hasAES(), want)
+		}
+	}
+}
+
+func TestOldestPending(t *testing.T) {
+	lines := []string{"TITLE,OpenVPN", "HEADER,CLIENT_LIST,Common Name", "CLIENT_LIST,short"}
+	line := func(name string, cid int) string {
+		return fmt.Sprintf("CLIENT_LIST,%s,::1,,,0,0,2026-11-29 19:44:13,1795981453,UNDEF,%d,%d,BF-CBC",
+			name, cid, cid)
+	}
+	for i := range maxPending + 20 {
+		lines = append(lines, line("UNDEF", 1000-i)) // in no order
+	}
+	lines = append(lines, line("phone", 1), line("UNDEF", 2)) // the latter is a client of that name
+	admitted := map[int]bool{2: true}
+	oldest := 1000 - maxPending - 20 + 1
+	excess, ending := oldestPending(lines, admitted, nil)
+	if len(excess) != 20 || excess[0] != oldest || excess[19] != oldest+19 {
+		t.Errorf("to be ended are %v, want the 20 from %d on", excess, oldest)
+	}
+	excess, ending = oldestPending(lines, admitted, ending)
+	if len(excess) != 0 || len(ending) != 20 {
+		t.Errorf("while those end, more are to be ended: %v; ending %v", excess, ending)
+	}
+	_, ending = oldestPending(lines[:10], admitted, ending)
+	if len(ending) != 0 {
+		t.Errorf("those that are gone are not forgotten: %v", ending)
+	}
+}
+
+// What a person is told to do follows from what is wrong.
+func TestRemedy(t *testing.T) {
+	l := Listener{Proto: "tcp", Port: 443}
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{fmt.Errorf("starting: %w", process.ErrNotInstalled), "apt install openvpn"},
+		{&deviceError{"tunztb.tcp443", errors.New("no such device")}, "modprobe tun"},
+		{errors.New("openvpn ended: Cannot open TUN/TAP dev /dev/net/tun: No such file"),
+			"modprobe tun"},
+		{errors.New("openvpn ended: TCP/UDP: Socket bind failed on local address " +
+			"[AF_INET6][undef]:443: Address already in use (errno=98) (exited with code 1)"),
+			"ss -tlnp 'sport = :443'"},
+		{errors.New("openvpn ended: TCP/UDP: Socket bind failed on local address " +
+			"[AF_INET6][undef]:443: Permission denied (errno=13)"), "systemctl restart ztbridge"},
+		{errors.New("openvpn ended: Options error: Unrecognized option"), "openvpn 2.6 or later"},
+		{errors.New("openvpn ended: Cannot load certificate file [[INLINE]]"), "import-ca"},
+		{fmt.Errorf("writing the revocation list: %w", unix.ENOSPC), "df -h"},
+		{errors.New("killed by killed"), "journalctl -u ztbridge"},
+	} {
+		if got := remedy(l, c.err); !strings.Contains(got, c.want) {
+			t.Errorf("%v: %q, want something with %q", c.err, got, c.want)
+		}
 	}
 }
 
