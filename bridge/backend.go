@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
@@ -79,10 +80,15 @@ func (d *daemon) Changes(ctx context.Context) <-chan struct{} {
 
 // Use implements api.Backend.
 func (d *daemon) Use(ctx context.Context, egress string) error {
+	egress, server, chosen := strings.Cut(egress, "/")
 	return d.ask(ctx, func(ctx context.Context) error {
 		if !slices.ContainsFunc(d.spec.Config.Egresses,
 			func(e config.Egress) bool { return e.Name == egress }) {
 			return fmt.Errorf("choosing egress %q: %w", egress, api.ErrNotFound)
+		}
+		if chosen && !d.services.Prefer(egress, server) {
+			return fmt.Errorf("choosing server %q of egress %s: %w", server, egress,
+				api.ErrNotFound)
 		}
 		return d.prefer(ctx, egress)
 	})

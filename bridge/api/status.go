@@ -118,6 +118,9 @@ type Egress struct {
 	RTT       float64        `json:"rtt_seconds"` // of the last probe; 0: none answered
 	Loss      float64        `json:"loss"`        // share of the last probes unanswered, 0 to 1
 	Counters  Counters       `json:"counters"`
+	// Server is the profile in use of a collection, Servers are all of them; empty for one profile.
+	Server  string   `json:"server,omitempty"`
+	Servers []string `json:"servers,omitempty"`
 	// Chosen says that a person chose it with `ztbridge egress use`.
 	Chosen     bool   `json:"chosen"`
 	LastChange Change `json:"last_change"`

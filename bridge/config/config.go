@@ -99,7 +99,11 @@ func (e Egress) Kind() string {
 
 // OpenVPN is a tunnel to a provider.
 type OpenVPN struct {
-	Profile     string // absolute path; it exists, its content is not looked at here
+	Profile     string         // absolute path; it exists, its content is not looked at here
+	Collection  bool           // Profile is a folder or a ZIP archive of profiles
+	Pick        []string       // patterns of the profiles to use; empty: all
+	Order       string         // written, random, fastest; empty: as the profile says
+	Rotate      *time.Duration // time of day, since midnight, for the next server; nil: never
 	ProfilePos  Position
 	Credentials *Credentials // nil: the provider authenticates by certificate alone
 	// LegacyCrypto allows weak certificates and security levels.

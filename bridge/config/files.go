@@ -23,13 +23,13 @@ func (d *decoder) readFiles() {
 		if e.OpenVPN == nil {
 			continue
 		}
-		d.mustExist(e.OpenVPN.Profile, e.OpenVPN.ProfilePos)
+		d.mustExist(e.OpenVPN.Profile, e.OpenVPN.ProfilePos, e.OpenVPN.Collection)
 		if c := e.OpenVPN.Credentials; c != nil {
 			d.readCredentials(c, d.where["credentials "+c.Path])
 		}
 	}
 	if d.cfg.Endpoint != nil && d.cfg.Endpoint.HTTPS.Certificate != "" {
-		d.mustExist(d.cfg.Endpoint.HTTPS.Certificate, d.where["certificate"])
+		d.mustExist(d.cfg.Endpoint.HTTPS.Certificate, d.where["certificate"], false)
 		if _, err := readPrivate(d.cfg.Endpoint.HTTPS.Key); err != nil {
 			d.fileError(d.cfg.Endpoint.HTTPS.Key, d.where["key"], err)
 		}
@@ -49,7 +49,9 @@ func (c *Config) Files() []string {
 		if e.OpenVPN == nil {
 			continue
 		}
-		add(e.OpenVPN.Profile)
+		for _, path := range filesBelow(e.OpenVPN.Profile) {
+			add(path)
+		}
 		if e.OpenVPN.Credentials != nil {
 			add(e.OpenVPN.Credentials.Path)
 		}
@@ -77,9 +79,10 @@ func NamedFiles(path string) []string {
 	return d.cfg.Files()
 }
 
-func (d *decoder) mustExist(path string, at Position) {
+// mustExist reports a file that is not there; folder: a directory will do.
+func (d *decoder) mustExist(path string, at Position, folder bool) {
 	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
+	if err == nil && !info.Mode().IsRegular() && !(folder && info.IsDir()) {
 		err = errNotRegular
 	}
 	if err != nil {
@@ -177,4 +180,19 @@ func shellQuote(path string) string {
 		return path
 	}
 	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
+
+// filesBelow returns the regular files in a folder and below, or the path itself where it is none.
+func filesBelow(path string) []string {
+	if info, err := os.Stat(path); err != nil || !info.IsDir() {
+		return []string{path}
+	}
+	var out []string
+	_ = filepath.WalkDir(path, func(name string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			out = append(out, name)
+		}
+		return nil
+	})
+	return out
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -70,6 +71,13 @@ func (d *decoder) openvpn(v value, out *Egress) bool {
 	out.OpenVPN = o
 	v.object(fields{
 		"profile": func(v value) { o.Profile, _ = v.path(); o.ProfilePos = v.pos() },
+		"profiles": func(v value) {
+			o.Profile, _ = v.path()
+			o.ProfilePos, o.Collection = v.pos(), true
+		},
+		"pick":   func(v value) { o.Pick = v.words() },
+		"order":  func(v value) { o.Order, _ = v.oneOf("written", "random", "fastest") },
+		"rotate": func(v value) { o.Rotate = v.timeOfDay() },
 		"credentials": func(v value) {
 			if path, ok := v.path(); ok {
 				o.Credentials = &Credentials{Path: path}
@@ -78,23 +86,42 @@ func (d *decoder) openvpn(v value, out *Egress) bool {
 		},
 		"dns":           func(v value) { out.DNS = v.resolvers() },
 		"legacy_crypto": func(v value) { o.LegacyCrypto = v.boolean() },
-		"ciphers":       func(v value) { o.Ciphers = v.ciphers() },
+		"ciphers":       func(v value) { o.Ciphers = v.words() },
 	})
+	if len(o.Pick) > 0 && !o.Collection && o.Profile != "" {
+		v.fail(ErrValue, "pick chooses among several profiles, and this egress has one",
+			"name the folder or ZIP archive as `profiles: provider.zip`")
+	}
 	if o.Profile == "" && o.ProfilePos == (Position{}) {
 		v.fail(ErrMissing, "a tunnel needs the provider's profile", "add `profile: provider.ovpn`")
 	}
 	return o.Profile != ""
 }
 
-// ciphers returns a list of names of ciphers; whether openvpn has them is checked with the profile.
-func (v value) ciphers() []string {
+// words returns a list that has at least one word.
+func (v value) words() []string {
 	var out []string
-	for _, item := range v.some("no cipher is named", "write names, such as CHACHA20-POLY1305") {
+	for _, item := range v.some("the list is empty", "write a word, or remove the key") {
 		if text, ok := item.text(); ok {
 			out = append(out, text)
 		}
 	}
 	return out
+}
+
+// timeOfDay returns the time since midnight of "04:30"; nil where it is none.
+func (v value) timeOfDay() *time.Duration {
+	text, ok := v.text()
+	if !ok {
+		return nil
+	}
+	at, err := time.Parse("15:04", text)
+	if err != nil {
+		v.fail(ErrValue, fmt.Sprintf("%q is not a time of day", text), `write it as "04:30"`)
+		return nil
+	}
+	d := time.Duration(at.Hour())*time.Hour + time.Duration(at.Minute())*time.Minute
+	return &d
 }
 
 func (d *decoder) member(v value, out *Egress) bool {

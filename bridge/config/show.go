@@ -63,7 +63,11 @@ type viewInterface struct {
 }
 
 type viewOpenVPN struct {
-	Profile     string   `yaml:"profile"`
+	Profile     string   `yaml:"profile,omitempty"`
+	Profiles    string   `yaml:"profiles,omitempty"`
+	Pick        []string `yaml:"pick,omitempty,flow"`
+	Order       string   `yaml:"order,omitempty"`
+	Rotate      string   `yaml:"rotate,omitempty"`
 	Credentials string   `yaml:"credentials,omitempty"`
 	DNS         []string `yaml:"dns,omitempty,flow"`
 
@@ -184,7 +188,14 @@ func (c *Config) viewEgresses() *yaml.Node {
 		switch dns := texts(e.DNS); {
 		case e.OpenVPN != nil:
 			o := viewOpenVPN{Profile: e.OpenVPN.Profile, DNS: dns,
+				Pick: e.OpenVPN.Pick, Order: e.OpenVPN.Order,
 				LegacyCrypto: e.OpenVPN.LegacyCrypto, Ciphers: e.OpenVPN.Ciphers}
+			if e.OpenVPN.Collection {
+				o.Profile, o.Profiles = "", e.OpenVPN.Profile
+			}
+			if at := e.OpenVPN.Rotate; at != nil {
+				o.Rotate = time.Time{}.Add(*at).Format("15:04")
+			}
 			if e.OpenVPN.Credentials != nil {
 				o.Credentials = e.OpenVPN.Credentials.Path
 			}

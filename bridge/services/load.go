@@ -5,9 +5,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"time"
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
+	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/openvpn/profile"
 )
 
@@ -26,6 +28,8 @@ type TunnelFiles struct {
 	profile     *profile.Profile
 	Report      profile.Report
 	credentials *profile.Credentials
+	order       client.Order
+	rotate      *time.Duration
 	// fingerprint changes when the content of any of the files does.
 	fingerprint string
 }
@@ -69,7 +73,7 @@ func loadTunnel(e config.Egress) (TunnelFiles, error) {
 	if err != nil {
 		return TunnelFiles{}, err
 	}
-	parsed, report, err := profile.Load(e.OpenVPN.Profile, profile.Options{
+	parsed, report, err := loadProfile(e.OpenVPN, profile.Options{
 		LegacyCrypto: e.OpenVPN.LegacyCrypto, Ciphers: ciphers})
 	if err != nil {
 		return TunnelFiles{}, err
@@ -77,7 +81,12 @@ func loadTunnel(e config.Egress) (TunnelFiles, error) {
 	sum := sha256.New()
 	sum.Write([]byte(parsed.Text()))
 	sum.Write([]byte(parsed.Secrets()))
-	files := TunnelFiles{profile: parsed, Report: report}
+	if at := e.OpenVPN.Rotate; at != nil {
+		fmt.Fprintf(sum, "%v", *at)
+	}
+	fmt.Fprint(sum, e.OpenVPN.Order)
+	files := TunnelFiles{profile: parsed, Report: report, order: client.Order(e.OpenVPN.Order),
+		rotate: e.OpenVPN.Rotate}
 	if c := e.OpenVPN.Credentials; c != nil {
 		files.credentials = &profile.Credentials{Username: c.Username.Reveal(),
 			Password: c.Password.Reveal(), KeyPassphrase: c.KeyPassphrase.Reveal()}
@@ -89,6 +98,15 @@ func loadTunnel(e config.Egress) (TunnelFiles, error) {
 	}
 	files.fingerprint = hex.EncodeToString(sum.Sum(nil))
 	return files, nil
+}
+
+// loadProfile reads one profile, or those of a folder or ZIP archive.
+func loadProfile(o *config.OpenVPN, options profile.Options) (*profile.Profile, profile.Report,
+	error) {
+	if o.Collection {
+		return profile.LoadAll(o.Profile, o.Pick, options)
+	}
+	return profile.Load(o.Profile, options)
 }
 
 // knownCiphers returns the ciphers by the names that openvpn has for them.

@@ -193,6 +193,7 @@ func (d *Set) tunnelTask(was, next *services, name string, files TunnelFiles) (t
 	device := decide.TunnelDevice(name)
 	t, err := client.New(client.Config{
 		Name: name, Profile: files.profile, Credentials: files.credentials,
+		Order: files.order, Rotate: files.rotate,
 		Device:       device,
 		EnsureDevice: func() (string, error) { return d.ensureDevice(device) },
 		UID:          d.user.uid, GID: d.user.gid,
@@ -273,6 +274,13 @@ func (d *Set) Retry(egress string) {
 	if t := d.current.Load().tunnels[egress]; t != nil {
 		t.Retry()
 	}
+}
+
+// Prefer makes a profile of an egress's collection the next to be tried. It reports whether there
+// is one of that name.
+func (d *Set) Prefer(egress, server string) bool {
+	t := d.current.Load().tunnels[egress]
+	return t != nil && t.Prefer(server)
 }
 
 // Fill writes what the drivers say into a snapshot.

@@ -179,6 +179,7 @@ func (r *Reporter) egress(in Input, e config.Egress, intent policyroute.Egress) 
 		if t.Server.IsValid() {
 			out.Remote = fmt.Sprintf("%s %s", t.Remote.Proto, t.Server)
 		}
+		out.Server, out.Servers = t.Remote.Member, t.Servers
 		out.Addresses = append(out.Addresses, intent.Addrs...)
 	case e.Member != nil:
 		n := decide.Network(in.Config, s, e.Member.Network)

@@ -14,17 +14,27 @@ func (p *program) egressCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	egress.AddCommand(
-		&cobra.Command{
-			Use: "list", Short: "List the ways out and how they are", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { return p.listEgresses(cmd) },
+	servers := false
+	list := &cobra.Command{
+		Use: "list", Short: "List the ways out and how they are", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if servers {
+				return p.listServers(cmd)
+			}
+			return p.listEgresses(cmd)
 		},
+	}
+	list.Flags().BoolVar(&servers, "servers", false,
+		"list the servers of egresses that have a folder or ZIP archive of profiles")
+	egress.AddCommand(
+		list,
 		&cobra.Command{
-			Use:   "use NAME",
+			Use:   "use NAME[/SERVER]",
 			Short: "Make a way out the first choice of every rule that lists it",
 			Long: `Make a way out the first choice of every rule of the policy that lists it. Rules
 that do not list it stay as they are. The choice survives a restart; while the
-chosen one is down, the others of the list are used as usual.`,
+chosen one is down, the others of the list are used as usual. NAME/SERVER also
+connects to that server (see ztbridge egress list --servers).`,
 			Args: oneArgument,
 			RunE: func(cmd *cobra.Command, args []string) error {
 				if err := p.daemon().Use(cmd.Context(), args[0]); err != nil {
@@ -58,6 +68,22 @@ func (p *program) listEgresses(cmd *cobra.Command) error {
 	for _, e := range s.Egresses {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", e.Name, e.Kind, e.State, yesNo(e.Usable),
 			yesNo(e.Chosen))
+	}
+	return table.Flush()
+}
+
+// listServers prints the names that `egress use` takes, with the one in use marked.
+func (p *program) listServers(cmd *cobra.Command) error {
+	s, err := p.daemon().Status(cmd.Context())
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "SERVER\tIN USE")
+	for _, e := range s.Egresses {
+		for _, server := range e.Servers {
+			fmt.Fprintf(table, "%s/%s\t%s\n", e.Name, server, yesNo(server == e.Server))
+		}
 	}
 	return table.Flush()
 }

@@ -9,8 +9,8 @@ import (
 	"ztbridge/bridge/openvpn/profile"
 )
 
-func (r *run) answerPassword(what string) *verdict {
-	c := r.t.cfg.Profile.CredentialsOr(r.t.cfg.Credentials)
+func (r *run) answerPassword(what string) *outcome {
+	c := r.t.cfg.Profile.For(r.target.remote).CredentialsOr(r.t.cfg.Credentials)
 	switch {
 	case what == "Auth" && c.Username != "":
 		return r.answerLogin(what, c)
@@ -18,7 +18,7 @@ func (r *run) answerPassword(what string) *verdict {
 		return r.command("password %s %s", management.Quote(what),
 			management.Quote(c.KeyPassphrase))
 	}
-	if login := r.t.cfg.Profile.ProxyLogin(); login != nil && strings.HasSuffix(what, " Proxy") {
+	if login := r.t.cfg.Profile.For(r.target.remote).ProxyLogin(); login != nil && strings.HasSuffix(what, " Proxy") {
 		return r.answerLogin(what, login)
 	}
 	remedy := remedyCredentials
@@ -26,11 +26,11 @@ func (r *run) answerPassword(what string) *verdict {
 	if what == "Private Key" {
 		remedy = remedyPassphrase
 	}
-	return &verdict{failure: failure{state: StateConfigError,
+	return &outcome{failure: failure{state: StateConfigError,
 		cause: fmt.Sprintf("openvpn asks for %q, which was not given", what), remedy: remedy}}
 }
 
-func (r *run) answerLogin(what string, c *profile.Credentials) *verdict {
+func (r *run) answerLogin(what string, c *profile.Credentials) *outcome {
 	if v := r.command("username %s %s", management.Quote(what),
 		management.Quote(c.Username)); v != nil {
 		return v
@@ -38,9 +38,9 @@ func (r *run) answerLogin(what string, c *profile.Credentials) *verdict {
 	return r.command("password %s %s", management.Quote(what), management.Quote(c.Password))
 }
 
-func (r *run) refused(e refuseEvent) *verdict {
+func (r *run) refused(e refuseEvent) *outcome {
 	if e.what != "Auth" {
-		return &verdict{failure: failure{state: StateConfigError,
+		return &outcome{failure: failure{state: StateConfigError,
 			cause:  "the passphrase of the private key is wrong",
 			remedy: remedyPassphrase}}
 	}
@@ -54,7 +54,7 @@ func (r *run) refused(e refuseEvent) *verdict {
 			f.cause += ": " + e.reason
 		}
 	}
-	r.blame = heavier(r.blame, f)
+	r.lastFailure = worse(r.lastFailure, f)
 	return nil
 }
 

@@ -28,8 +28,8 @@ func TestSecondFactor(t *testing.T) {
 		if !ok {
 			t.Fatalf("%s is no refusal", line)
 		}
-		if v := r.refused(refusal); v != nil || r.blame != want {
-			t.Errorf("%s\n\tis %+v, %+v\n\twant %+v", line, r.blame, v, want)
+		if v := r.refused(refusal); v != nil || r.lastFailure != want {
+			t.Errorf("%s\n\tis %+v, %+v\n\twant %+v", line, r.lastFailure, v, want)
 		}
 		r.logLine("I", "AUTH: Received control message: AUTH_FAILED,"+challenge)
 		for _, l := range r.t.Log() {

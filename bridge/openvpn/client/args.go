@@ -28,7 +28,7 @@ const (
 )
 
 // arguments are openvpn's for one run, beside the launcher's.
-func (t *Tunnel) arguments(proto profile.Proto) []string {
+func (t *Tunnel) arguments(server profile.Remote) []string {
 	a := []string{
 		"--dev", t.cfg.Device, "--dev-type", "tun",
 		"--ifconfig-noexec", "--route-noexec", "--persist-tun", "--persist-key",
@@ -46,8 +46,8 @@ func (t *Tunnel) arguments(proto profile.Proto) []string {
 		// A mute keeps a flood of equal messages (a deleted TUN device) from costing two processes.
 		"--verb", "3", "--mute", "50", "--suppress-timestamps",
 	}
-	a = append(a, socketOptions(proto)...)
-	if t.cfg.Profile.Legacy() {
+	a = append(a, socketOptions(server.Proto)...)
+	if t.cfg.Profile.For(server).Legacy() {
 		a = append(a, "--providers", "legacy", "default")
 	}
 	for _, p := range accepted {

@@ -2,13 +2,13 @@ package client
 
 import "time"
 
-// patience is how long to wait before another try: first after one failure, half as long
+// waitRange is how long to wait before another try: first after one failure, half as long
 // again by each further one. (Doubling would miss by two seconds a server that is back after one.)
-type patience struct{ first, most time.Duration }
+type waitRange struct{ first, most time.Duration }
 
-// patiences by the state that a failure leads to. What nobody but a person can mend waits long: a
+// waits by the state that a failure leads to. What nobody but a person can mend waits long: a
 // provider locks the account of who repeats a wrong password.
-var patiences = map[State]patience{
+var waits = map[State]waitRange{
 	StateBackoff:     {250 * time.Millisecond, 30 * time.Second},
 	StateDNSFailed:   {time.Second, 30 * time.Second},
 	StateTLSFailed:   {2 * time.Second, 2 * time.Minute},
@@ -27,14 +27,14 @@ var perRemote = map[State]bool{StateBackoff: true, StateTLSFailed: true, StatePu
 // that is wrong.
 func movesOn(s State) bool { return perRemote[s] || s == StateAuthFailed || s == StateCertExpired }
 
-// tally counts the failures since the tunnel was last up, also by state: after a long outage, the
+// failureCount counts the failures since the tunnel was last up, also by state: after a long outage, the
 // first refusal is the first, and not the last of many.
-type tally struct {
+type failureCount struct {
 	all int
 	by  map[State]int
 }
 
-func (c *tally) add(s State) {
+func (c *failureCount) add(s State) {
 	if c.by == nil {
 		c.by = map[State]int{}
 	}
@@ -44,12 +44,12 @@ func (c *tally) add(s State) {
 
 // wait returns the time until the next attempt, after a failure of state s that was added, with a
 // number of servers. r is as in backoff.
-func (c *tally) wait(s State, remotes int, r float64) time.Duration {
+func (c *failureCount) wait(s State, remotes int, r float64) time.Duration {
 	if !perRemote[s] || remotes < 2 {
 		return backoff(s, c.by[s], r)
 	}
 	if c.all%remotes != 0 {
-		return patiences[StateBackoff].first
+		return waits[StateBackoff].first
 	}
 	return backoff(s, min(c.by[s], c.all/remotes), r) // by rounds
 }
@@ -57,9 +57,9 @@ func (c *tally) wait(s State, remotes int, r float64) time.Duration {
 // backoff returns the wait after the given number of failures (at least 1). r in [0,1) spreads it
 // by ±20 %, so that boxes that lost one server do not come back in step.
 func backoff(s State, failures int, r float64) time.Duration {
-	p, ok := patiences[s]
+	p, ok := waits[s]
 	if !ok {
-		p = patiences[StateBackoff]
+		p = waits[StateBackoff]
 	}
 	d := p.first
 	for range failures - 1 {

@@ -12,7 +12,7 @@ import (
 // A state waits as long as its own failures say, however many others came before.
 func TestWaitsByState(t *testing.T) {
 	for _, remotes := range []int{1, 2, 100} {
-		var c tally
+		var c failureCount
 		for range 50 * remotes {
 			c.add(StateBackoff)
 		}
@@ -22,7 +22,7 @@ func TestWaitsByState(t *testing.T) {
 		for i, s := range []State{StateAuthFailed, StateConfigError, StateCertExpired,
 			StateDNSFailed} {
 			c.add(s)
-			if got := c.wait(s, remotes, 0.5); got != patiences[s].first ||
+			if got := c.wait(s, remotes, 0.5); got != waits[s].first ||
 				c.all != 50*remotes+i+1 {
 				t.Errorf("%d servers, the first %s after an outage: %v, %d in all", remotes, s, got,
 					c.all)
@@ -31,7 +31,7 @@ func TestWaitsByState(t *testing.T) {
 	}
 	// Two servers, each with a trouble of its own, are not asked ever faster because they take
 	// turns.
-	var c tally
+	var c failureCount
 	for range 100 {
 		c.add(StateTLSFailed)
 		c.add(StateBackoff)
@@ -48,8 +48,8 @@ func newIdleTunnel(t *testing.T) *Tunnel {
 	return &Tunnel{
 		cfg: Config{Name: "idle",
 			Profile: p}, log: slog.New(slog.DiscardHandler), requests: make(chan request, 1),
-		course: newCourse(p, openNames(filepath.Join(t.TempDir(), "n"), &testResolver{},
-			plainName)),
+		servers: newServerList(p, openNames(filepath.Join(t.TempDir(), "n"), &testResolver{},
+			plainName), Written),
 	}
 }
 
@@ -61,11 +61,11 @@ func TestFailureMovesOn(t *testing.T) {
 		StateCertExpired: "192.0.2.2", StateConfigError: "192.0.2.1", StateDNSFailed: "192.0.2.1",
 	} {
 		tunnel := newIdleTunnel(t)
-		if _, _, err := tunnel.course.target(t.Context()); err != nil {
+		if _, _, err := tunnel.servers.target(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		wait := tunnel.reckon(failure{state: state})
-		if got, _, err := tunnel.course.target(t.Context()); err != nil ||
+		wait := tunnel.nextWait(failure{state: state})
+		if got, _, err := tunnel.servers.target(t.Context()); err != nil ||
 			got.addr.String() != want {
 			t.Errorf("after %s: %v, %v, want %s", state, got.addr, err, want)
 		}

@@ -200,8 +200,8 @@ func (f failure) weight() int {
 	return 0
 }
 
-// heavier returns the failure that explains an attempt in which both were seen.
-func heavier(a, b failure) failure {
+// worse returns the failure that explains an attempt in which both were seen.
+func worse(a, b failure) failure {
 	if b.weight() > a.weight() || a.cause == "" {
 		return b
 	}

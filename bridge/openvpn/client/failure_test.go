@@ -39,7 +39,7 @@ func TestFailures(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		proto   string                // udp when empty
-		slow    bool                  // it takes until our patience with a silent server ends
+		slow    bool                  // it takes until our waitRange with a silent server ends
 		server  func(l *lab) []string // further lines of the server
 		profile func(l *lab) string
 		adjust  func(*Config)

@@ -3,11 +3,11 @@ package client
 import "time"
 
 // hold is where openvpn waits for us before each attempt. seconds is how long it would wait itself.
-func (r *run) hold(seconds int) *verdict {
+func (r *run) hold(seconds int) *outcome {
 	first, asked := !r.held, r.asked
 	r.held, r.asked = true, false
-	f := r.blame
-	r.blame = failure{}
+	f := r.lastFailure
+	r.lastFailure = failure{}
 	if first {
 		return r.release(resolution{target: r.target})
 	}
@@ -18,7 +18,7 @@ func (r *run) hold(seconds int) *verdict {
 		f = failure{state: StateBackoff, cause: "the connection did not succeed",
 			remedy: remedyNetwork}
 	}
-	wait := r.t.reckon(f)
+	wait := r.t.nextWait(f)
 	if f == restartReasons[reasonTemporary] {
 		wait = max(wait, time.Duration(seconds)*time.Second, 5*time.Second)
 	}
@@ -26,7 +26,7 @@ func (r *run) hold(seconds int) *verdict {
 }
 
 // wait stays in hold.
-func (r *run) wait(f failure, wait time.Duration) *verdict {
+func (r *run) wait(f failure, wait time.Duration) *outcome {
 	if wait == 0 {
 		r.reconnecting(f)
 		return r.resolve()
@@ -43,14 +43,14 @@ func (r *run) enter(p phase, limit time.Duration) {
 }
 
 // resolve looks for the next address beside the loop.
-func (r *run) resolve() *verdict {
-	r.enter(resolving, time.Hour) // ends by itself: each lookup has its limit
+func (r *run) resolve() *outcome {
+	r.enter(resolving, noLimit) // ends by itself: each lookup has its limit
 	if r.t.Status().State != StateReconnecting {
 		r.t.enter(StateResolving)
 	}
 	r.helpers.Go(func() {
 		var res resolution
-		res.target, res.remark, res.err = r.t.course.target(r.ctx)
+		res.target, res.remark, res.err = r.t.servers.target(r.ctx)
 		r.resolved <- res
 	})
 	return nil
@@ -58,20 +58,20 @@ func (r *run) resolve() *verdict {
 
 // release lets openvpn begin an attempt, or ends it when it is another server's turn: a process
 // knows one.
-func (r *run) release(res resolution) *verdict {
+func (r *run) release(res resolution) *outcome {
 	if res.err != nil {
 		f := unresolved(res.err)
 		r.t.upSince = time.Time{}
-		return r.wait(f, r.t.reckon(f))
+		return r.wait(f, r.t.nextWait(f))
 	}
 	if res.remark != nil {
 		r.t.log.Warn("a server's name did not resolve", "error", res.remark)
 	}
 	if res.target != r.target {
-		return &verdict{failure{state: StateBackoff, cause: "the next server is tried"}, true}
+		return &outcome{failure{state: StateBackoff, cause: "the next server is tried"}, true}
 	}
-	r.greets = false
-	r.enter(trying, r.patience())
+	r.serverReplied, r.released = false, time.Now()
+	r.enter(trying, r.attemptTimeout())
 	r.t.change(func(s *Status) {
 		s.Remote, s.Server, s.NextRetry = r.target.remote, r.target.server(), time.Time{}
 		if s.State != StateReconnecting {

@@ -312,7 +312,7 @@ func (c *client) await(what string, want func(Status) bool) Status {
 		}
 		select {
 		case <-c.bell:
-		case <-time.After(100 * time.Millisecond): // byte counters ring no bell
+		case <-time.After(100 * time.Millisecond): // byte counters logBuffer no bell
 		case <-deadline:
 			c.l.t.Fatalf("waiting for %s: the tunnel is %+v\n%s", what, s, c.logText())
 		}

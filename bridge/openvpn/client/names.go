@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	// lookupPatience is how long a name may take to resolve when an earlier answer could serve
-	// instead, lookupHaste if clients wait for it, and lookupLimit when no answer is known.
-	lookupPatience = 2 * time.Second
-	lookupHaste    = 500 * time.Millisecond
-	lookupLimit    = 6 * time.Second
+	// lookupShort is how long a name may take to resolve when an earlier answer could serve
+	// instead, lookupFast if clients wait for it, and lookupLimit when no answer is known.
+	lookupShort = 2 * time.Second
+	lookupFast  = 500 * time.Millisecond
+	lookupLimit = 6 * time.Second
 	// answerAge is how long an answer is used again without asking, so that a reconnection does not
 	// wait for DNS.
 	answerAge = time.Minute
@@ -64,10 +64,10 @@ func openNames(path string, resolver Resolver, question func(string) string) *na
 }
 
 // lookup returns the addresses of a remote, IPv4 first, by address, by a recent answer (unless
-// again), by DNS, or by the last good answer; old says that it was the last. In haste, DNS gets
+// again), by DNS, or by the last good answer; old says that it was the last. In fastRounds, DNS gets
 // little time before that. The error is DNS's.
 func (n *names) lookup(ctx context.Context, r profile.Remote, again,
-	haste bool) (addrs []netip.Addr, old bool, err error) {
+	fastRounds bool) (addrs []netip.Addr, old bool, err error) {
 	if a, err := netip.ParseAddr(r.Host); err == nil {
 		addrs = ofFamily([]netip.Addr{a}, r.Family)
 		if len(addrs) == 0 {
@@ -83,10 +83,10 @@ func (n *names) lookup(ctx context.Context, r profile.Remote, again,
 	}
 	limit := lookupLimit
 	switch {
-	case have && haste:
-		limit = lookupHaste
+	case have && fastRounds:
+		limit = lookupFast
 	case have:
-		limit = lookupPatience
+		limit = lookupShort
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -123,7 +123,7 @@ func (n *names) remember(host string, addrs []netip.Addr) error {
 	return nil
 }
 
-// usable returns the addresses that a server can have, IPv4 first, in a steady order within a
+// usable returns the addresses that a server can have, IPv4 first, in a stableAfter order within a
 // family.
 func usable(addrs []netip.Addr) []netip.Addr {
 	var out []netip.Addr

@@ -85,15 +85,15 @@ func TestSilentResolver(t *testing.T) {
 	n.known["old.example.net"] = answer{Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")},
 		Time: time.Now().Add(-time.Hour), fresh: true}
 	for _, tc := range []struct {
-		host  string
-		haste bool
-		limit time.Duration
-	}{{"old.example.net", true, lookupHaste}, {"old.example.net", false, lookupPatience},
+		host       string
+		fastRounds bool
+		limit      time.Duration
+	}{{"old.example.net", true, lookupFast}, {"old.example.net", false, lookupShort},
 		{"new.example.net", true, lookupLimit}} {
-		_, old, err := n.lookup(t.Context(), profile.Remote{Host: tc.host}, false, tc.haste)
+		_, old, err := n.lookup(t.Context(), profile.Remote{Host: tc.host}, false, tc.fastRounds)
 		if err == nil || old != (tc.limit != lookupLimit) || r.limit > tc.limit ||
 			r.limit < tc.limit-100*time.Millisecond {
-			t.Errorf("%s, in haste %v: waited %v, old %v, %v; want %v", tc.host, tc.haste, r.limit,
+			t.Errorf("%s, in fastRounds %v: waited %v, old %v, %v; want %v", tc.host, tc.fastRounds, r.limit,
 				old, err, tc.limit)
 		}
 	}

@@ -12,18 +12,20 @@ import (
 )
 
 const (
-	// stall is how long a connection attempt may rest in one of openvpn's states. That no server
-	// answers at all is noticed earlier, by connect-timeout.
-	stall = 15 * time.Second
-	// brief is how long a server may be silent when others could serve clients that wait: time for
-	// the first packet, for one more if it was lost, and for the answer.
-	brief = 1500 * time.Millisecond
-	// obedience is how long openvpn may take from SIGUSR1 to its hold.
-	obedience = 2 * time.Second
+	// stallTimeout is how long a connection attempt may rest in one of openvpn's states. That no
+	// server answers at all is noticed earlier, by connect-timeout.
+	stallTimeout = 15 * time.Second
+	// fastTimeout is how long a server may be silent when others could serve clients that wait: time
+	// for the first packet, for one more if it was lost, and for the answer.
+	fastTimeout = 1500 * time.Millisecond
+	// signalTimeout is how long openvpn may take from SIGUSR1 to its hold.
+	signalTimeout = 2 * time.Second
 	// deviceInterval is how often the TUN device is looked at: without it openvpn spins.
 	deviceInterval = 500 * time.Millisecond
-	// young is how long after coming up a wish to reconnect speaks against the server.
-	young = 30 * time.Second
+	// noLimit is for phases that end by an event.
+	noLimit = 1<<63 - 1
+	// earlyLoss is how soon after coming up a request to reconnect means that the server is bad.
+	earlyLoss = 30 * time.Second
 )
 
 // phase is what one openvpn process is doing.
@@ -56,16 +58,17 @@ type run struct {
 	resolved chan resolution
 	helpers  sync.WaitGroup
 
-	phase  phase
-	timer  *time.Timer // of the phase
-	target target      // the server that the process was started with
-	blame  failure     // the heaviest that openvpn's log tells of this attempt
-	blamed time.Time   // when it last told something
-	greets bool        // the server has answered in this attempt
-	asked  bool        // the next hold was asked for: no failure
+	phase         phase
+	timer         *time.Timer // of the phase
+	target        target      // the server that the process was started with
+	lastFailure   failure     // the worst that openvpn's log tells of this attempt
+	lastFailureAt time.Time   // when it last told something
+	serverReplied bool        // the server has answered in this attempt
+	asked         bool        // the next hold was asked for: no failure
 	// of the last UPDOWN:UP; openvpn does not repeat it when nothing changed
-	env  map[string]string
-	held bool // was in hold before
+	env      map[string]string
+	held     bool      // was in hold before
+	released time.Time // when the attempt began
 }
 
 type resolution struct {
@@ -74,8 +77,8 @@ type resolution struct {
 	err    error
 }
 
-// verdict ends a run.
-type verdict struct {
+// outcome is how a run ended.
+type outcome struct {
 	failure failure
 	asked   bool
 }
@@ -86,11 +89,11 @@ func newRun(t *Tunnel, proc *process.Process, conn *management.Conn, server targ
 		ifindex:  interfaceIndex(t.cfg.Device),
 		events:   make(chan event),
 		resolved: make(chan resolution, 1),
-		timer:    time.NewTimer(obedience + stall),
+		timer:    time.NewTimer(signalTimeout + stallTimeout),
 	}
 }
 
-// supervise serves management and handles its events until the process, ctx, or patience ends.
+// supervise serves management and handles its events until the process or ctx ends, or a timeout.
 func (r *run) supervise(ctx context.Context) (failure, bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	r.ctx = ctx
@@ -107,8 +110,10 @@ func (r *run) supervise(ctx context.Context) (failure, bool) {
 	})
 	watch := time.NewTicker(deviceInterval)
 	defer watch.Stop()
+	rotate := time.NewTimer(untilRotation(r.t.cfg.Rotate, time.Now()))
+	defer rotate.Stop()
 	for {
-		var v *verdict
+		var v *outcome
 		select {
 		case <-ctx.Done():
 			return failure{}, false
@@ -124,9 +129,12 @@ func (r *run) supervise(ctx context.Context) (failure, bool) {
 			v = r.expire()
 		case q := <-r.t.requests:
 			v = r.request(q)
+		case <-rotate.C:
+			r.t.servers.skip()
+			v = &outcome{failure{state: StateBackoff, cause: "it is time for the next server"}, true}
 		case <-watch.C:
 			if interfaceIndex(r.t.cfg.Device) != r.ifindex {
-				v = &verdict{failure{state: StateBackoff, cause: "the TUN device was removed"},
+				v = &outcome{failure{state: StateBackoff, cause: "the TUN device was removed"},
 					false}
 			}
 		}
@@ -150,7 +158,7 @@ func (r *run) logLine(flags, text string) {
 		return // our own conversation, in which secrets may be said
 	}
 	text = challenge.ReplaceAllString(text, "CRV1:…:") // it holds the user's name
-	r.t.ring.add(time.Now(), flags, text)
+	r.t.output.add(time.Now(), flags, text)
 	if f, ok := classify(text); ok {
 		r.post(failEvent{f})
 	}
@@ -158,14 +166,14 @@ func (r *run) logLine(flags, text string) {
 
 // ended reads what the process said last, and explains its end.
 func (r *run) ended(served <-chan struct{}) failure {
-	limit := time.NewTimer(obedience)
+	limit := time.NewTimer(signalTimeout)
 	defer limit.Stop()
 	proc := r.proc.Done()
 	for served != nil || proc != nil {
 		select {
 		case e := <-r.events:
 			if f, ok := e.(failEvent); ok {
-				r.blame = heavier(r.blame, f.failure)
+				r.lastFailure = worse(r.lastFailure, f.failure)
 			}
 		case <-served:
 			served = nil
@@ -175,8 +183,8 @@ func (r *run) ended(served <-chan struct{}) failure {
 			served, proc = nil, nil
 		}
 	}
-	if r.blame.cause != "" {
-		return r.blame
+	if r.lastFailure.cause != "" {
+		return r.lastFailure
 	}
 	cause := "openvpn no longer answers"
 	select {
@@ -190,8 +198,8 @@ func (r *run) ended(served <-chan struct{}) failure {
 	return failure{state: StateBackoff, cause: cause}
 }
 
-// handle takes what openvpn says. It returns a verdict when the process must end.
-func (r *run) handle(e event) *verdict {
+// handle takes what openvpn says. It returns a outcome when the process must end.
+func (r *run) handle(e event) *outcome {
 	switch e := e.(type) {
 	case holdEvent:
 		return r.hold(e.seconds)
@@ -207,22 +215,22 @@ func (r *run) handle(e event) *verdict {
 	case stateEvent:
 		return r.state(e)
 	case failEvent:
-		r.blame, r.blamed = heavier(r.blame, e.failure), time.Now()
+		r.lastFailure, r.lastFailureAt = worse(r.lastFailure, e.failure), time.Now()
 	}
 	return nil
 }
 
 // command sends a command. A process that does not take it is of no use any more.
-func (r *run) command(template string, args ...any) *verdict {
+func (r *run) command(template string, args ...any) *outcome {
 	if _, err := r.conn.SingleLineCommand(template, args...); err != nil {
-		return &verdict{failure: heavier(r.blame,
+		return &outcome{failure: worse(r.lastFailure,
 			failure{state: StateBackoff, cause: fmt.Sprintf("openvpn no longer answers: %v", err)})}
 	}
 	return nil
 }
 
 // state takes a STATE event.
-func (r *run) state(e stateEvent) *verdict {
+func (r *run) state(e stateEvent) *outcome {
 	switch e.name {
 	case "CONNECTED":
 		return r.up()
@@ -231,45 +239,46 @@ func (r *run) state(e stateEvent) *verdict {
 		if !known {
 			f = failure{state: StateBackoff, cause: "openvpn reconnects: " + e.detail}
 		}
-		if r.phase == trying && r.greets && e.detail == "connection-reset" {
+		if r.phase == trying && r.serverReplied && e.detail == "connection-reset" {
 			f = failure{state: StateTLSFailed,
 				cause: "the server answered and broke off the TLS handshake", remedy: remedySilence}
 		}
-		stale := r.phase == connected && time.Since(r.blamed) > time.Minute
-		if r.blame.cause == "" || stale || e.detail == reasonToken || e.detail == reasonTemporary {
-			r.blame = f // with a token, it was not the refusal that it looked like
+		stale := r.phase == connected && time.Since(r.lastFailureAt) > time.Minute
+		if r.lastFailure.cause == "" || stale || e.detail == reasonToken || e.detail == reasonTemporary {
+			r.lastFailure = f // with a token, it was not the refusal that it looked like
 		}
-		r.lost(r.blame)
+		r.lost(r.lastFailure)
 	default:
 		if r.phase == trying {
-			r.greets = r.greets || e.name == "AUTH"
-			r.timer.Reset(r.patience())
+			r.serverReplied = r.serverReplied || e.name == "AUTH"
+			r.timer.Reset(r.attemptTimeout())
 		}
 	}
 	return nil
 }
 
-// patience is how long an attempt may rest in its present state.
-func (r *run) patience() time.Duration {
-	if r.t.course.brief() && !r.greets {
-		return brief
+// attemptTimeout returns how long an attempt may rest in its present state.
+func (r *run) attemptTimeout() time.Duration {
+	if r.t.servers.inFastRound() && !r.serverReplied {
+		return fastTimeout
 	}
-	return stall
+	return stallTimeout
 }
 
 // up publishes the session, or refuses it.
-func (r *run) up() *verdict {
+func (r *run) up() *outcome {
 	session, warnings, err := parseSession(r.env, r.t.forbidden())
 	if err != nil {
-		r.blame = failure{state: StatePushRefused, cause: err.Error(),
+		r.lastFailure = failure{state: StatePushRefused, cause: err.Error(),
 			remedy: "another server may assign other addresses; else this host's network must be " +
 				"renumbered"}
 		return r.leave(false)
 	}
-	r.enter(connected, 365*24*time.Hour)
-	r.blame = failure{}
+	r.enter(connected, noLimit)
+	r.lastFailure = failure{}
 	r.t.upSince = time.Now()
-	r.t.course.haste = 0
+	r.t.servers.fastRounds = 0
+	r.t.servers.connected(time.Since(r.released))
 	r.t.change(func(s *Status) {
 		s.State, s.Cause, s.Remedy, s.NextRetry = StateUp, "", "", time.Time{}
 		s.Session, s.Failures = session, 0
@@ -284,8 +293,8 @@ func (r *run) lost(f failure) {
 	if r.phase != connected {
 		return
 	}
-	r.t.course.hasten()
-	r.enter(leaving, obedience+stall)
+	r.t.servers.beginFastRound()
+	r.enter(leaving, signalTimeout+stallTimeout)
 	r.reconnecting(f)
 }
 
@@ -296,51 +305,54 @@ func (r *run) reconnecting(f failure) {
 }
 
 // leave tells openvpn to give up what it is doing and go to its hold.
-func (r *run) leave(asked bool) *verdict {
+func (r *run) leave(asked bool) *outcome {
 	r.asked = asked
-	r.enter(leaving, obedience)
+	r.enter(leaving, signalTimeout)
 	return r.command("signal SIGUSR1")
 }
 
 // expire is the end of a phase's time.
-func (r *run) expire() *verdict {
+func (r *run) expire() *outcome {
 	switch r.phase {
 	case holding:
 		return r.resolve()
 	case trying:
 		f := failure{state: StateBackoff, cause: "the connection attempt made no progress",
 			remedy: remedyNetwork}
-		if r.greets { // a server that refuses us in the handshake just falls silent
+		if r.serverReplied { // a server that refuses us in the handshake just falls silent
 			f = failure{state: StateTLSFailed,
 				cause:  "the server answered and fell silent during the TLS handshake",
 				remedy: remedySilence}
 		}
-		r.blame = heavier(r.blame, f)
+		r.lastFailure = worse(r.lastFailure, f)
 		return r.leave(false)
 	case leaving, starting:
-		return &verdict{heavier(r.blame,
+		return &outcome{worse(r.lastFailure,
 			failure{state: StateBackoff, cause: "openvpn no longer reacts"}), r.asked}
 	}
 	return nil
 }
 
 // request does what Reconnect, Hurry, Retry or Restart ask.
-func (r *run) request(q request) *verdict {
+func (r *run) request(q request) *outcome {
 	f := failure{state: StateBackoff, cause: q.cause}
 	if q.hurry {
-		r.t.failures = tally{}
+		r.t.failures = failureCount{}
+	}
+	if q.member != "" {
+		r.t.servers.prefer(q.member)
 	}
 	switch {
 	case q.restart:
-		return &verdict{f, true}
+		return &outcome{f, true}
 	case r.phase == holding && (q.retry || r.t.hurry(r.t.Status().State)):
 		return r.resolve()
 	case r.phase != connected || !q.reconnect:
 		return nil
 	}
-	r.t.course.hasten()
-	if time.Since(r.t.upSince) < young {
-		r.t.course.fail()
+	r.t.servers.beginFastRound()
+	if time.Since(r.t.upSince) < earlyLoss {
+		r.t.servers.fail()
 	}
 	r.t.upSince = time.Time{}
 	r.reconnecting(f)

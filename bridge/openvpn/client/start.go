@@ -14,8 +14,8 @@ import (
 	"ztbridge/bridge/openvpn/profile"
 )
 
-// greeting is how long openvpn may take from its start until it connects to our socket.
-const greeting = 15 * time.Second
+// startTimeout is how long openvpn may take from its start until it connects to our socket.
+const startTimeout = 15 * time.Second
 
 // runOnce starts openvpn, supervises it and returns why it ended. asked says that it was ended
 // because somebody wanted a new one.
@@ -34,7 +34,7 @@ func (t *Tunnel) runOnce(ctx context.Context) (f failure, asked bool) {
 	}
 	early := &earlyLog{}
 	proc, socket, err := t.launcher.Start(process.Command{
-		Args: t.arguments(target.remote.Proto),
+		Args: t.arguments(target.remote),
 		Config: t.cfg.Profile.TextFor(profile.Attempt{Remote: target.remote,
 			Addr: target.addr, Proxy: target.proxy}),
 		Node:   node,
@@ -62,7 +62,7 @@ func (t *Tunnel) runOnce(ctx context.Context) (f failure, asked bool) {
 	t.change(func(s *Status) { s.PID = proc.PID() })
 	conn, err := accept(ctx, socket, proc)
 	if err != nil {
-		return early.explain(&t.ring, proc, err), false
+		return early.explain(&t.output, proc, err), false
 	}
 	early.close()
 	r := newRun(t, proc, conn, target)
@@ -74,7 +74,7 @@ func (t *Tunnel) aim(ctx context.Context) (target, failure, bool) {
 	if t.Status().State != StateReconnecting {
 		t.enter(StateResolving)
 	}
-	server, remark, err := t.course.target(ctx)
+	server, remark, err := t.servers.target(ctx)
 	if err != nil {
 		t.upSince = time.Time{}
 		return target{}, unresolved(err), false
@@ -104,7 +104,7 @@ func (t *Tunnel) prepare() (node string, err error) {
 // accept waits for the process to connect, as long as it lives.
 func accept(ctx context.Context, socket *management.Listener,
 	proc *process.Process) (*management.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, greeting)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	go func() {
 		select {
@@ -142,7 +142,7 @@ func (e *earlyLog) close() {
 }
 
 // explain says why openvpn did not come as far as management, and keeps what it printed.
-func (e *earlyLog) explain(kept *ring, proc *process.Process, err error) failure {
+func (e *earlyLog) explain(kept *logBuffer, proc *process.Process, err error) failure {
 	select {
 	case <-proc.Done():
 		err = proc.Err()
@@ -150,15 +150,15 @@ func (e *earlyLog) explain(kept *ring, proc *process.Process, err error) failure
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	var blame failure
+	var lastFailure failure
 	for _, line := range e.lines {
 		kept.add(time.Now(), "", line)
 		if f, ok := classify(line); ok {
-			blame = heavier(blame, f)
+			lastFailure = worse(lastFailure, f)
 		}
 	}
-	if blame.cause != "" {
-		return blame
+	if lastFailure.cause != "" {
+		return lastFailure
 	}
 	var exit *process.ExitError
 	if errors.As(err, &exit) && exit.Signal == 0 || errors.Is(err, exec.ErrNotFound) {

@@ -22,7 +22,7 @@ type Tunnel struct {
 	cfg      Config
 	log      *slog.Logger
 	launcher process.Launcher
-	ring     ring
+	output   logBuffer
 	requests chan request
 	running  atomic.Bool
 
@@ -32,16 +32,17 @@ type Tunnel struct {
 	status Status
 
 	// The rest belongs to Run.
-	course   *course
-	failures tally     // attempts that failed since the tunnel was last up
-	upSince  time.Time // zero when not up
-	hurried  time.Time // when Reconnect last ended a wait
+	servers   *serverList
+	failures  failureCount // attempts that failed since the tunnel was last up
+	upSince   time.Time    // zero when not up
+	hurriedAt time.Time    // when Reconnect last ended a wait
 }
 
 // request is what Reconnect, Hurry, Retry and Restart ask of Run. Several may have become one.
 type request struct {
 	cause                            string
 	reconnect, hurry, retry, restart bool
+	member                           string // Prefer
 }
 
 var tunnelName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
@@ -87,12 +88,13 @@ func (t *Tunnel) Status() Status {
 	defer t.mu.Unlock()
 	s := t.status
 	s.Warnings = slices.Clone(s.Warnings)
+	s.Servers = t.cfg.Profile.Members()
 	s.BytesIn, s.BytesOut = t.bytesIn.Load(), t.bytesOut.Load()
 	return s
 }
 
 // Log returns the last lines that openvpn said, oldest first.
-func (t *Tunnel) Log() []LogLine { return t.ring.snapshot() }
+func (t *Tunnel) Log() []LogLine { return t.output.snapshot() }
 
 // Reconnect asks for a new session, because packets no longer come through or the network changed.
 // While up, openvpn connects anew; if it does not react it is restarted; if it comes up and is
@@ -114,6 +116,16 @@ func (t *Tunnel) Retry() { t.ask(request{retry: true}) }
 // Restart ends openvpn and starts it anew at once, whatever the state. It does not block.
 func (t *Tunnel) Restart(cause string) { t.ask(request{cause: cause, restart: true}) }
 
+// Prefer makes a profile of a collection the next to be tried, and reconnects to it at once. It
+// reports whether the collection has it. It does not block.
+func (t *Tunnel) Prefer(member string) bool {
+	if !slices.Contains(t.cfg.Profile.Members(), member) {
+		return false
+	}
+	t.ask(request{cause: "server " + member + " was selected", restart: true, member: member})
+	return true
+}
+
 func (t *Tunnel) ask(q request) {
 	for {
 		select {
@@ -125,7 +137,7 @@ func (t *Tunnel) ask(q request) {
 		case old := <-t.requests: // what was asked before is part of what is asked now
 			q.reconnect, q.restart = q.reconnect || old.reconnect, q.restart || old.restart
 			q.hurry, q.retry = q.hurry || old.hurry, q.retry || old.retry
-			q.cause = cmp.Or(q.cause, old.cause)
+			q.cause, q.member = cmp.Or(q.cause, old.cause), cmp.Or(q.member, old.member)
 		default:
 		}
 	}
@@ -178,7 +190,7 @@ func (t *Tunnel) Run(ctx context.Context) error {
 	defer t.running.Store(false)
 	n := openNames(filepath.Join(t.cfg.StateDir, t.cfg.Name+".names.json"), t.cfg.Resolver,
 		t.cfg.Profile.Question)
-	t.course = newCourse(t.cfg.Profile, n)
+	t.servers = newServerList(t.cfg.Profile, n, t.cfg.Order)
 	for ctx.Err() == nil {
 		f, asked := t.runOnce(ctx)
 		if ctx.Err() != nil {
@@ -186,7 +198,7 @@ func (t *Tunnel) Run(ctx context.Context) error {
 		}
 		wait := time.Duration(0)
 		if !asked {
-			wait = t.reckon(f)
+			wait = t.nextWait(f)
 		}
 		t.pause(ctx, f, wait)
 	}
@@ -220,7 +232,10 @@ func (t *Tunnel) pause(ctx context.Context, f failure, wait time.Duration) {
 			return
 		case q := <-t.requests:
 			if q.hurry {
-				t.failures = tally{}
+				t.failures = failureCount{}
+			}
+			if q.member != "" {
+				t.servers.prefer(q.member)
 			}
 			if q.restart || q.retry || t.hurry(f.state) {
 				return
@@ -235,35 +250,35 @@ const hurryInterval = 5 * time.Second
 
 // hurry reports whether Reconnect ends the wait in a state.
 func (t *Tunnel) hurry(s State) bool {
-	if s != StateBackoff && s != StateDNSFailed || time.Since(t.hurried) < hurryInterval {
+	if s != StateBackoff && s != StateDNSFailed || time.Since(t.hurriedAt) < hurryInterval {
 		return false
 	}
-	t.hurried = time.Now()
+	t.hurriedAt = time.Now()
 	return true
 }
 
-// steady is how long a tunnel must have been up for its loss to count as the first failure, after
+// stableAfter is how long a tunnel must have been up for its loss to count as the first failure, after
 // which the next attempt follows at once.
-const steady = 3 * time.Second
+const stableAfter = 3 * time.Second
 
-// reckon counts the end of an attempt or a session and returns how long to wait.
-func (t *Tunnel) reckon(f failure) time.Duration {
+// nextWait counts the end of an attempt or a session and returns how long to wait.
+func (t *Tunnel) nextWait(f failure) time.Duration {
 	lasted := time.Duration(0)
 	if !t.upSince.IsZero() {
 		lasted = time.Since(t.upSince)
 	}
 	t.upSince = time.Time{}
-	if lasted >= steady {
-		t.failures = tally{}
+	if lasted >= stableAfter {
+		t.failures = failureCount{}
 		if f.state == StateBackoff {
 			return 0
 		}
 	}
 	t.failures.add(f.state)
 	if movesOn(f.state) {
-		t.course.fail()
+		t.servers.fail()
 	}
-	return t.failures.wait(f.state, len(t.course.remotes), t.course.random01())
+	return t.failures.wait(f.state, len(t.servers.remotes), t.servers.random01())
 }
 
 func (t *Tunnel) forbidden() []netip.Prefix {

@@ -114,8 +114,8 @@ func TestKilled(t *testing.T) {
 	l.serve("udp")
 	c := l.dial(l.profile("remote "+serverAddr+" 1194"), nil)
 	s := c.awaitGeneration(1)
-	for time.Since(s.Since) < steady+100*time.Millisecond {
-		time.Sleep(50 * time.Millisecond) // a tunnel that just came up is no steady one
+	for time.Since(s.Since) < stableAfter+100*time.Millisecond {
+		time.Sleep(50 * time.Millisecond) // a tunnel that just came up is no stableAfter one
 	}
 	at := time.Now()
 	l.sh(fmt.Sprintf("kill -9 %d", s.PID))
@@ -140,7 +140,7 @@ func TestServerBackAfterOneSecond(t *testing.T) {
 			s := l.serve(serverProto)
 			c := l.dial(l.profile("proto "+proto, "remote "+serverAddr+" 1194"), nil)
 			up := c.awaitGeneration(1)
-			for time.Since(up.Since) < steady+100*time.Millisecond {
+			for time.Since(up.Since) < stableAfter+100*time.Millisecond {
 				time.Sleep(50 * time.Millisecond)
 			}
 			at := time.Now()

@@ -57,6 +57,11 @@ type Config struct {
 	// Credentials may be nil when the profile asks for none.
 	Credentials *profile.Credentials
 
+	// Order is how the servers are tried, and Rotate, when not nil, the time of day, since midnight,
+	// at which the next one takes over.
+	Order  Order
+	Rotate *time.Duration
+
 	// Device is the name of the persistent TUN device. EnsureDevice is called before every start of
 	// openvpn; it makes the device if it is missing and returns the device node to open
 	// ("/dev/net/tun", or a node of the unprivileged user's own).
@@ -108,6 +113,8 @@ type Status struct {
 	// Remote is the server that is connected or being tried.
 	Remote profile.Remote
 	Server netip.AddrPort
+	// Servers are the names of the profiles of a collection; none for a single profile.
+	Servers []string
 	// Session is what the server assigned, checked. It is nil before the tunnel was first up and in
 	// StatePushRefused; in other states than StateUp it is the last one.
 	Session           *Session

@@ -37,7 +37,7 @@ func TestBackoff(t *testing.T) {
 		{StateDNSFailed, 1, 1, time.Second}, {StateDNSFailed, 1, 2, 1500 * ms}, {StatePushRefused,
 			1, 1, 5 * time.Second},
 	} {
-		var c tally
+		var c failureCount
 		for range tc.failures {
 			c.add(tc.state)
 		}
@@ -280,42 +280,42 @@ func FuzzSession(f *testing.F) {
 	})
 }
 
-func TestRing(t *testing.T) {
-	var r ring
+func TestLogBuffer(t *testing.T) {
+	var r logBuffer
 	now := time.Now()
-	for i := range 3*ringLines + 7 {
+	for i := range 3*logLines + 7 {
 		r.add(now, "I", fmt.Sprint("line ", i))
 	}
 	for range 1000000 {
 		r.add(now, "N", "again")
 	}
 	got := r.snapshot()
-	if len(got) != ringLines {
+	if len(got) != logLines {
 		t.Fatalf("%d lines are kept", len(got))
 	}
-	if last := got[ringLines-1]; last.Text != "again" || last.Repeats != 999999 {
+	if last := got[logLines-1]; last.Text != "again" || last.Repeats != 999999 {
 		t.Errorf("the repeated line is %+v", last)
 	}
-	for i, l := range got[:ringLines-1] {
-		if want := fmt.Sprint("line ", 2*ringLines+8+i); l.Text != want {
+	for i, l := range got[:logLines-1] {
+		if want := fmt.Sprint("line ", 2*logLines+8+i); l.Text != want {
 			t.Fatalf("line %d is %q, want %q", i, l.Text, want)
 		}
 	}
 	r.add(now, "I", strings.Repeat("x", 10*maxLogLine))
-	if got := r.snapshot(); len(got[ringLines-1].Text) > maxLogLine+10 {
+	if got := r.snapshot(); len(got[logLines-1].Text) > maxLogLine+10 {
 		t.Error("a long line is kept whole")
 	}
 }
 
-// TestCourse: the addresses of one server, then the next server, round and round; dead names are
+// TestServerList: the addresses of one server, then the next server, round and round; dead names are
 // passed over.
-func TestCourse(t *testing.T) {
+func TestServerList(t *testing.T) {
 	r := &testResolver{answers: map[string][]netip.Addr{
 		"a.example.net": {netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2")},
 	}}
 	p := &profile.Profile{Remotes: []profile.Remote{{Host: "a.example.net"}, {Host: "dead.example.net"},
 		{Host: "192.0.2.1"}}}
-	c := newCourse(p, openNames(filepath.Join(t.TempDir(), "n"), r, plainName))
+	c := newServerList(p, openNames(filepath.Join(t.TempDir(), "n"), r, plainName), Written)
 	var got []string
 	for range 5 {
 		for range 2 { // without failure, the same again
@@ -334,18 +334,18 @@ func TestCourse(t *testing.T) {
 	p.RandomOrder = true
 	firsts := map[string]bool{}
 	for range 200 {
-		firsts[newCourse(p, c.names).remotes[0].Host] = true
+		firsts[newServerList(p, c.names, Written).remotes[0].Host] = true
 	}
 	if len(firsts) != len(p.Remotes) {
 		t.Errorf("in random order, only %v came first", firsts)
 	}
 }
 
-// TestHaste: after a session was lost, each server is given little time, once around; the only one
+// TestFastRound: after a session was lost, each server is given little time, once around; the only one
 // never.
-func TestHaste(t *testing.T) {
+func TestFastRound(t *testing.T) {
 	r := &testResolver{}
-	aim := func(c *course) {
+	aim := func(c *serverList) {
 		t.Helper()
 		if _, _, err := c.target(context.Background()); err != nil {
 			t.Fatal(err)
@@ -362,16 +362,16 @@ func TestHaste(t *testing.T) {
 		for _, s := range tc.servers {
 			p.Remotes = append(p.Remotes, profile.Remote{Host: s})
 		}
-		c := newCourse(p, openNames(filepath.Join(t.TempDir(), "n"), r, plainName))
+		c := newServerList(p, openNames(filepath.Join(t.TempDir(), "n"), r, plainName), Written)
 		aim(c)
-		if c.brief() {
-			t.Errorf("%v: in haste before any session was lost", tc.servers)
+		if c.inFastRound() {
+			t.Errorf("%v: in fastRounds before any session was lost", tc.servers)
 		}
-		c.hasten()
+		c.beginFastRound()
 		for i, want := range tc.want {
 			aim(c)
-			if got := c.brief(); got != want {
-				t.Errorf("%v: attempt %d is brief: %v, want %v", tc.servers, i, got, want)
+			if got := c.inFastRound(); got != want {
+				t.Errorf("%v: attempt %d is fastTimeout: %v, want %v", tc.servers, i, got, want)
 			}
 			c.fail()
 		}

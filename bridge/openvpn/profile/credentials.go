@@ -46,6 +46,14 @@ const maxSecret = 255
 // which may be nil, hold, or where they cannot be handed to openvpn. Whether they are right only
 // the server knows.
 func (p *Profile) CheckCredentials(c *Credentials) error {
+	if p.members != nil {
+		for _, name := range p.Members() {
+			if err := p.members[name].CheckCredentials(c); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	c = p.CredentialsOr(c)
 	switch {
 	case p.NeedsCredentials && (c.Username == "" || c.Password == ""):
@@ -81,6 +89,9 @@ func (p *Profile) CredentialsOr(c *Credentials) *Credentials {
 // are no part of Text.
 func (p *Profile) Secrets() string {
 	out := ""
+	for _, name := range p.Members() {
+		out += p.members[name].Secrets()
+	}
 	for _, c := range []*Credentials{p.embedded, p.proxyLogin} {
 		if c != nil {
 			out += c.Username + "\x00" + c.Password + "\x00"

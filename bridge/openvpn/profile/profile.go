@@ -30,6 +30,7 @@ type Profile struct {
 
 	embedded   *Credentials // in the profile itself
 	proxyLogin *Credentials
+	members    map[string]*Profile // of a collection, by name; nil for a single profile
 	settings
 	connections []settings // of <connection> blocks, in their order
 	legacy      bool       // needs OpenSSL's legacy provider
@@ -56,7 +57,8 @@ type Remote struct {
 	Family int // 4 or 6 when the profile insists on one, else 0
 	// Connection is the number of its <connection> block, from 1; 0 when it stands in none.
 	Connection int
-	Proxy      Proxy // the zero value: the server is reached directly
+	Proxy      Proxy  // the zero value: the server is reached directly
+	Member     string // name of its profile in a collection; empty for a single profile
 }
 
 func (r Remote) String() string {
@@ -108,6 +110,9 @@ type Certificate struct {
 // Expired returns why no connection can succeed at the given time because of certificates in the
 // profile: our own is not valid, or none of the authorities is. It is empty when one can.
 func (p *Profile) Expired(now time.Time) string {
+	if p.members != nil {
+		return p.expired(now)
+	}
 	authority := ""
 	usable := false
 	for _, c := range p.Certificates {
@@ -141,6 +146,11 @@ func (c Certificate) invalidAt(now time.Time) string {
 // Question returns the name to ask DNS for where a remote's host is a name. With RandomNames it is
 // another each time.
 func (p *Profile) Question(host string) string {
+	for _, r := range p.Remotes {
+		if m := p.For(r); m != p && r.Host == host && m.RandomNames {
+			return m.Question(host)
+		}
+	}
 	if p.RandomNames {
 		return fmt.Sprintf("%012x.%s", rand.Uint64N(1<<48), host) // six bytes, as OpenVPN does
 	}

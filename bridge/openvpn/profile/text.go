@@ -30,8 +30,15 @@ var blockOrder = []string{
 }
 
 // Text returns the profile in canonical form. Parsing it yields an equal profile with the same
-// text. It holds the private key.
+// text, unless it is a collection. It holds the private key.
 func (p *Profile) Text() string {
+	if p.members != nil {
+		var b strings.Builder
+		for _, name := range p.Members() {
+			b.WriteString("# " + name + "\n" + p.members[name].Text())
+		}
+		return b.String()
+	}
 	servers := make([]string, 0, len(p.Remotes)+2)
 	for _, r := range p.Remotes {
 		line := fmt.Sprintf("remote %s %d %s", r.Host, r.Port, r.keyword())
@@ -65,6 +72,9 @@ type Attempt struct {
 // (management-query-remote) costs openvpn up to a second for each server that it asks about
 // (management_event_loop_n_seconds).
 func (p *Profile) TextFor(a Attempt) string {
+	if m := p.For(a.Remote); m != p {
+		return m.TextFor(a)
+	}
 	all := p.settings.without()
 	own := p.of(a.Remote).proxyAt(a.Proxy)
 	maps.Copy(all.options, own.options)

@@ -5,21 +5,21 @@ import (
 	"time"
 )
 
-// ringLines is how much of openvpn's log is kept. It is never written to a file: a deleted TUN
+// logLines is how much of openvpn's log is kept. It is never written to a file: a deleted TUN
 // device makes openvpn print 340,000 lines a second.
-const ringLines = 200
+const logLines = 200
 
 // maxLogLine bounds a kept line, in bytes.
 const maxLogLine = 500
 
-// ring keeps the last lines of a log. Lines that repeat in a row count as one.
-type ring struct {
+// logBuffer keeps the last lines of a log. Lines that repeat in a row count as one.
+type logBuffer struct {
 	mu    sync.Mutex
 	lines []LogLine // in order, oldest at start
 	start int
 }
 
-func (r *ring) add(now time.Time, flags, text string) {
+func (r *logBuffer) add(now time.Time, flags, text string) {
 	if len(text) > maxLogLine {
 		text = text[:maxLogLine] + "…"
 	}
@@ -33,16 +33,16 @@ func (r *ring) add(now time.Time, flags, text string) {
 		}
 	}
 	line := LogLine{Time: now, Flags: flags, Text: text}
-	if len(r.lines) < ringLines {
+	if len(r.lines) < logLines {
 		r.lines = append(r.lines, line)
 		return
 	}
 	r.lines[r.start] = line
-	r.start = (r.start + 1) % ringLines
+	r.start = (r.start + 1) % logLines
 }
 
 // snapshot returns the lines, oldest first.
-func (r *ring) snapshot() []LogLine {
+func (r *logBuffer) snapshot() []LogLine {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := make([]LogLine, 0, len(r.lines))

@@ -1,0 +1,279 @@
+package profile
+
+import (
+	"archive/zip"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Limits of a collection. The largest that a provider is known to hand out has about 6,000 files.
+const (
+	maxFiles      = 20000
+	maxCollection = 256 << 20 // bytes, unpacked
+	maxPicked     = maxRemotes
+)
+
+// collection is the files of a folder or a ZIP archive.
+type collection struct {
+	names []string // of regular files, slash-separated
+	read  func(name string) ([]byte, error)
+	close func() error
+}
+
+// LoadAll reads the profiles of a folder or a ZIP archive that match one of the patterns in pick,
+// or all where it is empty, and returns them as one profile whose servers are those of all. A
+// pattern is compared with a profile's path and with its name, both without ".ovpn" (path.Match).
+// Each file passes the same checks as a single profile; the report sums up those of all.
+func LoadAll(from string, pick []string, options Options) (*Profile, Report, error) {
+	c, err := openCollection(from)
+	if err != nil {
+		return nil, Report{}, fmt.Errorf("reading profiles: %w", err)
+	}
+	defer c.close()
+	names, err := c.pick(pick)
+	if err != nil {
+		return nil, Report{}, &Error{Name: filepath.Base(from), Reason: err.Error()}
+	}
+	var members []*Profile
+	var report Report
+	for _, name := range names {
+		data, err := c.read(name)
+		if err != nil {
+			return nil, Report{}, &Error{Name: filepath.Base(from),
+				Reason: fmt.Sprintf("reading %s: %v", name, err)}
+		}
+		options.Files = c.beside(name)
+		p, r, err := Parse(data, name, options)
+		if err != nil {
+			return nil, Report{}, fmt.Errorf("%s: %w", filepath.Base(from), err)
+		}
+		members = append(members, p)
+		report.add(r)
+	}
+	union, err := newUnion(filepath.Base(from), names, members)
+	return union, report, err
+}
+
+// ListAll returns the names of the profiles in a folder or a ZIP archive.
+func ListAll(from string) ([]string, error) {
+	c, err := openCollection(from)
+	if err != nil {
+		return nil, fmt.Errorf("reading profiles: %w", err)
+	}
+	defer c.close()
+	return c.pick(nil)
+}
+
+// IsCollection reports whether a path is a folder or a ZIP archive rather than one profile.
+func IsCollection(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir() || strings.EqualFold(filepath.Ext(path), ".zip")
+}
+
+// pick returns the paths of the profiles that match, in the order of the patterns.
+func (c *collection) pick(patterns []string) ([]string, error) {
+	var profiles []string
+	for _, name := range c.names {
+		if ext := strings.ToLower(path.Ext(name)); ext == ".ovpn" || ext == ".conf" {
+			profiles = append(profiles, name)
+		}
+	}
+	slices.Sort(profiles)
+	if len(profiles) == 0 {
+		return nil, errors.New("it holds no OpenVPN profile (.ovpn)")
+	}
+	picked := profiles
+	if len(patterns) > 0 {
+		picked = nil
+	}
+	for _, pattern := range patterns {
+		before := len(picked)
+		for _, name := range profiles {
+			short := strings.TrimSuffix(name, path.Ext(name))
+			full, err := path.Match(pattern, short)
+			base, _ := path.Match(pattern, path.Base(short))
+			if err != nil {
+				return nil, fmt.Errorf("pick: %q is not a pattern", pattern)
+			}
+			if (full || base) && !slices.Contains(picked, name) {
+				picked = append(picked, name)
+			}
+		}
+		if len(picked) == before {
+			return nil, fmt.Errorf("pick: no profile matches %q; there are %s", pattern,
+				sample(profiles))
+		}
+	}
+	if len(picked) > maxPicked {
+		return nil, fmt.Errorf("%d profiles are more than the %d that one egress may have; choose "+
+			"some by pick: [%s*]", len(picked), maxPicked, strings.TrimSuffix(path.Base(picked[0]),
+			path.Ext(picked[0]))[:1])
+	}
+	return picked, nil
+}
+
+// sample names some of the profiles.
+func sample(names []string) string {
+	const some = 5
+	text := strings.Join(names[:min(len(names), some)], ", ")
+	if len(names) > some {
+		text += fmt.Sprintf(" and %d more", len(names)-some)
+	}
+	return text
+}
+
+// beside returns a reader of the files in the folder of a profile.
+func (c *collection) beside(profile string) FileReader {
+	return func(name string) ([]byte, error) {
+		name = strings.TrimPrefix(name, "./")
+		if name == "" || name == "." || name == ".." || strings.ContainsAny(name, `/\`) {
+			return nil, errors.New("only files in the profile's own directory are read")
+		}
+		full := path.Join(path.Dir(profile), name)
+		if !slices.Contains(c.names, full) {
+			return nil, fs.ErrNotExist
+		}
+		return c.read(full)
+	}
+}
+
+func openCollection(from string) (*collection, error) {
+	info, err := os.Stat(from)
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir() {
+		return openFolder(from)
+	}
+	return openArchive(from)
+}
+
+// openFolder lists a folder and those in it. Symbolic links are refused: they lead elsewhere.
+func openFolder(dir string) (*collection, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	c := &collection{close: root.Close, read: func(name string) ([]byte, error) {
+		f, err := root.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return readLimited(f)
+	}}
+	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.Type()&fs.ModeSymlink != 0 && isProfile(name):
+			return fmt.Errorf("%s is a symbolic link; copy the file in its place", name)
+		case d.Type().IsRegular() && !isHidden(name):
+			c.names = append(c.names, name)
+		}
+		if len(c.names) > maxFiles {
+			return fmt.Errorf("it holds more than %d files", maxFiles)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	return c, nil
+}
+
+func isProfile(name string) bool {
+	ext := strings.ToLower(path.Ext(name))
+	return ext == ".ovpn" || ext == ".conf"
+}
+
+// isHidden recognises what archives of macOS hold beside each file, and hidden files.
+func isHidden(name string) bool {
+	return strings.HasPrefix(path.Base(name), ".") || strings.HasPrefix(name, "__MACOSX/")
+}
+
+// openArchive lists a ZIP archive. Nothing of it is ever written to a disk.
+func openArchive(file string) (*collection, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	archive, err := zip.NewReader(f, info.Size())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s is not a ZIP archive: %w", filepath.Base(file), err),
+			f.Close())
+	}
+	entries, err := checkEntries(archive.File)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", filepath.Base(file), err), f.Close())
+	}
+	c := &collection{close: f.Close, read: func(name string) ([]byte, error) {
+		r, err := entries[name].Open()
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		return readLimited(r)
+	}}
+	for name := range entries {
+		c.names = append(c.names, name)
+	}
+	return c, nil
+}
+
+// checkEntries refuses what an archive of profiles has no use for: names that lead out of it,
+// links, the same name twice, and more bytes than any provider needs.
+func checkEntries(files []*zip.File) (map[string]*zip.File, error) {
+	if len(files) > maxFiles {
+		return nil, fmt.Errorf("it holds more than %d files", maxFiles)
+	}
+	entries := map[string]*zip.File{}
+	total := uint64(0)
+	for _, f := range files {
+		name := strings.TrimPrefix(f.Name, "./")
+		switch {
+		case strings.HasSuffix(name, "/") && fs.ValidPath(strings.TrimSuffix(name, "/")):
+			continue
+		case !fs.ValidPath(name) || strings.ContainsAny(name, "\\\x00"):
+			return nil, fmt.Errorf("the name %q leads out of the archive", f.Name)
+		case isHidden(name):
+			continue
+		case !f.Mode().IsRegular():
+			return nil, fmt.Errorf("%s is a link or a device, not a file", name)
+		case entries[name] != nil:
+			return nil, fmt.Errorf("%s is in it twice", name)
+		case f.Flags&1 != 0:
+			return nil, fmt.Errorf("%s is encrypted; unpack the archive and name the folder", name)
+		}
+		if total += f.UncompressedSize64; total > maxCollection {
+			return nil, fmt.Errorf("unpacked it would be larger than %d MiB", maxCollection>>20)
+		}
+		entries[name] = f
+	}
+	return entries, nil
+}
+
+// readLimited reads a file whose size nobody vouches for.
+func readLimited(r io.Reader) ([]byte, error) {
+	var b bytes.Buffer
+	n, err := b.ReadFrom(io.LimitReader(r, maxProfile+1))
+	if err != nil {
+		return nil, err
+	}
+	if n > maxProfile {
+		return nil, fmt.Errorf("it is larger than %d bytes", maxProfile)
+	}
+	return b.Bytes(), nil
+}
