@@ -13,6 +13,7 @@ func folder(t testing.TB) string {
 	for name, text := range map[string]string{
 		"provider.ovpn": "client\n",
 		"backup.ovpn":   "client\n",
+		"provider.zip":  "PK",
 		"provider.auth": "user\nhunter2\n",
 	} {
 		write(t, filepath.Join(dir, name), text, 0o600)

@@ -193,7 +193,9 @@ func (tr *trial) await(what, program string, args ...string) (stop func(), err e
 		mu.Lock()
 		log = append(log, line)
 		mu.Unlock()
-		if strings.Contains(line, "Initialization Sequence Completed") {
+		// One end of a point-to-point tunnel is complete when the other has come.
+		if strings.Contains(line, "Initialization Sequence Completed") ||
+			what == "the server" && strings.Contains(line, "link remote: [AF_UNSPEC]") {
 			select {
 			case ready <- struct{}{}:
 			default:
