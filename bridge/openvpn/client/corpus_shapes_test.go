@@ -33,7 +33,7 @@ func cipherShapes() []shape {
 	for _, c := range []string{"AES-128-CBC", "AES-192-CBC", "AES-256-CBC", "CAMELLIA-128-CBC",
 		"CAMELLIA-256-CBC", "ARIA-256-CBC", "DES-EDE3-CBC", "SM4-CBC", "AES-256-CFB", "AES-128-OFB",
 		"AES-128-GCM", "AES-192-GCM", "AES-256-GCM", "CHACHA20-POLY1305", "ARIA-128-GCM"} {
-		out = append(out, shape{name: "cipher " + c, 
+		out = append(out, shape{name: "cipher " + c,
 			profile: []string{"cipher " + c, "data-ciphers AES-256-GCM:" + c},
 			server:  []string{"data-ciphers " + c, "cipher " + c}})
 	}
@@ -43,7 +43,7 @@ func cipherShapes() []shape {
 			server: []string{"data-ciphers " + c + ":AES-256-GCM", "cipher " + c}})
 	}
 	return append(out,
-		shape{name: "server without negotiation", 
+		shape{name: "server without negotiation",
 			profile: []string{"data-ciphers AES-256-CBC"},
 			server:  []string{"data-ciphers AES-256-CBC", "cipher AES-256-CBC"}},
 		shape{name: "data-ciphers", profile: []string{"data-ciphers AES-128-GCM:?FOO:AES-256-CBC"}},
