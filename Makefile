@@ -18,10 +18,10 @@ TARGET   ?= cloud-amd64
 ZEROTIER ?= --without-zerotier
 # The public half of the key that updates are signed with (ztbridge-image keygen). An image without it takes no updates.
 UPDATE_KEY ?=
-# Folder of the keys that a release is signed with, its images, and the address that boxes look for updates at.
+# Folder of the keys that a release is signed with, its images, and the https address that it is served at.
 RELEASE_KEYS ?= release-keys
 IMAGES       ?= cloud-amd64 cloud-arm64 rpi-arm64
-UPDATE_URL   ?=
+RELEASE_URL  ?=
 # A Debian version begins with a digit and grows: the tag and what came after it, or else the time of the last commit. A
 # tilde sorts before the end: 1.3.0~rc1 is older than 1.3.0.
 RELEASE  ?= $(or $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | sed -E 's/-(alpha|beta|rc)/~\1/; s/-/+/g'),$(shell TZ=UTC git log -1 --date=format-local:%Y%m%d.%H%M%S --format=0.0.0+git%cd 2>/dev/null),0.0.0)
@@ -80,7 +80,7 @@ deb: ## Build the Debian packages into dist: make deb RELEASE=1.2.3
 
 release: ## Make dist, which any web host can serve: make release IMAGES='cloud-amd64 rpi-arm64' (as root; IMAGES= leaves images out)
 	@scripts/image-deps.sh reprepro
-	@ZEROTIER='$(ZEROTIER)' UPDATE_URL='$(UPDATE_URL)' scripts/release.sh $(patsubst v%,%,$(RELEASE)) $(RELEASE_KEYS) $(IMAGES)
+	@ZEROTIER='$(ZEROTIER)' RELEASE_URL='$(RELEASE_URL)' scripts/release.sh $(patsubst v%,%,$(RELEASE)) $(RELEASE_KEYS) $(IMAGES)
 
 release-keys: ## Make a set of keys in RELEASE_KEYS (release-keys), to try releases with or to keep in a safe place
 	$(GO) run ./cmd/ztbridge-image release-keys $(RELEASE_KEYS)

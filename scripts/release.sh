@@ -23,9 +23,9 @@ for target in "$@"; do
 	"$work/ztbridge-image" public-key --keys "$keys" >"$public"
 	# shellcheck disable=SC2086 # a list of arguments
 	"$work/ztbridge-image" build --target "$target" --version "$version" --update-key "$public" ${ZEROTIER:---without-zerotier} \
-		${UPDATE_URL:+--update-url "$UPDATE_URL"} -o "$images/ztbridge-$target"
+		${RELEASE_URL:+--update-url "$RELEASE_URL/updates"} -o "$images/ztbridge-$target"
 done
-"$work/ztbridge-image" release --version "$version" --commit "$commit" --date "$date" --keys "$keys" --images "$images" -o "$out"
+"$work/ztbridge-image" release --version "$version" --commit "$commit" --date "$date" --keys "$keys" --url "${RELEASE_URL:-}" --images "$images" -o "$out"
 [ -n "$images" ] || echo "release: LEFT OUT: images and update bundles, since IMAGES is empty" >&2
 case "${ZEROTIER:---without-zerotier}" in
 *--without-zerotier*) [ -z "$images" ] || echo "release: WARNING: the images are without ZeroTier, for tests only" >&2 ;;

@@ -52,6 +52,7 @@ ZTBRIDGE_APT_KEY may hold their content instead.`,
 	flags.StringVar(&o.Commit, "commit", "", "commit, told by the programs")
 	flags.StringVar(&date, "date", "2026-01-01T00:00:00Z", "date of everything in the tree")
 	flags.StringVar(&keys, "keys", "release-keys", "folder with the keys to sign with")
+	flags.StringVar(&o.URL, "url", "", "https address that the tree will be served at")
 	flags.StringVar(&o.Images, "images", "", "folder with images to include")
 	flags.StringVarP(&o.Out, "output", "o", "", "folder to write to")
 	return cmd

@@ -47,7 +47,7 @@ func composeRoot(ctx context.Context, b *build) (*tree, error) {
 		}
 	}
 	t.drop([]string{"usr/share/doc", "usr/share/man", "usr/share/bash-completion", "usr/share/zsh",
-		"usr/share/fish"})
+		"usr/share/fish", "etc/apt"})
 	if err := addModules(t, b); err != nil {
 		return nil, err
 	}

@@ -223,6 +223,10 @@ func (s *stage) documents(o Options, reference []byte) error {
 	if err != nil {
 		return fmt.Errorf("packing lintian's overrides: %w", err)
 	}
+	upgrades, err := fs.ReadFile(embedded, "files/52ztbridge-unattended-upgrades")
+	if err != nil {
+		return fmt.Errorf("packing the origin of upgrades: %w", err)
+	}
 	for _, f := range []struct {
 		destination string
 		mode        os.FileMode
@@ -231,6 +235,7 @@ func (s *stage) documents(o Options, reference []byte) error {
 	}{
 		// It may come to hold tokens and passwords.
 		{"/etc/ztbridge/ztbridge.yaml", 0o600, "config|noreplace", commentedOut(reference)},
+		{"/etc/apt/apt.conf.d/52ztbridge-unattended-upgrades", 0o644, "config|noreplace", upgrades},
 		{"/usr/share/doc/ztbridge/examples/ztbridge.yaml", 0o644, "", reference},
 		{"/usr/share/man/man5/ztbridge.yaml.5.gz", 0o644, "", manual},
 		{"/usr/share/doc/ztbridge/copyright", 0o644, "", copyright},

@@ -20,6 +20,7 @@ import (
 
 // contents is what dpkg puts on a machine of any architecture: modes and names.
 const contents = `
+-rw-r--r-- ./etc/apt/apt.conf.d/52ztbridge-unattended-upgrades
 -rw------- ./etc/ztbridge/ztbridge.yaml
 -rwxr-xr-x ./usr/bin/ztbridge
 -rw-r--r-- ./usr/lib/systemd/system/ztbridge-guard.service

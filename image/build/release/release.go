@@ -1,6 +1,7 @@
 package release
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -32,9 +33,11 @@ type Options struct {
 	Version string // Debian's form: 1.2.3
 	Commit  string
 	Date    time.Time // of the commit: every time stamp of the release
-	Images  string    // folder with what `build` wrote, TARGET.img.zst and its like; empty: none
-	Keys    Keys
-	Out     string // folder, which must not exist or be empty
+	// URL is where the tree will be served, https; empty: the user-data has a placeholder.
+	URL    string
+	Images string // folder with what `build` wrote, TARGET.img.zst and its like; empty: none
+	Keys   Keys
+	Out    string // folder, which must not exist or be empty
 	// Progress tells a person what is done, and what is left out. It must not block.
 	Progress func(step, detail string)
 }
@@ -46,7 +49,8 @@ func Make(ctx context.Context, o Options) error {
 		return fmt.Errorf("making a release: %s is not empty: remove it first", o.Out)
 	}
 	o.Date = o.Date.UTC()
-	for _, step := range []func(context.Context) error{o.notes, o.manual, o.programs, o.packages,
+	for _, step := range []func(context.Context) error{o.notes, o.manual, o.userData, o.programs,
+		o.packages,
 		o.images, o.updates, o.keys, o.sums} {
 		if err := step(ctx); err != nil {
 			return err
@@ -106,6 +110,23 @@ func section(changelog, version string) (string, error) {
 		return "", fmt.Errorf("writing the notes: the changelog says nothing about %s", version)
 	}
 	return found, nil
+}
+
+// exampleURL stands in the example for where a release is served.
+const exampleURL = "https://ztbridge.example.org"
+
+// userData is the example with the release's own address.
+func (o *Options) userData(context.Context) error {
+	text, err := os.ReadFile(filepath.Join(o.Source, "configs/examples/user-data.yaml"))
+	if err != nil {
+		return fmt.Errorf("reading the example of user-data: %w", err)
+	}
+	if o.URL == "" {
+		o.Progress("user-data", "without an address (--url): whoever copies it must put it in")
+	} else {
+		text = bytes.ReplaceAll(text, []byte(exampleURL), []byte(strings.TrimSuffix(o.URL, "/")))
+	}
+	return o.write("user-data.yaml", text)
 }
 
 func (o *Options) manual(ctx context.Context) error {
