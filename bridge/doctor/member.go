@@ -40,9 +40,10 @@ func memberPage(n Network) string {
 		line("   then members' IPv6 goes by their own lines.")
 	}
 	line("")
-	line("2. On each member that shall leave by this box: let it take the default route.")
+	line("2. On each device that should use this box, allow the default route:")
 	line("     Linux           zerotier-cli set %s allowDefault=1", n.ID)
-	line("     macOS, Windows  tick Allow Default in the network's entry of the menu")
+	line("     macOS, Windows  tick Allow Default Route Override in the network's entry of the")
+	line("                     ZeroTier menu (older versions: Allow Default)")
 	line("     Android, iOS    in the network's settings: the switch for the default route")
 	line("                     (older Android: Route Via ZeroTier), before connecting")
 	line("     FreeBSD         not possible: its routing lets ZeroTier's own packets run")
@@ -50,6 +51,7 @@ func memberPage(n Network) string {
 	if public(n.Addresses) {
 		line("   This box has a public address in the network. Members reach it only with")
 		line("     zerotier-cli set %s allowGlobal=1", n.ID)
+		line("   (macOS, Windows: tick Allow Assignment of Global IPs)")
 	}
 	line("")
 	line("3. On Linux members")

@@ -45,7 +45,7 @@ func (s *Server) serveLink(w http.ResponseWriter, r *http.Request, token string)
 		return
 	}
 	s.tickets.begin(found)
-	d := &delivery{ResponseWriter: w, ctx: r.Context()}
+	d := &delivery{ResponseWriter: w, ctx: r.Context(), delay: s.lastByteDelay}
 	http.ServeContent(d, r, "", time.Time{}, content)
 	if first, end, ok := d.span(); ok && s.tickets.deliver(found, first, end) {
 		s.log.Info("one-time link used", "client", found.name)
@@ -75,6 +75,7 @@ const lastByteDelay = 300 * time.Millisecond
 type delivery struct {
 	http.ResponseWriter
 	ctx    context.Context
+	delay  time.Duration // before the last byte
 	status int
 	size   int // of the body that was announced
 	sent   int
@@ -88,7 +89,7 @@ func (d *delivery) WriteHeader(status int) {
 	d.ResponseWriter.WriteHeader(status)
 }
 
-// Write sends b, the last byte of the body after lastByteDelay.
+// Write sends b, the last byte of the body after delay.
 func (d *delivery) Write(b []byte) (int, error) {
 	n := 0
 	if d.sent+len(b) >= d.size && len(b) > 0 {
@@ -100,7 +101,7 @@ func (d *delivery) Write(b []byte) (int, error) {
 		select {
 		case <-d.ctx.Done():
 			d.broken = true
-		case <-time.After(lastByteDelay):
+		case <-time.After(d.delay):
 		}
 	}
 	// It is sent even then: a client that has only closed its own side reads it.

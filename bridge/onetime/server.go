@@ -51,6 +51,8 @@ type Server struct {
 	certs    certificates
 	tickets  *tickets
 	log      *slog.Logger
+
+	lastByteDelay time.Duration
 }
 
 // New binds the listening socket and prepares the certificate. The operator's own may still be
@@ -82,7 +84,7 @@ func New(c Config) (*Server, error) {
 	}
 	return &Server{
 		config: c, listener: connlimit.New(l, maxConns, 0), certs: certs,
-		tickets: newTickets(key, c.Now), log: c.Log,
+		tickets: newTickets(key, c.Now), log: c.Log, lastByteDelay: lastByteDelay,
 	}, nil
 }
 
