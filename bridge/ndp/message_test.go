@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/mdlayher/ndp"
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -145,10 +146,17 @@ func FuzzParse(f *testing.F) {
 	f.Add(datagram(f, router, group, solicit(member, sourceOption())))
 	f.Add(datagram(f, netip.IPv6Unspecified(), group, solicit(member)))
 	f.Add(datagram(f, router, group, solicit(member, ndp.NewMTU(1500))))
+	filter, err := bpf.NewVM(solicitations)
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		s, err := parse(raw)
 		if err != nil {
 			return
+		}
+		if n, err := filter.Run(raw); err != nil || n == 0 {
+			t.Errorf("the socket's filter drops %x: %v", raw, err)
 		}
 		if !s.target.Is6() || !unicast(s.target) {
 			t.Errorf("target %s of %x", s.target, raw)
