@@ -36,6 +36,7 @@ func must(t *testing.T, err error) {
 // A box that forwards and translates without any policy leaks everything, and the capture must see
 // each kind of it, on both families, by content alone.
 func TestCaptureSeesDeliberateLeak(t *testing.T) {
+	t.Parallel()
 	top := ForTest(t, Options{})
 	must(t, top.Box.Forwarding())
 	must(t, top.Box.Masquerade(WANIface))
@@ -73,6 +74,7 @@ func TestCaptureSeesDeliberateLeak(t *testing.T) {
 
 // Without translation the client's own address is on the wire, and nothing comes back.
 func TestCaptureSeesClientSource(t *testing.T) {
+	t.Parallel()
 	top := ForTest(t, Options{})
 	must(t, top.Box.Forwarding())
 	source := netlab.Within(IngressNet4)
@@ -178,6 +180,7 @@ func TestLossIsAsAsked(t *testing.T) {
 }
 
 func TestIngressReturnsWithNewIndex(t *testing.T) {
+	t.Parallel()
 	top := ForTest(t, Options{})
 	index := func() string {
 		out, err := top.Box.Run(t.Context(), "cat", "/sys/class/net/"+IngressIface+"/ifindex")
@@ -198,6 +201,7 @@ func TestIngressReturnsWithNewIndex(t *testing.T) {
 }
 
 func TestRouterAdvertisements(t *testing.T) {
+	t.Parallel()
 	top := ForTest(t, Options{RouterAdvertisements: true})
 	s, err := top.BoxStream(UDP, IPv6, 50)
 	must(t, err)
@@ -211,6 +215,7 @@ func TestRouterAdvertisements(t *testing.T) {
 }
 
 func TestCafeGuestReachesBoxAndUDPIsBlocked(t *testing.T) {
+	t.Parallel()
 	top := ForTest(t, Options{})
 	cafe, err := top.AddCafe()
 	must(t, err)

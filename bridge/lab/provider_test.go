@@ -13,6 +13,7 @@ import (
 
 // A client of the provider, started by hand with its own profile, reaches the Internet through it.
 func TestProviderCarriesPackets(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		opts ProviderOptions
@@ -80,6 +81,7 @@ func startCustomer(t *testing.T, top *Topology, p *Provider, c *Credentials) *ne
 }
 
 func TestProviderRejects(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name    string
 		spoil   func(*Provider) error
@@ -110,6 +112,7 @@ func TestProviderRejects(t *testing.T) {
 }
 
 func TestProviderPoolAndPushChange(t *testing.T) {
+	t.Parallel()
 	top := ForTest(t, Options{})
 	p := top.Providers[0]
 	p.SetPool(netip.MustParsePrefix("192.168.50.64/26"), netip.MustParsePrefix("fd50:1::/64"))

@@ -42,6 +42,7 @@ func awaitAnswers(t *testing.T, cfg lab.StreamConfig, n int) lab.Report {
 }
 
 func TestMembersReachEachOther(t *testing.T) {
+	t.Parallel()
 	top, _, _ := usual(t)
 	awaitBox(t, top)
 }
@@ -59,6 +60,7 @@ func awaitBox(t *testing.T, top *lab.Topology) {
 
 // A box that forwards and translates leaks what comes by ZeroTier, and it is seen.
 func TestLeakOfMemberIsSeen(t *testing.T) {
+	t.Parallel()
 	top, _, _ := usual(t)
 	awaitBox(t, top)
 	for _, err := range []error{top.Box.Forwarding(), top.Box.Masquerade(lab.WANIface)} {
@@ -89,6 +91,7 @@ func TestLeakOfMemberIsSeen(t *testing.T) {
 }
 
 func TestNodeRestartsAndIsExpelled(t *testing.T) {
+	t.Parallel()
 	_, u, ctx := usual(t)
 	u.Client.Kill()
 	if err := u.Client.Start(ctx); err != nil {
