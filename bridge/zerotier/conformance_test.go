@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -123,8 +124,8 @@ func (w logWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// conformance runs every scenario on worlds that make makes.
-func conformance(t *testing.T, make func(*testing.T) world) {
+// conformance runs every scenario, or those of the given names, on worlds that make makes.
+func conformance(t *testing.T, make func(*testing.T) world, only ...string) {
 	scenarios := []struct {
 		name string
 		run  func(*testing.T, world)
@@ -140,6 +141,9 @@ func conformance(t *testing.T, make func(*testing.T) world) {
 		{"no device", noDevice},
 	}
 	for _, s := range scenarios {
+		if len(only) > 0 && !slices.Contains(only, s.name) {
+			continue
+		}
 		t.Run(s.name, func(t *testing.T) { s.run(t, make(t)) })
 	}
 }

@@ -29,12 +29,16 @@ type realLab struct {
 
 const labConf = `{"settings":{"portMappingEnabled":false,"allowSecondaryPort":false,"allowTcpFallbackRelay":false,"softwareUpdate":"disable"}}`
 
-// TestConformanceReal takes about five minutes, most of them spent on what zerotier-one notices
-// late.
+// TestConformanceReal runs the scenarios that a real zerotier-one notices at once.
 func TestConformanceReal(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED, NOT PASSED: -short leaves out the real zerotier-one")
-	}
+	l := newRealLab(t)
+	conformance(t, func(t *testing.T) world { return l.fresh(t) },
+		"restart", "settings are forced off", "left behind our back", "no device")
+	t.Run("main table", func(t *testing.T) { mainTable(t, l.fresh(t)) })
+}
+
+func TestLongConformanceReal(t *testing.T) {
+	netlab.Long(t, "all scenarios, some of which zerotier-one notices after minutes")
 	l := newRealLab(t)
 	conformance(t, func(t *testing.T) world { return l.fresh(t) })
 	for name, run := range map[string]func(*testing.T, *realWorld){
