@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -102,6 +103,11 @@ func chooseNetwork(flag string, configured []string,
 func (p *program) chooseController(ctx context.Context, o *networkOptions,
 	s *networkSession) (controller.Client, error) {
 	kind := controller.Kind(o.controller)
+	if !slices.Contains([]controller.Kind{"", controller.CentralV1, controller.CentralV2,
+		controller.OnBox}, kind) {
+		return nil, fmt.Errorf("--controller %s: want %s, %s or %s", kind, controller.CentralV1,
+			controller.CentralV2, controller.OnBox)
+	}
 	if rec, ok := s.records.Of(s.id); ok && kind == "" {
 		kind = rec.Controller
 	}
@@ -111,39 +117,36 @@ func (p *program) chooseController(ctx context.Context, o *networkOptions,
 	if kind == controller.OnBox {
 		return controller.NewOnBox(ctx, s.local)
 	}
-	token, kept, err := p.token(o, s.id != 0)
-	if err != nil {
-		return nil, err
-	}
-	if token == "" {
-		if s.id == 0 && kind == "" {
-			client, err := controller.NewOnBox(ctx, s.local)
-			if errors.Is(err, controller.ErrNoController) {
-				return nil, nil
-			}
+	token, kept, err := p.token(o)
+	if token == "" && err == nil && s.id == 0 && kind == "" {
+		client, err := controller.NewOnBox(ctx, s.local)
+		if !errors.Is(err, controller.ErrNoController) {
 			return client, err
 		}
-		return nil, nil
 	}
-	var client controller.Client
-	switch kind {
-	case controller.CentralV1:
-		client = controller.NewCentralV1(p.centralV1, token, p.sayWaiting)
-	case controller.CentralV2:
-		client = controller.NewCentralV2(p.centralV2, token, p.sayWaiting)
-	case "":
-		if client, err = controller.DetectCentral(ctx, p.centralV1, p.centralV2, token,
-			p.sayWaiting); err != nil {
-			return nil, err
-		}
-	default:
-		return nil, fmt.Errorf("--controller %s: want %s, %s or %s", kind, controller.CentralV1,
-			controller.CentralV2, controller.OnBox)
+	if token == "" && err == nil {
+		token, err = askToken()
 	}
-	if !kept {
+	if token == "" || err != nil {
+		return nil, err
+	}
+	client, err := p.central(ctx, kind, token)
+	if err == nil && !kept {
 		err = p.keepToken(token)
 	}
 	return client, err
+}
+
+// central returns a client of ZeroTier Central; the zero kind is found out.
+func (p *program) central(ctx context.Context, kind controller.Kind,
+	token string) (controller.Client, error) {
+	switch kind {
+	case controller.CentralV1:
+		return controller.NewCentralV1(p.centralV1, token, p.sayWaiting), nil
+	case controller.CentralV2:
+		return controller.NewCentralV2(p.centralV2, token, p.sayWaiting), nil
+	}
+	return controller.DetectCentral(ctx, p.centralV1, p.centralV2, token, p.sayWaiting)
 }
 
 func (p *program) sayWaiting(d time.Duration) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/term"
 
 	"ztbridge/bridge/api"
 )
@@ -18,29 +19,33 @@ const (
 	tokenMax  = 4096             // bytes
 )
 
-// token returns the API token: from the flag's file, else the kept one, else, if ask is set and
-// there is a terminal, what a person types. It is empty if there is none. kept reports whether the
-// state directory holds it already.
-func (p *program) token(o *networkOptions, ask bool) (token string, kept bool, err error) {
+// token returns the API token: from the flag's file, else the kept one. It is empty if there is
+// none. kept reports whether the state directory holds it already.
+func (p *program) token(o *networkOptions) (token string, kept bool, err error) {
 	if o.tokenFile != "" {
 		token, err = readToken(o.tokenFile)
 		return token, false, err
 	}
 	token, err = readToken(p.tokenPath())
-	if !errors.Is(err, fs.ErrNotExist) {
-		return token, true, err
-	}
-	if !ask || !isTerminal(os.Stdin) {
+	if errors.Is(err, fs.ErrNotExist) {
 		return "", false, nil
+	}
+	return token, true, err
+}
+
+// askToken lets a person type the token. It is empty if there is no terminal: nobody can answer.
+func askToken() (string, error) {
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
+		return "", nil
 	}
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
-		return "", false, nil // nobody can answer: print the steps instead
+		return "", nil //nolint:nilerr // the steps for the web page are printed instead
 	}
 	defer tty.Close()
-	token, err = prompt(tty, "API token of ZeroTier Central (empty: show the steps for its web "+
+	token, err := prompt(tty, "API token of ZeroTier Central (empty: show the steps for its web "+
 		"page): ")
-	return strings.TrimSpace(token), false, err
+	return strings.TrimSpace(token), err
 }
 
 func (p *program) tokenPath() string { return filepath.Join(p.stateDir, tokenName) }
