@@ -87,6 +87,28 @@ func Explain(opts Options, addr netip.Addr) (api.Explanation, error) {
 		Clients: status.ClientNames(s), Why: why}.Explain(addr)
 }
 
+// Offline returns the status of a box on which no daemon runs: whether it is closed all the same,
+// by what the last daemon left, or by the guard. It changes nothing.
+func Offline(opts Options) (api.Status, error) {
+	k, err := openKernel(opts)
+	if err != nil {
+		return api.Status{}, err
+	}
+	defer k.Close()
+	have, err := k.Observe()
+	if err != nil {
+		return api.Status{}, fmt.Errorf("observing the kernel: %w", err)
+	}
+	s := api.Status{Version: opts.Version, Time: time.Now().UTC(), State: api.Stopped,
+		Config:  opts.ConfigPath,
+		Summary: "ztbridge is not running, and nothing of it is in the kernel."}
+	if !have.Nft.Empty() {
+		s.State = api.Closed
+		s.Summary = "ztbridge is not running. The box is closed: clients have no Internet."
+	}
+	return s, nil
+}
+
 // dryRun returns what a daemon that starts now would know. The caller closes the kernel.
 func dryRun(opts Options) (*services.Spec, *kernel.Kernel, decide.Snapshot, error) {
 	l, err := services.Load(opts.ConfigPath, opts.Overrides)

@@ -1,8 +1,8 @@
 package api
 
-// filled returns the status with empty lists in place of missing ones, as its JSON promises. Lists
+// Filled returns the status with empty lists in place of missing ones, as its JSON promises. Lists
 // are copied where their elements are changed: the snapshot belongs to the backend.
-func (s Status) filled() Status {
+func (s Status) Filled() Status {
 	s.Conditions = list(s.Conditions)
 	s.Networks = each(s.Networks, func(n *Network) { n.Addresses = list(n.Addresses) })
 	s.Clients = each(s.Clients, func(c *Client) { c.Addresses = list(c.Addresses) })

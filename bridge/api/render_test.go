@@ -51,7 +51,7 @@ func TestRender(t *testing.T) {
 func TestJSON(t *testing.T) {
 	for name, status := range map[string]Status{"degraded.json": degraded(),
 		"empty.json": {Time: noon, Started: noon}} {
-		got, err := json.MarshalIndent(status.filled(), "", "  ")
+		got, err := json.MarshalIndent(status.Filled(), "", "  ")
 		if err != nil {
 			t.Fatal(err)
 		}

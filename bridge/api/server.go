@@ -163,7 +163,7 @@ func (s *Server) Handler() http.Handler {
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	of := r.URL.Query().Get("of")
 	if of == "" {
-		s.answer(w, s.backend.Status().filled())
+		s.answer(w, s.backend.Status().Filled())
 		return
 	}
 	addr, err := netip.ParseAddr(of)
@@ -208,7 +208,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	tick := time.NewTicker(heartbeat)
 	defer tick.Stop()
 	for {
-		if err := encoder.Encode(s.backend.Status().filled()); err != nil {
+		if err := encoder.Encode(s.backend.Status().Filled()); err != nil {
 			return // the client went away
 		}
 		if err := out.Flush(); err != nil {

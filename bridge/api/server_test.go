@@ -93,7 +93,7 @@ func TestRequests(t *testing.T) {
 	conn, _ := start(t, d)
 	ctx := t.Context()
 	status, err := conn.Status(ctx)
-	if diff := cmp.Diff(degraded().filled(), status,
+	if diff := cmp.Diff(degraded().Filled(), status,
 		cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); err != nil || diff != "" {
 		t.Errorf("status: %v (-want +got):\n%s", err, diff)
 	}

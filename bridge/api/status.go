@@ -15,6 +15,7 @@ const (
 	Working  State = "working"  // every policy has its first choice, or the one a person chose
 	Degraded State = "degraded" // traffic flows, but not everything is as configured
 	Closed   State = "closed"   // no client's packet leaves; it is refused, not leaked
+	Stopped  State = "stopped"  // no daemon runs, and nothing of it is in force
 )
 
 // Status is a snapshot of the whole daemon.

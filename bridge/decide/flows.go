@@ -164,10 +164,10 @@ func clientsOf(in policyroute.Intent, p policyroute.Policy) []netip.Prefix {
 }
 
 // FlowsThrough selects the connections of one IP version of a list's clients through one of its
-// egresses. Those
-// through a tunnel are known by the tunnel's address. The WAN's address is also that of the host's
-// own connections, which must live; there the clients are known by their own. Questions that the
-// egress's forwarder takes are known by its port: they go no further than the box.
+// egresses. Those through a tunnel are known by the tunnel's address. The WAN's address is also
+// that of the host's own connections, which must live; there the clients are known by their own.
+// Questions that the egress's forwarder takes are known by its port: they go no further than the
+// box.
 func FlowsThrough(intent policyroute.Intent, f policyroute.Family, list []string,
 	egress string) kernel.Flows {
 	var out kernel.Flows

@@ -125,6 +125,14 @@ func TestCommandsWithoutADaemon(t *testing.T) {
 			t.Errorf("the plan lacks %q:\n%s", want, plan)
 		}
 	}
+	if st, err := b.status(); err == nil || st.State != api.Stopped {
+		t.Errorf("status --json without a daemon: %v, %q", err, st.State)
+	}
+	b.mustRun("guard")
+	if st, err := b.status(); err == nil || st.State != api.Closed {
+		t.Errorf("status --json of a box that the guard closed: %v, %q", err, st.State)
+	}
+	b.mustRun("down")
 	if _, err := b.run("status"); err == nil || !strings.Contains(err.Error(), "ztbridge: hint:") {
 		t.Errorf("status without a daemon: %v", err)
 	}

@@ -36,7 +36,7 @@ why. Exit code 3: the daemon is not running, or something is not as configured.`
 			}
 			s, err := p.daemon().Status(cmd.Context())
 			if err != nil {
-				return p.withNotice(err)
+				return p.withoutDaemon(err, asJSON)
 			}
 			if err := p.show(s, p.draw(s), asJSON); err != nil {
 				return err
@@ -58,6 +58,22 @@ why. Exit code 3: the daemon is not running, or something is not as configured.`
 		"explain what happens to packets of this `address`")
 	cmd.MarkFlagsMutuallyExclusive("watch", "of")
 	return cmd
+}
+
+// withoutDaemon says what a box is like on which no daemon runs: as JSON where that is asked for,
+// else as an error.
+func (p *program) withoutDaemon(err error, asJSON bool) error {
+	if !asJSON || !errors.Is(err, api.ErrNotRunning) {
+		return p.withNotice(err)
+	}
+	s, offline := bridge.Offline(p.options())
+	if offline != nil {
+		return errors.Join(err, offline)
+	}
+	if err := p.show(s.Filled(), "", true); err != nil {
+		return err
+	}
+	return errState
 }
 
 // withNotice lets who prepared the box say why no daemon runs, which its log cannot know.

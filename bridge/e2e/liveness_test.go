@@ -1,0 +1,143 @@
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"ztbridge/bridge/api"
+	"ztbridge/bridge/lab"
+)
+
+const livenessConfig = `
+ingress: [ing0]
+egress:
+  first: {openvpn: {profile: first.ovpn, credentials: first.auth}}
+  second: {openvpn: {profile: second.ovpn}}
+probe: {targets: [192.0.2.10, "2001:db8:c0::10"], hold_down: 2s}
+`
+
+// drops has a provider drop what it forwards, of what the rules match, until undo.
+func drops(t *testing.T, p *lab.Provider, rules string) (undo func()) {
+	t.Helper()
+	run := func(command string) {
+		t.Helper()
+		_, err := p.NS.Run(t.Context(), "sh", "-c", command)
+		must(t, err)
+	}
+	run("nft 'table inet broken { chain f { type filter hook forward priority 0; " + rules +
+		"; }; }'")
+	return func() { t.Helper(); run("nft delete table inet broken") }
+}
+
+// TestVersionsFailApart: IPv4 that dies in a tunnel moves to the next egress, and IPv6 stays; and
+// the other way round.
+func TestVersionsFailApart(t *testing.T) {
+	t.Parallel()
+	top, b := newFailover(t, livenessConfig)
+	streams := map[lab.Version]*lab.Stream{}
+	for _, v := range []lab.Version{lab.IPv4, lab.IPv6} {
+		var err error
+		streams[v], err = top.ClientStream(lab.UDP, v, 100)
+		must(t, err)
+	}
+	awaitWarm(b)
+	time.Sleep(3 * time.Second) // the first must be stable, as after a while
+	for _, v := range []struct {
+		rules      string
+		dead       lab.Version
+		use4, use6 string
+	}{
+		{"meta nfproto ipv4 drop", lab.IPv4, "second", "first"},
+		{"meta nfproto ipv6 drop", lab.IPv6, "first", "second"},
+	} {
+		undo := drops(t, top.Providers[0], v.rules)
+		began := time.Now()
+		awaitAnswers(t, streams[v.dead], 1) // those under way
+		time.Sleep(50 * time.Millisecond)
+		b.await("the dead version elsewhere", func(st api.Status) bool {
+			of6 := st.Policies[0].Egress6
+			if of6 == "" {
+				of6 = st.Policies[0].Egress
+			}
+			return st.Policies[0].Egress == v.use4 && of6 == v.use6
+		})
+		awaitAnswers(t, streams[v.dead], 5)
+		t.Logf("IPv%d answers again after %v", v.dead, time.Since(began))
+		awaitAnswers(t, streams[lab.IPv4], 5)
+		awaitAnswers(t, streams[lab.IPv6], 5)
+		undo()
+		b.await("both back on the first", func(st api.Status) bool {
+			return st.Policies[0].Egress == "first" && st.Policies[0].Egress6 == ""
+		})
+	}
+	for v, s := range streams {
+		report := s.Stop()
+		t.Logf("IPv%d: %v", v, report)
+	}
+}
+
+// TestDeadResolverMovesOn: where the only resolver of an egress is dead, the next egress has the
+// traffic, within three seconds.
+func TestDeadResolverMovesOn(t *testing.T) {
+	t.Parallel()
+	top, b := newFailover(t, livenessConfig)
+	names, err := top.ClientStream(lab.DNS, lab.IPv4, 20)
+	must(t, err)
+	awaitWarm(b)
+	awaitAnswers(t, names, 20)
+	top.Providers[0].DNS.SetSilent(true)
+	began := time.Now()
+	b.awaitEgress("second")
+	awaitAnswers(t, names, 5)
+	took := time.Since(began)
+	t.Logf("names again after %v", took)
+	if took > 4*time.Second { // 3 s, and the time it takes to look
+		t.Errorf("names again after %v", took)
+	}
+}
+
+// TestDeadServerBehindDroppedEchoes: a provider that drops echoes is found dead as fast as others,
+// with traffic and without.
+func TestDeadServerBehindDroppedEchoes(t *testing.T) {
+	t.Parallel()
+	top := standard(t, lab.Options{})
+	b := newBox(t, top.Box)
+	b.write("provider.ovpn", top.Providers[0].Config())
+	b.write("ztbridge.yaml", gatewayConfig)
+	drops(t, top.Providers[0], "meta l4proto { icmp, icmpv6 } drop")
+	b.start()
+	for _, tt := range []struct {
+		name  string
+		rate  int
+		limit time.Duration
+	}{{"with traffic", 100, 5 * time.Second}, {"without", 0, 15 * time.Second}} {
+		b.await("a tunnel that answers", func(st api.Status) bool {
+			return len(st.Egresses) == 1 && st.Egresses[0].RTT > 0 && st.Egresses[0].State == "up"
+		})
+		var stream *lab.Stream
+		if tt.rate > 0 {
+			var err error
+			stream, err = top.ClientStream(lab.UDP, lab.IPv4, tt.rate)
+			must(t, err)
+			awaitAnswers(t, stream, 50)
+		}
+		time.Sleep(4 * time.Second) // stable
+		top.Providers[0].Kill()
+		began := time.Now()
+		time.Sleep(time.Second)
+		must(t, top.Providers[0].Restart(t.Context()))
+		b.await("another connection", func(st api.Status) bool {
+			e := st.Egresses[0]
+			return e.State == "up" && e.Since.After(began)
+		})
+		if stream != nil {
+			awaitAnswers(t, stream, 5)
+			stream.Stop()
+		}
+		took := time.Since(began)
+		t.Logf("%s: back after %v", tt.name, took)
+		if took > tt.limit {
+			t.Errorf("%s: back after %v, want %v", tt.name, took, tt.limit)
+		}
+	}
+}
