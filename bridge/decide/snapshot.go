@@ -30,7 +30,7 @@ type Snapshot struct {
 	// Rings are the egresses by which this box's own probes come back to it.
 	Loops map[string]bool
 	// Prefixes say whether members' own addresses on a WAN egress lead back to this box.
-	Prefixes map[string]prefixcheck.Verdict
+	Prefixes map[string]prefixcheck.Outcome
 	// Listeners are those of the box's own OpenVPN server, Endpoint its state.
 	Listeners []Listener
 	Endpoint  endpoint.Status

@@ -17,14 +17,14 @@ const (
 
 var errInvalid = errors.New("no valid neighbour solicitation")
 
-// solicitation is a neighbour solicitation that RFC 4861, section 7.1.1, lets pass.
+// solicitation is a neighbour solicitation that is valid by RFC 4861, section 7.1.1.
 type solicitation struct {
-	// unspecified: the neighbour looks whether the address is free (RFC 4862, DAD)
+	// unspecified when the neighbour checks that the address is free (RFC 4862, DAD)
 	source netip.Addr
 	target netip.Addr
 }
 
-// parse reads an IPv6 packet. Whatever is not a valid solicitation fails with errInvalid.
+// parse reads an IPv6 packet. It fails with errInvalid unless that is a valid solicitation.
 func parse(packet []byte) (solicitation, error) {
 	var s solicitation
 	if len(packet) < headerLen+24 || packet[0]>>4 != 6 || packet[6] != unix.IPPROTO_ICMPV6 ||
@@ -69,8 +69,8 @@ func hasSource(ns *ndp.NeighborSolicitation) bool {
 	return false
 }
 
-// answer builds the advertisement as an IPv6 packet. The override flag stays off, as it is to for a
-// proxy (RFC 4861, section 7.2.8): where the address itself is on the link, its own answer wins.
+// answer returns the advertisement as an IPv6 packet. A proxy leaves the override flag off (RFC
+// 4861, section 7.2.8): if the address itself is on the link, its own answer wins.
 func (s solicitation) answer(source netip.Addr, mac net.HardwareAddr) ([]byte, error) {
 	dst := s.source
 	if dst.IsUnspecified() {
@@ -93,7 +93,7 @@ func (s solicitation) answer(source netip.Addr, mac net.HardwareAddr) ([]byte, e
 	return append(packet, body...), nil
 }
 
-// destination is where the answer goes on the link: back to who asked, or to all for DAD.
+// destination returns the link-layer destination: the asking neighbour, or all nodes for DAD.
 func (s solicitation) destination(index int, from *unix.SockaddrLinklayer) *unix.SockaddrLinklayer {
 	to := &unix.SockaddrLinklayer{Protocol: ethIPv6, Ifindex: index, Halen: 6, Addr: from.Addr}
 	if s.source.IsUnspecified() {
@@ -102,7 +102,7 @@ func (s solicitation) destination(index int, from *unix.SockaddrLinklayer) *unix
 	return to
 }
 
-// checksum sums a body with its pseudo-header; 0 means that its own checksum is right.
+// checksum returns the checksum of a body and its pseudo-header; 0 means that the body's is right.
 func checksum(src, dst netip.Addr, body []byte) uint16 {
 	sum := uint32(len(body)) + unix.IPPROTO_ICMPV6
 	add := func(b []byte) {

@@ -26,12 +26,11 @@ const (
 	// A router asks for each address about once in 30 s.
 	answersPerSecond = 500
 	answersBurst     = 1000
-	// sourceAge is how long the interface's own addresses are believed, which a change of network
-	// on the interface may replace.
+	// sourceAge is how long the interface's own addresses are cached. They change with its network.
 	sourceAge = 10 * time.Second
 )
 
-// Config says for whom to answer, and where.
+// Config configures a Proxy.
 type Config struct {
 	// Iface is the name of the interface on which neighbours ask.
 	Iface string
@@ -46,7 +45,7 @@ type Config struct {
 type Stats struct {
 	Answered uint64
 	Foreign  uint64 // for addresses that are not ours
-	Invalid  uint64 // in disregard of RFC 4861
+	Invalid  uint64 // against RFC 4861
 	Limited  uint64 // not answered because there were too many
 }
 
@@ -94,7 +93,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 }
 
-// listener is an interface that neighbours ask on.
+// listener is a packet socket on the interface, with the addresses to answer from.
 type listener struct {
 	*packet.Listener
 	ifi      *net.Interface
@@ -170,7 +169,7 @@ func (l *listener) refresh(now time.Time) error {
 func (p *Proxy) handle(ctx context.Context, l *listener, message []byte,
 	link *unix.SockaddrLinklayer) error {
 	if link.Pkttype != unix.PACKET_HOST && link.Pkttype != unix.PACKET_MULTICAST {
-		return nil // above all: what this box sent itself
+		return nil // packets of this box itself, above all
 	}
 	s, err := parse(message)
 	if err != nil {

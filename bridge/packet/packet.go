@@ -21,16 +21,14 @@ type Listener struct {
 	ifi *net.Interface
 }
 
-// Listen hears the packets of an EtherType (in host byte order, unix.ETH_P_IP) that come in by the
-// interface and that the filter returns more than 0 for. It fails with ErrInterface when the
-// interface is gone.
+// Listen receives the packets of an EtherType (in host byte order, unix.ETH_P_IP) that come in by
+// the interface and pass the filter. It fails with ErrInterface when the interface is gone.
 //
-// A socket for one EtherType is asked by the kernel after its own IP (Linux 6.18,
-// __netif_receive_skb_core), which then has to clone every packet and, in order to forward it, to
-// copy it: 4 % of the processor time of a busy VPN server (measured). One for all of them is asked
-// before. It leaves what goes out alone, and the filter looks at the EtherType.
+// The socket is for all EtherTypes, and the filter checks the type. The kernel serves a socket for
+// one type after its own IP (Linux 6.18, __netif_receive_skb_core), which then clones every packet
+// and copies those that it forwards: 4 % of the processor time of a busy VPN server (measured).
 func Listen(ifi *net.Interface, protocol uint16, filter []bpf.Instruction) (*Listener, error) {
-	// Protocol 0 hears nothing: not a packet may pass before the filter is in place.
+	// Protocol 0 receives nothing: no packet may pass before the filter is set.
 	c, err := socket.Socket(unix.AF_PACKET, unix.SOCK_DGRAM, 0, "packet", nil)
 	if err != nil {
 		return nil, fmt.Errorf("opening a packet socket: %w", err)
@@ -57,15 +55,15 @@ func (l *Listener) bind(protocol uint16, filter []bpf.Instruction) error {
 	if err := l.SetsockoptInt(unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1); err != nil {
 		return fmt.Errorf("leaving outgoing packets alone: %w", err)
 	}
-	if err := l.Bind(&unix.SockaddrLinklayer{Protocol: everything,
+	if err := l.Bind(&unix.SockaddrLinklayer{Protocol: allProtocols,
 		Ifindex: l.ifi.Index}); err != nil {
 		return fmt.Errorf("binding to %s: %w: %w", l.ifi.Name, ErrInterface, err)
 	}
 	return nil
 }
 
-// everything is ETH_P_ALL in network byte order, as sockaddr_ll wants it.
-const everything = unix.ETH_P_ALL>>8 | unix.ETH_P_ALL&0xff<<8
+// allProtocols is ETH_P_ALL in network byte order, as in sockaddr_ll.
+const allProtocols = unix.ETH_P_ALL>>8 | unix.ETH_P_ALL&0xff<<8
 
 // Receive returns the next packet's length in buf, which may cut it, and where it came from. It
 // blocks until there is one, and fails with the error of ctx, or with ErrInterface.

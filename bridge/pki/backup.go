@@ -107,12 +107,12 @@ func bundled(ix *index) []string {
 	return names
 }
 
-// Restored says what a restore has done.
+// Restored is what a restore has done.
 type Restored struct {
 	// Kept is where the store that was there before lies now; empty if there was none.
 	Kept string
-	// Barred are the clients that the backup would let in again, had they not been revoked since.
-	Barred []string
+	// Revoked are the clients of the backup that stay revoked, as they were revoked after it.
+	Revoked []string
 	// Unknown is why it is not known who was revoked since the backup; nil if it is known, or
 	// nobody can have been.
 	Unknown error
@@ -168,9 +168,9 @@ func (s *Store) keepRevoked(b bundle) (Restored, error) {
 	present, unknown := s.loadIndex()
 	if unknown != nil {
 		// The revocation list, which is written after the index, may lack the last one.
-		present = s.listed(ca)
+		present = s.indexOfCRL(ca)
 	}
-	done := Restored{Barred: ix.merge(present), Unknown: unknown}
+	done := Restored{Revoked: ix.merge(present), Unknown: unknown}
 	if b.Files[indexFile], err = ix.encode(); err != nil {
 		return Restored{}, err
 	}
@@ -182,9 +182,9 @@ func (s *Store) keepRevoked(b bundle) (Restored, error) {
 	return done, nil
 }
 
-// listed makes an index of the revocation list that an authority has signed; an empty one if there
-// is none.
-func (s *Store) listed(ca pair) *index {
+// indexOfCRL returns an index with the entries of the revocation list that an authority has signed,
+// or an empty one.
+func (s *Store) indexOfCRL(ca pair) *index {
 	ix := newIndex()
 	crl, err := s.loadCRL()
 	if err != nil || crl.CheckSignatureFrom(ca.cert) != nil {
@@ -260,7 +260,7 @@ func (b bundle) check() error {
 func (s *Store) install(b bundle) (kept string, err error) {
 	building, stage := s.dir+".building", s.dir+".restoring"
 	// A restore that was stopped after the exchange has left the old store here.
-	if _, err := s.setAside(stage); err != nil {
+	if _, err := s.keepReplaced(stage); err != nil {
 		return "", err
 	}
 	// One that was stopped before has left nothing that anybody needs.
@@ -291,11 +291,11 @@ func (s *Store) install(b bundle) (kept string, err error) {
 	if err := s.disk.syncDir(filepath.Dir(s.dir)); err != nil {
 		return "", err
 	}
-	return s.setAside(stage)
+	return s.keepReplaced(stage)
 }
 
-// setAside keeps the store that was replaced under a name that tells when; an empty one is removed.
-func (s *Store) setAside(old string) (string, error) {
+// keepReplaced keeps the store that was replaced under a name that tells when; an empty one is removed.
+func (s *Store) keepReplaced(old string) (string, error) {
 	if !New(old).exists() {
 		if err := os.RemoveAll(old); err != nil {
 			return "", fmt.Errorf("removing %s: %w", old, err)

@@ -64,7 +64,7 @@ func TestRestoreKeepsRevocations(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := strings.Join(done.Barred, " "); got != c.barred ||
+			if got := strings.Join(done.Revoked, " "); got != c.barred ||
 				(done.Unknown != nil) != c.unknown || done.Kept == "" {
 				t.Errorf("%+v, want barred %q, unknown %t", done, c.barred, c.unknown)
 			}

@@ -62,7 +62,7 @@ func (s *Store) Add(r Request) (Client, error) {
 	}
 	var client Client
 	err := s.locked(func() error {
-		ca, ix, err := s.foundation()
+		ca, ix, err := s.loadOrCreate()
 		if err != nil {
 			return err
 		}
@@ -130,7 +130,7 @@ func (s *Store) issueClient(ca pair, ix *index, r Request) (Client, []byte, erro
 func (s *Store) Set(name string, change func(*Settings)) (Client, error) {
 	var client Client
 	err := s.locked(func() error {
-		_, ix, err := s.foundation()
+		_, ix, err := s.loadOrCreate()
 		if err != nil {
 			return err
 		}
@@ -180,7 +180,7 @@ func (s *Store) FollowDefaults(defaults Settings) error {
 func (s *Store) Revoke(name string) (Client, error) {
 	var client Client
 	err := s.locked(func() error {
-		ca, ix, err := s.foundation()
+		ca, ix, err := s.loadOrCreate()
 		if err != nil {
 			return err
 		}
@@ -193,7 +193,7 @@ func (s *Store) Revoke(name string) (Client, error) {
 		if err := s.writeCRL(ca, ix); err != nil {
 			return err
 		}
-		return s.sweep(ix)
+		return s.removeOrphans(ix)
 	})
 	if err != nil {
 		return Client{}, fmt.Errorf("revoking client %s: %w", name, err)

@@ -25,6 +25,7 @@ func (d disk) step(name string) error {
 }
 
 // write replaces path by data, mode 0600: temporary file, fsync, rename, fsync of the directory.
+// renameio does neither the last step nor the tests' faults between the steps.
 func (d disk) write(path string, data []byte) (err error) {
 	if err := d.step("create " + path); err != nil {
 		return err
@@ -115,8 +116,8 @@ func (d disk) remove(path string) error {
 // errCrash marks a simulated crash, after which nothing is tidied up.
 var errCrash = errors.New("simulated crash")
 
-// lockPatience is how long a command waits for another one; each holds the lock for milliseconds.
-const lockPatience = 5 * time.Second
+// lockTimeout is how long a command waits for another one; each holds the lock for milliseconds.
+const lockTimeout = 5 * time.Second
 
 // lock takes the exclusive lock on path and returns its release. The kernel releases it when the
 // process dies.
@@ -125,7 +126,7 @@ func lock(path string) (release func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the lock %s: %w", path, err)
 	}
-	for deadline := time.Now().Add(lockPatience); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(lockTimeout); ; time.Sleep(10 * time.Millisecond) {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
 			return func() { _ = f.Close() }, nil

@@ -60,20 +60,20 @@ func (s *Store) locked(fn func() error) error {
 	return fn()
 }
 
-// Ensure makes what is missing, renews what is due, and repairs what a crash left over. It is
-// idempotent, and says what it renewed. A store whose authority is lost is ErrDamaged: a new
-// authority would lock out every client without a word.
+// Ensure makes what is missing, renews what is due, and removes what a crash left over. It is
+// idempotent, and returns what it renewed. A store whose authority is lost is ErrDamaged: a new
+// authority would lock out every client.
 func (s *Store) Ensure() (Renewal, error) {
 	var done Renewal
 	err := s.locked(func() error {
-		ca, ix, err := s.foundation()
+		ca, ix, err := s.loadOrCreate()
 		if err != nil {
 			return err
 		}
 		if done, err = s.renew(ca, ix); err != nil {
 			return err
 		}
-		return s.sweep(ix)
+		return s.removeOrphans(ix)
 	})
 	if err != nil {
 		return Renewal{}, fmt.Errorf("preparing the key store: %w", err)
@@ -81,10 +81,10 @@ func (s *Store) Ensure() (Renewal, error) {
 	return done, nil
 }
 
-// foundation loads, or on the first run makes, what cannot be derived: the authority, the
-// tls-crypt-v2 key and the index, in that order, so that an index proves that the others were
+// loadOrCreate loads what cannot be derived, or makes it on the first run: the authority, the
+// tls-crypt-v2 key and the index. The index is made last, so that it proves that the others were
 // there.
-func (s *Store) foundation() (pair, *index, error) {
+func (s *Store) loadOrCreate() (pair, *index, error) {
 	for _, dir := range []string{s.dir, s.path(clientsDir)} {
 		if err := s.disk.mkdir(dir); err != nil {
 			return pair{}, nil, err
@@ -96,7 +96,7 @@ func (s *Store) foundation() (pair, *index, error) {
 		return pair{}, nil, err
 	}
 	if fresh {
-		if err := s.found(); err != nil {
+		if err := s.create(); err != nil {
 			return pair{}, nil, err
 		}
 		if ix, err = s.loadIndex(); err != nil {
@@ -113,9 +113,9 @@ func (s *Store) foundation() (pair, *index, error) {
 	return ca, ix, nil
 }
 
-// found makes the authority, the tls-crypt-v2 key and an empty index, keeping what an interrupted
-// run has made already.
-func (s *Store) found() error {
+// create makes the authority, the tls-crypt-v2 key and an empty index. It keeps what an interrupted
+// run has made.
+func (s *Store) create() error {
 	makers := []struct {
 		name string
 		make func() ([]byte, error)
@@ -195,9 +195,9 @@ func (s *Store) writeCRL(ca pair, ix *index) error {
 	return s.disk.write(s.path(crlFile), data)
 }
 
-// sweep removes temporary files and the keys of clients that the index does not hold or has
+// removeOrphans removes temporary files and the keys of clients that the index does not hold or has
 // revoked.
-func (s *Store) sweep(ix *index) error {
+func (s *Store) removeOrphans(ix *index) error {
 	keep := map[string]bool{}
 	for _, c := range ix.Clients {
 		if c.Revoked == nil {
@@ -262,7 +262,7 @@ func (s *Store) loadCrypt() ([]byte, error) {
 func (s *Store) loadIndex() (*index, error) {
 	data, err := s.read(indexFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		traces := s.neverIndexed()
+		traces := s.lostIndex()
 		if traces == nil {
 			return nil, fmt.Errorf("%w in %s", ErrAbsent, s.dir)
 		}
@@ -281,9 +281,9 @@ func (s *Store) loadIndex() (*index, error) {
 	return ix, err
 }
 
-// neverIndexed returns ErrDamaged when there is anything that is made after the index only: without
-// the index, that belongs to nobody, and would be taken for a crash's leavings.
-func (s *Store) neverIndexed() error {
+// lostIndex returns ErrDamaged when there are files that are only made after the index: without it,
+// they would be removed as left over from a crash.
+func (s *Store) lostIndex() error {
 	later := []string{serverFile, crlFile}
 	entries, err := os.ReadDir(s.path(clientsDir))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

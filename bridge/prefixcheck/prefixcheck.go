@@ -17,38 +17,38 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Verdict says what is known of the prefix.
-type Verdict uint8
+// Outcome is what is known of the prefix.
+type Outcome uint8
 
-// The verdicts.
+// The outcomes.
 const (
-	Unknown Verdict = iota // nothing answers, or nobody was asked
+	Unknown Outcome = iota // no target answers, or none is configured
 	Works                  // answers come back to the prefix
 	Lost                   // answers come back to the box's own address, and not to the prefix
 )
 
-func (v Verdict) String() string { return [...]string{"unknown", "works", "lost"}[v] }
+func (v Outcome) String() string { return [...]string{"unknown", "works", "lost"}[v] }
 
 const (
-	rounds = 3 // of echoes, before something is said to be lost
+	rounds = 3 // of echoes before the outcome is Lost
 	pause  = time.Second
 
-	// A prefix that works is seldom taken away; one that does not is being worked on.
-	againWorks = 10 * time.Minute
-	againElse  = 15 * time.Second
+	// A prefix that works seldom stops; one that does not may be repaired at any moment.
+	worksInterval = 10 * time.Minute
+	otherInterval = 15 * time.Second
 
 	nonceLen = 16
 )
 
-// Config says what to check. It is not changed after New.
+// Config configures a Checker. It must not be changed after New.
 type Config struct {
 	// Source is an address of the prefix that no member has.
 	Source netip.Addr
-	// Mark is set on every packet (SO_MARK): the host's rules route it by the WAN.
+	// Mark is set on every packet (SO_MARK): the host's rules route it through the WAN.
 	Mark uint32
-	// Targets are asked; those of IPv4 are passed over. Without any, the verdict stays Unknown.
+	// Targets receive the echoes; IPv4 ones are skipped. Without any the outcome stays Unknown.
 	Targets []netip.Addr
-	Notify  func() // called when the verdict changes; must not block
+	Notify  func() // called when the outcome changes; must not block
 	Logger  *slog.Logger
 }
 
@@ -59,7 +59,7 @@ type Checker struct {
 	seen  chan struct{} // an answer came back to Source
 
 	mu      sync.Mutex
-	verdict Verdict
+	outcome Outcome
 }
 
 // New returns a checker that does nothing until Run.
@@ -69,15 +69,15 @@ func New(cfg Config) *Checker {
 	return c
 }
 
-// Verdict returns the latest verdict.
-func (c *Checker) Verdict() Verdict {
+// Outcome returns the latest outcome.
+func (c *Checker) Outcome() Outcome {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.verdict
+	return c.outcome
 }
 
-// SawReply tells the checker of an echo reply that came in by the WAN: what is sent to an address
-// that nobody has, no socket receives. It does not block.
+// SawReply passes an echo reply that came in by the WAN: no socket receives packets to an address
+// that nobody has. It does not block.
 func (c *Checker) SawReply(dst netip.Addr, data []byte) {
 	if dst != c.cfg.Source || !c.mine(data) {
 		return
@@ -92,7 +92,7 @@ func (c *Checker) mine(data []byte) bool {
 	return len(data) >= nonceLen && [nonceLen]byte(data) == c.nonce
 }
 
-// Run checks now and again until ctx ends, and returns nil then.
+// Run checks repeatedly until ctx ends, and returns nil then.
 func (c *Checker) Run(ctx context.Context) error {
 	for {
 		v, err := c.check(ctx)
@@ -100,9 +100,9 @@ func (c *Checker) Run(ctx context.Context) error {
 			return nil
 		}
 		c.publish(v, err)
-		again := againElse
+		again := otherInterval
 		if v == Works {
-			again = againWorks
+			again = worksInterval
 		}
 		select {
 		case <-ctx.Done():
@@ -112,21 +112,21 @@ func (c *Checker) Run(ctx context.Context) error {
 	}
 }
 
-func (c *Checker) publish(v Verdict, err error) {
+func (c *Checker) publish(v Outcome, err error) {
 	c.mu.Lock()
-	before := c.verdict
-	c.verdict = v
+	before := c.outcome
+	c.outcome = v
 	c.mu.Unlock()
 	if v != before {
-		c.cfg.Logger.Info("prefix verdict changed", "source", c.cfg.Source, "from", before, "to", v,
+		c.cfg.Logger.Info("prefix outcome changed", "source", c.cfg.Source, "from", before, "to", v,
 			"error", err)
 		c.cfg.Notify()
 	}
 }
 
-// check sends echoes from both addresses until one comes back to the prefix. An error says why
-// nothing could be sent.
-func (c *Checker) check(ctx context.Context) (Verdict, error) {
+// check sends echoes from both addresses until one is answered to the prefix. An error means that
+// none could be sent.
+func (c *Checker) check(ctx context.Context) (Outcome, error) {
 	own, err := c.open(netip.IPv6Unspecified())
 	if err != nil {
 		return Unknown, err
@@ -146,7 +146,7 @@ func (c *Checker) check(ctx context.Context) (Verdict, error) {
 	defer wg.Wait()
 	defer own.Close()
 	wg.Go(func() { c.listen(own, answered) })
-	verdict := Unknown
+	outcome := Unknown
 	for seq := range rounds {
 		err = errors.Join(c.send(own, seq), c.send(member, seq))
 		end := time.NewTimer(pause)
@@ -157,13 +157,13 @@ func (c *Checker) check(ctx context.Context) (Verdict, error) {
 			case <-c.seen:
 				return Works, nil
 			case <-answered:
-				verdict = Lost // unless an answer to the other echo is only slower
+				outcome = Lost // unless an answer to the other echo is only slower
 			case <-end.C:
 				waiting = false
 			}
 		}
 	}
-	return verdict, err
+	return outcome, err
 }
 
 func (c *Checker) open(source netip.Addr) (net.PacketConn, error) {
@@ -182,8 +182,7 @@ func (c *Checker) open(source netip.Addr) (net.PacketConn, error) {
 	return conn, nil
 }
 
-// listen says when an echo that was sent from the box's own address is answered. It ends when the
-// socket is closed.
+// listen signals answers to echoes from the box's own address. It ends when the socket is closed.
 func (c *Checker) listen(conn net.PacketConn, answered chan<- struct{}) {
 	buf := make([]byte, 512)
 	for {
@@ -207,7 +206,7 @@ func (c *Checker) listen(conn net.PacketConn, answered chan<- struct{}) {
 	}
 }
 
-// send sends one echo to each target; that one of them left is enough.
+// send sends one echo to each target. It fails if none could be sent.
 func (c *Checker) send(conn net.PacketConn, seq int) error {
 	m := icmp.Message{Type: ipv6.ICMPTypeEchoRequest,
 		Body: &icmp.Echo{ID: int(c.nonce[0])<<8 | int(c.nonce[1]), Seq: seq, Data: c.nonce[:]}}

@@ -36,13 +36,13 @@ func TestSawReply(t *testing.T) {
 	}
 }
 
-func TestVerdictChangesAreSaid(t *testing.T) {
+func TestOutcomeChangesAreSaid(t *testing.T) {
 	said := 0
 	c := New(Config{Notify: func() { said++ }, Logger: slog.New(slog.DiscardHandler)})
-	for _, v := range []Verdict{Unknown, Lost, Lost, Works, Works, Unknown} {
+	for _, v := range []Outcome{Unknown, Lost, Lost, Works, Works, Unknown} {
 		c.publish(v, nil)
-		if c.Verdict() != v {
-			t.Errorf("the verdict is %v, want %v", c.Verdict(), v)
+		if c.Outcome() != v {
+			t.Errorf("the outcome is %v, want %v", c.Outcome(), v)
 		}
 	}
 	if said != 3 {

@@ -16,7 +16,7 @@ type reading struct {
 	in, out     uint64 // bytes
 }
 
-// since is what happened between two readings. The network carries both directions at once: the
+// since returns the use between two readings. The network carries both directions at once, so the
 // busier one counts.
 func (r reading) since(before reading, capacity float64) minute {
 	m := minute{memory: float32(r.memory)}
@@ -79,7 +79,7 @@ func used(meminfo string) float64 {
 	return 100 * (1 - values["MemAvailable"]/values["MemTotal"])
 }
 
-// bytes sums the machine's own cards: tunnels and bridges have no device.
+// bytes sums the counters of physical network cards. Tunnels and bridges have no device.
 func (m *Meter) bytes() (in, out uint64) {
 	cards, err := filepath.Glob(filepath.Join(m.sys, "class/net/*/device"))
 	if err != nil {
@@ -93,6 +93,7 @@ func (m *Meter) bytes() (in, out uint64) {
 	return in, out
 }
 
+// count reads a counter; 0 where it cannot be read.
 func count(file string) uint64 {
 	text, err := os.ReadFile(file)
 	if err != nil {

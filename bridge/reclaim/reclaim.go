@@ -20,7 +20,7 @@ const (
 	every = time.Minute
 )
 
-// Applies says whether this machine is one of Oracle's. sys is where sysfs is mounted.
+// Applies reports whether this machine is one of Oracle's. sys is where sysfs is mounted.
 func Applies(sys string) bool {
 	tag, err := os.ReadFile(filepath.Join(sys, "class/dmi/id/chassis_asset_tag"))
 	return err == nil && strings.TrimSpace(string(tag)) == "OracleCloud.com"
@@ -34,8 +34,8 @@ type Usage struct {
 	Over    time.Duration // how long was measured, at most Window; zero: nothing is known yet
 }
 
-// Idle says whether Oracle would call this idle, were it measured over the whole window. arch is
-// Go's name of the machine's architecture: memory counts on A1 shapes, which are the ARM ones.
+// Idle reports whether Oracle would call this idle if it were the whole window. arch is Go's name of
+// the architecture: memory counts on A1 shapes, which are the ARM ones.
 func (u Usage) Idle(arch string) bool {
 	return u.CPU < Limit && u.Network < Limit && (u.Memory < Limit || arch != "arm64")
 }
@@ -43,7 +43,7 @@ func (u Usage) Idle(arch string) bool {
 // minute is one measurement, in percent. The whole window of them takes 40 KiB.
 type minute struct{ cpu, memory, network float32 }
 
-// Meter measures a machine. What it has measured is gone with it: after a restart it begins anew.
+// Meter measures a machine. It keeps nothing over a restart.
 type Meter struct {
 	proc, sys string
 	capacity  float64 // bytes a second
@@ -58,7 +58,7 @@ func New() *Meter {
 	return &Meter{proc: "/proc", sys: "/sys", capacity: capacity(runtime.GOARCH, runtime.NumCPU())}
 }
 
-// capacity is what the shapes' documentation says of their network: 480 Mbit/s for
+// capacity returns the network's bytes a second, by the documentation of the shapes: 480 Mbit/s for
 // VM.Standard.E2.1.Micro, 1 Gbit/s for each core of VM.Standard.A1.Flex.
 func capacity(arch string, cpus int) float64 {
 	if arch == "arm64" {
@@ -67,7 +67,7 @@ func capacity(arch string, cpus int) float64 {
 	return 480e6 / 8
 }
 
-// Run measures until the context ends. What cannot be read is left out.
+// Run measures until ctx ends. It skips what cannot be read.
 func (m *Meter) Run(ctx context.Context) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()

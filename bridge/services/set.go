@@ -301,9 +301,9 @@ func (d *Set) Fill(s *decide.Snapshot) {
 	for name, p := range now.members {
 		s.Members[name] = p.Status()
 	}
-	s.Prefixes = map[string]prefixcheck.Verdict{}
+	s.Prefixes = map[string]prefixcheck.Outcome{}
 	for name, c := range now.prefixes {
-		s.Prefixes[name] = c.Verdict()
+		s.Prefixes[name] = c.Outcome()
 	}
 	s.Loops = d.loops.known(s.Now, s.Probes)
 	s.DeadResolvers = d.dns.status()

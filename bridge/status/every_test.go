@@ -51,7 +51,7 @@ func well(t *testing.T) Input {
 		Members:   map[string]probe.Status{},
 		Answered:  map[string]bool{},
 		Loops:     map[string]bool{},
-		Prefixes:  map[string]prefixcheck.Verdict{},
+		Prefixes:  map[string]prefixcheck.Outcome{},
 		Listeners: listeners,
 	}
 	s.ZeroTier.Service.State = zerotier.ServiceOK

@@ -23,7 +23,7 @@ func TestPrefixTrouble(t *testing.T) {
 	for _, tc := range []struct {
 		name, ipv6, ConnectedPrefixes string
 		world                         decide.HostState
-		verdict                       prefixcheck.Verdict
+		verdict                       prefixcheck.Outcome
 		want                          string // part of the message; empty: none
 	}{
 		{"on-link", `{prefix: "` + members + `"}`, members, wan("2001:db8:1:2::5/64"),
@@ -54,7 +54,7 @@ func TestPrefixTrouble(t *testing.T) {
 			cfg := bridgetest.Parse(t, "zerotier: {networks: ["+bridgetest.Network+
 				"]}\negress: {direct: {wan: {ipv6: "+tc.ipv6+"}}}\npolicy: [{egress: [direct]}]\n")
 			s := decide.Snapshot{Host: tc.world, ZeroTier: bridgetest.Joined(),
-				Prefixes: map[string]prefixcheck.Verdict{"direct": tc.verdict}}
+				Prefixes: map[string]prefixcheck.Outcome{"direct": tc.verdict}}
 			s.ZeroTier.Networks[0].Prefixes = []netip.Prefix{
 				netip.MustParsePrefix(tc.ConnectedPrefixes)}
 			got, remedy := prefixTrouble(cfg.Egresses[0], s, decide.Decide(cfg, s).Intent)

@@ -94,8 +94,8 @@ cannot, it says so and lists who may connect. Clients added since are gone.`,
 
 func (p *program) sayRestored(done pki.Restored, clients []pki.Client) {
 	p.say("restored %d clients", len(clients))
-	if len(done.Barred) > 0 {
-		p.say("revoked since the backup, and still so: %s", strings.Join(done.Barred, " "))
+	if len(done.Revoked) > 0 {
+		p.say("revoked since the backup, and still so: %s", strings.Join(done.Revoked, " "))
 	}
 	if done.Unknown != nil {
 		var valid []string
