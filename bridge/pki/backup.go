@@ -294,7 +294,8 @@ func (s *Store) install(b bundle) (kept string, err error) {
 	return s.keepReplaced(stage)
 }
 
-// keepReplaced keeps the store that was replaced under a name that tells when; an empty one is removed.
+// keepReplaced keeps the store that was replaced, under a name with the time. It removes an empty
+// one.
 func (s *Store) keepReplaced(old string) (string, error) {
 	if !New(old).exists() {
 		if err := os.RemoveAll(old); err != nil {

@@ -146,7 +146,7 @@ func (a *authorizer) authorize(e events.ClientEvent) {
 	}
 }
 
-// refuse denies access. A session that renews its keys is ended, as the old keys still work a while.
+// refuse denies access. It ends a session that renews its keys, as the old ones still work a while.
 func (a *authorizer) refuse(e events.ClientEvent, name string, no *denial) {
 	_, err := a.conn.SingleLineCommand("client-deny %d %d %s %s",
 		e.ClientID, e.ClientKey, management.Quote(no.reason), management.Quote(no.public))

@@ -16,8 +16,8 @@ import (
 
 const (
 	// maxClients is how many connections a listener has at most, admitted or not. It is half of the
-	// open files that openvpn may have, see allowFiles: a flood of connections must end in refusals,
-	// not in failing system calls.
+	// open files that openvpn may have, see allowFiles: a flood of connections must end in
+	// refusals, not in failing system calls.
 	maxClients = 1024
 	// handWindow is how long, in seconds, a handshake may take. It is shorter by TCP, where silent
 	// connections count towards maxClients. It still allows a dozen round trips of a second; a
@@ -32,8 +32,8 @@ const (
 	// 0.2 s, but an idle line lost 7 of 30 packets sent at once.
 	tcpQueue = 16
 	// A client that receives nothing for pingRestart seconds reconnects; the server ends a silent
-	// session after twice as long. A killed process cannot announce its end by UDP. More pings would
-	// keep a phone's radio awake. With a shorter wait three lost pings cause a reconnect, which
+	// session after twice as long. A killed process cannot announce its end by UDP. More pings
+	// would keep a phone's radio awake. With a shorter wait three lost pings cause a reconnect, which
 	// costs a second; addresses and connections survive it.
 	pingInterval = 10
 	pingRestart  = 30

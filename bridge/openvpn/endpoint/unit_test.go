@@ -184,7 +184,8 @@ func TestAnswer(t *testing.T) {
 	golden(t, "answers.golden", b.String())
 	// The listener's own pool comes with the address; another's needs a route.
 	pools := append(l.Pool.Prefixes(), testListener(t, "tcp", 443, 1).Pool.Prefixes()...)
-	lines, _, err := clientSettings(Client{Host: 3, NetworkOnly: true, NoDNS: true}, request{}, l, nil,
+	lines, _, err := clientSettings(Client{Host: 3, NetworkOnly: true, NoDNS: true}, request{}, l,
+		nil,
 		pools)
 	if want := []string{`push "route 10.83.68.0 255.255.252.0"`,
 		`push "route-ipv6 fd5a:5442:4947:0:4000::/66"`}; err != nil ||

@@ -137,7 +137,8 @@ func TestNewNetworksReachOldSessions(t *testing.T) {
 		}
 	}
 	networks = []netip.Prefix{one, two}
-	if s.endWithoutRoutes(); len(only.said) != 2 || !strings.HasPrefix(only.said[0], restartMessage) {
+	if s.endWithoutRoutes(); len(only.said) != 2 ||
+		!strings.HasPrefix(only.said[0], restartMessage) {
 		t.Errorf("with a new network it was told %v", only.said)
 	}
 	if full.said != nil {
