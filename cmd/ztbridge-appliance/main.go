@@ -58,7 +58,7 @@ func command() *cobra.Command {
 		},
 		metadata(log),
 		keepLog(),
-		judge(log),
+		endTrial(log),
 		autoUpdate(log),
 	)
 	return root
@@ -89,16 +89,16 @@ func daemonStatus(ctx context.Context) (string, error) {
 	return api.Render(s), nil
 }
 
-// metadataPatience is how long the network may take. The daemon waits for it, and would have
+// metadataTimeout is how long the network may take. The daemon waits for it, and would have
 // nothing to do.
-const metadataPatience = 3 * time.Minute
+const metadataTimeout = 3 * time.Minute
 
 func metadata(log *slog.Logger) *cobra.Command {
 	return &cobra.Command{
 		Use: "metadata", Short: "Take over the configuration that the machine was created with",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithTimeout(cmd.Context(), metadataPatience)
+			ctx, cancel := context.WithTimeout(cmd.Context(), metadataTimeout)
 			defer cancel()
 			return newSetup(log).TakeMetadata(ctx, appliance.OracleMetadata())
 		},
@@ -123,21 +123,21 @@ func keepLog() *cobra.Command {
 	return cmd
 }
 
-// trialPatience is how long a system on trial may take to become as healthy as the one before:
+// trialTimeout is how long a system on trial may take to become as healthy as the one before:
 // tunnels have to connect, and a provider may be slow. The console shows what it waits for.
-const trialPatience = 4 * time.Minute
+const trialTimeout = 4 * time.Minute
 
 // trialSteady is longer than a probe takes to find that a tunnel is dead, and than systemd takes to
 // start a crashed daemon again.
 const trialSteady = 25 * time.Second
 
-func judge(log *slog.Logger) *cobra.Command {
+func endTrial(log *slog.Logger) *cobra.Command {
 	return &cobra.Command{
-		Use: "judge", Short: "End the trial of a system: keep it, or restart into the one before",
+		Use: "end-trial", Short: "End the trial of a system: keep it, or restart into the one before",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b := update.New()
-			err := b.Judge(cmd.Context(), update.Trial{Patience: trialPatience,
+			err := b.EndTrial(cmd.Context(), update.Trial{Timeout: trialTimeout,
 				Every: 5 * time.Second, Steady: trialSteady, Looks: 5})
 			if !errors.Is(err, update.ErrUnhealthy) {
 				return err

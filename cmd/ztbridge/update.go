@@ -91,7 +91,7 @@ func updateStatusCommand(b *update.Box) *cobra.Command {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(s)
 			}
 			meaning := map[update.State]string{
-				update.Settled:  "in use",
+				update.InUse:    "in use",
 				update.Prepared: "in use; the other slot is tried at the next start",
 				update.Trying:   "on trial",
 				update.FellBack: "in use again: the other slot failed its trial, see /data/log",
@@ -128,7 +128,7 @@ is on trial is ended: the system before it is in use again from the restart on.`
 			done := map[update.State]string{
 				update.Prepared: "the trial is cancelled; the system that runs stays in use",
 				update.Trying:   "the trial is over; the other system is in use again",
-				update.Settled:  "the other system is ready to be tried",
+				update.InUse:    "the other system is ready to be tried",
 				update.FellBack: "the other system is ready to be tried once more",
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), done[found])

@@ -187,7 +187,7 @@ var piFirmware = []string{"regulatory.db", "brcm/brcmfmac43430-sdio", "brcm/brcm
 var enabledUnits = []string{
 	"ztbridge-setup.service", "ztbridge-metadata.service", "ztbridge-guard.service",
 	"ztbridge.service", "ztbridge-console.service",
-	"ztbridge-judge.service", "ztbridge-update.timer", "ssh.service",
+	"ztbridge-trial.service", "ztbridge-update.timer", "ssh.service",
 	"systemd-networkd.service", "systemd-resolved.service", "systemd-timesyncd.service",
 }
 

@@ -112,7 +112,7 @@ func section(changelog, version string) (string, error) {
 	return found, nil
 }
 
-// exampleURL stands in the example for where a release is served.
+// exampleURL is the example's word for where a release is served.
 const exampleURL = "https://ztbridge.example.org"
 
 // userData is the example with the release's own address.

@@ -152,7 +152,7 @@ func TestBadMetadata(t *testing.T) {
 	}
 }
 
-// What stands between an owner and SSH is told in a cloud too, and mended when it can be.
+// What keeps an owner from SSH is told in a cloud too, and repaired when it can be.
 func TestCloudTellsOfMissingHostKey(t *testing.T) {
 	w := newWorld(t)
 	w.InCloud = true

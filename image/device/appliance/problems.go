@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// lasting is how long something must have been wrong to be worth a write to the card: tunnels
+	// minAge is how long something must have been wrong to be worth a write to the card: tunnels
 	// come and go.
-	lasting = 30 * time.Second
+	minAge = 30 * time.Second
 	// problemsEvery is how often the file is written in the long run: a card wears out. A start, in
 	// which one cause follows another, has problemsAtOnce writes to itself.
 	problemsEvery  = 10 * time.Minute
@@ -51,7 +51,7 @@ func (s *Setup) daemonProblems(ctx context.Context) (string, error) {
 	}
 }
 
-// problems reads `ztbridge status --json`, of which only lasting errors count, and of those only
+// problems reads `ztbridge status --json`, of which only errors count that last, and of those only
 // the causes.
 func problems(status []byte) (string, error) {
 	var s struct {
@@ -76,7 +76,7 @@ func problems(status []byte) (string, error) {
 	for _, c := range s.Conditions {
 		follows := slices.ContainsFunc(c.DependsOn,
 			func(code health.Code) bool { return slices.Contains(present, code) })
-		if c.Severity != health.Error || follows || s.Time.Sub(c.Since) < lasting {
+		if c.Severity != health.Error || follows || s.Time.Sub(c.Since) < minAge {
 			continue
 		}
 		fmt.Fprintf(&b, "error: %s\n", c.Message)

@@ -15,7 +15,7 @@ import (
 	"ztbridge/image/device/box"
 )
 
-// Setup prepares the box before anything else of ours starts. The fields are the world; New fills
+// Setup prepares the box before anything else of ours starts. New fills
 // in the real one.
 type Setup struct {
 	RunDir    string

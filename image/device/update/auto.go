@@ -94,7 +94,7 @@ func (b *Box) saveAutoState(s autoState) error {
 
 func (b *Box) step(ctx context.Context, a Auto, status Status, state *autoState,
 	now time.Time) (string, error) {
-	if status.State == Settled {
+	if status.State == InUse {
 		state.Staged = ""
 	}
 	switch {

@@ -195,7 +195,7 @@ func TestChannelFilesThatAreRefused(t *testing.T) {
 			}
 			tt.spoil(s)
 			told, err := s.step()
-			if !errors.Is(err, tt.want) || s.state(t) != Settled {
+			if !errors.Is(err, tt.want) || s.state(t) != InUse {
 				t.Errorf("error = %v, want %v; state %s", err, tt.want, s.state(t))
 			}
 			if !strings.Contains(told, tt.want.Error()) || s.AutoTold() != told {
@@ -211,7 +211,7 @@ func (s *server) later() { s.now = s.now.Add(lookEvery) }
 func TestLowerVersionInChannelIsNoOffer(t *testing.T) {
 	s := newServer(t)
 	s.offer("0.9.0", 3, nil)
-	if told := s.mustStep(); told != "version 1.0.0 is current" || s.state(t) != Settled {
+	if told := s.mustStep(); told != "version 1.0.0 is current" || s.state(t) != InUse {
 		t.Errorf("told %q, state %s", told, s.state(t))
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"ztbridge/image/device/grubenv"
 )
 
-// Box is the running appliance. The fields are the world; New fills in the real one.
+// Box is the running appliance. New fills in what is true of the running system.
 type Box struct {
 	RunDir      string
 	ConfigDir   string
@@ -43,7 +43,7 @@ var (
 	ErrTarget    = errors.New("the bundle is for another kind of machine")
 	ErrDowngrade = errors.New("the bundle holds an older version than the one that runs")
 	ErrPending   = errors.New(
-		"the other system is to be tried, or this one is; wait for the verdict")
+		"the other system is to be tried, or this one is; wait for the outcome")
 	ErrNoOther = errors.New("there is no other system to go back to")
 )
 
@@ -52,7 +52,7 @@ type State string
 
 // States of the box, as the boot variables tell them.
 const (
-	Settled  State = "settled"   // the running slot is the active one
+	InUse    State = "settled"   // the running slot is the active one
 	Prepared State = "prepared"  // the other slot is tried at the next start
 	Trying   State = "trying"    // the running slot is on trial
 	FellBack State = "fell-back" // the other slot was tried, and this one runs again
@@ -76,7 +76,7 @@ func (b *Box) Status() (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	s := Status{Slot: slot, Target: release.Target, Version: release.Version, State: Settled}
+	s := Status{Slot: slot, Target: release.Target, Version: release.Version, State: InUse}
 	switch {
 	case env[grubenv.Try] == "":
 	case env[grubenv.Left] == "1":

@@ -45,7 +45,7 @@ func TestOlderVersionsNeedAWord(t *testing.T) {
 			if !tt.refused {
 				return
 			}
-			if !bytes.Equal(before, f.read(t, "run/slot-b")) || f.state(t) != Settled {
+			if !bytes.Equal(before, f.read(t, "run/slot-b")) || f.state(t) != InUse {
 				t.Error("the refused bundle changed something")
 			}
 			if _, err := f.Apply(context.Background(), bytes.NewReader(bundle), true); err != nil {

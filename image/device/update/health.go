@@ -21,24 +21,24 @@ type Health struct {
 	// Links holds everything that packets travel by and how well it does, whatever the daemon makes
 	// of it: a dead tunnel is a mere warning while there is another one. Versions that knew only
 	// errors left it out.
-	Links map[string]standing `json:"links,omitempty"`
+	Links map[string]linkState `json:"links,omitempty"`
 
 	// at is when the daemon looked last, and instance when it started: what goes round and round is
 	// no daemon.
 	at, instance time.Time
 }
 
-// standing says how well a link does. States that people tell apart are one here: a tunnel that
+// linkState says how well a link does. States that people tell apart are one here: a tunnel that
 // nobody answers is not worse than one whose password is refused.
-type standing int
+type linkState int
 
 const (
-	down    standing = iota // nothing passes
-	shaky                   // it is connected, but nothing has shown that something passes
-	working                 // somebody at the other end answers
+	down     linkState = iota // nothing passes
+	unproven                  // it is connected, but nothing has shown that something passes
+	working                   // somebody at the other end answers
 )
 
-func (s standing) String() string {
+func (s linkState) String() string {
 	return [...]string{"down", "without an answer", "working"}[min(max(s, down), working)]
 }
 
@@ -88,14 +88,14 @@ func (h Health) knew(e string) bool {
 }
 
 // sharedWith leaves of the health what can be compared with that under another configuration: links
-// of both, and errors of the box itself, which have no subject. ZeroTier always stands well where
+// of both, and errors of the box itself, which have no subject. ZeroTier is always well where
 // no network is configured.
 func (h Health) sharedWith(other Health) Health {
-	shared := Health{Links: map[string]standing{}}
-	for name, stands := range h.Links {
+	shared := Health{Links: map[string]linkState{}}
+	for name, state := range h.Links {
 		if _, both := other.Links[name]; both &&
 			(name != zerotierLink || h.joins() && other.joins()) {
-			shared.Links[name] = stands
+			shared.Links[name] = state
 		}
 	}
 	for _, e := range h.Errors {
@@ -149,7 +149,7 @@ func parseHealth(text []byte) (Health, error) {
 	if s.State == "" || s.State == "starting" || s.Time.IsZero() {
 		return Health{}, errNotReady
 	}
-	h := Health{Errors: []string{}, Links: map[string]standing{zerotierLink: working}, at: s.Time,
+	h := Health{Errors: []string{}, Links: map[string]linkState{zerotierLink: working}, at: s.Time,
 		instance: s.Started}
 	for _, c := range s.Conditions {
 		isError := c.Severity == health.Error
@@ -160,30 +160,30 @@ func parseHealth(text []byte) (Health, error) {
 		case isError && c.Subject == "" && health.AreaOf(c.Code) == health.Service:
 			h.Links[zerotierLink] = down
 		case c.Code == health.ServiceUnreachable:
-			h.Links[zerotierLink] = min(h.Links[zerotierLink], shaky)
+			h.Links[zerotierLink] = min(h.Links[zerotierLink], unproven)
 		}
 	}
 	for _, e := range s.Egresses {
-		stands := down
+		state := down
 		switch {
 		case e.Usable && e.State == "up" && e.RTT > 0:
-			stands = working
+			state = working
 		case e.Usable:
-			stands = shaky
+			state = unproven
 		}
-		h.Links["egress "+e.Name] = stands
+		h.Links["egress "+e.Name] = state
 	}
 	for _, n := range s.Networks {
-		h.Links["network "+n.Name] = standingIf(n.Status == "ok")
+		h.Links["network "+n.Name] = linkStateIf(n.Status == "ok")
 	}
 	for _, i := range s.Ingresses {
 		// Whether its cable is in is the client's affair.
-		h.Links["ingress "+i.Name] = standingIf(i.State != "absent")
+		h.Links["ingress "+i.Name] = linkStateIf(i.State != "absent")
 	}
 	return h, nil
 }
 
-func standingIf(works bool) standing {
+func linkStateIf(works bool) linkState {
 	if works {
 		return working
 	}

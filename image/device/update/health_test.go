@@ -18,7 +18,7 @@ import (
 )
 
 // shortTrial is for a daemon that is well from the start.
-var shortTrial = Trial{Patience: 10 * time.Second, Every: time.Millisecond,
+var shortTrial = Trial{Timeout: 10 * time.Second, Every: time.Millisecond,
 	Steady: 5 * time.Millisecond, Looks: 3}
 
 // answer is what a daemon says that has one tunnel in use, another at rest, and a network.
@@ -50,8 +50,8 @@ func TestParseHealth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Health{Errors: []string{"clock", "reconcile-failed x"}, Links: map[string]standing{
-		"zerotier": shaky, "egress provider": working, "egress spare": shaky,
+	want := Health{Errors: []string{"clock", "reconcile-failed x"}, Links: map[string]linkState{
+		"zerotier": unproven, "egress provider": working, "egress spare": unproven,
 		"network home": working, "ingress lan": down}}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Health{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -197,7 +197,7 @@ func TestTrialWantsAStreak(t *testing.T) {
 			}
 			return good(n), nil
 		}, ErrUnhealthy},
-		{"hanging", func(int) (Health, error) { return good(1), nil }, errStanding},
+		{"hanging", func(int) (Health, error) { return good(1), nil }, errStalled},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -211,10 +211,10 @@ func TestTrialWantsAStreak(t *testing.T) {
 			f.Health = func(context.Context) (Health, error) { looks++; return tt.look(looks) }
 			trial := shortTrial
 			if tt.want != nil {
-				trial.Patience = 100 * time.Millisecond
+				trial.Timeout = 100 * time.Millisecond
 			}
-			if err := f.Judge(context.Background(), trial); !errors.Is(err, tt.want) {
-				t.Errorf("verdict: %v, want %v", err, tt.want)
+			if err := f.EndTrial(context.Background(), trial); !errors.Is(err, tt.want) {
+				t.Errorf("outcome: %v, want %v", err, tt.want)
 			}
 			want := box.A
 			if tt.want == nil {
@@ -239,8 +239,8 @@ func TestUnreadableNotes(t *testing.T) {
 	if err := os.WriteFile(f.healthFile(), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Judge(context.Background(), Trial{Patience: 20 * time.Millisecond,
+	if err := f.EndTrial(context.Background(), Trial{Timeout: 20 * time.Millisecond,
 		Every: time.Millisecond}); !errors.Is(err, ErrUnhealthy) {
-		t.Errorf("verdict: %v", err)
+		t.Errorf("outcome: %v", err)
 	}
 }

@@ -24,7 +24,7 @@ func TestRollbackCancelsAnUntriedUpdate(t *testing.T) {
 	if found, err := f.Rollback(context.Background()); err != nil || found != Prepared {
 		t.Fatalf("%s, %v", found, err)
 	}
-	if got := f.boots(t); got != box.A || f.state(t) != Settled {
+	if got := f.boots(t); got != box.A || f.state(t) != InUse {
 		t.Errorf("booted %s, state %s", got, f.state(t))
 	}
 	if _, err := f.Apply(context.Background(),
@@ -68,7 +68,7 @@ func (f *fixture) update(t *testing.T) {
 }
 
 // shortPatience is for a system that never gets well.
-var shortPatience = Trial{Patience: 20 * time.Millisecond, Every: time.Millisecond, Looks: 3}
+var shortPatience = Trial{Timeout: 20 * time.Millisecond, Every: time.Millisecond, Looks: 3}
 
 // A cancelled update is a system that nobody has tried: going there must not be for good until it
 // has shown what it can.
@@ -76,7 +76,7 @@ func TestRollbackToAnUntriedSystemIsATrial(t *testing.T) {
 	f := newFixture(t)
 	f.update(t)
 	f.rollback(t, Prepared)
-	f.rollback(t, Settled)
+	f.rollback(t, InUse)
 	if f.state(t) != Prepared {
 		t.Errorf("state %s", f.state(t))
 	}
@@ -84,22 +84,22 @@ func TestRollbackToAnUntriedSystemIsATrial(t *testing.T) {
 		t.Fatalf("booted %s, state %s", got, f.state(t))
 	}
 	f.healthy = errors.New("connection refused")
-	if err := f.Judge(context.Background(), shortPatience); !errors.Is(err, ErrUnhealthy) {
-		t.Errorf("verdict: %v", err)
+	if err := f.EndTrial(context.Background(), shortPatience); !errors.Is(err, ErrUnhealthy) {
+		t.Errorf("outcome: %v", err)
 	}
 	if got := f.boots(t); got != box.A || f.state(t) != FellBack {
-		t.Errorf("after the verdict: booted %s, state %s", got, f.state(t))
+		t.Errorf("after the outcome: booted %s, state %s", got, f.state(t))
 	}
 	f.healthy = nil // it may have been the provider: a person may try again
 	f.rollback(t, FellBack)
 	if got := f.boots(t); got != box.B {
 		t.Errorf("a second attempt booted %s", got)
 	}
-	if err := f.Judge(context.Background(), shortTrial); err != nil {
+	if err := f.EndTrial(context.Background(), shortTrial); err != nil {
 		t.Fatal(err)
 	}
-	if got := f.boots(t); got != box.B || f.state(t) != Settled {
-		t.Errorf("after the second verdict: booted %s, state %s", got, f.state(t))
+	if got := f.boots(t); got != box.B || f.state(t) != InUse {
+		t.Errorf("after the second outcome: booted %s, state %s", got, f.state(t))
 	}
 }
 
@@ -109,14 +109,14 @@ func TestRollbackStaysUnlessItIsWorse(t *testing.T) {
 	f.write(t, "run/slot-b", slotContent('o'))
 	bad := []string{spareUp, spareDown, noConditions, condition("tunnel-backoff", "spare", "error")}
 	f.health = parsed(t, answer(bad...))
-	f.rollback(t, Settled)
+	f.rollback(t, InUse)
 	f.boots(t)
 	f.health = parsed(t, answer(spareUp, spareDown, noConditions,
 		condition("tunnel-auth-failed", "spare", "error")))
-	if err := f.Judge(context.Background(), shortTrial); err != nil {
+	if err := f.EndTrial(context.Background(), shortTrial); err != nil {
 		t.Fatal(err)
 	}
-	if got := f.boots(t); got != box.B || f.state(t) != Settled {
+	if got := f.boots(t); got != box.B || f.state(t) != InUse {
 		t.Errorf("booted %s, state %s", got, f.state(t))
 	}
 }
@@ -127,7 +127,7 @@ func TestRollbackEndsATrial(t *testing.T) {
 	f.update(t)
 	f.boots(t)
 	f.rollback(t, Trying)
-	if got := f.boots(t); got != box.A || f.state(t) != Settled {
+	if got := f.boots(t); got != box.A || f.state(t) != InUse {
 		t.Errorf("booted %s, state %s", got, f.state(t))
 	}
 }
@@ -145,10 +145,10 @@ func TestRollbackWinsAgainstTheJudge(t *testing.T) {
 		}
 		return health(ctx)
 	}
-	if err := f.Judge(context.Background(), shortTrial); err != nil {
+	if err := f.EndTrial(context.Background(), shortTrial); err != nil {
 		t.Fatal(err)
 	}
-	if got := f.boots(t); got != box.A || f.state(t) != Settled {
+	if got := f.boots(t); got != box.A || f.state(t) != InUse {
 		t.Errorf("booted %s, state %s", got, f.state(t))
 	}
 }

@@ -172,13 +172,13 @@ func TestGoodUpdateStays(t *testing.T) {
 		t.Fatalf("booted %s, state %s", got, f.state(t))
 	}
 	// The same failure as before is not the update's.
-	if err := f.Judge(context.Background(), shortTrial); err != nil {
+	if err := f.EndTrial(context.Background(), shortTrial); err != nil {
 		t.Fatal(err)
 	}
-	if got := f.boots(t); got != box.B || f.state(t) != Settled {
-		t.Errorf("after the verdict: booted %s, state %s", got, f.state(t))
+	if got := f.boots(t); got != box.B || f.state(t) != InUse {
+		t.Errorf("after the outcome: booted %s, state %s", got, f.state(t))
 	}
-	f.rollback(t, Settled)
+	f.rollback(t, InUse)
 	if got := f.boots(t); got != box.A || f.state(t) != Trying {
 		t.Errorf("after the rollback: booted %s, state %s", got, f.state(t))
 	}
@@ -200,12 +200,12 @@ func TestBadUpdateGoes(t *testing.T) {
 			}
 			f.boots(t)
 			spoil(f)
-			if err := f.Judge(context.Background(), Trial{Patience: 20 * time.Millisecond,
+			if err := f.EndTrial(context.Background(), Trial{Timeout: 20 * time.Millisecond,
 				Every: time.Millisecond, Looks: 3}); !errors.Is(err, ErrUnhealthy) {
-				t.Errorf("verdict: %v", err)
+				t.Errorf("outcome: %v", err)
 			}
 			if got := f.boots(t); got != box.A || f.state(t) != FellBack {
-				t.Errorf("after the verdict: booted %s, state %s", got, f.state(t))
+				t.Errorf("after the outcome: booted %s, state %s", got, f.state(t))
 			}
 			if _, err := f.Rollback(context.Background()); !errors.Is(err, ErrNoOther) {
 				t.Errorf("rolling back to the system that failed: %v", err)
@@ -256,7 +256,7 @@ func TestRefusedBundlesChangeNothing(t *testing.T) {
 	}
 }
 
-// A context that ends in the middle stands for a power cut: the slot must not pass for a system.
+// A context that ends in the middle is like a power cut: the slot must not pass for a system.
 func TestInterruptedWriteIsNoSystem(t *testing.T) {
 	f := newFixture(t)
 	f.write(t, "run/slot-b", slotContent('o'))

@@ -58,8 +58,8 @@ func (f *fixture) judge(t *testing.T, wantStay bool) {
 	if !wantStay {
 		trial, want = shortPatience, ErrUnhealthy
 	}
-	if err := f.Judge(context.Background(), trial); !errors.Is(err, want) {
-		t.Errorf("verdict: %v, want %v", err, want)
+	if err := f.EndTrial(context.Background(), trial); !errors.Is(err, want) {
+		t.Errorf("outcome: %v, want %v", err, want)
 	}
 	if got := f.boots(t); (got == box.B) != wantStay {
 		t.Errorf("booted %s", got)
@@ -75,8 +75,8 @@ func TestNotesWithoutConfiguration(t *testing.T) {
 	f.boots(t)
 	f.write(t, "data/update/before.json", []byte(`{"errors":[],"links":{"egress gone":2}}`))
 	f.health = parsed(t, answer())
-	if err := f.Judge(context.Background(), shortPatience); !errors.Is(err, ErrUnhealthy) {
-		t.Errorf("verdict: %v", err)
+	if err := f.EndTrial(context.Background(), shortPatience); !errors.Is(err, ErrUnhealthy) {
+		t.Errorf("outcome: %v", err)
 	}
 }
 
@@ -109,7 +109,7 @@ func TestSilentDaemon(t *testing.T) {
 			f.healthy = silent
 			if tt.rollback {
 				f.write(t, "run/slot-b", slotContent('o'))
-				f.rollback(t, Settled)
+				f.rollback(t, InUse)
 			} else {
 				f.update(t)
 			}

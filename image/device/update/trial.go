@@ -29,7 +29,7 @@ type note struct {
 	Config string `json:"config,omitempty"`
 }
 
-// unconfigured stands for no configuration at all.
+// unconfigured means no configuration at all.
 const unconfigured = "none"
 
 // config identifies the daemon's present configuration. It is empty when that cannot be told.
@@ -103,8 +103,8 @@ var ErrUnhealthy = errors.New("the system on trial is not as good as the one bef
 
 // Trial says how a system is tried: a new one, or one that a rollback goes to.
 type Trial struct {
-	// Patience is how long it may take to become as good as the one before, and to stay so.
-	Patience time.Duration
+	// Timeout is how long it may take to become as good as the one before, and to stay so.
+	Timeout time.Duration
 	// Every is the pause between two looks.
 	Every time.Duration
 	// Steady is how long every look has to be good before the system is kept, and Looks how many it
@@ -114,12 +114,12 @@ type Trial struct {
 	Looks  int
 }
 
-// Judge ends the trial of the running slot. It returns at once when there is none. Otherwise it
+// EndTrial ends the trial of the running slot. It returns at once when there is none. Otherwise it
 // looks at the daemon until that has been as healthy as the one before the restart for long enough,
 // and then makes the slot the active one; or until the time is up, and then returns ErrUnhealthy,
 // after which the machine must be restarted: the boot loader starts the active slot. What was bad
 // before is not held against the running system, so that a rollback from a bad system stays, too.
-func (b *Box) Judge(ctx context.Context, trial Trial) error {
+func (b *Box) EndTrial(ctx context.Context, trial Trial) error {
 	status, err := b.Status()
 	if err != nil {
 		return err
@@ -127,7 +127,7 @@ func (b *Box) Judge(ctx context.Context, trial Trial) error {
 	if status.State != Trying {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, trial.Patience)
+	ctx, cancel := context.WithTimeout(ctx, trial.Timeout)
 	defer cancel()
 	ticker := time.NewTicker(trial.Every)
 	defer ticker.Stop()
@@ -135,8 +135,8 @@ func (b *Box) Judge(ctx context.Context, trial Trial) error {
 	for {
 		streak.config = b.config()
 		now, err := b.look(ctx, streak.before, streak.config)
-		verdict := streak.look(now, err)
-		if verdict == nil && streak.good >= trial.Looks &&
+		outcome := streak.look(now, err)
+		if outcome == nil && streak.good >= trial.Looks &&
 			time.Since(streak.since) >= trial.Steady {
 			return b.setEnv(func(env grubenv.Block) {
 				// or else a person has ended the trial in the meantime
@@ -148,10 +148,10 @@ func (b *Box) Judge(ctx context.Context, trial Trial) error {
 		}
 		select {
 		case <-ctx.Done():
-			if verdict == nil {
-				verdict = errBrief
+			if outcome == nil {
+				outcome = errTooShort
 			}
-			return fmt.Errorf("%w: %w", ErrUnhealthy, verdict)
+			return fmt.Errorf("%w: %w", ErrUnhealthy, outcome)
 		case <-ticker.C:
 		}
 	}
@@ -172,9 +172,9 @@ func (b *Box) look(ctx context.Context, before note, config string) (Health, err
 
 // Verdicts on a daemon that answers without any complaint.
 var (
-	errBrief    = errors.New("it was good only at the end, and not for long enough")
-	errAnother  = errors.New("the daemon has started again")
-	errStanding = errors.New("the daemon answers, but does not work on")
+	errTooShort  = errors.New("it was good only at the end, and not for long enough")
+	errRestarted = errors.New("the daemon has started again")
+	errStalled   = errors.New("the daemon answers, but does not work on")
 )
 
 // streak counts the good looks in a row at one and the same daemon.
@@ -192,10 +192,10 @@ func (s *streak) look(now Health, err error) error {
 		err = s.complaint(now)
 	}
 	switch {
-	case errors.Is(err, errStanding):
+	case errors.Is(err, errStalled):
 		return err // a slow machine may not have got round to it; only a new answer counts
 	case err == nil && s.good > 0 && !now.instance.Equal(s.last.instance):
-		err = errAnother
+		err = errRestarted
 	}
 	if err != nil {
 		s.good, s.last = 0, now
@@ -213,7 +213,7 @@ func (s *streak) complaint(now Health) error {
 		return errors.New(strings.Join(worse, "; "))
 	}
 	if s.good > 0 && now.at.Equal(s.last.at) {
-		return errStanding
+		return errStalled
 	}
 	return nil
 }
