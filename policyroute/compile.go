@@ -68,7 +68,7 @@ func compareRules(a, b Rule) int {
 		cmp.Compare(a.DstPort, b.DstPort),
 		cmp.Compare(a.Mark, b.Mark), cmp.Compare(a.Action, b.Action), cmp.Compare(a.Table,
 			b.Table), cmp.Compare(a.Target, b.Target),
-		compareBools(a.Specific, b.Specific))
+		cmp.Compare(a.MinBits, b.MinBits), compareBools(a.Kept, b.Kept))
 }
 
 func compareBools(a, b bool) int {
@@ -291,7 +291,8 @@ func (e *Egress) nat(f Family) NAT {
 
 // closes says that clients do not reach the destination by the egress.
 func (e *Egress) closes(dst netip.Addr) bool {
-	return slices.ContainsFunc(e.Closed, func(p netip.Prefix) bool { return p.Contains(dst) })
+	holds := func(p netip.Prefix) bool { return p.Contains(dst) }
+	return slices.ContainsFunc(e.Closed, holds) && !slices.ContainsFunc(e.Open, holds)
 }
 
 // carries says that packets of the family may be sent into the egress.

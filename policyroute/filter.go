@@ -3,11 +3,13 @@ package policyroute
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 )
 
 // Priorities of our base chains (nft(8), "priority names").
 const (
+	hookEntrance    = -145 // after conntrack (-200), before any nat
 	hookForward     = -5   // before filter (0), so that others see what is left
 	hookPrerouting  = -100 // dstnat
 	hookPostrouting = 100  // srcnat
@@ -62,15 +64,15 @@ func (c *compiler) nft() Ruleset {
 		// goes by it.
 		translate.Rules = append(translate.Rules, NftRule{IIF: g.Iface, Verdict: goTo("translate")})
 	}
-	forward.Rules = append(forward.Rules, towards...)
+	forward.Rules = append(append(forward.Rules, towards...), b.strangers()...)
 	for _, e := range c.tunnels() {
 		// What a provider sends is for clients, never for the box's other networks.
 		forward.Rules = append(forward.Rules, NftRule{IIF: e.Iface, Verdict: drop})
 	}
 	b.chain("translate", b.translate())
-	input, output := b.input(), b.output()
+	entrance, input, output := b.entrance(), b.input(), b.output()
 	slices.SortFunc(b.out.Chains, func(x, y NftChain) int { return cmp.Compare(x.Name, y.Name) })
-	b.out.Chains = append(b.out.Chains, forward, steer, translate)
+	b.out.Chains = append(b.out.Chains, entrance, forward, steer, translate)
 	for _, own := range []NftChain{
 		{Name: "input", Hook: &Hook{Type: "filter", Hook: "input", Priority: hookInput},
 			Rules: input},
@@ -323,6 +325,7 @@ func (b *filter) list(f Family, l int) string {
 // closes.
 func (b *filter) leave(f Family, e *Egress) NftVerdict {
 	closed := ofFamily(f, e.Closed)
+	slices.SortFunc(closed, netip.Prefix.Compare)
 	if len(closed) == 0 {
 		return accept
 	}
@@ -330,8 +333,35 @@ func (b *filter) leave(f Family, e *Egress) NftVerdict {
 	for _, r := range e.closedResolvers(f) {
 		rules = append(rules, dnsTo(NftRule{Verdict: accept}, r)...)
 	}
-	for _, p := range closed {
-		rules = append(rules, NftRule{Dst: p, Verdict: drop})
+	for _, p := range ofFamily(f, e.Open) {
+		rules = append(rules, NftRule{Dst: p, Verdict: accept})
 	}
-	return goTo(b.once("leave", append(rules, NftRule{Verdict: accept})))
+	if len(closed) < mapFrom {
+		for _, p := range closed {
+			rules = append(rules, NftRule{Dst: p, Verdict: drop})
+		}
+		return goTo(b.once("leave", append(rules, NftRule{Verdict: accept})))
+	}
+	refuse := b.once("closed", []NftRule{{Verdict: drop}})
+	m := VerdictMap{Family: f}
+	for _, p := range closed {
+		if n := len(m.Elements); n > 0 && !m.Elements[n-1].Last.Less(p.Addr()) {
+			continue // within the one before
+		}
+		m.Elements = append(m.Elements, VerdictElement{p.Addr(), lastOf(p), refuse})
+	}
+	m.Name = b.closedMap(m)
+	return goTo(b.once("leave", append(rules, NftRule{Family: f, DstVMap: m.Name},
+		NftRule{Verdict: accept})))
+}
+
+// closedMap makes the map unless there is one with the same elements, and returns its name.
+func (b *filter) closedMap(m VerdictMap) string {
+	key := fmt.Sprintf("closed%d %v", m.Family, m.Elements)
+	if b.byText[key] == "" {
+		m.Name = b.name(fmt.Sprintf("closed%d", m.Family), key)
+		b.byText[key] = m.Name
+		b.out.Maps = append(b.out.Maps, m)
+	}
+	return b.byText[key]
 }

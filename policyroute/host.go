@@ -2,6 +2,7 @@ package policyroute
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -64,9 +65,12 @@ func (c *compiler) sysctls() []Sysctl {
 		// carried, or refused at once.
 		values["net/ipv6/conf/"+iface+"/disable_ipv6"] = "0"
 	}
+	ingress := map[string]bool{}
 	for _, g := range c.in.Ingresses {
+		ingress[g.Iface] = true
 		if g.Present {
 			forward(g.Iface)
+			maps.Copy(values, unconfigured(g.Iface))
 			if g.Owned {
 				owned(g.Iface)
 				values["net/ipv4/conf/"+g.Iface+"/rp_filter"] = "2"
@@ -89,13 +93,42 @@ func (c *compiler) sysctls() []Sysctl {
 	}
 	if !c.in.ForceForwarding6 && c.forwards6() {
 		for _, l := range c.in.Links6 {
-			values["net/ipv6/conf/"+l+"/accept_ra"] = "2"
+			if !ingress[l] {
+				values["net/ipv6/conf/"+l+"/accept_ra"] = "2"
+			}
 		}
 		values["net/ipv6/conf/all/forwarding"] = "1"
 	}
 	var out []Sysctl
 	for k, v := range values {
 		out = append(out, Sysctl{Key: k, Value: v})
+	}
+	return out
+}
+
+// unconfigured are the parameters that keep clients from configuring the box.
+func unconfigured(iface string) map[string]string {
+	return map[string]string{
+		"net/ipv6/conf/" + iface + "/accept_ra":        "0",
+		"net/ipv6/conf/" + iface + "/autoconf":         "0",
+		"net/ipv6/conf/" + iface + "/accept_redirects": "0",
+		"net/ipv4/conf/" + iface + "/accept_redirects": "0",
+	}
+}
+
+// Unconfigured returns the parameters that keep clients from configuring the box by an interface,
+// where Closed closes it; else none.
+func Unconfigured(closed State, iface string) []Sysctl {
+	var out []Sysctl
+	for _, c := range closed.Nft.Chains {
+		enters := func(r NftRule) bool { return r.IIF != "" && namesMatch(r.IIF, iface) }
+		if c.Hook == nil || c.Hook.Hook != "prerouting" || !slices.ContainsFunc(c.Rules, enters) {
+			continue
+		}
+		values := unconfigured(iface)
+		for _, key := range slices.Sorted(maps.Keys(values)) {
+			out = append(out, Sysctl{Key: key, Value: values[key]})
+		}
 	}
 	return out
 }

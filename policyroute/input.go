@@ -1,9 +1,9 @@
 package policyroute
 
-import "net/netip"
-
-// icmp6Redirect is the type of a redirect (RFC 4861).
-const icmp6Redirect = 137
+import (
+	"net/netip"
+	"slices"
+)
 
 // Both are before filter (0), as hookForward is.
 const (
@@ -17,10 +17,16 @@ const (
 // reply would leave by the WAN and tell a stranger that both are one.
 func (b *filter) input() []NftRule {
 	var rules []NftRule
-	for _, e := range b.c.tunnels() {
+	for i := range b.c.in.Ingresses {
+		g := &b.c.in.Ingresses[i]
+		rules = append(rules, b.refuse(g),
+			NftRule{IIF: g.Iface, CTState: []string{"new"}, SetLabel: LabelIngress})
+	}
+	tunnels := b.c.tunnels()
+	for _, e := range tunnels {
 		rules = append(rules, NftRule{IIF: e.Iface, Verdict: goTo("replies")})
 	}
-	if len(rules) > 0 {
+	if len(tunnels) > 0 {
 		b.chain("replies", []NftRule{{CTState: []string{"established", "related"}, Verdict: accept},
 			{Verdict: drop}})
 	}
@@ -49,9 +55,10 @@ func (b *filter) input() []NftRule {
 // about connections that somebody else on this box translates are dropped with them; nothing
 // depends on errors, and the packets that they are about are lost already.
 func (b *filter) output() []NftRule {
+	own := append(b.redirects(), b.inside()...)
 	tunnels := b.c.tunnels()
 	if len(tunnels) == 0 {
-		return b.redirects()
+		return own
 	}
 	toWorld := []NftRule{{OIF: "lo", Verdict: accept}}
 	for _, g := range b.c.in.Ingresses {
@@ -68,7 +75,44 @@ func (b *filter) output() []NftRule {
 	for i := range rules {
 		rules[i].Verdict = goTo("to_world")
 	}
-	return append(b.redirects(), rules...)
+	return append(own, rules...)
+}
+
+// inside keeps what the box sends to members behind an ingress on that ingress, whether it exists
+// or not: main's default route would show it to the WAN. Addresses that are not known to be behind
+// an ingress are known by their connection.
+func (b *filter) inside() []NftRule {
+	inside := []NftRule{{OIF: "lo", Verdict: accept}}
+	var rules []NftRule
+	for i := range b.c.in.Ingresses {
+		g := &b.c.in.Ingresses[i]
+		inside = append(inside, NftRule{OIF: g.Iface, Verdict: accept})
+		only := []NftRule{{OIF: "lo", Verdict: accept}, {OIF: g.Iface, Verdict: accept}}
+		for _, p := range g.Elsewhere {
+			only = append(only, NftRule{Dst: p, Verdict: accept})
+		}
+		only = append(only, NftRule{Verdict: drop})
+		behind := b.behind(g)
+		if len(behind) > 0 {
+			b.chain("only_"+g.Iface, only)
+		}
+		for _, p := range behind {
+			rules = append(rules, NftRule{Dst: p, Verdict: goTo("only_" + g.Iface)})
+		}
+	}
+	b.chain("inside", append(inside, NftRule{Verdict: drop}))
+	return append(rules, NftRule{CTLabel: LabelIngress, Verdict: goTo("inside")})
+}
+
+// behind are the destinations that the box reaches by the ingress and by nothing else.
+func (b *filter) behind(g *Ingress) []netip.Prefix {
+	out := b.prefixesOf(g)
+	for _, p := range g.Reached {
+		if p = p.Masked(); p.Bits() > 0 && !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // redirects keeps the box from telling clients of a shorter way, as Linux does where a packet

@@ -15,6 +15,9 @@ type Intent struct {
 	// Uplinks are links of the box with a default route in main that main does not follow.
 	Uplinks []Uplink
 	Inbound []Inbound
+	// Stacked are interfaces made on an ingress: a bridge, bond or VRF that it is a port of, its
+	// VLANs and macvlans. Clients' packets enter by them as well, and are refused.
+	Stacked []string
 	// ForceForwarding6 says that the kernel has net.ipv6.conf.<if>.force_forwarding (Linux 6.17),
 	// so that IPv6 forwarding need not be switched on for all interfaces.
 	ForceForwarding6 bool
@@ -43,6 +46,11 @@ type Ingress struct {
 	// than the MTU. TCP is kept to it. 0: no less.
 	Carries  int
 	Prefixes []netip.Prefix // what is reached behind it
+	// Reached are further destinations that main leads to by it. What the box itself sends there
+	// stays on it, as what is sent to Prefixes.
+	Reached []netip.Prefix
+	// Elsewhere are parts of Prefixes that are on another link of the box.
+	Elsewhere []netip.Prefix
 	// Unrouted are those of Prefixes that main has no route to; of an owned device it never has
 	// any.
 	Unrouted []netip.Prefix
@@ -78,6 +86,7 @@ type Egress struct {
 	// Closed are destinations that its link could reach and clients must not, such as the networks
 	// that the box itself is in. Its resolvers among them answer queries all the same.
 	Closed []netip.Prefix
+	Open   []netip.Prefix // parts of Closed that clients reach all the same
 	NAT4   NAT
 	NAT6   NAT
 	DNS    []netip.Addr // resolvers reached through this egress; clients' port 53 is steered there

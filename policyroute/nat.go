@@ -182,15 +182,23 @@ func least(sizes ...int) int {
 }
 
 // Closed is what guards the box until its daemon has spoken: nothing is forwarded from or to these
-// interfaces. A name may end in '*'. That goes for what a bridge merely switches, too, where
-// netfilter sees it: nobody knows yet whether the bridge leads elsewhere.
+// interfaces, and nothing that enters by them configures the box. A name may end in '*'. That goes
+// for what a bridge merely switches, too, where netfilter sees it: nobody knows yet whether the
+// bridge leads elsewhere.
 func Closed(ifaces []string) State {
 	c := NftChain{Name: "forward", Hook: &Hook{Type: "filter", Hook: "forward",
 		Priority: hookForward}}
+	enter, entrance := NftChain{Name: "enter", Rules: enterRules(nil)}, entranceChain()
+	refuse := NftChain{Name: "refuse", Rules: refuseRules()}
+	input := NftChain{Name: "input", Hook: &Hook{Type: "filter", Hook: "input",
+		Priority: hookInput}}
 	names := slices.Compact(slices.SortedFunc(slices.Values(ifaces), cmp.Compare[string]))
 	for _, name := range names {
 		c.Rules = append(c.Rules, NftRule{IIF: name, Verdict: drop},
 			NftRule{OIF: name, Verdict: drop})
+		entrance.Rules = append(entrance.Rules, NftRule{IIF: name, Verdict: goTo("enter")})
+		input.Rules = append(input.Rules,
+			NftRule{IIF: name, Verdict: NftVerdict{Kind: "jump", Chain: "refuse"}})
 	}
-	return State{Nft: Ruleset{Chains: []NftChain{c}}}
+	return State{Nft: Ruleset{Chains: []NftChain{enter, refuse, entrance, c, input}}}
 }

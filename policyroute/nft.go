@@ -50,11 +50,18 @@ type NftRule struct {
 	CTState  []string // "established", "related", "new", "invalid", "untracked"
 	// the packet goes in the direction opposite to the connection's first (ct direction reply)
 	CTReply bool
+	// the packet goes in the connection's first direction (ct direction original)
+	CTOriginal bool
+	CTLabel    uint8 // the connection has this label; 0 does not match on it
 	// "dnat": the destination is translated, as of what we steer; "snat": the source is
 	CTStatus string
 	Syn      bool   // TCP SYN without RST: the packet asks for a connection, or agrees to it
 	SynMSS   uint16 // TCP SYN with a larger MSS: rewrite it to this, verdict is ignored
 	LocalDst bool   // fib daddr type local: the packet is for the box itself
+	// NoReturn: an answer to the source would not leave by the interface by which it came
+	// (fib saddr . iif oif missing)
+	NoReturn bool
+	SetLabel uint8  // gives the connection this label, verdict is ignored
 	VMap     string // verdict map of the source address, by name; verdict is ignored
 	DstVMap  string // verdict map of the destination address, by name; verdict is ignored
 	Verdict  NftVerdict

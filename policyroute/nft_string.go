@@ -93,6 +93,8 @@ func (r NftRule) String() string {
 		w = append(w, fmt.Sprintf("%s saddr vmap @%s", nftFamily(r.Family), r.VMap))
 	case r.DstVMap != "":
 		w = append(w, fmt.Sprintf("%s daddr vmap @%s", nftFamily(r.Family), r.DstVMap))
+	case r.SetLabel != 0:
+		w = append(w, fmt.Sprintf("ct label set %d", r.SetLabel))
 	case r.Verdict.Kind != "":
 		w = append(w, r.Verdict.String())
 	}
@@ -126,8 +128,11 @@ func (r NftRule) matches() []string {
 	add(r.Mark != 0, "meta mark 0x%08x", r.Mark)
 	add(len(r.CTState) > 0, "ct state %s", strings.Join(r.CTState, ","))
 	add(r.CTReply, "ct direction reply")
+	add(r.CTOriginal, "ct direction original")
+	add(r.CTLabel != 0, "ct label %d", r.CTLabel)
 	add(r.CTStatus != "", "ct status %s", r.CTStatus)
 	add(r.LocalDst, "fib daddr type local")
+	add(r.NoReturn, "fib saddr . iif oif missing")
 	return w
 }
 

@@ -18,6 +18,11 @@ const (
 
 	// RuleMembers is the priority of `iif <ingress> lookup TableMembers`.
 	RuleMembers = 15000
+	// RuleNearer and RuleBehind are the priorities of `to <prefix behind an ingress>`: main decides
+	// where it has a route at least as specific, else TableMembers, which refuses while the ingress
+	// is gone. Without them such packets would follow main's default route.
+	RuleNearer = 15001
+	RuleBehind = 15002
 	// RulePolicyFirst and RulePolicyLast bound the rules that select a policy table, and the goto
 	// targets of their dispatch tree when there are many.
 	RulePolicyFirst = 15010
@@ -37,6 +42,13 @@ const (
 	// RuleProbe is the priority of `fwmark <mark> lookup <egress table>`, for the box's own probes
 	// and resolver only. It follows RuleDeny: a client's packet never reaches it.
 	RuleProbe = 15950
+
+	// RuleKept is the priority of a second `iif <ingress> unreachable`, with ProtocolKept: just
+	// above main.
+	RuleKept = 32700
+	// ProtocolKept marks those rules as the kernel's own (RTPROT_KERNEL): systemd-networkd and
+	// others that remove what is foreign to them leave such alone.
+	ProtocolKept = 2
 
 	// TableFirst and TableLast bound our routing tables.
 	TableFirst = 23100
@@ -63,6 +75,10 @@ const (
 	// MarkFirst+n. All 32 bits are compared ("ZT" in the upper half), so it cannot be mistaken for
 	// Tailscale's or pbr's (bits 16-23), NetBird's (0x1BD__) or Mullvad's (0x6d6f6c65).
 	MarkFirst = 0x5a540000
+
+	// LabelIngress is the conntrack label of connections with the box itself that came by an
+	// ingress. A label survives a new table, and no mark of another program is touched.
+	LabelIngress = 90
 
 	// ResolverPortFirst is the port of the box's own forwarder for the first egress; the n-th
 	// egress has ResolverPortFirst+n. Unassigned by IANA, and below the ports that Linux hands out

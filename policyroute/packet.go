@@ -34,7 +34,7 @@ type machine struct {
 	routes map[Family]map[int][]Route
 	chains map[string]*NftChain
 	maps   map[string]*VerdictMap
-	base   map[string]*NftChain // by hook
+	base   map[string]*NftChain // by type and hook
 	sysctl map[string]string
 }
 
@@ -55,7 +55,7 @@ func newMachine(s State) *machine {
 		c := &s.Nft.Chains[i]
 		m.chains[c.Name] = c
 		if c.Hook != nil {
-			m.base[c.Hook.Hook] = c
+			m.base[c.Hook.Type+" "+c.Hook.Hook] = c
 		}
 	}
 	for i := range s.Nft.Maps {
@@ -71,7 +71,7 @@ func newMachine(s State) *machine {
 // that it does not.
 func (m *machine) forward(p packet, w world) (packet, string) {
 	// Only the first packet of a connection meets a nat chain.
-	if c := m.base["prerouting"]; c != nil && !p.opened && !p.untracked {
+	if c := m.base["nat prerouting"]; c != nil && !p.opened && !p.untracked {
 		switch v := m.run(c, p, ""); v.Kind {
 		case "redirect":
 			return p, ""
@@ -83,7 +83,7 @@ func (m *machine) forward(p packet, w world) (packet, string) {
 	if dev == "" || !m.forwards(p, w) {
 		return p, ""
 	}
-	if c := m.base["forward"]; c != nil && m.run(c, p, dev).Kind == "drop" {
+	if c := m.base["filter forward"]; c != nil && m.run(c, p, dev).Kind == "drop" {
 		return p, ""
 	}
 	return p, dev
@@ -162,7 +162,7 @@ func (m *machine) lookup(table int, p packet) *Route {
 func (m *machine) run(c *NftChain, p packet, oif string) NftVerdict {
 	for i := range c.Rules {
 		r := &c.Rules[i]
-		if !r.admits(p, oif) || r.SynMSS != 0 {
+		if !r.admits(p, oif) || r.SynMSS != 0 || r.SetLabel != 0 {
 			continue
 		}
 		if r.Syn {
@@ -227,6 +227,7 @@ func (r *NftRule) admits(p packet, oif string) bool {
 		(len(r.DstPorts) == 0 || slices.Contains(r.DstPorts, p.dport))
 	state := len(r.CTState) == 0 || slices.Contains(r.CTState, p.state())
 	return family && iface && addrs && proto && state && (!r.CTReply || p.reply) &&
+		(!r.CTOriginal || !p.reply && !p.untracked) && r.CTLabel == 0 && !r.NoReturn &&
 		(r.CTStatus == "" || p.steered) && (!r.Syn || p.proto == "tcp") && !r.LocalDst &&
 		r.Mark == 0
 }

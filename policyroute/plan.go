@@ -68,7 +68,7 @@ type DelAddr struct {
 	Addr netip.Prefix
 }
 
-// AddRule adds a rule with protocol Protocol.
+// AddRule adds a rule with protocol Protocol, or ProtocolKept.
 type AddRule struct{ Rule Rule }
 
 // DelRule removes the rule that equals this one in every field, and no other.
@@ -163,11 +163,11 @@ func (o DelAddr) String() string {
 }
 
 func (o AddRule) String() string {
-	return fmt.Sprintf("%s rule add %s protocol %d", o.Rule.Family.ip(), o.Rule, Protocol)
+	return fmt.Sprintf("%s rule add %s protocol %d", o.Rule.Family.ip(), o.Rule, o.Rule.protocol())
 }
 
 func (o DelRule) String() string {
-	return fmt.Sprintf("%s rule del %s protocol %d", o.Rule.Family.ip(), o.Rule, Protocol)
+	return fmt.Sprintf("%s rule del %s protocol %d", o.Rule.Family.ip(), o.Rule, o.Rule.protocol())
 }
 
 func (o ReplaceRoute) String() string {

@@ -48,8 +48,8 @@ func (r Rule) String() string {
 	switch r.Action {
 	case Lookup:
 		fmt.Fprintf(&b, " lookup %d", r.Table)
-		if r.Specific {
-			b.WriteString(" suppress_prefixlength 0")
+		if r.MinBits > 0 {
+			fmt.Fprintf(&b, " suppress_prefixlength %d", r.MinBits-1)
 		}
 	case Goto:
 		fmt.Fprintf(&b, " goto %d", r.Target)
@@ -57,6 +57,14 @@ func (r Rule) String() string {
 		b.WriteString(" unreachable")
 	}
 	return b.String()
+}
+
+// protocol is the rule's mark of origin.
+func (r Rule) protocol() int {
+	if r.Kept {
+		return ProtocolKept
+	}
+	return Protocol
 }
 
 // String prints the route as arguments of `ip route replace`.

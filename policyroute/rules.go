@@ -25,7 +25,8 @@ func (c *compiler) rules(f Family) ([]Rule, error) {
 		rules = append(rules,
 			Rule{Family: f, Priority: RuleMembers, IIF: g.Iface, Action: Lookup,
 				Table: TableMembers},
-			Rule{Family: f, Priority: RuleDeny, IIF: g.Iface, Action: Unreachable})
+			Rule{Family: f, Priority: RuleDeny, IIF: g.Iface, Action: Unreachable},
+			Rule{Family: f, Priority: RuleKept, IIF: g.Iface, Action: Unreachable, Kept: true})
 		// Main has no route to clients of the endpoint, since we write none there: replies, from
 		// the box and from an egress, find them here.
 		unrouted := g.Unrouted
@@ -36,6 +37,12 @@ func (c *compiler) rules(f Family) ([]Rule, error) {
 			rules = append(rules, Rule{Family: f, Priority: RuleMembers, To: p, Action: Lookup,
 				Table: TableMembers})
 		}
+		rules = append(rules, behindRules(f, g)...)
+	}
+	for _, name := range c.stacked() {
+		rules = append(rules,
+			Rule{Family: f, Priority: RuleDeny, IIF: name, Action: Unreachable},
+			Rule{Family: f, Priority: RuleKept, IIF: name, Action: Unreachable, Kept: true})
 	}
 	policy, ok := c.plainRules(f)
 	if !ok {
@@ -45,6 +52,33 @@ func (c *compiler) rules(f Family) ([]Rule, error) {
 		}
 	}
 	return append(append(rules, policy...), c.ownRules(f)...), nil
+}
+
+// stacked returns the interfaces that are made on an ingress and are none themselves.
+func (c *compiler) stacked() []string {
+	return slices.DeleteFunc(slices.Clone(c.in.Stacked), func(name string) bool {
+		return slices.ContainsFunc(c.in.Ingresses,
+			func(g Ingress) bool { return g.Iface == name })
+	})
+}
+
+// behindRules keep what is for members behind an ingress off main's default route, as while the
+// ingress is gone.
+func behindRules(f Family, g *Ingress) []Rule {
+	if g.Owned {
+		return nil // their prefixes have rules already
+	}
+	var rules []Rule
+	for _, p := range ofFamily(f, g.Prefixes) {
+		if slices.Contains(g.Unrouted, p) {
+			continue
+		}
+		rules = append(rules,
+			Rule{Family: f, Priority: RuleNearer, To: p, Action: Lookup, Table: TableMain,
+				MinBits: p.Bits()},
+			Rule{Family: f, Priority: RuleBehind, To: p, Action: Lookup, Table: TableMembers})
+	}
+	return rules
 }
 
 // ownRules lead the box's own packets that concern an egress by that egress.
@@ -80,9 +114,9 @@ func (c *compiler) answerRules(f Family) []Rule {
 				}
 				r := Rule{Family: f, Priority: RuleNear, From: netip.PrefixFrom(a, a.BitLen()),
 					Proto: l.Proto, SrcPort: l.Port,
-					Action: Lookup, Table: TableMain, Specific: true}
+					Action: Lookup, Table: TableMain, MinBits: 1}
 				rules = append(rules, r)
-				r.Priority, r.Table, r.Specific = RuleAnswer, TableUplinkFirst+n, false
+				r.Priority, r.Table, r.MinBits = RuleAnswer, TableUplinkFirst+n, 0
 				rules = append(rules, r)
 			}
 		}
@@ -215,9 +249,13 @@ func policyTable(f Family, table int, e *Egress) []Route {
 		routes = append(routes, Route{Family: f, Table: table, Dst: p, Metric: MetricLive,
 			Type: UnreachableRoute})
 	}
+	reachable := ofFamily(f, e.Open)
 	for _, a := range open {
+		reachable = append(reachable, netip.PrefixFrom(a, a.BitLen()))
+	}
+	for _, p := range reachable {
 		live := routes[1]
-		live.Dst = netip.PrefixFrom(a, a.BitLen())
+		live.Dst = p
 		routes = append(routes, live)
 	}
 	return routes

@@ -119,6 +119,7 @@ func addresses(f Family, intents []Intent) (sources, destinations []netip.Addr) 
 		}
 		for _, e := range in.Egresses {
 			destinations = append(destinations, boundaries(f, e.Closed)...)
+			destinations = append(destinations, boundaries(f, e.Open)...)
 			for _, a := range append(slices.DeleteFunc([]netip.Addr{e.Gateway4, e.Gateway6},
 				isZero), e.DNS...) {
 				destinations = append(destinations,

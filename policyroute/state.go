@@ -55,9 +55,12 @@ type Rule struct {
 	Mark     uint32       // compared in all 32 bits; 0 means not compared
 	Action   RuleAction
 	Table    int // of Lookup
-	// Specific passes over the table's default routes (FRA_SUPPRESS_PREFIXLEN, 0).
-	Specific bool
-	Target   int // priority that Goto jumps to, always greater than Priority
+	// MinBits passes over the table's routes whose prefix is shorter than this
+	// (FRA_SUPPRESS_PREFIXLEN, less one); 0 passes over none.
+	MinBits int
+	// Kept marks a rule at RuleKept, which has ProtocolKept instead of Protocol.
+	Kept   bool
+	Target int // priority that Goto jumps to, always greater than Priority
 }
 
 // RouteType is the type of a route (RTN_*, linux/rtnetlink.h).

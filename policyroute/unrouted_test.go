@@ -24,7 +24,7 @@ func TestUnroutedMembers(t *testing.T) {
 	}
 	var led []netip.Prefix
 	for _, r := range s.Rules {
-		if r.IIF == "" && r.Table == TableMembers {
+		if r.IIF == "" && r.Priority == RuleMembers {
 			led = append(led, r.To)
 		}
 	}

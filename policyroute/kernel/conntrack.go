@@ -23,6 +23,9 @@ type Flows struct {
 	// Redirected are the ports of this host that the connection was redirected to: those of a
 	// forwarder.
 	Redirected []uint16
+	// Untranslated are clients whose connections to anywhere else show their own addresses: they
+	// began while no filter translated them, and would stay so for as long as they are used.
+	Untranslated []netip.Prefix
 	// Moved, unless it is nil, is asked about each of the two that speak to each other, as the one
 	// whose packets may have got another way, whoever opened the connection; steered where its
 	// destination was rewritten.
@@ -33,7 +36,8 @@ type Flows struct {
 // present way and are translated anew, and returns how many there were. It does not send anything
 // to the peers.
 func (k *Kernel) CutFlows(ctx context.Context, f Flows) (int, error) {
-	if len(f.Sources) == 0 && len(f.Translated) == 0 && len(f.Redirected) == 0 && f.Moved == nil {
+	if len(f.Sources) == 0 && len(f.Translated) == 0 && len(f.Redirected) == 0 &&
+		len(f.Untranslated) == 0 && f.Moved == nil {
 		return 0, nil
 	}
 	k.mu.Lock()
@@ -65,9 +69,15 @@ func (f Flows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 			p.Contains(answerer)
 	}) ||
 		slices.Contains(f.Translated, translated) ||
+		source == translated && answerer == target && f.isClient(source) && !f.isClient(target) ||
 		redirected && slices.Contains(f.Redirected, flow.Reverse.SrcPort) ||
 		f.Moved != nil && (f.Moved(source, target, redirected || answerer != target) ||
 			f.Moved(answerer, translated, false))
+}
+
+func (f Flows) isClient(a netip.Addr) bool {
+	return slices.ContainsFunc(f.Untranslated,
+		func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 func toAddr(ip net.IP) netip.Addr {

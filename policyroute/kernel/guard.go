@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/google/nftables"
@@ -10,7 +11,7 @@ import (
 	"ztbridge/policyroute"
 )
 
-// Guard puts a table inet ztb in force unless there is one already, and says whether it did. It
+// Guard puts a table inet ztb in force unless there is one already, and reports whether it did. It
 // looks at nothing else: whatever state the rest of the host is in, iptables above all, does not
 // keep it from closing. Where it cannot be seen whether the table is there, it is replaced.
 func Guard(closed policyroute.Ruleset) (put bool, err error) {
@@ -24,6 +25,26 @@ func Guard(closed policyroute.Ruleset) (put bool, err error) {
 			fmt.Errorf("replacing nftables table %s: %w", n.table.Name, err))
 	}
 	return true, nil
+}
+
+// GuardSysctls keeps clients from configuring the box by those interfaces that exist and that a
+// closed state closes. recordPath is as of Options. It is idempotent.
+func GuardSysctls(closed policyroute.State, recordPath string) error {
+	r, err := openRecord(recordPath)
+	if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(sysctlRoot + "net/ipv4/conf")
+	if err != nil {
+		return fmt.Errorf("listing interfaces: %w", err)
+	}
+	var errs error
+	for _, e := range entries {
+		for _, s := range policyroute.Unconfigured(closed, e.Name()) {
+			errs = errors.Join(errs, r.set(s))
+		}
+	}
+	return errs
 }
 
 // present says whether our table is there and filters anything: one without chains does not.

@@ -89,7 +89,7 @@ func sample() policyroute.State {
 				Target: 15900},
 			{Family: policyroute.V4, Priority: 15900, IIF: "zt1", Action: policyroute.Unreachable},
 			{Family: policyroute.V4, Priority: 15920, From: prefix("198.51.100.2/32"), Proto: "tcp",
-				SrcPort: 443, Action: policyroute.Lookup, Table: 254, Specific: true},
+				SrcPort: 443, Action: policyroute.Lookup, Table: 254, MinBits: 1},
 			{Family: policyroute.V4, Priority: 15921, From: prefix("198.51.100.2/32"), Proto: "tcp",
 				SrcPort: 443, Action: policyroute.Lookup, Table: 23199},
 			{Family: policyroute.V4, Priority: 15950, Mark: 0x5a540000, Action: policyroute.Lookup,
@@ -98,7 +98,7 @@ func sample() policyroute.State {
 				Action: policyroute.Lookup, Table: 23102},
 			{Family: policyroute.V6, Priority: 15900, IIF: "zt1", Action: policyroute.Unreachable},
 			{Family: policyroute.V6, Priority: 15920, From: prefix("2001:db8::2/128"), Proto: "udp",
-				SrcPort: 1194, Action: policyroute.Lookup, Table: 254, Specific: true},
+				SrcPort: 1194, Action: policyroute.Lookup, Table: 254, MinBits: 1},
 		},
 		Routes: []route{
 			{Family: policyroute.V4, Table: 23100, Dst: prefix("10.147.17.0/24"), Metric: 100,

@@ -45,7 +45,7 @@ func newLeakLab(t *testing.T) *leakLab {
 	l.wan.sh(t, "ip link set lo up")
 	l.box.sh(t, `
 ip link set lo up
-ip link add ztlab0 type veth peer name zt netns `+l.client.path+`
+ip link add ztlab0 address 02:00:00:00:00:02 type veth peer name zt netns `+l.client.path+`
 ip link add wanlab0 type veth peer name wan address `+wanMAC+` netns `+l.wan.path+`
 ip addr add 10.147.17.1/24 dev ztlab0; ip -6 addr add fd80:56c2:e21c::1/88 dev ztlab0 nodad; ip link set ztlab0 up
 ip addr add 203.0.113.2/24 dev wanlab0; ip -6 addr add 2001:db8::2/64 dev wanlab0 nodad; ip link set wanlab0 up
@@ -107,6 +107,12 @@ func (l *leakLab) leaked(t *testing.T) int {
 // count returns how many packets with the text the WAN saw until now.
 func (l *leakLab) count(t *testing.T, text string) int {
 	t.Helper()
+	return l.countIf(t, func(frame []byte) bool { return bytes.Contains(frame, []byte(text)) })
+}
+
+// countIf returns how many frames that match the WAN saw until now.
+func (l *leakLab) countIf(t *testing.T, match func(frame []byte) bool) int {
+	t.Helper()
 	// Numbered, because the WAN's answer quotes it and comes when this count is over.
 	l.fences++
 	fence := fmt.Sprintf("everything before has passed, %d times.", l.fences)
@@ -122,7 +128,7 @@ func (l *leakLab) count(t *testing.T, text string) int {
 			t.Fatalf("reading the capture: %v", err)
 		case bytes.Contains(buf[:n], []byte(fence)):
 			return count
-		case bytes.Contains(buf[:n], []byte(text)):
+		case match(buf[:n]):
 			count++
 		}
 	}
@@ -168,13 +174,17 @@ func sendUDP(t *testing.T, to, text string) {
 	}
 }
 
-// uno is the scene with the tunnel alone as egress.
-func uno(t *testing.T) policyroute.State {
-	t.Helper()
+// unoIntent is the scene with the tunnel alone as egress.
+func unoIntent() policyroute.Intent {
 	in := policytest.Uno()
 	in.Egresses = in.Egresses[:1]
 	in.Policies[0].Egress, in.Policies[0].Use = []string{"provider"}, "provider"
-	s, err := policyroute.Compile(in)
+	return in
+}
+
+func uno(t *testing.T) policyroute.State {
+	t.Helper()
+	s, err := policyroute.Compile(unoIntent())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +199,8 @@ func TestLeaks(t *testing.T) {
 		rule   = policyroute.LayerRule
 		filter = policyroute.LayerFilter
 
-		flushRules = `for f in -4 -6; do for p in $(ip $f rule | sed -n 's/^\(15...\):.*proto 90/\1/p' | cut -d' ' -f1 | cut -f1); do ip $f rule del priority $p; done; done`
+		flushRules = flushOurRules
+		flushKept  = `for f in -4 -6; do while ip $f rule del priority 32700 2>/dev/null; do :; done; done`
 		deleteTun  = "ip link del tunztb0"
 		tunDown    = "ip link set tunztb0 down"
 		flushNft   = "nft flush ruleset"
@@ -221,7 +232,12 @@ func TestLeaks(t *testing.T) {
 		{"all, our rules deleted and TUN down", full, flushRules + "; " + tunDown, false},
 		{"all, default route deleted", full, deleteDefault + "; " + flushNft, false},
 		{"all, foreign half defaults", full, halfRoutes + "; " + deleteTun, false},
-		{"rules deleted and ruleset flushed", full, flushRules + "; " + flushNft, true},
+		{"rules deleted and ruleset flushed", full, flushRules + "; " + flushNft, false},
+		{"ruleset flushed and rules deleted", full, flushNft + "; " + flushRules, false},
+		{"kept rules and rules deleted", full, flushKept + "; " + flushRules, false},
+		{"kept rules deleted and ruleset flushed", full, flushKept + "; " + flushNft, false},
+		{"ruleset flushed and kept rules deleted", full, flushNft + "; " + flushKept, false},
+		{"every layer removed", full, flushRules + "; " + flushKept + "; " + flushNft, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

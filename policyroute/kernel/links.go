@@ -52,6 +52,11 @@ func (k *Kernel) listLinks() (map[int]string, []policyroute.Link, error) {
 
 // listAddrs returns the addresses of all links by name, sorted.
 func (k *Kernel) listAddrs() (map[string][]netip.Prefix, error) {
+	return k.addrsIf(func(netlink.Addr) bool { return true })
+}
+
+// addrsIf returns the addresses that match, by name of link, sorted.
+func (k *Kernel) addrsIf(match func(netlink.Addr) bool) (map[string][]netip.Prefix, error) {
 	links, err := k.rtnl.LinkList()
 	if err != nil {
 		return nil, fmt.Errorf("listing links: %w", err)
@@ -67,6 +72,9 @@ func (k *Kernel) listAddrs() (map[string][]netip.Prefix, error) {
 	out := map[string][]netip.Prefix{}
 	for _, a := range addrs {
 		name := names[a.LinkIndex]
+		if !match(a) {
+			continue
+		}
 		out[name] = append(out[name], fromIPNet(a.IPNet))
 	}
 	for _, list := range out {

@@ -3,7 +3,6 @@ package kernel
 import (
 	"bytes"
 	"encoding/binary"
-	"math/bits"
 	"net/netip"
 	"slices"
 
@@ -50,6 +49,9 @@ func (d *decoder) faithful(in []expr.Any) bool {
 			}
 			read = &named
 		}
+		if ct, ok := read.(*expr.Ct); ok && setsCt(ct) {
+			read = &expr.Ct{Register: reg, SourceRegister: true, Key: ct.Key}
+		}
 		return sameExpr(read, written)
 	})
 }
@@ -62,8 +64,12 @@ func (d *decoder) next() bool {
 	case *expr.Payload:
 		return d.payload(x)
 	case *expr.Ct:
-		return d.conntrack(x.Key)
+		return !setsCt(x) && d.conntrack(x.Key)
 	case *expr.Fib:
+		if *x == *noReturn() {
+			d.rule.NoReturn = true
+			return d.equal([]byte{0})
+		}
 		d.rule.LocalDst = true
 		return *x == expr.Fib{Register: reg, ResultADDRTYPE: true, FlagDADDR: true} &&
 			d.equal(binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL))
@@ -256,9 +262,17 @@ func (d *decoder) exactly(want []expr.Any) bool {
 }
 
 func (d *decoder) conntrack(key expr.CtKey) bool {
-	if key == expr.CtKeyDIRECTION {
-		d.rule.CTReply = true
-		return d.equal([]byte{ctDirectionReply})
+	switch key {
+	case expr.CtKeyDIRECTION:
+		cmp := peek[*expr.Cmp](d)
+		d.rule.CTReply = cmp != nil && bytes.Equal(cmp.Data, []byte{ctDirectionReply})
+		d.rule.CTOriginal = !d.rule.CTReply
+		if d.rule.CTReply {
+			return d.equal([]byte{ctDirectionReply})
+		}
+		return d.equal([]byte{ctDirectionOriginal})
+	case expr.CtKeyLABELS:
+		return d.label()
 	}
 	b, cmp := take[*expr.Bitwise](d), take[*expr.Cmp](d)
 	if b == nil || cmp == nil || len(b.Mask) != 4 || !allZero(b.Xor) || cmp.Op != expr.CmpOpNeq ||
@@ -289,6 +303,10 @@ func (d *decoder) conntrack(key expr.CtKey) bool {
 // immediate reads a translation whose address or port was loaded into the register.
 func (d *decoder) immediate(data []byte) bool {
 	switch x := take[expr.Any](d).(type) {
+	case *expr.Ct:
+		label, ok := labelOf(data)
+		d.rule.SetLabel = label
+		return ok && setsCt(x) && x.Key == expr.CtKeyLABELS
 	case *expr.Redir:
 		if x.RegisterProtoMin != reg || len(data) != 2 {
 			return false
@@ -373,18 +391,3 @@ func ifnameText(data []byte) string {
 	}
 	return string(data) + "*"
 }
-
-func prefixLength(mask []byte) (int, bool) {
-	ones, ended := 0, false
-	for _, b := range mask {
-		lead := bits.LeadingZeros8(^b)
-		if (ended && b != 0) || b<<lead != 0 {
-			return 0, false
-		}
-		ones += lead
-		ended = ended || lead < 8
-	}
-	return ones, true
-}
-
-func allZero(data []byte) bool { return len(bytes.Trim(data, "\x00")) == 0 }

@@ -3,6 +3,7 @@ package kernel
 import (
 	"bytes"
 	"encoding/binary"
+	"math/bits"
 	"net/netip"
 	"slices"
 
@@ -100,3 +101,18 @@ func gotoTarget(data []byte) (string, bool) {
 	}
 	return chain, found
 }
+
+func prefixLength(mask []byte) (int, bool) {
+	ones, ended := 0, false
+	for _, b := range mask {
+		lead := bits.LeadingZeros8(^b)
+		if (ended && b != 0) || b<<lead != 0 {
+			return 0, false
+		}
+		ones += lead
+		ended = ended || lead < 8
+	}
+	return ones, true
+}
+
+func allZero(data []byte) bool { return len(bytes.Trim(data, "\x00")) == 0 }

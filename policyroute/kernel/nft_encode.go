@@ -47,8 +47,11 @@ var ctStates = map[string]uint32{
 // ctStatuses are IPS_SRC_NAT and IPS_DST_NAT (linux/netfilter/nf_conntrack_common.h).
 var ctStatuses = map[string]uint32{"snat": 1 << 4, "dnat": 1 << 5}
 
-// ctDirectionReply is IP_CT_DIR_REPLY (linux/netfilter/nf_conntrack_tuple_common.h).
-const ctDirectionReply = 1
+// The directions of a connection (linux/netfilter/nf_conntrack_tuple_common.h).
+const (
+	ctDirectionOriginal = 0
+	ctDirectionReply    = 1
+)
 
 // encoder translates rules of one table into expressions. The expressions are those that nft(8)
 // itself makes of NftRule.String, so that a plan pasted into a shell is observed like one applied.
@@ -94,6 +97,9 @@ func (e encoder) rule(r policyroute.NftRule) ([]expr.Any, error) {
 	}
 	if err := conntrack(r, add); err != nil {
 		return nil, err
+	}
+	if r.NoReturn {
+		add(noReturn(), eq([]byte{0}))
 	}
 	if r.LocalDst {
 		add(&expr.Fib{Register: reg, ResultADDRTYPE: true, FlagDADDR: true},
@@ -184,6 +190,12 @@ func conntrack(r policyroute.NftRule, add func(...expr.Any)) error {
 	if r.CTReply {
 		add(&expr.Ct{Register: reg, Key: expr.CtKeyDIRECTION}, eq([]byte{ctDirectionReply}))
 	}
+	if r.CTOriginal {
+		add(&expr.Ct{Register: reg, Key: expr.CtKeyDIRECTION}, eq([]byte{ctDirectionOriginal}))
+	}
+	if r.CTLabel != 0 {
+		add(hasLabel(r.CTLabel)...)
+	}
 	if r.CTStatus != "" {
 		bit, ok := ctStatuses[r.CTStatus]
 		if !ok {
@@ -198,6 +210,10 @@ func (e encoder) action(r policyroute.NftRule, add func(...expr.Any)) error {
 	switch {
 	case r.SynMSS != 0:
 		add(lowerMSS(r.SynMSS)...)
+		return nil
+	case r.SetLabel != 0:
+		add(&expr.Immediate{Register: reg, Data: labelBit(r.SetLabel)},
+			&expr.Ct{Register: reg, SourceRegister: true, Key: expr.CtKeyLABELS})
 		return nil
 	case r.VMap != "":
 		e.vmap(r.VMap, offSaddr4, offSaddr6, add)

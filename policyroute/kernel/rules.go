@@ -134,7 +134,11 @@ func addRuleData(req *nl.NetlinkRequest, r policyroute.Rule) {
 	req.AddData(msg)
 	u32 := func(attr int, v uint32) { req.AddData(nl.NewRtAttr(attr, nl.Uint32Attr(v))) }
 	u32(unix.FRA_PRIORITY, uint32(r.Priority))
-	req.AddData(nl.NewRtAttr(unix.FRA_PROTOCOL, []byte{policyroute.Protocol}))
+	protocol := byte(policyroute.Protocol)
+	if r.Kept {
+		protocol = policyroute.ProtocolKept
+	}
+	req.AddData(nl.NewRtAttr(unix.FRA_PROTOCOL, []byte{protocol}))
 	if r.IIF != "" {
 		req.AddData(nl.NewRtAttr(unix.FRA_IIFNAME, nl.ZeroTerminated(r.IIF)))
 	}
@@ -163,8 +167,8 @@ func addRuleData(req *nl.NetlinkRequest, r policyroute.Rule) {
 	switch r.Action {
 	case policyroute.Lookup:
 		u32(unix.FRA_TABLE, uint32(r.Table))
-		if r.Specific {
-			u32(unix.FRA_SUPPRESS_PREFIXLEN, 0)
+		if r.MinBits > 0 {
+			u32(unix.FRA_SUPPRESS_PREFIXLEN, uint32(r.MinBits-1))
 		}
 	case policyroute.Goto:
 		u32(unix.FRA_GOTO, uint32(r.Target))
@@ -216,13 +220,18 @@ func parseRule(m []byte) (r policyroute.Rule, ours bool) {
 		case unix.FRA_GOTO:
 			r.Target = int(binary.NativeEndian.Uint32(v))
 		case unix.FRA_SUPPRESS_PREFIXLEN:
-			r.Specific = binary.NativeEndian.Uint32(v) == 0
-			ours = ours && (r.Specific || binary.NativeEndian.Uint32(v) == noMatch)
+			if bits := binary.NativeEndian.Uint32(v); bits != noMatch {
+				r.MinBits = int(bits) + 1
+			}
 		case unix.FRA_SUPPRESS_IFGROUP:
 			ours = ours && binary.NativeEndian.Uint32(v) == noMatch
 		case unix.FRA_OIFNAME, unix.FRA_FLOW, unix.FRA_TUN_ID, unix.FRA_UID_RANGE:
 			ours = false
 		}
+	}
+	if r.Priority == policyroute.RuleKept {
+		r.Kept = true
+		return r, ours && proto == policyroute.ProtocolKept
 	}
 	inRange := r.Priority >= policyroute.RuleFirst && r.Priority <= policyroute.RuleLast
 	return r, ours && proto == policyroute.Protocol && inRange

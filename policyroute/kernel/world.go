@@ -27,6 +27,9 @@ type World struct {
 	// AcceptRA are the interfaces that take routes from router advertisements as long as they do
 	// not forward (accept_ra is 1, or was before we made it 2), sorted.
 	AcceptRA []string
+	// Reached are the destinations of main's routes by the links that were asked about, but for the
+	// default.
+	Reached map[string][]netip.Prefix
 }
 
 // Link is a network interface.
@@ -43,6 +46,10 @@ type Link struct {
 	// or packet.
 	NoIPv6 bool
 	Addrs  []netip.Prefix
+	// Learned are those of Addrs that a router or a DHCP server gave for a while.
+	Learned []netip.Prefix
+	Master  string // the bridge, bond or VRF that it is a port of
+	Parent  string // the link that it is a VLAN, macvlan or the like of
 	// Counters since the interface exists; in and out are the box's.
 	BytesIn, BytesOut, PacketsIn, PacketsOut uint64
 }
@@ -55,13 +62,24 @@ type DefaultRoute struct {
 	Metric  int
 }
 
-// World returns what is true at this moment. It returns ErrDumpInterrupted when the kernel kept
-// changing.
-func (k *Kernel) World() (World, error) {
+// stacked are the types of link that take their packets from another one, unless that is in another
+// namespace. Of a veth that other one is its peer.
+var stacked = map[string]bool{"vlan": true, "macvlan": true, "macvtap": true, "ipvlan": true,
+	"ipvtap": true, "macsec": true}
+
+// Configured returns the addresses that a person or a program gave the link for good.
+func (l Link) Configured() []netip.Prefix {
+	return slices.DeleteFunc(slices.Clone(l.Addrs),
+		func(p netip.Prefix) bool { return slices.Contains(l.Learned, p) })
+}
+
+// World returns what is true at this moment, and what main leads to by the named links. It returns
+// ErrDumpInterrupted when the kernel kept changing.
+func (k *Kernel) World(links ...string) (World, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for range observeAttempts {
-		w, err := k.world()
+		w, err := k.world(links)
 		if !errors.Is(err, netlink.ErrDumpInterrupted) {
 			return w, err
 		}
@@ -69,8 +87,8 @@ func (k *Kernel) World() (World, error) {
 	return World{}, ErrDumpInterrupted
 }
 
-func (k *Kernel) world() (World, error) {
-	w := World{IPv6: exists("net/ipv6"),
+func (k *Kernel) world(via []string) (World, error) {
+	w := World{IPv6: exists("net/ipv6"), Reached: map[string][]netip.Prefix{},
 		ForceForwarding6: exists("net/ipv6/conf/all/force_forwarding")}
 	links, err := k.rtnl.LinkList()
 	if err != nil {
@@ -80,18 +98,39 @@ func (k *Kernel) world() (World, error) {
 	if err != nil {
 		return w, err
 	}
+	learned, err := k.listLearned()
+	if err != nil {
+		return w, err
+	}
 	names := map[int]string{}
 	for _, l := range links {
+		names[l.Attrs().Index] = l.Attrs().Name
+	}
+	for _, l := range links {
 		a := l.Attrs()
-		names[a.Index] = a.Name
 		found := toLink(l, addrs[a.Name])
+		found.Learned = learned[a.Name]
 		off, err := readSysctl("net/ipv6/conf/" + a.Name + "/disable_ipv6")
 		found.NoIPv6 = err != nil || off != "0"
 		w.Links = append(w.Links, found)
+		if slices.Contains(via, a.Name) {
+			reached, err := k.reachedBy(a.Index)
+			if err != nil {
+				return w, err
+			}
+			w.Reached[a.Name] = reached
+		}
 		key := "net/ipv6/conf/" + a.Name + "/accept_ra"
 		if value, err := readSysctl(key); err == nil && k.record.originalOf(key, value) == "1" &&
 			a.Flags&net.FlagLoopback == 0 {
 			w.AcceptRA = append(w.AcceptRA, a.Name)
+		}
+	}
+	for i := range w.Links {
+		l := links[i].Attrs()
+		w.Links[i].Master = names[l.MasterIndex]
+		if l.NetNsID < 0 && stacked[links[i].Type()] {
+			w.Links[i].Parent = names[l.ParentIndex]
 		}
 	}
 	slices.SortFunc(w.Links, func(a, b Link) int { return strings.Compare(a.Name, b.Name) })
@@ -120,6 +159,36 @@ func toLink(link netlink.Link, addrs []netip.Prefix) Link {
 			s.TxPackets
 	}
 	return l
+}
+
+// listLearned returns, by link, the addresses that are not permanent.
+func (k *Kernel) listLearned() (map[string][]netip.Prefix, error) {
+	return k.addrsIf(func(a netlink.Addr) bool { return a.Flags&unix.IFA_F_PERMANENT == 0 })
+}
+
+// reachedBy returns the destinations of main's routes by a link, but for the default.
+func (k *Kernel) reachedBy(index int) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, f := range policyroute.Families {
+		filter := &netlink.Route{Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST,
+			LinkIndex: index}
+		routes, err := k.strict.RouteListFiltered(int(afOf(f)), filter,
+			netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE|netlink.RT_FILTER_OIF)
+		if errors.Is(err, unix.ENOENT) {
+			continue
+		}
+		if err = withoutIPv6(f, err); err != nil {
+			return nil, fmt.Errorf("listing %s routes: %w", f, err)
+		}
+		for _, r := range routes {
+			if p := fromIPNet(r.Dst); p.Bits() > 0 && !p.Addr().IsLinkLocalUnicast() &&
+				!p.Addr().IsMulticast() && !slices.Contains(out, p) {
+				out = append(out, p)
+			}
+		}
+	}
+	slices.SortFunc(out, netip.Prefix.Compare)
+	return out, nil
 }
 
 func (k *Kernel) defaultRoutes(f policyroute.Family, names map[int]string) ([]DefaultRoute, error) {

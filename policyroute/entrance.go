@@ -1,0 +1,117 @@
+package policyroute
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// What configures a host from its network (RFC 4861, RFC 792, RFC 2131, RFC 8415).
+const (
+	icmp6RouterAdvertisement = 134
+	icmp6Redirect            = 137
+	icmpRedirect             = 5
+	dhcpClient4              = 68
+	dhcpClient6              = 546
+)
+
+// linkLocal6 are the addresses by which neighbours speak. An answer never leaves their link.
+var linkLocal6 = netip.MustParsePrefix("fe80::/10")
+
+// multicast is what all hosts of a link may be told.
+var multicast = prefixes("224.0.0.0/4", "255.255.255.255/32", "ff00::/8")
+
+// entrance judges all that enters by an ingress, before it is routed.
+func (b *filter) entrance() NftChain {
+	c := entranceChain()
+	for i := range b.c.in.Ingresses {
+		g := &b.c.in.Ingresses[i]
+		c.Rules = append(c.Rules, NftRule{IIF: g.Iface, Verdict: goTo(b.enter(g))})
+	}
+	return c
+}
+
+// enter returns the chain that drops sources to which answers would not go back by the ingress: an
+// answer or an error would leave by main's default route, with the sender's content. Each
+// connection is checked once, by its first packet. By an ingress that is also an egress the
+// Internet answers as well.
+func (b *filter) enter(g *Ingress) string {
+	var known []NftRule
+	if slices.Contains(b.c.egressIfaces(), g.Iface) {
+		known = append(known, NftRule{CTState: []string{"established", "related"}, Verdict: accept})
+	}
+	if g.Switches {
+		// What its hosts say to each other is theirs, whatever their addresses are.
+		for _, p := range slices.Concat(multicast, b.prefixesOf(g)) {
+			known = append(known, NftRule{Dst: p, Verdict: accept})
+		}
+	}
+	return b.once("enter", enterRules(known))
+}
+
+func (b *filter) prefixesOf(g *Ingress) []netip.Prefix {
+	var out []netip.Prefix
+	for _, m := range b.c.members {
+		if m.ingress == g {
+			out = append(out, m.prefix)
+		}
+	}
+	return out
+}
+
+func enterRules(known []NftRule) []NftRule {
+	rules := append([]NftRule{
+		{CTState: []string{"established"}, CTOriginal: true, Verdict: accept}}, known...)
+	return append(rules, NftRule{Src: linkLocal6, Verdict: accept},
+		NftRule{NoReturn: true, Verdict: drop})
+}
+
+// refuse judges what entered by an ingress and is for the box itself.
+func (b *filter) refuse(g *Ingress) NftRule {
+	rules := refuseRules()
+	if g.Switches { // else the entrance has checked the source
+		back := NftVerdict{Kind: "return"}
+		rules = append(rules,
+			NftRule{CTState: []string{"established"}, CTOriginal: true, Verdict: back},
+			NftRule{Src: linkLocal6, Verdict: back}, NftRule{NoReturn: true, Verdict: drop})
+	}
+	return NftRule{IIF: g.Iface,
+		Verdict: NftVerdict{Kind: "jump", Chain: b.once("refuse", rules)}}
+}
+
+// refuseRules drop what would configure the box. Between the hosts of a bridge it passes: that is
+// never for the box.
+func refuseRules() []NftRule {
+	return []NftRule{
+		{Family: V6, Proto: "icmpv6", ICMPType: icmp6RouterAdvertisement, Verdict: drop},
+		{Family: V6, Proto: "icmpv6", ICMPType: icmp6Redirect, Verdict: drop},
+		{Family: V4, Proto: "icmp", ICMPType: icmpRedirect, Verdict: drop},
+		{Family: V4, Proto: "udp", DstPorts: []uint16{dhcpClient4}, Verdict: drop},
+		{Family: V6, Proto: "udp", DstPorts: []uint16{dhcpClient6}, Verdict: drop},
+	}
+}
+
+// strangers refuse to forward what enters by another interface than an ingress and is a client's
+// all the same: by its address, at once, and by an interface that was made on an ingress.
+func (b *filter) strangers() []NftRule {
+	var rules []NftRule
+	for _, name := range b.c.stacked() {
+		rules = append(rules, NftRule{IIF: name, Verdict: drop}, NftRule{OIF: name, Verdict: drop})
+	}
+	for i := range b.c.in.Ingresses {
+		g := &b.c.in.Ingresses[i]
+		for _, p := range g.Elsewhere {
+			rules = append(rules, NftRule{Src: p, Verdict: accept})
+		}
+		for _, m := range b.c.members {
+			if m.ingress == g {
+				rules = append(rules, NftRule{Src: m.prefix, Verdict: drop})
+			}
+		}
+	}
+	return rules
+}
+
+func entranceChain() NftChain {
+	return NftChain{Name: "entrance",
+		Hook: &Hook{Type: "filter", Hook: "prerouting", Priority: hookEntrance}}
+}
