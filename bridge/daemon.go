@@ -168,6 +168,9 @@ func makeDirs(opts Options) error {
 	return nil
 }
 
+// recordPath returns the file that keeps how the host was before the first change.
+func recordPath(opts Options) string { return filepath.Join(opts.RuntimeDir, "sysctls.json") }
+
 // makeRuntimeDir makes the runtime directory, if it does not exist yet, and those above it.
 func makeRuntimeDir(dir string) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
@@ -194,7 +197,7 @@ func makeSearchable(path string) error {
 
 func openKernel(opts Options) (*kernel.Kernel, error) {
 	return kernel.Open(kernel.Options{
-		RecordPath: filepath.Join(opts.RuntimeDir, "sysctls.json"), Logger: opts.Logger,
+		RecordPath: recordPath(opts), Logger: opts.Logger,
 	})
 }
 

@@ -25,9 +25,14 @@ const zerotierWildcard = "zt*"
 // error.
 func Guard(_ context.Context, opts Options) error {
 	ifaces, unreadable := guardedIfaces(opts)
-	closed, err := kernel.Guard(policyroute.Closed(ifaces).Nft)
+	want := policyroute.Closed(ifaces)
+	closed, err := kernel.Guard(want.Nft)
 	if err != nil {
 		return fmt.Errorf("closing: %w", err)
+	}
+	if err := guardParameters(want, opts); err != nil {
+		// The table drops the same packets.
+		opts.Logger.Warn("guard: kernel parameters are not set", "error", err)
 	}
 	if !closed {
 		opts.Logger.Info("guard: the table is there already")
@@ -35,6 +40,14 @@ func Guard(_ context.Context, opts Options) error {
 	}
 	opts.Logger.Info("guard: closed", "interfaces", ifaces)
 	return unreadable
+}
+
+// guardParameters keeps clients from configuring the box by the interfaces that exist already.
+func guardParameters(closed policyroute.State, opts Options) error {
+	if err := makeRuntimeDir(opts.RuntimeDir); err != nil {
+		return err
+	}
+	return kernel.GuardSysctls(closed, recordPath(opts))
 }
 
 // guardedIfaces returns what to close, and why less is known than should be.

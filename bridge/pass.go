@@ -131,7 +131,7 @@ func withoutIPTables(partial *kernel.PartialError) (chains []string, rest error)
 
 // snapshot asks the kernel and the drivers what is true.
 func (d *daemon) snapshot(stopping bool) (decide.Snapshot, error) {
-	world, err := d.kernel.World()
+	world, err := d.kernel.World(decide.IngressIfaces(d.spec.Config)...)
 	if err != nil {
 		return decide.Snapshot{}, fmt.Errorf("observing the host: %w", err)
 	}
@@ -150,27 +150,42 @@ func (d *daemon) snapshot(stopping bool) (decide.Snapshot, error) {
 // it could not see.
 func (d *daemon) converge(ctx context.Context, intent policyroute.Intent,
 	w decide.HostState) (policyroute.Plan, []policyroute.Unseen, error) {
-	plan, unseen, err := planFor(d.kernel, intent, w)
+	plan, have, err := planFor(d.kernel, intent, w)
 	if err != nil || plan.Empty() {
-		return plan, unseen, err
+		return plan, have.Unseen, err
 	}
-	return plan, unseen, d.kernel.Apply(ctx, plan)
+	err = d.kernel.Apply(ctx, plan)
+	if have.Nft.Empty() && plan.ChangesFilter() {
+		d.cutUntranslated(ctx, intent)
+	}
+	return plan, have.Unseen, err
 }
 
-// planFor says what would have to change for the kernel to hold what the intent asks for, as far as
-// can be seen.
+// cutUntranslated ends the connections of clients that began while the filter was missing, as after
+// a flush by another program: the kernel translates a connection by its first packet alone.
+func (d *daemon) cutUntranslated(ctx context.Context, intent policyroute.Intent) {
+	n, err := d.kernel.CutFlows(ctx, kernel.Flows{Untranslated: decide.Translated(intent)})
+	if err != nil {
+		d.opts.Logger.Warn("cutting flows failed", "cause", "filter missing", "error", err)
+	} else if n > 0 {
+		d.opts.Logger.Info("flows cut", "cause", "filter missing", "count", n)
+	}
+}
+
+// planFor returns what would have to change for the kernel to hold what the intent asks for, as far
+// as can be seen, and what it holds.
 func planFor(k *kernel.Kernel, intent policyroute.Intent,
-	w decide.HostState) (policyroute.Plan, []policyroute.Unseen, error) {
+	w decide.HostState) (policyroute.Plan, policyroute.State, error) {
 	want, err := policyroute.Compile(intent)
 	if err != nil {
-		return policyroute.Plan{}, nil, fmt.Errorf("compiling the policy: %w", err)
+		return policyroute.Plan{}, policyroute.State{}, fmt.Errorf("compiling the policy: %w", err)
 	}
 	want = w.Supported(want)
 	have, err := k.Observe()
 	if err != nil {
-		return policyroute.Plan{}, nil, fmt.Errorf("observing the kernel: %w", err)
+		return policyroute.Plan{}, policyroute.State{}, fmt.Errorf("observing the kernel: %w", err)
 	}
-	return policyroute.Diff(have, want), have.Unseen, nil
+	return policyroute.Diff(have, want), have, nil
 }
 
 // remember notes which egress each list uses now and, where traffic moved from one egress to

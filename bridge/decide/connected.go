@@ -15,6 +15,8 @@ import (
 type ConnectedPrefixes struct {
 	Prefixes []netip.Prefix   `json:"prefixes"`
 	Routes   []zerotier.Route `json:"routes,omitempty"` // of a network
+	// Reached are other destinations that main leads to by the interface.
+	Reached []netip.Prefix `json:"reached,omitempty"`
 }
 
 // connectedPrefixes returns what lies behind the ingresses that are not ours, by interface. While
@@ -24,14 +26,15 @@ func connectedPrefixes(cfg *config.Config, s Snapshot) map[string]ConnectedPrefi
 	now, unsure, links := map[string]ConnectedPrefixes{}, map[string]bool{}, map[string]bool{}
 	for _, n := range cfg.ZeroTier.Networks {
 		st := Network(cfg, s, n.Name)
-		now[st.Iface] = ConnectedPrefixes{st.Prefixes, st.Routes}
+		now[st.Iface] = ConnectedPrefixes{Prefixes: st.Prefixes, Routes: st.Routes,
+			Reached: s.Host.Reached[st.Iface]}
 		unsure[st.Iface] = st.State != zerotier.NetworkOK
 	}
 	for _, i := range cfg.Interfaces {
 		link, _ := s.Host.Link(i.Iface)
-		now[i.Iface], unsure[i.Iface],
-			links[i.Iface] = ConnectedPrefixes{Prefixes: Subnets(link.Addrs)}, true,
-			true
+		now[i.Iface] = ConnectedPrefixes{Prefixes: Subnets(link.Configured()),
+			Reached: s.Host.Reached[i.Iface]}
+		unsure[i.Iface], links[i.Iface] = true, true
 	}
 	out := map[string]ConnectedPrefixes{}
 	for iface, b := range now {
@@ -71,6 +74,9 @@ func (b ConnectedPrefixes) recall(last ConnectedPrefixes,
 			func(q netip.Prefix) bool { return sameFamily(p, q) }) && !elsewhere(p) {
 			out.Prefixes = append(out.Prefixes, p)
 		}
+	}
+	if len(b.Reached) == 0 {
+		out.Reached = slices.DeleteFunc(slices.Clone(last.Reached), elsewhere)
 	}
 	if len(b.Routes) == 0 {
 		out.Routes = slices.DeleteFunc(slices.Clone(last.Routes),

@@ -49,6 +49,7 @@ func Decide(cfg *config.Config, s Snapshot) Decision {
 		}
 	}
 	d.Intent.Ingresses = ingressIntents(cfg, s, d.Connected)
+	d.Intent.Stacked = stacked(d.Intent.Ingresses, s.Host)
 	d.Starting = starting(cfg, s, d)
 	d.Intent.Policies = policyIntents(cfg, s, d)
 	if len(d.Starting) > 0 {
@@ -65,7 +66,7 @@ func Decide(cfg *config.Config, s Snapshot) Decision {
 		d.Intent.Uplinks = uplinkIntents(s.Host)
 	}
 	d.Intent.ForceForwarding6 = s.Host.ForceForwarding6
-	d.Intent.Links6 = s.Host.AcceptRA
+	d.Intent.Links6 = advertised(d.Intent.Ingresses, s.Host)
 	return d
 }
 
@@ -129,7 +130,8 @@ func Connected(cfg *config.Config, e config.Egress, s Snapshot) bool {
 	switch {
 	case e.OpenVPN != nil:
 		t := s.Tunnels[e.Name]
-		return t.State == client.StateUp && t.Session != nil && s.Host.Up(TunnelDevice(e.Name))
+		return t.State == client.StateUp && t.Session != nil &&
+			s.Host.Up(TunnelDevice(e.Name)) && AddressConflict(cfg, e, s) == ""
 	case e.Member != nil:
 		n := Network(cfg, s, e.Member.Network)
 		return n.State == zerotier.NetworkOK && s.Host.Up(n.Iface) && CheckNextHop(e, s.Host) == ""
@@ -143,7 +145,11 @@ func egressIntent(cfg *config.Config, e config.Egress, s Snapshot) policyroute.E
 	out := policyroute.Egress{Name: e.Name, Kind: policyroute.EgressKind(e.Kind())}
 	switch {
 	case e.OpenVPN != nil:
-		tunnelIntent(&out, s.Tunnels[e.Name])
+		t := s.Tunnels[e.Name]
+		if AddressConflict(cfg, e, s) != "" {
+			t.Session = nil // as before the server assigned anything
+		}
+		tunnelIntent(&out, t)
 	case e.Member != nil:
 		n := Network(cfg, s, e.Member.Network)
 		out.Iface, out.MTU, out.Carries = n.Iface, n.MTU, policyroute.ZeroTierPacket
@@ -216,7 +222,7 @@ func wanIntent(out *policyroute.Egress, wan *config.WAN, w HostState) {
 	if l, ok := w.Link(out.Iface); ok {
 		out.MTU = l.MTU
 	}
-	out.Closed = w.ownNetworks()
+	out.Closed, out.Open = w.notInternet()
 	if wan.SNAT.IsValid() {
 		out.NAT4 = policyroute.NAT{Kind: policyroute.SNAT, To: wan.SNAT}
 	}

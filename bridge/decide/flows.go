@@ -195,3 +195,24 @@ func FlowsThrough(intent policyroute.Intent, f policyroute.Family, list []string
 	}
 	return out
 }
+
+// Translated returns the prefixes of members whose addresses every egress translates, and which the
+// world therefore never sees.
+func Translated(intent policyroute.Intent) []netip.Prefix {
+	var out []netip.Prefix
+	for _, g := range intent.Ingresses {
+		for _, p := range g.Prefixes {
+			if !slices.ContainsFunc(intent.Egresses, func(e policyroute.Egress) bool {
+				nat := e.NAT4
+				if p.Addr().Is6() {
+					nat = e.NAT6
+				}
+				return nat.Kind == policyroute.NoNAT &&
+					(!nat.Prefix.IsValid() || nat.Prefix.Overlaps(p))
+			}) {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}

@@ -57,32 +57,60 @@ func (w HostState) OnLink(p netip.Prefix) (kernel.Link, bool) {
 	return kernel.Link{}, false
 }
 
-// metadata are the addresses of clouds' metadata services, which hand a machine's secrets to
-// whoever asks from it: the link-local ones of most, and those of Azure, Alibaba and, by IPv6,
-// Amazon.
-var metadata = []netip.Prefix{
-	netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("168.63.129.16/32"),
-	netip.MustParsePrefix("100.100.100.200/32"), netip.MustParsePrefix("fd00:ec2::254/128"),
-}
+// azureMetadata is the one metadata service with an address of the Internet. Those services hand a
+// machine's secrets to whoever asks from it.
+var azureMetadata = netip.MustParsePrefix("168.63.129.16/32")
 
-// sharedPrefix is a provider's own network (RFC 6598).
-var sharedPrefix = netip.MustParsePrefix("100.64.0.0/10")
-
-// ownNetworks returns what the box reaches because of where it stands, and its clients therefore do
-// not: the networks that it is in, and a cloud's metadata. A public IPv4 network is a part of the
-// Internet like any other.
-func (w HostState) ownNetworks() []netip.Prefix {
-	out := slices.Clone(metadata)
+// notInternet returns what the box reaches because of where it stands, and its clients therefore do
+// not: whatever is no part of the Internet, the IPv6 networks that the box is in, and a cloud's
+// metadata. A public IPv4 network is a part of the Internet like any other.
+func (w HostState) notInternet() (closed, open []netip.Prefix) {
+	closed, open = policyroute.NotInternet(w.outside())
+	closed = append(closed, azureMetadata)
 	for _, l := range w.Links {
 		for _, p := range Subnets(l.Addrs) {
-			private := p.Addr().Is6() || p.Addr().IsPrivate() || sharedPrefix.Contains(p.Addr())
-			if private && !p.Addr().IsLoopback() && !slices.Contains(out, p) {
-				out = append(out, p)
+			if p.Addr().Is6() && !slices.ContainsFunc(closed,
+				func(q netip.Prefix) bool { return Covers(q, p) }) {
+				closed = append(closed, p)
 			}
 		}
 	}
-	slices.SortFunc(out, netip.Prefix.Compare)
+	slices.SortFunc(closed, netip.Prefix.Compare)
+	return closed, open
+}
+
+// outside returns the addresses of the links that main's default routes lead to.
+func (w HostState) outside() []netip.Addr {
+	var out []netip.Addr
+	for _, r := range w.Defaults {
+		l, _ := w.Link(r.Iface)
+		for _, a := range l.Addrs {
+			out = append(out, a.Addr())
+		}
+	}
 	return out
+}
+
+// StackedOn reports whether a link is made on another, directly or not: it is its master (a bridge,
+// a bond, a VRF), or a VLAN or macvlan of it.
+func (w HostState) StackedOn(name, below string) bool {
+	found := map[string]bool{}
+	for next := []string{below}; len(next) > 0; next = next[1:] {
+		for _, l := range w.Links {
+			above := ""
+			switch {
+			case l.Name == next[0]:
+				above = l.Master
+			case l.Parent == next[0]:
+				above = l.Name
+			}
+			if above != "" && !found[above] {
+				found[above] = true
+				next = append(next, above)
+			}
+		}
+	}
+	return found[name]
 }
 
 // Default returns main's best default route of a family; its zero value when there is none.

@@ -23,6 +23,7 @@ func ingressIntents(cfg *config.Config, s Snapshot,
 			Name: n.Name, Iface: st.Iface, Present: s.Host.Up(
 				st.Iface), MTU: st.MTU, Carries: policyroute.ZeroTierPacket,
 			Prefixes: slices.Concat(st.Prefixes, public), Unrouted: public,
+			Reached: known[st.Iface].Reached,
 		})
 	}
 	for _, i := range cfg.Interfaces {
@@ -35,6 +36,7 @@ func ingressIntents(cfg *config.Config, s Snapshot,
 		out = append(out, policyroute.Ingress{
 			Name: i.Name, Iface: i.Iface, Present: s.Host.Up(
 				i.Iface), Prefixes: prefixes, Switches: s.Host.isSwitch(i.Iface),
+			Reached: known[i.Iface].Reached,
 		})
 	}
 	for _, l := range s.Listeners {
@@ -46,6 +48,29 @@ func ingressIntents(cfg *config.Config, s Snapshot,
 			in.Carries = policyroute.StreamPacket
 		}
 		out = append(out, in)
+	}
+	for i := range out {
+		out[i].Elsewhere = otherSubnets(out, out[i], s.Host)
+	}
+	return out
+}
+
+// otherSubnets returns the parts of an ingress's prefixes that are on links by which no client
+// enters, as the box's own network is where an ingress has been given all of 10.0.0.0/8.
+func otherSubnets(all []policyroute.Ingress, g policyroute.Ingress, w HostState) []netip.Prefix {
+	var out []netip.Prefix
+	for _, l := range w.Links {
+		if slices.ContainsFunc(all, func(o policyroute.Ingress) bool {
+			return o.Iface == l.Name || w.StackedOn(l.Name, o.Iface)
+		}) {
+			continue
+		}
+		for _, p := range Subnets(l.Addrs) {
+			if slices.ContainsFunc(g.Prefixes,
+				func(q netip.Prefix) bool { return Covers(q, p) }) && !slices.Contains(out, p) {
+				out = append(out, p)
+			}
+		}
 	}
 	return out
 }

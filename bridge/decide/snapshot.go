@@ -43,6 +43,8 @@ type Snapshot struct {
 	Revoked []string
 	// Behind is what was last known to lie behind the ingresses that are not ours, by interface.
 	Connected map[string]ConnectedPrefixes
+	// Servers are the resolvers and time servers that the host itself asks.
+	Servers []netip.Addr
 	// Current is the egress in use, by list of egresses.
 	Current map[EgressList]string
 	// Current6 is the same of IPv6.

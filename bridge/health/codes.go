@@ -49,6 +49,7 @@ const (
 	TunnelConfigError  Code = "tunnel-config-error"
 	TunnelPushRefused  Code = "tunnel-push-refused"
 	TunnelWarning      Code = "tunnel-warning"
+	TunnelAddress      Code = "tunnel-address-taken"
 
 	ProbesUnanswered  Code = "probes-unanswered"
 	EgressRing        Code = "egress-ring"
@@ -59,6 +60,8 @@ const (
 
 	IngressMissing   Code = "ingress-missing"
 	IngressUncovered Code = "ingress-without-rule"
+	IngressDefault   Code = "ingress-default-route"
+	IngressStacked   Code = "ingress-stacked"
 
 	PathBlocked   Code = "path-blocked"
 	PathBroken    Code = "path-broken"
@@ -101,8 +104,14 @@ var kinds = []Kind{
 		"give one of the boxes an egress that does not lead to another", nil},
 	{EndpointFailed, Endpoint, Error, "The endpoint admits no new client.",
 		"see the message; ztbridge doctor explains", nil},
+	{IngressDefault, Ingress, Error,
+		"This box's own traffic follows a default route by an interface where clients enter.",
+		"remove that route", nil},
 	{IngressMissing, Ingress, Warning, "An interface that clients should enter by does not exist.",
 		"create it, or correct its name in the configuration", nil},
+	{IngressStacked, Ingress, Error,
+		"An interface where clients enter is part of another one, which is closed.",
+		"take it out again, or make the other one the ingress", nil},
 	{IngressUncovered, Configuration, Error,
 		"No rule of the policy covers what enters there: it is blocked.",
 		"add it to from: of a rule, and reload", nil},
@@ -167,6 +176,9 @@ var kinds = []Kind{
 	{ReloadRefused, Configuration, Warning,
 		"The configuration file has an error: the configuration that was read before stays.",
 		"correct the file, then: ztbridge reload", nil},
+	{TunnelAddress, Tunnel, Error,
+		"A server assigned an address that this box needs for something else: not used.",
+		"connect to another server of the provider, or change what has the address", onWAN},
 	{TunnelAuthFailed, Tunnel, Warning, "The server rejected the user name or password.",
 		"check the credentials file and the account, then: systemctl reload ztbridge", onWAN},
 	{TunnelBackoff, Tunnel, Warning,

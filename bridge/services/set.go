@@ -305,6 +305,7 @@ func (d *Set) Fill(s *decide.Snapshot) {
 	for name, c := range now.prefixes {
 		s.Prefixes[name] = c.Outcome()
 	}
+	s.Servers = hostServers()
 	s.Loops = d.loops.known(s.Now, s.Probes)
 	s.DeadResolvers = d.dns.status()
 	if d.paths != nil {

@@ -10,6 +10,7 @@ import (
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/ndp"
+	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/resolver"
 	"ztbridge/policyroute"
 )
@@ -31,6 +32,10 @@ type hostView struct {
 func (d *Set) Observe(cfg *config.Config, intent policyroute.Intent, w decide.HostState) {
 	s := &hostView{devices: map[string]string{}, taken: decide.TakenPrefixes(intent, w),
 		peers: decide.PeersOf(cfg, intent.Ingresses)}
+	for a := range decide.Needed(cfg, decide.Snapshot{Servers: hostServers(),
+		Tunnels: d.tunnelStatuses()}) {
+		s.taken = append(s.taken, netip.PrefixFrom(a, a.BitLen()))
+	}
 	for _, l := range w.Links {
 		for _, a := range l.Addrs {
 			s.own = append(s.own, a.Addr())
@@ -43,6 +48,17 @@ func (d *Set) Observe(cfg *config.Config, intent policyroute.Intent, w decide.Ho
 		s.members = append(s.members, g.Prefixes...)
 	}
 	d.view.Store(s)
+}
+
+// tunnelStatuses returns the status of each tunnel by its egress.
+func (d *Set) tunnelStatuses() map[string]client.Status {
+	out := map[string]client.Status{}
+	if now := d.current.Load(); now != nil {
+		for name, t := range now.tunnels {
+			out[name] = t.Status()
+		}
+	}
+	return out
 }
 
 // taken returns what a provider may not assign. Safe for concurrent use.

@@ -19,6 +19,7 @@ import (
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/reclaim"
 	"ztbridge/bridge/zerotier"
+	"ztbridge/policyroute"
 	"ztbridge/policyroute/kernel"
 )
 
@@ -31,7 +32,7 @@ egress:
   home: {zerotier: {via: 10.147.17.2}}
   direct: {wan: {interface: eth0, ipv6: nat66}}
 policy:
-  - {from: [zerotier], to: 198.51.100.0/24, egress: [direct]}
+  - {from: [zerotier], to: 9.9.9.0/24, egress: [direct]}
   - {from: [zerotier, endpoint, lan], egress: [provider, home, direct]}
 `
 
@@ -189,6 +190,23 @@ var broken = map[health.Code]func(*Input){
 		in.Snapshot.Paths.Diversions = []kernel.Diversion{{Iface: "br-lan", Rule: "100: …"}}
 	},
 	health.PathUnchecked: func(in *Input) { in.Snapshot.Paths.Err = pathcheck.ErrDevice },
+	health.TunnelAddress: func(in *Input) {
+		t := in.Snapshot.Tunnels["provider"]
+		in.Snapshot.Servers = []netip.Addr{t.Session.Addrs[0].Addr()}
+	},
+	health.IngressDefault: func(in *Input) {
+		in.Snapshot.Host.Defaults = append(in.Snapshot.Host.Defaults,
+			kernel.DefaultRoute{Family: policyroute.V6, Iface: "br-lan",
+				Gateway: netip.MustParseAddr("fe80::bad")})
+	},
+	health.IngressStacked: func(in *Input) {
+		for i, l := range in.Snapshot.Host.Links {
+			if l.Name == "br-lan" {
+				in.Snapshot.Host.Links[i].Master = "bond0"
+			}
+		}
+		in.Snapshot.Host.Links = append(in.Snapshot.Host.Links, kernel.Link{Name: "bond0"})
+	},
 	health.EndpointFailed: func(in *Input) {
 		in.Snapshot.Faults.Keys = errors.New("no space left on device")
 	},

@@ -42,7 +42,7 @@ func Problems(in Input) []health.Problem {
 	out := append(boxProblems(in), pathProblems(in)...)
 	out = append(out, zerotierProblems(in.Config, s)...)
 	for _, e := range in.Config.Egresses {
-		out = append(out, tunnelProblems(e, s, in.Decided)...)
+		out = append(out, tunnelProblems(in, e)...)
 		out = append(out, egressProblems(e, s, in.Decided)...)
 	}
 	out = append(out, closedProblems(in.Decided.Intent)...)
@@ -54,9 +54,46 @@ func Problems(in Input) []health.Problem {
 				Remedy:  "create it, or correct its name in the configuration"})
 		}
 	}
+	out = append(out, ingressProblems(in.Decided.Intent, s.Host)...)
 	out = append(out, choiceProblems(in)...)
 	if in.Idle != nil {
 		out = append(out, idleProblem(*in.Idle, runtime.GOARCH))
+	}
+	return out
+}
+
+// ingressProblems tells of interfaces by which clients could get hold of the box's own traffic, or
+// around their policy.
+func ingressProblems(intent policyroute.Intent, host decide.HostState) []health.Problem {
+	var out []health.Problem
+	for _, g := range intent.Ingresses {
+		for _, r := range host.Defaults {
+			if r.Iface != g.Iface {
+				continue
+			}
+			via := ""
+			if r.Gateway.IsValid() {
+				via = " via " + r.Gateway.String()
+			}
+			version := "-4"
+			if r.Family == policyroute.V6 {
+				version = "-6"
+			}
+			out = append(out, health.Problem{Code: health.IngressDefault, Subject: g.Name,
+				Message: fmt.Sprintf("the main table has a default route%s by %s, where clients "+
+					"enter: this box's own traffic may go to one of them", via, g.Iface),
+				Remedy: fmt.Sprintf("remove it: ip %s route del default%s dev %s", version, via,
+					g.Iface)})
+		}
+		for _, name := range intent.Stacked {
+			if host.StackedOn(name, g.Iface) {
+				out = append(out, health.Problem{Code: health.IngressStacked, Subject: g.Name,
+					Message: fmt.Sprintf("%s, where clients enter, is part of %s: what enters by "+
+						"%[2]s is not forwarded", g.Iface, name),
+					Remedy: fmt.Sprintf("see ip -d link show %s; take %s out of it, or make it "+
+						"the ingress", name, g.Iface)})
+			}
+		}
 	}
 	return out
 }
@@ -142,13 +179,20 @@ func zerotierProblems(cfg *config.Config, s decide.Snapshot) []health.Problem {
 }
 
 // tunnelProblems are those of an OpenVPN egress. They are errors while nothing carries any traffic.
-func tunnelProblems(e config.Egress, s decide.Snapshot, decided decide.Decision) []health.Problem {
+func tunnelProblems(in Input, e config.Egress) []health.Problem {
+	s := in.Snapshot
 	if e.OpenVPN == nil {
 		return nil
 	}
 	out := s.Tunnels[e.Name].Problems(e.Name)
+	if why := decide.AddressConflict(in.Config, e, s); why != "" {
+		out = append(out, health.Problem{Code: health.TunnelAddress, Subject: e.Name,
+			Message: why + ": the tunnel is not used",
+			Remedy: "connect to another server of the provider, or change what has the " +
+				"address"})
+	}
 	for i := range out {
-		if out[i].Code != health.TunnelWarning && !inUse(decided) {
+		if out[i].Code != health.TunnelWarning && !inUse(in.Decided) {
 			out[i].Severity = health.Error
 		}
 	}

@@ -11,7 +11,7 @@ import (
 // and what does.
 func TestClosedDestinationIsSaid(t *testing.T) {
 	for to, want := range map[string]int{"192.168.1.0/24": 1, "192.168.1.7/32": 1,
-		"198.51.100.0/24": 0, "192.168.0.0/16": 0} {
+		"9.9.9.0/24": 0, "192.168.0.0/16": 1, "10.0.0.0/7": 0, "fd00:c1::/64": 1} {
 		in := decide.Decide(bridgetest.Parse(t, "zerotier: {networks: ["+bridgetest.Network+
 			"]}\negress: {direct: {wan: {}}}\npolicy: [{to: ["+to+
 			"], egress: [direct]}, {egress: [direct]}]\n"),

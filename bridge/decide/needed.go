@@ -1,0 +1,85 @@
+package decide
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"ztbridge/bridge/config"
+)
+
+// Needed returns, by what it is for, each address that the box itself asks something of: a provider
+// that assigned it to this box would cut the box off from it.
+func Needed(cfg *config.Config, s Snapshot) map[netip.Addr]string {
+	out := map[netip.Addr]string{}
+	for _, a := range cfg.Probe.Targets {
+		out[a.Unmap()] = "a probe target"
+	}
+	for _, e := range cfg.Egresses {
+		for _, r := range e.DNS {
+			out[r.Addr.Addr().Unmap()] = "a resolver of egress " + e.Name
+		}
+	}
+	for _, a := range s.Servers {
+		out[a.Unmap()] = "a resolver or a time server of this box"
+	}
+	for name, t := range s.Tunnels {
+		if t.Server.IsValid() {
+			out[t.Server.Addr().Unmap()] = "the server of tunnel " + name
+		}
+		if a, err := netip.ParseAddr(t.Remote.Host); err == nil {
+			out[a.Unmap()] = "the server of tunnel " + name
+		}
+	}
+	return out
+}
+
+// AddressConflict returns why what the server of a tunnel assigned cannot be used: it is an address
+// that the box needs, or that another part of it has. It returns "" where it can, and for other
+// egresses. Of two tunnels with one address the first in the configuration keeps it.
+func AddressConflict(cfg *config.Config, e config.Egress, s Snapshot) string {
+	session := s.Tunnels[e.Name].Session
+	if e.OpenVPN == nil || session == nil {
+		return ""
+	}
+	needed := Needed(cfg, s)
+	for _, p := range session.Addrs {
+		a := p.Addr()
+		if what := needed[a]; what != "" {
+			return fmt.Sprintf("its server assigned %s, which is %s", a, what)
+		}
+		for _, g := range ingressIntents(cfg, s, connectedPrefixes(cfg, s)) {
+			if slices.ContainsFunc(g.Prefixes,
+				func(q netip.Prefix) bool { return q.Contains(a) }) {
+				return fmt.Sprintf("its server assigned %s, which is behind %s", a, g.Name)
+			}
+		}
+		for _, l := range s.Host.Links {
+			if !IsOurs(l.Name) && slices.ContainsFunc(l.Addrs, func(q netip.Prefix) bool {
+				return q.Contains(a) && !a.IsLinkLocalUnicast()
+			}) {
+				return fmt.Sprintf("its server assigned %s, which is in the network of %s", a,
+					l.Name)
+			}
+		}
+		if other := sharer(cfg, e, s, a); other != "" {
+			return fmt.Sprintf("its server assigned %s, which tunnel %s has", a, other)
+		}
+	}
+	return ""
+}
+
+// sharer returns the tunnel before e in the configuration that has the address.
+func sharer(cfg *config.Config, e config.Egress, s Snapshot, a netip.Addr) string {
+	for _, other := range cfg.Egresses {
+		if other.Name == e.Name {
+			return ""
+		}
+		session := s.Tunnels[other.Name].Session
+		if other.OpenVPN != nil && session != nil && slices.ContainsFunc(session.Addrs,
+			func(p netip.Prefix) bool { return p.Addr() == a }) {
+			return other.Name
+		}
+	}
+	return ""
+}

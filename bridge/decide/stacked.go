@@ -1,0 +1,34 @@
+package decide
+
+import (
+	"slices"
+	"strings"
+
+	"ztbridge/policyroute"
+)
+
+// advertised returns the links on which router advertisements go on to be taken: by none of these
+// do clients enter.
+func advertised(ingresses []policyroute.Ingress, w HostState) []string {
+	return slices.DeleteFunc(slices.Clone(w.AcceptRA), func(name string) bool {
+		l, _ := w.Link(name)
+		return strings.HasPrefix(name, "zt") || IsOurs(name) || l.Master != "" ||
+			slices.ContainsFunc(ingresses, func(g policyroute.Ingress) bool {
+				return g.Iface == name || w.StackedOn(name, g.Iface)
+			})
+	})
+}
+
+// stacked returns the links made on an ingress that are none themselves.
+func stacked(ingresses []policyroute.Ingress, w HostState) []string {
+	var out []string
+	for _, l := range w.Links {
+		isIngress := slices.ContainsFunc(ingresses,
+			func(g policyroute.Ingress) bool { return g.Iface == l.Name })
+		if !isIngress && slices.ContainsFunc(ingresses,
+			func(g policyroute.Ingress) bool { return w.StackedOn(l.Name, g.Iface) }) {
+			out = append(out, l.Name)
+		}
+	}
+	return out
+}
