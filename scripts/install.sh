@@ -35,6 +35,9 @@ install_all() {
 	done
 	install -D -m 644 "$here/configs/sysusers.d/ztbridge.conf" "$root/usr/lib/sysusers.d/ztbridge.conf"
 	install -D -m 644 "$here/configs/tmpfiles.d/ztbridge.conf" "$root/usr/lib/tmpfiles.d/ztbridge.conf"
+	# So that other programs leave our rules, routes and interfaces alone.
+	install -D -m 644 "$here/configs/networkd.conf.d/50-ztbridge.conf" "$root/usr/lib/systemd/networkd.conf.d/50-ztbridge.conf"
+	install -D -m 644 "$here/configs/NetworkManager/50-ztbridge.conf" "$root/usr/lib/NetworkManager/conf.d/50-ztbridge.conf"
 	# The reference beside the configuration shows what a newer version knows.
 	install -D -m 644 "$here/configs/ztbridge.yaml" "$root/usr/share/doc/ztbridge/ztbridge.yaml"
 	[ -e "$root/etc/ztbridge/ztbridge.yaml" ] ||
@@ -77,7 +80,8 @@ uninstall() {
 	for unit in $units; do
 		rm -f "$root/etc/systemd/system/$unit"
 	done
-	rm -f "$root/usr/bin/ztbridge" "$root/usr/lib/sysusers.d/ztbridge.conf" "$root/usr/lib/tmpfiles.d/ztbridge.conf"
+	rm -f "$root/usr/bin/ztbridge" "$root/usr/lib/sysusers.d/ztbridge.conf" "$root/usr/lib/tmpfiles.d/ztbridge.conf" \
+		"$root/usr/lib/systemd/networkd.conf.d/50-ztbridge.conf" "$root/usr/lib/NetworkManager/conf.d/50-ztbridge.conf"
 	rm -rf "$root/usr/share/doc/ztbridge"
 	if on_this_machine; then
 		systemctl daemon-reload

@@ -180,8 +180,10 @@ func (s *stage) sources(o Options) error {
 	configs := filepath.Join(o.Source, "configs")
 	for pattern, destination := range map[string]string{
 		"systemd/*.service": "/usr/lib/systemd/system", "sysusers.d/*.conf": "/usr/lib/sysusers.d",
-		"tmpfiles.d/*.conf": "/usr/lib/tmpfiles.d",
-		"examples/*.yaml":   "/usr/share/doc/ztbridge/examples",
+		"tmpfiles.d/*.conf":      "/usr/lib/tmpfiles.d",
+		"networkd.conf.d/*.conf": "/usr/lib/systemd/networkd.conf.d",
+		"NetworkManager/*.conf":  "/usr/lib/NetworkManager/conf.d",
+		"examples/*.yaml":        "/usr/share/doc/ztbridge/examples",
 	} {
 		matches, err := filepath.Glob(filepath.Join(configs, pattern))
 		if err != nil || len(matches) == 0 {

@@ -23,6 +23,8 @@ const contents = `
 -rw-r--r-- ./etc/apt/apt.conf.d/52ztbridge-unattended-upgrades
 -rw------- ./etc/ztbridge/ztbridge.yaml
 -rwxr-xr-x ./usr/bin/ztbridge
+-rw-r--r-- ./usr/lib/NetworkManager/conf.d/50-ztbridge.conf
+-rw-r--r-- ./usr/lib/systemd/networkd.conf.d/50-ztbridge.conf
 -rw-r--r-- ./usr/lib/systemd/system/ztbridge-guard.service
 -rw-r--r-- ./usr/lib/systemd/system/ztbridge.service
 -rw-r--r-- ./usr/lib/sysusers.d/ztbridge.conf
