@@ -193,7 +193,7 @@ func (d *Set) tunnelTask(was, next *services, name string, files TunnelFiles) (t
 	device := decide.TunnelDevice(name)
 	t, err := client.New(client.Config{
 		Name: name, Profile: files.profile, Credentials: files.credentials,
-		Order: files.order, Rotate: files.rotate,
+		Order: files.order, Rotate: files.rotate, PreferChaCha20: client.SlowAES(),
 		Device:       device,
 		EnsureDevice: func() (string, error) { return d.ensureDevice(device) },
 		UID:          d.user.uid, GID: d.user.gid,

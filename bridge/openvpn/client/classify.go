@@ -49,6 +49,9 @@ func newSign(pattern string, s State, cause, remedy string) sign {
 	return sign{regexp.MustCompile(pattern), failure{state: s, cause: cause, remedy: remedy}}
 }
 
+// causeNoCipher is the cause of a failed negotiation of ciphers.
+const causeNoCipher = "we and the server have no data cipher in common"
+
 // signs are tried in order. The texts are those of OpenVPN 2.6 with OpenSSL 3.
 var signs = []sign{
 	newSign(`^VERIFY ERROR: depth=0, error=certificate has expired: (.*), serial=`,
@@ -89,7 +92,7 @@ var signs = []sign{
 		`(?:(?:Received fatal SSL alert:|alert) (?:bad certificate|certificate unknown|certificate required|unsupported certificate)|SSL alert number (?:42|43|46|116))`,
 		StateTLSFailed, "the server refuses our certificate", remedyOwnCert),
 	newSign(`(?:failed to negotiate cipher with server|Data channel cipher negotiation failed)`,
-		StateTLSFailed, "we and the server have no data cipher in common", remedyCipher),
+		StateTLSFailed, causeNoCipher, remedyCipher),
 	newSign(
 		`(?:(?:Received fatal SSL alert:|alert) (?:protocol version|handshake failure)|SSL alert number 70|unsupported protocol|SSL alert number 40|no shared cipher|wrong signature type|dh key too small|ee key too small|ca md too weak)`,
 		StateTLSFailed, "we and the server have no TLS version or cipher in common", remedyCipher),

@@ -14,6 +14,10 @@ func (r *run) hold(seconds int) *outcome {
 	if asked {
 		return r.resolve()
 	}
+	if r.target.chacha20 && f.cause == causeNoCipher {
+		r.t.servers.offerAll(r.target.remote)
+		return &outcome{failure{state: StateBackoff, cause: "all ciphers are offered"}, true}
+	}
 	if f.cause == "" {
 		f = failure{state: StateBackoff, cause: "the connection did not succeed",
 			remedy: remedyNetwork}

@@ -28,6 +28,8 @@ type target struct {
 	remote profile.Remote
 	addr   netip.Addr
 	proxy  netip.Addr // of the server's proxy, where it has one
+	// chacha20: ChaCha20-Poly1305 alone is offered.
+	chacha20 bool
 }
 
 func (t target) server() netip.AddrPort { return netip.AddrPortFrom(t.addr, t.remote.Port) }
@@ -47,6 +49,10 @@ type serverList struct {
 	// lost, because clients wait. A slow server gets its full time in the rounds that follow.
 	fastRounds int
 	took       map[profile.Remote]time.Duration // how long connecting took last
+	// chacha20 reports whether ChaCha20-Poly1305 is offered alone at first; allCiphers holds the
+	// servers that refused that.
+	chacha20   func(profile.Remote) bool
+	allCiphers map[profile.Remote]bool
 }
 
 func newServerList(p *profile.Profile, n *names, order Order) *serverList {
@@ -54,7 +60,9 @@ func newServerList(p *profile.Profile, n *names, order Order) *serverList {
 		order = Random
 	}
 	c := &serverList{names: n, remotes: slices.Clone(p.Remotes), order: order,
-		failed: map[string]bool{}, took: map[profile.Remote]time.Duration{}}
+		failed: map[string]bool{}, took: map[profile.Remote]time.Duration{},
+		chacha20:   func(profile.Remote) bool { return false },
+		allCiphers: map[profile.Remote]bool{}}
 	c.sort()
 	return c
 }
@@ -91,7 +99,8 @@ func (c *serverList) target(ctx context.Context) (t target, remark error, err er
 	var failures []error
 	for range len(c.remotes) + 1 {
 		if len(c.addrs) > 0 {
-			return target{c.current, c.addrs[0], c.proxy}, errors.Join(failures...), nil
+			return target{c.current, c.addrs[0], c.proxy,
+				c.chacha20(c.current) && !c.allCiphers[c.current]}, errors.Join(failures...), nil
 		}
 		if len(failures) == len(c.remotes) || ctx.Err() != nil {
 			break
@@ -155,6 +164,9 @@ func (c *serverList) fail() {
 		c.failed[c.current.Host] = true
 	}
 }
+
+// offerAll remembers that a server does not take ChaCha20-Poly1305.
+func (c *serverList) offerAll(r profile.Remote) { c.allCiphers[r] = true }
 
 // skip passes on to the next server.
 func (c *serverList) skip() { c.addrs = nil }

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 	"ztbridge/bridge/openvpn/process"
+	"ztbridge/bridge/openvpn/profile"
 )
 
 // Tunnel supervises one openvpn client. Its methods may be called from any goroutine.
@@ -191,6 +192,11 @@ func (t *Tunnel) Run(ctx context.Context) error {
 	n := openNames(filepath.Join(t.cfg.StateDir, t.cfg.Name+".names.json"), t.cfg.Resolver,
 		t.cfg.Profile.Question)
 	t.servers = newServerList(t.cfg.Profile, n, t.cfg.Order)
+	if t.cfg.PreferChaCha20 {
+		t.servers.chacha20 = func(r profile.Remote) bool {
+			return t.cfg.Profile.For(r).OffersChaCha20()
+		}
+	}
 	for ctx.Err() == nil {
 		f, asked := t.runOnce(ctx)
 		if ctx.Err() != nil {

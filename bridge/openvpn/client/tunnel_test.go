@@ -191,3 +191,34 @@ func TestOverIPv6(t *testing.T) {
 	}
 	c.ping()
 }
+
+// TestChaCha20First: where AES is slow, ChaCha20-Poly1305 is offered alone; a server without it is
+// connected all the same, within one more attempt and without a failure that anybody sees.
+func TestChaCha20First(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	l := newLab(t)
+	for _, tc := range []struct{ offered, used string }{
+		{"AES-256-GCM:CHACHA20-POLY1305", "CHACHA20-POLY1305"},
+		{"AES-256-GCM:AES-128-GCM", "AES-256-GCM"},
+	} {
+		s := l.serve("udp", "data-ciphers "+tc.offered)
+		seen := map[State]bool{}
+		c := l.dial(l.profile("remote "+serverAddr+" 1194"), func(cfg *Config) {
+			cfg.PreferChaCha20 = true
+		})
+		up := c.await("up", func(s Status) bool {
+			seen[s.State] = true
+			return s.State == StateUp
+		})
+		c.ping()
+		if seen[StateAuthFailed] || seen[StateTLSFailed] || up.Failures != 0 ||
+			!strings.Contains(c.logText(), "cipher '"+tc.used) {
+			t.Errorf("server with %s: states %v, %d failures\n%s", tc.offered, seen, up.Failures,
+				c.logText())
+		}
+		c.stop()
+		s.kill()
+	}
+}

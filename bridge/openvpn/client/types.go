@@ -62,6 +62,10 @@ type Config struct {
 	Order  Order
 	Rotate *time.Duration
 
+	// PreferChaCha20 offers ChaCha20-Poly1305 alone at first, and all ciphers to a server that
+	// refuses it: AES is slow on processors without instructions for it (SlowAES).
+	PreferChaCha20 bool
+
 	// Device is the name of the persistent TUN device. EnsureDevice is called before every start of
 	// openvpn; it makes the device if it is missing and returns the device node to open
 	// ("/dev/net/tun", or a node of the unprivileged user's own).

@@ -117,6 +117,11 @@ func takeDataCiphers(p *parser, d directive) error {
 // before 2.4, which do not negotiate.
 func (p *parser) finishCiphers() {
 	list := slices.Clone(modernCiphers)
+	offers := len(p.ciphers) == 0 || slices.Contains(p.ciphers, ChaCha20)
+	p.profile.chacha20 = offers && len(p.options.Ciphers) == 0
+	if !offers {
+		list = slices.DeleteFunc(list, func(c string) bool { return c == ChaCha20 })
+	}
 	if p.cipher != "" {
 		p.ciphers = append(p.ciphers, p.cipher)
 		p.set("data-ciphers-fallback", p.cipher)

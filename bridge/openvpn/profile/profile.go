@@ -33,6 +33,7 @@ type Profile struct {
 	members    map[string]*Profile // of a collection, by name; nil for a single profile
 	settings
 	connections []settings // of <connection> blocks, in their order
+	chacha20    bool       // its list of ciphers has ChaCha20-Poly1305, or there is none
 	legacy      bool       // needs OpenSSL's legacy provider
 }
 
@@ -159,6 +160,10 @@ func (p *Profile) Question(host string) string {
 
 // Legacy reports whether openvpn needs OpenSSL's legacy provider.
 func (p *Profile) Legacy() bool { return p.legacy }
+
+// OffersChaCha20 reports whether the profile's list of ciphers has ChaCha20-Poly1305, or it has no
+// list and the person gave none.
+func (p *Profile) OffersChaCha20() bool { return p.chacha20 }
 
 // uses reports whether any remote has the transport.
 func (p *Profile) uses(proto Proto) bool {
