@@ -91,18 +91,35 @@ func (d *decoder) mustExist(path string, at Position, folder bool) {
 }
 
 func (d *decoder) readCredentials(c *Credentials, at Position) {
+	if err := c.read(); errors.Is(err, ErrValue) {
+		d.fail(at, ErrValue, c.Path+" does not hold credentials", credentialsForm)
+	} else if err != nil {
+		d.fileError(c.Path, at, err)
+	}
+}
+
+// credentialsForm says what a credentials file holds.
+const credentialsForm = "write the user name on its first line and the password on its second; " +
+	"the passphrase of an encrypted private key comes third, or alone"
+
+// ReadCredentials reads a credentials file, which must be private.
+func ReadCredentials(path string) (*Credentials, error) {
+	c := &Credentials{Path: path}
+	if err := c.read(); err != nil {
+		return nil, fmt.Errorf("reading credentials: %w", err)
+	}
+	return c, nil
+}
+
+func (c *Credentials) read() error {
 	data, err := readPrivate(c.Path)
 	if err != nil {
-		d.fileError(c.Path, at, err)
-		return
+		return err
 	}
 	text := strings.ReplaceAll(string(bytes.TrimPrefix(data, []byte("\ufeff"))), "\r\n", "\n")
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	if len(lines) > 3 || slices.Contains(lines, "") || strings.ContainsRune(text, 0) {
-		d.fail(at, ErrValue, c.Path+" does not hold credentials",
-			"write the user name on its first line and the password on its second; "+
-				"the passphrase of an encrypted private key comes third, or alone")
-		return
+		return fmt.Errorf("%s: %w: %s", c.Path, ErrValue, credentialsForm)
 	}
 	if len(lines) >= 2 {
 		c.Username, c.Password, lines = NewSecret(lines[0]), NewSecret(lines[1]), lines[2:]
@@ -110,6 +127,7 @@ func (d *decoder) readCredentials(c *Credentials, at Position) {
 	if len(lines) == 1 {
 		c.KeyPassphrase = NewSecret(lines[0])
 	}
+	return nil
 }
 
 func (d *decoder) fileError(path string, at Position, err error) {

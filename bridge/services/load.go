@@ -88,8 +88,7 @@ func loadTunnel(e config.Egress) (TunnelFiles, error) {
 	files := TunnelFiles{profile: parsed, Report: report, order: client.Order(e.OpenVPN.Order),
 		rotate: e.OpenVPN.Rotate}
 	if c := e.OpenVPN.Credentials; c != nil {
-		files.credentials = &profile.Credentials{Username: c.Username.Reveal(),
-			Password: c.Password.Reveal(), KeyPassphrase: c.KeyPassphrase.Reveal()}
+		files.credentials = clientCredentials(c)
 		fmt.Fprintf(sum, "\x00%s\x00%s\x00%s", c.Username.Reveal(), c.Password.Reveal(),
 			c.KeyPassphrase.Reveal())
 	}

@@ -29,6 +29,7 @@ func (p *program) configCommand() *cobra.Command {
 			Args:  cobra.NoArgs,
 			RunE:  func(*cobra.Command, []string) error { return p.showConfig() },
 		},
+		p.tryCommand(),
 	)
 	return cmd
 }

@@ -133,7 +133,7 @@ func (r *run) supervise(ctx context.Context) (failure, bool) {
 			r.t.servers.skip()
 			v = &outcome{failure{state: StateBackoff, cause: "it is time for the next server"}, true}
 		case <-watch.C:
-			if interfaceIndex(r.t.cfg.Device) != r.ifindex {
+			if !r.t.cfg.DeviceMoves && interfaceIndex(r.t.cfg.Device) != r.ifindex {
 				v = &outcome{failure{state: StateBackoff, cause: "the TUN device was removed"},
 					false}
 			}

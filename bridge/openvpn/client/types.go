@@ -72,6 +72,10 @@ type Config struct {
 	Device       string
 	EnsureDevice func() (devNode string, err error)
 
+	// DeviceMoves says that the caller moves the device to another namespace once the tunnel is up.
+	// Its removal is then not noticed.
+	DeviceMoves bool
+
 	// UID and GID are whom openvpn runs as, without capabilities.
 	UID, GID int
 	// RuntimeDir is for the socket, the device node and the pidfile, below a directory of this

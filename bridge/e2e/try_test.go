@@ -1,0 +1,80 @@
+package e2e
+
+import (
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ztbridge/bridge/lab"
+)
+
+// TestConfigTry connects a profile by `config try`, and finds the box as it was before.
+func TestConfigTry(t *testing.T) {
+	t.Parallel()
+	top := standard(t, lab.Options{Providers: []lab.ProviderOptions{{
+		Credentials: &lab.Credentials{User: "alice", Password: "correct horse"}}}})
+	b := newBox(t, top.Box)
+	b.write("provider.ovpn", top.Providers[0].Config())
+	b.write("good.auth", "alice\ncorrect horse\n")
+	b.write("bad.auth", "alice\nbattery staple\n")
+	for _, host := range []string{"1.1.1.1:443", "[2606:4700:4700::1111]:443"} {
+		server, err := top.Internet.Listen("tcp", host)
+		if err != nil {
+			continue // the lab has no such address
+		}
+		t.Cleanup(func() { _ = server.Close() })
+		go func() {
+			for {
+				conn, err := server.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = io.Copy(io.Discard, conn)
+				_ = conn.Close()
+			}
+		}()
+	}
+	state := func() string {
+		out, err := top.Box.Run(t.Context(), "sh", "-c",
+			"ip -br link; ip addr; ip route show table all; ip -6 route show table all; ip rule; "+
+				"ip netns")
+		must(t, err)
+		return out
+	}
+	before := stable(state())
+	file := filepath.Join(b.dir, "provider.ovpn")
+
+	out, err := b.run("config", "try", file, "--credentials", filepath.Join(b.dir, "good.auth"))
+	t.Logf("%s", out)
+	if err != nil {
+		t.Errorf("config try: %v", err)
+	}
+	for _, want := range []string{"connected", "address", "MTU", "echo", "DNS", "TCP"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("it does not tell %q:\n%s", want, out)
+		}
+	}
+	if _, err := b.run("config", "try", file, "--credentials",
+		filepath.Join(b.dir, "bad.auth")); err == nil ||
+		!strings.Contains(err.Error(), "refused the credentials") {
+		t.Errorf("with a wrong password: %v", err)
+	}
+	if after := stable(state()); after != before {
+		t.Errorf("it left something behind; before:\n%s\nafter:\n%s", before, after)
+	}
+	if left, err := filepath.Glob("/run/ztbridge-try-*"); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// stable leaves out lifetimes of addresses, which count down.
+func stable(text string) string {
+	var out []string
+	for line := range strings.Lines(text) {
+		if !strings.Contains(line, "valid_lft") && !strings.Contains(line, "expires") {
+			out = append(out, line)
+		}
+	}
+	return strings.Join(out, "")
+}

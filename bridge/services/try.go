@@ -1,0 +1,174 @@
+package services
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"ztbridge/bridge/api"
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/openvpn/client"
+	"ztbridge/bridge/openvpn/profile"
+	"ztbridge/bridge/tun"
+)
+
+// tryTimeout is how long a profile that is tried may take to connect.
+const tryTimeout = 45 * time.Second
+
+// Trial is what trying a profile found.
+type Trial struct {
+	Server  string // "udp 203.0.113.5:1194"
+	Took    time.Duration
+	Session *client.Session
+	Checks  []TrialCheck
+}
+
+// TrialCheck is one packet exchange through the tunnel.
+type TrialCheck struct {
+	Name   string // echo, DNS or TCP
+	Target string
+	Took   time.Duration
+	Err    error // nil: it was answered
+}
+
+// Try connects a profile and exchanges packets through it in a network namespace of its own: no
+// route, address or rule of this host is touched, and nothing is left behind. credentials may be
+// nil. It blocks, for up to a minute.
+func Try(ctx context.Context, p *profile.Profile, credentials *config.Credentials,
+	log *slog.Logger) (*Trial, error) {
+	user, err := LookupUser()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("/run", "ztbridge-try-")
+	if err != nil {
+		return nil, fmt.Errorf("making a directory: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // openvpn's user passes through it
+		return nil, fmt.Errorf("making a directory: %w", err)
+	}
+	device := fmt.Sprintf("tunztbt%d", os.Getpid())
+	defer tun.Remove(device)
+	changed := make(chan struct{}, 1)
+	t, err := client.New(client.Config{
+		Name: "try", Profile: p, Credentials: clientCredentials(credentials),
+		Device: device, DeviceMoves: true,
+		EnsureDevice: func() (string, error) {
+			if err := tun.Ensure(device, user.uid, user.gid); err != nil {
+				return "", err
+			}
+			return tun.Node(filepath.Join(dir, "dev"), user.uid)
+		},
+		UID: user.uid, GID: user.gid, RuntimeDir: filepath.Join(dir, "run"), StateDir: dir,
+		Log: log,
+		Notify: func() {
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- t.Run(ctx) }()
+	defer func() {
+		cancel()
+		<-ended
+	}()
+	begin := time.Now()
+	status, err := awaitUp(ctx, t, changed)
+	if err != nil {
+		return nil, err
+	}
+	out := &Trial{Server: fmt.Sprintf("%s %s", status.Remote.Proto, status.Server),
+		Took: time.Since(begin), Session: status.Session}
+	out.Checks, err = checkThrough(ctx, device, status.Session)
+	return out, err
+}
+
+// awaitUp waits until the tunnel is up. The error says why it is not, with a remedy.
+func awaitUp(ctx context.Context, t *client.Tunnel, changed <-chan struct{}) (client.Status,
+	error) {
+	limit := time.NewTimer(tryTimeout)
+	defer limit.Stop()
+	for {
+		s := t.Status()
+		switch s.State {
+		case client.StateUp:
+			return s, nil
+		case client.StateAuthFailed, client.StateCertExpired, client.StateConfigError,
+			client.StatePushRefused:
+			return s, trialError(s)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return s, ctx.Err()
+		case <-limit.C:
+			return s, trialError(s)
+		}
+	}
+}
+
+func trialError(s client.Status) error {
+	cause := s.Cause
+	if cause == "" {
+		cause = "the server does not answer"
+	}
+	return &api.HintedError{Err: errors.New(cause), Hint: s.Remedy}
+}
+
+func clientCredentials(c *config.Credentials) *profile.Credentials {
+	if c == nil {
+		return nil
+	}
+	return &profile.Credentials{Username: c.Username.Reveal(), Password: c.Password.Reveal(),
+		KeyPassphrase: c.KeyPassphrase.Reveal()}
+}
+
+// checkThrough moves the device into a new namespace and exchanges packets there.
+func checkThrough(ctx context.Context, device string, s *client.Session) ([]TrialCheck, error) {
+	ns, err := newNamespace()
+	if err != nil {
+		return nil, err
+	}
+	defer ns.close()
+	if err := ns.adopt(device, s); err != nil {
+		return nil, err
+	}
+	targets := config.DefaultTargets()
+	resolvers := s.DNS
+	if len(resolvers) == 0 {
+		resolvers = targets
+	}
+	var out []TrialCheck
+	for _, family := range []bool{true, false} {
+		if family && !s.IPv4() || !family && !s.IPv6() {
+			continue
+		}
+		is := func(a netip.Addr) bool { return a.Is4() == family }
+		out = append(out, ns.check(ctx, "echo", first(targets, is), echo),
+			ns.check(ctx, "DNS", first(resolvers, is), askDNS),
+			ns.check(ctx, "TCP", first(targets, is), handshake))
+	}
+	return out, nil
+}
+
+// first returns the first address that fits, or the zero value.
+func first(list []netip.Addr, fits func(netip.Addr) bool) netip.Addr {
+	for _, a := range list {
+		if fits(a) {
+			return a
+		}
+	}
+	return netip.Addr{}
+}

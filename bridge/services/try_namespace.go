@@ -1,0 +1,187 @@
+package services
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/net/icmp"
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+	"golang.org/x/sys/unix"
+
+	"ztbridge/bridge/openvpn/client"
+)
+
+// namespace is a network namespace that lives as long as a thread: when close ends the thread, the
+// kernel removes the namespace and the devices in it.
+type namespace struct {
+	jobs chan func()
+	tid  int
+}
+
+func newNamespace() (*namespace, error) {
+	n := &namespace{jobs: make(chan func())}
+	ready := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		n.tid = unix.Gettid()
+		ready <- unix.Unshare(unix.CLONE_NEWNET)
+		for job := range n.jobs {
+			job()
+		}
+	}()
+	if err := <-ready; err != nil {
+		n.close()
+		return nil, fmt.Errorf("making a network namespace: %w", err)
+	}
+	return n, nil
+}
+
+func (n *namespace) close() { close(n.jobs) }
+
+// do runs a function in the namespace.
+func (n *namespace) do(f func() error) error {
+	done := make(chan error)
+	n.jobs <- func() { done <- f() }
+	return <-done
+}
+
+// adopt moves a device into the namespace and gives it what the server assigned.
+func (n *namespace) adopt(device string, s *client.Session) error {
+	if err := ip("link", "set", "dev", device, "netns",
+		fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), n.tid)); err != nil {
+		return err
+	}
+	return n.do(func() error {
+		errs := []error{ip("link", "set", "dev", "lo", "up"),
+			ip("link", "set", "dev", device, "mtu", strconv.Itoa(s.MTU), "up")}
+		for _, a := range s.Addrs {
+			errs = append(errs, ip("addr", "add", a.String(), "dev", device, "nodad"))
+			family := "-4"
+			if a.Addr().Is6() {
+				family = "-6"
+			}
+			errs = append(errs, ip(family, "route", "add", "default", "dev", device))
+		}
+		return errors.Join(errs...)
+	})
+}
+
+// ip runs iproute2 in the calling thread's namespace.
+func ip(args ...string) error {
+	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("running ip %v: %w: %s", args, err, out)
+	}
+	return nil
+}
+
+const (
+	trialTries   = 3
+	trialTimeout = 3 * time.Second
+)
+
+// check exchanges packets with a target, three times at most.
+func (n *namespace) check(ctx context.Context, name string, target netip.Addr,
+	exchange func(netip.Addr, time.Time) error) TrialCheck {
+	c := TrialCheck{Name: name, Target: target.String()}
+	for range trialTries {
+		if c.Err = ctx.Err(); c.Err != nil {
+			return c
+		}
+		begin := time.Now()
+		c.Err = n.do(func() error { return exchange(target, begin.Add(trialTimeout)) })
+		c.Took = time.Since(begin)
+		if c.Err == nil {
+			return c
+		}
+	}
+	return c
+}
+
+// echo sends an ICMP echo request and waits for the reply.
+func echo(target netip.Addr, deadline time.Time) error {
+	network, kind, protocol := "ip4:icmp", icmp.Type(ipv4.ICMPTypeEcho), 1
+	if target.Is6() {
+		network, kind, protocol = "ip6:ipv6-icmp", ipv6.ICMPTypeEchoRequest, 58
+	}
+	conn, err := net.Dial(network, target.String())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	id := os.Getpid() & 0xffff
+	request, err := (&icmp.Message{Type: kind, Body: &icmp.Echo{ID: id, Seq: 1,
+		Data: make([]byte, 56)}}).Marshal(nil)
+	if err == nil {
+		err = errors.Join(conn.SetDeadline(deadline), write(conn, request))
+	}
+	buffer := make([]byte, 1500)
+	for err == nil {
+		var size int
+		if size, err = conn.Read(buffer); err != nil {
+			break
+		}
+		reply, parseErr := icmp.ParseMessage(protocol, buffer[:size])
+		if parseErr != nil {
+			continue
+		}
+		if body, ok := reply.Body.(*icmp.Echo); ok && body.ID == id && reply.Type != kind {
+			return nil
+		}
+	}
+	return err
+}
+
+// askDNS asks a resolver for the root's name servers.
+func askDNS(resolver netip.Addr, deadline time.Time) error {
+	conn, err := net.Dial("udp", netip.AddrPortFrom(resolver, 53).String())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	query := dnsmessage.Message{Header: dnsmessage.Header{ID: uint16(os.Getpid()),
+		RecursionDesired: true}, Questions: []dnsmessage.Question{{
+		Name: dnsmessage.MustNewName("."), Type: dnsmessage.TypeNS, Class: dnsmessage.ClassINET}}}
+	packed, err := query.Pack()
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(conn.SetDeadline(deadline), write(conn, packed)); err != nil {
+		return err
+	}
+	buffer := make([]byte, 4096)
+	size, err := conn.Read(buffer)
+	if err != nil {
+		return err
+	}
+	var header dnsmessage.Parser
+	h, err := header.Start(buffer[:size])
+	if err == nil && h.ID != query.ID {
+		err = errors.New("the answer is to another question")
+	}
+	return err
+}
+
+// handshake opens a TCP connection.
+func handshake(target netip.Addr, deadline time.Time) error {
+	d := net.Dialer{Deadline: deadline}
+	conn, err := d.Dial("tcp", netip.AddrPortFrom(target, 443).String())
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+func write(conn net.Conn, data []byte) error {
+	_, err := conn.Write(data)
+	return err
+}
