@@ -50,11 +50,11 @@ func Try(ctx context.Context, p *profile.Profile, credentials *config.Credential
 		return nil, fmt.Errorf("making a directory: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // openvpn's user passes through it
+	if err := os.Chmod(dir, 0o711); err != nil { // openvpn's user passes through it
 		return nil, fmt.Errorf("making a directory: %w", err)
 	}
 	device := fmt.Sprintf("tunztbt%d", os.Getpid())
-	defer tun.Remove(device)
+	defer func() { _ = tun.Remove(device) }() // it went with its namespace, or was never made
 	changed := make(chan struct{}, 1)
 	t, err := client.New(client.Config{
 		Name: "try", Profile: p, Credentials: clientCredentials(credentials),
@@ -82,7 +82,9 @@ func Try(ctx context.Context, p *profile.Profile, credentials *config.Credential
 	go func() { ended <- t.Run(ctx) }()
 	defer func() {
 		cancel()
-		<-ended
+		if err := <-ended; err != nil {
+			log.Error("ending the tunnel", "error", err)
+		}
 	}()
 	begin := time.Now()
 	status, err := awaitUp(ctx, t, changed)

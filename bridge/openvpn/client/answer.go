@@ -18,11 +18,12 @@ func (r *run) answerPassword(what string) *outcome {
 		return r.command("password %s %s", management.Quote(what),
 			management.Quote(c.KeyPassphrase))
 	}
-	if login := r.t.cfg.Profile.For(r.target.remote).ProxyLogin(); login != nil && strings.HasSuffix(what, " Proxy") {
+	login := r.t.cfg.Profile.For(r.target.remote).ProxyLogin()
+	if login != nil && strings.HasSuffix(what, " Proxy") {
 		return r.answerLogin(what, login)
 	}
 	remedy := remedyCredentials
-	// of a pkcs12 bundle nobody can tell that it is encrypted before it is read
+	// whether a pkcs12 bundle is encrypted shows only when it is read
 	if what == "Private Key" {
 		remedy = remedyPassphrase
 	}

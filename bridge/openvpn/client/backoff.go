@@ -6,8 +6,8 @@ import "time"
 // again by each further one. (Doubling would miss by two seconds a server that is back after one.)
 type waitRange struct{ first, most time.Duration }
 
-// waits by the state that a failure leads to. What nobody but a person can mend waits long: a
-// provider locks the account of who repeats a wrong password.
+// waits holds the waits by the state that a failure leads to. What only a person can fix waits
+// long: providers lock an account after many wrong passwords.
 var waits = map[State]waitRange{
 	StateBackoff:     {250 * time.Millisecond, 30 * time.Second},
 	StateDNSFailed:   {time.Second, 30 * time.Second},
@@ -18,17 +18,17 @@ var waits = map[State]waitRange{
 	StateAuthFailed:  {30 * time.Second, 30 * time.Minute},
 }
 
-// perRemote are the states that speak of one server rather than of us: with several, the others are
-// tried before the wait grows. That names do not resolve is none: all of them were asked for.
+// perRemote are the states that concern one server: with several, the others are tried before the
+// wait grows. A failure of DNS is none, because all names were asked for.
 var perRemote = map[State]bool{StateBackoff: true, StateTLSFailed: true, StatePushRefused: true}
 
-// movesOn says whether another server is next after a failure. It may know an account, or have a
-// certificate, that this one does not, though the wait is the same: most often it is the account
-// that is wrong.
+// movesOn reports whether another server is tried after a failure. Another server may know the
+// account, or have a valid certificate; the wait is the same, because most often the account is
+// wrong.
 func movesOn(s State) bool { return perRemote[s] || s == StateAuthFailed || s == StateCertExpired }
 
-// failureCount counts the failures since the tunnel was last up, also by state: after a long outage, the
-// first refusal is the first, and not the last of many.
+// failureCount counts the failures since the tunnel was last up, also by state: the first refusal
+// after a long outage counts as the first.
 type failureCount struct {
 	all int
 	by  map[State]int

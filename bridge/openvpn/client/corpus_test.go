@@ -113,7 +113,7 @@ func (l *lab) try(n int, s shape) error {
 	case s.refused == "" && err != nil:
 		return fmt.Errorf("it is refused: %w", err)
 	case s.refused != "" && (err == nil || !strings.Contains(err.Error(), s.refused)):
-		return fmt.Errorf("error %v, want %q in it", err, s.refused)
+		return fmt.Errorf("want %q in the error: %w", s.refused, err)
 	}
 	if s.refused == "" || s.differs == "" {
 		stop, err := tr.server(s)

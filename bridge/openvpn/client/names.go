@@ -64,8 +64,8 @@ func openNames(path string, resolver Resolver, question func(string) string) *na
 }
 
 // lookup returns the addresses of a remote, IPv4 first, by address, by a recent answer (unless
-// again), by DNS, or by the last good answer; old says that it was the last. In fastRounds, DNS gets
-// little time before that. The error is DNS's.
+// again), by DNS, or by the last good answer; old says that it was the last. In a fast round, DNS
+// gets little time before that. The error is DNS's.
 func (n *names) lookup(ctx context.Context, r profile.Remote, again,
 	fastRounds bool) (addrs []netip.Addr, old bool, err error) {
 	if a, err := netip.ParseAddr(r.Host); err == nil {

@@ -37,7 +37,8 @@ func TestRemembersNames(t *testing.T) {
 	if _, _, err := n.lookup(ctx, a, true, false); err != nil || r.asked.Load() != 2 {
 		t.Errorf("after the address failed, DNS was asked %d times, %v", r.asked.Load(), err)
 	}
-	if got, _, _ := n.lookup(ctx, profile.Remote{Host: a.Host, Family: 6}, false, false); len(got) != 1 ||
+	six := profile.Remote{Host: a.Host, Family: 6}
+	if got, _, _ := n.lookup(ctx, six, false, false); len(got) != 1 ||
 		!got[0].Is6() {
 		t.Errorf("udp6: %v", got)
 	}

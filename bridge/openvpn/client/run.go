@@ -15,8 +15,8 @@ const (
 	// stallTimeout is how long a connection attempt may rest in one of openvpn's states. That no
 	// server answers at all is noticed earlier, by connect-timeout.
 	stallTimeout = 15 * time.Second
-	// fastTimeout is how long a server may be silent when others could serve clients that wait: time
-	// for the first packet, for one more if it was lost, and for the answer.
+	// fastTimeout is how long a server may be silent in a fast round: time for the first packet,
+	// for one more if it was lost, and for the answer.
 	fastTimeout = 1500 * time.Millisecond
 	// signalTimeout is how long openvpn may take from SIGUSR1 to its hold.
 	signalTimeout = 2 * time.Second
@@ -131,7 +131,8 @@ func (r *run) supervise(ctx context.Context) (failure, bool) {
 			v = r.request(q)
 		case <-rotate.C:
 			r.t.servers.skip()
-			v = &outcome{failure{state: StateBackoff, cause: "it is time for the next server"}, true}
+			v = &outcome{failure{state: StateBackoff,
+				cause: "it is time for the next server"}, true}
 		case <-watch.C:
 			if !r.t.cfg.DeviceMoves && interfaceIndex(r.t.cfg.Device) != r.ifindex {
 				v = &outcome{failure{state: StateBackoff, cause: "the TUN device was removed"},
@@ -244,7 +245,8 @@ func (r *run) state(e stateEvent) *outcome {
 				cause: "the server answered and broke off the TLS handshake", remedy: remedySilence}
 		}
 		stale := r.phase == connected && time.Since(r.lastFailureAt) > time.Minute
-		if r.lastFailure.cause == "" || stale || e.detail == reasonToken || e.detail == reasonTemporary {
+		if r.lastFailure.cause == "" || stale || e.detail == reasonToken ||
+			e.detail == reasonTemporary {
 			r.lastFailure = f // with a token, it was not the refusal that it looked like
 		}
 		r.lost(r.lastFailure)

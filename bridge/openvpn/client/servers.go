@@ -171,15 +171,14 @@ func (c *serverList) offerAll(r profile.Remote) { c.allCiphers[r] = true }
 // skip passes on to the next server.
 func (c *serverList) skip() { c.addrs = nil }
 
-// prefer makes a profile's servers the next to be tried. It reports whether there are any.
-func (c *serverList) prefer(member string) bool {
+// prefer makes a profile's servers the next to be tried, if it has any.
+func (c *serverList) prefer(member string) {
 	at := slices.IndexFunc(c.remotes, func(r profile.Remote) bool { return r.Member == member })
 	if at < 0 {
-		return false
+		return
 	}
 	c.remotes = slices.Concat(c.remotes[at:], c.remotes[:at])
 	c.next, c.addrs = 0, nil
-	return true
 }
 
 // untilRotation returns the time until the next change of servers, at a time of day in this box's

@@ -110,7 +110,7 @@ func (t *Tunnel) Reconnect(cause string) { t.ask(request{cause: cause, reconnect
 // not block.
 func (t *Tunnel) Hurry() { t.ask(request{hurry: true}) }
 
-// Retry says that a person may have mended what was wrong: whatever wait there is, it is over. It
+// Retry ends any wait, because a person may have fixed what was wrong. It
 // leaves a connection as it is. It does not block.
 func (t *Tunnel) Retry() { t.ask(request{retry: true}) }
 
@@ -263,8 +263,8 @@ func (t *Tunnel) hurry(s State) bool {
 	return true
 }
 
-// stableAfter is how long a tunnel must have been up for its loss to count as the first failure, after
-// which the next attempt follows at once.
+// stableAfter is how long a tunnel must have been up for its loss to count as the first failure.
+// The next attempt then follows at once.
 const stableAfter = 3 * time.Second
 
 // nextWait counts the end of an attempt or a session and returns how long to wait.

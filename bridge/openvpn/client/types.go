@@ -57,8 +57,8 @@ type Config struct {
 	// Credentials may be nil when the profile asks for none.
 	Credentials *profile.Credentials
 
-	// Order is how the servers are tried, and Rotate, when not nil, the time of day, since midnight,
-	// at which the next one takes over.
+	// Order is how the servers are tried, and Rotate, when not nil, the time of day, since
+	// midnight, at which the next one takes over.
 	Order  Order
 	Rotate *time.Duration
 

@@ -307,7 +307,7 @@ func TestLogBuffer(t *testing.T) {
 	}
 }
 
-// TestServerList: the addresses of one server, then the next server, round and round; dead names are
+// TestServerList: the addresses of one server, then the next server, again and again; dead names are
 // passed over.
 func TestServerList(t *testing.T) {
 	r := &testResolver{answers: map[string][]netip.Addr{
@@ -341,8 +341,8 @@ func TestServerList(t *testing.T) {
 	}
 }
 
-// TestFastRound: after a session was lost, each server is given little time, once around; the only one
-// never.
+// TestFastRound: after a session was lost, each server is given little time, once around; a single
+// server is not.
 func TestFastRound(t *testing.T) {
 	r := &testResolver{}
 	aim := func(c *serverList) {

@@ -37,7 +37,7 @@ func LoadAll(from string, pick []string, options Options) (*Profile, Report, err
 	if err != nil {
 		return nil, Report{}, fmt.Errorf("reading profiles: %w", err)
 	}
-	defer c.close()
+	defer func() { _ = c.close() }()
 	names, err := c.pick(pick)
 	if err != nil {
 		return nil, Report{}, &Error{Name: filepath.Base(from), Reason: err.Error()}
@@ -68,7 +68,7 @@ func ListAll(from string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading profiles: %w", err)
 	}
-	defer c.close()
+	defer func() { _ = c.close() }()
 	return c.pick(nil)
 }
 
@@ -265,7 +265,7 @@ func checkEntries(files []*zip.File) (map[string]*zip.File, error) {
 	return entries, nil
 }
 
-// readLimited reads a file whose size nobody vouches for.
+// readLimited reads a file of unknown size, up to that of a profile.
 func readLimited(r io.Reader) ([]byte, error) {
 	var b bytes.Buffer
 	n, err := b.ReadFrom(io.LimitReader(r, maxProfile+1))

@@ -46,12 +46,11 @@ type rawProto struct {
 }
 
 type rawRemote struct {
-	line    int
-	host    string
-	port    uint16
-	service string // the port's name
-	proto   rawProto
-	block   int
+	line  int
+	host  string
+	port  uint16
+	proto rawProto
+	block int
 }
 
 // Options are how a profile is read.
