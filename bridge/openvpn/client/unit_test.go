@@ -307,7 +307,7 @@ func TestLogBuffer(t *testing.T) {
 	}
 }
 
-// TestServerList: the addresses of one server, then the next server, again and again; dead names are
+// TestServerList: the addresses of one server, then of the next, again and again; dead names are
 // passed over.
 func TestServerList(t *testing.T) {
 	r := &testResolver{answers: map[string][]netip.Addr{
