@@ -51,6 +51,7 @@ const (
 	TunnelWarning      Code = "tunnel-warning"
 	TunnelAddress      Code = "tunnel-address-taken"
 
+	EgressSilent      Code = "egress-silent"
 	ProbesUnanswered  Code = "probes-unanswered"
 	EgressRing        Code = "egress-ring"
 	MemberUnreachable Code = "member-unreachable"
@@ -102,6 +103,9 @@ var kinds = []Kind{
 	{EgressRing, Egress, Error,
 		"What leaves by this egress comes back to this box: the boxes send traffic in a circle.",
 		"give one of the boxes an egress that does not lead to another", nil},
+	{EgressSilent, Egress, Error,
+		"Devices get nothing by this egress: nothing beyond it answers them, or this box.",
+		"ask the provider; a second egress in the policy would take over", onWAN},
 	{EndpointFailed, Endpoint, Error, "The endpoint admits no new client.",
 		"see the message; ztbridge doctor explains", nil},
 	{IngressDefault, Ingress, Error,

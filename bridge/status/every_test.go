@@ -185,6 +185,11 @@ var broken = map[health.Code]func(*Input){
 		in.Snapshot.DeadResolvers = decide.DeadResolvers{{Egress: "provider",
 			Addr: netip.MustParseAddr("10.8.0.1")}: true}
 	},
+	health.EgressSilent: func(in *Input) {
+		setPath(in, false, nil)
+		in.Snapshot.Probes["provider"] = probe.Status{Grade: probe.Fresh,
+			Of: [2]probe.Grade{probe.Degraded, probe.Fresh}, Asked: [2]bool{true, true}}
+	},
 	health.DNSUnanswered: func(in *Input) { setPath(in, true, nil) },
 	health.PathDiverted: func(in *Input) {
 		in.Snapshot.Paths.Diversions = []kernel.Diversion{{Iface: "br-lan", Rule: "100: …"}}

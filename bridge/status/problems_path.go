@@ -80,6 +80,12 @@ func pathProblem(in Input, c decide.PathClient, r pathcheck.Result) (health.Prob
 				"forwards is lost here or at the other end", what),
 			Remedy: "run ztbridge doctor; if all else is well, ask the provider"}, true
 	}
+	if !echo.Answered && !tcp.Answered && !getsThrough(s, c) {
+		return health.Problem{Code: health.EgressSilent, Subject: c.Key,
+			Message: fmt.Sprintf("%s: nothing beyond %s answers", what, c.Egress),
+			Remedy: "ask the provider, or add another egress to the rule: it would take " +
+				"over"}, true
+	}
 	return health.Problem{}, false
 }
 
