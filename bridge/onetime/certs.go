@@ -46,7 +46,7 @@ func (c Config) openTLS() (certificates, error) {
 				"obtaining a certificate by ACME for %s: it needs a public name, not an address",
 				host)
 		}
-		o := &obtained{manager: t.ACME.manager(host), host: host, now: now}
+		o := &obtained{manager: t.ACME.manager(host), host: host, now: now, after: obtainAfter}
 		return certificates{
 			get: o.manager.GetCertificate, protos: []string{
 				acme.ALPNProto}, run: o.run, check: o.check, obtain: o.wait,

@@ -28,6 +28,7 @@ type obtained struct {
 	manager *autocert.Manager
 	host    string
 	now     func() time.Time
+	after   time.Duration // before the first attempt
 
 	asking sync.Mutex // held while the authority is asked
 
@@ -39,7 +40,7 @@ type obtained struct {
 // run obtains the certificate and checks it every obtainAgain, until ctx ends. It does not wait for
 // an answer of the authority then, which may take minutes.
 func (o *obtained) run(ctx context.Context) {
-	wait := time.NewTimer(obtainAfter)
+	wait := time.NewTimer(o.after)
 	defer wait.Stop()
 	for {
 		select {
