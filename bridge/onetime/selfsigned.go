@@ -104,7 +104,7 @@ func makeSelfSigned(path, host string, now time.Time) (*tls.Certificate, error) 
 		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}),
 	}, nil)
 	if err := renameio.WriteFile(path, data, 0o600); err != nil {
-		return nil, fmt.Errorf("writing %s: %w", path, err)
+		return nil, fmt.Errorf("writing %s: %w: %w", path, ErrDirectory, err)
 	}
 	cert, err := tls.X509KeyPair(data, data)
 	if err != nil {
@@ -116,20 +116,23 @@ func makeSelfSigned(path, host string, now time.Time) (*tls.Certificate, error) 
 // tokenKeyFile holds the key by which the server recognises links of its own, ended ones too.
 const tokenKeyFile = "token.key"
 
-// tokenKey returns the key of tokens in dir, and makes it on the first run.
+// tokenKey returns the key of tokens in dir, and makes both on the first run.
 func tokenKey(dir string) ([]byte, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDirectory, err)
+	}
 	path := filepath.Join(dir, tokenKeyFile)
 	key, err := os.ReadFile(path)
 	if err == nil && len(key) == sha256.Size {
 		return key, nil
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("reading the key of links: %w", err)
+		return nil, fmt.Errorf("reading the key of links: %w: %w", ErrDirectory, err)
 	}
 	key = make([]byte, sha256.Size)
 	_, _ = rand.Read(key) // never fails (crypto/rand)
 	if err := renameio.WriteFile(path, key, 0o600); err != nil {
-		return nil, fmt.Errorf("writing the key of links: %w", err)
+		return nil, fmt.Errorf("writing the key of links: %w: %w", ErrDirectory, err)
 	}
 	return key, nil
 }

@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -44,6 +43,9 @@ type Config struct {
 	Log *slog.Logger     // slog.Default() when nil
 }
 
+// ErrDirectory is returned by New when Config.Dir cannot be used.
+var ErrDirectory = errors.New("the directory of links cannot be used")
+
 // Server serves one-time links.
 type Server struct {
 	config   Config
@@ -66,9 +68,6 @@ func New(c Config) (*Server, error) {
 	}
 	if !c.Listen.Addr().IsLoopback() {
 		return nil, fmt.Errorf("serving one-time links: %s is not a loopback address", c.Listen)
-	}
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("serving one-time links: %w", err)
 	}
 	key, err := tokenKey(c.Dir)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -616,5 +617,23 @@ func TestListensOnLoopbackOnly(t *testing.T) {
 		Host: "vm.example.org", Dir: t.TempDir()}); err == nil {
 		_ = s.Close()
 		t.Error("the server listens on every address")
+	}
+}
+
+// A directory that cannot be written is told as that, not as a fault of the certificate.
+func TestDirectoryThatCannotBeUsed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{file, filepath.Join(file, "links")} {
+		s, err := New(Config{Listen: netip.MustParseAddrPort("127.0.0.1:0"),
+			Host: "vm.example.org", Dir: dir})
+		if err == nil {
+			_ = s.Close()
+		}
+		if !errors.Is(err, ErrDirectory) {
+			t.Errorf("%s: %v, want ErrDirectory", dir, err)
+		}
 	}
 }

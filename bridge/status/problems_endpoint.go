@@ -5,6 +5,7 @@ import (
 	"slices"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/health"
+	"ztbridge/bridge/onetime"
 	"ztbridge/bridge/openvpn/endpoint"
 	"ztbridge/bridge/pki"
 )
@@ -24,10 +25,7 @@ func EndpointProblems(s decide.Snapshot) []health.Problem {
 	if err := s.Faults.Links; err != nil {
 		out = append(out, health.Problem{Code: health.LinksUnavailable,
 			Message: "one-time links cannot be opened: " + err.Error(),
-			Remedy: "see that endpoint.https names a valid certificate for endpoint.address and " +
-				"its own " +
-				"key, or that its authority reaches " +
-				"this box by that name at tcp/443; it is tried again by itself"})
+			Remedy:  linksRemedy(err)})
 	}
 	for _, l := range s.Endpoint.Listeners {
 		if l.State == endpoint.StateFailed {
@@ -38,6 +36,16 @@ func EndpointProblems(s decide.Snapshot) []health.Problem {
 		}
 	}
 	return out
+}
+
+func linksRemedy(err error) string {
+	if errors.Is(err, onetime.ErrDirectory) {
+		return "see that the state directory, /var/lib/ztbridge if --state-dir names no other, " +
+			"has space left and belongs to root; then: systemctl restart ztbridge"
+	}
+	return "see that endpoint.https names a valid certificate for endpoint.address and its own " +
+		"key, or that its authority reaches this box by that name at tcp/443; it is tried again " +
+		"by itself"
 }
 
 func keysRemedy(err error) string {
