@@ -16,6 +16,7 @@ import (
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/openvpn/endpoint"
 	"ztbridge/bridge/pki"
+	"ztbridge/bridge/suggest"
 )
 
 func (p *program) clientCommand() *cobra.Command {
@@ -316,10 +317,12 @@ func (p *program) unknownClient(name string) error {
 	text := fmt.Sprintf("there is no client %.60q", name)
 	clients, err := p.keys().Clients()
 	if err == nil {
+		var names []string
 		for _, c := range clients {
-			if strings.EqualFold(c.Name, name) {
-				text += fmt.Sprintf("; did you mean %q?", c.Name)
-			}
+			names = append(names, c.Name)
+		}
+		if near := suggest.Nearest(name, names); near != "" {
+			text += fmt.Sprintf("; did you mean %q?", near)
 		}
 	}
 	return &api.HintedError{Err: errors.New(text), Hint: "`ztbridge client list` names them"}
