@@ -103,7 +103,7 @@ func (l *Listener) remove(c *conn) {
 	}
 }
 
-// SourceOf returns the source that a TCP or UDP address counts as: the IPv4 address or the IPv6 /64.
+// SourceOf returns the source that a TCP or UDP address counts as: its IPv4 address or IPv6 /64.
 // It returns the zero Prefix for other kinds of addresses.
 func SourceOf(a net.Addr) netip.Prefix {
 	ip, ok := a.(interface{ AddrPort() netip.AddrPort })
