@@ -133,8 +133,9 @@ const trialSteady = 25 * time.Second
 
 func endTrial(log *slog.Logger) *cobra.Command {
 	return &cobra.Command{
-		Use: "end-trial", Short: "End the trial of a system: keep it, or restart into the one before",
-		Args: cobra.NoArgs,
+		Use:   "end-trial",
+		Short: "End the trial of a system: keep it, or restart into the one before",
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b := update.New()
 			err := b.EndTrial(cmd.Context(), update.Trial{Timeout: trialTimeout,

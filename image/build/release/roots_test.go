@@ -15,7 +15,8 @@ import (
 )
 
 // README's lines, in clean roots of the releases that we name: apt takes our package from the
-// served tree, an upgrade follows, and what another key has signed, or somebody has changed, is refused.
+// served tree, an upgrade follows, and what another key has signed, or somebody has changed, is
+// refused.
 func TestLongInstallInCleanRoots(t *testing.T) {
 	if os.Getenv("ZTBRIDGE_LONG") == "" {
 		t.Skip("SKIPPED: long: it makes whole Debian roots; run make test-long")
