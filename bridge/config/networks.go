@@ -63,12 +63,25 @@ func AddNetwork(path, id string) (changed bool, err error) {
 		}
 		text += "zerotier:\n  networks: [" + id + "]\n"
 	default:
-		err = fmt.Errorf("adding network %s to %s: %w", id, path, ErrByHand)
+		err = ErrByHand
+	}
+	if err == nil && !names(text, id) {
+		err = ErrByHand // an unusual file: what was written would not be read back
 	}
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("adding network %s to %s: %w", id, path, err)
 	}
 	return true, rewrite(path, []byte(text))
+}
+
+// names reports whether a configuration names a network.
+func names(text, id string) bool {
+	var doc yaml.Node
+	if yaml.Unmarshal([]byte(text), &doc) != nil || len(doc.Content) == 0 {
+		return false
+	}
+	return slices.ContainsFunc(networkIDs(valueOf(doc.Content[0], "zerotier")),
+		func(n *yaml.Node) bool { return n.Value == id })
 }
 
 // zeroTierNode returns the value of the key `zerotier`, or nil, and the file's content.
