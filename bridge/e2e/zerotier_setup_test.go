@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/health"
 	"ztbridge/bridge/lab"
 	"ztbridge/bridge/lab/ztlab"
 	"ztbridge/policyroute/netlab"
@@ -84,6 +85,7 @@ func TestNetworkSetup(t *testing.T) {
 	if text := b.mustRun("network", "setup", "--yes"); strings.Contains(text, "\n+ ") {
 		t.Errorf("a second setup is no empty plan:\n%s", text)
 	}
+	m.breakNetwork(b, node)
 	b.mustRun("network", "deauthorize", client.Address)
 	b.stop()
 	must(t, node.Leave(m.ctx, m.network.ID))
@@ -92,6 +94,52 @@ func TestNetworkSetup(t *testing.T) {
 		t.Errorf("teardown left:\n%s\nbefore:\n%s", after, before)
 	}
 	m.setUpByHand(b, node)
+}
+
+// breakNetwork changes the network behind the box's back: each time status names it, and the remedy
+// that it gives puts it right.
+func (m *mesh) breakNetwork(b *box, node *ztlab.Node) {
+	m.t.Helper()
+	path := "/controller/network/" + m.network.ID
+	var well map[string]any
+	must(m.t, node.Get(m.ctx, path, &well))
+	for _, c := range []struct {
+		code health.Code
+		body map[string]any
+	}{
+		{health.NetworkNoRoute, map[string]any{"routes": []map[string]any{routeOf(well, 0)}}},
+		{health.NetworkOtherRoute, map[string]any{"routes": []map[string]any{routeOf(well, 0),
+			{"target": "0.0.0.0/0", "via": "10.99.99.99"}}}},
+	} {
+		must(m.t, node.Post(m.ctx, path, c.body, nil))
+		st := b.await("word of "+string(c.code), func(st api.Status) bool {
+			_, found := condition(st, c.code)
+			return found
+		})
+		p, _ := condition(st, c.code)
+		m.t.Logf("%s: %s → %s", c.code, p.Message, p.Remedy)
+		if !strings.Contains(p.Remedy, "ztbridge network setup") {
+			m.t.Errorf("the remedy of %s is %q", c.code, p.Remedy)
+		}
+		b.mustRun("network", "setup", "--yes")
+		b.await("the end of "+string(c.code), func(st api.Status) bool {
+			_, found := condition(st, c.code)
+			return !found
+		})
+	}
+	must(m.t, node.Post(m.ctx, path, map[string]any{"private": false}, nil))
+	b.await("word that it is public", func(st api.Status) bool {
+		_, found := condition(st, health.NetworkPublic)
+		return found
+	})
+	must(m.t, node.Post(m.ctx, path, map[string]any{"private": true}, nil))
+}
+
+// routeOf returns a managed route of a network as its controller wrote it.
+func routeOf(network map[string]any, i int) map[string]any {
+	list, _ := network["routes"].([]any)
+	route, _ := list[i].(map[string]any)
+	return route
 }
 
 // setUpByHand lets setup extend a network that a person made, and teardown give it back.
