@@ -50,7 +50,7 @@ func (d *daemon) Explain(addr netip.Addr) (api.Explanation, error) {
 	for _, rule := range p.status.Policies {
 		why[rule.Name] = rule.Why
 	}
-	return decide.Explainer{Intent: p.applied, Host: p.world, Clients: p.clients, Why: why}.
+	return decide.Explainer{Intent: p.applied, Host: p.host, Clients: p.clients, Why: why}.
 		Explain(addr)
 }
 
@@ -60,7 +60,7 @@ func (d *daemon) Plan(context.Context) (string, error) {
 	if p == nil {
 		return "", errUndecided
 	}
-	plan, _, err := planFor(d.kernel, p.intent, p.world)
+	plan, _, err := planFor(d.kernel, p.intent, p.host)
 	return plan.String(), err
 }
 

@@ -31,7 +31,7 @@ func TestStatusTellsWhatTheKernelHolds(t *testing.T) {
 			Logger: slog.New(slog.NewTextHandler(io.Discard, nil))},
 	}
 	s := decide.Snapshot{
-		Now: time.Now(), Host: decide.HostState(bridgetest.World("provider", "backup")),
+		Now: time.Now(), Host: decide.HostState(bridgetest.HostState("provider", "backup")),
 		ZeroTier: bridgetest.Joined(),
 		Tunnels: map[string]client.Status{"provider": bridgetest.Up("10.8.0.2/24"),
 			"backup": bridgetest.Up("10.9.0.2/24")},

@@ -31,13 +31,13 @@ func Down(ctx context.Context, opts Options) (changes int, err error) {
 		return 0, err
 	}
 	defer k.Close()
-	world, err := k.World()
+	host, err := k.HostState()
 	if err != nil {
 		return 0, fmt.Errorf("observing the host: %w", err)
 	}
 	// The devices go first: while they go, the filters still stand.
 	var errs error
-	for _, l := range decide.HostState(world).Links {
+	for _, l := range decide.HostState(host).Links {
 		if decide.IsOurs(l.Name) {
 			errs = errors.Join(errs, tun.Remove(l.Name))
 		}
@@ -119,7 +119,7 @@ func dryRun(opts Options) (*services.Spec, *kernel.Kernel, decide.Snapshot, erro
 	if err != nil {
 		return nil, nil, decide.Snapshot{}, err
 	}
-	world, err := k.World()
+	host, err := k.HostState()
 	if err != nil {
 		return nil, nil, decide.Snapshot{},
 			errors.Join(fmt.Errorf("observing the host: %w", err), k.Close())
@@ -129,7 +129,7 @@ func dryRun(opts Options) (*services.Spec, *kernel.Kernel, decide.Snapshot, erro
 		opts.Logger.Warn("what lies behind the ingresses is unknown", "error", err)
 	}
 	return l, k, decide.Snapshot{
-		Now: time.Now(), Host: decide.HostState(world), ZeroTier: decide.UnqueriedNetworks(
+		Now: time.Now(), Host: decide.HostState(host), ZeroTier: decide.UnqueriedNetworks(
 			l.Config.ZeroTier), Listeners: l.Listeners, Connected: known,
 	}, nil
 }

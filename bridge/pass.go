@@ -131,12 +131,12 @@ func withoutIPTables(partial *kernel.PartialError) (chains []string, rest error)
 
 // snapshot asks the kernel and the drivers what is true.
 func (d *daemon) snapshot(stopping bool) (decide.Snapshot, error) {
-	world, err := d.kernel.World(decide.IngressIfaces(d.spec.Config)...)
+	host, err := d.kernel.HostState(decide.IngressIfaces(d.spec.Config)...)
 	if err != nil {
 		return decide.Snapshot{}, fmt.Errorf("observing the host: %w", err)
 	}
 	s := decide.Snapshot{
-		Now: time.Now(), Started: d.started, Host: decide.HostState(world),
+		Now: time.Now(), Started: d.started, Host: decide.HostState(host),
 		Current:  maps.Clone(d.current[policyroute.V4]),
 		Current6: maps.Clone(d.current[policyroute.V6]), Preferred: d.preferred, Stopping: stopping,
 		Listeners: d.spec.Listeners, Connected: d.connected,

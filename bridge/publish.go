@@ -16,7 +16,7 @@ type published struct {
 	intent  policyroute.Intent // what was decided
 	applied policyroute.Intent // what the kernel holds of it: another one while passes fail
 	holds   bool               // it holds anything: a pass has succeeded
-	world   decide.HostState
+	host    decide.HostState
 	clients map[netip.Addr]string
 }
 
@@ -36,7 +36,7 @@ func (d *daemon) publish(s decide.Snapshot, desired decide.Decision, r status.Pa
 		in.Idle = &usage
 	}
 	d.published.Store(&published{status: d.reporter.Report(in), intent: desired.Intent,
-		applied: held.Intent, holds: r.Applied || d.inForce.spec != nil, world: s.Host,
+		applied: held.Intent, holds: r.Applied || d.inForce.spec != nil, host: s.Host,
 		clients: status.ClientNames(s)})
 	d.mu.Lock()
 	defer d.mu.Unlock()

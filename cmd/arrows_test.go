@@ -47,7 +47,7 @@ var arrows = []arrow{
 	{from: "bridge/ndp", to: []string{"bridge/packet"}},
 	{from: "bridge/health"},
 	// a driver: only what is below itself, and what says what is wrong
-	{from: "bridge/*/…", to: []string{"bridge/connlimit", "bridge/health"}},
+	{from: "bridge/*/…", to: []string{"bridge/connlimit", "bridge/health", "bridge/suggest"}},
 	{from: "policyroute"},
 	{from: "policyroute/kernel", to: []string{"policyroute"}},
 	{from: "policyroute/netlab"},

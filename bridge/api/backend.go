@@ -16,7 +16,7 @@ type Backend interface {
 	// Plan returns what a reconcile would change now, as shell commands; empty: nothing. It changes
 	// nothing.
 	Plan(ctx context.Context) (string, error)
-	// Changes returns a doorbell (capacity one) that rings when Status has something new. It is
+	// Changes returns a channel (capacity one) that gets a value when Status has something new. It is
 	// released when ctx ends; the channel need not be closed then.
 	Changes(ctx context.Context) <-chan struct{}
 	// Use makes the named egress the first choice of every policy that lists it, now and after a

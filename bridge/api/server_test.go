@@ -28,11 +28,11 @@ const deadline = 30 * time.Second
 
 // daemon is a backend that remembers what it was asked.
 type daemon struct {
-	mu     sync.Mutex
-	status Status
-	asked  []string
-	fail   error
-	bell   chan struct{}
+	mu      sync.Mutex
+	status  Status
+	asked   []string
+	fail    error
+	changes chan struct{}
 }
 
 func (d *daemon) Status() Status {
@@ -46,7 +46,7 @@ func (d *daemon) Explain(addr netip.Addr) (Explanation, error) {
 }
 
 func (d *daemon) Plan(context.Context) (string, error)       { return "ip rule add\n", d.fail }
-func (d *daemon) Changes(context.Context) <-chan struct{}    { return d.bell }
+func (d *daemon) Changes(context.Context) <-chan struct{}    { return d.changes }
 func (d *daemon) Reset(context.Context) error                { return d.ask("reset") }
 func (d *daemon) Reload(context.Context) error               { return d.ask("reload") }
 func (d *daemon) ForgetReload(context.Context) error         { return d.ask("forget reload") }
@@ -61,7 +61,7 @@ func (d *daemon) ask(what string) error {
 
 func start(t *testing.T, d *daemon) (*Conn, string) {
 	t.Helper()
-	d.bell = make(chan struct{}, 1)
+	d.changes = make(chan struct{}, 1)
 	path := filepath.Join(t.TempDir(), SocketName)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -167,7 +167,7 @@ func TestWatch(t *testing.T) {
 		d.status.Summary = "second"
 		d.mu.Unlock()
 		select {
-		case d.bell <- struct{}{}:
+		case d.changes <- struct{}{}:
 		default:
 		}
 		return nil
@@ -179,7 +179,7 @@ func TestWatch(t *testing.T) {
 
 // Watching ends without an error when the person stops it, and says so when the daemon goes.
 func TestWatchEnds(t *testing.T) {
-	d := &daemon{bell: make(chan struct{}, 1)}
+	d := &daemon{changes: make(chan struct{}, 1)}
 	path := filepath.Join(t.TempDir(), SocketName)
 	serving, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)

@@ -13,7 +13,7 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
-// Network is the id of the ZeroTier network of Uno, Joined and World.
+// Network is the id of the ZeroTier network of Uno, Joined and HostState.
 const Network = "abcdef0123000001"
 
 // Uno is a configuration with one network and two tunnels, "provider" and "backup".
@@ -45,10 +45,10 @@ func Parse(t testing.TB, text string) *config.Config {
 	return cfg
 }
 
-// World returns a host with a WAN, a ZeroTier interface and the TUN devices of the named tunnels,
+// HostState returns a host with a WAN, a ZeroTier interface and the TUN devices of the named tunnels,
 // whose names must be short enough to stand in the device's whole.
-func World(tunnels ...string) kernel.World {
-	w := kernel.World{
+func HostState(tunnels ...string) kernel.HostState {
+	w := kernel.HostState{
 		Links: []kernel.Link{
 			{Name: "eth0", Index: 2, Up: true, MTU: 1500,
 				Addrs: []netip.Prefix{netip.MustParsePrefix("192.168.1.5/24")}},

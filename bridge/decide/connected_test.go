@@ -39,14 +39,14 @@ func refused(t *testing.T, intent policyroute.Intent, prefix string) bool {
 // just started.
 func TestMembersStayMembers(t *testing.T) {
 	cfg := bridgetest.Parse(t, behindConfig)
-	w := HostState(bridgetest.World())
+	w := HostState(bridgetest.HostState())
 	w.Links = append(w.Links, kernel.Link{Name: "br-lan", Index: 4, Up: true, MTU: 1500,
 		Addrs: []netip.Prefix{
 			netip.MustParsePrefix("192.168.50.1/24"), netip.MustParsePrefix("fd50::1/64")}})
 	before := Decide(cfg, Snapshot{Host: w, ZeroTier: bridgetest.Joined()})
 	known := before.Connected
 
-	bare := HostState(bridgetest.World())
+	bare := HostState(bridgetest.HostState())
 	bare.Links = []kernel.Link{bare.Links[0], {Name: "br-lan", Index: 4}}
 	for name, s := range map[string]Snapshot{
 		"everything is gone":     {Host: HostState{Links: w.Links[:1]}},
@@ -74,7 +74,7 @@ func TestMembersStayMembers(t *testing.T) {
 // ingress by now.
 func TestWhatIsKnownNowCounts(t *testing.T) {
 	cfg := bridgetest.Parse(t, behindConfig)
-	s := Snapshot{Host: HostState(bridgetest.World()), ZeroTier: bridgetest.Joined(),
+	s := Snapshot{Host: HostState(bridgetest.HostState()), ZeroTier: bridgetest.Joined(),
 		Connected: map[string]ConnectedPrefixes{
 			bridgetest.Iface(): {Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}},
 			"br-lan": {Prefixes: []netip.Prefix{netip.MustParsePrefix("10.147.17.0/24"),
@@ -110,7 +110,7 @@ ingress: [{interface: br-lan, name: lan}, {interface: eth7, name: old}, {interfa
 		}
 		return out
 	}
-	w := HostState(bridgetest.World())
+	w := HostState(bridgetest.HostState())
 	w.Links = append(w.Links,
 		kernel.Link{Name: "br-lan", Index: 40, Up: true, Addrs: prefixes("10.244.5.1/24")},
 		kernel.Link{Name: "br0", Index: 41, Up: true, Addrs: prefixes("192.168.50.1/24")})

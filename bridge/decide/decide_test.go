@@ -21,10 +21,10 @@ import (
 // Only a tunnel that is connected, and whose device exists, ever carries traffic.
 func TestDesireFollowsTheTunnels(t *testing.T) {
 	cfg := bridgetest.Parse(t, bridgetest.Uno)
-	both := HostState(bridgetest.World("provider", "backup"))
+	both := HostState(bridgetest.HostState("provider", "backup"))
 	tests := []struct {
 		name    string
-		world   HostState
+		host    HostState
 		tunnels map[string]client.Status
 		probes  map[string]probe.Status
 		stop    bool
@@ -42,7 +42,7 @@ func TestDesireFollowsTheTunnels(t *testing.T) {
 				"backup": bridgetest.Up("10.9.0.2/24")},
 			map[string]probe.Status{"provider": {Grade: probe.Degraded},
 				"backup": {Grade: probe.Fresh}}, false, "backup"},
-		{"its device is gone", HostState(bridgetest.World("backup")),
+		{"its device is gone", HostState(bridgetest.HostState("backup")),
 			map[string]client.Status{"provider": bridgetest.Up("10.8.0.2/24")}, nil, false, ""},
 		{"reconnecting", both, map[string]client.Status{
 			"provider": {State: client.StateReconnecting}}, nil, false, ""},
@@ -52,7 +52,7 @@ func TestDesireFollowsTheTunnels(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			d := Decide(cfg, Snapshot{
-				Now: time.Now(), Host: tt.world, ZeroTier: bridgetest.Joined(), Tunnels: tt.tunnels,
+				Now: time.Now(), Host: tt.host, ZeroTier: bridgetest.Joined(), Tunnels: tt.tunnels,
 				Probes: tt.probes, Stopping: tt.stop,
 			})
 			got := d.Intent.Policies[len(d.Intent.Policies)-1]
@@ -92,7 +92,7 @@ policy:
   - {from: zerotier, egress: [home, provider]}
 `)
 	d := Decide(cfg, Snapshot{
-		Now: time.Now(), Host: HostState(bridgetest.World("provider")),
+		Now: time.Now(), Host: HostState(bridgetest.HostState("provider")),
 		ZeroTier: bridgetest.Joined(),
 		Tunnels:  map[string]client.Status{"provider": bridgetest.Up("10.8.0.2/24")},
 		Probes: map[string]probe.Status{"home": {Grade: probe.Stable},
@@ -121,7 +121,7 @@ func TestDesirePeeringWithTheLAN(t *testing.T) {
 peering:
   - {from: zerotier, to: 192.168.1.0/24}
 `)
-	d := Decide(cfg, Snapshot{Now: time.Now(), Host: HostState(bridgetest.World()),
+	d := Decide(cfg, Snapshot{Now: time.Now(), Host: HostState(bridgetest.HostState()),
 		ZeroTier: bridgetest.Joined()})
 	first := d.Intent.Policies[len(d.PathClients)]
 	if first.Use == "" || !slices.Equal(first.To,
@@ -149,7 +149,7 @@ func TestTunnelDeviceNames(t *testing.T) {
 func TestPublicMembersAreKnown(t *testing.T) {
 	cfg := bridgetest.Parse(t, "zerotier: {networks: ["+bridgetest.Network+
 		"]}\negress: {direct: {wan: {ipv6: {prefix: \"2001:db8:1:2:8000::/80\"}}}}\npolicy: [{egress: [direct]}]\n")
-	s := Snapshot{Host: HostState(bridgetest.World()), ZeroTier: bridgetest.Joined()}
+	s := Snapshot{Host: HostState(bridgetest.HostState()), ZeroTier: bridgetest.Joined()}
 	route := func(target, via string) zerotier.Route {
 		r := zerotier.Route{Target: netip.MustParsePrefix(target)}
 		if via != "" {
@@ -173,7 +173,7 @@ func TestPublicMembersAreKnown(t *testing.T) {
 // By a way out of the box's own, clients reach the Internet, and not what only the box can reach
 // because of where it stands.
 func TestDesireClosesInnerNetworks(t *testing.T) {
-	w := HostState(bridgetest.World())
+	w := HostState(bridgetest.HostState())
 	w.Links = append(w.Links,
 		kernel.Link{Name: "eth1", Up: true, Addrs: []netip.Prefix{
 			netip.MustParsePrefix("5.5.5.9/24"), netip.MustParsePrefix("2a00:1:1::9/64")}},
@@ -198,7 +198,7 @@ func TestDesireClosesInnerNetworks(t *testing.T) {
 // Nothing is sent where its IP version is not spoken: clients' IPv4 would be lost, or leave with an
 // address of another link.
 func TestDesireKnowsWhatAnEgressCarries(t *testing.T) {
-	w := HostState(bridgetest.World("provider"))
+	w := HostState(bridgetest.HostState("provider"))
 	w.Defaults = slices.DeleteFunc(slices.Clone(w.Defaults),
 		func(r kernel.DefaultRoute) bool { return r.Family == policyroute.V4 })
 	w.Defaults = append(w.Defaults, kernel.DefaultRoute{Family: policyroute.V6, Iface: "wan0",
@@ -216,7 +216,7 @@ func TestDesireKnowsWhatAnEgressCarries(t *testing.T) {
 
 // A link with one receiver needs no gateway; one with many leads nowhere without.
 func TestDesireSendsByLinksWithoutRoute(t *testing.T) {
-	w := HostState(bridgetest.World())
+	w := HostState(bridgetest.HostState())
 	addr := []netip.Prefix{netip.MustParsePrefix("10.99.0.2/32")}
 	w.Links = append(w.Links, kernel.Link{Name: "wg0", Index: 7, Up: true, PointToPoint: true,
 		Addrs: addr}, kernel.Link{Name: "eth1", Index: 8, Up: true, Addrs: addr},
@@ -240,7 +240,7 @@ func TestDesireKeepsListenersPacketsWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	carries := map[string]int{}
-	for _, g := range Decide(cfg, Snapshot{Host: HostState(bridgetest.World()),
+	for _, g := range Decide(cfg, Snapshot{Host: HostState(bridgetest.HostState()),
 		Listeners: listeners}).Intent.Ingresses {
 		if g.Iface != PathDevice {
 			carries[g.Name] = g.Carries
@@ -275,7 +275,7 @@ func TestDesireKeepsPacketsWhole(t *testing.T) {
 			tunnel := bridgetest.Up("10.8.0.2/24")
 			tunnel.Remote.Proto = tt.tunnel
 			d := Decide(bridgetest.Parse(t, tt.config), Snapshot{
-				Now: time.Now(), Host: HostState(bridgetest.World("provider", "backup")),
+				Now: time.Now(), Host: HostState(bridgetest.HostState("provider", "backup")),
 				ZeroTier: bridgetest.Joined(),
 				Tunnels:  map[string]client.Status{"provider": tunnel},
 				Probes:   map[string]probe.Status{"provider": {Grade: probe.Fresh, MTU: tt.probed}},
@@ -300,7 +300,7 @@ func TestDesireKeepsPacketsWhole(t *testing.T) {
 func TestDesireAddsPrefixesToTheSubnets(t *testing.T) {
 	cfg := bridgetest.Parse(t,
 		"ingress: [{interface: lan0, prefixes: [10.78.0.0/16, 10.77.0.0/24]}]\negress: {direct: {wan: {}}}\npolicy: [{egress: [direct]}]\n")
-	w := HostState(bridgetest.World())
+	w := HostState(bridgetest.HostState())
 	behind := func() []netip.Prefix {
 		return Decide(cfg, Snapshot{Host: w}).Intent.Ingresses[0].Prefixes
 	}

@@ -10,14 +10,14 @@ import (
 
 // Only devices of ours that the configuration has no more are strays, whether their egresses are
 // Connected or not.
-func TestStrays(t *testing.T) {
+func TestOrphanDevices(t *testing.T) {
 	cfg := bridgetest.Parse(t, bridgetest.Uno+
 		"endpoint: {address: vpn.example.org, listen: [udp/1194]}\n")
 	listeners, err := ListenersOf(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := HostState(bridgetest.World("provider", "backup", "formerly"))
+	w := HostState(bridgetest.HostState("provider", "backup", "formerly"))
 	w.Links = append(w.Links, kernel.Link{Name: listeners[0].Device},
 		kernel.Link{Name: "tunztb.tcp443"}, kernel.Link{Name: "tun0"})
 	for name, stopping := range map[string]bool{"running": false, "stopping": true} {

@@ -11,7 +11,7 @@ import (
 
 // HostState is what the host's kernel says about what is not ours: its links and its own way out.
 // It is a value, so that decisions can be tested without a kernel.
-type HostState kernel.World
+type HostState kernel.HostState
 
 // Link returns the interface of that name.
 func (w HostState) Link(name string) (kernel.Link, bool) {

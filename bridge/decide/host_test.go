@@ -36,18 +36,18 @@ func TestPossibleWithoutIPv6(t *testing.T) {
 	links := []kernel.Link{{Name: "zt0", NoIPv6: true}, {Name: "tunztb0", NoIPv6: true}}
 	for _, tt := range []struct {
 		name                                  string
-		world                                 HostState
+		host                                  HostState
 		rules, routes, sysctls, chains, addrs int
 	}{
-		{name: "everywhere", world: HostState{IPv6: true}, rules: 2, routes: 6, sysctls: 2,
+		{name: "everywhere", host: HostState{IPv6: true}, rules: 2, routes: 6, sysctls: 2,
 			chains: 2,
 			addrs:  2},
-		{name: "switched off, but on ours", world: HostState{IPv6: true, Links: links}, rules: 2,
+		{name: "switched off, but on ours", host: HostState{IPv6: true, Links: links}, rules: 2,
 			routes: 5, sysctls: 2, chains: 2, addrs: 2},
-		{name: "no kernel support", world: HostState{Links: links}, rules: 1, routes: 3, sysctls: 1,
+		{name: "no kernel support", host: HostState{Links: links}, rules: 1, routes: 3, sysctls: 1,
 			chains: 1, addrs: 1},
 	} {
-		s := tt.world.Supported(state())
+		s := tt.host.Supported(state())
 		got := []int{len(s.Rules), len(s.Routes), len(s.Sysctls), len(s.IPTables),
 			len(s.Links[0].Addrs)}
 		for i, want := range []int{tt.rules, tt.routes, tt.sysctls, tt.chains, tt.addrs} {
@@ -64,7 +64,7 @@ func TestDesireKnowsWhereIPv6IsSwitchedOff(t *testing.T) {
 	cfg := bridgetest.Parse(t, "zerotier: {networks: ["+bridgetest.Network+
 		"]}\negress: {home: {zerotier: {via: [10.147.17.9, 'fd00::9']}}}\npolicy: [{egress: home}]\n")
 	for _, off := range []bool{false, true} {
-		w := HostState(bridgetest.World())
+		w := HostState(bridgetest.HostState())
 		for i := range w.Links {
 			w.Links[i].NoIPv6 = off
 		}

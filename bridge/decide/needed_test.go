@@ -22,7 +22,7 @@ policy: [{egress: [second, first]}]
 probe: {targets: [9.9.9.9, "2620:fe::fe"]}
 `)
 	base := func() Snapshot {
-		w := HostState(bridgetest.World("first", "second"))
+		w := HostState(bridgetest.HostState("first", "second"))
 		return Snapshot{Host: w, ZeroTier: bridgetest.Joined(), Tunnels: map[string]client.Status{
 			"first":  bridgetest.Up("10.8.0.2/24"),
 			"second": bridgetest.Up("10.9.0.2/24"),

@@ -13,7 +13,7 @@ import (
 func TestViaThatIsNoOtherMachine(t *testing.T) {
 	cfg := bridgetest.Parse(t, "zerotier: {networks: ["+bridgetest.Network+
 		"]}\negress: {home: {zerotier: {via: 10.147.17.9}}}\npolicy: [{egress: home}]\n")
-	w := HostState(bridgetest.World())
+	w := HostState(bridgetest.HostState())
 	for i, l := range w.Links {
 		if l.Name == bridgetest.Iface() {
 			w.Links[i].Addrs = []netip.Prefix{netip.MustParsePrefix("10.147.17.1/24"),

@@ -20,7 +20,7 @@ egress: {direct: {wan: {}}}
 policy: [{egress: [direct]}]
 `)
 	state, err := policyroute.Compile(Decide(cfg,
-		Snapshot{Host: HostState(bridgetest.World()), ZeroTier: bridgetest.Joined()}).Intent)
+		Snapshot{Host: HostState(bridgetest.HostState()), ZeroTier: bridgetest.Joined()}).Intent)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ policy: [{egress: [direct]}]
 // only switches.
 func TestBridgesSwitch(t *testing.T) {
 	cfg := bridgetest.Parse(t, bridgetest.Uno+"ingress: [br-lan, eth7]\n")
-	w := HostState(bridgetest.World())
+	w := HostState(bridgetest.HostState())
 	w.Links = append(w.Links, kernel.Link{Name: "br-lan", Up: true, Bridge: true},
 		kernel.Link{Name: "eth7", Up: true})
 	oneArmed := w
@@ -69,7 +69,7 @@ func TestBridgesSwitch(t *testing.T) {
 // What the endpoint answers on a line that main's default route does not take has rules and a table
 // of its own.
 func TestDesireAnswersByTheLineAsked(t *testing.T) {
-	w := HostState(bridgetest.World())
+	w := HostState(bridgetest.HostState())
 	w.Links = append(w.Links, kernel.Link{Name: "eth1", Up: true, Addrs: []netip.Prefix{
 		netip.MustParsePrefix("203.0.113.9/24"), netip.MustParsePrefix(
 			"2001:db8:1::9/64"), netip.MustParsePrefix("fe80::9/64")}})

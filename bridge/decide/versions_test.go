@@ -45,7 +45,7 @@ func TestVersionsFailApart(t *testing.T) {
 			}
 			cfg := bridgetest.Parse(t, bridgetest.Uno)
 			s := Snapshot{Now: time.Now(),
-				Host:     HostState(bridgetest.World("provider", "backup")),
+				Host:     HostState(bridgetest.HostState("provider", "backup")),
 				ZeroTier: bridgetest.Joined(),
 				Tunnels: map[string]client.Status{"provider": bridgetest.Up(addrs...),
 					"backup": bridgetest.Up("10.9.0.2/24", "fd09::2/64")},

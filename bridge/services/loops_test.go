@@ -9,7 +9,7 @@ import (
 )
 
 // A ring is known from the first probe that came back until none comes and the egress answers.
-func TestRings(t *testing.T) {
+func TestRouteLoops(t *testing.T) {
 	r, ours, start := newRouteLoops(), probe.NewNonce(), time.Now()
 	r.expect(map[string]probe.Nonce{"home": ours})
 	stranger := probe.NewNonce()
@@ -53,7 +53,7 @@ func TestRings(t *testing.T) {
 }
 
 // A reload may remove an egress, or give its probes another nonce.
-func TestRingsForgetRemovedEgresses(t *testing.T) {
+func TestRouteLoopsForgetRemovedEgresses(t *testing.T) {
 	r, home, office := newRouteLoops(), probe.NewNonce(), probe.NewNonce()
 	r.expect(map[string]probe.Nonce{"home": home, "office": office})
 	now := time.Now()

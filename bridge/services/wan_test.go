@@ -78,9 +78,9 @@ func TestClientsGetRoutesToTheirPeers(t *testing.T) {
 		}
 		d := New(t.Context(), Env{}, User{}, NewTrigger())
 		d.Observe(cfg, decide.Decide(cfg,
-			decide.Snapshot{Host: decide.HostState(bridgetest.World()),
+			decide.Snapshot{Host: decide.HostState(bridgetest.HostState()),
 				ZeroTier:  bridgetest.Joined(),
-				Listeners: listeners}).Intent, decide.HostState(bridgetest.World()))
+				Listeners: listeners}).Intent, decide.HostState(bridgetest.HostState()))
 		e := Endpoint{d: d}
 		if got := strings.Trim(fmt.Sprint(e.networks()), "[]"); got != want {
 			t.Errorf("%q: routes to %q, want %q", peering, got, want)

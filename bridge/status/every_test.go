@@ -45,7 +45,7 @@ func well(t *testing.T) Input {
 	}
 	s := decide.Snapshot{
 		Now:       time.Unix(1_700_000_000, 0),
-		Host:      decide.HostState(bridgetest.World("provider")),
+		Host:      decide.HostState(bridgetest.HostState("provider")),
 		ZeroTier:  bridgetest.Joined(),
 		Tunnels:   map[string]client.Status{"provider": bridgetest.Up("10.8.0.2/24")},
 		Probes:    map[string]probe.Status{},

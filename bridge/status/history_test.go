@@ -6,7 +6,7 @@ import (
 )
 
 // What ended and comes back began when it came back; what goes on keeps its beginning.
-func TestLedgerForgetsWhatEnded(t *testing.T) {
+func TestHistoryForgetsWhatEnded(t *testing.T) {
 	l, start := history{}, time.Unix(1_700_000_000, 0)
 	at := func(pass int) time.Time { return start.Add(time.Duration(pass) * time.Minute) }
 	for pass, raining := range []bool{true, true, false, true, true} {

@@ -14,7 +14,7 @@ import (
 func TestPrefixTrouble(t *testing.T) {
 	const members = "2001:db8:1:2:8000::/80"
 	wan := func(addr string) decide.HostState {
-		w := decide.HostState(bridgetest.World())
+		w := decide.HostState(bridgetest.HostState())
 		w.Links[0].Addrs = append(w.Links[0].Addrs, netip.MustParsePrefix(addr))
 		w.Defaults = append(w.Defaults, kernel.DefaultRoute{Family: policyroute.V6, Iface: "eth0",
 			Gateway: netip.MustParseAddr("2001:db8:1:2::1")})
@@ -22,7 +22,7 @@ func TestPrefixTrouble(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		name, ipv6, ConnectedPrefixes string
-		world                         decide.HostState
+		host                          decide.HostState
 		verdict                       prefixcheck.Outcome
 		want                          string // part of the message; empty: none
 	}{
@@ -32,7 +32,7 @@ func TestPrefixTrouble(t *testing.T) {
 			prefixcheck.Unknown, ""},
 		{"not sent here", `{prefix: "` + members + `"}`, members, wan("2001:db8:1:2::5/64"),
 			prefixcheck.Lost, "do not come back"},
-		{"no IPv6", `{prefix: "` + members + `"}`, members, decide.HostState(bridgetest.World()),
+		{"no IPv6", `{prefix: "` + members + `"}`, members, decide.HostState(bridgetest.HostState()),
 			prefixcheck.Unknown,
 			"eth0 has no IPv6 default route"},
 		{"the WAN's own subnet", `{prefix: "2001:db8:1:2::/64"}`, members,
@@ -47,13 +47,13 @@ func TestPrefixTrouble(t *testing.T) {
 			wan("2001:db8:9::5/64"), prefixcheck.Works, ""},
 		{"nobody numbered from it", `{prefix: "` + members + `"}`, "fd99::/64",
 			wan("2001:db8:1:2::5/64"), prefixcheck.Unknown, "no member can have an address"},
-		{"translated", `nat66`, members, decide.HostState(bridgetest.World()), prefixcheck.Unknown,
+		{"translated", `nat66`, members, decide.HostState(bridgetest.HostState()), prefixcheck.Unknown,
 			""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			cfg := bridgetest.Parse(t, "zerotier: {networks: ["+bridgetest.Network+
 				"]}\negress: {direct: {wan: {ipv6: "+tc.ipv6+"}}}\npolicy: [{egress: [direct]}]\n")
-			s := decide.Snapshot{Host: tc.world, ZeroTier: bridgetest.Joined(),
+			s := decide.Snapshot{Host: tc.host, ZeroTier: bridgetest.Joined(),
 				Prefixes: map[string]prefixcheck.Outcome{"direct": tc.verdict}}
 			s.ZeroTier.Networks[0].Prefixes = []netip.Prefix{
 				netip.MustParsePrefix(tc.ConnectedPrefixes)}

@@ -15,7 +15,7 @@ func TestClosedDestinationIsSaid(t *testing.T) {
 		in := decide.Decide(bridgetest.Parse(t, "zerotier: {networks: ["+bridgetest.Network+
 			"]}\negress: {direct: {wan: {}}}\npolicy: [{to: ["+to+
 			"], egress: [direct]}, {egress: [direct]}]\n"),
-			decide.Snapshot{Host: decide.HostState(bridgetest.World()),
+			decide.Snapshot{Host: decide.HostState(bridgetest.HostState()),
 				ZeroTier: bridgetest.Joined()}).Intent
 		var said []string
 		for _, p := range closedProblems(in) {

@@ -1,4 +1,3 @@
-// Package suggest finds the word that a person meant to type.
 package suggest
 
 import "strings"

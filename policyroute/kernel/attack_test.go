@@ -232,8 +232,8 @@ ip link set mv9 address 02:00:00:00:00:02`, "ip link del mv9"},
 					t.Errorf("after %q the WAN saw %d packets", fault, n)
 				}
 			}
-			var world World
-			l.box.do(func() { world, _ = l.kernel.World() })
+			var world HostState
+			l.box.do(func() { world, _ = l.kernel.HostState() })
 			for _, link := range world.Links {
 				if link.Name == "ztlab0" && name == "bridge" && link.Master != made.dev ||
 					link.Name == made.dev && name == "macvlan" && link.Parent != "ztlab0" {

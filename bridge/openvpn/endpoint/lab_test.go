@@ -31,7 +31,7 @@ var (
 	proxyAddr = netip.MustParseAddrPort("10.9.0.1:3128")
 )
 
-// lab is the world of the tests:
+// testbed is the network of the tests:
 //
 //	clients ── 10.9.0.0/24 ── café ── 203.0.113.0/24 ── box ── 198.51.100.0/24 ── inner
 //	                       (drops what                (the endpoint)            (echo)
@@ -40,12 +40,12 @@ var (
 // Nobody but the box has a route to inner, and inner knows the pools by the box alone: an answer
 // from inner came through the tunnel.
 type testbed struct {
-	*world
+	*shared
 	t testing.TB
 }
 
-// world is what all tests of a lab share.
-type world struct {
+// shared is what all tests of a lab share.
+type shared struct {
 	lab     *lab.Lab
 	café    *netlab.Namespace
 	box     *netlab.Namespace
@@ -59,7 +59,7 @@ type world struct {
 }
 
 // with returns the lab for a subtest.
-func (l *testbed) with(t testing.TB) *testbed { return &testbed{world: l.world, t: t} }
+func (l *testbed) with(t testing.TB) *testbed { return &testbed{shared: l.shared, t: t} }
 
 func prefixes(texts ...string) []netip.Prefix {
 	var out []netip.Prefix
@@ -83,7 +83,7 @@ func newLab(t testing.TB) *testbed {
 	netlab.Require(t, netlab.Root, netlab.OpenVPN)
 	built, err := lab.NewLab()
 	must(t, err)
-	l := &testbed{world: &world{lab: built}, t: t}
+	l := &testbed{shared: &shared{lab: built}, t: t}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(built.Logs(40))

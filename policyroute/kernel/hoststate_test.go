@@ -19,7 +19,7 @@ import (
 	"ztbridge/policyroute"
 )
 
-func TestWorld(t *testing.T) {
+func TestHostState(t *testing.T) {
 	needs(t, "ip")
 	inNamespace(t, func() {
 		host(t)
@@ -31,7 +31,7 @@ ip link set lan.peer down
 ip tuntap del dev tunztb0 mode tun
 echo 2 > /proc/sys/net/ipv6/conf/zt1/accept_ra; for i in lan.peer wan.peer zt1.peer; do echo 0 > /proc/sys/net/ipv6/conf/$i/accept_ra; done`)
 		k := open(t, "")
-		w, err := k.World()
+		w, err := k.HostState()
 		if err != nil {
 			t.Error(err)
 		}
@@ -68,16 +68,16 @@ echo 2 > /proc/sys/net/ipv6/conf/zt1/accept_ra; for i in lan.peer wan.peer zt1.p
 	})
 }
 
-// doorbell collects what Watch says.
-type doorbell struct {
+// trigger collects what Watch says.
+type trigger struct {
 	mu     sync.Mutex
 	causes []string
 	rung   chan struct{}
 }
 
-func newDoorbell() *doorbell { return &doorbell{rung: make(chan struct{}, 1)} }
+func newTrigger() *trigger { return &trigger{rung: make(chan struct{}, 1)} }
 
-func (d *doorbell) ring(cause string) {
+func (d *trigger) fire(cause string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.causes = append(d.causes, cause)
@@ -88,7 +88,7 @@ func (d *doorbell) ring(cause string) {
 }
 
 // await waits for a cause that begins so, and forgets what came before it.
-func (d *doorbell) await(t *testing.T, prefix string) {
+func (d *trigger) await(t *testing.T, prefix string) {
 	t.Helper()
 	deadline := time.After(10 * time.Second)
 	for {
@@ -128,13 +128,13 @@ func watch(t *testing.T, th *thread, k *Kernel, notify func(string)) (stop func(
 
 // What took routes from router advertisements before we let it go on taking them still counts as
 // doing so: else the next pass would put it back, and the one after that change it again.
-func TestWorldRemembersAcceptRA(t *testing.T) {
+func TestHostStateRemembersAcceptRA(t *testing.T) {
 	needs(t, "ip")
 	record := filepath.Join(t.TempDir(), "record.json")
 	inNamespace(t, func() {
 		host(t)
 		k := open(t, record)
-		before, err := k.World()
+		before, err := k.HostState()
 		if err != nil {
 			t.Error(err)
 		}
@@ -143,7 +143,7 @@ func TestWorldRemembersAcceptRA(t *testing.T) {
 		if err := k.Apply(context.Background(), plan); err != nil {
 			t.Error(err)
 		}
-		after, err := k.World()
+		after, err := k.HostState()
 		if err != nil {
 			t.Error(err)
 		}
@@ -154,15 +154,15 @@ func TestWorldRemembersAcceptRA(t *testing.T) {
 	})
 }
 
-func TestWatchRings(t *testing.T) {
+func TestWatchFires(t *testing.T) {
 	needs(t, "ip", "nft", "iptables", "nsenter")
 	th := newThread(t)
 	var k *Kernel
 	th.do(func() { host(t); k = open(t, "") })
-	bell := newDoorbell()
-	stop := watch(t, th, k, bell.ring)
+	fired := newTrigger()
+	stop := watch(t, th, k, fired.fire)
 	defer stop()
-	bell.await(t, "watching")
+	fired.await(t, "watching")
 	for _, s := range []struct{ command, cause string }{
 		{"ip link set lan down", "link"},
 		{"ip addr add 198.51.100.1/32 dev zt1", "address"},
@@ -178,7 +178,7 @@ func TestWatchRings(t *testing.T) {
 		{"ip link del wan", "link"},
 	} {
 		th.sh(t, s.command)
-		bell.await(t, s.cause)
+		fired.await(t, s.cause)
 	}
 }
 
@@ -188,15 +188,15 @@ func TestWatchSurvivesFloods(t *testing.T) {
 	th := newThread(t)
 	var k *Kernel
 	th.do(func() { host(t); k = open(t, "") })
-	bell, flooded := newDoorbell(), make(chan struct{})
+	fired, flooded := newTrigger(), make(chan struct{})
 	stop := watch(t, th, k, func(cause string) {
-		bell.ring(cause)
+		fired.fire(cause)
 		if cause == "rule" {
 			<-flooded // reads nothing meanwhile
 		}
 	})
 	defer stop()
-	bell.await(t, "watching")
+	fired.await(t, "watching")
 	var plan policyroute.Plan
 	for i := range 6000 {
 		plan.Ops = append(plan.Ops, policyroute.AddRule{Rule: policyroute.Rule{
@@ -209,9 +209,9 @@ func TestWatchSurvivesFloods(t *testing.T) {
 		t.Error(err)
 	}
 	close(flooded)
-	bell.await(t, "events of the kernel were lost")
+	fired.await(t, "events of the kernel were lost")
 	th.sh(t, "ip link set lan down")
-	bell.await(t, "link")
+	fired.await(t, "link")
 }
 
 func TestWatchEndsWithoutLeaks(t *testing.T) {
@@ -220,9 +220,9 @@ func TestWatchEndsWithoutLeaks(t *testing.T) {
 	th.do(func() { k = open(t, "") })
 	before, fds := runtime.NumGoroutine(), openFiles(t)
 	for range 20 {
-		bell := newDoorbell()
-		stop := watch(t, th, k, bell.ring)
-		bell.await(t, "watching")
+		fired := newTrigger()
+		stop := watch(t, th, k, fired.fire)
+		fired.await(t, "watching")
 		stop()
 	}
 	if now := openFiles(t); now > fds {
@@ -306,9 +306,9 @@ func TestIPv6SwitchedOff(t *testing.T) {
 		sh(t,
 			"for i in all default; do echo 1 > /proc/sys/net/ipv6/conf/$i/disable_ipv6; done; ip tuntap add dev tunztb1 mode tun")
 		k := open(t, record)
-		w, err := k.World()
+		w, err := k.HostState()
 		if err != nil || !w.IPv6 {
-			t.Errorf("World: IPv6 %v, %v", w.IPv6, err)
+			t.Errorf("HostState: IPv6 %v, %v", w.IPv6, err)
 		}
 		for _, l := range w.Links {
 			if !l.NoIPv6 {

@@ -16,8 +16,8 @@ import (
 	"ztbridge/policyroute"
 )
 
-// World is what the kernel says about the host beside us.
-type World struct {
+// HostState is what the kernel says about the host beside us.
+type HostState struct {
 	Links    []Link         // sorted by name
 	Defaults []DefaultRoute // of table main, by family and then by metric
 	// IPv6 says that the kernel has it.
@@ -73,22 +73,22 @@ func (l Link) Configured() []netip.Prefix {
 		func(p netip.Prefix) bool { return slices.Contains(l.Learned, p) })
 }
 
-// World returns what is true at this moment, and what main leads to by the named links. It returns
+// HostState returns what is true at this moment, and what main leads to by the named links. It returns
 // ErrDumpInterrupted when the kernel kept changing.
-func (k *Kernel) World(links ...string) (World, error) {
+func (k *Kernel) HostState(links ...string) (HostState, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for range observeAttempts {
-		w, err := k.world(links)
+		w, err := k.host(links)
 		if !errors.Is(err, netlink.ErrDumpInterrupted) {
 			return w, err
 		}
 	}
-	return World{}, ErrDumpInterrupted
+	return HostState{}, ErrDumpInterrupted
 }
 
-func (k *Kernel) world(via []string) (World, error) {
-	w := World{IPv6: exists("net/ipv6"), Reached: map[string][]netip.Prefix{},
+func (k *Kernel) host(via []string) (HostState, error) {
+	w := HostState{IPv6: exists("net/ipv6"), Reached: map[string][]netip.Prefix{},
 		ForceForwarding6: exists("net/ipv6/conf/all/force_forwarding")}
 	links, err := k.rtnl.LinkList()
 	if err != nil {

@@ -1,0 +1,2 @@
+// Package suggest finds the word that a person meant to type.
+package suggest
