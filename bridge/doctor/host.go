@@ -19,6 +19,8 @@ import (
 const (
 	// ourProtocol is how ip(8) prints what marks our own rules (policyroute.Protocol).
 	ourProtocol = "proto 90"
+	// keptPriority is that of our rules that pass for the kernel's own (policyroute.RuleKept).
+	keptPriority = "32700"
 	// lookupTimeout bounds the resolving of all names.
 	lookupTimeout = 5 * time.Second
 	// lookupsAtOnce is few enough for the resolver of a home router.
@@ -161,7 +163,9 @@ func foreignRules(rules []string) []string {
 	for _, line := range rules {
 		priority, rest, _ := strings.Cut(line, ": ")
 		kernels := priority == "0" || priority == "32766" || priority == "32767"
-		if !kernels && !strings.HasSuffix(rest, ourProtocol) &&
+		ours := strings.HasSuffix(rest, ourProtocol) ||
+			priority == keptPriority && strings.HasSuffix(rest, " unreachable")
+		if !kernels && !ours &&
 			!slices.Contains(out, "rule "+line) {
 			out = append(out, "rule "+line)
 		}
