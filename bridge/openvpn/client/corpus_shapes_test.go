@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf16"
@@ -67,7 +68,8 @@ func digestShapes() []shape {
 		}
 		out = append(out, shape{name: "auth " + d, differs: differs,
 			profile: []string{"data-ciphers AES-256-CBC", "auth " + d},
-			server:  []string{"data-ciphers AES-256-CBC", "cipher AES-256-CBC", "auth " + d}})
+			server: []string{"data-ciphers AES-256-CBC", "cipher AES-256-CBC",
+				"auth " + strings.TrimPrefix(d, "RSA-")}})
 	}
 	return out
 }
@@ -280,7 +282,11 @@ func withPKCS12(t *testing.T, l *lab, text string) string {
 		ovpntest.Inline("key", l.pki.Client.Key)} {
 		text = strings.Replace(text, block+"\n", "", 1)
 	}
-	return text + "<pkcs12>\n" + base64.StdEncoding.EncodeToString(out) + "\n</pkcs12>\n"
+	var lines strings.Builder
+	for line := range slices.Chunk([]byte(base64.StdEncoding.EncodeToString(out)), 64) {
+		fmt.Fprintf(&lines, "%s\n", line)
+	}
+	return text + "<pkcs12>\n" + lines.String() + "</pkcs12>\n"
 }
 
 func withPassphrase(t *testing.T, l *lab, text string) string {
@@ -438,7 +444,7 @@ func refusedShapes(l *lab) []shape {
 		line("Amazon's own", "auth-federate"),
 		line("not a cipher", "cipher FOO-128"), line("not a digest", "auth FOO"),
 		line("not a form", "comp-lzo maybe"), line("not a number", "fragment many"),
-		line("only one of cert and key", "<cert>\n"+l.pki.Client.PEM+"</cert>\n<key>\n</key>"),
+		line("expected one private key", "<cert>\n"+l.pki.Client.PEM+"</cert>\n<key>\n</key>"),
 		line("more than one of tls-auth", ovpntest.Inline("tls-auth", ovpntest.StaticKey(1)),
 			ovpntest.Inline("tls-crypt", ovpntest.StaticKey(1))),
 		line("not a port", "remote 192.0.2.2 99999"),

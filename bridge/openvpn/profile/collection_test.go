@@ -179,3 +179,27 @@ func TestLargeCollection(t *testing.T) {
 	}
 	runtime.KeepAlive(p)
 }
+
+// FuzzArchive: no archive makes the reader panic or take more than its limits.
+func FuzzArchive(f *testing.F) {
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	entry, err := w.Create("a/nl-1.ovpn")
+	if err == nil {
+		_, err = entry.Write([]byte("client\nremote 192.0.2.1\n"))
+	}
+	if err = errors.Join(err, w.Close()); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b.Bytes())
+	path := filepath.Join(f.TempDir(), "fuzz.zip")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p, _, err := LoadAll(path, nil, Options{})
+		if err == nil && len(p.Remotes) == 0 {
+			t.Error("a collection without a server")
+		}
+	})
+}

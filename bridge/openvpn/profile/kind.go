@@ -28,6 +28,10 @@ func plainText(data []byte) (string, error) {
 }
 
 func notProfile(kind string) error {
+	if kind == zipKind {
+		return fmt.Errorf("not an OpenVPN profile: it is %s; write profiles: in the place of "+
+			"profile: to use those in it, or unpack it", kind)
+	}
 	return fmt.Errorf("not an OpenVPN profile: it is %s; download the OpenVPN (.ovpn) file from "+
 		"your provider", kind)
 }
@@ -44,9 +48,11 @@ func fromUTF16(data []byte, order binary.ByteOrder) (string, error) {
 	return text, nil
 }
 
+const zipKind = "a ZIP archive"
+
 // signatures are the beginnings of files that people take for a profile.
 var signatures = []struct{ prefix, kind string }{
-	{"PK\x03\x04", "a ZIP archive (unpack it, or name it under profiles:)"},
+	{"PK\x03\x04", zipKind},
 	{"PK\x05\x06", "an empty ZIP archive"},
 	{"\x1f\x8b", "a gzip archive (unpack it first)"},
 	{"7z\xbc\xaf\x27\x1c", "a 7z archive (unpack it first)"},
