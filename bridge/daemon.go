@@ -136,11 +136,11 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 		opts.Logger.Warn("until the ingresses can be asked, what lies behind them is unknown",
 			"error", err)
 	}
-	bell, env := services.NewTrigger(), opts.env()
+	trigger, env := services.NewTrigger(), opts.env()
 	env.Kernel = k
 	return &daemon{
-		opts: opts, kernel: k, trigger: bell,
-		services: services.New(context.WithoutCancel(ctx), env, user, bell),
+		opts: opts, kernel: k, trigger: trigger,
+		services: services.New(context.WithoutCancel(ctx), env, user, trigger),
 		monitor:  services.NewMonitor(), idleMeter: newIdleMeter(), started: time.Now(),
 		reporter: status.NewReporter(),
 		current:  newUses(), carried: newUses(), preferred: preferred,

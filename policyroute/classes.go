@@ -82,8 +82,8 @@ func (c *compiler) newView(g *Ingress, f Family) *view {
 			claims = append(claims, claim{prefix, i})
 		}
 	}
-	settles := func(owner int) bool { return len(steps[owner].to) == 0 }
-	v.src = zones(f, claims, settles, func(owners []int) int {
+	ends := func(owner int) bool { return len(steps[owner].to) == 0 }
+	v.src = zones(f, claims, ends, func(owners []int) int {
 		if len(owners) == 0 {
 			return none
 		}

@@ -30,25 +30,25 @@ type claim struct {
 }
 
 // zones builds the tree of a family. label maps the owners that hold at a place, in ascending
-// order, to the label of the place; settles says that owners after this one are never looked at
+// order, to the label of the place; ends says that owners after this one are never looked at
 // there. Zones with the label of what surrounds them are dissolved.
-func zones(f Family, claims []claim, settles func(owner int) bool,
+func zones(f Family, claims []claim, ends func(owner int) bool,
 	label func(owners []int) int) *zone {
 	slices.SortFunc(claims, func(a, b claim) int {
 		return cmp.Or(a.prefix.Addr().Compare(b.prefix.Addr()),
 			cmp.Compare(a.prefix.Bits(), b.prefix.Bits()),
 			cmp.Compare(a.owner, b.owner))
 	})
-	b := zoneBuilder{claims: claims, settles: settles, label: label}
+	b := zoneBuilder{claims: claims, ends: ends, label: label}
 	const outside = none - 1 // differs from every label: the root is never dissolved
 	return b.within(f.Default(), nil, outside)[0]
 }
 
 type zoneBuilder struct {
-	claims  []claim
-	next    int
-	settles func(int) bool
-	label   func([]int) int
+	claims []claim
+	next   int
+	ends   func(int) bool
+	label  func([]int) int
 }
 
 // within consumes the claims inside p, where the owners of the surrounding hold. It returns p as a
@@ -70,7 +70,7 @@ func (b *zoneBuilder) within(p netip.Prefix, owners []int, surrounding int) []*z
 	return []*zone{z}
 }
 
-// merge joins two ascending lists without repetition, up to the first owner that settles the
+// merge joins two ascending lists without repetition, up to the first owner that ends the
 // matter.
 func (b *zoneBuilder) merge(x, y []int) []int {
 	out := make([]int, 0, len(x)+len(y))
@@ -85,7 +85,7 @@ func (b *zoneBuilder) merge(x, y []int) []int {
 			continue
 		}
 		out = append(out, o)
-		if b.settles(o) {
+		if b.ends(o) {
 			break
 		}
 	}

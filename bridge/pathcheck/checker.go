@@ -25,8 +25,8 @@ const (
 	// retryFirst and retryMax bound the pause before a path that failed is checked again.
 	retryFirst = time.Second
 	retryMax   = 30 * time.Second
-	// proven is how long traffic of real clients may stand for a check.
-	proven = 10 * time.Minute
+	// trafficTrusted is how long traffic of real clients may stand for a check.
+	trafficTrusted = 10 * time.Minute
 	// gather is how long after a change the check begins, so that several changes make one check.
 	gather = 250 * time.Millisecond
 )
@@ -237,7 +237,7 @@ func (c *Checker) due(now time.Time) (due []Client, next time.Time) {
 		if !at.After(now) && len(client.Targets) > 0 {
 			last := c.results[client.Key]
 			quiet := last.Works() && last.Plan == client.Plan && now.Sub(last.At) >= Quiet
-			if quiet && now.Sub(last.At) < proven && c.cfg.Busy != nil && c.cfg.Busy() {
+			if quiet && now.Sub(last.At) < trafficTrusted && c.cfg.Busy != nil && c.cfg.Busy() {
 				c.next[client.Key] = now.Add(Quiet)
 			} else {
 				due = append(due, client)
@@ -382,7 +382,7 @@ func (c *Checker) deliver(a answer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, q := range c.waiting[a.kind] {
-		if a.settles(q.probe) {
+		if a.answers(q.probe) {
 			select {
 			case q.got <- a:
 			default: // answered already

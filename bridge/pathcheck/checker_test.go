@@ -219,8 +219,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// An ICMP error names who sent it, and settles the question that it quotes and no other.
-func TestErrorsSettleTheirQuestion(t *testing.T) {
+// An ICMP error names who sent it, and answers the question that it quotes and no other.
+func TestErrorsAnswerTheirQuestion(t *testing.T) {
 	for _, k := range Kinds {
 		for _, ends := range [][2]netip.Addr{{client4, target4}, {client6, target6}} {
 			p := probe{kind: k, src: ends[0], dst: ends[1], id: 77, seq: 99}
@@ -246,7 +246,7 @@ func TestErrorsSettleTheirQuestion(t *testing.T) {
 			other := p
 			other.id++
 			other.seq++
-			if !ok || a.refused == "" || !a.settles(p) || a.settles(other) {
+			if !ok || a.refused == "" || !a.answers(p) || a.answers(other) {
 				t.Errorf("%v to %v: %+v, %v", k, ends[1], a, ok)
 			}
 		}

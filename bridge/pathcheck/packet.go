@@ -247,9 +247,9 @@ func (a answer) quoted(b []byte, code string) (answer, bool) {
 	return a, true
 }
 
-// settles reports whether the answer is one to the probe. Its source may be another than was
+// answers reports whether the answer is one to the probe. Its source may be another than was
 // asked, for errors alone.
-func (a answer) settles(p probe) bool {
+func (a answer) answers(p probe) bool {
 	if a.kind != p.kind || a.dst != p.src || a.refused == "" && a.src != p.dst {
 		return false
 	}

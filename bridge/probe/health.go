@@ -37,9 +37,9 @@ const (
 const (
 	// missesToDegrade is two: one lost packet is weather, two in a row are an outage.
 	missesToDegrade = 2
-	// patience is how long a busy egress may be silent. Modems have queues of two seconds and more,
+	// busyTimeout is how long a busy egress may be silent. Modems have queues of two seconds and more,
 	// and while one fills up answers do not come at all; some more may be dropped on the way.
-	patience = 3 * time.Second
+	busyTimeout = 3 * time.Second
 	// holdDownMax bounds the doubling of the hold-down of an egress that keeps relapsing.
 	holdDownMax = 5 * time.Minute
 	// startHold is the hold-down of what never failed.
@@ -104,7 +104,7 @@ func (h *Health) Miss(now time.Time, load Load) bool {
 		h.misses, h.heard = 0, now
 		return false
 	}
-	if load != Idle && now.Sub(h.heard) < patience {
+	if load != Idle && now.Sub(h.heard) < busyTimeout {
 		return false
 	}
 	if h.grade != Unknown && !h.recovered.IsZero() && now.Sub(h.recovered) < relapse {

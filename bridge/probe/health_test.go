@@ -95,7 +95,7 @@ func TestHealthFullIsNotDead(t *testing.T) {
 		load Load
 		last time.Duration // how long it may go on before the egress is given up; 0: for ever
 	}{
-		{Idle, interval}, {Busy, patience}, {Alive, 0},
+		{Idle, interval}, {Busy, busyTimeout}, {Alive, 0},
 	} {
 		h := Health{HoldDown: holdDown}
 		now, _ := play(&h, start, outcome{int(holdDown/interval) + 1, true})

@@ -19,8 +19,8 @@ import (
 	"ztbridge/bridge/openvpn/profile"
 )
 
-// planPatience is how long the kernel may differ from the plan: a change may just be under way.
-const planPatience = 300 * time.Millisecond
+// planTimeout is how long the kernel may differ from the plan: a change may just be under way.
+const planTimeout = 300 * time.Millisecond
 
 func (p *program) doctorCommand() *cobra.Command {
 	var asJSON, member bool
@@ -159,7 +159,7 @@ func (p *program) daemonFacts(ctx context.Context, s api.Status) (*doctor.Daemon
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(planPatience):
+		case <-time.After(planTimeout):
 		}
 		pending, err = p.daemon().Plan(ctx)
 	}

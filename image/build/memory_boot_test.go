@@ -23,8 +23,8 @@ func TestIdleMemory(t *testing.T) {
 			r.boot()
 			r.await("ip -4 address show dev tunztb-provider", "inet ")
 			// what the start was busy with has ended, and so have the sessions of this test
-			const settle = 30 * time.Second
-			time.Sleep(settle)
+			const idle = 30 * time.Second
+			time.Sleep(idle)
 			if used := r.memoryUsed(); used > maxMemory {
 				t.Errorf("%d MiB of memory are used, more than %d", used, maxMemory)
 			}

@@ -45,11 +45,11 @@ func TestGuestDoesItsJobOverZeroTier(t *testing.T) {
 	r.leaks, err = r.lab.WatchLeaks() // which knows ZeroTier's prefixes now
 	must(t, err)
 
-	world, err := os.ReadFile(filepath.Join(client.Home, "planet"))
+	planetFile, err := os.ReadFile(filepath.Join(client.Home, "planet"))
 	must(t, err)
 	r.machine.Extra = append(r.machine.Extra, credential("tmpfiles.extra",
 		"f~ /var/lib/zerotier-one/planet 0644 root root - "+
-			base64.StdEncoding.EncodeToString(world)+"\n")...)
+			base64.StdEncoding.EncodeToString(planetFile)+"\n")...)
 	r.provisionJob("zerotier:\n  networks: [" + network.ID +
 		"]\negress:\n  provider: {openvpn: {profile: provider.ovpn, credentials: provider.auth}}\n")
 	r.startStreams()

@@ -232,9 +232,9 @@ ip link set mv9 address 02:00:00:00:00:02`, "ip link del mv9"},
 					t.Errorf("after %q the WAN saw %d packets", fault, n)
 				}
 			}
-			var world HostState
-			l.box.do(func() { world, _ = l.kernel.HostState() })
-			for _, link := range world.Links {
+			var host HostState
+			l.box.do(func() { host, _ = l.kernel.HostState() })
+			for _, link := range host.Links {
 				if link.Name == "ztlab0" && name == "bridge" && link.Master != made.dev ||
 					link.Name == made.dev && name == "macvlan" && link.Parent != "ztlab0" {
 					t.Errorf("%s: master %q, parent %q", link.Name, link.Master, link.Parent)

@@ -47,7 +47,7 @@ func growsNothing(t *testing.T, rounds int) {
 	for i := range rounds {
 		round(i)
 	}
-	deadline := time.Now().Add(labPatience)
+	deadline := time.Now().Add(labTimeout)
 	for {
 		f, g, n := usage(t)
 		if f <= files && g <= goroutines && n <= threads+4 {
@@ -125,7 +125,7 @@ func TestLeftBehind(t *testing.T) {
 	}
 	select {
 	case <-stale.Done():
-	case <-time.After(labPatience):
+	case <-time.After(labTimeout):
 		t.Error("the process of the earlier run lives on")
 	}
 }

@@ -27,11 +27,11 @@ import (
 //	│  (session)         192.0.2.1 ──┼──────┼─ 192.0.2.2    10.77.0.1 │
 //	└────────────────────────────────┘      └─────────────────────────┘
 const (
-	labUser     = 61234 // unprivileged, and nobody on this machine
-	boxAddr     = "192.0.2.1"
-	serverAddr  = "192.0.2.2"
-	labDevice   = "tunztb0"
-	labPatience = 60 * time.Second // for what takes a second on an idle machine
+	labUser    = 61234 // unprivileged, and nobody on this machine
+	boxAddr    = "192.0.2.1"
+	serverAddr = "192.0.2.2"
+	labDevice  = "tunztb0"
+	labTimeout = 60 * time.Second // for what takes a second on an idle machine
 )
 
 // inNamespace runs the calling test again in a process of its own with a network namespace of its
@@ -131,7 +131,7 @@ func (l *lab) awaitNamespace() {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	for deadline := time.Now().Add(labPatience); time.Now().Before(deadline); time.Sleep(
+	for deadline := time.Now().Add(labTimeout); time.Now().Before(deadline); time.Sleep(
 		5 * time.Millisecond) {
 		if got, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", l.pause.PID())); err == nil &&
 			got != own {
@@ -209,7 +209,7 @@ func (s *server) start() {
 	case <-ready:
 	case <-s.proc.Done():
 		s.l.t.Fatalf("the server does not start:\n%s", s.tail())
-	case <-time.After(labPatience):
+	case <-time.After(labTimeout):
 		s.l.t.Fatalf("the server does not get ready:\n%s", s.tail())
 	}
 }
@@ -225,10 +225,10 @@ func (s *server) kill() { s.proc.Kill() }
 // client is a tunnel under test with what it reported.
 type client struct {
 	*Tunnel
-	l      *lab
-	cancel context.CancelFunc
-	done   chan error
-	bell   chan struct{}
+	l       *lab
+	cancel  context.CancelFunc
+	done    chan error
+	changed chan struct{}
 }
 
 // profile writes a provider's profile for the lab's server.
@@ -248,7 +248,7 @@ func (l *lab) dial(text string, adjust func(*Config)) *client {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	c := &client{l: l, done: make(chan error, 1), bell: make(chan struct{}, 1)}
+	c := &client{l: l, done: make(chan error, 1), changed: make(chan struct{}, 1)}
 	cfg := Config{
 		Name: "lab", Profile: p, Device: labDevice, EnsureDevice: l.ensureDevice,
 		UID: labUser, GID: labUser,
@@ -256,7 +256,7 @@ func (l *lab) dial(text string, adjust func(*Config)) *client {
 		Log: slog.New(slog.DiscardHandler),
 		Notify: func() {
 			select {
-			case c.bell <- struct{}{}:
+			case c.changed <- struct{}{}:
 			default:
 			}
 		},
@@ -296,7 +296,7 @@ func (c *client) stop() {
 			c.l.t.Errorf("Run: %v", err)
 		}
 		c.done <- nil
-	case <-time.After(labPatience):
+	case <-time.After(labTimeout):
 		c.l.t.Error("Run does not end")
 	}
 }
@@ -304,15 +304,15 @@ func (c *client) stop() {
 // await waits until the status satisfies want, and returns it.
 func (c *client) await(what string, want func(Status) bool) Status {
 	c.l.t.Helper()
-	deadline := time.After(labPatience)
+	deadline := time.After(labTimeout)
 	for {
 		s := c.Status()
 		if want(s) {
 			return s
 		}
 		select {
-		case <-c.bell:
-		case <-time.After(100 * time.Millisecond): // byte counters logBuffer no bell
+		case <-c.changed:
+		case <-time.After(100 * time.Millisecond): // byte counters change nothing
 		case <-deadline:
 			c.l.t.Fatalf("waiting for %s: the tunnel is %+v\n%s", what, s, c.logText())
 		}

@@ -19,7 +19,7 @@ import (
 	ovpn "github.com/mysteriumnetwork/go-openvpn/openvpn/management"
 )
 
-const patience = 20 * time.Second
+const waitTimeout = 20 * time.Second
 
 var quiet = slog.New(slog.DiscardHandler)
 
@@ -50,7 +50,7 @@ func serve(t *testing.T, c *Conn, m ...ovpn.Middleware) <-chan error {
 		cancel()
 		select {
 		case <-done:
-		case <-time.After(patience):
+		case <-time.After(waitTimeout):
 			t.Error("Serve does not end")
 		}
 	})
@@ -211,7 +211,7 @@ func TestFloodOfLogLines(t *testing.T) {
 	if _, err := fmt.Fprint(theirs, ">HOLD:Waiting for hold release:0\n"); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.After(patience)
+	deadline := time.After(waitTimeout)
 	for {
 		select {
 		case line := <-r.lines:
@@ -276,7 +276,7 @@ func TestStranger(t *testing.T) {
 	}
 
 	accepted := make(chan error, 1)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 	defer cancel()
 	go func() {
 		c, err := l.Accept(ctx, 0)
@@ -338,7 +338,7 @@ func TestDialHelper(t *testing.T) {
 		fmt.Println(err)
 		return
 	}
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(waitTimeout))
 	if _, err := c.Read(make([]byte, 1)); err != nil {
 		fmt.Println("closed:", err)
 	}

@@ -14,30 +14,30 @@ import (
 	"time"
 )
 
-const patience = 20 * time.Second
+const waitTimeout = 20 * time.Second
 
 // lines collects output.
 type lines struct {
-	mu   sync.Mutex
-	text []string
-	bell chan struct{}
+	mu      sync.Mutex
+	text    []string
+	changed chan struct{}
 }
 
-func newLines() *lines { return &lines{bell: make(chan struct{}, 100)} }
+func newLines() *lines { return &lines{changed: make(chan struct{}, 100)} }
 
 func (l *lines) add(line string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.text = append(l.text, line)
 	select {
-	case l.bell <- struct{}{}:
+	case l.changed <- struct{}{}:
 	default:
 	}
 }
 
 func (l *lines) await(t *testing.T, want string) {
 	t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(waitTimeout)
 	for {
 		l.mu.Lock()
 		all := strings.Join(l.text, "\n")
@@ -46,7 +46,7 @@ func (l *lines) await(t *testing.T, want string) {
 			return
 		}
 		select {
-		case <-l.bell:
+		case <-l.changed:
 		case <-deadline:
 			t.Fatalf("waiting for %q in %q", want, all)
 		}
@@ -74,7 +74,7 @@ func await(t *testing.T, p *Process) error {
 	select {
 	case <-p.Done():
 		return p.Err()
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		t.Fatal("the process does not end")
 		return nil
 	}
@@ -247,7 +247,7 @@ func TestDeathSignal(t *testing.T) {
 		t.Fatalf("the child died of itself: %v", err)
 	}
 	parent.Kill()
-	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(waitTimeout); ; time.Sleep(5 * time.Millisecond) {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if err != nil || strings.Contains(string(stat), ") Z ") {
 			return

@@ -9,7 +9,7 @@ import (
 )
 
 // At the first start others work on packages too, and mirrors are away for moments.
-func TestInstallerIsPatient(t *testing.T) {
+func TestInstallerWaits(t *testing.T) {
 	for _, tt := range []struct {
 		fail string // how many attempts do
 		good bool

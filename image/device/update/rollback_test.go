@@ -67,8 +67,8 @@ func (f *fixture) update(t *testing.T) {
 	}
 }
 
-// shortPatience is for a system that never gets well.
-var shortPatience = Trial{Timeout: 20 * time.Millisecond, Every: time.Millisecond, Looks: 3}
+// shortTimeout is for a system that never gets well.
+var shortTimeout = Trial{Timeout: 20 * time.Millisecond, Every: time.Millisecond, Looks: 3}
 
 // A cancelled update is a system that nobody has tried: going there must not be for good until it
 // has shown what it can.
@@ -84,7 +84,7 @@ func TestRollbackToAnUntriedSystemIsATrial(t *testing.T) {
 		t.Fatalf("booted %s, state %s", got, f.state(t))
 	}
 	f.healthy = errors.New("connection refused")
-	if err := f.EndTrial(context.Background(), shortPatience); !errors.Is(err, ErrUnhealthy) {
+	if err := f.EndTrial(context.Background(), shortTimeout); !errors.Is(err, ErrUnhealthy) {
 		t.Errorf("outcome: %v", err)
 	}
 	if got := f.boots(t); got != box.A || f.state(t) != FellBack {
@@ -133,7 +133,7 @@ func TestRollbackEndsATrial(t *testing.T) {
 }
 
 // Who leaves a system on trial has left it, even if it is found good at that very moment.
-func TestRollbackWinsAgainstTheJudge(t *testing.T) {
+func TestRollbackWinsAgainstTheTrial(t *testing.T) {
 	f := newFixture(t)
 	f.update(t)
 	f.boots(t)

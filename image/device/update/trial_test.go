@@ -56,7 +56,7 @@ func (f *fixture) judge(t *testing.T, wantStay bool) {
 	t.Helper()
 	trial, want := shortTrial, error(nil)
 	if !wantStay {
-		trial, want = shortPatience, ErrUnhealthy
+		trial, want = shortTimeout, ErrUnhealthy
 	}
 	if err := f.EndTrial(context.Background(), trial); !errors.Is(err, want) {
 		t.Errorf("outcome: %v, want %v", err, want)
@@ -75,7 +75,7 @@ func TestNotesWithoutConfiguration(t *testing.T) {
 	f.boots(t)
 	f.write(t, "data/update/before.json", []byte(`{"errors":[],"links":{"egress gone":2}}`))
 	f.health = parsed(t, answer())
-	if err := f.EndTrial(context.Background(), shortPatience); !errors.Is(err, ErrUnhealthy) {
+	if err := f.EndTrial(context.Background(), shortTimeout); !errors.Is(err, ErrUnhealthy) {
 		t.Errorf("outcome: %v", err)
 	}
 }
