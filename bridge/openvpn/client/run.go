@@ -130,9 +130,12 @@ func (r *run) supervise(ctx context.Context) (failure, bool) {
 		case q := <-r.t.requests:
 			v = r.request(q)
 		case <-rotate.C:
-			r.t.servers.skip()
-			v = &outcome{failure{state: StateBackoff,
-				cause: "it is time for the next server"}, true}
+			rotate.Reset(untilRotation(r.t.cfg.Rotate, time.Now()))
+			if r.phase == connected {
+				r.t.servers.skip()
+				v = &outcome{failure{state: StateBackoff,
+					cause: "it is time for the next server"}, true}
+			}
 		case <-watch.C:
 			if !r.t.cfg.DeviceMoves && interfaceIndex(r.t.cfg.Device) != r.ifindex {
 				v = &outcome{failure{state: StateBackoff, cause: "the TUN device was removed"},
@@ -342,7 +345,7 @@ func (r *run) request(q request) *outcome {
 		r.t.failures = failureCount{}
 	}
 	if q.member != "" {
-		r.t.servers.prefer(q.member)
+		r.t.preferred = q.member // it counts when no lookup is under way
 	}
 	switch {
 	case q.restart:

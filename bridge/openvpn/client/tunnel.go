@@ -33,7 +33,9 @@ type Tunnel struct {
 	status Status
 
 	// The rest belongs to Run.
-	servers   *serverList
+	servers *serverList
+	// preferred is the profile of a collection that is to be tried next; empty: as the list says.
+	preferred string
 	failures  failureCount // attempts that failed since the tunnel was last up
 	upSince   time.Time    // zero when not up
 	hurriedAt time.Time    // when Reconnect last ended a wait
@@ -198,6 +200,10 @@ func (t *Tunnel) Run(ctx context.Context) error {
 		}
 	}
 	for ctx.Err() == nil {
+		if t.preferred != "" {
+			t.servers.prefer(t.preferred)
+			t.preferred = ""
+		}
 		f, asked := t.runOnce(ctx)
 		if ctx.Err() != nil {
 			break
@@ -241,7 +247,7 @@ func (t *Tunnel) pause(ctx context.Context, f failure, wait time.Duration) {
 				t.failures = failureCount{}
 			}
 			if q.member != "" {
-				t.servers.prefer(q.member)
+				t.preferred = q.member
 			}
 			if q.restart || q.retry || t.hurry(f.state) {
 				return

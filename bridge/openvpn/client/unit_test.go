@@ -414,3 +414,59 @@ func TestNewTunnelChecks(t *testing.T) {
 		}
 	}
 }
+
+// TestOrders: servers are tried as written, by the time that connecting took, or with the preferred
+// profile first.
+func TestOrders(t *testing.T) {
+	p := &profile.Profile{}
+	for _, name := range []string{"a", "b", "c"} {
+		p.Remotes = append(p.Remotes, profile.Remote{Host: "192.0.2." + string(name[0]-'a'+'1'),
+			Member: name})
+	}
+	n := openNames(filepath.Join(t.TempDir(), "n"), &testResolver{}, plainName)
+	next := func(c *serverList) string {
+		t.Helper()
+		got, _, err := c.target(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.remote.Member
+	}
+	c := newServerList(p, n, Fastest)
+	for i, took := range []time.Duration{30, 10, 20} {
+		if got := next(c); got != p.Remotes[i].Member {
+			t.Errorf("what was never tried comes as written: %s", got)
+		}
+		c.connected(took * time.Millisecond)
+		c.skip()
+	}
+	for _, want := range []string{"b", "c", "a"} {
+		if got := next(c); got != want {
+			t.Errorf("by time: %s, want %s", got, want)
+		}
+		c.skip()
+	}
+	c = newServerList(p, n, Written)
+	c.prefer("c")
+	if got := next(c); got != "c" {
+		t.Errorf("preferred: %s", got)
+	}
+	c.prefer("nosuch")
+	if got := next(c); got != "c" {
+		t.Errorf("a name that is not there changes nothing: %s", got)
+	}
+}
+
+func TestUntilRotation(t *testing.T) {
+	at := 4*time.Hour + 30*time.Minute
+	now := time.Date(2026, 5, 1, 4, 0, 0, 0, time.UTC)
+	if got := untilRotation(&at, now); got != 30*time.Minute {
+		t.Errorf("before the time: %v", got)
+	}
+	if got := untilRotation(&at, now.Add(30*time.Minute)); got != 24*time.Hour {
+		t.Errorf("at the time: %v", got)
+	}
+	if got := untilRotation(nil, now); got < 1000*time.Hour {
+		t.Errorf("without a time: %v", got)
+	}
+}
