@@ -34,6 +34,9 @@ const (
 // ErrDevice says that the device could not be opened or does not work any more.
 var ErrDevice = errors.New("the device of the path check is not usable")
 
+// ErrNoTarget says that a client has nobody to ask.
+var ErrNoTarget = errors.New("the path check has no target")
+
 // Client is one hidden client: it has an address of its own, and with it a policy of its own.
 type Client struct {
 	Key     string // names it in Status; unique
@@ -191,12 +194,16 @@ func (c *Checker) use(dev io.Writer) {
 }
 
 // Ask checks one client now and keeps the result to itself. It blocks until the answers are there,
-// or should be. It fails with ErrDevice while Run is not running.
+// or should be. It fails with ErrDevice while Run is not running, and with ErrNoTarget where there
+// is nobody to ask.
 func (c *Checker) Ask(ctx context.Context, client Client) (Result, error) {
 	c.mu.Lock()
 	dev := c.dev
 	c.mu.Unlock()
-	if dev == nil {
+	switch {
+	case len(client.Targets) == 0:
+		return Result{}, ErrNoTarget
+	case dev == nil:
 		return Result{}, ErrDevice
 	}
 	r := c.check(ctx, dev, client)

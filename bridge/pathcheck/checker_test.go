@@ -296,3 +296,16 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(_ *testing.T, b []byte) { parse(b) })
 }
+
+// A client whose egress went away has nobody to ask, also when somebody wants to know why its last
+// check failed.
+func TestNobodyToAsk(t *testing.T) {
+	c, news := start(t, newNetwork(), clients()[:1]...)
+	await(t, c, news, "v4", Result.Works)
+	gone := clients()[0]
+	gone.Targets = nil
+	c.Set([]Client{gone})
+	if _, err := c.Ask(t.Context(), gone); !errors.Is(err, ErrNoTarget) {
+		t.Errorf("Ask: %v, want ErrNoTarget", err)
+	}
+}

@@ -211,7 +211,7 @@ func (p *paths) traceFailures(ctx context.Context) {
 	for key, r := range p.checker.Status() {
 		p.mu.Lock()
 		client, known := p.clients[key]
-		done := !known || r.Works() || r.At.Equal(p.traced[key])
+		done := !known || len(client.Targets) == 0 || r.Works() || r.At.Equal(p.traced[key])
 		_, blocked := p.found.Blocks[key]
 		first := !p.found.Traced[key]
 		if r.Works() {
