@@ -73,7 +73,8 @@ func nthSubnet(p netip.Prefix, i int) netip.Prefix {
 }
 
 // HostileOptions are pushes of a provider that wants its customer's routes, names, sockets or
-// process. lan is a network of the customer's own.
+// process. lan is a network of the customer's own. Pushes that both ends must agree on, as that of
+// compression, are not among them: with these a server breaks its own tunnel.
 func HostileOptions(lan netip.Prefix) []string {
 	mask := net.IP(net.CIDRMask(lan.Bits(), 32))
 	return []string{
@@ -89,6 +90,6 @@ func HostileOptions(lan netip.Prefix) []string {
 		"block-outside-dns", "register-dns", "block-ipv6",
 		"ping 1", "ping-restart 1", "ping-exit 1", "inactive 1 1000000", "explicit-exit-notify 5",
 		"sndbuf 1024", "rcvbuf 1024", "socket-flags TCP_NODELAY",
-		"persist-tun", "setenv PATH /tmp", "echo hello", "comp-lzo yes", "txqueuelen 1",
+		"persist-tun", "setenv PATH /tmp", "echo hello", "txqueuelen 1",
 	}
 }
