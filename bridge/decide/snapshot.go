@@ -70,6 +70,8 @@ type Paths struct {
 	Results map[string]pathcheck.Result // by key of the PathClient
 	// Blocks are the filters that drop the packets of those that failed.
 	Blocks map[string]kernel.Block
+	// IfaceBlocks are filters that concern one ingress, and that those clients do not meet.
+	IfaceBlocks []kernel.IfaceBlock
 	// Traced are the clients whose failure was traced, whatever was found.
 	Traced map[string]bool
 	// Diversions are rules of others that take clients' packets away.

@@ -25,6 +25,8 @@ const (
 	inspectDelay = 200 * time.Millisecond
 	// inspectEvery is how often rules are looked at though nothing changed.
 	inspectEvery = time.Minute
+	// legacyEvery is how often legacy iptables is looked at, whose changes nobody announces.
+	legacyEvery = 10 * time.Second
 )
 
 // internet stands for the Internet at large: no rule of a policy is likely to name it.
@@ -43,8 +45,10 @@ type paths struct {
 	mu      sync.Mutex
 	clients map[string]pathcheck.Client
 	sources []kernel.Source
-	traced  map[string]time.Time // by key: of the result that was traced
-	found   decide.Paths         // its Results are the checker's
+	// interfaces of the egresses that carry clients' traffic
+	egresses []string
+	traced   map[string]time.Time // by key: of the result that was traced
+	found    decide.Paths         // its Results are the checker's
 }
 
 func newPaths(env Env, trigger *Trigger) *paths {
@@ -108,11 +112,19 @@ func (p *paths) set(d decide.Decision, targets []netip.Addr) {
 			sources = append(sources, kernel.Source{Iface: g.Iface, Prefixes: g.Prefixes})
 		}
 	}
+	var egresses []string
+	for _, e := range d.Intent.Egresses {
+		if slices.ContainsFunc(d.PathClients,
+			func(c decide.PathClient) bool { return c.Egress == e.Name }) {
+			egresses = append(egresses, e.Iface)
+		}
+	}
 	p.mu.Lock()
 	changed := !slices.EqualFunc(sources, p.sources, func(a, b kernel.Source) bool {
 		return a.Iface == b.Iface && slices.Equal(a.Prefixes, b.Prefixes)
 	})
-	p.clients, p.sources = byKey, sources
+	changed = changed || !slices.Equal(egresses, p.egresses)
+	p.clients, p.sources, p.egresses = byKey, sources, egresses
 	p.mu.Unlock()
 	p.checker.Set(clients)
 	if changed {
@@ -164,12 +176,20 @@ func (p *paths) status() decide.Paths {
 
 // inspectLoop finds out what decides about packets that do not get through.
 func (p *paths) inspectLoop(ctx context.Context) {
-	timer := time.NewTimer(inspectEvery)
+	timer, legacy := time.NewTimer(inspectEvery), time.NewTicker(legacyEvery)
 	defer timer.Stop()
+	defer legacy.Stop()
+	rules := kernel.LegacyRules(ctx)
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-legacy.C:
+			if now := kernel.LegacyRules(ctx); now != rules {
+				rules = now
+				p.checker.Kick()
+			}
+			continue
 		case <-timer.C:
 		case <-p.wake:
 			select {
@@ -178,15 +198,17 @@ func (p *paths) inspectLoop(ctx context.Context) {
 			case <-time.After(inspectDelay):
 			}
 		}
-		p.lookForDiversions()
+		p.lookAtRules(ctx)
 		p.traceFailures(ctx)
 		timer.Reset(inspectEvery)
 	}
 }
 
-func (p *paths) lookForDiversions() {
+// lookAtRules finds what no packet of those clients can meet: what concerns other interfaces, or
+// other sources.
+func (p *paths) lookAtRules(ctx context.Context) {
 	p.mu.Lock()
-	sources := p.sources
+	sources, egresses := p.sources, p.egresses
 	p.mu.Unlock()
 	var found []kernel.Diversion
 	for _, f := range policyroute.Families {
@@ -197,9 +219,27 @@ func (p *paths) lookForDiversions() {
 		}
 		found = append(found, of...)
 	}
+	var ifaces []string
+	for _, s := range sources {
+		ifaces = append(ifaces, s.Iface)
+	}
+	var blocks []kernel.IfaceBlock
+	for _, egress := range egresses {
+		of, err := p.env.Kernel.IfaceBlocks(ctx, ifaces, egress)
+		if err != nil {
+			p.env.Logger.Debug("reading filters failed", "error", err)
+			return
+		}
+		for _, b := range of {
+			if !slices.Contains(blocks, b) {
+				blocks = append(blocks, b)
+			}
+		}
+	}
 	p.mu.Lock()
-	changed := !slices.Equal(found, p.found.Diversions)
-	p.found.Diversions = found
+	changed := !slices.Equal(found, p.found.Diversions) ||
+		!slices.Equal(blocks, p.found.IfaceBlocks)
+	p.found.Diversions, p.found.IfaceBlocks = found, blocks
 	p.mu.Unlock()
 	if changed {
 		p.trigger.Fire("rules of other programs")

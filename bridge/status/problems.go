@@ -114,7 +114,7 @@ func boxProblems(in Input) []health.Problem {
 	}
 	if decide.UplinkID(in.Snapshot.Host) == "" {
 		out = append(out, health.Problem{Code: health.WANDown,
-			Message: "this box has no default route of its own",
+			Message: "this box has no Internet connection: no default route",
 			Remedy:  "check its cable, Wi-Fi or DHCP"})
 	}
 	if in.Refused != nil {

@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 	"ztbridge/bridge/pathcheck"
 	"ztbridge/bridge/probe"
 	"ztbridge/policyroute"
+	"ztbridge/policyroute/kernel"
 )
 
 // pathProblems tells what a client finds where it is not what the configuration promises.
@@ -22,6 +24,16 @@ func pathProblems(in Input) []health.Problem {
 			Message: fmt.Sprintf("devices behind %s do not use ztbridge: another program's "+
 				"routing rule takes their traffic away (%s)", v.Iface, v.Rule),
 			Remedy: "remove that rule", Command: v.Remove})
+	}
+	for _, b := range s.Paths.IfaceBlocks {
+		told := func(other kernel.Block) bool { return other.String() == b.Block.String() }
+		if slices.ContainsFunc(slices.Collect(maps.Values(s.Paths.Blocks)), told) {
+			continue
+		}
+		out = append(out, health.Problem{Code: health.PathBlocked, Subject: b.Iface,
+			Message: fmt.Sprintf("devices behind %s have no Internet: %s drops their packets",
+				b.Iface, b.Block),
+			Remedy: "let through what ztbridge forwards", Command: b.Allow([]string{b.Iface})})
 	}
 	if s.Paths.Err != nil {
 		out = append(out, health.Problem{Code: health.PathUnchecked,

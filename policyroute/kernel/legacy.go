@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"slices"
@@ -26,6 +27,19 @@ func legacyProgram(f policyroute.Family) string {
 		return "ip6tables-legacy"
 	}
 	return "iptables-legacy"
+}
+
+// LegacyRules returns the filter tables of iptables in its legacy variant as text, without
+// counters; empty where there are none. Their changes are announced to nobody. It runs programs
+// only where such a table exists.
+func LegacyRules(ctx context.Context) string {
+	var b strings.Builder
+	for _, f := range policyroute.Families {
+		for _, c := range legacyCounters(ctx, f) {
+			fmt.Fprintln(&b, f, c.chain, c.rule, c.target)
+		}
+	}
+	return b.String()
 }
 
 // legacyCounters returns the counters of the filter table in their order; nothing where the table
