@@ -43,6 +43,11 @@ var (
 	netNet4     = netip.MustParsePrefix("192.0.2.0/24")
 	netNet6     = netip.MustParsePrefix("2001:db8:c0::/64")
 
+	// PathClients4 and PathClients6 are the addresses of a box's own clients, which must not leak
+	// either (decide.PathDevice).
+	PathClients4 = netip.MustParsePrefix("192.0.0.128/25")
+	PathClients6 = netip.MustParsePrefix("fdb4:6a1e:72c5::/64")
+
 	BoxWAN4 = host(WANNet4, 2)
 	BoxWAN6 = host(WANNet6, 2)
 	// HostTarget4 and HostTarget6 are what hosts talk to on the Internet, ClientTarget4 and
@@ -123,7 +128,7 @@ func Standard(ctx context.Context, opts Options) (*Topology, error) {
 		return nil, err
 	}
 	t := &Topology{Lab: lab, opts: opts, Marker: NewMarker(), HostMarker: NewMarker(),
-		ClientPrefixes: []netip.Prefix{IngressNet4, IngressNet6}}
+		ClientPrefixes: []netip.Prefix{IngressNet4, IngressNet6, PathClients4, PathClients6}}
 	if err := t.build(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("building the lab: %w", err), lab.Close())
 	}
