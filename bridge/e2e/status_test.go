@@ -40,7 +40,10 @@ func TestStatusIsOfNow(t *testing.T) {
 		counts[polled] = passes(time.Now()) - first
 	}
 	t.Logf("passes in %v: %v (by whether the status was read every second)", idle, counts)
-	if counts[true] != counts[false] {
+	// The box makes passes of its own, of which one or two more may fall into either time; were
+	// reading the cause of passes, there would be one for each second.
+	const ownPasses = 2
+	if counts[true] > counts[false]+ownPasses {
 		t.Error("to read the status costs passes")
 	}
 }
