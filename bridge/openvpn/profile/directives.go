@@ -231,7 +231,8 @@ var droppedDirectives = []group{
 	{unsafe, Warning, "obsolete: the server's name is no longer checked; use verify-x509-name",
 		[]string{"tls-remote"}},
 	{refused, "", "OpenVPN's static key mode (no TLS) is unsafe and not supported; ask the " +
-		"provider for a TLS profile", []string{"secret", "allow-deprecated-insecure-static-crypto"}},
+		"provider for a TLS profile",
+		[]string{"secret", "allow-deprecated-insecure-static-crypto"}},
 	{refused, "", "a server's configuration, not a client's", []string{
 		"auth-gen-token", "auth-user-pass-optional", "ccd-exclusive", "client-to-client",
 		"connect-freq", "connect-freq-initial", "duplicate-cn", "ifconfig-ipv6-pool",

@@ -19,7 +19,7 @@ func takeTLSCipher(p *parser, d directive) error {
 		switch {
 		case part == "" || strings.Contains(part, " "):
 		case part == "@SECLEVEL=0":
-			p.weak = append(p.weak, "tls-cipher @SECLEVEL=0 accepts certificates that can be forged")
+			p.weak = append(p.weak, "tls-cipher @SECLEVEL=0 accepts forged certificates")
 			if p.options.LegacyCrypto {
 				list = append(list, part)
 			}
@@ -59,7 +59,7 @@ func takeTLSVersion(p *parser, d directive) error {
 func takeCertProfile(p *parser, d directive) error {
 	switch {
 	case len(d.args) == 1 && d.args[0] == "insecure":
-		p.weak = append(p.weak, "tls-cert-profile insecure accepts certificates that can be forged")
+		p.weak = append(p.weak, "tls-cert-profile insecure accepts forged certificates")
 	case len(d.args) != 1 ||
 		!slices.Contains([]string{"legacy", "preferred", "suiteb"}, d.args[0]):
 		return fmt.Errorf("expected one of legacy, preferred, suiteb, insecure")
