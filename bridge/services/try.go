@@ -50,7 +50,9 @@ func Try(ctx context.Context, p *profile.Profile, credentials *config.Credential
 		return nil, fmt.Errorf("making a directory: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o711); err != nil { // openvpn's user passes through it
+	nodes := filepath.Join(dir, "dev")
+	// openvpn's user passes through it.
+	if err := errors.Join(os.Chmod(dir, 0o711), os.Mkdir(nodes, 0o711)); err != nil {
 		return nil, fmt.Errorf("making a directory: %w", err)
 	}
 	device := fmt.Sprintf("tunztbt%d", os.Getpid())
@@ -63,7 +65,7 @@ func Try(ctx context.Context, p *profile.Profile, credentials *config.Credential
 			if err := tun.Ensure(device, user.uid, user.gid); err != nil {
 				return "", err
 			}
-			return tun.Node(filepath.Join(dir, "dev"), user.uid)
+			return tun.Node(nodes, user.uid)
 		},
 		UID: user.uid, GID: user.gid, RuntimeDir: filepath.Join(dir, "run"), StateDir: dir,
 		Log: log,
