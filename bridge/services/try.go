@@ -50,9 +50,10 @@ func Try(ctx context.Context, p *profile.Profile, credentials *config.Credential
 		return nil, fmt.Errorf("making a directory: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	nodes := filepath.Join(dir, "dev")
-	// openvpn's user passes through it.
-	if err := errors.Join(os.Chmod(dir, 0o711), os.Mkdir(nodes, 0o711)); err != nil {
+	nodes, runtime := filepath.Join(dir, "dev"), filepath.Join(dir, "run")
+	// openvpn's user passes through them, whatever this program's umask.
+	if err := errors.Join(os.Mkdir(nodes, 0o711), os.Mkdir(runtime, 0o711), os.Chmod(dir, 0o711),
+		os.Chmod(nodes, 0o711), os.Chmod(runtime, 0o711)); err != nil {
 		return nil, fmt.Errorf("making a directory: %w", err)
 	}
 	device := fmt.Sprintf("tunztbt%d", os.Getpid())
@@ -67,7 +68,7 @@ func Try(ctx context.Context, p *profile.Profile, credentials *config.Credential
 			}
 			return tun.Node(nodes, user.uid)
 		},
-		UID: user.uid, GID: user.gid, RuntimeDir: filepath.Join(dir, "run"), StateDir: dir,
+		UID: user.uid, GID: user.gid, RuntimeDir: runtime, StateDir: dir,
 		Log: log,
 		Notify: func() {
 			select {
