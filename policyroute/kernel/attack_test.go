@@ -295,6 +295,47 @@ E`)
 
 const flushOurRules = `for f in -4 -6; do for p in $(ip $f rule | sed -n 's/^\(15...\):.*proto 90/\1/p' | cut -d' ' -f1 | cut -f1); do ip $f rule del priority $p; done; done`
 
+// TestWhatIsNotTheInternetIsRefused has a member send, by the box's own way out, to private networks
+// and metadata services, which the WAN would lead to.
+func TestWhatIsNotTheInternetIsRefused(t *testing.T) {
+	l := newLeakLab(t)
+	in := policytest.Exit()
+	in.ForceForwarding6, in.Inbound = false, nil // not every kernel has it
+	in.Egresses[0].Gateway6 = netip.MustParseAddr("2001:db8::1")
+	in.Egresses[0].Closed, in.Egresses[0].Open = policyroute.NotInternet(nil)
+	for _, layer := range []string{"both layers", "routes", "filter"} {
+		state, err := policyroute.Compile(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.bring(t, policyroute.State{})
+		l.bring(t, state)
+		switch layer {
+		case "routes":
+			l.box.sh(t, "nft flush ruleset")
+		case "filter":
+			l.box.sh(t, "for f in -4 -6; do ip $f route flush type unreachable table all; done")
+		}
+		for to, open := range map[string]bool{
+			"10.0.0.7": false, "172.20.0.7": false, "192.168.44.7": false, "100.64.0.7": false,
+			"169.254.169.254": false, "192.0.0.192": false, "198.18.0.7": false,
+			"240.0.0.7": false, "9.9.9.9": true, "192.0.0.9": true, "192.88.99.1": true,
+			"fd00:c1::a9fe:a9fe": false, "fd20:ce::254": false, "fd00:42::42": false,
+			"fd00:a9fe:a9fe::1": false, "fec0::7": false, "64:ff9b::a9fe:a9fe": false,
+			"2002:a9fe:a9fe::1": false, "2001:2::7": false, "100::7": false,
+			"64:ff9b::808:808": true, "2606:4700::9": true, "2001:20::7": true,
+			"2001:1::1": true,
+		} {
+			l.client.do(func() {
+				trySendUDP(netip.AddrPortFrom(netip.MustParseAddr(to), 4000).String(), marker)
+			})
+			if n := l.count(t, marker); n > 0 != open {
+				t.Errorf("%s, %s: the WAN saw %d packets, open is %v", layer, to, n, open)
+			}
+		}
+	}
+}
+
 // listen opens a socket of the box; reading from it gives up after a while.
 func (l *leakLab) listen(t *testing.T, kind int, at string, port int) int {
 	t.Helper()
