@@ -37,9 +37,9 @@ func TestReloadRemovesAnEgress(t *testing.T) {
 	noLeak(t, leaks)
 }
 
-// TestReloadBesideAHungTunnel takes away an egress whose openvpn does not end when it is told to: the
-// clients do not wait with it.
-func TestReloadBesideAHungTunnel(t *testing.T) {
+// TestReloadGapBesideAHungTunnel takes away an egress whose openvpn does not end when it is told to:
+// the clients do not wait with it.
+func TestReloadGapBesideAHungTunnel(t *testing.T) {
 	top := standard(t, lab.Options{Providers: []lab.ProviderOptions{{}, {}}})
 	b := newBox(t, top.Box)
 	b.write("provider.ovpn", top.Providers[0].Config())

@@ -9,8 +9,8 @@ import (
 	"ztbridge/bridge/api"
 )
 
-// oneArgument accepts a command line with one argument, which the command's Use line names after its
-// verb: "add NAME".
+// oneArgument accepts a command line with one argument, which the command's Use line names after
+// its verb: "add NAME".
 func oneArgument(cmd *cobra.Command, args []string) error {
 	if len(args) == 1 {
 		return nil

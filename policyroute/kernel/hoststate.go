@@ -73,8 +73,8 @@ func (l Link) Configured() []netip.Prefix {
 		func(p netip.Prefix) bool { return slices.Contains(l.Learned, p) })
 }
 
-// HostState returns what is true at this moment, and what main leads to by the named links. It returns
-// ErrDumpInterrupted when the kernel kept changing.
+// HostState returns what is true at this moment, and what main leads to by the named links. It
+// returns ErrDumpInterrupted when the kernel kept changing.
 func (k *Kernel) HostState(links ...string) (HostState, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
