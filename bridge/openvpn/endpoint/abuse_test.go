@@ -93,8 +93,8 @@ func TestGarbage(t *testing.T) {
 }
 
 // TestSilentConnections holds silent TCP connections, by both IP versions, and lets a newcomer in:
-// at once beside 512 that are opened again whenever they are closed, and after the five seconds
-// that openvpn takes to end the oldest where they fill the listener.
+// beside 512 that are opened again whenever they are closed, and beside more than the listener
+// takes, of which openvpn ends the oldest within five seconds.
 func TestSilentConnections(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)

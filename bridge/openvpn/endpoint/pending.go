@@ -16,24 +16,26 @@ const (
 	// newcomers, so an attacker has to open some 170 connections a second to keep them out, which
 	// otherwise 512 silent ones did.
 	maxPending = 128
-	// pendingInterval is how often they are counted. OpenVPN ends a connection five seconds after
-	// it is told to.
+	// pendingInterval is how often they are counted, and quietInterval how often while there are
+	// few, to leave an idle box idle. OpenVPN ends a connection five seconds after it is told to.
 	pendingInterval = 250 * time.Millisecond
+	quietInterval   = 2 * time.Second
 )
 
 // limitPending ends the oldest connections beyond maxPending that have not been admitted, until ctx
 // ends. It serves TCP listeners: by UDP nothing is kept for a sender that proves nothing.
 func (a *authorizer) limitPending(ctx context.Context) {
-	tick := time.NewTicker(pendingInterval)
-	defer tick.Stop()
+	timer := time.NewTimer(quietInterval)
+	defer timer.Stop()
 	ending := map[int]bool{}
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-timer.C:
 		}
 		_, lines, err := a.conn.MultiLineCommand("status 2")
+		timer.Reset(nextCount(len(lines)))
 		if err != nil {
 			continue // the connection is ending, or openvpn is busy
 		}
@@ -49,6 +51,15 @@ func (a *authorizer) limitPending(ctx context.Context) {
 			a.log.Debug("ended silent connections", "count", len(excess))
 		}
 	}
+}
+
+// nextCount returns how long to wait after a status of so many lines, nearly all of which are
+// connections.
+func nextCount(lines int) time.Duration {
+	if lines < maxPending/2 {
+		return quietInterval
+	}
+	return pendingInterval
 }
 
 // admitted returns the numbers of the clients that this process has admitted.
