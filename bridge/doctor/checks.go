@@ -141,7 +141,7 @@ func lookAddress(f Facts) Result {
 
 func lookDefault(f Facts) Result {
 	if len(f.Host.Defaults) == 0 {
-		return failed("this box has no way to the Internet of its own: main has no default route",
+		return failed("this box has no Internet connection: no default route",
 			"see that DHCP hands out a gateway, or set one: ip route")
 	}
 	return ok("%s", strings.Join(f.Host.Defaults, "; "))
@@ -160,9 +160,9 @@ func lookClock(f Facts) Result {
 
 func lookForeign(f Facts) Result {
 	if len(f.Host.Foreign) == 0 {
-		return ok("none diverts this box's own traffic")
+		return ok("none affects this box's own traffic")
 	}
-	return warning("somebody else may divert this box's own traffic, and with it our tunnels: "+
+	return warning("another program may divert this box's own traffic, and the tunnels with it: "+
 		strings.Join(f.Host.Foreign, "; "),
 		"if egresses do not connect, stop the other VPN or take its default route away")
 }
@@ -207,7 +207,7 @@ func lookTUN(f Facts) Result {
 		return failed(f.Host.TUN,
 			"load the driver: modprobe tun; in a container, hand /dev/net/tun through")
 	}
-	return ok("it is there")
+	return ok("available")
 }
 
 func lookResolving(f Facts) Result {
@@ -250,7 +250,7 @@ func lookDaemon(f Facts) Result {
 		return failed("ztbridge is not running",
 			"start it: systemctl start ztbridge; or see why it ended: journalctl -u ztbridge")
 	}
-	return ok("it runs")
+	return ok("running")
 }
 
 func lookService(d Daemon) Result {
@@ -326,5 +326,5 @@ func lookKernel(d Daemon) Result {
 			strings.Join(strings.Split(strings.TrimSpace(d.Pending), "\n"), "; ")),
 			"see that nobody else undoes it (a firewall that is reloaded?): journalctl -u ztbridge")
 	}
-	return ok("it is as planned")
+	return ok("rules and routes as planned")
 }

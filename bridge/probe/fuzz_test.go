@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// FuzzAnswers takes what anybody may send to a probe's socket. Nothing counts as an answer that does
-// not repeat the nonce, to an echo that was sent, from a target.
+// FuzzAnswers takes what anybody may send to a probe's socket. Nothing counts as an answer that
+// does not repeat the nonce, to an echo that was sent, from a target.
 func FuzzAnswers(f *testing.F) {
 	e := newEchoer(0, Nonce{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16})
 	targets := []netip.Addr{netip.MustParseAddr("9.9.9.9"), netip.MustParseAddr("2620:fe::fe")}
@@ -22,7 +22,8 @@ func FuzzAnswers(f *testing.F) {
 		if v6 {
 			answer[0] = 129
 		}
-		for _, from := range [][]byte{targets[0].AsSlice(), targets[1].AsSlice(), {1, 2, 3, 4}, {}} {
+		for _, from := range [][]byte{targets[0].AsSlice(), targets[1].AsSlice(), {1, 2, 3, 4},
+			{}} {
 			f.Add(answer, from, v6)
 			f.Add(request, from, v6)
 		}

@@ -37,8 +37,8 @@ const (
 const (
 	// missesToDegrade is two: one lost packet is weather, two in a row are an outage.
 	missesToDegrade = 2
-	// busyTimeout is how long a busy egress may be silent. Modems have queues of two seconds and more,
-	// and while one fills up answers do not come at all; some more may be dropped on the way.
+	// busyTimeout is how long a busy egress may be silent. Modems have queues of two seconds and
+	// more, and while one fills up answers do not come at all; some more may be dropped on the way.
 	busyTimeout = 3 * time.Second
 	// holdDownMax bounds the doubling of the hold-down of an egress that keeps relapsing.
 	holdDownMax = 5 * time.Minute
