@@ -37,8 +37,8 @@ func TestReloadRemovesAnEgress(t *testing.T) {
 	noLeak(t, leaks)
 }
 
-// TestReloadGapBesideAHungTunnel takes away an egress whose openvpn does not end when it is told to:
-// the clients do not wait with it.
+// TestReloadGapBesideAHungTunnel takes away an egress whose openvpn does not end when it is told
+// to: the clients do not wait with it.
 func TestReloadGapBesideAHungTunnel(t *testing.T) {
 	top := standard(t, lab.Options{Providers: []lab.ProviderOptions{{}, {}}})
 	b := newBox(t, top.Box)
