@@ -295,8 +295,8 @@ E`)
 
 const flushOurRules = `for f in -4 -6; do for p in $(ip $f rule | sed -n 's/^\(15...\):.*proto 90/\1/p' | cut -d' ' -f1 | cut -f1); do ip $f rule del priority $p; done; done`
 
-// TestWhatIsNotTheInternetIsRefused has a member send, by the box's own way out, to private networks
-// and metadata services, which the WAN would lead to.
+// TestWhatIsNotTheInternetIsRefused has a member send, by the box's own way out, to private
+// networks and metadata services, which the WAN would lead to.
 func TestWhatIsNotTheInternetIsRefused(t *testing.T) {
 	l := newLeakLab(t)
 	in := policytest.Exit()
