@@ -9,12 +9,12 @@ import (
 // What the mobile programs do with a directive, read in their sources:
 //
 //   - OpenVPN 3 core (OpenVPN Connect, OpenVPN 3 Linux), github.com/OpenVPN/openvpn3 at
-//     aa57ac46b6c8 of 15 July 2026, openvpn/client/cliopt.hpp, handle_unused_options: a directive that the core
-//     neither reads nor finds in one of its lists of harmless ones refuses the whole profile
-//     ("UNKNOWN/UNSUPPORTED OPTIONS").
+//     aa57ac46b6c8 of 15 July 2026, openvpn/client/cliopt.hpp, handle_unused_options: a directive
+//     that the core neither reads nor finds in one of its lists of harmless ones refuses the whole
+//     profile ("UNKNOWN/UNSUPPORTED OPTIONS").
 //   - OpenVPN for Android, github.com/schwabe/ics-openvpn at ede0aa0b3344 of 12 July 2026,
-//     main/src/main/java/de/blinkt/openvpn/core/ConfigParser.java: unsupportedOptions (`config`, `tls-server`)
-//     refuse the profile, and so does a known directive with another number of arguments
+//     main/src/main/java/de/blinkt/openvpn/core/ConfigParser.java: unsupportedOptions (`config`,
+//     `tls-server`) refuse the profile, and so does a known directive with another number of arguments
 //     (getAllOption); ignoreOptions are left out; what it does not know it passes on to OpenVPN 2.
 //
 // min and max are the numbers of arguments that both accept.

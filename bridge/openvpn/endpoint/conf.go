@@ -33,13 +33,13 @@ const (
 	tcpQueue = 16
 	// A client that receives nothing for pingRestart seconds reconnects; the server ends a silent
 	// session after twice as long. A killed process cannot announce its end by UDP. More pings
-	// would keep a phone's radio awake. With a shorter wait three lost pings cause a reconnect, which
+	// would keep a phone's radio awake. With a shorter wait three lost pings cause a reconnect. It
 	// costs a second; addresses and connections survive it.
 	pingInterval = 10
 	pingRestart  = 30
 	// socketBuffer is the buffer size of UDP sockets in bytes; the kernel limits it to
 	// net.core.{r,w}mem_max. With it at both ends, and a longer device queue, there were no
-	// retransmits, against 40,000 in the same test with the defaults. TCP keeps the kernel's tuning.
+	// retransmits, against 40,000 in the same test with the defaults. TCP keeps the kernel's own.
 	socketBuffer = 4 << 20
 )
 
