@@ -38,7 +38,8 @@ type state struct {
 	snapshot netlab.Snapshot
 	sysctls  map[string]string
 	services map[process]bool
-	netnsDir bool // whether ip(8) has a directory for namespaces
+	ours     []string // namespaces, and files of tests
+	netnsDir bool     // whether ip(8) has a directory for namespaces
 }
 
 // look reads the machine's state. Without root's rights it leaves out what only root may read.
@@ -58,9 +59,7 @@ func (m machine) look(ctx context.Context) (state, error) {
 		{"links", func() (string, error) { return output(ctx, links, "ip", "-o", "link") }},
 		{"addresses", func() (string, error) { return output(ctx, addresses, "ip", "-o", "addr") }},
 		{"mounts", func() (string, error) { return mounts("/proc/self/mountinfo") }},
-		{"network namespaces", func() (string, error) { return names(m.netns, "") }},
 		{"modes", func() (string, error) { return modes(m.shared) }},
-		{"files of tests", func() (string, error) { return leftovers(m.temp) }},
 		{"files in " + m.etc, func() (string, error) { return files(m.etc) }},
 	} {
 		text, err := q.read()
@@ -68,6 +67,9 @@ func (m machine) look(ctx context.Context) (state, error) {
 			return state{}, fmt.Errorf("reading %s: %w", q.name, err)
 		}
 		s.snapshot = s.snapshot.With(q.name, text)
+	}
+	if s.ours, err = leftovers(m.netns, m.temp); err != nil {
+		return state{}, fmt.Errorf("reading what tests leave: %w", err)
 	}
 	_, err = os.Stat(m.netns)
 	s.netnsDir = err == nil
@@ -83,6 +85,12 @@ func (s state) compare(later state) string {
 		// One that appeared came with a kernel module or with a link.
 		if now, ok := later.sysctls[key]; !ok || now != s.sysctls[key] {
 			fmt.Fprintf(&b, "# sysctl\n- %s = %s\n+ %s = %s\n", key, s.sysctls[key], key, now)
+		}
+	}
+	for _, name := range later.ours {
+		// One that went was left by a run that crashed, and this one swept it.
+		if !slices.Contains(s.ours, name) {
+			fmt.Fprintf(&b, "# left behind\n+ %s\n", name)
 		}
 	}
 	for p := range s.services {

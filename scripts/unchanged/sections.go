@@ -118,36 +118,39 @@ func sum(path string) string {
 	return fmt.Sprintf("%x", h.Sum(nil)[:8])
 }
 
-// leftovers returns what tests of this module forgot in directories for temporary files.
-func leftovers(dirs []string) (string, error) {
-	var b strings.Builder
-	slices.Sort(dirs)
-	for _, dir := range slices.Compact(dirs) {
+// leftovers returns the network namespaces, and what tests of this module forgot in directories for
+// temporary files.
+func leftovers(netns string, dirs []string) ([]string, error) {
+	all, err := names(netns, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range slices.Compact(slices.Sorted(slices.Values(dirs))) {
 		for _, prefix := range []string{"ztb", "Test"} {
-			text, err := names(dir, prefix)
+			found, err := names(dir, prefix)
 			if err != nil {
-				return "", err
+				return nil, err
 			}
-			b.WriteString(text)
+			all = append(all, found...)
 		}
 	}
-	return b.String(), nil
+	return all, nil
 }
 
 // names returns the entries of a directory that begin with prefix. One that does not exist has
 // none.
-func names(dir, prefix string) (string, error) {
+func names(dir, prefix string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+		return nil, nil
 	}
-	var lines []string
+	var found []string
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), prefix) {
-			lines = append(lines, filepath.Join(dir, e.Name()))
+			found = append(found, filepath.Join(dir, e.Name()))
 		}
 	}
-	return joined(lines), err
+	return found, err
 }
 
 // mounts returns what is mounted where, by proc_pid_mountinfo(5), but for network namespaces and

@@ -24,7 +24,7 @@ func here(t *testing.T) machine {
 		}
 	}
 	for path, text := range map[string]string{m.etc + "/passwd": "root:x:0:0\n",
-		m.sysctl + "/net/forward": "0\n", m.sysctl + "/net/gone": "1\n"} {
+		m.netns + "/ztb-0-old": "", m.sysctl + "/net/forward": "0\n", m.sysctl + "/net/gone": "1\n"} {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -49,8 +49,9 @@ func TestDifferencesAreNamed(t *testing.T) {
 		{"a parameter", "echo 1 >sys/net/forward",
 			[]string{"- net/forward = 0", "+ net/forward = 1"}},
 		{"a parameter that went", "rm sys/net/gone", []string{"- net/gone = 1"}},
-		{"a namespace", ": >netns/ztb-1-box", []string{"# network namespaces", "+ ", "ztb-1-box"}},
-		{"a forgotten file", "mkdir tmp/ztb-1-lab", []string{"# files of tests", "ztb-1-lab"}},
+		{"a namespace", ": >netns/ztb-1-box", []string{"# left behind", "+ ", "ztb-1-box"}},
+		{"what a crash left is swept", "rm netns/ztb-0-old", nil},
+		{"a forgotten file", "mkdir tmp/ztb-1-lab", []string{"# left behind", "ztb-1-lab"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := here(t)
