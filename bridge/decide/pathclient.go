@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"ztbridge/bridge/config"
+	"ztbridge/bridge/probe"
 	"ztbridge/policyroute"
 )
 
@@ -68,13 +69,20 @@ func pathClients(cfg *config.Config, s Snapshot, d Decision) []PathClient {
 				default:
 					c.Steered = steers(e, f)
 					c.Plan = fmt.Sprint(e.Name, e.Iface, e.Present, e.Addrs, e.DNS,
-						e.Gateway4, e.Gateway6, e.ResolverPort)
+						e.Gateway4, e.Gateway6, e.ResolverPort, answersProbes(s.Probes[e.Name]))
 				}
 			}
 			out = append(out, c)
 		}
 	}
 	return out
+}
+
+// answersProbes returns by which IP versions an egress answers: when that changes, clients' paths
+// are worth a look at once.
+func answersProbes(p probe.Status) [3]bool {
+	return [3]bool{p.Grade >= probe.Fresh, p.Of[probe.V4] >= probe.Fresh,
+		p.Of[probe.V6] >= probe.Fresh}
 }
 
 // hasClients reports whether clients of an IP version can be behind an ingress. Where nothing is
