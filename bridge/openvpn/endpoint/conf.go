@@ -125,7 +125,7 @@ func conf(l Listener, k Keys, web netip.AddrPort, h host, dir string) string {
 // transport returns the options that differ between UDP and TCP.
 func transport(l Listener, web netip.AddrPort) string {
 	if l.Proto == "tcp" {
-		// tcp-nodelay is pushed to clients too. It made uploads 1.6 and downloads 2.1 times as fast.
+		// tcp-nodelay is pushed to clients too: uploads were 1.6, downloads 2.1 times as fast.
 		text := fmt.Sprintf("hand-window %d\ntcp-nodelay\ntcp-queue-limit %d\n", handWindowTCP,
 			tcpQueue)
 		if web.IsValid() {
@@ -139,7 +139,7 @@ func transport(l Listener, web netip.AddrPort) string {
 		"fast-io\n" +
 		// Answers from the address that the client sent to, on a box with several.
 		"multihome\n" +
-		// Limits handshakes: an abandoned one costs its sender one packet and the server some state.
+		// Limits handshakes: an abandoned one costs its sender a packet, the server some state.
 		"connect-freq-initial 400 10\n" +
 		// By UDP no connection breaks when one side ends, so each announces it.
 		"explicit-exit-notify 1\npush \"explicit-exit-notify 1\"\n"
