@@ -161,9 +161,11 @@ func checkThrough(ctx context.Context, device string, s *client.Session) ([]Tria
 			continue
 		}
 		is := func(a netip.Addr) bool { return a.Is4() == family }
-		out = append(out, ns.check(ctx, "echo", first(targets, is), echo),
-			ns.check(ctx, "DNS", first(resolvers, is), askDNS),
-			ns.check(ctx, "TCP", first(targets, is), handshake))
+		out = append(out, ns.check(ctx, "echo", first(targets, is), echo))
+		if resolver := first(resolvers, is); resolver.IsValid() {
+			out = append(out, ns.check(ctx, "DNS", resolver, askDNS))
+		}
+		out = append(out, ns.check(ctx, "TCP", first(targets, is), handshake))
 	}
 	return out, nil
 }

@@ -113,7 +113,7 @@ func echo(target netip.Addr, deadline time.Time) error {
 	if target.Is6() {
 		network, kind, protocol = "ip6:ipv6-icmp", ipv6.ICMPTypeEchoRequest, 58
 	}
-	conn, err := net.Dial(network, target.String())
+	conn, err := net.DialIP(network, nil, &net.IPAddr{IP: target.AsSlice()})
 	if err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func echo(target netip.Addr, deadline time.Time) error {
 	buffer := make([]byte, 1500)
 	for err == nil {
 		var size int
-		if size, err = conn.Read(buffer); err != nil {
+		if size, _, err = conn.ReadFrom(buffer); err != nil { // without the IPv4 header
 			break
 		}
 		reply, parseErr := icmp.ParseMessage(protocol, buffer[:size])
