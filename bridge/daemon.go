@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/reclaim"
@@ -48,8 +49,8 @@ type daemon struct {
 	changed  status.Pass // of the last pass that changed the kernel
 	undone   string      // what the last pass that was carried out could not do
 	wake     time.Time   // when the next pass is due though nothing happens; zero: at the resync
-	// filtered says that the filter that was decided was in force when the last pass looked, or
-	// that the pass succeeded.
+	// filtered reports whether the filter that was decided was in force when the last pass looked,
+	// or that the pass succeeded.
 	filtered bool
 	// preferred is the egress that a person chose; empty if nobody did.
 	preferred string
@@ -255,7 +256,7 @@ func (d *daemon) loop(ctx context.Context) {
 }
 
 // Reload reads the configuration again and puts it in force. On an error the running one stays.
-// Tunnels that wait for what a person has to mend, which may be an account with the provider, try
+// Tunnels that wait for what a person has to repair, which may be an account with the provider, try
 // again.
 func (d *daemon) reload(context.Context) error {
 	notify := newNotifier(d.opts.Logger)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
 	"ztbridge/bridge/bridgetest"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/services"

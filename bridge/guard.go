@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
 	"ztbridge/policyroute"
@@ -18,7 +19,7 @@ import (
 const zerotierWildcard = "zt*"
 
 // Guard closes the box before its network is up: nothing that enters by an ingress is forwarded
-// until the daemon says whither. It is idempotent, needs no daemon and no network, and leaves a
+// until the daemon is ready. It is idempotent, needs no daemon and no network, and leaves a
 // table that is there already as it is, since a running daemon's is no less closed. A configuration
 // that cannot be read does not keep it from closing: all ZeroTier interfaces are closed, and those
 // that were ingresses before; the error is returned after that. A box that has never had one is no

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/services"
 	"ztbridge/policyroute"
@@ -15,7 +16,7 @@ type inForce struct {
 }
 
 // commitReload notes what is in force now. After a reload it cuts the connections that the new
-// policy sends another way: the kernel itself ends those that were masqueraded, and none else. The
+// policy sends another way: the kernel itself ends those that were masqueraded, and no others. The
 // others must live: the answers of a cut one meet no entry any more, and a client that only listens
 // waits for them forever.
 func (d *daemon) commitReload(ctx context.Context, intent policyroute.Intent) {

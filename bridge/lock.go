@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrRunning says that a daemon runs, where it must not.
+// ErrRunning reports that a daemon runs, where it must not.
 var ErrRunning = errors.New("the daemon is running")
 
 // lock makes this process the only one that may change the kernel by this runtime directory. It

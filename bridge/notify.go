@@ -38,9 +38,9 @@ func newNotifier(log *slog.Logger) *notifier {
 	return n
 }
 
-// alive says that a pass returned, whether it succeeded or not: the loop lives, and a restart would
-// end the tunnels and mend nothing. The daemon is ready once the filter is in force; until then
-// systemd is asked to wait, for a while. What the pass failed of is what systemctl shows.
+// alive reports whether a pass returned, whether it succeeded or not: the loop lives, and a restart
+// would end the tunnels and repair nothing. The daemon is ready once the filter is in force; until
+// then systemd is asked to wait, for a while. What the pass failed of is what systemctl shows.
 func (n *notifier) alive(filtered bool, failure error) {
 	left := min(startTimeout, startLimit-time.Since(n.began))
 	switch {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/openvpn/profile"
@@ -19,7 +20,8 @@ import (
 
 // Down takes away everything of ours: rules, routes, filters, chains, TUN devices; and puts back
 // the sysctls as they were before the first start. What others made stays. It returns how many
-// changes that took. Idempotent. It refuses with ErrRunning while a daemon would put everything back.
+// changes that took. Idempotent. It refuses with ErrRunning while a daemon would put everything
+// back.
 func Down(ctx context.Context, opts Options) (changes int, err error) {
 	held, err := lock(opts.RuntimeDir)
 	if err != nil {

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"log/slog"
+
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/services"
 )

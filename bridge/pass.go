@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"time"
+
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/status"
 	"ztbridge/policyroute"
@@ -94,8 +95,8 @@ func (d *daemon) warnOf(partial *kernel.PartialError) {
 	d.undone = text
 }
 
-// withLastChange has a pass that did nothing, be it that something again cannot be done, tell of
-// the last one that did.
+// withLastChange returns r. If r changed nothing, it has the time, cause and plan of the last pass
+// that did.
 func (d *daemon) withLastChange(r status.Pass) status.Pass {
 	if last := d.changed; last.Passes > 0 && r.Applied && r.Plan.Empty() {
 		r.At, r.Took, r.Cause, r.Plan = last.At, last.Took, last.Cause, last.Plan
@@ -105,7 +106,7 @@ func (d *daemon) withLastChange(r status.Pass) status.Pass {
 	return r
 }
 
-// brokenIPTables says why chains could not be looked at, where there could be any.
+// brokenIPTables returns why chains could not be looked at, where there could be any.
 func brokenIPTables(unseen []policyroute.Unseen, w decide.HostState) []string {
 	var out []string
 	for _, u := range unseen {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+
 	"ztbridge/bridge/status"
 	"ztbridge/policyroute"
 	"ztbridge/policyroute/kernel"

@@ -3,6 +3,7 @@ package bridge
 import (
 	"maps"
 	"net/netip"
+
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/reclaim"

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
 	"ztbridge/bridge/decide"
 	"ztbridge/policyroute"
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"reflect"
 	"testing"
+
 	"ztbridge/bridge/decide"
 )
 

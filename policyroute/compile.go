@@ -289,13 +289,13 @@ func (e *Egress) nat(f Family) NAT {
 	return e.NAT4
 }
 
-// closes says that clients do not reach the destination by the egress.
+// closes reports whether clients do not reach the destination by the egress.
 func (e *Egress) closes(dst netip.Addr) bool {
 	holds := func(p netip.Prefix) bool { return p.Contains(dst) }
 	return slices.ContainsFunc(e.Closed, holds) && !slices.ContainsFunc(e.Open, holds)
 }
 
-// carries says that packets of the family may be sent into the egress.
+// carries reports whether packets of the family may be sent into the egress.
 func (e *Egress) carries(f Family) bool { return f == V4 && !e.NoIPv4 || f == V6 && e.IPv6 }
 
 // inUse returns the egress that carries a list's traffic of the family now, or nil.
@@ -310,7 +310,7 @@ func (c *compiler) inUse(l int, f Family) *Egress {
 	return e
 }
 
-// applies says that the policy speaks of packets that enter by the ingress.
+// applies reports whether the policy speaks of packets that enter by the ingress.
 func (p *Policy) applies(g *Ingress) bool {
 	return len(p.Ingress) == 0 || slices.Contains(p.Ingress, g.Name)
 }

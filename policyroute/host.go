@@ -133,7 +133,7 @@ func Unconfigured(closed State, iface string) []Sysctl {
 	return out
 }
 
-// forwards6 says that there is somewhere for IPv6 to go. Refusing it needs no forwarding: the
+// forwards6 reports whether there is somewhere for IPv6 to go. Refusing it needs no forwarding: the
 // kernel answers for an unreachable route without.
 func (c *compiler) forwards6() bool {
 	if slices.ContainsFunc(c.in.Egresses, func(e Egress) bool { return e.IPv6 }) {

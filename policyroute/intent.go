@@ -18,8 +18,8 @@ type Intent struct {
 	// Stacked are interfaces made on an ingress: a bridge, bond or VRF that it is a port of, its
 	// VLANs and macvlans. Clients' packets enter by them as well, and are refused.
 	Stacked []string
-	// ForceForwarding6 says that the kernel has net.ipv6.conf.<if>.force_forwarding (Linux 6.17),
-	// so that IPv6 forwarding need not be switched on for all interfaces.
+	// ForceForwarding6 reports whether the kernel has net.ipv6.conf.<if>.force_forwarding (Linux
+	// 6.17), so that IPv6 forwarding need not be switched on for all interfaces.
 	ForceForwarding6 bool
 	// Links6 are the host's interfaces with IPv6 whose accept_ra must become 2 before forwarding is
 	// switched on for all interfaces, or the kernel purges the default routes that router
@@ -31,8 +31,8 @@ type Intent struct {
 type Ingress struct {
 	Name  string // as in the configuration
 	Iface string // exact interface name; it need not exist
-	// Present says that the interface exists and is up. Rules and filters are installed regardless;
-	// routes to its prefixes only when present.
+	// Present reports whether the interface exists and is up. Rules and filters are installed
+	// regardless; routes to its prefixes only when present.
 	Present bool
 	// Owned marks a TUN device of ours (the endpoint), whose link and addresses we set.
 	Owned bool
@@ -73,9 +73,10 @@ type Egress struct {
 	Kind    EgressKind
 	Iface   string // exact interface name; empty while unknown (a WAN that is down)
 	Present bool   // the interface exists and is up, so that routes through it can be installed
-	// NoIPv4 says that the egress carries no IPv4. IPv4 of clients assigned to it is refused.
+	// NoIPv4 reports whether the egress carries no IPv4. IPv4 of clients assigned to it is refused.
 	NoIPv4 bool
-	// IPv6 says that the egress carries IPv6. If not, IPv6 of clients assigned to it is refused.
+	// IPv6 reports whether the egress carries IPv6. If not, IPv6 of clients assigned to it is
+	// refused.
 	IPv6     bool
 	Gateway4 netip.Addr // next hop; the zero Addr on a point-to-point device
 	Gateway6 netip.Addr
@@ -148,7 +149,7 @@ type Peering struct {
 type Listener struct {
 	Proto string // "tcp" or "udp"
 	Port  uint16
-	// Answers says that what it answers leaves by the uplink that it was asked on.
+	// Answers reports whether what it answers leaves by the uplink that it was asked on.
 	Answers bool
 }
 

@@ -133,7 +133,7 @@ func newJudge(in Intent) (*judge, error) {
 	return j, nil
 }
 
-// allows says that the packet may leave by the device.
+// allows reports whether the packet may leave by the device.
 func (j *judge) allows(p packet, dev string) bool {
 	from, to := j.ingress[p.iif], j.ingress[dev]
 	if j.inbound(p, dev) {
@@ -165,8 +165,8 @@ func (j *judge) allows(p packet, dev string) bool {
 	return dns && j.leads(p, from, true, dev) || j.leads(p, from, false, dev)
 }
 
-// leads says that the first policy that matches names an egress with the device. General policies
-// are those that speak of every destination; a steered query belongs to the first of them.
+// leads reports whether the first policy that matches names an egress with the device. General
+// policies are those that speak of every destination; a steered query belongs to the first of them.
 func (j *judge) leads(p packet, from *Ingress, general bool, dev string) bool {
 	for _, policy := range j.in.Policies {
 		match := (len(policy.Ingress) == 0 || slices.Contains(policy.Ingress, from.Name)) &&
@@ -184,7 +184,8 @@ func (j *judge) leads(p packet, from *Ingress, general bool, dev string) bool {
 	return false
 }
 
-// contains says that the address is in one of the prefixes; an empty list holds every address.
+// contains reports whether the address is in one of the prefixes; an empty list holds every
+// address.
 func contains(ps []netip.Prefix, a netip.Addr) bool {
 	return len(ps) == 0 || slices.ContainsFunc(ps,
 		func(p netip.Prefix) bool { return p.Contains(a) })

@@ -26,7 +26,7 @@ func (r Ruleset) String() string {
 	return b.String()
 }
 
-// Empty says that the table does not exist.
+// Empty reports whether the table does not exist.
 func (r Ruleset) Empty() bool { return len(r.Maps) == 0 && len(r.Chains) == 0 }
 
 // String renders the map as it stands inside of a table block.
@@ -136,8 +136,8 @@ func (r NftRule) matches() []string {
 	return w
 }
 
-// familyImplied says that the rule looks at an address of its one family, which makes a match of
-// the family itself superfluous; nft prints none then.
+// familyImplied reports whether the rule looks at an address of its one family, which makes a match
+// of the family itself superfluous; nft prints none then.
 func (r NftRule) familyImplied() bool {
 	return r.Src.IsValid() || r.Dst.IsValid() || r.VMap != "" || r.DstVMap != ""
 }

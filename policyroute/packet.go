@@ -14,8 +14,8 @@ type packet struct {
 	dport    uint16
 	reply    bool // in the direction opposite to the connection's first, and established
 	opened   bool // established
-	// untracked says that no connection is kept for it (NOTRACK), so that nothing of it is ever
-	// rewritten.
+	// untracked reports whether no connection is kept for it (NOTRACK), so that nothing of it is
+	// ever rewritten.
 	untracked bool
 	steered   bool // of a connection whose destination we rewrote
 }

@@ -14,10 +14,10 @@ type Plan struct {
 	Ops []Op
 }
 
-// Empty says that nothing is to be done.
+// Empty reports whether nothing is to be done.
 func (p Plan) Empty() bool { return len(p.Ops) == 0 }
 
-// ChangesFilter says that table inet ztb is not yet as it is wanted.
+// ChangesFilter reports whether table inet ztb is not yet as it is wanted.
 func (p Plan) ChangesFilter() bool {
 	return slices.ContainsFunc(p.Ops, func(o Op) bool {
 		switch o.(type) {

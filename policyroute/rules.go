@@ -124,7 +124,7 @@ func (c *compiler) answerRules(f Family) []Rule {
 	return rules
 }
 
-// leads says that the uplink has a default route of the family.
+// leads reports whether the uplink has a default route of the family.
 func (u *Uplink) leads(f Family) bool { return f == V4 && u.V4 || f == V6 && u.V6 }
 
 // plainRules lists the policies in their order. It declines when that would be too long, or when a
@@ -290,7 +290,7 @@ func defaults(f Family, table int, e *Egress) []Route {
 		Dev: e.Iface, Gateway: gw})
 }
 
-// errCrowded says that a family's rules of an ingress do not fit their priorities.
+// errCrowded reports that a family's rules of an ingress do not fit their priorities.
 func errCrowded(g *Ingress, f Family, zones int) error {
 	return fmt.Errorf(
 		"%w: ingress %q: %d %s prefixes and exceptions do not fit the %d priorities of policy "+

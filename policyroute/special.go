@@ -13,7 +13,8 @@ import (
 var (
 	special4 = prefixes("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8",
 		"169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.168.0.0/16", "240.0.0.0/4")
-	// ::/80 holds ::, ::1 and ::ffff:0:0/96, which netlink takes for an IPv4 prefix; it is reserved.
+	// ::/80 holds ::, ::1 and ::ffff:0:0/96, which netlink takes for an IPv4 prefix; it is
+	// reserved.
 	special6 = prefixes("::/80", "64:ff9b:1::/48", "100::/64", "100:0:0:1::/64",
 		"2001::/23", "5f00::/16", "fc00::/7", "fe80::/10",
 		"fec0::/10") // site-local, deprecated by RFC 3879 and never global
@@ -31,7 +32,7 @@ var (
 
 // NotInternet returns the destinations that are no part of the Internet, and the parts of those
 // that are. own are the host's addresses on its way out: one that is for documentation or
-// benchmarks says that the host stands in a laboratory whose Internet is numbered like that.
+// benchmarks reports whether the host stands in a laboratory whose Internet is numbered like that.
 func NotInternet(own []netip.Addr) (closed, open []netip.Prefix) {
 	closed = slices.Concat(special4, special6, embedded(special4), []netip.Prefix{relay6a44})
 	lab := slices.ContainsFunc(own, func(a netip.Addr) bool {

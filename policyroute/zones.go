@@ -23,7 +23,7 @@ type zone struct {
 // none labels addresses that no policy speaks of.
 const none = -1
 
-// claim says that an owner speaks of a prefix.
+// claim reports whether an owner speaks of a prefix.
 type claim struct {
 	prefix netip.Prefix
 	owner  int

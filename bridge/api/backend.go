@@ -16,8 +16,8 @@ type Backend interface {
 	// Plan returns what a reconcile would change now, as shell commands; empty: nothing. It changes
 	// nothing.
 	Plan(ctx context.Context) (string, error)
-	// Changes returns a channel (capacity one) that gets a value when Status has something new. It is
-	// released when ctx ends; the channel need not be closed then.
+	// Changes returns a channel (capacity one) that gets a value when Status has something new. It
+	// is released when ctx ends; the channel need not be closed then.
 	Changes(ctx context.Context) <-chan struct{}
 	// Use makes the named egress the first choice of every policy that lists it, now and after a
 	// restart. ErrNotFound: there is no such egress.
@@ -32,8 +32,8 @@ type Backend interface {
 	ForgetReload(ctx context.Context) error
 }
 
-// ErrNotFound says that something named in a request does not exist. It is told apart on both ends
-// of the socket.
+// ErrNotFound reports that something named in a request does not exist. It is told apart on both
+// ends of the socket.
 var ErrNotFound = errors.New("not found")
 
 // HintedError is an error together with what a person can do about it; the hint crosses the socket.

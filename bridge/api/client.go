@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// ErrNotRunning says that no daemon answers on the socket.
+// ErrNotRunning reports that no daemon answers on the socket.
 var ErrNotRunning = errors.New("ztbridge is not running")
 
 // Timeout bounds every request but Watch. A reload that has to wait for the reconcile ends well

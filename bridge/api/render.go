@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+
 	"ztbridge/bridge/health"
 )
 
@@ -51,15 +52,15 @@ func RenderDetails(s Status) string {
 // RenderExplanation draws what happens to one address.
 func RenderExplanation(e Explanation) string {
 	p := &page{}
-	whither := "is refused"
+	goes := "is refused"
 	if e.Egress != "" {
-		whither = "leaves by " + e.Egress
+		goes = "leaves by " + e.Egress
 	}
 	by := "no rule matches"
 	if e.Rule != "" {
 		by = "by " + e.Rule
 	}
-	p.title(fmt.Sprintf("%s %s (%s)", e.Address, whither, by))
+	p.title(fmt.Sprintf("%s %s (%s)", e.Address, goes, by))
 	p.field("enters", e.Ingress)
 	p.field("client", e.Client)
 	for i, step := range e.Steps {
@@ -135,14 +136,14 @@ func (p *page) assignment(a Assignment) string {
 	if by == "" {
 		by = "no rule"
 	}
-	whither := "refused"
+	goes := "refused"
 	if a.Egress != "" {
-		whither = a.Egress
+		goes = a.Egress
 		if !a.IPv6 {
-			whither += " (IPv6 refused)"
+			goes += " (IPv6 refused)"
 		}
 	}
-	return fmt.Sprintf("%s%s → %s by %s for %s%s", a.From, to, whither, by, p.age(a.Since),
+	return fmt.Sprintf("%s%s → %s by %s for %s%s", a.From, to, goes, by, p.age(a.Since),
 		because(a.Why))
 }
 

@@ -3,6 +3,7 @@ package api
 import (
 	"net/netip"
 	"time"
+
 	"ztbridge/bridge/health"
 )
 
@@ -95,7 +96,7 @@ type Ingress struct {
 type Assignment struct {
 	Rule   string    `json:"rule"`   // "policy[0]"; empty: no rule matches
 	From   string    `json:"from"`   // whose traffic, in words of the configuration
-	To     string    `json:"to"`     // whither; empty: anywhere
+	To     string    `json:"to"`     // where to; empty: anywhere
 	Egress string    `json:"egress"` // empty: refused
 	IPv6   bool      `json:"ipv6"`   // IPv6 goes there as well; if not, it is refused
 	Since  time.Time `json:"since"`
@@ -122,7 +123,7 @@ type Egress struct {
 	// Server is the profile in use of a collection, Servers are all of them; empty for one profile.
 	Server  string   `json:"server,omitempty"`
 	Servers []string `json:"servers,omitempty"`
-	// Chosen says that a person chose it with `ztbridge egress use`.
+	// Chosen reports whether a person chose it with `ztbridge egress use`.
 	Chosen     bool   `json:"chosen"`
 	LastChange Change `json:"last_change"`
 }

@@ -45,8 +45,8 @@ func Parse(t testing.TB, text string) *config.Config {
 	return cfg
 }
 
-// HostState returns a host with a WAN, a ZeroTier interface and the TUN devices of the named tunnels,
-// whose names must be short enough to stand in the device's whole.
+// HostState returns a host with a WAN, a ZeroTier interface and the TUN devices of the named
+// tunnels, whose names must be short enough to stand in the device's whole.
 func HostState(tunnels ...string) kernel.HostState {
 	w := kernel.HostState{
 		Links: []kernel.Link{

@@ -107,7 +107,7 @@ func (d *decoder) checkReach() {
 	}
 }
 
-// covered says that earlier atoms match everything that a does.
+// covered reports whether earlier atoms match everything that a does.
 func covered(a atom, before []atom, ingresses []string) bool {
 	open := map[string]bool{} // ingresses by which a may still arrive here
 	for _, name := range ingresses {

@@ -48,7 +48,7 @@ type ZeroTier struct {
 	Moon     *Moon    // nil: this box is no moon
 }
 
-// Used says whether the configuration asks anything of the service.
+// Used reports whether the configuration asks anything of the service.
 func (z ZeroTier) Used() bool { return len(z.Networks) > 0 || len(z.Orbit) > 0 || z.Moon != nil }
 
 // Network is a ZeroTier network and, by its Name, an ingress.

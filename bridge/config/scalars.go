@@ -206,6 +206,6 @@ func (v value) host() (string, bool) {
 	return text, true
 }
 
-// numeric says that a text looks like an IPv4 address, so that 203.0.113.700 is not taken for a
-// name.
+// numeric reports whether a text looks like an IPv4 address, so that 203.0.113.700 is not taken for
+// a name.
 func numeric(text string) bool { return strings.Trim(text, "0123456789.") == "" }

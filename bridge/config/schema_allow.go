@@ -58,7 +58,7 @@ func (d *decoder) inboundRule(v value) {
 	d.cfg.Inbound = append(d.cfg.Inbound, in)
 }
 
-// Empty says that the set holds no port.
+// Empty reports whether the set holds no port.
 func (p Ports) Empty() bool { return !p.All && len(p.List) == 0 }
 
 func (v value) ports() Ports {

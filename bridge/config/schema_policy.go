@@ -187,7 +187,7 @@ func (d *decoder) selector(v value) (Selector, bool) {
 	return s, false
 }
 
-// looksNumeric says that a text is meant as an address or a prefix, right or wrong.
+// looksNumeric reports whether a text is meant as an address or a prefix, right or wrong.
 func looksNumeric(text string) bool {
 	host, _, isPrefix := strings.Cut(text, "/")
 	_, err := netip.ParseAddr(host)
@@ -198,8 +198,8 @@ func looksNumeric(text string) bool {
 // networkIDRE is what a person writes who means a network: its id, right or wrong.
 var networkIDRE = regexp.MustCompile(`^[0-9a-fA-F]{16}$`)
 
-// meansIngress says that whoever writes a name means an ingress, be there such a one or not: a rule
-// for a client of this name, which nobody has, would silently select nobody.
+// meansIngress reports whether whoever writes a name means an ingress, whether there is one of that
+// name or not: a rule for a client of this name, which nobody has, would silently select nobody.
 func (c *Config) meansIngress(name string) bool {
 	like := func(word string) bool { return strings.EqualFold(word, name) }
 	return networkIDRE.MatchString(name) || like(EndpointIngress) || like(zeroTierWord) ||

@@ -27,7 +27,7 @@ func (s Secret) Reveal() string {
 	return *s.text
 }
 
-// Empty says that there is no text.
+// Empty reports whether there is no text.
 func (s Secret) Empty() bool { return s.Reveal() == "" }
 
 // Equal compares the texts, so that a reload can tell whether anything changed (go-cmp uses it as

@@ -53,8 +53,8 @@ func connectedPrefixes(cfg *config.Config, s Snapshot) map[string]ConnectedPrefi
 	return out
 }
 
-// movedElsewhere says that a subnet of an ingress's link is on another link by now, or in what is
-// configured for another ingress.
+// movedElsewhere reports whether a subnet of an ingress's link is on another link by now, or in
+// what is configured for another ingress.
 func movedElsewhere(cfg *config.Config, w HostState, from string, subnet netip.Prefix) bool {
 	return slices.ContainsFunc(w.Links, func(l kernel.Link) bool {
 		return l.Name != from && slices.Contains(Subnets(l.Addrs), subnet)
@@ -89,8 +89,8 @@ func sameFamily(a, b netip.Prefix) bool {
 	return policyroute.FamilyOf(a.Addr()) == policyroute.FamilyOf(b.Addr())
 }
 
-// Covers says that all of a prefix lies there. A part does not count: the rest would belong to
-// nobody.
+// Covers reports whether all of a prefix lies there. A part does not count: the rest would belong
+// to nobody.
 func (b ConnectedPrefixes) covers(p netip.Prefix) bool {
 	return slices.ContainsFunc(b.Prefixes, func(q netip.Prefix) bool { return Covers(q, p) })
 }

@@ -118,14 +118,14 @@ func rate(cfg *config.Config, e config.Egress, s Snapshot, apart bool, version i
 	}
 }
 
-// Unreachable says that neither the member that an egress leads to nor anything behind it answers.
-// One that never did may be silent by choice; one that did is away.
+// Unreachable reports whether neither the member that an egress leads to nor anything behind it
+// answers. One that never did may be silent by choice; one that did is away.
 func Unreachable(e config.Egress, s Snapshot) bool {
 	return e.Member != nil && s.Probes[e.Name].Grade == probe.Degraded &&
 		s.Members[e.Name].Grade == probe.Degraded
 }
 
-// Connected says whether packets handed to the egress can leave by it at all.
+// Connected reports whether packets handed to the egress can leave by it at all.
 func Connected(cfg *config.Config, e config.Egress, s Snapshot) bool {
 	switch {
 	case e.OpenVPN != nil:

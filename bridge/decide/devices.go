@@ -26,7 +26,7 @@ func TunnelDevice(egress string) string {
 	return name[:maxIfaceName-len(tail)] + tail
 }
 
-// IsOurs says whether a device of that name is one of ours.
+// IsOurs reports whether a device of that name is one of ours.
 func IsOurs(device string) bool { return strings.HasPrefix(device, policyroute.TunPrefix) }
 
 // ListenerDevice returns the TUN device of an endpoint's listener. The dot keeps it apart from

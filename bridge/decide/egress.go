@@ -3,11 +3,12 @@ package decide
 import (
 	"net/netip"
 	"slices"
+
 	"ztbridge/bridge/config"
 	"ztbridge/policyroute"
 )
 
-// UsesTLS says whether the egress's resolvers speak DNS over TLS; the configuration lets nobody
+// UsesTLS reports whether the egress's resolvers speak DNS over TLS; the configuration lets nobody
 // mix.
 func UsesTLS(e config.Egress) bool { return len(e.DNS) > 0 && e.DNS[0].TLS }
 

@@ -41,8 +41,8 @@ func merged(in, other policyroute.Intent) policyroute.Intent {
 	return in
 }
 
-// Moves says that what a client sends to somebody goes another way than before. Steered is a query
-// whose destination was rewritten: it follows the rules about all destinations.
+// Moves reports whether what a client sends to somebody goes another way than before. Steered is a
+// query whose destination was rewritten: it follows the rules about all destinations.
 func (r Reload) Moves(client, remote netip.Addr, steered bool) bool {
 	if !slices.ContainsFunc(r.clients, func(p netip.Prefix) bool { return p.Contains(client) }) {
 		return false
@@ -129,7 +129,8 @@ func ownerOf(in policyroute.Intent, a netip.Addr) *policyroute.Ingress {
 	return owner
 }
 
-// containsAddr says that an address is in one of the prefixes; an empty list holds every address.
+// containsAddr reports whether an address is in one of the prefixes; an empty list holds every
+// address.
 func containsAddr(ps []netip.Prefix, a netip.Addr) bool {
 	return len(ps) == 0 || slices.ContainsFunc(ps,
 		func(p netip.Prefix) bool { return p.Contains(a) })

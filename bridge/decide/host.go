@@ -23,13 +23,13 @@ func (w HostState) Link(name string) (kernel.Link, bool) {
 	return kernel.Link{}, false
 }
 
-// Exists says whether there is an interface of that name.
+// Exists reports whether there is an interface of that name.
 func (w HostState) Exists(name string) bool {
 	_, ok := w.Link(name)
 	return ok
 }
 
-// Up says whether the interface exists and is administratively up.
+// Up reports whether the interface exists and is administratively up.
 func (w HostState) Up(name string) bool {
 	l, ok := w.Link(name)
 	return ok && l.Up
@@ -123,7 +123,8 @@ func (w HostState) Default(f policyroute.Family) kernel.DefaultRoute {
 	return kernel.DefaultRoute{}
 }
 
-// isSwitch says that the interface is a bridge by which no default route of main leads anywhere.
+// isSwitch reports whether the interface is a bridge by which no default route of main leads
+// anywhere.
 func (w HostState) isSwitch(name string) bool {
 	l, _ := w.Link(name)
 	return l.Bridge && !slices.ContainsFunc(w.Defaults,
@@ -154,7 +155,7 @@ func (w HostState) Supported(s policyroute.State) policyroute.State {
 	return s
 }
 
-// Covers says whether every address of the inner prefix is in the outer one.
+// Covers reports whether every address of the inner prefix is in the outer one.
 func Covers(outer, inner netip.Prefix) bool {
 	return outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
 }

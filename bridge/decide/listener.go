@@ -2,6 +2,7 @@ package decide
 
 import (
 	"fmt"
+
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/openvpn/endpoint"
 )

@@ -8,7 +8,7 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
-// CheckNextHop says why what an egress names as its member can be no other machine: the kernel
+// CheckNextHop returns why what an egress names as its member can be no other machine: the kernel
 // takes no route by the box itself, nor by all of a network at once. Nothing for any other address.
 func CheckNextHop(e config.Egress, w HostState) string {
 	if e.Member == nil {

@@ -209,7 +209,7 @@ type nextHop struct {
 	via     netip.Addr
 }
 
-// selects says whether a packet that the member sends may match the policy.
+// selects reports whether a packet that the member sends may match the policy.
 func selects(p policyroute.Policy, hop nextHop) bool {
 	if len(p.Ingress) > 0 && !slices.Contains(p.Ingress, hop.network) {
 		return false

@@ -81,7 +81,8 @@ func first(addrs []netip.Addr, is func(netip.Addr) bool, otherwise string) strin
 	return otherwise
 }
 
-// public says whether one of the addresses is global, so that members refuse its route by default.
+// public reports whether one of the addresses is global, so that members refuse its route by
+// default.
 func public(addrs []netip.Addr) bool {
 	for _, a := range addrs {
 		if a.IsGlobalUnicast() && !a.IsPrivate() {

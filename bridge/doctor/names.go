@@ -36,8 +36,8 @@ func nameChecks(h Host, d Daemon) []check {
 	}}}
 }
 
-// reachable says whether clients can ask a resolver: packets to any address of the box are let in,
-// whichever interface has it.
+// reachable reports whether clients can ask a resolver: packets to any address of the box are let
+// in, whichever interface has it.
 func reachable(r Resolver, ingresses []string) bool {
 	if r.Device != "" {
 		return slices.Contains(ingresses, r.Device)

@@ -181,7 +181,7 @@ func header(q dns.Question) dns.RR_Header {
 	return dns.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: dns.ClassINET, Ttl: 5}
 }
 
-// record remembers a question and says whether to answer it.
+// record remembers a question and reports whether to answer it.
 func (s *DNSServer) record(name string, source netip.Addr) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -176,7 +176,7 @@ func (p *Provider) Push(options ...string) { p.push = options }
 // Resolver returns the provider's resolver as customers reach it.
 func (p *Provider) Resolver() netip.Addr { return p.pool4.Addr().Next() }
 
-// Inside says whether an address is a customer's, as the provider's own resolver sees it.
+// Inside reports whether an address is a customer's, as the provider's own resolver sees it.
 func (p *Provider) Inside(a netip.Addr) bool {
 	for i := range p.opts.Protos {
 		if nthSubnet(p.pool4, i).Contains(a) || nthSubnet(p.pool6, i).Contains(a) {

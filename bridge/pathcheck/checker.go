@@ -31,10 +31,10 @@ const (
 	gather = 250 * time.Millisecond
 )
 
-// ErrDevice says that the device could not be opened or does not work any more.
+// ErrDevice reports that the device could not be opened or does not work any more.
 var ErrDevice = errors.New("the device of the path check is not usable")
 
-// ErrNoTarget says that a client has nobody to ask.
+// ErrNoTarget reports that a client has nobody to ask.
 var ErrNoTarget = errors.New("the path check has no target")
 
 // Client is one hidden client: it has an address of its own, and with it a policy of its own.

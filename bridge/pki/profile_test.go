@@ -15,7 +15,8 @@ import (
 //   - OpenVPN for Android, github.com/schwabe/ics-openvpn at ede0aa0b3344 of 12 July 2026,
 //     main/src/main/java/de/blinkt/openvpn/core/ConfigParser.java: unsupportedOptions (`config`,
 //     `tls-server`) refuse the profile, and so does a known directive with another number of
-//     arguments (getAllOption); ignoreOptions are left out; what it does not know it passes on to OpenVPN 2.
+//     arguments (getAllOption); ignoreOptions are left out; what it does not know it passes on to
+//     OpenVPN 2.
 //
 // min and max are the numbers of arguments that both accept.
 var mobileDirectives = map[string]struct {

@@ -34,7 +34,7 @@ func Due(now time.Time, v Validity) Renewal {
 	return r
 }
 
-// crlStale says whether a revocation list differs from what the index asks for.
+// crlStale reports whether a revocation list differs from what the index asks for.
 func crlStale(crl *x509.RevocationList, revoked []revocation, now time.Time) bool {
 	var want, have []string
 	for _, r := range revoked {

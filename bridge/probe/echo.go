@@ -20,10 +20,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNoAnswer says that no target answered in time.
+// ErrNoAnswer reports that no target answered in time.
 var ErrNoAnswer = errors.New("no target answered")
 
-// ErrNoTarget says that there is nothing to probe.
+// ErrNoTarget reports that there is nothing to probe.
 var ErrNoTarget = errors.New("no probe target")
 
 // nonceLen is the length of a Nonce, in bytes.

@@ -26,7 +26,7 @@ const (
 // ZeroTier packet (1394), WireGuard, IPv6's minimum.
 var mtuSizes = []int{1500, 1492, 1472, 1450, 1420, 1394, 1360, 1320, 1280, 1200}
 
-// fit says whether packets of some size pass.
+// fit reports whether packets of some size pass.
 type fit uint8
 
 const (

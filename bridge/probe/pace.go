@@ -11,8 +11,8 @@ const (
 	rest = 10
 )
 
-// due says whether it is time for a probe, by the present grade, how long ago the last probe was,
-// and what passed between the last two looks.
+// due reports whether it is time for a probe, by the present grade, how long ago the last probe
+// was, and what passed between the last two looks.
 //
 // What a probe would find out is known already while packets come in, and nobody waits for it while
 // none leave. So a stable egress is asked often only when something was sent and nothing came back.

@@ -196,7 +196,7 @@ func (p *Prober) ask(ctx context.Context, echo *echoer, again bool) (time.Durati
 	return rtt, err
 }
 
-// wantsMTU says whether it is time to measure the path again.
+// wantsMTU reports whether it is time to measure the path again.
 func (p *Prober) wantsMTU(since time.Duration) bool {
 	st := p.Status()
 	return st.Grade >= Fresh && (since > mtuEvery || st.MTU == 0 && since > mtuRetry)

@@ -34,8 +34,8 @@ type Usage struct {
 	Over    time.Duration // how long was measured, at most Window; zero: nothing is known yet
 }
 
-// Idle reports whether Oracle would call this idle if it were the whole window. arch is Go's name of
-// the architecture: memory counts on A1 shapes, which are the ARM ones.
+// Idle reports whether Oracle would call this idle if it were the whole window. arch is Go's name
+// of the architecture: memory counts on A1 shapes, which are the ARM ones.
 func (u Usage) Idle(arch string) bool {
 	return u.CPU < Limit && u.Network < Limit && (u.Memory < Limit || arch != "arm64")
 }

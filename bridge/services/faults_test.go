@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/bridgetest"
 	"ztbridge/bridge/decide"
@@ -176,7 +177,8 @@ func TestClientSettingsFollowTheConfiguration(t *testing.T) {
 	off := false
 	for name, own := range map[string]pki.Settings{"plain": {},
 		"own": {Tunnel: pki.TunnelFull, DNS: &off}} {
-		if _, err := e.store.Add(pki.Request{Name: name, LastHost: 100, Settings: own}); err != nil {
+		if _, err := e.store.Add(pki.Request{Name: name, LastHost: 100,
+			Settings: own}); err != nil {
 			t.Fatal(err)
 		}
 	}

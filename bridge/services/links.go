@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/onetime"
@@ -47,7 +48,7 @@ func (e *Endpoint) newLinks() (*onetime.Server, error) {
 // errNotRunning is why there are no links while the whole endpoint fails.
 var errNotRunning = errors.New("the endpoint does not run")
 
-// closeLinks says that a server of links has ended with the whole endpoint.
+// closeLinks reports whether a server of links has ended with the whole endpoint.
 func (e *Endpoint) closeLinks() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -118,9 +119,9 @@ func (e *Endpoint) Link(r api.LinkRequest) (api.Link, error) {
 		Fingerprint: link.Fingerprint}, nil
 }
 
-// unchanged says whether a client is still as it was: not revoked, nor issued anew since, nor gone
-// with a key store that was replaced. It asks the store, so that it is right from the moment on at
-// which a command has written there.
+// unchanged reports whether a client is still as it was: not revoked, nor issued anew since, nor
+// gone with a key store that was replaced. It asks the store, so that it is right from the moment
+// on at which a command has written there.
 func (e *Endpoint) unchanged(was pki.Client) bool {
 	now, err := e.store.Client(was.Name)
 	return err == nil && now.Serial == was.Serial && now.Revoked == nil

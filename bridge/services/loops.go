@@ -91,15 +91,16 @@ func (r *routeLoops) expiry() time.Time {
 	defer r.mu.Unlock()
 	var first time.Time
 	for _, last := range r.seen {
-		if at := last.Add(loopMemory); at.After(time.Now()) && (first.IsZero() || at.Before(first)) {
+		if at := last.Add(loopMemory); at.After(time.Now()) &&
+			(first.IsZero() || at.Before(first)) {
 			first = at
 		}
 	}
 	return first
 }
 
-// loopsPossible says whether a ring of boxes can lead through this one: another box must be able to
-// send it packets, and in every ring one is reached as a member or by its endpoint.
+// loopsPossible reports whether a ring of boxes can lead through this one: another box must be able
+// to send it packets, and in every ring one is reached as a member or by its endpoint.
 func loopsPossible(cfg *config.Config) bool {
 	for _, e := range cfg.Egresses {
 		if e.Member != nil {
@@ -184,7 +185,8 @@ func (d *Set) prefixTask(was, next *services, e config.Egress, mark uint32,
 }
 
 // memberProbe makes the prober that asks a member itself, when nothing behind it answers.
-func (d *Set) memberProbe(was, next *services, e config.Egress, mark uint32, cfg config.Probe) task {
+func (d *Set) memberProbe(was, next *services, e config.Egress, mark uint32,
+	cfg config.Probe) task {
 	id := "member " + e.Name
 	var targets []netip.Addr
 	for _, via := range []netip.Addr{e.Member.Via4, e.Member.Via6} {

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"time"
+
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/openvpn/client"
@@ -11,20 +12,21 @@ import (
 )
 
 const (
-	// reconnectDelay is the first pause between two reconnects of a tunnel for unanswered probes. It
-	// doubles up to maxReconnectDelay, and starts anew when the tunnel was stable again.
+	// reconnectDelay is the first pause between two reconnects of a tunnel for unanswered probes.
+	// It doubles up to maxReconnectDelay, and starts anew when the tunnel was stable again.
 	reconnectDelay    = time.Second
 	maxReconnectDelay = time.Minute
 )
 
 // Monitor acts on what passes find out. It probes egresses while they are connected, reconnects
-// tunnels whose probes go unanswered, and hurries tunnels that traffic now depends on. It belongs to
-// the loop.
+// tunnels whose probes go unanswered, and hurries tunnels that traffic now depends on. It belongs
+// to the loop.
 type Monitor struct {
 	tunnels map[string]*tunnelState
 	uplink  string
 	served  map[decide.EgressList]bool // lists that a good egress carries
-	heard   map[string]bool            // egresses by which a member, or anything behind it, ever answered
+	// egresses by which a member, or anything behind it, ever answered
+	heard map[string]bool
 }
 
 // tunnelState is what is remembered of a tunnel.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+
 	"ztbridge/bridge/bridgetest"
 	"ztbridge/bridge/decide"
 	"ztbridge/policyroute/kernel"

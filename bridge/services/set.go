@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"time"
+
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
@@ -326,8 +327,8 @@ func (s *services) probes() map[string]probe.Status {
 // zero time if never.
 func (d *Set) NextLook() time.Time { return d.loops.expiry() }
 
-// Look returns what changes all the time and decides nothing: what each interface has carried, and a
-// snapshot in which only Probes and Endpoint are filled in. It does not block on any service.
+// Look returns what changes all the time and decides nothing: what each interface has carried, and
+// a snapshot in which only Probes and Endpoint are filled in. It does not block on any service.
 func (d *Set) Look() (map[string]api.Counters, decide.Snapshot) {
 	now := d.current.Load()
 	s := decide.Snapshot{Now: time.Now(), Probes: now.probes()}

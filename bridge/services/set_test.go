@@ -6,13 +6,15 @@ import (
 	"log/slog"
 	"testing"
 	"time"
+
 	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/openvpn/profile"
 )
 
 // A person who asks does not wait for a tunnel that waits for a person.
 func TestRetry(t *testing.T) {
-	provider, _, err := profile.Load("../openvpn/profile/testdata/profiles/nord-style.ovpn", profile.Options{})
+	provider, _, err := profile.Load("../openvpn/profile/testdata/profiles/nord-style.ovpn",
+		profile.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

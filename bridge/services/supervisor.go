@@ -52,8 +52,8 @@ func newSupervisor(ctx context.Context, log *slog.Logger, ended func()) *supervi
 	return &supervisor{ctx: ctx, log: log, ended: ended, running: map[string]*running{}}
 }
 
-// set makes the running tasks equal to tasks: what is no longer listed is told to end, what is new is
-// started. It waits for nothing.
+// set makes the running tasks equal to tasks: what is no longer listed is told to end, what is new
+// is started. It waits for nothing.
 func (s *supervisor) set(tasks []task) {
 	wanted := map[string]bool{}
 	for _, t := range tasks {

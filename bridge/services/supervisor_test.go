@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"testing"
+
 	"ztbridge/bridge/bridgetest"
 )
 

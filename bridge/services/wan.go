@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/ndp"
@@ -120,7 +121,7 @@ func (d *Set) runWhile(ctx context.Context, holds func() bool, run func(context.
 	}
 }
 
-// isMember says whether an address is behind an ingress and not the box's own.
+// isMember reports whether an address is behind an ingress and not the box's own.
 func (d *Set) isMember(a netip.Addr) bool {
 	s := d.view.Load()
 	return slices.ContainsFunc(s.members, func(p netip.Prefix) bool { return p.Contains(a) }) &&

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
 	"ztbridge/bridge/bridgetest"
 	"ztbridge/bridge/decide"
 )

@@ -4,13 +4,14 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/prefixcheck"
 	"ztbridge/policyroute"
 )
 
-// prefixTrouble says why members' own IPv6 addresses on a WAN egress cannot work, and what to do
+// prefixTrouble returns why members' own IPv6 addresses on a WAN egress cannot work, and what to do
 // about it; nothing if they can, or nobody knows.
 func prefixTrouble(e config.Egress, s decide.Snapshot,
 	intent policyroute.Intent) (message, remedy string) {
@@ -63,7 +64,7 @@ func prefixTrouble(e config.Egress, s decide.Snapshot,
 	return "", ""
 }
 
-// numbersMembers says whether a prefix and what is behind some ingress overlap.
+// numbersMembers reports whether a prefix and what is behind some ingress overlap.
 func numbersMembers(prefix netip.Prefix, intent policyroute.Intent) bool {
 	return slices.ContainsFunc(intent.Ingresses, func(g policyroute.Ingress) bool {
 		return slices.ContainsFunc(g.Prefixes, prefix.Overlaps)

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
 	"ztbridge/bridge/bridgetest"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/prefixcheck"
@@ -32,7 +33,8 @@ func TestPrefixTrouble(t *testing.T) {
 			prefixcheck.Unknown, ""},
 		{"not sent here", `{prefix: "` + members + `"}`, members, wan("2001:db8:1:2::5/64"),
 			prefixcheck.Lost, "do not come back"},
-		{"no IPv6", `{prefix: "` + members + `"}`, members, decide.HostState(bridgetest.HostState()),
+		{"no IPv6", `{prefix: "` + members + `"}`, members,
+			decide.HostState(bridgetest.HostState()),
 			prefixcheck.Unknown,
 			"eth0 has no IPv6 default route"},
 		{"the WAN's own subnet", `{prefix: "2001:db8:1:2::/64"}`, members,
@@ -47,7 +49,8 @@ func TestPrefixTrouble(t *testing.T) {
 			wan("2001:db8:9::5/64"), prefixcheck.Works, ""},
 		{"nobody numbered from it", `{prefix: "` + members + `"}`, "fd99::/64",
 			wan("2001:db8:1:2::5/64"), prefixcheck.Unknown, "no member can have an address"},
-		{"translated", `nat66`, members, decide.HostState(bridgetest.HostState()), prefixcheck.Unknown,
+		{"translated", `nat66`, members, decide.HostState(bridgetest.HostState()),
+			prefixcheck.Unknown,
 			""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
@@ -263,7 +264,7 @@ func closedProblems(in policyroute.Intent) []health.Problem {
 	return out
 }
 
-// inUse says whether any list of egresses has one that carries its traffic.
+// inUse reports whether any list of egresses has one that carries its traffic.
 func inUse(desired decide.Decision) bool {
 	for _, c := range desired.Choices {
 		if c.Egress != "" {

@@ -3,6 +3,7 @@ package status
 import (
 	"errors"
 	"slices"
+
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/health"
 	"ztbridge/bridge/onetime"

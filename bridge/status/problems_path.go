@@ -52,7 +52,7 @@ func pathProblems(in Input) []health.Problem {
 	return append(out, uncoveredIngresses(in)...)
 }
 
-// pathProblem says why a client of one list and IP version is not answered. An egress whose
+// pathProblem returns why a client of one list and IP version is not answered. An egress whose
 // probes are not answered either has a problem of its own, which explains it.
 func pathProblem(in Input, c decide.PathClient, r pathcheck.Result) (health.Problem, bool) {
 	s := in.Snapshot

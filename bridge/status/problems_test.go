@@ -3,6 +3,7 @@ package status
 import (
 	"strings"
 	"testing"
+
 	"ztbridge/bridge/bridgetest"
 	"ztbridge/bridge/decide"
 )

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
 	"ztbridge/bridge/bridgetest"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/health"
@@ -21,7 +22,8 @@ func TestNetworkOverlaps(t *testing.T) {
 		lan, tunnel, want  string
 	}{
 		{"nothing", "10.99.0.0/16", "", "192.168.1.5/24", "10.8.0.2/24", ""},
-		{"the LAN", "192.168.0.0/16", "", "192.168.1.5/24", "", "192.168.0.0/16 and 192.168.1.0/24"},
+		{"the LAN", "192.168.0.0/16", "", "192.168.1.5/24", "",
+			"192.168.0.0/16 and 192.168.1.0/24"},
 		{"the LAN, from within", "192.168.1.128/25", "", "192.168.1.5/24", "",
 			"192.168.1.128/25 and 192.168.1.0/24"},
 		{"the LAN, behind a member", "10.99.0.0/16", "192.168.1.0/24", "192.168.1.5/24", "",
@@ -66,7 +68,8 @@ func prefixes(text string) []netip.Prefix {
 
 // A network that serves single members alone, or certain destinations, need not be a default route.
 func TestServesMembers(t *testing.T) {
-	const head = "zerotier: {networks: [" + bridgetest.Network + "]}\negress: {d: {wan: {}}}\npolicy:\n"
+	const head = "zerotier: {networks: [" + bridgetest.Network +
+		"]}\negress: {d: {wan: {}}}\npolicy:\n"
 	for rule, want := range map[string]bool{
 		"{from: [zerotier], egress: [d]}":                      true,
 		"{egress: [d]}":                                        true,

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
@@ -24,8 +25,8 @@ type Pass struct {
 	Plan   policyroute.Plan
 	Broken []string // what iptables does not do, which stops nothing by itself
 	Err    error
-	// applied says that the kernel holds what was decided, less what it could not be opened for
-	// (err).
+	// applied reports whether the kernel holds what was decided, less what it could not be opened
+	// for (err).
 	Applied bool
 	Passes  uint64
 }

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"strings"
 	"time"
+
 	"ztbridge/bridge/health"
 )
 

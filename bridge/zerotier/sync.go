@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
 	"ztbridge/bridge/health"
 )
 

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
 	"ztbridge/bridge/health"
 )
 
@@ -65,8 +66,9 @@ type Status struct {
 	Problems []health.Problem
 	// LastContact is when a root or a moon was last heard; zero if never since the service started.
 	LastContact time.Time
-	// Reachable says that LastContact was at most ContactTimeout ago, or that this node is a root
-	// itself. The service's own "online" stays true for minutes after the last root went silent.
+	// Reachable reports whether LastContact was at most ContactTimeout ago, or that this node is a
+	// root itself. The service's own "online" stays true for minutes after the last root went
+	// silent.
 	Reachable bool
 	// Peers counts the other nodes with a live path: members, controllers and roots.
 	Peers int
@@ -108,15 +110,15 @@ type NetworkStatus struct {
 	// Prefixes are the subnets in which members live: of Addrs, and of on-link managed routes that
 	// the service may install. No default route, masked, sorted, without duplicates.
 	Prefixes []netip.Prefix
-	// Public says that the network's controller lets in whoever knows its id.
+	// Public reports whether the network's controller lets in whoever knows its id.
 	Public bool
-	// Authorised says that the controller let this box in, as far as is known.
+	// Authorised reports whether the controller let this box in, as far as is known.
 	Authorised bool
 	// AllowManaged, AllowGlobal, AllowDefault and AllowDNS are the membership's settings as read
 	// back.
 	AllowManaged, AllowGlobal, AllowDefault, AllowDNS bool
-	// Waiting says that the box is joining, for no longer than is usual: Cause says what for, and
-	// nothing is wrong yet.
+	// Waiting reports whether the box is joining, for no longer than is usual: Cause says what for,
+	// and nothing is wrong yet.
 	Waiting bool
 	Cause   string // what is wrong; empty when nothing is
 	Remedy  string

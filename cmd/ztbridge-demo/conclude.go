@@ -8,7 +8,7 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// conclude prints the account and says whether the promises were kept.
+// conclude prints the account and reports whether the promises were kept.
 func (d *demo) conclude() error {
 	ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 	defer cancel()

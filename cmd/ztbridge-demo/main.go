@@ -15,7 +15,7 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// errFailed says that the demo ran to its end and showed what it should not.
+// errFailed reports that the demo ran to its end and showed what it should not.
 var errFailed = errors.New("the gateway did not hold what it promises")
 
 func main() { os.Exit(run()) }

@@ -173,7 +173,8 @@ func settingFlags(cmd *cobra.Command, tunnel, dns *string) {
 	cmd.Flags().StringVar(tunnel, "tunnel", "", "what goes through the tunnel, by `mode`: full, "+
 		"zerotier (only traffic for the ZeroTier networks) or default (as configured)")
 	cmd.Flags().StringVar(dns, "dns", "",
-		"whether the client resolves names through the tunnel: `on`, off or default (as configured)")
+		"whether the client resolves names through the tunnel: `on`, off or default (as "+
+			"configured)")
 }
 
 // changeSettings applies the values of the flags; an empty one changes nothing.
@@ -312,7 +313,7 @@ func (p *program) hintClient(name string, err error) error {
 	return hintKeys(err)
 }
 
-// unknownClient says that there is no client of that name, and which one may be meant.
+// unknownClient reports whether there is no client of that name, and which one may be meant.
 func (p *program) unknownClient(name string) error {
 	text := fmt.Sprintf("there is no client %.60q", name)
 	clients, err := p.keys().Clients()

@@ -28,7 +28,7 @@ func (p *program) doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "Say what is wrong with this box, and what to do about it",
 		Long: `Look at everything that a packet needs, from the cable to the policy, and say what
-is broken and how to mend it. What only follows from something else is not counted.
+is broken and how to repair it. What only follows from something else is not counted.
 It works without a daemon too, as far as that goes, and changes nothing.
 
 With --member, print what to do on the members of the ZeroTier networks so that they

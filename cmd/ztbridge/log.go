@@ -25,8 +25,8 @@ func (p *program) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(p.err, options))
 }
 
-// toJournal says that stderr is the journal's stream itself (systemd.exec(5), $JOURNAL_STREAM): the
-// variable is inherited by programs whose output has been redirected.
+// toJournal reports whether stderr is the journal's stream itself (systemd.exec(5),
+// $JOURNAL_STREAM): the variable is inherited by programs whose output has been redirected.
 func (p *program) toJournal() bool {
 	file, ok := p.err.(*os.File)
 	if !ok {

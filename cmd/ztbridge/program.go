@@ -46,7 +46,8 @@ var errState = errors.New("not as configured")
 type program struct {
 	out, err io.Writer
 	env      func(string) string
-	// reached says that the command line was understood: errors from there on are no usage errors.
+	// reached reports whether the command line was understood: errors from there on are no usage
+	// errors.
 	reached bool
 
 	configPath, stateDir, runtimeDir string

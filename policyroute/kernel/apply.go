@@ -12,9 +12,9 @@ import (
 	"ztbridge/policyroute"
 )
 
-// ErrAcceptsLeft says that our chains in iptables let through what they should not any more. Table
-// inet ztb refuses what it refuses all the same; but what the host's own rules in iptables would
-// drop behind our jump, they do not see.
+// ErrAcceptsLeft reports that our chains in iptables let through what they should not any more.
+// Table inet ztb refuses what it refuses all the same; but what the host's own rules in iptables
+// would drop behind our jump, they do not see.
 var ErrAcceptsLeft = errors.New("accepts that should be gone are still in iptables")
 
 // PartialError is returned by Apply when everything was done but some operations without which our

@@ -47,7 +47,7 @@ func GuardSysctls(closed policyroute.State, recordPath string) error {
 	return errs
 }
 
-// present says whether our table is there and filters anything: one without chains does not.
+// present reports whether our table is there and filters anything: one without chains does not.
 func (n nft) present() (bool, error) {
 	conn, err := n.dial()
 	if err != nil {

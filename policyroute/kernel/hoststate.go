@@ -20,9 +20,9 @@ import (
 type HostState struct {
 	Links    []Link         // sorted by name
 	Defaults []DefaultRoute // of table main, by family and then by metric
-	// IPv6 says that the kernel has it.
+	// IPv6 reports whether the kernel has it.
 	IPv6 bool
-	// ForceForwarding6 says that single interfaces can forward IPv6 (Linux 6.17).
+	// ForceForwarding6 reports whether single interfaces can forward IPv6 (Linux 6.17).
 	ForceForwarding6 bool
 	// AcceptRA are the interfaces that take routes from router advertisements as long as they do
 	// not forward (accept_ra is 1, or was before we made it 2), sorted.
@@ -39,11 +39,12 @@ type Link struct {
 	Up        bool   // administratively
 	OperState string // RFC 2863: "up", "down", "unknown" (TUN devices), …
 	MTU       int    // bytes
-	// PointToPoint says that whatever is sent there has one receiver, and so needs no gateway.
+	// PointToPoint reports whether whatever is sent there has one receiver, and so needs no
+	// gateway.
 	PointToPoint bool
 	Bridge       bool // it switches frames between its ports
-	// NoIPv6 says that IPv6 is switched off there (disable_ipv6): it takes no such address, route
-	// or packet.
+	// NoIPv6 reports whether IPv6 is switched off there (disable_ipv6): it takes no such address,
+	// route or packet.
 	NoIPv6 bool
 	Addrs  []netip.Prefix
 	// Learned are those of Addrs that a router or a DHCP server gave for a while.

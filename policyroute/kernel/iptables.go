@@ -15,15 +15,15 @@ import (
 	"ztbridge/policyroute"
 )
 
-// ErrNoIPTables says that iptables is not there or does not do what it is asked. Our table in
+// ErrNoIPTables reports that iptables is not there or does not do what it is asked. Our table in
 // nftables is enough where no other firewall stands in the way; the chains are an extra for hosts
 // that have one.
 var ErrNoIPTables = errors.New("iptables is not usable here")
 
 var (
-	// errAbsent says that the host does not have the program.
+	// errAbsent reports that the host does not have the program.
 	errAbsent = errors.New("it is not installed")
-	// errLocked says that the program was not run, because it would wait for its lock.
+	// errLocked reports that the program was not run, because it would wait for its lock.
 	errLocked = errors.New("another program holds its lock")
 )
 
@@ -77,7 +77,7 @@ func (t *iptables) wait(seconds int) {
 type family struct {
 	lib     *lib.IPTables
 	restore string // path of the restore program
-	// nftables says that the programs are the variant that nftables' generation covers.
+	// nftables reports whether the programs are the variant that nftables' generation covers.
 	nftables bool
 }
 
@@ -112,7 +112,7 @@ func (t *iptables) find(f policyroute.Family) error {
 	return nil
 }
 
-// silent says that changes do not show in nftables' generation: the legacy variant is there.
+// silent reports whether changes do not show in nftables' generation: the legacy variant is there.
 func (t *iptables) silent() bool {
 	for _, f := range t.families {
 		if !f.nftables {
@@ -122,8 +122,8 @@ func (t *iptables) silent() bool {
 	return false
 }
 
-// unsettled says that what iptables shows may have changed without anybody's announcing it: one
-// that did not work may do so now, or one has come.
+// unsettled reports whether what iptables shows may have changed without anybody's announcing it:
+// one that did not work may do so now, or one has come.
 func (t *iptables) unsettled() bool {
 	for _, f := range policyroute.Families {
 		if t.families[f] != nil || t.troubled(f) {
@@ -136,13 +136,13 @@ func (t *iptables) unsettled() bool {
 	return t.silent()
 }
 
-// troubled says that a family did not work a moment ago.
+// troubled reports whether a family did not work a moment ago.
 func (t *iptables) troubled(f policyroute.Family) bool {
 	return t.trouble[f].why != "" && time.Since(t.trouble[f].at) < askAgain
 }
 
 // observe returns our chains, and the families that have none to be seen. One that is installed and
-// does not work, be it for now or for ever, is looked for anew after a while.
+// does not work, now or for good, is looked for anew after a while.
 func (t *iptables) observe() (chains []policyroute.Chain, unseen []policyroute.Unseen) {
 	for _, f := range policyroute.Families {
 		if t.troubled(f) {

@@ -14,8 +14,9 @@ import (
 	"ztbridge/policyroute"
 )
 
-// ErrDumpInterrupted says that what was being listed changed meanwhile, several times in a row. The
-// answer may be incomplete, so whoever would remove by it must not act at all and ask again later.
+// ErrDumpInterrupted reports that what was being listed changed meanwhile, several times in a row.
+// The answer may be incomplete, so whoever would remove by it must not act at all and ask again
+// later.
 var ErrDumpInterrupted = errors.New("listing was interrupted by changes")
 
 // observeAttempts bounds how often an interrupted observation is begun anew.

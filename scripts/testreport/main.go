@@ -147,7 +147,8 @@ func reason(output []string) string {
 	return strings.Join(words, " ")
 }
 
-// conclude tells what was skipped and what failed, then the counts, and says whether all is well.
+// conclude tells what was skipped and what failed, then the counts, and reports whether all is
+// well.
 func (r *report) conclude() bool {
 	for _, list := range []struct {
 		title string

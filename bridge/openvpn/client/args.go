@@ -4,6 +4,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
 	"ztbridge/bridge/openvpn/profile"
 )
 

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
 	"ztbridge/bridge/openvpn/profile"
 )
 

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
 	"ztbridge/bridge/openvpn/ovpntest"
 	"ztbridge/bridge/openvpn/profile"
 )
@@ -95,12 +96,15 @@ func TestFailures(t *testing.T) {
 			name: "a client poses as the server", state: StateTLSFailed,
 			cause: "not one of a server", wait: time.Second,
 			server: func(l *lab) []string {
-				return []string{ovpntest.Inline("cert", l.pki.Client.PEM), ovpntest.Inline("key", l.pki.Client.Key)}
+				return []string{ovpntest.Inline("cert", l.pki.Client.PEM),
+					ovpntest.Inline("key", l.pki.Client.Key)}
 			},
 		},
 		{
 			name: "another tls-crypt key", state: StateBackoff, cause: "does not answer",
-			server: func(*lab) []string { return []string{ovpntest.Inline("tls-crypt", ovpntest.StaticKey(1))} },
+			server: func(*lab) []string {
+				return []string{ovpntest.Inline("tls-crypt", ovpntest.StaticKey(1))}
+			},
 			profile: func(l *lab) string {
 				return l.profile(ovpntest.Inline("tls-crypt", ovpntest.StaticKey(2)))
 			},
@@ -273,7 +277,8 @@ func TestNamesAreResolvedByUs(t *testing.T) {
 		"remote vpn.example.net 443 tcp")
 	resolve := func(cfg *Config) { cfg.Resolver = r }
 	c := l.dial(text, resolve)
-	if s := c.awaitGeneration(1); s.Remote.Host != "vpn.example.net" || s.Remote.Proto != profile.UDP {
+	if s := c.awaitGeneration(1); s.Remote.Host != "vpn.example.net" ||
+		s.Remote.Proto != profile.UDP {
 		t.Errorf("connected to %v", s.Remote)
 	}
 	c.stop()

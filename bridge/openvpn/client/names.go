@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
 	"ztbridge/bridge/openvpn/profile"
 
 	"github.com/google/renameio/v2"

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+
 	"ztbridge/bridge/openvpn/profile"
 )
 
@@ -48,7 +49,8 @@ func TestRemembersNames(t *testing.T) {
 	if got, old, err := n.lookup(ctx, a, false, false); !old || err == nil || len(got) != 2 {
 		t.Errorf("without DNS: %v, %v, %v", got, old, err)
 	}
-	if got, _, err := n.lookup(ctx, profile.Remote{Host: "b.example.net"}, false, false); len(got) != 0 ||
+	if got, _, err := n.lookup(ctx, profile.Remote{Host: "b.example.net"}, false,
+		false); len(got) != 0 ||
 		err == nil {
 		t.Errorf("an unknown name: %v, %v", got, err)
 	}
@@ -56,7 +58,8 @@ func TestRemembersNames(t *testing.T) {
 		len(got) != 1 {
 		t.Errorf("an address: %v, %v", got, err)
 	}
-	if _, _, err := n.lookup(ctx, profile.Remote{Host: "192.0.2.7", Family: 6}, false, false); err == nil {
+	if _, _, err := n.lookup(ctx, profile.Remote{Host: "192.0.2.7", Family: 6}, false,
+		false); err == nil {
 		t.Error("an IPv4 address serves udp6")
 	}
 	for _, broken := range []string{"", "{", "null", `{"a.example.net":{"addrs":["127.0.0.1"]}}`} {
@@ -94,7 +97,8 @@ func TestSilentResolver(t *testing.T) {
 		_, old, err := n.lookup(t.Context(), profile.Remote{Host: tc.host}, false, tc.fastRounds)
 		if err == nil || old != (tc.limit != lookupLimit) || r.limit > tc.limit ||
 			r.limit < tc.limit-100*time.Millisecond {
-			t.Errorf("%s, in fastRounds %v: waited %v, old %v, %v; want %v", tc.host, tc.fastRounds, r.limit,
+			t.Errorf("%s, in fastRounds %v: waited %v, old %v, %v; want %v", tc.host, tc.fastRounds,
+				r.limit,
 				old, err, tc.limit)
 		}
 	}
@@ -130,7 +134,8 @@ func TestAsksBelowWildcard(t *testing.T) {
 		false); !old || len(got) != 1 {
 		t.Errorf("after a restart without DNS: %v, %v, %v", got, old, err)
 	}
-	if _, _, err := n.lookup(t.Context(), profile.Remote{Host: "192.0.2.7"}, false, false); err != nil ||
+	if _, _, err := n.lookup(t.Context(), profile.Remote{Host: "192.0.2.7"}, false,
+		false); err != nil ||
 		len(w.asked) != 2 {
 		t.Errorf("an address: %v, asked for %q", err, w.asked)
 	}

@@ -141,7 +141,7 @@ func (e *earlyLog) close() {
 	e.closed, e.lines = true, nil
 }
 
-// explain says why openvpn did not come as far as management, and keeps what it printed.
+// explain returns why openvpn did not come as far as management, and keeps what it printed.
 func (e *earlyLog) explain(kept *logBuffer, proc *process.Process, err error) failure {
 	select {
 	case <-proc.Done():

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
 	"ztbridge/bridge/openvpn/process"
 	"ztbridge/bridge/openvpn/profile"
 )
@@ -107,9 +108,9 @@ func (t *Tunnel) Log() []LogLine { return t.output.snapshot() }
 // (refused credentials, for example). It does not block.
 func (t *Tunnel) Reconnect(cause string) { t.ask(request{cause: cause, reconnect: true}) }
 
-// Hurry says that traffic now depends on this tunnel: a wait for a server that does not answer is
-// over, as with Reconnect, and waits begin small again. It leaves a connection as it is. It does
-// not block.
+// Hurry reports whether traffic now depends on this tunnel: a wait for a server that does not
+// answer is over, as with Reconnect, and waits begin small again. It leaves a connection as it is.
+// It does not block.
 func (t *Tunnel) Hurry() { t.ask(request{hurry: true}) }
 
 // Retry ends any wait, because a person may have fixed what was wrong. It

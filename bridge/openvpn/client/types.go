@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
 	"ztbridge/bridge/openvpn/profile"
 )
 
@@ -72,8 +73,8 @@ type Config struct {
 	Device       string
 	EnsureDevice func() (devNode string, err error)
 
-	// DeviceMoves says that the caller moves the device to another namespace once the tunnel is up.
-	// Its removal is then not noticed.
+	// DeviceMoves reports whether the caller moves the device to another namespace once the tunnel
+	// is up. Its removal is then not noticed.
 	DeviceMoves bool
 
 	// UID and GID are whom openvpn runs as, without capabilities.

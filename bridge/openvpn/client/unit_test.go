@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+
 	"ztbridge/bridge/openvpn/profile"
 )
 
@@ -313,7 +314,8 @@ func TestServerList(t *testing.T) {
 	r := &testResolver{answers: map[string][]netip.Addr{
 		"a.example.net": {netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2")},
 	}}
-	p := &profile.Profile{Remotes: []profile.Remote{{Host: "a.example.net"}, {Host: "dead.example.net"},
+	p := &profile.Profile{Remotes: []profile.Remote{{Host: "a.example.net"},
+		{Host: "dead.example.net"},
 		{Host: "192.0.2.1"}}}
 	c := newServerList(p, openNames(filepath.Join(t.TempDir(), "n"), r, plainName), Written)
 	var got []string

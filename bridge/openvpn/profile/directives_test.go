@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
 	"ztbridge/bridge/openvpn/ovpntest"
 )
 
@@ -56,7 +57,8 @@ func TestInstalledOpenVPN(t *testing.T) {
 		t.Skipf("SKIPPED: openvpn is not installed: %v", err)
 	}
 	table := directives()
-	names := regexp.MustCompile(`(?m)^ *--([a-z0-9-]+[a-z0-9])`).FindAllStringSubmatch(string(out), -1)
+	names := regexp.MustCompile(`(?m)^ *--([a-z0-9-]+[a-z0-9])`).FindAllStringSubmatch(string(out),
+		-1)
 	if len(names) < 200 {
 		t.Fatalf("openvpn lists %d directives", len(names))
 	}
@@ -141,7 +143,8 @@ func parse(t *testing.T, lines string, options Options) *Profile {
 
 func TestConnectionBlocks(t *testing.T) {
 	key := func(b string) string {
-		return "<tls-crypt>\n" + staticKeyBegin + "\n" + strings.Repeat(strings.Repeat(b, 32)+"\n", 16) +
+		return "<tls-crypt>\n" + staticKeyBegin + "\n" + strings.Repeat(strings.Repeat(b, 32)+"\n",
+			16) +
 			staticKeyEnd + "\n</tls-crypt>\n"
 	}
 	ca := strings.SplitAfterN(base(t), "<ca>", 2)[1]
@@ -227,9 +230,11 @@ func TestKept(t *testing.T) {
 		"max-packet-size 1400":                   "max-packet-size 1400\n",
 		"mode p2p":                               "client\n",
 		"tls-cipher " + strings.Repeat("A", 243): "tls-cipher " + strings.Repeat("A", 243) + "\n",
-		"<peer-fingerprint>\n# one\n" + strings.Repeat("AB:", 31) + "AB\n</peer-fingerprint>": strings.Repeat("AB:", 31) + "AB\n",
+		"<peer-fingerprint>\n# one\n" + strings.Repeat("AB:", 31) +
+			"AB\n</peer-fingerprint>": strings.Repeat("AB:", 31) + "AB\n",
 	} {
-		text := strings.NewReplacer("auth SHA512\n", "", "cipher AES-256-CBC\n", "", "explicit-exit-notify\n", "").
+		text := strings.NewReplacer("auth SHA512\n", "", "cipher AES-256-CBC\n", "",
+			"explicit-exit-notify\n", "").
 			Replace(base(t)) + line + "\n"
 		p, _, err := Parse([]byte(text), "p", Options{})
 		if err != nil || !strings.Contains(p.Text(), want) {
@@ -264,7 +269,8 @@ func TestUTF16(t *testing.T) {
 }
 
 func TestPointToPoint(t *testing.T) {
-	text := strings.NewReplacer("client\n", "tls-client\n", "pull\n", "", "auth-user-pass\n", "").Replace(base(t))
+	text := strings.NewReplacer("client\n", "tls-client\n", "pull\n", "", "auth-user-pass\n",
+		"").Replace(base(t))
 	cert, key := ownCertificate(t)
 	p, _, err := Parse([]byte(text+"ifconfig 10.8.0.2 10.8.0.1\n"+cert+key), "p", Options{})
 	if err != nil {

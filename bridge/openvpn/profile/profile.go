@@ -12,20 +12,20 @@ import (
 type Profile struct {
 	Name    string
 	Remotes []Remote // without duplicates, in the order of the profile; never empty
-	// RandomOrder says that the remotes are to be tried in random order.
+	// RandomOrder reports whether the remotes are to be tried in random order.
 	RandomOrder bool
-	// RandomNames says that the remotes' names are asked for below a label of our own making: DNS
-	// has a wildcard there.
+	// RandomNames reports whether the remotes' names are asked for below a label of our own making:
+	// DNS has a wildcard there.
 	RandomNames bool
-	// NeedsCredentials says that the server wants a user name and a password.
+	// NeedsCredentials reports whether the server wants a user name and a password.
 	NeedsCredentials bool
-	// NeedsPassphrase says that the private key is encrypted.
+	// NeedsPassphrase reports whether the private key is encrypted.
 	NeedsPassphrase bool
 	// Certificates are those of the inline blocks that could be read.
 	Certificates []Certificate
 
-	// PointToPoint says that the profile is one end of a tunnel with addresses of its own; it pulls
-	// nothing from the other end.
+	// PointToPoint reports whether the profile is one end of a tunnel with addresses of its own; it
+	// pulls nothing from the other end.
 	PointToPoint bool
 
 	embedded   *Credentials // in the profile itself

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+
 	"ztbridge/bridge/openvpn/ovpntest"
 
 	"github.com/google/go-cmp/cmp"
@@ -150,7 +151,8 @@ var (
 		`ifconfig [0-9.]+ [0-9.]+`, `ifconfig-ipv6 [0-9a-f:/]+ [0-9a-f:]+`,
 		`http-proxy [A-Za-z0-9.:_-]+ \d{1,5}( (stdin|auto|auto-nct)( (none|basic|ntlm2?))?)?`,
 		`http-proxy-option (VERSION|AGENT) "?[A-Za-z0-9./ ();_-]+"?`,
-		`socks-proxy [A-Za-z0-9.:_-]+ \d{1,5}( stdin)?`, `no-replay`, `compress( (stub|stub-v2|migrate|lzo|lz4|lz4-v2))?`,
+		`socks-proxy [A-Za-z0-9.:_-]+ \d{1,5}( stdin)?`, `no-replay`,
+		`compress( (stub|stub-v2|migrate|lzo|lz4|lz4-v2))?`,
 		`comp-lzo( (no|yes|adaptive))?`,
 		`explicit-exit-notify( \d)?`, `setenv UV_[A-Z0-9_]+ [A-Za-z0-9_.-]+`,
 		`data-ciphers [A-Z0-9:-]+`, `data-ciphers-fallback [A-Z0-9-]+`, `auth ([A-Z0-9-]+|none)`,

@@ -51,7 +51,7 @@ func takeRemote(p *parser, d directive) error {
 	return nil
 }
 
-// unreachable says why no server can have the address; empty where one can.
+// unreachable returns why no server can have the address; empty where one can.
 func unreachable(host string) string {
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
 		host = "127.0.0.1"

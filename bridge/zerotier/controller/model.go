@@ -55,7 +55,7 @@ type Network struct {
 	AssignV4 bool
 	V6       V6Modes
 	DNS      DNS
-	// DNSIsFinal says that the controller cannot unset DNS once it was set.
+	// DNSIsFinal reports whether the controller cannot unset DNS once it was set.
 	DNSIsFinal bool
 }
 

@@ -101,7 +101,7 @@ type Wanted struct {
 	TakeOver bool
 	// Avoid lists the prefixes that a new network's subnet must not overlap.
 	Avoid []netip.Prefix
-	// New says that setup made the network in this run or an interrupted one.
+	// New reports whether setup made the network in this run or an interrupted one.
 	New bool
 }
 
@@ -109,7 +109,7 @@ type Wanted struct {
 type Plan struct {
 	Network Network // as it is
 	Box     Member  // as it is
-	// BoxIsNew says that the controller does not know the box yet.
+	// BoxIsNew reports whether the controller does not know the box yet.
 	BoxIsNew bool
 	Changes  []Change
 	// Delete removes the whole network; Forget removes the box from its members.

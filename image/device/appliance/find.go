@@ -66,8 +66,8 @@ func (s *Setup) named(entries []os.DirEntry) map[string]string {
 	return names
 }
 
-// belongsToImage says that a file is needed to start the box, or ours: a mistake in a configuration
-// must not wipe it.
+// belongsToImage reports whether a file is needed to start the box, or ours: a mistake in a
+// configuration must not wipe it.
 func belongsToImage(lower string) bool {
 	return slices.Contains([]string{errorFile, "readme.txt", "config.txt", "cmdline.txt"}, lower) ||
 		hasSuffix(lower, []string{".bin", ".elf", ".dat", ".dtb", ".efi", ".example"})

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+
 	"ztbridge/bridge/health"
 
 	"golang.org/x/time/rate"

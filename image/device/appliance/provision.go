@@ -41,8 +41,8 @@ var errNoConfig = errors.New("there is no " + configName +
 	" yet\nhint: on this partition, copy ztbridge.yaml.example to " + configName +
 	", edit it, add your .ovpn file, and start the box again")
 
-// MerelyUnconfigured says whether all that Perform has to complain of is that nobody has brought a
-// configuration yet.
+// MerelyUnconfigured reports whether all that Perform has to complain of is that nobody has brought
+// a configuration yet.
 func MerelyUnconfigured(err error) bool {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return !slices.ContainsFunc(joined.Unwrap(),
@@ -58,10 +58,10 @@ func MerelyUnconfigured(err error) bool {
 var errBadConfig = errors.New("the configuration has an error")
 
 // provision takes the user's files over. Those for the box itself come first and stand alone: a
-// mistake in the configuration must not lock out the key or the Wi-Fi by which it could be mended.
-// The daemon's are checked as a whole and taken over all or none. Only what is safe on the data
-// partition is wiped from the FAT partition. Returned is also what the daemon remarks of files that
-// were taken over.
+// mistake in the configuration must not lock out the key or the Wi-Fi by which it could be
+// repaired. The daemon's are checked as a whole and taken over all or none. Only what is safe on
+// the data partition is wiped from the FAT partition. Returned is also what the daemon remarks of
+// files that were taken over.
 func (s *Setup) provision(ctx context.Context) (remarks string, err error) {
 	if err := s.sweep(); err != nil {
 		return "", err

@@ -36,7 +36,8 @@ type Setup struct {
 	Grow func(partition string) error
 	// Mount is unix.Mount; a remount has no source.
 	Mount func(source, target, fstype string, flags uintptr, data string) error
-	// InCloud says that a metadata service will be asked for a configuration if there is none yet.
+	// InCloud reports whether a metadata service will be asked for a configuration if there is none
+	// yet.
 	InCloud bool
 	// Console is told what a person must know.
 	Console func(message string)

@@ -49,7 +49,7 @@ func (s *Setup) applyKey(ctx context.Context, system string) error {
 	return nil
 }
 
-// isKey says whether there is a whole key. A power cut may have left an empty file, or one of
+// isKey reports whether there is a whole key. A power cut may have left an empty file, or one of
 // zeros: the SSH server would refuse to start for ever.
 func isKey(name string) bool {
 	text, err := os.ReadFile(name)

@@ -61,9 +61,9 @@ var errDamaged = errors.New(
 	"it holds zero bytes: it was not written to its end, or is no plain text (UTF-8); write it " +
 		"anew")
 
-// damaged says whether a file is none that a person wrote: what was being written, or wiped, when
-// the power went is full of zeros. All of these files are text but .p12, which begins with another
-// byte.
+// damaged reports whether a file is none that a person wrote: what was being written, or wiped,
+// when the power went is full of zeros. All of these files are text but .p12, which begins with
+// another byte.
 func damaged(name string, data []byte) bool {
 	if strings.HasSuffix(strings.ToLower(name), ".p12") {
 		return bytes.HasPrefix(data, []byte{0})

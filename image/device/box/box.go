@@ -123,6 +123,7 @@ type Release struct {
 	Version string `json:"version"`
 	// Updates is the address of the folder with channel files; empty: the box finds none by itself.
 	Updates string `json:"updates,omitempty"`
-	// AutoUpdate says that the box keeps itself current unless its configuration says otherwise.
+	// AutoUpdate reports whether the box keeps itself current unless its configuration says
+	// otherwise.
 	AutoUpdate bool `json:"auto_update,omitempty"`
 }

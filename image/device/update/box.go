@@ -29,7 +29,7 @@ type Box struct {
 	Restart func(ctx context.Context) error
 	// Health asks the daemon.
 	Health func(ctx context.Context) (Health, error)
-	// Setup says whether the box's own preparations, which end before the judge begins, have
+	// Setup reports whether the box's own preparations, which end before the judge begins, have
 	// worked.
 	Setup func(ctx context.Context) error
 }

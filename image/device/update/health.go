@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+
 	"ztbridge/bridge/health"
 )
 
@@ -67,7 +68,7 @@ func (h Health) worseThan(before Health) []string {
 	return worse
 }
 
-// knew says whether an error is none of the new system's. Errors of a link are judged by how the
+// knew reports whether an error is none of the new system's. Errors of a link are judged by how the
 // link does: what is wrong with a dead one changes with the minute.
 func (h Health) knew(e string) bool {
 	if slices.Contains(h.Errors, e) {

@@ -22,7 +22,7 @@ func (b *Box) healthFile() string { return filepath.Join(b.DataDir, "update", "b
 // version.
 type note struct {
 	Health
-	// Rollback says that it is a rollback that is tried, not an update.
+	// Rollback reports whether it is a rollback that is tried, not an update.
 	Rollback bool `json:"rollback,omitempty"`
 	// Config identifies the daemon's configuration. Versions that left it out judged any as if it
 	// were the same.
@@ -58,7 +58,7 @@ func (n note) complaints(now Health, config string) []string {
 	return now.worseThan(n.Health)
 }
 
-// excuses says whether a silent daemon is none of the system's that is tried: there was no
+// excuses reports whether a silent daemon is none of the system's that is tried: there was no
 // configuration, and there is none; or it was as silent when a person chose to go back.
 func (n note) excuses(config string) bool {
 	return slices.Contains(n.Errors, noDaemon) &&
