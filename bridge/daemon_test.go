@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
+	"ztbridge/bridge/api"
 	"ztbridge/bridge/bridgetest"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/services"
@@ -29,5 +31,30 @@ func TestReloadKeepsWhatWorks(t *testing.T) {
 	}
 	if _, err := Check(opts); err == nil {
 		t.Error("config check accepts it")
+	}
+}
+
+// To read the status costs no pass, however often it is read: here no loop runs that could make one.
+// It is of now, and of the last pass when the loop hangs.
+func TestStatusCostsNoPass(t *testing.T) {
+	set := services.New(t.Context(), services.Env{Logger: slog.New(slog.DiscardHandler)},
+		services.User{}, services.NewTrigger())
+	d := &daemon{services: set, requests: make(chan request)}
+	for _, tt := range []struct {
+		age time.Duration
+		now bool
+	}{{time.Second, true}, {resync, true}, {stalled + time.Second, false}} {
+		last := time.Now().Add(-tt.age)
+		d.published.Store(&published{status: api.Status{Time: last,
+			Reconcile: api.Reconcile{Passes: 7}}})
+		for range 100 {
+			st := d.Status()
+			if st.Reconcile.Passes != 7 {
+				t.Fatalf("a pass was made: %+v", st.Reconcile)
+			}
+			if now := time.Since(st.Time) < time.Second; now != tt.now {
+				t.Fatalf("%v after a pass, the status is of %v", tt.age, time.Since(st.Time))
+			}
+		}
 	}
 }

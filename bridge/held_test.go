@@ -20,7 +20,7 @@ import (
 )
 
 // While the kernel cannot be changed, the status says so, and where traffic goes by what it has
-// inForceOf since before.
+// held since before.
 func TestStatusTellsWhatTheKernelHolds(t *testing.T) {
 	cfg := bridgetest.Parse(t, bridgetest.Uno)
 	key := decide.NewEgressList([]string{"provider", "backup"})
