@@ -146,8 +146,8 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 		reporter: status.NewReporter(),
 		current:  newUses(), carried: newUses(), preferred: preferred,
 		connected: known, recorded: known,
-		requests: make(chan request), ended: make(
-			chan struct{}), watchers: map[chan struct{}]bool{},
+		requests: make(chan request),
+		ended:    make(chan struct{}), watchers: map[chan struct{}]bool{},
 	}, nil
 }
 

@@ -45,8 +45,8 @@ func (v value) iface() string {
 	case !ok:
 		return ""
 	case !ifaceRE.MatchString(text) || text == "." || text == "..":
-		v.fail(ErrValue, fmt.Sprintf(
-			"%q is not an interface name of letters, digits, `_`, `.` and `-`", text),
+		v.fail(ErrValue,
+			fmt.Sprintf("%q is not an interface name of letters, digits, `_`, `.` and `-`", text),
 			"`ip -brief link` lists the interfaces; rename one that has other characters: ip "+
 				"link set NAME name NEW")
 		return ""

@@ -19,10 +19,10 @@ var (
 	defaultListen = []Listener{{"udp", 1194}, {"tcp", 443}}
 	// Three operators, so that the outage of one is not taken for that of the tunnel.
 	defaultTargets = []netip.Addr{
-		netip.MustParseAddr("1.1.1.1"), netip.MustParseAddr("9.9.9.9"), netip.MustParseAddr(
-			"8.8.8.8"),
-		netip.MustParseAddr("2606:4700:4700::1111"), netip.MustParseAddr(
-			"2620:fe::fe"), netip.MustParseAddr("2001:4860:4860::8888"),
+		netip.MustParseAddr("1.1.1.1"), netip.MustParseAddr("9.9.9.9"),
+		netip.MustParseAddr("8.8.8.8"),
+		netip.MustParseAddr("2606:4700:4700::1111"),
+		netip.MustParseAddr("2620:fe::fe"), netip.MustParseAddr("2001:4860:4860::8888"),
 	}
 )
 

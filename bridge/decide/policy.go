@@ -20,8 +20,8 @@ func ingressIntents(cfg *config.Config, s Snapshot,
 		st.Prefixes, st.Routes = known[st.Iface].Prefixes, known[st.Iface].Routes
 		public := publicRoutes(cfg, st)
 		out = append(out, policyroute.Ingress{
-			Name: n.Name, Iface: st.Iface, Present: s.Host.Up(
-				st.Iface), MTU: st.MTU, Carries: policyroute.ZeroTierPacket,
+			Name: n.Name, Iface: st.Iface,
+			Present: s.Host.Up(st.Iface), MTU: st.MTU, Carries: policyroute.ZeroTierPacket,
 			Prefixes: slices.Concat(st.Prefixes, public), Unrouted: public,
 			Reached: known[st.Iface].Reached,
 		})
@@ -34,8 +34,8 @@ func ingressIntents(cfg *config.Config, s Snapshot,
 			}
 		}
 		out = append(out, policyroute.Ingress{
-			Name: i.Name, Iface: i.Iface, Present: s.Host.Up(
-				i.Iface), Prefixes: prefixes, Switches: s.Host.isSwitch(i.Iface),
+			Name: i.Name, Iface: i.Iface,
+			Present: s.Host.Up(i.Iface), Prefixes: prefixes, Switches: s.Host.isSwitch(i.Iface),
 			Reached: known[i.Iface].Reached,
 		})
 	}

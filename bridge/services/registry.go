@@ -41,8 +41,8 @@ func (r registry) keys() (endpoint.Keys, error) {
 		return endpoint.Keys{}, err
 	}
 	return endpoint.Keys{
-		CA: string(s.CA), Cert: string(s.Cert), Key: string(s.Key), CryptV2: string(
-			s.CryptV2), CRL: string(s.CRL),
+		CA: string(s.CA), Cert: string(s.Cert), Key: string(s.Key),
+		CryptV2: string(s.CryptV2), CRL: string(s.CRL),
 	}, nil
 }
 

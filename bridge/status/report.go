@@ -298,8 +298,8 @@ func ReconcileStatus(r Pass) api.Reconcile {
 func networkStatus(cfg *config.Config, n config.Network, s decide.Snapshot) api.Network {
 	st := decide.Network(cfg, s, n.Name)
 	out := api.Network{
-		ID: n.ID, Name: n.Name, Title: st.Name, Status: string(
-			st.State), Interface: st.Iface, MTU: st.MTU,
+		ID: n.ID, Name: n.Name, Title: st.Name,
+		Status: string(st.State), Interface: st.Iface, MTU: st.MTU,
 		Addresses: append([]netip.Prefix{}, st.Addrs...),
 	}
 	if s.ZeroTier.NodeAddress != 0 {

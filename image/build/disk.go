@@ -60,8 +60,8 @@ func (d disk) gptTable() *gpt.Table {
 	for _, p := range d.profile.Partitions {
 		table.Partitions = append(table.Partitions, &gpt.Partition{
 			Index: p.Number, Start: p.Start, End: p.Start +
-				p.Size - 1, Size: p.Size * sector, Type: types[p.Kind], Name: p.Name, GUID: d.guid(
-				p.Name)})
+				p.Size - 1, Size: p.Size * sector, Type: types[p.Kind], Name: p.Name,
+			GUID: d.guid(p.Name)})
 	}
 	return table
 }

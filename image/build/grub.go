@@ -89,8 +89,8 @@ const (
 func newBIOSBoot(bootImg, core []byte, coreLBA uint64) (biosBoot, error) {
 	if len(bootImg) != sector || len(core) < 2*sector {
 		return biosBoot{}, fmt.Errorf(
-			"preparing BIOS boot: unexpected sizes %d and %d of GRUB's parts", len(bootImg), len(
-				core))
+			"preparing BIOS boot: unexpected sizes %d and %d of GRUB's parts", len(bootImg),
+			len(core))
 	}
 	b := biosBoot{sector: append([]byte(nil), bootImg[:bootCodeSize]...),
 		core: append([]byte(nil), core...)}

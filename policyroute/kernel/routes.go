@@ -78,8 +78,8 @@ func (k *Kernel) delRoute(r policyroute.Route) error {
 // toRoute translates what names a route.
 func toRoute(r policyroute.Route) *netlink.Route {
 	out := &netlink.Route{
-		Table: r.Table, Dst: toIPNet(r.Dst), Priority: int(
-			r.Metric), Protocol: policyroute.Protocol, Type: unix.RTN_UNICAST,
+		Table: r.Table, Dst: toIPNet(r.Dst),
+		Priority: int(r.Metric), Protocol: policyroute.Protocol, Type: unix.RTN_UNICAST,
 	}
 	if r.Type == policyroute.UnreachableRoute {
 		out.Type = unix.RTN_UNREACHABLE

@@ -62,8 +62,8 @@ func backup() policyroute.Egress {
 func direct() policyroute.Egress {
 	return policyroute.Egress{Name: "direct", Kind: policyroute.EgressWAN, Iface: WAN,
 		Present: true, IPv6: true,
-		Gateway4: netip.MustParseAddr("203.0.113.1"), Gateway6: netip.MustParseAddr(
-			"fe80::1"), MTU: 1500,
+		Gateway4: netip.MustParseAddr("203.0.113.1"),
+		Gateway6: netip.MustParseAddr("fe80::1"), MTU: 1500,
 		Closed: Prefixes("169.254.0.0/16", "192.168.1.0/24", "fd00:ec2::254"),
 		NAT6: policyroute.NAT{Kind: policyroute.NoNAT,
 			Prefix: netip.MustParsePrefix("2001:db8:1:2::/80")}}

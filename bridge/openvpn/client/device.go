@@ -33,9 +33,9 @@ func (t *Tunnel) certificateWarnings() []string {
 	now := time.Now()
 	for _, c := range t.cfg.Profile.Certificates {
 		if left := c.NotAfter.Sub(now); left > 0 && left < expiryNotice {
-			out = append(out, fmt.Sprintf(
-				"the certificate %s expires on %s: get a new profile from the provider",
-				c.Subject, c.NotAfter.UTC().Format(time.DateOnly)))
+			out = append(out,
+				fmt.Sprintf("the certificate %s expires on %s: get a new profile from the provider",
+					c.Subject, c.NotAfter.UTC().Format(time.DateOnly)))
 		}
 	}
 	return out

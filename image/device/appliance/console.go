@@ -58,8 +58,8 @@ func NewReporter(status func(context.Context) (string, error), log *slog.Logger)
 	// if it cannot be read, it is written
 	told, _ := os.ReadFile(filepath.Join(s.ConfigDir, errorFile))
 	return &Reporter{
-		Status: status, Problems: s.daemonProblems, Tell: s.writeErrorFile, Told: undos(
-			string(told)), Console: WriteConsole,
+		Status: status, Problems: s.daemonProblems, Tell: s.writeErrorFile,
+		Told: undos(string(told)), Console: WriteConsole,
 		Every: 5 * time.Second, Impatience: 200 * time.Millisecond, Log: log,
 	}
 }
