@@ -41,7 +41,7 @@ func TestBadProvisioning(t *testing.T) {
 			return files{"ztbridge.yaml": jobConfig, "provider.auth": auth,
 				"provider.ovpn": "script-security 2\nup \"/bin/sh -c 'echo run >/dev/shm/up'\"\n" +
 					p}
-		}, say: "up: would run a program; dropped", works: true},
+		}, say: "a profile may not start programs", works: true},
 		{name: "wrong credentials", files: func(p string) files {
 			return files{"ztbridge.yaml": jobConfig, "provider.ovpn": p,
 				"provider.auth": customer.User + "\nwrong\n"}

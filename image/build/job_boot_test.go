@@ -60,7 +60,7 @@ func (r *rig) assertHealthy() {
 		r.t.Errorf("the system is %s:\n%s", strings.TrimSpace(out),
 			r.mustSSH("systemctl --failed --no-pager --plain"))
 	}
-	r.await("ztbridge status", "working")
+	r.await("ztbridge status", "Working: every device leaves as configured.")
 	if log := r.mustSSH("journalctl --no-pager -o cat -u ztbridge"); strings.Contains(log,
 		"config-error") {
 		r.t.Errorf("the daemon started before the box was ready for its openvpn:\n%s", log)
