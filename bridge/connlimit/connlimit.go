@@ -11,7 +11,7 @@ import (
 // Listener accepts connections within limits. Make one with New.
 type Listener struct {
 	net.Listener
-	total, perSource int
+	total, perSource, bits6 int
 
 	mu      sync.Mutex
 	sources map[netip.Prefix]map[*conn]struct{}
@@ -19,10 +19,10 @@ type Listener struct {
 }
 
 // New returns l with at most total open connections, and at most perSource of each source; 0 means
-// no limit of its own. A source is an IPv4 address or an IPv6 /64, which one host can use whole.
-// Where total is reached, the source with the most connections loses one.
-func New(l net.Listener, total, perSource int) *Listener {
-	return &Listener{Listener: l, total: total, perSource: perSource,
+// no limit of its own. A source is what SourceOf returns with bits6. Where total is reached, the
+// source with the most connections loses one.
+func New(l net.Listener, total, perSource, bits6 int) *Listener {
+	return &Listener{Listener: l, total: total, perSource: perSource, bits6: bits6,
 		sources: map[netip.Prefix]map[*conn]struct{}{}}
 }
 
@@ -32,7 +32,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("accepting a connection: %w", err)
 	}
-	c := &conn{Conn: raw, owner: l, source: SourceOf(raw.RemoteAddr()), heard: time.Now()}
+	c := &conn{Conn: raw, owner: l, source: SourceOf(raw.RemoteAddr(), l.bits6), heard: time.Now()}
 	if old := l.add(c); old != nil {
 		_ = old.Close() // its reader sees the error
 	}
@@ -103,15 +103,23 @@ func (l *Listener) remove(c *conn) {
 	}
 }
 
-// SourceOf returns the source that a TCP or UDP address counts as: its IPv4 address or IPv6 /64.
-// It returns the zero Prefix for other kinds of addresses.
-func SourceOf(a net.Addr) netip.Prefix {
+// How many leading bits of an IPv6 address tell sources apart.
+const (
+	// OfInternet: one host on the Internet can use a whole /64.
+	OfInternet = 64
+	// OfMembers: members and clients of this box have single addresses of one prefix.
+	OfMembers = 128
+)
+
+// SourceOf returns the source that a TCP or UDP address counts as: its IPv4 address, or the first
+// bits6 bits of its IPv6 address. It returns the zero Prefix for other kinds of addresses.
+func SourceOf(a net.Addr, bits6 int) netip.Prefix {
 	ip, ok := a.(interface{ AddrPort() netip.AddrPort })
 	if !ok {
 		return netip.Prefix{}
 	}
 	addr := ip.AddrPort().Addr().Unmap().WithZone("")
-	p, err := addr.Prefix(min(addr.BitLen(), 64))
+	p, err := addr.Prefix(min(addr.BitLen(), bits6))
 	if err != nil {
 		return netip.Prefix{}
 	}

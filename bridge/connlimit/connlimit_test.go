@@ -40,7 +40,7 @@ type bench struct {
 func newBench(t *testing.T, total, perSource int) *bench {
 	t.Helper()
 	inner := pipes{make(chan net.Conn, 1)}
-	return &bench{t, inner, New(inner, total, perSource)}
+	return &bench{t, inner, New(inner, total, perSource, OfInternet)}
 }
 
 // connect returns the client's end and the server's end of a connection from an address.
@@ -127,6 +127,17 @@ func TestSlash64IsOneSource(t *testing.T) {
 	}
 	if got := openOnes(t, clients); !slices.Equal(got, []int{1, 2}) {
 		t.Errorf("open are %v, want the last two", got)
+	}
+}
+
+// Clients of this box share one IPv6 prefix, and count each for itself.
+func TestMembersAreSourcesOfTheirOwn(t *testing.T) {
+	for bits, want := range map[int]bool{OfInternet: true, OfMembers: false} {
+		a := SourceOf(&net.TCPAddr{IP: net.ParseIP("fd5a::1")}, bits)
+		b := SourceOf(&net.TCPAddr{IP: net.ParseIP("fd5a::2")}, bits)
+		if (a == b) != want {
+			t.Errorf("by %d bits, %v and %v", bits, a, b)
+		}
 	}
 }
 

@@ -82,7 +82,7 @@ func New(c Config) (*Server, error) {
 		return nil, fmt.Errorf("serving one-time links: %w", err)
 	}
 	return &Server{
-		config: c, listener: connlimit.New(l, maxConns, 0), certs: certs,
+		config: c, listener: connlimit.New(l, maxConns, 0, connlimit.OfInternet), certs: certs,
 		tickets: newTickets(key, c.Now), log: c.Log, lastByteDelay: lastByteDelay,
 	}, nil
 }

@@ -21,8 +21,8 @@ import (
 const (
 	// maxInFlight bounds the questions that wait for an answer, and maxInFlightEach those of one
 	// client. More are answered with SERVFAIL.
-	maxInFlight     = 256
-	maxInFlightEach = 64
+	maxInFlight     = 512
+	maxInFlightEach = 128
 	// maxConns bounds the TCP connections of all clients, and maxConnsEach those of one: at a limit
 	// the one that has been silent for longest is closed, so that nobody's idle connections deny
 	// DNS over TCP to others.
@@ -122,9 +122,9 @@ func (r *Resolver) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, s := range []*dns.Server{
 		{PacketConn: udp, Handler: handler, UDPSize: dns.DefaultMsgSize},
-		{Listener: connlimit.New(tcp, maxConns, maxConnsEach), Handler: handler,
-			ReadTimeout:  idleTimeout,
-			WriteTimeout: idleTimeout, IdleTimeout: func() time.Duration { return idleTimeout }},
+		{Listener: connlimit.New(tcp, maxConns, maxConnsEach, connlimit.OfMembers),
+			Handler: handler, ReadTimeout: idleTimeout, WriteTimeout: idleTimeout,
+			IdleTimeout: func() time.Duration { return idleTimeout }},
 	} {
 		serve(ctx, g, s)
 	}
@@ -172,7 +172,7 @@ func (r *Resolver) handle(ctx context.Context, w dns.ResponseWriter, q *dns.Msg)
 		reply(w, new(dns.Msg).SetRcode(q, code))
 		return
 	}
-	source := connlimit.SourceOf(w.RemoteAddr())
+	source := connlimit.SourceOf(w.RemoteAddr(), connlimit.OfMembers)
 	if !r.inFlight.begin(source) {
 		r.failed.Add(1)
 		reply(w, new(dns.Msg).SetRcode(q, dns.RcodeServerFailure))
