@@ -14,6 +14,8 @@ if [ -z "${ZTBRIDGE_TEST_EVENTS:-}" ]; then
 	go run ./scripts/unchanged -json "$0" "$@" | go run ./scripts/testreport
 	exit
 fi
+# The program warns of variables of this prefix that it does not know.
+unset ZTBRIDGE_TEST_EVENTS
 
 race=(-race)
 if ! command -v gcc >/dev/null; then
