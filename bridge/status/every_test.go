@@ -186,9 +186,9 @@ var broken = map[health.Code]func(*Input){
 			Addr: netip.MustParseAddr("10.8.0.1")}: true}
 	},
 	health.EgressSilent: func(in *Input) {
-		setPath(in, false, nil)
 		in.Snapshot.Probes["provider"] = probe.Status{Grade: probe.Fresh,
 			Of: [2]probe.Grade{probe.Degraded, probe.Fresh}, Asked: [2]bool{true, true}}
+		setPath(in, false, nil)
 	},
 	health.DNSUnanswered: func(in *Input) { setPath(in, true, nil) },
 	health.PathDiverted: func(in *Input) {
@@ -223,14 +223,17 @@ var broken = map[health.Code]func(*Input){
 	},
 }
 
-// setPath makes the first of the box's own clients fail all checks, or all but DNS.
+// setPath makes the first of the box's own clients fail all checks, or DNS alone. The egress's own
+// probes are answered, unless they are set before.
 func setPath(in *Input, onlyDNS bool, more func(*decide.Paths, string)) {
+	if _, set := in.Snapshot.Probes["provider"]; !set {
+		in.Snapshot.Probes["provider"] = probe.Status{Grade: probe.Fresh}
+	}
 	c := decide.Decide(in.Config, in.Snapshot).PathClients[0]
 	r := pathcheck.Result{At: in.Snapshot.Now, Plan: c.Plan}
 	for _, k := range pathcheck.Kinds {
 		r.Outcomes[k] = pathcheck.Outcome{Asked: true, Answered: onlyDNS && k != pathcheck.DNS}
 	}
-	in.Snapshot.Probes["provider"] = probe.Status{Grade: probe.Fresh}
 	in.Snapshot.Paths = decide.Paths{Results: map[string]pathcheck.Result{c.Key: r},
 		Blocks: map[string]kernel.Block{}}
 	if more != nil {
