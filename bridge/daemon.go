@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,10 @@ const (
 	// retry is the pause after a pass that failed.
 	retry = time.Second
 )
+
+// gcPercent has garbage collected twice as often as usual: what is in use is about 1 MB, so that it
+// costs next to nothing, and the daemon stays some megabytes smaller (TestFootprint).
+const gcPercent = 50
 
 // daemon owns the loop. Its fields are the loop's alone, except those below the mutex.
 type daemon struct {
@@ -83,6 +88,7 @@ type request struct {
 // then stops the tunnels and leaves the kernel closed: rules and filters stay, so that nothing
 // leaks while no daemon runs. It returns an error only if it could not begin.
 func Run(ctx context.Context, opts Options) error {
+	debug.SetGCPercent(gcPercent)
 	l, err := services.Load(opts.ConfigPath, opts.Overrides)
 	if err != nil {
 		return err

@@ -70,6 +70,9 @@ func TestMembersAreNotLookedForInTheInternet(t *testing.T) {
 	noLeak(t, inTunnel)
 
 	b.stop()
+	// The endpoint keeps the later of two sessions with one name: the old client must not come back
+	// beside the new one.
+	phone.proc.Stop()
 	b.start()
 	b.awaitEgress("provider")
 	inTunnel = watch()

@@ -66,7 +66,7 @@ const forwardHook = "forward priority 0"
 var onThisBox = []brokenState{
 	{name: "a foreign filter whose policy is drop",
 		brk: foreignTable(forwardHook, "policy drop"), dead: all, code: health.PathBlocked,
-		says: []string{"the policy of chain c in table inet foreign"}, headline: "no IPv"},
+		says: []string{"the policy of chain c in table inet foreign"}, headline: "drops their packets"},
 	{name: "a foreign filter that rejects",
 		brk: foreignTable(forwardHook, "reject with icmpx admin-prohibited"), dead: all,
 		code: health.PathBlocked, says: []string{"reject with icmpx admin-prohibited"}},
