@@ -34,8 +34,8 @@ func TestReloadKeepsWhatWorks(t *testing.T) {
 	}
 }
 
-// To read the status costs no pass, however often it is read: here no loop runs that could make one.
-// It is of now, and of the last pass when the loop hangs.
+// To read the status costs no pass, however often it is read: here no loop runs that could make
+// one. It is of now, and of the last pass when the loop hangs.
 func TestStatusCostsNoPass(t *testing.T) {
 	set := services.New(t.Context(), services.Env{Logger: slog.New(slog.DiscardHandler)},
 		services.User{}, services.NewTrigger())
