@@ -272,7 +272,7 @@ func TestSandbox(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: needs root, to become another user")
 	}
-	other, out := sh(t, "echo ready; sleep 600; true", func(s *Spec) { s.UID, s.GID = 61234, 61234 })
+	other, out := sh(t, "echo ready; exec sleep 600", func(s *Spec) { s.UID, s.GID = 61234, 61234 })
 	out.await(t, "ready")
 	const attack = `cat /proc/PID/environ >/dev/null && echo environ
 head -c1 /proc/PID/maps >/dev/null && echo maps
