@@ -208,8 +208,9 @@ func openKernel(opts Options) (*kernel.Kernel, error) {
 	})
 }
 
-// enforce puts a configuration in force: drivers that are no longer wanted have ended when it
-// returns, and the pass that it asks for makes the kernel agree.
+// enforce puts a configuration in force. It does not wait: services that are no longer wanted end
+// beside the loop, and the pass that it asks for makes the kernel agree. On an error the old
+// configuration stays.
 func (d *daemon) enforce(l *services.Spec) error {
 	old := d.spec
 	d.spec = l
