@@ -2,10 +2,6 @@ package bridge
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 	"sync"
@@ -17,6 +13,7 @@ import (
 	"ztbridge/bridge/reclaim"
 	"ztbridge/bridge/services"
 	"ztbridge/bridge/status"
+	"ztbridge/bridge/systemd"
 	"ztbridge/policyroute"
 	"ztbridge/policyroute/kernel"
 )
@@ -42,6 +39,7 @@ type daemon struct {
 	trigger  *services.Trigger
 	services *services.Set
 	monitor  *services.Monitor
+	notify   *systemd.Notifier
 
 	spec     *services.Spec
 	started  time.Time
@@ -123,7 +121,7 @@ func Run(ctx context.Context, opts Options) error {
 }
 
 func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
-	if err := makeDirs(opts); err != nil {
+	if err := opts.env().MakeDirs(); err != nil {
 		return nil, err
 	}
 	k, err := openKernel(opts)
@@ -148,7 +146,8 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 	return &daemon{
 		opts: opts, kernel: k, trigger: trigger,
 		services: services.New(context.WithoutCancel(ctx), env, user, trigger),
-		monitor:  services.NewMonitor(), idleMeter: newIdleMeter(), started: time.Now(),
+		monitor:  services.NewMonitor(), notify: systemd.New(opts.Logger, resync),
+		idleMeter: reclaim.New(), started: time.Now(),
 		reporter: status.NewReporter(),
 		current:  newUses(), carried: newUses(), preferred: preferred,
 		connected: known, recorded: known,
@@ -157,50 +156,8 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 	}, nil
 }
 
-// makeDirs makes the directories that do not exist yet. Those on the way to openvpn's sockets and
-// device nodes get mode 0755 whatever the umask, since openvpn runs as a user of its own. A
-// directory that exists keeps its mode: somebody else may have made it.
-func makeDirs(opts Options) error {
-	if err := os.MkdirAll(opts.StateDir, 0o755); err != nil {
-		return fmt.Errorf("making directory: %w", err)
-	}
-	if err := makeRuntimeDir(opts.RuntimeDir); err != nil {
-		return err
-	}
-	for _, dir := range []string{"openvpn", "endpoint", "dev"} {
-		if err := makeSearchable(filepath.Join(opts.RuntimeDir, dir)); err != nil {
-			return fmt.Errorf("making directory: %w", err)
-		}
-	}
-	return nil
-}
-
 // recordPath returns the file that keeps how the host was before the first change.
 func recordPath(opts Options) string { return filepath.Join(opts.RuntimeDir, "sysctls.json") }
-
-// makeRuntimeDir makes the runtime directory, if it does not exist yet, and those above it.
-func makeRuntimeDir(dir string) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return fmt.Errorf("making directory: %w", err)
-	}
-	if err := makeSearchable(dir); err != nil {
-		return fmt.Errorf("making directory: %w", err)
-	}
-	return nil
-}
-
-// makeSearchable makes the directory path with mode 0755 whatever the umask. One that exists is
-// left as it is, which is no error.
-func makeSearchable(path string) error {
-	err := os.Mkdir(path, 0o755)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return os.Chmod(path, 0o755)
-}
 
 func openKernel(opts Options) (*kernel.Kernel, error) {
 	return kernel.Open(kernel.Options{
@@ -226,7 +183,6 @@ func (d *daemon) enforce(l *services.Spec) error {
 func (d *daemon) loop(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	notify := newNotifier(d.opts.Logger)
 	for {
 		select {
 		case <-ctx.Done():
@@ -250,11 +206,11 @@ func (d *daemon) loop(ctx context.Context) {
 			d.opts.Logger.Error("reconcile failed", "error", err, "retry_in", retry)
 			next = retry
 		}
-		notify.alive(d.filtered, err)
+		d.notify.Alive(d.filtered, err)
 		if !d.wake.IsZero() {
 			next = min(next, max(time.Until(d.wake), 0))
 		}
-		timer.Reset(min(next, notify.interval))
+		timer.Reset(min(next, d.notify.Interval()))
 		select {
 		case <-ctx.Done():
 		case <-time.After(debounce):
@@ -266,9 +222,8 @@ func (d *daemon) loop(ctx context.Context) {
 // Tunnels that wait for what a person has to repair, which may be an account with the provider, try
 // again.
 func (d *daemon) reload(context.Context) error {
-	notify := newNotifier(d.opts.Logger)
-	notify.reloading()
-	defer notify.ready()
+	d.notify.Reloading()
+	defer d.notify.Ready()
 	l, err := services.Load(d.opts.ConfigPath, d.opts.Overrides)
 	if err == nil {
 		err = d.enforce(l)
@@ -285,7 +240,7 @@ func (d *daemon) reload(context.Context) error {
 
 // close ends the drivers and closes the kernel's tables behind them.
 func (d *daemon) close() {
-	newNotifier(d.opts.Logger).stopping()
+	d.notify.Stopping()
 	d.services.Stop()
 	if err := d.pass(context.Background(), "stopping", true); err != nil {
 		d.opts.Logger.Error("closing failed", "error", err)

@@ -12,6 +12,7 @@ import (
 	"ztbridge/bridge/bridgetest"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/services"
+	"ztbridge/bridge/systemd"
 )
 
 // A configuration that cannot be carried out does not replace the one that is.
@@ -24,12 +25,13 @@ func TestReloadKeepsWhatWorks(t *testing.T) {
 	}
 	opts := Options{ConfigPath: path, Logger: slog.New(slog.DiscardHandler)}
 	running := &services.Spec{Config: &config.Config{}}
-	d := &daemon{opts: opts, spec: running, trigger: services.NewTrigger()}
+	d := &daemon{opts: opts, spec: running, trigger: services.NewTrigger(),
+		notify: systemd.New(opts.Logger, resync)}
 	if err := d.reload(context.Background()); err == nil ||
 		d.spec != running || d.refused == nil {
 		t.Errorf("reload: %v, the running configuration is kept: %v", err, d.spec == running)
 	}
-	if _, err := Check(opts); err == nil {
+	if _, err := services.Check(path, nil); err == nil {
 		t.Error("config check accepts it")
 	}
 }

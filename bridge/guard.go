@@ -10,6 +10,7 @@ import (
 
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
+	"ztbridge/bridge/services"
 	"ztbridge/policyroute"
 	"ztbridge/policyroute/kernel"
 )
@@ -45,7 +46,7 @@ func Guard(_ context.Context, opts Options) error {
 
 // guardParameters keeps clients from configuring the box by the interfaces that exist already.
 func guardParameters(closed policyroute.State, opts Options) error {
-	if err := makeRuntimeDir(opts.RuntimeDir); err != nil {
+	if err := services.MakeRuntimeDir(opts.RuntimeDir); err != nil {
 		return err
 	}
 	return kernel.GuardSysctls(closed, recordPath(opts))

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"ztbridge/bridge/services"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -15,7 +17,7 @@ var ErrRunning = errors.New("the daemon is running")
 // lock makes this process the only one that may change the kernel by this runtime directory. It
 // fails with ErrRunning if another one is. Closing the file, or dying, releases it.
 func lock(runtimeDir string) (*os.File, error) {
-	if err := makeRuntimeDir(runtimeDir); err != nil {
+	if err := services.MakeRuntimeDir(runtimeDir); err != nil {
 		return nil, err
 	}
 	f, err := os.OpenFile(filepath.Join(runtimeDir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)

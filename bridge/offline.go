@@ -5,13 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
-	"strings"
 	"time"
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/decide"
-	"ztbridge/bridge/openvpn/profile"
 	"ztbridge/bridge/services"
 	"ztbridge/bridge/status"
 	"ztbridge/bridge/tun"
@@ -134,34 +131,4 @@ func dryRun(opts Options) (*services.Spec, *kernel.Kernel, decide.Snapshot, erro
 		Now: time.Now(), Host: decide.HostState(host), ZeroTier: decide.UnqueriedNetworks(
 			l.Config.ZeroTier), Listeners: l.Listeners, Connected: known,
 	}, nil
-}
-
-// Check reads the configuration and every file that it names, as Run would, and returns what a
-// person should know about it: warnings, and what of each profile was dropped and why.
-func Check(opts Options) (string, error) {
-	l, err := services.Load(opts.ConfigPath, opts.Overrides)
-	if err != nil {
-		return "", err
-	}
-	var b strings.Builder
-	for _, w := range append(slices.Clone(l.Warnings), l.Config.CheckPlaces()...) {
-		fmt.Fprintf(&b, "warning: %s\n", w)
-	}
-	for _, e := range l.Config.Egresses {
-		files, ok := l.Tunnels[e.Name]
-		if !ok {
-			continue
-		}
-		fmt.Fprintf(&b, "egress %s: profile %s\n", e.Name, e.OpenVPN.Profile)
-		writeReport(&b, files.Report)
-	}
-	return b.String(), nil
-}
-
-func writeReport(b *strings.Builder, r profile.Report) {
-	for _, line := range strings.Split(strings.TrimRight(r.String(), "\n"), "\n") {
-		if line != "" {
-			fmt.Fprintf(b, "  %s\n", line)
-		}
-	}
 }

@@ -6,7 +6,6 @@ import (
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/decide"
-	"ztbridge/bridge/reclaim"
 	"ztbridge/bridge/status"
 	"ztbridge/policyroute"
 )
@@ -30,7 +29,7 @@ func (d *daemon) publish(s decide.Snapshot, desired decide.Decision, r status.Pa
 	in := status.Input{
 		Version: d.opts.Version, Started: d.started, Config: d.spec.Config,
 		Warnings: d.spec.Warnings, Snapshot: s, Decided: desired, Applied: held, Pass: r,
-		Notice: ReadNotice(d.opts.RuntimeDir), Refused: d.refused,
+		Notice: status.ReadNotice(d.opts.RuntimeDir), Refused: d.refused,
 	}
 	if d.idleMeter != nil {
 		usage := d.idleMeter.Usage()
@@ -65,12 +64,4 @@ func (d *daemon) inForceOf(desired decide.Decision) decide.Decision {
 		}
 	}
 	return out
-}
-
-// newIdleMeter returns nil on a machine that nobody takes back for idling.
-func newIdleMeter() *reclaim.Meter {
-	if !reclaim.Applies("/sys") {
-		return nil
-	}
-	return reclaim.New()
 }

@@ -20,8 +20,8 @@ const (
 	every = time.Minute
 )
 
-// Applies reports whether this machine is one of Oracle's. sys is where sysfs is mounted.
-func Applies(sys string) bool {
+// applies reports whether this machine is one of Oracle's. sys is where sysfs is mounted.
+func applies(sys string) bool {
 	tag, err := os.ReadFile(filepath.Join(sys, "class/dmi/id/chassis_asset_tag"))
 	return err == nil && strings.TrimSpace(string(tag)) == "OracleCloud.com"
 }
@@ -53,8 +53,12 @@ type Meter struct {
 	next    int
 }
 
-// New measures this machine, once Run is called.
+// New returns a meter that measures this machine once Run is called; nil if it is not one of
+// Oracle's.
 func New() *Meter {
+	if !applies("/sys") {
+		return nil
+	}
 	return &Meter{proc: "/proc", sys: "/sys", capacity: capacity(runtime.GOARCH, runtime.NumCPU())}
 }
 

@@ -28,12 +28,12 @@ func machine(t *testing.T, files map[string]string) *Meter {
 func TestApplies(t *testing.T) {
 	for tag, want := range map[string]bool{"OracleCloud.com\n": true, "": false,
 		"No Asset Tag\n": false} {
-		if got := Applies(machine(t,
+		if got := applies(machine(t,
 			map[string]string{"sys/class/dmi/id/chassis_asset_tag": tag}).sys); got != want {
 			t.Errorf("with asset tag %q: %v", tag, got)
 		}
 	}
-	if Applies(t.TempDir()) {
+	if applies(t.TempDir()) {
 		t.Error("a machine without DMI is Oracle's")
 	}
 }

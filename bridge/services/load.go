@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"ztbridge/bridge/api"
@@ -121,4 +123,28 @@ func knownCiphers(names []string) ([]string, error) {
 		out = append(out, known)
 	}
 	return out, nil
+}
+
+// Check reads the configuration and every file that it names, as Load does, and returns a report
+// for people: warnings, and what of each profile was dropped and why.
+func Check(path string, overrides config.Overrides) (string, error) {
+	l, err := Load(path, overrides)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, w := range append(slices.Clone(l.Warnings), l.Config.CheckPlaces()...) {
+		fmt.Fprintf(&b, "warning: %s\n", w)
+	}
+	for _, e := range l.Config.Egresses {
+		files, ok := l.Tunnels[e.Name]
+		if !ok {
+			continue
+		}
+		fmt.Fprintf(&b, "egress %s: profile %s\n", e.Name, e.OpenVPN.Profile)
+		for line := range strings.Lines(files.Report.String()) {
+			fmt.Fprintf(&b, "  %s\n", strings.TrimSuffix(line, "\n"))
+		}
+	}
+	return b.String(), nil
 }

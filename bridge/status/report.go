@@ -31,10 +31,6 @@ type Pass struct {
 	Passes  uint64
 }
 
-// Notice is what the programs that prepared the box have to say, and what to do about it. Both are
-// empty if there is nothing to say.
-type Notice struct{ Message, Remedy string }
-
 // Input is all that one status is made of.
 type Input struct {
 	Version  string

@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ztbridge/bridge"
 	"ztbridge/bridge/config"
+	"ztbridge/bridge/services"
 	"ztbridge/image/build/userdata"
 )
 
@@ -102,7 +102,7 @@ func (f *userDataFlags) run(cmd *cobra.Command) error {
 // the machine it will. The remarks are those of `ztbridge config check`, and so are the errors: on
 // a machine far away they would be found too late.
 func configurationFiles(path string) (files map[string][]byte, remarks string, err error) {
-	remarks, err = bridge.Check(bridge.Options{ConfigPath: path})
+	remarks, err = services.Check(path, nil)
 	if err != nil {
 		return nil, "", err
 	}

@@ -5,8 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ztbridge/bridge"
 	"ztbridge/bridge/config"
+	"ztbridge/bridge/services"
 )
 
 func (p *program) configCommand() *cobra.Command {
@@ -35,7 +35,7 @@ func (p *program) configCommand() *cobra.Command {
 }
 
 func (p *program) checkConfig() error {
-	report, err := bridge.Check(p.options())
+	report, err := services.Check(p.configPath, p.overrides)
 	if _, writing := fmt.Fprint(p.out, report); err == nil {
 		err = writing
 	}

@@ -11,12 +11,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ztbridge/bridge"
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/doctor"
 	"ztbridge/bridge/health"
 	"ztbridge/bridge/openvpn/profile"
+	"ztbridge/bridge/services"
 )
 
 // planTimeout is how long the kernel may differ from the plan: a change may just be under way.
@@ -82,7 +82,7 @@ func (p *program) showMembers(f doctor.Facts) error {
 func (p *program) facts(ctx context.Context) (f doctor.Facts, names, files []string, err error) {
 	f = doctor.Facts{Now: time.Now(), Config: doctor.Config{Path: p.configPath}}
 	files = []string{p.configPath}
-	if _, err := bridge.Check(p.options()); err != nil {
+	if _, err := services.Check(p.configPath, p.overrides); err != nil {
 		f.Config.Err, f.Config.Hint = err.Error(), api.Hint(err)
 	}
 	if cfg, _, err := config.Load(p.configPath, p.overrides); err == nil {

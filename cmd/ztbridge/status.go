@@ -11,6 +11,7 @@ import (
 
 	"ztbridge/bridge"
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/status"
 )
 
 // clearScreen moves the cursor home and clears what is below it.
@@ -78,7 +79,7 @@ func (p *program) withoutDaemon(err error, asJSON bool) error {
 
 // withNotice lets who prepared the box say why no daemon runs, which its log cannot know.
 func (p *program) withNotice(err error) error {
-	notice := bridge.ReadNotice(p.runtimeDir)
+	notice := status.ReadNotice(p.runtimeDir)
 	if notice.Message == "" || !errors.Is(err, api.ErrNotRunning) {
 		return err
 	}

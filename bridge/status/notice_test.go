@@ -1,16 +1,14 @@
-package bridge
+package status
 
 import (
 	"os"
 	"path/filepath"
 	"testing"
-
-	"ztbridge/bridge/status"
 )
 
 func TestNotice(t *testing.T) {
 	dir := t.TempDir()
-	if n := ReadNotice(dir); n != (status.Notice{}) {
+	if n := ReadNotice(dir); n != (Notice{}) {
 		t.Errorf("without a notice: %+v", n)
 	}
 	text := "the files were not taken over:\nztbridge.yaml:3: unknown key egres\nhint: did you mean egress?\nhint: start the box again\n"

@@ -1,4 +1,4 @@
-package bridge
+package systemd
 
 import (
 	"errors"
@@ -20,7 +20,7 @@ func TestStartIsExtendedForAWhile(t *testing.T) {
 	defer conn.Close()
 	t.Setenv("NOTIFY_SOCKET", path)
 	t.Setenv("WATCHDOG_USEC", "")
-	n := newNotifier(slog.New(slog.DiscardHandler))
+	n := New(slog.New(slog.DiscardHandler), time.Second)
 	failure := errors.New("observing the kernel:\nno answer")
 	for _, tt := range []struct {
 		name     string
@@ -42,7 +42,7 @@ func TestStartIsExtendedForAWhile(t *testing.T) {
 		if tt.name == "later" {
 			n.began = n.began.Add(time.Second) // of the test itself
 		}
-		n.alive(tt.filtered, tt.failure)
+		n.Alive(tt.filtered, tt.failure)
 		var heard []string
 		buf := make([]byte, 4096)
 		for len(heard) == 0 || heard[len(heard)-1] != "WATCHDOG=1" {

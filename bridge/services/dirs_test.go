@@ -1,4 +1,4 @@
-package bridge
+package services
 
 import (
 	"os"
@@ -12,18 +12,16 @@ import (
 func TestRuntimeDir(t *testing.T) {
 	old := syscall.Umask(0o077)
 	defer syscall.Umask(old)
-	opts := Options{StateDir: filepath.Join(t.TempDir(), "state"),
+	env := Env{StateDir: filepath.Join(t.TempDir(), "state"),
 		RuntimeDir: filepath.Join(t.TempDir(), "run")}
-	f, err := lock(opts.RuntimeDir) // what a daemon does first
-	if err != nil {
+	if err := MakeRuntimeDir(env.RuntimeDir); err != nil { // for the lock, before all else
 		t.Fatal(err)
 	}
-	defer f.Close()
-	if err := makeDirs(opts); err != nil {
+	if err := env.MakeDirs(); err != nil {
 		t.Fatal(err)
 	}
 	for _, dir := range []string{"", "openvpn", "endpoint"} {
-		info, err := os.Stat(filepath.Join(opts.RuntimeDir, dir))
+		info, err := os.Stat(filepath.Join(env.RuntimeDir, dir))
 		if err != nil || info.Mode().Perm() != 0o755 {
 			t.Errorf("directory %q has mode %v (%v)", dir, info.Mode(), err)
 		}
@@ -33,8 +31,8 @@ func TestRuntimeDir(t *testing.T) {
 	if err := os.Mkdir(foreign, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	opts.RuntimeDir = foreign
-	if err := makeDirs(opts); err != nil {
+	env.RuntimeDir = foreign
+	if err := env.MakeDirs(); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(foreign); err != nil || info.Mode().Perm() != 0o700 {
