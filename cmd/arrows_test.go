@@ -26,7 +26,8 @@ type arrow struct {
 
 //	cmd ─▶ bridge ─┬─▶ services ─┐
 //	 │             ├─▶ status ───┼─▶ decide ─▶ drivers ─▶ health, policyroute
-//	 │             └─────────────┘            (bridge/…, each alone)
+//	 │             ├─────────────┘    ┌────▶ (bridge/…, each alone)
+//	 │             └─▶ network ───────┘
 //	 └───▶ image
 //
 // policyroute/kernel imports policyroute, which has the standard library alone.
@@ -41,6 +42,7 @@ var arrows = []arrow{
 	{from: "bridge/decide", to: slices.Concat(drivers, engine)},
 	{from: "bridge/services", to: slices.Concat([]string{"bridge/decide"}, drivers, engine)},
 	{from: "bridge/status", to: slices.Concat([]string{"bridge/decide"}, drivers, engine)},
+	{from: "bridge/network", to: drivers},
 	{from: "bridge/bridgetest", to: slices.Concat(drivers, engine)},
 	{from: "bridge/echowatch", to: []string{"bridge/packet"}},
 	{from: "bridge/lab/…", to: []string{"policyroute/netlab"}},

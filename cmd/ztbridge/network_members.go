@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ztbridge/bridge/api"
+	"ztbridge/bridge/network"
 	"ztbridge/bridge/zerotier"
 	"ztbridge/bridge/zerotier/controller"
 )
@@ -24,27 +24,19 @@ func (p *program) networkStatus(o *networkOptions) *cobra.Command {
 leave by this box. Exit code 3: something is missing.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx := cmd.Context()
-			s, err := p.openNetwork(ctx, o)
+			s, err := p.openNetwork(cmd.Context(), o)
 			if err != nil {
 				return err
 			}
-			n, err := s.existing(ctx)
+			st, err := s.Status(cmd.Context())
 			if err != nil {
 				return err
 			}
-			rec, _ := s.records.Of(n.ID)
-			plan, err := p.planSetup(ctx, &setupOptions{networkOptions: o}, s, n, rec.Made)
-			if err != nil {
-				return err
+			p.printPlan(st.Title, st.Plan)
+			for _, added := range st.Added {
+				fmt.Fprintf(p.out, "  set up by ztbridge: %s\n", added)
 			}
-			fmt.Fprintf(p.out, "%s at %s\n", networkTitle(n), where(s.client))
-			p.printPlan(plan)
-			for _, c := range rec.Changes {
-				fmt.Fprintf(p.out, "  set up by ztbridge: %s\n",
-					strings.TrimLeft(c.String(), "+- "))
-			}
-			if !plan.Empty() {
+			if !st.Plan.Empty() {
 				p.say("hint: add what is missing (+): ztbridge network setup --yes")
 				return errState
 			}
@@ -75,50 +67,23 @@ func (p *program) teardown(ctx context.Context, o *networkOptions, yes bool) err
 	if err != nil {
 		return err
 	}
-	rec, ok := s.records.Of(s.id)
-	if !ok {
-		p.say("setup added nothing to this network")
+	plan, err := s.PlanTeardown(ctx)
+	if errors.Is(err, network.ErrNothingAdded) || errors.Is(err, network.ErrGone) {
+		p.say("%s", err)
 		return nil
 	}
-	n, err := s.existing(ctx)
-	if errors.Is(err, controller.ErrNotFound) && rec.Made {
-		p.say("network %s is gone", rec.Network)
-		return s.records.Drop(rec.Network)
-	}
 	if err != nil {
 		return err
 	}
-	members, err := s.client.Members(ctx, n.ID)
-	if err != nil {
-		return hintNetwork(err)
-	}
-	plan := controller.PlanTeardown(n, members, rec)
-	fmt.Fprintf(p.out, "%s at %s\n", networkTitle(n), where(s.client))
-	p.printPlan(plan)
+	p.printPlan(plan.Title, plan.Plan)
 	if !yes {
-		return p.planned(plan, false, "teardown")
+		return p.planned(plan.Plan.Empty(), "teardown")
 	}
-	if err := controller.Apply(ctx, s.client, plan); err != nil {
-		return hintNetwork(fmt.Errorf(
-			"the plan is carried out in part; the same command finishes it: %w", err))
-	}
-	if !plan.Delete {
-		if n, err = s.client.Network(ctx, n.ID); err == nil {
-			members, err = s.client.Members(ctx, n.ID)
-		}
-		if err == nil {
-			again := controller.PlanTeardown(n, members, rec)
-			again.Forget = false // a box that is joined asks anew, and is listed again
-			err = controller.Verify(again)
-		}
-		if err != nil {
-			return hintNetwork(err)
-		}
-	}
-	if err := s.records.Drop(n.ID); err != nil {
+	id, err := plan.Apply(ctx)
+	if err != nil {
 		return err
 	}
-	p.say("what setup added to network %s is taken back; %s still names it", n.ID, p.configPath)
+	p.say("what setup added to network %s is taken back; %s still names it", id, p.configPath)
 	return nil
 }
 
@@ -133,42 +98,28 @@ func (p *program) networkMembers(o *networkOptions) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			members, err := s.members(ctx)
+			members, err := s.Members(ctx)
 			if err != nil {
 				return err
 			}
 			table := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(table, "MEMBER\tNAME\tADDRESSES\tAUTHORISED\tLAST SEEN\tEXIT NOW")
 			for _, m := range members {
-				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", m.Address, p.memberName(s, m),
+				if m.Address == s.Self() && m.Name == "" {
+					m.Name = "(this box)"
+				}
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", m.Address, orDash(m.Name),
 					orDash(joinAddrs(m.Addrs)), yesNo(m.Authorized), lastSeen(m.LastSeen),
-					p.exitOf(ctx, s, m))
+					p.exitOf(ctx, s.Self(), m))
 			}
 			return table.Flush()
 		},
 	}
 }
 
-// members returns the members of the session's network.
-func (s *networkSession) members(ctx context.Context) ([]controller.Member, error) {
-	n, err := s.existing(ctx)
-	if err != nil {
-		return nil, err
-	}
-	members, err := s.client.Members(ctx, n.ID)
-	return members, hintNetwork(err)
-}
-
-func (p *program) memberName(s *networkSession, m controller.Member) string {
-	if m.Address == s.self && m.Name == "" {
-		return "(this box)"
-	}
-	return orDash(m.Name)
-}
-
 // exitOf returns the egress that a member's traffic takes now, as the daemon explains it.
-func (p *program) exitOf(ctx context.Context, s *networkSession, m controller.Member) string {
-	if !m.Authorized || m.Address == s.self || len(m.Addrs) == 0 {
+func (p *program) exitOf(ctx context.Context, self zerotier.Address, m controller.Member) string {
+	if !m.Authorized || m.Address == self || len(m.Addrs) == 0 {
 		return "-"
 	}
 	e, err := p.daemon().Explain(ctx, m.Addrs[0])
@@ -222,66 +173,14 @@ func (p *program) authorize(ctx context.Context, o *networkOptions, who string, 
 	if err != nil {
 		return err
 	}
-	members, err := s.members(ctx)
+	address, err := s.Authorize(ctx, who, yes)
 	if err != nil {
 		return err
-	}
-	before, err := pick(members, who)
-	if err != nil {
-		return err
-	}
-	if before.Address == s.self && !yes {
-		return &api.HintedError{Err: errors.New("this is the box itself"),
-			Hint: "to take setup back: ztbridge network teardown"}
-	}
-	after := before
-	after.Authorized = yes
-	if after.Authorized != before.Authorized {
-		if err := s.client.SetMember(ctx, s.id, before, after); err != nil {
-			return hintNetwork(err)
-		}
-		if members, err = s.members(ctx); err != nil {
-			return err
-		}
-		if now, err := pick(members, before.Address.String()); err != nil ||
-			now.Authorized != yes {
-			return hintNetwork(fmt.Errorf("reading back member %s: %w", before.Address,
-				controller.ErrNotKept))
-		}
 	}
 	if yes {
-		p.say("%s is authorised", before.Address)
+		p.say("%s is authorised", address)
 	} else {
-		p.say("%s is not authorised any more; its traffic ends within seconds", before.Address)
+		p.say("%s is not authorised any more; its traffic ends within seconds", address)
 	}
 	return nil
-}
-
-// pick returns the member that a name or an address means. An address need not be known yet.
-func pick(members []controller.Member, who string) (controller.Member, error) {
-	var found []controller.Member
-	for _, m := range members {
-		if strings.EqualFold(m.Address.String(), who) {
-			return m, nil
-		}
-		if m.Name == who {
-			found = append(found, m)
-		}
-	}
-	if len(found) == 1 {
-		return found[0], nil
-	}
-	if len(found) > 1 {
-		return controller.Member{}, &api.HintedError{
-			Err:  fmt.Errorf("%d members are called %q", len(found), who),
-			Hint: "use the address; `ztbridge network members` lists them"}
-	}
-	a, err := zerotier.ParseAddress(strings.ToLower(who))
-	if err != nil {
-		return controller.Member{}, &api.HintedError{
-			Err: fmt.Errorf("there is no member %q in this network", who),
-			Hint: "`ztbridge network members` lists them; one that has not joined yet is named " +
-				"by its 10-digit address"}
-	}
-	return controller.Member{Address: a}, nil
 }

@@ -427,7 +427,7 @@ func TestNetworkWithoutToken(t *testing.T) {
 func TestNetworkToken(t *testing.T) {
 	b := usualBox(t, controllertest.V2)
 	b.must("setup")
-	info, err := os.Stat(filepath.Join(b.dir, "state", tokenName))
+	info, err := os.Stat(filepath.Join(b.dir, "state", "zerotier-token"))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Fatalf("the kept token: %v %v", info, err)
 	}
