@@ -7,6 +7,10 @@ const (
 	IPTables        Code = "iptables-unusable"
 	PreparedNotice  Code = "notice"
 	OracleIdle      Code = "oracle-idle"
+	UpdateAvailable Code = "update-available"
+	UpdateStaged    Code = "update-staged"
+	UpdateFailed    Code = "update-failed"
+	UpdateFellBack  Code = "update-fell-back"
 
 	ConfigWarning Code = "config-warning"
 	EgressChosen  Code = "egress-chosen"
@@ -204,6 +208,14 @@ var kinds = []Kind{
 		"see the message; a new profile from the provider often helps", onWAN},
 	{TunnelWarning, Tunnel, Info, "The tunnel works; something about its profile or server is odd.",
 		"see the message", nil},
+	{UpdateAvailable, Box, Info, "A newer version is there; this box installs it by itself.",
+		"nothing; ztbridge update status tells when", nil},
+	{UpdateFailed, Box, Warning, "The box cannot keep itself current.",
+		"see the message, and ztbridge update status", onWAN},
+	{UpdateFellBack, Box, Warning, "A new version failed its trial; the one before it runs again.",
+		"nothing: a newer version is tried when there is one; the log is in /data/log", nil},
+	{UpdateStaged, Box, Info, "A new version is installed and is tried at the next restart.",
+		"nothing; or restart now: systemctl reboot", nil},
 	{ViaUnusable, Egress, Error, "The address that an egress leads through is no other machine.",
 		"write the address of the ZeroTier peer to go through, and reload", nil},
 	{WANDown, Box, Error, "This box has no Internet connection: no default route.",

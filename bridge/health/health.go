@@ -60,14 +60,16 @@ type Kind struct {
 	DependsOn []Code
 }
 
-// Problem is something that is not as it should be. It is a value.
+// Problem is something that is not as it should be. It is a value. Programs that prepare the box
+// hand it to the daemon as JSON.
 type Problem struct {
-	Code     Code
-	Subject  string   // name of the ingress, egress or network that has it; empty: the box
-	Severity Severity // empty: that of its kind
-	Message  string   // what is wrong, for people
-	Remedy   string   // what a person can do, imperative; empty: nothing
-	Command  string   // a shell command that does it, where one does
+	Code Code `json:"code"`
+	// name of the ingress, egress or network that has it; empty: the box
+	Subject  string   `json:"subject,omitempty"`
+	Severity Severity `json:"severity,omitempty"` // empty: that of its kind
+	Message  string   `json:"message"`            // what is wrong, for people
+	Remedy   string   `json:"remedy,omitempty"`   // what a person can do, imperative; empty: nothing
+	Command  string   `json:"command,omitempty"`  // a shell command that does it, where one does
 }
 
 // Fill returns the problem with the severity of its kind where it has none of its own.

@@ -66,6 +66,13 @@ func setTunnel(state client.State) func(*Input) {
 	return func(in *Input) { in.Snapshot.Tunnels["provider"] = client.Status{State: state} }
 }
 
+// updateSays lets the image's updater report a problem.
+func updateSays(code health.Code) func(*Input) {
+	return func(in *Input) {
+		in.Updates = []health.Problem{{Code: code, Message: "version 1.1.0 is there"}}
+	}
+}
+
 func setNetwork(state zerotier.NetworkState) func(*Input) {
 	return func(in *Input) {
 		in.Snapshot.ZeroTier.Networks[0].State = state
@@ -92,6 +99,10 @@ var broken = map[health.Code]func(*Input){
 	health.IPTables:        func(in *Input) { in.Pass.Broken = []string{"no such table"} },
 	health.PreparedNotice:  func(in *Input) { in.Notice.Message = "no profile was found" },
 	health.OracleIdle:      func(in *Input) { in.Idle = &reclaim.Usage{} },
+	health.UpdateAvailable: updateSays(health.UpdateAvailable),
+	health.UpdateStaged:    updateSays(health.UpdateStaged),
+	health.UpdateFailed:    updateSays(health.UpdateFailed),
+	health.UpdateFellBack:  updateSays(health.UpdateFellBack),
 	health.ConfigWarning: func(in *Input) {
 		in.Warnings = []config.Warning{{Text: "this rule does nothing"}}
 	},

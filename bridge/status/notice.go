@@ -1,9 +1,13 @@
 package status
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"ztbridge/bridge/health"
 )
 
 // noticeFile is written into the runtime directory by programs that prepare the box before the
@@ -30,4 +34,21 @@ func ReadNotice(runtimeDir string) Notice {
 		}
 	}
 	return Notice{Message: strings.Join(say, "\n"), Remedy: strings.Join(do, "; ")}
+}
+
+// updatesFile, in the runtime directory, holds as JSON the problems with the image's own updates.
+const updatesFile = "updates.json"
+
+// ReadUpdates reads what the image's updater has to say. A file that cannot be read says nothing,
+// and neither do problems whose codes only another version knows.
+func ReadUpdates(runtimeDir string) []health.Problem {
+	text, err := os.ReadFile(filepath.Join(runtimeDir, updatesFile))
+	var all []health.Problem
+	if err != nil || json.Unmarshal(text, &all) != nil {
+		return nil // none, as nearly always
+	}
+	return slices.DeleteFunc(all, func(p health.Problem) bool {
+		_, known := health.Lookup(p.Code)
+		return !known
+	})
 }

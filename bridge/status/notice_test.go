@@ -23,3 +23,23 @@ func TestNotice(t *testing.T) {
 		t.Errorf("remedy %q, want %q", n.Remedy, want)
 	}
 }
+
+func TestUpdatesAreRead(t *testing.T) {
+	dir := t.TempDir()
+	for text, want := range map[string]int{
+		`[{"code":"update-staged","message":"version 2 is installed"}]`: 1,
+		`[{"code":"of-a-later-version","message":"?"}]`:                 0,
+		`[{`: 0,
+		``:   0,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, updatesFile), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := ReadUpdates(dir); len(got) != want {
+			t.Errorf("%q is read as %+v", text, got)
+		}
+	}
+	if got := ReadUpdates(t.TempDir()); got != nil {
+		t.Errorf("without a file: %+v", got)
+	}
+}

@@ -132,7 +132,7 @@ func boxProblems(in Input) []health.Problem {
 		}
 		out = append(out, p)
 	}
-	return out
+	return append(out, in.Updates...)
 }
 
 // choiceProblems are those of the person's files and choices.

@@ -10,6 +10,7 @@ import (
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
+	"ztbridge/bridge/health"
 	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/reclaim"
@@ -42,9 +43,10 @@ type Input struct {
 	// what the kernel holds: the decision, or an earlier one while passes fail
 	Applied decide.Decision
 	Pass    Pass
-	Refused error          // why the last reload was refused; nil if it was not
-	Notice  Notice         // of the programs that prepared the box
-	Idle    *reclaim.Usage // nil where it does not matter
+	Refused error            // why the last reload was refused; nil if it was not
+	Notice  Notice           // of the programs that prepared the box
+	Updates []health.Problem // of the image's updater
+	Idle    *reclaim.Usage   // nil where it does not matter
 }
 
 // Reporter makes statuses and remembers since when things are as they are. It belongs to one

@@ -41,7 +41,8 @@ const (
 	GrubEnv     = "grub/grubenv" // below ConfigMount
 	ReleaseFile = "/usr/lib/ztbridge/image.json"
 	UpdateKey   = "/usr/lib/ztbridge/update.pub"
-	Notice      = "/run/ztbridge/notice" // shown by `ztbridge status`
+	Notice      = "/run/ztbridge/notice"       // shown by `ztbridge status`
+	Updates     = "/run/ztbridge/updates.json" // as well: problems with updates
 	Config      = "/etc/ztbridge/ztbridge.yaml"
 )
 

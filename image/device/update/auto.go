@@ -45,6 +45,13 @@ type autoState struct {
 	Newest time.Time `json:"newest"` // when the newest channel file seen was created
 	Staged string    `json:"staged"` // version written to the other slot last
 	Told   string    `json:"told"`
+
+	RestartAt time.Time `json:"restart_at,omitzero"` // into what is staged
+	Offered   string    `json:"offered,omitempty"`   // version that waits for this box's turn
+	Turn      time.Time `json:"turn,omitzero"`
+	Asked     time.Time `json:"asked,omitzero"` // when a server was asked last
+	Failure   *failure  `json:"failure,omitempty"`
+	Complaint string    `json:"complaint,omitempty"` // why the last trial failed
 }
 
 func (b *Box) autoFile() string { return filepath.Join(b.DataDir, "update", "auto.json") }
@@ -71,13 +78,18 @@ func (b *Box) Step(ctx context.Context, a Auto, now time.Time) (string, error) {
 	}
 	state := b.autoState()
 	told, err := b.step(ctx, a, status, &state, now)
-	if err != nil {
+	switch {
+	case err != nil:
 		told = "updates: " + err.Error()
+		state.Asked = now
+		state.failed(err, now)
+	case told != "":
+		state.Failure = nil
 	}
 	if told != "" {
 		state.Told = told
 	}
-	return told, errors.Join(err, b.saveAutoState(state))
+	return told, errors.Join(err, b.saveAutoState(state), b.Tell())
 }
 
 func (b *Box) saveAutoState(s autoState) error {
@@ -95,7 +107,7 @@ func (b *Box) saveAutoState(s autoState) error {
 func (b *Box) step(ctx context.Context, a Auto, status Status, state *autoState,
 	now time.Time) (string, error) {
 	if status.State == InUse {
-		state.Staged = ""
+		state.Staged, state.RestartAt, state.Complaint = "", time.Time{}, ""
 	}
 	switch {
 	case status.State == Trying:
@@ -103,10 +115,9 @@ func (b *Box) step(ctx context.Context, a Auto, status Status, state *autoState,
 	case status.State == Prepared && state.Staged == "":
 		return "", nil // a person's update, who restarts when it suits
 	case status.State == Prepared:
-		at := a.restartAt(now)
-		if now.Before(at) {
-			return fmt.Sprintf("version %s is installed; this box restarts into it at %s UTC",
-				state.Staged, at.Format("2006-01-02 15:04")), nil
+		state.RestartAt = a.restartAt(now)
+		if now.Before(state.RestartAt) {
+			return state.waits(), nil
 		}
 		return "restarting into version " + state.Staged, b.Restart(ctx)
 	case now.Sub(state.Looked) < lookEvery && !now.Before(state.Looked):
@@ -120,6 +131,7 @@ func (b *Box) step(ctx context.Context, a Auto, status Status, state *autoState,
 	if err != nil {
 		return "", err
 	}
+	state.Offered = ""
 	entry, offered := c.Bundles[status.Target]
 	turn := c.Created.Add(a.share(c.Version, spreadOver))
 	switch {
@@ -131,16 +143,22 @@ func (b *Box) step(ctx context.Context, a Auto, status Status, state *autoState,
 		return fmt.Sprintf("version %s failed its trial on this box; waiting for a newer one",
 			c.Version), nil
 	case now.Before(turn):
-		return fmt.Sprintf("version %s is there; this box's turn is at %s UTC", c.Version,
-			turn.UTC().Format("2006-01-02 15:04")), nil
+		state.Offered, state.Turn = c.Version, turn
+		return fmt.Sprintf("version %s is there; this box's turn is at %s", c.Version,
+			minute(turn)), nil
 	}
 	state.Looked = now // a server that fails is not asked again at once
 	if err := b.stage(ctx, a, c, entry); err != nil {
 		return "", err
 	}
-	state.Staged = c.Version
-	return fmt.Sprintf("version %s is installed; this box restarts into it at %s UTC", c.Version,
-		a.restartAt(now).Format("2006-01-02 15:04")), nil
+	state.Staged, state.RestartAt, state.Complaint = c.Version, a.restartAt(now), ""
+	return state.waits(), nil
+}
+
+// waits says what a version that is installed waits for.
+func (s *autoState) waits() string {
+	return fmt.Sprintf("version %s is installed; this box restarts into it at %s", s.Staged,
+		minute(s.RestartAt))
 }
 
 // channel returns the channel file, when it is one to be believed.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"pault.ag/go/debian/version"
 
@@ -23,6 +24,7 @@ type Box struct {
 	ReleaseFile string
 	KeyFile     string
 	Config      string // the daemon's
+	Told        string // file from which the daemon's status tells of updates
 	// Writable makes the configuration partition writable, or read-only again.
 	Writable func(on bool) error
 	// Restart restarts the machine; it returns before that has happened.
@@ -148,11 +150,10 @@ func (b *Box) Apply(ctx context.Context, file io.ReadSeeker, allowDowngrade bool
 		return Manifest{}, err
 	}
 	// What a person installs is restarted into when that person wants it.
-	if state := b.autoState(); state.Staged != "" {
-		state.Staged = ""
-		if err := b.saveAutoState(state); err != nil {
-			return Manifest{}, err
-		}
+	state := b.autoState()
+	state.Staged, state.RestartAt, state.Complaint = "", time.Time{}, ""
+	if err := b.saveAutoState(state); err != nil {
+		return Manifest{}, err
 	}
 	return bundle.Manifest, b.tryOther(status.Slot)
 }
@@ -193,8 +194,12 @@ func (b *Box) tryOther(running box.Slot) error {
 }
 
 // setEnv changes the boot variables. They are read when the partition is writable already: GRUB is
-// the only other writer.
-func (b *Box) setEnv(change func(grubenv.Block)) (err error) {
+// the only other writer. What changes by it is told.
+func (b *Box) setEnv(change func(grubenv.Block)) error {
+	return errors.Join(b.changeEnv(change), b.Tell())
+}
+
+func (b *Box) changeEnv(change func(grubenv.Block)) (err error) {
 	unlock, err := box.LockConfig(b.RunDir)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ func New() *Box {
 		RunDir: box.RunDir, ConfigDir: box.ConfigMount, DataDir: box.DataMount,
 		ReleaseFile: box.ReleaseFile, KeyFile: box.UpdateKey,
 		Config:   box.Config,
+		Told:     box.Updates,
 		Writable: remount,
 		Restart: func(ctx context.Context) error {
 			return exec.CommandContext(ctx, "systemctl",

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"ztbridge/image/device/box"
 	"ztbridge/image/device/grubenv"
 )
 
@@ -119,14 +120,27 @@ type Trial struct {
 // and then makes the slot the active one; or until the time is up, and then returns ErrUnhealthy,
 // after which the machine must be restarted: the boot loader starts the active slot. What was bad
 // before is not held against the running system, so that a rollback from a bad system stays, too.
+//
+// What it decides on is told, as is what came of a trial before this start.
 func (b *Box) EndTrial(ctx context.Context, trial Trial) error {
 	status, err := b.Status()
 	if err != nil {
 		return err
 	}
 	if status.State != Trying {
-		return nil
+		return b.Tell()
 	}
+	err = b.judge(ctx, status.Slot, trial)
+	if errors.Is(err, ErrUnhealthy) {
+		state := b.autoState()
+		state.Complaint = err.Error()
+		err = errors.Join(err, b.saveAutoState(state))
+	}
+	return err
+}
+
+// judge looks at the daemon, and keeps the slot or returns ErrUnhealthy.
+func (b *Box) judge(ctx context.Context, slot box.Slot, trial Trial) error {
 	ctx, cancel := context.WithTimeout(ctx, trial.Timeout)
 	defer cancel()
 	ticker := time.NewTicker(trial.Every)
@@ -140,8 +154,8 @@ func (b *Box) EndTrial(ctx context.Context, trial Trial) error {
 			time.Since(streak.since) >= trial.Steady {
 			return b.setEnv(func(env grubenv.Block) {
 				// or else a person has ended the trial in the meantime
-				if env[grubenv.Try] == string(status.Slot) {
-					env[grubenv.Active], env[grubenv.Try], env[grubenv.Left] = string(status.Slot),
+				if env[grubenv.Try] == string(slot) {
+					env[grubenv.Active], env[grubenv.Try], env[grubenv.Left] = string(slot),
 						"", "0"
 				}
 			})

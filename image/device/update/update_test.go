@@ -46,7 +46,7 @@ func newFixture(t *testing.T) *fixture {
 	f.Box = &Box{RunDir: filepath.Join(dir, "run"), ConfigDir: filepath.Join(dir, "fat"),
 		DataDir:     filepath.Join(dir, "data"),
 		ReleaseFile: filepath.Join(dir, "image.json"), KeyFile: filepath.Join(dir, "update.pub"),
-		Config:   filepath.Join(dir, "ztbridge.yaml"),
+		Config: filepath.Join(dir, "ztbridge.yaml"), Told: filepath.Join(dir, "told/updates.json"),
 		Writable: func(on bool) error { f.writable = on; return nil },
 	}
 	f.Box.Setup = func(context.Context) error { return f.setup }
