@@ -3,6 +3,7 @@ package pathcheck
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -95,9 +96,9 @@ func (n *network) reply(pkt gopacket.Packet) (Kind, []byte, bool) {
 	p := probe{}
 	switch ip := pkt.NetworkLayer().(type) {
 	case *layers.IPv4:
-		p.src, p.dst = address(ip.DstIP), address(ip.SrcIP)
+		p.src, p.dst = addressOf(ip.DstIP), addressOf(ip.SrcIP)
 	case *layers.IPv6:
-		p.src, p.dst = address(ip.DstIP), address(ip.SrcIP)
+		p.src, p.dst = addressOf(ip.DstIP), addressOf(ip.SrcIP)
 	}
 	var l []gopacket.SerializableLayer
 	for _, layer := range pkt.Layers() {
@@ -127,7 +128,7 @@ func (n *network) reply(pkt gopacket.Packet) (Kind, []byte, bool) {
 				Ack: q.Seq + 1, ACK: true, SYN: !n.refused, RST: n.refused}}
 		}
 	}
-	b, err := p.packet(l)
+	b, err := p.serialize(l)
 	return p.kind, b, err == nil
 }
 
@@ -238,7 +239,7 @@ func TestErrorsAnswerTheirQuestion(t *testing.T) {
 						layers.ICMPv6TypeDestinationUnreachable, 0)},
 					gopacket.Payload(append(make([]byte, 4), quoted...))}
 			}
-			b, err := router.packet(l)
+			b, err := router.serialize(l)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -308,4 +309,45 @@ func TestNobodyToAsk(t *testing.T) {
 	if _, err := c.Ask(t.Context(), gone); !errors.Is(err, ErrNoTarget) {
 		t.Errorf("Ask: %v, want ErrNoTarget", err)
 	}
+}
+
+// serialize makes a packet with another library than the code that it tests.
+func (p probe) serialize(l []gopacket.SerializableLayer) ([]byte, error) {
+	proto := map[Kind][2]layers.IPProtocol{
+		Echo: {layers.IPProtocolICMPv4, layers.IPProtocolICMPv6},
+		DNS:  {layers.IPProtocolUDP, layers.IPProtocolUDP},
+		TCP:  {layers.IPProtocolTCP, layers.IPProtocolTCP},
+	}[p.kind]
+	var ip interface {
+		gopacket.NetworkLayer
+		gopacket.SerializableLayer
+	}
+	if p.src.Is4() {
+		ip = &layers.IPv4{Version: 4, TTL: hops, Id: p.id, Protocol: proto[0],
+			SrcIP: p.src.AsSlice(), DstIP: p.dst.AsSlice()}
+	} else {
+		ip = &layers.IPv6{Version: 6, HopLimit: hops, NextHeader: proto[1],
+			SrcIP: p.src.AsSlice(), DstIP: p.dst.AsSlice()}
+	}
+	for _, layer := range l {
+		if c, ok := layer.(interface {
+			SetNetworkLayerForChecksum(gopacket.NetworkLayer) error
+		}); ok {
+			if err := c.SetNetworkLayerForChecksum(ip); err != nil {
+				return nil, fmt.Errorf("making a packet: %w", err)
+			}
+		}
+	}
+	buf := gopacket.NewSerializeBuffer()
+	opts := gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}
+	err := gopacket.SerializeLayers(buf, opts, append([]gopacket.SerializableLayer{ip}, l...)...)
+	if err != nil {
+		return nil, fmt.Errorf("making a packet: %w", err)
+	}
+	return buf.Bytes(), nil
+}
+
+func addressOf(b []byte) netip.Addr {
+	a, _ := netip.AddrFromSlice(b)
+	return a.Unmap()
 }

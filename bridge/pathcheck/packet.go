@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
 	"github.com/miekg/dns"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/checksum"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 )
 
 // Kind is what a check asks for.
@@ -45,10 +46,9 @@ type probe struct {
 
 // marshal returns the IP packet.
 func (p probe) marshal() ([]byte, error) {
-	var l []gopacket.SerializableLayer
 	switch p.kind {
 	case Echo:
-		l = p.echo()
+		return p.packet(p.echo()), nil
 	case DNS:
 		query := dns.Msg{MsgHdr: dns.MsgHdr{Id: p.id, RecursionDesired: true},
 			Question: []dns.Question{{Name: ".", Qtype: dns.TypeSOA, Qclass: dns.ClassINET}}}
@@ -56,70 +56,81 @@ func (p probe) marshal() ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("packing a query: %w", err)
 		}
-		udp := &layers.UDP{SrcPort: layers.UDPPort(p.port()), DstPort: dnsPort}
-		l = []gopacket.SerializableLayer{udp, gopacket.Payload(b)}
-	case TCP:
-		l = []gopacket.SerializableLayer{&layers.TCP{SrcPort: layers.TCPPort(p.port()),
-			DstPort: tcpPort, Seq: p.seq, SYN: true, Window: 65535}}
+		return p.packet(p.udp(b)), nil
+	default:
+		return p.packet(p.tcp(p.seq, header.TCPFlagSyn)), nil
 	}
-	return p.packet(l)
 }
 
 // reset returns the packet that ends a connection which was answered, so that nothing is left of
 // it in connection tracking or at the other end.
-func (p probe) reset() ([]byte, error) {
-	return p.packet([]gopacket.SerializableLayer{&layers.TCP{SrcPort: layers.TCPPort(p.port()),
-		DstPort: tcpPort, Seq: p.seq + 1, RST: true}})
-}
+func (p probe) reset() []byte { return p.packet(p.tcp(p.seq+1, header.TCPFlagRst)) }
 
 // port returns the source port, one of those that Linux gives to clients.
 func (p probe) port() uint16 { return 32768 + p.id%28232 }
 
-func (p probe) echo() []gopacket.SerializableLayer {
-	data := gopacket.Payload("ztbridge path check")
+func (p probe) echo() []byte {
+	const data = "ztbridge path check"
 	if p.src.Is4() {
-		return []gopacket.SerializableLayer{&layers.ICMPv4{Id: p.id, Seq: 1,
-			TypeCode: layers.CreateICMPv4TypeCode(layers.ICMPv4TypeEchoRequest, 0)}, data}
+		h := header.ICMPv4(append(make([]byte, header.ICMPv4MinimumSize), data...))
+		h.SetType(header.ICMPv4Echo)
+		h.SetIdent(p.id)
+		h.SetSequence(1)
+		h.SetChecksum(^checksum.Checksum(h, 0))
+		return h
 	}
-	return []gopacket.SerializableLayer{&layers.ICMPv6{
-		TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeEchoRequest, 0)},
-		&layers.ICMPv6Echo{Identifier: p.id, SeqNumber: 1}, data}
+	h := header.ICMPv6(append(make([]byte, header.ICMPv6EchoMinimumSize), data...))
+	h.SetType(header.ICMPv6EchoRequest)
+	h.SetIdent(p.id)
+	h.SetSequence(1)
+	h.SetChecksum(header.ICMPv6Checksum(header.ICMPv6ChecksumParams{Header: h,
+		Src: tcpip.AddrFromSlice(p.src.AsSlice()), Dst: tcpip.AddrFromSlice(p.dst.AsSlice())}))
+	return h
 }
 
-// packet puts the IP header before the layers, and their checksums in.
-func (p probe) packet(l []gopacket.SerializableLayer) ([]byte, error) {
-	proto := map[Kind][2]layers.IPProtocol{
-		Echo: {layers.IPProtocolICMPv4, layers.IPProtocolICMPv6},
-		DNS:  {layers.IPProtocolUDP, layers.IPProtocolUDP},
-		TCP:  {layers.IPProtocolTCP, layers.IPProtocolTCP},
+func (p probe) udp(payload []byte) []byte {
+	h := header.UDP(append(make([]byte, header.UDPMinimumSize), payload...))
+	length := uint16(len(h)) //nolint:gosec // a query of 17 bytes
+	h.Encode(&header.UDPFields{SrcPort: p.port(), DstPort: dnsPort, Length: length})
+	h.SetChecksum(^checksum.Checksum(h, p.pseudoHeader(header.UDPProtocolNumber, length)))
+	return h
+}
+
+func (p probe) tcp(seq uint32, flags header.TCPFlags) []byte {
+	h := header.TCP(make([]byte, header.TCPMinimumSize))
+	h.Encode(&header.TCPFields{SrcPort: p.port(), DstPort: tcpPort, SeqNum: seq, Flags: flags,
+		DataOffset: header.TCPMinimumSize, WindowSize: 65535})
+	h.SetChecksum(^checksum.Checksum(h,
+		p.pseudoHeader(header.TCPProtocolNumber, header.TCPMinimumSize)))
+	return h
+}
+
+// pseudoHeader returns the sum of the addresses, protocol and length that UDP and TCP cover.
+func (p probe) pseudoHeader(proto tcpip.TransportProtocolNumber, length uint16) uint16 {
+	return header.PseudoHeaderChecksum(proto, tcpip.AddrFromSlice(p.src.AsSlice()),
+		tcpip.AddrFromSlice(p.dst.AsSlice()), length)
+}
+
+// packet puts the IP header before a payload.
+func (p probe) packet(payload []byte) []byte {
+	proto := [...][2]tcpip.TransportProtocolNumber{
+		Echo: {header.ICMPv4ProtocolNumber, header.ICMPv6ProtocolNumber},
+		DNS:  {header.UDPProtocolNumber, header.UDPProtocolNumber},
+		TCP:  {header.TCPProtocolNumber, header.TCPProtocolNumber},
 	}[p.kind]
-	var ip interface {
-		gopacket.NetworkLayer
-		gopacket.SerializableLayer
-	}
+	src, dst := tcpip.AddrFromSlice(p.src.AsSlice()), tcpip.AddrFromSlice(p.dst.AsSlice())
+	length := uint16(len(payload)) //nolint:gosec // under 50 bytes
 	if p.src.Is4() {
-		ip = &layers.IPv4{Version: 4, TTL: hops, Id: p.id, Protocol: proto[0],
-			SrcIP: p.src.AsSlice(), DstIP: p.dst.AsSlice()}
-	} else {
-		ip = &layers.IPv6{Version: 6, HopLimit: hops, NextHeader: proto[1],
-			SrcIP: p.src.AsSlice(), DstIP: p.dst.AsSlice()}
+		h := header.IPv4(make([]byte, header.IPv4MinimumSize))
+		h.Encode(&header.IPv4Fields{TotalLength: header.IPv4MinimumSize + length, ID: p.id,
+			TTL: hops, Protocol: uint8(proto[0]), SrcAddr: src, DstAddr: dst})
+		h.SetChecksum(^h.CalculateChecksum())
+		return append(h, payload...)
 	}
-	for _, layer := range l {
-		if c, ok := layer.(interface {
-			SetNetworkLayerForChecksum(gopacket.NetworkLayer) error
-		}); ok {
-			if err := c.SetNetworkLayerForChecksum(ip); err != nil {
-				return nil, fmt.Errorf("making a packet: %w", err)
-			}
-		}
-	}
-	buf := gopacket.NewSerializeBuffer()
-	opts := gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}
-	err := gopacket.SerializeLayers(buf, opts, append([]gopacket.SerializableLayer{ip}, l...)...)
-	if err != nil {
-		return nil, fmt.Errorf("making a packet: %w", err)
-	}
-	return buf.Bytes(), nil
+	h := header.IPv6(make([]byte, header.IPv6MinimumSize))
+	h.Encode(&header.IPv6Fields{PayloadLength: length, TransportProtocol: proto[1],
+		HopLimit: hops, SrcAddr: src, DstAddr: dst})
+	return append(h, payload...)
 }
 
 // answer is a packet that came back.
@@ -136,110 +147,149 @@ type answer struct {
 	refused string
 }
 
-// parse returns what a packet answers; false for what is no answer to any check.
+// parse returns what a packet answers; false for what is no answer to any check. A fragment, and
+// an IPv6 packet with extension headers, is none: the answers to our packets need neither.
 func parse(b []byte) (answer, bool) {
-	first := layers.LayerTypeIPv4
-	if len(b) > 0 && b[0]>>4 == 6 {
-		first = layers.LayerTypeIPv6
-	}
-	pkt := gopacket.NewPacket(b, first, gopacket.DecodeOptions{NoCopy: true})
 	var a answer
-	var local bool
-	switch ip := pkt.NetworkLayer().(type) {
-	case *layers.IPv4:
-		a.src, a.dst = address(ip.SrcIP), address(ip.DstIP)
-		local = ip.TTL == hops
-	case *layers.IPv6:
-		a.src, a.dst = address(ip.SrcIP), address(ip.DstIP)
-		local = ip.HopLimit == hops
-	default:
+	proto, hopLimit, payload, ok := a.network(b)
+	if !ok {
 		return a, false
 	}
-	for _, l := range pkt.Layers() {
-		switch l := l.(type) {
-		case *layers.ICMPv4:
-			return a.icmp4(l)
-		case *layers.ICMPv6:
-			return a.icmp6(l)
-		case *layers.UDP:
-			return a.udp(l)
-		case *layers.TCP:
-			return a.tcp(l, local)
+	switch proto {
+	case header.ICMPv4ProtocolNumber:
+		return a.icmp4(payload)
+	case header.ICMPv6ProtocolNumber:
+		return a.icmp6(payload)
+	case header.UDPProtocolNumber:
+		return a.udp(payload)
+	case header.TCPProtocolNumber:
+		return a.tcp(payload, hopLimit == hops)
+	}
+	return a, false
+}
+
+// network reads the IP header into the answer and returns what follows; false if it is none.
+func (a *answer) network(b []byte) (
+	proto tcpip.TransportProtocolNumber, hopLimit uint8, payload []byte, ok bool) {
+	switch header.IPVersion(b) {
+	case header.IPv4Version:
+		h := header.IPv4(b)
+		if !h.IsValid(len(b)) || h.More() || h.FragmentOffset() != 0 {
+			return 0, 0, nil, false
 		}
+		a.src, a.dst = address(h.SourceAddress()), address(h.DestinationAddress())
+		return h.TransportProtocol(), h.TTL(), h.Payload(), true
+	case header.IPv6Version:
+		h := header.IPv6(b)
+		if !h.IsValid(len(b)) {
+			return 0, 0, nil, false
+		}
+		a.src, a.dst = address(h.SourceAddress()), address(h.DestinationAddress())
+		return h.TransportProtocol(), h.HopLimit(), h.Payload(), true
 	}
-	return a, false
+	return 0, 0, nil, false
 }
 
-func (a answer) icmp4(l *layers.ICMPv4) (answer, bool) {
-	switch l.TypeCode.Type() {
-	case layers.ICMPv4TypeEchoReply:
-		a.kind, a.id = Echo, l.Id
-		return a, true
-	case layers.ICMPv4TypeDestinationUnreachable:
-		return a.quoted(l.Payload, l.TypeCode.String())
-	}
-	return a, false
-}
-
-func (a answer) icmp6(l *layers.ICMPv6) (answer, bool) {
-	const unused = 4 // bytes of the error's header before what it quotes
-	switch {
-	case l.TypeCode.Type() == layers.ICMPv6TypeEchoReply && len(l.Payload) >= unused:
-		a.kind, a.id = Echo, binary.BigEndian.Uint16(l.Payload)
-		return a, true
-	case l.TypeCode.Type() == layers.ICMPv6TypeDestinationUnreachable && len(l.Payload) >= unused:
-		return a.quoted(l.Payload[unused:], l.TypeCode.String())
-	}
-	return a, false
-}
-
-func (a answer) udp(l *layers.UDP) (answer, bool) {
-	var m dns.Msg
-	if l.SrcPort != dnsPort || m.Unpack(l.Payload) != nil || !m.Response {
+func (a answer) icmp4(h header.ICMPv4) (answer, bool) {
+	if len(h) < header.ICMPv4MinimumSize {
 		return a, false
 	}
-	a.kind, a.id, a.port = DNS, m.Id, uint16(l.DstPort)
+	switch h.Type() {
+	case header.ICMPv4EchoReply:
+		a.kind, a.id = Echo, h.Ident()
+		return a, true
+	case header.ICMPv4DstUnreachable:
+		return a.quoted(h.Payload(), unreachable4[h.Code()])
+	}
+	return a, false
+}
+
+func (a answer) icmp6(h header.ICMPv6) (answer, bool) {
+	if len(h) < header.ICMPv6ErrorHeaderSize {
+		return a, false
+	}
+	switch h.Type() {
+	case header.ICMPv6EchoReply:
+		a.kind, a.id = Echo, h.Ident()
+		return a, true
+	case header.ICMPv6DstUnreachable:
+		return a.quoted(h[header.ICMPv6ErrorHeaderSize:], unreachable6[h.Code()])
+	}
+	return a, false
+}
+
+// unreachable4 names the codes of ICMP type 3 that routers and hosts send (RFC 1812, 5.2.7.1).
+var unreachable4 = map[header.ICMPv4Code]string{
+	0: "network unreachable", 1: "host unreachable", 2: "protocol unreachable",
+	3: "port unreachable", 4: "fragmentation needed", 5: "source route failed",
+	6: "network unknown", 7: "host unknown", 9: "network prohibited", 10: "host prohibited",
+	11: "network unreachable for this service", 12: "host unreachable for this service",
+	13: "communication prohibited",
+}
+
+// unreachable6 names the codes of ICMPv6 type 1 (RFC 4443, 3.1).
+var unreachable6 = map[header.ICMPv6Code]string{
+	0: "no route", 1: "communication prohibited", 2: "beyond the scope of the source",
+	3: "address unreachable", 4: "port unreachable", 5: "source refused by policy",
+	6: "route rejected",
+}
+
+func (a answer) udp(h header.UDP) (answer, bool) {
+	var m dns.Msg
+	if len(h) < header.UDPMinimumSize || h.SourcePort() != dnsPort ||
+		m.Unpack(h.Payload()) != nil || !m.Response {
+		return a, false
+	}
+	a.kind, a.id, a.port = DNS, m.Id, h.DestinationPort()
 	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
 		a.refused = "the DNS server answers " + dns.RcodeToString[m.Rcode]
 	}
 	return a, true
 }
 
-func (a answer) tcp(l *layers.TCP, local bool) (answer, bool) {
-	if l.SrcPort != tcpPort || !l.ACK || !l.SYN && !l.RST {
+func (a answer) tcp(h header.TCP, local bool) (answer, bool) {
+	if len(h) < header.TCPMinimumSize || h.SourcePort() != tcpPort {
 		return a, false
 	}
-	a.kind, a.port, a.ack, a.open = TCP, uint16(l.DstPort), l.Ack, l.SYN
-	if l.RST && local {
+	flags := h.Flags()
+	if !flags.Contains(header.TCPFlagAck) || !flags.Intersects(header.TCPFlagSyn|header.TCPFlagRst) {
+		return a, false
+	}
+	a.kind, a.port, a.ack = TCP, h.DestinationPort(), h.AckNumber()
+	a.open = flags.Contains(header.TCPFlagSyn)
+	if !a.open && local {
 		a.refused = "this box resets the connection"
 	}
 	return a, true
 }
 
-// quoted reads the packet that an ICMP error is about.
+// quoted reads the packet that an ICMP error is about. It may be cut after 8 bytes of its payload.
 func (a answer) quoted(b []byte, code string) (answer, bool) {
 	const ports = 4
-	var proto layers.IPProtocol
+	var proto tcpip.TransportProtocolNumber
 	switch {
-	case len(b) >= 20 && b[0]>>4 == 4:
-		proto = layers.IPProtocol(b[9])
-		b = b[min(int(b[0]&15)*4, len(b)):]
-	case len(b) >= 40 && b[0]>>4 == 6:
-		proto, b = layers.IPProtocol(b[6]), b[40:]
+	case len(b) >= header.IPv4MinimumSize && header.IPVersion(b) == header.IPv4Version:
+		h := header.IPv4(b)
+		proto, b = h.TransportProtocol(), b[min(int(h.HeaderLength()), len(b)):]
+	case len(b) >= header.IPv6MinimumSize && header.IPVersion(b) == header.IPv6Version:
+		proto, b = header.IPv6(b).TransportProtocol(), b[header.IPv6MinimumSize:]
 	default:
 		return a, false
 	}
 	if len(b) < ports+4 {
 		return a, false
 	}
-	a.refused = fmt.Sprintf("%s says %s", a.src, code)
+	if code == "" {
+		code = "unreachable"
+	}
+	a.refused = fmt.Sprintf("%s says: %s", a.src, code)
 	a.port = binary.BigEndian.Uint16(b)
 	switch proto {
-	case layers.IPProtocolICMPv4, layers.IPProtocolICMPv6:
+	case header.ICMPv4ProtocolNumber, header.ICMPv6ProtocolNumber:
 		a.kind, a.id = Echo, binary.BigEndian.Uint16(b[ports:])
-	case layers.IPProtocolUDP:
+	case header.UDPProtocolNumber:
 		a.kind = DNS
-	case layers.IPProtocolTCP:
+	case header.TCPProtocolNumber:
 		a.kind, a.ack = TCP, binary.BigEndian.Uint32(b[ports:])+1
 	default:
 		return a, false
@@ -263,7 +313,7 @@ func (a answer) answers(p probe) bool {
 	}
 }
 
-func address(b []byte) netip.Addr {
-	a, _ := netip.AddrFromSlice(b)
-	return a.Unmap()
+func address(a tcpip.Address) netip.Addr {
+	addr, _ := netip.AddrFromSlice(a.AsSlice())
+	return addr
 }
