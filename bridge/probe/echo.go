@@ -44,23 +44,23 @@ const lateMax = 4 * time.Second
 
 // echoer owns the sockets of one egress's probes. Not safe for concurrent use.
 type echoer struct {
-	mark  uint32
+	by    way
 	nonce Nonce
 	seq   uint16
 	asked map[uint16]time.Time // when the echoes left that were not answered yet
-	conn4 net.PacketConn
-	conn6 net.PacketConn
+	conn4 *receiver
+	conn6 *receiver
 }
 
-func newEchoer(mark uint32, nonce Nonce) *echoer {
-	return &echoer{mark: mark, nonce: nonce, asked: map[uint16]time.Time{}}
+func newEchoer(by way, nonce Nonce) *echoer {
+	return &echoer{by: by, nonce: nonce, asked: map[uint16]time.Time{}}
 }
 
 // forget makes answers to all that was asked before count no more.
 func (e *echoer) forget() { clear(e.asked) }
 
 func (e *echoer) close() {
-	for _, c := range []*net.PacketConn{&e.conn4, &e.conn6} {
+	for _, c := range []**receiver{&e.conn4, &e.conn6} {
 		if *c != nil {
 			_ = (*c).Close()
 			*c = nil
@@ -187,12 +187,12 @@ func (e *echoer) await(ctx context.Context, targets []netip.Addr, v6 bool,
 	r := result{err: fmt.Errorf("waiting for %s: %w", targets[0], ErrNoAnswer)}
 	buf := make([]byte, 2048)
 	for {
-		n, from, err := conn.ReadFrom(buf)
+		n, link, from, err := conn.read(buf)
 		if err != nil {
 			return r
 		}
 		seq, ok := e.answers(buf[:n], from, v6, targets)
-		if !ok || slices.Contains(r.answered, seq) {
+		if !ok || slices.Contains(r.answered, seq) || !e.by.brought(conn, link, from) {
 			continue
 		}
 		r.answered, r.rtt, r.err = append(r.answered, seq), time.Since(e.asked[seq]), nil
@@ -249,7 +249,7 @@ func (e *echoer) answers(b []byte, from net.Addr, v6 bool,
 	return uint16(body.Seq), slices.Contains(targets, addr.Unmap())
 }
 
-func (e *echoer) socket(v6 bool) (net.PacketConn, error) {
+func (e *echoer) socket(v6 bool) (*receiver, error) {
 	network, address, conn := "ip4:icmp", "0.0.0.0", &e.conn4
 	if v6 {
 		network, address, conn = "ip6:ipv6-icmp", "::", &e.conn6
@@ -262,8 +262,14 @@ func (e *echoer) socket(v6 bool) (net.PacketConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening %s socket: %w", network, err)
 	}
-	*conn = c
-	return c, nil
+	ip, ok := c.(*net.IPConn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("opening %s socket: it is a %T", network, c), c.Close())
+	}
+	if *conn, err = newReceiver(ip, v6); err != nil {
+		return nil, errors.Join(err, ip.Close())
+	}
+	return *conn, nil
 }
 
 // control sets the mark that leads the packets to the egress's table, and forbids fragmentation
@@ -271,9 +277,7 @@ func (e *echoer) socket(v6 bool) (net.PacketConn, error) {
 func (e *echoer) control(network, _ string, c syscall.RawConn) error {
 	var mark, df error
 	err := c.Control(func(fd uintptr) {
-		if e.mark != 0 {
-			mark = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(e.mark))
-		}
+		mark = e.by.mark(int(fd))
 		level, opt, val := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE
 		if strings.HasPrefix(network, "ip6") {
 			level, opt, val = unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE

@@ -36,8 +36,11 @@ type Traffic struct {
 type Config struct {
 	Egress string // for the log
 	// SO_MARK of every packet, which a policy rule leads to the egress's table; 0: none
-	Mark  uint32
-	Nonce Nonce // begins the data of every echo
+	Mark uint32
+	// Device returns the interface that answers must come by; "": any but loopback, as where
+	// Device is nil. It is called often, and must not block.
+	Device func() string
+	Nonce  Nonce // begins the data of every echo
 	// Targets are sent ICMP echoes; the answer of any one of them is proof of life.
 	Targets []netip.Addr
 	// Traffic is asked several times in an interval, and while an answer is awaited. Nil: unknown,
@@ -48,6 +51,8 @@ type Config struct {
 	Notify   func()        // called on every change of grade; must not block
 	Logger   *slog.Logger
 }
+
+func (c Config) way() way { return way{fwmark: c.Mark, device: c.Device} }
 
 // Status is an immutable picture of what the probes saw.
 type Status struct {
@@ -112,7 +117,7 @@ func (p *Prober) Kick() {
 
 // Run probes until ctx ends. It returns nil then; it never gives up before.
 func (p *Prober) Run(ctx context.Context) error {
-	echo := newEchoer(p.cfg.Mark, p.cfg.Nonce)
+	echo := newEchoer(p.cfg.way(), p.cfg.Nonce)
 	defer echo.close()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -179,7 +184,7 @@ func (p *Prober) ask(ctx context.Context, echo *echoer, again bool) (time.Durati
 	}
 	byTCP := make(chan answer, 1)
 	go func() {
-		rtt, err := connect(ctx, p.cfg.Mark, p.cfg.Targets, p.timeout())
+		rtt, err := connect(ctx, p.cfg.way(), p.cfg.Targets, p.timeout())
 		if err == nil && again {
 			defer cancel() // the echo need not be waited for
 		}

@@ -1,71 +1,11 @@
 package probe
 
 import (
-	"context"
-	"errors"
-	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 )
-
-// Loopback answers echoes: a path that works.
-func TestProbeLoopback(t *testing.T) {
-	requireRoot(t)
-	for _, target := range []string{"127.0.0.1", "::1"} {
-		t.Run(target, func(t *testing.T) {
-			changed := make(chan struct{}, 1)
-			p := New(Config{
-				Egress: "test", Targets: []netip.Addr{netip.MustParseAddr(target)},
-				Interval: interval, HoldDown: holdDown, Logger: slog.New(slog.DiscardHandler),
-				Notify: func() {
-					select {
-					case changed <- struct{}{}:
-					default:
-					}
-				},
-			})
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-			done := make(chan error, 1)
-			go func() { done <- p.Run(ctx) }()
-			p.SetActive(true)
-			for p.Status().Grade != Fresh {
-				select {
-				case <-changed:
-				case <-ctx.Done():
-					t.Fatalf("never answered: %+v", p.Status())
-				}
-			}
-			p.SetActive(false)
-			if st := p.Status(); st.Grade != Unknown {
-				t.Errorf("inactive, yet %v", st.Grade)
-			}
-			cancel()
-			if err := <-done; err != nil {
-				t.Errorf("Run: %v", err)
-			}
-		})
-	}
-}
-
-func requireRoot(t *testing.T) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("NOT TESTED: ICMP echo needs root")
-	}
-}
-
-func TestPathMTUOfLoopback(t *testing.T) {
-	requireRoot(t)
-	e := newEchoer(0, NewNonce())
-	defer e.close()
-	got := e.pathMTU(t.Context(), []netip.Addr{netip.MustParseAddr("127.0.0.1")}, maxTimeout)
-	if got != mtuSizes[0] {
-		t.Errorf("path MTU %d, want the largest asked for, %d", got, mtuSizes[0])
-	}
-}
 
 func TestLargest(t *testing.T) {
 	sizes := []int{1500, 1400, 1300, 1200}
@@ -102,7 +42,7 @@ func TestLargest(t *testing.T) {
 // A stranger's packet, whatever it holds, is no answer, nor is one to an echo that was answered
 // before or left too long ago.
 func TestForeignAnswersDoNotCount(t *testing.T) {
-	e := newEchoer(0, NewNonce())
+	e := newEchoer(way{}, NewNonce())
 	target := netip.MustParseAddr("192.0.2.1")
 	from := &net.IPAddr{IP: target.AsSlice()}
 	reply := func() []byte {
@@ -139,21 +79,5 @@ func TestForeignAnswersDoNotCount(t *testing.T) {
 	e.forget()
 	if counts(early, from) {
 		t.Error("an answer to a forgotten echo counted")
-	}
-}
-
-// Where nobody answers echoes, a connection, or its refusal, proves that the path works; and
-// silence of both that it does not.
-func TestConnect(t *testing.T) {
-	self := []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")}
-	for _, target := range self {
-		if _, err := connect(t.Context(), 0, []netip.Addr{target}, maxTimeout); err != nil {
-			t.Errorf("%s refuses, which is an answer: %v", target, err)
-		}
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := connect(ctx, 0, self, maxTimeout); !errors.Is(err, ErrNoAnswer) {
-		t.Errorf("nobody answers: %v", err)
 	}
 }

@@ -15,11 +15,11 @@ import (
 // tcpPort is where targets are asked by TCP. A host that refuses has answered as well.
 const tcpPort = 443
 
-// connect asks all targets at once for a connection, marked as the echoes are, and returns how
-// long the first answer took. The connection is reset at once.
-func connect(ctx context.Context, mark uint32, targets []netip.Addr,
+// connect asks all targets at once for a connection, by the way of the echoes, and returns how long
+// the first answer took. The connection is reset at once. The box itself is not asked.
+func connect(ctx context.Context, by way, targets []netip.Addr,
 	timeout time.Duration) (time.Duration, error) {
-	if len(targets) == 0 {
+	if targets = elsewhere(targets); len(targets) == 0 {
 		return 0, ErrNoTarget
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -28,9 +28,7 @@ func connect(ctx context.Context, mark uint32, targets []netip.Addr,
 	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		var failed error
 		err := c.Control(func(fd uintptr) {
-			if mark != 0 {
-				failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(mark))
-			}
+			failed = errors.Join(by.mark(int(fd)), by.bind(int(fd)))
 		})
 		return errors.Join(err, failed)
 	}}

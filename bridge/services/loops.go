@@ -202,8 +202,8 @@ func (d *Set) memberProbe(was, next *services, e config.Egress, mark uint32,
 			Egress: e.Name +
 				" itself", Mark: mark, Nonce: probe.NewNonce(), Targets: targets,
 			Interval: cfg.Interval, HoldDown: cfg.HoldDown,
-			Traffic: d.trafficBy(e),
-			Notify:  func() { d.trigger.Fire(id) }, Logger: d.env.Logger,
+			Traffic: d.trafficBy(e), Device: d.deviceOf(e),
+			Notify: func() { d.trigger.Fire(id) }, Logger: d.env.Logger,
 		})
 	}
 	return task{key: key, run: next.members[e.Name].Run}

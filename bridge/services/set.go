@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -231,11 +232,25 @@ func (d *Set) probeTask(was, next *services, e config.Egress, mark uint32, cfg c
 		next.probers[e.Name] = probe.NewPair(probe.Config{
 			Egress: e.Name, Mark: mark, Nonce: nonce, Targets: cfg.Targets, Interval: cfg.Interval,
 			HoldDown: cfg.HoldDown,
-			Traffic:  d.trafficBy(e),
-			Notify:   func() { d.trigger.Fire("probe " + e.Name) }, Logger: d.env.Logger,
+			Traffic:  d.trafficBy(e), Device: d.deviceOf(e),
+			Notify: func() { d.trigger.Fire("probe " + e.Name) }, Logger: d.env.Logger,
 		}, d.traffic6By(e))
 	}
 	return task{key: key, run: next.probers[e.Name].Run}
+}
+
+// deviceOf returns what names the interface that alone brings what an egress answers. What a host
+// sends to one of its addresses on the WAN may come by another interface on the same network: there
+// is none then.
+func (d *Set) deviceOf(e config.Egress) func() string {
+	switch {
+	case e.OpenVPN != nil:
+		return func() string { return decide.TunnelDevice(e.Name) }
+	case e.Member != nil:
+		return func() string { return d.view.Load().devices[e.Name] }
+	default:
+		return nil
+	}
 }
 
 // trafficBy returns what tells a prober how busy its egress is. Only a tunnel has an interface to
@@ -343,7 +358,11 @@ func (d *Set) Look() (map[string]api.Counters, decide.Snapshot) {
 func (d *Set) Applied(s decide.Snapshot, decided decide.Decision, targets []netip.Addr) {
 	d.dns.set(decided, s)
 	if d.paths != nil {
-		d.paths.set(decided, targets)
+		// The box's own answer says nothing about a path.
+		d.paths.set(decided, slices.DeleteFunc(slices.Clone(targets), func(t netip.Addr) bool {
+			_, own := s.Host.Owner(t)
+			return own
+		}))
 	}
 	if e := d.CurrentEndpoint(); e != nil && s.Clients != nil {
 		e.applied(s.Clients)

@@ -34,7 +34,7 @@ func (d *Set) Observe(cfg *config.Config, intent policyroute.Intent, w decide.Ho
 	s := &hostView{devices: map[string]string{}, taken: decide.TakenPrefixes(intent, w),
 		peers: decide.PeersOf(cfg, intent.Ingresses)}
 	for a := range decide.Needed(cfg, decide.Snapshot{Servers: hostServers(),
-		Tunnels: d.tunnelStatuses()}) {
+		Host: w, Tunnels: d.tunnelStatuses()}) {
 		s.taken = append(s.taken, netip.PrefixFrom(a, a.BitLen()))
 	}
 	for _, l := range w.Links {

@@ -1,0 +1,145 @@
+package probe
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"syscall"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+	"golang.org/x/sys/unix"
+)
+
+// loopback is the index of lo in every network namespace (LOOPBACK_IFINDEX).
+const loopback = 1
+
+// way says by which way probes leave, and answers must come.
+type way struct {
+	fwmark uint32 // SO_MARK; 0: none
+	// device returns the interface's name; nil or an empty name: any but loopback
+	device func() string
+}
+
+func (w way) name() string {
+	if w.device == nil {
+		return ""
+	}
+	return w.device()
+}
+
+// mark marks a socket.
+func (w way) mark(fd int) error {
+	if w.fwmark == 0 {
+		return nil
+	}
+	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(w.fwmark))
+}
+
+// bind has a socket neither send nor hear anything by another interface than the device.
+func (w way) bind(fd int) error {
+	name := w.name()
+	if name == "" {
+		return nil
+	}
+	if err := unix.BindToDevice(fd, name); err != nil {
+		return fmt.Errorf("binding to %s: %w", name, err)
+	}
+	return nil
+}
+
+// brought reports whether an answer came by this way: by the device, and not from the box itself.
+// IPv6 takes what the box sends to itself for what came by the interface that has the address, so
+// that the source is looked at as well.
+func (w way) brought(conn syscall.Conn, link int, from net.Addr) bool {
+	ip, ok := from.(*net.IPAddr)
+	if !ok || link == loopback || own(ip.IP) {
+		return false
+	}
+	name := w.name()
+	if name == "" {
+		return true
+	}
+	index, err := indexOf(conn, name)
+	return err == nil && index == link
+}
+
+// receiver is a socket that tells by which interface packets came.
+type receiver struct {
+	*net.IPConn
+	// read returns the next packet, without an IPv4 header, the index of the interface that it
+	// came by, and its source.
+	read func([]byte) (n, link int, from net.Addr, err error)
+}
+
+func newReceiver(conn *net.IPConn, v6 bool) (*receiver, error) {
+	r := &receiver{IPConn: conn}
+	var err error
+	if v6 {
+		p := ipv6.NewPacketConn(conn)
+		err = p.SetControlMessage(ipv6.FlagInterface, true)
+		r.read = func(b []byte) (n, link int, from net.Addr, err error) {
+			n, cm, from, err := p.ReadFrom(b)
+			if cm != nil {
+				link = cm.IfIndex
+			}
+			return n, link, from, err
+		}
+	} else {
+		p := ipv4.NewPacketConn(conn)
+		err = p.SetControlMessage(ipv4.FlagInterface, true)
+		r.read = func(b []byte) (n, link int, from net.Addr, err error) {
+			n, cm, from, err := p.ReadFrom(b)
+			if cm != nil {
+				link = cm.IfIndex
+			}
+			return n, link, from, err
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("asking for the interface of answers: %w", err)
+	}
+	return r, nil
+}
+
+// indexOf returns the index of an interface in the network namespace of a socket.
+func indexOf(conn syscall.Conn, name string) (int, error) {
+	request, err := unix.NewIfreq(name)
+	if err != nil {
+		return 0, err
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		failed = unix.IoctlIfreq(int(fd), unix.SIOCGIFINDEX, request)
+	})
+	if err == nil {
+		err = failed
+	}
+	if err != nil {
+		return 0, fmt.Errorf("index of %s: %w", name, err)
+	}
+	return int(request.Uint32()), nil
+}
+
+// own reports whether the box itself has the address.
+func own(ip net.IP) bool {
+	if ip.IsLoopback() {
+		return true
+	}
+	addrs, err := net.InterfaceAddrs()
+	return err == nil && slices.ContainsFunc(addrs, func(a net.Addr) bool {
+		n, ok := a.(*net.IPNet)
+		return ok && n.IP.Equal(ip)
+	})
+}
+
+// elsewhere returns the targets that are not the box itself.
+func elsewhere(targets []netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(targets),
+		func(t netip.Addr) bool { return own(t.AsSlice()) })
+}
