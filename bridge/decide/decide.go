@@ -150,6 +150,7 @@ func egressIntent(cfg *config.Config, e config.Egress, s Snapshot) policyroute.E
 			t.Session = nil // as before the server assigned anything
 		}
 		tunnelIntent(&out, t)
+		out.DNS = outsideBox(out.DNS, s)
 	case e.Member != nil:
 		n := Network(cfg, s, e.Member.Network)
 		out.Iface, out.MTU, out.Carries = n.Iface, n.MTU, policyroute.ZeroTierPacket

@@ -23,6 +23,11 @@ func Needed(cfg *config.Config, s Snapshot) map[netip.Addr]string {
 	for _, a := range s.Servers {
 		out[a.Unmap()] = "a resolver or a time server of this box"
 	}
+	for _, r := range s.Host.Defaults {
+		if r.Gateway.IsValid() {
+			out[r.Gateway.Unmap()] = "the gateway of " + r.Iface
+		}
+	}
 	for name, t := range s.Tunnels {
 		if t.Server.IsValid() {
 			out[t.Server.Addr().Unmap()] = "the server of tunnel " + name
@@ -62,24 +67,51 @@ func AddressConflict(cfg *config.Config, e config.Egress, s Snapshot) string {
 					l.Name)
 			}
 		}
-		if other := sharer(cfg, e, s, a); other != "" {
-			return fmt.Sprintf("its server assigned %s, which tunnel %s has", a, other)
+		for _, p := range pathPrefixes {
+			if p.Contains(a) {
+				return fmt.Sprintf("its server assigned %s, which this box checks paths with", a)
+			}
+		}
+		if what := claimed(cfg, e, s, a); what != "" {
+			return fmt.Sprintf("its server assigned %s, which %s", a, what)
 		}
 	}
 	return ""
 }
 
-// sharer returns the tunnel before e in the configuration that has the address.
-func sharer(cfg *config.Config, e config.Egress, s Snapshot, a netip.Addr) string {
+// claimed returns what an address is to a tunnel before e in the configuration: its own or that of
+// a resolver.
+func claimed(cfg *config.Config, e config.Egress, s Snapshot, a netip.Addr) string {
 	for _, other := range cfg.Egresses {
 		if other.Name == e.Name {
 			return ""
 		}
 		session := s.Tunnels[other.Name].Session
-		if other.OpenVPN != nil && session != nil && slices.ContainsFunc(session.Addrs,
-			func(p netip.Prefix) bool { return p.Addr() == a }) {
-			return other.Name
+		switch {
+		case other.OpenVPN == nil || session == nil:
+		case slices.ContainsFunc(session.Addrs,
+			func(p netip.Prefix) bool { return p.Addr() == a }):
+			return "tunnel " + other.Name + " has"
+		case slices.Contains(session.DNS, a):
+			return "is a resolver of tunnel " + other.Name
 		}
 	}
 	return ""
+}
+
+// outsideBox returns those of the resolvers that a server named which this box does not have
+// itself, by another tunnel or otherwise: what is sent to one of its own addresses stays here.
+func outsideBox(list []netip.Addr, s Snapshot) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(list), func(a netip.Addr) bool {
+		if _, own := s.Host.Owner(a); own {
+			return true
+		}
+		for _, t := range s.Tunnels {
+			if t.Session != nil && slices.ContainsFunc(t.Session.Addrs,
+				func(p netip.Prefix) bool { return p.Addr() == a }) {
+				return true
+			}
+		}
+		return false
+	})
 }
