@@ -63,7 +63,7 @@ var engine = []string{"policyroute", "policyroute/kernel"}
 
 // drivers are the packages that each do one thing and know nothing of each other.
 var drivers = []string{
-	"bridge/api", "bridge/config", "bridge/health", "bridge/echowatch", "bridge/ndp", "bridge/onetime",
+	"bridge/api", "bridge/config", "bridge/exitaddr", "bridge/health", "bridge/echowatch", "bridge/ndp", "bridge/onetime",
 	"bridge/openvpn/…", "bridge/pathcheck", "bridge/pki", "bridge/prefixcheck", "bridge/probe", "bridge/reclaim",
 	"bridge/resolver", "bridge/tun", "bridge/zerotier/…",
 }

@@ -11,8 +11,8 @@ func (s Status) Filled() Status {
 	s.Ingresses = each(s.Ingresses,
 		func(i *Ingress) { i.Addresses, i.Goes = list(i.Addresses), list(i.Goes) })
 	s.Egresses = each(s.Egresses, func(e *Egress) {
-		e.Addresses, e.DNS = list(e.Addresses),
-			list(e.DNS)
+		e.Addresses, e.DNS = list(e.Addresses), list(e.DNS)
+		e.ExitAddresses = list(e.ExitAddresses)
 	})
 	s.Policies = each(s.Policies, func(p *Policy) {
 		p.From, p.To, p.Wanted = list(p.From),

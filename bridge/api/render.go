@@ -156,6 +156,9 @@ func (p *page) egress(e Egress) {
 		chosen))
 	p.field("remote", e.Remote)
 	p.field("interface", strings.TrimSpace(e.Interface+" "+words(e.Addresses)))
+	for _, a := range e.ExitAddresses {
+		p.field("seen as", fmt.Sprintf("%s, said %s %s ago", a, a.Service, p.age(a.At)))
+	}
 	p.mtu(e.MTU)
 	p.field("dns", strings.Join(e.DNS, " "))
 	switch {

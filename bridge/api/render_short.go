@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Render draws a status as somebody reads it who wants to know whether it works: the verdict, what
-// is wrong and how to fix it, where each device goes. Lines have at most Width columns (a single
+// Render draws a status as somebody reads it who wants to know whether it works: the verdict, the
+// address that the Internet sees, where each device goes, what is wrong and how to fix it. Lines have at most Width columns (a single
 // longer word excepted), and a healthy box with one egress fits in 24 of them. Times are told
 // relative to Status.Time. RenderDetails draws the rest.
 func Render(s Status) string {
@@ -17,8 +17,9 @@ func Render(s Status) string {
 		p.text("", fmt.Sprintf("%s was selected manually (ztbridge egress reset undoes that)",
 			s.Override))
 	}
-	p.problems(s.Conditions)
+	p.exitAddresses(s)
 	p.traffic(s)
+	p.problems(s.Conditions)
 	if len(s.Egresses) > 0 {
 		p.title("Exits")
 	}
@@ -42,6 +43,35 @@ func Render(s Status) string {
 	p.title(fmt.Sprintf("ztbridge %s, running for %s. Details: ztbridge status -v", s.Version,
 		p.age(s.Started)))
 	return p.b.String()
+}
+
+// exitAddresses tells how the Internet sees the devices, for each egress that carries them.
+func (p *page) exitAddresses(s Status) {
+	for _, e := range s.Egresses {
+		var seen []string
+		for _, a := range e.ExitAddresses {
+			seen = append(seen, a.String())
+		}
+		if len(seen) > 0 && carries(s, e.Name) {
+			p.text("", fmt.Sprintf("The Internet sees %s (by %s).", strings.Join(seen, " and "),
+				e.Name))
+		}
+	}
+}
+
+// String returns the address, and the country where it is known: "203.0.113.7 in NL".
+func (a ExitAddress) String() string {
+	if a.Country == "" {
+		return a.Address.String()
+	}
+	return a.Address.String() + " in " + a.Country
+}
+
+// carries reports whether the traffic of a rule leaves by an egress.
+func carries(s Status, egress string) bool {
+	return slices.ContainsFunc(s.Policies, func(rule Policy) bool {
+		return rule.Egress == egress || rule.Egress6 == egress
+	})
 }
 
 // problems lists what is wrong, each with what to do. What follows from another needs nothing of

@@ -62,6 +62,8 @@ func degraded() Status {
 				Interface: "tunztb1", Chosen: true,
 				Remote: "tcp 203.0.113.9:443", Addresses: []netip.Prefix{
 					prefix("10.8.0.6/24")}, MTU: 1500, DNS: []string{"10.8.0.1"},
+				ExitAddresses: []ExitAddress{{Address: addr("203.0.113.77"), Country: "NL",
+					Service: "1.1.1.1", At: ago(3 * time.Hour)}},
 				RTT: 0.0234, Loss: 0.1, Counters: Counters{BytesIn: 1023, BytesOut: 1024}},
 		},
 		Policies: []Policy{

@@ -117,15 +117,28 @@ type Egress struct {
 	Addresses []netip.Prefix `json:"addresses"`
 	MTU       int            `json:"mtu"` // bytes; 0: unknown
 	DNS       []string       `json:"dns"`
-	RTT       float64        `json:"rtt_seconds"` // of the last probe; 0: none answered
-	Loss      float64        `json:"loss"`        // share of the last probes unanswered, 0 to 1
-	Counters  Counters       `json:"counters"`
+	// ExitAddresses are how the Internet sees what leaves by it, at most one of each IP version;
+	// empty while it is not known, or nobody is to be asked.
+	ExitAddresses []ExitAddress `json:"exit_addresses"`
+
+	RTT      float64  `json:"rtt_seconds"` // of the last probe; 0: none answered
+	Loss     float64  `json:"loss"`        // share of the last probes unanswered, 0 to 1
+	Counters Counters `json:"counters"`
 	// Server is the profile in use of a collection, Servers are all of them; empty for one profile.
 	Server  string   `json:"server,omitempty"`
 	Servers []string `json:"servers,omitempty"`
 	// Chosen reports whether a person chose it with `ztbridge egress use`.
 	Chosen     bool   `json:"chosen"`
 	LastChange Change `json:"last_change"`
+}
+
+// ExitAddress is an address that a service in the Internet saw.
+type ExitAddress struct {
+	Address netip.Addr `json:"address"`
+	// two capital letters; empty: unknown
+	Country string    `json:"country,omitempty"`
+	Service string    `json:"service"` // host that was asked
+	At      time.Time `json:"at"`      // when it answered
 }
 
 // Policy is a rule and what it does now.

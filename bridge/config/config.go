@@ -18,7 +18,10 @@ type Config struct {
 	Peering    []Peering
 	Endpoint   *Endpoint // nil: no OpenVPN server
 	Probe      Probe
-	Updates    Updates
+	// ExitAddress are the services that are asked from which address they are, through each egress
+	// in use, best first; empty: none is.
+	ExitAddress []string
+	Updates     Updates
 }
 
 // Updates says how an image keeps itself current. A machine with the Debian package leaves that to

@@ -36,6 +36,7 @@ var layered = map[string]bool{
 	"probe.targets":                 true,
 	"probe.interval":                false,
 	"probe.hold_down":               false,
+	"exit_address":                  true,
 }
 
 // programVariables belong to the command line and not to the configuration.

@@ -14,6 +14,7 @@ func (d *decoder) decode(root *yaml.Node) {
 	d.cfg.Probe = Probe{Targets: defaultTargets, Interval: defaultInterval,
 		HoldDown: defaultHoldDown}
 	d.cfg.Updates = DefaultUpdates
+	d.cfg.ExitAddress = DefaultExitServices()
 	later := map[string]value{}
 	keep := func(v value) { later[v.key] = v }
 	value{d: d, node: root}.object(fields{
@@ -26,6 +27,8 @@ func (d *decoder) decode(root *yaml.Node) {
 		"policy":   keep,
 		"inbound":  keep,
 		"peering":  keep,
+
+		"exit_address": d.exitAddress,
 	}, "zerotier", "ingress", "endpoint", "probe", "updates", "egress",
 		"inbound")
 	d.egresses(later["egress"])

@@ -31,6 +31,7 @@ type view struct {
 	Peering  []viewPeering   `yaml:"peering"`
 	Endpoint *viewEndpoint   `yaml:"endpoint,omitempty"`
 	Probe    viewProbe       `yaml:"probe"`
+	Exit     []string        `yaml:"exit_address"`
 	Updates  viewUpdates     `yaml:"updates"`
 }
 
@@ -150,7 +151,11 @@ func (c *Config) view() view {
 		Peering:  []viewPeering{},
 		Endpoint: c.viewEndpoint(),
 		Probe:    viewProbe(c.Probe),
+		Exit:     c.ExitAddress,
 		Updates:  viewUpdates{c.Updates.Channel, c.Updates.Window.String()},
+	}
+	if len(v.Exit) == 0 {
+		v.Exit = []string{exitOff}
 	}
 	for _, n := range c.ZeroTier.Networks {
 		v.ZeroTier.Networks = append(v.ZeroTier.Networks,

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"ztbridge/bridge/exitaddr"
 	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/openvpn/endpoint"
 	"ztbridge/bridge/pathcheck"
@@ -51,6 +52,8 @@ type Snapshot struct {
 	Current6 map[EgressList]string
 	// Preferred is the egress that a person chose; empty if nobody did.
 	Preferred string
+	// Exits are the addresses that the Internet sees, as far as they are known, by name of egress.
+	Exits map[string][]exitaddr.Answer
 	// Paths is what the box's own clients found.
 	Paths Paths
 	// DeadResolvers do not answer, though packets get through their egress.

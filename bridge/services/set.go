@@ -14,6 +14,7 @@ import (
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
+	"ztbridge/bridge/exitaddr"
 	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/prefixcheck"
 	"ztbridge/bridge/probe"
@@ -56,6 +57,7 @@ type services struct {
 	endpoint *Endpoint                // nil where there is no endpoint
 	members  map[string]*probe.Prober // of the members that egresses lead to
 	prefixes map[string]*prefixcheck.Checker
+	exits    *exitaddr.Asker        // nil where nobody is to be asked
 	nonces   map[string]probe.Nonce // of the probers' echoes
 }
 
@@ -109,6 +111,9 @@ func (d *Set) Configure(l *Spec) error {
 		}
 	}
 	tasks = append(tasks, task{key: "resolvers", run: d.dns.run})
+	if len(l.Config.ExitAddress) > 0 {
+		tasks = append(tasks, d.exitTask(was, next, l.Config.ExitAddress))
+	}
 	if d.paths != nil && len(decide.IngressIfaces(l.Config)) > 0 {
 		tasks = append(tasks, task{key: "path check", run: d.paths.run})
 	}
@@ -324,6 +329,7 @@ func (d *Set) Fill(s *decide.Snapshot) {
 	s.Servers = hostServers()
 	s.Loops = d.loops.known(s.Now, s.Probes)
 	s.DeadResolvers = d.dns.status()
+	s.Exits = now.exitAddresses()
 	if d.paths != nil {
 		s.Paths = d.paths.status()
 	}
@@ -357,6 +363,9 @@ func (d *Set) Look() (map[string]api.Counters, decide.Snapshot) {
 // whose answers prove that a path works.
 func (d *Set) Applied(s decide.Snapshot, decided decide.Decision, targets []netip.Addr) {
 	d.dns.set(decided, s)
+	if x := d.current.Load().exits; x != nil {
+		x.Set(exitPaths(decided, s))
+	}
 	if d.paths != nil {
 		// The box's own answer says nothing about a path.
 		d.paths.set(decided, slices.DeleteFunc(slices.Clone(targets), func(t netip.Addr) bool {

@@ -168,6 +168,10 @@ func (r *Reporter) egress(in Input, e config.Egress, intent policyroute.Egress) 
 	for _, a := range intent.DNS {
 		out.DNS = append(out.DNS, a.String())
 	}
+	for _, x := range s.Exits[e.Name] {
+		out.ExitAddresses = append(out.ExitAddresses, api.ExitAddress{Address: x.Addr,
+			Country: x.Country, Service: x.Service, At: x.At.UTC()})
+	}
 	link, _ := s.Host.Link(intent.Iface)
 	out.Counters = counters(link)
 	cause := ""

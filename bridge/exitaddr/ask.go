@@ -1,0 +1,118 @@
+package exitaddr
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// askTimeout bounds one question to one service, names, connection and answer included.
+	askTimeout = 10 * time.Second
+	// maxHeader bounds the header of an answer, in bytes.
+	maxHeader = 16 << 10
+	dnsPort   = 53
+)
+
+var (
+	errUnasked  = errors.New("the service cannot be asked this way")
+	errUnlikely = errors.New("the answer is no public address of this IP version")
+)
+
+// ask asks one service through a path.
+func (a *Asker) ask(ctx context.Context, p Path, service string) (Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	u, err := url.Parse(service)
+	if err != nil {
+		return Answer{}, fmt.Errorf("reading the service's URL: %w", err)
+	}
+	if literal, err := netip.ParseAddr(u.Hostname()); err == nil && literal.Is6() != p.IPv6 ||
+		err != nil && len(p.Resolvers) == 0 {
+		return Answer{}, errUnasked
+	}
+	transport := &http.Transport{
+		DialContext:       p.dial,
+		TLSClientConfig:   &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: a.cfg.Roots},
+		DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: maxHeader,
+	}
+	client := &http.Client{Transport: transport,
+		// Who is asked is the configuration's to say.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, service, nil)
+	if err != nil {
+		return Answer{}, fmt.Errorf("making the request: %w", err)
+	}
+	request.Header.Set("User-Agent", "curl") // services answer browsers with pages
+	response, err := client.Do(request)
+	if err != nil {
+		return Answer{}, fmt.Errorf("asking: %w", err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return Answer{}, fmt.Errorf("asking %s: status %d", u.Hostname(), response.StatusCode)
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody))
+	if err != nil {
+		return Answer{}, fmt.Errorf("reading the answer of %s: %w", u.Hostname(), err)
+	}
+	addr, country, err := parse(body)
+	if err == nil && (addr.Is6() != p.IPv6 || !public(addr)) {
+		err = errUnlikely
+	}
+	if err != nil {
+		return Answer{}, fmt.Errorf("reading the answer of %s: %w", u.Hostname(), err)
+	}
+	return Answer{Addr: addr, Country: country, Service: u.Hostname(), At: time.Now()}, nil
+}
+
+// dial connects to a service, whose name it resolves through the same path.
+func (p Path) dial(ctx context.Context, _, address string) (net.Conn, error) {
+	version := "4"
+	if p.IPv6 {
+		version = "6"
+	}
+	dialer := net.Dialer{Control: p.bind, Resolver: &net.Resolver{PreferGo: true,
+		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return p.dialResolver(ctx, network)
+		}}}
+	return dialer.DialContext(ctx, "tcp"+version, address)
+}
+
+// dialResolver connects to the first resolver. One on this box itself sends its questions through
+// the egress by itself.
+func (p Path) dialResolver(ctx context.Context, network string) (net.Conn, error) {
+	dialer := net.Dialer{}
+	r := p.Resolvers[0]
+	if !r.Addr().IsLoopback() {
+		dialer.Control = p.bind
+	}
+	return dialer.DialContext(ctx, network, r.String())
+}
+
+// bind keeps a socket to the path: with another route, or none, nothing leaves by it.
+func (p Path) bind(_, _ string, c syscall.RawConn) error {
+	var failed error
+	err := c.Control(func(fd uintptr) {
+		if p.Mark != 0 {
+			failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(p.Mark))
+		}
+		if failed == nil {
+			failed = unix.BindToDevice(int(fd), p.Iface)
+		}
+	})
+	return errors.Join(err, failed)
+}
+
+// ResolverOf returns the address at which a resolver of an egress is asked.
+func ResolverOf(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a, dnsPort) }

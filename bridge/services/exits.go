@@ -1,0 +1,107 @@
+package services
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"ztbridge/bridge/decide"
+	"ztbridge/bridge/exitaddr"
+	"ztbridge/bridge/probe"
+	"ztbridge/policyroute"
+)
+
+// exitTask asks which address the Internet sees, through each egress in use.
+func (d *Set) exitTask(was, next *services, asked []string) task {
+	const id = "exit address"
+	key := id + " " + strings.Join(asked, " ")
+	if next.keeps(was, id, key) {
+		next.exits = was.exits
+	} else {
+		next.exits = exitaddr.New(exitaddr.Config{Services: asked,
+			Notify: func() { d.trigger.Fire(id) }, Logger: d.env.Logger})
+	}
+	return task{key: key, run: next.exits.Run}
+}
+
+// exitKey names the path through an egress by an IP version.
+func exitKey(egress string, f policyroute.Family) string { return egress + " " + f.String() }
+
+// exitAddresses returns what is known, by name of egress.
+func (s *services) exitAddresses() map[string][]exitaddr.Answer {
+	out := map[string][]exitaddr.Answer{}
+	if s.exits == nil {
+		return out
+	}
+	known := s.exits.Status()
+	for _, key := range slices.Sorted(maps.Keys(known)) { // IPv4 before IPv6
+		egress, _, _ := strings.Cut(key, " ")
+		out[egress] = append(out[egress], known[key])
+	}
+	return out
+}
+
+// exitPaths returns the paths through all egresses that packets can leave by. Those that carry
+// clients' traffic and answer are in use.
+func exitPaths(d decide.Decision, s decide.Snapshot) []exitaddr.Path {
+	var out []exitaddr.Path
+	for i, e := range d.Intent.Egresses {
+		for _, f := range policyroute.Families {
+			v6 := f == policyroute.V6
+			if !e.Present || v6 && !e.IPv6 || !v6 && e.NoIPv4 {
+				continue
+			}
+			out = append(out, exitaddr.Path{
+				Key: exitKey(e.Name, f), IPv6: v6, Iface: e.Iface, Mark: decide.ProbeMark(i),
+				Resolvers: exitResolvers(e),
+				Session: fmt.Sprint(e.Iface, e.Addrs, e.DNS, e.Gateway4, e.Gateway6,
+					s.Tunnels[e.Name].Generation, hostAddresses(s.Host, e)),
+				InUse: carriesTraffic(d, e.Name, f) && answersBy(s.Probes[e.Name], f),
+			})
+		}
+	}
+	return out
+}
+
+// exitResolvers returns the resolvers of an egress: its forwarder on this box, if it has one.
+func exitResolvers(e policyroute.Egress) []netip.AddrPort {
+	if e.ResolverPort != 0 {
+		return []netip.AddrPort{netip.AddrPortFrom(netip.IPv6Loopback(), e.ResolverPort)}
+	}
+	var out []netip.AddrPort
+	for _, a := range e.DNS {
+		out = append(out, exitaddr.ResolverOf(a))
+	}
+	return out
+}
+
+// hostAddresses returns the addresses of an egress's interface that is not ours: with them, the
+// address that the Internet sees may change.
+func hostAddresses(host decide.HostState, e policyroute.Egress) []netip.Prefix {
+	if decide.IsOurs(e.Iface) {
+		return nil
+	}
+	link, _ := host.Link(e.Iface)
+	return link.Addrs
+}
+
+// carriesTraffic reports whether a list of egresses has its traffic of an IP version go by one.
+func carriesTraffic(d decide.Decision, egress string, f policyroute.Family) bool {
+	for _, c := range d.Choices {
+		if c.Of(f) == egress {
+			return true
+		}
+	}
+	return false
+}
+
+// answersBy reports whether an egress answers by an IP version, or is not asked by it.
+func answersBy(p probe.Status, f policyroute.Family) bool {
+	v := probe.V4
+	if f == policyroute.V6 {
+		v = probe.V6
+	}
+	return !p.Asked[v] || p.Of[v] >= probe.Fresh
+}
