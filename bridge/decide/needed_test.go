@@ -125,13 +125,13 @@ policy: [{egress: [first, second]}]
 	s := Snapshot{Host: HostState(bridgetest.HostState("first", "second")),
 		ZeroTier: bridgetest.Joined(), Tunnels: map[string]client.Status{
 			"first": bridgetest.Up("10.8.0.2/24"), "second": bridgetest.Up("10.9.0.2/24")}}
-	world := netip.MustParseAddr("10.9.0.1")
-	s.Tunnels["second"].Session.DNS = []netip.Addr{netip.MustParseAddr("10.8.0.2"), world}
+	outside := netip.MustParseAddr("10.9.0.1")
+	s.Tunnels["second"].Session.DNS = []netip.Addr{netip.MustParseAddr("10.8.0.2"), outside}
 	for _, e := range Decide(cfg, s).Intent.Egresses {
 		if len(e.Addrs) == 0 {
 			t.Errorf("%s is refused", e.Name)
 		}
-		if e.Name == "second" && !slices.Equal(e.DNS, []netip.Addr{world}) {
+		if e.Name == "second" && !slices.Equal(e.DNS, []netip.Addr{outside}) {
 			t.Errorf("resolvers %v", e.DNS)
 		}
 	}
