@@ -13,7 +13,8 @@ go build -o "$dir/ztbridge-image" ./cmd/ztbridge-image
 [ -e "$dir/test.key" ] || "$dir/ztbridge-image" keygen "$dir/test"
 
 build() { # target lock
-	"$dir/ztbridge-image" build --target "$1" --lock "$2" --update-key "$dir/test.pub" --without-zerotier --cache "$cache" -o "$dir/$1" || return
+	"$dir/ztbridge-image" build --target "$1" --lock "$2" --update-key "$dir/test.pub" --update-url https://updates.lab/updates \
+		--without-zerotier --cache "$cache" -o "$dir/$1" || return
 	if [ "$1" = cloud-amd64 ] && [ -z "$run" ] && command -v zerotier-one >/dev/null; then
 		scripts/zerotier-deb.sh "$dir/zerotier-one.deb" || return
 		sum=$(sha256sum "$dir/zerotier-one.deb")
