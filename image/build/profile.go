@@ -143,6 +143,12 @@ var dropModules = []string{
 	"net/can", "drivers/net/can",
 	"net/mac802154", "net/ieee802154", "net/batman-adv", "net/openvswitch", "drivers/comedi",
 	"drivers/power", "drivers/video",
+	// Hosts of guests and of other machines' disks, and what such disks are mounted by.
+	"arch/x86/kvm", "drivers/vhost", "drivers/nvdimm", "drivers/block/drbd", "drivers/nvme/target",
+	"net/sunrpc", "net/netfilter/ipvs", "fs/9p", "fs/afs", "fs/exfat", "fs/lockd", "fs/netfs",
+	"fs/ntfs", "fs/ntfs3", "fs/orangefs", "fs/udf",
+	// Parts of portable computers.
+	"drivers/net/wwan", "drivers/platform/surface", "drivers/thermal/intel",
 }
 
 // piDropModules are for what cannot be part of a Pi or be plugged into one, or needs firmware that
@@ -166,9 +172,8 @@ var piDropModules = append(slices.Concat(
 	below("drivers/clk", "mediatek", "qcom", "sunxi-ng", "imx", "meson", "tegra", "rockchip",
 		"renesas"),
 ), "drivers/ata", "drivers/firewire", "drivers/hid", "drivers/hwtracing", "drivers/message",
-	"drivers/nvdimm", "drivers/soundwire", "drivers/ufs", "drivers/vhost",
-	"drivers/xen", "fs/afs", "fs/dlm", "fs/nilfs2", "fs/ntfs3", "fs/reiserfs", "net/atm", "net/nfc",
-	"net/rxrpc", "net/smc", "net/sunrpc")
+	"drivers/soundwire", "drivers/ufs", "drivers/xen", "fs/dlm", "fs/nilfs2", "fs/reiserfs",
+	"net/atm", "net/nfc", "net/rxrpc", "net/smc")
 
 // below names entries of one folder.
 func below(folder string, names ...string) []string {
