@@ -29,6 +29,9 @@ func Needed(cfg *config.Config, s Snapshot) map[netip.Addr]string {
 		}
 	}
 	for name, t := range s.Tunnels {
+		if t.Proxy.IsValid() {
+			out[t.Proxy.Addr().Unmap()] = "the proxy of tunnel " + name
+		}
 		if t.Server.IsValid() {
 			out[t.Server.Addr().Unmap()] = "the server of tunnel " + name
 		}

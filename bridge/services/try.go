@@ -94,7 +94,7 @@ func Try(ctx context.Context, p *profile.Profile, credentials *config.Credential
 	if err != nil {
 		return nil, err
 	}
-	out := &Trial{Server: fmt.Sprintf("%s %s", status.Remote.Proto, status.Server),
+	out := &Trial{Server: status.Place(),
 		Took: time.Since(begin), Session: status.Session}
 	out.Checks, err = checkThrough(ctx, device, status.Session)
 	return out, err

@@ -2,7 +2,6 @@ package status
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -179,9 +178,7 @@ func (r *Reporter) egress(in Input, e config.Egress, intent policyroute.Egress) 
 	case e.OpenVPN != nil:
 		t := s.Tunnels[e.Name]
 		out.State, cause = string(t.State), t.Cause
-		if t.Server.IsValid() {
-			out.Remote = fmt.Sprintf("%s %s", t.Remote.Proto, t.Server)
-		}
+		out.Remote = t.Place()
 		out.Server, out.Servers = t.Remote.Member, t.Servers
 		out.Addresses = append(out.Addresses, intent.Addrs...)
 	case e.Member != nil:

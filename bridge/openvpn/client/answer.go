@@ -9,6 +9,9 @@ import (
 	"ztbridge/bridge/openvpn/profile"
 )
 
+// proxyLogin ends the names of what openvpn asks for: "HTTP Proxy" and "SOCKS Proxy".
+const proxyLogin = " Proxy"
+
 func (r *run) answerPassword(what string) *outcome {
 	c := r.t.cfg.Profile.For(r.target.remote).CredentialsOr(r.t.cfg.Credentials)
 	switch {
@@ -18,17 +21,24 @@ func (r *run) answerPassword(what string) *outcome {
 		return r.command("password %s %s", management.Quote(what),
 			management.Quote(c.KeyPassphrase))
 	}
-	login := r.t.cfg.Profile.For(r.target.remote).ProxyLogin()
-	if login != nil && strings.HasSuffix(what, " Proxy") {
+	login := r.proxyLogin()
+	if login != nil && strings.HasSuffix(what, proxyLogin) {
 		return r.answerLogin(what, login)
 	}
 	remedy := remedyCredentials
+	switch {
 	// whether a pkcs12 bundle is encrypted shows only when it is read
-	if what == "Private Key" {
+	case what == "Private Key":
 		remedy = remedyPassphrase
+	case strings.HasSuffix(what, proxyLogin):
+		return &outcome{failure: proxyWantsLogin}
 	}
 	return &outcome{failure: failure{state: StateConfigError,
 		cause: fmt.Sprintf("openvpn asks for %q, which was not given", what), remedy: remedy}}
+}
+
+func (r *run) proxyLogin() *profile.Credentials {
+	return r.t.cfg.Profile.For(r.target.remote).ProxyLogin()
 }
 
 func (r *run) answerLogin(what string, c *profile.Credentials) *outcome {
@@ -40,6 +50,10 @@ func (r *run) answerLogin(what string, c *profile.Credentials) *outcome {
 }
 
 func (r *run) refused(e refuseEvent) *outcome {
+	if strings.HasSuffix(e.what, proxyLogin) {
+		r.lastFailure = worse(r.lastFailure, refusedByProxy)
+		return nil
+	}
 	if e.what != "Auth" {
 		return &outcome{failure: failure{state: StateConfigError,
 			cause:  "the passphrase of the private key is wrong",

@@ -32,6 +32,11 @@ const (
 	remedyProfile = "run: ztbridge config check"
 	remedyNetwork = "check this box's connection and firewall; another server or TCP may " +
 		"help; an outdated profile (another tls-auth or tls-crypt key) looks the same"
+	remedyProxyLogin = "write the proxy's user name and password into the profile, a line each, " +
+		"between <http-proxy-user-pass> and </http-proxy-user-pass>"
+	remedyProxyRefuses = "ask who runs the proxy: it must let this box connect to the server's " +
+		"name and port"
+	remedyProxy   = "check the proxy's name and port in the profile, and whether it runs"
 	remedySilence = "the server may refuse our certificate or TLS version (get a new " +
 		"profile), or large packets are lost on the way (try TCP)"
 	remedyLegacy = "install OpenSSL's legacy provider (Debian: openssl-provider-legacy), " +
@@ -51,6 +56,38 @@ func newSign(pattern string, s State, cause, remedy string) sign {
 
 // causeNoCipher is the cause of a failed negotiation of ciphers.
 const causeNoCipher = "we and the server have no data cipher in common"
+
+// refusedByProxy is a proxy that refuses its user name or password: many lock an account after
+// some wrong ones.
+var refusedByProxy = failure{state: StateAuthFailed,
+	cause: "the proxy refused the user name or password for it", remedy: remedyProxyLogin}
+
+// proxyWantsLogin is a proxy to which none was given.
+var proxyWantsLogin = failure{state: StateConfigError,
+	cause: "the proxy wants a user name and a password", remedy: remedyProxyLogin}
+
+// proxySigns are those of an attempt by a proxy, which speaks before the server does.
+var proxySigns = []sign{
+	newSign(`^(?:Proxy requires authentication|socks_username_password_auth: server refused)`,
+		refusedByProxy.state, refusedByProxy.cause, refusedByProxy.remedy),
+	newSign(`^(?:HTTP proxy: no support for proxy authentication|HTTP proxy: do not recognize|`+
+		`HTTP proxy: support for basic auth|socks_handshake: Socks proxy returned unexpected auth)`,
+		StateAuthFailed, "the proxy wants a login of a kind that the profile does not give",
+		remedyProxyLogin),
+	newSign(`^HTTP proxy returned: '(HTTP/1\.[01] (?:[35]\d\d|40[0-689]|4[1-9]\d)[^']{0,60})`, StateBackoff,
+		"the proxy refused to connect to the server: %s", remedyProxyRefuses),
+	newSign(`^recv_socks_reply: Socks proxy returned bad reply`, StateBackoff,
+		"the proxy refused to connect to the server", remedyProxyRefuses),
+	newSign(`^(?:HTTP proxy returned bad status|socks_handshake: |recv_socks_reply: |`+
+		`ERROR: recv_socks_reply|recv_line: )`, StateBackoff,
+		"what answers in the place of the proxy is none", remedyProxy),
+	newSign(`(?:Connection refused|ECONNREFUSED)`, StateBackoff,
+		"nothing listens at the proxy's port", remedyProxy),
+	newSign(`(?:Network is unreachable|Network unreachable|No route to host)`, StateBackoff,
+		"this box has no route to the proxy", remedyProxy),
+	newSign(`^TCP: connect to .* failed`, StateBackoff,
+		"the proxy does not answer", remedyProxy),
+}
 
 // signs are tried in order. The texts are those of OpenVPN 2.6 with OpenSSL 3.
 var signs = []sign{
@@ -129,9 +166,22 @@ var signs = []sign{
 		"nothing listens at the server's port", remedyNetwork),
 }
 
+// classifyBy recognises a failure in a line of openvpn's log, of an attempt that goes by a proxy or
+// not.
+func classifyBy(proxied bool, line string) (failure, bool) {
+	if proxied {
+		if f, known := recognise(proxySigns, line); known {
+			return f, true
+		}
+	}
+	return classify(line)
+}
+
 // classify recognises a failure in a line of openvpn's log.
-func classify(line string) (failure, bool) {
-	for _, s := range signs {
+func classify(line string) (failure, bool) { return recognise(signs, line) }
+
+func recognise(list []sign, line string) (failure, bool) {
+	for _, s := range list {
 		m := s.pattern.FindStringSubmatch(line)
 		if m == nil {
 			continue
@@ -175,6 +225,10 @@ var restartReasons = map[string]failure{
 	"no-push-reply": {state: StateBackoff, cause: "the server sent no settings"},
 	"process-push-msg-failed": {state: StateTLSFailed,
 		cause: "the server's settings cannot be used", remedy: remedyCipher},
+	"HTTP proxy error": {state: StateBackoff, cause: "the proxy does not pass the connection on",
+		remedy: remedyProxy},
+	"socks-error": {state: StateBackoff, cause: "the proxy does not pass the connection on",
+		remedy: remedyProxy},
 	"exit-with-notification": {state: StateBackoff, cause: "openvpn ended"},
 	"remote-exit": {state: StateBackoff,
 		cause: "the server went away and said so"},
@@ -183,6 +237,10 @@ var restartReasons = map[string]failure{
 	reasonTemporary: {state: StateBackoff, cause: "the server asks to come back later",
 		remedy: "the provider is overloaded or allows no more sessions; another server may help"},
 }
+
+// silent are the reasons by which a server that is reached by a proxy did not answer.
+var silent = map[string]bool{"server_poll": true, "connection-reset": true,
+	"connection-failed": true}
 
 // weight orders failures: of several in one attempt the heaviest explains it.
 func (f failure) weight() int {

@@ -14,6 +14,9 @@ func (r *run) hold(seconds int) *outcome {
 	if asked {
 		return r.resolve()
 	}
+	if r.target.measure {
+		return measured()
+	}
 	if r.target.chacha20 && f.cause == causeNoCipher {
 		r.t.servers.offerAll(r.target.remote)
 		return &outcome{failure{state: StateBackoff, cause: "all ciphers are offered"}, true}
@@ -27,6 +30,11 @@ func (r *run) hold(seconds int) *outcome {
 		wait = max(wait, time.Duration(seconds)*time.Second, 5*time.Second)
 	}
 	return r.wait(f, wait)
+}
+
+// measured is the end of a run that was to show how soon a server answers.
+func measured() *outcome {
+	return &outcome{failure{state: StateBackoff, cause: "the next server is tried"}, true}
 }
 
 // wait stays in hold.
@@ -78,6 +86,7 @@ func (r *run) release(res resolution) *outcome {
 	r.enter(trying, r.attemptTimeout())
 	r.t.change(func(s *Status) {
 		s.Remote, s.Server, s.NextRetry = r.target.remote, r.target.server(), time.Time{}
+		s.Proxy = r.target.proxyAddr()
 		if s.State != StateReconnecting {
 			s.State = StateConnecting
 		}

@@ -133,6 +133,7 @@ func (r *run) supervise(ctx context.Context) (failure, bool) {
 			rotate.Reset(untilRotation(r.t.cfg.Rotate, time.Now()))
 			if r.phase == connected {
 				r.t.servers.skip()
+				r.t.servers.measure()
 				v = &outcome{failure{state: StateBackoff,
 					cause: "it is time for the next server"}, true}
 			}
@@ -163,7 +164,10 @@ func (r *run) logLine(flags, text string) {
 	}
 	text = challenge.ReplaceAllString(text, "CRV1:…:") // it holds the user's name
 	r.t.output.add(time.Now(), flags, text)
-	if f, ok := classify(text); ok {
+	if f, ok := classifyBy(r.target.proxy.IsValid(), text); ok {
+		if f == refusedByProxy && r.proxyLogin() == nil {
+			f = proxyWantsLogin
+		}
 		r.post(failEvent{f})
 	}
 }
@@ -247,6 +251,10 @@ func (r *run) state(e stateEvent) *outcome {
 			f = failure{state: StateTLSFailed,
 				cause: "the server answered and broke off the TLS handshake", remedy: remedySilence}
 		}
+		if r.target.proxy.IsValid() && !r.serverReplied && silent[e.detail] {
+			f = failure{state: StateBackoff, cause: "nothing comes back by the proxy",
+				remedy: remedyProxy}
+		}
 		stale := r.phase == connected && time.Since(r.lastFailureAt) > time.Minute
 		if r.lastFailure.cause == "" || stale || e.detail == reasonToken ||
 			e.detail == reasonTemporary {
@@ -254,8 +262,17 @@ func (r *run) state(e stateEvent) *outcome {
 		}
 		r.lost(r.lastFailure)
 	default:
+		if e.name == "WAIT" && r.target.proxy.IsValid() {
+			r.lastFailure = failure{} // what the proxy asked for, it has got
+		}
 		if r.phase == trying {
-			r.serverReplied = r.serverReplied || e.name == "AUTH"
+			if e.name == "AUTH" && !r.serverReplied {
+				r.serverReplied = true
+				r.t.servers.pace.record(r.target.remote, time.Since(r.released))
+			}
+			if r.serverReplied && r.target.measure {
+				return measured()
+			}
 			r.timer.Reset(r.attemptTimeout())
 		}
 	}
@@ -264,7 +281,7 @@ func (r *run) state(e stateEvent) *outcome {
 
 // attemptTimeout returns how long an attempt may rest in its present state.
 func (r *run) attemptTimeout() time.Duration {
-	if r.t.servers.inFastRound() && !r.serverReplied {
+	if (r.t.servers.inFastRound() || r.target.measure) && !r.serverReplied {
 		return fastTimeout
 	}
 	return stallTimeout
@@ -283,7 +300,9 @@ func (r *run) up() *outcome {
 	r.lastFailure = failure{}
 	r.t.upSince = time.Now()
 	r.t.servers.fastRounds = 0
-	r.t.servers.connected(time.Since(r.released))
+	if err := r.t.servers.pace.save(); err != nil {
+		r.t.log.Warn("cannot remember", "error", err)
+	}
 	r.t.change(func(s *Status) {
 		s.State, s.Cause, s.Remedy, s.NextRetry = StateUp, "", "", time.Time{}
 		s.Session, s.Failures = session, 0
@@ -322,6 +341,9 @@ func (r *run) expire() *outcome {
 	case holding:
 		return r.resolve()
 	case trying:
+		if r.target.measure {
+			return measured()
+		}
 		f := failure{state: StateBackoff, cause: "the connection attempt made no progress",
 			remedy: remedyNetwork}
 		if r.serverReplied { // a server that refuses us in the handshake just falls silent

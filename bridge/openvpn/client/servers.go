@@ -20,19 +20,35 @@ type Order string
 const (
 	Written Order = "written" // as in the profile; the zero value means it too
 	Random  Order = "random"
-	Fastest Order = "fastest" // by the time that connecting took; those not tried yet come last
+	Fastest Order = "fastest" // by how soon they answered (see pace); unknown ones come last
 )
 
 // target is one address of one remote.
 type target struct {
 	remote profile.Remote
-	addr   netip.Addr
+	addr   netip.Addr // the zero value: the proxy resolves the server's name
 	proxy  netip.Addr // of the server's proxy, where it has one
 	// chacha20: ChaCha20-Poly1305 alone is offered.
 	chacha20 bool
+	// measure: only the time until the server answers is wanted.
+	measure bool
 }
 
-func (t target) server() netip.AddrPort { return netip.AddrPortFrom(t.addr, t.remote.Port) }
+// server returns the server's address; the zero value where only its proxy knows it.
+func (t target) server() netip.AddrPort {
+	if !t.addr.IsValid() {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(t.addr, t.remote.Port)
+}
+
+// proxyAddr returns the address of the server's proxy; the zero value where it has none.
+func (t target) proxyAddr() netip.AddrPort {
+	if !t.proxy.IsValid() {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(t.proxy, t.remote.Proxy.Port)
+}
 
 // serverList is the order in which servers are tried: the addresses of one remote, then those of
 // the next, round and round. It belongs to one goroutine at a time.
@@ -40,15 +56,17 @@ type serverList struct {
 	names   *names
 	remotes []profile.Remote
 	order   Order
-	next    int          // index of the remote after the current one
-	addrs   []netip.Addr // of the current remote, still to be tried; the first is the target
+	next    int // index of the remote after the current one
+	// addrs are those of the current remote that are still to be tried, the first of them now: the
+	// server's, or its proxy's where that is told the server's name.
+	addrs   []netip.Addr
 	current profile.Remote
 	proxy   netip.Addr      // of the current remote
 	failed  map[string]bool // names whose address failed since they were last resolved
 	// fastRounds is how many more servers are given little time: once around after a session was
 	// lost, because clients wait. A slow server gets its full time in the rounds that follow.
 	fastRounds int
-	took       map[profile.Remote]time.Duration // how long connecting took last
+	pace       *pace
 	// chacha20 reports whether ChaCha20-Poly1305 is offered alone at first; allCiphers holds the
 	// servers that refused that.
 	chacha20   func(profile.Remote) bool
@@ -60,7 +78,7 @@ func newServerList(p *profile.Profile, n *names, order Order) *serverList {
 		order = Random
 	}
 	c := &serverList{names: n, remotes: slices.Clone(p.Remotes), order: order,
-		failed: map[string]bool{}, took: map[profile.Remote]time.Duration{},
+		failed: map[string]bool{}, pace: openPace(""),
 		chacha20:   func(profile.Remote) bool { return false },
 		allCiphers: map[profile.Remote]bool{}}
 	c.sort()
@@ -75,32 +93,28 @@ func (c *serverList) sort() {
 			func(i, j int) { c.remotes[i], c.remotes[j] = c.remotes[j], c.remotes[i] })
 	case Fastest:
 		slices.SortStableFunc(c.remotes, func(a, b profile.Remote) int {
-			return cmp.Compare(c.cost(a), c.cost(b))
+			return cmp.Compare(c.pace.of(a), c.pace.of(b))
 		})
 	case Written:
 	}
 }
 
-// cost orders servers: those that were never tried come last.
-func (c *serverList) cost(r profile.Remote) time.Duration {
-	if d, known := c.took[r]; known {
-		return d
-	}
-	return time.Hour
-}
-
-// connected records how long connecting to the current server took.
-func (c *serverList) connected(d time.Duration) { c.took[c.current] = d }
-
 // target returns where to connect to: the same as last time unless fail was called, else what
 // follows. Names that do not resolve are passed over; when none does, the errors of all are
 // returned. remark is what a person should know although there is a target.
 func (c *serverList) target(ctx context.Context) (t target, remark error, err error) {
+	if t, ok := c.measuring(ctx); ok {
+		return t, nil, nil
+	}
 	var failures []error
 	for range len(c.remotes) + 1 {
 		if len(c.addrs) > 0 {
-			return target{c.current, c.addrs[0], c.proxy,
-				c.chacha20(c.current) && !c.allCiphers[c.current]}, errors.Join(failures...), nil
+			t := target{remote: c.current, addr: c.addrs[0], proxy: c.proxy,
+				chacha20: c.chacha20(c.current) && !c.allCiphers[c.current]}
+			if c.current.NamedToProxy() {
+				t.addr, t.proxy = netip.Addr{}, c.addrs[0]
+			}
+			return t, errors.Join(failures...), nil
 		}
 		if len(failures) == len(c.remotes) || ctx.Err() != nil {
 			break
@@ -111,19 +125,19 @@ func (c *serverList) target(ctx context.Context) (t target, remark error, err er
 		}
 		c.current = c.remotes[c.next]
 		c.next++
-		addrs, old, err := c.names.lookup(ctx, c.current, c.failed[c.current.Host],
-			c.fastRounds > 0)
+		ask := asked(c.current)
+		addrs, old, err := c.names.lookup(ctx, ask, c.failed[ask.Host], c.fastRounds > 0)
 		if err == nil {
-			delete(c.failed, c.current.Host)
+			delete(c.failed, ask.Host)
 		} else {
-			failures = append(failures, fmt.Errorf("resolving %s: %w", c.current.Host, err))
+			failures = append(failures, fmt.Errorf("resolving %s: %w", ask.Host, err))
 		}
 		if old {
 			failures[len(failures)-1] = fmt.Errorf("%w; using its last known address",
 				failures[len(failures)-1])
 		}
 		c.addrs = addrs
-		if c.proxy, err = c.lookupProxy(ctx); err != nil {
+		if c.proxy, err = c.lookupProxy(ctx, c.current); err != nil {
 			c.addrs = nil
 			failures = append(failures, err)
 		}
@@ -131,13 +145,27 @@ func (c *serverList) target(ctx context.Context) (t target, remark error, err er
 	return target{}, nil, errors.Join(failures...)
 }
 
-// lookupProxy returns the address of the current remote's proxy; the zero value where it has none.
-func (c *serverList) lookupProxy(ctx context.Context) (netip.Addr, error) {
-	host := c.current.Proxy.Host
-	if host == "" {
+// asked returns what is looked up for a remote: itself, or its proxy. OpenVPN speaks to a SOCKS
+// proxy in IPv4 only when the tunnel goes over UDP.
+func asked(ask profile.Remote) profile.Remote {
+	switch {
+	case ask.NamedToProxy():
+		ask.Host = ask.Proxy.Host
+	case ask.Proxy.Host != "":
+		ask.Family = 4
+	}
+	return ask
+}
+
+// lookupProxy returns the address of a remote's proxy; the zero value where it has none, or where
+// that is what asked names.
+func (c *serverList) lookupProxy(ctx context.Context, r profile.Remote) (netip.Addr, error) {
+	host := r.Proxy.Host
+	if host == "" || r.NamedToProxy() {
 		return netip.Addr{}, nil
 	}
-	addrs, _, err := c.names.lookup(ctx, profile.Remote{Host: host}, false, c.fastRounds > 0)
+	addrs, _, err := c.names.lookup(ctx, profile.Remote{Host: host, Family: 4}, false,
+		c.fastRounds > 0)
 	if len(addrs) == 0 {
 		return netip.Addr{}, fmt.Errorf("resolving the proxy %s: %w", host, err)
 	}
@@ -161,7 +189,7 @@ func (c *serverList) fail() {
 	c.fastRounds = max(c.fastRounds-1, 0)
 	if len(c.addrs) > 0 {
 		c.addrs = c.addrs[1:]
-		c.failed[c.current.Host] = true
+		c.failed[asked(c.current).Host] = true
 	}
 }
 
@@ -179,6 +207,7 @@ func (c *serverList) prefer(member string) {
 	}
 	c.remotes = slices.Concat(c.remotes[at:], c.remotes[:at])
 	c.next, c.addrs = 0, nil
+	c.pace.unmeasured = nil
 }
 
 // untilRotation returns the time until the next change of servers, at a time of day in this box's

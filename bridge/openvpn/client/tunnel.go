@@ -195,6 +195,9 @@ func (t *Tunnel) Run(ctx context.Context) error {
 	n := openNames(filepath.Join(t.cfg.StateDir, t.cfg.Name+".names.json"), t.cfg.Resolver,
 		t.cfg.Profile.Question)
 	t.servers = newServerList(t.cfg.Profile, n, t.cfg.Order)
+	t.servers.pace = openPace(filepath.Join(t.cfg.StateDir, t.cfg.Name+".pace.json"))
+	t.servers.sort()
+	t.servers.measure()
 	if t.cfg.PreferChaCha20 {
 		t.servers.chacha20 = func(r profile.Remote) bool {
 			return t.cfg.Profile.For(r).OffersChaCha20()

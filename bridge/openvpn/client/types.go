@@ -2,9 +2,12 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	"ztbridge/bridge/openvpn/profile"
@@ -121,7 +124,9 @@ type Status struct {
 	NextRetry time.Time // zero unless waiting
 	// Remote is the server that is connected or being tried.
 	Remote profile.Remote
-	Server netip.AddrPort
+	// Server is its address; the zero value where only its proxy knows it. Proxy is the address of
+	// that proxy; the zero value where there is none.
+	Server, Proxy netip.AddrPort
 	// Servers are the names of the profiles of a collection; none for a single profile.
 	Servers []string
 	// Session is what the server assigned, checked. It is nil before the tunnel was first up and in
@@ -132,6 +137,25 @@ type Status struct {
 	// Warnings are lasting remarks about this tunnel: legacy ciphers, certificates about to expire,
 	// settings of the server that were corrected.
 	Warnings []string
+}
+
+// Place returns the transport and address of the server, and its proxy where it has one; "" where no
+// server was tried yet.
+func (s Status) Place() string {
+	out := ""
+	switch {
+	case s.Server.IsValid():
+		out = fmt.Sprintf("%s %s", s.Remote.Proto, s.Server)
+	case s.Proxy.IsValid():
+		out = fmt.Sprintf("%s %s", s.Remote.Proto,
+			net.JoinHostPort(s.Remote.Host, strconv.Itoa(int(s.Remote.Port))))
+	default:
+		return ""
+	}
+	if s.Proxy.IsValid() {
+		out += " by the proxy " + s.Proxy.String()
+	}
+	return out
 }
 
 // Session is what a server assigned, after validation. It is immutable.

@@ -439,7 +439,7 @@ func TestOrders(t *testing.T) {
 		if got := next(c); got != p.Remotes[i].Member {
 			t.Errorf("what was never tried comes as written: %s", got)
 		}
-		c.connected(took * time.Millisecond)
+		c.pace.record(c.current, took*time.Millisecond)
 		c.skip()
 	}
 	for _, want := range []string{"b", "c", "a"} {
@@ -456,6 +456,82 @@ func TestOrders(t *testing.T) {
 	c.prefer("nosuch")
 	if got := next(c); got != "c" {
 		t.Errorf("a name that is not there changes nothing: %s", got)
+	}
+}
+
+// TestMeasuring: each server is asked once at the first start, the quickest comes first then, and a
+// restart remembers.
+func TestMeasuring(t *testing.T) {
+	p := &profile.Profile{}
+	for _, name := range []string{"a", "b", "c", "d"} {
+		p.Remotes = append(p.Remotes, profile.Remote{Host: "192.0.2." + string(name[0]-'a'+'1'),
+			Member: name})
+	}
+	path := filepath.Join(t.TempDir(), "pace")
+	start := func() *serverList {
+		c := newServerList(p, openNames(filepath.Join(t.TempDir(), "n"), &testResolver{}, plainName),
+			Fastest)
+		c.pace = openPace(path)
+		c.sort()
+		c.measure()
+		return c
+	}
+	next := func(c *serverList) target {
+		t.Helper()
+		got, _, err := c.target(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	c := start()
+	for i, took := range []time.Duration{30, 10, 0, 20} {
+		got := next(c)
+		if !got.measure || got.remote != p.Remotes[i] {
+			t.Fatalf("measured: %+v", got)
+		}
+		if took > 0 { // c does not answer
+			c.pace.record(got.remote, took*time.Millisecond)
+		}
+	}
+	if err := c.pace.save(); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"b", "d", "a", "c"} {
+		if got := next(c); got.measure || got.remote.Member != want {
+			t.Errorf("by time: %+v, want %s", got, want)
+		}
+		c.skip()
+	}
+	c = start()
+	if got := next(c); !got.measure || got.remote.Member != "c" {
+		t.Errorf("after a restart: %+v, want c to be measured", got)
+	}
+	if got := next(c); got.measure || got.remote.Member != "b" {
+		t.Errorf("after a restart: %+v, want b", got)
+	}
+	// What a person selected comes without measuring.
+	c = start()
+	c.prefer("a")
+	if got := next(c); got.measure || got.remote.Member != "a" {
+		t.Errorf("selected: %+v", got)
+	}
+	// A round has an end.
+	c = start()
+	c.pace.known = map[string]paceRecord{}
+	c.measure()
+	c.pace.until = c.pace.now()
+	if got := next(c); got.measure {
+		t.Errorf("after the round: %+v", got)
+	}
+	// Old times count no more, nor those of a clock that was wrong.
+	now := c.pace.now()
+	for age, want := range map[time.Duration]time.Duration{time.Hour: 5, 31 * 24 * time.Hour: unknownPace,
+		-time.Hour: unknownPace} {
+		c.pace.known[paceKey(p.Remotes[0])] = paceRecord{Took: 5, Time: now.Add(-age)}
+		if got := c.pace.of(p.Remotes[0]); got != want {
+			t.Errorf("of an age of %v: %v", age, got)
+		}
 	}
 }
 

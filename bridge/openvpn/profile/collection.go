@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Limits of a collection. The largest that a provider is known to hand out has about 6,000 files.
@@ -82,15 +84,19 @@ func IsCollection(path string) bool {
 func (c *collection) pick(patterns []string) ([]string, error) {
 	var profiles []string
 	for _, name := range c.names {
-		if ext := strings.ToLower(path.Ext(name)); ext == ".ovpn" || ext == ".conf" {
+		if isProfile(name) {
 			profiles = append(profiles, name)
 		}
 	}
 	slices.Sort(profiles)
 	if len(profiles) == 0 {
+		if at := slices.IndexFunc(c.names, isArchive); at >= 0 {
+			return nil, fmt.Errorf("it holds no OpenVPN profile (.ovpn), but another archive, %s; "+
+				"unpack that and name its folder, or it if it is a ZIP archive", c.names[at])
+		}
 		return nil, errors.New("it holds no OpenVPN profile (.ovpn)")
 	}
-	picked := profiles
+	picked, seen := profiles, map[string]bool{}
 	if len(patterns) > 0 {
 		picked = nil
 	}
@@ -103,8 +109,8 @@ func (c *collection) pick(patterns []string) ([]string, error) {
 			if err != nil {
 				return nil, fmt.Errorf("pick: %q is not a pattern", pattern)
 			}
-			if (full || base) && !slices.Contains(picked, name) {
-				picked = append(picked, name)
+			if (full || base) && !seen[name] {
+				picked, seen[name] = append(picked, name), true
 			}
 		}
 		if len(picked) == before {
@@ -176,6 +182,8 @@ func openFolder(dir string) (*collection, error) {
 			return err
 		case d.Type()&fs.ModeSymlink != 0 && isProfile(name):
 			return fmt.Errorf("%s is a symbolic link; copy the file in its place", name)
+		case isProfile(name) && strings.ContainsFunc(name, unprintableRune):
+			return fmt.Errorf("the name %q holds a control character or is not UTF-8", name)
 		case d.Type().IsRegular() && !isHidden(name):
 			c.names = append(c.names, name)
 		}
@@ -190,9 +198,16 @@ func openFolder(dir string) (*collection, error) {
 	return c, nil
 }
 
+func unprintableRune(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }
+
 func isProfile(name string) bool {
 	ext := strings.ToLower(path.Ext(name))
 	return ext == ".ovpn" || ext == ".conf"
+}
+
+func isArchive(name string) bool {
+	return slices.Contains([]string{".zip", ".rar", ".7z", ".gz", ".tgz", ".tar", ".xz"},
+		strings.ToLower(path.Ext(name)))
 }
 
 // isHidden recognises what archives of macOS hold beside each file, and hidden files.
@@ -212,8 +227,8 @@ func openArchive(file string) (*collection, error) {
 	}
 	archive, err := zip.NewReader(f, info.Size())
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s is not a ZIP archive: %w", filepath.Base(file), err),
-			f.Close())
+		return nil, errors.Join(fmt.Errorf("%s is no ZIP archive that can be read: %w%s",
+			filepath.Base(file), err, looksLike(f)), f.Close())
 	}
 	entries, err := checkEntries(archive.File)
 	if err != nil {
@@ -233,6 +248,20 @@ func openArchive(file string) (*collection, error) {
 	return c, nil
 }
 
+// looksLike says what a file is that is no archive, as the end of a sentence; "" where nobody knows.
+func looksLike(f io.ReaderAt) string {
+	head := make([]byte, 512)
+	n, _ := f.ReadAt(head, 0) // a short file is an end of the file
+	switch kind := fileKind(head[:n]); kind {
+	case zipKind:
+		return "; it is damaged, or its download was broken off"
+	case "":
+		return `; for a single profile write "profile:" in the place of "profiles:"`
+	default:
+		return "; it is " + kind
+	}
+}
+
 // checkEntries refuses what an archive of profiles has no use for: names that lead out of it,
 // links, the same name twice, and more bytes than any provider needs.
 func checkEntries(files []*zip.File) (map[string]*zip.File, error) {
@@ -242,11 +271,14 @@ func checkEntries(files []*zip.File) (map[string]*zip.File, error) {
 	entries := map[string]*zip.File{}
 	total := uint64(0)
 	for _, f := range files {
-		name := strings.TrimPrefix(f.Name, "./")
+		// Old programs write names in their machine's code page; only the letters suffer.
+		name := strings.ToValidUTF8(strings.TrimPrefix(f.Name, "./"), "_")
 		switch {
+		case strings.ContainsFunc(name, unprintableRune):
+			return nil, fmt.Errorf("the name %q holds a control character", f.Name)
 		case strings.HasSuffix(name, "/") && fs.ValidPath(strings.TrimSuffix(name, "/")):
 			continue
-		case !fs.ValidPath(name) || strings.ContainsAny(name, "\\\x00"):
+		case !fs.ValidPath(name) || strings.Contains(name, `\`):
 			return nil, fmt.Errorf("the name %q leads out of the archive", f.Name)
 		case isHidden(name):
 			continue

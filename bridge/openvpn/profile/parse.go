@@ -22,20 +22,22 @@ type parser struct {
 	options Options
 	rules   map[string]rule
 
-	block     int // number of the <connection> block that is read; 0 outside
-	remotes   []rawRemote
-	proto     rawProto
-	port      uint16
-	forced    rawProto       // proto-force
-	ciphers   []string       // data-ciphers, known ones
-	cipher    string         // cipher or data-ciphers-fallback
-	pushInfo  int            // line of push-peer-info
-	ignored   []string       // names of ignore-unknown-option
-	lines     map[string]int // of blocks of certificates
-	pull      bool           // client or pull
-	tlsClient bool
-	unusable  []string // servers that cannot be reached, with the reason
-	weak      []string // what only legacy_crypto allows
+	block    int // number of the <connection> block that is read; 0 outside
+	remotes  []rawRemote
+	proto    rawProto
+	port     uint16
+	forced   rawProto // proto-force
+	ciphers  []string // data-ciphers, known ones
+	cipher   string   // cipher or data-ciphers-fallback
+	pushInfo int      // line of push-peer-info
+	// askedProxy is the line that wants the login for a proxy typed; 0: none does.
+	askedProxy int
+	ignored    []string       // names of ignore-unknown-option
+	lines      map[string]int // of blocks of certificates
+	pull       bool           // client or pull
+	tlsClient  bool
+	unusable   []string // servers that cannot be reached, with the reason
+	weak       []string // what only legacy_crypto allows
 	// weakCertificate: weak speaks of a certificate.
 	weakCertificate bool
 }

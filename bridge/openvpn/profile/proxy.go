@@ -24,9 +24,12 @@ func takeHTTPProxy(p *parser, d directive) error {
 		return err
 	}
 	if len(d.args) > 2 {
-		login := "stdin" // asked for by management, never read from a file of openvpn's choosing
-		if slices.Contains([]string{"auto", "auto-nct"}, d.args[2]) {
-			login = d.args[2]
+		login := d.args[2]
+		if !slices.Contains([]string{"auto", "auto-nct"}, login) {
+			login = askLogin
+			if err := p.readProxyLogin(d, d.args[2]); err != nil {
+				return err
+			}
 		}
 		args = append(args, login)
 	}
@@ -54,9 +57,50 @@ func takeSOCKSProxy(p *parser, d directive) error {
 		return err
 	}
 	if len(d.args) > 2 {
-		args = append(args, "stdin")
+		args = append(args, askLogin)
+		if err := p.readProxyLogin(d, d.args[2]); err != nil {
+			return err
+		}
 	}
 	p.set(d.name, args...)
+	return nil
+}
+
+// askLogin has openvpn ask for the login by management: it reads no file of its own choosing.
+const askLogin = "stdin"
+
+const proxyLoginHint = "put the proxy's user name and password, a line each, between " +
+	"<http-proxy-user-pass> and </http-proxy-user-pass>"
+
+// readProxyLogin reads the user name and password for a proxy from a file beside the profile.
+func (p *parser) readProxyLogin(d directive, file string) error {
+	switch {
+	case file == askLogin:
+		p.askedProxy = d.line
+		return nil
+	case p.options.Files == nil:
+		return fmt.Errorf("the file %q is not read; %s", file, proxyLoginHint)
+	}
+	data, err := p.options.Files(file)
+	if err != nil {
+		return fmt.Errorf("reading %q: %w; or %s", file, err, proxyLoginHint)
+	}
+	return p.keepProxyLogin(string(data))
+}
+
+// keepProxyLogin keeps the two lines of a login for a proxy.
+func (p *parser) keepProxyLogin(text string) error {
+	lines := strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
+	if len(lines) < 2 || lines[0] == "" || lines[1] == "" {
+		return fmt.Errorf("it holds no user name and password: %s", proxyLoginHint)
+	}
+	for _, secret := range lines[:2] {
+		if len(secret) > maxSecret || strings.ContainsAny(secret, "\r\x00") {
+			return fmt.Errorf("the user name or password holds a control character or is longer "+
+				"than %d bytes", maxSecret)
+		}
+	}
+	p.profile.proxyLogin = &Credentials{Username: lines[0], Password: lines[1]}
 	return nil
 }
 
@@ -87,19 +131,20 @@ func takeProxyOption(p *parser, d directive) error {
 	return nil
 }
 
-// takeProxyUserPass reads the user name and password for a proxy from a block.
+// takeProxyUserPass reads the user name and password for a proxy from a block or a file.
 func takeProxyUserPass(p *parser, d directive) error {
-	lines := strings.Split(d.body, "\n")
-	if !d.inline || len(lines) < 2 || lines[0] == "" {
-		p.find(d, Warning, "only a block with user name and password is read; ignored")
-		return nil
+	switch {
+	case d.inline:
+		return p.keepProxyLogin(d.body)
+	case len(d.args) == 1:
+		return p.readProxyLogin(d, d.args[0])
 	}
-	p.profile.proxyLogin = &Credentials{Username: lines[0], Password: lines[1]}
-	return nil
+	return fmt.Errorf("expected a block: %s", proxyLoginHint)
 }
 
 // finishProxies notes the proxy of each server and refuses what OpenVPN refuses.
 func (p *parser) finishProxies() error {
+	p.finishProxyLogin()
 	for i := range p.profile.Remotes {
 		r := &p.profile.Remotes[i]
 		own := p.profile.of(*r)
@@ -118,6 +163,37 @@ func (p *parser) finishProxies() error {
 		}
 	}
 	return nil
+}
+
+// finishProxyLogin has the login of a block used by the proxies that name none, and tells of a
+// login that is asked for and not there.
+func (p *parser) finishProxyLogin() {
+	if p.profile.proxyLogin == nil {
+		if p.askedProxy > 0 {
+			p.find(directive{line: p.askedProxy, name: "http-proxy"}, Serious,
+				"the proxy's login is missing: %s", proxyLoginHint)
+		}
+		return
+	}
+	for _, s := range append([]settings{p.profile.settings}, p.profile.connections...) {
+		for name, login := range map[string]string{"http-proxy": "auto", "socks-proxy": askLogin} {
+			if args := s.options[name]; args != nil && len(args[0]) == 2 {
+				s.options[name] = [][]string{append(slices.Clone(args[0]), login)}
+			}
+		}
+	}
+}
+
+// NamedToProxy reports whether the server's name or address is passed on to its proxy as it is, as
+// OpenVPN does: the proxy resolves it. By UDP, a SOCKS proxy is told addresses alone.
+func (r Remote) NamedToProxy() bool { return r.Proxy.Host != "" && r.Proto == TCP }
+
+// asNamed returns the server's host as an HTTP request names it (RFC 9110, section 7.2).
+func (r Remote) asNamed(http bool) string {
+	if a, err := netip.ParseAddr(r.Host); err == nil && a.Is6() && http {
+		return "[" + r.Host + "]"
+	}
+	return r.Host
 }
 
 // proxyAt returns the settings with the proxy's name replaced by its address.

@@ -61,7 +61,7 @@ func (p *Profile) Text() string {
 // Attempt is one server as it is tried.
 type Attempt struct {
 	Remote Remote
-	Addr   netip.Addr // of the server
+	Addr   netip.Addr // of the server; the zero value: the proxy is told its name
 	Proxy  netip.Addr // of its proxy, where it has one
 	// ChaCha20: offer ChaCha20-Poly1305 alone.
 	ChaCha20 bool
@@ -83,7 +83,11 @@ func (p *Profile) TextFor(a Attempt) string {
 		all.options["data-ciphers"] = [][]string{{ChaCha20}}
 		delete(all.options, "data-ciphers-fallback")
 	}
-	return p.text([]string{fmt.Sprintf("remote %s %d %s", a.Addr, a.Remote.Port,
+	host := a.Addr.String()
+	if !a.Addr.IsValid() {
+		host = a.Remote.asNamed(own.has("http-proxy"))
+	}
+	return p.text([]string{fmt.Sprintf("remote %s %d %s", host, a.Remote.Port,
 		a.Remote.keyword())}, all)
 }
 
