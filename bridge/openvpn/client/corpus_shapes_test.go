@@ -20,7 +20,7 @@ import (
 // corpus returns the shapes. Keys are made for the run; addresses are of RFC 5737.
 func corpus(t *testing.T, l *lab) []shape {
 	lists := [][]shape{cipherShapes(), digestShapes(), framingShapes(), sizeShapes(),
-		controlShapes(t, l), transportShapes(), fileShapes(t, l), tlsShapes(l),
+		controlShapes(t, l), transportShapes(), fileShapes(t, l), tlsShapes(l), oldShapes(),
 		ignoredShapes(), loginShapes(t, l), legacyShapes(t, l), refusedShapes(l)}
 	var out []shape
 	for _, list := range lists {
@@ -356,6 +356,40 @@ func ignoredShapes() []shape {
 		line("tls-client", "pull"), line("comp-noadapt"), line("disable-occ"),
 		line("mute-replay-warnings", "fast-io"), line("machine-readable-output"),
 		line("status /dev/null 10"),
+	}
+}
+
+// oldShapes are of directives that are easily dropped, and of those that OpenVPN no longer has.
+func oldShapes() []shape {
+	line := func(lines ...string) shape { return shape{name: lines[0], profile: lines} }
+	gone := func(refused string, lines ...string) shape {
+		return shape{name: lines[0], profile: lines, refused: refused}
+	}
+	// The server assigns addresses and does not say by which topology.
+	silent := []string{"mode server", "tls-server", "topology subnet",
+		"ifconfig SUBNET.1 255.255.255.0", `push "ifconfig SUBNET.2 255.255.255.0"`,
+		"ifconfig-pool SUBNET.2 SUBNET.2"}
+	return []shape{
+		line("pull-filter ignore dhcp-option"), line("pull-filter ignore \"route-ipv6\""),
+		line("topology subnet"), line("topology net30"),
+		line("x509-username-field CN", "verify-x509-name server.example.net name"),
+		line("dns server 1 address 192.0.2.53"), line("key-direction 1"),
+		line("udp-mtu 1600"), line("compat-mode 2.4.0"), line("allow-compression no"),
+		line("tls-version-min 1.3 or-highest"), line("mtu-disc yes"), line("tls-exit"),
+		line("remote-cert-tls server", "remote-cert-ku"), line("auth-token-user YWxpY2U="),
+		{name: "compat-mode 2.3.0", profile: []string{"compat-mode 2.3.0"},
+			server: []string{"cipher BF-CBC", "data-ciphers BF-CBC", "providers legacy default"}},
+		{name: "topology of the profile alone", profile: []string{"topology subnet"},
+			server: silent},
+		{name: "ncp-disable", profile: []string{"ncp-disable", "cipher AES-256-CBC"},
+			server:  []string{"data-ciphers AES-256-CBC", "cipher AES-256-CBC"},
+			differs: "an obsolete line that 2.6 no longer reads; nothing depends on it"},
+		{name: "key-method 2", profile: []string{"key-method 2"},
+			differs: "an obsolete line that 2.6 no longer reads; nothing depends on it"},
+		gone("only method 2", "key-method 1"), gone("both ends", "no-iv"),
+		gone("both ends", "mtu-dynamic 1400"),
+		gone("128 bits only", "cipher BF-CBC", "keysize 256"),
+		gone("both tun-mtu and link-mtu", "tun-mtu 1400", "link-mtu 1450"),
 	}
 }
 

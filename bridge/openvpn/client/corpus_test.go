@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -64,9 +65,9 @@ func TestLongCorpus(t *testing.T) {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, 8)
 	failed := make(chan string, len(shapes))
-	only := os.Getenv("ZTBRIDGE_SHAPE")
+	only := regexp.MustCompile(os.Getenv("ZTBRIDGE_SHAPE"))
 	for i, s := range shapes {
-		if only != "" && !strings.Contains(s.name, only) {
+		if !only.MatchString(s.name) {
 			continue
 		}
 		slots <- struct{}{}
@@ -164,7 +165,9 @@ func (tr *trial) server(s shape) (stop func(), err error) {
 			lines = append(lines, usual)
 		}
 	}
-	if strings.Contains(text, "tls-server") {
+	if strings.Contains(text, "mode server") {
+		lines = append(lines, "keepalive 10 60")
+	} else if strings.Contains(text, "tls-server") {
 		lines = lines[:len(lines):len(lines)]
 		for i, line := range lines {
 			if line == "duplicate-cn" || line == "topology subnet" {

@@ -115,7 +115,17 @@ func takeDataCiphers(p *parser, d directive) error {
 
 // finishCiphers writes the list for negotiation, modern ones first, and the fallback for servers
 // before 2.4, which do not negotiate.
-func (p *parser) finishCiphers() {
+func (p *parser) finishCiphers() error {
+	if p.old && p.cipher == "" {
+		p.cipher = "BF-CBC" // the default of those versions
+		p.warnOfCipher(directive{name: "compat-mode"}, p.cipher)
+	}
+	if variable := slices.ContainsFunc([]string{"BF-", "CAST5-", "RC2-"}, func(s string) bool {
+		return strings.HasPrefix(p.cipher, s)
+	}); variable && p.keySize != 0 && p.keySize != 128 {
+		return fmt.Errorf("keysize %d: OpenVPN 2.6 has %s with 128 bits only, and both ends must "+
+			"have it alike; ask the provider for a profile with AES", p.keySize, p.cipher)
+	}
 	list := slices.Clone(modernCiphers)
 	offers := len(p.ciphers) == 0 || slices.Contains(p.ciphers, ChaCha20)
 	p.profile.chacha20 = offers && len(p.options.Ciphers) == 0
@@ -137,6 +147,7 @@ func (p *parser) finishCiphers() {
 		p.profile.legacy = p.profile.legacy || needsLegacy(c)
 	}
 	p.set("data-ciphers", strings.Join(list, ":"))
+	return nil
 }
 
 // digests are those of OpenSSL's default provider that a packet can be signed with

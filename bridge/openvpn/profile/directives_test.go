@@ -38,7 +38,7 @@ func TestEveryDirectiveIsJudged(t *testing.T) {
 			t.Errorf("%s has no class", name)
 		}
 		if (r.class == perserver) != perServer[name] &&
-			!slices.Contains([]string{"remote", "proto", "port", "rport"}, name) {
+			!slices.Contains([]string{"remote", "proto", "port", "rport", "udp-mtu"}, name) {
 			t.Errorf("%s is %q, and in <connection> blocks: %v", name, r.class, perServer[name])
 		}
 	}
@@ -107,7 +107,7 @@ func TestCloseNames(t *testing.T) {
 		"tls-crpyt ta.key":    `serious: line 1: tls-crpyt: unknown; did you mean "tls-crypt"?`,
 		"remot vpn 1194":      `serious: line 1: remot: unknown; did you mean "remote"?`,
 		"frobnicate-all-of 1": "warning: line 1: frobnicate-all-of: unknown; ignored",
-		"no-iv":               "info: 10 lines",
+		"x509-track CN":       "info: 10 lines",
 	} {
 		_, report, err := Parse([]byte(line+"\n"+base(t)), "p", Options{})
 		if err != nil || !strings.HasPrefix(report.String(), want) {
@@ -229,6 +229,17 @@ func TestKept(t *testing.T) {
 		"tun-mtu-max 1700":                       "tun-mtu-max 1700\n",
 		"max-packet-size 1400":                   "max-packet-size 1400\n",
 		"mode p2p":                               "client\n",
+		"topology subnet":                        "topology subnet\n",
+		"compat-mode 2.4.0":                      "client\n",
+		"compat-mode 2.3.0":                      "data-ciphers-fallback BF-CBC\n",
+		"x509-username-field ext:subjectAltName": "x509-username-field ext:subjectAltName\n",
+		`pull-filter ignore "dhcp-option DNS"`:   "pull-filter ignore \"dhcp-option DNS\"\n",
+		"dns server 1 address 192.0.2.53 [2001:db8::53]:53": "dhcp-option DNS 192.0.2.53\n" +
+			"dhcp-option DNS 2001:db8::53\n",
+		"key-method 2":                           "client\n",
+		"keysize 256":                            "client\n",
+		"lport 1200":                             "nobind\n",
+		"ncp-disable":                            "client\n",
 		"tls-cipher " + strings.Repeat("A", 243): "tls-cipher " + strings.Repeat("A", 243) + "\n",
 		"<peer-fingerprint>\n# one\n" + strings.Repeat("AB:", 31) +
 			"AB\n</peer-fingerprint>": strings.Repeat("AB:", 31) + "AB\n",
@@ -244,6 +255,25 @@ func TestKept(t *testing.T) {
 		assertHarmless(t, p.Text())
 		assertFixpoint(t, p)
 		assertOpenVPNReads(t, p)
+	}
+}
+
+// TestNoLongerPossible: what both ends must share, and OpenVPN no longer has, is refused.
+func TestNoLongerPossible(t *testing.T) {
+	for line, want := range map[string]string{
+		"udp-mtu 1450":                 "it has both tun-mtu and link-mtu",
+		"no-iv":                        "both ends must have it alike",
+		"mtu-dynamic":                  "both ends must have it alike",
+		"key-method 1":                 "only method 2 exists",
+		"cipher BF-CBC\nkeysize 256":   "BF-CBC with 128 bits only",
+		"cipher CAST5-CBC\nkeysize 64": "CAST5-CBC with 128 bits only",
+		"compat-mode old":              "expected a version",
+		"pull-filter drop x":           "none of accept, ignore and reject",
+	} {
+		_, _, err := Parse([]byte(base(t)+line+"\n"), "p", Options{})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q in it", line, err, want)
+		}
 	}
 }
 
@@ -284,9 +314,10 @@ func TestPointToPoint(t *testing.T) {
 	assertHarmless(t, got)
 	assertFixpoint(t, p)
 	assertOpenVPNReads(t, p)
-	// A client's own ifconfig is replaced by what the server assigns.
+	// A client's own ifconfig counts where the server assigns nothing.
 	if q := parse(t, "ifconfig 10.8.0.2 10.8.0.1", Options{}); q.PointToPoint ||
-		strings.Contains(q.Text(), "ifconfig") {
+		!strings.Contains(q.Text(), "\nclient\n") && !strings.HasPrefix(q.Text(), "client\n") ||
+		!strings.Contains(q.Text(), "ifconfig 10.8.0.2 10.8.0.1\n") {
 		t.Errorf("%s", q.Text())
 	}
 }

@@ -1,9 +1,11 @@
 package profile
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -22,14 +24,21 @@ type parser struct {
 	options Options
 	rules   map[string]rule
 
-	block    int // number of the <connection> block that is read; 0 outside
-	remotes  []rawRemote
-	proto    rawProto
-	port     uint16
-	forced   rawProto // proto-force
-	ciphers  []string // data-ciphers, known ones
-	cipher   string   // cipher or data-ciphers-fallback
-	pushInfo int      // line of push-peer-info
+	block     int // number of the <connection> block that is read; 0 outside
+	remotes   []rawRemote
+	proto     rawProto
+	port      uint16
+	forced    rawProto   // proto-force
+	ciphers   []string   // data-ciphers, known ones
+	cipher    string     // cipher or data-ciphers-fallback
+	keySize   int        // bits; 0: the cipher's own
+	old       bool       // compat-mode of a version before 2.4
+	localPort int        // lport
+	bind      bool       // bind
+	noBind    bool       // nobind
+	filters   [][]string // pull-filter
+	accepts   bool       // one of them is "accept"
+	pushInfo  int        // line of push-peer-info
 	// askedProxy is the line that wants the login for a proxy typed; 0: none does.
 	askedProxy int
 	ignored    []string       // names of ignore-unknown-option
@@ -168,7 +177,10 @@ func (p *parser) finish() error {
 	if err := p.finishRemotes(); err != nil {
 		return err
 	}
-	p.finishCiphers()
+	if err := p.finishCiphers(); err != nil {
+		return err
+	}
+	p.finishPullFilters()
 	p.finishPeerInfo()
 	p.finishAuthorities()
 	if err := p.finishMode(); err != nil {
@@ -210,6 +222,9 @@ func (p *parser) checkKeys() error {
 			"it has neither a client certificate nor auth-user-pass: no server would let it in")
 	}
 	for _, s := range append([]settings{p.profile.settings}, p.profile.connections...) {
+		if s.has("tun-mtu") && s.has("link-mtu") {
+			return fmt.Errorf("it has both tun-mtu and link-mtu")
+		}
 		keys := 0
 		for _, n := range controlKeys {
 			if s.has(n) {
@@ -228,13 +243,15 @@ func (p *parser) checkKeys() error {
 func (p *parser) finishMode() error {
 	s := p.profile.settings
 	p.profile.PointToPoint = p.tlsClient && !p.pull && s.has("ifconfig", "ifconfig-ipv6")
-	switch {
-	case !p.profile.PointToPoint:
-		for _, name := range []string{"ifconfig", "ifconfig-ipv6", "topology"} {
-			delete(s.options, name) // the server's settings replace them
-		}
-	case p.profile.NeedsCredentials:
+	if !p.profile.PointToPoint {
+		return nil // what the server assigns replaces addresses of its own
+	}
+	if p.profile.NeedsCredentials {
 		return fmt.Errorf("it has auth-user-pass without client or pull: add a line \"client\"")
+	}
+	// The other end may know this one by its port. Lower ones need a privilege.
+	if port := cmp.Or(p.localPort, int(p.port)); (p.bind || !p.noBind) && port >= 1024 {
+		p.set("lport", strconv.Itoa(port))
 	}
 	return nil
 }

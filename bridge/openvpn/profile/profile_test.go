@@ -161,6 +161,8 @@ var (
 		`(remote-cert-tls|ns-cert-type) server`, `remote-cert-ku( (0[xX])?[0-9a-fA-F]+)*`,
 		`remote-cert-eku "?[A-Za-z0-9. ]+"?`,
 		`verify-x509-name ("([^"\\]|\\["\\])*"|[^ "'\\#;]+)( (subject|name|name-prefix))?`,
+		`x509-username-field (ext:)?[A-Za-z0-9]+`, `pull-filter (ignore|reject) .+`, `lport \d+`,
+		`http-proxy-option CUSTOM-HEADER .+`,
 		`verify-hash [0-9A-Fa-f:]+( SHA(1|256))?`, `key-direction [01]`,
 		`tun-mtu \d+ \d+`,
 		`(tun-mtu|tun-mtu-max|max-packet-size|tun-mtu-extra|link-mtu|reneg-bytes|reneg-pkts|tran-window) \d+`,

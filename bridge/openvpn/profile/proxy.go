@@ -3,6 +3,7 @@ package profile
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -119,6 +120,12 @@ func proxyPlace(args []string) ([]string, error) {
 	return []string{host, strconv.Itoa(int(port))}, nil
 }
 
+// maxHeaders bounds the options of a proxy, below OpenVPN's ten headers.
+const maxHeaders = 10
+
+// headerName is a token of RFC 9110.
+var headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,60}:?$")
+
 // takeProxyOption keeps what some proxies ask for.
 func takeProxyOption(p *parser, d directive) error {
 	if len(d.args) == 2 && (d.args[0] == "VERSION" || d.args[0] == "AGENT") {
@@ -127,7 +134,14 @@ func takeProxyOption(p *parser, d directive) error {
 			return nil
 		}
 	}
-	p.find(d, Info, "only VERSION and AGENT are used")
+	if len(d.args) >= 2 && len(d.args) <= 3 && d.args[0] == "CUSTOM-HEADER" &&
+		headerName.MatchString(d.args[1]) && len(d.args[len(d.args)-1]) <= 200 {
+		if len(p.current(d.name).options[d.name]) < maxHeaders {
+			p.add(d.name, d.args...)
+			return nil
+		}
+	}
+	p.find(d, Warning, "only VERSION, AGENT and up to %d of CUSTOM-HEADER are used", maxHeaders)
 	return nil
 }
 

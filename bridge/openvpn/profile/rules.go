@@ -148,8 +148,8 @@ func takeIfconfig(p *parser, d directive) error {
 			continue
 		}
 		addr, err := netip.ParseAddr(a)
-		if err != nil || addr.Zone() != "" {
-			p.find(d, Info, "%q is not an address; ignored", a)
+		if err != nil || addr.Zone() != "" || addr.Is4() != (d.name == "ifconfig") {
+			p.find(d, Info, "%q is not an address of its kind; ignored", a)
 			return nil
 		}
 		args[i] = addr.String()

@@ -10,14 +10,14 @@ import (
 
 // optionOrder is the order of options in the canonical text. Only what is here can ever be written.
 var optionOrder = []string{
-	"ifconfig", "ifconfig-ipv6", "topology",
+	"lport", "ifconfig", "ifconfig-ipv6", "topology", "pull-filter",
 	"float", "explicit-exit-notify", "push-peer-info", "setenv",
 	"http-proxy", "http-proxy-option", "socks-proxy",
 	"data-ciphers", "data-ciphers-fallback", "auth", "no-replay", "compress", "comp-lzo",
 	"tls-version-min", "tls-version-max", "tls-cipher", "tls-ciphersuites", "tls-groups",
 	"tls-cert-profile",
 	"remote-cert-tls", "ns-cert-type", "remote-cert-ku", "remote-cert-eku", "verify-x509-name",
-	"verify-hash",
+	"x509-username-field", "verify-hash",
 	"key-direction", "tun-mtu", "tun-mtu-max", "tun-mtu-extra", "link-mtu", "max-packet-size",
 	"mssfix", "fragment",
 	"reneg-sec", "reneg-bytes", "reneg-pkts", "tran-window", "replay-window", "dhcp-option",
@@ -132,9 +132,12 @@ func (p *Profile) normalise() {
 }
 
 func (p *Profile) text(servers []string, s settings) string {
-	lines := append([]string{"client"}, "nobind")
+	lines := []string{"client"}
 	if p.PointToPoint {
 		lines[0] = "tls-client"
+	}
+	if s.options["lport"] == nil {
+		lines = append(lines, "nobind")
 	}
 	lines = append(lines, servers...)
 	if p.NeedsCredentials {

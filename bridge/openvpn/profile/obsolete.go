@@ -1,0 +1,105 @@
+package profile
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strconv"
+)
+
+// takeKeySize notes the length of keys, which OpenVPN 2.6 no longer lets choose.
+func takeKeySize(p *parser, d directive) error {
+	args, err := canonical(d, 1, []check{number(0, 512)})
+	if err != nil {
+		return err
+	}
+	p.find(d, Info, "has no effect on a client of OpenVPN 2.6")
+	p.keySize, err = strconv.Atoi(args[0])
+	return err
+}
+
+// takeKeyMethod refuses the method that no version since 2.5 has: both ends must have the same.
+func takeKeyMethod(_ *parser, d directive) error {
+	if len(d.args) != 1 || d.args[0] != "2" {
+		return fmt.Errorf("only method 2 exists in OpenVPN 2.6; ask the provider for a profile " +
+			"for it")
+	}
+	return nil
+}
+
+var version = regexp.MustCompile(`^(\d)\.(\d)(\.\d+)?$`)
+
+// takeCompatMode takes over what it changes for a client: the default cipher before 2.4. The rest
+// this package decides for all profiles.
+func takeCompatMode(p *parser, d directive) error {
+	if len(d.args) != 1 || !version.MatchString(d.args[0]) {
+		return fmt.Errorf("expected a version of OpenVPN, as in compat-mode 2.4.0")
+	}
+	p.old = d.args[0] < "2.4"
+	p.find(d, Info, "but for the default cipher, what it changes is decided by ztbridge")
+	return nil
+}
+
+// takeUDPMTU reads the old name of link-mtu.
+func takeUDPMTU(p *parser, d directive) error {
+	d.name = "link-mtu"
+	return p.rules[d.name].take(p, d)
+}
+
+// takeLocalPort notes the port of this end, which only a point-to-point tunnel has.
+func takeLocalPort(p *parser, d directive) error {
+	args, err := canonical(d, 1, []check{number(0, 65535)})
+	if err != nil {
+		return err
+	}
+	p.localPort, err = strconv.Atoi(args[0])
+	return err
+}
+
+// takePullFilter notes a filter of pushed options.
+func takePullFilter(p *parser, d directive) error {
+	if len(d.args) != 2 || len(d.args[1]) > 200 {
+		return fmt.Errorf("expected: pull-filter accept|ignore|reject \"text\"")
+	}
+	switch d.args[0] {
+	case "accept":
+		p.accepts = true
+		p.find(d, Info, "ztbridge sets this itself")
+	case "ignore", "reject":
+		p.filters = append(p.filters, d.args)
+	default:
+		return fmt.Errorf("%q is none of accept, ignore and reject", d.args[0])
+	}
+	return nil
+}
+
+// finishPullFilters keeps the filters that only take away; they come before ours. A list that also
+// accepts would pass by ours.
+func (p *parser) finishPullFilters() {
+	if p.accepts {
+		return
+	}
+	for _, f := range p.filters {
+		p.add("pull-filter", f...)
+	}
+}
+
+// takeDNS keeps the resolvers of "dns server N address A…", as dhcp-option does.
+func takeDNS(p *parser, d directive) error {
+	if len(d.args) < 4 || d.args[0] != "server" || d.args[2] != "address" {
+		p.find(d, Info, "only the addresses of resolvers are used")
+		return nil
+	}
+	for _, text := range d.args[3:] {
+		addr, err := netip.ParseAddr(text)
+		if ap, portErr := netip.ParseAddrPort(text); portErr == nil && ap.Port() == 53 {
+			addr, err = ap.Addr(), nil
+		}
+		if err != nil || addr.Zone() != "" {
+			p.find(d, Info, "%q is not the address of a resolver at port 53", text)
+			continue
+		}
+		p.add("dhcp-option", "DNS", addr.Unmap().String())
+	}
+	return nil
+}
