@@ -12,6 +12,7 @@ import (
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
+	"ztbridge/bridge/statefile"
 	"ztbridge/bridge/status"
 )
 
@@ -102,8 +103,8 @@ func (d *daemon) Reset(ctx context.Context) error {
 
 // prefer records a person's choice and puts it in force.
 func (d *daemon) prefer(ctx context.Context, egress string) error {
-	if err := savePreference(d.opts.StateDir, egress); err != nil {
-		return err
+	if err := statefile.WriteLine(preferencePath(d.opts), egress); err != nil {
+		return fmt.Errorf("recording the chosen egress: %w", err)
 	}
 	d.preferred = egress
 	d.services.Retry(egress)

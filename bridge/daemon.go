@@ -12,9 +12,9 @@ import (
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/reclaim"
 	"ztbridge/bridge/services"
+	"ztbridge/bridge/statefile"
 	"ztbridge/bridge/status"
 	"ztbridge/bridge/systemd"
-	"ztbridge/policyroute"
 	"ztbridge/policyroute/kernel"
 )
 
@@ -44,36 +44,27 @@ type daemon struct {
 	spec     *services.Spec
 	started  time.Time
 	reporter *status.Reporter
-	current  uses // the egress in use
-	carried  uses // the last one in use, even while none is; flows may live on in it
+	usage    *decide.Usage
 	inForce  inForce
 	passes   uint64
-	refused  error       // why the last reload was refused; nil if it was not
-	changed  status.Pass // of the last pass that changed the kernel
-	undone   string      // what the last pass that was carried out could not do
-	wake     time.Time   // when the next pass is due though nothing happens; zero: at the resync
+	refused  error     // why the last reload was refused; nil if it was not
+	undone   string    // what the last pass that was carried out could not do
+	wake     time.Time // when the next pass is due though nothing happens; zero: at the resync
 	// filtered reports whether the filter that was decided was in force when the last pass looked,
 	// or that the pass succeeded.
 	filtered bool
 	// preferred is the egress that a person chose; empty if nobody did.
 	preferred string
-	idleMeter *reclaim.Meter // nil where it does not matter
-	guarded   []string       // the ingresses that the next boot's guard will close
-	connected map[string]decide.ConnectedPrefixes
-	recorded  map[string]decide.ConnectedPrefixes // what of it is on disk
+	idleMeter *reclaim.Meter            // nil where it does not matter
+	guarded   *statefile.JSON[[]string] // the ingresses that the next boot's guard will close
+	connected connectedPrefixes
+	recorded  *statefile.JSON[connectedPrefixes] // those on disk
 
 	requests  chan request
 	ended     chan struct{} // closed when the loop has ended
 	published atomic.Pointer[published]
 	mu        sync.Mutex
 	watchers  map[chan struct{}]bool
-}
-
-// uses names an egress for each IP version and list of egresses.
-type uses map[policyroute.Family]map[decide.EgressList]string
-
-func newUses() uses {
-	return uses{policyroute.V4: {}, policyroute.V6: {}}
 }
 
 // request is something that a person asks of the running daemon; the loop carries it out.
@@ -132,14 +123,18 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	preferred, err := loadPreference(opts.StateDir)
+	preferred, err := statefile.ReadLine(preferencePath(opts))
 	if err != nil {
 		opts.Logger.Warn("choice of egress is lost", "error", err)
 	}
-	known, err := loadConnected(opts.StateDir)
+	recorded, err := openConnected(opts)
 	if err != nil {
-		opts.Logger.Warn("until the ingresses can be asked, what lies behind them is unknown",
+		opts.Logger.Warn("until the ingresses are up, the prefixes behind them are unknown",
 			"error", err)
+	}
+	guarded, err := openIngresses(opts)
+	if err != nil {
+		opts.Logger.Warn("the ingresses of the last run are unknown", "error", err)
 	}
 	trigger, env := services.NewTrigger(), opts.env()
 	env.Kernel = k
@@ -149,8 +144,8 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 		monitor:  services.NewMonitor(), notify: systemd.New(opts.Logger, resync),
 		idleMeter: reclaim.New(), started: time.Now(),
 		reporter: status.NewReporter(),
-		current:  newUses(), carried: newUses(), preferred: preferred,
-		connected: known, recorded: known,
+		usage:    decide.NewUsage(), preferred: preferred,
+		connected: recorded.Value(), recorded: recorded, guarded: guarded,
 		requests: make(chan request),
 		ended:    make(chan struct{}), watchers: map[chan struct{}]bool{},
 	}, nil
@@ -250,32 +245,18 @@ func (d *daemon) close() {
 // serve answers on the socket. A socket that cannot be served is no reason to stop forwarding.
 func (d *daemon) serve(ctx context.Context) {
 	server := api.NewServer(d, d.opts.Logger)
-	for ctx.Err() == nil {
-		if err := server.Run(ctx, filepath.Join(d.opts.RuntimeDir, api.SocketName)); err != nil {
-			d.opts.Logger.Error("serving the socket failed", "error", err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(retry):
-		}
-	}
+	path := filepath.Join(d.opts.RuntimeDir, api.SocketName)
+	services.Keep(ctx, d.opts.Logger, "status socket", func(ctx context.Context) error {
+		return server.Run(ctx, path)
+	})
 }
 
-// watchKernel rings the doorbell for what others do to the kernel.
+// watchKernel fires the trigger for what others change in the kernel.
 func (d *daemon) watchKernel(ctx context.Context) {
-	for ctx.Err() == nil {
-		err := d.kernel.Watch(ctx, func(cause string) {
+	services.Keep(ctx, d.opts.Logger, "kernel watch", func(ctx context.Context) error {
+		return d.kernel.Watch(ctx, func(cause string) {
 			d.services.Poke(cause)
 			d.trigger.Fire(cause)
 		})
-		if ctx.Err() != nil {
-			return
-		}
-		d.opts.Logger.Error("watching the kernel failed", "error", err)
-		d.trigger.Fire("watch restarted")
-		select {
-		case <-ctx.Done():
-		case <-time.After(retry):
-		}
-	}
+	})
 }

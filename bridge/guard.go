@@ -55,10 +55,10 @@ func guardParameters(closed policyroute.State, opts Options) error {
 // guardedIfaces returns what to close, and why less is known than should be.
 func guardedIfaces(opts Options) ([]string, error) {
 	ifaces := []string{zerotierWildcard}
-	remembered, err := loadIngresses(opts.StateDir)
-	ifaces = append(ifaces, remembered...)
+	remembered, err := openIngresses(opts)
+	ifaces = append(ifaces, remembered.Value()...)
 	if _, missing := os.Lstat(opts.ConfigPath); errors.Is(missing, fs.ErrNotExist) && err == nil &&
-		len(remembered) == 0 {
+		len(remembered.Value()) == 0 {
 		return ifaces, nil // it waits for its owner, or for its cloud
 	}
 	cfg, _, cfgErr := config.Load(opts.ConfigPath, opts.Overrides)

@@ -13,7 +13,11 @@ func TestGuardedIfaces(t *testing.T) {
 	dir := t.TempDir()
 	opts := Options{ConfigPath: filepath.Join(dir, "ztbridge.yaml"), StateDir: dir,
 		Logger: slog.New(slog.DiscardHandler)}
-	if err := saveIngresses(dir, []string{"ing0", "tunztb.udp1194"}); err != nil {
+	last, err := openIngresses(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := last.Save([]string{"ing0", "tunztb.udp1194"}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := guardedIfaces(opts)

@@ -26,7 +26,7 @@ func TestStatusTellsWhatTheKernelHolds(t *testing.T) {
 	key := decide.NewEgressList([]string{"provider", "backup"})
 	d := &daemon{
 		spec: &services.Spec{
-			Config: cfg}, reporter: status.NewReporter(), current: newUses(),
+			Config: cfg}, reporter: status.NewReporter(), usage: decide.NewUsage(),
 		watchers: map[chan struct{}]bool{},
 		opts: Options{RuntimeDir: t.TempDir(),
 			Logger: slog.New(slog.NewTextHandler(io.Discard, nil))},
@@ -63,9 +63,7 @@ func TestStatusTellsWhatTheKernelHolds(t *testing.T) {
 		}
 		desired := decide.Decide(cfg, s)
 		if tt.applied {
-			for _, f := range policyroute.Families {
-				d.current[f][key] = desired.Choices[key].Of(f)
-			}
+			d.usage.Record(desired)
 			d.inForce = inForce{d.spec, desired.Intent}
 		}
 		d.publish(s, desired, status.Pass{At: s.Now, Err: tt.err, Applied: tt.applied})

@@ -123,12 +123,12 @@ func dryRun(opts Options) (*services.Spec, *kernel.Kernel, decide.Snapshot, erro
 		return nil, nil, decide.Snapshot{},
 			errors.Join(fmt.Errorf("observing the host: %w", err), k.Close())
 	}
-	known, err := loadConnected(opts.StateDir)
+	known, err := openConnected(opts)
 	if err != nil {
-		opts.Logger.Warn("what lies behind the ingresses is unknown", "error", err)
+		opts.Logger.Warn("the prefixes behind the ingresses are unknown", "error", err)
 	}
 	return l, k, decide.Snapshot{
 		Now: time.Now(), Host: decide.HostState(host), ZeroTier: decide.UnqueriedNetworks(
-			l.Config.ZeroTier), Listeners: l.Listeners, Connected: known,
+			l.Config.ZeroTier), Listeners: l.Listeners, Connected: known.Value(),
 	}, nil
 }

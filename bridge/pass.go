@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"time"
 
 	"ztbridge/bridge/decide"
+	"ztbridge/bridge/services"
 	"ztbridge/bridge/status"
 	"ztbridge/policyroute"
 	"ztbridge/policyroute/kernel"
@@ -25,51 +25,38 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	}
 	desired := decide.Decide(d.spec.Config, snap)
 	d.services.Observe(d.spec.Config, desired.Intent, snap.Host)
-	d.rememberIngresses(desired.Intent)
-	d.rememberConnected(desired.Connected)
+	d.remember(desired.Intent, desired.Connected)
 	plan, unseen, err := d.converge(ctx, desired.Intent, snap.Host)
 	// nothing was seen, and so nothing is to be said: the next pass looks again
 	if errors.Is(err, kernel.ErrDumpInterrupted) {
 		d.trigger.Fire("dump interrupted")
 		return nil
 	}
-	partial, _ := errors.AsType[*kernel.PartialError](err)
-	applied := err == nil || partial != nil
-	d.filtered = applied || !plan.Empty() && !plan.ChangesFilter()
-	broken := brokenIPTables(unseen, snap.Host)
-	if partial != nil {
-		var chains []string
-		chains, err = withoutIPTables(partial)
-		broken = append(broken, chains...)
-		plan.Ops = partial.Done
-	}
-	if applied {
-		d.warnOf(partial)
+	d.passes++
+	result := status.Pass{At: began, Cause: cause, Passes: d.passes}
+	result.SetResult(plan, unseen, err, snap.Host)
+	d.filtered = result.Applied || !plan.Empty() && !plan.ChangesFilter()
+	if result.Applied {
+		d.warnOf(err)
 		d.services.Applied(snap, desired, d.spec.Config.Probe.Targets)
 		d.commitReload(ctx, desired.Intent)
 		d.services.RemoveOrphans(desired.Intent, snap.Host)
-		d.remember(ctx, desired)
+		d.cutMoved(ctx, desired)
 	}
 	d.wake = earliest(d.monitor.Reconcile(d.spec.Config, snap, desired, d.services),
 		d.services.NextLook(), desired.Wake)
-	d.passes++
-	d.publish(snap, desired, d.withLastChange(status.Pass{
-		At: began, Took: time.Since(
-			began), Cause: cause, Plan: plan, Broken: broken, Err: err, Applied: applied,
-		Passes: d.passes,
-	}))
-	if !plan.Empty() {
-		d.opts.Logger.Info("kernel changed", "cause", cause, "ops", len(plan.Ops), "took",
-			time.Since(began).Round(time.Millisecond))
-		// a plan of thousands of rules is long to print
+	result.Took = time.Since(began)
+	d.publish(snap, desired, result)
+	if !result.Plan.Empty() {
+		d.opts.Logger.Info("kernel changed", "cause", cause, "ops", len(result.Plan.Ops), "took",
+			result.Took.Round(time.Millisecond))
+		// A plan of thousands of rules is long to print.
 		if d.opts.Logger.Enabled(ctx, slog.LevelDebug) {
-			d.opts.Logger.Debug("kernel changed", "plan", plan.String())
+			d.opts.Logger.Debug("kernel changed", "plan", result.Plan.String())
 		}
 	}
-	if partial != nil {
-		// What it takes for the rest comes with an event, or is a person's to do, who sees it among
-		// the conditions.
-		return nil
+	if result.Applied {
+		return nil // what is missing comes with an event, or is a person's to do: see the problems
 	}
 	return err
 }
@@ -83,51 +70,16 @@ func earliest(times ...time.Time) time.Time {
 	return slices.MinFunc(times, time.Time.Compare)
 }
 
-// warnOf logs what a pass could not do, unless the one before could not do just that.
-func (d *daemon) warnOf(partial *kernel.PartialError) {
+// warnOf logs what a pass could not do, once while it lasts. err is nil if it did everything.
+func (d *daemon) warnOf(err error) {
 	text := ""
-	if partial != nil {
-		text = partial.Error()
+	if err != nil {
+		text = err.Error()
 	}
 	if text != "" && text != d.undone {
 		d.opts.Logger.Warn("some of the kernel cannot be made what it should be", "error", text)
 	}
 	d.undone = text
-}
-
-// withLastChange returns r. If r changed nothing, it has the time, cause and plan of the last pass
-// that did.
-func (d *daemon) withLastChange(r status.Pass) status.Pass {
-	if last := d.changed; last.Passes > 0 && r.Applied && r.Plan.Empty() {
-		r.At, r.Took, r.Cause, r.Plan = last.At, last.Took, last.Cause, last.Plan
-	} else {
-		d.changed = r
-	}
-	return r
-}
-
-// brokenIPTables returns why chains could not be looked at, where there could be any.
-func brokenIPTables(unseen []policyroute.Unseen, w decide.HostState) []string {
-	var out []string
-	for _, u := range unseen {
-		if u.Why != "" && (u.Family == policyroute.V4 || w.IPv6) {
-			out = append(out, fmt.Sprintf("iptables for %s does not work: %s", u.Family, u.Why))
-		}
-	}
-	return out
-}
-
-// withoutIPTables takes what iptables did not open from an error. What it did not close stays in
-// it.
-func withoutIPTables(partial *kernel.PartialError) (chains []string, rest error) {
-	for _, err := range partial.Failed {
-		if errors.Is(err, kernel.ErrNoIPTables) && !errors.Is(err, kernel.ErrAcceptsLeft) {
-			chains = append(chains, err.Error())
-		} else {
-			rest = errors.Join(rest, err)
-		}
-	}
-	return chains, rest
 }
 
 // snapshot asks the kernel and the drivers what is true.
@@ -138,8 +90,8 @@ func (d *daemon) snapshot(stopping bool) (decide.Snapshot, error) {
 	}
 	s := decide.Snapshot{
 		Now: time.Now(), Started: d.started, Host: decide.HostState(host),
-		Current:  maps.Clone(d.current[policyroute.V4]),
-		Current6: maps.Clone(d.current[policyroute.V6]), Preferred: d.preferred, Stopping: stopping,
+		Current: d.usage.Of(policyroute.V4), Current6: d.usage.Of(policyroute.V6),
+		Preferred: d.preferred, Stopping: stopping,
 		Listeners: d.spec.Listeners, Connected: d.connected,
 	}
 	d.services.Fill(&s)
@@ -157,20 +109,34 @@ func (d *daemon) converge(ctx context.Context, intent policyroute.Intent,
 	}
 	err = d.kernel.Apply(ctx, plan)
 	if have.Nft.Empty() && plan.ChangesFilter() {
-		d.cutUntranslated(ctx, intent)
+		// The kernel translates a connection by its first packet alone. These began without the
+		// filter, as after a flush by another program.
+		_ = d.cut(ctx, "filter missing", kernel.Flows{Untranslated: decide.Translated(intent)})
 	}
 	return plan, have.Unseen, err
 }
 
-// cutUntranslated ends the connections of clients that began while the filter was missing, as after
-// a flush by another program: the kernel translates a connection by its first packet alone.
-func (d *daemon) cutUntranslated(ctx context.Context, intent policyroute.Intent) {
-	n, err := d.kernel.CutFlows(ctx, kernel.Flows{Untranslated: decide.Translated(intent)})
-	if err != nil {
-		d.opts.Logger.Warn("cutting flows failed", "cause", "filter missing", "error", err)
-	} else if n > 0 {
-		d.opts.Logger.Info("flows cut", "cause", "filter missing", "count", n)
+// cutMoved ends the connections that would go on by an egress which their list no longer uses, so
+// that their next packets are translated for the new one.
+func (d *daemon) cutMoved(ctx context.Context, desired decide.Decision) {
+	for _, m := range d.usage.Record(desired) {
+		d.opts.Logger.Info("traffic moved", "list", m.List, "version", m.Family, "from",
+			decide.OrNone(m.From), "to", decide.OrNone(m.To), "why", m.Why)
+		if m.Left != "" {
+			_ = d.cut(ctx, "egress "+m.Left+" was left", m.Cut)
+		}
 	}
+}
+
+// cut ends connections, and logs how many. An error is logged, too.
+func (d *daemon) cut(ctx context.Context, cause string, which kernel.Flows) error {
+	n, err := d.kernel.CutFlows(ctx, which)
+	if err != nil {
+		d.opts.Logger.Warn("cutting flows failed", "cause", cause, "error", err)
+	} else if n > 0 {
+		d.opts.Logger.Info("flows cut", "cause", cause, "count", n)
+	}
+	return err
 }
 
 // planFor returns what would have to change for the kernel to hold what the intent asks for, as far
@@ -189,44 +155,24 @@ func planFor(k *kernel.Kernel, intent policyroute.Intent,
 	return policyroute.Diff(have, want), have, nil
 }
 
-// remember notes which egress each list uses now and, where traffic moved from one egress to
-// another, cuts the flows that would go on along the old one. Flows are not cut when there is
-// nowhere to go: they may survive until the tunnel is back.
-func (d *daemon) remember(ctx context.Context, desired decide.Decision) {
-	for key, c := range desired.Choices {
-		for _, f := range policyroute.Families {
-			d.rememberUse(ctx, desired.Intent, f, key, c)
-		}
-	}
+// inForce is what the last pass that succeeded made the kernel hold.
+type inForce struct {
+	spec   *services.Spec
+	intent policyroute.Intent
 }
 
-func (d *daemon) rememberUse(ctx context.Context, intent policyroute.Intent,
-	f policyroute.Family, key decide.EgressList, c decide.Choice) {
-	current, carried := d.current[f], d.carried[f]
-	old, now := current[key], c.Of(f)
-	current[key] = now
-	if old == now {
+// commitReload records what is in force now. After a reload it cuts the connections that the new
+// policy sends by another egress: the kernel itself ends only those that were masqueraded. All other
+// connections must live: replies to a cut one match no conntrack entry, and a client that only
+// listens would wait for them forever.
+func (d *daemon) commitReload(ctx context.Context, intent policyroute.Intent) {
+	before, now := d.inForce, inForce{d.spec, intent}
+	if before.spec == nil || before.spec == now.spec {
+		d.inForce = now
 		return
 	}
-	d.opts.Logger.Info("traffic moved", "list", key, "version", f, "from", decide.OrNone(old),
-		"to", decide.OrNone(now), "why", c.Why)
-	if now == "" {
-		return
+	moved := kernel.Flows{Moved: decide.NewReload(before.intent, intent).Moves}
+	if d.cut(ctx, "reload", moved) == nil { // else the next pass tries again
+		d.inForce = now
 	}
-	if last := carried[key]; last != "" && last != now {
-		d.cutFlows(ctx, intent, f, key.Names(), last)
-	}
-	carried[key] = now
-}
-
-// cutFlows ends the connections that clients have through an egress that they do not use any more,
-// so that their next packets are translated for the new one.
-func (d *daemon) cutFlows(ctx context.Context, intent policyroute.Intent,
-	f policyroute.Family, list []string, old string) {
-	n, err := d.kernel.CutFlows(ctx, decide.FlowsThrough(intent, f, list, old))
-	if err != nil {
-		d.opts.Logger.Warn("cutting flows failed", "egress", old, "error", err)
-		return
-	}
-	d.opts.Logger.Info("flows cut", "egress", old, "count", n)
 }

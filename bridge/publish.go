@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"maps"
 	"net/netip"
 
 	"ztbridge/bridge/api"
@@ -52,17 +51,9 @@ func (d *daemon) publish(s decide.Snapshot, desired decide.Decision, r status.Pa
 // inForceOf returns, in place of what was decided, what the kernel has held since the last pass
 // that succeeded.
 func (d *daemon) inForceOf(desired decide.Decision) decide.Decision {
-	out := desired
+	out := d.usage.InForce(desired)
 	if d.inForce.spec != nil {
 		out.Intent = d.inForce.intent
-	}
-	out.Choices = maps.Clone(desired.Choices)
-	for key, c := range desired.Choices {
-		if now := d.current[policyroute.V4][key]; c.Egress != now {
-			out.Choices[key] = decide.Choice{Egress: now,
-				Egress6: d.current[policyroute.V6][key],
-				Why:     "the kernel could not be changed: what was in force before stays"}
-		}
 	}
 	return out
 }

@@ -192,3 +192,24 @@ func TestPackageComments(t *testing.T) {
 		}
 	}
 }
+
+// TestRootHoldsTheDaemonAlone: what is not the loop belongs to decide, services, status or a driver.
+func TestRootHoldsTheDaemonAlone(t *testing.T) {
+	const most = 1000
+	lines := 0
+	for _, p := range list(t) {
+		if p.ImportPath != module+"/bridge" {
+			continue
+		}
+		for _, file := range p.GoFiles {
+			text, err := os.ReadFile(filepath.Join(p.Dir, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines += bytes.Count(text, []byte("\n"))
+		}
+	}
+	if lines == 0 || lines > most {
+		t.Errorf("package bridge has %d lines without tests, want at most %d", lines, most)
+	}
+}

@@ -112,21 +112,22 @@ func (s *supervisor) start(t task) *running {
 			// Also if this one is cancelled meanwhile: whoever waits for it needs what e uses.
 			<-e.done
 		}
-		s.keep(ctx, t)
+		Keep(ctx, s.log, t.key, t.run)
 	}()
 	return r
 }
 
-// keep runs a task until ctx ends, again and again should it fail: a service that ends early is a
-// fault of its own and must not take the others down with it.
-func (s *supervisor) keep(ctx context.Context, t task) {
+// Keep runs a task until ctx ends. It runs a task that ends early again, after a pause: the fault
+// of one service must not end the others. It logs errors under the task's name.
+func Keep(ctx context.Context, log *slog.Logger, name string,
+	run func(context.Context) error) {
 	for ctx.Err() == nil {
-		err := t.run(ctx)
+		err := run(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		if err != nil && !errors.Is(err, context.Canceled) {
-			s.log.Error("task failed", "task", t.key, "error", err)
+			log.Error("task failed", "task", name, "error", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -17,20 +17,6 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
-// Pass is what a pass did.
-type Pass struct {
-	At     time.Time
-	Took   time.Duration
-	Cause  string
-	Plan   policyroute.Plan
-	Broken []string // what iptables does not do, which stops nothing by itself
-	Err    error
-	// applied reports whether the kernel holds what was decided, less what it could not be opened
-	// for (err).
-	Applied bool
-	Passes  uint64
-}
-
 // Input is all that one status is made of.
 type Input struct {
 	Version  string
@@ -50,14 +36,18 @@ type Input struct {
 
 // Reporter makes statuses and remembers since when things are as they are. It belongs to one
 // goroutine.
-type Reporter struct{ history history }
+type Reporter struct {
+	history history
+	changed Pass // the last pass that changed the kernel, or failed
+}
 
 // NewReporter returns a reporter without a history.
-func NewReporter() *Reporter { return &Reporter{history{}} }
+func NewReporter() *Reporter { return &Reporter{history: history{}} }
 
 // Report returns the status of the daemon.
 func (r *Reporter) Report(in Input) api.Status {
 	s := in.Snapshot
+	in.Pass = r.withLastChange(in.Pass)
 	st := api.Status{
 		Version: in.Version, Time: s.Now.UTC(), Started: in.Started.UTC(),
 		Config:   in.Config.File,
@@ -82,7 +72,7 @@ func (r *Reporter) Report(in Input) api.Status {
 	}
 	st.Conditions = r.conditions(in)
 	r.history.expire()
-	st.Reconcile = ReconcileStatus(in.Pass)
+	st.Reconcile = reconcileStatus(in.Pass)
 	st.State, st.Summary = overall(st, in.Pass.Applied)
 	return st
 }
@@ -278,19 +268,6 @@ func (r *Reporter) ingress(of Input, in policyroute.Ingress) api.Ingress {
 		}
 	}
 	out.LastChange = r.history.Record(s.Now, "ingress "+in.Iface, out.State, "interface "+in.Iface)
-	return out
-}
-
-// ReconcileStatus returns what a pass did, for readers.
-func ReconcileStatus(r Pass) api.Reconcile {
-	out := api.Reconcile{At: r.At.UTC(), Duration: r.Took.Seconds(), Cause: r.Cause,
-		Ops: []string{}, Passes: r.Passes}
-	for _, op := range r.Plan.Ops {
-		out.Ops = append(out.Ops, op.String())
-	}
-	if r.Err != nil {
-		out.Error = r.Err.Error()
-	}
 	return out
 }
 
