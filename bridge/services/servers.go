@@ -6,26 +6,55 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 )
 
-// serverFiles say which resolvers and time servers the host asks.
-var serverFiles = []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf",
+// serverPatterns match the files that name the host's resolvers and time servers.
+var serverPatterns = []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf",
 	"/run/systemd/netif/links/*", "/run/systemd/netif/state", "/etc/systemd/timesyncd.conf",
 	"/etc/systemd/timesyncd.conf.d/*.conf", "/etc/chrony/chrony.conf", "/etc/chrony.conf",
 	"/etc/chrony/sources.d/*.sources", "/run/chrony-dhcp/*.sources", "/etc/ntp.conf",
 	"/etc/ntpsec/ntp.conf"}
 
-// hostServers returns the addresses of the resolvers and time servers that the host asks, as far as
-// its files name addresses. A file that cannot be read names none.
-func hostServers() []netip.Addr {
+// serverFiles reads the addresses of the host's resolvers and time servers, each file once until it
+// changes. Safe for concurrent use.
+type serverFiles struct {
+	patterns []string
+	mu       sync.Mutex
+	files    map[string]serverFile // by path
+}
+
+// serverFile is what a file said when it had the given size, time and inode.
+type serverFile struct {
+	info  os.FileInfo
+	addrs []netip.Addr
+}
+
+// addrs returns the addresses, sorted, as far as the files name addresses. A file that cannot be
+// read names none.
+func (f *serverFiles) addrs() []netip.Addr {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	found := map[string]serverFile{}
 	var out []netip.Addr
-	for _, pattern := range serverFiles {
-		files, _ := filepath.Glob(pattern) // the patterns are well-formed
-		for _, file := range files {
-			text, _ := os.ReadFile(file)
-			out = append(out, serversIn(string(text))...)
+	for _, pattern := range f.patterns {
+		paths, _ := filepath.Glob(pattern) // the patterns are well-formed
+		for _, path := range paths {
+			now, err := os.Stat(path)
+			if err != nil {
+				continue
+			}
+			file := f.files[path]
+			if file.info == nil || !os.SameFile(file.info, now) ||
+				file.info.Size() != now.Size() || !file.info.ModTime().Equal(now.ModTime()) {
+				text, _ := os.ReadFile(path)
+				file = serverFile{now, serversIn(string(text))}
+			}
+			found[path] = file
+			out = append(out, file.addrs...)
 		}
 	}
+	f.files = found
 	slices.SortFunc(out, netip.Addr.Compare)
 	return slices.Compact(out)
 }

@@ -2,8 +2,11 @@ package services
 
 import (
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 )
 
 func TestServersIn(t *testing.T) {
@@ -25,6 +28,48 @@ func TestServersIn(t *testing.T) {
 			t.Errorf("%q: got %v, want %v", text, got, addrs)
 		}
 	}
+}
+
+// A file that changes is read again, also when another one takes its place; one that stays is not.
+func TestServerFilesAreReadOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "resolv.conf")
+	f := &serverFiles{patterns: []string{path}}
+	long := time.Now().Add(-time.Hour)
+	write := func(path, text string, at time.Time) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(step string, want ...string) {
+		t.Helper()
+		var got []string
+		for _, a := range f.addrs() {
+			got = append(got, a.String())
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", step, got, want)
+		}
+	}
+	check("no file")
+	write(path, "nameserver 192.0.2.1\n", long)
+	check("a file", "192.0.2.1")
+	write(path, "nameserver 192.0.2.2\n", long)
+	check("the same file", "192.0.2.1")
+	write(path, "nameserver 192.0.2.2\n", long.Add(time.Second))
+	check("written again", "192.0.2.2")
+	write(path+".new", "nameserver 192.0.2.3\n", long.Add(time.Second))
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+	check("replaced", "192.0.2.3")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	check("removed")
 }
 
 func FuzzServersIn(f *testing.F) {

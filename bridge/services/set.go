@@ -43,6 +43,7 @@ type Set struct {
 	loops   *routeLoops
 	paths   *paths // nil where nothing is checked
 	dns     *resolvers
+	servers serverFiles
 	current atomic.Pointer[services]
 	view    atomic.Pointer[hostView]
 }
@@ -71,7 +72,8 @@ func newServices() *services {
 
 // New returns an empty set. Services run until ctx ends; trigger fires when one has news.
 func New(ctx context.Context, env Env, user User, trigger *Trigger) *Set {
-	d := &Set{env: env, user: user, trigger: trigger, loops: newRouteLoops()}
+	d := &Set{env: env, user: user, trigger: trigger, loops: newRouteLoops(),
+		servers: serverFiles{patterns: serverPatterns}}
 	d.sup = newSupervisor(ctx, env.Logger, func() { trigger.Fire("a service ended") })
 	d.current.Store(newServices())
 	d.view.Store(&hostView{})
@@ -326,7 +328,7 @@ func (d *Set) Fill(s *decide.Snapshot) {
 	for name, c := range now.prefixes {
 		s.Prefixes[name] = c.Outcome()
 	}
-	s.Servers = hostServers()
+	s.Servers = d.servers.addrs()
 	s.Loops = d.loops.known(s.Now, s.Probes)
 	s.DeadResolvers = d.dns.status()
 	s.Exits = now.exitAddresses()

@@ -2,6 +2,7 @@ package services
 
 import (
 	"bytes"
+	"iter"
 	"os"
 	"strconv"
 
@@ -12,26 +13,18 @@ import (
 // readTraffic returns what has passed each interface; nothing if it cannot be read.
 func readTraffic() map[string]api.Counters {
 	out := map[string]api.Counters{}
-	text, err := os.ReadFile("/proc/self/net/dev")
-	if err != nil {
-		return out
-	}
-	for name, fields := range interfaces(text) {
-		out[name] = traffic(fields)
+	for name, counts := range netDev() {
+		out[name] = parseCounters(counts)
 	}
 	return out
 }
 
-// trafficOf returns what has passed one interface, nothing if there is none of that name. It reads
-// what the kernel prints, since it is asked several times a second and wants four numbers.
+// trafficOf returns what has passed one interface, nothing if there is none of that name. It parses
+// that interface's line alone: probers ask several times a second.
 func trafficOf(iface string) probe.Traffic {
-	text, err := os.ReadFile("/proc/self/net/dev")
-	if err != nil {
-		return probe.Traffic{}
-	}
-	for name, fields := range interfaces(text) {
+	for name, counts := range netDev() {
 		if name == iface {
-			t := traffic(fields)
+			t := parseCounters(counts)
 			return probe.Traffic{Received: t.PacketsIn, Sent: t.PacketsOut,
 				Bytes: t.BytesIn + t.BytesOut}
 		}
@@ -39,25 +32,33 @@ func trafficOf(iface string) probe.Traffic {
 	return probe.Traffic{}
 }
 
-// columns is how many numbers follow a name.
-const columns = 16
+// netDev yields each interface of this network namespace with its counters as text.
+func netDev() iter.Seq2[string, []byte] {
+	text, _ := os.ReadFile("/proc/self/net/dev") // without it there is no interface
+	return interfaces(text)
+}
 
-// interfaces yields the lines of /proc/net/dev: one for each interface, with its name, a colon, and
-// eight numbers for what came in, which begin with bytes and packets, before eight for what left.
-func interfaces(text []byte) func(yield func(string, [][]byte) bool) {
-	return func(yield func(string, [][]byte) bool) {
+// interfaces yields the lines of /proc/net/dev: the name of an interface and what follows its colon.
+// The headings have none.
+func interfaces(text []byte) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
 		for line := range bytes.Lines(text) {
-			name, counts, _ := bytes.Cut(line, []byte(":"))
-			fields := bytes.Fields(counts)
-			if len(fields) >= columns && !yield(string(bytes.TrimSpace(name)), fields) {
+			name, counts, ok := bytes.Cut(line, []byte(":"))
+			if ok && !yield(string(bytes.TrimSpace(name)), counts) {
 				return
 			}
 		}
 	}
 }
 
-func traffic(fields [][]byte) api.Counters {
-	const bytesIn, packetsIn, bytesOut, packetsOut = 0, 1, 8, 9
+// parseCounters reads the numbers of an interface: eight of what came in, then as many of what left,
+// which begin with bytes and packets. A line with fewer is zero.
+func parseCounters(counts []byte) api.Counters {
+	const bytesIn, packetsIn, bytesOut, packetsOut, columns = 0, 1, 8, 9, 16
+	fields := bytes.Fields(counts)
+	if len(fields) < columns {
+		return api.Counters{}
+	}
 	number := func(column int) uint64 {
 		n, _ := strconv.ParseUint(string(fields[column]), 10, 64)
 		return n

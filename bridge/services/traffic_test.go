@@ -19,8 +19,8 @@ tunztb-provider:123456789 4711    0    0    0     0          0         0    11  
 			Bytes: 123456800}, "tunztb": {}, "": {}, "face |bytes": {},
 	} {
 		got := probe.Traffic{}
-		for name, fields := range interfaces([]byte(text)) {
-			if n := traffic(fields); name == iface {
+		for name, counts := range interfaces([]byte(text)) {
+			if n := parseCounters(counts); name == iface {
 				got = probe.Traffic{Received: n.PacketsIn, Sent: n.PacketsOut,
 					Bytes: n.BytesIn + n.BytesOut}
 			}

@@ -33,7 +33,7 @@ type hostView struct {
 func (d *Set) Observe(cfg *config.Config, intent policyroute.Intent, w decide.HostState) {
 	s := &hostView{devices: map[string]string{}, taken: decide.TakenPrefixes(intent, w),
 		peers: decide.PeersOf(cfg, intent.Ingresses)}
-	for a := range decide.Needed(cfg, decide.Snapshot{Servers: hostServers(),
+	for a := range decide.Needed(cfg, decide.Snapshot{Servers: d.servers.addrs(),
 		Host: w, Tunnels: d.tunnelStatuses()}) {
 		s.taken = append(s.taken, netip.PrefixFrom(a, a.BitLen()))
 	}
