@@ -229,29 +229,32 @@ func (c *Checker) loop(ctx context.Context, dev io.Writer) {
 		if len(due) > 0 {
 			_, next = c.due(time.Now())
 		}
-		timer.Reset(max(time.Until(next), 0))
+		if next.IsZero() {
+			timer.Stop()
+		} else {
+			timer.Reset(max(time.Until(next), 0))
+		}
 	}
 }
 
-// due returns the clients to be checked now, and when the next ones are. While the traffic of
-// others proves the path, those that worked are left alone.
+// due returns the clients to be checked now, and when the next ones are; zero if none will be.
+// While the traffic of others proves the path, those that worked are left alone.
 func (c *Checker) due(now time.Time) (due []Client, next time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	next = now.Add(time.Hour)
 	for _, client := range c.clients {
 		at := c.next[client.Key]
 		if !at.After(now) && len(client.Targets) > 0 {
 			last := c.results[client.Key]
 			quiet := last.Works() && last.Plan == client.Plan && now.Sub(last.At) >= Quiet
 			if quiet && now.Sub(last.At) < trafficTrusted && c.cfg.Busy != nil && c.cfg.Busy() {
-				c.next[client.Key] = now.Add(Quiet)
+				at = now.Add(Quiet)
+				c.next[client.Key] = at
 			} else {
 				due = append(due, client)
-				at = next
 			}
 		}
-		if at.After(now) && at.Before(next) {
+		if at.After(now) && (next.IsZero() || at.Before(next)) {
 			next = at
 		}
 	}

@@ -274,6 +274,26 @@ func TestPlanChangesAreChecked(t *testing.T) {
 	}
 }
 
+// While the traffic of others proves a path, its client is due again after Quiet. Without clients
+// nothing is ever due.
+func TestBusyPathsAreDueLater(t *testing.T) {
+	now := time.Now()
+	c := New(Config{Busy: func() bool { return true }})
+	if due, next := c.due(now); len(due) > 0 || !next.IsZero() {
+		t.Errorf("without clients: %v at %v", due, next)
+	}
+	c.clients = clients()[:1]
+	key := c.clients[0].Key
+	c.results[key], c.next[key] = Result{At: now.Add(-Quiet), Plan: c.clients[0].Plan}, now
+	if due, next := c.due(now); len(due) > 0 || !next.Equal(now.Add(Quiet)) {
+		t.Errorf("busy: %v at %v", due, next)
+	}
+	c.cfg.Busy = nil
+	if due, next := c.due(now.Add(Quiet)); len(due) != 1 || !next.IsZero() {
+		t.Errorf("quiet: %v at %v", due, next)
+	}
+}
+
 func TestDeviceFails(t *testing.T) {
 	n := newNetwork()
 	c := New(Config{Open: func() (io.ReadWriteCloser, error) { return n, nil },

@@ -133,7 +133,7 @@ func (p *Prober) Run(ctx context.Context) error {
 			echo.forget() // it may be another connection
 		}
 		if !p.isActive() {
-			timer.Reset(time.Hour) // until SetActive wakes us
+			timer.Stop() // SetActive wakes us
 			continue
 		}
 		now := p.traffic()

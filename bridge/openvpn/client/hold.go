@@ -54,9 +54,15 @@ func (r *run) enter(p phase, limit time.Duration) {
 	r.timer.Reset(limit)
 }
 
+// enterUntimed begins a phase that only an event ends.
+func (r *run) enterUntimed(p phase) {
+	r.phase = p
+	r.timer.Stop()
+}
+
 // resolve looks for the next address beside the loop.
 func (r *run) resolve() *outcome {
-	r.enter(resolving, noLimit) // ends by itself: each lookup has its limit
+	r.enterUntimed(resolving) // each lookup has its own timeout
 	if r.t.Status().State != StateReconnecting {
 		r.t.enter(StateResolving)
 	}

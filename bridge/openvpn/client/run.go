@@ -22,8 +22,6 @@ const (
 	signalTimeout = 2 * time.Second
 	// deviceInterval is how often the TUN device is looked at: without it openvpn spins.
 	deviceInterval = 500 * time.Millisecond
-	// noLimit is for phases that end by an event.
-	noLimit = 1<<63 - 1
 	// earlyLoss is how soon after coming up a request to reconnect means that the server is bad.
 	earlyLoss = 30 * time.Second
 )
@@ -110,8 +108,7 @@ func (r *run) supervise(ctx context.Context) (failure, bool) {
 	})
 	watch := time.NewTicker(deviceInterval)
 	defer watch.Stop()
-	rotate := time.NewTimer(untilRotation(r.t.cfg.Rotate, time.Now()))
-	defer rotate.Stop()
+	rotate := rotation(r.t.cfg.Rotate)
 	for {
 		var v *outcome
 		select {
@@ -129,8 +126,8 @@ func (r *run) supervise(ctx context.Context) (failure, bool) {
 			v = r.expire()
 		case q := <-r.t.requests:
 			v = r.request(q)
-		case <-rotate.C:
-			rotate.Reset(untilRotation(r.t.cfg.Rotate, time.Now()))
+		case <-rotate:
+			rotate = rotation(r.t.cfg.Rotate)
 			if r.phase == connected {
 				r.t.servers.skip()
 				r.t.servers.measure()
@@ -296,7 +293,7 @@ func (r *run) up() *outcome {
 				"renumbered"}
 		return r.leave(false)
 	}
-	r.enter(connected, noLimit)
+	r.enterUntimed(connected)
 	r.lastFailure = failure{}
 	r.t.upSince = time.Now()
 	r.t.servers.fastRounds = 0

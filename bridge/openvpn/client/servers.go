@@ -210,16 +210,20 @@ func (c *serverList) prefer(member string) {
 	c.pace.unmeasured = nil
 }
 
-// untilRotation returns the time until the next change of servers, at a time of day in this box's
-// zone; practically for ever where at is nil.
-func untilRotation(at *time.Duration, now time.Time) time.Duration {
+// rotation returns a channel that receives when the servers change next; nil if they never do.
+func rotation(at *time.Duration) <-chan time.Time {
 	if at == nil {
-		return noLimit
+		return nil
 	}
+	return time.After(untilRotation(*at, time.Now()))
+}
+
+// untilRotation returns the time from now to the next time of day at, in this box's zone.
+func untilRotation(at time.Duration, now time.Time) time.Duration {
 	midnight := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, now.Location())
-	next := midnight.Add(*at)
+	next := midnight.Add(at)
 	if !next.After(now) {
-		next = midnight.AddDate(0, 0, 1).Add(*at)
+		next = midnight.AddDate(0, 0, 1).Add(at)
 	}
 	return next.Sub(now)
 }
