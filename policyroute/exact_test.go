@@ -37,7 +37,7 @@ func expected(in policyroute.Intent, g policyroute.Ingress, src, dst netip.Addr)
 		}
 		for _, e := range in.Egresses {
 			noWay := !e.Present || dst.Is4() && e.NoIPv4 || dst.Is6() && !e.IPv6 ||
-				e.Kind == policyroute.EgressMember && dst.Is6() ||
+				e.Kind == policyroute.EgressPeer && dst.Is6() ||
 				holds(e.Closed, dst)
 			if e.Name == p.UseOf(policyroute.FamilyOf(dst)) && !noWay {
 				return e.Iface

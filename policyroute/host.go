@@ -85,7 +85,7 @@ func (c *compiler) sysctls() []Sysctl {
 		if e.Owned {
 			owned(e.Iface)
 		}
-		if e.Owned || e.Kind == EgressMember {
+		if e.Owned || e.Kind == EgressPeer {
 			// The Internet answers by a device that main would not use for it: strict filtering
 			// drops that. A WAN is what main uses, and keeps its owner's setting.
 			values["net/ipv4/conf/"+e.Iface+"/rp_filter"] = "2"

@@ -62,7 +62,7 @@ type EgressKind string
 // The kinds of egress.
 const (
 	EgressOpenVPN EgressKind = "openvpn"
-	EgressMember  EgressKind = "zerotier"
+	EgressPeer    EgressKind = "zerotier"
 	EgressWAN     EgressKind = "wan"
 )
 

@@ -283,7 +283,7 @@ func defaults(f Family, table int, e *Egress) []Route {
 	if f == V6 {
 		gw = e.Gateway6
 	}
-	if e.Kind == EgressMember && !gw.IsValid() {
+	if e.Kind == EgressPeer && !gw.IsValid() {
 		return routes // on a shared link a way out without a next hop leads to nobody
 	}
 	return append(routes, Route{Family: f, Table: table, Dst: f.Default(), Metric: MetricLive,

@@ -75,11 +75,11 @@ type Interface struct {
 	Pos      Position
 }
 
-// Egress is one way out. Exactly one of OpenVPN, Member and WAN is set.
+// Egress is one way out. Exactly one of OpenVPN, Peer and WAN is set.
 type Egress struct {
 	Name    string
 	OpenVPN *OpenVPN
-	Member  *Member
+	Peer    *Peer
 	WAN     *WAN
 	// DNS are the resolvers that clients' port 53 is steered to through this egress, either all
 	// with TLS or all without. Empty: those that the provider pushes; none for wan and zerotier,
@@ -93,7 +93,7 @@ func (e Egress) Kind() string {
 	switch {
 	case e.OpenVPN != nil:
 		return "openvpn"
-	case e.Member != nil:
+	case e.Peer != nil:
 		return "zerotier"
 	default:
 		return "wan"
@@ -125,8 +125,8 @@ type Credentials struct {
 	KeyPassphrase Secret
 }
 
-// Member is another member of one of our networks as the next hop.
-type Member struct {
+// Peer is another ZeroTier member of one of our networks as the next hop.
+type Peer struct {
 	Network string // Name of one of ZeroTier.Networks
 	// Via4 and Via6 are the member's addresses in that network; at least one is valid.
 	Via4, Via6 netip.Addr

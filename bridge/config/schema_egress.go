@@ -125,8 +125,8 @@ func (v value) timeOfDay() *time.Duration {
 }
 
 func (d *decoder) member(v value, out *Egress) bool {
-	m := &Member{}
-	out.Member = m
+	m := &Peer{}
+	out.Peer = m
 	var network, via value
 	v.object(fields{
 		"network": func(v value) { network = v },
@@ -152,14 +152,14 @@ func (d *decoder) member(v value, out *Egress) bool {
 	return d.memberNetwork(v, network, m) && (m.Via4.IsValid() || m.Via6.IsValid())
 }
 
-func (m *Member) slot(addr netip.Addr) *netip.Addr {
+func (m *Peer) slot(addr netip.Addr) *netip.Addr {
 	if addr.Is4() {
 		return &m.Via4
 	}
 	return &m.Via6
 }
 
-func (d *decoder) memberNetwork(v, network value, m *Member) bool {
+func (d *decoder) memberNetwork(v, network value, m *Peer) bool {
 	networks := d.cfg.ZeroTier.Networks
 	if network.node == nil {
 		if len(networks) == 1 {

@@ -205,8 +205,8 @@ func (c *Config) viewEgresses() *yaml.Node {
 				o.Credentials = e.OpenVPN.Credentials.Path
 			}
 			kind = o
-		case e.Member != nil:
-			kind = viewMember{e.Member.Network, valid(e.Member.Via4, e.Member.Via6), dns}
+		case e.Peer != nil:
+			kind = viewMember{e.Peer.Network, valid(e.Peer.Via4, e.Peer.Via6), dns}
 		default:
 			kind = e.WAN.view(dns)
 		}

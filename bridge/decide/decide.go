@@ -121,8 +121,8 @@ func rate(cfg *config.Config, e config.Egress, s Snapshot, apart bool, version i
 // Unreachable reports whether neither the member that an egress leads to nor anything behind it
 // answers. One that never did may be silent by choice; one that did is away.
 func Unreachable(e config.Egress, s Snapshot) bool {
-	return e.Member != nil && s.Probes[e.Name].Grade == probe.Degraded &&
-		s.Members[e.Name].Grade == probe.Degraded
+	return e.Peer != nil && s.Probes[e.Name].Grade == probe.Degraded &&
+		s.Peers[e.Name].Grade == probe.Degraded
 }
 
 // Connected reports whether packets handed to the egress can leave by it at all.
@@ -132,8 +132,8 @@ func Connected(cfg *config.Config, e config.Egress, s Snapshot) bool {
 		t := s.Tunnels[e.Name]
 		return t.State == client.StateUp && t.Session != nil &&
 			s.Host.Up(TunnelDevice(e.Name)) && AddressConflict(cfg, e, s) == ""
-	case e.Member != nil:
-		n := Network(cfg, s, e.Member.Network)
+	case e.Peer != nil:
+		n := Network(cfg, s, e.Peer.Network)
 		return n.State == zerotier.NetworkOK && s.Host.Up(n.Iface) && CheckNextHop(e, s.Host) == ""
 	default:
 		iface := UplinkOf(e.WAN, s.Host).Iface
@@ -151,11 +151,11 @@ func egressIntent(cfg *config.Config, e config.Egress, s Snapshot) policyroute.E
 		}
 		tunnelIntent(&out, t)
 		out.DNS = outsideBox(out.DNS, s)
-	case e.Member != nil:
-		n := Network(cfg, s, e.Member.Network)
+	case e.Peer != nil:
+		n := Network(cfg, s, e.Peer.Network)
 		out.Iface, out.MTU, out.Carries = n.Iface, n.MTU, policyroute.ZeroTierPacket
-		out.Gateway4, out.Gateway6 = e.Member.Via4, e.Member.Via6
-		out.IPv6 = e.Member.Via6.IsValid()
+		out.Gateway4, out.Gateway6 = e.Peer.Via4, e.Peer.Via6
+		out.IPv6 = e.Peer.Via6.IsValid()
 	default:
 		wanIntent(&out, e.WAN, s.Host)
 	}

@@ -109,7 +109,7 @@ func hopOf(e policyroute.Egress, client netip.Addr) hop {
 	if client.Is6() {
 		h.nat, gateway = e.NAT6, e.Gateway6
 	}
-	if e.Kind == policyroute.EgressMember {
+	if e.Kind == policyroute.EgressPeer {
 		h.via = gateway
 	}
 	return h

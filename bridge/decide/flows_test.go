@@ -97,7 +97,7 @@ func TestReloadMoves(t *testing.T) {
 			}), nil},
 		{"another member that leads out", base,
 			with(intent(rule("provider")), func(in *policyroute.Intent) {
-				in.Egresses[1].Kind, in.Egresses[1].Gateway4 = policyroute.EgressMember,
+				in.Egresses[1].Kind, in.Egresses[1].Gateway4 = policyroute.EgressPeer,
 					netip.MustParseAddr("10.77.0.9")
 			}), everything},
 		{"another gateway of the WAN", intent(rule("direct")),

@@ -11,10 +11,10 @@ import (
 // CheckNextHop returns why what an egress names as its member can be no other machine: the kernel
 // takes no route by the box itself, nor by all of a network at once. Nothing for any other address.
 func CheckNextHop(e config.Egress, w HostState) string {
-	if e.Member == nil {
+	if e.Peer == nil {
 		return ""
 	}
-	for _, via := range []netip.Addr{e.Member.Via4, e.Member.Via6} {
+	for _, via := range []netip.Addr{e.Peer.Via4, e.Peer.Via6} {
 		if !via.IsValid() {
 			continue
 		}

@@ -26,11 +26,11 @@ func TestViaThatIsNoOtherMachine(t *testing.T) {
 		"10.147.17.255": "every machine",
 	} {
 		e := cfg.Egresses[0]
-		e.Member = &config.Member{Network: e.Member.Network}
+		e.Peer = &config.Peer{Network: e.Peer.Network}
 		if a := netip.MustParseAddr(via); a.Is4() {
-			e.Member.Via4 = a
+			e.Peer.Via4 = a
 		} else {
-			e.Member.Via6 = a
+			e.Peer.Via6 = a
 		}
 		cfg.Egresses[0] = e
 		s := Snapshot{Host: w, ZeroTier: bridgetest.Joined()}

@@ -222,12 +222,12 @@ func selects(p policyroute.Policy, hop nextHop) bool {
 func nextHops(cfg *config.Config, names []string) []nextHop {
 	var out []nextHop
 	for _, e := range cfg.Egresses {
-		if e.Member == nil || !slices.Contains(names, e.Name) {
+		if e.Peer == nil || !slices.Contains(names, e.Name) {
 			continue
 		}
-		for _, via := range []netip.Addr{e.Member.Via4, e.Member.Via6} {
+		for _, via := range []netip.Addr{e.Peer.Via4, e.Peer.Via6} {
 			if via.IsValid() {
-				out = append(out, nextHop{e.Member.Network, via})
+				out = append(out, nextHop{e.Peer.Network, via})
 			}
 		}
 	}

@@ -23,9 +23,9 @@ type Snapshot struct {
 	ZeroTier zerotier.Status
 	Tunnels  map[string]client.Status // by name of egress
 	Probes   map[string]probe.Status  // by name of egress
-	// Members are what the members themselves answer that egresses lead to; they are asked only
-	// while nothing behind them does.
-	Members map[string]probe.Status
+	// Peers are the answers of the ZeroTier peers that egresses lead to, by name of egress. A peer
+	// is asked only while nothing behind it answers.
+	Peers map[string]probe.Status
 	// Answered are the egresses by which a member, or anything behind it, ever answered.
 	Answered map[string]bool
 	// Rings are the egresses by which this box's own probes come back to it.

@@ -103,7 +103,7 @@ func (r *routeLoops) expiry() time.Time {
 // to send it packets, and in every ring one is reached as a member or by its endpoint.
 func loopsPossible(cfg *config.Config) bool {
 	for _, e := range cfg.Egresses {
-		if e.Member != nil {
+		if e.Peer != nil {
 			return true
 		}
 	}
@@ -184,21 +184,21 @@ func (d *Set) prefixTask(was, next *services, e config.Egress, mark uint32,
 	}
 }
 
-// memberProbe makes the prober that asks a member itself, when nothing behind it answers.
-func (d *Set) memberProbe(was, next *services, e config.Egress, mark uint32,
+// peerProbe makes the prober that asks a ZeroTier peer itself when nothing behind it answers.
+func (d *Set) peerProbe(was, next *services, e config.Egress, mark uint32,
 	cfg config.Probe) task {
 	id := "member " + e.Name
 	var targets []netip.Addr
-	for _, via := range []netip.Addr{e.Member.Via4, e.Member.Via6} {
+	for _, via := range []netip.Addr{e.Peer.Via4, e.Peer.Via6} {
 		if via.IsValid() {
 			targets = append(targets, via)
 		}
 	}
 	key := fmt.Sprintf("%s %x %v %v", id, mark, targets, cfg.Interval)
 	if next.keeps(was, id, key) {
-		next.members[e.Name] = was.members[e.Name]
+		next.peers[e.Name] = was.peers[e.Name]
 	} else {
-		next.members[e.Name] = probe.New(probe.Config{
+		next.peers[e.Name] = probe.New(probe.Config{
 			Egress: e.Name +
 				" itself", Mark: mark, Nonce: probe.NewNonce(), Targets: targets,
 			Interval: cfg.Interval, HoldDown: cfg.HoldDown,
@@ -206,5 +206,5 @@ func (d *Set) memberProbe(was, next *services, e config.Egress, mark uint32,
 			Notify: func() { d.trigger.Fire(id) }, Logger: d.env.Logger,
 		})
 	}
-	return task{key: key, run: next.members[e.Name].Run}
+	return task{key: key, run: next.peers[e.Name].Run}
 }

@@ -61,7 +61,7 @@ func (n *Monitor) Reconcile(cfg *config.Config, s decide.Snapshot, desired decid
 			up := decide.Connected(cfg, e, s)
 			// also while it is not used: else nobody would see that it is back
 			prober.SetActive(up && !of.NoIPv4, up && of.IPv6)
-			if m := now.members[e.Name]; m != nil {
+			if m := now.peers[e.Name]; m != nil {
 				m.SetActive(up && s.Probes[e.Name].Grade == probe.Degraded)
 			}
 			continue
@@ -108,7 +108,7 @@ func (n *Monitor) forget(cfg *config.Config, desired decide.Decision) {
 
 // Answered returns the egresses by which a member, or anything behind it, ever answered.
 func (n *Monitor) Answered(s decide.Snapshot) map[string]bool {
-	for name, m := range s.Members {
+	for name, m := range s.Peers {
 		if m.Grade >= probe.Fresh || s.Probes[name].Grade >= probe.Fresh {
 			n.heard[name] = true
 		}

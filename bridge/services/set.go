@@ -56,7 +56,7 @@ type services struct {
 	tunnels  map[string]*client.Tunnel
 	probers  map[string]*probe.Pair
 	endpoint *Endpoint                // nil where there is no endpoint
-	members  map[string]*probe.Prober // of the members that egresses lead to
+	peers    map[string]*probe.Prober // of the ZeroTier peers that egresses lead to
 	prefixes map[string]*prefixcheck.Checker
 	exits    *exitaddr.Asker        // nil where nobody is to be asked
 	nonces   map[string]probe.Nonce // of the probers' echoes
@@ -65,7 +65,7 @@ type services struct {
 func newServices() *services {
 	return &services{
 		keys: map[string]string{}, tunnels: map[string]*client.Tunnel{},
-		probers: map[string]*probe.Pair{}, members: map[string]*probe.Prober{},
+		probers: map[string]*probe.Pair{}, peers: map[string]*probe.Prober{},
 		prefixes: map[string]*prefixcheck.Checker{}, nonces: map[string]probe.Nonce{},
 	}
 }
@@ -136,8 +136,8 @@ func (d *Set) egressTasks(was, next *services, l *Spec, index int,
 		}
 		tasks = append(tasks, t)
 	}
-	if e.Member != nil {
-		tasks = append(tasks, d.memberProbe(was, next, e, decide.ProbeMark(index), l.Config.Probe))
+	if e.Peer != nil {
+		tasks = append(tasks, d.peerProbe(was, next, e, decide.ProbeMark(index), l.Config.Probe))
 	}
 	if e.WAN != nil && e.WAN.IPv6.Mode == config.IPv6Prefix {
 		tasks = append(tasks, d.prefixTask(was, next, e, decide.ProbeMark(index),
@@ -253,7 +253,7 @@ func (d *Set) deviceOf(e config.Egress) func() string {
 	switch {
 	case e.OpenVPN != nil:
 		return func() string { return decide.TunnelDevice(e.Name) }
-	case e.Member != nil:
+	case e.Peer != nil:
 		return func() string { return d.view.Load().devices[e.Name] }
 	default:
 		return nil
@@ -320,9 +320,9 @@ func (d *Set) Fill(s *decide.Snapshot) {
 		s.Endpoint, s.Faults = now.endpoint.status()
 		s.Clients, s.Revoked = now.endpoint.addresses(), now.endpoint.revoked()
 	}
-	s.Probes, s.Members = now.probes(), map[string]probe.Status{}
-	for name, p := range now.members {
-		s.Members[name] = p.Status()
+	s.Probes, s.Peers = now.probes(), map[string]probe.Status{}
+	for name, p := range now.peers {
+		s.Peers[name] = p.Status()
 	}
 	s.Prefixes = map[string]prefixcheck.Outcome{}
 	for name, c := range now.prefixes {

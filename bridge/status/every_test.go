@@ -49,7 +49,7 @@ func well(t *testing.T) Input {
 		ZeroTier:  bridgetest.Joined(),
 		Tunnels:   map[string]client.Status{"provider": bridgetest.Up("10.8.0.2/24")},
 		Probes:    map[string]probe.Status{},
-		Members:   map[string]probe.Status{},
+		Peers:     map[string]probe.Status{},
 		Answered:  map[string]bool{},
 		Loops:     map[string]bool{},
 		Prefixes:  map[string]prefixcheck.Outcome{},
@@ -168,7 +168,7 @@ var broken = map[health.Code]func(*Input){
 	health.EgressRing: func(in *Input) { in.Snapshot.Loops["provider"] = true },
 	health.MemberUnreachable: func(in *Input) {
 		in.Snapshot.Probes["home"] = probe.Status{Grade: probe.Degraded}
-		in.Snapshot.Members["home"] = probe.Status{Grade: probe.Degraded}
+		in.Snapshot.Peers["home"] = probe.Status{Grade: probe.Degraded}
 	},
 	health.ViaUnusable: func(in *Input) {
 		in.Snapshot.Host.Links[1].Addrs = []netip.Prefix{netip.MustParsePrefix("10.147.17.2/24")}

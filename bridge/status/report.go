@@ -171,10 +171,10 @@ func (r *Reporter) egress(in Input, e config.Egress, intent policyroute.Egress) 
 		out.Remote = t.Place()
 		out.Server, out.Servers = t.Remote.Member, t.Servers
 		out.Addresses = append(out.Addresses, intent.Addrs...)
-	case e.Member != nil:
-		n := decide.Network(in.Config, s, e.Member.Network)
+	case e.Peer != nil:
+		n := decide.Network(in.Config, s, e.Peer.Network)
 		out.State, cause = upOrDown(out.Usable), cmp.Or(decide.CheckNextHop(e, s.Host), n.Cause)
-		out.Remote = "member " + firstValid(e.Member.Via4, e.Member.Via6).String()
+		out.Remote = "member " + firstValid(e.Peer.Via4, e.Peer.Via6).String()
 	default:
 		out.State = upOrDown(out.Usable)
 		if gw := firstValid(intent.Gateway4, intent.Gateway6); gw.IsValid() {
@@ -187,7 +187,7 @@ func (r *Reporter) egress(in Input, e config.Egress, intent policyroute.Egress) 
 		out.State, cause = "ring", "what leaves by it comes back to this box"
 	case decide.Unreachable(e, s):
 		out.State, cause = "unreachable", "neither the member nor anything behind it answers"
-	case out.Usable && s.Members[e.Name].Grade >= probe.Fresh:
+	case out.Usable && s.Peers[e.Name].Grade >= probe.Fresh:
 		out.State, cause = "degraded", "the member answers, nothing behind it does"
 	case out.Usable && p.Grade == probe.Degraded:
 		out.State, cause = "degraded", "probes go unanswered"

@@ -70,7 +70,7 @@ func direct() policyroute.Egress {
 }
 
 func home() policyroute.Egress {
-	return policyroute.Egress{Name: "home", Kind: policyroute.EgressMember, Iface: Ingress0,
+	return policyroute.Egress{Name: "home", Kind: policyroute.EgressPeer, Iface: Ingress0,
 		Present: true,
 		Gateway4: netip.MustParseAddr(
 			"10.147.17.2"), MTU: 2800, Carries: policyroute.ZeroTierPacket,
