@@ -13,6 +13,7 @@ func nftOps(have, want Ruleset) []Op {
 	// faster than printed.
 	sameText := func(a, b NftChain) bool { return a.String() == b.String() }
 	if !slices.EqualFunc(have.Chains, want.Chains, sameText) ||
+		!slices.Equal(have.Meters, want.Meters) ||
 		!slices.EqualFunc(have.Maps, want.Maps, VerdictMap.sameKind) {
 		return []Op{ReplaceNft{Ruleset: want}}
 	}

@@ -1,6 +1,8 @@
 package policyroute
 
 import (
+	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 )
@@ -23,6 +25,9 @@ var multicast = prefixes("224.0.0.0/4", "255.255.255.255/32", "ff00::/8")
 // entrance judges all that enters by an ingress, before it is routed.
 func (b *filter) entrance() NftChain {
 	c := entranceChain()
+	if b.c.in.SourceConns > 0 {
+		b.chain(countChain, b.count())
+	}
 	for i := range b.c.in.Ingresses {
 		g := &b.c.in.Ingresses[i]
 		c.Rules = append(c.Rules, NftRule{IIF: g.Iface, Verdict: goTo(b.enter(g))})
@@ -45,7 +50,38 @@ func (b *filter) enter(g *Ingress) string {
 			known = append(known, NftRule{Dst: p, Verdict: accept})
 		}
 	}
-	return b.once("enter", enterRules(known))
+	rules := enterRules(known)
+	if b.c.in.SourceConns == 0 {
+		return b.once("enter", rules)
+	}
+	counts := NftRule{CTFirst: true, Verdict: NftVerdict{Kind: "jump", Chain: countChain}}
+	toBox, linkLocal := counts, counts
+	toBox.LocalDst, linkLocal.Src = true, linkLocal6
+	if g.Switches {
+		rules = slices.Insert(rules, 1, toBox)
+	}
+	at := slices.IndexFunc(rules, func(r NftRule) bool { return r.Src == linkLocal6 })
+	return b.once("enter", append(slices.Insert(rules, at, linkLocal), counts))
+}
+
+const countChain = "count"
+
+// count drops what opens a connection while its source opens too many, or has too many. Of what one
+// source may have at most an eighth of the host's table is made (decide), so that there is room for
+// the others, and for the host.
+func (b *filter) count() []NftRule {
+	var rules []NftRule
+	for _, f := range Families {
+		rate := Meter{Name: fmt.Sprintf("rate%d", f), Family: f, Expires: true}
+		conns := Meter{Name: fmt.Sprintf("conns%d", f), Family: f}
+		b.out.Meters = append(b.out.Meters, conns, rate)
+		rules = append(rules,
+			NftRule{Family: f, Over: Over{Meter: rate.Name, Rate: SourceRate}, Verdict: drop},
+			NftRule{Family: f, Over: Over{Meter: conns.Name, Conns: b.c.in.SourceConns},
+				Verdict: drop})
+	}
+	slices.SortFunc(b.out.Meters, func(x, y Meter) int { return cmp.Compare(x.Name, y.Name) })
+	return rules
 }
 
 func (b *filter) prefixesOf(g *Ingress) []netip.Prefix {

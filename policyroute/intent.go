@@ -18,6 +18,9 @@ type Intent struct {
 	// Stacked are interfaces made on an ingress: a bridge, bond or VRF that it is a port of, its
 	// VLANs and macvlans. Clients' packets enter by them as well, and are refused.
 	Stacked []string
+	// SourceConns is how many connections one source behind an ingress may have at a time, so that
+	// none fills the host's table of them; 0: any number.
+	SourceConns uint32
 	// ForceForwarding6 reports whether the kernel has net.ipv6.conf.<if>.force_forwarding (Linux
 	// 6.17), so that IPv6 forwarding need not be switched on for all interfaces.
 	ForceForwarding6 bool

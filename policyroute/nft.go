@@ -6,7 +6,26 @@ import "net/netip"
 // empty Ruleset means that the table does not exist.
 type Ruleset struct {
 	Maps   []VerdictMap
+	Meters []Meter
 	Chains []NftChain
+}
+
+// Meter is a set of source addresses that the kernel fills and empties, each with a count or a rate
+// of its own.
+type Meter struct {
+	Name   string
+	Family Family
+	// Expires reports whether an address is forgotten after a minute of silence; else it is when
+	// nothing is left to count.
+	Expires bool
+}
+
+// Over matches while a source is over a limit. Only what opens a connection may be matched so.
+type Over struct {
+	Meter string // by name, of the rule's family
+	// One of both: how many connections the source has, or how many it opens in a second, twice as
+	// many in a row.
+	Conns, Rate uint32
 }
 
 // Hook attaches a base chain (nft(8), "BASE CHAINS"). The policy is always accept: the table speaks
@@ -52,6 +71,7 @@ type NftRule struct {
 	CTReply bool
 	// the packet goes in the connection's first direction (ct direction original)
 	CTOriginal bool
+	CTFirst    bool  // the packet is the first of its connection
 	CTLabel    uint8 // the connection has this label; 0 does not match on it
 	// "dnat": the destination is translated, as of what we steer; "snat": the source is
 	CTStatus string
@@ -61,6 +81,7 @@ type NftRule struct {
 	// NoReturn: an answer to the source would not leave by the interface by which it came
 	// (fib saddr . iif oif missing)
 	NoReturn bool
+	Over     Over   // with Family; its zero value does not match on it
 	SetLabel uint8  // gives the connection this label, verdict is ignored
 	VMap     string // verdict map of the source address, by name; verdict is ignored
 	DstVMap  string // verdict map of the destination address, by name; verdict is ignored

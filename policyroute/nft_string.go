@@ -19,6 +19,9 @@ func (r Ruleset) String() string {
 	for _, m := range r.Maps {
 		b.WriteString(m.String())
 	}
+	for _, m := range r.Meters {
+		b.WriteString(m.String())
+	}
 	for _, c := range r.Chains {
 		b.WriteString(c.String())
 	}
@@ -47,6 +50,31 @@ func (m VerdictMap) String() string {
 	}
 	return string(append(b, "\t}\n"...))
 }
+
+// String renders the set as it stands inside of a table block.
+func (m Meter) String() string {
+	key, expiry := "ipv4_addr", "flags dynamic"
+	if m.Family == V6 {
+		key = "ipv6_addr"
+	}
+	if m.Expires {
+		expiry = "flags dynamic,timeout\n\t\ttimeout 1m"
+	}
+	return fmt.Sprintf("\tset %s {\n\t\ttype %s\n\t\tsize %d\n\t\t%s\n\t}\n", m.Name, key,
+		MeterSize, expiry)
+}
+
+// String renders the match in nft's language.
+func (o Over) String(f Family) string {
+	if o.Rate != 0 {
+		return fmt.Sprintf("update @%s { %s saddr limit rate over %d/second burst %d packets }",
+			o.Meter, nftFamily(f), o.Rate, o.Burst())
+	}
+	return fmt.Sprintf("add @%s { %s saddr ct count over %d }", o.Meter, nftFamily(f), o.Conns)
+}
+
+// Burst returns how many connections may be opened in a row.
+func (o Over) Burst() uint32 { return 2 * o.Rate }
 
 // String renders the element; nft prints a range that is a prefix back as one.
 func (e VerdictElement) String() string { return string(e.appendTo(nil)) }
@@ -132,14 +160,17 @@ func (r NftRule) matches() []string {
 	add(r.CTLabel != 0, "ct label %d", r.CTLabel)
 	add(r.CTStatus != "", "ct status %s", r.CTStatus)
 	add(r.LocalDst, "fib daddr type local")
+	add(r.CTFirst, "ct status ! confirmed")
 	add(r.NoReturn, "fib saddr . iif oif missing")
+	add(r.Over.Meter != "", "%s", r.Over.String(r.Family))
 	return w
 }
 
 // familyImplied reports whether the rule looks at an address of its one family, which makes a match
 // of the family itself superfluous; nft prints none then.
 func (r NftRule) familyImplied() bool {
-	return r.Src.IsValid() || r.Dst.IsValid() || r.VMap != "" || r.DstVMap != ""
+	return r.Src.IsValid() || r.Dst.IsValid() || r.VMap != "" || r.DstVMap != "" ||
+		r.Over.Meter != ""
 }
 
 // String renders the verdict in nft's language.

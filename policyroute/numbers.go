@@ -91,6 +91,15 @@ const (
 	// that any live route wins and its loss uncovers a refusal.
 	MetricDeny = 4294967295
 
+	// MeterSize is how many sources are counted. Beyond it newcomers are not: a limit that cannot
+	// be checked refuses nobody.
+	MeterSize = 65535
+	// SourceRate is how many connections a second one source may open, and twice as many at once.
+	// Browsers and file sharing open some hundreds in a burst and tens a second. Without it a scan
+	// would have the kernel note each of its packets in the list that counts the source's
+	// connections, which it sweeps slowly.
+	SourceRate = 512
+
 	// NftTable is the name of our table in family inet.
 	NftTable = "ztb"
 	// ChainForward and ChainInput are our chains in iptables' filter table, jumped to from position

@@ -160,6 +160,23 @@ func Covers(outer, inner netip.Prefix) bool {
 	return outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
 }
 
+// The share of the host's connections that one source may have, within bounds: even on a small box
+// enough for a person's devices, and on a large one no more than they could use, because the kernel
+// looks at each of them when one more is opened.
+const (
+	sourceShare                    = 8
+	sourceConnsMin, sourceConnsMax = 256, 4096
+)
+
+// sourceConns returns how many connections one source may have where the host follows so many; 0
+// where that is not known.
+func sourceConns(all int) uint32 {
+	if all == 0 {
+		return 0
+	}
+	return uint32(min(max(all/sourceShare, sourceConnsMin), sourceConnsMax))
+}
+
 // UplinkID identifies the host's own way out; empty when there is none.
 func UplinkID(w HostState) string {
 	for _, f := range policyroute.Families {

@@ -22,6 +22,9 @@ type HostState struct {
 	Defaults []DefaultRoute // of table main, by family and then by metric
 	// IPv6 reports whether the kernel has it.
 	IPv6 bool
+	// ConntrackMax is how many connections the host follows at most (nf_conntrack_max); 0 where it
+	// is not known, or the kernel cannot count those of one source.
+	ConntrackMax int
 	// ForceForwarding6 reports whether single interfaces can forward IPv6 (Linux 6.17).
 	ForceForwarding6 bool
 	// AcceptRA are the interfaces that take routes from router advertisements as long as they do
@@ -90,7 +93,7 @@ func (k *Kernel) HostState(links ...string) (HostState, error) {
 
 func (k *Kernel) host(via []string) (HostState, error) {
 	w := HostState{IPv6: exists("net/ipv6"), Reached: map[string][]netip.Prefix{},
-		ForceForwarding6: exists("net/ipv6/conf/all/force_forwarding")}
+		ConntrackMax: k.conntrackMax(), ForceForwarding6: exists("net/ipv6/conf/all/force_forwarding")}
 	links, err := k.rtnl.LinkList()
 	if err != nil {
 		return w, fmt.Errorf("listing links: %w", err)

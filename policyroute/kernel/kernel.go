@@ -46,6 +46,9 @@ type Kernel struct {
 	ipt    *iptables
 	record *record
 	cache  filterCache
+	// whether the kernel counts connections by source, once meters was asked
+	meters   sync.Once
+	canMeter bool
 }
 
 // filterCache is the part of the state that generation vouches for.

@@ -98,6 +98,9 @@ func (n nft) build(conn *nftables.Conn, want policyroute.Ruleset) error {
 		}
 		enc.maps[m.Name] = m.Family
 	}
+	if err := addMeters(conn, table, want.Meters); err != nil {
+		return err
+	}
 	for i, c := range want.Chains {
 		for _, r := range c.Rules {
 			exprs, err := enc.rule(r)
@@ -197,11 +200,10 @@ func (n nft) observe() (policyroute.Ruleset, error) {
 		return policyroute.Ruleset{}, nil
 	}
 	out := policyroute.Ruleset{}
-	maps, ports, err := n.sets(conn)
+	ports, err := n.sets(conn, &out)
 	if err != nil {
 		return policyroute.Ruleset{}, err
 	}
-	out.Maps = maps
 	for _, c := range chains {
 		chain, err := n.chain(conn, c, ports)
 		if err != nil {
@@ -212,18 +214,22 @@ func (n nft) observe() (policyroute.Ruleset, error) {
 	return out, nil
 }
 
-// sets returns the verdict maps and, by name, the anonymous sets of ports.
-func (n nft) sets(conn *nftables.Conn) ([]policyroute.VerdictMap, map[string][]uint16, error) {
+// sets reads the verdict maps and the meters into out, and returns, by name, the anonymous sets of
+// ports.
+func (n nft) sets(conn *nftables.Conn, out *policyroute.Ruleset) (map[string][]uint16, error) {
 	sets, err := conn.GetSets(&n.table)
 	if err != nil {
-		return nil, nil, fmt.Errorf("listing nftables sets: %w", err)
+		return nil, fmt.Errorf("listing nftables sets: %w", err)
 	}
-	var maps []policyroute.VerdictMap
 	ports := map[string][]uint16{}
 	for _, s := range sets {
+		if s.Dynamic {
+			out.Meters = append(out.Meters, meter(s))
+			continue
+		}
 		raw, err := conn.GetSetElements(s)
 		if err != nil {
-			return nil, nil, fmt.Errorf("listing elements of nftables set %s: %w", s.Name, err)
+			return nil, fmt.Errorf("listing elements of nftables set %s: %w", s.Name, err)
 		}
 		if s.Anonymous {
 			ports[s.Name] = portsOf(raw)
@@ -237,9 +243,9 @@ func (n nft) sets(conn *nftables.Conn) ([]policyroute.VerdictMap, map[string][]u
 		if m.Elements = elems; len(elems) > 0 {
 			m.Family = policyroute.FamilyOf(elems[0].First)
 		}
-		maps = append(maps, m)
+		out.Maps = append(out.Maps, m)
 	}
-	return maps, ports, nil
+	return ports, nil
 }
 
 func portsOf(raw []nftables.SetElement) []uint16 {

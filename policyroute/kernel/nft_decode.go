@@ -175,6 +175,9 @@ func (d *decoder) address(p *expr.Payload) bool {
 	if l := peek[*expr.Lookup](d); l != nil {
 		return d.vmap(p, size)
 	}
+	if x := peek[*expr.Dynset](d); x != nil {
+		return int(p.Len) == size && d.over()
+	}
 	length := int(p.Len) * 8
 	if b := peek[*expr.Bitwise](d); b != nil {
 		take[*expr.Bitwise](d)
@@ -273,6 +276,10 @@ func (d *decoder) conntrack(key expr.CtKey) bool {
 		return d.equal([]byte{ctDirectionOriginal})
 	case expr.CtKeyLABELS:
 		return d.label()
+	}
+	if key == expr.CtKeySTATUS && d.exactly(firstPacket()[1:]) {
+		d.rule.CTFirst = true
+		return true
 	}
 	b, cmp := take[*expr.Bitwise](d), take[*expr.Cmp](d)
 	if b == nil || cmp == nil || len(b.Mask) != 4 || !allZero(b.Xor) || cmp.Op != expr.CmpOpNeq ||

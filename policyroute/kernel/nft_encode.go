@@ -98,12 +98,21 @@ func (e encoder) rule(r policyroute.NftRule) ([]expr.Any, error) {
 	if err := conntrack(r, add); err != nil {
 		return nil, err
 	}
+	if r.CTFirst {
+		add(firstPacket()...)
+	}
 	if r.NoReturn {
 		add(noReturn(), eq([]byte{0}))
 	}
 	if r.LocalDst {
 		add(&expr.Fib{Register: reg, ResultADDRTYPE: true, FlagDADDR: true},
 			eq(binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL)))
+	}
+	if r.Over.Meter != "" {
+		if family == 0 {
+			return nil, fmt.Errorf("a limit of sources without a family")
+		}
+		add(over(family, r.Over)...)
 	}
 	if err := e.action(r, add); err != nil {
 		return nil, err

@@ -32,6 +32,9 @@ const (
 // Devices are all devices of the scenes.
 var Devices = []string{Ingress0, Ingress1, Tunnel0, Tunnel1, WAN}
 
+// sourceConns is what a host of 32,768 connections leaves one source.
+const sourceConns = 4096
+
 func members() policyroute.Ingress {
 	return policyroute.Ingress{Name: "zerotier", Iface: Ingress0, Present: true,
 		Carries:  policyroute.ZeroTierPacket,
@@ -84,7 +87,7 @@ func Uno() policyroute.Intent {
 		Egresses:  []policyroute.Egress{provider(), backup()},
 		Policies: []policyroute.Policy{{Name: "policy[0]", Egress: []string{"provider", "backup"},
 			Use: "provider"}},
-		Links6: []string{WAN},
+		Links6: []string{WAN}, SourceConns: sourceConns,
 	}
 }
 
@@ -114,7 +117,7 @@ func Dinosaur() policyroute.Intent {
 			{Name: "policy[1]", Ingress: []string{"zerotier"}, Egress: []string{"provider"},
 				Use: "provider"},
 		},
-		Links6: []string{WAN},
+		Links6: []string{WAN}, SourceConns: sourceConns,
 	}
 }
 

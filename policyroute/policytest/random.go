@@ -13,7 +13,8 @@ import (
 // Random returns an intent on Devices that compiles: any number of ingresses, egresses that are
 // there or not, with IPv6 or without, and policies that overlap.
 func Random(r *rand.Rand) policyroute.Intent {
-	in := policyroute.Intent{Links6: []string{WAN}, ForceForwarding6: r.IntN(4) == 0}
+	in := policyroute.Intent{Links6: []string{WAN}, ForceForwarding6: r.IntN(4) == 0,
+		SourceConns: []uint32{0, sourceConns}[r.IntN(2)]}
 	in.Ingresses = []policyroute.Ingress{members(), endpoint()}[:1+r.IntN(2)]
 	in.Ingresses[0].Switches = r.IntN(3) == 0
 	in.Egresses = []policyroute.Egress{provider(), backup(), direct(), home()}
