@@ -227,7 +227,8 @@ func (r *NftRule) admits(p packet, oif string) bool {
 		(len(r.DstPorts) == 0 || slices.Contains(r.DstPorts, p.dport))
 	state := len(r.CTState) == 0 || slices.Contains(r.CTState, p.state())
 	return family && iface && addrs && proto && state && (!r.CTReply || p.reply) &&
-		(!r.CTOriginal || !p.reply && !p.untracked) && r.CTLabel == 0 && !r.NoReturn && !r.CTFirst &&
+		(!r.CTOriginal || !p.reply && !p.untracked) && r.CTLabel == 0 &&
+		!r.NoReturn && !r.CTFirst &&
 		(r.CTStatus == "" || p.steered) && (!r.Syn || p.proto == "tcp") && !r.LocalDst &&
 		r.Mark == 0
 }

@@ -93,7 +93,8 @@ func (k *Kernel) HostState(links ...string) (HostState, error) {
 
 func (k *Kernel) host(via []string) (HostState, error) {
 	w := HostState{IPv6: exists("net/ipv6"), Reached: map[string][]netip.Prefix{},
-		ConntrackMax: k.conntrackMax(), ForceForwarding6: exists("net/ipv6/conf/all/force_forwarding")}
+		ConntrackMax:     k.conntrackMax(),
+		ForceForwarding6: exists("net/ipv6/conf/all/force_forwarding")}
 	links, err := k.rtnl.LinkList()
 	if err != nil {
 		return w, fmt.Errorf("listing links: %w", err)
