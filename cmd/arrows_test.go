@@ -33,7 +33,7 @@ type arrow struct {
 // policyroute/kernel imports policyroute, which has the standard library alone.
 var arrows = []arrow{
 	// Nothing that makes images is on the box, but what takes an update into the other slot is.
-	{from: "cmd/ztbridge", to: []string{"bridge", "bridge/…", "image/device/update"}},
+	{from: "cmd/ztbridge", to: []string{"bridge", "bridge/…", "image/device/update", "image/device/box"}},
 	{from: "cmd/ztbridge-demo", to: []string{"bridge/api", "bridge/lab/…", "policyroute/netlab"}},
 	{from: "cmd/*", to: []string{"bridge", "bridge/…", "image/…"}},
 	{from: "image/device/…", to: []string{"image/device/…", "bridge/health"}},
@@ -48,8 +48,9 @@ var arrows = []arrow{
 	{from: "bridge/lab/…", to: []string{"policyroute/netlab"}},
 	{from: "bridge/ndp", to: []string{"bridge/packet"}},
 	{from: "bridge/health"},
+	{from: "bridge/backup", to: []string{"bridge/config", "bridge/pki", "bridge/sealed"}},
 	// a driver: only what is below itself, and what says what is wrong
-	{from: "bridge/*/…", to: []string{"bridge/connlimit", "bridge/health", "bridge/suggest"}},
+	{from: "bridge/*/…", to: []string{"bridge/connlimit", "bridge/health", "bridge/sealed", "bridge/suggest"}},
 	{from: "policyroute"},
 	{from: "policyroute/kernel", to: []string{"policyroute"}},
 	{from: "policyroute/netlab"},

@@ -11,28 +11,18 @@ import (
 	"slices"
 	"time"
 
-	"filippo.io/age"
-	"filippo.io/age/armor"
 	"golang.org/x/sys/unix"
+
+	"ztbridge/bridge/sealed"
 )
 
-// Errors of backups.
-var (
-	// ErrPassphrase is returned when a backup does not open with the passphrase.
-	ErrPassphrase = errors.New("the passphrase does not open this backup")
-	// ErrWeak is returned for a passphrase that would not protect the authority.
-	ErrWeak = fmt.Errorf("the passphrase is shorter than %d characters", minPassphrase)
-	// ErrOverwrite is returned when a restore would replace an existing key store unasked.
-	ErrOverwrite = errors.New("there is a key store already, and restoring would replace it")
-)
+// ErrOverwrite is returned when a restore would replace an existing key store unasked.
+var ErrOverwrite = errors.New("there is a key store already, and restoring would replace it")
 
 const (
-	minPassphrase = 12
 	bundleVersion = 1
 	// maxBundle bounds what a restore reads: some tens of thousands of clients.
 	maxBundle = 64 << 20
-	// maxWork is the highest scrypt cost accepted, age's own limit for scrypt recipients.
-	maxWork = 22
 )
 
 // bundle is a whole key store in one document.
@@ -45,29 +35,19 @@ type bundle struct {
 // Export writes the whole key store to w, encrypted with a passphrase in age's armoured format: the
 // age program opens it too.
 func (s *Store) Export(w io.Writer, passphrase string) error {
-	if len([]rune(passphrase)) < minPassphrase {
-		return ErrWeak
-	}
 	b, err := s.bundle()
 	if err != nil {
 		return fmt.Errorf("collecting the key store: %w", err)
 	}
-	to, err := age.NewScryptRecipient(passphrase)
+	text := sealed.Armored(w)
+	plain, err := sealed.Seal(text, passphrase, s.work)
 	if err != nil {
-		return fmt.Errorf("preparing the encryption: %w", err)
+		return err
 	}
-	if s.work != 0 {
-		to.SetWorkFactor(s.work)
-	}
-	text := armor.NewWriter(w)
-	sealed, err := age.Encrypt(text, to)
-	if err != nil {
-		return fmt.Errorf("encrypting the backup: %w", err)
-	}
-	if err := json.NewEncoder(sealed).Encode(b); err != nil {
+	if err := json.NewEncoder(plain).Encode(b); err != nil {
 		return fmt.Errorf("writing the backup: %w", err)
 	}
-	if err := sealed.Close(); err != nil {
+	if err := plain.Close(); err != nil {
 		return fmt.Errorf("finishing the backup: %w", err)
 	}
 	if err := text.Close(); err != nil {
@@ -200,18 +180,9 @@ func (s *Store) indexOfCRL(ca pair) *index {
 }
 
 func open(r io.Reader, passphrase string) (bundle, error) {
-	id, err := age.NewScryptIdentity(passphrase)
+	plain, err := sealed.Open(io.LimitReader(r, 2*maxBundle), passphrase)
 	if err != nil {
-		return bundle{}, fmt.Errorf("preparing the decryption: %w", err)
-	}
-	id.SetMaxWorkFactor(maxWork)
-	plain, err := age.Decrypt(armor.NewReader(io.LimitReader(r, 2*maxBundle)), id)
-	var wrong *age.NoIdentityMatchError
-	if errors.As(err, &wrong) {
-		return bundle{}, ErrPassphrase
-	}
-	if err != nil {
-		return bundle{}, fmt.Errorf("opening the backup: %w", err)
+		return bundle{}, err
 	}
 	var b bundle
 	if err := json.NewDecoder(io.LimitReader(plain, maxBundle)).Decode(&b); err != nil {

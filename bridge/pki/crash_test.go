@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"ztbridge/bridge/sealed"
 )
 
 // crashAt makes the n-th step on the disk, and all after it, fail as if the machine had stopped
@@ -173,7 +175,7 @@ func TestBackup(t *testing.T) {
 
 	other, _ := newStore(t)
 	if _, err := other.Import(strings.NewReader(b.String()), "another passphrase",
-		false); !errors.Is(err, ErrPassphrase) {
+		false); !errors.Is(err, sealed.ErrPassphrase) {
 		t.Errorf("a wrong passphrase: %v, want ErrPassphrase", err)
 	}
 	if _, err := os.Lstat(other.dir); err == nil {
@@ -210,7 +212,7 @@ func TestBackupRefuses(t *testing.T) {
 	s, _ := newStore(t)
 	ensure(t, s)
 	var b strings.Builder
-	if err := s.Export(&b, "short"); !errors.Is(err, ErrWeak) {
+	if err := s.Export(&b, "short"); !errors.Is(err, sealed.ErrWeak) {
 		t.Errorf("a short passphrase: %v, want ErrWeak", err)
 	}
 	if b.Len() > 0 {

@@ -303,3 +303,6 @@ func (s *Store) lostIndex() error {
 	}
 	return nil
 }
+
+// Freeze runs fn while nobody changes the store, in this process or another.
+func (s *Store) Freeze(fn func() error) error { return s.locked(fn) }

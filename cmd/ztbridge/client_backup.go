@@ -14,6 +14,7 @@ import (
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/pki"
+	"ztbridge/bridge/sealed"
 )
 
 const (
@@ -119,7 +120,7 @@ func hintBackup(err error) error {
 		return &api.HintedError{Err: err, Hint: "`ztbridge client add NAME` makes one"}
 	case errors.Is(err, pki.ErrOverwrite):
 		return &api.HintedError{Err: err, Hint: "add --replace; the present one is kept aside"}
-	case errors.Is(err, pki.ErrWeak):
+	case errors.Is(err, sealed.ErrWeak):
 		return &api.HintedError{Err: err,
 			Hint: "use several words: it protects every client's keys"}
 	}
@@ -176,6 +177,7 @@ func passphraseFrom(path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading the passphrase: %w", err)
 	}
-	line, _, _ := strings.Cut(string(data), "\n")
+	// A byte order mark is what some editors put before the text.
+	line, _, _ := strings.Cut(strings.TrimPrefix(string(data), "\ufeff"), "\n")
 	return strings.TrimSuffix(line, "\r"), nil
 }
