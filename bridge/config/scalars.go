@@ -170,11 +170,15 @@ func (v value) path() (string, bool) {
 		v.fail(ErrValue, "a file name cannot contain a zero byte", "")
 		return "", false
 	}
+	_, elsewhere := v.d.sources[v.node] // a variable or a flag
+	if !elsewhere {
+		v.d.paths = append(v.d.paths, v.node)
+	}
 	if filepath.IsAbs(text) {
 		return filepath.Clean(text), true
 	}
 	base := v.d.base
-	if _, ok := v.d.sources[v.node]; ok {
+	if elsewhere {
 		base = ""
 	}
 	abs, err := filepath.Abs(filepath.Join(base, text))

@@ -24,6 +24,7 @@ type decoder struct {
 	// where remembers the position of names for checks that look at the whole.
 	where  map[string]Position
 	claims []claim
+	paths  []*yaml.Node // of the file, where it names files
 	// egressNames are all names under `egress`, those of faulty ones included: one mistake is
 	// reported once.
 	egressNames []string

@@ -1,0 +1,144 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Portable is a configuration that lies in one directory with all files that it names, so that it
+// can go to another machine.
+type Portable struct {
+	Text []byte // of the configuration, comments included
+	// Files are where the named files lie now, by their names relative to the configuration's
+	// directory, with slashes.
+	Files map[string]string
+	// ZeroTierHome is the home directory of zerotier-one that it names.
+	ZeroTierHome string
+}
+
+// outsideDir is the directory, beside the configuration, of files that lay elsewhere.
+const outsideDir = "files"
+
+// LoadPortable reads the configuration at path. Files that lie outside its directory get names
+// beside it, and the text names them so. It is an error if the configuration has mistakes.
+func LoadPortable(path string) (Portable, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return Portable{}, fmt.Errorf("finding the configuration %s: %w", path, err)
+	}
+	data, err := readConfig(abs)
+	if err != nil {
+		return Portable{}, Errors{configFileError(abs, err)}
+	}
+	d := newDecoder(abs)
+	d.parse(data, nil)
+	if len(d.errs) == 0 {
+		d.readFiles()
+	}
+	if _, _, err := d.result(); err != nil {
+		return Portable{}, err
+	}
+	p := Portable{Text: data, Files: map[string]string{}, ZeroTierHome: d.cfg.ZeroTier.Home}
+	outside := map[*yaml.Node]string{}
+	for _, node := range slices.Clone(d.paths) {
+		file, _ := value{d: d, node: node}.path()
+		name, inside := nameInside(d.base, file)
+		switch {
+		case file == p.ZeroTierHome: // not a file of the configuration
+		case inside:
+			p.add(name, file)
+		default:
+			outside[node] = file
+		}
+	}
+	var errs Errors
+	for _, node := range slices.Backward(d.paths) { // the end first: what is before stays in place
+		file, found := outside[node]
+		if !found {
+			continue
+		}
+		delete(outside, node)
+		name := p.nameOutside(file)
+		p.add(name, file)
+		if p.Text, err = replaceScalar(p.Text, node, name); err != nil {
+			errs = append(errs, &Error{Position: value{d: d, node: node}.pos(), Err: ErrSyntax,
+				Problem: err.Error(), Remedy: "write the file's name on one line, plainly"})
+		}
+	}
+	if len(errs) > 0 {
+		return Portable{}, errs
+	}
+	return p, nil
+}
+
+// nameInside returns the name of a file relative to a directory, and reports whether it is below
+// it.
+func nameInside(dir, file string) (string, bool) {
+	name, err := filepath.Rel(dir, file)
+	return name, err == nil && filepath.IsLocal(name)
+}
+
+// add enters a file, or all files of a folder, under a name.
+func (p Portable) add(name, file string) {
+	for _, below := range filesBelow(file) {
+		p.Files[filepath.ToSlash(name+strings.TrimPrefix(below, file))] = below
+	}
+}
+
+// nameOutside returns a name below outsideDir for a file or folder that lies elsewhere, which no
+// other one has.
+func (p Portable) nameOutside(file string) string {
+	base := filepath.Base(file)
+	for n := 1; ; n++ {
+		name := filepath.Join(outsideDir, base)
+		if n > 1 {
+			name = filepath.Join(outsideDir, fmt.Sprintf("%d-%s", n, base))
+		}
+		if !p.has(name, file) {
+			return name
+		}
+	}
+}
+
+// has reports whether a name is that of something else than file.
+func (p Portable) has(name, file string) bool {
+	for other, at := range p.Files {
+		if (other == name || strings.HasPrefix(other, name+"/")) && at != file &&
+			!strings.HasPrefix(at, file+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+var errScalar = errors.New("the name is written in a way that cannot be replaced")
+
+// replaceScalar puts another text in the place of a scalar of one line, and leaves all else as it
+// is.
+func replaceScalar(text []byte, node *yaml.Node, to string) ([]byte, error) {
+	lines := bytes.SplitAfter(text, []byte("\n"))
+	if node.Line < 1 || node.Line > len(lines) {
+		return nil, errScalar
+	}
+	line := lines[node.Line-1]
+	runes := []rune(string(line)) // a column counts characters
+	if node.Column < 1 || node.Column > len(runes) {
+		return nil, errScalar
+	}
+	start := len(string(runes[:node.Column-1]))
+	for _, quote := range []string{"", `"`, "'"} {
+		old := quote + node.Value + quote
+		if rest, ok := bytes.CutPrefix(line[start:], []byte(old)); ok {
+			quoted := "'" + strings.ReplaceAll(to, "'", "''") + "'"
+			lines[node.Line-1] = slices.Concat(line[:start], []byte(quoted), rest)
+			return bytes.Join(lines, nil), nil
+		}
+	}
+	return nil, errScalar
+}
