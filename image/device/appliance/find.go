@@ -33,6 +33,8 @@ func (s *Setup) findFiles() ([]found, error) {
 			f.name = lower
 		case isNamed && !belongsToImage(lower):
 			f.name, f.daemon = spelling, true
+		case strings.HasSuffix(lower, backupSuffix), lower == passphraseName:
+			f.backup = true
 		case hasSuffix(lower, daemonSuffixes):
 			f.daemon = true
 		case strings.HasSuffix(lower, networkSuffix):

@@ -34,6 +34,7 @@ type found struct {
 	path   string
 	name   string // in its new place
 	daemon bool   // for the daemon; else for the box
+	backup bool   // a backup of a box, or the passphrase to one
 }
 
 // errNoConfig is what a fresh box says.
@@ -70,15 +71,21 @@ func (s *Setup) provision(ctx context.Context) (remarks string, err error) {
 	if err != nil {
 		return "", err
 	}
-	var daemon, system []found
+	var daemon, system, backups []found
 	for _, f := range files {
-		if f.daemon {
+		switch {
+		case f.backup:
+			backups = append(backups, f)
+		case f.daemon:
 			daemon = append(daemon, f)
-		} else {
+		default:
 			system = append(system, f)
 		}
 	}
 	systemErr := s.takeSystemFiles(system)
+	if len(backups) > 0 {
+		return "", errors.Join(systemErr, s.takeBackup(ctx, backups, daemon))
+	}
 	remarks, err = s.takeDaemonFiles(ctx, daemon)
 	if s.InCloud && errors.Is(err, errNoConfig) {
 		err = nil // not yet

@@ -29,6 +29,8 @@ type Setup struct {
 	// Check asks the daemon's program whether a configuration is good, and returns what it remarks
 	// of a good one.
 	Check func(ctx context.Context, file string) (remarks string, err error)
+	// Restore makes this box the one of a backup, all or nothing, before anything uses its files.
+	Restore func(ctx context.Context, file, passphraseFile, systemDir string) error
 	// Named returns the files that a configuration file names, beside which they lie, whether or
 	// not it is good. Nil: none.
 	Named func(file string) []string
@@ -49,7 +51,8 @@ func New(log *slog.Logger) *Setup {
 	return &Setup{
 		RunDir: box.RunDir, ConfigDir: box.ConfigMount, DataDir: box.DataMount,
 		EtcDir: "/etc/ztbridge", Binds: binds,
-		Notice: box.Notice, Run: runTool, Check: checkConfig, Grow: growData, Mount: unix.Mount,
+		Notice: box.Notice, Run: runTool, Check: checkConfig, Restore: restoreBackup, Grow: growData,
+		Mount: unix.Mount,
 		InCloud: inOracleCloud(), Console: WriteConsole, Log: log,
 	}
 }
