@@ -15,9 +15,11 @@ func TestReadmeNamesCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	var named []string
-	for _, row := range regexp.MustCompile("(?m)^\\| `ztbridge ([a-z-]+)").FindAllSubmatch(readme,
-		-1) {
-		named = append(named, string(row[1]))
+	cells := regexp.MustCompile("(?m)^\\| `ztbridge .*? \\|").FindAll(readme, -1)
+	for _, cell := range cells {
+		for _, of := range regexp.MustCompile("`ztbridge ([a-z-]+)").FindAllSubmatch(cell, -1) {
+			named = append(named, string(of[1]))
+		}
 	}
 	p := &program{out: io.Discard, err: io.Discard, env: func(string) string { return "" }}
 	var commands []string

@@ -52,7 +52,7 @@ func New(log *slog.Logger) *Setup {
 		RunDir: box.RunDir, ConfigDir: box.ConfigMount, DataDir: box.DataMount,
 		EtcDir: "/etc/ztbridge", Binds: binds,
 		Notice: box.Notice, Run: runTool, Check: checkConfig, Restore: restoreBackup, Grow: growData,
-		Mount: unix.Mount,
+		Mount:   unix.Mount,
 		InCloud: inOracleCloud(), Console: WriteConsole, Log: log,
 	}
 }
