@@ -57,7 +57,7 @@ func TestConfigTry(t *testing.T) {
 	}
 	if _, err := b.run("config", "try", file, "--credentials",
 		filepath.Join(b.dir, "bad.auth")); err == nil ||
-		!strings.Contains(err.Error(), "refused the credentials") {
+		!strings.Contains(err.Error(), "rejected the user name or password") {
 		t.Errorf("with a wrong password: %v", err)
 	}
 	if after := stable(state()); after != before {

@@ -45,7 +45,7 @@ func TestBadProvisioning(t *testing.T) {
 		{name: "wrong credentials", files: func(p string) files {
 			return files{"ztbridge.yaml": jobConfig, "provider.ovpn": p,
 				"provider.auth": customer.User + "\nwrong\n"}
-		}, say: "the server refused the credentials",
+		}, say: "the server rejected the user name or password",
 			hint: "check user name and password in the credentials file"},
 	}
 	for _, tt := range tests {

@@ -18,11 +18,11 @@ func TestSecondFactor(t *testing.T) {
 		"Verification Failed: 'Auth' ['CRV1:R:x:YWxpY2U=:']": {StateAuthFailed,
 			"the server wants a second factor", remedySecondFactor},
 		"Verification Failed: 'Auth' ['account expired']": {StateAuthFailed,
-			"the server refused the credentials: account expired", remedyCredentials},
+			"the server rejected the user name or password: account expired", remedyCredentials},
 		"Verification Failed: 'Auth' ['CRV1 is what we say']": {StateAuthFailed,
-			"the server refused the credentials: CRV1 is what we say", remedyCredentials},
+			"the server rejected the user name or password: CRV1 is what we say", remedyCredentials},
 		"Verification Failed: 'Auth'": {StateAuthFailed,
-			"the server refused the credentials", remedyCredentials},
+			"the server rejected the user name or password", remedyCredentials},
 	} {
 		r := &run{t: newIdleTunnel(t)}
 		refusal, ok := parsePassword(line).(refuseEvent)

@@ -22,10 +22,11 @@ const (
 	// bufferBytes are the socket buffers of UDP that ended all retransmits in measurements.
 	bufferBytes = 4 << 20
 
-	// pingSeconds and silenceSeconds are the backstop behind the caller's probes. Most servers send
-	// a ping every ten seconds when idle: less than twice that would break idle tunnels.
+	// pingSeconds and silenceSeconds are the backstop behind the caller's probes, whatever a server
+	// pushes. Most servers send a ping every ten seconds when idle, and the probes' answers come
+	// every five.
 	pingSeconds    = "3"
-	silenceSeconds = "30"
+	silenceSeconds = "15"
 )
 
 // arguments are openvpn's for one run, beside the launcher's.

@@ -39,6 +39,10 @@ const (
 	remedyProxy   = "check the proxy's name and port in the profile, and whether it runs"
 	remedySilence = "the server may refuse our certificate or TLS version (get a new " +
 		"profile), or large packets are lost on the way (try TCP)"
+	remedyApproval = "approve the connection as the provider asks for it: in its app, or by the " +
+		"link that it sent"
+	remedySettings = "the provider may wait for an approval (its app, an e-mail), or be " +
+		"overloaded; another server may help"
 	remedyLegacy = "install OpenSSL's legacy provider (Debian: openssl-provider-legacy), " +
 		"or ask for a profile with AES"
 )
@@ -53,6 +57,13 @@ type sign struct {
 func newSign(pattern string, s State, cause, remedy string) sign {
 	return sign{regexp.MustCompile(pattern), failure{state: s, cause: cause, remedy: remedy}}
 }
+
+// causeNoRoute is the cause where a packet to the server could not leave. Where this box has a route,
+// a router on the way said so: causeTurnedBack.
+const (
+	causeNoRoute    = "this box has no route to the server"
+	causeTurnedBack = "a router on the way says that it cannot reach the server"
+)
 
 // causeNoCipher is the cause of a failed negotiation of ciphers.
 const causeNoCipher = "we and the server have no data cipher in common"
@@ -160,8 +171,7 @@ var signs = []sign{
 		"openvpn cannot reach our socket: %s",
 		"every directory above the runtime directory must be searchable (mode 0711)"),
 	newSign(`(?:failed|code=\d+)?.*(?:Network is unreachable|Network unreachable|No route to host)`,
-		StateBackoff,
-		"this box has no route to the server", remedyNetwork),
+		StateBackoff, causeNoRoute, remedyNetwork),
 	newSign(`(?:Connection refused|ECONNREFUSED)`, StateBackoff,
 		"nothing listens at the server's port", remedyNetwork),
 }
@@ -197,8 +207,15 @@ func recognise(list []sign, line string) (failure, bool) {
 
 // Reasons of openvpn that are told apart elsewhere too.
 const (
-	reasonToken     = "auth-failure (auth-token)"
-	reasonTemporary = "auth-temp-failure (server temporary reject)"
+	reasonToken      = "auth-failure (auth-token)"
+	reasonTemporary  = "auth-temp-failure (server temporary reject)"
+	reasonNoSettings = "no-push-reply"
+)
+
+// What is waited for once the server knows who we are.
+const (
+	causeLogin    = "the server has not accepted the login yet"
+	causeApproval = "the provider waits for an approval"
 )
 
 // restartReasons are the reasons that openvpn gives in RECONNECTING and EXITING events.
@@ -214,7 +231,7 @@ var restartReasons = map[string]failure{
 	"tls-error": {state: StateBackoff,
 		cause: "the TLS handshake did not succeed", remedy: remedyNetwork},
 	"auth-failure": {state: StateAuthFailed,
-		cause: "the server refused the credentials", remedy: remedyCredentials},
+		cause: "the server rejected the user name or password", remedy: remedyCredentials},
 	reasonToken: {state: StateBackoff,
 		cause: "the server no longer accepts the session's token"},
 	"server-pushed-connection-reset": {state: StateBackoff,
@@ -222,7 +239,8 @@ var restartReasons = map[string]failure{
 	"server-pushed-halt": {state: StateBackoff, cause: "the server ended the session"},
 	"init_instance": {state: StateBackoff,
 		cause: "openvpn could not begin the connection"},
-	"no-push-reply": {state: StateBackoff, cause: "the server sent no settings"},
+	reasonNoSettings: {state: StateBackoff,
+		cause: "the server took the login and sent no settings", remedy: remedySettings},
 	"process-push-msg-failed": {state: StateTLSFailed,
 		cause: "the server's settings cannot be used", remedy: remedyCipher},
 	"HTTP proxy error": {state: StateBackoff, cause: "the proxy does not pass the connection on",

@@ -49,7 +49,7 @@ func TestFailures(t *testing.T) {
 		wait    time.Duration // the least that the next try may be away
 	}{
 		{
-			name: "credentials refused", state: StateAuthFailed, cause: "refused the credentials",
+			name: "credentials refused", state: StateAuthFailed, cause: "rejected the user name or password",
 			wait: 20 * time.Second,
 			server: func(*lab) []string {
 				return []string{"script-security 2", "auth-user-pass-verify " + deny + " via-env"}

@@ -88,13 +88,13 @@ func (r *run) release(res resolution) *outcome {
 	if res.target != r.target {
 		return &outcome{failure{state: StateBackoff, cause: "the next server is tried"}, true}
 	}
-	r.serverReplied, r.released = false, time.Now()
+	r.serverReplied, r.loggingIn, r.released = false, false, time.Now()
 	r.enter(trying, r.attemptTimeout())
 	r.t.change(func(s *Status) {
 		s.Remote, s.Server, s.NextRetry = r.target.remote, r.target.server(), time.Time{}
 		s.Proxy = r.target.proxyAddr()
 		if s.State != StateReconnecting {
-			s.State = StateConnecting
+			s.State, s.Cause, s.Remedy = StateConnecting, "", ""
 		}
 	})
 	return r.command("hold release")

@@ -28,6 +28,8 @@ type (
 	downEvent   struct{}
 	stateEvent  struct{ name, detail string }
 	failEvent   struct{ failure failure }
+	// the server asks for time, since the connection was made
+	pendingEvent struct{ limit time.Duration }
 )
 
 // listener is a Middleware that handles the events of one kind.

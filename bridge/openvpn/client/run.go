@@ -62,6 +62,7 @@ type run struct {
 	lastFailure   failure     // the worst that openvpn's log tells of this attempt
 	lastFailureAt time.Time   // when it last told something
 	serverReplied bool        // the server has answered in this attempt
+	loggingIn     bool        // the server has yet to accept the login
 	asked         bool        // the next hold was asked for: no failure
 	// of the last UPDOWN:UP; openvpn does not repeat it when nothing changed
 	env      map[string]string
@@ -161,6 +162,9 @@ func (r *run) logLine(flags, text string) {
 	}
 	text = challenge.ReplaceAllString(text, "CRV1:…:") // it holds the user's name
 	r.t.output.add(time.Now(), flags, text)
+	if e, ok := parsePending(text); ok {
+		r.post(e)
+	}
 	if f, ok := classifyBy(r.target.proxy.IsValid(), text); ok {
 		if f == refusedByProxy && r.proxyLogin() == nil {
 			f = proxyWantsLogin
@@ -219,7 +223,12 @@ func (r *run) handle(e event) *outcome {
 		r.lost(failure{state: StateBackoff, cause: "the server's settings changed"})
 	case stateEvent:
 		return r.state(e)
+	case pendingEvent:
+		r.awaitLogin(e.limit+loginMargin, causeApproval, remedyApproval)
 	case failEvent:
+		if e.failure.cause == causeNoRoute && hasRoute(r.target.server()) {
+			e.failure.cause = causeTurnedBack
+		}
 		r.lastFailure, r.lastFailureAt = worse(r.lastFailure, e.failure), time.Now()
 	}
 	return nil
@@ -244,9 +253,13 @@ func (r *run) state(e stateEvent) *outcome {
 		if !known {
 			f = failure{state: StateBackoff, cause: "openvpn reconnects: " + e.detail}
 		}
-		if r.phase == trying && r.serverReplied && e.detail == "connection-reset" {
+		handshake := r.phase == trying && r.serverReplied && !r.loggingIn
+		switch {
+		case handshake && e.detail == "connection-reset":
 			f = failure{state: StateTLSFailed,
 				cause: "the server answered and broke off the TLS handshake", remedy: remedySilence}
+		case handshake && e.detail == "ping-restart":
+			f = fellSilent
 		}
 		if r.target.proxy.IsValid() && !r.serverReplied && silent[e.detail] {
 			f = failure{state: StateBackoff, cause: "nothing comes back by the proxy",
@@ -258,6 +271,9 @@ func (r *run) state(e stateEvent) *outcome {
 			r.lastFailure = f // with a token, it was not the refusal that it looked like
 		}
 		r.lost(r.lastFailure)
+	case "GET_CONFIG":
+		r.awaitLogin(loginTimeout, causeLogin, "")
+	case "AUTH_PENDING": // the log says how long
 	default:
 		if e.name == "WAIT" && r.target.proxy.IsValid() {
 			r.lastFailure = failure{} // what the proxy asked for, it has got
@@ -274,14 +290,6 @@ func (r *run) state(e stateEvent) *outcome {
 		}
 	}
 	return nil
-}
-
-// attemptTimeout returns how long an attempt may rest in its present state.
-func (r *run) attemptTimeout() time.Duration {
-	if (r.t.servers.inFastRound() || r.target.measure) && !r.serverReplied {
-		return fastTimeout
-	}
-	return stallTimeout
 }
 
 // up publishes the session, or refuses it.
@@ -343,10 +351,11 @@ func (r *run) expire() *outcome {
 		}
 		f := failure{state: StateBackoff, cause: "the connection attempt made no progress",
 			remedy: remedyNetwork}
-		if r.serverReplied { // a server that refuses us in the handshake just falls silent
-			f = failure{state: StateTLSFailed,
-				cause:  "the server answered and fell silent during the TLS handshake",
-				remedy: remedySilence}
+		switch {
+		case r.loggingIn:
+			f = restartReasons[reasonNoSettings]
+		case r.serverReplied: // a server that refuses us in the handshake just falls silent
+			f = fellSilent
 		}
 		r.lastFailure = worse(r.lastFailure, f)
 		return r.leave(false)

@@ -63,8 +63,9 @@ type serverList struct {
 	current profile.Remote
 	proxy   netip.Addr      // of the current remote
 	failed  map[string]bool // names whose address failed since they were last resolved
-	// fastRounds is how many more servers are given little time: once around after a session was
-	// lost, because clients wait. A slow server gets its full time in the rounds that follow.
+	// fastRounds is how many more servers are given little time at each of their addresses: once
+	// around at the start and after a session was lost, because clients wait. A slow server gets
+	// its full time in the rounds that follow.
 	fastRounds int
 	pace       *pace
 	// chacha20 reports whether ChaCha20-Poly1305 is offered alone at first; allCiphers holds the
@@ -186,10 +187,12 @@ func (c *serverList) inFastRound() bool {
 
 // fail passes on to the next address.
 func (c *serverList) fail() {
-	c.fastRounds = max(c.fastRounds-1, 0)
 	if len(c.addrs) > 0 {
 		c.addrs = c.addrs[1:]
 		c.failed[asked(c.current).Host] = true
+	}
+	if len(c.addrs) == 0 {
+		c.fastRounds = max(c.fastRounds-1, 0)
 	}
 }
 

@@ -198,6 +198,7 @@ func (t *Tunnel) Run(ctx context.Context) error {
 	t.servers.pace = openPace(filepath.Join(t.cfg.StateDir, t.cfg.Name+".pace.json"))
 	t.servers.sort()
 	t.servers.measure()
+	t.servers.beginFastRound()
 	if t.cfg.PreferChaCha20 {
 		t.servers.chacha20 = func(r profile.Remote) bool {
 			return t.cfg.Profile.For(r).OffersChaCha20()

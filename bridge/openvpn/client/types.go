@@ -42,7 +42,7 @@ const (
 	// was up, is looking for the server again; Session is the old one
 	StateReconnecting State = "reconnecting"
 	StateBackoff      State = "backoff"     // no answer, or openvpn ended; next try at NextRetry
-	StateAuthFailed   State = "auth-failed" // the server refused the credentials
+	StateAuthFailed   State = "auth-failed" // the server rejected the user name or password
 	// wrong CA, wrong name, wrong tls-auth key, no common cipher
 	StateTLSFailed State = "tls-failed"
 	// no server name could be resolved, and no earlier answer is known

@@ -346,7 +346,9 @@ func TestServerList(t *testing.T) {
 // TestFastRound: after a session was lost, each server is given little time, once around; a single
 // server is not.
 func TestFastRound(t *testing.T) {
-	r := &testResolver{}
+	r := &testResolver{answers: map[string][]netip.Addr{"three.example.net": {
+		netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"),
+		netip.MustParseAddr("192.0.2.3")}}}
 	aim := func(c *serverList) {
 		t.Helper()
 		if _, _, err := c.target(context.Background()); err != nil {
@@ -359,6 +361,7 @@ func TestFastRound(t *testing.T) {
 	}{
 		{[]string{"192.0.2.1"}, []bool{false, false}},
 		{[]string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}, []bool{true, true, true, false, false}},
+		{[]string{"three.example.net"}, []bool{true, true, false, false, false}},
 	} {
 		p := &profile.Profile{}
 		for _, s := range tc.servers {

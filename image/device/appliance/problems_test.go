@@ -9,7 +9,7 @@ import (
 func TestProblems(t *testing.T) {
 	const status = `{"time": "2026-01-01T12:00:00Z", "conditions": [
 		{"code": "tunnel-auth-failed", "subject": "provider", "severity": "error", "since": "2026-01-01T11:58:00Z",
-		 "message": "tunnel provider is auth-failed: the server refused the credentials", "remedy": "correct provider.auth", "depends_on": ["wan-down"]},
+		 "message": "tunnel provider is auth-failed: the server rejected the user name or password", "remedy": "correct provider.auth", "depends_on": ["wan-down"]},
 		{"code": "tunnel-connecting", "subject": "backup", "severity": "error", "since": "2026-01-01T11:59:55Z", "message": "tunnel backup is connecting"},
 		{"code": "zerotier-down", "severity": "error", "since": "2026-01-01T11:00:00Z", "message": "zerotier-one does not run", "remedy": "start it"},
 		{"code": "network-service-down", "severity": "error", "since": "2026-01-01T11:00:00Z", "message": "no network", "depends_on": ["zerotier-down"]},
@@ -18,7 +18,7 @@ func TestProblems(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "error: tunnel provider is auth-failed: the server refused the credentials\nhint: correct provider.auth\n" +
+	want := "error: tunnel provider is auth-failed: the server rejected the user name or password\nhint: correct provider.auth\n" +
 		"error: zerotier-one does not run\nhint: start it\n"
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

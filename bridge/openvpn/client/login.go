@@ -1,0 +1,65 @@
+package client
+
+import (
+	"net"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"time"
+)
+
+const (
+	// loginTimeout is how long a server may take to accept a login: openvpn itself gives up after
+	// its hand-window of 60 s, or what the server asked for, and says so.
+	loginTimeout = 65 * time.Second
+	// loginMargin is what we wait longer than openvpn, so that it is openvpn that gives up.
+	loginMargin = 5 * time.Second
+)
+
+// pendingLine is what openvpn logs when the server asks for time until somebody has approved.
+// Openvpn bounds what it asks for.
+var pendingLine = regexp.MustCompile(
+	`^AUTH_PENDING received, extending handshake timeout from \d+s to (\d{1,5})s`)
+
+// parsePending reads such a line.
+func parsePending(text string) (pendingEvent, bool) {
+	m := pendingLine.FindStringSubmatch(text)
+	if m == nil {
+		return pendingEvent{}, false
+	}
+	seconds, err := strconv.Atoi(m[1])
+	return pendingEvent{time.Duration(seconds) * time.Second}, err == nil
+}
+
+// awaitLogin gives the server time to accept a login, and says what is waited for.
+func (r *run) awaitLogin(limit time.Duration, cause, remedy string) {
+	if r.phase != trying {
+		return
+	}
+	r.loggingIn = true
+	r.timer.Reset(limit)
+	r.t.change(func(s *Status) { s.Cause, s.Remedy = cause, remedy })
+}
+
+// fellSilent is the failure of a handshake in which the server says no more.
+var fellSilent = failure{state: StateTLSFailed,
+	cause:  "the server answered and fell silent during the TLS handshake",
+	remedy: remedySilence}
+
+// hasRoute reports whether this box itself has a route to a server. Nothing is sent.
+func hasRoute(server netip.AddrPort) bool {
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(server))
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}
+
+// attemptTimeout returns how long an attempt may rest in its present state.
+func (r *run) attemptTimeout() time.Duration {
+	if (r.t.servers.inFastRound() || r.target.measure) && !r.serverReplied {
+		return fastTimeout
+	}
+	return stallTimeout
+}
