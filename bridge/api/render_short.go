@@ -12,12 +12,7 @@ import (
 // relative to Status.Time. RenderDetails draws the rest.
 func Render(s Status) string {
 	p := &page{now: s.Time}
-	p.text("", s.Summary)
-	if s.Override != "" {
-		p.text("", fmt.Sprintf("%s was selected manually (ztbridge egress reset undoes that)",
-			s.Override))
-	}
-	p.exitAddresses(s)
+	p.headline(s)
 	p.traffic(s)
 	p.problems(s.Conditions)
 	if len(s.Egresses) > 0 {
@@ -43,6 +38,22 @@ func Render(s Status) string {
 	p.title(fmt.Sprintf("ztbridge %s, running for %s. Details: ztbridge status -v", s.Version,
 		p.age(s.Started)))
 	return p.b.String()
+}
+
+// RenderHeadline draws what Render begins with: the verdict, and how the Internet sees the devices.
+func RenderHeadline(s Status) string {
+	p := &page{now: s.Time}
+	p.headline(s)
+	return p.b.String()
+}
+
+func (p *page) headline(s Status) {
+	p.text("", s.Summary)
+	if s.Override != "" {
+		p.text("", fmt.Sprintf("%s was selected manually (ztbridge egress reset undoes that)",
+			s.Override))
+	}
+	p.exitAddresses(s)
 }
 
 // exitAddresses tells how the Internet sees the devices, for each egress that carries them.

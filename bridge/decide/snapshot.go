@@ -23,6 +23,8 @@ type Snapshot struct {
 	ZeroTier zerotier.Status
 	Tunnels  map[string]client.Status // by name of egress
 	Probes   map[string]probe.Status  // by name of egress
+	// Uplink is what answers this box by its own line; it is asked only while no egress answers.
+	Uplink probe.Status
 	// Peers are the answers of the ZeroTier peers that egresses lead to, by name of egress. A peer
 	// is asked only while nothing behind it answers.
 	Peers map[string]probe.Status

@@ -22,6 +22,7 @@ const (
 	tunDevice    = "/dev/net/tun"
 	daemon       = "daemon"
 	service      = "zerotier service"
+	reach        = "the Internet"
 )
 
 // leastOpenVPN is the oldest openvpn that understands the options that tunnels are run with.
@@ -37,9 +38,14 @@ func chain(f Facts) []check {
 		{"other VPNs", nil, lookForeign},
 		{configured, nil, lookConfig},
 	}
+	if f.Daemon != nil && f.Daemon.Reach.Message != "" {
+		checks = append(checks, check{reach, []string{defaultRoute}, func(f Facts) Result {
+			return failed(f.Daemon.Reach.Message, f.Daemon.Reach.Remedy)
+		}})
+	}
 	if f.Config.Tunnels {
 		checks = append(checks, check{openvpn, nil, lookOpenVPN}, check{tunDevice, nil, lookTUN},
-			check{resolving, []string{defaultRoute}, lookResolving})
+			check{resolving, []string{defaultRoute, reach}, lookResolving})
 	}
 	if len(f.Config.Networks) > 0 {
 		checks = append(checks, check{zerotierOne, nil, lookZeroTierOne})
@@ -101,11 +107,15 @@ func daemonChecks(d Daemon) []check {
 func needsOf(e Egress) []string {
 	switch e.Kind {
 	case "openvpn":
-		return []string{defaultRoute, clock, openvpn, tunDevice, resolving}
+		needs := []string{defaultRoute, reach, clock, openvpn, tunDevice}
+		if e.State == "dns-failed" || e.State == "resolving" { // another one's names are no reason
+			needs = append(needs, resolving)
+		}
+		return needs
 	case "zerotier":
 		return []string{"network " + e.Network}
 	default:
-		return []string{defaultRoute}
+		return []string{defaultRoute, reach}
 	}
 }
 

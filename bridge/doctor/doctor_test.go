@@ -72,6 +72,18 @@ var cases = []struct {
 		f.Daemon.Egresses[0] = Egress{Name: "provider", Kind: "openvpn", State: "resolving"}
 		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "friend", "provider is down"
 	}, []string{resolving}},
+	{"router-passes-nothing", func(f *Facts) {
+		f.Daemon.Reach = Trouble{"nothing on the Internet answers this box", "restart the router"}
+		f.Host.Lookups[0].Err = "lookup vpn.example on 192.168.1.1:53: i/o timeout"
+		f.Daemon.Egresses[0] = Egress{Name: "provider", Kind: "openvpn", State: "backoff"}
+		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "", "none of its egresses is up"
+	}, []string{reach}},
+	{"another-fault-than-a-name", func(f *Facts) {
+		f.Host.Lookups[0].Err = "lookup vpn.example on 192.168.1.1:53: no such host"
+		f.Daemon.Egresses[0] = Egress{Name: "provider", Kind: "openvpn", State: "auth-failed",
+			Trouble: Trouble{"the server rejected the user name or password", "correct them"}}
+		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "friend", "provider is down"
+	}, []string{resolving, "egress provider"}},
 	{"retired-server", func(f *Facts) {
 		f.Host.Lookups = nil
 		for i := range 10 {

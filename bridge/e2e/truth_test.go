@@ -155,6 +155,18 @@ var elsewhere = []brokenState{
 			"ip -6 addr replace 2001:db8:b0::2/64 dev wan0 nodad; " +
 			"ip -6 route add default via 2001:db8:b0::1"),
 		code: health.WANDown, dead: all, headline: "no Internet"},
+	{name: "a router that passes nothing on",
+		brk: func(l *truthLab) {
+			_, err := l.Router.Run(l.t.Context(), "nft",
+				"table inet broken { chain c { type filter hook forward priority 0; drop; }; }")
+			must(l.t, err)
+		},
+		mend: func(l *truthLab) {
+			_, err := l.Router.Run(l.t.Context(), "nft", "delete", "table", "inet", "broken")
+			must(l.t, err)
+		},
+		code: health.WANSilent, dead: all, says: []string{"its router (198.51.100.1)"},
+		headline: "othing on the Internet answers this box"},
 	{name: "a server that is gone", brk: func(l *truthLab) { l.Providers[0].Kill() },
 		mend: func(l *truthLab) { must(l.t, l.Providers[0].Restart(l.t.Context())) },
 		code: health.TunnelReconnecting, dead: all, headline: "No exit is connected"},

@@ -3,6 +3,7 @@ package health
 // The codes, by area.
 const (
 	WANDown         Code = "wan-down"
+	WANSilent       Code = "wan-silent"
 	ReconcileFailed Code = "reconcile-failed"
 	IPTables        Code = "iptables-unusable"
 	PreparedNotice  Code = "notice"
@@ -80,11 +81,14 @@ const (
 	LinksUnavailable Code = "links-unavailable"
 )
 
+// onDown explains that nothing answers this box.
+var onDown = []Code{WANDown}
+
 // onWAN explains what needs the box's own connection.
-var onWAN = []Code{WANDown}
+var onWAN = []Code{WANDown, WANSilent}
 
 // onService explains what is wrong with a network while the service does not answer.
-var onService = []Code{WANDown, ServiceNotInstalled, ServiceNotRunning, ServiceNoToken,
+var onService = []Code{WANDown, WANSilent, ServiceNotInstalled, ServiceNotRunning, ServiceNoToken,
 	ServiceRefused, ServiceBroken}
 
 // kinds is the registry, sorted by code.
@@ -220,6 +224,9 @@ var kinds = []Kind{
 		"write the address of the ZeroTier peer to go through, and reload", nil},
 	{WANDown, Box, Error, "This box has no Internet connection: no default route.",
 		"check its cable, Wi-Fi or DHCP", nil},
+	{WANSilent, Box, Error,
+		"This box has a default route, and nothing on the Internet answers it.",
+		"check the router's own connection; a hotel's network may want a sign-in first", onDown},
 	{WANWithoutRoute, Egress, Warning, "The gateway of a wan egress is not known.",
 		"add a default route with a high metric by that interface", onWAN},
 	{ServiceBlacklist, Service, Warning,

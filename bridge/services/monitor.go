@@ -9,6 +9,7 @@ import (
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/probe"
+	"ztbridge/policyroute"
 )
 
 const (
@@ -16,6 +17,9 @@ const (
 	// It doubles up to maxReconnectDelay, and starts anew when the tunnel was stable again.
 	reconnectDelay    = time.Second
 	maxReconnectDelay = time.Minute
+	// silenceBeforeAsking is how long no egress must have answered before the probes' targets are
+	// asked by the host's own line: there is no reason to do so while all is well, nor at a start.
+	silenceBeforeAsking = 5 * time.Second
 )
 
 // Monitor acts on what passes find out. It probes egresses while they are connected, reconnects
@@ -27,6 +31,8 @@ type Monitor struct {
 	served  map[decide.EgressList]bool // lists that a good egress carries
 	// egresses by which a member, or anything behind it, ever answered
 	heard map[string]bool
+	// since when no egress answers, though the host has a way out; zero while one does
+	silent time.Time
 }
 
 // tunnelState is what is remembered of a tunnel.
@@ -55,6 +61,7 @@ func (n *Monitor) Reconcile(cfg *config.Config, s decide.Snapshot, desired decid
 	}
 	n.hurryStandby(desired, now.tunnels)
 	n.forget(cfg, desired)
+	next = n.watchUplink(cfg, s, now.uplink, uplink != "")
 	for i, e := range cfg.Egresses {
 		prober, of := now.probers[e.Name], desired.Intent.Egresses[i]
 		if e.OpenVPN == nil {
@@ -90,6 +97,30 @@ func (n *Monitor) Reconcile(cfg *config.Config, s decide.Snapshot, desired decid
 		}
 	}
 	return next
+}
+
+// watchUplink has the host's own line probed while no egress answers: what else is wrong may follow
+// from its silence. It returns when it wants to look again, or the zero time.
+func (n *Monitor) watchUplink(cfg *config.Config, s decide.Snapshot, own *probe.Pair,
+	uplink bool) (next time.Time) {
+	answers := slices.ContainsFunc(cfg.Egresses, func(e config.Egress) bool {
+		return s.Probes[e.Name].Grade >= probe.Fresh
+	})
+	if answers || !uplink {
+		n.silent = time.Time{}
+		own.SetActive(false, false)
+		return time.Time{}
+	}
+	if n.silent.IsZero() {
+		n.silent = s.Now
+	}
+	due := n.silent.Add(silenceBeforeAsking)
+	if due.After(s.Now) {
+		return due
+	}
+	own.SetActive(s.Host.Default(policyroute.V4).Iface != "",
+		s.Host.Default(policyroute.V6).Iface != "")
+	return time.Time{}
 }
 
 // forget forgets egresses, and lists of them, that the configuration no longer has.

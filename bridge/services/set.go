@@ -59,6 +59,7 @@ type services struct {
 	peers    map[string]*probe.Prober // of the ZeroTier peers that egresses lead to
 	prefixes map[string]*prefixcheck.Checker
 	exits    *exitaddr.Asker        // nil where nobody is to be asked
+	uplink   *probe.Pair            // by the host's own line
 	nonces   map[string]probe.Nonce // of the probers' echoes
 }
 
@@ -89,7 +90,7 @@ func New(ctx context.Context, env Env, user User, trigger *Trigger) *Set {
 // service starts after it. On an error everything runs on as it did.
 func (d *Set) Configure(l *Spec) error {
 	was, next := d.current.Load(), newServices()
-	var tasks []task
+	tasks := []task{d.uplinkTask(was, next, l.Config.Probe)}
 	if l.Config.ZeroTier.Used() {
 		t, err := d.zerotierTask(was, next, l.Config.ZeroTier)
 		if err != nil {
@@ -228,59 +229,6 @@ func (d *Set) ensureDevice(device string) (node string, err error) {
 	return tun.Node(filepath.Join(d.env.RuntimeDir, "dev"), d.user.uid)
 }
 
-func (d *Set) probeTask(was, next *services, e config.Egress, mark uint32, cfg config.Probe) task {
-	id := "probe " + e.Name
-	key := fmt.Sprintf("%s %s %x %+v", id, e.Kind(), mark, cfg)
-	if next.keeps(was, id, key) {
-		next.probers[e.Name], next.nonces[e.Name] = was.probers[e.Name], was.nonces[e.Name]
-	} else {
-		nonce := probe.NewNonce()
-		next.nonces[e.Name] = nonce
-		next.probers[e.Name] = probe.NewPair(probe.Config{
-			Egress: e.Name, Mark: mark, Nonce: nonce, Targets: cfg.Targets, Interval: cfg.Interval,
-			HoldDown: cfg.HoldDown,
-			Traffic:  d.trafficBy(e), Device: d.deviceOf(e),
-			Notify: func() { d.trigger.Fire("probe " + e.Name) }, Logger: d.env.Logger,
-		}, d.traffic6By(e))
-	}
-	return task{key: key, run: next.probers[e.Name].Run}
-}
-
-// deviceOf returns what names the interface that alone brings what an egress answers. What a host
-// sends to one of its addresses on the WAN may come by another interface on the same network: there
-// is none then.
-func (d *Set) deviceOf(e config.Egress) func() string {
-	switch {
-	case e.OpenVPN != nil:
-		return func() string { return decide.TunnelDevice(e.Name) }
-	case e.Peer != nil:
-		return func() string { return d.view.Load().devices[e.Name] }
-	default:
-		return nil
-	}
-}
-
-// trafficBy returns what tells a prober how busy its egress is. Only a tunnel has an interface to
-// itself: what came in by another says nothing about the way to the Internet.
-func (d *Set) trafficBy(e config.Egress) func() probe.Traffic {
-	if e.OpenVPN != nil {
-		return func() probe.Traffic { return trafficOf(decide.TunnelDevice(e.Name)) }
-	}
-	return func() probe.Traffic {
-		t := trafficOf(d.view.Load().devices[e.Name])
-		t.Received = 0
-		return t
-	}
-}
-
-// traffic6By returns what tells how much of it is IPv6; nil where it does not matter.
-func (d *Set) traffic6By(e config.Egress) func() probe.Traffic {
-	if e.OpenVPN == nil {
-		return nil
-	}
-	return func() probe.Traffic { return traffic6Of(decide.TunnelDevice(e.Name)) }
-}
-
 // Poke has the drivers look at once at what they would look at soon: something changed in the
 // kernel, perhaps the interface of a network. Safe for concurrent use.
 func (d *Set) Poke(cause string) {
@@ -321,6 +269,9 @@ func (d *Set) Fill(s *decide.Snapshot) {
 		s.Clients, s.Revoked = now.endpoint.addresses(), now.endpoint.revoked()
 	}
 	s.Probes, s.Peers = now.probes(), map[string]probe.Status{}
+	if now.uplink != nil {
+		s.Uplink = now.uplink.Status()
+	}
 	for name, p := range now.peers {
 		s.Peers[name] = p.Status()
 	}

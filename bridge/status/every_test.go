@@ -94,7 +94,10 @@ func serviceSays(code health.Code) func(*Input) {
 
 // broken makes each problem, by its code.
 var broken = map[health.Code]func(*Input){
-	health.WANDown:         func(in *Input) { in.Snapshot.Host.Defaults = nil },
+	health.WANDown: func(in *Input) { in.Snapshot.Host.Defaults = nil },
+	health.WANSilent: func(in *Input) {
+		in.Snapshot.Uplink = probe.Status{Grade: probe.Degraded}
+	},
 	health.ReconcileFailed: func(in *Input) { in.Pass.Err = errors.New("adding rule 15010") },
 	health.IPTables:        func(in *Input) { in.Pass.Broken = []string{"no such table"} },
 	health.PreparedNotice:  func(in *Input) { in.Notice.Message = "no profile was found" },

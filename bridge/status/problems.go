@@ -23,8 +23,9 @@ func (r *Reporter) conditions(in Input) []api.Condition {
 	for _, p := range Problems(in) {
 		p = p.Fill()
 		kind, _ := health.Lookup(p.Code)
-		since := r.history.Record(in.Snapshot.Now, "condition "+string(p.Code)+" "+p.Subject,
-			p.Message, "").At
+		// by its message as well: an egress may have several warnings, each of its own time
+		since := r.history.Record(in.Snapshot.Now, strings.Join([]string{"condition",
+			string(p.Code), p.Subject, p.Message}, " "), "", "").At
 		out = append(out, api.Condition{
 			Code: p.Code, Subject: p.Subject, Severity: p.Severity, Since: since,
 			Message: p.Message, Remedy: p.Remedy, Command: p.Command,
@@ -118,6 +119,13 @@ func boxProblems(in Input) []health.Problem {
 			Message: "this box has no Internet connection: no default route",
 			Remedy:  "check its cable, Wi-Fi or DHCP"})
 	}
+	if s := in.Snapshot; decide.UplinkSilent(s) {
+		out = append(out, health.Problem{Code: health.WANSilent,
+			Message: fmt.Sprintf("nothing on the Internet answers this box: its router (%s) passes "+
+				"nothing on", gatewayOf(s.Host)),
+			Remedy: "check the router's own connection, or restart it; the network of a hotel or " +
+				"café may want a sign-in first"})
+	}
 	if in.Refused != nil {
 		out = append(out, health.Problem{Code: health.ReloadRefused,
 			Message: "the configuration that was read before is in force, for the file has an " +
@@ -146,7 +154,7 @@ func choiceProblems(in Input) []health.Problem {
 	}
 	if chosen := in.Snapshot.Preferred; chosen != "" {
 		out = append(out, health.Problem{Code: health.EgressChosen, Subject: chosen,
-			Message: "a person chose egress " + chosen,
+			Message: chosen + " was selected manually",
 			Remedy:  "to follow the configuration again: ztbridge egress reset"})
 	}
 	return out

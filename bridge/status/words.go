@@ -69,6 +69,9 @@ func overall(st api.Status, held bool) (api.State, string) {
 	case moving == 0 && fault.Code == health.WANDown:
 		return api.Closed, "This box has no Internet connection. Clients have none until it has; " +
 			"nothing leaks."
+	case moving == 0 && fault.Code == health.WANSilent:
+		return api.Closed, "Nothing on the Internet answers this box. Clients have no Internet " +
+			"until it does; nothing leaks."
 	case moving == 0:
 		return api.Closed,
 			"No exit is connected. Clients have no Internet until one is; nothing leaks."
@@ -96,6 +99,16 @@ func worst(conditions []api.Condition) api.Condition {
 		}
 	}
 	return api.Condition{}
+}
+
+// gatewayOf names the box's own router.
+func gatewayOf(host decide.HostState) string {
+	for _, f := range policyroute.Families {
+		if r := host.Default(f); r.Gateway.IsValid() {
+			return r.Gateway.String()
+		}
+	}
+	return "by " + decide.UplinkID(host)
 }
 
 // sentence makes a message one.

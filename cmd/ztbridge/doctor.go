@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ztbridge/bridge"
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/doctor"
@@ -46,7 +47,8 @@ Exit codes: 0 nothing is broken (there may be warnings); 3 something is.`,
 			}
 			f.Host = doctor.Observe(cmd.Context(), files, names)
 			report := doctor.Diagnose(f)
-			if err := p.show(report, report.String(), asJSON); err != nil {
+			text := p.headline(cmd.Context()) + "\n" + report.String()
+			if err := p.show(report, text, asJSON); err != nil {
 				return err
 			}
 			if len(report.Failures()) > 0 {
@@ -59,6 +61,19 @@ Exit codes: 0 nothing is broken (there may be warnings); 3 something is.`,
 	cmd.Flags().BoolVar(&member, "member", false, "print what to do on members instead")
 	cmd.MarkFlagsMutuallyExclusive("json", "member")
 	return cmd
+}
+
+// headline says first what status says first: whether devices get through, and how the Internet
+// sees them.
+func (p *program) headline(ctx context.Context) string {
+	s, err := p.daemon().Status(ctx)
+	if err != nil {
+		s, err = bridge.Offline(p.options())
+	}
+	if err != nil { // the checks say why
+		return ""
+	}
+	return api.RenderHeadline(s)
 }
 
 func (p *program) showMembers(f doctor.Facts) error {
@@ -128,6 +143,7 @@ func (p *program) daemonFacts(ctx context.Context, s api.Status) (*doctor.Daemon
 	d := &doctor.Daemon{
 		Service:   trouble(s, health.Error, "", inArea(health.Service)),
 		Unwell:    trouble(s, health.Warning, "", inArea(health.Service)),
+		Reach:     trouble(s, health.Error, "", oneOf(health.WANSilent)),
 		Reconcile: s.Reconcile.Error,
 		IPTables:  trouble(s, health.Warning, "", oneOf(health.IPTables)),
 		Problems:  problems(s),
@@ -184,7 +200,7 @@ func problems(s api.Status) []doctor.Problem {
 			area == health.Service || area == health.Network || area == health.Tunnel ||
 			oneOf(health.IPTables, health.PrefixUnusable, health.MemberUnreachable,
 				health.EgressRing, health.ViaUnusable, health.ProbesUnanswered,
-				health.ReconcileFailed)(c.Code) {
+				health.ReconcileFailed, health.WANSilent)(c.Code) {
 			continue
 		}
 		name := strings.ReplaceAll(string(c.Code), "-", " ")
