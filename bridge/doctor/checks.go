@@ -38,14 +38,16 @@ func chain(f Facts) []check {
 		{"other VPNs", nil, lookForeign},
 		{configured, nil, lookConfig},
 	}
+	line := []string{defaultRoute} // what needs the box's own line needs
 	if f.Daemon != nil && f.Daemon.Reach.Message != "" {
+		line = append(line, reach)
 		checks = append(checks, check{reach, []string{defaultRoute}, func(f Facts) Result {
 			return failed(f.Daemon.Reach.Message, f.Daemon.Reach.Remedy)
 		}})
 	}
 	if f.Config.Tunnels {
 		checks = append(checks, check{openvpn, nil, lookOpenVPN}, check{tunDevice, nil, lookTUN},
-			check{resolving, []string{defaultRoute, reach}, lookResolving})
+			check{resolving, line, lookResolving})
 	}
 	if len(f.Config.Networks) > 0 {
 		checks = append(checks, check{zerotierOne, nil, lookZeroTierOne})
@@ -55,11 +57,12 @@ func chain(f Facts) []check {
 	}
 	checks = append(append(checks, check{daemon, nil, lookDaemon}),
 		nameChecks(f.Host, *f.Daemon)...)
-	return append(checks, daemonChecks(*f.Daemon)...)
+	return append(checks, daemonChecks(*f.Daemon, line)...)
 }
 
-// daemonChecks are the checks of what only a running daemon knows.
-func daemonChecks(d Daemon) []check {
+// daemonChecks are the checks of what only a running daemon knows. line is what needs the box's own
+// line needs.
+func daemonChecks(d Daemon, line []string) []check {
 	var checks []check
 	if len(d.Networks) > 0 {
 		checks = append(checks, check{service, []string{zerotierOne},
@@ -72,7 +75,7 @@ func daemonChecks(d Daemon) []check {
 	for _, e := range d.Egresses {
 		name := "egress " + e.Name
 		checks = append(checks,
-			check{name, needsOf(e), func(Facts) Result { return lookEgress(e) }},
+			check{name, needsOf(e, line), func(Facts) Result { return lookEgress(e) }},
 			check{"probes " + e.Name, []string{name}, func(Facts) Result { return lookProbes(e) }})
 		if e.Prefix.Message != "" {
 			checks = append(checks, check{"prefix " + e.Name, []string{name},
@@ -104,10 +107,10 @@ func daemonChecks(d Daemon) []check {
 	return append(checks, check{"kernel", nil, func(Facts) Result { return lookKernel(d) }})
 }
 
-func needsOf(e Egress) []string {
+func needsOf(e Egress, line []string) []string {
 	switch e.Kind {
 	case "openvpn":
-		needs := []string{defaultRoute, reach, clock, openvpn, tunDevice}
+		needs := append(slices.Clone(line), clock, openvpn, tunDevice)
 		if e.State == "dns-failed" || e.State == "resolving" { // another one's names are no reason
 			needs = append(needs, resolving)
 		}
@@ -115,7 +118,7 @@ func needsOf(e Egress) []string {
 	case "zerotier":
 		return []string{"network " + e.Network}
 	default:
-		return []string{defaultRoute, reach}
+		return line
 	}
 }
 
