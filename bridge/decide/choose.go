@@ -9,9 +9,9 @@ import (
 // Health ranks an egress as a carrier of traffic at this moment.
 type Health uint8
 
-// The merits, worst first.
+// The values of Health, worst first.
 const (
-	// not connected, its interface is gone, a ring, a member that is away: packets cannot leave
+	// not connected, no interface, a routing loop or a peer that is away: packets cannot leave
 	Unusable Health = iota
 	Degraded        // connected, but probes go unanswered or have not been answered yet
 	Up              // probes are answered
@@ -22,13 +22,13 @@ func (m Health) String() string {
 	return [...]string{"unusable", "degraded", "up", "stable"}[m]
 }
 
-// Choice is the egress that carries the traffic of one ordered list, and why it and no other. An
-// empty Egress means that none can: the traffic is refused.
+// Choice is the egress that carries the traffic of one ordered list, and the reason. An empty
+// Egress means that the traffic is refused.
 type Choice struct {
 	Egress string
 	Why    string
-	// Egress6 carries its IPv6 where that is another, as while IPv4 is dead in a tunnel and IPv6
-	// is not; empty: Egress.
+	// Egress6 carries the IPv6 traffic if another egress does, as while only IPv4 fails in a
+	// tunnel; empty: Egress.
 	Egress6 string
 }
 
@@ -40,13 +40,14 @@ func (c Choice) Of(f policyroute.Family) string {
 	return c.Egress
 }
 
-// choose decides which egress of an ordered list carries its traffic now. It never leaves the list.
+// choose returns the egress of an ordered list that carries its traffic now. It never leaves the
+// list.
 //
-// current is what carried it until now, empty if none did; preferred is what a person asked for,
-// empty if nobody did. An outage moves traffic at once, to the first that is good. Going back up
-// the list waits until the better egress is proven, so that traffic moves there once and not with
-// every breath of it. Where nothing is good, what is merely connected is used: a provider that
-// drops echoes is not thereby down.
+// current is the egress in use, empty if there is none; preferred is the egress that a person
+// selected, empty if nobody did. An outage moves traffic at once, to the first egress whose probes
+// are answered. Traffic moves back up the list once the better egress is Stable, so that it does
+// not move with every short recovery. If no egress answers probes, a connected one is used: a
+// provider may drop echoes and still work.
 func choose(list []string, merits map[string]Health, current, preferred string) Choice {
 	order := list
 	if slices.Contains(list, preferred) {
@@ -82,7 +83,7 @@ func choose(list []string, merits map[string]Health, current, preferred string) 
 	return Choice{Egress: picked, Why: reason(order, merits, picked, preferred)}
 }
 
-// firstOf returns the first choice of a list: the egress that was selected manually if it is in it.
+// firstOf returns the first choice of a list: the manually selected egress if it is in the list.
 func firstOf(list []string, preferred string) string {
 	if len(list) == 0 || slices.Contains(list, preferred) {
 		return preferred
@@ -94,7 +95,7 @@ func rank(order []string, name string) int {
 	return slices.Index(order, name)
 }
 
-// reason says in words why the choice fell as it did.
+// reason explains a choice in words.
 func reason(order []string, merits map[string]Health, picked, preferred string) string {
 	switch {
 	case len(order) == 0:

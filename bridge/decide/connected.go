@@ -10,18 +10,19 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
-// ConnectedPrefixes are what lies behind an ingress that is not ours, as far as the box has to find
-// it out.
+// ConnectedPrefixes are the prefixes behind an ingress that another program manages, as far as the
+// box can find out.
 type ConnectedPrefixes struct {
 	Prefixes []netip.Prefix   `json:"prefixes"`
 	Routes   []zerotier.Route `json:"routes,omitempty"` // of a network
-	// Reached are other destinations that main leads to by the interface.
+	// Reached are other destinations of main's routes by the interface.
 	Reached []netip.Prefix `json:"reached,omitempty"`
 }
 
-// connectedPrefixes returns what lies behind the ingresses that are not ours, by interface. While
-// nobody can say, as when zerotier-one is stopped or a link has lost its addresses, what was last
-// known holds: members that nobody knows for members would be looked for in the Internet.
+// connectedPrefixes returns the prefixes behind the ingresses that other programs manage, by
+// interface. While they cannot be found out, as when zerotier-one is stopped or a link has lost its
+// addresses, the last known ones hold: otherwise traffic to members would be routed to the
+// Internet.
 func connectedPrefixes(cfg *config.Config, s Snapshot) map[string]ConnectedPrefixes {
 	now, unsure, links := map[string]ConnectedPrefixes{}, map[string]bool{}, map[string]bool{}
 	for _, n := range cfg.ZeroTier.Networks {
@@ -53,8 +54,8 @@ func connectedPrefixes(cfg *config.Config, s Snapshot) map[string]ConnectedPrefi
 	return out
 }
 
-// movedElsewhere reports whether a subnet of an ingress's link is on another link by now, or in
-// what is configured for another ingress.
+// movedElsewhere reports whether a subnet of an ingress's link is now on another link, or
+// configured for another ingress.
 func movedElsewhere(cfg *config.Config, w HostState, from string, subnet netip.Prefix) bool {
 	return slices.ContainsFunc(w.Links, func(l kernel.Link) bool {
 		return l.Name != from && slices.Contains(Subnets(l.Addrs), subnet)
@@ -63,8 +64,8 @@ func movedElsewhere(cfg *config.Config, w HostState, from string, subnet netip.P
 	})
 }
 
-// recall adds what was last known of each family of which nothing is known now, but for what lies
-// elsewhere by now.
+// recall adds the last known prefixes of each IP version of which none is known now, except those
+// that are elsewhere by now.
 func (b ConnectedPrefixes) recall(last ConnectedPrefixes,
 	elsewhere func(netip.Prefix) bool) ConnectedPrefixes {
 	out := b
@@ -89,8 +90,8 @@ func sameFamily(a, b netip.Prefix) bool {
 	return policyroute.FamilyOf(a.Addr()) == policyroute.FamilyOf(b.Addr())
 }
 
-// Covers reports whether all of a prefix lies there. A part does not count: the rest would belong
-// to nobody.
+// Covers reports whether a whole prefix is among p. A part does not count: nobody would own the
+// rest.
 func (b ConnectedPrefixes) covers(p netip.Prefix) bool {
 	return slices.ContainsFunc(b.Prefixes, func(q netip.Prefix) bool { return Covers(q, p) })
 }

@@ -13,24 +13,24 @@ import (
 	"ztbridge/policyroute"
 )
 
-// Decision is what Desire decides.
+// Decision is the result of Decide.
 type Decision struct {
 	Intent  policyroute.Intent
 	Health  map[string]Health     // by name of egress
 	Health6 map[string]Health     // the same, of IPv6 where the egress carries it
 	Choices map[EgressList]Choice // by list
-	// what lies behind the ingresses that are not ours, by interface
+	// the prefixes behind the ingresses that other programs manage, by interface
 	Connected map[string]ConnectedPrefixes
-	// PathClients are the box's own clients, by which it finds out what clients find.
+	// PathClients are the box's own clients, which test the paths of real ones.
 	PathClients []PathClient
-	// Starting are egresses that have not failed, and had no time yet to come up.
+	// Starting are egresses that have not failed, but had no time yet to connect.
 	Starting map[string]bool
-	// Wake is when to decide again though nothing happens; zero: not for its sake.
+	// Wake is when to decide again even if no event comes; zero: never.
 	Wake time.Time
 }
 
-// Decide decides, from the configuration and what is true now, which packets may travel where. It
-// is pure: equal arguments give equal results.
+// Decide returns which packets may travel where, by the configuration and the present state. It is
+// pure: equal arguments give equal results.
 func Decide(cfg *config.Config, s Snapshot) Decision {
 	d := Decision{Health: map[string]Health{}, Health6: map[string]Health{},
 		Choices:   map[EgressList]Choice{},
@@ -71,11 +71,11 @@ func Decide(cfg *config.Config, s Snapshot) Decision {
 	return d
 }
 
-// startMoment is how long after the start of the daemon the first choice may take to come up before
-// the next one is used: a start is no failover, and to move back would cut connections.
+// startMoment is the time after the daemon's start in which the first choice may connect before the
+// next one is used. A start is no failover: moving back would cut connections.
 const startMoment = 4 * time.Second
 
-// starting returns the egresses that are on their way up after the start of the daemon.
+// starting returns the egresses that are connecting after the start of the daemon.
 func starting(cfg *config.Config, s Snapshot, d Decision) map[string]bool {
 	out := map[string]bool{}
 	if s.Stopping || s.Now.Sub(s.Started) >= startMoment {
@@ -98,8 +98,8 @@ func starting(cfg *config.Config, s Snapshot, d Decision) map[string]bool {
 	return out
 }
 
-// rate ranks an egress by what its driver and its probes say: those of one IP version where apart
-// is set, else those of both.
+// rate ranks an egress by its driver and its probes: those of one IP version if apart is set, else
+// those of both.
 func rate(cfg *config.Config, e config.Egress, s Snapshot, apart bool, version int) Health {
 	if s.Stopping || !Connected(cfg, e, s) || s.Loops[e.Name] || Unreachable(e, s) &&
 		s.Answered[e.Name] {
@@ -119,8 +119,8 @@ func rate(cfg *config.Config, e config.Egress, s Snapshot, apart bool, version i
 	}
 }
 
-// Unreachable reports whether neither the member that an egress leads to nor anything behind it
-// answers. One that never did may be silent by choice; one that did is away.
+// Unreachable reports whether a peer answered once, and now neither it nor anything behind it does.
+// A peer that never answered may ignore probes by choice.
 func Unreachable(e config.Egress, s Snapshot) bool {
 	return e.Peer != nil && s.Probes[e.Name].Grade == probe.Degraded &&
 		s.Peers[e.Name].Grade == probe.Degraded
@@ -182,8 +182,8 @@ func egressIntent(cfg *config.Config, e config.Egress, s Snapshot) policyroute.E
 	return out
 }
 
-// answeringFirst returns the resolvers with those last that do not answer: clients are steered to
-// the first of their IP version.
+// answeringFirst returns the resolvers, those that do not answer last: clients are steered to the
+// first of their IP version.
 func answeringFirst(list []netip.Addr, egress string, dead DeadResolvers) []netip.Addr {
 	out := slices.Clone(list)
 	slices.SortStableFunc(out, func(a, b netip.Addr) int {
@@ -199,8 +199,8 @@ func resolves(e policyroute.Egress, dead DeadResolvers) bool {
 		func(a netip.Addr) bool { return !dead[ResolverOf{e.Name, a}] })
 }
 
-// tunnelIntent fills in what the server of a tunnel assigned. Before it ever did, the device is up
-// and empty: it swallows what would be sent there.
+// tunnelIntent fills in what the server of a tunnel assigned. Until it assigns anything the device
+// is up without an address, and drops the packets routed to it.
 func tunnelIntent(out *policyroute.Egress, t client.Status) {
 	out.Iface, out.Owned = TunnelDevice(out.Name), true
 	if t.Remote.Proto == profile.TCP {
@@ -211,7 +211,7 @@ func tunnelIntent(out *policyroute.Egress, t client.Status) {
 	}
 	out.Addrs = slices.Clone(t.Session.Addrs)
 	for i, a := range out.Addrs {
-		// The whole address alone: the subnet behind it is the provider's, never on our link.
+		// The address alone: its subnet belongs to the provider and is never on our link.
 		out.Addrs[i] = netip.PrefixFrom(a.Addr(), a.Addr().BitLen())
 	}
 	out.MTU, out.NoIPv4, out.IPv6, out.DNS = t.Session.MTU, !t.Session.IPv4(), t.Session.IPv6(),
@@ -238,16 +238,16 @@ func wanIntent(out *policyroute.Egress, wan *config.WAN, w HostState) {
 	}
 }
 
-// uplink is an interface of the box's own and its gateways, which are zero on a point-to-point
-// link. has4 and has6 say which IP versions have a default route there.
+// uplink is an interface of the box and its gateways, which are zero on a point-to-point link. has4
+// and has6 report whether the IP version has a default route there.
 type uplink struct {
 	Iface              string
 	gateway4, Gateway6 netip.Addr
 	Has4, Has6         bool
 }
 
-// UplinkOf finds the interface of a WAN egress by following main's default routes. A point-to-point
-// Link that is named needs none: programs that make one often keep its routes elsewhere.
+// UplinkOf returns the interface of a WAN egress, by main's default routes. A named point-to-point
+// link needs none: programs that make one often keep its routes elsewhere.
 func UplinkOf(wan *config.WAN, w HostState) uplink {
 	up := uplink{Iface: wan.Interface}
 	for _, f := range policyroute.Families {
@@ -271,8 +271,8 @@ func UplinkOf(wan *config.WAN, w HostState) uplink {
 	return up
 }
 
-// Network returns the state of a configured network by its name. A snapshot without the service
-// still has an interface for it, which follows from the id.
+// Network returns the state of a configured network by its name. Without the service, it still has
+// an interface, which follows from the id.
 func Network(cfg *config.Config, s Snapshot, name string) zerotier.NetworkStatus {
 	for _, n := range cfg.ZeroTier.Networks {
 		if n.Name != name {

@@ -14,8 +14,9 @@ import (
 // maxIfaceName is the longest name of an interface (IFNAMSIZ - 1, linux/if.h).
 const maxIfaceName = 15
 
-// TunnelDevice returns the TUN device of an egress: it says whose it is where the name fits, and is
-// the same after every restart, so that a device that outlived its daemon is found again.
+// TunnelDevice returns the name of an egress's TUN device. It contains the egress's name if that
+// fits, and is the same after every restart, so that a device that outlived its daemon is found
+// again.
 func TunnelDevice(egress string) string {
 	name := policyroute.TunPrefix + "-" + egress
 	if len(name) <= maxIfaceName {
@@ -29,13 +30,13 @@ func TunnelDevice(egress string) string {
 // IsOurs reports whether a device of that name is one of ours.
 func IsOurs(device string) bool { return strings.HasPrefix(device, policyroute.TunPrefix) }
 
-// ListenerDevice returns the TUN device of an endpoint's listener. The dot keeps it apart from
-// every tunnelDevice.
+// ListenerDevice returns the name of a listener's TUN device. The dot keeps it apart from every
+// TunnelDevice.
 func ListenerDevice(l config.Listener) string {
 	return fmt.Sprintf("%s.%s%d", policyroute.TunPrefix, l.Proto, l.Port)
 }
 
-// OrphanDevices returns our devices that are no part of the intent.
+// OrphanDevices returns our devices that are not part of the intent.
 func OrphanDevices(intent policyroute.Intent, w HostState) []string {
 	wanted := map[string]bool{}
 	for _, e := range intent.Egresses {
@@ -53,7 +54,7 @@ func OrphanDevices(intent policyroute.Intent, w HostState) []string {
 	return out
 }
 
-// UnqueriedNetworks is what is known of the networks before the service was ever asked: their
+// UnqueriedNetworks returns the state of the networks before the service was asked: their
 // interfaces. Rules and filters need those from the first pass on.
 func UnqueriedNetworks(cfg config.ZeroTier) zerotier.Status {
 	var s zerotier.Status

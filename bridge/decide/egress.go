@@ -8,18 +8,18 @@ import (
 	"ztbridge/policyroute"
 )
 
-// UsesTLS reports whether the egress's resolvers speak DNS over TLS; the configuration lets nobody
-// mix.
+// UsesTLS reports whether the egress's resolvers speak DNS over TLS. The configuration does not
+// allow a mixture.
 func UsesTLS(e config.Egress) bool { return len(e.DNS) > 0 && e.DNS[0].TLS }
 
-// ResolverPort returns the port of the DNS forwarder of the egress of that index.
+// ResolverPort returns the port of the DNS forwarder of the egress with an index.
 func ResolverPort(index int) uint16 { return policyroute.ResolverPortFirst + uint16(index) }
 
-// ProbeMark returns the mark of the packets that the box itself sends by the egress of that index.
+// ProbeMark returns the mark of the packets that the box itself sends by the egress with an index.
 func ProbeMark(index int) uint32 { return policyroute.MarkFirst + uint32(index) }
 
-// PeersOf returns, each once, what the configuration lets clients of the endpoint reach, and what
-// may reach them: answers need a route too.
+// PeersOf returns the prefixes that clients of the endpoint may reach or be reached from, each
+// once: replies need a route, too.
 func PeersOf(cfg *config.Config, ingresses []policyroute.Ingress) []netip.Prefix {
 	var out []netip.Prefix
 	add := func(list ...netip.Prefix) {
@@ -50,10 +50,10 @@ func PeersOf(cfg *config.Config, ingresses []policyroute.Ingress) []netip.Prefix
 	return out
 }
 
-// TakenPrefixes returns what a provider may not assign, because the host's own traffic from or to
-// it would go into the tunnel: the host's subnets and its addresses, which may be alone in theirs
-// (as a cloud's WAN address is), its gateways, and the endpoint's clients. The addresses of our
-// Tunnels are not among them: a provider assigns its own anew at each connection.
+// TakenPrefixes returns what a provider may not assign, because the host's own traffic would go
+// into the tunnel: the host's subnets, its addresses and gateways, and the endpoint's clients. An
+// address may stand alone, as a cloud's WAN address does. The addresses of our tunnels are not
+// among them: a provider assigns its own anew at each connection.
 func TakenPrefixes(intent policyroute.Intent, w HostState) []netip.Prefix {
 	var out []netip.Prefix
 	for _, l := range w.Links {

@@ -10,14 +10,14 @@ import (
 	"ztbridge/policyroute"
 )
 
-// somewhere stands for the Internet at large in explanations: an address that no policy is likely
-// to name as a destination.
+// somewhere stands for the Internet in explanations: an address that no policy is likely to name as
+// a destination.
 var somewhere = map[policyroute.Family]netip.Addr{
 	policyroute.V4: netip.MustParseAddr("1.1.1.1"),
 	policyroute.V6: netip.MustParseAddr("2606:4700:4700::1111"),
 }
 
-// Explainer is all that an explanation is drawn from.
+// Explainer holds the input of an explanation.
 type Explainer struct {
 	Intent  policyroute.Intent
 	Host    HostState
@@ -25,8 +25,8 @@ type Explainer struct {
 	Why     map[string]string     // by name of rule: why the choice fell as it did
 }
 
-// Explain says what becomes of packets from an address to the Internet at large, and to the
-// destinations that policies name.
+// Explain returns where packets from an address go: to the Internet, and to the destinations that
+// policies name.
 func (p Explainer) Explain(addr netip.Addr) (api.Explanation, error) {
 	addr = addr.Unmap()
 	ingress, ok := ingressOf(p.Intent, addr)
@@ -76,10 +76,10 @@ func (p Explainer) Explain(addr netip.Addr) (api.Explanation, error) {
 	return out, nil
 }
 
-// hostBits end a prefix that is a single address.
+// hostBits is the suffix of a prefix that is a single address.
 var hostBits = map[policyroute.Family]string{policyroute.V4: "/32", policyroute.V6: "/128"}
 
-// elsewhere says what happens to packets of an address to destinations that policies name.
+// elsewhere explains packets of an address to destinations that policies name.
 func elsewhere(intent policyroute.Intent, addr netip.Addr, ingress string) ([]string, error) {
 	var out []string
 	for _, policy := range intent.Policies {
@@ -101,7 +101,7 @@ func elsewhere(intent policyroute.Intent, addr netip.Addr, ingress string) ([]st
 	return out, nil
 }
 
-// ingressOf returns the ingress behind which an address lives.
+// ingressOf returns the ingress behind which an address is.
 func ingressOf(intent policyroute.Intent, addr netip.Addr) (policyroute.Ingress, bool) {
 	for _, in := range intent.Ingresses {
 		if slices.ContainsFunc(in.Prefixes, func(p netip.Prefix) bool { return p.Contains(addr) }) {

@@ -8,7 +8,7 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
-// Reload is what was asked for and what is now.
+// Reload compares the intents before and after a reload.
 type Reload struct {
 	old, now policyroute.Intent
 	clients  []netip.Prefix // of either
@@ -27,8 +27,8 @@ func NewReload(old, now policyroute.Intent) Reload {
 	return r
 }
 
-// merged returns an intent whose ingresses have the prefixes, too, that the other one knows of:
-// what lies behind an interface may be unknown for a moment, and that moves nobody.
+// merged returns an intent whose ingresses also have the prefixes that the other intent knows:
+// prefixes may be unknown for a moment, and that moves no connection.
 func merged(in, other policyroute.Intent) policyroute.Intent {
 	in.Ingresses = slices.Clone(in.Ingresses)
 	for i := range in.Ingresses {
@@ -41,8 +41,9 @@ func merged(in, other policyroute.Intent) policyroute.Intent {
 	return in
 }
 
-// Moves reports whether what a client sends to somebody goes another way than before. Steered is a
-// query whose destination was rewritten: it follows the rules about all destinations.
+// Moves reports whether packets from a client to a remote address leave by another egress than
+// before. Steered is a query whose destination was rewritten: it follows the rules about all
+// destinations.
 func (r Reload) Moves(client, remote netip.Addr, steered bool) bool {
 	if !slices.ContainsFunc(r.clients, func(p netip.Prefix) bool { return p.Contains(client) }) {
 		return false
@@ -57,17 +58,17 @@ func (r Reload) Moves(client, remote netip.Addr, steered bool) bool {
 	return !slices.Equal(was.list, is.list)
 }
 
-// path is what the first rule that matches says: by which of them, in order, and by which one now.
+// path is the list of egresses of the first rule that matches, and the one in use.
 type path struct {
 	list []hop
 	use  hop // zero: by none of them
 }
 
-// hop is where packets leave, and as whom. What a rule or an egress is called does not matter to
-// them.
+// hop is where packets leave, and with which source address. The names of rules and egresses do not
+// matter to connections.
 type hop struct {
 	iface string
-	via   netip.Addr // the member that an interface is shared with
+	via   netip.Addr // the peer, where others share the interface
 	nat   policyroute.NAT
 }
 
@@ -78,8 +79,7 @@ func pathOf(in policyroute.Intent, client, remote netip.Addr, steered bool) path
 	}
 	from := ownerOf(in, client)
 	i := slices.IndexFunc(in.Policies, func(p policyroute.Policy) bool {
-		// A client behind a router of a member's is in no prefix of ours. It may enter by any
-		// ingress.
+		// A client behind a member's router is in no prefix of ours. It may enter by any ingress.
 		enters := from == nil || len(p.Ingress) == 0 || slices.Contains(p.Ingress, from.Name)
 		return enters && containsAddr(p.From, client) &&
 			(len(p.To) == 0 || !steered && containsAddr(p.To, remote))
@@ -129,15 +129,15 @@ func ownerOf(in policyroute.Intent, a netip.Addr) *policyroute.Ingress {
 	return owner
 }
 
-// containsAddr reports whether an address is in one of the prefixes; an empty list holds every
+// containsAddr reports whether an address is in one of the prefixes. An empty list contains every
 // address.
 func containsAddr(ps []netip.Prefix, a netip.Addr) bool {
 	return len(ps) == 0 || slices.ContainsFunc(ps,
 		func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// clientsOf returns the prefixes that a rule speaks of. A rule for all addresses speaks of clients:
-// the connections of others on this host, containers say, are none of ours.
+// clientsOf returns the source prefixes of a rule. A rule for all addresses covers clients only:
+// connections of other programs on this host, such as containers, are not ours.
 func clientsOf(in policyroute.Intent, p policyroute.Policy) []netip.Prefix {
 	from := p.From
 	if len(from) == 0 {
@@ -165,10 +165,9 @@ func clientsOf(in policyroute.Intent, p policyroute.Policy) []netip.Prefix {
 }
 
 // FlowsThrough selects the connections of one IP version of a list's clients through one of its
-// egresses. Those through a tunnel are known by the tunnel's address. The WAN's address is also
-// that of the host's own connections, which must live; there the clients are known by their own.
-// Questions that the egress's forwarder takes are known by its port: they go no further than the
-// box.
+// egresses. Through a tunnel they have the tunnel's address. The WAN's address is also that of the
+// host's own connections, which must live; there the clients' own addresses select them. Queries to
+// the egress's forwarder are selected by its port: they stay on the box.
 func FlowsThrough(intent policyroute.Intent, f policyroute.Family, list []string,
 	egress string) kernel.Flows {
 	var out kernel.Flows
@@ -197,8 +196,8 @@ func FlowsThrough(intent policyroute.Intent, f policyroute.Family, list []string
 	return out
 }
 
-// Translated returns the prefixes of members whose addresses every egress translates, and which the
-// world therefore never sees.
+// Translated returns the prefixes of members whose addresses every egress translates: the Internet
+// never sees them.
 func Translated(intent policyroute.Intent) []netip.Prefix {
 	var out []netip.Prefix
 	for _, g := range intent.Ingresses {

@@ -9,8 +9,8 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
-// HostState is what the host's kernel says about what is not ours: its links and its own way out.
-// It is a value, so that decisions can be tested without a kernel.
+// HostState is what the host's kernel holds that is not ours: links, addresses, default routes. It
+// is a value, so that decisions are tested without a kernel.
 type HostState kernel.HostState
 
 // Link returns the interface of that name.
@@ -35,7 +35,7 @@ func (w HostState) Up(name string) bool {
 	return ok && l.Up
 }
 
-// Owner returns the interface that holds an address.
+// Owner returns the interface that has an address.
 func (w HostState) Owner(addr netip.Addr) (kernel.Link, bool) {
 	for _, l := range w.Links {
 		if slices.ContainsFunc(l.Addrs, func(p netip.Prefix) bool { return p.Addr() == addr }) {
@@ -45,7 +45,7 @@ func (w HostState) Owner(addr netip.Addr) (kernel.Link, bool) {
 	return kernel.Link{}, false
 }
 
-// OnLink returns the interface whose subnet holds the whole prefix.
+// OnLink returns the interface whose subnet contains a whole prefix.
 func (w HostState) OnLink(p netip.Prefix) (kernel.Link, bool) {
 	for _, l := range w.Links {
 		for _, a := range l.Addrs {
@@ -57,13 +57,13 @@ func (w HostState) OnLink(p netip.Prefix) (kernel.Link, bool) {
 	return kernel.Link{}, false
 }
 
-// azureMetadata is the one metadata service with an address of the Internet. Those services hand a
-// machine's secrets to whoever asks from it.
+// azureMetadata is the one metadata service with an address of the Internet. Metadata services give
+// a machine's secrets to anyone who asks from it.
 var azureMetadata = netip.MustParsePrefix("168.63.129.16/32")
 
-// notInternet returns what the box reaches because of where it stands, and its clients therefore do
-// not: whatever is no part of the Internet, the IPv6 networks that the box is in, and a cloud's
-// metadata. A public IPv4 network is a part of the Internet like any other.
+// notInternet returns the prefixes that the box reaches because of its place, and that its clients
+// therefore must not: those that are not part of the Internet, the IPv6 networks of the box, and a
+// cloud's metadata service. A public IPv4 network is part of the Internet like any other.
 func (w HostState) notInternet() (closed, open []netip.Prefix) {
 	closed, open = policyroute.NotInternet(w.outside())
 	closed = append(closed, azureMetadata)
@@ -79,7 +79,7 @@ func (w HostState) notInternet() (closed, open []netip.Prefix) {
 	return closed, open
 }
 
-// outside returns the addresses of the links that main's default routes lead to.
+// outside returns the addresses of the links of main's default routes.
 func (w HostState) outside() []netip.Addr {
 	var out []netip.Addr
 	for _, r := range w.Defaults {
@@ -91,8 +91,8 @@ func (w HostState) outside() []netip.Addr {
 	return out
 }
 
-// StackedOn reports whether a link is made on another, directly or not: it is its master (a bridge,
-// a bond, a VRF), or a VLAN or macvlan of it.
+// StackedOn reports whether a link is built on another, directly or not: as its master (a bridge, a
+// bond, a VRF), or as a VLAN or macvlan of it.
 func (w HostState) StackedOn(name, below string) bool {
 	found := map[string]bool{}
 	for next := []string{below}; len(next) > 0; next = next[1:] {
@@ -113,7 +113,7 @@ func (w HostState) StackedOn(name, below string) bool {
 	return found[name]
 }
 
-// Default returns main's best default route of a family; its zero value when there is none.
+// Default returns main's best default route of a family; the zero value if there is none.
 func (w HostState) Default(f policyroute.Family) kernel.DefaultRoute {
 	for _, r := range w.Defaults {
 		if r.Family == f {
@@ -123,16 +123,15 @@ func (w HostState) Default(f policyroute.Family) kernel.DefaultRoute {
 	return kernel.DefaultRoute{}
 }
 
-// isSwitch reports whether the interface is a bridge by which no default route of main leads
-// anywhere.
+// isSwitch reports whether the interface is a bridge without a default route of main.
 func (w HostState) isSwitch(name string) bool {
 	l, _ := w.Link(name)
 	return l.Bridge && !slices.ContainsFunc(w.Defaults,
 		func(r kernel.DefaultRoute) bool { return r.Iface == name })
 }
 
-// Supported leaves out of a state what this host cannot hold: IPv6 on a kernel without it, or by a
-// device on which it is switched off. On ours it is switched on.
+// Supported removes from a state what this host cannot hold: IPv6 on a kernel without it, or on a
+// device of another program where it is switched off.
 func (w HostState) Supported(s policyroute.State) policyroute.State {
 	s.Routes = slices.DeleteFunc(s.Routes, func(r policyroute.Route) bool {
 		l, _ := w.Link(r.Dev)
@@ -177,7 +176,7 @@ func sourceConns(all int) uint32 {
 	return uint32(min(max(all/sourceShare, sourceConnsMin), sourceConnsMax))
 }
 
-// UplinkID identifies the host's own way out; empty when there is none.
+// UplinkID identifies the host's own uplink; empty if there is none.
 func UplinkID(w HostState) string {
 	for _, f := range policyroute.Families {
 		if r := w.Default(f); r.Iface != "" && w.Up(r.Iface) {

@@ -2,8 +2,8 @@ package decide
 
 import "strings"
 
-// EgressList is an ordered list of egresses, as a rule of the policy has one. It is comparable:
-// equal lists of two rules are one, with one choice and one table.
+// EgressList is the ordered list of egresses of a rule. It is comparable: equal lists of two rules
+// have one choice and one table.
 type EgressList struct {
 	names string // each followed by a space, which no name holds
 }

@@ -7,10 +7,10 @@ import (
 	"ztbridge/bridge/openvpn/endpoint"
 )
 
-// listenerMTU is that of openvpn's TUN devices.
+// listenerMTU is the MTU of openvpn's TUN devices.
 const listenerMTU = 1500
 
-// Listener is the inside of one listening socket of the endpoint.
+// Listener is the inner side of one listening socket of the endpoint.
 type Listener struct {
 	config.Listener
 	Device string // its TUN device

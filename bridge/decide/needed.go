@@ -8,7 +8,7 @@ import (
 	"ztbridge/bridge/config"
 )
 
-// Needed returns, by what it is for, each address that the box itself asks something of: a provider
+// Needed returns each address that the box itself sends requests to, by its purpose. A provider
 // that assigned it to this box would cut the box off from it.
 func Needed(cfg *config.Config, s Snapshot) map[netip.Addr]string {
 	out := map[netip.Addr]string{}
@@ -42,9 +42,9 @@ func Needed(cfg *config.Config, s Snapshot) map[netip.Addr]string {
 	return out
 }
 
-// AddressConflict returns why what the server of a tunnel assigned cannot be used: it is an address
-// that the box needs, or that another part of it has. It returns "" where it can, and for other
-// egresses. Of two tunnels with one address the first in the configuration keeps it.
+// AddressConflict returns why the address that a tunnel's server assigned cannot be used: the box
+// needs it, or another part of the box has it. It returns "" if there is no conflict, and for other
+// egresses. Of two tunnels with one address, the first in the configuration keeps it.
 func AddressConflict(cfg *config.Config, e config.Egress, s Snapshot) string {
 	session := s.Tunnels[e.Name].Session
 	if e.OpenVPN == nil || session == nil {
@@ -82,7 +82,7 @@ func AddressConflict(cfg *config.Config, e config.Egress, s Snapshot) string {
 	return ""
 }
 
-// claimed returns what an address is to a tunnel before e in the configuration: its own or that of
+// claimed returns what an address is to a tunnel before e in the configuration: its own, or that of
 // a resolver.
 func claimed(cfg *config.Config, e config.Egress, s Snapshot, a netip.Addr) string {
 	for _, other := range cfg.Egresses {
@@ -102,8 +102,8 @@ func claimed(cfg *config.Config, e config.Egress, s Snapshot, a netip.Addr) stri
 	return ""
 }
 
-// outsideBox returns those of the resolvers that a server named which this box does not have
-// itself, by another tunnel or otherwise: what is sent to one of its own addresses stays here.
+// outsideBox returns the resolvers that this box does not have as addresses of its own: packets to
+// those would stay here.
 func outsideBox(list []netip.Addr, s Snapshot) []netip.Addr {
 	return slices.DeleteFunc(slices.Clone(list), func(a netip.Addr) bool {
 		if _, own := s.Host.Owner(a); own {

@@ -8,8 +8,8 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
-// CheckNextHop returns why what an egress names as its member can be no other machine: the kernel
-// takes no route by the box itself, nor by all of a network at once. Nothing for any other address.
+// CheckNextHop returns why the address of a peer cannot be a next hop: it is an address of this
+// box, or a broadcast address. It returns "" for any other address.
 func CheckNextHop(e config.Egress, w HostState) string {
 	if e.Peer == nil {
 		return ""
@@ -29,8 +29,8 @@ func CheckNextHop(e config.Egress, w HostState) string {
 	return ""
 }
 
-// broadcast says of a prefix whether an address is its last one, which is that of all machines in
-// IPv4. Two addresses have none (RFC 3021).
+// broadcast reports whether an address is the broadcast address of its IPv4 prefix. A prefix of two
+// addresses has none (RFC 3021).
 func broadcast(a netip.Addr) func(netip.Prefix) bool {
 	return func(p netip.Prefix) bool {
 		return a.Is4() && p.Addr().Is4() && p.Bits() < 31 && p.Contains(a) && !p.Contains(a.Next())

@@ -15,22 +15,21 @@ import (
 // every TunnelDevice.
 const PathDevice = policyroute.TunPrefix + ".check"
 
-// pathIngress is its name in intents, which no configuration can give to anything.
+// pathIngress is its name in intents, which no configuration can use.
 const pathIngress = "path check"
 
 // The addresses of the box's own clients. IANA assigned 192.0.0.0/24 to protocols that a router
-// uses by itself; this part of it to none (RFC 6890). The other is a unique local prefix (RFC
-// 4193), drawn at random.
+// uses by itself, and this part of it to none (RFC 6890). The IPv6 prefix is a unique local one
+// (RFC 4193), drawn at random.
 var pathPrefixes = map[policyroute.Family]netip.Prefix{
 	policyroute.V4: netip.MustParsePrefix("192.0.0.128/25"),
 	policyroute.V6: netip.MustParsePrefix("fdb4:6a1e:72c5::/64"),
 }
 
-// maxPathLists bounds the lists that have clients of their own: as many as there are tables.
+// maxPathLists limits the lists that have clients of their own to the number of tables.
 const maxPathLists = policyroute.TablePolicyLast - policyroute.TablePolicyFirst + 1
 
-// PathClient is a client of the box's own, which finds out what clients of one list of egresses
-// find.
+// PathClient is a client of the box's own that tests the path of one list's clients.
 type PathClient struct {
 	Key     string // names it: its list and its IP version
 	List    EgressList
@@ -78,15 +77,15 @@ func pathClients(cfg *config.Config, s Snapshot, d Decision) []PathClient {
 	return out
 }
 
-// answersProbes returns by which IP versions an egress answers: when that changes, clients' paths
-// are worth a look at once.
+// answersProbes returns the IP versions by which an egress answers: when they change, clients'
+// paths are tested at once.
 func answersProbes(p probe.Status) [3]bool {
 	return [3]bool{p.Grade >= probe.Fresh, p.Of[probe.V4] >= probe.Fresh,
 		p.Of[probe.V6] >= probe.Fresh}
 }
 
-// hasClients reports whether clients of an IP version can be behind an ingress. Where nothing is
-// known yet, they may be of IPv4.
+// hasClients reports whether clients of an IP version can be behind an ingress. If nothing is known
+// yet, IPv4 clients can.
 func hasClients(ingresses []policyroute.Ingress, f policyroute.Family) bool {
 	known := false
 	for _, g := range ingresses {
@@ -100,13 +99,13 @@ func hasClients(ingresses []policyroute.Ingress, f policyroute.Family) bool {
 	return !known && f == policyroute.V4
 }
 
-// steers reports whether queries of clients are steered to a resolver of the egress.
+// steers reports whether DNS queries of clients are steered to a resolver of the egress.
 func steers(e policyroute.Egress, f policyroute.Family) bool {
 	return e.ResolverPort != 0 || slices.ContainsFunc(e.DNS,
 		func(a netip.Addr) bool { return policyroute.FamilyOf(a) == f })
 }
 
-// pathAddr returns the n-th address of the range, of which the first is the box's own.
+// pathAddr returns the n-th address of the range; the first is the box's own.
 func pathAddr(f policyroute.Family, n int) netip.Addr {
 	a := pathPrefixes[f].Addr().AsSlice()
 	a[len(a)-1] += byte(1 + n)
@@ -114,8 +113,8 @@ func pathAddr(f policyroute.Family, n int) netip.Addr {
 	return out
 }
 
-// addPathClients makes the clients part of an intent: they are an ingress like any other, and
-// nobody's policy but their own speaks of them.
+// addPathClients adds the clients to an intent: an ingress like any other, which only its own
+// policies name.
 func addPathClients(s Snapshot, d *Decision) {
 	if len(d.PathClients) == 0 {
 		return

@@ -10,8 +10,8 @@ import (
 	"ztbridge/policyroute"
 )
 
-// ingressIntents lists every interface by which clients enter, whether it exists yet or not: rules
-// and filters must be there before it is.
+// ingressIntents lists every interface by which clients enter, even before it exists: rules and
+// filters must come first.
 func ingressIntents(cfg *config.Config, s Snapshot,
 	known map[string]ConnectedPrefixes) []policyroute.Ingress {
 	var out []policyroute.Ingress
@@ -55,8 +55,8 @@ func ingressIntents(cfg *config.Config, s Snapshot,
 	return out
 }
 
-// otherSubnets returns the parts of an ingress's prefixes that are on links by which no client
-// enters, as the box's own network is where an ingress has been given all of 10.0.0.0/8.
+// otherSubnets returns the parts of an ingress's prefixes that are on links without clients, such
+// as the box's own network inside an ingress's 10.0.0.0/8.
 func otherSubnets(all []policyroute.Ingress, g policyroute.Ingress, w HostState) []netip.Prefix {
 	var out []netip.Prefix
 	for _, l := range w.Links {
@@ -94,8 +94,7 @@ func publicRoutes(cfg *config.Config, st zerotier.NetworkStatus) []netip.Prefix 
 	return out
 }
 
-// Expand replaces the endpoint by its listeners, each of which is an ingress with a device of its
-// own.
+// Expand replaces the endpoint by its listeners, each of which is an ingress with its own device.
 func Expand(ingresses []string, s Snapshot) []string {
 	var out []string
 	for _, name := range ingresses {
@@ -110,8 +109,7 @@ func Expand(ingresses []string, s Snapshot) []string {
 	return out
 }
 
-// Subnets returns the prefixes that are on the link because of its addresses, without link-local
-// ones.
+// Subnets returns the prefixes of a link's addresses, without link-local ones.
 func Subnets(addrs []netip.Prefix) []netip.Prefix {
 	var out []netip.Prefix
 	for _, a := range addrs {
@@ -123,11 +121,11 @@ func Subnets(addrs []netip.Prefix) []netip.Prefix {
 }
 
 // policyIntents turns every rule of the configuration into policies, in order. A rule that selects
-// both by ingress and by address becomes two.
+// by both ingress and address becomes two.
 func policyIntents(cfg *config.Config, s Snapshot, d Decision) []policyroute.Policy {
 	var out []policyroute.Policy
 	for _, r := range cfg.Policy {
-		// A rule that matches nobody yet has its answer all the same: nobody is refused by it.
+		// A rule that matches nobody yet has a choice all the same: nobody is refused by it.
 		chooseFor(r.Egress, d, s)
 		var byIngress []string
 		var byPrefix []netip.Prefix
@@ -155,9 +153,9 @@ func policyIntents(cfg *config.Config, s Snapshot, d Decision) []policyroute.Pol
 	return out
 }
 
-// splitHorizon returns the policy with its choice filled in, preceded by one for every next hop
-// among its egresses: what a member sends us is never sent back by way of that member. So two boxes
-// that name each other as egress refuse each other's clients and build no loop.
+// splitHorizon returns the policy with its choice, preceded by one for every next hop among its
+// egresses: a member's packets are never sent back to that member. So two boxes that use each other
+// as egress refuse each other's clients and build no loop.
 func splitHorizon(cfg *config.Config, p policyroute.Policy, d Decision,
 	s Snapshot) []policyroute.Policy {
 	var out []policyroute.Policy
@@ -176,7 +174,7 @@ func splitHorizon(cfg *config.Config, p policyroute.Policy, d Decision,
 	return append(out, withChoice(p, d, s))
 }
 
-// withChoice fills in the egress that carries the policy's traffic now.
+// withChoice sets the egress that carries the policy's traffic now.
 func withChoice(p policyroute.Policy, d Decision, s Snapshot) policyroute.Policy {
 	c := chooseFor(p.Egress, d, s)
 	p.Use, p.Use6 = c.Egress, c.Egress6
@@ -203,13 +201,13 @@ func chooseFor(list []string, d Decision, s Snapshot) Choice {
 	return c
 }
 
-// nextHop is a member through which an egress leads.
+// nextHop is a peer through which an egress leads.
 type nextHop struct {
-	network string // name of the ingress by which the member's own packets enter
+	network string // name of the ingress by which the peer's own packets enter
 	via     netip.Addr
 }
 
-// selects reports whether a packet that the member sends may match the policy.
+// selects reports whether a packet from the peer may match the policy.
 func selects(p policyroute.Policy, hop nextHop) bool {
 	if len(p.Ingress) > 0 && !slices.Contains(p.Ingress, hop.network) {
 		return false
@@ -218,7 +216,7 @@ func selects(p policyroute.Policy, hop nextHop) bool {
 		func(f netip.Prefix) bool { return f.Contains(hop.via) })
 }
 
-// nextHops returns the members through which the named egresses lead.
+// nextHops returns the peers through which the named egresses lead.
 func nextHops(cfg *config.Config, names []string) []nextHop {
 	var out []nextHop
 	for _, e := range cfg.Egresses {
@@ -234,8 +232,8 @@ func nextHops(cfg *config.Config, names []string) []nextHop {
 	return out
 }
 
-// addPeerings adds what the configuration allows beside the policy: members of one ingress reaching
-// those of another, or a network on one of the box's own links. The latter is an egress of its own,
+// addPeerings adds what the configuration allows beside the policy: members of one ingress that
+// reach members of another, or a network on a link of the box. The latter is an egress of its own,
 // with a policy before all others.
 func addPeerings(cfg *config.Config, s Snapshot, intent *policyroute.Intent) {
 	var first []policyroute.Policy
@@ -266,8 +264,8 @@ func addPeerings(cfg *config.Config, s Snapshot, intent *policyroute.Intent) {
 	intent.Policies = append(first, intent.Policies...)
 }
 
-// listenerIntents are the ports at which the Internet reaches this box: those of the endpoint, and
-// of a moon.
+// listenerIntents returns the ports at which the Internet reaches this box: those of the endpoint
+// and of a moon.
 func listenerIntents(cfg *config.Config) []policyroute.Listener {
 	var out []policyroute.Listener
 	if cfg.Endpoint != nil {
@@ -283,7 +281,7 @@ func listenerIntents(cfg *config.Config) []policyroute.Listener {
 	return out
 }
 
-// uplinkIntents are the lines of the box that main's default route does not take.
+// uplinkIntents returns the uplinks that main's best default route does not use.
 func uplinkIntents(w HostState) []policyroute.Uplink {
 	var out []policyroute.Uplink
 	for _, r := range w.Defaults {

@@ -7,8 +7,8 @@ import (
 	"ztbridge/policyroute"
 )
 
-// advertised returns the links on which router advertisements go on to be taken: by none of these
-// do clients enter.
+// advertised returns the links on which router advertisements remain accepted: those without
+// clients.
 func advertised(ingresses []policyroute.Ingress, w HostState) []string {
 	return slices.DeleteFunc(slices.Clone(w.AcceptRA), func(name string) bool {
 		l, _ := w.Link(name)
@@ -19,7 +19,7 @@ func advertised(ingresses []policyroute.Ingress, w HostState) []string {
 	})
 }
 
-// stacked returns the links made on an ingress that are none themselves.
+// stacked returns the links built on an ingress that are not ingresses themselves.
 func stacked(ingresses []policyroute.Ingress, w HostState) []string {
 	var out []string
 	for _, l := range w.Links {

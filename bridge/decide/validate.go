@@ -12,8 +12,8 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
-// Validate refuses a configuration that every pass would fail with, whatever comes up: it decides
-// and compiles once as if everything were there.
+// Validate refuses a configuration with which every pass would fail. It decides and compiles once
+// as if every device and service were there.
 func Validate(cfg *config.Config, listeners []Listener) error {
 	errs := append(sharedDevices(cfg), sharedIfaces(cfg)...)
 	intent := Decide(cfg, everythingUp(cfg, listeners)).Intent
@@ -28,7 +28,7 @@ func Validate(cfg *config.Config, listeners []Listener) error {
 	return nil
 }
 
-// everythingUp is a snapshot in which all exists that a configuration names.
+// everythingUp returns a snapshot in which all that a configuration names exists and works.
 func everythingUp(cfg *config.Config, listeners []Listener) Snapshot {
 	s := Snapshot{
 		ZeroTier: UnqueriedNetworks(cfg.ZeroTier), Listeners: listeners,
@@ -75,8 +75,8 @@ func everythingUp(cfg *config.Config, listeners []Listener) Snapshot {
 	return s
 }
 
-// sharedDevices finds egresses whose TUN devices would be one: a long name is cut, and what tells
-// it apart is short.
+// sharedDevices returns errors for egresses whose TUN devices would have one name: a long name is
+// cut, and its checksum is short.
 func sharedDevices(cfg *config.Config) (errs config.Errors) {
 	owner := map[string]string{}
 	for _, e := range cfg.Egresses {
@@ -96,7 +96,7 @@ func sharedDevices(cfg *config.Config) (errs config.Errors) {
 	return errs
 }
 
-// sharedIfaces finds networks that are an ingress a second time, by the name of their interface.
+// sharedIfaces returns errors for networks that are an ingress twice, by name and by interface.
 func sharedIfaces(cfg *config.Config) (errs config.Errors) {
 	for _, n := range UnqueriedNetworks(cfg.ZeroTier).Networks {
 		for _, i := range cfg.Interfaces {
@@ -113,7 +113,7 @@ func sharedIfaces(cfg *config.Config) (errs config.Errors) {
 	return errs
 }
 
-// tooMany finds what exceeds the numbers of tables.
+// tooMany returns errors for what exceeds the number of tables.
 func tooMany(cfg *config.Config, intent policyroute.Intent) (errs config.Errors) {
 	if limit := policyroute.TableEgressLast - policyroute.TableEgressFirst +
 		1; len(intent.Egresses) > limit {
@@ -143,7 +143,7 @@ func tooMany(cfg *config.Config, intent policyroute.Intent) (errs config.Errors)
 	return errs
 }
 
-// ruleAt returns where a policy of an intent stands in the file.
+// ruleAt returns the place of an intent's policy in the file.
 func ruleAt(cfg *config.Config, name string) config.Position {
 	if i := slices.IndexFunc(cfg.Policy,
 		func(r config.Rule) bool { return r.Name == name }); i >= 0 {
