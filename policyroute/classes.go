@@ -6,39 +6,39 @@ import (
 	"strconv"
 )
 
-// step is a policy as a class of sources meets it.
+// step is a policy as it applies to a class of sources.
 type step struct {
 	policy int
 	to     []netip.Prefix // of one family; empty means any, and is always the last step
 	list   int
 }
 
-// class is what holds for a set of sources of one ingress and family: the policies that speak of
-// them, in order, up to the first that speaks of every destination.
+// class is the treatment that a set of sources of one ingress and family shares: the policies that
+// apply to them, in order, up to the first for every destination.
 type class struct {
 	key   string // equal for equal decisions
 	steps []step
 	dst   *zone // destinations labelled with lists, or none
 
-	// A client's DNS belongs to the policy that holds for destinations in general: its queries to
-	// whatever resolver are sent to the resolver of that policy's egress. When another policy
-	// speaks of the resolver's own address ("to 10.0.0.0/8: block", resolver 10.64.0.1), the query
-	// still goes by the egress that the resolver belongs to. Nothing but port 53 has this
-	// privilege, and only where it was we who steered it there.
+	// A client's DNS follows the policy for destinations in general: its queries, to any resolver,
+	// are sent to the resolver of that policy's egress. If another policy names the resolver's own
+	// address ("to 10.0.0.0/8: block", resolver 10.64.0.1), the query still leaves by the
+	// resolver's egress. Only port 53 has this exception, and only for queries that we steered
+	// there.
 	dns         steering
 	dnsList     int
 	dnsApart    bool // steered queries need rules of their own
 	mayConflict bool // with the resolvers of other egresses of the list they might
 }
 
-// steering says where queries are sent: to an address, or to a port of the box; the zero value
-// leaves them.
+// steering is where queries are sent: to an address, or to a port of the box. The zero value leaves
+// them as they are.
 type steering struct {
 	resolver netip.Addr
 	port     uint16
 }
 
-// view is the policy as one ingress sees it in one family: sources labelled with classes.
+// view holds the policies as they apply to one ingress and family: sources labelled with classes.
 type view struct {
 	family  Family
 	ingress *Ingress
@@ -47,8 +47,8 @@ type view struct {
 	spans   []span // of src
 }
 
-// view returns the classes. It is the only reading of the policies; rules, filters and explanations
-// are all made from it.
+// view returns the classes. Rules, filters and explanations are all made from it, and read the
+// policies nowhere else.
 func (c *compiler) view(g *Ingress, f Family) *view {
 	at := viewID{g.Name, f}
 	if c.views[at] == nil {
@@ -100,7 +100,7 @@ func (c *compiler) newView(g *Ingress, f Family) *view {
 	return v
 }
 
-// appendClassKey appends what is equal for owners that lead to the same decisions.
+// appendClassKey appends a key that is equal for owners with equal decisions.
 func appendClassKey(key []byte, steps []step, owners []int) []byte {
 	for _, o := range owners {
 		for _, p := range steps[o].to {
@@ -156,9 +156,9 @@ func (c *compiler) steer(k *class, f Family) {
 	}
 }
 
-// resolver returns the egress' first resolver of the family that can be reached through it. One
-// that seems to be behind an ingress can be only if that is the egress' own interface, as with
-// another member's forwarder.
+// resolver returns the egress' first resolver of the family that can be reached through it. A
+// resolver inside an ingress's prefix can be reached only if that ingress is the egress' own
+// interface, as with another member's forwarder.
 func (c *compiler) resolver(e *Egress, f Family) netip.Addr {
 	for _, a := range e.DNS {
 		if FamilyOf(a) != f {
@@ -171,7 +171,7 @@ func (c *compiler) resolver(e *Egress, f Family) netip.Addr {
 	return netip.Addr{}
 }
 
-// memberOf returns the most specific prefix of an ingress that holds the address, or nil.
+// memberOf returns the most specific prefix of an ingress that contains the address, or nil.
 func (c *compiler) memberOf(a netip.Addr) *member {
 	var best *member
 	for i := range c.members {
@@ -183,8 +183,7 @@ func (c *compiler) memberOf(a netip.Addr) *member {
 	return best
 }
 
-// neighbours are steered resolvers that are members themselves, with the interface that leads to
-// them.
+// neighbours returns the steered resolvers that are members, with the interface that leads to them.
 type neighbour struct {
 	iface    string
 	resolver netip.Addr

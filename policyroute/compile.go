@@ -15,9 +15,9 @@ import (
 // ErrIntent is wrapped by every error of Compile.
 var ErrIntent = errors.New("cannot be carried out")
 
-// Compile turns an intent into kernel objects. It is a pure function of the intent; numbers of
-// tables and marks depend on the names and the order of egresses alone, never on what is up, so
-// that a failover changes routes and nothing else, and hardly on other policies.
+// Compile turns an intent into kernel objects. It is a pure function of the intent. Numbers of
+// tables and marks depend only on the names and order of egresses, never on which are up: a
+// failover changes routes and nothing else.
 func Compile(in Intent) (State, error) {
 	c, err := newCompiler(in)
 	if err != nil {
@@ -54,8 +54,8 @@ func (s *State) Normalize() {
 	})
 }
 
-// compareRules decides by the first fields almost always, and looks at the others only when it
-// must: there are thousands of rules.
+// compareRules compares by the first fields, and by the others only if those are equal: there are
+// thousands of rules.
 func compareRules(a, b Rule) int {
 	if c := cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Priority, b.Priority),
 		cmp.Compare(a.IIF, b.IIF)); c != 0 {
@@ -81,9 +81,8 @@ func compareBools(a, b bool) int {
 	return 1
 }
 
-// comparePrefixes is the order of netip.Prefix.Compare for masked prefixes, without masking them
-// again: that makes an error, on the heap, of each that is invalid, as a selector that is not set
-// is.
+// comparePrefixes orders masked prefixes as netip.Prefix.Compare does, without masking them again:
+// that allocates an error for each invalid prefix, such as a selector that is not set.
 func comparePrefixes(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }
@@ -111,7 +110,8 @@ type compiler struct {
 	views   map[viewID]*view // made when first asked for
 }
 
-// member is a prefix behind an ingress. Of two ingresses with the same prefix the first has it.
+// member is a prefix behind an ingress. If two ingresses have the same prefix, it belongs to the
+// first.
 type member struct {
 	prefix  netip.Prefix
 	ingress *Ingress
@@ -128,8 +128,8 @@ func newCompiler(in Intent) (*compiler, error) {
 	return c, nil
 }
 
-// ifaceName is stricter than the kernel: what it lets pass needs no quoting in any of the languages
-// that a state is printed in.
+// ifaceName is stricter than the kernel: its names need no quoting in any language that a state is
+// printed in.
 var ifaceName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,15}$`)
 
 func (c *compiler) checkIngresses() error {
@@ -221,9 +221,9 @@ func (c *compiler) collectLists() error {
 
 func listKey(names []string) string { return strings.Join(names, "\x00") }
 
-// numberLists gives each list a number that follows from its names, so that it has the same one,
-// and with it the same table, whatever policies come and go. Of two that follow to one number the
-// second takes the next.
+// numberLists gives each list a number that follows from its names. So a list keeps its number, and
+// its table, whatever policies come and go. If two lists would have one number, the second takes
+// the next free one.
 func (c *compiler) numberLists(number map[string]int) {
 	taken := map[int]bool{}
 	for _, key := range slices.Sorted(maps.Keys(number)) {
@@ -235,7 +235,7 @@ func (c *compiler) numberLists(number map[string]int) {
 	}
 }
 
-// hash gives things a place or a name that does not depend on what else there is.
+// hash returns a number for a key that does not depend on what else exists.
 func hash(key string) uint32 {
 	h := fnv.New32a()
 	h.Write([]byte(key))
@@ -289,7 +289,7 @@ func (e *Egress) nat(f Family) NAT {
 	return e.NAT4
 }
 
-// closes reports whether clients do not reach the destination by the egress.
+// closes reports whether clients cannot reach the destination by the egress.
 func (e *Egress) closes(dst netip.Addr) bool {
 	holds := func(p netip.Prefix) bool { return p.Contains(dst) }
 	return slices.ContainsFunc(e.Closed, holds) && !slices.ContainsFunc(e.Open, holds)
@@ -298,7 +298,7 @@ func (e *Egress) closes(dst netip.Addr) bool {
 // carries reports whether packets of the family may be sent into the egress.
 func (e *Egress) carries(f Family) bool { return f == V4 && !e.NoIPv4 || f == V6 && e.IPv6 }
 
-// inUse returns the egress that carries a list's traffic of the family now, or nil.
+// inUse returns the egress that now carries a list's traffic of the family, or nil.
 func (c *compiler) inUse(l int, f Family) *Egress {
 	if l == none {
 		return nil
@@ -310,7 +310,7 @@ func (c *compiler) inUse(l int, f Family) *Egress {
 	return e
 }
 
-// applies reports whether the policy speaks of packets that enter by the ingress.
+// applies reports whether the policy applies to packets that enter by the ingress.
 func (p *Policy) applies(g *Ingress) bool {
 	return len(p.Ingress) == 0 || slices.Contains(p.Ingress, g.Name)
 }

@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// Diff plans the way from what is in the kernel to what is wanted. Diff(s, s) is empty, and a
-// target that applies Diff(a, b) to a is then in b, links apart: devices are made and removed by
-// their drivers, so Diff configures those links of want that have shows to exist, and takes our
-// addresses from those that want does not name.
+// Diff returns the plan that changes the kernel from have to want. Diff(s, s) is empty, and a
+// target that applies Diff(a, b) to a is then in b, except for links: drivers make and remove
+// devices, so Diff configures those links of want that have shows to exist, and removes our
+// addresses from links that want does not name.
 //
-// The order is: the filter first and atomically, since it alone keeps every packet on an allowed
-// way whatever the rest is doing; then what refuses, then what leads somewhere, then removal. A
-// teardown stops forwarding first and takes the filter away last.
+// The order is: first the filter, atomically, since it alone keeps every packet to an allowed path;
+// then refusals, then routes that lead somewhere, then removals. A teardown stops forwarding first
+// and removes the filter last.
 func Diff(have, want State) Plan {
 	var ops []Op
 	add := func(more []Op) { ops = append(ops, more...) }
@@ -46,7 +46,7 @@ func Diff(have, want State) Plan {
 	return Plan{Ops: ops}
 }
 
-// sysctlOps returns what to write and what to put back.
+// sysctlOps returns the parameters to write, and those to restore.
 func sysctlOps(have, want []Sysctl) (set, restore []Op) {
 	present := map[string]string{}
 	for _, s := range have {
@@ -67,9 +67,8 @@ func sysctlOps(have, want []Sysctl) (set, restore []Op) {
 	return set, restore
 }
 
-// isForwarding tells the parameters that let packets pass: they are the last to be set and the
-// first to be put back. For IPv6 that is necessary besides, because accept_ra=2 must be there
-// before forwarding is, and after it.
+// isForwarding reports whether a parameter lets packets pass: those are set last and restored
+// first. IPv6 requires it too, because accept_ra=2 must be set before forwarding and last longer.
 func isForwarding(o Op) bool {
 	switch o := o.(type) {
 	case SetSysctl:
@@ -86,9 +85,9 @@ func pick(ops []Op, f func(Op) bool) []Op {
 	return slices.DeleteFunc(slices.Clone(ops), not(f))
 }
 
-// addressOps returns what to do to links before the routes, the addresses to remove after them, and
-// the devices that lose their last IPv4 address on the way. The kernel flushes the IPv4 routes of
-// such a device (fib_disable_ip), so those addresses go first and the routes are put again.
+// addressOps returns the operations on links before the routes, the addresses to remove after them,
+// and the devices that lose their last IPv4 address meanwhile. The kernel flushes the IPv4 routes
+// of such a device (fib_disable_ip), so those addresses go first and the routes are set again.
 func addressOps(have, want []Link) (before, after []Op, stripped []string) {
 	wanted := map[string]Link{}
 	for _, l := range want {
@@ -115,7 +114,7 @@ func addressOps(have, want []Link) (before, after []Op, stripped []string) {
 
 func isV4(p netip.Prefix) bool { return p.Addr().Is4() }
 
-// linkOps sets a link and adds its addresses. Zero values of want leave what is.
+// linkOps configures a link and adds its addresses. Zero values of want change nothing.
 func linkOps(have, want Link) []Op {
 	var ops []Op
 	set := SetLink{Name: have.Name, Up: want.Up && !have.Up}
@@ -142,7 +141,7 @@ func withoutDevices(routes []Route, devs []string) []Route {
 	})
 }
 
-// routeID is what the kernel replaces a route by.
+// routeID identifies the route that a replace replaces.
 type routeID struct {
 	family Family
 	table  int
@@ -152,7 +151,7 @@ type routeID struct {
 
 func (r Route) id() routeID { return routeID{r.Family, r.Table, r.Dst, r.Metric} }
 
-// routeOps puts refusals before ways out, and removes in the opposite order.
+// routeOps puts refusals before routes that lead somewhere, and removes in the opposite order.
 func routeOps(have, want []Route) (replaced, deleted []Op) {
 	present := make(map[routeID]Route, len(have))
 	for _, r := range have {
@@ -179,8 +178,8 @@ func routeOps(have, want []Route) (replaced, deleted []Op) {
 	return replaced, deleted
 }
 
-// ruleOps adds rules in such an order that no packet meets a general rule where a special one is
-// still to come, and removes them in the opposite order.
+// ruleOps adds rules in an order in which no packet matches a general rule before a special one
+// exists, and removes them in the opposite order.
 func ruleOps(have, want []Rule) (added, removed []Op) {
 	for _, r := range inOrder(minus(want, have)) {
 		added = append(added, AddRule{Rule: r})
@@ -234,8 +233,7 @@ func minus(a, b []Rule) []Rule {
 	return out
 }
 
-// inNormalOrder returns the rules as Normalize sorts them, which is how they come from Compile and
-// from a kernel.
+// inNormalOrder returns the rules sorted as Normalize does; Compile and a kernel return them so.
 func inNormalOrder(rules []Rule) []Rule {
 	if slices.IsSortedFunc(rules, compareRules) {
 		return rules

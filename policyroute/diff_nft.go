@@ -2,15 +2,15 @@ package policyroute
 
 import "slices"
 
-// changeShare is the share of its elements up to which a table is changed in part: beyond that,
-// replacing it is no dearer, and simpler.
+// changeShare is the largest share of a table's elements that is changed in place: beyond it,
+// replacing the table costs no more and is simpler.
 const changeShare = 0.25
 
-// nftOps changes the elements of maps where that is all that differs, and little; one member more
-// is one map in thousands of elements. Else the table is replaced.
+// nftOps changes elements of maps if nothing else differs, and few do: one member more is one
+// element in thousands. Otherwise it replaces the table.
 func nftOps(have, want Ruleset) []Op {
-	// Rules have several forms with one text. Thousands of elements have not, and are compared much
-	// faster than printed.
+	// Rules have several forms with one text, and are compared by text. Elements have one form, and
+	// thousands of them are compared much faster than printed.
 	sameText := func(a, b NftChain) bool { return a.String() == b.String() }
 	if !slices.EqualFunc(have.Chains, want.Chains, sameText) ||
 		!slices.Equal(have.Meters, want.Meters) ||
@@ -37,7 +37,7 @@ func nftOps(have, want Ruleset) []Op {
 
 func (m VerdictMap) sameKind(o VerdictMap) bool { return m.Name == o.Name && m.Family == o.Family }
 
-// change returns what leads from the elements of m to those of w.
+// change returns the removals and additions that turn the elements of m into those of w.
 func (m VerdictMap) change(w VerdictMap) MapChange {
 	c := MapChange{Map: w.Name, Family: w.Family}
 	have, want := m.Elements, w.Elements

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// What configures a host from its network (RFC 4861, RFC 792, RFC 2131, RFC 8415).
+// Messages that configure a host from its network (RFC 4861, RFC 792, RFC 2131, RFC 8415).
 const (
 	icmp6RouterAdvertisement = 134
 	icmp6Redirect            = 137
@@ -16,13 +16,13 @@ const (
 	dhcpClient6              = 546
 )
 
-// linkLocal6 are the addresses by which neighbours speak. An answer never leaves their link.
+// linkLocal6 are the addresses by which neighbours communicate. Replies never leave their link.
 var linkLocal6 = netip.MustParsePrefix("fe80::/10")
 
-// multicast is what all hosts of a link may be told.
+// multicast are the addresses of all hosts on a link.
 var multicast = prefixes("224.0.0.0/4", "255.255.255.255/32", "ff00::/8")
 
-// entrance judges all that enters by an ingress, before it is routed.
+// entrance returns the chain for all that enters by an ingress, before it is routed.
 func (b *filter) entrance() NftChain {
 	c := entranceChain()
 	if b.c.in.SourceConns > 0 {
@@ -35,17 +35,17 @@ func (b *filter) entrance() NftChain {
 	return c
 }
 
-// enter returns the chain that drops sources to which answers would not go back by the ingress: an
-// answer or an error would leave by main's default route, with the sender's content. Each
-// connection is checked once, by its first packet. By an ingress that is also an egress the
-// Internet answers as well.
+// enter returns the chain that drops sources whose replies would not return by the ingress: a reply
+// or an ICMP error would leave by main's default route, with the sender's content. Each connection
+// is checked once, by its first packet. By an ingress that is also an egress, the Internet replies
+// as well.
 func (b *filter) enter(g *Ingress) string {
 	var known []NftRule
 	if slices.Contains(b.c.egressIfaces(), g.Iface) {
 		known = append(known, NftRule{CTState: []string{"established", "related"}, Verdict: accept})
 	}
 	if g.Switches {
-		// What its hosts say to each other is theirs, whatever their addresses are.
+		// Packets between its hosts pass, whatever their addresses are.
 		for _, p := range slices.Concat(multicast, b.prefixesOf(g)) {
 			known = append(known, NftRule{Dst: p, Verdict: accept})
 		}
@@ -101,7 +101,7 @@ func enterRules(known []NftRule) []NftRule {
 		NftRule{NoReturn: true, Verdict: drop})
 }
 
-// refuse judges what entered by an ingress and is for the box itself.
+// refuse returns the chain for packets from an ingress to the box itself.
 func (b *filter) refuse(g *Ingress) NftRule {
 	rules := refuseRules()
 	if g.Switches { // else the entrance has checked the source
@@ -114,8 +114,8 @@ func (b *filter) refuse(g *Ingress) NftRule {
 		Verdict: NftVerdict{Kind: "jump", Chain: b.once("refuse", rules)}}
 }
 
-// refuseRules drop what would configure the box. Between the hosts of a bridge it passes: that is
-// never for the box.
+// refuseRules drop packets that would configure the box. Between the hosts of a bridge they pass:
+// those are never for the box.
 func refuseRules() []NftRule {
 	return []NftRule{
 		{Family: V6, Proto: "icmpv6", ICMPType: icmp6RouterAdvertisement, Verdict: drop},
@@ -126,8 +126,8 @@ func refuseRules() []NftRule {
 	}
 }
 
-// strangers refuse to forward what enters by another interface than an ingress and is a client's
-// all the same: by its address, at once, and by an interface that was made on an ingress.
+// strangers refuse to forward a client's packets that enter by an interface which is not an
+// ingress: by their source address, and by interfaces built on an ingress.
 func (b *filter) strangers() []NftRule {
 	var rules []NftRule
 	for _, name := range b.c.stacked() {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Explanation says what becomes of packets from one address to another, in the terms of the model
-// and of the kernel.
+// Explanation describes the path of packets from one address to another, by the policy and in the
+// kernel.
 type Explanation struct {
 	Policy string   // name of the policy that holds; empty when none does
 	List   []string // its egresses, in order
@@ -20,8 +20,8 @@ type Explanation struct {
 	Rules []string
 }
 
-// Explain finds what holds for packets from src to dst that enter by the ingress of that name. It
-// reads the same classes that Compile makes rules and filters of.
+// Explain returns the path of packets from src to dst that enter by the named ingress. It reads the
+// same classes from which Compile makes rules and filters.
 func Explain(in Intent, src, dst netip.Addr, ingress string) (Explanation, error) {
 	c, err := newCompiler(in)
 	if err != nil {
@@ -118,7 +118,7 @@ func (c *compiler) explainPolicy(p Policy, f Family) string {
 	return fmt.Sprintf("%s: egress %s, the first of its list", p.Name, e.Name)
 }
 
-// String names the place where queries go.
+// String names the place to which queries are sent.
 func (s steering) String() string {
 	switch {
 	case s.port != 0:

@@ -19,17 +19,16 @@ const (
 //
 //	forward ─▶ from_zt0 ─▶ (members: peerings) ─▶ map sources4_zt0 ─▶ class4_… ─▶ list4_23101 ─▶ accept | drop
 //
-// and towards one it is forward ─▶ to_zt0. First packets of a connection and those that follow are
-// judged alike, by policy: a change of policy holds for open connections too. Only the opposite
-// direction is let through as a reply.
+// and for packets to one it is forward ─▶ to_zt0. The first packet of a connection and those that
+// follow are treated alike, by policy: a change of policy applies to open connections too. Only the
+// opposite direction passes as a reply.
 //
-// Every packet takes this way, so what concerns few of them stands in chains of its own, behind one
-// match that keeps the others out; and what is cheap to compare stands before the names of
-// interfaces.
+// Every packet passes these chains. So rules for few packets stand in chains of their own, behind
+// one match that keeps the others out, and cheap comparisons stand before names of interfaces.
 type filter struct {
 	c      *compiler
 	out    Ruleset
-	byText map[string]string // what a chain decides → its name
+	byText map[string]string // content of a chain → its name
 	names  map[string]bool   // taken
 }
 
@@ -59,14 +58,13 @@ func (c *compiler) nft() Ruleset {
 			steer.Rules = append(steer.Rules, NftRule{IIF: g.Iface, Verdict: goTo(name)})
 		}
 		// The input interface is known here since Linux 5.7. The box's own packets have none, or
-		// (IPv6) the one they leave by: such meet a translation only where an ingress is an egress
-		// as well, and then only on the way to the world, which is where nothing but our probes
-		// goes by it.
+		// (IPv6) the one they leave by: these match a translation only if an ingress is an egress
+		// as well, and then only on the way to the Internet, where only our probes leave by it.
 		translate.Rules = append(translate.Rules, NftRule{IIF: g.Iface, Verdict: goTo("translate")})
 	}
 	forward.Rules = append(append(forward.Rules, towards...), b.strangers()...)
 	for _, e := range c.tunnels() {
-		// What a provider sends is for clients, never for the box's other networks.
+		// Packets from a provider are for clients, never for the box's other networks.
 		forward.Rules = append(forward.Rules, NftRule{IIF: e.Iface, Verdict: drop})
 	}
 	b.chain("translate", b.translate())
@@ -100,7 +98,7 @@ func (b *filter) chain(name string, rules []NftRule) string {
 	return name
 }
 
-// once returns the chain with this content, making it when there is none.
+// once returns the chain with this content, and makes it if there is none.
 func (b *filter) once(prefix string, rules []NftRule) string {
 	key := prefix
 	for _, r := range rules {
@@ -112,7 +110,7 @@ func (b *filter) once(prefix string, rules []NftRule) string {
 	return b.byText[key]
 }
 
-// name returns a name that follows from a key, so that it stays while other chains and maps come
+// name returns a name that follows from a key: it stays the same while other chains and maps come
 // and go.
 func (b *filter) name(prefix, key string) string {
 	name := fmt.Sprintf("%s_%08x", prefix, hash(key))
@@ -123,7 +121,7 @@ func (b *filter) name(prefix, key string) string {
 	return name
 }
 
-// from judges what entered by an ingress.
+// from returns the chain for packets that entered by an ingress.
 func (b *filter) from(g *Ingress, v4, v6 *view) string {
 	var sizes []NftRule
 	if g.Owned {
@@ -138,8 +136,8 @@ func (b *filter) from(g *Ingress, v4, v6 *view) string {
 				g.Carries)...)
 		}
 	}
-	// What belongs to no connection, or to one that somebody keeps from being followed (NOTRACK),
-	// is translated by nobody, and would leave with the client's own address.
+	// A packet that belongs to no connection, or to one that a rule excludes from conntrack
+	// (NOTRACK), is not translated, and would leave with the client's own address.
 	rules := append([]NftRule{{CTState: []string{"invalid", "untracked"}, Verdict: drop}},
 		b.resize(sizes)...)
 	rules = append(rules, b.steered(accept)...)
@@ -158,8 +156,7 @@ func (b *filter) from(g *Ingress, v4, v6 *view) string {
 	return b.chain("from_"+g.Iface, append(rules, NftRule{Verdict: drop}))
 }
 
-// resize sends what opens a connection, and nothing else, through the rules that fix the size of
-// its segments.
+// resize sends only packets that open a TCP connection through the rules that clamp its MSS.
 func (b *filter) resize(rules []NftRule) []NftRule {
 	if len(rules) == 0 {
 		return nil
@@ -167,7 +164,7 @@ func (b *filter) resize(rules []NftRule) []NftRule {
 	return []NftRule{{Syn: true, Verdict: NftVerdict{Kind: "jump", Chain: b.once("mss", rules)}}}
 }
 
-// steered matches queries that we sent to a resolver which is a member itself.
+// steered matches queries that we sent to a resolver which is a member.
 func (b *filter) steered(v NftVerdict) []NftRule {
 	var rules []NftRule
 	for _, n := range b.c.neighbours() {
@@ -176,9 +173,9 @@ func (b *filter) steered(v NftVerdict) []NftRule {
 	return rules
 }
 
-// peering judges packets from one ingress to members behind another, or behind the same. A member's
-// address is never looked for in the Internet. Where the other ingress is an egress as well, only
-// its prefixes tell members from the world.
+// peering returns the rules for packets from one ingress to members behind another, or behind the
+// same. Packets to a member's address are never routed to the Internet. If the other ingress is
+// also an egress, only its prefixes tell members from the Internet.
 func (b *filter) peering(g, peer *Ingress) []NftRule {
 	var towards []NftRule
 	for _, m := range b.c.members {
@@ -204,7 +201,7 @@ func (b *filter) peering(g, peer *Ingress) []NftRule {
 	return towards
 }
 
-// to judges what would leave by an ingress and did not enter by one.
+// to returns the chain for packets that would leave by an ingress and did not enter by one.
 func (b *filter) to(g *Ingress) string {
 	var sizes []NftRule
 	if g.Owned {
@@ -238,8 +235,8 @@ func (b *filter) inbound(egress string, g *Ingress) []NftRule {
 	return rules
 }
 
-// sources leads from the sources of an ingress to what is decided about them: by a map, or at once
-// where there is but one class of them. Without policies there is nothing to lead to.
+// sources leads from the sources of an ingress to their classes: by a map, or directly if there is
+// only one class. Without policies there are none.
 func (b *filter) sources(v *view) []NftRule {
 	if len(v.classes) == 0 {
 		return nil
@@ -262,10 +259,10 @@ func (b *filter) sources(v *view) []NftRule {
 	return []NftRule{{Family: v.family, VMap: m.Name}}
 }
 
-// mapFrom is the number of destinations from which a class uses a map instead of a rule for each.
+// mapFrom is the number of destinations from which a class uses a map instead of one rule each.
 const mapFrom = 8
 
-// class is the chain that judges a class by destination. Ingresses share it.
+// class returns the chain that decides a class by destination. Ingresses share it.
 func (b *filter) class(f Family, k *class) string {
 	key := fmt.Sprintf("%d %s %v", f, k.key, k.dnsApart)
 	if _, ok := b.byText[key]; !ok {
@@ -301,8 +298,8 @@ func (b *filter) newClass(f Family, k *class) string {
 		append(rules, NftRule{Family: f, DstVMap: m.Name}, NftRule{Verdict: drop}))
 }
 
-// list is the chain of an egress list: out by any of them, whichever carries the traffic now, so
-// that a failover leaves the filter alone. It has the number of the list's table.
+// list returns the chain of an egress list: out by any of them, whichever carries the traffic now,
+// so that a failover does not change the filter. It has the number of the list's table.
 func (b *filter) list(f Family, l int) string {
 	name, names := fmt.Sprintf("list%d_none", f), []string(nil)
 	if l != none {
@@ -321,8 +318,8 @@ func (b *filter) list(f Family, l int) string {
 	return b.chain(name, append(rules, NftRule{Verdict: drop}))
 }
 
-// leave judges what a policy sends by an egress: all of it may leave but for what the egress
-// closes.
+// leave returns the rules for packets that a policy sends by an egress: all may leave except to
+// what the egress closes.
 func (b *filter) leave(f Family, e *Egress) NftVerdict {
 	closed := ofFamily(f, e.Closed)
 	slices.SortFunc(closed, netip.Prefix.Compare)
@@ -355,7 +352,7 @@ func (b *filter) leave(f Family, e *Egress) NftVerdict {
 		NftRule{Verdict: accept})))
 }
 
-// closedMap makes the map unless there is one with the same elements, and returns its name.
+// closedMap returns the name of the map with these elements, and makes it if there is none.
 func (b *filter) closedMap(m VerdictMap) string {
 	key := fmt.Sprintf("closed%d %v", m.Family, m.Elements)
 	if b.byText[key] == "" {

@@ -94,7 +94,7 @@ func (r Route) String() string {
 // String prints the parameter as an argument of `sysctl -w`.
 func (s Sysctl) String() string { return s.Key + "=" + s.Value }
 
-// String prints the link as the commands that make it so.
+// String prints the link as the commands that configure it.
 func (l Link) String() string {
 	lines := []string{SetLink{Name: l.Name, MTU: l.MTU, Up: l.Up}.String()}
 	for _, a := range l.Addrs {
@@ -116,7 +116,7 @@ func (c Chain) String() string {
 	return b.String()
 }
 
-// String prints the state as the commands that make it where there is nothing but our devices.
+// String prints the state as the commands that create it where only our devices exist.
 func (s State) String() string {
 	bare := make([]Link, len(s.Links))
 	for i, l := range s.Links {

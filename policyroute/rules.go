@@ -8,7 +8,7 @@ import (
 
 const (
 	// plainLimit is the number of rules of a family up to which they are listed one after the
-	// other, as a person would. Every packet of the box is compared with all of them.
+	// other, as a person would list them. Every packet of the box is compared with all of them.
 	plainLimit = 100
 	// rulePlainFirst is the priority of policy[0] when rules are listed; policy[n] follows at +n.
 	rulePlainFirst = 15100
@@ -27,8 +27,8 @@ func (c *compiler) rules(f Family) ([]Rule, error) {
 				Table: TableMembers},
 			Rule{Family: f, Priority: RuleDeny, IIF: g.Iface, Action: Unreachable},
 			Rule{Family: f, Priority: RuleKept, IIF: g.Iface, Action: Unreachable, Kept: true})
-		// Main has no route to clients of the endpoint, since we write none there: replies, from
-		// the box and from an egress, find them here.
+		// Main has no route to clients of the endpoint, since we write none there: replies from the
+		// box and from an egress match these rules.
 		unrouted := g.Unrouted
 		if g.Owned {
 			unrouted = g.Prefixes
@@ -54,7 +54,7 @@ func (c *compiler) rules(f Family) ([]Rule, error) {
 	return append(append(rules, policy...), c.ownRules(f)...), nil
 }
 
-// stacked returns the interfaces that are made on an ingress and are none themselves.
+// stacked returns the interfaces that are built on an ingress and are not ingresses themselves.
 func (c *compiler) stacked() []string {
 	return slices.DeleteFunc(slices.Clone(c.in.Stacked), func(name string) bool {
 		return slices.ContainsFunc(c.in.Ingresses,
@@ -62,8 +62,8 @@ func (c *compiler) stacked() []string {
 	})
 }
 
-// behindRules keep what is for members behind an ingress off main's default route, as while the
-// ingress is gone.
+// behindRules keep packets for members behind an ingress off main's default route, for example
+// while the ingress is gone.
 func behindRules(f Family, g *Ingress) []Rule {
 	if g.Owned {
 		return nil // their prefixes have rules already
@@ -81,7 +81,7 @@ func behindRules(f Family, g *Ingress) []Rule {
 	return rules
 }
 
-// ownRules lead the box's own packets that concern an egress by that egress.
+// ownRules route the box's own packets that concern an egress by that egress.
 func (c *compiler) ownRules(f Family) []Rule {
 	var rules []Rule
 	for n, e := range c.in.Egresses {
@@ -99,8 +99,8 @@ func (c *compiler) ownRules(f Family) []Rule {
 	return append(rules, c.answerRules(f)...)
 }
 
-// answerRules lead what the endpoint answers by the uplink that it was asked on: its address alone
-// says which.
+// answerRules route the endpoint's replies by the uplink on which the request came: only its
+// address tells which.
 func (c *compiler) answerRules(f Family) []Rule {
 	var rules []Rule
 	for n, u := range c.in.Uplinks {
@@ -127,8 +127,8 @@ func (c *compiler) answerRules(f Family) []Rule {
 // leads reports whether the uplink has a default route of the family.
 func (u *Uplink) leads(f Family) bool { return f == V4 && u.V4 || f == V6 && u.V6 }
 
-// plainRules lists the policies in their order. It declines when that would be too long, or when a
-// resolver needs a rule of its own, which the classes of the dispatch tree have a place for.
+// plainRules lists the policies in their order. It declines if there would be too many, or if a
+// resolver needs a rule of its own: only the dispatch tree has a place for those.
 func (c *compiler) plainRules(f Family) ([]Rule, bool) {
 	if len(c.in.Policies) > RulePolicyLast-rulePlainFirst+1 {
 		return nil, false
@@ -168,7 +168,7 @@ func (c *compiler) appendPlain(rules []Rule, f Family, g *Ingress, n int) []Rule
 	return rules
 }
 
-// selectors returns the prefixes of the family; an empty list gives one invalid prefix, which
+// selectors returns the prefixes of the family. An empty list gives one invalid prefix, which
 // matches any address.
 func selectors(f Family, ps []netip.Prefix) []netip.Prefix {
 	if len(ps) == 0 {
@@ -194,7 +194,7 @@ func (c *compiler) routes(f Family) []Route {
 		if FamilyOf(m.prefix.Addr()) != f {
 			continue
 		}
-		// A member whose ingress has gone is unreachable; its packets must not follow a policy's
+		// A member whose ingress is gone is unreachable: its packets must not follow a policy's
 		// default route to the Internet.
 		routes = append(routes, Route{Family: f, Table: TableMembers, Dst: m.prefix,
 			Metric: MetricDeny, Type: UnreachableRoute})
@@ -228,10 +228,10 @@ func (c *compiler) routes(f Family) []Route {
 	return routes
 }
 
-// policyTable is the content of a list's table: what the egress in use closes is refused there, but
-// for its resolvers. Its gateway has a route, too: a reverse-path check (rp_filter), of any
-// strictness, looks here whether what the gateway says, such as that a packet is too big, may be
-// said to a client. What clients say to it is the filter's to drop.
+// policyTable returns the routes of a list's table: destinations that the egress in use closes are
+// refused, except for its resolvers. Its gateway has a route, too: a reverse-path check (rp_filter)
+// looks it up here before the gateway's messages, such as "packet too big", reach a client. The
+// filter drops what clients send to the gateway.
 func policyTable(f Family, table int, e *Egress) []Route {
 	routes := defaults(f, table, e)
 	if len(routes) == 1 { // nothing leads out
@@ -261,7 +261,7 @@ func policyTable(f Family, table int, e *Egress) []Route {
 	return routes
 }
 
-// closedResolvers are the egress' resolvers in what it closes.
+// closedResolvers returns the egress' resolvers that are inside what it closes.
 func (e *Egress) closedResolvers(f Family) []netip.Addr {
 	var out []netip.Addr
 	for _, r := range e.DNS {
@@ -272,7 +272,8 @@ func (e *Egress) closedResolvers(f Family) []netip.Addr {
 	return out
 }
 
-// defaults is the content of a table with the egress, if any, and the refusal behind it.
+// defaults returns the default routes of a table: by the egress, if there is one, and the refusal
+// behind it.
 func defaults(f Family, table int, e *Egress) []Route {
 	routes := []Route{{Family: f, Table: table, Dst: f.Default(), Metric: MetricDeny,
 		Type: UnreachableRoute}}
@@ -284,13 +285,13 @@ func defaults(f Family, table int, e *Egress) []Route {
 		gw = e.Gateway6
 	}
 	if e.Kind == EgressPeer && !gw.IsValid() {
-		return routes // on a shared link a way out without a next hop leads to nobody
+		return routes // on a shared link a default route needs a next hop
 	}
 	return append(routes, Route{Family: f, Table: table, Dst: f.Default(), Metric: MetricLive,
 		Dev: e.Iface, Gateway: gw})
 }
 
-// errCrowded reports that a family's rules of an ingress do not fit their priorities.
+// errCrowded reports that an ingress's rules of one family do not fit its priorities.
 func errCrowded(g *Ingress, f Family, zones int) error {
 	return fmt.Errorf(
 		"%w: ingress %q: %d %s prefixes and exceptions do not fit the %d priorities of policy "+

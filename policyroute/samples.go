@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// worlds are main tables that lead everything to one device: each egress, each ingress, and a
-// stranger. The host forwards of its own: the worst case.
+// worlds are main tables that lead everything to one device: each egress, each ingress, and an
+// unknown interface. The host forwards for itself, too: the worst case.
 func worlds(intents []Intent) []world {
 	out := []world{{dev: foreign, forwards: true}}
 	add := func(dev string) {
@@ -26,8 +26,8 @@ func worlds(intents []Intent) []world {
 	return out
 }
 
-// crossLimit bounds the pairs of addresses: beyond it each source meets a few destinations and each
-// destination a few sources, instead of all meeting all.
+// crossLimit limits the pairs of addresses: beyond it, each source is combined with a few
+// destinations and each destination with a few sources, instead of all with all.
 const crossLimit = 4096
 
 // packets yields the representative packets of some intents.
@@ -48,7 +48,7 @@ func packets(intents []Intent) iter.Seq[packet] {
 	}
 }
 
-// kinds are the packets between two addresses.
+// kinds returns the packets between two addresses.
 func kinds(iif string, src, dst netip.Addr) []packet {
 	p := packet{iif: iif, src: src, dst: dst, proto: "udp", dport: 4000}
 	later, reply, query, web, untracked := p, p, p, p, p
@@ -62,7 +62,8 @@ func kinds(iif string, src, dst netip.Addr) []packet {
 	return []packet{p, later, reply, query, web, steered, untracked}
 }
 
-// entries are the interfaces by which packets come: the ingresses, the egresses, and a stranger's.
+// entries returns the interfaces by which packets come: the ingresses, the egresses, and an unknown
+// one.
 func entries(intents []Intent) []string {
 	out := []string{foreign}
 	for _, w := range worlds(intents) {
@@ -95,7 +96,7 @@ func pairs(xs, ys []netip.Addr) iter.Seq2[netip.Addr, netip.Addr] {
 	}
 }
 
-// addresses are the boundaries of all prefixes of the family, both sides of each.
+// addresses returns the boundaries of all prefixes of the family, on both sides of each.
 func addresses(f Family, intents []Intent) (sources, destinations []netip.Addr) {
 	internet := []string{"8.8.8.8", "200.1.2.3"} // one in each half, 0/1 and 128/1
 	if f == V6 {

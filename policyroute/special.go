@@ -8,8 +8,8 @@ import (
 // The special-purpose registries of IANA for IPv4 and IPv6
 // (https://www.iana.org/assignments/iana-ipv4-special-registry,
 // https://www.iana.org/assignments/iana-ipv6-special-registry): what they call not globally
-// reachable is no part of the Internet. What they leave undecided (6to4's 192.88.99.0/24 and
-// 2002::/16, Teredo) is.
+// reachable is not part of the Internet. What they leave undecided is (6to4's 192.88.99.0/24 and
+// 2002::/16, Teredo).
 var (
 	special4 = prefixes("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8",
 		"169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.168.0.0/16", "240.0.0.0/4")
@@ -30,9 +30,9 @@ var (
 		"2001:db8::/32", "3fff::/20")
 )
 
-// NotInternet returns the destinations that are no part of the Internet, and the parts of those
-// that are. own are the host's addresses on its way out: one that is for documentation or
-// benchmarks reports whether the host stands in a laboratory whose Internet is numbered like that.
+// NotInternet returns the destinations that are not part of the Internet, and exceptions inside
+// them that are. own are the host's addresses on its uplink: if one is for documentation or
+// benchmarks, the host is in a lab whose Internet has such addresses.
 func NotInternet(own []netip.Addr) (closed, open []netip.Prefix) {
 	closed = slices.Concat(special4, special6, embedded(special4), []netip.Prefix{relay6a44})
 	lab := slices.ContainsFunc(own, func(a netip.Addr) bool {
@@ -45,8 +45,8 @@ func NotInternet(own []netip.Addr) (closed, open []netip.Prefix) {
 	return closed, slices.Clone(reachable)
 }
 
-// embedded returns where translators and relays carry IPv4 destinations in IPv6: NAT64's well-known
-// prefix, in which RFC 6052 forbids those that are not global, and 6to4.
+// embedded returns the IPv6 prefixes in which translators and relays carry those IPv4 destinations:
+// NAT64's well-known prefix, in which RFC 6052 forbids addresses that are not global, and 6to4.
 func embedded(special []netip.Prefix) []netip.Prefix {
 	var out []netip.Prefix
 	for _, p := range special {

@@ -11,8 +11,8 @@ type State struct {
 	Sysctls  []Sysctl
 	Nft      Ruleset
 	IPTables []Chain
-	// Unseen are, in an observed state, the families without a usable iptables: what chains they
-	// have is not known, and Diff leaves them as they are.
+	// Unseen are the families without a usable iptables, in an observed state: their chains are
+	// unknown, and Diff leaves them as they are.
 	Unseen []Unseen
 }
 
@@ -22,8 +22,8 @@ type Unseen struct {
 	Why    string // empty when it is not installed
 }
 
-// Link is the wanted condition of a TUN device of ours. The device itself is made by its driver; a
-// link that does not exist is not an error, it is waited for.
+// Link is the wanted configuration of one of our TUN devices. Its driver makes the device; a link
+// that does not exist yet is no error.
 type Link struct {
 	Name string
 	Up   bool
@@ -32,7 +32,7 @@ type Link struct {
 	Addrs []netip.Prefix
 }
 
-// RuleAction is what a rule does with a packet that it matches.
+// RuleAction is what a rule does with a matching packet.
 type RuleAction uint8
 
 // The actions of rules (FR_ACT_*, linux/fib_rules.h).
@@ -55,8 +55,8 @@ type Rule struct {
 	Mark     uint32       // compared in all 32 bits; 0 means not compared
 	Action   RuleAction
 	Table    int // of Lookup
-	// MinBits passes over the table's routes whose prefix is shorter than this
-	// (FRA_SUPPRESS_PREFIXLEN, less one); 0 passes over none.
+	// MinBits skips the table's routes whose prefix is shorter than this (FRA_SUPPRESS_PREFIXLEN,
+	// less one); 0 skips none.
 	MinBits int
 	// Kept marks a rule at RuleKept, which has ProtocolKept instead of Protocol.
 	Kept   bool
@@ -72,8 +72,8 @@ const (
 	UnreachableRoute
 )
 
-// Route is a route in one of our tables. (Family, Table, Dst, Metric) is its identity; a different
-// device or gateway under the same identity is one atomic replace.
+// Route is a route in one of our tables. (Family, Table, Dst, Metric) is its identity: another
+// device or gateway with the same identity is one atomic replace.
 type Route struct {
 	Family  Family
 	Table   int
@@ -84,8 +84,8 @@ type Route struct {
 	Gateway netip.Addr // invalid: the destination is on the link
 }
 
-// Sysctl is a wanted kernel parameter. The applier records the value it found before it first
-// wrote, so that it can be put back.
+// Sysctl is a wanted kernel parameter. The applier records the value before it first writes, so
+// that it can be restored.
 type Sysctl struct {
 	Key   string // slash form below /proc/sys: "net/ipv4/conf/eth0/forwarding"
 	Value string

@@ -63,7 +63,7 @@ func (c *compiler) tree(v *view) ([]Rule, error) {
 }
 
 // tree builds the rules of one ingress and family. Ingresses share priorities: each rule names its
-// own.
+// ingress.
 type tree struct {
 	c       *compiler
 	v       *view
@@ -75,10 +75,10 @@ type tree struct {
 }
 
 // inlineLimit is the number of destinations of a class up to which they are listed beside its
-// sources; more of them get a node of their own.
+// sources. More destinations get a node of their own.
 const inlineLimit = 4
 
-// axis is the selector that a part of the tree discriminates by, and what its labels lead to.
+// axis is the selector by which a part of the tree branches, and the targets of its labels.
 type axis struct {
 	key         string // tells the parts of a tree apart
 	begin, stop int    // its slots: from begin, before stop
@@ -106,7 +106,7 @@ func (t *tree) destinations(key string, begin int) axis {
 }
 
 func (t *tree) build() ([]Rule, bool) {
-	// Nodes of destinations are reached from any node of sources, so they come behind all of those.
+	// Nodes of destinations can be reached from any node of sources, so they come after those.
 	end := len(t.slots)
 	if slices.ContainsFunc(t.v.classes, func(k *class) bool { return !k.inline() }) {
 		end /= 2
@@ -152,7 +152,7 @@ func (t *tree) listOutcome(l int) Rule {
 	return Rule{Action: Lookup, Table: t.c.table(l)}
 }
 
-// classNode places the destinations of a class, behind the exception for its steered DNS.
+// classNode places the destinations of a class, after the exception for its steered DNS.
 func (t *tree) classNode(k *class, begin int) int {
 	x := t.destinations(k.key, begin)
 	if !k.dnsApart {
@@ -169,7 +169,7 @@ func (t *tree) classNode(k *class, begin int) int {
 	return ruleNodes + at
 }
 
-// node places a zone and what is inside of it somewhere behind a slot, and returns its priority.
+// node places a zone and its sub-zones somewhere after a slot, and returns its priority.
 func (t *tree) node(x axis, z *zone, after int) int {
 	if z.size() <= t.leaf {
 		levels := x.levels(z) + x.depth(z.label)
@@ -209,8 +209,8 @@ func (x axis) depth(label int) int {
 	return d
 }
 
-// levels is the number of priorities that everything inside of z takes when it is listed so that
-// what nests is met from the inside.
+// levels is the number of priorities that all sub-zones of z take when they are listed, inner
+// prefixes first.
 func (x axis) levels(z *zone) int {
 	n := 0
 	for _, s := range z.sub {
@@ -219,7 +219,7 @@ func (x axis) levels(z *zone) int {
 	return n
 }
 
-// flat lists everything inside of z from a slot on.
+// flat lists all sub-zones of z from a slot on.
 func (t *tree) flat(x axis, z *zone, at int) {
 	for _, s := range z.sub {
 		t.flat(x, s, at)
@@ -248,7 +248,7 @@ func (t *tree) emit(r Rule) {
 // one member more or less moves few nodes. What leads to others has the front, the longer its
 // prefix the farther behind, since a goto leads forward only; leaves have the rest.
 
-// front is the number of slots that inner nodes would like to share.
+// front is the number of slots that inner nodes are spread over.
 func (x axis) front() int { return (x.stop - x.begin) / 6 }
 
 func (x axis) innerSlot(z *zone) int {
@@ -261,8 +261,7 @@ func (x axis) leafSlot(z *zone) int {
 
 func (x axis) hash(z *zone) int { return int(hash(x.key+" "+z.prefix.String()) >> 1) }
 
-// place takes n neighbouring free slots behind a slot: those from wish on or, where there are none,
-// others.
+// place takes n adjacent free slots after a slot: from wish on if there are any, else others.
 func (t *tree) place(x axis, wish, n, after int) int {
 	for _, part := range [][2]int{{max(wish, after+1), x.stop},
 		{after + 1, max(wish, after+1) + n - 1}} {

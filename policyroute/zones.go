@@ -6,9 +6,9 @@ import (
 	"slices"
 )
 
-// zone is a prefix whose addresses, those of its sub-zones excepted, share one label: a source
-// class, or an egress list. Prefixes either nest or are disjoint, so zones form a tree, and the
-// longest matching zone of an address is the one that holds it.
+// zone is a prefix whose addresses, except those of its sub-zones, share one label: a source class,
+// or an egress list. Prefixes either nest or are disjoint, so zones form a tree, and the longest
+// matching zone of an address decides.
 //
 //	0.0.0.0/0 → C                      the label of everything else
 //	└─ 10.147.0.0/16 → A
@@ -20,10 +20,10 @@ type zone struct {
 	sub    []*zone // disjoint, ascending
 }
 
-// none labels addresses that no policy speaks of.
+// none labels addresses that no policy applies to.
 const none = -1
 
-// claim reports whether an owner speaks of a prefix.
+// claim reports whether an owner applies to a prefix.
 type claim struct {
 	prefix netip.Prefix
 	owner  int
@@ -51,8 +51,8 @@ type zoneBuilder struct {
 	label  func([]int) int
 }
 
-// within consumes the claims inside p, where the owners of the surrounding hold. It returns p as a
-// zone or, when p has its surrounding's label, the zones inside p.
+// within consumes the claims inside p, where the owners of the surrounding zone apply. It returns p
+// as a zone or, if p has the label of its surroundings, the zones inside p.
 func (b *zoneBuilder) within(p netip.Prefix, owners []int, surrounding int) []*zone {
 	var own []int
 	for b.next < len(b.claims) && b.claims[b.next].prefix == p {
@@ -70,8 +70,7 @@ func (b *zoneBuilder) within(p netip.Prefix, owners []int, surrounding int) []*z
 	return []*zone{z}
 }
 
-// merge joins two ascending lists without repetition, up to the first owner that ends the
-// matter.
+// merge joins two ascending lists without repetition, up to the first owner that is final.
 func (b *zoneBuilder) merge(x, y []int) []int {
 	out := make([]int, 0, len(x)+len(y))
 	for len(x)+len(y) > 0 {
