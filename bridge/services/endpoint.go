@@ -18,13 +18,13 @@ import (
 	"ztbridge/bridge/pki"
 )
 
-// pushedResolvers are what clients are told to ask. They never get there where the egress has
-// resolvers of its own: queries are steered to those.
+// pushedResolvers are the resolvers that clients are told to use. Queries do not reach them if the
+// egress has resolvers of its own: they are steered to those.
 var pushedResolvers = []netip.Addr{netip.MustParseAddr("9.9.9.9"),
 	netip.MustParseAddr("149.112.112.112")}
 
-// rulesTimeout is how long a new client waits at the door for its rules. A pass takes some ten
-// milliseconds; others wait behind it.
+// rulesTimeout is how long a new client waits for its rules before it is admitted. A pass takes
+// some ten milliseconds; other clients wait behind it.
 const rulesTimeout = 3 * time.Second
 
 // keyStore returns the endpoint's keys and clients.
@@ -70,7 +70,7 @@ func (d *Set) CurrentEndpoint() *Endpoint {
 	return d.current.Load().endpoint
 }
 
-// run runs the endpoint until ctx ends. What ends it before stands in the status until it works
+// run runs the endpoint until ctx ends. The status has the error that ended it, until it works
 // again.
 func (e *Endpoint) run(ctx context.Context) error {
 	err := e.serve(ctx)
@@ -116,7 +116,7 @@ func (e *Endpoint) serve(ctx context.Context) error {
 	return server.Run(ctx)
 }
 
-// registry shows the key store to the servers until ctx ends.
+// registry connects the key store to the servers until ctx ends.
 func (e *Endpoint) registry(ctx context.Context) registry {
 	return registry{
 		Store:        e.store,
@@ -126,7 +126,7 @@ func (e *Endpoint) registry(ctx context.Context) registry {
 	}
 }
 
-// setFault remembers what is wrong with the endpoint; nil: nothing is.
+// setFault records the endpoint's error; nil if there is none.
 func (e *Endpoint) setFault(err error) {
 	e.mu.Lock()
 	changed := (err == nil) != (e.fault == nil) || err != nil && err.Error() != e.fault.Error()
@@ -137,10 +137,11 @@ func (e *Endpoint) setFault(err error) {
 	}
 }
 
-// networks are the prefixes that clients get a route to: what they may reach besides the Internet.
+// networks returns the prefixes that clients get a route to: what they may reach besides the
+// Internet.
 func (e *Endpoint) networks() []netip.Prefix { return e.d.view.Load().peers }
 
-// known returns the clients, and reads them again when they have changed.
+// known returns the clients. It reads them again if they have changed.
 func (e *Endpoint) known() []pki.Client {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -170,8 +171,8 @@ func ClientAddresses(stateDir string, listeners []decide.Listener) map[string][]
 }
 
 // addressesOf returns the fixed addresses of clients by name, one of each family for each listener.
-// Revoked clients are among them: a session outlives its revocation by some moments, in which the
-// policy for its name must still hold. A revoked client whose host number was reissued has no
+// It includes revoked clients: a session outlives its revocation by some moments, in which the
+// policy for its name must still apply. A revoked client whose host number was reissued has no
 // address.
 func addressesOf(clients []pki.Client, listeners []decide.Listener) map[string][]netip.Addr {
 	owner := owners(clients)
@@ -185,7 +186,8 @@ func addressesOf(clients []pki.Client, listeners []decide.Listener) map[string][
 	return out
 }
 
-// owners returns whose a host number is: a client's that is not revoked, or else the last one's.
+// owners returns the owner of each host number: the client that is not revoked, or else the last
+// one.
 func owners(clients []pki.Client) map[uint32]string {
 	last := map[uint32]pki.Client{}
 	for _, c := range clients {
@@ -201,7 +203,7 @@ func owners(clients []pki.Client) map[uint32]string {
 	return out
 }
 
-// revoked returns the names of the clients that are barred.
+// revoked returns the names of revoked clients.
 func (e *Endpoint) revoked() []string {
 	var out []string
 	for _, c := range e.known() {
@@ -222,7 +224,7 @@ func poolAddresses(c pki.Client, listeners []decide.Listener) []netip.Addr {
 	return out
 }
 
-// Applied says which clients the kernel's tables know from now on.
+// applied records which clients the kernel's tables know from now on.
 func (e *Endpoint) applied(clients map[string][]netip.Addr) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -253,7 +255,8 @@ func (e *Endpoint) waitForRules(ctx context.Context, c pki.Client) error {
 	}
 }
 
-// status returns what the servers say, empty until they run, and what keeps them from working.
+// status returns the state of the servers, empty until they run, and the errors that keep them from
+// working.
 func (e *Endpoint) status() (endpoint.Status, decide.EndpointFaults) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 	"ztbridge/policyroute"
 )
 
-// exitTask asks which address the Internet sees, through each egress in use.
+// exitTask asks, through each egress in use, which address the Internet sees.
 func (d *Set) exitTask(was, next *services, asked []string) task {
 	const id = "exit address"
 	key := id + " " + strings.Join(asked, " ")
@@ -77,8 +77,8 @@ func exitResolvers(e policyroute.Egress) []netip.AddrPort {
 	return out
 }
 
-// hostAddresses returns the addresses of an egress's interface that is not ours: with them, the
-// address that the Internet sees may change.
+// hostAddresses returns the addresses of an egress's interface that another program manages: when
+// they change, the address that the Internet sees may change.
 func hostAddresses(host decide.HostState, e policyroute.Egress) []netip.Prefix {
 	if decide.IsOurs(e.Iface) {
 		return nil
@@ -87,7 +87,7 @@ func hostAddresses(host decide.HostState, e policyroute.Egress) []netip.Prefix {
 	return link.Addrs
 }
 
-// carriesTraffic reports whether a list of egresses has its traffic of an IP version go by one.
+// carriesTraffic reports whether a list sends its traffic of an IP version by an egress.
 func carriesTraffic(d decide.Decision, egress string, f policyroute.Family) bool {
 	for _, c := range d.Choices {
 		if c.Of(f) == egress {
@@ -97,7 +97,7 @@ func carriesTraffic(d decide.Decision, egress string, f policyroute.Family) bool
 	return false
 }
 
-// answersBy reports whether an egress answers by an IP version, or is not asked by it.
+// answersBy reports whether an egress answers probes of an IP version, or is not probed by it.
 func answersBy(p probe.Status, f policyroute.Family) bool {
 	v := probe.V4
 	if f == policyroute.V6 {

@@ -13,7 +13,8 @@ import (
 	"ztbridge/bridge/pki"
 )
 
-// openLinks prepares the one-time links behind the first TCP listener. The endpoint works without.
+// openLinks prepares the one-time links behind the first TCP listener. The endpoint works without
+// them.
 func (e *Endpoint) openLinks() *onetime.Server {
 	links, err := e.newLinks()
 	if err != nil {
@@ -25,7 +26,7 @@ func (e *Endpoint) openLinks() *onetime.Server {
 	return links
 }
 
-// newLinks returns nil where no listener could pass a browser on.
+// newLinks returns nil if no listener could pass a browser on.
 func (e *Endpoint) newLinks() (*onetime.Server, error) {
 	i := slices.IndexFunc(e.listeners, func(l decide.Listener) bool { return l.Proto == "tcp" })
 	if i < 0 {
@@ -45,7 +46,7 @@ func (e *Endpoint) newLinks() (*onetime.Server, error) {
 	return onetime.New(c)
 }
 
-// errNotRunning is why there are no links while the whole endpoint fails.
+// errNotRunning is the reason for having no links while the whole endpoint fails.
 var errNotRunning = errors.New("the endpoint does not run")
 
 // closeLinks reports whether a server of links has ended with the whole endpoint.
@@ -57,7 +58,8 @@ func (e *Endpoint) closeLinks() {
 	}
 }
 
-// linksFault is why no link can be opened, though a listener is there. The caller holds mu.
+// linksFault returns why no link can be opened although there is a TCP listener. The caller holds
+// mu.
 func (e *Endpoint) linksFault() error {
 	switch {
 	case e.links != nil:
@@ -119,9 +121,8 @@ func (e *Endpoint) Link(r api.LinkRequest) (api.Link, error) {
 		Fingerprint: link.Fingerprint}, nil
 }
 
-// unchanged reports whether a client is still as it was: not revoked, nor issued anew since, nor
-// gone with a key store that was replaced. It asks the store, so that it is right from the moment
-// on at which a command has written there.
+// unchanged reports whether a client is still the same: not revoked, not issued again, not gone
+// with a replaced key store. It asks the store, so that a command's change counts at once.
 func (e *Endpoint) unchanged(was pki.Client) bool {
 	now, err := e.store.Client(was.Name)
 	return err == nil && now.Serial == was.Serial && now.Revoked == nil

@@ -16,8 +16,8 @@ import (
 	"ztbridge/bridge/openvpn/profile"
 )
 
-// Spec is a configuration with everything that it names read and understood. Once it exists,
-// putting it in force cannot fail for a reason that lies in the user's files.
+// Spec is a configuration with the contents of all files that it names. Applying it cannot fail
+// because of the user's files.
 type Spec struct {
 	Config   *config.Config
 	Warnings []config.Warning
@@ -26,14 +26,14 @@ type Spec struct {
 	Listeners []decide.Listener
 }
 
-// TunnelFiles is what a provider's files say.
+// TunnelFiles is the content of a provider's files.
 type TunnelFiles struct {
 	profile     *profile.Profile
 	Report      profile.Report
 	credentials *profile.Credentials
 	order       client.Order
 	rotate      *time.Duration
-	// fingerprint changes when the content of any of the files does.
+	// fingerprint changes with the content of any of the files.
 	fingerprint string
 }
 

@@ -15,13 +15,12 @@ import (
 	"ztbridge/bridge/probe"
 )
 
-// loopMemory is how long after one of this box's probes came back to it the egress counts as part
-// of a ring. Probes that nobody answers leave twice a second.
+// loopMemory is how long an egress counts as part of a routing loop after one of this box's probes
+// came back by it. Unanswered probes are sent twice a second.
 const loopMemory = 5 * time.Second
 
-// loops remembers by which egresses this box's own probes came back to it: they lead, through other
-// boxes, to this one, and so would every packet, until its hop limit ends it. Safe for concurrent
-// use.
+// routeLoops records by which egresses this box's own probes came back to it. These lead, through
+// other boxes, to this one, as would every packet until its hop limit. Safe for concurrent use.
 //
 //	box A ─▶ box B ─▶ box C
 //	  ▲──────────────────┘
@@ -35,8 +34,8 @@ func newRouteLoops() *routeLoops {
 	return &routeLoops{egress: map[probe.Nonce]string{}, seen: map[string]time.Time{}}
 }
 
-// expect says with which nonces echoes leave, by name of egress. Egresses that are not named are
-// forgotten.
+// expect sets the nonces of the echoes that are sent, by name of egress. It forgets egresses that
+// are not named.
 func (r *routeLoops) expect(nonces map[string]probe.Nonce) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -50,7 +49,7 @@ func (r *routeLoops) expect(nonces map[string]probe.Nonce) {
 	})
 }
 
-// saw takes an echo that came in by an ingress, and reports whether it closes a loop that was not
+// saw records an echo that came in by an ingress, and reports whether it closes a loop that was not
 // known.
 func (r *routeLoops) saw(e echowatch.Echo, now time.Time) (egress string, news bool) {
 	if e.Reply || len(e.Data) < len(probe.Nonce{}) {
@@ -67,9 +66,8 @@ func (r *routeLoops) saw(e echowatch.Echo, now time.Time) (egress string, news b
 	return egress, !known
 }
 
-// known returns the egresses that are part of a loop. Once known, a loop is forgotten only when
-// probes do not come back any more and are answered: as long as every box in it refuses, none sees
-// the others' packets.
+// known returns the egresses that are part of a loop. A known loop is forgotten only when probes no
+// longer come back and are answered: while every box in it refuses, none sees the others' packets.
 func (r *routeLoops) known(now time.Time, probes map[string]probe.Status) map[string]bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -84,8 +82,8 @@ func (r *routeLoops) known(now time.Time, probes map[string]probe.Status) map[st
 	return out
 }
 
-// expiry returns when the next loop may be forgotten, unless its probes come back again; the zero
-// time if there is none, or if only answers can end one.
+// expiry returns when the next loop may be forgotten unless its probes come back again; zero if
+// there is none, or if only answers can end one.
 func (r *routeLoops) expiry() time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -99,8 +97,8 @@ func (r *routeLoops) expiry() time.Time {
 	return first
 }
 
-// loopsPossible reports whether a ring of boxes can lead through this one: another box must be able
-// to send it packets, and in every ring one is reached as a member or by its endpoint.
+// loopsPossible reports whether a routing loop can lead through this box: another box must be able
+// to send it packets, as a member or as a client of the endpoint.
 func loopsPossible(cfg *config.Config) bool {
 	for _, e := range cfg.Egresses {
 		if e.Peer != nil {
@@ -140,7 +138,7 @@ func (d *Set) watchEchoes(ctx context.Context, iface string, saw func(echowatch.
 	}
 }
 
-// checkAddr returns an address of a prefix that no member is likely to have: the last but a few.
+// checkAddr returns an address that probably no member has: the last but a few of a prefix.
 func checkAddr(p netip.Prefix) netip.Addr {
 	a := p.Masked().Addr().As16()
 	for bit := p.Bits(); bit < len(a)*8; bit++ {
@@ -150,7 +148,7 @@ func checkAddr(p netip.Prefix) netip.Addr {
 	return netip.AddrFrom16(a)
 }
 
-// prefixTask finds out whether members' addresses on the WAN lead back to this box.
+// prefixTask finds out whether members' public addresses on the WAN lead back to this box.
 func (d *Set) prefixTask(was, next *services, e config.Egress, mark uint32,
 	targets []netip.Addr) task {
 	id := "prefix " + e.Name

@@ -22,20 +22,20 @@ const (
 	silenceBeforeAsking = 5 * time.Second
 )
 
-// Monitor acts on what passes find out. It probes egresses while they are connected, reconnects
-// tunnels whose probes go unanswered, and hurries tunnels that traffic now depends on. It belongs
-// to the loop.
+// Monitor acts on the results of passes. It probes egresses while they are connected, reconnects
+// tunnels that do not answer, and hurries tunnels that traffic now depends on. It belongs to the
+// loop.
 type Monitor struct {
 	tunnels map[string]*tunnelState
 	uplink  string
 	served  map[decide.EgressList]bool // lists that a good egress carries
-	// egresses by which a member, or anything behind it, ever answered
+	// egresses by which a peer, or anything behind it, ever answered
 	heard map[string]bool
 	// since when no egress answers, though the host has a way out; zero while one does
 	silent time.Time
 }
 
-// tunnelState is what is remembered of a tunnel.
+// tunnelState is what the monitor remembers of a tunnel.
 type tunnelState struct {
 	generation uint64
 	answered   bool // a probe was answered in this generation
@@ -50,7 +50,7 @@ func NewMonitor() *Monitor {
 		heard: map[string]bool{}}
 }
 
-// Reconcile acts on what a pass found out. It returns when it wants the next one, or the zero time.
+// Reconcile acts on a pass. It returns when it needs the next one; zero if it does not.
 func (n *Monitor) Reconcile(cfg *config.Config, s decide.Snapshot, desired decide.Decision,
 	d *Set) (next time.Time) {
 	now := d.current.Load()
@@ -66,7 +66,7 @@ func (n *Monitor) Reconcile(cfg *config.Config, s decide.Snapshot, desired decid
 		prober, of := now.probers[e.Name], desired.Intent.Egresses[i]
 		if e.OpenVPN == nil {
 			up := decide.Connected(cfg, e, s)
-			// also while it is not used: else nobody would see that it is back
+			// also while it is not used: otherwise its recovery would go unnoticed
 			prober.SetActive(up && !of.NoIPv4, up && of.IPv6)
 			if m := now.peers[e.Name]; m != nil {
 				m.SetActive(up && s.Probes[e.Name].Grade == probe.Degraded)
@@ -80,7 +80,7 @@ func (n *Monitor) Reconcile(cfg *config.Config, s decide.Snapshot, desired decid
 		}
 		status := s.Tunnels[e.Name]
 		if status.Generation != p.generation {
-			// A new session must prove itself anew.
+			// A new session starts without a grade.
 			p.generation, p.answered = status.Generation, false
 			prober.SetActive(false, false)
 		}
@@ -137,7 +137,7 @@ func (n *Monitor) forget(cfg *config.Config, desired decide.Decision) {
 	})
 }
 
-// Answered returns the egresses by which a member, or anything behind it, ever answered.
+// Answered returns the egresses by which a peer, or anything behind it, ever answered.
 func (n *Monitor) Answered(s decide.Snapshot) map[string]bool {
 	for name, m := range s.Peers {
 		if m.Grade >= probe.Fresh || s.Probes[name].Grade >= probe.Fresh {
@@ -147,8 +147,8 @@ func (n *Monitor) Answered(s decide.Snapshot) map[string]bool {
 	return maps.Clone(n.heard)
 }
 
-// hurryStandby hurries the tunnels of a list that has just lost the last egress that carried its
-// traffic well: one that could not be reached until now may wait long for its next attempt.
+// hurryStandby hurries the tunnels of a list that has just lost its last good egress: they may be
+// waiting long for their next attempt.
 func (n *Monitor) hurryStandby(desired decide.Decision, tunnels map[string]*client.Tunnel) {
 	for list, c := range desired.Choices {
 		served := desired.Health[c.Egress] >= decide.Up
@@ -163,8 +163,8 @@ func (n *Monitor) hurryStandby(desired decide.Decision, tunnels map[string]*clie
 	}
 }
 
-// watchDevice restarts openvpn when its TUN device was deleted under it: it would never notice, and
-// would use a whole core to log errors (measured: 340,000 lines a second).
+// watchDevice restarts openvpn after its TUN device was deleted: it would not notice, and would use
+// a whole core to log errors (measured: 340,000 lines a second).
 func (p *tunnelState) watchDevice(name string, s decide.Snapshot, t *client.Tunnel) {
 	link, _ := s.Host.Link(decide.TunnelDevice(name))
 	if p.index != 0 && link.Index != p.index && s.Tunnels[name].PID != 0 {
@@ -173,9 +173,9 @@ func (p *tunnelState) watchDevice(name string, s decide.Snapshot, t *client.Tunn
 	p.index = link.Index
 }
 
-// watchProbes reconnects a tunnel that is connected and answers no more. One that never answered
-// since it connected is left alone: some providers drop echoes. While the host itself has no way
-// out, there is nothing to reconnect to. It returns when it wants to look again, or the zero time.
+// watchProbes reconnects a connected tunnel that no longer answers. It leaves alone a tunnel that
+// never answered since it connected: some providers drop echoes. While the host itself has no
+// uplink, it reconnects none. It returns when to look again, or zero.
 func (p *tunnelState) watchProbes(name string, s decide.Snapshot, t *client.Tunnel,
 	uplink bool) time.Time {
 	switch status := s.Probes[name]; {

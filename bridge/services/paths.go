@@ -21,21 +21,21 @@ import (
 const (
 	// deviceRetry is the pause before the device of the path check is opened again.
 	deviceRetry = 5 * time.Second
-	// inspectDelay lets several changes of the kernel make one look at its rules.
+	// inspectDelay lets several changes of the kernel cause one inspection of its rules.
 	inspectDelay = 200 * time.Millisecond
-	// inspectEvery is how often rules are looked at though nothing changed.
+	// inspectEvery is how often rules are inspected if nothing changes.
 	inspectEvery = time.Minute
-	// legacyEvery is how often legacy iptables is looked at, whose changes nobody announces.
+	// legacyEvery is how often legacy iptables is inspected, which announces no changes.
 	legacyEvery = 10 * time.Second
 )
 
-// internet stands for the Internet at large: no rule of a policy is likely to name it.
+// internet stands for the Internet: no rule of a policy is likely to name it.
 var internet = map[policyroute.Family]netip.Addr{
 	policyroute.V4: netip.MustParseAddr("1.1.1.1"),
 	policyroute.V6: netip.MustParseAddr("2606:4700:4700::1111"),
 }
 
-// paths runs the box's own clients, and finds out why those that fail do. Safe for concurrent use.
+// paths runs the box's own clients, and finds out why some fail. Safe for concurrent use.
 type paths struct {
 	env     Env
 	trigger *Trigger
@@ -65,7 +65,7 @@ func newPaths(env Env, trigger *Trigger) *paths {
 	return p
 }
 
-// openPathDevice makes the device where it is missing.
+// openPathDevice opens the device, and makes it if it is missing.
 func openPathDevice() (io.ReadWriteCloser, error) {
 	if err := tun.Ensure(decide.PathDevice, 0, 0); err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func (p *paths) run(ctx context.Context) error {
 	return nil
 }
 
-// set tells which clients there are, after a pass made the kernel hold what was decided.
+// set replaces the clients, after a pass made the kernel hold a decision.
 func (p *paths) set(d decide.Decision, targets []netip.Addr) {
 	var clients []pathcheck.Client
 	byKey := map[string]pathcheck.Client{}
@@ -132,8 +132,8 @@ func (p *paths) set(d decide.Decision, targets []netip.Addr) {
 	}
 }
 
-// targetsOf returns the hosts of an IP version to ask. Those that are asked where nobody names any
-// stand in for a version of which none is named: its clients are worth a look, too.
+// targetsOf returns the hosts of an IP version to ask. If the configuration names none of a
+// version, the default targets stand in: its clients are tested, too.
 func targetsOf(targets []netip.Addr, f policyroute.Family) []netip.Addr {
 	of := func(list []netip.Addr) []netip.Addr {
 		return slices.DeleteFunc(slices.Clone(list), func(t netip.Addr) bool {
@@ -146,8 +146,8 @@ func targetsOf(targets []netip.Addr, f policyroute.Family) []netip.Addr {
 	return of(config.DefaultTargets())
 }
 
-// kernelChanged has the paths looked at again: somebody changed filters, rules or routes. What
-// this program changes itself is known from the clients' plans.
+// kernelChanged has the paths tested again: another program changed filters, rules or routes. This
+// program's own changes show in the clients' plans.
 func (p *paths) kernelChanged(cause string) {
 	if !strings.HasSuffix(cause, "by ztbridge") {
 		p.checker.Kick()
@@ -162,7 +162,7 @@ func (p *paths) poke() {
 	}
 }
 
-// status returns what is known.
+// status returns the results so far.
 func (p *paths) status() decide.Paths {
 	results := p.checker.Status()
 	p.mu.Lock()
@@ -174,7 +174,7 @@ func (p *paths) status() decide.Paths {
 	return out
 }
 
-// inspectLoop finds out what decides about packets that do not get through.
+// inspectLoop finds the filters and rules that decide about packets that do not get through.
 func (p *paths) inspectLoop(ctx context.Context) {
 	timer, legacy := time.NewTimer(inspectEvery), time.NewTicker(legacyEvery)
 	defer timer.Stop()
@@ -204,7 +204,7 @@ func (p *paths) inspectLoop(ctx context.Context) {
 	}
 }
 
-// lookAtRules finds what no packet of those clients can meet: what concerns other interfaces, or
+// lookAtRules finds rules that no packet of those clients can meet: those of other interfaces, or
 // other sources.
 func (p *paths) lookAtRules(ctx context.Context) {
 	p.mu.Lock()

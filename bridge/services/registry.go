@@ -10,10 +10,10 @@ import (
 	"ztbridge/bridge/pki"
 )
 
-// registry shows the key store to the endpoint.
+// registry gives the endpoint access to the key store.
 type registry struct {
 	*pki.Store
-	// defaults returns the settings of clients that have none of their own.
+	// defaults returns the settings of clients without settings of their own.
 	defaults func() config.ClientDefaults
 	// waitForRules blocks until the kernel's tables know a client's addresses.
 	waitForRules func(pki.Client) error
@@ -21,7 +21,7 @@ type registry struct {
 	told func(error)
 }
 
-// Keys implements endpoint.Registry: it makes and renews what is due.
+// Keys implements endpoint.Registry: it makes and renews keys that are due.
 func (r registry) Keys() (endpoint.Keys, error) {
 	keys, err := r.keys()
 	r.told(err)
@@ -46,9 +46,8 @@ func (r registry) keys() (endpoint.Keys, error) {
 	}, nil
 }
 
-// Client implements endpoint.Registry. It returns a client that may connect once the rules that
-// name it are in force: until then, a rule for all would send its packets where its own rule does
-// not.
+// Client implements endpoint.Registry. It returns a client that may connect, once the rules that
+// name it are in force: until then, a general rule would route its packets wrongly.
 func (r registry) Client(name string) (endpoint.Client, error) {
 	c, err := r.Store.Client(name)
 	if errors.Is(err, pki.ErrUnknown) {
@@ -78,7 +77,7 @@ func (r registry) Clients() (map[string]endpoint.Client, error) {
 	return out, nil
 }
 
-// clientOf returns a client with its settings, or the defaults where it has none of its own.
+// clientOf returns a client with its settings, or with the defaults if it has none.
 func clientOf(c pki.Client, d config.ClientDefaults) endpoint.Client {
 	dns := d.DNS
 	if c.DNS != nil {

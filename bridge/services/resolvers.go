@@ -21,15 +21,15 @@ const (
 	// carries clients' traffic and else: some 5 MB and 0.4 MB a day for each. More often than
 	// every two seconds would keep openvpn busy (see probe).
 	resolverInUse, resolverIdle = 2200 * time.Millisecond, 30 * time.Second
-	// resolverTimeout is how long an answer is awaited before the question is asked again. Silence
-	// after two makes a resolver dead.
+	// resolverTimeout is how long to wait for a reply before asking again. A resolver that misses
+	// two is dead.
 	resolverTimeout = 400 * time.Millisecond
 	resolverTries   = 2
 	// resolverHold is how long a resolver that was dead must answer before it is used again.
 	resolverHold = 30 * time.Second
 )
 
-// resolvers asks the resolvers of all egresses, each through its egress, and remembers which are
+// resolvers asks the resolvers of all egresses, each through its egress, and records which are
 // dead. Safe for concurrent use.
 type resolvers struct {
 	trigger *Trigger
@@ -59,7 +59,7 @@ func newResolvers(trigger *Trigger) *resolvers {
 		asked: map[resolverKey]*resolverState{}}
 }
 
-// set tells which resolvers there are, after a decision.
+// set replaces the resolvers, after a decision.
 func (r *resolvers) set(d decide.Decision, s decide.Snapshot) {
 	asked, inUse, probed := map[resolverKey]bool{}, map[string]bool{}, map[string]bool{}
 	for _, c := range d.Choices {
@@ -81,7 +81,7 @@ func (r *resolvers) set(d decide.Decision, s decide.Snapshot) {
 		known[e.Name] = true
 	}
 	for k := range r.asked {
-		// While nothing gets through an egress its resolvers are not asked, and keep their state.
+		// While nothing gets through an egress, its resolvers are not asked and keep their state.
 		if !asked[k] && (probed[k.egress] || !known[k.egress]) {
 			delete(r.asked, k)
 		}
@@ -183,7 +183,7 @@ func (r *resolvers) record(ctx context.Context, k resolverKey, answered bool) {
 	}
 }
 
-// askResolver reports whether a resolver answers a question that every one can answer.
+// askResolver reports whether a resolver answers a question that every resolver can answer.
 func askResolver(ctx context.Context, k resolverKey) bool {
 	dialer := &net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		var failed error

@@ -24,7 +24,7 @@ type serverFiles struct {
 	files    map[string]serverFile // by path
 }
 
-// serverFile is what a file said when it had the given size, time and inode.
+// serverFile holds the addresses in a file with the given size, time and inode.
 type serverFile struct {
 	info  os.FileInfo
 	addrs []netip.Addr
@@ -60,7 +60,7 @@ func (f *serverFiles) addrs() []netip.Addr {
 }
 
 // serversIn returns the addresses in lines of resolv.conf, ntp.conf, chrony.conf and systemd's own
-// files. Those of the host itself are left out: a program of its own answers there.
+// files. It leaves out addresses of the host: another program answers there.
 func serversIn(text string) []netip.Addr {
 	var out []netip.Addr
 	for line := range strings.Lines(text) {

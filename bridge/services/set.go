@@ -32,9 +32,9 @@ type Env struct {
 	Kernel     *kernel.Kernel // asked why packets do not get through; nil: nothing is checked
 }
 
-// Set runs the services: what works beside the kernel's tables. Which there are follows the
-// configuration; a service whose settings did not change lives through a reload. Configure and
-// Observe belong to the loop, all else is safe for concurrent use.
+// Set runs the services. Which there are follows the configuration; a service whose settings did
+// not change lives through a reload. Configure and Observe belong to the loop; all else is safe for
+// concurrent use.
 type Set struct {
 	env     Env
 	user    User
@@ -49,7 +49,7 @@ type Set struct {
 }
 
 // services are those that run for one configuration. A value is never changed: a reload makes
-// another one, which takes over what is configured as before.
+// another, which takes over the services with the same settings.
 type services struct {
 	keys     map[string]string // settings of each service, by its kind and name
 	zerotier *zerotier.Service // nil where no network is configured
@@ -85,9 +85,9 @@ func New(ctx context.Context, env Env, user User, trigger *Trigger) *Set {
 	return d
 }
 
-// Configure makes the running services those that the configuration asks for. It does not wait:
-// what is no longer wanted ends beside the caller, and what needs the device or the port of such a
-// service starts after it. On an error everything runs on as it did.
+// Configure starts and stops services as the configuration asks. It does not wait: services that
+// are no longer wanted end beside the caller, and one that needs the device or port of another
+// starts after it. On an error everything runs on unchanged.
 func (d *Set) Configure(l *Spec) error {
 	was, next := d.current.Load(), newServices()
 	tasks := []task{d.uplinkTask(was, next, l.Config.Probe)}
@@ -240,21 +240,22 @@ func (d *Set) Poke(cause string) {
 	}
 }
 
-// Retry ends the wait of an egress, if it is a tunnel: a person asks. The loop calls it.
+// Retry ends the wait of a tunnel on a person's request. It does nothing for other egresses. The
+// loop calls it.
 func (d *Set) Retry(egress string) {
 	if t := d.current.Load().tunnels[egress]; t != nil {
 		t.Retry()
 	}
 }
 
-// Prefer makes a profile of an egress's collection the next to be tried. It reports whether there
-// is one of that name.
+// Prefer selects the next profile of an egress's collection. It reports whether there is one of
+// that name.
 func (d *Set) Prefer(egress, server string) bool {
 	t := d.current.Load().tunnels[egress]
 	return t != nil && t.Prefer(server)
 }
 
-// Fill writes what the drivers say into a snapshot.
+// Fill writes the state of the drivers into a snapshot.
 func (d *Set) Fill(s *decide.Snapshot) {
 	now := d.current.Load()
 	if now.zerotier != nil {
@@ -288,7 +289,7 @@ func (d *Set) Fill(s *decide.Snapshot) {
 	}
 }
 
-// probes returns what each prober says, by name of egress.
+// probes returns the status of each prober, by name of egress.
 func (s *services) probes() map[string]probe.Status {
 	out := map[string]probe.Status{}
 	for name, p := range s.probers {
@@ -297,12 +298,11 @@ func (s *services) probes() map[string]probe.Status {
 	return out
 }
 
-// NextLook returns when a snapshot will differ for no other reason than that time has passed; the
-// zero time if never.
+// NextLook returns when a snapshot will differ only because time has passed; zero if never.
 func (d *Set) NextLook() time.Time { return d.loops.expiry() }
 
-// Look returns what changes all the time and decides nothing: what each interface has carried, and
-// a snapshot in which only Probes and Endpoint are filled in. It does not block on any service.
+// Look returns what changes all the time and decides nothing: the counters of each interface, and a
+// snapshot with Probes and Endpoint alone. It does not block on any service.
 func (d *Set) Look() (map[string]api.Counters, decide.Snapshot) {
 	now := d.current.Load()
 	s := decide.Snapshot{Now: time.Now(), Probes: now.probes()}
@@ -312,8 +312,8 @@ func (d *Set) Look() (map[string]api.Counters, decide.Snapshot) {
 	return readTraffic(), s
 }
 
-// Applied tells the drivers that the kernel holds what a snapshot led to. targets are the hosts
-// whose answers prove that a path works.
+// Applied tells the drivers that the kernel holds a decision. targets are the hosts whose answers
+// prove that a path works.
 func (d *Set) Applied(s decide.Snapshot, decided decide.Decision, targets []netip.Addr) {
 	d.dns.set(decided, s)
 	if x := d.current.Load().exits; x != nil {
@@ -332,7 +332,7 @@ func (d *Set) Applied(s decide.Snapshot, decided decide.Decision, targets []neti
 }
 
 // RemoveOrphans removes the TUN devices of egresses and listeners that the configuration no longer
-// has. Nothing leads to them once the kernel holds the intent. One that is in use stays for a later
+// has. Once the kernel holds the intent, nothing leads to them. A device in use stays for a later
 // pass.
 func (d *Set) RemoveOrphans(intent policyroute.Intent, w decide.HostState) {
 	for _, device := range decide.OrphanDevices(intent, w) {
@@ -347,7 +347,7 @@ func (d *Set) RemoveOrphans(intent policyroute.Intent, w decide.HostState) {
 	}
 }
 
-// RetryAll ends the wait of every tunnel.
+// RetryAll ends the wait of every tunnel, as Retry does.
 func (d *Set) RetryAll() {
 	for name := range d.current.Load().tunnels {
 		d.Retry(name)

@@ -14,17 +14,17 @@ const taskRestart = 2 * time.Second
 
 // task is a driver that runs until its context ends.
 type task struct {
-	// key identifies the task together with everything that it was configured with: while the key
-	// stays the same, the task is left alone.
+	// key identifies the task and its settings: while the key stays the same, the task keeps
+	// running.
 	key string
-	// uses names the device or port that the task occupies, if another task may need it: a task
-	// that ends is waited for only by one that uses the same. Empty: none.
+	// uses names the device or port that the task occupies, if another task may need it: that one
+	// starts after this one has ended. Empty: none.
 	uses string
 	run  func(context.Context) error
 }
 
-// keyOf identifies a driver by the content of its settings, what they point to included. They must
-// hold no secret: secrets look alike.
+// keyOf identifies a driver by its settings, including what they point to. They must not hold
+// secrets: all secrets look alike.
 func keyOf(name string, settings any) string {
 	b, err := json.Marshal(settings)
 	if err != nil {
@@ -52,8 +52,8 @@ func newSupervisor(ctx context.Context, log *slog.Logger, ended func()) *supervi
 	return &supervisor{ctx: ctx, log: log, ended: ended, running: map[string]*running{}}
 }
 
-// set makes the running tasks equal to tasks: what is no longer listed is told to end, what is new
-// is started. It waits for nothing.
+// set makes the running tasks equal to tasks: it cancels those that are not listed and starts new
+// ones. It does not wait.
 func (s *supervisor) set(tasks []task) {
 	wanted := map[string]bool{}
 	for _, t := range tasks {
@@ -79,7 +79,7 @@ func (s *supervisor) set(tasks []task) {
 	}
 }
 
-// stop ends all tasks and waits for them, also for those that were to end before.
+// stop ends all tasks and waits for them, also for those cancelled before.
 func (s *supervisor) stop() {
 	s.set(nil)
 	for _, r := range s.ending {
@@ -96,7 +96,7 @@ func (r *running) hasEnded() bool {
 	}
 }
 
-// start runs a task after those that use the same and are still ending.
+// start runs a task after the ending ones that use the same.
 func (s *supervisor) start(t task) *running {
 	ctx, cancel := context.WithCancel(s.ctx)
 	r := &running{uses: t.uses, cancel: cancel, done: make(chan struct{})}
@@ -109,7 +109,7 @@ func (s *supervisor) start(t task) *running {
 	go func() {
 		defer close(r.done)
 		for _, e := range before {
-			// Also if this one is cancelled meanwhile: whoever waits for it needs what e uses.
+			// Also if this task is cancelled: a later one that waits for it needs what e uses.
 			<-e.done
 		}
 		Keep(ctx, s.log, t.key, t.run)

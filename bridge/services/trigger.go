@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// Trigger wakes the reconcile loop. However often it rings, the loop wakes once; the causes are
+// Trigger wakes the reconcile loop. However often it fires, the loop wakes once; the causes are
 // collected for the log.
 type Trigger struct {
 	C      chan struct{}
@@ -14,13 +14,13 @@ type Trigger struct {
 	causes []string
 }
 
-// maxCauses bounds what is remembered between two passes.
+// maxCauses limits the causes that are collected between two passes.
 const maxCauses = 8
 
 // NewTrigger returns a trigger that has not fired.
 func NewTrigger() *Trigger { return &Trigger{C: make(chan struct{}, 1)} }
 
-// Fire never blocks.
+// Fire wakes the loop for a cause. It never blocks.
 func (d *Trigger) Fire(cause string) {
 	d.mu.Lock()
 	if len(d.causes) < maxCauses && !slices.Contains(d.causes, cause) {
@@ -33,7 +33,7 @@ func (d *Trigger) Fire(cause string) {
 	}
 }
 
-// Cause returns why it rang since the last call, and forgets it.
+// Cause returns the causes since the last call, and forgets them.
 func (d *Trigger) Cause() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()

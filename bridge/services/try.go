@@ -20,7 +20,7 @@ import (
 // tryTimeout is how long a profile that is tried may take to connect.
 const tryTimeout = 45 * time.Second
 
-// Trial is what trying a profile found.
+// Trial is the result of trying a profile.
 type Trial struct {
 	Server  string // "udp 203.0.113.5:1194"
 	Took    time.Duration
@@ -36,9 +36,9 @@ type TrialCheck struct {
 	Err    error // nil: it was answered
 }
 
-// Try connects a profile and exchanges packets through it in a network namespace of its own: no
-// route, address or rule of this host is touched, and nothing is left behind. credentials may be
-// nil. It blocks, for up to a minute.
+// Try connects a profile and exchanges packets through it in its own network namespace: it changes
+// no route, address or rule of this host, and leaves nothing behind. credentials may be nil. It
+// blocks, for up to a minute.
 func Try(ctx context.Context, p *profile.Profile, credentials *config.Credentials,
 	log *slog.Logger) (*Trial, error) {
 	user, err := LookupUser()
@@ -170,7 +170,7 @@ func checkThrough(ctx context.Context, device string, s *client.Session) ([]Tria
 	return out, nil
 }
 
-// first returns the first address that fits, or the zero value.
+// first returns the first address of a kind, or the zero value.
 func first(list []netip.Addr, fits func(netip.Addr) bool) netip.Addr {
 	for _, a := range list {
 		if fits(a) {

@@ -7,14 +7,13 @@ import (
 	"strconv"
 )
 
-// User is whom openvpn runs as.
+// User is the system user that openvpn runs as.
 type User struct {
 	name     string
 	uid, gid int
 }
 
-// openvpnUsers are tried in order: the one that the package makes, then the one that every system
-// has.
+// openvpnUsers are tried in order: the package's own user, then one that every system has.
 var openvpnUsers = []string{"ztbridge-ovpn", "nobody"}
 
 // LookupUser returns the unprivileged user for openvpn.

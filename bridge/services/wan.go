@@ -16,7 +16,7 @@ import (
 	"ztbridge/policyroute"
 )
 
-// deviceCheck is how often a driver looks whether its egress has another interface now.
+// deviceCheck is how often a driver checks whether its egress has another interface now.
 const deviceCheck = time.Second
 
 // hostView is what drivers need to know of the last pass. It is immutable.
