@@ -2,7 +2,7 @@ package probe
 
 import "time"
 
-// Grade says how far an egress can be trusted, by what its probes saw.
+// Grade is how well an egress has answered its probes.
 //
 //	          hit         2 hits, and no outage or heavy loss for HoldDown (if it ever failed)
 //	Unknown ───────▶ Fresh ────────────────────────────────────────────────▶ Stable
@@ -24,7 +24,7 @@ func (g Grade) String() string {
 	return [...]string{"unknown", "degraded", "fresh", "stable"}[g]
 }
 
-// Load is what else passed by an egress while an answer was awaited.
+// Load is how much other traffic passed an egress while an answer was awaited.
 type Load uint8
 
 // The loads.
@@ -35,27 +35,26 @@ const (
 )
 
 const (
-	// missesToDegrade is two: one lost packet is weather, two in a row are an outage.
+	// missesToDegrade is two: one lost packet is normal, two in a row are an outage.
 	missesToDegrade = 2
 	// busyTimeout is how long a busy egress may be silent. Modems have queues of two seconds and
-	// more, and while one fills up answers do not come at all; some more may be dropped on the way.
+	// more: while one fills up, answers are late or dropped.
 	busyTimeout = 3 * time.Second
-	// holdDownMax bounds the doubling of the hold-down of an egress that keeps relapsing.
+	// holdDownMax limits the doubling of the hold-down of an egress that fails again and again.
 	holdDownMax = 5 * time.Minute
-	// startHold is the hold-down of what never failed.
+	// startHold is the hold-down of an egress that never failed.
 	startHold = 2 * time.Second
-	// relapse is how soon after a recovery another outage counts as a relapse of the same illness.
+	// relapse is how soon after a recovery another outage counts as the same fault.
 	relapse = 5 * time.Minute
-	// lossToHold is the share of lost probes above which an egress that answers is not called
-	// stable.
+	// lossToHold is the share of lost probes above which an egress that answers is not Stable.
 	lossToHold = 0.10
 	// lossWeight is the weight of the newest probe in the moving average of losses: about the last
 	// 20.
 	lossWeight = 0.05
 )
 
-// Health is the pure judgement of one egress: outcomes of probes go in, a Grade comes out. The zero
-// grade is Unknown. It is not safe for concurrent use.
+// Health grades one egress by the outcomes of its probes. It is pure. The zero grade is Unknown. It
+// is not safe for concurrent use.
 type Health struct {
 	// HoldDown is how long an egress must answer before it is Stable.
 	HoldDown time.Duration
@@ -89,9 +88,9 @@ func (h *Health) Hit(now time.Time) {
 	}
 }
 
-// Miss records an unanswered probe and reports whether the egress has just become Degraded. One
-// that is full does not answer in time, and must not be taken for dead: those who fill it would be
-// cut off. What counts is the load during the last of the misses, so that an outage is found no
+// Miss records an unanswered probe and reports whether the egress has just become Degraded. A busy
+// egress answers late and must not count as dead: that would cut off the clients that fill it. The
+// load during the last miss counts, so that earlier traffic does not delay finding an outage.
 // later for what passed before it.
 func (h *Health) Miss(now time.Time, load Load) bool {
 	h.misses++
@@ -116,21 +115,20 @@ func (h *Health) Miss(now time.Time, load Load) bool {
 	return true
 }
 
-// Reset forgets the present grade, as when the egress was connected anew, and keeps what is known
-// of its relapses.
+// Reset forgets the present grade, as after a new connection, and keeps the record of relapses.
 func (h *Health) Reset() {
 	h.failed = h.failed || h.grade >= Fresh
 	h.grade, h.misses, h.loss, h.heard = Unknown, 0, 0, time.Time{}
 }
 
-// Grade returns the present judgement.
+// Grade returns the present grade.
 func (h *Health) Grade() Grade { return h.grade }
 
 // Loss returns the moving average of the share of probes lost, 0 to 1.
 func (h *Health) Loss() float64 { return h.loss }
 
-// hold returns how long it must answer. What never failed has little to prove: a start is no
-// recovery.
+// hold returns how long the egress must answer to be Stable: less if it never failed, since a start
+// is no recovery.
 func (h *Health) hold() time.Duration {
 	if !h.failed {
 		return min(startHold, h.HoldDown)

@@ -11,19 +11,19 @@ import (
 )
 
 const (
-	// mtuEvery is how often the path MTU is measured anew; a path changes seldom.
+	// mtuEvery is how often the path MTU is measured; paths change seldom.
 	mtuEvery = 10 * time.Minute
-	// mtuRetry is how soon after a measurement without result.
+	// mtuRetry is the pause after a measurement without result.
 	mtuRetry = 30 * time.Second
-	// mtuTries is how often echoes of one size must go unanswered, and small ones beside them not,
-	// before that size counts as too big.
+	// mtuTries is how often echoes of one size must go unanswered, while small ones are answered,
+	// for the size to count as too big.
 	mtuTries = 3
 	// mtuGrace is how much longer than a small echo a big one may take.
 	mtuGrace = 100 * time.Millisecond
 )
 
-// mtuSizes are the sizes worth asking for, largest first: Ethernet, PPPoE, common tunnels, one
-// ZeroTier packet (1394), WireGuard, IPv6's minimum.
+// mtuSizes are the sizes to try, largest first: Ethernet, PPPoE, common tunnels, one ZeroTier
+// packet (1394), WireGuard, IPv6's minimum.
 var mtuSizes = []int{1500, 1492, 1472, 1450, 1420, 1394, 1360, 1320, 1280, 1200}
 
 // fit reports whether packets of some size pass.
@@ -35,9 +35,9 @@ const (
 	tooBig
 )
 
-// pathMTU returns the size in bytes of the largest IPv4 packet that a target answered with DF set,
-// or 0 if that is not clear. It blocks for up to about a second, and no longer than the timeout
-// when nothing is answered any more.
+// pathMTU returns the size in bytes of the largest IPv4 packet that a target answered with DF set;
+// 0 if that is not clear. It blocks for up to about a second, and if nothing is answered no longer
+// than the timeout.
 func (e *echoer) pathMTU(ctx context.Context, targets []netip.Addr, timeout time.Duration) int {
 	echoes := ofFamily(targets, false)
 	if len(echoes) == 0 {
@@ -46,8 +46,8 @@ func (e *echoer) pathMTU(ctx context.Context, targets []netip.Addr, timeout time
 	return largest(mtuSizes, func(size int) fit { return e.fits(ctx, echoes, size, timeout) })
 }
 
-// largest returns the first of the sizes, which descend, that passes, by bisection; 0 if there is
-// none or it is unclear which.
+// largest returns, by bisection, the first of the descending sizes that passes; 0 if there is none
+// or it is unclear.
 func largest(sizes []int, try func(size int) fit) int {
 	low, high := 0, len(sizes) // the answer is the first size in [low, high) that passes
 	for low < high {
@@ -67,8 +67,8 @@ func largest(sizes []int, try func(size int) fit) int {
 	return sizes[low]
 }
 
-// fits finds out about one size. Beside each echo of that size a small one travels: only where that
-// one is answered and the big one is not does it have to do with the size.
+// fits tests one size. Beside each echo of that size it sends a small one: the size is too big only
+// if the small one is answered and the big one is not.
 func (e *echoer) fits(ctx context.Context, targets []netip.Addr, size int,
 	timeout time.Duration) fit {
 	for range mtuTries {

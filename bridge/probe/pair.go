@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// Pair probes an egress by both IP versions, each for itself: one may be dead while the other is
-// well. Safe for concurrent use.
+// Pair probes an egress by both IP versions independently: one may fail alone. Safe for concurrent
+// use.
 type Pair struct {
 	of [2]*Prober // IPv4 and IPv6; nil where there is no target
 
@@ -20,8 +20,8 @@ const (
 	V6
 )
 
-// NewPair returns a pair that is not active yet. cfg is that of both; traffic6, where it is not
-// nil, is what of cfg.Traffic is IPv6.
+// NewPair returns a pair that is not active yet. cfg applies to both; traffic6 is the IPv6 part of
+// cfg.Traffic, and may be nil.
 func NewPair(cfg Config, traffic6 func() Traffic) *Pair {
 	p := &Pair{}
 	total := cfg.Traffic
@@ -41,8 +41,7 @@ func NewPair(cfg Config, traffic6 func() Traffic) *Pair {
 	return p
 }
 
-// less returns what is left of t without the part. Counters that were read a moment apart may
-// differ by more than there is.
+// less returns t without part, at least zero: counters that were read a moment apart may differ.
 func (t Traffic) less(part Traffic) Traffic {
 	return Traffic{Received: t.Received - min(part.Received, t.Received),
 		Sent: t.Sent - min(part.Sent, t.Sent), Bytes: t.Bytes - min(part.Bytes, t.Bytes)}
@@ -60,8 +59,7 @@ func (p *Pair) SetActive(v4, v6 bool) {
 	}
 }
 
-// Status returns the picture of both: the grade is the better of the two, and all else is its, but
-// the MTU, which must be that of the smaller.
+// Status returns the status of the version with the better grade, with the smaller MTU of both.
 func (p *Pair) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -9,24 +9,23 @@ import (
 )
 
 const (
-	// minTimeout and maxTimeout bound how long an answer is awaited; between them it is four times
-	// the smoothed round-trip time, so that a near egress is judged sooner than a far one. The
-	// least leaves a small box that is busy the time to answer: what is judged is the path, not its
-	// processor.
+	// minTimeout and maxTimeout limit how long to wait for an answer. Between them it is four times
+	// the smoothed round-trip time, so that a near egress is graded sooner. minTimeout leaves a
+	// small busy box time to answer: the path is measured, not the processor.
 	minTimeout = 350 * time.Millisecond
 	maxTimeout = 500 * time.Millisecond
-	// alive is how many packets must come in while an answer is awaited for the egress to count as
-	// Alive. A few prove nothing: they may be errors of the provider's own router.
+	// alive is the number of packets that must come in while an answer is awaited for the egress to
+	// count as Alive. A few may be errors of the provider's router.
 	alive = 10
-	// busy is how many bytes must pass in that time for it to count as Busy: what a slow line
-	// carries, and a few light users do not.
+	// busy is the number of bytes in that time for it to count as Busy: more than a few light users
+	// cause.
 	busy = 32 << 10
 )
 
 // Traffic is what has passed an egress's interface so far.
 type Traffic struct {
-	// Received counts packets that only this egress can have brought in: none on an interface that
-	// others use as well.
+	// Received counts packets that only this egress can have brought in: none on a shared
+	// interface.
 	Received uint64
 	Sent     uint64 // packets
 	Bytes    uint64 // in both directions
@@ -41,7 +40,7 @@ type Config struct {
 	// Device is nil. It is called often, and must not block.
 	Device func() string
 	Nonce  Nonce // begins the data of every echo
-	// Targets are sent ICMP echoes; the answer of any one of them is proof of life.
+	// Targets receive ICMP echoes; an answer of any one of them counts.
 	Targets []netip.Addr
 	// Traffic is asked several times in an interval, and while an answer is awaited. Nil: unknown,
 	// taken for none.
@@ -54,7 +53,7 @@ type Config struct {
 
 func (c Config) way() way { return way{fwmark: c.Mark, device: c.Device} }
 
-// Status is an immutable picture of what the probes saw.
+// Status is the result of the probes. It is immutable.
 type Status struct {
 	Grade Grade
 	Since time.Time     // of Grade
@@ -84,7 +83,7 @@ func New(cfg Config) *Prober {
 	return &Prober{cfg: cfg, wake: make(chan struct{}, 1), health: Health{HoldDown: cfg.HoldDown}}
 }
 
-// Status returns the latest picture.
+// Status returns the latest status.
 func (p *Prober) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -92,7 +91,7 @@ func (p *Prober) Status() Status {
 }
 
 // SetActive starts or pauses probing. Idempotent, does not block. Becoming active forgets the
-// grade: a new connection must prove itself.
+// grade: a new connection starts without one.
 func (p *Prober) SetActive(active bool) {
 	p.mu.Lock()
 	changed := p.active != active
@@ -141,8 +140,8 @@ func (p *Prober) Run(ctx context.Context) error {
 		if kicked || due(p.Status().Grade, p.cfg.Interval, time.Since(asked), seen, now) {
 			asked = time.Now()
 			p.round(ctx, echo)
-			// Big packets are the first that a full queue drops: the path is measured in a quiet
-			// moment.
+			// A full queue drops big packets first: the MTU is measured while there is little
+			// traffic.
 			if now.Bytes < seen.Bytes+busy/looksInUse && p.wantsMTU(time.Since(lastMTU)) {
 				lastMTU = time.Now()
 				p.setMTU(echo.pathMTU(ctx, p.cfg.Targets, p.timeout()))
@@ -154,8 +153,8 @@ func (p *Prober) Run(ctx context.Context) error {
 	}
 }
 
-// round sends one probe and, if nobody answers, at once a second: two misses make a verdict, and
-// waiting half a second to ask again would only lengthen the outage.
+// round sends one probe and, if it is not answered, a second one at once: two misses are an outage,
+// and a pause between them would only lengthen it.
 func (p *Prober) round(ctx context.Context, echo *echoer) {
 	for try := range missesToDegrade {
 		before := p.traffic()
@@ -170,8 +169,8 @@ func (p *Prober) round(ctx context.Context, echo *echoer) {
 	}
 }
 
-// ask sends one probe: an echo, and beside it, where echoes were never answered or the last one
-// was not, a request for a connection. Some providers drop echoes, and are not dead.
+// ask sends one probe: an echo, and also a TCP connection request if echoes were never answered or
+// the last one was not. Some providers drop echoes and still work.
 func (p *Prober) ask(ctx context.Context, echo *echoer, again bool) (time.Duration, error) {
 	if p.echoes && !again {
 		return echo.any(ctx, p.cfg.Targets, p.timeout())
@@ -214,7 +213,7 @@ func (p *Prober) traffic() Traffic {
 	return p.cfg.Traffic()
 }
 
-// until grades what passed between two moments. Counters begin anew with their interface.
+// until returns the load between two moments. Counters begin anew with their interface.
 func (t Traffic) until(now Traffic) Load {
 	switch {
 	case now.Received >= t.Received+alive:
@@ -281,8 +280,8 @@ func (p *Prober) record(rtt time.Duration, err error, load Load) {
 	}
 }
 
-// smooth is the estimator of RFC 6298, section 2.3, with alpha = 1/8, after n intervals: an average
-// must not outlive the queue that it saw because probes have become rare.
+// smooth is the estimator of RFC 6298, section 2.3, with alpha = 1/8, after n intervals: if probes
+// are rare, an old average counts less.
 func smooth(old, sample time.Duration, n time.Duration) time.Duration {
 	if old == 0 {
 		return sample

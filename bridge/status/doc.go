@@ -1,5 +1,5 @@
-// Package status turns a snapshot, a decision and the result of a pass into the status that people
-// and programs read: what flows where, since when, what is wrong, and what to do about it.
+// Package status turns a snapshot, a decision and the result of a pass into the status for people
+// and programs: where traffic goes, since when, what is wrong, and the remedy.
 //
-// It reads values alone. A Reporter only adds since when things are as they are.
+// It is pure, except that a Reporter remembers since when each state has lasted.
 package status

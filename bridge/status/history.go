@@ -6,7 +6,7 @@ import (
 	"ztbridge/bridge/api"
 )
 
-// history remembers since when things are as they are, and what changed them last.
+// history records since when each state has lasted, and what changed it last.
 type history map[string]entry
 
 type entry struct {
@@ -16,7 +16,7 @@ type entry struct {
 }
 
 // Record records the present state of a thing and returns its last change. The first state of a
-// thing is no change of it, but it has a beginning.
+// thing has a time, but is no change.
 func (l history) Record(now time.Time, thing, state, cause string) api.Change {
 	old, known := l[thing]
 	if known && old.state == state {
@@ -32,7 +32,8 @@ func (l history) Record(now time.Time, thing, state, cause string) api.Change {
 	return change
 }
 
-// expire drops what was not noted since the last time: it is over, and what comes back begins anew.
+// expire drops things that were not recorded since the last call: they are over, and start anew if
+// they come back.
 func (l history) expire() {
 	for thing, e := range l {
 		if !e.noted {

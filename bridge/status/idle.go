@@ -8,9 +8,9 @@ import (
 	"ztbridge/bridge/reclaim"
 )
 
-// idleProblem tells the owner of one of Oracle's machines how it does by Oracle's measure. It is
-// no trouble of the box's: paid accounts keep idle machines, and which kind this is can only be
-// seen from outside.
+// idleProblem compares one of Oracle's machines with the limits below which Oracle takes it back.
+// It is no fault of the box: paid accounts keep idle machines, and the box cannot see which kind
+// this is.
 func idleProblem(u reclaim.Usage, arch string) health.Problem {
 	measured := "nothing is measured yet"
 	if u.Over > 0 {

@@ -39,8 +39,8 @@ func ReadNotice(runtimeDir string) Notice {
 // updatesFile, in the runtime directory, holds as JSON the problems with the image's own updates.
 const updatesFile = "updates.json"
 
-// ReadUpdates reads what the image's updater has to say. A file that cannot be read says nothing,
-// and neither do problems whose codes only another version knows.
+// ReadUpdates reads the problems of the image's updater. A file that cannot be read has none, and
+// codes of other versions are left out.
 func ReadUpdates(runtimeDir string) []health.Problem {
 	text, err := os.ReadFile(filepath.Join(runtimeDir, updatesFile))
 	var all []health.Problem

@@ -11,8 +11,8 @@ import (
 	"ztbridge/policyroute"
 )
 
-// prefixTrouble returns why members' own IPv6 addresses on a WAN egress cannot work, and what to do
-// about it; nothing if they can, or nobody knows.
+// prefixTrouble returns why members' own IPv6 addresses on a WAN egress cannot work, and the
+// remedy; nothing if they can, or it is unknown.
 func prefixTrouble(e config.Egress, s decide.Snapshot,
 	intent policyroute.Intent) (message, remedy string) {
 	if e.WAN == nil || e.WAN.IPv6.Mode != config.IPv6Prefix {
@@ -64,7 +64,7 @@ func prefixTrouble(e config.Egress, s decide.Snapshot,
 	return "", ""
 }
 
-// numbersMembers reports whether a prefix and what is behind some ingress overlap.
+// numbersMembers reports whether a prefix overlaps the prefixes behind some ingress.
 func numbersMembers(prefix netip.Prefix, intent policyroute.Intent) bool {
 	return slices.ContainsFunc(intent.Ingresses, func(g policyroute.Ingress) bool {
 		return slices.ContainsFunc(g.Prefixes, prefix.Overlaps)

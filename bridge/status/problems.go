@@ -17,7 +17,7 @@ import (
 	"ztbridge/policyroute"
 )
 
-// conditions lists what is not as it should be, worst first, with what to do about it.
+// conditions lists the problems, worst first, with their remedies.
 func (r *Reporter) conditions(in Input) []api.Condition {
 	out := []api.Condition{}
 	for _, p := range Problems(in) {
@@ -38,7 +38,7 @@ func (r *Reporter) conditions(in Input) []api.Condition {
 	return out
 }
 
-// Problems returns all that is wrong. It is pure.
+// Problems returns all problems. It is pure.
 func Problems(in Input) []health.Problem {
 	s := in.Snapshot
 	out := append(boxProblems(in), pathProblems(in)...)
@@ -64,8 +64,8 @@ func Problems(in Input) []health.Problem {
 	return out
 }
 
-// ingressProblems tells of interfaces by which clients could get hold of the box's own traffic, or
-// around their policy.
+// ingressProblems returns problems of interfaces by which clients could reach the box's own
+// traffic, or avoid their policy.
 func ingressProblems(intent policyroute.Intent, host decide.HostState) []health.Problem {
 	var out []health.Problem
 	for _, g := range intent.Ingresses {
@@ -100,7 +100,7 @@ func ingressProblems(intent policyroute.Intent, host decide.HostState) []health.
 	return out
 }
 
-// boxProblems are those of the machine itself.
+// boxProblems returns problems of the machine itself.
 func boxProblems(in Input) []health.Problem {
 	var out []health.Problem
 	if in.Pass.Err != nil {
@@ -143,7 +143,7 @@ func boxProblems(in Input) []health.Problem {
 	return append(out, in.Updates...)
 }
 
-// choiceProblems are those of the person's files and choices.
+// choiceProblems returns problems of the person's files and choices.
 func choiceProblems(in Input) []health.Problem {
 	var out []health.Problem
 	warnings := append(slices.Clone(in.Warnings), in.Config.CheckClients(
@@ -160,7 +160,7 @@ func choiceProblems(in Input) []health.Problem {
 	return out
 }
 
-// zerotierProblems are those of the service and of the memberships.
+// zerotierProblems returns problems of the service and of the memberships.
 func zerotierProblems(cfg *config.Config, s decide.Snapshot) []health.Problem {
 	if !cfg.ZeroTier.Used() {
 		return nil
@@ -187,7 +187,8 @@ func zerotierProblems(cfg *config.Config, s decide.Snapshot) []health.Problem {
 	return out
 }
 
-// tunnelProblems are those of an OpenVPN egress. They are errors while nothing carries any traffic.
+// tunnelProblems returns problems of an OpenVPN egress. They are errors while no egress carries any
+// traffic.
 func tunnelProblems(in Input, e config.Egress) []health.Problem {
 	s := in.Snapshot
 	if e.OpenVPN == nil {
@@ -208,7 +209,7 @@ func tunnelProblems(in Input, e config.Egress) []health.Problem {
 	return out
 }
 
-// egressProblems are those that an egress of any kind may have.
+// egressProblems returns problems that an egress of any kind may have.
 func egressProblems(e config.Egress, s decide.Snapshot, decided decide.Decision) []health.Problem {
 	var out []health.Problem
 	add := func(code health.Code, message, remedy string) {
@@ -248,8 +249,8 @@ func egressProblems(e config.Egress, s decide.Snapshot, decided decide.Decision)
 	return out
 }
 
-// closedProblems tells of rules for destinations to which their egress does not lead: a person
-// who names a network of the box's own as a destination expects to get there.
+// closedProblems returns rules for destinations that their egress does not lead to: a person who
+// names a network of the box as a destination expects to reach it.
 func closedProblems(in policyroute.Intent) []health.Problem {
 	var out []health.Problem
 	for _, p := range in.Policies {
@@ -272,7 +273,7 @@ func closedProblems(in policyroute.Intent) []health.Problem {
 	return out
 }
 
-// inUse reports whether any list of egresses has one that carries its traffic.
+// inUse reports whether an egress carries the traffic of any list.
 func inUse(desired decide.Decision) bool {
 	for _, c := range desired.Choices {
 		if c.Egress != "" {

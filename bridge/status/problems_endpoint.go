@@ -11,7 +11,7 @@ import (
 	"ztbridge/bridge/pki"
 )
 
-// EndpointProblems are what keeps the endpoint from working.
+// EndpointProblems returns the problems that keep the endpoint from working.
 func EndpointProblems(s decide.Snapshot) []health.Problem {
 	var out []health.Problem
 	if err := s.Faults.Keys; err != nil {

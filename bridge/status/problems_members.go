@@ -13,8 +13,8 @@ import (
 	"ztbridge/policyroute"
 )
 
-// memberProblems returns what a network's members would find although the box's own membership is
-// well: strangers among them, no way to the box, or addresses that mean something else here.
+// memberProblems returns problems of a network's members that the box's own membership does not
+// have: strangers among them, no route to the box, or addresses that are also used elsewhere.
 func memberProblems(cfg *config.Config, s decide.Snapshot, name string,
 	st zerotier.NetworkStatus) []health.Problem {
 	var out []health.Problem
@@ -37,7 +37,7 @@ func memberProblems(cfg *config.Config, s decide.Snapshot, name string,
 }
 
 // servesMembers reports whether a rule sends everything from a whole network to some egress. Rules
-// for single members do not count: those members may use the box for other reasons.
+// for single members do not count: those may use the box for other reasons.
 func servesMembers(cfg *config.Config, network string) bool {
 	return slices.ContainsFunc(cfg.Policy, func(r config.Rule) bool {
 		return len(r.To) == 0 && len(r.Egress) > 0 &&
@@ -47,7 +47,8 @@ func servesMembers(cfg *config.Config, network string) bool {
 	})
 }
 
-// overlapsOf returns the pairs of a prefix of the network and one that the box has elsewhere.
+// overlapsOf returns the pairs of a prefix of the network and an overlapping one that the box has
+// elsewhere.
 func overlapsOf(cfg *config.Config, s decide.Snapshot, st zerotier.NetworkStatus) []string {
 	inNetwork := slices.Clone(st.Prefixes)
 	for _, r := range st.Routes {
@@ -67,8 +68,8 @@ func overlapsOf(cfg *config.Config, s decide.Snapshot, st zerotier.NetworkStatus
 	return out
 }
 
-// elsewhere calls yield for each prefix that the box has by anything but an interface: by others of
-// the host, by tunnels, and for the endpoint's clients.
+// elsewhere yields each prefix that does not come from an interface: by other routes of the host,
+// by tunnels, and for the endpoint's clients.
 func elsewhere(cfg *config.Config, s decide.Snapshot, iface string,
 	yield func(p netip.Prefix, what string)) {
 	for _, l := range s.Host.Links {

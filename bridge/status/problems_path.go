@@ -15,7 +15,7 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
-// pathProblems tells what a client finds where it is not what the configuration promises.
+// pathProblems returns the problems that the box's own clients found.
 func pathProblems(in Input) []health.Problem {
 	s, d := in.Snapshot, in.Decided
 	var out []health.Problem
@@ -52,8 +52,8 @@ func pathProblems(in Input) []health.Problem {
 	return append(out, uncoveredIngresses(in)...)
 }
 
-// pathProblem returns why a client of one list and IP version is not answered. An egress whose
-// probes are not answered either has a problem of its own, which explains it.
+// pathProblem returns why a client of one list and IP version gets no answer. If the probes of its
+// egress are not answered either, the egress's own problem explains it.
 func pathProblem(in Input, c decide.PathClient, r pathcheck.Result) (health.Problem, bool) {
 	s := in.Snapshot
 	failed := failedKinds(r)
@@ -101,7 +101,7 @@ func pathProblem(in Input, c decide.PathClient, r pathcheck.Result) (health.Prob
 	return health.Problem{}, false
 }
 
-// getsThrough reports whether the box's own packets are answered where the client's are not.
+// getsThrough reports whether the box's own packets are answered while the client's are not.
 func getsThrough(s decide.Snapshot, c decide.PathClient) bool {
 	p, version := s.Probes[c.Egress], probe.V4
 	if c.Family == policyroute.V6 {
@@ -153,7 +153,7 @@ func resolverOf(intent policyroute.Intent, c decide.PathClient) string {
 	return "over TLS"
 }
 
-// backupResolvers tells of resolvers that others stand in for.
+// backupResolvers returns problems of dead resolvers that others replace.
 func backupResolvers(in Input) []health.Problem {
 	var out []health.Problem
 	for _, e := range in.Decided.Intent.Egresses {
@@ -171,8 +171,8 @@ func backupResolvers(in Input) []health.Problem {
 	return out
 }
 
-// uncoveredIngresses tells of ingresses that no rule of the policy speaks of: all that enters
-// there is refused, which nobody configures an ingress for.
+// uncoveredIngresses returns ingresses that no rule of the policy names: all their traffic is
+// refused, which nobody configures an ingress for.
 func uncoveredIngresses(in Input) []health.Problem {
 	var out []health.Problem
 	for _, g := range in.Decided.Intent.Ingresses {
@@ -197,7 +197,7 @@ func uncoveredIngresses(in Input) []health.Problem {
 	return out
 }
 
-// peers reports whether a peering names the ingress: then it may be meant for nothing else.
+// peers reports whether a peering names the ingress: it may be meant for nothing else.
 func peers(in Input, ingress string) bool {
 	return slices.ContainsFunc(in.Config.Peering, func(p config.Peering) bool {
 		return slices.Contains(decide.Expand([]string{p.From, p.To}, in.Snapshot), ingress)
@@ -205,7 +205,7 @@ func peers(in Input, ingress string) bool {
 }
 
 // mayMatch reports whether a rule can match a packet that enters by the ingress. A client named by
-// a rule is one of the endpoint's.
+// a rule is a client of the endpoint.
 func mayMatch(r config.Rule, g policyroute.Ingress, s decide.Snapshot) bool {
 	if len(r.From) == 0 {
 		return true

@@ -17,7 +17,7 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
-// Input is all that one status is made of.
+// Input is everything that a status is made of.
 type Input struct {
 	Version  string
 	Started  time.Time
@@ -34,7 +34,7 @@ type Input struct {
 	Idle    *reclaim.Usage   // nil where it does not matter
 }
 
-// Reporter makes statuses and remembers since when things are as they are. It belongs to one
+// Reporter makes statuses, and remembers since when each state has lasted. It belongs to one
 // goroutine.
 type Reporter struct {
 	history history
@@ -77,8 +77,8 @@ func (r *Reporter) Report(in Input) api.Status {
 	return st
 }
 
-// Refresh returns a status in which what only counts is that of now: bytes, round trips, sessions.
-// It leaves st as it is.
+// Refresh returns a status with present counters: bytes, round trips, sessions. It leaves st
+// unchanged.
 func Refresh(st api.Status, now decide.Snapshot, counters map[string]api.Counters) api.Status {
 	st.Time, st.Clients = now.Now.UTC(), clientStatus(now)
 	st.Ingresses = slices.Clone(st.Ingresses)
@@ -113,7 +113,7 @@ func clientStatus(s decide.Snapshot) []api.Client {
 	return out
 }
 
-// ClientNames returns whose each fixed address of the endpoint's clients is.
+// ClientNames returns the client of each fixed address of the endpoint.
 func ClientNames(s decide.Snapshot) map[netip.Addr]string {
 	names := map[netip.Addr]string{}
 	for name, addrs := range s.Clients {
@@ -235,7 +235,8 @@ func (r *Reporter) policy(rule config.Rule, now time.Time, desired decide.Decisi
 	return out
 }
 
-// ingress says where the traffic of an ingress goes now: by every policy that may match it.
+// ingress returns the state of an ingress, with the egress of every policy that may match its
+// traffic.
 func (r *Reporter) ingress(of Input, in policyroute.Ingress) api.Ingress {
 	s, desired := of.Snapshot, of.Applied
 	link, exists := s.Host.Link(in.Iface)

@@ -42,8 +42,8 @@ func ingressKind(cfg *config.Config, name string) string {
 	return "interface"
 }
 
-// overall sums the status up in one word and one sentence. held reports whether the last pass was
-// carried out. What cuts clients off comes first, whatever tunnels are up.
+// overall summarises the status in one word and one sentence. held reports whether the last pass
+// was carried out. A problem that cuts clients off comes first, whatever tunnels are up.
 func overall(st api.Status, held bool) (api.State, string) {
 	moving, refused, second := 0, 0, 0
 	for _, p := range st.Policies {
@@ -87,7 +87,7 @@ func overall(st api.Status, held bool) (api.State, string) {
 	return api.Working, "Working: every device leaves as configured."
 }
 
-// worst returns the first problem that cuts clients off and is not the consequence of another.
+// worst returns the first problem that cuts clients off and is no consequence of another.
 func worst(conditions []api.Condition) api.Condition {
 	var present []health.Code
 	for _, c := range conditions {
