@@ -46,6 +46,7 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	d.wake = earliest(d.monitor.Reconcile(d.spec.Config, snap, desired, d.services),
 		d.services.NextLook(), desired.Wake)
 	result.Took = time.Since(began)
+	d.opts.Logger.Debug("pass", "cause", cause, "number", d.passes, "took", result.Took)
 	d.publish(snap, desired, result)
 	if !result.Plan.Empty() {
 		d.opts.Logger.Info("kernel changed", "cause", cause, "ops", len(result.Plan.Ops), "took",

@@ -65,11 +65,13 @@ func await(t testing.TB, what string, condition func() bool) {
 
 // box is a host of the lab on which ztbridge is installed.
 type box struct {
-	t      testing.TB
-	ns     *netlab.Namespace
-	dir    string
-	env    []string // of ztbridge, beside that of the test
-	daemon *netlab.Process
+	t   testing.TB
+	ns  *netlab.Namespace
+	dir string
+	env []string // of ztbridge, beside that of the test
+	// verbose has the daemon log details, such as each pass.
+	verbose bool
+	daemon  *netlab.Process
 }
 
 // newBox installs ztbridge on a host: a directory of its own, no process yet.
@@ -120,9 +122,13 @@ func (b *box) mustRun(args ...string) string {
 // start starts the daemon and returns at once.
 func (b *box) start() {
 	b.t.Helper()
+	run := []string{"run"}
+	if b.verbose {
+		run = append(run, "-v")
+	}
 	// With the umask of the systemd unit.
 	cmd := netlab.Command("sh", append([]string{"-c", `umask 0077; exec "$0" "$@"`, program},
-		b.args("run")...)...)
+		b.args(run...)...)...)
 	cmd.Env = append(cmd.Environ(), b.env...)
 	p, err := b.ns.Start(cmd)
 	if err != nil {
