@@ -91,7 +91,6 @@ func (h *Health) Hit(now time.Time) {
 // Miss records an unanswered probe and reports whether the egress has just become Degraded. A busy
 // egress answers late and must not count as dead: that would cut off the clients that fill it. The
 // load during the last miss counts, so that earlier traffic does not delay finding an outage.
-// later for what passed before it.
 func (h *Health) Miss(now time.Time, load Load) bool {
 	h.misses++
 	h.failed = h.failed || h.grade != Unknown
