@@ -12,17 +12,17 @@ import (
 	"ztbridge/policyroute"
 )
 
-// ErrAcceptsLeft reports that our chains in iptables let through what they should not any more.
-// Table inet ztb refuses what it refuses all the same; but what the host's own rules in iptables
-// would drop behind our jump, they do not see.
+// ErrAcceptsLeft reports that our chains in iptables still accept what they should no longer
+// accept. Table inet ztb drops it all the same; but the host's own iptables rules behind our jump
+// do not see it.
 var ErrAcceptsLeft = errors.New("accepts that should be gone are still in iptables")
 
-// PartialError is returned by Apply when everything was done but some operations without which our
-// own table, the rules and the routes are as closed as they should be, and less open. Only iptables
-// may be more open: see ErrAcceptsLeft.
+// PartialError is returned by Apply if some operations failed without which our table, the rules
+// and the routes are as closed as they should be, only less open. Only iptables may be more open:
+// see ErrAcceptsLeft.
 type PartialError struct {
-	// Failed name their operations. Those on iptables wrap ErrNoIPTables, and ErrAcceptsLeft where
-	// they would have closed.
+	// Failed are the errors of those operations. Errors of iptables wrap ErrNoIPTables, and
+	// ErrAcceptsLeft if the operation removes accepts.
 	Failed []error
 	// Done are the operations that were carried out.
 	Done []policyroute.Op
@@ -34,10 +34,9 @@ func (e *PartialError) Error() string { return errors.Join(e.Failed...).Error() 
 func (e *PartialError) Unwrap() []error { return e.Failed }
 
 // Apply executes the plan's operations in order and stops at the first error, which names the
-// operation: what comes later may rely on it, and after every prefix of a plan nothing leaks.
-// Operations without which our table refuses no less are passed over when they fail, so that one
-// impossible way out, or an iptables that does not work, does not take the rest along; then a
-// PartialError is returned at the end.
+// operation: later ones may rely on it, and after every prefix of a plan nothing leaks. It skips
+// failed operations that only open something, so that one impossible route, or an iptables that
+// does not work, does not stop the rest; it then returns a PartialError at the end.
 func (k *Kernel) Apply(ctx context.Context, p policyroute.Plan) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -79,7 +78,7 @@ func (k *Kernel) apply(ctx context.Context, p policyroute.Plan) error {
 }
 
 // errNoAddress refuses a route by a device that could not be given its address: packets would leave
-// it with the address of another one.
+// with the address of another device.
 var errNoAddress = errors.New("the device lacks an address")
 
 // deviceFamily is one IP version of a device.
@@ -105,7 +104,7 @@ func (k *Kernel) tolerable(op policyroute.Op) bool {
 	return false
 }
 
-// removesAccept reports whether an operation takes accepts out of iptables, as last observed.
+// removesAccept reports whether an operation removes accepts from iptables, as last observed.
 func (k *Kernel) removesAccept(op policyroute.Op) bool {
 	switch o := op.(type) {
 	case policyroute.DeleteChain:
@@ -154,7 +153,7 @@ func (k *Kernel) do(op policyroute.Op) error {
 	return fmt.Errorf("operation %T is unknown", op)
 }
 
-// changeChains runs a change of iptables, after noting what it may bring about.
+// changeChains changes iptables, after recording what the change may create.
 func (k *Kernel) changeChains(f policyroute.Family, change func() error) error {
 	return k.onIPTables(f, func() error {
 		if err := k.noteFootprint(f); err != nil {
@@ -164,8 +163,8 @@ func (k *Kernel) changeChains(f policyroute.Family, change func() error) error {
 	})
 }
 
-// onIPTables makes every failure of do ErrNoIPTables: what is asked is simple, and an iptables that
-// does not do it is of no use here.
+// onIPTables makes every failure of do ErrNoIPTables: the requests are simple, and an iptables that
+// refuses them is of no use.
 func (k *Kernel) onIPTables(f policyroute.Family, do func() error) error {
 	err := k.ipt.find(f)
 	if err == nil {
@@ -177,8 +176,8 @@ func (k *Kernel) onIPTables(f policyroute.Family, do func() error) error {
 	return nil
 }
 
-// changeMaps changes the maps or, where the kernel will not, the whole table: then somebody was
-// there first.
+// changeMaps changes the maps or, if the kernel refuses, replaces the whole table: another program
+// was faster.
 func (k *Kernel) changeMaps(o policyroute.ChangeNftMaps) error {
 	err := k.nft.change(o)
 	if err == nil {
@@ -189,8 +188,8 @@ func (k *Kernel) changeMaps(o policyroute.ChangeNftMaps) error {
 	return k.nft.replace(o.Table)
 }
 
-// withoutIPv6 takes it for no error that a kernel without IPv6 has no place for its rules, routes
-// and addresses, nor a device on which it is switched off (EACCES): nothing can leak by it.
+// withoutIPv6 drops errors of IPv6 rules, routes and addresses on a kernel without IPv6, or on a
+// device where it is switched off (EACCES): nothing can leak there.
 func withoutIPv6(f policyroute.Family, err error) error {
 	if f == policyroute.V6 && (errors.Is(err, unix.EAFNOSUPPORT) ||
 		errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EACCES)) {
@@ -199,7 +198,7 @@ func withoutIPv6(f policyroute.Family, err error) error {
 	return err
 }
 
-// headline is the first line of an operation's text: a ruleset would bury the error.
+// headline returns the first line of an operation's text: a whole ruleset would hide the error.
 func headline(op policyroute.Op) string {
 	first, _, _ := strings.Cut(op.String(), "\n")
 	return first

@@ -13,28 +13,25 @@ import (
 	"ztbridge/policyroute"
 )
 
-// Flows selects connections in conntrack's table; one matches when any of these does.
+// Flows selects connections in conntrack's table: those that match any of its fields.
 type Flows struct {
 	// Sources are the clients that opened the connection, or that it was opened to.
 	Sources []netip.Prefix
-	// Translated are the addresses that the connection shows outside, by masquerading: those of an
-	// egress.
+	// Translated are the outside addresses of masqueraded connections: those of an egress.
 	Translated []netip.Addr
-	// Redirected are the ports of this host that the connection was redirected to: those of a
-	// forwarder.
+	// Redirected are ports of this host to which connections are redirected: those of a forwarder.
 	Redirected []uint16
-	// Untranslated are clients whose connections to anywhere else show their own addresses: they
-	// began while no filter translated them, and would stay so for as long as they are used.
+	// Untranslated are clients whose connections show their own addresses outside: they began while
+	// no filter translated them, and would stay so as long as they last.
 	Untranslated []netip.Prefix
-	// Moved, unless it is nil, is asked about each of the two that speak to each other, as the one
-	// whose packets may have got another way, whoever opened the connection; steered where its
-	// destination was rewritten.
+	// Moved, unless it is nil, reports whether packets of client to remote may now leave by another
+	// egress. It is asked about both ends of each connection, whoever opened it; steered means that
+	// its destination was rewritten.
 	Moved func(client, remote netip.Addr, steered bool) bool
 }
 
-// CutFlows deletes the connections from conntrack's table, so that their next packets take the
-// present way and are translated anew, and returns how many there were. It does not send anything
-// to the peers.
+// CutFlows deletes connections from conntrack's table, so that their next packets are routed and
+// translated anew. It returns how many there were. It sends nothing to the peers.
 func (k *Kernel) CutFlows(ctx context.Context, f Flows) (int, error) {
 	if len(f.Sources) == 0 && len(f.Translated) == 0 && len(f.Redirected) == 0 &&
 		len(f.Untranslated) == 0 && f.Moved == nil {

@@ -20,7 +20,7 @@ type Source struct {
 	Prefixes []netip.Prefix
 }
 
-// Diversion is a routing rule of another program that takes clients' packets away from ours.
+// Diversion is a routing rule of another program that diverts clients' packets.
 type Diversion struct {
 	Iface string
 	Src   netip.Addr // a source whose packets it takes
@@ -36,9 +36,9 @@ type foreignRule struct {
 	marks bool  // whether it matches marked packets only
 }
 
-// Diversions returns the foreign rules that decide about packets to dst from any of the sources.
-// It asks the kernel what it would do with such a packet, so that a rule whose table has no route
-// counts as harmless. Sources whose interface does not exist are passed over.
+// Diversions returns the foreign rules that decide about packets to dst from any of the sources. It
+// asks the kernel to route such a packet, so that a rule whose table has no route counts as
+// harmless. It skips sources whose interface does not exist.
 func (k *Kernel) Diversions(sources []Source, dst netip.Addr) ([]Diversion, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -68,7 +68,7 @@ func (k *Kernel) Diversions(sources []Source, dst netip.Addr) ([]Diversion, erro
 	return out, nil
 }
 
-// foreignRules returns the rules of others that come before the last of ours.
+// foreignRules returns the rules of other programs that come before our last one.
 func (k *Kernel) foreignRules(f policyroute.Family) ([]foreignRule, error) {
 	req := k.request(unix.RTM_GETRULE, unix.NLM_F_DUMP)
 	req.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: afOf(f)}})
@@ -108,7 +108,7 @@ func (r foreignRule) sourceIn(s Source, dst netip.Addr) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// inside returns an address of a prefix that is no network address: a host's, but rarely the
+// inside returns an address of a prefix that is not the network address: a host's, but rarely the
 // box's own, which tends to be the first.
 func inside(p netip.Prefix) netip.Addr {
 	if p.IsSingleIP() {
@@ -120,7 +120,7 @@ func inside(p netip.Prefix) netip.Addr {
 	return out
 }
 
-// takes reports whether the rule is what decides about a packet.
+// takes reports whether the rule decides about a packet.
 func (k *Kernel) takes(r foreignRule, iface string, src, dst netip.Addr) (bool, error) {
 	routes, err := k.rtnl.RouteGetWithOptions(dst.AsSlice(), &netlink.RouteGetOptions{
 		Iif: iface, SrcAddr: src.AsSlice(), FIBMatch: true})
@@ -142,7 +142,7 @@ func (k *Kernel) takes(r foreignRule, iface string, src, dst netip.Addr) (bool, 
 		func(found netlink.Route) bool { return found.Table == r.Table }), nil
 }
 
-// selector prints the rule without its number, as ip(8) takes it.
+// selector prints the rule without its number, as ip(8) reads it.
 func (r foreignRule) selector() string {
 	words := []string{"from all"}
 	if r.From.IsValid() {

@@ -14,8 +14,8 @@ import (
 )
 
 // In its nftables variant, iptables makes table filter and its built-in chains when it first needs
-// them, and never removes them. To leave the host as it was we note which were absent before our
-// first chain, and at the end remove those of them that are still empty.
+// them, and never removes them. To leave the host as it was, we record which were absent before our
+// first chain, and remove those that are still empty at the end.
 
 var builtinChains = []string{"INPUT", "FORWARD", "OUTPUT"}
 
@@ -24,10 +24,10 @@ var filterFamilies = map[string]nftables.TableFamily{
 	"ip6": nftables.TableFamilyIPv6,
 }
 
-// The chains of the legacy variant are seen by it alone, so we note that as well.
+// Only the legacy variant sees its own chains, so we record its use as well.
 
-// noteFootprint records what our first chain of a family, whose iptables was found, may bring
-// about.
+// noteFootprint records what our first chain of a family may create. The family's iptables was
+// found.
 func (k *Kernel) noteFootprint(f policyroute.Family) error {
 	data := k.record.data
 	switch legacy := !k.ipt.families[f].nftables; {
@@ -82,8 +82,8 @@ func (k *Kernel) absentChains() ([]string, error) {
 	return absent, nil
 }
 
-// chainsLeft returns an error when chains of ours are where iptables, in its nftables variant, does
-// not see them, or may be where its legacy variant made them.
+// chainsLeft returns an error if our chains are where the nftables variant of iptables does not see
+// them, or may be where the legacy variant made them.
 func (k *Kernel) chainsLeft(unseen []policyroute.Unseen) error {
 	if len(unseen) == 0 {
 		return nil
@@ -130,8 +130,8 @@ func findChain(chains []*nftables.Chain, name string) *nftables.Chain {
 	return chains[i]
 }
 
-// removeFootprint removes what iptables made for us and nobody else has used since. The kernel
-// itself refuses to remove what is in use, so that no rule of another's can be lost in between.
+// removeFootprint removes objects that iptables made for us and nobody else uses. The kernel itself
+// refuses to remove objects in use, so that no foreign rule is lost in between.
 func (k *Kernel) removeFootprint() error {
 	if len(k.record.data.Absent) == 0 {
 		return nil

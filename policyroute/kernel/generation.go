@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// generation counts the transactions of nftables in this network namespace (NFT_MSG_GETGEN).
-// Whoever changes a rule, with nft or with iptables in its nftables variant, raises it: an equal
-// number means an equal ruleset.
+// generation returns the number of nftables transactions in this network namespace
+// (NFT_MSG_GETGEN). Every change of a rule raises it, by nft or by iptables in its nftables
+// variant: an equal number means an equal ruleset.
 type generation struct {
 	conn *netlink.Conn
 }

@@ -11,9 +11,9 @@ import (
 	"ztbridge/policyroute"
 )
 
-// Guard puts a table inet ztb in force unless there is one already, and reports whether it did. It
-// looks at nothing else: whatever state the rest of the host is in, iptables above all, does not
-// keep it from closing. Where it cannot be seen whether the table is there, it is replaced.
+// Guard installs a table inet ztb unless there is one already, and reports whether it did. It looks
+// at nothing else: no state of the host, iptables above all, keeps it from closing. If it cannot
+// see whether the table is there, it replaces it.
 func Guard(closed policyroute.Ruleset) (put bool, err error) {
 	n := newNft()
 	present, unseen := n.present()
@@ -27,8 +27,8 @@ func Guard(closed policyroute.Ruleset) (put bool, err error) {
 	return true, nil
 }
 
-// GuardSysctls keeps clients from configuring the box by those interfaces that exist and that a
-// closed state closes. recordPath is as of Options. It is idempotent.
+// GuardSysctls keeps clients from configuring the box by the existing interfaces that a closed
+// state closes. recordPath is as of Options. Idempotent.
 func GuardSysctls(closed policyroute.State, recordPath string) error {
 	r, err := openRecord(recordPath)
 	if err != nil {
@@ -47,7 +47,7 @@ func GuardSysctls(closed policyroute.State, recordPath string) error {
 	return errs
 }
 
-// present reports whether our table is there and filters anything: one without chains does not.
+// present reports whether our table exists and filters: a table without chains does not.
 func (n nft) present() (bool, error) {
 	conn, err := n.dial()
 	if err != nil {

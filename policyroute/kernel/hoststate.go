@@ -16,7 +16,7 @@ import (
 	"ztbridge/policyroute"
 )
 
-// HostState is what the kernel says about the host beside us.
+// HostState is the state of the host that is not ours.
 type HostState struct {
 	Links    []Link         // sorted by name
 	Defaults []DefaultRoute // of table main, by family and then by metric
@@ -30,8 +30,7 @@ type HostState struct {
 	// AcceptRA are the interfaces that take routes from router advertisements as long as they do
 	// not forward (accept_ra is 1, or was before we made it 2), sorted.
 	AcceptRA []string
-	// Reached are the destinations of main's routes by the links that were asked about, but for the
-	// default.
+	// Reached are the destinations of main's routes by the named links, except the default.
 	Reached map[string][]netip.Prefix
 }
 
@@ -42,15 +41,14 @@ type Link struct {
 	Up        bool   // administratively
 	OperState string // RFC 2863: "up", "down", "unknown" (TUN devices), …
 	MTU       int    // bytes
-	// PointToPoint reports whether whatever is sent there has one receiver, and so needs no
-	// gateway.
+	// PointToPoint reports whether packets there have a single receiver, and so need no gateway.
 	PointToPoint bool
 	Bridge       bool // it switches frames between its ports
-	// NoIPv6 reports whether IPv6 is switched off there (disable_ipv6): it takes no such address,
-	// route or packet.
+	// NoIPv6 reports whether IPv6 is switched off there (disable_ipv6): no such address, route or
+	// packet is possible.
 	NoIPv6 bool
 	Addrs  []netip.Prefix
-	// Learned are those of Addrs that a router or a DHCP server gave for a while.
+	// Learned are the addresses that a router or a DHCP server assigned for a limited time.
 	Learned []netip.Prefix
 	Master  string // the bridge, bond or VRF that it is a port of
 	Parent  string // the link that it is a VLAN, macvlan or the like of
@@ -66,19 +64,19 @@ type DefaultRoute struct {
 	Metric  int
 }
 
-// stacked are the types of link that take their packets from another one, unless that is in another
-// namespace. Of a veth that other one is its peer.
+// stacked are the types of link whose packets pass another link, unless that is in another
+// namespace. A veth's other link is its peer.
 var stacked = map[string]bool{"vlan": true, "macvlan": true, "macvtap": true, "ipvlan": true,
 	"ipvtap": true, "macsec": true}
 
-// Configured returns the addresses that a person or a program gave the link for good.
+// Configured returns the addresses that a person or a program gave the link permanently.
 func (l Link) Configured() []netip.Prefix {
 	return slices.DeleteFunc(slices.Clone(l.Addrs),
 		func(p netip.Prefix) bool { return slices.Contains(l.Learned, p) })
 }
 
-// HostState returns what is true at this moment, and what main leads to by the named links. It
-// returns ErrDumpInterrupted when the kernel kept changing.
+// HostState returns the state at this moment, and what main leads to by the named links. It returns
+// ErrDumpInterrupted if the kernel kept changing.
 func (k *Kernel) HostState(links ...string) (HostState, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -171,7 +169,7 @@ func (k *Kernel) listLearned() (map[string][]netip.Prefix, error) {
 	return k.addrsIf(func(a netlink.Addr) bool { return a.Flags&unix.IFA_F_PERMANENT == 0 })
 }
 
-// reachedBy returns the destinations of main's routes by a link, but for the default.
+// reachedBy returns the destinations of main's routes by a link, except the default.
 func (k *Kernel) reachedBy(index int) ([]netip.Prefix, error) {
 	var out []netip.Prefix
 	for _, f := range policyroute.Families {

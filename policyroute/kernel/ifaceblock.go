@@ -13,13 +13,13 @@ import (
 	"ztbridge/policyroute"
 )
 
-// IfaceBlock is a filter that drops all that devices behind an interface send, or all answers.
+// IfaceBlock is a filter that drops all packets from devices behind an interface, or all replies.
 type IfaceBlock struct {
 	Iface string
 	Block
 }
 
-// outcome is what is known of a rule or a chain without a packet at hand.
+// outcome is what is known of a rule or a chain without a packet.
 type outcome uint8
 
 const (
@@ -28,7 +28,7 @@ const (
 	unclear // it depends on what only a packet can tell
 )
 
-// ruleset is what is read of other programs' filters, for one look.
+// ruleset holds other programs' filters, read once.
 type ruleset struct {
 	ctx  context.Context
 	k    *Kernel
@@ -40,12 +40,12 @@ type ruleset struct {
 	at       *nftables.Chain // where
 }
 
-// maxJumps bounds chains that lead to chains, as the kernel does.
+// maxJumps limits nested jumps, as the kernel does.
 const maxJumps = 16
 
-// IfaceBlocks returns the filters of others, in nftables, that drop whatever enters or leaves by
-// one of the interfaces, and that therefore no packet by another interface meets. What depends on
-// more than the interface and the state of the connection is left out: a packet finds that out.
+// IfaceBlocks returns foreign nftables filters that drop all packets which enter or leave by one of
+// the interfaces, and that packets by another interface do not meet. It leaves out rules that
+// depend on more than the interface and the connection's state: only a packet can test those.
 //
 // egress is the interface by which what devices send leaves.
 func (k *Kernel) IfaceBlocks(ctx context.Context, ifaces []string,
@@ -83,7 +83,7 @@ func (k *Kernel) IfaceBlocks(ctx context.Context, ifaces []string,
 	return out, nil
 }
 
-// filtersForwarded reports whether a chain is another program's by which packets are forwarded.
+// filtersForwarded reports whether a chain is another program's and sees forwarded packets.
 func filtersForwarded(c *nftables.Chain) bool {
 	if c.Hooknum == nil || c.Table.Name == policyroute.NftTable || c.Table.Name == traceTable {
 		return false
@@ -95,7 +95,7 @@ func filtersForwarded(c *nftables.Chain) bool {
 	return false
 }
 
-// base judges a chain that packets enter the table by.
+// base evaluates a base chain.
 func (r *ruleset) base(c *nftables.Chain, all []*nftables.Chain) (outcome, error) {
 	verdict, decided, err := r.chain(c, all, 0)
 	if err != nil || decided {
@@ -108,7 +108,7 @@ func (r *ruleset) base(c *nftables.Chain, all []*nftables.Chain) (outcome, error
 	return passes, nil
 }
 
-// chain judges the rules of a chain; decided reports whether packets go no further.
+// chain evaluates the rules of a chain; decided reports whether packets go no further.
 func (r *ruleset) chain(c *nftables.Chain, all []*nftables.Chain,
 	depth int) (verdict outcome, decided bool, err error) {
 	rules, err := r.conn.GetRules(c.Table, c)
@@ -160,8 +160,8 @@ func (r *ruleset) jump(from *nftables.Chain, to *expr.Verdict, all []*nftables.C
 	return unclear, true, nil
 }
 
-// rule reads one rule. end is its verdict, nil if it has none; known is false where it depends on
-// the packet whether it matches.
+// rule evaluates one rule. end is its verdict, nil if it has none; known is false if it depends on
+// the packet whether the rule matches.
 func (r *ruleset) rule(rule *nftables.Rule) (matches bool, end *expr.Verdict, known bool) {
 	registers := map[uint32][]byte{}
 	matches, known = true, true
@@ -227,7 +227,8 @@ func (r *ruleset) meta(key expr.MetaKey) []byte {
 	return name
 }
 
-// ct returns the state of the connection: what enters opens one, what leaves answers.
+// ct returns the state of the connection: packets that enter open it, packets that leave are
+// replies.
 func (r *ruleset) ct(key expr.CtKey) []byte {
 	if key != expr.CtKeySTATE {
 		return nil
@@ -270,7 +271,7 @@ func compare(have []byte, e *expr.Cmp) bool {
 	}
 }
 
-// lookup reports whether a value is in a set; sure is false where that cannot be told.
+// lookup reports whether a value is in a set; sure is false if that cannot be known.
 func (r *ruleset) lookup(table *nftables.Table, e *expr.Lookup, have []byte) (isIn, sure bool) {
 	if have == nil || e.IsDestRegSet {
 		return false, false
@@ -291,7 +292,7 @@ func (r *ruleset) lookup(table *nftables.Table, e *expr.Lookup, have []byte) (is
 	return false, true
 }
 
-// describe names what blocks, which base leads to.
+// describe names the rule or policy that blocks, and its base chain.
 func (r *ruleset) describe(base *nftables.Chain) Block {
 	p := tracePoint{family: byte(r.at.Table.Family), table: r.at.Table.Name, chain: r.at.Name,
 		base: base.Name}

@@ -15,9 +15,8 @@ import (
 	"ztbridge/policyroute"
 )
 
-// ErrNoIPTables reports that iptables is not there or does not do what it is asked. Our table in
-// nftables is enough where no other firewall stands in the way; the chains are an extra for hosts
-// that have one.
+// ErrNoIPTables reports that iptables is missing or does not work. Our nftables table suffices
+// unless another firewall drops the packets; the chains are for hosts that have one.
 var ErrNoIPTables = errors.New("iptables is not usable here")
 
 var (
@@ -34,10 +33,10 @@ const (
 	// it, and passes feed the watchdog; whoever puts the host back has the time.
 	passSeconds    = 1
 	restoreSeconds = 10
-	// askAgain is how long one that does not work, or whose lock is held, is left alone.
+	// askAgain is how long an iptables that does not work, or whose lock is held, is left alone.
 	askAgain = 5 * time.Second
-	// busyAttempts is how often the nftables variant is run when others overtake its transactions:
-	// it waits for nobody.
+	// busyAttempts is how often the nftables variant is run again after another program's
+	// transaction interferes: it does not wait.
 	busyAttempts = 3
 
 	// Exit statuses (iptables/xshared.h).
@@ -55,7 +54,7 @@ type iptables struct {
 	lockedAt    time.Time                      // when a wait for that lock last timed out
 }
 
-// trouble is why a family did not work when it was last asked.
+// trouble is why a family did not work when it was last run.
 type trouble struct {
 	why string
 	at  time.Time
@@ -67,7 +66,7 @@ func newIPTables(log *slog.Logger) *iptables {
 	return t
 }
 
-// wait sets how long the legacy variant's lock is waited for, and forgets what did not work.
+// wait sets how long to wait for the legacy variant's lock, and forgets earlier failures.
 func (t *iptables) wait(seconds int) {
 	t.lockTimeout, t.lockedAt = seconds, time.Time{}
 	t.families, t.trouble = map[policyroute.Family]*family{}, map[policyroute.Family]trouble{}
@@ -81,8 +80,8 @@ type family struct {
 	nftables bool
 }
 
-// find looks for the programs of a family unless they are known: another firewall may bring them at
-// any time. It runs nothing where there are none, and returns errAbsent.
+// find looks for the programs of a family unless they are known: another firewall may install them
+// at any time. It runs nothing if there are none, and returns errAbsent.
 func (t *iptables) find(f policyroute.Family) error {
 	if t.families[f] != nil {
 		return nil
@@ -112,7 +111,7 @@ func (t *iptables) find(f policyroute.Family) error {
 	return nil
 }
 
-// silent reports whether changes do not show in nftables' generation: the legacy variant is there.
+// silent reports whether changes do not raise nftables' generation: the legacy variant is there.
 func (t *iptables) silent() bool {
 	for _, f := range t.families {
 		if !f.nftables {
@@ -122,8 +121,8 @@ func (t *iptables) silent() bool {
 	return false
 }
 
-// unsettled reports whether what iptables shows may have changed without anybody's announcing it:
-// one that did not work may do so now, or one has come.
+// unsettled reports whether iptables may have changed unannounced: a failed one may work by now, or
+// one was installed.
 func (t *iptables) unsettled() bool {
 	for _, f := range policyroute.Families {
 		if t.families[f] != nil || t.troubled(f) {
@@ -141,8 +140,8 @@ func (t *iptables) troubled(f policyroute.Family) bool {
 	return t.trouble[f].why != "" && time.Since(t.trouble[f].at) < askAgain
 }
 
-// observe returns our chains, and the families that have none to be seen. One that is installed and
-// does not work, now or for good, is looked for anew after a while.
+// observe returns our chains, and the families whose chains cannot be seen. It tries one that is
+// installed and does not work again after a while.
 func (t *iptables) observe() (chains []policyroute.Chain, unseen []policyroute.Unseen) {
 	for _, f := range policyroute.Families {
 		if t.troubled(f) {
@@ -203,8 +202,8 @@ func (t *iptables) chains(f policyroute.Family) ([]policyroute.Chain, error) {
 	return out, nil
 }
 
-// rules returns the chain's rules as `iptables -S` prints them, without "-A CHAIN". A chain that is
-// not there has none.
+// rules returns the chain's rules as `iptables -S` prints them, without "-A CHAIN"; none if there
+// is no such chain.
 func (t *iptables) rules(f policyroute.Family, chain string) ([]string, error) {
 	lines, err := run(t, f, func(fam *family) ([]string,
 		error) {
@@ -285,8 +284,8 @@ func (t *iptables) commit(f policyroute.Family, lines []string) error {
 	return err
 }
 
-// run asks a family for something. Both families of the legacy variant have one lock: where one has
-// waited for it in vain, none waits again for a while.
+// run runs a family's program. Both families of the legacy variant share one lock: after one has
+// waited in vain, none waits again for a while.
 func run[T any](t *iptables, f policyroute.Family, do func(*family) (T, error)) (T, error) {
 	fam := t.families[f]
 	if !fam.nftables && time.Since(t.lockedAt) < askAgain {

@@ -14,7 +14,7 @@ import (
 	"ztbridge/policyroute"
 )
 
-// listLinks returns the names of all links by index, and the condition of our TUN devices.
+// listLinks returns the names of all links by index, and the state of our TUN devices.
 func (k *Kernel) listLinks() (map[int]string, []policyroute.Link, error) {
 	all, err := k.rtnl.LinkList()
 	if err != nil {

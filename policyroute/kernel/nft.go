@@ -54,7 +54,7 @@ func (n nft) dial() (*nftables.Conn, error) {
 	return conn, nil
 }
 
-// replace puts the ruleset in the place of our table, in one transaction. An empty one removes it.
+// replace replaces our table in one transaction. An empty ruleset removes it.
 func (n nft) replace(want policyroute.Ruleset) error {
 	conn, err := n.dial()
 	if err != nil {
@@ -136,7 +136,7 @@ func verdictMap(table *nftables.Table, name string, f policyroute.Family) *nftab
 		DataType: nftables.TypeVerdict}
 }
 
-// inParts hands on what one message can hold at a time, both ends of a range in one.
+// inParts yields as much as one message can hold at a time, both ends of a range in one.
 func inParts(elements []policyroute.VerdictElement, do func([]nftables.SetElement) error) error {
 	for part := range slices.Chunk(elements, elementsPerMessage) {
 		if err := do(intervals(part)); err != nil {
@@ -146,8 +146,8 @@ func inParts(elements []policyroute.VerdictElement, do func([]nftables.SetElemen
 	return nil
 }
 
-// change changes elements of our maps in one transaction. It fails, and nothing is changed, where
-// an element that is to go is not there, or one that is to come is in the way of another.
+// change changes elements of our maps in one transaction. It fails and changes nothing if an
+// element to remove is missing, or one to add overlaps another.
 func (n nft) change(o policyroute.ChangeNftMaps) error {
 	conn, err := n.dial()
 	if err != nil {
@@ -181,8 +181,8 @@ func portSet(conn *nftables.Conn, table *nftables.Table) func([]uint16) (string,
 	}
 }
 
-// observe reads our table. A rule, map or chain that is none of ours shows as something that
-// Compile never makes, so that comparing finds it.
+// observe reads our table. Foreign rules, maps or chains in it appear as something that Compile
+// never makes, so that a comparison finds them.
 func (n nft) observe() (policyroute.Ruleset, error) {
 	conn, err := n.dial()
 	if err != nil {

@@ -13,16 +13,16 @@ import (
 	"ztbridge/policyroute"
 )
 
-// decoder reads a rule back from its expressions: the inverse of encoder. What it does not know it
-// refuses, so that a rule which somebody altered never passes for ours.
+// decoder reads a rule back from its expressions: the inverse of encoder. It refuses unknown
+// expressions, so that an altered rule never counts as ours.
 type decoder struct {
 	in    []expr.Any
 	ports map[string][]uint16 // anonymous sets by name
 	rule  policyroute.NftRule
 }
 
-// decode returns the rule, or false when it is none that encoder makes: writing it again must give
-// the very same expressions, so that none of them went unseen.
+// decode returns the rule, or false if encoder makes no such rule: encoding it again must give the
+// same expressions, so that none is overlooked.
 func decode(in []expr.Any, ports map[string][]uint16) (policyroute.NftRule, bool) {
 	d := &decoder{in: in, ports: ports}
 	for len(d.in) > 0 {
@@ -107,7 +107,7 @@ func (d *decoder) meta(key expr.MetaKey) bool {
 	return true
 }
 
-// nfproto reads a match of the family, whether it was asked for or only needed by an address: the
+// nfproto reads a match of the family. Whether it was asked for or only needed by an address, the
 // rule's text is the same.
 func (d *decoder) nfproto(data []byte) bool {
 	for _, f := range policyroute.Families {
@@ -240,8 +240,7 @@ func (d *decoder) syn() bool {
 	return d.exactly(syn()[1:])
 }
 
-// lowerMSS reads an action that begins with the load of the option. Its match of a SYN goes without
-// saying.
+// lowerMSS reads an action that begins with loading the option. Its match of a SYN is implied.
 func (d *decoder) lowerMSS(load *expr.Exthdr) bool {
 	if !d.rule.Syn || len(d.in) < 2 {
 		return false

@@ -13,7 +13,7 @@ import (
 	"ztbridge/policyroute"
 )
 
-// Offsets and lengths of what rules look at in packet headers, in bytes.
+// Offsets and lengths of packet header fields that rules match, in bytes.
 const (
 	offSaddr4, offDaddr4 = 12, 16
 	offSaddr6, offDaddr6 = 8, 24
@@ -120,8 +120,8 @@ func (e encoder) rule(r policyroute.NftRule) ([]expr.Any, error) {
 	return out, nil
 }
 
-// family is what the packet's family must be for the rule's matches to make sense: an inet table
-// sees both, and an address is read at an offset that holds for one.
+// family returns the family that the rule's matches need: an inet table sees both, and an address
+// has another offset in each.
 func (e encoder) family(r policyroute.NftRule) (policyroute.Family, error) {
 	family := r.Family
 	need := func(f policyroute.Family) error {
@@ -234,7 +234,7 @@ func (e encoder) action(r policyroute.NftRule, add func(...expr.Any)) error {
 	return verdict(r.Verdict, add)
 }
 
-// vmap goes where the map sends the address; family has matched already.
+// vmap jumps where the map sends the address; family has matched already.
 func (e encoder) vmap(name string, off4, off6 uint32, add func(...expr.Any)) {
 	add(addressField(e.maps[name], off4, off6), &expr.Lookup{
 		SourceRegister: reg, SetName: name, IsDestRegSet: true, DestRegister: unix.NFT_REG_VERDICT,

@@ -13,10 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// record keeps, in a file, how the host was before we first changed it. What is in it is never
-// written over, so that a second start does not take our own values for the original ones. It
-// belongs to one boot and one network namespace: in any other, nothing of ours is there to be put
-// back.
+// record keeps in a file how the host was before our first change. Its entries are never
+// overwritten, so that a second start does not take our own values for the original ones. It
+// belongs to one boot and one network namespace: in any other there is nothing to restore.
 type record struct {
 	path string
 	data recordData
@@ -25,11 +24,11 @@ type record struct {
 type recordData struct {
 	Boot    string     `json:"boot"`
 	Sysctls []original `json:"sysctls,omitempty"`
-	// Absent are the objects of iptables' own that our first chain would bring about: "ip" for
-	// table filter of that family, "ip FORWARD" for a chain in it. Nil until looked for.
+	// Absent are the objects that iptables would create with our first chain: "ip" for table filter
+	// of that family, "ip FORWARD" for a chain in it. Nil until looked for.
 	Absent []string `json:"absent"`
-	// Legacy are the families in which the legacy variant of iptables was asked for chains of ours:
-	// nobody but it can tell whether they are there.
+	// Legacy are the families in which the legacy variant of iptables has made chains of ours: only
+	// it can see them.
 	Legacy []string `json:"legacy,omitempty"`
 }
 
@@ -39,8 +38,7 @@ type original struct {
 	Value string `json:"value"`
 	// Also are the parameters that the kernel changes whenever this one is written.
 	Also map[string]string `json:"also,omitempty"`
-	// All is what the parameter that decides for all interfaces was, of one that belongs to a
-	// single interface.
+	// All is the original value of the parameter for all interfaces that decides this one's.
 	All string `json:"all,omitempty"`
 }
 
@@ -70,7 +68,7 @@ func openRecord(path string) (*record, error) {
 	return r, nil
 }
 
-// save makes the record durable before what it is about is changed.
+// save writes the record to disk before the change that it is about.
 func (r *record) save() error {
 	if r.path == "" {
 		return errors.New("saving the record of original values: no file was given")

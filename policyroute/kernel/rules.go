@@ -14,10 +14,10 @@ import (
 	"ztbridge/policyroute"
 )
 
-// Rules are spoken with the kernel directly: netlink.RuleList returns no action, and
-// netlink.RuleAdd sends FRA_IP_PROTO in a size that the kernel does not take.
+// Rules use netlink directly: netlink.RuleList returns no action, and netlink.RuleAdd sends
+// FRA_IP_PROTO in a size that the kernel refuses.
 
-// noMatch is what the kernel reports for a suppressor that is not set.
+// noMatch is the kernel's value of a suppressor that is not set.
 const noMatch = 0xffffffff
 
 var ruleActions = map[policyroute.RuleAction]uint8{
@@ -47,9 +47,9 @@ func (k *Kernel) listRules(f policyroute.Family) ([]policyroute.Rule, error) {
 	return out, nil
 }
 
-// addRule adds the rule. The kernel takes a rule for there already when one of equal priority and
-// table only matches more closely, or is a goto to another place (fib_rules.c, rule_exists): such
-// are taken out for a moment. A goto that differs in its target alone does not come back.
+// addRule adds the rule. If a rule of equal priority and table only matches more, or is a goto to
+// another target, the kernel takes the new one for a duplicate (fib_rules.c, rule_exists): such
+// rules are removed for a moment. A goto that differs in its target alone does not come back.
 func (k *Kernel) addRule(r policyroute.Rule) error {
 	err := k.newRule(r)
 	if !errors.Is(err, unix.EEXIST) {
@@ -75,9 +75,9 @@ func (k *Kernel) addRule(r policyroute.Rule) error {
 	return nil
 }
 
-// delRule removes the rule that equals r, and no other. The kernel takes every property that is not
-// given for one that does not matter and removes the first rule that fits, so it is asked which one
-// it was; a wrong one is put back.
+// delRule removes the rule that equals r, and no other. The kernel ignores properties that are not
+// given and removes the first rule that fits, so delRule asks which one it was, and restores a
+// wrong one.
 func (k *Kernel) delRule(r policyroute.Rule) (err error) {
 	var wrong []policyroute.Rule
 	defer func() {
@@ -175,8 +175,8 @@ func addRuleData(req *nl.NetlinkRequest, r policyroute.Rule) {
 	}
 }
 
-// parseRule reads a rule; ours is false when it carries not our mark, or more than we ever say.
-// Attributes it does not know are passed over: newer kernels tell more about every rule.
+// parseRule reads a rule; ours is false if it lacks our mark or has more than we ever set. It skips
+// unknown attributes: newer kernels report more about every rule.
 func parseRule(m []byte) (r policyroute.Rule, ours bool) {
 	msg := nl.DeserializeRtMsg(m)
 	ours = msg.Tos == 0 && msg.Flags&unix.FIB_RULE_INVERT == 0

@@ -16,16 +16,17 @@ import (
 
 const sysctlRoot = "/proc/sys/"
 
-// affected lists, by pattern below /proc/sys, what the kernel rewrites when the key is written
-// (net/ipv4/devinet.c, inet_forward_change; net/ipv6/addrconf.c, addrconf_fixup_forwarding).
+// affected lists, by pattern below /proc/sys, the keys that the kernel rewrites when a key is
+// written (net/ipv4/devinet.c, inet_forward_change; net/ipv6/addrconf.c,
+// addrconf_fixup_forwarding).
 var affected = map[string][]string{
 	"net/ipv4/ip_forward":          forward4,
 	"net/ipv4/conf/all/forwarding": forward4,
 	"net/ipv6/conf/all/forwarding": {"net/ipv6/conf/*/forwarding"},
 }
 
-// deciding returns the parameter by which somebody decides the key's for all interfaces at once;
-// empty when there is none, or it is the key itself.
+// deciding returns the parameter that sets a key for all interfaces at once; empty if there is
+// none, or it is the key itself.
 func deciding(key string) string {
 	part := strings.Split(key, "/")
 	if len(part) != 5 || part[2] != "conf" || part[3] == "all" || part[4] != "forwarding" {
@@ -74,8 +75,7 @@ func (r *record) set(s policyroute.Sysctl) error {
 	return writeSysctl(s.Key, s.Value)
 }
 
-// decided returns what others have decided the key to be for all interfaces; empty when there is no
-// such thing.
+// decided returns the value that another program set for all interfaces; empty if there is none.
 func (r *record) decided(key string) string {
 	all := deciding(key)
 	if all == "" {
@@ -88,16 +88,16 @@ func (r *record) decided(key string) string {
 	return r.originalOf(all, present)
 }
 
-// restore writes the recorded value back and forgets it. Where somebody has decided otherwise for
-// all interfaces since, as Docker does with ip_forward, the kernel has written over the recorded
-// value meanwhile, but for us: then theirs is written.
+// restore writes the recorded value back and forgets it. If another program has since set a value
+// for all interfaces, as Docker does with ip_forward, the kernel would have overwritten the
+// recorded value: that one is written.
 func (r *record) restore(key string) error {
 	i := r.find(key)
 	if i < 0 {
 		return nil
 	}
 	o := r.data.Sysctls[i]
-	// What is recorded in its own right stays as it is until its own turn.
+	// A key with a record of its own stays until its own turn.
 	values := map[string]string{}
 	for k, v := range o.Also {
 		if r.find(k) >= 0 {
@@ -128,7 +128,7 @@ func (r *record) find(key string) int {
 	return slices.IndexFunc(r.data.Sysctls, func(o original) bool { return o.Key == key })
 }
 
-// originalOf returns what the key was before we changed anything that changes it.
+// originalOf returns the key's value before our first change that affected it.
 func (r *record) originalOf(key, present string) string {
 	for _, o := range r.data.Sysctls {
 		if o.Key == key {
@@ -166,8 +166,7 @@ func readSysctl(key string) (string, error) {
 	return strings.TrimSpace(string(text)), nil
 }
 
-// writeSysctl takes a key that vanished for no error: its interface has gone, and its value with
-// it.
+// writeSysctl ignores a key that vanished: its interface is gone, and its value with it.
 func writeSysctl(key, value string) error {
 	f, err := os.OpenFile(sysctlRoot+key, os.O_WRONLY, 0)
 	if err == nil {

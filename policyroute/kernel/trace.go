@@ -19,12 +19,12 @@ import (
 )
 
 const (
-	// traceTable is the table that marks the packets of a trace. One that a crash left behind
-	// changes no verdict, and goes with the next trace.
+	// traceTable is the table that marks the packets of a trace. One left by a crash changes no
+	// verdict, and the next trace removes it.
 	traceTable = policyroute.NftTable + "-trace"
-	// traceFirst precedes every other chain: raw, where NOTRACK stands, has -300.
+	// traceFirst precedes every other chain: raw, which holds NOTRACK, has -300.
 	traceFirst = -450
-	// traceLinger is how long after the packets were sent reports may still come.
+	// traceLinger is how long after sending the packets reports may still come.
 	traceLinger = 50 * time.Millisecond
 	// ruleTimeout bounds a program that only prints.
 	ruleTimeout = 2 * time.Second
@@ -57,7 +57,7 @@ type Block struct {
 	Ours bool
 }
 
-// String says which filter it is, in the words of its own program.
+// String names the filter, in the language of its own program.
 func (b Block) String() string {
 	if b.Rule == "" {
 		return fmt.Sprintf("the policy of chain %s in table %s (%s)", b.Chain, b.Table, b.Program)
@@ -65,7 +65,7 @@ func (b Block) String() string {
 	return fmt.Sprintf("rule %q in chain %s of table %s (%s)", b.Rule, b.Chain, b.Table, b.Program)
 }
 
-// Allow returns a command that lets through what enters by the interfaces, and the answers.
+// Allow returns a command that accepts packets that enter by the interfaces, and replies.
 func (b Block) Allow(ifaces []string) string {
 	var commands []string
 	if b.Program != "nft" {
@@ -83,10 +83,10 @@ func (b Block) Allow(ifaces []string) string {
 		b.Table, b.Base, set)
 }
 
-// Trace names the filter that drops packets from src that enter by iface, or the answers to them.
-// send has such packets sent, and returns when their answers should have come; it is called once.
-// Trace reports false when no filter dropped any. It blocks as long as send does, and a moment
-// longer. Nothing of it stays in the kernel.
+// Trace returns the filter that drops packets from src that enter by iface, or the replies to them.
+// send sends such packets, and returns when replies should have come; it is called once. Trace
+// reports false if no filter dropped any. It blocks as long as send does, and a moment longer. It
+// leaves nothing in the kernel.
 func (k *Kernel) Trace(ctx context.Context, iface string, src netip.Addr,
 	send func(context.Context) error) (Block, bool, error) {
 	family := policyroute.FamilyOf(src)
@@ -129,7 +129,7 @@ func (k *Kernel) Trace(ctx context.Context, iface string, src netip.Addr,
 	return b, ok, nil
 }
 
-// markForTrace has the kernel report what becomes of the packets, and of the answers to them.
+// markForTrace has the kernel report what happens to the packets, and to the replies.
 func markForTrace(conn *nftables.Conn, table *nftables.Table, iface string,
 	src netip.Addr) error {
 	conn.AddTable(table) // or there may be none to delete
@@ -177,7 +177,7 @@ type tracePoint struct {
 	queued       bool
 }
 
-// firstDrop returns the first report of a packet that was dropped, nil if there was none until the
+// firstDrop returns the first report of a dropped packet, nil if there was none until the
 // listener's deadline.
 func firstDrop(listener *netlink.Conn) *tracePoint {
 	base := map[string]string{}
@@ -210,7 +210,7 @@ func firstDrop(listener *netlink.Conn) *tracePoint {
 	}
 }
 
-// parseTrace reads a report; false if it is none of a rule or a policy.
+// parseTrace reads a report; false if it is not about a rule or a policy.
 func parseTrace(m netlink.Message) (p tracePoint, verdict int32, ok bool) {
 	if m.Header.Type != unix.NFNL_SUBSYS_NFTABLES<<8|nftMsgTrace || len(m.Data) < 4 {
 		return p, 0, false
@@ -260,7 +260,7 @@ func verdictOf(nested []byte) int32 {
 	return 1
 }
 
-// describe adds to a report what a person needs to find the rule.
+// describe adds what a person needs to find the rule.
 func (k *Kernel) describe(ctx context.Context, p tracePoint) Block {
 	family := map[byte]string{unix.NFPROTO_INET: "inet", unix.NFPROTO_IPV4: "ip",
 		unix.NFPROTO_IPV6: "ip6", unix.NFPROTO_BRIDGE: "bridge",

@@ -13,18 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watchBuffer is the size in bytes of the buffers behind which events are lost; losing some is
-// noticed, and costs no more than one observation.
+// watchBuffer is the size in bytes of the buffers for events; losing some is noticed, and costs no
+// more than one observation.
 const watchBuffer = 1 << 20
 
 // drained is how long a socket must be silent to be known as empty.
 var drained = unix.NsecToTimeval((10 * time.Millisecond).Nanoseconds())
 
 // Watch calls notify with a cause whenever links, addresses, routes, rules, filters or an
-// interface's forwarding or rp_filter change, whoever changed them, and once when it has begun.
-// Causes are for people; several changes may come as one. notify must not block. Watch blocks
-// until ctx is done, and then returns nil, or until it can no longer listen. Changes by iptables
-// in its legacy variant are announced by nobody.
+// interface's forwarding or rp_filter change, and once at its beginning. Causes are for people;
+// several changes may come as one. notify must not block. Watch blocks until ctx is done, and then
+// returns nil, or until it can no longer listen. Nothing announces changes by the legacy variant of
+// iptables.
 func (k *Kernel) Watch(ctx context.Context, notify func(cause string)) error {
 	routes, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK,
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
@@ -69,8 +69,8 @@ func listen(socket *nl.NetlinkSocket, describe func(syscall.NetlinkMessage) stri
 		msgs, from, err := socket.Receive()
 		switch {
 		case errors.Is(err, unix.ENOBUFS):
-			// The kernel says it once and goes on dropping until all that it kept has been read
-			// (af_netlink.c, NETLINK_S_CONGESTED): only then is it time to look at what is.
+			// The kernel reports this once and goes on dropping until everything it kept has been
+			// read (af_netlink.c, NETLINK_S_CONGESTED): only then is it time to observe.
 			lost = true
 			err = socket.SetReceiveTimeout(&drained)
 		case lost && errors.Is(err, unix.EAGAIN):
@@ -91,7 +91,7 @@ func listen(socket *nl.NetlinkSocket, describe func(syscall.NetlinkMessage) stri
 	}
 }
 
-// routeCause returns "" for what can concern nobody here.
+// routeCause returns "" for changes that do not matter here.
 func routeCause(m syscall.NetlinkMessage) string {
 	switch m.Header.Type {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
@@ -116,7 +116,7 @@ func routeCause(m syscall.NetlinkMessage) string {
 	return ""
 }
 
-// filterCause speaks once for each transaction, and names the program that made it.
+// filterCause returns one cause for each transaction, with the program that made it.
 func filterCause(m syscall.NetlinkMessage) string {
 	if m.Header.Type != unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN || len(m.Data) < 4 {
 		return ""
