@@ -38,7 +38,7 @@ func (d *decoder) egresses(v value) {
 
 func (d *decoder) egress(e entry) (Egress, bool) {
 	var out Egress
-	kinds := map[string]func(value, *Egress) bool{"openvpn": d.openvpn, "zerotier": d.member,
+	kinds := map[string]func(value, *Egress) bool{"openvpn": d.openvpn, "zerotier": d.peer,
 		"wan": d.wan}
 	var given []string
 	ok := true
@@ -124,7 +124,7 @@ func (v value) timeOfDay() *time.Duration {
 	return &d
 }
 
-func (d *decoder) member(v value, out *Egress) bool {
+func (d *decoder) peer(v value, out *Egress) bool {
 	m := &Peer{}
 	out.Peer = m
 	var network, via value
@@ -149,7 +149,7 @@ func (d *decoder) member(v value, out *Egress) bool {
 			*slot = addr
 		}
 	}
-	return d.memberNetwork(v, network, m) && (m.Via4.IsValid() || m.Via6.IsValid())
+	return d.peerNetwork(v, network, m) && (m.Via4.IsValid() || m.Via6.IsValid())
 }
 
 func (m *Peer) slot(addr netip.Addr) *netip.Addr {
@@ -159,7 +159,7 @@ func (m *Peer) slot(addr netip.Addr) *netip.Addr {
 	return &m.Via6
 }
 
-func (d *decoder) memberNetwork(v, network value, m *Peer) bool {
+func (d *decoder) peerNetwork(v, network value, m *Peer) bool {
 	networks := d.cfg.ZeroTier.Networks
 	if network.node == nil {
 		if len(networks) == 1 {

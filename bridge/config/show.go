@@ -76,7 +76,7 @@ type viewOpenVPN struct {
 	Ciphers      []string `yaml:"ciphers,omitempty,flow"`
 }
 
-type viewMember struct {
+type viewPeer struct {
 	Network string       `yaml:"network"`
 	Via     []netip.Addr `yaml:"via,flow"`
 	DNS     []string     `yaml:"dns,omitempty,flow"`
@@ -206,7 +206,7 @@ func (c *Config) viewEgresses() *yaml.Node {
 			}
 			kind = o
 		case e.Peer != nil:
-			kind = viewMember{e.Peer.Network, valid(e.Peer.Via4, e.Peer.Via6), dns}
+			kind = viewPeer{e.Peer.Network, valid(e.Peer.Via4, e.Peer.Via6), dns}
 		default:
 			kind = e.WAN.view(dns)
 		}
