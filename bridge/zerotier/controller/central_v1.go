@@ -49,32 +49,16 @@ func (c *centralV1) Networks(ctx context.Context) ([]Network, error) {
 	if err := c.do(ctx, http.MethodGet, "/network", nil, &answer); err != nil {
 		return nil, err
 	}
-	var out []Network
-	for _, a := range answer {
-		n, err := a.network()
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, n)
-	}
-	return out, nil
+	return networks(answer)
 }
 
 func (c *centralV1) Network(ctx context.Context, id zerotier.NetworkID) (Network, error) {
-	var a networkV1
-	if err := c.do(ctx, http.MethodGet, networkPath(id), nil, &a); err != nil {
-		return Network{}, err
-	}
-	return a.network()
+	return askNetwork[networkV1](ctx, c, http.MethodGet, networkPath(id), nil)
 }
 
 // Create takes no settings: the network is private, and gets a name of Central's choice.
 func (c *centralV1) Create(ctx context.Context, _ string) (Network, error) {
-	var a networkV1
-	if err := c.do(ctx, http.MethodPost, "/network", struct{}{}, &a); err != nil {
-		return Network{}, err
-	}
-	return a.network()
+	return askNetwork[networkV1](ctx, c, http.MethodPost, "/network", struct{}{})
 }
 
 func (c *centralV1) Delete(ctx context.Context, id zerotier.NetworkID) error {

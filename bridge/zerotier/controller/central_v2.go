@@ -71,23 +71,11 @@ func (c *centralV2) Networks(ctx context.Context) ([]Network, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the list of networks: %w", err)
 	}
-	var out []Network
-	for _, a := range answer {
-		n, err := a.network()
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, n)
-	}
-	return out, nil
+	return networks(answer)
 }
 
 func (c *centralV2) Network(ctx context.Context, id zerotier.NetworkID) (Network, error) {
-	var a networkV2
-	if err := c.do(ctx, http.MethodGet, networkPath(id), nil, &a); err != nil {
-		return Network{}, err
-	}
-	return a.network()
+	return askNetwork[networkV2](ctx, c, http.MethodGet, networkPath(id), nil)
 }
 
 // Create makes the network in the first network group of the first organisation.
@@ -105,12 +93,7 @@ func (c *centralV2) Create(ctx context.Context, name string) (Network, error) {
 		Name   string     `json:"name"`
 		Config settingsV2 `json:"config"`
 	}{name, settingsV2{Private: &private}}
-	var a networkV2
-	path := "/network-group/" + group + "/network"
-	if err := c.do(ctx, http.MethodPost, path, body, &a); err != nil {
-		return Network{}, err
-	}
-	return a.network()
+	return askNetwork[networkV2](ctx, c, http.MethodPost, "/network-group/"+group+"/network", body)
 }
 
 // first returns the id of the first entry of a list, in the list's order.

@@ -84,21 +84,13 @@ func (c *onBox) Networks(ctx context.Context) ([]Network, error) {
 }
 
 func (c *onBox) Network(ctx context.Context, id zerotier.NetworkID) (Network, error) {
-	var a networkOnBox
-	if err := c.do(ctx, http.MethodGet, networkPath(id), nil, &a); err != nil {
-		return Network{}, err
-	}
-	return a.network()
+	return askNetwork[networkOnBox](ctx, c, http.MethodGet, networkPath(id), nil)
 }
 
 func (c *onBox) Create(ctx context.Context, name string) (Network, error) {
 	private := true
-	var a networkOnBox
-	if err := c.do(ctx, http.MethodPost, "/network/"+c.self.String()+"______",
-		settings{Name: &name, Private: &private}, &a); err != nil {
-		return Network{}, err
-	}
-	return a.network()
+	return askNetwork[networkOnBox](ctx, c, http.MethodPost, "/network/"+c.self.String()+"______",
+		settings{Name: &name, Private: &private})
 }
 
 func (c *onBox) Delete(ctx context.Context, id zerotier.NetworkID) error {

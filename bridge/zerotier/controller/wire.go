@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -232,4 +233,35 @@ func networkPath(id zerotier.NetworkID) string { return "/network/" + id.String(
 
 func memberPath(id zerotier.NetworkID, a zerotier.Address) string {
 	return networkPath(id) + "/member/" + a.String()
+}
+
+// doer sends one request to a controller, and decodes the reply into out unless that is nil.
+type doer interface {
+	do(ctx context.Context, method, path string, in, out any) error
+}
+
+// wireNetwork is a network as one controller writes it.
+type wireNetwork interface{ network() (Network, error) }
+
+// askNetwork sends a request whose reply is a network.
+func askNetwork[N wireNetwork](ctx context.Context, c doer, method, path string,
+	in any) (Network, error) {
+	var n N
+	if err := c.do(ctx, method, path, in, &n); err != nil {
+		return Network{}, err
+	}
+	return n.network()
+}
+
+// networks decodes a list of networks.
+func networks[N wireNetwork](list []N) ([]Network, error) {
+	var out []Network
+	for _, n := range list {
+		decoded, err := n.network()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, decoded)
+	}
+	return out, nil
 }
