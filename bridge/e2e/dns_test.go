@@ -95,7 +95,7 @@ func TestDNSOverTLS(t *testing.T) {
 	} else {
 		t.Logf("with no egress: %v after %v", err, time.Since(closed).Round(time.Millisecond))
 	}
-	time.Sleep(time.Second)
+	time.Sleep(time.Second) // a question on its way would arrive within it
 	if now := len(server.Queries()); now != questions {
 		t.Errorf("%d questions reached the resolver with no egress", now-questions)
 	}

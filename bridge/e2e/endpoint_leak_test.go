@@ -84,7 +84,7 @@ func TestEndpointNeverLeaks(t *testing.T) {
 			b.stop()
 			b.sh("nft flush ruleset; ip rule flush protocol 90; ip -6 rule flush protocol 90")
 			b.mustRun("guard")
-			time.Sleep(300 * time.Millisecond)
+			time.Sleep(withoutDaemon)
 			b.start()
 		}},
 	}))

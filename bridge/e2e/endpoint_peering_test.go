@@ -3,7 +3,6 @@ package e2e
 import (
 	"net/netip"
 	"testing"
-	"time"
 
 	"ztbridge/bridge/lab"
 	"ztbridge/bridge/lab/ztlab"
@@ -137,8 +136,10 @@ func (m *mesh) checkReach(name string, all [][]reach, allowed int) {
 				awaitAnswers(m.t, a.stream, 10)
 			}
 		}
-		if !want {
-			time.Sleep(time.Second)
+		for _, a := range attempts {
+			if !want {
+				awaitSent(m.t, a.stream, 10)
+			}
 		}
 		stopAll(streams...)
 		for _, a := range attempts {

@@ -204,7 +204,7 @@ func TestEverythingAtOnce(t *testing.T) {
 		},
 		"provider's server killed": func() {
 			a.Kill()
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // the outage
 			must(t,
 				a.Start(t.Context()))
 		},
@@ -216,7 +216,7 @@ func TestEverythingAtOnce(t *testing.T) {
 		},
 		"the second uplink cut for a second": func() {
 			must(t, top.Router.IP("link set r-wan1 down"))
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // the outage
 			must(t, top.Router.IP("link set r-wan1 up"))
 		},
 	} {

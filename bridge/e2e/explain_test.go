@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/lab"
@@ -56,7 +55,7 @@ func TestChoiceAndExplanation(t *testing.T) {
 		must(t, err)
 		defer s.Stop()
 		if !want.IsValid() {
-			time.Sleep(500 * time.Millisecond)
+			awaitSent(t, s, 25)
 			if r := s.Stop(); r.Received > 0 {
 				t.Errorf("%s to %s is answered: %v", source, target, r)
 			}

@@ -114,6 +114,7 @@ func disturb(t *testing.T, top *lab.Topology, b *box, rng *rand.Rand, length tim
 			b.sh(fmt.Sprintf("ip link set tunztb-%s down", []string{"first", "second"}[i]))
 		}
 		cancel()
+		// until the next fault: a random pause, in which the last one may or may not be repaired
 		time.Sleep(time.Duration(500+rng.IntN(3000)) * time.Millisecond)
 	}
 }

@@ -146,7 +146,7 @@ func TestGatewayNeverLeaks(t *testing.T) {
 	b.mustRun("guard")
 	b.sh("sysctl -qw net.ipv4.conf.ing0.forwarding=1")
 	tr := startTraffic(t, top)
-	time.Sleep(time.Second)
+	awaitSent(t, tr.clients["udp4"], 100)
 	if _, n, _ := tr.clients["udp4"].Counts(); n != 0 {
 		t.Fatalf("%d packets were answered with the guard alone", n)
 	}
@@ -166,13 +166,15 @@ func TestGatewayNeverLeaks(t *testing.T) {
 			}},
 			{"ingress removed and recreated", func() {
 				must(t, top.Ingress.Delete())
-				time.Sleep(200 * time.Millisecond)
+				time.Sleep(200 * time.Millisecond) // the outage, as of a service that restarts
 				must(t, top.Ingress.Recreate())
 			}},
 		}))
 
 	b.stop()
-	time.Sleep(500 * time.Millisecond)
+	for _, s := range tr.clients {
+		awaitSent(t, s, 20)
+	}
 	tr.stop()
 	noLeak(t, leaks)
 	b.sh("iptables -P FORWARD ACCEPT; ip6tables -P FORWARD ACCEPT")

@@ -41,7 +41,7 @@ func TestVersionsFailApart(t *testing.T) {
 		must(t, err)
 	}
 	awaitWarm(b)
-	time.Sleep(3 * time.Second) // the first must be stable, as after a while
+	time.Sleep(3 * time.Second) // the hold-down, after which the first is stable
 	for _, v := range []struct {
 		rules      string
 		dead       lab.Version
@@ -121,10 +121,10 @@ func TestDeadServerBehindDroppedEchoes(t *testing.T) {
 			must(t, err)
 			awaitAnswers(t, stream, 50)
 		}
-		time.Sleep(4 * time.Second) // stable
+		time.Sleep(4 * time.Second) // longer than the hold-down: stable
 		top.Providers[0].Kill()
 		began := time.Now()
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // the outage
 		must(t, top.Providers[0].Restart(t.Context()))
 		b.await("another connection", func(st api.Status) bool {
 			e := st.Egresses[0]

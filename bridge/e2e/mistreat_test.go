@@ -2,13 +2,19 @@ package e2e
 
 import (
 	"net/netip"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
 
+	"ztbridge/bridge/api"
+	"ztbridge/bridge/health"
 	"ztbridge/bridge/lab"
 	"ztbridge/policyroute/netlab"
 )
+
+// withoutDaemon is how long clients' packets meet what the daemon left in the kernel.
+const withoutDaemon = 300 * time.Millisecond
 
 // mistreatment is something that a box is likely to meet.
 type mistreatment struct {
@@ -45,16 +51,19 @@ func mistreatments(t *testing.T, b *box, provider *lab.Provider, config string) 
 		{"bad reload", func() {
 			b.write("ztbridge.yaml", config+"\nnonsense: true\n")
 			must(t, b.daemon.Signal(syscall.SIGHUP))
-			time.Sleep(300 * time.Millisecond)
+			b.await("the refusal", func(st api.Status) bool {
+				return slices.ContainsFunc(st.Conditions,
+					func(c api.Condition) bool { return c.Code == health.ReloadRefused })
+			})
 			b.write("ztbridge.yaml", config)
 		}},
 		{"daemon kill -9", func() {
 			b.daemon.KillAlone()
-			time.Sleep(300 * time.Millisecond)
+			time.Sleep(withoutDaemon)
 			b.start()
 		}},
 		{"daemon SIGTERM and start",
-			func() { b.stop(); time.Sleep(300 * time.Millisecond); b.start() }},
+			func() { b.stop(); time.Sleep(withoutDaemon); b.start() }},
 		{"nft flush ruleset", func() { b.sh("nft flush ruleset") }},
 		{"iptables -F FORWARD, policy DROP", func() {
 			b.sh(

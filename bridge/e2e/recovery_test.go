@@ -35,7 +35,7 @@ func TestRecoveryGap(t *testing.T) {
 		}},
 		{"server killed, back after 1 s", 3 * time.Second, func() {
 			provider.Kill()
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // the outage
 			must(t, provider.Start(t.Context()))
 		}},
 		{"daemon kill -9, started again", 3 * time.Second, func() {
@@ -66,6 +66,16 @@ func awaitAnswers(t *testing.T, s *lab.Stream, n int) {
 	_, before, _ := s.Counts()
 	await(t, fmt.Sprintf("%d answers beyond %d", n, before), func() bool {
 		_, now, _ := s.Counts()
+		return now >= before+n
+	})
+}
+
+// awaitSent waits until a stream has sent n more packets, for streams that get no answers.
+func awaitSent(t *testing.T, s *lab.Stream, n int) {
+	t.Helper()
+	before, _, _ := s.Counts()
+	await(t, fmt.Sprintf("%d packets beyond %d", n, before), func() bool {
+		now, _, _ := s.Counts()
 		return now >= before+n
 	})
 }

@@ -114,7 +114,7 @@ func talkOverRestart(t *testing.T, m *mesh, node *ztlab.Node) {
 	// The box's TCP repeats what was not acknowledged for as long as nobody takes it.
 	const absent = 2 * time.Second
 	node.Kill()
-	time.Sleep(absent)
+	time.Sleep(absent) // the outage
 	must(t, node.Start(m.ctx))
 	_, err = node.AwaitMembership(m.ctx, m.network.ID)
 	must(t, err)

@@ -85,7 +85,7 @@ func TestRingOfThreeBoxes(t *testing.T) {
 	before, err := crossed.Result()
 	must(t, err)
 	sent, _, _ := stream.Counts()
-	time.Sleep(5 * time.Second)
+	time.Sleep(5 * time.Second) // the window of the measurement
 	after, err := crossed.Result()
 	must(t, err)
 	now, answered, _ := stream.Counts()
@@ -111,7 +111,7 @@ func TestRingOfThreeBoxes(t *testing.T) {
 			st.Egresses[0].State == "ring"
 	}
 	last.await("box C to see that it is the end", ends)
-	time.Sleep(ringMemory)
+	time.Sleep(ringMemory) // it must not be forgotten while probes come back
 	if st, err := last.status(); err != nil || !ends(st) {
 		t.Errorf("box C uses %q, egress next is %q: %v", st.Policies[0].Egress,
 			st.Egresses[0].State, err)
