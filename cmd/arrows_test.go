@@ -49,6 +49,8 @@ var arrows = []arrow{
 	{from: "bridge/ndp", to: []string{"bridge/packet"}},
 	{from: "bridge/health"},
 	{from: "bridge/backup", to: []string{"bridge/config", "bridge/pki", "bridge/sealed"}},
+	// the page shows the status and asks the daemon's own backend
+	{from: "bridge/web", to: []string{"bridge/api", "bridge/connlimit", "bridge/health"}},
 	// a driver: only what is below itself, and what says what is wrong
 	{from: "bridge/*/…", to: []string{"bridge/connlimit", "bridge/health", "bridge/sealed", "bridge/suggest"}},
 	{from: "policyroute"},
@@ -78,10 +80,12 @@ var only = map[string][]string{
 	"github.com/spf13/viper":                     {"bridge/config"},
 	"github.com/mysteriumnetwork/go-openvpn":     {"bridge/openvpn/…"},
 	"github.com/prometheus/client_golang":        {"bridge/api"},
-	"testing":                                    {"policyroute/policytest", "bridge/zerotier/controllertest", "bridge/bridgetest", "bridge/openvpn/ovpntest"},
+	"testing":                                    {"policyroute/policytest", "bridge/zerotier/controllertest", "bridge/bridgetest", "bridge/openvpn/ovpntest", "bridge/web/browsertest"},
 	module + "/policyroute/netlab":               {"cmd/ztbridge-demo", "bridge/lab/…", "scripts/unchanged"},
 	module + "/bridge/lab":                       {"cmd/ztbridge-demo", "bridge/lab/ztlab"},
 	module + "/bridge/bridgetest":                nil,
+	module + "/bridge/web/browsertest":           nil,
+	"github.com/chromedp/chromedp":               {"bridge/web/browsertest"},
 	module + "/policyroute/policytest":           nil,
 	module + "/bridge/e2e":                       nil,
 	"github.com/rogpeppe/go-internal/testscript": nil,

@@ -1,0 +1,203 @@
+package web
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/crypto/argon2"
+)
+
+// Role says what a person may do on the page.
+type Role string
+
+// The roles.
+const (
+	Owner  Role = "owner"  // sees and does everything
+	Viewer Role = "viewer" // sees everything, changes nothing
+)
+
+// ParseRole reads the name of a role.
+func ParseRole(text string) (Role, error) {
+	switch r := Role(text); r {
+	case Owner, Viewer:
+		return r, nil
+	}
+	return "", fmt.Errorf("%q is not a role: write %s or %s", text, Owner, Viewer)
+}
+
+const (
+	accountsFile = "accounts.json"
+	minPassword  = 10
+	maxPassword  = 256
+)
+
+// ErrPassword is returned for a password that cannot be used.
+var ErrPassword = fmt.Errorf("a password has %d to %d characters", minPassword, maxPassword)
+
+// Costs of argon2id as OWASP recommends them for 9 MiB, which the daemon's limit of memory allows.
+const (
+	argonTime    = 4
+	argonMemory  = 9 << 10 // KiB
+	argonThreads = 1
+	saltLen      = 16
+	keyLen       = 32
+)
+
+// hashing lets one password at a time be hashed, so that many logins do not need memory each.
+type hashing struct{ mu sync.Mutex }
+
+func (h *hashing) key(password, salt []byte) []byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return argon2.IDKey(password, salt, argonTime, argonMemory, argonThreads, keyLen)
+}
+
+// secret is a hashed password. Its costs are part of it, so that they can be raised later.
+type secret struct {
+	Kind string `json:"kind"` // the algorithm and its costs
+	Salt []byte `json:"salt"`
+	Key  []byte `json:"key"`
+}
+
+// kindNow is the only kind there has been.
+var kindNow = fmt.Sprintf("argon2id t=%d m=%d p=%d", argonTime, argonMemory, argonThreads)
+
+// Accounts are the passwords of the page, in a directory of their own. Safe for concurrent use.
+type Accounts struct {
+	dir     string
+	hashing hashing
+}
+
+// OpenAccounts returns the accounts in dir, which need not exist yet.
+func OpenAccounts(dir string) *Accounts { return &Accounts{dir: dir} }
+
+// Set gives a role a password, in place of the one it had. Sessions of the role end by it.
+func (a *Accounts) Set(role Role, password string) error {
+	if n := len([]rune(password)); n < minPassword || n > maxPassword {
+		return fmt.Errorf("setting the password of %s: %w", role, ErrPassword)
+	}
+	all, err := a.read()
+	if err != nil {
+		return err
+	}
+	salt := make([]byte, saltLen)
+	_, _ = rand.Read(salt) // never fails
+	all[role] = secret{kindNow, salt, a.hashing.key([]byte(password), salt)}
+	return a.write(all)
+}
+
+// Remove takes a role's password away: nobody can log in as it. It is nil when there was none.
+func (a *Accounts) Remove(role Role) error {
+	all, err := a.read()
+	if err != nil {
+		return err
+	}
+	delete(all, role)
+	return a.write(all)
+}
+
+// Claimed reports whether there is an owner.
+func (a *Accounts) Claimed() (bool, error) {
+	all, err := a.read()
+	_, ok := all[Owner]
+	return ok, err
+}
+
+// Check returns the role whose password this is; ok is false where it is nobody's.
+func (a *Accounts) Check(password string) (role Role, stamp string, ok bool, err error) {
+	all, err := a.read()
+	if err != nil || len(password) > 4*maxPassword {
+		return "", "", false, err
+	}
+	for _, r := range []Role{Owner, Viewer} {
+		s, exists := all[r]
+		if !exists || s.Kind != kindNow {
+			continue
+		}
+		if subtle.ConstantTimeCompare(a.hashing.key([]byte(password), s.Salt), s.Key) == 1 {
+			return r, s.stamp(), true, nil
+		}
+	}
+	return "", "", false, nil
+}
+
+// stamp names a password without telling anything of it: the salt is drawn anew with each.
+func (s secret) stamp() string { return base64.RawStdEncoding.EncodeToString(s.Salt) }
+
+// current returns the stamp of a role's password, empty if it has none.
+func (a *Accounts) current(role Role) string {
+	all, err := a.read()
+	if err != nil {
+		return ""
+	}
+	s, ok := all[role]
+	if !ok {
+		return ""
+	}
+	return s.stamp()
+}
+
+func (a *Accounts) read() (map[Role]secret, error) {
+	all := map[Role]secret{}
+	data, err := os.ReadFile(filepath.Join(a.dir, accountsFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return all, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &all)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the passwords of the page: %w", err)
+	}
+	return all, nil
+}
+
+func (a *Accounts) write(all map[Role]secret) error {
+	data, err := json.Marshal(all)
+	if err == nil {
+		err = os.MkdirAll(a.dir, 0o700)
+	}
+	if err == nil {
+		err = renameio.WriteFile(filepath.Join(a.dir, accountsFile), data, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the passwords of the page: %w", err)
+	}
+	return nil
+}
+
+// letters of generated passwords: none that is taken for another.
+const letters = "abcdefghjkmnpqrstuvwxyz23456789"
+
+// NewPassword returns a random password of 4 groups of 5 characters, 99 bits.
+func NewPassword() string {
+	var b strings.Builder
+	for i := range 20 {
+		if i > 0 && i%5 == 0 {
+			b.WriteByte('-')
+		}
+		b.WriteByte(letters[randomBelow(len(letters))])
+	}
+	return b.String()
+}
+
+// randomBelow returns a random number below n, all equally likely.
+func randomBelow(n int) int {
+	for {
+		var b [1]byte
+		_, _ = rand.Read(b[:]) // never fails
+		if int(b[0]) < 256-256%n {
+			return int(b[0]) % n
+		}
+	}
+}

@@ -1,0 +1,69 @@
+package web
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+
+	"ztbridge/bridge/web/browsertest"
+)
+
+// screen is what a person looks at the page with.
+type screen struct {
+	name          string
+	width, height int64
+	dark          bool
+}
+
+var screens = []screen{
+	{"desktop", 1180, 900, false}, {"phone", 390, 844, false}, {"dark", 1180, 900, true},
+	{"phone-dark", 390, 844, true},
+}
+
+func (s screen) use() []browsertest.Step {
+	scheme := "light"
+	if s.dark {
+		scheme = "dark"
+	}
+	return []browsertest.Step{
+		chromedp.EmulateViewport(s.width, s.height),
+		func(ctx context.Context, tab *chromedp.Target) (chromedp.Void, error) {
+			_, err := cdp.Call(ctx, tab, emulation.SetEmulatedMedia,
+				emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+					{Name: "prefers-color-scheme", Value: scheme}}})
+			return chromedp.Void{}, err
+		},
+	}
+}
+
+// TestScreenshots looks at the page as the README shows it; with PAGE_SCREENSHOTS they are kept.
+func TestScreenshots(t *testing.T) {
+	dir := os.Getenv("PAGE_SCREENSHOTS")
+	if dir == "" {
+		t.Skip("SKIPPED: PAGE_SCREENSHOTS names no directory to keep pictures in")
+	}
+	of := &box{}
+	of.set(working())
+	_, server := served(t, of)
+	b := browsertest.New(t, browsertest.Options{})
+	b.Login(server.URL, ownerPassword)
+	for _, state := range []string{"working", "backup"} {
+		if state == "backup" {
+			of.set(onBackup())
+			b.See("#problems")
+		}
+		for _, screen := range screens {
+			b.Do(screen.use()...)
+			picture := browsertest.Get(b, chromedp.FullScreenshot(100))
+			name := filepath.Join(dir, state+"-"+screen.name+".png")
+			if err := os.WriteFile(name, picture, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}

@@ -1,0 +1,155 @@
+package browsertest
+
+import (
+	"context"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// timeout bounds a whole test with a browser.
+const timeout = 90 * time.Second
+
+// Browser is a headless browser that ends with the test.
+type Browser struct {
+	t   *testing.T
+	ctx context.Context
+}
+
+// Options say how a browser differs from a person's own.
+type Options struct {
+	// Allowed are parts of what the console may complain of; for all else the test fails.
+	Allowed []string
+	// Elsewhere sends what is for an address and port, "10.1.1.1:80", to another.
+	Elsewhere map[string]string
+}
+
+// New starts a browser. Where there is none, the test is skipped.
+func New(t *testing.T, o Options) *Browser {
+	t.Helper()
+	program := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if found, err := exec.LookPath(name); err == nil {
+			program = found
+			break
+		}
+	}
+	if program == "" {
+		t.Skip("SKIPPED: there is no chromium on this machine")
+	}
+	home := t.TempDir()
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program),
+		chromedp.UserDataDir(filepath.Join(home, "data")), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.Env("HOME="+home, "TMPDIR="+home, "XDG_CONFIG_HOME="+home, "XDG_CACHE_HOME="+home),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("disable-dev-shm-usage", true),
+		chromedp.Flag("no-proxy-server", true))
+	for from, to := range o.Elsewhere {
+		options = append(options, chromedp.Flag("host-resolver-rules", "MAP "+from+" "+to))
+	}
+	timed, cancelTime := context.WithTimeout(context.Background(), timeout)
+	t.Cleanup(cancelTime)
+	allocator, cancelAllocator := chromedp.NewExecAllocator(timed, options...)
+	ctx, cancel := chromedp.NewContext(allocator)
+	var complaints []string
+	messages := chromedp.Console(ctx)
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		for m, err := range messages {
+			if err != nil {
+				return // the browser has ended
+			}
+			known := slices.ContainsFunc(o.Allowed,
+				func(a string) bool { return strings.Contains(m.Text, a) })
+			if !known && m.Type != chromedp.ConsoleLog && m.Type != chromedp.ConsoleInfo {
+				complaints = append(complaints, m.Text+" "+m.URL)
+			}
+		}
+	})
+	t.Cleanup(func() {
+		if err := chromedp.Cancel(ctx); err != nil {
+			t.Errorf("ending the browser: %v", err)
+		}
+		cancel()
+		cancelAllocator()
+		reader.Wait()
+		for _, c := range complaints {
+			t.Errorf("the console complains: %s", c)
+		}
+	})
+	return &Browser{t, ctx}
+}
+
+// Step is something to do in a browser.
+type Step = chromedp.Action[chromedp.Void]
+
+// Do takes steps; one that fails ends the test.
+func (b *Browser) Do(steps ...Step) {
+	b.t.Helper()
+	if err := chromedp.Do(b.ctx, steps...); err != nil {
+		html, _ := chromedp.Run(b.ctx, chromedp.OuterHTML(chromedp.CSS("body")))
+		b.t.Fatalf("%v; the page is:\n%s", err, html)
+	}
+}
+
+// Get returns what an action of the browser's gives; one that fails ends the test.
+func Get[T any](b *Browser, a chromedp.Action[T]) T {
+	b.t.Helper()
+	value, err := chromedp.Run(b.ctx, a)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return value
+}
+
+// WaitFor waits until a condition of the page holds, in JavaScript.
+func (b *Browser) WaitFor(condition string) {
+	b.t.Helper()
+	if _, err := chromedp.Run(b.ctx, chromedp.Poll[bool]("!!("+condition+")")); err != nil {
+		b.t.Fatalf("waiting for %s: %v; the page is:\n%s", condition, err, b.Text("body"))
+	}
+}
+
+// Text returns the visible text of an element.
+func (b *Browser) Text(selector string) string {
+	b.t.Helper()
+	return Get(b, chromedp.Text(chromedp.CSS(selector)))
+}
+
+// See waits until an element is visible.
+func (b *Browser) See(selector string) {
+	b.t.Helper()
+	b.Do(chromedp.WaitVisible(chromedp.CSS(selector)))
+}
+
+// Open goes to an address.
+func (b *Browser) Open(url string) {
+	b.t.Helper()
+	b.Do(chromedp.Navigate(url))
+}
+
+// Type types into a field.
+func (b *Browser) Type(selector, text string) {
+	b.t.Helper()
+	b.Do(chromedp.SendKeys(chromedp.CSS(selector), text))
+}
+
+// Click clicks on an element.
+func (b *Browser) Click(selector string) {
+	b.t.Helper()
+	b.Do(chromedp.Click(chromedp.CSS(selector)))
+}
+
+// Login logs in at the page with a password, and waits for what comes of it.
+func (b *Browser) Login(url, password string) {
+	b.t.Helper()
+	b.Open(url + "/login")
+	b.Type("#password", password+"\n")
+	b.See("#live, [role=alert]:not(:empty)")
+}

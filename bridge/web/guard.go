@@ -1,0 +1,131 @@
+package web
+
+import (
+	"fmt"
+	"math"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// maxForm bounds the bodies of forms, in bytes.
+const maxForm = 64 << 10
+
+// headers of every answer. Nothing is loaded from elsewhere, no script or style stands in a page.
+var headers = map[string]string{
+	"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; " +
+		"img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; " +
+		"frame-ancestors 'none'",
+	"X-Content-Type-Options": "nosniff",
+	// Not no-referrer: browsers would hide the origin of forms by it.
+	"Referrer-Policy":              "same-origin",
+	"Cross-Origin-Resource-Policy": "same-origin",
+	"Permissions-Policy":           "camera=(), geolocation=(), microphone=()",
+	"Cache-Control":                "no-store",
+}
+
+// shield lets only requests through that a browser on this very page may make.
+func (s *Server) shield(next http.Handler) http.Handler {
+	sameOrigin := http.NewCrossOriginProtection()
+	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.refuse(w, r, http.StatusForbidden, "This request came from another web page.",
+			"Nothing was changed. Open the page of your box itself.")
+	}))
+	inner := sameOrigin.Handler(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for name, value := range headers {
+			w.Header().Set(name, value)
+		}
+		if r.TLS != nil { // browsers complain of it elsewhere
+			w.Header().Set("Cross-Origin-Opener-Policy", "same-origin")
+		}
+		if !s.knows(r) {
+			// Somebody else's name that leads here: DNS rebinding.
+			http.Error(w, "This box has no such name. Open it by its address.",
+				http.StatusMisdirectedRequest)
+			return
+		}
+		if from := sourceOf(r); !s.requests.take(from) {
+			tooMany(w, s.requests.wait(from).Seconds())
+			http.Error(w, "Too many requests.", http.StatusTooManyRequests)
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		inner.ServeHTTP(w, r)
+	})
+}
+
+// knows reports whether the Host that a browser asks for is this box: the address that it is
+// connected to, or one of the box's names.
+func (s *Server) knows(r *http.Request) bool {
+	host := r.Host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.Trim(host, "[]")
+	if addr, err := netip.ParseAddr(host); err == nil {
+		local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+		return ok && addr.WithZone("").Unmap() == addrOf(local)
+	}
+	return slices.ContainsFunc(s.config.Names,
+		func(name string) bool { return strings.EqualFold(name, strings.TrimSuffix(host, ".")) })
+}
+
+// sourceOf returns the address that a request came from.
+func sourceOf(r *http.Request) source {
+	addr, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return source{}
+	}
+	return addr.Addr().Unmap().WithZone("")
+}
+
+func tooMany(w http.ResponseWriter, seconds float64) {
+	w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(seconds))))
+}
+
+type sessionKey struct{}
+
+// sessionOf returns the session of a request that passed role or action.
+func sessionOf(r *http.Request) *session {
+	found, _ := r.Context().Value(sessionKey{}).(*session)
+	return found
+}
+
+// role lets only those through who have logged in as one of the roles.
+func (s *Server) role(next http.HandlerFunc, roles ...Role) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		found := s.sessions.of(r)
+		switch {
+		case found == nil && (r.Method != http.MethodGet || r.Header.Get("HX-Request") != ""):
+			s.refuse(w, r, http.StatusUnauthorized, "You are not logged in.", "Log in again.")
+		case found == nil:
+			http.Redirect(w, r, "/login", http.StatusSeeOther)
+		case !slices.Contains(roles, found.role):
+			s.refuse(w, r, http.StatusForbidden,
+				fmt.Sprintf("A %s may look at this box, and not change it.", found.role),
+				"Log in with the owner's password.")
+		default:
+			next(w, withSession(r, found))
+		}
+	}
+}
+
+// token lets only forms through that this page has made for this session.
+func (s *Server) token(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		given := r.Header.Get("X-Token")
+		if given == "" {
+			given = r.PostFormValue("token")
+		}
+		if !sessionOf(r).allows(given) {
+			s.refuse(w, r, http.StatusForbidden, "This form is out of date.",
+				"Nothing was changed. Load the page again.")
+			return
+		}
+		next(w, r)
+	}
+}

@@ -1,0 +1,121 @@
+package web
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// The limits of one source, and of wrong passwords from everywhere together.
+const (
+	requestRate      = 20 // a second
+	requestBurst     = 120
+	wrongBurst       = 5
+	wrongEvery       = time.Minute
+	allBurst         = 40
+	allEvery         = 2 * time.Second
+	maxSources       = 1024
+	maxStreams       = 32
+	maxSourceStreams = 6
+)
+
+// source is where requests come from: an address, without port and zone.
+type source = netip.Addr
+
+// limiter bounds how often each source may do something. Safe for concurrent use.
+type limiter struct {
+	every rate.Limit
+	burst int
+	now   func() time.Time
+
+	mu      sync.Mutex
+	sources map[source]*rate.Limiter
+}
+
+func newLimiter(every rate.Limit, burst int, now func() time.Time) *limiter {
+	return &limiter{every: every, burst: burst, now: now, sources: map[source]*rate.Limiter{}}
+}
+
+// take reports whether a source may do it once more, and counts it.
+func (l *limiter) take(from source) bool {
+	return l.of(from).AllowN(l.now(), 1)
+}
+
+// wait returns how long a source has to wait until it may do it once more.
+func (l *limiter) wait(from source) time.Duration {
+	missing := 1 - l.of(from).TokensAt(l.now())
+	if missing <= 0 {
+		return 0
+	}
+	return time.Duration(missing / float64(l.every) * float64(time.Second))
+}
+
+// forgive gives a source all its tokens back.
+func (l *limiter) forgive(from source) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.sources, from)
+}
+
+func (l *limiter) of(from source) *rate.Limiter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	one := l.sources[from]
+	if one == nil {
+		if len(l.sources) >= maxSources {
+			l.forget()
+		}
+		one = rate.NewLimiter(l.every, l.burst)
+		l.sources[from] = one
+	}
+	return one
+}
+
+// forget drops the sources that have all their tokens, or else the one with the most: it loses
+// least. The caller holds mu.
+func (l *limiter) forget() {
+	now := l.now()
+	var fullest source
+	most := -1.0
+	for from, one := range l.sources {
+		tokens := one.TokensAt(now)
+		if tokens >= float64(l.burst) {
+			delete(l.sources, from)
+		} else if tokens > most {
+			fullest, most = from, tokens
+		}
+	}
+	if len(l.sources) >= maxSources {
+		delete(l.sources, fullest)
+	}
+}
+
+// streams counts the open streams of events. Safe for concurrent use.
+type streams struct {
+	mu  sync.Mutex
+	of  map[source]int
+	all int
+}
+
+// open reports whether a source may have one more; if so the caller must call close.
+func (s *streams) open(from source) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all >= maxStreams || s.of[from] >= maxSourceStreams {
+		return false
+	}
+	s.all++
+	s.of[from]++
+	return true
+}
+
+func (s *streams) close(from source) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all--
+	if s.of[from]--; s.of[from] == 0 {
+		delete(s.of, from)
+	}
+}

@@ -1,0 +1,179 @@
+package web
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"ztbridge/bridge/web/browsertest"
+)
+
+// maxPage is what a browser loads in all for the first page, in bytes.
+const maxPage = 150 << 10
+
+func TestPageIsSmall(t *testing.T) {
+	of := &box{}
+	of.set(onBackup())
+	_, server := served(t, of)
+	v := visit(t, server.URL)
+	v.login(ownerPassword)
+	_, body := v.ask("GET", "/", nil)
+	all := len(body)
+	for name, a := range assets() {
+		if name != "licences.txt" {
+			all += len(a.data)
+		}
+	}
+	t.Logf("%d bytes in all", all)
+	if all > maxPage {
+		t.Errorf("the page has %d bytes in all, more than %d", all, maxPage)
+	}
+}
+
+// TestAssetsAreBuiltFromSource builds them again, where npm and the packages can be had.
+func TestAssetsAreBuiltFromSource(t *testing.T) {
+	if _, err := exec.LookPath("npm"); err != nil {
+		t.Skip("SKIPPED: npm is not installed")
+	}
+	lock, err := os.ReadFile("assets/package-lock.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(lock), `"resolved"`) {
+		t.Error("package-lock.json names a registry: npm install --omit-lockfile-registry-resolved")
+	}
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("assets")); err != nil {
+		t.Fatal(err)
+	}
+	for _, of := range []string{"dist", "node_modules"} {
+		if err := os.RemoveAll(filepath.Join(dir, of)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	install := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--no-audit",
+		"--no-fund", "--cache", t.TempDir())
+	install.Dir = dir
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Skipf("SKIPPED: the packages cannot be had: %v\n%s", err, out)
+	}
+	build := exec.CommandContext(t.Context(), "npm", "run", "build")
+	build.Dir = dir
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building: %v\n%s", err, out)
+	}
+	for _, entry := range mustReadDir(t, "assets/dist") {
+		committed := mustRead(t, filepath.Join("assets/dist", entry))
+		if built := mustRead(t, filepath.Join(dir, "dist", entry)); built != committed {
+			t.Errorf("%s is not what its source gives: npm run build", entry)
+		}
+	}
+	if built, committed := mustReadDir(t, filepath.Join(dir, "dist")),
+		mustReadDir(t, "assets/dist"); len(built) != len(committed) {
+		t.Errorf("built %v, committed %v", built, committed)
+	}
+	checkAccess(t, filepath.Join(dir, "node_modules/axe-core/axe.min.js"))
+}
+
+func mustReadDir(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, e := range entries {
+		out = append(out, e.Name())
+	}
+	return out
+}
+
+func mustRead(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// checkAccess has axe look at each page, in light and dark, on a phone and on a desktop.
+func checkAccess(t *testing.T, axe string) {
+	t.Run("accessible", func(t *testing.T) {
+		script := mustRead(t, axe)
+		of := &box{}
+		of.set(onBackup())
+		_, server := served(t, of)
+		b := browsertest.New(t, browsertest.Options{})
+		look := func(path string) {
+			b.Open(server.URL + path)
+			for _, s := range screens {
+				b.Do(s.use()...)
+				// The page's own policy lets no script in; the debugger may.
+				run := script + `;axe.run().then(r => JSON.stringify(r.violations.map(v =>
+					[v.id, v.help, v.nodes.map(n => n.html)])))`
+				found := browsertest.Get(b, chromedp.Evaluate[string](run,
+					chromedp.EvalAwaitPromise))
+				var violations []json.RawMessage
+				if err := json.Unmarshal([]byte(found), &violations); err != nil {
+					t.Fatal(err)
+				}
+				for _, one := range violations {
+					t.Errorf("%s on %s: %s", path, s.name, one)
+				}
+			}
+		}
+		look("/login")
+		b.Login(server.URL, ownerPassword)
+		for _, path := range []string{"/", "/activity"} {
+			look(path)
+		}
+	})
+}
+
+// TestFailoverIsSeen without a click; what has the focus keeps it.
+func TestFailoverIsSeen(t *testing.T) {
+	of := &box{}
+	of.set(working())
+	_, server := served(t, of)
+	b := browsertest.New(t, browsertest.Options{})
+	b.Login(server.URL, viewerPassword)
+	b.See(".verdict.is-good")
+	began := time.Now()
+	of.set(onBackup())
+	b.WaitFor(`document.querySelector(".verdict.is-warn") && document.querySelector("#problems code")`)
+	t.Logf("seen after %v", time.Since(began))
+	text := b.Text("#live")
+	for _, want := range []string{"Working, but on a backup exit.", "two probes unanswered",
+		"Exit in use: backup", "config try"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page does not say %q:\n%s", want, text)
+		}
+	}
+	b.Do(chromedp.Focus(chromedp.CSS("#problems button")))
+	worse := onBackup()
+	worse.Summary = "Still on a backup exit."
+	of.set(worse)
+	b.WaitFor(`document.querySelector("h1").textContent.includes("Still")`)
+	b.WaitFor(`document.activeElement.matches("#problems button")`)
+}
+
+// TestWrongPasswordInBrowser is told in words, and the field is there again.
+func TestWrongPasswordInBrowser(t *testing.T) {
+	of := &box{}
+	of.set(working())
+	_, server := served(t, of)
+	b := browsertest.New(t, browsertest.Options{Allowed: []string{"401"}})
+	b.Login(server.URL, "not the password")
+	if text := b.Text("[role=alert]"); text != "That password is not right." {
+		t.Errorf("the page says %q", text)
+	}
+	b.Login(server.URL, ownerPassword)
+	b.See("#live")
+}
