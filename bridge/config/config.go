@@ -22,6 +22,7 @@ type Config struct {
 	// in use, best first; empty: none is.
 	ExitAddress []string
 	Updates     Updates
+	Page        Page
 }
 
 // Updates says how an image keeps itself current. A machine with the Debian package leaves that to
@@ -29,6 +30,12 @@ type Config struct {
 type Updates struct {
 	Channel string // UpdatesStable or UpdatesOff; empty: as the image was built
 	Window  Window
+}
+
+// Page says where the page is served, and on which port.
+type Page struct {
+	Serve string // PageOff or PageDevices
+	Port  uint16
 }
 
 // Window is a part of each day in UTC, in which an image may restart into a new version. It may

@@ -15,6 +15,7 @@ func (d *decoder) decode(root *yaml.Node) {
 		HoldDown: defaultHoldDown}
 	d.cfg.Updates = DefaultUpdates
 	d.cfg.ExitAddress = DefaultExitServices()
+	d.cfg.Page = Page{Serve: PageOff, Port: defaultPagePort}
 	later := map[string]value{}
 	keep := func(v value) { later[v.key] = v }
 	value{d: d, node: root}.object(fields{
@@ -23,13 +24,14 @@ func (d *decoder) decode(root *yaml.Node) {
 		"endpoint": d.endpoint,
 		"probe":    d.probe,
 		"updates":  d.updates,
+		"page":     d.page,
 		"egress":   keep,
 		"policy":   keep,
 		"inbound":  keep,
 		"peering":  keep,
 
 		"exit_address": d.exitAddress,
-	}, "zerotier", "ingress", "endpoint", "probe", "updates", "egress",
+	}, "zerotier", "ingress", "endpoint", "probe", "updates", "page", "egress",
 		"inbound")
 	d.egresses(later["egress"])
 	d.policy(later["policy"])

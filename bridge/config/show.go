@@ -33,11 +33,17 @@ type view struct {
 	Probe    viewProbe       `yaml:"probe"`
 	Exit     []string        `yaml:"exit_address"`
 	Updates  viewUpdates     `yaml:"updates"`
+	Page     viewPage        `yaml:"page"`
 }
 
 type viewUpdates struct {
 	Channel string `yaml:"channel,omitempty"`
 	Window  string `yaml:"window"`
+}
+
+type viewPage struct {
+	Serve string `yaml:"serve"`
+	Port  uint16 `yaml:"port"`
 }
 
 type viewZeroTier struct {
@@ -153,6 +159,7 @@ func (c *Config) view() view {
 		Probe:    viewProbe(c.Probe),
 		Exit:     c.ExitAddress,
 		Updates:  viewUpdates{c.Updates.Channel, c.Updates.Window.String()},
+		Page:     viewPage(c.Page),
 	}
 	if len(v.Exit) == 0 {
 		v.Exit = []string{exitOff}
