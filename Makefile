@@ -43,7 +43,7 @@ demo: build ## Show the gateway at work in a lab of namespaces, and try to make 
 	$(GO) run ./scripts/unchanged $(GO) run ./cmd/ztbridge-demo
 
 test: ## Run all tests, those that need the kernel as root; lists what was skipped, and why
-	@scripts/deps.sh iperf3 ethtool zbar-tools openvpn3-client@13 dbus-daemon@13
+	@scripts/deps.sh iperf3 ethtool zbar-tools chromium openvpn3-client@13 dbus-daemon@13
 	@scripts/test.sh
 
 test-long: ## Run the tests that take minutes each, as root: make test-long PART=2/5 for the second of five parts

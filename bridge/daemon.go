@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/reclaim"
 	"ztbridge/bridge/services"
@@ -40,6 +41,7 @@ type daemon struct {
 	services *services.Set
 	monitor  *services.Monitor
 	notify   *systemd.Notifier
+	page     *page
 
 	spec     *services.Spec
 	started  time.Time
@@ -60,6 +62,7 @@ type daemon struct {
 	connected connectedPrefixes
 	recorded  *statefile.JSON[connectedPrefixes] // those on disk
 
+	helpers   context.Context // of what runs beside the loop until the daemon ends
 	requests  chan request
 	ended     chan struct{} // closed when the loop has ended
 	published atomic.Pointer[published]
@@ -92,11 +95,13 @@ func Run(ctx context.Context, opts Options) error {
 		return err
 	}
 	defer d.kernel.Close()
+	// The helpers outlive ctx: the drivers end first, so that the last pass sees them gone.
+	helpers, stopHelpers := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopHelpers()
+	d.helpers = helpers
 	if err := d.enforce(l); err != nil {
 		return err
 	}
-	// The helpers outlive ctx: the drivers end first, so that the last pass sees them gone.
-	helpers, stopHelpers := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	wg.Go(func() { d.serve(helpers) })
 	wg.Go(func() { d.watchKernel(helpers) })
@@ -107,6 +112,7 @@ func Run(ctx context.Context, opts Options) error {
 	close(d.ended)
 	d.close()
 	stopHelpers()
+	d.page.wait()
 	wg.Wait()
 	return nil
 }
@@ -138,7 +144,7 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 	}
 	trigger, env := services.NewTrigger(), opts.env()
 	env.Kernel = k
-	return &daemon{
+	d := &daemon{
 		opts: opts, kernel: k, trigger: trigger,
 		services: services.New(context.WithoutCancel(ctx), env, user, trigger),
 		monitor:  services.NewMonitor(), notify: systemd.New(opts.Logger, resync),
@@ -148,7 +154,9 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 		connected: recorded.Value(), recorded: recorded, guarded: guarded,
 		requests: make(chan request),
 		ended:    make(chan struct{}), watchers: map[chan struct{}]bool{},
-	}, nil
+	}
+	d.page = &page{daemon: d, cfg: config.Page{Serve: config.PageOff}}
+	return d, nil
 }
 
 // recordPath returns the file that keeps how the host was before the first change.
@@ -170,6 +178,7 @@ func (d *daemon) enforce(l *services.Spec) error {
 		d.spec = old
 		return err
 	}
+	d.page.configure(d.helpers, l.Config.Page)
 	d.trigger.Fire("configuration")
 	return nil
 }

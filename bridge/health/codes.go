@@ -12,6 +12,7 @@ const (
 	UpdateStaged    Code = "update-staged"
 	UpdateFailed    Code = "update-failed"
 	UpdateFellBack  Code = "update-fell-back"
+	PageFailed      Code = "page-failed"
 
 	ConfigWarning Code = "config-warning"
 	EgressChosen  Code = "egress-chosen"
@@ -168,6 +169,8 @@ var kinds = []Kind{
 		"see the message", nil},
 	{OracleIdle, Box, Info, "Oracle may take back an Always Free machine that is idle.",
 		"see the message", nil},
+	{PageFailed, Box, Warning, "The page cannot be opened in a browser on some network.",
+		"see who else listens on its port, or give it another: page: {port: 8080}", nil},
 	{PathBlocked, Box, Error, "A filter on this box drops devices' packets.",
 		"let it accept what ztbridge forwards; the problem names the command", nil},
 	{PathBroken, Box, Error,

@@ -109,6 +109,7 @@ var broken = map[health.Code]func(*Input){
 	health.ConfigWarning: func(in *Input) {
 		in.Warnings = []config.Warning{{Text: "this rule does nothing"}}
 	},
+	health.PageFailed:    func(in *Input) { in.Page = errors.New("address already in use") },
 	health.ReloadRefused: func(in *Input) { in.Refused = errors.New("ztbridge.yaml:3: polcy") },
 	health.EgressChosen:  func(in *Input) { in.Snapshot.Preferred = "direct" },
 	health.Closed: func(in *Input) {

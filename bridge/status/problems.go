@@ -133,6 +133,12 @@ func boxProblems(in Input) []health.Problem {
 			Remedy: "correct the file, then: ztbridge reload (or, to leave things as they are: " +
 				"ztbridge reload --keep)"})
 	}
+	if in.Page != nil {
+		out = append(out, health.Problem{Code: health.PageFailed,
+			Message: "the page cannot be opened: " + in.Page.Error(),
+			Remedy:  "see who else listens on its port, or give it another: page: {port: 8080}",
+			Command: "ss -tlpn"})
+	}
 	if n := in.Notice; n.Message != "" {
 		p := health.Problem{Code: health.PreparedNotice, Message: n.Message, Remedy: n.Remedy}
 		if n.Remedy == "" && strings.Contains(n.Message, "warning: ") {

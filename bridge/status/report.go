@@ -29,6 +29,7 @@ type Input struct {
 	Applied decide.Decision
 	Pass    Pass
 	Refused error            // why the last reload was refused; nil if it was not
+	Page    error            // why the page cannot be served; nil if it can, or is off
 	Notice  Notice           // of the programs that prepared the box
 	Updates []health.Problem // of the image's updater
 	Idle    *reclaim.Usage   // nil where it does not matter

@@ -1,0 +1,156 @@
+package e2e
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"ztbridge/bridge/lab"
+	"ztbridge/bridge/web/browsertest"
+	"ztbridge/policyroute/netlab"
+)
+
+// relay lets a program of this test's own namespace connect to an address as a host of the lab
+// does, and returns where.
+func relay(t *testing.T, from *netlab.Namespace, to string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer near.Close()
+				far, err := from.Dial(context.Background(), "tcp", to)
+				if err != nil {
+					return
+				}
+				defer far.Close()
+				go func() {
+					_, _ = io.Copy(far, near)
+					_ = far.Close()
+				}()
+				_, _ = io.Copy(near, far)
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
+// shownWithin is how long the page may need to show what the daemon's status says.
+const shownWithin = 2 * time.Second
+
+// TestPageSeesFailover: a browser on a client's side sees that traffic goes by another egress
+// within two seconds of the daemon.
+func TestPageSeesFailover(t *testing.T) {
+	t.Parallel()
+	top, b := newFailover(t, failoverConfig+"page: {}\n")
+	password := strings.TrimSpace(b.mustRun("page", "password"))
+	leaks, err := top.WatchLeaks()
+	must(t, err)
+	awaitWarm(b)
+	browser := browsertest.New(t, browsertest.Options{
+		Elsewhere: map[string]string{"10.77.0.1:80": relay(t, top.Client, "10.77.0.1:80")}})
+	browser.Login("http://10.77.0.1", password)
+	// A machine that is busy with something else may delay one of them.
+	best := time.Hour
+	for range 3 {
+		awaitWarm(b)
+		browser.WaitFor(`document.querySelector(".facts").textContent.includes("use: first")`)
+		must(t, top.Providers[0].Blackhole())
+		b.awaitEgress("second")
+		began := time.Now()
+		browser.WaitFor(`document.querySelector(".facts").textContent.includes("use: second")`)
+		if best = min(best, time.Since(began)); best <= shownWithin {
+			break
+		}
+		must(t, top.Providers[0].Heal())
+	}
+	if best > shownWithin {
+		t.Errorf("the page showed the failover %v after the daemon at best", best)
+	}
+	t.Logf("shown %v after the daemon", best)
+	if text := browser.Text("#changes"); !strings.Contains(text, "by second") {
+		t.Errorf("the changes do not tell of it:\n%s", text)
+	}
+	noLeak(t, leaks)
+}
+
+// TestPageAnswersDevicesAlone: it is served where devices enter, and neither on the WAN nor by a
+// tunnel, whatever address of the box is asked.
+func TestPageAnswersDevicesAlone(t *testing.T) {
+	t.Parallel()
+	top := standard(t, lab.Options{})
+	provider := top.Providers[0]
+	b := newBox(t, top.Box)
+	b.write("provider.ovpn", provider.Config())
+	b.write("ztbridge.yaml", gatewayConfig+"page: {port: 8080}\n")
+	answers, err := top.Box.Capture(lab.WANIface, func(p netlab.Packet) bool {
+		return p.Outgoing && p.SrcPort == 8080 && !isReset(p)
+	})
+	must(t, err)
+	b.start()
+	b.awaitEgress("provider")
+	ask := func(from *netlab.Namespace, address string) (int, error) {
+		client := http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, network, a string) (net.Conn, error) {
+				return from.Dial(ctx, network, a)
+			}}}
+		response, err := client.Get("http://" + address + "/login")
+		if err != nil {
+			return 0, err
+		}
+		defer response.Body.Close()
+		return response.StatusCode, nil
+	}
+	await(t, "the page", func() bool {
+		code, err := ask(top.Client, "10.77.0.1:8080")
+		return err == nil && code == http.StatusOK
+	})
+	if code, err := ask(top.Client, "[fd77::1]:8080"); err != nil || code != http.StatusOK {
+		t.Errorf("by IPv6: %d, %v", code, err)
+	}
+	customers, err := provider.Customers()
+	must(t, err)
+	for name, one := range map[string]struct {
+		from    *netlab.Namespace
+		address netip.Addr
+	}{
+		"the Internet":            {top.Internet, lab.BoxWAN4},
+		"the Internet by IPv6":    {top.Internet, lab.BoxWAN6},
+		"the neighbour":           {top.Router, lab.BoxWAN4},
+		"a LAN":                   {top.NAS, netip.MustParseAddr("192.168.50.1")},
+		"a device, the WAN's":     {top.Client, lab.BoxWAN4},
+		"a device, the LAN's":     {top.Client, netip.MustParseAddr("192.168.50.1")},
+		"the provider, by tunnel": {provider.NS, customers[0]},
+	} {
+		if code, err := ask(one.from, netip.AddrPortFrom(one.address, 8080).String()); err == nil {
+			t.Errorf("%s is answered: %d", name, code)
+		}
+	}
+	result, err := answers.Result()
+	must(t, err)
+	for _, p := range result.Kept {
+		t.Errorf("the WAN saw %v", p)
+	}
+}
+
+// isReset reports whether a TCP segment refuses a connection, as the kernel does at a closed port.
+func isReset(p netlab.Packet) bool {
+	const ethernet, ip4, ip6, flags, reset = 14, 20, 40, 13, 0x04
+	at := ethernet + ip4 + flags
+	if p.Src.Is6() {
+		at = ethernet + ip6 + flags
+	}
+	return len(p.Data) > at && p.Data[at]&reset != 0
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"ztbridge/bridge"
+	"ztbridge/bridge/api"
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/web"
+)
+
+func (p *program) pageCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "page",
+		Short: "Passwords of the page",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(p.pagePassword())
+	return cmd
+}
+
+func (p *program) pagePassword() *cobra.Command {
+	var role string
+	var own, remove bool
+	cmd := &cobra.Command{
+		Use:   "password",
+		Short: "Make a password for the page",
+		Long: `Make a password for the page and print it. It replaces the one before, and ends what
+was logged in with that. The owner sees and does everything, a viewer sees everything
+and changes nothing. With --own you choose the password: it is read from the
+terminal, or from standard input.
+
+The page is served where devices enter once ` + "`page: {}`" + ` is in the configuration.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			of, err := web.ParseRole(role)
+			if err != nil {
+				return err
+			}
+			accounts := web.OpenAccounts(bridge.PageDir(p.stateDir))
+			if remove {
+				if err := accounts.Remove(of); err != nil {
+					return err
+				}
+				p.say("nobody can log in as %s any more", of)
+				return nil
+			}
+			password := web.NewPassword()
+			if own {
+				if password, err = readPassword(p.err); err != nil {
+					return err
+				}
+			}
+			if err := accounts.Set(of, password); err != nil {
+				return err
+			}
+			if !own {
+				if _, err := fmt.Fprintln(p.out, password); err != nil {
+					return err
+				}
+			}
+			p.sayPage(of)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&role, "role", string(web.Owner), "whose password: `owner` or viewer")
+	cmd.Flags().BoolVar(&own, "own", false, "choose the password yourself")
+	cmd.Flags().BoolVar(&remove, "remove", false, "take the password away")
+	cmd.MarkFlagsMutuallyExclusive("own", "remove")
+	return cmd
+}
+
+// sayPage tells where the page is, if it is anywhere.
+func (p *program) sayPage(of web.Role) {
+	p.say("this is the password of the page's %s from now on", of)
+	cfg, _, err := config.Load(p.configPath, p.overrides)
+	if err == nil && cfg.Page.Serve == config.PageOff {
+		p.say("hint: the page is off; add `page: {}` to %s, then: ztbridge reload", p.configPath)
+	}
+}
+
+// maxInput bounds what is read from standard input, in bytes.
+const maxInput = 4096
+
+// readPassword reads a password of the person's own choice.
+func readPassword(questions io.Writer) (string, error) {
+	if fd := int(os.Stdin.Fd()); term.IsTerminal(fd) {
+		fmt.Fprint(questions, "Password: ")
+		text, err := term.ReadPassword(fd)
+		fmt.Fprintln(questions)
+		if err != nil {
+			return "", fmt.Errorf("reading the password: %w", err)
+		}
+		return string(text), nil
+	}
+	text, err := io.ReadAll(io.LimitReader(os.Stdin, maxInput))
+	if err != nil {
+		return "", fmt.Errorf("reading the password: %w", err)
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	if line = strings.TrimRight(line, "\r"); line == "" {
+		return "", &api.HintedError{Err: fmt.Errorf("reading the password: there is none"),
+			Hint: "write it on the first line of standard input"}
+	}
+	return line, nil
+}
