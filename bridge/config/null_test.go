@@ -14,7 +14,7 @@ import (
 var sections = []string{
 	"zerotier", "zerotier.networks", "zerotier.orbit", "zerotier.moon", "ingress", "egress",
 	"egress.direct.wan", "inbound",
-	"endpoint", "endpoint.clients", "endpoint.https", "probe", "updates",
+	"endpoint", "endpoint.clients", "endpoint.https", "probe", "updates", "page",
 }
 
 // A key of the reference without its value is a mistake that is told at that key, unless it is a
