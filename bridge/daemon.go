@@ -16,6 +16,7 @@ import (
 	"ztbridge/bridge/statefile"
 	"ztbridge/bridge/status"
 	"ztbridge/bridge/systemd"
+	"ztbridge/bridge/web"
 	"ztbridge/policyroute/kernel"
 )
 
@@ -41,7 +42,7 @@ type daemon struct {
 	services *services.Set
 	monitor  *services.Monitor
 	notify   *systemd.Notifier
-	page     *page
+	page     *web.Service
 
 	spec     *services.Spec
 	started  time.Time
@@ -112,7 +113,7 @@ func Run(ctx context.Context, opts Options) error {
 	close(d.ended)
 	d.close()
 	stopHelpers()
-	d.page.wait()
+	d.page.Wait()
 	wg.Wait()
 	return nil
 }
@@ -155,7 +156,7 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 		requests: make(chan request),
 		ended:    make(chan struct{}), watchers: map[chan struct{}]bool{},
 	}
-	d.page = &page{daemon: d, cfg: config.Page{Serve: config.PageOff}}
+	d.page = web.NewService(d, opts.StateDir, opts.Logger)
 	return d, nil
 }
 
@@ -178,7 +179,8 @@ func (d *daemon) enforce(l *services.Spec) error {
 		d.spec = old
 		return err
 	}
-	d.page.configure(d.helpers, l.Config.Page)
+	page := l.Config.Page
+	d.page.Configure(d.helpers, web.Settings{On: page.Serve != config.PageOff, Port: page.Port})
 	d.trigger.Fire("configuration")
 	return nil
 }

@@ -29,7 +29,7 @@ func (d *daemon) publish(s decide.Snapshot, desired decide.Decision, r status.Pa
 		Version: d.opts.Version, Started: d.started, Config: d.spec.Config,
 		Warnings: d.spec.Warnings, Snapshot: s, Decided: desired, Applied: held, Pass: r,
 		Notice: status.ReadNotice(d.opts.RuntimeDir), Refused: d.refused,
-		Page:    d.page.fault(),
+		Page:    d.page.Fault(),
 		Updates: status.ReadUpdates(d.opts.RuntimeDir),
 	}
 	if d.idleMeter != nil {

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"ztbridge/bridge"
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/web"
@@ -44,7 +43,7 @@ The page is served where devices enter once ` + "`page: {}`" + ` is in the confi
 			if err != nil {
 				return err
 			}
-			accounts := web.OpenAccounts(bridge.PageDir(p.stateDir))
+			accounts := web.OpenAccounts(web.Dir(p.stateDir))
 			if remove {
 				if err := accounts.Remove(of); err != nil {
 					return err
