@@ -15,6 +15,7 @@ import (
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/services"
 	"ztbridge/bridge/status"
+	"ztbridge/bridge/web"
 	"ztbridge/bridge/zerotier"
 	"ztbridge/policyroute"
 )
@@ -24,7 +25,7 @@ import (
 func TestStatusTellsWhatTheKernelHolds(t *testing.T) {
 	cfg := bridgetest.Parse(t, bridgetest.Uno)
 	key := decide.NewEgressList([]string{"provider", "backup"})
-	d := &daemon{
+	d := &daemon{page: &web.Service{},
 		spec: &services.Spec{
 			Config: cfg}, reporter: status.NewReporter(), usage: decide.NewUsage(),
 		watchers: map[chan struct{}]bool{},

@@ -38,6 +38,7 @@ func TestPageIsSmall(t *testing.T) {
 
 // TestAssetsAreBuiltFromSource builds them again, where npm and the packages can be had.
 func TestAssetsAreBuiltFromSource(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("npm"); err != nil {
 		t.Skip("SKIPPED: npm is not installed")
 	}
@@ -139,6 +140,7 @@ func checkAccess(t *testing.T, axe string) {
 
 // TestFailoverIsSeen without a click; what has the focus keeps it.
 func TestFailoverIsSeen(t *testing.T) {
+	t.Parallel()
 	of := &box{}
 	of.set(working())
 	_, server := served(t, of)
@@ -166,6 +168,7 @@ func TestFailoverIsSeen(t *testing.T) {
 
 // TestWrongPasswordInBrowser is told in words, and the field is there again.
 func TestWrongPasswordInBrowser(t *testing.T) {
+	t.Parallel()
 	of := &box{}
 	of.set(working())
 	_, server := served(t, of)
