@@ -86,11 +86,11 @@ func Run(ctx context.Context, opts Options) error {
 	if err != nil {
 		return err
 	}
-	held, err := lock(opts.RuntimeDir)
+	lockFile, err := lock(opts.RuntimeDir)
 	if err != nil {
 		return &api.HintedError{Err: err, Hint: "only one may run: systemctl status ztbridge"}
 	}
-	defer held.Close()
+	defer lockFile.Close()
 	d, err := newDaemon(ctx, opts)
 	if err != nil {
 		return err

@@ -20,11 +20,11 @@ import (
 // changes that took. Idempotent. It refuses with ErrRunning while a daemon would put everything
 // back.
 func Down(ctx context.Context, opts Options) (changes int, err error) {
-	held, err := lock(opts.RuntimeDir)
+	lockFile, err := lock(opts.RuntimeDir)
 	if err != nil {
 		return 0, &api.HintedError{Err: err, Hint: "stop it first: systemctl stop ztbridge"}
 	}
-	defer held.Close()
+	defer lockFile.Close()
 	k, err := openKernel(opts)
 	if err != nil {
 		return 0, err

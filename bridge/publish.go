@@ -21,13 +21,13 @@ type published struct {
 
 // publish makes the result of a pass visible to the readers of the status.
 func (d *daemon) publish(s decide.Snapshot, desired decide.Decision, r status.Pass) {
-	held := desired
+	applied := desired
 	if !r.Applied {
-		held = d.inForceOf(desired)
+		applied = d.inForceOf(desired)
 	}
 	in := status.Input{
 		Version: d.opts.Version, Started: d.started, Config: d.spec.Config,
-		Warnings: d.spec.Warnings, Snapshot: s, Decided: desired, Applied: held, Pass: r,
+		Warnings: d.spec.Warnings, Snapshot: s, Decided: desired, Applied: applied, Pass: r,
 		Notice: status.ReadNotice(d.opts.RuntimeDir), Refused: d.refused,
 		Page:    d.page.Fault(),
 		Updates: status.ReadUpdates(d.opts.RuntimeDir),
@@ -37,7 +37,7 @@ func (d *daemon) publish(s decide.Snapshot, desired decide.Decision, r status.Pa
 		in.Idle = &usage
 	}
 	d.published.Store(&published{status: d.reporter.Report(in), intent: desired.Intent,
-		applied: held.Intent, holds: r.Applied || d.inForce.spec != nil, host: s.Host,
+		applied: applied.Intent, holds: r.Applied || d.inForce.spec != nil, host: s.Host,
 		clients: status.ClientNames(s)})
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -49,7 +49,7 @@ func (d *daemon) publish(s decide.Snapshot, desired decide.Decision, r status.Pa
 	}
 }
 
-// inForceOf returns, in place of what was decided, what the kernel has held since the last pass
+// inForceOf returns, in place of what was decided, what the kernel has applied since the last pass
 // that succeeded.
 func (d *daemon) inForceOf(desired decide.Decision) decide.Decision {
 	out := d.usage.InForce(desired)

@@ -24,7 +24,7 @@ var retired = map[string]string{
 	"strays": "orphanDevices", "settle": "debounce, commitReload or waitForRules",
 	"settles": "debounce", "patience": "…Timeout", "blame": "lastFailure", "greets": "serverReplied",
 	"obedience": "signalTimeout", "abroad": "to_world", "doorbell": "trigger", "bell": "trigger",
-	"verdict": "outcome",
+	"verdict": "outcome", "young": "starting", "way": "egress, path or queue",
 }
 
 // standard are places where a retired word is the field's own term.
@@ -33,7 +33,8 @@ var standard = map[string][]string{
 	// ZeroTier calls a planet or moon a world, and a test what surrounds a thing.
 	"world": {"bridge/zerotier/", "bridge/lab/ztlab/", "image/", "policyroute/"},
 	"judge": {"image/", "policyroute/", "bridge/openvpn/profile/"}, // a trial; a property; a line
-	"scene": {"policyroute/"},                                      // of a test
+	"way":   {"cmd/ztbridge-image/", "image/"},
+	"scene": {"policyroute/"}, // of a test
 }
 
 // TestWords holds the identifiers of the module to the field's terms.

@@ -36,10 +36,10 @@ func expected(in policyroute.Intent, g policyroute.Ingress, src, dst netip.Addr)
 			continue
 		}
 		for _, e := range in.Egresses {
-			noWay := !e.Present || dst.Is4() && e.NoIPv4 || dst.Is6() && !e.IPv6 ||
+			unroutable := !e.Present || dst.Is4() && e.NoIPv4 || dst.Is6() && !e.IPv6 ||
 				e.Kind == policyroute.EgressPeer && dst.Is6() ||
 				holds(e.Closed, dst)
-			if e.Name == p.UseOf(policyroute.FamilyOf(dst)) && !noWay {
+			if e.Name == p.UseOf(policyroute.FamilyOf(dst)) && !unroutable {
 				return e.Iface
 			}
 		}

@@ -82,16 +82,16 @@ func starting(cfg *config.Config, s Snapshot, d Decision) map[string]bool {
 		return out
 	}
 	for _, e := range cfg.Egresses {
-		young := s.Probes[e.Name].Grade == probe.Unknown
+		starting := s.Probes[e.Name].Grade == probe.Unknown
 		if e.OpenVPN != nil {
 			switch s.Tunnels[e.Name].State {
 			case "", client.StateStopped, client.StateResolving, client.StateConnecting,
 				client.StateUp:
 			default:
-				young = false
+				starting = false
 			}
 		}
-		if young && d.Health[e.Name] < Up && !s.Loops[e.Name] {
+		if starting && d.Health[e.Name] < Up && !s.Loops[e.Name] {
 			out[e.Name] = true
 		}
 	}

@@ -77,11 +77,11 @@ func TestMembersAreNotLookedForInTheInternet(t *testing.T) {
 	b.awaitEgress("provider")
 	inTunnel = watch()
 	phone.connect(b, "udp")
-	for _, way := range [][2]netip.Addr{{phone.addr4, ztlab.Client4},
+	for _, pair := range [][2]netip.Addr{{phone.addr4, ztlab.Client4},
 		{phone.addr6, ztlab.Client6}} {
-		await(t, "a refusal of "+way[1].String(), func() bool {
-			out, _ := phone.ns.Run(m.ctx, "ping", "-n", "-c", "2", "-W", "1", "-I", way[0].String(),
-				way[1].String())
+		await(t, "a refusal of "+pair[1].String(), func() bool {
+			out, _ := phone.ns.Run(m.ctx, "ping", "-n", "-c", "2", "-W", "1", "-I", pair[0].String(),
+				pair[1].String())
 			return strings.Contains(strings.ToLower(out), "unreachable")
 		})
 	}

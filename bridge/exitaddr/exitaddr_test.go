@@ -124,7 +124,7 @@ func TestBadAnswersAreThrownAway(t *testing.T) {
 }
 
 // Without its interface, or the resolvers for a name, nobody is asked.
-func TestNothingLeavesByAnotherWay(t *testing.T) {
+func TestNothingLeavesByAnotherPath(t *testing.T) {
 	var asked atomic.Int32
 	cfg, url := serve(t, func(http.ResponseWriter, *http.Request) { asked.Add(1) })
 	gone := loopback("gone")

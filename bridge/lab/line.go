@@ -26,12 +26,12 @@ func Stretch(link *netlab.Link, line Line) (stop func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	var ways sync.WaitGroup
-	ways.Go(func() { line.carry(a, b) })
-	ways.Go(func() { line.carry(b, a) })
+	var directions sync.WaitGroup
+	directions.Go(func() { line.carry(a, b) })
+	directions.Go(func() { line.carry(b, a) })
 	return func() error {
 		err := errors.Join(a.Close(), b.Close())
-		ways.Wait()
+		directions.Wait()
 		return err
 	}, nil
 }
@@ -45,16 +45,16 @@ type parcel struct {
 // carry moves frames one way, until one of the ends is closed or gone.
 func (l Line) carry(from, to *os.File) {
 	const frames = 1 << 16 // more than are ever on a line: what is dropped is for the queue to say
-	way := make(chan parcel, frames)
+	queue := make(chan parcel, frames)
 	var far sync.WaitGroup
 	far.Go(func() {
-		for p := range way {
+		for p := range queue {
 			time.Sleep(time.Until(p.arrives))
 			_, _ = to.Write(p.frame) // an interface that is down takes nothing
 		}
 	})
 	defer far.Wait()
-	defer close(way)
+	defer close(queue)
 	buf := make([]byte, 1<<16)
 	free := time.Now() // when the last frame has left
 	for {
@@ -70,6 +70,6 @@ func (l Line) carry(from, to *os.File) {
 			continue
 		}
 		free = free.Add(time.Duration(float64(8*n) / l.Mbit * float64(time.Microsecond)))
-		way <- parcel{append([]byte(nil), buf[:n]...), free.Add(l.Delay)}
+		queue <- parcel{append([]byte(nil), buf[:n]...), free.Add(l.Delay)}
 	}
 }

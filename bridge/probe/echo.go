@@ -44,7 +44,7 @@ const lateMax = 4 * time.Second
 
 // echoer owns the sockets of one egress's probes. Not safe for concurrent use.
 type echoer struct {
-	by    way
+	by    path
 	nonce Nonce
 	seq   uint16
 	asked map[uint16]time.Time // when the echoes left that were not answered yet
@@ -52,7 +52,7 @@ type echoer struct {
 	conn6 *receiver
 }
 
-func newEchoer(by way, nonce Nonce) *echoer {
+func newEchoer(by path, nonce Nonce) *echoer {
 	return &echoer{by: by, nonce: nonce, asked: map[uint16]time.Time{}}
 }
 

@@ -12,7 +12,7 @@ import (
 // FuzzAnswers takes what anybody may send to a probe's socket. Nothing counts as an answer that
 // does not repeat the nonce, to an echo that was sent, from a target.
 func FuzzAnswers(f *testing.F) {
-	e := newEchoer(way{}, Nonce{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16})
+	e := newEchoer(path{}, Nonce{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16})
 	targets := []netip.Addr{netip.MustParseAddr("9.9.9.9"), netip.MustParseAddr("2620:fe::fe")}
 	e.ask()
 	for _, v6 := range []bool{false, true} {

@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 func put(question string) string {
 	part := strings.Split(question, ",")
 	kind, target := part[0], netip.MustParseAddr(part[2])
-	by := way{device: func() string { return part[1] }}
+	by := path{device: func() string { return part[1] }}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	var err error
@@ -95,10 +95,10 @@ func becomesFresh(ctx context.Context, cfg Config) string {
 	return fmt.Sprint("fresh, then ", grade, ", ", <-done)
 }
 
-// TestAnswersCountOnlyByTheirWay asks what is behind a device, what is not, and the box itself
+// TestAnswersCountOnlyByTheirInterface asks what is behind a device, what is not, and the box itself
 // under each of the guises in which it answers: as the owner of an address, for a whole prefix, and
 // in place of others. A refused connection is an answer as well.
-func TestAnswersCountOnlyByTheirWay(t *testing.T) {
+func TestAnswersCountOnlyByTheirInterface(t *testing.T) {
 	netlab.Require(t, netlab.Root)
 	box, far := namespace(t, "box"), namespace(t, "far")
 	p := netip.MustParsePrefix
@@ -179,7 +179,7 @@ ip6 daddr 2001:db8:9::9 redirect
 // The box itself is nobody to ask for a connection, also where no device is named.
 func TestConnectAsksNotTheBox(t *testing.T) {
 	for _, target := range []string{"127.0.0.1", "::1"} {
-		if _, err := connect(t.Context(), way{}, []netip.Addr{netip.MustParseAddr(target)},
+		if _, err := connect(t.Context(), path{}, []netip.Addr{netip.MustParseAddr(target)},
 			maxTimeout); err == nil {
 			t.Errorf("%s, the box itself, counts", target)
 		}

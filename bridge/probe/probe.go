@@ -51,7 +51,7 @@ type Config struct {
 	Logger   *slog.Logger
 }
 
-func (c Config) way() way { return way{fwmark: c.Mark, device: c.Device} }
+func (c Config) path() path { return path{fwmark: c.Mark, device: c.Device} }
 
 // Status is the result of the probes. It is immutable.
 type Status struct {
@@ -116,7 +116,7 @@ func (p *Prober) Kick() {
 
 // Run probes until ctx ends. It returns nil then; it never gives up before.
 func (p *Prober) Run(ctx context.Context) error {
-	echo := newEchoer(p.cfg.way(), p.cfg.Nonce)
+	echo := newEchoer(p.cfg.path(), p.cfg.Nonce)
 	defer echo.close()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -183,7 +183,7 @@ func (p *Prober) ask(ctx context.Context, echo *echoer, again bool) (time.Durati
 	}
 	byTCP := make(chan answer, 1)
 	go func() {
-		rtt, err := connect(ctx, p.cfg.way(), p.cfg.Targets, p.timeout())
+		rtt, err := connect(ctx, p.cfg.path(), p.cfg.Targets, p.timeout())
 		if err == nil && again {
 			defer cancel() // the echo need not be waited for
 		}

@@ -42,7 +42,7 @@ func TestLargest(t *testing.T) {
 // A stranger's packet, whatever it holds, is no answer, nor is one to an echo that was answered
 // before or left too long ago.
 func TestForeignAnswersDoNotCount(t *testing.T) {
-	e := newEchoer(way{}, NewNonce())
+	e := newEchoer(path{}, NewNonce())
 	target := netip.MustParseAddr("192.0.2.1")
 	from := &net.IPAddr{IP: target.AsSlice()}
 	reply := func() []byte {

@@ -17,7 +17,7 @@ const tcpPort = 443
 
 // connect asks all targets at once for a connection, by the way of the echoes, and returns how long
 // the first answer took. The connection is reset at once. The box itself is not asked.
-func connect(ctx context.Context, by way, targets []netip.Addr,
+func connect(ctx context.Context, by path, targets []netip.Addr,
 	timeout time.Duration) (time.Duration, error) {
 	if targets = elsewhere(targets); len(targets) == 0 {
 		return 0, ErrNoTarget

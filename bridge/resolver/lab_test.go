@@ -60,18 +60,18 @@ func TestOnlyByItsEgress(t *testing.T) {
 	b := newBench(t)
 	box := namespace(t, "box")
 	servers := map[string]*dotServer{}
-	for i, way := range []struct{ label, iface string }{{"wan", "eth0"}, {"provider", "tun0"}} {
-		ns := namespace(t, way.label)
+	for i, uplink := range []struct{ label, iface string }{{"wan", "eth0"}, {"provider", "tun0"}} {
+		ns := namespace(t, uplink.label)
 		addr := func(host int) []netip.Prefix {
 			return []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("10.0.%d.%d/24", i, host))}
 		}
-		_, err := netlab.Connect(box, netlab.Iface{Name: way.iface, Addrs: addr(2)}, ns,
+		_, err := netlab.Connect(box, netlab.Iface{Name: uplink.iface, Addrs: addr(2)}, ns,
 			netlab.Iface{Name: "eth0", Addrs: addr(1)})
 		must(t, err)
 		must(t, ns.IP("addr add "+labAddress+" dev lo"))
 		l, err := ns.Listen("tcp", labServer)
 		must(t, err)
-		servers[way.label] = startDoT(t, l, b.ca.issue(t, testName), byte(i+1))
+		servers[uplink.label] = startDoT(t, l, b.ca.issue(t, testName), byte(i+1))
 	}
 	must(t, box.IP(
 		"route add default via 10.0.0.1",

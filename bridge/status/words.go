@@ -42,9 +42,9 @@ func ingressKind(cfg *config.Config, name string) string {
 	return "interface"
 }
 
-// overall summarises the status in one word and one sentence. held reports whether the last pass
+// overall summarises the status in one word and one sentence. applied reports whether the last pass
 // was carried out. A problem that cuts clients off comes first, whatever tunnels are up.
-func overall(st api.Status, held bool) (api.State, string) {
+func overall(st api.Status, applied bool) (api.State, string) {
 	moving, refused, second := 0, 0, 0
 	for _, p := range st.Policies {
 		switch {
@@ -61,7 +61,7 @@ func overall(st api.Status, held bool) (api.State, string) {
 	fault, troubled := worst(st.Conditions), slices.ContainsFunc(st.Conditions,
 		func(c api.Condition) bool { return c.Severity.AtLeast(health.Warning) })
 	switch {
-	case !held:
+	case !applied:
 		return api.Degraded,
 			"The kernel could not be changed: what was in force before stays."
 	case moving == 0 && refused == 0:

@@ -15,31 +15,31 @@ import (
 // loopback is the index of lo in every network namespace (LOOPBACK_IFINDEX).
 const loopback = 1
 
-// way says by which way probes leave, and answers must come.
-type way struct {
+// path is the mark that routes probes, and the interface by which answers must come.
+type path struct {
 	fwmark uint32 // SO_MARK; 0: none
 	// device returns the interface's name; nil or an empty name: any but loopback
 	device func() string
 }
 
-func (w way) name() string {
-	if w.device == nil {
+func (p path) name() string {
+	if p.device == nil {
 		return ""
 	}
-	return w.device()
+	return p.device()
 }
 
 // mark marks a socket.
-func (w way) mark(fd int) error {
-	if w.fwmark == 0 {
+func (p path) mark(fd int) error {
+	if p.fwmark == 0 {
 		return nil
 	}
-	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(w.fwmark))
+	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(p.fwmark))
 }
 
-// bind has a socket neither send nor hear anything by another interface than the device.
-func (w way) bind(fd int) error {
-	name := w.name()
+// bind limits a socket to the device: it sends and receives by no other interface.
+func (p path) bind(fd int) error {
+	name := p.name()
 	if name == "" {
 		return nil
 	}
@@ -49,15 +49,15 @@ func (w way) bind(fd int) error {
 	return nil
 }
 
-// brought reports whether an answer came by this way: by the device, and not from the box itself.
-// IPv6 takes what the box sends to itself for what came by the interface that has the address, so
-// that the source is looked at as well.
-func (w way) brought(conn syscall.Conn, link int, from net.Addr) bool {
+// brought reports whether an answer came by the device, and not from the box itself. IPv6 reports
+// packets that the box sends to itself as received by the interface with the address, so that the
+// source is checked as well.
+func (p path) brought(conn syscall.Conn, link int, from net.Addr) bool {
 	ip, ok := from.(*net.IPAddr)
 	if !ok || link == loopback || own(ip.IP) {
 		return false
 	}
-	name := w.name()
+	name := p.name()
 	if name == "" {
 		return true
 	}
