@@ -161,7 +161,8 @@ func (z *zone) spans() []span {
 	return out
 }
 
-// lastOf returns the highest address of a prefix.
+// lastOf returns the highest address of a prefix, as go4.org/netipx would: this package imports the
+// standard library alone.
 func lastOf(p netip.Prefix) netip.Addr {
 	b := p.Masked().Addr().AsSlice()
 	for i := p.Bits(); i < len(b)*8; i++ {

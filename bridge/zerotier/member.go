@@ -138,6 +138,8 @@ func (m *member) restrict(ctx context.Context, f *facts, now time.Time) {
 	f.networks[m.id] = n
 }
 
+// backoff returns the wait after a number of failures in a row: it doubles from retryMin up to
+// retryMax.
 func backoff(failures int) time.Duration {
 	d := retryMin
 	for range failures - 1 {

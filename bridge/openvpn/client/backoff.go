@@ -55,7 +55,9 @@ func (c *failureCount) wait(s State, remotes int, r float64) time.Duration {
 }
 
 // backoff returns the wait after the given number of failures (at least 1). r in [0,1) spreads it
-// by ±20 %, so that boxes that lost one server do not come back in step.
+// by ±20 %, so that boxes that lost one server do not come back in step. It is a pure function of
+// counted failures, which several events reset for one state alone; cenkalti/backoff keeps a state
+// and a clock of its own.
 func backoff(s State, failures int, r float64) time.Duration {
 	p, ok := waits[s]
 	if !ok {
