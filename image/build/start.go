@@ -82,4 +82,4 @@ func laterModules(disk ...string) []string { return append(disk, "tun") }
 // boxModules are those that systemd looks for first, then those that the guard and the daemon are
 // sure to need: each would be a search and an archive to unpack, or a process, later on.
 var boxModules = []string{"autofs4", "ip_tables", "qemu_fw_cfg", "nft_chain_nat", "nft_ct",
-	"nft_fib_inet", "nft_masq", "nft_nat", "sch_fq_codel"}
+	"nft_fib_inet", "nft_masq", "nft_nat"}
