@@ -95,8 +95,18 @@ func (d *decoder) readCredentials(c *Credentials, at Position) {
 		d.fail(at, ErrValue, c.Path+" does not hold credentials", credentialsForm)
 	} else if err != nil {
 		d.fileError(c.Path, at, err)
+	} else if c.Username.Reveal() == exampleUser || c.Password.Reveal() == examplePassword {
+		d.fail(at, ErrValue, c.Path+" still holds the words that stand for your credentials",
+			"write the user name and the password that your provider gave you for OpenVPN, "+
+				"each on a line of its own")
 	}
 }
+
+// The words that stand for credentials in configs/examples/user-data.yaml.
+const (
+	exampleUser     = "your-user-name"
+	examplePassword = "your-password"
+)
 
 // credentialsForm says what a credentials file holds.
 const credentialsForm = "write the user name on its first line and the password on its second; " +

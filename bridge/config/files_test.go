@@ -69,6 +69,8 @@ func TestCredentialsContent(t *testing.T) {
 		"user\nhunter2\nkey\nmore\n": false,
 		"":                           false,
 		"us\x00er\nhunter2\n":        false,
+		"your-user-name\nhunter2\n":  false,
+		"user\nyour-password\n":      false,
 	} {
 		dir := folder(t)
 		write(t, filepath.Join(dir, "provider.auth"), text, 0o600)

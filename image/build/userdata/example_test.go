@@ -1,14 +1,27 @@
 package userdata
 
 import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"maps"
+	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/openvpn/profile"
 	"ztbridge/image/device/cloudconfig"
 )
 
@@ -73,4 +86,72 @@ func TestExampleOnImage(t *testing.T) {
 	if !strings.Contains(string(files["ztbridge.yaml"]), "your-16-digit-network-id") {
 		t.Errorf("the configuration is %s", files["ztbridge.yaml"])
 	}
+}
+
+// Each of the example's three edits that was forgotten is an error of the configuration, which names
+// it: the installer shows it on the console, and `ztbridge status` as well.
+func TestForgottenEdits(t *testing.T) {
+	text, err := os.ReadFile(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	edits := map[string]func(files map[string][]byte){
+		"your-16-digit-network-id": func(files map[string][]byte) {
+			files["ztbridge.yaml"] = bytes.ReplaceAll(files["ztbridge.yaml"],
+				[]byte("your-16-digit-network-id"), []byte("abcdef0123000001"))
+		},
+		"provider.ovpn": func(files map[string][]byte) {
+			files["provider.ovpn"] = []byte(testProfile(t))
+		},
+		"stand for your credentials": func(files map[string][]byte) {
+			files["provider.auth"] = []byte("user\npassword\n")
+		},
+	}
+	for _, forgotten := range append(slices.Collect(maps.Keys(edits)), "") {
+		files, err := cloudconfig.Configuration(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for words, edit := range edits {
+			if words != forgotten {
+				edit(files)
+			}
+		}
+		dir := t.TempDir()
+		for name, content := range files {
+			if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, _, err = config.Load(filepath.Join(dir, "ztbridge.yaml"), nil)
+		if _, _, wrong := profile.Load(filepath.Join(dir, "provider.ovpn"),
+			profile.Options{}); wrong != nil {
+			err = fmt.Errorf("provider.ovpn: %w", wrong)
+		}
+		if forgotten == "" && err != nil {
+			t.Errorf("with all edits: %v", err)
+		}
+		if forgotten != "" && (err == nil || !strings.Contains(err.Error(), forgotten)) {
+			t.Errorf("without the edit of %q: %v", forgotten, err)
+		}
+	}
+}
+
+// testProfile is a provider's profile with an authority of its own.
+func testProfile(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true,
+		BasicConstraintsValid: true, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(1000 * time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "client\ndev tun\nproto udp\nremote 192.0.2.1 1194\nremote-cert-tls server\n" +
+		"auth-user-pass\n<ca>\n" + string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE",
+		Bytes: der})) + "</ca>\n"
 }
