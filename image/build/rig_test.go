@@ -33,6 +33,8 @@ type rig struct {
 	streams map[string]*lab.Stream
 	guest   *boottest.Guest
 	login   string // who may log in, and become root
+	// shell runs a command in a box that is not logged in to by SSH.
+	shell func(command string) (string, error)
 }
 
 const (
@@ -148,12 +150,24 @@ func (r *rig) boot() {
 
 // ssh runs a shell command in the box.
 func (r *rig) ssh(command string) (string, error) {
+	if r.shell != nil {
+		return r.shell(command)
+	}
 	ctx, cancel := context.WithTimeout(r.t.Context(), bootTimeout)
 	defer cancel()
 	return r.lab.Internet.Run(ctx, "ssh", "-i", r.keyFile(), "-o", "StrictHostKeyChecking=no", "-o",
 		"UserKnownHostsFile=/dev/null",
 		"-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=20", "-o",
 		"ServerAliveInterval=15", r.login+"@"+lab.BoxWAN4.String(), command)
+}
+
+// console is the end of what the box has said.
+func (r *rig) console() string {
+	if r.shell != nil {
+		out, _ := r.shell("journalctl --no-pager -n 40")
+		return out
+	}
+	return r.guest.Tail(40)
 }
 
 func (r *rig) mustSSH(command string) string {
@@ -174,7 +188,7 @@ func (r *rig) await(command, want string) string {
 		}
 	}
 	r.t.Fatalf("waiting for %q of `%s`: %v\n%s\nconsole:\n%s", want, command, err, out,
-		r.guest.Tail(40))
+		r.console())
 	return ""
 }
 
@@ -208,7 +222,7 @@ func (r *rig) awaitFlow(after string) time.Duration {
 			}
 			if time.Since(began) > bootTimeout {
 				r.t.Fatalf("after %s: %s is not answered: %v\nconsole:\n%s", after, name,
-					s.Report(), r.guest.Tail(40))
+					s.Report(), r.console())
 			}
 			time.Sleep(50 * time.Millisecond)
 		}
