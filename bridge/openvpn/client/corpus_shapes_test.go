@@ -367,8 +367,7 @@ func oldShapes() []shape {
 	}
 	// The server assigns addresses and does not say by which topology.
 	silent := []string{"mode server", "tls-server", "topology subnet",
-		"ifconfig SUBNET.1 255.255.255.0", `push "ifconfig SUBNET.2 255.255.255.0"`,
-		"ifconfig-pool SUBNET.2 SUBNET.2"}
+		"ifconfig SUBNET.1 255.255.255.0", "ifconfig-pool SUBNET.2 SUBNET.9 255.255.255.0"}
 	return []shape{
 		line("pull-filter ignore dhcp-option"), line("pull-filter ignore \"route-ipv6\""),
 		line("topology subnet"), line("topology net30"),

@@ -201,6 +201,12 @@ func (p *parser) finish() error {
 	if p.profile.uses(TCP) && p.profile.uses(UDP) && p.profile.has("fragment") {
 		p.find(directive{name: "fragment"}, Info, "works over UDP only; not used over TCP")
 	}
+	slices.SortStableFunc(p.profile.Certificates, func(a, b Certificate) int {
+		at := func(c Certificate) int {
+			return slices.Index(blockOrder, strings.TrimSuffix(c.Block, "-chain"))
+		}
+		return at(a) - at(b) // as they are written
+	})
 	p.profile.normalise()
 	return p.checkLines()
 }
