@@ -51,6 +51,7 @@ type daemon struct {
 	inForce  inForce
 	passes   uint64
 	refused  error     // why the last reload was refused; nil if it was not
+	queues   error     // why devices have not the queues that they should
 	undone   string    // what the last pass that was carried out could not do
 	wake     time.Time // when the next pass is due though nothing happens; zero: at the resync
 	// filtered reports whether the filter that was decided was in force when the last pass looked,

@@ -41,10 +41,12 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 		d.services.Applied(snap, desired, d.spec.Config.Probe.Targets)
 		d.commitReload(ctx, desired.Intent)
 		d.services.RemoveOrphans(desired.Intent, snap.Host)
+		d.setQueues(desired.Intent)
 		d.cutMoved(ctx, desired)
 	}
 	d.wake = earliest(d.monitor.Reconcile(d.spec.Config, snap, desired, d.services),
 		d.services.NextLook(), desired.Wake)
+	result.Queues = d.queues
 	result.Took = time.Since(began)
 	d.opts.Logger.Debug("pass", "cause", cause, "number", d.passes, "took", result.Took)
 	d.publish(snap, desired, result)
@@ -60,6 +62,20 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 		return nil // what is missing comes with an event, or is a person's to do: see the problems
 	}
 	return err
+}
+
+// setQueues gives devices their queues, and says once what cannot be. Nothing depends on them but
+// how long packets wait.
+func (d *daemon) setQueues(intent policyroute.Intent) {
+	err := d.kernel.SetQueues(decide.Shapes(d.spec.Config, intent))
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != "" && (d.queues == nil || d.queues.Error() != text) {
+		d.opts.Logger.Info("some queues stay as they are", "error", text)
+	}
+	d.queues = err
 }
 
 // earliest returns the first of the times that are not zero.

@@ -76,6 +76,10 @@ const (
 	// Tailscale's or pbr's (bits 16-23), NetBird's (0x1BD__) or Mullvad's (0x6d6f6c65).
 	MarkFirst = 0x5a540000
 
+	// QueueMajor is the major number of the queue by which a WAN is shaped ("ZT"): what else stands
+	// there is another program's.
+	QueueMajor = 0x5a54
+
 	// LabelIngress is the conntrack label of connections with the box itself that came by an
 	// ingress. A label survives a new table, and no mark of another program is touched.
 	LabelIngress = 90

@@ -145,6 +145,9 @@ type WAN struct {
 	Interface string
 	SNAT      netip.Addr // invalid: masquerade
 	IPv6      WANIPv6
+	// Shape is the rate, in bits a second, by which all that leaves by the interface is queued; 0:
+	// the queue stays as it is.
+	Shape uint64
 }
 
 // IPv6Mode says how clients' IPv6 leaves by the WAN.

@@ -78,6 +78,12 @@ func TestMistakes(t *testing.T) {
 			"zerotier: {networks: [abcdef0123000001]}\negress: {d: {wan: {dns: ['10.2.0.1:5353', '10.2.0.1:53', '[2001:db8::1]:54']}}}\npolicy: [{egress: d}]\n", ErrValue, []string{
 				`ztbridge.yaml:2: egress.d.wan.dns[0]: "10.2.0.1:5353" has a port of its own: a plain resolver is asked on port 53; leave the port out; only tls:// takes one`,
 				`ztbridge.yaml:2: egress.d.wan.dns[2]: "[2001:db8::1]:54" has a port of its own: a plain resolver is asked on port 53; leave the port out; only tls:// takes one`}},
+		{"shape",
+			"egress: {d: {wan: {shape: fast}}}\npolicy: [{egress: d}]\n", ErrValue, []string{
+				`ztbridge.yaml:1: egress.d.wan.shape: "fast" is not the rate of a line; write it as 50mbit (kbit, mbit, gbit), a little below what the line uploads`}},
+		{"shape without a unit",
+			"egress: {d: {wan: {shape: 50}}}\npolicy: [{egress: d}]\n", ErrValue, []string{
+				`ztbridge.yaml:1: egress.d.wan.shape: "50" is not the rate of a line; write it as 50mbit (kbit, mbit, gbit), a little below what the line uploads`}},
 		{"snat6",
 			"zerotier: {networks: [abcdef0123000001]}\negress: {d: {wan: {snat: '2001:db8::1'}}}\npolicy: [{egress: d}]\n", ErrValue, []string{
 				"ztbridge.yaml:2: egress.d.wan.snat: SNAT is for IPv4; use `ipv6:` to say how IPv6 leaves"}},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -203,10 +204,41 @@ func (d *decoder) wan(v value, out *Egress) bool {
 				w.SNAT = addr
 			}
 		},
-		"ipv6": func(v value) { w.IPv6 = d.wanIPv6(v) },
-		"dns":  func(v value) { out.DNS = v.resolvers() },
+		"ipv6":  func(v value) { w.IPv6 = d.wanIPv6(v) },
+		"dns":   func(v value) { out.DNS = v.resolvers() },
+		"shape": func(v value) { w.Shape = v.rate() },
 	})
 	return true
+}
+
+// rates are units of bits a second.
+var rates = []struct {
+	unit string
+	bits float64
+}{{"kbit", 1e3}, {"mbit", 1e6}, {"gbit", 1e9}}
+
+// The rates that a line of a box can have, in bits a second.
+const (
+	leastRate = 64e3
+	mostRate  = 100e9
+)
+
+// rate reads a number of bits a second, as in 50mbit; 0 where it is none.
+func (v value) rate() uint64 {
+	text, ok := v.text()
+	if !ok {
+		return 0
+	}
+	for _, r := range rates {
+		number, found := strings.CutSuffix(strings.ToLower(text), r.unit)
+		n, err := strconv.ParseFloat(number, 64)
+		if found && err == nil && n*r.bits >= leastRate && n*r.bits <= mostRate {
+			return uint64(n * r.bits)
+		}
+	}
+	v.fail(ErrValue, fmt.Sprintf("%q is not the rate of a line", text),
+		"write it as 50mbit (kbit, mbit, gbit), a little below what the line uploads")
+	return 0
 }
 
 func (d *decoder) wanIPv6(v value) WANIPv6 {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -93,6 +94,7 @@ type viewWAN struct {
 	SNAT      string   `yaml:"snat,omitempty"`
 	IPv6      any      `yaml:"ipv6,flow"`
 	DNS       []string `yaml:"dns,omitempty,flow"`
+	Shape     string   `yaml:"shape,omitempty"`
 }
 
 type viewPrefix struct {
@@ -230,6 +232,9 @@ func (w *WAN) view(dns []string) viewWAN {
 	v := viewWAN{Interface: w.Interface, IPv6: w.IPv6.Mode, DNS: dns}
 	if w.SNAT.IsValid() {
 		v.SNAT = w.SNAT.String()
+	}
+	if w.Shape > 0 {
+		v.Shape = strconv.FormatFloat(float64(w.Shape)/1e6, 'f', -1, 64) + "mbit"
 	}
 	if w.IPv6.Mode == IPv6Prefix {
 		v.IPv6 = viewPrefix{w.IPv6.Prefix, w.IPv6.NDP}

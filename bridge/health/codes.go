@@ -63,6 +63,7 @@ const (
 	MemberUnreachable Code = "member-unreachable"
 	ViaUnusable       Code = "via-unusable"
 	PrefixUnusable    Code = "prefix-unusable"
+	WANShape          Code = "wan-not-shaped"
 	WANWithoutRoute   Code = "wan-without-route"
 
 	IngressMissing   Code = "ingress-missing"
@@ -230,6 +231,8 @@ var kinds = []Kind{
 	{WANSilent, Box, Error,
 		"This box has a default route, and nothing on the Internet answers it.",
 		"check the router's own connection; a hotel's network may want a sign-in first", onDown},
+	{WANShape, Egress, Warning, "The WAN is not shaped as the configuration says.",
+		"load the kernel module sch_cake, or remove shape:", onWAN},
 	{WANWithoutRoute, Egress, Warning, "The gateway of a wan egress is not known.",
 		"add a default route with a high metric by that interface", onWAN},
 	{ServiceBlacklist, Service, Warning,

@@ -177,7 +177,7 @@ func readPlace(r io.Reader) (string, error) {
 	if _, err := io.ReadFull(r, kind[:]); err != nil {
 		return "", err
 	}
-	host := ""
+	var host string
 	switch kind[0] {
 	case socksIPv4, socksIPv6:
 		size := 4

@@ -99,6 +99,14 @@ var broken = map[health.Code]func(*Input){
 		in.Snapshot.Uplink = probe.Status{Grade: probe.Degraded}
 	},
 	health.ReconcileFailed: func(in *Input) { in.Pass.Err = errors.New("adding rule 15010") },
+	health.WANShape: func(in *Input) {
+		in.Pass.Queues = errors.New("no such queue")
+		for i := range in.Config.Egresses {
+			if w := in.Config.Egresses[i].WAN; w != nil {
+				w.Shape = 50e6
+			}
+		}
+	},
 	health.IPTables:        func(in *Input) { in.Pass.Broken = []string{"no such table"} },
 	health.PreparedNotice:  func(in *Input) { in.Notice.Message = "no profile was found" },
 	health.OracleIdle:      func(in *Input) { in.Idle = &reclaim.Usage{} },

@@ -20,6 +20,7 @@ type Pass struct {
 	// Broken are the operations of iptables that failed and that nothing depends on.
 	Broken []string
 	Err    error
+	Queues error // why devices have not the queues that they should
 	// Applied reports whether the kernel holds what was decided, except for what Err names.
 	Applied bool
 	Passes  uint64

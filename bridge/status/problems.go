@@ -114,6 +114,11 @@ func boxProblems(in Input) []health.Problem {
 				"let it accept what ztbridge forwards, or repair iptables; until then, the " +
 				"chains that ztbridge has there stay as they are"})
 	}
+	if in.Pass.Queues != nil && len(decide.Shapes(in.Config, in.Decided.Intent)) > 0 {
+		out = append(out, health.Problem{Code: health.WANShape, Message: in.Pass.Queues.Error(),
+			Remedy: "the line works, unshaped; cake needs the kernel module sch_cake, and no " +
+				"queue of another program on that interface (tc qdisc show)"})
+	}
 	if decide.UplinkID(in.Snapshot.Host) == "" {
 		out = append(out, health.Problem{Code: health.WANDown,
 			Message: "this box has no Internet connection: no default route",

@@ -36,6 +36,9 @@ func (k *Kernel) restore(ctx context.Context, plan policyroute.Plan,
 	if err := k.removeFootprint(); err != nil {
 		return err
 	}
+	if err := k.removeQueues(); err != nil {
+		return err
+	}
 	return k.record.remove()
 }
 

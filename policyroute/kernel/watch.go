@@ -20,7 +20,7 @@ const watchBuffer = 1 << 20
 // drained is how long a socket must be silent to be known as empty.
 var drained = unix.NsecToTimeval((10 * time.Millisecond).Nanoseconds())
 
-// Watch calls notify with a cause whenever links, addresses, routes, rules, filters or an
+// Watch calls notify with a cause whenever links, addresses, routes, rules, filters, queues or an
 // interface's forwarding or rp_filter change, and once at its beginning. Causes are for people;
 // several changes may come as one. notify must not block. Watch blocks until ctx is done, and then
 // returns nil, or until it can no longer listen. Nothing announces changes by the legacy variant of
@@ -30,7 +30,7 @@ func (k *Kernel) Watch(ctx context.Context, notify func(cause string)) error {
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
 		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
 		unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
-		unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF)
+		unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF, unix.RTNLGRP_TC)
 	if err != nil {
 		return fmt.Errorf("subscribing to routing events: %w", err)
 	}
@@ -100,6 +100,8 @@ func routeCause(m syscall.NetlinkMessage) string {
 		return "address"
 	case unix.RTM_NEWNETCONF:
 		return "sysctl" // forwarding, rp_filter and the like of an interface
+	case unix.RTM_NEWQDISC, unix.RTM_DELQDISC:
+		return "queue"
 	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
 		return "rule"
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:

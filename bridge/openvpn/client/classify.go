@@ -83,7 +83,7 @@ var proxySigns = []sign{
 		refusedByProxy.state, refusedByProxy.cause, refusedByProxy.remedy),
 	newSign(`^(?:HTTP proxy: no support for proxy authentication|HTTP proxy: do not recognize|`+
 		`HTTP proxy: support for basic auth|socks_handshake: Socks proxy returned unexpected auth)`,
-		StateAuthFailed, "the proxy wants a login of a kind that the profile does not give",
+		StateBackoff, "the proxy wants a login of a kind that the profile does not give",
 		remedyProxyLogin),
 	newSign(`^HTTP proxy returned: '(HTTP/1\.[01] (?:[35]\d\d|40[0-689]|4[1-9]\d)[^']{0,60})`, StateBackoff,
 		"the proxy refused to connect to the server: %s", remedyProxyRefuses),

@@ -99,3 +99,22 @@ func (r *run) release(res resolution) *outcome {
 	})
 	return r.command("hold release")
 }
+
+// progress takes the state of an attempt.
+func (r *run) progress(state string) *outcome {
+	if state == "WAIT" && r.target.proxy.IsValid() {
+		r.lastFailure = failure{} // what the proxy asked for, it has got
+	}
+	if r.phase != trying {
+		return nil
+	}
+	if state == "AUTH" && !r.serverReplied {
+		r.serverReplied = true
+		r.t.servers.pace.record(r.target.remote, time.Since(r.released))
+	}
+	if r.serverReplied && r.target.measure {
+		return measured()
+	}
+	r.timer.Reset(r.attemptTimeout())
+	return nil
+}

@@ -194,7 +194,7 @@ func TestProxyFails(t *testing.T) {
 			[]string{http}, StateBackoff, "nothing comes back by the proxy"},
 		{"SOCKS, wrong login", guestSOCK, []string{socks, stranger}, StateAuthFailed,
 			"the proxy refused the user name or password"},
-		{"SOCKS, no login", guestSOCK, []string{socks}, StateAuthFailed, "wants a login"},
+		{"SOCKS, no login", guestSOCK, []string{socks}, StateBackoff, "wants a login"},
 		{"SOCKS, not allowed", only(lines.SOCKSProxy), []string{socks}, StateBackoff,
 			"the proxy refused to connect"},
 		{"SOCKS, garbage", says(lines.SOCKSProxy, "HTTP/1.1 400 Bad Request\r\n\r\n"),

@@ -275,19 +275,7 @@ func (r *run) state(e stateEvent) *outcome {
 		r.awaitLogin(loginTimeout, causeLogin, "")
 	case "AUTH_PENDING": // the log says how long
 	default:
-		if e.name == "WAIT" && r.target.proxy.IsValid() {
-			r.lastFailure = failure{} // what the proxy asked for, it has got
-		}
-		if r.phase == trying {
-			if e.name == "AUTH" && !r.serverReplied {
-				r.serverReplied = true
-				r.t.servers.pace.record(r.target.remote, time.Since(r.released))
-			}
-			if r.serverReplied && r.target.measure {
-				return measured()
-			}
-			r.timer.Reset(r.attemptTimeout())
-		}
+		return r.progress(e.name)
 	}
 	return nil
 }

@@ -139,10 +139,10 @@ type Status struct {
 	Warnings []string
 }
 
-// Place returns the transport and address of the server, and its proxy where it has one; "" where no
-// server was tried yet.
+// Place returns the transport and address of the server, and its proxy where it has one; "" before
+// a server was tried.
 func (s Status) Place() string {
-	out := ""
+	var out string
 	switch {
 	case s.Server.IsValid():
 		out = fmt.Sprintf("%s %s", s.Remote.Proto, s.Server)

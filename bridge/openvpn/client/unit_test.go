@@ -529,8 +529,8 @@ func TestMeasuring(t *testing.T) {
 	}
 	// Old times count no more, nor those of a clock that was wrong.
 	now := c.pace.now()
-	for age, want := range map[time.Duration]time.Duration{time.Hour: 5, 31 * 24 * time.Hour: unknownPace,
-		-time.Hour: unknownPace} {
+	for age, want := range map[time.Duration]time.Duration{
+		time.Hour: 5, 31 * 24 * time.Hour: unknownPace, -time.Hour: unknownPace} {
 		c.pace.known[paceKey(p.Remotes[0])] = paceRecord{Took: 5, Time: now.Add(-age)}
 		if got := c.pace.of(p.Remotes[0]); got != want {
 			t.Errorf("of an age of %v: %v", age, got)

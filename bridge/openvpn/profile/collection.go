@@ -248,7 +248,7 @@ func openArchive(file string) (*collection, error) {
 	return c, nil
 }
 
-// looksLike says what a file is that is no archive, as the end of a sentence; "" where nobody knows.
+// looksLike says what a file is that is no archive, as the end of a sentence.
 func looksLike(f io.ReaderAt) string {
 	head := make([]byte, 512)
 	n, _ := f.ReadAt(head, 0) // a short file is an end of the file

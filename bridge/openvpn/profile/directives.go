@@ -241,8 +241,8 @@ var droppedDirectives = []group{
 	{refused, "", "OpenVPN's static key mode (no TLS) is unsafe and not supported; ask the " +
 		"provider for a TLS profile",
 		[]string{"secret", "allow-deprecated-insecure-static-crypto"}},
-	{refused, "", "it changes the format of packets in a way that OpenVPN no longer has, and both " +
-		"ends must have it alike; ask the provider for a profile for OpenVPN 2.6",
+	{refused, "", "it changes the format of packets in a way that OpenVPN no longer has, and " +
+		"both ends must have it alike; ask the provider for a profile for OpenVPN 2.6",
 		[]string{"no-iv", "mtu-dynamic"}},
 	{refused, "", "a server's configuration, not a client's", []string{
 		"auth-gen-token", "auth-user-pass-optional", "ccd-exclusive", "client-to-client",
