@@ -174,7 +174,8 @@ func (k *Kernel) removeQueue(index int) error {
 	req.AddData(&nl.TcMsg{Family: nl.FAMILY_ALL, Ifindex: int32(index), Handle: queueHandle,
 		Parent: rootParent})
 	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) {
+	// EINVAL: the root has another handle.
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EINVAL) {
 		return nil
 	}
 	return err

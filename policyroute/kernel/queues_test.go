@@ -4,7 +4,61 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/vishvananda/netlink/nl"
 )
+
+// TestQueueMessages: what is set is listed, by a queue that every kernel has, and is taken away by
+// its handle alone.
+func TestQueueMessages(t *testing.T) {
+	th := newThread(t)
+	th.sh(t, "ip link add wan0 type veth peer name far0; ip link set wan0 up")
+	th.do(func() {
+		k, err := Open(Options{RecordPath: t.TempDir() + "/record"})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer k.Close()
+		link, err := k.rtnl.LinkByName("wan0")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		index := link.Attrs().Index
+		root := func() queue {
+			t.Helper()
+			roots, err := k.rootQueues()
+			if err != nil {
+				t.Error(err)
+			}
+			return roots[index]
+		}
+		before := root()
+		if err := k.setQueue(index, "bfifo", queueHandle, nil); err != nil {
+			t.Error(err)
+		}
+		if got := root(); got.kind != "bfifo" || got.handle != queueHandle {
+			t.Errorf("set: %+v", got)
+		}
+		for range 2 {
+			if err := k.removeQueue(index); err != nil {
+				t.Error(err)
+			}
+		}
+		if got := root(); got != before {
+			t.Errorf("removed: %+v, before %+v", got, before)
+		}
+		if err := k.setQueue(index, "nosuch", 0, nil); !errors.Is(err, ErrNoQueue) {
+			t.Errorf("a queue that there is not: %v", err)
+		}
+	})
+	// Fifty Mbit/s as sch_cake reports them.
+	options := append([]byte{12, 0, cakeBaseRate, 0}, nl.Uint64Attr(50e6/8)...)
+	if got := cakeRate(options); got != 50e6/8 {
+		t.Errorf("rate %d", got)
+	}
+}
 
 // TestQueues: our TUN devices have fq_codel and a WAN is shaped, whoever changes that; what another
 // program set on a WAN stays, and so does all else.
