@@ -49,9 +49,9 @@ func relay(t *testing.T, from *netlab.Namespace, to string) string {
 // shownWithin is how long the page may need to show what the daemon's status says.
 const shownWithin = 2 * time.Second
 
-// TestPageSeesFailover: a browser on a client's side sees that traffic goes by another egress
-// within two seconds of the daemon.
-func TestPageSeesFailover(t *testing.T) {
+// TestPageShowsAndActs: a browser on a client's side sees that traffic goes by another egress
+// within two seconds of the daemon, and its owner chooses an exit.
+func TestPageShowsAndActs(t *testing.T) {
 	t.Parallel()
 	top, b := newFailover(t, failoverConfig+"page: {}\n")
 	password := strings.TrimSpace(b.mustRun("page", "password"))
@@ -61,6 +61,14 @@ func TestPageSeesFailover(t *testing.T) {
 	browser := browsertest.New(t, browsertest.Options{
 		Elsewhere: map[string]string{"10.77.0.1:80": relay(t, top.Client, "10.77.0.1:80")}})
 	browser.Login("http://10.77.0.1", password)
+	browser.See(`form[action="/exits/use"]:has([value=second]) button`)
+	browser.Click(`form[action="/exits/use"]:has([value=second]) button`)
+	if st := b.awaitEgress("second"); st.Override != "second" {
+		t.Errorf("the exit that was chosen is %q", st.Override)
+	}
+	browser.See(`form[action="/exits/reset"] button`)
+	browser.Click(`form[action="/exits/reset"] button`)
+	b.awaitEgress("first")
 	// A machine that is busy with something else may delay one of them.
 	best := time.Hour
 	for range 3 {
@@ -81,6 +89,10 @@ func TestPageSeesFailover(t *testing.T) {
 	t.Logf("shown %v after the daemon", best)
 	if text := browser.Text("#changes"); !strings.Contains(text, "by second") {
 		t.Errorf("the changes do not tell of it:\n%s", text)
+	}
+	browser.Open("http://10.77.0.1/activity")
+	if text := browser.Text("main"); !strings.Contains(text, `select the exit "second"`) {
+		t.Errorf("the log does not tell of the choice:\n%s", text)
 	}
 	noLeak(t, leaks)
 }

@@ -2,9 +2,11 @@ package web
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -18,7 +20,7 @@ type box struct {
 	mu       sync.Mutex
 	status   api.Status
 	watchers []chan struct{}
-	used     []string // what was chosen
+	did      []string
 }
 
 func (b *box) Status() api.Status {
@@ -56,17 +58,33 @@ func (b *box) Explain(addr netip.Addr) (api.Explanation, error) {
 
 func (b *box) Plan(context.Context) (string, error) { return "", nil }
 
-func (b *box) Use(_ context.Context, egress string) error {
+// note remembers what the box was told to do.
+func (b *box) note(what string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.used = append(b.used, egress)
+	b.did = append(b.did, what)
 	return nil
 }
 
-func (b *box) Reset(ctx context.Context) error { return b.Use(ctx, "") }
+func (b *box) Use(_ context.Context, egress string) error {
+	if !slices.ContainsFunc(b.Status().Egresses,
+		func(e api.Egress) bool { return e.Name == egress }) {
+		return fmt.Errorf("choosing egress %q: %w", egress, api.ErrNotFound)
+	}
+	return b.note("use " + egress)
+}
 
-func (b *box) Reload(context.Context) error       { return nil }
-func (b *box) ForgetReload(context.Context) error { return nil }
+func (b *box) Reset(context.Context) error        { return b.note("reset") }
+func (b *box) Reload(context.Context) error       { return b.note("reload") }
+func (b *box) ForgetReload(context.Context) error { return b.note("keep") }
+
+func (b *box) Disconnect(_ context.Context, client string) (int, error) {
+	return 1, b.note("disconnect " + client)
+}
+
+func (b *box) Link(context.Context, api.LinkRequest) (api.Link, error) {
+	return api.Link{}, api.ErrNotFound
+}
 
 func addrs(list ...string) []netip.Addr {
 	var out []netip.Addr
@@ -102,11 +120,15 @@ func working() api.Status {
 		Egresses: []api.Egress{
 			{Name: "provider", Kind: "openvpn", State: "up", Usable: true, Since: ago(3 * time.Hour),
 				Interface: "tunztb0", Remote: "udp 203.0.113.5:1194", RTT: 0.0184,
+				ExitAddresses: []api.ExitAddress{{Address: netip.MustParseAddr("203.0.113.77"),
+					Country: "NL"}},
 				Counters: api.Counters{BytesIn: 1 << 30, BytesOut: 1 << 27},
 				LastChange: api.Change{At: ago(3 * time.Hour), What: "connecting → up",
 					Cause: "the server answered"}},
 			{Name: "backup", Kind: "openvpn", State: "up", Usable: true, Since: ago(75 * time.Hour),
 				Interface: "tunztb1", Remote: "tcp 203.0.113.9:443", RTT: 0.0312,
+				ExitAddresses: []api.ExitAddress{{Address: netip.MustParseAddr("198.51.100.80"),
+					Country: "CH"}},
 				LastChange: api.Change{At: ago(75 * time.Hour), What: "connecting → up"}},
 			{Name: "direct", Kind: "wan", State: "up", Usable: true, Since: ago(76 * time.Hour),
 				Remote: "192.168.1.1", RTT: 0.009},
@@ -133,6 +155,7 @@ func onBackup() api.Status {
 	now := time.Now()
 	s.State, s.Summary = api.Degraded, "Working, but on a backup exit."
 	s.Egresses[0].State, s.Egresses[0].Usable, s.Egresses[0].RTT = "reconnecting", false, 0
+	s.Egresses[0].ExitAddresses = nil
 	s.Egresses[0].LastChange = api.Change{At: now, What: "up → reconnecting",
 		Cause: "two probes unanswered"}
 	s.Policies[1].Egress, s.Policies[1].Since = "backup", now

@@ -143,7 +143,7 @@ func eventsOf(s api.Status) []event {
 	}
 	for _, p := range s.Policies {
 		if len(p.Wanted) > 0 { // what is always blocked never changes
-			add(namesOf(p), api.Change{At: p.Since, What: leavesBy(p), Cause: p.Why})
+			add(namesOf(p), api.Change{At: p.Since, What: "now " + leavesBy(p), Cause: p.Why})
 		}
 	}
 	return out

@@ -68,6 +68,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /{$}", see(s.statusPage))
 	mux.HandleFunc("GET /events", see(s.events))
 	mux.HandleFunc("GET /activity", own(s.activityPage))
+	s.routeActions(mux)
 	for _, a := range s.assets {
 		mux.HandleFunc("GET /assets/"+a.name, serveAsset(a))
 	}

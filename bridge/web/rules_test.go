@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,11 +91,11 @@ func host(name string) func(*http.Request) {
 
 // TestRolesAndActions asks for everything as everybody.
 func TestRolesAndActions(t *testing.T) {
-	of := &box{}
-	of.set(working())
 	for _, who := range []string{"nobody", "viewer", "owner"} {
 		t.Run(who, func(t *testing.T) {
-			_, server := served(t, of)
+			of := &box{}
+			of.set(working())
+			s, server := served(t, of)
 			v := visit(t, server.URL)
 			token := ""
 			switch who {
@@ -117,6 +118,17 @@ func TestRolesAndActions(t *testing.T) {
 						body)
 				}
 			}
+			var want []string
+			if who == "owner" {
+				want = []string{"use backup", "reset", "reload", "keep", "disconnect phone"}
+			}
+			if !slices.Equal(of.did, want) {
+				t.Errorf("the box was told to %v, want %v", of.did, want)
+			}
+			if entries, err := s.audit.last(100); who == "owner" &&
+				(err != nil || len(entries) != len(want)+3) { // log-in, one failure, log-out
+				t.Errorf("the log has %+v, %v", entries, err)
+			}
 		})
 	}
 }
@@ -138,6 +150,13 @@ var actions = []action{
 	{http.MethodGet, "/activity", nil, answers(303, 403, 200)},
 	{http.MethodGet, "/nowhere", nil, answers(404, 404, 404)},
 	{http.MethodPost, "/", nil, answers(404, 404, 404)},
+	{http.MethodPost, "/exits/use", map[string]string{"exit": "backup"}, answers(401, 403, 303)},
+	{http.MethodPost, "/exits/use", map[string]string{"exit": "nosuch"}, answers(401, 403, 404)},
+	{http.MethodPost, "/exits/reset", nil, answers(401, 403, 303)},
+	{http.MethodPost, "/reload", nil, answers(401, 403, 303)},
+	{http.MethodPost, "/reload/keep", nil, answers(401, 403, 303)},
+	{http.MethodPost, "/clients/disconnect", map[string]string{"client": "phone"},
+		answers(401, 403, 303)},
 	{http.MethodPost, "/logout", nil, answers(401, 303, 303)},
 }
 

@@ -39,7 +39,9 @@ type statusView struct {
 type problemView struct {
 	ID, Label, Title, Age, Remedy, Command string
 	Tone                                   tone
-	Retry                                  string // the egress that can be told to try again
+	// Retry and Keep report whether trying all tunnels again, or keeping the running configuration,
+	// is a safe remedy.
+	Retry, Keep bool
 }
 
 type exitView struct {
@@ -47,6 +49,7 @@ type exitView struct {
 	RTT, In, Out, Loss        string
 	Tone                      tone
 	Used, Chosen              bool
+	Listed                    bool // a rule may use it
 }
 
 type deviceView struct{ Name, Address, By, Exit, Age string }
@@ -104,6 +107,11 @@ func factsOf(s api.Status) []string {
 	if used := inUse(s); len(used) > 0 {
 		out = append(out, "Exit in use: "+strings.Join(used, ", "))
 	}
+	for _, e := range s.Egresses {
+		if len(e.ExitAddresses) > 0 && slices.Contains(inUse(s), e.Name) {
+			out = append(out, "The Internet sees "+texts(e.ExitAddresses))
+		}
+	}
 	if n := len(s.Clients); n == 1 {
 		out = append(out, "1 client connected")
 	} else if n > 1 {
@@ -134,7 +142,7 @@ func explained(c api.Condition, list []api.Condition) bool {
 
 func problemOf(i int, c api.Condition, s api.Status) problemView {
 	v := problemView{ID: fmt.Sprintf("command-%d", i), Age: age(s.Time, c.Since),
-		Title: sentence(c.Message), Remedy: sentence(c.Remedy), Command: c.Command}
+		Title: c.Message, Remedy: sentence(c.Remedy), Command: c.Command}
 	if c.Subject != "" && !strings.Contains(c.Message, c.Subject) {
 		v.Title = c.Subject + ": " + c.Message
 	}
@@ -147,9 +155,8 @@ func problemOf(i int, c api.Condition, s api.Status) problemView {
 		v.Label, v.Tone = "Note", info
 	}
 	kind, known := health.Lookup(c.Code)
-	if known && kind.Area == health.Tunnel && c.Code != health.TunnelWarning {
-		v.Retry = c.Subject
-	}
+	v.Retry = known && kind.Area == health.Tunnel && c.Code != health.TunnelWarning
+	v.Keep = c.Code == health.ReloadRefused
 	return v
 }
 
@@ -162,9 +169,14 @@ var kindNames = map[string]string{
 func exitOf(e api.Egress, s api.Status, r rates) exitView {
 	v := exitView{Name: e.Name, Kind: kindNames[e.Kind], State: sentence(words(e.State)),
 		Detail: e.Remote, Used: slices.Contains(inUse(s), e.Name), Chosen: e.Chosen,
+		Listed: slices.ContainsFunc(s.Policies,
+			func(p api.Policy) bool { return slices.Contains(p.Wanted, e.Name) }),
 		In: perSecond(r.in), Out: perSecond(r.out), RTT: "–"}
 	if e.Server != "" {
 		v.Detail = e.Server + ", " + e.Remote
+	}
+	if len(e.ExitAddresses) > 0 {
+		v.Detail += " · seen as " + texts(e.ExitAddresses)
 	}
 	if e.RTT > 0 {
 		v.RTT = fmt.Sprintf("%.0f ms", e.RTT*1000)
