@@ -120,12 +120,18 @@ func (d *daemon) snapshot(stopping bool) (decide.Snapshot, error) {
 // it could not see.
 func (d *daemon) converge(ctx context.Context, intent policyroute.Intent,
 	w decide.HostState) (policyroute.Plan, []policyroute.Unseen, error) {
+	// Of what others change from here on the next pass knows: the filter may go, and come back,
+	// between what is seen here and what is done about it.
+	refiltered := d.refiltered.Swap(false)
 	plan, have, err := planFor(d.kernel, intent, w)
-	if err != nil || plan.Empty() {
+	if err != nil {
+		d.refiltered.Store(refiltered)
 		return plan, have.Unseen, err
 	}
-	err = d.kernel.Apply(ctx, plan)
-	if have.Nft.Empty() && plan.ChangesFilter() {
+	if !plan.Empty() {
+		err = d.kernel.Apply(ctx, plan)
+	}
+	if refiltered || have.Nft.Empty() && plan.ChangesFilter() {
 		// The kernel translates a connection by its first packet alone. These began without the
 		// filter, as after a flush by another program.
 		_ = d.cut(ctx, "filter missing", kernel.Flows{Untranslated: decide.Translated(intent)})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -75,7 +76,7 @@ func listen(socket *nl.NetlinkSocket, describe func(syscall.NetlinkMessage) stri
 			err = socket.SetReceiveTimeout(&drained)
 		case lost && errors.Is(err, unix.EAGAIN):
 			lost = false
-			notify("events of the kernel were lost")
+			notify(eventsLost)
 			err = socket.SetReceiveTimeout(&unix.Timeval{})
 		}
 		if err != nil {
@@ -118,6 +119,19 @@ func routeCause(m syscall.NetlinkMessage) string {
 	return ""
 }
 
+// ChangedFilters reports whether a cause of Watch says that another program changed filters, or may
+// have done so.
+func ChangedFilters(cause string) bool {
+	return cause == eventsLost ||
+		strings.HasPrefix(cause, filterChanged) && !strings.HasSuffix(cause, ", by ztbridge")
+}
+
+// Causes that ChangedFilters knows.
+const (
+	eventsLost    = "events of the kernel were lost"
+	filterChanged = "filter"
+)
+
 // filterCause returns one cause for each transaction, with the program that made it.
 func filterCause(m syscall.NetlinkMessage) string {
 	if m.Header.Type != unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN || len(m.Data) < 4 {
@@ -125,12 +139,12 @@ func filterCause(m syscall.NetlinkMessage) string {
 	}
 	attrs, err := netlink.UnmarshalAttributes(m.Data[4:])
 	if err != nil {
-		return "filter"
+		return filterChanged
 	}
 	for _, a := range attrs {
 		if a.Type == unix.NFTA_GEN_PROC_NAME {
-			return "filter, by " + unix.ByteSliceToString(a.Data)
+			return filterChanged + ", by " + unix.ByteSliceToString(a.Data)
 		}
 	}
-	return "filter"
+	return filterChanged
 }
