@@ -562,3 +562,45 @@ func peerMAC(_ string, packet []byte) (string, error) {
 	}
 	return boxMAC, nil
 }
+
+// TestStackedLinksAreRecognised makes each kind of link that this kernel knows on an ingress, or the
+// ingress a port of it, and looks whether it is known for one. What such a link does to packets,
+// TestIngressInAnother shows for two of them.
+func TestStackedLinksAreRecognised(t *testing.T) {
+	for kind, made := range map[string]struct {
+		master bool
+		make   string
+	}{
+		"bridge":  {true, "ip link add up9 type bridge && ip link set ztlab0 master up9"},
+		"bond":    {true, "ip link add up9 type bond && ip link set ztlab0 down && ip link set ztlab0 master up9"},
+		"team":    {true, "ip link add up9 type team && ip link set ztlab0 down && ip link set ztlab0 master up9"},
+		"vrf":     {true, "ip link add up9 type vrf table 77 && ip link set ztlab0 master up9"},
+		"vlan":    {false, "ip link add link ztlab0 name up9 type vlan id 7"},
+		"macvlan": {false, "ip link add link ztlab0 name up9 type macvlan"},
+		"macvtap": {false, "ip link add link ztlab0 name up9 type macvtap"},
+		"ipvlan":  {false, "ip link add link ztlab0 name up9 type ipvlan"},
+		"ipvtap":  {false, "ip link add link ztlab0 name up9 type ipvtap"},
+		"macsec":  {false, "ip link add link ztlab0 name up9 type macsec"},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			l := newLeakLab(t)
+			if out := l.box.sh(t, "("+made.make+") 2>&1 || echo cannot"); strings.Contains(out,
+				"cannot") {
+				t.Skipf("SKIPPED: this kernel makes no %s: %s", kind, out)
+			}
+			var host HostState
+			l.box.do(func() {
+				var err error
+				if host, err = l.kernel.HostState(); err != nil {
+					t.Error(err)
+				}
+			})
+			for _, link := range host.Links {
+				if made.master && link.Name == "ztlab0" && link.Master != "up9" ||
+					!made.master && link.Name == "up9" && link.Parent != "ztlab0" {
+					t.Errorf("%s: master %q, parent %q", link.Name, link.Master, link.Parent)
+				}
+			}
+		})
+	}
+}
