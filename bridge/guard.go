@@ -34,7 +34,7 @@ func Guard(_ context.Context, opts Options) error {
 	}
 	if err := guardParameters(want, opts); err != nil {
 		// The table drops the same packets.
-		opts.Logger.Warn("guard: kernel parameters are not set", "error", err)
+		opts.Logger.Warn("guard: rules and kernel parameters are not set", "error", err)
 	}
 	if !closed {
 		opts.Logger.Info("guard: the table is there already")
@@ -44,12 +44,18 @@ func Guard(_ context.Context, opts Options) error {
 	return unreadable
 }
 
-// guardParameters keeps clients from configuring the box by the interfaces that exist already.
+// guardParameters refuses what enters by interfaces whose names are known, whatever becomes of the
+// filter, and keeps clients from configuring the box by those that exist already.
 func guardParameters(closed policyroute.State, opts Options) error {
 	if err := services.MakeRuntimeDir(opts.RuntimeDir); err != nil {
 		return err
 	}
-	return kernel.GuardSysctls(closed, recordPath(opts))
+	k, err := openKernel(opts)
+	if err == nil {
+		err = k.GuardRules(closed)
+		k.Close()
+	}
+	return errors.Join(err, kernel.GuardSysctls(closed, recordPath(opts)))
 }
 
 // guardedIfaces returns what to close, and why less is known than should be.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // dns steers the queries of an ingress' clients, and returns the chain's name, or "" when there is
@@ -193,12 +194,20 @@ func Closed(ifaces []string) State {
 	input := NftChain{Name: "input", Hook: &Hook{Type: "filter", Hook: "input",
 		Priority: hookInput}}
 	names := slices.Compact(slices.SortedFunc(slices.Values(ifaces), cmp.Compare[string]))
+	var kept []Rule
 	for _, name := range names {
+		if !strings.HasSuffix(name, "*") { // a routing rule knows whole names alone
+			for _, f := range Families {
+				kept = append(kept, Rule{Family: f, Priority: RuleKept, IIF: name,
+					Action: Unreachable, Kept: true})
+			}
+		}
 		c.Rules = append(c.Rules, NftRule{IIF: name, Verdict: drop},
 			NftRule{OIF: name, Verdict: drop})
 		entrance.Rules = append(entrance.Rules, NftRule{IIF: name, Verdict: goTo("enter")})
 		input.Rules = append(input.Rules,
 			NftRule{IIF: name, Verdict: NftVerdict{Kind: "jump", Chain: "refuse"}})
 	}
-	return State{Nft: Ruleset{Chains: []NftChain{enter, refuse, entrance, c, input}}}
+	return State{Rules: kept,
+		Nft: Ruleset{Chains: []NftChain{enter, refuse, entrance, c, input}}}
 }

@@ -47,6 +47,20 @@ func GuardSysctls(closed policyroute.State, recordPath string) error {
 	return errs
 }
 
+// GuardRules adds the routing rules of a closed state, which outlast a flush of the filter. It is
+// idempotent, and adds none for an IP version that the kernel does not have.
+func (k *Kernel) GuardRules(closed policyroute.State) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var errs error
+	for _, r := range closed.Rules {
+		if err := withoutIPv6(r.Family, k.addRule(r)); err != nil {
+			errs = errors.Join(errs, fmt.Errorf("adding %s rule %d: %w", r.Family, r.Priority, err))
+		}
+	}
+	return errs
+}
+
 // present reports whether our table exists and filters: a table without chains does not.
 func (n nft) present() (bool, error) {
 	conn, err := n.dial()
