@@ -57,8 +57,7 @@ type daemon struct {
 	// filtered reports whether the filter that was decided was in force when the last pass looked,
 	// or that the pass succeeded.
 	filtered bool
-	// refiltered reports whether another program changed filters since the last pass looked.
-	refiltered atomic.Bool
+	refiltered uint64 // FilterChanges when flows without translation were last cut
 	// preferred is the egress that a person chose; empty if nobody did.
 	preferred string
 	idleMeter *reclaim.Meter            // nil where it does not matter
@@ -270,9 +269,6 @@ func (d *daemon) watchKernel(ctx context.Context) {
 	services.Keep(ctx, d.opts.Logger, "kernel watch", func(ctx context.Context) error {
 		return d.kernel.Watch(ctx, func(cause string) {
 			d.services.Poke(cause)
-			if kernel.ChangedFilters(cause) {
-				d.refiltered.Store(true)
-			}
 			d.trigger.Fire(cause)
 		})
 	})

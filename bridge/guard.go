@@ -50,12 +50,8 @@ func guardParameters(closed policyroute.State, opts Options) error {
 	if err := services.MakeRuntimeDir(opts.RuntimeDir); err != nil {
 		return err
 	}
-	k, err := openKernel(opts)
-	if err == nil {
-		err = k.GuardRules(closed)
-		k.Close()
-	}
-	return errors.Join(err, kernel.GuardSysctls(closed, recordPath(opts)))
+	return kernel.GuardHost(closed,
+		kernel.Options{RecordPath: recordPath(opts), Logger: opts.Logger})
 }
 
 // guardedIfaces returns what to close, and why less is known than should be.

@@ -120,21 +120,19 @@ func (d *daemon) snapshot(stopping bool) (decide.Snapshot, error) {
 // it could not see.
 func (d *daemon) converge(ctx context.Context, intent policyroute.Intent,
 	w decide.HostState) (policyroute.Plan, []policyroute.Unseen, error) {
-	// Of what others change from here on the next pass knows: the filter may go, and come back,
-	// between what is seen here and what is done about it.
-	refiltered := d.refiltered.Swap(false)
+	refiltered := d.kernel.FilterChanges()
 	plan, have, err := planFor(d.kernel, intent, w)
 	if err != nil {
-		d.refiltered.Store(refiltered)
 		return plan, have.Unseen, err
 	}
 	if !plan.Empty() {
 		err = d.kernel.Apply(ctx, plan)
 	}
-	if refiltered || have.Nft.Empty() && plan.ChangesFilter() {
-		// The kernel translates a connection by its first packet alone. These began without the
-		// filter, as after a flush by another program.
+	if refiltered != d.refiltered || have.Nft.Empty() && plan.ChangesFilter() {
+		// The kernel translates a connection by its first packet alone. These may have begun without
+		// the filter, which others can take away between what is seen here and what is done.
 		_ = d.cut(ctx, "filter missing", kernel.Flows{Untranslated: decide.Translated(intent)})
+		d.refiltered = refiltered
 	}
 	return plan, have.Unseen, err
 }
@@ -185,9 +183,9 @@ type inForce struct {
 }
 
 // commitReload records what is in force now. After a reload it cuts the connections that the new
-// policy sends by another egress: the kernel itself ends only those that were masqueraded. All other
-// connections must live: replies to a cut one match no conntrack entry, and a client that only
-// listens would wait for them forever.
+// policy sends by another egress: the kernel itself ends only those that were masqueraded. All
+// other connections must live: replies to a cut one match no conntrack entry, and a client that
+// only listens would wait for them forever.
 func (d *daemon) commitReload(ctx context.Context, intent policyroute.Intent) {
 	before, now := d.inForce, inForce{d.spec, intent}
 	if before.spec == nil || before.spec == now.spec {

@@ -12,8 +12,8 @@ import (
 	"ztbridge/policyroute/policytest"
 )
 
-// endpointLab is a leakLab whose clients enter by the endpoint's TUN device, which the test holds in
-// place of openvpn: what a client sends, whatever openvpn would say to it, is written there.
+// endpointLab is a leakLab whose clients enter by the endpoint's TUN device, which the test holds
+// in place of openvpn: what a client sends, whatever openvpn would say to it, is written there.
 type endpointLab struct {
 	*leakLab
 	fd int
@@ -129,7 +129,8 @@ func TestEndpointClientsSpoofInVain(t *testing.T) {
 		if n > 0 {
 			t.Errorf("the WAN saw %d answers to spoofed sources", n)
 		}
-		l.inject(t, ipv4("10.9.0.2", "10.9.0.1", 64, unix.IPPROTO_ICMP, echo(8, "a client's own 4")))
+		l.inject(t, ipv4("10.9.0.2", "10.9.0.1", 64, unix.IPPROTO_ICMP,
+			echo(8, "a client's own 4")))
 		l.inject(t, ipv6("fd09::2", "fd09::1", 64, unix.IPPROTO_ICMPV6,
 			icmp6("fd09::2", "fd09::1", 128, "a client's own 6")))
 		for _, text := range []string{"a client's own 4", "a client's own 6"} {
@@ -163,8 +164,10 @@ func TestEndpointClientsConfigureNothing(t *testing.T) {
 	if out := attack(); !strings.Contains(out, "fe80::bad") {
 		t.Fatalf("without us it is not taken either:\n%s", out)
 	}
-	l.box.sh(t, "ip -6 route del default via fe80::bad dev tunztbsrv; ip -6 route flush proto ra dev tunztbsrv; ip -6 addr flush dev tunztbsrv dynamic")
-	for layer, fault := range map[string]string{"filter": accept, "parameters": "nft flush ruleset"} {
+	l.box.sh(t,
+		"ip -6 route del default via fe80::bad dev tunztbsrv; ip -6 route flush proto ra dev tunztbsrv; ip -6 addr flush dev tunztbsrv dynamic")
+	for layer, fault := range map[string]string{"filter": accept,
+		"parameters": "nft flush ruleset"} {
 		l.tunnel(t)
 		l.bring(t, duo(t))
 		l.box.sh(t, fault)

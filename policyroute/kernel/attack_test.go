@@ -122,13 +122,15 @@ func TestAdvertisementsConfigureNothing(t *testing.T) {
 	if out := attack(t); !strings.Contains(out, "fe80::bad") {
 		t.Fatalf("without us it is not taken either:\n%s", out)
 	}
-	l.box.sh(t, "ip -6 route del default via fe80::bad dev ztlab0; ip -6 route flush proto ra dev ztlab0; ip -6 addr flush dev ztlab0 dynamic")
+	l.box.sh(t,
+		"ip -6 route del default via fe80::bad dev ztlab0; ip -6 route flush proto ra dev ztlab0; ip -6 addr flush dev ztlab0 dynamic")
 	clean := l.box.sh(t, "ip -6 route show; ip -6 addr show dev ztlab0")
 	if strings.Contains(clean, "proto ra") {
 		t.Fatalf("not clean:\n%s", clean)
 	}
 	for name, state := range attackScenes(t) {
-		for layer, fault := range map[string]string{"filter": accept, "parameters": "nft flush ruleset"} {
+		for layer, fault := range map[string]string{"filter": accept,
+			"parameters": "nft flush ruleset"} {
 			t.Run(name+", "+layer+" alone", func(t *testing.T) {
 				l.tunnel(t)
 				l.bring(t, state)
@@ -157,7 +159,8 @@ func TestAdvertisementsConfigureNothing(t *testing.T) {
 func TestAnswersStayInside(t *testing.T) {
 	l := newLeakLab(t)
 	for _, tt := range []struct{ name, fault string }{
-		{"filter and rules", ":"}, {"filter alone", flushOurRules}, {"rules alone", "nft flush ruleset"},
+		{"filter and rules", ":"}, {"filter alone", flushOurRules},
+		{"rules alone", "nft flush ruleset"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l.tunnel(t)
@@ -177,7 +180,8 @@ func TestAnswersStayInside(t *testing.T) {
 			if n := l.count(t, marker); n > 0 {
 				t.Errorf("the WAN saw %d of the box's packets to members", n)
 			}
-			l.box.sh(t, "ip link set ztlab0 up; ip -6 addr add fd80:56c2:e21c::1/88 dev ztlab0 nodad")
+			l.box.sh(t,
+				"ip link set ztlab0 up; ip -6 addr add fd80:56c2:e21c::1/88 dev ztlab0 nodad")
 			l.bring(t, policyroute.State{})
 		})
 	}
@@ -563,17 +567,19 @@ func peerMAC(_ string, packet []byte) (string, error) {
 	return boxMAC, nil
 }
 
-// TestStackedLinksAreRecognised makes each kind of link that this kernel knows on an ingress, or the
-// ingress a port of it, and looks whether it is known for one. What such a link does to packets,
-// TestIngressInAnother shows for two of them.
+// TestStackedLinksAreRecognised makes each kind of link that this kernel knows on an ingress, or
+// the ingress a port of it, and looks whether it is known for one. What such a link does to
+// packets, TestIngressInAnother shows for two of them.
 func TestStackedLinksAreRecognised(t *testing.T) {
 	for kind, made := range map[string]struct {
 		master bool
 		make   string
 	}{
-		"bridge":  {true, "ip link add up9 type bridge && ip link set ztlab0 master up9"},
-		"bond":    {true, "ip link add up9 type bond && ip link set ztlab0 down && ip link set ztlab0 master up9"},
-		"team":    {true, "ip link add up9 type team && ip link set ztlab0 down && ip link set ztlab0 master up9"},
+		"bridge": {true, "ip link add up9 type bridge && ip link set ztlab0 master up9"},
+		"bond": {true,
+			"ip link add up9 type bond && ip link set ztlab0 down && ip link set ztlab0 master up9"},
+		"team": {true,
+			"ip link add up9 type team && ip link set ztlab0 down && ip link set ztlab0 master up9"},
 		"vrf":     {true, "ip link add up9 type vrf table 77 && ip link set ztlab0 master up9"},
 		"vlan":    {false, "ip link add link ztlab0 name up9 type vlan id 7"},
 		"macvlan": {false, "ip link add link ztlab0 name up9 type macvlan"},

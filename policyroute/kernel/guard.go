@@ -47,9 +47,19 @@ func GuardSysctls(closed policyroute.State, recordPath string) error {
 	return errs
 }
 
-// GuardRules adds the routing rules of a closed state, which outlast a flush of the filter. It is
-// idempotent, and adds none for an IP version that the kernel does not have.
-func (k *Kernel) GuardRules(closed policyroute.State) error {
+// GuardHost adds the routing rules of a closed state, which outlast a flush of the filter, and does
+// what GuardSysctls does. It is idempotent.
+func GuardHost(closed policyroute.State, o Options) error {
+	k, err := Open(o)
+	if err != nil {
+		return errors.Join(err, GuardSysctls(closed, o.RecordPath))
+	}
+	defer k.Close()
+	return errors.Join(k.addRules(closed), GuardSysctls(closed, o.RecordPath))
+}
+
+// addRules adds the rules of a state, but none for an IP version that the kernel does not have.
+func (k *Kernel) addRules(closed policyroute.State) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var errs error

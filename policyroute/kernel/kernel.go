@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -39,13 +40,14 @@ type Kernel struct {
 	mu   sync.Mutex
 	rtnl *netlink.Handle
 	// filters dumps in the kernel: a router's full table is not copied for our few
-	strict *netlink.Handle
-	raw    map[int]*nl.SocketHandle
-	gen    *generation
-	nft    nft
-	ipt    *iptables
-	record *record
-	cache  filterCache
+	strict        *netlink.Handle
+	raw           map[int]*nl.SocketHandle
+	gen           *generation
+	nft           nft
+	ipt           *iptables
+	record        *record
+	cache         filterCache
+	filterChanges atomic.Uint64 // by other programs
 	// whether the kernel counts connections by source, once meters was asked
 	meters   sync.Once
 	canMeter bool

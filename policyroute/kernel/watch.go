@@ -49,7 +49,14 @@ func (k *Kernel) Watch(ctx context.Context, notify func(cause string)) error {
 		if err := socket.SetReceiveBufferSize(watchBuffer, true); err != nil {
 			k.log.Debug("enlarging the buffer for events failed", "error", err)
 		}
-		listeners.Go(func() { stop(listen(socket, describe, notify)) })
+		listeners.Go(func() {
+			stop(listen(socket, describe, func(cause string) {
+				if changedFilters(cause) {
+					k.filterChanges.Add(1)
+				}
+				notify(cause)
+			}))
+		})
 	}
 	notify("watching the kernel")
 	<-ctx.Done()
@@ -119,14 +126,17 @@ func routeCause(m syscall.NetlinkMessage) string {
 	return ""
 }
 
-// ChangedFilters reports whether a cause of Watch says that another program changed filters, or may
-// have done so.
-func ChangedFilters(cause string) bool {
+// FilterChanges returns a number that grows whenever Watch learns that another program changed
+// filters, or may have done so.
+func (k *Kernel) FilterChanges() uint64 { return k.filterChanges.Load() }
+
+// changedFilters reports whether a cause says that.
+func changedFilters(cause string) bool {
 	return cause == eventsLost ||
 		strings.HasPrefix(cause, filterChanged) && !strings.HasSuffix(cause, ", by ztbridge")
 }
 
-// Causes that ChangedFilters knows.
+// Causes that changedFilters knows.
 const (
 	eventsLost    = "events of the kernel were lost"
 	filterChanged = "filter"
