@@ -56,7 +56,7 @@ type daemon struct {
 	wake     time.Time // when the next pass is due though nothing happens; zero: at the resync
 	// filtered reports whether the filter that was decided was in force when the last pass looked,
 	// or that the pass succeeded.
-	filtered bool
+	filtered   bool
 	refiltered uint64 // FilterChanges when flows without translation were last cut
 	// preferred is the egress that a person chose; empty if nobody did.
 	preferred string
