@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"ztbridge/bridge/openvpn/profile"
 )
 
 func TestConnectUDP(t *testing.T) { connects(t, "udp", "proto udp") }
@@ -199,14 +202,21 @@ func TestChaCha20First(t *testing.T) {
 		return
 	}
 	l := newLab(t)
+	check := filepath.Join(l.dir, "check")
+	if err := os.WriteFile(check, []byte("#!/bin/sh\nexit 0\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for _, tc := range []struct{ offered, used string }{
 		{"AES-256-GCM:CHACHA20-POLY1305", "CHACHA20-POLY1305"},
 		{"AES-256-GCM:AES-128-GCM", "AES-256-GCM"},
 	} {
-		s := l.serve("udp", "data-ciphers "+tc.offered)
+		// A server says "no shared cipher" as it refuses a password (AUTH_FAILED).
+		s := l.serve("udp", "data-ciphers "+tc.offered, "script-security 2",
+			"auth-user-pass-verify "+check+" via-file")
 		seen := map[State]bool{}
-		c := l.dial(l.profile("remote "+serverAddr+" 1194"), func(cfg *Config) {
+		c := l.dial(l.profile("remote "+serverAddr+" 1194", "auth-user-pass"), func(cfg *Config) {
 			cfg.PreferChaCha20 = true
+			cfg.Credentials = &profile.Credentials{Username: "alice", Password: "hunter2"}
 		})
 		up := c.await("up", func(s Status) bool {
 			seen[s.State] = true
