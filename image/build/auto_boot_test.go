@@ -24,8 +24,8 @@ import (
 // updatesHost is in the address that scripts/image-test.sh builds images with.
 const updatesHost = "updates.lab"
 
-// With nobody near, a box refuses a stale channel file and says so, takes a newer version, waits for
-// its window, restarts into it, and keeps it, all while the client talks.
+// With nobody near, a box refuses a stale channel file and says so, takes a newer version, waits
+// for its window, restarts into it, and keeps it, all while the client talks.
 func TestAutomaticUpdate(t *testing.T) {
 	image := builtImage(t, "cloud-amd64")
 	r := newRig(t, image, lab.Options{})

@@ -2,10 +2,12 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -51,7 +53,7 @@ func containerRig(t *testing.T, archive string, opts lab.Options) (*rig, *contai
 	must(t, err)
 	c := &container{t: t, dir: filepath.Join(t.TempDir(), "root")}
 	must(t, os.Mkdir(c.dir, 0o755))
-	must(t, run(ctx, nil, "tar", "-xf", archive, "-C", c.dir))
+	tool(t, "tar", "-xf", archive, "-C", c.dir)
 	must(t, os.RemoveAll(filepath.Join(c.dir, "etc/resolv.conf")))
 	c.put("etc/resolv.conf", "nameserver "+lab.ResolverAddr.String()+"\n", 0o644)
 	r.shell = c.run
@@ -138,10 +140,18 @@ func (c *container) run(command string) (string, error) {
 	out, err := cmd.Output()
 	if err != nil {
 		problem := ""
-		if exit, ok := err.(*exec.ExitError); ok {
+		if exit := new(exec.ExitError); errors.As(err, &exit) {
 			problem = string(exit.Stderr)
 		}
 		err = fmt.Errorf("%s: %w: %s%s", command, err, out, problem)
 	}
 	return string(out), err
+}
+
+// tool runs a program of this machine.
+func tool(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
+	}
 }

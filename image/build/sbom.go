@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// The subset of SPDX 2.3 that a bill of materials needs: https://spdx.github.io/spdx-spec/v2.3/. The
-// types of spdx/tools-golang hold the whole standard; to fill them in would take as many lines as
-// these are, and its modules would come along.
+// The subset of SPDX 2.3 that a bill of materials needs: https://spdx.github.io/spdx-spec/v2.3/.
+// The types of spdx/tools-golang hold the whole standard; to fill them in would take as many lines
+// as these are, and its modules would come along.
 type spdxDocument struct {
 	Version       string         `json:"spdxVersion"`
 	DataLicense   string         `json:"dataLicense"`

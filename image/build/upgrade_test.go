@@ -28,7 +28,7 @@ func TestLongUpgradeUnderTraffic(t *testing.T) {
 	before, after := packageOf(t, releaseBefore(t), "1.0.0"), packageOf(t, "../..", "2.0.0")
 	for name, file := range map[string]string{"before": before, "after": after,
 		"openvpn": newer(t, cachedPackage(t, archive, "openvpn"))} {
-		must(t, run(t.Context(), nil, "cp", file, filepath.Join(box.dir, "root", name+".deb")))
+		tool(t, "cp", file, filepath.Join(box.dir, "root", name+".deb"))
 	}
 	box.put("etc/ztbridge/ztbridge.yaml", strings.ReplaceAll(jobConfig, "enp0s17",
 		lab.IngressIface), 0o600)
@@ -72,8 +72,8 @@ func releaseBefore(t *testing.T) string {
 		return "../.."
 	}
 	dir := t.TempDir()
-	must(t, run(t.Context(), nil, "sh", "-c",
-		`git -C ../.. archive "$1" | tar -x -C "$2"`, "sh", strings.TrimSpace(string(tag)), dir))
+	tool(t, "sh", "-c", `git -C ../.. archive "$1" | tar -x -C "$2"`, "sh",
+		strings.TrimSpace(string(tag)), dir)
 	return dir
 }
 
@@ -105,12 +105,12 @@ func cachedPackage(t *testing.T, archive, name string) string {
 func newer(t *testing.T, file string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "package")
-	must(t, run(t.Context(), nil, "dpkg-deb", "-R", file, dir))
+	tool(t, "dpkg-deb", "-R", file, dir)
 	control := filepath.Join(dir, "DEBIAN/control")
 	text, err := os.ReadFile(control)
 	must(t, err)
 	must(t, os.WriteFile(control, regexp.MustCompile(`(?m)^Version: .*`).ReplaceAll(text,
 		[]byte("$0+newer")), 0o644))
-	must(t, run(t.Context(), nil, "dpkg-deb", "--root-owner-group", "-b", dir, dir+".deb"))
+	tool(t, "dpkg-deb", "--root-owner-group", "-b", dir, dir+".deb")
 	return dir + ".deb"
 }

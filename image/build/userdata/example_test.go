@@ -88,8 +88,8 @@ func TestExampleOnImage(t *testing.T) {
 	}
 }
 
-// Each of the example's three edits that was forgotten is an error of the configuration, which names
-// it: the installer shows it on the console, and `ztbridge status` as well.
+// Each of the example's three edits that was forgotten is an error of the configuration, which
+// names it: the installer shows it on the console, and `ztbridge status` as well.
 func TestForgottenEdits(t *testing.T) {
 	text, err := os.ReadFile(example)
 	if err != nil {
