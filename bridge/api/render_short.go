@@ -7,9 +7,9 @@ import (
 )
 
 // Render draws a status as somebody reads it who wants to know whether it works: the verdict, the
-// address that the Internet sees, where each device goes, what is wrong and how to fix it. Lines have at most Width columns (a single
-// longer word excepted), and a healthy box with one egress fits in 24 of them. Times are told
-// relative to Status.Time. RenderDetails draws the rest.
+// address that the Internet sees, where each device goes, what is wrong and how to fix it. Lines
+// have at most Width columns (a single longer word excepted), and a healthy box with one egress
+// fits in 24 of them. Times are told relative to Status.Time. RenderDetails draws the rest.
 func Render(s Status) string {
 	p := &page{now: s.Time}
 	p.headline(s)

@@ -48,7 +48,9 @@ func (a *Asker) ask(ctx context.Context, p Path, service string) (Answer, error)
 	}
 	client := &http.Client{Transport: transport,
 		// Who is asked is the configuration's to say.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		}}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, service, nil)
 	if err != nil {
 		return Answer{}, fmt.Errorf("making the request: %w", err)

@@ -252,7 +252,8 @@ func (a answer) tcp(h header.TCP, local bool) (answer, bool) {
 		return a, false
 	}
 	flags := h.Flags()
-	if !flags.Contains(header.TCPFlagAck) || !flags.Intersects(header.TCPFlagSyn|header.TCPFlagRst) {
+	if !flags.Contains(header.TCPFlagAck) ||
+		!flags.Intersects(header.TCPFlagSyn|header.TCPFlagRst) {
 		return a, false
 	}
 	a.kind, a.port, a.ack = TCP, h.DestinationPort(), h.AckNumber()

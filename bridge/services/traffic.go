@@ -38,8 +38,8 @@ func netDev() iter.Seq2[string, []byte] {
 	return interfaces(text)
 }
 
-// interfaces yields the lines of /proc/net/dev: the name of an interface and what follows its colon.
-// The headings have none.
+// interfaces yields the lines of /proc/net/dev: the name of an interface and what follows its
+// colon. The headings have none.
 func interfaces(text []byte) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
 		for line := range bytes.Lines(text) {
@@ -51,8 +51,8 @@ func interfaces(text []byte) iter.Seq2[string, []byte] {
 	}
 }
 
-// parseCounters reads the numbers of an interface: eight of what came in, then as many of what left,
-// which begin with bytes and packets. A line with fewer is zero.
+// parseCounters reads the numbers of an interface: eight of what came in, then as many of what
+// left, which begin with bytes and packets. A line with fewer is zero.
 func parseCounters(counts []byte) api.Counters {
 	const bytesIn, packetsIn, bytesOut, packetsOut, columns = 0, 1, 8, 9, 16
 	fields := bytes.Fields(counts)

@@ -18,8 +18,8 @@ const noticeFile = "notice"
 // there is none.
 type Notice struct{ Message, Remedy string }
 
-// ReadNotice reads the notice of a runtime directory; lines that begin with "hint: " are its remedy.
-// A notice that cannot be read is empty.
+// ReadNotice reads the notice of a runtime directory; lines that begin with "hint: " are its
+// remedy. A notice that cannot be read is empty.
 func ReadNotice(runtimeDir string) Notice {
 	text, err := os.ReadFile(filepath.Join(runtimeDir, noticeFile))
 	if err != nil {

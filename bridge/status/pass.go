@@ -33,7 +33,8 @@ func (p *Pass) SetResult(plan policyroute.Plan, unseen []policyroute.Unseen, err
 	p.Plan, p.Err, p.Applied = plan, err, err == nil
 	for _, u := range unseen {
 		if u.Why != "" && (u.Family == policyroute.V4 || host.IPv6) {
-			p.Broken = append(p.Broken, fmt.Sprintf("iptables for %s does not work: %s", u.Family, u.Why))
+			p.Broken = append(p.Broken,
+				fmt.Sprintf("iptables for %s does not work: %s", u.Family, u.Why))
 		}
 	}
 	partial, ok := errors.AsType[*kernel.PartialError](err)

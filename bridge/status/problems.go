@@ -126,8 +126,8 @@ func boxProblems(in Input) []health.Problem {
 	}
 	if s := in.Snapshot; decide.UplinkSilent(s) {
 		out = append(out, health.Problem{Code: health.WANSilent,
-			Message: fmt.Sprintf("nothing on the Internet answers this box: its router (%s) passes "+
-				"nothing on", gatewayOf(s.Host)),
+			Message: fmt.Sprintf("nothing on the Internet answers this box: its router (%s) "+
+				"passes nothing on", gatewayOf(s.Host)),
 			Remedy: "check the router's own connection, or restart it; the network of a hotel or " +
 				"café may want a sign-in first"})
 	}

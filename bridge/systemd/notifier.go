@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// While the daemon starts, systemd is asked to wait startTimeout after each pass, but no longer than
-// startLimit in all: the installation of a package waits for the start, and must end.
+// While the daemon starts, systemd is asked to wait startTimeout after each pass, but no longer
+// than startLimit in all: the installation of a package waits for the start, and must end.
 const (
 	startTimeout = time.Minute
 	startLimit   = 5 * time.Minute

@@ -167,7 +167,8 @@ func hintCare(err error) error {
 		return &api.HintedError{Err: err,
 			Hint: "add --replace to put the backup in its place; what is there is kept aside"}
 	case errors.Is(err, sealed.ErrWeak):
-		return &api.HintedError{Err: err, Hint: "use several words: it protects all keys of this box"}
+		return &api.HintedError{Err: err,
+			Hint: "use several words: it protects all keys of this box"}
 	case errors.Is(err, sealed.ErrPassphrase):
 		return &api.HintedError{Err: err, Hint: "nothing was changed; try again"}
 	case errors.Is(err, backup.ErrDamaged):

@@ -58,8 +58,8 @@ func newSign(pattern string, s State, cause, remedy string) sign {
 	return sign{regexp.MustCompile(pattern), failure{state: s, cause: cause, remedy: remedy}}
 }
 
-// causeNoRoute is the cause where a packet to the server could not leave. Where this box has a route,
-// a router on the way said so: causeTurnedBack.
+// causeNoRoute is the cause where a packet to the server could not leave. Where this box has a
+// route, a router on the way said so: causeTurnedBack.
 const (
 	causeNoRoute    = "this box has no route to the server"
 	causeTurnedBack = "a router on the way says that it cannot reach the server"
@@ -85,7 +85,8 @@ var proxySigns = []sign{
 		`HTTP proxy: support for basic auth|socks_handshake: Socks proxy returned unexpected auth)`,
 		StateBackoff, "the proxy wants a login of a kind that the profile does not give",
 		remedyProxyLogin),
-	newSign(`^HTTP proxy returned: '(HTTP/1\.[01] (?:[35]\d\d|40[0-689]|4[1-9]\d)[^']{0,60})`, StateBackoff,
+	newSign(`^HTTP proxy returned: '(HTTP/1\.[01] (?:[35]\d\d|40[0-689]|4[1-9]\d)[^']{0,60})`,
+		StateBackoff,
 		"the proxy refused to connect to the server: %s", remedyProxyRefuses),
 	newSign(`^recv_socks_reply: Socks proxy returned bad reply`, StateBackoff,
 		"the proxy refused to connect to the server", remedyProxyRefuses),

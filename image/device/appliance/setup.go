@@ -51,8 +51,8 @@ func New(log *slog.Logger) *Setup {
 	return &Setup{
 		RunDir: box.RunDir, ConfigDir: box.ConfigMount, DataDir: box.DataMount,
 		EtcDir: "/etc/ztbridge", Binds: binds,
-		Notice: box.Notice, Run: runTool, Check: checkConfig, Restore: restoreBackup, Grow: growData,
-		Mount:   unix.Mount,
+		Notice: box.Notice, Run: runTool, Check: checkConfig, Restore: restoreBackup,
+		Grow: growData, Mount: unix.Mount,
 		InCloud: inOracleCloud(), Console: WriteConsole, Log: log,
 	}
 }

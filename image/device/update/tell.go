@@ -28,8 +28,8 @@ var remedies = map[error]string{
 	ErrUnsigned: "nothing is installed; if it lasts, tell who runs the server of the updates",
 	ErrChannel:  "nothing is installed; if it lasts, tell who runs the server of the updates",
 	ErrReplayed: "nothing is installed; if it lasts, tell who runs the server of the updates",
-	ErrExpired: "compare this box's clock with the time; if it is right, tell who runs the server " +
-		"of the updates",
+	ErrExpired: "compare this box's clock with the time; if it is right, tell who runs the " +
+		"server of the updates",
 	ErrSignature: "nothing is installed; tell who runs the server of the updates",
 	ErrDamaged:   "nothing is installed; it is tried again within hours",
 	ErrTarget:    "nothing is installed; tell who runs the server of the updates",
