@@ -11,6 +11,7 @@ import (
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
+	"ztbridge/bridge/history"
 	"ztbridge/bridge/reclaim"
 	"ztbridge/bridge/services"
 	"ztbridge/bridge/statefile"
@@ -36,6 +37,8 @@ const gcPercent = 50
 
 // daemon owns the loop. Its fields are the loop's alone, except those below the mutex.
 type daemon struct {
+	*history.Recorder // of the past, for readers of the status
+
 	opts     Options
 	kernel   *kernel.Kernel
 	trigger  *services.Trigger
@@ -108,6 +111,7 @@ func Run(ctx context.Context, opts Options) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { d.serve(helpers) })
 	wg.Go(func() { d.watchKernel(helpers) })
+	wg.Go(func() { d.Recorder.Run(helpers, d.Status, d.Changes(helpers)) })
 	if d.idleMeter != nil {
 		wg.Go(func() { d.idleMeter.Run(helpers) })
 	}
@@ -152,8 +156,8 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 		services: services.New(context.WithoutCancel(ctx), env, user, trigger),
 		monitor:  services.NewMonitor(), notify: systemd.New(opts.Logger, resync),
 		idleMeter: reclaim.New(), started: time.Now(),
-		reporter: status.NewReporter(),
-		usage:    decide.NewUsage(), preferred: preferred,
+		reporter: status.NewReporter(), Recorder: history.NewRecorder(opts.StateDir, opts.Logger),
+		usage: decide.NewUsage(), preferred: preferred,
 		connected: recorded.Value(), recorded: recorded, guarded: guarded,
 		requests: make(chan request),
 		ended:    make(chan struct{}), watchers: map[chan struct{}]bool{},

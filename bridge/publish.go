@@ -30,7 +30,7 @@ func (d *daemon) publish(s decide.Snapshot, desired decide.Decision, r status.Pa
 		Warnings: d.spec.Warnings, Snapshot: s, Decided: desired, Applied: applied, Pass: r,
 		Notice: status.ReadNotice(d.opts.RuntimeDir), Refused: d.refused,
 		Page:    d.page.Fault(),
-		Updates: status.ReadUpdates(d.opts.RuntimeDir),
+		Updates: status.ReadUpdates(d.opts.RuntimeDir), Found: d.Keep(d.spec.Config.History),
 	}
 	if d.idleMeter != nil {
 		usage := d.idleMeter.Usage()

@@ -48,6 +48,7 @@ var arrows = []arrow{
 	{from: "bridge/lab/…", to: []string{"policyroute/netlab"}},
 	{from: "bridge/ndp", to: []string{"bridge/packet"}},
 	{from: "bridge/health"},
+	{from: "bridge/history", to: []string{"bridge/api", "bridge/health"}},
 	{from: "bridge/backup", to: []string{"bridge/config", "bridge/pki", "bridge/sealed"}},
 	// the page shows the status and asks the daemon's own backend
 	{from: "bridge/web", to: []string{"bridge/api", "bridge/connlimit", "bridge/health"}},
@@ -92,6 +93,7 @@ var only = map[string][]string{
 	"github.com/google/go-cmp":                   nil,
 	"github.com/diskfs/go-diskfs":                {"image/build/…", "image/device/appliance"},
 	"github.com/spf13/cobra":                     {"cmd/*"},
+	"go.etcd.io/bbolt":                           {"bridge/history"},
 }
 
 type pkg struct {

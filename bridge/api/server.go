@@ -156,6 +156,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /v1/reload", s.do(Backend.Reload))
 	mux.HandleFunc("DELETE /v1/reload", s.do(Backend.ForgetReload))
 	s.clients(mux)
+	s.history(mux)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux
 }

@@ -23,6 +23,8 @@ type Config struct {
 	ExitAddress []string
 	Updates     Updates
 	Page        Page
+	// History reports whether traffic and changes of states are remembered.
+	History bool
 }
 
 // Updates says how an image keeps itself current. A machine with the Debian package leaves that to

@@ -33,6 +33,7 @@ var layered = map[string]bool{
 	"endpoint.https.key":            false,
 	"endpoint.https.acme.email":     false,
 	"endpoint.https.acme.directory": false,
+	"history":                       false,
 	"probe.targets":                 true,
 	"probe.interval":                false,
 	"probe.hold_down":               false,

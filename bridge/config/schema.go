@@ -14,6 +14,7 @@ func (d *decoder) decode(root *yaml.Node) {
 	d.cfg.Probe = Probe{Targets: defaultTargets, Interval: defaultInterval,
 		HoldDown: defaultHoldDown}
 	d.cfg.Updates = DefaultUpdates
+	d.cfg.History = true
 	d.cfg.ExitAddress = DefaultExitServices()
 	d.cfg.Page = Page{Serve: PageOff, Port: defaultPagePort}
 	later := map[string]value{}
@@ -25,6 +26,7 @@ func (d *decoder) decode(root *yaml.Node) {
 		"probe":    d.probe,
 		"updates":  d.updates,
 		"page":     d.page,
+		"history":  func(v value) { d.cfg.History = v.boolean() },
 		"egress":   keep,
 		"policy":   keep,
 		"inbound":  keep,

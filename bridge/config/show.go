@@ -35,6 +35,7 @@ type view struct {
 	Exit     []string        `yaml:"exit_address"`
 	Updates  viewUpdates     `yaml:"updates"`
 	Page     viewPage        `yaml:"page"`
+	History  bool            `yaml:"history"`
 }
 
 type viewUpdates struct {
@@ -162,6 +163,7 @@ func (c *Config) view() view {
 		Exit:     c.ExitAddress,
 		Updates:  viewUpdates{c.Updates.Channel, c.Updates.Window.String()},
 		Page:     viewPage(c.Page),
+		History:  c.History,
 	}
 	if len(v.Exit) == 0 {
 		v.Exit = []string{exitOff}

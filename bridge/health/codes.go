@@ -8,6 +8,7 @@ const (
 	IPTables        Code = "iptables-unusable"
 	PreparedNotice  Code = "notice"
 	OracleIdle      Code = "oracle-idle"
+	HistoryFailed   Code = "history-failed"
 	UpdateAvailable Code = "update-available"
 	UpdateStaged    Code = "update-staged"
 	UpdateFailed    Code = "update-failed"
@@ -118,6 +119,9 @@ var kinds = []Kind{
 		"ask the provider; a second egress in the policy would take over", onWAN},
 	{EndpointFailed, Endpoint, Error, "The endpoint admits no new client.",
 		"see the message; ztbridge doctor explains", nil},
+	{HistoryFailed, Box, Warning,
+		"What devices did and what changed is not remembered; traffic is not affected.",
+		"see whether the disk is full or read-only: df -h", nil},
 	{IngressDefault, Ingress, Error,
 		"This box's own traffic follows a default route by an interface where clients enter.",
 		"remove that route", nil},

@@ -117,7 +117,10 @@ var broken = map[health.Code]func(*Input){
 	health.ConfigWarning: func(in *Input) {
 		in.Warnings = []config.Warning{{Text: "this rule does nothing"}}
 	},
-	health.PageFailed:    func(in *Input) { in.Page = errors.New("address already in use") },
+	health.PageFailed: func(in *Input) { in.Page = errors.New("address already in use") },
+	health.HistoryFailed: func(in *Input) {
+		in.Found = []health.Problem{{Code: health.HistoryFailed, Message: "no space"}}
+	},
 	health.ReloadRefused: func(in *Input) { in.Refused = errors.New("ztbridge.yaml:3: polcy") },
 	health.EgressChosen:  func(in *Input) { in.Snapshot.Preferred = "direct" },
 	health.Closed: func(in *Input) {

@@ -42,6 +42,7 @@ func (r *Reporter) conditions(in Input) []api.Condition {
 func Problems(in Input) []health.Problem {
 	s := in.Snapshot
 	out := append(boxProblems(in), pathProblems(in)...)
+	out = append(out, in.Found...)
 	out = append(out, zerotierProblems(in.Config, s)...)
 	for _, e := range in.Config.Egresses {
 		out = append(out, tunnelProblems(in, e)...)

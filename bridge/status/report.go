@@ -32,6 +32,7 @@ type Input struct {
 	Page    error            // why the page cannot be served; nil if it can, or is off
 	Notice  Notice           // of the programs that prepared the box
 	Updates []health.Problem // of the image's updater
+	Found   []health.Problem // by the daemon itself, beside the snapshot
 	Idle    *reclaim.Usage   // nil where it does not matter
 }
 

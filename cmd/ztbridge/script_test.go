@@ -116,6 +116,21 @@ func (b *box) Use(_ context.Context, egress string) error {
 func (b *box) Reset(context.Context) error  { b.chosen = ""; return nil }
 func (b *box) Reload(context.Context) error { return nil }
 
+func (b *box) Series(q api.HistoryQuery) ([]api.Point, error) {
+	if q.Kind != "egress" || q.Name != "provider" {
+		return nil, api.ErrNotFound
+	}
+	return []api.Point{{At: past}, {At: past.Add(time.Minute), Minutes: 1, BytesIn: 1 << 20,
+		BytesOut: 1 << 10, Up: 1, RTT: 0.02, Loss: 0.01}}, nil
+}
+
+func (b *box) PastChanges(api.Span, int) ([]api.PastChange, error) {
+	return []api.PastChange{{At: past, Kind: "egress", Name: "provider", What: "up → degraded",
+		Cause: "two probes unanswered"}}, nil
+}
+
+var past = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
 func (b *box) ForgetReload(context.Context) error { return nil }
 
 func fakeDaemon() int {
