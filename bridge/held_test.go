@@ -11,6 +11,7 @@ import (
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/bridgetest"
 	"ztbridge/bridge/decide"
+	"ztbridge/bridge/history"
 	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/services"
@@ -25,7 +26,9 @@ import (
 func TestStatusTellsWhatTheKernelHolds(t *testing.T) {
 	cfg := bridgetest.Parse(t, bridgetest.Uno)
 	key := decide.NewEgressList([]string{"provider", "backup"})
-	d := &daemon{page: &web.Service{},
+	d := &daemon{
+		page:     &web.Service{},
+		Recorder: history.NewRecorder(t.TempDir(), slog.New(slog.DiscardHandler)),
 		spec: &services.Spec{
 			Config: cfg}, reporter: status.NewReporter(), usage: decide.NewUsage(),
 		watchers: map[chan struct{}]bool{},

@@ -49,6 +49,7 @@ var arrows = []arrow{
 	{from: "bridge/ndp", to: []string{"bridge/packet"}},
 	{from: "bridge/health"},
 	{from: "bridge/history", to: []string{"bridge/api", "bridge/health"}},
+	{from: "bridge/support"},
 	{from: "bridge/backup", to: []string{"bridge/config", "bridge/pki", "bridge/sealed"}},
 	// the page shows the status and asks the daemon's own backend
 	{from: "bridge/web", to: []string{"bridge/api", "bridge/connlimit", "bridge/health"}},

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/health"
@@ -245,8 +246,9 @@ func (s *Store) with(do func(*bbolt.DB) error, readOnly bool) error {
 }
 
 func damaged(err error) bool {
-	return errors.Is(err, errDamaged) || errors.Is(err, bbolt.ErrInvalid) ||
-		errors.Is(err, bbolt.ErrChecksum) || errors.Is(err, bbolt.ErrVersionMismatch)
+	return errors.Is(err, errDamaged) || errors.Is(err, bolterrors.ErrInvalid) ||
+		errors.Is(err, bolterrors.ErrChecksum) ||
+		errors.Is(err, bolterrors.ErrVersionMismatch)
 }
 
 // guarded turns what bbolt does with a damaged file into an error: it panics, and a file that was

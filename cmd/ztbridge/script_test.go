@@ -1,8 +1,10 @@
 package main
 
 import (
+	"archive/zip"
 	"context"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -40,8 +42,33 @@ func TestScripts(t *testing.T) {
 			env.Setenv("ZTBRIDGE_CONFIG", filepath.Join(env.WorkDir, "ztbridge.yaml"))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await,
+			"unzipped": unzipped, "absent": absent},
 	})
+}
+
+// unzipped unpacks an archive into a directory.
+func unzipped(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: unzipped FILE DIRECTORY")
+	}
+	z, err := zip.OpenReader(ts.MkAbs(args[0]))
+	ts.Check(err)
+	defer z.Close()
+	ts.Check(os.CopyFS(ts.MkAbs(args[1]), z))
+}
+
+// absent looks for a text in all files of a directory.
+func absent(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: absent DIRECTORY TEXT")
+	}
+	ts.Check(filepath.WalkDir(ts.MkAbs(args[0]), func(file string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() && holds(file, args[1]) {
+			err = fmt.Errorf("%s holds %q", file, args[1])
+		}
+		return err
+	}))
 }
 
 // await waits until a file exists and contains a text.
