@@ -38,7 +38,7 @@ var commands = []struct{ name, what, line string }{
 	{"nft.txt", "ztbridge's filter", "nft list table inet ztb"},
 	{"iptables.txt", "filters of iptables", "iptables -S; ip6tables -S; iptables -t nat -S"},
 	{"machine.txt", "memory, disks, time",
-		"free; df -h; mount; uptime; date -u; cat /proc/loadavg"},
+		"free; df -h; grep -v nsfs /proc/mounts; uptime; date -u; cat /proc/loadavg"},
 }
 
 // Observe asks the system. It changes nothing.
