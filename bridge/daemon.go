@@ -91,7 +91,7 @@ func Run(ctx context.Context, opts Options) error {
 	if err != nil {
 		return err
 	}
-	lockFile, err := lock(opts.RuntimeDir)
+	lockFile, err := services.Lock(opts.RuntimeDir)
 	if err != nil {
 		return &api.HintedError{Err: err, Hint: "only one may run: systemctl status ztbridge"}
 	}

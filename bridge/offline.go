@@ -20,7 +20,7 @@ import (
 // changes that took. Idempotent. It refuses with ErrRunning while a daemon would put everything
 // back.
 func Down(ctx context.Context, opts Options) (changes int, err error) {
-	lockFile, err := lock(opts.RuntimeDir)
+	lockFile, err := services.Lock(opts.RuntimeDir)
 	if err != nil {
 		return 0, &api.HintedError{Err: err, Hint: "stop it first: systemctl stop ztbridge"}
 	}

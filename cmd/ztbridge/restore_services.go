@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 
-	"ztbridge/bridge"
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/backup"
+	"ztbridge/bridge/services"
 )
 
 // restoreServices stops and starts what systemd manages, and refuses while a daemon runs that it
@@ -25,7 +25,7 @@ func (s *restoreServices) Stop(ctx context.Context) error {
 		}
 	}
 	if _, err := s.program.daemon().Status(ctx); !errors.Is(err, api.ErrNotRunning) {
-		err = &api.HintedError{Err: fmt.Errorf("restoring: %w", bridge.ErrRunning),
+		err = &api.HintedError{Err: fmt.Errorf("restoring: %w", services.ErrRunning),
 			Hint: "stop it first; nothing was changed"}
 		return errors.Join(err, s.Start(context.WithoutCancel(ctx)))
 	}

@@ -1,4 +1,4 @@
-package bridge
+package services
 
 import (
 	"errors"
@@ -6,18 +6,16 @@ import (
 	"os"
 	"path/filepath"
 
-	"ztbridge/bridge/services"
-
 	"golang.org/x/sys/unix"
 )
 
 // ErrRunning reports that a daemon runs, where it must not.
 var ErrRunning = errors.New("the daemon is running")
 
-// lock makes this process the only one that may change the kernel by this runtime directory. It
+// Lock makes this process the only one that may change the kernel by this runtime directory. It
 // fails with ErrRunning if another one is. Closing the file, or dying, releases it.
-func lock(runtimeDir string) (*os.File, error) {
-	if err := services.MakeRuntimeDir(runtimeDir); err != nil {
+func Lock(runtimeDir string) (*os.File, error) {
+	if err := MakeRuntimeDir(runtimeDir); err != nil {
 		return nil, err
 	}
 	f, err := os.OpenFile(filepath.Join(runtimeDir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
