@@ -49,6 +49,9 @@ func relay(t *testing.T, from *netlab.Namespace, to string) string {
 // shownWithin is how long the page may need to show what the daemon's status says.
 const shownWithin = 2 * time.Second
 
+// maxWithPage bounds the daemon's memory in bytes.
+const maxWithPage = 40 << 20
+
 // TestPageShowsAndActs: a browser on a client's side sees that traffic goes by another egress
 // within two seconds of the daemon, and its owner chooses an exit.
 func TestPageShowsAndActs(t *testing.T) {
@@ -93,6 +96,12 @@ func TestPageShowsAndActs(t *testing.T) {
 	browser.Open("http://10.77.0.1/activity")
 	if text := browser.Text("main"); !strings.Contains(text, `select the exit "second"`) {
 		t.Errorf("the log does not tell of the choice:\n%s", text)
+	}
+	// After passwords were hashed, and while a browser watches.
+	if rss := b.rss(); rss > maxWithPage {
+		t.Errorf("the daemon uses %d MB of memory with the page, want at most 40", rss>>20)
+	} else {
+		t.Logf("memory: %.1f MB", float64(rss)/(1<<20))
 	}
 	noLeak(t, leaks)
 }
