@@ -38,6 +38,7 @@ const gcPercent = 50
 // daemon owns the loop. Its fields are the loop's alone, except those below the mutex.
 type daemon struct {
 	*history.Recorder // of the past, for readers of the status
+	metrics           *api.MetricsServer
 
 	opts     Options
 	kernel   *kernel.Kernel
@@ -111,6 +112,9 @@ func Run(ctx context.Context, opts Options) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { d.serve(helpers) })
 	wg.Go(func() { d.watchKernel(helpers) })
+	d.metrics = api.NewMetricsServer(helpers, d.Status, opts.Logger)
+	d.metrics.Configure(l.MetricsSettings())
+	defer d.metrics.Wait()
 	wg.Go(func() { d.Recorder.Run(helpers, d.Status, d.Changes(helpers)) })
 	if d.idleMeter != nil {
 		wg.Go(func() { d.idleMeter.Run(helpers) })
@@ -245,6 +249,7 @@ func (d *daemon) reload(context.Context) error {
 		d.trigger.Fire("a refused reload")
 		return err
 	}
+	d.metrics.Configure(l.MetricsSettings())
 	d.services.RetryAll()
 	d.opts.Logger.Info("configuration reloaded", "file", l.Config.File)
 	return nil

@@ -1,6 +1,12 @@
 package api
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"ztbridge/bridge/health"
+)
 
 // Collector gives the status to Prometheus. It keeps nothing: each scrape reads the snapshot.
 type Collector struct{ status func() Status }
@@ -26,7 +32,18 @@ var (
 		"Packets through the ingress, as the box sees them.", "ingress", "direction")
 	egressUsable = desc("egress_usable", "1 while packets may leave by the egress.", "egress",
 		"kind")
-	egressRTT = desc("egress_rtt_seconds",
+	egressUp = desc("egress_up", "1 while packets may leave by the egress and probes are answered.",
+		"egress")
+	egressChanges = desc("egress_last_change_timestamp_seconds",
+		"When the egress changed its state last, in seconds since 1970.", "egress")
+	probeUp = desc("egress_probe_up", "1 while probes of this IP version are answered.", "egress",
+		"ip_version")
+	pathUp = desc("path_up",
+		"1 while the box's own hidden client gets through, as devices do; 0 if not.")
+	clientBytes = desc("endpoint_client_bytes_total",
+		"Bytes of a connected client of the endpoint, as the box sees them.", "client", "direction")
+	problemCount = desc("problems", "Problems that hold, of each severity.", "severity")
+	egressRTT    = desc("egress_rtt_seconds",
 		"Round trip of the last probe; absent when none answered.", "egress")
 	egressLoss = desc("egress_probe_loss_ratio",
 		"Share of the last probes that were not answered.", "egress")
@@ -62,6 +79,17 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	for _, held := range s.Conditions {
 		gauge(condition, 1, string(held.Code), held.Subject, string(held.Severity))
 	}
+	counts := map[health.Severity]int{health.Error: 0, health.Warning: 0, health.Info: 0}
+	through := true
+	for _, held := range s.Conditions {
+		counts[held.Severity]++
+		through = through && !slices.Contains(pathProblems, held.Code)
+	}
+	for severity, n := range counts {
+		gauge(problemCount, float64(n), string(severity))
+	}
+	gauge(pathUp, boolean(through))
+	clientCounters(out, s.Clients)
 	gauge(wanUp, boolean(s.WAN.Up))
 	gauge(clientsCount, float64(len(s.Clients)))
 	gauge(passSeconds, s.Reconcile.Duration)
@@ -74,6 +102,13 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	}
 	for _, e := range s.Egresses {
 		gauge(egressUsable, boolean(e.Usable), e.Name, e.Kind)
+		gauge(egressUp, boolean(e.Usable && e.State == "up"), e.Name)
+		if !e.LastChange.At.IsZero() {
+			gauge(egressChanges, float64(e.LastChange.At.Unix()), e.Name)
+		}
+		for _, p := range e.Probes {
+			gauge(probeUp, boolean(p.Up), e.Name, p.Version)
+		}
 		gauge(egressLoss, e.Loss, e.Name)
 		if e.RTT > 0 {
 			gauge(egressRTT, e.RTT, e.Name)
@@ -89,6 +124,22 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 			egress = "none"
 		}
 		gauge(policyEgress, 1, p.Name, egress)
+	}
+}
+
+// pathProblems are what the hidden client finds.
+var pathProblems = []health.Code{health.PathBlocked, health.PathBroken, health.PathDiverted}
+
+// clientCounters sends what each client has carried, over all of its sessions.
+func clientCounters(out chan<- prometheus.Metric, clients []Client) {
+	sums := map[[2]string]uint64{}
+	for _, c := range clients {
+		sums[[2]string{c.Name, "in"}] += c.Counters.BytesIn
+		sums[[2]string{c.Name, "out"}] += c.Counters.BytesOut
+	}
+	for labels, n := range sums {
+		out <- prometheus.MustNewConstMetric(clientBytes, prometheus.CounterValue, float64(n),
+			labels[0], labels[1])
 	}
 }
 

@@ -121,6 +121,9 @@ type Egress struct {
 	// empty while it is not known, or nobody is to be asked.
 	ExitAddresses []ExitAddress `json:"exit_addresses"`
 
+	// Probes says for each IP version that is probed whether answers come.
+	Probes []ProbeState `json:"probes,omitempty"`
+
 	RTT      float64  `json:"rtt_seconds"` // of the last probe; 0: none answered
 	Loss     float64  `json:"loss"`        // share of the last probes unanswered, 0 to 1
 	Counters Counters `json:"counters"`
@@ -130,6 +133,13 @@ type Egress struct {
 	// Chosen reports whether a person chose it with `ztbridge egress use`.
 	Chosen     bool   `json:"chosen"`
 	LastChange Change `json:"last_change"`
+}
+
+// ProbeState is how the probes of one IP version fare.
+type ProbeState struct {
+	Version string `json:"version"` // "ipv4" or "ipv6"
+	State   string `json:"state"`   // a grade in one word
+	Up      bool   `json:"up"`      // answers come
 }
 
 // ExitAddress is an address that a service in the Internet saw.

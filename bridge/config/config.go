@@ -23,6 +23,7 @@ type Config struct {
 	ExitAddress []string
 	Updates     Updates
 	Page        Page
+	Metrics     Metrics
 	// History reports whether traffic and changes of states are remembered.
 	History bool
 }

@@ -34,6 +34,7 @@ func (d *decoder) readFiles() {
 			d.fileError(d.cfg.Endpoint.HTTPS.Key, d.where["key"], err)
 		}
 	}
+	d.readMetricsPassword()
 }
 
 // Files are the absolute paths of all files that the configuration names, each once, in no
@@ -60,6 +61,7 @@ func (c *Config) Files() []string {
 		add(c.Endpoint.HTTPS.Certificate)
 		add(c.Endpoint.HTTPS.Key)
 	}
+	add(c.Metrics.PasswordFile)
 	return all
 }
 

@@ -26,6 +26,7 @@ func (d *decoder) decode(root *yaml.Node) {
 		"probe":    d.probe,
 		"updates":  d.updates,
 		"page":     d.page,
+		"metrics":  d.metrics,
 		"history":  func(v value) { d.cfg.History = v.boolean() },
 		"egress":   keep,
 		"policy":   keep,

@@ -35,7 +35,14 @@ type view struct {
 	Exit     []string        `yaml:"exit_address"`
 	Updates  viewUpdates     `yaml:"updates"`
 	Page     viewPage        `yaml:"page"`
+	Metrics  *viewMetrics    `yaml:"metrics,omitempty"`
 	History  bool            `yaml:"history"`
+}
+
+type viewMetrics struct {
+	Listen       []string `yaml:"listen,flow"`
+	Username     string   `yaml:"username,omitempty"`
+	PasswordFile string   `yaml:"password_file,omitempty"`
 }
 
 type viewUpdates struct {
@@ -163,6 +170,7 @@ func (c *Config) view() view {
 		Exit:     c.ExitAddress,
 		Updates:  viewUpdates{c.Updates.Channel, c.Updates.Window.String()},
 		Page:     viewPage(c.Page),
+		Metrics:  c.viewMetrics(),
 		History:  c.History,
 	}
 	if len(v.Exit) == 0 {
@@ -270,6 +278,17 @@ func (p Ports) view() any {
 		return p.List
 	}
 	return nil
+}
+
+func (c *Config) viewMetrics() *viewMetrics {
+	if len(c.Metrics.Listen) == 0 {
+		return nil
+	}
+	v := &viewMetrics{Username: c.Metrics.Username, PasswordFile: c.Metrics.PasswordFile}
+	for _, at := range c.Metrics.Listen {
+		v.Listen = append(v.Listen, at.String())
+	}
+	return v
 }
 
 func (c *Config) viewEndpoint() *viewEndpoint {

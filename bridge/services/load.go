@@ -26,6 +26,12 @@ type Spec struct {
 	Listeners []decide.Listener
 }
 
+// MetricsSettings says where metrics are served by TCP.
+func (l *Spec) MetricsSettings() api.MetricsSettings {
+	m := l.Config.Metrics
+	return api.MetricsSettings{Listen: m.Listen, User: m.Username, Password: m.Password.Reveal()}
+}
+
 // TunnelFiles is the content of a provider's files.
 type TunnelFiles struct {
 	profile     *profile.Profile

@@ -97,10 +97,23 @@ func Refresh(st api.Status, now decide.Snapshot, counters map[string]api.Counter
 			e.Counters = c
 		}
 		if p, ok := now.Probes[e.Name]; ok {
-			e.RTT, e.Loss = p.RTT.Seconds(), p.Loss
+			e.RTT, e.Loss, e.Probes = p.RTT.Seconds(), p.Loss, probeStates(p)
 		}
 	}
 	return st
+}
+
+// probeStates says how each IP version fares that is probed.
+func probeStates(p probe.Status) []api.ProbeState {
+	var out []api.ProbeState
+	for version, name := range []string{probe.V4: "ipv4", probe.V6: "ipv6"} {
+		if p.Asked[version] {
+			grade := p.Of[version]
+			out = append(out, api.ProbeState{Version: name, State: grade.String(),
+				Up: grade >= probe.Fresh})
+		}
+	}
+	return out
 }
 
 func clientStatus(s decide.Snapshot) []api.Client {
@@ -154,7 +167,7 @@ func (r *Reporter) egress(in Input, e config.Egress, intent policyroute.Egress) 
 	out := api.Egress{
 		Name: e.Name, Kind: e.Kind(), Interface: intent.Iface, MTU: intent.MTU,
 		Usable: desired.Health[e.Name] > decide.Unusable, Chosen: s.Preferred == e.Name,
-		RTT: p.RTT.Seconds(), Loss: p.Loss, Addresses: []netip.Prefix{}, DNS: []string{},
+		RTT: p.RTT.Seconds(), Loss: p.Loss, Probes: probeStates(p), Addresses: []netip.Prefix{}, DNS: []string{},
 	}
 	for _, a := range intent.DNS {
 		out.DNS = append(out.DNS, a.String())

@@ -1,0 +1,88 @@
+package config
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// Metrics says where metrics are served by TCP.
+type Metrics struct {
+	Listen   []netip.AddrPort // private addresses of this box; empty: nowhere
+	Username string           // empty: nobody is asked
+	// Password is the content of PasswordFile: a password, or its bcrypt hash.
+	Password     Secret
+	PasswordFile string // absolute path, mode 0600
+}
+
+func (d *decoder) metrics(v value) {
+	m := &d.cfg.Metrics
+	v.object(fields{
+		"listen": func(v value) {
+			for _, item := range v.some("metrics are served nowhere",
+				"write an address of this box, or leave `metrics:` out") {
+				if at, ok := item.privateAddrPort(); ok {
+					m.Listen = append(m.Listen, at)
+				}
+			}
+		},
+		"username": func(v value) { m.Username, _ = v.text() },
+		"password_file": func(v value) {
+			m.PasswordFile, _ = v.path()
+			d.where["metrics password"] = v.pos()
+		},
+	})
+	if (m.Username == "") != (m.PasswordFile == "") {
+		v.fail(ErrMissing, "a user name and its password go together",
+			"give both `username:` and `password_file:`")
+	}
+	if m.Listen == nil && len(d.errs) == 0 {
+		v.fail(ErrMissing, "metrics are served nowhere", "add `listen: 10.147.17.1:9790`")
+	}
+}
+
+// privateAddrPort decodes an address of this box that the Internet does not lead to, and a port.
+func (v value) privateAddrPort() (netip.AddrPort, bool) {
+	text, ok := v.text()
+	if !ok {
+		return netip.AddrPort{}, false
+	}
+	const form = "write this box's address in the ZeroTier network or LAN with a port: " +
+		"10.147.17.1:9790"
+	at, err := netip.ParseAddrPort(text)
+	if err != nil || at.Port() == 0 || at.Addr().Zone() != "" {
+		v.fail(ErrValue, `"`+text+`" is not an address with a port`, form)
+		return netip.AddrPort{}, false
+	}
+	a := at.Addr().Unmap()
+	shared := netip.MustParsePrefix("100.64.0.0/10") // between a provider and its customers
+	switch {
+	case a.IsUnspecified():
+		v.fail(ErrValue, text+" means every interface, the Internet's included", form)
+		return netip.AddrPort{}, false
+	case !a.IsPrivate() && !a.IsLoopback() && !shared.Contains(a):
+		v.fail(ErrValue, text+" is a public address: anybody could read the metrics", form)
+		return netip.AddrPort{}, false
+	}
+	return netip.AddrPortFrom(a, at.Port()), true
+}
+
+// readMetricsPassword reads the password of metrics, which must be private.
+func (d *decoder) readMetricsPassword() {
+	m := &d.cfg.Metrics
+	if m.PasswordFile == "" {
+		return
+	}
+	at := d.where["metrics password"]
+	data, err := readPrivate(m.PasswordFile)
+	if err != nil {
+		d.fileError(m.PasswordFile, at, err)
+		return
+	}
+	line, _, _ := strings.Cut(string(data), "\n")
+	if line = strings.TrimSuffix(line, "\r"); line == "" {
+		d.fail(at, ErrValue, m.PasswordFile+" holds no password",
+			"write the password, or its bcrypt hash, on its first line")
+		return
+	}
+	m.Password = NewSecret(line)
+}
