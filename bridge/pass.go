@@ -147,6 +147,19 @@ func (d *daemon) cutMoved(ctx context.Context, desired decide.Decision) {
 			_ = d.cut(ctx, "egress "+m.Left+" was left", m.Cut)
 		}
 	}
+	d.cutQuestions(ctx, desired.Intent)
+}
+
+// cutQuestions ends the connections to resolvers that egresses no longer steer to: a client that
+// always asks from one port would go on asking one that is dead.
+func (d *daemon) cutQuestions(ctx context.Context, intent policyroute.Intent) {
+	before := d.steered
+	d.steered = decide.SteeredTo(intent)
+	for egress, old := range before {
+		if now, same := d.steered[egress]; same && !slices.Equal(old, now) {
+			_ = d.cut(ctx, "resolver of "+egress+" changed", kernel.Flows{Resolvers: old})
+		}
+	}
 }
 
 // cut ends connections, and logs how many. An error is logged, too.

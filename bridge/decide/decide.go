@@ -193,6 +193,22 @@ func answeringFirst(list []netip.Addr, egress string, dead DeadResolvers) []neti
 	return out
 }
 
+// SteeredTo returns the resolvers that clients' questions are steered to, one of each IP version, by
+// name of egress.
+func SteeredTo(intent policyroute.Intent) map[string][]netip.Addr {
+	out := map[string][]netip.Addr{}
+	for _, e := range intent.Egresses {
+		for _, f := range policyroute.Families {
+			i := slices.IndexFunc(e.DNS,
+				func(a netip.Addr) bool { return policyroute.FamilyOf(a) == f })
+			if i >= 0 {
+				out[e.Name] = append(out[e.Name], e.DNS[i])
+			}
+		}
+	}
+	return out
+}
+
 // resolves reports whether any resolver of the egress answers, as far as is known.
 func resolves(e policyroute.Egress, dead DeadResolvers) bool {
 	return len(e.DNS) == 0 || e.ResolverPort != 0 || slices.ContainsFunc(e.DNS,

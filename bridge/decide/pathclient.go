@@ -68,7 +68,8 @@ func pathClients(cfg *config.Config, s Snapshot, d Decision) []PathClient {
 				default:
 					c.Steered = steers(e, f)
 					c.Plan = fmt.Sprint(e.Name, e.Iface, e.Present, e.Addrs, e.DNS,
-						e.Gateway4, e.Gateway6, e.ResolverPort, answersProbes(s.Probes[e.Name]))
+						e.Gateway4, e.Gateway6, e.ResolverPort, answersProbes(s.Probes[e.Name]),
+						resolves(e, s.DeadResolvers))
 				}
 			}
 			out = append(out, c)

@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/health"
 	"ztbridge/bridge/lab"
 )
 
@@ -139,5 +142,43 @@ func TestDeadServerBehindDroppedEchoes(t *testing.T) {
 		if took > tt.limit {
 			t.Errorf("%s: back after %v, want %v", tt.name, took, tt.limit)
 		}
+	}
+}
+
+// TestNextResolver: where the first resolver of an egress is dead, the next one has the questions
+// within three seconds, of clients that always ask from one port, too; the egress stays.
+func TestNextResolver(t *testing.T) {
+	t.Parallel()
+	top := standard(t, lab.Options{})
+	b := newBox(t, top.Box)
+	b.write("provider.ovpn", top.Providers[0].Config())
+	first, second := top.Providers[0].Resolver(), lab.PublicResolver4
+	b.write("ztbridge.yaml", fmt.Sprintf(`
+ingress: [ing0]
+egress:
+  provider: {openvpn: {profile: provider.ovpn, dns: [%s, %s]}}
+probe: {targets: [192.0.2.10, "2001:db8:c0::10"], hold_down: 2s}
+`, first, second))
+	b.start()
+	names, err := top.ClientStream(lab.DNS, lab.IPv4, 20)
+	must(t, err)
+	b.awaitEgress("provider")
+	awaitAnswers(t, names, 20)
+	top.Providers[0].DNS.SetSilent(true)
+	began := time.Now()
+	awaitAnswers(t, names, 1) // one under way
+	time.Sleep(100 * time.Millisecond)
+	awaitAnswers(t, names, 5)
+	took := time.Since(began)
+	t.Logf("names again after %v", took)
+	if took > 4*time.Second { // 3 s, and the time it takes to look
+		t.Errorf("names again after %v", took)
+	}
+	st := b.await("the problem", func(st api.Status) bool {
+		return slices.ContainsFunc(st.Conditions,
+			func(c api.Condition) bool { return c.Code == health.DNSBackup })
+	})
+	if st.Policies[0].Egress != "provider" {
+		t.Errorf("the egress is %q", st.Policies[0].Egress)
 	}
 }

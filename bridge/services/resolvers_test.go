@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"ztbridge/bridge/api"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/probe"
 	"ztbridge/policyroute"
@@ -48,5 +49,48 @@ func TestResolverStates(t *testing.T) {
 	r.set(decide.Decision{}, probes(probe.Fresh))
 	if len(r.asked) > 0 {
 		t.Error("an egress that is gone is asked")
+	}
+}
+
+// The resolvers of an egress in use are asked often while clients send, and seldom while they are
+// silent.
+func TestResolversAreAskedByNeed(t *testing.T) {
+	r := newResolvers(NewTrigger())
+	packets := uint64(5)
+	r.traffic = func() map[string]api.Counters {
+		return map[string]api.Counters{"lan": {PacketsIn: packets},
+			decide.PathDevice: {PacketsIn: 1000 + packets}, "eth0": {PacketsIn: packets}}
+	}
+	list := decide.NewEgressList([]string{"provider"})
+	d := decide.Decision{Choices: map[decide.EgressList]decide.Choice{list: {Egress: "provider"}},
+		Intent: policyroute.Intent{
+			Ingresses: []policyroute.Ingress{{Iface: "lan"}, {Iface: decide.PathDevice}},
+			Egresses: []policyroute.Egress{{Name: "provider",
+				DNS: []netip.Addr{netip.MustParseAddr("10.8.0.1")}}}}}
+	r.set(d, decide.Snapshot{Probes: map[string]probe.Status{"provider": {Grade: probe.Fresh}}})
+	now, asked := time.Now(), 0
+	pass := func(span time.Duration, sends bool) int {
+		before := asked
+		for end := now.Add(span); now.Before(end); {
+			if sends {
+				packets++
+			}
+			due, pause := r.due(now)
+			asked += len(due)
+			now = now.Add(pause)
+		}
+		return asked - before
+	}
+	// A question and its answer have some 130 bytes in the tunnel, 180 on the line.
+	const dayIdle = int(24 * time.Hour / resolverIdle)
+	if n := pass(24*time.Hour, false); n > dayIdle+1 || n*180 > 1e6 {
+		t.Errorf("asked %d times in a day without traffic", n)
+	}
+	if n := pass(time.Minute, true); n < 20 || n > 30 {
+		t.Errorf("asked %d times in a minute with traffic", n)
+	}
+	packets++
+	if n := pass(resolverInUse+2*resolverLook, false); n != 1 {
+		t.Errorf("asked %d times after the first packet", n)
 	}
 }

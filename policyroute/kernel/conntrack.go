@@ -13,6 +13,8 @@ import (
 	"ztbridge/policyroute"
 )
 
+const dnsPort = 53
+
 // Flows selects connections in conntrack's table: those that match any of its fields.
 type Flows struct {
 	// Sources are the clients that opened the connection, or that it was opened to.
@@ -21,6 +23,8 @@ type Flows struct {
 	Translated []netip.Addr
 	// Redirected are ports of this host to which connections are redirected: those of a forwarder.
 	Redirected []uint16
+	// Resolvers are those that connections to port 53 lead to, asked for or steered there.
+	Resolvers []netip.Addr
 	// Untranslated are clients whose connections show their own addresses outside: they began while
 	// no filter translated them, and would stay so as long as they last.
 	Untranslated []netip.Prefix
@@ -34,7 +38,7 @@ type Flows struct {
 // translated anew. It returns how many there were. It sends nothing to the peers.
 func (k *Kernel) CutFlows(ctx context.Context, f Flows) (int, error) {
 	if len(f.Sources) == 0 && len(f.Translated) == 0 && len(f.Redirected) == 0 &&
-		len(f.Untranslated) == 0 && f.Moved == nil {
+		len(f.Untranslated) == 0 && len(f.Resolvers) == 0 && f.Moved == nil {
 		return 0, nil
 	}
 	k.mu.Lock()
@@ -68,6 +72,7 @@ func (f Flows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 		slices.Contains(f.Translated, translated) ||
 		source == translated && answerer == target && f.isClient(source) && !f.isClient(target) ||
 		redirected && slices.Contains(f.Redirected, flow.Reverse.SrcPort) ||
+		flow.Forward.DstPort == dnsPort && slices.Contains(f.Resolvers, answerer) ||
 		f.Moved != nil && (f.Moved(source, target, redirected || answerer != target) ||
 			f.Moved(answerer, translated, false))
 }
