@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"ztbridge/bridge/health"
 )
 
 // Render draws a status as somebody reads it who wants to know whether it works: the verdict, the
@@ -48,7 +50,7 @@ func RenderHeadline(s Status) string {
 }
 
 func (p *page) headline(s Status) {
-	p.text("", s.Summary)
+	p.wrap("", "", s.Summary)
 	if s.Override != "" {
 		p.text("", fmt.Sprintf("%s was selected manually (ztbridge egress reset undoes that)",
 			s.Override))
@@ -91,7 +93,13 @@ func (p *page) problems(list []Condition) {
 	if len(list) == 0 {
 		return
 	}
-	p.title("Problems")
+	title := "Notes"
+	if slices.ContainsFunc(list, func(c Condition) bool {
+		return c.Severity.AtLeast(health.Warning)
+	}) {
+		title = "Problems"
+	}
+	p.title(title)
 	for _, c := range list {
 		if explained(c, list) {
 			continue
@@ -100,7 +108,7 @@ func (p *page) problems(list []Condition) {
 		if c.Remedy != "" {
 			p.text("    ", "To fix: "+c.Remedy)
 		}
-		p.command("      ", c.Command)
+		p.command("        ", c.Command)
 	}
 }
 

@@ -37,6 +37,8 @@ type brokenState struct {
 	code      health.Code
 	says      []string // in the message
 	headline  string   // in the summary
+	// transcript names the file of what status and doctor print, where they are compared
+	transcript string
 }
 
 // shell runs a command on the box.
@@ -64,7 +66,7 @@ const forwardHook = "forward priority 0"
 
 // onThisBox are states that other programs on the box make.
 var onThisBox = []brokenState{
-	{name: "a foreign filter whose policy is drop",
+	{name: "a foreign filter whose policy is drop", transcript: "foreign-filter",
 		brk: foreignTable(forwardHook, "policy drop"), dead: all, code: health.PathBlocked,
 		says: []string{"the policy of chain c in table inet foreign"}, headline: "drops their packets"},
 	{name: "a foreign filter that rejects",
@@ -94,7 +96,7 @@ var onThisBox = []brokenState{
 	{name: "a filter of legacy iptables", brk: shell("iptables-legacy -P FORWARD DROP"),
 		code: health.PathBlocked, dead: []string{"udp4", "tcp4", "dns4"},
 		says: []string{"the policy of chain FORWARD", "iptables-legacy"}},
-	{name: "a routing rule of another program",
+	{name: "a routing rule of another program", transcript: "foreign-rule",
 		brk: shell("ip route add default via 198.51.100.1 dev wan0 table 200; " +
 			"ip rule add pref 100 from 10.77.0.0/24 lookup 200"),
 		code: health.PathDiverted, dead: []string{"udp4", "tcp4", "dns4"},
@@ -115,7 +117,7 @@ var elsewhere = []brokenState{
 		brk: foreignTable(forwardHook, `policy drop; iifname "tunztb*" accept; `+
 			`oifname "tunztb.check" accept`),
 		code: health.PathBlocked, dead: all, says: []string{"the policy of chain c"}},
-	{name: "IPv4 that is dead in the tunnel", brk: providerDrops("meta nfproto ipv4 drop"),
+	{name: "IPv4 that is dead in the tunnel", transcript: "ipv4-dead", brk: providerDrops("meta nfproto ipv4 drop"),
 		mend: providerHeals, code: health.EgressSilent, dead: []string{"udp4", "tcp4"},
 		says: []string{"over IPv4", "nothing beyond provider answers"}, headline: "IPv4"},
 	{name: "IPv6 that is dead in the tunnel", brk: providerDrops("meta nfproto ipv6 drop"),
@@ -129,12 +131,12 @@ var elsewhere = []brokenState{
 		brk:  shell("iptables-legacy -A FORWARD -p udp -j DROP"),
 		code: health.PathBlocked, dead: []string{"udp4", "dns4"},
 		says: []string{"-A FORWARD -p udp -j DROP"}},
-	{name: "a resolver that is dead",
+	{name: "a resolver that is dead", transcript: "resolver-dead",
 		brk:  func(l *truthLab) { l.Providers[0].DNS.SetSilent(true) },
 		mend: func(l *truthLab) { l.Providers[0].DNS.SetSilent(false) },
 		code: health.DNSUnanswered, dead: []string{"dns4"},
 		says: []string{"cannot look up names", "10.8."}, headline: "cannot look up names"},
-	{name: "an endpoint that no rule covers",
+	{name: "an endpoint that no rule covers", transcript: "endpoint-uncovered",
 		brk: reconfigure(truthConfig + "policy: [{from: [ing0], egress: [provider]}]\n" +
 			"endpoint: {address: 198.51.100.2, listen: [udp/1194]}\n"),
 		mend: reconfigure(truthConfig), code: health.IngressUncovered,
@@ -142,7 +144,7 @@ var elsewhere = []brokenState{
 	{name: "an interface that does not exist",
 		brk:  reconfigure(strings.Replace(truthConfig, "[ing0]", "[ing0, ing7]", 1)),
 		mend: reconfigure(truthConfig), code: health.IngressMissing, says: []string{"ing7"}},
-	{name: "a configuration that is refused",
+	{name: "a configuration that is refused", transcript: "reload-refused",
 		brk: func(l *truthLab) {
 			l.box.write("ztbridge.yaml", truthConfig+"polcy: []\n")
 			if out, err := l.box.run("reload"); err == nil {
@@ -150,12 +152,12 @@ var elsewhere = []brokenState{
 			}
 		},
 		mend: reconfigure(truthConfig), code: health.ReloadRefused, says: []string{"polcy"}},
-	{name: "the cable is out", brk: shell("ip link set wan0 down"),
+	{name: "the cable is out", transcript: "cable-out", brk: shell("ip link set wan0 down"),
 		mend: shell("ip link set wan0 up; ip route add default via 198.51.100.1; " +
 			"ip -6 addr replace 2001:db8:b0::2/64 dev wan0 nodad; " +
 			"ip -6 route add default via 2001:db8:b0::1"),
 		code: health.WANDown, dead: all, headline: "no Internet"},
-	{name: "a router that passes nothing on",
+	{name: "a router that passes nothing on", transcript: "router-silent",
 		brk: func(l *truthLab) {
 			_, err := l.Router.Run(l.t.Context(), "nft",
 				"table inet broken { chain c { type filter hook forward priority 0; drop; }; }")
@@ -167,10 +169,10 @@ var elsewhere = []brokenState{
 		},
 		code: health.WANSilent, dead: all, says: []string{"its router (198.51.100.1)"},
 		headline: "othing on the Internet answers this box"},
-	{name: "a server that is gone", brk: func(l *truthLab) { l.Providers[0].Kill() },
+	{name: "a server that is gone", transcript: "server-gone", brk: func(l *truthLab) { l.Providers[0].Kill() },
 		mend: func(l *truthLab) { must(l.t, l.Providers[0].Restart(l.t.Context())) },
 		code: health.TunnelReconnecting, dead: all, headline: "No exit is connected"},
-	{name: "a password that is refused",
+	{name: "a password that is refused", transcript: "password-refused",
 		brk: func(l *truthLab) {
 			must(l.t, l.Providers[0].SetCredentials(lab.Credentials{User: "n", Password: "n"}))
 			must(l.t, l.Providers[0].Disconnect())
@@ -214,6 +216,23 @@ func TestTruthElsewhere(t *testing.T) {
 }
 
 func runTruth(t *testing.T, states []brokenState) {
+	l := newTruthLab(t)
+	l.healthyTranscript()
+	for _, s := range states {
+		if !t.Run(s.name, func(t *testing.T) {
+			l.t, l.box.t = t, t
+			l.check(s)
+		}) {
+			break // what is left of it would be taken for the next one's
+		}
+	}
+	l.t, l.box.t = t, t
+	l.box.stop()
+	l.transcript("daemon-stopped")
+}
+
+// newTruthLab returns a lab in which all is well.
+func newTruthLab(t *testing.T) *truthLab {
 	top := standard(t, lab.Options{Providers: []lab.ProviderOptions{{
 		Credentials: &truthCustomer}}})
 	b := newBox(t, top.Box)
@@ -232,15 +251,7 @@ func runTruth(t *testing.T, states []brokenState) {
 		must(t, err)
 	}
 	l.awaitWell("the start")
-	for _, s := range states {
-		if !t.Run(s.name, func(t *testing.T) {
-			l.t, b.t = t, t
-			l.check(s)
-		}) {
-			break // what is left of it would be taken for the next one's
-		}
-	}
-	l.t, b.t = t, t
+	return l
 }
 
 // awaitWell waits until nothing is wrong and every stream is answered.
@@ -285,6 +296,9 @@ func (l *truthLab) check(s brokenState) {
 		l.t.Errorf("doctor (%v) does not name the remedy %q:\n%s", err, found.Remedy, text)
 	}
 	l.measure(s)
+	if s.transcript != "" {
+		l.transcript(s.transcript)
+	}
 	switch {
 	case s.mend != nil:
 		s.mend(l)

@@ -64,18 +64,28 @@ why. Exit code 3: the daemon is not running, or something is not as configured.`
 // withoutDaemon says what a box is like on which no daemon runs: as JSON where that is asked for,
 // else as an error.
 func (p *program) withoutDaemon(err error, asJSON bool) error {
-	if !asJSON || !errors.Is(err, api.ErrNotRunning) {
-		return p.withNotice(err)
+	if !errors.Is(err, api.ErrNotRunning) {
+		return err
 	}
 	s, offline := bridge.Offline(p.options())
 	if offline != nil {
-		return errors.Join(err, offline)
+		return p.withNotice(err) // as who may not look into the kernel
+	}
+	if !asJSON {
+		hint := api.Hint(err)
+		return p.withNotice(&api.HintedError{Err: notRunning(s.Summary), Hint: hint})
 	}
 	if err := p.show(s.Filled(), "", true); err != nil {
 		return err
 	}
 	return errState
 }
+
+// notRunning is what a box is like on which no daemon runs, in a sentence.
+type notRunning string
+
+func (e notRunning) Error() string        { return string(e) }
+func (e notRunning) Is(target error) bool { return target == api.ErrNotRunning }
 
 // withNotice lets who prepared the box say why no daemon runs, which its log cannot know.
 func (p *program) withNotice(err error) error {
