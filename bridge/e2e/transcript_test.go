@@ -56,12 +56,13 @@ var changing = []struct {
 	{regexp.MustCompile(`ztbridge [^ ]+, running`), "ztbridge VERSION, running"},
 	{regexp.MustCompile(`(ok +openvpn +)[\d.]+`), "${1}VERSION"},
 	{regexp.MustCompile(`(udp|tcp) 203\.0\.113\.[23]:`), "$1 203.0.113.2:"},
-	{regexp.MustCompile(`ztbridge: hint: the daemon is of version.*\n`), ""},
+	{regexp.MustCompile(`(egress provider +|provider: )(reconnecting|connecting|resolving|backoff)`),
+		"${1}TRYING"},
 }
 
 // normal replaces what changes from run to run.
 func normal(text, dir string) string {
-	text = joined.ReplaceAllString(text, " $1")
+	text = joined.ReplaceAllString(text, " $1$2$3")
 	text = strings.ReplaceAll(text, dir, "/etc/ztbridge")
 	for _, c := range changing {
 		text = c.pattern.ReplaceAllString(text, c.by)
@@ -71,7 +72,8 @@ func normal(text, dir string) string {
 
 // joined matches where a paragraph was broken into lines: further in than titles, and not as far as
 // a command.
-var joined = regexp.MustCompile(`\n(?: {5,7}| {12,})([^ ])`)
+var joined = regexp.MustCompile(
+	`\n(?: {5,7}([^ ])| {12,}([^ ])| {4}(in |out |[\d.]+ [KMm]|[KMG]?i?B\b))`)
 
 // healthyTranscript checks what a person reads where all is well.
 func (l *truthLab) healthyTranscript() {

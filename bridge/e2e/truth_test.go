@@ -169,7 +169,7 @@ var elsewhere = []brokenState{
 		},
 		code: health.WANSilent, dead: all, says: []string{"its router (198.51.100.1)"},
 		headline: "othing on the Internet answers this box"},
-	{name: "a server that is gone", transcript: "server-gone", brk: func(l *truthLab) { l.Providers[0].Kill() },
+	{name: "a server that is gone", brk: func(l *truthLab) { l.Providers[0].Kill() },
 		mend: func(l *truthLab) { must(l.t, l.Providers[0].Restart(l.t.Context())) },
 		code: health.TunnelReconnecting, dead: all, headline: "No exit is connected"},
 	{name: "a password that is refused", transcript: "password-refused",
