@@ -48,35 +48,13 @@ type Client struct {
 	Plan string
 }
 
-// Outcome is what one kind of check found.
-type Outcome struct {
-	Asked    bool // whether this kind is asked at all
-	Answered bool
-	RTT      time.Duration
-	Refused  string // who refused, and how; empty for silence
-}
-
-// Result is what a client's last check found.
-type Result struct {
-	At       time.Time // of the end of the check; zero before the first
-	Plan     string    // the client's plan when it was asked
-	Outcomes [kinds]Outcome
-	Err      error // why it could not be asked; nil if it was
-}
-
-// Works reports whether every kind that was asked was answered.
-func (r Result) Works() bool {
-	return !r.At.IsZero() && r.Err == nil && !slices.ContainsFunc(r.Outcomes[:],
-		func(o Outcome) bool { return o.Asked && !o.Answered })
-}
-
 // Config says by which device to check.
 type Config struct {
 	// Open opens the device; it is called again after the device failed. The Checker closes it.
 	Open func() (io.ReadWriteCloser, error)
-	// Busy reports whether packets of real clients were answered since it was last called. Nil:
-	// never.
-	Busy   func() bool
+	// Busy reports whether packets of real clients with the same path were answered since it was
+	// last called for that key. Nil: never.
+	Busy   func(key string) bool
 	Notify func() // called when a result came that differs from the last; must not block
 	Logger *slog.Logger
 }
@@ -90,6 +68,7 @@ type Checker struct {
 	dev     io.Writer // nil while the device is not open
 	clients []Client
 	next    map[string]time.Time     // when each is due
+	kicked  map[string]bool          // to be checked whatever others prove
 	wait    map[string]time.Duration // the pause after the last failure
 	results map[string]Result
 	waiting map[Kind]map[uint16]*question // by id of the probe
@@ -105,7 +84,7 @@ type question struct {
 // New returns a checker without clients.
 func New(cfg Config) *Checker {
 	c := &Checker{cfg: cfg, wake: make(chan struct{}, 1), next: map[string]time.Time{},
-		wait: map[string]time.Duration{}, results: map[string]Result{},
+		kicked: map[string]bool{}, wait: map[string]time.Duration{}, results: map[string]Result{},
 		waiting: map[Kind]map[uint16]*question{}}
 	for _, k := range Kinds {
 		c.waiting[k] = map[uint16]*question{}
@@ -146,6 +125,7 @@ func (c *Checker) Kick() {
 	defer c.mu.Unlock()
 	soon := time.Now().Add(gather)
 	for key, at := range c.next {
+		c.kicked[key] = true
 		if at.After(soon) {
 			c.next[key] = soon
 		}
@@ -247,10 +227,12 @@ func (c *Checker) due(now time.Time) (due []Client, next time.Time) {
 		if !at.After(now) && len(client.Targets) > 0 {
 			last := c.results[client.Key]
 			quiet := last.Works() && last.Plan == client.Plan && now.Sub(last.At) >= Quiet
-			if quiet && now.Sub(last.At) < trafficTrusted && c.cfg.Busy != nil && c.cfg.Busy() {
+			if quiet && !c.kicked[client.Key] && now.Sub(last.At) < trafficTrusted &&
+				c.cfg.Busy != nil && c.cfg.Busy(client.Key) {
 				at = now.Add(Quiet)
 				c.next[client.Key] = at
 			} else {
+				delete(c.kicked, client.Key)
 				due = append(due, client)
 			}
 		}
@@ -287,18 +269,6 @@ func (c *Checker) record(client Client, r Result) {
 		c.cfg.Logger.Debug("path checked", "client", client.Key, "works", r.Works())
 		c.cfg.Notify()
 	}
-}
-
-// same reports whether two results say the same, whatever the time it took.
-func same(a, b Result) bool {
-	for i := range a.Outcomes {
-		x, y := a.Outcomes[i], b.Outcomes[i]
-		x.RTT, y.RTT = 0, 0
-		if x != y {
-			return false
-		}
-	}
-	return (a.Err == nil) == (b.Err == nil)
 }
 
 // check asks all kinds at once. It takes up to tries × pause.

@@ -278,7 +278,7 @@ func TestPlanChangesAreChecked(t *testing.T) {
 // nothing is ever due.
 func TestBusyPathsAreDueLater(t *testing.T) {
 	now := time.Now()
-	c := New(Config{Busy: func() bool { return true }})
+	c := New(Config{Busy: func(string) bool { return true }})
 	if due, next := c.due(now); len(due) > 0 || !next.IsZero() {
 		t.Errorf("without clients: %v at %v", due, next)
 	}
@@ -288,6 +288,12 @@ func TestBusyPathsAreDueLater(t *testing.T) {
 	if due, next := c.due(now); len(due) > 0 || !next.Equal(now.Add(Quiet)) {
 		t.Errorf("busy: %v at %v", due, next)
 	}
+	c.Kick()
+	c.next[key] = now
+	if due, _ := c.due(now); len(due) != 1 {
+		t.Errorf("something changed, and nothing is checked: %v", due)
+	}
+	c.next[key] = now.Add(Quiet)
 	c.cfg.Busy = nil
 	if due, next := c.due(now.Add(Quiet)); len(due) != 1 || !next.IsZero() {
 		t.Errorf("quiet: %v at %v", due, next)

@@ -47,6 +47,7 @@ type paths struct {
 	sources []kernel.Source
 	// interfaces of the egresses that carry clients' traffic
 	egresses []string
+	proofs   map[string]proof     // by key
 	traced   map[string]time.Time // by key: of the result that was traced
 	found    decide.Paths         // its Results are the checker's
 }
@@ -56,7 +57,7 @@ func newPaths(env Env, trigger *Trigger) *paths {
 		clients: map[string]pathcheck.Client{}, traced: map[string]time.Time{}}
 	p.found.Blocks, p.found.Traced = map[string]kernel.Block{}, map[string]bool{}
 	p.checker = pathcheck.New(pathcheck.Config{
-		Open: openPathDevice, Logger: env.Logger,
+		Open: openPathDevice, Logger: env.Logger, Busy: p.proven,
 		Notify: func() {
 			p.poke()
 			trigger.Fire("path check")
@@ -125,6 +126,7 @@ func (p *paths) set(d decide.Decision, targets []netip.Addr) {
 	})
 	changed = changed || !slices.Equal(egresses, p.egresses)
 	p.clients, p.sources, p.egresses = byKey, sources, egresses
+	p.proofs = followProofs(p.proofs, d)
 	p.mu.Unlock()
 	p.checker.Set(clients)
 	if changed {

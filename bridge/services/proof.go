@@ -1,0 +1,71 @@
+package services
+
+import (
+	"ztbridge/bridge/decide"
+	"ztbridge/bridge/probe"
+	"ztbridge/policyroute"
+)
+
+// provingPackets is how many packets must have come from an egress, and gone on to clients, between
+// two checks to stand for one. The box's own probes bring in fewer.
+const provingPackets = 200
+
+// proof is what is needed to see that answers reach real clients by the path of a hidden one: the
+// egress's interface, which must be ours alone, and those of the ingresses.
+type proof struct {
+	egress   string
+	clients  []string
+	family   policyroute.Family
+	in, sent uint64 // packets of the egress, and to clients, when it was last looked
+}
+
+// followProofs returns the proofs of a decision's clients. Those that are as before keep their
+// counts.
+func followProofs(before map[string]proof, d decide.Decision) map[string]proof {
+	var clients []string
+	for _, g := range d.Intent.Ingresses {
+		if g.Iface != decide.PathDevice {
+			clients = append(clients, g.Iface)
+		}
+	}
+	out := map[string]proof{}
+	for _, c := range d.PathClients {
+		for _, e := range d.Intent.Egresses {
+			if e.Name == c.Egress && e.Owned {
+				old := before[c.Key]
+				out[c.Key] = proof{e.Iface, clients, c.Family, old.in, old.sent}
+			}
+		}
+	}
+	return out
+}
+
+// proven reports whether answers reached clients by the path of a hidden client since it was last
+// asked: then there is no need to try.
+func (p *paths) proven(key string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	of, known := p.proofs[key]
+	if !known {
+		return false
+	}
+	in, sent := trafficBy(of.egress, of.family).Received, uint64(0)
+	for _, iface := range of.clients {
+		sent += trafficBy(iface, of.family).Sent
+	}
+	proven := in >= of.in+provingPackets && sent >= of.sent+provingPackets && of.in > 0
+	of.in, of.sent = in, sent
+	p.proofs[key] = of
+	return proven
+}
+
+// trafficBy returns what has passed an interface by one IP version.
+func trafficBy(iface string, f policyroute.Family) probe.Traffic {
+	six := traffic6Of(iface)
+	if f == policyroute.V6 {
+		return six
+	}
+	all := trafficOf(iface)
+	return probe.Traffic{Received: all.Received - min(six.Received, all.Received),
+		Sent: all.Sent - min(six.Sent, all.Sent), Bytes: all.Bytes - min(six.Bytes, all.Bytes)}
+}
