@@ -172,6 +172,5 @@ func (p *page) exit(e Egress) {
 	if e.Loss >= 0.01 {
 		text += fmt.Sprintf(", %.0f %% lost", e.Loss*100)
 	}
-	p.text("  ", fmt.Sprintf("%s, in %s, out %s", text, size(e.Counters.BytesIn),
-		size(e.Counters.BytesOut)))
+	p.text("  ", text)
 }

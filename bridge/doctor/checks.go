@@ -76,7 +76,7 @@ func daemonChecks(d Daemon, line []string) []check {
 		name := "egress " + e.Name
 		checks = append(checks,
 			check{name, needsOf(e, line), func(Facts) Result { return lookEgress(e) }},
-			check{"probes " + e.Name, []string{name}, func(Facts) Result { return lookProbes(e) }})
+			check{"probes " + e.Name, append(slices.Clone(line), name), func(Facts) Result { return lookProbes(e) }})
 		if e.Prefix.Message != "" {
 			checks = append(checks, check{"prefix " + e.Name, []string{name},
 				func(Facts) Result { return warning(e.Prefix.Message, e.Prefix.Remedy) }})
@@ -153,6 +153,9 @@ func lookAddress(f Facts) Result {
 }
 
 func lookDefault(f Facts) Result {
+	if f.Daemon != nil && f.Daemon.Down.Message != "" {
+		return failed(f.Daemon.Down.Message, f.Daemon.Down.Remedy)
+	}
 	if len(f.Host.Defaults) == 0 {
 		return failed("this box has no Internet connection: no default route",
 			"see that DHCP hands out a gateway, or set one: ip route")

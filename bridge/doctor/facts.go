@@ -71,6 +71,7 @@ type Daemon struct {
 	Ingresses []string
 	Egresses  []Egress
 	Policies  []Policy
+	Down      Trouble // this box has no way to the Internet of its own
 	Reach     Trouble // nothing on the Internet answers this box
 	// Reconcile is why the last pass over the kernel failed; empty if it did not.
 	Reconcile string

@@ -90,6 +90,9 @@ var onDown = []Code{WANDown}
 // onWAN explains what needs the box's own connection.
 var onWAN = []Code{WANDown, WANSilent}
 
+// onNames explains that a resolver is silent.
+var onNames = []Code{WANDown, WANSilent, DNSUnanswered}
+
 // onService explains what is wrong with a network while the service does not answer.
 var onService = []Code{WANDown, WANSilent, ServiceNotInstalled, ServiceNotRunning, ServiceNoToken,
 	ServiceRefused, ServiceBroken}
@@ -104,7 +107,7 @@ var kinds = []Kind{
 		"name the destination under peering:", nil},
 	{DNSBackup, Egress, Warning,
 		"A DNS server of this egress does not answer; devices are sent to the next one.",
-		"nothing, if it comes back; else name other ones under dns: of that egress", onWAN},
+		"nothing, if it comes back; else name other ones under dns: of that egress", onNames},
 	{DNSUnanswered, Egress, Error,
 		"Devices cannot look up names: the DNS server of their egress does not answer.",
 		"name another one under dns: of that egress", onWAN},

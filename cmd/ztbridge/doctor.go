@@ -143,6 +143,7 @@ func (p *program) daemonFacts(ctx context.Context, s api.Status) (*doctor.Daemon
 	d := &doctor.Daemon{
 		Service:   trouble(s, health.Error, "", inArea(health.Service)),
 		Unwell:    trouble(s, health.Warning, "", inArea(health.Service)),
+		Down:      trouble(s, health.Error, "", oneOf(health.WANDown)),
 		Reach:     trouble(s, health.Error, "", oneOf(health.WANSilent)),
 		Reconcile: s.Reconcile.Error,
 		IPTables:  trouble(s, health.Warning, "", oneOf(health.IPTables)),
@@ -200,7 +201,7 @@ func problems(s api.Status) []doctor.Problem {
 			area == health.Service || area == health.Network || area == health.Tunnel ||
 			oneOf(health.IPTables, health.PrefixUnusable, health.MemberUnreachable,
 				health.EgressRing, health.ViaUnusable, health.ProbesUnanswered,
-				health.ReconcileFailed, health.WANSilent)(c.Code) {
+				health.ReconcileFailed, health.WANDown, health.WANSilent)(c.Code) {
 			continue
 		}
 		name := strings.ReplaceAll(string(c.Code), "-", " ")
