@@ -76,7 +76,8 @@ func daemonChecks(d Daemon, line []string) []check {
 		name := "egress " + e.Name
 		checks = append(checks,
 			check{name, needsOf(e, line), func(Facts) Result { return lookEgress(e) }},
-			check{"probes " + e.Name, append(slices.Clone(line), name), func(Facts) Result { return lookProbes(e) }})
+			check{"probes " + e.Name, append(slices.Clone(line), name),
+				func(Facts) Result { return lookProbes(e) }})
 		if e.Prefix.Message != "" {
 			checks = append(checks, check{"prefix " + e.Name, []string{name},
 				func(Facts) Result { return warning(e.Prefix.Message, e.Prefix.Remedy) }})

@@ -32,7 +32,8 @@ var countryRE = regexp.MustCompile(`^[A-Z]{2}$`)
 func parse(body []byte) (netip.Addr, string, error) {
 	text := strings.TrimSpace(string(body))
 	fields := map[string]string{}
-	if strings.HasPrefix(text, "{") {
+	switch {
+	case strings.HasPrefix(text, "{"):
 		var object map[string]any
 		decoder := json.NewDecoder(bytes.NewReader(body))
 		if err := decoder.Decode(&object); err != nil {
@@ -43,12 +44,12 @@ func parse(body []byte) (netip.Addr, string, error) {
 				fields[key] = s
 			}
 		}
-	} else if strings.Contains(text, "=") {
+	case strings.Contains(text, "="):
 		for line := range strings.Lines(text) {
 			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 			fields[key] = value
 		}
-	} else {
+	default:
 		fields["ip"] = text
 	}
 	addr, err := netip.ParseAddr(first(fields, "ip", "query", "address"))

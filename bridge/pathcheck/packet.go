@@ -90,7 +90,7 @@ func (p probe) echo() []byte {
 
 func (p probe) udp(payload []byte) []byte {
 	h := header.UDP(append(make([]byte, header.UDPMinimumSize), payload...))
-	length := uint16(len(h)) //nolint:gosec // a query of 17 bytes
+	length := uint16(len(h))
 	h.Encode(&header.UDPFields{SrcPort: p.port(), DstPort: dnsPort, Length: length})
 	h.SetChecksum(^checksum.Checksum(h, p.pseudoHeader(header.UDPProtocolNumber, length)))
 	return h
@@ -119,7 +119,7 @@ func (p probe) packet(payload []byte) []byte {
 		TCP:  {header.TCPProtocolNumber, header.TCPProtocolNumber},
 	}[p.kind]
 	src, dst := tcpip.AddrFromSlice(p.src.AsSlice()), tcpip.AddrFromSlice(p.dst.AsSlice())
-	length := uint16(len(payload)) //nolint:gosec // under 50 bytes
+	length := uint16(len(payload))
 	if p.src.Is4() {
 		h := header.IPv4(make([]byte, header.IPv4MinimumSize))
 		h.Encode(&header.IPv4Fields{TotalLength: header.IPv4MinimumSize + length, ID: p.id,
@@ -185,7 +185,7 @@ func (a *answer) network(b []byte) (
 			return 0, 0, nil, false
 		}
 		a.src, a.dst = address(h.SourceAddress()), address(h.DestinationAddress())
-		return h.TransportProtocol(), h.HopLimit(), h.Payload(), true
+		return tcpip.TransportProtocolNumber(h.NextHeader()), h.HopLimit(), h.Payload(), true
 	}
 	return 0, 0, nil, false
 }
@@ -273,7 +273,8 @@ func (a answer) quoted(b []byte, code string) (answer, bool) {
 		h := header.IPv4(b)
 		proto, b = h.TransportProtocol(), b[min(int(h.HeaderLength()), len(b)):]
 	case len(b) >= header.IPv6MinimumSize && header.IPVersion(b) == header.IPv6Version:
-		proto, b = header.IPv6(b).TransportProtocol(), b[header.IPv6MinimumSize:]
+		proto = tcpip.TransportProtocolNumber(header.IPv6(b).NextHeader())
+		b = b[header.IPv6MinimumSize:]
 	default:
 		return a, false
 	}

@@ -63,3 +63,24 @@ func (r *run) attemptTimeout() time.Duration {
 	}
 	return stallTimeout
 }
+
+// reasonOf explains why openvpn begins anew, by the detail that it gives.
+func (r *run) reasonOf(detail string) failure {
+	f, known := restartReasons[detail]
+	if !known {
+		f = failure{state: StateBackoff, cause: "openvpn reconnects: " + detail}
+	}
+	handshake := r.phase == trying && r.serverReplied && !r.loggingIn
+	switch {
+	case handshake && detail == "connection-reset":
+		f = failure{state: StateTLSFailed,
+			cause: "the server answered and broke off the TLS handshake", remedy: remedySilence}
+	case handshake && detail == "ping-restart":
+		f = fellSilent
+	}
+	if r.target.proxy.IsValid() && !r.serverReplied && silent[detail] {
+		f = failure{state: StateBackoff, cause: "nothing comes back by the proxy",
+			remedy: remedyProxy}
+	}
+	return f
+}

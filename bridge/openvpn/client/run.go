@@ -249,22 +249,7 @@ func (r *run) state(e stateEvent) *outcome {
 	case "CONNECTED":
 		return r.up()
 	case "RECONNECTING", "EXITING":
-		f, known := restartReasons[e.detail]
-		if !known {
-			f = failure{state: StateBackoff, cause: "openvpn reconnects: " + e.detail}
-		}
-		handshake := r.phase == trying && r.serverReplied && !r.loggingIn
-		switch {
-		case handshake && e.detail == "connection-reset":
-			f = failure{state: StateTLSFailed,
-				cause: "the server answered and broke off the TLS handshake", remedy: remedySilence}
-		case handshake && e.detail == "ping-restart":
-			f = fellSilent
-		}
-		if r.target.proxy.IsValid() && !r.serverReplied && silent[e.detail] {
-			f = failure{state: StateBackoff, cause: "nothing comes back by the proxy",
-				remedy: remedyProxy}
-		}
+		f := r.reasonOf(e.detail)
 		stale := r.phase == connected && time.Since(r.lastFailureAt) > time.Minute
 		if r.lastFailure.cause == "" || stale || e.detail == reasonToken ||
 			e.detail == reasonTemporary {
