@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -15,33 +16,46 @@ var updateTranscripts = flag.Bool("update", false, "write the transcripts of sta
 // screen is how many lines of a terminal a healthy box with one egress may take.
 const screen = 24
 
-// transcript compares what status and doctor print with testdata/NAME.txt. The files are what was
-// reviewed: a difference is read before it is written.
+// transcript compares what status and doctor print with testdata/NAME.txt, until they agree: a state
+// may take a moment to be complete. The files are what was reviewed: a difference is read before it
+// is written.
 func (l *truthLab) transcript(name string) {
 	l.t.Helper()
+	path := filepath.Join("testdata", name+".txt")
+	got := l.printed()
+	if *updateTranscripts {
+		must(l.t, os.MkdirAll("testdata", 0o755))
+		must(l.t, os.WriteFile(path, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(path)
+	must(l.t, err)
+	const limit = 10 * time.Second
+	for end := time.Now().Add(limit); got != string(want) && time.Now().Before(end); {
+		got = l.printed()
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		l.t.Errorf("%s (-want +got; write all by -update, and read what changed):\n%s", path, diff)
+	}
+}
+
+// printed returns what status and doctor print, without what differs from run to run.
+func (l *truthLab) printed() string {
 	status, err := l.box.run("status")
 	if status == "" && err != nil { // no daemon runs: all of it is an error
 		_, status, _ = strings.Cut(err.Error(), "ztbridge: error:")
 		status = "ztbridge: error:" + status + "\n"
 	}
 	doctor, _ := l.box.run("doctor")
-	got := "$ ztbridge status\n" + normal(status, l.box.dir) + "\n$ ztbridge doctor\n" +
+	status = join(status, func(columns int, rest string) bool {
+		return columns == 6 || columns == 4 && !strings.HasPrefix(rest, "To fix:")
+	})
+	doctor = join(doctor, func(columns int, _ string) bool { return columns > 8 })
+	return "$ ztbridge status\n" + normal(status, l.box.dir) + "\n$ ztbridge doctor\n" +
 		normal(doctor, l.box.dir)
-	path := filepath.Join("testdata", name+".txt")
-	if *updateTranscripts {
-		must(l.t, os.MkdirAll("testdata", 0o755))
-		must(l.t, os.WriteFile(path, []byte(got), 0o644))
-	}
-	var want []byte
-	want, err = os.ReadFile(path)
-	must(l.t, err)
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		l.t.Errorf("%s (-want +got; write all by -update, and read what changed):\n%s", path, diff)
-	}
 }
 
 // changing are what differs from run to run, each with what stands for it: times, sizes, versions,
-// directories. A line that is broken elsewhere for it is joined first.
+// directories.
 var changing = []struct {
 	pattern *regexp.Regexp
 	by      string
@@ -62,7 +76,6 @@ var changing = []struct {
 
 // normal replaces what changes from run to run.
 func normal(text, dir string) string {
-	text = joined.ReplaceAllString(text, " $1$2$3")
 	text = strings.ReplaceAll(text, dir, "/etc/ztbridge")
 	for _, c := range changing {
 		text = c.pattern.ReplaceAllString(text, c.by)
@@ -70,10 +83,22 @@ func normal(text, dir string) string {
 	return text
 }
 
-// joined matches where a paragraph was broken into lines: further in than titles, and not as far as
-// a command.
-var joined = regexp.MustCompile(
-	`\n(?: {5,7}([^ ])| {12,}([^ ])| {4}(in |out |[\d.]+ [KMm]|[KMG]?i?B\b))`)
+// join puts what was broken into lines together again: where depends on what is replaced later.
+// continues says of a line, by its indentation, whether it goes on with the one before.
+func join(text string, continues func(columns int, rest string) bool) string {
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		rest := strings.TrimLeft(line, " ")
+		if out.Len() > 0 && continues(len(line)-len(rest), rest) {
+			joined := strings.TrimSuffix(out.String(), "\n") + " " + rest
+			out.Reset()
+			out.WriteString(joined)
+			continue
+		}
+		out.WriteString(line)
+	}
+	return out.String()
+}
 
 // healthyTranscript checks what a person reads where all is well.
 func (l *truthLab) healthyTranscript() {
