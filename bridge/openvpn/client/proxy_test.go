@@ -205,7 +205,7 @@ func TestProxyFails(t *testing.T) {
 		t.Log(tc.name)
 		proxy := l.startProxy(proxyAt, tc.options)
 		c := l.dial(l.profile(append(tc.profile, tcp)...), proxyNames)
-		s := c.await("a failure", func(s Status) bool { return s.Cause != "" })
+		s := c.await("a failure", func(s Status) bool { return s.Failures > 0 })
 		if s.State != tc.state || !strings.Contains(s.Cause, tc.cause) || s.Remedy == "" ||
 			strings.Contains(s.Remedy, "credentials file") {
 			t.Errorf("%s: %s: %q, remedy %q; openvpn said\n%s", tc.name, s.State, s.Cause, s.Remedy,
@@ -218,7 +218,7 @@ func TestProxyFails(t *testing.T) {
 	}
 	// None listens; one comes; it dies and comes back.
 	c := l.dial(l.profile(http, tcp), proxyNames)
-	s := c.await("a failure", func(s Status) bool { return s.Cause != "" })
+	s := c.await("a failure", func(s Status) bool { return s.Failures > 0 })
 	if !strings.Contains(s.Cause, "nothing listens at the proxy's port") {
 		t.Errorf("no proxy: %q\n%s", s.Cause, c.logText())
 	}
@@ -253,8 +253,8 @@ func TestServerBehindProxyFails(t *testing.T) {
 		proxyNames(c)
 		c.Credentials = &profile.Credentials{Username: "alice", Password: "wrong"}
 	})
-	s := c.await("a failure", func(s Status) bool { return s.Cause != "" })
-	if s.State != StateAuthFailed || !strings.Contains(s.Cause, "the server refused") ||
+	s := c.await("a failure", func(s Status) bool { return s.Failures > 0 })
+	if s.State != StateAuthFailed || !strings.Contains(s.Cause, "the server rejected") ||
 		refused.Load() == 0 {
 		t.Errorf("%s: %q\n%s", s.State, s.Cause, c.logText())
 	}
