@@ -82,7 +82,7 @@ func starting(cfg *config.Config, s Snapshot, d Decision) map[string]bool {
 		return out
 	}
 	for _, e := range cfg.Egresses {
-		starting := s.Probes[e.Name].Grade == probe.Unknown
+		starting := awaited(s.Probes[e.Name])
 		if e.OpenVPN != nil {
 			switch s.Tunnels[e.Name].State {
 			case "", client.StateStopped, client.StateResolving, client.StateConnecting,
@@ -91,11 +91,18 @@ func starting(cfg *config.Config, s Snapshot, d Decision) map[string]bool {
 				starting = false
 			}
 		}
-		if starting && d.Health[e.Name] < Up && !s.Loops[e.Name] {
+		if starting && min(d.Health[e.Name], d.Health6[e.Name]) < Up && !s.Loops[e.Name] {
 			out[e.Name] = true
 		}
 	}
 	return out
+}
+
+// awaited reports whether an IP version that is asked has neither answered nor failed to yet: one may
+// well answer before the other.
+func awaited(p probe.Status) bool {
+	return p.Grade == probe.Unknown || p.Asked[probe.V4] && p.Of[probe.V4] == probe.Unknown ||
+		p.Asked[probe.V6] && p.Of[probe.V6] == probe.Unknown
 }
 
 // rate ranks an egress by its driver and its probes: those of one IP version if apart is set, else
