@@ -57,7 +57,7 @@ func newPaths(env Env, trigger *Trigger) *paths {
 		clients: map[string]pathcheck.Client{}, traced: map[string]time.Time{}}
 	p.found.Blocks, p.found.Traced = map[string]kernel.Block{}, map[string]bool{}
 	p.checker = pathcheck.New(pathcheck.Config{
-		Open: openPathDevice, Logger: env.Logger, Busy: p.proven,
+		Open: openPathDevice, Logger: env.Logger, Busy: p.answered,
 		Notify: func() {
 			p.poke()
 			trigger.Fire("path check")

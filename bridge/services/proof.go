@@ -40,9 +40,9 @@ func followProofs(before map[string]proof, d decide.Decision) map[string]proof {
 	return out
 }
 
-// proven reports whether answers reached clients by the path of a hidden client since it was last
+// answered reports whether answers reached clients by the path of a hidden client since it was last
 // asked: then there is no need to try.
-func (p *paths) proven(key string) bool {
+func (p *paths) answered(key string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	of, known := p.proofs[key]
@@ -53,10 +53,10 @@ func (p *paths) proven(key string) bool {
 	for _, iface := range of.clients {
 		sent += trafficBy(iface, of.family).Sent
 	}
-	proven := in >= of.in+provingPackets && sent >= of.sent+provingPackets && of.in > 0
+	answered := in >= of.in+provingPackets && sent >= of.sent+provingPackets && of.in > 0
 	of.in, of.sent = in, sent
 	p.proofs[key] = of
-	return proven
+	return answered
 }
 
 // trafficBy returns what has passed an interface by one IP version.

@@ -9,16 +9,16 @@ import (
 )
 
 // Answers that reach clients prove a path once they have been counted twice; a path without an
-// egress of our own is never proven so.
-func TestProvenByTraffic(t *testing.T) {
+// egress of our own is never answered so.
+func TestAnsweredByTraffic(t *testing.T) {
 	d := decide.Decision{PathClients: []decide.PathClient{
 		{Key: "ours", Egress: "provider"}, {Key: "wan", Egress: "direct"}},
 		Intent: policyroute.Intent{Egresses: []policyroute.Egress{
 			{Name: "provider", Iface: "lo", Owned: true}, {Name: "direct", Iface: "lo"}},
 			Ingresses: []policyroute.Ingress{{Iface: "lo"}, {Iface: decide.PathDevice}}}}
 	p := &paths{proofs: followProofs(nil, d)}
-	if p.proven("ours") {
-		t.Error("proven at the first look")
+	if p.answered("ours") {
+		t.Error("answered at the first look")
 	}
 	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
@@ -31,10 +31,10 @@ func TestProvenByTraffic(t *testing.T) {
 		}
 	}
 	p.proofs = followProofs(p.proofs, d)
-	if !p.proven("ours") {
-		t.Errorf("not proven: %+v", p.proofs["ours"])
+	if !p.answered("ours") {
+		t.Errorf("not answered: %+v", p.proofs["ours"])
 	}
-	if p.proven("wan") {
-		t.Error("proven by an interface that others use")
+	if p.answered("wan") {
+		t.Error("answered by an interface that others use")
 	}
 }
