@@ -33,7 +33,8 @@ type arrow struct {
 // policyroute/kernel imports policyroute, which has the standard library alone.
 var arrows = []arrow{
 	// Nothing that makes images is on the box, but what takes an update into the other slot is.
-	{from: "cmd/ztbridge", to: []string{"bridge", "bridge/…", "image/device/update", "image/device/box"}},
+	{from: "cmd/ztbridge", to: []string{"bridge", "bridge/…", "image/device/update",
+		"image/device/box"}},
 	{from: "cmd/ztbridge-demo", to: []string{"bridge/api", "bridge/lab/…", "policyroute/netlab"}},
 	{from: "cmd/*", to: []string{"bridge", "bridge/…", "image/…"}},
 	{from: "image/device/…", to: []string{"image/device/…", "bridge/health"}},
@@ -54,7 +55,8 @@ var arrows = []arrow{
 	// the page shows the status and asks the daemon's own backend
 	{from: "bridge/web", to: []string{"bridge/api", "bridge/connlimit", "bridge/health"}},
 	// a driver: only what is below itself, and what says what is wrong
-	{from: "bridge/*/…", to: []string{"bridge/connlimit", "bridge/health", "bridge/sealed", "bridge/suggest"}},
+	{from: "bridge/*/…", to: []string{"bridge/connlimit", "bridge/health", "bridge/sealed",
+		"bridge/suggest"}},
 	{from: "policyroute"},
 	{from: "policyroute/kernel", to: []string{"policyroute"}},
 	{from: "policyroute/netlab"},
@@ -68,22 +70,27 @@ var engine = []string{"policyroute", "policyroute/kernel"}
 
 // drivers are the packages that each do one thing and know nothing of each other.
 var drivers = []string{
-	"bridge/api", "bridge/config", "bridge/exitaddr", "bridge/health", "bridge/echowatch", "bridge/ndp", "bridge/onetime",
-	"bridge/openvpn/…", "bridge/pathcheck", "bridge/pki", "bridge/prefixcheck", "bridge/probe", "bridge/reclaim",
+	"bridge/api", "bridge/config", "bridge/exitaddr", "bridge/health", "bridge/echowatch",
+	"bridge/ndp", "bridge/onetime",
+	"bridge/openvpn/…", "bridge/pathcheck", "bridge/pki", "bridge/prefixcheck", "bridge/probe",
+	"bridge/reclaim",
 	"bridge/resolver", "bridge/tun", "bridge/zerotier/…",
 }
 
 // only names libraries that must not spread.
 var only = map[string][]string{
-	"github.com/vishvananda/netlink":             {"policyroute/kernel"},
-	"github.com/google/nftables":                 {"policyroute/kernel"},
-	"github.com/coreos/go-iptables":              {"policyroute/kernel"},
-	"github.com/songgao/water":                   {"bridge/tun"},
-	"github.com/spf13/viper":                     {"bridge/config"},
-	"github.com/mysteriumnetwork/go-openvpn":     {"bridge/openvpn/…"},
-	"github.com/prometheus/client_golang":        {"bridge/api"},
-	"testing":                                    {"policyroute/policytest", "bridge/zerotier/controllertest", "bridge/bridgetest", "bridge/openvpn/ovpntest", "bridge/web/browsertest"},
-	module + "/policyroute/netlab":               {"cmd/ztbridge-demo", "bridge/lab/…", "scripts/unchanged"},
+	"github.com/vishvananda/netlink":         {"policyroute/kernel"},
+	"github.com/google/nftables":             {"policyroute/kernel"},
+	"github.com/coreos/go-iptables":          {"policyroute/kernel"},
+	"github.com/songgao/water":               {"bridge/tun"},
+	"github.com/spf13/viper":                 {"bridge/config"},
+	"github.com/mysteriumnetwork/go-openvpn": {"bridge/openvpn/…"},
+	"github.com/prometheus/client_golang":    {"bridge/api"},
+	"testing": {"policyroute/policytest",
+		"bridge/zerotier/controllertest", "bridge/bridgetest", "bridge/openvpn/ovpntest",
+		"bridge/web/browsertest"},
+	module + "/policyroute/netlab": {"cmd/ztbridge-demo", "bridge/lab/…",
+		"scripts/unchanged"},
 	module + "/bridge/lab":                       {"cmd/ztbridge-demo", "bridge/lab/ztlab"},
 	module + "/bridge/bridgetest":                nil,
 	module + "/bridge/web/browsertest":           nil,
@@ -201,7 +208,8 @@ func TestPackageComments(t *testing.T) {
 	}
 }
 
-// TestRootHoldsTheDaemonAlone: what is not the loop belongs to decide, services, status or a driver.
+// TestRootHoldsTheDaemonAlone: what is not the loop belongs to decide, services, status or a
+// driver.
 func TestRootHoldsTheDaemonAlone(t *testing.T) {
 	const most = 1000
 	lines := 0

@@ -95,9 +95,9 @@ func becomesFresh(ctx context.Context, cfg Config) string {
 	return fmt.Sprint("fresh, then ", grade, ", ", <-done)
 }
 
-// TestAnswersCountOnlyByTheirInterface asks what is behind a device, what is not, and the box itself
-// under each of the guises in which it answers: as the owner of an address, for a whole prefix, and
-// in place of others. A refused connection is an answer as well.
+// TestAnswersCountOnlyByTheirInterface asks what is behind a device, what is not, and the box
+// itself under each of the guises in which it answers: as the owner of an address, for a whole
+// prefix, and in place of others. A refused connection is an answer as well.
 func TestAnswersCountOnlyByTheirInterface(t *testing.T) {
 	netlab.Require(t, netlab.Root)
 	box, far := namespace(t, "box"), namespace(t, "far")

@@ -46,7 +46,8 @@ func TestLastingFaultIsNoChange(t *testing.T) {
 	}
 }
 
-// A rule of iptables that was not added opens nothing, and is no error. One that was not removed is.
+// A rule of iptables that was not added opens nothing, and is no error. One that was not removed
+// is.
 func TestAcceptsLeftAreAnError(t *testing.T) {
 	opens := fmt.Errorf("iptables -I: %w", kernel.ErrNoIPTables)
 	closes := fmt.Errorf("%w: iptables -D: %w", kernel.ErrAcceptsLeft, kernel.ErrNoIPTables)
