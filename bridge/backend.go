@@ -44,16 +44,11 @@ func (d *daemon) Status() api.Status {
 
 // Explain implements api.Backend.
 func (d *daemon) Explain(addr netip.Addr) (api.Explanation, error) {
-	p := d.published.Load()
-	if p == nil || !p.holds {
-		return api.Explanation{}, errUndecided
+	v, err := d.view()
+	if err != nil {
+		return api.Explanation{}, err
 	}
-	why := map[string]string{}
-	for _, rule := range p.status.Policies {
-		why[rule.Name] = rule.Why
-	}
-	return decide.Explainer{Intent: p.applied, Host: p.host, Clients: p.clients, Why: why}.
-		Explain(addr)
+	return v.Explain(addr)
 }
 
 // Plan implements api.Backend.
@@ -62,7 +57,7 @@ func (d *daemon) Plan(context.Context) (string, error) {
 	if p == nil {
 		return "", errUndecided
 	}
-	plan, _, err := planFor(d.kernel, p.intent, p.host)
+	plan, _, err := planFor(d.kernel, p.intent, p.view.Snap.Host)
 	return plan.String(), err
 }
 
@@ -121,6 +116,21 @@ func (d *daemon) ForgetReload(ctx context.Context) error {
 	return d.ask(ctx, func(ctx context.Context) error {
 		d.refused = nil
 		return d.pass(ctx, "a refused reload was forgotten", false)
+	})
+}
+
+// change has the loop carry out a change, then make a pass.
+func (d *daemon) change(ctx context.Context, cause string,
+	change func(*config.Config, decide.Snapshot) error) error {
+	return d.ask(ctx, func(ctx context.Context) error {
+		snap, err := d.snapshot(false)
+		if err == nil {
+			err = change(d.spec.Config, snap)
+		}
+		if err == nil {
+			err = d.pass(ctx, cause, false)
+		}
+		return err
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
+	"ztbridge/bridge/devices"
 	"ztbridge/bridge/history"
 	"ztbridge/bridge/reclaim"
 	"ztbridge/bridge/services"
@@ -40,6 +41,7 @@ const gcPercent = 50
 type daemon struct {
 	*history.Recorder // of the past, for readers of the status
 	metrics           *api.MetricsServer
+	*devices.Service
 
 	opts     Options
 	kernel   *kernel.Kernel
@@ -55,10 +57,11 @@ type daemon struct {
 	usage    *decide.Usage
 	inForce  inForce
 	passes   uint64
-	refused  error     // why the last reload was refused; nil if it was not
-	queues   error     // why devices have not the queues that they should
-	undone   string    // what the last pass that was carried out could not do
-	wake     time.Time // when the next pass is due though nothing happens; zero: at the resync
+	refused  error             // why the last reload was refused; nil if it was not
+	queues   error             // why devices have not the queues that they should
+	unqueued services.Repeated // what of queues was logged
+	undone   services.Repeated // what the last pass that was carried out could not do
+	wake     time.Time         // when the next pass is due though nothing happens; zero: at the resync
 	// filtered reports whether the filter that was decided was in force when the last pass looked,
 	// or that the pass succeeded.
 	filtered   bool
@@ -169,6 +172,7 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 		ended:    make(chan struct{}), watchers: map[chan struct{}]bool{},
 	}
 	d.page = web.NewService(d, opts.StateDir, opts.Logger)
+	d.Service = &devices.Service{Book: devices.Open(opts.StateDir, k, opts.Logger), View: d.view, Change: d.change}
 	return d, nil
 }
 

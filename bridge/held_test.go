@@ -87,7 +87,7 @@ func TestStatusTellsWhatTheKernelHolds(t *testing.T) {
 			}
 			return in.Policies[0].Use
 		}
-		if got := use(d.published.Load().applied); tt.name != "nothing was ever applied" &&
+		if got := use(d.published.Load().view.Applied); tt.name != "nothing was ever applied" &&
 			got != tt.egress {
 			t.Errorf("%s: explains by %q, want %q", tt.name, got, tt.egress)
 		}

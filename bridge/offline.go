@@ -9,8 +9,8 @@ import (
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/decide"
+	"ztbridge/bridge/devices"
 	"ztbridge/bridge/services"
-	"ztbridge/bridge/status"
 	"ztbridge/bridge/tun"
 	"ztbridge/policyroute/kernel"
 )
@@ -81,12 +81,7 @@ func Explain(opts Options, addr netip.Addr) (api.Explanation, error) {
 	if l.Config.Endpoint != nil {
 		s.Clients = services.ClientAddresses(opts.StateDir, l.Listeners)
 	}
-	desired, why := decide.Decide(l.Config, s), map[string]string{}
-	for _, r := range l.Config.Policy {
-		why[r.Name] = desired.Choices[decide.NewEgressList(r.Egress)].Why
-	}
-	return decide.Explainer{Intent: desired.Intent, Host: s.Host,
-		Clients: status.ClientNames(s), Why: why}.Explain(addr)
+	return devices.NewView(k, l.Config, s, decide.Decide(l.Config, s)).Explain(addr)
 }
 
 // Offline returns the status of a box on which no daemon runs: whether it is closed all the same,

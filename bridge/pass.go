@@ -37,14 +37,15 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	result.SetResult(plan, unseen, err, snap.Host)
 	d.filtered = result.Applied || !plan.Empty() && !plan.ChangesFilter()
 	if result.Applied {
-		d.warnOf(err)
+		d.undone.Warn(d.opts.Logger, "some of the kernel cannot be made what it should be", err)
 		d.services.Applied(snap, desired, d.spec.Config.Probe.Targets)
 		d.commitReload(ctx, desired.Intent)
 		d.services.RemoveOrphans(desired.Intent, snap.Host)
-		d.setQueues(desired.Intent)
+		d.queues = d.kernel.SetQueues(decide.Shapes(d.spec.Config, desired.Intent))
+		d.unqueued.Warn(d.opts.Logger, "some queues stay as they are", d.queues)
 		d.cutMoved(ctx, desired)
 	}
-	d.wake = earliest(d.monitor.Reconcile(d.spec.Config, snap, desired, d.services),
+	d.wake = decide.Earliest(d.monitor.Reconcile(d.spec.Config, snap, desired, d.services),
 		d.services.NextLook(), desired.Wake)
 	result.Queues = d.queues
 	result.Took = time.Since(began)
@@ -64,41 +65,6 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	return err
 }
 
-// setQueues gives devices their queues, and says once what cannot be. Nothing depends on them but
-// how long packets wait.
-func (d *daemon) setQueues(intent policyroute.Intent) {
-	err := d.kernel.SetQueues(decide.Shapes(d.spec.Config, intent))
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
-	if text != "" && (d.queues == nil || d.queues.Error() != text) {
-		d.opts.Logger.Info("some queues stay as they are", "error", text)
-	}
-	d.queues = err
-}
-
-// earliest returns the first of the times that are not zero.
-func earliest(times ...time.Time) time.Time {
-	times = slices.DeleteFunc(times, time.Time.IsZero)
-	if len(times) == 0 {
-		return time.Time{}
-	}
-	return slices.MinFunc(times, time.Time.Compare)
-}
-
-// warnOf logs what a pass could not do, once while it lasts. err is nil if it did everything.
-func (d *daemon) warnOf(err error) {
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
-	if text != "" && text != d.undone {
-		d.opts.Logger.Warn("some of the kernel cannot be made what it should be", "error", text)
-	}
-	d.undone = text
-}
-
 // snapshot asks the kernel and the drivers what is true.
 func (d *daemon) snapshot(stopping bool) (decide.Snapshot, error) {
 	host, err := d.kernel.HostState(decide.IngressIfaces(d.spec.Config)...)
@@ -112,6 +78,8 @@ func (d *daemon) snapshot(stopping bool) (decide.Snapshot, error) {
 		Listeners: d.spec.Listeners, Connected: d.connected,
 	}
 	d.services.Fill(&s)
+	s.Claims = d.Book.Learn(d.spec.Config, s)
+	s.Devices = d.Book.List()
 	s.Answered = d.monitor.Answered(s)
 	return s, nil
 }
@@ -195,18 +163,19 @@ type inForce struct {
 	intent policyroute.Intent
 }
 
-// commitReload records what is in force now. After a reload it cuts the connections that the new
-// policy sends by another egress: the kernel itself ends only those that were masqueraded. All
-// other connections must live: replies to a cut one match no conntrack entry, and a client that
-// only listens would wait for them forever.
+// commitReload records what is in force now. After a reload, and after a device chose, it cuts the
+// connections that the new policy sends by another egress: the kernel itself ends only those that
+// were masqueraded. All other connections must live: replies to a cut one match no conntrack entry,
+// and a client that only listens would wait for them forever.
 func (d *daemon) commitReload(ctx context.Context, intent policyroute.Intent) {
 	before, now := d.inForce, inForce{d.spec, intent}
-	if before.spec == nil || before.spec == now.spec {
+	if before.spec == nil || before.spec == now.spec && !d.Book.Moved() {
 		d.inForce = now
 		return
 	}
 	moved := kernel.Flows{Moved: decide.NewReload(before.intent, intent).Moves}
 	if d.cut(ctx, "reload", moved) == nil { // else the next pass tries again
 		d.inForce = now
+		d.Book.Commit()
 	}
 }

@@ -1,22 +1,29 @@
 package bridge
 
 import (
-	"net/netip"
-
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/decide"
+	"ztbridge/bridge/devices"
 	"ztbridge/bridge/status"
 	"ztbridge/policyroute"
 )
 
 // published is the result of one pass, for readers in other goroutines. It is immutable.
 type published struct {
-	status  api.Status
-	intent  policyroute.Intent // what was decided
-	applied policyroute.Intent // what the kernel holds of it: another one while passes fail
-	holds   bool               // it holds anything: a pass has succeeded
-	host    decide.HostState
-	clients map[netip.Addr]string
+	status api.Status
+	intent policyroute.Intent // what was decided
+	holds  bool               // the kernel holds anything: a pass has succeeded
+	// view has what the kernel holds of the intent: another one while passes fail.
+	view *devices.View
+}
+
+// view returns what is in force.
+func (d *daemon) view() (*devices.View, error) {
+	p := d.published.Load()
+	if p == nil || !p.holds {
+		return nil, errUndecided
+	}
+	return p.view, nil
 }
 
 // publish makes the result of a pass visible to the readers of the status.
@@ -36,9 +43,13 @@ func (d *daemon) publish(s decide.Snapshot, desired decide.Decision, r status.Pa
 		usage := d.idleMeter.Usage()
 		in.Idle = &usage
 	}
-	d.published.Store(&published{status: d.reporter.Report(in), intent: desired.Intent,
-		applied: applied.Intent, holds: r.Applied || d.inForce.spec != nil, host: s.Host,
-		clients: status.ClientNames(s)})
+	p := &published{status: d.reporter.Report(in), intent: desired.Intent,
+		holds: r.Applied || d.inForce.spec != nil,
+		view:  devices.NewView(d.kernel, d.spec.Config, s, applied)}
+	if before := d.published.Load(); before != nil {
+		p.view.KeepBound(before.view)
+	}
+	d.published.Store(p)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for c := range d.watchers {

@@ -44,6 +44,8 @@ var arrows = []arrow{
 	{from: "bridge/services", to: slices.Concat([]string{"bridge/decide"}, drivers, engine)},
 	{from: "bridge/status", to: slices.Concat([]string{"bridge/decide"}, drivers, engine)},
 	{from: "bridge/network", to: drivers},
+	{from: "bridge/devices", to: slices.Concat([]string{"bridge/decide", "bridge/statefile"}, drivers,
+		engine)},
 	{from: "bridge/bridgetest", to: slices.Concat(drivers, engine)},
 	{from: "bridge/echowatch", to: []string{"bridge/packet"}},
 	{from: "bridge/lab/…", to: []string{"policyroute/netlab"}},

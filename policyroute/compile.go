@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"maps"
+	"net"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -144,6 +145,9 @@ func (c *compiler) checkIngresses() error {
 			return fmt.Errorf("ingress %q (interface %q): named twice", g.Name, g.Iface)
 		}
 		names[g.Name], ifaces[g.Iface] = true, true
+		if err := checkBound(g); err != nil {
+			return err
+		}
 		for _, p := range g.Prefixes {
 			if p.Bits() <= 0 {
 				return fmt.Errorf("ingress %q: prefix %v behind it would be every address", g.Name,
@@ -153,6 +157,18 @@ func (c *compiler) checkIngresses() error {
 				taken[p] = true
 				c.members = append(c.members, member{p, g})
 			}
+		}
+	}
+	return nil
+}
+
+func checkBound(g *Ingress) error {
+	for i, b := range g.Bound {
+		mac, err := net.ParseMAC(b.MAC)
+		if err != nil || len(mac) != 6 || mac.String() != b.MAC || !b.Prefix.IsValid() ||
+			slices.ContainsFunc(g.Bound[:i],
+				func(o Binding) bool { return o.Prefix.Overlaps(b.Prefix) }) {
+			return fmt.Errorf("ingress %q: %v is bound twice, or to %q", g.Name, b.Prefix, b.MAC)
 		}
 	}
 	return nil

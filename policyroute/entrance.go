@@ -30,9 +30,36 @@ func (b *filter) entrance() NftChain {
 	}
 	for i := range b.c.in.Ingresses {
 		g := &b.c.in.Ingresses[i]
+		if len(g.Bound) > 0 {
+			c.Rules = append(c.Rules, NftRule{IIF: g.Iface,
+				Verdict: NftVerdict{Kind: "jump", Chain: b.bound(g)}})
+		}
 		c.Rules = append(c.Rules, NftRule{IIF: g.Iface, Verdict: goTo(b.enter(g))})
 	}
 	return c
+}
+
+// bound returns the chain that drops what is sent from a bound address by another device than its
+// owner: it would take the owner's exit, and be taken for the owner.
+func (b *filter) bound(g *Ingress) string {
+	var rules []NftRule
+	for _, f := range Families {
+		m := VerdictMap{Name: fmt.Sprintf("bound%d_%s", f, g.Iface), Family: f}
+		for _, bind := range g.Bound {
+			if p := bind.Prefix; FamilyOf(p.Addr()) == f {
+				owner := b.once("owner", []NftRule{{NotSrcMAC: bind.MAC, Verdict: drop}})
+				m.Elements = append(m.Elements, VerdictElement{p.Masked().Addr(), lastOf(p), owner})
+			}
+		}
+		if len(m.Elements) == 0 {
+			continue
+		}
+		slices.SortFunc(m.Elements,
+			func(x, y VerdictElement) int { return x.First.Compare(y.First) })
+		b.out.Maps = append(b.out.Maps, m)
+		rules = append(rules, NftRule{Family: f, VMap: m.Name})
+	}
+	return b.chain("bound_"+g.Iface, rules)
 }
 
 // enter returns the chain that drops sources whose replies would not return by the ingress: a reply

@@ -57,6 +57,14 @@ type Ingress struct {
 	// Unrouted are those of Prefixes that main has no route to; of an owned device it never has
 	// any.
 	Unrouted []netip.Prefix
+	// Bound are prefixes that only one hardware address may send from by it. They do not overlap.
+	Bound []Binding
+}
+
+// Binding ties a prefix to the hardware address of the device that has it.
+type Binding struct {
+	Prefix netip.Prefix
+	MAC    string // six bytes, as net.HardwareAddr prints them: "02:89:e9:2c:ee:e5"
 }
 
 // EgressKind tells the three kinds of way out apart.

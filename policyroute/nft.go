@@ -62,11 +62,13 @@ type NftRule struct {
 	IIF, OIF string // exact names, or a prefix that ends in '*'
 	Family   Family // matches meta nfproto; needed with Verdict DNAT/SNAT of one family
 	Src, Dst netip.Prefix
-	Proto    string   // "tcp", "udp", "icmp", "icmpv6"
-	DstPorts []uint16 // with Proto
-	ICMPType uint8    // with Proto "icmp" and V4, or "icmpv6" and V6; 0 does not match on it
-	Mark     uint32
-	CTState  []string // "established", "related", "new", "invalid", "untracked"
+	// NotSrcMAC is a hardware address that an Ethernet frame did not come from; with Verdict drop.
+	NotSrcMAC string
+	Proto     string   // "tcp", "udp", "icmp", "icmpv6"
+	DstPorts  []uint16 // with Proto
+	ICMPType  uint8    // with Proto "icmp" and V4, or "icmpv6" and V6; 0 does not match on it
+	Mark      uint32
+	CTState   []string // "established", "related", "new", "invalid", "untracked"
 	// the packet goes in the direction opposite to the connection's first (ct direction reply)
 	CTReply bool
 	// the packet goes in the connection's first direction (ct direction original)

@@ -144,6 +144,7 @@ func (r NftRule) matches() []string {
 	add(r.Family != 0 && !r.familyImplied() && r.ICMPType == 0, "meta nfproto %s", r.Family)
 	add(r.Src.IsValid(), "%s saddr %s", nftFamily(FamilyOf(r.Src.Addr())), nftPrefix(r.Src))
 	add(r.Dst.IsValid(), "%s daddr %s", nftFamily(FamilyOf(r.Dst.Addr())), nftPrefix(r.Dst))
+	add(r.NotSrcMAC != "", "ether saddr != %s", r.NotSrcMAC)
 	switch {
 	case r.ICMPType != 0:
 		add(true, "%s type %d", r.Proto, r.ICMPType)

@@ -226,7 +226,9 @@ func (r *NftRule) admits(p packet, oif string) bool {
 	proto := (r.Proto == "" || r.Proto == p.proto) &&
 		(len(r.DstPorts) == 0 || slices.Contains(r.DstPorts, p.dport))
 	state := len(r.CTState) == 0 || slices.Contains(r.CTState, p.state())
-	return family && iface && addrs && proto && state && (!r.CTReply || p.reply) &&
+	// Whom a frame came from is not modelled: as if always from who may send it.
+	return r.NotSrcMAC == "" && family && iface && addrs && proto && state &&
+		(!r.CTReply || p.reply) &&
 		(!r.CTOriginal || !p.reply && !p.untracked) && r.CTLabel == 0 &&
 		!r.NoReturn && !r.CTFirst &&
 		(r.CTStatus == "" || p.steered) && (!r.Syn || p.proto == "tcp") && !r.LocalDst &&

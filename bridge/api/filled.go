@@ -6,6 +6,7 @@ func (s Status) Filled() Status {
 	s.Conditions = list(s.Conditions)
 	s.Networks = each(s.Networks, func(n *Network) { n.Addresses = list(n.Addresses) })
 	s.Clients = each(s.Clients, func(c *Client) { c.Addresses = list(c.Addresses) })
+	s.Devices = each(s.Devices, func(d *Device) { d.Addresses = list(d.Addresses) })
 	s.Reconcile.Ops = list(s.Reconcile.Ops)
 	s.WAN.Addresses = list(s.WAN.Addresses)
 	s.Ingresses = each(s.Ingresses,

@@ -38,6 +38,13 @@ func RenderDetails(s Status) string {
 	for _, rule := range s.Policies {
 		p.policy(rule)
 	}
+	if len(s.Devices) > 0 {
+		p.title("devices with an exit of their own")
+		for _, d := range s.Devices {
+			p.text("  ", fmt.Sprintf("%s for %s, by %s, %s %s %s", d.words(), p.age(d.Since),
+				d.Rule, d.Kind, d.ID, words(d.Addresses)))
+		}
+	}
 	if len(s.Clients) > 0 {
 		p.title("clients")
 		for _, c := range s.Clients {

@@ -153,11 +153,29 @@ func (p *page) traffic(s Status) {
 		}
 		p.text("  ", fmt.Sprintf("%s → %s for %s%s", from, now, p.age(rule.Since), why))
 	}
+	for _, d := range s.Devices {
+		p.text("  ", d.words()+" for "+p.age(d.Since))
+	}
 	for _, i := range s.Ingresses {
 		if i.State != "up" {
 			p.text("  ", fmt.Sprintf("%s: the interface %s is %s", i.Name, i.Interface, i.State))
 		}
 	}
+}
+
+// words tells which exit a device chose, and where it goes if that is another.
+func (d Device) words() string {
+	now := d.Egress
+	switch {
+	case now == "":
+		now = "blocked"
+	case d.Egress6 != "":
+		now += ", IPv6 by " + d.Egress6
+	}
+	if now != d.Choice {
+		now += " (it chose " + d.Choice + ")"
+	}
+	return d.Name + " → " + now
 }
 
 // exit tells of one egress in a line or two.

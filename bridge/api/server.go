@@ -157,6 +157,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("DELETE /v1/reload", s.do(Backend.ForgetReload))
 	s.clients(mux)
 	s.history(mux)
+	s.devices(mux)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux
 }

@@ -36,6 +36,7 @@ type Status struct {
 	Policies   []Policy    `json:"policies"`
 	Networks   []Network   `json:"networks"`
 	Clients    []Client    `json:"clients"`
+	Devices    []Device    `json:"devices"` // those that chose an exit of their own
 	Reconcile  Reconcile   `json:"reconcile"`
 }
 
@@ -187,6 +188,20 @@ type Client struct {
 	Addresses []netip.Addr `json:"addresses"`
 	Since     time.Time    `json:"since"`
 	Counters  Counters     `json:"counters"`
+}
+
+// Device is somebody with an exit of their own choice.
+type Device struct {
+	Kind      string       `json:"kind"` // "member", "client", "address"
+	ID        string       `json:"id"`   // ZeroTier address, client's name, or IP address
+	Network   string       `json:"network,omitempty"`
+	Name      string       `json:"name"` // for people; the ID where there is none
+	Addresses []netip.Addr `json:"addresses"`
+	Choice    string       `json:"choice"`
+	Rule      string       `json:"rule"`              // that speaks of it; empty: none
+	Egress    string       `json:"egress"`            // that it uses now; empty: blocked
+	Egress6   string       `json:"egress6,omitempty"` // of its IPv6, where that is another
+	Since     time.Time    `json:"since"`             // of the choice
 }
 
 // Reconcile is the last pass over the kernel's state.

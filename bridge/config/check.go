@@ -30,7 +30,9 @@ func (d *decoder) checkWhole() {
 func (d *decoder) warnOfUnusedEgresses() {
 	for _, e := range d.cfg.Egresses {
 		used := slices.ContainsFunc(d.cfg.Policy,
-			func(r Rule) bool { return slices.Contains(r.Egress, e.Name) })
+			func(r Rule) bool {
+				return slices.Contains(r.Egress, e.Name) || slices.Contains(r.Choose, e.Name)
+			})
 		if !used {
 			d.warn(e.Pos,
 				"no rule of the policy leads to this egress; add its name to one, or remove it")

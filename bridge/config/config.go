@@ -187,7 +187,26 @@ type Rule struct {
 	From   []Selector     // never empty: an omitted `from` selects every ingress
 	To     []netip.Prefix // empty: any destination
 	Egress []string       // names in order of preference; empty: blocked
-	Pos    Position
+	// Choose are the egresses of which each device may choose one; empty: none may choose. Egress
+	// is for devices that have not chosen: the first of Choose unless the file says otherwise.
+	Choose []string
+	// Failover reports whether the egresses of Egress follow a device's own choice while that is
+	// down. If not, the device is blocked then.
+	Failover bool
+	Pos      Position
+}
+
+// ListOf returns the egresses, in order, of a device that chose one of Choose.
+func (r Rule) ListOf(chosen string) []string {
+	list := []string{chosen}
+	if r.Failover {
+		for _, name := range r.Egress {
+			if name != chosen {
+				list = append(list, name)
+			}
+		}
+	}
+	return list
 }
 
 // SelectorKind says what a Selector selects by.

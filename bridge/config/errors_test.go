@@ -114,6 +114,13 @@ func TestMistakes(t *testing.T) {
 		{"block beside others", minimal + "policy:\n  - {egress: [provider, block]}\n", ErrValue,
 			[]string{
 				"ztbridge.yaml:4: policy[0].egress[1]: a list ends closed by itself; remove `block` here, or the egresses beside it"}},
+		{"a choice of nothing", minimal + "policy:\n  - {from: zerotier, choose: []}\n", ErrMissing,
+			[]string{"ztbridge.yaml:4: policy[0].choose: the list is empty; name an egress, or write `egress: block`"}},
+		{"a choice of block", minimal + "policy:\n  - {choose: block}\n", ErrValue, []string{
+			"ztbridge.yaml:4: policy[0].choose: `block` is no exit that a device can choose; name egresses here, and write `egress: block` for devices that chose none"}},
+		{"a dangling choice", minimal + "policy:\n  - {choose: [provder], egress: provider}\n",
+			ErrDangling, []string{
+				`ztbridge.yaml:4: policy[0].choose[0]: there is no egress "provder"; did you mean "provider"?`}},
 		{"rule without egress", minimal + "policy:\n  - {from: zerotier}\n", ErrMissing, []string{
 			"ztbridge.yaml:4: policy[0]: the rule does not say where traffic goes; add `egress:` with names in order of preference, or `egress: block`"}},
 		{"rule for nobody, to nowhere, by nothing",

@@ -93,7 +93,7 @@ func TestReferenceUncommented(t *testing.T) {
 		t.Fatalf("error %v, warnings %v in:\n%s", err, warnings, text)
 	}
 	if cfg.Endpoint == nil || cfg.ZeroTier.Moon == nil || len(cfg.Egresses) != 5 ||
-		len(cfg.Policy) != 5 ||
+		len(cfg.Policy) != 7 ||
 		len(cfg.Inbound) != 2 || len(cfg.Interfaces) != 2 || len(cfg.ZeroTier.Networks) != 3 {
 		t.Errorf("an example was not uncommented:\n%s", text)
 	}

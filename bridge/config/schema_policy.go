@@ -62,7 +62,7 @@ func everything(ingresses []string, at Position) Selector {
 
 func (d *decoder) rule(v value) {
 	rule := Rule{Name: v.key, Pos: v.pos()}
-	var from, egress value
+	var from, egress, choose value
 	v.object(fields{
 		"from": func(v value) { from = v },
 		"to": func(v value) {
@@ -70,21 +70,43 @@ func (d *decoder) rule(v value) {
 				"name addresses or prefixes, or leave `to:` out for anywhere"))
 		},
 		"egress": func(v value) { egress = v },
+		"choose": func(v value) { choose = v },
 	})
 	if from.node == nil {
 		rule.From = []Selector{everything(d.cfg.IngressNames(), rule.Pos)}
 	} else {
 		rule.From = d.selectors(from)
 	}
-	if egress.node == nil {
-		v.fail(ErrMissing, "the rule does not say where traffic goes",
-			"add `egress:` with names in order of preference, or `egress: block`")
-		return
-	}
-	var ok bool
-	if rule.Egress, ok = d.egressList(egress); ok && len(rule.From) > 0 {
+	if d.exits(&rule, v, egress, choose) && len(rule.From) > 0 {
 		d.cfg.Policy = append(d.cfg.Policy, rule)
 	}
+}
+
+// exits decodes where a rule sends traffic.
+func (d *decoder) exits(rule *Rule, v, egress, choose value) (ok bool) {
+	ok = true
+	if choose.node != nil {
+		rule.Choose, ok = d.egressList(choose)
+		if ok && len(rule.Choose) == 0 {
+			choose.fail(ErrValue, "`block` is no exit that a device can choose",
+				"name egresses here, and write `egress: block` for devices that chose none")
+			ok = false
+		}
+	}
+	switch {
+	case egress.node != nil:
+		var good bool
+		rule.Egress, good = d.egressList(egress)
+		rule.Failover = choose.node != nil && len(rule.Egress) > 0
+		return ok && good
+	case choose.node == nil:
+		v.fail(ErrMissing, "the rule does not say where traffic goes",
+			"add `egress:` with names in order of preference, or `egress: block`")
+		return false
+	case ok:
+		rule.Egress = rule.Choose[:1]
+	}
+	return ok
 }
 
 // egressList decodes the egresses of a rule; empty and true for `block`.

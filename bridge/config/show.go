@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -113,7 +114,8 @@ type viewPrefix struct {
 type viewRule struct {
 	From   []string       `yaml:"from,flow"`
 	To     []netip.Prefix `yaml:"to,omitempty,flow"`
-	Egress []string       `yaml:"egress,flow"`
+	Choose []string       `yaml:"choose,omitempty,flow"`
+	Egress []string       `yaml:"egress,omitempty,flow"`
 }
 
 type viewInbound struct {
@@ -253,7 +255,7 @@ func (w *WAN) view(dns []string) viewWAN {
 }
 
 func (r Rule) view() viewRule {
-	v := viewRule{To: r.To, Egress: r.Egress}
+	v := viewRule{To: r.To, Egress: r.Egress, Choose: r.Choose}
 	for _, s := range r.From {
 		switch s.Kind {
 		case ByIngress:
@@ -264,7 +266,9 @@ func (r Rule) view() viewRule {
 			v.From = append(v.From, s.Client)
 		}
 	}
-	if len(v.Egress) == 0 {
+	if len(r.Choose) > 0 && !r.Failover && slices.Equal(r.Egress, r.Choose[:1]) {
+		v.Egress = nil // as without the key
+	} else if len(v.Egress) == 0 {
 		v.Egress = []string{blockWord}
 	}
 	return v

@@ -75,6 +75,15 @@ func Decide(cfg *config.Config, s Snapshot) Decision {
 // next one is used. A start is no failover: moving back would cut connections.
 const startMoment = 4 * time.Second
 
+// Earliest returns the first of the times that are not zero.
+func Earliest(times ...time.Time) time.Time {
+	times = slices.DeleteFunc(times, time.Time.IsZero)
+	if len(times) == 0 {
+		return time.Time{}
+	}
+	return slices.MinFunc(times, time.Time.Compare)
+}
+
 // starting returns the egresses that are connecting after the start of the daemon.
 func starting(cfg *config.Config, s Snapshot, d Decision) map[string]bool {
 	out := map[string]bool{}
@@ -292,6 +301,16 @@ func UplinkOf(wan *config.WAN, w HostState) uplink {
 			func(p netip.Prefix) bool { return p.Addr().Is4() })
 	}
 	return up
+}
+
+// NetworkOf returns the state of a configured network by its id.
+func NetworkOf(cfg *config.Config, s Snapshot, id string) zerotier.NetworkStatus {
+	for _, n := range cfg.ZeroTier.Networks {
+		if n.ID == id {
+			return Network(cfg, s, n.Name)
+		}
+	}
+	return zerotier.NetworkStatus{}
 }
 
 // Network returns the state of a configured network by its name. Without the service, it still has

@@ -101,6 +101,12 @@ func elsewhere(intent policyroute.Intent, addr netip.Addr, ingress string) ([]st
 	return out, nil
 }
 
+// IngressOf returns the name of the ingress behind which an address lives; empty if there is none.
+func IngressOf(intent policyroute.Intent, addr netip.Addr) string {
+	g, _ := ingressOf(intent, addr)
+	return g.Name
+}
+
 // ingressOf returns the ingress behind which an address is.
 func ingressOf(intent policyroute.Intent, addr netip.Addr) (policyroute.Ingress, bool) {
 	for _, in := range intent.Ingresses {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/probe"
@@ -48,9 +47,9 @@ func pathClients(cfg *config.Config, s Snapshot, d Decision) []PathClient {
 	}
 	var out []PathClient
 	seen := map[EgressList]bool{}
-	for _, r := range cfg.Policy {
-		key := NewEgressList(r.Egress)
-		if len(r.To) > 0 || len(r.Egress) == 0 || seen[key] || len(seen) >= maxPathLists {
+	for _, list := range generalLists(cfg, s) {
+		key := NewEgressList(list)
+		if seen[key] || len(seen) >= maxPathLists {
 			continue
 		}
 		seen[key] = true
@@ -58,7 +57,7 @@ func pathClients(cfg *config.Config, s Snapshot, d Decision) []PathClient {
 			if !hasClients(d.Intent.Ingresses, f) {
 				continue
 			}
-			c := PathClient{Key: strings.Join(r.Egress, " ") + " " + f.String(), List: key,
+			c := PathClient{Key: key.String() + " " + f.String(), List: key,
 				Family: f, Addr: pathAddr(f, len(seen)), Egress: d.Choices[key].Of(f)}
 			for _, e := range d.Intent.Egresses {
 				switch {
@@ -76,6 +75,17 @@ func pathClients(cfg *config.Config, s Snapshot, d Decision) []PathClient {
 		}
 	}
 	return out
+}
+
+// generalLists returns the lists of egresses that lead to the Internet at large, and are in use.
+func generalLists(cfg *config.Config, s Snapshot) [][]string {
+	var out [][]string
+	for _, r := range cfg.Policy {
+		if len(r.To) == 0 {
+			out = append(out, listsOf(r, s)...)
+		}
+	}
+	return slices.DeleteFunc(out, func(list []string) bool { return len(list) == 0 })
 }
 
 // answersProbes returns the IP versions by which an egress answers: when they change, clients'

@@ -23,7 +23,7 @@ func ingressIntents(cfg *config.Config, s Snapshot,
 			Name: n.Name, Iface: st.Iface,
 			Present: s.Host.Up(st.Iface), MTU: st.MTU, Carries: policyroute.ZeroTierPacket,
 			Prefixes: slices.Concat(st.Prefixes, public), Unrouted: public,
-			Reached: known[st.Iface].Reached,
+			Reached: known[st.Iface].Reached, Bound: bindings(n, s),
 		})
 	}
 	for _, i := range cfg.Interfaces {
@@ -127,6 +127,9 @@ func policyIntents(cfg *config.Config, s Snapshot, d Decision) []policyroute.Pol
 	for _, r := range cfg.Policy {
 		// A rule that matches nobody yet has a choice all the same: nobody is refused by it.
 		chooseFor(r.Egress, d, s)
+		for _, p := range chosenPolicies(cfg, r, s) {
+			out = append(out, splitHorizon(cfg, p, d, s)...)
+		}
 		var byIngress []string
 		var byPrefix []netip.Prefix
 		for _, sel := range r.From {

@@ -57,6 +57,10 @@ type Snapshot struct {
 	Preferred string
 	// Exits are the addresses that the Internet sees, as far as they are known, by name of egress.
 	Exits map[string][]exitaddr.Answer
+	// Devices are those that chose an exit, or asked who they are. Their order never changes.
+	Devices []DeviceState
+	// Claims are members that answer for an address of another device.
+	Claims []Claim
 	// Paths is the result of the box's own clients.
 	Paths Paths
 	// DeadResolvers do not answer, though packets get through their egress.

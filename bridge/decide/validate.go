@@ -127,6 +127,15 @@ func tooMany(cfg *config.Config, intent policyroute.Intent) (errs config.Errors)
 	}
 	limit := policyroute.TablePolicyLast - policyroute.TablePolicyFirst + 1
 	lists := map[EgressList]bool{}
+	for _, r := range cfg.Policy {
+		for _, choice := range r.Choose {
+			if lists[NewEgressList(r.ListOf(choice))] = true; len(lists) > limit {
+				return append(errs, &config.Error{Position: r.Pos, Err: config.ErrValue,
+					Problem: fmt.Sprintf("the policy leaves a choice between more than %d lists "+
+						"of egresses", limit), Remedy: "offer fewer under `choose:`"})
+			}
+		}
+	}
 	for _, p := range intent.Policies {
 		if slices.Contains(p.Ingress, pathIngress) {
 			continue // a rule of the file has the same list

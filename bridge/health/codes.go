@@ -17,6 +17,8 @@ const (
 
 	ConfigWarning Code = "config-warning"
 	EgressChosen  Code = "egress-chosen"
+	ChoiceGone    Code = "choice-gone"
+	AddressTaken  Code = "device-address-claimed"
 	ReloadRefused Code = "reload-refused"
 	Closed        Code = "destination-closed"
 
@@ -99,12 +101,18 @@ var onService = []Code{WANDown, WANSilent, ServiceNotInstalled, ServiceNotRunnin
 
 // kinds is the registry, sorted by code.
 var kinds = []Kind{
+	{ChoiceGone, Configuration, Warning,
+		"A device chose an exit that its rule does not offer any more: it uses that of its rule.",
+		"choose another one, or forget the choice: ztbridge egress reset --for DEVICE", nil},
 	{ConfigWarning, Configuration, Warning,
 		"Something in the configuration is allowed, but probably not meant.",
 		"correct the line that it names, and reload", nil},
 	{Closed, Configuration, Warning,
 		"A rule sends to a destination to which its egress does not lead: that traffic is blocked.",
 		"name the destination under peering:", nil},
+	{AddressTaken, Network, Warning,
+		"Two members claim one address: what the second one sends from it is dropped.",
+		"see the message", nil},
 	{DNSBackup, Egress, Warning,
 		"A DNS server of this egress does not answer; devices are sent to the next one.",
 		"nothing, if it comes back; else name other ones under dns: of that egress", onNames},

@@ -28,7 +28,7 @@ func (s *Session) Authorize(ctx context.Context, who string, yes bool) (zerotier
 	if err != nil {
 		return 0, err
 	}
-	before, err := pick(members, who)
+	before, err := Pick(members, who)
 	if err != nil {
 		return 0, err
 	}
@@ -47,15 +47,16 @@ func (s *Session) Authorize(ctx context.Context, who string, yes bool) (zerotier
 	if members, err = s.Members(ctx); err != nil {
 		return 0, err
 	}
-	if now, err := pick(members, before.Address.String()); err != nil || now.Authorized != yes {
+	if now, err := Pick(members, before.Address.String()); err != nil || now.Authorized != yes {
 		return 0, hinted(fmt.Errorf("reading back member %s: %w", before.Address,
 			controller.ErrNotKept))
 	}
 	return before.Address, nil
 }
 
-// pick returns the member that a name or an address means. An address need not be known yet.
-func pick(members []controller.Member, who string) (controller.Member, error) {
+// Pick returns the member that a name or an address means, with a hint if it is none. An address
+// need not be known yet.
+func Pick(members []controller.Member, who string) (controller.Member, error) {
 	var found []controller.Member
 	for _, m := range members {
 		if strings.EqualFold(m.Address.String(), who) {

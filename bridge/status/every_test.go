@@ -122,7 +122,14 @@ var broken = map[health.Code]func(*Input){
 		in.Found = []health.Problem{{Code: health.HistoryFailed, Message: "no space"}}
 	},
 	health.ReloadRefused: func(in *Input) { in.Refused = errors.New("ztbridge.yaml:3: polcy") },
-	health.EgressChosen:  func(in *Input) { in.Snapshot.Preferred = "direct" },
+	health.ChoiceGone: func(in *Input) {
+		in.Snapshot.Devices = []decide.DeviceState{{Egress: "provider",
+			Device: decide.Device{Network: bridgetest.Network, Member: 0x89e92ceee5}}}
+	},
+	health.AddressTaken: func(in *Input) {
+		in.Snapshot.Claims = []decide.Claim{{Addr: netip.MustParseAddr("10.147.17.5"), By: 2}}
+	},
+	health.EgressChosen: func(in *Input) { in.Snapshot.Preferred = "direct" },
 	health.Closed: func(in *Input) {
 		in.Config.Policy[0].To = []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")}
 	},

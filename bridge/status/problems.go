@@ -59,6 +59,7 @@ func Problems(in Input) []health.Problem {
 	}
 	out = append(out, ingressProblems(in.Decided.Intent, s.Host)...)
 	out = append(out, choiceProblems(in)...)
+	out = append(out, deviceProblems(in.Config, s)...)
 	if in.Idle != nil {
 		out = append(out, idleProblem(*in.Idle, runtime.GOARCH))
 	}

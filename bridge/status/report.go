@@ -72,6 +72,7 @@ func (r *Reporter) Report(in Input) api.Status {
 	for _, n := range in.Config.ZeroTier.Networks {
 		st.Networks = append(st.Networks, networkStatus(in.Config, n, s))
 	}
+	st.Devices = devices(in)
 	st.Conditions = r.conditions(in)
 	r.history.expire()
 	st.Reconcile = reconcileStatus(in.Pass)
@@ -126,17 +127,6 @@ func clientStatus(s decide.Snapshot) []api.Client {
 		})
 	}
 	return out
-}
-
-// ClientNames returns the client of each fixed address of the endpoint.
-func ClientNames(s decide.Snapshot) map[netip.Addr]string {
-	names := map[netip.Addr]string{}
-	for name, addrs := range s.Clients {
-		for _, a := range addrs {
-			names[a] = name
-		}
-	}
-	return names
 }
 
 func (r *Reporter) wan(s decide.Snapshot) api.WAN {

@@ -58,6 +58,15 @@ func overall(st api.Status, applied bool) (api.State, string) {
 			moving++
 		}
 	}
+	for _, d := range st.Devices {
+		switch {
+		case len(d.Addresses) == 0: // not met yet
+		case d.Egress == "":
+			refused++
+		case d.Egress != d.Choice && !has(st.Conditions, health.ChoiceGone, d.Name):
+			second++
+		}
+	}
 	fault, troubled := worst(st.Conditions), slices.ContainsFunc(st.Conditions,
 		func(c api.Condition) bool { return c.Severity.AtLeast(health.Warning) })
 	switch {
@@ -85,6 +94,12 @@ func overall(st api.Status, applied bool) (api.State, string) {
 		return api.Degraded, "Working, but something needs attention."
 	}
 	return api.Working, "Working: every device leaves as configured."
+}
+
+func has(conditions []api.Condition, code health.Code, subject string) bool {
+	return slices.ContainsFunc(conditions, func(c api.Condition) bool {
+		return c.Code == code && c.Subject == subject
+	})
 }
 
 // worst returns the first problem that cuts clients off and is no consequence of another.

@@ -1,10 +1,16 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"net/netip"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"ztbridge/bridge/api"
+	"ztbridge/bridge/network"
+	"ztbridge/bridge/zerotier/controller"
 )
 
 func (p *program) egressCommand() *cobra.Command {
@@ -26,36 +32,101 @@ func (p *program) egressCommand() *cobra.Command {
 	}
 	list.Flags().BoolVar(&servers, "servers", false,
 		"list the servers of egresses that have a folder or ZIP archive of profiles")
-	egress.AddCommand(
-		list,
-		&cobra.Command{
-			Use:   "use NAME[/SERVER]",
-			Short: "Make a way out the first choice of every rule that lists it",
-			Long: `Make a way out the first choice of every rule of the policy that lists it. Rules
+	egress.AddCommand(list, p.egressUse(), p.egressReset())
+	return egress
+}
+
+func (p *program) egressUse() *cobra.Command {
+	device := ""
+	cmd := &cobra.Command{
+		Use:   "use NAME[/SERVER]",
+		Short: "Make a way out the first choice of every rule, or of one device",
+		Long: `Make a way out the first choice of every rule of the policy that lists it. Rules
 that do not list it stay as they are. The choice survives a restart; while the
 chosen one is down, the others of the list are used as usual. NAME/SERVER also
-connects to that server (see ztbridge egress list --servers).`,
-			Args: oneArgument,
-			RunE: func(cmd *cobra.Command, args []string) error {
-				if err := p.daemon().Use(cmd.Context(), args[0]); err != nil {
-					return err
-				}
-				p.say("%s is now the first choice of every rule that lists it", args[0])
-				return nil
-			},
+connects to that server (see ztbridge egress list --servers).
+
+With --for, choose for one device: for its IP address, its 10-digit ZeroTier address,
+its name (ztbridge network members), or the name of a client of the endpoint. Its rule
+must offer the exit by ` + "`choose:`" + `. While the exit is down, the device is blocked, unless
+the rule has ` + "`egress:`" + ` as well.`,
+		Args: oneArgument,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if device != "" {
+				return p.useFor(cmd.Context(), device, args[0])
+			}
+			if err := p.daemon().Use(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			p.say("%s is now the first choice of every rule that lists it", args[0])
+			return nil
 		},
-		&cobra.Command{
-			Use: "reset", Short: "Forget the choice made by `use`", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error {
-				if err := p.daemon().Reset(cmd.Context()); err != nil {
-					return err
-				}
-				p.say("the order of the configuration is in force")
-				return nil
-			},
+	}
+	cmd.Flags().StringVar(&device, "for", "", "choose for this `device` alone")
+	return cmd
+}
+
+func (p *program) egressReset() *cobra.Command {
+	device := ""
+	cmd := &cobra.Command{
+		Use: "reset", Short: "Forget the choice made by `use`", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if device != "" {
+				return p.useFor(cmd.Context(), device, "")
+			}
+			if err := p.daemon().Reset(cmd.Context()); err != nil {
+				return err
+			}
+			p.say("the order of the configuration is in force")
+			return nil
 		},
-	)
-	return egress
+	}
+	cmd.Flags().StringVar(&device, "for", "", "forget what this `device` chose")
+	return cmd
+}
+
+// useFor chooses an exit for one device, or forgets its choice. A name that the daemon does not
+// know may be a member's at the network's controller.
+func (p *program) useFor(ctx context.Context, device, egress string) error {
+	r := api.DeviceRequest{Device: device, Egress: egress}
+	if member, ok := p.memberNamed(ctx, device); ok {
+		r = api.DeviceRequest{Device: member.Address.String(), Name: member.Name, Egress: egress,
+			Addresses: member.Addrs}
+	}
+	now, err := p.daemon().UseFor(ctx, r)
+	if err != nil {
+		return err
+	}
+	switch {
+	case egress == "":
+		p.say("%s follows its rule again", now.Name)
+	case now.Egress == egress:
+		p.say("%s leaves by %s now", now.Name, egress)
+	case now.Egress != "":
+		p.say("%s chose %s, which is not up: it leaves by %s", now.Name, egress, now.Egress)
+	default:
+		p.say("%s chose %s, and is blocked until that is up", now.Name, egress)
+	}
+	return nil
+}
+
+// memberNamed returns the member that a name or ZeroTier address means at the network's controller,
+// if that can be asked.
+func (p *program) memberNamed(ctx context.Context, device string) (controller.Member, bool) {
+	if _, err := netip.ParseAddr(device); err == nil {
+		return controller.Member{}, false
+	}
+	s, err := network.Open(ctx, network.Options{ConfigPath: p.configPath, StateDir: p.stateDir,
+		Overrides: p.overrides, CentralV1: p.centralV1, CentralV2: p.centralV2})
+	if err != nil || !s.HasController() {
+		return controller.Member{}, false
+	}
+	members, err := s.Members(ctx)
+	if err != nil {
+		return controller.Member{}, false
+	}
+	m, err := network.Pick(members, device)
+	return m, err == nil && m.Authorized
 }
 
 func (p *program) listEgresses(cmd *cobra.Command) error {

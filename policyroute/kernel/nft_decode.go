@@ -83,6 +83,9 @@ func (d *decoder) next() bool {
 }
 
 func (d *decoder) meta(key expr.MetaKey) bool {
+	if key == expr.MetaKeyIIFTYPE {
+		return d.notFrom()
+	}
 	cmp := take[*expr.Cmp](d)
 	if cmp == nil || cmp.Register != reg || cmp.Op != expr.CmpOpEq {
 		return false
@@ -302,36 +305,6 @@ func (d *decoder) conntrack(key expr.CtKey) bool {
 			}
 		}
 		return mask == 0
-	}
-	return false
-}
-
-// immediate reads a translation whose address or port was loaded into the register.
-func (d *decoder) immediate(data []byte) bool {
-	switch x := take[expr.Any](d).(type) {
-	case *expr.Ct:
-		label, ok := labelOf(data)
-		d.rule.SetLabel = label
-		return ok && setsCt(x) && x.Key == expr.CtKeyLABELS
-	case *expr.Redir:
-		if x.RegisterProtoMin != reg || len(data) != 2 {
-			return false
-		}
-		d.rule.Verdict = policyroute.NftVerdict{Kind: "redirect",
-			Port: binary.BigEndian.Uint16(data)}
-		return true
-	case *expr.NAT:
-		addr, ok := netip.AddrFromSlice(data)
-		if !ok || x.RegAddrMin != reg || x.RegProtoMin != 0 || x.Random || x.FullyRandom ||
-			x.Persistent {
-			return false
-		}
-		kind := "snat"
-		if x.Type == expr.NATTypeDestNAT {
-			kind = "dnat"
-		}
-		d.rule.Verdict = policyroute.NftVerdict{Kind: kind, Addr: addr}
-		return true
 	}
 	return false
 }

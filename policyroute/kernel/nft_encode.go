@@ -3,6 +3,7 @@ package kernel
 import (
 	"encoding/binary"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 
@@ -15,6 +16,7 @@ import (
 
 // Offsets and lengths of packet header fields that rules match, in bytes.
 const (
+	offSrcMAC            = 6
 	offSaddr4, offDaddr4 = 12, 16
 	offSaddr6, offDaddr6 = 8, 24
 	offICMPType          = 0
@@ -82,6 +84,13 @@ func (e encoder) rule(r policyroute.NftRule) ([]expr.Any, error) {
 	}
 	if r.Dst.IsValid() {
 		add(address(r.Dst, offDaddr4, offDaddr6)...)
+	}
+	if r.NotSrcMAC != "" {
+		mac, err := net.ParseMAC(r.NotSrcMAC)
+		if err != nil {
+			return nil, err
+		}
+		add(notFrom(mac)...)
 	}
 	if err := e.transport(r, add); err != nil {
 		return nil, err

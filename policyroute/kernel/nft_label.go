@@ -2,9 +2,13 @@ package kernel
 
 import (
 	"bytes"
+	"encoding/binary"
+	"net/netip"
 
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+
+	"ztbridge/policyroute"
 )
 
 // ctLabelBytes is the size of all labels of a connection (NF_CT_LABELS_MAX_SIZE).
@@ -62,4 +66,34 @@ func labelOf(data []byte) (uint8, bool) {
 		}
 	}
 	return 0, false
+}
+
+// immediate reads a translation whose address or port was loaded into the register.
+func (d *decoder) immediate(data []byte) bool {
+	switch x := take[expr.Any](d).(type) {
+	case *expr.Ct:
+		label, ok := labelOf(data)
+		d.rule.SetLabel = label
+		return ok && setsCt(x) && x.Key == expr.CtKeyLABELS
+	case *expr.Redir:
+		if x.RegisterProtoMin != reg || len(data) != 2 {
+			return false
+		}
+		d.rule.Verdict = policyroute.NftVerdict{Kind: "redirect",
+			Port: binary.BigEndian.Uint16(data)}
+		return true
+	case *expr.NAT:
+		addr, ok := netip.AddrFromSlice(data)
+		if !ok || x.RegAddrMin != reg || x.RegProtoMin != 0 || x.Random || x.FullyRandom ||
+			x.Persistent {
+			return false
+		}
+		kind := "snat"
+		if x.Type == expr.NATTypeDestNAT {
+			kind = "dnat"
+		}
+		d.rule.Verdict = policyroute.NftVerdict{Kind: kind, Addr: addr}
+		return true
+	}
+	return false
 }

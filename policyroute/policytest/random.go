@@ -37,6 +37,7 @@ func Random(r *rand.Rand) policyroute.Intent {
 			e.NAT4 = policyroute.NAT{Kind: policyroute.SNAT, To: netip.MustParseAddr("203.0.113.7")}
 		}
 	}
+	in.Ingresses[0].Bound = randomBound(r)
 	use := map[string]string{}
 	for n := range r.IntN(6) {
 		in.Policies = append(in.Policies, randomPolicy(r, in, n, use))
@@ -66,6 +67,16 @@ func Random(r *rand.Rand) policyroute.Intent {
 			To: Prefixes("10.147.17.80")[0], Proto: "tcp", Ports: []uint16{22}}}
 	}
 	return in
+}
+
+func randomBound(r *rand.Rand) (out []policyroute.Binding) {
+	for _, p := range Prefixes("10.147.17.66", "10.147.17.7", "fd80:56c2:e21c::7") {
+		if r.IntN(2) == 0 {
+			out = append(out, policyroute.Binding{Prefix: p,
+				MAC: fmt.Sprintf("02:00:00:00:00:%02x", r.IntN(3))})
+		}
+	}
+	return out
 }
 
 func randomPolicy(r *rand.Rand, in policyroute.Intent, n int,

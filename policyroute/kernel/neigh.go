@@ -1,0 +1,41 @@
+package kernel
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// Neighbour is an entry of the kernel's neighbour table (ip-neighbour(8)).
+type Neighbour struct {
+	Addr netip.Addr
+	MAC  net.HardwareAddr
+}
+
+// lasting are the states in which an entry has a hardware address that was answered.
+const lasting = unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PROBE |
+	unix.NUD_PERMANENT
+
+// Neighbours returns who is known behind an interface, link-local addresses excepted; none if there
+// is no such interface.
+func (k *Kernel) Neighbours(iface string) ([]Neighbour, error) {
+	link, err := k.linkByName(iface)
+	if err != nil || link == nil {
+		return nil, err
+	}
+	list, err := k.rtnl.NeighList(link.Attrs().Index, unix.AF_UNSPEC)
+	if err != nil {
+		return nil, fmt.Errorf("listing neighbours behind %s: %w", iface, err)
+	}
+	var out []Neighbour
+	for _, n := range list {
+		a := toAddr(n.IP)
+		if a.IsValid() && !a.IsLinkLocalUnicast() && !a.IsMulticast() && n.State&lasting != 0 &&
+			len(n.HardwareAddr) == 6 {
+			out = append(out, Neighbour{a, n.HardwareAddr})
+		}
+	}
+	return out, nil
+}

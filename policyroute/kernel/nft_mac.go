@@ -1,0 +1,31 @@
+package kernel
+
+import (
+	"net"
+
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// notFrom matches Ethernet frames from another hardware address.
+func notFrom(mac net.HardwareAddr) []expr.Any {
+	return []expr.Any{
+		meta(expr.MetaKeyIIFTYPE), eq(binaryutil.NativeEndian.PutUint16(unix.ARPHRD_ETHER)),
+		payload(expr.PayloadBaseLLHeader, offSrcMAC, uint32(len(mac))),
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: mac},
+	}
+}
+
+// notFrom reads a match of the hardware address, which begins with the type of the interface.
+func (d *decoder) notFrom() bool {
+	if len(d.in) < 3 {
+		return false
+	}
+	cmp, ok := d.in[2].(*expr.Cmp)
+	if !ok || len(cmp.Data) != 6 {
+		return false
+	}
+	d.rule.NotSrcMAC = net.HardwareAddr(cmp.Data).String()
+	return d.exactly(notFrom(cmp.Data)[1:])
+}
