@@ -61,7 +61,7 @@ type daemon struct {
 	queues   error             // why devices have not the queues that they should
 	unqueued services.Repeated // what of queues was logged
 	undone   services.Repeated // what the last pass that was carried out could not do
-	wake     time.Time         // when the next pass is due though nothing happens; zero: at the resync
+	wake     time.Time         // when the next pass is due without an event; zero: at the resync
 	// filtered reports whether the filter that was decided was in force when the last pass looked,
 	// or that the pass succeeded.
 	filtered   bool
@@ -172,7 +172,8 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 		ended:    make(chan struct{}), watchers: map[chan struct{}]bool{},
 	}
 	d.page = web.NewService(d, opts.StateDir, opts.Logger)
-	d.Service = &devices.Service{Book: devices.Open(opts.StateDir, k, opts.Logger), View: d.view, Change: d.change}
+	d.Service = &devices.Service{Book: devices.Open(opts.StateDir, k, opts.Logger), View: d.view,
+		Change: d.change}
 	return d, nil
 }
 

@@ -97,8 +97,9 @@ func (d *daemon) converge(ctx context.Context, intent policyroute.Intent,
 		err = d.kernel.Apply(ctx, plan)
 	}
 	if refiltered != d.refiltered || have.Nft.Empty() && plan.ChangesFilter() {
-		// The kernel translates a connection by its first packet alone. These may have begun without
-		// the filter, which others can take away between what is seen here and what is done.
+		// The kernel translates a connection by its first packet alone. These may have begun
+		// without the filter, which others can take away between what is seen here and what is
+		// done.
 		_ = d.cut(ctx, "filter missing", kernel.Flows{Untranslated: decide.Translated(intent)})
 		d.refiltered = refiltered
 	}

@@ -90,7 +90,8 @@ func TestAlertRules(t *testing.T) {
 	rules := filepath.Join(metricsDir, "alerts.yaml")
 	for _, args := range [][]string{{"check", "rules", rules},
 		{"test", "rules", filepath.Join("testdata", "alerts_test.yaml")}} {
-		if out, err := exec.CommandContext(t.Context(), promtool, args...).CombinedOutput(); err != nil {
+		out, err := exec.CommandContext(t.Context(), promtool, args...).CombinedOutput()
+		if err != nil {
 			t.Errorf("promtool %v: %v\n%s", args, err, out)
 		}
 	}
@@ -197,7 +198,8 @@ func TestOnlyPrivateSources(t *testing.T) {
 		}
 	}
 	public := []string{"203.0.113.1", "8.8.8.8", "2001:db8::1", "100.128.0.1", "172.32.0.1"}
-	if slices.ContainsFunc(public, func(a string) bool { return IsPrivate(netip.MustParseAddr(a)) }) {
+	private := func(a string) bool { return IsPrivate(netip.MustParseAddr(a)) }
+	if slices.ContainsFunc(public, private) {
 		t.Error("a public address gets an answer")
 	}
 }

@@ -107,8 +107,8 @@ func starting(cfg *config.Config, s Snapshot, d Decision) map[string]bool {
 	return out
 }
 
-// awaited reports whether an IP version that is asked has neither answered nor failed to yet: one may
-// well answer before the other.
+// awaited reports whether an IP version that is asked has neither answered nor failed to yet: one
+// may well answer before the other.
 func awaited(p probe.Status) bool {
 	return p.Grade == probe.Unknown || p.Asked[probe.V4] && p.Of[probe.V4] == probe.Unknown ||
 		p.Asked[probe.V6] && p.Of[probe.V6] == probe.Unknown
@@ -209,8 +209,8 @@ func answeringFirst(list []netip.Addr, egress string, dead DeadResolvers) []neti
 	return out
 }
 
-// SteeredTo returns the resolvers that clients' questions are steered to, one of each IP version, by
-// name of egress.
+// SteeredTo returns the resolvers that clients' questions are steered to, one of each IP version,
+// by name of egress.
 func SteeredTo(intent policyroute.Intent) map[string][]netip.Addr {
 	out := map[string][]netip.Addr{}
 	for _, e := range intent.Egresses {

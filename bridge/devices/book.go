@@ -37,7 +37,8 @@ type Book struct {
 	moved  bool
 }
 
-// Open reads the file with the choices. If it cannot be read, that is logged, and the book is empty.
+// Open reads the file with the choices. If it cannot be read, that is logged, and the book is
+// empty.
 func Open(stateDir string, k *kernel.Kernel, log *slog.Logger) *Book {
 	file, err := statefile.Open[[]decide.DeviceState](filepath.Join(stateDir, "devices.json"))
 	if err != nil {

@@ -31,8 +31,8 @@ func TestStatusIsOfNow(t *testing.T) {
 	const idle = 12 * time.Second // measured; the resync falls into it once
 	counts := map[bool]int{}
 	for _, polled := range []bool{false, true} {
-		// Events of the start (a tunnel that connects, the first answers) cause passes of their own.
-		// They are over when the resync, which is due 10 s after the last pass, makes one.
+		// Events of the start (a tunnel that connects, the first answers) cause passes of their
+		// own. They are over when the resync, which is due 10 s after the last pass, makes one.
 		before := len(passes())
 		await(t, "a pass without an event", func() bool {
 			all := passes()

@@ -16,9 +16,9 @@ var updateTranscripts = flag.Bool("update", false, "write the transcripts of sta
 // screen is how many lines of a terminal a healthy box with one egress may take.
 const screen = 24
 
-// transcript compares what status and doctor print with testdata/NAME.txt, until they agree: a state
-// may take a moment to be complete. The files are what was reviewed: a difference is read before it
-// is written.
+// transcript compares what status and doctor print with testdata/NAME.txt, until they agree: a
+// state may take a moment to be complete. The files are what was reviewed: a difference is read
+// before it is written.
 func (l *truthLab) transcript(name string) {
 	l.t.Helper()
 	path := filepath.Join("testdata", name+".txt")
@@ -70,7 +70,9 @@ var changing = []struct {
 	{regexp.MustCompile(`ztbridge [^ ]+, running`), "ztbridge VERSION, running"},
 	{regexp.MustCompile(`(ok +openvpn +)[\d.]+`), "${1}VERSION"},
 	{regexp.MustCompile(`(udp|tcp) 203\.0\.113\.[23]:`), "$1 203.0.113.2:"},
-	{regexp.MustCompile(`(egress provider +|provider: )(reconnecting|connecting|resolving|backoff)`),
+	{
+		regexp.MustCompile(
+			`(egress provider +|provider: )(reconnecting|connecting|resolving|backoff)`),
 		"${1}TRYING"},
 }
 

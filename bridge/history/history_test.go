@@ -149,7 +149,8 @@ func TestChanges(t *testing.T) {
 	if !slices.IsSortedFunc(got, func(a, b api.PastChange) int { return b.At.Compare(a.At) }) {
 		t.Error("the newest does not come first")
 	}
-	if got, err := s.Changes(api.LastHour, 2, noon.Add(4*time.Minute)); err != nil || len(got) != 2 {
+	got, err = s.Changes(api.LastHour, 2, noon.Add(4*time.Minute))
+	if err != nil || len(got) != 2 {
 		t.Errorf("two at most: %v, %v", got, err)
 	}
 }

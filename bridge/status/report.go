@@ -157,7 +157,8 @@ func (r *Reporter) egress(in Input, e config.Egress, intent policyroute.Egress) 
 	out := api.Egress{
 		Name: e.Name, Kind: e.Kind(), Interface: intent.Iface, MTU: intent.MTU,
 		Usable: desired.Health[e.Name] > decide.Unusable, Chosen: s.Preferred == e.Name,
-		RTT: p.RTT.Seconds(), Loss: p.Loss, Probes: probeStates(p), Addresses: []netip.Prefix{}, DNS: []string{},
+		RTT: p.RTT.Seconds(), Loss: p.Loss, Probes: probeStates(p), Addresses: []netip.Prefix{},
+		DNS: []string{},
 	}
 	for _, a := range intent.DNS {
 		out.DNS = append(out.DNS, a.String())

@@ -53,7 +53,8 @@ func (r *Redactor) Secret(text string) {
 // vocabulary are words of our own: who calls an egress so has told nothing, and everything said of
 // the word would become unreadable.
 var vocabulary = []string{"zerotier", "openvpn", "wan", "endpoint", "interface", "ingress",
-	"egress", "policy", "up", "down", "none", "all", "block", "ok", "root", "localhost", "true", "false"}
+	"egress", "policy", "up", "down", "none", "all", "block", "ok", "root", "localhost",
+	"true", "false"}
 
 // Name adds a name of that kind: a person's word for something, or an identifier. What was added
 // before keeps its kind.
@@ -131,7 +132,8 @@ func (r *Redactor) secretReplacer() *strings.Replacer {
 }
 
 // ours are hosts of documents that messages lead to.
-var ours = []string{"www.zerotier.com", "my.zerotier.com", "docs.zerotier.com", "age-encryption.org"}
+var ours = []string{"www.zerotier.com", "my.zerotier.com", "docs.zerotier.com",
+	"age-encryption.org"}
 
 func (r *Redactor) url(s string) string {
 	u, err := url.Parse(s)
