@@ -15,13 +15,10 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
-// ErrRunning reports that a daemon runs, where it must not.
-var ErrRunning = services.ErrRunning
-
 // Down takes away everything of ours: rules, routes, filters, chains, TUN devices; and puts back
 // the sysctls as they were before the first start. What others made stays. It returns how many
-// changes that took. Idempotent. It refuses with ErrRunning while a daemon would put
-// everything back.
+// changes that took. Idempotent. It refuses with services.ErrRunning while a
+// daemon would put everything back.
 func Down(ctx context.Context, opts Options) (changes int, err error) {
 	lockFile, err := services.Lock(opts.RuntimeDir)
 	if err != nil {

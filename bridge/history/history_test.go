@@ -275,8 +275,8 @@ func countHours(t testing.TB, s *Store) (n int) {
 	return n
 }
 
-// A box with eight egresses and four ingresses, all of them busy and changing all the time, takes at
-// most 5 MB a month.
+// A box with eight egresses and four ingresses, all of them busy and changing all the time, takes
+// at most 5 MB a month.
 func TestSizeOfMonth(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
@@ -286,7 +286,8 @@ func TestSizeOfMonth(t *testing.T) {
 		status.Egresses = append(status.Egresses, api.Egress{Name: fmt.Sprint("egress-", i)})
 	}
 	for i := range 4 {
-		status.Ingresses = append(status.Ingresses, api.Ingress{Name: fmt.Sprint("in-", i), State: "up"})
+		status.Ingresses = append(status.Ingresses,
+			api.Ingress{Name: fmt.Sprint("in-", i), State: "up"})
 	}
 	writes := 0
 	for minute := range 31 * 24 * 60 {
