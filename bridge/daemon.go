@@ -197,7 +197,8 @@ func (d *daemon) enforce(l *services.Spec) error {
 		return err
 	}
 	page := l.Config.Page
-	d.page.Configure(d.helpers, web.Settings{On: page.Serve != config.PageOff, Port: page.Port})
+	d.page.Configure(d.helpers, web.Settings{On: page.Serve != config.PageOff,
+		LAN: page.Serve == config.PageLAN, Port: page.Port})
 	d.trigger.Fire("configuration")
 	return nil
 }

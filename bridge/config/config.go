@@ -37,7 +37,7 @@ type Updates struct {
 
 // Page says where the page is served, and on which port.
 type Page struct {
-	Serve string // PageOff or PageDevices
+	Serve string // PageOff, PageDevices or PageLAN
 	Port  uint16
 }
 

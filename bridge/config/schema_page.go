@@ -6,6 +6,8 @@ const (
 	PageOff = "off"
 	// PageDevices: it is served where devices enter, on the box's addresses there.
 	PageDevices = "devices"
+	// PageLAN: it is served there, and on the uplink where that is in a private network.
+	PageLAN = "lan"
 )
 
 const defaultPagePort = 80
@@ -15,7 +17,7 @@ func (d *decoder) page(v value) {
 	d.cfg.Page.Serve = PageDevices
 	v.object(fields{
 		"serve": func(v value) {
-			if word, ok := v.oneOf(PageOff, PageDevices); ok {
+			if word, ok := v.oneOf(PageOff, PageDevices, PageLAN); ok {
 				d.cfg.Page.Serve = word
 			}
 		},

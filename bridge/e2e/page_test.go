@@ -121,24 +121,11 @@ func TestPageAnswersDevicesAlone(t *testing.T) {
 	must(t, err)
 	b.start()
 	b.awaitEgress("provider")
-	ask := func(from *netlab.Namespace, address string) (int, error) {
-		client := http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{
-			DisableKeepAlives: true,
-			DialContext: func(ctx context.Context, network, a string) (net.Conn, error) {
-				return from.Dial(ctx, network, a)
-			}}}
-		response, err := client.Get("http://" + address + "/login")
-		if err != nil {
-			return 0, err
-		}
-		defer response.Body.Close()
-		return response.StatusCode, nil
-	}
 	await(t, "the page", func() bool {
-		code, err := ask(top.Client, "10.77.0.1:8080")
+		code, err := askPage(top.Client, "10.77.0.1:8080")
 		return err == nil && code == http.StatusOK
 	})
-	if code, err := ask(top.Client, "[fd77::1]:8080"); err != nil || code != http.StatusOK {
+	if code, err := askPage(top.Client, "[fd77::1]:8080"); err != nil || code != http.StatusOK {
 		t.Errorf("by IPv6: %d, %v", code, err)
 	}
 	customers, err := provider.Customers()
@@ -155,7 +142,7 @@ func TestPageAnswersDevicesAlone(t *testing.T) {
 		"a device, the LAN's":     {top.Client, netip.MustParseAddr("192.168.50.1")},
 		"the provider, by tunnel": {provider.NS, customers[0]},
 	} {
-		if code, err := ask(one.from, netip.AddrPortFrom(one.address, 8080).String()); err == nil {
+		if code, err := askPage(one.from, netip.AddrPortFrom(one.address, 8080).String()); err == nil {
 			t.Errorf("%s is answered: %d", name, code)
 		}
 	}
@@ -164,6 +151,50 @@ func TestPageAnswersDevicesAlone(t *testing.T) {
 	for _, p := range result.Kept {
 		t.Errorf("the WAN saw %v", p)
 	}
+}
+
+// askPage asks for the page from a namespace, by a connection of its own.
+func askPage(from *netlab.Namespace, address string) (code int, err error) {
+	client := http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, a string) (net.Conn, error) {
+			return from.Dial(ctx, network, a)
+		}}}
+	response, err := client.Get("http://" + address + "/login")
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	return response.StatusCode, nil
+}
+
+// TestPageOnLAN asks a box at home for its page: neighbours see it, the rest of the world does
+// not, and nobody does while the uplink has a public address.
+func TestPageOnLAN(t *testing.T) {
+	t.Parallel()
+	top := standard(t, lab.Options{})
+	const home, box = "192.168.7.1/24", "192.168.7.2"
+	public := lab.BoxWAN4.String() + "/24"
+	must(t, top.Router.IP("address add "+home+" dev wan"))
+	must(t, top.Box.IP("address add "+box+"/24 dev "+lab.WANIface,
+		"route replace default via 192.168.7.1", "address del "+public+" dev "+lab.WANIface))
+	b := newBox(t, top.Box)
+	b.write("provider.ovpn", top.Providers[0].Config())
+	b.write("ztbridge.yaml", gatewayConfig+"page: {serve: lan, port: 8080}\n")
+	b.start()
+	served := func() bool {
+		code, err := askPage(top.Router, box+":8080")
+		return err == nil && code == http.StatusOK
+	}
+	await(t, "the page for a neighbour", served)
+	if code, err := askPage(top.Client, "10.77.0.1:8080"); err != nil || code != http.StatusOK {
+		t.Errorf("a device: %d, %v", code, err)
+	}
+	if code, err := askPage(top.Internet, box+":8080"); err == nil {
+		t.Errorf("the Internet is answered: %d", code)
+	}
+	must(t, top.Box.IP("address add "+public+" dev "+lab.WANIface))
+	await(t, "no page beside a public address", func() bool { return !served() })
 }
 
 // isReset reports whether a TCP segment refuses a connection, as the kernel does at a closed port.

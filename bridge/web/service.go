@@ -16,6 +16,7 @@ func Dir(stateDir string) string { return filepath.Join(stateDir, "page") }
 // Settings are what the configuration says of the page.
 type Settings struct {
 	On   bool
+	LAN  bool // on the uplink as well, where that is in a private network
 	Port uint16
 }
 
@@ -58,7 +59,7 @@ func (p *Service) Configure(ctx context.Context, s Settings) {
 		name = "ztbridge"
 	}
 	server := New(Config{
-		Backend: p.backend, Dir: p.dir, Port: s.Port, Box: name,
+		Backend: p.backend, Dir: p.dir, Port: s.Port, LAN: s.LAN, Box: name,
 		Names: []string{"ztbridge.local", name, name + ".local"}, Log: p.log,
 	})
 	p.set(server)
