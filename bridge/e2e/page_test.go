@@ -142,7 +142,8 @@ func TestPageAnswersDevicesAlone(t *testing.T) {
 		"a device, the LAN's":     {top.Client, netip.MustParseAddr("192.168.50.1")},
 		"the provider, by tunnel": {provider.NS, customers[0]},
 	} {
-		if code, err := askPage(one.from, netip.AddrPortFrom(one.address, 8080).String()); err == nil {
+		code, err := askPage(one.from, netip.AddrPortFrom(one.address, 8080).String())
+		if err == nil {
 			t.Errorf("%s is answered: %d", name, code)
 		}
 	}
