@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -219,15 +220,43 @@ func dial(src, dst netip.Addr) error {
 		return err
 	}
 	defer unix.Close(fd)
-	timeout := unix.NsecToTimeval(int64(5 * time.Second))
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &timeout); err != nil {
-		return err
-	}
 	if err := unix.Bind(fd, local); err != nil {
 		return err
 	}
-	if err := unix.Connect(fd, remote); err != unix.ECONNREFUSED {
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return err
+	}
+	err = unix.Connect(fd, remote)
+	if errors.Is(err, unix.EINPROGRESS) {
+		err = connected(fd)
+	}
+	if !errors.Is(err, unix.ECONNREFUSED) {
 		return fmt.Errorf("connecting from %s: %w", src, err)
 	}
 	return nil
+}
+
+// connected waits for what becomes of a connection that was begun. The runtime's own signals
+// interrupt the waiting, and so would they a connect that blocks.
+func connected(fd int) error {
+	const wait = 5 * time.Second
+	for end := time.Now().Add(wait); ; {
+		left := time.Until(end)
+		if left <= 0 {
+			return unix.ETIMEDOUT
+		}
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}},
+			int(left/time.Millisecond)+1)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+		if n > 0 {
+			break
+		}
+	}
+	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil {
+		return err
+	}
+	return unix.Errno(code)
 }
