@@ -33,7 +33,9 @@ func pathProblems(in Input) []health.Problem {
 		out = append(out, health.Problem{Code: health.PathBlocked, Subject: b.Iface,
 			Message: fmt.Sprintf("devices behind %s have no Internet: %s drops their packets",
 				b.Iface, b.Block),
-			Remedy: "let through what ztbridge forwards", Command: b.Allow([]string{b.Iface})})
+			Remedy: "let through what ztbridge forwards",
+			// The box's own client meets the same filter.
+			Command: b.Allow([]string{decide.PathDevice, b.Iface})})
 	}
 	if s.Paths.Err != nil {
 		out = append(out, health.Problem{Code: health.PathUnchecked,
