@@ -41,7 +41,8 @@ var arrows = []arrow{
 	{from: "image/build/…", to: []string{"image/build/…", "image/device/…"}},
 	{from: "bridge", to: []string{"bridge/…", "policyroute", "policyroute/kernel"}},
 	{from: "bridge/decide", to: slices.Concat(drivers, engine)},
-	{from: "bridge/services", to: slices.Concat([]string{"bridge/decide"}, drivers, engine)},
+	{from: "bridge/services", to: slices.Concat([]string{"bridge/decide", "bridge/sockopt"},
+		drivers, engine)},
 	{from: "bridge/status", to: slices.Concat([]string{"bridge/decide"}, drivers, engine)},
 	{from: "bridge/network", to: drivers},
 	{from: "bridge/devices", to: slices.Concat([]string{"bridge/decide", "bridge/statefile"}, drivers,
@@ -55,10 +56,11 @@ var arrows = []arrow{
 	{from: "bridge/support"},
 	{from: "bridge/backup", to: []string{"bridge/config", "bridge/pki", "bridge/sealed"}},
 	// the page shows the status and asks the daemon's own backend
-	{from: "bridge/web", to: []string{"bridge/api", "bridge/connlimit", "bridge/health"}},
+	{from: "bridge/web", to: []string{"bridge/api", "bridge/connlimit", "bridge/health",
+		"bridge/sockopt"}},
 	// a driver: only what is below itself, and what says what is wrong
 	{from: "bridge/*/…", to: []string{"bridge/connlimit", "bridge/health", "bridge/sealed",
-		"bridge/suggest"}},
+		"bridge/sockopt", "bridge/suggest"}},
 	{from: "policyroute"},
 	{from: "policyroute/kernel", to: []string{"policyroute"}},
 	{from: "policyroute/netlab"},

@@ -13,15 +13,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/crypto/bcrypt"
-	"golang.org/x/sys/unix"
 
 	"ztbridge/bridge/connlimit"
+	"ztbridge/bridge/sockopt"
 )
 
 const (
@@ -164,21 +163,14 @@ func holds(iface net.Interface, addr netip.Addr) bool {
 // serveOn serves until ctx ends or the interface has lost the address.
 func (s *MetricsServer) serveOn(ctx context.Context, at netip.AddrPort, iface net.Interface,
 	handler http.Handler) error {
-	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
-		var err error
-		if control := raw.Control(func(fd uintptr) {
-			err = unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, iface.Name)
-		}); control != nil {
-			return control
-		}
-		return err
-	}}
+	config := net.ListenConfig{Control: sockopt.Control(sockopt.Device(iface.Name))}
 	listener, err := config.Listen(ctx, "tcp", at.String())
 	if err != nil {
 		return fmt.Errorf("serving metrics: %w", err)
 	}
-	limited := connlimit.New(&privateListener{listener}, maxScrapers, maxOneScraper,
-		connlimit.OfMembers)
+	private := connlimit.Admit(listener,
+		func(_, remote netip.Addr) bool { return IsPrivate(remote) })
+	limited := connlimit.New(private, maxScrapers, maxOneScraper, connlimit.OfMembers)
 	srv := &http.Server{Handler: handler, ReadHeaderTimeout: headerTimeout,
 		WriteTimeout: metricsTimeout, IdleTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
@@ -202,24 +194,6 @@ func (s *MetricsServer) serveOn(ctx context.Context, at netip.AddrPort, iface ne
 			err = errors.Join(err, served)
 		}
 		return err
-	}
-}
-
-// privateListener accepts only connections from private addresses.
-type privateListener struct{ net.Listener }
-
-// Accept returns the next connection that may be answered.
-func (l *privateListener) Accept() (net.Conn, error) {
-	for {
-		conn, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok &&
-			IsPrivate(tcp.AddrPort().Addr().Unmap().WithZone("")) {
-			return conn, nil
-		}
-		_ = conn.Close() // nothing was said on it
 	}
 }
 

@@ -54,12 +54,11 @@ func (v value) privateAddrPort() (netip.AddrPort, bool) {
 		return netip.AddrPort{}, false
 	}
 	a := at.Addr().Unmap()
-	shared := netip.MustParsePrefix("100.64.0.0/10") // between a provider and its customers
 	switch {
 	case a.IsUnspecified():
 		v.fail(ErrValue, text+" means every interface, the Internet's included", form)
 		return netip.AddrPort{}, false
-	case !a.IsPrivate() && !a.IsLoopback() && !shared.Contains(a):
+	case !a.IsPrivate() && !a.IsLoopback() && !sharedAddresses.Contains(a):
 		v.fail(ErrValue, text+" is a public address: anybody could read the metrics", form)
 		return netip.AddrPort{}, false
 	}

@@ -114,11 +114,7 @@ const (
 // SourceOf returns the source that a TCP or UDP address counts as: its IPv4 address, or the first
 // bits6 bits of its IPv6 address. It returns the zero Prefix for other kinds of addresses.
 func SourceOf(a net.Addr, bits6 int) netip.Prefix {
-	ip, ok := a.(interface{ AddrPort() netip.AddrPort })
-	if !ok {
-		return netip.Prefix{}
-	}
-	addr := ip.AddrPort().Addr().Unmap().WithZone("")
+	addr := AddrOf(a)
 	p, err := addr.Prefix(min(addr.BitLen(), bits6))
 	if err != nil {
 		return netip.Prefix{}

@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"ztbridge/bridge/sockopt"
 )
 
 const (
@@ -103,17 +103,8 @@ func (p Path) dialResolver(ctx context.Context, network string) (net.Conn, error
 }
 
 // bind keeps a socket to the path: with another route, or none, nothing leaves by it.
-func (p Path) bind(_, _ string, c syscall.RawConn) error {
-	var failed error
-	err := c.Control(func(fd uintptr) {
-		if p.Mark != 0 {
-			failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(p.Mark))
-		}
-		if failed == nil {
-			failed = unix.BindToDevice(int(fd), p.Iface)
-		}
-	})
-	return errors.Join(err, failed)
+func (p Path) bind(network, address string, c syscall.RawConn) error {
+	return sockopt.Control(sockopt.Mark(p.Mark), sockopt.Device(p.Iface))(network, address, c)
 }
 
 // ResolverOf returns the address at which a resolver of an egress is asked.

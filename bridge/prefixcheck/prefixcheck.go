@@ -9,12 +9,13 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
+
+	"ztbridge/bridge/sockopt"
 )
 
 // Outcome is what is known of the prefix.
@@ -167,14 +168,8 @@ func (c *Checker) check(ctx context.Context) (Outcome, error) {
 }
 
 func (c *Checker) open(source netip.Addr) (net.PacketConn, error) {
-	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
-		var mark, free error
-		err := raw.Control(func(fd uintptr) {
-			mark = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(c.cfg.Mark))
-			free = unix.SetsockoptInt(int(fd), unix.SOL_IPV6, unix.IPV6_FREEBIND, 1)
-		})
-		return errors.Join(err, mark, free)
-	}}
+	lc := net.ListenConfig{
+		Control: sockopt.Control(sockopt.Mark(c.cfg.Mark), sockopt.FreeBind6)}
 	conn, err := lc.ListenPacket(context.Background(), "ip6:ipv6-icmp", source.String())
 	if err != nil {
 		return nil, fmt.Errorf("opening a socket for %s: %w", source, err)

@@ -8,11 +8,11 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
+	"ztbridge/bridge/sockopt"
+
 	"github.com/miekg/dns"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -40,28 +40,13 @@ type upstream struct {
 func newUpstream(u Upstream, cfg Config) *upstream {
 	return &upstream{
 		Upstream: u,
-		dialer: net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
-			return setMark(raw, cfg.Mark)
-		}},
+		dialer:   net.Dialer{Control: sockopt.Control(sockopt.Mark(cfg.Mark))},
 		tls: &tls.Config{
 			ServerName: u.Name, RootCAs: cfg.Roots, MinVersion: tls.VersionTLS12,
 			NextProtos:         []string{"dot"},
 			ClientSessionCache: tls.NewLRUClientSessionCache(resumptions),
 		},
 	}
-}
-
-func setMark(raw syscall.RawConn, mark uint32) error {
-	var err error
-	if cerr := raw.Control(func(fd uintptr) {
-		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(mark))
-	}); cerr != nil {
-		return cerr
-	}
-	if err != nil {
-		return fmt.Errorf("marking the socket: %w", err)
-	}
-	return nil
 }
 
 // exchange sends q and returns the answer within attemptTimeout. It replaces a kept connection once

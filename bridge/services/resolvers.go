@@ -2,20 +2,18 @@ package services
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
-	"golang.org/x/sys/unix"
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/probe"
+	"ztbridge/bridge/sockopt"
 )
 
 const (
@@ -216,13 +214,7 @@ func (r *resolvers) record(ctx context.Context, k resolverKey, answered bool) {
 
 // askResolver reports whether a resolver answers a question that every resolver can answer.
 func askResolver(ctx context.Context, k resolverKey) bool {
-	dialer := &net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
-		var failed error
-		err := c.Control(func(fd uintptr) {
-			failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(k.mark))
-		})
-		return errors.Join(err, failed)
-	}}
+	dialer := &net.Dialer{Control: sockopt.Control(sockopt.Mark(k.mark))}
 	inner, err := dialer.DialContext(ctx, "udp", netip.AddrPortFrom(k.addr, 53).String())
 	if err != nil {
 		return false

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"ztbridge/bridge/connlimit"
 )
 
 // maxForm bounds the bodies of forms, in bytes.
@@ -68,7 +70,7 @@ func (s *Server) knows(r *http.Request) bool {
 	host = strings.Trim(host, "[]")
 	if addr, err := netip.ParseAddr(host); err == nil {
 		local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-		return ok && addr.WithZone("").Unmap() == addrOf(local)
+		return ok && addr.WithZone("").Unmap() == connlimit.AddrOf(local)
 	}
 	return slices.ContainsFunc(s.config.Names,
 		func(name string) bool { return strings.EqualFold(name, strings.TrimSuffix(host, ".")) })

@@ -8,12 +8,12 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/connlimit"
+	"ztbridge/bridge/sockopt"
 )
 
 // The limits of one listener.
@@ -67,15 +67,7 @@ func onLAN(addrs []netip.Addr) bool {
 
 // listen opens the page's port on an interface. What comes by another one never gets there.
 func listen(ctx context.Context, p place, port uint16) (net.Listener, error) {
-	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
-		var err error
-		if control := raw.Control(func(fd uintptr) {
-			err = unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, p.iface)
-		}); control != nil {
-			return control //nolint:wrapcheck // net adds what was tried
-		}
-		return err
-	}}
+	config := net.ListenConfig{Control: sockopt.Control(sockopt.Device(p.iface))}
 	address := ":" + strconv.Itoa(int(port))
 	l, err := config.Listen(ctx, "tcp", address)
 	if errors.Is(err, unix.EAFNOSUPPORT) {
@@ -84,28 +76,8 @@ func listen(ctx context.Context, p place, port uint16) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serving the page on %s: %w", p.iface, err)
 	}
-	return connlimit.New(&placeListener{l, p}, maxConns, maxConnsSource, connlimit.OfMembers), nil
-}
-
-// placeListener accepts only connections between the interface's own addresses and sources that
-// may see the page.
-type placeListener struct {
-	net.Listener
-	place place
-}
-
-// Accept returns the next connection that may be answered.
-func (l *placeListener) Accept() (net.Conn, error) {
-	for {
-		conn, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err //nolint:wrapcheck // connlimit adds what was tried
-		}
-		if l.place.admits(addrOf(conn.LocalAddr()), addrOf(conn.RemoteAddr())) {
-			return conn, nil
-		}
-		_ = conn.Close() // nothing was said on it
-	}
+	return connlimit.New(connlimit.Admit(l, p.admits), maxConns, maxConnsSource,
+		connlimit.OfMembers), nil
 }
 
 // admits reports whether a connection from remote to local may be answered. What may be a source
@@ -141,13 +113,4 @@ func prefixesOf(name string) []netip.Prefix {
 		}
 	}
 	return out
-}
-
-// addrOf returns the address of a connection's end, without its zone.
-func addrOf(a net.Addr) netip.Addr {
-	tcp, ok := a.(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{}
-	}
-	return tcp.AddrPort().Addr().Unmap().WithZone("")
 }

@@ -1,0 +1,2 @@
+// Package sockopt sets options of sockets before net uses them.
+package sockopt
