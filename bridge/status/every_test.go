@@ -2,6 +2,7 @@ package status
 
 import (
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
@@ -302,6 +303,23 @@ func TestEveryProblemIsReported(t *testing.T) {
 			return c.Code == kind.Code && c.Message != ""
 		}) {
 			t.Errorf("%s is not reported, only %+v", kind.Code, found)
+		}
+	}
+}
+
+// A tunnel without its queue says nothing of a WAN that is shaped.
+func TestShapedWANBesideATunnelWithoutQueue(t *testing.T) {
+	in := well(t)
+	broken[health.WANShape](&in)
+	shapes := decide.Shapes(in.Config, decide.Decide(in.Config, in.Snapshot).Intent)
+	wan := slices.Collect(maps.Keys(shapes))[0]
+	for device, want := range map[string]bool{"tunztb-provider": false, wan: true} {
+		in.Pass.Queues = kernel.QueueErrors{device: kernel.ErrNoQueue}
+		told := slices.ContainsFunc(report(in), func(c api.Condition) bool {
+			return c.Code == health.WANShape
+		})
+		if told != want {
+			t.Errorf("%s has not its queue: the WAN is told unshaped: %v", device, told)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -15,6 +16,7 @@ import (
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/zerotier"
 	"ztbridge/policyroute"
+	"ztbridge/policyroute/kernel"
 )
 
 // conditions lists the problems, worst first, with their remedies.
@@ -102,6 +104,29 @@ func ingressProblems(intent policyroute.Intent, host decide.HostState) []health.
 	return out
 }
 
+// unshaped returns why interfaces that are to be shaped are not. A tunnel that has not the queue
+// that it should is no concern of theirs.
+func unshaped(in Input) error {
+	shapes := decide.Shapes(in.Config, in.Decided.Intent)
+	if len(shapes) == 0 {
+		return nil
+	}
+	all, ok := errors.AsType[kernel.QueueErrors](in.Pass.Queues)
+	if !ok {
+		return in.Pass.Queues
+	}
+	of := kernel.QueueErrors{}
+	for name, err := range all {
+		if _, asked := shapes[name]; asked {
+			of[name] = err
+		}
+	}
+	if len(of) == 0 {
+		return nil
+	}
+	return of
+}
+
 // boxProblems returns problems of the machine itself.
 func boxProblems(in Input) []health.Problem {
 	var out []health.Problem
@@ -116,8 +141,8 @@ func boxProblems(in Input) []health.Problem {
 				"let it accept what ztbridge forwards, or repair iptables; until then, the " +
 				"chains that ztbridge has there stay as they are"})
 	}
-	if in.Pass.Queues != nil && len(decide.Shapes(in.Config, in.Decided.Intent)) > 0 {
-		out = append(out, health.Problem{Code: health.WANShape, Message: in.Pass.Queues.Error(),
+	if err := unshaped(in); err != nil {
+		out = append(out, health.Problem{Code: health.WANShape, Message: err.Error(),
 			Remedy: "the line works, unshaped; cake needs the kernel module sch_cake, and no " +
 				"queue of another program on that interface (tc qdisc show)"})
 	}

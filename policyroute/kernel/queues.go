@@ -30,6 +30,21 @@ var (
 	ErrQueueTaken = errors.New("another program has set a queue on it")
 )
 
+// QueueErrors says which devices have not the queues that they should, and why, by name.
+type QueueErrors map[string]error
+
+// Error names the devices in the order of their names.
+func (e QueueErrors) Error() string {
+	var lines []string
+	for _, name := range slices.Sorted(maps.Keys(e)) {
+		lines = append(lines, fmt.Sprintf("setting the queue of %s: %v", name, e[name]))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap returns the errors of all devices.
+func (e QueueErrors) Unwrap() []error { return slices.Collect(maps.Values(e)) }
+
 // queue is the root queue of a device.
 type queue struct {
 	kind   string
@@ -41,8 +56,9 @@ func (q queue) ours() bool { return q.kind == cake && q.handle == queueHandle }
 
 // SetQueues gives our TUN devices fq_codel, and each interface of shape, by name, cake with that
 // many bits a second. It takes cake of ours from all others; the kernel then gives them its default
-// again. What another program set stays. Errors of several devices are joined; none keeps the
-// others from theirs. Idempotent.
+// again. What another program set stays. The error is QueueErrors, unless nothing could be seen; no
+// device keeps the others from theirs. A kernel without fq_codel is asked for it once: each time it
+// would look for a module. Idempotent.
 func (k *Kernel) SetQueues(shape map[string]uint64) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -54,7 +70,7 @@ func (k *Kernel) SetQueues(shape map[string]uint64) error {
 	if err != nil {
 		return err
 	}
-	var errs error
+	errs := QueueErrors{}
 	missing := maps.Clone(shape)
 	for _, l := range links {
 		name, index := l.Attrs().Name, l.Attrs().Index
@@ -63,10 +79,7 @@ func (k *Kernel) SetQueues(shape map[string]uint64) error {
 		switch bits := shape[name]; {
 		case strings.HasPrefix(name, policyroute.TunPrefix):
 			if root.kind != fqCoDel {
-				err = k.setQueue(index, fqCoDel, 0, nil)
-			}
-			if errors.Is(err, unix.ENODEV) {
-				err = nil // it went meanwhile
+				err = k.setFqCoDel(index)
 			}
 		case bits > 0 && root.handle != 0 && !root.ours():
 			err = fmt.Errorf("%w (%s)", ErrQueueTaken, root.kind)
@@ -77,14 +90,32 @@ func (k *Kernel) SetQueues(shape map[string]uint64) error {
 			err = k.removeQueue(index)
 		}
 		if err != nil {
-			errs = errors.Join(errs, fmt.Errorf("setting the queue of %s: %w", name, err))
+			errs[name] = err
 			err = nil
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(missing)) {
-		errs = errors.Join(errs, fmt.Errorf("setting the queue of %s: %w", name, unix.ENODEV))
+	for name := range missing {
+		errs[name] = unix.ENODEV
+	}
+	if len(errs) == 0 {
+		return nil
 	}
 	return errs
+}
+
+// setFqCoDel gives a device fq_codel. That it went meanwhile is no error.
+func (k *Kernel) setFqCoDel(index int) error {
+	if k.noFqCoDel != nil {
+		return k.noFqCoDel
+	}
+	err := k.setQueue(index, fqCoDel, 0, nil)
+	switch {
+	case errors.Is(err, unix.ENODEV):
+		return nil
+	case errors.Is(err, ErrNoQueue):
+		k.noFqCoDel = err
+	}
+	return err
 }
 
 // removeQueues takes away the queues that shape devices. Those of TUN devices go with them.
