@@ -111,8 +111,9 @@ func (b *Book) neighbours(n zerotier.NetworkStatus) []kernel.Neighbour {
 func meet(devices []decide.DeviceState, i int, n zerotier.NetworkStatus,
 	known []kernel.Neighbour) (changed bool) {
 	device := devices[i].Device
-	for _, a := range append(certain(device, n), met(device, known)...) {
-		changed = addAddr(devices, i, a) || changed
+	now := append(certain(device, n), met(device, known)...)
+	for _, a := range now {
+		changed = addAddr(devices, i, a, now) || changed
 	}
 	return changed
 }
@@ -161,15 +162,25 @@ func certain(d decide.Device, n zerotier.NetworkStatus) []netip.Addr {
 	return out
 }
 
-// addAddr gives a device an address, unless it is one's already. It reports whether it did.
-func addAddr(devices []decide.DeviceState, i int, a netip.Addr) bool {
+// addAddr gives a device an address, unless it is one's already. A full list loses its oldest
+// address that is none of keep; if there is none, nothing is added: a member that answers at more
+// addresses than are kept would change the list in each pass. It reports whether it did.
+func addAddr(devices []decide.DeviceState, i int, a netip.Addr, keep []netip.Addr) bool {
 	if slices.ContainsFunc(devices, func(s decide.DeviceState) bool {
 		return s.Network == devices[i].Network && s.Has(a)
 	}) {
 		return false
 	}
-	list := append(slices.Clone(devices[i].Addrs), a)
-	devices[i].Addrs = list[max(0, len(list)-maxAddrs):]
+	list := slices.Clone(devices[i].Addrs)
+	if len(list) >= maxAddrs {
+		old := slices.IndexFunc(list,
+			func(b netip.Addr) bool { return !slices.Contains(keep, b) })
+		if old < 0 {
+			return false
+		}
+		list = slices.Delete(list, old, old+1)
+	}
+	devices[i].Addrs = append(list, a)
 	return true
 }
 
@@ -181,7 +192,7 @@ func takeAddr(devices []decide.DeviceState, i int, a netip.Addr) {
 				func(b netip.Addr) bool { return a == b })
 		}
 	}
-	addAddr(devices, i, a)
+	addAddr(devices, i, a, nil)
 }
 
 // with returns the devices, and where among them the device is: at the end if it is new.
@@ -247,7 +258,7 @@ func mayChoose(device decide.Device, egress string, offers []string) error {
 // next pass has put that in force.
 func (b *Book) Bind(device decide.Device, a netip.Addr) error {
 	devices, i := b.with(device)
-	if !addAddr(devices, i, a) {
+	if !addAddr(devices, i, a, nil) {
 		return nil
 	}
 	if len(devices) > maxDevices {
