@@ -74,9 +74,9 @@ func proxyNeverLeaks(t *testing.T, at netip.AddrPort, proto lab.Proto, good lab.
 	}
 	begin := func(options lab.ProxyOptions) {
 		t.Helper()
-		var err error
-		proxy, err = lab.StartProxy(where, at, options)
+		next, err := lab.StartProxy(where, at, options)
 		must(t, err)
+		proxy = next
 	}
 	swap := func(options lab.ProxyOptions) func() {
 		return func() {

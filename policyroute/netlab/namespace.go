@@ -196,13 +196,30 @@ func (n *Namespace) Dial(ctx context.Context, network, address string) (conn net
 	return conn, err
 }
 
-// Listen listens for TCP in the namespace.
+// Listen listens for TCP in the namespace. Close frees the port.
 func (n *Namespace) Listen(network, address string) (l net.Listener, err error) {
 	err = n.Do(func() error {
 		l, err = net.Listen(network, address)
 		return err
 	})
+	if tcp, ok := l.(*net.TCPListener); ok {
+		l = listener{tcp}
+	}
 	return l, err
+}
+
+// listener stops listening before it is closed: a process that is just being started holds a copy
+// of each socket until it executes its program, and would keep the port taken until then.
+type listener struct{ *net.TCPListener }
+
+func (l listener) Close() error {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return errors.Join(err, l.TCPListener.Close())
+	}
+	var stopped error
+	err = raw.Control(func(fd uintptr) { stopped = unix.Shutdown(int(fd), unix.SHUT_RD) })
+	return errors.Join(err, stopped, l.TCPListener.Close())
 }
 
 // ListenPacket opens a datagram socket in the namespace.

@@ -3,8 +3,10 @@ package netlab
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -70,6 +72,42 @@ func TestCloseLeavesNoProcess(t *testing.T) {
 		t.Errorf("the namespace is still there: %v", err)
 	}
 	must(t, ns.Close())
+}
+
+// A port is free once its listener is closed, although processes are being started meanwhile, each
+// of which holds a copy of all sockets for a moment.
+func TestClosedPortIsFree(t *testing.T) {
+	Require(t, Root)
+	ns, err := NewNamespace("alone")
+	must(t, err)
+	defer ns.Close()
+	var starting sync.WaitGroup
+	ctx, stop := context.WithCancel(t.Context())
+	for range 4 {
+		starting.Go(func() {
+			for ctx.Err() == nil {
+				_ = exec.CommandContext(ctx, "true").Run()
+			}
+		})
+	}
+	for range 300 {
+		l, err := ns.Listen("tcp", "127.0.0.1:80")
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		accepting := make(chan struct{})
+		go func() {
+			defer close(accepting)
+			_, _ = l.Accept()
+		}()
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		<-accepting
+	}
+	stop()
+	starting.Wait()
 }
 
 func TestSnapshotShowsWhatChanged(t *testing.T) {
