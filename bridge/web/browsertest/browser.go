@@ -2,6 +2,7 @@ package browsertest
 
 import (
 	"context"
+	"errors"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto"
 	"github.com/chromedp/chromedp"
 )
 
@@ -108,18 +110,51 @@ func Get[T any](b *Browser, a chromedp.Action[T]) T {
 	return value
 }
 
-// WaitFor waits until a condition of the page holds, in JavaScript.
+// WaitFor waits until a condition of the page holds, in JavaScript. It holds not while the condition
+// throws, nor while the browser goes from one page to the next.
 func (b *Browser) WaitFor(condition string) {
 	b.t.Helper()
-	if _, err := chromedp.Run(b.ctx, chromedp.Poll[bool]("!!("+condition+")")); err != nil {
-		b.t.Fatalf("waiting for %s: %v; the page is:\n%s", condition, err, b.Text("body"))
+	holds := chromedp.Evaluate[bool]("(() => { try { return !!(" + condition +
+		") } catch { return false } })()")
+	for {
+		held, err := chromedp.Run(b.ctx, holds)
+		if err == nil && held {
+			return
+		}
+		if err != nil && !betweenPages(err) {
+			b.t.Fatalf("waiting for %s: %v", condition, err)
+		}
+		select {
+		case <-b.ctx.Done():
+			b.t.Fatalf("waiting for %s: it never came", condition)
+		case <-time.After(lookEvery):
+		}
 	}
+}
+
+// lookEvery is how often WaitFor looks.
+const lookEvery = 20 * time.Millisecond
+
+// betweenPages reports whether an action failed because another document took the place of its own:
+// the protocol's code for "No node with given id" and "Cannot find context".
+func betweenPages(err error) bool {
+	const serverError = -32000
+	var answer *cdproto.Error
+	return errors.As(err, &answer) && answer.Code == serverError
 }
 
 // Text returns the visible text of an element.
 func (b *Browser) Text(selector string) string {
 	b.t.Helper()
-	return Get(b, chromedp.Text(chromedp.CSS(selector)))
+	for {
+		text, err := chromedp.Run(b.ctx, chromedp.Text(chromedp.CSS(selector)))
+		if err == nil {
+			return text
+		}
+		if !betweenPages(err) {
+			b.t.Fatalf("reading %s: %v", selector, err)
+		}
+	}
 }
 
 // See waits until an element is visible.
