@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 )
 
@@ -40,7 +41,8 @@ type report struct {
 	output  map[test][]string // of what has not ended yet
 	started map[test]bool
 	skips   []string // with reasons
-	fails   []string
+	fails   []string // the tests, and below each what it said first
+	failed  int
 	passed  int
 	skipped int
 	failing map[string]int // failed tests by package
@@ -107,8 +109,13 @@ func (r *report) testEnded(t test, e event) {
 // fail tells what a failing test said.
 func (r *report) fail(t test) {
 	r.failing[t.pkg]++
+	r.failed++
+	output := strings.Join(r.output[t], "")
 	r.fails = append(r.fails, t.String())
-	fmt.Fprintf(r.out, "FAILED: %s\n%s", t, strings.Join(r.output[t], ""))
+	for _, line := range firstWords(output) {
+		r.fails = append(r.fails, "    "+line)
+	}
+	fmt.Fprintf(r.out, "FAILED: %s\n%s", t, output)
 	delete(r.output, t)
 }
 
@@ -129,6 +136,22 @@ func (r *report) packageEnded(e event) {
 	}
 	outcome := map[string]string{"pass": "ok  ", "fail": "FAIL"}[e.Action]
 	fmt.Fprintf(r.out, "%s  %-40s %6.1f s\n", outcome, e.Package, e.Elapsed)
+}
+
+// position is how the framework begins what a test says, and how a panic begins.
+var position = regexp.MustCompile(`^\s*(\w+\.go:\d+: |panic: )`)
+
+// firstWords returns the first lines that a failed test said itself, cut to a length at which they
+// can be read: what follows may be the logs of many programs.
+func firstWords(output string) []string {
+	const maxLines, maxLength = 5, 240
+	var said []string
+	for line := range strings.Lines(output) {
+		if line = strings.TrimSpace(line); position.MatchString(line) && len(said) < maxLines {
+			said = append(said, line[:min(len(line), maxLength)])
+		}
+	}
+	return said
 }
 
 // reason finds in a skipped test's output why it was: the lines that are not the framework's.
@@ -158,6 +181,6 @@ func (r *report) conclude() bool {
 			fmt.Fprintf(r.out, "\n%s\n  %s\n", list.title, strings.Join(list.tests, "\n  "))
 		}
 	}
-	fmt.Fprintf(r.out, "\n%d passed, %d failed, %d skipped\n", r.passed, len(r.fails), r.skipped)
-	return len(r.fails) == 0 && r.passed > 0
+	fmt.Fprintf(r.out, "\n%d passed, %d failed, %d skipped\n", r.passed, r.failed, r.skipped)
+	return r.failed == 0 && r.passed > 0
 }

@@ -30,9 +30,13 @@ func TestReport(t *testing.T) {
 			name: "a failed test is quoted",
 			events: `{"Action":"run","Package":"p","Test":"TestA"}
 {"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:9: got 1\n"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:12: log of the daemon:\n"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"        state=up\n"}
 {"Action":"fail","Package":"p","Test":"TestA"}
 {"Action":"fail","Package":"p"}`,
-			says: []string{"a_test.go:9: got 1", "\n0 passed, 1 failed, 0 skipped\n"},
+			says: []string{"FAILED: p TestA\n    a_test.go:9: got 1\n", "        state=up\n",
+				"FAILED:\n  p TestA\n      a_test.go:9: got 1\n      a_test.go:12: log of the daemon:\n\n",
+				"\n0 passed, 1 failed, 0 skipped\n"},
 		},
 		{
 			name: "a test that a panic or a timeout ended has failed",

@@ -110,8 +110,8 @@ func Get[T any](b *Browser, a chromedp.Action[T]) T {
 	return value
 }
 
-// WaitFor waits until a condition of the page holds, in JavaScript. It holds not while the condition
-// throws, nor while the browser goes from one page to the next.
+// WaitFor waits until a condition of the page holds, in JavaScript. It holds not while the
+// condition throws, nor while the browser goes from one page to the next.
 func (b *Browser) WaitFor(condition string) {
 	b.t.Helper()
 	holds := chromedp.Evaluate[bool]("(() => { try { return !!(" + condition +
