@@ -45,6 +45,7 @@ var arrows = []arrow{
 		drivers, engine)},
 	{from: "bridge/status", to: slices.Concat([]string{"bridge/decide"}, drivers, engine)},
 	{from: "bridge/network", to: drivers},
+	{from: "bridge/clients", to: slices.Concat([]string{"bridge/suggest"}, drivers)},
 	{from: "bridge/devices", to: slices.Concat([]string{"bridge/decide", "bridge/statefile"}, drivers,
 		engine)},
 	{from: "bridge/bridgetest", to: slices.Concat(drivers, engine)},

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"cmp"
-	"errors"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -13,10 +10,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/clients"
 	"ztbridge/bridge/config"
-	"ztbridge/bridge/openvpn/endpoint"
 	"ztbridge/bridge/pki"
-	"ztbridge/bridge/suggest"
 )
 
 func (p *program) clientCommand() *cobra.Command {
@@ -36,8 +32,8 @@ commands work whether the daemon runs or not, except disconnect and show --qr.`,
 within a second. The name can be added again later, with new keys.`,
 			Args: oneArgument,
 			RunE: func(_ *cobra.Command, args []string) error {
-				if _, err := p.keys().Revoke(args[0]); err != nil {
-					return p.hintClient(args[0], err)
+				if err := clients.Revoke(p.keys(), args[0]); err != nil {
+					return err
 				}
 				p.say("%s is revoked; a live session ends within a second", args[0])
 				return nil
@@ -65,22 +61,21 @@ within a second. The name can be added again later, with new keys.`,
 }
 
 // keys returns the endpoint's key store.
-func (p *program) keys() *pki.Store { return pki.New(filepath.Join(p.stateDir, "pki")) }
+func (p *program) keys() *pki.Store { return clients.Keys(p.stateDir) }
 
-// endpoint returns a configuration that has an endpoint, and the pools of its listeners.
-func (p *program) endpoint() (*config.Config, []endpoint.Pool, error) {
+// roster returns the clients of the configuration's endpoint.
+func (p *program) roster() (*clients.Roster, error) {
 	cfg, _, err := config.Load(p.configPath, p.overrides)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if cfg.Endpoint == nil {
-		return nil, nil, &api.HintedError{
+		return nil, &api.HintedError{
 			Err:  fmt.Errorf("%s has no endpoint", p.configPath),
 			Hint: "add `endpoint: {address: NAME}` with this box's public name or address",
 		}
 	}
-	pools, err := endpoint.Divide(cfg.Endpoint.Pool4, cfg.Endpoint.Pool6, len(cfg.Endpoint.Listen))
-	return cfg, pools, err
+	return clients.Open(cfg, p.keys())
 }
 
 func (p *program) clientAdd() *cobra.Command {
@@ -90,33 +85,28 @@ func (p *program) clientAdd() *cobra.Command {
 		Short: "Make keys and addresses for a new client",
 		Args:  oneArgument,
 		RunE: func(_ *cobra.Command, args []string) error {
-			cfg, pools, err := p.endpoint()
+			roster, err := p.roster()
 			if err != nil {
 				return err
 			}
-			if err := pki.CheckName(args[0]); err != nil {
-				return err
-			}
-			if err := cfg.CheckClientName(args[0]); err != nil {
-				return &api.HintedError{Err: fmt.Errorf("adding client %s: %w", args[0], err),
-					Hint: "choose another name"}
-			}
-			r := pki.Request{Name: args[0], LastHost: lastHost(pools)}
+			r := clients.Request{Name: args[0]}
 			if r.Life, err = parseLife(expires); err != nil {
 				return err
 			}
 			if err := changeSettings(&r.Settings, tunnel, dns); err != nil {
 				return err
 			}
-			if r.Host, err = hostOf(address, pools); err != nil {
+			if address != "" {
+				if r.Address, err = netip.ParseAddr(address); err != nil {
+					return fmt.Errorf("--address %s: not an address", address)
+				}
+			}
+			c, err := roster.Add(r)
+			if err != nil {
 				return err
 			}
-			c, err := p.keys().Add(r)
-			if err != nil {
-				return p.hintClient(args[0], err)
-			}
-			p.say("added %s with the addresses %s, valid until %s", c.Name, addresses(c, pools),
-				c.Expires.Format(time.DateOnly))
+			p.say("added %s with the addresses %s, valid until %s", c.Name,
+				words(roster.Addresses(c)), c.Expires.Format(time.DateOnly))
 			p.say("hint: `ztbridge client show %s` shows its profile; add --qr to scan it with "+
 				"the phone", c.Name)
 			return nil
@@ -140,7 +130,7 @@ func (p *program) clientSet() *cobra.Command {
 With "default" the client follows endpoint.clients in the configuration again.`,
 		Args: oneArgument,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, _, err := p.endpoint()
+			roster, err := p.roster()
 			if err != nil {
 				return err
 			}
@@ -153,14 +143,14 @@ With "default" the client follows endpoint.clients in the configuration again.`,
 			if err := changeSettings(new(pki.Settings), tunnel, dns); err != nil {
 				return err
 			}
-			c, err := p.keys().Set(args[0], func(s *pki.Settings) {
+			c, err := roster.Set(args[0], func(s *pki.Settings) {
 				_ = changeSettings(s, tunnel, dns) // checked above
 			})
 			if err != nil {
-				return p.hintClient(args[0], err)
+				return err
 			}
 			p.say("%s gets %s at its next connection; `ztbridge client disconnect %s` makes it "+
-				"reconnect now", c.Name, inWords(settingsOf(c, cfg)), c.Name)
+				"reconnect now", c.Name, inWords(roster.Told(c)), c.Name)
 			return nil
 		},
 	}
@@ -205,15 +195,6 @@ func changeSettings(s *pki.Settings, tunnel, dns string) error {
 	return nil
 }
 
-// settingsOf returns the settings that a client is told, its own or the configuration's.
-func settingsOf(c pki.Client, cfg *config.Config) (tunnel string, dns bool) {
-	dns = cfg.Endpoint.Clients.DNS
-	if c.DNS != nil {
-		dns = *c.DNS
-	}
-	return cmp.Or(c.Tunnel, string(cfg.Endpoint.Clients.Tunnel)), dns
-}
-
 func inWords(tunnel string, dns bool) string {
 	names := "resolves names through it"
 	if !dns {
@@ -225,50 +206,13 @@ func inWords(tunnel string, dns bool) string {
 	return "a tunnel for all of its traffic, and " + names
 }
 
-// lastHost is the highest host number that fits all pools.
-func lastHost(pools []endpoint.Pool) uint32 {
-	last := pools[0].LastHost()
-	for _, pool := range pools[1:] {
-		last = min(last, pool.LastHost())
+// words lists values as people read them.
+func words[T fmt.Stringer](list []T) string {
+	texts := make([]string, len(list))
+	for i, item := range list {
+		texts[i] = item.String()
 	}
-	return last
-}
-
-// hostOf returns the host number that gives a client the address; 0 when none is asked for.
-func hostOf(text string, pools []endpoint.Pool) (uint32, error) {
-	if text == "" {
-		return 0, nil
-	}
-	addr, err := netip.ParseAddr(text)
-	if err != nil {
-		return 0, fmt.Errorf("--address %s: not an address", text)
-	}
-	var where []string
-	for _, pool := range pools {
-		if host, ok := pool.Host(addr); ok {
-			return host, nil
-		}
-		where = append(where, pool.V4.String(), pool.V6.String())
-	}
-	return 0, &api.HintedError{
-		Err:  fmt.Errorf("--address %s: outside the endpoint's pools, or the box's own", text),
-		Hint: "choose one out of " + strings.Join(where, ", "),
-	}
-}
-
-// addresses lists a client's addresses in all pools.
-func addresses(c pki.Client, pools []endpoint.Pool) string {
-	var out []string
-	for _, pool := range pools {
-		list, err := pool.Client(c.Host)
-		if err != nil {
-			continue // the pools have been made smaller since
-		}
-		for _, a := range list {
-			out = append(out, a.String())
-		}
-	}
-	return strings.Join(out, " ")
+	return strings.Join(texts, " ")
 }
 
 // day is what people count the life of certificates in.
@@ -303,47 +247,4 @@ func parseLife(text string) (time.Duration, error) {
 		return 0, wrong
 	}
 	return time.Duration(n) * unit, nil
-}
-
-// hintClient adds what can be done about an error of the key store.
-func (p *program) hintClient(name string, err error) error {
-	if errors.Is(err, pki.ErrUnknown) {
-		return p.unknownClient(name)
-	}
-	return hintKeys(err)
-}
-
-// unknownClient reports whether there is no client of that name, and which one may be meant.
-func (p *program) unknownClient(name string) error {
-	text := fmt.Sprintf("there is no client %.60q", name)
-	clients, err := p.keys().Clients()
-	if err == nil {
-		var names []string
-		for _, c := range clients {
-			names = append(names, c.Name)
-		}
-		if near := suggest.Nearest(name, names); near != "" {
-			text += fmt.Sprintf("; did you mean %q?", near)
-		}
-	}
-	return &api.HintedError{Err: errors.New(text), Hint: "`ztbridge client list` names them"}
-}
-
-// hintKeys adds what can be done about an error of the key store as a whole.
-func hintKeys(err error) error {
-	hints := []struct {
-		is   error
-		hint string
-	}{
-		{pki.ErrExists, "choose another name, or revoke that one first"},
-		{pki.ErrHostTaken, "`ztbridge client list` shows the addresses in use"},
-		{pki.ErrDamaged, "restore it: `ztbridge client import-ca --replace BACKUP`"},
-		{pki.ErrPoolFull, "give the endpoint a larger `pool:`"},
-	}
-	for _, h := range hints {
-		if errors.Is(err, h.is) {
-			return &api.HintedError{Err: err, Hint: h.hint}
-		}
-	}
-	return err
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/clients"
 	"ztbridge/bridge/pki"
 	"ztbridge/bridge/sealed"
 )
@@ -79,11 +80,11 @@ cannot, it says so and lists who may connect. Clients added since are gone.`,
 			if err != nil {
 				return hintBackup(err)
 			}
-			clients, err := p.keys().Clients()
+			list, err := p.keys().Clients()
 			if err != nil {
 				return err
 			}
-			p.sayRestored(done, clients)
+			p.sayRestored(done, list)
 			return nil
 		},
 	}
@@ -93,14 +94,14 @@ cannot, it says so and lists who may connect. Clients added since are gone.`,
 	return cmd
 }
 
-func (p *program) sayRestored(done pki.Restored, clients []pki.Client) {
-	p.say("restored %d clients", len(clients))
+func (p *program) sayRestored(done pki.Restored, list []pki.Client) {
+	p.say("restored %d clients", len(list))
 	if len(done.Revoked) > 0 {
 		p.say("revoked since the backup, and still so: %s", strings.Join(done.Revoked, " "))
 	}
 	if done.Unknown != nil {
 		var valid []string
-		for _, c := range clients {
+		for _, c := range list {
 			if c.Valid(time.Now()) {
 				valid = append(valid, c.Name)
 			}
@@ -124,7 +125,7 @@ func hintBackup(err error) error {
 		return &api.HintedError{Err: err,
 			Hint: "use several words: it protects every client's keys"}
 	}
-	return hintKeys(err)
+	return clients.Explain(err)
 }
 
 // passphrase reads a passphrase from a file, or asks on the terminal, twice for a new one. It is

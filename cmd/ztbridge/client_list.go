@@ -6,15 +6,13 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"ztbridge/bridge/api"
-	"ztbridge/bridge/config"
-	"ztbridge/bridge/openvpn/endpoint"
+	"ztbridge/bridge/clients"
 	"ztbridge/bridge/pki"
 )
 
@@ -43,17 +41,17 @@ func (p *program) clientList() *cobra.Command {
 		Short: "List the clients and who is connected",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, pools, err := p.endpoint()
+			roster, err := p.roster()
 			if err != nil {
 				return err
 			}
-			clients, err := p.keys().Clients()
+			list, err := roster.List()
 			if err != nil {
 				return err
 			}
 			rows := []clientRow{}
-			for _, c := range clients {
-				rows = append(rows, row(c, cfg, pools, time.Now()))
+			for _, c := range list {
+				rows = append(rows, row(c, roster, time.Now()))
 			}
 			p.fillConnected(cmd, rows)
 			if asJSON {
@@ -66,23 +64,12 @@ func (p *program) clientList() *cobra.Command {
 	return cmd
 }
 
-func row(c pki.Client, cfg *config.Config, pools []endpoint.Pool, now time.Time) clientRow {
+func row(c pki.Client, of *clients.Roster, now time.Time) clientRow {
 	r := clientRow{
-		Name: c.Name, State: "valid", Issued: c.Issued, Expires: c.Expires,
-		Addresses: []netip.Addr{}, TunnelSet: c.Tunnel != "", DNSSet: c.DNS != nil,
+		Name: c.Name, State: clients.State(c, now), Issued: c.Issued, Expires: c.Expires,
+		Addresses: of.Addresses(c), TunnelSet: c.Tunnel != "", DNSSet: c.DNS != nil,
 	}
-	r.Tunnel, r.DNS = settingsOf(c, cfg)
-	switch {
-	case c.Revoked != nil:
-		r.State = "revoked"
-	case !c.Valid(now):
-		r.State = "expired"
-	}
-	for _, pool := range pools {
-		if list, err := pool.Client(c.Host); err == nil {
-			r.Addresses = append(r.Addresses, list...)
-		}
-	}
+	r.Tunnel, r.DNS = of.Told(c)
 	return r
 }
 
@@ -115,12 +102,8 @@ func (p *program) writeRows(rows []clientRow) error {
 				connected = "no"
 			}
 		}
-		var list []string
-		for _, a := range r.Addresses {
-			list = append(list, a.String())
-		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.State, r.Expires.Format(time.DateOnly),
-			connected, strings.Join(list, " "))
+			connected, words(r.Addresses))
 	}
 	return table.Flush()
 }

@@ -10,8 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ztbridge/bridge/api"
-	"ztbridge/bridge/config"
-	"ztbridge/bridge/pki"
+	"ztbridge/bridge/clients"
 )
 
 func (p *program) clientShow() *cobra.Command {
@@ -29,25 +28,23 @@ Where an HTTP proxy is the only way out, name it in the app. OpenVPN 2 takes it 
 ` + "`openvpn --config FILE --http-proxy HOST PORT auto`" + `, and a profile printed with --tcp.`,
 		Args: oneArgument,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, _, err := p.endpoint()
+			roster, err := p.roster()
 			if err != nil {
 				return err
 			}
-			creds, err := p.keys().Credentials(args[0])
-			if err != nil {
-				return p.hintClient(args[0], err)
-			}
-			remotes, err := remotesOf(cfg, tcp)
+			profile, c, err := roster.Profile(args[0], tcp)
 			if err != nil {
 				return err
 			}
 			if qr {
 				err = p.showLink(cmd, args[0], tcp)
 			} else {
-				err = p.printProfile(creds, cfg.Endpoint.Address, remotes)
+				_, err = p.out.Write(profile)
 			}
 			if err == nil {
-				p.explainApps(settingsOf(creds.Client, cfg))
+				for _, text := range clients.Advice(roster.Told(c)) {
+					p.say("%s", text)
+				}
 			}
 			return err
 		},
@@ -58,54 +55,12 @@ Where an HTTP proxy is the only way out, name it in the app. OpenVPN 2 takes it 
 	return cmd
 }
 
-// remotesOf returns the sockets that a profile names.
-func remotesOf(cfg *config.Config, tcp bool) ([]pki.Remote, error) {
-	var remotes []pki.Remote
-	for _, l := range cfg.Endpoint.Listen {
-		if !tcp || l.Proto == "tcp" {
-			remotes = append(remotes, pki.Remote{Proto: l.Proto, Port: l.Port})
-		}
-	}
-	if len(remotes) == 0 {
-		return nil, &api.HintedError{
-			Err:  errors.New("--tcp: endpoint.listen has no TCP listener, such as tcp/443"),
-			Hint: "add tcp/443 to `endpoint: {listen: …}`, or leave --tcp out",
-		}
-	}
-	return remotes, nil
-}
-
-func (p *program) printProfile(c pki.Credentials, address string, remotes []pki.Remote) error {
-	profile, err := pki.Profile(c, address, remotes)
-	if err != nil {
-		return err
-	}
-	_, err = p.out.Write(profile)
-	return err
-}
-
-// explainApps says what the person must know to import the profile.
-func (p *program) explainApps(tunnel string, dns bool) {
-	p.say("Import the file in OpenVPN Connect, OpenVPN for Android, Tunnelblick or " +
-		"NetworkManager. Leave user name and password empty: the file holds the keys.")
-	p.say("If the app rejects the file because of \"tls-crypt-v2\", it is too old: it needs " +
-		"OpenVPN 2.5 or later inside.")
-	if tunnel == pki.TunnelZeroTier {
-		p.say("Only traffic for the ZeroTier networks goes through this tunnel. NetworkManager " +
-			"must be told: tick \"Use this connection only for resources on its network\" " +
-			"under IPv4 and IPv6.")
-	}
-	if !dns {
-		p.say("The device keeps its own DNS servers.")
-	}
-}
-
 // showLink draws a one-time link. OpenVPN Connect refuses its own kind of link to a server with a
 // self-signed certificate, so the code is then one for a browser.
 func (p *program) showLink(cmd *cobra.Command, name string, tcp bool) error {
 	link, err := p.daemon().Link(cmd.Context(), api.LinkRequest{Client: name, TCP: tcp})
 	if errors.Is(err, api.ErrNotFound) {
-		return p.unknownClient(name)
+		return clients.Unknown(p.keys(), name)
 	}
 	if err != nil {
 		return err

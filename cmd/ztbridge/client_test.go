@@ -4,14 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"ztbridge/bridge/api"
-	"ztbridge/bridge/openvpn/endpoint"
 )
 
 // Disconnect knows one client, which is connected.
@@ -48,24 +46,6 @@ func TestParseLife(t *testing.T) {
 		got, err := parseLife(text)
 		if (err != nil) != (want < 0) || err == nil && got != want {
 			t.Errorf("parseLife(%q) = %s, %v", text, got, err)
-		}
-	}
-}
-
-func TestHostOf(t *testing.T) {
-	pools, err := endpoint.Divide(netip.MustParsePrefix("10.83.64.0/20"),
-		netip.MustParsePrefix("fd5a:5442:4947::/64"), 2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for text, want := range map[string]uint32{
-		"": 0, "10.83.64.50": 50, "10.83.68.50": 50, "10.83.65.4": 260, "fd5a:5442:4947::32": 50,
-		"10.83.64.1": 0, "10.83.64.0": 0, "10.83.67.255": 0, "10.83.72.50": 0, "192.0.2.1": 0,
-		"phone": 0,
-	} {
-		got, err := hostOf(text, pools)
-		if got != want || (err == nil) != (want != 0 || text == "") {
-			t.Errorf("hostOf(%q) = %d, %v; want %d", text, got, err, want)
 		}
 	}
 }
