@@ -10,10 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"syscall"
 	"time"
-
-	"ztbridge/bridge/sockopt"
 )
 
 const (
@@ -21,7 +18,6 @@ const (
 	askTimeout = 10 * time.Second
 	// maxHeader bounds the header of an answer, in bytes.
 	maxHeader = 16 << 10
-	dnsPort   = 53
 )
 
 var (
@@ -38,11 +34,13 @@ func (a *Asker) ask(ctx context.Context, p Path, service string) (Answer, error)
 		return Answer{}, fmt.Errorf("reading the service's URL: %w", err)
 	}
 	if literal, err := netip.ParseAddr(u.Hostname()); err == nil && literal.Is6() != p.IPv6 ||
-		err != nil && len(p.Resolvers) == 0 {
+		err != nil && !p.Resolves() {
 		return Answer{}, errUnasked
 	}
 	transport := &http.Transport{
-		DialContext:       p.dial,
+		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			return p.Dial(ctx, address)
+		},
 		TLSClientConfig:   &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: a.cfg.Roots},
 		DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: maxHeader,
 	}
@@ -77,35 +75,3 @@ func (a *Asker) ask(ctx context.Context, p Path, service string) (Answer, error)
 	}
 	return Answer{Addr: addr, Country: country, Service: u.Hostname(), At: time.Now()}, nil
 }
-
-// dial connects to a service, whose name it resolves through the same path.
-func (p Path) dial(ctx context.Context, _, address string) (net.Conn, error) {
-	version := "4"
-	if p.IPv6 {
-		version = "6"
-	}
-	dialer := net.Dialer{Control: p.bind, Resolver: &net.Resolver{PreferGo: true,
-		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return p.dialResolver(ctx, network)
-		}}}
-	return dialer.DialContext(ctx, "tcp"+version, address)
-}
-
-// dialResolver connects to the first resolver. One on this box itself sends its questions through
-// the egress by itself.
-func (p Path) dialResolver(ctx context.Context, network string) (net.Conn, error) {
-	dialer := net.Dialer{}
-	r := p.Resolvers[0]
-	if !r.Addr().IsLoopback() {
-		dialer.Control = p.bind
-	}
-	return dialer.DialContext(ctx, network, r.String())
-}
-
-// bind keeps a socket to the path: with another route, or none, nothing leaves by it.
-func (p Path) bind(network, address string, c syscall.RawConn) error {
-	return sockopt.Control(sockopt.Mark(p.Mark), sockopt.Device(p.Iface))(network, address, c)
-}
-
-// ResolverOf returns the address at which a resolver of an egress is asked.
-func ResolverOf(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a, dnsPort) }

@@ -4,9 +4,10 @@ import (
 	"context"
 	"crypto/x509"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"time"
+
+	"ztbridge/bridge/pathdial"
 )
 
 const (
@@ -22,15 +23,11 @@ const (
 	retryMax   = 2 * time.Hour
 )
 
-// Path is the way through one egress by one IP version.
+// Path is the path through one egress by one IP version. Without a resolver, services with names are
+// not asked.
 type Path struct {
-	Key   string // names it in Status; unique
-	IPv6  bool
-	Iface string // interface that every question leaves by
-	Mark  uint32 // SO_MARK of every packet, which a policy rule leads to the egress's table
-	// Resolvers resolve the names of services, through the same path; one on loopback is this
-	// box's own, which forwards through it. Empty: services with names are not asked.
-	Resolvers []netip.AddrPort
+	pathdial.Path
+	Key string // names it in Status; unique
 	// Session changes when the address may be another one: what was answered before is forgotten.
 	Session string
 	InUse   bool // else nobody is asked, and what is known stays

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"ztbridge/bridge/pathdial"
 )
 
 func TestParse(t *testing.T) {
@@ -68,7 +70,9 @@ func serve(t *testing.T, handle http.HandlerFunc) (Config, string) {
 	return Config{Roots: roots, Notify: func() {}, Logger: slog.New(slog.DiscardHandler)}, s.URL
 }
 
-func loopback(key string) Path { return Path{Key: key, Iface: "lo", InUse: true} }
+func loopback(key string) Path {
+	return Path{Path: pathdial.Path{Iface: "lo"}, Key: key, InUse: true}
+}
 
 // A service that does not answer as it should costs nothing but the question, and the next one is
 // asked.
@@ -134,7 +138,7 @@ func TestNothingLeavesByAnotherPath(t *testing.T) {
 		url  string
 	}{
 		{gone, url}, {loopback("names"), strings.Replace(url, "127.0.0.1", "localhost", 1)},
-		{Path{Key: "6", Iface: "lo", IPv6: true, InUse: true}, url},
+		{Path{Path: pathdial.Path{Iface: "lo", IPv6: true}, Key: "6", InUse: true}, url},
 	} {
 		if answer, err := New(cfg).ask(t.Context(), tt.path, tt.url); err == nil {
 			t.Errorf("%s: %+v", tt.path.Key, answer)

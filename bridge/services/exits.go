@@ -9,6 +9,7 @@ import (
 
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/exitaddr"
+	"ztbridge/bridge/pathdial"
 	"ztbridge/bridge/probe"
 	"ztbridge/policyroute"
 )
@@ -54,8 +55,9 @@ func exitPaths(d decide.Decision, s decide.Snapshot) []exitaddr.Path {
 				continue
 			}
 			out = append(out, exitaddr.Path{
-				Key: exitKey(e.Name, f), IPv6: v6, Iface: e.Iface, Mark: decide.ProbeMark(i),
-				Resolvers: exitResolvers(e),
+				Path: pathdial.Path{IPv6: v6, Iface: e.Iface, Mark: decide.ProbeMark(i),
+					Resolvers: exitResolvers(e)},
+				Key: exitKey(e.Name, f),
 				Session: fmt.Sprint(e.Iface, e.Addrs, e.DNS, e.Gateway4, e.Gateway6,
 					s.Tunnels[e.Name].Generation, hostAddresses(s.Host, e)),
 				InUse: carriesTraffic(d, e.Name, f) && answersBy(s.Probes[e.Name], f),
@@ -72,7 +74,7 @@ func exitResolvers(e policyroute.Egress) []netip.AddrPort {
 	}
 	var out []netip.AddrPort
 	for _, a := range e.DNS {
-		out = append(out, exitaddr.ResolverOf(a))
+		out = append(out, pathdial.ResolverOf(a))
 	}
 	return out
 }
