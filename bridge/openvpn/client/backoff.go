@@ -18,7 +18,7 @@ var waits = map[State]waitRange{
 	StateAuthFailed:  {30 * time.Second, 30 * time.Minute},
 }
 
-// perRemote are the states that concern one server: with several, the others are tried before the
+// perRemote are the states that concern one server, at one address: the others are tried before the
 // wait grows. A failure of DNS is none, because all names were asked for.
 var perRemote = map[State]bool{StateBackoff: true, StateTLSFailed: true, StatePushRefused: true}
 
@@ -43,15 +43,15 @@ func (c *failureCount) add(s State) {
 }
 
 // wait returns the time until the next attempt, after a failure of state s that was added, with a
-// number of servers. r is as in backoff.
-func (c *failureCount) wait(s State, remotes int, r float64) time.Duration {
-	if !perRemote[s] || remotes < 2 {
+// number of servers, each address counted. r is as in backoff.
+func (c *failureCount) wait(s State, servers int, r float64) time.Duration {
+	if !perRemote[s] || servers < 2 {
 		return backoff(s, c.by[s], r)
 	}
-	if c.all%remotes != 0 {
+	if c.all%servers != 0 {
 		return waits[StateBackoff].first
 	}
-	return backoff(s, min(c.by[s], c.all/remotes), r) // by rounds
+	return backoff(s, min(c.by[s], c.all/servers), r) // by rounds
 }
 
 // backoff returns the wait after the given number of failures (at least 1). r in [0,1) spreads it

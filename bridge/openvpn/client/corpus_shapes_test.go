@@ -20,7 +20,7 @@ import (
 // corpus returns the shapes. Keys are made for the run; addresses are of RFC 5737.
 func corpus(t *testing.T, l *lab) []shape {
 	lists := [][]shape{cipherShapes(), digestShapes(), framingShapes(), sizeShapes(),
-		controlShapes(t, l), transportShapes(), fileShapes(t, l), tlsShapes(l), oldShapes(),
+		controlShapes(l), transportShapes(), fileShapes(t, l), tlsShapes(l), oldShapes(),
 		ignoredShapes(), loginShapes(t, l), legacyShapes(t, l), refusedShapes(l)}
 	var out []shape
 	for _, list := range lists {
@@ -122,21 +122,10 @@ func sizeShapes() []shape {
 	}
 }
 
-func controlShapes(t *testing.T, l *lab) []shape {
+func controlShapes(l *lab) []shape {
 	one, two := ovpntest.StaticKey(1), ovpntest.StaticKey(2)
 	auth, crypt := ovpntest.Inline("tls-auth", one), ovpntest.Inline("tls-crypt", one)
-	v2 := filepath.Join(l.dir, "v2-server.key")
-	v2Client := filepath.Join(l.dir, "v2-client.key")
-	for _, args := range [][]string{{"--genkey", "tls-crypt-v2-server", v2},
-		{"--tls-crypt-v2", v2, "--genkey", "tls-crypt-v2-client", v2Client}} {
-		if out, err := exec.Command("openvpn", args...).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v\n%s", args, err, out)
-		}
-	}
-	clientKey, err := os.ReadFile(v2Client)
-	if err != nil {
-		t.Fatal(err)
-	}
+	v2, clientKey := l.cryptV2()
 	return []shape{
 		{name: "tls-auth", profile: []string{auth}, server: []string{auth}},
 		{name: "tls-auth with directions", profile: []string{auth, "key-direction 1"},
@@ -144,7 +133,7 @@ func controlShapes(t *testing.T, l *lab) []shape {
 		{name: "tls-auth with SHA512", profile: []string{auth, "key-direction 1", "auth SHA512"},
 			server: []string{auth, "key-direction 0", "auth SHA512"}},
 		{name: "tls-crypt", profile: []string{crypt}, server: []string{crypt}},
-		{name: "tls-crypt-v2", profile: []string{ovpntest.Inline("tls-crypt-v2", string(clientKey))},
+		{name: "tls-crypt-v2", profile: []string{ovpntest.Inline("tls-crypt-v2", clientKey)},
 			server: []string{"tls-crypt-v2 " + v2}},
 		{name: "tls-crypt in a connection", server: []string{crypt},
 			profile: []string{"<connection>\nremote 192.0.2.2 PORT\n" + crypt + "\n</connection>"}},

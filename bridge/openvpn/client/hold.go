@@ -25,7 +25,11 @@ func (r *run) hold(seconds int) *outcome {
 		f = failure{state: StateBackoff, cause: "the connection did not succeed",
 			remedy: remedyNetwork}
 	}
+	best := r.race.best
 	wait := r.t.nextWait(f)
+	if best != nil && perRemote[f.state] {
+		r.t.servers.jump(*best)
+	}
 	if f == restartReasons[reasonTemporary] {
 		wait = max(wait, time.Duration(seconds)*time.Second, 5*time.Second)
 	}
@@ -50,12 +54,14 @@ func (r *run) wait(f failure, wait time.Duration) *outcome {
 
 // enter begins a phase with the time that it may take.
 func (r *run) enter(p phase, limit time.Duration) {
+	r.endRace()
 	r.phase = p
 	r.timer.Reset(limit)
 }
 
 // enterUntimed begins a phase that only an event ends.
 func (r *run) enterUntimed(p phase) {
+	r.endRace()
 	r.phase = p
 	r.timer.Stop()
 }
@@ -97,6 +103,7 @@ func (r *run) release(res resolution) *outcome {
 			s.State, s.Cause, s.Remedy = StateConnecting, "", ""
 		}
 	})
+	r.startRace()
 	return r.command("hold release")
 }
 
@@ -110,6 +117,7 @@ func (r *run) progress(state string) *outcome {
 	}
 	if state == "AUTH" && !r.serverReplied {
 		r.serverReplied = true
+		r.endRace()
 		r.t.servers.pace.record(r.target.remote, time.Since(r.released))
 	}
 	if r.serverReplied && r.target.measure {

@@ -161,6 +161,24 @@ func (l *lab) provider(command string) string {
 	return l.sh(fmt.Sprintf("nsenter -t %d -n %s", l.pause.PID(), command))
 }
 
+// cryptV2 makes keys of tls-crypt-v2: the server's file, and what a client's profile holds.
+func (l *lab) cryptV2() (serverFile, client string) {
+	l.t.Helper()
+	serverFile = filepath.Join(l.dir, "v2-server.key")
+	clientFile := filepath.Join(l.dir, "v2-client.key")
+	for _, args := range [][]string{{"--genkey", "tls-crypt-v2-server", serverFile},
+		{"--tls-crypt-v2", serverFile, "--genkey", "tls-crypt-v2-client", clientFile}} {
+		if out, err := exec.Command("openvpn", args...).CombinedOutput(); err != nil {
+			l.t.Fatalf("%v: %v\n%s", args, err, out)
+		}
+	}
+	text, err := os.ReadFile(clientFile)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return serverFile, string(text)
+}
+
 // server is an openvpn server of the provider.
 type server struct {
 	l    *lab

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"ztbridge/bridge/openvpn/profile"
@@ -29,13 +30,14 @@ const (
 )
 
 // names resolves the servers' names and remembers the last good answers, on disk too: after a
-// restart without DNS the tunnel can still be built, and DNS may well depend on it. It is used by
-// one goroutine at a time.
+// restart without DNS the tunnel can still be built, and DNS may well depend on it. It may be used
+// by any goroutine.
 type names struct {
 	path     string
 	resolver Resolver
 	question func(host string) string // what DNS is asked for in its place
 	now      func() time.Time
+	mu       sync.Mutex
 	known    map[string]answer
 }
 
@@ -76,7 +78,9 @@ func (n *names) lookup(ctx context.Context, r profile.Remote, again,
 		}
 		return addrs, false, nil
 	}
+	n.mu.Lock()
 	known, have := n.known[r.Host]
+	n.mu.Unlock()
 	if have && known.fresh && !again && n.now().Sub(known.Time) < answerAge {
 		if addrs = ofFamily(known.Addrs, r.Family); len(addrs) > 0 {
 			return addrs, false, nil
@@ -107,8 +111,17 @@ func (n *names) lookup(ctx context.Context, r profile.Remote, again,
 	return nil, false, err
 }
 
+// last returns the addresses of a remote by the last good answer, without asking for them.
+func (n *names) last(r profile.Remote) []netip.Addr {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return ofFamily(n.known[r.Host].Addrs, r.Family)
+}
+
 // remember keeps an answer, and writes all of them when it is new.
 func (n *names) remember(host string, addrs []netip.Addr) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	same := slices.Equal(n.known[host].Addrs, addrs)
 	n.known[host] = answer{Addrs: addrs, Time: n.now(), fresh: true}
 	if same {

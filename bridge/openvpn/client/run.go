@@ -68,6 +68,7 @@ type run struct {
 	env      map[string]string
 	held     bool      // was in hold before
 	released time.Time // when the attempt began
+	race     race
 }
 
 type resolution struct {
@@ -125,6 +126,10 @@ func (r *run) supervise(ctx context.Context) (failure, bool) {
 			v = r.release(res)
 		case <-r.timer.C:
 			v = r.expire()
+		case a := <-r.race.answers:
+			v = r.heard(a)
+		case <-r.race.due:
+			v = r.raceDue()
 		case q := <-r.t.requests:
 			v = r.request(q)
 		case <-rotate:
@@ -277,7 +282,7 @@ func (r *run) up() *outcome {
 	r.enterUntimed(connected)
 	r.lastFailure = failure{}
 	r.t.upSince = time.Now()
-	r.t.servers.fastRounds = 0
+	r.t.servers.fastRounds, r.t.servers.jumped = 0, false
 	if err := r.t.servers.pace.save(); err != nil {
 		r.t.log.Warn("cannot remember", "error", err)
 	}
@@ -321,6 +326,9 @@ func (r *run) expire() *outcome {
 	case trying:
 		if r.target.measure {
 			return measured()
+		}
+		if r.race.best != nil {
+			return r.overtake(*r.race.best)
 		}
 		f := failure{state: StateBackoff, cause: "the connection attempt made no progress",
 			remedy: remedyNetwork}

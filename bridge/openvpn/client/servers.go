@@ -67,6 +67,7 @@ type serverList struct {
 	// around at the start and after a session was lost, because clients wait. A slow server gets
 	// its full time in the rounds that follow.
 	fastRounds int
+	jumped     bool // to a server that answered in a race; see jump
 	pace       *pace
 	// chacha20 reports whether ChaCha20-Poly1305 is offered alone at first; allCiphers holds the
 	// servers that refused that.
@@ -173,6 +174,15 @@ func (c *serverList) lookupProxy(ctx context.Context, r profile.Remote) (netip.A
 	return addrs[0], nil
 }
 
+// size returns how many attempts a round has: one at each address of each remote.
+func (c *serverList) size() int {
+	n := 0
+	for _, r := range c.remotes {
+		n += max(len(c.names.last(asked(r))), 1)
+	}
+	return n
+}
+
 // random01 spreads waits.
 func (c *serverList) random01() float64 { return rand.Float64() }
 
@@ -187,6 +197,7 @@ func (c *serverList) inFastRound() bool {
 
 // fail passes on to the next address.
 func (c *serverList) fail() {
+	c.jumped = false
 	if len(c.addrs) > 0 {
 		c.addrs = c.addrs[1:]
 		c.failed[asked(c.current).Host] = true

@@ -295,7 +295,7 @@ func (t *Tunnel) nextWait(f failure) time.Duration {
 	if movesOn(f.state) {
 		t.servers.fail()
 	}
-	return t.failures.wait(f.state, len(t.servers.remotes), t.servers.random01())
+	return t.failures.wait(f.state, t.servers.size(), t.servers.random01())
 }
 
 func (t *Tunnel) forbidden() []netip.Prefix {

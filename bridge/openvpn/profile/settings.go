@@ -22,6 +22,14 @@ func (s settings) has(names ...string) bool {
 	})
 }
 
+// first returns an option's first argument, or "".
+func (s settings) first(name string) string {
+	if all := s.options[name]; len(all) > 0 && len(all[0]) > 0 {
+		return all[0][0]
+	}
+	return ""
+}
+
 // controlKeys are the blocks that wrap the control channel. A server knows one of them.
 var controlKeys = []string{"tls-auth", "tls-crypt", "tls-crypt-v2"}
 

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -98,6 +99,31 @@ func (p *Profile) of(r Remote) settings {
 		own = p.connections[r.Connection-1]
 	}
 	return own.only().suited(r.Proto)
+}
+
+// ControlKey is what wraps a server's control channel. The zero value says that nothing does.
+type ControlKey struct {
+	Kind      string // "tls-auth", "tls-crypt" or "tls-crypt-v2"
+	Text      string // the key's block: a secret
+	Direction string // of tls-auth: "0", "1", or "" for both
+	Digest    string // of tls-auth, as openvpn names it
+}
+
+// ControlKey returns what wraps the control channel of one of the profile's servers.
+func (p *Profile) ControlKey(r Remote) ControlKey {
+	if m := p.For(r); m != p {
+		return m.ControlKey(r)
+	}
+	own := p.of(r)
+	for _, kind := range controlKeys {
+		if own.blocks[kind] == "" {
+			continue
+		}
+		return ControlKey{Kind: kind, Text: own.blocks[kind],
+			Direction: own.first("key-direction"),
+			Digest:    cmp.Or(p.first("auth"), "SHA1")}
+	}
+	return ControlKey{}
 }
 
 // normalise gives each server settings of its own where servers differ, and none where they do not.
