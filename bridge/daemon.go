@@ -171,7 +171,8 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 		requests: make(chan request),
 		ended:    make(chan struct{}), watchers: map[chan struct{}]bool{},
 	}
-	d.page = web.NewService(d, opts.StateDir, opts.Logger)
+	d.page = web.NewService(web.Config{Backend: d, Clients: d.clients, Dir: web.Dir(opts.StateDir),
+		Log: opts.Logger})
 	d.Service = &devices.Service{Book: devices.Open(opts.StateDir, k, opts.Logger), View: d.view,
 		Change: d.change}
 	return d, nil

@@ -2,6 +2,8 @@ package bridge
 
 import (
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/clients"
+	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/devices"
 	"ztbridge/bridge/status"
@@ -12,7 +14,8 @@ import (
 type published struct {
 	status api.Status
 	intent policyroute.Intent // what was decided
-	holds  bool               // the kernel holds anything: a pass has succeeded
+	config *config.Config
+	holds  bool // the kernel holds anything: a pass has succeeded
 	// view has what the kernel holds of the intent: another one while passes fail.
 	view *devices.View
 }
@@ -24,6 +27,15 @@ func (d *daemon) view() (*devices.View, error) {
 		return nil, errUndecided
 	}
 	return p.view, nil
+}
+
+// clients returns the endpoint's clients; api.ErrNoEndpoint: there is no endpoint.
+func (d *daemon) clients() (*clients.Roster, error) {
+	p := d.published.Load()
+	if p == nil {
+		return nil, errUndecided
+	}
+	return clients.Open(p.config, clients.Keys(d.opts.StateDir))
 }
 
 // publish makes the result of a pass visible to the readers of the status.
@@ -43,7 +55,7 @@ func (d *daemon) publish(s decide.Snapshot, desired decide.Decision, r status.Pa
 		usage := d.idleMeter.Usage()
 		in.Idle = &usage
 	}
-	p := &published{status: d.reporter.Report(in), intent: desired.Intent,
+	p := &published{status: d.reporter.Report(in), intent: desired.Intent, config: d.spec.Config,
 		holds: r.Applied || d.inForce.spec != nil,
 		view:  devices.NewView(d.kernel, d.spec.Config, s, applied)}
 	if before := d.published.Load(); before != nil {

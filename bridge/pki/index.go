@@ -292,7 +292,8 @@ var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$`)
 // and underscores, beginning with a letter or digit. The server's own name is refused too.
 func CheckName(name string) error {
 	if !namePattern.MatchString(name) {
-		return fmt.Errorf("%w: %.60q (letters, digits, dots, dashes and underscores; at most 48)",
+		return fmt.Errorf("%w: %.60q (letters, digits, dots, dashes and "+
+			"underscores, beginning with a letter or a digit; at most 48)",
 			ErrBadName, name)
 	}
 	if strings.EqualFold(name, ServerName) {

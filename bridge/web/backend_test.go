@@ -82,10 +82,6 @@ func (b *box) Disconnect(_ context.Context, client string) (int, error) {
 	return 1, b.note("disconnect " + client)
 }
 
-func (b *box) Link(context.Context, api.LinkRequest) (api.Link, error) {
-	return api.Link{}, api.ErrNotFound
-}
-
 func addrs(list ...string) []netip.Addr {
 	var out []netip.Addr
 	for _, a := range list {

@@ -49,13 +49,20 @@ func TestScreenshots(t *testing.T) {
 	}
 	of := &box{}
 	of.set(working())
-	_, server := served(t, of)
+	s, server := served(t, of)
+	withClients(s, newRoster(t, "phone", "laptop", "tablet"))
 	b := browsertest.New(t, browsertest.Options{})
 	b.Login(server.URL, ownerPassword)
-	for _, state := range []string{"working", "backup"} {
-		if state == "backup" {
+	for _, state := range []string{"working", "backup", "clients", "keys"} {
+		switch state {
+		case "backup":
 			of.set(onBackup())
 			b.See("#problems")
+		case "clients":
+			b.Open(server.URL + "/clients")
+		case "keys":
+			b.Click(`form[action="/clients/link"]:has([value=tablet]) button`)
+			b.See("#code")
 		}
 		for _, screen := range screens {
 			b.Do(screen.use()...)

@@ -54,6 +54,7 @@ type frame struct {
 	Token         string
 	Box           string // name of the box
 	Version       string
+	Clients       bool // the box has an endpoint
 	Body          any
 }
 
@@ -69,6 +70,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /events", see(s.events))
 	mux.HandleFunc("GET /activity", own(s.activityPage))
 	s.routeActions(mux)
+	s.routeClients(mux)
 	for _, a := range s.assets {
 		mux.HandleFunc("GET /assets/"+a.name, serveAsset(a))
 	}
@@ -88,7 +90,7 @@ func serveAsset(a asset) http.HandlerFunc {
 // page answers with a whole page.
 func (s *Server) page(w http.ResponseWriter, r *http.Request, code int, name string, f frame) {
 	if found := sessionOf(r); found != nil {
-		f.Role, f.Token = found.role, found.token
+		f.Role, f.Token, f.Clients = found.role, found.token, s.hasClients()
 	}
 	f.Box, f.Version = s.config.Box, s.feed.latest().status.Version
 	var b bytes.Buffer
@@ -243,7 +245,8 @@ func parseTemplates(files map[string]asset) map[string]*template.Template {
 		"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	}
 	out := map[string]*template.Template{}
-	for _, name := range []string{"status", "login", "message", "activity"} {
+	for _, name := range []string{"status", "login", "message", "activity", "clients",
+		"keys"} {
 		out[name] = template.Must(template.New(name).Funcs(functions).ParseFS(templateFiles,
 			"templates/frame.html", "templates/"+name+".html"))
 	}

@@ -110,12 +110,14 @@ func checkAccess(t *testing.T, axe string) {
 		script := mustRead(t, axe)
 		of := &box{}
 		of.set(onBackup())
-		_, server := served(t, of)
+		s, server := served(t, of)
 		b := browsertest.New(t, browsertest.Options{})
 		look := func(path string) {
-			b.Open(server.URL + path)
-			for _, s := range screens {
-				b.Do(s.use()...)
+			if path != "" {
+				b.Open(server.URL + path)
+			}
+			for _, on := range screens {
+				b.Do(on.use()...)
 				// The page's own policy lets no script in; the debugger may.
 				run := script + `;axe.run().then(r => JSON.stringify(r.violations.map(v =>
 					[v.id, v.help, v.nodes.map(n => n.html)])))`
@@ -126,15 +128,19 @@ func checkAccess(t *testing.T, axe string) {
 					t.Fatal(err)
 				}
 				for _, one := range violations {
-					t.Errorf("%s on %s: %s", path, s.name, one)
+					t.Errorf("%s on %s: %s", path, on.name, one)
 				}
 			}
 		}
+		withClients(s, newRoster(t, "phone", "laptop"))
 		look("/login")
 		b.Login(server.URL, ownerPassword)
-		for _, path := range []string{"/", "/activity"} {
+		for _, path := range []string{"/", "/activity", "/clients"} {
 			look(path)
 		}
+		b.Click(`form[action="/clients/link"] button`)
+		b.See("#code")
+		look("")
 	})
 }
 

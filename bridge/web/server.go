@@ -15,6 +15,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/clients"
 )
 
 const (
@@ -27,6 +28,8 @@ const (
 // Config configures a Server.
 type Config struct {
 	Backend api.Backend
+	// Clients returns the endpoint's clients; api.ErrNoEndpoint: there is no endpoint. Nil: likewise.
+	Clients func() (*clients.Roster, error)
 	Dir     string // private, for passwords and the log of actions; made when it is needed
 	Port    uint16
 	LAN     bool             // serves the LAN as well

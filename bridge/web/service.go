@@ -2,12 +2,9 @@ package web
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
-
-	"ztbridge/bridge/api"
 )
 
 // Dir returns the directory of the page's passwords and log below a state directory.
@@ -20,20 +17,17 @@ type Settings struct {
 	Port uint16
 }
 
-// NewService returns a service that serves nothing yet.
-func NewService(backend api.Backend, stateDir string, log *slog.Logger) *Service {
-	return &Service{backend: backend, dir: Dir(stateDir), log: log}
-}
+// NewService returns a service that serves nothing yet. What the settings and the host decide of c
+// is filled in later: port, LAN and names.
+func NewService(c Config) *Service { return &Service{config: c} }
 
 // Service runs the server of the page as the configuration says. Make one with NewService;
 // Configure belongs to one goroutine.
 type Service struct {
-	backend api.Backend
-	dir     string
-	log     *slog.Logger
-	now     Settings
-	end     context.CancelFunc // ends the running server; nil: none has run
-	ended   <-chan struct{}    // closed when its ports are free; nil: none has run
+	config Config
+	now    Settings
+	end    context.CancelFunc // ends the running server; nil: none has run
+	ended  <-chan struct{}    // closed when its ports are free; nil: none has run
 
 	mu     sync.Mutex
 	server *Server
@@ -58,10 +52,10 @@ func (p *Service) Configure(ctx context.Context, s Settings) {
 	if err != nil {
 		name = "ztbridge"
 	}
-	server := New(Config{
-		Backend: p.backend, Dir: p.dir, Port: s.Port, LAN: s.LAN, Box: name,
-		Names: []string{"ztbridge.local", name, name + ".local"}, Log: p.log,
-	})
+	c := p.config
+	c.Port, c.LAN, c.Box = s.Port, s.LAN, name
+	c.Names = []string{"ztbridge.local", name, name + ".local"}
+	server := New(c)
 	p.set(server)
 	ended := make(chan struct{})
 	p.ended = ended

@@ -8,10 +8,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -20,8 +22,9 @@ const timeout = 90 * time.Second
 
 // Browser is a headless browser that ends with the test.
 type Browser struct {
-	t   *testing.T
-	ctx context.Context
+	t      *testing.T
+	ctx    context.Context
+	answer atomic.Bool // to the page's questions
 }
 
 // Options say how a browser differs from a person's own.
@@ -74,6 +77,19 @@ func New(t *testing.T, o Options) *Browser {
 			}
 		}
 	})
+	b := &Browser{t: t, ctx: ctx}
+	dialogs := chromedp.Events(ctx, page.JavascriptDialogOpening)
+	reader.Go(func() {
+		for _, err := range dialogs {
+			if err == nil {
+				_, err = chromedp.Call(ctx, page.HandleJavaScriptDialog,
+					page.HandleJavaScriptDialogParams{Accept: b.answer.Load()})
+			}
+			if err != nil {
+				return // the browser has ended
+			}
+		}
+	})
 	t.Cleanup(func() {
 		if err := chromedp.Cancel(ctx); err != nil {
 			t.Errorf("ending the browser: %v", err)
@@ -85,8 +101,11 @@ func New(t *testing.T, o Options) *Browser {
 			t.Errorf("the console complains: %s", c)
 		}
 	})
-	return &Browser{t, ctx}
+	return b
 }
+
+// Answer has the person answer the page's questions by yes or no from now on; no at first.
+func (b *Browser) Answer(yes bool) { b.answer.Store(yes) }
 
 // Step is something to do in a browser.
 type Step = chromedp.Action[chromedp.Void]
