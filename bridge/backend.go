@@ -134,24 +134,6 @@ func (d *daemon) change(ctx context.Context, cause string,
 	})
 }
 
-// Disconnect implements api.EndpointBackend.
-func (d *daemon) Disconnect(_ context.Context, client string) (int, error) {
-	e := d.services.CurrentEndpoint()
-	if e == nil {
-		return 0, api.ErrNoEndpoint
-	}
-	return e.Disconnect(client)
-}
-
-// Link implements api.EndpointBackend.
-func (d *daemon) Link(_ context.Context, r api.LinkRequest) (api.Link, error) {
-	e := d.services.CurrentEndpoint()
-	if e == nil {
-		return api.Link{}, api.ErrNoEndpoint
-	}
-	return e.Link(r)
-}
-
 // ask has the loop carry something out, and waits for it.
 func (d *daemon) ask(ctx context.Context, do func(context.Context) error) error {
 	r := request{do: do, done: make(chan error, 1)}

@@ -42,6 +42,7 @@ type daemon struct {
 	*history.Recorder // of the past, for readers of the status
 	metrics           *api.MetricsServer
 	*devices.Service
+	services.ClientRequests
 
 	opts     Options
 	kernel   *kernel.Kernel
@@ -171,6 +172,7 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 		requests: make(chan request),
 		ended:    make(chan struct{}), watchers: map[chan struct{}]bool{},
 	}
+	d.ClientRequests = services.ClientRequests{Set: d.services}
 	d.page = web.NewService(web.Config{Backend: d, Clients: d.clients, Dir: web.Dir(opts.StateDir),
 		Log: opts.Logger})
 	d.Service = &devices.Service{Book: devices.Open(opts.StateDir, k, opts.Logger), View: d.view,
