@@ -38,6 +38,7 @@ type Spec struct {
 // Process is a running program.
 type Process struct {
 	cmd  *exec.Cmd
+	uid  int
 	done chan struct{}
 	err  error // valid after done
 }
@@ -53,7 +54,7 @@ const maxOutputLine = 4096
 // management-exit not end it, that does. Neither it nor this process leaves a core dump from then
 // on, because one would hold keys and passwords.
 func Start(s Spec) (*Process, error) {
-	p := &Process{done: make(chan struct{})}
+	p := &Process{uid: s.UID, done: make(chan struct{})}
 	// Go asks once whether the kernel has pidfds, and remembers the answer: not on a thread that
 	// may not use them.
 	if self, err := os.FindProcess(os.Getpid()); err == nil {
@@ -77,7 +78,9 @@ func Start(s Spec) (*Process, error) {
 	}
 	go p.follow(s, out, ended)
 	if s.PIDFile != "" {
-		if err := writePIDFile(s.PIDFile, p.PID()); err != nil {
+		// What cannot be seen has ended, or is another user's that whoever started this program
+		// hides from it (ProtectProc=) and ends with it.
+		if err := writePIDFile(s.PIDFile, p.PID()); err != nil && !errors.Is(err, os.ErrNotExist) {
 			p.Kill()
 			return nil, fmt.Errorf("starting %s: %w", s.Path, err)
 		}
@@ -233,7 +236,7 @@ func (p *Process) Stop() { p.StopWithin(stopGrace) }
 
 // StopWithin is Stop with a grace of the caller's.
 func (p *Process) StopWithin(grace time.Duration) {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	_ = p.signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
 	case <-time.After(grace):
@@ -243,6 +246,26 @@ func (p *Process) StopWithin(grace time.Duration) {
 
 // Kill ends the program at once and waits for it.
 func (p *Process) Kill() {
-	_ = p.cmd.Process.Kill()
+	_ = p.signal(syscall.SIGKILL)
 	<-p.done
+}
+
+// signal sends the program a signal: as the program's own user where this process may not, since
+// the right to signal every process (CAP_KILL) is more than that takes.
+func (p *Process) signal(s syscall.Signal) error {
+	err := p.cmd.Process.Signal(s)
+	if !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	sent := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		uid := uintptr(p.uid)
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, uid, uid, uid); errno != 0 {
+			sent <- fmt.Errorf("becoming uid %d: %w", uid, errno)
+			return
+		}
+		sent <- p.cmd.Process.Signal(s)
+	}()
+	return <-sent
 }

@@ -120,6 +120,40 @@ func TestStopIsPoliteAndThenNot(t *testing.T) {
 	}
 }
 
+// Who may not signal every process still ends those that it started as another user.
+func TestEndsWithoutTheRightToKill(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: needs root, to become another user")
+	}
+	const uid = 61234
+	if os.Getenv("ZTB_NO_KILL") == "" {
+		cmd := exec.Command("setpriv", "--bounding-set", "-kill", testBinary(t),
+			"-test.run=^TestEndsWithoutTheRightToKill$")
+		cmd.Env = append(os.Environ(), "ZTB_NO_KILL=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	other := func(s *Spec) { s.UID, s.GID = uid, uid }
+	p, out := sh(t, `trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done`, other)
+	out.await(t, "ready")
+	if err := syscall.Kill(p.PID(), 0); !errors.Is(err, syscall.EPERM) {
+		t.Fatalf("it may be signalled: %v", err)
+	}
+	p.Stop()
+	if p.Err() != nil {
+		t.Errorf("ended with %v", p.Err())
+	}
+	p, out = sh(t, `trap '' TERM; echo ready; while :; do sleep 0.05; done`, other)
+	out.await(t, "ready")
+	p.Kill()
+	var exit *ExitError
+	if !errors.As(p.Err(), &exit) || exit.Signal != syscall.SIGKILL {
+		t.Errorf("ended with %v", p.Err())
+	}
+}
+
 func TestUnprivileged(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: needs root, to become another user")
