@@ -169,7 +169,7 @@ func rewrite(path string, data []byte) error {
 		return err
 	}
 	_, err = f.Write(data)
-	if owner, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() != int(owner.Uid) {
 		err = errors.Join(err, f.Chown(int(owner.Uid), int(owner.Gid)))
 	}
 	if err == nil {

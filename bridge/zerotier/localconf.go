@@ -120,7 +120,7 @@ func replaceFile(path string, data []byte, mode fs.FileMode) error {
 		return err
 	}
 	_, err = f.Write(data)
-	if owner, ok := model.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
+	if owner, ok := model.Sys().(*syscall.Stat_t); ok && os.Geteuid() != int(owner.Uid) {
 		err = errors.Join(err, f.Chown(int(owner.Uid), int(owner.Gid)))
 	}
 	if err == nil {

@@ -158,7 +158,7 @@ func (m moonMaker) makeDir() error {
 	if err != nil {
 		return err
 	}
-	if owner, ok := home.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
+	if owner, ok := home.Sys().(*syscall.Stat_t); ok && os.Geteuid() != int(owner.Uid) {
 		return os.Chown(dir, int(owner.Uid), int(owner.Gid))
 	}
 	return nil
