@@ -62,6 +62,8 @@ make_users() {
 		return
 	fi
 	getent group ztbridge >/dev/null || groupadd --system ztbridge
+	getent passwd ztbridge >/dev/null ||
+		useradd --system --gid ztbridge --home-dir / --no-create-home --shell /usr/sbin/nologin ztbridge
 	getent passwd ztbridge-ovpn >/dev/null ||
 		useradd --system --user-group --home-dir / --no-create-home --shell /usr/sbin/nologin ztbridge-ovpn
 }

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -127,8 +129,8 @@ func (b *box) start() {
 		run = append(run, "-v")
 	}
 	// With the umask of the systemd unit.
-	cmd := netlab.Command("sh", append([]string{"-c", `umask 0077; exec "$0" "$@"`, program},
-		b.args(run...)...)...)
+	command := slices.Concat(asService(b.t), []string{program}, b.args(run...))
+	cmd := netlab.Command("sh", append([]string{"-c", `umask 0077; exec "$0" "$@"`}, command...)...)
 	cmd.Env = append(cmd.Environ(), b.env...)
 	p, err := b.ns.Start(cmd)
 	if err != nil {
@@ -142,6 +144,30 @@ func (b *box) start() {
 		}
 	})
 }
+
+// asService returns the program with arguments that runs another as the systemd unit does: as a user
+// of its own, with the unit's capabilities and no others.
+func asService(t testing.TB) []string {
+	t.Helper()
+	unit, err := os.ReadFile("../../configs/systemd/ztbridge.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	given := regexp.MustCompile(`(?m)^AmbientCapabilities=(.*)$`).FindSubmatch(unit)
+	if given == nil {
+		t.Fatal("the unit gives no capabilities")
+	}
+	capabilities := "-all"
+	for _, c := range strings.Fields(strings.ToLower(string(given[1]))) {
+		capabilities += ",+" + strings.TrimPrefix(c, "cap_")
+	}
+	return []string{"setpriv", "--reuid=" + serviceUser, "--regid=" + serviceUser, "--clear-groups",
+		"--bounding-set=" + capabilities, "--inh-caps=" + capabilities,
+		"--ambient-caps=" + capabilities, "--no-new-privs"}
+}
+
+// serviceUser is the daemon's user and group, which need no name.
+const serviceUser = "61233"
 
 // stop ends the daemon as systemd would, and waits for it.
 func (b *box) stop() {
