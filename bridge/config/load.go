@@ -26,8 +26,13 @@ func Load(path string, overrides Overrides) (*Config, []Warning, error) {
 	if err != nil {
 		return nil, nil, Errors{configFileError(abs, err)}
 	}
-	d := newDecoder(abs)
-	d.parse(data, overrides)
+	return LoadText(abs, data, overrides)
+}
+
+// LoadText is Load of a configuration that has this text and is, or shall be, at the absolute path.
+func LoadText(path string, text []byte, overrides Overrides) (*Config, []Warning, error) {
+	d := newDecoder(path)
+	d.parse(text, overrides)
 	if len(d.errs) == 0 {
 		d.readFiles()
 	}

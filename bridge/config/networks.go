@@ -71,7 +71,7 @@ func AddNetwork(path, id string) (changed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("adding network %s to %s: %w", id, path, err)
 	}
-	return true, rewrite(path, []byte(text))
+	return true, Rewrite(path, []byte(text))
 }
 
 // names reports whether a configuration names a network.
@@ -150,8 +150,9 @@ func replaceAt(text string, node *yaml.Node, with string) (string, error) {
 	return strings.Join(lines, ""), nil
 }
 
-// rewrite replaces a file at once; its mode and owner stay.
-func rewrite(path string, data []byte) error {
+// Rewrite replaces the content of a file, of the file that a link leads to, or makes it: at once, or
+// not at all. Its mode and owner stay.
+func Rewrite(path string, data []byte) error {
 	real, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return renameio.WriteFile(path, data, 0o600)

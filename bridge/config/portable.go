@@ -1,7 +1,6 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -122,23 +121,10 @@ var errScalar = errors.New("the name is written in a way that cannot be replaced
 // replaceScalar puts another text in the place of a scalar of one line, and leaves all else as it
 // is.
 func replaceScalar(text []byte, node *yaml.Node, to string) ([]byte, error) {
-	lines := bytes.SplitAfter(text, []byte("\n"))
-	if node.Line < 1 || node.Line > len(lines) {
-		return nil, errScalar
+	start, end, err := scalarSpan(text, node)
+	if err != nil {
+		return nil, err
 	}
-	line := lines[node.Line-1]
-	runes := []rune(string(line)) // a column counts characters
-	if node.Column < 1 || node.Column > len(runes) {
-		return nil, errScalar
-	}
-	start := len(string(runes[:node.Column-1]))
-	for _, quote := range []string{"", `"`, "'"} {
-		old := quote + node.Value + quote
-		if rest, ok := bytes.CutPrefix(line[start:], []byte(old)); ok {
-			quoted := "'" + strings.ReplaceAll(to, "'", "''") + "'"
-			lines[node.Line-1] = slices.Concat(line[:start], []byte(quoted), rest)
-			return bytes.Join(lines, nil), nil
-		}
-	}
-	return nil, errScalar
+	quoted := "'" + strings.ReplaceAll(to, "'", "''") + "'"
+	return slices.Concat(text[:start], []byte(quoted), text[end:]), nil
 }

@@ -49,7 +49,16 @@ const credentialsHint = "write them into a file of mode 0600, the user name on i
 
 // Load reads the configuration and the profiles that it names. It changes nothing.
 func Load(path string, overrides config.Overrides) (*Spec, error) {
-	cfg, warnings, err := config.Load(path, overrides)
+	return loadFiles(config.Load(path, overrides))
+}
+
+// LoadText is Load of a configuration that has this text and is, or shall be, at the absolute path.
+func LoadText(path string, text []byte, overrides config.Overrides) (*Spec, error) {
+	return loadFiles(config.LoadText(path, text, overrides))
+}
+
+// loadFiles reads the profiles that a configuration names.
+func loadFiles(cfg *config.Config, warnings []config.Warning, err error) (*Spec, error) {
 	if err != nil {
 		return nil, err
 	}
