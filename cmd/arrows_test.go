@@ -46,6 +46,8 @@ var arrows = []arrow{
 	{from: "bridge/status", to: slices.Concat([]string{"bridge/decide"}, drivers, engine)},
 	{from: "bridge/network", to: drivers},
 	{from: "bridge/clients", to: slices.Concat([]string{"bridge/suggest"}, drivers)},
+	// checks a profile as the daemon does
+	{from: "bridge/importer", to: slices.Concat([]string{"bridge/services"}, drivers)},
 	{from: "bridge/devices", to: slices.Concat([]string{"bridge/decide", "bridge/statefile"}, drivers,
 		engine)},
 	{from: "bridge/bridgetest", to: slices.Concat(drivers, engine)},

@@ -14,12 +14,14 @@ import (
 // TunnelEdit is what a configuration is to say of an openvpn egress. Names of files are relative to
 // the configuration.
 type TunnelEdit struct {
-	Name         string // of the egress
-	Profile      string
-	Collection   bool     // Profile is an archive of profiles
-	Pick         []string // of a collection; empty: all
-	Credentials  string   // empty: none
-	LegacyCrypto bool
+	Name        string // of the egress
+	Profile     string
+	Collection  bool     // Profile is an archive of profiles
+	Pick        []string // of a collection; empty: all
+	Credentials string   // empty: none
+	// KeepCredentials leaves those of before.
+	KeepCredentials bool
+	LegacyCrypto    bool
 }
 
 // keys are those that an edit sets or removes, in the order of the file.
@@ -42,8 +44,11 @@ func (t TunnelEdit) keys() []keyEdit {
 		legacy = "true"
 	}
 	name, _ := t.profileKeys()
-	return []keyEdit{{name, one(t.Profile)}, {"pick", pick},
-		{"credentials", one(t.Credentials)}, {"legacy_crypto", one(legacy)}}
+	keys := []keyEdit{{name, one(t.Profile)}, {"pick", pick}}
+	if !t.KeepCredentials {
+		keys = append(keys, keyEdit{"credentials", one(t.Credentials)})
+	}
+	return append(keys, keyEdit{"legacy_crypto", one(legacy)})
 }
 
 // profileKeys returns the key that names the profile, and the one that does not.

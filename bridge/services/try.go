@@ -37,10 +37,10 @@ type TrialCheck struct {
 }
 
 // Try connects a profile and exchanges packets through it in its own network namespace: it changes
-// no route, address or rule of this host, and leaves nothing behind. credentials may be nil. It
-// blocks, for up to a minute.
+// no route, address or rule of this host, and leaves nothing behind. credentials may be nil.
+// progress hears each state of the tunnel. It blocks, for up to a minute.
 func Try(ctx context.Context, p *profile.Profile, credentials *config.Credentials,
-	log *slog.Logger) (*Trial, error) {
+	log *slog.Logger, progress func(client.Status)) (*Trial, error) {
 	user, err := LookupUser()
 	if err != nil {
 		return nil, err
@@ -90,7 +90,7 @@ func Try(ctx context.Context, p *profile.Profile, credentials *config.Credential
 		}
 	}()
 	begin := time.Now()
-	status, err := awaitUp(ctx, t, changed)
+	status, err := awaitUp(ctx, t, changed, progress)
 	if err != nil {
 		return nil, err
 	}
@@ -101,12 +101,13 @@ func Try(ctx context.Context, p *profile.Profile, credentials *config.Credential
 }
 
 // awaitUp waits until the tunnel is up. The error says why it is not, with a remedy.
-func awaitUp(ctx context.Context, t *client.Tunnel, changed <-chan struct{}) (client.Status,
-	error) {
+func awaitUp(ctx context.Context, t *client.Tunnel, changed <-chan struct{},
+	progress func(client.Status)) (client.Status, error) {
 	limit := time.NewTimer(tryTimeout)
 	defer limit.Stop()
 	for {
 		s := t.Status()
+		progress(s)
 		switch s.State {
 		case client.StateUp:
 			return s, nil

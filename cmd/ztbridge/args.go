@@ -23,3 +23,14 @@ func oneArgument(cmd *cobra.Command, args []string) error {
 	}
 	return &api.HintedError{Err: problem, Hint: "ztbridge " + verb + " " + what}
 }
+
+// twoArguments accepts a command line with two arguments, as Use names them: "add NAME FILE".
+func twoArguments(cmd *cobra.Command, args []string) error {
+	if len(args) == 2 {
+		return nil
+	}
+	verb := strings.TrimPrefix(cmd.CommandPath(), "ztbridge ")
+	what := strings.TrimPrefix(cmd.Use, cmd.Name()+" ")
+	return &api.HintedError{Err: fmt.Errorf("%s needs %s", verb, what),
+		Hint: "ztbridge " + verb + " " + what}
+}

@@ -16,7 +16,7 @@ import (
 func (p *program) egressCommand() *cobra.Command {
 	egress := &cobra.Command{
 		Use:   "egress",
-		Short: "List the ways out, or choose one by hand",
+		Short: "List the ways out, add one, or choose one by hand",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -32,7 +32,7 @@ func (p *program) egressCommand() *cobra.Command {
 	}
 	list.Flags().BoolVar(&servers, "servers", false,
 		"list the servers of egresses that have a folder or ZIP archive of profiles")
-	egress.AddCommand(list, p.egressUse(), p.egressReset())
+	egress.AddCommand(list, p.egressAdd(), p.egressReplace(), p.egressUse(), p.egressReset())
 	return egress
 }
 

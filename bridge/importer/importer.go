@@ -1,0 +1,307 @@
+package importer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"ztbridge/bridge/api"
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/openvpn/profile"
+	"ztbridge/bridge/services"
+)
+
+// Daemon is the running daemon, if there is one.
+type Daemon interface {
+	Status(ctx context.Context) (api.Status, error) // api.ErrNotRunning: there is none
+	Reload(ctx context.Context) error
+}
+
+// Import is a provider's profile that shall become an egress.
+type Import struct {
+	ConfigPath string
+	Overrides  config.Overrides // those of the daemon
+	Daemon     Daemon
+
+	Name    string // of the egress
+	Replace bool   // it exists, and gets another profile
+	File    string // a profile or a ZIP archive of profiles
+	Pick    []string
+	// Credentials may be nil. With Replace, those of before stay in use then, if they are needed.
+	Credentials  *config.Credentials
+	LegacyCrypto bool
+	Rules        []int // numbers, from 1, of rules of the policy that get the egress at their end
+
+	// Progress hears what is done. It may be nil.
+	Progress func(text string)
+	// Wait bounds how long the tunnel may need to come up; 0: DefaultWait.
+	Wait time.Duration
+
+	step func(name string) // called before each step, by a test
+}
+
+// DefaultWait is how long a tunnel that was put in force may need to come up.
+const DefaultWait = time.Minute
+
+// ErrNotUp is returned where the egress did not come up. All is as it was before.
+var ErrNotUp = errors.New("the tunnel did not come up")
+
+// errMoved is returned where somebody else has edited the configuration meanwhile.
+var errMoved = errors.New("the configuration was edited meanwhile")
+
+// Run puts the profile in force, and returns the status of its egress; nil: no daemon runs. On an
+// error all is as it was before. It blocks until the tunnel is up.
+func (i *Import) Run(ctx context.Context) (*api.Egress, error) {
+	path, err := filepath.Abs(i.ConfigPath)
+	if err != nil {
+		return nil, fmt.Errorf("finding the configuration %s: %w", i.ConfigPath, err)
+	}
+	running, err := i.running(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	before, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	s, err := openStore(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	after, dir, err := i.stage(s, path, before)
+	if err != nil {
+		return nil, errors.Join(err, s.remove(dir))
+	}
+	i.at("exchange")
+	if err := exchange(path, before, after); err != nil {
+		return nil, errors.Join(err, s.remove(dir))
+	}
+	i.at("reload")
+	var egress *api.Egress
+	if running {
+		if egress, err = i.awaitUp(ctx); err != nil {
+			return nil, errors.Join(err, i.undo(ctx, s, path, before, after, dir))
+		}
+	}
+	i.at("clean")
+	if err := s.clean(path, after, i.Overrides); err != nil {
+		i.say("%v", err) // the egress is in force all the same
+	}
+	return egress, nil
+}
+
+// undo puts the old configuration back in force and removes the new files.
+func (i *Import) undo(ctx context.Context, s *store, path string, before, after []byte,
+	dir string) error {
+	i.at("undo")
+	i.say("putting the old configuration back")
+	if err := exchange(path, after, before); err != nil {
+		return err // somebody's new text may name the files
+	}
+	return errors.Join(i.Daemon.Reload(context.WithoutCancel(ctx)), s.remove(dir))
+}
+
+// running reports whether a daemon runs with the configuration at a path.
+func (i *Import) running(ctx context.Context, path string) (bool, error) {
+	st, err := i.Daemon.Status(ctx)
+	switch {
+	case errors.Is(err, api.ErrNotRunning):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("asking the daemon: %w", err)
+	case st.Config != "" && st.Config != path:
+		return false, &api.HintedError{
+			Err:  fmt.Errorf("the daemon reads %s, and not %s", st.Config, path),
+			Hint: "name that one by --config"}
+	}
+	return true, nil
+}
+
+// at marks a step for a test.
+func (i *Import) at(step string) {
+	if i.step != nil {
+		i.step(step)
+	}
+}
+
+func (i *Import) say(format string, args ...any) {
+	if i.Progress != nil {
+		i.Progress(fmt.Sprintf(format, args...))
+	}
+}
+
+// stage writes the files, and returns the text that the configuration is to have with them, after
+// the same checks as at the daemon's start. dir is what it has made, also on an error.
+func (i *Import) stage(s *store, path string, before []byte) (after []byte, dir string, err error) {
+	from, err := readSource(i.File, i.Pick, profile.Options{LegacyCrypto: i.LegacyCrypto})
+	if err != nil {
+		return nil, "", err
+	}
+	if err := CheckCredentials(from.parsed, i.Login()); err != nil {
+		return nil, "", err
+	}
+	i.at("stage")
+	if dir, err = s.add(i.Name, from, i.Credentials, i.at); err != nil {
+		return nil, dir, err
+	}
+	keep := i.Credentials == nil && from.parsed.CheckCredentials(nil) != nil
+	edit := config.TunnelEdit{Name: i.Name, Profile: s.named(dir, from.name), Pick: i.Pick,
+		Collection: from.collection, LegacyCrypto: i.LegacyCrypto, KeepCredentials: keep}
+	if i.Credentials != nil {
+		edit.Credentials = s.named(dir, loginFile)
+	}
+	if i.Replace {
+		after, err = config.ReplaceTunnel(before, edit)
+	} else {
+		after, err = config.AddTunnel(before, edit, i.Rules)
+	}
+	if err != nil {
+		return nil, dir, editError(err, path)
+	}
+	i.at("check")
+	if _, err := services.LoadText(path, after, i.Overrides); err != nil {
+		return nil, dir, fmt.Errorf("checking the configuration with the new profile: %w", err)
+	}
+	return after, dir, nil
+}
+
+// Login returns the credentials that the profile will be used with: those given, or those that the
+// egress has; nil where there are none, or the configuration has mistakes.
+func (i *Import) Login() *config.Credentials {
+	if i.Credentials != nil || !i.Replace {
+		return i.Credentials
+	}
+	cfg, _, err := config.Load(i.ConfigPath, i.Overrides)
+	if err != nil {
+		return nil // an import into what is still wrong with it is refused later
+	}
+	at := slices.IndexFunc(cfg.Egresses, func(e config.Egress) bool { return e.Name == i.Name })
+	if at < 0 || cfg.Egresses[at].OpenVPN == nil {
+		return nil
+	}
+	return cfg.Egresses[at].OpenVPN.Credentials
+}
+
+// CheckCredentials returns an error where a profile needs credentials that are not there. They may
+// be nil.
+func CheckCredentials(p *profile.Profile, c *config.Credentials) error {
+	var login *profile.Credentials
+	if c != nil {
+		login = &profile.Credentials{Username: c.Username.Reveal(), Password: c.Password.Reveal(),
+			KeyPassphrase: c.KeyPassphrase.Reveal()}
+	}
+	switch {
+	case p.CheckCredentials(login) == nil:
+		return nil
+	case c == nil && p.NeedsCredentials:
+		return &api.HintedError{Err: errors.New("this profile needs a user name and password"),
+			Hint: "give them: --credentials FILE (mode 0600; the user name on its first line, " +
+				"the password on its second)"}
+	case c == nil && p.NeedsPassphrase:
+		return &api.HintedError{Err: errors.New("the profile's private key is encrypted"),
+			Hint: "give its passphrase: --credentials FILE (mode 0600; the passphrase alone)"}
+	default:
+		return p.CheckCredentials(login)
+	}
+}
+
+func editError(err error, path string) error {
+	switch {
+	case errors.Is(err, config.ErrByHand):
+		return &api.HintedError{
+			Err:  fmt.Errorf("%s is written in a way that this command cannot edit: %w", path, err),
+			Hint: "write the egress into it by hand; nothing was changed"}
+	case errors.Is(err, config.ErrDuplicate):
+		return &api.HintedError{Err: fmt.Errorf("editing %s: %w", path, err),
+			Hint: "replace its profile: ztbridge egress replace; or choose another name"}
+	default:
+		return fmt.Errorf("editing %s: %w", path, err)
+	}
+}
+
+// exchange puts a text in the place of another, if that is still what the file holds.
+func exchange(path string, old, text []byte) error {
+	now, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("reading the configuration: %w", err)
+	}
+	if !bytes.Equal(now, old) {
+		return fmt.Errorf("writing %s: %w", path, errMoved)
+	}
+	if err := config.Rewrite(path, text); err != nil {
+		return fmt.Errorf("writing the configuration: %w", err)
+	}
+	return nil
+}
+
+// awaitUp has the daemon read the configuration and waits until the egress is up.
+func (i *Import) awaitUp(ctx context.Context) (*api.Egress, error) {
+	i.say("reading the configuration")
+	if err := i.Daemon.Reload(ctx); err != nil {
+		return nil, fmt.Errorf("reading the new configuration: %w", err)
+	}
+	wait := i.Wait
+	if wait == 0 {
+		wait = DefaultWait
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, wait, ErrNotUp)
+	defer cancel()
+	i.say("waiting for %s to come up", i.Name)
+	passes, state := uint64(0), ""
+	for first := true; ; first = false {
+		st, err := i.Daemon.Status(ctx)
+		if err != nil && ctx.Err() == nil {
+			return nil, fmt.Errorf("asking the daemon: %w", err)
+		}
+		at := slices.IndexFunc(st.Egresses, func(e api.Egress) bool { return e.Name == i.Name })
+		switch {
+		case first:
+			passes = st.Reconcile.Passes // what it says of the tunnel may be of the old one
+		case at >= 0 && st.Reconcile.Passes > passes:
+			e := st.Egresses[at]
+			if e.State == "up" {
+				return &e, nil
+			}
+			if e.State != state {
+				state = e.State
+				i.say("%s is %s", i.Name, state)
+			}
+			if slices.Contains(hopeless, e.State) {
+				return nil, notUp(st, e)
+			}
+		}
+		select {
+		case <-time.After(lookEvery):
+		case <-ctx.Done():
+			if cause := context.Cause(ctx); !errors.Is(cause, ErrNotUp) {
+				return nil, cause
+			}
+			if at >= 0 {
+				return nil, notUp(st, st.Egresses[at])
+			}
+			return nil, ErrNotUp
+		}
+	}
+}
+
+// lookEvery is how often the daemon is asked.
+const lookEvery = 100 * time.Millisecond
+
+// hopeless are the states of a tunnel that only a person can end.
+var hopeless = []string{"auth-failed", "cert-expired", "config-error", "push-refused"}
+
+// notUp says why an egress is not up.
+func notUp(st api.Status, e api.Egress) error {
+	for _, c := range st.Conditions {
+		if c.Subject == e.Name {
+			return &api.HintedError{Err: fmt.Errorf("%w: %s", ErrNotUp, c.Message), Hint: c.Remedy}
+		}
+	}
+	return fmt.Errorf("%w: it is %s", ErrNotUp, e.State)
+}
