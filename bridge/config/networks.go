@@ -150,8 +150,8 @@ func replaceAt(text string, node *yaml.Node, with string) (string, error) {
 	return strings.Join(lines, ""), nil
 }
 
-// Rewrite replaces the content of a file, of the file that a link leads to, or makes it: at once, or
-// not at all. Its mode and owner stay.
+// Rewrite replaces the content of a file, or makes it: at once, or not at all. A link is followed.
+// Mode and owner stay.
 func Rewrite(path string, data []byte) error {
 	real, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, os.ErrNotExist) {

@@ -1,6 +1,7 @@
-// Package importer puts a provider's profile in force as an egress: the files go into a directory of
-// their own beside the configuration, the configuration is edited, and the running daemon reads it.
-// Where a step fails, all is as it was before.
+// Package importer puts a provider's profile in force as an egress.
+//
+// The files go into a directory of their own beside the configuration, the configuration is edited,
+// and the running daemon reads it. Where a step fails, all is as it was before.
 //
 //	check ─▶ stage files ─▶ check the whole ─▶ exchange the configuration ─▶ reload ─▶ await up
 //	  │           │                │                                           │          │

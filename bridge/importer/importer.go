@@ -253,41 +253,46 @@ func (i *Import) awaitUp(ctx context.Context) (*api.Egress, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, wait, ErrNotUp)
 	defer cancel()
 	i.say("waiting for %s to come up", i.Name)
-	passes, state := uint64(0), ""
-	for first := true; ; first = false {
-		st, err := i.Daemon.Status(ctx)
+	st, err := i.Daemon.Status(ctx)
+	passes, state := st.Reconcile.Passes, "" // what it says of the tunnel may be of the old one
+	for {
 		if err != nil && ctx.Err() == nil {
 			return nil, fmt.Errorf("asking the daemon: %w", err)
 		}
-		at := slices.IndexFunc(st.Egresses, func(e api.Egress) bool { return e.Name == i.Name })
-		switch {
-		case first:
-			passes = st.Reconcile.Passes // what it says of the tunnel may be of the old one
-		case at >= 0 && st.Reconcile.Passes > passes:
-			e := st.Egresses[at]
-			if e.State == "up" {
-				return &e, nil
-			}
+		e := i.egressOf(st)
+		if e != nil && st.Reconcile.Passes > passes {
 			if e.State != state {
 				state = e.State
 				i.say("%s is %s", i.Name, state)
 			}
-			if slices.Contains(hopeless, e.State) {
-				return nil, notUp(st, e)
+			if state == "up" {
+				return e, nil
+			}
+			if slices.Contains(hopeless, state) {
+				return nil, notUp(st, *e)
 			}
 		}
 		select {
 		case <-time.After(lookEvery):
 		case <-ctx.Done():
-			if cause := context.Cause(ctx); !errors.Is(cause, ErrNotUp) {
-				return nil, cause
+			cause := context.Cause(ctx)
+			if errors.Is(cause, ErrNotUp) && e != nil {
+				cause = notUp(st, *e)
 			}
-			if at >= 0 {
-				return nil, notUp(st, st.Egresses[at])
-			}
-			return nil, ErrNotUp
+			return nil, cause
+		}
+		st, err = i.Daemon.Status(ctx)
+	}
+}
+
+// egressOf returns what a status says of the egress, nil if it knows none of the name.
+func (i *Import) egressOf(st api.Status) *api.Egress {
+	for _, e := range st.Egresses {
+		if e.Name == i.Name {
+			return &e
 		}
 	}
+	return nil
 }
 
 // lookEvery is how often the daemon is asked.
