@@ -60,7 +60,7 @@ func (r *rig) assertHealthy() {
 		r.t.Errorf("the system is %s:\n%s", strings.TrimSpace(out),
 			r.mustSSH("systemctl --failed --no-pager --plain"))
 	}
-	r.await("ztbridge status", "Working: every device leaves as configured.")
+	r.t.Logf("status:\n%s", r.await("ztbridge status", "Working: every device leaves as configured."))
 	if log := r.mustSSH("journalctl --no-pager -o cat -u ztbridge"); strings.Contains(log,
 		"config-error") {
 		r.t.Errorf("the daemon started before the box was ready for its openvpn:\n%s", log)
@@ -75,7 +75,6 @@ func (r *rig) assertHealthy() {
 				r.mustSSH("journalctl --no-pager -n 50 -u "+unit))
 		}
 	}
-	r.t.Logf("status:\n%s", r.mustSSH("ztbridge status"))
 	r.t.Logf("%s",
 		r.mustSSH(
 			"systemd-analyze security --no-pager ztbridge.service ztbridge-guard.service | tail -n 1; systemctl status --no-pager -n 0 ztbridge"))
