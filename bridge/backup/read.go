@@ -35,6 +35,11 @@ func unpack(data []byte, passphrase string) (Manifest, []file, error) {
 	if err != nil {
 		return Manifest{}, nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
+	return parse(archive)
+}
+
+// parse checks the files of an archive.
+func parse(archive []byte) (Manifest, []file, error) {
 	t := tar.NewReader(bytes.NewReader(archive))
 	m, err := readManifest(t)
 	if err != nil {

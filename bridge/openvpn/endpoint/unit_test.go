@@ -200,7 +200,8 @@ func TestAnswer(t *testing.T) {
 func TestConf(t *testing.T) {
 	k := Keys{CA: "CA\n", Cert: "CERT\n", Key: "KEY\n", CryptV2: "CRYPT\n"}
 	web := netip.MustParseAddrPort("127.0.0.1:8443")
-	golden(t, "udp.golden", conf(testListener(t, "udp", 1194, 0), k, web, host{ipv6: true, aes: true},
+	golden(t, "udp.golden", conf(testListener(t, "udp", 1194, 0), k, web,
+		host{ipv6: true, aes: true},
 		"/run/ztbridge/endpoint/udp1194"))
 	golden(t, "tcp.golden", conf(testListener(t, "tcp", 443, 1), k, web, host{},
 		"/run/ztbridge/endpoint/tcp443"))
@@ -233,7 +234,8 @@ func TestCiphersFollowTheProcessor(t *testing.T) {
 func TestOldestPending(t *testing.T) {
 	lines := []string{"TITLE,OpenVPN", "HEADER,CLIENT_LIST,Common Name", "CLIENT_LIST,short"}
 	line := func(name string, cid int) string {
-		return fmt.Sprintf("CLIENT_LIST,%s,::1,,,0,0,2026-11-29 19:44:13,1795981453,UNDEF,%d,%d,BF-CBC",
+		return fmt.Sprintf(
+			"CLIENT_LIST,%s,::1,,,0,0,2026-11-29 19:44:13,1795981453,UNDEF,%d,%d,BF-CBC",
 			name, cid, cid)
 	}
 	for i := range maxPending + 20 {
@@ -254,6 +256,28 @@ func TestOldestPending(t *testing.T) {
 	if len(ending) != 0 {
 		t.Errorf("those that are gone are not forgotten: %v", ending)
 	}
+}
+
+// FuzzOldestPending: a client's name is in the status that openvpn gives. Whoever is admitted
+// stays.
+func FuzzOldestPending(f *testing.F) {
+	f.Add(
+		"TITLE,OpenVPN\nCLIENT_LIST,UNDEF,::1,,,0,0,2026-11-29 19:44:13,1795981453,UNDEF,7,7,BF-CBC", 3, 7)
+	f.Add("CLIENT_LIST,UNDEF,,,,,,,,,99999999999999999999,\nCLIENT_LIST,UNDEF,,,,,,,,,-1,", -1, 0)
+	f.Fuzz(func(t *testing.T, status string, admitted, ending int) {
+		lines := strings.Split(status, "\n")
+		excess, still := oldestPending(lines, map[int]bool{admitted: true},
+			map[int]bool{ending: true})
+		if slices.Contains(excess, admitted) || still[admitted] {
+			t.Errorf("client %d is admitted, and ended", admitted)
+		}
+		if slices.Contains(excess, ending) && ending != admitted {
+			t.Errorf("client %d is ended once more", ending)
+		}
+		if len(excess) > max(0, len(lines)-maxPending) {
+			t.Errorf("%d of %d connections are ended", len(excess), len(lines))
+		}
+	})
 }
 
 // What a person is told to do follows from what is wrong.
