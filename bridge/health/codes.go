@@ -108,7 +108,7 @@ var kinds = []Kind{
 		"Something in the configuration is allowed, but probably not meant.",
 		"correct the line that it names, and reload", nil},
 	{Closed, Configuration, Warning,
-		"A rule sends to a destination to which its egress does not lead: that traffic is blocked.",
+		"Devices are sent to a destination that is closed to them: that traffic is blocked.",
 		"name the destination under peering:", nil},
 	{AddressTaken, Network, Warning,
 		"Two members claim one address: what the second one sends from it is dropped.",

@@ -24,8 +24,16 @@ func memberProblems(cfg *config.Config, s decide.Snapshot, name string,
 				"and use this box's exits", name, st.ID),
 			Remedy: "make it private at its controller (Access Control: Private)"})
 	}
-	if servesMembers(cfg, name) {
-		out = append(out, st.RouteProblems(name)...)
+	out = append(out, st.RouteProblems(name, destinations(cfg, name, st))...)
+	for _, p := range st.LeadInto(lans(s.Host, st.Iface)) {
+		if lets(cfg, s, name, p) {
+			continue
+		}
+		out = append(out, health.Problem{Code: health.Closed, Subject: name + " " + p.String(),
+			Message: fmt.Sprintf("network %s sends its members to %s by this box, which lets "+
+				"nobody in there", name, p),
+			Remedy: fmt.Sprintf("write {from: %s, to: %s} under peering:, then: ztbridge reload; "+
+				"or remove that route at the network's controller", name, p)})
 	}
 	if overlaps := overlapsOf(cfg, s, st); len(overlaps) > 0 {
 		out = append(out, health.Problem{Code: health.NetworkOverlap, Subject: name,
@@ -36,14 +44,55 @@ func memberProblems(cfg *config.Config, s decide.Snapshot, name string,
 	return out
 }
 
-// servesMembers reports whether a rule sends everything from a whole network to some egress. Rules
-// for single members do not count: those may use the box for other reasons.
-func servesMembers(cfg *config.Config, network string) bool {
-	return slices.ContainsFunc(cfg.Policy, func(r config.Rule) bool {
-		return len(r.To) == 0 && len(r.Egress) > 0 &&
-			slices.ContainsFunc(r.From, func(f config.Selector) bool {
-				return f.Kind == config.ByIngress && slices.Contains(f.Ingress, network)
-			})
+// destinations returns where the rules send what a whole network's members send: default routes
+// for everything. Rules for single members do not count: those may use the box for other reasons.
+func destinations(cfg *config.Config, network string, st zerotier.NetworkStatus) []netip.Prefix {
+	var out []netip.Prefix
+	for _, r := range cfg.Policy {
+		whole := func(sel config.Selector) bool {
+			return sel.Kind == config.ByIngress && slices.Contains(sel.Ingress, network) ||
+				sel.Kind == config.ByPrefix && slices.ContainsFunc(st.Prefixes,
+					func(p netip.Prefix) bool { return decide.Covers(sel.Prefix, p) })
+		}
+		if len(r.Egress) == 0 || !slices.ContainsFunc(r.From, whole) {
+			continue
+		}
+		to := r.To
+		if len(to) == 0 {
+			to = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+		}
+		for _, p := range to {
+			if !slices.Contains(out, p) {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+// lans returns the networks that the box itself is in, without those behind an interface.
+func lans(host decide.HostState, iface string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, l := range host.Links {
+		if l.Name != iface && !strings.HasPrefix(l.Name, policyroute.TunPrefix) {
+			out = append(out, slices.DeleteFunc(decide.Subnets(l.Addrs),
+				func(p netip.Prefix) bool { return p.Addr().IsLoopback() })...)
+		}
+	}
+	return out
+}
+
+// lets reports whether a peering lets members of a network into some of a destination.
+func lets(cfg *config.Config, s decide.Snapshot, network string, to netip.Prefix) bool {
+	return slices.ContainsFunc(cfg.Peering, func(p config.Peering) bool {
+		if p.From != network || p.To == "" {
+			return p.From == network && p.Prefix.Overlaps(to)
+		}
+		link, ok := s.Host.Link(p.To)
+		if !ok {
+			link, _ = s.Host.Link(decide.Network(cfg, s, p.To).Iface)
+		}
+		return slices.ContainsFunc(link.Addrs, to.Overlaps)
 	})
 }
 
@@ -52,12 +101,13 @@ func servesMembers(cfg *config.Config, network string) bool {
 func overlapsOf(cfg *config.Config, s decide.Snapshot, st zerotier.NetworkStatus) []string {
 	inNetwork := slices.Clone(st.Prefixes)
 	for _, r := range st.Routes {
-		if r.Via.IsValid() && r.Target.Bits() > 1 { // not the default route, nor half of it
+		// Not the default route, nor half of it, nor what this box itself shows to members.
+		if r.Via.IsValid() && r.Target.Bits() > 1 && !st.IsOwn(r.Via) {
 			inNetwork = append(inNetwork, r.Target)
 		}
 	}
 	var out []string
-	elsewhere(cfg, s, st.Iface, func(p netip.Prefix, what string) {
+	elsewhere(cfg, s, st, func(p netip.Prefix, what string) {
 		for _, n := range inNetwork {
 			pair := fmt.Sprintf("%s and %s (%s)", n, p.Masked(), what)
 			if n.Overlaps(p) && !slices.Contains(out, pair) {
@@ -68,12 +118,19 @@ func overlapsOf(cfg *config.Config, s decide.Snapshot, st zerotier.NetworkStatus
 	return out
 }
 
-// elsewhere yields each prefix that does not come from an interface: by other routes of the host,
-// by tunnels, and for the endpoint's clients.
-func elsewhere(cfg *config.Config, s decide.Snapshot, iface string,
+// elsewhere yields each prefix that does not come from a network: of the host's other interfaces,
+// behind members of other networks, of tunnels, and of the endpoint's clients.
+func elsewhere(cfg *config.Config, s decide.Snapshot, st zerotier.NetworkStatus,
 	yield func(p netip.Prefix, what string)) {
+	for _, other := range s.ZeroTier.Networks {
+		for _, r := range other.Routes {
+			if other.ID != st.ID && r.Via.IsValid() && r.Target.Bits() > 1 && !other.IsOwn(r.Via) {
+				yield(r.Target, fmt.Sprintf("network %s, via %s", other.ID, r.Via))
+			}
+		}
+	}
 	for _, l := range s.Host.Links {
-		if l.Name == iface || strings.HasPrefix(l.Name, policyroute.TunPrefix) {
+		if l.Name == st.Iface || strings.HasPrefix(l.Name, policyroute.TunPrefix) {
 			continue
 		}
 		for _, a := range l.Addrs {

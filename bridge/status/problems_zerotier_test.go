@@ -66,21 +66,68 @@ func prefixes(text string) []netip.Prefix {
 	return []netip.Prefix{netip.MustParsePrefix(text)}
 }
 
-// A network that serves single members alone, or certain destinations, need not be a default route.
-func TestServesMembers(t *testing.T) {
+// What members must have a route for is what the rules send for all of them: everything, or certain
+// destinations. Single members may be there for other reasons.
+func TestDestinations(t *testing.T) {
 	const head = "zerotier: {networks: [" + bridgetest.Network +
 		"]}\negress: {d: {wan: {}}}\npolicy:\n"
-	for rule, want := range map[string]bool{
-		"{from: [zerotier], egress: [d]}":                      true,
-		"{egress: [d]}":                                        true,
-		"{from: [" + bridgetest.Network + "], egress: [d]}":    true,
-		"{from: [zerotier], to: 198.51.100.0/24, egress: [d]}": false,
-		"{from: [10.147.17.9], egress: [d]}":                   false,
-		"{from: [zerotier], egress: block}":                    false,
+	const all = "0.0.0.0/0, ::/0"
+	st := zerotier.NetworkStatus{Prefixes: prefixes("10.147.17.0/24")}
+	for rule, want := range map[string]string{
+		"{from: [zerotier], egress: [d]}":                      all,
+		"{egress: [d]}":                                        all,
+		"{from: [" + bridgetest.Network + "], egress: [d]}":    all,
+		"{from: [zerotier], choose: [d]}":                      all,
+		"{from: [10.147.17.0/24], egress: [d]}":                all,
+		"{from: [10.0.0.0/8], egress: [d]}":                    all,
+		"{from: [zerotier], to: 198.51.100.0/24, egress: [d]}": "198.51.100.0/24",
+		"{from: [10.147.17.9], egress: [d]}":                   "",
+		"{from: [10.147.17.0/25], egress: [d]}":                "",
+		"{from: [zerotier], egress: block}":                    "",
 	} {
 		cfg := bridgetest.Parse(t, head+"  - "+rule+"\n")
-		if got := servesMembers(cfg, bridgetest.Network); got != want {
-			t.Errorf("%s: %t", rule, got)
+		if got := prefixWords(destinations(cfg, bridgetest.Network, st)); got != want {
+			t.Errorf("%s: %s, want %s", rule, got, want)
+		}
+	}
+}
+
+// A managed route by the box into a network of its own is no overlap: it shows members the way
+// there. Where nothing lets them in, that is said, and the line that does.
+func TestRouteIntoLAN(t *testing.T) {
+	const head = "zerotier: {networks: [" + bridgetest.Network +
+		"]}\negress: {d: {wan: {}}}\npolicy: [{from: [zerotier], egress: [d]}]\n"
+	for _, tt := range []struct {
+		name, peering, target, via string
+		code                       health.Code
+	}{
+		{"nothing lets them in", "", "192.168.1.0/24", "10.147.17.5", health.Closed},
+		{"let in", "peering: [{from: zerotier, to: 192.168.1.0/24}]\n", "192.168.1.0/24",
+			"10.147.17.5", ""},
+		{"a part is let in", "peering: [{from: zerotier, to: 192.168.1.7}]\n", "192.168.1.0/24",
+			"10.147.17.5", ""},
+		{"let in elsewhere", "peering: [{from: zerotier, to: 192.168.9.0/24}]\n",
+			"192.168.1.0/24", "10.147.17.5", health.Closed},
+		{"no network of the box", "", "192.168.7.0/24", "10.147.17.5", ""},
+		{"by another member", "", "192.168.1.0/24", "10.147.17.6", health.NetworkOverlap},
+	} {
+		in := well(t)
+		in.Config = bridgetest.Parse(t, head+tt.peering)
+		in.Snapshot.Host.Links = []kernel.Link{
+			{Name: bridgetest.Iface(), Addrs: prefixes("10.147.17.5/24")},
+			{Name: "eth0", Addrs: prefixes("192.168.1.5/24")}}
+		in.Snapshot.Tunnels = nil
+		n := &in.Snapshot.ZeroTier.Networks[0]
+		n.Addrs, n.Prefixes = prefixes("10.147.17.5/24"), prefixes("10.147.17.0/24")
+		n.Routes = []zerotier.Route{{Target: netip.MustParsePrefix("0.0.0.0/0"),
+			Via: netip.MustParseAddr("10.147.17.5")}, {Target: netip.MustParsePrefix(tt.target),
+			Via: netip.MustParseAddr(tt.via)}}
+		var got health.Code
+		for _, p := range memberProblems(in.Config, in.Snapshot, bridgetest.Network, *n) {
+			got += p.Code
+		}
+		if got != tt.code {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.code)
 		}
 	}
 }

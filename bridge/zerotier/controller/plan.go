@@ -267,17 +267,17 @@ func (p *Plan) address(subnet netip.Prefix, members []Member,
 }
 
 // defaultRoute plans the default route by the box in via's family. One by an address of nobody is
-// replaced.
+// replaced. So is half of one, which members would follow in its place.
 func (p *Plan) defaultRoute(via netip.Addr, members []Member, want Wanted) error {
 	target := netip.PrefixFrom(via, 0).Masked()
 	wanted := Route{Target: target, Via: via}
 	have := false
 	for _, r := range p.Network.Routes {
-		if r.Target != target {
+		if r.Target.Bits() > 1 || r.Target.Addr().Is4() != via.Is4() {
 			continue
 		}
-		if r.same(wanted) {
-			have = true
+		if r.Via == via {
+			have = have || r.Target == target
 			continue
 		}
 		i := slices.IndexFunc(members, func(m Member) bool {

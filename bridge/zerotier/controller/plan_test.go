@@ -62,6 +62,11 @@ func TestPlanSetup(t *testing.T) {
 			`,{"target":"0.0.0.0/0","via":"10.147.17.9"}]}`,
 			[]Member{member(testBox, "10.147.17.5")}, Wanted{},
 			"- route 0.0.0.0/0 via 10.147.17.9|+ route 0.0.0.0/0 via 10.147.17.5"},
+		{"halves that lead to nobody", `{"dns":{"servers":["9.9.9.9"]},` + subnet +
+			`,{"target":"0.0.0.0/0","via":"10.147.17.5"},{"target":"0.0.0.0/1","via":"10.147.17.9"}` +
+			`,{"target":"128.0.0.0/1","via":"10.147.17.5"}]}`,
+			[]Member{member(testBox, "10.147.17.5")}, Wanted{},
+			"- route 0.0.0.0/1 via 10.147.17.9"},
 		{"IPv6 by 6PLANE", `{"dns":{"servers":["9.9.9.9"]},"v6AssignMode":{"6plane":true},` +
 			subnet + `,{"target":"0.0.0.0/0","via":"10.147.17.5"}]}`,
 			[]Member{member(testBox, "10.147.17.5")}, Wanted{IPv6: true},
