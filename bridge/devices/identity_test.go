@@ -371,3 +371,52 @@ func TestOwnChoice(t *testing.T) {
 		t.Errorf("of a network that is gone: %+v, %v", of, err)
 	}
 }
+
+// TestNewAddressIsNews: only what makes the choice follow the device to another address is worth a
+// pass.
+func TestNewAddressIsNews(t *testing.T) {
+	w := newTestBox(t)
+	zt := bridgetest.Iface()
+	met := func(addr string, node zerotier.Address) bool {
+		w.meets(zt, addr, zerotier.MAC(home, node))
+		return w.view.News(kernel.Neighbour{Addr: netip.MustParseAddr(addr),
+			MAC: zerotier.MAC(home, node)})
+	}
+	w.meets(zt, "10.147.17.5", zerotier.MAC(home, mine))
+	if _, err := w.recognised(zt, "10.147.17.5"); err != nil {
+		t.Fatal(err)
+	}
+	if met("fd80::5", mine) {
+		t.Error("an address of a device that has not chosen is news")
+	}
+	if _, err := w.service.UseOwn(t.Context(), now(zt, "10.147.17.5"), "backup"); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		addr string
+		node zerotier.Address
+		want bool
+	}{{"fd80::5", mine, false}, {"10.147.17.5", mine, false}, {"10.147.17.5", other, false},
+		{"10.147.17.7", other, false}, {"10.147.17.6", mine, true}, {"fd80::6", mine, true}} {
+		if got := met(tt.addr, tt.node); got != tt.want {
+			t.Errorf("%s of %s is news: %t", tt.addr, tt.node, got)
+		}
+	}
+	w.pass()
+	if met("10.147.17.6", mine) || met("fd80::6", mine) {
+		t.Error("what is known is news")
+	}
+	for _, f := range []string{"10.147.17.6", "fd80::6"} {
+		if of, err := w.recognised(zt, f); err != nil || of.Egress != "backup" {
+			t.Errorf("%s follows the choice: %+v, %v", f, of, err)
+		}
+	}
+	for i := range 3 * maxAddrs {
+		w.meets(zt, netip.AddrFrom4([4]byte{10, 147, 17, byte(20 + i)}).String(),
+			zerotier.MAC(home, mine))
+	}
+	w.pass()
+	if met("10.147.17.99", mine) {
+		t.Error("one more of too many addresses is news")
+	}
+}

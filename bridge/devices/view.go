@@ -16,6 +16,7 @@ import (
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/zerotier"
 	"ztbridge/policyroute"
+	"ztbridge/policyroute/kernel"
 )
 
 // resolveTime is how long a member may take to answer who has an address.
@@ -110,6 +111,25 @@ func (v *View) member(ctx context.Context, n zerotier.NetworkStatus,
 	since, bound = v.bound[policyroute.Binding{Prefix: device.Prefix(remote),
 		MAC: zerotier.MAC(n.ID, device.Member).String()}]
 	return device, since, bound, nil
+}
+
+// News reports whether an entry of the neighbour table is another address of a device that chose an
+// exit, which the next pass would add to those that follow the choice. An address that is known as
+// some device's is none, nor is one of a device that is met at more addresses than are kept.
+func (v *View) News(n kernel.Neighbour) bool {
+	news := false
+	for _, s := range v.Snap.Devices {
+		id, err := zerotier.ParseNetworkID(s.Network)
+		if err != nil {
+			continue
+		}
+		if s.Has(n.Addr) {
+			return false
+		}
+		node, ok := zerotier.NodeOf(id, n.MAC)
+		news = news || ok && node == s.Member && s.Egress != "" && len(s.Addrs) < maxAddrs
+	}
+	return news
 }
 
 // vouch returns an error unless a member is the one that an address belongs to, as far as can be

@@ -67,6 +67,15 @@ func TestMemberChoosesOnThePage(t *testing.T) {
 	browser.WaitFor(`document.querySelector("h1").textContent === "Leaves by direct"`)
 	leaves(top.Client, first, lab.BoxWAN4, lab.BoxWAN6)
 	leaves(site.NS, second, byProvider[0], byProvider[1])
+	late := netip.MustParseAddr("fd99::77")
+	_, err = top.Client.Run(m.ctx, "ip", "addr", "add", late.String()+"/128", "nodad", "dev",
+		first.Iface)
+	must(t, err)
+	began := time.Now()
+	await(t, "another address to follow the choice", func() bool {
+		return seenFrom(t, top.Client, late, lab.ClientTarget6) == lab.BoxWAN6
+	})
+	t.Logf("another address follows the choice after %v", time.Since(began))
 	browser.Open("about:blank")
 	b.stop()
 	b.start()
