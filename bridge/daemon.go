@@ -94,6 +94,8 @@ type request struct {
 // leaks while no daemon runs. It returns an error only if it could not begin.
 func Run(ctx context.Context, opts Options) error {
 	debug.SetGCPercent(gcPercent)
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	l, err := services.Load(opts.ConfigPath, opts.Overrides)
 	if err != nil {
 		return err
@@ -112,13 +114,15 @@ func Run(ctx context.Context, opts Options) error {
 	helpers, stopHelpers := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopHelpers()
 	d.helpers = helpers
+	d.page = web.NewService(web.Config{Backend: d, Clients: d.Roster, Dir: web.Dir(opts.StateDir),
+		Maintenance: web.Maintenance{Run: opts.Commands.Run, Restart: systemd.Restart(end)},
+		Log:         opts.Logger})
 	if err := d.enforce(l); err != nil {
 		return err
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { d.serve(helpers) })
 	wg.Go(func() { d.watchKernel(helpers) })
-	wg.Go(func() { d.watchNeighbours(helpers) })
 	d.metrics = api.NewMetricsServer(helpers, d.Status, opts.Logger)
 	d.metrics.Configure(l.MetricsSettings())
 	defer d.metrics.Wait()
@@ -174,8 +178,6 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 		ended:    make(chan struct{}), watchers: map[chan struct{}]bool{},
 	}
 	d.ClientRequests = services.ClientRequests{Set: d.services}
-	d.page = web.NewService(web.Config{Backend: d, Clients: d.clients, Dir: web.Dir(opts.StateDir),
-		Log: opts.Logger})
 	d.Service = &devices.Service{Book: devices.Open(opts.StateDir, k, opts.Logger), View: d.view,
 		Change: d.change}
 	return d, nil
@@ -282,17 +284,6 @@ func (d *daemon) serve(ctx context.Context) {
 	path := filepath.Join(d.opts.RuntimeDir, api.SocketName)
 	services.Keep(ctx, d.opts.Logger, "status socket", func(ctx context.Context) error {
 		return server.Run(ctx, path)
-	})
-}
-
-// watchNeighbours fires the trigger when a device that chose an exit is met at another address.
-func (d *daemon) watchNeighbours(ctx context.Context) {
-	services.Keep(ctx, d.opts.Logger, "neighbour watch", func(ctx context.Context) error {
-		return d.kernel.WatchNeighbours(ctx, func(n kernel.Neighbour) {
-			if v, err := d.view(); err == nil && v.News(n) {
-				d.trigger.Fire("a device's new address")
-			}
-		})
 	})
 }
 

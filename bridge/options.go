@@ -3,6 +3,7 @@ package bridge
 import (
 	"log/slog"
 
+	"ztbridge/bridge/command"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/services"
 )
@@ -17,6 +18,8 @@ type Options struct {
 	Version    string
 	// Reload asks Run to read the configuration again. It may be nil.
 	Reload <-chan struct{}
+	// Commands runs commands of the program with the daemon's files.
+	Commands command.Runner
 }
 
 func (o Options) env() services.Env {

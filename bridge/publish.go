@@ -2,8 +2,6 @@ package bridge
 
 import (
 	"ztbridge/bridge/api"
-	"ztbridge/bridge/clients"
-	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/devices"
 	"ztbridge/bridge/status"
@@ -14,8 +12,7 @@ import (
 type published struct {
 	status api.Status
 	intent policyroute.Intent // what was decided
-	config *config.Config
-	holds  bool // the kernel holds anything: a pass has succeeded
+	holds  bool               // the kernel holds anything: a pass has succeeded
 	// view has what the kernel holds of the intent: another one while passes fail.
 	view *devices.View
 }
@@ -27,15 +24,6 @@ func (d *daemon) view() (*devices.View, error) {
 		return nil, errUndecided
 	}
 	return p.view, nil
-}
-
-// clients returns the endpoint's clients; api.ErrNoEndpoint: there is no endpoint.
-func (d *daemon) clients() (*clients.Roster, error) {
-	p := d.published.Load()
-	if p == nil {
-		return nil, errUndecided
-	}
-	return clients.Open(p.config, clients.Keys(d.opts.StateDir))
 }
 
 // publish makes the result of a pass visible to the readers of the status.
@@ -55,7 +43,7 @@ func (d *daemon) publish(s decide.Snapshot, desired decide.Decision, r status.Pa
 		usage := d.idleMeter.Usage()
 		in.Idle = &usage
 	}
-	p := &published{status: d.reporter.Report(in), intent: desired.Intent, config: d.spec.Config,
+	p := &published{status: d.reporter.Report(in), intent: desired.Intent,
 		holds: r.Applied || d.inForce.spec != nil,
 		view:  devices.NewView(d.kernel, d.spec.Config, s, applied)}
 	if before := d.published.Load(); before != nil {

@@ -41,8 +41,8 @@ var arrows = []arrow{
 	{from: "image/build/…", to: []string{"image/build/…", "image/device/…"}},
 	{from: "bridge", to: []string{"bridge/…", "policyroute", "policyroute/kernel"}},
 	{from: "bridge/decide", to: slices.Concat(drivers, engine)},
-	{from: "bridge/services", to: slices.Concat([]string{"bridge/decide", "bridge/pathdial",
-		"bridge/sockopt"}, drivers, engine)},
+	{from: "bridge/services", to: slices.Concat([]string{"bridge/clients", "bridge/decide",
+		"bridge/pathdial", "bridge/sockopt"}, drivers, engine)},
 	{from: "bridge/status", to: slices.Concat([]string{"bridge/decide"}, drivers, engine)},
 	{from: "bridge/network", to: drivers},
 	{from: "bridge/clients", to: slices.Concat([]string{"bridge/suggest"}, drivers)},
@@ -57,6 +57,7 @@ var arrows = []arrow{
 	{from: "bridge/health"},
 	{from: "bridge/history", to: []string{"bridge/api", "bridge/health"}},
 	{from: "bridge/support"},
+	{from: "bridge/command", to: []string{"bridge/api"}},
 	{from: "bridge/backup", to: []string{"bridge/config", "bridge/pki", "bridge/sealed"}},
 	// the page shows the status and asks the daemon's own backend
 	{from: "bridge/web", to: []string{"bridge/api", "bridge/clients", "bridge/connlimit",

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/clients"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/onetime"
@@ -27,16 +28,13 @@ var pushedResolvers = []netip.Addr{netip.MustParseAddr("9.9.9.9"),
 // some ten milliseconds; other clients wait behind it.
 const rulesTimeout = 3 * time.Second
 
-// keyStore returns the endpoint's keys and clients.
-func keyStore(stateDir string) *pki.Store { return pki.New(filepath.Join(stateDir, "pki")) }
-
 // Endpoint runs the OpenVPN servers and, behind their TCP port, the one-time links.
 type Endpoint struct {
 	cfg       *config.Endpoint
 	listeners []decide.Listener
 	store     *pki.Store
 	d         *Set
-	defaults  atomic.Pointer[config.ClientDefaults] // of clients without settings of their own
+	whole     atomic.Pointer[config.Config] // in force, for what is not told to the servers
 
 	mu      sync.Mutex
 	server  *endpoint.Server // nil until it runs
@@ -58,10 +56,9 @@ func (d *Set) endpointTask(was, next *services, l *Spec) task {
 		next.endpoint = was.endpoint
 	} else {
 		next.endpoint = &Endpoint{cfg: l.Config.Endpoint, listeners: l.Listeners,
-			store: keyStore(d.env.StateDir), d: d, passed: make(chan struct{})}
+			store: clients.Keys(d.env.StateDir), d: d, passed: make(chan struct{})}
 	}
-	defaults := l.Config.Endpoint.Clients
-	next.endpoint.defaults.Store(&defaults)
+	next.endpoint.whole.Store(l.Config)
 	return task{key: key, uses: "endpoint", run: next.endpoint.run}
 }
 
@@ -120,7 +117,7 @@ func (e *Endpoint) serve(ctx context.Context) error {
 func (e *Endpoint) registry(ctx context.Context) registry {
 	return registry{
 		Store:        e.store,
-		defaults:     func() config.ClientDefaults { return *e.defaults.Load() },
+		defaults:     func() config.ClientDefaults { return e.whole.Load().Endpoint.Clients },
 		waitForRules: func(c pki.Client) error { return e.waitForRules(ctx, c) },
 		told:         e.setFault,
 	}
@@ -163,7 +160,7 @@ func (e *Endpoint) addresses() map[string][]netip.Addr {
 // ClientAddresses returns the fixed addresses of every client in the key store of a state
 // directory, none if it cannot be read.
 func ClientAddresses(stateDir string, listeners []decide.Listener) map[string][]netip.Addr {
-	clients, err := keyStore(stateDir).Clients()
+	clients, err := clients.Keys(stateDir).Clients()
 	if err != nil {
 		return map[string][]netip.Addr{}
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/clients"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/onetime"
 	"ztbridge/bridge/pki"
@@ -99,26 +100,25 @@ func (e *Endpoint) Link(r api.LinkRequest) (api.Link, error) {
 	}) {
 		return api.Link{}, fmt.Errorf("opening a link for %q: %w", name, api.ErrNotFound)
 	}
-	creds, err := e.store.Credentials(name)
+	roster, err := e.roster()
 	if err != nil {
 		return api.Link{}, err
 	}
-	var remotes []pki.Remote
-	for _, l := range e.listeners {
-		if !r.TCP || l.Proto == "tcp" { // links need a TCP listener, so that one is there
-			remotes = append(remotes, pki.Remote{Proto: l.Proto, Port: l.Port})
-		}
-	}
-	profile, err := pki.Profile(creds, e.cfg.Address, remotes)
+	profile, client, err := roster.Profile(name, r.TCP)
 	if err != nil {
 		return api.Link{}, err
 	}
-	link, err := links.Issue(name, profile, func() bool { return e.unchanged(creds.Client) })
+	link, err := links.Issue(name, profile, func() bool { return e.unchanged(client) })
 	if err != nil {
 		return api.Link{}, refused(err)
 	}
 	return api.Link{URL: link.URL, Import: link.Import, Expires: link.Expires,
 		Fingerprint: link.Fingerprint}, nil
+}
+
+// roster returns the clients by the configuration in force.
+func (e *Endpoint) roster() (*clients.Roster, error) {
+	return clients.Open(e.whole.Load(), e.store)
 }
 
 // unchanged reports whether a client is still the same: not revoked, not issued again, not gone

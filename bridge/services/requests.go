@@ -4,10 +4,20 @@ import (
 	"context"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/clients"
 )
 
 // ClientRequests answers requests about the endpoint's clients. It implements api.EndpointBackend.
 type ClientRequests struct{ Set *Set }
+
+// Roster returns the endpoint's clients; api.ErrNoEndpoint: there is no endpoint.
+func (c ClientRequests) Roster() (*clients.Roster, error) {
+	e := c.Set.CurrentEndpoint()
+	if e == nil {
+		return nil, api.ErrNoEndpoint
+	}
+	return e.roster()
+}
 
 // Disconnect implements api.EndpointBackend.
 func (c ClientRequests) Disconnect(_ context.Context, client string) (int, error) {

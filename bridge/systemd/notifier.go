@@ -3,6 +3,7 @@ package systemd
 import (
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"time"
 
@@ -77,6 +78,14 @@ func (n *Notifier) Reloading() {
 	var now unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) // cannot fail for this clock
 	n.send(fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000))
+}
+
+// Restart returns end, which ends the daemon, where systemd runs it and starts it again; else nil.
+func Restart(end func()) func() {
+	if os.Getenv("NOTIFY_SOCKET") == "" {
+		return nil
+	}
+	return end
 }
 
 func (n *Notifier) send(state string) {

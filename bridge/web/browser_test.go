@@ -51,15 +51,18 @@ func TestScreenshots(t *testing.T) {
 	of.set(working())
 	s, server := served(t, of)
 	withClients(s, newRoster(t, "phone", "laptop", "tablet"))
+	(&fakeBox{}).serve(s)
 	b := browsertest.New(t, browsertest.Options{})
 	b.Login(server.URL, ownerPassword)
-	for _, state := range []string{"working", "backup", "clients", "keys"} {
+	for _, state := range []string{"working", "backup", "clients", "keys", "maintenance"} {
 		switch state {
 		case "backup":
 			of.set(onBackup())
 			b.See("#problems")
 		case "clients":
 			b.Open(server.URL + "/clients")
+		case "maintenance":
+			b.Open(server.URL + "/maintenance")
 		case "keys":
 			b.Click(`form[action="/clients/link"]:has([value=tablet]) button`)
 			b.See("#code")

@@ -174,7 +174,7 @@ func (s *Server) showKeys(w http.ResponseWriter, r *http.Request, roster *client
 		return
 	}
 	v := keysView{Name: name, Title: title, Advice: clients.Advice(roster.Told(client)),
-		Overheard: r.TLS == nil && s.fromLAN(r), Token: sessionOf(r).token}
+		Overheard: s.overheard(r), Token: sessionOf(r).token}
 	err = s.fillLink(r, &v)
 	s.record(r, fmt.Sprintf("make a link to the profile of %.60q", name), err)
 	if err != nil {
@@ -244,10 +244,10 @@ func (s *Server) revokeClient(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/clients", http.StatusSeeOther)
 }
 
-// fromLAN reports whether a request came by the uplink, where neighbours may read along.
-func (s *Server) fromLAN(r *http.Request) bool {
+// overheard reports whether a request came in clear by the uplink, where neighbours may read along.
+func (s *Server) overheard(r *http.Request) bool {
 	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	return ok && slices.Contains(s.config.Backend.Status().WAN.Addresses, connlimit.AddrOf(local))
+	return ok && r.TLS == nil && slices.Contains(s.config.Backend.Status().WAN.Addresses, connlimit.AddrOf(local))
 }
 
 // faultOf writes an error and what can be done about it as sentences; nil is empty.

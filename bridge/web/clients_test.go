@@ -204,6 +204,12 @@ func TestProfileFromThePage(t *testing.T) {
 	if strings.Contains(body, "PRIVATE KEY") {
 		t.Error("a page shows a key")
 	}
+	lan := working()
+	lan.WAN.Addresses = append(addrs("127.0.0.1"), lan.WAN.Addresses...)
+	of.set(lan)
+	if body := link("laptop"); !strings.Contains(body, "not encrypted on your local network") {
+		t.Error("who comes by the LAN is not warned of neighbours")
+	}
 	log, err := os.ReadFile(filepath.Join(s.config.Dir, auditFile))
 	if err != nil {
 		t.Fatal(err)

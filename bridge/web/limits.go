@@ -24,27 +24,27 @@ const (
 // source is where requests come from: an address, without port and zone.
 type source = netip.Addr
 
-// limiter bounds how often each source (or device) may do something. Safe for concurrent use.
-type limiter[K comparable] struct {
+// limiter bounds how often each source may do something. Safe for concurrent use.
+type limiter struct {
 	every rate.Limit
 	burst int
 	now   func() time.Time
 
 	mu      sync.Mutex
-	sources map[K]*rate.Limiter
+	sources map[source]*rate.Limiter
 }
 
-func newLimiter[K comparable](every rate.Limit, burst int, now func() time.Time) *limiter[K] {
-	return &limiter[K]{every: every, burst: burst, now: now, sources: map[K]*rate.Limiter{}}
+func newLimiter(every rate.Limit, burst int, now func() time.Time) *limiter {
+	return &limiter{every: every, burst: burst, now: now, sources: map[source]*rate.Limiter{}}
 }
 
 // take reports whether a source may do it once more, and counts it.
-func (l *limiter[K]) take(from K) bool {
+func (l *limiter) take(from source) bool {
 	return l.of(from).AllowN(l.now(), 1)
 }
 
 // wait returns how long a source has to wait until it may do it once more.
-func (l *limiter[K]) wait(from K) time.Duration {
+func (l *limiter) wait(from source) time.Duration {
 	missing := 1 - l.of(from).TokensAt(l.now())
 	if missing <= 0 {
 		return 0
@@ -53,13 +53,13 @@ func (l *limiter[K]) wait(from K) time.Duration {
 }
 
 // forgive gives a source all its tokens back.
-func (l *limiter[K]) forgive(from K) {
+func (l *limiter) forgive(from source) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.sources, from)
 }
 
-func (l *limiter[K]) of(from K) *rate.Limiter {
+func (l *limiter) of(from source) *rate.Limiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	one := l.sources[from]
@@ -75,9 +75,9 @@ func (l *limiter[K]) of(from K) *rate.Limiter {
 
 // forget drops the sources that have all their tokens, or else the one with the most: it loses
 // least. The caller holds mu.
-func (l *limiter[K]) forget() {
+func (l *limiter) forget() {
 	now := l.now()
-	var fullest K
+	var fullest source
 	most := -1.0
 	for from, one := range l.sources {
 		tokens := one.TokensAt(now)

@@ -133,9 +133,11 @@ func checkAccess(t *testing.T, axe string) {
 			}
 		}
 		withClients(s, newRoster(t, "phone", "laptop"))
+		(&fakeBox{}).serve(s)
 		look("/login")
 		b.Login(server.URL, ownerPassword)
-		for _, path := range []string{"/", "/activity", "/clients"} {
+		for _, path := range []string{"/", "/activity", "/maintenance",
+			"/clients"} {
 			look(path)
 		}
 		b.Click(`form[action="/clients/link"] button`)

@@ -29,14 +29,15 @@ const (
 type Config struct {
 	Backend api.Backend
 	// Clients returns the endpoint's clients; api.ErrNoEndpoint: there is no endpoint. Nil: likewise.
-	Clients func() (*clients.Roster, error)
-	Dir     string // private, for passwords and the log of actions; made when it is needed
-	Port    uint16
-	LAN     bool             // serves the LAN as well
-	Box     string           // the box's name
-	Names   []string         // host names that browsers may ask for, besides addresses
-	Now     func() time.Time // time.Now when nil
-	Log     *slog.Logger
+	Clients     func() (*clients.Roster, error)
+	Maintenance Maintenance
+	Dir         string // private, for passwords and the log of actions; made when it is needed
+	Port        uint16
+	LAN         bool             // serves the LAN as well
+	Box         string           // the box's name
+	Names       []string         // host names that browsers may ask for, besides addresses
+	Now         func() time.Time // time.Now when nil
+	Log         *slog.Logger
 }
 
 // Server serves the page. Make one with New.
@@ -49,11 +50,11 @@ type Server struct {
 	assets    map[string]asset
 	templates map[string]*template.Template
 	streams   streams
-	requests  *limiter[source] // of one source
-	wrong     *limiter[source] // wrong passwords of one source
-	choices   *limiter[string] // of one device
-	memberKey []byte           // makes the tokens of members' forms
+	requests  *limiter // of one source
+	wrong     *limiter // wrong passwords of one source
 	allWrong  *rate.Limiter
+
+	making sync.Mutex // a file for a download
 
 	mu    sync.Mutex
 	fault error // why it is not served on some interface
@@ -67,14 +68,12 @@ func New(c Config) *Server {
 	s := &Server{
 		config: c, accounts: OpenAccounts(c.Dir), audit: &audit{dir: c.Dir, log: c.Log},
 		feed: newFeed(c.Backend, c.Now), assets: assets(),
-		requests: newLimiter[source](requestRate, requestBurst, c.Now),
-		choices:  newLimiter[string](rate.Every(chooseEvery), chooseBurst, c.Now),
-		wrong:    newLimiter[source](rate.Every(wrongEvery), wrongBurst, c.Now),
+		requests: newLimiter(requestRate, requestBurst, c.Now),
+		wrong:    newLimiter(rate.Every(wrongEvery), wrongBurst, c.Now),
 		allWrong: rate.NewLimiter(rate.Every(allEvery), allBurst),
 	}
 	s.templates = parseTemplates(s.assets)
 	s.streams.of = map[source]int{}
-	s.memberKey = []byte(random())
 	s.sessions = newSessions(c.Now, s.accounts.current)
 	return s
 }
@@ -97,7 +96,6 @@ func (s *Server) Run(ctx context.Context) {
 		IdleTimeout:    2 * ioTimeout,
 		MaxHeaderBytes: 16 << 10,
 		BaseContext:    func(net.Listener) context.Context { return ctx },
-		ConnContext:    withArrival,
 		ErrorLog:       slog.NewLogLogger(s.config.Log.Handler(), slog.LevelDebug),
 	}
 	open := map[place]net.Listener{}
