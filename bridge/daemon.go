@@ -123,6 +123,7 @@ func Run(ctx context.Context, opts Options) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { d.serve(helpers) })
 	wg.Go(func() { d.watchKernel(helpers) })
+	wg.Go(func() { d.watchNeighbours(helpers) })
 	d.metrics = api.NewMetricsServer(helpers, d.Status, opts.Logger)
 	d.metrics.Configure(l.MetricsSettings())
 	defer d.metrics.Wait()
@@ -284,6 +285,17 @@ func (d *daemon) serve(ctx context.Context) {
 	path := filepath.Join(d.opts.RuntimeDir, api.SocketName)
 	services.Keep(ctx, d.opts.Logger, "status socket", func(ctx context.Context) error {
 		return server.Run(ctx, path)
+	})
+}
+
+// watchNeighbours fires the trigger when a device that chose an exit is met at another address.
+func (d *daemon) watchNeighbours(ctx context.Context) {
+	services.Keep(ctx, d.opts.Logger, "neighbour watch", func(ctx context.Context) error {
+		return d.kernel.WatchNeighbours(ctx, func(n kernel.Neighbour) {
+			if v, err := d.view(); err == nil && v.News(n) {
+				d.trigger.Fire("a device's new address")
+			}
+		})
 	})
 }
 

@@ -17,9 +17,8 @@ type Options struct {
 	Logger     *slog.Logger
 	Version    string
 	// Reload asks Run to read the configuration again. It may be nil.
-	Reload <-chan struct{}
-	// Commands runs commands of the program with the daemon's files.
-	Commands command.Runner
+	Reload   <-chan struct{}
+	Commands command.Runner // runs commands of the program with the daemon's files
 }
 
 func (o Options) env() services.Env {

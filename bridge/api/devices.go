@@ -15,13 +15,20 @@ type DeviceBackend interface {
 	// the choice. It is idempotent. ErrNotFound: there is no such device, or its rule does not
 	// offer that exit.
 	UseFor(ctx context.Context, r DeviceRequest) (Identity, error)
-	// Identify returns which device a connection to this box is from, by the interface by which it
-	// entered, its source address, and when it was opened. An address alone proves nothing: a
-	// member is known by the hardware address that its ZeroTier address gives it, which must be
-	// that of nobody else. It fails with ErrUnvouched where nothing vouches for the sender, and
-	// with ErrAskAgain where only a new connection can be vouched for: close this one.
-	Identify(ctx context.Context, iface string, remote netip.Addr,
-		opened time.Time) (Identity, error)
+	// Identify returns which device a connection to this box is from. An address alone proves
+	// nothing: a member is known by the hardware address that its ZeroTier address gives it, and
+	// the address must be nobody else's. It fails with ErrUnvouched where nothing vouches for the
+	// sender, and with ErrAskAgain where only a new connection can be vouched for: close this one.
+	Identify(ctx context.Context, from Sender) (Identity, error)
+	// UseOwn is UseFor for the device that a connection is from. It fails as Identify does.
+	UseOwn(ctx context.Context, from Sender, egress string) (Identity, error)
+}
+
+// Sender is whom a connection to this box is from, as far as the connection tells.
+type Sender struct {
+	Iface  string     // by which it entered
+	Addr   netip.Addr // its source address
+	Opened time.Time  // or a little before
 }
 
 // ErrUnvouched refuses a sender whose address may be another device's.
@@ -50,6 +57,8 @@ type Identity struct {
 	Offers  []string `json:"offers"` // the exits that it may choose from; empty: it may not choose
 	Choice  string   `json:"choice,omitempty"`
 	Egress  string   `json:"egress,omitempty"` // that its traffic takes now; empty: blocked
+	// Egress6 carries its IPv6 where that is another; empty: the same, or it has no IPv6.
+	Egress6 string `json:"egress6,omitempty"`
 }
 
 // devices adds the routes about devices.

@@ -141,6 +141,9 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, err //nolint:wrapcheck // a net.Conn returns the errors of the one that it wraps
 }
 
+// NetConn returns the connection that the listener within accepted.
+func (c *conn) NetConn() net.Conn { return c.Conn }
+
 // Close closes the connection and makes room for another.
 func (c *conn) Close() error {
 	c.owner.mu.Lock()

@@ -258,6 +258,21 @@ func DeviceExit(cfg *config.Config, s Snapshot, intent policyroute.Intent, d Dev
 	return "", ""
 }
 
+// DeviceExits returns the rule and the egress that a device's traffic to the Internet takes now,
+// and the egress of its IPv6 where that is another.
+func DeviceExits(cfg *config.Config, s Snapshot, intent policyroute.Intent,
+	d DeviceState) (rule, egress, egress6 string) {
+	rule, egress = DeviceExit(cfg, s, intent, d, policyroute.V4)
+	rule6, egress6 := DeviceExit(cfg, s, intent, d, policyroute.V6)
+	if egress == "" {
+		return rule6, egress6, ""
+	}
+	if egress6 == egress {
+		egress6 = ""
+	}
+	return rule, egress, egress6
+}
+
 func carries6(intent policyroute.Intent, egress string) bool {
 	return slices.ContainsFunc(intent.Egresses,
 		func(e policyroute.Egress) bool { return e.Name == egress && e.IPv6 })

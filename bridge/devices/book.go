@@ -27,10 +27,15 @@ const (
 	questionLife = 15 * time.Minute
 )
 
+// Neighbours is the kernel's neighbour table, as kernel.Kernel reads it.
+type Neighbours interface {
+	Neighbours(iface string) ([]kernel.Neighbour, error)
+}
+
 // Book keeps the devices that chose an exit of their own, or asked who they are. It belongs to one
 // goroutine.
 type Book struct {
-	kernel *kernel.Kernel
+	kernel Neighbours
 	log    *slog.Logger
 	file   *statefile.JSON[[]decide.DeviceState]
 	list   []decide.DeviceState
@@ -39,7 +44,7 @@ type Book struct {
 
 // Open reads the file with the choices. If it cannot be read, that is logged, and the book is
 // empty.
-func Open(stateDir string, k *kernel.Kernel, log *slog.Logger) *Book {
+func Open(stateDir string, k Neighbours, log *slog.Logger) *Book {
 	file, err := statefile.Open[[]decide.DeviceState](filepath.Join(stateDir, "devices.json"))
 	if err != nil {
 		log.Warn("the devices' choices are lost", "error", err)
@@ -180,7 +185,8 @@ func addAddr(devices []decide.DeviceState, i int, a netip.Addr, keep []netip.Add
 		}
 		list = slices.Delete(list, old, old+1)
 	}
-	devices[i].Addrs = append(list, a)
+	list = append(list, a)
+	devices[i].Addrs = list
 	return true
 }
 
@@ -255,11 +261,15 @@ func mayChoose(device decide.Device, egress string, offers []string) error {
 }
 
 // Bind remembers that a member asked from an address, so that nobody else can send from it once the
-// next pass has put that in force.
+// next pass has put that in force. It fails with api.ErrUnvouched for a member that has been met at
+// as many addresses as are kept: each new one costs a pass.
 func (b *Book) Bind(device decide.Device, a netip.Addr) error {
 	devices, i := b.with(device)
-	if !addAddr(devices, i, a, nil) {
+	if devices[i].Has(a) {
 		return nil
+	}
+	if !addAddr(devices, i, a, devices[i].Addrs) {
+		return fmt.Errorf("%s is not taken for an address of %s: %w", a, device, api.ErrUnvouched)
 	}
 	if len(devices) > maxDevices {
 		return fmt.Errorf("%d devices are known by name: no more can be", maxDevices)

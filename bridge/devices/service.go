@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"net/netip"
-	"time"
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
@@ -44,22 +43,59 @@ func (s *Service) UseFor(ctx context.Context, r api.DeviceRequest) (api.Identity
 }
 
 // Identify implements api.DeviceBackend.
-func (s *Service) Identify(ctx context.Context, iface string, remote netip.Addr,
-	opened time.Time) (api.Identity, error) {
+func (s *Service) Identify(ctx context.Context, from api.Sender) (api.Identity, error) {
+	view, device, err := s.sender(ctx, from)
+	if err != nil {
+		return api.Identity{}, err
+	}
+	return view.Identity(device), nil
+}
+
+// UseOwn implements api.DeviceBackend.
+func (s *Service) UseOwn(ctx context.Context, from api.Sender,
+	egress string) (api.Identity, error) {
+	view, device, err := s.sender(ctx, from)
+	if err != nil {
+		return api.Identity{}, err
+	}
+	if now := view.Identity(device); now.Choice == egress {
+		return now, nil
+	}
+	err = s.Change(ctx, "a device's choice", func(cfg *config.Config, snap decide.Snapshot) error {
+		err := s.Book.Choose(cfg, snap, device, api.DeviceRequest{Egress: egress})
+		if err == nil && egress == "" && device.Member != 0 {
+			// Forgotten with the choice was that the address is this device's.
+			err = s.Book.Bind(device, plain(from.Addr))
+		}
+		return err
+	})
+	if err == nil {
+		view, err = s.View()
+	}
+	if err != nil {
+		return api.Identity{}, err
+	}
+	return view.Identity(device), nil
+}
+
+// sender returns the device that a connection is from, and what is in force.
+func (s *Service) sender(ctx context.Context, from api.Sender) (*View, decide.Device, error) {
 	view, err := s.View()
 	if err != nil {
-		return api.Identity{}, err
+		return nil, decide.Device{}, err
 	}
-	remote = remote.Unmap().WithZone("")
-	device, bound, err := view.Identify(ctx, iface, remote, opened)
-	if err != nil {
-		return api.Identity{}, err
+	addr := plain(from.Addr)
+	device, since, bound, err := view.Identify(ctx, from.Iface, addr)
+	switch {
+	case err != nil:
+		return nil, decide.Device{}, err
+	case bound && from.Opened.After(since):
+		return view, device, nil
+	case !bound:
+		err = s.Change(ctx, "a device asked who it is",
+			func(*config.Config, decide.Snapshot) error { return s.Book.Bind(device, addr) })
 	}
-	if bound {
-		return view.Identity(device), nil
-	}
-	err = s.Change(ctx, "a device asked who it is", func(*config.Config, decide.Snapshot) error {
-		return s.Book.Bind(device, remote)
-	})
-	return api.Identity{}, cmp.Or(err, api.ErrAskAgain)
+	return nil, decide.Device{}, cmp.Or(err, api.ErrAskAgain)
 }
+
+func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }

@@ -2,6 +2,7 @@ package devices
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -23,7 +24,7 @@ const resolveTime = 2 * time.Second
 
 // View is what a pass decided and put in force. It is immutable, for readers in any goroutine.
 type View struct {
-	Kernel  *kernel.Kernel
+	Kernel  Neighbours
 	Config  *config.Config
 	Snap    decide.Snapshot
 	Applied policyroute.Intent                // what the kernel holds
@@ -33,7 +34,7 @@ type View struct {
 }
 
 // NewView returns what a pass put in force: the decision that the kernel holds.
-func NewView(k *kernel.Kernel, cfg *config.Config, s decide.Snapshot, held decide.Decision) *View {
+func NewView(k Neighbours, cfg *config.Config, s decide.Snapshot, held decide.Decision) *View {
 	v := &View{Kernel: k, Config: cfg, Snap: s, Applied: held.Intent,
 		Clients: map[netip.Addr]string{}, why: map[string]string{},
 		bound: map[policyroute.Binding]time.Time{}}
@@ -69,34 +70,35 @@ func (v *View) KeepBound(before *View) {
 	}
 }
 
-// Identify returns which device a connection is from, as api.DeviceBackend says. bound reports
-// whether its address was its owner's alone when the connection was opened; if not, bind it, and
-// ask again by another connection.
-func (v *View) Identify(ctx context.Context, iface string, remote netip.Addr,
-	opened time.Time) (device decide.Device, bound bool, err error) {
+// Identify returns which device sends from an address by an interface. bound reports whether nobody
+// else can, and since says since when: what was opened before may be somebody else's. It fails with
+// api.ErrUnvouched where nothing vouches for the sender, as behind an interface that is no ZeroTier
+// network's: there, whoever likes takes a neighbour's IP address, and its hardware address as well.
+func (v *View) Identify(ctx context.Context, iface string,
+	remote netip.Addr) (device decide.Device, since time.Time, bound bool, err error) {
 	for _, l := range v.Snap.Listeners {
 		name, known := v.Clients[remote]
 		// OpenVPN lets each client send from its own addresses alone.
 		if l.Device == iface && known && slices.ContainsFunc(l.Pool.Prefixes(),
 			func(q netip.Prefix) bool { return q.Contains(remote) }) {
-			return decide.Device{Client: name}, true, nil
+			return decide.Device{Client: name}, since, true, nil
 		}
 	}
 	for _, n := range v.Config.ZeroTier.Networks {
 		if st := decide.NetworkOf(v.Config, v.Snap, n.ID); st.Iface == iface {
-			return v.member(ctx, st, remote, opened)
+			return v.member(ctx, st, remote)
 		}
 	}
-	return device, false, fmt.Errorf("%s by %s: %w", remote, iface, api.ErrUnvouched)
+	return device, since, false, fmt.Errorf("%s by %s: %w", remote, iface, api.ErrUnvouched)
 }
 
-// member returns which member of a network a connection is from.
-func (v *View) member(ctx context.Context, n zerotier.NetworkStatus, remote netip.Addr,
-	opened time.Time) (device decide.Device, bound bool, err error) {
+// member returns which member of a network sends from an address.
+func (v *View) member(ctx context.Context, n zerotier.NetworkStatus,
+	remote netip.Addr) (device decide.Device, since time.Time, bound bool, err error) {
 	device.Network = n.ID.String()
 	list, err := v.Kernel.Neighbours(n.Iface)
 	if err != nil {
-		return device, false, err
+		return device, since, false, err
 	}
 	for _, known := range list {
 		if node, ok := zerotier.NodeOf(n.ID, known.MAC); ok && known.Addr == remote {
@@ -104,11 +106,30 @@ func (v *View) member(ctx context.Context, n zerotier.NetworkStatus, remote neti
 		}
 	}
 	if err := v.vouch(ctx, n, device, remote); err != nil {
-		return device, false, err
+		return device, since, false, err
 	}
-	since, bound := v.bound[policyroute.Binding{Prefix: device.Prefix(remote),
+	since, bound = v.bound[policyroute.Binding{Prefix: device.Prefix(remote),
 		MAC: zerotier.MAC(n.ID, device.Member).String()}]
-	return device, bound && opened.After(since), nil
+	return device, since, bound, nil
+}
+
+// News reports whether an entry of the neighbour table is another address of a device that chose an
+// exit, which the next pass would add to those that follow the choice. An address that is known as
+// some device's is none, nor is one of a device that is met at more addresses than are kept.
+func (v *View) News(n kernel.Neighbour) bool {
+	news := false
+	for _, s := range v.Snap.Devices {
+		id, err := zerotier.ParseNetworkID(s.Network)
+		if err != nil {
+			continue
+		}
+		if s.Has(n.Addr) {
+			return false
+		}
+		node, ok := zerotier.NodeOf(id, n.MAC)
+		news = news || ok && node == s.Member && s.Egress != "" && len(s.Addrs) < maxAddrs
+	}
+	return news
 }
 
 // vouch returns an error unless a member is the one that an address belongs to, as far as can be
@@ -120,6 +141,9 @@ func (v *View) vouch(ctx context.Context, n zerotier.NetworkStatus,
 	}
 	if device.Member == 0 {
 		return refuse("no member's hardware address goes with it")
+	}
+	if a.IsLinkLocalUnicast() {
+		return refuse("each link has such an address")
 	}
 	for _, s := range v.Snap.Devices {
 		if s.Network == device.Network && s.Has(a) && s.Member != device.Member {
@@ -140,6 +164,9 @@ func (v *View) vouch(ctx context.Context, n zerotier.NetworkStatus,
 		return nil // its controller cannot be asked: who has it first has it
 	}
 	given, err := assigned(ctx, v.Config, n.ID, device.Member)
+	if errors.Is(err, zerotier.ErrNotFound) { // a bridge's hosts may have any hardware address
+		return refuse("the network's controller knows no member " + device.String())
+	}
 	if err == nil && !slices.Contains(given, a) {
 		err = refuse("the network's controller gave it to another member")
 	}
@@ -170,12 +197,7 @@ func (v *View) Identity(device decide.Device) api.Identity {
 	if out.Offers == nil {
 		out.Offers = []string{}
 	}
-	for _, f := range policyroute.Families {
-		if _, egress := decide.DeviceExit(v.Config, v.Snap, v.Applied, state, f); egress != "" {
-			out.Egress = egress
-			break
-		}
-	}
+	_, out.Egress, out.Egress6 = decide.DeviceExits(v.Config, v.Snap, v.Applied, state)
 	return out
 }
 

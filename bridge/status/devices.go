@@ -9,7 +9,6 @@ import (
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/health"
-	"ztbridge/policyroute"
 )
 
 // devices tells of each device that chose an exit where its traffic goes now.
@@ -21,17 +20,8 @@ func devices(in Input) []api.Device {
 		}
 		device := api.Device{Kind: d.Kind(), ID: d.String(), Network: d.Network, Name: d.Title(),
 			Addresses: d.Addresses(s), Choice: d.Egress, Since: d.Since.UTC()}
-		exit := func(f policyroute.Family) (rule, egress string) {
-			return decide.DeviceExit(in.Config, s, in.Applied.Intent, d, f)
-		}
-		rule6, egress6 := exit(policyroute.V6)
-		device.Rule, device.Egress = exit(policyroute.V4)
-		switch {
-		case device.Egress == "":
-			device.Rule, device.Egress = rule6, egress6
-		case egress6 != "" && egress6 != device.Egress:
-			device.Egress6 = egress6
-		}
+		device.Rule, device.Egress, device.Egress6 = decide.DeviceExits(in.Config, s,
+			in.Applied.Intent, d)
 		out = append(out, device)
 	}
 	return out

@@ -24,6 +24,9 @@ type Role string
 const (
 	Owner  Role = "owner"  // sees and does everything
 	Viewer Role = "viewer" // sees everything, changes nothing
+	// Member is a device that has not logged in: it sees itself, and chooses its own exit. There
+	// is no password for it.
+	Member Role = "member"
 )
 
 // ParseRole reads the name of a role.

@@ -23,7 +23,7 @@ const (
 // Entry is something that a person did on the page, or tried to. It holds no secret.
 type Entry struct {
 	At     time.Time `json:"at"`
-	Who    Role      `json:"who,omitempty"` // empty: nobody had logged in
+	Who    Role      `json:"who,omitempty"` // empty: nobody who is known
 	From   string    `json:"from"`          // the source address
 	What   string    `json:"what"`
 	Failed string    `json:"failed,omitempty"` // why; empty: it was done

@@ -21,6 +21,10 @@ type box struct {
 	status   api.Status
 	watchers []chan struct{}
 	did      []string
+	// device is who the sender is; nil: identify says why it is not known.
+	device   *api.Identity
+	identify error
+	asked    []api.Sender
 }
 
 func (b *box) Status() api.Status {
@@ -180,7 +184,10 @@ func served(t *testing.T, of *box) (*Server, *httptest.Server) {
 		}
 	}
 	go s.feed.run(t.Context())
-	server := httptest.NewServer(s.Handler())
+	server := httptest.NewUnstartedServer(s.Handler())
+	server.Listener = arrivals{server.Listener, "zt0"}
+	server.Config.ConnContext = withArrival
+	server.Start()
 	t.Cleanup(server.Close)
 	t.Cleanup(server.CloseClientConnections)
 	return s, server

@@ -66,7 +66,8 @@ func (s *Server) Handler() http.Handler {
 	see := func(h http.HandlerFunc) http.HandlerFunc { return s.role(h, Owner, Viewer) }
 	own := func(h http.HandlerFunc) http.HandlerFunc { return s.role(h, Owner) }
 	mux.HandleFunc("POST /logout", see(s.token(s.logout)))
-	mux.HandleFunc("GET /{$}", see(s.statusPage))
+	mux.HandleFunc("GET /{$}", s.home(see(s.statusPage)))
+	s.routeDevice(mux)
 	mux.HandleFunc("GET /events", see(s.events))
 	mux.HandleFunc("GET /activity", own(s.activityPage))
 	s.routeActions(mux)
@@ -162,6 +163,17 @@ func (s *Server) activityPage(w http.ResponseWriter, r *http.Request) {
 
 // events sends the status as it is now, and again whenever what it shows has changed.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
+	s.stream(w, r, func() []byte {
+		of := s.sessions.of(r)
+		if of == nil {
+			return nil
+		}
+		return s.fragment("status", s.view(of))
+	})
+}
+
+// stream sends what fragment returns, and again whenever that has changed, until that is nothing.
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, fragment func() []byte) {
 	from := sourceOf(r)
 	if !s.streams.open(from) {
 		http.Error(w, "Too many pages are open.", http.StatusTooManyRequests)
@@ -177,12 +189,11 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	for {
-		of := s.sessions.of(r)
-		if of == nil {
+		now := fragment()
+		if now == nil {
 			_ = s.send(w, out, "end", nil)
 			return
 		}
-		now := s.fragment(of)
 		if !bytes.Equal(now, before) {
 			if s.send(w, out, "status", now) != nil {
 				return // the browser went away
@@ -202,11 +213,11 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 // heartbeat is the longest silence of a stream: a browser that vanished is found out by it.
 const heartbeat = 25 * time.Second
 
-// fragment is the live part of the status page.
-func (s *Server) fragment(of *session) []byte {
+// fragment is the live part of a page.
+func (s *Server) fragment(page string, view any) []byte {
 	var b bytes.Buffer
-	if err := s.templates["status"].ExecuteTemplate(&b, "live", s.view(of)); err != nil {
-		s.config.Log.Error("making the status page failed", "error", err)
+	if err := s.templates[page].ExecuteTemplate(&b, "live", view); err != nil {
+		s.config.Log.Error("making a page failed", "page", page, "error", err)
 	}
 	return b.Bytes()
 }
@@ -247,7 +258,7 @@ func parseTemplates(files map[string]asset) map[string]*template.Template {
 	}
 	out := map[string]*template.Template{}
 	for _, name := range []string{"status", "login", "message", "activity", "clients",
-		"keys", "maintenance"} {
+		"keys", "maintenance", "device"} {
 		out[name] = template.Must(template.New(name).Funcs(functions).ParseFS(templateFiles,
 			"templates/frame.html", "templates/"+name+".html"))
 	}

@@ -24,27 +24,27 @@ const (
 // source is where requests come from: an address, without port and zone.
 type source = netip.Addr
 
-// limiter bounds how often each source may do something. Safe for concurrent use.
-type limiter struct {
+// limiter bounds how often each source (or device) may do something. Safe for concurrent use.
+type limiter[K comparable] struct {
 	every rate.Limit
 	burst int
 	now   func() time.Time
 
 	mu      sync.Mutex
-	sources map[source]*rate.Limiter
+	sources map[K]*rate.Limiter
 }
 
-func newLimiter(every rate.Limit, burst int, now func() time.Time) *limiter {
-	return &limiter{every: every, burst: burst, now: now, sources: map[source]*rate.Limiter{}}
+func newLimiter[K comparable](every rate.Limit, burst int, now func() time.Time) *limiter[K] {
+	return &limiter[K]{every: every, burst: burst, now: now, sources: map[K]*rate.Limiter{}}
 }
 
 // take reports whether a source may do it once more, and counts it.
-func (l *limiter) take(from source) bool {
+func (l *limiter[K]) take(from K) bool {
 	return l.of(from).AllowN(l.now(), 1)
 }
 
 // wait returns how long a source has to wait until it may do it once more.
-func (l *limiter) wait(from source) time.Duration {
+func (l *limiter[K]) wait(from K) time.Duration {
 	missing := 1 - l.of(from).TokensAt(l.now())
 	if missing <= 0 {
 		return 0
@@ -53,13 +53,13 @@ func (l *limiter) wait(from source) time.Duration {
 }
 
 // forgive gives a source all its tokens back.
-func (l *limiter) forgive(from source) {
+func (l *limiter[K]) forgive(from K) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.sources, from)
 }
 
-func (l *limiter) of(from source) *rate.Limiter {
+func (l *limiter[K]) of(from K) *rate.Limiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	one := l.sources[from]
@@ -75,9 +75,9 @@ func (l *limiter) of(from source) *rate.Limiter {
 
 // forget drops the sources that have all their tokens, or else the one with the most: it loses
 // least. The caller holds mu.
-func (l *limiter) forget() {
+func (l *limiter[K]) forget() {
 	now := l.now()
-	var fullest source
+	var fullest K
 	most := -1.0
 	for from, one := range l.sources {
 		tokens := one.TokensAt(now)

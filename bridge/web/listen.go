@@ -76,7 +76,7 @@ func listen(ctx context.Context, p place, port uint16) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serving the page on %s: %w", p.iface, err)
 	}
-	return connlimit.New(connlimit.Admit(l, p.admits), maxConns, maxConnsSource,
+	return connlimit.New(connlimit.Admit(arrivals{l, p.iface}, p.admits), maxConns, maxConnsSource,
 		connlimit.OfMembers), nil
 }
 

@@ -50,8 +50,10 @@ type Server struct {
 	assets    map[string]asset
 	templates map[string]*template.Template
 	streams   streams
-	requests  *limiter // of one source
-	wrong     *limiter // wrong passwords of one source
+	requests  *limiter[source] // of one source
+	wrong     *limiter[source] // wrong passwords of one source
+	choices   *limiter[string] // of one device
+	memberKey []byte           // makes the tokens of members' forms
 	allWrong  *rate.Limiter
 
 	making sync.Mutex // a file for a download
@@ -68,12 +70,14 @@ func New(c Config) *Server {
 	s := &Server{
 		config: c, accounts: OpenAccounts(c.Dir), audit: &audit{dir: c.Dir, log: c.Log},
 		feed: newFeed(c.Backend, c.Now), assets: assets(),
-		requests: newLimiter(requestRate, requestBurst, c.Now),
-		wrong:    newLimiter(rate.Every(wrongEvery), wrongBurst, c.Now),
+		requests: newLimiter[source](requestRate, requestBurst, c.Now),
+		choices:  newLimiter[string](rate.Every(chooseEvery), chooseBurst, c.Now),
+		wrong:    newLimiter[source](rate.Every(wrongEvery), wrongBurst, c.Now),
 		allWrong: rate.NewLimiter(rate.Every(allEvery), allBurst),
 	}
 	s.templates = parseTemplates(s.assets)
 	s.streams.of = map[source]int{}
+	s.memberKey = []byte(random())
 	s.sessions = newSessions(c.Now, s.accounts.current)
 	return s
 }
@@ -96,6 +100,7 @@ func (s *Server) Run(ctx context.Context) {
 		IdleTimeout:    2 * ioTimeout,
 		MaxHeaderBytes: 16 << 10,
 		BaseContext:    func(net.Listener) context.Context { return ctx },
+		ConnContext:    withArrival,
 		ErrorLog:       slog.NewLogLogger(s.config.Log.Handler(), slog.LevelDebug),
 	}
 	open := map[place]net.Listener{}

@@ -214,6 +214,44 @@ func TestWatchSurvivesFloods(t *testing.T) {
 	fired.await(t, "link")
 }
 
+// TestNeighboursAreHeardOf when they are met, in both IP versions.
+func TestNeighboursAreHeardOf(t *testing.T) {
+	th := newThread(t)
+	th.sh(t, `ip link add lan type veth peer name far; ip link set lan up; ip link set far up
+ip addr add 10.1.0.1/24 dev lan; ip addr add fd01::1/64 dev lan nodad`)
+	var k *Kernel
+	th.do(func() { k = open(t, "") })
+	ctx, cancel := context.WithCancel(t.Context())
+	met, ended := make(chan Neighbour, 64), make(chan error, 1)
+	go th.do(func() {
+		ended <- k.WatchNeighbours(ctx, func(n Neighbour) { met <- n })
+	})
+	const mac = "02:00:00:00:00:07"
+	for _, addr := range []string{"10.1.0.7", "fd01::7"} {
+		for found := false; !found; {
+			// Until the watch has begun, nothing is heard.
+			th.sh(t, "ip neigh replace "+addr+" lladdr "+mac+" dev lan nud stale; "+
+				"ip neigh replace "+addr+" lladdr "+mac+" dev lan nud reachable")
+			select {
+			case n := <-met:
+				found = n.Addr.String() == addr && n.MAC.String() == mac
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	}
+	th.sh(t, "ip neigh replace fe80::7 lladdr "+mac+" dev lan; ip neigh flush dev lan")
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	close(met)
+	for n := range met {
+		if n.Addr.IsLinkLocalUnicast() {
+			t.Errorf("met %v", n)
+		}
+	}
+}
+
 func TestWatchEndsWithoutLeaks(t *testing.T) {
 	th := newThread(t)
 	var k *Kernel

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,11 +32,16 @@ func (k *Kernel) Neighbours(iface string) ([]Neighbour, error) {
 	}
 	var out []Neighbour
 	for _, n := range list {
-		a := toAddr(n.IP)
-		if a.IsValid() && !a.IsLinkLocalUnicast() && !a.IsMulticast() && n.State&lasting != 0 &&
-			len(n.HardwareAddr) == 6 {
-			out = append(out, Neighbour{a, n.HardwareAddr})
+		if known, ok := neighbourOf(n); ok {
+			out = append(out, known)
 		}
 	}
 	return out, nil
+}
+
+// neighbourOf returns an entry that says who is behind a link; false for another.
+func neighbourOf(n netlink.Neigh) (Neighbour, bool) {
+	a := toAddr(n.IP)
+	return Neighbour{a, n.HardwareAddr}, a.IsValid() && !a.IsLinkLocalUnicast() &&
+		!a.IsMulticast() && n.State&lasting != 0 && len(n.HardwareAddr) == 6
 }

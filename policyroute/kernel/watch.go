@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mdlayher/netlink"
+	rtnl "github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
@@ -40,28 +41,58 @@ func (k *Kernel) Watch(ctx context.Context, notify func(cause string)) error {
 		routes.Close()
 		return fmt.Errorf("subscribing to nftables events: %w", err)
 	}
+	return k.hear(ctx, map[*nl.NetlinkSocket]func(syscall.NetlinkMessage) string{
+		routes: routeCause, filters: filterCause,
+	}, func(cause string) {
+		if changedFilters(cause) {
+			k.filterChanges.Add(1)
+		}
+		notify(cause)
+	})
+}
+
+// WatchNeighbours calls met with each entry of the neighbour table that is new or has changed, as
+// Neighbours would return it, until ctx is done; it then returns nil. met must not block. Events may
+// be lost.
+func (k *Kernel) WatchNeighbours(ctx context.Context, met func(Neighbour)) error {
+	socket, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_NEIGH)
+	if err != nil {
+		return fmt.Errorf("subscribing to neighbours: %w", err)
+	}
+	return k.hear(ctx, map[*nl.NetlinkSocket]func(syscall.NetlinkMessage) string{
+		socket: func(m syscall.NetlinkMessage) string {
+			if m.Header.Type != unix.RTM_NEWNEIGH {
+				return ""
+			}
+			if n, err := rtnl.NeighDeserialize(m.Data); err == nil {
+				if known, ok := neighbourOf(*n); ok {
+					met(known)
+				}
+			}
+			return ""
+		},
+	}, func(string) {})
+}
+
+// hear listens to sockets until ctx is done or one of them fails, and closes them. notify gets what
+// describes a message, if anything does.
+func (k *Kernel) hear(ctx context.Context,
+	sockets map[*nl.NetlinkSocket]func(syscall.NetlinkMessage) string,
+	notify func(cause string)) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var listeners sync.WaitGroup
-	for socket, describe := range map[*nl.NetlinkSocket]func(syscall.NetlinkMessage) string{
-		routes: routeCause, filters: filterCause,
-	} {
+	for socket, describe := range sockets {
 		if err := socket.SetReceiveBufferSize(watchBuffer, true); err != nil {
 			k.log.Debug("enlarging the buffer for events failed", "error", err)
 		}
-		listeners.Go(func() {
-			stop(listen(socket, describe, func(cause string) {
-				if changedFilters(cause) {
-					k.filterChanges.Add(1)
-				}
-				notify(cause)
-			}))
-		})
+		listeners.Go(func() { stop(listen(socket, describe, notify)) })
 	}
-	notify("watching the kernel")
+	notify(watching)
 	<-ctx.Done()
-	routes.Close() // ends the listeners
-	filters.Close()
+	for socket := range sockets {
+		socket.Close() // ends its listener
+	}
 	listeners.Wait()
 	if err := context.Cause(ctx); !errors.Is(err, ctx.Err()) {
 		return fmt.Errorf("listening to the kernel: %w", err)
@@ -136,8 +167,9 @@ func changedFilters(cause string) bool {
 		strings.HasPrefix(cause, filterChanged) && !strings.HasSuffix(cause, ", by ztbridge")
 }
 
-// Causes that changedFilters knows.
+// Causes that are not the name of an object alone.
 const (
+	watching      = "watching the kernel"
 	eventsLost    = "events of the kernel were lost"
 	filterChanged = "filter"
 )
