@@ -8,6 +8,7 @@ import (
 	"html/template"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -244,10 +245,19 @@ func (s *Server) revokeClient(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/clients", http.StatusSeeOther)
 }
 
-// overheard reports whether a request came in clear by the uplink, where neighbours may read along.
+// overheard reports whether a request came in clear by the uplink or an interface that is not
+// encrypted, where neighbours may read along.
 func (s *Server) overheard(r *http.Request) bool {
-	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	return ok && r.TLS == nil && slices.Contains(s.config.Backend.Status().WAN.Addresses, connlimit.AddrOf(local))
+	at, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok || r.TLS != nil {
+		return false
+	}
+	local, status := connlimit.AddrOf(at), s.config.Backend.Status()
+	return slices.Contains(status.WAN.Addresses, local) || slices.ContainsFunc(status.Ingresses,
+		func(i api.Ingress) bool {
+			return i.Kind == "interface" && slices.ContainsFunc(i.Addresses,
+				func(p netip.Prefix) bool { return p.Addr() == local })
+		})
 }
 
 // faultOf writes an error and what can be done about it as sentences; nil is empty.

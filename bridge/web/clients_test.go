@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"os/exec"
@@ -204,11 +205,19 @@ func TestProfileFromThePage(t *testing.T) {
 	if strings.Contains(body, "PRIVATE KEY") {
 		t.Error("a page shows a key")
 	}
-	lan := working()
-	lan.WAN.Addresses = append(addrs("127.0.0.1"), lan.WAN.Addresses...)
-	of.set(lan)
-	if body := link("laptop"); !strings.Contains(body, "not encrypted on your local network") {
-		t.Error("who comes by the LAN is not warned of neighbours")
+	for name, change := range map[string]func(*api.Status){
+		"the uplink": func(s *api.Status) { s.WAN.Addresses = addrs("127.0.0.1") },
+		"an interface": func(s *api.Status) {
+			s.Ingresses = append(s.Ingresses, api.Ingress{Name: "lan", Kind: "interface",
+				Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}})
+		},
+	} {
+		status := working()
+		change(&status)
+		of.set(status)
+		if body := link("laptop"); !strings.Contains(body, "not encrypted on your local network") {
+			t.Errorf("who comes by %s is not warned of neighbours", name)
+		}
 	}
 	log, err := os.ReadFile(filepath.Join(s.config.Dir, auditFile))
 	if err != nil {
