@@ -141,14 +141,12 @@ func TestClientsByKeyboard(t *testing.T) {
 	b.Type(`main a[href="/clients"]`, "\r")
 	b.See("#list")
 	revoke := `form[action="/clients/revoke"]:has([value=phone]) button`
-	b.Answer(false)
-	b.Click(revoke)
+	b.ClickAndAnswer(revoke, false)
 	b.WaitFor(`document.querySelector("#list").textContent.includes("phone")`)
 	if list, err := roster.List(); err != nil || list[1].Revoked != nil {
 		t.Errorf("revoked although the question was answered by no: %v, %v", list, err)
 	}
-	b.Answer(true)
-	b.Click(revoke)
+	b.ClickAndAnswer(revoke, true)
 	b.WaitFor(`document.querySelector("#list").textContent.includes("Revoked")`)
 	if list, err := roster.List(); err != nil || list[1].Revoked == nil {
 		t.Errorf("not revoked: %v, %v", list, err)

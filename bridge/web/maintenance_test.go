@@ -232,11 +232,9 @@ func TestMaintenanceInBrowser(t *testing.T) {
 	b.WaitFor(`document.querySelector("#fault").textContent == "The two passphrases differ."`)
 	b.WaitFor(`document.activeElement.id == "passphrase"`)
 	restart := `form[action="/maintenance/restart"] button`
-	b.Answer(false)
-	b.Click(restart)
+	b.ClickAndAnswer(restart, false)
 	b.See(restart)
-	b.Answer(true)
-	b.Click(restart)
+	b.ClickAndAnswer(restart, true)
 	b.WaitFor(`document.querySelector("h1").textContent == "The gateway is restarting."`)
 	fake.mu.Lock()
 	defer fake.mu.Unlock()

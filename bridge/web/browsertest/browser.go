@@ -22,9 +22,10 @@ const timeout = 90 * time.Second
 
 // Browser is a headless browser that ends with the test.
 type Browser struct {
-	t      *testing.T
-	ctx    context.Context
-	answer atomic.Bool // to the page's questions
+	t        *testing.T
+	ctx      context.Context
+	answer   atomic.Bool   // to the page's questions
+	answered chan struct{} // gets a value after each
 }
 
 // Options say how a browser differs from a person's own.
@@ -77,7 +78,7 @@ func New(t *testing.T, o Options) *Browser {
 			}
 		}
 	})
-	b := &Browser{t: t, ctx: ctx}
+	b := &Browser{t: t, ctx: ctx, answered: make(chan struct{}, 1)}
 	dialogs := chromedp.Events(ctx, page.JavascriptDialogOpening)
 	reader.Go(func() {
 		for _, err := range dialogs {
@@ -87,6 +88,10 @@ func New(t *testing.T, o Options) *Browser {
 			}
 			if err != nil {
 				return // the browser has ended
+			}
+			select {
+			case b.answered <- struct{}{}:
+			default:
 			}
 		}
 	})
@@ -103,9 +108,6 @@ func New(t *testing.T, o Options) *Browser {
 	})
 	return b
 }
-
-// Answer has the person answer the page's questions by yes or no from now on; no at first.
-func (b *Browser) Answer(yes bool) { b.answer.Store(yes) }
 
 // Step is something to do in a browser.
 type Step = chromedp.Action[chromedp.Void]
@@ -198,6 +200,20 @@ func (b *Browser) Type(selector, text string) {
 func (b *Browser) Click(selector string) {
 	b.t.Helper()
 	b.Do(chromedp.Click(chromedp.CSS(selector)))
+}
+
+// ClickAndAnswer clicks on an element by which the page asks a question, and returns when that was
+// answered by yes or no. Any other question is answered by no.
+func (b *Browser) ClickAndAnswer(selector string, yes bool) {
+	b.t.Helper()
+	b.answer.Store(yes)
+	defer b.answer.Store(false)
+	b.Click(selector)
+	select {
+	case <-b.answered:
+	case <-b.ctx.Done():
+		b.t.Fatalf("the page asks nothing at a click on %s", selector)
+	}
 }
 
 // Login logs in at the page with a password, and waits for what comes of it.
