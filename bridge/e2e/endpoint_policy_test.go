@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"ztbridge/bridge/api"
@@ -39,7 +40,53 @@ func TestEndpointPolicyByClient(t *testing.T) {
 	tablet.connect(b, "udp")
 	phone.seenAs(top.Marker, second.Public4[0], second.Public6[0])
 	tablet.seenAs(top.Marker, first.Public4[0], first.Public6[0])
+
+	// A client that opens the page is recognised by its tunnel, and takes an exit of its list.
+	b.write("ztbridge.yaml", strings.Replace(byClientConfig, "[endpoint], egress: [first]}",
+		"[endpoint], choose: [first, second]}", 1)+"page: {}\n")
+	b.mustRun("reload")
+	for i, address := range boxInside(t, top.Box, "tunztb.udp1194") {
+		page := opens(t, tablet.ns, address, netip.Addr{})
+		await(t, "the page, and the new list on it", func() bool {
+			body, err := page.try("/")
+			return err == nil && strings.Contains(body, "<form")
+		})
+		page.choose("second")
+		tablet.seenAs(top.Marker, second.Public4[0], second.Public6[0])
+		if body := page.get("/"); !strings.Contains(body, "tablet") ||
+			strings.Contains(body, "phone") || !strings.Contains(body, "Leaves by second") {
+			t.Errorf("the tablet sees at %s:\n%s", address, body)
+		}
+		if i == 0 {
+			page.choose("")
+			tablet.seenAs(top.Marker, first.Public4[0], first.Public6[0])
+		}
+	}
+	for _, address := range boxInside(t, top.Box, "tunztb.tcp443") {
+		body := opens(t, phone.ns, address, netip.Addr{}).get("/")
+		if !strings.Contains(body, "Leaves by second") || strings.Contains(body, "<form") ||
+			strings.Contains(body, "tablet") {
+			t.Errorf("the phone, whose rule offers nothing, sees at %s:\n%s", address, body)
+		}
+	}
 	noLeak(t, leaks)
+}
+
+// boxInside returns the box's addresses in the network of a listener, by the listener's device.
+func boxInside(t *testing.T, box *netlab.Namespace, device string) []netip.Addr {
+	t.Helper()
+	out, err := box.Run(t.Context(), "ip", "-o", "addr", "show", "scope", "global", "dev", device)
+	must(t, err)
+	var list []netip.Addr
+	for line := range strings.Lines(out) {
+		p, err := netip.ParsePrefix(strings.Fields(line)[3])
+		must(t, err)
+		list = append(list, p.Addr())
+	}
+	if len(list) != 2 {
+		t.Fatalf("the box has on %s:\n%s", device, out)
+	}
+	return list
 }
 
 // TestEndpointPolicyHoldsFromTheFirstPacket: a client that is added while the box runs connects at

@@ -205,9 +205,10 @@ var formToken = regexp.MustCompile(`name="token" value="([^"]+)"`)
 // choose sends the form of an exit.
 func (s *surfer) choose(exit string) {
 	s.t.Helper()
-	found := formToken.FindStringSubmatch(s.get("/"))
+	page := s.get("/")
+	found := formToken.FindStringSubmatch(page)
 	if found == nil {
-		s.t.Fatal("the page has no form")
+		s.t.Fatalf("there is no form in:\n%s", page)
 	}
 	response, err := s.client.PostForm(s.base+"/device/exit",
 		url.Values{"token": {found[1]}, "exit": {exit}})
