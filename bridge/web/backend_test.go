@@ -174,7 +174,7 @@ func onBackup() api.Status {
 const ownerPassword, viewerPassword = "correct horse battery", "just looking around"
 
 // served is a page with both roles' passwords, on loopback.
-func served(t *testing.T, of *box) (*Server, *httptest.Server) {
+func served(t *testing.T, of api.Backend) (*Server, *httptest.Server) {
 	t.Helper()
 	s := New(Config{Backend: of, Dir: t.TempDir(), Box: "ztbridge", Names: []string{"ztbridge.local"},
 		Log: slog.New(slog.DiscardHandler)})

@@ -5,7 +5,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -63,25 +62,10 @@ func remembering() *withPast {
 	return of
 }
 
-// servedPast is served for a box that remembers.
-func servedPast(t *testing.T, of api.Backend) *httptest.Server {
-	t.Helper()
-	s := New(Config{Backend: of, Dir: t.TempDir(), Box: "b", Log: slog.New(slog.DiscardHandler)})
-	for role, password := range map[Role]string{Owner: ownerPassword, Viewer: viewerPassword} {
-		if err := s.accounts.Set(role, password); err != nil {
-			t.Fatal(err)
-		}
-	}
-	go s.feed.run(t.Context())
-	server := httptest.NewServer(s.Handler())
-	t.Cleanup(server.Close)
-	t.Cleanup(server.CloseClientConnections)
-	return server
-}
-
 func TestCharts(t *testing.T) {
 	of := remembering()
-	v := visit(t, servedPast(t, of).URL)
+	_, server := served(t, of)
+	v := visit(t, server.URL)
 	v.login(viewerPassword)
 	_, body := v.ask(http.MethodGet, "/charts?span=hour", nil)
 	var got chart
@@ -124,7 +108,8 @@ func TestCharts(t *testing.T) {
 // TestTableOfThePast says in words what is drawn, or why nothing is.
 func TestTableOfThePast(t *testing.T) {
 	of := remembering()
-	v := visit(t, servedPast(t, of).URL)
+	_, server := served(t, of)
+	v := visit(t, server.URL)
 	v.login(viewerPassword)
 	_, body := v.ask(http.MethodGet, "/?span=day", nil)
 	for _, want := range []string{`data-span="day"`, `href="/?span=day#charts" aria-current="true"`,
@@ -161,7 +146,7 @@ type keeper struct {
 func TestChartsAreDrawn(t *testing.T) {
 	t.Parallel()
 	of := remembering()
-	server := servedPast(t, of)
+	_, server := served(t, of)
 	b := browsertest.New(t, browsertest.Options{})
 	b.Login(server.URL, viewerPassword)
 	for _, s := range screens {
@@ -191,7 +176,8 @@ func TestRealHistoryIsShown(t *testing.T) {
 	of := keeper{&box{}, history.NewRecorder(filepath.Join(t.TempDir(), "state"),
 		slog.New(slog.DiscardHandler))}
 	of.set(working())
-	v := visit(t, servedPast(t, of).URL)
+	_, server := served(t, of)
+	v := visit(t, server.URL)
 	v.login(viewerPassword)
 	if _, body := v.ask(http.MethodGet, "/", nil); !strings.Contains(body, "history: true") {
 		t.Errorf("without a history:\n%s", body)

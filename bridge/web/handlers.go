@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"embed"
@@ -10,6 +11,7 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"strings"
 	"time"
 
 	"ztbridge/bridge/api"
@@ -23,8 +25,9 @@ var assetFiles embed.FS
 
 // assets are the built files by their name in the URL, which changes with their content.
 type asset struct {
-	name string // app.0123456789ab.js
-	data []byte
+	name   string // app.0123456789ab.js
+	data   []byte
+	zipped []byte // by gzip
 }
 
 // assets returns what is embedded, by the name of the file.
@@ -42,7 +45,7 @@ func assets() map[string]asset {
 		sum := sha256.Sum256(data)
 		ext := path.Ext(e.Name())
 		base := e.Name()[:len(e.Name())-len(ext)]
-		out[e.Name()] = asset{base + "." + hex.EncodeToString(sum[:6]) + ext, data}
+		out[e.Name()] = asset{base + "." + hex.EncodeToString(sum[:6]) + ext, data, zip(data)}
 	}
 	return out
 }
@@ -69,6 +72,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /{$}", s.home(see(s.statusPage)))
 	s.routeDevice(mux)
 	mux.HandleFunc("GET /events", see(s.events))
+	mux.HandleFunc("GET /charts", see(s.charts))
 	mux.HandleFunc("GET /activity", own(s.activityPage))
 	s.routeActions(mux)
 	s.routeClients(mux)
@@ -85,8 +89,30 @@ func (s *Server) Handler() http.Handler {
 func serveAsset(a asset) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-		http.ServeContent(w, r, a.name, time.Time{}, bytes.NewReader(a.data))
+		w.Header().Set("Vary", "Accept-Encoding")
+		data := a.data
+		if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+			data = a.zipped
+			w.Header().Set("Content-Encoding", "gzip")
+		}
+		http.ServeContent(w, r, a.name, time.Time{}, bytes.NewReader(data))
 	}
+}
+
+// zip compresses what is the same for everybody: no secret is in it.
+func zip(data []byte) []byte {
+	var b bytes.Buffer
+	w, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
+	if err == nil {
+		_, err = w.Write(data)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		panic(err) // memory takes all
+	}
+	return b.Bytes()
 }
 
 // page answers with a whole page.
@@ -116,8 +142,9 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, code int, text, 
 }
 
 func (s *Server) statusPage(w http.ResponseWriter, r *http.Request) {
-	s.page(w, r, http.StatusOK, "status", frame{Title: "Status", Active: "status",
-		Body: s.view(sessionOf(r))})
+	v := s.view(sessionOf(r))
+	v.Past = s.pastView(spanOf(r))
+	s.page(w, r, http.StatusOK, "status", frame{Title: "Status", Active: "status", Body: v})
 }
 
 // view is the status as somebody with this session sees it.

@@ -18,16 +18,26 @@ import (
 const maxPage = 150 << 10
 
 func TestPageIsSmall(t *testing.T) {
-	of := &box{}
+	of := remembering()
 	of.set(onBackup())
 	_, server := served(t, of)
 	v := visit(t, server.URL)
 	v.login(ownerPassword)
-	_, body := v.ask("GET", "/", nil)
-	all := len(body)
-	for name, a := range assets() {
-		if name != "licences.txt" {
-			all += len(a.data)
+	zipped := header("Accept-Encoding", "gzip") // the client leaves it as it is then
+	all := 0
+	paths := []string{"/", "/charts?span=month"}
+	for _, a := range assets() {
+		paths = append(paths, "/assets/"+a.name)
+	}
+	for _, path := range paths {
+		response, body := v.ask("GET", path, nil, zipped)
+		if response.StatusCode != 200 {
+			t.Errorf("%s: %d", path, response.StatusCode)
+		}
+		all += len(body)
+		plain, _ := v.ask("GET", path, nil, header("Accept-Encoding", "identity"))
+		if plain.Header.Get("Content-Encoding") != "" {
+			t.Errorf("%s is compressed for who cannot read it", path)
 		}
 	}
 	t.Logf("%d bytes in all", all)
@@ -108,8 +118,11 @@ func mustRead(t *testing.T, path string) string {
 func checkAccess(t *testing.T, axe string) {
 	t.Run("accessible", func(t *testing.T) {
 		script := mustRead(t, axe)
-		of := &box{}
+		of := remembering()
 		of.set(onBackup())
+		device := laptop()
+		device.Choice, device.Offers = "direct", append(device.Offers, "nosuch")
+		of.recognise(device, nil)
 		s, server := served(t, of)
 		b := browsertest.New(t, browsertest.Options{})
 		look := func(path string) {
@@ -134,7 +147,9 @@ func checkAccess(t *testing.T, axe string) {
 		}
 		withClients(s, newRoster(t, "phone", "laptop"))
 		(&fakeBox{}).serve(s)
-		look("/login")
+		for _, path := range []string{"/device", "/login"} {
+			look(path)
+		}
 		b.Login(server.URL, ownerPassword)
 		for _, path := range []string{"/", "/activity", "/maintenance",
 			"/clients"} {

@@ -34,6 +34,7 @@ type statusView struct {
 	Changes  []changeView
 	Owner    bool
 	Token    string
+	Past     *pastView // nil where only the rest is made anew
 }
 
 type problemView struct {

@@ -3,12 +3,12 @@
 import { build } from 'esbuild'
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 
-const libraries = ['htmx.org', 'htmx-ext-sse', 'idiomorph']
+const libraries = ['htmx.org', 'htmx-ext-sse', 'idiomorph', 'uplot']
 
 await rm('dist', { recursive: true, force: true })
 await mkdir('dist')
 await build({
-  entryPoints: { app: 'src/app.js', style: 'src/style.css' },
+  entryPoints: { app: 'src/app.js', charts: 'src/charts.js', style: 'src/style.css' },
   outdir: 'dist',
   bundle: true,
   minify: true,

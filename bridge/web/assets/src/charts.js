@@ -16,7 +16,7 @@ const delays = (values) => unit(values, ['ms', 's'], 1000)
 
 // The browser's own way of writing times.
 const written = new Intl.DateTimeFormat(undefined, card?.dataset.span === 'month'
-  ? { day: 'numeric', month: 'short' } : { hour: '2-digit', minute: '2-digit' })
+  ? { day: 'numeric', month: 'short' } : { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
 const moment = new Intl.DateTimeFormat(undefined, { dateStyle: 'short', timeStyle: 'short' })
 const times = (format, list) => list.map((t) => t == null ? '–' : format.format(t * 1000))
 
@@ -33,7 +33,7 @@ function draw(place, data, series, words) {
     height: 200,
     cursor: { drag: { x: false, y: false } },
     scales: { y: { range: (_, min, max) => [0, Math.max(max * 1.05, 1)] } },
-    axes: [{ ...axis, values: (_, ticks) => times(written, ticks) }, { ...axis, size: 78, values: (_, ticks) => words(ticks) }],
+    axes: [{ ...axis, space: 70, values: (_, ticks) => times(written, ticks) }, { ...axis, size: 78, values: (_, ticks) => words(ticks) }],
     series: [{ label: 'Time', value: (_, t) => times(moment, [t])[0] }, ...series.map((s) => ({
       label: s.label, stroke: color(`--chart-${s.color}`), dash: dashes[s.dash], width: 2,
       points: { show: false }, value: (_, value) => one(value) }))],
