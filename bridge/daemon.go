@@ -114,9 +114,9 @@ func Run(ctx context.Context, opts Options) error {
 	helpers, stopHelpers := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopHelpers()
 	d.helpers = helpers
+	opts.Tools.Restart = systemd.Restart(end)
 	d.page = web.NewService(web.Config{Backend: d, Clients: d.Roster, Dir: web.Dir(opts.StateDir),
-		Maintenance: web.Maintenance{Run: opts.Commands.Run, Restart: systemd.Restart(end)},
-		Log:         opts.Logger})
+		Tools: opts.Tools, Log: opts.Logger})
 	if err := d.enforce(l); err != nil {
 		return err
 	}

@@ -3,9 +3,9 @@ package bridge
 import (
 	"log/slog"
 
-	"ztbridge/bridge/command"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/services"
+	"ztbridge/bridge/web"
 )
 
 // Options say where things are. All paths are absolute or relative to the working directory.
@@ -17,8 +17,8 @@ type Options struct {
 	Logger     *slog.Logger
 	Version    string
 	// Reload asks Run to read the configuration again. It may be nil.
-	Reload   <-chan struct{}
-	Commands command.Runner // runs commands of the program with the daemon's files
+	Reload <-chan struct{}
+	Tools  web.Tools // of the page; Run completes them
 }
 
 func (o Options) env() services.Env {

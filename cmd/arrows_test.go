@@ -61,7 +61,8 @@ var arrows = []arrow{
 	{from: "bridge/backup", to: []string{"bridge/config", "bridge/pki", "bridge/sealed"}},
 	// the page shows the status and asks the daemon's own backend
 	{from: "bridge/web", to: []string{"bridge/api", "bridge/clients", "bridge/connlimit",
-		"bridge/health", "bridge/pki", "bridge/sockopt"}},
+		"bridge/health", "bridge/pki", "bridge/sockopt", "bridge/zerotier",
+		"bridge/zerotier/controller"}},
 	// a driver: only what is below itself, and what says what is wrong
 	{from: "bridge/*/…", to: []string{"bridge/connlimit", "bridge/health", "bridge/pathdial",
 		"bridge/sealed", "bridge/sockopt", "bridge/suggest"}},

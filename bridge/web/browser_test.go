@@ -51,18 +51,19 @@ func TestScreenshots(t *testing.T) {
 	of.set(working())
 	s, server := served(t, of)
 	withClients(s, newRoster(t, "phone", "laptop", "tablet"))
-	(&fakeBox{}).serve(s)
+	(&fakeBox{network: someMembers()}).serve(s)
 	b := browsertest.New(t, browsertest.Options{})
 	b.Login(server.URL, ownerPassword)
-	for _, state := range []string{"working", "backup", "clients", "keys", "maintenance"} {
+	for _, state := range []string{"working", "backup", "clients", "keys", "maintenance",
+		"network"} {
 		switch state {
 		case "backup":
 			of.set(onBackup())
 			b.See("#problems")
 		case "clients":
 			b.Open(server.URL + "/clients")
-		case "maintenance":
-			b.Open(server.URL + "/maintenance")
+		case "maintenance", "network":
+			b.Open(server.URL + "/" + state)
 		case "keys":
 			b.Click(`form[action="/clients/link"]:has([value=tablet]) button`)
 			b.See("#code")

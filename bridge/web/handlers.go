@@ -58,6 +58,7 @@ type frame struct {
 	Box           string // name of the box
 	Version       string
 	Clients       bool // the box has an endpoint
+	Network       bool // the box is in a ZeroTier network
 	Body          any
 }
 
@@ -77,6 +78,7 @@ func (s *Server) Handler() http.Handler {
 	s.routeActions(mux)
 	s.routeClients(mux)
 	s.routeMaintenance(mux)
+	s.routeNetwork(mux)
 	for _, a := range s.assets {
 		mux.HandleFunc("GET /assets/"+a.name, serveAsset(a))
 	}
@@ -119,6 +121,7 @@ func zip(data []byte) []byte {
 func (s *Server) page(w http.ResponseWriter, r *http.Request, code int, name string, f frame) {
 	if found := sessionOf(r); found != nil {
 		f.Role, f.Token, f.Clients = found.role, found.token, s.hasClients()
+		f.Network = s.hasNetwork()
 	}
 	f.Box, f.Version = s.config.Box, s.feed.latest().status.Version
 	var b bytes.Buffer
@@ -285,7 +288,7 @@ func parseTemplates(files map[string]asset) map[string]*template.Template {
 	}
 	out := map[string]*template.Template{}
 	for _, name := range []string{"status", "login", "message", "activity", "clients",
-		"keys", "maintenance", "device"} {
+		"keys", "maintenance", "network", "device"} {
 		out[name] = template.Must(template.New(name).Funcs(functions).ParseFS(templateFiles,
 			"templates/frame.html", "templates/"+name+".html"))
 	}

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,14 +13,6 @@ import (
 
 // makeTimeout is how long a file may take to be made and sent.
 const makeTimeout = 6 * time.Minute
-
-// Maintenance is what the page can do with the box as a whole.
-type Maintenance struct {
-	// Run carries out a command of the program, fed by in and writing to out; nil: none can be.
-	Run func(ctx context.Context, in io.Reader, out io.Writer, args ...string) error
-	// Restart begins to restart the daemon and does not wait; nil: nobody would start it again.
-	Restart func()
-}
 
 // maintenanceView is the page of maintenance.
 type maintenanceView struct {
@@ -46,7 +37,7 @@ func (s *Server) routeMaintenance(mux *http.ServeMux) {
 func (s *Server) showMaintenance(w http.ResponseWriter, r *http.Request, refused error) {
 	s.page(w, r, codeOf(refused), "maintenance", frame{Title: "Maintenance", Active: "maintenance",
 		Body: maintenanceView{Version: s.feed.latest().status.Version,
-			Restart: s.config.Maintenance.Restart != nil, Files: s.config.Maintenance.Run != nil,
+			Restart: s.config.Tools.Restart != nil, Files: s.config.Tools.Run != nil,
 			Fault: faultOf(refused), Overheard: s.overheard(r), Token: sessionOf(r).token}})
 }
 
@@ -60,7 +51,7 @@ var errNotManaged = &api.HintedError{
 
 // restart ends the daemon, which systemd starts again. Sessions of the page end by it.
 func (s *Server) restart(w http.ResponseWriter, r *http.Request) {
-	again := s.config.Maintenance.Restart
+	again := s.config.Tools.Restart
 	if again == nil {
 		s.record(r, "restart the gateway", errNotManaged)
 		s.refuseError(w, r, errNotManaged)
@@ -118,7 +109,7 @@ var (
 // that cannot be completed is broken off.
 func (s *Server) deliver(w http.ResponseWriter, r *http.Request, what, ext, kind string,
 	in io.Reader, args ...string) error {
-	if s.config.Maintenance.Run == nil {
+	if s.config.Tools.Run == nil {
 		return errNoFiles
 	}
 	if !s.making.TryLock() { // each costs processor and memory
@@ -130,7 +121,7 @@ func (s *Server) deliver(w http.ResponseWriter, r *http.Request, what, ext, kind
 	_ = control.SetWriteDeadline(time.Now().Add(makeTimeout))
 	out := &attachment{w: w, kind: kind, name: fmt.Sprintf("%s-%s-%s%s", s.config.Box, what,
 		s.config.Now().UTC().Format("2006-01-02"), ext)}
-	err := s.config.Maintenance.Run(r.Context(), in, out, args...)
+	err := s.config.Tools.Run(r.Context(), in, out, args...)
 	if err != nil && out.begun {
 		s.record(r, "download the "+what, err)
 		panic(http.ErrAbortHandler) // half a file must not look like a whole one

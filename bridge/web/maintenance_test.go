@@ -26,14 +26,16 @@ type fakeBox struct {
 	begun    chan struct{} // when not nil, a command says so here and waits for go on
 	goOn     chan struct{}
 	restarts int
+
+	network fakeNetwork
 }
 
 func (f *fakeBox) serve(s *Server) {
-	s.config.Maintenance = Maintenance{Run: f.run, Restart: func() {
+	s.config.Tools = Tools{Run: f.run, Restart: func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.restarts++
-	}}
+	}, Network: func(context.Context) (Network, error) { return &f.network, nil }}
 }
 
 func (f *fakeBox) run(_ context.Context, in io.Reader, out io.Writer, args ...string) error {

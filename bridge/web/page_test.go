@@ -146,12 +146,12 @@ func checkAccess(t *testing.T, axe string) {
 			}
 		}
 		withClients(s, newRoster(t, "phone", "laptop"))
-		(&fakeBox{}).serve(s)
+		(&fakeBox{network: someMembers()}).serve(s)
 		for _, path := range []string{"/device", "/login"} {
 			look(path)
 		}
 		b.Login(server.URL, ownerPassword)
-		for _, path := range []string{"/", "/activity", "/maintenance",
+		for _, path := range []string{"/", "/activity", "/maintenance", "/network",
 			"/clients"} {
 			look(path)
 		}

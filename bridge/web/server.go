@@ -29,15 +29,15 @@ const (
 type Config struct {
 	Backend api.Backend
 	// Clients returns the endpoint's clients; api.ErrNoEndpoint: there is no endpoint. Nil: likewise.
-	Clients     func() (*clients.Roster, error)
-	Maintenance Maintenance
-	Dir         string // private, for passwords and the log of actions; made when it is needed
-	Port        uint16
-	LAN         bool             // serves the LAN as well
-	Box         string           // the box's name
-	Names       []string         // host names that browsers may ask for, besides addresses
-	Now         func() time.Time // time.Now when nil
-	Log         *slog.Logger
+	Clients func() (*clients.Roster, error)
+	Tools   Tools
+	Dir     string // private, for passwords and the log of actions; made when it is needed
+	Port    uint16
+	LAN     bool             // serves the LAN as well
+	Box     string           // the box's name
+	Names   []string         // host names that browsers may ask for, besides addresses
+	Now     func() time.Time // time.Now when nil
+	Log     *slog.Logger
 }
 
 // Server serves the page. Make one with New.
@@ -57,6 +57,7 @@ type Server struct {
 	allWrong  *rate.Limiter
 
 	making sync.Mutex // a file for a download
+	opened sync.Mutex // the network at its controller
 
 	mu    sync.Mutex
 	fault error // why it is not served on some interface

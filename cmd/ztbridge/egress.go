@@ -116,8 +116,7 @@ func (p *program) memberNamed(ctx context.Context, device string) (controller.Me
 	if _, err := netip.ParseAddr(device); err == nil {
 		return controller.Member{}, false
 	}
-	s, err := network.Open(ctx, network.Options{ConfigPath: p.configPath, StateDir: p.stateDir,
-		Overrides: p.overrides, CentralV1: p.centralV1, CentralV2: p.centralV2})
+	s, err := network.Open(ctx, p.networkOf(&networkOptions{}))
 	if err != nil || !s.HasController() {
 		return controller.Member{}, false
 	}

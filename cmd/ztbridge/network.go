@@ -45,14 +45,20 @@ Central's web page are printed instead.`,
 	return network
 }
 
+// networkOf returns which network is meant, and where its controller is.
+func (p *program) networkOf(o *networkOptions) network.Options {
+	return network.Options{ConfigPath: p.configPath, StateDir: p.stateDir,
+		Overrides: p.overrides, Network: o.network, Controller: controller.Kind(o.controller),
+		CentralV1: p.centralV1, CentralV2: p.centralV2}
+}
+
 // openNetwork finds the box, its network and the controller.
 func (p *program) openNetwork(ctx context.Context, o *networkOptions) (*network.Session, error) {
-	options := network.Options{ConfigPath: p.configPath, StateDir: p.stateDir,
-		Overrides: p.overrides, Network: o.network, Controller: controller.Kind(o.controller),
-		CentralV1: p.centralV1, CentralV2: p.centralV2, AskToken: askToken,
-		Waiting: func(d time.Duration) {
-			p.say("ZeroTier Central asks to wait: going on in %s", d.Round(time.Second))
-		}}
+	options := p.networkOf(o)
+	options.AskToken = askToken
+	options.Waiting = func(d time.Duration) {
+		p.say("ZeroTier Central asks to wait: going on in %s", d.Round(time.Second))
+	}
 	if o.tokenFile != "" {
 		var err error
 		if options.Token, err = network.ReadToken(o.tokenFile); err != nil {

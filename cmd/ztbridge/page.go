@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -10,7 +11,9 @@ import (
 	"golang.org/x/term"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/command"
 	"ztbridge/bridge/config"
+	"ztbridge/bridge/network"
 	"ztbridge/bridge/web"
 )
 
@@ -23,6 +26,21 @@ func (p *program) pageCommand() *cobra.Command {
 	}
 	cmd.AddCommand(p.pagePassword())
 	return cmd
+}
+
+// pageTools returns what the page does by the commands' own code, with the same files.
+func (p *program) pageTools() web.Tools {
+	flags := []string{"--config", p.configPath, "--state-dir", p.stateDir, "--runtime-dir",
+		p.runtimeDir}
+	for _, pair := range p.set {
+		flags = append(flags, "--set", pair)
+	}
+	return web.Tools{
+		Run: command.Runner{Flags: flags}.Run,
+		Network: func(ctx context.Context) (web.Network, error) {
+			return network.Open(ctx, p.networkOf(&networkOptions{}))
+		},
+	}
 }
 
 func (p *program) pagePassword() *cobra.Command {

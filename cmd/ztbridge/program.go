@@ -12,7 +12,6 @@ import (
 
 	"ztbridge/bridge"
 	"ztbridge/bridge/api"
-	"ztbridge/bridge/command"
 	"ztbridge/bridge/config"
 	"ztbridge/image/device/update"
 )
@@ -155,18 +154,8 @@ func (p *program) options() bridge.Options {
 		Overrides:  p.overrides,
 		Logger:     p.logger(),
 		Version:    version(),
-		Commands:   p.runner(),
+		Tools:      p.pageTools(),
 	}
-}
-
-// runner runs commands of this program with the same files.
-func (p *program) runner() command.Runner {
-	flags := []string{"--config", p.configPath, "--state-dir", p.stateDir, "--runtime-dir",
-		p.runtimeDir}
-	for _, pair := range p.set {
-		flags = append(flags, "--set", pair)
-	}
-	return command.Runner{Flags: flags}
 }
 
 // daemon returns a client of the running daemon.
