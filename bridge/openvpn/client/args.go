@@ -24,9 +24,9 @@ const (
 
 	// pingSeconds and silenceSeconds are the backstop behind the caller's probes, whatever a server
 	// pushes. Most servers send a ping every ten seconds when idle, and the probes' answers come
-	// every five.
-	pingSeconds    = "3"
-	silenceSeconds = "15"
+	// every five. A server that is silent for longer on purpose is allowed to (see allowSilence).
+	pingSeconds    = 3
+	silenceSeconds = 15
 )
 
 // arguments are openvpn's for one run, beside the launcher's.
@@ -44,7 +44,8 @@ func (t *Tunnel) arguments(server profile.Remote) []string {
 		// Refused credentials lead to a hold, where we wait, instead of an exit.
 		"--auth-retry", "interact",
 		"--connect-timeout", "5", "--tls-timeout", "1",
-		"--ping", pingSeconds, "--ping-restart", silenceSeconds,
+		"--ping", strconv.Itoa(pingSeconds),
+		"--ping-restart", strconv.Itoa(t.silence(server)),
 		// A mute keeps a flood of equal messages (a deleted TUN device) from costing two processes.
 		"--verb", "3", "--mute", "50", "--suppress-timestamps",
 	}

@@ -211,6 +211,7 @@ const (
 	reasonToken      = "auth-failure (auth-token)"
 	reasonTemporary  = "auth-temp-failure (server temporary reject)"
 	reasonNoSettings = "no-push-reply"
+	reasonSilence    = "ping-restart"
 )
 
 // What is waited for once the server knows who we are.
@@ -223,7 +224,7 @@ const (
 var restartReasons = map[string]failure{
 	"server_poll": {state: StateBackoff, cause: "the server does not answer",
 		remedy: remedyNetwork},
-	"ping-restart": {state: StateBackoff,
+	reasonSilence: {state: StateBackoff,
 		cause: "nothing came from the server for too long", remedy: remedyNetwork},
 	"connection-reset": {state: StateBackoff,
 		cause: "the server closed the connection"},

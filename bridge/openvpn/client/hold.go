@@ -21,6 +21,13 @@ func (r *run) hold(seconds int) *outcome {
 		r.t.servers.offerAll(r.target.remote)
 		return &outcome{failure{state: StateBackoff, cause: "all ciphers are offered"}, true}
 	}
+	if f == restartReasons[reasonSilence] && !r.t.upSince.IsZero() {
+		r.t.silentAt = time.Now()
+		if r.t.allowSilence(r.target.remote, r.ping) {
+			r.t.upSince = time.Time{}
+			return &outcome{f, true}
+		}
+	}
 	if f.cause == "" {
 		f = failure{state: StateBackoff, cause: "the connection did not succeed",
 			remedy: remedyNetwork}

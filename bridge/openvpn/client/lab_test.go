@@ -196,9 +196,12 @@ func (l *lab) serve(proto string, lines ...string) *server {
 	config := []string{
 		"dev tun", "proto " +
 			proto, "port 1194", "topology subnet", "server 10.77.0.0 255.255.255.0",
-		"dh none", "keepalive 10 60", "verb 4", "persist-tun", "persist-key", "duplicate-cn",
+		"dh none", "verb 4", "persist-tun", "persist-key", "duplicate-cn",
 		ovpntest.Inline("ca", l.pki.CA.PEM), ovpntest.Inline("cert", l.pki.Server.PEM), ovpntest.Inline("key",
 			l.pki.Server.Key),
+	}
+	if !strings.Contains(strings.Join(lines, "\n"), "keepalive") {
+		lines = append(lines, "keepalive 10 60")
 	}
 	config = append(config, lines...)
 	path := filepath.Join(l.dir, fmt.Sprintf("server-%d.conf", time.Now().UnixNano()))

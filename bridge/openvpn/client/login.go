@@ -75,7 +75,7 @@ func (r *run) reasonOf(detail string) failure {
 	case handshake && detail == "connection-reset":
 		f = failure{state: StateTLSFailed,
 			cause: "the server answered and broke off the TLS handshake", remedy: remedySilence}
-	case handshake && detail == "ping-restart":
+	case handshake && detail == reasonSilence:
 		f = fellSilent
 	}
 	if r.target.proxy.IsValid() && !r.serverReplied && silent[detail] {

@@ -28,6 +28,8 @@ type (
 	downEvent   struct{}
 	stateEvent  struct{ name, detail string }
 	failEvent   struct{ failure failure }
+	// how often the server says that it sends a ping
+	pingEvent struct{ seconds int }
 	// the server asks for time, since the connection was made
 	pendingEvent struct{ limit time.Duration }
 )

@@ -68,6 +68,7 @@ type run struct {
 	env      map[string]string
 	held     bool      // was in hold before
 	released time.Time // when the attempt began
+	ping     int       // how often the server says it sends one, in seconds; 0: it says nothing
 	race     race
 }
 
@@ -170,6 +171,9 @@ func (r *run) logLine(flags, text string) {
 	if e, ok := parsePending(text); ok {
 		r.post(e)
 	}
+	if seconds, ok := parsePushedPing(text); ok {
+		r.post(pingEvent{seconds})
+	}
 	if f, ok := classifyBy(r.target.proxy.IsValid(), text); ok {
 		if f == refusedByProxy && r.proxyLogin() == nil {
 			f = proxyWantsLogin
@@ -230,6 +234,8 @@ func (r *run) handle(e event) *outcome {
 		return r.state(e)
 	case pendingEvent:
 		r.awaitLogin(e.limit+loginMargin, causeApproval, remedyApproval)
+	case pingEvent:
+		r.ping = e.seconds
 	case failEvent:
 		if e.failure.cause == causeNoRoute && hasRoute(r.target.server()) {
 			e.failure.cause = causeTurnedBack
@@ -282,6 +288,7 @@ func (r *run) up() *outcome {
 	r.enterUntimed(connected)
 	r.lastFailure = failure{}
 	r.t.upSince = time.Now()
+	r.t.cameBack(r.target.remote, r.ping)
 	r.t.servers.fastRounds, r.t.servers.jumped = 0, false
 	if err := r.t.servers.pace.save(); err != nil {
 		r.t.log.Warn("cannot remember", "error", err)

@@ -32,6 +32,7 @@ func (t *Tunnel) runOnce(ctx context.Context) (f failure, asked bool) {
 	if !ok {
 		return f, false
 	}
+	t.startedWith = t.silence(target.remote)
 	early := &earlyLog{}
 	proc, socket, err := t.launcher.Start(process.Command{
 		Args: t.arguments(target.remote),

@@ -40,6 +40,11 @@ type Tunnel struct {
 	failures  failureCount // attempts that failed since the tunnel was last up
 	upSince   time.Time    // zero when not up
 	hurriedAt time.Time    // when Reconnect last ended a wait
+	// silences holds how long servers may be silent that may be so for long, in seconds;
+	// startedWith is what openvpn was told, and silentAt when a server last was so for too long.
+	silences    map[profile.Remote]int
+	startedWith int
+	silentAt    time.Time
 }
 
 // request is what Reconnect, Hurry, Retry and Restart ask of Run. Several may have become one.
@@ -82,6 +87,7 @@ func New(cfg Config) (*Tunnel, error) {
 		launcher: process.Launcher{Dir: filepath.Join(cfg.RuntimeDir, cfg.Name),
 			Program: cfg.Program, UID: cfg.UID, GID: cfg.GID, Log: log},
 		requests: make(chan request, 1),
+		silences: map[profile.Remote]int{},
 		status:   Status{State: StateStopped, Since: time.Now()},
 	}, nil
 }
