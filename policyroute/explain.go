@@ -62,7 +62,7 @@ func (c *compiler) explain(g *Ingress, f Family, src, dst netip.Addr) Explanatio
 		return x
 	}
 	if label == none {
-		x.Reason = "no policy speaks of this source: refused"
+		x.Reason = "no rule of the policy covers this address: blocked; add it to from: of a rule"
 		return x
 	}
 	for _, st := range v.classes[label].steps {
@@ -76,46 +76,45 @@ func (c *compiler) explain(g *Ingress, f Family, src, dst netip.Addr) Explanatio
 		case e == nil:
 		case e.closes(dst):
 			x.Reason = fmt.Sprintf(
-				"%s: a network of the box's own, which egress %s leads to nobody: refused", p.Name,
-				e.Name)
+				"%s: a network of this box, to which %s does not lead: blocked", p.Name, e.Name)
 		default:
 			x.Egress = e.Name
 		}
 		return x
 	}
-	x.Reason = "no policy for this source speaks of this destination: refused"
+	x.Reason = "no rule that covers this address covers this destination: blocked"
 	return x
 }
 
 func (c *compiler) explainMember(from, to *Ingress) string {
 	switch {
 	case !to.Present:
-		return fmt.Sprintf("a member behind %s, whose interface %s is down: refused", to.Name,
+		return fmt.Sprintf("a device behind %s, whose interface %s is down: blocked", to.Name,
 			to.Iface)
 	case c.peers(from, to):
-		return fmt.Sprintf("a member behind %s, which %s may reach", to.Name, from.Name)
+		return fmt.Sprintf("a device behind %s, which %s may reach", to.Name, from.Name)
 	case c.peers(to, from):
-		return fmt.Sprintf("a member behind %s: replies only", to.Name)
+		return fmt.Sprintf("a device behind %s: replies only", to.Name)
 	}
-	return fmt.Sprintf("a member behind %s, which %s may not reach: refused", to.Name, from.Name)
+	return fmt.Sprintf("a device behind %s, which %s may not reach: blocked", to.Name, from.Name)
 }
 
 func (c *compiler) explainPolicy(p Policy, f Family) string {
 	e := c.egress[p.UseOf(f)]
 	switch {
 	case len(p.Egress) == 0:
-		return p.Name + " blocks: refused"
+		return p.Name + " blocks it"
 	case e == nil:
-		return fmt.Sprintf("%s: no egress of [%s] is usable: refused", p.Name,
+		return fmt.Sprintf("%s: blocked, as none of these is connected: %s", p.Name,
 			strings.Join(p.Egress, ", "))
 	case !e.Present:
-		return fmt.Sprintf("%s: egress %s has no interface: refused", p.Name, e.Name)
+		return fmt.Sprintf("%s: blocked, as %s has no interface", p.Name, e.Name)
 	case !e.carries(f):
-		return fmt.Sprintf("%s: egress %s carries no IPv%d: refused", p.Name, e.Name, f)
+		return fmt.Sprintf("%s: blocked, as %s carries no IPv%d", p.Name, e.Name, f)
 	case p.Egress[0] != p.UseOf(f):
-		return fmt.Sprintf("%s: egress %s, in place of %s", p.Name, e.Name, p.Egress[0])
+		return fmt.Sprintf("%s: %s is used in place of %s", p.Name, e.Name, p.Egress[0])
 	}
-	return fmt.Sprintf("%s: egress %s, the first of its list", p.Name, e.Name)
+	return fmt.Sprintf("%s: %s is used: it is the first", p.Name, e.Name)
 }
 
 // String names the place to which queries are sent.

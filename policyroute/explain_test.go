@@ -23,16 +23,16 @@ func TestExplain(t *testing.T) {
 		lastRule                   string
 	}{
 		{"first of the list", policytest.Uno(), "10.147.17.50", "8.8.8.8", "zerotier",
-			"policy[0]", "provider", "10.8.0.1", "the first of its list",
+			"policy[0]", "provider", "10.8.0.1", "it is the first",
 			"priority 15100 iif ztlab0 lookup 23118"},
 		{"in place of another", second, "10.147.17.50", "8.8.8.8", "zerotier",
 			"policy[0]", "backup", "1.1.1.1", "in place of provider",
 			"priority 15100 iif ztlab0 lookup 23118"},
 		{"IPv6 that the egress has not", second, "fd80:56c2:e21c::5", "2606:4700::1111", "zerotier",
-			"policy[0]", "", "", "carries no IPv6: refused",
+			"policy[0]", "", "", "as backup carries no IPv6",
 			"priority 15100 iif ztlab0 lookup 23118"},
 		{"nothing usable", down, "10.147.17.50", "8.8.8.8", "zerotier",
-			"policy[0]", "", "", "no egress of [provider, backup] is usable",
+			"policy[0]", "", "", "none of these is connected: provider, backup",
 			"priority 15100 iif ztlab0 lookup 23118"},
 		{"blocked destination", policytest.Duo(), "10.9.0.5", "192.168.1.1", "endpoint",
 			"policy[0]", "", "10.8.0.1", "policy[0] blocks", "lookup 23155"},
@@ -45,7 +45,8 @@ func TestExplain(t *testing.T) {
 			"policy[0]", "", "", "policy[0] blocks",
 			"priority 15100 from 10.147.17.66/32 iif ztlab0 lookup 23155"},
 		{"unknown source", policytest.Exit(), "192.0.2.1", "8.8.8.8", "zerotier",
-			"", "", "", "no policy speaks of this source", "priority 15900 iif ztlab0 unreachable"},
+			"", "", "", "no rule of the policy covers this address",
+			"priority 15900 iif ztlab0 unreachable"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

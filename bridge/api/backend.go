@@ -36,6 +36,9 @@ type Backend interface {
 // ends of the socket.
 var ErrNotFound = errors.New("not found")
 
+// NotFound returns an error that is ErrNotFound and says no more than text.
+func NotFound(text string) error { return &notFound{text} }
+
 // HintedError is an error together with what a person can do about it; the hint crosses the socket.
 type HintedError struct {
 	Err  error

@@ -3,7 +3,9 @@ package api
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -59,13 +61,13 @@ func RenderDetails(s Status) string {
 // RenderExplanation draws what happens to one address.
 func RenderExplanation(e Explanation) string {
 	p := &page{}
-	goes := "is refused"
+	goes := "is blocked"
 	if e.Egress != "" {
 		goes = "leaves by " + e.Egress
 	}
 	by := "no rule matches"
 	if e.Rule != "" {
-		by = "by " + e.Rule
+		by = "by " + RuleTitle(e.Rule)
 	}
 	p.title(fmt.Sprintf("%s %s (%s)", e.Address, goes, by))
 	p.field("enters", e.Ingress)
@@ -76,11 +78,23 @@ func RenderExplanation(e Explanation) string {
 	return p.b.String()
 }
 
+// ruleName is how a rule is called in the configuration's terms.
+var ruleName = regexp.MustCompile(`policy\[(\d+)\]`)
+
+// RuleTitle returns a text in which rules are counted from one, as people do: "rule 1" in place of
+// "policy[0]".
+func RuleTitle(text string) string {
+	return ruleName.ReplaceAllStringFunc(text, func(name string) string {
+		n, _ := strconv.Atoi(ruleName.FindStringSubmatch(name)[1])
+		return fmt.Sprintf("rule %d", n+1)
+	})
+}
+
 func (p *page) conditions(list []Condition) {
 	if len(list) == 0 {
 		return
 	}
-	p.title("conditions")
+	p.title("problems")
 	holds := func(code health.Code) bool {
 		return slices.ContainsFunc(list, func(c Condition) bool { return c.Code == code })
 	}
@@ -92,9 +106,9 @@ func (p *page) conditions(list []Condition) {
 		p.text("  ", fmt.Sprintf("%s: %s%s (for %s)", c.Severity, subject, c.Message,
 			p.age(c.Since)))
 		if i := slices.IndexFunc(c.DependsOn, holds); i >= 0 {
-			p.text("    ", "follows from: "+string(c.DependsOn[i]))
+			p.text("    ", "because of: "+string(c.DependsOn[i]))
 		} else if c.Remedy != "" {
-			p.text("    ", "remedy: "+c.Remedy)
+			p.text("    ", "to fix: "+c.Remedy)
 			p.command("      ", c.Command)
 		}
 	}
@@ -143,11 +157,11 @@ func (p *page) assignment(a Assignment) string {
 	if by == "" {
 		by = "no rule"
 	}
-	goes := "refused"
+	goes := "blocked"
 	if a.Egress != "" {
 		goes = a.Egress
 		if !a.IPv6 {
-			goes += " (IPv6 refused)"
+			goes += " (IPv6 blocked)"
 		}
 	}
 	return fmt.Sprintf("%s%s → %s by %s for %s%s", a.From, to, goes, by, p.age(a.Since),
@@ -179,7 +193,7 @@ func (p *page) egress(e Egress) {
 }
 
 func (p *page) policy(rule Policy) {
-	now := "refused"
+	now := "blocked"
 	if rule.Egress != "" {
 		now = rule.Egress
 	}
@@ -198,7 +212,7 @@ func (p *page) reconcile(r Reconcile) {
 	if r.At.IsZero() {
 		return
 	}
-	p.title(fmt.Sprintf("last pass %s ago in %s", p.age(r.At),
+	p.title(fmt.Sprintf("last kernel update %s ago in %s", p.age(r.At),
 		time.Duration(r.Duration*float64(time.Second)).Round(time.Millisecond)))
 	p.field("cause", r.Cause)
 	p.field("error", r.Error)

@@ -147,6 +147,7 @@ func (p *page) traffic(s Status) {
 		case rule.Egress != "":
 			now = rule.Egress
 		}
+		now += unanswered(s, rule.Egress)
 		why := ""
 		if len(rule.Wanted) > 0 && (rule.Egress == "" || rule.Egress != rule.Wanted[0]) {
 			why = because(rule.Why)
@@ -161,6 +162,33 @@ func (p *page) traffic(s Status) {
 			p.text("  ", fmt.Sprintf("%s: the interface %s is %s", i.Name, i.Interface, i.State))
 		}
 	}
+}
+
+// unanswered says so where nothing beyond an egress answers.
+func unanswered(s Status, egress string) string {
+	for _, e := range s.Egresses {
+		if e.Name == egress && (e.State == "degraded" || e.State == "unreachable") {
+			return " (" + e.words() + ")"
+		}
+	}
+	return ""
+}
+
+// states says in words what the states of an egress mean that are not words for people.
+var states = map[string]string{
+	"degraded": "does not answer probes", "unreachable": "does not answer",
+	"ring": "leads back here", "backoff": "not connected", "auth-failed": "login rejected",
+	"tls-failed": "secure connection failed", "dns-failed": "server name not found",
+	"cert-expired": "certificate expired", "config-error": "profile refused by openvpn",
+	"push-refused": "server's settings refused",
+}
+
+// words says what state the egress is in.
+func (e Egress) words() string {
+	if words := states[e.State]; words != "" {
+		return words
+	}
+	return e.State
 }
 
 // words tells which exit a device chose, and where it goes if that is another.
@@ -180,7 +208,7 @@ func (d Device) words() string {
 
 // exit tells of one egress in a line or two.
 func (p *page) exit(e Egress) {
-	text := fmt.Sprintf("%s: %s for %s", e.Name, e.State, p.age(e.Since))
+	text := fmt.Sprintf("%s: %s for %s", e.Name, e.words(), p.age(e.Since))
 	if e.Remote != "" {
 		text += ", " + e.Remote
 	}

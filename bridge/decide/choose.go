@@ -103,7 +103,7 @@ func reason(order []string, merits map[string]Health, picked, preferred string) 
 	case picked == "" && len(order) == 1:
 		return order[0] + " is down"
 	case picked == "":
-		return "none of its egresses is up"
+		return "none of its exits is connected"
 	case picked == preferred:
 		return "selected manually"
 	case picked == order[0]:

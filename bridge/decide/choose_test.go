@@ -17,7 +17,7 @@ func TestChoose(t *testing.T) {
 		want, why          string
 	}{
 		{"block", nil, m{"a": Stable}, "", "", "", "blocked by the policy"},
-		{"nothing connected", list, m{}, "", "", "", "none of its egresses is up"},
+		{"nothing connected", list, m{}, "", "", "", "none of its exits is connected"},
 		{"the only one is down", []string{"a"}, m{}, "", "", "", "a is down"},
 		{"never beyond the list", []string{"a"}, m{"b": Stable}, "b", "b", "", "a is down"},
 		{"first choice", list, m{"a": Up, "b": Stable}, "", "", "a", "first choice"},

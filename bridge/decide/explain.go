@@ -32,16 +32,15 @@ func (p Explainer) Explain(addr netip.Addr) (api.Explanation, error) {
 	ingress, ok := ingressOf(p.Intent, addr)
 	if link, own := p.Host.Owner(addr); own {
 		return api.Explanation{}, &api.HintedError{
-			Err: fmt.Errorf("explaining %s: it is this box's own address on %s: %w", addr,
-				link.Name, api.ErrNotFound),
-			Hint: "what this box sends itself follows its main routing table; give the address " +
-				"of a member or client",
+			Err: api.NotFound(fmt.Sprintf("%s is this box's own address on %s", addr, link.Name)),
+			Hint: "what this box sends itself follows its own routes; give the address of a " +
+				"device",
 		}
 	}
 	if !ok {
 		return api.Explanation{}, &api.HintedError{
-			Err:  fmt.Errorf("explaining %s: it is behind no ingress: %w", addr, api.ErrNotFound),
-			Hint: "ztbridge status lists the ingresses and their addresses",
+			Err:  api.NotFound(fmt.Sprintf("%s is not in any network of this box", addr)),
+			Hint: "`ztbridge status -v` lists the networks by which devices enter",
 		}
 	}
 	e, err := policyroute.Explain(p.Intent, addr, somewhere[policyroute.FamilyOf(addr)],
@@ -56,16 +55,17 @@ func (p Explainer) Explain(addr netip.Addr) (api.Explanation, error) {
 	out := api.Explanation{
 		Address: addr, Ingress: ingress.Name, Client: p.Clients[addr], Rule: e.Policy,
 		Egress: e.Egress,
-		Steps:  []string{fmt.Sprintf("it enters by %s (%s)", ingress.Name, ingress.Iface)},
+		Steps:  []string{fmt.Sprintf("enters by %s (%s)", ingress.Name, ingress.Iface)},
 	}
 	if len(e.List) > 0 {
-		out.Steps = append(out.Steps, fmt.Sprintf("%s holds; its egresses, in order: %s", e.Policy,
-			strings.Join(e.List, ", ")))
+		out.Steps = append(out.Steps, fmt.Sprintf("%s applies: %s",
+			api.RuleTitle(e.Policy), strings.Join(e.List, ", then ")))
 	}
-	out.Steps = append(out.Steps, e.Reason)
+	reason := api.RuleTitle(e.Reason)
 	if why := p.Why[e.Policy]; why != "" && len(e.List) > 0 {
-		out.Steps = append(out.Steps, "the choice fell so because: "+why)
+		reason += " (" + why + ")"
 	}
+	out.Steps = append(out.Steps, reason)
 	out.Steps = append(out.Steps, apart...)
 	if e.Steer != "" {
 		out.Steps = append(out.Steps, "its DNS queries go to "+e.Steer)
@@ -92,9 +92,9 @@ func elsewhere(intent policyroute.Intent, addr netip.Addr, ingress string) ([]st
 				return nil, err
 			}
 			if e.Policy == policy.Name && e.Member == "" {
-				out = append(out, fmt.Sprintf("to %s otherwise: %s",
-					strings.TrimSuffix(to.String(),
-						hostBits[policyroute.FamilyOf(addr)]), e.Reason))
+				out = append(out, fmt.Sprintf("to %s: %s",
+					strings.TrimSuffix(to.String(), hostBits[policyroute.FamilyOf(addr)]),
+					api.RuleTitle(e.Reason)))
 			}
 		}
 	}

@@ -22,7 +22,7 @@ const (
 	tunDevice    = "/dev/net/tun"
 	daemon       = "daemon"
 	service      = "zerotier service"
-	reach        = "the Internet"
+	reach        = "Internet"
 )
 
 // leastOpenVPN is the oldest openvpn that understands the options that tunnels are run with.
@@ -84,9 +84,12 @@ func daemonChecks(d Daemon, line []string) []check {
 		}
 	}
 	for _, p := range d.Policies {
-		// The rule is refused if all of its egresses are: the first of them explains it.
+		// The rule blocks if none of its egresses is connected: the first of them explains it.
 		var needs []string
-		if p.Egress == "" && len(p.Wanted) > 0 {
+		switch {
+		case p.Egress != "":
+			needs = []string{"egress " + p.Egress}
+		case len(p.Wanted) > 0:
 			needs = []string{"egress " + p.Wanted[0]}
 		}
 		checks = append(checks, check{p.Name, needs, func(Facts) Result { return lookPolicy(p) }})
@@ -179,9 +182,9 @@ func lookForeign(f Facts) Result {
 	if len(f.Host.Foreign) == 0 {
 		return ok("none affects this box's own traffic")
 	}
-	return warning("another program may divert this box's own traffic, and the tunnels with it: "+
+	return warning("another program's routes may bypass ztbridge: "+
 		strings.Join(f.Host.Foreign, "; "),
-		"if egresses do not connect, stop the other VPN or take its default route away")
+		"if exits do not connect, stop the other VPN, or remove its rule or default route")
 }
 
 func lookConfig(f Facts) Result {
@@ -196,9 +199,9 @@ func lookOpenVPN(f Facts) Result {
 	p := f.Host.Programs[openvpn]
 	switch {
 	case p.Path == "":
-		return failed("it is not installed", install)
+		return failed("not installed", install)
 	case older(p.Version, leastOpenVPN):
-		return failed("it is of version "+p.Version, install)
+		return failed("version "+p.Version+" is too old", install)
 	case p.Version == "":
 		return warning(p.Path+" does not tell its version", install)
 	}
@@ -237,18 +240,29 @@ func lookResolving(f Facts) Result {
 	all := len(f.Host.Lookups)
 	switch {
 	case len(dead) == 0:
-		return ok("%d of %d names of servers", all, all)
+		return ok("%s", countNames(all))
 	case len(dead) == all:
 		return failed(f.Host.Lookups[0].Err,
-			"see the resolver of this box: /etc/resolv.conf; or check the name in the profile")
+			"check this box's DNS server (/etc/resolv.conf) and the name in the profile")
 	}
 	named := strings.Join(dead[:min(len(dead), manyNames)], ", ")
 	if more := len(dead) - manyNames; more > 0 {
 		named += fmt.Sprintf(" and %d more", more)
 	}
-	return warning(fmt.Sprintf("%d of %d names of servers do not resolve: %s", len(dead), all,
+	return warning(fmt.Sprintf("%d of %d server names cannot be looked up: %s", len(dead), all,
 		named),
 		"the other servers are used; get a new profile from the provider when these stay away")
+}
+
+// countNames says how many names were looked up.
+func countNames(n int) string {
+	switch n {
+	case 0:
+		return "no server names to look up"
+	case 1:
+		return "the server's name can be looked up"
+	}
+	return fmt.Sprintf("%d server names can be looked up", n)
 }
 
 // manyNames is how many names are told one by one.
@@ -257,7 +271,7 @@ const manyNames = 5
 func lookZeroTierOne(f Facts) Result {
 	p := f.Host.Programs[zerotierOne]
 	if p.Path == "" {
-		return failed("it is not installed", "install it as https://www.zerotier.com/download says")
+		return failed("not installed", "install it as https://www.zerotier.com/download says")
 	}
 	return ok("%s", p.Version)
 }
@@ -277,13 +291,13 @@ func lookService(d Daemon) Result {
 	case d.Unwell.Message != "":
 		return warning(d.Unwell.Message, d.Unwell.Remedy)
 	}
-	return ok("it answers")
+	return ok("running")
 }
 
 func lookNetwork(n Network) Result {
 	switch {
 	case n.Status != "ok":
-		return failed(cmp.Or(n.Trouble.Message, "its state is "+n.Status),
+		return failed(cmp.Or(n.Trouble.Message, "state: "+n.Status),
 			cmp.Or(n.Trouble.Remedy, "wait a few seconds, and ask again"))
 	case n.Trouble.Message != "":
 		return warning(n.Trouble.Message, n.Trouble.Remedy)
@@ -299,27 +313,35 @@ func words[T fmt.Stringer](list []T) string {
 	return strings.Join(out, " ")
 }
 
+// usable says in what state an egress is that carries traffic. Whether anything answers beyond it
+// is for its probes to say.
+var usable = map[string]string{"up": "connected", "degraded": "connected"}
+
 func lookEgress(e Egress) Result {
 	if e.Usable {
-		return ok("%s", e.State)
+		r := ok("%s", cmp.Or(usable[e.State], e.State))
+		r.doubtful = !e.Answers
+		return r
 	}
 	message := e.Trouble.Message
 	if message == "" {
-		message = "it is " + e.State
+		message = "not connected (" + e.State + ")"
 	}
 	return failed(message, e.Trouble.Remedy)
 }
 
 func lookProbes(e Egress) Result {
 	switch {
+	case !e.Usable:
+		return failed("not connected", "")
 	case e.RTT == 0 && e.Answers:
-		return ok("none was due yet")
+		return ok("none sent yet")
 	case e.Answers:
 		return ok("answered in %s", e.RTT.Round(100*time.Microsecond))
 	case e.Trouble.Message != "":
 		return failed(e.Trouble.Message, e.Trouble.Remedy)
 	}
-	return failed("they go unanswered", "")
+	return failed("nothing beyond it answers", "")
 }
 
 func lookPolicy(p Policy) Result {
@@ -327,11 +349,13 @@ func lookPolicy(p Policy) Result {
 	case len(p.Wanted) == 0:
 		return ok("blocks, as configured")
 	case p.Egress == "":
-		return failed("its traffic is refused: "+p.Why, "")
+		return failed("blocked: "+p.Why, "")
 	case p.Egress != p.Wanted[0] && !p.Chosen:
 		return warning(fmt.Sprintf("leaves by %s: %s", p.Egress, p.Why), "")
 	}
-	return ok("leaves by %s: %s", p.Egress, p.Why)
+	r := ok("leaves by %s: %s", p.Egress, p.Why)
+	r.doubtful = true
+	return r
 }
 
 func lookKernel(d Daemon) Result {
@@ -339,9 +363,10 @@ func lookKernel(d Daemon) Result {
 	case d.Reconcile != "":
 		return failed(d.Reconcile, "see the log: journalctl -u ztbridge")
 	case d.Pending != "":
-		return failed(fmt.Sprintf("it differs from the plan: %s",
+		return failed(fmt.Sprintf("rules or routes differ from the plan: %s",
 			strings.Join(strings.Split(strings.TrimSpace(d.Pending), "\n"), "; ")),
-			"see that nobody else undoes it (a firewall that is reloaded?): journalctl -u ztbridge")
+			"find the program that changes them (a firewall that is reloaded?): journalctl -u "+
+				"ztbridge")
 	}
 	return ok("rules and routes as planned")
 }

@@ -15,7 +15,7 @@ const (
 	Warning Verdict = "warning" // works, and a person should know
 	Failed  Verdict = "failed"
 	// Consequence: it fails, and so does something that it depends on, which explains it.
-	Consequence Verdict = "follows"
+	Consequence Verdict = "skipped"
 )
 
 // Result is what became of one check.
@@ -27,6 +27,8 @@ type Result struct {
 	Command string  `json:"command,omitempty"` // a shell command that does it
 	// Because is the failed check of which this one is the consequence.
 	Because string `json:"because,omitempty"`
+	// doubtful: it only counts as good if what it depends on is.
+	doubtful bool
 }
 
 // Report is a diagnosis, in the order of the chain.
@@ -57,14 +59,16 @@ func Diagnose(f Facts) Report {
 	for _, c := range chain(f) {
 		result := c.look(f)
 		result.Check = c.name
-		if result.Verdict == Failed {
-			root[c.name] = c.name
+		if result.Verdict == Failed || result.doubtful {
+			if result.Verdict == Failed {
+				root[c.name] = c.name
+			}
 			if i := slices.IndexFunc(c.needs,
 				func(need string) bool { return root[need] != "" }); i >= 0 {
 				because := root[c.needs[i]]
 				root[c.name] = because
-				result = Result{Check: c.name, Verdict: Consequence, Message: "from: " + because,
-					Because: because}
+				result = Result{Check: c.name, Verdict: Consequence,
+					Message: "(because " + because + " failed)", Because: because}
 			}
 		}
 		report = append(report, result)

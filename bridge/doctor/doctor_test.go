@@ -65,7 +65,7 @@ var cases = []struct {
 		f.Daemon.Egresses[0] = Egress{Name: "provider", Kind: "openvpn", State: "resolving"}
 		f.Daemon.Egresses[1] = Egress{Name: "friend", Kind: "zerotier", Network: "home",
 			State: "down"}
-		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "", "none of its egresses is up"
+		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "", "none of its exits is connected"
 	}, []string{link}},
 	{"no-dns", func(f *Facts) {
 		f.Host.Lookups[0].Err = "lookup vpn.example on 192.168.1.1:53: server misbehaving"
@@ -76,7 +76,7 @@ var cases = []struct {
 		f.Daemon.Reach = Trouble{"nothing on the Internet answers this box", "restart the router"}
 		f.Host.Lookups[0].Err = "lookup vpn.example on 192.168.1.1:53: i/o timeout"
 		f.Daemon.Egresses[0] = Egress{Name: "provider", Kind: "openvpn", State: "backoff"}
-		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "", "none of its egresses is up"
+		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "", "none of its exits is connected"
 	}, []string{reach}},
 	{"another-fault-than-a-name", func(f *Facts) {
 		f.Host.Lookups[0].Err = "lookup vpn.example on 192.168.1.1:53: no such host"

@@ -177,9 +177,9 @@ func tunTrouble(path string) string {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		return fmt.Sprintf("it cannot be found: %v", err)
+		return fmt.Sprintf("cannot be found: %v", err)
 	case info.Mode()&fs.ModeCharDevice == 0:
-		return "it is not a device"
+		return "not a device"
 	}
 	return ""
 }

@@ -37,7 +37,7 @@ func memberPage(n Network) string {
 		line("     ::/0 via %s", via6)
 	} else {
 		line("   and for IPv6 ::/0 via this box's IPv6 address there, once it has one; until")
-		line("   then members' IPv6 goes by their own lines.")
+		line("   then members' IPv6 leaves by their own Internet connection.")
 	}
 	line("")
 	line("2. On each device that should use this box, allow the default route:")
@@ -57,18 +57,18 @@ func memberPage(n Network) string {
 	line("3. On Linux members")
 	line("     sysctl -w net.ipv4.conf.all.rp_filter=2")
 	line("   (in /etc/sysctl.d, to keep it): if it is 1, ZeroTier's own answers are dropped.")
-	line("   IPv6 falls back to the member's own line when this box does not answer; IPv4")
+	line("   IPv6 falls back to the member's own connection when this box does not answer; IPv4")
 	line("   does not. To keep it from that, after each boot:")
 	for _, command := range KeepIPv6(iface) {
 		line("     %s", command)
 	}
-	line("   When ZeroTier itself ends on a member, its routes go with it, and its traffic")
-	line("   by its own line: that is beyond what this box can prevent.")
+	line("   When ZeroTier ends on a member, its routes go with it, and the member's traffic")
+	line("   leaves by its own connection: this box cannot prevent that.")
 	line("")
-	line("4. Look from the member which address the Internet sees; it must be the exit's.")
+	line("4. Check on the member which address the Internet sees: it must be the exit's.")
 	line("     curl -4 https://ifconfig.co")
-	line("     curl -6 https://ifconfig.co    (an error is right where the exit has no IPv6)")
-	line("   On this box, `ztbridge status --of ADDRESS-OF-THE-MEMBER` says which, and why.")
+	line("     curl -6 https://ifconfig.co    (an error is fine where the exit has no IPv6)")
+	line("   On this box, `ztbridge status --of ADDRESS-OF-THE-MEMBER` tells which, and why.")
 	return b.String()
 }
 

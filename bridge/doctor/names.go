@@ -19,7 +19,7 @@ func nameChecks(h Host, d Daemon) []check {
 		}
 		name := r.Program
 		if name == "" {
-			name = "somebody"
+			name = "a program"
 		}
 		open = append(open, name+" on "+net.JoinHostPort(r.Addr.String(), "53"))
 	}
@@ -29,10 +29,10 @@ func nameChecks(h Host, d Daemon) []check {
 	}
 	return []check{{ownNames, nil, func(Facts) Result {
 		return warning(strings.Join(open, ", ")+
-			" may answer clients: names that they ask of this box leave by the box's own WAN",
-			"name clients another resolver than this box, so that their queries are steered; or "+
-				"let it listen on loopback alone "+
-				"(dnsmasq, Pi-hole: listen-address=127.0.0.1 and bind-interfaces)")
+			" may answer devices that ask this box for names: those queries leave by the WAN",
+			"give devices another DNS server than this box; or let that program listen on "+
+				"loopback alone (dnsmasq, Pi-hole: listen-address=127.0.0.1 and "+
+				"bind-interfaces)")
 	}}}
 }
 

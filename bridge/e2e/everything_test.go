@@ -192,11 +192,11 @@ func TestEverythingAtOnce(t *testing.T) {
 		}
 	}
 	all()
-	explained(t, e.a, phone.addr4.String(), "leaves by home (by policy[4])")
-	explained(t, e.a, "10.99.0.21", "leaves by fixed (by policy[2])")
-	explained(t, e.a, global.String(), "leaves by direct (by policy[1])")
+	explained(t, e.a, phone.addr4.String(), "leaves by home (by rule 5)")
+	explained(t, e.a, "10.99.0.21", "leaves by fixed (by rule 3)")
+	explained(t, e.a, global.String(), "leaves by direct (by rule 2)")
 	explained(t, e.a, at["fourth"].Addrs[len(at["fourth"].Addrs)-1].Addr().String(),
-		"leaves by provider (by policy[5])")
+		"leaves by provider (by rule 6)")
 
 	for name, do := range map[string]func(){
 		"openvpn killed": func() {

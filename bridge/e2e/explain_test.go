@@ -64,20 +64,20 @@ func TestChoiceAndExplanation(t *testing.T) {
 		awaitAnswers(t, s, 5)
 		onlySeenAs(t, source+" to "+target.String(), s, want)
 	}
-	explained(t, b, "10.77.0.2", "leaves by first (by policy[3])",
-		"in order: first, second, direct", "because: first choice", "DNS queries go to "+
+	explained(t, b, "10.77.0.2", "leaves by first (by rule 4)",
+		"rule 4 applies: first, then second, then direct", "(first choice)", "DNS queries go to "+
 			first.Resolver().String())
 	leaves("10.77.0.2", lab.ClientTarget4, first.Public4[0])
-	explained(t, b, "fd77::2", "leaves by first (by policy[3])")
+	explained(t, b, "fd77::2", "leaves by first (by rule 4)")
 	leaves("fd77::2", lab.ClientTarget6, first.Public6[0])
-	explained(t, b, "10.77.0.3", "leaves by direct (by policy[1])",
-		"to 192.0.2.77 otherwise: policy[0]: egress second, the first of its list")
+	explained(t, b, "10.77.0.3", "leaves by direct (by rule 2)",
+		"to 192.0.2.77: rule 1: second is used: it is the first")
 	leaves("10.77.0.3", lab.ClientTarget4, second.Public4[0])
 	leaves("10.77.0.3", lab.HostTarget4, lab.BoxWAN4)
-	explained(t, b, "10.77.0.4", "is refused (by policy[2])", "policy[2] blocks")
+	explained(t, b, "10.77.0.4", "is blocked (by rule 3)", "rule 3 blocks")
 	leaves("10.77.0.4", lab.ClientTarget4, netip.Addr{})
 	for address, word := range map[string]string{"10.77.0.1": "own address on ing0",
-		"192.0.2.9": "behind no ingress"} {
+		"192.0.2.9": "not in any network of this box"} {
 		if out, err := b.run("status", "--of", address); err == nil ||
 			!strings.Contains(err.Error()+out, word) {
 			t.Errorf("status --of %s: %v, %s", address, err, out)
@@ -90,18 +90,18 @@ func TestChoiceAndExplanation(t *testing.T) {
 	b.write("ztbridge.yaml", strings.Replace(everyKindConfig, "{from: [10.77.0.4], egress: block}",
 		"{from: [10.77.0.4], egress: [direct]}", 1))
 	if out := b.mustRun("plan", "--of", "10.77.0.4"); !strings.Contains(out,
-		"10.77.0.4 leaves by direct (by policy[2])") {
+		"10.77.0.4 leaves by direct (by rule 3)") {
 		t.Errorf("plan --of does not speak of the file:\n%s", out)
 	}
-	explained(t, b, "10.77.0.4", "is refused (by policy[2])")
+	explained(t, b, "10.77.0.4", "is blocked (by rule 3)")
 	b.write("ztbridge.yaml", everyKindConfig)
 
 	b.mustRun("egress", "use", "second")
 	chosen := func(when string) {
 		t.Helper()
-		explained(t, b, "10.77.0.2", "leaves by second (by policy[3])",
-			"because: selected manually")
-		explained(t, b, "fd77::2", "is refused (by policy[3])", "egress second carries no IPv6")
+		explained(t, b, "10.77.0.2", "leaves by second (by rule 4)",
+			"(selected manually)")
+		explained(t, b, "fd77::2", "is blocked (by rule 4)", "second carries no IPv6")
 		if out := b.mustRun("egress",
 			"list"); !regexp.MustCompile(`(?m)^second +openvpn +up +yes +yes$`).MatchString(out) {
 			t.Errorf("%s, egress list:\n%s", when, out)
@@ -125,14 +125,14 @@ func TestChoiceAndExplanation(t *testing.T) {
 	b.await("another egress in place of the chosen one", func(st api.Status) bool {
 		return st.Policies[3].Egress == "first" && st.Policies[0].Egress == ""
 	})
-	explained(t, b, "10.77.0.2", "leaves by first (by policy[3])", "because: second is down")
+	explained(t, b, "10.77.0.2", "leaves by first (by rule 4)", "(second is down)")
 	explained(t, b, "10.77.0.3", "leaves by direct",
-		"to 192.0.2.77 otherwise: policy[0]: no egress of [second] is usable: refused")
+		"to 192.0.2.77: rule 1: blocked, as none of these is connected: second")
 	leaves("10.77.0.3", lab.ClientTarget4, netip.Addr{})
 	must(t, second.Start(t.Context()))
 	b.await("the way back", func(st api.Status) bool { return st.Policies[3].Egress == "second" })
 	b.mustRun("egress", "reset")
-	explained(t, b, "10.77.0.2", "leaves by first (by policy[3])", "because: first choice")
+	explained(t, b, "10.77.0.2", "leaves by first (by rule 4)", "(first choice)")
 	if st, err := b.status(); err != nil || st.Override != "" {
 		t.Errorf("after the reset %q is chosen: %v", st.Override, err)
 	}

@@ -72,7 +72,7 @@ var changing = []struct {
 	{regexp.MustCompile(`(udp|tcp) 203\.0\.113\.[23]:`), "$1 203.0.113.2:"},
 	{
 		regexp.MustCompile(
-			`(egress provider +|provider: )(reconnecting|connecting|resolving|backoff)`),
+			`(egress provider +|provider: )(reconnecting|connecting|resolving|not connected)`),
 		"${1}TRYING"},
 }
 

@@ -41,8 +41,8 @@ func deviceProblems(cfg *config.Config, s decide.Snapshot) []health.Problem {
 			remedy = "choose " + strings.Join(offers, " or ") + " instead, or forget the choice"
 		}
 		out = append(out, health.Problem{Code: health.ChoiceGone, Subject: d.Title(),
-			Message: fmt.Sprintf("%s chose %s, which its rule does not offer any more: it uses "+
-				"what the rule says for everybody", d.Title(), d.Egress),
+			Message: fmt.Sprintf("%s chose %s, which its rule no longer offers: it uses the "+
+				"exit of the rule", d.Title(), d.Egress),
 			Remedy: remedy, Command: "ztbridge egress reset --for " + d.String()})
 	}
 	for _, c := range s.Claims {

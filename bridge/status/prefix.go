@@ -25,34 +25,34 @@ func prefixTrouble(e config.Egress, s decide.Snapshot,
 		return "", ""
 	}
 	if !up.Has6 {
-		return fmt.Sprintf("%s has no IPv6 default route: members' IPv6 is refused", iface),
-			"see that the provider gives this box IPv6, or write `ipv6: off`"
+		return fmt.Sprintf("%s has no IPv6 default route: devices' IPv6 is blocked", iface),
+			"check that the provider gives this box IPv6, or write `ipv6: off`"
 	}
 	link, _ := s.Host.Link(iface)
 	onLink := false
 	for _, a := range link.Addrs {
 		if prefix.Contains(a.Addr()) {
 			return fmt.Sprintf(
-					"%s holds the address of %s, %s: a prefix for members has no other hosts in it",
+					"%s holds the address of %s, %s: a prefix for devices must hold no other hosts",
 					prefix, iface, a.Addr()),
-				"give members a part of it: a /80"
+				"give devices a part of it: a /80"
 		}
 		onLink = onLink || decide.Covers(a, prefix)
 	}
 	if prefix.Contains(up.Gateway6) {
 		return fmt.Sprintf("%s holds the provider's router, %s", prefix, up.Gateway6),
-			"give members a part of it: a /80"
+			"give devices a part of it: a /80"
 	}
 	if onLink && !e.WAN.IPv6.NDP {
 		return fmt.Sprintf(
-				"%s lies on the link of %s, where the provider's router looks for each address, "+
-					"and nobody answers", prefix, iface),
+				"%s lies on the link of %s, where the provider's router asks for each address, "+
+					"and nobody answers it", prefix, iface),
 			"write `ndp: true`"
 	}
 	if !numbersMembers(prefix, intent) {
-		return "no member can have an address of " + prefix.String(),
-			"number them from it: at the network's controller (a managed route for it, and an " +
-				"assignment pool), or on the ingress"
+		return "no device can have an address of " + prefix.String(),
+			"give devices addresses of it: at the network's controller (a managed route for it " +
+				"and an assignment pool), or on their interface"
 	}
 	if s.Prefixes[e.Name] == prefixcheck.Lost {
 		return fmt.Sprintf(

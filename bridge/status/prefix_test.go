@@ -48,7 +48,7 @@ func TestPrefixTrouble(t *testing.T) {
 		{"routed, and silent", `{prefix: "` + members + `", ndp: false}`, members,
 			wan("2001:db8:9::5/64"), prefixcheck.Works, ""},
 		{"nobody numbered from it", `{prefix: "` + members + `"}`, "fd99::/64",
-			wan("2001:db8:1:2::5/64"), prefixcheck.Unknown, "no member can have an address"},
+			wan("2001:db8:1:2::5/64"), prefixcheck.Unknown, "no device can have an address"},
 		{"translated", `nat66`, members, decide.HostState(bridgetest.HostState()),
 			prefixcheck.Unknown,
 			""},

@@ -55,7 +55,7 @@ func Problems(in Input) []health.Problem {
 	for _, i := range in.Config.Interfaces {
 		if !s.Host.Exists(i.Iface) {
 			out = append(out, health.Problem{Code: health.IngressMissing, Subject: i.Name,
-				Message: "there is no interface " + i.Iface,
+				Message: "there is no interface " + i.Iface + ": nothing can enter there",
 				Remedy:  "create it, or correct its name in the configuration"})
 		}
 	}
@@ -86,16 +86,16 @@ func ingressProblems(intent policyroute.Intent, host decide.HostState) []health.
 				version = "-6"
 			}
 			out = append(out, health.Problem{Code: health.IngressDefault, Subject: g.Name,
-				Message: fmt.Sprintf("the main table has a default route%s by %s, where clients "+
-					"enter: this box's own traffic may go to one of them", via, g.Iface),
+				Message: fmt.Sprintf("this box has a default route%s by %s, where devices enter: "+
+					"its own traffic may go to one of them", via, g.Iface),
 				Remedy: fmt.Sprintf("remove it: ip %s route del default%s dev %s", version, via,
 					g.Iface)})
 		}
 		for _, name := range intent.Stacked {
 			if host.StackedOn(name, g.Iface) {
 				out = append(out, health.Problem{Code: health.IngressStacked, Subject: g.Name,
-					Message: fmt.Sprintf("%s, where clients enter, is part of %s: what enters by "+
-						"%[2]s is not forwarded", g.Iface, name),
+					Message: fmt.Sprintf("%s, where devices enter, is part of %s: what enters by "+
+						"%[2]s is blocked", g.Iface, name),
 					Remedy: fmt.Sprintf("see ip -d link show %s; take %s out of it, or make it "+
 						"the ingress", name, g.Iface)})
 			}
@@ -160,8 +160,8 @@ func boxProblems(in Input) []health.Problem {
 	}
 	if in.Refused != nil {
 		out = append(out, health.Problem{Code: health.ReloadRefused,
-			Message: "the configuration that was read before is in force, for the file has an " +
-				"error: " + in.Refused.Error(),
+			Message: "the configuration file has an error; the one that was read before is in " +
+				"force: " + in.Refused.Error(),
 			Remedy: "correct the file, then: ztbridge reload (or, to leave things as they are: " +
 				"ztbridge reload --keep)"})
 	}
@@ -210,7 +210,7 @@ func zerotierProblems(cfg *config.Config, s decide.Snapshot) []health.Problem {
 	if moon := s.ZeroTier.Moon; moon != 0 {
 		out = append(out, health.Problem{Code: health.ServiceIsMoon, Subject: moon.String(),
 			Message: "this box is a ZeroTier moon",
-			Remedy:  fmt.Sprintf("others follow it with: zerotier-cli orbit %[1]s %[1]s", moon)})
+			Remedy:  fmt.Sprintf("others use it after: zerotier-cli orbit %[1]s %[1]s", moon)})
 	}
 	out = append(out, s.ZeroTier.Problems...)
 	for _, n := range cfg.ZeroTier.Networks {
@@ -256,8 +256,8 @@ func egressProblems(e config.Egress, s decide.Snapshot, decided decide.Decision)
 	}
 	if e.WAN != nil && e.WAN.Interface != "" && s.Host.Exists(e.WAN.Interface) {
 		if up := decide.UplinkOf(e.WAN, s.Host); !up.Has4 && !up.Has6 {
-			add(health.WANWithoutRoute, "the main table has no default route by "+up.Iface+
-				", so that its gateway is not known",
+			add(health.WANWithoutRoute, "this box has no default route by "+up.Iface+
+				", so its gateway is not known",
 				"give it one that comes after the box's own: ip route add default via GATEWAY dev "+
 					up.Iface+" metric 9000")
 		}
@@ -268,20 +268,21 @@ func egressProblems(e config.Egress, s decide.Snapshot, decided decide.Decision)
 	switch message := decide.CheckNextHop(e, s.Host); {
 	case message != "":
 		add(health.ViaUnusable, message,
-			"write the address of the member to go through, and reload")
+			"write the address of the ZeroTier peer to go through under via:, then: "+
+				"ztbridge reload")
 	case s.Loops[e.Name]:
 		add(health.EgressRing, "what leaves by "+e.Name+
-			" comes back to this box: it is part of a ring of boxes, and refused",
-			"follow it from box to box with `ztbridge status`: one of them must have a way out "+
-				"that does not lead to another")
+			" comes back to this box: boxes send it in a circle; it is blocked",
+			"run ztbridge status on each of the boxes: one of them must have an exit that does "+
+				"not lead to another")
 	case decide.Unreachable(e, s):
 		add(health.MemberUnreachable,
-			"neither the member of "+e.Name+" nor anything behind it answers",
-			"see whether that machine runs and is online in the network; or `via` is not its "+
+			"neither the ZeroTier peer of "+e.Name+" nor anything beyond it answers",
+			"check that this machine runs and is online in the network, and that via: is its "+
 				"address")
 	case s.Probes[e.Name].Grade == probe.Degraded && decided.Health[e.Name] > decide.Unusable:
-		add(health.ProbesUnanswered, "probes through "+e.Name+" go unanswered",
-			"if it works all the same, its provider drops echoes: set probe.targets to hosts "+
+		add(health.ProbesUnanswered, "nothing beyond "+e.Name+" answers this box's probes",
+			"if it works all the same, its provider drops them: set probe.targets to hosts "+
 				"that answer")
 	}
 	return out
@@ -303,9 +304,10 @@ func closedProblems(in policyroute.Intent) []health.Problem {
 			}
 			out = append(out, health.Problem{Code: health.Closed, Subject: p.Name + " " + e.Name,
 				Message: fmt.Sprintf(
-					"%s sends to %s by %s, which leads to the Internet and not to networks that "+
-						"this box is in: it is refused", p.Name, p.To[i], e.Name),
-				Remedy: fmt.Sprintf("write it under `peering`, as {from: …, to: %s}", p.To[i])})
+					"%s sends to %s by %s, which leads to the Internet and not to networks of "+
+						"this box: blocked", api.RuleTitle(p.Name), p.To[i], e.Name),
+				Remedy: fmt.Sprintf("write {from: …, to: %s} under peering:, then: ztbridge "+
+					"reload", p.To[i])})
 		}
 	}
 	return out

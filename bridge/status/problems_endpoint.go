@@ -15,10 +15,10 @@ import (
 func EndpointProblems(s decide.Snapshot) []health.Problem {
 	var out []health.Problem
 	if err := s.Faults.Keys; err != nil {
-		message := "the endpoint admits nobody: "
+		message := "no client can connect to the endpoint: "
 		if slices.ContainsFunc(s.Endpoint.Listeners,
 			func(l endpoint.ListenerStatus) bool { return l.State == endpoint.StateListening }) {
-			message = "the endpoint goes on with its old keys: "
+			message = "the endpoint works, with its old keys: "
 		}
 		out = append(out, health.Problem{Code: health.EndpointFailed,
 			Message: message + err.Error(), Remedy: keysRemedy(err)})
@@ -32,7 +32,7 @@ func EndpointProblems(s decide.Snapshot) []health.Problem {
 		if l.State == endpoint.StateFailed {
 			out = append(out, health.Problem{Code: health.ListenerFailed,
 				Subject: l.Listener.Name(),
-				Message: "the endpoint does not listen on " + l.Listener.Name() + ": " + l.Cause,
+				Message: "clients cannot connect by " + l.Listener.Name() + ": " + l.Cause,
 				Remedy:  l.Remedy})
 		}
 	}
@@ -41,10 +41,10 @@ func EndpointProblems(s decide.Snapshot) []health.Problem {
 
 func linksRemedy(err error) string {
 	if errors.Is(err, onetime.ErrDirectory) {
-		return "see that the state directory, /var/lib/ztbridge if --state-dir names no other, " +
+		return "check that the state directory, /var/lib/ztbridge if --state-dir names no other, " +
 			"has space left and belongs to root; then: systemctl restart ztbridge"
 	}
-	return "see that endpoint.https names a valid certificate for endpoint.address and its own " +
+	return "check that endpoint.https names a valid certificate for endpoint.address and its own " +
 		"key, or that its authority reaches this box by that name at tcp/443; it is tried again " +
 		"by itself"
 }
@@ -58,6 +58,6 @@ func keysRemedy(err error) string {
 	case errors.Is(err, pki.ErrLocked):
 		return "it is tried again by itself; see who holds it: fuser -v on the lock file"
 	}
-	return "see that the state directory, /var/lib/ztbridge if --state-dir names no other, is " +
+	return "check that the state directory, /var/lib/ztbridge if --state-dir names no other, is " +
 		"there, has space left and belongs to root"
 }

@@ -23,7 +23,7 @@ func TestClosedDestinationIsSaid(t *testing.T) {
 			said = append(said, p.Message+": "+p.Remedy)
 		}
 		if len(said) != want || want > 0 &&
-			!strings.Contains(said[0], "policy[0] sends to "+to+" by direct") {
+			!strings.Contains(said[0], "rule 1 sends to "+to+" by direct") {
 			t.Errorf("to %s: %q, want %d", to, said, want)
 		}
 	}

@@ -180,7 +180,7 @@ func (r *Reporter) egress(in Input, e config.Egress, intent policyroute.Egress) 
 	case e.Peer != nil:
 		n := decide.Network(in.Config, s, e.Peer.Network)
 		out.State, cause = upOrDown(out.Usable), cmp.Or(decide.CheckNextHop(e, s.Host), n.Cause)
-		out.Remote = "member " + firstValid(e.Peer.Via4, e.Peer.Via6).String()
+		out.Remote = "peer " + firstValid(e.Peer.Via4, e.Peer.Via6).String()
 	default:
 		out.State = upOrDown(out.Usable)
 		if gw := firstValid(intent.Gateway4, intent.Gateway6); gw.IsValid() {
@@ -190,13 +190,13 @@ func (r *Reporter) egress(in Input, e config.Egress, intent policyroute.Egress) 
 	}
 	switch {
 	case s.Loops[e.Name]:
-		out.State, cause = "ring", "what leaves by it comes back to this box"
+		out.State, cause = "ring", "its traffic comes back to this box"
 	case decide.Unreachable(e, s):
-		out.State, cause = "unreachable", "neither the member nor anything behind it answers"
+		out.State, cause = "unreachable", "neither the peer nor anything beyond it answers"
 	case out.Usable && s.Peers[e.Name].Grade >= probe.Fresh:
-		out.State, cause = "degraded", "the member answers, nothing behind it does"
+		out.State, cause = "degraded", "the peer answers, nothing beyond it does"
 	case out.Usable && p.Grade == probe.Degraded:
-		out.State, cause = "degraded", "probes go unanswered"
+		out.State, cause = "degraded", "no probe is answered"
 	}
 	out.LastChange = r.history.Record(s.Now, "egress "+e.Name, out.State, cause)
 	out.Since = out.LastChange.At

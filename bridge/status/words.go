@@ -9,6 +9,7 @@ import (
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/health"
+	"ztbridge/bridge/openvpn/client"
 	"ztbridge/policyroute"
 )
 
@@ -45,8 +46,11 @@ func ingressKind(cfg *config.Config, name string) string {
 // overall summarises the status in one word and one sentence. applied reports whether the last pass
 // was carried out. A problem that cuts clients off comes first, whatever tunnels are up.
 func overall(st api.Status, applied bool) (api.State, string) {
-	moving, refused, second := 0, 0, 0
+	moving, refused, second, answering := 0, 0, 0, 0
 	for _, p := range st.Policies {
+		if p.Egress != "" && answers(st.Egresses, p.Egress) {
+			answering++
+		}
 		switch {
 		case len(p.Wanted) == 0:
 		case p.Egress == "":
@@ -75,10 +79,10 @@ func overall(st api.Status, applied bool) (api.State, string) {
 			"The kernel could not be changed: what was in force before stays."
 	case moving == 0 && refused == 0:
 		return api.Working, "Every rule of the policy blocks: nothing leaves, as configured."
-	case moving == 0 && fault.Code == health.WANDown:
+	case answering == 0 && fault.Code == health.WANDown:
 		return api.Closed, "This box has no Internet connection. Clients have none until it has; " +
 			"nothing leaks."
-	case moving == 0 && fault.Code == health.WANSilent:
+	case answering == 0 && fault.Code == health.WANSilent:
 		return api.Closed, "Nothing on the Internet answers this box. Clients have no Internet " +
 			"until it does; nothing leaks."
 	case moving == 0:
@@ -94,6 +98,12 @@ func overall(st api.Status, applied bool) (api.State, string) {
 		return api.Degraded, "Working, but something needs attention."
 	}
 	return api.Working, "Working: every device leaves as configured."
+}
+
+// answers reports whether something beyond an egress answers, as far as is known.
+func answers(egresses []api.Egress, name string) bool {
+	return slices.ContainsFunc(egresses,
+		func(e api.Egress) bool { return e.Name == name && e.State == string(client.StateUp) })
 }
 
 func has(conditions []api.Condition, code health.Code, subject string) bool {

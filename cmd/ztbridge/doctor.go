@@ -195,10 +195,15 @@ func problems(s api.Status) []doctor.Problem {
 	for _, c := range s.Conditions {
 		present = append(present, c.Code)
 	}
+	told := map[string]bool{} // networks whose own check tells of a problem
 	for _, c := range s.Conditions {
 		area := health.AreaOf(c.Code)
+		if area == health.Network && !told[c.Subject] {
+			told[c.Subject] = true
+			continue
+		}
 		if !c.Severity.AtLeast(health.Warning) || health.Explains(c.Code, present) != "" ||
-			area == health.Service || area == health.Network || area == health.Tunnel ||
+			area == health.Service || area == health.Tunnel ||
 			oneOf(health.IPTables, health.PrefixUnusable, health.MemberUnreachable,
 				health.EgressRing, health.ViaUnusable, health.ProbesUnanswered,
 				health.ReconcileFailed, health.WANDown, health.WANSilent)(c.Code) {
