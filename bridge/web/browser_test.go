@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -47,22 +48,37 @@ func TestScreenshots(t *testing.T) {
 	if dir == "" {
 		t.Skip("SKIPPED: PAGE_SCREENSHOTS names no directory to keep pictures in")
 	}
-	of := &box{}
+	of := remembering()
 	of.set(working())
+	for name, points := range of.points { // as people use it
+		for i := range points {
+			wave := math.Abs(math.Sin(float64(i)/9) + math.Sin(float64(i)/3)/3)
+			points[i].BytesIn = uint64(wave * 9e6)
+			points[i].BytesOut = uint64(wave * 2e6)
+			points[i].RTT = 0.018 + wave/400
+			if name == "backup" {
+				points[i].BytesIn, points[i].BytesOut = 0, 0
+				points[i].RTT, points[i].Up = 0.031+wave/300, 1
+			}
+		}
+	}
+	device := laptop()
+	device.Choice, device.Egress = "backup", "backup"
+	of.recognise(device, nil)
 	s, server := served(t, of)
 	withClients(s, newRoster(t, "phone", "laptop", "tablet"))
 	(&fakeBox{network: someMembers()}).serve(s)
 	b := browsertest.New(t, browsertest.Options{})
 	b.Login(server.URL, ownerPassword)
 	for _, state := range []string{"working", "backup", "clients", "keys", "maintenance",
-		"network"} {
+		"network", "device"} {
 		switch state {
 		case "backup":
 			of.set(onBackup())
 			b.See("#problems")
 		case "clients":
 			b.Open(server.URL + "/clients")
-		case "maintenance", "network":
+		case "maintenance", "network", "device":
 			b.Open(server.URL + "/" + state)
 		case "keys":
 			b.Click(`form[action="/clients/link"]:has([value=tablet]) button`)
@@ -70,6 +86,9 @@ func TestScreenshots(t *testing.T) {
 		}
 		for _, screen := range screens {
 			b.Do(screen.use()...)
+			if state == "working" {
+				b.WaitFor(`document.querySelectorAll("#charts canvas").length === 2`)
+			}
 			picture := browsertest.Get(b, chromedp.FullScreenshot(100))
 			name := filepath.Join(dir, state+"-"+screen.name+".png")
 			if err := os.WriteFile(name, picture, 0o644); err != nil {

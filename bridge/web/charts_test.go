@@ -43,8 +43,8 @@ func (b *withPast) Series(q api.HistoryQuery) ([]api.Point, error) {
 
 func (b *withPast) PastChanges(api.Span, int) ([]api.PastChange, error) { return nil, nil }
 
-// remembering is a box whose provider carried a megabyte a minute for an hour, but for one minute of
-// which nothing is known, and whose backup was asked for a minute later.
+// remembering is a box whose provider carried the same each minute for an hour, but for one minute
+// of which nothing is known, and whose backup was asked for a minute later.
 func remembering() *withPast {
 	of := &withPast{box: &box{}, points: map[string][]api.Point{}}
 	of.set(working())

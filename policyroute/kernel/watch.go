@@ -52,8 +52,8 @@ func (k *Kernel) Watch(ctx context.Context, notify func(cause string)) error {
 }
 
 // WatchNeighbours calls met with each entry of the neighbour table that is new or has changed, as
-// Neighbours would return it, until ctx is done; it then returns nil. met must not block. Events may
-// be lost.
+// Neighbours would return it, until ctx is done; it then returns nil. met must not block. Events
+// may be lost.
 func (k *Kernel) WatchNeighbours(ctx context.Context, met func(Neighbour)) error {
 	socket, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_NEIGH)
 	if err != nil {
