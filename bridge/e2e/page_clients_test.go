@@ -154,10 +154,10 @@ func TestClientFromThePage(t *testing.T) {
 
 	// systemd would start it again.
 	owner.post("/maintenance/restart", url.Values{})
-	await(t, "the daemon's end", func() bool {
-		_, err := b.status()
-		return err != nil && heard("STOPPING=1") == 1
-	})
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
+	defer cancel()
+	must(t, b.daemon.Wait(ctx))
+	await(t, "its word to systemd", func() bool { return heard("STOPPING=1") == 1 })
 	noLeak(t, leaks)
 }
 
