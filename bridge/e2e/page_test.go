@@ -56,7 +56,7 @@ const maxWithPage = 40 << 20
 // within two seconds of the daemon, and its owner chooses an exit.
 func TestPageShowsAndActs(t *testing.T) {
 	t.Parallel()
-	top, b := newFailover(t, failoverConfig+"page: {}\n")
+	top, b := newFailover(t, failoverConfig+"page: {}\nhistory: true\n")
 	password := strings.TrimSpace(b.mustRun("page", "password"))
 	leaks, err := top.WatchLeaks()
 	must(t, err)
@@ -97,6 +97,9 @@ func TestPageShowsAndActs(t *testing.T) {
 	if text := browser.Text("main"); !strings.Contains(text, `select the exit "second"`) {
 		t.Errorf("the log does not tell of the choice:\n%s", text)
 	}
+	browser.Open("http://10.77.0.1/?span=day")
+	browser.WaitFor(`document.querySelectorAll("#charts canvas").length === 2 &&
+		document.querySelector("#charts tbody").textContent.includes("second")`)
 	// After passwords were hashed, and while a browser watches.
 	if rss := b.rss(); rss > maxWithPage {
 		t.Errorf("the daemon uses %d MB of memory with the page, want at most 40", rss>>20)
