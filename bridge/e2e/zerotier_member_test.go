@@ -149,6 +149,28 @@ func TestZeroTierMemberAsEgress(t *testing.T) {
 	noLeak(t, leaksB)
 }
 
+// TestVersionsFailApartBehindMember: the same of an egress that is another member, when the provider
+// behind it drops one IP version.
+func TestVersionsFailApartBehindMember(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	p.b.write("ztbridge.yaml", p.zerotier(p.nb)+providerConfig)
+	p.a.write("ztbridge.yaml", p.zerotier(p.na)+"ingress: [ing0]\negress:\n"+
+		by("home", boxB4, boxB6)+`
+  provider: {openvpn: {profile: provider.ovpn}}
+policy: [{from: [ing0], egress: [home, provider]}]
+probe: {targets: [192.0.2.10, "2001:db8:c0::10"], hold_down: 2s}
+`)
+	p.b.start()
+	p.a.start()
+	p.b.awaitEgress("provider")
+	p.a.await("both ways out", func(st api.Status) bool {
+		return len(st.Egresses) == 2 && st.Egresses[0].RTT > 0 && st.Egresses[1].RTT > 0 &&
+			st.Policies[0].Egress == "home" && st.Policies[0].Egress6 == ""
+	})
+	versionsFailApart(t, p.lab, p.a, p.lab.Providers[1], "home", "provider")
+}
+
 // TestTwoBoxesThatNameEachOther: a packet goes from one to the other once and is refused there; and
 // if the other has a way out of its own further down its list, it takes that.
 func TestTwoBoxesThatNameEachOther(t *testing.T) {
