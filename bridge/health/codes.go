@@ -9,6 +9,10 @@ const (
 	PreparedNotice  Code = "notice"
 	OracleIdle      Code = "oracle-idle"
 	HistoryFailed   Code = "history-failed"
+	NotifyFailed    Code = "notify-failed"
+	DiskFull        Code = "disk-full"
+	DiskReadOnly    Code = "disk-read-only"
+	DiskErrors      Code = "disk-errors"
 	UpdateAvailable Code = "update-available"
 	UpdateStaged    Code = "update-staged"
 	UpdateFailed    Code = "update-failed"
@@ -95,6 +99,9 @@ var onWAN = []Code{WANDown, WANSilent}
 // onNames explains that a resolver is silent.
 var onNames = []Code{WANDown, WANSilent, DNSUnanswered}
 
+// onDisk explains why something cannot be written.
+var onDisk = []Code{DiskErrors, DiskFull, DiskReadOnly}
+
 // onService explains what is wrong with a network while the service does not answer.
 var onService = []Code{WANDown, WANSilent, ServiceNotInstalled, ServiceNotRunning, ServiceNoToken,
 	ServiceRefused, ServiceBroken}
@@ -113,6 +120,15 @@ var kinds = []Kind{
 	{AddressTaken, Network, Warning,
 		"Two members claim one address: what the second one sends from it is dropped.",
 		"see the message", nil},
+	{DiskErrors, Box, Warning,
+		"The disk or SD card that holds this box's state fails: it may not start again one day.",
+		"make a backup now: ztbridge backup; then replace the disk or card", nil},
+	{DiskFull, Box, Warning,
+		"The disk with this box's state is full: choices, keys and history are not kept.",
+		"see what fills it: df -h", nil},
+	{DiskReadOnly, Box, Warning,
+		"The disk with this box's state is read-only: choices, keys and history are not kept.",
+		"see why: dmesg; a disk or SD card that fails ends so", nil},
 	{DNSBackup, Egress, Warning,
 		"A DNS server of this egress does not answer; devices are sent to the next one.",
 		"nothing, if it comes back; else name other ones under dns: of that egress", onNames},
@@ -132,7 +148,7 @@ var kinds = []Kind{
 		"see the message; ztbridge doctor explains", nil},
 	{HistoryFailed, Box, Warning,
 		"What devices did and what changed is not remembered; traffic is not affected.",
-		"see whether the disk is full or read-only: df -h", nil},
+		"see whether the disk is full or read-only: df -h", onDisk},
 	{IngressDefault, Ingress, Error,
 		"This box's own traffic follows a default route by an interface where clients enter.",
 		"remove that route", nil},
@@ -183,6 +199,8 @@ var kinds = []Kind{
 		"switch single sign-on off for this member at the controller", onService},
 	{PreparedNotice, Box, Warning, "The programs that prepared the box have something to say.",
 		"see the message", nil},
+	{NotifyFailed, Box, Warning, "Messages about this box do not reach you.",
+		"see the message, then try: ztbridge notify test", onWAN},
 	{OracleIdle, Box, Info, "Oracle may take back an Always Free machine that is idle.",
 		"see the message", nil},
 	{PageFailed, Box, Warning, "The page cannot be opened in a browser on some network.",
