@@ -14,6 +14,7 @@ import (
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/devices"
 	"ztbridge/bridge/history"
+	"ztbridge/bridge/notify"
 	"ztbridge/bridge/reclaim"
 	"ztbridge/bridge/services"
 	"ztbridge/bridge/statefile"
@@ -27,7 +28,7 @@ const (
 	// resync is how often the kernel is compared with what it should hold though nothing rang:
 	// legacy iptables tells nobody when its chains change.
 	resync = 10 * time.Second
-	// settle is the shortest time between two passes, so that a burst of events makes one.
+	// debounce is the shortest time between two passes, so that a burst of events makes one.
 	debounce = 15 * time.Millisecond
 	// retry is the pause after a pass that failed.
 	retry = time.Second
@@ -43,6 +44,7 @@ type daemon struct {
 	metrics           *api.MetricsServer
 	*devices.Service
 	services.ClientRequests
+	*notify.Notifier
 
 	opts     Options
 	kernel   *kernel.Kernel
@@ -117,6 +119,8 @@ func Run(ctx context.Context, opts Options) error {
 	opts.Tools.Restart = systemd.Restart(end)
 	d.page = web.NewService(web.Config{Backend: d, Clients: d.Roster, Dir: web.Dir(opts.StateDir),
 		Tools: opts.Tools, Log: opts.Logger})
+	d.metrics = api.NewMetricsServer(helpers, d.Status, opts.Logger)
+	defer d.metrics.Wait()
 	if err := d.enforce(l); err != nil {
 		return err
 	}
@@ -124,13 +128,9 @@ func Run(ctx context.Context, opts Options) error {
 	wg.Go(func() { d.serve(helpers) })
 	wg.Go(func() { d.watchKernel(helpers) })
 	wg.Go(func() { d.watchNeighbours(helpers) })
-	d.metrics = api.NewMetricsServer(helpers, d.Status, opts.Logger)
-	d.metrics.Configure(l.MetricsSettings())
-	defer d.metrics.Wait()
 	wg.Go(func() { d.Recorder.Run(helpers, d.Status, d.Changes(helpers)) })
-	if d.idleMeter != nil {
-		wg.Go(func() { d.idleMeter.Run(helpers) })
-	}
+	wg.Go(func() { d.Notifier.Run(helpers, d.Status, d.Changes(helpers)) })
+	wg.Go(func() { d.idleMeter.Run(helpers) })
 	d.loop(ctx)
 	close(d.ended)
 	d.close()
@@ -158,8 +158,7 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 	}
 	recorded, err := openConnected(opts)
 	if err != nil {
-		opts.Logger.Warn("until the ingresses are up, the prefixes behind them are unknown",
-			"error", err)
+		opts.Logger.Warn("prefixes behind ingresses are unknown until those are up", "error", err)
 	}
 	guarded, err := openIngresses(opts)
 	if err != nil {
@@ -173,7 +172,8 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 		monitor:  services.NewMonitor(), notify: systemd.New(opts.Logger, resync),
 		idleMeter: reclaim.New(), started: time.Now(),
 		reporter: status.NewReporter(), Recorder: history.NewRecorder(opts.StateDir, opts.Logger),
-		usage: decide.NewUsage(), preferred: preferred,
+		Notifier: notify.New(opts.StateDir, func() { trigger.Fire("messages") }, opts.Logger),
+		usage:    decide.NewUsage(), preferred: preferred,
 		connected: recorded.Value(), recorded: recorded, guarded: guarded,
 		requests: make(chan request),
 		ended:    make(chan struct{}), watchers: map[chan struct{}]bool{},
@@ -206,6 +206,8 @@ func (d *daemon) enforce(l *services.Spec) error {
 	page := l.Config.Page
 	d.page.Configure(d.helpers, web.Settings{On: page.Serve != config.PageOff,
 		LAN: page.Serve == config.PageLAN, Port: page.Port})
+	d.metrics.Configure(l.MetricsSettings())
+	d.Notifier.Configure(l.NotifySettings())
 	d.trigger.Fire("configuration")
 	return nil
 }
@@ -264,7 +266,6 @@ func (d *daemon) reload(context.Context) error {
 		d.trigger.Fire("a refused reload")
 		return err
 	}
-	d.metrics.Configure(l.MetricsSettings())
 	d.services.RetryAll()
 	d.opts.Logger.Info("configuration reloaded", "file", l.Config.File)
 	return nil

@@ -12,6 +12,7 @@ import (
 	"ztbridge/bridge/bridgetest"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/history"
+	"ztbridge/bridge/notify"
 	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/services"
@@ -27,8 +28,11 @@ func TestStatusTellsWhatTheKernelHolds(t *testing.T) {
 	cfg := bridgetest.Parse(t, bridgetest.Uno)
 	key := decide.NewEgressList([]string{"provider", "backup"})
 	d := &daemon{
-		page:     &web.Service{},
+		page: &web.Service{},
+		services: services.New(t.Context(), services.Env{StateDir: t.TempDir()}, services.User{},
+			services.NewTrigger()),
 		Recorder: history.NewRecorder(t.TempDir(), slog.New(slog.DiscardHandler)),
+		Notifier: notify.New(t.TempDir(), func() {}, slog.New(slog.DiscardHandler)),
 		spec: &services.Spec{
 			Config: cfg}, reporter: status.NewReporter(), usage: decide.NewUsage(),
 		watchers: map[chan struct{}]bool{},

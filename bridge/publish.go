@@ -37,11 +37,9 @@ func (d *daemon) publish(s decide.Snapshot, desired decide.Decision, r status.Pa
 		Warnings: d.spec.Warnings, Snapshot: s, Decided: desired, Applied: applied, Pass: r,
 		Notice: status.ReadNotice(d.opts.RuntimeDir), Refused: d.refused,
 		Page:    d.page.Fault(),
-		Updates: status.ReadUpdates(d.opts.RuntimeDir), Found: d.Keep(d.spec.Config.History),
-	}
-	if d.idleMeter != nil {
-		usage := d.idleMeter.Usage()
-		in.Idle = &usage
+		Updates: status.ReadUpdates(d.opts.RuntimeDir), Found: append(append(
+			d.Keep(d.spec.Config.History), d.Problems()...), d.services.Problems()...),
+		Idle: d.idleMeter.Usage(),
 	}
 	p := &published{status: d.reporter.Report(in), intent: desired.Intent,
 		holds: r.Applied || d.inForce.spec != nil,

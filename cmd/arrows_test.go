@@ -55,6 +55,8 @@ var arrows = []arrow{
 	{from: "bridge/lab/…", to: []string{"policyroute/netlab"}},
 	{from: "bridge/ndp", to: []string{"bridge/packet"}},
 	{from: "bridge/health"},
+	{from: "bridge/notify", to: []string{"bridge/api", "bridge/health", "bridge/pathdial",
+		"bridge/statefile"}},
 	{from: "bridge/history", to: []string{"bridge/api", "bridge/health"}},
 	{from: "bridge/support"},
 	{from: "bridge/command", to: []string{"bridge/api"}},
@@ -79,8 +81,8 @@ var engine = []string{"policyroute", "policyroute/kernel"}
 
 // drivers are the packages that each do one thing and know nothing of each other.
 var drivers = []string{
-	"bridge/api", "bridge/config", "bridge/exitaddr", "bridge/health", "bridge/echowatch",
-	"bridge/ndp", "bridge/onetime",
+	"bridge/api", "bridge/config", "bridge/diskcheck", "bridge/exitaddr", "bridge/health", "bridge/echowatch",
+	"bridge/ndp", "bridge/notify", "bridge/onetime",
 	"bridge/openvpn/…", "bridge/pathcheck", "bridge/pki", "bridge/prefixcheck", "bridge/probe",
 	"bridge/reclaim",
 	"bridge/resolver", "bridge/tun", "bridge/zerotier/…",
@@ -111,6 +113,7 @@ var only = map[string][]string{
 	"github.com/diskfs/go-diskfs":                {"image/build/…", "image/device/appliance"},
 	"github.com/spf13/cobra":                     {"cmd/*"},
 	"go.etcd.io/bbolt":                           {"bridge/history"},
+	"github.com/wneessen/go-mail":                {"bridge/notify"},
 }
 
 type pkg struct {

@@ -158,6 +158,7 @@ func (s *Server) Handler() http.Handler {
 	s.clients(mux)
 	s.history(mux)
 	s.devices(mux)
+	s.notify(mux)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux
 }

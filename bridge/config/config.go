@@ -24,6 +24,7 @@ type Config struct {
 	Updates     Updates
 	Page        Page
 	Metrics     Metrics
+	Notify      *Notify // nil: nobody is told
 	// History reports whether traffic and changes of states are remembered.
 	History bool
 }

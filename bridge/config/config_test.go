@@ -15,6 +15,12 @@ func folder(t testing.TB) string {
 		"backup.ovpn":   "client\n",
 		"provider.zip":  "PK",
 		"provider.auth": "user\nhunter2\n",
+
+		"webhook.url":    "https://hooks.example.org/services/T0/B0/webhook5ecret\n",
+		"webhook.token":  "bearer5ecret\n",
+		"ntfy.token":     "tk_ntfy5ecret\n",
+		"telegram.token": "123456:telegram5ecret\n",
+		"mail.password":  "mail5ecret\n",
 	} {
 		write(t, filepath.Join(dir, name), text, 0o600)
 	}

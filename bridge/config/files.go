@@ -34,7 +34,7 @@ func (d *decoder) readFiles() {
 			d.fileError(d.cfg.Endpoint.HTTPS.Key, d.where["key"], err)
 		}
 	}
-	d.readMetricsPassword()
+	d.readSecrets()
 }
 
 // Files are the absolute paths of all files that the configuration names, each once, in no
@@ -62,6 +62,9 @@ func (c *Config) Files() []string {
 		add(c.Endpoint.HTTPS.Key)
 	}
 	add(c.Metrics.PasswordFile)
+	for _, path := range c.Notify.files() {
+		add(path)
+	}
 	return all
 }
 

@@ -61,5 +61,8 @@ func (c *Config) CheckPlaces() []Warning {
 			Position{File: c.File, Key: "endpoint.https.certificate"})
 		check(c.Endpoint.HTTPS.Key, Position{File: c.File, Key: "endpoint.https.key"})
 	}
+	for _, path := range append(c.Notify.files(), c.Metrics.PasswordFile) {
+		check(path, Position{File: c.File})
+	}
 	return warnings
 }

@@ -32,6 +32,7 @@ func (d *decoder) decode(root *yaml.Node) {
 		"policy":   keep,
 		"inbound":  keep,
 		"peering":  keep,
+		"notify":   keep,
 
 		"exit_address": d.exitAddress,
 	}, "zerotier", "ingress", "endpoint", "probe", "updates", "page", "egress",
@@ -40,6 +41,7 @@ func (d *decoder) decode(root *yaml.Node) {
 	d.policy(later["policy"])
 	d.inbound(later["inbound"])
 	d.peering(later["peering"])
+	d.notify(later["notify"])
 	d.checkWhole()
 }
 

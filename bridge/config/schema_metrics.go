@@ -1,9 +1,6 @@
 package config
 
-import (
-	"net/netip"
-	"strings"
-)
+import "net/netip"
 
 // Metrics says where metrics are served by TCP.
 type Metrics struct {
@@ -27,8 +24,12 @@ func (d *decoder) metrics(v value) {
 		},
 		"username": func(v value) { m.Username, _ = v.text() },
 		"password_file": func(v value) {
-			m.PasswordFile, _ = v.path()
-			d.where["metrics password"] = v.pos()
+			var file SecretFile
+			v.secret(&file, func(text string) (string, string) {
+				m.Password = NewSecret(text)
+				return "", ""
+			})
+			m.PasswordFile = file.Path
 		},
 	})
 	if (m.Username == "") != (m.PasswordFile == "") {
@@ -63,25 +64,4 @@ func (v value) privateAddrPort() (netip.AddrPort, bool) {
 		return netip.AddrPort{}, false
 	}
 	return netip.AddrPortFrom(a, at.Port()), true
-}
-
-// readMetricsPassword reads the password of metrics, which must be private.
-func (d *decoder) readMetricsPassword() {
-	m := &d.cfg.Metrics
-	if m.PasswordFile == "" {
-		return
-	}
-	at := d.where["metrics password"]
-	data, err := readPrivate(m.PasswordFile)
-	if err != nil {
-		d.fileError(m.PasswordFile, at, err)
-		return
-	}
-	line, _, _ := strings.Cut(string(data), "\n")
-	if line = strings.TrimSuffix(line, "\r"); line == "" {
-		d.fail(at, ErrValue, m.PasswordFile+" holds no password",
-			"write the password, or its bcrypt hash, on its first line")
-		return
-	}
-	m.Password = NewSecret(line)
 }

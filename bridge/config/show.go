@@ -38,6 +38,7 @@ type view struct {
 	Page     viewPage        `yaml:"page"`
 	Metrics  *viewMetrics    `yaml:"metrics,omitempty"`
 	History  bool            `yaml:"history"`
+	Notify   *viewNotify     `yaml:"notify,omitempty"`
 }
 
 type viewMetrics struct {
@@ -174,6 +175,7 @@ func (c *Config) view() view {
 		Page:     viewPage(c.Page),
 		Metrics:  c.viewMetrics(),
 		History:  c.History,
+		Notify:   c.Notify.view(),
 	}
 	if len(v.Exit) == 0 {
 		v.Exit = []string{exitOff}

@@ -25,6 +25,8 @@ type decoder struct {
 	where  map[string]Position
 	claims []claim
 	paths  []*yaml.Node // of the file, where it names files
+	// secrets are the files with one secret each.
+	secrets []secretLine
 	// egressNames are all names under `egress`, those of faulty ones included: one mistake is
 	// reported once.
 	egressNames []string

@@ -89,7 +89,8 @@ func (e Event) headline() string {
 	what := cmp.Or(e.Subject, "This box")
 	switch e.State {
 	case Ended, Passed:
-		return fmt.Sprintf("%s: solved: %s (%s)", what, strings.TrimSuffix(e.Message, "."), e.span())
+		return fmt.Sprintf("%s: solved: %s (%s)", what, strings.TrimSuffix(e.Message, "."),
+			e.span())
 	}
 	return fmt.Sprintf("%s has a problem since %s", what, clock(e.Since))
 }

@@ -51,10 +51,10 @@ func (n *Ntfy) Send(ctx context.Context, dial Dial, m Message) error {
 	topic := path.Base(u.Path)
 	u.Path = path.Join(path.Dir(u.Path), "/")
 	priority, tag := 3, "information_source"
-	switch {
-	case m.Severity == health.Error:
+	switch m.Severity {
+	case health.Error:
 		priority, tag = 4, "rotating_light"
-	case m.Severity == health.Warning:
+	case health.Warning:
 		tag = "warning"
 	}
 	return post(ctx, dial, u.String(), n.token, map[string]any{

@@ -85,8 +85,8 @@ func cut(text string, most int) string {
 	return text[:most] + end
 }
 
-// dialBy returns what connects by one path, which may have one part for each IP version. Programs on
-// this box, named by a loopback address, need no path.
+// dialBy returns what connects by one path, which may have one part for each IP version. Programs
+// on this box, named by a loopback address, need no path.
 func dialBy(paths []pathdial.Path) Dial {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		host, _, err := net.SplitHostPort(address)

@@ -71,8 +71,11 @@ func capacity(arch string, cpus int) float64 {
 	return 480e6 / 8
 }
 
-// Run measures until ctx ends. It skips what cannot be read.
+// Run measures until ctx ends. It skips what cannot be read. A nil meter measures nothing.
 func (m *Meter) Run(ctx context.Context) {
+	if m == nil {
+		return
+	}
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	before, known := m.read()
@@ -101,13 +104,16 @@ func (m *Meter) add(one minute) {
 	m.next = (m.next + 1) % len(m.minutes)
 }
 
-// Usage returns what was measured so far.
-func (m *Meter) Usage() Usage {
+// Usage returns what was measured so far, nil by a nil meter.
+func (m *Meter) Usage() *Usage {
+	if m == nil {
+		return nil
+	}
 	m.mu.Lock()
 	minutes := slices.Clone(m.minutes)
 	m.mu.Unlock()
 	if len(minutes) == 0 {
-		return Usage{}
+		return &Usage{}
 	}
 	u := Usage{Over: time.Duration(len(minutes)) * every}
 	cpu := make([]float32, 0, len(minutes))
@@ -118,5 +124,5 @@ func (m *Meter) Usage() Usage {
 	}
 	slices.Sort(cpu)
 	u.CPU = float64(cpu[(len(cpu)*95+99)/100-1]) // the nearest rank
-	return u
+	return &u
 }

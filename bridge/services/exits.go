@@ -50,14 +50,12 @@ func exitPaths(d decide.Decision, s decide.Snapshot) []exitaddr.Path {
 	var out []exitaddr.Path
 	for i, e := range d.Intent.Egresses {
 		for _, f := range policyroute.Families {
-			v6 := f == policyroute.V6
-			if !e.Present || v6 && !e.IPv6 || !v6 && e.NoIPv4 {
+			path, ok := egressPath(i, e, f)
+			if !ok {
 				continue
 			}
 			out = append(out, exitaddr.Path{
-				Path: pathdial.Path{IPv6: v6, Iface: e.Iface, Mark: decide.ProbeMark(i),
-					Resolvers: exitResolvers(e)},
-				Key: exitKey(e.Name, f),
+				Path: path, Key: exitKey(e.Name, f),
 				Session: fmt.Sprint(e.Iface, e.Addrs, e.DNS, e.Gateway4, e.Gateway6,
 					s.Tunnels[e.Name].Generation, hostAddresses(s.Host, e)),
 				InUse: carriesTraffic(d, e.Name, f) && answersBy(s.Probes[e.Name], f),
@@ -65,6 +63,15 @@ func exitPaths(d decide.Decision, s decide.Snapshot) []exitaddr.Path {
 		}
 	}
 	return out
+}
+
+// egressPath returns the path through the egress with an index by an IP version, and reports whether
+// packets can leave by it.
+func egressPath(index int, e policyroute.Egress, f policyroute.Family) (pathdial.Path, bool) {
+	v6 := f == policyroute.V6
+	return pathdial.Path{IPv6: v6, Iface: e.Iface, Mark: decide.ProbeMark(index),
+			Resolvers: exitResolvers(e)},
+		e.Present && (v6 && e.IPv6 || !v6 && !e.NoIPv4)
 }
 
 // exitResolvers returns the resolvers of an egress: its forwarder on this box, if it has one.

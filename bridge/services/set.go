@@ -14,7 +14,9 @@ import (
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
+	"ztbridge/bridge/diskcheck"
 	"ztbridge/bridge/exitaddr"
+	"ztbridge/bridge/health"
 	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/prefixcheck"
 	"ztbridge/bridge/probe"
@@ -43,6 +45,7 @@ type Set struct {
 	loops   *routeLoops
 	paths   *paths // nil where nothing is checked
 	dns     *resolvers
+	disk    *diskcheck.Checker // of the state directory
 	servers serverFiles
 	current atomic.Pointer[services]
 	view    atomic.Pointer[hostView]
@@ -79,6 +82,7 @@ func New(ctx context.Context, env Env, user User, trigger *Trigger) *Set {
 	d.current.Store(newServices())
 	d.view.Store(&hostView{})
 	d.dns = newResolvers(trigger)
+	d.disk = diskcheck.New(env.StateDir, func() { trigger.Fire("disk") })
 	if env.Kernel != nil {
 		d.paths = newPaths(env, trigger)
 	}
@@ -113,7 +117,8 @@ func (d *Set) Configure(l *Spec) error {
 			tasks = append(tasks, d.loopTask(iface))
 		}
 	}
-	tasks = append(tasks, task{key: "resolvers", run: d.dns.run})
+	tasks = append(tasks, task{key: "resolvers", run: d.dns.run},
+		task{key: "disk check", run: d.disk.Run})
 	if len(l.Config.ExitAddress) > 0 {
 		tasks = append(tasks, d.exitTask(was, next, l.Config.ExitAddress))
 	}
@@ -297,6 +302,9 @@ func (s *services) probes() map[string]probe.Status {
 	}
 	return out
 }
+
+// Problems returns what is wrong beside what Fill tells.
+func (d *Set) Problems() []health.Problem { return d.disk.Problems() }
 
 // NextLook returns when a snapshot will differ only because time has passed; zero if never.
 func (d *Set) NextLook() time.Time { return d.loops.expiry() }

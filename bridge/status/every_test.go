@@ -74,6 +74,13 @@ func updateSays(code health.Code) func(*Input) {
 	}
 }
 
+// found lets the daemon itself find a problem.
+func found(code health.Code) func(*Input) {
+	return func(in *Input) {
+		in.Found = []health.Problem{{Code: code, Message: "no space"}}
+	}
+}
+
 func setNetwork(state zerotier.NetworkState) func(*Input) {
 	return func(in *Input) {
 		in.Snapshot.ZeroTier.Networks[0].State = state
@@ -118,10 +125,12 @@ var broken = map[health.Code]func(*Input){
 	health.ConfigWarning: func(in *Input) {
 		in.Warnings = []config.Warning{{Text: "this rule does nothing"}}
 	},
-	health.PageFailed: func(in *Input) { in.Page = errors.New("address already in use") },
-	health.HistoryFailed: func(in *Input) {
-		in.Found = []health.Problem{{Code: health.HistoryFailed, Message: "no space"}}
-	},
+	health.PageFailed:    func(in *Input) { in.Page = errors.New("address already in use") },
+	health.HistoryFailed: found(health.HistoryFailed),
+	health.NotifyFailed:  found(health.NotifyFailed),
+	health.DiskFull:      found(health.DiskFull),
+	health.DiskReadOnly:  found(health.DiskReadOnly),
+	health.DiskErrors:    found(health.DiskErrors),
 	health.ReloadRefused: func(in *Input) { in.Refused = errors.New("ztbridge.yaml:3: polcy") },
 	health.ChoiceGone: func(in *Input) {
 		in.Snapshot.Devices = []decide.DeviceState{{Egress: "provider",

@@ -168,6 +168,11 @@ func (p *program) hideSecrets(r *support.Redactor, cfg *config.Config) {
 			}
 		}
 	}
+	if cfg != nil {
+		for _, s := range append(cfg.Notify.Secrets(), cfg.Metrics.Password) {
+			r.Secret(s.Reveal())
+		}
+	}
 	var places []string
 	for _, name := range []string{"pki", "links", "acme", "zerotier-token", "page"} {
 		places = append(places, filepath.Join(p.stateDir, name))

@@ -1,0 +1,66 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+)
+
+// NotifyBackend is what a Backend offers besides where it tells people by itself. A Backend without
+// it refuses these requests.
+type NotifyBackend interface {
+	// NotifyTest sends a test message to the sender of that name, or to all without a name, and
+	// returns what came of it; it blocks until then. ErrNotFound: there is no such sender.
+	NotifyTest(ctx context.Context, name string) ([]Delivery, error)
+}
+
+// Delivery is what came of one message to one sender.
+type Delivery struct {
+	Name    string   `json:"name"` // "webhook", "ntfy", "telegram", "email"
+	By      []string `json:"by"`   // the paths that it may leave by, in order
+	Seconds float64  `json:"seconds"`
+	Error   string   `json:"error,omitempty"` // empty: it was delivered
+	Hint    string   `json:"hint,omitempty"`
+}
+
+// ErrNobodyTold refuses a test where nobody is to be told, and says how to change that.
+var ErrNobodyTold = &HintedError{
+	Err:  errors.New("this box tells nobody"),
+	Hint: "add a `notify:` section to the configuration, then: ztbridge reload",
+}
+
+// notifyRequest is the body of POST /v1/notify/test.
+type notifyRequest struct {
+	Name string `json:"name,omitempty"`
+}
+
+// notify adds the route that tries messages.
+func (s *Server) notify(mux *http.ServeMux) {
+	mux.HandleFunc("POST /v1/notify/test", func(w http.ResponseWriter, r *http.Request) {
+		var request notifyRequest
+		decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(&request); err != nil {
+			s.refuse(w, http.StatusBadRequest, errors.New(`the body must be {"name": NAME}`))
+			return
+		}
+		backend, ok := s.backend.(NotifyBackend)
+		if !ok {
+			s.refuse(w, http.StatusNotFound, ErrNobodyTold)
+			return
+		}
+		deliveries, err := backend.NotifyTest(r.Context(), request.Name)
+		if err != nil {
+			s.refuse(w, http.StatusNotFound, err)
+			return
+		}
+		s.answer(w, deliveries)
+	})
+}
+
+// NotifyTest sends a test message, as NotifyBackend says.
+func (c *Conn) NotifyTest(ctx context.Context, name string) ([]Delivery, error) {
+	var out []Delivery
+	return out, c.call(ctx, http.MethodPost, "/v1/notify/test", notifyRequest{name}, &out)
+}
