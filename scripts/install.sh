@@ -10,7 +10,7 @@ set -eu
 
 root=${DESTDIR:-}
 here=$(cd "$(dirname "$0")/.." && pwd)
-units='ztbridge-guard.service ztbridge.service'
+units='ztbridge-guard.service ztbridge.service ztbridge-import.socket ztbridge-import@.service'
 
 fail() {
 	echo "install: error: $1" >&2

@@ -143,6 +143,9 @@ func ReplaceTunnel(text []byte, t TunnelEdit) ([]byte, error) {
 // listInRule enters an egress into the list of a rule.
 func listInRule(tree map[string]any, n int, egress string) error {
 	rules, _ := tree["policy"].([]any)
+	if tree["policy"] == nil && n == 1 {
+		return nil // without a policy there is one rule, which lists every tunnel
+	}
 	if n < 1 || n > len(rules) {
 		return fmt.Errorf("the policy has no rule %d: %w", n, ErrDangling)
 	}

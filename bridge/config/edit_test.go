@@ -58,8 +58,8 @@ var editCases = []struct {
 			"  - from: endpoint\n    egress:\n      - a # one\n      - n\n" +
 			"  - egress: [a, n] # rest\n  - {from: x, choose: [a, n]}\n",
 		rules: []int{1, 2, 3, 4}},
-	{name: "add, no egress", before: "zerotier: {networks: x}",
-		edit:  TunnelEdit{Name: "n", Profile: "n.ovpn"},
+	{name: "add, no egress, no policy", before: "zerotier: {networks: x}",
+		edit: TunnelEdit{Name: "n", Profile: "n.ovpn"}, rules: []int{1},
 		after: "zerotier: {networks: x}\negress:\n  n:\n    openvpn:\n      profile: n.ovpn\n"},
 	{name: "add, all commented out", before: "egress: # none\n  #a: {}\nprobe: {}\n",
 		edit: TunnelEdit{Name: "n", Profile: "n.ovpn"},

@@ -230,7 +230,10 @@ func (e *editor) listInRule(n int, egress string) {
 		return
 	}
 	rules := e.at("policy")
-	if rules == nil || n > len(rules.Content) {
+	if rules == nil || rules.Tag == "!!null" {
+		return
+	}
+	if n > len(rules.Content) {
 		e.err = ErrByHand
 		return
 	}

@@ -51,6 +51,9 @@ const DefaultWait = time.Minute
 // ErrNotUp is returned where the egress did not come up. All is as it was before.
 var ErrNotUp = errors.New("the tunnel did not come up")
 
+// ErrCredentials is returned where a profile needs credentials that are not there.
+var ErrCredentials = errors.New("the profile needs credentials")
+
 // errMoved is returned where somebody else has edited the configuration meanwhile.
 var errMoved = errors.New("the configuration was edited meanwhile")
 
@@ -188,26 +191,37 @@ func (i *Import) Login() *config.Credentials {
 	return cfg.Egresses[at].OpenVPN.Credentials
 }
 
-// CheckCredentials returns an error where a profile needs credentials that are not there. They may
-// be nil.
+// needs says what credentials a profile needs that are not there.
+type needs string
+
+func (n needs) Error() string { return string(n) }
+
+// Is reports whether target is ErrCredentials.
+func (needs) Is(target error) bool { return target == ErrCredentials }
+
+// CheckCredentials returns ErrCredentials where a profile needs credentials that are not there. They
+// may be nil.
 func CheckCredentials(p *profile.Profile, c *config.Credentials) error {
-	var login *profile.Credentials
+	login := &profile.Credentials{}
 	if c != nil {
 		login = &profile.Credentials{Username: c.Username.Reveal(), Password: c.Password.Reveal(),
 			KeyPassphrase: c.KeyPassphrase.Reveal()}
 	}
+	err := p.CheckCredentials(login)
+	const file = "give a file of mode 0600: --credentials FILE, with "
 	switch {
-	case p.CheckCredentials(login) == nil:
+	case err == nil:
 		return nil
-	case c == nil && p.NeedsCredentials:
-		return &api.HintedError{Err: errors.New("this profile needs a user name and password"),
-			Hint: "give them: --credentials FILE (mode 0600; the user name on its first line, " +
-				"the password on its second)"}
-	case c == nil && p.NeedsPassphrase:
-		return &api.HintedError{Err: errors.New("the profile's private key is encrypted"),
-			Hint: "give its passphrase: --credentials FILE (mode 0600; the passphrase alone)"}
+	case p.NeedsCredentials && p.CredentialsOr(login).Username == "":
+		return &api.HintedError{Err: needs("this profile needs a user name and password"),
+			Hint: file + "the user name on its first line and the password on its second"}
+	case p.NeedsPassphrase && login.KeyPassphrase == "":
+		return &api.HintedError{
+			Err: needs("the profile's private key is encrypted, and its passphrase is not given"),
+			Hint: file + "the passphrase alone, or on its third line behind user name and " +
+				"password"}
 	default:
-		return p.CheckCredentials(login)
+		return err
 	}
 }
 

@@ -24,7 +24,7 @@ func (p *program) pageCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(p.pagePassword())
+	cmd.AddCommand(p.pagePassword(), p.pageImport())
 	return cmd
 }
 

@@ -179,7 +179,8 @@ func (s *stage) completions(ctx context.Context, twin string) error {
 func (s *stage) sources(o Options) error {
 	configs := filepath.Join(o.Source, "configs")
 	for pattern, destination := range map[string]string{
-		"systemd/*.service": "/usr/lib/systemd/system", "sysusers.d/*.conf": "/usr/lib/sysusers.d",
+		"systemd/*.service": "/usr/lib/systemd/system",
+		"systemd/*.socket":  "/usr/lib/systemd/system", "sysusers.d/*.conf": "/usr/lib/sysusers.d",
 		"tmpfiles.d/*.conf":      "/usr/lib/tmpfiles.d",
 		"networkd.conf.d/*.conf": "/usr/lib/systemd/networkd.conf.d",
 		"NetworkManager/*.conf":  "/usr/lib/NetworkManager/conf.d",

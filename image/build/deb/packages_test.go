@@ -26,6 +26,8 @@ const contents = `
 -rw-r--r-- ./usr/lib/NetworkManager/conf.d/50-ztbridge.conf
 -rw-r--r-- ./usr/lib/systemd/networkd.conf.d/50-ztbridge.conf
 -rw-r--r-- ./usr/lib/systemd/system/ztbridge-guard.service
+-rw-r--r-- ./usr/lib/systemd/system/ztbridge-import.socket
+-rw-r--r-- ./usr/lib/systemd/system/ztbridge-import@.service
 -rw-r--r-- ./usr/lib/systemd/system/ztbridge.service
 -rw-r--r-- ./usr/lib/sysusers.d/ztbridge.conf
 -rw-r--r-- ./usr/lib/tmpfiles.d/ztbridge.conf
