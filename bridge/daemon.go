@@ -118,7 +118,7 @@ func Run(ctx context.Context, opts Options) error {
 	d.helpers = helpers
 	opts.Tools.Restart = systemd.Restart(end)
 	d.page = web.NewService(web.Config{Backend: d, Clients: d.Roster, Dir: web.Dir(opts.StateDir),
-		Tools: opts.Tools, Log: opts.Logger})
+		Tools: opts.Tools, ImportSocket: api.ImportSocket(opts.RuntimeDir), Log: opts.Logger})
 	d.metrics = api.NewMetricsServer(helpers, d.Status, opts.Logger)
 	defer d.metrics.Wait()
 	if err := d.enforce(l); err != nil {

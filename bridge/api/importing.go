@@ -96,7 +96,7 @@ func Import(ctx context.Context, socket string, r ImportRequest, file io.Reader,
 		return nil
 	}
 	return &HintedError{
-		Err: errors.Join(errors.New("the import ended without an answer"), sending, ctx.Err()),
+		Err:  errors.Join(errors.New("the import ended without an answer"), sending, ctx.Err()),
 		Hint: "see what it says: journalctl -u 'ztbridge-import@*'"}
 }
 

@@ -55,7 +55,11 @@ func (s *Server) shield(next http.Handler) http.Handler {
 			http.Error(w, "Too many requests.", http.StatusTooManyRequests)
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		limit := int64(maxForm)
+		if r.URL.Path == uploadPage { // nobody but the owner is read any of it
+			limit += maxUpload
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
 		inner.ServeHTTP(w, r)
 	})
 }
@@ -124,10 +128,15 @@ func (s *Server) token(next http.HandlerFunc) http.HandlerFunc {
 			given = r.PostFormValue("token")
 		}
 		if !sessionOf(r).allows(given) {
-			s.refuse(w, r, http.StatusForbidden, "This form is out of date.",
-				"Nothing was changed. Load the page again.")
+			s.outOfDate(w, r)
 			return
 		}
 		next(w, r)
 	}
+}
+
+// outOfDate refuses a form that this page has not made for this session.
+func (s *Server) outOfDate(w http.ResponseWriter, r *http.Request) {
+	s.refuse(w, r, http.StatusForbidden, "This form is out of date.",
+		"Nothing was changed. Load the page again.")
 }

@@ -79,6 +79,7 @@ func (s *Server) Handler() http.Handler {
 	s.routeClients(mux)
 	s.routeMaintenance(mux)
 	s.routeNetwork(mux)
+	s.routeUpload(mux)
 	for _, a := range s.assets {
 		mux.HandleFunc("GET /assets/"+a.name, serveAsset(a))
 	}
@@ -288,7 +289,7 @@ func parseTemplates(files map[string]asset) map[string]*template.Template {
 	}
 	out := map[string]*template.Template{}
 	for _, name := range []string{"status", "login", "message", "activity", "clients",
-		"keys", "maintenance", "network", "device"} {
+		"keys", "maintenance", "network", "device", "profile"} {
 		out[name] = template.Must(template.New(name).Funcs(functions).ParseFS(templateFiles,
 			"templates/frame.html", "templates/"+name+".html"))
 	}

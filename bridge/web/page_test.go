@@ -151,7 +151,7 @@ func checkAccess(t *testing.T, axe string) {
 			look(path)
 		}
 		b.Login(server.URL, ownerPassword)
-		for _, path := range []string{"/", "/activity", "/maintenance", "/network",
+		for _, path := range []string{"/", "/activity", "/maintenance", "/network", "/profile",
 			"/clients"} {
 			look(path)
 		}

@@ -126,7 +126,7 @@ func TestRolesAndActions(t *testing.T) {
 				t.Errorf("the box was told to %v, want %v", of.did, want)
 			}
 			if entries, err := s.audit.last(100); who == "owner" &&
-				(err != nil || len(entries) != len(want)+3) { // log-in, one failure, log-out
+				(err != nil || len(entries) != len(want)+4) { // log-in, two failures, log-out
 				t.Errorf("the log has %+v, %v", entries, err)
 			}
 		})
@@ -157,6 +157,11 @@ var actions = []action{
 	{http.MethodPost, "/reload/keep", nil, answers(401, 403, 303)},
 	{http.MethodPost, "/clients/disconnect", map[string]string{"client": "phone"},
 		answers(401, 403, 303)},
+	{http.MethodGet, "/profile", nil, answers(303, 403, 200)},
+	{http.MethodGet, "/profile/progress", nil, answers(303, 403, 200)},
+	{http.MethodPost, "/profile", nil, answers(401, 403, 403)},
+	{http.MethodPost, "/profile/apply", nil, answers(401, 403, 500)},
+	{http.MethodPost, "/profile/discard", nil, answers(401, 403, 303)},
 	{http.MethodPost, "/logout", nil, answers(401, 303, 303)},
 }
 

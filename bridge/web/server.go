@@ -31,13 +31,15 @@ type Config struct {
 	// Clients returns the endpoint's clients; api.ErrNoEndpoint: there is no endpoint. Nil: likewise.
 	Clients func() (*clients.Roster, error)
 	Tools   Tools
-	Dir     string // private, for passwords and the log of actions; made when it is needed
-	Port    uint16
-	LAN     bool             // serves the LAN as well
-	Box     string           // the box's name
-	Names   []string         // host names that browsers may ask for, besides addresses
-	Now     func() time.Time // time.Now when nil
-	Log     *slog.Logger
+	// ImportSocket is where profiles are put in force: see api.Import.
+	ImportSocket string
+	Dir          string // private, for passwords and the log of actions; made when it is needed
+	Port         uint16
+	LAN          bool             // serves the LAN as well
+	Box          string           // the box's name
+	Names        []string         // host names that browsers may ask for, besides addresses
+	Now          func() time.Time // time.Now when nil
+	Log          *slog.Logger
 }
 
 // Server serves the page. Make one with New.
@@ -55,6 +57,7 @@ type Server struct {
 	choices   *limiter[string] // of one device
 	memberKey []byte           // makes the tokens of members' forms
 	allWrong  *rate.Limiter
+	upload    upload
 
 	making sync.Mutex // a file for a download
 	opened sync.Mutex // the network at its controller
@@ -94,6 +97,9 @@ func (s *Server) Fault() error {
 func (s *Server) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	if err := s.forget(); err != nil { // of an earlier run
+		s.config.Log.Warn("removing an upload failed", "error", err)
+	}
 	wg.Go(func() { s.feed.run(ctx) })
 	srv := &http.Server{
 		Handler:           s.Handler(),

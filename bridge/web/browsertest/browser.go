@@ -223,3 +223,9 @@ func (b *Browser) Login(url, password string) {
 	b.Type("#password", password+"\n")
 	b.See("#live, [role=alert]:not(:empty)")
 }
+
+// Choose chooses a file in a field for one.
+func (b *Browser) Choose(selector, file string) {
+	b.t.Helper()
+	b.Do(chromedp.SetUploadFiles(chromedp.CSS(selector), []string{file}))
+}
