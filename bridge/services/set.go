@@ -344,6 +344,9 @@ func (d *Set) Applied(s decide.Snapshot, decided decide.Decision, targets []neti
 // pass.
 func (d *Set) RemoveOrphans(intent policyroute.Intent, w decide.HostState) {
 	for _, device := range decide.OrphanDevices(intent, w) {
+		if trialRuns(device) {
+			continue
+		}
 		switch err := tun.Remove(device); {
 		case errors.Is(err, tun.ErrBusy):
 			d.env.Logger.Debug("a device that nothing leads to is in use", "device", device)

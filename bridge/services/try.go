@@ -8,17 +8,34 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/openvpn/profile"
 	"ztbridge/bridge/tun"
+	"ztbridge/policyroute"
 )
 
 // tryTimeout is how long a profile that is tried may take to connect.
 const tryTimeout = 45 * time.Second
+
+// trialPrefix begins the name of a trial's device; the id of its process follows.
+const trialPrefix = policyroute.TunPrefix + "t"
+
+// trialRuns reports whether a device is that of a trial whose process lives. A daemon that runs
+// beside it leaves it alone.
+func trialRuns(device string) bool {
+	number, found := strings.CutPrefix(device, trialPrefix)
+	pid, err := strconv.Atoi(number)
+	// The process may be another user's, whose entry in /proc the daemon does not see.
+	return found && err == nil && pid > 0 && !errors.Is(unix.Kill(pid, 0), unix.ESRCH)
+}
 
 // Trial is the result of trying a profile.
 type Trial struct {
@@ -56,7 +73,7 @@ func Try(ctx context.Context, p *profile.Profile, credentials *config.Credential
 		os.Chmod(nodes, 0o711), os.Chmod(runtime, 0o711)); err != nil {
 		return nil, fmt.Errorf("making a directory: %w", err)
 	}
-	device := fmt.Sprintf("tunztbt%d", os.Getpid())
+	device := fmt.Sprintf("%s%d", trialPrefix, os.Getpid())
 	defer func() { _ = tun.Remove(device) }() // it went with its namespace, or was never made
 	changed := make(chan struct{}, 1)
 	t, err := client.New(client.Config{

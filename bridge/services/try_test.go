@@ -1,0 +1,26 @@
+package services
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// TestTrialRuns: the daemon takes no device away from a trial that is under way.
+func TestTrialRuns(t *testing.T) {
+	ended := exec.CommandContext(t.Context(), "true")
+	if err := ended.Run(); err != nil {
+		t.Fatal(err)
+	}
+	for device, want := range map[string]bool{
+		fmt.Sprintf("tunztbt%d", os.Getpid()):       true,
+		"tunztbt1":                                  true, // may be another user's
+		fmt.Sprintf("tunztbt%d", ended.Process.Pid): false,
+		"tunztbt": false, "tunztbt-1": false, "tunztb1": false, "tunztb-t1": false,
+	} {
+		if got := trialRuns(device); got != want {
+			t.Errorf("%s: %v", device, got)
+		}
+	}
+}
