@@ -70,7 +70,7 @@ func Import(ctx context.Context, socket string, r ImportRequest, file io.Reader,
 	}
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	defer conn.Close()
-	header, err := json.Marshal(r)
+	header, err := json.Marshal(r) //nolint:gosec // the service needs the password
 	if err != nil {
 		return fmt.Errorf("asking for an import: %w", err)
 	}
@@ -95,9 +95,13 @@ func Import(ctx context.Context, socket string, r ImportRequest, file io.Reader,
 		}
 		return nil
 	}
-	return &HintedError{
-		Err:  errors.Join(errors.New("the import ended without an answer"), sending, ctx.Err()),
-		Hint: "see what it says: journalctl -u 'ztbridge-import@*'"}
+	broken := errors.New("the import ended without an answer")
+	for _, err := range []error{ctx.Err(), sending} {
+		if err != nil {
+			broken = fmt.Errorf("%w: %w", broken, err)
+		}
+	}
+	return &HintedError{Err: broken, Hint: "see what it says: journalctl -u 'ztbridge-import@*'"}
 }
 
 // ReadImport reads a request; the file follows in what it returns.

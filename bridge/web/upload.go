@@ -22,8 +22,8 @@ const (
 	maxUpload = 32 << 20
 	maxParts  = 64
 	maxField  = 4 << 10
-	// uploadTime is how long an upload may take, importTime what is done with it, and keepUpload how
-	// long a file waits for its owner.
+	// uploadTime is how long an upload may take, importTime what is done with it, and keepUpload
+	// how long a file waits for its owner.
 	uploadTime = 10 * time.Minute
 	importTime = 5 * time.Minute
 	keepUpload = 30 * time.Minute
@@ -272,8 +272,8 @@ func (u *upload) add(p api.Progress) {
 	}
 }
 
-// end leaves a stage in which something was done. A tunnel that came up may be put in force, also if
-// not all of what was tried passed.
+// end leaves a stage in which something was done. A tunnel that came up may be put in force, also
+// if not all of what was tried passed.
 func (u *upload) end(after stage, err error, connected bool, now time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

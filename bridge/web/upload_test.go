@@ -33,7 +33,8 @@ type importService struct {
 }
 
 // serveImports starts the service for a page.
-func serveImports(t *testing.T, s *Server, answer func(api.ImportRequest) []api.Progress) *importService {
+func serveImports(t *testing.T, s *Server,
+	answer func(api.ImportRequest) []api.Progress) *importService {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "page")
 	if err != nil {

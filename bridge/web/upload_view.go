@@ -103,7 +103,8 @@ func (s *Server) showUpload(w http.ResponseWriter, r *http.Request, request api.
 				namesOf(p), strings.Join(p.Wanted, ", then "))})
 		}
 	}
-	s.page(w, r, codeOf(err), "profile", frame{Title: "Upload a profile", Active: "status", Body: v})
+	s.page(w, r, codeOf(err), "profile",
+		frame{Title: "Upload a profile", Active: "status", Body: v})
 }
 
 // uploadProgress is the live part alone. When nothing is done any more, the browser loads the page
