@@ -182,8 +182,8 @@ func TestExhaustedListRefusesAtOnce(t *testing.T) {
 func TestLossDoesNotFlap(t *testing.T) { losePackets(t, 20*time.Second) }
 
 func TestLongLossDoesNotFlap(t *testing.T) {
-	netlab.Long(t, "two minutes of loss")
-	losePackets(t, 2*time.Minute)
+	netlab.Long(t, "ten minutes of loss")
+	losePackets(t, 10*time.Minute)
 }
 
 // losePackets counts the changes of egress while packets are lost for the given time.
