@@ -71,7 +71,7 @@ func staysHealthy(t *testing.T, boxes []*box) {
 				since[i] = st.Time
 			}
 		}
-		time.Sleep(500 * time.Millisecond)
+		time.Sleep(time.Second)
 	}
 	for _, b := range boxes {
 		if text, err := b.run("doctor"); err != nil {

@@ -41,8 +41,8 @@ func TestVersionsFailApart(t *testing.T) {
 	versionsFailApart(t, top, b, top.Providers[0], "first", "second")
 }
 
-// versionsFailApart has a provider, behind the first egress, drop one IP version and then the other.
-// The one that is dead is served by the second egress within 1.5 s, and the other one stays.
+// versionsFailApart has a provider, behind the first egress, drop one IP version and then the
+// other. The one that is dead is served by the second egress within 1.5 s, and the other one stays.
 func versionsFailApart(t *testing.T, top *lab.Topology, b *box, p *lab.Provider, first,
 	second string) {
 	t.Helper()

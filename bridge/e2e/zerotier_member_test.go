@@ -149,8 +149,8 @@ func TestZeroTierMemberAsEgress(t *testing.T) {
 	noLeak(t, leaksB)
 }
 
-// TestVersionsFailApartBehindMember: the same of an egress that is another member, when the provider
-// behind it drops one IP version.
+// TestVersionsFailApartBehindMember: the same of an egress that is another member, when the
+// provider behind it drops one IP version.
 func TestVersionsFailApartBehindMember(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
