@@ -188,9 +188,7 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 func recordPath(opts Options) string { return filepath.Join(opts.RuntimeDir, "sysctls.json") }
 
 func openKernel(opts Options) (*kernel.Kernel, error) {
-	return kernel.Open(kernel.Options{
-		RecordPath: recordPath(opts), Logger: opts.Logger,
-	})
+	return kernel.Open(kernel.Options{RecordPath: recordPath(opts), Logger: opts.Logger})
 }
 
 // enforce puts a configuration in force. It does not wait: services that are no longer wanted end

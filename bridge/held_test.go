@@ -72,7 +72,7 @@ func TestStatusTellsWhatTheKernelHolds(t *testing.T) {
 		desired := decide.Decide(cfg, s)
 		if tt.applied {
 			d.usage.Record(desired)
-			d.inForce = inForce{d.spec, desired.Intent}
+			d.inForce = inForce{spec: d.spec, intent: desired.Intent}
 		}
 		d.publish(s, desired, status.Pass{At: s.Now, Err: tt.err, Applied: tt.applied})
 		st := d.published.Load().status

@@ -40,7 +40,7 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 		d.undone.Warn(d.opts.Logger, "some of the kernel cannot be made what it should be", err)
 		d.services.Applied(snap, desired, d.spec.Config.Probe.Targets)
 		d.SetPaths(services.NotifyPaths(desired, snap.Host))
-		d.commitReload(ctx, desired.Intent)
+		d.commitReload(ctx, desired)
 		d.services.RemoveOrphans(desired.Intent, snap.Host)
 		d.queues = d.kernel.SetQueues(decide.Shapes(d.spec.Config, desired.Intent))
 		d.unqueued.Warn(d.opts.Logger, "some queues stay as they are", d.queues)
@@ -163,19 +163,22 @@ func planFor(k *kernel.Kernel, intent policyroute.Intent,
 type inForce struct {
 	spec   *services.Spec
 	intent policyroute.Intent
+	timed  []string // the rules with times that were in force
 }
 
-// commitReload records what is in force now. After a reload, and after a device chose, it cuts the
-// connections that the new policy sends by another egress: the kernel itself ends only those that
-// were masqueraded. All other connections must live: replies to a cut one match no conntrack entry,
-// and a client that only listens would wait for them forever.
-func (d *daemon) commitReload(ctx context.Context, intent policyroute.Intent) {
-	before, now := d.inForce, inForce{d.spec, intent}
-	if before.spec == nil || before.spec == now.spec && !d.Book.Moved() {
+// commitReload records what is in force now. After a reload, after a device chose, and where a
+// rule's time begins or ends, it cuts the connections that the new policy sends by another egress:
+// the kernel itself ends only those that were masqueraded. All other connections must live: replies
+// to a cut one match no conntrack entry, and a client that only listens would wait for them
+// forever.
+func (d *daemon) commitReload(ctx context.Context, desired decide.Decision) {
+	before, now := d.inForce, inForce{d.spec, desired.Intent, desired.Timed}
+	if before.spec == nil || before.spec == now.spec && !d.Book.Moved() &&
+		slices.Equal(before.timed, now.timed) {
 		d.inForce = now
 		return
 	}
-	moved := kernel.Flows{Moved: decide.NewReload(before.intent, intent).Moves}
+	moved := kernel.Flows{Moved: decide.NewReload(before.intent, desired.Intent).Moves}
 	if d.cut(ctx, "reload", moved) == nil { // else the next pass tries again
 		d.inForce = now
 		d.Book.Commit()

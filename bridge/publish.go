@@ -35,8 +35,7 @@ func (d *daemon) publish(s decide.Snapshot, desired decide.Decision, r status.Pa
 	in := status.Input{
 		Version: d.opts.Version, Started: d.started, Config: d.spec.Config,
 		Warnings: d.spec.Warnings, Snapshot: s, Decided: desired, Applied: applied, Pass: r,
-		Notice: status.ReadNotice(d.opts.RuntimeDir), Refused: d.refused,
-		Page:    d.page.Fault(),
+		Notice: status.ReadNotice(d.opts.RuntimeDir), Refused: d.refused, Page: d.page.Fault(),
 		Updates: status.ReadUpdates(d.opts.RuntimeDir), Found: append(append(
 			d.Keep(d.spec.Config.History), d.Problems()...), d.services.Problems()...),
 		Idle: d.idleMeter.Usage(),
@@ -63,7 +62,7 @@ func (d *daemon) publish(s decide.Snapshot, desired decide.Decision, r status.Pa
 func (d *daemon) inForceOf(desired decide.Decision) decide.Decision {
 	out := d.usage.InForce(desired)
 	if d.inForce.spec != nil {
-		out.Intent = d.inForce.intent
+		out.Intent, out.Timed = d.inForce.intent, d.inForce.timed
 	}
 	return out
 }

@@ -119,6 +119,9 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 		counters(out, egressBytes, egressPkts, e.Name, e.Counters)
 	}
 	for _, p := range s.Policies {
+		if p.Off {
+			continue
+		}
 		egress := p.Egress
 		if egress == "" {
 			egress = "none"

@@ -194,12 +194,16 @@ func (p *page) egress(e Egress) {
 
 func (p *page) policy(rule Policy) {
 	now := "blocked"
-	if rule.Egress != "" {
+	switch {
+	case rule.Off:
+		now = "not now"
+	case rule.Egress != "":
 		now = rule.Egress
 	}
 	p.title(fmt.Sprintf("%s → %s for %s", rule.Name, now, p.age(rule.Since)))
 	p.field("from", strings.Join(rule.From, ", "))
 	p.field("to", strings.Join(rule.To, ", "))
+	p.field("at", strings.Join(rule.At, ", "))
 	wanted := strings.Join(rule.Wanted, ", ")
 	if wanted == "" {
 		wanted = "block"

@@ -140,8 +140,14 @@ func (p *page) traffic(s Status) {
 		if len(rule.To) > 0 {
 			from += " to " + strings.Join(rule.To, ", ")
 		}
+		if len(rule.At) > 0 {
+			from += " (" + strings.Join(rule.At, ", ") + ")"
+		}
 		now := "blocked"
 		switch {
+		case rule.Off:
+			p.text("  ", from+" → not now")
+			continue
 		case rule.Egress6 != "":
 			now = fmt.Sprintf("%s, IPv6 by %s", rule.Egress, rule.Egress6)
 		case rule.Egress != "":

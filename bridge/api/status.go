@@ -160,9 +160,12 @@ type Policy struct {
 	Wanted []string `json:"wanted"` // egresses in order of preference; empty: block
 	Egress string   `json:"egress"` // the one in use; empty: refused
 	// Egress6 carries its IPv6 where that is another.
-	Egress6 string    `json:"egress6,omitempty"`
-	Since   time.Time `json:"since"`
-	Why     string    `json:"why"`
+	Egress6 string `json:"egress6,omitempty"`
+	// At are the times of the week in which the rule is in force; empty: always. Off: not now.
+	At    []string  `json:"at,omitempty"`
+	Off   bool      `json:"off,omitempty"`
+	Since time.Time `json:"since"`
+	Why   string    `json:"why"`
 }
 
 // Network is the box's membership in a ZeroTier network.
@@ -198,6 +201,7 @@ type Device struct {
 	Name      string       `json:"name"` // for people; the ID where there is none
 	Addresses []netip.Addr `json:"addresses"`
 	Choice    string       `json:"choice"`
+	Off       bool         `json:"off,omitempty"`     // no rule that is in force offers the choice
 	Rule      string       `json:"rule"`              // that speaks of it; empty: none
 	Egress    string       `json:"egress"`            // that it uses now; empty: blocked
 	Egress6   string       `json:"egress6,omitempty"` // of its IPv6, where that is another

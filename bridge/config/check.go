@@ -105,7 +105,9 @@ func (d *decoder) checkReach() {
 				"this rule can never match: earlier rules take everything that it selects",
 				"move it up, before the more general rule, or remove it")
 		}
-		before = append(before, mine...)
+		if len(rule.At) == 0 { // at other times, what it selects comes to later rules
+			before = append(before, mine...)
+		}
 	}
 }
 

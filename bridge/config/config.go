@@ -194,7 +194,9 @@ type Rule struct {
 	// Failover reports whether the egresses of Egress follow a device's own choice while that is
 	// down. If not, the device is blocked then.
 	Failover bool
-	Pos      Position
+	// At are the times of the week in which the rule is in force; empty: always.
+	At  []Span
+	Pos Position
 }
 
 // ListOf returns the egresses, in order, of a device that chose one of Choose.

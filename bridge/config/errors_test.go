@@ -114,8 +114,20 @@ func TestMistakes(t *testing.T) {
 		{"block beside others", minimal + "policy:\n  - {egress: [provider, block]}\n", ErrValue,
 			[]string{
 				"ztbridge.yaml:4: policy[0].egress[1]: a list ends closed by itself; remove `block` here, or the egresses beside it"}},
+		{"no part of a week", minimal +
+			"policy:\n  - {at: [sat, \"mon-fri 8-18\"], egress: provider}\n",
+			ErrValue, []string{
+				`ztbridge.yaml:4: policy[0].at[1]: "mon-fri 8-18" is no part of a week: ` +
+					`it needs days, times, or both; write it as "mon-fri 08:00-18:00", "sat", ` +
+					`"22:00-06:00" or "mon-fri 08:00-18:00 Europe/Berlin"`}},
+		{"no time zone", minimal + "policy:\n  - {at: \"sat Mars/Olympus\", egress: provider}\n",
+			ErrValue, []string{
+				`ztbridge.yaml:4: policy[0].at: "sat Mars/Olympus" is no part of a ` +
+					`week: there is no time zone "Mars/Olympus"; write it as "mon-fri 08:00-18:00", ` +
+					`"sat", "22:00-06:00" or "mon-fri 08:00-18:00 Europe/Berlin"`}},
 		{"a choice of nothing", minimal + "policy:\n  - {from: zerotier, choose: []}\n", ErrMissing,
-			[]string{"ztbridge.yaml:4: policy[0].choose: the list is empty; name an egress, or write `egress: block`"}},
+			[]string{
+				"ztbridge.yaml:4: policy[0].choose: the list is empty; name an egress, or write `egress: block`"}},
 		{"a choice of block", minimal + "policy:\n  - {choose: block}\n", ErrValue, []string{
 			"ztbridge.yaml:4: policy[0].choose: `block` is no exit that a device can choose; name egresses here, and write `egress: block` for devices that chose none"}},
 		{"a dangling choice", minimal + "policy:\n  - {choose: [provder], egress: provider}\n",

@@ -53,6 +53,10 @@ policy:
 			"{from: zerotier, to: 0.0.0.0/0, egress: direct}\n{from: zerotier, egress: provider}",
 			false, ""},
 		{"versions do not meet", "{from: 10.1.2.3, to: '2001:db8::/32', egress: direct}", true, ""},
+		{"at some times before always",
+			"{at: sat, egress: direct}\n{egress: provider}", false, ""},
+		{"at some times after always",
+			"{egress: direct}\n{at: sat, egress: provider}", true, ""},
 		{"everything, then anything", "{egress: direct}\n{from: 10.1.2.3, egress: provider}", true,
 			""},
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -19,6 +20,7 @@ var same = cmp.Options{
 	cmpopts.IgnoreTypes(Position{}),
 	cmpopts.IgnoreFields(Config{}, "File"),
 	cmpopts.IgnoreFields(Selector{}, "Text"),
+	cmp.Comparer(func(a, b *time.Location) bool { return a.String() == b.String() }),
 	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
@@ -93,7 +95,7 @@ func TestReferenceUncommented(t *testing.T) {
 		t.Fatalf("error %v, warnings %v in:\n%s", err, warnings, text)
 	}
 	if cfg.Endpoint == nil || cfg.ZeroTier.Moon == nil || len(cfg.Egresses) != 5 ||
-		len(cfg.Policy) != 7 ||
+		len(cfg.Policy) != 8 ||
 		len(cfg.Inbound) != 2 || len(cfg.Interfaces) != 2 || len(cfg.ZeroTier.Networks) != 3 {
 		t.Errorf("an example was not uncommented:\n%s", text)
 	}

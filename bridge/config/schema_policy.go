@@ -71,6 +71,7 @@ func (d *decoder) rule(v value) {
 		},
 		"egress": func(v value) { egress = v },
 		"choose": func(v value) { choose = v },
+		"at":     func(v value) { rule.At = v.spans() },
 	})
 	if from.node == nil {
 		rule.From = []Selector{everything(d.cfg.IngressNames(), rule.Pos)}

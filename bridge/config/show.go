@@ -115,6 +115,7 @@ type viewPrefix struct {
 type viewRule struct {
 	From   []string       `yaml:"from,flow"`
 	To     []netip.Prefix `yaml:"to,omitempty,flow"`
+	At     []string       `yaml:"at,omitempty,flow"`
 	Choose []string       `yaml:"choose,omitempty,flow"`
 	Egress []string       `yaml:"egress,omitempty,flow"`
 }
@@ -257,7 +258,7 @@ func (w *WAN) view(dns []string) viewWAN {
 }
 
 func (r Rule) view() viewRule {
-	v := viewRule{To: r.To, Egress: r.Egress, Choose: r.Choose}
+	v := viewRule{To: r.To, At: r.Times(), Egress: r.Egress, Choose: r.Choose}
 	for _, s := range r.From {
 		switch s.Kind {
 		case ByIngress:

@@ -25,6 +25,8 @@ type Decision struct {
 	PathClients []PathClient
 	// Starting are egresses that have not failed, but had no time yet to connect.
 	Starting map[string]bool
+	// Timed are the rules with times of the week that are in force.
+	Timed []string
 	// Wake is when to decide again even if no event comes; zero: never.
 	Wake time.Time
 }
@@ -52,8 +54,10 @@ func Decide(cfg *config.Config, s Snapshot) Decision {
 	d.Intent.Stacked = stacked(d.Intent.Ingresses, s.Host)
 	d.Starting = starting(cfg, s, d)
 	d.Intent.Policies = policyIntents(cfg, s, d)
+	d.Timed = timed(cfg, s.Now)
+	d.Wake = cfg.NextChange(s.Now)
 	if len(d.Starting) > 0 {
-		d.Wake = s.Started.Add(startMoment)
+		d.Wake = Earliest(d.Wake, s.Started.Add(startMoment))
 	}
 	addPeerings(cfg, s, &d.Intent)
 	d.PathClients = pathClients(cfg, s, d)
@@ -69,6 +73,17 @@ func Decide(cfg *config.Config, s Snapshot) Decision {
 	d.Intent.SourceConns = sourceConns(s.Host.ConntrackMax)
 	d.Intent.Links6 = advertised(d.Intent.Ingresses, s.Host)
 	return d
+}
+
+// timed returns the names of the rules that have times of the week, and are in force.
+func timed(cfg *config.Config, now time.Time) []string {
+	var out []string
+	for _, r := range cfg.Policy {
+		if len(r.At) > 0 && r.Holds(now) {
+			out = append(out, r.Name)
+		}
+	}
+	return out
 }
 
 // startMoment is the time after the daemon's start in which the first choice may connect before the

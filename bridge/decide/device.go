@@ -137,9 +137,22 @@ func ruleSelects(r config.Rule, d Device, ingresses []string, a netip.Addr, s Sn
 	})
 }
 
-// Offers returns the exits that a device may choose from: those of all rules that speak of it, in
-// the order of the configuration.
+// Offers returns the exits that a device may choose from: those of all rules that speak of it and
+// are in force, in the order of the configuration.
 func Offers(cfg *config.Config, s Snapshot, d DeviceState) []string {
+	return offers(cfg, s, d, func(r config.Rule) bool { return r.Holds(s.Now) },
+		func(config.Rule) bool { return true })
+}
+
+// OffersAtAnyTime returns those that it may choose from at any time of the week.
+func OffersAtAnyTime(cfg *config.Config, s Snapshot, d DeviceState) []string {
+	return offers(cfg, s, d, func(config.Rule) bool { return true },
+		func(r config.Rule) bool { return len(r.At) == 0 })
+}
+
+// offers is Offers with the rules that count, and those of them that keep a device from later ones.
+func offers(cfg *config.Config, s Snapshot, d DeviceState,
+	counts, ends func(config.Rule) bool) []string {
 	ingresses := ingressesOf(cfg, d.Device, s)
 	if len(ingresses) == 0 {
 		return nil
@@ -151,7 +164,7 @@ func Offers(cfg *config.Config, s Snapshot, d DeviceState) []string {
 	var out []string
 	for _, a := range addrs {
 		for _, r := range cfg.Policy {
-			if !ruleSelects(r, d.Device, ingresses, a, s) {
+			if !counts(r) || !ruleSelects(r, d.Device, ingresses, a, s) {
 				continue
 			}
 			for _, name := range r.Choose {
@@ -159,7 +172,7 @@ func Offers(cfg *config.Config, s Snapshot, d DeviceState) []string {
 					out = append(out, name)
 				}
 			}
-			if len(r.To) == 0 {
+			if len(r.To) == 0 && ends(r) {
 				break // no later rule is for it
 			}
 		}

@@ -81,7 +81,7 @@ func pathClients(cfg *config.Config, s Snapshot, d Decision) []PathClient {
 func generalLists(cfg *config.Config, s Snapshot) [][]string {
 	var out [][]string
 	for _, r := range cfg.Policy {
-		if len(r.To) == 0 {
+		if len(r.To) == 0 && r.Holds(s.Now) {
 			out = append(out, listsOf(r, s)...)
 		}
 	}

@@ -127,6 +127,9 @@ func policyIntents(cfg *config.Config, s Snapshot, d Decision) []policyroute.Pol
 	for _, r := range cfg.Policy {
 		// A rule that matches nobody yet has a choice all the same: nobody is refused by it.
 		chooseFor(r.Egress, d, s)
+		if !r.Holds(s.Now) {
+			continue
+		}
 		for _, p := range chosenPolicies(cfg, r, s) {
 			out = append(out, splitHorizon(cfg, p, d, s)...)
 		}

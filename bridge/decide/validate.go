@@ -16,7 +16,12 @@ import (
 // as if every device and service were there.
 func Validate(cfg *config.Config, listeners []Listener) error {
 	errs := append(sharedDevices(cfg), sharedIfaces(cfg)...)
-	intent := Decide(cfg, everythingUp(cfg, listeners)).Intent
+	always := *cfg // what may be in force at some time of the week
+	always.Policy = slices.Clone(cfg.Policy)
+	for i := range always.Policy {
+		always.Policy[i].At = nil
+	}
+	intent := Decide(&always, everythingUp(cfg, listeners)).Intent
 	errs = append(errs, tooMany(cfg, intent)...)
 	if len(errs) > 0 {
 		return errs

@@ -89,7 +89,7 @@ func daemonChecks(d Daemon, line []string) []check {
 		switch {
 		case p.Egress != "":
 			needs = []string{"egress " + p.Egress}
-		case len(p.Wanted) > 0:
+		case len(p.Wanted) > 0 && !p.Off:
 			needs = []string{"egress " + p.Wanted[0]}
 		}
 		checks = append(checks, check{p.Name, needs, func(Facts) Result { return lookPolicy(p) }})
@@ -346,6 +346,8 @@ func lookProbes(e Egress) Result {
 
 func lookPolicy(p Policy) Result {
 	switch {
+	case p.Off:
+		return ok("not in force: it is not its time")
 	case len(p.Wanted) == 0:
 		return ok("blocks, as configured")
 	case p.Egress == "":

@@ -118,6 +118,7 @@ type Policy struct {
 	Name   string
 	Wanted []string // egresses in order; empty: it blocks
 	Egress string   // in use; empty: refused
+	Off    bool     // it has times, and it is none of them now
 	Chosen bool     // by a person
 	Why    string
 }

@@ -23,8 +23,8 @@ const (
 	retryMax   = 2 * time.Hour
 )
 
-// Path is the path through one egress by one IP version. Without a resolver, services with names are
-// not asked.
+// Path is the path through one egress by one IP version. Without a resolver, services with names
+// are not asked.
 type Path struct {
 	pathdial.Path
 	Key string // names it in Status; unique

@@ -110,6 +110,9 @@ func (m *memory) changed(s api.Status) {
 	}
 	for _, p := range s.Policies {
 		to := cmp.Or(p.Egress, "blocked")
+		if p.Off {
+			to = "not in force"
+		}
 		if p.Egress6 != "" {
 			to += ", IPv6 by " + p.Egress6
 		}

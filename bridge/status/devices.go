@@ -19,7 +19,8 @@ func devices(in Input) []api.Device {
 			continue
 		}
 		device := api.Device{Kind: d.Kind(), ID: d.String(), Network: d.Network, Name: d.Title(),
-			Addresses: d.Addresses(s), Choice: d.Egress, Since: d.Since.UTC()}
+			Addresses: d.Addresses(s), Choice: d.Egress, Since: d.Since.UTC(),
+			Off: !slices.Contains(decide.Offers(in.Config, s, d), d.Egress)}
 		device.Rule, device.Egress, device.Egress6 = decide.DeviceExits(in.Config, s,
 			in.Applied.Intent, d)
 		out = append(out, device)
@@ -32,7 +33,7 @@ func devices(in Input) []api.Device {
 func deviceProblems(cfg *config.Config, s decide.Snapshot) []health.Problem {
 	var out []health.Problem
 	for _, d := range s.Devices {
-		offers := decide.Offers(cfg, s, d)
+		offers := decide.OffersAtAnyTime(cfg, s, d)
 		if d.Egress == "" || slices.Contains(offers, d.Egress) {
 			continue
 		}

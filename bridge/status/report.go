@@ -229,7 +229,10 @@ func (r *Reporter) policy(rule config.Rule, now time.Time, desired decide.Decisi
 	out := api.Policy{
 		Name: rule.Name, From: []string{}, To: []string{},
 		Wanted: append([]string{}, rule.Egress...),
-		Egress: c.Egress, Egress6: c.Egress6, Why: c.Why,
+		Egress: c.Egress, Egress6: c.Egress6, Why: c.Why, At: rule.Times(),
+	}
+	if len(rule.At) > 0 && !slices.Contains(desired.Timed, rule.Name) {
+		out.Off, out.Egress, out.Egress6, out.Why = true, "", "", "it is not its time"
 	}
 	for _, sel := range rule.From {
 		out.From = append(out.From, sel.Text)
@@ -237,7 +240,7 @@ func (r *Reporter) policy(rule config.Rule, now time.Time, desired decide.Decisi
 	for _, p := range rule.To {
 		out.To = append(out.To, p.String())
 	}
-	out.Since = r.history.Record(now, "policy "+rule.Name, decide.OrNone(c.Egress), c.Why).At
+	out.Since = r.history.Record(now, "policy "+rule.Name, decide.OrNone(out.Egress), out.Why).At
 	return out
 }
 
@@ -259,6 +262,9 @@ func (r *Reporter) ingress(of Input, in policyroute.Ingress) api.Ingress {
 		out.State = "down"
 	}
 	for _, rule := range of.Config.Policy {
+		if len(rule.At) > 0 && !slices.Contains(desired.Timed, rule.Name) {
+			continue
+		}
 		for _, sel := range rule.From {
 			if sel.Kind == config.ByIngress &&
 				!slices.Contains(decide.Expand(sel.Ingress, s), in.Name) {

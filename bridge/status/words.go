@@ -52,7 +52,7 @@ func overall(st api.Status, applied bool) (api.State, string) {
 			answering++
 		}
 		switch {
-		case len(p.Wanted) == 0:
+		case len(p.Wanted) == 0 || p.Off:
 		case p.Egress == "":
 			refused++
 		case p.Egress != p.Wanted[0] && p.Egress != st.Override:
@@ -64,10 +64,10 @@ func overall(st api.Status, applied bool) (api.State, string) {
 	}
 	for _, d := range st.Devices {
 		switch {
-		case len(d.Addresses) == 0: // not met yet
+		case len(d.Addresses) == 0 || d.Off: // not met yet, or another rule is for it now
 		case d.Egress == "":
 			refused++
-		case d.Egress != d.Choice && !has(st.Conditions, health.ChoiceGone, d.Name):
+		case d.Egress != d.Choice:
 			second++
 		}
 	}
@@ -104,12 +104,6 @@ func overall(st api.Status, applied bool) (api.State, string) {
 func answers(egresses []api.Egress, name string) bool {
 	return slices.ContainsFunc(egresses,
 		func(e api.Egress) bool { return e.Name == name && e.State == string(client.StateUp) })
-}
-
-func has(conditions []api.Condition, code health.Code, subject string) bool {
-	return slices.ContainsFunc(conditions, func(c api.Condition) bool {
-		return c.Code == code && c.Subject == subject
-	})
 }
 
 // worst returns the first problem that cuts clients off and is no consequence of another.

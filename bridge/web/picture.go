@@ -79,6 +79,9 @@ func pictureOf(s api.Status) picture {
 func ruleNode(r api.Policy) node {
 	n := node{Name: namesOf(r), Text: "Blocked"}
 	switch {
+	case r.Off:
+		n.Class, n.Text = "dead", "Not now: "+strings.Join(r.At, ", ")
+		return n
 	case r.Egress == "" && len(r.Wanted) > 0:
 		n.Class, n.Text = "dead", "Blocked: no exit is connected"
 	case r.Egress != "":

@@ -266,6 +266,8 @@ func ago(now, at time.Time) string {
 // leavesBy says by which exit a rule's traffic leaves.
 func leavesBy(p api.Policy) string {
 	switch {
+	case p.Off:
+		return "not in force"
 	case p.Egress == "":
 		return "blocked"
 	case p.Egress6 != "":

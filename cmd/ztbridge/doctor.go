@@ -168,7 +168,7 @@ func (p *program) daemonFacts(ctx context.Context, s api.Status) (*doctor.Daemon
 	for _, rule := range s.Policies {
 		d.Policies = append(d.Policies, doctor.Policy{
 			Name: rule.Name, Wanted: rule.Wanted, Egress: rule.Egress,
-			Chosen: rule.Egress == s.Override, Why: rule.Why,
+			Chosen: rule.Egress == s.Override, Off: rule.Off, Why: rule.Why,
 		})
 	}
 	pending, err := p.daemon().Plan(ctx)
