@@ -44,7 +44,7 @@ func TestNotifyMistakes(t *testing.T) {
 		"{by: [], ntfy: {" + good + "}}":                           "notify.by: messages could not leave",
 		"{events: [downn], ntfy: {" + good + "}}":                  `notify.events[0]: "downn"`,
 		"{events: [], ntfy: {" + good + "}}":                       "nothing is told",
-		"{down_after: 1s, ntfy: {" + good + "}}":                   "notify.down_after",
+		"{down_after: 10ms, ntfy: {" + good + "}}":                 "notify.down_after",
 		"{ntfy: {url: 'ftp://h/x'}}":                               "notify.ntfy.url: this is no address",
 		"{ntfy: {url: 'https://h/'}}":                              "names no topic",
 		"{ntfy: {url: 'https://u:5ecret@h/x'}}":                    "holds a password",

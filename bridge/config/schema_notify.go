@@ -48,7 +48,7 @@ const OwnLine = "wan"
 
 const (
 	defaultDownAfter = 5 * time.Minute
-	leastDownAfter   = 10 * time.Second
+	leastDownAfter   = time.Second
 	mostDownAfter    = 24 * time.Hour
 )
 

@@ -274,3 +274,18 @@ func (m *Machine) unsure(key string) bool {
 	e := m.Episodes[key]
 	return e != nil && e.Over
 }
+
+// undecided reports whether time alone may bring news.
+func (m *Machine) undecided() bool {
+	for _, e := range m.Episodes {
+		if !e.Told || e.Over {
+			return true
+		}
+	}
+	for _, l := range m.Routes {
+		if l.Now != l.Told {
+			return true
+		}
+	}
+	return false
+}

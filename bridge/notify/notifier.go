@@ -25,6 +25,8 @@ const (
 	fileName = "notify.json"
 	// look is how often the machine makes a step though no status changed: durations pass.
 	look = 10 * time.Second
+	// lookSoon is how often it does while something is to be decided.
+	lookSoon = 2 * time.Second
 	// sendTimeout bounds one attempt by one path, names and connection included.
 	sendTimeout = 12 * time.Second
 )
@@ -166,6 +168,9 @@ func (r *run) step(ctx context.Context, status func() api.Status,
 	moved := !reflect.DeepEqual(paths, r.paths)
 	r.paths = paths
 	next := look
+	if r.machine.undecided() {
+		next = lookSoon
+	}
 	for _, t := range targets {
 		box := r.machine.Outboxes[t.Name]
 		if moved && box.NoPath {

@@ -14,7 +14,7 @@ import (
 
 const (
 	// gather is how long news wait for more, so that one cause makes one message.
-	gather = 15 * time.Second
+	gather = 5 * time.Second
 	// maxPerHour is the most that one sender gets in any hour.
 	maxPerHour = 10
 	// firstRetry doubles with each failure in a row, up to maxRetry.
