@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -142,6 +143,10 @@ probe: {targets: [192.0.2.10]}
 
 func healthyDinosaur(t *testing.T) []*box {
 	p := newPair(t)
+	must(t, p.network.SetRoutes(p.ctx, // box B is what Uno is
+		ztlab.ManagedRoute{Target: ztlab.Net4}, ztlab.ManagedRoute{Target: ztlab.Net6},
+		ztlab.ManagedRoute{Target: netip.MustParsePrefix("0.0.0.0/0"), Via: boxB4},
+		ztlab.ManagedRoute{Target: netip.MustParsePrefix("::/0"), Via: boxB6}))
 	p.b.write("ztbridge.yaml", p.zerotier(p.nb)+providerConfig)
 	p.a.write("ztbridge.yaml", p.zerotier(p.na)+dinosaurConfig+by("home", boxB4, boxB6))
 	p.b.start()

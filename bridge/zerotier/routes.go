@@ -55,6 +55,7 @@ func (n NetworkStatus) RouteProblems(name string, to []netip.Prefix) []health.Pr
 	if !partly {
 		remedy = "run: ztbridge network setup --yes; or " + remedy
 	}
+	remedy += ". If only some members use this box on purpose: name them in `from:`"
 	return []health.Problem{{Code: health.NetworkNoRoute, Subject: name,
 		Message: fmt.Sprintf("network %s has no managed route %s by this box: %s", name,
 			strings.Join(missing, " and "), what), Remedy: remedy}}
