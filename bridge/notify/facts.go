@@ -119,8 +119,8 @@ type route struct{ key, of, to, why string }
 func routesOf(s api.Status) []route {
 	var out []route
 	for _, p := range s.Policies {
-		if len(p.Wanted) == 0 {
-			continue // blocked for good
+		if len(p.Wanted) == 0 || p.Off {
+			continue // blocked for good, or not in force now
 		}
 		to := p.Egress
 		if p.Egress6 != "" {

@@ -3,6 +3,7 @@ package browsertest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -39,18 +40,8 @@ type Options struct {
 // New starts a browser. Where there is none, the test is skipped.
 func New(t *testing.T, o Options) *Browser {
 	t.Helper()
-	program := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if found, err := exec.LookPath(name); err == nil {
-			program = found
-			break
-		}
-	}
-	if program == "" {
-		t.Skip("SKIPPED: there is no chromium on this machine")
-	}
 	home := t.TempDir()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program),
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(find(t)),
 		chromedp.UserDataDir(filepath.Join(home, "data")), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Env("HOME="+home, "TMPDIR="+home, "XDG_CONFIG_HOME="+home, "XDG_CACHE_HOME="+home),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
@@ -79,19 +70,11 @@ func New(t *testing.T, o Options) *Browser {
 		}
 	})
 	b := &Browser{t: t, ctx: ctx, answered: make(chan struct{}, 1)}
-	dialogs := chromedp.Events(ctx, page.JavascriptDialogOpening)
+	questions := chromedp.Events(ctx, page.JavascriptDialogOpening)
 	reader.Go(func() {
-		for _, err := range dialogs {
-			if err == nil {
-				_, err = chromedp.Call(ctx, page.HandleJavaScriptDialog,
-					page.HandleJavaScriptDialogParams{Accept: b.answer.Load()})
-			}
-			if err != nil {
+		for _, err := range questions {
+			if err != nil || b.reply() != nil {
 				return // the browser has ended
-			}
-			select {
-			case b.answered <- struct{}{}:
-			default:
 			}
 		}
 	})
@@ -107,6 +90,32 @@ func New(t *testing.T, o Options) *Browser {
 		}
 	})
 	return b
+}
+
+// find returns the program of a browser; the test is skipped where there is none.
+func find(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if found, err := exec.LookPath(name); err == nil {
+			return found
+		}
+	}
+	t.Skip("SKIPPED: there is no chromium on this machine")
+	return ""
+}
+
+// reply answers a question of the page's.
+func (b *Browser) reply() error {
+	_, err := chromedp.Call(b.ctx, page.HandleJavaScriptDialog,
+		page.HandleJavaScriptDialogParams{Accept: b.answer.Load()})
+	if err != nil {
+		return fmt.Errorf("answering the page: %w", err)
+	}
+	select {
+	case b.answered <- struct{}{}:
+	default:
+	}
+	return nil
 }
 
 // Step is something to do in a browser.
