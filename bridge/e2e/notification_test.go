@@ -23,8 +23,8 @@ type arrival struct {
 }
 
 // TestMessagesKeepToTheirPath kills the tunnel: the message about it arrives from the box's own
-// address, as configured. What is to leave by the tunnel leaves by nothing else, names included, and
-// no client's packet leaks meanwhile.
+// address, as configured. What is to leave by the tunnel leaves by nothing else, names included,
+// and no client's packet leaks meanwhile.
 func TestMessagesKeepToTheirPath(t *testing.T) {
 	t.Parallel()
 	top := standard(t, lab.Options{})

@@ -185,6 +185,7 @@ func (s *stage) sources(o Options) error {
 		"networkd.conf.d/*.conf": "/usr/lib/systemd/networkd.conf.d",
 		"NetworkManager/*.conf":  "/usr/lib/NetworkManager/conf.d",
 		"examples/*.yaml":        "/usr/share/doc/ztbridge/examples",
+		"prometheus/*":           "/usr/share/doc/ztbridge/prometheus",
 	} {
 		matches, err := filepath.Glob(filepath.Join(configs, pattern))
 		if err != nil || len(matches) == 0 {

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,6 +60,24 @@ func TestManualOfCommands(t *testing.T) {
 		if shown := formatted(t, string(text)); !strings.Contains(shown, "SYNOPSIS") ||
 			!strings.Contains(string(text), `"Jan 2026"`) {
 			t.Errorf("%s:\n%s", filepath.Base(page), shown)
+		}
+	}
+}
+
+// What the configuration's comments lead to is in the package.
+func TestPackagedDocuments(t *testing.T) {
+	s := stage{dir: t.TempDir(), when: time.Unix(1767225600, 0).UTC()}
+	if err := s.sources(Options{Source: "../../..", Version: "0.1.0"}); err != nil {
+		t.Fatal(err)
+	}
+	var packed []string
+	for _, c := range s.contents {
+		packed = append(packed, c.Destination)
+	}
+	for _, name := range []string{"prometheus/alerts.yaml", "prometheus/grafana.json",
+		"prometheus/README.md", "examples/ztbridge.yaml"} {
+		if !slices.Contains(packed, "/usr/share/doc/ztbridge/"+name) {
+			t.Errorf("%s is not packed", name)
 		}
 	}
 }
