@@ -199,8 +199,8 @@ func (n needs) Error() string { return string(n) }
 // Is reports whether target is ErrCredentials.
 func (needs) Is(target error) bool { return target == ErrCredentials }
 
-// CheckCredentials returns ErrCredentials where a profile needs credentials that are not there. They
-// may be nil.
+// CheckCredentials returns ErrCredentials where a profile needs credentials that are not there.
+// They may be nil.
 func CheckCredentials(p *profile.Profile, c *config.Credentials) error {
 	login := &profile.Credentials{}
 	if c != nil {
