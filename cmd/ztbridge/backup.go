@@ -27,7 +27,7 @@ func (p *program) backupCommand() *cobra.Command {
 	var out, passphraseFile, system string
 	cmd := &cobra.Command{
 		Use:   "backup -o FILE",
-		Short: "Put all that makes this box itself into one encrypted file",
+		Short: "Save all settings, keys and clients in one encrypted file",
 		Long: `Put all that makes this box itself into one file, encrypted with a passphrase: the
 configuration and every file that it names, the endpoint's keys and clients, choices,
 tokens, and the ZeroTier identity and networks. ` + "`ztbridge restore`" + ` makes another box
@@ -72,8 +72,8 @@ func (p *program) restoreCommand() *cobra.Command {
 	var replace, early bool
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
-		Short: "Make this box the one of which there is a backup",
-		Long: `Make this box the one of which there is a backup, all or nothing: same ZeroTier
+		Short: "Restore a backup on this box",
+		Long: `Restore a backup on this box, all or nothing: same ZeroTier
 address, same clients, same tunnels. Switch the other one off: two boxes with one
 identity disturb each other.
 

@@ -107,7 +107,7 @@ func (p *program) sayRestored(done pki.Restored, list []pki.Client) {
 			}
 		}
 		p.say("warning: who was revoked since the backup is not known for sure: %v", done.Unknown)
-		p.say("hint: `ztbridge client revoke NAME` whoever must not connect of: %s",
+		p.say("hint: block each of these that must not connect (ztbridge client revoke NAME): %s",
 			strings.Join(valid, " "))
 	}
 	if done.Kept != "" {

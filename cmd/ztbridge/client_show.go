@@ -17,7 +17,7 @@ func (p *program) clientShow() *cobra.Command {
 	var qr, tcp bool
 	cmd := &cobra.Command{
 		Use:   "show NAME",
-		Short: "Print a client's profile, or draw a code for its camera",
+		Short: "Show a client's profile; add --qr to scan it with the phone",
 		Long: `Print a client's profile: one file with its keys, for OpenVPN 2.5 and later, OpenVPN
 Connect and OpenVPN for Android. Whoever has it can connect as this client.
 

@@ -19,7 +19,7 @@ func (p *program) configCommand() *cobra.Command {
 	cmd.AddCommand(
 		&cobra.Command{
 			Use:   "check",
-			Short: "Look for mistakes, and say what was dropped of each profile",
+			Short: "Check for mistakes, and list what was ignored in each profile",
 			Args:  cobra.NoArgs,
 			RunE:  func(*cobra.Command, []string) error { return p.checkConfig() },
 		},

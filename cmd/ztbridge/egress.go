@@ -16,13 +16,13 @@ import (
 func (p *program) egressCommand() *cobra.Command {
 	egress := &cobra.Command{
 		Use:   "egress",
-		Short: "List the ways out, add one, or choose one by hand",
+		Short: "List the exits, add one, or select one manually",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	servers := false
 	list := &cobra.Command{
-		Use: "list", Short: "List the ways out and how they are", Args: cobra.NoArgs,
+		Use: "list", Short: "List the exits and their states", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if servers {
 				return p.listServers(cmd)
@@ -40,7 +40,7 @@ func (p *program) egressUse() *cobra.Command {
 	device := ""
 	cmd := &cobra.Command{
 		Use:   "use NAME[/SERVER]",
-		Short: "Make a way out the first choice of every rule, or of one device",
+		Short: "Make an exit the first choice of every rule, or of one device",
 		Long: `Make a way out the first choice of every rule of the policy that lists it. Rules
 that do not list it stay as they are. The choice survives a restart; while the
 chosen one is down, the others of the list are used as usual. NAME/SERVER also

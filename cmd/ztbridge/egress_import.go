@@ -19,7 +19,7 @@ type importFlags struct {
 func (p *program) egressAdd() *cobra.Command {
 	return p.importCommand(false, &cobra.Command{
 		Use:   "add NAME FILE",
-		Short: "Add a provider's profile as a new way out",
+		Short: "Add a provider's profile as a new exit",
 		Long: `Add a provider's profile (.ovpn), or a ZIP archive of profiles, as a new way out: check
 it, try it as ` + "`ztbridge config try`" + ` does, copy it beside the configuration, write the egress
 into the configuration, and wait until its tunnel is up. Comments in the configuration
@@ -33,7 +33,7 @@ rules that get it at the end of their lists.`,
 func (p *program) egressReplace() *cobra.Command {
 	return p.importCommand(true, &cobra.Command{
 		Use:   "replace NAME FILE",
-		Short: "Give a way out another profile of a provider",
+		Short: "Give an exit another profile",
 		Long: `Give an openvpn egress another profile (.ovpn), or a ZIP archive of profiles: check it,
 try it as ` + "`ztbridge config try`" + ` does while the old one carries the traffic, copy it beside
 the configuration, name it there, and wait until its tunnel is up. Comments and other

@@ -49,7 +49,7 @@ func (p *program) networkTeardown(o *networkOptions) *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
 		Use:   "teardown",
-		Short: "Take back what setup added to the network",
+		Short: "Remove what setup added to the network",
 		Long: `Print what setup added to the network and still stands; with --yes, take exactly that
 back. What a person set or changed since stays. A network that setup made is removed
 as a whole, unless other members are authorised in it.`,

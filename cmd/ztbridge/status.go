@@ -22,7 +22,7 @@ func (p *program) statusCommand() *cobra.Command {
 	var of netip.Addr
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Say what is going on: where traffic goes now, by which rule, since when",
+		Short: "Show which exit each device uses now, and why",
 		Long: `Say what is going on: where each ingress's traffic goes now, by which rule, since
 when, and what is wrong. With --of, say what happens to packets of one address and
 why. Exit code 3: the daemon is not running, or something is not as configured.`,

@@ -24,7 +24,7 @@ func (p *program) supportCommand() *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
 		Use:   "support -o FILE",
-		Short: "Make a bundle for whoever helps, without secrets",
+		Short: "Collect in one file what a helper needs, without secrets",
 		Long: `Make a ZIP archive for whoever helps: status, doctor, plan, configuration, history, logs,
 versions, routes and rules. Passwords, keys and tokens are removed; public addresses,
 ZeroTier's ids and names are replaced, the same one by the same word everywhere.

@@ -18,7 +18,7 @@ func updateCommand(b *update.Box) *cobra.Command {
 	var options updateOptions
 	cmd := &cobra.Command{
 		Use:   "update FILE|URL",
-		Short: "Bring a signed update into the other slot, and try it",
+		Short: "Install a signed update in the other slot, and try it",
 		Long: `Verify a signed bundle, write it to the slot that does not run, and restart into it once.
 The new system stays only when it is as healthy as the old one; otherwise, and after a crash
 or a hang, the old one starts again by itself.
@@ -80,7 +80,7 @@ func (o updateOptions) run(cmd *cobra.Command, b *update.Box, source string) err
 func updateStatusCommand(b *update.Box) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "status", Short: "Say which slot and version run, and what became of the last trial",
+		Use: "status", Short: "Show which slot and version run, and how the last update went",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := b.Status()
