@@ -51,8 +51,8 @@ func (s *Server) hasNetwork() bool {
 // errNoController says how the page gets to know the members.
 var errNoController = &api.HintedError{
 	Err: errors.New("the members are not known here: this needs an API token of ZeroTier Central"),
-	Hint: "make one at https://central.zerotier.com, then on the box: sudo ztbridge network status. " +
-		"Or authorise members on the network's page there",
+	Hint: "make one at https://central.zerotier.com, then on the box: sudo ztbridge network " +
+		"status. Or authorise members on the network's page there",
 }
 
 // withNetwork has the controller asked or changed, by one request at a time.

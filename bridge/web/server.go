@@ -28,8 +28,7 @@ const (
 // Config configures a Server.
 type Config struct {
 	Backend api.Backend
-	// Clients returns the endpoint's clients; api.ErrNoEndpoint: there is no endpoint. Nil:
-	// likewise.
+	// Clients returns the endpoint's clients; api.ErrNoEndpoint, or a nil Clients: there is none.
 	Clients func() (*clients.Roster, error)
 	Tools   Tools
 	// ImportSocket is where profiles are put in force: see api.Import.
