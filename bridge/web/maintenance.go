@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/health"
 )
 
 // makeTimeout is how long a file may take to be made and sent.
@@ -17,6 +18,7 @@ const makeTimeout = 6 * time.Minute
 // maintenanceView is the page of maintenance.
 type maintenanceView struct {
 	Version   string
+	Newer     string // what waits to be installed; empty: nothing
 	Restart   bool   // it can be restarted
 	Files     bool   // they can be made
 	Fault     string // why no backup was made
@@ -30,6 +32,7 @@ func (s *Server) routeMaintenance(mux *http.ServeMux) {
 	}, Owner))
 	own := func(h http.HandlerFunc) http.HandlerFunc { return s.role(s.token(h), Owner) }
 	mux.HandleFunc("POST /maintenance/restart", own(s.restart))
+	mux.HandleFunc("POST /maintenance/update", own(s.update))
 	mux.HandleFunc("POST /maintenance/support", own(s.makeSupport))
 	mux.HandleFunc("POST /maintenance/backup", own(s.makeBackup))
 }
@@ -37,7 +40,7 @@ func (s *Server) routeMaintenance(mux *http.ServeMux) {
 func (s *Server) showMaintenance(w http.ResponseWriter, r *http.Request, refused error) {
 	s.page(w, r, codeOf(refused), "maintenance", frame{Title: "Maintenance", Active: "maintenance",
 		Body: maintenanceView{Version: s.feed.latest().status.Version,
-			Restart: s.config.Tools.Restart != nil, Files: s.config.Tools.Run != nil,
+			Restart: s.config.Tools.Restart != nil, Newer: s.newer(), Files: s.config.Tools.Run != nil,
 			Fault: faultOf(refused), Overheard: s.overheard(r), Token: sessionOf(r).token}})
 }
 
@@ -62,6 +65,35 @@ func (s *Server) restart(w http.ResponseWriter, r *http.Request) {
 	s.refuse(w, r, http.StatusAccepted, "The gateway is restarting.",
 		"Devices have no Internet for some seconds; nothing leaks meanwhile. Then log in again.")
 	again()
+}
+
+// newer returns what the status says of a version that waits; empty: none does.
+func (s *Server) newer() string {
+	for _, c := range s.config.Backend.Status().Conditions {
+		if c.Code == health.UpdateAvailable || c.Code == health.UpdateStaged {
+			return c.Message
+		}
+	}
+	return ""
+}
+
+var errNothingNewer = &api.HintedError{Err: errors.New("no newer version waits for this box"),
+	Hint: "`ztbridge update status` says what is known"}
+
+// update has the box install a newer version and restart into it.
+func (s *Server) update(w http.ResponseWriter, r *http.Request) {
+	var err error = errNothingNewer
+	if s.config.Tools.Update != nil && s.newer() != "" {
+		err = s.config.Tools.Update()
+	}
+	s.record(r, "update now", err)
+	if err != nil {
+		s.refuseError(w, r, err)
+		return
+	}
+	s.refuse(w, r, http.StatusAccepted, "The box updates itself within the next minutes.",
+		"It restarts into the new version, and goes back to this one where that is not as healthy. "+
+			"Then log in again.")
 }
 
 func (s *Server) makeSupport(w http.ResponseWriter, r *http.Request) {

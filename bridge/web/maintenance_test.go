@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/health"
 	"ztbridge/bridge/web/browsertest"
 )
 
@@ -26,6 +27,7 @@ type fakeBox struct {
 	begun    chan struct{} // when not nil, a command says so here and waits for go on
 	goOn     chan struct{}
 	restarts int
+	updates  int
 
 	network fakeNetwork
 }
@@ -35,6 +37,11 @@ func (f *fakeBox) serve(s *Server) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.restarts++
+	}, Update: func() error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.updates++
+		return nil
 	}, Network: func(context.Context) (Network, error) { return &f.network, nil }}
 }
 
@@ -74,7 +81,10 @@ func TestMaintenanceRoles(t *testing.T) {
 	t.Parallel()
 	for _, who := range []string{"nobody", "viewer", "owner"} {
 		of := &box{}
-		of.set(working())
+		status := working()
+		status.Conditions = []api.Condition{{Code: health.UpdateAvailable, Severity: health.Info,
+			Message: "Version 2.0.0 is there; this box's turn is tomorrow."}}
+		of.set(status)
 		s, server := served(t, of)
 		fake := &fakeBox{}
 		fake.serve(s)
@@ -91,7 +101,7 @@ func TestMaintenanceRoles(t *testing.T) {
 				"another origin": header("Origin", "http://evil.example"),
 				"cross-site":     header("Sec-Fetch-Site", "cross-site"),
 				"rebinding":      host("evil.example")} {
-				for _, path := range []string{"restart", "support", "backup"} {
+				for _, path := range []string{"restart", "update", "support", "backup"} {
 					response, _ := v.ask(http.MethodPost, "/maintenance/"+path,
 						backupForm(token, passphrase, passphrase), edit)
 					if response.StatusCode < 400 {
@@ -103,6 +113,7 @@ func TestMaintenanceRoles(t *testing.T) {
 		for _, a := range []action{
 			{http.MethodGet, "/maintenance", nil, answers(303, 403, 200)},
 			{http.MethodPost, "/maintenance/restart", nil, answers(401, 403, 202)},
+			{http.MethodPost, "/maintenance/update", nil, answers(401, 403, 202)},
 			{http.MethodPost, "/maintenance/support", nil, answers(401, 403, 200)},
 			{http.MethodGet, "/maintenance/support", nil, answers(404, 404, 404)},
 			{http.MethodPost, "/maintenance/backup", map[string]string{"passphrase": passphrase,
@@ -136,7 +147,8 @@ func TestMaintenanceRoles(t *testing.T) {
 			restarts, want = 1, []string{"support -o - < ",
 				"backup -o - --passphrase-file /dev/stdin < " + passphrase + "\n"}
 		}
-		if !slices.Equal(fake.did, want) || fake.restarts != restarts {
+		if !slices.Equal(fake.did, want) || fake.restarts != restarts ||
+			fake.updates != restarts {
 			t.Errorf("%s had it do %q and restart %d times", who, fake.did, fake.restarts)
 		}
 		log, err := os.ReadFile(filepath.Join(s.config.Dir, auditFile))
@@ -147,6 +159,25 @@ func TestMaintenanceRoles(t *testing.T) {
 		if strings.Contains(string(log), passphrase) {
 			t.Error("the log has the passphrase")
 		}
+	}
+}
+
+// TestUpdateWhereNothingWaits is refused, and not offered.
+func TestUpdateWhereNothingWaits(t *testing.T) {
+	t.Parallel()
+	of := &box{}
+	of.set(working())
+	s, server := served(t, of)
+	fake := &fakeBox{}
+	fake.serve(s)
+	v := visit(t, server.URL)
+	v.login(ownerPassword)
+	if _, body := v.ask(http.MethodGet, "/maintenance", nil); strings.Contains(body, "Update now") {
+		t.Error("an update is offered")
+	}
+	response, body := v.ask(http.MethodPost, "/maintenance/update", url.Values{"token": {v.token()}})
+	if response.StatusCode < 400 || fake.updates != 0 || !strings.Contains(body, "No newer version") {
+		t.Errorf("%d\n%s", response.StatusCode, body)
 	}
 }
 

@@ -14,6 +14,8 @@ type Tools struct {
 	Run func(ctx context.Context, in io.Reader, out io.Writer, args ...string) error
 	// Restart begins to restart the daemon and does not wait; nil: nobody would start it again.
 	Restart func()
+	// Update has the box install what is newer and restart into it, within minutes; nil: it cannot.
+	Update func() error
 	// Network opens the box's ZeroTier network at its controller, which may take seconds; nil: it
 	// cannot be. One at a time is open.
 	Network func(ctx context.Context) (Network, error)

@@ -38,8 +38,10 @@ func autoUpdate(log *slog.Logger) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("telling this box from others: %w", err)
 			}
+			// Gone before it is tried: what fails is not tried again and again.
+			wished := os.Remove(box.UpdateNow) == nil
 			b := update.New()
-			told, err := b.Step(cmd.Context(), update.Auto{Channel: channel,
+			told, err := b.Step(cmd.Context(), update.Auto{Channel: channel, Now: wished,
 				From: updates.Window.From, Until: updates.Window.Until,
 				Machine: string(machine), Get: update.GetSmall,
 				Fetch: func(ctx context.Context, address string) (string, error) {

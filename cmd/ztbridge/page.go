@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,7 +15,9 @@ import (
 	"ztbridge/bridge/command"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/network"
+	"ztbridge/bridge/statefile"
 	"ztbridge/bridge/web"
+	device "ztbridge/image/device/box"
 )
 
 func (p *program) pageCommand() *cobra.Command {
@@ -37,6 +40,10 @@ func (p *program) pageTools() web.Tools {
 	}
 	return web.Tools{
 		Run: command.Runner{Flags: flags}.Run,
+		Update: func() error {
+			mark := filepath.Join(p.runtimeDir, filepath.Base(device.UpdateNow))
+			return statefile.WriteLine(mark, "the page")
+		},
 		Network: func(ctx context.Context) (web.Network, error) {
 			return network.Open(ctx, p.networkOf(&networkOptions{}))
 		},

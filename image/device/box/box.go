@@ -43,6 +43,7 @@ const (
 	UpdateKey   = "/usr/lib/ztbridge/update.pub"
 	Notice      = "/run/ztbridge/notice"       // shown by `ztbridge status`
 	Updates     = "/run/ztbridge/updates.json" // as well: problems with updates
+	UpdateNow   = "/run/ztbridge/update-now"   // made by the page: a person wishes to be current
 	Config      = "/etc/ztbridge/ztbridge.yaml"
 )
 

@@ -22,6 +22,8 @@ type Auto struct {
 	// From and Until bound, as times of day in UTC, when the box may restart into a new version. A
 	// window may pass midnight.
 	From, Until time.Duration
+	// Now has a person's wish to be current at once go before this box's turn and the window.
+	Now bool
 	// Machine is a text that tells this box from others and stays the same: boxes take their turns
 	// by it.
 	Machine string
@@ -112,15 +114,15 @@ func (b *Box) step(ctx context.Context, a Auto, status Status, state *autoState,
 	switch {
 	case status.State == Trying:
 		return "", nil // the judge decides
-	case status.State == Prepared && state.Staged == "":
+	case status.State == Prepared && state.Staged == "" && !a.Now:
 		return "", nil // a person's update, who restarts when it suits
 	case status.State == Prepared:
 		state.RestartAt = a.restartAt(now)
 		if now.Before(state.RestartAt) {
 			return state.waits(), nil
 		}
-		return "restarting into version " + state.Staged, b.Restart(ctx)
-	case now.Sub(state.Looked) < lookEvery && !now.Before(state.Looked):
+		return state.restarts(), b.Restart(ctx)
+	case now.Sub(state.Looked) < lookEvery && !now.Before(state.Looked) && !a.Now:
 		return "", nil
 	}
 	c, err := b.channel(ctx, a, state, now)
@@ -142,7 +144,7 @@ func (b *Box) step(ctx context.Context, a Auto, status Status, state *autoState,
 		state.Looked = now
 		return fmt.Sprintf("version %s failed its trial on this box; waiting for a newer one",
 			c.Version), nil
-	case now.Before(turn):
+	case now.Before(turn) && !a.Now:
 		state.Offered, state.Turn = c.Version, turn
 		return fmt.Sprintf("version %s is there; this box's turn is at %s", c.Version,
 			minute(turn)), nil
@@ -152,7 +154,18 @@ func (b *Box) step(ctx context.Context, a Auto, status Status, state *autoState,
 		return "", err
 	}
 	state.Staged, state.RestartAt, state.Complaint = c.Version, a.restartAt(now), ""
+	if a.Now {
+		return state.restarts(), b.Restart(ctx)
+	}
 	return state.waits(), nil
+}
+
+// restarts says into what the box restarts.
+func (s *autoState) restarts() string {
+	if s.Staged == "" {
+		return "restarting into the version that a person installed"
+	}
+	return "restarting into version " + s.Staged
 }
 
 // waits says what a version that is installed waits for.
@@ -257,9 +270,13 @@ func (a Auto) share(text string, span time.Duration) time.Duration {
 	return time.Duration(binary.BigEndian.Uint64(sum[:]) % uint64(span))
 }
 
-// restartAt is the box's own moment in the window that now is in, or else in the next one.
+// restartAt is the box's own moment in the window that now is in, or else in the next one; now,
+// where a person wishes it.
 func (a Auto) restartAt(now time.Time) time.Time {
 	now = now.UTC()
+	if a.Now {
+		return now
+	}
 	length := (a.Until - a.From + dayLength) % dayLength
 	if length == 0 {
 		length = dayLength

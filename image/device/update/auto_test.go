@@ -117,6 +117,33 @@ func TestBoxKeepsItselfCurrent(t *testing.T) {
 	}
 }
 
+// A person's wish goes before the turn and the window, and a version that failed stays out.
+func TestUpdateAtOnce(t *testing.T) {
+	s := newServer(t)
+	s.offer("1.1.0", 0, nil)
+	if told := s.mustStep(); s.state(t) != InUse || !strings.Contains(told, "this box's turn") {
+		t.Fatalf("state %s, told %q", s.state(t), told)
+	}
+	s.Now = true
+	if told := s.mustStep(); told != "restarting into version 1.1.0" || !s.restarted ||
+		s.state(t) != Prepared {
+		t.Fatalf("state %s, restarted %t, told %q", s.state(t), s.restarted, told)
+	}
+	s.boots(t) // slot B, which is not kept
+	s.boots(t)
+	s.restarted = false
+	if told := s.mustStep(); s.restarted || !strings.Contains(told, "failed its trial") {
+		t.Errorf("restarted %t, told %q", s.restarted, told)
+	}
+	bundle := s.bundleWith(t, Manifest{Target: "cloud-amd64", Version: "1.2.0"}, s.key)
+	if _, err := s.Apply(t.Context(), bytes.NewReader(bundle), false); err != nil {
+		t.Fatal(err)
+	}
+	if told := s.mustStep(); !s.restarted {
+		t.Errorf("what a person installed is not restarted into: %q", told)
+	}
+}
+
 // A version that failed its trial here is not tried again each night.
 func TestFailedVersionIsLeft(t *testing.T) {
 	s := newServer(t)
