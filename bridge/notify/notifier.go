@@ -118,6 +118,7 @@ type run struct {
 	outcomes chan outcome
 	paths    map[string][]pathdial.Path // at the last step
 	unkept   bool                       // the last attempt to write the file failed
+	forgot   bool                       // nobody is told, and nothing is kept
 }
 
 // Run tells until ctx ends. status must cost no pass; changes tells when it has something new.
@@ -320,7 +321,7 @@ func (r *run) open() {
 	if r.machine != nil {
 		return
 	}
-	r.machine = NewMachine()
+	r.machine, r.forgot = NewMachine(), false
 	kept, err := statefile.Open[json.RawMessage](r.path)
 	r.kept = kept
 	if text := kept.Value(); err == nil && len(text) > 0 {
@@ -337,9 +338,11 @@ func (r *run) open() {
 
 // forget drops all when nobody is to be told: who is named later is not told what was before.
 func (r *run) forget() {
-	r.machine, r.kept = nil, nil
-	if err := os.Remove(r.path); err != nil && !errors.Is(err, os.ErrNotExist) && !r.unkept {
-		r.unkept = true
+	if r.forgot {
+		return
+	}
+	r.machine, r.kept, r.forgot = nil, nil, true
+	if err := os.Remove(r.path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		r.log.Warn("what was told before cannot be forgotten", "error", err)
 	}
 }

@@ -130,3 +130,24 @@ func TestTestMessages(t *testing.T) {
 		t.Errorf("telegram is not configured: %v", err)
 	}
 }
+
+// Who is taken out of the configuration, and named again later, is not told of what was before.
+func TestForgets(t *testing.T) {
+	dir := t.TempDir()
+	n, stop := start(t, dir, "https://127.0.0.1:1", func() api.Status { return newBench(t).status })
+	await := func(there bool) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+			if _, err := os.Stat(dir + "/" + fileName); (err == nil) == there {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("kept: %v", !there)
+			}
+		}
+	}
+	await(true)
+	n.Configure(Settings{}, nil)
+	await(false)
+	stop()
+}
