@@ -40,7 +40,8 @@ func (s *Server) routeMaintenance(mux *http.ServeMux) {
 func (s *Server) showMaintenance(w http.ResponseWriter, r *http.Request, refused error) {
 	s.page(w, r, codeOf(refused), "maintenance", frame{Title: "Maintenance", Active: "maintenance",
 		Body: maintenanceView{Version: s.feed.latest().status.Version,
-			Restart: s.config.Tools.Restart != nil, Newer: s.newer(), Files: s.config.Tools.Run != nil,
+			Restart: s.config.Tools.Restart != nil, Newer: s.newer(),
+			Files: s.config.Tools.Run != nil,
 			Fault: faultOf(refused), Overheard: s.overheard(r), Token: sessionOf(r).token}})
 }
 
@@ -92,8 +93,8 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.refuse(w, r, http.StatusAccepted, "The box updates itself within the next minutes.",
-		"It restarts into the new version, and goes back to this one where that is not as healthy. "+
-			"Then log in again.")
+		"It restarts into the new version, and goes back to this one where that is not as "+
+			"healthy. Then log in again.")
 }
 
 func (s *Server) makeSupport(w http.ResponseWriter, r *http.Request) {
