@@ -23,17 +23,13 @@ import (
 
 // namespace is a network namespace that lives as long as a thread: when close ends the thread, the
 // kernel removes the namespace and the devices in it.
-type namespace struct {
-	jobs chan func()
-	tid  int
-}
+type namespace struct{ jobs chan func() }
 
 func newNamespace() (*namespace, error) {
 	n := &namespace{jobs: make(chan func())}
 	ready := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		n.tid = unix.Gettid()
 		ready <- unix.Unshare(unix.CLONE_NEWNET)
 		for job := range n.jobs {
 			job()
@@ -57,28 +53,45 @@ func (n *namespace) do(f func() error) error {
 
 // adopt moves a device into the namespace and gives it what the server assigned.
 func (n *namespace) adopt(device string, s *client.Session) error {
-	if err := ip("link", "set", "dev", device, "netns",
-		fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), n.tid)); err != nil {
+	if err := n.take(device); err != nil {
 		return err
 	}
 	return n.do(func() error {
-		errs := []error{ip("link", "set", "dev", "lo", "up"),
-			ip("link", "set", "dev", device, "mtu", strconv.Itoa(s.MTU), "up")}
+		errs := []error{ip(nil, "link", "set", "dev", "lo", "up"),
+			ip(nil, "link", "set", "dev", device, "mtu", strconv.Itoa(s.MTU), "up")}
 		for _, a := range s.Addrs {
-			errs = append(errs, ip("addr", "add", a.String(), "dev", device, "nodad"))
+			errs = append(errs, ip(nil, "addr", "add", a.String(), "dev", device, "nodad"))
 			family := "-4"
 			if a.Addr().Is6() {
 				family = "-6"
 			}
-			errs = append(errs, ip(family, "route", "add", "default", "dev", device))
+			errs = append(errs, ip(nil, family, "route", "add", "default", "dev", device))
 		}
 		return errors.Join(errs...)
 	})
 }
 
-// ip runs iproute2 in the calling thread's namespace.
-func ip(args ...string) error {
-	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+// take moves a device into the namespace.
+func (n *namespace) take(device string) error {
+	var own *os.File
+	err := n.do(func() (err error) {
+		own, err = os.Open("/proc/thread-self/ns/net")
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("opening a network namespace: %w", err)
+	}
+	defer own.Close()
+	// By the file that it inherits: another process may not look it up under this one's number,
+	// which starts programs with secrets and is closed to all without CAP_SYS_PTRACE.
+	return ip([]*os.File{own}, "link", "set", "dev", device, "netns", "/proc/self/fd/3")
+}
+
+// ip runs iproute2 in the calling thread's namespace. Files are its descriptors from 3 on.
+func ip(files []*os.File, args ...string) error {
+	cmd := exec.Command("ip", args...)
+	cmd.ExtraFiles = files
+	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("running ip %v: %w: %s", args, err, out)
 	}
 	return nil
