@@ -65,8 +65,8 @@ func exitPaths(d decide.Decision, s decide.Snapshot) []exitaddr.Path {
 	return out
 }
 
-// egressPath returns the path through the egress with an index by an IP version, and reports whether
-// packets can leave by it.
+// egressPath returns the path through the egress with an index by an IP version, and reports
+// whether packets can leave by it.
 func egressPath(index int, e policyroute.Egress, f policyroute.Family) (pathdial.Path, bool) {
 	v6 := f == policyroute.V6
 	return pathdial.Path{IPv6: v6, Iface: e.Iface, Mark: decide.ProbeMark(index),

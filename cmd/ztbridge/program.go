@@ -106,8 +106,8 @@ func (p *program) root() *cobra.Command {
 	root.AddCommand(p.runCommand(), p.guardCommand(), p.downCommand(), p.planCommand(),
 		p.statusCommand(), p.doctorCommand(),
 		p.egressCommand(), p.reloadCommand(), p.clientCommand(), p.networkCommand(),
-		p.pageCommand(), p.notifyCommand(), p.configCommand(), p.backupCommand(), p.restoreCommand(),
-		p.historyCommand(), p.supportCommand(), p.versionCommand(),
+		p.pageCommand(), p.notifyCommand(), p.configCommand(), p.backupCommand(),
+		p.restoreCommand(), p.historyCommand(), p.supportCommand(), p.versionCommand(),
 		updateCommand(update.New()), problemsTopic())
 	root.AddCommand(p.manualCommands()...)
 	return root
