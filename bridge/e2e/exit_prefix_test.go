@@ -72,7 +72,7 @@ probe: {targets: [192.0.2.10, "2001:db8:c0::10"], hold_down: 2s}
 	use(`{prefix: "2001:db8:b0::/64"}`)
 	said("holds the address of wan0")
 	use(`{prefix: "2001:db8:b0:0:4000::/80"}`)
-	said("no member can have an address")
+	said("no device can have an address")
 	use(`{prefix: "` + onLink + `/80"}`)
 	said("")
 	b.sh("ip -6 route del default")
