@@ -80,13 +80,18 @@ func (n *Notifier) Reloading() {
 	n.send(fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000))
 }
 
-// Restart returns end, which ends the daemon, where systemd runs it and starts it again; else nil.
+// Restart returns what ends the daemon a moment later, by end, where systemd runs it and starts it
+// again; else nil. Whoever asks for it may do so through a tunnel that ends with the daemon, and has
+// the answer by then.
 func Restart(end func()) func() {
 	if os.Getenv("NOTIFY_SOCKET") == "" {
 		return nil
 	}
-	return end
+	return func() { time.AfterFunc(answerTime, end) }
 }
+
+// answerTime is how long an answer may take to whoever asked for a restart.
+const answerTime = time.Second
 
 func (n *Notifier) send(state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
