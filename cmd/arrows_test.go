@@ -47,7 +47,8 @@ var arrows = []arrow{
 	{from: "bridge/network", to: drivers},
 	{from: "bridge/clients", to: slices.Concat([]string{"bridge/suggest"}, drivers)},
 	// checks a profile as the daemon does
-	{from: "bridge/importer", to: slices.Concat([]string{"bridge/services"}, drivers)},
+	{from: "bridge/importer", to: slices.Concat([]string{"bridge/services", "bridge/statefile"},
+		drivers)},
 	{from: "bridge/devices", to: slices.Concat([]string{"bridge/decide", "bridge/statefile"}, drivers,
 		engine)},
 	{from: "bridge/bridgetest", to: slices.Concat(drivers, engine)},
@@ -60,7 +61,8 @@ var arrows = []arrow{
 	{from: "bridge/history", to: []string{"bridge/api", "bridge/health"}},
 	{from: "bridge/support"},
 	{from: "bridge/command", to: []string{"bridge/api"}},
-	{from: "bridge/backup", to: []string{"bridge/config", "bridge/pki", "bridge/sealed"}},
+	{from: "bridge/backup", to: []string{"bridge/config", "bridge/pki", "bridge/sealed",
+		"bridge/statefile"}},
 	// the page shows the status and asks the daemon's own backend
 	{from: "bridge/web", to: []string{"bridge/api", "bridge/clients", "bridge/connlimit",
 		"bridge/health", "bridge/pki", "bridge/sockopt", "bridge/zerotier",

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+
+	"ztbridge/bridge/statefile"
 )
 
 // commit exchanges files in several directories so that a power cut leaves the old ones or leads to
@@ -140,7 +142,7 @@ func (c *commit) begin() error {
 		return fmt.Errorf("beginning: %w", err)
 	}
 	c.made = true
-	return syncDir(c.state)
+	return statefile.SyncDir(c.state)
 }
 
 // run carries the commit out and returns the directories in which the old files are kept.
@@ -162,7 +164,7 @@ func (c *commit) run(now time.Time) (aside []string, err error) {
 	if err := os.Remove(filepath.Join(c.state, commitFile)); err != nil {
 		return aside, fmt.Errorf("finishing: %w", err)
 	}
-	return aside, syncDir(c.state)
+	return aside, statefile.SyncDir(c.state)
 }
 
 // exchange moves all staged entries to their places, and what was there into a directory of that
@@ -195,7 +197,7 @@ func (r root) exchange(name string) (replaced bool, err error) {
 			return replaced, fmt.Errorf("installing %s: %w", to, err)
 		}
 	}
-	if err := syncDir(r.Dir); err != nil {
+	if err := statefile.SyncDir(r.Dir); err != nil {
 		return replaced, err
 	}
 	return replaced, os.Remove(staging)
@@ -230,15 +232,4 @@ func (c *commit) discardUncommitted() error {
 		return nil
 	}
 	return c.discard()
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("opening %s: %w", dir, err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("waiting for %s to be written: %w", dir, err)
-	}
-	return nil
 }

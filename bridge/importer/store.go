@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ztbridge/bridge/config"
+	"ztbridge/bridge/statefile"
 )
 
 const (
@@ -91,7 +92,7 @@ func (s *store) add(name string, from *source, login *config.Credentials,
 			return dir, err
 		}
 	}
-	return dir, errors.Join(syncDir(dir), syncDir(s.path))
+	return dir, errors.Join(statefile.SyncDir(dir), statefile.SyncDir(s.path))
 }
 
 // loginText is the content of a file of credentials.
@@ -163,17 +164,6 @@ func writeFile(path string, data []byte) error {
 	_, err = f.Write(data)
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("writing the profile: %w", err)
-	}
-	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("opening %s: %w", dir, err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("waiting for %s to be written: %w", dir, err)
 	}
 	return nil
 }

@@ -78,6 +78,19 @@ func WriteLine(path, line string) error {
 	return nil
 }
 
+// SyncDir returns when a directory's entries are on the disk: what was renamed in it is then there
+// after a power cut.
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("opening %s: %w", dir, err)
+	}
+	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+		return fmt.Errorf("waiting for %s to be written: %w", dir, err)
+	}
+	return nil
+}
+
 // write replaces a file atomically: after a power cut it has the old content or the new one.
 func write(path string, data []byte) error {
 	return renameio.WriteFile(path, data, 0o600, renameio.WithTempDir(filepath.Dir(path)))
