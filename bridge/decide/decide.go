@@ -75,6 +75,11 @@ func Decide(cfg *config.Config, s Snapshot) Decision {
 	return d
 }
 
+// InForce reports whether a rule was in force when this was decided.
+func (d Decision) InForce(r config.Rule) bool {
+	return len(r.At) == 0 || slices.Contains(d.Timed, r.Name)
+}
+
 // timed returns the names of the rules that have times of the week, and are in force.
 func timed(cfg *config.Config, now time.Time) []string {
 	var out []string

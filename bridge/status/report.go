@@ -231,7 +231,7 @@ func (r *Reporter) policy(rule config.Rule, now time.Time, desired decide.Decisi
 		Wanted: append([]string{}, rule.Egress...),
 		Egress: c.Egress, Egress6: c.Egress6, Why: c.Why, At: rule.Times(),
 	}
-	if len(rule.At) > 0 && !slices.Contains(desired.Timed, rule.Name) {
+	if !desired.InForce(rule) {
 		out.Off, out.Egress, out.Egress6, out.Why = true, "", "", "it is not its time"
 	}
 	for _, sel := range rule.From {
@@ -262,7 +262,7 @@ func (r *Reporter) ingress(of Input, in policyroute.Ingress) api.Ingress {
 		out.State = "down"
 	}
 	for _, rule := range of.Config.Policy {
-		if len(rule.At) > 0 && !slices.Contains(desired.Timed, rule.Name) {
+		if !desired.InForce(rule) {
 			continue
 		}
 		for _, sel := range rule.From {
