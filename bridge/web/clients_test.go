@@ -244,20 +244,9 @@ func TestClientsRoles(t *testing.T) {
 		roster := newRoster(t, "phone", "laptop")
 		withClients(s, roster)
 		v := visit(t, server.URL)
-		token := ""
-		switch who {
-		case "viewer":
-			v.login(viewerPassword)
-			token = v.token()
-		case "owner":
-			v.login(ownerPassword)
-			token = v.token()
-		}
+		token := v.as(who)
 		if who == "owner" {
-			for name, edit := range map[string]func(*http.Request){
-				"another origin": header("Origin", "http://evil.example"),
-				"cross-site":     header("Sec-Fetch-Site", "cross-site"),
-				"rebinding":      host("evil.example")} {
+			for name, edit := range foreign {
 				for _, path := range []string{"add", "link", "revoke"} {
 					response, _ := v.ask(http.MethodPost, "/clients/"+path, url.Values{
 						"token": {token}, "client": {"phone"}, "name": {"evil"}}, edit)

@@ -89,18 +89,9 @@ func TestMaintenanceRoles(t *testing.T) {
 		fake := &fakeBox{}
 		fake.serve(s)
 		v := visit(t, server.URL)
-		token := ""
-		switch who {
-		case "viewer":
-			v.login(viewerPassword)
-			token = v.token()
-		case "owner":
-			v.login(ownerPassword)
-			token = v.token()
-			for name, edit := range map[string]func(*http.Request){
-				"another origin": header("Origin", "http://evil.example"),
-				"cross-site":     header("Sec-Fetch-Site", "cross-site"),
-				"rebinding":      host("evil.example")} {
+		token := v.as(who)
+		if who == "owner" {
+			for name, edit := range foreign {
 				for _, path := range []string{"restart", "update", "support", "backup"} {
 					response, _ := v.ask(http.MethodPost, "/maintenance/"+path,
 						backupForm(token, passphrase, passphrase), edit)

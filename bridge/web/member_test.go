@@ -207,13 +207,7 @@ func TestForeignPagesChooseNothing(t *testing.T) {
 	_, server := served(t, of)
 	v := visit(t, server.URL)
 	token := v.token()
-	for name, edit := range map[string]func(*http.Request){
-		"another origin": header("Origin", "http://evil.example"),
-		"a null origin":  header("Origin", "null"),
-		"cross-site":     header("Sec-Fetch-Site", "cross-site"),
-		"same-site":      header("Sec-Fetch-Site", "same-site"),
-		"rebinding":      host("evil.example"),
-	} {
+	for name, edit := range foreign {
 		response, body := v.ask(http.MethodPost, "/device/exit",
 			url.Values{"token": {token}, "exit": {"direct"}}, edit)
 		if code := response.StatusCode; code != 403 && code != 421 {
@@ -228,9 +222,9 @@ func TestForeignPagesChooseNothing(t *testing.T) {
 	other := laptop()
 	other.ID = "1122334455"
 	of.recognise(other, nil)
-	foreign := v.token()
+	others := v.token()
 	of.recognise(laptop(), nil)
-	for _, bad := range []string{"", "x", token + "x", token[1:], foreign} {
+	for _, bad := range []string{"", "x", token + "x", token[1:], others} {
 		response, _ := v.ask(http.MethodPost, "/device/exit",
 			url.Values{"token": {bad}, "exit": {"direct"}})
 		if response.StatusCode != http.StatusForbidden {

@@ -87,14 +87,8 @@ func TestNetworkRoles(t *testing.T) {
 		fake := &fakeBox{network: someMembers()}
 		fake.serve(s)
 		v := visit(t, server.URL)
-		token := ""
-		switch who {
-		case "viewer":
-			v.login(viewerPassword)
-			token = v.token()
-		case "owner":
-			v.login(ownerPassword)
-			token = v.token()
+		token := v.as(who)
+		if who == "owner" {
 			response, _ := v.ask(http.MethodPost, "/network/authorize", url.Values{"token": {token},
 				"member": {"2222222222"}}, header("Origin", "http://evil.example"))
 			if response.StatusCode != http.StatusForbidden || fake.network.members[2].Authorized {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -68,6 +69,30 @@ func (v *visitor) login(password string) int {
 	return response.StatusCode
 }
 
+// as logs in as a viewer or the owner, and returns what the page's forms carry then. Anybody else
+// does not log in, and has nothing.
+func (v *visitor) as(who string) string {
+	v.t.Helper()
+	switch who {
+	case "viewer":
+		v.login(viewerPassword)
+	case "owner":
+		v.login(ownerPassword)
+	default:
+		return ""
+	}
+	return v.token()
+}
+
+// foreign are the ways in which other web pages make a browser send a form.
+var foreign = map[string]func(*http.Request){
+	"another origin": header("Origin", "http://evil.example"),
+	"a null origin":  header("Origin", "null"),
+	"cross-site":     header("Sec-Fetch-Site", "cross-site"),
+	"same-site":      header("Sec-Fetch-Site", "same-site"),
+	"rebinding":      host("evil.example"),
+}
+
 var tokenRE = regexp.MustCompile(`name="token" value="([^"]+)"`)
 
 // token returns what the page's forms carry.
@@ -97,15 +122,7 @@ func TestRolesAndActions(t *testing.T) {
 			of.set(working())
 			s, server := served(t, of)
 			v := visit(t, server.URL)
-			token := ""
-			switch who {
-			case "viewer":
-				v.login(viewerPassword)
-				token = v.token()
-			case "owner":
-				v.login(ownerPassword)
-				token = v.token()
-			}
+			token := v.as(who)
 			for _, a := range actions {
 				form := url.Values{"token": {token}}
 				for name, value := range a.form {
@@ -175,17 +192,14 @@ func TestForeignRequestsChangeNothing(t *testing.T) {
 		t.Fatalf("logging in: %d", code)
 	}
 	token := v.token()
-	for name, edit := range map[string]func(*http.Request){
-		"another origin":   header("Origin", "http://evil.example"),
-		"a null origin":    header("Origin", "null"),
-		"cross-site":       header("Sec-Fetch-Site", "cross-site"),
-		"same-site":        header("Sec-Fetch-Site", "same-site"),
-		"rebinding":        host("evil.example"),
+	edits := maps.Clone(foreign)
+	maps.Copy(edits, map[string]func(*http.Request){
 		"rebinding, IPv6":  host("[2001:db8::1]"),
 		"another address":  host("10.1.2.3"),
 		"no host":          host(" "),
 		"a name that ends": host("ztbridge.local.evil.example"),
-	} {
+	})
+	for name, edit := range edits {
 		response, body := v.ask(http.MethodPost, "/logout", url.Values{"token": {token}}, edit)
 		if code := response.StatusCode; code < 400 || code == 404 {
 			t.Errorf("%s: %d\n%s", name, code, body)
