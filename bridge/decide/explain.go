@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/config"
 	"ztbridge/policyroute"
 )
 
@@ -23,6 +24,7 @@ type Explainer struct {
 	Host    HostState
 	Clients map[netip.Addr]string // names of the endpoint's clients
 	Why     map[string]string     // by name of rule: why the choice fell as it did
+	Off     []config.Rule         // that are not in force now
 }
 
 // Explain returns where packets from an address go: to the Internet, and to the destinations that
@@ -56,6 +58,10 @@ func (p Explainer) Explain(addr netip.Addr) (api.Explanation, error) {
 		Address: addr, Ingress: ingress.Name, Client: p.Clients[addr], Rule: e.Policy,
 		Egress: e.Egress,
 		Steps:  []string{fmt.Sprintf("enters by %s (%s)", ingress.Name, ingress.Iface)},
+	}
+	for _, r := range p.Off {
+		out.Steps = append(out.Steps, fmt.Sprintf("%s is not in force now: it is for %s",
+			api.RuleTitle(r.Name), strings.Join(r.Times(), ", ")))
 	}
 	if len(e.List) > 0 {
 		out.Steps = append(out.Steps, fmt.Sprintf("%s applies: %s",

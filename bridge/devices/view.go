@@ -29,6 +29,7 @@ type View struct {
 	Snap    decide.Snapshot
 	Applied policyroute.Intent                // what the kernel holds
 	why     map[string]string                 // by name of rule: why its choice fell as it did
+	off     []config.Rule                     // that are not in force
 	Clients map[netip.Addr]string             // names of the endpoint's clients
 	bound   map[policyroute.Binding]time.Time // since when each address is bound to its owner
 }
@@ -45,6 +46,9 @@ func NewView(k Neighbours, cfg *config.Config, s decide.Snapshot, held decide.De
 	}
 	for _, r := range cfg.Policy {
 		v.why[r.Name] = held.Choices[decide.NewEgressList(r.Egress)].Why
+		if !held.InForce(r) {
+			v.off = append(v.off, r)
+		}
 	}
 	for _, g := range held.Intent.Ingresses {
 		for _, b := range g.Bound {
@@ -57,7 +61,7 @@ func NewView(k Neighbours, cfg *config.Config, s decide.Snapshot, held decide.De
 // Explain says what becomes of packets from an address.
 func (v *View) Explain(addr netip.Addr) (api.Explanation, error) {
 	return decide.Explainer{Intent: v.Applied, Host: v.Snap.Host, Clients: v.Clients,
-		Why: v.why}.Explain(addr)
+		Why: v.why, Off: v.off}.Explain(addr)
 }
 
 // KeepBound notes which addresses were bound before, and since when. It is called once, before the

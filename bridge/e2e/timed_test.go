@@ -30,6 +30,10 @@ policy:
 	if text, _ := b.run("status"); !strings.Contains(text, "→ not now") {
 		t.Errorf("status does not tell that the rule is not in force:\n%s", text)
 	}
+	if text, _ := b.run("status", "--of", "10.77.0.2"); !strings.Contains(text,
+		"rule 1 is not in force now: it is for "+begins.Format("15:04")) {
+		t.Errorf("the explanation does not tell of the rule:\n%s", text)
+	}
 	var streams []*lab.Stream
 	for _, version := range []lab.Version{lab.IPv4, lab.IPv6} {
 		stream, err := top.ClientStream(lab.UDP, version, 50)

@@ -78,7 +78,7 @@ func overall(st api.Status, applied bool) (api.State, string) {
 		return api.Degraded,
 			"The kernel could not be changed: what was in force before stays."
 	case moving == 0 && refused == 0:
-		return api.Working, "Every rule of the policy blocks: nothing leaves, as configured."
+		return api.Working, blockedByRules(st.Policies)
 	case answering == 0 && fault.Code == health.WANDown:
 		return api.Closed, "This box has no Internet connection. Clients have none until it has; " +
 			"nothing leaks."
@@ -104,6 +104,14 @@ func overall(st api.Status, applied bool) (api.State, string) {
 func answers(egresses []api.Egress, name string) bool {
 	return slices.ContainsFunc(egresses,
 		func(e api.Egress) bool { return e.Name == name && e.State == string(client.StateUp) })
+}
+
+// blockedByRules says that nothing leaves because no rule lets it.
+func blockedByRules(rules []api.Policy) string {
+	if slices.ContainsFunc(rules, func(p api.Policy) bool { return p.Off }) {
+		return "No rule of the policy lets anything out at this time: nothing leaves, as configured."
+	}
+	return "Every rule of the policy blocks: nothing leaves, as configured."
 }
 
 // worst returns the first problem that cuts clients off and is no consequence of another.
