@@ -109,7 +109,8 @@ func answers(egresses []api.Egress, name string) bool {
 // blockedByRules says that nothing leaves because no rule lets it.
 func blockedByRules(rules []api.Policy) string {
 	if slices.ContainsFunc(rules, func(p api.Policy) bool { return p.Off }) {
-		return "No rule of the policy lets anything out at this time: nothing leaves, as configured."
+		return "No rule of the policy lets anything out at this time: nothing leaves, as " +
+			"configured."
 	}
 	return "Every rule of the policy blocks: nothing leaves, as configured."
 }

@@ -81,8 +81,8 @@ func (n *Notifier) Reloading() {
 }
 
 // Restart returns what ends the daemon a moment later, by end, where systemd runs it and starts it
-// again; else nil. Whoever asks for it may do so through a tunnel that ends with the daemon, and has
-// the answer by then.
+// again; else nil. Whoever asks for it may do so through a tunnel that ends with the daemon, and
+// has the answer by then.
 func Restart(end func()) func() {
 	if os.Getenv("NOTIFY_SOCKET") == "" {
 		return nil
