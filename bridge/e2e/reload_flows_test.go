@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -21,18 +22,23 @@ func TestReloadLeavesConnections(t *testing.T) {
 		"link set lan9 up", "addr add 192.168.9.1/24 dev lan9"))
 	b.start()
 	b.awaitEgress("provider")
+	// A client's connection is translated to the tunnel's address: one that is not began without the
+	// filter, and is cut whenever another program has changed filters.
+	const tunnel = "10.8.0.2"
 	flows := []struct {
-		source, target string
-		cut            bool
+		source, translated, target string
+		cut                        bool
 	}{
-		{"10.77.0.2", "203.0.113.80", false},
-		{"10.77.0.2", "192.168.9.7", true}, // by the peering that comes
-		{"10.77.0.3", "203.0.113.80", true},
-		{lab.BoxWAN4.String(), "203.0.113.80", false}, // the box's own
+		{"10.77.0.2", tunnel, "203.0.113.80", false},
+		{"10.77.0.2", tunnel, "192.168.9.7", true}, // by the peering that comes
+		{"10.77.0.3", tunnel, "203.0.113.80", true},
+		{lab.BoxWAN4.String(), lab.BoxWAN4.String(), "203.0.113.80", false}, // the box's own
 	}
-	for _, f := range flows {
+	for i, f := range flows {
+		port := strconv.Itoa(1000 + i)
 		b.sh("conntrack -I -p udp -s " + f.source + " -d " + f.target + " -r " + f.target + " -q " +
-			f.source + " --sport 1000 --dport 9 --reply-port-src 9 --reply-port-dst 1000 -t 120")
+			f.translated + " --sport " + port + " --dport 9 --reply-port-src 9 --reply-port-dst " +
+			port + " -t 120")
 	}
 
 	b.write("ztbridge.yaml", egresses+
