@@ -43,7 +43,7 @@ type Namespace struct {
 // NewNamespace makes an empty host: only loopback, up; no forwarding; addresses are usable at once
 // (no duplicate address detection). The caller owns it and must Close it.
 func NewNamespace(label string) (*Namespace, error) {
-	tag := make([]byte, 2)
+	tag := make([]byte, 4)
 	if _, err := rand.Read(tag); err != nil {
 		return nil, fmt.Errorf("choosing a name: %w", err)
 	}
