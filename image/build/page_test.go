@@ -78,11 +78,35 @@ func TestPageAsAService(t *testing.T) {
 	r.await("now=$(systemctl show -p MainPID ztbridge); systemctl is-active ztbridge && "+
 		`[ "$now" != "`+before+`" ] && echo another`, "another")
 	r.awaitFlow("a restart from the page")
+	r.startAgain()
 	if log := r.mustSSH("journalctl --no-pager -o cat -u ztbridge -u 'ztbridge-import@*'"); strings.
 		Contains(log, customer.Password) || strings.Contains(log, passphrase) {
 		t.Errorf("the log holds a secret:\n%s", log)
 	}
 	r.finish()
+}
+
+// startAgain starts both units as the machine's next start does, when directories belong to the
+// daemon's user already, with a configuration that belongs to whoever copied it. The rules stay, so
+// that nothing leaks meanwhile.
+func (r *rig) startAgain() {
+	r.t.Helper()
+	r.mustSSH("systemctl stop ztbridge ztbridge-guard; nft delete table inet ztb; rm -r /run/ztbridge" +
+		"; chown nobody /etc/ztbridge/ztbridge.yaml; rm /var/lib/ztbridge/ingresses.json")
+	if _, err := r.ssh("systemctl start ztbridge-guard"); err != nil {
+		r.t.Errorf("the guard: %v\n%s", err,
+			r.mustSSH("journalctl --no-pager -o cat -n 5 -u ztbridge-guard"))
+	}
+	if table := r.mustSSH("nft list table inet ztb"); !strings.Contains(table, lab.IngressIface) {
+		r.t.Errorf("the guard does not know the ingress:\n%s", table)
+	}
+	r.mustSSH("systemctl start ztbridge")
+	r.awaitFlow("the next start")
+	r.mustSSH("systemctl restart ztbridge-guard && ! journalctl -u ztbridge-guard | grep WARN")
+	if owners := r.mustSSH("stat -c %U /var/lib/ztbridge /run/ztbridge/*.sock | sort -u"); owners !=
+		"ztbridge\n" {
+		r.t.Errorf("after another start of the guard the daemon's files belong to %s", owners)
+	}
 }
 
 // importProfile has the service of the page's uploads refuse a profile, and put another in force.
