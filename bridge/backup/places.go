@@ -52,9 +52,12 @@ var zerotierEntries = []string{"identity.public", "identity.secret", "local.conf
 var learned = []string{"behind.json", "ingresses.json", "openvpn"}
 
 // kept reports whether a file of the state directory goes into a backup, by its name relative to
-// it. All does but what is being written, what was replaced, locks, and the history, which is
-// large and of the old machine.
+// it. All does but what is being written, what was replaced, locks, the history, which is large and
+// of the old machine, and the claim of a page that has no owner: it is of that machine's starts.
 func kept(name string) bool {
+	if name == "page/claim.json" {
+		return false
+	}
 	for element := range strings.SplitSeq(name, "/") {
 		if strings.HasPrefix(element, ".") || strings.HasPrefix(element, asidePrefix) ||
 			strings.HasPrefix(element, "history.") || strings.Contains(element, ".replaced-") {

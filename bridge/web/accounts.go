@@ -79,14 +79,21 @@ var kindNow = fmt.Sprintf("argon2id t=%d m=%d p=%d", argonTime, argonMemory, arg
 type Accounts struct {
 	dir     string
 	hashing hashing
+	clock   bootClock
 }
 
 // OpenAccounts returns the accounts in dir, which need not exist yet.
-func OpenAccounts(dir string) *Accounts { return &Accounts{dir: dir} }
+func OpenAccounts(dir string) *Accounts { return &Accounts{dir: dir, clock: kernelClock} }
 
-// Set gives a role a password, in place of the one it had. Sessions of the role end by it.
+// Set gives a role a password, in place of the one it had. Sessions of the role end by it. Nobody
+// can claim the page any more once its owner has one.
 func (a *Accounts) Set(role Role, password string) error {
-	if n := len([]rune(password)); n < minPassword || n > maxPassword {
+	return a.locked(func() error { return a.set(role, password) })
+}
+
+// set is Set for who holds the lock.
+func (a *Accounts) set(role Role, password string) error {
+	if !usable(password) {
 		return fmt.Errorf("setting the password of %s: %w", role, ErrPassword)
 	}
 	all, err := a.read()
@@ -96,17 +103,28 @@ func (a *Accounts) Set(role Role, password string) error {
 	salt := make([]byte, saltLen)
 	_, _ = rand.Read(salt) // never fails
 	all[role] = secret{kindNow, salt, a.hashing.key([]byte(password), salt)}
-	return a.write(all)
+	if err := a.write(all); err != nil || role != Owner {
+		return err
+	}
+	return a.spend()
+}
+
+// usable reports whether a password may be set.
+func usable(password string) bool {
+	n := len([]rune(password))
+	return n >= minPassword && n <= maxPassword
 }
 
 // Remove takes a role's password away: nobody can log in as it. It is nil when there was none.
 func (a *Accounts) Remove(role Role) error {
-	all, err := a.read()
-	if err != nil {
-		return err
-	}
-	delete(all, role)
-	return a.write(all)
+	return a.locked(func() error {
+		all, err := a.read()
+		if err != nil {
+			return err
+		}
+		delete(all, role)
+		return a.write(all)
+	})
 }
 
 // Claimed reports whether there is an owner.
@@ -168,9 +186,6 @@ func (a *Accounts) read() (map[Role]secret, error) {
 func (a *Accounts) write(all map[Role]secret) error {
 	data, err := json.Marshal(all)
 	if err == nil {
-		err = os.MkdirAll(a.dir, 0o700)
-	}
-	if err == nil {
 		err = renameio.WriteFile(filepath.Join(a.dir, accountsFile), data, 0o600)
 	}
 	if err != nil {
@@ -184,14 +199,20 @@ const letters = "abcdefghjkmnpqrstuvwxyz23456789"
 
 // NewPassword returns a random password of 4 groups of 5 characters, 99 bits.
 func NewPassword() string {
-	var b strings.Builder
-	for i := range 20 {
-		if i > 0 && i%5 == 0 {
-			b.WriteByte('-')
-		}
-		b.WriteByte(letters[randomBelow(len(letters))])
+	groups := make([]string, 4)
+	for i := range groups {
+		groups[i] = randomText(5)
 	}
-	return b.String()
+	return strings.Join(groups, "-")
+}
+
+// randomText returns n random letters and digits.
+func randomText(n int) string {
+	text := make([]byte, n)
+	for i := range text {
+		text[i] = letters[randomBelow(len(letters))]
+	}
+	return string(text)
 }
 
 // randomBelow returns a random number below n, all equally likely.

@@ -67,6 +67,7 @@ func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /login", s.loginPage)
 	mux.HandleFunc("POST /login", s.login)
+	mux.HandleFunc("POST /claim", s.claim)
 	see := func(h http.HandlerFunc) http.HandlerFunc { return s.role(h, Owner, Viewer) }
 	own := func(h http.HandlerFunc) http.HandlerFunc { return s.role(h, Owner) }
 	mux.HandleFunc("POST /logout", see(s.token(s.logout)))
@@ -288,7 +289,7 @@ func parseTemplates(files map[string]asset) map[string]*template.Template {
 		"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	}
 	out := map[string]*template.Template{}
-	for _, name := range []string{"status", "login", "message", "activity", "clients",
+	for _, name := range []string{"status", "login", "claim", "message", "activity", "clients",
 		"keys", "maintenance", "network", "device", "profile"} {
 		out[name] = template.Must(template.New(name).Funcs(functions).ParseFS(templateFiles,
 			"templates/frame.html", "templates/"+name+".html"))

@@ -21,6 +21,10 @@ func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 		return
 	}
+	if left, err := s.accounts.claimLeft(); err == nil {
+		s.showClaim(w, r, http.StatusOK, left, "")
+		return
+	}
 	s.showLogin(w, r, http.StatusOK, "")
 }
 
@@ -37,10 +41,8 @@ func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, code int, fau
 // login checks a password. Wrong ones are counted by source and all together; while there have been
 // too many, right ones are refused as well.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {
-	from, now := sourceOf(r), s.config.Now()
-	// A token is taken before the password is checked: many attempts at once are as many attempts.
-	if !s.wrong.take(from) || !s.allWrong.AllowN(now, 1) {
-		wait := max(s.wrong.wait(from), allEvery)
+	// It is counted before the password is checked: many attempts at once are as many attempts.
+	if wait, ok := s.attempt(r); !ok {
 		tooMany(w, wait.Seconds())
 		s.record(r, "log in", errors.New("too many wrong passwords"))
 		s.showLogin(w, r, http.StatusTooManyRequests, "Too many wrong passwords. Try again in "+
@@ -56,7 +58,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		s.showLogin(w, r, http.StatusUnauthorized, "That password is not right.")
 		return
 	}
-	s.wrong.forgive(from)
+	s.wrong.forgive(sourceOf(r))
 	s.sessions.open(w, r, role, stamp)
 	s.record(r, "log in as "+string(role), nil)
 	http.Redirect(w, r, "/", http.StatusSeeOther)

@@ -147,6 +147,9 @@ func checkAccess(t *testing.T, axe string) {
 		}
 		withClients(s, newRoster(t, "phone", "laptop"))
 		(&fakeBox{network: someMembers()}).serve(s)
+		_, fresh, _, _ := unclaimed(t, true)
+		b.Open(fresh.URL + "/login")
+		look("")
 		for _, path := range []string{"/device", "/login"} {
 			look(path)
 		}

@@ -115,6 +115,9 @@ func (s *Server) Run(ctx context.Context) {
 	tick := time.NewTicker(placesEvery)
 	defer tick.Stop()
 	for ctx.Err() == nil {
+		if _, err := s.accounts.claimLeft(); err != nil && !errors.Is(err, ErrNoClaim) {
+			s.config.Log.Warn("the time for a claim is not counted", "error", err)
+		}
 		s.follow(ctx, open, func(l net.Listener) { wg.Go(func() { s.serve(srv, l) }) })
 		select {
 		case <-ctx.Done():

@@ -23,11 +23,11 @@ import (
 func (p *program) pageCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "page",
-		Short: "Passwords of the page",
+		Short: "Passwords of the page, and the code that claims it",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(p.pagePassword(), p.pageImport())
+	cmd.AddCommand(p.pagePassword(), p.pageCode(), p.pageImport())
 	return cmd
 }
 
@@ -98,6 +98,44 @@ The page is served where devices enter once ` + "`page: {}`" + ` is in the confi
 	cmd.Flags().BoolVar(&own, "own", false, "choose the password yourself")
 	cmd.Flags().BoolVar(&remove, "remove", false, "take the password away")
 	cmd.MarkFlagsMutuallyExclusive("own", "remove")
+	return cmd
+}
+
+func (p *program) pageCode() *cobra.Command {
+	var open, withdraw bool
+	cmd := &cobra.Command{
+		Use:   "code",
+		Short: "Print the code by which the page gets its first password",
+		Long: `Print the code by which the page gets its first password. A box whose image was
+started without a configuration has one: whoever types it into the page becomes the
+owner. On the box's LAN none is needed within 30 minutes of its first start.
+
+The code is spent with the first password of the owner, also one by the command
+` + "`ztbridge page password`" + `. A box that was set up by files or user-data has no code.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			accounts := web.OpenAccounts(web.Dir(p.stateDir))
+			if withdraw {
+				return accounts.WithdrawClaim()
+			}
+			code := accounts.Code
+			if open {
+				code = accounts.OpenClaim
+			}
+			text, err := code()
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(p.out, web.ShowCode(text))
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&open, "open", false, "make one, and begin the 30 minutes")
+	cmd.Flags().BoolVar(&withdraw, "withdraw", false, "let nobody claim the page any more")
+	for _, name := range []string{"open", "withdraw"} { // for the set-up of an image
+		_ = cmd.Flags().MarkHidden(name) // there is such a flag
+	}
+	cmd.MarkFlagsMutuallyExclusive("open", "withdraw")
 	return cmd
 }
 
