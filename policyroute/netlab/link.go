@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
+	"time"
 )
 
 // Iface is one end of a link, as its host sees it.
@@ -47,10 +49,45 @@ type Link struct {
 	a, b end
 }
 
-// Connect joins two hosts by a link, up at both ends, with addresses and routes set.
+// linkTimeout bounds how long the kernel may take until a new link carries packets.
+const linkTimeout = 10 * time.Second
+
+// Connect joins two hosts by a link with addresses and routes set, and waits until both ends carry
+// packets.
 func Connect(a *Namespace, ifaceA Iface, b *Namespace, ifaceB Iface) (*Link, error) {
 	l := &Link{a: end{ns: a, iface: ifaceA}, b: end{ns: b, iface: ifaceB}}
-	return l, l.Recreate()
+	if err := l.Recreate(); err != nil {
+		return l, err
+	}
+	for _, e := range []end{l.a, l.b} {
+		if err := e.awaitRunning(); err != nil {
+			return l, err
+		}
+	}
+	return l, nil
+}
+
+// awaitRunning waits until the kernel has made the queue of an end whose other one has come up. Until
+// then it drops what is sent: net/core/link_watch.c.
+func (e end) awaitRunning() error {
+	for deadline := time.Now().Add(linkTimeout); ; time.Sleep(2 * time.Millisecond) {
+		var flags net.Flags
+		if err := e.ns.Do(func() error {
+			dev, err := net.InterfaceByName(e.iface.Name)
+			if err == nil {
+				flags = dev.Flags
+			}
+			return err
+		}); err != nil {
+			return fmt.Errorf("looking at %s of %s: %w", e.iface.Name, e.ns.Label, err)
+		}
+		if flags&net.FlagRunning != 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("link %s of %s does not come up", e.iface.Name, e.ns.Label)
+		}
+	}
 }
 
 // Delete removes both ends, as when a cable's card is pulled out or a tunnel's program dies.
