@@ -52,13 +52,20 @@ ip addr add 203.0.113.2/24 dev wanlab0; ip -6 addr add 2001:db8::2/64 dev wanlab
 sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1`)
 	l.client.sh(t, `
 ip addr add 10.147.17.50/24 dev zt; ip -6 addr add fd80:56c2:e21c::50/88 dev zt nodad; ip link set zt up
-ip route add default via 10.147.17.1; ip -6 route add default via fd80:56c2:e21c::1`)
+ip route add default via 10.147.17.1; ip -6 route add default via fd80:56c2:e21c::1
+ip neigh replace 10.147.17.1 lladdr 02:00:00:00:00:02 dev zt
+ip neigh replace fd80:56c2:e21c::1 lladdr 02:00:00:00:00:02 dev zt`)
 	l.wan.sh(t, `
 ip addr add 203.0.113.1/24 dev wan; ip -6 addr add 2001:db8::1/64 dev wan nodad; ip link set wan up`)
 	l.box.sh(t, `
 ip route add default via 203.0.113.1; ip -6 route add default via 2001:db8::1
 ip neigh replace 203.0.113.1 lladdr `+wanMAC+` dev wanlab0; ip neigh replace 2001:db8::1 lladdr `+
 		wanMAC+` dev wanlab0`)
+	// The kernel drops what is sent by a link whose other end has just come up, until it gets round to
+	// making the link's queue: a busy machine takes its time over it.
+	for _, host := range []*thread{l.client, l.box, l.wan} {
+		host.sh(t, "while ip -o link show up type veth | grep -qv 'state UP'; do sleep 0.02; done")
+	}
 	l.box.do(func() { l.kernel = open(t, record) })
 	l.wan.do(func() { l.capture = openCapture(t, "wan") })
 	t.Cleanup(func() { unix.Close(l.capture) })
@@ -146,6 +153,10 @@ func openCapture(t *testing.T, iface string) int {
 	}
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO,
 		&unix.Timeval{Usec: 100_000}); err != nil {
+		t.Error(err)
+	}
+	// Nobody reads while packets are sent.
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20); err != nil {
 		t.Error(err)
 	}
 	return fd
