@@ -199,6 +199,8 @@ func inOrder(rules []Rule) []Rule {
 	tree := slices.ContainsFunc(rules, func(r Rule) bool { return r.Action == Goto })
 	rank := func(r Rule) int {
 		switch {
+		case r.Priority == RuleKeptNearer:
+			return -1 // else the box refused its own answers to members for a moment
 		case r.Action == Unreachable:
 			return 0
 		case r.Action == Goto && r.IIF == "":

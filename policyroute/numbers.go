@@ -46,6 +46,12 @@ const (
 	// RuleKept is the priority of a second `iif <ingress> unreachable`, with ProtocolKept: just
 	// above main.
 	RuleKept = 32700
+	// RuleKeptNearer and RuleKeptBehind are the priorities of `to <prefix behind an ingress>`, also
+	// with ProtocolKept: main where it has a route at least as specific, else unreachable. Without
+	// them the box's answers, and its errors with a client's packet in them, would follow main's
+	// default route once the filter and the rules above are removed.
+	RuleKeptNearer = 32701
+	RuleKeptBehind = 32702
 	// ProtocolKept marks those rules as the kernel's own (RTPROT_KERNEL): systemd-networkd and
 	// others that remove what is foreign to them leave such alone.
 	ProtocolKept = 2

@@ -51,7 +51,29 @@ func (c *compiler) rules(f Family) ([]Rule, error) {
 			return nil, err
 		}
 	}
+	rules = append(rules, keptRules(rules)...)
 	return append(append(rules, policy...), c.ownRules(f)...), nil
+}
+
+// keptRules returns what keeps packets for the destinations of the rules off main's default route
+// while those rules are removed.
+func keptRules(rules []Rule) []Rule {
+	var kept []Rule
+	for _, r := range rules {
+		switch {
+		case !r.To.IsValid():
+			continue
+		case r.Priority == RuleNearer:
+			r.Priority = RuleKeptNearer
+		default:
+			r.Priority, r.Action, r.Table = RuleKeptBehind, Unreachable, 0
+		}
+		r.Kept = true
+		if !slices.Contains(kept, r) {
+			kept = append(kept, r)
+		}
+	}
+	return kept
 }
 
 // stacked returns the interfaces that are built on an ingress and are not ingresses themselves.

@@ -58,7 +58,7 @@ type Rule struct {
 	// MinBits skips the table's routes whose prefix is shorter than this (FRA_SUPPRESS_PREFIXLEN,
 	// less one); 0 skips none.
 	MinBits int
-	// Kept marks a rule at RuleKept, which has ProtocolKept instead of Protocol.
+	// Kept marks a rule from RuleKept on, which has ProtocolKept instead of Protocol.
 	Kept   bool
 	Target int // priority that Goto jumps to, always greater than Priority
 }

@@ -241,11 +241,13 @@ func TestForeignRulesAndRoutes(t *testing.T) {
 		"0: from all lookup local", "5270: from all lookup 52",
 		"15000: from all iif ztabc lookup 23100 proto 90",
 		"32700: from all iif ztabcdefgh unreachable", "32700: from all iif ztabcdefgh lookup 7",
+		"32701: from all to 10.147.17.0/24 lookup main suppress_prefixlength 23",
+		"32702: from all to 10.147.17.0/24 unreachable", "32701: from all lookup 7",
 		"32766: from all lookup main", "32767: from all lookup default",
 	}
 	if got, want := foreignRules(rules),
 		[]string{"rule 5270: from all lookup 52",
-			"rule 32700: from all iif ztabcdefgh lookup 7"}; !reflect.DeepEqual(got, want) {
+			"rule 32700: from all iif ztabcdefgh lookup 7", "rule 32701: from all lookup 7"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("rules %q, want %q", got, want)
 	}
 	main := []string{"0.0.0.0/1 via 10.2.0.1 dev tun0", "default via 192.168.1.1 dev eth0",

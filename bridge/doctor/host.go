@@ -19,8 +19,6 @@ import (
 const (
 	// ourProtocol is how ip(8) prints what marks our own rules (policyroute.Protocol).
 	ourProtocol = "proto 90"
-	// keptPriority is that of our rules that pass for the kernel's own (policyroute.RuleKept).
-	keptPriority = "32700"
 	// lookupTimeout bounds the resolving of all names.
 	lookupTimeout = 5 * time.Second
 	// lookupsAtOnce is few enough for the resolver of a home router.
@@ -157,14 +155,17 @@ func halves(main []string) []string {
 	return out
 }
 
+// kept matches our rules that pass for the kernel's own (policyroute.RuleKept and those after it).
+var kept = regexp.MustCompile(`^3270[02]: .* unreachable$|` +
+	`^32701: from all to \S+ lookup main suppress_prefixlength \d+$`)
+
 // foreignRules returns the rules that are neither the kernel's own nor ours.
 func foreignRules(rules []string) []string {
 	var out []string
 	for _, line := range rules {
 		priority, rest, _ := strings.Cut(line, ": ")
 		kernels := priority == "0" || priority == "32766" || priority == "32767"
-		ours := strings.HasSuffix(rest, ourProtocol) ||
-			priority == keptPriority && strings.HasSuffix(rest, " unreachable")
+		ours := strings.HasSuffix(rest, ourProtocol) || kept.MatchString(line)
 		if !kernels && !ours &&
 			!slices.Contains(out, "rule "+line) {
 			out = append(out, "rule "+line)

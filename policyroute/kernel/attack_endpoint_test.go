@@ -189,7 +189,9 @@ func TestAnswersToEndpointClientsStayInside(t *testing.T) {
 			}
 		})
 	}
-	for _, layer := range []string{":", flushOurRules, "nft flush ruleset"} {
+	for _, layer := range []string{":", flushOurRules, "nft flush ruleset",
+		flushOurRules + "; " + flushKeptRules, flushOurRules + "; nft flush ruleset",
+		flushOurTables + "; nft flush ruleset"} {
 		l.tunnel(t)
 		l.bring(t, duo(t))
 		talk()

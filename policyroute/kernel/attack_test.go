@@ -159,8 +159,10 @@ func TestAdvertisementsConfigureNothing(t *testing.T) {
 func TestAnswersStayInside(t *testing.T) {
 	l := newLeakLab(t)
 	for _, tt := range []struct{ name, fault string }{
-		{"filter and rules", ":"}, {"filter alone", flushOurRules},
+		{"filter and rules", ":"}, {"filter alone", flushOurRules + "; " + flushKeptRules},
 		{"rules alone", "nft flush ruleset"},
+		{"kept rules alone", flushOurRules + "; nft flush ruleset"},
+		{"kept rules alone, tables gone too", flushOurTables + "; nft flush ruleset"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l.tunnel(t)
@@ -296,6 +298,11 @@ E`)
 		t.Errorf("the WAN saw %d answers", n)
 	}
 }
+
+const (
+	flushKeptRules = `for f in -4 -6; do for p in 32700 32701 32702; do while ip $f rule del priority $p 2>/dev/null; do :; done; done; done`
+	flushOurTables = "for f in -4 -6; do ip $f route flush table all proto 90; done"
+)
 
 const flushOurRules = `for f in -4 -6; do for p in $(ip $f rule | sed -n 's/^\(15...\):.*proto 90/\1/p' | cut -d' ' -f1 | cut -f1); do ip $f rule del priority $p; done; done`
 

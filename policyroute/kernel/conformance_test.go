@@ -75,7 +75,7 @@ for i in iptables ip6tables; do $i -N DOCKER-USER; $i -I FORWARD 1 -j DOCKER-USE
 func (tg *target) Foreign(t testing.TB) string {
 	t.Helper()
 	return tg.run(t, `
-ip rule | sed '/^15.*proto 90/d; /^32700:/d'; ip -6 rule | sed '/^15.*proto 90/d; /^32700:/d'
+ip rule | sed '/^15.*proto 90/d; /^3270[012]:/d'; ip -6 rule | sed '/^15.*proto 90/d; /^3270[012]:/d'
 for f in -4 -6; do ip $f route show table all | sed '/table 231.*proto 90/d; /dev tunztb/d' | sort; done
 nft list table inet docker
 iptables -S | sed /ZTB-/d; ip6tables -S | sed /ZTB-/d`)

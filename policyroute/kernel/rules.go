@@ -229,7 +229,7 @@ func parseRule(m []byte) (r policyroute.Rule, ours bool) {
 			ours = false
 		}
 	}
-	if r.Priority == policyroute.RuleKept {
+	if r.Priority >= policyroute.RuleKept && r.Priority <= policyroute.RuleKeptBehind {
 		r.Kept = true
 		return r, ours && proto == policyroute.ProtocolKept
 	}
