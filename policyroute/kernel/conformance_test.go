@@ -49,7 +49,8 @@ func (tg *target) Apply(ctx context.Context, p policyroute.Plan) (err error) {
 func (tg *target) AddDevice(t testing.TB, name string) {
 	t.Helper()
 	command := fmt.Sprintf(
-		"ip link add %[1]s type veth peer name p-%[1]s; ip link set %[1]s up; ip link set p-%[1]s up", name)
+		"ip link add %[1]s type veth peer name p-%[1]s; ip link set %[1]s up; ip link set p-%[1]s up\n"+
+			untilLinksRun, name)
 	if strings.HasPrefix(name, policyroute.TunPrefix) {
 		command = fmt.Sprintf("ip tuntap add dev %s mode tun", name)
 	}

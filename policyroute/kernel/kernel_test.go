@@ -34,7 +34,7 @@ func host(t testing.TB) {
 for i in default all; do echo 1 > /proc/sys/net/ipv6/conf/$i/addr_gen_mode; done # nothing comes late, after DAD
 ip link set lo up
 for i in wan zt1 lan; do ip link add $i type veth peer name $i.peer; ip link set $i up; ip link set $i.peer up; done
-ip addr add 192.0.2.2/24 dev wan
+`+untilLinksRun+`ip addr add 192.0.2.2/24 dev wan
 ip addr add 10.147.17.1/24 dev zt1
 ip -6 addr add 2001:db8::2/64 dev wan nodad
 ip route add default via 192.0.2.1

@@ -61,10 +61,8 @@ ip addr add 203.0.113.1/24 dev wan; ip -6 addr add 2001:db8::1/64 dev wan nodad;
 ip route add default via 203.0.113.1; ip -6 route add default via 2001:db8::1
 ip neigh replace 203.0.113.1 lladdr `+wanMAC+` dev wanlab0; ip neigh replace 2001:db8::1 lladdr `+
 		wanMAC+` dev wanlab0`)
-	// The kernel drops what is sent by a link whose other end has just come up, until it gets round to
-	// making the link's queue: a busy machine takes its time over it.
 	for _, host := range []*thread{l.client, l.box, l.wan} {
-		host.sh(t, "while ip -o link show up type veth | grep -qv 'state UP'; do sleep 0.02; done")
+		host.sh(t, untilLinksRun)
 	}
 	l.box.do(func() { l.kernel = open(t, record) })
 	l.wan.do(func() { l.capture = openCapture(t, "wan") })

@@ -88,6 +88,7 @@ ip link add portb type veth peer name eth netns `+b.path+`; ip link set portb ma
 	if t.Failed() {
 		t.FailNow()
 	}
+	box.sh(t, untilLinksRun)
 	if !exists("net/bridge/bridge-nf-call-iptables") {
 		t.Skip("this kernel has not loaded br_netfilter")
 	}

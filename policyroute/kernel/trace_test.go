@@ -35,8 +35,9 @@ func newTransit(t *testing.T) *transit {
 		end.th.sh(t, "ip link set eth0 up; ip addr add "+end.net+".2/24 dev eth0; ip addr add "+
 			end.id+"::2/64 dev eth0 nodad; ip route add default via "+end.net+
 			".1; ip -6 route add default via "+end.id+"::1")
+		end.th.sh(t, untilLinksRun)
 	}
-	w.box.sh(t, "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
+	w.box.sh(t, untilLinksRun+"sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
 	w.box.do(func() {
 		var err error
 		if w.k, err = Open(Options{}); err != nil {
