@@ -41,7 +41,7 @@ install_all() {
 	# The reference beside the configuration shows what a newer version knows.
 	install -D -m 644 "$here/configs/ztbridge.yaml" "$root/usr/share/doc/ztbridge/ztbridge.yaml"
 	[ -e "$root/etc/ztbridge/ztbridge.yaml" ] ||
-		install -D -m 644 "$here/configs/ztbridge.yaml" "$root/etc/ztbridge/ztbridge.yaml"
+		install -D -m 600 "$here/configs/ztbridge.yaml" "$root/etc/ztbridge/ztbridge.yaml"
 	if [ -z "$root" ]; then
 		make_users
 	fi

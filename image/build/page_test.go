@@ -44,7 +44,7 @@ func TestPageAsAService(t *testing.T) {
 	box.put("etc/ztbridge/provider.ovpn", r.lab.Providers[0].Config(), 0o600)
 	box.put("etc/ztbridge/provider.auth", customer.User+"\n"+customer.Password+"\n", 0o600)
 	box.start(r.lab.Box)
-	r.mustSSH("dpkg -i --force-confold /root/ztbridge.deb && systemctl enable --now " +
+	r.mustSSH("dpkg -i /root/ztbridge.deb && systemctl enable --now " +
 		"ztbridge-guard.service ztbridge.service")
 	r.startStreams()
 	r.awaitFlow("the installation")

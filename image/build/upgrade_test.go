@@ -35,7 +35,7 @@ func TestLongUpgradeUnderTraffic(t *testing.T) {
 	box.put("etc/ztbridge/provider.ovpn", r.lab.Providers[0].Config(), 0o600)
 	box.put("etc/ztbridge/provider.auth", customer.User+"\n"+customer.Password+"\n", 0o600)
 	box.start(r.lab.Box)
-	r.mustSSH("dpkg -i --force-confold /root/before.deb && systemctl enable --now " +
+	r.mustSSH("dpkg -i /root/before.deb && systemctl enable --now " +
 		"ztbridge-guard.service ztbridge.service")
 	r.startStreams()
 	r.awaitFlow("the installation")

@@ -237,8 +237,9 @@ func (s *stage) documents(o Options, reference []byte) error {
 		kind        string
 		data        []byte
 	}{
-		// It may come to hold tokens and passwords.
-		{"/etc/ztbridge/ztbridge.yaml", 0o600, "config|noreplace", commentedOut(reference)},
+		// No file of dpkg's in /etc: dpkg asks about one that was edited whenever a release explains
+		// a key better, and unattended-upgrades passes such a release over. See postinst.
+		{template, 0o644, "", commentedOut(reference)},
 		{"/etc/apt/apt.conf.d/52ztbridge-unattended-upgrades", 0o644, "config|noreplace", upgrades},
 		{"/usr/share/doc/ztbridge/examples/ztbridge.yaml", 0o644, "", reference},
 		{"/usr/share/man/man5/ztbridge.yaml.5.gz", 0o644, "", manual},
@@ -252,6 +253,9 @@ func (s *stage) documents(o Options, reference []byte) error {
 	}
 	return nil
 }
+
+// template is what postinst makes the first configuration of.
+const template = "/usr/share/ztbridge/ztbridge.yaml"
 
 // commentedOut disables every line of the reference: a package must not join the example's network.
 func commentedOut(reference []byte) []byte {

@@ -28,6 +28,8 @@ everything > "$WORK/before"
 in_root dpkg -i /tmp/old.deb >&2
 in_root getent passwd ztbridge-ovpn >/dev/null && echo "user made"
 [ "$(stat -c %a "$ROOT/etc/ztbridge/ztbridge.yaml")" = 600 ] && echo "configuration closed"
+grep -q zerotier: "$ROOT/etc/ztbridge/ztbridge.yaml" && echo "configuration explained"
+in_root dpkg-query -W -f '${Conffiles}' ztbridge | grep -q ztbridge.yaml || echo "configuration is its owner's"
 [ -z "$(find "$ROOT/etc/systemd/system" -name 'ztbridge*')" ] && echo "not started at boots unasked"
 
 echo '# mine' >> "$ROOT/etc/ztbridge/ztbridge.yaml"
@@ -85,6 +87,7 @@ func TestLifecycleInDebian(t *testing.T) {
 		t.Errorf("%v\n%s\n%s", err, out, problem.String())
 	}
 	for _, want := range []string{"user made", "configuration closed",
+		"configuration explained", "configuration is its owner's",
 		"not started at boots unasked", "closed through the upgrade", "configuration kept",
 		"upgraded", "filter gone with the program", "files kept on removal", "nothing left"} {
 		if !strings.Contains(string(out), want+"\n") {

@@ -21,7 +21,6 @@ import (
 // contents is what dpkg puts on a machine of any architecture: modes and names.
 const contents = `
 -rw-r--r-- ./etc/apt/apt.conf.d/52ztbridge-unattended-upgrades
--rw------- ./etc/ztbridge/ztbridge.yaml
 -rwxr-xr-x ./usr/bin/ztbridge
 -rw-r--r-- ./usr/lib/NetworkManager/conf.d/50-ztbridge.conf
 -rw-r--r-- ./usr/lib/systemd/networkd.conf.d/50-ztbridge.conf
@@ -36,6 +35,7 @@ const contents = `
 -rw-r--r-- ./usr/share/lintian/overrides/ztbridge
 -rw-r--r-- ./usr/share/man/man5/ztbridge.yaml.5.gz
 -rw-r--r-- ./usr/share/zsh/vendor-completions/_ztbridge
+-rw-r--r-- ./usr/share/ztbridge/ztbridge.yaml
 `
 
 // TestPackage packs for this machine's own processor.
