@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 )
 
 // Messages that configure a host from its network (RFC 4861, RFC 792, RFC 2131, RFC 8415).
@@ -95,18 +96,24 @@ const countChain = "count"
 
 // count drops what opens a connection while its source opens too many, or has too many. Of what one
 // source may have at most an eighth of the host's table is made (decide), so that there is room for
-// the others, and for the host.
+// the others, and for the host. A neighbour counts as NeighbourSources at most.
 func (b *filter) count() []NftRule {
 	var rules []NftRule
-	for _, f := range Families {
-		rate := Meter{Name: fmt.Sprintf("rate%d", f), Family: f, Expires: true}
-		conns := Meter{Name: fmt.Sprintf("conns%d", f), Family: f}
+	add := func(f Family, of string, share uint32) {
+		rate := Meter{Name: "rate" + of, Family: f, Expires: true}
+		conns := Meter{Name: "conns" + of, Family: f}
 		b.out.Meters = append(b.out.Meters, conns, rate)
 		rules = append(rules,
-			NftRule{Family: f, Over: Over{Meter: rate.Name, Rate: SourceRate}, Verdict: drop},
-			NftRule{Family: f, Over: Over{Meter: conns.Name, Conns: b.c.in.SourceConns},
+			NftRule{Family: f, Over: Over{Meter: rate.Name, Rate: share * SourceRate},
+				Verdict: drop},
+			NftRule{Family: f, Over: Over{Meter: conns.Name, Conns: share * b.c.in.SourceConns},
 				Verdict: drop})
 	}
+	for _, f := range Families {
+		add(f, strconv.Itoa(int(f)), 1)
+	}
+	// Neighbours come last: what one host behind a router has too much is not the others' fault.
+	add(0, "_neighbour", NeighbourSources)
 	slices.SortFunc(b.out.Meters, func(x, y Meter) int { return cmp.Compare(x.Name, y.Name) })
 	return rules
 }

@@ -10,10 +10,12 @@ type Ruleset struct {
 	Chains []NftChain
 }
 
-// Meter is a set of source addresses that the kernel fills and empties, each with a count or a rate
-// of its own.
+// Meter is a set of sources that the kernel fills and empties, each with a count or a rate of its
+// own.
 type Meter struct {
-	Name   string
+	Name string
+	// Family is that of the source addresses; 0 has Ethernet's, by which a neighbour is one source
+	// whatever IP addresses it uses.
 	Family Family
 	// Expires reports whether an address is forgotten after a minute of silence; else it is when
 	// nothing is left to count.
@@ -83,7 +85,7 @@ type NftRule struct {
 	// NoReturn: an answer to the source would not leave by the interface by which it came
 	// (fib saddr . iif oif missing)
 	NoReturn bool
-	Over     Over   // with Family; its zero value does not match on it
+	Over     Over   // of Family's meters; its zero value does not match on it
 	SetLabel uint8  // gives the connection this label, verdict is ignored
 	VMap     string // verdict map of the source address, by name; verdict is ignored
 	DstVMap  string // verdict map of the destination address, by name; verdict is ignored

@@ -54,8 +54,11 @@ func (m VerdictMap) String() string {
 // String renders the set as it stands inside of a table block.
 func (m Meter) String() string {
 	key, expiry := "ipv4_addr", "flags dynamic"
-	if m.Family == V6 {
+	switch m.Family {
+	case V6:
 		key = "ipv6_addr"
+	case 0:
+		key = "ether_addr"
 	}
 	if m.Expires {
 		expiry = "flags dynamic,timeout\n\t\ttimeout 1m"
@@ -66,11 +69,15 @@ func (m Meter) String() string {
 
 // String renders the match in nft's language.
 func (o Over) String(f Family) string {
+	source := "ether"
+	if f != 0 {
+		source = nftFamily(f)
+	}
 	if o.Rate != 0 {
 		return fmt.Sprintf("update @%s { %s saddr limit rate over %d/second burst %d packets }",
-			o.Meter, nftFamily(f), o.Rate, o.Burst())
+			o.Meter, source, o.Rate, o.Burst())
 	}
-	return fmt.Sprintf("add @%s { %s saddr ct count over %d }", o.Meter, nftFamily(f), o.Conns)
+	return fmt.Sprintf("add @%s { %s saddr ct count over %d }", o.Meter, source, o.Conns)
 }
 
 // Burst returns how many connections may be opened in a row.

@@ -35,17 +35,30 @@ func TestLongScanLeavesRoom(t *testing.T) {
 
 // scan sends so many packets where one source may have limit connections.
 func scan(t *testing.T, packets, limit int) {
-	for name, target := range map[string]struct{ src, dst string }{
-		"through the box":                       {"10.147.17.50", "8.8.8.8"},
-		"through the box, IPv6":                 {"fd80:56c2:e21c::50", "2606:4700::8"},
-		"to the box":                            {"10.147.17.50", "10.147.17.1"},
-		"to the box, IPv6":                      {"fd80:56c2:e21c::50", "fd80:56c2:e21c::1"},
-		"to the box, from a link-local address": {"fe80::bad", "fd80:56c2:e21c::1"},
+	const one, many = 1, policyroute.NeighbourSources
+	for name, target := range map[string]struct {
+		src, dst string
+		sources  int // as how many the packets' sources count
+	}{
+		"through the box":                       {"10.147.17.50", "8.8.8.8", one},
+		"through the box, IPv6":                 {"fd80:56c2:e21c::50", "2606:4700::8", one},
+		"to the box":                            {"10.147.17.50", "10.147.17.1", one},
+		"to the box, IPv6":                      {"fd80:56c2:e21c::50", "fd80:56c2:e21c::1", one},
+		"to the box, from a link-local address": {"fe80::bad", "fd80:56c2:e21c::1", one},
+		"through the box, many addresses":       {"10.147.17.128", "8.8.8.8", many},
+		"through the box, many addresses, IPv6": {"fd80:56c2:e21c::8000", "2606:4700::8", many},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLeakLab(t)
 			l.client.sh(t, `ip addr add 10.147.17.51/24 dev zt
 ip -6 addr add fd80:56c2:e21c::51/88 dev zt nodad; ip -6 addr add fe80::bad/64 dev zt nodad`)
+			if target.sources == many { // the other is another neighbour
+				l.client.sh(t, `ip link add other link zt type macvlan; ip link set other up
+ip rule add from 10.147.17.51 lookup 77; ip -6 rule add from fd80:56c2:e21c::51 lookup 77
+ip route add default dev other table 77; ip -6 route add default dev other table 77
+ip addr del 10.147.17.51/24 dev zt; ip addr add 10.147.17.51/32 dev other
+ip -6 addr del fd80:56c2:e21c::51/88 dev zt; ip -6 addr add fd80:56c2:e21c::51/128 dev other nodad`)
+			}
 			l.tunnel(t)
 			in := unoIntent()
 			in.SourceConns = 0
@@ -60,7 +73,7 @@ ip -6 addr add fd80:56c2:e21c::51/88 dev zt nodad; ip -6 addr add fe80::bad/64 d
 			// No entry may end by itself while they are counted.
 			l.box.sh(t, "sysctl -qw net.netfilter.nf_conntrack_udp_timeout=300")
 			const few = 10_000
-			l.flood(t, target.src, target.dst, few, nil)
+			l.flood(t, target.src, target.dst, few, target.sources == many, nil)
 			if n := l.tracked(t); n < few*9/10 {
 				t.Fatalf("without a limit %d packets left %d connections: the test is blind", few, n)
 			}
@@ -69,7 +82,7 @@ ip -6 addr add fd80:56c2:e21c::51/88 dev zt nodad; ip -6 addr add fe80::bad/64 d
 			bring()
 			tries := 0
 			begin := time.Now()
-			l.flood(t, target.src, target.dst, packets, func() {
+			l.flood(t, target.src, target.dst, packets, target.sources == many, func() {
 				tries++
 				if err := l.othersConnect(); err != nil {
 					t.Error(err)
@@ -78,8 +91,8 @@ ip -6 addr add fd80:56c2:e21c::51/88 dev zt nodad; ip -6 addr add fe80::bad/64 d
 			n := l.tracked(t)
 			t.Logf("%d packets in %v left %d connections, beside %d times 4 of others",
 				packets, time.Since(begin).Round(time.Millisecond), n, tries)
-			if n < limit/2 || n > limit+4*tries+64 {
-				t.Errorf("%d connections are tracked, of which one source may have %d", n, limit)
+			if may := limit * target.sources; n < may/2 || n > may+4*tries+64 {
+				t.Errorf("%d connections are tracked, of which these sources may have %d", n, may)
 			}
 			// When its connections are gone, the member opens others.
 			l.box.sh(t, "conntrack -F 2>/dev/null")
@@ -102,16 +115,18 @@ ip -6 addr add fd80:56c2:e21c::51/88 dev zt nodad; ip -6 addr add fe80::bad/64 d
 }
 
 // flood sends UDP from a member, each packet from and to ports of its own, and calls also now and
-// then.
-func (l *leakLab) flood(t *testing.T, src, dst string, packets int, also func()) {
+// then. With vary, the last seven bits of the source differ as well.
+func (l *leakLab) flood(t *testing.T, src, dst string, packets int, vary bool, also func()) {
 	t.Helper()
 	const parts = 50
 	packet, at := ipv4(src4(src), src4(dst), 64, unix.IPPROTO_UDP, udp(9, marker)), 20
 	if strings.Contains(src, ":") {
 		packet, at = ipv6(src, dst, 64, unix.IPPROTO_UDP, udp(9, marker)), 40
 	}
+	source := packet[15:16] // the last byte of the address
 	pseudo := []byte(nil)
 	if at == 40 {
+		source = packet[23:24]
 		pseudo = pseudo6(src, dst, unix.IPPROTO_UDP, len(packet)-at)
 	}
 	n := 0
@@ -122,6 +137,15 @@ func (l *leakLab) flood(t *testing.T, src, dst string, packets int, also func())
 			for range packets / parts {
 				n++
 				body := packet[at:]
+				if vary {
+					source[0] = source[0]&0x80 | byte(n&0x7f)
+					if pseudo == nil {
+						binary.BigEndian.PutUint16(packet[10:], 0)
+						binary.BigEndian.PutUint16(packet[10:], checksum(packet[:at]))
+					} else {
+						pseudo[15] = source[0]
+					}
+				}
 				binary.BigEndian.PutUint16(body, uint16(1024+n%60000))
 				binary.BigEndian.PutUint16(body[2:], uint16(1024+n/60000))
 				binary.BigEndian.PutUint16(body[6:], 0) // none, which IPv6 forbids

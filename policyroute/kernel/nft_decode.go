@@ -84,7 +84,7 @@ func (d *decoder) next() bool {
 
 func (d *decoder) meta(key expr.MetaKey) bool {
 	if key == expr.MetaKeyIIFTYPE {
-		return d.notFrom()
+		return d.hardware()
 	}
 	cmp := take[*expr.Cmp](d)
 	if cmp == nil || cmp.Register != reg || cmp.Op != expr.CmpOpEq {
@@ -179,7 +179,7 @@ func (d *decoder) address(p *expr.Payload) bool {
 		return d.vmap(p, size)
 	}
 	if x := peek[*expr.Dynset](d); x != nil {
-		return int(p.Len) == size && d.over()
+		return int(p.Len) == size && d.rule.Family != 0 && d.over()
 	}
 	length := int(p.Len) * 8
 	if b := peek[*expr.Bitwise](d); b != nil {

@@ -118,10 +118,7 @@ func (e encoder) rule(r policyroute.NftRule) ([]expr.Any, error) {
 			eq(binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL)))
 	}
 	if r.Over.Meter != "" {
-		if family == 0 {
-			return nil, fmt.Errorf("a limit of sources without a family")
-		}
-		add(over(family, r.Over)...)
+		add(over(r.Family, r.Over)...)
 	}
 	if err := e.action(r, add); err != nil {
 		return nil, err

@@ -47,10 +47,8 @@ func (b *bytesOf) rule() policyroute.NftRule {
 	r.CTReply, r.LocalDst = b.pick(2) == 1, b.pick(2) == 1
 	r.CTStatus = []string{"", "dnat"}[b.pick(2)]
 	r.CTFirst = r.CTStatus == "" && b.pick(3) == 1
-	if r.Family != 0 {
-		r.Over = []policyroute.Over{{}, {Meter: "conns", Conns: 1 + uint32(b.pick(256))},
-			{Meter: "rate", Rate: 1 + uint32(b.pick(256))}}[b.pick(3)]
-	}
+	r.Over = []policyroute.Over{{}, {Meter: "conns", Conns: 1 + uint32(b.pick(256))},
+		{Meter: "rate", Rate: 1 + uint32(b.pick(256))}}[b.pick(3)]
 	address := []netip.Addr{addr("10.8.0.1"), addr("fd08::1")}[family]
 	verdicts := []policyroute.NftVerdict{
 		{}, {Kind: "accept"}, {Kind: "drop"}, {Kind: "return"}, {Kind: "reject"}, {

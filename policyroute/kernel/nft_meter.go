@@ -32,7 +32,8 @@ func firstPacket() []expr.Any {
 	}
 }
 
-// over matches while the packet's source is over the limit, and counts the packet.
+// over matches while the packet's source is over the limit, and counts the packet. Without a family
+// the source is a hardware address.
 func over(f policyroute.Family, o policyroute.Over) []expr.Any {
 	d := &expr.Dynset{SrcRegKey: reg, SetName: o.Meter, Operation: unix.NFT_DYNSET_OP_ADD,
 		Exprs: []expr.Any{&expr.Connlimit{Count: o.Conns, Flags: expr.NFT_CONNLIMIT_F_INV}}}
@@ -41,13 +42,16 @@ func over(f policyroute.Family, o policyroute.Over) []expr.Any {
 		d.Exprs = []expr.Any{&expr.Limit{Type: expr.LimitTypePkts, Rate: uint64(o.Rate),
 			Over: true, Unit: expr.LimitTimeSecond, Burst: o.Burst()}}
 	}
+	if f == 0 {
+		return append(fromEther(), d)
+	}
 	return []expr.Any{addressField(f, offSaddr4, offSaddr6), d}
 }
 
 // over reads such a match, whose address was loaded before.
 func (d *decoder) over() bool {
 	x := take[*expr.Dynset](d)
-	if len(x.Exprs) != 1 || d.rule.Family == 0 {
+	if len(x.Exprs) != 1 {
 		return false
 	}
 	d.rule.Over = policyroute.Over{Meter: x.SetName}
@@ -59,14 +63,18 @@ func (d *decoder) over() bool {
 	default:
 		return false
 	}
-	return sameExpr(x, over(d.rule.Family, d.rule.Over)[1])
+	match := over(d.rule.Family, d.rule.Over)
+	return sameExpr(x, match[len(match)-1])
 }
 
 func meterSet(table *nftables.Table, m policyroute.Meter) *nftables.Set {
 	set := &nftables.Set{Table: table, Name: m.Name, Dynamic: true, Size: policyroute.MeterSize,
 		KeyType: nftables.TypeIPAddr}
-	if m.Family == policyroute.V6 {
+	switch m.Family {
+	case policyroute.V6:
 		set.KeyType = nftables.TypeIP6Addr
+	case 0:
+		set.KeyType = nftables.TypeEtherAddr
 	}
 	if m.Expires {
 		set.HasTimeout, set.Timeout = true, meterTimeout
@@ -77,8 +85,11 @@ func meterSet(table *nftables.Table, m policyroute.Meter) *nftables.Set {
 // meter reads a set that a rule fills.
 func meter(s *nftables.Set) policyroute.Meter {
 	m := policyroute.Meter{Name: s.Name, Family: policyroute.V4, Expires: s.HasTimeout}
-	if s.KeyType.Bytes == nftables.TypeIP6Addr.Bytes {
+	switch s.KeyType.Bytes {
+	case nftables.TypeIP6Addr.Bytes:
 		m.Family = policyroute.V6
+	case nftables.TypeEtherAddr.Bytes:
+		m.Family = 0
 	}
 	if s.Size != policyroute.MeterSize {
 		m.Name += " (foreign)"
