@@ -2,6 +2,7 @@ package connlimit
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -20,7 +21,8 @@ type Listener struct {
 
 // New returns l with at most total open connections, and at most perSource of each source; 0 means
 // no limit of its own. A source is what SourceOf returns with bits6. Where total is reached, the
-// source with the most connections loses one.
+// source with the most connections loses one. Sources of one Network have half of total together,
+// at most.
 func New(l net.Listener, total, perSource, bits6 int) *Listener {
 	return &Listener{Listener: l, total: total, perSource: perSource, bits6: bits6,
 		sources: map[netip.Prefix]map[*conn]struct{}{}}
@@ -44,10 +46,13 @@ func (l *Listener) add(c *conn) *conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	own := l.sources[c.source]
+	network := l.within(Network(c.source))
 	var old *conn
 	switch {
 	case l.perSource > 0 && len(own) >= l.perSource:
 		old = longestSilent(own)
+	case len(network) >= l.total/2:
+		old = longestSilent(network)
 	case l.open >= l.total:
 		old = l.longestSilentOfMost()
 	}
@@ -60,6 +65,17 @@ func (l *Listener) add(c *conn) *conn {
 	l.sources[c.source][c] = struct{}{}
 	l.open++
 	return old
+}
+
+// within returns the connections whose sources are parts of a network. The caller holds mu.
+func (l *Listener) within(network netip.Prefix) map[*conn]struct{} {
+	all := map[*conn]struct{}{}
+	for source, list := range l.sources {
+		if source.Bits() > network.Bits() && network.Contains(source.Addr()) {
+			maps.Copy(all, list)
+		}
+	}
+	return all
 }
 
 // longestSilentOfMost returns the longest silent connection among the sources that have the most.
@@ -107,7 +123,8 @@ func (l *Listener) remove(c *conn) {
 const (
 	// OfInternet: one host on the Internet can use a whole /64.
 	OfInternet = 64
-	// OfMembers: members and clients of this box have single addresses of one prefix.
+	// OfMembers: members and clients of this box have single addresses of one prefix, which count
+	// one by one, and as a Network together.
 	OfMembers = 128
 )
 
@@ -120,6 +137,15 @@ func SourceOf(a net.Addr, bits6 int) netip.Prefix {
 		return netip.Prefix{}
 	}
 	return p
+}
+
+// Network returns the network whose addresses one host may use all, if it likes: the /64 of an IPv6
+// source. Any other source is its own network.
+func Network(source netip.Prefix) netip.Prefix {
+	if source.Addr().Is4() || source.Bits() <= OfInternet {
+		return source
+	}
+	return netip.PrefixFrom(source.Addr(), OfInternet).Masked()
 }
 
 // conn remembers when its client last sent something.

@@ -2,6 +2,7 @@ package connlimit
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -138,6 +139,27 @@ func TestMembersAreSourcesOfTheirOwn(t *testing.T) {
 		if (a == b) != want {
 			t.Errorf("by %d bits, %v and %v", bits, a, b)
 		}
+	}
+}
+
+// A member that uses many addresses of its prefix has half of all places, whatever their number.
+func TestNetworkLeavesRoom(t *testing.T) {
+	inner := pipes{make(chan net.Conn, 1)}
+	b := &bench{t, inner, New(inner, 8, 3, OfMembers)}
+	var others, greedy []net.Conn
+	for _, addr := range []string{"fd5a:0:0:1::1", "10.147.17.5", "fd5a:0:0:2::1", "10.147.17.6"} {
+		c, _ := b.connect(addr)
+		others = append(others, c)
+	}
+	for i := range 20 {
+		c, _ := b.connect(fmt.Sprintf("fd5a::%x", i+1))
+		greedy = append(greedy, c)
+	}
+	if got := openOnes(t, others); !slices.Equal(got, []int{0, 1, 2, 3}) {
+		t.Errorf("of the others' connections open are %v, want all", got)
+	}
+	if got := openOnes(t, greedy); !slices.Equal(got, []int{16, 17, 18, 19}) {
+		t.Errorf("of 20 addresses of one /64 open are %v, want the last four", got)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -200,22 +201,27 @@ func (r *Resolver) handle(ctx context.Context, w dns.ResponseWriter, q *dns.Msg)
 	reply(w, a)
 }
 
-// inFlight counts the questions that wait for an answer, by client.
+// inFlight counts the questions that wait for an answer, by client and by network.
 type inFlight struct {
 	mu   sync.Mutex
 	all  int
 	each map[netip.Prefix]int
 }
 
-// begin counts a question, unless a limit is reached. It reports whether it did.
+// begin counts a question, unless a limit is reached; a network has half of all places. It reports
+// whether it did.
 func (f *inFlight) begin(source netip.Prefix) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.all >= maxInFlight || f.each[source] >= maxInFlightEach {
+	network := connlimit.Network(source)
+	if f.all >= maxInFlight || f.each[source] >= maxInFlightEach ||
+		f.each[network] >= maxInFlight/2 {
 		return false
 	}
 	f.all++
-	f.each[source]++
+	for _, p := range slices.Compact([]netip.Prefix{source, network}) {
+		f.each[p]++
+	}
 	return true
 }
 
@@ -223,8 +229,10 @@ func (f *inFlight) end(source netip.Prefix) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.all--
-	if f.each[source]--; f.each[source] == 0 {
-		delete(f.each, source)
+	for _, p := range slices.Compact([]netip.Prefix{source, connlimit.Network(source)}) {
+		if f.each[p]--; f.each[p] == 0 {
+			delete(f.each, p)
+		}
 	}
 }
 

@@ -391,3 +391,34 @@ func TestLeavesNothingBehind(t *testing.T) {
 		t.Errorf("%d goroutines before, %d after", before, n)
 	}
 }
+
+// A client's many IPv6 addresses leave half of the places to others.
+func TestQuestionsOfOneNetwork(t *testing.T) {
+	f := inFlight{each: map[netip.Prefix]int{}}
+	begin := func(addr string) (netip.Prefix, bool) {
+		source := netip.PrefixFrom(netip.MustParseAddr(addr), netip.MustParseAddr(addr).BitLen())
+		return source, f.begin(source)
+	}
+	var counted []netip.Prefix
+	for i := range 2 * maxInFlight {
+		if source, ok := begin(fmt.Sprintf("fd5a::%x", i)); ok {
+			counted = append(counted, source)
+		}
+	}
+	if len(counted) != maxInFlight/2 {
+		t.Errorf("%d questions of one /64 wait, want %d", len(counted), maxInFlight/2)
+	}
+	for _, other := range []string{"fd5a:0:0:1::1", "10.147.17.5"} {
+		source, ok := begin(other)
+		if !ok {
+			t.Errorf("%s is refused", other)
+		}
+		counted = append(counted, source)
+	}
+	for _, source := range counted {
+		f.end(source)
+	}
+	if f.all != 0 || len(f.each) != 0 {
+		t.Errorf("after all have ended %d are counted, of %d sources", f.all, len(f.each))
+	}
+}
