@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -83,9 +84,12 @@ func (k *Kernel) IfaceBlocks(ctx context.Context, ifaces []string,
 	return out, nil
 }
 
+// ownTables are ours, in family inet.
+var ownTables = []string{policyroute.NftTable, traceTable, accountTable}
+
 // filtersForwarded reports whether a chain is another program's and sees forwarded packets.
 func filtersForwarded(c *nftables.Chain) bool {
-	if c.Hooknum == nil || c.Table.Name == policyroute.NftTable || c.Table.Name == traceTable {
+	if c.Hooknum == nil || slices.Contains(ownTables, c.Table.Name) {
 		return false
 	}
 	switch c.Table.Family {

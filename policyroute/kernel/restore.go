@@ -39,6 +39,9 @@ func (k *Kernel) restore(ctx context.Context, plan policyroute.Plan,
 	if err := k.removeQueues(); err != nil {
 		return err
 	}
+	if err := NewAccounting().Set(nil); err != nil {
+		return err
+	}
 	return k.record.remove()
 }
 
