@@ -39,7 +39,9 @@ func (d *daemon) Status() api.Status {
 		return p.status
 	}
 	counters, now := d.services.Look()
-	return status.Refresh(p.status, now, counters)
+	st := status.Refresh(p.status, now, counters)
+	st.Traffic = d.totals.Traffic(now.Now)
+	return st
 }
 
 // Explain implements api.Backend.
@@ -59,20 +61,6 @@ func (d *daemon) Plan(context.Context) (string, error) {
 	}
 	plan, _, err := planFor(d.kernel, p.intent, p.view.Snap.Host)
 	return plan.String(), err
-}
-
-// Changes implements api.Backend.
-func (d *daemon) Changes(ctx context.Context) <-chan struct{} {
-	c := make(chan struct{}, 1)
-	d.mu.Lock()
-	d.watchers[c] = true
-	d.mu.Unlock()
-	context.AfterFunc(ctx, func() {
-		d.mu.Lock()
-		delete(d.watchers, c)
-		d.mu.Unlock()
-	})
-	return c
 }
 
 // Use implements api.Backend.

@@ -44,6 +44,7 @@ type daemon struct {
 	metrics           *api.MetricsServer
 	*devices.Service
 	services.ClientRequests
+	services.Watchers // of what publish shows
 	*notify.Notifier
 
 	opts     Options
@@ -53,6 +54,7 @@ type daemon struct {
 	monitor  *services.Monitor
 	notify   *systemd.Notifier
 	page     *web.Service
+	totals   *devices.Totals
 
 	spec     *services.Spec
 	started  time.Time
@@ -81,8 +83,6 @@ type daemon struct {
 	requests  chan request
 	ended     chan struct{} // closed when the loop has ended
 	published atomic.Pointer[published]
-	mu        sync.Mutex
-	watchers  map[chan struct{}]bool
 }
 
 // request is something that a person asks of the running daemon; the loop carries it out.
@@ -119,6 +119,9 @@ func Run(ctx context.Context, opts Options) error {
 	opts.Tools.Restart = systemd.Restart(end)
 	d.page = web.NewService(web.Config{Backend: d, Clients: d.Roster, Dir: web.Dir(opts.StateDir),
 		Tools: opts.Tools, ImportSocket: api.ImportSocket(opts.RuntimeDir), Log: opts.Logger})
+	if l.Config.History {
+		d.totals.Resume(d.Recorder.Devices())
+	}
 	d.metrics = api.NewMetricsServer(helpers, d.Status, opts.Logger)
 	defer d.metrics.Wait()
 	if err := d.enforce(l); err != nil {
@@ -130,6 +133,7 @@ func Run(ctx context.Context, opts Options) error {
 	wg.Go(func() { d.watchNeighbours(helpers) })
 	wg.Go(func() { d.Recorder.Run(helpers, d.Status, d.Changes(helpers)) })
 	wg.Go(func() { d.Notifier.Run(helpers, d.Status, d.Changes(helpers)) })
+	wg.Go(func() { d.totals.Run(helpers) })
 	wg.Go(func() { d.idleMeter.Run(helpers) })
 	d.loop(ctx)
 	close(d.ended)
@@ -176,9 +180,10 @@ func newDaemon(ctx context.Context, opts Options) (*daemon, error) {
 		usage:    decide.NewUsage(), preferred: preferred,
 		connected: recorded.Value(), recorded: recorded, guarded: guarded,
 		requests: make(chan request),
-		ended:    make(chan struct{}), watchers: map[chan struct{}]bool{},
+		ended:    make(chan struct{}),
 	}
 	d.ClientRequests = services.ClientRequests{Set: d.services}
+	d.totals = devices.NewTotals(d.view, opts.Logger)
 	d.Service = &devices.Service{Book: devices.Open(opts.StateDir, k, opts.Logger), View: d.view,
 		Change: d.change}
 	return d, nil
@@ -272,6 +277,7 @@ func (d *daemon) reload(context.Context) error {
 // close ends the drivers and closes the kernel's tables behind them.
 func (d *daemon) close() {
 	d.notify.Stopping()
+	d.totals.Count(time.Now())
 	d.services.Stop()
 	if err := d.pass(context.Background(), "stopping", true); err != nil {
 		d.opts.Logger.Error("closing failed", "error", err)

@@ -11,6 +11,7 @@ import (
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/bridgetest"
 	"ztbridge/bridge/config"
+	"ztbridge/bridge/devices"
 	"ztbridge/bridge/services"
 	"ztbridge/bridge/systemd"
 )
@@ -42,6 +43,7 @@ func TestStatusCostsNoPass(t *testing.T) {
 	set := services.New(t.Context(), services.Env{Logger: slog.New(slog.DiscardHandler)},
 		services.User{}, services.NewTrigger())
 	d := &daemon{services: set, requests: make(chan request)}
+	d.totals = devices.NewTotals(d.view, slog.New(slog.DiscardHandler))
 	for _, tt := range []struct {
 		age time.Duration
 		now bool

@@ -35,7 +35,6 @@ func TestStatusTellsWhatTheKernelHolds(t *testing.T) {
 		Notifier: notify.New(t.TempDir(), func() {}, slog.New(slog.DiscardHandler)),
 		spec: &services.Spec{
 			Config: cfg}, reporter: status.NewReporter(), usage: decide.NewUsage(),
-		watchers: map[chan struct{}]bool{},
 		opts: Options{RuntimeDir: t.TempDir(),
 			Logger: slog.New(slog.NewTextHandler(io.Discard, nil))},
 	}

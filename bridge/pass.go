@@ -44,6 +44,7 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 		d.services.RemoveOrphans(desired.Intent, snap.Host)
 		d.queues = d.kernel.SetQueues(decide.Shapes(d.spec.Config, desired.Intent))
 		d.unqueued.Warn(d.opts.Logger, "some queues stay as they are", d.queues)
+		d.totals.Follow(desired.Intent)
 		d.cutMoved(ctx, desired)
 	}
 	d.wake = decide.Earliest(d.monitor.Reconcile(d.spec.Config, snap, desired, d.services),

@@ -47,14 +47,7 @@ func (d *daemon) publish(s decide.Snapshot, desired decide.Decision, r status.Pa
 		p.view.KeepBound(before.view)
 	}
 	d.published.Store(p)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for c := range d.watchers {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
-	}
+	d.Notify()
 }
 
 // inForceOf returns, in place of what was decided, what the kernel has applied since the last pass

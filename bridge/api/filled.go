@@ -7,6 +7,7 @@ func (s Status) Filled() Status {
 	s.Networks = each(s.Networks, func(n *Network) { n.Addresses = list(n.Addresses) })
 	s.Clients = each(s.Clients, func(c *Client) { c.Addresses = list(c.Addresses) })
 	s.Devices = each(s.Devices, func(d *Device) { d.Addresses = list(d.Addresses) })
+	s.Traffic = list(s.Traffic)
 	s.Reconcile.Ops = list(s.Reconcile.Ops)
 	s.WAN.Addresses = list(s.WAN.Addresses)
 	s.Ingresses = each(s.Ingresses,

@@ -42,6 +42,9 @@ var (
 		"1 while the box's own hidden client gets through, as devices do; 0 if not.")
 	clientBytes = desc("endpoint_client_bytes_total",
 		"Bytes of a connected client of the endpoint, as the box sees them.", "client", "direction")
+	deviceBytes = desc("device_bytes_total", "Bytes that a device sent (in) and received (out) "+
+		"through this box. Devices that are too many to tell apart are of kind other.",
+		"kind", "device", "network", "ip_version", "direction")
 	problemCount = desc("problems", "Problems that hold, of each severity.", "severity")
 	egressRTT    = desc("egress_rtt_seconds",
 		"Round trip of the last probe; absent when none answered.", "egress")
@@ -90,6 +93,7 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	}
 	gauge(pathUp, boolean(through))
 	clientCounters(out, s.Clients)
+	deviceCounters(out, s.Traffic)
 	gauge(wanUp, boolean(s.WAN.Up))
 	gauge(clientsCount, float64(len(s.Clients)))
 	gauge(passSeconds, s.Reconcile.Duration)
@@ -143,6 +147,18 @@ func clientCounters(out chan<- prometheus.Metric, clients []Client) {
 	for labels, n := range sums {
 		out <- prometheus.MustNewConstMetric(clientBytes, prometheus.CounterValue, float64(n),
 			labels[0], labels[1])
+	}
+}
+
+// deviceCounters sends what each device has carried. Their number is bounded: see DeviceTraffic.
+func deviceCounters(out chan<- prometheus.Metric, list []DeviceTraffic) {
+	for _, d := range list {
+		for version, t := range map[string]Traffic{"ipv4": d.IPv4, "ipv6": d.IPv6} {
+			for direction, n := range map[string]uint64{"in": t.Sent, "out": t.Received} {
+				out <- prometheus.MustNewConstMetric(deviceBytes, prometheus.CounterValue,
+					float64(n), d.Kind, d.ID, d.Network, version, direction)
+			}
+		}
 	}
 }
 

@@ -54,6 +54,12 @@ func RenderDetails(s Status) string {
 				c.Listener, c.Remote, p.age(c.Since)))
 		}
 	}
+	if len(s.Traffic) > 0 {
+		p.title("traffic of each device")
+		for _, d := range ByTraffic(s.Traffic) {
+			p.text("  ", d.words(p.age))
+		}
+	}
 	p.reconcile(s.Reconcile)
 	return p.b.String()
 }

@@ -37,7 +37,9 @@ type Status struct {
 	Networks   []Network   `json:"networks"`
 	Clients    []Client    `json:"clients"`
 	Devices    []Device    `json:"devices"` // those that chose an exit of their own
-	Reconcile  Reconcile   `json:"reconcile"`
+	// Traffic is what each device that was met sent and received, those without a choice included.
+	Traffic   []DeviceTraffic `json:"traffic"`
+	Reconcile Reconcile       `json:"reconcile"`
 }
 
 // Condition is something that is not as it should be.

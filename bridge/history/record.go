@@ -33,6 +33,7 @@ type memory struct {
 	counters map[thing]api.Counters
 	states   map[thing]state
 	perHour  map[time.Time]int
+	devices  deviceTotals
 }
 
 // state is how a thing was seen last.
@@ -59,6 +60,7 @@ func (m *memory) observe(s api.Status) {
 		m.add(s.Time, thing{kindIngress, i.Name}, i.Counters,
 			sample{taken: true, up: i.State == "up"})
 	}
+	m.devices.now = s.Traffic
 	m.changed(s)
 	m.bound(s.Time)
 }

@@ -32,6 +32,16 @@ func (r *Recorder) Keep(wanted bool) []health.Problem {
 	return nil
 }
 
+// Devices returns what each device had sent and received when it was last written; none where that
+// cannot be read, which is logged.
+func (r *Recorder) Devices() []api.DeviceTraffic {
+	list, err := r.store.Devices()
+	if err != nil {
+		r.store.log.Warn("the devices' totals begin anew", "error", err)
+	}
+	return list
+}
+
 // Run records until ctx ends. status must cost no pass; changes tells when it has something new.
 func (r *Recorder) Run(ctx context.Context, status func() api.Status, changes <-chan struct{}) {
 	r.store.Run(ctx, func() api.Status {

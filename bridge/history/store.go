@@ -121,17 +121,21 @@ func (s *Store) Flush(now time.Time) error {
 		}
 	}
 	changes := slices.Clone(s.mem.changes)
+	devices := s.mem.devices
 	s.mu.Unlock()
-	if len(hours) == 0 && len(changes) == 0 {
+	if len(hours) == 0 && len(changes) == 0 && !devices.changed() {
 		return nil
 	}
 	err := s.with(func(db *bbolt.DB) error {
-		return db.Update(func(tx *bbolt.Tx) error { return write(tx, now, hours, changes) })
+		return db.Update(func(tx *bbolt.Tx) error {
+			return errors.Join(devices.write(tx), write(tx, now, hours, changes))
+		})
 	}, false)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.trouble = err
 	if err == nil {
+		s.mem.devices.written = devices.now
 		late := s.mem.changes[min(len(changes), len(s.mem.changes)):]
 		s.mem.written(now)
 		s.mem.changes = late

@@ -72,7 +72,7 @@ func (r *Reporter) Report(in Input) api.Status {
 	for _, n := range in.Config.ZeroTier.Networks {
 		st.Networks = append(st.Networks, networkStatus(in.Config, n, s))
 	}
-	st.Devices = devices(in)
+	st.Devices, st.Traffic = devices(in), []api.DeviceTraffic{}
 	st.Conditions = r.conditions(in)
 	r.history.expire()
 	st.Reconcile = reconcileStatus(in.Pass)

@@ -53,6 +53,9 @@ func ownViewOf(of api.Identity, s api.Status) ownView {
 			v.Facts = append(v.Facts, "The Internet sees "+texts(seen))
 		}
 	}
+	if t, ok := api.TrafficOf(s.Traffic, of); ok {
+		v.Facts = append(v.Facts, trafficOf(t, s.Time))
+	}
 	for _, name := range of.Offers {
 		e := exitNamed(s, name)
 		one := ownExit{Name: name, Kind: kindNames[e.Kind], Up: e.Usable,

@@ -31,6 +31,7 @@ type statusView struct {
 	Exits    []exitView
 	Devices  []deviceView
 	Networks []api.Network
+	Traffic  trafficView
 	Changes  []changeView
 	Owner    bool
 	Token    string
@@ -61,7 +62,7 @@ type changeView struct{ At, Age, Subject, What, Cause string }
 func viewOf(now snapshot, explain func(api.Client) string) statusView {
 	s := now.status
 	v := statusView{Tone: toneOf(s.State), Title: s.Summary, Override: s.Override,
-		Networks: s.Networks}
+		Networks: s.Networks, Traffic: trafficViewOf(s)}
 	v.Facts = factsOf(s)
 	for i, c := range s.Conditions {
 		if !explained(c, s.Conditions) && c.Code != health.EgressChosen {
