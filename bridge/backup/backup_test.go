@@ -215,6 +215,18 @@ func TestRestoreOnNewBox(t *testing.T) {
 	}
 }
 
+// A box is new while its configuration is the package's own, which explains all and sets nothing.
+func TestCommentsAreNoConfiguration(t *testing.T) {
+	old := newMachine(t)
+	old.fill(t)
+	made := old.taken(t)
+	m := moved(t, old)
+	put(t, m.Config, "# zerotier:\n\n  #  networks: []\n", 0o600)
+	if _, err := m.restore(made, false); err != nil {
+		t.Error(err)
+	}
+}
+
 // Whatever is wrong, nothing changes.
 func TestRefusalsChangeNothing(t *testing.T) {
 	old := newMachine(t)

@@ -127,7 +127,7 @@ func (r Restore) stage(c *commit, all []file) error {
 // which zerotier-one made at its first start; it may go as long as it is in no network.
 func (r Restore) conflicts(byPart map[part][]file, home string) error {
 	var there []string
-	if exists(r.Config) {
+	if configured(r.Config) {
 		there = append(there, r.Config)
 	}
 	for _, f := range byPart[statePart] {
@@ -145,6 +145,20 @@ func (r Restore) conflicts(byPart map[part][]file, home string) error {
 		return nil
 	}
 	return fmt.Errorf("%w: %s", ErrExists, strings.Join(there, ", "))
+}
+
+// configured reports whether the file configures anything: the package's first one is all comments.
+func configured(file string) bool {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return exists(file)
+	}
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			return true
+		}
+	}
+	return false
 }
 
 // carryOut exchanges the files while nobody uses them. From its first step on, only forward leads
