@@ -170,6 +170,9 @@ func (r *rig) console() string {
 	return r.guest.Tail(40)
 }
 
+// ended reports whether a machine has ended, with which nothing is to be waited for any more.
+func (r *rig) ended() bool { return r.guest != nil && r.guest.Ended() }
+
 func (r *rig) mustSSH(command string) string {
 	r.t.Helper()
 	out, err := r.ssh(command)
@@ -185,6 +188,9 @@ func (r *rig) await(command, want string) string {
 		time.Second) {
 		if out, err = r.ssh(command); strings.Contains(out, want) {
 			return out
+		}
+		if r.ended() {
+			break
 		}
 	}
 	r.t.Fatalf("waiting for %q of `%s`: %v\n%s\nconsole:\n%s", want, command, err, out,
@@ -220,7 +226,7 @@ func (r *rig) awaitFlow(after string) time.Duration {
 			if _, now, _ := s.Counts(); now >= before+5 {
 				break
 			}
-			if time.Since(began) > bootTimeout {
+			if time.Since(began) > bootTimeout || r.ended() {
 				r.t.Fatalf("after %s: %s is not answered: %v\nconsole:\n%s", after, name,
 					s.Report(), r.console())
 			}

@@ -203,6 +203,16 @@ func (g *Guest) Kill() {
 	<-g.done
 }
 
+// Ended reports whether the machine has ended.
+func (g *Guest) Ended() bool {
+	select {
+	case <-g.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // Wait returns when the machine has ended by itself; with -no-reboot, a restart is an end.
 func (g *Guest) Wait(timeout time.Duration) error {
 	select {
