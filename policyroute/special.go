@@ -19,6 +19,8 @@ var (
 		"2001::/23", "5f00::/16", "fc00::/7", "fe80::/10",
 		"fec0::/10") // site-local, deprecated by RFC 3879 and never global
 	relay6a44 = netip.MustParsePrefix("192.88.99.2/32")
+	// multicast4 is routed nowhere as it is, but could be where IPv6 carries it.
+	multicast4 = prefixes("224.0.0.0/4")
 
 	// reachable are assignments within these that are reachable, and Teredo's.
 	reachable = prefixes("192.0.0.9/32", "192.0.0.10/32", "2001::/32", "2001:1::1/128",
@@ -34,12 +36,13 @@ var (
 // them that are. own are the host's addresses on its uplink: if one is for documentation or
 // benchmarks, the host is in a lab whose Internet has such addresses.
 func NotInternet(own []netip.Addr) (closed, open []netip.Prefix) {
-	closed = slices.Concat(special4, special6, embedded(special4), []netip.Prefix{relay6a44})
+	closed = slices.Concat(special4, special6, embedded(special4), embedded(multicast4),
+		[]netip.Prefix{relay6a44}, embedded([]netip.Prefix{relay6a44}))
 	lab := slices.ContainsFunc(own, func(a netip.Addr) bool {
 		return slices.ContainsFunc(examples, func(p netip.Prefix) bool { return p.Contains(a) })
 	})
 	if !lab {
-		closed = append(closed, examples...)
+		closed = slices.Concat(closed, examples, embedded(examples))
 	}
 	slices.SortFunc(closed, netip.Prefix.Compare)
 	return closed, slices.Clone(reachable)
@@ -50,6 +53,9 @@ func NotInternet(own []netip.Addr) (closed, open []netip.Prefix) {
 func embedded(special []netip.Prefix) []netip.Prefix {
 	var out []netip.Prefix
 	for _, p := range special {
+		if !p.Addr().Is4() {
+			continue
+		}
 		a := p.Addr().As4()
 		nat64 := [16]byte{0, 0x64, 0xff, 0x9b, 12: a[0], 13: a[1], 14: a[2], 15: a[3]}
 		sixToFour := [16]byte{0x20, 0x02, a[0], a[1], a[2], a[3]}

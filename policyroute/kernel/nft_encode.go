@@ -118,7 +118,10 @@ func (e encoder) rule(r policyroute.NftRule) ([]expr.Any, error) {
 			eq(binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL)))
 	}
 	if r.Over.Meter != "" {
-		add(over(r.Family, r.Over)...)
+		if r.Family != family {
+			return nil, fmt.Errorf("a limit of neighbours beside a match of an address")
+		}
+		add(over(family, r.Over)...)
 	}
 	if err := e.action(r, add); err != nil {
 		return nil, err

@@ -72,6 +72,9 @@ func (b *bytesOf) rule() policyroute.NftRule {
 	if r.Proto == "udp" && (r.Syn || r.SynMSS != 0) {
 		r.Proto, r.DstPorts = "", nil
 	}
+	if r.Family == 0 && (r.Src.IsValid() || r.Dst.IsValid()) {
+		r.Over = policyroute.Over{} // a neighbour is counted whatever its address is
+	}
 	return r
 }
 
