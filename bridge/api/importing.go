@@ -19,6 +19,8 @@ const (
 	ImportTry     ImportVerb = "try"     // as `ztbridge config try`
 	ImportAdd     ImportVerb = "add"     // as `ztbridge egress add`
 	ImportReplace ImportVerb = "replace" // as `ztbridge egress replace`
+	// ImportJoin writes a ZeroTier network into the configuration. There is no file.
+	ImportJoin ImportVerb = "join"
 )
 
 // ImportRequest asks the service that may write the configuration to try a provider's profile, or
@@ -27,6 +29,8 @@ const (
 type ImportRequest struct {
 	Verb    ImportVerb `json:"verb"`
 	Egress  string     `json:"egress"`
+	Network string     `json:"network,omitempty"` // to join, by its id
+	Instead string     `json:"instead,omitempty"` // the id in the configuration that it replaces
 	Replace bool       `json:"replace,omitempty"` // what is tried shall replace the egress's own
 	File    string     `json:"file"`              // its name
 	Size    int64      `json:"size"`              // in bytes

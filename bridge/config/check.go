@@ -9,7 +9,8 @@ import (
 // checkWhole looks for what only the whole shows.
 func (d *decoder) checkWhole() {
 	c := d.cfg
-	if len(c.IngressNames()) == 0 && c.ZeroTier.Moon == nil && len(d.errs) == 0 {
+	if len(c.IngressNames()) == 0 && c.ZeroTier.Moon == nil && c.Page.Serve != PageLAN &&
+		len(d.errs) == 0 {
 		d.fail(Position{File: d.file}, ErrMissing,
 			"no source of traffic is configured yet",
 			"put your ZeroTier network's id under `zerotier:`, as `networks: [ID]`")
@@ -25,6 +26,18 @@ func (d *decoder) checkWhole() {
 		d.checkReach()
 		d.warnOfUnusedEgresses()
 	}
+}
+
+// Unfinished says what a configuration lacks that only has a page on the LAN so far, by which the
+// rest can be added; empty: nothing.
+func (c *Config) Unfinished() string {
+	switch {
+	case len(c.IngressNames()) == 0 && c.ZeroTier.Moon == nil:
+		return "it is in no ZeroTier network"
+	case len(c.Egresses)+len(c.Policy) == 0 && c.Page.Serve == PageLAN:
+		return "it has no exit"
+	}
+	return ""
 }
 
 func (d *decoder) warnOfUnusedEgresses() {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -21,7 +22,7 @@ var ErrByHand = errors.New("the configuration has to be edited by hand")
 // nothing.
 func ZeroTierOf(path string) (home string, networks []string, err error) {
 	home = DefaultZeroTierHome
-	node, _, err := zeroTierNode(path)
+	node, err := zeroTierNode(path)
 	if err != nil || node == nil {
 		return home, nil, err
 	}
@@ -38,15 +39,32 @@ func ZeroTierOf(path string) (home string, networks []string, err error) {
 	return home, networks, nil
 }
 
-// AddNetwork writes a network's id into a configuration: in place of the placeholder, or as its
-// only network where it has no `zerotier` yet. Everything else in the file stays as it is. It
-// reports whether it changed the file, and fails with ErrByHand if there is no such place.
+// AddNetwork writes a network's id into a configuration file as WithNetwork does. It reports whether
+// it changed the file, which need not exist.
 func AddNetwork(path, id string) (changed bool, err error) {
-	node, data, err := zeroTierNode(path)
-	if err != nil {
-		return false, err
+	before, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return false, fmt.Errorf("reading the configuration: %w", err)
 	}
-	text := string(data)
+	after, err := WithNetwork(before, id, networkPlaceholder)
+	if err != nil {
+		return false, fmt.Errorf("adding network %s to %s: %w", id, path, err)
+	}
+	if bytes.Equal(before, after) {
+		return false, nil
+	}
+	return true, Rewrite(path, after)
+}
+
+// WithNetwork returns the text of a configuration with a network's id: in place of another id or of
+// the placeholder, or as its only network where it has no `zerotier` yet. Everything else stays as
+// it is. It fails with ErrByHand if there is no such place.
+func WithNetwork(before []byte, id, instead string) ([]byte, error) {
+	root, err := parseRoot(before)
+	if err != nil {
+		return nil, err
+	}
+	text, node := string(before), valueOf(root, "zerotier")
 	ids := networkIDs(node)
 	is := func(want string) int {
 		return slices.IndexFunc(ids,
@@ -54,7 +72,9 @@ func AddNetwork(path, id string) (changed bool, err error) {
 	}
 	switch {
 	case is(id) >= 0:
-		return false, nil
+		return before, nil
+	case is(instead) >= 0:
+		text, err = replaceAt(text, ids[is(instead)], id)
 	case is(networkPlaceholder) >= 0:
 		text, err = replaceAt(text, ids[is(networkPlaceholder)], id)
 	case node == nil:
@@ -68,10 +88,7 @@ func AddNetwork(path, id string) (changed bool, err error) {
 	if err == nil && !names(text, id) {
 		err = ErrByHand // an unusual file: what was written would not be read back
 	}
-	if err != nil {
-		return false, fmt.Errorf("adding network %s to %s: %w", id, path, err)
-	}
-	return true, Rewrite(path, []byte(text))
+	return []byte(text), err
 }
 
 // names reports whether a configuration names a network.
@@ -84,23 +101,20 @@ func names(text, id string) bool {
 		func(n *yaml.Node) bool { return n.Value == id })
 }
 
-// zeroTierNode returns the value of the key `zerotier`, or nil, and the file's content.
-func zeroTierNode(path string) (*yaml.Node, []byte, error) {
+// zeroTierNode returns the value of the key `zerotier` in a file, or nil.
+func zeroTierNode(path string) (*yaml.Node, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil, nil
+		return nil, nil
 	}
-	var doc yaml.Node
+	var root *yaml.Node
 	if err == nil {
-		err = yaml.Unmarshal(data, &doc)
+		root, err = parseRoot(data)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the configuration %s: %w", path, err)
+		return nil, fmt.Errorf("reading the configuration %s: %w", path, err)
 	}
-	if len(doc.Content) == 0 {
-		return nil, data, nil
-	}
-	return valueOf(doc.Content[0], "zerotier"), data, nil
+	return valueOf(root, "zerotier"), nil
 }
 
 // valueOf returns the value of a key of a mapping, or nil.

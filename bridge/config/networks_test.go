@@ -104,3 +104,44 @@ func FuzzAddNetwork(f *testing.F) {
 		}
 	})
 }
+
+// TestWithNetwork puts an id where none is yet, or corrects one that was mistyped; comments stay.
+func TestWithNetwork(t *testing.T) {
+	const id, old = "abcdef0123000001", "abcdef0123000002"
+	for name, c := range map[string]struct{ before, instead, after string }{
+		"a page alone": {"# mine\npage: {serve: lan} # yes\n", "",
+			"# mine\npage: {serve: lan} # yes\nzerotier:\n  networks: [" + id + "]\n"},
+		"nothing":     {"", "", "zerotier:\n  networks: [" + id + "]\n"},
+		"there":       {"zerotier: {networks: " + id + "} # a\n", "", "zerotier: {networks: " + id + "} # a\n"},
+		"corrected":   {"zerotier:\n  networks: [" + old + "] # a\n", old, "zerotier:\n  networks: [" + id + "] # a\n"},
+		"another one": {"zerotier:\n  networks: [" + old + "]\n", "", ""},
+		"no YAML":     {"\tzerotier:", "", ""},
+	} {
+		got, err := WithNetwork([]byte(c.before), id, c.instead)
+		if (err != nil) != (c.after == "") || err == nil && string(got) != c.after {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+}
+
+// TestUnfinished: a configuration that has a page on the LAN may lack the rest, and says what; any
+// other one may not.
+func TestUnfinished(t *testing.T) {
+	for text, want := range map[string]string{
+		"page: {serve: lan}": "it is in no ZeroTier network",
+		"page: {serve: lan}\nzerotier: {networks: [abcdef0123000001]}":                                                  "it has no exit",
+		"page: {serve: lan}\nzerotier: {networks: [abcdef0123000001]}\negress: {d: {wan: {}}}\npolicy: [{egress: [d]}]": "",
+		"page: {}": "error", "page: {serve: off}": "error", "{}": "error",
+		"page: {}\nzerotier: {networks: [abcdef0123000001]}":                                   "error",
+		"page: {serve: lan}\nzerotier: {networks: [abcdef0123000001]}\negress: {d: {wan: {}}}": "error",
+	} {
+		cfg, _, err := LoadText("/etc/ztbridge/ztbridge.yaml", []byte(text), Overrides{})
+		got := "error"
+		if err == nil {
+			got = cfg.Unfinished()
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q (%v)", text, got, want, err)
+		}
+	}
+}

@@ -48,6 +48,9 @@ func (d *decoder) defaultPolicy() {
 		}
 	}
 	if len(rule.Egress) == 0 && len(d.egressNames) == len(c.Egresses) {
+		if c.Page.Serve == PageLAN && len(c.Egresses) == 0 {
+			return // its page leads on; nothing passes meanwhile
+		}
 		d.fail(at, ErrMissing,
 			"no way out is configured",
 			"add your provider's profile under `egress:`, or rules under `policy:`")

@@ -19,6 +19,7 @@ const (
 	UpdateFellBack  Code = "update-fell-back"
 	PageFailed      Code = "page-failed"
 
+	NotSetUp      Code = "not-set-up"
 	ConfigWarning Code = "config-warning"
 	EgressChosen  Code = "egress-chosen"
 	ChoiceGone    Code = "choice-gone"
@@ -159,7 +160,7 @@ var kinds = []Kind{
 		"take it out again, or make the other one the ingress", nil},
 	{IngressUncovered, Configuration, Error,
 		"No rule of the policy covers what enters there: it is blocked.",
-		"add it to from: of a rule, and reload", nil},
+		"add it to from: of a rule, and reload", []Code{NotSetUp}},
 	{IPTables, Box, Warning,
 		"iptables cannot be read or changed: another firewall may block forwarded traffic.",
 		"repair iptables, or let the other firewall accept what ztbridge forwards", nil},
@@ -197,6 +198,8 @@ var kinds = []Kind{
 		"add it: ztbridge network setup --yes", onService},
 	{NetworkSignIn, Network, Error, "The network wants a person to sign in, which a box cannot do.",
 		"switch single sign-on off for this member at the controller", onService},
+	{NotSetUp, Configuration, Error, "This box is not set up yet: it lets nothing through.",
+		"open its page in a browser on its network: http://ztbridge.local", nil},
 	{PreparedNotice, Box, Warning, "The programs that prepared the box have something to say.",
 		"see the message", nil},
 	{NotifyFailed, Box, Warning, "Messages about this box do not reach you.",

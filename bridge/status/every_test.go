@@ -122,6 +122,11 @@ var broken = map[health.Code]func(*Input){
 	health.UpdateStaged:    updateSays(health.UpdateStaged),
 	health.UpdateFailed:    updateSays(health.UpdateFailed),
 	health.UpdateFellBack:  updateSays(health.UpdateFellBack),
+	health.NotSetUp: func(in *Input) {
+		unfinished := *in.Config
+		unfinished.ZeroTier.Networks, unfinished.Interfaces, unfinished.Endpoint = nil, nil, nil
+		in.Config = &unfinished
+	},
 	health.ConfigWarning: func(in *Input) {
 		in.Warnings = []config.Warning{{Text: "this rule does nothing"}}
 	},

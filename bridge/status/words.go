@@ -77,6 +77,8 @@ func overall(st api.Status, applied bool) (api.State, string) {
 	case !applied:
 		return api.Degraded,
 			"The kernel could not be changed: what was in force before stays."
+	case fault.Code == health.NotSetUp:
+		return api.Closed, sentence(fault.Message)
 	case moving == 0 && refused == 0:
 		return api.Working, blockedByRules(st.Policies)
 	case answering == 0 && fault.Code == health.WANDown:

@@ -78,7 +78,11 @@ func (s *Server) claim(w http.ResponseWriter, r *http.Request) {
 	default:
 		s.wrong.forgive(sourceOf(r))
 		s.sessions.open(w, r, Owner, s.accounts.current(Owner))
-		http.Redirect(w, r, "/", http.StatusSeeOther)
+		next := "/"
+		if unfinished(s.config.Backend.Status()) {
+			next = setupPage
+		}
+		http.Redirect(w, r, next, http.StatusSeeOther)
 	}
 }
 

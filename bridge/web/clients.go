@@ -199,15 +199,22 @@ func (s *Server) fillLink(r *http.Request, v *keysView) error {
 	} else {
 		v.Import = link.Import
 	}
-	code, err := qr.Encode(text, qr.L)
-	if err != nil {
-		return fmt.Errorf("drawing the link: %w", err)
+	if v.Code, err = picturedCode(text); err != nil {
+		return err
 	}
-	v.Code = template.URL("data:image/png;base64," + //nolint:gosec // a picture made here
-		base64.StdEncoding.EncodeToString(code.PNG()))
 	v.Link, v.Fingerprint = link.URL, link.Fingerprint
 	v.Minutes = max(1, int(link.Expires.Sub(s.config.Now()).Round(time.Minute)/time.Minute))
 	return nil
+}
+
+// picturedCode returns a text as a QR code.
+func picturedCode(text string) (template.URL, error) {
+	code, err := qr.Encode(text, qr.L)
+	if err != nil {
+		return "", fmt.Errorf("drawing the link: %w", err)
+	}
+	return template.URL("data:image/png;base64," + //nolint:gosec // a picture made here
+		base64.StdEncoding.EncodeToString(code.PNG())), nil
 }
 
 // downloadProfile serves a client's profile to the owner. It changes nothing, so that a browser

@@ -81,6 +81,7 @@ func (s *Server) Handler() http.Handler {
 	s.routeMaintenance(mux)
 	s.routeNetwork(mux)
 	s.routeUpload(mux)
+	s.routeSetup(mux)
 	for _, a := range s.assets {
 		mux.HandleFunc("GET /assets/"+a.name, serveAsset(a))
 	}
@@ -290,7 +291,7 @@ func parseTemplates(files map[string]asset) map[string]*template.Template {
 	}
 	out := map[string]*template.Template{}
 	for _, name := range []string{"status", "login", "claim", "message", "activity", "clients",
-		"keys", "maintenance", "network", "device", "profile"} {
+		"keys", "maintenance", "network", "device", "profile", "setup"} {
 		out[name] = template.Must(template.New(name).Funcs(functions).ParseFS(templateFiles,
 			"templates/frame.html", "templates/"+name+".html"))
 	}

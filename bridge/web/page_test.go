@@ -154,7 +154,7 @@ func checkAccess(t *testing.T, axe string) {
 			look(path)
 		}
 		b.Login(server.URL, ownerPassword)
-		for _, path := range []string{"/", "/activity", "/maintenance", "/network", "/profile",
+		for _, path := range []string{"/", "/activity", "/maintenance", "/network", "/profile", "/setup",
 			"/clients"} {
 			look(path)
 		}

@@ -69,6 +69,9 @@ func (s *Server) uploadPage(w http.ResponseWriter, r *http.Request) {
 	s.showUpload(w, r, request, nil)
 }
 
+// firstExit is what the first exit of a box is called unless its owner has a better name.
+const firstExit = "provider"
+
 // showUpload answers with the form, filled in with a request, or with how far an upload is.
 func (s *Server) showUpload(w http.ResponseWriter, r *http.Request, request api.ImportRequest,
 	err error) {
@@ -95,6 +98,9 @@ func (s *Server) showUpload(w http.ResponseWriter, r *http.Request, request api.
 	}
 	if request.Replace || request.Egress == "" && len(v.Exits) > 0 {
 		v.Target, v.Name = "="+request.Egress, ""
+	}
+	if len(v.Exits) == 0 && v.Name == "" && v.Done == "" {
+		v.Name = firstExit
 	}
 	for _, p := range status.Policies {
 		var n int

@@ -44,6 +44,7 @@ type problemView struct {
 	// Retry and Keep report whether trying all tunnels again, or keeping the running configuration,
 	// is a safe remedy.
 	Retry, Keep bool
+	Setup       bool // the page that leads on is a remedy
 }
 
 type exitView struct {
@@ -159,6 +160,7 @@ func problemOf(i int, c api.Condition, s api.Status) problemView {
 	kind, known := health.Lookup(c.Code)
 	v.Retry = known && kind.Area == health.Tunnel && c.Code != health.TunnelWarning
 	v.Keep = c.Code == health.ReloadRefused
+	v.Setup = c.Code == health.NotSetUp
 	return v
 }
 

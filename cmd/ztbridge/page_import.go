@@ -40,6 +40,9 @@ func (p *progress) carryOut(ctx context.Context, from io.Reader) error {
 	if err != nil {
 		return err
 	}
+	if r.Verb == api.ImportJoin {
+		return p.joinNetwork(ctx, r)
+	}
 	dir, err := os.MkdirTemp("", "ztbridge-import-")
 	if err != nil {
 		return fmt.Errorf("making a directory: %w", err)
@@ -73,6 +76,16 @@ func (p *progress) carryOut(ctx context.Context, from io.Reader) error {
 		return &api.HintedError{Err: err, Hint: "Type them into the form."}
 	}
 	return err
+}
+
+// joinNetwork writes a network into the configuration.
+func (p *progress) joinNetwork(ctx context.Context, r api.ImportRequest) error {
+	i := &importer.Import{ConfigPath: p.configPath, Overrides: p.overrides, Daemon: p.daemon()}
+	if err := i.Join(ctx, r.Network, r.Instead); err != nil {
+		return err
+	}
+	p.tell(api.Progress{Text: "joining network " + r.Network})
+	return nil
 }
 
 // receive writes a file of a size.

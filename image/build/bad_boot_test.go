@@ -35,8 +35,8 @@ func TestBadProvisioning(t *testing.T) {
 			say: "provider.ovpn", hint: "correct it here and start the box again",
 			kept: "ztbridge.yaml"},
 		{name: "nothing at all", files: func(string) files { return nil },
-			say:  "there is no ztbridge.yaml yet",
-			hint: "copy ztbridge.yaml.example to ztbridge.yaml"},
+			say:  "box is not set up yet and lets nothing through",
+			hint: "open its page in a browser on its network"},
 		{name: "a profile that runs a program", files: func(p string) files {
 			return files{"ztbridge.yaml": jobConfig, "provider.auth": auth,
 				"provider.ovpn": "script-security 2\nup \"/bin/sh -c 'echo run >/dev/shm/up'\"\n" +

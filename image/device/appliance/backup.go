@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -40,6 +41,13 @@ func (s *Setup) takeBackup(ctx context.Context, files, others []found) error {
 	case passphrase == "":
 		return fmt.Errorf("there is a backup, %s, without its passphrase\nhint: write it into %s "+
 			"beside it, in one line; it is wiped when it was used", backups[0].name, passphraseName)
+	}
+	// A box that merely waits for its owner is as good as new.
+	if s.unconfigured() {
+		err := errors.Join(s.withdrawClaim(ctx), os.RemoveAll(filepath.Join(s.EtcDir, configName)))
+		if err != nil {
+			return fmt.Errorf("making room for the backup: %w", err)
+		}
 	}
 	err := s.Restore(ctx, backups[0].path, passphrase, filepath.Join(s.DataDir, systemDir))
 	if err != nil {

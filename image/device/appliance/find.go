@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -71,7 +72,7 @@ func (s *Setup) named(entries []os.DirEntry) map[string]string {
 // belongsToImage reports whether a file is needed to start the box, or ours: a mistake in a
 // configuration must not wipe it.
 func belongsToImage(lower string) bool {
-	return slices.Contains([]string{errorFile, "readme.txt", "config.txt", "cmdline.txt"}, lower) ||
+	return slices.Contains([]string{errorFile, codeFile, "readme.txt", "config.txt", "cmdline.txt"}, lower) ||
 		hasSuffix(lower, []string{".bin", ".elf", ".dat", ".dtb", ".efi", ".example"})
 }
 
@@ -79,9 +80,18 @@ func hasSuffix(name string, suffixes []string) bool {
 	return slices.ContainsFunc(suffixes, func(s string) bool { return strings.HasSuffix(name, s) })
 }
 
-// hinted adds which files were probably meant: editors and systems that hide the end of names make
-// ztbridge.yaml.txt.
+// hinted adds to an error about the configuration which files were probably meant.
 func (s *Setup) hinted(err error) error {
+	if hints := s.meant(); hints != "" &&
+		(errors.Is(err, errNoConfig) || errors.Is(err, errBadConfig)) {
+		return fmt.Errorf("%w%s", err, hints)
+	}
+	return err
+}
+
+// meant returns a hint for each file that was probably meant to be another: editors and systems that
+// hide the end of names make ztbridge.yaml.txt.
+func (s *Setup) meant() (hints string) {
 	entries, _ := os.ReadDir(s.ConfigDir) // no hint at worst
 	for _, e := range entries {
 		lower := strings.ToLower(e.Name())
@@ -90,10 +100,10 @@ func (s *Setup) hinted(err error) error {
 			meant = configName
 		}
 		if meant != lower && (meant == configName || hasSuffix(meant, daemonSuffixes)) {
-			err = fmt.Errorf(
-				"%w\nhint: if %s is meant to be %s, rename it (Windows hides the end of names)",
-				err, e.Name(), meant)
+			hints += fmt.Sprintf(
+				"\nhint: if %s is meant to be %s, rename it (Windows hides the end of names)",
+				e.Name(), meant)
 		}
 	}
-	return err
+	return hints
 }

@@ -84,13 +84,17 @@ func (s *Setup) provision(ctx context.Context) (remarks string, err error) {
 	}
 	systemErr := s.takeSystemFiles(system)
 	if len(backups) > 0 {
-		return "", errors.Join(systemErr, s.takeBackup(ctx, backups, daemon))
+		return "", errors.Join(systemErr, s.takeBackup(ctx, backups, daemon), s.offerPage(ctx, false))
 	}
 	remarks, err = s.takeDaemonFiles(ctx, daemon)
 	if s.InCloud && errors.Is(err, errNoConfig) {
 		err = nil // not yet
 	}
-	return remarks, errors.Join(systemErr, err)
+	fresh := len(daemon) == 0 && errors.Is(err, errNoConfig)
+	if fresh && s.meant() == "" {
+		err = nil // its page leads on
+	}
+	return remarks, errors.Join(systemErr, s.hinted(err), s.offerPage(ctx, fresh))
 }
 
 func (s *Setup) takeSystemFiles(files []found) error {
@@ -118,8 +122,8 @@ func (s *Setup) takeSystemFiles(files []found) error {
 
 func (s *Setup) takeDaemonFiles(ctx context.Context, files []found) (remarks string, err error) {
 	if len(files) == 0 {
-		if _, err := os.Stat(filepath.Join(s.EtcDir, configName)); errors.Is(err, os.ErrNotExist) {
-			return "", s.hinted(errNoConfig)
+		if s.unconfigured() {
+			return "", errNoConfig
 		}
 		return "", nil
 	}
@@ -131,11 +135,7 @@ func (s *Setup) takeDaemonFiles(ctx context.Context, files []found) (remarks str
 		}
 		return nil
 	})
-	if errors.Is(err, errNoConfig) {
-		return "", s.hinted(err)
-	}
 	if errors.Is(err, errBadConfig) {
-		err = s.hinted(err)
 		return "",
 			fmt.Errorf(
 				"the files on this partition were not taken over, since %w\nhint: correct it "+
@@ -159,10 +159,23 @@ func (s *Setup) adopt(ctx context.Context,
 	if err := os.MkdirAll(staging, 0o700); err != nil {
 		return "", fmt.Errorf("staging the configuration: %w", err)
 	}
-	if err := errors.Join(copyFlat(s.EtcDir, staging), add(staging)); err != nil {
+	if err := copyFlat(s.EtcDir, staging); err != nil {
+		return "", err
+	}
+	if s.unconfigured() { // what the box has begun with is nobody's configuration
+		if err := os.RemoveAll(filepath.Join(staging, configName)); err != nil {
+			return "", fmt.Errorf("staging the configuration: %w", err)
+		}
+	}
+	if err := add(staging); err != nil {
 		return "", err
 	}
 	if remarks, err = s.check(ctx, staging); err != nil {
+		return "", err
+	}
+	// Who has brought a configuration needs no claim to be the owner. If the power goes in between,
+	// the next start takes the same files over.
+	if err := s.withdrawClaim(ctx); err != nil {
 		return "", err
 	}
 	return remarks, s.install(staging)

@@ -31,6 +31,9 @@ type Setup struct {
 	Check func(ctx context.Context, file string) (remarks string, err error)
 	// Restore makes this box the one of a backup, all or nothing, before anything uses its files.
 	Restore func(ctx context.Context, file, passphraseFile, systemDir string) error
+	// ClaimFile exists while the page can be claimed; Code runs `ztbridge page code`.
+	ClaimFile string
+	Code      func(ctx context.Context, flags ...string) (string, error)
 	// Named returns the files that a configuration file names, beside which they lie, whether or
 	// not it is good. Nil: none.
 	Named func(file string) []string
@@ -52,7 +55,7 @@ func New(log *slog.Logger) *Setup {
 		RunDir: box.RunDir, ConfigDir: box.ConfigMount, DataDir: box.DataMount,
 		EtcDir: "/etc/ztbridge", Binds: binds,
 		Notice: box.Notice, Run: runTool, Check: checkConfig, Restore: restoreBackup,
-		Grow: growData, Mount: unix.Mount,
+		ClaimFile: box.Claim, Code: pageCode, Grow: growData, Mount: unix.Mount,
 		InCloud: inOracleCloud(), Console: WriteConsole, Log: log,
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,6 +50,7 @@ func newWorld(t *testing.T) *world {
 			w.calls = append(w.calls, "check")
 			return w.remarks, w.fail["check"]
 		},
+		ClaimFile: filepath.Join(root, "claim"), Code: w.pageCode,
 		Grow: func(string) error { return w.fail["grow"] },
 		Mount: func(_, target, fstype string, flags uintptr, _ string) error {
 			if flags&unix.MS_REMOUNT != 0 {
@@ -71,6 +73,22 @@ func newWorld(t *testing.T) *world {
 	w.put(t, box.GrubEnv, string(env))
 	return w
 }
+
+// pageCode is `ztbridge page code`.
+func (w *world) pageCode(_ context.Context, flags ...string) (string, error) {
+	w.calls = append(w.calls, strings.Join(append([]string{"code"}, flags...), " "))
+	switch {
+	case w.fail["code"] != nil:
+		return "", w.fail["code"]
+	case slices.Contains(flags, "--withdraw"):
+		return "", os.Remove(w.ClaimFile)
+	case slices.Contains(flags, "--open"):
+		return pageCodeText, os.WriteFile(w.ClaimFile, nil, 0o600)
+	}
+	return pageCodeText, nil
+}
+
+const pageCodeText = "abcde-23456"
 
 func (w *world) put(t *testing.T, name, content string) {
 	t.Helper()

@@ -38,10 +38,13 @@ func (s *Setup) notify(text string) error {
 	return nil
 }
 
-// writeErrorFile makes the file on the FAT partition say this and nothing else; nothing to say
-// removes it. The partition is written to only when something changes.
-func (s *Setup) writeErrorFile(text string) error {
-	file := filepath.Join(s.ConfigDir, errorFile)
+// writeErrorFile makes the file on the FAT partition say this and nothing else.
+func (s *Setup) writeErrorFile(text string) error { return s.writeFile(errorFile, text) }
+
+// writeFile makes a file on the FAT partition say this and nothing else; nothing to say removes it.
+// The partition is written to only when something changes.
+func (s *Setup) writeFile(name, text string) error {
+	file := filepath.Join(s.ConfigDir, name)
 	old, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) && text == "" || err == nil && text != "" &&
 		string(old) == dos(text) {
