@@ -57,8 +57,8 @@ func AddNetwork(path, id string) (changed bool, err error) {
 }
 
 // WithNetwork returns the text of a configuration with a network's id: in place of another id or of
-// the placeholder, or as its only network where it has no `zerotier` yet. Everything else stays as
-// it is. It fails with ErrByHand if there is no such place.
+// the placeholder, or as its only network where it names none yet. Everything else stays as it is.
+// It fails with ErrByHand if there is no such place.
 func WithNetwork(before []byte, id, instead string) ([]byte, error) {
 	root, err := parseRoot(before)
 	if err != nil {
@@ -82,6 +82,11 @@ func WithNetwork(before []byte, id, instead string) ([]byte, error) {
 			text += "\n"
 		}
 		text += "zerotier:\n  networks: [" + id + "]\n"
+	case valueOf(node, "networks") == nil && len(node.Content) > 0:
+		e := &editor{text: before}
+		e.set([]string{"zerotier"}, "", keyEdit{"networks", &yaml.Node{Kind: yaml.SequenceNode,
+			Content: []*yaml.Node{scalarNode(id)}}})
+		text, err = string(e.text), e.err
 	default:
 		err = ErrByHand
 	}

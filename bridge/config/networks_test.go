@@ -33,7 +33,8 @@ func TestAddNetwork(t *testing.T) {
 		{"empty", "", "zerotier:\n  networks: [abcdef0123000001]\n"},
 		{"there already", "zerotier: {networks: [ABCDEF0123000001]}\n", ""},
 		{"another one", "zerotier: {networks: [abcdef0123000009]}\n", "by hand"},
-		{"no networks", "zerotier: {home: /zt}\n", "by hand"},
+		{"no networks", "zerotier: {home: /zt}\n",
+			"zerotier: {home: /zt, networks: [abcdef0123000001]}\n"},
 	}
 	for _, c := range cases {
 		path := filepath.Join(t.TempDir(), "ztbridge.yaml")
@@ -111,11 +112,16 @@ func TestWithNetwork(t *testing.T) {
 	for name, c := range map[string]struct{ before, instead, after string }{
 		"a page alone": {"# mine\npage: {serve: lan} # yes\n", "",
 			"# mine\npage: {serve: lan} # yes\nzerotier:\n  networks: [" + id + "]\n"},
-		"nothing":     {"", "", "zerotier:\n  networks: [" + id + "]\n"},
-		"there":       {"zerotier: {networks: " + id + "} # a\n", "", "zerotier: {networks: " + id + "} # a\n"},
-		"corrected":   {"zerotier:\n  networks: [" + old + "] # a\n", old, "zerotier:\n  networks: [" + id + "] # a\n"},
-		"another one": {"zerotier:\n  networks: [" + old + "]\n", "", ""},
-		"no YAML":     {"\tzerotier:", "", ""},
+		"nothing": {"", "", "zerotier:\n  networks: [" + id + "]\n"},
+		"a home alone": {"zerotier:\n  home: /z # mine\npage: {serve: lan}\n", "",
+			"zerotier:\n  home: /z # mine\n  networks: [" + id + "]\npage: {serve: lan}\n"},
+		"a home alone, flow": {"zerotier: {home: /z} # mine\n", "",
+			"zerotier: {home: /z, networks: [" + id + "]} # mine\n"},
+		"nothing below it": {"zerotier:\npage: {serve: lan}\n", "", ""},
+		"there":            {"zerotier: {networks: " + id + "} # a\n", "", "zerotier: {networks: " + id + "} # a\n"},
+		"corrected":        {"zerotier:\n  networks: [" + old + "] # a\n", old, "zerotier:\n  networks: [" + id + "] # a\n"},
+		"another one":      {"zerotier:\n  networks: [" + old + "]\n", "", ""},
+		"no YAML":          {"\tzerotier:", "", ""},
 	} {
 		got, err := WithNetwork([]byte(c.before), id, c.instead)
 		if (err != nil) != (c.after == "") || err == nil && string(got) != c.after {

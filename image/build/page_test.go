@@ -50,7 +50,7 @@ func TestPageAsAService(t *testing.T) {
 	r.awaitFlow("the installation")
 
 	p := r.openPage()
-	p.login(strings.TrimSpace(r.mustSSH("ztbridge page password")))
+	p.claim(strings.TrimSpace(r.mustSSH("ztbridge page code --open")))
 	if body := p.post("/clients/add", url.Values{"name": {"phone"}}); !strings.Contains(body,
 		"phone is added") {
 		t.Errorf("adding a client: %s", body)
@@ -179,9 +179,11 @@ func (v *pageVisitor) body(response *http.Response) string {
 	return string(body)
 }
 
-func (v *pageVisitor) login(password string) {
+// claim makes the first password, by which it is logged in.
+func (v *pageVisitor) claim(code string) {
 	v.t.Helper()
-	v.send("/login", url.Values{"password": {password}})
+	const password = "of nobody else"
+	v.send("/claim", url.Values{"code": {code}, "password": {password}, "again": {password}})
 }
 
 // post sends a form of the page.
