@@ -10,6 +10,7 @@ import (
 	"math/big"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -68,6 +69,7 @@ type dotServer struct {
 	mute        atomic.Bool
 	wrongAnswer atomic.Bool
 	delay       atomic.Int64 // ms, for names that begin with "slow"
+	conns       sync.Map     // address of who asks → net.Conn
 }
 
 type countingListener struct {
@@ -83,6 +85,20 @@ func (l *countingListener) Accept() (net.Conn, error) {
 	return c, err
 }
 
+// keepingListener keeps the connections by the address of who asks.
+type keepingListener struct {
+	net.Listener
+	conns *sync.Map
+}
+
+func (l keepingListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.conns.Store(c.RemoteAddr().String(), c)
+	}
+	return c, err
+}
+
 // startDoT serves on l until the test ends.
 func startDoT(t *testing.T, l net.Listener, cert tls.Certificate, number byte) *dotServer {
 	t.Helper()
@@ -90,8 +106,9 @@ func startDoT(t *testing.T, l net.Listener, cert tls.Certificate, number byte) *
 		listener: &countingListener{Listener: l}}
 	started := make(chan struct{})
 	s.server = &dns.Server{
-		Listener: tls.NewListener(s.listener, &tls.Config{Certificates: []tls.Certificate{cert}}),
-		Handler:  dns.HandlerFunc(s.answer), NotifyStartedFunc: func() {
+		Listener: keepingListener{tls.NewListener(s.listener,
+			&tls.Config{Certificates: []tls.Certificate{cert}}), &s.conns},
+		Handler: dns.HandlerFunc(s.answer), NotifyStartedFunc: func() {
 			close(started)
 		}, MaxTCPQueries: -1,
 	}
@@ -112,9 +129,11 @@ func (s *dotServer) answer(w dns.ResponseWriter, q *dns.Msg) {
 		a.Question[0].Name = "other.example."
 	}
 	if d := s.delay.Load(); d > 0 && name[:4] == "slow" {
+		// By the connection itself: w may be closed meanwhile.
+		conn, _ := s.conns.Load(w.RemoteAddr().String())
 		go func() {
 			time.Sleep(time.Duration(d) * time.Millisecond)
-			w.WriteMsg(a)
+			(&dns.Conn{Conn: conn.(net.Conn)}).WriteMsg(a)
 		}()
 		return
 	}
