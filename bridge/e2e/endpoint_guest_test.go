@@ -76,6 +76,13 @@ func (g *guest) connect(b *box, transport string) {
 		g.addr4, g.addr6 = st.Clients[i].Addresses[0], st.Clients[i].Addresses[1]
 		return true
 	})
+	g.awaitReady()
+}
+
+// awaitReady waits until openvpn has set its routes, which the endpoint does not see: what is sent
+// before leaves past the tunnel.
+func (g *guest) awaitReady() {
+	g.t.Helper()
 	await(g.t, g.name+" to be ready",
 		func() bool { return strings.Contains(g.proc.Log(), "Initialization Sequence Completed") })
 }

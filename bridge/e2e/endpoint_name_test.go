@@ -70,6 +70,7 @@ func TestEndpointMoves(t *testing.T) {
 
 	phone.proc.Stop() // it has looked the name up
 	phone.start(phone.profile)
+	phone.awaitReady()
 	after := second.await("the phone", client).Clients[0].Addresses
 	if !slices.Equal(before, after) {
 		t.Errorf("the phone has the addresses %v, and had %v", after, before)
@@ -90,8 +91,6 @@ func newRoamer(t *testing.T, top *lab.Topology, b *box, name string) *guest {
 	g := &guest{t: t, name: name, ns: site.NS}
 	b.mustRun("client", "add", name)
 	g.start(b.mustRun("client", "show", name))
-	await(t, "the phone", func() bool {
-		return strings.Contains(g.proc.Log(), "Initialization Sequence Completed")
-	})
+	g.awaitReady()
 	return g
 }

@@ -126,7 +126,8 @@ func TestEndpointByProxy(t *testing.T) {
 	noLeak(t, leaks)
 }
 
-// connect starts a plain openvpn client with a profile, as a user's own program would.
+// connect starts a plain openvpn client with a profile, as a user's own program would, and waits
+// until it has set its routes: what is sent before leaves past the tunnel.
 func connect(t testing.TB, ns *netlab.Namespace, profile string) *netlab.Process {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "phone.ovpn")
@@ -139,6 +140,8 @@ func connect(t testing.TB, ns *netlab.Namespace, profile string) *netlab.Process
 			t.Logf("log of the client:\n%s", p.Log())
 		}
 	})
+	await(t, "the client to connect",
+		func() bool { return strings.Contains(p.Log(), "Initialization Sequence Completed") })
 	return p
 }
 
