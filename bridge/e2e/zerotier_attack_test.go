@@ -81,7 +81,7 @@ func spoofAsMember(t *testing.T, m *mesh, there string) {
 	}
 	for _, from := range forged {
 		_, err := m.lab.Client.Run(m.ctx, "ip", "addr", "add",
-			netip.PrefixFrom(from, from.BitLen()).String(), "dev", there)
+			netip.PrefixFrom(from, from.BitLen()).String(), "dev", there, "nodad")
 		must(t, err)
 	}
 	leaks, err := m.lab.WatchLeaks()
