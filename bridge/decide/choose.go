@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"cmp"
 	"slices"
 
 	"ztbridge/policyroute"
@@ -14,12 +15,13 @@ const (
 	// not connected, no interface, a routing loop or a peer that is away: packets cannot leave
 	Unusable Health = iota
 	Degraded        // connected, but probes go unanswered or have not been answered yet
+	Nameless        // probes are answered, but none of its resolvers answers
 	Up              // probes are answered
 	Stable          // and have been for the whole hold-down
 )
 
 func (m Health) String() string {
-	return [...]string{"unusable", "degraded", "up", "stable"}[m]
+	return [...]string{"unusable", "degraded", "nameless", "up", "stable"}[m]
 }
 
 // Choice is the egress that carries the traffic of one ordered list, and the reason. An empty
@@ -70,9 +72,9 @@ func choose(list []string, merits map[string]Health, current, preferred string) 
 	picked := first(Up)
 	switch {
 	case picked == "" && merits[current] >= Degraded:
-		picked = current
+		picked = current // another one is hardly better, and moving cuts connections
 	case picked == "":
-		picked = first(Degraded)
+		picked = cmp.Or(first(Nameless), first(Degraded))
 	case merits[current] >= Up && rank(order, picked) < rank(order, current) &&
 		picked != preferred:
 		picked = current
@@ -113,10 +115,14 @@ func reason(order []string, merits map[string]Health, picked, preferred string) 
 	if merits[first] >= Up {
 		return first + " has recovered; it is used again if it stays up"
 	}
-	if merits[first] == Degraded {
+	switch merits[first] {
+	case Nameless:
+		return "no DNS server of " + first + " answers"
+	case Degraded:
 		return first + " does not answer probes"
+	default:
+		return first + " is down"
 	}
-	return first + " is down"
 }
 
 // OrNone returns the name of an egress, "nowhere" if it is empty.

@@ -46,8 +46,8 @@ func Decide(cfg *config.Config, s Snapshot) Decision {
 		d.Health[e.Name] = rate(cfg, e, s, !of.NoIPv4 && s.Probes[e.Name].Asked[0], 0)
 		d.Health6[e.Name] = rate(cfg, e, s, of.IPv6 && s.Probes[e.Name].Asked[1], 1)
 		if !resolves(of, s.DeadResolvers) { // to clients, no names are no Internet
-			d.Health[e.Name] = min(d.Health[e.Name], Degraded)
-			d.Health6[e.Name] = min(d.Health6[e.Name], Degraded)
+			d.Health[e.Name] = min(d.Health[e.Name], Nameless)
+			d.Health6[e.Name] = min(d.Health6[e.Name], Nameless)
 		}
 	}
 	d.Intent.Ingresses = ingressIntents(cfg, s, d.Connected)

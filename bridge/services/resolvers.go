@@ -29,6 +29,9 @@ const (
 	resolverTries   = 2
 	// resolverHold is how long a resolver that was dead must answer before it is used again.
 	resolverHold = 30 * time.Second
+	// resolverFault is how long a resolver must have been dead before its egress falls silent for
+	// that to be its own fault. An outage of the egress may show at its resolver first.
+	resolverFault = 5 * time.Second
 )
 
 // resolvers asks the resolvers of all egresses, each through its egress, and records which are
@@ -56,6 +59,7 @@ type resolverState struct {
 	last  time.Time // when it was asked
 	sent  uint64    // packets that clients had sent then
 	well  time.Time // since when it answers again
+	died  time.Time // when it began to fail
 	fails bool
 }
 
@@ -85,8 +89,12 @@ func (r *resolvers) set(d decide.Decision, s decide.Snapshot) {
 	for _, e := range d.Intent.Egresses {
 		known[e.Name] = true
 	}
-	for k := range r.asked {
+	now := time.Now()
+	for k, st := range r.asked {
 		// While nothing gets through an egress, its resolvers are not asked and keep their state.
+		if known[k.egress] && !probed[k.egress] && st.fails && now.Sub(st.died) < resolverFault {
+			*st = resolverState{}
+		}
 		if !asked[k] && (probed[k.egress] || !known[k.egress]) {
 			delete(r.asked, k)
 		}
@@ -198,6 +206,9 @@ func (r *resolvers) record(ctx context.Context, k resolverKey, answered bool) {
 	before := st.fails
 	switch {
 	case !answered:
+		if !st.fails {
+			st.died = now
+		}
 		st.fails, st.well = true, time.Time{}
 	case st.well.IsZero():
 		st.well = now

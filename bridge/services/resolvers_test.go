@@ -46,6 +46,17 @@ func TestResolverStates(t *testing.T) {
 	if r.status()[of] {
 		t.Error("dead because its egress is")
 	}
+	for dead, want := range map[time.Duration]bool{time.Second: false, time.Minute: true} {
+		r.set(d, probes(probe.Fresh))
+		r.record(context.Background(), key, false)
+		r.asked[key].died = time.Now().Add(-dead)
+		r.set(d, probes(probe.Degraded))
+		r.set(d, probes(probe.Fresh))
+		if got := r.status()[of]; got != want {
+			t.Errorf("dead for %v before its egress was: still dead is %t, want %t", dead, got, want)
+		}
+		*r.asked[key] = resolverState{}
+	}
 	r.set(decide.Decision{}, probes(probe.Fresh))
 	if len(r.asked) > 0 {
 		t.Error("an egress that is gone is asked")
