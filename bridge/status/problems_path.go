@@ -2,7 +2,6 @@ package status
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -26,13 +25,9 @@ func pathProblems(in Input) []health.Problem {
 			Remedy: "remove that rule", Command: v.Remove})
 	}
 	for _, b := range s.Paths.IfaceBlocks {
-		told := func(other kernel.Block) bool { return other.String() == b.Block.String() }
-		if slices.ContainsFunc(slices.Collect(maps.Values(s.Paths.Blocks)), told) {
-			continue
-		}
 		out = append(out, health.Problem{Code: health.PathBlocked, Subject: b.Iface,
-			Message: fmt.Sprintf("devices behind %s have no Internet: %s drops their packets",
-				b.Iface, b.Block),
+			Message: fmt.Sprintf("devices behind %s have no %s: %s drops their packets",
+				b.Iface, blockedVersion(b.Block), b.Block),
 			Remedy: "let through what ztbridge forwards",
 			// The box's own client meets the same filter.
 			Command: b.Allow([]string{decide.PathDevice, b.Iface})})
@@ -46,12 +41,30 @@ func pathProblems(in Input) []health.Problem {
 		if !checked || c.Egress == "" || r.Plan != c.Plan || r.Works() || r.Err != nil {
 			continue
 		}
+		// What keeps a whole ingress out is told once, of that ingress.
+		if by, ok := s.Paths.Blocks[c.Key]; ok && slices.ContainsFunc(s.Paths.IfaceBlocks,
+			func(b kernel.IfaceBlock) bool { return b.Block.String() == by.String() }) {
+			continue
+		}
 		if p, found := pathProblem(in, c, r); found {
 			out = append(out, p)
 		}
 	}
 	out = append(out, backupResolvers(in)...)
 	return append(out, uncoveredIngresses(in)...)
+}
+
+// blockedVersion returns what a filter that drops all packets of an ingress takes from its devices:
+// tables of nft may see one IP version alone.
+func blockedVersion(b kernel.Block) string {
+	switch family, _, _ := strings.Cut(b.Table, " "); family {
+	case "ip":
+		return familyName(policyroute.V4)
+	case "ip6":
+		return familyName(policyroute.V6)
+	default:
+		return "Internet"
+	}
 }
 
 // pathProblem returns why a client of one list and IP version gets no answer. If the probes of its
