@@ -23,7 +23,8 @@ type container struct {
 	dir  string
 	init int // process id of its systemd, seen from here
 
-	console string // file of what it writes there
+	console string        // file of what it writes there
+	ended   chan struct{} // closed when nothing of it runs any more
 }
 
 // inControlGroup runs a program in a control group of its own in each hierarchy by which systemd
@@ -51,13 +52,32 @@ func containerRig(t *testing.T, archive string, opts lab.Options) (*rig, *contai
 	r := &rig{t: t, lab: top, streams: map[string]*lab.Stream{}}
 	r.leaks, err = top.WatchLeaks()
 	must(t, err)
+	c := newContainer(t, archive)
+	r.shell = c.run
+	return r, c
+}
+
+// newContainer unpacks the archive. It knows the lab's resolver.
+func newContainer(t *testing.T, archive string) *container {
+	t.Helper()
 	c := &container{t: t, dir: filepath.Join(t.TempDir(), "root")}
 	must(t, os.Mkdir(c.dir, 0o755))
 	tool(t, "tar", "-xf", archive, "-C", c.dir)
 	must(t, os.RemoveAll(filepath.Join(c.dir, "etc/resolv.conf")))
 	c.put("etc/resolv.conf", "nameserver "+lab.ResolverAddr.String()+"\n", 0o644)
-	r.shell = c.run
-	return r, c
+	return c
+}
+
+// powerOff ends the container, and returns when nothing of it runs any more.
+func (c *container) powerOff() {
+	c.t.Helper()
+	_, _ = c.run("systemctl poweroff") // which may end the command as well
+	select {
+	case <-c.ended:
+	case <-time.After(time.Minute):
+		c.t.Fatalf("the container does not end:\n%s", c.said())
+	}
+	c.init = 0
 }
 
 func (c *container) put(name, content string, mode os.FileMode) {
@@ -82,14 +102,14 @@ func (c *container) start(box *netlab.Namespace) {
 	cmd.Stdout, cmd.Stderr = console, console
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	must(c.t, cmd.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait(); _ = console.Close() }()
+	c.ended = make(chan struct{})
+	go func() { defer close(c.ended); _ = cmd.Wait(); _ = console.Close() }()
 	c.t.Cleanup(func() {
 		if c.init > 0 {
 			_ = syscall.Kill(c.init, syscall.SIGKILL)
 		}
 		_ = cmd.Process.Kill()
-		<-ended
+		<-c.ended
 		removeControlGroups(box.Name)
 	})
 	children := fmt.Sprintf("/proc/%d/task/%[1]d/children", cmd.Process.Pid)
