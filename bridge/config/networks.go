@@ -39,8 +39,8 @@ func ZeroTierOf(path string) (home string, networks []string, err error) {
 	return home, networks, nil
 }
 
-// AddNetwork writes a network's id into a configuration file as WithNetwork does. It reports whether
-// it changed the file, which need not exist.
+// AddNetwork writes a network's id into a configuration file as WithNetwork does. It reports
+// whether it changed the file, which need not exist.
 func AddNetwork(path, id string) (changed bool, err error) {
 	before, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -12,8 +12,8 @@ import (
 )
 
 // Join writes a network's id into the configuration, in place of another one unless that is empty,
-// and has the daemon read it. On an error all is as it was before. It does not wait for the network:
-// its controller may have to let the box in.
+// and has the daemon read it. On an error all is as it was before. It does not wait for the
+// network: its controller may have to let the box in.
 func (i *Import) Join(ctx context.Context, id, instead string) error {
 	path, err := filepath.Abs(i.ConfigPath)
 	if err != nil {

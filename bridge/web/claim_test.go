@@ -175,7 +175,8 @@ func TestClaimIsPrivate(t *testing.T) {
 	if err := os.WriteFile(path, []byte(`{"code":"`+code), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.claim(code, true, ownerPassword); err == nil || strings.Contains(err.Error(), code) {
+	err := a.claim(code, true, ownerPassword)
+	if err == nil || strings.Contains(err.Error(), code) {
 		t.Errorf("damaged: %v", err)
 	}
 }

@@ -106,10 +106,11 @@ func profileStep(s api.Status) setupStep {
 	return step
 }
 
-// problemWith returns what is wrong with a network or an exit, and what can be done about it.
+// problemWith returns what is wrong with a network or an exit, and what can be done about it. That
+// it is of no use yet while others are missing is nothing wrong with it.
 func problemWith(s api.Status, subject string) (string, bool) {
 	for _, c := range s.Conditions {
-		if c.Subject == subject && c.Severity != health.Info {
+		if c.Subject == subject && c.Severity != health.Info && !explained(c, s.Conditions) {
 			return strings.TrimSpace(sentence(c.Message) + ". " + sentence(c.Remedy)), true
 		}
 	}

@@ -29,6 +29,9 @@ func joined(status string) api.Status {
 	s.Networks[0].Status = status
 	if status == "ok" {
 		s.Networks[0].Addresses = []netip.Prefix{netip.MustParsePrefix("10.147.17.1/24")}
+		s.Conditions = append(s.Conditions, api.Condition{Code: health.IngressUncovered,
+			Subject: s.Networks[0].Name, Severity: health.Error, Message: "no rule is for it",
+			DependsOn: []health.Code{health.NotSetUp}})
 	}
 	return s
 }

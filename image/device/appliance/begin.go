@@ -25,12 +25,13 @@ const codeText = `This box has no owner yet. Open its page in a browser on the s
 
     http://ztbridge.local
 
-or http:// and the address that the router, or the box's screen, shows for it. In the first 30 minutes after its first
-start no code is asked for there; later it is:
+or http:// and the address that the router, or the box's screen, shows for it. In the first 30
+minutes after its first start no code is asked for there; later it is:
 
     %s
 
-Whoever has this code can make the box theirs, as long as it has no owner. It is worth nothing afterwards.
+Whoever has this code can make the box theirs, as long as it has no owner. It is worth nothing
+afterwards.
 `
 
 // unconfigured reports whether nobody has brought a configuration: there is none, or that which the

@@ -129,10 +129,33 @@ func TestFilesThatAreNotTakenOver(t *testing.T) {
 			if err := w.Perform(t.Context()); !errors.Is(err, c.want) {
 				t.Errorf("%s, %v: %v", name, first, err)
 			}
-			if exists(w.ClaimFile) == first || exists(filepath.Join(w.EtcDir, configName)) == first ||
+			if exists(w.ClaimFile) == first ||
+				exists(filepath.Join(w.EtcDir, configName)) == first ||
 				read(t, w.ConfigDir, c.file) != "x" || read(t, w.EtcDir, c.file) == "x" {
 				t.Errorf("%s, %v: it is not as before", name, first)
 			}
+		}
+	}
+}
+
+// TestRefusedBackupLeavesThePage of a box that has begun, and offers none to another one.
+func TestRefusedBackupLeavesThePage(t *testing.T) {
+	for _, first := range []bool{true, false} {
+		w := newWorld(t)
+		if !first {
+			w = begun(t)
+		}
+		w.Restore = func(context.Context, string, string, string) error {
+			return errors.New("the passphrase does not open this backup")
+		}
+		w.put(t, "box.age", "x")
+		w.put(t, "passphrase.txt", "x")
+		if err := w.Perform(t.Context()); err == nil {
+			t.Error("no error")
+		}
+		if exists(w.ClaimFile) == first || (read(t, w.EtcDir, configName) ==
+			string(beginning)) == first {
+			t.Errorf("first %v: it is not as before", first)
 		}
 	}
 }

@@ -72,7 +72,8 @@ func (s *Setup) named(entries []os.DirEntry) map[string]string {
 // belongsToImage reports whether a file is needed to start the box, or ours: a mistake in a
 // configuration must not wipe it.
 func belongsToImage(lower string) bool {
-	return slices.Contains([]string{errorFile, codeFile, "readme.txt", "config.txt", "cmdline.txt"}, lower) ||
+	ours := []string{errorFile, codeFile, "readme.txt", "config.txt", "cmdline.txt"}
+	return slices.Contains(ours, lower) ||
 		hasSuffix(lower, []string{".bin", ".elf", ".dat", ".dtb", ".efi", ".example"})
 }
 

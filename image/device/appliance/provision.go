@@ -84,7 +84,10 @@ func (s *Setup) provision(ctx context.Context) (remarks string, err error) {
 	}
 	systemErr := s.takeSystemFiles(system)
 	if len(backups) > 0 {
-		return "", errors.Join(systemErr, s.takeBackup(ctx, backups, daemon), s.offerPage(ctx, false))
+		// A backup that is refused leaves a box that waits for its owner waiting, with a new code.
+		begun := s.unconfigured() && exists(filepath.Join(s.EtcDir, configName))
+		return "", errors.Join(systemErr, s.takeBackup(ctx, backups, daemon),
+			s.offerPage(ctx, begun))
 	}
 	remarks, err = s.takeDaemonFiles(ctx, daemon)
 	if s.InCloud && errors.Is(err, errNoConfig) {

@@ -41,11 +41,13 @@ const (
 	GrubEnv     = "grub/grubenv" // below ConfigMount
 	ReleaseFile = "/usr/lib/ztbridge/image.json"
 	UpdateKey   = "/usr/lib/ztbridge/update.pub"
-	Notice      = "/run/ztbridge/notice"              // shown by `ztbridge status`
-	Updates     = "/run/ztbridge/updates.json"        // as well: problems with updates
-	UpdateNow   = "/run/ztbridge/update-now"          // made by the page: a person wishes to be current
-	Claim       = "/var/lib/ztbridge/page/claim.json" // while nobody owns the box
-	Config      = "/etc/ztbridge/ztbridge.yaml"
+	Notice      = "/run/ztbridge/notice"       // shown by `ztbridge status`
+	Updates     = "/run/ztbridge/updates.json" // as well: problems with updates
+	UpdateNow   = "/run/ztbridge/update-now"   // made by the page: a person wishes to be current
+	// Claim exists while nobody owns the box.
+	Claim = "/var/lib/ztbridge/page/claim.json"
+
+	Config = "/etc/ztbridge/ztbridge.yaml"
 )
 
 // Parameters of the kernel's command line that the boot loader sets and the initramfs reads.
