@@ -110,8 +110,8 @@ const (
 	// connections, which it sweeps slowly.
 	SourceRate = 512
 
-	// NeighbourSources is how many sources' share one neighbour has on an Ethernet or ZeroTier link,
-	// whatever addresses it uses: more than one, since it may be a router with hosts behind it.
+	// NeighbourSources is how many sources' share one neighbour has on an Ethernet or ZeroTier
+	// link, whatever addresses it uses: it may be a router with hosts behind it.
 	NeighbourSources = 2
 
 	// NftTable is the name of our table in family inet.
