@@ -12,6 +12,7 @@ import (
 type NotifyBackend interface {
 	// NotifyTest sends a test message to the sender of that name, or to all without a name, and
 	// returns what came of it; it blocks until then. ErrNotFound: there is no such sender.
+	// ErrNobodyTold: there is none. ErrTestsTooOften: nothing was sent.
 	NotifyTest(ctx context.Context, name string) ([]Delivery, error)
 }
 
@@ -29,6 +30,10 @@ var ErrNobodyTold = &HintedError{
 	Err:  errors.New("this box tells nobody"),
 	Hint: "add a `notify:` section to the configuration, then: ztbridge reload",
 }
+
+// ErrTestsTooOften refuses a test message that comes too soon after others.
+var ErrTestsTooOften = &HintedError{Err: errors.New("too many test messages were sent just now"),
+	Hint: "wait a minute, then try again"}
 
 // notifyRequest is the body of POST /v1/notify/test.
 type notifyRequest struct {
@@ -52,7 +57,11 @@ func (s *Server) notify(mux *http.ServeMux) {
 		}
 		deliveries, err := backend.NotifyTest(r.Context(), request.Name)
 		if err != nil {
-			s.refuse(w, http.StatusNotFound, err)
+			code := http.StatusNotFound
+			if errors.Is(err, ErrTestsTooOften) {
+				code = http.StatusTooManyRequests
+			}
+			s.refuse(w, code, err)
 			return
 		}
 		s.answer(w, deliveries)

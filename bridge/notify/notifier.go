@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/health"
 	"ztbridge/bridge/pathdial"
@@ -27,6 +29,10 @@ const (
 	look = 10 * time.Second
 	// lookSoon is how often it does while something is to be decided.
 	lookSoon = 2 * time.Second
+	// testEvery and testBurst bound test messages: a person tries a few times in a row, and no
+	// program sends people more by this.
+	testEvery = 20 * time.Second
+	testBurst = 5
 	// sendTimeout bounds one attempt by one path, names and connection included.
 	sendTimeout = 12 * time.Second
 )
@@ -45,6 +51,7 @@ type Notifier struct {
 	box  string
 	news func()
 	wake chan struct{}
+	test *rate.Limiter
 
 	mu       sync.Mutex
 	settings Settings
@@ -61,7 +68,8 @@ func New(stateDir string, news func(), log *slog.Logger) *Notifier {
 		name = "ztbridge"
 	}
 	return &Notifier{path: filepath.Join(stateDir, fileName), log: log, box: name,
-		news: news, wake: make(chan struct{}, 1)}
+		news: news, wake: make(chan struct{}, 1),
+		test: rate.NewLimiter(rate.Every(testEvery), testBurst)}
 }
 
 // Configure tells these from now on. It does not wait.
@@ -271,6 +279,9 @@ func (s *Notifier) NotifyTest(ctx context.Context, name string) ([]api.Delivery,
 	if len(targets) == 0 {
 		return nil, &api.HintedError{Err: fmt.Errorf("testing %s: %w", name, api.ErrNotFound),
 			Hint: "the configuration has no such key under notify"}
+	}
+	if !s.test.Allow() {
+		return nil, api.ErrTestsTooOften
 	}
 	m := Message{Box: s.box, Time: time.Now().UTC(), Severity: health.Info, Events: []Event{},
 		Title: s.box + ": test", Text: "This is a test message of ztbridge. Nothing is wrong."}

@@ -129,6 +129,13 @@ func TestTestMessages(t *testing.T) {
 	if _, err := n.NotifyTest(t.Context(), "telegram"); !errors.Is(err, api.ErrNotFound) {
 		t.Errorf("telegram is not configured: %v", err)
 	}
+	sent := 1
+	for ; sent < 2*testBurst && err == nil; sent++ {
+		_, err = n.NotifyTest(t.Context(), "webhook")
+	}
+	if !errors.Is(err, api.ErrTestsTooOften) {
+		t.Errorf("after %d test messages: %v", sent, err)
+	}
 }
 
 // Who is taken out of the configuration, and named again later, is not told of what was before.

@@ -293,8 +293,12 @@ func codeOf(err error) int {
 // refuseError answers with an error, and what can be done about it.
 func (s *Server) refuseError(w http.ResponseWriter, r *http.Request, err error) {
 	code := http.StatusInternalServerError
-	if errors.Is(err, api.ErrNotFound) || errors.Is(err, api.ErrNoEndpoint) {
+	switch {
+	case errors.Is(err, api.ErrNotFound), errors.Is(err, api.ErrNoEndpoint),
+		errors.Is(err, api.ErrNobodyTold):
 		code = http.StatusNotFound
+	case errors.Is(err, api.ErrTestsTooOften):
+		code = http.StatusTooManyRequests
 	}
 	s.refuse(w, r, code, sentence(err.Error())+".", sentence(api.Hint(err)))
 }

@@ -23,6 +23,7 @@ type maintenanceView struct {
 	Files     bool   // they can be made
 	Fault     string // why no backup was made
 	Overheard bool   // neighbours may read along
+	Messages  bool   // they can be tried
 	Token     string
 }
 
@@ -33,6 +34,7 @@ func (s *Server) routeMaintenance(mux *http.ServeMux) {
 	own := func(h http.HandlerFunc) http.HandlerFunc { return s.role(s.token(h), Owner) }
 	mux.HandleFunc("POST /maintenance/restart", own(s.restart))
 	mux.HandleFunc("POST /maintenance/update", own(s.update))
+	mux.HandleFunc("POST /maintenance/messages", own(s.testMessages))
 	mux.HandleFunc("POST /maintenance/support", own(s.makeSupport))
 	mux.HandleFunc("POST /maintenance/backup", own(s.makeBackup))
 }
@@ -41,8 +43,8 @@ func (s *Server) showMaintenance(w http.ResponseWriter, r *http.Request, refused
 	s.page(w, r, codeOf(refused), "maintenance", frame{Title: "Maintenance", Active: "maintenance",
 		Body: maintenanceView{Version: s.feed.latest().status.Version,
 			Restart: s.config.Tools.Restart != nil, Newer: s.newer(),
-			Files: s.config.Tools.Run != nil,
-			Fault: faultOf(refused), Overheard: s.overheard(r), Token: sessionOf(r).token}})
+			Files:    s.config.Tools.Run != nil,
+			Messages: s.messages() != nil, Fault: faultOf(refused), Overheard: s.overheard(r), Token: sessionOf(r).token}})
 }
 
 // backAfter is when a browser asks for the page again after a restart, in seconds.

@@ -92,7 +92,7 @@ func TestMaintenanceRoles(t *testing.T) {
 		token := v.as(who)
 		if who == "owner" {
 			for name, edit := range foreign {
-				for _, path := range []string{"restart", "update", "support", "backup"} {
+				for _, path := range []string{"restart", "update", "support", "backup", "messages"} {
 					response, _ := v.ask(http.MethodPost, "/maintenance/"+path,
 						backupForm(token, passphrase, passphrase), edit)
 					if response.StatusCode < 400 {
@@ -107,6 +107,8 @@ func TestMaintenanceRoles(t *testing.T) {
 			{http.MethodPost, "/maintenance/update", nil, answers(401, 403, 202)},
 			{http.MethodPost, "/maintenance/support", nil, answers(401, 403, 200)},
 			{http.MethodGet, "/maintenance/support", nil, answers(404, 404, 404)},
+			// This box tells nobody: see TestTestMessages.
+			{http.MethodPost, "/maintenance/messages", nil, answers(401, 403, 404)},
 			{http.MethodPost, "/maintenance/backup", map[string]string{"passphrase": passphrase,
 				"again": passphrase}, answers(401, 403, 200)},
 			{http.MethodPost, "/maintenance/backup", map[string]string{"passphrase": passphrase,
