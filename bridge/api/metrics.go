@@ -58,6 +58,9 @@ var (
 		"egress", "direction")
 	policyEgress = desc("policy_egress",
 		"1 for the egress that a rule uses now; \"none\" when it refuses.", "policy", "egress")
+	policyGap = desc("policy_gap_seconds_total",
+		"Seconds in which none of a rule's egresses could be used, so that its traffic was blocked.",
+		"policy")
 	clientsCount = desc("endpoint_clients", "Connected clients of the endpoint.")
 	passes       = desc("reconcile_passes_total", "Passes over the kernel's state since the start.")
 	passSeconds  = desc("reconcile_duration_seconds", "Duration of the last pass.")
@@ -123,6 +126,7 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 		counters(out, egressBytes, egressPkts, e.Name, e.Counters)
 	}
 	for _, p := range s.Policies {
+		out <- prometheus.MustNewConstMetric(policyGap, prometheus.CounterValue, p.Gap, p.Name)
 		if p.Off {
 			continue
 		}

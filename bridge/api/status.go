@@ -168,6 +168,8 @@ type Policy struct {
 	Off   bool      `json:"off,omitempty"`
 	Since time.Time `json:"since"`
 	Why   string    `json:"why"`
+	// Gap is for how long, since the daemon started, none of Wanted could be used.
+	Gap float64 `json:"gap_seconds"`
 }
 
 // Network is the box's membership in a ZeroTier network.

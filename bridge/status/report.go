@@ -40,11 +40,12 @@ type Input struct {
 // goroutine.
 type Reporter struct {
 	history history
+	gaps    gaps
 	changed Pass // the last pass that changed the kernel, or failed
 }
 
 // NewReporter returns a reporter without a history.
-func NewReporter() *Reporter { return &Reporter{history: history{}} }
+func NewReporter() *Reporter { return &Reporter{history: history{}, gaps: gaps{}} }
 
 // Report returns the status of the daemon.
 func (r *Reporter) Report(in Input) api.Status {
@@ -240,6 +241,9 @@ func (r *Reporter) policy(rule config.Rule, now time.Time, desired decide.Decisi
 	for _, p := range rule.To {
 		out.To = append(out.To, p.String())
 	}
+	// A rule that blocks on purpose has no gap.
+	out.Gap = r.gaps.count(now, rule.Name, !out.Off && len(out.Wanted) > 0 &&
+		out.Egress == "" && out.Egress6 == "").Seconds()
 	out.Since = r.history.Record(now, "policy "+rule.Name, decide.OrNone(out.Egress), out.Why).At
 	return out
 }
