@@ -53,8 +53,8 @@ func (th *thread) sh(t testing.TB, command string) string {
 	return output(t, exec.Command("nsenter", "--net="+th.path, "sh", "-ec", command))
 }
 
-// untilLinksRun waits for the veth links that are up and whose other end is. The kernel drops what is
-// sent by a link that has just come up, and adds no multicast route to it, until it has made the
+// untilLinksRun waits for the veth links that are up and whose other end is. The kernel drops what
+// is sent by a link that has just come up, and adds no multicast route to it, until it has made the
 // link's queue: on a busy machine that takes its time.
 const untilLinksRun = "while ip -o link show up type veth | grep -qv 'state UP'; do sleep 0.02; done\n"
 

@@ -67,8 +67,8 @@ func Connect(a *Namespace, ifaceA Iface, b *Namespace, ifaceB Iface) (*Link, err
 	return l, nil
 }
 
-// awaitRunning waits until the kernel has made the queue of an end whose other one has come up. Until
-// then it drops what is sent: net/core/link_watch.c.
+// awaitRunning waits until the kernel has made the queue of an end whose other one has come up.
+// Until then it drops what is sent: net/core/link_watch.c.
 func (e end) awaitRunning() error {
 	for deadline := time.Now().Add(linkTimeout); ; time.Sleep(2 * time.Millisecond) {
 		var flags net.Flags
