@@ -82,8 +82,14 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	for _, state := range []State{Starting, Working, Degraded, Closed} {
 		gauge(stateMetric, boolean(s.State == state), string(state))
 	}
+	// A subject may have several of one code, and no series may come twice.
+	told := map[[3]string]bool{}
 	for _, held := range s.Conditions {
-		gauge(condition, 1, string(held.Code), held.Subject, string(held.Severity))
+		labels := [3]string{string(held.Code), held.Subject, string(held.Severity)}
+		if !told[labels] {
+			told[labels] = true
+			gauge(condition, 1, labels[:]...)
+		}
 	}
 	counts := map[health.Severity]int{health.Error: 0, health.Warning: 0, health.Info: 0}
 	through := true

@@ -28,7 +28,8 @@ const metricsDir = "../../configs/prometheus"
 func all() Status {
 	s := degraded()
 	s.Egresses[1].Probes = []ProbeState{{Version: "ipv4", State: "stable", Up: true}}
-	s.Clients = append(s.Clients, s.Clients[0]) // one that is connected twice
+	s.Clients = append(s.Clients, s.Clients[0])          // one that is connected twice
+	s.Conditions = append(s.Conditions, s.Conditions[0]) // two warnings of one tunnel
 	return s
 }
 
