@@ -59,7 +59,7 @@ var (
 	policyEgress = desc("policy_egress",
 		"1 for the egress that a rule uses now; \"none\" when it refuses.", "policy", "egress")
 	policyGap = desc("policy_gap_seconds_total",
-		"Seconds in which none of a rule's egresses could be used, so that its traffic was blocked.",
+		"Seconds in which none of a rule's egresses could be used: its traffic was blocked.",
 		"policy")
 	clientsCount = desc("endpoint_clients", "Connected clients of the endpoint.")
 	passes       = desc("reconcile_passes_total", "Passes over the kernel's state since the start.")

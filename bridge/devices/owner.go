@@ -16,7 +16,8 @@ type owners struct {
 }
 
 func (v *View) owners() owners {
-	o := owners{v, map[string]zerotier.NetworkStatus{}, map[string]map[netip.Addr]zerotier.Address{}}
+	o := owners{v, map[string]zerotier.NetworkStatus{},
+		map[string]map[netip.Addr]zerotier.Address{}}
 	for _, n := range v.Config.ZeroTier.Networks {
 		status := decide.NetworkOf(v.Config, v.Snap, n.ID)
 		o.ingress[n.Name] = status

@@ -22,8 +22,8 @@ func TestReloadLeavesConnections(t *testing.T) {
 		"link set lan9 up", "addr add 192.168.9.1/24 dev lan9"))
 	b.start()
 	b.awaitEgress("provider")
-	// A client's connection is translated to the tunnel's address: one that is not began without the
-	// filter, and is cut whenever another program has changed filters.
+	// A client's connection is translated to the tunnel's address: one that is not began without
+	// the filter, and is cut whenever another program has changed filters.
 	const tunnel = "10.8.0.2"
 	flows := []struct {
 		source, translated, target string

@@ -44,7 +44,8 @@ func (s *Server) showMaintenance(w http.ResponseWriter, r *http.Request, refused
 		Body: maintenanceView{Version: s.feed.latest().status.Version,
 			Restart: s.config.Tools.Restart != nil, Newer: s.newer(),
 			Files:    s.config.Tools.Run != nil,
-			Messages: s.messages() != nil, Fault: faultOf(refused), Overheard: s.overheard(r), Token: sessionOf(r).token}})
+			Messages: s.messages() != nil, Fault: faultOf(refused), Overheard: s.overheard(r),
+			Token: sessionOf(r).token}})
 }
 
 // backAfter is when a browser asks for the page again after a restart, in seconds.
