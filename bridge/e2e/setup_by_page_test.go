@@ -12,8 +12,9 @@ import (
 )
 
 // TestSetUpByThePage leads a box that nobody has brought a configuration, as an image begins with,
-// through its page on the LAN: the first password, the network, the provider's profile. It ends with
-// a member's connections leaving by the provider, and nothing of a member's in the open before.
+// through its page on the LAN: the first password, the network, the provider's profile. It ends
+// with a member's connections leaving by the provider, and nothing of a member's in the open
+// before.
 func TestSetUpByThePage(t *testing.T) {
 	t.Parallel()
 	customer := lab.Credentials{User: "alice", Password: "correct horse"}

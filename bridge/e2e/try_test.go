@@ -36,8 +36,8 @@ func TestConfigTry(t *testing.T) {
 		}()
 	}
 	state := func() string {
-		// Other tests make namespaces, too: ip(8) names those of links, and complains of one that is
-		// gone.
+		// Other tests make namespaces, too: ip(8) names those of links, and complains of one that
+		// is gone.
 		out, err := top.Box.Run(t.Context(), "sh", "-c",
 			"{ ip -br link; ip addr; ip route show table all; ip -6 route show table all; ip rule; "+
 				"ip netns | grep -v ^ztb-; } 2>/dev/null | sed 's/ link-netns.*//'")

@@ -49,8 +49,9 @@ func TestFailures(t *testing.T) {
 		wait    time.Duration // the least that the next try may be away
 	}{
 		{
-			name: "credentials refused", state: StateAuthFailed, cause: "rejected the user name or password",
-			wait: 20 * time.Second,
+			name: "credentials refused", state: StateAuthFailed,
+			cause: "rejected the user name or password",
+			wait:  20 * time.Second,
 			server: func(*lab) []string {
 				return []string{"script-security 2", "auth-user-pass-verify " + deny + " via-env"}
 			},
@@ -310,7 +311,8 @@ func TestHostilePushes(t *testing.T) {
 		return
 	}
 	l := newLab(t)
-	// ip(8) also looks at the namespaces of tests beside this one, and complains of one that is gone.
+	// ip(8) also looks at the namespaces of tests beside this one, and complains of one that is
+	// gone.
 	const state = "{ ip route show table all; ip -6 route show table all; ip rule; " +
 		"ip addr show dev wan0; } 2>/dev/null; cat /etc/resolv.conf"
 	before := l.sh(state)

@@ -90,8 +90,8 @@ func (s *Setup) hinted(err error) error {
 	return err
 }
 
-// meant returns a hint for each file that was probably meant to be another: editors and systems that
-// hide the end of names make ztbridge.yaml.txt.
+// meant returns a hint for each file that was probably meant to be another: editors and systems
+// that hide the end of names make ztbridge.yaml.txt.
 func (s *Setup) meant() (hints string) {
 	entries, _ := os.ReadDir(s.ConfigDir) // no hint at worst
 	for _, e := range entries {
