@@ -19,14 +19,7 @@ import (
 // address, and main would send it out by the WAN.
 func TestErrorsDoNotLeak(t *testing.T) {
 	t.Parallel()
-	top := standard(t, lab.Options{})
-	b := newBox(t, top.Box)
-	b.write("provider.ovpn", top.Providers[0].Config())
-	b.write("ztbridge.yaml", gatewayConfig)
-	b.start()
-	b.awaitEgress("provider")
-	leaks, err := top.WatchLeaks()
-	must(t, err)
+	top, b, leaks := watchedGateway(t)
 
 	const port = 9999
 	server, err := top.Internet.ListenPacket("udp4",

@@ -16,14 +16,7 @@ func TestFlushesInARow(t *testing.T) {
 		rounds  = 5
 		longest = 5 * time.Second
 	)
-	top := standard(t, lab.Options{})
-	b := newBox(t, top.Box)
-	b.write("provider.ovpn", top.Providers[0].Config())
-	b.write("ztbridge.yaml", gatewayConfig)
-	b.start()
-	b.awaitEgress("provider")
-	leaks, err := top.WatchLeaks()
-	must(t, err)
+	top, b, leaks := watchedGateway(t)
 	var streams []*lab.Stream
 	for _, version := range []lab.Version{lab.IPv4, lab.IPv6} {
 		s, err := top.ClientStream(lab.UDP, version, 200)

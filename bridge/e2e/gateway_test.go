@@ -126,6 +126,21 @@ func noLeak(t *testing.T, c *netlab.Capture) {
 	t.Logf("capture on the WAN: %v", r)
 }
 
+// watchedGateway starts a box whose clients leave by one provider, and captures what must never
+// leave its WAN in clear.
+func watchedGateway(t *testing.T) (*lab.Topology, *box, *netlab.Capture) {
+	t.Helper()
+	top := standard(t, lab.Options{})
+	b := newBox(t, top.Box)
+	b.write("provider.ovpn", top.Providers[0].Config())
+	b.write("ztbridge.yaml", gatewayConfig)
+	b.start()
+	b.awaitEgress("provider")
+	leaks, err := top.WatchLeaks()
+	must(t, err)
+	return top, b, leaks
+}
+
 // TestGatewayNeverLeaks mistreats the box in every way that it is likely to meet, while clients
 // talk, and looks at its WAN.
 func TestGatewayNeverLeaks(t *testing.T) {

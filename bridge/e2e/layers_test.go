@@ -56,14 +56,7 @@ func TestTwoLayersGone(t *testing.T) {
 }
 
 func twoLayersGone(t *testing.T, again func(b *box, remove func())) {
-	top := standard(t, lab.Options{})
-	b := newBox(t, top.Box)
-	b.write("provider.ovpn", top.Providers[0].Config())
-	b.write("ztbridge.yaml", gatewayConfig)
-	b.start()
-	b.awaitEgress("provider")
-	leaks, err := top.WatchLeaks()
-	must(t, err)
+	top, b, leaks := watchedGateway(t)
 	streams := []*lab.Stream{}
 	for _, version := range []lab.Version{lab.IPv4, lab.IPv6} {
 		for _, kind := range []lab.Kind{lab.UDP, lab.DNS} {
