@@ -199,7 +199,7 @@ var kinds = []Kind{
 	{NetworkSignIn, Network, Error, "The network wants a person to sign in, which a box cannot do.",
 		"switch single sign-on off for this member at the controller", onService},
 	{NotSetUp, Configuration, Error, "This box is not set up yet: it lets nothing through.",
-		"open its page in a browser on its network: http://ztbridge.local", nil},
+		"open its page in a browser on its network, at http:// and the box's address", nil},
 	{PreparedNotice, Box, Warning, "The programs that prepared the box have something to say.",
 		"see the message", nil},
 	{NotifyFailed, Box, Warning, "Messages about this box do not reach you.",

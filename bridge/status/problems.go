@@ -187,8 +187,7 @@ func choiceProblems(in Input) []health.Problem {
 	if lacks := in.Config.Unfinished(); lacks != "" {
 		out = append(out, health.Problem{Code: health.NotSetUp,
 			Message: "this box is not set up yet and lets nothing through: " + lacks,
-			Remedy: "open its page in a browser on its network: http://ztbridge.local or the " +
-				"box's address"})
+			Remedy:  "open its page in a browser on its network, at http:// and the box's address"})
 	}
 	warnings := append(slices.Clone(in.Warnings), in.Config.CheckClients(
 		slices.Collect(maps.Keys(in.Snapshot.Clients)), in.Snapshot.Revoked)...)

@@ -25,7 +25,7 @@ const codeText = `This box has no owner yet. Open its page in a browser on the s
 
     http://ztbridge.local
 
-or http:// and the address that the router, or the box's screen, shows for it. In the first 30
+if it is a Raspberry Pi, or http:// and the address that the router shows for it. In the first 30
 minutes after its first start no code is asked for there; later it is:
 
     %s
@@ -57,8 +57,8 @@ func (s *Setup) offerPage(ctx context.Context, fresh bool) error {
 	if err != nil {
 		return fmt.Errorf("making the code of the page: %w", err)
 	}
-	s.Console("this box has no owner yet: open http://ztbridge.local or its address in a browser " +
-		"on the same network.\nIts code is " + code + "\n")
+	s.Console("this box has no owner yet: open http:// and its address in a browser on the " +
+		"same network, or on a Raspberry Pi http://ztbridge.local.\nIts code is " + code + "\n")
 	if err := s.writeFile(codeFile, fmt.Sprintf(codeText, code)); err != nil || !fresh {
 		return err
 	}
