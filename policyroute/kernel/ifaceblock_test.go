@@ -74,6 +74,9 @@ func TestIfaceBlocks(t *testing.T) {
 		{"invalid ones", `chain f { ` + hook + `; iifname "in0" ct state invalid drop; }`, ""},
 		{"some accepted before", `chain f { ` + hook +
 			`; ip saddr 10.0.0.0/8 accept; iifname "in0" drop; }`, ""},
+		{"one IP version", `chain f { ` + hook + `; iifname "in0" meta nfproto ipv4 drop; }`, ""},
+		{"one IP version accepted", `chain f { ` + hook +
+			`; policy drop; meta nfproto ipv6 accept; }`, ""},
 		{"not forwarded", `chain f { type filter hook input priority 0; iifname "in0" drop; }`, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
