@@ -112,10 +112,9 @@ func reason(order []string, merits map[string]Health, picked, preferred string) 
 		return "first choice"
 	}
 	first := order[0]
-	if merits[first] >= Up {
-		return first + " has recovered; it is used again if it stays up"
-	}
 	switch merits[first] {
+	case Up, Stable:
+		return first + " has recovered; it is used again if it stays up"
 	case Nameless:
 		return "no DNS server of " + first + " answers"
 	case Degraded:

@@ -140,12 +140,7 @@ func (t *Totals) count(now time.Time) {
 	for addr, b := range usage.Addrs {
 		device, ingress := owners.of(addr)
 		e := t.entry(device, ingress, now)
-		if policyroute.FamilyOf(addr) == policyroute.V4 {
-			add(&e.IPv4, b)
-		} else {
-			add(&e.IPv6, b)
-		}
-		e.Last = now.UTC()
+		count(e, policyroute.FamilyOf(addr), b, now)
 		if e.Kind != api.OtherDevices {
 			e.Ingress, e.Name = ingress, view.title(device)
 		}
@@ -154,14 +149,18 @@ func (t *Totals) count(now time.Time) {
 		if b == (kernel.Bytes{}) {
 			continue
 		}
-		e := t.other(now)
-		e.Last = now.UTC()
-		if f == policyroute.V4 {
-			add(&e.IPv4, b)
-		} else {
-			add(&e.IPv6, b)
-		}
+		count(t.other(now), f, b, now)
 	}
+}
+
+// count adds bytes of one IP version to an entry.
+func count(e *api.DeviceTraffic, f policyroute.Family, b kernel.Bytes, now time.Time) {
+	of := &e.IPv4
+	if f == policyroute.V6 {
+		of = &e.IPv6
+	}
+	add(of, b)
+	e.Last = now.UTC()
 }
 
 func add(t *api.Traffic, b kernel.Bytes) {

@@ -184,14 +184,19 @@ func (a *Accounts) read() (map[Role]secret, error) {
 }
 
 func (a *Accounts) write(all map[Role]secret) error {
-	data, err := json.Marshal(all)
-	if err == nil {
-		err = renameio.WriteFile(filepath.Join(a.dir, accountsFile), data, 0o600)
-	}
-	if err != nil {
+	if err := a.save(accountsFile, all); err != nil {
 		return fmt.Errorf("writing the passwords of the page: %w", err)
 	}
 	return nil
+}
+
+// save writes a file of the accounts' own, whole or not at all.
+func (a *Accounts) save(name string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return renameio.WriteFile(filepath.Join(a.dir, name), data, 0o600)
 }
 
 // letters of generated passwords: none that is taken for another.

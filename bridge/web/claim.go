@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 
 	"ztbridge/bridge/api"
@@ -228,11 +227,7 @@ func (a *Accounts) readClaim() (c claim, err error) {
 }
 
 func (a *Accounts) writeClaim(c claim) error {
-	data, err := json.Marshal(c)
-	if err == nil {
-		err = renameio.WriteFile(filepath.Join(a.dir, claimFileName), data, 0o600)
-	}
-	if err != nil {
+	if err := a.save(claimFileName, c); err != nil {
 		return fmt.Errorf("keeping the claim of the page: %w", err)
 	}
 	return nil
