@@ -65,7 +65,7 @@ var arrows = []arrow{
 		"bridge/statefile"}},
 	// the page shows the status and asks the daemon's own backend
 	{from: "bridge/web", to: []string{"bridge/api", "bridge/clients", "bridge/connlimit",
-		"bridge/health", "bridge/pki", "bridge/sockopt", "bridge/zerotier",
+		"bridge/health", "bridge/network", "bridge/pki", "bridge/sockopt", "bridge/zerotier",
 		"bridge/zerotier/controller"}},
 	// a driver: only what is below itself, and what says what is wrong
 	{from: "bridge/*/…", to: []string{"bridge/connlimit", "bridge/health", "bridge/pathdial",

@@ -33,6 +33,9 @@ type Options struct {
 	AskToken func() (string, error)
 	// Waiting hears of a pause that the controller asks for. It may be nil.
 	Waiting controller.Waiting
+	// Configure writes the id of a network that was set up into the configuration, and reports
+	// whether that changed it; config.ErrByHand: a person has to. nil: the file is written.
+	Configure func(ctx context.Context, id string) (changed bool, err error)
 }
 
 // Session is one look at a network and its controller. It is not safe for concurrent use: two that
@@ -74,6 +77,11 @@ func Open(ctx context.Context, o Options) (*Session, error) {
 // HasController reports whether the network can be read and changed: there is a token, or a
 // controller on this box. Without it only Steps works.
 func (s *Session) HasController() bool { return s.client != nil }
+
+// UsesToken reports whether the controller is ZeroTier Central.
+func (s *Session) UsesToken() bool {
+	return s.client != nil && s.client.Kind() != controller.OnBox
+}
 
 // KeptToken returns the file in which Open kept a new token, empty if it kept none.
 func (s *Session) KeptToken() string {

@@ -91,11 +91,29 @@ func (u *Setup) Apply(ctx context.Context) (Result, error) {
 		return out, err
 	}
 	out.Network = n.ID
-	out.Configured, err = config.AddNetwork(s.options.ConfigPath, n.ID.String())
+	out.Configured, err = s.configure(ctx, n.ID.String())
 	if errors.Is(err, config.ErrByHand) {
 		out.ByHand, err = true, nil
 	}
 	return out, err
+}
+
+func (s *Session) configure(ctx context.Context, id string) (changed bool, err error) {
+	if s.options.Configure != nil {
+		return s.options.Configure(ctx, id)
+	}
+	return config.AddNetwork(s.options.ConfigPath, id)
+}
+
+// ChooseError is returned by PlanSetup where no network is configured, and the controller has some.
+type ChooseError struct{ Networks []controller.Network }
+
+func (e *ChooseError) Error() string {
+	var list []string
+	for _, n := range e.Networks {
+		list = append(list, networkTitle(n))
+	}
+	return "no network is configured, and the controller has some: " + strings.Join(list, ", ")
 }
 
 // findNetwork returns the network to set up: the configured one, one that an interrupted run made,
@@ -124,13 +142,8 @@ func (s *Session) findNetwork(ctx context.Context,
 	if len(there) == 0 {
 		return fresh, true, nil
 	}
-	var list []string
-	for _, n := range there {
-		list = append(list, networkTitle(n))
-	}
 	return n, false, &api.HintedError{
-		Err: fmt.Errorf("no network is configured, and the controller has some: %s",
-			strings.Join(list, ", ")),
+		Err:  &ChooseError{there},
 		Hint: "use one of them: --network ID; or make another one: --new NAME"}
 }
 

@@ -78,3 +78,12 @@ func keepToken(stateDir, token string) error {
 	}
 	return nil
 }
+
+// ForgetToken removes the kept token, if there is one. It stays valid at its controller.
+func ForgetToken(stateDir string) error {
+	err := os.Remove(tokenPath(stateDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forgetting the token: %w", err)
+	}
+	return nil
+}

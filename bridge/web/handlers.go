@@ -291,7 +291,7 @@ func parseTemplates(files map[string]asset) map[string]*template.Template {
 	}
 	out := map[string]*template.Template{}
 	for _, name := range []string{"status", "login", "claim", "message", "activity", "clients",
-		"keys", "maintenance", "messages", "network", "device", "profile", "setup"} {
+		"keys", "maintenance", "messages", "network", "plan", "device", "profile", "setup"} {
 		out[name] = template.Must(template.New(name).Funcs(functions).ParseFS(templateFiles,
 			"templates/frame.html", "templates/"+name+".html"))
 	}

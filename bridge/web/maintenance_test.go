@@ -42,7 +42,9 @@ func (f *fakeBox) serve(s *Server) {
 		defer f.mu.Unlock()
 		f.updates++
 		return nil
-	}, Network: func(context.Context) (Network, error) { return &f.network, nil }}
+	}, Network: func(context.Context, NetworkOptions) (Network, error) {
+		return &f.network, nil
+	}}
 }
 
 func (f *fakeBox) run(_ context.Context, in io.Reader, out io.Writer, args ...string) error {

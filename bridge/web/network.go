@@ -41,6 +41,7 @@ func (s *Server) routeNetwork(mux *http.ServeMux) {
 		mux.HandleFunc("POST /network/"+path, s.role(s.token(
 			func(w http.ResponseWriter, r *http.Request) { s.authorize(w, r, yes) }), Owner))
 	}
+	s.routePlans(mux)
 }
 
 // hasNetwork reports whether the box is in a ZeroTier network whose controller may be asked.
@@ -50,14 +51,25 @@ func (s *Server) hasNetwork() bool {
 
 // errNoController says how the page gets to know the members.
 var errNoController = &api.HintedError{
-	Err: errors.New("the members are not known here: this needs an API token of ZeroTier Central"),
-	Hint: "make one at https://central.zerotier.com, then on the box: sudo ztbridge network " +
-		"status. Or authorise members on the network's page there",
+	Err:  errors.New("the members are not known here: this needs an API token of ZeroTier Central"),
+	Hint: "give it one by \"Set up the network\", or authorise members on Central's own page",
+}
+
+// withController has the members asked for or changed, where there is a controller.
+func (s *Server) withController(w http.ResponseWriter, r *http.Request,
+	do func(context.Context, Network) error) error {
+	return s.withNetwork(w, r, controllerTimeout, NetworkOptions{},
+		func(ctx context.Context, n Network) error {
+			if !n.HasController() {
+				return errNoController
+			}
+			return do(ctx, n)
+		})
 }
 
 // withNetwork has the controller asked or changed, by one request at a time.
-func (s *Server) withNetwork(w http.ResponseWriter, r *http.Request,
-	do func(context.Context, Network) error) error {
+func (s *Server) withNetwork(w http.ResponseWriter, r *http.Request, timeout time.Duration,
+	o NetworkOptions, do func(context.Context, Network) error) error {
 	if s.config.Tools.Network == nil {
 		return errNoController
 	}
@@ -68,15 +80,13 @@ func (s *Server) withNetwork(w http.ResponseWriter, r *http.Request,
 	defer s.opened.Unlock()
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Time{}) // nothing more is read
-	_ = control.SetWriteDeadline(time.Now().Add(controllerTimeout + ioTimeout))
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), controllerTimeout)
+	_ = control.SetWriteDeadline(time.Now().Add(timeout + ioTimeout))
+	// Whoever closes the page in between has still asked for it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), timeout)
 	defer cancel()
-	n, err := s.config.Tools.Network(ctx)
+	n, err := s.config.Tools.Network(ctx, o)
 	if err != nil {
 		return err
-	}
-	if !n.HasController() {
-		return errNoController
 	}
 	return do(ctx, n)
 }
@@ -85,12 +95,12 @@ func (s *Server) withNetwork(w http.ResponseWriter, r *http.Request,
 func (s *Server) showNetwork(w http.ResponseWriter, r *http.Request, refused error) {
 	var members []controller.Member
 	var self zerotier.Address
-	err := s.withNetwork(w, r, func(ctx context.Context, n Network) (err error) {
+	err := s.withController(w, r, func(ctx context.Context, n Network) (err error) {
 		self = n.Self()
 		members, err = n.Members(ctx)
 		return err //nolint:wrapcheck // says what was tried
 	})
-	v := networkView{Fault: faultOf(cmp.Or(refused, err)), Token: sessionOf(r).token}
+	v := networkView{Fault: faultOf(forPage(cmp.Or(refused, err))), Token: sessionOf(r).token}
 	for _, m := range members {
 		v.Members = append(v.Members, s.memberOf(m, self))
 	}
@@ -135,7 +145,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request, yes bool) {
 	}
 	_, err := zerotier.ParseAddress(who) // a name may be another member's, too
 	if err == nil {
-		err = s.withNetwork(w, r, func(ctx context.Context, n Network) error {
+		err = s.withController(w, r, func(ctx context.Context, n Network) error {
 			_, err := n.Authorize(ctx, who, yes)
 			return err //nolint:wrapcheck // says what was tried
 		})

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"ztbridge/bridge/network"
 	"ztbridge/bridge/web/browsertest"
 	"ztbridge/bridge/zerotier"
 	"ztbridge/bridge/zerotier/controller"
@@ -25,6 +26,8 @@ type fakeNetwork struct {
 }
 
 func (n *fakeNetwork) HasController() bool    { return !n.without }
+func (n *fakeNetwork) UsesToken() bool        { return !n.without }
+func (n *fakeNetwork) KeptToken() string      { return "" }
 func (n *fakeNetwork) Self() zerotier.Address { return 0xa1b2c3d4e5 }
 
 func (n *fakeNetwork) Members(context.Context) ([]controller.Member, error) {
@@ -39,6 +42,18 @@ func (n *fakeNetwork) Authorize(_ context.Context, who string, yes bool) (zeroti
 	}
 	n.members[i].Authorized = yes
 	return n.members[i].Address, nil
+}
+
+func (n *fakeNetwork) PlanSetup(context.Context, network.SetupOptions) (*network.Setup, error) {
+	return nil, n.fails
+}
+
+func (n *fakeNetwork) PlanTeardown(context.Context) (*network.Teardown, error) {
+	return nil, network.ErrNothingAdded
+}
+
+func (n *fakeNetwork) Steps(context.Context, network.SetupOptions) ([]string, error) {
+	return []string{"Open the page."}, nil
 }
 
 func someMembers() fakeNetwork {

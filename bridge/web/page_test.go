@@ -12,6 +12,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"ztbridge/bridge/web/browsertest"
+	"ztbridge/bridge/zerotier/controllertest"
 )
 
 // maxPage is what a browser loads in all for the first page, in bytes.
@@ -127,6 +128,8 @@ func checkAccess(t *testing.T, axe string) {
 		withClients(s, newRoster(t, "phone", "laptop"))
 		(&fakeBox{network: someMembers()}).serve(s)
 		_, fresh, _, _ := unclaimed(t, false)
+		plan := newPlanBox(t, controllertest.V1, plannedNetwork)
+		plan.usual(controllertest.V1)
 		// A browser for each few pages: axe takes seconds for one on a busy machine.
 		b := browsertest.New(t, browsertest.Options{})
 		for _, url := range []string{server.URL + "/device", server.URL + "/login",
@@ -141,6 +144,14 @@ func checkAccess(t *testing.T, axe string) {
 			for _, path := range paths {
 				b.Open(server.URL + path)
 				look(t, b, script, path)
+			}
+			if paths[0] == "/network" {
+				b.Login(plan.served.URL, ownerPassword)
+				b.Open(plan.served.URL + planPage)
+				look(t, b, script, "a network without a token")
+				plan.write("state/zerotier-token", controllertest.Token+"\n")
+				b.Open(plan.served.URL + planPage)
+				look(t, b, script, "a plan")
 			}
 			if paths[0] == "/clients" {
 				b.Click(`form[action="/clients/link"] button`)

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -44,10 +46,28 @@ func (p *program) pageTools() web.Tools {
 			mark := filepath.Join(p.runtimeDir, filepath.Base(device.UpdateNow))
 			return statefile.WriteLine(mark, "the page")
 		},
-		Network: func(ctx context.Context) (web.Network, error) {
-			return network.Open(ctx, p.networkOf(&networkOptions{}))
+		Network: func(ctx context.Context, o web.NetworkOptions) (web.Network, error) {
+			options := p.networkOf(&networkOptions{network: o.ID})
+			options.Token, options.Configure = o.Token, p.configureByService
+			return network.Open(ctx, options)
 		},
+		ForgetToken: func() error { return network.ForgetToken(p.stateDir) },
 	}
+}
+
+// configureByService has a network written into the configuration by the service that may do so: the
+// daemon may not. The service also has the daemon read it.
+func (p *program) configureByService(ctx context.Context, id string) (bool, error) {
+	_, networks, err := config.ZeroTierOf(p.configPath)
+	if err != nil || slices.Contains(networks, id) {
+		return false, err
+	}
+	err = api.Import(ctx, api.ImportSocket(p.runtimeDir), api.ImportRequest{Verb: api.ImportJoin,
+		Network: id}, strings.NewReader(""), func(api.Progress) {})
+	if errors.Is(err, api.ErrNoImporter) {
+		return false, config.ErrByHand
+	}
+	return err == nil, err
 }
 
 func (p *program) pagePassword() *cobra.Command {
