@@ -11,9 +11,9 @@ import (
 	"ztbridge/image/build/kmod"
 )
 
-// checkBoards returns an error that names what a board of the profile would lack: a module that its
-// device tree asks for and the root leaves out, or one that its card reader needs and the initramfs
-// does not load. Modules of kinds that no box needs are left out on purpose.
+// checkBoards returns an error that names modules which a board of the profile would lack. Those
+// are modules that its device tree needs and the root leaves out, and modules that its card reader
+// needs and the initramfs does not load. Modules in dropModules are left out on purpose.
 func checkBoards(p Profile, k kernel, root *tree) error {
 	if len(p.Boards) == 0 {
 		return nil
@@ -54,14 +54,14 @@ func checkBoards(p Profile, k kernel, root *tree) error {
 	return nil
 }
 
-// droppedForAll reports whether the module is of a kind that no box needs, whatever it runs on.
+// droppedForAll reports whether the module is in a folder that every target leaves out.
 func droppedForAll(file string) bool {
 	return slices.ContainsFunc(dropModules, func(folder string) bool {
 		return strings.HasPrefix(file, "kernel/"+folder+"/")
 	})
 }
 
-// board is a device tree with its nodes by what refers to them.
+// board is a parsed device tree with an index of its nodes by their handles.
 type board struct {
 	kmods   *kmod.Tree
 	nodes   []*treeNode
@@ -86,7 +86,7 @@ func readBoard(file string, kmods *kmod.Tree) (*board, error) {
 	return b, nil
 }
 
-// enabled are the nodes for which the kernel makes devices.
+// enabled returns the nodes for which the kernel makes devices.
 func (b *board) enabled() []*treeNode {
 	return slices.DeleteFunc(slices.Clone(b.nodes), func(n *treeNode) bool {
 		for ; n != nil; n = n.parent {
@@ -98,7 +98,7 @@ func (b *board) enabled() []*treeNode {
 	})
 }
 
-// modules are the files of the modules that drive the nodes. Drivers that are built in have none.
+// modules returns the files of the modules that drive the nodes. Built-in drivers have none.
 func (b *board) modules(nodes []*treeNode) []string {
 	var files []string
 	for _, n := range nodes {
@@ -113,7 +113,7 @@ func (b *board) modules(nodes []*treeNode) []string {
 	return files
 }
 
-// cardReaders are the enabled nodes whose driver is a host of SD cards.
+// cardReaders returns the enabled nodes whose driver is an SD card host.
 func (b *board) cardReaders() []*treeNode {
 	return slices.DeleteFunc(b.enabled(), func(n *treeNode) bool {
 		return !slices.ContainsFunc(b.modules([]*treeNode{n}), func(file string) bool {
@@ -122,8 +122,8 @@ func (b *board) cardReaders() []*treeNode {
 	})
 }
 
-// suppliersOf adds to the nodes all without which the kernel does not probe them: the buses they
-// are on, and what their properties refer to.
+// suppliersOf returns the nodes and all nodes that must work before the kernel probes them: their
+// buses and the nodes that their properties refer to.
 func (b *board) suppliersOf(nodes []*treeNode) []*treeNode {
 	var all []*treeNode
 	var add func(n *treeNode)
@@ -145,8 +145,8 @@ func (b *board) suppliersOf(nodes []*treeNode) []*treeNode {
 	return all
 }
 
-// argumentCells names the property of a supplier that tells how many cells follow its handle. None:
-// no cell does.
+// argumentCells maps a property to the supplier's property that counts the cells after its handle.
+// Empty: no cells follow.
 var argumentCells = map[string]string{
 	"assigned-clocks": "#clock-cells", "clocks": "#clock-cells", "dmas": "#dma-cells",
 	"gpios": "#gpio-cells", "interrupt-parent": "", "interrupts-extended": "#interrupt-cells",
@@ -154,7 +154,7 @@ var argumentCells = map[string]string{
 	"phys": "#phy-cells", "power-domains": "#power-domain-cells", "resets": "#reset-cells",
 }
 
-// references are the nodes that a property refers to by their handles.
+// references returns the nodes that a property refers to by their handles.
 func (b *board) references(n *treeNode, property string) []*treeNode {
 	argument, known := argumentCells[property]
 	switch {

@@ -6,9 +6,11 @@ import (
 	"embed"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,7 +21,7 @@ import (
 //go:embed boot/README.txt
 var bootFiles embed.FS
 
-// Options is everything that decides an image, beside its profile's constants.
+// Options holds everything that decides an image's bytes, beside the constants of its profile.
 type Options struct {
 	Profile     Profile
 	Lock        *pkglock.Lock
@@ -84,7 +86,7 @@ func Build(ctx context.Context, o Options) ([]string, error) {
 	return b.deliver(ctx, raw, slot)
 }
 
-// prepare fetches, installs and unpacks packages: everything that the cache can answer.
+// prepare fetches, installs and unpacks packages, or takes the results from the cache.
 func (b *build) prepare(ctx context.Context) error {
 	b.store = &pkglock.Store{Dir: filepath.Join(b.Cache, "debs"), Mirror: b.Mirror,
 		Client: &http.Client{Timeout: 10 * time.Minute},
@@ -118,7 +120,7 @@ func (b *build) prepare(ctx context.Context) error {
 	return err
 }
 
-// makeSlot makes the file that fills a slot's partition: the unit of an update.
+// makeSlot makes the file that fills a slot's partition. An update replaces exactly that.
 func (b *build) makeSlot(ctx context.Context) (string, error) {
 	t, err := composeRoot(ctx, b)
 	if err != nil {
@@ -148,7 +150,7 @@ func (b *build) makeSlot(ctx context.Context) (string, error) {
 	if err := checkBoards(b.Profile, b.kernel, t); err != nil {
 		return "", err
 	}
-	for _, name := range sortedKeys(files) {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		b.Progress("slot", fmt.Sprintf("%s %.1f MB", name, float64(len(files[name]))/1e6))
 	}
 	slot := filepath.Join(b.work, "slot.img")
@@ -166,12 +168,12 @@ func (b *build) partition(kind Kind) int64 {
 	return 0
 }
 
-// serial names this build's configuration partition: an old card in a second slot must not be taken
-// for it.
+// serial returns the serial number of the configuration partition. It depends on the build, so that
+// the boot loader never takes an older card in a second reader for this one.
 func (b *build) serial() uint32 {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %s %s", b.Profile.Target, b.Version,
 		b.Lock.Hash(pkglock.Install), b.Lock.Hash(pkglock.Unpack)))
-	return binary.BigEndian.Uint32(sum[:]) | 1 // never zero, which says "none"
+	return binary.BigEndian.Uint32(sum[:]) | 1 // never zero, which means "none"
 }
 
 // makeDisk makes the whole disk. Slot B and the data partition stay empty: the first update and the

@@ -3,11 +3,9 @@ package build
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"embed"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -23,8 +21,8 @@ import (
 //go:embed all:files
 var overlayFiles embed.FS
 
-// composeRoot puts the root file system together: Debian's packages, ours, the kernel's modules,
-// and the files that make an appliance of them.
+// composeRoot builds the root file system from Debian's packages, ours, kernel modules and
+// overlays.
 func composeRoot(ctx context.Context, b *build) (*tree, error) {
 	t := newTree()
 	archive, err := os.Open(b.rootTar)
@@ -63,8 +61,8 @@ func composeRoot(ctx context.Context, b *build) (*tree, error) {
 	return t, addIdentity(t, b)
 }
 
-// addDeb unpacks a package's files as installing it would. Its maintainer scripts do not run: what
-// ours and the vendor's do, users and units, is done for all packages alike below.
+// addDeb unpacks a package's files as an installation would. It runs no maintainer scripts:
+// addUsers and addUnits do their work for all packages.
 func addDeb(ctx context.Context, t *tree, deb string) error {
 	var out, problem bytes.Buffer
 	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", deb)
@@ -75,9 +73,9 @@ func addDeb(ctx context.Context, t *tree, deb string) error {
 	return t.addTar(&out, mergedUsr)
 }
 
-// addModules adds the kernel's modules without the folders that no box needs, and the firmware for
-// the rest. The index was made for all modules; that it names some that are not there is harmless.
-// The kernel itself and the device trees, which newer packages have beside it, are left out.
+// addModules adds the kernel's modules and their firmware, without the folders that no box needs.
+// The module index still names the dropped ones, which is harmless. The kernel itself and the
+// device trees, which newer packages ship in the same folder, are left out.
 func addModules(t *tree, b *build) error {
 	prefix := path.Join("usr/lib/modules", b.kernel.version)
 	all := newTree()
@@ -118,8 +116,7 @@ func addOverlay(t *tree, folders []string) error {
 	return nil
 }
 
-// addUnits enables units as `systemctl enable` does, by what their own [Install] sections say, and
-// masks others.
+// addUnits enables units by their [Install] sections, as `systemctl enable` does, and masks others.
 func addUnits(t *tree, p Profile) error {
 	for _, unit := range p.Enable {
 		text := t.unitText(unit)
@@ -127,13 +124,13 @@ func addUnits(t *tree, p Profile) error {
 			return fmt.Errorf("enabling %s: there is no such unit", unit)
 		}
 		wanted := false
-		for _, line := range strings.Split(string(text), "\n") {
+		for line := range strings.SplitSeq(string(text), "\n") {
 			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 			kind, ok := map[string]string{"WantedBy": ".wants/", "RequiredBy": ".requires/"}[key]
 			if !ok {
 				continue
 			}
-			for _, target := range strings.Fields(value) {
+			for target := range strings.FieldsSeq(value) {
 				t.symlink(path.Join("etc/systemd/system", target+kind, unit),
 					path.Join("/usr/lib/systemd/system", templateOf(unit)))
 				wanted = true
@@ -151,7 +148,7 @@ func addUnits(t *tree, p Profile) error {
 	return nil
 }
 
-// dropUnits removes the package's units, and the links by which targets want them.
+// dropUnits removes the named units and the links in .wants folders that point to them.
 func (t *tree) dropUnits(units []string) {
 	for name := range t.nodes {
 		if strings.HasPrefix(name, "usr/lib/systemd/system/") &&
@@ -168,7 +165,7 @@ func (t *tree) unitText(unit string) []byte {
 	return nil
 }
 
-// templateOf is the file of an instance: a@b.service comes from a@.service.
+// templateOf returns the unit file of an instance: a@b.service comes from a@.service.
 func templateOf(unit string) string {
 	name, rest, ok := strings.Cut(unit, "@")
 	if !ok {
@@ -177,8 +174,8 @@ func templateOf(unit string) string {
 	return name + "@" + path.Ext(rest)
 }
 
-// addIdentity adds what tells one image from another, and takes care that nothing is generated
-// twice at each start.
+// addIdentity adds the files that identify the image, and those that keep systemd from generating
+// files at each start.
 func addIdentity(t *tree, b *build) error {
 	release, err := json.Marshal(box.Release{Target: b.Profile.Target, Version: b.Version,
 		Updates: b.UpdateURL, AutoUpdate: b.Profile.Pi && b.UpdateURL != ""})
@@ -213,16 +210,16 @@ func addIdentity(t *tree, b *build) error {
 	return nil
 }
 
-// addUsers makes the system users and groups that packages declare in sysusers.d, since /etc must
-// not change at run time. Numbers are given by the sorted names: the same packages, the same
-// numbers, so that files on the data partition keep their owners.
+// addUsers makes the system users and groups of sysusers.d, since /etc must not change at run time.
+// Numbers follow the sorted names: the same packages get the same numbers, so that files on the
+// data partition keep their owners.
 func addUsers(t *tree) error {
 	kinds := map[string]string{} // name → u or g
 	for file, n := range t.nodes {
 		if path.Dir(file) != "usr/lib/sysusers.d" || n.isDir() {
 			continue
 		}
-		for _, line := range strings.Split(string(n.data), "\n") {
+		for line := range strings.SplitSeq(string(n.data), "\n") {
 			fields := strings.Fields(line)
 			if len(fields) < 2 {
 				continue
@@ -239,7 +236,7 @@ func addUsers(t *tree) error {
 		}
 	}
 	id := ownUserFirst
-	for _, name := range sortedKeys(kinds) {
+	for _, name := range slices.Sorted(maps.Keys(kinds)) {
 		id++
 		if !t.hasLine("etc/group", name+":") {
 			t.appendTo("etc/group", fmt.Sprintf("%s:x:%d:\n", name, id))
@@ -262,11 +259,12 @@ const ownUserFirst = 800
 
 func (t *tree) appendTo(file, line string) {
 	n := *t.nodes[file]
-	n.data = append(append([]byte(nil), n.data...), line...)
+	n.data = append(slices.Clone(n.data), line...)
 	t.nodes[file] = &n
 }
 
-// unpack gives the content of packages in one folder, once.
+// unpack extracts packages into one folder, unless the folder exists. An interrupted run leaves no
+// such folder.
 func unpack(ctx context.Context, dir string, debs ...string) error {
 	if _, err := os.Stat(dir); err == nil {
 		return nil
@@ -281,12 +279,4 @@ func unpack(ctx context.Context, dir string, debs ...string) error {
 		}
 	}
 	return os.Rename(partial, dir)
-}
-
-func sha256Hex(r io.Reader) (string, error) {
-	h := sha256.New()
-	if _, err := io.Copy(h, r); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("%x", h.Sum(nil)), nil
 }

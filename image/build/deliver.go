@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 )
 
-// deliver writes the results beside each other: the disk compressed, for clouds as qcow2 too, the
-// slot by itself for updates, the manifest and the bill of materials.
+// deliver writes the result files and returns their names. They are the compressed disk, for clouds
+// a qcow2 too, the slot for updates, the manifest and the bill of materials.
 func (b *build) deliver(ctx context.Context, raw, slot string) ([]string, error) {
 	if err := os.MkdirAll(filepath.Dir(b.Out), 0o755); err != nil {
 		return nil, fmt.Errorf("making the output folder: %w", err)

@@ -38,7 +38,7 @@ const (
 	tokenNothing = 4
 )
 
-// parseDeviceTree returns the nodes, parents before children.
+// parseDeviceTree returns the nodes of a flattened device tree, parents before children.
 func parseDeviceTree(blob []byte) ([]*treeNode, error) {
 	word := func(at int) int {
 		if at < 0 || at+4 > len(blob) {

@@ -59,27 +59,26 @@ func (d disk) gptTable() *gpt.Table {
 		GUID: d.guid("disk")}
 	for _, p := range d.profile.Partitions {
 		table.Partitions = append(table.Partitions, &gpt.Partition{
-			Index: p.Number, Start: p.Start, End: p.Start +
-				p.Size - 1, Size: p.Size * sector, Type: types[p.Kind], Name: p.Name,
-			GUID: d.guid(p.Name)})
+			Index: p.Number, Start: p.Start, End: p.Start + p.Size - 1, Size: p.Size * sector,
+			Type: types[p.Kind], Name: p.Name, GUID: d.guid(p.Name)})
 	}
 	return table
 }
 
-// mbrTable gives the slots Linux's type although they are FAT: Windows would offer a person every
-// FAT partition of a card.
+// mbrTable returns the MBR. Slots have Linux's type although they are FAT: Windows would show a
+// drive for every FAT partition of a card.
 func (d disk) mbrTable() *mbr.Table {
 	types := map[Kind]mbr.Type{ConfigKind: mbr.Fat32LBA, SlotKind: mbr.Linux, DataKind: mbr.Linux}
 	table := &mbr.Table{LogicalSectorSize: sector, PhysicalSectorSize: sector}
 	for _, p := range d.profile.Partitions {
 		table.Partitions = append(table.Partitions, &mbr.Partition{
-			Index: p.Number, Bootable: p.Kind == ConfigKind, Start: uint32(p.Start), Size: uint32(
-				p.Size), Type: types[p.Kind]})
+			Index: p.Number, Bootable: p.Kind == ConfigKind, Start: uint32(p.Start),
+			Size: uint32(p.Size), Type: types[p.Kind]})
 	}
 	return table
 }
 
-// guid makes names into identifiers: the same build, the same identifiers.
+// guid derives an identifier from the build and a name, so that equal builds have equal ones.
 func (d disk) guid(name string) string {
 	return uuid.NewHash(sha256.New(), uuid.NameSpaceURL,
 		fmt.Appendf(nil, "ztbridge %s %08x %s", d.profile.Target, d.serial, name), 8).String()

@@ -1,12 +1,14 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
 	"time"
 )
@@ -20,8 +22,8 @@ type fat struct {
 	when   time.Time
 }
 
-// write makes the file system in a file, with mkfs.vfat and mtools, and has fsck.fat judge it.
-// Files go in one by one and sorted: the order decides the clusters.
+// write makes the file system in a file with mkfs.vfat and mtools, and checks it with fsck.fat.
+// Files are copied one by one in sorted order, because the order decides the clusters.
 func (f fat) write(ctx context.Context, file string) error {
 	env := []string{fmt.Sprintf("SOURCE_DATE_EPOCH=%d", f.when.Unix()), "MTOOLS_SKIP_CHECK=1"}
 	if err := os.RemoveAll(file); err != nil {
@@ -53,7 +55,7 @@ func (f fat) copyFiles(ctx context.Context, env []string, file string) error {
 		return fmt.Errorf("staging files: %w", err)
 	}
 	defer os.RemoveAll(stage)
-	for _, name := range sortedKeys(f.files) {
+	for _, name := range slices.Sorted(maps.Keys(f.files)) {
 		staged := filepath.Join(stage, "file")
 		if err := os.WriteFile(staged, f.files[name], 0o644); err != nil {
 			return fmt.Errorf("staging %s: %w", name, err)
@@ -68,26 +70,15 @@ func (f fat) copyFiles(ctx context.Context, env []string, file string) error {
 	return nil
 }
 
-// dirs are all folders that the files need, parents first.
+// dirs returns all folders that the files need, parents first.
 func (f fat) dirs() []string {
-	seen := map[string][]byte{}
+	seen := map[string]bool{}
 	for name := range f.files {
 		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
-			seen[dir] = nil
+			seen[dir] = true
 		}
 	}
-	dirs := sortedKeys(seen)
-	sort.SliceStable(dirs, func(i, j int) bool {
-		return strings.Count(dirs[i], "/") < strings.Count(dirs[j], "/")
+	return slices.SortedFunc(maps.Keys(seen), func(a, b string) int {
+		return cmp.Or(strings.Count(a, "/")-strings.Count(b, "/"), cmp.Compare(a, b))
 	})
-	return dirs
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	return keys
 }

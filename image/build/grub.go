@@ -1,6 +1,7 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -11,8 +12,8 @@ import (
 	"ztbridge/image/device/grubenv"
 )
 
-// grubConfig chooses the slot. It is the same text for BIOS, UEFI and U-Boot, and never changes in
-// the field: whatever a release may want to change is in its slot.
+// grubConfig returns the grub.cfg that chooses the slot, the same for BIOS, UEFI and U-Boot.
+// Updates never change it: what a release may want to change is in its slot.
 func grubConfig(p Profile, serial uint32) string {
 	return fmt.Sprintf(
 		`# Chooses the slot to boot. The system and this file share grubenv: active, and for one single start, try.
@@ -44,8 +45,8 @@ reboot
 `, box.SlotBPartition, box.SlotAPartition, p.Cmdline, box.ParamBoot, serial, box.ParamSlot)
 }
 
-// grubCore makes one boot loader binary that finds the configuration partition by its serial
-// number, from whatever disk the firmware started it.
+// grubCore makes a boot loader binary that finds the configuration partition by its serial number.
+// It works from any disk that the firmware can start it from.
 func grubCore(ctx context.Context, g Grub, unpacked, work string, serial uint32) ([]byte, error) {
 	early := filepath.Join(work, "early.cfg")
 	text := fmt.Sprintf(
@@ -63,16 +64,15 @@ func grubCore(ctx context.Context, g Grub, unpacked, work string, serial uint32)
 	return os.ReadFile(core)
 }
 
-// initialGrubEnv boots slot A, and has every variable that GRUB will ever write, so that it
-// overwrites in place.
+// initialGrubEnv returns boot variables that boot slot A. Every variable that GRUB writes is there
+// already, so that it overwrites the block in place.
 func initialGrubEnv() ([]byte, error) {
 	return grubenv.Block{grubenv.Active: string(box.A), grubenv.Try: "", grubenv.Left: "0",
 		grubenv.Data: "0"}.Bytes()
 }
 
-// biosBoot is what grub-bios-setup would write: the first sector, whose code loads the core's first
-// sector from a fixed place, and the core, whose first sector loads the rest from the place after
-// that.
+// biosBoot holds what grub-bios-setup would write. The code of the first sector loads the core's
+// first sector from a fixed place, and that loads the rest of the core from the sectors after it.
 type biosBoot struct {
 	sector []byte // 440 bytes: the table and the disk's signature begin there
 	core   []byte
@@ -92,8 +92,7 @@ func newBIOSBoot(bootImg, core []byte, coreLBA uint64) (biosBoot, error) {
 			"preparing BIOS boot: unexpected sizes %d and %d of GRUB's parts", len(bootImg),
 			len(core))
 	}
-	b := biosBoot{sector: append([]byte(nil), bootImg[:bootCodeSize]...),
-		core: append([]byte(nil), core...)}
+	b := biosBoot{sector: bytes.Clone(bootImg[:bootCodeSize]), core: bytes.Clone(core)}
 	binary.LittleEndian.PutUint64(b.sector[bootKernelSector:], coreLBA)
 	b.sector[bootDriveCheck], b.sector[bootDriveCheck+1] = 0x90, 0x90
 	binary.LittleEndian.PutUint64(b.core[coreBlockList:], coreLBA+1)

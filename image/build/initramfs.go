@@ -28,8 +28,8 @@ func (p Profile) moduleLists() []moduleList {
 	return []moduleList{{"order", p.InitModules}, {"later", p.LaterModules}, {"box", p.BoxModules}}
 }
 
-// initramfs packs our /init with modules, in lists of which each needs those before it. modules is
-// lib/modules/VERSION.
+// initramfs packs our /init with modules, in lists of which each may need those before it. modules
+// is the folder lib/modules/VERSION.
 func initramfs(init []byte, modules string, lists []moduleList) ([]byte, error) {
 	kmods, err := kmod.Open(os.DirFS(modules))
 	if err != nil {
@@ -70,7 +70,7 @@ func initramfs(init []byte, modules string, lists []moduleList) ([]byte, error) 
 	return packed.Bytes(), nil
 }
 
-// moduleData unpacks a module: our init hands files to the kernel as they are.
+// moduleData returns a module uncompressed, because our init hands files to the kernel unchanged.
 func moduleData(file string) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -96,8 +96,8 @@ func moduleData(file string) ([]byte, error) {
 	}
 }
 
-// cpioWriter writes the one format that the kernel unpacks, "newc". Its sink is memory, so that
-// nothing can fail.
+// cpioWriter writes the cpio format that the kernel unpacks, "newc". It writes to memory, so that
+// no write can fail.
 type cpioWriter struct {
 	w     *bytes.Buffer
 	inode int
@@ -136,8 +136,8 @@ func zstdTo(w io.Writer, r io.Reader) error {
 	return enc.Close()
 }
 
-// gzipped compresses a kernel for GRUB, whose decompressor refuses some of the Huffman codes that
-// Go's compressor writes, and none of gzip's. The header has neither a name nor a time.
+// gzipped compresses a kernel for GRUB with gzip(1). GRUB's decompressor refuses some Huffman codes
+// that Go's compressor writes. The header has neither a name nor a time.
 func gzipped(ctx context.Context, data []byte) ([]byte, error) {
 	var out, problem bytes.Buffer
 	cmd := exec.CommandContext(ctx, "gzip", "-9n")

@@ -11,7 +11,7 @@ import (
 	"ztbridge/image/build/pkglock"
 )
 
-// kernelPackages is how names of packages begin that a kernel is made of.
+// kernelPackages is the prefix of the names of a kernel's packages.
 const kernelPackages = "linux-"
 
 // kernel is an unpacked kernel with its modules.
@@ -46,9 +46,9 @@ func unpackKernel(ctx context.Context, store *pkglock.Store, packages []pkglock.
 	return k, nil
 }
 
-// findKernel looks for a kernel in unpacked packages of either of Debian's layouts. Up to Linux
-// 6.18, linux-image-VERSION has all of it, with the kernel in boot; since then, linux-base, -binary
-// and -modules have everything below usr/lib/modules/VERSION.
+// findKernel finds the kernel in unpacked packages of either of Debian's layouts. Up to Linux 6.18,
+// linux-image-VERSION has all of it, with the kernel in boot. Since then, linux-base, -binary and
+// -modules have everything below usr/lib/modules/VERSION.
 func findKernel(dir string) (kernel, error) {
 	image, err := onlyMatch(dir, "boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz")
 	if err != nil {

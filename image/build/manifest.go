@@ -1,13 +1,16 @@
 package build
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
 )
 
-// Manifest says what an image is and is made of.
+// Manifest describes an image and lists the packages and files that it consists of.
 type Manifest struct {
 	Target  string `json:"target"`
 	Version string `json:"version"`
@@ -52,16 +55,16 @@ func (b *build) manifest(files []string) (Manifest, error) {
 	return m, nil
 }
 
-// FileSum is the SHA-256 of a file in hex.
+// FileSum returns the SHA-256 of a file in lower-case hex.
 func FileSum(file string) (string, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return "", fmt.Errorf("summing %s: %w", filepath.Base(file), err)
 	}
 	defer f.Close()
-	sum, err := sha256Hex(f)
-	if err != nil {
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
 		return "", fmt.Errorf("summing %s: %w", filepath.Base(file), err)
 	}
-	return sum, nil
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }

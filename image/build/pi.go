@@ -7,8 +7,7 @@ import (
 	"strings"
 )
 
-// piConfig starts U-Boot, which offers UEFI, so that the same GRUB and kernel run as everywhere
-// else.
+// piConfig starts U-Boot. It offers UEFI, so that the same GRUB and kernel run as on other targets.
 const piConfig = `# Read by the Raspberry Pi's firmware.
 arm_64bit=1
 enable_uart=1
@@ -17,8 +16,8 @@ kernel=u-boot.bin
 disable_overscan=1
 `
 
-// addPiFiles adds what the Pi's firmware reads from the first FAT partition: itself, the boards'
-// device trees, U-Boot.
+// addPiFiles adds the files that a Pi reads from the first FAT partition when it starts: the
+// firmware, the boards' device trees and U-Boot.
 func addPiFiles(files map[string][]byte, b *build) error {
 	files["config.txt"] = []byte(piConfig)
 	uboot, err := os.ReadFile(filepath.Join(b.unpacked["u-boot-rpi"],

@@ -56,7 +56,7 @@ type Grub struct {
 	Modules []string `json:"modules"`
 }
 
-// Profile says everything about one target.
+// Profile describes one target completely: what its image contains and how its disk is laid out.
 type Profile struct {
 	Target     string   `json:"target"`
 	Arch       string   `json:"arch"` // Debian's name
@@ -67,7 +67,7 @@ type Profile struct {
 	Unpack   []string `json:"unpack"`
 	// Kernel is where the kernel comes from: the suite itself, or its backports.
 	Kernel KernelSource `json:"kernel"`
-	// Boards are names of device trees whose drivers must be aboard, see checkBoards.
+	// Boards are names of device trees whose drivers must be in the image, see checkBoards.
 	Boards   []string `json:"boards,omitempty"`
 	Drop     []string `json:"drop"`               // paths left out of the root
 	DropMods []string `json:"dropModules"`        // folders left out below the kernel's modules
@@ -98,7 +98,7 @@ type Profile struct {
 	Files     []string `json:"files"` // folders of files/ that are laid over the root, in order
 	QCOW2     bool     `json:"qcow2,omitempty"`
 
-	Tested string `json:"tested"` // how far, in words for those who are about to use the image
+	Tested string `json:"tested"` // where the image was tried, for the README on its boot partition
 }
 
 const (
@@ -106,16 +106,15 @@ const (
 	mib    = 1 << 20
 )
 
-// basePackages is what every box needs: no package manager, since slots replace upgrades in place,
-// and no Python.
+// basePackages are installed on every box. A package manager is not: an update replaces a slot.
 var basePackages = []string{
 	"ca-certificates", "dbus", "e2fsprogs", "iproute2", "iputils-ping", "kmod", "nftables",
 	"openssh-server",
 	"openvpn", "systemd", "systemd-resolved", "systemd-sysv", "systemd-timesyncd", "udev",
 }
 
-// zerotierPackages are the libraries that the vendor's zerotier-one package links against. It is
-// not in Debian, so its dependencies must be pinned here.
+// zerotierPackages are the dependencies of the vendor's zerotier-one package. It is not in Debian,
+// so they must be pinned here.
 var zerotierPackages = []string{"libstdc++6", "libssl3t64", "adduser"}
 
 var dropPaths = []string{
@@ -151,8 +150,8 @@ var dropModules = []string{
 	"drivers/net/wwan", "drivers/platform/surface", "drivers/thermal/intel",
 }
 
-// piDropModules are for what cannot be part of a Pi or be plugged into one, or needs firmware that
-// is not aboard. The kernel is the one for all arm64 machines.
+// piDropModules are modules of Debian's arm64 kernel that no Pi can use: the hardware cannot be
+// connected to a Pi, or its firmware is not in the image.
 var piDropModules = append(slices.Concat(
 	below("drivers/net/wireless", "admtek", "ath", "atmel", "intel", "intersil", "marvell",
 		"mediatek", "ralink", "realtek", "rsi", "ti", "virtual", "zydas"),
@@ -175,7 +174,7 @@ var piDropModules = append(slices.Concat(
 	"drivers/soundwire", "drivers/ufs", "drivers/xen", "fs/dlm", "fs/nilfs2", "fs/reiserfs",
 	"net/atm", "net/nfc", "net/rxrpc", "net/smc")
 
-// below names entries of one folder.
+// below prefixes names with their folder.
 func below(folder string, names ...string) []string {
 	out := make([]string, 0, len(names))
 	for _, name := range names {
@@ -184,7 +183,7 @@ func below(folder string, names ...string) []string {
 	return out
 }
 
-// piFirmware is for the radios of the Pis.
+// piFirmware names the firmware of the Pis' Wi-Fi chips.
 var piFirmware = []string{"regulatory.db", "brcm/brcmfmac43430-sdio", "brcm/brcmfmac43436",
 	"brcm/brcmfmac43455-sdio", "brcm/brcmfmac43456",
 	"cypress/cyfmac43430-sdio", "cypress/cyfmac43455-sdio"}
@@ -202,7 +201,7 @@ var grubModules = []string{
 	"regexp", "search", "search_fs_uuid", "serial", "sleep", "terminal", "test",
 }
 
-// Profiles are the targets by name.
+// Profiles returns the profile of each target by the target's name.
 func Profiles() map[string]Profile {
 	all := map[string]Profile{}
 	for _, p := range []Profile{cloudAMD64(), cloudARM64(), piARM64()} {
@@ -243,7 +242,7 @@ func ProfileOf(target, suite string, source KernelSource) (Profile, error) {
 	return p, nil
 }
 
-// LockName is the name of the profile's lock file.
+// LockName returns the name of the profile's lock file.
 func (p Profile) LockName() string {
 	name := p.Target
 	if p.Suite != stable {
@@ -260,27 +259,28 @@ const stable = "trixie"
 
 func base(target, arch string) Profile {
 	return Profile{
-		Target: target, Arch: arch, Suite: stable, Kernel: SuiteKernel, Components: []string{"main",
-			"non-free-firmware"},
-		Packages: append(append([]string(nil), basePackages...), zerotierPackages...),
-		Drop: slices.Concat(dropPaths, []string{dropGenerators},
-			dropRules), DropMods: dropModules,
-		DiskSize: 1024 * mib, // a power of two, as an SD host in QEMU wants it
-		Enable:   enabledUnits, Mask: maskedUnits, DropUnits: dropUnits, Files: []string{"common"},
+		Target: target, Arch: arch, Suite: stable, Kernel: SuiteKernel,
+		Components: []string{"main", "non-free-firmware"},
+		Packages:   slices.Concat(basePackages, zerotierPackages),
+		Drop:       slices.Concat(dropPaths, []string{dropGenerators}, dropRules),
+		DropMods:   dropModules,
+		DiskSize:   1024 * mib, // a power of two, as an SD host in QEMU wants it
+		Enable:     enabledUnits, Mask: maskedUnits, DropUnits: dropUnits,
+		Files:      []string{"common"},
 		BoxModules: boxModules,
 	}
 }
 
-// withZeroTier is the profile of an image with the vendor's package, whose maintainer scripts do
-// not run here.
+// withZeroTier returns the profile with ZeroTier's unit enabled. The vendor's package would do that
+// in a maintainer script, which does not run here.
 func (p Profile) withZeroTier() Profile {
 	p.Enable = append(slices.Clone(p.Enable), "zerotier-one.service")
 	p.Files = append(slices.Clone(p.Files), "zerotier")
 	return p
 }
 
-// layout is one for all targets: the configuration first, for the firmware; data last, so that it
-// could grow.
+// layout returns the partitions, the same for all targets. The configuration comes first because
+// the Pi's firmware reads the first partition; data comes last so that it can grow.
 func layout() []Partition {
 	at := uint64(mib / sector)
 	next := func(number int, name string, kind Kind, megabytes uint64) Partition {
@@ -355,7 +355,7 @@ func piARM64() Profile {
 		File: "EFI/BOOT/BOOTAA64.EFI", Modules: append([]string{"fdt"}, grubModules...)}}
 	p.Pi = true
 	p.Files = append(p.Files, "pi")
-	p.Enable = append(append([]string(nil), p.Enable...), "wpa_supplicant@wlan0.service")
+	p.Enable = append(slices.Clone(p.Enable), "wpa_supplicant@wlan0.service")
 	p.Tested = "in QEMU's Raspberry Pi 3 only, which begins at U-Boot. Not yet on hardware: a " +
 		"Raspberry Pi 3, 4 or Zero 2 W should start it. " +
 		"A Raspberry Pi 5 needs the kernel of backports."
@@ -365,9 +365,9 @@ func piARM64() Profile {
 	return p
 }
 
-// withPi5 adds the Raspberry Pi 5, whose network, USB and pins are on a chip of their own behind
-// PCIe that kernels before 6.19 do not drive. Its firmware is in an EEPROM and takes the same
-// config.txt, U-Boot and device trees.
+// withPi5 adds the Raspberry Pi 5. Its network, USB and pins are on a chip connected by PCIe that
+// kernels before 6.19 do not drive. Its firmware is in an EEPROM and takes the same config.txt,
+// U-Boot and device trees.
 func (p Profile) withPi5() Profile {
 	p.InitModules = slices.Concat(piFiveModules, p.InitModules)
 	p.Boards = append(slices.Clone(p.Boards), "broadcom/bcm2712-rpi-5-b",

@@ -16,16 +16,16 @@ import (
 	"ztbridge/image/build/pkglock"
 )
 
-// Progress tells a person what a build is doing. It must not block.
+// Progress reports the step that a build has reached. It must not block.
 type Progress func(step, detail string)
 
-// dpkgExcludes keep out what the profile drops anyway, early, since unpacking documentation takes
-// time.
+// dpkgExcludes are paths that dpkg does not unpack. The profile drops them anyway; not unpacking
+// them saves time.
 var dpkgExcludes = []string{"/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*",
 	"/usr/share/info/*"}
 
-// rootTar returns the cached archive of the root that the lock's packages make, building it first
-// if need be. Its name is the hash of everything that decides its content.
+// rootTar returns the file with the installed packages of the lock, and makes it if the cache lacks
+// it. Its name has a hash of everything that decides its content. It blocks for minutes then.
 func rootTar(ctx context.Context, p Profile, lock *pkglock.Lock, store *pkglock.Store, cache string,
 	progress Progress) (string, error) {
 	args := []string{"--quiet", "--mode=root", "--variant=essential", "--format=tar",
@@ -67,8 +67,7 @@ func rootTar(ctx context.Context, p Profile, lock *pkglock.Lock, store *pkglock.
 	return file, os.Rename(partial, file)
 }
 
-// enableForeign registers the emulator for the packages' maintainer scripts, which a fresh machine
-// has not done.
+// enableForeign registers the emulator that runs maintainer scripts of another architecture.
 func enableForeign(ctx context.Context, arch string) error {
 	host, err := exec.CommandContext(ctx, "dpkg", "--print-architecture").Output()
 	if err != nil {
@@ -90,8 +89,8 @@ func enableForeign(ctx context.Context, arch string) error {
 	return nil
 }
 
-// registerFormat tells the kernel of an emulator, unless it knows it. Debian 13's packages describe
-// theirs in files that systemd reads, which need not run here; those of Debian 12 to
+// registerFormat registers an emulator with the kernel unless that is done. Debian 13's packages
+// describe it in a file for systemd, which need not run here; those of Debian 12 use
 // binfmt-support.
 func registerFormat(ctx context.Context, registry, descriptions, emulator string) error {
 	if _, err := os.Stat(filepath.Join(registry, emulator)); err == nil {
@@ -104,7 +103,7 @@ func registerFormat(ctx context.Context, registry, descriptions, emulator string
 	if err != nil {
 		return err
 	}
-	for _, line := range strings.Split(string(text), "\n") {
+	for line := range strings.SplitSeq(string(text), "\n") {
 		if !strings.HasPrefix(line, ":") {
 			continue
 		}
@@ -115,10 +114,10 @@ func registerFormat(ctx context.Context, registry, descriptions, emulator string
 	return nil
 }
 
-// run executes a tool, whose output is shown only when it fails.
+// run executes a tool. The end of its output is part of the error when it fails.
 func run(ctx context.Context, env []string, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
-	// Asked rather than killed: mmdebstrap has mounts and a chroot to take away.
+	// SIGTERM, not SIGKILL: mmdebstrap has mounts and a chroot to remove.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = time.Minute
 	cmd.Env = append(append(os.Environ(), "LC_ALL=C", "TZ=UTC"), env...)

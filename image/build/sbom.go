@@ -5,17 +5,19 @@ import (
 	"context"
 	"debug/buildinfo"
 	"fmt"
+	"maps"
 	"net/url"
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
 
-// The subset of SPDX 2.3 that a bill of materials needs: https://spdx.github.io/spdx-spec/v2.3/.
-// The types of spdx/tools-golang hold the whole standard; to fill them in would take as many lines
-// as these are, and its modules would come along.
+// These types are the subset of SPDX 2.3 that is written: https://spdx.github.io/spdx-spec/v2.3/.
+// The types of spdx/tools-golang cover the whole standard; using them would take as many lines and
+// add its modules.
 type spdxDocument struct {
 	Version       string         `json:"spdxVersion"`
 	DataLicense   string         `json:"dataLicense"`
@@ -59,14 +61,13 @@ type spdxRelation struct {
 	To   string `json:"relatedSpdxElement"`
 }
 
-// archive is where Debian's packages are from, whichever mirror they came by: the same bytes on
-// every machine.
+// archive is the address that the bill names for Debian's packages, so that builds from different
+// mirrors have the same bytes.
 const archive = "https://deb.debian.org"
 
 const unknownSource = "NOASSERTION"
 
-// spdx lists what is aboard: Debian's packages, the vendor's and ours, and the modules that our
-// programs are made of.
+// spdx lists the image's packages (Debian's, the vendor's and ours) and our programs' Go modules.
 func (b *build) spdx(ctx context.Context) (spdxDocument, error) {
 	const document, image = "SPDXRef-DOCUMENT", "SPDXRef-image"
 	name := "ztbridge-" + b.Profile.Target + "-" + b.Version
@@ -86,15 +87,15 @@ func (b *build) spdx(ctx context.Context) (spdxDocument, error) {
 	}
 	for i, p := range b.Lock.Packages {
 		add(fmt.Sprintf("SPDXRef-deb-%d", i), spdxPackage{
-			Name: p.Name, Version: p.Version, Download: archive + "/" +
-				p.Path, Checksums: []spdxChecksum{{"SHA256", p.SHA256}},
+			Name: p.Name, Version: p.Version, Download: archive + "/" + p.Path,
+			Checksums: []spdxChecksum{{"SHA256", p.SHA256}},
 		}, debURL("debian", p.Name, p.Version, p.Arch))
 	}
 	others := map[string]string{"ztbridge": b.Deb}
 	if b.ZeroTierDeb != "" {
 		others["zerotier"] = b.ZeroTierDeb
 	}
-	for _, vendor := range sortedKeys(others) {
+	for _, vendor := range slices.Sorted(maps.Keys(others)) {
 		p, arch, err := describeDeb(ctx, others[vendor])
 		if err != nil {
 			return doc, err
@@ -105,13 +106,13 @@ func (b *build) spdx(ctx context.Context) (spdxDocument, error) {
 	if err != nil {
 		return doc, err
 	}
-	for i, name := range sortedKeys(modules) {
+	for i, name := range slices.Sorted(maps.Keys(modules)) {
 		add(fmt.Sprintf("SPDXRef-go-%d", i), modules[name], "pkg:golang/"+name)
 	}
 	return doc, nil
 }
 
-// describeDeb reads what a package says of itself.
+// describeDeb reads name, version and architecture from a package's control file.
 func describeDeb(ctx context.Context, file string) (p spdxPackage, arch string, err error) {
 	out, err := exec.CommandContext(ctx, "dpkg-deb", "--show", "--showformat",
 		"${Package} ${Version} ${Architecture}", file).Output()
@@ -135,7 +136,7 @@ func debURL(vendor, name, version, arch string) string {
 		url.QueryEscape(version), arch)
 }
 
-// modules are the Go modules in our programs, the standard library among them, by "path@version".
+// modules returns the Go modules in our programs by "path@version". The standard library is one.
 func (b *build) modules(ctx context.Context) (map[string]spdxPackage, error) {
 	ours := newTree()
 	if err := addDeb(ctx, ours, b.Deb); err != nil {
@@ -151,7 +152,7 @@ func (b *build) modules(ctx context.Context) (map[string]spdxPackage, error) {
 	for name, data := range programs {
 		info, err := buildinfo.Read(bytes.NewReader(data))
 		if err != nil {
-			return nil, fmt.Errorf("reading what %s is made of: %w", name, err)
+			return nil, fmt.Errorf("reading the modules of %s: %w", name, err)
 		}
 		add := func(path, version string) {
 			all[path+"@"+version] = spdxPackage{Name: path, Version: version,

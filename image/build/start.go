@@ -1,16 +1,15 @@
 package build
 
-// What a start does without. On a slow processor each process costs a good part of a second, and
-// each device event a tenth.
+// This file lists what a start leaves out. On a slow processor each process costs a good part of a
+// second, and each device event a tenth.
 
-// commonCmdline restarts a kernel that gives up. It leaves out the self-tests of ciphers, as
-// kernels do that are not configured for distributions, and the security modules for which there is
-// no policy aboard: systemd spends two seconds on a program for the one that takes BPF.
+// commonCmdline restarts after a panic, and skips cipher self-tests and unused security modules.
+// The image has no policy for those modules, and systemd spends two seconds on a program for the
+// BPF one.
 const commonCmdline = "panic=10 loglevel=4 cryptomgr.notests lsm=landlock,lockdown,yama"
 
-// maskedUnits ask for passwords that do not exist, write what is read-only, start a second OpenVPN,
-// or prepare what no box has: the image comes with its users and names its modules, those with
-// device nodes too. A session of user@.service is for more than one person at a shell.
+// maskedUnits have no use on a box. They ask for passwords that do not exist, write to read-only
+// files, start a second OpenVPN, or create users and load modules that the image already has.
 var maskedUnits = []string{
 	"getty@tty1.service", "serial-getty@.service", "getty-static.service", "dpkg-db-backup.timer",
 	"e2scrub_all.timer", "e2scrub_reap.service",
@@ -29,9 +28,9 @@ var maskedUnits = []string{
 	"systemd-sysusers.service", "systemd-modules-load.service", "kmod-static-nodes.service",
 }
 
-// dropUnits are for a trusted platform module, an initramfs with systemd in it, sleep, extensions
-// of the system, passwords that are asked for, and first starts: systemd would read each of them,
-// and ask whether it applies.
+// dropUnits are removed because systemd would read each one and test whether it applies. They are
+// for trusted platform modules, an initramfs with systemd, sleep, system extensions, password
+// prompts and first boots.
 var dropUnits = []string{
 	"initrd-cleanup.service", "initrd-fs.target", "initrd-parse-etc.service",
 	"initrd-root-device.target", "initrd-root-fs.target",
@@ -52,13 +51,12 @@ var dropUnits = []string{
 	"systemd-tpm2-setup-early.service", "systemd-tpm2-setup.service", "systemd-update-done.service",
 }
 
-// dropGenerators make units out of what is not on this box: tables of file systems, consoles with a
-// login, scripts in init.d, other tunnels. Without their folder systemd does not start the process
-// that would run them.
+// dropGenerators is the folder of programs that generate units for fstab, logins and init.d. The
+// box uses none of these. Without the folder, systemd does not start the process that runs them.
 const dropGenerators = "usr/lib/systemd/system-generators"
 
-// dropRules are what udev does for desktops, and its names for disks: the box knows its partitions
-// by the disk that it was booted from.
+// dropRules are udev's rules for desktops and for names of disks. The box finds its partitions by
+// the disk that it was booted from.
 var dropRules = below("usr/lib/udev/rules.d", "60-cdrom_id.rules", "60-dmi-id.rules",
 	"60-drm.rules", "60-evdev.rules", "60-fido-id.rules",
 	"60-infiniband.rules", "60-persistent-alsa.rules", "60-persistent-input.rules",
@@ -70,16 +68,16 @@ var dropRules = below("usr/lib/udev/rules.d", "60-cdrom_id.rules", "60-dmi-id.ru
 	"71-seat.rules", "73-seat-late.rules", "75-probe_mtd.rules", "78-sound-card.rules",
 	"90-iocost.rules", "96-e2scrub.rules")
 
-// initModules are those of the most likely disk and its host, then those of the root.
+// initModules returns the modules of the most likely disk, then those that the root needs.
 func initModules(disk ...string) []string {
 	return append(disk, "vfat", "nls_cp437", "nls_ascii", "loop", "squashfs", "overlay")
 }
 
-// laterModules are those of less likely disks, and the one without which nothing works and that no
-// other module asks for.
+// laterModules returns the modules of less likely disks, and tun: the daemon needs it, and no other
+// module loads it.
 func laterModules(disk ...string) []string { return append(disk, "tun") }
 
-// boxModules are those that systemd looks for first, then those that the guard and the daemon are
-// sure to need: each would be a search and an archive to unpack, or a process, later on.
+// boxModules are needed by systemd first, then by the guard and the daemon. Loading them early
+// saves a search, an unpacking or a process for each.
 var boxModules = []string{"autofs4", "ip_tables", "qemu_fw_cfg", "nft_chain_nat", "nft_ct",
 	"nft_fib_inet", "nft_masq", "nft_nat"}

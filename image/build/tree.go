@@ -6,17 +6,16 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 )
 
-// tree is a root file system as values, so that it can be put together and pruned without root's
-// rights or a disk.
+// tree is a root file system in memory, so that it can be built without root's rights or a disk.
 type tree struct{ nodes map[string]*node }
 
 type node struct {
@@ -28,11 +27,11 @@ func (n *node) isDir() bool { return n.header.Typeflag == tar.TypeDir }
 
 func newTree() *tree { return &tree{nodes: map[string]*node{}} }
 
-// clean makes "./usr//lib/" into "usr/lib". Nothing may leave the tree.
+// cleanPath makes "./usr//lib/" into "usr/lib". No result leads out of the tree.
 func cleanPath(name string) string { return strings.TrimPrefix(path.Clean("/"+name), "/") }
 
-// mergedUsr maps the folders that Debian's root has as links into /usr, through which packages may
-// still ship files.
+// mergedUsr moves a path below /usr where Debian's root has a link to it. Packages may still ship
+// files under the old name.
 func mergedUsr(name string) string {
 	for _, dir := range []string{"bin", "sbin", "lib", "lib64"} {
 		if name == dir || strings.HasPrefix(name, dir+"/") {
@@ -147,8 +146,8 @@ func (t *tree) drop(prefixes []string) {
 	}
 }
 
-// keepOnly removes all files below a folder, which ends in a slash, but those whose names there
-// begin with one of the prefixes.
+// keepOnly removes files below a folder unless their names there begin with one of the prefixes.
+// The folder's name ends in a slash.
 func (t *tree) keepOnly(folder string, prefixes []string) {
 	for name, n := range t.nodes {
 		rest, inside := strings.CutPrefix(name, folder)
@@ -159,27 +158,19 @@ func (t *tree) keepOnly(folder string, prefixes []string) {
 	}
 }
 
-// has tells whether a path exists.
+// has reports whether a path exists.
 func (t *tree) has(name string) bool { return t.nodes[cleanPath(name)] != nil }
 
-// writeTar writes the tree in an order and with times that depend on nothing but its content. Hard
-// links come last, after whatever they point to.
+// writeTar writes the tree in an order and with times that depend on its content alone. Hard links
+// come last, after the files that they point to.
 func (t *tree) writeTar(w io.Writer, when time.Time) error {
 	t.addParents()
-	names := make([]string, 0, len(t.nodes))
-	for name := range t.nodes {
-		names = append(names, name)
-	}
-	sort.Slice(names, func(i, j int) bool {
-		li, lj := t.nodes[names[i]].header.Typeflag == tar.TypeLink,
-			t.nodes[names[j]].header.Typeflag == tar.TypeLink
-		if li != lj {
-			return lj
-		}
-		return names[i] < names[j]
-	})
+	isLink := func(name string) bool { return t.nodes[name].header.Typeflag == tar.TypeLink }
+	names := slices.Sorted(maps.Keys(t.nodes))
+	files := slices.DeleteFunc(slices.Clone(names), isLink)
+	links := slices.DeleteFunc(names, func(name string) bool { return !isLink(name) })
 	archive := tar.NewWriter(w)
-	for _, name := range names {
+	for _, name := range slices.Concat(files, links) {
 		n := t.nodes[name]
 		header := n.header
 		header.Name, header.Size, header.ModTime = "./"+name, int64(len(n.data)), when

@@ -26,7 +26,7 @@ func verbatim(text string) string {
 	}
 	var b strings.Builder
 	b.WriteString(".PP\n.nf\n")
-	for _, line := range strings.Split(text, "\n") {
+	for line := range strings.SplitSeq(text, "\n") {
 		b.WriteString(roffLine(line) + "\n")
 	}
 	b.WriteString(".fi\n")

@@ -147,7 +147,7 @@ func (a *privateApt) newestRelease() (time.Time, error) {
 		if err != nil {
 			return time.Time{}, fmt.Errorf("reading archive date: %w", err)
 		}
-		for _, line := range strings.Split(string(text), "\n") {
+		for line := range strings.SplitSeq(string(text), "\n") {
 			value, ok := strings.CutPrefix(line, "Date: ")
 			if !ok {
 				continue
@@ -255,9 +255,9 @@ func (f uriFile) locked(role Role, stanzas []map[string]string) (Package, error)
 
 func parseStanzas(text []byte) []map[string]string {
 	var all []map[string]string
-	for _, block := range strings.Split(string(text), "\n\n") {
+	for block := range strings.SplitSeq(string(text), "\n\n") {
 		stanza := map[string]string{}
-		for _, line := range strings.Split(block, "\n") {
+		for line := range strings.SplitSeq(block, "\n") {
 			if key, value, ok := strings.Cut(line, ": "); ok && !strings.HasPrefix(line, " ") {
 				stanza[key] = value
 			}
