@@ -1,6 +1,7 @@
 package policyroute_test
 
 import (
+	"maps"
 	"testing"
 
 	"ztbridge/policyroute"
@@ -10,9 +11,7 @@ import (
 func allScenes() map[string]func() policyroute.Intent {
 	all := map[string]func() policyroute.Intent{
 		"many": func() policyroute.Intent { return policytest.Many(150, 2) }}
-	for name, s := range scenes {
-		all[name] = s
-	}
+	maps.Copy(all, scenes)
 	return all
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -85,12 +86,7 @@ func allowed(p part, name string) bool {
 	case statePart:
 		return kept(name)
 	case zerotierPart:
-		for _, e := range zerotierEntries {
-			if first == e {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(zerotierEntries, first)
 	case systemPart:
 		return first == name && !strings.HasPrefix(name, ".")
 	default:

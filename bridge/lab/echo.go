@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -78,9 +79,7 @@ func (e *Echo) Seen() map[Origin]int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	seen := make(map[Origin]int, len(e.seen))
-	for o, count := range e.seen {
-		seen[o] = count
-	}
+	maps.Copy(seen, e.seen)
 	return seen
 }
 

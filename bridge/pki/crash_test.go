@@ -2,6 +2,7 @@ package pki
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -246,9 +247,7 @@ func TestBackupRefuses(t *testing.T) {
 		"another's CA":    func(b *bundle) { b.Files[caFile] = []byte("x") },
 	} {
 		b := bundle{Version: whole.Version, Files: map[string][]byte{}}
-		for k, v := range whole.Files {
-			b.Files[k] = v
-		}
+		maps.Copy(b.Files, whole.Files)
 		spoil(&b)
 		if err := b.check(); err == nil {
 			t.Errorf("%s: accepted", name)

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	var wg sync.WaitGroup
-	for _, q := range strings.Fields(text) {
+	for q := range strings.FieldsSeq(text) {
 		wg.Go(func() { fmt.Println(q, put(q)) })
 	}
 	wg.Wait()

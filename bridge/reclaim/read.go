@@ -67,7 +67,7 @@ func ticks(stat string) (busy, total uint64) {
 // used reads /proc/meminfo, and returns percent.
 func used(meminfo string) float64 {
 	values := map[string]float64{}
-	for _, line := range strings.Split(meminfo, "\n") {
+	for line := range strings.SplitSeq(meminfo, "\n") {
 		name, rest, _ := strings.Cut(line, ":")
 		if fields := strings.Fields(rest); len(fields) > 0 {
 			values[name], _ = strconv.ParseFloat(fields[0], 64)

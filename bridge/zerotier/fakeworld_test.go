@@ -1,6 +1,7 @@
 package zerotier
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -42,9 +43,7 @@ func (w fakeWorld) BreakDevice(yes bool) {
 func (w fakeWorld) Set(settings map[string]bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for k, v := range settings {
-		w.nets[w.network].settings[k] = v
-	}
+	maps.Copy(w.nets[w.network].settings, settings)
 }
 
 func (w fakeWorld) Leave() {

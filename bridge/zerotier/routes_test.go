@@ -70,10 +70,10 @@ func TestRouteProblems(t *testing.T) {
 			to = []netip.Prefix{netip.MustParsePrefix(c.to)}
 		}
 		var n NetworkStatus
-		for _, text := range strings.Fields(c.addrs) {
+		for text := range strings.FieldsSeq(c.addrs) {
 			n.Addrs = append(n.Addrs, netip.MustParsePrefix(text))
 		}
-		for _, text := range strings.Fields(c.routes) {
+		for text := range strings.FieldsSeq(c.routes) {
 			to, via, _ := strings.Cut(text, "=")
 			r := Route{Target: netip.MustParsePrefix(to)}
 			if via != "" {

@@ -285,12 +285,7 @@ func (s *Service) logTransitions(old, next Status) {
 }
 
 func hasProblem(st Status, c health.Problem) bool {
-	for _, have := range st.Problems {
-		if have == c {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(st.Problems, c)
 }
 
 func (s *Service) interval() time.Duration {

@@ -27,7 +27,7 @@ func mirrorOr(ctx context.Context, given string) (string, error) {
 
 // mirrorIn finds the base of a Debian archive in a list of addresses, one a line.
 func mirrorIn(list string) (string, error) {
-	for _, uri := range strings.Fields(list) {
+	for uri := range strings.FieldsSeq(list) {
 		if base, ok := strings.CutSuffix(strings.TrimSuffix(uri, "/"), "/debian"); ok {
 			return base, nil
 		}

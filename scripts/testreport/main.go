@@ -157,7 +157,7 @@ func firstWords(output string) []string {
 // reason finds in a skipped test's output why it was: the lines that are not the framework's.
 func reason(output []string) string {
 	var words []string
-	for _, line := range strings.Split(strings.Join(output, ""), "\n") {
+	for line := range strings.SplitSeq(strings.Join(output, ""), "\n") {
 		line = strings.TrimSpace(line)
 		if line == "" || strings.HasPrefix(line, "=== ") || strings.HasPrefix(line, "--- ") {
 			continue

@@ -116,7 +116,7 @@ func TestLeftBehind(t *testing.T) {
 	}
 	start := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))[19]
 	if err := os.WriteFile(filepath.Join(dir, "pid"),
-		[]byte(fmt.Sprintf("%d %s\n", stale.PID(), start)), 0o600); err != nil {
+		fmt.Appendf(nil, "%d %s\n", stale.PID(), start), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c = l.dial(text, nil)

@@ -18,7 +18,7 @@ import (
 const countInterval = 2 * time.Second
 
 // event is what openvpn says, for the loop that supervises it.
-type event interface{}
+type event any
 
 type (
 	holdEvent   struct{ seconds int } // that it would wait by itself

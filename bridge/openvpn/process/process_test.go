@@ -229,7 +229,7 @@ func TestStaleProcess(t *testing.T) {
 	if ended, err := EndStale(pidFile, "another-mark"); ended || err != nil || !alive() {
 		t.Errorf("another command line: %v, %v", ended, err)
 	}
-	restore([]byte(fmt.Sprintf("%d 1\n", p.PID())))
+	restore(fmt.Appendf(nil, "%d 1\n", p.PID()))
 	if ended, err := EndStale(pidFile, "the-mark"); ended || err != nil || !alive() {
 		t.Errorf("another start: %v, %v", ended, err)
 	}

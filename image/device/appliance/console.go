@@ -22,7 +22,7 @@ func WriteConsole(message string) {
 	}
 	text := "ztbridge: " + strings.ReplaceAll(strings.TrimSpace(message), "\n", "\nztbridge: ") +
 		"\n"
-	for _, name := range strings.Fields(string(active)) {
+	for name := range strings.FieldsSeq(string(active)) {
 		if tty, err := os.OpenFile(filepath.Join("/dev", name), os.O_WRONLY|os.O_APPEND,
 			0); err == nil {
 			_, _ = tty.WriteString(text) // a console that fails has nowhere to say so

@@ -119,7 +119,7 @@ func checkConfig(ctx context.Context, file string) (remarks string, err error) {
 func warnings(report string) string {
 	var b strings.Builder
 	heading := ""
-	for _, line := range strings.Split(report, "\n") {
+	for line := range strings.SplitSeq(report, "\n") {
 		switch {
 		case strings.HasPrefix(strings.TrimSpace(line), "warning: "):
 			b.WriteString(heading + line + "\n")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -237,9 +238,7 @@ func TestDataPartition(t *testing.T) {
 			if err := env.Save(filepath.Join(w.ConfigDir, box.GrubEnv)); err != nil {
 				t.Fatal(err)
 			}
-			for k, v := range tt.fail {
-				w.fail[k] = v
-			}
+			maps.Copy(w.fail, tt.fail)
 			w.put(t, "ztbridge.yaml", "x")
 			err := w.Perform(context.Background())
 			if !errors.Is(err, tt.wantErr) {

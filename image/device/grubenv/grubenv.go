@@ -34,7 +34,7 @@ func Parse(b []byte) (Block, error) {
 		return nil, ErrCorrupt
 	}
 	block := Block{}
-	for _, line := range strings.Split(string(b[len(header):]), "\n") {
+	for line := range strings.SplitSeq(string(b[len(header):]), "\n") {
 		if line == "" || line[0] == '#' {
 			continue
 		}

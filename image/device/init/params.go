@@ -26,7 +26,7 @@ func readParams(file string) (params, error) {
 
 func parseParams(line string) (params, error) {
 	var p params
-	for _, word := range strings.Fields(line) {
+	for word := range strings.FieldsSeq(line) {
 		key, value, _ := strings.Cut(word, "=")
 		switch key {
 		case box.ParamBoot:
