@@ -15,7 +15,7 @@ var accepted = []string{
 	"protocol-flags ", "key-derivation ", "dhcp-option DNS", "dns server", "auth-token",
 	"push-continuation ", "tun-ipv6",
 	// Packets are accepted compressed and never sent so (allow-compression asym).
-	"comp-lzo", "compress ",
+	"comp-lzo", "compress",
 }
 
 const (
