@@ -54,6 +54,8 @@ func (p *parser) content(d directive) (string, error) {
 	switch {
 	case d.inline:
 		return d.body, nil
+	case d.again: // the file of that name is never read by OpenVPN either
+		return p.current(d.name).blocks[d.name], nil
 	case len(d.args) == 0:
 		return "", fmt.Errorf("it names no file; %s", hint)
 	case d.args[0] == "[inline]":
@@ -94,10 +96,10 @@ func (p *parser) canonicalBlock(d directive, body string) (string, error) {
 	return "", fmt.Errorf("cannot be given as a block")
 }
 
-// pemBlocks returns the PEM blocks of text whose type is one of types.
+// pemBlocks returns the PEM blocks of text, which may be indented, whose type is one of types.
 func pemBlocks(text string, types ...string) []*pem.Block {
 	var out []*pem.Block
-	for rest := []byte(text); ; {
+	for rest := indent.ReplaceAll([]byte(text), nil); ; {
 		var b *pem.Block
 		if b, rest = pem.Decode(rest); b == nil {
 			return out
@@ -107,6 +109,8 @@ func pemBlocks(text string, types ...string) []*pem.Block {
 		}
 	}
 }
+
+var indent = regexp.MustCompile(`(?m)^[ \t]+`)
 
 func onePEM(text, kind string) (string, error) {
 	blocks := pemBlocks(text, kind)

@@ -8,23 +8,65 @@ import (
 	"regexp"
 	"strings"
 	"unicode/utf16"
+	"unicode/utf8"
 )
 
-// plainText returns the text of a profile: UTF-8 as it is, UTF-16 with a byte order mark decoded.
-// What is no profile at all is an error that names what it looks like.
+// plainText returns the text of a profile, decoded where it is UTF-16 or Latin-1. What is no
+// profile at all is an error that names what it looks like.
 func plainText(data []byte) (string, error) {
 	if kind := fileKind(data); kind != "" {
 		return "", notProfile(kind)
 	}
+	text, err := decode(data)
+	if kind := textKind(text); err == nil && kind != "" {
+		return "", notProfile(kind)
+	}
+	return text, err
+}
+
+func decode(data []byte) (string, error) {
 	switch {
 	case bytes.HasPrefix(data, []byte{0xFF, 0xFE}):
 		return fromUTF16(data[2:], binary.LittleEndian)
 	case bytes.HasPrefix(data, []byte{0xFE, 0xFF}):
 		return fromUTF16(data[2:], binary.BigEndian)
+	case halfZero(data, 1):
+		return fromUTF16(data, binary.LittleEndian)
+	case halfZero(data, 0):
+		return fromUTF16(data, binary.BigEndian)
 	case bytes.IndexByte(data, 0) >= 0:
 		return "", errors.New("not a plain text file; save it as UTF-8")
+	case !utf8.Valid(data):
+		return fromLatin1(data), nil
 	}
 	return strings.TrimPrefix(string(data), "\uFEFF"), nil
+}
+
+// halfZero reports whether data begins as UTF-16 without a byte order mark does: with ASCII
+// characters, whose upper byte is zero and lower one is not.
+func halfZero(data []byte, upper int) bool {
+	const some = 32
+	if len(data) < some {
+		return false
+	}
+	for i, b := range data[:some] {
+		if (b == 0) != (i%2 == upper) {
+			return false
+		}
+	}
+	return true
+}
+
+// fromLatin1 decodes what old editors write. Their further characters become a "_".
+func fromLatin1(data []byte) string {
+	var b strings.Builder
+	for _, c := range data {
+		if c >= 0x80 && c < 0xA0 {
+			c = '_'
+		}
+		b.WriteRune(rune(c))
+	}
+	return b.String()
 }
 
 func notProfile(kind string) error {
@@ -57,8 +99,12 @@ var signatures = []struct{ prefix, kind string }{
 	{"\x1f\x8b", "a gzip archive (unpack it first)"},
 	{"7z\xbc\xaf\x27\x1c", "a 7z archive (unpack it first)"},
 	{"Rar!", "a RAR archive (unpack it first)"},
+	{"\xfd7zXZ\x00", "an xz archive (unpack it first)"},
+	{"BZh", "a bzip2 archive (unpack it first)"},
+	{"\x28\xb5\x2f\xfd", "a Zstandard archive (unpack it first)"},
 	{"%PDF-", "a PDF document"},
-	{"\x89PNG", "a picture"}, {"\xff\xd8\xff", "a picture"},
+	{`{\rtf`, "a formatted document (RTF); save it as plain text"},
+	{"\x89PNG", "a picture"}, {"\xff\xd8\xff", "a picture"}, {"GIF8", "a picture"},
 	{"\x7fELF", "a program"}, {"MZ", "a Windows program"},
 }
 
@@ -67,15 +113,24 @@ var texts = []struct {
 	pattern *regexp.Regexp
 	kind    string
 }{
-	{regexp.MustCompile(`(?i)^\s*(<!doctype html|<html|<head|<body)`),
+	{regexp.MustCompile(`(?is)^\s*(<!--.*?-->\s*)*(<!doctype html|<html|<head|<body)`),
 		"a web page, perhaps of a login that has expired"},
 	{regexp.MustCompile(`(?i)^\s*(<\?xml|<plist)`), "an XML file (an Apple profile?)"},
 	{regexp.MustCompile(`(?m)^\s*\[(Interface|Peer)\]\s*$`), "a WireGuard file"},
-	{regexp.MustCompile(`^\s*\{[\s"]`), "a JSON file"},
+	{regexp.MustCompile(`(?m)^\s*\[(connection|vpn)\]\s*$`), "a NetworkManager file"},
+	{regexp.MustCompile(`^\s*[\[{]+[\s"]`), "a JSON file"},
 	{regexp.MustCompile(`(?m)^conn\s+\S+\s*\n(.*\n)*?\s+(left|right)\w*=`), "an IPsec file"},
+	{regexp.MustCompile(`^\s*(vpn|vless|vmess|ss|trojan)://`), "a link for another kind of VPN"},
+	{regexp.MustCompile(`^\s*-----BEGIN `), "a key or certificate alone (the profile names it)"},
 }
 
-// fileKind recognises files that are no profile; empty for all others.
+// tarMagic stands at tarOffset of a tar archive (POSIX ustar).
+const (
+	tarMagic  = "ustar"
+	tarOffset = 257
+)
+
+// fileKind recognises files that are no profile by their first bytes; empty for all others.
 func fileKind(data []byte) string {
 	if len(bytes.TrimSpace(bytes.Trim(data, "\x00"))) == 0 {
 		return "an empty file"
@@ -85,12 +140,27 @@ func fileKind(data []byte) string {
 			return s.kind
 		}
 	}
-	if bytes.HasPrefix(data, []byte{0x30, 0x82}) && bytes.IndexByte(data, 0) >= 0 {
+	if len(data) > tarOffset && bytes.HasPrefix(data[tarOffset:], []byte(tarMagic)) {
+		return "a tar archive (unpack it first)"
+	}
+	// A sequence of ASN.1, of two bytes of length or of unknown length.
+	if data[0] == 0x30 && len(data) > 1 && (data[1] == 0x82 || data[1] == 0x80) &&
+		bytes.IndexByte(data, 0) >= 0 {
+		if bytes.Contains(data, []byte("<plist")) {
+			return "a signed Apple profile"
+		}
 		return "a certificate or PKCS #12 bundle (the profile names it by a pkcs12 line)"
 	}
-	text := strings.TrimPrefix(string(data[:min(len(data), 4096)]), "\uFEFF")
+	return textKind(strings.TrimPrefix(string(data[:min(len(data), maxHead)]), "\uFEFF"))
+}
+
+// maxHead is how much of a text is looked at to tell its kind, in bytes.
+const maxHead = 4096
+
+// textKind recognises texts that are no profile; empty for all others.
+func textKind(text string) string {
 	for _, t := range texts {
-		if t.pattern.MatchString(text) {
+		if t.pattern.MatchString(text[:min(len(text), maxHead)]) {
 			return t.kind
 		}
 	}

@@ -19,12 +19,15 @@ type directive struct {
 	args   []string
 	inline bool
 	body   string // between the tags, lines ended by \n
+	// again: an inline block of the same name follows and counts instead.
+	again bool
 }
 
 var (
 	errQuote     = errors.New("a quotation is not closed")
-	errBackslash = errors.New(`a backslash is followed by neither \, " nor a space`)
-	errTail      = errors.New("the line ends in a backslash")
+	errBackslash = errors.New(`a backslash is followed by neither \, " nor a space: ` +
+		`write it twice`)
+	errTail = errors.New("the line ends in a backslash")
 )
 
 // isSpace is isspace(3) in the C locale.
@@ -86,8 +89,8 @@ func readWord(line string, i int) (word string, next int, err error) {
 	return b.String(), i, nil
 }
 
-// lex splits a profile into directives. It takes UTF-16, a byte order mark, CRLF and CR line ends,
-// a leading "--", and "setenv opt X …", which OpenVPN reads as "X …".
+// lex splits a profile into directives. It takes UTF-16, Latin-1, a byte order mark, CRLF and CR
+// line ends, a leading "--", and "setenv opt X …", which OpenVPN reads as "X …".
 func lex(data []byte, name string) ([]directive, error) {
 	text, err := plainText(data)
 	if err != nil {
@@ -127,6 +130,11 @@ func lexLines(lines []string, first int, name string) ([]directive, error) {
 			i = end
 		}
 		out = append(out, d)
+	}
+	followed := map[string]bool{}
+	for i := len(out) - 1; i >= 0; i-- {
+		out[i].again = followed[out[i].name]
+		followed[out[i].name] = followed[out[i].name] || out[i].inline
 	}
 	return out, nil
 }

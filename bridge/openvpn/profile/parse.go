@@ -43,6 +43,7 @@ type parser struct {
 	askedProxy int
 	ignored    []string       // names of ignore-unknown-option
 	lines      map[string]int // of blocks of certificates
+	known      bool           // has a directive of OpenVPN
 	pull       bool           // client or pull
 	tlsClient  bool
 	unusable   []string // servers that cannot be reached, with the reason
@@ -109,16 +110,16 @@ func Parse(data []byte, name string, options Options) (*Profile, Report, error) 
 // take handles one directive by its rule.
 func (p *parser) take(d directive) error {
 	if bad := unprintable(d); bad != "" {
-		return fmt.Errorf("%s holds a control character or is not UTF-8", bad)
+		return fmt.Errorf("%s holds a control character", bad)
 	}
 	r, known := p.rules[d.name]
 	if !known {
 		p.unknown(d)
 		return nil
 	}
+	p.known = true
 	if d.inline && !r.block {
-		p.find(d, Warning, "cannot be given as a block; ignored")
-		return nil
+		return fmt.Errorf("cannot be given as a block")
 	}
 	return r.take(p, d)
 }

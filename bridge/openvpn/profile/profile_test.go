@@ -304,6 +304,27 @@ func TestErrorsNameThePlace(t *testing.T) {
 		{"comp-lzo maybe\n", "p:1: comp-lzo: \"maybe\" is not a form of it"},
 		{"remote vpn.example.net\nproto-force tcp\n", "proto-force leaves no server"},
 		{"remote vpn.example.net nosuchservice\n", "nor a known service"},
+		{"ca C:\\Users\\ca.crt\n", "p:1: a backslash is followed by neither"},
+		{"tls-groups none\n", `p:1: tls-groups: OpenSSL here knows none of "none"`},
+		{"tls-ciphersuites FOO\n", "p:1: tls-ciphersuites: OpenSSL here knows none"},
+		{"tls-cipher TLS-RSA-WITH-RC4-128-MD5:!AES\n", "p:1: tls-cipher: OpenSSL here has none"},
+		{"tls-version-max 1.2\ntls-version-min 1.3\n", "p:2: tls-version-min: tls-version-min 1.3"},
+		{"verify-x509-name a b\n", `p:1: verify-x509-name: "b" is not of the expected form`},
+		{"verify-hash 00:11\n", "p:1: verify-hash: "},
+		{"<verify-hash>\nx\n</verify-hash>\n", "p:1: verify-hash: cannot be given as a block"},
+		{"\x1f\x8b", "it is a gzip archive"}, {"\xfd7zXZ\x00", "it is an xz archive"},
+		{"BZh9", "it is a bzip2 archive"}, {"\x28\xb5\x2f\xfd", "it is a Zstandard archive"},
+		{"a.ovpn" + strings.Repeat("\x00", 251) + "ustar\x0000", "it is a tar archive"},
+		{`{\rtf1\ansi client}`, "it is a formatted document"},
+		{"GIF89a\x00", "it is a picture"},
+		{"\x30\x80\x02\x01\x03\x00", "it is a certificate or PKCS #12 bundle"},
+		{"\x30\x82\x10\x00\x06<plist>", "it is a signed Apple profile"},
+		{"<!-- saved -->\n<html>", "it is a web page"},
+		{`[{"remote": "x"}]`, "it is a JSON file"},
+		{"[connection]\nid=x\n[vpn]\n", "it is a NetworkManager file"},
+		{"vpn://AAAA", "it is a link for another kind of VPN"},
+		{"-----BEGIN CERTIFICATE-----\nAAAA\n", "it is a key or certificate alone"},
+		{"alice\nhunter2\n", "nothing in it is a directive of OpenVPN"},
 	} {
 		_, _, err := Parse([]byte(tc.profile), "p", Options{})
 		var place *Error
@@ -347,6 +368,39 @@ func TestFilesBesideTheProfile(t *testing.T) {
 		if want == "" && err != nil || want != "" &&
 			(err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%q: %v, want %q", name, err, want)
+		}
+	}
+}
+
+// TestForms: what old editors and people make of a file means the same.
+func TestForms(t *testing.T) {
+	text := base(t)
+	clean, _, err := Parse([]byte(text), "p", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wide := func(little int) string {
+		out := make([]byte, 2*len(text))
+		for i := range len(text) {
+			out[2*i+1-little] = text[i]
+		}
+		return string(out)
+	}
+	for name, form := range map[string]string{
+		"UTF-16 little": wide(1), "UTF-16 big": wide(0),
+		"Latin-1":         "setenv FRIENDLY_NAME \"Z\xfcrich \x93x\x94\"\n" + text,
+		"indented":        strings.ReplaceAll(text, "\n", "\n\t  "),
+		"file, then here": "ca ca.crt\n" + text,
+		"groups":          text + "tls-groups nosuch:x25519\n",
+	} {
+		p, _, err := Parse([]byte(form), "p", Options{})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if diff := cmp.Diff(clean.Text(),
+			strings.Replace(p.Text(), "tls-groups X25519\n", "", 1)); diff != "" {
+			t.Errorf("%s changes what openvpn is given:\n%s", name, diff)
 		}
 	}
 }

@@ -217,5 +217,8 @@ func (p *parser) finishRemotes() error {
 	case len(p.remotes) > 0:
 		return fmt.Errorf("proto-force leaves no server")
 	}
+	if !p.known {
+		return fmt.Errorf("it is no OpenVPN profile: nothing in it is a directive of OpenVPN")
+	}
 	return fmt.Errorf(`it names no server (no "remote" line)`)
 }

@@ -27,9 +27,10 @@ func keep(max int, checks ...check) rule {
 	}}
 }
 
-// shared is keep for what both ends of a tunnel must have alike: a profile in which it cannot be
-// read is refused, because the tunnel would come up and carry nothing.
-func shared(max int, checks ...check) rule {
+// required is keep for what both ends of a tunnel must have alike, and for what verifies the
+// server. A profile in which it cannot be read is refused: the tunnel would come up and carry
+// nothing, or trust too much.
+func required(max int, checks ...check) rule {
 	return rule{class: kept, take: func(p *parser, d directive) error {
 		args, err := canonical(d, max, checks)
 		if err != nil {
@@ -64,10 +65,7 @@ func canonical(d directive, max int, checks []check) ([]string, error) {
 	return args, nil
 }
 
-const (
-	cipherWord  = `[A-Za-z0-9_:+!.-]{1,250}`
-	fingerprint = `[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){19,31}`
-)
+const fingerprint = `[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){19,31}`
 
 func number(low, high int64) check {
 	return func(w string) (string, error) {

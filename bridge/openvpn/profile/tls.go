@@ -2,19 +2,24 @@ package profile
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// takeTLSCipher keeps a list. What lowers OpenSSL's security level needs legacy_crypto.
+// lostCiphers are in names of TLS ciphers that OpenSSL no longer has.
+var lostCiphers = regexp.MustCompile(`RC[24]|DES|IDEA|SEED|EXP|KRB5|GOST`)
+
+// takeTLSCipher keeps a list. What lowers OpenSSL's security level needs legacy_crypto; a list of
+// nothing that OpenSSL has is an error, as to OpenVPN.
 func takeTLSCipher(p *parser, d directive) error {
 	if len(d.args) != 1 {
-		p.find(d, Warning, "it needs one argument; ignored")
-		return nil
+		return fmt.Errorf("it needs one argument")
 	}
 	parts := strings.Split(d.args[0], ":")
 	var list []string
+	useful := false
 	for _, part := range parts {
 		switch {
 		case part == "" || strings.Contains(part, " "):
@@ -26,7 +31,13 @@ func takeTLSCipher(p *parser, d directive) error {
 		case strings.HasPrefix(part, "@"): // raises the level, or is the default
 		default:
 			list = append(list, part)
+			useful = useful || !strings.ContainsAny(part[:1], "!-+") &&
+				!lostCiphers.MatchString(part)
 		}
+	}
+	if !useful && len(list) > 0 {
+		return fmt.Errorf("OpenSSL here has none of these ciphers; ask the provider for a " +
+			"profile for OpenVPN 2.6")
 	}
 	text := strings.Join(list, ":")
 	if _, err := words(`[A-Za-z0-9_:+!.@=-]{1,250}`)(text); err != nil {
@@ -37,11 +48,54 @@ func takeTLSCipher(p *parser, d directive) error {
 	return nil
 }
 
+// cipherSuites are those of TLS 1.3 (RFC 8446, section B.4).
+var cipherSuites = []string{"TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256",
+	"TLS_AES_128_GCM_SHA256", "TLS_AES_128_CCM_SHA256", "TLS_AES_128_CCM_8_SHA256"}
+
+// groups are those of TLS that OpenSSL 3.0 has, by its names.
+var groups = []string{"X25519", "X448", "prime256v1", "secp256r1", "P-256", "secp384r1", "P-384",
+	"secp521r1", "P-521", "secp224r1", "P-224", "secp256k1", "brainpoolP256r1", "brainpoolP384r1",
+	"brainpoolP512r1", "ffdhe2048", "ffdhe3072", "ffdhe4096", "ffdhe6144", "ffdhe8192"}
+
+func takeTLSCipherSuites(p *parser, d directive) error {
+	return p.keepKnown(d, cipherSuites, strings.NewReplacer("-", "_"))
+}
+
+func takeTLSGroups(p *parser, d directive) error {
+	return p.keepKnown(d, groups, strings.NewReplacer())
+}
+
+// keepKnown keeps what OpenSSL knows of a list: OpenVPN ends where it does not know one.
+func (p *parser) keepKnown(d directive, known []string, spelling *strings.Replacer) error {
+	if len(d.args) != 1 {
+		return fmt.Errorf("it needs one argument")
+	}
+	var list []string
+	for name := range strings.SplitSeq(d.args[0], ":") {
+		at := slices.IndexFunc(known, func(k string) bool {
+			return strings.EqualFold(k, spelling.Replace(strings.TrimPrefix(name, "?")))
+		})
+		switch {
+		case at < 0:
+			p.find(d, Warning, "OpenSSL here does not know %q; ignored", name)
+		case !slices.Contains(list, known[at]):
+			list = append(list, known[at])
+		}
+	}
+	if len(list) == 0 {
+		return fmt.Errorf("OpenSSL here knows none of %q", d.args[0])
+	}
+	p.set(d.name, strings.Join(list, ":"))
+	return nil
+}
+
 func takeTLSVersion(p *parser, d directive) error {
 	versions := []string{"1.0", "1.1", "1.2", "1.3"}
+	if len(d.args) == 2 && d.args[1] == "or-highest" && !slices.Contains(versions, d.args[0]) {
+		d.args = versions[3:]
+	}
 	if len(d.args) == 0 || !slices.Contains(versions, d.args[0]) {
-		p.find(d, Warning, "expected one of %s; ignored", strings.Join(versions, ", "))
-		return nil
+		return fmt.Errorf("expected one of %s", strings.Join(versions, ", "))
 	}
 	old := d.args[0] < "1.2"
 	switch {
@@ -53,6 +107,10 @@ func takeTLSVersion(p *parser, d directive) error {
 		return nil
 	}
 	p.set(d.name, d.args[0])
+	if low, high := p.profile.first("tls-version-min"),
+		p.profile.first("tls-version-max"); high != "" && low > high {
+		return fmt.Errorf("tls-version-min %s is above tls-version-max %s", low, high)
+	}
 	return nil
 }
 
