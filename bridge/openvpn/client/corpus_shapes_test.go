@@ -21,7 +21,8 @@ import (
 func corpus(t *testing.T, l *lab) []shape {
 	lists := [][]shape{cipherShapes(), digestShapes(), framingShapes(), sizeShapes(),
 		controlShapes(l), transportShapes(), fileShapes(t, l), tlsShapes(l), oldShapes(),
-		ignoredShapes(), loginShapes(t, l), legacyShapes(t, l), refusedShapes(l)}
+		ignoredShapes(), loginShapes(t, l), legacyShapes(t, l), refusedShapes(l),
+		productShapes(), textShapes(t, l), optionShapes(l), pushShapes()}
 	var out []shape
 	for _, list := range lists {
 		out = append(out, list...)

@@ -58,6 +58,8 @@ func TestLongCorpus(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(l.dir, "hosts"), []byte(hosts), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	l.sh("ip addr add 2001:db8:2::1/64 dev wan0 nodad")
+	l.provider("ip addr add 2001:db8:2::2/64 dev prov0 nodad")
 	shapes := corpus(t, l)
 	if len(shapes) < 120 {
 		t.Errorf("the corpus has only %d shapes", len(shapes))
