@@ -16,7 +16,7 @@ import (
 	"ztbridge/bridge/sealed"
 )
 
-// ErrOverwrite is returned when a restore would replace an existing key store unasked.
+// ErrOverwrite is returned when a restore would replace a key store without being told to.
 var ErrOverwrite = errors.New("there is a key store already, and restoring would replace it")
 
 const (
@@ -56,7 +56,7 @@ func (s *Store) Export(w io.Writer, passphrase string) error {
 	return nil
 }
 
-// bundle reads a consistent whole, under the lock.
+// bundle reads the files of a backup under the lock, so that they are consistent.
 func (s *Store) bundle() (bundle, error) {
 	b := bundle{Version: bundleVersion, Created: s.now().UTC().Truncate(time.Second),
 		Files: map[string][]byte{}}
@@ -89,18 +89,17 @@ func bundled(ix *index) []string {
 
 // Restored is what a restore has done.
 type Restored struct {
-	// Kept is where the store that was there before lies now; empty if there was none.
+	// Kept is the directory of the store that was replaced; empty if there was none.
 	Kept string
-	// Revoked are the clients of the backup that stay revoked, as they were revoked after it.
+	// Revoked are the clients in the backup that stay revoked, because they were revoked after it.
 	Revoked []string
-	// Unknown is why it is not known who was revoked since the backup; nil if it is known, or
-	// nobody can have been.
+	// Unknown is the error for which revocations since the backup could not be read; else nil.
 	Unknown error
 }
 
-// Import restores a key store from an encrypted backup, all or nothing. An existing store is
-// ErrOverwrite unless replace is set; it is then kept beside the new one. Whom its authority has
-// revoked stays revoked.
+// Import restores a key store from an encrypted backup, all or nothing. If there is a store, it
+// returns ErrOverwrite unless replace is set, and then keeps the old store beside the new one.
+// Clients that the same authority has revoked stay revoked.
 func (s *Store) Import(r io.Reader, passphrase string, replace bool) (Restored, error) {
 	b, err := open(r, passphrase)
 	if err != nil {
@@ -130,8 +129,7 @@ func (s *Store) Import(r io.Reader, passphrase string, replace bool) (Restored, 
 	return done, err
 }
 
-// keepRevoked enters into a bundle what the present store has revoked of the same authority's
-// certificates.
+// keepRevoked adds to a bundle the revocations of the present store, if it has the same authority.
 func (s *Store) keepRevoked(b bundle) (Restored, error) {
 	ca, _, err := parsePair(b.Files[caFile])
 	if err != nil {
@@ -155,15 +153,13 @@ func (s *Store) keepRevoked(b bundle) (Restored, error) {
 		return Restored{}, err
 	}
 	keep := bundled(ix)
-	maps.DeleteFunc(b.Files, func(name string,
-		_ []byte) bool {
-		return !slices.Contains(keep, name)
-	})
+	maps.DeleteFunc(b.Files,
+		func(name string, _ []byte) bool { return !slices.Contains(keep, name) })
 	return done, nil
 }
 
-// indexOfCRL returns an index with the entries of the revocation list that an authority has signed,
-// or an empty one.
+// indexOfCRL returns an index with the entries of the revocation list. It is empty unless the
+// authority has signed the list.
 func (s *Store) indexOfCRL(ca pair) *index {
 	ix := newIndex()
 	crl, err := s.loadCRL()
@@ -171,10 +167,8 @@ func (s *Store) indexOfCRL(ca pair) *index {
 		return ix
 	}
 	for _, e := range crl.RevokedCertificateEntries {
-		ix.Revoked = append(ix.Revoked, revocation{
-			Serial: formatSerial(
-				e.SerialNumber), At: e.RevocationTime.UTC(), Expires: ca.cert.NotAfter.UTC(),
-		})
+		ix.Revoked = append(ix.Revoked, revocation{Serial: formatSerial(e.SerialNumber),
+			At: e.RevocationTime.UTC(), Expires: ca.cert.NotAfter.UTC()})
 	}
 	return ix
 }
@@ -195,7 +189,7 @@ func open(r io.Reader, passphrase string) (bundle, error) {
 	return b, nil
 }
 
-// check refuses a bundle that would not make a working store, or names a file of its own choice.
+// check returns an error if the bundle lacks a file of the store, has another one, or is damaged.
 func (b bundle) check() error {
 	if b.Version != bundleVersion {
 		return fmt.Errorf("version %d, this program knows %d", b.Version, bundleVersion)
@@ -226,15 +220,14 @@ func (b bundle) check() error {
 	return nil
 }
 
-// install writes the bundle into a directory of its own and puts that in the store's place in one
-// step.
+// install writes the bundle into a new directory and exchanges it with the store's in one step.
 func (s *Store) install(b bundle) (kept string, err error) {
 	building, stage := s.dir+".building", s.dir+".restoring"
 	// A restore that was stopped after the exchange has left the old store here.
 	if _, err := s.keepReplaced(stage); err != nil {
 		return "", err
 	}
-	// One that was stopped before has left nothing that anybody needs.
+	// A restore that was stopped before it has left nothing of use.
 	if err := os.RemoveAll(building); err != nil {
 		return "", fmt.Errorf("removing %s: %w", building, err)
 	}
@@ -265,8 +258,7 @@ func (s *Store) install(b bundle) (kept string, err error) {
 	return s.keepReplaced(stage)
 }
 
-// keepReplaced keeps the store that was replaced, under a name with the time. It removes an empty
-// one.
+// keepReplaced renames the replaced store to a name with the time, or removes it if it is empty.
 func (s *Store) keepReplaced(old string) (string, error) {
 	if !New(old).exists() {
 		if err := os.RemoveAll(old); err != nil {

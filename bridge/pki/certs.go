@@ -19,16 +19,16 @@ import (
 const ServerName = "ztbridge-endpoint"
 
 const (
-	// A certificate authority of its own box is replaced only together with every profile.
+	// caLife is long because a new authority makes every client profile invalid.
 	caLife     = 20 * 365 * 24 * time.Hour
 	serverLife = 397 * 24 * time.Hour
 	// DefaultClientLife is the life of a client's certificate when none is asked for.
 	DefaultClientLife = 5 * 365 * 24 * time.Hour
-	// An expired revocation list locks everybody out, so it lives long and is renewed early.
+	// crlLife is long because an expired revocation list locks every client out.
 	crlLife = 10 * 365 * 24 * time.Hour
 
-	// backdate makes a new certificate valid for a peer whose clock is slow; a board without a
-	// battery can be a day behind until its first NTP answer.
+	// backdate makes a new certificate valid for a peer whose clock is slow. A board without a
+	// battery can be a day late until its first NTP answer.
 	backdate = 24 * time.Hour
 
 	pemCert = "CERTIFICATE"
@@ -42,12 +42,9 @@ type pair struct {
 	key  *ecdsa.PrivateKey
 }
 
-// newCA makes a self-signed authority. P-256 is what every OpenVPN, mobile ones included, verifies.
+// newCA makes a self-signed authority on P-256, which every OpenVPN client can verify.
 func newCA(now time.Time) (pair, error) {
-	serial, err := newSerial()
-	if err != nil {
-		return pair{}, err
-	}
+	serial := newSerial()
 	tmpl := &x509.Certificate{
 		SerialNumber: serial,
 		// The serial in the name tells two boxes' authorities apart.
@@ -71,15 +68,11 @@ func newClient(ca pair, name string, now, expires time.Time) (pair, error) {
 }
 
 func leaf(ca pair, name string, use x509.ExtKeyUsage, now, expires time.Time) (pair, error) {
-	serial, err := newSerial()
-	if err != nil {
-		return pair{}, err
-	}
 	if expires.After(ca.cert.NotAfter) {
 		expires = ca.cert.NotAfter
 	}
 	tmpl := &x509.Certificate{
-		SerialNumber:          serial,
+		SerialNumber:          newSerial(),
 		Subject:               pkix.Name{CommonName: name},
 		NotBefore:             now.Add(-backdate),
 		NotAfter:              expires,
@@ -115,8 +108,8 @@ func issue(tmpl *x509.Certificate, ca *pair) (pair, error) {
 	return pair{cert: cert, key: key}, nil
 }
 
-// newCRL signs a list of the revocations whose certificates have not expired. Numbers must grow;
-// the time in nanoseconds does, over restores too.
+// newCRL signs a list of the revocations whose certificates have not expired. Its number is the
+// time in nanoseconds, because numbers must grow, even after a restore.
 func newCRL(ca pair, revoked []revocation, now time.Time) ([]byte, error) {
 	tmpl := &x509.RevocationList{
 		Number:     big.NewInt(now.UnixNano()),
@@ -141,14 +134,12 @@ func newCRL(ca pair, revoked []revocation, now time.Time) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: pemCRL, Bytes: der}), nil
 }
 
-// newSerial returns 120 random bits: unguessable, and positive in 20 octets at most (RFC 5280).
-func newSerial() (*big.Int, error) {
+// newSerial returns a random serial number of 119 bits, within the 20 octets of RFC 5280.
+func newSerial() *big.Int {
 	b := make([]byte, 15)
-	if _, err := rand.Read(b); err != nil {
-		return nil, fmt.Errorf("making a serial number: %w", err)
-	}
+	rand.Read(b)
 	b[0] |= 0x40 // always 30 digits
-	return new(big.Int).SetBytes(b), nil
+	return new(big.Int).SetBytes(b)
 }
 
 func formatSerial(n *big.Int) string { return fmt.Sprintf("%x", n) }

@@ -43,7 +43,7 @@ type Server struct {
 	Expires                     time.Time
 }
 
-// String tells when the certificate expires, and no key.
+// String returns when the certificate expires, never a key.
 func (s Server) String() string {
 	return "server credentials, valid until " + s.Expires.Format(time.DateOnly)
 }
@@ -54,8 +54,8 @@ func (s Server) GoString() string { return s.String() }
 // LogValue is String, for log/slog.
 func (s Server) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
-// Add issues certificate and keys to a new client and enters it in the index. The name of a revoked
-// client may be issued anew. The keys are written first; the index is the commit.
+// Add issues certificate and keys to a new client and adds it to the index. The name of a revoked
+// client may be used again. The keys are written first; writing the index commits.
 func (s *Store) Add(r Request) (Client, error) {
 	if err := errors.Join(CheckName(r.Name), r.check()); err != nil {
 		return Client{}, err
@@ -88,7 +88,7 @@ func (s *Store) Add(r Request) (Client, error) {
 	return client, nil
 }
 
-// issueClient decides the entry of a new client and makes its keys; it writes nothing.
+// issueClient makes the keys and the index entry of a new client. It writes nothing.
 func (s *Store) issueClient(ca pair, ix *index, r Request) (Client, []byte, error) {
 	host, err := ix.host(r.Name, r.Host, r.LastHost)
 	if err != nil {
@@ -125,7 +125,7 @@ func (s *Store) issueClient(ca pair, ix *index, r Request) (Client, []byte, erro
 	}, append(keys, wrapped...), nil
 }
 
-// Set changes the settings of a client, which it is told at its next connection. It returns
+// Set changes the settings of a client, which apply from its next connection on. It returns
 // ErrUnknown or ErrRevoked for a client that cannot connect.
 func (s *Store) Set(name string, change func(*Settings)) (Client, error) {
 	var client Client
@@ -154,8 +154,9 @@ func (s *Store) Set(name string, change func(*Settings)) (Client, error) {
 	return client, nil
 }
 
-// FollowDefaults makes the clients of a store of version 1 follow the configuration in all settings
-// that agree with it now. Other settings stay the client's own. Later stores are left as they are.
+// FollowDefaults clears settings that equal the configuration's in a store of version 1. Its
+// clients follow the configuration from then on. It is idempotent, and does nothing to later
+// versions.
 func (s *Store) FollowDefaults(defaults Settings) error {
 	ix, err := s.loadIndex()
 	if err != nil || !ix.old {
@@ -227,12 +228,11 @@ func (s *Store) Client(name string) (Client, error) {
 	if err != nil {
 		return Client{}, err
 	}
-	for _, c := range clients {
-		if c.Name == name {
-			return c, nil
-		}
+	i := slices.IndexFunc(clients, func(c Client) bool { return c.Name == name })
+	if i < 0 {
+		return Client{}, fmt.Errorf("%w: %.60q", ErrUnknown, name)
 	}
-	return Client{}, fmt.Errorf("%w: %.60q", ErrUnknown, name)
+	return clients[i], nil
 }
 
 // Credentials returns the keys of a client, ErrUnknown or ErrRevoked.
@@ -272,8 +272,7 @@ func credentials(c Client, ca pair, data []byte) (Credentials, error) {
 		CryptV2: append(crypt, '\n')}, nil
 }
 
-// Server returns what the server processes need; ErrAbsent or an error of a missing file before
-// Ensure.
+// Server returns what the server processes need. Before Ensure it fails for a missing file.
 func (s *Store) Server() (Server, error) {
 	ca, err := s.loadPair(caFile)
 	if err != nil {
@@ -311,8 +310,8 @@ func (s *Store) Fingerprint() (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// Stamp changes whenever the store does. It costs a few stat calls and takes no lock, so that a
-// daemon can look every few hundred milliseconds for what a command has changed.
+// Stamp returns a text that changes whenever the store does. It costs a few stat calls and takes no
+// lock, so that the daemon can compare it several times a second.
 func (s *Store) Stamp() string {
 	var b []byte
 	for _, name := range []string{caFile, serverFile, cryptFile, indexFile, crlFile} {
@@ -338,7 +337,7 @@ func (s *Store) loadCRL() (*x509.RevocationList, error) {
 	return parseCRL(data)
 }
 
-// exists reports whether there is a key store, in order or not.
+// exists reports whether there is a key store, even a damaged one.
 func (s *Store) exists() bool {
 	_, err := s.loadIndex()
 	return !errors.Is(err, ErrAbsent)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Validity is when the things that renew themselves are valid.
+// Validity holds the periods in which the server's certificate and the revocation list are valid.
 type Validity struct {
 	ServerFrom, ServerUntil time.Time // the server's certificate
 	CRLFrom, CRLUntil       time.Time // the revocation list
@@ -18,9 +18,9 @@ type Renewal struct {
 	Server, CRL bool
 }
 
-// Due decides what to renew at now: whatever has less than a third of its life left, so that there
-// is time for an operator to notice a failure, and whatever begins in the future, because it was
-// made while the clock was wrong and nobody can use it yet.
+// Due returns what to renew: what has less than a third of its life left, or begins in the future.
+// The third leaves time to notice a failure. What begins in the future was made while the clock was
+// wrong, and clients refuse it.
 func Due(now time.Time, v Validity) Renewal {
 	due := func(from, until time.Time) bool {
 		return now.Before(from) || now.After(until.Add(-until.Sub(from)/3))

@@ -32,8 +32,8 @@ const (
 	tmpPrefix  = ".tmp-"
 )
 
-// Store is a key store on disk. Its methods may be called by several goroutines and processes at
-// once: writers exclude each other by a lock file, readers see the last committed state.
+// Store is a key store on disk. Several goroutines and processes may call its methods at once:
+// writers exclude each other by a lock file, readers see the last committed state.
 type Store struct {
 	dir  string
 	now  func() time.Time
@@ -60,8 +60,8 @@ func (s *Store) locked(fn func() error) error {
 	return fn()
 }
 
-// Ensure makes what is missing, renews what is due, and removes what a crash left over. It is
-// idempotent, and returns what it renewed. A store whose authority is lost is ErrDamaged: a new
+// Ensure makes missing files, renews what is due, and removes what an interrupted run left. It
+// returns what it renewed. It is idempotent. A store without its authority is ErrDamaged: a new
 // authority would lock out every client.
 func (s *Store) Ensure() (Renewal, error) {
 	var done Renewal
@@ -81,9 +81,8 @@ func (s *Store) Ensure() (Renewal, error) {
 	return done, nil
 }
 
-// loadOrCreate loads what cannot be derived, or makes it on the first run: the authority, the
-// tls-crypt-v2 key and the index. The index is made last, so that it proves that the others were
-// there.
+// loadOrCreate loads the authority and the index, and creates the store on the first run. The index
+// is written last, so that it proves that the other files were there.
 func (s *Store) loadOrCreate() (pair, *index, error) {
 	for _, dir := range []string{s.dir, s.path(clientsDir)} {
 		if err := s.disk.mkdir(dir); err != nil {
@@ -113,8 +112,8 @@ func (s *Store) loadOrCreate() (pair, *index, error) {
 	return ca, ix, nil
 }
 
-// create makes the authority, the tls-crypt-v2 key and an empty index. It keeps what an interrupted
-// run has made.
+// create makes the authority, the tls-crypt-v2 key and an empty index, unless they exist already
+// because an earlier run was interrupted.
 func (s *Store) create() error {
 	makers := []struct {
 		name string
@@ -127,7 +126,7 @@ func (s *Store) create() error {
 			}
 			return ca.encode()
 		}},
-		{cryptFile, newCryptServerKey},
+		{cryptFile, func() ([]byte, error) { return newCryptServerKey(), nil }},
 		{indexFile, newIndex().encode},
 	}
 	for _, m := range makers {
@@ -281,8 +280,8 @@ func (s *Store) loadIndex() (*index, error) {
 	return ix, err
 }
 
-// lostIndex returns ErrDamaged when there are files that are only made after the index: without it,
-// they would be removed as left over from a crash.
+// lostIndex returns ErrDamaged if there are files that are only made after the index. Without the
+// index they would be removed as leftovers of a crash.
 func (s *Store) lostIndex() error {
 	later := []string{serverFile, crlFile}
 	entries, err := os.ReadDir(s.path(clientsDir))

@@ -10,11 +10,12 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
-// tls-crypt-v2 (OpenVPN doc/tls-crypt-v2.txt): the server has one key; each client has its own key
-// Kc, and carries it along wrapped for the server, so that the server keeps no list:
+// Keys of tls-crypt-v2 (OpenVPN doc/tls-crypt-v2.txt). The server has one key. Each client has a
+// key Kc of its own and sends it wrapped for the server, so that the server keeps no list:
 //
 //	server key   128 random bytes; Ke = [0:32], Ka = [64:96]
 //	client key   Kc (256 bytes) ‖ WKc
@@ -32,23 +33,17 @@ const (
 	metadataTime = 0x01
 )
 
-var errWrappedKey = errors.New("not a tls-crypt-v2 client key of this server")
-
 // newCryptServerKey returns a new server key in PEM.
-func newCryptServerKey() ([]byte, error) {
+func newCryptServerKey() []byte {
 	key := make([]byte, cryptServerLen)
-	if _, err := rand.Read(key); err != nil {
-		return nil, fmt.Errorf("making a tls-crypt-v2 key: %w", err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: pemCryptServer, Bytes: key}), nil
+	rand.Read(key)
+	return pem.EncodeToMemory(&pem.Block{Type: pemCryptServer, Bytes: key})
 }
 
 // newCryptClientKey returns a new client key in PEM, wrapped for the server whose key is given.
 func newCryptClientKey(serverPEM []byte, issued time.Time) ([]byte, error) {
 	kc := make([]byte, cryptClientLen)
-	if _, err := rand.Read(kc); err != nil {
-		return nil, fmt.Errorf("making a tls-crypt-v2 key: %w", err)
-	}
+	rand.Read(kc)
 	meta := binary.BigEndian.AppendUint64([]byte{metadataTime}, uint64(issued.Unix()))
 	wrapped, err := wrapCryptKey(serverPEM, kc, meta)
 	if err != nil {
@@ -62,44 +57,14 @@ func wrapCryptKey(serverPEM, kc, meta []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain := append(append([]byte(nil), kc...), meta...)
+	plain := slices.Concat(kc, meta)
 	total := binary.BigEndian.AppendUint16(nil, uint16(cryptTagLen+len(plain)+2))
 	tag := cryptTag(ka, total, plain)
 	sealed, err := cryptCTR(ke, tag, plain)
 	if err != nil {
 		return nil, err
 	}
-	return append(append(tag, sealed...), total...), nil
-}
-
-// unwrapCryptKey returns the time of issue of a client key, after checking that the server whose
-// key is given wrapped it.
-func unwrapCryptKey(serverPEM, clientPEM []byte) (time.Time, error) {
-	ke, ka, err := cryptServerKeys(serverPEM)
-	if err != nil {
-		return time.Time{}, err
-	}
-	block, _ := pem.Decode(clientPEM)
-	const metaLen = 9
-	const want = cryptClientLen + cryptTagLen + cryptClientLen + metaLen + 2
-	if block == nil || block.Type != pemCryptClient || len(block.Bytes) != want {
-		return time.Time{}, errWrappedKey
-	}
-	kc, wrapped := block.Bytes[:cryptClientLen], block.Bytes[cryptClientLen:]
-	tag, sealed, total := wrapped[:cryptTagLen], wrapped[cryptTagLen:len(wrapped)-2],
-		wrapped[len(wrapped)-2:]
-	plain, err := cryptCTR(ke, tag, sealed)
-	if err != nil {
-		return time.Time{}, err
-	}
-	if !hmac.Equal(tag, cryptTag(ka, total, plain)) || !hmac.Equal(kc, plain[:cryptClientLen]) {
-		return time.Time{}, errWrappedKey
-	}
-	meta := plain[cryptClientLen:]
-	if meta[0] != metadataTime {
-		return time.Time{}, errWrappedKey
-	}
-	return time.Unix(int64(binary.BigEndian.Uint64(meta[1:])), 0), nil
+	return slices.Concat(tag, sealed, total), nil
 }
 
 func cryptServerKeys(serverPEM []byte) (ke, ka []byte, err error) {
