@@ -137,9 +137,6 @@ func TestWhatWeSentIsIgnored(t *testing.T) {
 		&unix.SockaddrLinklayer{Pkttype: unix.PACKET_HOST}); err != nil || !asked {
 		t.Errorf("a neighbour's: asked %v, %v", asked, err)
 	}
-	if st := p.Stats(); st.Foreign != 1 || st.Answered != 0 {
-		t.Errorf("%+v", st)
-	}
 }
 
 func FuzzParse(f *testing.F) {

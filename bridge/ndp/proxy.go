@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/bpf"
@@ -41,19 +40,11 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Stats counts solicitations since New.
-type Stats struct {
-	Answered uint64
-	Foreign  uint64 // for addresses that are not ours
-	Invalid  uint64 // against RFC 4861
-	Limited  uint64 // not answered because there were too many
-}
-
 // Proxy answers neighbour solicitations.
 type Proxy struct {
-	cfg                                 Config
-	limit                               *rate.Limiter
-	answered, foreign, invalid, limited atomic.Uint64
+	cfg        Config
+	limit      *rate.Limiter
+	unanswered uint64 // because there were too many; of Run's goroutine
 }
 
 // New returns a proxy that does nothing until Run.
@@ -62,11 +53,6 @@ func New(cfg Config) *Proxy {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Proxy{cfg: cfg, limit: rate.NewLimiter(answersPerSecond, answersBurst)}
-}
-
-// Stats returns the counters. It may be called from any goroutine.
-func (p *Proxy) Stats() Stats {
-	return Stats{p.answered.Load(), p.foreign.Load(), p.invalid.Load(), p.limited.Load()}
 }
 
 // Run answers until ctx ends, and then returns nil. It fails with ErrInterface when the interface
@@ -172,19 +158,14 @@ func (p *Proxy) handle(ctx context.Context, l *listener, message []byte,
 		return nil // packets of this box itself, above all
 	}
 	s, err := parse(message)
-	if err != nil {
-		p.invalid.Add(1)
-		return nil
-	}
-	if !p.cfg.Ours(s.target) {
-		p.foreign.Add(1)
+	if err != nil || !p.cfg.Ours(s.target) {
 		return nil
 	}
 	now := time.Now()
 	if !p.limit.AllowN(now, 1) {
-		if n := p.limited.Add(1); n&(n-1) == 0 { // at 1, 2, 4, 8 …
+		if p.unanswered++; p.unanswered&(p.unanswered-1) == 0 { // at 1, 2, 4, 8 …
 			p.cfg.Logger.Warn("too many neighbour solicitations", "iface", p.cfg.Iface,
-				"unanswered", n)
+				"unanswered", p.unanswered)
 		}
 		return nil
 	}
@@ -199,6 +180,5 @@ func (p *Proxy) handle(ctx context.Context, l *listener, message []byte,
 		ctx.Err() == nil {
 		return fmt.Errorf("answering on %s: %w: %w", p.cfg.Iface, ErrInterface, err)
 	}
-	p.answered.Add(1)
 	return nil
 }

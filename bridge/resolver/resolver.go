@@ -24,17 +24,16 @@ const (
 	// client. More are answered with SERVFAIL.
 	maxInFlight     = 512
 	maxInFlightEach = 128
-	// maxConns bounds the TCP connections of all clients, and maxConnsEach those of one: at a limit
-	// the one that has been silent for longest is closed, so that nobody's idle connections deny
-	// DNS over TCP to others.
+	// maxConns bounds the TCP connections of all clients, and maxConnsEach those of one. At a limit
+	// the connection that has been silent for longest is closed, so that idle connections of one
+	// client do not keep others out.
 	maxConns     = 256
 	maxConnsEach = 16
 	// answerTimeout is about how long stub resolvers wait before they ask again.
 	answerTimeout = 5 * time.Second
 	// attemptTimeout bounds one attempt at one upstream and leaves time for a second one.
 	attemptTimeout = 2 * time.Second
-	// idleTimeout is how long a client's TCP connection may be silent, in the middle of a message
-	// too.
+	// idleTimeout is how long a client's TCP connection may be silent, even within a message.
 	idleTimeout   = 10 * time.Second
 	shutdownGrace = time.Second
 )
@@ -47,8 +46,8 @@ var errNoAnswer = errors.New("no upstream resolver answers")
 
 // Upstream is a resolver that speaks DNS over TLS.
 type Upstream struct {
-	Addr netip.AddrPort // the port is 853 as a rule
-	Name string         // that its certificate must bear, a DNS name or an IP address
+	Addr netip.AddrPort // usually port 853
+	Name string         // DNS name or IP address that its certificate must be for
 }
 
 // Config is what a Resolver needs. It is not changed after New.
@@ -67,21 +66,13 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Stats counts questions since New.
-type Stats struct {
-	Answered uint64
-	Failed   uint64 // answered with SERVFAIL
-	Refused  uint64 // questions that are not forwarded: transfers, several at once, other opcodes
-}
-
 // Resolver forwards questions to the resolvers of one egress.
 type Resolver struct {
-	cfg                       Config
-	upstreams                 []*upstream
-	preferred                 atomic.Int64 // index of the upstream that answered last
-	failing                   atomic.Bool
-	inFlight                  inFlight
-	answered, failed, refused atomic.Uint64
+	cfg       Config
+	upstreams []*upstream
+	preferred atomic.Int64 // index of the upstream that answered last
+	failing   atomic.Bool
+	inFlight  inFlight
 }
 
 // New returns a resolver that does nothing until Run.
@@ -94,11 +85,6 @@ func New(cfg Config) *Resolver {
 		r.upstreams = append(r.upstreams, newUpstream(u, cfg))
 	}
 	return r
-}
-
-// Stats returns the counters. It may be called from any goroutine.
-func (r *Resolver) Stats() Stats {
-	return Stats{r.answered.Load(), r.failed.Load(), r.refused.Load()}
 }
 
 // Run answers until ctx ends, and then returns nil. It fails when it cannot listen. It must be
@@ -169,13 +155,11 @@ func (r *Resolver) closeUpstreams() {
 // nowhere else.
 func (r *Resolver) handle(ctx context.Context, w dns.ResponseWriter, q *dns.Msg) {
 	if code := acceptable(q); code != dns.RcodeSuccess {
-		r.refused.Add(1)
 		reply(w, new(dns.Msg).SetRcode(q, code))
 		return
 	}
 	source := connlimit.SourceOf(w.RemoteAddr(), connlimit.OfMembers)
 	if !r.inFlight.begin(source) {
-		r.failed.Add(1)
 		reply(w, new(dns.Msg).SetRcode(q, dns.RcodeServerFailure))
 		return
 	}
@@ -185,10 +169,7 @@ func (r *Resolver) handle(ctx context.Context, w dns.ResponseWriter, q *dns.Msg)
 	a, err := r.ask(ctx, q)
 	r.logChange(err)
 	if err != nil {
-		r.failed.Add(1)
 		a = new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)
-	} else {
-		r.answered.Add(1)
 	}
 	a.Compress = true
 	if _, overUDP := w.LocalAddr().(*net.UDPAddr); overUDP {
@@ -208,8 +189,8 @@ type inFlight struct {
 	each map[netip.Prefix]int
 }
 
-// begin counts a question, unless a limit is reached; a network has half of all places. It reports
-// whether it did.
+// begin counts a question and reports whether no limit was reached. A network may have half of all
+// questions.
 func (f *inFlight) begin(source netip.Prefix) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -238,7 +238,7 @@ func TestFailsClosed(t *testing.T) {
 	for name, upstreams := range cases {
 		t.Run(name, func(t *testing.T) {
 			sub := &bench{t, b.ca}
-			r, at := sub.resolve(upstreams...)
+			_, at := sub.resolve(upstreams...)
 			began := time.Now()
 			a := ask(t, "udp", at, "a.example.")
 			if a.Rcode != dns.RcodeServerFailure || len(a.Answer) != 0 {
@@ -246,9 +246,6 @@ func TestFailsClosed(t *testing.T) {
 			}
 			if took := time.Since(began); took > answerTimeout+3*time.Second {
 				t.Errorf("took %s", took)
-			}
-			if st := r.Stats(); st.Failed != 1 || st.Answered != 0 {
-				t.Errorf("%+v", st)
 			}
 		})
 	}
@@ -309,8 +306,11 @@ func dialFrom(t *testing.T, network, source, addr string) net.Conn {
 // Idle TCP connections, of one client or of as many as there are places, keep no other client out.
 func TestIdleConnectionsKeepNobodyOut(t *testing.T) {
 	for name, source := range map[string]func(i int) string{
-		"of one client":   func(int) string { return "127.0.0.2" },
-		"of many clients": func(i int) string { return fmt.Sprintf("127.0.%d.%d", 1+i/200, 1+i%200) },
+		"of one client": func(int) string { return "127.0.0.2" },
+		"of many clients": func(i int) string {
+			return fmt.Sprintf("127.0.%d.%d", 1+i/200,
+				1+i%200)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
@@ -335,16 +335,26 @@ func TestSlowQuestionsOfOneClient(t *testing.T) {
 	b := newBench(t)
 	s := b.dot(7)
 	s.delay.Store(1500)
-	r, addr := b.resolve(s.upstream())
+	_, addr := b.resolve(s.upstream())
+	failed := make(chan struct{}, maxInFlight+50)
 	for i := range maxInFlight + 50 {
 		raw, err := new(dns.Msg).SetQuestion(fmt.Sprintf("slow%d.example.", i), dns.TypeA).Pack()
 		must(t, err)
-		_, err = dialFrom(t, "udp", "127.0.0.2", addr).Write(raw)
+		conn := &dns.Conn{Conn: dialFrom(t, "udp", "127.0.0.2", addr)}
+		_, err = conn.Write(raw)
 		must(t, err)
+		go func() {
+			a, err := conn.ReadMsg()
+			if err == nil && a.Rcode == dns.RcodeServerFailure {
+				failed <- struct{}{}
+			}
+		}()
 	}
-	for deadline := time.Now().Add(5 * time.Second); r.Stats().Failed < 50; time.Sleep(
-		5 * time.Millisecond) {
-		if time.Now().After(deadline) {
+	timeout := time.After(5 * time.Second)
+	for range 50 {
+		select {
+		case <-failed:
+		case <-timeout:
 			t.Fatal("no question of the greedy client is refused")
 		}
 	}
