@@ -12,19 +12,9 @@ import (
 var ifaceEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(
 	base32.NoPadding)
 
-// IfaceName returns the name that zerotier-one on Linux gives to the interface of a network: "zt"
-// and eight characters that follow from the id alone. A devicemap in the service's home directory,
-// or an existing interface of that name, can change it: Status tells the name in use. It fails with
-// ErrBadID.
-func IfaceName(nwid string) (string, error) {
-	id, err := ParseNetworkID(nwid)
-	if err != nil {
-		return "", err
-	}
-	return id.Iface(), nil
-}
-
-// Iface is IfaceName of an id that is known to be well formed.
+// Iface returns the name that zerotier-one on Linux gives to the network's interface by default. It
+// is "zt" and eight characters that follow from the id. A devicemap in the service's home
+// directory, or an existing interface of that name, can change it: Status has the name in use.
 func (n NetworkID) Iface() string {
 	// The upper 40 bits (the controller's address) folded over the lower 40.
 	folded := uint64(n) ^ uint64(n)>>24
@@ -33,8 +23,8 @@ func (n NetworkID) Iface() string {
 	})
 }
 
-// IfaceIn returns the name that the service whose home directory is given will use: Iface, or what
-// its devicemap says.
+// IfaceIn returns the name that the service with the given home directory will use. That is the one
+// in its devicemap, else Iface.
 func IfaceIn(home string, id NetworkID) string {
 	raw, err := os.ReadFile(filepath.Join(home, "devicemap"))
 	if err != nil {

@@ -37,12 +37,13 @@ func TestIfaceName(t *testing.T) {
 		"f084632630718cca": "zt222bfkx2",
 		"0123456789abcdef": "ztm2vo5ktg",
 	} {
-		if got, err := IfaceName(id); got != want || err != nil {
-			t.Errorf("IfaceName(%s) = %s, %v; want %s", id, got, err, want)
+		n, err := ParseNetworkID(id)
+		if got := n.Iface(); got != want || err != nil {
+			t.Errorf("the interface of %s is %s, %v; want %s", id, got, err, want)
 		}
 	}
-	if _, err := IfaceName("zt"); !errors.Is(err, ErrBadID) {
-		t.Errorf("IfaceName of nonsense: %v", err)
+	if _, err := ParseNetworkID("zt"); !errors.Is(err, ErrBadID) {
+		t.Errorf("parsing nonsense: %v", err)
 	}
 }
 

@@ -217,7 +217,7 @@ func (s *Service) statusOf(f facts, now time.Time) Status {
 		s.mu.Unlock()
 		return st
 	}
-	st.NodeAddress, st.Version = f.node.Address, f.node.Version
+	st.NodeAddress = f.node.Address
 	for _, p := range f.peers {
 		if p.live() {
 			st.Peers++
@@ -278,14 +278,10 @@ func (s *Service) logTransitions(old, next Status) {
 		}
 	}
 	for _, c := range next.Problems {
-		if !hasProblem(old, c) {
+		if !slices.Contains(old.Problems, c) {
 			s.cfg.Logger.Warn("zerotier problem", "code", c.Code, "cause", c.Message)
 		}
 	}
-}
-
-func hasProblem(st Status, c health.Problem) bool {
-	return slices.Contains(st.Problems, c)
 }
 
 func (s *Service) interval() time.Duration {

@@ -94,7 +94,7 @@ func networkStatus(id NetworkID, f facts, iface string, a attempt) NetworkStatus
 }
 
 func (st *NetworkStatus) fill(n networkAnswer) {
-	st.Name, st.MAC, st.MTU = n.Name, n.MAC, n.MTU
+	st.Name, st.MTU = n.Name, n.MTU
 	st.State, st.Public = networkState(n.Status), n.Type == "PUBLIC"
 	if n.PortDeviceName != "" {
 		st.Iface = n.PortDeviceName
@@ -102,8 +102,7 @@ func (st *NetworkStatus) fill(n networkAnswer) {
 	st.Addrs, st.Routes = n.addrs(), n.routes()
 	st.Prefixes = memberPrefixes(st.Addrs, st.Routes, n.AllowGlobal)
 	st.Authorised = st.State == NetworkOK
-	st.AllowManaged, st.AllowGlobal, st.AllowDefault, st.AllowDNS = n.AllowManaged, n.AllowGlobal,
-		n.AllowDefault, n.AllowDNS
+	st.AllowManaged, st.AllowDefault, st.AllowDNS = n.AllowManaged, n.AllowDefault, n.AllowDNS
 }
 
 func networkState(s string) NetworkState {

@@ -59,7 +59,6 @@ type Status struct {
 	Service ServiceStatus
 	// NodeAddress is this box's own, to be authorised at the controller; zero until it is known.
 	NodeAddress Address
-	Version     string // of zerotier-one, as "1.14.1"
 	// Networks holds one entry for each configured network, in the order of the configuration.
 	Networks []NetworkStatus
 	// Problems belong to no single network, most serious first.
@@ -100,7 +99,6 @@ type NetworkStatus struct {
 	Iface string
 	// of the interface in this network namespace; 0 while there is none. A restart changes it.
 	Index int
-	MAC   string
 	MTU   int // bytes, as the controller says
 	// Addrs are the box's addresses in the network with the length of their subnet, as assigned by
 	// the controller. With AllowManaged off the service lists them without setting them.
@@ -114,9 +112,8 @@ type NetworkStatus struct {
 	Public bool
 	// Authorised reports whether the controller let this box in, as far as is known.
 	Authorised bool
-	// AllowManaged, AllowGlobal, AllowDefault and AllowDNS are the membership's settings as read
-	// back.
-	AllowManaged, AllowGlobal, AllowDefault, AllowDNS bool
+	// AllowManaged, AllowDefault and AllowDNS are the membership's settings as read back.
+	AllowManaged, AllowDefault, AllowDNS bool
 	// Waiting reports whether the box is joining, for no longer than is usual: Cause says what for,
 	// and nothing is wrong yet.
 	Waiting bool
@@ -129,7 +126,6 @@ type NetworkStatus struct {
 type Route struct {
 	Target netip.Prefix
 	Via    netip.Addr // the zero Addr: on the link
-	Metric int
 }
 
 // clone copies all that a reader could change.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -19,7 +20,6 @@ type (
 		Clock             int64   `json:"clock"` // ms since 1970
 		Online            bool    `json:"online"`
 		TCPFallbackActive bool    `json:"tcpFallbackActive"`
-		PublicIdentity    string  `json:"publicIdentity"`
 	}
 
 	networkAnswer struct {
@@ -27,10 +27,8 @@ type (
 		Name              string        `json:"name"`
 		Status            string        `json:"status"`
 		Type              string        `json:"type"` // PRIVATE, PUBLIC
-		MAC               string        `json:"mac"`
 		MTU               int           `json:"mtu"`
 		PortDeviceName    string        `json:"portDeviceName"`
-		PortError         int           `json:"portError"`
 		AssignedAddresses []string      `json:"assignedAddresses"`
 		Routes            []routeAnswer `json:"routes"`
 		AllowManaged      bool          `json:"allowManaged"`
@@ -42,13 +40,11 @@ type (
 	routeAnswer struct {
 		Target string  `json:"target"`
 		Via    *string `json:"via"`
-		Metric int     `json:"metric"`
 	}
 
 	peerAnswer struct {
-		Address Address      `json:"address"`
-		Role    string       `json:"role"` // LEAF, MOON, PLANET
-		Paths   []pathAnswer `json:"paths"`
+		Role  string       `json:"role"` // LEAF, MOON, PLANET
+		Paths []pathAnswer `json:"paths"`
 	}
 
 	pathAnswer struct {
@@ -102,7 +98,7 @@ func (n networkAnswer) routes() []Route {
 		if err != nil {
 			continue
 		}
-		route := Route{Target: target.Masked(), Metric: r.Metric}
+		route := Route{Target: target.Masked()}
 		if r.Via != nil {
 			if route.Via, err = netip.ParseAddr(*r.Via); err != nil {
 				continue // a route whose next hop is unreadable must not pass for one on the link
@@ -126,12 +122,7 @@ func (p peerAnswer) heard() time.Time {
 }
 
 func (p peerAnswer) live() bool {
-	for _, path := range p.Paths {
-		if !path.Expired {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.Paths, func(path pathAnswer) bool { return !path.Expired })
 }
 
 func (p peerAnswer) upstream() bool { return p.Role == "PLANET" || p.Role == "MOON" }
