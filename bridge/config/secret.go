@@ -27,11 +27,7 @@ func (s Secret) Reveal() string {
 	return *s.text
 }
 
-// Empty reports whether there is no text.
-func (s Secret) Empty() bool { return s.Reveal() == "" }
-
-// Equal compares the texts, so that a reload can tell whether anything changed (go-cmp uses it as
-// well).
+// Equal reports whether the texts are equal. A reload compares configurations with it, by go-cmp.
 func (s Secret) Equal(other Secret) bool { return s.Reveal() == other.Reveal() }
 
 // String returns a constant.

@@ -21,9 +21,6 @@ const (
 	Disk   Kind = "disk"   // the disk or SD card is full, read-only or failing
 )
 
-// Kinds returns all kinds, in the order in which people read them.
-func Kinds() []Kind { return []Kind{Down, Change, Error, Update, Disk} }
-
 // State says how far an event has come.
 type State string
 

@@ -12,6 +12,8 @@ import (
 	"ztbridge/bridge/health"
 )
 
+var allKinds = []Kind{Down, Change, Error, Update, Disk}
+
 // day is the first moment of each test.
 var day = time.Date(2026, 5, 4, 2, 0, 0, 0, time.UTC)
 
@@ -30,7 +32,7 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	w := &bench{t: t, now: Moment{Wall: day}, m: NewMachine(),
-		settings: Settings{Kinds: Kinds(), DownAfter: 5 * time.Minute}}
+		settings: Settings{Kinds: allKinds, DownAfter: 5 * time.Minute}}
 	w.status = api.Status{State: api.Working, Time: day,
 		Egresses: []api.Egress{{Name: "provider", State: "up", Usable: true},
 			{Name: "backup", State: "up", Usable: true}},
@@ -348,7 +350,7 @@ func TestReload(t *testing.T) {
 	w.provider(true)
 	w.run(time.Hour)
 	w.want("not wanted any more", "")
-	w.settings.Kinds = Kinds()
+	w.settings.Kinds = allKinds
 	w.run(time.Hour)
 	w.want("wanted again, all well", "")
 

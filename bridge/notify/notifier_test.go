@@ -20,7 +20,7 @@ import (
 func start(t *testing.T, dir, url string, status func() api.Status) (*Notifier, func()) {
 	t.Helper()
 	n := New(dir, func() {}, slog.New(slog.DiscardHandler))
-	n.Configure(Settings{Kinds: Kinds(), DownAfter: time.Minute},
+	n.Configure(Settings{Kinds: allKinds, DownAfter: time.Minute},
 		[]Target{{Name: "webhook", By: []string{"wan"}, Sender: NewWebhook(url, "")}})
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup

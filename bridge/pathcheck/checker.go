@@ -306,7 +306,7 @@ func (c *Checker) ask(ctx context.Context, dev io.Writer, k Kind, client Client)
 		case a := <-q.got:
 			out.Refused = a.refused
 			if a.refused == "" {
-				out.Answered, out.RTT = true, time.Since(q.sent)
+				out.Answered = true
 			}
 			if a.open {
 				c.reset(dev, p)

@@ -56,11 +56,9 @@ func (c Config) path() path { return path{fwmark: c.Mark, device: c.Device} }
 // Status is the result of the probes. It is immutable.
 type Status struct {
 	Grade Grade
-	Since time.Time     // of Grade
 	RTT   time.Duration // smoothed; 0 before the first answer
 	Loss  float64       // moving average, 0 to 1
 	MTU   int           // largest IP packet that was answered with DF set; 0 while unknown
-	Err   error         // why the last probe could not even be sent; nil if it was
 	// Of are the grades of IPv4 and IPv6 (V4, V6), for those that are Asked. Of a Pair only.
 	Of    [2]Grade
 	Asked [2]bool
@@ -98,7 +96,7 @@ func (p *Prober) SetActive(active bool) {
 	if changed {
 		p.active = active
 		p.health.Reset()
-		p.status = Status{Grade: Unknown, Since: time.Now(), MTU: 0}
+		p.status = Status{Grade: Unknown}
 	}
 	p.mu.Unlock()
 	if changed {
@@ -262,15 +260,13 @@ func (p *Prober) record(rtt time.Duration, err error, load Load) {
 		p.health.Hit(now)
 		p.status.RTT = smooth(p.status.RTT, rtt, now.Sub(p.heard)/p.cfg.Interval)
 		p.heard = now
-		p.status.Err = nil
 	} else {
 		p.health.Miss(now, load)
-		p.status.Err = err
 	}
 	after := p.health.Grade()
 	p.status.Loss = p.health.Loss()
 	if after != before {
-		p.status.Grade, p.status.Since = after, now
+		p.status.Grade = after
 	}
 	p.mu.Unlock()
 	if after != before {

@@ -9,7 +9,6 @@ import (
 
 // User is the system user that openvpn runs as.
 type User struct {
-	name     string
 	uid, gid int
 }
 
@@ -30,7 +29,7 @@ func LookupUser() (User, error) {
 		if err := errors.Join(err1, err2); err != nil {
 			return User{}, fmt.Errorf("looking up user %s: %w", name, err)
 		}
-		return User{name, uid, gid}, nil
+		return User{uid, gid}, nil
 	}
 	return User{}, fmt.Errorf("looking up a user for openvpn: %w", errs)
 }

@@ -23,8 +23,7 @@ type Source struct {
 // Diversion is a routing rule of another program that diverts clients' packets.
 type Diversion struct {
 	Iface string
-	Src   netip.Addr // a source whose packets it takes
-	Rule  string     // as ip(8) prints it: "100: from 10.0.0.0/8 lookup 200"
+	Rule  string // as ip(8) prints it: "100: from 10.0.0.0/8 lookup 200"
 	// Remove is the command that removes the rule.
 	Remove string
 }
@@ -59,7 +58,7 @@ func (k *Kernel) Diversions(sources []Source, dst netip.Addr) ([]Diversion, erro
 				return nil, err
 			}
 			if takes {
-				out = append(out, Diversion{Iface: s.Iface, Src: src, Rule: r.String(),
+				out = append(out, Diversion{Iface: s.Iface, Rule: r.String(),
 					Remove: r.remove()})
 				break
 			}

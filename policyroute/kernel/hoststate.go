@@ -36,11 +36,10 @@ type HostState struct {
 
 // Link is a network interface.
 type Link struct {
-	Name      string
-	Index     int
-	Up        bool   // administratively
-	OperState string // RFC 2863: "up", "down", "unknown" (TUN devices), …
-	MTU       int    // bytes
+	Name  string
+	Index int
+	Up    bool // administratively
+	MTU   int  // bytes
 	// PointToPoint reports whether packets there have a single receiver, and so need no gateway.
 	PointToPoint bool
 	Bridge       bool // it switches frames between its ports
@@ -151,8 +150,7 @@ func (k *Kernel) host(via []string) (HostState, error) {
 func toLink(link netlink.Link, addrs []netip.Prefix) Link {
 	a := link.Attrs()
 	l := Link{
-		Name: a.Name, Index: a.Index, Up: a.Flags&net.FlagUp != 0, OperState: a.OperState.String(),
-		MTU: a.MTU, Addrs: addrs,
+		Name: a.Name, Index: a.Index, Up: a.Flags&net.FlagUp != 0, MTU: a.MTU, Addrs: addrs,
 		Bridge: link.Type() == "bridge",
 		PointToPoint: a.RawFlags&(unix.IFF_POINTOPOINT|unix.IFF_NOARP) != 0 &&
 			a.Flags&net.FlagLoopback == 0,

@@ -124,7 +124,6 @@ type Status struct {
 type ListenerStatus struct {
 	Listener Listener
 	State    State
-	Since    time.Time
 	Cause    string // of StateFailed, in openvpn's or the system's words
 	Remedy   string // of StateFailed: what a person can do
 	PID      int    // of openvpn; 0 when it does not run

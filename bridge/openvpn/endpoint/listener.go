@@ -61,7 +61,7 @@ func newListener(l Listener, s *Server) *listener {
 			Program: s.config.Program, UID: s.config.UID, GID: s.config.GID,
 			Caps: []uintptr{unix.CAP_NET_BIND_SERVICE}, Log: log},
 		logLimiter: rate.NewLimiter(logRate, logBurst),
-		status:     ListenerStatus{Listener: l, State: StateStarting, Since: time.Now()},
+		status:     ListenerStatus{Listener: l, State: StateStarting},
 	}
 }
 
@@ -307,9 +307,6 @@ func (l *listener) replaceCRL(crl string) error {
 func (l *listener) set(state State, cause string, pid int) {
 	l.mu.Lock()
 	changed := l.status.State != state || l.status.Cause != cause
-	if changed {
-		l.status.Since = time.Now()
-	}
 	l.status.State, l.status.Cause, l.status.PID = state, cause, pid
 	if pid == 0 {
 		l.index = 0

@@ -13,7 +13,6 @@ import (
 
 // Tree is the module index of one kernel.
 type Tree struct {
-	fsys    fs.FS
 	path    map[string]string   // module name → file below the tree
 	deps    map[string][]string // file → files it depends on
 	soft    map[string][]string // module name → names to load before it
@@ -24,9 +23,9 @@ type Tree struct {
 // ErrNotFound reports a module that the kernel neither has as a file nor built in.
 var ErrNotFound = errors.New("no such module")
 
-// Open reads the modules.* files that depmod and the kernel package put in lib/modules/VERSION.
+// Open reads the modules.* files of lib/modules/VERSION that depmod and the kernel package write.
 func Open(fsys fs.FS) (*Tree, error) {
-	t := &Tree{fsys: fsys, path: map[string]string{}, deps: map[string][]string{},
+	t := &Tree{path: map[string]string{}, deps: map[string][]string{},
 		soft: map[string][]string{}, builtin: map[string]bool{}, byTree: map[string][]string{}}
 	readers := []struct {
 		file  string
@@ -100,8 +99,8 @@ func (t *Tree) parseAlias(line string) {
 	}
 }
 
-// Compatible returns the names of the modules that drive a device whose node in the device tree has
-// the given "compatible" string. There are none for a driver that is built in.
+// Compatible returns the modules that drive devices with a "compatible" string of a device tree.
+// There are none for a built-in driver.
 func (t *Tree) Compatible(with string) []string { return t.byTree[with] }
 
 // File returns a module's file, relative to the tree. It is empty when the kernel has none.
@@ -115,9 +114,9 @@ func Name(file string) string {
 
 func normal(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
-// Resolve returns the files, relative to the tree, to load for the named modules, each once and
-// after what it needs. Modules that are built in need no file. Soft dependencies that the kernel
-// lacks are skipped, as modprobe does: they may be aliases of algorithms that are built in.
+// Resolve returns the files to load for the named modules, each once and after its dependencies.
+// Files are relative to the tree. Built-in modules need no file. Soft dependencies that the kernel
+// lacks are skipped, as modprobe does: they may be aliases of built-in algorithms.
 func (t *Tree) Resolve(names ...string) ([]string, error) {
 	r := resolution{tree: t, seen: map[string]bool{}}
 	for _, name := range names {

@@ -2,13 +2,14 @@ package pkglock
 
 import (
 	"bufio"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"regexp"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -129,15 +130,10 @@ func (p Package) check() error {
 	return nil
 }
 
-// String renders the lock file in its canonical order, so that two resolutions differ only where
-// packages do.
+// String returns the lock file in canonical order, so that two of them differ only in packages.
 func (l *Lock) String() string {
-	sorted := append([]Package(nil), l.Packages...)
-	sort.Slice(sorted, func(i, j int) bool {
-		if sorted[i].Role != sorted[j].Role {
-			return sorted[i].Role < sorted[j].Role
-		}
-		return sorted[i].Name < sorted[j].Name
+	sorted := slices.SortedFunc(slices.Values(l.Packages), func(a, b Package) int {
+		return cmp.Or(cmp.Compare(a.Role, b.Role), cmp.Compare(a.Name, b.Name))
 	})
 	var b strings.Builder
 	b.WriteString("# Packages of the image. Written by `ztbridge-image lock`; do not edit.\n")
@@ -149,8 +145,7 @@ func (l *Lock) String() string {
 	return b.String()
 }
 
-// Hash identifies the content of the packages of one role: equal hashes mean equal bytes to
-// install.
+// Hash returns a hash of the packages of one role, in hex. Equal hashes mean equal packages.
 func (l *Lock) Hash(role Role) string {
 	h := sha256.New()
 	fmt.Fprintln(h, l.Suite, l.Arch, role)
@@ -161,22 +156,8 @@ func (l *Lock) Hash(role Role) string {
 }
 
 func (l *Lock) byRole(role Role) []Package {
-	var out []Package
-	for _, p := range l.Packages {
-		if p.Role == role {
-			out = append(out, p)
-		}
-	}
-	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	out := slices.DeleteFunc(slices.Clone(l.Packages),
+		func(p Package) bool { return p.Role != role })
+	slices.SortFunc(out, func(a, b Package) int { return cmp.Compare(a.Name, b.Name) })
 	return out
-}
-
-// Find returns the package of that name.
-func (l *Lock) Find(name string) (Package, bool) {
-	for _, p := range l.Packages {
-		if p.Name == name {
-			return p, true
-		}
-	}
-	return Package{}, false
 }
