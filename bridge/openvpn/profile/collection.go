@@ -25,6 +25,7 @@ const (
 
 // collection is the files of a folder or a ZIP archive.
 type collection struct {
+	name  string   // without its directory
 	names []string // of regular files, slash-separated
 	read  func(name string) ([]byte, error)
 	close func() error
@@ -33,7 +34,8 @@ type collection struct {
 // LoadAll reads the profiles of a folder or a ZIP archive that match one of the patterns in pick,
 // or all where it is empty, and returns them as one profile whose servers are those of all. A
 // pattern is compared with a profile's path and with its name, both without ".ovpn" (path.Match).
-// Each file passes the same checks as a single profile; the report sums up those of all.
+// Each file passes the same checks as a single profile; the report sums up those of all. A profile
+// that cannot be used is left out with a remark, unless pick names it or no other is left.
 func LoadAll(from string, pick []string, options Options) (*Profile, Report, error) {
 	c, err := openCollection(from)
 	if err != nil {
@@ -42,26 +44,50 @@ func LoadAll(from string, pick []string, options Options) (*Profile, Report, err
 	defer func() { _ = c.close() }()
 	names, err := c.pick(pick)
 	if err != nil {
-		return nil, Report{}, &Error{Name: filepath.Base(from), Reason: err.Error()}
+		return nil, Report{}, &Error{Name: c.name, Reason: err.Error()}
 	}
 	var members []*Profile
+	var used []string
 	var report Report
+	var leftOut []error
 	for _, name := range names {
-		data, err := c.read(name)
-		if err != nil {
-			return nil, Report{}, &Error{Name: filepath.Base(from),
-				Reason: fmt.Sprintf("reading %s: %v", name, err)}
+		p, r, err := c.parse(name, options)
+		if err != nil && !isNamed(name, pick) {
+			leftOut = append(leftOut, err)
+			continue
 		}
-		options.Files = c.beside(name)
-		p, r, err := Parse(data, name, options)
 		if err != nil {
-			return nil, Report{}, fmt.Errorf("%s: %w", filepath.Base(from), err)
+			return nil, Report{}, fmt.Errorf("%s: %w", c.name, err)
 		}
-		members = append(members, p)
+		members, used = append(members, p), append(used, name)
 		report.add(r)
 	}
-	union, err := newUnion(filepath.Base(from), names, members)
+	if len(members) == 0 {
+		return nil, Report{}, fmt.Errorf("%s: %w", c.name, leftOut[0])
+	}
+	report.leaveOut(leftOut, c.names)
+	union, err := newUnion(c.name, used, members)
 	return union, report, err
+}
+
+// parse reads one profile of the collection.
+func (c *collection) parse(name string, options Options) (*Profile, Report, error) {
+	data, err := c.read(name)
+	if errors.Is(err, zip.ErrAlgorithm) {
+		err = errors.New("it is packed by a method that is not read here; unpack the archive " +
+			"and name the folder")
+	}
+	if err != nil {
+		return nil, Report{}, &Error{Name: name, Reason: err.Error()}
+	}
+	options.Files = c.beside(name, options.Withheld)
+	return Parse(data, name, options)
+}
+
+// isNamed reports whether one of the patterns names a profile alone.
+func isNamed(profile string, patterns []string) bool {
+	short := strings.TrimSuffix(profile, path.Ext(profile))
+	return slices.Contains(patterns, short) || slices.Contains(patterns, path.Base(short))
 }
 
 // ListAll returns the names of the profiles in a folder or a ZIP archive.
@@ -91,8 +117,8 @@ func (c *collection) pick(patterns []string) ([]string, error) {
 	slices.Sort(profiles)
 	if len(profiles) == 0 {
 		if at := slices.IndexFunc(c.names, isArchive); at >= 0 {
-			return nil, fmt.Errorf("it holds no OpenVPN profile (.ovpn), but another archive, %s; "+
-				"unpack that and name its folder, or it if it is a ZIP archive", c.names[at])
+			return nil, fmt.Errorf("it holds no OpenVPN profile (.ovpn), but another archive, %s: "+
+				"unpack that and name its folder, or name it if it is a ZIP archive", c.names[at])
 		}
 		return nil, errors.New("it holds no OpenVPN profile (.ovpn)")
 	}
@@ -136,16 +162,15 @@ func sample(names []string) string {
 	return text
 }
 
-// beside returns a reader of the files in the folder of a profile.
-func (c *collection) beside(profile string) FileReader {
+// beside returns a reader of the collection's files by their place relative to a profile.
+func (c *collection) beside(profile string, withheld []string) FileReader {
 	return func(name string) ([]byte, error) {
-		name = strings.TrimPrefix(name, "./")
-		if name == "" || name == "." || name == ".." || strings.ContainsAny(name, `/\`) {
-			return nil, errors.New("only files in the profile's own directory are read")
+		full := path.Join(path.Dir(profile), strings.ReplaceAll(name, `\`, "/"))
+		if slices.Contains(withheld, full) {
+			return nil, errWithheld
 		}
-		full := path.Join(path.Dir(profile), name)
 		if !slices.Contains(c.names, full) {
-			return nil, fs.ErrNotExist
+			return nil, fmt.Errorf("%w in %s", fs.ErrNotExist, c.name)
 		}
 		return c.read(full)
 	}
@@ -168,14 +193,15 @@ func openFolder(dir string) (*collection, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &collection{close: root.Close, read: func(name string) ([]byte, error) {
+	c := &collection{name: filepath.Base(dir), close: root.Close}
+	c.read = func(name string) ([]byte, error) {
 		f, err := root.Open(name)
 		if err != nil {
 			return nil, err
 		}
 		defer f.Close()
 		return readLimited(f)
-	}}
+	}
 	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -212,7 +238,8 @@ func isArchive(name string) bool {
 
 // isHidden recognises what archives of macOS hold beside each file, and hidden files.
 func isHidden(name string) bool {
-	return strings.HasPrefix(path.Base(name), ".") || strings.HasPrefix(name, "__MACOSX/")
+	return strings.HasPrefix(path.Base(name), ".") || strings.HasPrefix(name, "__MACOSX/") ||
+		strings.Contains(name, "/__MACOSX/")
 }
 
 // openArchive lists a ZIP archive. Nothing of it is ever written to a disk.
@@ -234,14 +261,15 @@ func openArchive(file string) (*collection, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", filepath.Base(file), err), f.Close())
 	}
-	c := &collection{close: f.Close, read: func(name string) ([]byte, error) {
+	c := &collection{name: filepath.Base(file), close: f.Close}
+	c.read = func(name string) ([]byte, error) {
 		r, err := entries[name].Open()
 		if err != nil {
 			return nil, err
 		}
 		defer r.Close()
 		return readLimited(r)
-	}}
+	}
 	for name := range entries {
 		c.names = append(c.names, name)
 	}
@@ -272,13 +300,15 @@ func checkEntries(files []*zip.File) (map[string]*zip.File, error) {
 	total := uint64(0)
 	for _, f := range files {
 		// Old programs write names in their machine's code page; only the letters suffer.
-		name := strings.ToValidUTF8(strings.TrimPrefix(f.Name, "./"), "_")
+		name := strings.ToValidUTF8(f.Name, "_")
+		// Some programs for Windows separate folders as that does.
+		name = strings.TrimPrefix(strings.ReplaceAll(name, `\`, "/"), "./")
 		switch {
 		case strings.ContainsFunc(name, unprintableRune):
 			return nil, fmt.Errorf("the name %q holds a control character", f.Name)
 		case strings.HasSuffix(name, "/") && fs.ValidPath(strings.TrimSuffix(name, "/")):
 			continue
-		case !fs.ValidPath(name) || strings.Contains(name, `\`):
+		case !fs.ValidPath(name):
 			return nil, fmt.Errorf("the name %q leads out of the archive", f.Name)
 		case isHidden(name):
 			continue

@@ -194,13 +194,21 @@ func TestHostileArchives(t *testing.T) {
 	for i := range throng {
 		throng[i] = [2]string{fmt.Sprintf("%05d.txt", i), ""}
 	}
+	packed := func() string { // by LZMA
+		data, err := os.ReadFile(writeZip(t, [2]string{"a.ovpn", good}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		data[8], data[bytes.Index(data, []byte("PK\x01\x02"))+10] = 14, 14
+		return write("packed.zip", string(data))
+	}()
 	bad := t.TempDir()
 	if err := os.WriteFile(filepath.Join(bad, "a\x1b[2J.ovpn"), []byte(good), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for want, path := range map[string]string{
 		"a.ovpn is encrypted; unpack":             encrypted,
-		"another archive, inner.zip; unpack":      writeZip(t, [2]string{"inner.zip", string(inner)}),
+		"another archive, inner.zip: unpack":      writeZip(t, [2]string{"inner.zip", string(inner)}),
 		"10000 profiles are more than the 512":    writeZip(t, crowd...),
 		"it holds more than 20000 files":          writeZip(t, throng...),
 		`\x1b[2J.ovpn" holds a control`:           writeZip(t, [2]string{"a\x1b[2J.ovpn", good}),
@@ -211,7 +219,8 @@ func TestHostileArchives(t *testing.T) {
 		"it is an empty file":                     write("z.zip", ""),
 		"leads out of the archive":                writeZip(t, [2]string{"../evil.ovpn", good}),
 		`"/etc/x.ovpn" leads out`:                 writeZip(t, [2]string{"/etc/x.ovpn", good}),
-		`"a\\b.ovpn" leads out`:                   writeZip(t, [2]string{`a\b.ovpn`, good}),
+		`"..\\b.ovpn" leads out`:                  writeZip(t, [2]string{`..\b.ovpn`, good}),
+		"packed by a method that is not read":     packed,
 		"a.ovpn is in it twice":                   writeZip(t, [2]string{"a.ovpn", good}, [2]string{"a.ovpn", good}),
 		"a.ovpn is a link":                        link,
 		"a.ovpn is a symbolic link":               linkFolder,
@@ -225,6 +234,51 @@ func TestHostileArchives(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q in it", err, want)
 		}
+	}
+}
+
+// TestMixedCollection: what providers hand out beside usable profiles keeps nobody from those.
+func TestMixedCollection(t *testing.T) {
+	good := base(t)
+	tap := strings.Replace(good, "dev tun", "dev tap", 1)
+	ca, err := os.ReadFile("testdata/profiles/legacy/ca.crt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := "client\nremote 192.0.2.9\nca ../keys/ca.crt\nauth-user-pass\n"
+	path := writeZip(t, [2]string{`win\nl-1.ovpn`, good}, [2]string{"a/nl.ovpn", good},
+		[2]string{"a/nl.OVPN", good}, [2]string{"a/nl.conf", good}, [2]string{"b/nl.ovpn", good},
+		[2]string{"a/x/__MACOSX/y.ovpn", "x"}, [2]string{"wg/be.conf", "[Interface]\n[Peer]\n"},
+		[2]string{"tap.ovpn", tap}, [2]string{"more.zip", "x"},
+		[2]string{"c/file.ovpn", named}, [2]string{"keys/ca.crt", string(ca)})
+	p, report, err := LoadAll(path, nil, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(p.Members(), " "); got != "a/nl.OVPN a/nl.conf a/nl.ovpn file b/nl "+
+		"nl-1" && got != "a/nl.OVPN a/nl.conf a/nl.ovpn b/nl file nl-1" {
+		t.Errorf("members %s", got)
+	}
+	for _, want := range []string{"serious: left out: tap.ovpn:2: dev: it wants an Ethernet " +
+		"bridge (tap); only routed tunnels (tun) can be used\n",
+		"serious: left out: wg/be.conf: not an OpenVPN profile: it is a WireGuard file",
+		"warning: more.zip: an archive in it is not read"} {
+		if !strings.Contains(report.String(), want) {
+			t.Errorf("the report has no %q:\n%s", want, report)
+		}
+	}
+	for _, pick := range [][]string{{"tap"}, {"*", "tap"}, {"be", "nl-1"}, {"t*"}} {
+		if _, _, err := LoadAll(path, pick, Options{}); err == nil {
+			t.Errorf("pick %v takes a profile that cannot be used", pick)
+		}
+	}
+	pipe := filepath.Join(t.TempDir(), "pipe.ovpn")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Load(pipe, Options{}); err == nil ||
+		!strings.Contains(err.Error(), "it is not a file") {
+		t.Errorf("a pipe: %v", err)
 	}
 }
 

@@ -30,17 +30,28 @@ func newUnion(name string, paths []string, members []*Profile) (*Profile, error)
 	return union, nil
 }
 
-// memberNames returns the names of profiles without folder and ".ovpn" where that tells them apart.
+// memberNames returns the names of profiles without folder and ending, or with what of them tells
+// them apart.
 func memberNames(paths []string) []string {
+	forms := []func(string) string{
+		func(p string) string { return strings.TrimSuffix(path.Base(p), path.Ext(p)) },
+		func(p string) string { return strings.TrimSuffix(p, path.Ext(p)) },
+		func(p string) string { return p },
+	}
 	count := map[string]int{}
-	base := func(p string) string { return strings.TrimSuffix(path.Base(p), path.Ext(p)) }
 	for _, p := range paths {
-		count[base(p)]++
+		for _, form := range slices.Compact([]string{forms[0](p), forms[1](p), forms[2](p)}) {
+			count[form]++
+		}
 	}
 	out := make([]string, len(paths))
 	for i, p := range paths {
-		if out[i] = base(p); count[out[i]] > 1 {
-			out[i] = strings.TrimSuffix(p, path.Ext(p))
+		out[i] = p
+		for _, form := range forms {
+			if count[form(p)] == 1 {
+				out[i] = form(p)
+				break
+			}
 		}
 	}
 	return out
@@ -85,5 +96,25 @@ func (r *Report) add(other Report) {
 			f.Line = 0 // it is in several files, at several lines
 			r.Findings = append(r.Findings, f)
 		}
+	}
+}
+
+// leaveOut tells of profiles that cannot be used, and of archives in an archive, which are not
+// read.
+func (r *Report) leaveOut(reasons []error, names []string) {
+	const some = 3
+	leftOut := func(reason string) {
+		r.Findings = append(r.Findings,
+			Finding{Directive: "left out", Severity: Serious, Reason: reason})
+	}
+	for _, reason := range reasons[:min(len(reasons), some)] {
+		leftOut(reason.Error())
+	}
+	if more := len(reasons) - some; more > 0 {
+		leftOut(fmt.Sprintf("%d more profiles that cannot be used", more))
+	}
+	if at := slices.IndexFunc(names, isArchive); at >= 0 {
+		r.Findings = append(r.Findings, Finding{Directive: names[at], Severity: Warning,
+			Reason: "an archive in it is not read; unpack it if it has profiles"})
 	}
 }
