@@ -53,35 +53,73 @@ func (c *Config) Files() []string {
 		for _, path := range filesBelow(e.OpenVPN.Profile) {
 			add(path)
 		}
-		if e.OpenVPN.Credentials != nil {
-			add(e.OpenVPN.Credentials.Path)
-		}
 	}
 	if c.Endpoint != nil {
 		add(c.Endpoint.HTTPS.Certificate)
-		add(c.Endpoint.HTTPS.Key)
 	}
-	add(c.Metrics.PasswordFile)
-	for _, path := range c.Notify.files() {
+	for _, path := range c.secretFiles() {
 		add(path)
 	}
 	return all
 }
 
+// secretFiles are the absolute paths of the files with passwords and keys that the configuration
+// names, in no particular order and perhaps twice.
+func (c *Config) secretFiles() []string {
+	var all []string
+	for _, e := range c.Egresses {
+		if e.OpenVPN != nil && e.OpenVPN.Credentials != nil {
+			all = append(all, e.OpenVPN.Credentials.Path)
+		}
+	}
+	if c.Endpoint != nil && c.Endpoint.HTTPS.Key != "" {
+		all = append(all, c.Endpoint.HTTPS.Key)
+	}
+	if c.Metrics.PasswordFile != "" {
+		all = append(all, c.Metrics.PasswordFile)
+	}
+	return append(all, c.Notify.files()...)
+}
+
+// SecretsBelow returns the places, relative to a folder, of the files in it that a provider's
+// profile must not have: those with passwords and keys that the configuration names, and itself.
+func (c *Config) SecretsBelow(dir string) []string {
+	var out []string
+	for _, path := range append(c.secretFiles(), c.File) {
+		if rel, err := filepath.Rel(dir, path); err == nil && filepath.IsLocal(rel) {
+			out = append(out, filepath.ToSlash(rel))
+		}
+	}
+	return out
+}
+
 // NamedFiles are the files that the configuration at path names, as Config.Files has them, whether
 // or not they exist and the rest of it is right.
-func NamedFiles(path string) []string {
-	abs, err := filepath.Abs(path)
+func NamedFiles(path string) []string { return readable(path).Files() }
+
+// NamedSecrets are the files that the configuration at path withholds from a profile beside which
+// they are, as Config.SecretsBelow has them, whether or not the rest of it is right.
+func NamedSecrets(path, profile string) []string {
+	dir, err := filepath.Abs(filepath.Dir(profile))
 	if err != nil {
 		return nil
+	}
+	return readable(path).SecretsBelow(dir)
+}
+
+// readable returns what can be read of the configuration at path.
+func readable(path string) *Config {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return &Config{}
 	}
 	data, err := readConfig(abs)
 	if err != nil {
-		return nil
+		return &Config{}
 	}
 	d := newDecoder(abs)
 	d.parse(data, nil)
-	return d.cfg.Files()
+	return d.cfg
 }
 
 // mustExist reports a file that is not there; folder: a directory will do.

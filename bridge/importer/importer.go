@@ -142,12 +142,18 @@ func (i *Import) say(format string, args ...any) {
 // stage writes the files, and returns the text that the configuration is to have with them, after
 // the same checks as at the daemon's start. dir is what it has made, also on an error.
 func (i *Import) stage(s *store, path string, before []byte) (after []byte, dir string, err error) {
-	from, err := readSource(i.File, i.Pick, profile.Options{LegacyCrypto: i.LegacyCrypto})
+	from, err := readSource(i.File, i.Pick, profile.Options{LegacyCrypto: i.LegacyCrypto,
+		Withheld: config.NamedSecrets(path, i.File)})
 	if err != nil {
 		return nil, "", err
 	}
 	if err := CheckCredentials(from.parsed, i.Login()); err != nil {
 		return nil, "", err
+	}
+	for _, f := range from.report.Warnings() {
+		if f.Severity == profile.Serious {
+			i.say("%s: %s", from.name, f)
+		}
 	}
 	i.at("stage")
 	if dir, err = s.add(i.Name, from, i.Credentials, i.at); err != nil {

@@ -20,6 +20,7 @@ type source struct {
 	files      map[string][]byte // by name
 	collection bool
 	parsed     *profile.Profile
+	report     profile.Report
 }
 
 // Load reads and checks a profile, or the profiles of a ZIP archive or folder.
@@ -40,13 +41,13 @@ func readSource(file string, pick []string, o profile.Options) (*source, error) 
 	}
 	s.files[s.name] = data
 	if s.collection {
-		s.parsed, _, err = profile.LoadAll(file, pick, o)
+		s.parsed, s.report, err = profile.LoadAll(file, pick, o)
 		return s, err
 	}
 	if len(pick) > 0 {
 		return nil, fmt.Errorf("%s is one profile: there is nothing to pick", s.name)
 	}
-	read, err := profile.DirFiles(filepath.Dir(file))
+	read, err := profile.DirFiles(filepath.Dir(file), o.Withheld)
 	if err != nil {
 		return nil, fmt.Errorf("reading the profile: %w", err)
 	}
@@ -61,7 +62,7 @@ func readSource(file string, pick []string, o profile.Options) (*source, error) 
 		}
 		return data, err
 	}
-	s.parsed, _, err = profile.Parse(data, s.name, o)
+	s.parsed, s.report, err = profile.Parse(data, s.name, o)
 	return s, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -68,7 +69,7 @@ func loadFiles(cfg *config.Config, warnings []config.Warning, err error) (*Spec,
 		if e.OpenVPN == nil {
 			continue
 		}
-		files, err := loadTunnel(e)
+		files, err := loadTunnel(cfg, e)
 		if err != nil {
 			errs = errors.Join(errs,
 				fmt.Errorf("%s: %w", e.OpenVPN.ProfilePos, err))
@@ -86,13 +87,18 @@ func loadFiles(cfg *config.Config, warnings []config.Warning, err error) (*Spec,
 	return l, nil
 }
 
-func loadTunnel(e config.Egress) (TunnelFiles, error) {
+func loadTunnel(cfg *config.Config, e config.Egress) (TunnelFiles, error) {
 	ciphers, err := knownCiphers(e.OpenVPN.Ciphers)
 	if err != nil {
 		return TunnelFiles{}, err
 	}
+	folder := e.OpenVPN.Profile
+	if !e.OpenVPN.Collection {
+		folder = filepath.Dir(folder)
+	}
 	parsed, report, err := loadProfile(e.OpenVPN, profile.Options{
-		LegacyCrypto: e.OpenVPN.LegacyCrypto, Ciphers: ciphers})
+		LegacyCrypto: e.OpenVPN.LegacyCrypto, Ciphers: ciphers,
+		Withheld: cfg.SecretsBelow(folder)})
 	if err != nil {
 		return TunnelFiles{}, err
 	}

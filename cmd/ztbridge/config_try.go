@@ -78,7 +78,8 @@ Needs root.`,
 func (p *progress) try(ctx context.Context, file string, flags profileFlags,
 	login *config.Credentials) error {
 	parsed, report, err := importer.Load(file, flags.pick,
-		profile.Options{LegacyCrypto: flags.legacy})
+		profile.Options{LegacyCrypto: flags.legacy,
+			Withheld: config.NamedSecrets(p.configPath, file)})
 	if err != nil {
 		return err
 	}

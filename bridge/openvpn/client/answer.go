@@ -38,7 +38,7 @@ func (r *run) answerPassword(what string) *outcome {
 }
 
 func (r *run) proxyLogin() *profile.Credentials {
-	return r.t.cfg.Profile.For(r.target.remote).ProxyLogin()
+	return r.t.cfg.Profile.ProxyLogin(r.target.remote)
 }
 
 func (r *run) answerLogin(what string, c *profile.Credentials) *outcome {

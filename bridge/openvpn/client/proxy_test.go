@@ -87,7 +87,7 @@ func TestProxies(t *testing.T) {
 	if err := os.WriteFile(file, []byte("room 12\r\nb\"r\\ead\r\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	files, err := profile.DirFiles(l.dir)
+	files, err := profile.DirFiles(l.dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

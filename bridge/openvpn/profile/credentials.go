@@ -92,10 +92,15 @@ func (p *Profile) Secrets() string {
 	for _, name := range p.Members() {
 		out += p.members[name].Secrets()
 	}
-	for _, c := range []*Credentials{p.embedded, p.proxyLogin} {
+	add := func(c *Credentials) {
 		if c != nil {
 			out += c.Username + "\x00" + c.Password + "\x00"
 		}
+	}
+	add(p.embedded)
+	add(p.proxyLogins[Proxy{}])
+	for _, r := range p.Remotes {
+		add(p.proxyLogins[r.Proxy])
 	}
 	return out
 }

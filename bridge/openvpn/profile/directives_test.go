@@ -354,11 +354,49 @@ func TestProxies(t *testing.T) {
 			t.Errorf("%v: proxy %v", r, r.Proxy)
 		}
 	}
-	if p.ProxyLogin() == nil || strings.Contains(p.Text(), "hunter2") {
+	if p.ProxyLogin(p.Remotes[0]) == nil || strings.Contains(p.Text(), "hunter2") {
 		t.Error("the proxy's password is lost, or written")
 	}
 	assertHarmless(t, p.Text())
 	assertOpenVPNReads(t, p)
+}
+
+// TestLoginOfEachProxy: each proxy is told its own login, and none is told another's.
+func TestLoginOfEachProxy(t *testing.T) {
+	text := "client\nauth-user-pass\n" +
+		"<connection>\nremote 192.0.2.1 443 tcp\nhttp-proxy a.example.net 1 a.auth\n</connection>\n" +
+		"<connection>\nremote 192.0.2.1 443 tcp\nsocks-proxy b.example.net 2 b.auth\n</connection>\n" +
+		"<connection>\nremote 192.0.2.1 443 tcp\nhttp-proxy c.example.net 3\n</connection>\n" +
+		"<connection>\nremote 192.0.2.1 443 tcp\n</connection>\n"
+	ca, _, _ := strings.Cut(base(t)[strings.Index(base(t), "<ca>"):], "</ca>")
+	options := Options{Files: func(name string) ([]byte, error) {
+		return []byte(name + "\nsecret\n"), nil
+	}}
+	all := "<http-proxy-user-pass>\nall\nsecret\n</http-proxy-user-pass>\n"
+	for more, want := range map[string]string{"": "a.auth b.auth - -", all: "a.auth b.auth all all"} {
+		p, _, err := Parse([]byte(text+ca+"</ca>\n"+more), "p", options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, r := range p.Remotes {
+			name := "-"
+			if c := p.ProxyLogin(r); c != nil {
+				name = c.Username
+			}
+			got = append(got, name)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("logins %v, want %s", got, want)
+		}
+		asks := strings.Contains(p.TextFor(Attempt{Remote: p.Remotes[2]}), "3 auto")
+		if asks != (more != "") {
+			t.Errorf("the third proxy is told a login: %v", asks)
+		}
+		if !strings.Contains(p.Secrets(), "a.auth\x00secret") {
+			t.Error("a change of a login goes unnoticed")
+		}
+	}
 }
 
 func TestDirectiveNamesAreUnique(t *testing.T) {

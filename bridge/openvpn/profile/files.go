@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -16,9 +17,14 @@ const maxInlined = 256 << 10
 // Load reads the profile at path, with the files that it refers to from the same directory.
 // options.Files is ignored.
 func Load(path string, options Options) (*Profile, Report, error) {
-	read, err := DirFiles(filepath.Dir(path))
+	read, err := DirFiles(filepath.Dir(path), options.Withheld)
 	if err != nil {
 		return nil, Report{}, fmt.Errorf("reading profile: %w", err)
+	}
+	// Opening a named pipe would wait for somebody to write into it.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, Report{}, &Error{Name: filepath.Base(path), Reason: "it is not a file; name " +
+			"a profile (.ovpn), or a folder or ZIP archive of them by profiles:"}
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -33,9 +39,12 @@ func Load(path string, options Options) (*Profile, Report, error) {
 	return Parse(data, filepath.Base(path), options)
 }
 
+// errWithheld is a file that the profile may not have.
+var errWithheld = errors.New("the configuration has other secrets in this file")
+
 // DirFiles returns a reader of the plain files in dir, by name alone: no other directory, no
-// symbolic link, nothing that is not a regular file, at most 256 KiB.
-func DirFiles(dir string) (FileReader, error) {
+// symbolic link, nothing that is not a regular file, at most 256 KiB, and none of those withheld.
+func DirFiles(dir string, withheld []string) (FileReader, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return nil, err
 	}
@@ -43,6 +52,9 @@ func DirFiles(dir string) (FileReader, error) {
 		name = strings.TrimPrefix(name, "./")
 		if name == "" || name == "." || name == ".." || strings.ContainsAny(name, `/\`) {
 			return nil, errors.New("only files in the profile's own directory are read")
+		}
+		if slices.Contains(withheld, name) {
+			return nil, errWithheld
 		}
 		return readPlain(dir, name)
 	}, nil

@@ -69,6 +69,9 @@ type rawRemote struct {
 type Options struct {
 	// Files, which may be nil, reads what the profile refers to by relative names.
 	Files FileReader
+	// Withheld are files, by their places below the profile's or collection's folder, that are
+	// never read for a profile: they hold secrets, which it could send to a proxy of its choice.
+	Withheld []string
 	// LegacyCrypto allows weak certificates and security levels (legacy_crypto of an egress).
 	LegacyCrypto bool
 	// Ciphers, when not empty, replace the profile's list of ciphers for negotiation.

@@ -28,9 +28,10 @@ type Profile struct {
 	// pulls nothing from the other end.
 	PointToPoint bool
 
-	embedded   *Credentials // in the profile itself
-	proxyLogin *Credentials
-	members    map[string]*Profile // of a collection, by name; nil for a single profile
+	embedded *Credentials // in the profile itself
+	// proxyLogins are those of proxies, by their place; of the zero value: of all others.
+	proxyLogins map[Proxy]*Credentials
+	members     map[string]*Profile // of a collection, by name; nil for a single profile
 	settings
 	connections []settings // of <connection> blocks, in their order
 	chacha20    bool       // its list of ciphers has ChaCha20-Poly1305, or there is none

@@ -353,12 +353,13 @@ func TestFilesBesideTheProfile(t *testing.T) {
 		os.Mkdir(filepath.Join(dir, "dir.crt"), 0o700)); err != nil {
 		t.Fatal(err)
 	}
-	read, err := DirFiles(dir)
+	read, err := DirFiles(dir, []string{"other.auth"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
 		"ca.crt": "", "./ca.crt": "",
+		"other.auth": "other secrets", "./other.auth": "other secrets",
 		outside: "own directory", "../x": "own directory", "..": "own directory",
 		"":         "own directory",
 		"link.crt": "not a regular file", "dir.crt": "not a regular file", "big.crt": "larger than",

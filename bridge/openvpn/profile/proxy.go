@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -28,7 +29,7 @@ func takeHTTPProxy(p *parser, d directive) error {
 		login := d.args[2]
 		if !slices.Contains([]string{"auto", "auto-nct"}, login) {
 			login = askLogin
-			if err := p.readProxyLogin(d, d.args[2]); err != nil {
+			if err := p.readProxyLogin(d, d.args[2], args); err != nil {
 				return err
 			}
 		}
@@ -58,10 +59,10 @@ func takeSOCKSProxy(p *parser, d directive) error {
 		return err
 	}
 	if len(d.args) > 2 {
-		args = append(args, askLogin)
-		if err := p.readProxyLogin(d, d.args[2]); err != nil {
+		if err := p.readProxyLogin(d, d.args[2], args); err != nil {
 			return err
 		}
+		args = append(args, askLogin)
 	}
 	p.set(d.name, args...)
 	return nil
@@ -73,8 +74,9 @@ const askLogin = "stdin"
 const proxyLoginHint = "put the proxy's user name and password, a line each, between " +
 	"<http-proxy-user-pass> and </http-proxy-user-pass>"
 
-// readProxyLogin reads the user name and password for a proxy from a file beside the profile.
-func (p *parser) readProxyLogin(d directive, file string) error {
+// readProxyLogin reads the user name and password for a proxy from a file beside the profile. place
+// is the proxy's host and port; nil: those that name no file.
+func (p *parser) readProxyLogin(d directive, file string, place []string) error {
 	switch {
 	case file == askLogin:
 		p.askedProxy = d.line
@@ -86,11 +88,11 @@ func (p *parser) readProxyLogin(d directive, file string) error {
 	if err != nil {
 		return fmt.Errorf("reading %q: %w; or %s", file, err, proxyLoginHint)
 	}
-	return p.keepProxyLogin(string(data))
+	return p.keepProxyLogin(string(data), place)
 }
 
 // keepProxyLogin keeps the two lines of a login for a proxy.
-func (p *parser) keepProxyLogin(text string) error {
+func (p *parser) keepProxyLogin(text string, place []string) error {
 	lines := strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
 	if len(lines) < 2 || lines[0] == "" || lines[1] == "" {
 		return fmt.Errorf("it holds no user name and password: %s", proxyLoginHint)
@@ -101,8 +103,20 @@ func (p *parser) keepProxyLogin(text string) error {
 				"than %d bytes", maxSecret)
 		}
 	}
-	p.profile.proxyLogin = &Credentials{Username: lines[0], Password: lines[1]}
+	if p.profile.proxyLogins == nil {
+		p.profile.proxyLogins = map[Proxy]*Credentials{}
+	}
+	p.profile.proxyLogins[proxyOf(place)] = &Credentials{Username: lines[0], Password: lines[1]}
 	return nil
+}
+
+// proxyOf returns the proxy at a canonical host and port; the zero value where there are none.
+func proxyOf(place []string) Proxy {
+	if len(place) < 2 {
+		return Proxy{}
+	}
+	port, _ := strconv.ParseUint(place[1], 10, 16)
+	return Proxy{Host: place[0], Port: uint16(port)}
 }
 
 func proxyPlace(args []string) ([]string, error) {
@@ -149,9 +163,9 @@ func takeProxyOption(p *parser, d directive) error {
 func takeProxyUserPass(p *parser, d directive) error {
 	switch {
 	case d.inline:
-		return p.keepProxyLogin(d.body)
+		return p.keepProxyLogin(d.body, nil)
 	case len(d.args) == 1:
-		return p.readProxyLogin(d, d.args[0])
+		return p.readProxyLogin(d, d.args[0], nil)
 	}
 	return fmt.Errorf("expected a block: %s", proxyLoginHint)
 }
@@ -167,8 +181,7 @@ func (p *parser) finishProxies() error {
 		}
 		for _, name := range []string{"http-proxy", "socks-proxy"} {
 			if args := own.options[name]; args != nil {
-				port, _ := strconv.ParseUint(args[0][1], 10, 16)
-				r.Proxy = Proxy{Host: args[0][0], Port: uint16(port)}
+				r.Proxy = proxyOf(args[0])
 			}
 		}
 		if own.has("http-proxy") && r.Proto != TCP {
@@ -182,16 +195,14 @@ func (p *parser) finishProxies() error {
 // finishProxyLogin has the login of a block used by the proxies that name none, and tells of a
 // login that is asked for and not there.
 func (p *parser) finishProxyLogin() {
-	if p.profile.proxyLogin == nil {
-		if p.askedProxy > 0 {
-			p.find(directive{line: p.askedProxy, name: "http-proxy"}, Serious,
-				"the proxy's login is missing: %s", proxyLoginHint)
-		}
-		return
+	if len(p.profile.proxyLogins) == 0 && p.askedProxy > 0 {
+		p.find(directive{line: p.askedProxy, name: "http-proxy"}, Serious,
+			"the proxy's login is missing: %s", proxyLoginHint)
 	}
 	for _, s := range append([]settings{p.profile.settings}, p.profile.connections...) {
 		for name, login := range map[string]string{"http-proxy": "auto", "socks-proxy": askLogin} {
-			if args := s.options[name]; args != nil && len(args[0]) == 2 {
+			args := s.options[name]
+			if args != nil && len(args[0]) == 2 && p.profile.loginFor(proxyOf(args[0])) != nil {
 				s.options[name] = [][]string{append(slices.Clone(args[0]), login)}
 			}
 		}
@@ -223,5 +234,10 @@ func (s settings) proxyAt(addr netip.Addr) settings {
 	return s
 }
 
-// ProxyLogin returns the user name and password for the servers' proxy, or nil.
-func (p *Profile) ProxyLogin() *Credentials { return p.proxyLogin }
+// ProxyLogin returns the user name and password for a server's proxy, or nil.
+func (p *Profile) ProxyLogin(r Remote) *Credentials { return p.For(r).loginFor(r.Proxy) }
+
+// loginFor returns a proxy's own login, or that of all; nil where there is none.
+func (p *Profile) loginFor(proxy Proxy) *Credentials {
+	return cmp.Or(p.proxyLogins[proxy], p.proxyLogins[Proxy{}])
+}
