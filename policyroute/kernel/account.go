@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	// accountTable holds what counts, apart from the filter: replacing the filter resets no
+	// accountTable holds the counters in a table of their own. Replacing the filter resets no
 	// counter, and nothing here can drop a packet.
 	accountTable = policyroute.NftTable + "-count"
 	// hookAccount is behind every usual filter (0, Docker's and ours), so that what is dropped
@@ -209,8 +209,8 @@ func devicesSet(table *nftables.Table, f policyroute.Family) *nftables.Set {
 		KeyType: addressType(f)}
 }
 
-// rules returns one that counts for the address, and one for where there is no room for it: the
-// kernel ends the first one then.
+// rules returns a rule that counts for the address, and one that counts when the set is full. In
+// that case the kernel ends the first one.
 func (p accountPath) rules(table *nftables.Table) [][]expr.Any {
 	match := slices.Concat(nfproto(p.family), []expr.Any{
 		addressField(p.family, p.off[0], p.off[1]),

@@ -17,9 +17,9 @@ import (
 // do not see it.
 var ErrAcceptsLeft = errors.New("accepts that should be gone are still in iptables")
 
-// PartialError is returned by Apply if some operations failed without which our table, the rules
-// and the routes are as closed as they should be, only less open. Only iptables may be more open:
-// see ErrAcceptsLeft.
+// PartialError is returned by Apply if operations failed that only open something. Our table, rules
+// and routes are then as closed as they should be. Only iptables may be more open: see
+// ErrAcceptsLeft.
 type PartialError struct {
 	// Failed are the errors of those operations. Errors of iptables wrap ErrNoIPTables, and
 	// ErrAcceptsLeft if the operation removes accepts.
@@ -34,7 +34,7 @@ func (e *PartialError) Error() string { return errors.Join(e.Failed...).Error() 
 func (e *PartialError) Unwrap() []error { return e.Failed }
 
 // Apply executes the plan's operations in order and stops at the first error, which names the
-// operation: later ones may rely on it, and after every prefix of a plan nothing leaks. It skips
+// operation. Later ones may rely on it, and after every prefix of a plan nothing leaks. It skips
 // failed operations that only open something, so that one impossible route, or an iptables that
 // does not work, does not stop the rest; it then returns a PartialError at the end.
 func (k *Kernel) Apply(ctx context.Context, p policyroute.Plan) error {
@@ -77,8 +77,8 @@ func (k *Kernel) apply(ctx context.Context, p policyroute.Plan) error {
 	return nil
 }
 
-// errNoAddress refuses a route by a device that could not be given its address: packets would leave
-// with the address of another device.
+// errNoAddress refuses a route by a device whose address could not be set. Packets would leave with
+// the address of another device.
 var errNoAddress = errors.New("the device lacks an address")
 
 // deviceFamily is one IP version of a device.
@@ -163,8 +163,8 @@ func (k *Kernel) changeChains(f policyroute.Family, change func() error) error {
 	})
 }
 
-// onIPTables makes every failure of do ErrNoIPTables: the requests are simple, and an iptables that
-// refuses them is of no use.
+// onIPTables returns every failure of do as ErrNoIPTables. The requests are simple, and an iptables
+// that refuses them is of no use.
 func (k *Kernel) onIPTables(f policyroute.Family, do func() error) error {
 	err := k.ipt.find(f)
 	if err == nil {
@@ -188,8 +188,8 @@ func (k *Kernel) changeMaps(o policyroute.ChangeNftMaps) error {
 	return k.nft.replace(o.Table)
 }
 
-// withoutIPv6 drops errors of IPv6 rules, routes and addresses on a kernel without IPv6, or on a
-// device where it is switched off (EACCES): nothing can leak there.
+// withoutIPv6 drops errors of IPv6 objects where IPv6 is off, in the kernel or on a device
+// (EACCES). Nothing can leak there.
 func withoutIPv6(f policyroute.Family, err error) error {
 	if f == policyroute.V6 && (errors.Is(err, unix.EAFNOSUPPORT) ||
 		errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EACCES)) {

@@ -25,8 +25,8 @@ type Flows struct {
 	Redirected []uint16
 	// Resolvers are those that connections to port 53 lead to, asked for or steered there.
 	Resolvers []netip.Addr
-	// Untranslated are clients whose connections show their own addresses outside: they began while
-	// no filter translated them, and would stay so as long as they last.
+	// Untranslated are clients whose connections show their own addresses outside. They began while
+	// no filter translated them, and stay so until they end.
 	Untranslated []netip.Prefix
 	// Moved, unless it is nil, reports whether packets of client to remote may now leave by another
 	// egress. It is asked about both ends of each connection, whoever opened it; steered means that
@@ -51,8 +51,8 @@ func (k *Kernel) CutFlows(ctx context.Context, f Flows) (int, error) {
 		cut, err := k.rtnl.ConntrackDeleteFilters(netlink.ConntrackTable,
 			netlink.InetFamily(afOf(family)), f)
 		total += int(cut)
-		// Connections come and go all the time: those that an interrupted listing missed are as new
-		// as those that begin right now.
+		// An interrupted listing is accepted: connections come and go all the time, and those
+		// missed are as new as those beginning now.
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 			return total, fmt.Errorf("cutting %s flows: %w", family, err)
 		}

@@ -107,8 +107,8 @@ func (r foreignRule) sourceIn(s Source, dst netip.Addr) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// inside returns an address of a prefix that is not the network address: a host's, but rarely the
-// box's own, which tends to be the first.
+// inside returns an address of a prefix other than the network address. It looks like a host's, but
+// is rarely the box's own, which is often the first.
 func inside(p netip.Prefix) netip.Addr {
 	if p.IsSingleIP() {
 		return p.Addr()

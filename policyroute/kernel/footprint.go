@@ -13,9 +13,9 @@ import (
 	"ztbridge/policyroute"
 )
 
-// In its nftables variant, iptables makes table filter and its built-in chains when it first needs
-// them, and never removes them. To leave the host as it was, we record which were absent before our
-// first chain, and remove those that are still empty at the end.
+// The nftables variant of iptables makes table filter and its built-in chains at first use, and
+// never removes them. To leave the host as it was, we record which were absent before our first
+// chain, and remove those that are still empty at the end.
 
 var builtinChains = []string{"INPUT", "FORWARD", "OUTPUT"}
 
@@ -82,8 +82,8 @@ func (k *Kernel) absentChains() ([]string, error) {
 	return absent, nil
 }
 
-// chainsLeft returns an error if our chains are where the nftables variant of iptables does not see
-// them, or may be where the legacy variant made them.
+// chainsLeft returns an error if our chains may be left where the other variant of iptables does
+// not see them.
 func (k *Kernel) chainsLeft(unseen []policyroute.Unseen) error {
 	if len(unseen) == 0 {
 		return nil

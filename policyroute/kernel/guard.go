@@ -47,8 +47,8 @@ func GuardSysctls(closed policyroute.State, recordPath string) error {
 	return errs
 }
 
-// GuardHost adds the routing rules of a closed state, which outlast a flush of the filter, and does
-// what GuardSysctls does. It is idempotent.
+// GuardHost does what GuardSysctls does, and adds the routing rules of a closed state. These
+// outlast a flush of the filter. It is idempotent.
 func GuardHost(closed policyroute.State, o Options) error {
 	k, err := Open(o)
 	if err != nil {

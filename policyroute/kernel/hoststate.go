@@ -22,13 +22,13 @@ type HostState struct {
 	Defaults []DefaultRoute // of table main, by family and then by metric
 	// IPv6 reports whether the kernel has it.
 	IPv6 bool
-	// ConntrackMax is how many connections the host follows at most (nf_conntrack_max); 0 where it
-	// is not known, or the kernel cannot count those of one source.
+	// ConntrackMax is how many connections the host follows at most (nf_conntrack_max). It is 0 if
+	// that is unknown or the kernel cannot count connections by source.
 	ConntrackMax int
 	// ForceForwarding6 reports whether single interfaces can forward IPv6 (Linux 6.17).
 	ForceForwarding6 bool
-	// AcceptRA are the interfaces that take routes from router advertisements as long as they do
-	// not forward (accept_ra is 1, or was before we made it 2), sorted.
+	// AcceptRA are the interfaces that take routes from router advertisements while they do not
+	// forward, sorted. Their accept_ra is 1, or was before we made it 2.
 	AcceptRA []string
 	// Reached are the destinations of main's routes by the named links, except the default.
 	Reached map[string][]netip.Prefix

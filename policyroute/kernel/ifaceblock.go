@@ -44,8 +44,8 @@ type ruleset struct {
 // maxJumps limits nested jumps, as the kernel does.
 const maxJumps = 16
 
-// IfaceBlocks returns foreign nftables filters that drop all packets which enter or leave by one of
-// the interfaces, and that packets by another interface do not meet. It leaves out rules that
+// IfaceBlocks returns foreign nftables filters that drop all packets of one of the interfaces.
+// Filters that packets of other interfaces meet as well are left out. It leaves out rules that
 // depend on more than the interface and the connection's state: only a packet can test those.
 //
 // egress is the interface by which what devices send leaves.

@@ -119,10 +119,10 @@ func (k *Kernel) Close() error {
 	return err
 }
 
-// Observe returns what of ours is in the kernel, in the form in which Compile says it: after Apply
-// the two are equal. Sysctls are those that were ever written and not put back. An iptables that is
-// missing or does not work is no error, see State.Unseen. It returns ErrDumpInterrupted when the
-// kernel kept changing.
+// Observe returns our objects in the kernel in the form that Compile uses. After Apply the two are
+// equal. Sysctls are those that were ever written and not put back. An iptables that is missing or
+// does not work is no error, see State.Unseen. It returns ErrDumpInterrupted when the kernel kept
+// changing.
 func (k *Kernel) Observe() (policyroute.State, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -12,8 +12,7 @@ import (
 	"ztbridge/policyroute"
 )
 
-// legacyCounter is what a rule, or the policy of a chain, of iptables in its legacy variant has
-// decided so far.
+// legacyCounter counts what a rule, or a chain's policy, of legacy iptables has decided so far.
 type legacyCounter struct {
 	chain   string
 	rule    string // empty for the policy

@@ -19,8 +19,8 @@ import (
 // default of 208 KiB in both directions.
 const nftBuffer = 16 << 20
 
-// elementsPerMessage keeps a message's list of elements below the 64 KiB that a netlink attribute
-// can hold: an element with the end of its range takes at most 130 bytes.
+// elementsPerMessage keeps a message's list of elements below the 64 KiB of a netlink attribute. An
+// element with the end of its range takes at most 130 bytes.
 const elementsPerMessage = 400
 
 // hooks translates the names of nft(8).

@@ -21,8 +21,8 @@ type decoder struct {
 	rule  policyroute.NftRule
 }
 
-// decode returns the rule, or false if encoder makes no such rule: encoding it again must give the
-// same expressions, so that none is overlooked.
+// decode returns the rule, or false if encoder makes no such rule. Encoding the result again must
+// give the same expressions, so that none is overlooked.
 func decode(in []expr.Any, ports map[string][]uint16) (policyroute.NftRule, bool) {
 	d := &decoder{in: in, ports: ports}
 	for len(d.in) > 0 {

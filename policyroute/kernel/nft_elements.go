@@ -15,8 +15,8 @@ import (
 	"ztbridge/policyroute"
 )
 
-// intervals translates the elements of a verdict map into the open-ended form that the kernel
-// keeps: where a range begins, and the first key behind it.
+// intervals translates the elements of a verdict map into the kernel's open-ended form. Each range
+// becomes its first key and the first key after it.
 func intervals(elements []policyroute.VerdictElement) []nftables.SetElement {
 	out := make([]nftables.SetElement, 0, 2*len(elements))
 	verdicts := map[string]*expr.Verdict{} // thousands of elements share a few

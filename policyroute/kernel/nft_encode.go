@@ -129,7 +129,7 @@ func (e encoder) rule(r policyroute.NftRule) ([]expr.Any, error) {
 	return out, nil
 }
 
-// family returns the family that the rule's matches need: an inet table sees both, and an address
+// family returns the family that the rule's matches need. An inet table sees both, and an address
 // has another offset in each.
 func (e encoder) family(r policyroute.NftRule) (policyroute.Family, error) {
 	family := r.Family

@@ -126,8 +126,8 @@ func (n nft) canMeter() bool {
 	return conn.Flush() == nil
 }
 
-// conntrackMax returns how many connections the host follows at most; 0 where it cannot be told or
-// those of one source cannot be counted.
+// conntrackMax returns how many connections the host follows at most. It is 0 if that is unknown or
+// connections cannot be counted by source.
 func (k *Kernel) conntrackMax() int {
 	k.meters.Do(func() { k.canMeter = k.nft.canMeter() })
 	if !k.canMeter {

@@ -24,11 +24,11 @@ type record struct {
 type recordData struct {
 	Boot    string     `json:"boot"`
 	Sysctls []original `json:"sysctls,omitempty"`
-	// Absent are the objects that iptables would create with our first chain: "ip" for table filter
-	// of that family, "ip FORWARD" for a chain in it. Nil until looked for.
+	// Absent are the objects that iptables would create with our first chain. "ip" stands for table
+	// filter of that family, "ip FORWARD" for a chain in it. Nil until looked for.
 	Absent []string `json:"absent"`
-	// Legacy are the families in which the legacy variant of iptables has made chains of ours: only
-	// it can see them.
+	// Legacy are the families in which legacy iptables has made our chains. Only that variant can
+	// see them.
 	Legacy []string `json:"legacy,omitempty"`
 }
 

@@ -6,12 +6,12 @@ import (
 	"ztbridge/policyroute"
 )
 
-// Restore removes everything of ours from the kernel and restores what we changed: afterwards
-// rules, routes, filters and sysctls are as before the first Apply. It leaves TUN devices to their
-// driver, without their addresses. It returns the plan that it carried out. Idempotent. It waits
-// several seconds for another iptables that holds the legacy variant's lock. Only chains that
-// iptables cannot list or change remain: it then returns ErrNoIPTables and keeps the record, so
-// that it can be called again.
+// Restore removes all our objects from the kernel and restores what we changed. Afterwards rules,
+// routes, filters and sysctls are as before the first Apply. It leaves TUN devices to their driver,
+// without their addresses. It returns the plan that it carried out. Idempotent. It waits several
+// seconds for another iptables that holds the legacy variant's lock. Only chains that iptables
+// cannot list or change remain: it then returns ErrNoIPTables and keeps the record, so that it can
+// be called again.
 func (k *Kernel) Restore(ctx context.Context) (policyroute.Plan, error) {
 	k.waitForIPTables(restoreSeconds)
 	defer k.waitForIPTables(passSeconds)

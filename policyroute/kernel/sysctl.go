@@ -16,17 +16,17 @@ import (
 
 const sysctlRoot = "/proc/sys/"
 
-// affected lists, by pattern below /proc/sys, the keys that the kernel rewrites when a key is
-// written (net/ipv4/devinet.c, inet_forward_change; net/ipv6/addrconf.c,
-// addrconf_fixup_forwarding).
+// affected lists the keys that the kernel rewrites when a key is written, by pattern below
+// /proc/sys. Sources: net/ipv4/devinet.c, inet_forward_change; net/ipv6/addrconf.c,
+// addrconf_fixup_forwarding.
 var affected = map[string][]string{
 	"net/ipv4/ip_forward":          forward4,
 	"net/ipv4/conf/all/forwarding": forward4,
 	"net/ipv6/conf/all/forwarding": {"net/ipv6/conf/*/forwarding"},
 }
 
-// deciding returns the parameter that sets a key for all interfaces at once; empty if there is
-// none, or it is the key itself.
+// deciding returns the parameter that sets a key for all interfaces at once. It is empty if there
+// is none, or if it is the key itself.
 func deciding(key string) string {
 	part := strings.Split(key, "/")
 	if len(part) != 5 || part[2] != "conf" || part[3] == "all" || part[4] != "forwarding" {

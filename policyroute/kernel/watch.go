@@ -15,18 +15,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watchBuffer is the size in bytes of the buffers for events; losing some is noticed, and costs no
-// more than one observation.
+// watchBuffer is the size in bytes of the buffers for events. A loss is noticed and costs one
+// observation.
 const watchBuffer = 1 << 20
 
 // drained is how long a socket must be silent to be known as empty.
 var drained = unix.NsecToTimeval((10 * time.Millisecond).Nanoseconds())
 
-// Watch calls notify with a cause whenever links, addresses, routes, rules, filters, queues or an
-// interface's forwarding or rp_filter change, and once at its beginning. Causes are for people;
-// several changes may come as one. notify must not block. Watch blocks until ctx is done, and then
-// returns nil, or until it can no longer listen. Nothing announces changes by the legacy variant of
-// iptables.
+// Watch calls notify with a cause whenever something changes that Observe or HostState reads, and
+// once at its start. That is links, addresses, routes, rules, filters, queues and an interface's
+// forwarding or rp_filter. Causes are for people; several changes may come as one. notify must not
+// block. Watch blocks until ctx is done, and then returns nil, or until it can no longer listen.
+// Nothing announces changes by the legacy variant of iptables.
 func (k *Kernel) Watch(ctx context.Context, notify func(cause string)) error {
 	routes, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK,
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
@@ -51,9 +51,9 @@ func (k *Kernel) Watch(ctx context.Context, notify func(cause string)) error {
 	})
 }
 
-// WatchNeighbours calls met with each entry of the neighbour table that is new or has changed, as
-// Neighbours would return it, until ctx is done; it then returns nil. met must not block. Events
-// may be lost.
+// WatchNeighbours calls met with each new or changed entry of the neighbour table until ctx is
+// done. Entries are as Neighbours returns them. It then returns nil. met must not block. Events may
+// be lost.
 func (k *Kernel) WatchNeighbours(ctx context.Context, met func(Neighbour)) error {
 	socket, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_NEIGH)
 	if err != nil {
@@ -108,8 +108,8 @@ func listen(socket *nl.NetlinkSocket, describe func(syscall.NetlinkMessage) stri
 		msgs, from, err := socket.Receive()
 		switch {
 		case errors.Is(err, unix.ENOBUFS):
-			// The kernel reports this once and goes on dropping until everything it kept has been
-			// read (af_netlink.c, NETLINK_S_CONGESTED): only then is it time to observe.
+			// The kernel reports this once and drops events until its queue has been read
+			// (af_netlink.c, NETLINK_S_CONGESTED). Only then is it time to observe.
 			lost = true
 			err = socket.SetReceiveTimeout(&drained)
 		case lost && errors.Is(err, unix.EAGAIN):
