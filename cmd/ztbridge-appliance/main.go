@@ -123,12 +123,12 @@ func keepLog() *cobra.Command {
 	return cmd
 }
 
-// trialTimeout is how long a system on trial may take to become as healthy as the one before:
-// tunnels have to connect, and a provider may be slow. The console shows what it waits for.
+// trialTimeout is how long a system on trial may take to become as healthy as the one before.
+// Tunnels have to connect, and a provider may be slow. The console shows what it waits for.
 const trialTimeout = 4 * time.Minute
 
-// trialSteady is longer than a probe takes to find that a tunnel is dead, and than systemd takes to
-// start a crashed daemon again.
+// trialSteady is longer than a probe takes to find a dead tunnel, and than systemd takes to restart
+// a crashed daemon.
 const trialSteady = 25 * time.Second
 
 func endTrial(log *slog.Logger) *cobra.Command {

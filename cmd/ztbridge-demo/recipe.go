@@ -11,8 +11,8 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// showRecipe runs the usual recipe on the box, lets its tunnel die and counts what leaks: it is
-// what ztbridge is measured against, and the proof that the capture sees a leak.
+// showRecipe runs the usual recipe on the box, lets its tunnel die and counts the leaks. ztbridge
+// is compared with it, and it proves that the capture sees a leak.
 func (d *demo) showRecipe(ctx context.Context) error {
 	d.screen.title("The usual recipe: openvpn with redirect-gateway, ip_forward, masquerade")
 	profile := filepath.Join(d.lab.Dir, "recipe.ovpn")

@@ -11,8 +11,8 @@ import (
 var errNoMirror = errors.New(
 	"this machine's apt knows no archive whose address ends in /debian; name one with --mirror")
 
-// mirrorOr returns the given mirror without a final slash, or, when none is given, the one that
-// this machine's own apt uses.
+// mirrorOr returns the given mirror without a final slash. If none is given, it returns the one
+// that this machine's apt uses.
 func mirrorOr(ctx context.Context, given string) (string, error) {
 	if given != "" {
 		return strings.TrimSuffix(given, "/"), nil

@@ -242,8 +242,7 @@ func egressFacts(s api.Status, e api.Egress) doctor.Egress {
 	return out
 }
 
-// trouble returns the first problem that a subject has of the kinds that match, if it is at least
-// that severe.
+// trouble returns a subject's first problem of the matching kinds that is at least that severe.
 func trouble(s api.Status, least health.Severity, subject string,
 	matches func(health.Code) bool) doctor.Trouble {
 	for _, c := range s.Conditions {

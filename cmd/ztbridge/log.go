@@ -26,7 +26,7 @@ func (p *program) logger() *slog.Logger {
 }
 
 // toJournal reports whether stderr is the journal's stream itself (systemd.exec(5),
-// $JOURNAL_STREAM): the variable is inherited by programs whose output has been redirected.
+// $JOURNAL_STREAM). Programs with redirected output inherit the variable too.
 func (p *program) toJournal() bool {
 	file, ok := p.err.(*os.File)
 	if !ok {

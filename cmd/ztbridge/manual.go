@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra/doc"
 )
 
-// manualCommands are of the program that is compiled to write the manual, and is in no package: the
-// renderer need not be on a box.
+// manualCommands are in no package, but only in the program that is compiled to write the manual. A
+// box needs no renderer.
 func (p *program) manualCommands() []*cobra.Command {
 	return []*cobra.Command{{
 		Use:    "manual FOLDER DATE",

@@ -61,8 +61,8 @@ why. Exit code 3: the daemon is not running, or something is not as configured.`
 	return cmd
 }
 
-// withoutDaemon says what a box is like on which no daemon runs: as JSON where that is asked for,
-// else as an error.
+// withoutDaemon describes a box on which no daemon runs, as JSON if that is asked for, else as an
+// error.
 func (p *program) withoutDaemon(err error, asJSON bool) error {
 	if !errors.Is(err, api.ErrNotRunning) {
 		return err

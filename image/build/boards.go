@@ -122,8 +122,8 @@ func (b *board) cardReaders() []*treeNode {
 	})
 }
 
-// suppliersOf returns the nodes and all nodes that must work before the kernel probes them: their
-// buses and the nodes that their properties refer to.
+// suppliersOf returns the nodes and all nodes that must work before the kernel probes them. Those
+// are their buses and the nodes that their properties refer to.
 func (b *board) suppliersOf(nodes []*treeNode) []*treeNode {
 	var all []*treeNode
 	var add func(n *treeNode)

@@ -1,6 +1,6 @@
-// Package build builds the appliance: disk images for cards and virtual machines, out of pinned
-// Debian packages, without loop devices, mounts or any network but the package mirror, and bit for
-// bit the same each time.
+// Package build makes the appliance's disk images, for cards and virtual machines, out of pinned
+// Debian packages. It needs no loop devices, no mounts and no network but the package mirror, and
+// makes the same bytes each time.
 //
 // An image is a declarative value, a Profile; everything else carries it out:
 //

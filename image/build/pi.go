@@ -16,8 +16,8 @@ kernel=u-boot.bin
 disable_overscan=1
 `
 
-// addPiFiles adds the files that a Pi reads from the first FAT partition when it starts: the
-// firmware, the boards' device trees and U-Boot.
+// addPiFiles adds the files that a Pi reads from the first FAT partition when it starts. They are
+// the firmware, the boards' device trees and U-Boot.
 func addPiFiles(files map[string][]byte, b *build) error {
 	files["config.txt"] = []byte(piConfig)
 	uboot, err := os.ReadFile(filepath.Join(b.unpacked["u-boot-rpi"],

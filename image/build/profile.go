@@ -76,8 +76,8 @@ type Profile struct {
 	// out. None: all is kept.
 	KeepFirmware []string `json:"keepFirmware,omitempty"`
 
-	// InitModules are what the initramfs loads before it looks for the disk, LaterModules while it
-	// waits, and BoxModules while systemd starts.
+	// InitModules are loaded by the initramfs before it looks for the disk. LaterModules are loaded
+	// while it waits, BoxModules while systemd starts.
 	InitModules  []string `json:"initModules"`
 	LaterModules []string `json:"laterModules,omitempty"`
 	BoxModules   []string `json:"boxModules"`
@@ -150,7 +150,7 @@ var dropModules = []string{
 	"drivers/net/wwan", "drivers/platform/surface", "drivers/thermal/intel",
 }
 
-// piDropModules are modules of Debian's arm64 kernel that no Pi can use: the hardware cannot be
+// piDropModules are modules of Debian's arm64 kernel that no Pi can use. The hardware cannot be
 // connected to a Pi, or its firmware is not in the image.
 var piDropModules = append(slices.Concat(
 	below("drivers/net/wireless", "admtek", "ath", "atmel", "intel", "intersil", "marvell",

@@ -61,8 +61,8 @@ type spdxRelation struct {
 	To   string `json:"relatedSpdxElement"`
 }
 
-// archive is the address that the bill names for Debian's packages, so that builds from different
-// mirrors have the same bytes.
+// archive is the address that the bill names for Debian's packages. It is constant, so that builds
+// from different mirrors have the same bytes.
 const archive = "https://deb.debian.org"
 
 const unknownSource = "NOASSERTION"

@@ -1,5 +1,5 @@
-// Command testreport reads what `go test -json` writes and tells it to a person: a line for each
-// package and everything that failing tests said; at the end what was skipped and why, so that
-// nobody takes a skipped test for a passed one, and what each failed test said first. It fails if a
-// test failed or none passed.
+// Command testreport turns the output of `go test -json` into a report for people. It prints a line
+// for each package and all output of failing tests. At the end it lists skipped tests with their
+// reasons, so that nobody takes one for a passed test, and the first words of each failed test. It
+// fails if a test failed or none passed.
 package main

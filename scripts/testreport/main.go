@@ -141,8 +141,8 @@ func (r *report) packageEnded(e event) {
 // position is how the framework begins what a test says, and how a panic begins.
 var position = regexp.MustCompile(`^\s*(\w+\.go:\d+: |panic: )`)
 
-// firstWords returns the first lines that a failed test said itself, cut to a length at which they
-// can be read: what follows may be the logs of many programs.
+// firstWords returns the first lines of a failed test's own output, cut to a readable length. What
+// follows may be the logs of many programs.
 func firstWords(output string) []string {
 	const maxLines, maxLength = 5, 240
 	var said []string

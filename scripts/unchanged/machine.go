@@ -101,8 +101,8 @@ func (s state) compare(later state) string {
 	return b.String()
 }
 
-// removeNetnsDir takes away the directory that ip(8) makes and mounts for its first namespace, if
-// it was not there before and holds none.
+// removeNetnsDir removes the directory that ip(8) makes and mounts for its first namespace. It
+// stays if it was there before or holds a namespace.
 func (m machine) removeNetnsDir(before state) error {
 	left, err := os.ReadDir(m.netns)
 	if before.netnsDir || err != nil || len(left) > 0 || os.Geteuid() != 0 {

@@ -67,8 +67,8 @@ func run(m machine, command []string) (status int, differences string, err error
 	return status, before.compare(after) + left, nil
 }
 
-// execute runs a command to its end, and is meanwhile the parent of every process that loses its
-// own (PR_SET_CHILD_SUBREAPER in prctl(2)), so that none that outlives the command is overlooked.
+// execute runs a command to its end, and adopts every process that loses its parent meanwhile. See
+// PR_SET_CHILD_SUBREAPER in prctl(2): so no process that outlives the command is overlooked.
 func execute(command []string) (status int, err error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return 0, fmt.Errorf("becoming the parent of orphans: %w", err)

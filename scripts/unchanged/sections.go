@@ -182,7 +182,7 @@ func links(out string) string {
 	return strings.ReplaceAll(changing.ReplaceAllString(out, ""), `\`, "")
 }
 
-// addresses leaves out of the output of `ip -o addr` lifetimes, and addresses that the kernel
+// addresses removes lifetimes from the output of `ip -o addr`, and addresses that the kernel
 // replaces by itself (RFC 8981).
 func addresses(out string) string {
 	var lines []string

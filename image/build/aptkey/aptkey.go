@@ -14,8 +14,9 @@ import (
 // ErrOtherKey reports a key that is not the one meant.
 var ErrOtherKey = errors.New("the key is not the one meant")
 
-// Only returns the key with the given fingerprint, whole and in hex, spaces allowed:
-// ASCII-armoured, and without whatever else the text holds, which apt would trust as well.
+// Only returns the key with the given fingerprint, ASCII-armoured, and nothing else of the text.
+// apt would trust other keys in it as well. The fingerprint is the whole one in hex, with or
+// without spaces.
 func Only(armored []byte, fingerprint string) ([]byte, error) {
 	keys, err := openpgp.ReadArmoredKeyRing(bytes.NewReader(armored))
 	if err != nil {

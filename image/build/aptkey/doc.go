@@ -1,3 +1,3 @@
-// Package aptkey reads the keys that apt repositories are signed with, and fails closed: a key
-// whose fingerprint is not the one given is no key.
+// Package aptkey reads the keys that apt repositories are signed with. It refuses a key whose
+// fingerprint is not the one given.
 package aptkey

@@ -45,8 +45,8 @@ const (
 	armCode  = "/usr/share/AAVMF/AAVMF_CODE.fd"
 )
 
-// args never ask for KVM: a /dev/kvm that exists need not be able to run a stock kernel, and a test
-// that hangs there says nothing about the image.
+// args never ask for KVM. A /dev/kvm need not be able to run a stock kernel, and a test that hangs
+// there says nothing about the image.
 func (m Machine) args() []string {
 	common := []string{"-display", "none", "-monitor", "none", "-no-reboot", "-m",
 		fmt.Sprint(m.Memory)}

@@ -237,8 +237,8 @@ func (s *stage) documents(o Options, reference []byte) error {
 		kind        string
 		data        []byte
 	}{
-		// No conffile: dpkg asks about one that was edited whenever a release explains a key
-		// better, and unattended-upgrades passes such a release over. See postinst.
+		// This is no conffile. dpkg asks about an edited one whenever a release explains a key
+		// better, and unattended-upgrades skips such a release. See postinst.
 		{template, 0o644, "", commentedOut(reference)},
 		{"/etc/apt/apt.conf.d/52ztbridge-unattended-upgrades", 0o644, "config|noreplace", upgrades},
 		{"/usr/share/doc/ztbridge/examples/ztbridge.yaml", 0o644, "", reference},

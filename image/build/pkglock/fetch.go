@@ -104,8 +104,8 @@ func (s *Store) store(p Package, body io.Reader) error {
 	return os.Rename(tmp.Name(), s.File(p))
 }
 
-// escapePath writes a pool path as mirrors spell it: '+' and '~' are taken literally by some and
-// not by others.
+// escapePath writes a pool path as mirrors spell it. Some take '+' and '~' literally, and others do
+// not.
 func escapePath(path string) string {
 	const hexDigits = "0123456789ABCDEF"
 	out := make([]byte, 0, len(path))

@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// WriteRepo lays the packages to install out as a flat apt repository in dir, from which mmdebstrap
-// can take nothing else than what the lock names. The index comes from the packages themselves,
-// whose sums the store has verified, so the repository needs no signature of its own. All packages
-// must have been fetched.
+// WriteRepo writes a flat apt repository of the packages to install into dir. mmdebstrap can take
+// nothing from it that the lock does not name. The index comes from the packages themselves, whose
+// sums the store has verified, so the repository needs no signature of its own. All packages must
+// have been fetched.
 func (s *Store) WriteRepo(ctx context.Context, lock *Lock, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("making local repository: %w", err)

@@ -27,8 +27,8 @@ type Request struct {
 	Backports  bool     // kernels are those of the suite's backports
 }
 
-// Resolve asks apt for the newest versions in a private root under dir, so that the host's own
-// package state is neither used nor touched. The indexes' signatures are checked by apt; nothing is
+// Resolve asks apt for the newest versions in a private root under dir. The host's own package
+// state is neither used nor changed. The indexes' signatures are checked by apt; nothing is
 // installed. It blocks for the download of the indexes.
 func Resolve(ctx context.Context, req Request, dir string) (*Lock, error) {
 	apt, err := newPrivateApt(req.Arch, req.sources(), dir)
@@ -101,9 +101,9 @@ func newPrivateApt(arch, sources, dir string) (*privateApt, error) {
 		}
 	}
 	files := map[string]string{
-		// Without the error mode, an index that could not be fetched or verified is a warning, and
-		// the packages come from those that could: without the security archive, they have last
-		// year's holes.
+		// The error mode makes an unverified or missing index an error. Otherwise it is a warning,
+		// and packages come from the other indexes: without the security archive, they lack a year
+		// of fixes.
 		"status":           "",
 		"etc/sources.list": sources,
 		"apt.conf": fmt.Sprintf(`APT::Architecture "%[1]s"; APT::Architectures { "%[1]s"; };
@@ -167,8 +167,7 @@ func (a *privateApt) newestRelease() (time.Time, error) {
 	return newest, nil
 }
 
-// add locks the names: with everything they depend on when they are to be installed, alone when
-// they are to be unpacked.
+// add locks the named packages. Those to install bring their dependencies, those to unpack do not.
 func (a *privateApt) add(ctx context.Context, lock *Lock, role Role, names []string) error {
 	if len(names) == 0 {
 		return nil
@@ -272,9 +271,9 @@ func parseStanzas(text []byte) []map[string]string {
 var kernelMetaRE = regexp.MustCompile(`^linux-image-[a-z]`)
 var kernelDependsRE = regexp.MustCompile(`linux-image-([0-9][^ ,]*)`)
 
-// concreteKernels replaces linux-image-FLAVOUR, an empty package, by the versioned one that it
-// depends on and by those that this one is only a name for: since Linux 6.19 Debian has kernels in
-// linux-base-VERSION, linux-binary-VERSION and linux-modules-VERSION.
+// concreteKernels replaces linux-image-FLAVOUR, an empty package, by the versioned packages that it
+// leads to. Since Linux 6.19 Debian has kernels in linux-base-VERSION, linux-binary-VERSION and
+// linux-modules-VERSION.
 func (a *privateApt) concreteKernels(ctx context.Context, names []string) ([]string, error) {
 	out := make([]string, 0, len(names))
 	for _, name := range names {

@@ -1,6 +1,6 @@
-// Package release makes the tree that a release is served from by any static web host: packages and
-// an apt repository of them, programs, manual pages, update bundles with a channel file, sums with
-// a signature, notes. The same checkout, version, date and keys make the same bytes.
+// Package release makes the directory tree of a release, which any static web host can serve. It
+// holds packages with their apt repository, programs, manual pages, update bundles with a channel
+// file, signed sums and notes. The same checkout, version, date and keys make the same bytes.
 //
 //	apt/                      repository, signed by the OpenPGP key in ztbridge.asc
 //	packages/  bin/  man/     .debs, static programs, manual pages

@@ -68,8 +68,8 @@ func secret(folder, file, variable string) ([]byte, error) {
 	return text, nil
 }
 
-// keyDate is when keys are said to be made: before any commit that they may sign a release of,
-// whose date the signature has.
+// keyDate is the creation date of the keys. It lies before every commit whose release they sign,
+// since a signature has the date of the commit.
 var keyDate = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // MakeKeys writes a new set of keys into the folder and returns the files. It never overwrites one:

@@ -92,8 +92,8 @@ func (o *Options) notes(context.Context) error {
 	return o.write("RELEASE-NOTES.md", []byte(notes))
 }
 
-// section returns the part of a changelog under the heading of a version, "## 1.2.3" and what
-// follows it, or under "## Unreleased".
+// section returns the part of a changelog under the heading of a version, or under "## Unreleased".
+// A heading is "## 1.2.3" with any text after it.
 func section(changelog, version string) (string, error) {
 	var found string
 	for _, part := range strings.Split("\n"+changelog, "\n## ")[1:] {

@@ -16,7 +16,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
 )
 
-// suite is the one name for all releases of Debian and Ubuntu: the program is static, and the
+// suite is the one suite name for all releases of Debian and Ubuntu. The program is static, and the
 // package depends on nothing that differs.
 const suite = "stable"
 

@@ -1,3 +1,3 @@
-// Package userdata writes what a stock cloud image (Debian, Ubuntu) is given at its creation, so
-// that it becomes a ztbridge box by itself.
+// Package userdata writes the user-data that makes a ztbridge box of a stock Debian or Ubuntu cloud
+// image.
 package userdata

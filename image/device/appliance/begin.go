@@ -12,13 +12,13 @@ import (
 	"strings"
 )
 
-// beginning is what a box has for a configuration that nobody has brought one: it lets nothing
-// through, and has a page by which its owner brings the rest.
+// beginning is the configuration of a box that has got none yet. It lets nothing through and serves
+// the page, on which the owner adds the rest.
 //
 //go:embed begin.yaml
 var beginning []byte
 
-// codeFile is where a person who takes the card to a PC finds the code of a box without an owner.
+// codeFile holds the code of a box without an owner, for people who read the card on a PC.
 const codeFile = "ztbridge-code.txt"
 
 const codeText = `This box has no owner yet. Open its page in a browser on the same network:

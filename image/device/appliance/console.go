@@ -31,11 +31,11 @@ func WriteConsole(message string) {
 	}
 }
 
-// Reporter shows the daemon's status on the console whenever it has changed in words, not merely in
-// numbers, and leaves problems that last on the FAT partition.
+// Reporter shows the daemon's status on the console whenever its words change, not only its
+// numbers. It leaves lasting problems on the FAT partition.
 type Reporter struct {
-	// Status returns what is going on, in words; an error means that no daemon answers, or that it
-	// is not ready.
+	// Status returns the daemon's status in words. An error means that no daemon answers, or that
+	// it is not ready.
 	Status func(ctx context.Context) (string, error)
 	// Problems returns what has been wrong for a while, empty when all is well. It is asked at a
 	// sixth of the rate.

@@ -69,7 +69,7 @@ func (s *Setup) named(entries []os.DirEntry) map[string]string {
 	return names
 }
 
-// belongsToImage reports whether a file is needed to start the box, or ours: a mistake in a
+// belongsToImage reports whether a file is needed to start the box, or is ours. A mistake in a
 // configuration must not wipe it.
 func belongsToImage(lower string) bool {
 	ours := []string{errorFile, codeFile, "readme.txt", "config.txt", "cmdline.txt"}
@@ -90,8 +90,8 @@ func (s *Setup) hinted(err error) error {
 	return err
 }
 
-// meant returns a hint for each file that was probably meant to be another: editors and systems
-// that hide the end of names make ztbridge.yaml.txt.
+// meant returns a hint for each file whose name is probably a mistake. Editors and systems that
+// hide file name extensions make ztbridge.yaml.txt.
 func (s *Setup) meant() (hints string) {
 	entries, _ := os.ReadDir(s.ConfigDir) // no hint at worst
 	for _, e := range entries {

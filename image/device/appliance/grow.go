@@ -39,9 +39,9 @@ type medium interface {
 	Sync() error
 }
 
-// GrowTable lets the data partition, the last one of a disk of so many bytes, take all that is
-// behind it, in a GPT or MBR as the images have it. It returns where the partition begins and its
-// length, in bytes.
+// GrowTable extends the data partition, the last one, to the end of a disk of the given size. It
+// knows GPT and MBR as the images have them. It returns where the partition begins and its length,
+// in bytes.
 func GrowTable(disk medium, size int64) (start, length int64, err error) {
 	sectors := uint64(size / sectorSize)
 	table := make([]byte, (2+entrySectors)*sectorSize)

@@ -18,7 +18,7 @@ import (
 	"ztbridge/image/device/cloudconfig"
 )
 
-// Oracle's machines are known by what their firmware says, and are told by their metadata service
+// Oracle's machines are recognised by their firmware's asset tag. Their metadata service returns
 // what they were created with:
 // https://docs.oracle.com/iaas/Content/Compute/Tasks/gettingmetadata.htm
 const (
@@ -61,8 +61,8 @@ type instance struct {
 	} `json:"metadata"`
 }
 
-// get asks until there is an answer or the context ends: the network may not be up yet, and the
-// service is known to be away for moments.
+// get asks until there is an answer or the context ends. The network may not be up yet, and the
+// service fails now and then.
 func (m Metadata) get(ctx context.Context) (instance, error) {
 	ticker := time.NewTicker(m.Every)
 	defer ticker.Stop()
@@ -110,9 +110,9 @@ func (m Metadata) ask(ctx context.Context) (i instance, err error) {
 	return i, err
 }
 
-// TakeMetadata gives a box without a configuration the one in its cloud's metadata, and the SSH key
-// that the machine was created with. Problems are told as those with files on the FAT partition
-// are. It blocks until the service has answered or the context ends.
+// TakeMetadata installs the configuration and the SSH key of the cloud's metadata, on a box that
+// has no configuration. Problems are told as those with files on the FAT partition are. It blocks
+// until the service has answered or the context ends.
 func (s *Setup) TakeMetadata(ctx context.Context, service Metadata) error {
 	i, err := service.get(ctx)
 	remarks := ""

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// minAge is how long something must have been wrong to be worth a write to the card: tunnels
-	// come and go.
+	// minAge is how long a problem must have lasted to be worth a write to the card. Tunnels come
+	// and go.
 	minAge = 30 * time.Second
 	// problemsEvery is how often the file is written in the long run: a card wears out. A start, in
 	// which one cause follows another, has problemsAtOnce writes to itself.
@@ -26,8 +26,8 @@ const (
 	problemsAtOnce = 5
 )
 
-// daemonProblems is what has been wrong for a while, for the FAT partition: what the setup noticed,
-// and the daemon's errors with what can be done about each. It is empty when all is well.
+// daemonProblems returns the lasting problems, for the FAT partition. They are what the setup
+// noticed, and the daemon's errors with their remedies. It is empty when all is well.
 func (s *Setup) daemonProblems(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

@@ -150,8 +150,8 @@ func (s *Setup) takeDaemonFiles(ctx context.Context, files []found) (remarks str
 	return remarks, s.taken(files)
 }
 
-// adopt checks the configuration as it will be, what is in use with new files over it, and installs
-// it: all or none. It returns what the daemon remarks of it.
+// adopt checks the present configuration with the new files over it, and installs it, all or
+// nothing. It returns what the daemon remarks of it.
 func (s *Setup) adopt(ctx context.Context,
 	add func(staging string) error) (remarks string, err error) {
 	staging := filepath.Join(s.DataDir, "incoming")
@@ -239,8 +239,8 @@ func replaceFile(from, to string) error {
 	return replace(to, func(fresh string) error { return copyFile(from, fresh) })
 }
 
-// replace lets write make a file beside the target and renames it: the old content or the new is
-// there, whenever the power goes.
+// replace lets write make a file beside the target, then renames it. After a power cut the old
+// content or the new one is there.
 func replace(to string, write func(fresh string) error) error {
 	fresh := filepath.Join(filepath.Dir(to), ".new-"+filepath.Base(to))
 	if err := write(fresh); err != nil {

@@ -114,8 +114,8 @@ func checkConfig(ctx context.Context, file string) (remarks string, err error) {
 	return warnings(out.String()), nil
 }
 
-// warnings leaves out what a report merely informs of, as nearly every profile gives reason to:
-// each remaining line has its heading, a line that is not indented, before it.
+// warnings returns the warnings of a report with their headings, without what is only information.
+// Nearly every profile causes some. A heading is a line that is not indented.
 func warnings(report string) string {
 	var b strings.Builder
 	heading := ""

@@ -11,9 +11,9 @@ import (
 // errorFile is where a person who takes the card to a PC finds out why the box does not work.
 const errorFile = "ztbridge-error.txt"
 
-// tell leaves the problem, and what was remarked of files that are good, on the FAT partition, the
-// console and where `ztbridge status` finds it. When there is nothing to say, it removes what was
-// said before.
+// tell leaves the problem, and the remarks about good files, where people look. That is the FAT
+// partition, the console and the notice that `ztbridge status` shows. When there is nothing to say,
+// it removes what was said before.
 func (s *Setup) tell(remarks string, problem error) error {
 	text := remarks
 	if problem != nil {

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// wipePrefix goes before the name of a file that is being wiped: it is no user's file any more,
-// whatever becomes of the power. It begins with what findFiles passes over.
+// wipePrefix begins the name of a file that is being wiped. After a power cut it is no longer taken
+// for a user's file. It begins with what findFiles passes over.
 const wipePrefix = "_wipe-"
 
 // wipe overwrites files before it removes them. A flash card may keep old blocks anyway; a reader
@@ -61,9 +61,8 @@ var errDamaged = errors.New(
 	"it holds zero bytes: it was not written to its end, or is no plain text (UTF-8); write it " +
 		"anew")
 
-// damaged reports whether a file is none that a person wrote: what was being written, or wiped,
-// when the power went is full of zeros. All of these files are text but .p12, which begins with
-// another byte.
+// damaged reports whether a file was cut off by a power cut. Such files are full of zeros. All of
+// these files are text but .p12, which begins with another byte.
 func damaged(name string, data []byte) bool {
 	if strings.HasSuffix(strings.ToLower(name), ".p12") {
 		return bytes.HasPrefix(data, []byte{0})

@@ -1,3 +1,3 @@
-// Package box names what the parts of a running appliance hand to each other: the initramfs, which
+// Package box names what the parts of a running appliance exchange. They are the initramfs, which
 // finds the disk, and the system, which uses it.
 package box

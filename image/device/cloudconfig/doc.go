@@ -1,4 +1,4 @@
-// Package cloudconfig is the part of cloud-init's language that makes a box: `ztbridge-image
-// user-data` writes it for stock images, and the ztbridge image, which has no cloud-init, reads it
-// by itself.
+// Package cloudconfig reads and writes the part of cloud-init's format that configures a box.
+// `ztbridge-image user-data` writes it for stock images; the ztbridge image, which has no
+// cloud-init, reads it itself.
 package cloudconfig

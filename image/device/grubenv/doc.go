@@ -1,5 +1,6 @@
-// Package grubenv reads and writes the boot loader's environment block: the one piece of state that
-// GRUB, which decides what to boot, and the running system, which decides what was good, share.
+// Package grubenv reads and writes the boot loader's environment block, the only state that GRUB
+// and the running system share. GRUB decides what to boot; the system decides whether that was
+// good.
 //
 //	          bundle written          GRUB, before it boots B      health check passed
 //	active=A ────────────────▶ try=B ────────────────────────▶ try=B ─────────────────▶ active=B

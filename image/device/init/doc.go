@@ -1,4 +1,4 @@
-// Command init is the first process of the appliance: it loads the modules its disk needs, puts the
+// Command init is the first process of the appliance. It loads the modules its disk needs, puts the
 // slot's squashfs under a RAM overlay and hands over to systemd. Whatever goes wrong, it restarts
 // the machine: after a first try of a new slot the boot loader then goes back to the old one.
 //

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// loadModules loads the files that a list in dir names, which the builder has put in the order of
-// their dependencies. Modules for which this machine has no hardware refuse, and so do those that
-// need them: only if the disk does not appear do the refusals, which are returned in words, matter.
+// loadModules loads the files of a list in dir. The builder has put them in the order of their
+// dependencies. Modules for which this machine has no hardware refuse, and so do those that need
+// them: only if the disk does not appear do the refusals, which are returned in words, matter.
 func loadModules(dir, list string) (refusals []string, err error) {
 	order, err := os.Open(filepath.Join(dir, list))
 	if err != nil {
@@ -56,7 +56,7 @@ func loadModule(file string) error {
 	return nil
 }
 
-// openTUN gives the node of the tun module the mode that udev's rules have for it: the daemon,
-// which does not wait for udev, hands it to openvpn's own user. Where the module did not load there
-// is no node, and the daemon says so.
+// openTUN gives the node of the tun module the mode of udev's rules. The daemon does not wait for
+// udev, and hands the node to openvpn's own user. Where the module did not load there is no node,
+// and the daemon says so.
 func openTUN() { _ = os.Chmod("/dev/net/tun", 0o666) }

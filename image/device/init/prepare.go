@@ -7,21 +7,20 @@ import (
 	"path/filepath"
 )
 
-// preparing is the argument by which this program knows that it is not the first process but the
-// one that prepares.
+// preparing is the argument that makes this program the preparing process instead of the first one.
 const preparing = "prepare"
 
 // programs are what systemd is to start first, below the new root.
 var programs = []string{"usr/lib/systemd/systemd-executor", "usr/lib/ztbridge/ztbridge-appliance",
 	"usr/bin/ztbridge"}
 
-// startPreparing starts a process that has the next things ready before systemd, which takes one
-// processor for seconds to read its units, asks for them on the other. It outlives this program and
-// becomes a child of systemd's. Nothing depends on it: modules are loaded, and files are read, when
-// they are needed at the latest.
+// startPreparing starts a process that loads what systemd needs next. systemd takes one processor
+// for seconds to read its units; this process uses the other. It outlives this program and becomes
+// a child of systemd's. Nothing depends on it: modules are loaded, and files are read, when they
+// are needed at the latest.
 func startPreparing() error {
-	// Go's runtime opens /dev/null for streams that are missing, and gives up when it is not there:
-	// /dev is about to move.
+	// Go's runtime opens /dev/null for missing streams, and fails without it. /dev is about to
+	// move.
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("preparing for systemd: %w", err)
@@ -35,7 +34,7 @@ func startPreparing() error {
 	return p.Release()
 }
 
-// prepare sees the initramfs as its root, wherever the first process has gone, and the new root as
+// prepare has the initramfs as its root, whatever root the first process has, and the new root as
 // its working directory.
 func prepare() {
 	_, _ = loadModules("/modules", "box")

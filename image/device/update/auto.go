@@ -270,8 +270,8 @@ func (a Auto) share(text string, span time.Duration) time.Duration {
 	return time.Duration(binary.BigEndian.Uint64(sum[:]) % uint64(span))
 }
 
-// restartAt is the box's own moment in the window that now is in, or else in the next one; now,
-// where a person wishes it.
+// restartAt returns this box's time in the window that contains now, or in the next one. It is now
+// if a user wants the update at once.
 func (a Auto) restartAt(now time.Time) time.Time {
 	now = now.UTC()
 	if a.Now {

@@ -112,8 +112,8 @@ func (b *Box) running() (box.Slot, box.Release, error) {
 
 func (b *Box) envFile() string { return filepath.Join(b.ConfigDir, box.GrubEnv) }
 
-// Apply verifies the bundle, writes it to the inactive slot and has it tried at the next start,
-// which it does not cause. A bundle that is refused changes nothing. An interruption leaves the
+// Apply verifies the bundle, writes it to the inactive slot and has it tried at the next start. It
+// does not restart the box. A bundle that is refused changes nothing. An interruption leaves the
 // running system as it is. An older version than the running one is refused unless allowDowngrade:
 // who can serve an old bundle, which is signed as well, would bring its security holes back.
 func (b *Box) Apply(ctx context.Context, file io.ReadSeeker, allowDowngrade bool) (Manifest,

@@ -17,9 +17,9 @@ import (
 	"pault.ag/go/debian/version"
 )
 
-// A bundle is: magic, length of the manifest (32 bits, big endian), manifest (JSON), its Ed25519
-// signature, and the slot's content compressed by zstd. The signature is over everything before it,
-// and the manifest has the sums of the rest.
+// A bundle has five parts. They are magic, length of the manifest (32 bits, big endian), manifest
+// (JSON), its Ed25519 signature, and the slot's content compressed by zstd. The signature is over
+// everything before it, and the manifest has the sums of the rest.
 const magic = "ZTBRIDGE-UPDATE 1\n"
 
 const (

@@ -22,8 +22,8 @@ type Channel struct {
 	Name    string    `json:"channel"`
 	Version string    `json:"version"`
 	Created time.Time `json:"created"`
-	// Expires ends the time in which the file may be believed: whoever can answer in the server's
-	// place could show an old one for ever.
+	// Expires ends the time in which the file is valid. An attacker who answers in the server's
+	// place could otherwise show an old one for ever.
 	Expires time.Time               `json:"expires"`
 	Bundles map[string]ChannelEntry `json:"bundles"` // by target
 }

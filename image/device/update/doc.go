@@ -1,3 +1,3 @@
-// Package update brings a new system into the inactive slot of a running box, and takes it back
-// when it is not healthy.
+// Package update installs a new system in the inactive slot of a running box, and reverts it if it
+// is unhealthy.
 package update

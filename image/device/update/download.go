@@ -147,8 +147,8 @@ func checkScheme(u *url.URL, insecure bool) error {
 	return fmt.Errorf("%w: %s", ErrInsecure, u.Redacted())
 }
 
-// save copies at most the smaller of both numbers of bytes: a server need not keep to the size that
-// it told.
+// save copies at most the smaller of both numbers of bytes. A server may send more than the size
+// that it announced.
 func save(name string, body io.Reader, limit, space int64) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {

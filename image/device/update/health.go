@@ -19,9 +19,9 @@ import (
 type Health struct {
 	// Errors holds the errors, each as "code subject".
 	Errors []string `json:"errors"`
-	// Links holds everything that packets travel by and how well it does, whatever the daemon makes
-	// of it: a dead tunnel is a mere warning while there is another one. Versions that knew only
-	// errors left it out.
+	// Links holds everything that packets travel by, and how well it works. A dead tunnel is only a
+	// warning of the daemon's while there is another one. Versions that knew only errors left it
+	// out.
 	Links map[string]linkState `json:"links,omitempty"`
 
 	// at is when the daemon looked last, and instance when it started: what goes round and round is
@@ -47,7 +47,7 @@ func (s linkState) String() string {
 // name.
 const zerotierLink = "zerotier"
 
-// errNotReady reports a daemon that has not looked at the world yet: nothing is known to be bad,
+// errNotReady reports a daemon that has not finished its first look. Nothing is known to be bad,
 // and nothing passes.
 var errNotReady = errors.New("the daemon is starting")
 
@@ -88,8 +88,8 @@ func (h Health) knew(e string) bool {
 		func(old string) bool { return strings.HasSuffix(old, " "+subject) })
 }
 
-// sharedWith leaves of the health what can be compared with that under another configuration: links
-// of both, and errors of the box itself, which have no subject. ZeroTier is always well where
+// sharedWith returns what can be compared with the health under another configuration. Those are
+// links of both, and errors of the box itself, which have no subject. ZeroTier is always well where
 // no network is configured.
 func (h Health) sharedWith(other Health) Health {
 	shared := Health{Links: map[string]linkState{}}

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Keys are files of one line: base64 of the 32 bytes of a public key, or of the seed of a private
-// one.
+// Key files have one line. It is the base64 of the 32 bytes of a public key, or of the seed of a
+// private one.
 
 // EncodeKey is the content of a key file.
 func EncodeKey(b []byte) []byte { return []byte(base64.StdEncoding.EncodeToString(b) + "\n") }

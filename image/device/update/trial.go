@@ -59,8 +59,8 @@ func (n note) complaints(now Health, config string) []string {
 	return now.worseThan(n.Health)
 }
 
-// excuses reports whether a silent daemon is none of the system's that is tried: there was no
-// configuration, and there is none; or it was as silent when a person chose to go back.
+// excuses reports whether a silent daemon is not the fault of the system on trial. Either there was
+// no configuration and there is none, or the daemon was silent before a rollback.
 func (n note) excuses(config string) bool {
 	return slices.Contains(n.Errors, noDaemon) &&
 		(n.Rollback || n.Config == unconfigured && config == unconfigured)
@@ -108,8 +108,8 @@ type Trial struct {
 	Timeout time.Duration
 	// Every is the pause between two looks.
 	Every time.Duration
-	// Steady is how long every look has to be good before the system is kept, and Looks how many it
-	// takes at least: on a slow machine there are few in a given time. A daemon that crashes and
+	// Steady is how long every look has to be good before the system is kept. Looks is how many it
+	// takes at least, because a slow machine makes few in a given time. A daemon that crashes and
 	// starts again begins anew.
 	Steady time.Duration
 	Looks  int
