@@ -17,8 +17,8 @@ import (
 const advertInterval = time.Second
 
 // Advertise sends router advertisements on an interface of the host, at once and every second until
-// the returned function is called: a default route of half an hour, and the prefix as on link, from
-// which hosts make no addresses of their own.
+// the returned function is called. They carry a default route of half an hour and the prefix as on
+// link, from which hosts make no addresses of their own.
 func Advertise(n *netlab.Namespace, iface string, prefix netip.Prefix) (stop func() error,
 	err error) {
 	conn, err := n.ListenPacket("ip6:ipv6-icmp", "::")

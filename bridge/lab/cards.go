@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// LikeCards makes the interfaces that the lab's hosts have now treat TCP as plain network cards do:
-// what is sent leaves in frames of one segment each, which are bundled again where they arrive
-// (ethtool(8): tso, gro). By themselves veth pairs pass on whole bundles of up to 64 kB, so that
-// cutting the same data into twice the segments costs next to nothing. For measurements; needs
-// Ethtool. It can be called again when there are more.
+// LikeCards makes the present interfaces of the lab's hosts treat TCP as plain network cards do.
+// Frames leave with one segment each and are bundled again where they arrive (ethtool(8): tso,
+// gro). By themselves veth pairs pass on whole bundles of up to 64 kB, so that cutting the same
+// data into twice the segments costs next to nothing. For measurements; needs Ethtool. It can be
+// called again when there are more.
 func (l *Lab) LikeCards(ctx context.Context) error {
 	for _, host := range l.present() {
 		links, err := host.Run(ctx, "ip", "-brief", "link", "show", "type", "veth")

@@ -94,8 +94,8 @@ func (s *DNSServer) serve(srv *dns.Server) {
 	<-started
 }
 
-// ServeDNSOverTLS answers on all addresses of the host at port 853, as the host of that name, and
-// returns the certificate of the authority that vouches for it, in PEM.
+// ServeDNSOverTLS answers on port 853 of all addresses of the host, under the given host name. It
+// returns the certificate of the authority that signed the host's, in PEM.
 func ServeDNSOverTLS(n *netlab.Namespace, name string, zone *Zone) (s *DNSServer, ca string,
 	err error) {
 	authority, err := newAuthority(name)

@@ -15,7 +15,7 @@ import (
 // EchoPort is where echo servers of the lab listen, UDP and TCP.
 const EchoPort = 7
 
-// Echo is a server that sends back what it gets; frames of a stream come back with the source
+// Echo is a server that sends back what it receives. Frames of a stream come back with the source
 // address that the server saw.
 type Echo struct {
 	packets   []net.PacketConn

@@ -91,8 +91,8 @@ func (l *Lab) Logs(lines int) string {
 	return b.String()
 }
 
-// SetCongestionControl has the lab's present hosts use an algorithm for the connections that they
-// make or take from now on (tcp(7)). Namespaces may only use those that the machine's
+// SetCongestionControl sets the algorithm for connections that the lab's present hosts make or
+// accept from now on (tcp(7)). Namespaces may only use those that the machine's
 // net.ipv4.tcp_allowed_congestion_control names.
 func (l *Lab) SetCongestionControl(name string) error {
 	for _, host := range l.present() {

@@ -17,10 +17,10 @@ type Line struct {
 	Queue time.Duration // a frame that would wait longer for those before it is dropped
 }
 
-// Stretch replaces a link, which must exist, by one of the same names, addresses and routes that
-// has the line's delay and rate. The caller must call stop, which takes it away, before it closes
-// the namespaces; Lab.Defer does. Frames are carried by goroutines of this process, which takes
-// some 5 µs for each: lines of up to some hundred Mbit/s.
+// Stretch replaces an existing link by one with the same names, addresses and routes and the line's
+// delay and rate. The caller must call stop, which takes it away, before it closes the namespaces;
+// Lab.Defer does. Frames are carried by goroutines of this process, which takes some 5 µs for each:
+// lines of up to some hundred Mbit/s.
 func Stretch(link *netlab.Link, line Line) (stop func() error, err error) {
 	a, b, err := link.Taps()
 	if err != nil {

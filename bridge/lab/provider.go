@@ -44,9 +44,9 @@ type ProviderOptions struct {
 	IPv4Only    bool         // no IPv6 inside the tunnel
 }
 
-// Provider is a VPN provider: a host with two public addresses, real OpenVPN servers, resolvers of
-// its own, and NAT to the Internet. What its customers send is seen on the Internet as coming from
-// Public4[0] or Public6[0].
+// Provider is a VPN provider's host. It has two public addresses, real OpenVPN servers, resolvers
+// of its own, and NAT to the Internet. What its customers send is seen on the Internet as coming
+// from Public4[0] or Public6[0].
 type Provider struct {
 	NS      *netlab.Namespace
 	Name    string
@@ -133,7 +133,7 @@ func (p *Provider) Config() string {
 	return b.String()
 }
 
-// SetClientCertificate replaces the certificate in profiles made from now on by one that is valid
+// SetClientCertificate replaces the certificate in profiles made from now on. The new one is valid
 // until end, which may have passed.
 func (p *Provider) SetClientCertificate(end time.Time) (err error) {
 	p.client, err = p.ca.issue("customer", x509.ExtKeyUsageClientAuth, end)

@@ -62,7 +62,7 @@ func (r Report) LongestGap() time.Duration {
 	return r.Gap(r.Rounds[0].Sent, r.Rounds[len(r.Rounds)-1].Sent)
 }
 
-// Gap returns the longest time without an answer among those that overlap [from, to]: the gap that
+// Gap returns the longest time without an answer among those that overlap [from, to]. The gap that
 // an event at from caused is Gap(from, time of the next event). A gap is measured to its true ends,
 // also outside of the interval; what has no answer before or after it ends at the first or last
 // request.

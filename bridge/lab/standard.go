@@ -50,9 +50,9 @@ var (
 
 	BoxWAN4 = host(WANNet4, 2)
 	BoxWAN6 = host(WANNet6, 2)
-	// HostTarget4 and HostTarget6 are what hosts talk to on the Internet, ClientTarget4 and
-	// ClientTarget6 what only clients talk to: a packet of a client is known by its destination
-	// even when its source was translated and it has no content, as a SYN.
+	// HostTarget4 and HostTarget6 are Internet addresses that hosts talk to. Only clients talk to
+	// ClientTarget4 and ClientTarget6: so a client's packet is known by its destination even when
+	// its source was translated and it has no content, as a SYN.
 	HostTarget4   = host(netNet4, 10)
 	HostTarget6   = netip.MustParseAddr("2001:db8:c0::10")
 	ClientTarget4 = host(netNet4, 77)
@@ -61,8 +61,8 @@ var (
 	// PublicResolver4 and PublicResolver6 are resolvers that clients ask by themselves.
 	PublicResolver4 = netip.MustParseAddr("8.8.4.4")
 	PublicResolver6 = netip.MustParseAddr("2001:4860:4860::8844")
-	// wellKnown are addresses of the Internet host that a box may probe of its own accord, and that
-	// no client uses.
+	// wellKnown are addresses of the Internet host that a box may probe by itself, and that no
+	// client uses.
 	wellKnown = []netip.Addr{
 		netip.MustParseAddr("1.1.1.1"), netip.MustParseAddr("9.9.9.9"), netip.MustParseAddr(
 			"8.8.8.8"),
@@ -85,8 +85,8 @@ type Options struct {
 	// RouterAdvertisements gives the box its IPv6 default route by router advertisements instead of
 	// a static one.
 	RouterAdvertisements bool
-	// RemoteClient puts the client at a site of its own, where it reaches the box only over the
-	// Internet; there is no ingress link.
+	// RemoteClient puts the client at another site, from which it reaches the box over the Internet
+	// only. There is no ingress link.
 	RemoteClient bool
 }
 

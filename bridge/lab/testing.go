@@ -10,8 +10,8 @@ import (
 // buildLimit bounds the building of a lab on a slow machine.
 const buildLimit = time.Minute
 
-// ForTest skips the test unless this machine can run a lab; else it builds the standard topology,
-// which is taken down at the end of the test. The processes' logs are shown if the test fails.
+// ForTest builds the standard topology and removes it at the end of the test. It skips the test if
+// this machine cannot run a lab. The processes' logs are shown if the test fails.
 func ForTest(t netlab.TB, opts Options, needs ...netlab.Need) *Topology {
 	t.Helper()
 	netlab.Require(t, append([]netlab.Need{netlab.Root, netlab.OpenVPN}, needs...)...)

@@ -46,8 +46,8 @@ func (t *Topology) AddProvider(ctx context.Context, opts ProviderOptions) (*Prov
 	return p, p.Start(ctx)
 }
 
-// ServeOnBox makes the box itself a VPN server that is set up like a provider's, without a
-// resolver, and reached by the box's address: what a box of ours is compared with.
+// ServeOnBox makes the box itself a VPN server, set up like a provider's but without a resolver.
+// Our box is compared with it.
 func (t *Topology) ServeOnBox(ctx context.Context, opts ProviderOptions) (*Provider, error) {
 	p, err := newProvider(t.Box, WANIface, opts, t.Dir)
 	if err != nil {
@@ -104,9 +104,9 @@ func (t *Topology) AddCafe() (*Cafe, error) {
 // BlockUDP drops all of the guests' UDP but DNS.
 func (c *Cafe) BlockUDP() error { return c.Site.NS.BlockUDP("guests") }
 
-// WatchLeaks captures, on the far side of the box's WAN link, what must never be there: packets to
-// or from a client's address, packets to or from a target that only clients talk to, and packets
-// that carry the clients' marker.
+// WatchLeaks captures packets on the far side of the box's WAN link that must never be there. They
+// are packets to or from a client's address, packets to or from a target that only clients talk to,
+// and packets that carry the clients' marker.
 func (t *Topology) WatchLeaks() (*netlab.Capture, error) {
 	prefixes := append([]netip.Prefix(nil), t.ClientPrefixes...)
 	for _, a := range []netip.Addr{ClientTarget4, ClientTarget6, PublicResolver4, PublicResolver6} {
@@ -139,8 +139,8 @@ func (v Version) pick(a4, a6 netip.Addr) netip.Addr {
 	return a4
 }
 
-// ClientStream starts a marked stream from the client to the Internet: DNS to the resolver that is
-// hard-wired, all else to the clients' own target.
+// ClientStream starts a marked stream from the client to the Internet. DNS goes to the fixed
+// resolver, everything else to the clients' own target.
 func (t *Topology) ClientStream(kind Kind, v Version, rate int) (*Stream, error) {
 	to := netip.AddrPortFrom(v.pick(ClientTarget4, ClientTarget6), EchoPort)
 	if kind == DNS {

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
-// datagram is a transport over one socket: UDP, DNS and Ping differ in how they encode a request
-// and understand an answer.
+// datagram is a transport over one socket. UDP, DNS and Ping differ in how they encode a request
+// and read an answer.
 type datagram struct {
 	conn   net.PacketConn
 	to     net.Addr

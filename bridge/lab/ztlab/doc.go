@@ -1,5 +1,5 @@
-// Package ztlab runs real ZeroTier services in a netlab, in an Internet of their own: a planet with
-// its own keys, one root, which is the controller as well. Nothing leaves the lab.
+// Package ztlab runs real ZeroTier services in a netlab, in an Internet of their own. It has a
+// planet with its own keys and one root, which is also the controller. Nothing leaves the lab.
 //
 //	            ┌──────────────┐
 //	            │ root         │  planet and controller, a site of its own

@@ -19,8 +19,8 @@ var (
 	Client6 = netip.MustParseAddr("fd99::20")
 )
 
-// Usual is what a user of the bridge has: a network whose default route is the box, the box in it,
-// and a client elsewhere.
+// Usual is a usual network of a user: the box, its default route by the box, and a client
+// elsewhere.
 type Usual struct {
 	Planet  *Planet
 	Network *Network
@@ -84,8 +84,8 @@ func (u *Usual) await(ctx context.Context, n *Node) (string, error) {
 	return m.Iface, err
 }
 
-// routeClient points the client's default routes at the box: 0.0.0.0/1 and its like, as the service
-// does for a member with allowDefault, which takes it up to thirty seconds.
+// routeClient points the client's default routes at the box: 0.0.0.0/1 and its like. The service
+// does the same for a member with allowDefault, but takes up to thirty seconds.
 func (u *Usual) routeClient(client *netlab.Namespace) error {
 	var cmds []string
 	for _, half := range []string{"0.0.0.0/1", "128.0.0.0/1"} {

@@ -54,8 +54,8 @@ func New(ctx context.Context, top *lab.Topology) (*Planet, error) {
 	return p, nil
 }
 
-// controllerProgram is the variable that names a zerotier-one with a controller for the root, for
-// tests of one that was built without.
+// controllerProgram is the variable that names a zerotier-one with a controller for the root. Tests
+// of a build without one need it.
 const controllerProgram = "LAB_ZEROTIER_CONTROLLER"
 
 // ErrNoController is returned where zerotier-one has no controller, as the default builds since
@@ -69,8 +69,8 @@ func (n *Node) HasController(ctx context.Context) bool {
 	return n.Get(ctx, "/controller", &answer) == nil && answer.Controller
 }
 
-// Node prepares a node in a host, which must have an uplink in a /24 where no other node is: a root
-// verifies one new identity for each /24 in two seconds. The node is not started.
+// Node prepares a node in a host with an uplink in a /24 of its own. A root verifies one new
+// identity for each /24 in two seconds. The node is not started.
 func (p *Planet) Node(ctx context.Context, ns *netlab.Namespace) (*Node, error) {
 	home := filepath.Join(p.dir, ns.Label)
 	if err := newIdentity(ctx, home); err != nil {
