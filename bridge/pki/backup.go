@@ -32,8 +32,8 @@ type bundle struct {
 	Files   map[string][]byte `json:"files"`
 }
 
-// Export writes the whole key store to w, encrypted with a passphrase in age's armoured format: the
-// age program opens it too.
+// Export writes the whole key store to w, encrypted with a passphrase in age's armoured format. The
+// age program can open it too.
 func (s *Store) Export(w io.Writer, passphrase string) error {
 	b, err := s.bundle()
 	if err != nil {

@@ -176,8 +176,8 @@ func (s *Store) FollowDefaults(defaults Settings) error {
 	return nil
 }
 
-// Revoke blocks a client permanently: first in the index (the commit), then in the revocation list,
-// then it removes the keys. Revoking a revoked client is ErrRevoked. The caller ends the session.
+// Revoke blocks a client permanently. It writes the index (the commit), then the revocation list,
+// then removes the keys. Revoking a revoked client is ErrRevoked. The caller ends the session.
 func (s *Store) Revoke(name string) (Client, error) {
 	var client Client
 	err := s.locked(func() error {

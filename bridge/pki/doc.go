@@ -1,6 +1,6 @@
-// Package pki keeps the endpoint's keys and certificates: a certificate authority, the server's
-// certificate, one certificate and one tls-crypt-v2 key for each client, the revocation list, and
-// the index of clients. It uses Go's cryptography only and starts no program.
+// Package pki keeps the endpoint's keys and certificates. They are a certificate authority, the
+// server's certificate, one certificate and one tls-crypt-v2 key for each client, the revocation
+// list, and the index of clients. It uses Go's cryptography only and starts no program.
 //
 // On disk (all 0600, the directory 0700):
 //

@@ -198,9 +198,10 @@ func (ix *index) put(c Client) error {
 	return nil
 }
 
-// host chooses the host number of a client: the wanted one if it is free, or the earlier one of a
-// name that is issued again, or one that was never used. Numbers of former clients are reused only
-// when the pool is used up: a policy rule for a former client must not apply to another one.
+// host chooses the host number of a client. That is the wanted one if it is free, else the earlier
+// one of a name that is used again, else one that was never used. Numbers of former clients are
+// reused only when the pool is used up: a policy rule for a former client must not apply to another
+// one.
 func (ix *index) host(name string, want, last uint32) (uint32, error) {
 	taken := map[uint32]string{}
 	for _, c := range ix.Clients {
@@ -288,8 +289,8 @@ func (ix *index) merge(other *index) (revoked []string) {
 // namePattern matches names that OpenVPN, file systems and shells take unchanged.
 var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$`)
 
-// CheckName returns ErrBadName unless name can name a client: 1 to 48 letters, digits, dots, dashes
-// and underscores, beginning with a letter or digit. The server's own name is refused too.
+// CheckName returns ErrBadName unless name can name a client. It has 1 to 48 letters, digits, dots,
+// dashes and underscores, and begins with a letter or digit. The server's own name is refused too.
 func CheckName(name string) error {
 	if !namePattern.MatchString(name) {
 		return fmt.Errorf("%w: %.60q (letters, digits, dots, dashes and "+

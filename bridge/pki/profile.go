@@ -16,13 +16,13 @@ type Remote struct {
 	Port  uint16
 }
 
-// profileTimeout is how long a client waits for the first answer of one remote before it tries the
-// next: what a café that drops UDP costs at each connection, and more than a round trip takes on
-// any link that is of use.
+// profileTimeout is how long a client waits for the first answer of a remote before it tries the
+// next. In a café that drops UDP each connection costs that time; a round trip on any usable link
+// takes less.
 const profileTimeout = 5
 
-// Profile writes the whole configuration of a client in one file, for OpenVPN 2.5 and later,
-// OpenVPN Connect and OpenVPN for Android: UDP remotes first, then TCP, in the given order. What
+// Profile writes the whole configuration of a client in one file: UDP remotes first, then TCP, in
+// the given order. It is for OpenVPN 2.5 and later, OpenVPN Connect and OpenVPN for Android. What
 // the client routes and whom it asks for names is not in it: the server says so at each connection,
 // so that changing one's mind needs no new profile. The result holds secrets.
 //

@@ -26,8 +26,8 @@ func Due(now time.Time, v Validity) Renewal {
 		return now.Before(from) || now.After(until.Add(-until.Sub(from)/3))
 	}
 	r := Renewal{Server: due(v.ServerFrom, v.ServerUntil), CRL: due(v.CRLFrom, v.CRLUntil)}
-	// The last certificate of an authority near its end cannot live longer than the authority:
-	// renewing it at every look would gain nothing.
+	// The last certificate of an authority cannot live longer than the authority. Renewing it at
+	// every look would gain nothing.
 	if v.ServerUntil.Equal(v.CAUntil) && !now.Before(v.ServerFrom) {
 		r.Server = false
 	}

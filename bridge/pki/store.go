@@ -112,8 +112,8 @@ func (s *Store) loadOrCreate() (pair, *index, error) {
 	return ca, ix, nil
 }
 
-// create makes the authority, the tls-crypt-v2 key and an empty index, unless they exist already
-// because an earlier run was interrupted.
+// create makes the authority, the tls-crypt-v2 key and an empty index. Files of an earlier run that
+// was interrupted are kept.
 func (s *Store) create() error {
 	makers := []struct {
 		name string
@@ -148,8 +148,8 @@ func (s *Store) create() error {
 	return nil
 }
 
-// renew replaces the server's certificate and the revocation list when they are missing, due, or
-// not what the index asks for.
+// renew replaces the server's certificate and the revocation list if they are missing, due or
+// wrong.
 func (s *Store) renew(ca pair, ix *index) (Renewal, error) {
 	now := s.now()
 	v := Validity{CAUntil: ca.cert.NotAfter}

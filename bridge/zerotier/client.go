@@ -94,8 +94,8 @@ func (c *client) config(ctx context.Context) (configAnswer, error) {
 	return a, err
 }
 
-// join joins a network, or changes its settings if it is joined, so that the service keeps its
-// hands off the host's routes and resolvers. Booleans must be real ones: anything else is silently
+// join joins a network, or changes its settings if it is joined. The settings keep the service from
+// changing the host's routes and resolvers. Booleans must be real ones: anything else is silently
 // ignored. The answer is the membership as it is afterwards; its ID is zero when the service could
 // not make the network's device.
 func (c *client) join(ctx context.Context, id NetworkID, global bool) (networkAnswer, error) {
@@ -171,7 +171,7 @@ func (c *client) roundTrip(ctx context.Context, method, path string, in any) ([]
 	return body, nil
 }
 
-// request reads port and token anew: the port may differ after each start of the service, and the
+// request reads port and token anew. The port may differ after each start of the service, and the
 // token after a reinstallation.
 func (c *client) request(ctx context.Context, method, path string, in any) (*http.Request, error) {
 	port, err := c.port()

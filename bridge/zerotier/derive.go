@@ -5,8 +5,8 @@ import (
 	"net/netip"
 )
 
-// RFC4193 returns the address that a network with v6AssignMode "rfc4193" gives to a member: a /128
-// inside a /88 of the network's own.
+// RFC4193 returns a member's address in a network with v6AssignMode "rfc4193". It is a /128 inside
+// a /88 of the network's own.
 //
 //	fd | network id (8 bytes) | 99 93 | node address (5 bytes)
 func RFC4193(n NetworkID, a Address) netip.Prefix {
@@ -18,8 +18,8 @@ func RFC4193(n NetworkID, a Address) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom16(b), 88)
 }
 
-// SixPlane returns the address that a network with v6AssignMode "6plane" gives to a member, with
-// the length of the network's subnet (40). All addresses of the member's /80 lead to it.
+// SixPlane returns a member's address in a network with v6AssignMode "6plane". Its length is the
+// one of the network's subnet (40). All addresses of the member's /80 lead to it.
 //
 //	fc | network id, halves folded (4 bytes) | node address (5 bytes) | 00 … 01
 func SixPlane(n NetworkID, a Address) netip.Prefix {

@@ -2,8 +2,8 @@ package zerotier
 
 import "net/netip"
 
-// Derived returns the member of a network that an IPv6 address belongs to, where the address
-// follows from the member's own (RFC4193, SixPlane); false for any other address.
+// Derived returns the member that an IPv6 address belongs to, if the address follows from the
+// member's own (RFC4193, SixPlane). It returns false for any other address.
 func Derived(n NetworkID, a netip.Addr) (Address, bool) {
 	if !a.Is6() {
 		return 0, false

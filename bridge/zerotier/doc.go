@@ -1,6 +1,6 @@
-// Package zerotier drives the official zerotier-one service through its local API: it keeps the box
-// a member of the configured networks, keeps the service from ever moving the host's own traffic,
-// and tells what is true of the networks now.
+// Package zerotier drives the official zerotier-one service through its local API. It keeps the box
+// in the configured networks, keeps the service from moving the host's own traffic, and reports the
+// state of the networks.
 //
 //	            ┌────────────── not asked yet: unknown ──────────────┐
 //	            ▼                                                    ▼

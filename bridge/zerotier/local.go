@@ -9,8 +9,8 @@ type Local struct{ client *client }
 // NewLocal returns a Local. It reads port and token at each request, not here.
 func NewLocal(home string) *Local { return &Local{newClient(home)} }
 
-// Do sends one request with in as its JSON body, unless that is nil, and decodes the answer into
-// out, unless that is nil. It fails with ErrNotRunning, ErrNoToken, ErrRefused, ErrNotFound or
+// Do sends one request and decodes the answer into out, unless that is nil. in is its JSON body,
+// unless that is nil. It fails with ErrNotRunning, ErrNoToken, ErrRefused, ErrNotFound or
 // ErrUnexpected.
 func (l *Local) Do(ctx context.Context, method, path string, in, out any) error {
 	return l.client.do(ctx, method, path, in, out)

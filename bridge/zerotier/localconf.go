@@ -16,17 +16,16 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// blacklist are the prefixes of interface names on which the service must never open its sockets,
-// or it takes a provider's tunnel for one of its paths: our own tunnels, and tun* as a whole. The
-// service leaves tun* alone by itself today; this holds if it ever stops.
+// blacklist are the prefixes of interface names on which the service must never open sockets. They
+// are our own tunnels, and tun* as a whole. Otherwise it would take a provider's tunnel for one of
+// its paths. The service leaves tun* alone by itself today; this holds if it ever stops.
 var blacklist = []string{"tunztb", "tun"}
 
 // errLocalConf is returned for a local.conf that the service itself would refuse to start with.
 var errLocalConf = errors.New("local.conf is no JSON object")
 
-// mergeBlacklist returns the text of local.conf with our prefixes in
-// settings.interfacePrefixBlacklist and everything else as it was, and whether that differs from
-// raw. It fails with errLocalConf.
+// mergeBlacklist returns local.conf with our prefixes in settings.interfacePrefixBlacklist, and
+// reports whether it changed. Everything else stays as it was. It fails with errLocalConf.
 func mergeBlacklist(raw []byte) (merged []byte, changed bool, err error) {
 	root, err := object(raw)
 	if err != nil {
@@ -137,8 +136,8 @@ func (a configAnswer) effective() bool {
 	})
 }
 
-// rereadLocalConf makes the running service look at local.conf again: it looks every 10 s whether
-// the file changed within the last 10 s, in whole seconds, and so misses about one write in ten.
+// rereadLocalConf makes the running service read local.conf again. Every 10 s it looks whether the
+// file changed within the last 10 s, in whole seconds, and so misses about one write in ten.
 func rereadLocalConf(home string, now time.Time) error {
 	return os.Chtimes(filepath.Join(home, "local.conf"), now, now)
 }

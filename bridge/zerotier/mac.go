@@ -24,8 +24,8 @@ func MAC(n NetworkID, a Address) net.HardwareAddr {
 	return mac
 }
 
-// NodeOf returns the node that has a hardware address in a network; false for one that is no
-// node's, as of a machine behind a bridge.
+// NodeOf returns the node that has a hardware address in a network. It returns false for other
+// addresses, such as of a machine behind a bridge.
 func NodeOf(n NetworkID, mac net.HardwareAddr) (Address, bool) {
 	if len(mac) != 6 {
 		return 0, false

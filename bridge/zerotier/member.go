@@ -12,17 +12,17 @@ import (
 )
 
 const (
-	// joinGrace is how long a network may be missing before it is joined: after its start the
-	// service answers a little before it has read the networks that it is in, and a join would wipe
-	// what it has cached of them.
+	// joinGrace is how long a network may be missing before it is joined. After its start the
+	// service answers a little before it has read its networks, and a join would delete what it has
+	// cached of them.
 	joinGrace = time.Second
 	// settingsEvery paces attempts to switch settings off that do not stay off.
 	settingsEvery = 5 * time.Second
 	retryMin      = 2 * time.Second
 	retryMax      = time.Minute
-	// retryBeside is the pause after a failed join while the service is in other networks: joining
-	// a network whose device cannot be made then crashes it (seen with 1.14.1), and takes the
-	// others away.
+	// retryBeside is the pause after a failed join while the service is in other networks. Joining
+	// a network whose device cannot be made then crashes it (seen with 1.14.1), and interrupts the
+	// others.
 	retryBeside = 10 * time.Minute
 	tunDevice   = "/dev/net/tun"
 )
@@ -73,8 +73,8 @@ func (m *member) enforce(ctx context.Context, f *facts, now time.Time) {
 	}
 }
 
-// rejoin joins the network, leaving it first: a network whose device failed is neither listed nor
-// joined anew by a plain join.
+// rejoin leaves the network and joins it. A network whose device failed is not listed, and a join
+// alone does not repair it.
 func (m *member) rejoin(ctx context.Context, f *facts, now time.Time) {
 	if m.missing.IsZero() {
 		m.missing = now

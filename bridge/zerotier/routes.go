@@ -10,10 +10,10 @@ import (
 	"ztbridge/bridge/health"
 )
 
-// RouteProblems returns what keeps members from reaching by this box what it is there for: routes
-// that the network lacks, or that lead elsewhere. to holds the destinations, a default route for
-// all; those of an IP version in which the box has no address in the network are left out. The
-// subject is the network's name in the configuration.
+// RouteProblems returns the routes that keep members from using this box as intended. They are
+// missing, or lead elsewhere. to holds the destinations, a default route for all; those of an IP
+// version in which the box has no address in the network are left out. The subject is the network's
+// name in the configuration.
 func (n NetworkStatus) RouteProblems(name string, to []netip.Prefix) []health.Problem {
 	var missing, elsewhere, lines []string
 	partly := false // a destination that is not everything
@@ -84,9 +84,9 @@ func (n NetworkStatus) own(to netip.Prefix) (netip.Addr, bool) {
 	return n.Addrs[i].Addr(), true
 }
 
-// hops reports whether the network's routes send all of a destination to this box, and returns
-// those that send it elsewhere. The most specific one counts, and of several to one target the one
-// that is listed first (tried with zerotier-one 1.14.1). A default route comes before its halves on
+// hops reports whether the network's routes send all of a destination to this box. It returns those
+// that send it elsewhere. The most specific one counts, and of several to one target the one that
+// is listed first (tried with zerotier-one 1.14.1). A default route comes before its halves on
 // Linux, which splits it as well, and after them elsewhere: both must lead here.
 func (n NetworkStatus) hops(to netip.Prefix) (here bool, others []string) {
 	var routes []Route

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// notGlobal lists what zerotier-one takes for private although netip does not: address blocks that
-// are reserved, or allotted but not routed on the Internet. Everything else outside of RFC 1918 and
+// notGlobal lists prefixes that zerotier-one takes for private although netip does not. They are
+// reserved, or assigned but not routed on the Internet. Everything else outside of RFC 1918 and
 // fc00::/7 it installs only with allowGlobal.
 var notGlobal = prefixes(
 	"6.0.0.0/8", "11.0.0.0/8", "21.0.0.0/8", "22.0.0.0/8", "25.0.0.0/8", "26.0.0.0/8", "28.0.0.0/8",
@@ -24,7 +24,7 @@ func prefixes(texts ...string) []netip.Prefix {
 }
 
 // installable reports whether the service sets a managed address or route of this prefix on a
-// member that has no allowDefault, and allowGlobal as given.
+// member without allowDefault. global is the member's allowGlobal.
 func installable(p netip.Prefix, global bool) bool {
 	a := p.Addr()
 	if p.Bits() == 0 || a.IsUnspecified() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
@@ -34,8 +34,8 @@ func installable(p netip.Prefix, global bool) bool {
 		slices.ContainsFunc(notGlobal, func(n netip.Prefix) bool { return n.Contains(a) })
 }
 
-// memberPrefixes returns the subnets in which members of a network live: those of the box's own
-// addresses and of the managed routes on the link, as far as they are installable.
+// memberPrefixes returns the subnets in which members of a network live. They are those of the
+// box's addresses and of on-link managed routes, if installable.
 func memberPrefixes(addrs []netip.Prefix, routes []Route, global bool) []netip.Prefix {
 	var out []netip.Prefix
 	for _, a := range addrs {

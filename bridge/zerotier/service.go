@@ -103,9 +103,9 @@ func New(cfg Config) *Service {
 	return s
 }
 
-// Succeed takes over what another Service, which this one is about to replace, last said: until
-// this one has asked for itself, the networks that both follow count as they were. It must be
-// called before Run. What the service of another home said means nothing here.
+// Succeed takes over the last status of another Service, which this one is about to replace.
+// Networks that both follow keep that status until this one has asked for itself. It must be called
+// before Run. What the service of another home said means nothing here.
 func (s *Service) Succeed(old *Service) {
 	if old.cfg.Home != s.cfg.Home {
 		return

@@ -114,8 +114,8 @@ type NetworkStatus struct {
 	Authorised bool
 	// AllowManaged, AllowDefault and AllowDNS are the membership's settings as read back.
 	AllowManaged, AllowDefault, AllowDNS bool
-	// Waiting reports whether the box is joining, for no longer than is usual: Cause says what for,
-	// and nothing is wrong yet.
+	// Waiting reports whether the box is joining and that takes no longer than usual. Cause names
+	// what it waits for, and nothing is wrong yet.
 	Waiting bool
 	Cause   string // what is wrong; empty when nothing is
 	Remedy  string

@@ -34,8 +34,8 @@ func (t *Tunnel) arguments(server profile.Remote) []string {
 	a := []string{
 		"--dev", t.cfg.Device, "--dev-type", "tun",
 		"--ifconfig-noexec", "--route-noexec", "--persist-tun", "--persist-key",
-		// Not a route that is set: openvpn works out the server's end of the tunnel
-		// (route_vpn_gateway) only when it has a route to put there.
+		// This route is never set. openvpn works out the server's end of the tunnel
+		// (route_vpn_gateway) only when a route needs it.
 		"--route", "0.0.0.0", "0.0.0.0",
 		"--script-security", "0",
 		// The kernel's own tunnel driver does not work on a device that exists already.
@@ -76,8 +76,8 @@ func socketOptions(proto profile.Proto) []string {
 	return a
 }
 
-// bufferSize returns the socket buffer to ask for, in bytes, or 0 where the kernel's limit is not
-// above its default (net.core.{r,w}mem_max, socket(7)).
+// bufferSize returns the socket buffer to ask for, in bytes, or 0 for the kernel's default. It is 0
+// where the limit is not above the default (net.core.{r,w}mem_max, socket(7)).
 func bufferSize(kind string) int {
 	read := func(name string) int {
 		data, err := os.ReadFile("/proc/sys/net/core/" + name)

@@ -2,8 +2,9 @@ package client
 
 import "time"
 
-// waitRange is how long to wait before another try: first after one failure, half as long
-// again by each further one. (Doubling would miss by two seconds a server that is back after one.)
+// waitRange is the range of the wait before another try. It starts at first after one failure and
+// grows by half with each further one. (Doubling would miss by two seconds a server that is back
+// after one.)
 type waitRange struct{ first, most time.Duration }
 
 // waits holds the waits by the state that a failure leads to. What only a person can fix waits
@@ -27,8 +28,8 @@ var perRemote = map[State]bool{StateBackoff: true, StateTLSFailed: true, StatePu
 // wrong.
 func movesOn(s State) bool { return perRemote[s] || s == StateAuthFailed || s == StateCertExpired }
 
-// failureCount counts the failures since the tunnel was last up, also by state: the first refusal
-// after a long outage counts as the first.
+// failureCount counts the failures since the tunnel was last up, in total and by state. The first
+// refusal after a long outage counts as the first.
 type failureCount struct {
 	all int
 	by  map[State]int
@@ -42,8 +43,8 @@ func (c *failureCount) add(s State) {
 	c.by[s]++
 }
 
-// wait returns the time until the next attempt, after a failure of state s that was added, with a
-// number of servers, each address counted. r is as in backoff.
+// wait returns the time until the next attempt after a failure of state s. servers counts each
+// address; the failure was added before. r is as in backoff.
 func (c *failureCount) wait(s State, servers int, r float64) time.Duration {
 	if !perRemote[s] || servers < 2 {
 		return backoff(s, c.by[s], r)

@@ -29,8 +29,8 @@ const (
 
 const (
 	sessionIDBytes = 8
-	// staticKeyBytes is a key of tls-auth or tls-crypt: for each direction 64 bytes for a cipher,
-	// then 64 for an HMAC (crypto.h: struct key2).
+	// staticKeyBytes is the size of a key of tls-auth or tls-crypt. For each direction it has 64
+	// bytes for a cipher and 64 for an HMAC (crypto.h: struct key2).
 	staticKeyBytes = 256
 	keySlotBytes   = 64
 )

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// loginTimeout is how long a server may take to accept a login: openvpn itself gives up after
-	// its hand-window of 60 s, or what the server asked for, and says so.
+	// loginTimeout is how long a server may take to accept a login. openvpn gives up after its
+	// hand-window of 60 s, or the time that the server asked for, and reports that.
 	loginTimeout = 65 * time.Second
 	// loginMargin is what we wait longer than openvpn, so that it is openvpn that gives up.
 	loginMargin = 5 * time.Second

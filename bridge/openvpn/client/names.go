@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// lookupShort is how long a name may take to resolve when an earlier answer could serve
-	// instead, lookupFast if clients wait for it, and lookupLimit when no answer is known.
+	// lookupShort limits a lookup when an earlier answer can serve instead. lookupFast applies when
+	// clients wait for it, and lookupLimit when no answer is known.
 	lookupShort = 2 * time.Second
 	lookupFast  = 500 * time.Millisecond
 	lookupLimit = 6 * time.Second
@@ -29,9 +29,9 @@ const (
 	maxAddrs = 8
 )
 
-// names resolves the servers' names and remembers the last good answers, on disk too: after a
-// restart without DNS the tunnel can still be built, and DNS may well depend on it. It may be used
-// by any goroutine.
+// names resolves the servers' names and remembers the last good answers, on disk too. After a
+// restart without DNS the tunnel can still be built, and DNS may depend on it. It may be used by
+// any goroutine.
 type names struct {
 	path     string
 	resolver Resolver
@@ -66,8 +66,8 @@ func openNames(path string, resolver Resolver, question func(string) string) *na
 	return n
 }
 
-// lookup returns the addresses of a remote, IPv4 first, by address, by a recent answer (unless
-// again), by DNS, or by the last good answer; old says that it was the last. In a fast round, DNS
+// lookup returns the addresses of a remote, IPv4 first. It uses a literal address, a recent answer
+// (unless again), DNS, or the last good answer; old reports the last case. In a fast round, DNS
 // gets little time before that. The error is DNS's.
 func (n *names) lookup(ctx context.Context, r profile.Remote, again,
 	fastRounds bool) (addrs []netip.Addr, old bool, err error) {

@@ -22,9 +22,9 @@ const (
 	unknownPace = time.Hour
 )
 
-// pace is how soon servers answer: the time from the first packet to the first answer, of the
-// connections that were made and of the rounds of measuring. It is remembered on disk, so that a
-// restart need not measure again.
+// pace holds how soon servers answer, from the first packet to the first answer. It knows
+// connections that were made and rounds of measuring. It is remembered on disk, so that a restart
+// need not measure again.
 type pace struct {
 	path       string
 	now        func() time.Time
@@ -81,8 +81,8 @@ func (p *pace) save() error {
 	return nil
 }
 
-// measure begins a round in which the servers of which nothing is known are asked to answer, as
-// many as can in measureLimit. Other orders than fastest need none.
+// measure starts a round that asks servers of unknown delay to answer, as many as fit in
+// measureLimit. Other orders than fastest need none.
 func (c *serverList) measure() {
 	if c.order != Fastest || len(c.remotes) < 2 {
 		return

@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// raceDelay is how long the present server is left alone before the next is asked as well
-	// (RFC 8305, section 5: Connection Attempt Delay); raceInterval is the time between those that
-	// follow, which are asked for one packet each.
+	// raceDelay is how long the present server is left alone before the next one is asked as well.
+	// Source: RFC 8305, section 5, Connection Attempt Delay. raceInterval is the time between
+	// further servers, which are asked for one packet each.
 	raceDelay    = 250 * time.Millisecond
 	raceInterval = 100 * time.Millisecond
 	// raceRepeat is when a packet that was not answered is sent again.
@@ -31,8 +31,8 @@ type candidate struct {
 	addr   netip.Addr // another address of the present remote; the zero value: another remote
 }
 
-// candidates returns the servers that follow the present one, in order: the further addresses of
-// its name, then the further remotes. Behind a proxy no server can be asked.
+// candidates returns the servers after the present one in order: further addresses of its name,
+// then further remotes. Behind a proxy no server can be asked.
 func (c *serverList) candidates() []candidate {
 	var out []candidate
 	if c.current.Proxy.Host == "" && len(c.addrs) > 0 {

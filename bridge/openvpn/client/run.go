@@ -15,8 +15,8 @@ const (
 	// stallTimeout is how long a connection attempt may rest in one of openvpn's states. That no
 	// server answers at all is noticed earlier, by connect-timeout.
 	stallTimeout = 15 * time.Second
-	// fastTimeout is how long a server may be silent in a fast round: time for the first packet,
-	// for one more if it was lost, and for the answer.
+	// fastTimeout is how long a server may be silent in a fast round. It allows for the first
+	// packet, one more if that was lost, and the answer.
 	fastTimeout = 1500 * time.Millisecond
 	// signalTimeout is how long openvpn may take from SIGUSR1 to its hold.
 	signalTimeout = 2 * time.Second

@@ -50,22 +50,22 @@ func (t target) proxyAddr() netip.AddrPort {
 	return netip.AddrPortFrom(t.proxy, t.remote.Proxy.Port)
 }
 
-// serverList is the order in which servers are tried: the addresses of one remote, then those of
-// the next, round and round. It belongs to one goroutine at a time.
+// serverList is the order in which servers are tried, repeated without end. The addresses of one
+// remote come first, then those of the next. It belongs to one goroutine at a time.
 type serverList struct {
 	names   *names
 	remotes []profile.Remote
 	order   Order
 	next    int // index of the remote after the current one
-	// addrs are those of the current remote that are still to be tried, the first of them now: the
-	// server's, or its proxy's where that is told the server's name.
+	// addrs are the addresses of the current remote that are still to be tried; the first is tried
+	// now. They are the server's, or its proxy's where the proxy resolves the server's name.
 	addrs   []netip.Addr
 	current profile.Remote
 	proxy   netip.Addr      // of the current remote
 	failed  map[string]bool // names whose address failed since they were last resolved
-	// fastRounds is how many more servers are given little time at each of their addresses: once
-	// around at the start and after a session was lost, because clients wait. A slow server gets
-	// its full time in the rounds that follow.
+	// fastRounds is how many more servers get little time at each of their addresses. It is one
+	// round at the start and after a lost session, because clients wait. A slow server gets its
+	// full time in the rounds that follow.
 	fastRounds int
 	jumped     bool // to a server that answered in a race; see jump
 	pace       *pace
@@ -159,8 +159,8 @@ func asked(ask profile.Remote) profile.Remote {
 	return ask
 }
 
-// lookupProxy returns the address of a remote's proxy; the zero value where it has none, or where
-// that is what asked names.
+// lookupProxy returns the address of a remote's proxy. It is zero if the remote has none, or if
+// asked names the proxy itself.
 func (c *serverList) lookupProxy(ctx context.Context, r profile.Remote) (netip.Addr, error) {
 	host := r.Proxy.Host
 	if host == "" || r.NamedToProxy() {

@@ -21,10 +21,10 @@ const (
 	maxDNS = 4
 )
 
-// parseSession reads what openvpn was pushed, from the environment of its UPDOWN event, and checks
-// it: everything in it is chosen by the server. What merely makes no sense is corrected with a
-// warning; an address of this host's own subnets is an error, because it would land in the table
-// local and take over the host's traffic to it.
+// parseSession reads the settings that a server pushed from the environment of openvpn's UPDOWN
+// event, and checks them. The server chooses everything in it. What merely makes no sense is
+// corrected with a warning; an address of this host's own subnets is an error, because it would
+// land in the table local and take over the host's traffic to it.
 func parseSession(env map[string]string, forbidden []netip.Prefix) (*Session, []string, error) {
 	s := &Session{}
 	var warnings []string
@@ -81,8 +81,8 @@ func (s *Session) takeAddrs(env map[string]string, forbidden []netip.Prefix,
 	return nil
 }
 
-// Networks with fewer bits are so wide that a machine hardly has the very address that a server
-// assigns out of them. That address alone is taken over: it is set without a prefix route.
+// Networks with fewer bits are so wide that hardly any machine has the very address that a server
+// assigns in them. That address alone is taken over: it is set without a prefix route.
 const (
 	wide4 = 16
 	wide6 = 64

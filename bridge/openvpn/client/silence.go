@@ -36,10 +36,10 @@ func (t *Tunnel) silence(server profile.Remote) int {
 	return max(t.silences[server], silenceSeconds)
 }
 
-// allowSilence allows a server to be silent for longer, after it was silent for too long, and
-// reports whether openvpn must be started anew for that. ping is the time between its pings as it
-// told, in seconds, or 0. Where probes are not answered either, an idle tunnel would otherwise be
-// connected anew again and again.
+// allowSilence allows a server longer silence after it was silent for too long. It reports whether
+// openvpn must be restarted for that. ping is the time between its pings as it told, in seconds, or
+// 0. Where probes are not answered either, an idle tunnel would otherwise be connected anew again
+// and again.
 func (t *Tunnel) allowSilence(server profile.Remote, ping int) bool {
 	if ping <= commonPing {
 		return t.silence(server) > t.startedWith

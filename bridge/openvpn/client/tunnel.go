@@ -40,8 +40,8 @@ type Tunnel struct {
 	failures  failureCount // attempts that failed since the tunnel was last up
 	upSince   time.Time    // zero when not up
 	hurriedAt time.Time    // when Reconnect last ended a wait
-	// silences holds how long servers may be silent that may be so for long, in seconds;
-	// startedWith is what openvpn was told, and silentAt when a server last was so for too long.
+	// silences holds how long slow servers may be silent, in seconds. startedWith is the value that
+	// openvpn was started with, and silentAt the time of the last silence that was too long.
 	silences    map[profile.Remote]int
 	startedWith int
 	silentAt    time.Time
@@ -114,9 +114,9 @@ func (t *Tunnel) Log() []LogLine { return t.output.snapshot() }
 // (refused credentials, for example). It does not block.
 func (t *Tunnel) Reconnect(cause string) { t.ask(request{cause: cause, reconnect: true}) }
 
-// Hurry reports whether traffic now depends on this tunnel: a wait for a server that does not
-// answer is over, as with Reconnect, and waits begin small again. It leaves a connection as it is.
-// It does not block.
+// Hurry tells the tunnel whether traffic depends on it now. If so, it ends the wait for a silent
+// server, as Reconnect does, and waits begin small again. It leaves a connection as it is. It does
+// not block.
 func (t *Tunnel) Hurry() { t.ask(request{hurry: true}) }
 
 // Retry ends any wait, because a person may have fixed what was wrong. It

@@ -61,13 +61,13 @@ type Config struct {
 	// Credentials may be nil when the profile asks for none.
 	Credentials *profile.Credentials
 
-	// Order is how the servers are tried, and Rotate, when not nil, the time of day, since
-	// midnight, at which the next one takes over.
+	// Order is the order in which servers are tried. Rotate, when not nil, is the time of day,
+	// since midnight, at which the next one takes over.
 	Order  Order
 	Rotate *time.Duration
 
 	// PreferChaCha20 offers ChaCha20-Poly1305 alone at first, and all ciphers to a server that
-	// refuses it: AES is slow on processors without instructions for it (SlowAES).
+	// refuses it. AES is slow on processors without instructions for it (SlowAES).
 	PreferChaCha20 bool
 
 	// Device is the name of the persistent TUN device. EnsureDevice is called before every start of
@@ -82,14 +82,14 @@ type Config struct {
 
 	// UID and GID are whom openvpn runs as, without capabilities.
 	UID, GID int
-	// RuntimeDir is for the socket, the device node and the pidfile, below a directory of this
-	// tunnel's name, which is made. Its parents must be searchable by UID. StateDir is for the last
-	// good DNS answers.
+	// RuntimeDir is the directory below which a directory of this tunnel's name is made. It holds
+	// the socket, the device node and the pidfile. Its parents must be searchable by UID. StateDir
+	// is for the last good DNS answers.
 	RuntimeDir string
 	StateDir   string
 
-	// Forbidden, when not nil, returns the prefixes that a server must not hand out: this host's
-	// own subnets, addresses and gateways, without those of Device.
+	// Forbidden, when not nil, returns the prefixes that a server must not assign. They are this
+	// host's own subnets, addresses and gateways, without those of Device.
 	Forbidden func() []netip.Prefix
 	// Resolver is net.DefaultResolver when nil.
 	Resolver Resolver
@@ -139,8 +139,8 @@ type Status struct {
 	Warnings []string
 }
 
-// Place returns the transport and address of the server, and its proxy where it has one; "" before
-// a server was tried.
+// Place returns the server's transport and address, and its proxy if there is one. It is empty
+// before a server was tried.
 func (s Status) Place() string {
 	var out string
 	switch {

@@ -16,8 +16,9 @@ const (
 	// newcomers, so an attacker has to open some 170 connections a second to keep them out, which
 	// otherwise 512 silent ones did.
 	maxPending = 128
-	// pendingInterval is how often they are counted, and quietInterval how often while there are
-	// few, to leave an idle box idle. OpenVPN ends a connection five seconds after it is told to.
+	// pendingInterval is how often pending connections are counted. quietInterval applies while
+	// there are few, to leave an idle box idle. OpenVPN ends a connection five seconds after it is
+	// told to.
 	pendingInterval = 250 * time.Millisecond
 	quietInterval   = 2 * time.Second
 )
@@ -73,9 +74,9 @@ func (a *authorizer) admitted() map[int]bool {
 	return out
 }
 
-// oldestPending reads openvpn's status and returns the numbers of the oldest connections beyond
-// maxPending that are not admitted, and all that are ending: those, and those of ending that are
-// still there. OpenVPN numbers connections in the order in which they come.
+// oldestPending reads openvpn's status and returns the oldest connections over maxPending that are
+// not admitted. It also returns those of ending that are still there. OpenVPN numbers connections
+// in the order in which they come.
 func oldestPending(status []string, admitted,
 	ending map[int]bool) (excess []int, still map[int]bool) {
 	var pending []int

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// pollInterval is how often the key store is checked for changes by commands: a revoked
+	// pollInterval is how often the key store is checked for changes by commands. A revoked
 	// client's session must end within a second.
 	pollInterval = 250 * time.Millisecond
 	// renewInterval is how often the keys are read though nothing changed, which renews them.

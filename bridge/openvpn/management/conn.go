@@ -200,8 +200,8 @@ func (c *Conn) SingleLineCommand(template string, args ...any) (string, error) {
 	return c.Block(fmt.Sprintf(template, args...), nil)
 }
 
-// Block sends a command that is followed by lines and "END" (client-auth), or by nothing when lines
-// is nil, and returns what follows "SUCCESS: ".
+// Block sends a command with the given lines and "END" (client-auth), and returns what follows
+// "SUCCESS: ". Nil lines send the command alone.
 func (c *Conn) Block(command string, lines []string) (string, error) {
 	e, err := c.begin(command, lines)
 	if err != nil {

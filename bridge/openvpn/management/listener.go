@@ -53,9 +53,9 @@ func Listen(path string, uid, gid int, log *slog.Logger) (*Listener, error) {
 	return l, nil
 }
 
-// PrivateDir makes dir, searchable by gid and writable by us alone, so that the peer can reach what
-// we put there for it and can replace nothing. One that exists must be of an earlier run: it keeps
-// its mode, and gets gid.
+// PrivateDir makes dir, which gid can search and only we can write. The peer can reach what we put
+// there and can replace nothing. One that exists must be of an earlier run: it keeps its mode, and
+// gets gid.
 func PrivateDir(dir string, gid int) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o711); err != nil {
 		return err
@@ -87,8 +87,8 @@ func OwnDir(dir string, uid, gid int) error {
 	return os.Lchown(dir, uid, gid)
 }
 
-// Accept waits for a peer that runs as the uid that was given to Listen;
-// others are turned away and waited on. pid, when not 0, must be the peer's too. It ends with ctx.
+// Accept waits for a peer that runs as the uid given to Listen. It closes connections of others and
+// goes on waiting. pid, when not 0, must be the peer's too. It ends with ctx.
 func (l *Listener) Accept(ctx context.Context, pid int) (*Conn, error) {
 	stop := context.AfterFunc(ctx, func() { _ = l.socket.SetDeadline(time.Unix(1, 0)) })
 	defer func() {

@@ -1,4 +1,3 @@
-// Package process runs one openvpn program as an unprivileged user: it starts it, reads what it
-// prints, ends it within a deadline, and recognises one that an earlier run of the daemon left
-// behind.
+// Package process runs one openvpn program as an unprivileged user. It starts it, reads its output,
+// ends it within a deadline, and recognises one that an earlier run of the daemon left running.
 package process

@@ -18,8 +18,8 @@ var ErrNotInstalled = errors.New("openvpn is not installed")
 // InstallRemedy tells a person what to do about ErrNotInstalled.
 const InstallRemedy = "install openvpn 2.6 or later (Debian: apt install openvpn)"
 
-// Find returns the path of openvpn: program itself when it is not empty, else what the PATH or
-// Debian's /usr/sbin, which is not on every PATH, hold. The error is ErrNotInstalled.
+// Find returns the path of openvpn. That is program if it is not empty, else the one on the PATH,
+// else the one in Debian's /usr/sbin. The error is ErrNotInstalled.
 func Find(program string) (string, error) {
 	names := []string{"openvpn", "/usr/sbin/openvpn", "/usr/local/sbin/openvpn"}
 	if program != "" {

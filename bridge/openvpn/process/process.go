@@ -55,8 +55,8 @@ const maxOutputLine = 4096
 // on, because one would hold keys and passwords.
 func Start(s Spec) (*Process, error) {
 	p := &Process{uid: s.UID, done: make(chan struct{})}
-	// Go asks once whether the kernel has pidfds, and remembers the answer: not on a thread that
-	// may not use them.
+	// Go asks once whether the kernel has pidfds, and remembers the answer. The question must not
+	// come from a thread that may not use them.
 	if self, err := os.FindProcess(os.Getpid()); err == nil {
 		_ = self.Release()
 	}
@@ -78,8 +78,8 @@ func Start(s Spec) (*Process, error) {
 	}
 	go p.follow(s, out, ended)
 	if s.PIDFile != "" {
-		// What cannot be seen has ended, or is another user's that whoever started this program
-		// hides from it (ProtectProc=) and ends with it.
+		// A process that cannot be seen has ended, or belongs to another user. Whoever started this
+		// program hides such processes (ProtectProc=) and ends them with it.
 		if err := writePIDFile(s.PIDFile, p.PID()); err != nil && !errors.Is(err, os.ErrNotExist) {
 			p.Kill()
 			return nil, fmt.Errorf("starting %s: %w", s.Path, err)
@@ -250,8 +250,8 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
-// signal sends the program a signal: as the program's own user where this process may not, since
-// the right to signal every process (CAP_KILL) is more than that takes.
+// signal sends the program a signal, as the program's own user if this process may not. The right
+// to signal every process (CAP_KILL) would be more than that needs.
 func (p *Process) signal(s syscall.Signal) error {
 	err := p.cmd.Process.Signal(s)
 	if !errors.Is(err, unix.EPERM) {

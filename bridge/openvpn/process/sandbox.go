@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sandbox confines a program beyond its user, because all openvpn processes share one: it can
+// Sandbox confines a program beyond its user, because all openvpn processes share one. It can
 // neither see, signal nor trace another process, and opens no file but those named here.
 type Sandbox struct {
 	Read  []string // directories that it may read and execute, beside the system's

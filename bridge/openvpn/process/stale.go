@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writePIDFile records a process by its id and the time of its start, in ticks since boot, which
-// together name it for ever; the id alone is given again.
+// writePIDFile records a process by its id and its start time in ticks since boot. The kernel
+// reuses ids; the two together are unique.
 func writePIDFile(path string, pid int) error {
 	start, err := startTime(pid)
 	if err != nil {
@@ -29,9 +29,9 @@ func writePIDFile(path string, pid int) error {
 	return nil
 }
 
-// EndStale ends the process that an earlier run recorded at pidFile, if it is still the same one:
-// same id, same start time, and argument among its command line. It waits for its end and removes
-// the file. A missing file is no error. ended reports whether there was one.
+// EndStale ends the process that an earlier run recorded at pidFile, if it is still the same one.
+// It must have the same id and start time, and argument in its command line. It waits for its end
+// and removes the file. A missing file is no error. ended reports whether there was one.
 func EndStale(pidFile, argument string) (ended bool, err error) {
 	pid, start, err := readPIDFile(pidFile)
 	if errors.Is(err, os.ErrNotExist) {

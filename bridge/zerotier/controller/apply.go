@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// routeGap is how long a default route is left out before it is added with another next hop:
-// members keep the old next hop otherwise, and hear of a change within 5 s.
+// routeGap is how long a default route is left out before it is added with another next hop.
+// Members keep the old next hop otherwise, and learn of a change within 5 s.
 const routeGap = 8 * time.Second
 
 // Apply carries a plan out. Each request can be repeated; what an interruption leaves, the next

@@ -170,7 +170,7 @@ func (c *centralV2) Members(ctx context.Context, id zerotier.NetworkID) ([]Membe
 	return out, nil
 }
 
-// SetMember adds the device if need be, then sets its name and addresses, then authorises it: the
+// SetMember adds the device if it is unknown, sets its name and addresses, and authorises it. The
 // API has a request for each.
 func (c *centralV2) SetMember(ctx context.Context, id zerotier.NetworkID,
 	before, after Member) error {
@@ -212,8 +212,8 @@ func (c *centralV2) SetMember(ctx context.Context, id zerotier.NetworkID,
 	return nil
 }
 
-// Forget does nothing: the API has no request to remove a single member, and one that is not
-// authorised has no part in the network.
+// Forget does nothing. The API has no request to remove a single member, and an unauthorised one
+// has no part in the network.
 func (c *centralV2) Forget(context.Context, zerotier.NetworkID, zerotier.Address) error {
 	return nil
 }

@@ -1,5 +1,6 @@
-// Package controller prepares a ZeroTier network for a box at the network's controller: ZeroTier
-// Central (its older API v1 and its newer v2), or the controller inside the box's own zerotier-one.
+// Package controller prepares a ZeroTier network for a box at the network's controller. That is
+// ZeroTier Central (its older API v1 or its newer v2), or the controller inside the box's own
+// zerotier-one.
 //
 //	                 Network, Members                 Plan (+/- lines)
 //	controller ───────────────────────▶ PlanSetup ───────────────────▶ Apply ──▶ controller

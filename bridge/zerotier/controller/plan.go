@@ -233,8 +233,8 @@ func freeSubnet(want Wanted) (netip.Prefix, error) {
 		"this box", ErrConflict)
 }
 
-// address returns the box's address in a subnet and plans it if there is none: the next hop of the
-// default route if it is nobody's, else the first free one.
+// address returns the box's address in a subnet, and plans one if there is none. It takes the next
+// hop of the default route if nobody has that address, else the first free one.
 func (p *Plan) address(subnet netip.Prefix, members []Member,
 	self zerotier.Address) (netip.Addr, error) {
 	for _, a := range p.Box.Addrs {
@@ -302,8 +302,8 @@ func title(m Member) string {
 	return m.Address.String() + " " + fmt.Sprintf("%q", m.Name)
 }
 
-// ipv6 plans the members' IPv6: by a public prefix of the box's, else by what the network has
-// already, else by private addresses that follow from the ids.
+// ipv6 plans the members' IPv6. It uses a public prefix of the box, else what the network has
+// already, else private addresses that follow from the ids.
 func (p *Plan) ipv6(members []Member, want Wanted) error {
 	modes := p.Network.V6
 	switch {

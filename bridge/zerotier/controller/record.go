@@ -100,8 +100,8 @@ func (r *Records) NoteMaking(kind Kind, name string, there []Network) error {
 	return r.write()
 }
 
-// Unfinished returns the network that an interrupted run made and did not come to record, out of
-// those that are there now.
+// Unfinished returns the network that an interrupted run made and did not record, out of those
+// present now.
 func (r *Records) Unfinished(kind Kind, there []Network) (Network, bool) {
 	if r.Making == nil || r.Making.Controller != kind {
 		return Network{}, false

@@ -150,8 +150,8 @@ func message(answer []byte) string {
 	return said.Message
 }
 
-// pause reads how long a server asks to wait: Retry-After (seconds or a date), else
-// X-Ratelimit-Reset (a date, or seconds since 1970), else rateWait; at most rateWaitMax.
+// pause returns how long a server asks to wait, at most rateWaitMax. It reads Retry-After (seconds
+// or a date), else X-Ratelimit-Reset (a date, or seconds since 1970), else uses rateWait.
 func pause(h http.Header, now time.Time) time.Duration {
 	wait := rateWait
 	if text := h.Get("Retry-After"); text != "" {

@@ -1,3 +1,3 @@
-// Package controllertest has stand-ins for ZeroTier's controllers, for tests: Central v1 and v2 as
-// their descriptions say, and the controller of zerotier-one as its answers were recorded.
+// Package controllertest has fakes of ZeroTier's controllers, for tests. They are Central v1 and v2
+// by their descriptions, and zerotier-one's controller by its recorded answers.
 package controllertest
