@@ -37,7 +37,22 @@ func (b *filter) entrance() NftChain {
 		}
 		c.Rules = append(c.Rules, NftRule{IIF: g.Iface, Verdict: goTo(b.enter(g))})
 	}
+	for _, e := range b.c.tunnels() {
+		c.Rules = append(c.Rules, NftRule{IIF: e.Iface, Verdict: goTo(b.arrive(e))})
+	}
 	return c
+}
+
+// arrive returns the chain that drops what a provider sends to another address than the tunnel's.
+// It would count as a reply, or as an error, of a connection that left by another way. This stands
+// before translations are undone.
+func (b *filter) arrive(e Egress) string {
+	var rules []NftRule
+	for _, a := range e.Addrs {
+		rules = append(rules, NftRule{Dst: netip.PrefixFrom(a.Addr(), a.Addr().BitLen()),
+			Verdict: accept})
+	}
+	return b.once("arrive", append(rules, NftRule{Verdict: drop}))
 }
 
 // bound returns the chain that drops what is sent from a bound address by another device than its
@@ -137,6 +152,10 @@ func enterRules(known []NftRule) []NftRule {
 
 // refuse returns the chain for packets from an ingress to the box itself.
 func (b *filter) refuse(g *Ingress) NftRule {
+	if !b.names[errorsChain] {
+		b.names[errorsChain] = true
+		b.chain(errorsChain, errorRules())
+	}
 	rules := refuseRules()
 	if g.Switches { // else the entrance has checked the source
 		back := NftVerdict{Kind: "return"}
@@ -148,16 +167,32 @@ func (b *filter) refuse(g *Ingress) NftRule {
 		Verdict: NftVerdict{Kind: "jump", Chain: b.once("refuse", rules)}}
 }
 
+const errorsChain = "errors"
+
+// errorRules drop an ICMP error unless it is about a connection between members, or between one and
+// the box. An error about another connection would make its path smaller, or end it: of IPv6, Linux
+// believes an error about an echo request that nobody sent.
+func errorRules() []NftRule {
+	return []NftRule{{CTLabel: LabelIngress, Verdict: NftVerdict{Kind: "return"}}, {Verdict: drop}}
+}
+
+// toErrors leads ICMP errors to errorRules; with "invalid", those about unknown connections too.
+func toErrors(states ...string) []NftRule {
+	judge := NftVerdict{Kind: "jump", Chain: errorsChain}
+	return []NftRule{{Family: V4, Proto: "icmp", CTState: states, Verdict: judge},
+		{Family: V6, Proto: "icmpv6", CTState: states, Verdict: judge}}
+}
+
 // refuseRules drop packets that would configure the box. Between the hosts of a bridge they pass:
 // those are never for the box.
 func refuseRules() []NftRule {
-	return []NftRule{
+	return append([]NftRule{
 		{Family: V6, Proto: "icmpv6", ICMPType: icmp6RouterAdvertisement, Verdict: drop},
 		{Family: V6, Proto: "icmpv6", ICMPType: icmp6Redirect, Verdict: drop},
 		{Family: V4, Proto: "icmp", ICMPType: icmpRedirect, Verdict: drop},
 		{Family: V4, Proto: "udp", DstPorts: []uint16{dhcpClient4}, Verdict: drop},
 		{Family: V6, Proto: "udp", DstPorts: []uint16{dhcpClient6}, Verdict: drop},
-	}
+	}, toErrors("invalid", "related")...)
 }
 
 // strangers refuse to forward a client's packets that enter by an interface which is not an

@@ -189,10 +189,16 @@ func (b *filter) peering(g, peer *Ingress) []NftRule {
 		}
 		towards = []NftRule{{OIF: peer.Iface}}
 	}
-	rules := []NftRule{{OIF: peer.Iface, CTState: []string{"established", "related"}, CTReply: true,
-		Verdict: accept}}
+	var rules []NftRule
+	if !slices.Contains(b.c.egressIfaces(), g.Iface) { // else routers beyond it send errors, too
+		rules = toErrors("related")
+	}
+	rules = append(rules, NftRule{OIF: peer.Iface, CTState: []string{"established", "related"},
+		CTReply: true, Verdict: accept})
 	if b.c.peers(g, peer) {
-		rules = append(rules, NftRule{OIF: peer.Iface, Verdict: accept})
+		rules = append(rules,
+			NftRule{OIF: peer.Iface, CTState: []string{"new"}, SetLabel: LabelIngress},
+			NftRule{OIF: peer.Iface, Verdict: accept})
 	}
 	judge := b.once("members", append(rules, NftRule{Verdict: drop}))
 	for i := range towards {

@@ -55,7 +55,8 @@ func (b *filter) input() []NftRule {
 // about connections that somebody else on this box translates are dropped with them; nothing
 // depends on errors, and the packets that they are about are lost already.
 func (b *filter) output() []NftRule {
-	own := append(b.redirects(), b.inside()...)
+	own := append(b.redirects(), b.label()...)
+	own = append(own, b.inside()...)
 	tunnels := b.c.tunnels()
 	if len(tunnels) == 0 {
 		return own
@@ -76,6 +77,17 @@ func (b *filter) output() []NftRule {
 		rules[i].Verdict = goTo("to_world")
 	}
 	return append(own, rules...)
+}
+
+// label marks the box's own connections to members: errors about them are believed, and they stay
+// inside.
+func (b *filter) label() []NftRule {
+	var rules []NftRule
+	for _, g := range b.c.in.Ingresses {
+		rules = append(rules,
+			NftRule{OIF: g.Iface, CTState: []string{"new"}, SetLabel: LabelIngress})
+	}
+	return rules
 }
 
 // inside keeps what the box sends to members behind an ingress on that ingress, whether it exists

@@ -191,6 +191,7 @@ func Closed(ifaces []string) State {
 		Priority: hookForward}}
 	enter, entrance := NftChain{Name: "enter", Rules: enterRules(nil)}, entranceChain()
 	refuse := NftChain{Name: "refuse", Rules: refuseRules()}
+	errs := NftChain{Name: errorsChain, Rules: errorRules()}
 	input := NftChain{Name: "input", Hook: &Hook{Type: "filter", Hook: "input",
 		Priority: hookInput}}
 	names := slices.Compact(slices.SortedFunc(slices.Values(ifaces), cmp.Compare[string]))
@@ -206,8 +207,9 @@ func Closed(ifaces []string) State {
 			NftRule{OIF: name, Verdict: drop})
 		entrance.Rules = append(entrance.Rules, NftRule{IIF: name, Verdict: goTo("enter")})
 		input.Rules = append(input.Rules,
-			NftRule{IIF: name, Verdict: NftVerdict{Kind: "jump", Chain: "refuse"}})
+			NftRule{IIF: name, Verdict: NftVerdict{Kind: "jump", Chain: "refuse"}},
+			NftRule{IIF: name, CTState: []string{"new"}, SetLabel: LabelIngress})
 	}
 	return State{Rules: kept,
-		Nft: Ruleset{Chains: []NftChain{enter, refuse, entrance, c, input}}}
+		Nft: Ruleset{Chains: []NftChain{enter, errs, refuse, entrance, c, input}}}
 }

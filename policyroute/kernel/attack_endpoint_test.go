@@ -21,24 +21,7 @@ type endpointLab struct {
 
 func newEndpointLab(t *testing.T) *endpointLab {
 	l := &endpointLab{leakLab: newLeakLab(t)}
-	l.box.sh(t, "ip tuntap add dev tunztbsrv mode tun")
-	l.box.do(func() {
-		var err error
-		if l.fd, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK,
-			0); err != nil {
-			t.Error(err)
-			return
-		}
-		request, err := unix.NewIfreq("tunztbsrv")
-		if err == nil {
-			request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
-			err = unix.IoctlIfreq(l.fd, unix.TUNSETIFF, request)
-		}
-		if err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(func() { _ = unix.Close(l.fd) })
+	l.fd = l.openTUN(t, "tunztbsrv")
 	for _, neighbour := range []string{"203.0.113.7", "2001:db8::7"} {
 		l.box.sh(t, "ip neigh replace "+neighbour+" lladdr "+wanMAC+" dev wanlab0")
 	}
@@ -46,6 +29,29 @@ func newEndpointLab(t *testing.T) *endpointLab {
 		t.FailNow()
 	}
 	return l
+}
+
+// openTUN makes a TUN device of the box and returns what openvpn would hold of it.
+func (l *leakLab) openTUN(t *testing.T, name string) (fd int) {
+	l.box.sh(t, "ip tuntap add dev "+name+" mode tun; ip link set "+name+" up")
+	l.box.do(func() {
+		var err error
+		if fd, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK,
+			0); err != nil {
+			t.Error(err)
+			return
+		}
+		request, err := unix.NewIfreq(name)
+		if err == nil {
+			request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+			err = unix.IoctlIfreq(fd, unix.TUNSETIFF, request)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	return fd
 }
 
 // inject sends a packet as a client.

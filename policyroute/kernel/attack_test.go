@@ -124,15 +124,19 @@ func TestSpoofedSourcesAreNotAnswered(t *testing.T) {
 // TestAdvertisementsConfigureNothing has a member advertise itself as the box's router.
 func TestAdvertisementsConfigureNothing(t *testing.T) {
 	l := newLeakLab(t)
+	const look = `ip -6 route show; ip -6 addr show dev ztlab0
+sysctl net.ipv6.conf.ztlab0.mtu net.ipv6.conf.ztlab0.hop_limit net.ipv6.neigh.ztlab0.retrans_time_ms`
 	attack := func(t *testing.T) string {
 		t.Helper()
 		l.client.do(func() {
 			src, dst := "fe80::bad", "ff02::1"
-			sendRaw(t, ipv6(src, dst, 255, unix.IPPROTO_ICMPV6, icmp6Raw(src, dst, advert())))
+			for _, a := range adverts() {
+				sendRaw(t, ipv6(src, dst, 255, unix.IPPROTO_ICMPV6, icmp6Raw(src, dst, a)))
+			}
 		})
 		var out string
 		for range 10 { // the kernel takes one in the same breath, or not at all
-			out = l.box.sh(t, "ip -6 route show; ip -6 addr show dev ztlab0")
+			out = l.box.sh(t, look)
 			if strings.Contains(out, "proto ra") {
 				break
 			}
@@ -144,12 +148,16 @@ func TestAdvertisementsConfigureNothing(t *testing.T) {
 	l.client.sh(t, "ip -6 addr add fe80::bad/64 dev zt nodad")
 	accept := "sysctl -qw net.ipv6.conf.ztlab0.accept_ra=2 net.ipv6.conf.ztlab0.autoconf=1"
 	l.box.sh(t, accept)
-	if out := attack(t); !strings.Contains(out, "fe80::bad") {
+	if out := attack(t); !strings.Contains(out, "fe80::bad") || !strings.Contains(out,
+		"mtu = 1280") || !strings.Contains(out, "hop_limit = 3") {
 		t.Fatalf("without us it is not taken either:\n%s", out)
 	}
 	l.box.sh(t,
 		"ip -6 route del default via fe80::bad dev ztlab0; ip -6 route flush proto ra dev ztlab0; ip -6 addr flush dev ztlab0 dynamic")
-	clean := l.box.sh(t, "ip -6 route show; ip -6 addr show dev ztlab0")
+	reset := `ip -6 route del 2a00:bad::/64 dev ztlab0
+sysctl -qw net.ipv6.conf.ztlab0.mtu=1500 net.ipv6.conf.ztlab0.hop_limit=64 \
+net.ipv6.neigh.ztlab0.retrans_time_ms=1000`
+	clean := l.box.sh(t, reset+"\n"+look)
 	if strings.Contains(clean, "proto ra") {
 		t.Fatalf("not clean:\n%s", clean)
 	}
@@ -169,8 +177,8 @@ func TestAdvertisementsConfigureNothing(t *testing.T) {
 					})
 				}
 				l.box.sh(t, fault)
-				if out := attack(t); strings.Contains(out, "fe80::bad") ||
-					strings.Contains(out, "dynamic") {
+				if out := attack(t); strings.Contains(out, "bad") || strings.Contains(out,
+					"dynamic") || !strings.HasSuffix(out, clean[strings.Index(clean, "net.ipv6"):]) {
 					t.Errorf("a member configured the box:\n%s", out)
 				}
 				l.bring(t, policyroute.State{})
@@ -440,17 +448,13 @@ func trySendUDP(to, text string) {
 	_ = unix.Sendto(fd, []byte(text), 0, sa)
 }
 
-// sendRaw puts a packet on the member's link, to whatever the box's end takes.
-func sendRaw(t *testing.T, packet []byte) {
-	sendRawBy(t, "zt", packet)
+// sendRaw puts packets on the member's link, to whatever the box's end takes.
+func sendRaw(t *testing.T, packets ...[]byte) {
+	sendRawBy(t, "zt", packets...)
 }
 
-func sendRawBy(t *testing.T, iface string, packet []byte) {
-	proto := uint16(unix.ETH_P_IP)
-	if packet[0]>>4 == 6 {
-		proto = unix.ETH_P_IPV6
-	}
-	swapped := proto<<8 | proto>>8
+// sendRawBy uses one socket for all: the kernel takes milliseconds to close one.
+func sendRawBy(t *testing.T, iface string, packets ...[]byte) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Error(err)
@@ -462,16 +466,20 @@ func sendRawBy(t *testing.T, iface string, packet []byte) {
 		t.Error(err)
 		return
 	}
-	// To everybody on the link: a veth delivers it, whatever the address of the other end is.
-	sa := &unix.SockaddrLinklayer{Protocol: swapped, Ifindex: index, Halen: 6}
-	mac, err := peerMAC(iface, packet)
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	copy(sa.Addr[:], mac)
-	if err := unix.Sendto(fd, packet, 0, sa); err != nil {
-		t.Errorf("sending: %v", err)
+	for _, packet := range packets {
+		proto := uint16(unix.ETH_P_IP)
+		if packet[0]>>4 == 6 {
+			proto = unix.ETH_P_IPV6
+		}
+		// To everybody on the link: a veth delivers it, whatever the address of the other end is.
+		sa := &unix.SockaddrLinklayer{Protocol: proto<<8 | proto>>8, Ifindex: index, Halen: 6}
+		copy(sa.Addr[:], boxMAC)
+		if packet[0]>>4 == 6 && packet[24] == 0xff {
+			copy(sa.Addr[:], "\x33\x33\x00\x00\x00\x01")
+		}
+		if err := unix.Sendto(fd, packet, 0, sa); err != nil {
+			t.Errorf("sending: %v", err)
+		}
 	}
 }
 
@@ -546,6 +554,28 @@ func pseudo6(src, dst string, proto byte, size int) []byte {
 		0, proto)
 }
 
+// adverts are router advertisements of all that a member might configure: by one of everything, and
+// by each alone.
+func adverts() [][]byte {
+	const header = 16
+	all := advert()
+	all[4] = 0 // no hop limit: that of another holds
+	only := func(options ...byte) []byte {
+		return append([]byte{134, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, options...)
+	}
+	onLink, autonomous := only(all[header:]...), only(all[header:]...)
+	onLink[header+3], autonomous[header+3] = 0x80, 0x40
+	timers := only()
+	timers[4], timers[10], timers[14] = 3, 1, 1 // hop limit, reachable time, retransmission
+	return [][]byte{onLink, autonomous, timers,
+		only(24, 2, 0, 0x08, 0, 0, 0x0e, 0x10, 0xfd, 0, 0, 0xba, 0xd0, 0, 0, 0), // a route
+		only(25, 3, 0, 0, 0, 0, 0x0e, 0x10, 0xfd, 0xba, 0xd0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+			1), // a resolver
+		only(5, 1, 0, 0, 0, 0, 5, 0), // an MTU of 1280
+		all[:header:header], all,     // last, since any of the others ends a router's time
+	}
+}
+
 // advert is a router advertisement with a lifetime, high preference and an autonomous prefix.
 func advert() []byte {
 	b := []byte{134, 0, 0, 0, 64, 0x08, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0}
@@ -588,13 +618,6 @@ func ifindex(name string) (int, error) {
 
 // boxMAC is the address of the box's end of a member's link.
 const boxMAC = "\x02\x00\x00\x00\x00\x02"
-
-func peerMAC(_ string, packet []byte) (string, error) {
-	if packet[0]>>4 == 6 && packet[24] == 0xff {
-		return "\x33\x33\x00\x00\x00\x01", nil
-	}
-	return boxMAC, nil
-}
 
 // TestStackedLinksAreRecognised makes each kind of link that this kernel knows on an ingress, or
 // the ingress a port of it, and looks whether it is known for one. What such a link does to
