@@ -3,6 +3,7 @@ package endpoint
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,10 +13,14 @@ import (
 
 const (
 	// maxPending is how many connections of a TCP listener may be on their way in: without a
-	// verified certificate. Beyond it the oldest are ended. That leaves most of maxClients to
-	// newcomers, so an attacker has to open some 170 connections a second to keep them out, which
-	// otherwise 512 silent ones did.
+	// verified certificate. Beyond it the oldest of the source with the most are ended. That leaves
+	// most of maxClients to newcomers, so an attacker has to open some 170 connections a second to
+	// keep them out, which otherwise 512 silent ones did.
 	maxPending = 128
+	// maxPendingOfOne is how many of them may be of one source.
+	maxPendingOfOne = maxPending / 4
+	// sourceBits6 is the length of the IPv6 prefix whose addresses one host may use all.
+	sourceBits6 = 64
 	// pendingInterval is how often pending connections are counted. quietInterval applies while
 	// there are few, to leave an idle box idle. OpenVPN ends a connection five seconds after it is
 	// told to.
@@ -23,8 +28,8 @@ const (
 	quietInterval   = 2 * time.Second
 )
 
-// limitPending ends the oldest connections beyond maxPending that have not been admitted, until ctx
-// ends. It serves TCP listeners: by UDP nothing is kept for a sender that proves nothing.
+// limitPending ends connections beyond the limits that have not been admitted, until ctx ends. It
+// serves TCP listeners: by UDP nothing is kept for a sender that proves nothing.
 func (a *authorizer) limitPending(ctx context.Context) {
 	timer := time.NewTimer(quietInterval)
 	defer timer.Stop()
@@ -74,16 +79,16 @@ func (a *authorizer) admitted() map[int]bool {
 	return out
 }
 
-// oldestPending reads openvpn's status and returns the oldest connections over maxPending that are
-// not admitted. It also returns those of ending that are still there. OpenVPN numbers connections
-// in the order in which they come.
+// oldestPending reads openvpn's status and returns the numbers of the connections beyond the limits
+// that are not admitted, and all that are ending: those, and those of ending that are still there.
+// OpenVPN numbers connections in the order in which they come.
 func oldestPending(status []string, admitted,
 	ending map[int]bool) (excess []int, still map[int]bool) {
-	var pending []int
+	pending := map[netip.Prefix][]int{}
 	still = map[int]bool{}
 	for _, line := range status {
 		fields := strings.Split(line, ",")
-		const name, number, least = 1, 10, 11
+		const name, real, number, least = 1, 2, 10, 11
 		if len(fields) < least || fields[0] != "CLIENT_LIST" || fields[name] != "UNDEF" {
 			continue
 		}
@@ -93,15 +98,54 @@ func oldestPending(status []string, admitted,
 		case ending[cid]:
 			still[cid] = true
 		default:
-			pending = append(pending, cid)
+			source := sourceOf(fields[real])
+			pending[source] = append(pending[source], cid)
 		}
 	}
-	slices.Sort(pending)
-	excess = pending[:max(0, len(pending)-maxPending)]
+	excess = beyondLimits(pending)
 	for _, cid := range excess {
 		still[cid] = true
 	}
 	return excess, still
+}
+
+// beyondLimits returns, in ascending order, the oldest connections of the source with the most, as
+// long as that source or all together have too many.
+func beyondLimits(pending map[netip.Prefix][]int) []int {
+	total := 0
+	for _, cids := range pending {
+		slices.Sort(cids)
+		total += len(cids)
+	}
+	var excess []int
+	for {
+		var most netip.Prefix
+		for source, cids := range pending {
+			have := pending[most]
+			if len(cids) > len(have) || len(cids) == len(have) && cids[0] < have[0] {
+				most = source
+			}
+		}
+		cids := pending[most]
+		if len(cids) <= maxPendingOfOne && total-len(excess) <= maxPending {
+			slices.Sort(excess)
+			return excess
+		}
+		excess, pending[most] = append(excess, cids[0]), cids[1:]
+	}
+}
+
+// sourceOf returns the source that a client's address counts as: IPv4 with its port, or IPv6
+// without, as openvpn writes them. What cannot be read is one source.
+func sourceOf(text string) netip.Prefix {
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		withPort, _ := netip.ParseAddrPort(text)
+		addr = withPort.Addr()
+	}
+	addr = addr.Unmap().WithZone("")
+	source, _ := addr.Prefix(min(addr.BitLen(), sourceBits6))
+	return source
 }
 
 // allowFiles lets openvpn open as many files as maxClients connections need. Go raises the limit

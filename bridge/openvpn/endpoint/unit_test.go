@@ -234,9 +234,9 @@ func TestCiphersFollowTheProcessor(t *testing.T) {
 func TestOldestPending(t *testing.T) {
 	lines := []string{"TITLE,OpenVPN", "HEADER,CLIENT_LIST,Common Name", "CLIENT_LIST,short"}
 	line := func(name string, cid int) string {
-		return fmt.Sprintf(
-			"CLIENT_LIST,%s,::1,,,0,0,2026-11-29 19:44:13,1795981453,UNDEF,%d,%d,BF-CBC",
-			name, cid, cid)
+		return fmt.Sprintf( // few of each source
+			"CLIENT_LIST,%s,203.0.113.%d:4000,,,0,0,2026-11-29 19:44:13,1795981453,UNDEF,%d,%d,BF-CBC",
+			name, cid%256, cid, cid)
 	}
 	for i := range maxPending + 20 {
 		lines = append(lines, line("UNDEF", 1000-i)) // in no order
@@ -258,6 +258,42 @@ func TestOldestPending(t *testing.T) {
 	}
 }
 
+// Of one source, whose many addresses of IPv6 count as one, there are few; newcomers of others stay
+// beside it, and beside many sources with many each.
+func TestOldestPendingOfOne(t *testing.T) {
+	for name, c := range map[string]struct {
+		address func(i int) string
+		n, want int // that are ended
+	}{
+		"IPv4":                 {func(int) string { return "198.51.100.7:4000" }, 100, 100 - maxPendingOfOne},
+		"IPv4, mapped":         {func(int) string { return "::ffff:198.51.100.7" }, 100, 100 - maxPendingOfOne},
+		"IPv6, one address":    {func(int) string { return "2001:db8::7" }, 100, 100 - maxPendingOfOne},
+		"IPv6, many addresses": {func(i int) string { return fmt.Sprintf("2001:db8::%x", i) }, 100, 100 - maxPendingOfOne},
+		"not an address":       {func(int) string { return "?" }, 100, 100 - maxPendingOfOne},
+		"few":                  {func(int) string { return "198.51.100.7:1" }, maxPendingOfOne, 0},
+		"ten sources": {func(i int) string { return fmt.Sprintf("198.51.100.%d:1", i%10) }, 200,
+			200 + 2 - maxPending},
+	} {
+		var lines []string
+		// The newcomers, of two sources, are the oldest.
+		for i, address := range slices.Concat([]string{"203.0.113.9:1", "2001:db8:1::1"},
+			slices.Collect(func(yield func(string) bool) {
+				for i := range c.n {
+					if !yield(c.address(i)) {
+						return
+					}
+				}
+			})) {
+			lines = append(lines, fmt.Sprintf("CLIENT_LIST,UNDEF,%s,,,0,0,,,UNDEF,%d,0,", address, i))
+		}
+		excess, _ := oldestPending(lines, nil, nil)
+		if len(excess) != c.want || slices.Contains(excess, 0) || slices.Contains(excess, 1) {
+			t.Errorf("%s: %d are ended, want %d and no newcomer: %v", name, len(excess), c.want,
+				excess)
+		}
+	}
+}
+
 // FuzzOldestPending: a client's name is in the status that openvpn gives. Whoever is admitted
 // stays.
 func FuzzOldestPending(f *testing.F) {
@@ -274,7 +310,7 @@ func FuzzOldestPending(f *testing.F) {
 		if slices.Contains(excess, ending) && ending != admitted {
 			t.Errorf("client %d is ended once more", ending)
 		}
-		if len(excess) > max(0, len(lines)-maxPending) {
+		if len(excess) > max(0, len(lines)-maxPendingOfOne) {
 			t.Errorf("%d of %d connections are ended", len(excess), len(lines))
 		}
 	})
