@@ -227,8 +227,9 @@ func TestParseSession(t *testing.T) {
 			want: "[10.8.0.2/24]|invalid IP|invalid IP|1500|[198.51.100.1 10.8.0.1 2001:db8::53 9.9.9.9]"},
 		{name: "resolvers that cannot be", env: env("foreign_option_1",
 			"dhcp-option DNS 127.0.0.53", "foreign_option_2", "dhcp-option DNS 192.168.1.1",
-			"foreign_option_3", "dhcp-option DNS x"),
-			want: "[10.8.0.2/24]|invalid IP|invalid IP|1500|[]", warnings: 3},
+			"foreign_option_3", "dhcp-option DNS x",
+			"foreign_option_4", "dhcp-option DNS6 ::ffff:192.168.1.1"),
+			want: "[10.8.0.2/24]|invalid IP|invalid IP|1500|[]", warnings: 4},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s, warnings, err := parseSession(tc.env, lan)
