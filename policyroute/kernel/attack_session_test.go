@@ -92,7 +92,7 @@ func (s session) hears(t *testing.T, text string) {
 	}
 }
 
-// TestSessionsWithTheBox keeps sessions of a member with the box, and one of a neighbour on the WAN,
+// TestSessionsWithTheBox keeps sessions of a member with the box, and those of a WAN neighbour,
 // while layers are missing: they go on. While the ingress is away, nothing of a member's is on the
 // WAN, and when it returns the session goes on. Meanwhile the WAN gets another address.
 func TestSessionsWithTheBox(t *testing.T) {
