@@ -21,33 +21,43 @@ import (
 	"ztbridge/bridge/openvpn/client"
 )
 
-// namespace is a network namespace that lives as long as a thread: when close ends the thread, the
-// kernel removes the namespace and the devices in it.
-type namespace struct{ jobs chan func() }
+// namespace is a network namespace that the kernel removes, with the devices in it, when close has
+// closed its file and what was opened in it is closed.
+type namespace struct{ file *os.File }
 
 func newNamespace() (*namespace, error) {
-	n := &namespace{jobs: make(chan func())}
-	ready := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		ready <- unix.Unshare(unix.CLONE_NEWNET)
-		for job := range n.jobs {
-			job()
+	n := &namespace{}
+	err := inThread(func() (err error) {
+		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
+			n.file, err = os.Open("/proc/thread-self/ns/net")
 		}
-	}()
-	if err := <-ready; err != nil {
-		n.close()
+		return err
+	})
+	if err != nil {
 		return nil, fmt.Errorf("making a network namespace: %w", err)
 	}
 	return n, nil
 }
 
-func (n *namespace) close() { close(n.jobs) }
+func (n *namespace) close() { _ = n.file.Close() }
 
-// do runs a function in the namespace.
+// do runs a function in the namespace. Several may run at the same time.
 func (n *namespace) do(f func() error) error {
+	return inThread(func() error {
+		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("entering a network namespace: %w", err)
+		}
+		return f()
+	})
+}
+
+// inThread runs a function in a thread of its own, which ends with it.
+func inThread(f func() error) error {
 	done := make(chan error)
-	n.jobs <- func() { done <- f() }
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		done <- f()
+	}()
 	return <-done
 }
 
@@ -73,18 +83,9 @@ func (n *namespace) adopt(device string, s *client.Session) error {
 
 // take moves a device into the namespace.
 func (n *namespace) take(device string) error {
-	var own *os.File
-	err := n.do(func() (err error) {
-		own, err = os.Open("/proc/thread-self/ns/net")
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("opening a network namespace: %w", err)
-	}
-	defer own.Close()
 	// By the file that it inherits: another process may not look it up under this one's number,
 	// which starts programs with secrets and is closed to all without CAP_SYS_PTRACE.
-	return ip([]*os.File{own}, "link", "set", "dev", device, "netns", "/proc/self/fd/3")
+	return ip([]*os.File{n.file}, "link", "set", "dev", device, "netns", "/proc/self/fd/3")
 }
 
 // ip runs iproute2 in the calling thread's namespace. Files are its descriptors from 3 on.
