@@ -69,11 +69,21 @@ func (d *daemon) Use(ctx context.Context, egress string) error {
 	return d.ask(ctx, func(ctx context.Context) error {
 		if !slices.ContainsFunc(d.spec.Config.Egresses,
 			func(e config.Egress) bool { return e.Name == egress }) {
-			return fmt.Errorf("choosing egress %q: %w", egress, api.ErrNotFound)
+			return &api.HintedError{
+				Err:  fmt.Errorf("choosing egress %q: %w", egress, api.ErrNotFound),
+				Hint: "see: ztbridge egress list"}
 		}
-		if chosen && !d.services.Prefer(egress, server) {
-			return fmt.Errorf("choosing server %q of egress %s: %w", server, egress,
-				api.ErrNotFound)
+		if chosen {
+			has, err := d.services.Prefer(egress, server)
+			if !has {
+				return &api.HintedError{
+					Err: fmt.Errorf("choosing server %q of egress %s: %w", server, egress,
+						api.ErrNotFound),
+					Hint: "see: ztbridge egress list --servers"}
+			}
+			if err != nil {
+				return fmt.Errorf("choosing server %q of egress %s: %w", server, egress, err)
+			}
 		}
 		return d.prefer(ctx, egress)
 	})
@@ -81,7 +91,9 @@ func (d *daemon) Use(ctx context.Context, egress string) error {
 
 // Reset implements api.Backend.
 func (d *daemon) Reset(ctx context.Context) error {
-	return d.ask(ctx, func(ctx context.Context) error { return d.prefer(ctx, "") })
+	return d.ask(ctx, func(ctx context.Context) error {
+		return errors.Join(d.services.ForgetServers(), d.prefer(ctx, ""))
+	})
 }
 
 // prefer records a person's choice and puts it in force.

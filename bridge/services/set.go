@@ -253,11 +253,24 @@ func (d *Set) Retry(egress string) {
 	}
 }
 
-// Prefer selects the next profile of an egress's collection. It reports whether there is one of
-// that name.
-func (d *Set) Prefer(egress, server string) bool {
+// Prefer selects the next profile of an egress's collection, also for after a restart. It reports
+// whether there is one of that name.
+func (d *Set) Prefer(egress, server string) (bool, error) {
 	t := d.current.Load().tunnels[egress]
-	return t != nil && t.Prefer(server)
+	if t == nil {
+		return false, nil
+	}
+	return t.Prefer(server)
+}
+
+// ForgetServers forgets what Prefer selected, and keeps the connections.
+func (d *Set) ForgetServers() error {
+	var errs error
+	for _, t := range d.current.Load().tunnels {
+		_, err := t.Prefer("")
+		errs = errors.Join(errs, err)
+	}
+	return errs
 }
 
 // Fill writes the state of the drivers into a snapshot.

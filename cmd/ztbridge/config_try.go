@@ -86,7 +86,8 @@ func (p *progress) try(ctx context.Context, file string, flags profileFlags,
 	for line := range strings.Lines(report.String()) {
 		line = strings.TrimSpace(line)
 		text, warning := strings.CutPrefix(line, "warning: ")
-		p.tell(api.Progress{Text: text, Warning: warning || strings.HasPrefix(line, "serious: ")})
+		text, serious := strings.CutPrefix(text, "serious: ")
+		p.tell(api.Progress{Text: text, Warning: warning || serious})
 	}
 	if err := importer.CheckCredentials(parsed, login); err != nil {
 		return err

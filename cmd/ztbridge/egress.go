@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -44,7 +45,8 @@ func (p *program) egressUse() *cobra.Command {
 		Long: `Make a way out the first choice of every rule of the policy that lists it. Rules
 that do not list it stay as they are. The choice survives a restart; while the
 chosen one is down, the others of the list are used as usual. NAME/SERVER also
-connects to that server (see ztbridge egress list --servers).
+connects to that server first, now and after a restart (see ztbridge egress list
+--servers); when it fails, the next one is tried.
 
 With --for, choose for one device: for its IP address, its 10-digit ZeroTier address,
 its name (ztbridge network members), or the name of a client of the endpoint. Its rule
@@ -58,7 +60,11 @@ the rule has ` + "`egress:`" + ` as well.`,
 			if err := p.daemon().Use(cmd.Context(), args[0]); err != nil {
 				return err
 			}
-			p.say("%s is now the first choice of every rule that lists it", args[0])
+			name, server, chosen := strings.Cut(args[0], "/")
+			if chosen {
+				p.say("%s connects to %s first", name, server)
+			}
+			p.say("%s is now the first choice of every rule that lists it", name)
 			return nil
 		},
 	}

@@ -85,10 +85,25 @@ func TestCollection(t *testing.T) {
 	if len(s.Servers) != 4 {
 		t.Errorf("servers %v", s.Servers)
 	}
-	if !c.Prefer("nl-4") || c.Prefer("de-1") {
-		t.Error("Prefer knows other servers than there are")
+	for name, want := range map[string]bool{"nl-4": true, "de-1": false} {
+		if has, err := c.Prefer(name); has != want || err != nil {
+			t.Errorf("Prefer %s: %v, %v", name, has, err)
+		}
 	}
 	on(c, "nl-4")
+	c.stop()
+
+	// The choice counts after a restart, too, until it is forgotten.
+	c = connect(folder, "folder", nil)
+	on(c, "nl-4")
+	if has, err := c.Prefer(""); !has || err != nil {
+		t.Errorf("forgetting the choice: %v, %v", has, err)
+	}
+	on(c, "nl-4")
+	c.stop()
+	if c = connect(folder, "folder", nil); c.selected() != "" {
+		t.Error("the choice is not forgotten")
+	}
 	c.stop()
 
 	// Random comes to one that serves, wherever it begins.

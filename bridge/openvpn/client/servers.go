@@ -234,10 +234,12 @@ func rotation(at *time.Duration) <-chan time.Time {
 
 // untilRotation returns the time from now to the next time of day at, in this box's zone.
 func untilRotation(at time.Duration, now time.Time) time.Duration {
-	midnight := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, now.Location())
-	next := midnight.Add(at)
+	on := func(day int) time.Time { // by the clock, also on a day of 23 or 25 hours
+		return time.Date(now.Year(), now.Month(), day, 0, 0, int(at/time.Second), 0, now.Location())
+	}
+	next := on(now.Day())
 	if !next.After(now) {
-		next = midnight.AddDate(0, 0, 1).Add(at)
+		next = on(now.Day() + 1)
 	}
 	return next.Sub(now)
 }

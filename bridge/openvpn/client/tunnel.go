@@ -126,16 +126,6 @@ func (t *Tunnel) Retry() { t.ask(request{retry: true}) }
 // Restart ends openvpn and starts it anew at once, whatever the state. It does not block.
 func (t *Tunnel) Restart(cause string) { t.ask(request{cause: cause, restart: true}) }
 
-// Prefer makes a profile of a collection the next to be tried, and reconnects to it at once. It
-// reports whether the collection has it. It does not block.
-func (t *Tunnel) Prefer(member string) bool {
-	if !slices.Contains(t.cfg.Profile.Members(), member) {
-		return false
-	}
-	t.ask(request{cause: "server " + member + " was selected", restart: true, member: member})
-	return true
-}
-
 func (t *Tunnel) ask(q request) {
 	for {
 		select {
@@ -204,6 +194,7 @@ func (t *Tunnel) Run(ctx context.Context) error {
 	t.servers.pace = openPace(filepath.Join(t.cfg.StateDir, t.cfg.Name+".pace.json"))
 	t.servers.sort()
 	t.servers.measure()
+	t.preferred = t.selected()
 	t.servers.beginFastRound()
 	if t.cfg.PreferChaCha20 {
 		t.servers.chacha20 = func(r profile.Remote) bool {

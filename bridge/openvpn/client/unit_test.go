@@ -548,6 +548,20 @@ func TestUntilRotation(t *testing.T) {
 	if got := untilRotation(at, now.Add(30*time.Minute)); got != 24*time.Hour {
 		t.Errorf("at the time: %v", got)
 	}
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The night of 29 March 2026 lacks the hour from 2 to 3, that of 25 October has it twice.
+	for day, want := range map[time.Time]time.Duration{
+		time.Date(2026, 3, 29, 0, 0, 0, 0, berlin):  at - time.Hour,
+		time.Date(2026, 10, 25, 0, 0, 0, 0, berlin): at + time.Hour,
+		time.Date(2026, 3, 28, 4, 30, 0, 0, berlin): 23 * time.Hour,
+	} {
+		if got := untilRotation(at, day); got != want {
+			t.Errorf("from %v: %v, want %v", day, got, want)
+		}
+	}
 	if got := rotation(nil); got != nil {
 		t.Errorf("without a time: %v", got)
 	}
