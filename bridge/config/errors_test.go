@@ -22,6 +22,14 @@ func TestMistakes(t *testing.T) {
 			"ztbridge.yaml: no source of traffic is configured yet; put your ZeroTier network's id under `zerotier:`, as `networks: [ID]`"}},
 		{"not yaml", "zerotier:\n\t- x\n", ErrSyntax, []string{
 			"ztbridge.yaml:2: not valid YAML: this line begins with a tab; YAML wants spaces"}},
+		{"profile and profiles", "zerotier: {networks: [abcdef0123000001]}\n" +
+			"egress: {p: {openvpn: {profile: a, profiles: b}}}\n", ErrValue, []string{
+			"ztbridge.yaml:2: egress.p.openvpn.profiles: the egress has both profile and profiles; " +
+				"remove one of them"}},
+		{"a folder as a profile", "zerotier: {networks: [abcdef0123000001]}\n" +
+			"egress: {p: {openvpn: {profile: /proc}}}\n", ErrFile, []string{
+			"ztbridge.yaml:2: egress.p.openvpn.profile: /proc is a folder; for the profiles in it " +
+				"write `profiles:`, or name one file"}},
 		{"a list", "- a\n", ErrType, []string{
 			"ztbridge.yaml:1: the file is not a list of keys; write `zerotier:` and so on, one key a line"}},
 		{"two documents", minimal + "---\n" + minimal, ErrSyntax, []string{

@@ -128,7 +128,11 @@ func (d *decoder) mustExist(path string, at Position, folder bool) {
 	if err == nil && !info.Mode().IsRegular() && !(folder && info.IsDir()) {
 		err = errNotRegular
 	}
-	if err != nil {
+	switch {
+	case err != nil && info != nil && info.IsDir():
+		d.fail(at, ErrFile, path+" is a folder", "for the profiles in it write `profiles:`, or name "+
+			"one file")
+	case err != nil:
 		d.fileError(path, at, err)
 	}
 }

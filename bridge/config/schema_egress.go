@@ -70,12 +70,17 @@ func (d *decoder) egress(e entry) (Egress, bool) {
 func (d *decoder) openvpn(v value, out *Egress) bool {
 	o := &OpenVPN{}
 	out.OpenVPN = o
-	v.object(fields{
-		"profile": func(v value) { o.Profile, _ = v.path(); o.ProfilePos = v.pos() },
-		"profiles": func(v value) {
+	named := func(collection bool) func(value) {
+		return func(v value) {
+			if o.ProfilePos != (Position{}) {
+				v.fail(ErrValue, "the egress has both profile and profiles", "remove one of them")
+			}
 			o.Profile, _ = v.path()
-			o.ProfilePos, o.Collection = v.pos(), true
-		},
+			o.ProfilePos, o.Collection = v.pos(), collection
+		}
+	}
+	v.object(fields{
+		"profile": named(false), "profiles": named(true),
 		"pick":   func(v value) { o.Pick = v.words() },
 		"order":  func(v value) { o.Order, _ = v.oneOf("written", "random", "fastest") },
 		"rotate": func(v value) { o.Rotate = v.timeOfDay() },
