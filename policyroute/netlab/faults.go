@@ -27,8 +27,8 @@ func (n *Namespace) BlockUDP(iface string) error {
 // BlackholeAddr drops everything that comes for one of the host's addresses, silently.
 func (n *Namespace) BlackholeAddr(addr netip.Addr) error { return n.faultAddr(addr, "drop") }
 
-// RefuseAddr refuses all UDP and TCP that comes for one of the host's addresses, as when no program
-// listens there any more.
+// RefuseAddr refuses all UDP and TCP for one of the host's addresses, as when no program listens
+// there any more.
 func (n *Namespace) RefuseAddr(addr netip.Addr) error {
 	return n.faultAddr(addr, "meta l4proto { tcp, udp } reject with icmp type port-unreachable")
 }

@@ -158,8 +158,8 @@ func addAddrs(dev string, addrs []netip.Prefix) []string {
 	return cmds
 }
 
-// Segment is an Ethernet on which several hosts meet: a bridge inside a namespace, which has an
-// address on it if the namespace is to be a host of the segment as well.
+// Segment is an Ethernet that connects several hosts. It is a bridge inside a namespace, with an
+// address if the namespace is a host of the segment as well.
 type Segment struct {
 	NS     *Namespace
 	Bridge string
@@ -172,8 +172,8 @@ func NewSegment(ns *Namespace, bridge string, addrs ...netip.Prefix) (*Segment, 
 		fmt.Sprintf("link add %s type bridge mcast_snooping 0 stp_state 0", bridge),
 	}
 	cmds = append(cmds, addAddrs(bridge, addrs)...)
-	// A bridge without an address of its own takes that of a port, and another one with each port
-	// that comes: hosts on it would be cut off until their neighbours have noticed.
+	// A bridge without an address of its own takes that of a port, and another one with each new
+	// port. Hosts on it would be cut off until their neighbours notice.
 	cmds = append(cmds, fmt.Sprintf("link set %s address %s up", bridge,
 		end{ns: ns, iface: Iface{Name: bridge}}.mac()))
 	return &Segment{NS: ns, Bridge: bridge}, errors.Join(ns.IP(cmds...), ns.plainBridges())

@@ -23,8 +23,9 @@ const (
 	namePrefix = "ztb-"
 )
 
-// Namespace is a host of the lab: a named network namespace (visible to `ip netns`), with mounts of
-// its own, and the processes that were started in it. Its methods may be called concurrently.
+// Namespace is a host of the lab. It is a named network namespace (visible to `ip netns`) with
+// mounts of its own and the processes that were started in it. Its methods may be called
+// concurrently.
 type Namespace struct {
 	Name  string // ztb-<pid>-<random>-<label>
 	Label string // "box"
@@ -208,8 +209,8 @@ func (n *Namespace) Listen(network, address string) (l net.Listener, err error) 
 	return l, err
 }
 
-// listener stops listening before it is closed: a process that is just being started holds a copy
-// of each socket until it executes its program, and would keep the port taken until then.
+// listener stops listening before it is closed. A process that is just being started has a copy of
+// each socket until it executes its program, and would keep the port taken until then.
 type listener struct{ *net.TCPListener }
 
 func (l listener) Close() error {
@@ -280,8 +281,8 @@ func sweep(name, files string) error {
 	return err
 }
 
-// killAll kills the processes whose network namespace is the named one and waits until they are
-// gone: a process that lives on would keep the namespace, its links and its sockets.
+// killAll kills the processes in the named network namespace and waits until they are gone. A
+// living process would keep the namespace, its links and its sockets.
 func killAll(name string) error {
 	link, err := namespaceLink(name)
 	if err != nil {

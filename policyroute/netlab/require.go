@@ -22,8 +22,8 @@ const (
 	Ethtool   Need = "ethtool"
 )
 
-// TB is what netlab uses of testing.TB; the package is used by programs as well, which have no
-// business with package testing.
+// TB is the part of testing.TB that netlab uses. Programs use the package too, and must not import
+// package testing.
 type TB interface {
 	Helper()
 	Name() string

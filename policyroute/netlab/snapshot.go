@@ -19,8 +19,8 @@ var (
 	counters = regexp.MustCompile(` ?\[\d+:\d+\]`)
 )
 
-// MainTable returns the main routing tables, IPv4 and IPv6, as ip(8) prints them, and nothing that
-// changes by itself (the remaining lifetime of routes by router advertisements).
+// MainTable returns the main routing tables, IPv4 and IPv6, as ip(8) prints them. It leaves out
+// what changes by itself (the remaining lifetime of routes by router advertisements).
 func (n *Namespace) MainTable(ctx context.Context) (string, error) {
 	var b strings.Builder
 	for _, family := range []string{"-4", "-6"} {
@@ -52,8 +52,8 @@ type query struct {
 	clean   func(string) string // nil: the output is kept as it is
 }
 
-// queries are the commands that print a host's routing and filtering, and what leaves out of their
-// output what changes by itself.
+// queries are the commands that print a host's routing and filtering. Each has a function that
+// removes from the output what changes by itself.
 func queries() []query {
 	return []query{
 		{"ip -4 rule show", nil},
@@ -127,8 +127,8 @@ func (s Snapshot) String() string {
 	return b.String()
 }
 
-// Diff returns the lines that s lacks ("-", they are only in want) and has too many ("+"), by
-// section; empty if there are none.
+// Diff returns the lines that differ by section, "-" for those only in want and "+" for those only
+// in s. It is empty if there are none.
 func (s Snapshot) Diff(want Snapshot) string {
 	have := make(map[string]string)
 	for _, sec := range s.sections {
@@ -192,9 +192,9 @@ func withoutIPTables(s string) string {
 	return b.String()
 }
 
-// withoutIdleTables drops comments and counters, and tables of iptables that hold nothing but empty
-// built-in chains with policy ACCEPT: iptables makes them on first use, they filter nothing and it
-// has no command to remove them.
+// withoutIdleTables drops comments, counters, and iptables tables with nothing but empty built-in
+// chains with policy ACCEPT. iptables makes them on first use, they filter nothing, and it has no
+// command to remove them.
 func withoutIdleTables(s string) string {
 	var b, table strings.Builder
 	idle := true

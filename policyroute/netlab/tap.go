@@ -8,10 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Tap plugs a virtual machine into the segment in place of a host's link, whose port must be free:
-// it has the same name, so that what watches the host watches the machine. The file is the
-// machine's end, for the program that runs it. The port goes when the last copy of the file is
-// closed.
+// Tap connects a virtual machine to the segment in place of a host's link, whose port must be free.
+// It has the same name, so that captures of the host capture the machine. The file is the machine's
+// end, for the program that runs it. The port goes when the last copy of the file is closed.
 func (s *Segment) Tap(ns *Namespace, iface string) (*os.File, error) {
 	port := s.Port(ns, iface)
 	// With the header that tells of unfinished checksums and of segments to be cut: veth leaves

@@ -21,8 +21,8 @@ func onOwnThread(fn func()) {
 			fn()
 			return
 		}
-		// The first thread of a process cannot end, and its namespaces are what /proc/self shows:
-		// hold it back and let another one do the work.
+		// The first thread of a process cannot end, and its namespaces are what /proc/self shows.
+		// Another thread must do the work.
 		defer runtime.UnlockOSThread()
 		done := make(chan struct{})
 		onOwnThread(func() {
@@ -71,8 +71,8 @@ func (n *Namespace) Do(fn func() error) error {
 	return <-done
 }
 
-// serve is the thread that owns the namespace's mounts and is the parent of its processes: they ask
-// the kernel to be killed when their parent thread dies, so that none outlives a lab that crashed.
+// serve is the thread that owns the namespace's mounts and is the parent of its processes. The
+// kernel kills them when this thread dies, so that none outlives a lab that crashed.
 func (n *Namespace) serve(ready chan<- error) {
 	err := n.privateMounts()
 	ready <- err
@@ -84,8 +84,8 @@ func (n *Namespace) serve(ready chan<- error) {
 	}
 }
 
-// privateMounts gives the calling thread the namespace's network, a mount namespace of its own and
-// a /sys that shows that network, as `ip netns exec` does.
+// privateMounts gives the calling thread the namespace's network and a mount namespace of its own.
+// /sys there shows that network, as with `ip netns exec`.
 func (n *Namespace) privateMounts() error {
 	if err := unix.Setns(int(n.netFile.Fd()), unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("entering network namespace %s: %w", n.Name, err)

@@ -12,8 +12,8 @@ import (
 	"ztbridge/policyroute"
 )
 
-// Target is what plans are applied to: a kernel or the Fake, with the means to do behind its back
-// what users and other programs do.
+// Target receives plans: a kernel, or the Fake. It can also do what users and other programs do
+// without telling us.
 type Target interface {
 	Observe() (policyroute.State, error)
 	Apply(context.Context, policyroute.Plan) error
@@ -22,7 +22,7 @@ type Target interface {
 	// when new, others are up.
 	AddDevice(t testing.TB, name string)
 	RemoveDevice(t testing.TB, name string)
-	// PlantForeign adds rules, routes, tables and chains that are not ours; Foreign prints all
+	// PlantForeign adds rules, routes, tables and chains that are not ours. Foreign prints all
 	// such, so that two prints can be compared.
 	PlantForeign(t testing.TB)
 	Foreign(t testing.TB) string
@@ -125,8 +125,8 @@ func Seed(t testing.TB) uint64 {
 	return n
 }
 
-// randomPairsConverge goes from one random state to another, is interrupted after every n-th
-// operation, looks for leaks there, and plans again.
+// randomPairsConverge goes from one random state to another with an interruption after every n-th
+// operation. It looks for leaks there, and plans again.
 func (s *suite) randomPairsConverge(t *testing.T) {
 	r := rand.New(rand.NewPCG(Seed(t), 1))
 	for range 6 {
@@ -179,8 +179,8 @@ func (s *suite) teardown(t *testing.T) {
 	}
 }
 
-// deviceComesAndGoes removes the tunnel that is in use: what is left must refuse, and when the
-// tunnel is back everything must be.
+// deviceComesAndGoes removes the tunnel that is in use. What is left must refuse, and when the
+// tunnel is back everything must be back.
 func (s *suite) deviceComesAndGoes(t *testing.T) {
 	target := s.newTarget(t)
 	in := Uno()

@@ -13,7 +13,7 @@ import (
 	"ztbridge/policyroute"
 )
 
-// ErrFault is what a Fake fails with when it was told to, and ErrNoDevice when a route names a
+// ErrFault is returned by a Fake that was told to fail. ErrNoDevice is returned for a route by a
 // device that does not exist or is down.
 var (
 	ErrFault    = errors.New("injected fault")

@@ -91,8 +91,8 @@ func Uno() policyroute.Intent {
 	}
 }
 
-// Duo is Uno with clients of an endpoint, who reach the members, and a private network that nobody
-// may reach, in which the provider's resolver lies.
+// Duo is Uno with clients of an endpoint, who reach the members. It adds a private network that
+// nobody may reach, in which the provider's resolver lies.
 func Duo() policyroute.Intent {
 	in := Uno()
 	in.Ingresses = append(in.Ingresses, endpoint())
@@ -121,8 +121,8 @@ func Dinosaur() policyroute.Intent {
 	}
 }
 
-// Exit is members leaving by the box's own WAN, one of them with a service that the Internet may
-// reach, and one that may go nowhere.
+// Exit is an intent in which members leave by the box's own WAN. The Internet may reach a service
+// of one of them, and one may go nowhere.
 func Exit() policyroute.Intent {
 	return policyroute.Intent{
 		Ingresses: []policyroute.Ingress{members()},

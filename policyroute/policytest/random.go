@@ -10,8 +10,8 @@ import (
 	"ztbridge/policyroute"
 )
 
-// Random returns an intent on Devices that compiles: any number of ingresses, egresses that are
-// there or not, with IPv6 or without, and policies that overlap.
+// Random returns an intent on Devices that compiles. It has any number of ingresses, egresses that
+// exist or not, IPv6 or not, and policies that overlap.
 func Random(r *rand.Rand) policyroute.Intent {
 	in := policyroute.Intent{Links6: []string{WAN}, ForceForwarding6: r.IntN(4) == 0,
 		SourceConns: []uint32{0, sourceConns}[r.IntN(2)]}
