@@ -28,8 +28,8 @@ func (d *decoder) checkWhole() {
 	}
 }
 
-// Unfinished says what a configuration lacks that only has a page on the LAN so far, by which the
-// rest can be added; empty: nothing.
+// Unfinished returns what a configuration lacks that so far has only a page on the LAN. The rest
+// can be added there. It is empty if nothing is missing.
 func (c *Config) Unfinished() string {
 	switch {
 	case len(c.IngressNames()) == 0 && c.ZeroTier.Moon == nil:
@@ -53,7 +53,7 @@ func (d *decoder) warnOfUnusedEgresses() {
 	}
 }
 
-// An atom is the least that is told apart when rules are compared: one ingress, one client or one
+// An atom is the smallest unit in which rules are compared. It is one ingress, one client or one
 // prefix, towards one destination.
 type atom struct {
 	ingress, client string
@@ -87,8 +87,8 @@ func (r Rule) atoms(s Selector) []atom {
 	return list
 }
 
-// checkReach refuses rules that no packet can reach, because earlier ones take them all, and warns
-// of selectors that none can reach.
+// checkReach refuses rules that no packet can reach, because earlier ones match all of them. It
+// warns of selectors that no packet can reach.
 func (d *decoder) checkReach() {
 	ingresses := d.cfg.IngressNames()
 	var before []atom

@@ -18,8 +18,8 @@ type Config struct {
 	Peering    []Peering
 	Endpoint   *Endpoint // nil: no OpenVPN server
 	Probe      Probe
-	// ExitAddress are the services that are asked from which address they are, through each egress
-	// in use, best first; empty: none is.
+	// ExitAddress are the services that return the address that they see, asked through each egress
+	// in use, best first. Empty: none is asked.
 	ExitAddress []string
 	Updates     Updates
 	Page        Page
@@ -92,9 +92,9 @@ type Egress struct {
 	OpenVPN *OpenVPN
 	Peer    *Peer
 	WAN     *WAN
-	// DNS are the resolvers that clients' port 53 is steered to through this egress, either all
-	// with TLS or all without. Empty: those that the provider pushes; none for wan and zerotier,
-	// where clients' queries travel as they are.
+	// DNS are the resolvers for port 53 of clients that use this egress. They all use TLS, or none
+	// does. Empty: those that the provider pushes; none for wan and zerotier, where clients'
+	// queries travel as they are.
 	DNS []Resolver
 	Pos Position
 }
@@ -126,9 +126,9 @@ type OpenVPN struct {
 	Ciphers []string
 }
 
-// Credentials is the content of a credentials file: user name on the first line, password on the
-// second, and on a third the passphrase of the profile's private key; a passphrase may also be
-// alone. What is not there is empty.
+// Credentials is the content of a credentials file. It has the user name, the password and the
+// passphrase of the profile's private key, one a line; a passphrase may also be alone. What is not
+// there is empty.
 type Credentials struct {
 	Path          string // absolute
 	Username      Secret
@@ -149,8 +149,8 @@ type WAN struct {
 	Interface string
 	SNAT      netip.Addr // invalid: masquerade
 	IPv6      WANIPv6
-	// Shape is the rate, in bits a second, by which all that leaves by the interface is queued; 0:
-	// the queue stays as it is.
+	// Shape is the rate in bits a second at which the interface's output is queued. 0 leaves the
+	// queue as it is.
 	Shape uint64
 }
 
@@ -168,8 +168,8 @@ const (
 type WANIPv6 struct {
 	Mode   IPv6Mode
 	Prefix netip.Prefix // of IPv6Prefix
-	// NDP answers neighbour solicitations on the WAN for addresses of Prefix that are in use:
-	// needed where the prefix is on-link at the upstream router, harmless where it is routed to
+	// NDP answers neighbour solicitations on the WAN for used addresses of Prefix. It is needed
+	// where the upstream router has the prefix on-link, and harmless where it routes the prefix to
 	// this box.
 	NDP bool
 }
@@ -250,8 +250,8 @@ type Ports struct {
 // Peering lets members behind From open connections to what is behind To.
 type Peering struct {
 	From string // name of an ingress
-	// To is the name of an ingress, or empty when Prefix is set: a network that this box reaches
-	// through its main routing table, such as its LAN.
+	// To is the name of an ingress, or empty when Prefix is set. Prefix is a network that this box
+	// reaches through its main routing table, such as its LAN.
 	To     string
 	Prefix netip.Prefix
 	Pos    Position

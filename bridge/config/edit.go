@@ -73,8 +73,8 @@ func scalarNode(value string) *yaml.Node {
 	return n
 }
 
-// AddTunnel returns the text of a configuration with one more openvpn egress, behind all others,
-// and at the end of the lists of some rules of its policy, numbered from 1. Comments and all else
+// AddTunnel returns a configuration's text with one more openvpn egress, as the last one. It is
+// also added at the end of the lists of the given rules, numbered from 1. Comments and all else
 // stay as they are. It fails with ErrByHand where the text is written in a way that cannot be
 // edited, and with ErrDuplicate where there is such an egress.
 func AddTunnel(text []byte, t TunnelEdit, rules []int) ([]byte, error) {
@@ -110,10 +110,10 @@ func AddTunnel(text []byte, t TunnelEdit, rules []int) ([]byte, error) {
 	return e.result(want)
 }
 
-// ReplaceTunnel returns the text of a configuration in which an openvpn egress has another profile,
-// with its credentials, and keeps its other keys. Comments and all else stay as they are. It fails
-// with ErrByHand where the text is written in a way that cannot be edited, and with ErrDangling
-// where there is no such egress.
+// ReplaceTunnel returns a configuration's text in which an openvpn egress has another profile and
+// credentials. Its other keys stay. Comments and all else stay as they are. It fails with ErrByHand
+// where the text is written in a way that cannot be edited, and with ErrDangling where there is no
+// such egress.
 func ReplaceTunnel(text []byte, t TunnelEdit) ([]byte, error) {
 	want, err := plainTree(text)
 	if err != nil {

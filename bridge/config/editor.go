@@ -158,8 +158,8 @@ func (e *editor) removePair(key *yaml.Node) {
 	e.text = []byte(strings.Join(slices.Delete(lines, key.Line-1, e.valueEnd(key)), ""))
 }
 
-// blockEnd returns the number of lines up to the end of what is below a key of a block mapping:
-// deeper comments are part of it, empty lines behind it are not.
+// blockEnd returns the number of lines up to the end of what is below a key of a block mapping.
+// Deeper comments belong to it, empty lines after it do not.
 func (e *editor) blockEnd(key *yaml.Node) int { return e.end(key, true) }
 
 // valueEnd is blockEnd without the comments at its end.
@@ -319,8 +319,8 @@ func scalarSpan(text []byte, node *yaml.Node) (start, end int, err error) {
 	return 0, 0, errScalar
 }
 
-// flowEnd returns the offset behind the bracket that closes the one at start; -1 if none does, or
-// a comment stands between.
+// flowEnd returns the offset after the bracket that closes the one at start. It is -1 if there is
+// none, or a comment lies between.
 func flowEnd(text []byte, start int) int {
 	depth := 0
 	var quote byte

@@ -37,8 +37,8 @@ func (d *decoder) readFiles() {
 	d.readSecrets()
 }
 
-// Files are the absolute paths of all files that the configuration names, each once, in no
-// particular order: what has to go with it to another machine.
+// Files returns the absolute paths of all files that the configuration names, each once, unsorted.
+// They have to go with it to another machine.
 func (c *Config) Files() []string {
 	var all []string
 	add := func(path string) {
@@ -63,8 +63,8 @@ func (c *Config) Files() []string {
 	return all
 }
 
-// secretFiles are the absolute paths of the files with passwords and keys that the configuration
-// names, in no particular order and perhaps twice.
+// secretFiles returns the absolute paths of the named files with passwords and keys. They are
+// unsorted and may repeat.
 func (c *Config) secretFiles() []string {
 	var all []string
 	for _, e := range c.Egresses {
@@ -81,8 +81,8 @@ func (c *Config) secretFiles() []string {
 	return append(all, c.Notify.files()...)
 }
 
-// SecretsBelow returns the places, relative to a folder, of the files in it that a provider's
-// profile must not have: those with passwords and keys that the configuration names, and itself.
+// SecretsBelow returns the files in a folder that a provider's profile must not have, as paths
+// relative to it. They are the named files with passwords and keys, and the configuration itself.
 func (c *Config) SecretsBelow(dir string) []string {
 	var out []string
 	for _, path := range append(c.secretFiles(), c.File) {
@@ -93,12 +93,12 @@ func (c *Config) SecretsBelow(dir string) []string {
 	return out
 }
 
-// NamedFiles are the files that the configuration at path names, as Config.Files has them, whether
-// or not they exist and the rest of it is right.
+// NamedFiles returns the files that the configuration at path names, as Config.Files does. They
+// need not exist, and the rest of the configuration need not be right.
 func NamedFiles(path string) []string { return readable(path).Files() }
 
-// NamedSecrets are the files that the configuration at path withholds from a profile beside which
-// they are, as Config.SecretsBelow has them, whether or not the rest of it is right.
+// NamedSecrets returns the files that the configuration at path keeps from a profile beside them,
+// as Config.SecretsBelow does. The rest of the configuration need not be right.
 func NamedSecrets(path, profile string) []string {
 	dir, err := filepath.Abs(filepath.Dir(profile))
 	if err != nil {

@@ -51,9 +51,9 @@ func EnvName(key string) string {
 	return envPrefix + "_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
-// layer lets viper decide, key by key, whether the flag, the variable or the file has the say, and
-// puts what came from elsewhere into the tree of the file. Each such node is remembered with its
-// source, so that an error can name it.
+// layer lets viper decide for each key whether the flag, the variable or the file applies. Values
+// from elsewhere replace those in the file's tree. Each such node is remembered with its source, so
+// that an error can name it.
 func (d *decoder) layer(root *yaml.Node, overrides Overrides) {
 	v := viper.New()
 	v.SetEnvPrefix(envPrefix)

@@ -17,9 +17,9 @@ import (
 // ErrByHand is returned where a person has to edit the configuration.
 var ErrByHand = errors.New("the configuration has to be edited by hand")
 
-// ZeroTierOf returns what a configuration says of ZeroTier, also if it is not complete yet: the
-// service's home directory, and the well-formed ids of networks. A file that does not exist says
-// nothing.
+// ZeroTierOf returns a configuration's ZeroTier settings, even if the configuration is incomplete.
+// They are the service's home directory and the well-formed ids of networks. A file that does not
+// exist says nothing.
 func ZeroTierOf(path string) (home string, networks []string, err error) {
 	home = DefaultZeroTierHome
 	node, err := zeroTierNode(path)
@@ -56,9 +56,9 @@ func AddNetwork(path, id string) (changed bool, err error) {
 	return true, Rewrite(path, after)
 }
 
-// WithNetwork returns the text of a configuration with a network's id: in place of another id or of
-// the placeholder, or as its only network where it names none yet. Everything else stays as it is.
-// It fails with ErrByHand if there is no such place.
+// WithNetwork returns a configuration's text with a network's id. The id replaces another id or the
+// placeholder, or becomes the only network. Everything else stays as it is. It fails with ErrByHand
+// if there is no such place.
 func WithNetwork(before []byte, id, instead string) ([]byte, error) {
 	root, err := parseRoot(before)
 	if err != nil {

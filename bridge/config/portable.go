@@ -10,8 +10,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Portable is a configuration that lies in one directory with all files that it names, so that it
-// can go to another machine.
+// Portable is a configuration in one directory with all files that it names, so that it can go to
+// another machine.
 type Portable struct {
 	Text []byte // of the configuration, comments included
 	// Files are where the named files lie now, by their names relative to the configuration's

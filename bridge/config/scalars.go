@@ -34,8 +34,9 @@ func (v value) checkName(text string) bool {
 	return false
 }
 
-// ifaceRE is narrower than the kernel (dev_valid_name, linux/net/core/dev.c), and no wider than
-// what policyroute takes: such a name needs no quoting in rules, filters and commands.
+// ifaceRE is narrower than the kernel's check, and no wider than policyroute's. Source:
+// dev_valid_name, linux/net/core/dev.c. Such a name needs no quoting in rules, filters and
+// commands.
 var ifaceRE = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,15}$`)
 
 // iface decodes the name of a network interface. It returns "" for what is none.

@@ -53,8 +53,8 @@ type claim struct {
 	side   side
 }
 
-// side tells apart prefixes that may lie within one another: members may well have addresses out of
-// the prefix that the WAN's provider gave.
+// side separates prefixes that may contain one another. Members may well have addresses in the
+// prefix that the WAN's provider assigned.
 type side uint8
 
 const (

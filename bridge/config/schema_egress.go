@@ -283,8 +283,8 @@ func (d *decoder) wanIPv6(v value) WANIPv6 {
 	return out
 }
 
-// checkWANsDiffer: translation is decided by the interface that a packet leaves by, so that two
-// egresses on one interface would mix.
+// checkWANsDiffer refuses two egresses on one interface. Translation is decided by the interface
+// that a packet leaves by, so that the two would mix.
 func (d *decoder) checkWANsDiffer() {
 	seen := map[string]string{}
 	for _, e := range d.cfg.Egresses {

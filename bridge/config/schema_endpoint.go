@@ -96,7 +96,7 @@ func (d *decoder) listeners(v value) []Listener {
 	return list
 }
 
-// pool decodes the addresses of clients: private ones of the IP version of the default, and few
+// pool decodes the addresses of clients. They are private, of the default's IP version, and few
 // enough to divide among listeners.
 func (v value) pool(fallback netip.Prefix, shortest, longest int) netip.Prefix {
 	p, ok := v.prefix()

@@ -198,8 +198,8 @@ func (d *decoder) selector(v value) (Selector, bool) {
 		s.Kind = ByIngress
 		return s, true
 	}
-	// Clients are added and revoked while this file stays the same: their names are checked against
-	// the list of clients by CheckClients.
+	// The names of clients are not checked here, but by CheckClients. Clients are added and revoked
+	// while this file stays the same.
 	if d.cfg.Endpoint != nil && clientRE.MatchString(text) && !d.cfg.meansIngress(text) {
 		s.Kind, s.Client = ByClient, text
 		return s, true
@@ -224,16 +224,16 @@ func looksNumeric(text string) bool {
 // networkIDRE is what a person writes who means a network: its id, right or wrong.
 var networkIDRE = regexp.MustCompile(`^[0-9a-fA-F]{16}$`)
 
-// meansIngress reports whether whoever writes a name means an ingress, whether there is one of that
-// name or not: a rule for a client of this name, which nobody has, would silently select nobody.
+// meansIngress reports whether a name is written like an ingress, even if there is none of that
+// name. A rule for a client of this name would silently match nobody.
 func (c *Config) meansIngress(name string) bool {
 	like := func(word string) bool { return strings.EqualFold(word, name) }
 	return networkIDRE.MatchString(name) || like(EndpointIngress) || like(zeroTierWord) ||
 		slices.ContainsFunc(c.selectable(), like)
 }
 
-// CheckClientName returns an error for a client's name by which no rule could select it, because it
-// means something else there.
+// CheckClientName returns an error for a client's name that means something else in a rule. No rule
+// could select that client.
 func (c *Config) CheckClientName(name string) error {
 	switch {
 	case looksNumeric(name):
@@ -244,8 +244,8 @@ func (c *Config) CheckClientName(name string) error {
 	return nil
 }
 
-// CheckClients compares the clients that the policy names with those that exist, and warns of each
-// that does not, or is revoked: its rule matches nobody until the client is added.
+// CheckClients warns of each client in the policy that does not exist or is revoked. Its rule
+// matches nobody until the client is added.
 func (c *Config) CheckClients(existing, revoked []string) []Warning {
 	var warnings []Warning
 	for _, rule := range c.Policy {

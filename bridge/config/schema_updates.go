@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// DefaultUpdates is what holds without a word in the file: restarts are in the night of most who
-// have a box.
+// DefaultUpdates applies when the file has no `updates`. Restarts are at night in the places where
+// most boxes are.
 var DefaultUpdates = Updates{Window: Window{From: 3 * time.Hour, Until: 5 * time.Hour}}
 
 // The words of `updates.channel`.

@@ -11,8 +11,8 @@ const redacted = "(redacted)"
 // Secret is a text that prints as "(redacted)" by every verb of fmt, in JSON, YAML and slog. Reveal
 // is the only way to it. The zero Secret is empty.
 type Secret struct {
-	// A pointer: where fmt goes round the methods, as it does for a bad verb on a struct behind a
-	// pointer, it prints an address.
+	// This is a pointer because fmt sometimes skips the methods, such as for a bad verb on a struct
+	// that a pointer leads to. It prints an address then.
 	text *string
 }
 

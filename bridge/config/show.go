@@ -11,8 +11,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Show returns the effective configuration as a file that means the same: every default is written
-// out, every name is resolved. It holds no secret: credentials are named by their file.
+// Show returns the effective configuration as a file with the same meaning. Every default is
+// written out, and every name is resolved. It holds no secret: credentials are named by their file.
 func (c *Config) Show() ([]byte, error) {
 	var buf bytes.Buffer
 	enc := yaml.NewEncoder(&buf)

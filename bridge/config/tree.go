@@ -90,8 +90,8 @@ func (d *decoder) syntax(err error, data []byte) {
 		"look at the indentation and the quotes here and on the line above")
 }
 
-// refuseAliases keeps the file plain: an alias hides what a line means, and a few of them can
-// unfold into gigabytes.
+// refuseAliases keeps the file plain. An alias hides the meaning of a line, and a few of them can
+// expand to gigabytes.
 func (d *decoder) refuseAliases(node *yaml.Node) {
 	if node.Kind == yaml.AliasNode || node.Anchor != "" {
 		d.fail(Position{File: d.file, Line: node.Line}, ErrSyntax,

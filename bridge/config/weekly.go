@@ -108,8 +108,8 @@ func (v value) spans() []Span {
 	return out
 }
 
-// parseSpan reads "mon-fri 08:00-18:00 Europe/Berlin"; one of days and times may be missing, and
-// the zone, for which the box's own stands then.
+// parseSpan reads "mon-fri 08:00-18:00 Europe/Berlin". Days or times may be missing. Without a
+// zone, the box's own applies.
 func parseSpan(text string) (Span, error) {
 	m := spanRE.FindStringSubmatch(text)
 	if m == nil || m[1] == "" && m[3] == "" {

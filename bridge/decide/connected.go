@@ -64,8 +64,8 @@ func movedElsewhere(cfg *config.Config, w HostState, from string, subnet netip.P
 	})
 }
 
-// recall adds the last known prefixes of each IP version of which none is known now, except those
-// that are elsewhere by now.
+// recall adds the last known prefixes of IP versions that have none now. Prefixes that are
+// elsewhere now are left out.
 func (b ConnectedPrefixes) recall(last ConnectedPrefixes,
 	elsewhere func(netip.Prefix) bool) ConnectedPrefixes {
 	out := b

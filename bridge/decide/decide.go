@@ -91,7 +91,7 @@ func timed(cfg *config.Config, now time.Time) []string {
 	return out
 }
 
-// startMoment is the time after the daemon's start in which the first choice may connect before the
+// startMoment is how long after the daemon's start the first choice may take to connect before the
 // next one is used. A start is no failover: moving back would cut connections.
 const startMoment = 4 * time.Second
 
@@ -127,15 +127,15 @@ func starting(cfg *config.Config, s Snapshot, d Decision) map[string]bool {
 	return out
 }
 
-// awaited reports whether an IP version that is asked has neither answered nor failed to yet: one
-// may well answer before the other.
+// awaited reports whether a probed IP version has neither answered nor failed yet. One may well
+// answer before the other.
 func awaited(p probe.Status) bool {
 	return p.Grade == probe.Unknown || p.Asked[probe.V4] && p.Of[probe.V4] == probe.Unknown ||
 		p.Asked[probe.V6] && p.Of[probe.V6] == probe.Unknown
 }
 
-// rate ranks an egress by its driver and its probes: those of one IP version if apart is set, else
-// those of both.
+// rate ranks an egress by its driver and its probes. With apart set, only probes of one IP version
+// count.
 func rate(cfg *config.Config, e config.Egress, s Snapshot, apart bool, version int) Health {
 	if s.Stopping || !Connected(cfg, e, s) || s.Loops[e.Name] || Unreachable(e, s) &&
 		s.Answered[e.Name] {

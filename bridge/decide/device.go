@@ -42,8 +42,8 @@ func (d Device) Kind() string {
 	return "address"
 }
 
-// Prefix returns what belongs to the device together with one of its addresses: that address, or
-// the whole prefix of a member's that 6PLANE gave it.
+// Prefix returns what belongs to the device together with one of its addresses. That is the
+// address, or the whole prefix that 6PLANE gave a member.
 func (d Device) Prefix(a netip.Addr) netip.Prefix {
 	if id, err := zerotier.ParseNetworkID(d.Network); err == nil {
 		if p := zerotier.SixPlaneMember(id, d.Member); p.Contains(a) {
@@ -137,8 +137,8 @@ func ruleSelects(r config.Rule, d Device, ingresses []string, a netip.Addr, s Sn
 	})
 }
 
-// Offers returns the exits that a device may choose from: those of all rules that speak of it and
-// are in force, in the order of the configuration.
+// Offers returns the exits that a device may choose from. They are those of all rules in force that
+// match it, in the order of the configuration.
 func Offers(cfg *config.Config, s Snapshot, d DeviceState) []string {
 	return offers(cfg, s, d, func(r config.Rule) bool { return r.Holds(s.Now) },
 		func(config.Rule) bool { return true })
@@ -247,8 +247,8 @@ func bindings(n config.Network, s Snapshot) []policyroute.Binding {
 	return out
 }
 
-// DeviceExit returns the rule and the egress that a device's traffic to the Internet takes now, for
-// an IP version; empty if it has no address of that version, or is refused.
+// DeviceExit returns the rule and the egress of a device's Internet traffic now, for an IP version.
+// They are empty if it has no address of that version, or is refused.
 func DeviceExit(cfg *config.Config, s Snapshot, intent policyroute.Intent, d DeviceState,
 	f policyroute.Family) (rule, egress string) {
 	ingresses := ingressesOf(cfg, d.Device, s)
@@ -271,8 +271,8 @@ func DeviceExit(cfg *config.Config, s Snapshot, intent policyroute.Intent, d Dev
 	return "", ""
 }
 
-// DeviceExits returns the rule and the egress that a device's traffic to the Internet takes now,
-// and the egress of its IPv6 where that is another.
+// DeviceExits returns the rule and the egress of a device's Internet traffic now. It adds the
+// egress of its IPv6 if that differs.
 func DeviceExits(cfg *config.Config, s Snapshot, intent policyroute.Intent,
 	d DeviceState) (rule, egress, egress6 string) {
 	rule, egress = DeviceExit(cfg, s, intent, d, policyroute.V4)

@@ -18,8 +18,8 @@ func ResolverPort(index int) uint16 { return policyroute.ResolverPortFirst + uin
 // ProbeMark returns the mark of the packets that the box itself sends by the egress with an index.
 func ProbeMark(index int) uint32 { return policyroute.MarkFirst + uint32(index) }
 
-// PeersOf returns the prefixes that clients of the endpoint may reach or be reached from, each
-// once: replies need a route, too.
+// PeersOf returns the prefixes that exchange packets with clients of the endpoint, each once.
+// Replies need a route, too.
 func PeersOf(cfg *config.Config, ingresses []policyroute.Ingress) []netip.Prefix {
 	var out []netip.Prefix
 	add := func(list ...netip.Prefix) {
@@ -50,10 +50,10 @@ func PeersOf(cfg *config.Config, ingresses []policyroute.Ingress) []netip.Prefix
 	return out
 }
 
-// TakenPrefixes returns what a provider may not assign, because the host's own traffic would go
-// into the tunnel: the host's subnets, its addresses and gateways, and the endpoint's clients. An
-// address may stand alone, as a cloud's WAN address does. The addresses of our tunnels are not
-// among them: a provider assigns its own anew at each connection.
+// TakenPrefixes returns the prefixes that a provider may not assign, because the host's own traffic
+// would enter the tunnel. They are the host's subnets, addresses and gateways, and the endpoint's
+// clients. An address may stand alone, as a cloud's WAN address does. The addresses of our tunnels
+// are not among them: a provider assigns its own anew at each connection.
 func TakenPrefixes(intent policyroute.Intent, w HostState) []netip.Prefix {
 	var out []netip.Prefix
 	for _, l := range w.Links {

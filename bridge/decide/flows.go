@@ -27,8 +27,8 @@ func NewReload(old, now policyroute.Intent) Reload {
 	return r
 }
 
-// merged returns an intent whose ingresses also have the prefixes that the other intent knows:
-// prefixes may be unknown for a moment, and that moves no connection.
+// merged returns an intent whose ingresses also have the prefixes of the other intent. Prefixes may
+// be unknown for a moment, and that moves no connection.
 func merged(in, other policyroute.Intent) policyroute.Intent {
 	in.Ingresses = slices.Clone(in.Ingresses)
 	for i := range in.Ingresses {

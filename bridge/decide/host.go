@@ -61,9 +61,9 @@ func (w HostState) OnLink(p netip.Prefix) (kernel.Link, bool) {
 // a machine's secrets to anyone who asks from it.
 var azureMetadata = netip.MustParsePrefix("168.63.129.16/32")
 
-// notInternet returns the prefixes that the box reaches because of its place, and that its clients
-// therefore must not: those that are not part of the Internet, the IPv6 networks of the box, and a
-// cloud's metadata service. A public IPv4 network is part of the Internet like any other.
+// notInternet returns the prefixes that the box reaches because of its place, and its clients must
+// not. They are those outside the Internet, the IPv6 networks of the box, and a cloud's metadata
+// service. A public IPv4 network is part of the Internet like any other.
 func (w HostState) notInternet() (closed, open []netip.Prefix) {
 	closed, open = policyroute.NotInternet(w.outside())
 	closed = append(closed, azureMetadata)
@@ -91,8 +91,8 @@ func (w HostState) outside() []netip.Addr {
 	return out
 }
 
-// StackedOn reports whether a link is built on another, directly or not: as its master (a bridge, a
-// bond, a VRF), or as a VLAN or macvlan of it.
+// StackedOn reports whether a link is built on another, directly or not. It is the other's master
+// (a bridge, a bond, a VRF), or a VLAN or macvlan of it.
 func (w HostState) StackedOn(name, below string) bool {
 	found := map[string]bool{}
 	for next := []string{below}; len(next) > 0; next = next[1:] {
@@ -130,8 +130,8 @@ func (w HostState) isSwitch(name string) bool {
 		func(r kernel.DefaultRoute) bool { return r.Iface == name })
 }
 
-// Supported removes from a state what this host cannot hold: IPv6 on a kernel without it, or on a
-// device of another program where it is switched off.
+// Supported removes from a state what this host cannot hold. That is IPv6 on a kernel without it,
+// or on another program's device where it is off.
 func (w HostState) Supported(s policyroute.State) policyroute.State {
 	s.Routes = slices.DeleteFunc(s.Routes, func(r policyroute.Route) bool {
 		l, _ := w.Link(r.Dev)
@@ -159,16 +159,16 @@ func Covers(outer, inner netip.Prefix) bool {
 	return outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
 }
 
-// The share of the host's connections that one source may have, within bounds: even on a small box
-// enough for a person's devices, and on a large one no more than they could use, because the kernel
-// looks at each of them when one more is opened.
+// These bound the connections of one source to an eighth of the host's, from 256 to 4096. On a
+// small box that is enough for one user's devices, and on a large one no more than they need: the
+// kernel looks at each of them when one more is opened.
 const (
 	sourceShare                    = 8
 	sourceConnsMin, sourceConnsMax = 256, 4096
 )
 
-// sourceConns returns how many connections one source may have where the host follows so many; 0
-// where that is not known.
+// sourceConns returns how many connections one source may have on a host with the given maximum. It
+// is 0 if the maximum is unknown.
 func sourceConns(all int) uint32 {
 	if all == 0 {
 		return 0

@@ -42,7 +42,7 @@ func Needed(cfg *config.Config, s Snapshot) map[netip.Addr]string {
 	return out
 }
 
-// AddressConflict returns why the address that a tunnel's server assigned cannot be used: the box
+// AddressConflict returns why the address that a tunnel's server assigned cannot be used. The box
 // needs it, or another part of the box has it. It returns "" if there is no conflict, and for other
 // egresses. Of two tunnels with one address, the first in the configuration keeps it.
 func AddressConflict(cfg *config.Config, e config.Egress, s Snapshot) string {
@@ -82,8 +82,8 @@ func AddressConflict(cfg *config.Config, e config.Egress, s Snapshot) string {
 	return ""
 }
 
-// claimed returns what an address is to a tunnel before e in the configuration: its own, or that of
-// a resolver.
+// claimed returns who has an address among the tunnels before e in the configuration, as their own
+// or their resolver's.
 func claimed(cfg *config.Config, e config.Egress, s Snapshot, a netip.Addr) string {
 	for _, other := range cfg.Egresses {
 		if other.Name == e.Name {
@@ -102,8 +102,8 @@ func claimed(cfg *config.Config, e config.Egress, s Snapshot, a netip.Addr) stri
 	return ""
 }
 
-// outsideBox returns the resolvers that this box does not have as addresses of its own: packets to
-// those would stay here.
+// outsideBox returns the resolvers whose addresses are not this box's own. Packets to its own
+// addresses would stay here.
 func outsideBox(list []netip.Addr, s Snapshot) []netip.Addr {
 	return slices.DeleteFunc(slices.Clone(list), func(a netip.Addr) bool {
 		if _, own := s.Host.Owner(a); own {

@@ -8,7 +8,7 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
-// CheckNextHop returns why the address of a peer cannot be a next hop: it is an address of this
+// CheckNextHop returns why the address of a peer cannot be a next hop. It is an address of this
 // box, or a broadcast address. It returns "" for any other address.
 func CheckNextHop(e config.Egress, w HostState) string {
 	if e.Peer == nil {

@@ -39,8 +39,8 @@ type PathClient struct {
 	Plan    string // changes with everything of ours that its packets meet
 }
 
-// pathClients returns one client for each list of egresses that carries traffic to the Internet,
-// and for each IP version that its clients have, and the egress in use carries.
+// pathClients returns one path client for each list of egresses that carries Internet traffic and
+// each IP version. Its clients must have that version, and the egress in use must carry it.
 func pathClients(cfg *config.Config, s Snapshot, d Decision) []PathClient {
 	if len(d.Intent.Ingresses) == 0 || s.Stopping {
 		return nil

@@ -55,8 +55,8 @@ func ingressIntents(cfg *config.Config, s Snapshot,
 	return out
 }
 
-// otherSubnets returns the parts of an ingress's prefixes that are on links without clients, such
-// as the box's own network inside an ingress's 10.0.0.0/8.
+// otherSubnets returns the parts of an ingress's prefixes that are on links without clients. An
+// example is the box's own network inside an ingress's 10.0.0.0/8.
 func otherSubnets(all []policyroute.Ingress, g policyroute.Ingress, w HostState) []netip.Prefix {
 	var out []netip.Prefix
 	for _, l := range w.Links {
@@ -160,7 +160,7 @@ func policyIntents(cfg *config.Config, s Snapshot, d Decision) []policyroute.Pol
 }
 
 // splitHorizon returns the policy with its choice, preceded by one for every next hop among its
-// egresses: a member's packets are never sent back to that member. So two boxes that use each other
+// egresses. A member's packets are never sent back to that member. So two boxes that use each other
 // as egress refuse each other's clients and build no loop.
 func splitHorizon(cfg *config.Config, p policyroute.Policy, d Decision,
 	s Snapshot) []policyroute.Policy {
@@ -238,7 +238,7 @@ func nextHops(cfg *config.Config, names []string) []nextHop {
 	return out
 }
 
-// addPeerings adds what the configuration allows beside the policy: members of one ingress that
+// addPeerings adds what the configuration allows beside the policy. Members of one ingress may
 // reach members of another, or a network on a link of the box. The latter is an egress of its own,
 // with a policy before all others.
 func addPeerings(cfg *config.Config, s Snapshot, intent *policyroute.Intent) {

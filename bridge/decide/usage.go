@@ -63,7 +63,7 @@ func (u *Usage) Record(d Decision) []Move {
 	return moves
 }
 
-// InForce returns a decision with the choices that the kernel still holds, because it could not be
+// InForce returns a decision with the choices that are still in the kernel, because it could not be
 // changed to those of d.
 func (u *Usage) InForce(d Decision) Decision {
 	d.Choices = maps.Clone(d.Choices)

@@ -80,8 +80,8 @@ func everythingUp(cfg *config.Config, listeners []Listener) Snapshot {
 	return s
 }
 
-// sharedDevices returns errors for egresses whose TUN devices would have one name: a long name is
-// cut, and its checksum is short.
+// sharedDevices returns errors for egresses whose TUN devices would have the same name. A long name
+// is cut, and its checksum is short.
 func sharedDevices(cfg *config.Config) (errs config.Errors) {
 	owner := map[string]string{}
 	for _, e := range cfg.Egresses {

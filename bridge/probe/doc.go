@@ -1,4 +1,4 @@
-// Package probe finds out whether packets get through an egress: it sends ICMP echoes by that
+// Package probe finds out whether packets get through an egress. It sends ICMP echoes by that
 // egress alone and grades the answers. A tunnel whose process says "connected" may have been dead
 // for a minute; a probe finds out within a second.
 package probe

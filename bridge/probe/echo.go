@@ -137,8 +137,8 @@ func ofFamily(targets []netip.Addr, v6 bool) []netip.Addr {
 		func(t netip.Addr) bool { return t.Is4() == v6 })
 }
 
-// ping sends the present echo to each target of one family and waits for an answer to it until
-// ctx's deadline.
+// ping sends the present echo to each target of one family. It waits for an answer until ctx's
+// deadline.
 func (e *echoer) ping(ctx context.Context, targets []netip.Addr, v6 bool) result {
 	if err := e.send(targets, v6, 0); err != nil {
 		return result{err: err}
@@ -146,8 +146,8 @@ func (e *echoer) ping(ctx context.Context, targets []netip.Addr, v6 bool) result
 	return e.await(ctx, targets, v6, func(seq uint16) bool { return seq == e.seq })
 }
 
-// send sends the present echo to each target of one family, padded to an IP packet of size bytes
-// (0: not padded). It fails if none could be sent.
+// send sends the present echo to each target of one family. It pads the echo to an IP packet of
+// size bytes (0: not padded). It fails if none could be sent.
 func (e *echoer) send(targets []netip.Addr, v6 bool, size int) error {
 	conn, err := e.socket(v6)
 	if err != nil {
@@ -272,8 +272,8 @@ func (e *echoer) socket(v6 bool) (*receiver, error) {
 	return *conn, nil
 }
 
-// control sets the mark that leads the packets to the egress's table, and forbids fragmentation
-// while ignoring what the kernel believes about the path (IP_PMTUDISC_PROBE, ip(7)).
+// control sets the mark that leads the packets to the egress's table. It forbids fragmentation, and
+// ignores what the kernel believes about the path (IP_PMTUDISC_PROBE, ip(7)).
 func (e *echoer) control(network, _ string, c syscall.RawConn) error {
 	var mark, df error
 	err := c.Control(func(fd uintptr) {

@@ -126,8 +126,8 @@ func (h *Health) Grade() Grade { return h.grade }
 // Loss returns the moving average of the share of probes lost, 0 to 1.
 func (h *Health) Loss() float64 { return h.loss }
 
-// hold returns how long the egress must answer to be Stable: less if it never failed, since a start
-// is no recovery.
+// hold returns how long the egress must answer to be Stable. It is less if the egress never failed,
+// since a start is no recovery.
 func (h *Health) hold() time.Duration {
 	if !h.failed {
 		return min(startHold, h.HoldDown)

@@ -15,8 +15,8 @@ const (
 	mtuEvery = 10 * time.Minute
 	// mtuRetry is the pause after a measurement without result.
 	mtuRetry = 30 * time.Second
-	// mtuTries is how often echoes of one size must go unanswered, while small ones are answered,
-	// for the size to count as too big.
+	// mtuTries is how often echoes of one size must go unanswered to count as too big, while small
+	// ones are answered.
 	mtuTries = 3
 	// mtuGrace is how much longer than a small echo a big one may take.
 	mtuGrace = 100 * time.Millisecond
@@ -35,7 +35,7 @@ const (
 	tooBig
 )
 
-// pathMTU returns the size in bytes of the largest IPv4 packet that a target answered with DF set;
+// pathMTU returns the size in bytes of the largest IPv4 packet that was answered with DF set. It is
 // 0 if that is not clear. It blocks for up to about a second, and if nothing is answered no longer
 // than the timeout.
 func (e *echoer) pathMTU(ctx context.Context, targets []netip.Addr, timeout time.Duration) int {
@@ -46,8 +46,8 @@ func (e *echoer) pathMTU(ctx context.Context, targets []netip.Addr, timeout time
 	return largest(mtuSizes, func(size int) fit { return e.fits(ctx, echoes, size, timeout) })
 }
 
-// largest returns, by bisection, the first of the descending sizes that passes; 0 if there is none
-// or it is unclear.
+// largest returns, by bisection, the first of the descending sizes that passes. It is 0 if there is
+// none or that is unclear.
 func largest(sizes []int, try func(size int) fit) int {
 	low, high := 0, len(sizes) // the answer is the first size in [low, high) that passes
 	for low < high {

@@ -3,15 +3,16 @@ package probe
 import "time"
 
 const (
-	// looksInUse and looksIdle are how often the traffic is looked at in an interval, while there
-	// is some and while there is none. So silence is noticed early, and an idle box stays idle.
+	// looksInUse is how often the traffic is looked at in an interval while there is some.
+	// looksIdle applies while there is none. So silence is noticed early, and an idle box stays
+	// idle.
 	looksInUse, looksIdle = 10, 4
 	// rest is the number of intervals between two probes of an egress that needs no more.
 	rest = 10
 )
 
-// due reports whether to send a probe, by the present grade, the time since the last probe, and the
-// traffic between the last two looks.
+// due reports whether to send a probe. It depends on the present grade, the time since the last
+// probe, and the traffic between the last two looks.
 //
 // While packets come in, a probe would find nothing new; while none leave, nobody waits for its
 // result. So a stable egress is probed often only when packets were sent and none came back. The

@@ -68,8 +68,8 @@ func (p path) brought(conn syscall.Conn, link int, from net.Addr) bool {
 // receiver is a socket that tells by which interface packets came.
 type receiver struct {
 	*net.IPConn
-	// read returns the next packet, without an IPv4 header, the index of the interface that it
-	// came by, and its source.
+	// read returns the next packet without an IPv4 header, the index of its interface, and its
+	// source.
 	read func([]byte) (n, link int, from net.Addr, err error)
 }
 

@@ -14,11 +14,11 @@ const (
 	// small busy box time to answer: the path is measured, not the processor.
 	minTimeout = 350 * time.Millisecond
 	maxTimeout = 500 * time.Millisecond
-	// alive is the number of packets that must come in while an answer is awaited for the egress to
-	// count as Alive. A few may be errors of the provider's router.
+	// alive is how many packets must come in while an answer is awaited for the egress to count as
+	// Alive. A few may be errors of the provider's router.
 	alive = 10
-	// busy is the number of bytes in that time for it to count as Busy: more than a few light users
-	// cause.
+	// busy is how many bytes must come in during that time for the egress to count as Busy. A few
+	// light users cause less.
 	busy = 32 << 10
 )
 
@@ -151,7 +151,7 @@ func (p *Prober) Run(ctx context.Context) error {
 	}
 }
 
-// round sends one probe and, if it is not answered, a second one at once: two misses are an outage,
+// round sends one probe and, if it is not answered, a second one at once. Two misses are an outage,
 // and a pause between them would only lengthen it.
 func (p *Prober) round(ctx context.Context, echo *echoer) {
 	for try := range missesToDegrade {
@@ -167,8 +167,8 @@ func (p *Prober) round(ctx context.Context, echo *echoer) {
 	}
 }
 
-// ask sends one probe: an echo, and also a TCP connection request if echoes were never answered or
-// the last one was not. Some providers drop echoes and still work.
+// ask sends one probe: an echo. It also sends a TCP connection request if echoes were never
+// answered or the last one was not. Some providers drop echoes and still work.
 func (p *Prober) ask(ctx context.Context, echo *echoer, again bool) (time.Duration, error) {
 	if p.echoes && !again {
 		return echo.any(ctx, p.cfg.Targets, p.timeout())
@@ -276,7 +276,7 @@ func (p *Prober) record(rtt time.Duration, err error, load Load) {
 	}
 }
 
-// smooth is the estimator of RFC 6298, section 2.3, with alpha = 1/8, after n intervals: if probes
+// smooth is the estimator of RFC 6298, section 2.3, with alpha = 1/8, after n intervals. If probes
 // are rare, an old average counts less.
 func smooth(old, sample time.Duration, n time.Duration) time.Duration {
 	if old == 0 {

@@ -15,7 +15,7 @@ import (
 // tcpPort is where targets are asked by TCP. A host that refuses has answered as well.
 const tcpPort = 443
 
-// connect asks all targets at once for a connection, by the way of the echoes, and returns how long
+// connect opens a connection to all targets at once, by the path of the echoes. It returns how long
 // the first answer took. The connection is reset at once. The box itself is not asked.
 func connect(ctx context.Context, by path, targets []netip.Addr,
 	timeout time.Duration) (time.Duration, error) {

@@ -157,8 +157,8 @@ func (e *Endpoint) addresses() map[string][]netip.Addr {
 	return addressesOf(e.known(), e.listeners)
 }
 
-// ClientAddresses returns the fixed addresses of every client in the key store of a state
-// directory, none if it cannot be read.
+// ClientAddresses returns the fixed addresses of all clients in the key store of a state directory.
+// There are none if it cannot be read.
 func ClientAddresses(stateDir string, listeners []decide.Listener) map[string][]netip.Addr {
 	clients, err := clients.Keys(stateDir).Clients()
 	if err != nil {

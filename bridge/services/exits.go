@@ -65,8 +65,8 @@ func exitPaths(d decide.Decision, s decide.Snapshot) []exitaddr.Path {
 	return out
 }
 
-// egressPath returns the path through the egress with an index by an IP version, and reports
-// whether packets can leave by it.
+// egressPath returns the path through an egress by an IP version. It reports whether packets can
+// leave by it.
 func egressPath(index int, e policyroute.Egress, f policyroute.Family) (pathdial.Path, bool) {
 	v6 := f == policyroute.V6
 	return pathdial.Path{IPv6: v6, Iface: e.Iface, Mark: decide.ProbeMark(index),
@@ -86,7 +86,7 @@ func exitResolvers(e policyroute.Egress) []netip.AddrPort {
 	return out
 }
 
-// hostAddresses returns the addresses of an egress's interface that another program manages: when
+// hostAddresses returns the addresses of an egress's interface that another program manages. When
 // they change, the address that the Internet sees may change.
 func hostAddresses(host decide.HostState, e policyroute.Egress) []netip.Prefix {
 	if decide.IsOurs(e.Iface) {

@@ -121,8 +121,8 @@ func (e *Endpoint) roster() (*clients.Roster, error) {
 	return clients.Open(e.whole.Load(), e.store)
 }
 
-// unchanged reports whether a client is still the same: not revoked, not issued again, not gone
-// with a replaced key store. It asks the store, so that a command's change counts at once.
+// unchanged reports whether a client is still the same. It is not if it was revoked, issued again,
+// or lost with a replaced key store. It asks the store, so that a command's change counts at once.
 func (e *Endpoint) unchanged(was pki.Client) bool {
 	now, err := e.store.Client(was.Name)
 	return err == nil && now.Serial == was.Serial && now.Revoked == nil

@@ -147,7 +147,7 @@ func knownCiphers(names []string) ([]string, error) {
 }
 
 // Check reads the configuration and every file that it names, as Load does, and returns a report
-// for people: warnings, and what of each profile was dropped and why.
+// for people. It has warnings, and the dropped directives of each profile with the reasons.
 func Check(path string, overrides config.Overrides) (string, error) {
 	l, err := Load(path, overrides)
 	if err != nil {

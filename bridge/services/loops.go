@@ -15,8 +15,8 @@ import (
 	"ztbridge/bridge/probe"
 )
 
-// loopMemory is how long an egress counts as part of a routing loop after one of this box's probes
-// came back by it. Unanswered probes are sent twice a second.
+// loopMemory is how long an egress counts as part of a routing loop after a probe of this box
+// returned by it. Unanswered probes are sent twice a second.
 const loopMemory = 5 * time.Second
 
 // routeLoops records by which egresses this box's own probes came back to it. These lead, through
@@ -49,8 +49,7 @@ func (r *routeLoops) expect(nonces map[string]probe.Nonce) {
 	})
 }
 
-// saw records an echo that came in by an ingress, and reports whether it closes a loop that was not
-// known.
+// saw records an echo that came in by an ingress. It reports whether the echo reveals a new loop.
 func (r *routeLoops) saw(e echowatch.Echo, now time.Time) (egress string, news bool) {
 	if e.Reply || len(e.Data) < len(probe.Nonce{}) {
 		return "", false
@@ -82,7 +81,7 @@ func (r *routeLoops) known(now time.Time, probes map[string]probe.Status) map[st
 	return out
 }
 
-// expiry returns when the next loop may be forgotten unless its probes come back again; zero if
+// expiry returns when the next loop may be forgotten unless its probes return again. It is zero if
 // there is none, or if only answers can end one.
 func (r *routeLoops) expiry() time.Time {
 	r.mu.Lock()
@@ -97,7 +96,7 @@ func (r *routeLoops) expiry() time.Time {
 	return first
 }
 
-// loopsPossible reports whether a routing loop can lead through this box: another box must be able
+// loopsPossible reports whether a routing loop can lead through this box. Another box must be able
 // to send it packets, as a member or as a client of the endpoint.
 func loopsPossible(cfg *config.Config) bool {
 	for _, e := range cfg.Egresses {

@@ -17,8 +17,8 @@ const (
 	// It doubles up to maxReconnectDelay, and starts anew when the tunnel was stable again.
 	reconnectDelay    = time.Second
 	maxReconnectDelay = time.Minute
-	// silenceBeforeAsking is how long no egress must have answered before the probes' targets are
-	// asked by the host's own line: there is no reason to do so while all is well, nor at a start.
+	// silenceBeforeAsking is how long no egress must have answered before the host's own line is
+	// tried. While all is well, and at a start, there is no reason to.
 	silenceBeforeAsking = 5 * time.Second
 )
 
@@ -147,8 +147,8 @@ func (n *Monitor) Answered(s decide.Snapshot) map[string]bool {
 	return maps.Clone(n.heard)
 }
 
-// hurryStandby hurries the tunnels of a list that has just lost its last good egress: they may be
-// waiting long for their next attempt.
+// hurryStandby hurries the tunnels of a list that has just lost its last good egress. Their next
+// attempt may be far away.
 func (n *Monitor) hurryStandby(desired decide.Decision, tunnels map[string]*client.Tunnel) {
 	for list, c := range desired.Choices {
 		served := desired.Health[c.Egress] >= decide.Up
@@ -163,8 +163,8 @@ func (n *Monitor) hurryStandby(desired decide.Decision, tunnels map[string]*clie
 	}
 }
 
-// watchDevice restarts openvpn after its TUN device was deleted: it would not notice, and would use
-// a whole core to log errors (measured: 340,000 lines a second).
+// watchDevice restarts openvpn after its TUN device was deleted. openvpn would not notice, and
+// would use a whole core to log errors (measured: 340,000 lines a second).
 func (p *tunnelState) watchDevice(name string, s decide.Snapshot, t *client.Tunnel) {
 	link, _ := s.Host.Link(decide.TunnelDevice(name))
 	if p.index != 0 && link.Index != p.index && s.Tunnels[name].PID != 0 {

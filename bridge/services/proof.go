@@ -6,11 +6,11 @@ import (
 	"ztbridge/policyroute"
 )
 
-// provingPackets is how many packets must have come from an egress, and gone on to clients, between
-// two checks to stand for one. The box's own probes bring in fewer.
+// provingPackets is how many packets must pass from an egress to clients between two checks to
+// replace a check. The box's own probes bring in fewer.
 const provingPackets = 200
 
-// proof is what is needed to see that answers reach real clients by the path of a hidden one: the
+// proof holds what shows that answers reach real clients by the path of a hidden one. It is the
 // egress's interface, which must be ours alone, and those of the ingresses.
 type proof struct {
 	egress   string
@@ -41,7 +41,7 @@ func followProofs(before map[string]proof, d decide.Decision) map[string]proof {
 }
 
 // answered reports whether answers reached clients by the path of a hidden client since it was last
-// asked: then there is no need to try.
+// asked. Then there is no need to try.
 func (p *paths) answered(key string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

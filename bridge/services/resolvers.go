@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	// resolverInUse and resolverIdle are how often the resolvers of an egress are asked: while it
-	// carries what clients send, and while they are silent. Idle costs some 0.4 MB a day for each.
-	// More often than every two seconds would keep openvpn busy (see probe).
+	// resolverInUse is how often the resolvers of an egress are asked while it carries clients'
+	// traffic. resolverIdle applies while clients are silent. Idle costs some 0.4 MB a day for
+	// each. More often than every two seconds would keep openvpn busy (see probe).
 	resolverInUse, resolverIdle = 2200 * time.Millisecond, 30 * time.Second
 	// resolverLook is how often is looked whether clients send anything.
 	resolverLook = 500 * time.Millisecond
@@ -29,8 +29,8 @@ const (
 	resolverTries   = 2
 	// resolverHold is how long a resolver that was dead must answer before it is used again.
 	resolverHold = 30 * time.Second
-	// resolverFault is how long a resolver must have been dead before its egress falls silent for
-	// that to be its own fault. An outage of the egress may show at its resolver first.
+	// resolverFault is how long a resolver must be dead before its egress falls silent for that to
+	// be the resolver's fault. An outage of the egress may show at its resolver first.
 	resolverFault = 5 * time.Second
 )
 

@@ -234,8 +234,8 @@ func (d *Set) ensureDevice(device string) (node string, err error) {
 	return tun.Node(filepath.Join(d.env.RuntimeDir, "dev"), d.user.uid)
 }
 
-// Poke has the drivers look at once at what they would look at soon: something changed in the
-// kernel, perhaps the interface of a network. Safe for concurrent use.
+// Poke makes the drivers look at once instead of soon. Something changed in the kernel, perhaps the
+// interface of a network. Safe for concurrent use.
 func (d *Set) Poke(cause string) {
 	if d.paths != nil {
 		d.paths.kernelChanged(cause)
@@ -322,8 +322,8 @@ func (d *Set) Problems() []health.Problem { return d.disk.Problems() }
 // NextLook returns when a snapshot will differ only because time has passed; zero if never.
 func (d *Set) NextLook() time.Time { return d.loops.expiry() }
 
-// Look returns what changes all the time and decides nothing: the counters of each interface, and a
-// snapshot with Probes and Endpoint alone. It does not block on any service.
+// Look returns what changes all the time and decides nothing. It is the counters of each interface,
+// and a snapshot with Probes and Endpoint alone. It does not block on any service.
 func (d *Set) Look() (map[string]api.Counters, decide.Snapshot) {
 	now := d.current.Load()
 	s := decide.Snapshot{Now: time.Now(), Probes: now.probes()}

@@ -17,8 +17,8 @@ type task struct {
 	// key identifies the task and its settings: while the key stays the same, the task keeps
 	// running.
 	key string
-	// uses names the device or port that the task occupies, if another task may need it: that one
-	// starts after this one has ended. Empty: none.
+	// uses names the device or port that the task occupies, if another task may need it. The other
+	// one starts after this one has ended. Empty: none.
 	uses string
 	run  func(context.Context) error
 }

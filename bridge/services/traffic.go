@@ -51,8 +51,8 @@ func interfaces(text []byte) iter.Seq2[string, []byte] {
 	}
 }
 
-// parseCounters reads the numbers of an interface: eight of what came in, then as many of what
-// left, which begin with bytes and packets. A line with fewer is zero.
+// parseCounters reads the numbers of an interface. Eight are for what came in, then as many for
+// what left; each begins with bytes and packets. A line with fewer is zero.
 func parseCounters(counts []byte) api.Counters {
 	const bytesIn, packetsIn, bytesOut, packetsOut, columns = 0, 1, 8, 9, 16
 	fields := bytes.Fields(counts)

@@ -54,9 +54,9 @@ type TrialCheck struct {
 	Err    error // nil: it was answered
 }
 
-// Try connects a profile and exchanges packets through it in its own network namespace: it changes
-// no route, address or rule of this host, and leaves nothing behind. credentials may be nil.
-// progress hears each state of the tunnel. It blocks, for up to a minute.
+// Try connects a profile and exchanges packets through it in a network namespace of its own. It
+// changes no route, address or rule of this host, and leaves nothing behind. credentials may be
+// nil. progress hears each state of the tunnel. It blocks, for up to a minute.
 func Try(ctx context.Context, p *profile.Profile, credentials *config.Credentials,
 	log *slog.Logger, progress func(client.Status)) (*Trial, error) {
 	user, err := LookupUser()

@@ -66,7 +66,7 @@ func (d *Set) tunnelStatuses() map[string]client.Status {
 func (d *Set) taken() []netip.Prefix { return d.view.Load().taken }
 
 // neighbourTask answers for members' addresses on the WAN, where the upstream router looks for
-// them, and for the one that prefixTask checks the prefix with.
+// them. It also answers for the address that prefixTask checks the prefix with.
 func (d *Set) neighbourTask(e config.Egress) task {
 	prefix := e.WAN.IPv6.Prefix
 	ours := func(a netip.Addr) bool {
@@ -87,8 +87,8 @@ func (d *Set) neighbourTask(e config.Egress) task {
 	}
 }
 
-// follow runs a task on the interface of an egress, and anew when that is another one or the task
-// has ended, until ctx ends.
+// follow runs a task on the interface of an egress until ctx ends. It starts anew when the
+// interface changes or the task ends.
 func (d *Set) follow(ctx context.Context, egress string,
 	run func(ctx context.Context, iface string)) {
 	for ctx.Err() == nil {
