@@ -221,7 +221,6 @@ func TestKept(t *testing.T) {
 		"remote gw.example.net https":            "remote gw.example.net 443 udp\n",
 		"cipher AES256":                          "data-ciphers-fallback AES-256-CBC\n",
 		"cipher id-aes256-GCM":                   "data-ciphers-fallback AES-256-GCM\n",
-		"auth none":                              "auth none\n",
 		"auth RSA-SHA256":                        "auth SHA256\n",
 		"auth sha3-384":                          "auth SHA3-384\n",
 		"remote-cert-ku 0x00e0":                  "remote-cert-ku 0x00e0\n",

@@ -235,6 +235,9 @@ func (p *parser) checkKeys() error {
 		if s.has("tun-mtu") && s.has("link-mtu") {
 			return fmt.Errorf("it has both tun-mtu and link-mtu")
 		}
+		if s.has("tls-auth") && p.profile.first("auth") == "none" {
+			return fmt.Errorf("it has tls-auth and \"auth none\": tls-auth needs a digest")
+		}
 		keys := 0
 		for _, n := range controlKeys {
 			if s.has(n) {

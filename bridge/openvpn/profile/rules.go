@@ -65,8 +65,6 @@ func canonical(d directive, max int, checks []check) ([]string, error) {
 	return args, nil
 }
 
-const fingerprint = `[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){19,31}`
-
 func number(low, high int64) check {
 	return func(w string) (string, error) {
 		n, err := strconv.ParseInt(w, 10, 64)
@@ -114,6 +112,17 @@ func takeMode(_ *parser, d directive) error {
 		return fmt.Errorf("a server's configuration, not a client's")
 	}
 	return nil
+}
+
+// takeVerifyHash keeps the fingerprint of the authority: of 20 bytes for SHA-1, which OpenVPN takes
+// where none is named, and of 32 for SHA-256.
+func takeVerifyHash(p *parser, d directive) error {
+	further := 19
+	if len(d.args) == 2 && d.args[1] == "SHA256" {
+		further = 31
+	}
+	form := fmt.Sprintf(`[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){%d}`, further)
+	return required(2, words(form), words(`SHA1|SHA256`)).take(p, d)
 }
 
 // maxNotices is how often a server is told that we leave. More would hold up a change of servers.

@@ -11,6 +11,9 @@ import (
 // lostCiphers are in names of TLS ciphers that OpenSSL no longer has.
 var lostCiphers = regexp.MustCompile(`RC[24]|DES|IDEA|SEED|EXP|KRB5|GOST`)
 
+// keptCiphers are names of TLS ciphers that it has, and its words for many, which have no hyphen.
+var keptCiphers = regexp.MustCompile(`(?i)^[^-]+$|AES|CHACHA20|CAMELLIA|ARIA|NULL`)
+
 // takeTLSCipher keeps a list. What lowers OpenSSL's security level needs legacy_crypto; a list of
 // nothing that OpenSSL has is an error, as to OpenVPN.
 func takeTLSCipher(p *parser, d directive) error {
@@ -32,7 +35,7 @@ func takeTLSCipher(p *parser, d directive) error {
 		default:
 			list = append(list, part)
 			useful = useful || !strings.ContainsAny(part[:1], "!-+") &&
-				!lostCiphers.MatchString(part)
+				keptCiphers.MatchString(part) && !lostCiphers.MatchString(part)
 		}
 	}
 	if !useful && len(list) > 0 {
