@@ -2,7 +2,9 @@ package client
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"unicode/utf16"
@@ -195,7 +197,7 @@ func withOldPassphrase(t *testing.T, l *lab, text string) string {
 }
 
 // optionShapes are further options, alone.
-func optionShapes(l *lab) []shape {
+func optionShapes() []shape {
 	line := func(lines ...string) shape { return shape{name: lines[0], profile: lines} }
 	gone := func(refused string, lines ...string) shape {
 		return shape{name: lines[0], profile: lines, refused: refused}
@@ -204,7 +206,6 @@ func optionShapes(l *lab) []shape {
 		return shape{name: name, profile: lines, server: lines}
 	}
 	apart := func(s shape, why string) shape { s.differs = why; return s }
-	v2, clientKey := l.cryptV2()
 	return []shape{
 		line("compress migrate"), line("tls-groups X25519"), apart(line("tls-groups X25519:nosuchgroup"),
 			"official ends; we use the group that is known"),
@@ -222,9 +223,6 @@ func optionShapes(l *lab) []shape {
 		gone("fragment", "fragment 0"),
 		line("ping 10", "ping-exit 60"),
 		apart(line("data-ciphers DEFAULT:AES-256-CBC"), "DEFAULT is of OpenVPN 2.7"), line("ncp-ciphers AES-256-GCM"),
-		{name: "tls-crypt-v2 in a connection", server: []string{"tls-crypt-v2 " + v2},
-			profile: []string{"<connection>\nremote 192.0.2.2 PORT\n" +
-				ovpntest.Inline("tls-crypt-v2", clientKey) + "\n</connection>"}},
 		both("allow-compression yes and lz4", "allow-compression yes", "compress lz4"),
 		{name: "UDP with fragment, then TCP", server: []string{"proto tcp-server"},
 			profile: []string{"<connection>\nremote 192.0.2.2 9 udp\nfragment 1300\nconnect-timeout 2\n</connection>",
@@ -283,5 +281,99 @@ func pushShapes() []shape {
 				"auth-user-pass-verify /bin/true via-env"}},
 		{name: "pushed cipher of the list", profile: []string{"data-ciphers AES-256-GCM:AES-192-CBC"},
 			server: []string{"data-ciphers AES-192-CBC"}},
+	}
+}
+
+// besideShapes are of files beside the profile, as archives of products have them.
+func besideShapes(t *testing.T, l *lab) []shape {
+	tlsAuth := ovpntest.StaticKey(1)
+	server := []string{ovpntest.Inline("tls-auth", tlsAuth), "key-direction 0"}
+	bare := func(lines ...string) func(string) string {
+		return func(s string) string {
+			at := strings.LastIndex(s, "remote ")
+			return "client\ndev tun\nnobind\nremote-cert-tls server\n" + s[at:] +
+				strings.Join(lines, "\n") + "\n"
+		}
+	}
+	bundle := func(args ...string) string { return bundleOf(t, l, args...) }
+	ca := l.pki.CA.PEM
+	single := map[string]string{"ca.crt": ca, "my client.crt": l.pki.Client.PEM,
+		"client.key": l.pki.Client.Key, "ta.key": tlsAuth}
+	sealed := bundle("-passout", "pass:open sesame")
+	return []shape{
+		{name: "files beside", server: server, files: single, edit: bare("ca ca.crt",
+			`cert "my client.crt"`, "key ./client.key", "tls-auth ta.key 1")},
+		{name: "files beside, escaped", server: server, files: single, edit: bare("ca 'ca.crt'",
+			`cert my\ client.crt`, "key client.key", "key-direction 1", "tls-auth ta.key")},
+		{name: "bundle with its authority", server: server, edit: bare("pkcs12 gw.p12",
+			"tls-auth ta.key 1"), files: map[string]string{"ta.key": tlsAuth,
+			"gw.p12": bundle("-passout", "pass:")}},
+		{name: "bundle with a passphrase", edit: bare("pkcs12 gw.p12", "askpass pass.txt"),
+			files: map[string]string{"gw.p12": sealed, "pass.txt": "open sesame\n"}},
+		{name: "bundle of an old program", edit: bare("pkcs12 gw.p12", "askpass pass.txt"),
+			files: map[string]string{"pass.txt": "open sesame\n",
+				"gw.p12": bundle("-legacy", "-passout", "pass:open sesame")}},
+	}
+}
+
+// bundleOf returns a PKCS #12 bundle of the client with the provider's authority.
+func bundleOf(t *testing.T, l *lab, args ...string) string {
+	t.Helper()
+	ca := filepath.Join(l.dir, "bundle-ca.pem")
+	if err := os.WriteFile(ca, []byte(l.pki.CA.PEM), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("openssl", append([]string{"pkcs12", "-export", "-certfile", ca},
+		args...)...)
+	cmd.Stdin = strings.NewReader(l.pki.Client.Key + l.pki.Client.PEM)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+// combinedShapes are of options that meet: twice the same, or different ones at both ends.
+func combinedShapes() []shape {
+	line := func(lines ...string) shape { return shape{name: lines[0] + ", again", profile: lines} }
+	both := func(name string, lines ...string) shape {
+		return shape{name: name, profile: lines, server: lines}
+	}
+	auth := ovpntest.Inline("tls-auth", ovpntest.StaticKey(1))
+	meet := func(name, own string, server ...string) shape {
+		s := shape{name: name, server: append([]string{"allow-compression yes"}, server...)}
+		if own != "" {
+			s.profile = []string{own}
+		}
+		return s
+	}
+	return []shape{
+		meet("comp-lzo and a server that migrates", "comp-lzo", "compress migrate"),
+		meet("comp-lzo no and a server that migrates", "comp-lzo no", "compress migrate"),
+		meet("compress lz4-v2 and a server that migrates", "compress lz4-v2", "compress migrate"),
+		meet("nothing and a server that migrates", "", "compress migrate"),
+		meet("comp-lzo and a push of no", "comp-lzo", "comp-lzo no", `push "comp-lzo no"`),
+		meet("comp-lzo yes and a push of stub-v2", "comp-lzo yes", "compress stub-v2",
+			`push "compress stub-v2"`),
+		{name: "auth none and tls-auth", profile: []string{"auth none", auth}, refused: "tls-auth"},
+		line("auth MD5", "auth SHA1"), line("cipher AES-128-CBC", "cipher AES-256-GCM"),
+		line("proto tcp", "proto udp"), line("comp-lzo", "compress", "comp-lzo no", "compress migrate"),
+		{name: "verify-x509-name, twice", profile: []string{"verify-x509-name other name",
+			"verify-x509-name server.example.net name"}},
+		both("tun-mtu 900", "tun-mtu 900"), both("link-mtu 1400", "link-mtu 1400"),
+		both("tun-mtu-extra alone", "tun-mtu-extra 64"),
+		both("fragment, mssfix and tun-mtu", "tun-mtu 1450", "fragment 1250", "mssfix 1200"),
+		both("fragment and comp-lzo", "fragment 1300", "comp-lzo", "data-ciphers AES-256-CBC",
+			"cipher AES-256-CBC"),
+		{name: "no address of IPv4", peer: "fd00:77::1", server: []string{"mode server",
+			"tls-server", "topology subnet", "server-ipv6 fd00:77::/64"}},
+		{name: "pushed resolvers", server: []string{`push "dhcp-option DNS 192.0.2.53"`,
+			`push "dhcp-option DNS 127.0.0.1"`, `push "dhcp-option DNS no"`,
+			`push "dns server 1 address 192.0.2.54"`, `push "dns search-domains example.net"`}},
+		{name: "pushed route-gateway", server: []string{`push "route-gateway SUBNET.1"`}},
+		{name: "two dead connections, then a good one", profile: []string{
+			"<connection>\nremote 192.0.2.2 9 tcp\nconnect-timeout 2\n</connection>",
+			"<connection>\nremote 192.0.2.2 9 udp\nconnect-timeout 2\n</connection>",
+			"<connection>\nremote 192.0.2.2\nrport PORT\nproto udp4\nmssfix\n</connection>"}},
 	}
 }

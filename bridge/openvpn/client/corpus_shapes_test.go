@@ -22,7 +22,8 @@ func corpus(t *testing.T, l *lab) []shape {
 	lists := [][]shape{cipherShapes(), digestShapes(), framingShapes(), sizeShapes(),
 		controlShapes(l), transportShapes(), fileShapes(t, l), tlsShapes(l), oldShapes(),
 		ignoredShapes(), loginShapes(t, l), legacyShapes(t, l), refusedShapes(l),
-		productShapes(), textShapes(t, l), optionShapes(l), pushShapes()}
+		productShapes(), textShapes(t, l), optionShapes(), pushShapes(),
+		besideShapes(t, l), combinedShapes()}
 	var out []shape
 	for _, list := range lists {
 		out = append(out, list...)
@@ -136,6 +137,9 @@ func controlShapes(l *lab) []shape {
 		{name: "tls-crypt", profile: []string{crypt}, server: []string{crypt}},
 		{name: "tls-crypt-v2", profile: []string{ovpntest.Inline("tls-crypt-v2", clientKey)},
 			server: []string{"tls-crypt-v2 " + v2}},
+		{name: "tls-crypt-v2 in a connection", server: []string{"tls-crypt-v2 " + v2},
+			profile: []string{"<connection>\nremote 192.0.2.2 PORT\n" +
+				ovpntest.Inline("tls-crypt-v2", clientKey) + "\n</connection>"}},
 		{name: "tls-crypt in a connection", server: []string{crypt},
 			profile: []string{"<connection>\nremote 192.0.2.2 PORT\n" + crypt + "\n</connection>"}},
 		{name: "tls-auth in a connection", server: []string{auth, "key-direction 0"},

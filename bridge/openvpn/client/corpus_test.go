@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -32,6 +33,10 @@ type shape struct {
 	server []string
 	// options are how the profile is read.
 	options profile.Options
+	// files stand beside the profile.
+	files map[string]string
+	// peer is the server's address in the tunnel; empty: .1 of the shape's own network.
+	peer string
 	// refused is part of the error where the profile is refused.
 	refused string
 	// differs says why official openvpn comes to another outcome; empty: it does not.
@@ -111,6 +116,15 @@ func (l *lab) try(n int, s shape) error {
 	if s.edit != nil {
 		text = s.edit(text)
 	}
+	for name, content := range s.files {
+		if err := os.WriteFile(filepath.Join(tr.dir, name), []byte(content), 0o600); err != nil {
+			return err
+		}
+		var err error
+		if s.options.Files, err = profile.DirFiles(tr.dir, nil); err != nil {
+			return err
+		}
+	}
 	p, _, err := profile.Parse([]byte(text), "p.ovpn", s.options)
 	switch {
 	case s.refused == "" && err != nil:
@@ -126,7 +140,7 @@ func (l *lab) try(n int, s shape) error {
 		defer stop()
 	}
 	if s.differs == "" {
-		switch err := tr.official(text); {
+		switch err := tr.official(text, s.peer); {
 		case s.refused == "" && err != nil:
 			return fmt.Errorf("official openvpn: %w", err)
 		case s.refused != "" && err == nil:
@@ -136,7 +150,7 @@ func (l *lab) try(n int, s shape) error {
 	if s.refused != "" {
 		return nil
 	}
-	return tr.ours(p)
+	return tr.ours(p, s.peer)
 }
 
 func (tr *trial) port() int { return 20000 + tr.n }
@@ -221,7 +235,7 @@ func (tr *trial) await(what, program string, args ...string) (stop func(), err e
 }
 
 // official connects openvpn itself with the file as it is.
-func (tr *trial) official(text string) error {
+func (tr *trial) official(text, peer string) error {
 	path := filepath.Join(tr.dir, "official.ovpn")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return err
@@ -242,11 +256,11 @@ func (tr *trial) official(text string) error {
 		return err
 	}
 	defer stop()
-	return tr.data(device)
+	return tr.data(device, peer)
 }
 
 // ours connects a tunnel with what was made of the profile.
-func (tr *trial) ours(p *profile.Profile) error {
+func (tr *trial) ours(p *profile.Profile, peer string) error {
 	device := fmt.Sprintf("tunztb%d", tr.n)
 	changed := make(chan struct{}, 1)
 	tunnel, err := New(Config{
@@ -286,7 +300,12 @@ func (tr *trial) ours(p *profile.Profile) error {
 				fmt.Sprint(s.Session.MTU)); err != nil {
 				return err
 			}
-			return tr.data(device)
+			if peer != "" {
+				if err := execute("ip", "route", "add", peer, "dev", device); err != nil {
+					return err
+				}
+			}
+			return tr.data(device, peer)
 		}
 		select {
 		case <-changed:
@@ -309,8 +328,8 @@ func (tr *trial) makeDevice(device string) (string, error) {
 }
 
 // data passes packets of 1,400 bytes in both directions: an echo is one each way.
-func (tr *trial) data(device string) error {
-	peer := tr.subnet() + ".1"
+func (tr *trial) data(device, peer string) error {
+	peer = cmp.Or(peer, tr.subnet()+".1")
 	out, err := exec.Command("ping", "-I", device, "-c", "3", "-i", "0.2", "-W", "4", "-s", "1372",
 		peer).CombinedOutput()
 	if err != nil {
