@@ -53,7 +53,7 @@ type shape struct {
 // For each shape that is accepted, official openvpn connects with the file as it is, and the tunnel
 // with what was made of it; both must pass packets of 1,400 bytes in both directions.
 func TestLongCorpus(t *testing.T) {
-	netlab.Long(t, "connects official openvpn and a tunnel for each of 120 shapes of profiles")
+	netlab.Long(t, "connects official openvpn and a tunnel for each of more than 300 shapes of profiles")
 	if !inNamespace(t) {
 		return
 	}
@@ -66,7 +66,7 @@ func TestLongCorpus(t *testing.T) {
 	l.sh("ip addr add 2001:db8:2::1/64 dev wan0 nodad")
 	l.provider("ip addr add 2001:db8:2::2/64 dev prov0 nodad")
 	shapes := corpus(t, l)
-	if len(shapes) < 120 {
+	if len(shapes) < 300 {
 		t.Errorf("the corpus has only %d shapes", len(shapes))
 	}
 	var wg sync.WaitGroup
