@@ -40,6 +40,40 @@ func TestZeroTierMemberAttacksTheBox(t *testing.T) {
 	t.Run("router advertisements", func(t *testing.T) { advertiseAsMember(t, m, iface, there) })
 	t.Run("spoofed sources", func(t *testing.T) { spoofAsMember(t, m, there) })
 	t.Run("zerotier-one restarted", func(t *testing.T) { talkOverRestart(t, m, node) })
+	if out := shrinkAsMember(t, m); strings.Contains(out, "mtu") {
+		t.Errorf("a member made the box's path smaller: %s", out)
+	}
+	b.stop()
+	b.mustRun("down")
+	await(t, "a smaller path without ztbridge", func() bool {
+		return strings.Contains(shrinkAsMember(t, m), "mtu 1280")
+	})
+}
+
+// shrinkAsMember tells the box that a packet of its own to the Internet, which it never sent, was
+// too big, and returns the route of such packets.
+func shrinkAsMember(t *testing.T, m *mesh) string {
+	const tooBig = `
+import socket, struct, sys
+box, to = sys.argv[1], sys.argv[2]
+s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+echo = struct.pack("!BBHHH", 128, 0, 0, 1, 1)
+quoted = struct.pack("!IHBB", 6 << 28, len(echo), 58, 60) + socket.inet_pton(socket.AF_INET6, box) + \
+    socket.inet_pton(socket.AF_INET6, to) + echo
+s.sendto(struct.pack("!BBHI", 2, 0, 0, 1280) + quoted, (sys.argv[3], 0))`
+	uplink, err := m.lab.Box.Run(m.ctx, "sh", "-c", "ip -6 route get "+lab.HostTarget6.String()+
+		" | sed -n 's/.* src \\([^ ]*\\).*/\\1/p'")
+	must(t, err)
+	_, err = m.lab.Client.Run(m.ctx, "python3", "-c", tooBig, strings.TrimSpace(uplink),
+		lab.HostTarget6.String(), ztlab.Box6.String())
+	must(t, err)
+	// What follows it arrives after it.
+	s := m.stream(m.lab.Client, lab.Ping, ztlab.Box6, netip.Addr{}, m.lab.Marker)
+	awaitAnswers(t, s, 3)
+	s.Stop()
+	out, err := m.lab.Box.Run(m.ctx, "ip", "-6", "route", "get", lab.HostTarget6.String())
+	must(t, err)
+	return out
 }
 
 // advertiseAsMember sends router advertisements into the network until the box has got some.
