@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -197,6 +198,49 @@ func (l *testbed) garbage(n int) []net.Conn {
 	close(next)
 	wg.Wait()
 	return open
+}
+
+// TestReplayedFirstPackets records the first packet of a client, which passes every check of its
+// keys, and sends it again from many ports, faster than clients ever connect. A newcomer gets in.
+func TestReplayedFirstPackets(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	_, profile := l.add(pki.Request{Name: "recorded"})
+	ns := l.host()
+	recorder, err := ns.ListenPacket("udp", "127.0.0.1:1194")
+	must(t, err)
+	p := l.connect(ns, strings.ReplaceAll(profile, "remote 203.0.113.1 1194 udp",
+		"remote 127.0.0.1 1194 udp"))
+	buf := make([]byte, 2048)
+	n, _, err := recorder.ReadFrom(buf)
+	must(t, err)
+	p.Kill()
+	must(t, recorder.Close())
+	ctx, cancel := context.WithCancel(t.Context())
+	var sent atomic.Int64
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			c, err := l.café.Dial(ctx, "udp", net.JoinHostPort(boxAddr.String(), "1194"))
+			if err == nil {
+				_, _ = c.Write(buf[:n]) // refused now and then, which is as good
+				_ = c.Close()
+				sent.Add(1)
+			}
+			time.Sleep(5 * time.Millisecond) // the pace of the attack
+		}
+	})
+	defer wg.Wait()
+	defer cancel()
+	await(t, "the attack is under way", func() bool { return sent.Load() > 500 })
+	_, profile = l.add(pki.Request{Name: "newcomer"})
+	ns = l.host()
+	l.drop(ns, "meta l4proto tcp")
+	q := l.connect(ns, profile)
+	defer q.Kill()
+	began := time.Now()
+	await(t, "a newcomer is in", func() bool { _, ok := l.session("newcomer", "udp/1194"); return ok })
+	t.Logf("in after %s, beside %d packets", time.Since(began).Round(time.Millisecond), sent.Load())
 }
 
 // TestRecovery kills openvpn, deletes a device under it, and replaces the keys; the client comes
