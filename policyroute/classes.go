@@ -13,14 +13,14 @@ type step struct {
 	list   int
 }
 
-// class is the treatment that a set of sources of one ingress and family shares: the policies that
-// apply to them, in order, up to the first for every destination.
+// class is the treatment that a set of sources of one ingress and family shares. It is the policies
+// that apply to them, in order, up to the first for every destination.
 type class struct {
 	key   string // equal for equal decisions
 	steps []step
 	dst   *zone // destinations labelled with lists, or none
 
-	// A client's DNS follows the policy for destinations in general: its queries, to any resolver,
+	// A client's DNS follows the policy for destinations in general. Its queries, to any resolver,
 	// are sent to the resolver of that policy's egress. If another policy names the resolver's own
 	// address ("to 10.0.0.0/8: block", resolver 10.64.0.1), the query still leaves by the
 	// resolver's egress. Only port 53 has this exception, and only for queries that we steered

@@ -82,8 +82,8 @@ func compareBools(a, b bool) int {
 	return 1
 }
 
-// comparePrefixes orders masked prefixes as netip.Prefix.Compare does, without masking them again:
-// that allocates an error for each invalid prefix, such as a selector that is not set.
+// comparePrefixes orders masked prefixes as netip.Prefix.Compare does, without masking them again.
+// Masking allocates an error for each invalid prefix, such as a selector that is not set.
 func comparePrefixes(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }

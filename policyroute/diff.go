@@ -85,9 +85,10 @@ func pick(ops []Op, f func(Op) bool) []Op {
 	return slices.DeleteFunc(slices.Clone(ops), not(f))
 }
 
-// addressOps returns the operations on links before the routes, the addresses to remove after them,
-// and the devices that lose their last IPv4 address meanwhile. The kernel flushes the IPv4 routes
-// of such a device (fib_disable_ip), so those addresses go first and the routes are set again.
+// addressOps returns the operations on links before the routes and the addresses to remove after
+// them. It also returns the devices that lose their last IPv4 address meanwhile. The kernel flushes
+// the IPv4 routes of such a device (fib_disable_ip), so those addresses go first and the routes are
+// set again.
 func addressOps(have, want []Link) (before, after []Op, stripped []string) {
 	wanted := map[string]Link{}
 	for _, l := range want {
@@ -179,7 +180,7 @@ func routeOps(have, want []Route) (replaced, deleted []Op) {
 }
 
 // ruleOps adds rules in an order in which no packet matches a general rule before a special one
-// exists, and removes them in the opposite order.
+// exists. It removes them in the opposite order.
 func ruleOps(have, want []Rule) (added, removed []Op) {
 	for _, r := range inOrder(minus(want, have)) {
 		added = append(added, AddRule{Rule: r})
@@ -281,8 +282,8 @@ func chainOps(have, want []Chain) []Op {
 	return ops
 }
 
-// parentOf is the built-in chain that leads to a chain of ours; an observed state does not say it
-// when the jump is not in its place.
+// parentOf returns the built-in chain that leads to one of our chains. An observed state does not
+// have it when the jump is not in its place.
 func parentOf(chain string) string {
 	if chain == ChainInput {
 		return "INPUT"

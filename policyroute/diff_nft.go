@@ -2,7 +2,7 @@ package policyroute
 
 import "slices"
 
-// changeShare is the largest share of a table's elements that is changed in place: beyond it,
+// changeShare is the largest share of a table's elements that is changed in place. Beyond it,
 // replacing the table costs no more and is simpler.
 const changeShare = 0.25
 

@@ -55,8 +55,8 @@ func (b *filter) arrive(e Egress) string {
 	return b.once("arrive", append(rules, NftRule{Verdict: drop}))
 }
 
-// bound returns the chain that drops what is sent from a bound address by another device than its
-// owner: it would take the owner's exit, and be taken for the owner.
+// bound returns the chain that drops packets from a bound address if another device than its owner
+// sent them. That device would take the owner's exit, and count as the owner.
 func (b *filter) bound(g *Ingress) string {
 	var rules []NftRule
 	for _, f := range Families {
@@ -78,7 +78,7 @@ func (b *filter) bound(g *Ingress) string {
 	return b.chain("bound_"+g.Iface, rules)
 }
 
-// enter returns the chain that drops sources whose replies would not return by the ingress: a reply
+// enter returns the chain that drops sources whose replies would not return by the ingress. A reply
 // or an ICMP error would leave by main's default route, with the sender's content. Each connection
 // is checked once, by its first packet. By an ingress that is also an egress, the Internet replies
 // as well.
@@ -195,8 +195,8 @@ func refuseRules() []NftRule {
 	}, toErrors("invalid", "related")...)
 }
 
-// strangers refuse to forward a client's packets that enter by an interface which is not an
-// ingress: by their source address, and by interfaces built on an ingress.
+// strangers refuse to forward a client's packets that enter by an interface which is no ingress.
+// They match the source address, and interfaces built on an ingress.
 func (b *filter) strangers() []NftRule {
 	var rules []NftRule
 	for _, name := range b.c.stacked() {

@@ -110,7 +110,7 @@ func (b *filter) once(prefix string, rules []NftRule) string {
 	return b.byText[key]
 }
 
-// name returns a name that follows from a key: it stays the same while other chains and maps come
+// name returns a name that follows from a key. It stays the same while other chains and maps come
 // and go.
 func (b *filter) name(prefix, key string) string {
 	name := fmt.Sprintf("%s_%08x", prefix, hash(key))
@@ -136,8 +136,8 @@ func (b *filter) from(g *Ingress, v4, v6 *view) string {
 				g.Carries)...)
 		}
 	}
-	// A packet that belongs to no connection, or to one that a rule excludes from conntrack
-	// (NOTRACK), is not translated, and would leave with the client's own address.
+	// A packet of no connection, or of one that a rule excludes from conntrack (NOTRACK), is not
+	// translated. It would leave with the client's own address.
 	rules := append([]NftRule{{CTState: []string{"invalid", "untracked"}, Verdict: drop}},
 		b.resize(sizes)...)
 	rules = append(rules, b.steered(accept)...)
@@ -241,8 +241,8 @@ func (b *filter) inbound(egress string, g *Ingress) []NftRule {
 	return rules
 }
 
-// sources leads from the sources of an ingress to their classes: by a map, or directly if there is
-// only one class. Without policies there are none.
+// sources leads from the sources of an ingress to their classes. It uses a map, or a direct jump if
+// there is only one class. Without policies there are none.
 func (b *filter) sources(v *view) []NftRule {
 	if len(v.classes) == 0 {
 		return nil
@@ -304,8 +304,8 @@ func (b *filter) newClass(f Family, k *class) string {
 		append(rules, NftRule{Family: f, DstVMap: m.Name}, NftRule{Verdict: drop}))
 }
 
-// list returns the chain of an egress list: out by any of them, whichever carries the traffic now,
-// so that a failover does not change the filter. It has the number of the list's table.
+// list returns the chain of an egress list. It lets packets out by any of them, so that a failover
+// does not change the filter. It has the number of the list's table.
 func (b *filter) list(f Family, l int) string {
 	name, names := fmt.Sprintf("list%d_none", f), []string(nil)
 	if l != none {
@@ -324,8 +324,8 @@ func (b *filter) list(f Family, l int) string {
 	return b.chain(name, append(rules, NftRule{Verdict: drop}))
 }
 
-// leave returns the rules for packets that a policy sends by an egress: all may leave except to
-// what the egress closes.
+// leave returns the rules for packets that a policy sends by an egress. All may leave, except to
+// destinations that the egress closes.
 func (b *filter) leave(f Family, e *Egress) NftVerdict {
 	closed := ofFamily(f, e.Closed)
 	slices.SortFunc(closed, netip.Prefix.Compare)

@@ -23,8 +23,8 @@ func (c *compiler) links() []Link {
 		}
 		l.MTU = max(l.MTU, mtu)
 		for _, a := range addrs {
-			// A single address, whatever the length of its subnet: of two addresses in one subnet
-			// the kernel makes the later one secondary and removes it with the first
+			// This is a single address, whatever the length of its subnet. Of two addresses in one
+			// subnet the kernel makes the later one secondary and removes it with the first
 			// (promote_secondaries=0), so that no address could be added before the old one goes.
 			single := netip.PrefixFrom(a.Addr(), a.Addr().BitLen())
 			if !slices.Contains(l.Addrs, single) {

@@ -11,10 +11,10 @@ const (
 	hookOutput = -5
 )
 
-// input judges what is for the box itself, as far as it concerns us: what a provider sends must not
-// reach the box's own services by the tunnel's address, and our forwarders serve clients alone. A
-// late answer to a client whose connection is forgotten is for the box itself, too: a reset in
-// reply would leave by the WAN and tell a stranger that both are one.
+// input filters packets to the box itself that concern us. A provider must not reach the box's own
+// services by the tunnel's address, and our forwarders serve clients alone. A late answer to a
+// client whose connection is forgotten is for the box itself, too: a reset in reply would leave by
+// the WAN and tell a stranger that both are one.
 func (b *filter) input() []NftRule {
 	var rules []NftRule
 	for i := range b.c.in.Ingresses {
@@ -48,7 +48,7 @@ func (b *filter) input() []NftRule {
 	return rules
 }
 
-// output keeps what the kernel itself says about clients' connections from leaving by the WAN: main
+// output keeps the kernel's own packets about clients' connections from leaving by the WAN. main
 // routes the box's own packets, and an error about a packet that came by a tunnel (its hop limit is
 // used up, the client is gone) quotes that packet to its sender, with the box's own address on top.
 // Such errors are known by the connection that they are about: its source is translated. Those
@@ -90,9 +90,9 @@ func (b *filter) label() []NftRule {
 	return rules
 }
 
-// inside keeps what the box sends to members behind an ingress on that ingress, whether it exists
-// or not: main's default route would show it to the WAN. Addresses that are not known to be behind
-// an ingress are known by their connection.
+// inside keeps what the box sends to members on the members' ingress, whether that exists or not.
+// main's default route would show it to the WAN. Addresses that are not known to be behind an
+// ingress are known by their connection.
 func (b *filter) inside() []NftRule {
 	inside := []NftRule{{OIF: "lo", Verdict: accept}}
 	var rules []NftRule
@@ -127,8 +127,8 @@ func (b *filter) behind(g *Ingress) []netip.Prefix {
 	return out
 }
 
-// redirects keeps the box from telling clients of a shorter way, as Linux does where a packet
-// leaves by the interface by which it came: on that way they would pass by their policy, and by its
+// redirects keeps the box from telling clients of a shorter path. Linux does so where a packet
+// leaves by the interface by which it came. On that path they would bypass their policy, and its
 // failover, for minutes. Of IPv4 it tells none: Linux keeps what it would say about a translated
 // connection to itself.
 func (b *filter) redirects() []NftRule {

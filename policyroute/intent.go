@@ -2,9 +2,9 @@ package policyroute
 
 import "net/netip"
 
-// Intent says what the operator and the present state of the world ask for, in the terms of the
-// model: who enters where, who may leave by what. Compile turns it into kernel objects. It holds no
-// clock and no handle; two equal intents compile to equal states.
+// Intent holds what the operator and the present situation ask for, in the terms of the model. It
+// says who enters where, and who may leave by what. Compile turns it into kernel objects. It holds
+// no clock and no handle; two equal intents compile to equal states.
 type Intent struct {
 	Ingresses []Ingress
 	Egresses  []Egress
@@ -15,18 +15,18 @@ type Intent struct {
 	// Uplinks are links of the box with a default route in main that main does not follow.
 	Uplinks []Uplink
 	Inbound []Inbound
-	// Stacked are interfaces made on an ingress: a bridge, bond or VRF that it is a port of, its
-	// VLANs and macvlans. Clients' packets enter by them as well, and are refused.
+	// Stacked are interfaces made on an ingress. They are a bridge, bond or VRF that it is a port
+	// of, and its VLANs and macvlans. Clients' packets enter by them as well, and are refused.
 	Stacked []string
-	// SourceConns is how many connections one source behind an ingress may have at a time, so that
-	// none fills the host's table of them; 0: any number.
+	// SourceConns limits the connections of one source behind an ingress at a time, so that none
+	// fills the host's table. 0 means no limit.
 	SourceConns uint32
 	// ForceForwarding6 reports whether the kernel has net.ipv6.conf.<if>.force_forwarding (Linux
-	// 6.17), so that IPv6 forwarding need not be switched on for all interfaces.
+	// 6.17). IPv6 forwarding need not be switched on for all interfaces then.
 	ForceForwarding6 bool
 	// Links6 are the host's interfaces with IPv6 whose accept_ra must become 2 before forwarding is
-	// switched on for all interfaces, or the kernel purges the default routes that router
-	// advertisements gave it (net/ipv6/addrconf.c, addrconf_fixup_forwarding).
+	// on for all. Otherwise the kernel purges the default routes that router advertisements gave it
+	// (net/ipv6/addrconf.c, addrconf_fixup_forwarding).
 	Links6 []string
 }
 
@@ -39,13 +39,12 @@ type Ingress struct {
 	Present bool
 	// Owned marks a TUN device of ours (the endpoint), whose link and addresses we set.
 	Owned bool
-	// Switches marks a bridge that is no way to anywhere else: what comes by it and leaves by it is
-	// what its hosts say to each other, which netfilter sees where br_netfilter is loaded (Docker
-	// does that).
+	// Switches marks a bridge that leads nowhere else. What enters and leaves by it is traffic
+	// between its hosts, which netfilter sees where br_netfilter is loaded (Docker does that).
 	Switches bool
 	Addrs    []netip.Prefix // addresses of an owned device, with the length of the subnet
 	MTU      int            // of an owned device; 0 leaves it
-	// Carries is the largest IP packet, in bytes, that gets through in one piece where that is less
+	// Carries is the largest IP packet, in bytes, that gets through unfragmented, if that is less
 	// than the MTU. TCP is kept to it. 0: no less.
 	Carries  int
 	Prefixes []netip.Prefix // what is reached behind it
@@ -95,14 +94,14 @@ type Egress struct {
 	Addrs    []netip.Prefix // addresses of an owned device, set without prefix routes
 	MTU      int            // in bytes; 0 means unknown (1500 assumed)
 	Carries  int            // as of an Ingress; to the probes' knowledge, too
-	// Closed are destinations that its link could reach and clients must not, such as the networks
-	// that the box itself is in. Its resolvers among them answer queries all the same.
+	// Closed are destinations that its link could reach and clients must not, such as the box's own
+	// networks. Its resolvers among them answer queries all the same.
 	Closed []netip.Prefix
 	Open   []netip.Prefix // parts of Closed that clients reach all the same
 	NAT4   NAT
 	NAT6   NAT
 	DNS    []netip.Addr // resolvers reached through this egress; clients' port 53 is steered there
-	// Resolver is the box's own forwarder for this egress (DNS over TLS): when valid, clients' port
+	// Resolver is the box's own forwarder for this egress (DNS over TLS). When valid, clients' port
 	// 53 is redirected to this port of the box instead of to DNS.
 	ResolverPort uint16
 }
@@ -138,8 +137,8 @@ type Policy struct {
 	// them. The caller chooses, because the choice has a memory (hold-down, a person's own choice).
 	// Policies with equal lists share a table and must have equal Use.
 	Use string
-	// Use6 is the one that carries its IPv6 now where that is another than Use, as when one IP
-	// version is dead in a tunnel; empty: Use. Policies with equal lists have equal Use6.
+	// Use6 is the egress that carries its IPv6 now, if that is not Use, as when one IP version is
+	// dead in a tunnel. Empty means Use. Policies with equal lists have equal Use6.
 	Use6 string
 }
 

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Layer is one of the four things that each alone keep a packet from leaving by a wrong way (see
-// the package's documentation).
+// Layer is one of the four layers, each of which alone keeps a packet from leaving by a wrong
+// egress. See the package's documentation.
 type Layer uint8
 
 // The layers.
@@ -44,18 +44,19 @@ func without[T any](xs []T, f func(T) bool) []T { return slices.DeleteFunc(slice
 // foreign is a device that nobody's policy names.
 const foreign = "foreign0"
 
-// LeakFree sends representative packets through a state, in a world whose main table leads every
-// one of them to the WAN or to a stranger, and returns an error for the first that leaves by a
-// device that none of the intents allows. Packets come from the boundaries of every prefix that an
-// intent names, in both families, by each ingress; they are first packets, later ones, replies,
-// DNS, packets that no connection is kept for, and packets from outside that no member asked for.
+// LeakFree sends representative packets through a state and returns an error for the first that
+// leaks. In its world the main table leads every packet to the WAN or to a stranger. A leak is a
+// packet that leaves by a device that none of the intents allows. Packets come from the boundaries
+// of every prefix that an intent names, in both families, by each ingress; they are first packets,
+// later ones, replies, DNS, packets that no connection is kept for, and packets from outside that
+// no member asked for.
 func LeakFree(s State, intents ...Intent) error {
 	return leakFree(s, intents, true, func(packet, string, []*judge) bool { return true })
 }
 
-// EscapeFree is LeakFree for what layers 1 to 3 promise: that no client's packet leaves the box by
-// a wrong egress or to a stranger. Who may speak to whom inside, what an egress closes, and whether
-// a packet is translated, is not theirs alone.
+// EscapeFree is LeakFree for what layers 1 to 3 promise. No client's packet leaves the box by a
+// wrong egress or to a stranger. Who may speak to whom inside, what an egress closes, and whether a
+// packet is translated, is not theirs alone.
 func EscapeFree(s State, intents ...Intent) error {
 	return leakFree(s, intents, false, func(p packet, dev string, judges []*judge) bool {
 		return slices.ContainsFunc(judges,

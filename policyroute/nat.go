@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// dns steers the queries of an ingress' clients, and returns the chain's name, or "" when there is
-// nowhere to steer them. Queries to the box and to members are left alone.
+// dns steers the queries of an ingress' clients and returns the chain's name. It returns "" when
+// there is nowhere to steer them. Queries to the box and to members are left alone.
 func (b *filter) dns(g *Ingress, views ...*view) string {
 	rules := []NftRule{{LocalDst: true, Verdict: accept}}
 	for _, m := range b.c.members {
@@ -151,9 +151,9 @@ func (b *filter) mtus() []wire {
 // minMSS is what every host must accept anyway (RFC 9293: IPv4's default).
 const minMSS = 536
 
-// mss fixes the segment size of TCP for both families, for a way of which one part or another
-// limits the size of packets; 0 is no limit. Fixed, because a clamp to what the kernel knows of the
-// path fails in one direction where routes depend on policy (measured).
+// mss fixes the segment size of TCP for both families, on a path that limits the size of packets. 0
+// is no limit. Fixed, because a clamp to what the kernel knows of the path fails in one direction
+// where routes depend on policy (measured).
 func mss(match NftRule, limits ...int) []NftRule {
 	packet := least(append(limits, ethernetMTU)...)
 	var rules []NftRule
@@ -182,10 +182,10 @@ func least(sizes ...int) int {
 	return n
 }
 
-// Closed is what guards the box until its daemon has spoken: nothing is forwarded from or to these
-// interfaces, and nothing that enters by them configures the box. A name may end in '*'. That goes
-// for what a bridge merely switches, too, where netfilter sees it: nobody knows yet whether the
-// bridge leads elsewhere.
+// Closed returns the state that guards the box until its daemon has started. Nothing is forwarded
+// from or to these interfaces, and nothing that enters by them configures the box. A name may end
+// in '*'. That goes for what a bridge merely switches, too, where netfilter sees it: nobody knows
+// yet whether the bridge leads elsewhere.
 func Closed(ifaces []string) State {
 	c := NftChain{Name: "forward", Hook: &Hook{Type: "filter", Hook: "forward",
 		Priority: hookForward}}

@@ -10,23 +10,23 @@ type Ruleset struct {
 	Chains []NftChain
 }
 
-// Meter is a set of sources that the kernel fills and empties, each with a count or a rate of its
+// Meter is a set of sources that the kernel fills and empties. Each has a count or a rate of its
 // own.
 type Meter struct {
 	Name string
-	// Family is that of the source addresses; 0 has Ethernet's, by which a neighbour is one source
-	// whatever IP addresses it uses.
+	// Family is that of the source addresses. 0 means Ethernet addresses, by which a neighbour is
+	// one source whatever IP addresses it uses.
 	Family Family
-	// Expires reports whether an address is forgotten after a minute of silence; else it is when
-	// nothing is left to count.
+	// Expires reports whether an address is forgotten after a minute of silence. Otherwise it is
+	// forgotten when nothing is left to count.
 	Expires bool
 }
 
 // Over matches while a source is over a limit. Only what opens a connection may be matched so.
 type Over struct {
 	Meter string // by name, of the rule's family
-	// One of both: how many connections the source has, or how many it opens in a second, twice as
-	// many in a row.
+	// One of these two is set. They are how many connections the source has, or how many it opens
+	// in a second, with twice as many in a row.
 	Conns, Rate uint32
 }
 

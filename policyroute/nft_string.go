@@ -174,8 +174,8 @@ func (r NftRule) matches() []string {
 	return w
 }
 
-// familyImplied reports whether the rule looks at an address of its one family, which makes a match
-// of the family itself superfluous; nft prints none then.
+// familyImplied reports whether the rule looks at an address of its one family. That makes a match
+// of the family superfluous, and nft prints none.
 func (r NftRule) familyImplied() bool {
 	return r.Src.IsValid() || r.Dst.IsValid() || r.VMap != "" || r.DstVMap != "" ||
 		r.Over.Meter != ""

@@ -10,34 +10,33 @@ const (
 	// them.
 	Protocol = 90
 
-	// RuleFirst and RuleLast bound the priorities of our rules: above local (0), below main
-	// (32766), and clear of gluetun (99), NetBird (105), Tailscale (52xx) and OpenWrt's pbr
+	// RuleFirst and RuleLast bound the priorities of our rules. They lie above local (0), below
+	// main (32766), and clear of gluetun (99), NetBird (105), Tailscale (52xx) and OpenWrt's pbr
 	// (30000).
 	RuleFirst = 15000
 	RuleLast  = 15999
 
 	// RuleMembers is the priority of `iif <ingress> lookup TableMembers`.
 	RuleMembers = 15000
-	// RuleNearer and RuleBehind are the priorities of `to <prefix behind an ingress>`: main decides
+	// RuleNearer and RuleBehind are the priorities of `to <prefix behind an ingress>`. main decides
 	// where it has a route at least as specific, else TableMembers, which refuses while the ingress
 	// is gone. Without them such packets would follow main's default route.
 	RuleNearer = 15001
 	RuleBehind = 15002
-	// RulePolicyFirst and RulePolicyLast bound the rules that select a policy table, and the goto
-	// targets of their dispatch tree when there are many.
+	// RulePolicyFirst and RulePolicyLast bound the rules that select a policy table. With many
+	// rules, they include the goto targets of their dispatch tree.
 	RulePolicyFirst = 15010
 	RulePolicyLast  = 15899
 	// RuleDeny is the priority of `iif <ingress> unreachable`, layer 3 against a leak.
 	RuleDeny = 15900
 	// RuleNear and RuleAnswer are the priorities of `from <address of an uplink> ipproto <p> sport
-	// <listener>`: what the endpoint answers goes where main knows a way to that destination, else
-	// by the uplink that it was asked on. They follow RuleDeny, as all that is about the box's own
-	// packets.
+	// <listener>`. The endpoint's answers go where main has a route to that destination, else by
+	// the uplink that was asked. They follow RuleDeny, as all that is about the box's own packets.
 	RuleNear   = 15920
 	RuleAnswer = 15921
-	// RuleSource is the priority of `from <tunnel address> lookup <egress table>`: what the kernel
-	// itself says from that address, a reset or an error about a client's packet, leaves by the
-	// tunnel or not at all, also while table inet ztb is missing.
+	// RuleSource is the priority of `from <tunnel address> lookup <egress table>`. The kernel's own
+	// packets from that address, a reset or an error about a client's packet, leave by the tunnel
+	// or not at all, also while table inet ztb is missing.
 	RuleSource = 15940
 	// RuleProbe is the priority of `fwmark <mark> lookup <egress table>`, for the box's own probes
 	// and resolver only. It follows RuleDeny: a client's packet never reaches it.
@@ -46,32 +45,32 @@ const (
 	// RuleKept is the priority of a second `iif <ingress> unreachable`, with ProtocolKept: just
 	// above main.
 	RuleKept = 32700
-	// RuleKeptNearer and RuleKeptBehind are the priorities of `to <prefix behind an ingress>`, also
-	// with ProtocolKept: main where it has a route at least as specific, else unreachable. Without
-	// them the box's answers, and its errors with a client's packet in them, would follow main's
-	// default route once the filter and the rules above are removed.
+	// RuleKeptNearer and RuleKeptBehind are the priorities of `to <prefix behind an ingress>` with
+	// ProtocolKept. They look up main where it has a route at least as specific, else they refuse.
+	// Without them the box's answers, and its errors with a client's packet in them, would follow
+	// main's default route once the filter and the rules above are removed.
 	RuleKeptNearer = 32701
 	RuleKeptBehind = 32702
-	// ProtocolKept marks those rules as the kernel's own (RTPROT_KERNEL): systemd-networkd and
-	// others that remove what is foreign to them leave such alone.
+	// ProtocolKept marks those rules as the kernel's own (RTPROT_KERNEL). systemd-networkd and
+	// others that remove foreign rules leave these alone.
 	ProtocolKept = 2
 
 	// TableFirst and TableLast bound our routing tables.
 	TableFirst = 23100
 	TableLast  = 23199
-	// TableMembers holds the prefixes behind our ingresses and no default route, so that one
-	// ingress reaches another without consulting main, where a foreign 0.0.0.0/1 may wait.
+	// TableMembers holds the prefixes behind our ingresses and no default route. One ingress
+	// reaches another without main, where a foreign 0.0.0.0/1 may be.
 	TableMembers = 23100
 	// TablePolicyFirst and TablePolicyLast hold one table for each distinct ordered list of
-	// egresses; which one follows from the names in it.
+	// egresses. The names in the list decide which one.
 	TablePolicyFirst = 23101
 	TablePolicyLast  = 23159
 	// TableEgressFirst and TableEgressLast hold one table for each egress, used by probes only.
 	TableEgressFirst = 23160
 	TableEgressLast  = 23191
-	// TableUplinkFirst and TableUplinkLast hold one table for each further uplink of the box, with
-	// its default route, used by the endpoint's answers only. A box has two lines, or three; others
-	// than the first eight go by main.
+	// TableUplinkFirst and TableUplinkLast hold one table for each further uplink of the box. It
+	// has the uplink's default route, and only the endpoint's answers use it. A box has two lines,
+	// or three; others than the first eight go by main.
 	TableUplinkFirst = 23192
 	TableUplinkLast  = 23199
 	// TableMain is main's own number (RT_TABLE_MAIN). It is looked up, never written.
@@ -82,8 +81,8 @@ const (
 	// Tailscale's or pbr's (bits 16-23), NetBird's (0x1BD__) or Mullvad's (0x6d6f6c65).
 	MarkFirst = 0x5a540000
 
-	// QueueMajor is the major number of the queue by which a WAN is shaped ("ZT"): what else stands
-	// there is another program's.
+	// QueueMajor is the major number of the queue that shapes a WAN ("ZT"). Queues with other
+	// numbers belong to other programs.
 	QueueMajor = 0x5a54
 
 	// LabelIngress is the conntrack label of connections with the box itself that came by an
@@ -97,8 +96,8 @@ const (
 
 	// MetricLive is the metric of the default route through the chosen egress.
 	MetricLive = 100
-	// MetricDeny is that of `unreachable default`, layer 2 against a leak: the worst there is, so
-	// that any live route wins and its loss uncovers a refusal.
+	// MetricDeny is the metric of `unreachable default`, layer 2 against a leak. It is the worst
+	// there is, so that any live route wins and its loss uncovers a refusal.
 	MetricDeny = 4294967295
 
 	// MeterSize is how many sources are counted. Beyond it newcomers are not: a limit that cannot
@@ -110,14 +109,14 @@ const (
 	// connections, which it sweeps slowly.
 	SourceRate = 512
 
-	// NeighbourSources is how many sources' share one neighbour has on an Ethernet or ZeroTier
-	// link, whatever addresses it uses: it may be a router with hosts behind it.
+	// NeighbourSources is how many sources' share one neighbour on an Ethernet or ZeroTier link
+	// has, whatever addresses it uses. It may be a router with hosts behind it.
 	NeighbourSources = 2
 
 	// NftTable is the name of our table in family inet.
 	NftTable = "ztb"
-	// ChainForward and ChainInput are our chains in iptables' filter table, jumped to from position
-	// 1, where Docker's DROP and Oracle's REJECT cannot veto them.
+	// ChainForward and ChainInput are our chains in iptables' filter table. They are jumped to from
+	// position 1, before Docker's DROP and Oracle's REJECT.
 	ChainForward = "ZTB-FORWARD"
 	ChainInput   = "ZTB-INPUT"
 
@@ -131,9 +130,9 @@ const (
 	ZeroTierPacket = 1394
 
 	// StreamPacket is the largest IP packet, in bytes, whose record in an OpenVPN connection over
-	// TCP fits one segment: 1492 of PPPoE, less 40 of IPv6, 32 of TCP with time stamps, 2 of the
-	// record's length and 24 of AEAD. A larger one takes a second segment for its last few bytes.
-	// OpenVPN's own mssfix forgets the time stamps, and is 4 bytes off.
+	// TCP fits one segment. It is 1492 of PPPoE, less 40 of IPv6, 32 of TCP with time stamps, 2 of
+	// the record's length and 24 of AEAD. A larger one takes a second segment for its last few
+	// bytes. OpenVPN's own mssfix forgets the time stamps, and is 4 bytes off.
 	StreamPacket = 1394
 )
 

@@ -67,8 +67,8 @@ func newMachine(s State) *machine {
 	return m
 }
 
-// forward returns the packet as it is routed, and the device by which it leaves; no device means
-// that it does not.
+// forward returns the packet as it is routed, and the device by which it leaves. No device means
+// that it does not leave.
 func (m *machine) forward(p packet, w world) (packet, string) {
 	// Only the first packet of a connection meets a nat chain.
 	if c := m.base["nat prerouting"]; c != nil && !p.opened && !p.untracked {
@@ -112,8 +112,8 @@ func (m *machine) route(p packet, w world) string {
 	return m.lookup(r.Table, p).Dev // empty for an unreachable route, which ends the search
 }
 
-// decide returns the first rule that refuses or finds a route, or nil when that is left to main,
-// and reports every goto on the way. A goto without a target is passed over, as the kernel does.
+// decide returns the first rule that refuses or finds a route, or nil when main decides. It reports
+// every goto on the way. A goto without a target is passed over, as the kernel does.
 func (m *machine) decide(p packet, via func(*Rule)) *Rule {
 	rules := m.rules[p.family()]
 	for i := 0; i < len(rules); i++ {
@@ -166,8 +166,8 @@ func (m *machine) run(c *NftChain, p packet, oif string) NftVerdict {
 			continue
 		}
 		if r.Syn {
-			// It may be one that opens a connection, or not: what is dropped for being one does not
-			// hold the others.
+			// The packet may open a connection or not. A drop of packets that open one does not
+			// stop the others.
 			v := r.Verdict
 			if v.Chain != "" {
 				v = m.run(m.chains[v.Chain], p, oif)

@@ -28,8 +28,7 @@ func (p Plan) ChangesFilter() bool {
 	})
 }
 
-// String prints the plan as commands that can be pasted into a root shell, one or more lines for
-// each operation.
+// String prints the plan as commands for a root shell, one or more lines for each operation.
 func (p Plan) String() string {
 	var b strings.Builder
 	for _, op := range p.Ops {
@@ -74,9 +73,9 @@ type AddRule struct{ Rule Rule }
 // DelRule removes the rule that equals this one in every field, and no other.
 type DelRule struct{ Rule Rule }
 
-// ReplaceRoute puts a route in the place of whatever has the same family, table, destination and
-// metric, in one step (NLM_F_CREATE|NLM_F_REPLACE), with protocol Protocol. A route with a gateway
-// is set with RTNH_F_ONLINK: the device is known to lead there, whatever main says at this moment.
+// ReplaceRoute replaces the route of the same family, table, destination and metric in one step. It
+// uses NLM_F_CREATE|NLM_F_REPLACE and protocol Protocol. A route with a gateway is set with
+// RTNH_F_ONLINK: the device is known to lead there, whatever main says at this moment.
 type ReplaceRoute struct{ Route Route }
 
 // DelRoute removes the route of this family, table, destination, metric and type.

@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// plainLimit is the number of rules of a family up to which they are listed one after the
-	// other, as a person would list them. Every packet of the box is compared with all of them.
+	// plainLimit is how many rules of a family are at most listed one after the other, in the
+	// plainest form. Every packet of the box is compared with all of them.
 	plainLimit = 100
 	// rulePlainFirst is the priority of policy[0] when rules are listed; policy[n] follows at +n.
 	rulePlainFirst = 15100
@@ -27,7 +27,7 @@ func (c *compiler) rules(f Family) ([]Rule, error) {
 				Table: TableMembers},
 			Rule{Family: f, Priority: RuleDeny, IIF: g.Iface, Action: Unreachable},
 			Rule{Family: f, Priority: RuleKept, IIF: g.Iface, Action: Unreachable, Kept: true})
-		// Main has no route to clients of the endpoint, since we write none there: replies from the
+		// Main has no route to clients of the endpoint, since we write none there. Replies from the
 		// box and from an egress match these rules.
 		unrouted := g.Unrouted
 		if g.Owned {
@@ -250,7 +250,7 @@ func (c *compiler) routes(f Family) []Route {
 	return routes
 }
 
-// policyTable returns the routes of a list's table: destinations that the egress in use closes are
+// policyTable returns the routes of a list's table. Destinations that the egress in use closes are
 // refused, except for its resolvers. Its gateway has a route, too: a reverse-path check (rp_filter)
 // looks it up here before the gateway's messages, such as "packet too big", reach a client. The
 // filter drops what clients send to the gateway.

@@ -26,7 +26,7 @@ func worlds(intents []Intent) []world {
 	return out
 }
 
-// crossLimit limits the pairs of addresses: beyond it, each source is combined with a few
+// crossLimit limits the pairs of addresses. Beyond it, each source is combined with a few
 // destinations and each destination with a few sources, instead of all with all.
 const crossLimit = 4096
 

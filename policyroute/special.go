@@ -5,11 +5,10 @@ import (
 	"slices"
 )
 
-// The special-purpose registries of IANA for IPv4 and IPv6
-// (https://www.iana.org/assignments/iana-ipv4-special-registry,
-// https://www.iana.org/assignments/iana-ipv6-special-registry): what they call not globally
-// reachable is not part of the Internet. What they leave undecided is (6to4's 192.88.99.0/24 and
-// 2002::/16, Teredo).
+// These prefixes are not part of the Internet: IANA's special-purpose registries call them not
+// globally reachable. Sources: https://www.iana.org/assignments/iana-ipv4-special-registry,
+// https://www.iana.org/assignments/iana-ipv6-special-registry. Prefixes that the registries leave
+// undecided count as Internet (6to4's 192.88.99.0/24 and 2002::/16, Teredo).
 var (
 	special4 = prefixes("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8",
 		"169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.168.0.0/16", "240.0.0.0/4")
@@ -48,8 +47,9 @@ func NotInternet(own []netip.Addr) (closed, open []netip.Prefix) {
 	return closed, slices.Clone(reachable)
 }
 
-// embedded returns the IPv6 prefixes in which translators and relays carry those IPv4 destinations:
-// NAT64's well-known prefix, in which RFC 6052 forbids addresses that are not global, and 6to4.
+// embedded returns the IPv6 prefixes in which translators and relays carry those IPv4 destinations.
+// They are NAT64's well-known prefix, in which RFC 6052 forbids addresses that are not global, and
+// 6to4.
 func embedded(special []netip.Prefix) []netip.Prefix {
 	var out []netip.Prefix
 	for _, p := range special {

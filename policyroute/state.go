@@ -11,7 +11,7 @@ type State struct {
 	Sysctls  []Sysctl
 	Nft      Ruleset
 	IPTables []Chain
-	// Unseen are the families without a usable iptables, in an observed state: their chains are
+	// Unseen are the families without a usable iptables, in an observed state. Their chains are
 	// unknown, and Diff leaves them as they are.
 	Unseen []Unseen
 }

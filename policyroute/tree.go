@@ -6,9 +6,9 @@ import (
 	"slices"
 )
 
-// Thousands of sources cannot be compared one by one: the kernel walks its rules in order, for
-// every packet, the box's own included. Beyond plainLimit they become a tree of gotos that mirrors
-// the nesting of prefixes, so that a packet is compared with a few dozen:
+// Thousands of sources cannot be compared one by one. The kernel walks its rules in order, for
+// every packet, even the box's own. Beyond plainLimit they become a tree of gotos that mirrors the
+// nesting of prefixes, so that a packet is compared with a few dozen:
 //
 //	15010  iif zt0 goto 15012              each ingress to its root
 //	15011  goto 15900                      everybody else around the tree
@@ -244,9 +244,9 @@ func (t *tree) emit(r Rule) {
 	t.rules = append(t.rules, r)
 }
 
-// Where a node would like to be depends on its own prefix alone, not on what else there is, so that
-// one member more or less moves few nodes. What leads to others has the front, the longer its
-// prefix the farther behind, since a goto leads forward only; leaves have the rest.
+// A node's wanted place depends on its own prefix alone. So one member more or less moves few
+// nodes. What leads to others has the front, the longer its prefix the farther behind, since a goto
+// leads forward only; leaves have the rest.
 
 // front is the number of slots that inner nodes are spread over.
 func (x axis) front() int { return (x.stop - x.begin) / 6 }
@@ -287,10 +287,10 @@ func (t *tree) free(at, n int) bool {
 	return true
 }
 
-// split groups the direct sub-zones of z by the bits that follow what they have in common, at most
-// four and no more than it takes for a group to be a leaf. A group of several becomes a zone of its
-// own with the label of z. Boundaries are those of addresses, and between levels those of four
-// bits: they stay when members come and go, however far away.
+// split groups the direct sub-zones of z by the bits that follow their common prefix. It makes at
+// most four groups, and no more than it takes for a group to be a leaf. A group of several becomes
+// a zone of its own with the label of z. Boundaries are those of addresses, and between levels
+// those of four bits: they stay when members come and go, however far away.
 func split(z *zone, leaf int) []*zone {
 	if len(z.sub) == 1 {
 		return z.sub

@@ -6,9 +6,9 @@ import (
 	"slices"
 )
 
-// zone is a prefix whose addresses, except those of its sub-zones, share one label: a source class,
-// or an egress list. Prefixes either nest or are disjoint, so zones form a tree, and the longest
-// matching zone of an address decides.
+// zone is a prefix whose addresses, except those of its sub-zones, share one label. The label is a
+// source class or an egress list. Prefixes either nest or are disjoint, so zones form a tree, and
+// the longest matching zone of an address decides.
 //
 //	0.0.0.0/0 → C                      the label of everything else
 //	└─ 10.147.0.0/16 → A
