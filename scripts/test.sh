@@ -55,9 +55,12 @@ mapfile -t lab < <(grep -rlE --include='*_test.go' '"ztbridge/(policyroute/netla
 	xargs -n 1 dirname | sort -u)
 # What tests the whole program measures, too, and the race detector would slow its streams down.
 whole=./bridge/e2e
-mapfile -t lab < <(printf '%s\n' "${lab[@]}" | grep -vx "$whole")
 # These compute for long, and start no goroutine in which the race detector could find anything.
-single=(./policyroute ./policyroute/policytest)
+single=(./policyroute ./policyroute/policytest ./image/build/deb)
+# The longest come first, so that none of them is left alone at the end.
+longest=(./policyroute/kernel ./bridge/openvpn/client ./bridge/zerotier ./bridge/openvpn/endpoint)
+mapfile -t lab < <(printf '%s\n' "${longest[@]}" &&
+	printf '%s\n' "${lab[@]}" | grep -vxF "$(printf '%s\n' "$whole" "${single[@]}" "${longest[@]}")")
 mapfile -t pure < <(go list ./... | sed 's/^ztbridge/./' |
 	grep -vxF "$(printf '%s\n' "${lab[@]}" "${single[@]}" "$whole")")
 # These look at the clock, and are run when nothing else is.
@@ -70,7 +73,7 @@ events=$(mktemp)
 trap 'rm -f "$events"' EXIT
 run -parallel 4 -skip "$timed" "${as_root[@]}" "$@" "$whole" >"$events" &
 others=$!
-run -p 2 "$@" "${single[@]}" || status=1
+run -p 2 "${as_root[@]}" "$@" "${single[@]}" || status=1
 if [ ${#as_root[@]} -eq 0 ]; then
 	run -p 2 -parallel 4 "${race[@]}" "$@" "${lab[@]}" "${pure[@]}" || status=1
 else
