@@ -1,11 +1,30 @@
 package services
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
+
+// TestInThread: the main thread is never taken, which would keep a namespace until the program ends.
+func TestInThread(t *testing.T) {
+	main := errors.New("in the main thread")
+	for range 50 {
+		err := inThread(func() error {
+			if unix.Gettid() == unix.Getpid() {
+				return main
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
 
 // TestTrialRuns: the daemon takes no device away from a trial that is under way.
 func TestTrialRuns(t *testing.T) {
