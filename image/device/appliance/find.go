@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strings"
 )
 
@@ -44,12 +43,12 @@ func (s *Setup) findFiles() ([]found, error) {
 		}
 		files = append(files, f)
 	}
-	sort.Slice(files, func(i, j int) bool { return files[i].name < files[j].name })
+	slices.SortFunc(files, func(a, b found) int { return strings.Compare(a.name, b.name) })
 	return files, nil
 }
 
-// named are the files beside the configuration that it names, by their name in small letters. The
-// new configuration counts, and without one, that in use.
+// named returns the files beside the configuration that it names, by their lower-case names. It
+// reads the new configuration, or without one the present one.
 func (s *Setup) named(entries []os.DirEntry) map[string]string {
 	config := filepath.Join(s.EtcDir, configName)
 	for _, e := range entries {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -222,10 +221,10 @@ func (s *Setup) install(staging string) error {
 	if err != nil {
 		return fmt.Errorf("installing the configuration: %w", err)
 	}
-	sort.SliceStable(entries, func(i, j int) bool {
-		return entries[i].Name() != configName &&
-			entries[j].Name() == configName
-	})
+	isConfig := func(e os.DirEntry) bool { return e.Name() == configName }
+	if i := slices.IndexFunc(entries, isConfig); i >= 0 {
+		entries = append(slices.Delete(slices.Clone(entries), i, i+1), entries[i])
+	}
 	for _, e := range entries {
 		if err := replaceFile(filepath.Join(staging, e.Name()),
 			filepath.Join(s.EtcDir, e.Name())); err != nil {

@@ -4,8 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
-	"sort"
+	"slices"
 	"strings"
 )
 
@@ -47,20 +48,16 @@ func Parse(b []byte) (Block, error) {
 	return block, nil
 }
 
-// Bytes renders the block. Empty variables are kept, since GRUB's save_env only replaces what is
-// there cheaply.
+// Bytes returns the block as GRUB reads it. Empty variables are kept, so that GRUB's save_env
+// overwrites them in place.
 func (b Block) Bytes() ([]byte, error) {
-	keys := make([]string, 0, len(b))
-	for k, v := range b {
+	out := []byte(header)
+	for _, k := range slices.Sorted(maps.Keys(b)) {
+		v := b[k]
 		if k == "" || strings.ContainsAny(k, "=\n#\\") || strings.ContainsAny(v, "\n\\") {
 			return nil, fmt.Errorf("rendering boot variable %q=%q: not representable", k, v)
 		}
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	out := []byte(header)
-	for _, k := range keys {
-		out = append(out, k+"="+b[k]+"\n"...)
+		out = append(out, k+"="+v+"\n"...)
 	}
 	if len(out) > Size {
 		return nil, fmt.Errorf("rendering boot variables: %d bytes do not fit %d", len(out), Size)
@@ -94,13 +91,7 @@ func (b Block) Save(file string) error {
 		return fmt.Errorf("writing boot variables: %w", err)
 	}
 	_, err = f.WriteAt(content, 0)
-	if syncErr := f.Sync(); err == nil {
-		err = syncErr
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("writing boot variables: %w", err)
 	}
 	return nil
