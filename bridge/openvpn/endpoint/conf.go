@@ -141,7 +141,7 @@ func transport(l Listener, web netip.AddrPort) string {
 		"multihome\n" +
 		// Limits answers to first packets. It is far above what handshakes need: whoever has
 		// recorded a client's first packet uses it up by sending that again, and newcomers with it
-		// (400 was, by 40 packets a second). An answer costs a client of 2.6 or later no state here.
+		// (400 was, by 40 packets a second). To answer a client of 2.6 or later takes no state.
 		"connect-freq-initial 8000 10\n" +
 		// By UDP no connection breaks when one side ends, so each announces it.
 		"explicit-exit-notify 1\npush \"explicit-exit-notify 1\"\n"
