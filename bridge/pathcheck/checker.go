@@ -43,6 +43,8 @@ type Client struct {
 	Addr    netip.Addr
 	Targets []netip.Addr // hosts that are asked, of the address's IP version; empty: no check
 	Steered bool         // its DNS queries are steered to a resolver
+	// echoStands is how an echo was answered last, while traffic of others stands for it.
+	echoStands Outcome
 	// Plan names everything that decides where its packets go. When it changes, the path is
 	// checked at once.
 	Plan string
@@ -71,6 +73,7 @@ type Checker struct {
 	kicked  map[string]bool          // to be checked whatever others prove
 	wait    map[string]time.Duration // the pause after the last failure
 	results map[string]Result
+	echoed  map[string]time.Time          // when each asked for an echo last
 	waiting map[Kind]map[uint16]*question // by id of the probe
 }
 
@@ -85,7 +88,7 @@ type question struct {
 func New(cfg Config) *Checker {
 	c := &Checker{cfg: cfg, wake: make(chan struct{}, 1), next: map[string]time.Time{},
 		kicked: map[string]bool{}, wait: map[string]time.Duration{}, results: map[string]Result{},
-		waiting: map[Kind]map[uint16]*question{}}
+		echoed: map[string]time.Time{}, waiting: map[Kind]map[uint16]*question{}}
 	for _, k := range Kinds {
 		c.waiting[k] = map[uint16]*question{}
 	}
@@ -104,6 +107,10 @@ func (c *Checker) Set(clients []Client) {
 	next := map[string]time.Time{}
 	for _, n := range clients {
 		next[n.Key] = c.next[n.Key]
+		if r, ok := c.results[n.Key]; ok && !slices.Equal(old[n.Key].Targets, n.Targets) {
+			r.Ever = [kinds]bool{}
+			c.results[n.Key] = r
+		}
 		if o, ok := old[n.Key]; !ok || o.Plan != n.Plan || o.Steered != n.Steered ||
 			o.Addr != n.Addr || !slices.Equal(o.Targets, n.Targets) {
 			next[n.Key] = time.Now().Add(gather)
@@ -114,6 +121,7 @@ func (c *Checker) Set(clients []Client) {
 	for key := range old {
 		delete(c.results, key)
 		delete(c.wait, key)
+		delete(c.echoed, key)
 	}
 	c.clients, c.next = slices.Clone(clients), next
 	c.poke()
@@ -218,7 +226,8 @@ func (c *Checker) loop(ctx context.Context, dev io.Writer) {
 }
 
 // due returns the clients to be checked now, and when the next ones are; zero if none will be.
-// While the traffic of others proves the path, those that worked are left alone.
+// While the traffic of others proves the path, those that worked ask only what it does not prove:
+// that names are answered, and that connections open.
 func (c *Checker) due(now time.Time) (due []Client, next time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -227,14 +236,13 @@ func (c *Checker) due(now time.Time) (due []Client, next time.Time) {
 		if !at.After(now) && len(client.Targets) > 0 {
 			last := c.results[client.Key]
 			quiet := last.Works() && last.Plan == client.Plan && now.Sub(last.At) >= Quiet
-			if quiet && !c.kicked[client.Key] && now.Sub(last.At) < trafficTrusted &&
+			client.echoStands = Outcome{}
+			if quiet && !c.kicked[client.Key] && now.Sub(c.echoed[client.Key]) < trafficTrusted &&
 				c.cfg.Busy != nil && c.cfg.Busy(client.Key) {
-				at = now.Add(Quiet)
-				c.next[client.Key] = at
-			} else {
-				delete(c.kicked, client.Key)
-				due = append(due, client)
+				client.echoStands = last.Outcomes[Echo]
 			}
+			delete(c.kicked, client.Key)
+			due = append(due, client)
 		}
 		if at.After(now) && (next.IsZero() || at.Before(next)) {
 			next = at
@@ -252,6 +260,12 @@ func (c *Checker) record(client Client, r Result) {
 		return
 	}
 	last, known := c.results[client.Key]
+	if !client.echoStands.Answered {
+		c.echoed[client.Key] = r.At
+	}
+	for k, o := range r.Outcomes {
+		r.Ever[k] = o.Answered || last.Ever[k]
+	}
 	c.results[client.Key] = r
 	if r.Works() {
 		delete(c.wait, client.Key)
@@ -277,7 +291,11 @@ func (c *Checker) check(ctx context.Context, dev io.Writer, client Client) Resul
 	var errs [kinds]error
 	var asking sync.WaitGroup
 	for _, k := range Kinds {
-		if k == DNS && !client.Steered {
+		switch {
+		case k == DNS && !client.Steered:
+			continue
+		case k == Echo && client.echoStands.Answered:
+			r.Outcomes[k] = client.echoStands
 			continue
 		}
 		asking.Go(func() { r.Outcomes[k], errs[k] = c.ask(ctx, dev, k, client) })

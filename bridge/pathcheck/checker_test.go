@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -274,29 +275,61 @@ func TestPlanChangesAreChecked(t *testing.T) {
 	}
 }
 
-// While the traffic of others proves a path, its client is due again after Quiet. Without clients
-// nothing is ever due.
-func TestBusyPathsAreDueLater(t *testing.T) {
+// While the traffic of others proves a path, its client sends no echo: only what that traffic does
+// not prove. Without clients nothing is ever due.
+func TestBusyPathsAskLess(t *testing.T) {
 	now := time.Now()
-	c := New(Config{Busy: func(string) bool { return true }})
+	busy := true
+	c := New(Config{Busy: func(string) bool { return busy }})
 	if due, next := c.due(now); len(due) > 0 || !next.IsZero() {
 		t.Errorf("without clients: %v at %v", due, next)
 	}
 	c.clients = clients()[:1]
 	key := c.clients[0].Key
-	c.results[key], c.next[key] = Result{At: now.Add(-Quiet), Plan: c.clients[0].Plan}, now
-	if due, next := c.due(now); len(due) > 0 || !next.Equal(now.Add(Quiet)) {
-		t.Errorf("busy: %v at %v", due, next)
+	works := Result{At: now.Add(-Quiet), Plan: c.clients[0].Plan}
+	works.Outcomes[Echo] = Outcome{Asked: true, Answered: true}
+	c.results[key], c.next[key], c.echoed[key] = works, now, works.At
+	for _, tt := range []struct {
+		name       string
+		change     func()
+		echoStands bool
+	}{
+		{"busy", func() {}, true},
+		{"something changed", func() { c.Kick(); c.next[key] = now }, false},
+		{"the last echo is long ago", func() { c.echoed[key] = now.Add(-trafficTrusted) }, false},
+		{"quiet", func() { busy, c.echoed[key] = false, now }, false},
+	} {
+		tt.change()
+		if due, _ := c.due(now); len(due) != 1 || due[0].echoStands.Answered != tt.echoStands {
+			t.Errorf("%s: %+v, want %v", tt.name, due, tt.echoStands)
+		}
 	}
-	c.Kick()
-	c.next[key] = now
-	if due, _ := c.due(now); len(due) != 1 {
-		t.Errorf("something changed, and nothing is checked: %v", due)
+	n := newNetwork()
+	client := c.clients[0]
+	client.echoStands = works.Outcomes[Echo]
+	if r := c.check(t.Context(), n, client); n.count(Echo) != 0 || !r.Outcomes[Echo].Answered ||
+		n.count(TCP) == 0 {
+		t.Errorf("%d echoes, %d handshakes: %+v", n.count(Echo), n.count(TCP), r)
 	}
-	c.next[key] = now.Add(Quiet)
-	c.cfg.Busy = nil
-	if due, next := c.due(now.Add(Quiet)); len(due) != 1 || !next.IsZero() {
-		t.Errorf("quiet: %v at %v", due, next)
+}
+
+// What was answered once is remembered until other hosts are asked.
+func TestEverAnswered(t *testing.T) {
+	c := New(Config{Notify: func() {}, Logger: slog.New(slog.DiscardHandler)})
+	list := clients()[:1]
+	c.Set(list)
+	answered := Result{At: time.Now()}
+	answered.Outcomes[TCP] = Outcome{Asked: true, Answered: true}
+	c.record(list[0], answered)
+	c.record(list[0], Result{At: time.Now()})
+	if r := c.Status()[list[0].Key]; !r.Ever[TCP] || r.Ever[Echo] {
+		t.Errorf("after an answer and a silence: %+v", r.Ever)
+	}
+	other := slices.Clone(list)
+	other[0].Targets = []netip.Addr{netip.MustParseAddr("203.0.113.9")}
+	c.Set(other)
+	if r := c.Status()[list[0].Key]; r.Ever[TCP] {
+		t.Errorf("of another target: %+v", r.Ever)
 	}
 }
 

@@ -17,7 +17,9 @@ type Result struct {
 	At       time.Time // of the end of the check; zero before the first
 	Plan     string    // the client's plan when it was asked
 	Outcomes [kinds]Outcome
-	Err      error // why it could not be asked; nil if it was
+	// Ever are the kinds that any target answered since they are asked.
+	Ever [kinds]bool
+	Err  error // why it could not be asked; nil if it was
 }
 
 // Works reports whether every kind that was asked was answered.
