@@ -65,6 +65,8 @@ type Snapshot struct {
 	Paths Paths
 	// DeadResolvers do not answer, though packets get through their egress.
 	DeadResolvers DeadResolvers
+	// BackResolvers are those of them that answer again, but not for long.
+	BackResolvers DeadResolvers
 	// Stopping asks for a closed state: the daemon is about to end.
 	Stopping bool
 }

@@ -116,17 +116,18 @@ func (r *resolvers) set(d decide.Decision, s decide.Snapshot) {
 	}
 }
 
-// status returns the resolvers that are dead.
-func (r *resolvers) status() decide.DeadResolvers {
+// status returns the resolvers that are dead, and those of them that answer again, but not for long.
+func (r *resolvers) status() (dead, back decide.DeadResolvers) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := decide.DeadResolvers{}
+	dead, back = decide.DeadResolvers{}, decide.DeadResolvers{}
 	for k, st := range r.asked {
 		if st.fails {
-			out[decide.ResolverOf{Egress: k.egress, Addr: k.addr}] = true
+			of := decide.ResolverOf{Egress: k.egress, Addr: k.addr}
+			dead[of], back[of] = true, !st.well.IsZero()
 		}
 	}
-	return out
+	return dead, back
 }
 
 // run asks until ctx ends.
@@ -203,7 +204,7 @@ func (r *resolvers) record(ctx context.Context, k resolverKey, answered bool) {
 		r.mu.Unlock()
 		return
 	}
-	before := st.fails
+	before, wasWell := st.fails, !st.well.IsZero()
 	switch {
 	case !answered:
 		if !st.fails {
@@ -216,7 +217,7 @@ func (r *resolvers) record(ctx context.Context, k resolverKey, answered bool) {
 	if st.fails && answered && now.Sub(st.well) >= resolverHold {
 		st.fails = false
 	}
-	changed := st.fails != before
+	changed := st.fails != before || st.fails && wasWell != answered
 	r.mu.Unlock()
 	if changed {
 		r.trigger.Fire("resolver " + k.addr.String() + " of " + k.egress)

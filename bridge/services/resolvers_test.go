@@ -29,21 +29,24 @@ func TestResolverStates(t *testing.T) {
 		t.Fatalf("asks %v", due)
 	}
 	r.record(context.Background(), key, false)
-	if !r.status()[of] {
+	if dead, _ := r.status(); !dead[of] {
 		t.Error("silent, and not dead")
 	}
 	r.record(context.Background(), key, true)
-	if !r.status()[of] {
+	if dead, _ := r.status(); !dead[of] {
 		t.Error("used again after one answer")
+	}
+	if _, back := r.status(); !back[of] {
+		t.Error("it answered, and is said to be silent")
 	}
 	r.asked[key].well = time.Now().Add(-resolverHold)
 	r.record(context.Background(), key, true)
-	if r.status()[of] {
+	if dead, _ := r.status(); dead[of] {
 		t.Error("dead for ever")
 	}
 	r.set(d, probes(probe.Degraded))
 	r.record(context.Background(), key, false)
-	if r.status()[of] {
+	if dead, _ := r.status(); dead[of] {
 		t.Error("dead because its egress is")
 	}
 	for dead, want := range map[time.Duration]bool{time.Second: false, time.Minute: true} {
@@ -52,8 +55,9 @@ func TestResolverStates(t *testing.T) {
 		r.asked[key].died = time.Now().Add(-dead)
 		r.set(d, probes(probe.Degraded))
 		r.set(d, probes(probe.Fresh))
-		if got := r.status()[of]; got != want {
-			t.Errorf("dead for %v before its egress was: still dead is %t, want %t", dead, got, want)
+		if got, _ := r.status(); got[of] != want {
+			t.Errorf("dead for %v before its egress was: still dead is %t, want %t", dead, got[of],
+				want)
 		}
 		*r.asked[key] = resolverState{}
 	}

@@ -300,7 +300,7 @@ func (d *Set) Fill(s *decide.Snapshot) {
 	}
 	s.Servers = d.servers.addrs()
 	s.Loops = d.loops.known(s.Now, s.Probes)
-	s.DeadResolvers = d.dns.status()
+	s.DeadResolvers, s.BackResolvers = d.dns.status()
 	s.Exits = now.exitAddresses()
 	if d.paths != nil {
 		s.Paths = d.paths.status()
