@@ -30,10 +30,8 @@ const (
 )
 
 // internet stands for the Internet: no rule of a policy is likely to name it.
-var internet = map[policyroute.Family]netip.Addr{
-	policyroute.V4: netip.MustParseAddr("1.1.1.1"),
-	policyroute.V6: netip.MustParseAddr("2606:4700:4700::1111"),
-}
+var internet = []netip.Addr{netip.MustParseAddr("1.1.1.1"),
+	netip.MustParseAddr("2606:4700:4700::1111")}
 
 // paths runs the box's own clients, and finds out why some fail. Safe for concurrent use.
 type paths struct {
@@ -45,8 +43,9 @@ type paths struct {
 	mu      sync.Mutex
 	clients map[string]pathcheck.Client
 	sources []kernel.Source
-	// interfaces of the egresses that carry clients' traffic
+	// interfaces of the egresses that carry clients' traffic; "" while none does
 	egresses []string
+	targets  []netip.Addr         // what stands for the Internet
 	proofs   map[string]proof     // by key
 	traced   map[string]time.Time // by key: of the result that was traced
 	found    decide.Paths         // its Results are the checker's
@@ -124,8 +123,12 @@ func (p *paths) set(d decide.Decision, targets []netip.Addr) {
 	changed := !slices.EqualFunc(sources, p.sources, func(a, b kernel.Source) bool {
 		return a.Iface == b.Iface && slices.Equal(a.Prefixes, b.Prefixes)
 	})
-	changed = changed || !slices.Equal(egresses, p.egresses)
-	p.clients, p.sources, p.egresses = byKey, sources, egresses
+	if len(egresses) == 0 {
+		egresses = []string{""}
+	}
+	targets = slices.Concat(internet, targets)
+	changed = changed || !slices.Equal(egresses, p.egresses) || !slices.Equal(targets, p.targets)
+	p.clients, p.sources, p.egresses, p.targets = byKey, sources, egresses, targets
 	p.proofs = followProofs(p.proofs, d)
 	p.mu.Unlock()
 	p.checker.Set(clients)
@@ -190,6 +193,7 @@ func (p *paths) inspectLoop(ctx context.Context) {
 			if now := kernel.LegacyRules(ctx); now != rules {
 				rules = now
 				p.checker.Kick()
+				p.poke()
 			}
 			continue
 		case <-timer.C:
@@ -210,33 +214,23 @@ func (p *paths) inspectLoop(ctx context.Context) {
 // other sources.
 func (p *paths) lookAtRules(ctx context.Context) {
 	p.mu.Lock()
-	sources, egresses := p.sources, p.egresses
+	sources, egresses, targets := p.sources, p.egresses, p.targets
 	p.mu.Unlock()
 	var found []kernel.Diversion
-	for _, f := range policyroute.Families {
-		of, err := p.env.Kernel.Diversions(sources, internet[f])
+	var blocks []kernel.IfaceBlock
+	for _, egress := range egresses {
+		diversions, err := p.env.Kernel.Diversions(sources, egress, targets)
 		if err != nil {
 			p.env.Logger.Debug("looking for diversions failed", "error", err)
 			return
 		}
-		found = append(found, of...)
-	}
-	var ifaces []string
-	for _, s := range sources {
-		ifaces = append(ifaces, s.Iface)
-	}
-	var blocks []kernel.IfaceBlock
-	for _, egress := range egresses {
-		of, err := p.env.Kernel.IfaceBlocks(ctx, ifaces, egress)
+		found = appendNew(found, diversions)
+		of, err := p.env.Kernel.IfaceBlocks(ctx, sources, egress)
 		if err != nil {
 			p.env.Logger.Debug("reading filters failed", "error", err)
 			return
 		}
-		for _, b := range of {
-			if !slices.Contains(blocks, b) {
-				blocks = append(blocks, b)
-			}
-		}
+		blocks = appendNew(blocks, of)
 	}
 	p.mu.Lock()
 	changed := !slices.Equal(found, p.found.Diversions) ||
@@ -246,6 +240,16 @@ func (p *paths) lookAtRules(ctx context.Context) {
 	if changed {
 		p.trigger.Fire("rules of other programs")
 	}
+}
+
+// appendNew adds what is not there yet.
+func appendNew[T comparable](list, more []T) []T {
+	for _, v := range more {
+		if !slices.Contains(list, v) {
+			list = append(list, v)
+		}
+	}
+	return list
 }
 
 // traceFailures follows the packets of each client whose last check failed, once for each result.

@@ -19,18 +19,10 @@ func pathProblems(in Input) []health.Problem {
 	s, d := in.Snapshot, in.Decided
 	var out []health.Problem
 	for _, v := range s.Paths.Diversions {
-		out = append(out, health.Problem{Code: health.PathDiverted, Subject: v.Rule,
-			Message: fmt.Sprintf("devices behind %s do not use ztbridge: another program's "+
-				"routing rule takes their traffic away (%s)", v.Iface, v.Rule),
-			Remedy: "remove that rule", Command: v.Remove})
+		out = append(out, diversionProblem(v))
 	}
 	for _, b := range s.Paths.IfaceBlocks {
-		out = append(out, health.Problem{Code: health.PathBlocked, Subject: b.Iface,
-			Message: fmt.Sprintf("devices behind %s have no %s: %s drops their packets",
-				b.Iface, blockedVersion(b.Block), b.Block),
-			Remedy: "let through what ztbridge forwards",
-			// The box's own client meets the same filter.
-			Command: b.Allow([]string{decide.PathDevice, b.Iface})})
+		out = append(out, blockProblem(in, b))
 	}
 	if s.Paths.Err != nil {
 		out = append(out, health.Problem{Code: health.PathUnchecked,
@@ -42,8 +34,7 @@ func pathProblems(in Input) []health.Problem {
 			continue
 		}
 		// What keeps a whole ingress out is told once, of that ingress.
-		if by, ok := s.Paths.Blocks[c.Key]; ok && slices.ContainsFunc(s.Paths.IfaceBlocks,
-			func(b kernel.IfaceBlock) bool { return b.Block.String() == by.String() }) {
+		if explained(in, c) {
 			continue
 		}
 		if p, found := pathProblem(in, c, r); found {
@@ -54,17 +45,67 @@ func pathProblems(in Input) []health.Problem {
 	return append(out, uncoveredIngresses(in)...)
 }
 
-// blockedVersion returns what a filter that drops all packets of an ingress takes from its devices:
-// tables of nft may see one IP version alone.
-func blockedVersion(b kernel.Block) string {
-	switch family, _, _ := strings.Cut(b.Table, " "); family {
-	case "ip":
-		return familyName(policyroute.V4)
-	case "ip6":
-		return familyName(policyroute.V6)
-	default:
-		return "Internet"
+// diversionProblem tells what another program's routing takes away.
+func diversionProblem(v kernel.Diversion) health.Problem {
+	what, whose := "devices behind %s do not use ztbridge", "their traffic"
+	if v.Some {
+		what, whose = "some traffic of devices behind %s does not use ztbridge", "it"
 	}
+	route, isRoute := strings.CutPrefix(v.Rule, "route ")
+	if isRoute {
+		return health.Problem{Code: health.PathDiverted, Subject: v.Rule,
+			Message: fmt.Sprintf("answers to devices behind %s are thrown away by another "+
+				"program's route (%s)", v.Iface, route),
+			Remedy: "remove that route", Command: v.Remove}
+	}
+	return health.Problem{Code: health.PathDiverted, Subject: v.Rule,
+		Message: fmt.Sprintf(what+": another program's routing rule takes %s away (%s)", v.Iface,
+			whose, v.Rule),
+		Remedy: "remove that rule", Command: v.Remove}
+}
+
+// blockProblem tells which filter keeps an ingress, or one device, out.
+func blockProblem(in Input, b kernel.IfaceBlock) health.Problem {
+	who, have, whose, lost := "devices behind "+b.Iface, "have", "their", "Internet"
+	if b.Device.IsValid() {
+		who, have, whose = fmt.Sprintf("device %s behind %s", b.Device, b.Iface), "has", "its"
+	}
+	if b.Family != 0 {
+		lost = familyName(b.Family)
+	}
+	return health.Problem{Code: health.PathBlocked, Subject: b.Iface,
+		Message: fmt.Sprintf("%s %s no %s: %s drops %s packets", who, have, lost, b.Block, whose),
+		Remedy:  "let through what ztbridge forwards",
+		// The box's own client meets the same filter.
+		Command: b.Allow([]string{decide.PathDevice, b.Iface}, tunnels(in))}
+}
+
+// tunnels returns the interfaces of egresses that are ours alone.
+func tunnels(in Input) (out []string) {
+	for _, e := range in.Decided.Intent.Egresses {
+		if e.Owned && e.Present {
+			out = append(out, e.Iface)
+		}
+	}
+	return out
+}
+
+// explained reports whether what diverts or blocks an ingress explains that a client of the box's
+// own gets no answer: it is told once.
+func explained(in Input, c decide.PathClient) bool {
+	s := in.Snapshot
+	by, blocked := s.Paths.Blocks[c.Key]
+	return slices.ContainsFunc(s.Paths.IfaceBlocks, func(b kernel.IfaceBlock) bool {
+		if blocked {
+			return b.Block.String() == by.String()
+		}
+		// no trace sees what drops packets before, or answers before they are translated
+		return !b.Device.IsValid() && (b.Family == 0 || b.Family == c.Family) &&
+			b.Hook != kernel.HookForward
+	}) || (!blocked || by.Ours) && slices.ContainsFunc(s.Paths.Diversions,
+		func(v kernel.Diversion) bool {
+			return !v.Some && policyroute.FamilyOf(v.Src) == c.Family
+		})
 }
 
 // pathProblem returns why a client of one list and IP version gets no answer. If the probes of its
@@ -86,7 +127,8 @@ func pathProblem(in Input, c decide.PathClient, r pathcheck.Result) (health.Prob
 		}
 		return health.Problem{Code: health.PathBlocked, Subject: c.Key,
 			Message: fmt.Sprintf("%s: %s drops their packets", what, b),
-			Remedy:  "let through what ztbridge forwards", Command: b.Allow(ifaces)}, true
+			Remedy:  "let through what ztbridge forwards",
+			Command: b.Allow(ifaces, tunnels(in))}, true
 	}
 	dns, echo, tcp := r.Outcomes[pathcheck.DNS], r.Outcomes[pathcheck.Echo],
 		r.Outcomes[pathcheck.TCP]
@@ -101,6 +143,11 @@ func pathProblem(in Input, c decide.PathClient, r pathcheck.Result) (health.Prob
 				"does not answer%s", c.Egress, resolverOf(in.Decided.Intent, c), why),
 			Remedy: fmt.Sprintf("name another one, as %s: {…, dns: [9.9.9.9]} under egress:, "+
 				"then: ztbridge reload", c.Egress)}, true
+	case echo.Answered && !tcp.Answered && r.Ever[pathcheck.TCP] && s.Paths.Traced[c.Key]:
+		return health.Problem{Code: health.PathBroken, Subject: c.Key,
+			Message: fmt.Sprintf("%s, though pings are answered: %s, or a network beyond it, "+
+				"drops connections", what, c.Egress),
+			Remedy: "ask the provider, or put another egress first in the rule"}, true
 	case !echo.Answered && !tcp.Answered && getsThrough(s, c) && s.Paths.Traced[c.Key]:
 		return health.Problem{Code: health.PathBroken, Subject: c.Key,
 			Message: fmt.Sprintf("%s, though this box itself gets through by it: what it "+
@@ -173,14 +220,21 @@ func backupResolvers(in Input) []health.Problem {
 	var out []health.Problem
 	for _, e := range in.Decided.Intent.Egresses {
 		for _, a := range e.DNS {
-			if !in.Snapshot.DeadResolvers[decide.ResolverOf{Egress: e.Name, Addr: a}] {
+			of := decide.ResolverOf{Egress: e.Name, Addr: a}
+			if !in.Snapshot.DeadResolvers[of] {
 				continue
 			}
-			out = append(out, health.Problem{Code: health.DNSBackup,
+			p := health.Problem{Code: health.DNSBackup,
 				Subject: e.Name + " " + a.String(),
 				Message: fmt.Sprintf("DNS server %s of %s does not answer", a, e.Name),
 				Remedy: fmt.Sprintf("if it does not come back, name others, as %s: {…, dns: "+
-					"[9.9.9.9]} under egress:, then: ztbridge reload", e.Name)})
+					"[9.9.9.9]} under egress:, then: ztbridge reload", e.Name)}
+			if in.Snapshot.BackResolvers[of] {
+				p.Severity, p.Remedy = health.Info, "nothing"
+				p.Message = fmt.Sprintf("DNS server %s of %s answers again; it is used again in half "+
+					"a minute if it goes on", a, e.Name)
+			}
+			out = append(out, p)
 		}
 	}
 	return out

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -20,47 +21,112 @@ type Source struct {
 	Prefixes []netip.Prefix
 }
 
-// Diversion is a routing rule of another program that diverts clients' packets.
+// Diversion is a routing rule, or a route, of another program that diverts clients' packets.
 type Diversion struct {
 	Iface string
-	Rule  string // as ip(8) prints it: "100: from 10.0.0.0/8 lookup 200"
-	// Remove is the command that removes the rule.
+	Src   netip.Addr // a device whose packets, or answers, it takes
+	Rule  string     // as ip(8) prints it: "100: from 10.0.0.0/8 lookup 200"
+	// Some reports whether it takes those of some ports, protocols or destinations only.
+	Some bool
+	// Remove is the command that removes it.
 	Remove string
 }
 
 // foreignRule is a routing rule that is not ours.
 type foreignRule struct {
 	policyroute.Rule
-	kind  uint8 // FR_ACT_…
-	marks bool  // whether it matches marked packets only
+	kind        uint8 // FR_ACT_…
+	invert      bool  // it takes what does not match
+	mask        uint32
+	sport, last uint16 // the last ports of its ranges
 }
 
-// Diversions returns the foreign rules that decide about packets to dst from any of the sources. It
-// asks the kernel to route such a packet, so that a rule whose table has no route counts as
-// harmless. It skips sources whose interface does not exist.
-func (k *Kernel) Diversions(sources []Source, dst netip.Addr) ([]Diversion, error) {
+// flow is a packet that the kernel is asked to route.
+type flow struct {
+	device   netip.Addr // that sends it, or gets it
+	iif      string
+	src, dst netip.Addr
+	mark     uint32
+	proto    string // "tcp" or "udp"
+	sport    uint16
+	dport    uint16
+}
+
+// Diversions returns the foreign rules that decide about packets from any of the sources to any of
+// dsts, or about the replies, which come by egress. It asks the kernel to route such packets, so
+// that a rule whose table has no route counts as harmless. It also returns routes that throw away
+// what goes to the sources. It skips sources whose interface does not exist.
+func (k *Kernel) Diversions(sources []Source, egress string,
+	dsts []netip.Addr) ([]Diversion, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	f := policyroute.FamilyOf(dst)
-	rules, err := k.foreignRules(f)
+	var out []Diversion
+	for _, f := range policyroute.Families {
+		rules, err := k.foreignRules(f)
+		if err != nil {
+			return nil, err
+		}
+		marks, err := k.marks(rules, sources, f, egress)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range rules {
+			for _, s := range sources {
+				found, src, err := k.diverts(r, r.flows(s, egress, dsts, marks))
+				if err != nil {
+					return nil, err
+				}
+				if found {
+					out = append(out, Diversion{Iface: s.Iface, Src: src, Rule: r.String(),
+						Remove: r.remove(), Some: r.Proto != "" || r.SrcPort+r.DstPort > 0 ||
+							r.To.IsValid() && !r.To.Contains(src)})
+					break
+				}
+			}
+		}
+		dead, err := k.deadRoutes(f, sources)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, dead...)
+	}
+	return out, nil
+}
+
+// diverts reports whether a rule decides about any of the packets, and whose.
+func (k *Kernel) diverts(r foreignRule, flows []flow) (bool, netip.Addr, error) {
+	for _, q := range flows {
+		takes, err := k.takes(r, q)
+		if err != nil || takes {
+			return takes, q.device, err
+		}
+	}
+	return false, netip.Addr{}, nil
+}
+
+// marks returns the marks that other programs' filters give to packets of the sources, and to
+// replies, by interface. It looks only if a rule asks for them.
+func (k *Kernel) marks(rules []foreignRule, sources []Source,
+	f policyroute.Family, egress string) (map[string]uint32, error) {
+	out := map[string]uint32{}
+	if !slices.ContainsFunc(rules, func(r foreignRule) bool { return r.Mark|r.mask != 0 }) {
+		return out, nil
+	}
+	filters, err := k.foreignFilters()
 	if err != nil {
 		return nil, err
 	}
-	var out []Diversion
-	for _, r := range rules {
-		for _, s := range sources {
-			src, ok := r.sourceIn(s, dst)
-			if !ok {
-				continue
-			}
-			takes, err := k.takes(r, s.Iface, src, dst)
-			if err != nil {
-				return nil, err
-			}
-			if takes {
-				out = append(out, Diversion{Iface: s.Iface, Rule: r.String(),
-					Remove: r.remove()})
-				break
+	defer filters.conn.CloseLasting()
+	for _, s := range sources {
+		for _, device := range s.representatives(f) {
+			for _, p := range packetsOf(s, f, device, egress) {
+				mark, err := filters.markAt(p)
+				if err != nil {
+					return nil, err
+				}
+				if len(mark) == 4 && !p.reply {
+					out[p.iif] = binary.NativeEndian.Uint32(mark)
+				}
 			}
 		}
 	}
@@ -83,28 +149,72 @@ func (k *Kernel) foreignRules(f policyroute.Family) ([]foreignRule, error) {
 		r, ours := parseRule(m)
 		local := r.Table == unix.RT_TABLE_LOCAL
 		if !ours && !local && r.Priority < policyroute.RuleDeny {
-			out = append(out, foreignRule{Rule: r, kind: nl.DeserializeRtMsg(m).Type,
-				marks: r.Mark != 0})
+			out = append(out, moreOf(m, r))
 		}
 	}
 	return out, nil
 }
 
-// sourceIn returns an address of the source that the rule can match.
-func (r foreignRule) sourceIn(s Source, dst netip.Addr) (netip.Addr, bool) {
-	if r.marks || r.IIF != "" && r.IIF != s.Iface || r.To.IsValid() && !r.To.Contains(dst) {
-		return netip.Addr{}, false
-	}
-	for _, p := range s.Prefixes {
+// moreOf reads of a rule what ours never have.
+func moreOf(m []byte, known policyroute.Rule) foreignRule {
+	msg := nl.DeserializeRtMsg(m)
+	r := foreignRule{Rule: known, kind: msg.Type, invert: msg.Flags&unix.FIB_RULE_INVERT != 0,
+		sport: known.SrcPort, last: known.DstPort}
+	for rest := m[msg.Len():]; len(rest) >= unix.SizeofRtAttr; {
+		kind, v, next, ok := nextAttr(rest)
+		if !ok {
+			break
+		}
 		switch {
-		case p.Addr().Is4() != dst.Is4():
-		case r.From.IsValid() && p.Contains(r.From.Addr()):
-			return inside(r.From), true
-		case !r.From.IsValid() || r.From.Contains(p.Addr()):
-			return inside(p), true
+		case kind == unix.FRA_FWMASK && len(v) == 4:
+			r.mask = binary.NativeEndian.Uint32(v)
+		case kind == unix.FRA_SPORT_RANGE && len(v) == 4:
+			r.sport = binary.NativeEndian.Uint16(v[2:])
+		case kind == unix.FRA_DPORT_RANGE && len(v) == 4:
+			r.last = binary.NativeEndian.Uint16(v[2:])
+		}
+		rest = next
+	}
+	return r
+}
+
+// flows returns packets of a source, and replies, that the rule can match.
+func (r foreignRule) flows(s Source, egress string, dsts []netip.Addr,
+	marks map[string]uint32) (out []flow) {
+	add := func(iif string, src, dst, device netip.Addr) {
+		out = append(out, flow{device: device, iif: iif, src: src, dst: dst, mark: marks[iif],
+			proto: r.Proto, sport: r.SrcPort, dport: r.DstPort})
+	}
+	for _, dst := range dsts {
+		if policyroute.FamilyOf(dst) != r.Family {
+			continue
+		}
+		if r.IIF == "" || r.IIF == s.Iface || r.invert {
+			for _, src := range s.those(r.From, r.Family, r.invert) {
+				add(s.Iface, src, dst, src)
+			}
+		}
+		if egress != "" && (r.IIF == "" || r.IIF == egress || r.invert) {
+			for _, device := range s.those(r.To, r.Family, r.invert) {
+				add(egress, dst, device, device)
+			}
 		}
 	}
-	return netip.Addr{}, false
+	return out
+}
+
+// those returns addresses of devices that a selector of a rule may match.
+func (s Source) those(selected netip.Prefix, f policyroute.Family, invert bool) (out []netip.Addr) {
+	for _, p := range s.Prefixes {
+		switch {
+		case policyroute.FamilyOf(p.Addr()) != f:
+		case !selected.IsValid(), selected.Contains(p.Addr()), invert:
+			out = append(out, inside(p))
+		case p.Contains(selected.Addr()):
+			out = append(out, inside(selected))
+		}
+	}
+	return out
 }
 
 // inside returns an address of a prefix other than the network address. It looks like a host's, but
@@ -120,9 +230,8 @@ func inside(p netip.Prefix) netip.Addr {
 }
 
 // takes reports whether the rule decides about a packet.
-func (k *Kernel) takes(r foreignRule, iface string, src, dst netip.Addr) (bool, error) {
-	routes, err := k.rtnl.RouteGetWithOptions(dst.AsSlice(), &netlink.RouteGetOptions{
-		Iif: iface, SrcAddr: src.AsSlice(), FIBMatch: true})
+func (k *Kernel) takes(r foreignRule, q flow) (bool, error) {
+	table, err := k.tableOf(q)
 	refusals := map[uint8]unix.Errno{unix.FR_ACT_UNREACHABLE: unix.ENETUNREACH,
 		unix.FR_ACT_BLACKHOLE: unix.EINVAL, unix.FR_ACT_PROHIBIT: unix.EACCES}
 	var refused unix.Errno
@@ -135,10 +244,90 @@ func (k *Kernel) takes(r foreignRule, iface string, src, dst netip.Addr) (bool, 
 			r.kind == unix.FR_ACT_UNREACHABLE && (refused == unix.ENETUNREACH ||
 				refused == unix.EHOSTUNREACH), nil
 	case err != nil:
-		return false, fmt.Errorf("looking up the route of %s by %s: %w", src, iface, err)
+		return false, fmt.Errorf("looking up the route of %s by %s: %w", q.src, q.iif, err)
+	case r.kind == unix.FR_ACT_GOTO: // past our rules
+		return r.Target > policyroute.RuleDeny &&
+			(table < policyroute.TableFirst || table > policyroute.TableLast), nil
 	}
-	return r.kind == unix.FR_ACT_TO_TBL && slices.ContainsFunc(routes,
-		func(found netlink.Route) bool { return found.Table == r.Table }), nil
+	return r.kind == unix.FR_ACT_TO_TBL && table == r.Table, nil
+}
+
+// tableOf returns the table whose route the kernel would give to a forwarded packet.
+func (k *Kernel) tableOf(q flow) (int, error) {
+	link, err := k.rtnl.LinkByName(q.iif)
+	if err != nil {
+		return 0, err
+	}
+	bits := uint8(q.dst.BitLen())
+	req := k.request(unix.RTM_GETROUTE, 0)
+	req.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: afOf(policyroute.FamilyOf(q.dst)),
+		Dst_len: bits, Src_len: bits,
+		Flags: unix.RTM_F_FIB_MATCH | unix.RTM_F_LOOKUP_TABLE}})
+	add := func(attr int, v []byte) { req.AddData(nl.NewRtAttr(attr, v)) }
+	add(unix.RTA_DST, q.dst.AsSlice())
+	add(unix.RTA_SRC, q.src.AsSlice())
+	add(unix.RTA_IIF, nl.Uint32Attr(uint32(link.Attrs().Index)))
+	if q.mark != 0 {
+		add(unix.RTA_MARK, nl.Uint32Attr(q.mark))
+	}
+	if number, ok := l4Protos[q.proto]; ok {
+		add(unix.RTA_IP_PROTO, []byte{number})
+	}
+	for attr, port := range map[int]uint16{unix.RTA_SPORT: q.sport, unix.RTA_DPORT: q.dport} {
+		if port != 0 {
+			add(attr, binary.BigEndian.AppendUint16(nil, port))
+		}
+	}
+	msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWROUTE)
+	if err != nil || len(msgs) == 0 {
+		return 0, err
+	}
+	msg := nl.DeserializeRtMsg(msgs[0])
+	table := int(msg.Table)
+	for rest := msgs[0][msg.Len():]; len(rest) >= unix.SizeofRtAttr; {
+		kind, v, next, ok := nextAttr(rest)
+		if !ok {
+			break
+		}
+		if kind == unix.RTA_TABLE && len(v) == 4 {
+			table = int(binary.NativeEndian.Uint32(v))
+		}
+		rest = next
+	}
+	return table, nil
+}
+
+// deadRoutes returns main's routes that throw away what goes to a source.
+func (k *Kernel) deadRoutes(f policyroute.Family, sources []Source) ([]Diversion, error) {
+	var out []Diversion
+	for i, name := range []string{"blackhole", "unreachable", "prohibit"} {
+		routes, err := k.rtnl.RouteListFiltered(int(afOf(f)), &netlink.Route{
+			Type: unix.RTN_BLACKHOLE + i, Table: unix.RT_TABLE_MAIN},
+			netlink.RT_FILTER_TYPE|netlink.RT_FILTER_TABLE)
+		if err != nil {
+			return nil, fmt.Errorf("listing %s routes: %w", name, err)
+		}
+		for _, r := range routes {
+			if r.Dst == nil {
+				continue
+			}
+			addr, _ := netip.AddrFromSlice(r.Dst.IP)
+			bits, _ := r.Dst.Mask.Size()
+			to := netip.PrefixFrom(addr.Unmap(), bits)
+			for _, s := range sources {
+				if !slices.ContainsFunc(s.Prefixes, func(p netip.Prefix) bool {
+					return p.Bits() <= bits && p.Contains(to.Addr())
+				}) {
+					continue
+				}
+				rule := foreignRule{Rule: policyroute.Rule{Family: f}}
+				out = append(out, Diversion{Iface: s.Iface, Src: inside(to),
+					Rule:   fmt.Sprintf("route %s %s", name, to),
+					Remove: fmt.Sprintf("%s route del %s %s", rule.program(), name, to)})
+			}
+		}
+	}
+	return out, nil
 }
 
 // selector prints the rule without its number, as ip(8) reads it.
@@ -147,24 +336,54 @@ func (r foreignRule) selector() string {
 	if r.From.IsValid() {
 		words[0] = "from " + r.From.String()
 	}
-	if r.To.IsValid() {
-		words = append(words, "to "+r.To.String())
+	if r.invert {
+		words[0] = "not " + words[0]
 	}
-	if r.IIF != "" {
-		words = append(words, "iif "+r.IIF)
+	add := func(word string, given bool) {
+		if given {
+			words = append(words, word)
+		}
 	}
-	action := map[uint8]string{unix.FR_ACT_TO_TBL: fmt.Sprint("lookup ", r.Table),
+	add("to "+r.To.String(), r.To.IsValid())
+	add("iif "+r.IIF, r.IIF != "")
+	mark := fmt.Sprintf("fwmark %#x", r.Mark)
+	if r.mask != 0 && r.mask != ^uint32(0) {
+		mark += fmt.Sprintf("/%#x", r.mask)
+	}
+	add(mark, r.Mark|r.mask != 0)
+	add("ipproto "+r.Proto, r.Proto != "")
+	add("sport "+portRange(r.SrcPort, r.sport), r.SrcPort != 0)
+	add("dport "+portRange(r.DstPort, r.last), r.DstPort != 0)
+	return strings.TrimSpace(strings.Join(append(words, r.action()), " "))
+}
+
+func portRange(first, last uint16) string {
+	if first == last {
+		return fmt.Sprint(first)
+	}
+	return fmt.Sprintf("%d-%d", first, last)
+}
+
+func (r foreignRule) action() string {
+	table := fmt.Sprint(r.Table)
+	if r.Table == unix.RT_TABLE_MAIN {
+		table = "main"
+	}
+	return map[uint8]string{unix.FR_ACT_TO_TBL: "lookup " + table,
 		unix.FR_ACT_UNREACHABLE: "unreachable", unix.FR_ACT_BLACKHOLE: "blackhole",
-		unix.FR_ACT_PROHIBIT: "prohibit"}[r.kind]
-	return strings.TrimSpace(strings.Join(append(words, action), " "))
+		unix.FR_ACT_PROHIBIT: "prohibit", unix.FR_ACT_GOTO: fmt.Sprint("goto ", r.Target)}[r.kind]
 }
 
 func (r foreignRule) String() string { return fmt.Sprintf("%d: %s", r.Priority, r.selector()) }
 
 func (r foreignRule) remove() string {
-	program := "ip"
+	return fmt.Sprintf("%s rule del pref %d %s", r.program(), r.Priority, r.selector())
+}
+
+// program is ip(8) for the rule's IP version.
+func (r foreignRule) program() string {
 	if r.Family == policyroute.V6 {
-		program = "ip -6"
+		return "ip -6"
 	}
-	return fmt.Sprintf("%s rule del pref %d %s", program, r.Priority, r.selector())
+	return "ip"
 }

@@ -2,81 +2,51 @@ package kernel
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/google/nftables/xt"
 	"golang.org/x/sys/unix"
 
 	"ztbridge/policyroute"
 )
 
-// IfaceBlock is a filter that drops all packets from devices behind an interface, or all replies.
-type IfaceBlock struct {
-	Iface string
-	Block
-}
-
-// outcome is what is known of a rule or a chain without a packet.
-type outcome uint8
-
-const (
-	passes outcome = iota
-	blocks
-	unclear // it depends on what only a packet can tell
-)
-
-// ruleset holds other programs' filters, read once.
-type ruleset struct {
-	ctx  context.Context
-	k    *Kernel
-	conn *nftables.Conn
-	// facts: by which interfaces packets enter and leave, and whether they are answers
-	iif, oif string
-	answers  bool
-	drop     *nftables.Rule  // that blocks; nil: a policy
-	at       *nftables.Chain // where
-}
-
-// maxJumps limits nested jumps, as the kernel does.
-const maxJumps = 16
-
-// IfaceBlocks returns foreign nftables filters that drop all packets of one of the interfaces.
-// Filters that packets of other interfaces meet as well are left out. It leaves out rules that
-// depend on more than the interface and the connection's state: only a packet can test those.
+// IfaceBlocks returns foreign filters that drop all packets of the devices behind one of the
+// sources, of one of them, or the replies, and that packets by another interface may not meet. It
+// leaves out rules that depend on more than interfaces, addresses, the connection's state and
+// marks: only a packet can test those.
 //
 // egress is the interface by which what devices send leaves.
-func (k *Kernel) IfaceBlocks(ctx context.Context, ifaces []string,
+func (k *Kernel) IfaceBlocks(ctx context.Context, sources []Source,
 	egress string) ([]IfaceBlock, error) {
-	conn, err := k.nft.dial()
+	filters, err := k.foreignFilters()
 	if err != nil {
 		return nil, err
 	}
-	defer conn.CloseLasting()
-	chains, err := conn.ListChains()
-	if err != nil {
-		return nil, fmt.Errorf("listing chains: %w", err)
-	}
+	defer filters.conn.CloseLasting()
+	legacy := legacyFilters(ctx)
 	var out []IfaceBlock
-	for _, c := range chains {
-		if !filtersForwarded(c) {
-			continue
-		}
-		for _, iface := range ifaces {
-			for _, r := range []ruleset{
-				{ctx: ctx, k: k, conn: conn, iif: iface, oif: egress},
-				{ctx: ctx, k: k, conn: conn, iif: egress, oif: iface, answers: true},
-			} {
-				result, err := r.base(c, chains)
+	for _, s := range sources {
+		families := s.families()
+		for _, f := range families {
+			everybody := s.representatives(f)
+			for _, device := range append(everybody, filters.devicesIn(s, f)...) {
+				b, found, err := filters.blockOf(ctx, packetsOf(s, f, device, egress), legacy)
 				if err != nil {
 					return nil, err
 				}
-				if result == blocks {
-					out = append(out, IfaceBlock{iface, r.describe(c)})
-					break
+				block := IfaceBlock{Iface: s.Iface, Family: f, Block: b}
+				if !slices.Contains(everybody, device) {
+					block.Device = device
+				}
+				if found {
+					out = addBlock(out, block, len(families) > 1)
 				}
 			}
 		}
@@ -84,224 +54,255 @@ func (k *Kernel) IfaceBlocks(ctx context.Context, ifaces []string,
 	return out, nil
 }
 
+// blockOf returns the filter that drops any of the packets, if one is known to.
+func (f *filters) blockOf(ctx context.Context, packets []packet, legacy legacyTables) (
+	Block, bool, error) {
+	for _, p := range packets {
+		b, found, err := f.follow(ctx, p)
+		if err != nil || found {
+			return b, found, err
+		}
+		if b, found = legacy.follow(p); found {
+			return b, true, nil
+		}
+	}
+	return Block{}, false, nil
+}
+
+// nfInetIngress is NF_INET_INGRESS (linux/netfilter.h).
+const nfInetIngress = 5
+
 // ownTables are ours, in family inet.
 var ownTables = []string{policyroute.NftTable, traceTable, accountTable}
 
-// filtersForwarded reports whether a chain is another program's and sees forwarded packets.
-func filtersForwarded(c *nftables.Chain) bool {
-	if c.Hooknum == nil || slices.Contains(ownTables, c.Table.Name) {
-		return false
+// filters are other programs' chains that forwarded packets meet. They belong to one goroutine, and
+// are valid for a moment: rules are read when they are needed first.
+type filters struct {
+	k       *Kernel
+	conn    *nftables.Conn
+	chains  []*nftables.Chain
+	base    []baseChain // in the order in which packets pass them
+	devices []netip.Addr
+	cached  map[*nftables.Chain][]*nftables.Rule
+}
+
+// baseChain is a chain that the kernel calls.
+type baseChain struct {
+	*nftables.Chain
+	hook     string
+	priority int
+	devices  []string // of the hooks ingress and egress: those that it is called for
+}
+
+// foreignFilters reads the chains. The caller closes conn.
+func (k *Kernel) foreignFilters() (*filters, error) {
+	conn, err := k.nft.dial()
+	if err != nil {
+		return nil, err
+	}
+	out := &filters{k: k, conn: conn, cached: map[*nftables.Chain][]*nftables.Rule{}}
+	if out.chains, err = conn.ListChains(); err != nil {
+		_ = conn.CloseLasting()
+		return nil, fmt.Errorf("listing chains: %w", err)
+	}
+	var of map[chainName][]string
+	for _, c := range out.chains {
+		hook := hookOf(c)
+		if hook == "" || slices.Contains(ownTables, c.Table.Name) {
+			continue
+		}
+		b := baseChain{Chain: c, hook: hook, priority: int(*c.Priority)}
+		if hook == hookIngress || hook == hookEgress {
+			if of == nil {
+				if of, err = hookDevices(); err != nil {
+					_ = conn.CloseLasting()
+					return nil, err
+				}
+			}
+			b.devices = of[chainName{byte(c.Table.Family), c.Table.Name, c.Name}]
+		}
+		out.base = append(out.base, b)
+	}
+	slices.SortStableFunc(out.base, func(a, b baseChain) int {
+		return cmp.Or(cmp.Compare(slices.Index(forwardHooks, a.hook),
+			slices.Index(forwardHooks, b.hook)), cmp.Compare(a.priority, b.priority))
+	})
+	return out, nil
+}
+
+// hookOf returns the hook of a chain that forwarded packets pass; "" for any other.
+func hookOf(c *nftables.Chain) string {
+	if c.Hooknum == nil || c.Priority == nil {
+		return ""
 	}
 	switch c.Table.Family {
+	case nftables.TableFamilyNetdev:
+		return map[nftables.ChainHook]string{unix.NF_NETDEV_INGRESS: hookIngress,
+			unix.NF_NETDEV_EGRESS: hookEgress}[*c.Hooknum]
 	case nftables.TableFamilyINet, nftables.TableFamilyIPv4, nftables.TableFamilyIPv6:
-		return *c.Hooknum == *nftables.ChainHookForward
+		return map[nftables.ChainHook]string{unix.NF_INET_PRE_ROUTING: hookPrerouting,
+			unix.NF_INET_FORWARD: HookForward, unix.NF_INET_POST_ROUTING: hookPostrouting,
+			nfInetIngress: hookIngress}[*c.Hooknum]
 	}
-	return false
+	return ""
 }
 
-// base evaluates a base chain.
-func (r *ruleset) base(c *nftables.Chain, all []*nftables.Chain) (outcome, error) {
-	verdict, decided, err := r.chain(c, all, 0)
-	if err != nil || decided {
-		return verdict, err
+// meets reports whether a packet comes to the chain.
+func (b baseChain) meets(p packet) bool {
+	switch b.hook {
+	case hookIngress:
+		return slices.Contains(b.devices, p.iif)
+	case hookEgress:
+		return slices.Contains(b.devices, p.oif)
 	}
-	if c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop {
-		r.at = c
-		return blocks, nil
-	}
-	return passes, nil
+	return b.Table.Family == nftables.TableFamilyINet ||
+		(b.Table.Family == nftables.TableFamilyIPv6) == (p.family == policyroute.V6)
 }
 
-// chain evaluates the rules of a chain; decided reports whether packets go no further.
-func (r *ruleset) chain(c *nftables.Chain, all []*nftables.Chain,
-	depth int) (verdict outcome, decided bool, err error) {
-	rules, err := r.conn.GetRules(c.Table, c)
-	if err != nil {
-		return 0, false, fmt.Errorf("listing chain %s: %w", c.Name, err)
+// follow returns the filter that drops a packet, if any is known to.
+func (f *filters) follow(ctx context.Context, p packet) (Block, bool, error) {
+	for _, b := range f.base {
+		if !b.meets(p) {
+			continue
+		}
+		here := p.at(b.hook, b.priority)
+		verdict, decided, by, in, err := walk(b.Name, 0, f.steps(b, &here))
+		if err != nil {
+			return Block{}, false, err
+		}
+		p.mark = here.mark
+		if !decided && b.Policy != nil && *b.Policy == nftables.ChainPolicyDrop {
+			verdict, in = blocks, b.Name
+		}
+		if verdict == blocks {
+			rule, _ := by.(*nftables.Rule)
+			return f.describe(ctx, b, in, rule, p), true, nil
+		}
 	}
-	for _, rule := range rules {
-		matches, end, known := r.rule(rule)
-		switch {
-		case !known && end == nil, known && !matches, matches && end == nil:
-			continue // it cannot decide, or not about these packets
-		case !known && (end.Kind == expr.VerdictDrop || end.Kind == expr.VerdictReturn):
-			if end.Kind == expr.VerdictReturn {
-				return unclear, true, nil
+	return Block{}, false, nil
+}
+
+// markAt returns the mark that a packet has when it is routed, nil if that is not known.
+func (f *filters) markAt(p packet) ([]byte, error) {
+	for _, b := range f.base {
+		if b.meets(p) && (b.hook == hookIngress || b.hook == hookPrerouting) {
+			here := p.at(b.hook, b.priority)
+			if _, _, _, _, err := walk(b.Name, 0, f.steps(b, &here)); err != nil {
+				return nil, err
 			}
-			continue // some are dropped here, others go on
-		case !known:
-			return unclear, true, nil // some may be accepted
-		}
-		switch end.Kind {
-		case expr.VerdictDrop:
-			r.drop, r.at = rule, c
-			return blocks, true, nil
-		case expr.VerdictReturn:
-			return passes, false, nil
-		case expr.VerdictJump, expr.VerdictGoto:
-			verdict, decided, err := r.jump(c, end, all, depth)
-			if err != nil || decided || end.Kind == expr.VerdictGoto {
-				return verdict, decided, err
-			}
-		default:
-			return passes, true, nil
+			p.mark = here.mark
 		}
 	}
-	return passes, false, nil
+	return p.mark, nil
 }
 
-func (r *ruleset) jump(from *nftables.Chain, to *expr.Verdict, all []*nftables.Chain,
-	depth int) (outcome, bool, error) {
-	if depth == maxJumps {
-		return unclear, true, nil
+// describe names the rule, or the policy, that blocks.
+func (f *filters) describe(ctx context.Context, base baseChain, in string, rule *nftables.Rule,
+	p packet) Block {
+	point := tracePoint{family: byte(base.Table.Family), table: base.Table.Name, chain: in,
+		base: base.Name}
+	if rule != nil {
+		point.handle = rule.Handle
 	}
-	for _, c := range all {
-		if c.Name == to.Chain && c.Table.Name == from.Table.Name &&
-			c.Table.Family == from.Table.Family {
-			return r.chain(c, all, depth+1)
-		}
+	b := f.k.describe(ctx, point)
+	b.Hook = base.hook
+	switch base.hook {
+	case hookIngress:
+		b.Device = p.iif
+	case hookEgress:
+		b.Device = p.oif
 	}
-	return unclear, true, nil
+	return b
 }
 
-// rule evaluates one rule. end is its verdict, nil if it has none; known is false if it depends on
-// the packet whether the rule matches.
-func (r *ruleset) rule(rule *nftables.Rule) (matches bool, end *expr.Verdict, known bool) {
-	registers := map[uint32][]byte{}
-	matches, known = true, true
-	for _, e := range rule.Exprs {
-		switch e := e.(type) {
-		case *expr.Meta:
-			if e.SourceRegister {
+// rules returns those of a chain.
+func (f *filters) rules(c *nftables.Chain) ([]*nftables.Rule, error) {
+	if have, ok := f.cached[c]; ok {
+		return have, nil
+	}
+	rules, err := f.conn.GetRules(c.Table, c)
+	if err == nil {
+		f.cached[c] = rules
+	}
+	return rules, err
+}
+
+// devicesIn returns the addresses of single devices that some rule names.
+func (f *filters) devicesIn(s Source, family policyroute.Family) []netip.Addr {
+	if f.devices == nil {
+		f.devices = []netip.Addr{}
+		for _, c := range f.chains {
+			if slices.Contains(ownTables, c.Table.Name) {
 				continue
 			}
-			registers[e.Register] = r.meta(e.Key)
-		case *expr.Ct:
-			registers[e.Register] = r.ct(e.Key)
-		case *expr.Bitwise:
-			registers[e.DestRegister] = masked(registers[e.SourceRegister], e)
-		case *expr.Cmp:
-			have := registers[e.Register]
-			switch {
-			case have == nil:
-				known = false
-			case !compare(have, e):
-				return false, nil, true
+			rules, _ := f.rules(c) // what cannot be read now is told by follow
+			for _, r := range rules {
+				f.devices = append(f.devices, addressesIn(r)...)
 			}
-		case *expr.Lookup:
-			isIn, sure := r.lookup(rule.Table, e, registers[e.SourceRegister])
-			switch {
-			case e.IsDestRegSet || !sure:
-				known = false
-				if e.IsDestRegSet { // a verdict map: anything may come of it
-					return false, &expr.Verdict{Kind: expr.VerdictAccept}, false
-				}
-			case isIn == e.Invert:
-				return false, nil, true
-			}
-		case *expr.Verdict:
-			end = e
-		case *expr.Reject:
-			end = &expr.Verdict{Kind: expr.VerdictDrop}
-		case *expr.Target: // of iptables
-			if e.Name != "REJECT" {
-				known = false
-				continue
-			}
-			end = &expr.Verdict{Kind: expr.VerdictDrop}
-		case *expr.Counter, *expr.Log, *expr.Immediate:
-		default:
-			known = false
 		}
 	}
-	return matches, end, known
-}
-
-// meta returns what is known of a packet, nil for nothing.
-func (r *ruleset) meta(key expr.MetaKey) []byte {
-	name := make([]byte, unix.IFNAMSIZ)
-	switch key {
-	case expr.MetaKeyIIFNAME:
-		copy(name, r.iif)
-	case expr.MetaKeyOIFNAME:
-		copy(name, r.oif)
-	default:
-		return nil
-	}
-	return name
-}
-
-// ct returns the state of the connection: packets that enter open it, packets that leave are
-// replies.
-func (r *ruleset) ct(key expr.CtKey) []byte {
-	if key != expr.CtKeySTATE {
-		return nil
-	}
-	state := expr.CtStateBitNEW
-	if r.answers {
-		state = expr.CtStateBitESTABLISHED
-	}
-	return binary.NativeEndian.AppendUint32(nil, state)
-}
-
-func masked(value []byte, e *expr.Bitwise) []byte {
-	if len(value) != len(e.Mask) || len(value) != len(e.Xor) {
-		return nil
-	}
-	out := make([]byte, len(value))
-	for i := range value {
-		out[i] = value[i]&e.Mask[i] ^ e.Xor[i]
+	var out []netip.Addr
+	for _, a := range f.devices {
+		if policyroute.FamilyOf(a) == family && len(out) < maxDevices && !slices.Contains(out, a) &&
+			slices.ContainsFunc(s.Prefixes, func(p netip.Prefix) bool { return p.Contains(a) }) {
+			out = append(out, a)
+		}
 	}
 	return out
 }
 
-// compare reports whether a value satisfies a comparison. A name that ends in '*' is compared as
-// far as it goes.
-func compare(have []byte, e *expr.Cmp) bool {
-	have = have[:min(len(have), len(e.Data))]
-	switch order := bytes.Compare(have, e.Data); e.Op {
-	case expr.CmpOpEq:
-		return order == 0
-	case expr.CmpOpNeq:
-		return order != 0
-	case expr.CmpOpLt:
-		return order < 0
-	case expr.CmpOpLte:
-		return order <= 0
-	case expr.CmpOpGt:
-		return order > 0
-	default:
-		return order >= 0
-	}
-}
-
-// lookup reports whether a value is in a set; sure is false if that cannot be known.
-func (r *ruleset) lookup(table *nftables.Table, e *expr.Lookup, have []byte) (isIn, sure bool) {
-	if have == nil || e.IsDestRegSet {
-		return false, false
-	}
-	set, err := r.conn.GetSetByName(table, e.SetName)
-	if err != nil || set.Interval || set.Concatenation {
-		return false, false
-	}
-	elements, err := r.conn.GetSetElements(set)
-	if err != nil {
-		return false, false
-	}
-	for _, el := range elements {
-		if bytes.Equal(el.Key, have) {
-			return true, true
+// addressesIn returns the whole addresses that a rule compares with.
+func addressesIn(r *nftables.Rule) (out []netip.Addr) {
+	for i, e := range r.Exprs[:max(0, len(r.Exprs)-1)] {
+		load, isLoad := e.(*expr.Payload)
+		compare, isCompare := r.Exprs[i+1].(*expr.Cmp)
+		if !isLoad || !isCompare || load.Base != expr.PayloadBaseNetworkHeader ||
+			compare.Op != expr.CmpOpEq {
+			continue
+		}
+		if a, ok := netip.AddrFromSlice(compare.Data); ok {
+			out = append(out, a)
 		}
 	}
-	return false, true
+	return out
 }
 
-// describe names the rule or policy that blocks, and its base chain.
-func (r *ruleset) describe(base *nftables.Chain) Block {
-	p := tracePoint{family: byte(r.at.Table.Family), table: r.at.Table.Name, chain: r.at.Name,
-		base: base.Name}
-	if r.drop != nil {
-		p.handle = r.drop.Handle
+// steps returns what the rules of a chain do to a packet. Those that set its mark change p.
+func (f *filters) steps(base baseChain, p *packet) func(string) ([]step, error) {
+	return func(name string) ([]step, error) {
+		i := slices.IndexFunc(f.chains, func(c *nftables.Chain) bool {
+			return c.Name == name && c.Table.Name == base.Table.Name &&
+				c.Table.Family == base.Table.Family
+		})
+		if i < 0 {
+			return []step{{do: accept}}, nil // not to be read: unclear
+		}
+		rules, err := f.rules(f.chains[i])
+		if err != nil {
+			return nil, err
+		}
+		var out []step
+		for _, r := range rules {
+			out = append(out, evaluation{f: f, p: p}.rule(r))
+		}
+		return out, nil
 	}
-	return r.k.describe(r.ctx, p)
+}
+
+// extension reads what an extension of iptables does; mark is what it sets, if it does.
+func extension(e *expr.Target) (do action, mark []byte, sets bool) {
+	switch e.Name {
+	case "REJECT":
+		return drop, nil, false
+	case "MARK":
+		raw, ok := e.Info.(*xt.Unknown)
+		const size = 8 // of xt_mark_tginfo2: mark and mask
+		if !ok || len(*raw) < size || binary.NativeEndian.Uint32((*raw)[4:]) != ^uint32(0) {
+			return goOn, nil, true
+		}
+		return goOn, bytes.Clone((*raw)[:4]), true
+	case "CONNMARK":
+		return goOn, nil, true
+	}
+	return goOn, nil, false
 }

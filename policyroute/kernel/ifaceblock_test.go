@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -18,6 +20,7 @@ func TestRuleOutcome(t *testing.T) {
 	is := func(s string) expr.Any {
 		return &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name(s)}
 	}
+	const dropped = drop
 	drop := &expr.Verdict{Kind: expr.VerdictDrop}
 	for _, tt := range []struct {
 		name           string
@@ -33,16 +36,25 @@ func TestRuleOutcome(t *testing.T) {
 			Data: []byte("in")}, drop}, true, true},
 		{"not its interface", []expr.Any{iif, &expr.Cmp{Op: expr.CmpOpNeq, Register: 1,
 			Data: name("in0")}, drop}, false, true},
-		{"a mark", []expr.Any{&expr.Meta{Key: expr.MetaKeyMARK, Register: 1}, is("x"), drop},
-			true, false},
+		{"a packet's length", []expr.Any{&expr.Meta{Key: expr.MetaKeyLEN, Register: 1}, is("x"),
+			drop}, true, false},
 		{"a match of iptables", []expr.Any{&expr.Match{Name: "limit"}, drop}, true, false},
 	} {
-		r := &ruleset{iif: "in0", oif: "tun0"}
-		matches, end, known := r.rule(&nftables.Rule{Exprs: tt.exprs})
-		if known != tt.known || known && matches != tt.matches || matches && end != drop {
-			t.Errorf("%s: matches %v, known %v, %v", tt.name, matches, known, end)
+		p := &packet{iif: "in0", oif: "tun0", family: 4, src: netip.MustParseAddr("10.9.0.7")}
+		s := evaluation{p: p}.rule(&nftables.Rule{Exprs: tt.exprs})
+		if s.known != tt.known || s.known && s.matches != tt.matches ||
+			s.matches && s.do != dropped {
+			t.Errorf("%s: %+v", tt.name, s)
 		}
 	}
+}
+
+// told returns what is said of a block: of which device or IP version, and what blocks.
+func told(b IfaceBlock) string {
+	if b.Device.IsValid() {
+		return b.Device.String() + " " + b.String()
+	}
+	return fmt.Sprint(b.Family, " ", b.String())
 }
 
 // IfaceBlocks finds the filters that no packet but one by that interface meets, and claims nothing
@@ -73,25 +85,124 @@ func TestIfaceBlocks(t *testing.T) {
 		{"a port", `chain f { ` + hook + `; iifname "in0" tcp dport 25 drop; }`, ""},
 		{"invalid ones", `chain f { ` + hook + `; iifname "in0" ct state invalid drop; }`, ""},
 		{"some accepted before", `chain f { ` + hook +
-			`; ip saddr 10.0.0.0/8 accept; iifname "in0" drop; }`, ""},
-		{"one IP version", `chain f { ` + hook + `; iifname "in0" meta nfproto ipv4 drop; }`, ""},
+			`; ip saddr 10.0.0.0/8 accept; iifname "in0" drop; }`, "6 rule"},
+		{"one IP version", `chain f { ` + hook + `; iifname "in0" meta nfproto ipv4 drop; }`,
+			"4 rule"},
 		{"one IP version accepted", `chain f { ` + hook +
-			`; policy drop; meta nfproto ipv6 accept; }`, ""},
+			`; policy drop; meta nfproto ipv6 accept; }`, "4 the policy"},
+		{"where they come from", `chain f { ` + hook + `; ip saddr 10.9.0.0/16 drop; }`, "4 rule"},
+		{"ranges", `chain f { ` + hook + `; ip6 saddr { fd08::/64, fd09::/64 } drop; }`, "6 rule"},
+		{"other ranges", `chain f { ` + hook + `; ip saddr { 10.8.0.0/24, 10.10.0.0/16 } drop; }`,
+			""},
+		{"one device", `chain f { ` + hook + `; ip saddr 10.9.0.7 drop; }`, "10.9.0.7 rule"},
+		{"where answers go", `chain f { ` + hook + `; ip daddr 10.9.0.0/24 drop; }`, "4 rule"},
+		{"before connections are tracked", `chain f { type filter hook prerouting priority raw;
+			iifname "in0" drop; }`, "chain f"},
+		{"what leaves", `chain f { type filter hook postrouting priority 0; oifname "tun0" drop; }`,
+			"chain f"},
+		{"a mark that is set before", `chain p { type filter hook prerouting priority mangle;
+			iifname "in0" meta mark set 7; }; chain f { ` + hook + `; meta mark 7 drop; }`,
+			"meta mark"},
+		{"another mark", `chain p { type filter hook prerouting priority mangle;
+			iifname "in0" meta mark set 7; }; chain f { ` + hook + `; meta mark 8 drop; }`, ""},
+		{"a mark of some", `chain p { type filter hook prerouting priority mangle;
+			tcp dport 25 meta mark set 7; }; chain f { ` + hook + `; meta mark 7 drop; }`, ""},
+		{"the length of packets", `chain f { ` + hook + `; iifname "in0" meta length > 1000 drop; }`, ""},
 		{"not forwarded", `chain f { type filter hook input priority 0; iifname "in0" drop; }`, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			th.sh(t, "nft 'table inet foreign { "+tt.rules+"; }'")
 			defer th.sh(t, "nft delete table inet foreign")
 			th.do(func() {
-				found, err := k.IfaceBlocks(t.Context(), []string{"in0"}, "tun0")
+				found, err := k.IfaceBlocks(t.Context(), []Source{{"in0", []netip.Prefix{
+					netip.MustParsePrefix("10.9.0.0/24"), netip.MustParsePrefix("fd09::/64")}}},
+					"tun0")
 				if err != nil {
 					t.Error(err)
 				}
 				if tt.says == "" && len(found) > 0 || tt.says != "" && (len(found) != 1 ||
-					!strings.Contains(found[0].String(), tt.says)) {
+					!strings.Contains(told(found[0]), tt.says)) {
 					t.Errorf("found %v, want %q", found, tt.says)
 				}
 			})
 		})
+	}
+}
+
+// A filter that belongs to an interface precedes all that a trace sees.
+func TestIfaceBlocksOfDevices(t *testing.T) {
+	w := newTransit(t)
+	sources := []Source{{"in0", []netip.Prefix{netip.MustParsePrefix("10.9.0.0/24"),
+		netip.MustParsePrefix("fd09::/64")}}}
+	for _, tt := range []struct{ table, device string }{
+		{`netdev foreign { chain c { type filter hook ingress device in0 priority 0; drop; }; }`,
+			"in0"},
+		{`netdev foreign { chain c { type filter hook ingress devices = { out0, lo } priority 0;
+			ip protocol icmp drop; drop; }; }`, "out0"},
+		{`inet foreign { chain c { type filter hook ingress device "in0" priority 0;
+			policy drop; }; }`, "in0"},
+	} {
+		w.box.sh(t, "nft 'table "+tt.table+"'")
+		w.box.do(func() {
+			found, err := w.k.IfaceBlocks(t.Context(), sources, "out0")
+			if err != nil || len(found) != 1 || found[0].Block.Device != tt.device {
+				t.Fatalf("%s: %+v, %v", tt.table, found, err)
+			}
+			w.box.sh(t, found[0].Allow([]string{"in0"}, []string{"out0"}))
+			if found, err = w.k.IfaceBlocks(t.Context(), sources, "out0"); err != nil ||
+				len(found) > 0 {
+				t.Errorf("after the remedy: %+v, %v", found, err)
+			}
+		})
+		w.box.sh(t, "nft flush ruleset")
+	}
+}
+
+// Rules of iptables are judged as those of nft are, in both of its variants.
+func TestIfaceBlocksOfIPTables(t *testing.T) {
+	w := newTransit(t)
+	sources := []Source{{"in0", []netip.Prefix{netip.MustParsePrefix("10.9.0.0/24")}}}
+	for _, program := range []string{"iptables-nft", "iptables-legacy"} {
+		needs(t, program)
+		for _, tt := range []struct{ rules, says string }{
+			{"-A FORWARD -i in0 -j DROP", "-i in0"},
+			{"-A FORWARD -s 10.9.0.0/16 -j REJECT --reject-with icmp-host-prohibited", "10.9.0.0"},
+			{"-A FORWARD ! -i out0 -m comment --comment \"two words\" -j DROP", "out0"},
+			{"-t raw -A PREROUTING -i in+ -j DROP", "in"},
+			{"-t mangle -A FORWARD -o in0 -j DROP", "in0"},
+			{"-A FORWARD -i in0 -m conntrack --ctstate INVALID -j DROP", ""},
+			{"-A FORWARD -i in0 -p tcp --dport 25 -j DROP", ""},
+			{"-A FORWARD -s 10.8.0.0/16 -j DROP", ""},
+			{"-P FORWARD DROP", "the policy of chain FORWARD"},
+		} {
+			if out := w.box.sh(t, program+" "+tt.rules+" 2>&1 || echo FAILED"); strings.Contains(out,
+				"FAILED") {
+				t.Logf("SKIPPED: %s %s: %s", program, tt.rules, out)
+				continue
+			}
+			w.box.do(func() {
+				found, err := w.k.IfaceBlocks(t.Context(), sources, "out0")
+				if err != nil || tt.says == "" && len(found) > 0 || tt.says != "" &&
+					(len(found) != 1 || !strings.HasPrefix(found[0].Program, program[:8])) {
+					t.Errorf("%s %s: found %+v, %v", program, tt.rules, found, err)
+					return
+				}
+				if tt.says == "" {
+					return
+				}
+				// nft prints the rules of the other variant in its own words.
+				if text := found[0].String(); program == "iptables-legacy" &&
+					!strings.Contains(text, tt.says) {
+					t.Errorf("%s %s: %s", program, tt.rules, text)
+				}
+				w.box.sh(t, found[0].Allow([]string{"in0"}, []string{"out0"}))
+				if found, err = w.k.IfaceBlocks(t.Context(), sources, "out0"); err != nil ||
+					len(found) > 0 {
+					t.Errorf("%s %s: after the remedy: %+v, %v", program, tt.rules, found, err)
+				}
+			})
+			w.box.sh(t, program+" -P FORWARD ACCEPT; for t in filter mangle raw; do "+program+
+				" -t $t -F; done")
+		}
 	}
 }

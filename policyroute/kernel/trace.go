@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,48 +41,6 @@ const (
 	verdictDrop, verdictQueue      = 0, 3
 	verdictAttrCode                = 1
 )
-
-// Block is the filter that keeps packets from passing.
-type Block struct {
-	Program string // "nft", "iptables-legacy" or "ip6tables-legacy"
-	Table   string // "inet filter"; of iptables "filter"
-	Chain   string
-	// Base is the chain by which packets come into the table; Chain itself, or one that leads
-	// there.
-	Base string
-	// Rule is its text; empty where the chain's policy decided.
-	Rule string
-	// Queued reports whether a program in user space was asked, and did not answer in favour.
-	Queued bool
-	// Ours reports whether the table is ztbridge's own.
-	Ours bool
-}
-
-// String names the filter, in the language of its own program.
-func (b Block) String() string {
-	if b.Rule == "" {
-		return fmt.Sprintf("the policy of chain %s in table %s (%s)", b.Chain, b.Table, b.Program)
-	}
-	return fmt.Sprintf("rule %q in chain %s of table %s (%s)", b.Rule, b.Chain, b.Table, b.Program)
-}
-
-// Allow returns a command that accepts packets that enter by the interfaces, and replies.
-func (b Block) Allow(ifaces []string) string {
-	var commands []string
-	if b.Program != "nft" {
-		for _, i := range ifaces {
-			commands = append(commands,
-				fmt.Sprintf("%s -I %s -i %s -j ACCEPT", b.Program, b.Base, i),
-				fmt.Sprintf("%s -I %s -o %s -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
-					b.Program, b.Base, i))
-		}
-		return strings.Join(commands, " && ")
-	}
-	set := `"` + strings.Join(ifaces, `", "`) + `"`
-	return fmt.Sprintf("nft 'insert rule %[1]s %[2]s iifname { %[3]s } accept; "+
-		"insert rule %[1]s %[2]s oifname { %[3]s } ct state established,related accept'",
-		b.Table, b.Base, set)
-}
 
 // Trace returns the filter that drops packets from src that enter by iface, or the replies to them.
 // send sends such packets, and returns when replies should have come; it is called once. Trace
@@ -267,6 +226,12 @@ func (k *Kernel) describe(ctx context.Context, p tracePoint) Block {
 		unix.NFPROTO_NETDEV: "netdev"}[p.family]
 	b := Block{Program: "nft", Table: family + " " + p.table, Chain: p.chain, Base: p.base,
 		Queued: p.queued, Ours: family == "inet" && p.table == policyroute.NftTable}
+	if program := iptablesOf(family, p); program != "" {
+		b.Program, b.Table = program, p.table
+	}
+	if chain, err := k.chainOf(p); err == nil {
+		b.Hook = hookOf(chain)
+	}
 	if p.handle != 0 {
 		b.Rule = fmt.Sprintf("handle %d", p.handle)
 		if text, err := ruleText(ctx, family, p); err == nil {
@@ -294,4 +259,25 @@ func ruleText(ctx context.Context, family string, p tracePoint) (string, error) 
 		}
 	}
 	return "", errors.New("the rule is gone")
+}
+
+// iptablesOf returns the program whose table it is, "" for nft's own: what nft adds to one of
+// those, iptables cannot print any more.
+func iptablesOf(family string, p tracePoint) string {
+	if !slices.Contains([]string{"filter", "mangle", "raw", "nat", "security"}, p.table) ||
+		legacyHooks[p.base] == "" {
+		return ""
+	}
+	return map[string]string{"ip": "iptables-nft", "ip6": "ip6tables-nft"}[family]
+}
+
+// chainOf reads the chain by which packets came into the table.
+func (k *Kernel) chainOf(p tracePoint) (*nftables.Chain, error) {
+	conn, err := k.nft.dial()
+	if err != nil {
+		return nil, err
+	}
+	defer conn.CloseLasting()
+	return conn.ListChain(&nftables.Table{Name: p.table, Family: nftables.TableFamily(p.family)},
+		p.base)
 }

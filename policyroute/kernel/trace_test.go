@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/mdlayher/netlink"
+
+	"ztbridge/policyroute"
 )
 
 // transit is a host between two others, which it forwards for:
@@ -105,7 +107,7 @@ func TestTrace(t *testing.T) {
 				if !found || !strings.Contains(b.String(), tt.says) {
 					t.Fatalf("found %v: %s, want %s", found, b, tt.says)
 				}
-				w.box.sh(t, b.Allow([]string{"in0"}))
+				w.box.sh(t, b.Allow([]string{"in0"}, nil))
 				if b, found := w.trace(t, e[0], e[1]); found && tt.name != "answers" {
 					t.Errorf("after the remedy: %s", b)
 				}
@@ -128,7 +130,7 @@ func TestTraceLegacy(t *testing.T) {
 	if !found || b.Program != "iptables-legacy" || b.Chain != "FORWARD" || b.Rule != "" {
 		t.Fatalf("found %v: %+v", found, b)
 	}
-	w.box.sh(t, b.Allow([]string{"in0"}))
+	w.box.sh(t, b.Allow([]string{"in0"}, nil))
 	if b, found := w.trace(t, "10.9.0.2", "10.8.0.2"); found {
 		t.Errorf("after the remedy: %s", b)
 	}
@@ -141,7 +143,8 @@ func TestDiversions(t *testing.T) {
 	look := func(dst string) (out []Diversion) {
 		w.box.do(func() {
 			var err error
-			if out, err = w.k.Diversions(sources, netip.MustParseAddr(dst)); err != nil {
+			if out, err = w.k.Diversions(sources, "out0",
+				[]netip.Addr{netip.MustParseAddr(dst)}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -157,6 +160,19 @@ func TestDiversions(t *testing.T) {
 		{"ip -6 rule add pref 98 iif other lookup 201; ip -6 route add default via fd08::2 table 201",
 			"fd08::2", "99: from all iif in0 prohibit"},
 		{"ip rule add pref 97 fwmark 1 prohibit; ip rule del pref 101", "10.8.0.2", ""},
+		{"ip rule add pref 96 ipproto tcp dport 443 prohibit", "10.8.0.2",
+			"96: from all ipproto tcp dport 443 prohibit"},
+		{"ip rule del pref 96; ip rule add pref 95 to 10.9.0.0/24 unreachable", "10.8.0.2",
+			"95: from all to 10.9.0.0/24 unreachable"},
+		{"ip rule del pref 95; ip rule add pref 94 to 10.8.0.0/16 iif in0 blackhole", "10.8.0.2",
+			"94: from all to 10.8.0.0/16 iif in0 blackhole"},
+		{"ip rule del pref 94; ip rule add pref 93 iif in0 goto 32766", "10.8.0.2",
+			"93: from all iif in0 goto 32766"},
+		{"ip rule del pref 93; ip route add prohibit 10.9.0.2", "10.8.0.2",
+			"route prohibit 10.9.0.2/32"},
+		{"ip route del prohibit 10.9.0.2; nft 'table ip m { chain p { type filter hook prerouting " +
+			"priority mangle; iifname \"in0\" meta mark set 1; }; }'", "10.8.0.2",
+			"97: from all fwmark 0x1 prohibit"},
 	} {
 		w.box.sh(t, tt.make)
 		found := look(tt.dst)
@@ -167,11 +183,13 @@ func TestDiversions(t *testing.T) {
 			t.Errorf("%s: %+v, want %s", tt.make, found, tt.rule)
 		}
 	}
-	for _, d := range look("fd08::2") {
-		w.box.sh(t, d.Remove)
-	}
-	if found := look("fd08::2"); len(found) > 0 {
-		t.Errorf("after the remedy: %+v", found)
+	for _, dst := range []string{"fd08::2", "10.8.0.2"} {
+		for _, d := range look(dst) {
+			w.box.sh(t, d.Remove)
+		}
+		if found := look(dst); len(found) > 0 {
+			t.Errorf("after the remedy: %+v", found)
+		}
 	}
 }
 
@@ -198,5 +216,13 @@ func FuzzParseTrace(f *testing.F) {
 
 func FuzzParseLegacy(f *testing.F) {
 	f.Add(":FORWARD DROP [3:252]\n[0:0] -A FORWARD -j ACCEPT\n")
-	f.Fuzz(func(_ *testing.T, s string) { parseLegacy(s) })
+	f.Fuzz(func(_ *testing.T, s string) {
+		p := packetsOf(Source{Iface: "in0"}, policyroute.V4, netip.MustParseAddr("10.9.0.2"), "tun0")
+		legacyTables{policyroute.V4: parseLegacy("*filter\n" + s)}.follow(p[0])
+	})
+}
+
+func FuzzParseHookDevices(f *testing.F) {
+	f.Add([]byte{5, 0, 0, 0, 8, 0, 3, 0, 'c', 0, 0, 0, 12, 0, 4, 128, 8, 0, 3, 0, 'i', 0, 0, 0})
+	f.Fuzz(func(_ *testing.T, b []byte) { parseHookDevices(b) })
 }
