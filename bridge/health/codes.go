@@ -75,6 +75,8 @@ const (
 	WANWithoutRoute   Code = "wan-without-route"
 
 	IngressMissing   Code = "ingress-missing"
+	IngressDown      Code = "ingress-down"
+	IngressAddress   Code = "ingress-address-lost"
 	IngressUncovered Code = "ingress-without-rule"
 	IngressDefault   Code = "ingress-default-route"
 	IngressStacked   Code = "ingress-stacked"
@@ -150,9 +152,14 @@ var kinds = []Kind{
 	{HistoryFailed, Box, Warning,
 		"What devices did and what changed is not remembered; traffic is not affected.",
 		"see whether the disk is full or read-only: df -h", onDisk},
+	{IngressAddress, Ingress, Error,
+		"An interface where devices enter has lost its addresses of one IP version.",
+		"give them back; the problem names the command", nil},
 	{IngressDefault, Ingress, Error,
 		"This box's own traffic follows a default route by an interface where clients enter.",
 		"remove that route", nil},
+	{IngressDown, Ingress, Error, "An interface where devices enter is switched off.",
+		"switch it on: ip link set NAME up", nil},
 	{IngressMissing, Ingress, Warning, "An interface that clients should enter by does not exist.",
 		"create it, or correct its name in the configuration", nil},
 	{IngressStacked, Ingress, Error,

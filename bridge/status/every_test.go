@@ -216,6 +216,12 @@ var broken = map[health.Code]func(*Input){
 	},
 	health.WANWithoutRoute: func(in *Input) { in.Snapshot.Host.Defaults[0].Iface = "eth9" },
 	health.IngressMissing:  func(in *Input) { in.Config.Interfaces[0].Iface = "br-gone" },
+	health.IngressDown: func(in *Input) {
+		in.Snapshot.Host.Links[len(in.Snapshot.Host.Links)-1].Up = false
+	},
+	health.IngressAddress: func(in *Input) {
+		in.addrs = linkAddrs{"br-lan": {netip.MustParsePrefix("10.5.0.1/24")}}
+	},
 	health.IngressUncovered: func(in *Input) {
 		in.Config.Policy[1].From = in.Config.Policy[1].From[:1]
 	},

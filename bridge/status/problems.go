@@ -22,6 +22,9 @@ import (
 // conditions lists the problems, worst first, with their remedies.
 func (r *Reporter) conditions(in Input) []api.Condition {
 	out := []api.Condition{}
+	if in.addrs == nil {
+		in.addrs = r.addrs.follow(in)
+	}
 	for _, p := range Problems(in) {
 		p = p.Fill()
 		kind, _ := health.Lookup(p.Code)
@@ -53,53 +56,13 @@ func Problems(in Input) []health.Problem {
 	out = append(out, closedProblems(in.Decided.Intent)...)
 	out = append(out, EndpointProblems(s)...)
 	for _, i := range in.Config.Interfaces {
-		if !s.Host.Exists(i.Iface) {
-			out = append(out, health.Problem{Code: health.IngressMissing, Subject: i.Name,
-				Message: "there is no interface " + i.Iface + ": nothing can enter there",
-				Remedy:  "create it, or correct its name in the configuration"})
-		}
+		out = append(out, linkProblems(in, i)...)
 	}
 	out = append(out, ingressProblems(in.Decided.Intent, s.Host)...)
 	out = append(out, choiceProblems(in)...)
 	out = append(out, deviceProblems(in.Config, s)...)
 	if in.Idle != nil {
 		out = append(out, idleProblem(*in.Idle, runtime.GOARCH))
-	}
-	return out
-}
-
-// ingressProblems returns problems of interfaces by which clients could reach the box's own
-// traffic, or avoid their policy.
-func ingressProblems(intent policyroute.Intent, host decide.HostState) []health.Problem {
-	var out []health.Problem
-	for _, g := range intent.Ingresses {
-		for _, r := range host.Defaults {
-			if r.Iface != g.Iface {
-				continue
-			}
-			via := ""
-			if r.Gateway.IsValid() {
-				via = " via " + r.Gateway.String()
-			}
-			version := "-4"
-			if r.Family == policyroute.V6 {
-				version = "-6"
-			}
-			out = append(out, health.Problem{Code: health.IngressDefault, Subject: g.Name,
-				Message: fmt.Sprintf("this box has a default route%s by %s, where devices enter: "+
-					"its own traffic may go to one of them", via, g.Iface),
-				Remedy: fmt.Sprintf("remove it: ip %s route del default%s dev %s", version, via,
-					g.Iface)})
-		}
-		for _, name := range intent.Stacked {
-			if host.StackedOn(name, g.Iface) {
-				out = append(out, health.Problem{Code: health.IngressStacked, Subject: g.Name,
-					Message: fmt.Sprintf("%s, where devices enter, is part of %s: what enters by "+
-						"%[2]s is blocked", g.Iface, name),
-					Remedy: fmt.Sprintf("see ip -d link show %s; take %s out of it, or make it "+
-						"the ingress", name, g.Iface)})
-			}
-		}
 	}
 	return out
 }

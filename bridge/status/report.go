@@ -34,6 +34,8 @@ type Input struct {
 	Updates []health.Problem // of the image's updater
 	Found   []health.Problem // by the daemon itself, beside the snapshot
 	Idle    *reclaim.Usage   // nil where it does not matter
+	// addrs are the last known addresses of links where devices enter.
+	addrs linkAddrs
 }
 
 // Reporter makes statuses, and remembers since when each state has lasted. It belongs to one
@@ -41,6 +43,7 @@ type Input struct {
 type Reporter struct {
 	history history
 	gaps    gaps
+	addrs   linkAddrs
 	changed Pass // the last pass that changed the kernel, or failed
 }
 

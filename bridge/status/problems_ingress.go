@@ -1,0 +1,144 @@
+package status
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/decide"
+	"ztbridge/bridge/health"
+	"ztbridge/policyroute"
+	"ztbridge/policyroute/kernel"
+)
+
+// leastMTU6 is the least MTU of a link that carries IPv6 (RFC 8200, section 5).
+const leastMTU6 = 1280
+
+// linkAddrs are addresses of links, by name.
+type linkAddrs map[string][]netip.Prefix
+
+// follow returns the present addresses of the links where devices enter; of an IP version that a
+// link has none of now, the last ones.
+func (last *linkAddrs) follow(in Input) linkAddrs {
+	now := linkAddrs{}
+	for _, i := range in.Config.Interfaces {
+		link, _ := in.Snapshot.Host.Link(i.Iface)
+		have := link.Configured()
+		for _, f := range policyroute.Families {
+			of := func(list []netip.Prefix) []netip.Prefix {
+				return slices.DeleteFunc(slices.Clone(list), func(p netip.Prefix) bool {
+					return policyroute.FamilyOf(p.Addr()) != f
+				})
+			}
+			addrs := of(have)
+			if len(addrs) == 0 {
+				addrs = of((*last)[i.Iface])
+			}
+			now[i.Iface] = append(now[i.Iface], addrs...)
+		}
+	}
+	*last = now
+	return now
+}
+
+// linkProblems returns why devices cannot enter by an interface of the configuration.
+func linkProblems(in Input, i config.Interface) []health.Problem {
+	link, exists := in.Snapshot.Host.Link(i.Iface)
+	switch {
+	case !exists:
+		return []health.Problem{{Code: health.IngressMissing, Subject: i.Name,
+			Message: "there is no interface " + i.Iface + ": nothing can enter there",
+			Remedy:  "create it, or correct its name in the configuration"}}
+	case !link.Up: // which takes its IPv6 addresses away
+		commands := []string{"ip link set " + i.Iface + " up"}
+		for _, p := range in.addrs[i.Iface] {
+			if !slices.Contains(link.Addrs, p) {
+				commands = append(commands, giveBack(p, i.Iface))
+			}
+		}
+		return []health.Problem{{Code: health.IngressDown, Subject: i.Name,
+			Message: i.Iface + " is switched off: devices behind it reach nothing",
+			Remedy:  "switch it on", Command: strings.Join(commands, " && ")}}
+	}
+	var out []health.Problem
+	for _, f := range policyroute.Families {
+		if p, lost := lostAddress(link, f, in.addrs[i.Iface]); lost {
+			p.Subject = i.Name
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// giveBack returns the command that gives a link its address again.
+func giveBack(p netip.Prefix, link string) string {
+	return fmt.Sprintf("ip addr replace %s dev %s", p, link)
+}
+
+// lostAddress returns the problem of a link that had addresses of an IP version and has none now.
+func lostAddress(link kernel.Link, f policyroute.Family,
+	last []netip.Prefix) (health.Problem, bool) {
+	of := func(p netip.Prefix) bool { return policyroute.FamilyOf(p.Addr()) == f }
+	if slices.ContainsFunc(link.Configured(), of) || !slices.ContainsFunc(last, of) {
+		return health.Problem{}, false
+	}
+	var commands []string
+	why := ""
+	switch {
+	case f == policyroute.V6 && link.MTU < leastMTU6:
+		why = fmt.Sprintf(": its MTU of %d is too small for IPv6", link.MTU)
+		commands = append(commands, fmt.Sprintf("ip link set %s mtu 1500", link.Name))
+	case f == policyroute.V6 && link.NoIPv6:
+		why = ": IPv6 is switched off there"
+		commands = append(commands,
+			fmt.Sprintf("sysctl -w net.ipv6.conf.%s.disable_ipv6=0", link.Name))
+	}
+	for _, p := range last {
+		if of(p) {
+			commands = append(commands, giveBack(p, link.Name))
+		}
+	}
+	return health.Problem{Code: health.IngressAddress,
+		Message: fmt.Sprintf("%s has lost its %s address%s: devices behind it have no %[2]s",
+			link.Name, familyName(f), why),
+		Remedy:  "give it back, and see which program took it away",
+		Command: strings.Join(commands, " && ")}, true
+}
+
+// ingressProblems returns problems of interfaces by which clients could reach the box's own
+// traffic, or avoid their policy.
+func ingressProblems(intent policyroute.Intent, host decide.HostState) []health.Problem {
+	var out []health.Problem
+	for _, g := range intent.Ingresses {
+		for _, r := range host.Defaults {
+			if r.Iface != g.Iface {
+				continue
+			}
+			via := ""
+			if r.Gateway.IsValid() {
+				via = " via " + r.Gateway.String()
+			}
+			version := "-4"
+			if r.Family == policyroute.V6 {
+				version = "-6"
+			}
+			out = append(out, health.Problem{Code: health.IngressDefault, Subject: g.Name,
+				Message: fmt.Sprintf("this box has a default route%s by %s, where devices enter: "+
+					"its own traffic may go to one of them", via, g.Iface),
+				Remedy: fmt.Sprintf("remove it: ip %s route del default%s dev %s", version, via,
+					g.Iface)})
+		}
+		for _, name := range intent.Stacked {
+			if host.StackedOn(name, g.Iface) {
+				out = append(out, health.Problem{Code: health.IngressStacked, Subject: g.Name,
+					Message: fmt.Sprintf("%s, where devices enter, is part of %s: what enters by "+
+						"%[2]s is blocked", g.Iface, name),
+					Remedy: fmt.Sprintf("see ip -d link show %s; take %s out of it, or make it "+
+						"the ingress", name, g.Iface)})
+			}
+		}
+	}
+	return out
+}
