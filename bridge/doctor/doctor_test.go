@@ -238,15 +238,16 @@ func TestOlder(t *testing.T) {
 
 func TestForeignRulesAndRoutes(t *testing.T) {
 	rules := []string{
-		"0: from all lookup local", "5270: from all lookup 52",
+		"0: from all lookup local", "5210: from all fwmark 0x80000/0xff0000 lookup main",
+		"5270: from all lookup 52", "5271: from all lookup 53",
 		"15000: from all iif ztabc lookup 23100 proto 90",
 		"32700: from all iif ztabcdefgh unreachable", "32700: from all iif ztabcdefgh lookup 7",
 		"32701: from all to 10.147.17.0/24 lookup main suppress_prefixlength 23",
 		"32702: from all to 10.147.17.0/24 unreachable", "32701: from all lookup 7",
 		"32766: from all lookup main", "32767: from all lookup default",
 	}
-	if got, want := foreignRules(rules),
-		[]string{"rule 5270: from all lookup 52",
+	if got, want := foreignRules(rules, func(table string) bool { return table != "52" }),
+		[]string{"rule 5271: from all lookup 53",
 			"rule 32700: from all iif ztabcdefgh lookup 7", "rule 32701: from all lookup 7"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("rules %q, want %q", got, want)
 	}

@@ -39,7 +39,11 @@ func Observe(ctx context.Context, files, names []string) Host {
 	for _, family := range []string{"-4", "-6"} {
 		main := lines(ctx, "ip", family, "route", "show", "table", "main")
 		h.Defaults = append(h.Defaults, defaults(main)...)
-		h.Foreign = append(h.Foreign, foreignRules(lines(ctx, "ip", family, "rule", "show"))...)
+		h.Foreign = append(h.Foreign, foreignRules(lines(ctx, "ip", family, "rule", "show"),
+			func(table string) bool {
+				routes := lines(ctx, "ip", family, "route", "show", "table", table)
+				return len(defaults(routes))+len(halves(routes)) > 0
+			})...)
 		h.Foreign = append(h.Foreign, halves(main)...)
 	}
 	h.Lookups = lookups(ctx, names, resolve)
@@ -159,15 +163,19 @@ func halves(main []string) []string {
 var kept = regexp.MustCompile(`^3270[02]: .* unreachable$|` +
 	`^32701: from all to \S+ lookup main suppress_prefixlength \d+$`)
 
-// foreignRules returns the rules that are neither the kernel's own nor ours.
-func foreignRules(rules []string) []string {
+// foreignRules returns the rules that are neither the kernel's own nor ours, and may lead this box's
+// traffic elsewhere. leads reports whether a table has routes to the Internet: those of a mesh VPN
+// lead to its own members alone.
+func foreignRules(rules []string, leads func(table string) bool) []string {
 	var out []string
 	for _, line := range rules {
 		priority, rest, _ := strings.Cut(line, ": ")
 		kernels := priority == "0" || priority == "32766" || priority == "32767"
 		ours := strings.HasSuffix(rest, ourProtocol) || kept.MatchString(line)
-		if !kernels && !ours &&
-			!slices.Contains(out, "rule "+line) {
+		_, table, looksUp := strings.Cut(rest, " lookup ")
+		table, _, _ = strings.Cut(table, " ")
+		harmless := looksUp && (table == "main" || table == "default" || !leads(table))
+		if !kernels && !ours && !harmless && !slices.Contains(out, "rule "+line) {
 			out = append(out, "rule "+line)
 		}
 	}
