@@ -163,8 +163,8 @@ func settingFlags(cmd *cobra.Command, tunnel, dns *string) {
 	cmd.Flags().StringVar(tunnel, "tunnel", "", "what goes through the tunnel, by `mode`: full, "+
 		"zerotier (only traffic for the ZeroTier networks) or default (as configured)")
 	cmd.Flags().StringVar(dns, "dns", "",
-		"whether the client resolves names through the tunnel: `on`, off or default (as "+
-			"configured)")
+		"whether the client looks names up through the tunnel, by `mode`: on, off or default "+
+			"(as configured)")
 }
 
 // changeSettings applies the values of the flags; an empty one changes nothing.

@@ -42,11 +42,11 @@ func (p *program) egressUse() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "use NAME[/SERVER]",
 		Short: "Make an exit the first choice of every rule, or of one device",
-		Long: `Make a way out the first choice of every rule of the policy that lists it. Rules
-that do not list it stay as they are. The choice survives a restart; while the
-chosen one is down, the others of the list are used as usual. NAME/SERVER also
-connects to that server first, now and after a restart (see ztbridge egress list
---servers); when it fails, the next one is tried.
+		Long: `Make an exit the first choice of every rule that lists it. Rules that do not list it
+stay as they are. The choice survives a restart; while the chosen exit is down, the
+others of the list are used as usual. NAME/SERVER also connects to that server first,
+now and after a restart (see ztbridge egress list --servers); when it fails, the next
+one is tried.
 
 With --for, choose for one device: for its IP address, its 10-digit ZeroTier address,
 its name (ztbridge network members), or the name of a client of the endpoint. Its rule
@@ -75,7 +75,7 @@ the rule has ` + "`egress:`" + ` as well.`,
 func (p *program) egressReset() *cobra.Command {
 	device := ""
 	cmd := &cobra.Command{
-		Use: "reset", Short: "Forget the choice made by `use`", Args: cobra.NoArgs,
+		Use: "reset", Short: "Follow the configuration again, after use", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if device != "" {
 				return p.useFor(cmd.Context(), device, "")

@@ -38,7 +38,7 @@ long it took and what was lost.`,
 	}
 	cmd.Flags().StringVar(&of, "of", "", "show what the egress or ingress of this `name` carried")
 	cmd.Flags().StringVar(&last, "last", string(api.LastDay), "`span`: hour, day, month, year")
-	cmd.Flags().IntVar(&limit, "limit", 100, "show at most so `many` changes")
+	cmd.Flags().IntVar(&limit, "limit", 100, "show at most this `number` of changes")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "answer in JSON")
 	return cmd
 }

@@ -163,7 +163,7 @@ func (p *program) networkAuthorize(o *networkOptions, yes bool) *cobra.Command {
 		},
 	}
 	if !yes {
-		cmd.Use, cmd.Short = "deauthorize NAME|ADDRESS", "Bar a member from the network"
+		cmd.Use, cmd.Short = "deauthorize NAME|ADDRESS", "Take a member's authorisation away"
 	}
 	return cmd
 }

@@ -12,7 +12,7 @@ import (
 func (p *program) notifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "notify",
-		Short: "Messages that this box sends you by itself",
+		Short: "Test the messages that this box sends you",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

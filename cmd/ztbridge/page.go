@@ -25,7 +25,7 @@ import (
 func (p *program) pageCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "page",
-		Short: "Passwords of the page, and the code that claims it",
+		Short: "Make a password for the page, or show the code that sets it up",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -30,8 +30,8 @@ const (
 	defaultRuntimeDir = "/run/ztbridge"
 )
 
-const about = `What enters by ZeroTier, by the OpenVPN endpoint or by an interface leaves by the ways
-that the policy names, in their order, or not at all.
+const about = `Traffic that comes in by ZeroTier, by the OpenVPN endpoint or by an interface leaves
+by an exit that the policy lists, the first that works, or is blocked.
 
 Exit codes: 0 done; 1 it failed; 3 the daemon is not running, or it runs and something
 is not as configured (status); 64 the command line is wrong.

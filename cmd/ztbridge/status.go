@@ -23,9 +23,10 @@ func (p *program) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show which exit each device uses now, and why",
-		Long: `Say what is going on: where each ingress's traffic goes now, by which rule, since
-when, and what is wrong. With --of, say what happens to packets of one address and
-why. Exit code 3: the daemon is not running, or something is not as configured.`,
+		Long: `Show which exit each device uses now, since when and why; what is wrong, and how to
+fix it. -v adds interfaces, tables and the last changes of the kernel. With --of, say
+what happens to packets of one address and why. Exit code 3: the daemon is not
+running, or something is not as configured.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
