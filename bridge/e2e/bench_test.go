@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/decide"
 	"ztbridge/bridge/lab"
 	"ztbridge/bridge/lab/ztlab"
 	"ztbridge/policyroute/netlab"
@@ -276,6 +277,34 @@ func BenchmarkDaemon(b *testing.B) {
 		reconciles(b, x, "one rule: ", gatewayConfig, "",
 			limits{anew: 150 * time.Millisecond, nothing: 20 * time.Millisecond})
 	})
+}
+
+// BenchmarkHiddenClients measures what the box's own clients cost an idle daemon, against one that
+// has none: its rule names a destination, though that is everything.
+func BenchmarkHiddenClients(b *testing.B) {
+	const none = "policy: [{from: [ing0], to: [0.0.0.0/0, \"::/0\"], egress: [provider]}]\n"
+	with := bridged(b, standard(b, lab.Options{}), gatewayConfig)
+	without := bridged(b, standard(b, lab.Options{}), gatewayConfig+none)
+	const ruled = "ip rule show | grep -q " + decide.PathDevice
+	with.await("the hidden clients", func(api.Status) bool { return with.try(ruled) == nil })
+	if without.try(ruled) == nil {
+		b.Fatal("there are hidden clients beside a rule for destinations")
+	}
+	for b.Loop() {
+		const warmUp, window = 20 * time.Second, 3 * time.Minute
+		time.Sleep(warmUp)
+		cpu := []time.Duration{with.cpu(), without.cpu()}
+		time.Sleep(window)
+		share := func(x *box, before time.Duration) float64 {
+			return 100 * (x.cpu() - before).Seconds() / window.Seconds()
+		}
+		one, other := share(with, cpu[0]), share(without, cpu[1])
+		own, others := with.memory("RssAnon"), without.memory("RssAnon")
+		b.Logf("processor %.3f %% against %.3f %%, memory %.2f MB against %.2f MB", one, other,
+			float64(own)/1e6, float64(others)/1e6)
+		reportValue(b, "hidden clients, idle: processor", "% of a core", 0.1, one-other)
+		reportValue(b, "hidden clients: memory", "MB", 3, float64(own-others)/1e6)
+	}
 }
 
 // cpu returns the processor time that the daemon has used, without its children's.

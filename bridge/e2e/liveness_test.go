@@ -109,8 +109,8 @@ func TestDeadResolverMovesOn(t *testing.T) {
 	}
 }
 
-// TestDeadServerBehindDroppedEchoes: a provider that drops echoes is found dead as fast as others,
-// with traffic and without.
+// TestDeadServerBehindDroppedEchoes: a provider that drops echoes, and whose server says that it
+// pings seldom, is found dead as fast as others, with traffic and without.
 func TestDeadServerBehindDroppedEchoes(t *testing.T) {
 	t.Parallel()
 	top := standard(t, lab.Options{})
@@ -118,6 +118,8 @@ func TestDeadServerBehindDroppedEchoes(t *testing.T) {
 	b.write("provider.ovpn", top.Providers[0].Config())
 	b.write("ztbridge.yaml", gatewayConfig)
 	drops(t, top.Providers[0], "meta l4proto { icmp, icmpv6 } drop")
+	top.Providers[0].Push("ping 60", "ping-restart 300")
+	must(t, top.Providers[0].Restart(t.Context()))
 	b.start()
 	for _, tt := range []struct {
 		name  string

@@ -54,7 +54,16 @@ func reconfigure(config string) func(*truthLab) {
 	}
 }
 
-var all = []string{"udp4", "udp6", "tcp4", "dns4"}
+var (
+	all = []string{"udp4", "udp6", "tcp4", "dns4"}
+	v4  = []string{"udp4", "tcp4", "dns4"}
+)
+
+// deviceFilter drops what comes by an interface before anything else sees it.
+func deviceFilter(iface string) func(*truthLab) {
+	return shell("nft 'table netdev foreign { chain c { type filter hook ingress device " + iface +
+		" priority 0; drop; }; }'")
+}
 
 // foreignTable is a filter as other programs make one.
 func foreignTable(hook, rules string) func(*truthLab) {
@@ -108,6 +117,50 @@ var onThisBox = []brokenState{
 		brk:  shell("ip rule add pref 102 from 10.77.0.2 prohibit"),
 		code: health.PathDiverted, dead: []string{"udp4", "tcp4", "dns4"},
 		says: []string{"from 10.77.0.2/32 prohibit"}},
+	{name: "a filter of where they come from",
+		brk:  foreignTable(forwardHook, "ip saddr 10.77.0.0/24 drop"),
+		code: health.PathBlocked, dead: v4, says: []string{"devices behind ing0 have no IPv4"}},
+	{name: "a filter of one device", brk: foreignTable(forwardHook, "ip saddr 10.77.0.2 drop"),
+		code: health.PathBlocked, dead: v4, says: []string{"device 10.77.0.2 behind ing0 has no"}},
+	{name: "a filter on the interface itself",
+		brk:  deviceFilter("ing0"),
+		code: health.PathBlocked, dead: all, says: []string{"behind ing0 have no Internet"}},
+	{name: "a filter on the tunnel itself",
+		brk:  deviceFilter("tunztb-provider"),
+		code: health.PathBlocked, dead: all, says: []string{"table netdev foreign"}},
+	{name: "a filter of answers before routing",
+		brk:  foreignTable("prerouting priority mangle", `iifname "tunztb-provider" drop`),
+		code: health.PathBlocked, dead: all, says: []string{"chain c of table inet foreign"}},
+	{name: "a rule of legacy iptables for the interface",
+		brk:  shell("iptables-legacy -A FORWARD -i ing0 -j DROP"),
+		code: health.PathBlocked, dead: v4, says: []string{"-A FORWARD -i ing0 -j DROP"}},
+	{name: "a rule of iptables before routing",
+		brk:  shell("iptables -t raw -A PREROUTING -i ing0 -j DROP"),
+		code: health.PathBlocked, dead: v4, says: []string{"table raw (iptables-nft)"}},
+	{name: "a mark and a routing rule for it",
+		brk: shell(`nft 'table inet foreign { chain c { type filter hook prerouting priority ` +
+			`mangle; iifname "ing0" meta mark set 0x99; }; }'; ` +
+			"ip rule add pref 103 fwmark 0x99 prohibit"),
+		code: health.PathDiverted, dead: v4, says: []string{"fwmark 0x99 prohibit"}},
+	{name: "a routing rule of TCP", brk: shell("ip rule add pref 104 ipproto tcp prohibit"),
+		code: health.PathDiverted, dead: []string{"tcp4"},
+		says: []string{"some traffic", "ipproto tcp"}},
+	{name: "a routing rule of answers",
+		brk:  shell("ip rule add pref 105 to 10.77.0.0/24 blackhole"),
+		code: health.PathDiverted, dead: v4, says: []string{"to 10.77.0.0/24 blackhole"}},
+	{name: "a route that throws answers away", brk: shell("ip route add blackhole 10.77.0.2"),
+		code: health.PathDiverted, dead: v4, says: []string{"blackhole 10.77.0.2/32"}},
+	{name: "a routing rule to main", brk: shell("ip -6 rule add pref 106 lookup main"),
+		code: health.PathDiverted, dead: []string{"udp6"}, says: []string{"lookup main"}},
+	{name: "an interface that is switched off", brk: shell("ip link set ing0 down"),
+		code: health.IngressDown, dead: all, says: []string{"ing0 is switched off"}},
+	{name: "an interface whose IPv6 is switched off",
+		brk:  shell("sysctl -qw net.ipv6.conf.ing0.disable_ipv6=1"),
+		code: health.IngressAddress, dead: []string{"udp6"}, says: []string{"IPv6 is switched off"}},
+	{name: "an MTU that IPv6 cannot use", brk: shell("ip link set ing0 mtu 1000"),
+		code: health.IngressAddress, dead: []string{"udp6"}, says: []string{"MTU of 1000"}},
+	{name: "an address that is gone", brk: shell("ip addr del 10.77.0.1/24 dev ing0"),
+		code: health.IngressAddress, dead: v4, says: []string{"lost its IPv4 address"}},
 }
 
 // elsewhere are states of the provider, the WAN and the configuration, and filters that are found
@@ -123,6 +176,13 @@ var elsewhere = []brokenState{
 	{name: "IPv6 that is dead in the tunnel", brk: providerDrops("meta nfproto ipv6 drop"),
 		mend: providerHeals, code: health.EgressSilent, dead: []string{"udp6"},
 		says: []string{"have no IPv6"}, headline: "no IPv6"},
+	{name: "connections that a provider drops",
+		brk: func(l *truthLab) {
+			providerDrops("meta l4proto tcp drop")(l)
+			l.box.sh("nft add table ip other; nft delete table ip other") // has it look at once
+		},
+		mend: providerHeals, code: health.PathBroken, dead: []string{"tcp4"},
+		says: []string{"by TCP over IPv4"}, headline: "by TCP"},
 	{name: "no default route", brk: shell("ip route del default; ip -6 route del default"),
 		mend: shell("ip route add default via 198.51.100.1; " +
 			"ip -6 route add default via 2001:db8:b0::1"),
@@ -308,7 +368,8 @@ func (l *truthLab) check(s brokenState) {
 		l.remedy(found)
 	}
 	l.awaitWell(s.name)
-	l.box.sh("nft delete table inet foreign 2>/dev/null; ip rule del pref 100 2>/dev/null; true")
+	l.box.sh("nft delete table inet foreign 2>/dev/null; ip rule del pref 100 2>/dev/null; " +
+		"nft delete table netdev foreign 2>/dev/null; iptables -t raw -F PREROUTING")
 	for _, program := range []string{"iptables-legacy", "ip6tables-legacy"} {
 		l.box.sh(program + " -P FORWARD ACCEPT; " + program + " -F FORWARD")
 	}
@@ -316,20 +377,17 @@ func (l *truthLab) check(s brokenState) {
 
 // remedy carries out what the problem names, and what those name that come up behind it.
 func (l *truthLab) remedy(found api.Condition) {
+	same := func(c api.Condition) bool { return c.Code == found.Code }
 	for range 3 {
 		l.box.sh(found.Command)
-		time.Sleep(time.Second) // the next check follows the change
-		st, err := l.box.status()
-		must(l.t, err)
-		i := slices.IndexFunc(st.Conditions, func(c api.Condition) bool {
-			return c.Code == found.Code
+		st := l.box.await("the end of the problem, or what is behind it", func(st api.Status) bool {
+			return !slices.ContainsFunc(st.Conditions, func(c api.Condition) bool {
+				return same(c) && c.Command == found.Command
+			})
 		})
+		i := slices.IndexFunc(st.Conditions, same)
 		if i < 0 {
 			return
-		}
-		if found.Command == st.Conditions[i].Command {
-			time.Sleep(time.Second)
-			continue
 		}
 		found = st.Conditions[i]
 	}
