@@ -159,8 +159,6 @@ var onThisBox = []brokenState{
 		code: health.IngressAddress, dead: []string{"udp6"}, says: []string{"IPv6 is switched off"}},
 	{name: "an MTU that IPv6 cannot use", brk: shell("ip link set ing0 mtu 1000"),
 		code: health.IngressAddress, dead: []string{"udp6"}, says: []string{"MTU of 1000"}},
-	{name: "an address that is gone", brk: shell("ip addr del 10.77.0.1/24 dev ing0"),
-		code: health.IngressAddress, dead: v4, says: []string{"lost its IPv4 address"}},
 }
 
 // elsewhere are states of the provider, the WAN and the configuration, and filters that are found
