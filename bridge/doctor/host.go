@@ -163,9 +163,8 @@ func halves(main []string) []string {
 var kept = regexp.MustCompile(`^3270[02]: .* unreachable$|` +
 	`^32701: from all to \S+ lookup main suppress_prefixlength \d+$`)
 
-// foreignRules returns the rules that are neither the kernel's own nor ours, and may lead this box's
-// traffic elsewhere. leads reports whether a table has routes to the Internet: those of a mesh VPN
-// lead to its own members alone.
+// foreignRules returns other programs' rules that may lead this box's traffic elsewhere. leads
+// reports whether a table has routes to the Internet: those of a mesh VPN lead to its members.
 func foreignRules(rules []string, leads func(table string) bool) []string {
 	var out []string
 	for _, line := range rules {

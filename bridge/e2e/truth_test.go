@@ -156,7 +156,8 @@ var onThisBox = []brokenState{
 		code: health.IngressDown, dead: all, says: []string{"ing0 is switched off"}},
 	{name: "an interface whose IPv6 is switched off",
 		brk:  shell("sysctl -qw net.ipv6.conf.ing0.disable_ipv6=1"),
-		code: health.IngressAddress, dead: []string{"udp6"}, says: []string{"IPv6 is switched off"}},
+		code: health.IngressAddress, dead: []string{"udp6"},
+		says: []string{"IPv6 is switched off"}},
 	{name: "an MTU that IPv6 cannot use", brk: shell("ip link set ing0 mtu 1000"),
 		code: health.IngressAddress, dead: []string{"udp6"}, says: []string{"MTU of 1000"}},
 }

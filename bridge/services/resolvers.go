@@ -116,7 +116,7 @@ func (r *resolvers) set(d decide.Decision, s decide.Snapshot) {
 	}
 }
 
-// status returns the resolvers that are dead, and those of them that answer again, but not for long.
+// status returns the dead resolvers, and those of them that answer again, but not for long.
 func (r *resolvers) status() (dead, back decide.DeadResolvers) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

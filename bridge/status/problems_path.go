@@ -231,8 +231,8 @@ func backupResolvers(in Input) []health.Problem {
 					"[9.9.9.9]} under egress:, then: ztbridge reload", e.Name)}
 			if in.Snapshot.BackResolvers[of] {
 				p.Severity, p.Remedy = health.Info, "nothing"
-				p.Message = fmt.Sprintf("DNS server %s of %s answers again; it is used again in half "+
-					"a minute if it goes on", a, e.Name)
+				p.Message = fmt.Sprintf("DNS server %s of %s answers again; it is used again in "+
+					"half a minute if it goes on", a, e.Name)
 			}
 			out = append(out, p)
 		}

@@ -107,7 +107,8 @@ func TestIfaceBlocks(t *testing.T) {
 			iifname "in0" meta mark set 7; }; chain f { ` + hook + `; meta mark 8 drop; }`, ""},
 		{"a mark of some", `chain p { type filter hook prerouting priority mangle;
 			tcp dport 25 meta mark set 7; }; chain f { ` + hook + `; meta mark 7 drop; }`, ""},
-		{"the length of packets", `chain f { ` + hook + `; iifname "in0" meta length > 1000 drop; }`, ""},
+		{"the length of packets", `chain f { ` + hook + `; iifname "in0" meta length > 1000 drop; }`,
+			""},
 		{"not forwarded", `chain f { type filter hook input priority 0; iifname "in0" drop; }`, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -175,8 +176,8 @@ func TestIfaceBlocksOfIPTables(t *testing.T) {
 			{"-A FORWARD -s 10.8.0.0/16 -j DROP", ""},
 			{"-P FORWARD DROP", "the policy of chain FORWARD"},
 		} {
-			if out := w.box.sh(t, program+" "+tt.rules+" 2>&1 || echo FAILED"); strings.Contains(out,
-				"FAILED") {
+			out := w.box.sh(t, program+" "+tt.rules+" 2>&1 || echo FAILED")
+			if strings.Contains(out, "FAILED") {
 				t.Logf("SKIPPED: %s %s: %s", program, tt.rules, out)
 				continue
 			}

@@ -170,8 +170,8 @@ func TestDiversions(t *testing.T) {
 			"93: from all iif in0 goto 32766"},
 		{"ip rule del pref 93; ip route add prohibit 10.9.0.2", "10.8.0.2",
 			"route prohibit 10.9.0.2/32"},
-		{"ip route del prohibit 10.9.0.2; nft 'table ip m { chain p { type filter hook prerouting " +
-			"priority mangle; iifname \"in0\" meta mark set 1; }; }'", "10.8.0.2",
+		{"ip route del prohibit 10.9.0.2; nft 'table ip m { chain p { type filter hook " +
+			"prerouting priority mangle; iifname \"in0\" meta mark set 1; }; }'", "10.8.0.2",
 			"97: from all fwmark 0x1 prohibit"},
 	} {
 		w.box.sh(t, tt.make)
@@ -217,7 +217,8 @@ func FuzzParseTrace(f *testing.F) {
 func FuzzParseLegacy(f *testing.F) {
 	f.Add(":FORWARD DROP [3:252]\n[0:0] -A FORWARD -j ACCEPT\n")
 	f.Fuzz(func(_ *testing.T, s string) {
-		p := packetsOf(Source{Iface: "in0"}, policyroute.V4, netip.MustParseAddr("10.9.0.2"), "tun0")
+		p := packetsOf(Source{Iface: "in0"}, policyroute.V4, netip.MustParseAddr("10.9.0.2"),
+			"tun0")
 		legacyTables{policyroute.V4: parseLegacy("*filter\n" + s)}.follow(p[0])
 	})
 }
