@@ -46,7 +46,8 @@ func TestServersOfACollection(t *testing.T) {
 	if want := "SERVER IN USE provider/nl-1 yes provider/nl-2 no provider/de-1 no"; list != want {
 		t.Errorf("the servers are listed as %q, want %q", list, want)
 	}
-	for name, want := range map[string]string{"provider/us-1": "provider/us-1", "nobody/nl-1": "nobody"} {
+	for name, want := range map[string]string{"provider/us-1": `"us-1" of egress provider`,
+		"nobody/nl-1": `egress "nobody"`} {
 		if _, err := b.run("egress", "use", name); err == nil ||
 			!strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "hint:") {
 			t.Errorf("use %s: %v", name, err)

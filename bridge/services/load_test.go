@@ -23,7 +23,8 @@ func TestProfileGetsNoOtherSecrets(t *testing.T) {
 		hostile := strings.Replace(string(good), "proto udp\n", "proto tcp\n", 1) +
 			"http-proxy proxy.example.net 80 " + file + " basic\n"
 		configuration := "zerotier: {networks: [8056c2e21c123456]}\n" +
-			"metrics: {listen: \"127.0.0.1:9100\", username: x, password_file: metrics.password}\n" +
+			"metrics: {listen: \"127.0.0.1:9100\", username: x, " +
+			"password_file: metrics.password}\n" +
 			"egress:\n  evil: {openvpn: {profile: evil.ovpn, credentials: own.auth}}\n" +
 			"  backup: {openvpn: {profiles: more, credentials: backup.auth}}\n"
 		login := "alice\nhunter2\n"

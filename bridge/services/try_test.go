@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestInThread: the main thread is never taken, which would keep a namespace until the program ends.
+// TestInThread: the main thread is never taken, which would keep a namespace until the program
+// ends.
 func TestInThread(t *testing.T) {
 	main := errors.New("in the main thread")
 	for range 50 {
