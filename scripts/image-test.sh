@@ -31,6 +31,10 @@ for target in "${@:-cloud-amd64}"; do
 		build "$target" "$dir/$target.lock"
 	fi
 done
-[ -n "$run" ] || [ -e "$dir/stock.ext4" ] || scripts/stock-image.sh "$dir"
+if [ -z "$run" ]; then
+	[ -e "$dir/stock.tar" ] || scripts/stock-image.sh "$dir"
+	[ -e "$dir/release-keys" ] || "$dir/ztbridge-image" release-keys "$dir/release-keys"
+	RELEASE_URL=https://ztbridge.example.org ZTBRIDGE_DIST=$dir/dist scripts/release.sh 1.0.0 "$dir/release-keys"
+fi
 root=$(find "$cache" -maxdepth 1 -name 'root-*.tar' -exec sh -c 'tar -tf "$1" ./usr/lib/x86_64-linux-gnu/ >/dev/null 2>&1' sh {} \; -print -quit)
 ZTBRIDGE_LONG=1 ZTBRIDGE_IMAGE_TEST=$dir ZTBRIDGE_ROOT_TAR=$root go test -count=1 -v -run "$run" -timeout 180m ./image/...

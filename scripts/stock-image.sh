@@ -6,7 +6,8 @@
 # is loaded at each start. It trusts one more certificate authority, whose key lies beside it, so that a test can serve
 # downloads over TLS.
 #
-# Written: stock.ext4 (a disk without partitions), stock.vmlinuz, stock.initrd, stock-ca.pem, stock-ca.key.
+# Written: stock.ext4 (a disk without partitions), stock.tar (the same files), stock.vmlinuz, stock.initrd, stock-ca.pem,
+# stock-ca.key.
 set -eu
 
 out=$1
@@ -54,7 +55,8 @@ cp "$work"/root/boot/vmlinuz-* "$work/stock.vmlinuz"
 cp "$work"/root/boot/initrd.img-* "$work/stock.initrd"
 truncate -s 3G "$work/stock.ext4"
 mkfs.ext4 -q -L stock -d "$work/root" "$work/stock.ext4"
+tar -C "$work/root" --numeric-owner -cf "$work/stock.tar" .
 rm -rf "$work/root"
-for file in stock-ca.key stock-ca.pem stock.vmlinuz stock.initrd stock.ext4; do
+for file in stock-ca.key stock-ca.pem stock.vmlinuz stock.initrd stock.tar stock.ext4; do
 	mv "$work/$file" "$out/$file"
 done

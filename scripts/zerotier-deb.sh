@@ -27,6 +27,12 @@ KillMode=process
 [Install]
 WantedBy=multi-user.target
 EOF
+# The vendor's package starts it, too.
+cat >"$work/DEBIAN/postinst" <<'EOF'
+#!/bin/sh
+[ ! -d /run/systemd/system ] || systemctl enable --now --quiet zerotier-one.service
+EOF
+chmod 755 "$work/DEBIAN/postinst"
 cat >"$work/DEBIAN/control" <<EOF
 Package: zerotier-one
 Version: $("$program" -v)

@@ -23,6 +23,8 @@ type container struct {
 	dir  string
 	init int // process id of its systemd, seen from here
 
+	userData string // of a cloud's machine
+
 	console string        // file of what it writes there
 	ended   chan struct{} // closed when nothing of it runs any more
 }
