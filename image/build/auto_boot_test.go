@@ -58,7 +58,9 @@ func TestAutomaticUpdate(t *testing.T) {
 	expect(t, r.guest, `daemon up ([0-9.]+) s after the kernel, slot B`)
 	r.await("ztbridge update status", "slot B  version 0.0.0  in use\n")
 	r.awaitFlow("the update")
-	if out := r.mustSSH("ztbridge status"); strings.Contains(out, "version 2 is installed") {
+	// Whatever problems a slow machine has, by which the command's exit code differs.
+	if out := r.await("ztbridge status", "ztbridge 0.0.0"); strings.Contains(out,
+		"version 2 is installed") {
 		t.Errorf("the status still tells of the update:\n%s", out)
 	}
 	r.guest.Kill()

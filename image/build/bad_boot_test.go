@@ -102,7 +102,7 @@ func (r *rig) awaitErrorFile(say, hint string) {
 }
 
 // assertClosed checks that none of the client's packets was ever answered, and that it is the box
-// that refuses them.
+// that refuses them: by a filter, or by not forwarding where it knows of no clients yet.
 func (r *rig) assertClosed() {
 	r.t.Helper()
 	for name, s := range r.streams {
@@ -110,8 +110,10 @@ func (r *rig) assertClosed() {
 			r.t.Errorf("%d of %s were answered", answered, name)
 		}
 	}
-	if out := r.mustSSH("nft list table inet ztb"); !strings.Contains(out, "drop") {
-		r.t.Errorf("the guard's table does not drop:\n%s", out)
+	out := r.mustSSH("nft list table inet ztb 2>/dev/null || " +
+		"cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding")
+	if !strings.Contains(out, "drop") && out != "0\n0\n" {
+		r.t.Errorf("neither is there a filter that drops, nor is forwarding off:\n%s", out)
 	}
 }
 
