@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -15,35 +14,13 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// relay lets a program of this test's own namespace connect to an address as a host of the lab
-// does, and returns where.
+// relay is lab.Relay until the test ends.
 func relay(t *testing.T, from *netlab.Namespace, to string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, stop, err := lab.Relay(from, to)
 	must(t, err)
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			near, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer near.Close()
-				far, err := from.Dial(context.Background(), "tcp", to)
-				if err != nil {
-					return
-				}
-				defer far.Close()
-				go func() {
-					_, _ = io.Copy(far, near)
-					_ = far.Close()
-				}()
-				_, _ = io.Copy(near, far)
-			}()
-		}
-	}()
-	return l.Addr().String()
+	t.Cleanup(stop)
+	return address
 }
 
 // shownWithin is how long the page may need to show what the daemon's status says.

@@ -1,6 +1,7 @@
 package browsertest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,8 @@ type Options struct {
 	Allowed []string
 	// Elsewhere sends what is for an address and port, "10.1.1.1:80", to another.
 	Elsewhere map[string]string
+	// Timeout bounds what the browser is used for; by default 90 seconds.
+	Timeout time.Duration
 }
 
 // New starts a browser. Where there is none, the test is skipped.
@@ -50,7 +53,7 @@ func New(t *testing.T, o Options) *Browser {
 	for from, to := range o.Elsewhere {
 		options = append(options, chromedp.Flag("host-resolver-rules", "MAP "+from+" "+to))
 	}
-	timed, cancelTime := context.WithTimeout(context.Background(), timeout)
+	timed, cancelTime := context.WithTimeout(context.Background(), cmp.Or(o.Timeout, timeout))
 	t.Cleanup(cancelTime)
 	allocator, cancelAllocator := chromedp.NewExecAllocator(timed, options...)
 	ctx, cancel := chromedp.NewContext(allocator)
