@@ -34,6 +34,12 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata",
 		RequireUniqueNames:  true,
 		RequireExplicitExec: true,
+		Condition: func(name string) (bool, error) {
+			if name != "root" {
+				return false, fmt.Errorf("there is no condition %q", name)
+			}
+			return os.Geteuid() == 0, nil
+		},
 		Setup: func(env *testscript.Env) error {
 			for name, dir := range map[string]string{"ZTBRIDGE_STATE_DIR": "state",
 				"ZTBRIDGE_RUNTIME_DIR": "run"} {

@@ -4,13 +4,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"ztbridge/bridge"
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/services"
 	"ztbridge/bridge/status"
 )
 
@@ -72,8 +75,14 @@ func (p *program) withoutDaemon(err error, asJSON bool) error {
 	if offline != nil {
 		return p.withNotice(err) // as who may not look into the kernel
 	}
+	hint := api.Hint(err)
+	if _, fault := services.Check(p.configPath, p.overrides); fault != nil &&
+		!errors.Is(fault, fs.ErrPermission) {
+		s.Summary += " It cannot start: " + strings.ReplaceAll(fault.Error(), "\n", "; ")
+		hint = "correct that, try it with `ztbridge config check`, and start it: " +
+			"`systemctl start ztbridge`"
+	}
 	if !asJSON {
-		hint := api.Hint(err)
 		return p.withNotice(&api.HintedError{Err: notRunning(s.Summary), Hint: hint})
 	}
 	if err := p.show(s.Filled(), "", true); err != nil {
