@@ -98,7 +98,7 @@ func (c *container) start(box *netlab.Namespace) {
 	cmd := exec.Command("sh", "-c", inControlGroup, "sh", "systemd-nspawn", "--quiet", "--boot",
 		"--register=no", "--keep-unit", "--directory="+c.dir, "--machine=box",
 		"--network-namespace-path=/run/netns/"+box.Name, "--capability=all",
-		"--bind=/dev/net/tun", "--resolv-conf=off", "--console=pipe")
+		"--bind=/dev/net/tun", "--resolv-conf=off", "--console=read-only")
 	cmd.Env = append(os.Environ(), "NAME="+box.Name, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1",
 		"SYSTEMD_NSPAWN_API_VFS_WRITABLE=network") // sysctls of the box's network
 	cmd.Stdout, cmd.Stderr = console, console
