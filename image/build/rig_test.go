@@ -23,7 +23,7 @@ import (
 //	                                  │ guest │             ▲ captured         └──── internet
 //	                                  └───────┘
 //
-// A person looks into the box by SSH, from the Internet.
+// A person looks into the box by SSH, from the Internet or the box's LAN.
 type rig struct {
 	t       *testing.T
 	lab     *lab.Topology
@@ -32,7 +32,9 @@ type rig struct {
 	leaks   *netlab.Capture
 	streams map[string]*lab.Stream
 	guest   *boottest.Guest
-	login   string // who may log in, and become root
+	login   string            // who may log in, and become root
+	from    *netlab.Namespace // a person's host
+	address netip.Addr        // where the box is reached from there
 	// shell runs a command in a box that is not logged in to by SSH.
 	shell func(command string) (string, error)
 }
@@ -75,7 +77,8 @@ func emptyRig(t *testing.T, opts lab.Options) *rig {
 	// processor is just patching, and a kernel that switches its network hooks on and off at work
 	// dies of it now and then.
 	machine := boottest.Machine{Firmware: boottest.BIOS, CPUs: 1}
-	r := &rig{t: t, lab: top, streams: map[string]*lab.Stream{}, machine: machine, login: "root"}
+	r := &rig{t: t, lab: top, streams: map[string]*lab.Stream{}, machine: machine, login: "root",
+		from: top.Internet, address: lab.BoxWAN4}
 	r.plug(top.WAN, top.WANSegment, lab.WANIface, wanMAC, 16)
 	if top.IngressSegment != nil {
 		r.plug(top.Ingress, top.IngressSegment, lab.IngressIface, ingressMAC, 17)
@@ -155,10 +158,10 @@ func (r *rig) ssh(command string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(r.t.Context(), bootTimeout)
 	defer cancel()
-	return r.lab.Internet.Run(ctx, "ssh", "-i", r.keyFile(), "-o", "StrictHostKeyChecking=no", "-o",
+	return r.from.Run(ctx, "ssh", "-i", r.keyFile(), "-o", "StrictHostKeyChecking=no", "-o",
 		"UserKnownHostsFile=/dev/null",
 		"-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=20", "-o",
-		"ServerAliveInterval=15", r.login+"@"+lab.BoxWAN4.String(), command)
+		"ServerAliveInterval=15", r.login+"@"+r.address.String(), command)
 }
 
 // console is the end of what the box has said.

@@ -16,7 +16,7 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// A card as it is flashed, with no file of anybody's: the box takes an address on the LAN, its page
+// A card as it is flashed, with nothing on it but a key to look into the box by: it takes an address on the LAN, its page
 // leads from the first password over the network to the provider's profile, and then a member of
 // the network leaves by the provider. From power on nothing of the member's leaves in the open.
 func TestGuestIsSetUpByItsPage(t *testing.T) {
@@ -37,8 +37,15 @@ func TestGuestIsSetUpByItsPage(t *testing.T) {
 		"f~ /var/lib/zerotier-one/planet 0644 root root - "+
 			base64.StdEncoding.EncodeToString(planetFile)+"\n")...)
 	page := r.joinLAN()
+	put(t, r.disk, map[string]string{"authorized_keys": r.publicKey()})
 	r.startStreams()
 	r.boot()
+	t.Cleanup(func() {
+		if t.Failed() && !r.ended() {
+			log, _ := r.ssh("journalctl --no-pager -b -n 200 -u 'ztbridge*'")
+			t.Logf("the box's log:\n%s", log)
+		}
+	})
 
 	r.awaitPage(page)
 	address, stop, err := lab.Relay(r.lab.WANSegment.NS, page.String()+":80")
@@ -84,7 +91,8 @@ func TestGuestIsSetUpByItsPage(t *testing.T) {
 	r.finish()
 }
 
-// joinLAN makes the box's uplink the LAN of a home, and returns the address that the box gets there.
+// joinLAN makes the box's uplink the LAN of a home, where the person is, and returns the box's
+// address there.
 func (r *rig) joinLAN() netip.Addr {
 	r.t.Helper()
 	router, box := netip.MustParseAddr("192.168.7.1"), netip.MustParseAddr("192.168.7.2")
@@ -94,6 +102,7 @@ func (r *rig) joinLAN() netip.Addr {
 		Addr: netip.PrefixFrom(box, 24), Router: router, Resolver: lab.ResolverAddr})
 	must(r.t, err)
 	r.t.Cleanup(func() { _ = stop() })
+	r.from, r.address = segment.NS, box
 	return box
 }
 
