@@ -153,27 +153,39 @@ func compareWaiting(b *testing.B, what string, target float64, ours, theirs path
 	require(b, netlab.IPerf3)
 	compareBy(b, what+", ping during a download", target, ours, theirs,
 		gauge{unit: "ms", less: true,
-			measure: func(p path) float64 { return pingWhileLoading(b, p) }})
+			measure: func(p path) float64 { return pingWhileLoading(b, p, true) }})
 }
 
+const (
+	pings        = 50
+	pingInterval = 100 * time.Millisecond
+)
+
 // pingWhileLoading returns the mean time of a ping, in milliseconds, in the last seconds of a
-// download.
-func pingWhileLoading(b *testing.B, p path) float64 {
+// transfer.
+func pingWhileLoading(b *testing.B, p path, download bool) float64 {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), waitTimeout)
 	defer cancel()
-	const load, pings, interval = 8 * time.Second, 50, 100 * time.Millisecond
+	const load = 8 * time.Second
 	loaded := make(chan error, 1)
 	go func() {
 		_, err := lab.IPerf{Server: p.internet, Client: p.client, Addr: lab.ClientTarget4,
-			Duration: load, Download: true}.Measure(ctx)
+			Duration: load, Download: download}.Measure(ctx)
 		loaded <- err
 	}()
-	time.Sleep(load - pings*interval)
-	out, err := p.client.Run(ctx, "ping", "-q", "-c", strconv.Itoa(pings), "-i",
-		fmt.Sprint(interval.Seconds()), lab.ClientTarget4.String())
-	must(b, err)
+	time.Sleep(load - pings*pingInterval)
+	mean := pingMean(b, ctx, p)
 	must(b, <-loaded)
+	return mean
+}
+
+// pingMean returns the mean time of a ping, in milliseconds.
+func pingMean(b *testing.B, ctx context.Context, p path) float64 {
+	b.Helper()
+	out, err := p.client.Run(ctx, "ping", "-q", "-c", strconv.Itoa(pings), "-i",
+		fmt.Sprint(pingInterval.Seconds()), lab.ClientTarget4.String())
+	must(b, err)
 	_, figures, _ := strings.Cut(out, "min/avg/max/mdev = ")
 	fields := strings.Split(figures, "/")
 	if len(fields) < 4 {

@@ -68,17 +68,23 @@ func asCards(b *testing.B, labs ...*lab.Topology) {
 func bridged(b testing.TB, top *lab.Topology, config string) *box {
 	b.Helper()
 	x := newBox(b, top.Box)
-	x.write("provider.ovpn", top.Providers[0].Config())
+	x.bridge(top, config)
+	return x
+}
+
+// bridge does the same on a box that is there.
+func (b *box) bridge(top *lab.Topology, config string) {
+	b.t.Helper()
+	b.write("provider.ovpn", top.Providers[0].Config())
 	if len(top.Providers) > 1 {
-		x.write("backup.ovpn", top.Providers[1].Config())
+		b.write("backup.ovpn", top.Providers[1].Config())
 	}
-	x.write("ztbridge.yaml", config)
-	x.start()
-	x.await("a tunnel that answers", func(st api.Status) bool {
+	b.write("ztbridge.yaml", config)
+	b.start()
+	b.await("a tunnel that answers", func(st api.Status) bool {
 		return len(st.Egresses) > 0 && st.Egresses[0].State == "up" && st.Egresses[0].RTT > 0 &&
 			len(st.Policies) > 0 && st.Policies[len(st.Policies)-1].Egress == "provider"
 	})
-	return x
 }
 
 // path is what is measured.
@@ -308,9 +314,12 @@ func BenchmarkHiddenClients(b *testing.B) {
 }
 
 // cpu returns the processor time that the daemon has used, without its children's.
-func (b *box) cpu() time.Duration {
+func (b *box) cpu() time.Duration { return b.cpuOf(b.daemon.Pid()) }
+
+// cpuOf returns the processor time that a process has used.
+func (b *box) cpuOf(pid int) time.Duration {
 	b.t.Helper()
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", b.daemon.Pid()))
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	must(b.t, err)
 	var total time.Duration
 	for _, task := range tasks {
