@@ -264,11 +264,11 @@ func TestProvidersSpeakForThemselves(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.bring(t, state)
 	port := netip.MustParseAddrPort
 	for name, fault := range map[string]string{"running": ":",
 		"control": "nft flush chain inet ztb entrance; nft add rule inet ztb input iifname tunztb0 accept"} {
 		t.Run(name, func(t *testing.T) {
+			l.bring(t, state)
 			l.box.sh(t, fault+"; conntrack -F 2>/dev/null; "+flushExceptions)
 			var capture int
 			l.client.do(func() { capture = openCapture(t, "zt") })
