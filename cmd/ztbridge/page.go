@@ -55,8 +55,8 @@ func (p *program) pageTools() web.Tools {
 	}
 }
 
-// configureByService has a network written into the configuration by the service that may do so: the
-// daemon may not. The service also has the daemon read it.
+// configureByService has a network written into the configuration by the service that may do so:
+// the daemon may not. The service also has the daemon read it.
 func (p *program) configureByService(ctx context.Context, id string) (bool, error) {
 	_, networks, err := config.ZeroTierOf(p.configPath)
 	if err != nil || slices.Contains(networks, id) {

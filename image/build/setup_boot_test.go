@@ -16,9 +16,10 @@ import (
 	"ztbridge/policyroute/netlab"
 )
 
-// A card as it is flashed, with nothing on it but a key to look into the box by: it takes an address on the LAN, its page
-// leads from the first password over the network to the provider's profile, and then a member of
-// the network leaves by the provider. From power on nothing of the member's leaves in the open.
+// A card as it is flashed, with nothing on it but a key to look into the box by: it takes an
+// address on the LAN, its page leads from the first password over the network to the provider's
+// profile, and then a member of the network leaves by the provider. From power on nothing of the
+// member's leaves in the open.
 func TestGuestIsSetUpByItsPage(t *testing.T) {
 	netlab.Require(t, netlab.ZeroTier)
 	r := newRig(t, builtImage(t, "cloud-amd64-zerotier"), lab.Options{RemoteClient: true})
