@@ -21,18 +21,28 @@ func (l *leakLab) connect(t *testing.T, from *thread, to string) session {
 	var server int
 	s := session{-1, -1}
 	l.box.do(func() {
-		any6 := unix.Sockaddr(&unix.SockaddrInet6{Port: 2222})
+		// Of any port: that of a closed listener is in use for as long as a child that is being
+		// started beside this has it.
+		at := unix.Sockaddr(&unix.SockaddrInet6{})
 		if family == unix.AF_INET {
-			any6 = &unix.SockaddrInet4{Port: 2222}
+			at = &unix.SockaddrInet4{}
 		}
 		var err error
 		server, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		err = errors.Join(err, unix.SetsockoptInt(server, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
 		if family == unix.AF_INET6 {
 			err = errors.Join(err, unix.SetsockoptInt(server, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY,
 				1))
 		}
-		if err = errors.Join(err, unix.Bind(server, any6), unix.Listen(server, 4)); err != nil {
+		if err = errors.Join(err, unix.Bind(server, at), unix.Listen(server, 4)); err != nil {
+			t.Error(err)
+			return
+		}
+		switch own, err := unix.Getsockname(server); a := own.(type) {
+		case *unix.SockaddrInet4:
+			sa.(*unix.SockaddrInet4).Port = a.Port
+		case *unix.SockaddrInet6:
+			sa.(*unix.SockaddrInet6).Port = a.Port
+		default:
 			t.Error(err)
 		}
 	})
@@ -64,9 +74,9 @@ func (l *leakLab) connect(t *testing.T, from *thread, to string) session {
 
 func sockaddr(to string) (int, unix.Sockaddr) {
 	if strings.Contains(to, ":") {
-		return unix.AF_INET6, &unix.SockaddrInet6{Port: 2222, Addr: netip.MustParseAddr(to).As16()}
+		return unix.AF_INET6, &unix.SockaddrInet6{Addr: netip.MustParseAddr(to).As16()}
 	}
-	return unix.AF_INET, &unix.SockaddrInet4{Port: 2222, Addr: netip.MustParseAddr(to).As4()}
+	return unix.AF_INET, &unix.SockaddrInet4{Addr: netip.MustParseAddr(to).As4()}
 }
 
 // say has the box send a line.
