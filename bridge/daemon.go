@@ -207,8 +207,10 @@ func (d *daemon) enforce(l *services.Spec) error {
 		return err
 	}
 	page := l.Config.Page
+	cert, key := l.PageCertificate(d.opts.StateDir)
 	d.page.Configure(d.helpers, web.Settings{On: page.Serve != config.PageOff,
-		LAN: page.Serve == config.PageLAN, Port: page.Port})
+		LAN: page.Serve == config.PageLAN, Port: page.Port, Cert: cert, Key: key,
+		HTTPSPort: page.HTTPSPort})
 	d.metrics.Configure(l.MetricsSettings())
 	d.Notifier.Configure(l.NotifySettings())
 	d.trigger.Fire("configuration")

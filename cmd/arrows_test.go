@@ -64,11 +64,11 @@ var arrows = []arrow{
 	{from: "bridge/backup", to: []string{"bridge/config", "bridge/pki", "bridge/sealed",
 		"bridge/statefile"}},
 	// the page shows the status and asks the daemon's own backend
-	{from: "bridge/web", to: []string{"bridge/api", "bridge/clients", "bridge/connlimit",
+	{from: "bridge/web", to: []string{"bridge/api", "bridge/certfile", "bridge/clients", "bridge/connlimit",
 		"bridge/health", "bridge/network", "bridge/pki", "bridge/sockopt", "bridge/zerotier",
 		"bridge/zerotier/controller"}},
 	// a driver: only what is below itself, and what says what is wrong
-	{from: "bridge/*/…", to: []string{"bridge/connlimit", "bridge/health", "bridge/pathdial",
+	{from: "bridge/*/…", to: []string{"bridge/certfile", "bridge/connlimit", "bridge/health", "bridge/pathdial",
 		"bridge/sealed", "bridge/sockopt", "bridge/suggest"}},
 	{from: "policyroute"},
 	{from: "policyroute/kernel", to: []string{"policyroute"}},

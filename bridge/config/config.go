@@ -40,6 +40,8 @@ type Updates struct {
 type Page struct {
 	Serve string // PageOff, PageDevices or PageLAN
 	Port  uint16
+	// HTTPSPort is where the page speaks TLS as well, if Endpoint.HTTPS names a certificate.
+	HTTPSPort uint16
 }
 
 // Window is a part of each day in UTC, in which an image may restart into a new version. It may

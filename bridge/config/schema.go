@@ -42,6 +42,7 @@ func (d *decoder) decode(root *yaml.Node) {
 	d.inbound(later["inbound"])
 	d.peering(later["peering"])
 	d.notify(later["notify"])
+	d.pagePorts()
 	d.checkWhole()
 }
 

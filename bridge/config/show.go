@@ -53,8 +53,9 @@ type viewUpdates struct {
 }
 
 type viewPage struct {
-	Serve string `yaml:"serve"`
-	Port  uint16 `yaml:"port"`
+	Serve     string `yaml:"serve"`
+	Port      uint16 `yaml:"port"`
+	HTTPSPort uint16 `yaml:"https_port"`
 }
 
 type viewZeroTier struct {

@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"ztbridge/bridge/certfile"
 )
 
 // testCA signs certificates of test servers.
@@ -107,9 +109,10 @@ func TestACME(t *testing.T) {
 	defer trusting.CloseIdleConnections()
 	directory := "127.0.0.1:" + freePort(t)
 	management := "127.0.0.1:" + freePort(t)
+	cache := filepath.Join(t.TempDir(), "acme")
 	s := serve(t, Config{TLS: TLS{ACME: &ACME{
 		Directory: "https://" + directory + "/dir", Email: "operator@example.org",
-		CacheDir: filepath.Join(t.TempDir(), "acme"), Client: trusting,
+		CacheDir: cache, Client: trusting,
 	}}})
 	startPebble(t, program, ca, directory, management, int(s.Addr().Port()))
 	awaitHTTP(t, trusting, "https://"+directory+"/dir")
@@ -126,6 +129,10 @@ func TestACME(t *testing.T) {
 		t.Fatalf("the server has no certificate of the authority: %v", err)
 	}
 	defer conn.Close()
+	file := CacheFile(cache, "VM.example.org.") // the page reads it
+	if err := certfile.New(file, file).Check("vm.example.org", time.Now()); err != nil {
+		t.Error(err)
+	}
 	if link, _ := issue(t, s, "phone"); link.Fingerprint != "" {
 		t.Error("a fingerprint is shown for a certificate that an authority vouches for")
 	}

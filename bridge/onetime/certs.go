@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"os"
-	"sync"
-	"time"
+	"path/filepath"
+	"strings"
 
 	"golang.org/x/crypto/acme"
 	"golang.org/x/crypto/acme/autocert"
+
+	"ztbridge/bridge/certfile"
 )
 
 // TLS names the source of the certificate: files, an ACME authority, or, when neither is set, the
@@ -37,9 +38,10 @@ func (c Config) openTLS() (certificates, error) {
 	switch {
 	case t.CertFile != "":
 		// The operator may replace them at any time, so they are checked with each link.
-		f := &files{cert: t.CertFile, key: t.KeyFile}
-		check := func() error { return f.check(host, now()) }
-		return certificates{get: f.get, check: check, obtain: check}, nil
+		f := certfile.New(t.CertFile, t.KeyFile)
+		check := func() error { return f.Check(host, now()) }
+		get := func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return f.Get() }
+		return certificates{get: get, check: check, obtain: check}, nil
 	case t.ACME != nil:
 		if _, err := netip.ParseAddr(host); err == nil {
 			return certificates{}, fmt.Errorf(
@@ -56,6 +58,12 @@ func (c Config) openTLS() (certificates, error) {
 	}
 }
 
+// CacheFile returns the file of CacheDir that holds the certificate for host and its key, once
+// there is one.
+func CacheFile(dir, host string) string {
+	return filepath.Join(dir, strings.ToLower(strings.TrimSuffix(host, ".")))
+}
+
 func (a ACME) manager(host string) *autocert.Manager {
 	return &autocert.Manager{
 		Prompt:     autocert.AcceptTOS,
@@ -65,50 +73,4 @@ func (a ACME) manager(host string) *autocert.Manager {
 		Client: &acme.Client{DirectoryURL: a.Directory, HTTPClient: a.Client,
 			UserAgent: "ztbridge"},
 	}
-}
-
-// files is a certificate in files that another program may renew.
-type files struct {
-	cert, key string
-
-	mu     sync.Mutex
-	loaded *tls.Certificate
-	stamp  [2]time.Time
-}
-
-// get returns the certificate, read again when a file has changed. While the files are unreadable
-// or do not match, as in the middle of a renewal, it returns the last good pair.
-func (f *files) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	var stamp [2]time.Time
-	for i, path := range []string{f.cert, f.key} {
-		if info, err := os.Stat(path); err == nil {
-			stamp[i] = info.ModTime()
-		}
-	}
-	if f.loaded != nil && stamp == f.stamp {
-		return f.loaded, nil
-	}
-	pair, err := tls.LoadX509KeyPair(f.cert, f.key)
-	if err != nil {
-		if f.loaded != nil {
-			return f.loaded, nil
-		}
-		return nil, fmt.Errorf("loading the certificate %s: %w", f.cert, err)
-	}
-	f.loaded, f.stamp = &pair, stamp
-	return f.loaded, nil
-}
-
-// check returns why the certificate cannot be used for host at now.
-func (f *files) check(host string, now time.Time) error {
-	pair, err := f.get(nil)
-	if err != nil {
-		return err
-	}
-	if err := usable(pair, host, now); err != nil {
-		return fmt.Errorf("checking the certificate %s: %w", f.cert, err)
-	}
-	return nil
 }

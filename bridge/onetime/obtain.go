@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/acme/autocert"
+
+	"ztbridge/bridge/certfile"
 )
 
 const (
@@ -78,7 +80,7 @@ func (o *obtained) obtain() error {
 		ServerName: o.host, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
 	})
 	if err == nil {
-		err = usable(cert, o.host, o.now())
+		err = certfile.Usable(cert, o.host, o.now())
 	}
 	if err != nil {
 		err = fmt.Errorf("obtaining a certificate for %s from %s: %w", o.host,
@@ -109,16 +111,4 @@ func (o *obtained) wait() error {
 			"obtaining a certificate for %s: the authority has not answered yet; try again in a "+
 				"minute", o.host)
 	}
-}
-
-// usable returns why clients that connect to host would refuse a certificate at now, whomever they
-// trust.
-func usable(cert *tls.Certificate, host string, now time.Time) error {
-	switch {
-	case now.After(cert.Leaf.NotAfter):
-		return fmt.Errorf("it has expired on %s", cert.Leaf.NotAfter.Format(time.DateOnly))
-	case now.Before(cert.Leaf.NotBefore):
-		return fmt.Errorf("it is not valid before %s", cert.Leaf.NotBefore.Format(time.DateTime))
-	}
-	return cert.Leaf.VerifyHostname(host)
 }

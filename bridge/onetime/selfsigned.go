@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+
+	"ztbridge/bridge/certfile"
 )
 
 const (
@@ -63,7 +65,7 @@ func loadSelfSigned(path, host string, now time.Time) (*tls.Certificate, error) 
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
-	if err := usable(&cert, host, now.Add(selfSignedRest)); err != nil {
+	if err := certfile.Usable(&cert, host, now.Add(selfSignedRest)); err != nil {
 		return nil, fmt.Errorf("checking %s: %w", path, err)
 	}
 	return &cert, nil

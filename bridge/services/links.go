@@ -42,9 +42,26 @@ func (e *Endpoint) newLinks() (*onetime.Server, error) {
 	}
 	if a := https.ACME; a != nil {
 		c.TLS.ACME = &onetime.ACME{Directory: a.Directory, Email: a.Email,
-			CacheDir: filepath.Join(e.d.env.StateDir, "acme")}
+			CacheDir: acmeDir(e.d.env.StateDir)}
 	}
 	return onetime.New(c)
+}
+
+// acmeDir returns where certificates of an authority are kept.
+func acmeDir(stateDir string) string { return filepath.Join(stateDir, "acme") }
+
+// PageCertificate returns the files of the certificate that the page may use, and of its key: the
+// endpoint's, where an authority or the operator vouches for it. Both are empty without one.
+func (l *Spec) PageCertificate(stateDir string) (cert, key string) {
+	e := l.Config.Endpoint
+	if e == nil {
+		return "", ""
+	}
+	if e.HTTPS.ACME != nil {
+		file := onetime.CacheFile(acmeDir(stateDir), e.Address)
+		return file, file
+	}
+	return e.HTTPS.Certificate, e.HTTPS.Key
 }
 
 // errNotRunning is the reason for having no links while the whole endpoint fails.

@@ -11,11 +11,10 @@ import (
 
 // claimView is the page on which the owner's first password is made.
 type claimView struct {
-	Left      string // for how long no code is needed here; empty: one is
-	Late      bool   // the time in which the LAN needs none is over
-	Fault     string
-	Overheard bool // neighbours may read along
-	Min       int  // characters of a password
+	Left  string // for how long no code is needed here; empty: one is
+	Late  bool   // the time in which the LAN needs none is over
+	Fault string
+	Min   int // characters of a password
 }
 
 // fromLAN reports whether a request came by the uplink, from a neighbour with a private address:
@@ -34,7 +33,7 @@ func (s *Server) fromLAN(r *http.Request) bool {
 // showClaim answers with the form that makes the first password.
 func (s *Server) showClaim(w http.ResponseWriter, r *http.Request, code int, left time.Duration,
 	fault string) {
-	v := claimView{Fault: fault, Overheard: s.overheard(r), Min: minPassword}
+	v := claimView{Fault: fault, Min: minPassword}
 	if s.fromLAN(r) {
 		v.Late = left == 0
 		if left > 0 {

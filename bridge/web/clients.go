@@ -48,7 +48,6 @@ type keysView struct {
 	Fingerprint string       // of a certificate that nobody vouches for
 	Minutes     int          // that the link works
 	Advice      []string
-	Overheard   bool // neighbours may read along
 	Token       string
 }
 
@@ -175,7 +174,7 @@ func (s *Server) showKeys(w http.ResponseWriter, r *http.Request, roster *client
 		return
 	}
 	v := keysView{Name: name, Title: title, Advice: clients.Advice(roster.Told(client)),
-		Overheard: s.overheard(r), Token: sessionOf(r).token}
+		Token: sessionOf(r).token}
 	err = s.fillLink(r, &v)
 	s.record(r, fmt.Sprintf("make a link to the profile of %.60q", name), err)
 	if err != nil {
@@ -265,6 +264,17 @@ func (s *Server) overheard(r *http.Request) bool {
 			return i.Kind == "interface" && slices.ContainsFunc(i.Addresses,
 				func(p netip.Prefix) bool { return p.Addr() == local })
 		})
+}
+
+// saferAddress returns where the page is encrypted by ZeroTier, empty where the box is in no
+// network yet.
+func (s *Server) saferAddress() string {
+	for _, n := range s.config.Backend.Status().Networks {
+		if len(n.Addresses) > 0 {
+			return s.addressAt(n.Addresses[0].Addr().String())
+		}
+	}
+	return ""
 }
 
 // faultOf writes an error and what can be done about it as sentences; nil is empty.

@@ -50,6 +50,9 @@ func (s *Server) shield(next http.Handler) http.Handler {
 				http.StatusMisdirectedRequest)
 			return
 		}
+		if s.secured(w, r) {
+			return
+		}
 		if from := sourceOf(r); !s.requests.take(from) {
 			tooMany(w, s.requests.wait(from).Seconds())
 			http.Error(w, "Too many requests.", http.StatusTooManyRequests)
@@ -65,19 +68,15 @@ func (s *Server) shield(next http.Handler) http.Handler {
 }
 
 // knows reports whether the Host that a browser asks for is this box: the address that it is
-// connected to, or one of the box's names.
+// connected to, one of the box's names, or one of its certificate's.
 func (s *Server) knows(r *http.Request) bool {
-	host := r.Host
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.Trim(host, "[]")
+	host := hostOf(r)
 	if addr, err := netip.ParseAddr(host); err == nil {
 		local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 		return ok && addr.WithZone("").Unmap() == connlimit.AddrOf(local)
 	}
-	return slices.ContainsFunc(s.config.Names,
-		func(name string) bool { return strings.EqualFold(name, strings.TrimSuffix(host, ".")) })
+	return s.covers(host) || slices.ContainsFunc(s.config.Names,
+		func(name string) bool { return strings.EqualFold(name, host) })
 }
 
 // sourceOf returns the address that a request came from.

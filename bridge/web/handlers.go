@@ -57,8 +57,10 @@ type frame struct {
 	Token         string
 	Box           string // name of the box
 	Version       string
-	Clients       bool // the box has an endpoint
-	Network       bool // the box is in a ZeroTier network
+	Clients       bool   // the box has an endpoint
+	Network       bool   // the box is in a ZeroTier network
+	Overheard     bool   // neighbours may read along
+	Safer         string // where they cannot; empty: nowhere yet
 	Body          any
 }
 
@@ -125,6 +127,9 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, code int, name str
 	if found := sessionOf(r); found != nil {
 		f.Role, f.Token, f.Clients = found.role, found.token, s.hasClients()
 		f.Network = s.hasNetwork()
+	}
+	if f.Overheard = s.overheard(r); f.Overheard {
+		f.Safer = s.saferAddress()
 	}
 	f.Box, f.Version = s.config.Box, s.feed.latest().status.Version
 	var b bytes.Buffer

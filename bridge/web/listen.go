@@ -27,6 +27,8 @@ type place struct {
 	iface string
 	index int // an interface that is made anew has another
 	lan   bool
+	// secure: TLS is spoken there.
+	secure bool
 }
 
 // placesOf returns the interfaces where devices enter, and the LAN's if lan. None of them is an
@@ -37,7 +39,7 @@ func placesOf(s api.Status, lan bool) []place {
 		iface, err := net.InterfaceByName(name)
 		taken := slices.ContainsFunc(out, func(p place) bool { return p.iface == name })
 		if err == nil && !taken {
-			out = append(out, place{name, iface.Index, isLAN})
+			out = append(out, place{iface: name, index: iface.Index, lan: isLAN})
 		}
 	}
 	for _, i := range s.Ingresses {

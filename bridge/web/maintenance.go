@@ -17,14 +17,13 @@ const makeTimeout = 6 * time.Minute
 
 // maintenanceView is the page of maintenance.
 type maintenanceView struct {
-	Version   string
-	Newer     string // what waits to be installed; empty: nothing
-	Restart   bool   // it can be restarted
-	Files     bool   // they can be made
-	Fault     string // why no backup was made
-	Overheard bool   // neighbours may read along
-	Messages  bool   // they can be tried
-	Token     string
+	Version  string
+	Newer    string // what waits to be installed; empty: nothing
+	Restart  bool   // it can be restarted
+	Files    bool   // they can be made
+	Fault    string // why no backup was made
+	Messages bool   // they can be tried
+	Token    string
 }
 
 func (s *Server) routeMaintenance(mux *http.ServeMux) {
@@ -44,7 +43,7 @@ func (s *Server) showMaintenance(w http.ResponseWriter, r *http.Request, refused
 		Body: maintenanceView{Version: s.feed.latest().status.Version,
 			Restart: s.config.Tools.Restart != nil, Newer: s.newer(),
 			Files:    s.config.Tools.Run != nil,
-			Messages: s.messages() != nil, Fault: faultOf(refused), Overheard: s.overheard(r),
+			Messages: s.messages() != nil, Fault: faultOf(refused),
 			Token: sessionOf(r).token}})
 }
 

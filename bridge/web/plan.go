@@ -46,9 +46,8 @@ type planView struct {
 	NeedsKey bool     // a token can be entered
 	HasKey   bool     // there is one, which can be forgotten
 
-	Overheard bool // neighbours may read along
-	Unset     bool // the box is not set up yet
-	Token     string
+	Unset bool // the box is not set up yet
+	Token string
 }
 
 // planLine is a line of a plan: "+", "-", or empty where something stays.
@@ -86,8 +85,8 @@ func forPage(err error) error {
 		{controller.ErrUnauthorized, "make a new token at https://central.zerotier.com (older " +
 			"accounts: https://my.zerotier.com), and enter it by \"Set up the network\""},
 		{controller.ErrForbidden, "give the token the right to change this network; the newer " +
-			"Central has API keys only in the plan Essential and above. Forget the token by \"Set " +
-			"up the network\" to see the steps for Central's own page"},
+			"Central has API keys only in the plan Essential and above. Forget the token by " +
+			"\"Set up the network\" to see the steps for Central's own page"},
 		{controller.ErrNoController, "default builds of zerotier-one have none since 1.16.0: use " +
 			"ZeroTier Central, with a token"},
 		{controller.ErrRateLimited, "wait a minute and do the same again: it goes on where it " +
@@ -144,7 +143,6 @@ func (s *Server) showPlan(w http.ResponseWriter, r *http.Request, refused error)
 func (s *Server) answerPlan(w http.ResponseWriter, r *http.Request, v planView, refused,
 	err error) {
 	v.Fault, v.Token = faultOf(forPage(cmp.Or(refused, err))), sessionOf(r).token
-	v.Overheard = s.overheard(r)
 	v.Unset = unfinished(s.config.Backend.Status())
 	s.page(w, r, codeOf(refused), "plan", frame{Title: "Set up the network", Active: "network",
 		Body: v})
@@ -214,12 +212,13 @@ func (s *Server) enterToken(w http.ResponseWriter, r *http.Request) {
 	which := NetworkOptions{Token: strings.TrimSpace(r.PostFormValue("key"))}
 	err := errNoToken
 	if which.Token != "" {
-		err = s.withNetwork(w, r, controllerTimeout, which, func(_ context.Context, n Network) error {
-			if n.KeptToken() == "" {
-				return errOwnController
-			}
-			return nil
-		})
+		err = s.withNetwork(w, r, controllerTimeout, which,
+			func(_ context.Context, n Network) error {
+				if n.KeptToken() == "" {
+					return errOwnController
+				}
+				return nil
+			})
 	}
 	s.record(r, "enter an API token of ZeroTier Central", err)
 	if err != nil {

@@ -223,7 +223,8 @@ func TestPlanIsWhatWasShown(t *testing.T) {
 	}
 	form.Set("stamp", stampIn(t, body))
 	b.byHand = true
-	if response, body = v.ask(http.MethodPost, planPage, form); response.StatusCode != http.StatusOK ||
+	response, body = v.ask(http.MethodPost, planPage, form)
+	if response.StatusCode != http.StatusOK ||
 		!strings.Contains(body, "cannot be changed from here") {
 		t.Errorf("%d:\n%s", response.StatusCode, body)
 	}

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"html/template"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/certfile"
 	"ztbridge/bridge/clients"
 )
 
@@ -35,6 +37,8 @@ type Config struct {
 	ImportSocket string
 	Dir          string // private, for passwords and the log of actions; made when it is needed
 	Port         uint16
+	HTTPSPort    uint16           // speaks TLS by Cert
+	Cert         *certfile.File   // nil: there is none
 	LAN          bool             // serves the LAN as well
 	Box          string           // the box's name
 	Names        []string         // host names that browsers may ask for, besides addresses
@@ -136,6 +140,12 @@ func (s *Server) Run(ctx context.Context) {
 func (s *Server) follow(ctx context.Context, open map[place]net.Listener,
 	serve func(net.Listener)) {
 	wanted := placesOf(s.config.Backend.Status(), s.config.LAN)
+	for _, p := range wanted {
+		if s.config.Cert != nil {
+			p.secure = true
+			wanted = append(wanted, p)
+		}
+	}
 	for p, l := range open {
 		if !slices.Contains(wanted, p) {
 			_ = l.Close() // its server ends by it
@@ -147,13 +157,20 @@ func (s *Server) follow(ctx context.Context, open map[place]net.Listener,
 		if open[p] != nil {
 			continue
 		}
-		l, err := listen(ctx, p, s.config.Port)
+		port := s.config.Port
+		if p.secure {
+			port = s.config.HTTPSPort
+		}
+		l, err := listen(ctx, p, port)
 		if err != nil {
 			faults = append(faults, err)
 			continue
 		}
+		if p.secure {
+			l = tls.NewListener(l, s.tlsConfig())
+		}
 		open[p] = l
-		s.config.Log.Info("page served", "interface", p.iface, "port", s.config.Port)
+		s.config.Log.Info("page served", "interface", p.iface, "port", port)
 		serve(l)
 	}
 	s.mu.Lock()

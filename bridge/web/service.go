@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"ztbridge/bridge/certfile"
 )
 
 // Dir returns the directory of the page's passwords and log below a state directory.
@@ -15,6 +17,9 @@ type Settings struct {
 	On   bool
 	LAN  bool // on the uplink as well, where that is in a private network
 	Port uint16
+	// Cert and Key are files of a certificate, by which HTTPSPort speaks TLS as well; empty: none.
+	Cert, Key string
+	HTTPSPort uint16
 }
 
 // NewService returns a service that serves nothing yet. What the settings and the host decide of c
@@ -54,6 +59,9 @@ func (p *Service) Configure(ctx context.Context, s Settings) {
 	}
 	c := p.config
 	c.Port, c.LAN, c.Box = s.Port, s.LAN, name
+	if s.Cert != "" {
+		c.Cert, c.HTTPSPort = certfile.New(s.Cert, s.Key), s.HTTPSPort
+	}
 	c.Names = []string{"ztbridge.local", name, name + ".local"}
 	server := New(c)
 	p.set(server)

@@ -10,8 +10,16 @@ import (
 	"time"
 )
 
+// cookieName returns the name of the cookie that carries a session. By TLS it is another one: a
+// browser that has a Secure cookie takes none of that name without TLS.
+func cookieName(r *http.Request) string {
+	if r.TLS != nil {
+		return "__Host-ztbridge"
+	}
+	return "ztbridge"
+}
+
 const (
-	cookieName = "ztbridge"
 	// idleLife ends a session that is not used, maxLife any session.
 	idleLife = 24 * time.Hour
 	maxLife  = 7 * 24 * time.Hour
@@ -60,7 +68,7 @@ func (s *sessions) open(w http.ResponseWriter, r *http.Request, role Role, stamp
 
 // of returns the session of a request, nil if it has none.
 func (s *sessions) of(r *http.Request) *session {
-	cookie, err := r.Cookie(cookieName)
+	cookie, err := r.Cookie(cookieName(r))
 	if err != nil {
 		return nil
 	}
@@ -83,7 +91,7 @@ func (s *sessions) of(r *http.Request) *session {
 
 // end ends the session of a request and takes the cookie from the browser.
 func (s *sessions) end(w http.ResponseWriter, r *http.Request) {
-	if cookie, err := r.Cookie(cookieName); err == nil {
+	if cookie, err := r.Cookie(cookieName(r)); err == nil {
 		s.mu.Lock()
 		delete(s.all, sha256.Sum256([]byte(cookie.Value)))
 		s.mu.Unlock()
@@ -105,7 +113,7 @@ func (s *sessions) dropOldest() {
 
 func setCookie(w http.ResponseWriter, r *http.Request, value string, seconds int) {
 	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure where there is TLS
-		Name: cookieName, Value: value, Path: "/", MaxAge: seconds, HttpOnly: true,
+		Name: cookieName(r), Value: value, Path: "/", MaxAge: seconds, HttpOnly: true,
 		Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode,
 	})
 }

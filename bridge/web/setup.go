@@ -5,11 +5,9 @@ import (
 	"context"
 	"fmt"
 	"html/template"
-	"net"
 	"net/http"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"ztbridge/bridge/api"
@@ -143,13 +141,10 @@ func (s *Server) showSetup(w http.ResponseWriter, r *http.Request, typed string,
 
 // addressAt returns where the page is at an address of the box.
 func (s *Server) addressAt(host string) string {
-	if s.config.Port != 80 && s.config.Port != 0 {
-		return "http://" + net.JoinHostPort(host, strconv.Itoa(int(s.config.Port)))
+	if s.covers(host) {
+		return s.secureAddress(host)
 	}
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
-	}
-	return "http://" + host
+	return "http://" + withPort(host, s.config.Port, 80)
 }
 
 // setupEvents sends how far the set-up is whenever that changes.

@@ -13,16 +13,15 @@ import (
 // uploadView is the page on which a provider's profile is uploaded.
 type uploadView struct {
 	uploadLive
-	Fault     string // why the last one was refused
-	Done      string // what has come of it
-	Exits     []string
-	Rules     []ruleChoice
-	Target    string // that was chosen: "=provider", or "+" for a new exit
-	Name      string // of a new exit
-	User      string
-	MaxMB     int
-	Overheard bool // neighbours may read along
-	Manual    string
+	Fault  string // why the last one was refused
+	Done   string // what has come of it
+	Exits  []string
+	Rules  []ruleChoice
+	Target string // that was chosen: "=provider", or "+" for a new exit
+	Name   string // of a new exit
+	User   string
+	MaxMB  int
+	Manual string
 }
 
 // uploadLive is the part that changes while something is done.
@@ -77,7 +76,7 @@ func (s *Server) showUpload(w http.ResponseWriter, r *http.Request, request api.
 	err error) {
 	live, at, failed := s.live(sessionOf(r))
 	v := uploadView{uploadLive: live, Name: request.Egress, User: request.Username,
-		Target: "+", MaxMB: maxUpload >> 20, Overheard: s.overheard(r)}
+		Target: "+", MaxMB: maxUpload >> 20}
 	if _, err := os.Stat(s.config.ImportSocket); err != nil {
 		v.Manual = sentence(api.Hint(api.ErrNoImporter))
 	}

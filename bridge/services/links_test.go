@@ -1,0 +1,26 @@
+package services
+
+import (
+	"testing"
+
+	"ztbridge/bridge/config"
+)
+
+// TestPageCertificate: the page has the endpoint's certificate, and never one that signs itself.
+func TestPageCertificate(t *testing.T) {
+	for name, c := range map[string]struct {
+		endpoint  *config.Endpoint
+		cert, key string
+	}{
+		"no endpoint": {},
+		"self-signed": {endpoint: &config.Endpoint{Address: "a.example.org"}},
+		"own":         {&config.Endpoint{HTTPS: config.HTTPS{Certificate: "/c", Key: "/k"}}, "/c", "/k"},
+		"acme": {&config.Endpoint{Address: "A.example.org", HTTPS: config.HTTPS{
+			ACME: &config.ACME{}}}, "/s/acme/a.example.org", "/s/acme/a.example.org"},
+	} {
+		l := &Spec{Config: &config.Config{Endpoint: c.endpoint}}
+		if cert, key := l.PageCertificate("/s"); cert != c.cert || key != c.key {
+			t.Errorf("%s: %q and %q", name, cert, key)
+		}
+	}
+}
