@@ -40,7 +40,7 @@ func (d *daemon) Status() api.Status {
 	}
 	counters, now := d.services.Look()
 	st := status.Refresh(p.status, now, counters)
-	st.Traffic = d.totals.Traffic(now.Now)
+	st.Traffic, st.Dropped = d.totals.Traffic(now.Now), status.Dropped(d.kernel.Dropped())
 	return st
 }
 

@@ -2,7 +2,9 @@ package policyroute
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -16,6 +18,10 @@ func (r Ruleset) String() string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "table inet %s {\n", NftTable)
+	counters := r.Counters()
+	for _, name := range slices.Compact(slices.Sorted(maps.Values(counters))) {
+		fmt.Fprintf(&b, "\tcounter %s {\n\t}\n", name)
+	}
 	for _, m := range r.Maps {
 		b.WriteString(m.String())
 	}
@@ -23,7 +29,7 @@ func (r Ruleset) String() string {
 		b.WriteString(m.String())
 	}
 	for _, c := range r.Chains {
-		b.WriteString(c.String())
+		b.WriteString(c.text(counters[c.Name]))
 	}
 	b.WriteString("}\n")
 	return b.String()
@@ -98,15 +104,19 @@ func (e VerdictElement) appendTo(b []byte) []byte {
 	return append(b, e.Chain...)
 }
 
-// String renders the chain as it stands inside of a table block.
-func (c NftChain) String() string {
+// String renders the chain as it stands inside of a table block, but for the counter of its layer:
+// what is counted changes nothing of what is filtered.
+func (c NftChain) String() string { return c.text("") }
+
+// text renders the chain with the counter of its layer, empty for none.
+func (c NftChain) text(counter string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\tchain %s {\n", c.Name)
 	if c.Hook != nil {
 		fmt.Fprintf(&b, "\t\t%s\n", c.Hook)
 	}
 	for _, r := range c.Rules {
-		fmt.Fprintf(&b, "\t\t%s\n", r)
+		fmt.Fprintf(&b, "\t\t%s\n", r.text(counter))
 	}
 	b.WriteString("\t}\n")
 	return b.String()
@@ -117,8 +127,10 @@ func (h Hook) String() string {
 	return fmt.Sprintf("type %s hook %s priority %d; policy accept;", h.Type, h.Hook, h.Priority)
 }
 
-// String renders the rule in nft's language, without the chain it belongs to.
-func (r NftRule) String() string {
+// String renders the rule in nft's language, without the chain it belongs to and its counter.
+func (r NftRule) String() string { return r.text("") }
+
+func (r NftRule) text(counter string) string {
 	w := r.matches()
 	switch {
 	case r.SynMSS != 0:
@@ -131,6 +143,9 @@ func (r NftRule) String() string {
 	case r.SetLabel != 0:
 		w = append(w, fmt.Sprintf("ct label set %d", r.SetLabel))
 	case r.Verdict.Kind != "":
+		if counter != "" && r.Refuses() {
+			w = append(w, fmt.Sprintf("counter name %q", counter))
+		}
 		w = append(w, r.Verdict.String())
 	}
 	if r.Comment != "" {

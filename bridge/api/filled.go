@@ -8,6 +8,7 @@ func (s Status) Filled() Status {
 	s.Clients = each(s.Clients, func(c *Client) { c.Addresses = list(c.Addresses) })
 	s.Devices = each(s.Devices, func(d *Device) { d.Addresses = list(d.Addresses) })
 	s.Traffic = list(s.Traffic)
+	s.Dropped = list(s.Dropped)
 	s.Reconcile.Ops = list(s.Reconcile.Ops)
 	s.WAN.Addresses = list(s.WAN.Addresses)
 	s.Ingresses = each(s.Ingresses,

@@ -61,6 +61,9 @@ var (
 	policyGap = desc("policy_gap_seconds_total",
 		"Seconds in which none of a rule's egresses could be used: its traffic was blocked.",
 		"policy")
+	droppedPkts = desc("dropped_packets_total", "Packets that a layer of the filter refused: no "+
+		"rule allows them. Most are strangers' or come while no exit is up.", "layer")
+	droppedBytes = desc("dropped_bytes_total", "Bytes of these packets.", "layer")
 	clientsCount = desc("endpoint_clients", "Connected clients of the endpoint.")
 	passes       = desc("reconcile_passes_total", "Passes over the kernel's state since the start.")
 	passSeconds  = desc("reconcile_duration_seconds", "Duration of the last pass.")
@@ -103,6 +106,7 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	gauge(pathUp, boolean(through))
 	clientCounters(out, s.Clients)
 	deviceCounters(out, s.Traffic)
+	droppedCounters(out, s.Dropped)
 	gauge(wanUp, boolean(s.WAN.Up))
 	gauge(clientsCount, float64(len(s.Clients)))
 	gauge(passSeconds, s.Reconcile.Duration)
@@ -168,6 +172,16 @@ func deviceCounters(out chan<- prometheus.Metric, list []DeviceTraffic) {
 				out <- prometheus.MustNewConstMetric(deviceBytes, prometheus.CounterValue,
 					float64(n), d.Kind, d.ID, d.Network, version, direction)
 			}
+		}
+	}
+}
+
+// droppedCounters sends what each layer of the filter refused.
+func droppedCounters(out chan<- prometheus.Metric, list []Dropped) {
+	for _, d := range list {
+		for desc, n := range map[*prometheus.Desc]uint64{droppedPkts: d.Packets,
+			droppedBytes: d.Bytes} {
+			out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), d.Layer)
 		}
 	}
 }

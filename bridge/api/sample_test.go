@@ -75,6 +75,7 @@ func degraded() Status {
 		},
 		Clients: []Client{{Name: "phone", Remote: "192.0.2.44:51234", Listener: "tcp/443",
 			Addresses: []netip.Addr{addr("10.83.64.9")}, Since: ago(40 * time.Second)}},
+		Dropped: []Dropped{{"entrance", 12, 1040}, {"forward", 3, 252}},
 		Traffic: []DeviceTraffic{
 			{Kind: OtherDevices, Name: "other devices", IPv6: Traffic{Sent: 5e9},
 				Since: ago(time.Hour), Last: ago(time.Minute)},

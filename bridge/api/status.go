@@ -39,7 +39,15 @@ type Status struct {
 	Devices    []Device    `json:"devices"` // those that chose an exit of their own
 	// Traffic is what each device that was met sent and received, those without a choice included.
 	Traffic   []DeviceTraffic `json:"traffic"`
+	Dropped   []Dropped       `json:"dropped"`
 	Reconcile Reconcile       `json:"reconcile"`
+}
+
+// Dropped is what a layer of the filter has refused since it was loaded. The order is by layer.
+type Dropped struct {
+	Layer   string `json:"layer"` // entrance, forward, input or output
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
 }
 
 // Condition is something that is not as it should be.

@@ -108,6 +108,18 @@ func TestDeviceTotals(t *testing.T) {
 			prometheus.value("ztbridge_device_bytes_total{ip_version=\"ipv6\"}") > 0 &&
 			prometheus.value("ztbridge_egress_up") == 2
 	})
+	// Nobody behind the ingress has this address.
+	if _, err := top.Client.Run(t.Context(), "ip", "addr", "add", "198.51.100.77/32", "dev",
+		"lo"); err != nil {
+		t.Fatal(err)
+	}
+	dropped := func() float64 { return prometheus.value("sum(ztbridge_dropped_packets_total)") }
+	before := dropped()
+	await(t, "prometheus to find what was refused", func() bool {
+		_, _ = top.Client.Run(t.Context(), "ping", "-c1", "-W1", "-I", "198.51.100.77",
+			lab.ClientTarget4.String()) // no answer is what it is about
+		return dropped() > before
+	})
 	if text := b.mustRun("status", "-v"); !strings.Contains(text, "traffic of each device") {
 		t.Errorf("status -v does not tell of it:\n%s", text)
 	}

@@ -140,7 +140,7 @@ func (k *Kernel) do(op policyroute.Op) error {
 	case policyroute.RestoreSysctl:
 		return k.record.restore(o.Key)
 	case policyroute.ReplaceNft:
-		return k.nft.replace(o.Ruleset)
+		return k.replaceNft(o.Ruleset)
 	case policyroute.ChangeNftMaps:
 		return k.changeMaps(o)
 	case policyroute.SetChain:
@@ -185,7 +185,7 @@ func (k *Kernel) changeMaps(o policyroute.ChangeNftMaps) error {
 	}
 	k.log.Debug("replacing the table, since its maps are not what they were taken for", "error",
 		err)
-	return k.nft.replace(o.Table)
+	return k.replaceNft(o.Table)
 }
 
 // withoutIPv6 drops errors of IPv6 objects where IPv6 is off, in the kernel or on a device

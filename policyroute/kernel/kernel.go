@@ -44,6 +44,7 @@ type Kernel struct {
 	raw           map[int]*nl.SocketHandle
 	gen           *generation
 	nft           nft
+	drops         drops
 	ipt           *iptables
 	record        *record
 	cache         filterCache

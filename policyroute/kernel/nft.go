@@ -101,11 +101,15 @@ func (n nft) build(conn *nftables.Conn, want policyroute.Ruleset) error {
 	if err := addMeters(conn, table, want.Meters); err != nil {
 		return err
 	}
+	counters := addCounters(conn, table, want)
 	for i, c := range want.Chains {
 		for _, r := range c.Rules {
 			exprs, err := enc.rule(r)
 			if err != nil {
 				return fmt.Errorf("chain %s: rule %q: %w", c.Name, r, err)
+			}
+			if name := counters[c.Name]; name != "" && r.Refuses() {
+				exprs = counted(exprs, name)
 			}
 			rule := &nftables.Rule{Table: table, Chain: chains[i], Exprs: exprs}
 			if r.Comment != "" {
@@ -285,7 +289,7 @@ func (n nft) chain(conn *nftables.Conn, c *nftables.Chain,
 
 func decodeRule(exprs []expr.Any, data []byte, handle uint64,
 	ports map[string][]uint16) policyroute.NftRule {
-	rule, ok := decode(exprs, ports)
+	rule, ok := decode(uncounted(exprs), ports)
 	if !ok {
 		return policyroute.NftRule{Comment: fmt.Sprintf("foreign rule, handle %d", handle)}
 	}
