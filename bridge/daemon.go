@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
-	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/devices"
 	"ztbridge/bridge/history"
@@ -207,10 +206,8 @@ func (d *daemon) enforce(l *services.Spec) error {
 		return err
 	}
 	page := l.Config.Page
-	cert, key := l.PageCertificate(d.opts.StateDir)
-	d.page.Configure(d.helpers, web.Settings{On: page.Serve != config.PageOff,
-		LAN: page.Serve == config.PageLAN, Port: page.Port, Cert: cert, Key: key,
-		HTTPSPort: page.HTTPSPort})
+	d.page.Configure(d.helpers, web.Settings{On: page.On(), LAN: page.OnLAN(), Port: page.Port,
+		HTTPSPort: page.HTTPSPort, Certificate: l.PageCertificate(d.opts.StateDir)})
 	d.metrics.Configure(l.MetricsSettings())
 	d.Notifier.Configure(l.NotifySettings())
 	d.trigger.Fire("configuration")

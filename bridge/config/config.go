@@ -44,6 +44,12 @@ type Page struct {
 	HTTPSPort uint16
 }
 
+// On reports whether the page is served.
+func (p Page) On() bool { return p.Serve != PageOff }
+
+// OnLAN reports whether it is served on the uplink as well.
+func (p Page) OnLAN() bool { return p.Serve == PageLAN }
+
 // Window is a part of each day in UTC, in which an image may restart into a new version. It may
 // pass midnight.
 type Window struct{ From, Until time.Duration }

@@ -52,16 +52,16 @@ func acmeDir(stateDir string) string { return filepath.Join(stateDir, "acme") }
 
 // PageCertificate returns the files of the certificate that the page may use, and of its key: the
 // endpoint's, where an authority or the operator vouches for it. Both are empty without one.
-func (l *Spec) PageCertificate(stateDir string) (cert, key string) {
+func (l *Spec) PageCertificate(stateDir string) (certAndKey [2]string) {
 	e := l.Config.Endpoint
 	if e == nil {
-		return "", ""
+		return certAndKey
 	}
 	if e.HTTPS.ACME != nil {
 		file := onetime.CacheFile(acmeDir(stateDir), e.Address)
-		return file, file
+		return [2]string{file, file}
 	}
-	return e.HTTPS.Certificate, e.HTTPS.Key
+	return [2]string{e.HTTPS.Certificate, e.HTTPS.Key}
 }
 
 // errNotRunning is the reason for having no links while the whole endpoint fails.

@@ -19,8 +19,8 @@ func TestPageCertificate(t *testing.T) {
 			ACME: &config.ACME{}}}, "/s/acme/a.example.org", "/s/acme/a.example.org"},
 	} {
 		l := &Spec{Config: &config.Config{Endpoint: c.endpoint}}
-		if cert, key := l.PageCertificate("/s"); cert != c.cert || key != c.key {
-			t.Errorf("%s: %q and %q", name, cert, key)
+		if got := l.PageCertificate("/s"); got != [2]string{c.cert, c.key} {
+			t.Errorf("%s: %q", name, got)
 		}
 	}
 }

@@ -17,9 +17,10 @@ type Settings struct {
 	On   bool
 	LAN  bool // on the uplink as well, where that is in a private network
 	Port uint16
-	// Cert and Key are files of a certificate, by which HTTPSPort speaks TLS as well; empty: none.
-	Cert, Key string
-	HTTPSPort uint16
+	// Certificate names the files of a certificate and of its key, by which HTTPSPort speaks TLS as
+	// well; empty: there is none.
+	Certificate [2]string
+	HTTPSPort   uint16
 }
 
 // NewService returns a service that serves nothing yet. What the settings and the host decide of c
@@ -59,8 +60,8 @@ func (p *Service) Configure(ctx context.Context, s Settings) {
 	}
 	c := p.config
 	c.Port, c.LAN, c.Box = s.Port, s.LAN, name
-	if s.Cert != "" {
-		c.Cert, c.HTTPSPort = certfile.New(s.Cert, s.Key), s.HTTPSPort
+	if files := s.Certificate; files[0] != "" {
+		c.Cert, c.HTTPSPort = certfile.New(files[0], files[1]), s.HTTPSPort
 	}
 	c.Names = []string{"ztbridge.local", name, name + ".local"}
 	server := New(c)
