@@ -6,10 +6,8 @@ import "slices"
 // layer forward drops or rejects.
 const CounterPrefix = "dropped_"
 
-// severalLayers is the layer of a chain to which several base chains lead.
-const severalLayers = "several"
-
-// Layers returns, for each chain that packets reach, the base chain from which they do.
+// Layers returns, for each chain that packets reach, the base chain from which they do. A chain to
+// which several base chains lead is a layer of its own, with what is behind it.
 func (r Ruleset) Layers() map[string]string {
 	maps, next := map[string][]string{}, map[string][]string{}
 	for _, m := range r.Maps {
@@ -29,11 +27,11 @@ func (r Ruleset) Layers() map[string]string {
 	var walk func(chain, layer string)
 	walk = func(chain, layer string) {
 		switch out[chain] {
-		case layer, severalLayers:
+		case layer, chain:
 			return
 		case "":
 		default:
-			layer = severalLayers
+			layer = chain
 		}
 		out[chain] = layer
 		for _, c := range next[chain] {
