@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"ztbridge/bridge/connlimit"
 )
 
 // The limits of one source, and of wrong passwords from everywhere together.
@@ -19,10 +21,48 @@ const (
 	maxSources       = 1024
 	maxStreams       = 32
 	maxSourceStreams = 6
+	// The IPv6 addresses of one /64, all of which one host may use, have together what so many
+	// sources have. That is half of what everybody has, for wrong passwords.
+	networkWrong    = 4
+	networkRequests = 8
 )
 
 // source is where requests come from: an address, without port and zone.
 type source = netip.Addr
+
+// sourceLimits bound how often a source may do something, and how often the IPv6 addresses of one
+// /64 may together. Safe for concurrent use.
+type sourceLimits struct {
+	one     *limiter[source]
+	network *limiter[netip.Prefix]
+}
+
+// newSourceLimits gives a network what so many sources have.
+func newSourceLimits(every rate.Limit, burst, sources int, now func() time.Time) sourceLimits {
+	return sourceLimits{newLimiter[source](every, burst, now),
+		newLimiter[netip.Prefix](every*rate.Limit(sources), burst*sources, now)}
+}
+
+// networkOf returns the network whose addresses one host may use all.
+func networkOf(from source) netip.Prefix {
+	return connlimit.Network(netip.PrefixFrom(from, from.BitLen()))
+}
+
+// take reports whether a source may do it once more, and counts it.
+func (l sourceLimits) take(from source) bool {
+	return l.one.take(from) && (!from.Is6() || l.network.take(networkOf(from)))
+}
+
+// wait returns how long a source has to wait until it may do it once more.
+func (l sourceLimits) wait(from source) time.Duration {
+	if !from.Is6() {
+		return l.one.wait(from)
+	}
+	return max(l.one.wait(from), l.network.wait(networkOf(from)))
+}
+
+// forgive gives a source all its tokens back, and none to others of its network.
+func (l sourceLimits) forgive(from source) { l.one.forgive(from) }
 
 // limiter bounds how often each source (or device) may do something. Safe for concurrent use.
 type limiter[K comparable] struct {
@@ -103,7 +143,13 @@ type streams struct {
 func (s *streams) open(from source) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.all >= maxStreams || s.of[from] >= maxSourceStreams {
+	network := 0
+	for other, n := range s.of {
+		if networkOf(other) == networkOf(from) {
+			network += n
+		}
+	}
+	if s.all >= maxStreams || s.of[from] >= maxSourceStreams || network >= maxStreams/2 {
 		return false
 	}
 	s.all++

@@ -56,8 +56,8 @@ type Server struct {
 	assets    map[string]asset
 	templates map[string]*template.Template
 	streams   streams
-	requests  *limiter[source] // of one source
-	wrong     *limiter[source] // wrong passwords of one source
+	requests  sourceLimits
+	wrong     sourceLimits     // wrong passwords
 	choices   *limiter[string] // of one device
 	memberKey []byte           // makes the tokens of members' forms
 	allWrong  *rate.Limiter
@@ -78,9 +78,9 @@ func New(c Config) *Server {
 	s := &Server{
 		config: c, accounts: OpenAccounts(c.Dir), audit: &audit{dir: c.Dir, log: c.Log},
 		feed: newFeed(c.Backend, c.Now), assets: assets(),
-		requests: newLimiter[source](requestRate, requestBurst, c.Now),
+		requests: newSourceLimits(requestRate, requestBurst, networkRequests, c.Now),
 		choices:  newLimiter[string](rate.Every(chooseEvery), chooseBurst, c.Now),
-		wrong:    newLimiter[source](rate.Every(wrongEvery), wrongBurst, c.Now),
+		wrong:    newSourceLimits(rate.Every(wrongEvery), wrongBurst, networkWrong, c.Now),
 		allWrong: rate.NewLimiter(rate.Every(allEvery), allBurst),
 	}
 	s.templates = parseTemplates(s.assets)
