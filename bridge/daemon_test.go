@@ -14,6 +14,7 @@ import (
 	"ztbridge/bridge/devices"
 	"ztbridge/bridge/services"
 	"ztbridge/bridge/systemd"
+	"ztbridge/policyroute/kernel"
 )
 
 // A configuration that cannot be carried out does not replace the one that is.
@@ -42,7 +43,12 @@ func TestReloadKeepsWhatWorks(t *testing.T) {
 func TestStatusCostsNoPass(t *testing.T) {
 	set := services.New(t.Context(), services.Env{Logger: slog.New(slog.DiscardHandler)},
 		services.User{}, services.NewTrigger())
-	d := &daemon{services: set, requests: make(chan request)}
+	k, err := kernel.Open(kernel.Options{RecordPath: filepath.Join(t.TempDir(), "record")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	d := &daemon{services: set, kernel: k, requests: make(chan request)}
 	d.totals = devices.NewTotals(d.view, slog.New(slog.DiscardHandler))
 	for _, tt := range []struct {
 		age time.Duration
