@@ -54,12 +54,12 @@ func measureWaiting(b *testing.B, what string, p path, overTCP bool) {
 		if overTCP {
 			limit = 150
 		}
-		for _, way := range []string{"upload", "download"} {
+		for _, direction := range []string{"upload", "download"} {
 			var took []float64
 			for range 3 {
-				took = append(took, pingWhileLoading(b, p, way == "download"))
+				took = append(took, pingWhileLoading(b, p, direction == "download"))
 			}
-			reportTime(b, fmt.Sprintf("%s: ping during the %s, %.0f ms idle", what, way, idle),
+			reportTime(b, fmt.Sprintf("%s: ping during the %s, %.0f ms idle", what, direction, idle),
 				time.Duration(limit)*time.Millisecond, took)
 		}
 	}
@@ -86,9 +86,9 @@ func BenchmarkCiphers(b *testing.B) {
 	asCards(b, chacha.top, aes.top)
 	sides := map[path]side{across(chacha.top): chacha, across(aes.top): aes}
 	for _, download := range []bool{false, true} {
-		way := map[bool]string{false: "upload", true: "download"}[download]
-		b.Run(way, func(b *testing.B) {
-			compareBy(b, "ChaCha20 against AES without instructions for it, "+way, 1/0.88,
+		direction := map[bool]string{false: "upload", true: "download"}[download]
+		b.Run(direction, func(b *testing.B) {
+			compareBy(b, "ChaCha20 against AES without instructions for it, "+direction, 1/0.88,
 				across(chacha.top), across(aes.top), gauge{unit: "µs/MB", less: true,
 					measure: func(p path) float64 {
 						x := sides[p].box
