@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,6 +52,22 @@ func TestSetUpByThePage(t *testing.T) {
 	browser.WaitFor(`document.querySelector("#step-network.is-good").textContent.includes("` +
 		ztlab.Box4.String() + `")`)
 	client := m.joinAsClient(m.node(top.Client, ztlab.Client4, ztlab.Client6))
+	// The member sends all along; without an exit nothing may leave, and nothing is answered.
+	var streams []*lab.Stream
+	for _, target := range []netip.Addr{lab.ClientTarget4, lab.ClientTarget6} {
+		s, err := lab.StartStream(lab.StreamConfig{From: top.Client, Kind: lab.UDP, Rate: 20,
+			To: netip.AddrPortFrom(target, lab.EchoPort), Marker: lab.NewMarker()})
+		must(t, err)
+		defer s.Stop()
+		await(t, "the member to send in the closed phase", func() bool {
+			sent, _, _ := s.Counts()
+			return sent >= 20
+		})
+		if _, received, _ := s.Counts(); received > 0 {
+			t.Errorf("%d answers came from %s before the box has an exit", received, target)
+		}
+		streams = append(streams, s)
+	}
 
 	file := filepath.Join(t.TempDir(), "mine.ovpn")
 	must(t, os.WriteFile(file, []byte(provider.Config()), 0o600))
@@ -65,6 +82,13 @@ func TestSetUpByThePage(t *testing.T) {
 	browser.Open(page + "/setup")
 	browser.WaitFor(`document.querySelector("#step-profile.is-good")`)
 	browser.WaitFor(`!document.querySelector("#step-traffic.is-info")`)
+	for _, s := range streams {
+		await(t, "answers by the provider", func() bool {
+			_, received, _ := s.Counts()
+			return received > 0
+		})
+		s.Stop()
+	}
 	for _, a := range client.Addrs {
 		target, want := lab.ClientTarget4, provider.Public4[0]
 		if a.Addr().Is6() {
