@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -107,13 +108,19 @@ func (s session) hears(t *testing.T, text string) {
 // WAN, and when it returns the session goes on. Meanwhile the WAN gets another address.
 func TestSessionsWithTheBox(t *testing.T) {
 	const both = "nft flush ruleset; " + flushOurRules
+	var turn sync.Mutex // the library of nftables numbers all sets by one variable
+	bring := func(t *testing.T, l *leakLab) {
+		turn.Lock()
+		defer turn.Unlock()
+		l.bring(t, uno(t))
+	}
 	for _, fault := range []string{":", "nft flush ruleset", flushOurRules, flushKeptRules, both,
 		flushOurTables + "; nft flush ruleset"} {
 		t.Run(fmt.Sprintf("%.40s", fault), func(t *testing.T) {
 			t.Parallel()
 			l := newLeakLab(t)
 			l.tunnel(t)
-			l.bring(t, uno(t))
+			bring(t, l)
 			l.wan.sh(t, "ip -6 route add default via 2001:db8::2; ip route add default via 203.0.113.2")
 			sessions := map[string]session{}
 			for _, to := range []string{"10.147.17.1", "fd80:56c2:e21c::1", "203.0.113.2",
@@ -148,7 +155,7 @@ ip neigh replace 203.0.113.1 lladdr `+wanMAC+` dev wanlab0; ip neigh replace 200
 				t.Errorf("without the ingress the WAN saw %d packets", n)
 			}
 			l.box.sh(t, "ip link set ztlab0 up; ip -6 addr add fd80:56c2:e21c::1/88 dev ztlab0 nodad")
-			l.bring(t, uno(t))
+			bring(t, l)
 			for name, s := range sessions {
 				s.hears(t, marker)
 				if t.Failed() {
