@@ -30,7 +30,8 @@ func TestOnlyTheOwnerActs(t *testing.T) {
 		fake := &fakeBox{network: someMembers()}
 		fake.serve(s)
 		v := visit(t, server.URL)
-		token, want := "", http.StatusForbidden
+		var token string
+		want := http.StatusForbidden
 		if who == "member" {
 			_, body := v.ask(http.MethodGet, "/", nil)
 			m := tokenRE.FindStringSubmatch(body)
