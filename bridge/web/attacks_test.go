@@ -147,8 +147,8 @@ func TestHugeInputsCostNothing(t *testing.T) {
 			t.Errorf("%s: %d %v\n%.200s", name, code, response.Cookies(), body)
 		}
 	}
-	if response, _ := v.ask(http.MethodPost, "/login", url.Values{"password": {long[:maxForm-200]}}); //
-	response.StatusCode != http.StatusUnauthorized {
+	response, _ := v.ask(http.MethodPost, "/login", url.Values{"password": {long[:maxForm-200]}})
+	if response.StatusCode != http.StatusUnauthorized {
 		t.Errorf("a long password: %d", response.StatusCode)
 	}
 	if response, _ := v.ask(http.MethodGet, "/"+long[:8000], nil); response.StatusCode != 404 {
