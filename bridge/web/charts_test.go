@@ -23,6 +23,7 @@ import (
 type withPast struct {
 	*box
 	points map[string][]api.Point
+	past   []api.PastChange
 	err    error
 	asked  []api.HistoryQuery
 }
@@ -41,7 +42,29 @@ func (b *withPast) Series(q api.HistoryQuery) ([]api.Point, error) {
 	return points, nil
 }
 
-func (b *withPast) PastChanges(api.Span, int) ([]api.PastChange, error) { return nil, nil }
+func (b *withPast) PastChanges(api.Span, int) ([]api.PastChange, error) { return b.past, nil }
+
+// The page tells what happened before the daemon started, where the box remembers it.
+func TestPastEvents(t *testing.T) {
+	of := remembering()
+	started := of.Status().Started
+	for kind, after := range map[string]time.Duration{"egress": -time.Hour, "problem": -time.Minute,
+		"wan": -time.Second, "ingress": time.Second} {
+		of.past = append(of.past, api.PastChange{At: started.Add(after), Kind: kind,
+			Name: map[string]string{"egress": "provider", "ingress": "ing0"}[kind],
+			What: "remembered of " + kind, Cause: "two probes unanswered"})
+	}
+	_, server := served(t, of)
+	v := visit(t, server.URL)
+	v.login(viewerPassword)
+	_, body := v.ask(http.MethodGet, "/", nil)
+	for kind, want := range map[string]bool{"egress": true, "wan": true, "ingress": false,
+		"problem": false} {
+		if got := strings.Contains(body, "emembered of "+kind); got != want {
+			t.Errorf("a change of %s is shown: %t\n%s", kind, got, body)
+		}
+	}
+}
 
 // remembering is a box whose provider carried the same each minute for an hour, but for one minute
 // of which nothing is known, and whose backup was asked for a minute later.

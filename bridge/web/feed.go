@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -17,6 +18,8 @@ const (
 	// lookGap is the shortest time between two looks.
 	lookGap    = 150 * time.Millisecond
 	maxChanges = 60
+	// maxRecalled is how many remembered changes are read, problems among them.
+	maxRecalled = 4 * maxChanges
 )
 
 // rates are bytes a second, as the box sees them.
@@ -77,6 +80,9 @@ func (f *feed) look() {
 	s := f.backend.Status()
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.status.Time.IsZero() {
+		f.recall(s.Started)
+	}
 	f.rates = ratesOf(f.status, s, f.rates)
 	f.note(s)
 	f.status = s
@@ -113,6 +119,29 @@ func ratesOf(before, after api.Status, known map[string]rates) map[string]rates 
 	return out
 }
 
+// recall adds what the box remembers from before the daemon started. Without a history that is
+// nothing. The caller holds mu.
+func (f *feed) recall(started time.Time) {
+	backend, ok := f.backend.(api.HistoryBackend)
+	if !ok {
+		return
+	}
+	past, err := backend.PastChanges(api.LastMonth, maxRecalled)
+	if err != nil {
+		return
+	}
+	subjects := map[string]string{"box": "This box", "wan": internetConnection}
+	for _, c := range past {
+		if c.At.Before(started) && c.Kind != "problem" { // those that last are told by themselves
+			f.changes = append(f.changes, event{api.Change{At: c.At, What: c.What, Cause: c.Cause},
+				cmp.Or(c.Name, subjects[c.Kind])})
+		}
+	}
+}
+
+// internetConnection is what people call the box's WAN.
+const internetConnection = "Internet connection"
+
 // note adds the changes that a status tells of and that were not seen before. The caller holds mu.
 func (f *feed) note(s api.Status) {
 	for _, e := range eventsOf(s) {
@@ -134,7 +163,7 @@ func eventsOf(s api.Status) []event {
 			out = append(out, event{c, subject})
 		}
 	}
-	add("Internet connection", s.WAN.LastChange)
+	add(internetConnection, s.WAN.LastChange)
 	for _, i := range s.Ingresses {
 		add(i.Name, i.LastChange)
 	}
