@@ -132,6 +132,9 @@ func beyondLimits(pending map[netip.Prefix][]int) []int {
 			return excess
 		}
 		excess, pending[most] = append(excess, cids[0]), cids[1:]
+		if len(pending[most]) == 0 {
+			delete(pending, most)
+		}
 	}
 }
 
