@@ -163,7 +163,7 @@ func TestChoiceInTheFieldsLanguage(t *testing.T) {
 		}
 	}
 	want := "ether saddr != " + zerotier.MAC(s.ZeroTier.Networks[0].ID, laptopNode).String() +
-		" drop"
+		" counter name \"dropped_entrance\" drop"
 	if text := state.Nft.String(); strings.Count(text, want) != 1 ||
 		!strings.Contains(text, "10.147.17.5 : goto owner_") ||
 		!strings.Contains(text, "fd80::5 : goto owner_") {

@@ -53,7 +53,8 @@ func TestGuardWithoutIPTables(t *testing.T) {
 			}
 			b.mustRun("guard")
 			out, err := b.ns.Run(t.Context(), "nft", "list", "table", "inet", "ztb")
-			if err != nil || !strings.Contains(out, `iifname "zt*" drop`) {
+			if err != nil || !strings.Contains(out,
+				`iifname "zt*" counter name "dropped_forward" drop`) {
 				t.Errorf("the box is not closed: %v:\n%s", err, out)
 			}
 		})
