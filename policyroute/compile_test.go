@@ -226,3 +226,23 @@ func TestOneRouteForEachDestination(t *testing.T) {
 		t.Errorf("routes to the resolver: %v, want one that leads there", types)
 	}
 }
+
+// A destination that is every address is no selector to the kernel, which tells of none: a rule
+// that had one would be set again at each look.
+func TestEveryDestinationIsNoSelector(t *testing.T) {
+	s, err := policyroute.Compile(policyroute.Intent{
+		Ingresses: []policyroute.Ingress{{Name: "lan", Iface: "lan0", Present: true}},
+		Egresses: []policyroute.Egress{{Name: "provider", Iface: "tunztb-p", Present: true,
+			IPv6: true}},
+		Policies: []policyroute.Policy{{Name: "policy[0]", Egress: []string{"provider"},
+			Use: "provider", To: policytest.Prefixes("0.0.0.0/0", "::/0")}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range s.Rules {
+		if r.To.IsValid() && r.To.Bits() == 0 || r.From.IsValid() && r.From.Bits() == 0 {
+			t.Errorf("a rule with a selector that selects nothing: %+v", r)
+		}
+	}
+}

@@ -52,7 +52,19 @@ func (c *compiler) rules(f Family) ([]Rule, error) {
 		}
 	}
 	rules = append(rules, keptRules(rules)...)
-	return append(append(rules, policy...), c.ownRules(f)...), nil
+	rules = append(append(rules, policy...), c.ownRules(f)...)
+	for i := range rules {
+		rules[i].From, rules[i].To = selector(rules[i].From), selector(rules[i].To)
+	}
+	return rules, nil
+}
+
+// selector returns the prefix as the kernel tells it: one that matches every address is none.
+func selector(p netip.Prefix) netip.Prefix {
+	if p.IsValid() && p.Bits() == 0 {
+		return netip.Prefix{}
+	}
+	return p
 }
 
 // keptRules returns what keeps packets for the destinations of the rules off main's default route
