@@ -161,6 +161,15 @@ func (v *planView) show(title string, plan controller.Plan) {
 	v.Stamp = hex.EncodeToString(hash.Sum(nil)[:8])
 }
 
+// agreed returns errPlanChanged unless a plan is the one that was shown.
+func agreed(r *http.Request, title string, plan controller.Plan) error {
+	var now planView
+	if now.show(title, plan); now.Stamp != r.PostFormValue("stamp") {
+		return errPlanChanged
+	}
+	return nil
+}
+
 // choose fills in the networks to choose from, if that is what an error asks for.
 func (v *planView) choose(err error) {
 	var several *network.ChooseError
@@ -185,9 +194,8 @@ func (s *Server) applyPlan(w http.ResponseWriter, r *http.Request) {
 			if err != nil {
 				return err
 			}
-			var now planView
-			if now.show(setup.Title, setup.Plan); now.Stamp != r.PostFormValue("stamp") {
-				return errPlanChanged
+			if err := agreed(r, setup.Title, setup.Plan); err != nil {
+				return err
 			}
 			done, err = setup.Apply(ctx)
 			return err
@@ -273,9 +281,8 @@ func (s *Server) applyTeardown(w http.ResponseWriter, r *http.Request) {
 			if err != nil {
 				return err
 			}
-			var now planView
-			if now.show(plan.Title, plan.Plan); now.Stamp != r.PostFormValue("stamp") {
-				return errPlanChanged
+			if err := agreed(r, plan.Title, plan.Plan); err != nil {
+				return err
 			}
 			_, err = plan.Apply(ctx)
 			return err
