@@ -88,7 +88,7 @@ func reach(t testing.TB, target Target, want policyroute.State) {
 
 func (s *suite) appliedScenesAreObserved(t *testing.T) {
 	scenes := map[string]policyroute.Intent{"uno": Uno(), "duo": Duo(), "dinosaur": Dinosaur(),
-		"exit": Exit(), "many": Many(120, 2)}
+		"exit": Exit(), "many": Many(120, 2), "everything": Everything()}
 	for name, in := range scenes {
 		t.Run(name, func(t *testing.T) {
 			target := s.newTarget(t)

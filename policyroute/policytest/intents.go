@@ -139,6 +139,20 @@ func Exit() policyroute.Intent {
 	}
 }
 
+// Everything is Uno whose policies name every address by a prefix, as the kernel does not.
+func Everything() policyroute.Intent {
+	in := Uno()
+	all := Prefixes("0.0.0.0/0", "::/0")
+	in.Policies = []policyroute.Policy{
+		{Name: "policy[0]", From: all, To: Prefixes("1.1.1.0/24", "2606:4700::/32")},
+		{Name: "policy[1]", From: Prefixes("10.147.17.66", "fd80:56c2:e21c::66"), To: all,
+			Egress: []string{"backup"}, Use: "backup"},
+		{Name: "policy[2]", From: all, To: all, Egress: []string{"provider", "backup"},
+			Use: "provider"},
+	}
+	return in
+}
+
 // Many is n policies with perPolicy members each, and one for everybody else.
 func Many(n, perPolicy int) policyroute.Intent {
 	in := Uno()

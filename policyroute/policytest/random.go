@@ -85,12 +85,12 @@ func randomPolicy(r *rand.Rand, in policyroute.Intent, n int,
 	for range r.IntN(3) {
 		p.From = append(p.From, pick(r,
 			Prefixes("10.147.17.0/24", "10.147.17.64/26", "10.147.17.66", "10.9.0.0/25", "10.9.0.9",
-				"fd80:56c2:e21c::/88", "fd80:56c2:e21c::7", "fd09::/64")))
+				"fd80:56c2:e21c::/88", "fd80:56c2:e21c::7", "fd09::/64", "0.0.0.0/0", "::/0")))
 	}
 	for range r.IntN(3) {
 		p.To = append(p.To, pick(r, Prefixes("10.0.0.0/8", "10.8.0.0/16", "1.1.1.1", "8.8.8.0/24",
 			"128.0.0.0/2",
-			"fc00::/7", "2606:4700::/32")))
+			"fc00::/7", "2606:4700::/32", "0.0.0.0/0", "::/0")))
 	}
 	if r.IntN(3) == 0 {
 		p.Ingress = []string{pick(r, in.Ingresses).Name}
