@@ -2,15 +2,11 @@ package build
 
 import (
 	"encoding/base64"
-	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"ztbridge/bridge/lab"
-	"ztbridge/policyroute/netlab"
 )
 
 // A box is lost. Its backup and the passphrase, put on the FAT partition of a new card, make that
@@ -19,25 +15,12 @@ import (
 func TestBackupMovesToAnotherCard(t *testing.T) {
 	image := builtImage(t, "cloud-amd64")
 	r := newRig(t, image, lab.Options{})
-	cafe, err := r.lab.AddCafe()
-	must(t, err)
 	r.provisionJob(jobConfig + "endpoint: {address: " + lab.BoxWAN4.String() +
 		", listen: [udp/1194]}\n")
 	r.startStreams()
 	r.boot()
 	r.awaitFlow("power on")
-	r.mustSSH("ztbridge client add phone")
-	profile := r.mustSSH("ztbridge client show phone")
-	file := filepath.Join(t.TempDir(), "phone.ovpn")
-	must(t, os.WriteFile(file, []byte(profile), 0o600))
-	_, err = cafe.Client.Start(netlab.Command("openvpn", "--config", file, "--ping", "2",
-		"--ping-restart", "10"))
-	must(t, err)
-	r.await("ztbridge status", "phone")
-	r.streams["phone"], err = lab.StartStream(lab.StreamConfig{From: cafe.Client, Kind: lab.UDP,
-		To: netip.AddrPortFrom(lab.ClientTarget4, lab.EchoPort), Rate: 20, Marker: r.lab.Marker})
-	must(t, err)
-	r.awaitFlow("the phone")
+	profile := r.connectPhone()
 	const passphrase = "nine tall giraffes"
 	out := r.mustSSH("echo '" + passphrase + "' >/run/passphrase && ztbridge backup " +
 		"--passphrase-file /run/passphrase -o /run/box.age >&2 && base64 -w 0 /run/box.age")

@@ -20,8 +20,6 @@ func TestBackupMovesToAnotherBox(t *testing.T) {
 			"build has cached")
 	}
 	r, lost := containerRig(t, archive, lab.Options{})
-	cafe, err := r.lab.AddCafe()
-	must(t, err)
 	program := packageOf(t, "../..", "1.0.0")
 	const passphrase = "nine tall giraffes\n"
 	tool(t, "cp", program, filepath.Join(lost.dir, "root/ztbridge.deb"))
@@ -36,18 +34,7 @@ func TestBackupMovesToAnotherBox(t *testing.T) {
 	r.mustSSH(install + " && " + begin)
 	r.startStreams()
 	r.awaitFlow("the installation")
-	r.mustSSH("ztbridge client add phone")
-	profile := r.mustSSH("ztbridge client show phone")
-	phone := filepath.Join(t.TempDir(), "phone.ovpn")
-	must(t, os.WriteFile(phone, []byte(profile), 0o600))
-	_, err = cafe.Client.Start(netlab.Command("openvpn", "--config", phone, "--ping", "2",
-		"--ping-restart", "10"))
-	must(t, err)
-	r.await("ztbridge status", "phone")
-	r.streams["phone"], err = lab.StartStream(lab.StreamConfig{From: cafe.Client, Kind: lab.UDP,
-		To: netip.AddrPortFrom(lab.ClientTarget4, lab.EchoPort), Rate: 20, Marker: r.lab.Marker})
-	must(t, err)
-	r.awaitFlow("the phone")
+	profile := r.connectPhone()
 	r.mustSSH("ztbridge backup --passphrase-file /root/passphrase -o /root/box.age")
 	lost.powerOff()
 
@@ -65,4 +52,25 @@ func TestBackupMovesToAnotherBox(t *testing.T) {
 		t.Errorf("the phone's profile is another one:\n%s", again)
 	}
 	r.finish()
+}
+
+// connectPhone has a phone in a café connect to the endpoint, and be one of the streams. It returns
+// the phone's profile.
+func (r *rig) connectPhone() string {
+	r.t.Helper()
+	cafe, err := r.lab.AddCafe()
+	must(r.t, err)
+	r.mustSSH("ztbridge client add phone")
+	profile := r.mustSSH("ztbridge client show phone")
+	file := filepath.Join(r.t.TempDir(), "phone.ovpn")
+	must(r.t, os.WriteFile(file, []byte(profile), 0o600))
+	_, err = cafe.Client.Start(netlab.Command("openvpn", "--config", file, "--ping", "2",
+		"--ping-restart", "10"))
+	must(r.t, err)
+	r.await("ztbridge status", "phone")
+	r.streams["phone"], err = lab.StartStream(lab.StreamConfig{From: cafe.Client, Kind: lab.UDP,
+		To: netip.AddrPortFrom(lab.ClientTarget4, lab.EchoPort), Rate: 20, Marker: r.lab.Marker})
+	must(r.t, err)
+	r.awaitFlow("the phone")
+	return profile
 }

@@ -3,7 +3,6 @@ package build
 import (
 	"crypto/tls"
 	"net/http"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,13 +15,6 @@ import (
 	"ztbridge/bridge/lab/ztlab"
 	"ztbridge/policyroute/netlab"
 )
-
-// jobNetwork is a network whose members leave by the box.
-var jobNetwork = ztlab.NetworkConfig{Name: "job", Routes: []ztlab.ManagedRoute{
-	{Target: ztlab.Net4}, {Target: ztlab.Net6},
-	{Target: netip.MustParsePrefix("0.0.0.0/0"), Via: ztlab.Box4},
-	{Target: netip.MustParsePrefix("::/0"), Via: ztlab.Box6},
-}}
 
 // The three edits of configs/examples/user-data.yaml.
 const (
@@ -154,15 +146,7 @@ func cloudContainer(t *testing.T) (*rig, *container, *ztlab.Network) {
 	}
 	need(t, "reprepro", "gpg")
 	r, box := containerRig(t, archive, lab.Options{RemoteClient: true})
-	planet, err := ztlab.New(t.Context(), r.lab)
-	must(t, err)
-	network, err := planet.NewNetwork(t.Context(), jobNetwork)
-	must(t, err)
-	client := r.joinClient(t.Context(), planet, network)
-	r.lab.ClientPrefixes = append(r.lab.ClientPrefixes, ztlab.Net4, ztlab.Net6)
-	must(t, r.leaks.Stop())
-	r.leaks, err = r.lab.WatchLeaks() // which knows ZeroTier's prefixes now
-	must(t, err)
+	network, client := r.joinMembers(t.Context())
 	must(t, run(t.Context(), nil, "install", "-D", filepath.Join(client.Home, "planet"),
 		filepath.Join(box.dir, "var/lib/zerotier-one/planet")))
 	// The lab's addresses are there already, so that networkd has nothing to configure and its

@@ -1,7 +1,6 @@
 package build
 
 import (
-	"encoding/base64"
 	"net/http"
 	"net/netip"
 	"os"
@@ -23,20 +22,8 @@ import (
 func TestGuestIsSetUpByItsPage(t *testing.T) {
 	netlab.Require(t, netlab.ZeroTier)
 	r := newRig(t, builtImage(t, "cloud-amd64-zerotier"), lab.Options{RemoteClient: true})
-	planet, err := ztlab.New(t.Context(), r.lab)
-	must(t, err)
-	network, err := planet.NewNetwork(t.Context(), jobNetwork)
-	must(t, err)
-	client := r.joinClient(t.Context(), planet, network)
-	r.lab.ClientPrefixes = append(r.lab.ClientPrefixes, ztlab.Net4, ztlab.Net6)
-	must(t, r.leaks.Stop())
-	r.leaks, err = r.lab.WatchLeaks() // which knows ZeroTier's prefixes now
-	must(t, err)
-	planetFile, err := os.ReadFile(filepath.Join(client.Home, "planet"))
-	must(t, err)
-	r.machine.Extra = append(r.machine.Extra, credential("tmpfiles.extra",
-		"f~ /var/lib/zerotier-one/planet 0644 root root - "+
-			base64.StdEncoding.EncodeToString(planetFile)+"\n")...)
+	network, client := r.joinMembers(t.Context())
+	r.givePlanet(client)
 	page := r.joinLAN()
 	put(t, r.disk, map[string]string{"authorized_keys": r.publicKey()})
 	r.startStreams()

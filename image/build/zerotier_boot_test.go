@@ -30,26 +30,8 @@ func TestGuestDoesItsJobOverZeroTier(t *testing.T) {
 	r := newRig(t, builtImage(t, "cloud-amd64-zerotier"), lab.Options{RemoteClient: true})
 	ctx, cancel := context.WithTimeout(t.Context(), 3*bootTimeout)
 	t.Cleanup(cancel)
-	planet, err := ztlab.New(ctx, r.lab)
-	must(t, err)
-	network, err := planet.NewNetwork(ctx,
-		ztlab.NetworkConfig{Name: "job", Routes: []ztlab.ManagedRoute{
-			{Target: ztlab.Net4}, {Target: ztlab.Net6},
-			{Target: netip.MustParsePrefix("0.0.0.0/0"),
-				Via: ztlab.Box4}, {Target: netip.MustParsePrefix("::/0"), Via: ztlab.Box6},
-		}})
-	must(t, err)
-	client := r.joinClient(ctx, planet, network)
-	r.lab.ClientPrefixes = append(r.lab.ClientPrefixes, ztlab.Net4, ztlab.Net6)
-	must(t, r.leaks.Stop())
-	r.leaks, err = r.lab.WatchLeaks() // which knows ZeroTier's prefixes now
-	must(t, err)
-
-	planetFile, err := os.ReadFile(filepath.Join(client.Home, "planet"))
-	must(t, err)
-	r.machine.Extra = append(r.machine.Extra, credential("tmpfiles.extra",
-		"f~ /var/lib/zerotier-one/planet 0644 root root - "+
-			base64.StdEncoding.EncodeToString(planetFile)+"\n")...)
+	network, client := r.joinMembers(ctx)
+	r.givePlanet(client)
 	r.provisionJob("zerotier:\n  networks: [" + network.ID +
 		"]\negress:\n  provider: {openvpn: {profile: provider.ovpn, credentials: provider.auth}}\n")
 	r.startStreams()
@@ -83,6 +65,39 @@ func TestGuestDoesItsJobOverZeroTier(t *testing.T) {
 	must(t, r.guest.Wait(bootTimeout))
 	time.Sleep(time.Second)
 	r.finish()
+}
+
+// jobNetwork is a network whose members leave by the box.
+var jobNetwork = ztlab.NetworkConfig{Name: "job", Routes: []ztlab.ManagedRoute{
+	{Target: ztlab.Net4}, {Target: ztlab.Net6},
+	{Target: netip.MustParsePrefix("0.0.0.0/0"), Via: ztlab.Box4},
+	{Target: netip.MustParsePrefix("::/0"), Via: ztlab.Box6},
+}}
+
+// joinMembers makes jobNetwork and the client a member of it, whose addresses the watch for leaks
+// then knows as well.
+func (r *rig) joinMembers(ctx context.Context) (*ztlab.Network, *ztlab.Node) {
+	r.t.Helper()
+	planet, err := ztlab.New(ctx, r.lab)
+	must(r.t, err)
+	network, err := planet.NewNetwork(ctx, jobNetwork)
+	must(r.t, err)
+	client := r.joinClient(ctx, planet, network)
+	r.lab.ClientPrefixes = append(r.lab.ClientPrefixes, ztlab.Net4, ztlab.Net6)
+	must(r.t, r.leaks.Stop())
+	r.leaks, err = r.lab.WatchLeaks()
+	must(r.t, err)
+	return network, client
+}
+
+// givePlanet has a guest know the lab's planet, by the machine's firmware tables.
+func (r *rig) givePlanet(client *ztlab.Node) {
+	r.t.Helper()
+	file, err := os.ReadFile(filepath.Join(client.Home, "planet"))
+	must(r.t, err)
+	r.machine.Extra = append(r.machine.Extra, credential("tmpfiles.extra",
+		"f~ /var/lib/zerotier-one/planet 0644 root root - "+
+			base64.StdEncoding.EncodeToString(file)+"\n")...)
 }
 
 // joinClient makes the client a member of the network, whose default routes then lead to the box.
