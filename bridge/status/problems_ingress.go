@@ -25,22 +25,27 @@ func (last *linkAddrs) follow(in Input) linkAddrs {
 	now := linkAddrs{}
 	for _, i := range in.Config.Interfaces {
 		link, _ := in.Snapshot.Host.Link(i.Iface)
-		have := link.Configured()
 		for _, f := range policyroute.Families {
-			of := func(list []netip.Prefix) []netip.Prefix {
-				return slices.DeleteFunc(slices.Clone(list), func(p netip.Prefix) bool {
-					return policyroute.FamilyOf(p.Addr()) != f
-				})
-			}
-			addrs := of(have)
+			addrs := givenOf(link.Configured(), f)
 			if len(addrs) == 0 {
-				addrs = of((*last)[i.Iface])
+				addrs = givenOf((*last)[i.Iface], f)
 			}
 			now[i.Iface] = append(now[i.Iface], addrs...)
 		}
 	}
 	*last = now
 	return now
+}
+
+// givenOf returns the addresses of one IP version, without those of the link alone: the kernel
+// makes them by itself, and they lead nowhere.
+func givenOf(addrs []netip.Prefix, f policyroute.Family) (out []netip.Prefix) {
+	for _, p := range addrs {
+		if policyroute.FamilyOf(p.Addr()) == f && !p.Addr().IsLinkLocalUnicast() {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // linkProblems returns why devices cannot enter by an interface of the configuration.
@@ -80,8 +85,8 @@ func giveBack(p netip.Prefix, link string) string {
 // lostAddress returns the problem of a link that had addresses of an IP version and has none now.
 func lostAddress(link kernel.Link, f policyroute.Family,
 	last []netip.Prefix) (health.Problem, bool) {
-	of := func(p netip.Prefix) bool { return policyroute.FamilyOf(p.Addr()) == f }
-	if slices.ContainsFunc(link.Configured(), of) || !slices.ContainsFunc(last, of) {
+	lost := givenOf(last, f)
+	if len(givenOf(link.Configured(), f)) > 0 || len(lost) == 0 {
 		return health.Problem{}, false
 	}
 	var commands []string
@@ -95,10 +100,8 @@ func lostAddress(link kernel.Link, f policyroute.Family,
 		commands = append(commands,
 			fmt.Sprintf("sysctl -w net.ipv6.conf.%s.disable_ipv6=0", link.Name))
 	}
-	for _, p := range last {
-		if of(p) {
-			commands = append(commands, giveBack(p, link.Name))
-		}
+	for _, p := range lost {
+		commands = append(commands, giveBack(p, link.Name))
 	}
 	return health.Problem{Code: health.IngressAddress,
 		Message: fmt.Sprintf("%s has lost its %s address%s: devices behind it have no %[2]s",
