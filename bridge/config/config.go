@@ -32,16 +32,17 @@ type Config struct {
 // Updates says how an image keeps itself current. A machine with the Debian package leaves that to
 // apt.
 type Updates struct {
-	Channel string // UpdatesStable or UpdatesOff; empty: as the image was built
-	Window  Window
+	// Channel is UpdatesStable or UpdatesOff; empty: as the image was built.
+	Channel string `yaml:"channel,omitempty"`
+	Window  Window `yaml:"window"`
 }
 
 // Page says where the page is served, and on which port.
 type Page struct {
-	Serve string // PageOff, PageDevices or PageLAN
-	Port  uint16
+	Serve string `yaml:"serve"` // PageOff, PageDevices or PageLAN
+	Port  uint16 `yaml:"port"`
 	// HTTPSPort is where the page speaks TLS as well, if Endpoint.HTTPS names a certificate.
-	HTTPSPort uint16
+	HTTPSPort uint16 `yaml:"https_port"`
 }
 
 // On reports whether the page is served.
@@ -62,12 +63,16 @@ func (w Window) String() string {
 	return clock(w.From) + "-" + clock(w.Until)
 }
 
+// MarshalText returns the window as it is written.
+func (w Window) MarshalText() ([]byte, error) { return []byte(w.String()), nil }
+
 // ZeroTier says which networks this box belongs to and how.
 type ZeroTier struct {
-	Home     string // home directory of the zerotier-one service
-	Networks []Network
-	Orbit    []string // ids of moons to orbit, 10 hexadecimal digits each
-	Moon     *Moon    // nil: this box is no moon
+	Home     string    `yaml:"home"` // home directory of the zerotier-one service
+	Networks []Network `yaml:"networks,omitempty"`
+	// Orbit are the ids of moons to orbit, 10 hexadecimal digits each.
+	Orbit []string `yaml:"orbit,omitempty,flow"`
+	Moon  *Moon    `yaml:"moon,omitempty,flow"` // nil: this box is no moon
 }
 
 // Used reports whether the configuration asks anything of the service.
@@ -75,23 +80,23 @@ func (z ZeroTier) Used() bool { return len(z.Networks) > 0 || len(z.Orbit) > 0 |
 
 // Network is a ZeroTier network and, by its Name, an ingress.
 type Network struct {
-	ID   string // 16 hexadecimal digits, lower case
-	Name string // the ID unless the file gives a name
+	ID   string `yaml:"id"`             // 16 hexadecimal digits, lower case
+	Name string `yaml:"name,omitempty"` // the ID unless the file gives a name
 	// AllowGlobal lets the network put public addresses and routes on this box.
-	AllowGlobal bool
+	AllowGlobal bool `yaml:"allow_global"`
 }
 
 // Moon makes this box a moon that other members can reach at Endpoints.
 type Moon struct {
-	Endpoints []netip.AddrPort // public addresses of this box
+	Endpoints []netip.AddrPort `yaml:"endpoints"` // public addresses of this box
 }
 
 // Interface is an existing network interface as an ingress.
 type Interface struct {
-	Name     string // the interface's name unless the file gives another
-	Iface    string // kernel name; it need not exist yet
-	Prefixes []netip.Prefix
-	Pos      Position
+	Iface    string         `yaml:"interface"`      // kernel name; it need not exist yet
+	Name     string         `yaml:"name,omitempty"` // Iface unless the file gives another
+	Prefixes []netip.Prefix `yaml:"prefixes,omitempty,flow"`
+	Pos      Position       `yaml:"-"`
 }
 
 // Egress is one way out. Exactly one of OpenVPN, Peer and WAN is set.
@@ -174,12 +179,12 @@ const (
 
 // WANIPv6 is the IPv6 side of a WAN egress.
 type WANIPv6 struct {
-	Mode   IPv6Mode
-	Prefix netip.Prefix // of IPv6Prefix
+	Mode   IPv6Mode     `yaml:"-"`
+	Prefix netip.Prefix `yaml:"prefix"` // of IPv6Prefix
 	// NDP answers neighbour solicitations on the WAN for used addresses of Prefix. It is needed
 	// where the upstream router has the prefix on-link, and harmless where it routes the prefix to
 	// this box.
-	NDP bool
+	NDP bool `yaml:"ndp"`
 }
 
 // Resolver is a DNS server, reached through its egress.
@@ -242,11 +247,11 @@ type Selector struct {
 
 // Inbound allows connections from an egress to a member that did not ask for them.
 type Inbound struct {
-	Egress string
-	To     netip.Prefix
-	TCP    Ports
-	UDP    Ports
-	Pos    Position
+	Egress string       `yaml:"egress"`
+	To     netip.Prefix `yaml:"to"`
+	TCP    Ports        `yaml:"tcp,omitempty,flow"`
+	UDP    Ports        `yaml:"udp,omitempty,flow"`
+	Pos    Position     `yaml:"-"`
 }
 
 // Ports is a set of ports. The zero value is empty.
@@ -270,14 +275,15 @@ const EndpointIngress = "endpoint"
 
 // Endpoint is the OpenVPN server for clients whose UDP is blocked.
 type Endpoint struct {
-	Listen  []Listener
-	Address string // public name or address that clients connect to
+	Listen  []Listener `yaml:"listen,flow"`
+	Address string     `yaml:"address"` // public name or address that clients connect to
 	// Pool4 and Pool6 hold the addresses of all clients; the listeners divide them among
 	// themselves.
-	Pool4, Pool6 netip.Prefix
-	Clients      ClientDefaults
-	HTTPS        HTTPS
-	Pos          Position
+	Pool4   netip.Prefix   `yaml:"pool"`
+	Pool6   netip.Prefix   `yaml:"pool6"`
+	Clients ClientDefaults `yaml:"clients"`
+	HTTPS   HTTPS          `yaml:"https,omitempty"`
+	Pos     Position       `yaml:"-"`
 }
 
 // Listener is a public socket of the endpoint.
@@ -297,28 +303,29 @@ const (
 
 // ClientDefaults is what clients without settings of their own are told at each connection.
 type ClientDefaults struct {
-	Tunnel TunnelMode
-	DNS    bool // the client is told to ask its resolver through the tunnel
+	Tunnel TunnelMode `yaml:"tunnel"`
+	DNS    bool       `yaml:"dns"` // the client is told to ask its resolver through the tunnel
 }
 
 // HTTPS is the certificate of the one-time import links. At most one of ACME and Certificate is
 // set; with neither the server signs its own and shows the fingerprint.
 type HTTPS struct {
-	Certificate string // absolute path of a PEM chain
-	Key         string // absolute path, mode 0600
-	ACME        *ACME
+	Certificate string `yaml:"certificate,omitempty"` // absolute path of a PEM chain
+	Key         string `yaml:"key,omitempty"`         // absolute path, mode 0600
+	ACME        *ACME  `yaml:"acme,omitempty"`
 }
 
 // ACME obtains the certificate from a certificate authority. Setting it agrees to its terms.
 type ACME struct {
-	Email     string
-	Directory string // URL
+	Email     string `yaml:"email,omitempty"`
+	Directory string `yaml:"directory"` // URL
 }
 
 // Probe says how the life of an egress is observed.
 type Probe struct {
-	Targets  []netip.Addr  // asked in both families as far as the egress carries them
-	Interval time.Duration // between probes
+	// Targets are asked in both families as far as the egress carries them.
+	Targets  []netip.Addr  `yaml:"targets,flow"`
+	Interval time.Duration `yaml:"interval"` // between probes
 	// HoldDown is how long a better egress must have been healthy before traffic goes back to it.
-	HoldDown time.Duration
+	HoldDown time.Duration `yaml:"hold_down"`
 }

@@ -26,6 +26,21 @@ func (m *NotifyEmail) Server() string {
 	return net.JoinHostPort(m.Host, strconv.Itoa(int(m.Port)))
 }
 
+type viewEmail struct {
+	Server       string     `yaml:"server"`
+	Security     string     `yaml:"security"`
+	From         string     `yaml:"from"`
+	To           []string   `yaml:"to,flow"`
+	Username     string     `yaml:"username,omitempty"`
+	PasswordFile SecretFile `yaml:"password_file,omitempty"`
+	By           []string   `yaml:"by,flow"`
+}
+
+// MarshalYAML returns the settings as they are written.
+func (m *NotifyEmail) MarshalYAML() (any, error) {
+	return viewEmail{m.Server(), m.Security, m.From, m.To, m.Username, m.Password, m.By}, nil
+}
+
 // The security of mail servers.
 const (
 	MailStartTLS = "starttls"

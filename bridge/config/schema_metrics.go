@@ -4,11 +4,12 @@ import "net/netip"
 
 // Metrics says where metrics are served by TCP.
 type Metrics struct {
-	Listen   []netip.AddrPort // private addresses of this box; empty: nowhere
-	Username string           // empty: nobody is asked
+	// Listen are private addresses of this box; empty: nowhere.
+	Listen   []netip.AddrPort `yaml:"listen,flow"`
+	Username string           `yaml:"username,omitempty"` // empty: nobody is asked
 	// Password is the content of PasswordFile: a password, or its bcrypt hash.
-	Password     Secret
-	PasswordFile string // absolute path, mode 0600
+	Password     Secret `yaml:"-"`
+	PasswordFile string `yaml:"password_file,omitempty"` // absolute path, mode 0600
 }
 
 func (d *decoder) metrics(v value) {

@@ -12,29 +12,30 @@ import (
 
 // Notify says who is told what happens to the box, and how.
 type Notify struct {
-	Events    []string // of NotifyEvents
-	DownAfter time.Duration
+	Events    []string      `yaml:"events,flow"` // of NotifyEvents
+	DownAfter time.Duration `yaml:"down_after"`
 	// Webhook, Ntfy, Telegram and Email are nil where they are not used.
-	Webhook, Ntfy *NotifyURL
-	Telegram      *NotifyTelegram
-	Email         *NotifyEmail
+	Webhook  *NotifyURL      `yaml:"webhook,omitempty"`
+	Ntfy     *NotifyURL      `yaml:"ntfy,omitempty"`
+	Telegram *NotifyTelegram `yaml:"telegram,omitempty"`
+	Email    *NotifyEmail    `yaml:"email,omitempty"`
 }
 
 // NotifyURL is an address that messages are posted to.
 type NotifyURL struct {
-	By      []string
-	URL     Secret // its path is one, as a rule
-	Written string // the URL, where the configuration itself has it
-	URLFile string // absolute path; empty where Written is set
-	Token   SecretFile
+	URL     Secret     `yaml:"-"`                  // its path is one, as a rule
+	Written string     `yaml:"url,omitempty"`      // the URL, where the configuration itself has it
+	URLFile string     `yaml:"url_file,omitempty"` // absolute path; empty where Written is set
+	Token   SecretFile `yaml:"token_file,omitempty"`
+	By      []string   `yaml:"by,flow"`
 }
 
 // NotifyTelegram is a chat that a bot writes to.
 type NotifyTelegram struct {
-	By     []string
-	Server string // URL; empty: Telegram's own
-	Token  SecretFile
-	Chat   string
+	Server string     `yaml:"server,omitempty"` // URL; empty: Telegram's own
+	Token  SecretFile `yaml:"token_file"`
+	Chat   string     `yaml:"chat"`
+	By     []string   `yaml:"by,flow"`
 }
 
 // SecretFile is a secret and the file that it is in, both empty where there is none.
@@ -42,6 +43,9 @@ type SecretFile struct {
 	Path string // absolute, mode 0600
 	Text Secret
 }
+
+// MarshalYAML returns the path.
+func (f SecretFile) MarshalYAML() (any, error) { return f.Path, nil }
 
 // OwnLine is the path of messages by the box's own Internet connection.
 const OwnLine = "wan"
@@ -114,40 +118,40 @@ func (n *Notify) by() []*[]string {
 
 // files returns the absolute paths of the files with secrets.
 func (n *Notify) files() []string {
-	if n == nil {
-		return nil
-	}
 	var out []string
-	for _, u := range []*NotifyURL{n.Webhook, n.Ntfy} {
-		if u != nil {
-			out = append(out, u.URLFile, u.Token.Path)
+	for _, s := range n.secrets() {
+		if s.Path != "" {
+			out = append(out, s.Path)
 		}
 	}
-	if n.Telegram != nil {
-		out = append(out, n.Telegram.Token.Path)
-	}
-	if n.Email != nil {
-		out = append(out, n.Email.Password.Path)
-	}
-	return slices.DeleteFunc(out, func(path string) bool { return path == "" })
+	return out
 }
 
 // Secrets returns what must stand nowhere but in its file.
 func (n *Notify) Secrets() []Secret {
+	var out []Secret
+	for _, s := range n.secrets() {
+		out = append(out, s.Text)
+	}
+	return out
+}
+
+// secrets returns the secrets; the path of one that the configuration itself has is empty.
+func (n *Notify) secrets() []SecretFile {
 	if n == nil {
 		return nil
 	}
-	var out []Secret
+	var out []SecretFile
 	for _, u := range []*NotifyURL{n.Webhook, n.Ntfy} {
 		if u != nil {
-			out = append(out, u.URL, u.Token.Text)
+			out = append(out, SecretFile{u.URLFile, u.URL}, u.Token)
 		}
 	}
 	if n.Telegram != nil {
-		out = append(out, n.Telegram.Token.Text)
+		out = append(out, n.Telegram.Token)
 	}
 	if n.Email != nil {
-		out = append(out, n.Email.Password.Text)
+		out = append(out, n.Email.Password)
 	}
 	return out
 }

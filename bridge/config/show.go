@@ -23,72 +23,33 @@ func (c *Config) Show() ([]byte, error) {
 	return buf.Bytes(), enc.Close()
 }
 
-// The views are the schema as it is written. flow keeps short things on one line.
+// The views are the schema as it is written, where the values in force are not of that form. flow
+// keeps short things on one line.
 type view struct {
-	ZeroTier viewZeroTier    `yaml:"zerotier"`
-	Ingress  []viewInterface `yaml:"ingress,omitempty"`
-	Egress   *yaml.Node      `yaml:"egress,omitempty"`
-	Policy   []viewRule      `yaml:"policy"`
-	Inbound  []viewInbound   `yaml:"inbound,omitempty"`
-	Peering  []viewPeering   `yaml:"peering"`
-	Endpoint *viewEndpoint   `yaml:"endpoint,omitempty"`
-	Probe    viewProbe       `yaml:"probe"`
-	Exit     []string        `yaml:"exit_address"`
-	Updates  viewUpdates     `yaml:"updates"`
-	Page     viewPage        `yaml:"page"`
-	Metrics  *viewMetrics    `yaml:"metrics,omitempty"`
-	History  bool            `yaml:"history"`
-	Notify   *viewNotify     `yaml:"notify,omitempty"`
-}
-
-type viewMetrics struct {
-	Listen       []string `yaml:"listen,flow"`
-	Username     string   `yaml:"username,omitempty"`
-	PasswordFile string   `yaml:"password_file,omitempty"`
-}
-
-type viewUpdates struct {
-	Channel string `yaml:"channel,omitempty"`
-	Window  string `yaml:"window"`
-}
-
-type viewPage struct {
-	Serve     string `yaml:"serve"`
-	Port      uint16 `yaml:"port"`
-	HTTPSPort uint16 `yaml:"https_port"`
-}
-
-type viewZeroTier struct {
-	Home     string        `yaml:"home"`
-	Networks []viewNetwork `yaml:"networks,omitempty"`
-	Orbit    []string      `yaml:"orbit,omitempty,flow"`
-	Moon     *viewMoon     `yaml:"moon,omitempty,flow"`
-}
-
-type viewNetwork struct {
-	ID          string `yaml:"id"`
-	Name        string `yaml:"name,omitempty"`
-	AllowGlobal bool   `yaml:"allow_global"`
-}
-
-type viewMoon struct {
-	Endpoints []string `yaml:"endpoints"`
-}
-
-type viewInterface struct {
-	Interface string         `yaml:"interface"`
-	Name      string         `yaml:"name,omitempty"`
-	Prefixes  []netip.Prefix `yaml:"prefixes,omitempty,flow"`
+	ZeroTier ZeroTier      `yaml:"zerotier"`
+	Ingress  []Interface   `yaml:"ingress,omitempty"`
+	Egress   *yaml.Node    `yaml:"egress,omitempty"`
+	Policy   []viewRule    `yaml:"policy"`
+	Inbound  []Inbound     `yaml:"inbound,omitempty"`
+	Peering  []viewPeering `yaml:"peering"`
+	Endpoint *Endpoint     `yaml:"endpoint,omitempty"`
+	Probe    Probe         `yaml:"probe"`
+	Exit     []string      `yaml:"exit_address"`
+	Updates  Updates       `yaml:"updates"`
+	Page     Page          `yaml:"page"`
+	Metrics  *Metrics      `yaml:"metrics,omitempty"`
+	History  bool          `yaml:"history"`
+	Notify   *Notify       `yaml:"notify,omitempty"`
 }
 
 type viewOpenVPN struct {
-	Profile     string   `yaml:"profile,omitempty"`
-	Profiles    string   `yaml:"profiles,omitempty"`
-	Pick        []string `yaml:"pick,omitempty,flow"`
-	Order       string   `yaml:"order,omitempty"`
-	Rotate      string   `yaml:"rotate,omitempty"`
-	Credentials string   `yaml:"credentials,omitempty"`
-	DNS         []string `yaml:"dns,omitempty,flow"`
+	Profile     string     `yaml:"profile,omitempty"`
+	Profiles    string     `yaml:"profiles,omitempty"`
+	Pick        []string   `yaml:"pick,omitempty,flow"`
+	Order       string     `yaml:"order,omitempty"`
+	Rotate      string     `yaml:"rotate,omitempty"`
+	Credentials string     `yaml:"credentials,omitempty"`
+	DNS         []Resolver `yaml:"dns,omitempty,flow"`
 
 	LegacyCrypto bool     `yaml:"legacy_crypto,omitempty"`
 	Ciphers      []string `yaml:"ciphers,omitempty,flow"`
@@ -97,20 +58,15 @@ type viewOpenVPN struct {
 type viewPeer struct {
 	Network string       `yaml:"network"`
 	Via     []netip.Addr `yaml:"via,flow"`
-	DNS     []string     `yaml:"dns,omitempty,flow"`
+	DNS     []Resolver   `yaml:"dns,omitempty,flow"`
 }
 
 type viewWAN struct {
-	Interface string   `yaml:"interface,omitempty"`
-	SNAT      string   `yaml:"snat,omitempty"`
-	IPv6      any      `yaml:"ipv6,flow"`
-	DNS       []string `yaml:"dns,omitempty,flow"`
-	Shape     string   `yaml:"shape,omitempty"`
-}
-
-type viewPrefix struct {
-	Prefix netip.Prefix `yaml:"prefix"`
-	NDP    bool         `yaml:"ndp"`
+	Interface string     `yaml:"interface,omitempty"`
+	SNAT      string     `yaml:"snat,omitempty"`
+	IPv6      any        `yaml:"ipv6,flow"`
+	DNS       []Resolver `yaml:"dns,omitempty,flow"`
+	Shape     string     `yaml:"shape,omitempty"`
 }
 
 type viewRule struct {
@@ -121,82 +77,42 @@ type viewRule struct {
 	Egress []string       `yaml:"egress,omitempty,flow"`
 }
 
-type viewInbound struct {
-	Egress string       `yaml:"egress"`
-	To     netip.Prefix `yaml:"to"`
-	TCP    any          `yaml:"tcp,omitempty,flow"`
-	UDP    any          `yaml:"udp,omitempty,flow"`
-}
-
 type viewPeering struct {
 	From string `yaml:"from"`
 	To   string `yaml:"to"`
 }
 
-type viewEndpoint struct {
-	Listen  []string     `yaml:"listen,flow"`
-	Address string       `yaml:"address"`
-	Pool    netip.Prefix `yaml:"pool"`
-	Pool6   netip.Prefix `yaml:"pool6"`
-	Clients viewClients  `yaml:"clients"`
-	HTTPS   *viewHTTPS   `yaml:"https,omitempty"`
-}
-
-type viewClients struct {
-	Tunnel TunnelMode `yaml:"tunnel"`
-	DNS    bool       `yaml:"dns"`
-}
-
-type viewHTTPS struct {
-	Certificate string    `yaml:"certificate,omitempty"`
-	Key         string    `yaml:"key,omitempty"`
-	ACME        *viewACME `yaml:"acme,omitempty"`
-}
-
-type viewACME struct {
-	Email     string `yaml:"email,omitempty"`
-	Directory string `yaml:"directory"`
-}
-
-type viewProbe struct {
-	Targets  []netip.Addr  `yaml:"targets,flow"`
-	Interval time.Duration `yaml:"interval"`
-	HoldDown time.Duration `yaml:"hold_down"`
-}
-
 func (c *Config) view() view {
 	v := view{
-		ZeroTier: viewZeroTier{Home: c.ZeroTier.Home, Orbit: c.ZeroTier.Orbit},
+		ZeroTier: c.ZeroTier,
+		Ingress:  slices.Clone(c.Interfaces),
 		Egress:   c.viewEgresses(),
 		Policy:   []viewRule{}, // empty refuses everything, while without the key all tunnels serve
+		Inbound:  c.Inbound,
 		Peering:  []viewPeering{},
-		Endpoint: c.viewEndpoint(),
-		Probe:    viewProbe(c.Probe),
+		Endpoint: c.Endpoint,
+		Probe:    c.Probe,
 		Exit:     c.ExitAddress,
-		Updates:  viewUpdates{c.Updates.Channel, c.Updates.Window.String()},
-		Page:     viewPage(c.Page),
-		Metrics:  c.viewMetrics(),
+		Updates:  c.Updates,
+		Page:     c.Page,
 		History:  c.History,
-		Notify:   c.Notify.view(),
+		Notify:   c.Notify,
 	}
 	if len(v.Exit) == 0 {
 		v.Exit = []string{exitOff}
 	}
-	for _, n := range c.ZeroTier.Networks {
-		v.ZeroTier.Networks = append(v.ZeroTier.Networks,
-			viewNetwork{n.ID, unless(n.Name, n.ID), n.AllowGlobal})
+	if len(c.Metrics.Listen) > 0 {
+		v.Metrics = &c.Metrics
 	}
-	if m := c.ZeroTier.Moon; m != nil {
-		v.ZeroTier.Moon = &viewMoon{texts(m.Endpoints)}
+	v.ZeroTier.Networks = slices.Clone(c.ZeroTier.Networks)
+	for i := range v.ZeroTier.Networks {
+		leaveOut(&v.ZeroTier.Networks[i].Name, v.ZeroTier.Networks[i].ID)
 	}
-	for _, i := range c.Interfaces {
-		v.Ingress = append(v.Ingress, viewInterface{i.Iface, unless(i.Name, i.Iface), i.Prefixes})
+	for i := range v.Ingress {
+		leaveOut(&v.Ingress[i].Name, v.Ingress[i].Iface)
 	}
 	for _, r := range c.Policy {
 		v.Policy = append(v.Policy, r.view())
-	}
-	for _, in := range c.Inbound {
-		v.Inbound = append(v.Inbound, viewInbound{in.Egress, in.To, in.TCP.view(), in.UDP.view()})
 	}
 	for _, p := range c.Peering {
 		to := p.To
@@ -208,6 +124,13 @@ func (c *Config) view() view {
 	return v
 }
 
+// leaveOut empties a name that is the one without any.
+func leaveOut(name *string, usual string) {
+	if *name == usual {
+		*name = ""
+	}
+}
+
 func (c *Config) viewEgresses() *yaml.Node {
 	if len(c.Egresses) == 0 {
 		return nil
@@ -215,9 +138,9 @@ func (c *Config) viewEgresses() *yaml.Node {
 	node := &yaml.Node{Kind: yaml.MappingNode} // a Go map would lose the order
 	for _, e := range c.Egresses {
 		var kind any
-		switch dns := texts(e.DNS); {
+		switch {
 		case e.OpenVPN != nil:
-			o := viewOpenVPN{Profile: e.OpenVPN.Profile, DNS: dns,
+			o := viewOpenVPN{Profile: e.OpenVPN.Profile, DNS: e.DNS,
 				Pick: e.OpenVPN.Pick, Order: e.OpenVPN.Order,
 				LegacyCrypto: e.OpenVPN.LegacyCrypto, Ciphers: e.OpenVPN.Ciphers}
 			if e.OpenVPN.Collection {
@@ -231,9 +154,9 @@ func (c *Config) viewEgresses() *yaml.Node {
 			}
 			kind = o
 		case e.Peer != nil:
-			kind = viewPeer{e.Peer.Network, valid(e.Peer.Via4, e.Peer.Via6), dns}
+			kind = viewPeer{e.Peer.Network, valid(e.Peer.Via4, e.Peer.Via6), e.DNS}
 		default:
-			kind = e.WAN.view(dns)
+			kind = e.WAN.view(e.DNS)
 		}
 		var body yaml.Node
 		if err := body.Encode(map[string]any{e.Kind(): kind}); err != nil {
@@ -244,7 +167,7 @@ func (c *Config) viewEgresses() *yaml.Node {
 	return node
 }
 
-func (w *WAN) view(dns []string) viewWAN {
+func (w *WAN) view(dns []Resolver) viewWAN {
 	v := viewWAN{Interface: w.Interface, IPv6: w.IPv6.Mode, DNS: dns}
 	if w.SNAT.IsValid() {
 		v.SNAT = w.SNAT.String()
@@ -253,7 +176,7 @@ func (w *WAN) view(dns []string) viewWAN {
 		v.Shape = strconv.FormatFloat(float64(w.Shape)/1e6, 'f', -1, 64) + "mbit"
 	}
 	if w.IPv6.Mode == IPv6Prefix {
-		v.IPv6 = viewPrefix{w.IPv6.Prefix, w.IPv6.NDP}
+		v.IPv6 = w.IPv6
 	}
 	return v
 }
@@ -278,48 +201,22 @@ func (r Rule) view() viewRule {
 	return v
 }
 
-func (p Ports) view() any {
-	switch {
-	case p.All:
-		return "all"
-	case len(p.List) > 0:
-		return p.List
+// MarshalYAML returns the ports as they are written.
+func (p Ports) MarshalYAML() (any, error) {
+	if p.All {
+		return "all", nil
 	}
-	return nil
-}
-
-func (c *Config) viewMetrics() *viewMetrics {
-	if len(c.Metrics.Listen) == 0 {
-		return nil
-	}
-	v := &viewMetrics{Username: c.Metrics.Username, PasswordFile: c.Metrics.PasswordFile}
-	for _, at := range c.Metrics.Listen {
-		v.Listen = append(v.Listen, at.String())
-	}
-	return v
-}
-
-func (c *Config) viewEndpoint() *viewEndpoint {
-	e := c.Endpoint
-	if e == nil {
-		return nil
-	}
-	v := &viewEndpoint{
-		Listen: texts(e.Listen), Address: e.Address, Pool: e.Pool4, Pool6: e.Pool6,
-		Clients: viewClients(e.Clients),
-	}
-	if h := e.HTTPS; h != (HTTPS{}) {
-		v.HTTPS = &viewHTTPS{Certificate: h.Certificate, Key: h.Key}
-		if h.ACME != nil {
-			acme := viewACME(*h.ACME)
-			v.HTTPS.ACME = &acme
-		}
-	}
-	return v
+	return p.List, nil
 }
 
 // String returns "tcp/443".
 func (l Listener) String() string { return fmt.Sprintf("%s/%d", l.Proto, l.Port) }
+
+// MarshalText returns String.
+func (l Listener) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+
+// MarshalText returns String.
+func (r Resolver) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
 // String returns the resolver as it is written in the file.
 func (r Resolver) String() string {
@@ -333,14 +230,6 @@ func (r Resolver) String() string {
 	return s
 }
 
-func texts[T fmt.Stringer](list []T) []string {
-	var out []string
-	for _, item := range list {
-		out = append(out, item.String())
-	}
-	return out
-}
-
 func valid(addrs ...netip.Addr) []netip.Addr {
 	var out []netip.Addr
 	for _, a := range addrs {
@@ -349,11 +238,4 @@ func valid(addrs ...netip.Addr) []netip.Addr {
 		}
 	}
 	return out
-}
-
-func unless(name, fallback string) string {
-	if name == fallback {
-		return ""
-	}
-	return name
 }
