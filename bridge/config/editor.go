@@ -17,17 +17,12 @@ type editor struct {
 
 // at returns the value at a path of keys; nil: there is none.
 func (e *editor) at(path ...string) *yaml.Node {
-	node, err := parseRoot(e.text)
+	root, err := parseRoot(e.text)
 	if err != nil {
 		e.err = err
 		return nil
 	}
-	for _, key := range path {
-		if node = valueOf(node, key); node == nil {
-			return nil
-		}
-	}
-	return node
+	return find(root, path...)
 }
 
 // mapping returns the mapping at a path, nil after an error.
@@ -74,7 +69,7 @@ func (e *editor) set(path []string, first string, k keyEdit) {
 		e.err = ErrByHand
 	case i < 0:
 		at := max(pair(node, first), 0)
-		e.insertPair(node.Content[at], k, e.blockEnd(node.Content[at]))
+		e.insertPair(node.Content[at], k, e.blockEnd(node.Content[at], true))
 	case k.value == nil:
 		e.removePair(node.Content[i])
 	default:
@@ -134,7 +129,7 @@ func (e *editor) replaceValue(key, value *yaml.Node, k keyEdit) {
 		}
 		return
 	}
-	e.insertPair(key, k, e.blockEnd(key))
+	e.insertPair(key, k, e.blockEnd(key, true))
 	e.removePair(key)
 }
 
@@ -155,17 +150,13 @@ func (e *editor) removePair(key *yaml.Node) {
 		e.err = ErrByHand // something else stands before it on the line
 		return
 	}
-	e.text = []byte(strings.Join(slices.Delete(lines, key.Line-1, e.valueEnd(key)), ""))
+	e.text = []byte(strings.Join(slices.Delete(lines, key.Line-1, e.blockEnd(key, false)), ""))
 }
 
 // blockEnd returns the number of lines up to the end of what is below a key of a block mapping.
-// Deeper comments belong to it, empty lines after it do not.
-func (e *editor) blockEnd(key *yaml.Node) int { return e.end(key, true) }
-
-// valueEnd is blockEnd without the comments at its end.
-func (e *editor) valueEnd(key *yaml.Node) int { return e.end(key, false) }
-
-func (e *editor) end(key *yaml.Node, comments bool) int {
+// Deeper comments belong to it, empty lines after it do not. Without comments, those at its end do
+// not either.
+func (e *editor) blockEnd(key *yaml.Node, comments bool) int {
 	lines, end := e.lines(), key.Line
 	for i := key.Line; i < len(lines); i++ {
 		body := strings.TrimLeft(lines[i], " ")
@@ -204,7 +195,7 @@ func (e *editor) addEgress(name string, value *yaml.Node) {
 		e.rewriteFlow(node)
 	default:
 		last := node.Content[len(node.Content)-2]
-		e.insertBlock(e.blockEnd(last), last.Column-1, name, value)
+		e.insertBlock(e.blockEnd(last, true), last.Column-1, name, value)
 	}
 }
 

@@ -109,16 +109,12 @@ func NamedSecrets(path, profile string) []string {
 
 // readable returns what can be read of the configuration at path.
 func readable(path string) *Config {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return &Config{}
-	}
-	data, err := readConfig(abs)
+	abs, text, err := readConfig(path)
 	if err != nil {
 		return &Config{}
 	}
 	d := newDecoder(abs)
-	d.parse(data, nil)
+	d.parse(text, nil)
 	return d.cfg
 }
 
@@ -211,9 +207,19 @@ func (d *decoder) fileError(path string, at Position, err error) {
 
 var errNotRegular = errors.New("not a regular file")
 
-// readPrivate reads a file that nobody but its owner may read or write. The check is made on the
-// open file, so that it cannot be exchanged in between.
+// readPrivate reads a file that nobody but its owner may read or write.
 func readPrivate(path string) ([]byte, error) {
+	return readRegular(path, func(mode fs.FileMode) error {
+		if mode&0o077 != 0 {
+			return fmt.Errorf("%s has mode %04o: %w", path, mode, ErrInsecureMode)
+		}
+		return nil
+	})
+}
+
+// readRegular reads a regular file whose mode check allows. The check is made on the open file, so
+// that it cannot be exchanged in between.
+func readRegular(path string, check func(mode fs.FileMode) error) ([]byte, error) {
 	// O_NONBLOCK: opening a FIFO must not wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -227,13 +233,9 @@ func readPrivate(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errNotRegular
 	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return nil, fmt.Errorf("%s has mode %04o: %w", path, mode, ErrInsecureMode)
+	if err := check(info.Mode().Perm()); err != nil {
+		return nil, err
 	}
-	return readAll(f)
-}
-
-func readAll(f *os.File) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
 	if err == nil && len(data) > maxFileSize {
 		err = fmt.Errorf("larger than %d bytes", maxFileSize)

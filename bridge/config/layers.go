@@ -1,9 +1,9 @@
 package config
 
 import (
+	"maps"
 	"os"
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/spf13/viper"
@@ -63,7 +63,7 @@ func (d *decoder) layer(root *yaml.Node, overrides Overrides) {
 		if err := v.BindEnv(key); err != nil { // only without a key
 			panic(err)
 		}
-		if node := find(root, strings.Split(key, ".")); node != nil &&
+		if node := find(root, strings.Split(key, ".")...); node != nil &&
 			node.Kind == yaml.ScalarNode {
 			// As text: viper's own reader would make a number of the network 8056e21000000001.
 			v.SetDefault(key, node.Value)
@@ -102,7 +102,7 @@ func (d *decoder) warnOfUnknownVariables() {
 		known = append(known, EnvName(key))
 	}
 	known = append(known, programVariables...)
-	sort.Strings(known)
+	slices.Sort(known)
 	for _, variable := range os.Environ() {
 		name, _, _ := strings.Cut(variable, "=")
 		if strings.HasPrefix(name, envPrefix+"_") && !slices.Contains(known, name) {
@@ -116,7 +116,7 @@ func (d *decoder) warnOfUnknownVariables() {
 func (d *decoder) graft(root *yaml.Node, path []string, source, text string, list bool) {
 	parent := root
 	for _, name := range path[:len(path)-1] {
-		next := child(parent, name)
+		next := valueOf(parent, name)
 		if next == nil {
 			next = &yaml.Node{Kind: yaml.MappingNode}
 			setChild(parent, name, next)
@@ -143,43 +143,21 @@ func (d *decoder) graft(root *yaml.Node, path []string, source, text string, lis
 	setChild(parent, path[len(path)-1], node)
 }
 
-func find(node *yaml.Node, path []string) *yaml.Node {
+// find returns the value at a path of keys, or nil.
+func find(node *yaml.Node, path ...string) *yaml.Node {
 	for _, name := range path {
-		if node = child(node, name); node == nil {
-			return nil
-		}
+		node = valueOf(node, name)
 	}
 	return node
 }
 
-func child(node *yaml.Node, name string) *yaml.Node {
-	if node.Kind != yaml.MappingNode {
-		return nil
-	}
-	for i := 0; i+1 < len(node.Content); i += 2 {
-		if node.Content[i].Value == name {
-			return node.Content[i+1]
-		}
-	}
-	return nil
-}
-
 func setChild(node *yaml.Node, name string, to *yaml.Node) {
-	for i := 0; i+1 < len(node.Content); i += 2 {
-		if node.Content[i].Value == name {
-			node.Content[i+1] = to
-			return
-		}
+	if i := pair(node, name); i >= 0 {
+		node.Content[i+1] = to
+		return
 	}
 	node.Content = append(node.Content,
 		&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: name}, to)
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	sort.Strings(keys)
-	return keys
-}
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -18,39 +16,39 @@ const DefaultPath = "/etc/ztbridge/ztbridge.yaml"
 // Load reads the configuration and every file that it names. On a mistake the error is of type
 // Errors and holds all that were found; the Config is nil then, and nothing of it should be used.
 func Load(path string, overrides Overrides) (*Config, []Warning, error) {
-	abs, err := filepath.Abs(path)
+	abs, text, err := readConfig(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("finding the configuration %s: %w", path, err)
+		return nil, nil, err
 	}
-	data, err := readConfig(abs)
-	if err != nil {
-		return nil, nil, Errors{configFileError(abs, err)}
-	}
-	return LoadText(abs, data, overrides)
+	return LoadText(abs, text, overrides)
 }
 
 // LoadText is Load of a configuration that has this text and is, or shall be, at the absolute path.
 func LoadText(path string, text []byte, overrides Overrides) (*Config, []Warning, error) {
+	return decodeText(path, text, overrides).result()
+}
+
+// decodeText reads a configuration and the files that it names, and collects its mistakes.
+func decodeText(path string, text []byte, overrides Overrides) *decoder {
 	d := newDecoder(path)
 	d.parse(text, overrides)
 	if len(d.errs) == 0 {
 		d.readFiles()
 	}
-	return d.result()
+	return d
 }
 
-func readConfig(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+// readConfig returns the absolute path of a configuration, and its text.
+func readConfig(path string) (abs string, text []byte, err error) {
+	abs, err = filepath.Abs(path)
 	if err != nil {
-		return nil, err
+		return "", nil, fmt.Errorf("finding the configuration %s: %w", path, err)
 	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil {
-		return nil, err
-	} else if !info.Mode().IsRegular() {
-		return nil, errNotRegular
+	text, err = readRegular(abs, func(fs.FileMode) error { return nil })
+	if err != nil {
+		return "", nil, Errors{configFileError(abs, err)}
 	}
-	return readAll(f)
+	return abs, text, nil
 }
 
 func configFileError(path string, err error) *Error {

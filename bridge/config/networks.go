@@ -98,11 +98,8 @@ func WithNetwork(before []byte, id, instead string) ([]byte, error) {
 
 // names reports whether a configuration names a network.
 func names(text, id string) bool {
-	var doc yaml.Node
-	if yaml.Unmarshal([]byte(text), &doc) != nil || len(doc.Content) == 0 {
-		return false
-	}
-	return slices.ContainsFunc(networkIDs(valueOf(doc.Content[0], "zerotier")),
+	root, err := parseRoot([]byte(text))
+	return err == nil && slices.ContainsFunc(networkIDs(valueOf(root, "zerotier")),
 		func(n *yaml.Node) bool { return n.Value == id })
 }
 
@@ -127,10 +124,8 @@ func valueOf(node *yaml.Node, key string) *yaml.Node {
 	if node == nil || node.Kind != yaml.MappingNode {
 		return nil
 	}
-	for i := 0; i+1 < len(node.Content); i += 2 {
-		if node.Content[i].Value == key {
-			return node.Content[i+1]
-		}
+	if i := pair(node, key); i >= 0 {
+		return node.Content[i+1]
 	}
 	return nil
 }

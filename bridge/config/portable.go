@@ -27,23 +27,15 @@ const outsideDir = "files"
 // LoadPortable reads the configuration at path. Files that lie outside its directory get names
 // beside it, and the text names them so. It is an error if the configuration has mistakes.
 func LoadPortable(path string) (Portable, error) {
-	abs, err := filepath.Abs(path)
+	abs, text, err := readConfig(path)
 	if err != nil {
-		return Portable{}, fmt.Errorf("finding the configuration %s: %w", path, err)
+		return Portable{}, err
 	}
-	data, err := readConfig(abs)
-	if err != nil {
-		return Portable{}, Errors{configFileError(abs, err)}
-	}
-	d := newDecoder(abs)
-	d.parse(data, nil)
-	if len(d.errs) == 0 {
-		d.readFiles()
-	}
+	d := decodeText(abs, text, nil)
 	if _, _, err := d.result(); err != nil {
 		return Portable{}, err
 	}
-	p := Portable{Text: data, Files: map[string]string{}, ZeroTierHome: d.cfg.ZeroTier.Home}
+	p := Portable{Text: text, Files: map[string]string{}, ZeroTierHome: d.cfg.ZeroTier.Home}
 	outside := map[*yaml.Node]string{}
 	for _, node := range slices.Clone(d.paths) {
 		file, _ := value{d: d, node: node}.path()

@@ -64,18 +64,26 @@ func (v value) boolean() bool {
 	return text == "true"
 }
 
-func (v value) addr() (netip.Addr, bool) {
+// parsed decodes a scalar by read, which reports whether it has the right form. Else it is a mistake
+// that quotes the scalar before problem.
+func parsed[T any](v value, read func(text string) (T, bool), problem, remedy string) (T, bool) {
 	text, ok := v.text()
 	if !ok {
-		return netip.Addr{}, false
+		return *new(T), false
 	}
-	addr, err := netip.ParseAddr(text)
-	if err != nil || !unicast(addr) {
-		v.fail(ErrValue, fmt.Sprintf("%q is not the address of a host", text),
-			"write it as 192.0.2.1 or 2001:db8::1")
-		return netip.Addr{}, false
+	out, ok := read(text)
+	if !ok {
+		v.fail(ErrValue, fmt.Sprintf("%q %s", text, problem), remedy)
+		return *new(T), false
 	}
-	return addr, true
+	return out, true
+}
+
+func (v value) addr() (netip.Addr, bool) {
+	return parsed(v, func(text string) (netip.Addr, bool) {
+		addr, err := netip.ParseAddr(text)
+		return addr, err == nil && unicast(addr)
+	}, "is not the address of a host", "write it as 192.0.2.1 or 2001:db8::1")
 }
 
 // unicast refuses what names no single host that packets can be sent to.
@@ -138,17 +146,10 @@ func prefixes(items []value) []netip.Prefix {
 }
 
 func (v value) duration(least, most time.Duration) (time.Duration, bool) {
-	text, ok := v.text()
-	if !ok {
-		return 0, false
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d < least || d > most {
-		v.fail(ErrValue, fmt.Sprintf("%q is not a duration from %s to %s", text, least, most),
-			"write it as 500ms, 30s or 5m")
-		return 0, false
-	}
-	return d, true
+	return parsed(v, func(text string) (time.Duration, bool) {
+		d, err := time.ParseDuration(text)
+		return d, err == nil && d >= least && d <= most
+	}, fmt.Sprintf("is not a duration from %s to %s", least, most), "write it as 500ms, 30s or 5m")
 }
 
 func (v value) port(text string) (uint16, bool) {
@@ -196,19 +197,12 @@ var hostRE = regexp.MustCompile(
 
 // host decodes a DNS name or an address.
 func (v value) host() (string, bool) {
-	text, ok := v.text()
-	if !ok {
-		return "", false
-	}
-	if addr, err := netip.ParseAddr(text); err == nil && unicast(addr) {
-		return addr.String(), true
-	}
-	if len(text) > 253 || !hostRE.MatchString(text) || numeric(text) {
-		v.fail(ErrValue, fmt.Sprintf("%q is neither a name nor an address", text),
-			"write it as vm.example.org or 203.0.113.7, without a port")
-		return "", false
-	}
-	return text, true
+	return parsed(v, func(text string) (string, bool) {
+		if addr, err := netip.ParseAddr(text); err == nil && unicast(addr) {
+			return addr.String(), true
+		}
+		return text, len(text) <= 253 && hostRE.MatchString(text) && !numeric(text)
+	}, "is neither a name nor an address", "write it as vm.example.org or 203.0.113.7, without a port")
 }
 
 // numeric reports whether a text looks like an IPv4 address, so that 203.0.113.700 is not taken for

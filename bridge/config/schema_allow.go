@@ -46,7 +46,7 @@ func (d *decoder) inboundRule(v value) {
 			len(wans)), "add `egress:` with the name of one")
 	}
 	if !in.To.IsValid() {
-		if find(v.node, []string{"to"}) == nil {
+		if find(v.node, "to") == nil {
 			v.fail(ErrMissing, "it is not said to whom", "add `to:` with a member's address")
 		}
 		return

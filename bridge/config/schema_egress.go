@@ -276,7 +276,7 @@ func (d *decoder) wanIPv6(v value) WANIPv6 {
 		},
 		"ndp": func(v value) { out.NDP = v.boolean() },
 	})
-	if !out.Prefix.IsValid() && find(v.node, []string{"prefix"}) == nil {
+	if !out.Prefix.IsValid() && find(v.node, "prefix") == nil {
 		v.fail(ErrMissing, "the prefix is missing",
 			"add `prefix:`, or write `ipv6: nat66` or `ipv6: off`")
 	}

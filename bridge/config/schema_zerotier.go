@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"regexp"
 	"strings"
@@ -24,7 +25,7 @@ const (
 
 var (
 	networkRE = regexp.MustCompile(`^[0-9a-f]{16}$`)
-	moonRE    = regexp.MustCompile(`^(000000)?([0-9a-f]{10})$`)
+	moonRE    = regexp.MustCompile(`^(000000)?[0-9a-f]{10}$`)
 )
 
 func (d *decoder) zerotier(v value) {
@@ -123,17 +124,10 @@ func badNetworkID(text string) (problem, remedy string) {
 }
 
 func (v value) moonID() (string, bool) {
-	text, ok := v.text()
-	if !ok {
-		return "", false
-	}
-	m := moonRE.FindStringSubmatch(strings.ToLower(text))
-	if m == nil {
-		v.fail(ErrValue, fmt.Sprintf("%q is not the id of a moon", text),
-			"write the 10 hexadecimal digits of the moon's own address")
-		return "", false
-	}
-	return m[2], true
+	return parsed(v, func(text string) (string, bool) {
+		id := strings.ToLower(text)
+		return id[max(0, len(id)-10):], moonRE.MatchString(id)
+	}, "is not the id of a moon", "write the 10 hexadecimal digits of the moon's own address")
 }
 
 // moonEndpoint accepts ZeroTier's own form, 203.0.113.7/9993, and the usual one with a colon.
@@ -143,10 +137,7 @@ func (v value) moonEndpoint() (netip.AddrPort, bool) {
 		return netip.AddrPort{}, false
 	}
 	if host, port, found := strings.Cut(text, "/"); found {
-		text = "[" + host + "]:" + port
-		if !strings.Contains(host, ":") {
-			text = host + ":" + port
-		}
+		text = net.JoinHostPort(host, port)
 	}
 	ap, err := netip.ParseAddrPort(text)
 	if addr, addrErr := netip.ParseAddr(text); addrErr == nil {
