@@ -151,7 +151,8 @@ func (s *Session) chooseController(ctx context.Context) (err error) {
 		return err
 	}
 	if kind != "" { // nobody has asked Central yet
-		if _, err := s.client.Networks(ctx); errors.Is(err, controller.ErrUnauthorized) {
+		_, err := s.client.Networks(ctx)
+		if err != nil && !errors.Is(err, controller.ErrForbidden) {
 			return err
 		}
 	}

@@ -185,7 +185,7 @@ func (s *Session) planSetup(ctx context.Context, o SetupOptions, n controller.Ne
 		err = &api.HintedError{Err: err, Hint: "if members shall leave by this box instead: " +
 			"ztbridge network setup --take-over"}
 	}
-	return plan, err
+	return plan, hinted(err)
 }
 
 // addBox fills in what follows from the box: its public IPv6 prefix for members, and the prefixes

@@ -72,7 +72,11 @@ type (
 // ErrUnexpected.
 func decode(body []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(body))
-	if err := d.Decode(v); err != nil {
+	err := d.Decode(v)
+	if mismatch := (*json.UnmarshalTypeError)(nil); errors.As(err, &mismatch) {
+		return fmt.Errorf("%w: %q is a %s", ErrUnexpected, mismatch.Field, mismatch.Value)
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnexpected, err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {

@@ -2,9 +2,9 @@ package controller
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"slices"
-	"time"
 
 	"ztbridge/bridge/zerotier"
 )
@@ -24,12 +24,12 @@ func (c *centralV1) Kind() Kind { return CentralV1 }
 type (
 	networkV1 struct {
 		ID     zerotier.NetworkID `json:"id"`
-		Config settings           `json:"config"`
+		Config *settings          `json:"config"`
 	}
 	memberV1 struct {
 		NodeID   zerotier.Address `json:"nodeId"`
 		Name     string           `json:"name"`
-		LastSeen int64            `json:"lastSeen"` // ms since 1970; 0: never, or forgotten
+		LastSeen json.RawMessage  `json:"lastSeen"` // see parseTime
 		Config   memberSettings   `json:"config"`
 	}
 	// memberSettings are a member's as v1 and the box's own controller write them.
@@ -41,6 +41,9 @@ type (
 
 func (n networkV1) network() (Network, error) {
 	out := Network{ID: n.ID}
+	if n.Config == nil {
+		return out, errNoSettings
+	}
 	return out, n.Config.decode(&out)
 }
 
@@ -53,12 +56,12 @@ func (c *centralV1) Networks(ctx context.Context) ([]Network, error) {
 }
 
 func (c *centralV1) Network(ctx context.Context, id zerotier.NetworkID) (Network, error) {
-	return askNetwork[networkV1](ctx, c, http.MethodGet, networkPath(id), nil)
+	return askNetwork[networkV1](ctx, c, http.MethodGet, networkPath(id), id, nil)
 }
 
 // Create takes no settings: the network is private, and gets a name of Central's choice.
 func (c *centralV1) Create(ctx context.Context, _ string) (Network, error) {
-	return askNetwork[networkV1](ctx, c, http.MethodPost, "/network", struct{}{})
+	return askNetwork[networkV1](ctx, c, http.MethodPost, "/network", 0, struct{}{})
 }
 
 func (c *centralV1) Delete(ctx context.Context, id zerotier.NetworkID) error {
@@ -80,16 +83,14 @@ func (c *centralV1) Members(ctx context.Context, id zerotier.NetworkID) ([]Membe
 	}
 	var out []Member
 	for _, a := range answer {
-		m := Member{Address: a.NodeID, Name: a.Name}
-		if a.LastSeen > 0 {
-			m.LastSeen = time.UnixMilli(a.LastSeen)
-		}
-		if err := a.Config.decode(&m); err != nil {
+		m, err := a.Config.member(a.NodeID, a.Name)
+		if err != nil {
 			return nil, err
 		}
+		m.LastSeen = parseTime(a.LastSeen)
 		out = append(out, m)
 	}
-	return out, nil
+	return withoutRepeats(out), nil
 }
 
 func (c *centralV1) SetMember(ctx context.Context, id zerotier.NetworkID,
@@ -105,12 +106,12 @@ func (c *centralV1) Forget(ctx context.Context, id zerotier.NetworkID, a zerotie
 	return c.do(ctx, http.MethodDelete, memberPath(id, a), nil, nil)
 }
 
-func (s memberSettings) decode(m *Member) (err error) {
-	m.Authorized = s.Authorized != nil && *s.Authorized
+func (s memberSettings) member(a zerotier.Address, name string) (Member, error) {
+	var addrs []string
 	if s.IPAssignments != nil {
-		m.Addrs, err = parseAddrs(*s.IPAssignments)
+		addrs = *s.IPAssignments
 	}
-	return err
+	return memberOf(a, name, s.Authorized != nil && *s.Authorized, addrs)
 }
 
 func changedMember(before, after Member) memberSettings {

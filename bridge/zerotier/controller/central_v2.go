@@ -31,7 +31,7 @@ type (
 	networkV2 struct {
 		ID     zerotier.NetworkID `json:"id"`
 		Name   string             `json:"name"`
-		Config settingsV2         `json:"config"`
+		Config *settingsV2        `json:"config"`
 	}
 	memberV2 struct {
 		DeviceID zerotier.Address `json:"deviceId"`
@@ -49,6 +49,9 @@ type (
 )
 
 func (n networkV2) network() (Network, error) {
+	if n.Config == nil {
+		return Network{ID: n.ID}, errNoSettings
+	}
 	s := settings{Name: &n.Name, Private: n.Config.Private, Routes: n.Config.Routes,
 		V4: n.Config.V4, V6: n.Config.V6, DNS: n.Config.DNS}
 	var pools []json.RawMessage
@@ -75,7 +78,7 @@ func (c *centralV2) Networks(ctx context.Context) ([]Network, error) {
 }
 
 func (c *centralV2) Network(ctx context.Context, id zerotier.NetworkID) (Network, error) {
-	return askNetwork[networkV2](ctx, c, http.MethodGet, networkPath(id), nil)
+	return askNetwork[networkV2](ctx, c, http.MethodGet, networkPath(id), id, nil)
 }
 
 // Create makes the network in the first network group of the first organisation.
@@ -93,7 +96,8 @@ func (c *centralV2) Create(ctx context.Context, name string) (Network, error) {
 		Name   string     `json:"name"`
 		Config settingsV2 `json:"config"`
 	}{name, settingsV2{Private: &private}}
-	return askNetwork[networkV2](ctx, c, http.MethodPost, "/network-group/"+group+"/network", body)
+	return askNetwork[networkV2](ctx, c, http.MethodPost, "/network-group/"+group+"/network", 0,
+		body)
 }
 
 // first returns the id of the first entry of a list, in the list's order.
@@ -159,15 +163,15 @@ func (c *centralV2) Members(ctx context.Context, id zerotier.NetworkID) ([]Membe
 	}
 	var out []Member
 	for _, a := range answer {
-		m := Member{Address: a.DeviceID, Name: a.Name, LastSeen: parseTime(a.LastSeen),
-			Authorized: strings.EqualFold(strings.TrimPrefix(a.Status, "MEMBER_STATUS_"),
-				"authorized")}
-		if m.Addrs, err = parseAddrs(append(a.V4, a.V6...)); err != nil {
-			return nil, fmt.Errorf("reading the addresses of member %s: %w", a.DeviceID, err)
+		in := strings.EqualFold(strings.TrimPrefix(a.Status, "MEMBER_STATUS_"), "authorized")
+		m, err := memberOf(a.DeviceID, a.Name, in, append(a.V4, a.V6...))
+		if err != nil {
+			return nil, err
 		}
+		m.LastSeen = parseTime(a.LastSeen)
 		out = append(out, m)
 	}
-	return out, nil
+	return withoutRepeats(out), nil
 }
 
 // SetMember adds the device if it is unknown, sets its name and addresses, and authorises it. The

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"unicode"
 )
 
 // Errors of controllers, for errors.Is.
@@ -17,10 +18,18 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrRateLimited: too many requests, also after waiting (429).
 	ErrRateLimited = errors.New("too many requests")
+	// ErrFailing: the controller, or what stands before it, has a fault of its own (5xx).
+	ErrFailing = errors.New("the controller has a fault of its own")
+	// ErrUnexpected: what answered is no controller, or not about what was asked.
+	ErrUnexpected = errors.New("this is not a controller's answer")
+	// ErrNoAnswer: no whole answer came in time.
+	ErrNoAnswer = errors.New("no whole answer came in time")
 	// ErrNoController: this build of zerotier-one has no controller.
 	ErrNoController = errors.New("this zerotier-one has no controller")
-	// ErrConflict: a setting made by a person stands against the plan.
+	// ErrConflict: a default route of a person's stands against the plan.
 	ErrConflict = errors.New("the network is set up otherwise")
+	// ErrNoRoom: no address or subnet can be the box's.
+	ErrNoRoom = errors.New("the box has no address in the network")
 	// ErrNotKept: the controller accepted a change without carrying it out.
 	ErrNotKept = errors.New("the controller did not keep the change")
 )
@@ -43,26 +52,30 @@ func (e *apiError) Error() string {
 }
 
 func (e *apiError) Unwrap() error {
-	switch e.status {
-	case http.StatusUnauthorized:
+	switch code := e.status; {
+	case code == http.StatusUnauthorized:
 		return ErrUnauthorized
-	case http.StatusForbidden, http.StatusPaymentRequired:
+	case code == http.StatusForbidden, code == http.StatusPaymentRequired:
 		return ErrForbidden
-	case http.StatusNotFound:
+	case code == http.StatusNotFound:
 		return ErrNotFound
-	case http.StatusTooManyRequests:
+	case code == http.StatusTooManyRequests:
 		return ErrRateLimited
+	case code >= http.StatusInternalServerError:
+		return ErrFailing
+	case code < http.StatusBadRequest:
+		return ErrUnexpected
 	}
 	return nil
 }
 
-// printable bounds what a controller said, and removes control characters and the token.
+// printable bounds what a controller said, and removes the token and what cannot be seen.
 func printable(text, token string) string {
 	if token != "" {
 		text = strings.ReplaceAll(text, token, "[token]")
 	}
 	text = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r

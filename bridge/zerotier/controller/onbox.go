@@ -55,8 +55,12 @@ func (n networkOnBox) network() (Network, error) {
 	return out, n.decode(&out)
 }
 
-// do asks the controller; it turns the driver's "not found" into this package's.
+// do asks the controller, which answers each request by JSON. It turns the driver's "not found"
+// into this package's.
 func (c *onBox) do(ctx context.Context, method, path string, in, out any) error {
+	if out == nil {
+		out = new(json.RawMessage)
+	}
 	err := c.api.Do(ctx, method, "/controller"+path, in, out)
 	switch {
 	case errors.Is(err, zerotier.ErrNotFound):
@@ -84,13 +88,13 @@ func (c *onBox) Networks(ctx context.Context) ([]Network, error) {
 }
 
 func (c *onBox) Network(ctx context.Context, id zerotier.NetworkID) (Network, error) {
-	return askNetwork[networkOnBox](ctx, c, http.MethodGet, networkPath(id), nil)
+	return askNetwork[networkOnBox](ctx, c, http.MethodGet, networkPath(id), id, nil)
 }
 
 func (c *onBox) Create(ctx context.Context, name string) (Network, error) {
 	private := true
 	return askNetwork[networkOnBox](ctx, c, http.MethodPost, "/network/"+c.self.String()+"______",
-		settings{Name: &name, Private: &private})
+		0, settings{Name: &name, Private: &private})
 }
 
 func (c *onBox) Delete(ctx context.Context, id zerotier.NetworkID) error {
@@ -106,7 +110,7 @@ func (c *onBox) Update(ctx context.Context, before, after Network) error {
 }
 
 func (c *onBox) Members(ctx context.Context, id zerotier.NetworkID) ([]Member, error) {
-	var revisions map[zerotier.Address]int
+	var revisions map[zerotier.Address]any
 	if err := c.do(ctx, http.MethodGet, networkPath(id)+"/member", nil, &revisions); err != nil {
 		return nil, err
 	}
@@ -116,8 +120,12 @@ func (c *onBox) Members(ctx context.Context, id zerotier.NetworkID) ([]Member, e
 		if err := c.do(ctx, http.MethodGet, memberPath(id, address), nil, &a); err != nil {
 			return nil, err
 		}
-		m := Member{Address: address, Name: a.Name}
-		if err := a.decode(&m); err != nil {
+		if a.ID != address {
+			return nil, fmt.Errorf("asking this box's own controller: member %s: %w", address,
+				ErrUnexpected)
+		}
+		m, err := a.member(address, a.Name)
+		if err != nil {
 			return nil, err
 		}
 		out = append(out, m)

@@ -150,7 +150,8 @@ func (p Plan) Lines() []string {
 }
 
 // PlanSetup returns what a network needs so that members leave by the box. It fails with
-// ErrConflict where that would change what a person set.
+// ErrConflict where that would change a default route of a person's, and with ErrNoRoom where the
+// box can have no address, or shares its own with another member.
 func PlanSetup(n Network, members []Member, want Wanted) (Plan, error) {
 	p := Plan{Network: n}
 	var known bool
@@ -230,7 +231,7 @@ func freeSubnet(want Wanted) (netip.Prefix, error) {
 		}
 	}
 	return netip.Prefix{}, fmt.Errorf("choosing a subnet: %w: all of 10.128.0.0/9 is in use on "+
-		"this box", ErrConflict)
+		"this box", ErrNoRoom)
 }
 
 // address returns the box's address in a subnet, and plans one if there is none. It takes the next
@@ -238,9 +239,16 @@ func freeSubnet(want Wanted) (netip.Prefix, error) {
 func (p *Plan) address(subnet netip.Prefix, members []Member,
 	self zerotier.Address) (netip.Addr, error) {
 	for _, a := range p.Box.Addrs {
-		if subnet.Contains(a) {
-			return a, nil
+		if !subnet.Contains(a) {
+			continue
 		}
+		if i := slices.IndexFunc(members, func(m Member) bool {
+			return m.Authorized && m.Address != self && slices.Contains(m.Addrs, a)
+		}); i >= 0 {
+			return a, fmt.Errorf("%w: its address %s is member %s's as well", ErrNoRoom, a,
+				title(members[i]))
+		}
+		return a, nil
 	}
 	taken := map[netip.Addr]bool{}
 	for _, m := range members {
@@ -263,7 +271,7 @@ func (p *Plan) address(subnet netip.Prefix, members []Member,
 			return a, nil
 		}
 	}
-	return netip.Addr{}, fmt.Errorf("choosing an address: %w: %s is full", ErrConflict, subnet)
+	return netip.Addr{}, fmt.Errorf("choosing an address: %w: %s is full", ErrNoRoom, subnet)
 }
 
 // defaultRoute plans the default route by the box in via's family. One by an address of nobody is
@@ -350,7 +358,7 @@ func (p *Plan) publicV6(members []Member, want Wanted) (err error) {
 	pool := Pool{First: netip.AddrFrom16(first), Last: netip.AddrFrom16(last)}
 	if prefix.Bits() > 112 {
 		return fmt.Errorf("%w: the IPv6 prefix %s is too small for members, want /112 or shorter",
-			ErrConflict, prefix)
+			ErrNoRoom, prefix)
 	}
 	if !slices.ContainsFunc(p.Network.Pools,
 		func(have Pool) bool { return prefix.Contains(have.First) }) {

@@ -117,8 +117,14 @@ func TestPlanSetupOfAFullOrPublicNetwork(t *testing.T) {
 	full := network(t, `{"routes":[{"target":"10.147.17.0/30"}]}`)
 	_, err := PlanSetup(full, []Member{member(1, "10.147.17.1"), member(2, "10.147.17.2")},
 		Wanted{Self: testBox})
-	if !errors.Is(err, ErrConflict) || !strings.Contains(err.Error(), "10.147.17.0/30") {
+	if !errors.Is(err, ErrNoRoom) || !strings.Contains(err.Error(), "10.147.17.0/30") {
 		t.Errorf("full: %v", err)
+	}
+	shared := network(t, `{"routes":[{"target":"10.147.17.0/24"}]}`)
+	_, err = PlanSetup(shared, []Member{member(testBox, "10.147.17.1"), member(1, "10.147.17.1")},
+		Wanted{Self: testBox})
+	if !errors.Is(err, ErrNoRoom) || !strings.Contains(err.Error(), "0000000001") {
+		t.Errorf("shared: %v", err)
 	}
 	public := network(t, `{"private":false,"routes":[{"target":"10.147.17.0/24"}]}`)
 	p, err := PlanSetup(public, nil, Wanted{Self: testBox})
@@ -167,7 +173,11 @@ func TestPause(t *testing.T) {
 	}{
 		{"", "", rateWait}, {"Retry-After", "7", 7 * time.Second},
 		{"Retry-After", "Fri, 02 Jan 2026 03:04:15 GMT", 10 * time.Second},
-		{"Retry-After", "86400", rateWaitMax}, {"Retry-After", "soon", rateWait},
+		{"Retry-After", "86400", 24 * time.Hour}, {"Retry-After", "soon", rateWait},
+		{"Retry-After", "99999999999999999999", 100 * 365 * 24 * time.Hour},
+		{"Retry-After", "-5", rateWait}, {"Retry-After", "NaN", rateWait},
+		{"Retry-After", "Inf", 100 * 365 * 24 * time.Hour}, {"Retry-After", "0", 50 * time.Millisecond},
+		{"X-Ratelimit-Reset", "9223372036854775807", 100 * 365 * 24 * time.Hour},
 		{"X-Ratelimit-Reset", "2026-01-02T03:04:08Z", 3 * time.Second},
 		{"X-Ratelimit-Reset", "1767323047", 2 * time.Second},
 		{"X-Ratelimit-Reset", "1", 50 * time.Millisecond},
@@ -179,6 +189,15 @@ func TestPause(t *testing.T) {
 		if got := pause(h, now); got != c.want {
 			t.Errorf("%s %q: %s, want %s", c.key, c.value, got, c.want)
 		}
+	}
+}
+
+// A date is counted by the clock of the controller: that of the box may be years behind.
+func TestPauseByTheServersClock(t *testing.T) {
+	h := http.Header{"Date": {"Fri, 02 Jan 2026 03:04:05 GMT"},
+		"Retry-After": {"Fri, 02 Jan 2026 03:04:15 GMT"}}
+	if got := pause(h, time.Unix(0, 0)); got != 10*time.Second {
+		t.Errorf("%s, want 10s", got)
 	}
 }
 

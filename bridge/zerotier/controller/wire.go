@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -78,6 +79,9 @@ func (s settings) decode(n *Network) (err error) {
 	}
 	return nil
 }
+
+// errNoSettings: a network's settings are not in the answer, and must not be taken for empty.
+var errNoSettings = fmt.Errorf("reading a network: %w: it has no settings", ErrUnexpected)
 
 func decodeList[T any](list *[]json.RawMessage, one func(json.RawMessage) (T, error)) ([]T, error) {
 	if list == nil {
@@ -217,16 +221,22 @@ func encodePool(p Pool) (json.RawMessage, error) {
 
 // list reads an array, or an object that holds one under "items" or "data".
 func list[T any](raw json.RawMessage) ([]T, error) {
-	var out []T
-	if err := json.Unmarshal(raw, &out); err == nil {
-		return out, nil
+	if text := bytes.TrimSpace(raw); len(text) == 0 || text[0] != '{' {
+		var out []T
+		return out, decode(raw, &out)
 	}
-	var wrapped struct {
-		Items []T `json:"items"`
-		Data  []T `json:"data"`
+	var keys map[string]json.RawMessage
+	err := decode(raw, &keys)
+	for _, key := range []string{"items", "data"} {
+		if held, there := keys[key]; there && err == nil {
+			var out []T
+			return out, decode(held, &out)
+		}
 	}
-	err := json.Unmarshal(raw, &wrapped)
-	return append(wrapped.Items, wrapped.Data...), err
+	if err == nil && len(keys) > 0 {
+		err = fmt.Errorf("%w: it is no list", ErrUnexpected)
+	}
+	return nil, err
 }
 
 func networkPath(id zerotier.NetworkID) string { return "/network/" + id.String() }
@@ -243,14 +253,20 @@ type doer interface {
 // wireNetwork is a network as one controller writes it.
 type wireNetwork interface{ network() (Network, error) }
 
-// askNetwork sends a request whose reply is a network.
+// askNetwork sends a request whose reply is a network: the one that is named, or a new one if id is
+// zero.
 func askNetwork[N wireNetwork](ctx context.Context, c doer, method, path string,
-	in any) (Network, error) {
+	id zerotier.NetworkID, in any) (Network, error) {
 	var n N
 	if err := c.do(ctx, method, path, in, &n); err != nil {
 		return Network{}, err
 	}
-	return n.network()
+	out, err := n.network()
+	if err == nil && (out.ID == 0 || id != 0 && out.ID != id) {
+		err = fmt.Errorf("asking the controller: %s %s: %w: it is about network %s", method, path,
+			ErrUnexpected, out.ID)
+	}
+	return out, err
 }
 
 // networks decodes a list of networks.
@@ -258,10 +274,36 @@ func networks[N wireNetwork](list []N) ([]Network, error) {
 	var out []Network
 	for _, n := range list {
 		decoded, err := n.network()
+		if err == nil && decoded.ID == 0 {
+			err = fmt.Errorf("reading the list of networks: %w: one has no id", ErrUnexpected)
+		}
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, decoded)
 	}
 	return out, nil
+}
+
+// memberOf returns what a controller tells of a member, with its addresses.
+func memberOf(a zerotier.Address, name string, authorized bool, addrs []string) (Member, error) {
+	m := Member{Address: a, Name: name, Authorized: authorized}
+	if a == 0 {
+		return m, fmt.Errorf("reading the members: %w: one has no address", ErrUnexpected)
+	}
+	var err error
+	if m.Addrs, err = parseAddrs(addrs); err != nil {
+		return m, fmt.Errorf("reading the addresses of member %s: %w", a, err)
+	}
+	return m, nil
+}
+
+// withoutRepeats removes members that a list names again.
+func withoutRepeats(members []Member) []Member {
+	seen := map[zerotier.Address]bool{}
+	return slices.DeleteFunc(members, func(m Member) bool {
+		again := seen[m.Address]
+		seen[m.Address] = true
+		return again
+	})
 }

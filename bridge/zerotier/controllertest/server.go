@@ -46,6 +46,9 @@ type Server struct {
 	URL string
 	// At is called with the number of each request, from 1; nil: no faults.
 	At func(n int, r *http.Request) Fault
+	// Instead returns what answers a request in the place of the controller; nil: it does. Done
+	// says whether it carries the request out all the same.
+	Instead func(n int, r *http.Request) (answer http.HandlerFunc, done bool)
 	// Status, when not 0, is the answer to each request but Free of them.
 	Status, Free int
 	// Header goes with Status.
@@ -182,7 +185,20 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	answer, status := s.authorized(r, body)
+	var instead http.HandlerFunc
+	done := true
+	if s.Instead != nil {
+		instead, done = s.Instead(s.n, r)
+	}
+	var answer any
+	status := 0
+	if instead == nil || done {
+		answer, status = s.authorized(r, body)
+	}
+	if instead != nil {
+		instead(w, r)
+		return
+	}
 	if fault == DropAfter {
 		panic(http.ErrAbortHandler)
 	}
