@@ -245,10 +245,19 @@ func TestForeignRulesAndRoutes(t *testing.T) {
 		"32701: from all to 10.147.17.0/24 lookup main suppress_prefixlength 23",
 		"32702: from all to 10.147.17.0/24 unreachable", "32701: from all lookup 7",
 		"32766: from all lookup main", "32767: from all lookup default",
+		// of others: a LAN behind this box, a mark, one network
+		"200: from 192.168.50.0/24 lookup 300", "201: from all to 192.168.60.0/24 lookup 300",
+		"202: from all fwmark 0x80000/0xff0000 unreachable", "203: from all iif lan0 lookup 300",
+		// wg-quick, and one of this box's own address
+		"204: not from all fwmark 0xca6c lookup 51820", "205: from 192.168.1.0/24 lookup 300",
+		"206: from all iif lo lookup 300", "207: from all to 128.0.0.0/1 lookup 300",
 	}
-	if got, want := foreignRules(rules, func(table string) bool { return table != "52" }),
-		[]string{"rule 5271: from all lookup 53",
-			"rule 32700: from all iif ztabcdefgh lookup 7", "rule 32701: from all lookup 7"}; !reflect.DeepEqual(got, want) {
+	if got, want := foreignRules(rules, func(table string) bool { return table != "52" },
+		[]netip.Addr{netip.MustParseAddr("192.168.1.5")}),
+		[]string{"rule 5271: from all lookup 53", "rule 32701: from all lookup 7",
+			"rule 204: not from all fwmark 0xca6c lookup 51820",
+			"rule 205: from 192.168.1.0/24 lookup 300", "rule 206: from all iif lo lookup 300",
+			"rule 207: from all to 128.0.0.0/1 lookup 300"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("rules %q, want %q", got, want)
 	}
 	main := []string{"0.0.0.0/1 via 10.2.0.1 dev tun0", "default via 192.168.1.1 dev eth0",

@@ -39,11 +39,12 @@ func Observe(ctx context.Context, files, names []string) Host {
 	for _, family := range []string{"-4", "-6"} {
 		main := lines(ctx, "ip", family, "route", "show", "table", "main")
 		h.Defaults = append(h.Defaults, defaults(main)...)
+		own := addressesOf(h.Links, defaults(main))
 		h.Foreign = append(h.Foreign, foreignRules(lines(ctx, "ip", family, "rule", "show"),
 			func(table string) bool {
 				routes := lines(ctx, "ip", family, "route", "show", "table", table)
 				return len(defaults(routes))+len(halves(routes)) > 0
-			})...)
+			}, own)...)
 		h.Foreign = append(h.Foreign, halves(main)...)
 	}
 	h.Lookups = lookups(ctx, names, resolve)
@@ -164,8 +165,9 @@ var kept = regexp.MustCompile(`^3270[02]: .* unreachable$|` +
 	`^32701: from all to \S+ lookup main suppress_prefixlength \d+$`)
 
 // foreignRules returns other programs' rules that may lead this box's traffic elsewhere. leads
-// reports whether a table has routes to the Internet: those of a mesh VPN lead to its members.
-func foreignRules(rules []string, leads func(table string) bool) []string {
+// reports whether a table has routes to the Internet: those of a mesh VPN lead to its members. own
+// are the addresses that this box's traffic to the Internet is sent from.
+func foreignRules(rules []string, leads func(table string) bool, own []netip.Addr) []string {
 	var out []string
 	for _, line := range rules {
 		priority, rest, _ := strings.Cut(line, ": ")
@@ -173,9 +175,52 @@ func foreignRules(rules []string, leads func(table string) bool) []string {
 		ours := strings.HasSuffix(rest, ourProtocol) || kept.MatchString(line)
 		_, table, looksUp := strings.Cut(rest, " lookup ")
 		table, _, _ = strings.Cut(table, " ")
-		harmless := looksUp && (table == "main" || table == "default" || !leads(table))
+		harmless := looksUp && (table == "main" || table == "default" || !leads(table)) ||
+			ofOthers(rest, own)
 		if !kernels && !ours && !harmless && !slices.Contains(out, "rule "+line) {
 			out = append(out, "rule "+line)
+		}
+	}
+	return out
+}
+
+// ofOthers reports whether a rule's selectors leave out what this box sends to the Internet: it
+// takes what entered by an interface, has a mark of its program, goes to one network, or is sent
+// from addresses that are not own.
+func ofOthers(rule string, own []netip.Addr) bool {
+	words := strings.Fields(rule)
+	for i, word := range words[:max(0, len(words)-1)] {
+		value := words[i+1]
+		network, err := netip.ParsePrefix(value)
+		if a, failed := netip.ParseAddr(value); err != nil && failed == nil {
+			network, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		switch {
+		case word == "not":
+			return false
+		case word == "iif" && value != "lo", word == "fwmark" && !strings.HasPrefix(value, "0/"),
+			word == "to" && err == nil && network.Bits() >= leastNetwork,
+			word == "from" && err == nil && len(own) > 0 &&
+				!slices.ContainsFunc(own, network.Contains):
+			return true
+		}
+	}
+	return false
+}
+
+// leastNetwork is the shortest prefix of a destination that stands for a network, not for most of
+// the Internet.
+const leastNetwork = 8
+
+// addressesOf returns the addresses of the interfaces of default routes.
+func addressesOf(links []Link, defaults []string) (out []netip.Addr) {
+	for _, l := range links {
+		if slices.ContainsFunc(defaults, func(route string) bool {
+			return strings.Contains(route+" ", " dev "+l.Name+" ")
+		}) {
+			for _, p := range l.Addrs {
+				out = append(out, p.Addr())
+			}
 		}
 	}
 	return out

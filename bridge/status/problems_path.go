@@ -75,9 +75,24 @@ func blockProblem(in Input, b kernel.IfaceBlock) health.Problem {
 	}
 	return health.Problem{Code: health.PathBlocked, Subject: b.Iface,
 		Message: fmt.Sprintf("%s %s no %s: %s drops %s packets", who, have, lost, b.Block, whose),
-		Remedy:  "let through what ztbridge forwards",
+		Remedy:  letThrough(b.Block),
 		// The box's own client meets the same filter.
 		Command: b.Allow([]string{decide.PathDevice, b.Iface}, tunnels(in))}
+}
+
+// letThrough returns what ends a block, and keeps it from coming back: the command that stands
+// beside it lasts until the filter is loaded again.
+func letThrough(b kernel.Block) string {
+	const remedy = "let through what ztbridge forwards"
+	switch {
+	case !strings.Contains(b.Table, "firewalld"):
+		return remedy + "; do the same in the configuration of that firewall, or it comes back"
+	case strings.Contains(b.Rule, "fib saddr"):
+		return remedy + "; to keep it, set IPv6_rpfilter=no in /etc/firewalld/firewalld.conf"
+	default:
+		return remedy + "; to keep it, add these interfaces to firewalld's zone trusted " +
+			"(firewall-cmd --permanent --zone=trusted --add-interface=NAME)"
+	}
 }
 
 // tunnels returns the interfaces of egresses that are ours alone.
@@ -127,7 +142,7 @@ func pathProblem(in Input, c decide.PathClient, r pathcheck.Result) (health.Prob
 		}
 		return health.Problem{Code: health.PathBlocked, Subject: c.Key,
 			Message: fmt.Sprintf("%s: %s drops their packets", what, b),
-			Remedy:  "let through what ztbridge forwards",
+			Remedy:  letThrough(b),
 			Command: b.Allow(ifaces, tunnels(in))}, true
 	}
 	dns, echo, tcp := r.Outcomes[pathcheck.DNS], r.Outcomes[pathcheck.Echo],

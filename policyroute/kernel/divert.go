@@ -45,6 +45,7 @@ type foreignRule struct {
 type flow struct {
 	device   netip.Addr // that sends it, or gets it
 	iif      string
+	to       string // the interface that a reply has to leave by; "" for a packet of the device
 	src, dst netip.Addr
 	mark     uint32
 	proto    string // "tcp" or "udp"
@@ -181,9 +182,9 @@ func moreOf(m []byte, known policyroute.Rule) foreignRule {
 // flows returns packets of a source, and replies, that the rule can match.
 func (r foreignRule) flows(s Source, egress string, dsts []netip.Addr,
 	marks map[string]uint32) (out []flow) {
-	add := func(iif string, src, dst, device netip.Addr) {
-		out = append(out, flow{device: device, iif: iif, src: src, dst: dst, mark: marks[iif],
-			proto: r.Proto, sport: r.SrcPort, dport: r.DstPort})
+	add := func(iif, to string, src, dst, device netip.Addr) {
+		out = append(out, flow{device: device, iif: iif, to: to, src: src, dst: dst,
+			mark: marks[iif], proto: r.Proto, sport: r.SrcPort, dport: r.DstPort})
 	}
 	for _, dst := range dsts {
 		if policyroute.FamilyOf(dst) != r.Family {
@@ -191,12 +192,12 @@ func (r foreignRule) flows(s Source, egress string, dsts []netip.Addr,
 		}
 		if r.IIF == "" || r.IIF == s.Iface || r.invert {
 			for _, src := range s.those(r.From, r.Family, r.invert) {
-				add(s.Iface, src, dst, src)
+				add(s.Iface, "", src, dst, src)
 			}
 		}
 		if egress != "" && (r.IIF == "" || r.IIF == egress || r.invert) {
 			for _, device := range s.those(r.To, r.Family, r.invert) {
-				add(egress, dst, device, device)
+				add(egress, s.Iface, dst, device, device)
 			}
 		}
 	}
@@ -229,9 +230,20 @@ func inside(p netip.Prefix) netip.Addr {
 	return out
 }
 
-// takes reports whether the rule decides about a packet.
+// matches reports whether a rule's addresses and mark, those that it names, are a packet's. What it
+// finds in a table, a rule further on may find there as well.
+func (r foreignRule) matches(q flow) bool {
+	return r.invert || q.mark&r.mask == r.Mark && (!r.From.IsValid() || r.From.Contains(q.src)) &&
+		(!r.To.IsValid() || r.To.Contains(q.dst))
+}
+
+// takes reports whether the rule decides about a packet, and takes it elsewhere. Replies leave by
+// the right interface whatever rule finds the route of the devices' own network.
 func (k *Kernel) takes(r foreignRule, q flow) (bool, error) {
-	table, err := k.tableOf(q)
+	if !r.matches(q) {
+		return false, nil
+	}
+	table, oif, err := k.routeOf(q)
 	refusals := map[uint8]unix.Errno{unix.FR_ACT_UNREACHABLE: unix.ENETUNREACH,
 		unix.FR_ACT_BLACKHOLE: unix.EINVAL, unix.FR_ACT_PROHIBIT: unix.EACCES}
 	var refused unix.Errno
@@ -245,6 +257,8 @@ func (k *Kernel) takes(r foreignRule, q flow) (bool, error) {
 				refused == unix.EHOSTUNREACH), nil
 	case err != nil:
 		return false, fmt.Errorf("looking up the route of %s by %s: %w", q.src, q.iif, err)
+	case q.to != "" && oif == q.to:
+		return false, nil
 	case r.kind == unix.FR_ACT_GOTO: // past our rules
 		return r.Target > policyroute.RuleDeny &&
 			(table < policyroute.TableFirst || table > policyroute.TableLast), nil
@@ -252,11 +266,12 @@ func (k *Kernel) takes(r foreignRule, q flow) (bool, error) {
 	return r.kind == unix.FR_ACT_TO_TBL && table == r.Table, nil
 }
 
-// tableOf returns the table whose route the kernel would give to a forwarded packet.
-func (k *Kernel) tableOf(q flow) (int, error) {
+// routeOf returns the table whose route the kernel would give to a forwarded packet, and the
+// interface that it would leave by; "" if it would not leave.
+func (k *Kernel) routeOf(q flow) (table int, oif string, err error) {
 	link, err := k.rtnl.LinkByName(q.iif)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	bits := uint8(q.dst.BitLen())
 	req := k.request(unix.RTM_GETROUTE, 0)
@@ -280,54 +295,26 @@ func (k *Kernel) tableOf(q flow) (int, error) {
 	}
 	msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWROUTE)
 	if err != nil || len(msgs) == 0 {
-		return 0, err
+		return 0, "", err
 	}
 	msg := nl.DeserializeRtMsg(msgs[0])
-	table := int(msg.Table)
+	table = int(msg.Table)
 	for rest := msgs[0][msg.Len():]; len(rest) >= unix.SizeofRtAttr; {
 		kind, v, next, ok := nextAttr(rest)
 		if !ok {
 			break
 		}
-		if kind == unix.RTA_TABLE && len(v) == 4 {
+		switch {
+		case kind == unix.RTA_TABLE && len(v) == 4:
 			table = int(binary.NativeEndian.Uint32(v))
+		case kind == unix.RTA_OIF && len(v) == 4:
+			if out, err := k.rtnl.LinkByIndex(int(binary.NativeEndian.Uint32(v))); err == nil {
+				oif = out.Attrs().Name
+			}
 		}
 		rest = next
 	}
-	return table, nil
-}
-
-// deadRoutes returns main's routes that throw away what goes to a source.
-func (k *Kernel) deadRoutes(f policyroute.Family, sources []Source) ([]Diversion, error) {
-	var out []Diversion
-	for i, name := range []string{"blackhole", "unreachable", "prohibit"} {
-		routes, err := k.rtnl.RouteListFiltered(int(afOf(f)), &netlink.Route{
-			Type: unix.RTN_BLACKHOLE + i, Table: unix.RT_TABLE_MAIN},
-			netlink.RT_FILTER_TYPE|netlink.RT_FILTER_TABLE)
-		if err != nil {
-			return nil, fmt.Errorf("listing %s routes: %w", name, err)
-		}
-		for _, r := range routes {
-			if r.Dst == nil {
-				continue
-			}
-			addr, _ := netip.AddrFromSlice(r.Dst.IP)
-			bits, _ := r.Dst.Mask.Size()
-			to := netip.PrefixFrom(addr.Unmap(), bits)
-			for _, s := range sources {
-				if !slices.ContainsFunc(s.Prefixes, func(p netip.Prefix) bool {
-					return p.Bits() <= bits && p.Contains(to.Addr())
-				}) {
-					continue
-				}
-				rule := foreignRule{Rule: policyroute.Rule{Family: f}}
-				out = append(out, Diversion{Iface: s.Iface, Src: inside(to),
-					Rule:   fmt.Sprintf("route %s %s", name, to),
-					Remove: fmt.Sprintf("%s route del %s %s", rule.program(), name, to)})
-			}
-		}
-	}
-	return out, nil
+	return table, oif, nil
 }
 
 // selector prints the rule without its number, as ip(8) reads it.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -99,4 +100,37 @@ func fromIPNet(n *net.IPNet) netip.Prefix {
 		addr = addr.Unmap()
 	}
 	return netip.PrefixFrom(addr, bits)
+}
+
+// deadRoutes returns main's routes that throw away what goes to a source.
+func (k *Kernel) deadRoutes(f policyroute.Family, sources []Source) ([]Diversion, error) {
+	var out []Diversion
+	for i, name := range []string{"blackhole", "unreachable", "prohibit"} {
+		routes, err := k.rtnl.RouteListFiltered(int(afOf(f)), &netlink.Route{
+			Type: unix.RTN_BLACKHOLE + i, Table: unix.RT_TABLE_MAIN},
+			netlink.RT_FILTER_TYPE|netlink.RT_FILTER_TABLE)
+		if err != nil {
+			return nil, fmt.Errorf("listing %s routes: %w", name, err)
+		}
+		for _, r := range routes {
+			if r.Dst == nil {
+				continue
+			}
+			addr, _ := netip.AddrFromSlice(r.Dst.IP)
+			bits, _ := r.Dst.Mask.Size()
+			to := netip.PrefixFrom(addr.Unmap(), bits)
+			for _, s := range sources {
+				if !slices.ContainsFunc(s.Prefixes, func(p netip.Prefix) bool {
+					return p.Bits() <= bits && p.Contains(to.Addr())
+				}) {
+					continue
+				}
+				rule := foreignRule{Rule: policyroute.Rule{Family: f}}
+				out = append(out, Diversion{Iface: s.Iface, Src: inside(to),
+					Rule:   fmt.Sprintf("route %s %s", name, to),
+					Remove: fmt.Sprintf("%s route del %s %s", rule.program(), name, to)})
+			}
+		}
+	}
+	return out, nil
 }

@@ -25,6 +25,8 @@ const (
 	traceTable = policyroute.NftTable + "-trace"
 	// traceFirst precedes every other chain: raw, which holds NOTRACK, has -300.
 	traceFirst = -450
+	// traceReplies follows connection tracking (-200), which knows what a reply answers.
+	traceReplies = -199
 	// traceLinger is how long after sending the packets reports may still come.
 	traceLinger = 50 * time.Millisecond
 	// ruleTimeout bounds a program that only prints.
@@ -37,8 +39,10 @@ const (
 	traceTypePolicy, traceTypeRule = 1, 3
 	traceAttrTable, traceAttrChain = 1, 2
 	traceAttrHandle, traceAttrType = 3, 4
-	traceAttrVerdict, traceAttrPol = 5, 16
-	verdictDrop, verdictQueue      = 0, 3
+	traceAttrVerdict, traceAttrID  = 5, 6
+	traceAttrPol                   = 16
+	verdictDrop, verdictAccept     = 0, 1
+	verdictQueue                   = 3
 	verdictAttrCode                = 1
 )
 
@@ -100,29 +104,39 @@ func markForTrace(conn *nftables.Conn, table *nftables.Table, iface string,
 	}
 	name := make([]byte, unix.IFNAMSIZ)
 	copy(name, iface)
+	address := func(offset uint32) expr.Any {
+		return &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset,
+			Len: length}
+	}
+	through := func(key expr.MetaKey) []expr.Any {
+		return []expr.Any{&expr.Meta{Key: key, Register: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name}}
+	}
 	for _, c := range []struct {
-		name   string
-		hook   *nftables.ChainHook
-		key    expr.MetaKey
-		offset uint32
+		name     string
+		hook     *nftables.ChainHook
+		priority nftables.ChainPriority
+		of       []expr.Any
+		address  expr.Any
 	}{
-		{"question", nftables.ChainHookPrerouting, expr.MetaKeyIIFNAME, offset},
-		{"answer", nftables.ChainHookForward, expr.MetaKeyOIFNAME, offset + length},
+		{"question", nftables.ChainHookPrerouting, traceFirst, through(expr.MetaKeyIIFNAME),
+			address(offset)},
+		// before routing, a reply still goes to the address that the source was translated to
+		{"reply", nftables.ChainHookPrerouting, traceReplies, nil,
+			&expr.Ct{Key: expr.CtKeySRC, Direction: ctDirectionOriginal, Register: 1}},
+		{"answer", nftables.ChainHookForward, traceFirst, through(expr.MetaKeyOIFNAME),
+			address(offset + length)},
 	} {
 		chain := conn.AddChain(&nftables.Chain{Name: c.name, Table: table,
-			Type: nftables.ChainTypeFilter, Hooknum: c.hook,
-			Priority: nftables.ChainPriorityRef(traceFirst)})
-		conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
-			&expr.Meta{Key: c.key, Register: 1},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name},
+			Type: nftables.ChainTypeFilter, Hooknum: c.hook, Priority: &c.priority})
+		conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(c.of,
 			&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}},
-			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader,
-				Offset: c.offset, Len: length},
+			c.address,
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: src.AsSlice()},
 			&expr.Immediate{Register: 1, Data: []byte{1}},
 			&expr.Meta{Key: expr.MetaKeyNFTRACE, SourceRegister: true, Register: 1},
-		}})
+		)})
 	}
 	return conn.Flush()
 }
@@ -134,6 +148,7 @@ type tracePoint struct {
 	base         string // the chain of the same table that was entered first
 	handle       uint64 // of the rule; 0: the policy of the chain
 	queued       bool
+	id           string // of the packet
 }
 
 // firstDrop returns the first report of a dropped packet, nil if there was none until the
@@ -150,7 +165,7 @@ func firstDrop(listener *netlink.Conn) *tracePoint {
 			if !ok {
 				continue
 			}
-			at := fmt.Sprint(p.family, p.table)
+			at := fmt.Sprint(p.id, p.family, p.table) // reports of several packets mix
 			if base[at] == "" {
 				base[at] = p.chain
 			}
@@ -162,7 +177,7 @@ func firstDrop(listener *netlink.Conn) *tracePoint {
 				p.queued = true
 				return &p
 			}
-			if p.handle == 0 { // the table's verdict on this packet: the next begins anew
+			if p.handle == 0 || verdict == verdictAccept { // of this chain: the next begins anew
 				delete(base, at)
 			}
 		}
@@ -190,6 +205,8 @@ func parseTrace(m netlink.Message) (p tracePoint, verdict int32, ok bool) {
 			if len(a.Data) == 8 {
 				p.handle = binary.BigEndian.Uint64(a.Data)
 			}
+		case traceAttrID:
+			p.id = string(a.Data)
 		case traceAttrType:
 			if len(a.Data) == 4 {
 				kind = binary.BigEndian.Uint32(a.Data)
@@ -208,7 +225,7 @@ func parseTrace(m netlink.Message) (p tracePoint, verdict int32, ok bool) {
 func verdictOf(nested []byte) int32 {
 	attrs, err := netlink.UnmarshalAttributes(nested)
 	if err != nil {
-		return 1
+		return verdictAccept
 	}
 	for _, a := range attrs {
 		if a.Type&^uint16(unix.NLA_F_NESTED) == verdictAttrCode && len(a.Data) == 4 {
@@ -216,7 +233,7 @@ func verdictOf(nested []byte) int32 {
 			return int32(binary.BigEndian.Uint32(a.Data)) & 0xffff
 		}
 	}
-	return 1
+	return verdictAccept
 }
 
 // describe adds what a person needs to find the rule.

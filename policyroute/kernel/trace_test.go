@@ -97,6 +97,9 @@ func TestTrace(t *testing.T) {
 			iifname "in0" drop; }; }'`, "nft delete table inet t", "chain p of table inet t"},
 		{"answers", `nft 'table inet t { chain f { type filter hook forward priority 0;
 			iifname "out0" drop; }; }'`, "nft delete table inet t", `iifname \"out0\" drop`},
+		{"answers before routing", `nft 'table inet t { chain p {
+			type filter hook prerouting priority 10; icmp type echo-reply drop; icmpv6 type echo-reply drop; }; }'`,
+			"nft delete table inet t", `echo-reply drop" in chain p of table inet t`},
 	}
 	for _, tt := range tests {
 		for name, e := range ends {
@@ -108,7 +111,7 @@ func TestTrace(t *testing.T) {
 					t.Fatalf("found %v: %s, want %s", found, b, tt.says)
 				}
 				w.box.sh(t, b.Allow([]string{"in0"}, nil))
-				if b, found := w.trace(t, e[0], e[1]); found && tt.name != "answers" {
+				if b, found := w.trace(t, e[0], e[1]); found && !strings.HasPrefix(tt.name, "answers") {
 					t.Errorf("after the remedy: %s", b)
 				}
 			})
@@ -152,6 +155,8 @@ func TestDiversions(t *testing.T) {
 	}
 	for _, tt := range []struct{ make, dst, rule string }{
 		{"ip rule add pref 100 from 10.9.0.0/24 lookup 200", "10.8.0.2", ""}, // an empty table
+		{"ip rule add pref 108 fwmark 0x80000/0xff0000 lookup main", "10.8.0.2", ""},
+		{"ip rule add pref 109 to 10.9.0.0/24 lookup main", "10.8.0.2", ""}, // replies go there
 		{"ip route add default via 10.8.0.2 table 200", "10.8.0.2",
 			"100: from 10.9.0.0/24 lookup 200"},
 		{"ip rule add pref 101 from 10.9.0.7 blackhole; ip route flush table 200", "10.8.0.2",
