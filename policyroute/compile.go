@@ -108,6 +108,7 @@ type compiler struct {
 	lists   [TablePolicyLast - TablePolicyFirst + 1]list // by table
 	listOf  []int                                        // policy → list
 	members []member
+	entered map[string]uint8 // labels of connections by ingress' interface
 	views   map[viewID]*view // made when first asked for
 }
 
@@ -119,7 +120,8 @@ type member struct {
 }
 
 func newCompiler(in Intent) (*compiler, error) {
-	c := &compiler{in: in, egress: map[string]*Egress{}, views: map[viewID]*view{}}
+	c := &compiler{in: in, egress: map[string]*Egress{}, views: map[viewID]*view{},
+		entered: labelEntered(in.Ingresses)}
 	for _, check := range []func() error{c.checkIngresses, c.checkEgresses, c.collectLists,
 		c.checkPairs, c.checkUplinks} {
 		if err := check(); err != nil {
@@ -216,7 +218,7 @@ func (c *compiler) collectLists() error {
 	if len(number) > len(c.lists) {
 		return fmt.Errorf("%d different lists of egresses: at most %d", len(number), len(c.lists))
 	}
-	c.numberLists(number)
+	assign(number, len(c.lists))
 	for _, p := range c.in.Policies {
 		i := number[listKey(p.Egress)]
 		l := &c.lists[i]
@@ -237,15 +239,15 @@ func (c *compiler) collectLists() error {
 
 func listKey(names []string) string { return strings.Join(names, "\x00") }
 
-// numberLists gives each list a number that follows from its names. So a list keeps its number, and
-// its table, whatever policies come and go. If two lists would have one number, the second takes
-// the next free one.
-func (c *compiler) numberLists(number map[string]int) {
+// assign gives each key a number below limit that follows from the key. So a list of egresses keeps
+// its number, and its table, whatever policies come and go. If two keys would have one number, the
+// second takes the next free one.
+func assign(number map[string]int, limit int) {
 	taken := map[int]bool{}
 	for _, key := range slices.Sorted(maps.Keys(number)) {
-		n := int(hash(key) % uint32(len(c.lists)))
+		n := int(hash(key) % uint32(limit))
 		for taken[n] {
-			n = (n + 1) % len(c.lists)
+			n = (n + 1) % limit
 		}
 		number[key], taken[n] = n, true
 	}

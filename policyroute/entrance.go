@@ -20,6 +20,9 @@ const (
 // linkLocal6 are the addresses by which neighbours communicate. Replies never leave their link.
 var linkLocal6 = netip.MustParsePrefix("fe80::/10")
 
+// loopback4 is the box itself, from itself alone. Linux drops ::1 from any link in any case.
+var loopback4 = netip.MustParsePrefix("127.0.0.0/8")
+
 // multicast are the addresses of all hosts on a link.
 var multicast = prefixes("224.0.0.0/4", "255.255.255.255/32", "ff00::/8")
 
@@ -79,13 +82,16 @@ func (b *filter) bound(g *Ingress) string {
 }
 
 // enter returns the chain that drops sources whose replies would not return by the ingress. A reply
-// or an ICMP error would leave by main's default route, with the sender's content. Each connection
-// is checked once, by its first packet. By an ingress that is also an egress, the Internet replies
-// as well.
+// or an ICMP error would leave by main's default route, with the sender's content. A connection
+// that passed once is labelled with its ingress, and checked no more: the label tells it from one
+// that somebody else opened, whose source a member could take. By an ingress that is also an
+// egress, the Internet replies as well.
 func (b *filter) enter(g *Ingress) string {
 	var known []NftRule
 	if slices.Contains(b.c.egressIfaces(), g.Iface) {
-		known = append(known, NftRule{CTState: []string{"established", "related"}, Verdict: accept})
+		known = append(known,
+			NftRule{CTState: []string{"established"}, CTReply: true, Verdict: accept},
+			NftRule{CTState: []string{"related"}, Verdict: accept})
 	}
 	if g.Switches {
 		// Packets between its hosts pass, whatever their addresses are.
@@ -93,17 +99,18 @@ func (b *filter) enter(g *Ingress) string {
 			known = append(known, NftRule{Dst: p, Verdict: accept})
 		}
 	}
-	rules := enterRules(known)
+	rules := enterRules(b.c.entered[g.Iface], known)
 	if b.c.in.SourceConns == 0 {
 		return b.once("enter", rules)
 	}
 	counts := NftRule{CTFirst: true, Verdict: NftVerdict{Kind: "jump", Chain: countChain}}
 	toBox, linkLocal := counts, counts
 	toBox.LocalDst, linkLocal.Src = true, linkLocal6
+	at := slices.IndexFunc(rules, func(r NftRule) bool { return r.Dst == loopback4 })
 	if g.Switches {
-		rules = slices.Insert(rules, 1, toBox)
+		rules = slices.Insert(rules, at, toBox)
 	}
-	at := slices.IndexFunc(rules, func(r NftRule) bool { return r.Src == linkLocal6 })
+	at = slices.IndexFunc(rules, func(r NftRule) bool { return r.Src == linkLocal6 })
 	return b.once("enter", append(slices.Insert(rules, at, linkLocal), counts))
 }
 
@@ -143,11 +150,42 @@ func (b *filter) prefixesOf(g *Ingress) []netip.Prefix {
 	return out
 }
 
-func enterRules(known []NftRule) []NftRule {
-	rules := append([]NftRule{
-		{CTState: []string{"established"}, CTOriginal: true, Verdict: accept}}, known...)
-	return append(rules, NftRule{Src: linkLocal6, Verdict: accept},
+// enterRules drop what no host behind an ingress may send. Connections that pass get the label of
+// the ingress; with none, 0, each packet is checked. The box's own services on 127.0.0.1 trust who
+// asks: programs that set route_localnet for all interfaces, as kube-proxy does, would let clients
+// ask.
+func enterRules(label uint8, known []NftRule) []NftRule {
+	var rules []NftRule
+	if label != 0 {
+		rules = []NftRule{enteredBy(label, accept)}
+	}
+	rules = append(rules, NftRule{Dst: loopback4, Verdict: drop})
+	rules = append(append(rules, known...), NftRule{Src: linkLocal6, Verdict: accept},
 		NftRule{NoReturn: true, Verdict: drop})
+	if label != 0 {
+		rules = append(rules, NftRule{CTOriginal: true, SetLabel: label})
+	}
+	return rules
+}
+
+// enteredBy matches packets of hosts behind an ingress on connections with its label.
+func enteredBy(label uint8, v NftVerdict) NftRule {
+	return NftRule{CTState: []string{"established"}, CTOriginal: true, CTLabel: label, Verdict: v}
+}
+
+// labelEntered gives each ingress a label that follows from its interface, so that it stays the
+// same while others come and go. Beyond the number of labels, ingresses have none.
+func labelEntered(ingresses []Ingress) map[string]uint8 {
+	number := map[string]int{}
+	for _, g := range ingresses[:min(len(ingresses), LabelEnteredLast-LabelEnteredFirst+1)] {
+		number[g.Iface] = none
+	}
+	assign(number, LabelEnteredLast-LabelEnteredFirst+1)
+	labels := map[string]uint8{}
+	for iface, n := range number {
+		labels[iface] = uint8(LabelEnteredFirst + n)
+	}
+	return labels
 }
 
 // refuse returns the chain for packets from an ingress to the box itself.
@@ -159,9 +197,11 @@ func (b *filter) refuse(g *Ingress) NftRule {
 	rules := refuseRules()
 	if g.Switches { // else the entrance has checked the source
 		back := NftVerdict{Kind: "return"}
-		rules = append(rules,
-			NftRule{CTState: []string{"established"}, CTOriginal: true, Verdict: back},
-			NftRule{Src: linkLocal6, Verdict: back}, NftRule{NoReturn: true, Verdict: drop})
+		if label := b.c.entered[g.Iface]; label != 0 {
+			rules = append(rules, enteredBy(label, back))
+		}
+		rules = append(rules, NftRule{Src: linkLocal6, Verdict: back},
+			NftRule{NoReturn: true, Verdict: drop})
 	}
 	return NftRule{IIF: g.Iface,
 		Verdict: NftVerdict{Kind: "jump", Chain: b.once("refuse", rules)}}

@@ -115,6 +115,8 @@ func unconfigured(iface string) map[string]string {
 		"net/ipv4/conf/" + iface + "/accept_redirects": "0",
 		// Along a route that the sender gives, the filter would see the box as the destination.
 		"net/ipv4/conf/" + iface + "/accept_source_route": "0",
+		"net/ipv6/conf/" + iface + "/seg6_enabled":        "0",
+		"net/ipv6/conf/" + iface + "/rpl_seg_enabled":     "0",
 	}
 }
 

@@ -189,7 +189,7 @@ func least(sizes ...int) int {
 func Closed(ifaces []string) State {
 	c := NftChain{Name: "forward", Hook: &Hook{Type: "filter", Hook: "forward",
 		Priority: hookForward}}
-	enter, entrance := NftChain{Name: "enter", Rules: enterRules(nil)}, entranceChain()
+	enter, entrance := NftChain{Name: "enter", Rules: enterRules(0, nil)}, entranceChain()
 	refuse := NftChain{Name: "refuse", Rules: refuseRules()}
 	errs := NftChain{Name: errorsChain, Rules: errorRules()}
 	input := NftChain{Name: "input", Hook: &Hook{Type: "filter", Hook: "input",

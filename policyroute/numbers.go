@@ -88,6 +88,10 @@ const (
 	// LabelIngress is the conntrack label of connections with the box itself that came by an
 	// ingress. A label survives a new table, and no mark of another program is touched.
 	LabelIngress = 90
+	// LabelEnteredFirst and LabelEnteredLast bound the labels of connections whose source was found
+	// to be behind an ingress, one for each ingress. 127 is the last that a connection can have.
+	LabelEnteredFirst = 91
+	LabelEnteredLast  = 127
 
 	// ResolverPortFirst is the port of the box's own forwarder for the first egress; the n-th
 	// egress has ResolverPortFirst+n. Unassigned by IANA, and below the ports that Linux hands out

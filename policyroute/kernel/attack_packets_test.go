@@ -3,7 +3,6 @@ package kernel
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -191,46 +190,66 @@ func source(frame []byte) netip.Addr {
 	return a
 }
 
+// segmentRouted is a datagram to one address that asks to be sent on to another, by a segment
+// routing header (RFC 8754).
+func segmentRouted(src, via, dst, text string) []byte {
+	header := []byte{unix.IPPROTO_UDP, 4, 4, 1, 1, 0, 0, 0}
+	for _, segment := range []string{dst, via} { // the last comes first
+		a := netip.MustParseAddr(segment).As16()
+		header = append(header, a[:]...)
+	}
+	return ipv6(src, via, 64, unix.IPPROTO_ROUTING,
+		append(header, udp6(src, dst, 4000, text)...))
+}
+
 // TestSourceRoutesAreNotFollowed has a member reach another along a route of its own, by the box:
-// for the filter such a packet is to the box.
+// for the filter such a packet is to the box. Nor is it followed where the filter is missing.
 func TestSourceRoutesAreNotFollowed(t *testing.T) {
 	l := newLeakLab(t)
+	others := []string{"10.147.17.77", "fd80:56c2:e21c::77"}
 	l.box.sh(t, `ip tuntap add dev tunztbsrv mode tun; ip link set tunztbsrv up
-ip neigh replace 10.147.17.77 lladdr 02:00:00:00:00:07 dev ztlab0`)
-	for name, state := range attackScenes(t) {
-		for _, with := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s %v", name, with), func(t *testing.T) {
+for a in `+strings.Join(others, " ")+`; do ip neigh replace $a lladdr 02:00:00:00:00:07 dev ztlab0; done`)
+	scenes := attackScenes(t)
+	scenes["control"] = policyroute.State{}
+	for name, state := range scenes {
+		for _, fault := range []string{":", "nft flush ruleset"} {
+			t.Run(name+" "+fault, func(t *testing.T) {
 				l.tunnel(t)
 				l.bring(t, policyroute.State{})
-				l.box.sh(t, `sysctl -qw net.ipv4.conf.all.accept_source_route=1 \
-net.ipv4.conf.ztlab0.accept_source_route=1`)
-				if with {
-					l.bring(t, state)
-				}
-				if with && name == "guard" {
+				l.box.sh(t, `for i in all ztlab0; do sysctl -qw net.ipv4.conf.$i.accept_source_route=1 \
+net.ipv6.conf.$i.seg6_enabled=1; done`)
+				l.bring(t, state)
+				if name == "guard" {
 					l.box.do(func() {
 						if err := GuardSysctls(state, t.TempDir()+"/record"); err != nil {
 							t.Error(err)
 						}
 					})
 				}
+				l.box.sh(t, fault)
 				var capture int
 				l.client.do(func() {
 					capture = openCapture(t, "zt")
-					sendRaw(t, sourceRouted("10.147.17.50", "10.147.17.1", "10.147.17.77", marker))
+					sendRaw(t, sourceRouted("10.147.17.50", "10.147.17.1", others[0], marker),
+						segmentRouted("fd80:56c2:e21c::50", "fd80:56c2:e21c::1", others[1], marker))
 				})
 				defer unix.Close(capture)
 				l.box.do(func() { sendUDP(t, "10.147.17.50:9", "the fence") })
-				buf, got := make([]byte, 2048), false
+				buf, got, want := make([]byte, 2048), 0, 0
 				for range 100 {
 					n, _ := unix.Read(capture, buf)
 					if n > 0 && strings.Contains(string(buf[:n]), "the fence") {
 						break
 					}
-					got = got || n > 0 && isTo(buf[:n], []string{"10.147.17.77"})
+					if n > 0 && isTo(buf[:n], others) {
+						got++
+					}
 				}
-				if got == with {
-					t.Errorf("another member was reached: %v", got)
+				if name == "control" {
+					want = len(others)
+				}
+				if got != want {
+					t.Errorf("another member was reached by %d packets, want %d", got, want)
 				}
 			})
 		}

@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ztbridge/policyroute"
+	"ztbridge/policyroute/policytest"
 )
 
 // session is a TCP connection with a service of the box, as one of SSH.
@@ -184,4 +187,79 @@ ip neigh replace 203.0.113.1 lladdr `+wanMAC+` dev wanlab0; ip neigh replace 200
 
 func untilLinksRunOf(name string) string {
 	return "while ip -o link show dev " + name + " | grep -qv 'state UP'; do sleep 0.02; done"
+}
+
+// TestSpoofedSourcesOfConnections has a member, and a client of the endpoint, send as a host of the
+// WAN that the box is in conversation with: the answers would leave by the WAN.
+func TestSpoofedSourcesOfConnections(t *testing.T) {
+	l := newEndpointLab(t)
+	l.box.sh(t, "ip link set wanlab0 address 02:00:00:00:00:02")
+	const host, host6, box, box6 = "203.0.113.1", "2001:db8::1", "203.0.113.2", "2001:db8::2"
+	asks := func(text string) [][]byte {
+		return [][]byte{ipv4(host, box, 64, unix.IPPROTO_ICMP, echo(8, text)),
+			ipv6(host6, box6, 64, unix.IPPROTO_ICMPV6, icmp6(host6, box6, 128, text))}
+	}
+	both, err := policyroute.Compile(policytest.Dinosaur())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, state := range map[string]policyroute.State{"control": {}, "tunnel": duo(t),
+		"guard": policyroute.Closed([]string{"zt*", "tunztbsrv"}), "ingress and egress": both} {
+		t.Run(name, func(t *testing.T) {
+			l.tunnel(t)
+			l.box.sh(t, endpointUp)
+			l.bring(t, state)
+			l.wan.do(func() { sendRawBy(t, "wan", asks("the host's own")...) })
+			own := l.count(t, "the host's own")
+			for range 3 {
+				l.client.do(func() { sendRaw(t, asks(marker)...) })
+				for _, p := range asks(marker) {
+					l.inject(t, p)
+				}
+			}
+			n := l.count(t, marker)
+			t.Logf("the WAN saw %d of the host's own packets, %d of members' answers", own, n)
+			if own != 4 || (n > 0) != (name == "control") {
+				t.Errorf("the WAN saw %d of the host's own packets, want 4, and %d of members' answers",
+					own, n)
+			}
+		})
+	}
+}
+
+// TestLoopbackIsTheBoxsOwn asks a service of the box that listens on 127.0.0.1 alone, where another
+// program has switched route_localnet on.
+func TestLoopbackIsTheBoxsOwn(t *testing.T) {
+	l := newEndpointLab(t)
+	l.box.sh(t, "sysctl -qw net.ipv4.conf.all.route_localnet=1")
+	service := l.listen(t, unix.SOCK_DGRAM, "127.0.0.1", 9993)
+	defer unix.Close(service)
+	for name, state := range map[string]policyroute.State{"control": {}, "tunnel": duo(t),
+		"guard": policyroute.Closed([]string{"zt*", "tunztbsrv"})} {
+		t.Run(name, func(t *testing.T) {
+			l.tunnel(t)
+			l.box.sh(t, endpointUp)
+			l.bring(t, state)
+			ask := func(src string) []byte {
+				return ipv4(src, "127.0.0.1", 64, unix.IPPROTO_UDP, udp(9993, marker))
+			}
+			l.client.do(func() { sendRaw(t, ask("10.147.17.50")) })
+			l.inject(t, ask("10.9.0.2"))
+			l.box.do(func() { sendUDP(t, "127.0.0.1:9993", "the box's own") })
+			buf, heard := make([]byte, 64), 0
+			for {
+				n, _, err := unix.Recvfrom(service, buf, 0)
+				if err != nil {
+					t.Fatalf("the box's own question does not arrive: %v", err)
+				}
+				if string(buf[:n]) != marker {
+					break
+				}
+				heard++
+			}
+			if (heard > 0) != (name == "control") {
+				t.Errorf("the service heard %d questions of clients", heard)
+			}
+		})
+	}
 }
