@@ -209,6 +209,8 @@ func optionShapes() []shape {
 	return []shape{
 		line("compress migrate"), line("tls-groups X25519"), apart(line("tls-groups X25519:nosuchgroup"),
 			"official ends; we use the group that is known"),
+		apart(line("tls-groups X25519MLKEM768:X25519"),
+			"official ends with OpenSSL before 3.5; we offer the usual groups, this one first if known"),
 		gone("tls-groups", "tls-groups nosuchgroup"),
 		gone("tls-cipher", "tls-cipher TLS-RSA-WITH-RC4-128-MD5"),
 		gone("tls-cipher", "tls-cipher TLS-DHE-RSA-WITH-3DES-EDE-CBC-SHA"),

@@ -398,6 +398,9 @@ func TestForms(t *testing.T) {
 		"indented":        strings.ReplaceAll(text, "\n", "\n\t  "),
 		"file, then here": "ca ca.crt\n" + text,
 		"groups":          text + "tls-groups nosuch:x25519\n",
+		"hybrid groups":   text + "tls-groups x25519mlkem768:X25519\n",
+		"sets of groups":  text + "tls-groups ?*X25519MLKEM768/?*X25519:?secp256r1\n",
+		"default groups":  text + "tls-groups DEFAULT\n",
 	} {
 		p, _, err := Parse([]byte(form), "p", Options{})
 		if err != nil {

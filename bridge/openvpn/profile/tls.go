@@ -64,9 +64,23 @@ func takeTLSCipherSuites(p *parser, d directive) error {
 	return p.keepKnown(d, cipherSuites, strings.NewReplacer("-", "_"))
 }
 
+// hybrid is the group with ML-KEM that OpenSSL 3.5 and later offers first by itself
+// (SSL_CTX_set1_groups_list(3)). OpenVPN with an older one ends where a profile names it.
+const hybrid = "X25519MLKEM768"
+
 func takeTLSGroups(p *parser, d directive) error {
+	for name := range strings.FieldsFuncSeq(strings.Join(d.args, ""), isGroupSeparator) {
+		if name = strings.TrimLeft(name, "?*"); strings.EqualFold(name, hybrid) || name == "DEFAULT" {
+			p.find(d, Info, "not every OpenSSL knows %s; the usual groups are offered, and this one "+
+				"first where it is known", hybrid)
+			return nil
+		}
+	}
 	return p.keepKnown(d, groups, strings.NewReplacer())
 }
+
+// isGroupSeparator reports whether a character divides groups, or sets of groups.
+func isGroupSeparator(r rune) bool { return r == ':' || r == '/' }
 
 // keepKnown keeps what OpenSSL knows of a list: OpenVPN ends where it does not know one.
 func (p *parser) keepKnown(d directive, known []string, spelling *strings.Replacer) error {
