@@ -1,8 +1,21 @@
 package decide
 
-import "ztbridge/bridge/probe"
+import (
+	"ztbridge/bridge/probe"
+	"ztbridge/policyroute"
+)
 
 // UplinkSilent reports whether the host has a way out of its own, and nobody answers by it.
 func UplinkSilent(s Snapshot) bool {
 	return UplinkID(s.Host) != "" && s.Uplink.Grade == probe.Degraded
+}
+
+// UplinkSilentOver reports whether nobody answers by the host's own line over one IP version.
+func UplinkSilentOver(s Snapshot, f policyroute.Family) bool {
+	version := probe.V4
+	if f == policyroute.V6 {
+		version = probe.V6
+	}
+	return s.Uplink.Asked[version] && s.Uplink.Of[version] == probe.Degraded &&
+		s.Host.Default(f).Iface != ""
 }

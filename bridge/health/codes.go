@@ -4,6 +4,8 @@ package health
 const (
 	WANDown         Code = "wan-down"
 	WANSilent       Code = "wan-silent"
+	WANSignIn       Code = "wan-sign-in"
+	WANMissing      Code = "wan-interface-missing"
 	ReconcileFailed Code = "reconcile-failed"
 	IPTables        Code = "iptables-unusable"
 	PreparedNotice  Code = "notice"
@@ -97,10 +99,10 @@ const (
 var onDown = []Code{WANDown}
 
 // onWAN explains what needs the box's own connection.
-var onWAN = []Code{WANDown, WANSilent}
+var onWAN = []Code{WANDown, WANSilent, WANSignIn}
 
 // onNames explains that a resolver is silent.
-var onNames = []Code{WANDown, WANSilent, DNSUnanswered}
+var onNames = []Code{WANDown, WANSilent, WANSignIn, DNSUnanswered}
 
 // onDisk explains why something cannot be written.
 var onDisk = []Code{DiskErrors, DiskFull, DiskReadOnly}
@@ -134,7 +136,7 @@ var kinds = []Kind{
 		"see why: dmesg; a disk or SD card that fails ends so", nil},
 	{DNSBackup, Egress, Warning,
 		"A DNS server of this egress does not answer; devices are sent to the next one.",
-		"nothing, if it comes back; else name other ones under dns: of that egress", onNames},
+		"wait whether it comes back; else name other ones under dns: of that egress", onNames},
 	{DNSUnanswered, Egress, Error,
 		"Devices cannot look up names: the DNS server of their egress does not answer.",
 		"name another one under dns: of that egress", onWAN},
@@ -271,8 +273,12 @@ var kinds = []Kind{
 		"write the address of the ZeroTier peer to go through, and reload", nil},
 	{WANDown, Box, Error, "This box has no Internet connection: no default route.",
 		"check its cable, Wi-Fi or DHCP", nil},
+	{WANMissing, Egress, Error, "The interface of a wan egress does not exist.",
+		"plug it in, or correct interface: of that egress", nil},
 	{WANShape, Egress, Warning, "The WAN is not shaped as the configuration says.",
 		"load the kernel module sch_cake, or remove shape:", onWAN},
+	{WANSignIn, Box, Error, "This network answers names with its own router: it wants a sign-in.",
+		"sign in with a browser on another device in this network", onDown},
 	{WANSilent, Box, Error,
 		"This box has a default route, and nothing on the Internet answers it.",
 		"check the router's own connection; a hotel's network may want a sign-in first", onDown},

@@ -216,7 +216,7 @@ func TestRefusals(t *testing.T) {
 	if r.Outcomes[TCP].Refused != "this box resets the connection" {
 		t.Errorf("a reset that never crossed a router: %+v", r.Outcomes[TCP])
 	}
-	if r.Outcomes[DNS].Refused != "the DNS server answers SERVFAIL" {
+	if r.Outcomes[DNS].Refused != "answers SERVFAIL" {
 		t.Errorf("a server that fails: %+v", r.Outcomes[DNS])
 	}
 }

@@ -242,7 +242,7 @@ func (a answer) udp(h header.UDP) (answer, bool) {
 	}
 	a.kind, a.id, a.port = DNS, m.Id, h.DestinationPort()
 	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
-		a.refused = "the DNS server answers " + dns.RcodeToString[m.Rcode]
+		a.refused = "answers " + dns.RcodeToString[m.Rcode]
 	}
 	return a, true
 }

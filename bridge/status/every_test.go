@@ -15,6 +15,7 @@ import (
 	"ztbridge/bridge/health"
 	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/openvpn/endpoint"
+	"ztbridge/bridge/openvpn/profile"
 	"ztbridge/bridge/pathcheck"
 	"ztbridge/bridge/prefixcheck"
 	"ztbridge/bridge/probe"
@@ -215,7 +216,14 @@ var broken = map[health.Code]func(*Input){
 			Prefix: netip.MustParsePrefix("2001:db8:1::/64")}
 	},
 	health.WANWithoutRoute: func(in *Input) { in.Snapshot.Host.Defaults[0].Iface = "eth9" },
-	health.IngressMissing:  func(in *Input) { in.Config.Interfaces[0].Iface = "br-gone" },
+	health.WANMissing:      func(in *Input) { in.Config.Egresses[2].WAN.Interface = "eth7" },
+	health.WANSignIn: func(in *Input) {
+		router := in.Snapshot.Host.Default(policyroute.V4).Gateway
+		in.Snapshot.Tunnels["provider"] = client.Status{State: client.StateBackoff,
+			Remote: profile.Remote{Host: "vpn.example.net"},
+			Server: netip.AddrPortFrom(router, 1194)}
+	},
+	health.IngressMissing: func(in *Input) { in.Config.Interfaces[0].Iface = "br-gone" },
 	health.IngressDown: func(in *Input) {
 		in.Snapshot.Host.Links[len(in.Snapshot.Host.Links)-1].Up = false
 	},

@@ -109,18 +109,7 @@ func boxProblems(in Input) []health.Problem {
 			Remedy: "the line works, unshaped; cake needs the kernel module sch_cake, and no " +
 				"queue of another program on that interface (tc qdisc show)"})
 	}
-	if decide.UplinkID(in.Snapshot.Host) == "" {
-		out = append(out, health.Problem{Code: health.WANDown,
-			Message: "this box has no Internet connection: no default route",
-			Remedy:  "check its cable, Wi-Fi or DHCP"})
-	}
-	if s := in.Snapshot; decide.UplinkSilent(s) {
-		out = append(out, health.Problem{Code: health.WANSilent,
-			Message: fmt.Sprintf("nothing on the Internet answers this box: its router (%s) "+
-				"passes nothing on", gatewayOf(s.Host)),
-			Remedy: "check the router's own connection, or restart it; the network of a hotel or " +
-				"café may want a sign-in first"})
-	}
+	out = append(out, wanProblems(in)...)
 	if in.Refused != nil {
 		out = append(out, health.Problem{Code: health.ReloadRefused,
 			Message: "the configuration file has an error; the one that was read before is in " +
@@ -222,8 +211,14 @@ func egressProblems(e config.Egress, s decide.Snapshot, decided decide.Decision)
 		out = append(out,
 			health.Problem{Code: code, Subject: e.Name, Message: message, Remedy: remedy})
 	}
-	if e.WAN != nil && e.WAN.Interface != "" && s.Host.Exists(e.WAN.Interface) {
-		if up := decide.UplinkOf(e.WAN, s.Host); !up.Has4 && !up.Has6 {
+	if e.WAN != nil && e.WAN.Interface != "" {
+		up := decide.UplinkOf(e.WAN, s.Host)
+		switch {
+		case !s.Host.Exists(e.WAN.Interface):
+			add(health.WANMissing, "there is no interface "+up.Iface+": "+e.Name+" leads nowhere",
+				"plug it in; if it has another name now, correct interface: of "+e.Name+
+					", then: ztbridge reload")
+		case !up.Has4 && !up.Has6:
 			add(health.WANWithoutRoute, "this box has no default route by "+up.Iface+
 				", so its gateway is not known",
 				"give it one that comes after the box's own: ip route add default via GATEWAY dev "+

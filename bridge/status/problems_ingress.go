@@ -53,9 +53,7 @@ func linkProblems(in Input, i config.Interface) []health.Problem {
 	link, exists := in.Snapshot.Host.Link(i.Iface)
 	switch {
 	case !exists:
-		return []health.Problem{{Code: health.IngressMissing, Subject: i.Name,
-			Message: "there is no interface " + i.Iface + ": nothing can enter there",
-			Remedy:  "create it, or correct its name in the configuration"}}
+		return []health.Problem{missingLink(in, i)}
 	case !link.Up: // which takes its IPv6 addresses away
 		commands := []string{"ip link set " + i.Iface + " up"}
 		for _, p := range in.addrs[i.Iface] {
@@ -75,6 +73,33 @@ func linkProblems(in Input, i config.Interface) []health.Problem {
 		}
 	}
 	return out
+}
+
+// missingLink tells of an interface that does not exist. One that had addresses before had devices,
+// too; what has those addresses now is it by another name.
+func missingLink(in Input, i config.Interface) health.Problem {
+	p := health.Problem{Code: health.IngressMissing, Subject: i.Name,
+		Message: "there is no interface " + i.Iface + ": nothing can enter there",
+		Remedy:  "create it, or correct its name in the configuration"}
+	last := in.addrs[i.Iface]
+	if len(last) == 0 {
+		return p
+	}
+	p.Severity, p.Message = health.Error, fmt.Sprintf(
+		"interface %s is gone: devices behind it have no Internet", i.Iface)
+	p.Remedy = "plug it in or create it again; if it has another name now, correct it under " +
+		"ingress:, then: ztbridge reload"
+	for _, l := range in.Snapshot.Host.Links {
+		if slices.ContainsFunc(l.Addrs, func(a netip.Prefix) bool {
+			return slices.Contains(last, a)
+		}) {
+			p.Message = fmt.Sprintf("interface %s is called %s now: devices behind it have no "+
+				"Internet", i.Iface, l.Name)
+			p.Remedy = fmt.Sprintf("write %s instead of it under ingress:, then: ztbridge reload",
+				l.Name)
+		}
+	}
+	return p
 }
 
 // giveBack returns the command that gives a link its address again.

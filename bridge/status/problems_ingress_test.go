@@ -2,8 +2,14 @@ package status
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
+	"ztbridge/bridge/config"
+	"ztbridge/bridge/decide"
+	"ztbridge/bridge/health"
+	"ztbridge/bridge/openvpn/client"
+	"ztbridge/bridge/probe"
 	"ztbridge/policyroute"
 	"ztbridge/policyroute/kernel"
 	"ztbridge/policyroute/policytest"
@@ -31,6 +37,48 @@ func TestLostAddress(t *testing.T) {
 		p, lost := lostAddress(link, tt.f, given)
 		if lost != (tt.command != "") || p.Command != tt.command {
 			t.Errorf("%s: lost %t, command %q", name, lost, p.Command)
+		}
+	}
+}
+
+// An interface that had devices and is gone is no matter of the configuration; one that goes by
+// another name is told with that.
+func TestMissingLink(t *testing.T) {
+	i := config.Interface{Name: "ing0", Iface: "ing0"}
+	had := linkAddrs{"ing0": policytest.Prefixes("10.77.0.1/24")}
+	renamed := decide.HostState{Links: []kernel.Link{{Name: "lan9", Addrs: had["ing0"]}}}
+	for name, tt := range map[string]struct {
+		in       Input
+		severity health.Severity
+		says     string
+	}{
+		"never there": {Input{addrs: linkAddrs{}}, health.Warning, "there is no interface ing0"},
+		"gone":        {Input{addrs: had}, health.Error, "interface ing0 is gone"},
+		"renamed": {Input{addrs: had, Snapshot: decide.Snapshot{Host: renamed}}, health.Error,
+			"interface ing0 is called lan9 now"},
+	} {
+		if p := missingLink(tt.in, i).Fill(); p.Severity != tt.severity ||
+			!strings.Contains(p.Message, tt.says) {
+			t.Errorf("%s: %s: %s", name, p.Severity, p.Message)
+		}
+	}
+}
+
+// IPv4 that is dead on the WAN is told where a tunnel needs it, and not of a box that uses IPv6.
+func TestWANSilentOverOneVersion(t *testing.T) {
+	for server, want := range map[string]string{
+		"203.0.113.2:1194":         "over IPv4: its router (192.168.1.1)",
+		"[2001:db8:cb::2]:1194":    "",
+		"[::ffff:203.0.113.2]:443": "over IPv4",
+	} {
+		in := well(t)
+		in.Snapshot.Uplink = probe.Status{Grade: probe.Fresh, Asked: [2]bool{true, true},
+			Of: [2]probe.Grade{probe.Degraded, probe.Fresh}}
+		in.Snapshot.Tunnels["provider"] = client.Status{State: client.StateBackoff,
+			Server: netip.MustParseAddrPort(server)}
+		found := wanProblems(in)
+		if len(found) != min(len(want), 1) || want != "" && !strings.Contains(found[0].Message, want) {
+			t.Errorf("%s: %+v, want %q", server, found, want)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -149,13 +150,10 @@ func pathProblem(in Input, c decide.PathClient, r pathcheck.Result) (health.Prob
 		r.Outcomes[pathcheck.TCP]
 	switch {
 	case dns.Asked && !dns.Answered && (echo.Answered || tcp.Answered):
-		why := ""
-		if dns.Refused != "" {
-			why = " (" + dns.Refused + ")"
-		}
+		why := cmp.Or(dns.Refused, "does not answer")
 		return health.Problem{Code: health.DNSUnanswered, Subject: c.Key,
-			Message: fmt.Sprintf("devices that use %s cannot look up names: its DNS server %s "+
-				"does not answer%s", c.Egress, resolverOf(in.Decided.Intent, c), why),
+			Message: fmt.Sprintf("devices that use %s cannot look up names: its DNS server %s %s",
+				c.Egress, resolverOf(in.Decided.Intent, c), why),
 			Remedy: fmt.Sprintf("name another one, as %s: {…, dns: [9.9.9.9]} under egress:, "+
 				"then: ztbridge reload", c.Egress)}, true
 	case echo.Answered && !tcp.Answered && r.Ever[pathcheck.TCP] && s.Paths.Traced[c.Key]:
@@ -245,7 +243,7 @@ func backupResolvers(in Input) []health.Problem {
 				Remedy: fmt.Sprintf("if it does not come back, name others, as %s: {…, dns: "+
 					"[9.9.9.9]} under egress:, then: ztbridge reload", e.Name)}
 			if in.Snapshot.BackResolvers[of] {
-				p.Severity, p.Remedy = health.Info, "nothing"
+				p.Severity, p.Remedy = health.Info, "nothing is left to do"
 				p.Message = fmt.Sprintf("DNS server %s of %s answers again; it is used again in "+
 					"half a minute if it goes on", a, e.Name)
 			}

@@ -85,8 +85,11 @@ func overall(st api.Status, applied bool) (api.State, string) {
 		return api.Closed, "This box has no Internet connection. Clients have none until it has; " +
 			"nothing leaks."
 	case answering == 0 && fault.Code == health.WANSilent:
-		return api.Closed, "Nothing on the Internet answers this box. Clients have no Internet " +
-			"until it does; nothing leaks."
+		what, _, _ := strings.Cut(fault.Message, ":")
+		return api.Closed, sentence(what) + " Clients have no Internet until it does; nothing leaks."
+	case answering == 0 && fault.Code == health.WANSignIn:
+		return api.Closed, "This network seems to want a sign-in first. Clients have no Internet " +
+			"until then; nothing leaks."
 	case moving == 0:
 		return api.Closed,
 			"No exit is connected. Clients have no Internet until one is; nothing leaks."
@@ -131,9 +134,9 @@ func worst(conditions []api.Condition) api.Condition {
 	return api.Condition{}
 }
 
-// gatewayOf names the box's own router.
-func gatewayOf(host decide.HostState) string {
-	for _, f := range policyroute.Families {
+// gatewayOf names the box's own router, of the first IP version that has one.
+func gatewayOf(host decide.HostState, families ...policyroute.Family) string {
+	for _, f := range families {
 		if r := host.Default(f); r.Gateway.IsValid() {
 			return r.Gateway.String()
 		}

@@ -1,0 +1,82 @@
+package status
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"ztbridge/bridge/decide"
+	"ztbridge/bridge/health"
+	"ztbridge/bridge/openvpn/client"
+	"ztbridge/policyroute"
+	"ztbridge/policyroute/kernel"
+)
+
+// wanProblems returns problems of the box's own connection.
+func wanProblems(in Input) []health.Problem {
+	s := in.Snapshot
+	const remedy = "check the router's own connection, or restart it; the network of a hotel or " +
+		"café may want a sign-in first"
+	switch {
+	case decide.UplinkID(s.Host) == "":
+		return []health.Problem{{Code: health.WANDown,
+			Message: "this box has no Internet connection: no default route",
+			Remedy:  "check its cable, Wi-Fi or DHCP"}}
+	case decide.UplinkSilent(s):
+		return []health.Problem{{Code: health.WANSilent,
+			Message: fmt.Sprintf("nothing on the Internet answers this box: its router (%s) "+
+				"passes nothing on", gatewayOf(s.Host, policyroute.Families[:]...)),
+			Remedy: remedy}}
+	}
+	var out []health.Problem
+	for _, f := range policyroute.Families {
+		if !decide.UplinkSilentOver(s, f) {
+			continue
+		}
+		// What needs the other version alone is not concerned.
+		if e := waitsOver(s, f); e != "" {
+			out = append(out, health.Problem{Code: health.WANSilent,
+				Message: fmt.Sprintf("nothing on the Internet answers this box over %s: its "+
+					"router (%s) passes none of it on, and %s needs it", familyName(f),
+					gatewayOf(s.Host, f), e),
+				Remedy: remedy})
+		}
+	}
+	return append(out, signIns(in)...)
+}
+
+// waitsOver returns an egress whose server is asked by an IP version, and does not answer; "" if
+// there is none.
+func waitsOver(s decide.Snapshot, f policyroute.Family) string {
+	var names []string
+	for name, t := range s.Tunnels {
+		if t.State != client.StateUp && t.Server.IsValid() &&
+			policyroute.FamilyOf(t.Server.Addr().Unmap()) == f {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Concat(names, []string{""})[0]
+}
+
+// signIns returns tunnels whose server's name leads to the box's own router: networks that want a
+// person to sign in first answer every name so.
+func signIns(in Input) []health.Problem {
+	var out []health.Problem
+	for _, e := range in.Config.Egresses {
+		t := in.Snapshot.Tunnels[e.Name]
+		server := t.Server.Addr().Unmap()
+		_, literal := netip.ParseAddr(t.Remote.Host)
+		if e.OpenVPN == nil || t.State == client.StateUp || literal == nil ||
+			t.Remote.Host == "" || !slices.ContainsFunc(in.Snapshot.Host.Defaults,
+			func(r kernel.DefaultRoute) bool { return r.Gateway == server }) {
+			continue
+		}
+		out = append(out, health.Problem{Code: health.WANSignIn, Subject: e.Name,
+			Message: fmt.Sprintf("this network seems to want a sign-in first: the name of %s's "+
+				"server (%s) leads to its router (%s)", e.Name, t.Remote.Host, server),
+			Remedy: "sign in with a browser on another device in this network, or ask who runs " +
+				"it; then the exit connects by itself"})
+	}
+	return out
+}
