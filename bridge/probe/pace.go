@@ -21,6 +21,7 @@ const (
 // interval_test in interval.h). A packet every half second kept client and server in that state for
 // good, which cost a quarter of their throughput (measured).
 func due(grade Grade, interval, since time.Duration, before, now Traffic) bool {
+	since += interval / looksInUse / 2 // a look may come a little later than its moment
 	if grade == Stable && !(now.Sent > before.Sent && now.Received <= before.Received) {
 		return since >= rest*interval
 	}
@@ -34,4 +35,10 @@ func nextLook(interval time.Duration, before, now Traffic) time.Duration {
 		return interval / looksInUse
 	}
 	return interval / looksIdle
+}
+
+// untilStep returns how long it is to the next whole multiple of step, at most step. So all probers
+// of a box look at the same moments: an idle processor wakes once for all.
+func untilStep(now time.Time, step time.Duration) time.Duration {
+	return now.Truncate(step).Add(step).Sub(now.Round(0))
 }

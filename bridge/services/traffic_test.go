@@ -1,7 +1,12 @@
 package services
 
 import (
+	"bytes"
+	"errors"
+	"io/fs"
 	"net"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"ztbridge/bridge/config"
@@ -48,5 +53,23 @@ func TestTrafficByASharedInterface(t *testing.T) {
 	}
 	if now := traffic(); now.Sent <= before.Sent || now.Bytes <= before.Bytes || now.Received != 0 {
 		t.Errorf("before a packet %+v, after it %+v", before, now)
+	}
+}
+
+// A file of any size is read whole, into a buffer that is large enough or not.
+func TestReadProc(t *testing.T) {
+	text := bytes.Repeat([]byte("0123456789abcdef"), procSize/8)
+	path := filepath.Join(t.TempDir(), "dev")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{0, 1, procSize, 3 * procSize} {
+		got, err := readProc(path, make([]byte, 0, size))
+		if err != nil || !bytes.Equal(got, text) {
+			t.Errorf("buffer of %d bytes: %d bytes (%v), want %d", size, len(got), err, len(text))
+		}
+	}
+	if _, err := readProc(path+"x", nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no such file: %v", err)
 	}
 }
