@@ -37,8 +37,8 @@ func nextLook(interval time.Duration, before, now Traffic) time.Duration {
 	return interval / looksIdle
 }
 
-// untilStep returns how long it is to the next whole multiple of step, at most step. So all probers
-// of a box look at the same moments: an idle processor wakes once for all.
-func untilStep(now time.Time, step time.Duration) time.Duration {
+// UntilStep returns how long it is to the next whole multiple of step, at most step. So what looks
+// often does so at the same moments: an idle processor wakes once for all.
+func UntilStep(now time.Time, step time.Duration) time.Duration {
 	return now.Truncate(step).Add(step).Sub(now.Round(0))
 }

@@ -61,7 +61,7 @@ func TestUntilStep(t *testing.T) {
 		step - 1:                  1,
 		3*step + time.Duration(7): step - 7,
 	} {
-		if got := untilStep(moment.Add(after), step); got != want {
+		if got := UntilStep(moment.Add(after), step); got != want {
 			t.Errorf("%v after a step: %v, want %v", after, got, want)
 		}
 	}

@@ -147,7 +147,7 @@ func (p *Prober) Run(ctx context.Context) error {
 			now = p.traffic() // without what we asked ourselves
 		}
 		seen = now
-		timer.Reset(untilStep(time.Now(), pause))
+		timer.Reset(UntilStep(time.Now(), pause))
 	}
 }
 

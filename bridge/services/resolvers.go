@@ -147,6 +147,9 @@ func (r *resolvers) run(ctx context.Context) error {
 			wg.Go(func() { r.record(ctx, k, askResolver(ctx, k)) })
 		}
 		wg.Wait()
+		if pause == resolverLook {
+			pause = probe.UntilStep(time.Now(), pause) // with the probers' looks
+		}
 		timer.Reset(pause)
 	}
 }
