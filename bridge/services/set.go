@@ -18,6 +18,7 @@ import (
 	"ztbridge/bridge/exitaddr"
 	"ztbridge/bridge/health"
 	"ztbridge/bridge/openvpn/client"
+	"ztbridge/bridge/openvpn/process"
 	"ztbridge/bridge/prefixcheck"
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/tun"
@@ -228,7 +229,7 @@ func (d *Set) tunnelTask(was, next *services, name string, files TunnelFiles) (t
 // ensureDevice makes a TUN device of ours if it is missing, and returns the node by which openvpn
 // opens it.
 func (d *Set) ensureDevice(device string) (node string, err error) {
-	if err := tun.Ensure(device, d.user.uid, d.user.gid); err != nil {
+	if err := tun.Ensure(device, d.user.uid, process.DeviceGroup(device)); err != nil {
 		return "", err
 	}
 	return tun.Node(filepath.Join(d.env.RuntimeDir, "dev"), d.user.uid)

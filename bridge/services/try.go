@@ -18,6 +18,7 @@ import (
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/openvpn/client"
+	"ztbridge/bridge/openvpn/process"
 	"ztbridge/bridge/openvpn/profile"
 	"ztbridge/bridge/tun"
 	"ztbridge/policyroute"
@@ -81,7 +82,7 @@ func Try(ctx context.Context, p *profile.Profile, credentials *config.Credential
 		Name: "try", Profile: p, Credentials: clientCredentials(credentials),
 		Device: device, DeviceMoves: true,
 		EnsureDevice: func() (string, error) {
-			if err := tun.Ensure(device, user.uid, user.gid); err != nil {
+			if err := tun.Ensure(device, user.uid, process.DeviceGroup(device)); err != nil {
 				return "", err
 			}
 			return tun.Node(nodes, user.uid)

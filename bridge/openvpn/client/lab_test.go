@@ -299,9 +299,9 @@ func (l *lab) dial(text string, adjust func(*Config)) *client {
 func (l *lab) ensureDevice() (string, error) {
 	node := filepath.Join(l.dir, "tun-node")
 	script := fmt.Sprintf(
-		`ip link show %[1]s >/dev/null 2>&1 || ip tuntap add dev %[1]s mode tun user %[2]d group %[2]d
+		`ip link show %[1]s >/dev/null 2>&1 || ip tuntap add dev %[1]s mode tun user %[2]d group %[4]d
 		[ -e %[3]s ] || { mknod -m 600 %[3]s c 10 200 && chown %[2]d %[3]s; }`, labDevice, labUser,
-		node)
+		node, process.DeviceGroup(labDevice))
 	out, err := exec.Command("sh", "-c", script).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)

@@ -38,7 +38,7 @@ func (t *Tunnel) runOnce(ctx context.Context) (f failure, asked bool) {
 		Args: t.arguments(target.remote),
 		Config: t.cfg.Profile.TextFor(profile.Attempt{Remote: target.remote,
 			Addr: target.addr, Proxy: target.proxy, ChaCha20: target.chacha20}),
-		Node:   node,
+		Device: t.cfg.Device, Node: node,
 		Output: early.add,
 	})
 	if errors.Is(err, process.ErrNotInstalled) {

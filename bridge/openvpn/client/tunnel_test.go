@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"ztbridge/bridge/openvpn/process"
 	"ztbridge/bridge/openvpn/profile"
 )
 
@@ -65,7 +66,7 @@ func assertUnprivileged(t *testing.T, pid int) {
 		fmt.Sprintf("Gid:\t%[1]d\t%[1]d\t%[1]d\t%[1]d\n", labUser),
 		"CapEff:\t0000000000000000\n", "CapPrm:\t0000000000000000\n", "CapAmb:\t0000000000000000\n",
 		"NoNewPrivs:\t1\n",
-		"Groups:\t \n",
+		fmt.Sprintf("Groups:\t%d \n", process.DeviceGroup(labDevice)),
 	} {
 		if !strings.Contains(string(data), want) {
 			t.Errorf("the process lacks %q in:\n%s", want, data)

@@ -20,6 +20,7 @@ import (
 
 	"ztbridge/bridge/onetime"
 	"ztbridge/bridge/openvpn/endpoint"
+	"ztbridge/bridge/openvpn/process"
 	"ztbridge/bridge/pki"
 	"ztbridge/bridge/tun"
 )
@@ -126,7 +127,7 @@ func box(ctx context.Context, dir string) error {
 		},
 		Web: web.Addr(),
 		EnsureDevice: func(device string) (string, error) {
-			if err := tun.Ensure(device, nobody, nobody); err != nil {
+			if err := tun.Ensure(device, nobody, process.DeviceGroup(device)); err != nil {
 				return "", err
 			}
 			if err := address(listeners, device); err != nil {

@@ -9,12 +9,14 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"ztbridge/bridge/lab"
 	"ztbridge/bridge/onetime"
+	"ztbridge/bridge/openvpn/process"
 	"ztbridge/bridge/pki"
 	"ztbridge/policyroute/netlab"
 )
@@ -374,7 +376,8 @@ func (l *testbed) testUnprivileged() {
 	for _, s := range l.status().Listeners {
 		st := readProcStatus(t, s.PID)
 		for key, want := range map[string]string{
-			"Uid": "65534\t65534\t65534\t65534", "Gid": "65534\t65534\t65534\t65534", "Groups": "",
+			"Uid": "65534\t65534\t65534\t65534", "Gid": "65534\t65534\t65534\t65534",
+			"Groups":     strconv.Itoa(process.DeviceGroup(s.Listener.Device)),
 			"NoNewPrivs": "1",
 			"CapPrm":     "0000000000000400", "CapEff": "0000000000000400",
 			"CapAmb": "0000000000000400",

@@ -127,7 +127,7 @@ func (l *listener) start(keys Keys, devNode string) (*process.Process, *manageme
 	p, socket, err := l.launcher.Start(process.Command{
 		Args:   []string{"--management-client-auth"},
 		Config: conf(l.Listener, keys, l.server.config.Web, machine(), l.launcher.Dir),
-		Node:   devNode, Output: l.logLine,
+		Device: l.Device, Node: devNode, Output: l.logLine,
 	})
 	if err != nil {
 		return nil, nil, err

@@ -3,6 +3,8 @@ package process
 import (
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"log/slog"
 	"os/exec"
 	"path/filepath"
@@ -51,8 +53,19 @@ type Launcher struct {
 type Command struct {
 	Args   []string // beside those for the management socket and the device node
 	Config string   // given on standard input
+	Device string   // the TUN device's name
 	Node   string   // of the TUN device
 	Output func(line string)
+}
+
+// DeviceGroup returns the group that a TUN device is given to, beside its user: all openvpn
+// processes share that one, and none may open another's device while its owner is away. The number
+// lies among those that systemd gives to services for a while (61184 to 65519), so that a container
+// has it. It is in no file: who else has it is not the device's user.
+func DeviceGroup(device string) int {
+	h := fnv.New32a()
+	_, _ = io.WriteString(h, device)
+	return 61184 + int(h.Sum32()%(65519-61184+1))
 }
 
 // Path returns the path of a file in the runtime directory.
@@ -100,6 +113,7 @@ func (l *Launcher) Start(c Command) (*Process, *management.Listener, error) {
 			"--management", l.socket(), "unix", "--management-client", "--management-hold",
 		}, c.Args...),
 		Stdin: c.Config, UID: l.UID, GID: l.GID, Caps: l.Caps,
+		Groups:  []uint32{uint32(DeviceGroup(c.Device))},
 		PIDFile: l.Path("pid"), Output: c.Output,
 		Sandbox: &Sandbox{Read: []string{filepath.Dir(program)},
 			Write: []string{l.Dir, filepath.Dir(c.Node)}},

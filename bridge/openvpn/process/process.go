@@ -22,8 +22,9 @@ type Spec struct {
 	// Stdin is written to the program's standard input: a configuration with keys in it, which
 	// never touches a disk.
 	Stdin string
-	// UID and GID are whom it runs as; it has no other groups.
+	// UID and GID are whom it runs as, and Groups its only other groups.
 	UID, GID int
+	Groups   []uint32
 	// Caps are the only capabilities it has (CAP_NET_BIND_SERVICE of an endpoint); usually none.
 	Caps []uintptr
 	// Sandbox, when not nil, confines it.
@@ -138,7 +139,8 @@ func (p *Process) start(s Spec) (*os.File, error) {
 		AmbientCaps: s.Caps,
 	}
 	if os.Geteuid() != s.UID || os.Getegid() != s.GID {
-		p.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(s.UID), Gid: uint32(s.GID)}
+		p.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(s.UID), Gid: uint32(s.GID),
+			Groups: s.Groups}
 	}
 	if s.Sandbox != nil {
 		if err := s.Sandbox.enter(); err != nil {

@@ -310,6 +310,10 @@ func TestSandbox(t *testing.T) {
 	out.await(t, "ready")
 	const attack = `cat /proc/PID/environ >/dev/null && echo environ
 head -c1 /proc/PID/maps >/dev/null && echo maps
+prlimit --pid PID --nofile=64:64 && echo limit
+renice -n 19 -p PID >/dev/null && echo nice
+taskset -p 1 PID >/dev/null && echo affinity
+ulimit -n 64 && echo own
 kill -9 PID && echo signal
 python3 -c 'import ctypes; exit(ctypes.CDLL(None).ptrace(16, PID, 0, 0) != 0)' && echo trace
 ls / >/dev/null && echo root
@@ -323,22 +327,60 @@ cat /etc/hostname >/dev/null && echo etc; true`
 		return strings.Join(out.text, "\n")
 	}
 	confined := try(&Sandbox{})
-	for _, got := range []string{"\nenviron", "\nmaps", "\nsignal", "\ntrace", "\nroot"} {
+	for _, got := range []string{"\nenviron", "\nmaps", "\nsignal", "\ntrace", "\nroot",
+		"\nlimit", "\nnice", "\naffinity"} {
 		if strings.Contains("\n"+confined, got) {
 			t.Errorf("the sandbox lets through:\n%s", confined)
 		}
 	}
-	if !strings.Contains("\n"+confined, "\netc") {
-		t.Errorf("it cannot read what it may:\n%s", confined)
+	for _, may := range []string{"\netc", "\nown"} {
+		if !strings.Contains("\n"+confined, may) {
+			t.Errorf("it cannot do what it may:\n%s", confined)
+		}
 	}
 	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", other.PID()))
 	if err != nil || !regexp.MustCompile(`Max core file size +0 +0 `).Match(limits) {
 		t.Errorf("it may dump its memory: %v\n%s", err, limits)
 	}
 	// Without the sandbox the same attacks succeed: the test can fail.
-	if free := try(nil); !strings.Contains("\n"+free, "\nenviron") ||
-		!strings.Contains("\n"+free, "\nsignal") {
-		t.Errorf("without it:\n%s", free)
+	free := "\n" + try(nil)
+	for _, got := range []string{"\nenviron", "\nsignal", "\nlimit", "\nnice", "\naffinity"} {
+		if !strings.Contains(free, got) {
+			t.Errorf("without it:%s", free)
+		}
+	}
+}
+
+// TestDevicesAreApart: of two programs of one user, neither opens the other's TUN device while that
+// one is away.
+func TestDevicesAreApart(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: needs root, to become another user")
+	}
+	if os.Getenv("ZTB_OWN_NETWORK") == "" {
+		cmd := exec.Command("unshare", "--net", testBinary(t), "-test.run=^TestDevicesAreApart$")
+		cmd.Env = append(os.Environ(), "ZTB_OWN_NETWORK=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	const uid, device = 61234, "tunztb-own"
+	if out, err := exec.Command("ip", "tuntap", "add", "dev", device, "mode", "tun", "user",
+		fmt.Sprint(uid), "group", fmt.Sprint(DeviceGroup(device))).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	const open = `python3 -c 'import fcntl, struct
+fcntl.ioctl(open("/dev/net/tun", "r+b", 0), 0x400454ca, struct.pack("16sH22x", b"tunztb-own", 0x1001))'`
+	for of, may := range map[string]bool{device: true, "tunztb-other": false} {
+		p, out := sh(t, open, func(s *Spec) {
+			s.UID, s.GID, s.Groups = uid, uid, []uint32{uint32(DeviceGroup(of))}
+			s.Sandbox = &Sandbox{}
+		})
+		if err := await(t, p); (err == nil) != may {
+			t.Errorf("the program of %s opens %s: %v, want %v: %s", of, device, err == nil, may,
+				strings.Join(out.text, "\n"))
+		}
 	}
 }
 

@@ -89,14 +89,17 @@ func allowBeneath(ruleset int, dir string, access uint64) error {
 	return nil
 }
 
-// deniedCalls fail with EPERM. They see, signal or trace other processes, change mounts or
-// namespaces, or reach parts of the kernel that openvpn has no need of.
+// deniedCalls fail with EPERM. They see, signal, trace or slow down other processes, change mounts
+// or namespaces, or reach parts of the kernel that openvpn has no need of. So does prlimit(2) of
+// another process.
 var deniedCalls = []uint32{
 	unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_KCMP,
 	unix.SYS_KILL, unix.SYS_TKILL, unix.SYS_TGKILL, unix.SYS_RT_SIGQUEUEINFO,
 	unix.SYS_RT_TGSIGQUEUEINFO, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_GETFD,
 	unix.SYS_PIDFD_SEND_SIGNAL, unix.SYS_PROCESS_MADVISE, unix.SYS_MIGRATE_PAGES,
-	unix.SYS_MOVE_PAGES,
+	unix.SYS_MOVE_PAGES, unix.SYS_SETPRIORITY, unix.SYS_IOPRIO_SET,
+	unix.SYS_SCHED_SETAFFINITY, unix.SYS_SCHED_SETATTR, unix.SYS_SCHED_SETPARAM,
+	unix.SYS_SCHED_SETSCHEDULER,
 	unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT, unix.SYS_UNSHARE,
 	unix.SYS_SETNS, unix.SYS_OPEN_TREE, unix.SYS_MOVE_MOUNT, unix.SYS_FSOPEN,
 	unix.SYS_BPF, unix.SYS_PERF_EVENT_OPEN, unix.SYS_USERFAULTFD, unix.SYS_IO_URING_SETUP,
@@ -107,8 +110,9 @@ var deniedCalls = []uint32{
 
 // Offsets in struct seccomp_data (seccomp(2)).
 const (
-	seccompNumber = 0
-	seccompArch   = 4
+	seccompNumber   = 0
+	seccompArch     = 4
+	seccompArgument = 16 // the first; where the machine is little-endian, its lower half
 )
 
 // filterSystemCalls gives this thread, and what it starts, a filter of system calls.
@@ -120,13 +124,17 @@ func filterSystemCalls() error {
 		bpf.RetConstant{Val: unix.SECCOMP_RET_KILL_PROCESS}, // calls by another ABI's numbers
 		bpf.LoadAbsolute{Off: seccompNumber, Size: 4},
 		// The x32 ABI has its own numbers above this bit; no other architecture's are so high.
-		bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: 0x40000000, SkipTrue: uint8(n + 1)},
+		bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: 0x40000000, SkipTrue: uint8(n + 4)},
 	}
 	for i, call := range deniedCalls {
 		program = append(program,
-			bpf.JumpIf{Cond: bpf.JumpEqual, Val: call, SkipTrue: uint8(n - i)})
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: call, SkipTrue: uint8(n - i + 3)})
 	}
-	program = append(program, bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW},
+	program = append(program,
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.SYS_PRLIMIT64, SkipFalse: 2},
+		bpf.LoadAbsolute{Off: seccompArgument, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipFalse: 1}, // of itself
+		bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW},
 		bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)})
 	raw, err := bpf.Assemble(program)
 	if err != nil {
