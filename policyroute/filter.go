@@ -62,7 +62,7 @@ func (c *compiler) nft() Ruleset {
 		// as well, and then only on the way to the Internet, where only our probes leave by it.
 		translate.Rules = append(translate.Rules, NftRule{IIF: g.Iface, Verdict: goTo("translate")})
 	}
-	forward.Rules = append(append(forward.Rules, towards...), b.strangers()...)
+	forward.Rules = slices.Concat(forward.Rules, towards, b.strangers(), b.edges())
 	for _, e := range c.tunnels() {
 		// Packets from a provider are for clients, never for the box's other networks.
 		forward.Rules = append(forward.Rules, NftRule{IIF: e.Iface, Verdict: drop})
@@ -169,6 +169,23 @@ func (b *filter) steered(v NftVerdict) []NftRule {
 	var rules []NftRule
 	for _, n := range b.c.neighbours() {
 		rules = append(rules, dnsTo(NftRule{OIF: n.iface, Verdict: v}, n.resolver)...)
+	}
+	return rules
+}
+
+// edges refuse to forward what nobody asked for between networks of the host that are not ours. A
+// host that is no router would become one for its WAN's neighbours.
+func (b *filter) edges() []NftRule {
+	var rules []NftRule
+	for _, e := range b.c.in.Edges {
+		from := NftRule{IIF: e.Iface, Family: e.Family}
+		if e.Switches {
+			within := from
+			within.OIF, within.Verdict = e.Iface, accept
+			rules = append(rules, within)
+		}
+		from.CTState, from.Verdict = []string{"new", "invalid", "untracked"}, drop
+		rules = append(rules, from)
 	}
 	return rules
 }

@@ -18,6 +18,9 @@ type Intent struct {
 	// Stacked are interfaces made on an ingress. They are a bridge, bond or VRF that it is a port
 	// of, and its VLANs and macvlans. Clients' packets enter by them as well, and are refused.
 	Stacked []string
+	// Edges are links of the host on which it forwards only because we switch that on. What enters
+	// there is for an ingress, or an answer.
+	Edges []Edge
 	// SourceConns limits the connections of one source behind an ingress at a time, so that none
 	// fills the host's table. 0 means no limit.
 	SourceConns uint32
@@ -28,6 +31,14 @@ type Intent struct {
 	// on for all. Otherwise the kernel purges the default routes that router advertisements gave it
 	// (net/ipv6/addrconf.c, addrconf_fixup_forwarding).
 	Links6 []string
+}
+
+// Edge is a link of the host and an IP version that the host itself does not forward from it.
+type Edge struct {
+	Iface  string
+	Family Family
+	// Switches marks a bridge: what enters and leaves by it is traffic between its ports.
+	Switches bool
 }
 
 // Ingress is an interface by which clients' packets enter.

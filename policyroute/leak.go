@@ -142,8 +142,9 @@ func (j *judge) allows(p packet, dev string) bool {
 	}
 	if from == nil {
 		// From outside: replies by an egress to an ingress, and what none of our interfaces is part
-		// of.
-		return to == nil && !j.owned(p.iif) || to != nil && p.reply && j.isEgress(p.iif)
+		// of, unless the host would not forward it without us.
+		return to == nil && !j.owned(p.iif) && !j.atEdge(p, dev) ||
+			to != nil && p.reply && j.isEgress(p.iif)
 	}
 	if from == to && from.Switches && !j.isEgress(dev) {
 		return true
@@ -199,6 +200,13 @@ func (j *judge) inbound(p packet, dev string) bool {
 			func(e Egress) bool { return e.Name == in.Egress && e.Iface == p.iif })
 		return entered && in.To.Contains(p.dst) && in.Proto == p.proto &&
 			(len(in.Ports) == 0 || slices.Contains(in.Ports, p.dport))
+	})
+}
+
+// atEdge reports whether a packet opens what the host itself would not forward.
+func (j *judge) atEdge(p packet, dev string) bool {
+	return !p.opened && slices.ContainsFunc(j.in.Edges, func(e Edge) bool {
+		return e.Iface == p.iif && e.Family == p.family() && !(e.Switches && dev == e.Iface)
 	})
 }
 

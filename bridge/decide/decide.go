@@ -72,6 +72,7 @@ func Decide(cfg *config.Config, s Snapshot) Decision {
 	d.Intent.ForceForwarding6 = s.Host.ForceForwarding6
 	d.Intent.SourceConns = sourceConns(s.Host.ConntrackMax)
 	d.Intent.Links6 = advertised(d.Intent.Ingresses, s.Host)
+	d.Intent.Edges = edges(d.Intent, s.Host)
 	return d
 }
 

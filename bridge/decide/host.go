@@ -126,7 +126,12 @@ func (w HostState) Default(f policyroute.Family) kernel.DefaultRoute {
 // isSwitch reports whether the interface is a bridge without a default route of main.
 func (w HostState) isSwitch(name string) bool {
 	l, _ := w.Link(name)
-	return l.Bridge && !slices.ContainsFunc(w.Defaults,
+	return l.Bridge && !w.leadsOut(name)
+}
+
+// leadsOut reports whether main has a default route by the interface.
+func (w HostState) leadsOut(name string) bool {
+	return slices.ContainsFunc(w.Defaults,
 		func(r kernel.DefaultRoute) bool { return r.Iface == name })
 }
 

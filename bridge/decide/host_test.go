@@ -2,6 +2,7 @@ package decide
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"ztbridge/bridge/bridgetest"
@@ -73,5 +74,25 @@ func TestDesireKnowsWhereIPv6IsSwitchedOff(t *testing.T) {
 			t.Errorf("switched off is %v: the egress is present: %v, carries IPv6: %v", off,
 				e.Present, e.IPv6)
 		}
+	}
+}
+
+// A host that is no router stays none: only where it does not forward by itself is that refused.
+func TestEdges(t *testing.T) {
+	cfg := bridgetest.Parse(t, bridgetest.Uno+"ingress: [lan7]\n")
+	w := HostState(bridgetest.HostState())
+	w.Links = []kernel.Link{{Name: "eth0", Up: true}, {Name: "br0", Up: true, Bridge: true,
+		Forwards4: true}, {Name: "eth8", Up: true}, {Name: "lan7", Up: true}, {Name: "eth9", Up: true,
+		Forwards4: true, Forwards6: true}}
+	w.Defaults = nil
+	for _, name := range []string{"eth0", "br0", "lan7", "eth9"} {
+		w.Defaults = append(w.Defaults, kernel.DefaultRoute{Family: policyroute.V4, Iface: name})
+	}
+	got := Decide(cfg, Snapshot{Host: w, ZeroTier: bridgetest.Joined()}).Intent.Edges
+	want := []policyroute.Edge{{Iface: "eth0", Family: policyroute.V4},
+		{Iface: "eth0", Family: policyroute.V6},
+		{Iface: "br0", Family: policyroute.V6, Switches: true}}
+	if !slices.Equal(got, want) {
+		t.Errorf("edges %v, want %v", got, want)
 	}
 }

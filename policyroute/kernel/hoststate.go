@@ -46,7 +46,9 @@ type Link struct {
 	// NoIPv6 reports whether IPv6 is switched off there (disable_ipv6): no such address, route or
 	// packet is possible.
 	NoIPv6 bool
-	Addrs  []netip.Prefix
+	// Forwards4 and Forwards6 report whether the host, without us, forwards what enters there.
+	Forwards4, Forwards6 bool
+	Addrs                []netip.Prefix
 	// Learned are the addresses that a router or a DHCP server assigned for a limited time.
 	Learned []netip.Prefix
 	Master  string // the bridge, bond or VRF that it is a port of
@@ -114,6 +116,8 @@ func (k *Kernel) host(via []string) (HostState, error) {
 		found.Learned = learned[a.Name]
 		off, err := readSysctl("net/ipv6/conf/" + a.Name + "/disable_ipv6")
 		found.NoIPv6 = err != nil || off != "0"
+		found.Forwards4 = k.record.forwards("net/ipv4/conf/", "forwarding", a.Name)
+		found.Forwards6 = k.record.forwards("net/ipv6/conf/", "force_forwarding", a.Name)
 		w.Links = append(w.Links, found)
 		if slices.Contains(via, a.Name) {
 			reached, err := k.reachedBy(a.Index)

@@ -88,6 +88,28 @@ func (r *record) decided(key string) string {
 	return r.originalOf(all, present)
 }
 
+// forwards reports whether the host, without us, forwards what enters by an interface: because it
+// does so for all interfaces, or by the interface's own parameter.
+func (r *record) forwards(conf, own, iface string) bool {
+	for _, key := range []string{conf + "all/forwarding", conf + iface + "/" + own} {
+		if present, err := readSysctl(key); err == nil && r.hostValue(key, present) == "1" {
+			return true
+		}
+	}
+	return false
+}
+
+// hostValue returns a parameter's value as it would be without us: the recorded one, or what another
+// program has since set for all interfaces.
+func (r *record) hostValue(key, present string) string {
+	if i := r.find(key); i >= 0 {
+		if o, now := r.data.Sysctls[i], r.decided(key); o.All != "" && now != "" && now != o.All {
+			return now
+		}
+	}
+	return r.originalOf(key, present)
+}
+
 // restore writes the recorded value back and forgets it. If another program has since set a value
 // for all interfaces, as Docker does with ip_forward, the kernel would have overwritten the
 // recorded value: that one is written.
@@ -109,9 +131,7 @@ func (r *record) restore(key string) error {
 		}
 		values[k] = v
 	}
-	if now := r.decided(o.Key); o.All != "" && now != "" && now != o.All {
-		o.Value = now
-	}
+	o.Value = r.hostValue(o.Key, o.Value)
 	if err := writeIfDifferent(o.Key, o.Value); err != nil {
 		return err
 	}

@@ -135,6 +135,8 @@ func Exit() policyroute.Intent {
 		Inbound: []policyroute.Inbound{
 			{Egress: "direct", To: netip.MustParsePrefix("fd80:56c2:e21c::7/128"), Proto: "tcp",
 				Ports: []uint16{22, 443}}},
+		Edges: []policyroute.Edge{{Iface: WAN, Family: policyroute.V4},
+			{Iface: WAN, Family: policyroute.V6, Switches: true}},
 		ForceForwarding6: true,
 	}
 }
