@@ -13,6 +13,8 @@ import (
 	"path"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"ztbridge/bridge/api"
 )
@@ -141,7 +143,16 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, code int, name str
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(code)
-	_, _ = w.Write(b.Bytes()) // a browser that went away misses nothing
+	_, _ = w.Write(bytes.Map(visible, b.Bytes())) // a browser that went away misses nothing
+}
+
+// visible replaces what would turn the letters behind it around. Some texts come from strangers: a
+// network's title, a member's name, what a server says.
+func visible(r rune) rune {
+	if unicode.Is(unicode.Bidi_Control, r) {
+		return utf8.RuneError
+	}
+	return r
 }
 
 // message is the content of a page that says one thing.
@@ -257,7 +268,7 @@ func (s *Server) fragment(page string, view any) []byte {
 	if err := s.templates[page].ExecuteTemplate(&b, "live", view); err != nil {
 		s.config.Log.Error("making a page failed", "page", page, "error", err)
 	}
-	return b.Bytes()
+	return bytes.Map(visible, b.Bytes())
 }
 
 // send writes one event.

@@ -74,8 +74,8 @@ func LoadAll(from string, pick []string, options Options) (*Profile, Report, err
 func (c *collection) parse(name string, options Options) (*Profile, Report, error) {
 	data, err := c.read(name)
 	if errors.Is(err, zip.ErrAlgorithm) {
-		err = errors.New("it is packed by a method that is not read here; unpack the archive " +
-			"and name the folder")
+		err = errors.New("it is packed by a method that is not read here; unpack the archive, " +
+			"and use its folder or single profiles")
 	}
 	if err != nil {
 		return nil, Report{}, &Error{Name: name, Reason: err.Error()}
@@ -317,7 +317,8 @@ func checkEntries(files []*zip.File) (map[string]*zip.File, error) {
 		case entries[name] != nil:
 			return nil, fmt.Errorf("%s is in it twice", name)
 		case f.Flags&1 != 0:
-			return nil, fmt.Errorf("%s is encrypted; unpack the archive and name the folder", name)
+			return nil, fmt.Errorf("%s is encrypted; unpack the archive, and use its "+
+				"folder or single profiles", name)
 		}
 		if total += f.UncompressedSize64; total > maxCollection {
 			return nil, fmt.Errorf("unpacked it would be larger than %d MiB", maxCollection>>20)

@@ -3,6 +3,9 @@ package browsertest
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -36,6 +39,8 @@ type Options struct {
 	Allowed []string
 	// Elsewhere sends what is for an address and port, "10.1.1.1:80", to another.
 	Elsewhere map[string]string
+	// Trusted is a certificate that the browser takes though no authority vouches for it.
+	Trusted *x509.Certificate
 	// Timeout bounds what the browser is used for; by default 90 seconds.
 	Timeout time.Duration
 }
@@ -50,8 +55,15 @@ func New(t *testing.T, o Options) *Browser {
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("disable-dev-shm-usage", true),
 		chromedp.Flag("no-proxy-server", true))
+	var rules []string
 	for from, to := range o.Elsewhere {
-		options = append(options, chromedp.Flag("host-resolver-rules", "MAP "+from+" "+to))
+		rules = append(rules, "MAP "+from+" "+to)
+	}
+	options = append(options, chromedp.Flag("host-resolver-rules", strings.Join(rules, ",")))
+	if o.Trusted != nil {
+		sum := sha256.Sum256(o.Trusted.RawSubjectPublicKeyInfo)
+		options = append(options, chromedp.Flag("ignore-certificate-errors-spki-list",
+			base64.StdEncoding.EncodeToString(sum[:])))
 	}
 	timed, cancelTime := context.WithTimeout(context.Background(), cmp.Or(o.Timeout, timeout))
 	t.Cleanup(cancelTime)

@@ -61,7 +61,7 @@ type (
 // what is not understood must not be lost when the list is written back.
 func (s settings) decode(n *Network) (err error) {
 	if s.Name != nil {
-		n.Name = *s.Name
+		n.Name = printable(*s.Name, "")
 	}
 	n.Private = s.Private == nil || *s.Private
 	n.AssignV4 = s.V4 != nil && s.V4.Zt
@@ -287,7 +287,7 @@ func networks[N wireNetwork](list []N) ([]Network, error) {
 
 // memberOf returns what a controller tells of a member, with its addresses.
 func memberOf(a zerotier.Address, name string, authorized bool, addrs []string) (Member, error) {
-	m := Member{Address: a, Name: name, Authorized: authorized}
+	m := Member{Address: a, Name: printable(name, ""), Authorized: authorized}
 	if a == 0 {
 		return m, fmt.Errorf("reading the members: %w: one has no address", ErrUnexpected)
 	}

@@ -60,3 +60,16 @@ document.addEventListener('submit', (event) => {
     event.stopImmediatePropagation()
   }
 }, true)
+
+// A second click while the answer to the first is on its way sends nothing. Where no other page
+// comes, as after a download, the form can be sent again after some seconds.
+const onItsWay = new WeakSet()
+document.addEventListener('submit', (event) => {
+  const form = event.target
+  if (onItsWay.has(form)) {
+    event.preventDefault()
+    return
+  }
+  onItsWay.add(form)
+  setTimeout(() => onItsWay.delete(form), 5000)
+})
