@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -158,6 +159,15 @@ var onThisBox = []brokenState{
 		brk:  shell("sysctl -qw net.ipv6.conf.ing0.disable_ipv6=1"),
 		code: health.IngressAddress, dead: []string{"udp6"},
 		says: []string{"IPv6 is switched off"}},
+	{name: "a filter of IPv6 by its reverse path, as firewalld's",
+		brk: foreignTable("prerouting priority 10",
+			"meta nfproto ipv6 fib saddr . mark . iif oif missing drop"),
+		code: health.PathBlocked, dead: []string{"udp6"}, says: []string{"fib saddr"}},
+	{name: "an interface that is renamed",
+		brk: shell("ip link set ing0 down; ip link set ing0 name lan9; ip link set lan9 up"),
+		mend: shell("ip link set lan9 down; ip link set lan9 name ing0; ip link set ing0 up; " +
+			"ip -6 addr replace fd77::1/64 dev ing0 nodad"),
+		code: health.IngressMissing, dead: all, says: []string{"ing0 is called lan9 now"}},
 	{name: "an MTU that IPv6 cannot use", brk: shell("ip link set ing0 mtu 1000"),
 		code: health.IngressAddress, dead: []string{"udp6"}, says: []string{"MTU of 1000"}},
 }
@@ -182,6 +192,21 @@ var elsewhere = []brokenState{
 		},
 		mend: providerHeals, code: health.PathBroken, dead: []string{"tcp4"},
 		says: []string{"by TCP over IPv4"}, headline: "by TCP"},
+	{name: "connections that a provider resets",
+		brk: func(l *truthLab) {
+			providerDrops("meta l4proto tcp reject with tcp reset")(l)
+			l.box.sh("nft add table ip other; nft delete table ip other") // has it look at once
+		},
+		mend: providerHeals, code: health.PathBroken, dead: []string{"tcp4"},
+		says: []string{"by TCP over IPv4", "resets connections"}, headline: "by TCP"},
+	{name: "a resolver that gives every name one address",
+		brk: func(l *truthLab) {
+			l.Providers[0].DNS.SetAlike(netip.MustParseAddr("10.1.1.1"))
+			l.box.sh("nft add table ip other; nft delete table ip other")
+		},
+		mend: func(l *truthLab) { l.Providers[0].DNS.SetAlike(netip.Addr{}) },
+		code: health.DNSUnanswered, says: []string{"answers every name with 10.1.1.1"},
+		headline: "cannot look up names"},
 	{name: "no default route", brk: shell("ip route del default; ip -6 route del default"),
 		mend: shell("ip route add default via 198.51.100.1; " +
 			"ip -6 route add default via 2001:db8:b0::1"),
@@ -294,6 +319,9 @@ func runTruth(t *testing.T, states []brokenState) {
 func newTruthLab(t *testing.T) *truthLab {
 	top := standard(t, lab.Options{Providers: []lab.ProviderOptions{{
 		Credentials: &truthCustomer}}})
+	web, err := top.Internet.Listen("tcp", "[::]:443") // of the targets, as most have one
+	must(t, err)
+	t.Cleanup(func() { _ = web.Close() })
 	b := newBox(t, top.Box)
 	b.write("provider.ovpn", top.Providers[0].Config())
 	b.write("provider.auth", truthCustomer.User+"\n"+truthCustomer.Password+"\n")

@@ -56,6 +56,7 @@ type DNSServer struct {
 
 	mu      sync.Mutex
 	silent  bool
+	alike   netip.Addr
 	queries []Query
 }
 
@@ -138,6 +139,14 @@ func (s *DNSServer) SetSilent(silent bool) {
 	s.silent = silent
 }
 
+// SetAlike makes the server give every name one address, as networks do that want a sign-in; the
+// zero Addr ends it.
+func (s *DNSServer) SetAlike(a netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.alike = a
+}
+
 // Queries returns the questions asked so far.
 func (s *DNSServer) Queries() []Query {
 	s.mu.Lock()
@@ -163,6 +172,11 @@ func (s *DNSServer) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 			m.Answer = append(m.Answer, &dns.TXT{Hdr: header(q), Txt: []string{s.name}})
 		}
 	}
+	s.mu.Lock()
+	if s.alike.IsValid() {
+		addrs, known = []netip.Addr{s.alike}, true
+	}
+	s.mu.Unlock()
 	if !known {
 		m.Rcode = dns.RcodeNameError
 	}

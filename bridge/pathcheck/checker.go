@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync"
@@ -75,6 +74,8 @@ type Checker struct {
 	results map[string]Result
 	echoed  map[string]time.Time          // when each asked for an echo last
 	waiting map[Kind]map[uint16]*question // by id of the probe
+	// opened holds the hop limit with which a target accepted a client's connection last
+	opened map[target]uint8
 }
 
 // question is a probe whose answer is awaited.
@@ -88,7 +89,8 @@ type question struct {
 func New(cfg Config) *Checker {
 	c := &Checker{cfg: cfg, wake: make(chan struct{}, 1), next: map[string]time.Time{},
 		kicked: map[string]bool{}, wait: map[string]time.Duration{}, results: map[string]Result{},
-		echoed: map[string]time.Time{}, waiting: map[Kind]map[uint16]*question{}}
+		echoed: map[string]time.Time{}, waiting: map[Kind]map[uint16]*question{},
+		opened: map[target]uint8{}}
 	for _, k := range Kinds {
 		c.waiting[k] = map[uint16]*question{}
 	}
@@ -122,6 +124,7 @@ func (c *Checker) Set(clients []Client) {
 		delete(c.results, key)
 		delete(c.wait, key)
 		delete(c.echoed, key)
+		maps.DeleteFunc(c.opened, func(t target, _ uint8) bool { return t.client == key })
 	}
 	c.clients, c.next = slices.Clone(clients), next
 	c.poke()
@@ -303,47 +306,6 @@ func (c *Checker) check(ctx context.Context, dev io.Writer, client Client) Resul
 	asking.Wait()
 	r.At, r.Err = time.Now(), errors.Join(errs[:]...)
 	return r
-}
-
-// ask sends one kind of question to the targets in turn until one of them answers.
-func (c *Checker) ask(ctx context.Context, dev io.Writer, k Kind, client Client) (Outcome, error) {
-	out := Outcome{Asked: true}
-	for try := range tries {
-		p := probe{kind: k, src: client.Addr, dst: client.Targets[try%len(client.Targets)],
-			id: uint16(rand.IntN(1<<16-1) + 1), seq: rand.Uint32()}
-		b, err := p.marshal()
-		if err != nil {
-			return out, err
-		}
-		q := c.expect(p)
-		if _, err := dev.Write(b); err != nil {
-			c.forget(p)
-			return out, fmt.Errorf("sending: %w", err)
-		}
-		select {
-		case a := <-q.got:
-			out.Refused = a.refused
-			if a.refused == "" {
-				out.Answered = true
-			}
-			if a.open {
-				c.reset(dev, p)
-			}
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return out, ctx.Err()
-		}
-		c.forget(p)
-		if out.Answered {
-			return out, nil
-		}
-	}
-	return out, nil
-}
-
-// reset ends a connection; that the packet may be lost does not matter.
-func (c *Checker) reset(dev io.Writer, p probe) {
-	_, _ = dev.Write(p.reset())
 }
 
 func (c *Checker) expect(p probe) *question {

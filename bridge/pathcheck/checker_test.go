@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -30,6 +31,8 @@ type network struct {
 	mu      sync.Mutex
 	lost    map[Kind]int // how many of the next packets are lost; -1: all
 	refused bool
+	hops    uint8 // of TCP's answers; 0: as this box's
+	alike   bool  // every name has one address
 	sent    map[Kind]int
 	rcode   int
 	out     chan []byte
@@ -117,6 +120,10 @@ func (n *network) reply(pkt gopacket.Packet) (Kind, []byte, bool) {
 			r := new(dns.Msg)
 			r.SetReply(&m)
 			r.Rcode = n.rcode
+			if n.alike {
+				r.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: m.Question[0].Name,
+					Rrtype: dns.TypeA, Class: dns.ClassINET}, A: net.IPv4(10, 1, 1, 1)}}
+			}
 			b, _ := r.Pack()
 			l = []gopacket.SerializableLayer{
 				&layers.UDP{SrcPort: q.DstPort, DstPort: q.SrcPort}, gopacket.Payload(b)}
@@ -130,6 +137,9 @@ func (n *network) reply(pkt gopacket.Packet) (Kind, []byte, bool) {
 		}
 	}
 	b, err := p.serialize(l)
+	if err == nil && p.src.Is4() && p.kind == TCP && n.hops != 0 {
+		b[8] = n.hops // nobody looks at the checksum
+	}
 	return p.kind, b, err == nil
 }
 
@@ -218,6 +228,37 @@ func TestRefusals(t *testing.T) {
 	}
 	if r.Outcomes[DNS].Refused != "answers SERVFAIL" {
 		t.Errorf("a server that fails: %+v", r.Outcomes[DNS])
+	}
+}
+
+// A reset by another than the target is no answer; one by a target that listens no more is one.
+func TestResets(t *testing.T) {
+	n := newNetwork()
+	n.hops = 50
+	c, news := start(t, n, clients()[:1]...)
+	await(t, c, news, "v4", Result.Works)
+	for _, tt := range []struct {
+		hops  uint8
+		works bool
+	}{{50, true}, {55, false}, {50, true}} {
+		n.mu.Lock()
+		n.refused, n.hops = true, tt.hops
+		n.mu.Unlock()
+		r, err := c.Ask(t.Context(), clients()[0])
+		if err != nil || r.Works() != tt.works || !tt.works && r.Outcomes[TCP].Refused != Resets {
+			t.Errorf("resets that have %d hops left: %+v, %v", tt.hops, r.Outcomes[TCP], err)
+		}
+	}
+}
+
+// A resolver that gives all names one address looks none up.
+func TestAlike(t *testing.T) {
+	n := newNetwork()
+	n.alike = true
+	c, news := start(t, n, clients()[:1]...)
+	r := await(t, c, news, "v4", func(r Result) bool { return !r.At.IsZero() })
+	if dns := r.Outcomes[DNS]; dns.Answered || dns.Refused != "answers every name with 10.1.1.1" {
+		t.Errorf("%+v", dns)
 	}
 }
 

@@ -41,6 +41,7 @@ type probe struct {
 	kind     Kind
 	src, dst netip.Addr
 	id       uint16 // of the echo, the query, and as the port of the client
+	second   bool   // of DNS: the second question
 	seq      uint32 // of TCP
 }
 
@@ -50,8 +51,8 @@ func (p probe) marshal() ([]byte, error) {
 	case Echo:
 		return p.packet(p.echo()), nil
 	case DNS:
-		query := dns.Msg{MsgHdr: dns.MsgHdr{Id: p.id, RecursionDesired: true},
-			Question: []dns.Question{{Name: ".", Qtype: dns.TypeSOA, Qclass: dns.ClassINET}}}
+		query := Query(p.second)
+		query.Id = p.id
 		b, err := query.Pack()
 		if err != nil {
 			return nil, fmt.Errorf("packing a query: %w", err)
@@ -141,8 +142,10 @@ type answer struct {
 	dst  netip.Addr // of the answer: the client
 	src  netip.Addr
 	ack  uint32
+	hops uint8 // the hop limit that is left
 	// open reports whether a TCP connection would have been opened.
-	open bool
+	open  bool
+	wrong netip.Addr // of DNS: an address that the name does not have
 	// refused is why nothing can be got: empty for a good answer.
 	refused string
 }
@@ -151,7 +154,7 @@ type answer struct {
 // an IPv6 packet with extension headers, is none: the answers to our packets need neither.
 func parse(b []byte) (answer, bool) {
 	var a answer
-	proto, hopLimit, payload, ok := a.network(b)
+	proto, payload, ok := a.network(b)
 	if !ok {
 		return a, false
 	}
@@ -163,31 +166,33 @@ func parse(b []byte) (answer, bool) {
 	case header.UDPProtocolNumber:
 		return a.udp(payload)
 	case header.TCPProtocolNumber:
-		return a.tcp(payload, hopLimit == hops)
+		return a.tcp(payload, a.hops == hops)
 	}
 	return a, false
 }
 
 // network reads the IP header into the answer and returns what follows; false if it is none.
 func (a *answer) network(b []byte) (
-	proto tcpip.TransportProtocolNumber, hopLimit uint8, payload []byte, ok bool) {
+	proto tcpip.TransportProtocolNumber, payload []byte, ok bool) {
 	switch header.IPVersion(b) {
 	case header.IPv4Version:
 		h := header.IPv4(b)
 		if !h.IsValid(len(b)) || h.More() || h.FragmentOffset() != 0 {
-			return 0, 0, nil, false
+			return 0, nil, false
 		}
 		a.src, a.dst = address(h.SourceAddress()), address(h.DestinationAddress())
-		return h.TransportProtocol(), h.TTL(), h.Payload(), true
+		a.hops = h.TTL()
+		return h.TransportProtocol(), h.Payload(), true
 	case header.IPv6Version:
 		h := header.IPv6(b)
 		if !h.IsValid(len(b)) {
-			return 0, 0, nil, false
+			return 0, nil, false
 		}
 		a.src, a.dst = address(h.SourceAddress()), address(h.DestinationAddress())
-		return tcpip.TransportProtocolNumber(h.NextHeader()), h.HopLimit(), h.Payload(), true
+		a.hops = h.HopLimit()
+		return tcpip.TransportProtocolNumber(h.NextHeader()), h.Payload(), true
 	}
-	return 0, 0, nil, false
+	return 0, nil, false
 }
 
 func (a answer) icmp4(h header.ICMPv4) (answer, bool) {
@@ -240,7 +245,7 @@ func (a answer) udp(h header.UDP) (answer, bool) {
 		m.Unpack(h.Payload()) != nil || !m.Response {
 		return a, false
 	}
-	a.kind, a.id, a.port = DNS, m.Id, h.DestinationPort()
+	a.kind, a.id, a.port, a.wrong = DNS, m.Id, h.DestinationPort(), WrongAddress(&m)
 	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
 		a.refused = "answers " + dns.RcodeToString[m.Rcode]
 	}

@@ -12,6 +12,9 @@ type Outcome struct {
 	Refused  string // who refused, and how; empty for silence
 }
 
+// Resets is how connections are refused that are reset now, though they were opened before.
+const Resets = "every connection is reset"
+
 // Result is what a client's last check found.
 type Result struct {
 	At       time.Time // of the end of the check; zero before the first

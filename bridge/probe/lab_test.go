@@ -56,7 +56,15 @@ func put(question string) string {
 	case "mtu":
 		e := newEchoer(by, NewNonce())
 		defer e.close()
-		return strconv.Itoa(e.pathMTU(ctx, []netip.Addr{target}, maxTimeout))
+		targets := []netip.Addr{target}
+		anew := e.pathMTU(ctx, targets, 0, maxTimeout)
+		for _, known := range []int{anew, mtuSizes[0]} { // one that holds, and one that may not
+			again := e.pathMTU(ctx, targets, known, maxTimeout)
+			if again != anew && (anew != 0 || again != known) { // or nothing is answered
+				return fmt.Sprintf("%d, and %d where %d was known", anew, again, known)
+			}
+		}
+		return strconv.Itoa(anew)
 	case "prober":
 		return becomesFresh(ctx, Config{Targets: []netip.Addr{target}, Device: by.device})
 	}

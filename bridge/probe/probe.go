@@ -118,7 +118,7 @@ func (p *Prober) Run(ctx context.Context) error {
 	defer echo.close()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	lastMTU, asked, seen := time.Time{}, time.Time{}, Traffic{}
+	lastMTU, anew, asked, seen := time.Time{}, time.Time{}, time.Time{}, Traffic{}
 	for {
 		kicked := false
 		select {
@@ -142,7 +142,11 @@ func (p *Prober) Run(ctx context.Context) error {
 			// traffic.
 			if now.Bytes < seen.Bytes+busy/looksInUse && p.wantsMTU(time.Since(lastMTU)) {
 				lastMTU = time.Now()
-				p.setMTU(echo.pathMTU(ctx, p.cfg.Targets, p.timeout()))
+				known := p.Status().MTU
+				if known == 0 || lastMTU.Sub(anew) > mtuAnew {
+					known, anew = 0, lastMTU
+				}
+				p.setMTU(echo.pathMTU(ctx, p.cfg.Targets, known, p.timeout()))
 			}
 			now = p.traffic() // without what we asked ourselves
 		}

@@ -12,6 +12,7 @@ import (
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/decide"
+	"ztbridge/bridge/pathcheck"
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/sockopt"
 )
@@ -227,7 +228,8 @@ func (r *resolvers) record(ctx context.Context, k resolverKey, answered bool) {
 	}
 }
 
-// askResolver reports whether a resolver answers a question that every resolver can answer.
+// askResolver reports whether a resolver looks names up: a name that every resolver can answer gets
+// an answer, and not the one that every other name gets.
 func askResolver(ctx context.Context, k resolverKey) bool {
 	dialer := &net.Dialer{Control: sockopt.Control(sockopt.Mark(k.mark))}
 	inner, err := dialer.DialContext(ctx, "udp", netip.AddrPortFrom(k.addr, 53).String())
@@ -236,23 +238,35 @@ func askResolver(ctx context.Context, k resolverKey) bool {
 	}
 	conn := &dns.Conn{Conn: inner}
 	defer conn.Close()
-	question := new(dns.Msg)
-	question.SetQuestion(".", dns.TypeSOA)
+	m, answered := lookUp(ctx, conn, pathcheck.Query(false))
+	if !answered || m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
+		return false
+	}
+	wrong := pathcheck.WrongAddress(m)
+	if !wrong.IsValid() {
+		return true
+	}
+	m, answered = lookUp(ctx, conn, pathcheck.Query(true))
+	return !answered || pathcheck.WrongAddress(m) != wrong
+}
+
+// lookUp asks until there is an answer, resolverTries times.
+func lookUp(ctx context.Context, conn *dns.Conn, question *dns.Msg) (*dns.Msg, bool) {
 	for range resolverTries {
 		if err := conn.WriteMsg(question); err != nil {
-			return false
+			return nil, false
 		}
 		wait := time.Now().Add(resolverTimeout)
 		_ = conn.SetReadDeadline(wait)
 		m, err := conn.ReadMsg() // an answer to the first question counts as well
 		if err == nil && m.Id == question.Id {
-			return m.Rcode == dns.RcodeSuccess || m.Rcode == dns.RcodeNameError
+			return m, true
 		}
 		select { // a refusal comes at once, and another packet may fare better
 		case <-ctx.Done():
-			return false
+			return nil, false
 		case <-time.After(time.Until(wait)):
 		}
 	}
-	return false
+	return nil, false
 }

@@ -148,6 +148,10 @@ func pathProblem(in Input, c decide.PathClient, r pathcheck.Result) (health.Prob
 	}
 	dns, echo, tcp := r.Outcomes[pathcheck.DNS], r.Outcomes[pathcheck.Echo],
 		r.Outcomes[pathcheck.TCP]
+	refuses := "drops"
+	if tcp.Refused == pathcheck.Resets {
+		refuses = "resets"
+	}
 	switch {
 	case dns.Asked && !dns.Answered && (echo.Answered || tcp.Answered):
 		why := cmp.Or(dns.Refused, "does not answer")
@@ -159,7 +163,7 @@ func pathProblem(in Input, c decide.PathClient, r pathcheck.Result) (health.Prob
 	case echo.Answered && !tcp.Answered && r.Ever[pathcheck.TCP] && s.Paths.Traced[c.Key]:
 		return health.Problem{Code: health.PathBroken, Subject: c.Key,
 			Message: fmt.Sprintf("%s, though pings are answered: %s, or a network beyond it, "+
-				"drops connections", what, c.Egress),
+				"%s connections", what, c.Egress, refuses),
 			Remedy: "ask the provider, or put another egress first in the rule"}, true
 	case !echo.Answered && !tcp.Answered && getsThrough(s, c) && s.Paths.Traced[c.Key]:
 		return health.Problem{Code: health.PathBroken, Subject: c.Key,
@@ -239,7 +243,7 @@ func backupResolvers(in Input) []health.Problem {
 			}
 			p := health.Problem{Code: health.DNSBackup,
 				Subject: e.Name + " " + a.String(),
-				Message: fmt.Sprintf("DNS server %s of %s does not answer", a, e.Name),
+				Message: fmt.Sprintf("DNS server %s of %s looks no names up", a, e.Name),
 				Remedy: fmt.Sprintf("if it does not come back, name others, as %s: {…, dns: "+
 					"[9.9.9.9]} under egress:, then: ztbridge reload", e.Name)}
 			if in.Snapshot.BackResolvers[of] {
