@@ -69,14 +69,14 @@ type daemon struct {
 	// filtered reports whether the filter that was decided was in force when the last pass looked,
 	// or that the pass succeeded.
 	filtered   bool
-	refiltered uint64                  // FilterChanges when flows without translation were last cut
-	steered    map[string][]netip.Addr // the resolvers that clients' questions go to, by egress
-	// preferred is the egress that a person chose; empty if nobody did.
-	preferred string
-	idleMeter *reclaim.Meter            // nil where it does not matter
-	guarded   *statefile.JSON[[]string] // the ingresses that the next boot's guard will close
-	connected connectedPrefixes
-	recorded  *statefile.JSON[connectedPrefixes] // those on disk
+	refiltered uint64                    // FilterChanges when flows without translation were last cut
+	steered    map[string][]netip.Addr   // the resolvers that clients' questions go to, by egress
+	preferred  string                    // the egress that a person chose; empty if nobody did
+	idleMeter  *reclaim.Meter            // nil where it does not matter
+	guarded    *statefile.JSON[[]string] // the ingresses that the next boot's guard will close
+	connected  connectedPrefixes
+	former     map[int]string                     // names as ingresses, by index of the link
+	recorded   *statefile.JSON[connectedPrefixes] // those on disk
 
 	helpers   context.Context // of what runs beside the loop until the daemon ends
 	requests  chan request

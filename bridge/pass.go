@@ -26,6 +26,7 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	desired := decide.Decide(d.spec.Config, snap)
 	d.services.Observe(d.spec.Config, desired.Intent, snap.Host)
 	d.remember(desired.Intent, desired.Connected)
+	d.former = decide.Former(d.former, desired.Intent.Ingresses, snap.Host)
 	plan, unseen, err := d.converge(ctx, desired.Intent, snap.Host)
 	// nothing was seen, and so nothing is to be said: the next pass looks again
 	if errors.Is(err, kernel.ErrDumpInterrupted) {
@@ -74,7 +75,7 @@ func (d *daemon) snapshot(stopping bool) (decide.Snapshot, error) {
 		return decide.Snapshot{}, fmt.Errorf("observing the host: %w", err)
 	}
 	s := decide.Snapshot{
-		Now: time.Now(), Started: d.started, Host: decide.HostState(host),
+		Now: time.Now(), Started: d.started, Host: decide.HostState(host).WithFormer(d.former),
 		Current: d.usage.Of(policyroute.V4), Current6: d.usage.Of(policyroute.V6),
 		Preferred: d.preferred, Stopping: stopping,
 		Listeners: d.spec.Listeners, Connected: d.connected,

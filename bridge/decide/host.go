@@ -91,8 +91,35 @@ func (w HostState) outside() []netip.Addr {
 	return out
 }
 
+// WithFormer returns the state with the links marked that have other names now than when they were
+// ingresses. former holds those names by the links' indexes.
+func (w HostState) WithFormer(former map[int]string) HostState {
+	w.Links = slices.Clone(w.Links)
+	for i, l := range w.Links {
+		if name := former[l.Index]; name != l.Name {
+			w.Links[i].Former = name
+		}
+	}
+	return w
+}
+
+// Former returns the names of links as ingresses by their indexes: of those that are ingresses now,
+// and those that were and still exist.
+func Former(last map[int]string, ingresses []policyroute.Ingress, w HostState) map[int]string {
+	out := map[int]string{}
+	for _, l := range w.Links {
+		if slices.ContainsFunc(ingresses,
+			func(g policyroute.Ingress) bool { return g.Iface == l.Name }) {
+			out[l.Index] = l.Name
+		} else if last[l.Index] != "" {
+			out[l.Index] = last[l.Index]
+		}
+	}
+	return out
+}
+
 // StackedOn reports whether a link is built on another, directly or not. It is the other's master
-// (a bridge, a bond, a VRF), or a VLAN or macvlan of it.
+// (a bridge, a bond, a VRF), or a VLAN or macvlan of it. Or it is the other under a new name.
 func (w HostState) StackedOn(name, below string) bool {
 	found := map[string]bool{}
 	for next := []string{below}; len(next) > 0; next = next[1:] {
@@ -101,7 +128,7 @@ func (w HostState) StackedOn(name, below string) bool {
 			switch {
 			case l.Name == next[0]:
 				above = l.Master
-			case l.Parent == next[0]:
+			case l.Parent == next[0], l.Former == next[0]:
 				above = l.Name
 			}
 			if above != "" && !found[above] {

@@ -96,3 +96,38 @@ func TestEdges(t *testing.T) {
 		t.Errorf("edges %v, want %v", got, want)
 	}
 }
+
+// A renamed ingress is what it was to the packets that enter by it.
+func TestRenamedIngressStaysClosed(t *testing.T) {
+	cfg := bridgetest.Parse(t, bridgetest.Uno+"ingress: [lan7]\n")
+	before := HostState(bridgetest.HostState())
+	subnet := netip.MustParsePrefix("192.168.7.1/24")
+	before.Links = append(before.Links,
+		kernel.Link{Name: "lan7", Index: 7, Up: true, Addrs: []netip.Prefix{subnet}})
+	s := Snapshot{Host: before, ZeroTier: bridgetest.Joined()}
+	d := Decide(cfg, s)
+	former := Former(nil, d.Intent.Ingresses, s.Host)
+	after := before
+	after.Links = slices.Clone(before.Links)
+	after.Links[len(after.Links)-1].Name = "foo0"
+	for _, another := range []bool{false, true} { // another link takes the name
+		if another {
+			after.Links = append(after.Links, kernel.Link{Name: "lan7", Index: 8, Up: true})
+		}
+		s.Connected, s.Host = d.Connected, after.WithFormer(former)
+		d = Decide(cfg, s)
+		former = Former(former, d.Intent.Ingresses, s.Host)
+		if !slices.Equal(d.Intent.Stacked, []string{"foo0"}) {
+			t.Errorf("closed beside ingresses: %q", d.Intent.Stacked)
+		}
+		for _, g := range d.Intent.Ingresses {
+			if len(g.Elsewhere) > 0 {
+				t.Errorf("%s: %v is let pass", g.Name, g.Elsewhere)
+			}
+		}
+	}
+	s.Host = before.WithFormer(former)
+	if d = Decide(cfg, s); len(d.Intent.Stacked) > 0 {
+		t.Errorf("renamed back, closed are %q", d.Intent.Stacked)
+	}
+}

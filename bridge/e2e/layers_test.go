@@ -5,6 +5,8 @@ import (
 	"syscall"
 	"testing"
 
+	"ztbridge/bridge/api"
+	"ztbridge/bridge/health"
 	"ztbridge/bridge/lab"
 	"ztbridge/policyroute/netlab"
 )
@@ -111,4 +113,41 @@ func twoLayersGone(t *testing.T, again func(b *box, remove func())) {
 	if r, err := control.Result(); err != nil || r.Matched == 0 {
 		t.Errorf("without any layer nothing leaks, the capture is blind: %v, %v", r, err)
 	}
+}
+
+// TestIngressIsRenamed gives the ingress another name while clients send, and then takes the filter
+// away: to a host that forwards it would be a link like another.
+func TestIngressIsRenamed(t *testing.T) {
+	t.Parallel()
+	require(t, netlab.Root, netlab.OpenVPN, netlab.IPTables)
+	top, b, _ := watchedGateway(t)
+	b.sh("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
+	b.sh("ip link set " + lab.IngressIface + " name foo0")
+	b.await("the renamed ingress", func(st api.Status) bool {
+		_, found := condition(st, health.IngressStacked)
+		return found
+	})
+	leaks, err := top.WatchLeaks()
+	must(t, err)
+	send := func() {
+		t.Helper()
+		for _, version := range []lab.Version{lab.IPv4, lab.IPv6} {
+			s, err := top.ClientStream(lab.UDP, version, 200)
+			must(t, err)
+			await(t, "packets of a client", func() bool { n, _, _ := s.Counts(); return n >= 20 })
+			s.Stop()
+		}
+	}
+	send()
+	must(t, b.daemon.Signal(syscall.SIGSTOP))
+	b.sh("nft flush ruleset")
+	send()
+	must(t, b.daemon.Signal(syscall.SIGCONT))
+	noLeak(t, leaks)
+	b.sh("ip link set foo0 name " + lab.IngressIface)
+	b.awaitEgress("provider")
+	s, err := top.ClientStream(lab.UDP, lab.IPv4, 100)
+	must(t, err)
+	await(t, "answers to a client", func() bool { _, n, _ := s.Counts(); return n > 0 })
+	s.Stop()
 }

@@ -53,6 +53,9 @@ type Link struct {
 	Learned []netip.Prefix
 	Master  string // the bridge, bond or VRF that it is a port of
 	Parent  string // the link that it is a VLAN, macvlan or the like of
+	// Former is the name it had as an ingress, if it was renamed. The kernel does not tell: who
+	// observes fills it in.
+	Former string
 	// Counters since the interface exists; in and out are the box's.
 	BytesIn, BytesOut, PacketsIn, PacketsOut uint64
 }
