@@ -317,7 +317,10 @@ ulimit -n 64 && echo own
 kill -9 PID && echo signal
 python3 -c 'import ctypes; exit(ctypes.CDLL(None).ptrace(16, PID, 0, 0) != 0)' && echo trace
 ls / >/dev/null && echo root
-cat /etc/hostname >/dev/null && echo etc; true`
+cat /etc/hostname >/dev/null && echo etc
+echo >/dev/shm/ztb-PID && echo memory
+rm -f /dev/shm/ztb-PID
+cat /etc/ld.so.cache >/dev/null && head -c1 /dev/urandom >/dev/null && echo libraries; true`
 	script := strings.ReplaceAll(attack, "PID", fmt.Sprint(other.PID()))
 	try := func(box *Sandbox) string {
 		p, out := sh(t, script, func(s *Spec) { s.UID, s.GID, s.Sandbox = 61234, 61234, box })
@@ -328,12 +331,12 @@ cat /etc/hostname >/dev/null && echo etc; true`
 	}
 	confined := try(&Sandbox{})
 	for _, got := range []string{"\nenviron", "\nmaps", "\nsignal", "\ntrace", "\nroot",
-		"\nlimit", "\nnice", "\naffinity"} {
+		"\nlimit", "\nnice", "\naffinity", "\netc", "\nmemory"} {
 		if strings.Contains("\n"+confined, got) {
 			t.Errorf("the sandbox lets through:\n%s", confined)
 		}
 	}
-	for _, may := range []string{"\netc", "\nown"} {
+	for _, may := range []string{"\nlibraries", "\nown"} {
 		if !strings.Contains("\n"+confined, may) {
 			t.Errorf("it cannot do what it may:\n%s", confined)
 		}
@@ -344,7 +347,8 @@ cat /etc/hostname >/dev/null && echo etc; true`
 	}
 	// Without the sandbox the same attacks succeed: the test can fail.
 	free := "\n" + try(nil)
-	for _, got := range []string{"\nenviron", "\nsignal", "\nlimit", "\nnice", "\naffinity"} {
+	for _, got := range []string{"\nenviron", "\nsignal", "\nlimit", "\nnice", "\naffinity",
+		"\netc", "\nmemory"} {
 		if !strings.Contains(free, got) {
 			t.Errorf("without it:%s", free)
 		}
@@ -375,7 +379,7 @@ fcntl.ioctl(open("/dev/net/tun", "r+b", 0), 0x400454ca, struct.pack("16sH22x", b
 	for of, may := range map[string]bool{device: true, "tunztb-other": false} {
 		p, out := sh(t, open, func(s *Spec) {
 			s.UID, s.GID, s.Groups = uid, uid, []uint32{uint32(DeviceGroup(of))}
-			s.Sandbox = &Sandbox{}
+			s.Sandbox = &Sandbox{Write: []string{"/dev/net"}}
 		})
 		if err := await(t, p); (err == nil) != may {
 			t.Errorf("the program of %s opens %s: %v, want %v: %s", of, device, err == nil, may,

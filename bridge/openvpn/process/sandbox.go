@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/net/bpf"
@@ -17,9 +18,17 @@ type Sandbox struct {
 	Write []string // directories that it may write to, where their modes allow it
 }
 
-// systemDirs hold programs, libraries and their configuration. /proc is not among them: it shows
-// the memory and the environment of other processes of the same user.
-var systemDirs = []string{"/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc"}
+// systemPaths hold programs, libraries and their configuration. /proc is not among them: it shows
+// the memory and the environment of other processes of the same user. Of /etc only those are that
+// libraries read: beside them lie passwords, which somebody may have left readable for all.
+var systemPaths = []string{"/usr", "/lib", "/lib64", "/bin", "/sbin",
+	"/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/ssl", "/etc/pki",
+	"/etc/crypto-policies", "/etc/alternatives", "/etc/localtime", "/etc/nsswitch.conf",
+	"/etc/passwd", "/etc/group", "/etc/hosts", "/etc/services", "/etc/protocols"}
+
+// devices are those that any program uses. The rest of /dev has memory that is shared, and room for
+// files (/dev/shm).
+var devices = []string{"/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"}
 
 // enter confines this thread and what it starts. It must have no_new_privs. A kernel without
 // Landlock (before 5.13, or switched off) has the system call filter alone.
@@ -56,10 +65,10 @@ func (s *Sandbox) restrictFiles() error {
 	}
 	defer unix.Close(int(fd))
 	var errs []error
-	for _, dir := range append(append([]string{}, systemDirs...), s.Read...) {
+	for _, dir := range slices.Concat(systemPaths, s.Read) {
 		errs = append(errs, allowBeneath(int(fd), dir, landlockRead))
 	}
-	for _, dir := range append([]string{"/dev"}, s.Write...) {
+	for _, dir := range slices.Concat(devices, s.Write) {
 		errs = append(errs, allowBeneath(int(fd), dir, landlockAll))
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -71,20 +80,32 @@ func (s *Sandbox) restrictFiles() error {
 	return nil
 }
 
-// allowBeneath allows access to what is below a directory; one that is missing is no error.
-func allowBeneath(ruleset int, dir string, access uint64) error {
-	fd, err := unix.Open(dir, unix.O_PATH|unix.O_CLOEXEC, 0)
+// landlockFile is the access that a file can have, of that to a directory and what is in it.
+const landlockFile = unix.LANDLOCK_ACCESS_FS_EXECUTE | unix.LANDLOCK_ACCESS_FS_READ_FILE |
+	unix.LANDLOCK_ACCESS_FS_WRITE_FILE
+
+// allowBeneath allows access to a file, or to what is below a directory. One that is missing is no
+// error.
+func allowBeneath(ruleset int, path string, access uint64) error {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("opening %s for a Landlock rule: %w", dir, err)
+		return fmt.Errorf("opening %s for a Landlock rule: %w", path, err)
 	}
 	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("looking at %s for a Landlock rule: %w", path, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		access &= landlockFile
+	}
 	rule := unix.LandlockPathBeneathAttr{Allowed_access: access, Parent_fd: int32(fd)}
 	if _, _, errno := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(ruleset),
 		unix.LANDLOCK_RULE_PATH_BENEATH, uintptr(unsafe.Pointer(&rule)), 0, 0, 0); errno != 0 {
-		return fmt.Errorf("allowing %s by Landlock: %w", dir, errno)
+		return fmt.Errorf("allowing %s by Landlock: %w", path, errno)
 	}
 	return nil
 }
