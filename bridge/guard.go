@@ -20,14 +20,14 @@ import (
 const zerotierWildcard = "zt*"
 
 // Guard closes the box before its network is up: nothing that enters by an ingress is forwarded
-// until the daemon is ready. It is idempotent, needs no daemon and no network, and leaves a
-// table that is there already as it is, since a running daemon's is no less closed. A configuration
-// that cannot be read does not keep it from closing: all ZeroTier interfaces are closed, and those
-// that were ingresses before; the error is returned after that. A box that has never had one is no
-// error.
+// until the daemon is ready. It is idempotent, needs no daemon and no network, and keeps a table
+// that is there already. An unreadable configuration is returned as an error after it has closed
+// all ZeroTier interfaces and former ingresses. A box that never had one is no error.
 func Guard(_ context.Context, opts Options) error {
 	ifaces, unreadable := guardedIfaces(opts)
-	want := policyroute.Closed(ifaces)
+	behind, err := openConnected(opts)
+	want := policyroute.Closed(ifaces, decide.Behind(behind.Value())...)
+	unreadable = errors.Join(unreadable, err)
 	closed, err := kernel.Guard(want.Nft)
 	if err != nil {
 		return fmt.Errorf("closing: %w", err)

@@ -184,9 +184,10 @@ func least(sizes ...int) int {
 
 // Closed returns the state that guards the box until its daemon has started. Nothing is forwarded
 // from or to these interfaces, and nothing that enters by them configures the box. A name may end
-// in '*'. That goes for what a bridge merely switches, too, where netfilter sees it: nobody knows
+// in '*'. What the host itself sends to prefixes that were behind them is refused unless main has a
+// route to them. That goes for what a bridge merely switches, too, where netfilter sees it: nobody knows
 // yet whether the bridge leads elsewhere.
-func Closed(ifaces []string) State {
+func Closed(ifaces []string, behind ...netip.Prefix) State {
 	c := NftChain{Name: "forward", Hook: &Hook{Type: "filter", Hook: "forward",
 		Priority: hookForward}}
 	enter, entrance := NftChain{Name: "enter", Rules: enterRules(0, nil)}, entranceChain()
@@ -196,6 +197,11 @@ func Closed(ifaces []string) State {
 		Priority: hookInput}}
 	names := slices.Compact(slices.SortedFunc(slices.Values(ifaces), cmp.Compare[string]))
 	var kept []Rule
+	for _, f := range Families {
+		for _, p := range ofFamily(f, behind) {
+			kept = append(kept, keptRules(behindRules(f, &Ingress{Prefixes: []netip.Prefix{p}}))...)
+		}
+	}
 	for _, name := range names {
 		if !strings.HasSuffix(name, "*") { // a routing rule knows whole names alone
 			for _, f := range Families {

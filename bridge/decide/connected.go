@@ -54,6 +54,17 @@ func connectedPrefixes(cfg *config.Config, s Snapshot) map[string]ConnectedPrefi
 	return out
 }
 
+// Behind returns the prefixes behind all ingresses, sorted, each once.
+func Behind(connected map[string]ConnectedPrefixes) []netip.Prefix {
+	var out []netip.Prefix
+	for _, c := range connected {
+		out = append(out, slices.DeleteFunc(slices.Clone(c.Prefixes),
+			func(p netip.Prefix) bool { return p.Bits() <= 0 })...)
+	}
+	slices.SortFunc(out, netip.Prefix.Compare)
+	return slices.Compact(out)
+}
+
 // movedElsewhere reports whether a subnet of an ingress's link is now on another link, or
 // configured for another ingress.
 func movedElsewhere(cfg *config.Config, w HostState, from string, subnet netip.Prefix) bool {

@@ -191,7 +191,10 @@ net.ipv6.neigh.ztlab0.retrans_time_ms=1000`
 // connections, late, and of its own accord.
 func TestAnswersStayInside(t *testing.T) {
 	l := newLeakLab(t)
+	guard := policyroute.Closed([]string{"zt*", "ztlab0"},
+		policytest.Prefixes("10.147.17.0/24", "fd80:56c2:e21c::/88")...)
 	for _, tt := range []struct{ name, fault string }{
+		{"guard", ":"}, {"guard, kept rules alone", "nft flush ruleset"},
 		{"filter and rules", ":"}, {"filter alone", flushOurRules + "; " + flushKeptRules},
 		{"rules alone", "nft flush ruleset"},
 		{"kept rules alone", flushOurRules + "; nft flush ruleset"},
@@ -199,7 +202,11 @@ func TestAnswersStayInside(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l.tunnel(t)
-			l.bring(t, uno(t))
+			if strings.HasPrefix(tt.name, "guard") {
+				l.bring(t, guard)
+			} else {
+				l.bring(t, uno(t))
+			}
 			talk := func() {
 				l.box.do(func() {
 					for _, to := range []string{"10.147.17.50:4000", "[fd80:56c2:e21c::50]:4000"} {
