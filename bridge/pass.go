@@ -99,10 +99,11 @@ func (d *daemon) converge(ctx context.Context, intent policyroute.Intent,
 	if !plan.Empty() {
 		err = d.kernel.Apply(ctx, plan)
 	}
-	if refiltered != d.refiltered || have.Nft.Empty() && plan.ChangesFilter() {
+	if refiltered != d.refiltered || have.Nft.Empty() && plan.ChangesFilter() ||
+		decide.Entered(d.inForce.intent, intent) {
 		// The kernel translates a connection by its first packet alone. These may have begun
 		// without the filter, which others can take away between what is seen here and what is
-		// done.
+		// done; or while their interface had another name.
 		_ = d.cut(ctx, "filter missing", kernel.Flows{Untranslated: decide.Translated(intent)})
 		d.refiltered = refiltered
 	}

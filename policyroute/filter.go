@@ -184,7 +184,7 @@ func (b *filter) edges() []NftRule {
 			within.OIF, within.Verdict = e.Iface, accept
 			rules = append(rules, within)
 		}
-		from.CTState, from.Verdict = []string{"new", "invalid", "untracked"}, drop
+		from.CTState, from.Verdict = []string{"invalid", "new", "untracked"}, drop
 		rules = append(rules, from)
 	}
 	return rules

@@ -130,3 +130,19 @@ func TestReloadMoves(t *testing.T) {
 		})
 	}
 }
+
+func TestEntered(t *testing.T) {
+	present := policyroute.Intent{Ingresses: []policyroute.Ingress{{Iface: "ing0", Present: true}}}
+	absent := policyroute.Intent{Ingresses: []policyroute.Ingress{{Iface: "ing0"}}}
+	for _, tt := range []struct {
+		before, now policyroute.Intent
+		want        bool
+	}{
+		{policyroute.Intent{}, present, true}, {absent, present, true}, {present, present, false},
+		{present, absent, false}, {present, policyroute.Intent{}, false},
+	} {
+		if got := Entered(tt.before, tt.now); got != tt.want {
+			t.Errorf("%+v, then %+v: %t", tt.before, tt.now, got)
+		}
+	}
+}

@@ -39,6 +39,7 @@ const (
 // dead. Safe for concurrent use.
 type resolvers struct {
 	trigger *Trigger
+	changed func() // has paths tested that lead to a resolver; nil: nothing to do
 	wake    chan struct{}
 	traffic func() map[string]api.Counters // of each interface
 
@@ -224,6 +225,9 @@ func (r *resolvers) record(ctx context.Context, k resolverKey, answered bool) {
 	changed := st.fails != before || st.fails && wasWell != answered
 	r.mu.Unlock()
 	if changed {
+		if r.changed != nil {
+			r.changed()
+		}
 		r.trigger.Fire("resolver " + k.addr.String() + " of " + k.egress)
 	}
 }

@@ -86,6 +86,7 @@ func New(ctx context.Context, env Env, user User, trigger *Trigger) *Set {
 	d.disk = diskcheck.New(env.StateDir, func() { trigger.Fire("disk") })
 	if env.Kernel != nil {
 		d.paths = newPaths(env, trigger)
+		d.dns.changed = d.paths.checker.Kick
 	}
 	return d
 }
