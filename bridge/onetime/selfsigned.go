@@ -36,6 +36,16 @@ const (
 	selfSignedFile = "self-signed.pem"
 )
 
+// earliest is a moment before which no box is: a clock that says less is not set yet.
+var earliest = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
 // selfSigned returns the self-signed certificate for host, whose fingerprint is shown with each
 // link. It is kept in dir, so that apps that remember its key go on trusting it after a restart.
 // One for another host, or near its end, is replaced with its key.
@@ -65,7 +75,9 @@ func loadSelfSigned(path, host string, now time.Time) (*tls.Certificate, error) 
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
-	if err := certfile.Usable(&cert, host, now.Add(selfSignedRest)); err != nil {
+	// The clock of a board without a battery may be behind: that is no reason for a new key.
+	at := later(now, cert.Leaf.NotBefore).Add(selfSignedRest)
+	if err := certfile.Usable(&cert, host, at); err != nil {
 		return nil, fmt.Errorf("checking %s: %w", path, err)
 	}
 	return &cert, nil
@@ -83,8 +95,8 @@ func makeSelfSigned(path, host string, now time.Time) (*tls.Certificate, error) 
 	tmpl := &x509.Certificate{
 		SerialNumber: serial,
 		Subject:      pkix.Name{CommonName: host},
-		NotBefore:    now.Add(-24 * time.Hour),
-		NotAfter:     now.Add(selfSignedLife),
+		NotBefore:    time.Unix(0, 0),
+		NotAfter:     later(now, earliest).Add(selfSignedLife),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}

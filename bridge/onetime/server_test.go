@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -20,6 +21,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"ztbridge/bridge/certfile"
 )
 
 // clock is a clock that a test sets.
@@ -368,6 +371,12 @@ func TestSelfSignedCertificateLasts(t *testing.T) {
 	if again := fingerprint("vm.example.org", 24*time.Hour); again != first || first == "" {
 		t.Errorf("after a restart the fingerprint is %q, before %q", again, first)
 	}
+	for name, at := range map[string]time.Duration{"behind": -50 * 365 * 24 * time.Hour,
+		"of last month": -30 * 24 * time.Hour} {
+		if again := fingerprint("vm.example.org", at); again != first {
+			t.Errorf("with a clock that is %s the fingerprint is %q, before %q", name, again, first)
+		}
+	}
 	moved := fingerprint("203.0.113.9", 0)
 	if moved == first {
 		t.Error("for another address the fingerprint is the same")
@@ -389,6 +398,29 @@ func TestSelfSignedCertificateLasts(t *testing.T) {
 	}
 	if fingerprint("203.0.113.9", 0) == "" {
 		t.Error("damaged files keep the server from starting")
+	}
+}
+
+// A certificate that was made while the clock was not set yet is one when it is.
+func TestSelfSignedCertificateOfAnEarlyClock(t *testing.T) {
+	dir := t.TempDir()
+	of := func(now time.Time) string {
+		c, err := selfSigned(dir, "vm.example.org", now, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, err := c.get(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := certfile.Usable(cert, "vm.example.org", time.Now()); err != nil {
+			t.Errorf("made at %s: %v", now, err)
+		}
+		return c.fingerprint
+	}
+	early := of(time.Unix(3600, 0))
+	if set := of(time.Now()); set != early {
+		t.Errorf("with the right time the fingerprint is %q, before %q", set, early)
 	}
 }
 
