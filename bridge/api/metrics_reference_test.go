@@ -140,6 +140,42 @@ func TestMetricsPassword(t *testing.T) {
 	}
 }
 
+// Guesses are bounded for each source, and keep nobody else out.
+func TestMetricsGuesses(t *testing.T) {
+	hash, err := bcrypt.GenerateFromPassword([]byte("right"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, password := range []string{"right", string(hash)} {
+		h := MetricsSettings{User: "prometheus", Password: password}.handler(all)
+		ask := func(from, password string) int {
+			r := httptest.NewRequest("GET", "/metrics", nil)
+			r.RemoteAddr = from
+			r.SetBasicAuth("prometheus", password)
+			answer := httptest.NewRecorder()
+			h.ServeHTTP(answer, r)
+			return answer.Code
+		}
+		for i := range wrongBurst + 20 {
+			want := http.StatusUnauthorized
+			if i >= wrongBurst {
+				want = http.StatusTooManyRequests
+			}
+			if got := ask("10.1.1.1:1000", fmt.Sprint("guess ", i)); got != want {
+				t.Fatalf("guess %d: %d, want %d", i, got, want)
+			}
+		}
+		for range 3 * wrongBurst { // as prometheus asks
+			if got := ask("10.1.1.2:1000", "right"); got != http.StatusOK {
+				t.Fatalf("another source: %d", got)
+			}
+		}
+		if got := ask("10.1.1.1:2000", "right"); got != http.StatusTooManyRequests {
+			t.Errorf("who guesses learns that one is right: %d", got)
+		}
+	}
+}
+
 // A server serves on an address that is there, follows its configuration, and ends.
 func TestMetricsByTCP(t *testing.T) {
 	if os.Geteuid() != 0 {

@@ -11,13 +11,16 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/time/rate"
 
 	"ztbridge/bridge/connlimit"
 	"ztbridge/bridge/sockopt"
@@ -30,6 +33,8 @@ const (
 	maxScrapers    = 32
 	maxOneScraper  = 8
 	metricsTimeout = 10 * time.Second
+	// What a source may guess at once and again, and how many sources a /64 of IPv6 counts as.
+	wrongBurst, wrongEvery, networkWrong = 10, 10 * time.Second, 4
 )
 
 // MetricsSettings say where metrics are served by TCP.
@@ -92,15 +97,45 @@ func (m MetricsSettings) handler(status func() Status) http.Handler {
 	if m.User == "" {
 		return mux
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		user, password, _ := r.BasicAuth()
-		if !m.admits(user, password) {
-			w.Header().Set("WWW-Authenticate", `Basic realm="ztbridge metrics"`)
-			http.Error(w, "user name and password, please", http.StatusUnauthorized)
-			return
-		}
-		mux.ServeHTTP(w, r)
-	})
+	return &passwordGate{settings: m, next: mux,
+		tries: connlimit.NewSources(rate.Every(wrongEvery), wrongBurst, networkWrong, time.Now)}
+}
+
+// passwordGate lets those through who know the password. A source may guess so often only: what is
+// compared costs time where it is a hash.
+type passwordGate struct {
+	settings MetricsSettings
+	next     http.Handler
+	tries    connlimit.Sources
+	right    atomic.Pointer[[sha256.Size]byte] // of what was right before
+}
+
+// ServeHTTP implements http.Handler.
+func (g *passwordGate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	user, password, given := r.BasicAuth()
+	sum := sha256.Sum256([]byte(user + "\x00" + password))
+	known := g.right.Load()
+	remote, _ := netip.ParseAddrPort(r.RemoteAddr)
+	from := remote.Addr().Unmap().WithZone("")
+	switch {
+	case !given:
+		unauthorized(w)
+	case g.tries.Wait(from) > 0:
+		w.Header().Set("Retry-After", strconv.Itoa(int(wrongEvery.Seconds())))
+		http.Error(w, "too many wrong passwords", http.StatusTooManyRequests)
+	case known != nil && subtle.ConstantTimeCompare(known[:], sum[:]) == 1:
+		g.next.ServeHTTP(w, r)
+	case !g.tries.Take(from) || !g.settings.admits(user, password):
+		unauthorized(w)
+	default:
+		g.right.Store(&sum)
+		g.next.ServeHTTP(w, r)
+	}
+}
+
+func unauthorized(w http.ResponseWriter) {
+	w.Header().Set("WWW-Authenticate", `Basic realm="ztbridge metrics"`)
+	http.Error(w, "user name and password, please", http.StatusUnauthorized)
 }
 
 func (m MetricsSettings) admits(user, password string) bool {

@@ -173,8 +173,8 @@ func TestOneNetworkLocksNobodyOut(t *testing.T) {
 	s, _ := served(t, of)
 	now := time.Now()
 	clock := func() time.Time { return now }
-	s.config.Now, s.wrong.one.now, s.wrong.network.now = clock, clock, clock
-	s.requests.one.now, s.requests.network.now = clock, clock
+	s.config.Now = clock
+	s.limitBy(clock)
 	attempt := func(from netip.Addr) bool {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "/login", nil)
 		if err != nil {
@@ -214,7 +214,7 @@ func TestOneNetworkLocksNobodyOut(t *testing.T) {
 	}
 	asked := 0
 	for i := range 4000 {
-		if s.requests.take(netip.MustParseAddr(fmt.Sprintf("fd99::%x", i+1))) {
+		if s.requests.Take(netip.MustParseAddr(fmt.Sprintf("fd99::%x", i+1))) {
 			asked++
 		}
 	}

@@ -75,7 +75,7 @@ func (s *Server) claim(w http.ResponseWriter, r *http.Request) {
 		s.refuseClaim(w, r, http.StatusInternalServerError,
 			"The password could not be kept. See the log: journalctl -u ztbridge")
 	default:
-		s.wrong.forgive(sourceOf(r))
+		s.wrong.Forgive(sourceOf(r))
 		s.sessions.open(w, r, Owner, s.accounts.current(Owner))
 		next := "/"
 		if unfinished(s.config.Backend.Status()) {
@@ -101,8 +101,8 @@ func (s *Server) refuseClaim(w http.ResponseWriter, r *http.Request, code int, f
 // attempt counts a try at a secret, and reports whether it may be made; else how long to wait.
 func (s *Server) attempt(r *http.Request) (time.Duration, bool) {
 	from := sourceOf(r)
-	if s.wrong.take(from) && s.allWrong.AllowN(s.config.Now(), 1) {
+	if s.wrong.Take(from) && s.allWrong.AllowN(s.config.Now(), 1) {
 		return 0, true
 	}
-	return max(s.wrong.wait(from), allEvery), false
+	return max(s.wrong.Wait(from), allEvery), false
 }

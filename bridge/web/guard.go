@@ -53,8 +53,8 @@ func (s *Server) shield(next http.Handler) http.Handler {
 		if s.secured(w, r) {
 			return
 		}
-		if from := sourceOf(r); !s.requests.take(from) {
-			tooMany(w, s.requests.wait(from).Seconds())
+		if from := sourceOf(r); !s.requests.Take(from) {
+			tooMany(w, s.requests.Wait(from).Seconds())
 			http.Error(w, "Too many requests.", http.StatusTooManyRequests)
 			return
 		}

@@ -58,7 +58,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		s.showLogin(w, r, http.StatusUnauthorized, "That password is not right.")
 		return
 	}
-	s.wrong.forgive(sourceOf(r))
+	s.wrong.Forgive(sourceOf(r))
 	s.sessions.open(w, r, role, stamp)
 	s.record(r, "log in as "+string(role), nil)
 	http.Redirect(w, r, "/", http.StatusSeeOther)

@@ -155,8 +155,8 @@ func (s *Server) useOwn(w http.ResponseWriter, r *http.Request, of api.Identity)
 	s.token(func(w http.ResponseWriter, r *http.Request) {
 		exit := r.PostFormValue("exit")
 		who := of.Kind + " " + of.ID
-		if !s.choices.take(who) {
-			wait := s.choices.wait(who)
+		if !s.choices.Take(who) {
+			wait := s.choices.Wait(who)
 			tooMany(w, wait.Seconds())
 			s.refuse(w, r, http.StatusTooManyRequests, "That was too often.",
 				"Choose again in "+waiting(wait)+".")

@@ -280,7 +280,7 @@ func TestChoicesAreLimited(t *testing.T) {
 	s, server := served(t, of)
 	v := visit(t, server.URL)
 	now := time.Now()
-	s.choices.now = func() time.Time { return now }
+	s.limitBy(func() time.Time { return now })
 	choose := func(token string) *http.Response {
 		response, _ := v.ask(http.MethodPost, "/device/exit",
 			url.Values{"token": {token}, "exit": {"direct"}})

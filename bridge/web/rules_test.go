@@ -254,7 +254,8 @@ func TestWrongPasswordsAreLimited(t *testing.T) {
 	s, server := served(t, of)
 	now := time.Now()
 	clock := func() time.Time { return now }
-	s.config.Now, s.wrong.one.now = clock, clock
+	s.config.Now = clock
+	s.limitBy(clock)
 	v := visit(t, server.URL)
 	for i := range wrongBurst {
 		if code := v.login(fmt.Sprintf("wrong password %d", i)); code != http.StatusUnauthorized {
@@ -351,9 +352,9 @@ func TestCookie(t *testing.T) {
 func TestFloodOfRequests(t *testing.T) {
 	of := &box{}
 	of.set(working())
-	s := New(Config{Backend: of, Dir: t.TempDir(), Box: "b", Log: slog.New(slog.DiscardHandler)})
 	now := time.Now()
-	s.requests.one.now = func() time.Time { return now }
+	s := New(Config{Backend: of, Dir: t.TempDir(), Box: "b", Log: slog.New(slog.DiscardHandler),
+		Now: func() time.Time { return now }})
 	ask := func(from string) int {
 		r := httptest.NewRequest(http.MethodGet, "/login", nil)
 		r.RemoteAddr = from + ":1234"
@@ -374,12 +375,6 @@ func TestFloodOfRequests(t *testing.T) {
 	}
 	if code := ask("10.1.1.2"); code != http.StatusOK {
 		t.Errorf("another source: %d", code)
-	}
-	for i := range 3 * maxSources {
-		s.requests.take(addrs(fmt.Sprintf("10.2.%d.%d", i/250, i%250))[0])
-	}
-	if n := len(s.requests.one.sources); n > maxSources {
-		t.Errorf("%d sources are remembered", n)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/certfile"
 	"ztbridge/bridge/clients"
+	"ztbridge/bridge/connlimit"
 )
 
 const (
@@ -56,10 +57,10 @@ type Server struct {
 	assets    map[string]asset
 	templates map[string]*template.Template
 	streams   streams
-	requests  sourceLimits
-	wrong     sourceLimits     // wrong passwords
-	choices   *limiter[string] // of one device
-	memberKey []byte           // makes the tokens of members' forms
+	requests  connlimit.Sources
+	wrong     connlimit.Sources          // wrong passwords
+	choices   *connlimit.Limiter[string] // of one device
+	memberKey []byte                     // makes the tokens of members' forms
 	allWrong  *rate.Limiter
 	upload    upload
 
@@ -78,16 +79,21 @@ func New(c Config) *Server {
 	s := &Server{
 		config: c, accounts: OpenAccounts(c.Dir), audit: &audit{dir: c.Dir, log: c.Log},
 		feed: newFeed(c.Backend, c.Now), assets: assets(),
-		requests: newSourceLimits(requestRate, requestBurst, networkRequests, c.Now),
-		choices:  newLimiter[string](rate.Every(chooseEvery), chooseBurst, c.Now),
-		wrong:    newSourceLimits(rate.Every(wrongEvery), wrongBurst, networkWrong, c.Now),
 		allWrong: rate.NewLimiter(rate.Every(allEvery), allBurst),
 	}
+	s.limitBy(c.Now)
 	s.templates = parseTemplates(s.assets)
 	s.streams.of = map[source]int{}
 	s.memberKey = []byte(random())
 	s.sessions = newSessions(c.Now, s.accounts.current)
 	return s
+}
+
+// limitBy begins to count what each source does, by a clock.
+func (s *Server) limitBy(now func() time.Time) {
+	s.requests = connlimit.NewSources(requestRate, requestBurst, networkRequests, now)
+	s.choices = connlimit.NewLimiter[string](rate.Every(chooseEvery), chooseBurst, now)
+	s.wrong = connlimit.NewSources(rate.Every(wrongEvery), wrongBurst, networkWrong, now)
 }
 
 // Fault returns why the page is not served on an interface where it should be; nil: it is.
