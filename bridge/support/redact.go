@@ -84,10 +84,12 @@ var (
 	// the address of a mail, or user@host
 	mailRE = regexp.MustCompile(`(?i)\b[a-z0-9._%+-]+@[a-z0-9.-]+[a-z0-9]`)
 	macRE  = regexp.MustCompile(`(?i)\b[0-9a-f]{2}(:[0-9a-f]{2}){5,}\b`)
-	ipRE   = regexp.MustCompile(`(?i)\b\d{1,3}(\.\d{1,3}){3}\b|[0-9a-f]*:[0-9a-f:]*:[0-9a-f:.]*`)
-	nodeRE = regexp.MustCompile(`(?i)\b[0-9a-f]{10}\b|\b[0-9a-f]{16}\b`)
-	longRE = regexp.MustCompile(`[A-Za-z0-9+/=_-]{32,}`)
-	hostRE = regexp.MustCompile(`(?i)\b([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,24}\b`)
+	ipRE   = regexp.MustCompile(`(?i)\d{1,3}(\.\d{1,3}){3}|[0-9a-f]*:[0-9a-f:]*:[0-9a-f:.]*`)
+	// as names of machines have it
+	dashedRE = regexp.MustCompile(`\b\d{1,3}(-\d{1,3}){3}\b`)
+	nodeRE   = regexp.MustCompile(`(?i)\b[0-9a-f]{10}\b|\b[0-9a-f]{16}\b`)
+	longRE   = regexp.MustCompile(`[A-Za-z0-9+/=_-]{32,}`)
+	hostRE   = regexp.MustCompile(`(?i)\b([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,24}\b`)
 )
 
 // Redact returns a text without what was added, and without what looks like an address, a name of a
@@ -103,6 +105,13 @@ func (r *Redactor) Redact(text string) string {
 		return r.placeholder("mac", s)
 	})
 	text = ipRE.ReplaceAllStringFunc(text, r.address)
+	text = dashedRE.ReplaceAllStringFunc(text, func(s string) string {
+		dotted := strings.ReplaceAll(s, "-", ".")
+		if with := r.address(dotted); with != dotted {
+			return with
+		}
+		return s
+	})
 	text = nodeRE.ReplaceAllStringFunc(text, func(s string) string {
 		if !strings.ContainsAny(strings.ToLower(s), "abcdef") && r.names[s] == "" {
 			return s // a number, such as a time
@@ -133,7 +142,7 @@ func (r *Redactor) secretReplacer() *strings.Replacer {
 
 // ours are hosts of documents that messages lead to.
 var ours = []string{"www.zerotier.com", "my.zerotier.com", "docs.zerotier.com",
-	"age-encryption.org"}
+	"age-encryption.org", "ztbridge.local"}
 
 func (r *Redactor) url(s string) string {
 	u, err := url.Parse(s)
@@ -184,14 +193,18 @@ var (
 	files = strings.Fields("yaml yml ovpn auth conf json service timer socket target mount " +
 		"slice scope path device go so ko log txt pem crt key db sock state secret public sh " +
 		"zip age gz xz deb img md html css js pid lock local network netdev link")
-	heads = strings.Fields("net kernel vm fs egress ingress zerotier policy inbound peering " +
+	// Ends that are domains as well: three labels are a machine, and so is what calls itself local.
+	domains = strings.Fields("sh zip md so network link local")
+	heads   = strings.Fields("net kernel vm fs egress ingress zerotier policy inbound peering " +
 		"endpoint probe updates metrics notify history page org")
 )
 
 func (r *Redactor) host(s string) string {
 	labels := strings.Split(strings.ToLower(s), ".")
-	if slices.Contains(files, labels[len(labels)-1]) || slices.Contains(heads, labels[0]) ||
-		slices.Contains(ours, strings.ToLower(s)) {
+	end, whole := labels[len(labels)-1], strings.ToLower(s)
+	isFile := slices.Contains(files, end) &&
+		(end != "local" && len(labels) == 2 || !slices.Contains(domains, end))
+	if isFile || slices.Contains(heads, labels[0]) || slices.Contains(ours, whole) {
 		return s
 	}
 	return r.placeholder("host", s)

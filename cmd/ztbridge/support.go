@@ -74,6 +74,11 @@ func (p *program) supportParts(ctx context.Context) ([]support.Part, *support.Re
 		}
 	}
 	p.hideNames(r, s, cfg)
+	for _, c := range changes { // of what is not configured any more, too
+		if c.Kind == "egress" || c.Kind == "ingress" {
+			r.Name(c.Kind, c.Name)
+		}
+	}
 	p.hideSecrets(r, cfg)
 	return []support.Part{
 		{Name: "status.txt", What: "what ztbridge says is going on",
@@ -120,6 +125,12 @@ func (p *program) hideNames(r *support.Redactor, s api.Status, cfg *config.Confi
 			r.Name("client", c.Name)
 		}
 	}
+	for _, d := range s.Devices {
+		hideDevice(r, d.Kind, d.ID, d.Name)
+	}
+	for _, d := range s.Traffic {
+		hideDevice(r, d.Kind, d.ID, d.Name)
+	}
 	for _, e := range s.Egresses {
 		r.Name("egress", e.Name)
 		for _, server := range append(e.Servers, e.Server) {
@@ -148,6 +159,19 @@ func (p *program) hideNames(r *support.Redactor, s api.Status, cfg *config.Confi
 			r.Name("host", name)
 		}
 	}
+}
+
+// hideDevice adds what a device is called. An address, which is a name as well, is hidden as one.
+func hideDevice(r *support.Redactor, kind, id, name string) {
+	switch kind {
+	case "member":
+		r.Name("node", id)
+	case "client":
+		r.Name("client", id)
+	default:
+		return
+	}
+	r.Name(kind, name)
 }
 
 // leastKey is the length of the shortest word of a file with keys that counts as one.
