@@ -33,7 +33,7 @@ func NewWebhook(address, token string) *Webhook { return &Webhook{address, token
 
 // Send implements Sender.
 func (w *Webhook) Send(ctx context.Context, dial Dial, m Message) error {
-	return post(ctx, dial, w.address, w.token, m, pathOf(w.address), w.token)
+	return post(ctx, dial, w.address, w.token, m, append(secretsIn(w.address), w.token)...)
 }
 
 // Ntfy publishes messages to a topic of ntfy.
@@ -77,16 +77,31 @@ func NewTelegram(server, token, chat string) *Telegram {
 func (t *Telegram) Send(ctx context.Context, dial Dial, m Message) error {
 	return post(ctx, dial, t.server+"/bot"+t.token+"/sendMessage", "", map[string]any{
 		"chat_id": t.chat, "text": cut(m.Title+"\n\n"+m.Text, maxText),
-		"link_preview_options": map[string]bool{"is_disabled": true}}, t.token)
+		"link_preview_options": map[string]bool{"is_disabled": true}},
+		append([]string{t.token}, strings.Split(t.token, ":")...)...)
 }
 
-// pathOf returns the part of an address that is secret.
-func pathOf(address string) string {
+// leastSecret is the length of the shortest part of an address that is a secret of its own.
+const leastSecret = 6
+
+// secretsIn returns what is secret in an address: all behind the host, then the parts of it, of
+// which the other side may quote one.
+func secretsIn(address string) []string {
 	u, err := url.Parse(address)
 	if err != nil {
-		return address
+		return []string{address}
 	}
-	return strings.Trim(u.RequestURI(), "/")
+	parts := strings.FieldsFunc(u.Path, func(r rune) bool { return r == '/' || r == ':' })
+	for _, values := range u.Query() {
+		parts = append(parts, values...)
+	}
+	out := []string{strings.Trim(u.RequestURI(), "/")}
+	for _, p := range parts {
+		if len(p) >= leastSecret {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // post sends a value as JSON, and waits until the other side has taken it. Nobody is followed

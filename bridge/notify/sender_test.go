@@ -96,6 +96,13 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 			_ = json.NewEncoder(w).Encode(map[string]string{"description": "no bot " +
 				r.URL.Path + " " + r.Header.Get("Authorization") + "\x1b[2J"})
 		},
+		"an echo of the last part": func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusNotFound)
+			parts := strings.FieldsFunc(r.URL.Path, func(c rune) bool { return c == '/' || c == ':' })
+			_ = json.NewEncoder(w).Encode(map[string]string{"error": "invalid_token " +
+				strings.TrimSuffix(strings.Join(parts, " "), " sendMessage") + " " +
+				r.URL.Query().Get("key")})
+		},
 		"a redirect": func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "https://127.0.0.1:1"+r.URL.Path, http.StatusFound)
 		},
@@ -112,6 +119,7 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 		url := serve(t, handle)
 		for _, s := range []Sender{NewTelegram(url, secret, "1"), NewWebhook(url+"/"+secret, secret),
 			NewNtfy(url+"/5ecret", secret), NewTelegram("https://127.0.0.1:1", secret, "1"),
+			NewWebhook(url+"/services/T0/AAbb-5ecret_5ecret?key=also-5ecret", ""),
 			NewWebhook("https://nowhere.invalid/"+secret, "")} {
 			err := s.Send(t.Context(), direct, sample)
 			if err == nil {
