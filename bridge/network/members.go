@@ -62,7 +62,7 @@ func Pick(members []controller.Member, who string) (controller.Member, error) {
 		if strings.EqualFold(m.Address.String(), who) {
 			return m, nil
 		}
-		if m.Name == who {
+		if m.Name == who && who != "" { // else members without a name would be meant
 			found = append(found, m)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"ztbridge/bridge"
 	"ztbridge/bridge/api"
@@ -120,8 +121,29 @@ func (p *program) or(variable, fallback string) string {
 	return fallback
 }
 
+// notEmpty refuses arguments and values of flags that are empty, as an unset variable of a shell
+// leaves them: without a device, a choice would be that of all devices.
+func notEmpty(cmd *cobra.Command, args []string) error {
+	const hint = "a variable of your shell may be empty"
+	for i, a := range args {
+		if strings.TrimSpace(a) == "" {
+			return usage(fmt.Sprintf("argument %d of `%s` is empty", i+1, cmd.CommandPath()), hint)
+		}
+	}
+	var err error
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if value := strings.TrimSpace(f.Value.String()); value == "" || value == "[]" {
+			err = usage(fmt.Sprintf("--%s is empty", f.Name), hint)
+		}
+	})
+	return err
+}
+
 // understand ends the reading of the command line.
-func (p *program) understand(cmd *cobra.Command, _ []string) error {
+func (p *program) understand(cmd *cobra.Command, args []string) error {
+	if err := notEmpty(cmd, args); err != nil {
+		return err
+	}
 	p.overrides = config.Overrides{}
 	for _, text := range p.set {
 		key, value, found := strings.Cut(text, "=")
