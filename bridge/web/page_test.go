@@ -115,6 +115,9 @@ func mustRead(t *testing.T, path string) string {
 	return string(data)
 }
 
+// axeTime bounds what axe does in one browser, beside other tests.
+const axeTime = 5 * time.Minute
+
 // checkAccess has axe look at each page, in light and dark, on a phone and on a desktop.
 func checkAccess(t *testing.T, axe string) {
 	t.Run("accessible", func(t *testing.T) {
@@ -131,7 +134,7 @@ func checkAccess(t *testing.T, axe string) {
 		plan := newPlanBox(t, controllertest.V1, plannedNetwork)
 		plan.usual(controllertest.V1)
 		// A browser for each few pages: axe takes seconds for one on a busy machine.
-		b := browsertest.New(t, browsertest.Options{})
+		b := browsertest.New(t, browsertest.Options{Timeout: axeTime})
 		for _, url := range []string{server.URL + "/device", server.URL + "/login",
 			fresh.URL + "/login"} {
 			b.Open(url)
@@ -139,7 +142,7 @@ func checkAccess(t *testing.T, axe string) {
 		}
 		for _, paths := range [][]string{{"/", "/activity", "/maintenance"},
 			{"/network", "/profile", "/setup"}, {"/clients"}} {
-			b := browsertest.New(t, browsertest.Options{})
+			b := browsertest.New(t, browsertest.Options{Timeout: axeTime})
 			b.Login(server.URL, ownerPassword)
 			for _, path := range paths {
 				b.Open(server.URL + path)

@@ -23,7 +23,7 @@ import (
 )
 
 // timeout bounds a whole test with a browser.
-const timeout = 90 * time.Second
+const timeout = 3 * time.Minute
 
 // Browser is a headless browser that ends with the test.
 type Browser struct {
@@ -41,7 +41,7 @@ type Options struct {
 	Elsewhere map[string]string
 	// Trusted is a certificate that the browser takes though no authority vouches for it.
 	Trusted *x509.Certificate
-	// Timeout bounds what the browser is used for; by default 90 seconds.
+	// Timeout bounds what the browser is used for; by default three minutes.
 	Timeout time.Duration
 }
 
