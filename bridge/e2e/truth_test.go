@@ -151,6 +151,10 @@ var onThisBox = []brokenState{
 		code: health.PathDiverted, dead: v4, says: []string{"to 10.77.0.0/24 blackhole"}},
 	{name: "a route that throws answers away", brk: shell("ip route add blackhole 10.77.0.2"),
 		code: health.PathDiverted, dead: v4, says: []string{"blackhole 10.77.0.2/32"}},
+	{name: "an IPsec policy that throws packets away",
+		brk: shell("ip xfrm policy add src 10.77.0.0/24 dir fwd action block; " +
+			"nft add table ip other; nft delete table ip other"),
+		code: health.PathDiverted, dead: v4, says: []string{"src 10.77.0.0/24 dst 0.0.0.0/0"}},
 	{name: "a routing rule to main", brk: shell("ip -6 rule add pref 106 lookup main"),
 		code: health.PathDiverted, dead: []string{"udp6"}, says: []string{"lookup main"}},
 	{name: "an interface that is switched off", brk: shell("ip link set ing0 down"),

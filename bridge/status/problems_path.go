@@ -52,6 +52,13 @@ func diversionProblem(v kernel.Diversion) health.Problem {
 	if v.Some {
 		what, whose = "some traffic of devices behind %s does not use ztbridge", "it"
 	}
+	if policy, isPolicy := strings.CutPrefix(v.Rule, "xfrm policy "); isPolicy {
+		return health.Problem{Code: health.PathDiverted, Subject: v.Rule,
+			Message: fmt.Sprintf("packets of devices behind %s are thrown away by another "+
+				"program's IPsec policy (%s)", v.Iface, policy),
+			Remedy:  "remove that policy, here and in the configuration of that program",
+			Command: v.Remove}
+	}
 	route, isRoute := strings.CutPrefix(v.Rule, "route ")
 	if isRoute {
 		return health.Problem{Code: health.PathDiverted, Subject: v.Rule,

@@ -55,8 +55,8 @@ type flow struct {
 
 // Diversions returns the foreign rules that decide about packets from any of the sources to any of
 // dsts, or about the replies, which come by egress. It asks the kernel to route such packets, so
-// that a rule whose table has no route counts as harmless. It also returns routes that throw away
-// what goes to the sources. It skips sources whose interface does not exist.
+// that a rule whose table has no route counts as harmless. It also returns routes and IPsec
+// policies that throw away what goes to the sources, or comes from them. It skips sources whose interface does not exist.
 func (k *Kernel) Diversions(sources []Source, egress string,
 	dsts []netip.Addr) ([]Diversion, error) {
 	k.mu.Lock()
@@ -89,7 +89,11 @@ func (k *Kernel) Diversions(sources []Source, egress string,
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, dead...)
+		blocks, err := k.ipsecBlocks(f, sources, dsts)
+		if err != nil {
+			return nil, err
+		}
+		out = append(append(out, dead...), blocks...)
 	}
 	return out, nil
 }

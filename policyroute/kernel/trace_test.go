@@ -178,6 +178,11 @@ func TestDiversions(t *testing.T) {
 		{"ip route del prohibit 10.9.0.2; nft 'table ip m { chain p { type filter hook " +
 			"prerouting priority mangle; iifname \"in0\" meta mark set 1; }; }'", "10.8.0.2",
 			"97: from all fwmark 0x1 prohibit"},
+		{"nft delete table ip m; ip xfrm policy add src 10.9.0.0/24 dir fwd action block",
+			"10.8.0.2", "xfrm policy src 10.9.0.0/24 dst 0.0.0.0/0 dir fwd"},
+		{"ip xfrm policy flush; ip xfrm policy add dst 10.9.0.7 dir out action block; " +
+			"ip xfrm policy add src 10.5.0.0/16 dir fwd action block", "10.8.0.2",
+			"xfrm policy src 0.0.0.0/0 dst 10.9.0.7/32 dir out"},
 	} {
 		w.box.sh(t, tt.make)
 		found := look(tt.dst)
