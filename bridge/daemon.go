@@ -69,7 +69,7 @@ type daemon struct {
 	// filtered reports whether the filter that was decided was in force when the last pass looked,
 	// or that the pass succeeded.
 	filtered   bool
-	refiltered uint64                    // FilterChanges when flows without translation were last cut
+	refiltered uint64                    // FilterChanges when untranslated flows were last cut
 	steered    map[string][]netip.Addr   // the resolvers that clients' questions go to, by egress
 	preferred  string                    // the egress that a person chose; empty if nobody did
 	idleMeter  *reclaim.Meter            // nil where it does not matter

@@ -163,10 +163,11 @@ func ingressProblems(intent policyroute.Intent, host decide.HostState) []health.
 			switch {
 			case link.Former == g.Iface:
 				out = append(out, health.Problem{Code: health.IngressStacked, Subject: g.Name,
-					Message: fmt.Sprintf("%s, where devices enter, is called %s now: what enters by "+
-						"it is blocked", g.Iface, name),
+					Message: fmt.Sprintf("%s, where devices enter, is called %s now: what enters "+
+						"by it is blocked", g.Iface, name),
 					Remedy: fmt.Sprintf("rename it back: ip link set %s down; ip link set %[1]s "+
-						"name %s up; or name %[1]s in the configuration and reload", name, g.Iface)})
+						"name %s up; or name %[1]s in the configuration and reload", name,
+						g.Iface)})
 			case host.StackedOn(name, g.Iface):
 				out = append(out, health.Problem{Code: health.IngressStacked, Subject: g.Name,
 					Message: fmt.Sprintf("%s, where devices enter, is part of %s: what enters by "+
