@@ -124,7 +124,7 @@ func TestIngressIsRenamed(t *testing.T) {
 	b.sh("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
 	b.sh("ip link set " + lab.IngressIface + " name foo0")
 	b.await("the renamed ingress", func(st api.Status) bool {
-		_, found := condition(st, health.IngressStacked)
+		_, found := condition(st, health.IngressMissing)
 		return found
 	})
 	leaks, err := top.WatchLeaks()

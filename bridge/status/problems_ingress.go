@@ -161,6 +161,8 @@ func ingressProblems(intent policyroute.Intent, host decide.HostState) []health.
 		for _, name := range intent.Stacked {
 			link, _ := host.Link(name)
 			switch {
+			case link.Former == g.Iface && !host.Exists(g.Iface) && !g.Owned &&
+				!strings.HasPrefix(g.Iface, "zt"): // missingLink tells of it
 			case link.Former == g.Iface:
 				out = append(out, health.Problem{Code: health.IngressStacked, Subject: g.Name,
 					Message: fmt.Sprintf("%s, where devices enter, is called %s now: what enters "+
