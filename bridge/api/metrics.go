@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -140,10 +141,7 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 		if p.Off {
 			continue
 		}
-		egress := p.Egress
-		if egress == "" {
-			egress = "none"
-		}
+		egress := cmp.Or(p.Egress, "none")
 		gauge(policyEgress, 1, p.Name, egress)
 	}
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -159,10 +160,7 @@ func (p *page) assignment(a Assignment) string {
 	if a.To != "" {
 		to = " to " + a.To
 	}
-	by := a.Rule
-	if by == "" {
-		by = "no rule"
-	}
+	by := cmp.Or(a.Rule, "no rule")
 	goes := "blocked"
 	if a.Egress != "" {
 		goes = a.Egress
@@ -210,10 +208,7 @@ func (p *page) policy(rule Policy) {
 	p.field("from", strings.Join(rule.From, ", "))
 	p.field("to", strings.Join(rule.To, ", "))
 	p.field("at", strings.Join(rule.At, ", "))
-	wanted := strings.Join(rule.Wanted, ", ")
-	if wanted == "" {
-		wanted = "block"
-	}
+	wanted := cmp.Or(strings.Join(rule.Wanted, ", "), "block")
 	p.field("egress", wanted)
 	p.field("why", rule.Why)
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -133,10 +134,7 @@ func (p *page) traffic(s Status) {
 	}
 	p.title("Devices")
 	for _, rule := range s.Policies {
-		from := strings.Join(rule.From, ", ")
-		if from == "" {
-			from = "all"
-		}
+		from := cmp.Or(strings.Join(rule.From, ", "), "all")
 		if len(rule.To) > 0 {
 			from += " to " + strings.Join(rule.To, ", ")
 		}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -98,9 +99,7 @@ func (d *decoder) network(v value) {
 			return
 		}
 	}
-	if n.Name == "" {
-		n.Name = n.ID
-	}
+	n.Name = cmp.Or(n.Name, n.ID)
 	if d.claimIngress(n.Name, v.pos()) {
 		d.cfg.ZeroTier.Networks = append(d.cfg.ZeroTier.Networks, n)
 	}
@@ -195,9 +194,7 @@ func (d *decoder) ingressInterface(v value) {
 			return
 		}
 	}
-	if in.Name == "" {
-		in.Name = in.Iface
-	}
+	in.Name = cmp.Or(in.Name, in.Iface)
 	if d.claimIngress(in.Name, v.pos()) {
 		d.cfg.Interfaces = append(d.cfg.Interfaces, in)
 	}

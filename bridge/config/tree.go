@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -163,9 +164,7 @@ func (v value) entries() []entry {
 			continue
 		}
 		first[k.Value] = k.Line
-		if sub.node.Line == 0 {
-			sub.node.Line = k.Line
-		}
+		sub.node.Line = cmp.Or(sub.node.Line, k.Line)
 		list = append(list, entry{k.Value, sub})
 	}
 	return list

@@ -323,10 +323,7 @@ func lookEgress(e Egress) Result {
 		r.doubtful = !e.Answers
 		return r
 	}
-	message := e.Trouble.Message
-	if message == "" {
-		message = "not connected (" + e.State + ")"
-	}
+	message := cmp.Or(e.Trouble.Message, "not connected ("+e.State+")")
 	return failed(message, e.Trouble.Remedy)
 }
 

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -24,10 +25,7 @@ func memberPage(n Network) string {
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	via4, via6 := first(n.Addresses, netip.Addr.Is4, "ADDRESS-OF-THIS-BOX"),
 		first(n.Addresses, netip.Addr.Is6, "")
-	iface := n.Iface
-	if iface == "" {
-		iface = "ztXXXXXXXX"
-	}
+	iface := cmp.Or(n.Iface, "ztXXXXXXXX")
 
 	line("Network %s (%s)", n.Name, n.ID)
 	line("")

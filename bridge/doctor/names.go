@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"net"
 	"slices"
 	"strings"
@@ -17,10 +18,7 @@ func nameChecks(h Host, d Daemon) []check {
 		if !reachable(r, d.Ingresses) {
 			continue
 		}
-		name := r.Program
-		if name == "" {
-			name = "a program"
-		}
+		name := cmp.Or(r.Program, "a program")
 		open = append(open, name+" on "+net.JoinHostPort(r.Addr.String(), "53"))
 	}
 	elsewhere := slices.ContainsFunc(d.Egresses, func(e Egress) bool { return e.Kind != "wan" })

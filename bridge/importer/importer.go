@@ -2,6 +2,7 @@ package importer
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -266,10 +267,7 @@ func (i *Import) awaitUp(ctx context.Context) (*api.Egress, error) {
 	if err := i.Daemon.Reload(ctx); err != nil {
 		return nil, fmt.Errorf("reading the new configuration: %w", err)
 	}
-	wait := i.Wait
-	if wait == 0 {
-		wait = DefaultWait
-	}
+	wait := cmp.Or(i.Wait, DefaultWait)
 	ctx, cancel := context.WithTimeoutCause(ctx, wait, ErrNotUp)
 	defer cancel()
 	i.say("waiting for %s to come up", i.Name)

@@ -1,6 +1,7 @@
 package ndp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,9 +50,7 @@ type Proxy struct {
 
 // New returns a proxy that does nothing until Run.
 func New(cfg Config) *Proxy {
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
+	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
 	return &Proxy{cfg: cfg, limit: rate.NewLimiter(answersPerSecond, answersBurst)}
 }
 

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -67,9 +68,7 @@ type Telegram struct{ server, token, chat string }
 
 // NewTelegram returns a sender. server is empty for Telegram's own.
 func NewTelegram(server, token, chat string) *Telegram {
-	if server == "" {
-		server = telegramAt
-	}
+	server = cmp.Or(server, telegramAt)
 	return &Telegram{strings.TrimSuffix(server, "/"), token, chat}
 }
 

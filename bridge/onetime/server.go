@@ -1,6 +1,7 @@
 package onetime
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -63,9 +64,7 @@ func New(c Config) (*Server, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.Log == nil {
-		c.Log = slog.Default()
-	}
+	c.Log = cmp.Or(c.Log, slog.Default())
 	if !c.Listen.Addr().IsLoopback() {
 		return nil, fmt.Errorf("serving one-time links: %s is not a loopback address", c.Listen)
 	}

@@ -1,6 +1,7 @@
 package pathcheck
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -286,9 +287,7 @@ func (a answer) quoted(b []byte, code string) (answer, bool) {
 	if len(b) < ports+4 {
 		return a, false
 	}
-	if code == "" {
-		code = "unreachable"
-	}
+	code = cmp.Or(code, "unreachable")
 	a.refused = fmt.Sprintf("%s says: %s", a.src, code)
 	a.port = binary.BigEndian.Uint16(b)
 	switch proto {

@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -94,10 +95,7 @@ func (s *Store) issueClient(ca pair, ix *index, r Request) (Client, []byte, erro
 	if err != nil {
 		return Client{}, nil, err
 	}
-	life := r.Life
-	if life == 0 {
-		life = DefaultClientLife
-	}
+	life := cmp.Or(r.Life, DefaultClientLife)
 	if life < 0 {
 		return Client{}, nil, fmt.Errorf("a life of %s", life)
 	}

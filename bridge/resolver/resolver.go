@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -77,9 +78,7 @@ type Resolver struct {
 
 // New returns a resolver that does nothing until Run.
 func New(cfg Config) *Resolver {
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
+	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
 	r := &Resolver{cfg: cfg, inFlight: inFlight{each: map[netip.Prefix]int{}}}
 	for _, u := range cfg.Upstreams {
 		r.upstreams = append(r.upstreams, newUpstream(u, cfg))

@@ -1,6 +1,7 @@
 package services
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -145,10 +146,7 @@ func awaitUp(ctx context.Context, t *client.Tunnel, changed <-chan struct{},
 }
 
 func trialError(s client.Status) error {
-	cause := s.Cause
-	if cause == "" {
-		cause = "the server does not answer"
-	}
+	cause := cmp.Or(s.Cause, "the server does not answer")
 	return &api.HintedError{Err: errors.New(cause), Hint: s.Remedy}
 }
 

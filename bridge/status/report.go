@@ -137,9 +137,7 @@ func (r *Reporter) wan(s decide.Snapshot) api.WAN {
 	r4, r6 := s.Host.Default(policyroute.V4), s.Host.Default(policyroute.V6)
 	w := api.WAN{Interface: r4.Iface, Gateway4: r4.Gateway, Gateway6: r6.Gateway,
 		Addresses: []netip.Addr{}}
-	if w.Interface == "" {
-		w.Interface = r6.Iface
-	}
+	w.Interface = cmp.Or(w.Interface, r6.Iface)
 	w.Up = decide.UplinkID(s.Host) != ""
 	state := "down"
 	if w.Up {

@@ -1,6 +1,7 @@
 package zerotier
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/netip"
@@ -80,9 +81,7 @@ func New(cfg Config) *Service {
 	if cfg.Notify == nil {
 		cfg.Notify = func() {}
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
+	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
 	if cfg.IDTool == nil {
 		cfg.IDTool = runIDTool
 	}

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -66,10 +67,7 @@ type filterCache struct {
 
 // Open prepares access to the network namespace of the calling thread. Call Close when done.
 func Open(opts Options) (*Kernel, error) {
-	log := opts.Logger
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
+	log := cmp.Or(opts.Logger, slog.New(slog.DiscardHandler))
 	k := &Kernel{log: log, nft: newNft(), ipt: newIPTables(log)}
 	var err error
 	if k.record, err = openRecord(opts.RecordPath); err != nil {

@@ -77,9 +77,7 @@ func New(cfg Config) (*Tunnel, error) {
 	if cfg.Resolver == nil {
 		cfg.Resolver = net.DefaultResolver
 	}
-	if cfg.Log == nil {
-		cfg.Log = slog.Default()
-	}
+	cfg.Log = cmp.Or(cfg.Log, slog.Default())
 	log := cfg.Log.With("tunnel", cfg.Name)
 	return &Tunnel{
 		cfg: cfg,

@@ -1,6 +1,7 @@
 package endpoint
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,9 +48,7 @@ func New(c Config) (*Server, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.Log == nil {
-		c.Log = slog.Default()
-	}
+	c.Log = cmp.Or(c.Log, slog.Default())
 	if !filepath.IsAbs(c.RuntimeDir) { // openvpn runs in another directory
 		return nil, fmt.Errorf("making the endpoint: the runtime directory %q is not absolute",
 			c.RuntimeDir)

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -172,9 +173,7 @@ func takeConnection(p *parser, d directive) error {
 	}
 	for i := first; i < len(p.remotes); i++ {
 		r := &p.remotes[i]
-		if r.port == 0 {
-			r.port = p.port
-		}
+		r.port = cmp.Or(r.port, p.port)
 		if r.proto == (rawProto{}) {
 			r.proto = p.proto
 		}
@@ -195,9 +194,7 @@ func (p *parser) finishRemotes() error {
 		}
 		r := Remote{Host: raw.host, Port: raw.port, Proto: raw.proto.proto,
 			Family: raw.proto.family, Connection: raw.block}
-		if r.Port == 0 {
-			r.Port = p.port
-		}
+		r.Port = cmp.Or(r.Port, p.port)
 		if r.Proto == "" {
 			r.Proto, r.Family = p.proto.proto, p.proto.family
 		}

@@ -1,6 +1,7 @@
 package boottest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,10 +53,7 @@ func (m Machine) args() []string {
 		fmt.Sprint(m.Memory)}
 	disk := []string{"-drive", "file=" + m.Disk + ",format=raw,if=none,id=disk,cache=unsafe",
 		"-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk"}
-	cpus := m.CPUs
-	if cpus == 0 {
-		cpus = 2
-	}
+	cpus := cmp.Or(m.CPUs, 2)
 	tcg := []string{"-accel", "tcg,thread=multi", "-smp", fmt.Sprint(cpus)}
 	// QEMU 7.2 computes VAES wrongly, and ZeroTier, which uses it for all but short packets, cannot
 	// read its configuration.

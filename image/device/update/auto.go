@@ -1,6 +1,7 @@
 package update
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"encoding/binary"
@@ -277,10 +278,7 @@ func (a Auto) restartAt(now time.Time) time.Time {
 	if a.Now {
 		return now
 	}
-	length := (a.Until - a.From + dayLength) % dayLength
-	if length == 0 {
-		length = dayLength
-	}
+	length := cmp.Or((a.Until-a.From+dayLength)%dayLength, dayLength)
 	start := now.Truncate(dayLength).Add(a.From)
 	for start.After(now) {
 		start = start.Add(-dayLength)
