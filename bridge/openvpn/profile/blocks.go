@@ -40,13 +40,10 @@ func takeBlock(p *parser, d directive) error {
 		return err
 	}
 	if canonical != "" {
-		p.keepBlock(d.name, canonical)
+		p.current(d.name).blocks[d.name] = canonical
 	}
 	return nil
 }
-
-// keepBlock keeps a block where it stands.
-func (p *parser) keepBlock(name, body string) { p.current(name).blocks[name] = body }
 
 // content returns the text of a block or of the file that stands for it.
 func (p *parser) content(d directive) (string, error) {

@@ -2,11 +2,11 @@ package profile
 
 import (
 	"archive/zip"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -88,16 +88,6 @@ func (c *collection) parse(name string, options Options) (*Profile, Report, erro
 func isNamed(profile string, patterns []string) bool {
 	short := strings.TrimSuffix(profile, path.Ext(profile))
 	return slices.Contains(patterns, short) || slices.Contains(patterns, path.Base(short))
-}
-
-// ListAll returns the names of the profiles in a folder or a ZIP archive.
-func ListAll(from string) ([]string, error) {
-	c, err := openCollection(from)
-	if err != nil {
-		return nil, fmt.Errorf("reading profiles: %w", err)
-	}
-	defer func() { _ = c.close() }()
-	return c.pick(nil)
 }
 
 // IsCollection reports whether a path is a folder or a ZIP archive rather than one profile.
@@ -200,7 +190,7 @@ func openFolder(dir string) (*collection, error) {
 			return nil, err
 		}
 		defer f.Close()
-		return readLimited(f)
+		return readLimited(f, maxProfile)
 	}
 	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		switch {
@@ -268,11 +258,9 @@ func openArchive(file string) (*collection, error) {
 			return nil, err
 		}
 		defer r.Close()
-		return readLimited(r)
+		return readLimited(r, maxProfile)
 	}
-	for name := range entries {
-		c.names = append(c.names, name)
-	}
+	c.names = slices.Collect(maps.Keys(entries))
 	return c, nil
 }
 
@@ -328,15 +316,14 @@ func checkEntries(files []*zip.File) (map[string]*zip.File, error) {
 	return entries, nil
 }
 
-// readLimited reads a file of unknown size, up to that of a profile.
-func readLimited(r io.Reader) ([]byte, error) {
-	var b bytes.Buffer
-	n, err := b.ReadFrom(io.LimitReader(r, maxProfile+1))
+// readLimited reads a file of unknown size, up to a limit in bytes.
+func readLimited(r io.Reader, limit int) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, int64(limit)+1))
 	if err != nil {
 		return nil, err
 	}
-	if n > maxProfile {
-		return nil, fmt.Errorf("it is larger than %d bytes", maxProfile)
+	if len(data) > limit {
+		return nil, fmt.Errorf("it is larger than %d bytes", limit)
 	}
-	return b.Bytes(), nil
+	return data, nil
 }

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -57,9 +58,7 @@ var cipherAliases = map[string]string{
 // KnownCipher returns the name of a data channel cipher as OpenVPN writes it, or nothing.
 func KnownCipher(name string) string {
 	name = strings.ToUpper(strings.TrimPrefix(name, "?"))
-	if alias := cipherAliases[name]; alias != "" {
-		name = alias
-	}
+	name = cmp.Or(cipherAliases[name], name)
 	for _, list := range [][]string{modernCiphers, plainCiphers, legacyCiphers, rareCiphers} {
 		if slices.Contains(list, name) {
 			return name
@@ -173,9 +172,7 @@ func takeAuth(p *parser, d directive) error {
 		return fmt.Errorf("it needs an argument")
 	}
 	name := strings.TrimPrefix(strings.ToUpper(d.args[0]), "RSA-")
-	if alias := digestAliases[name]; alias != "" {
-		name = alias
-	}
+	name = cmp.Or(digestAliases[name], name)
 	switch {
 	case name == "NONE":
 		name = "none"
@@ -197,26 +194,19 @@ func takeAuth(p *parser, d directive) error {
 
 // takeCompress keeps the framing that the server expects. Packets are never compressed by us.
 func takeCompress(p *parser, d directive) error {
-	arg := ""
-	if len(d.args) > 0 {
-		arg = d.args[0]
-	}
+	arg := strings.Join(d.args, " ")
 	forms := map[string][]string{
 		"compress": {"", "stub", "stub-v2", "migrate", "lzo", "lz4", "lz4-v2"},
 		"comp-lzo": {"", "no", "yes", "adaptive"},
 	}
-	if len(d.args) > 1 || !slices.Contains(forms[d.name], arg) {
-		return fmt.Errorf("%q is not a form of it", strings.Join(d.args, " "))
+	if !slices.Contains(forms[d.name], arg) {
+		return fmt.Errorf("%q is not a form of it", arg)
 	}
 	// One of the two counts in OpenVPN, the last.
 	delete(p.profile.options, "compress")
 	delete(p.profile.options, "comp-lzo")
 	p.find(d, Info, "packets are accepted compressed and sent uncompressed (VORACLE)")
-	if arg == "" {
-		p.set(d.name)
-	} else {
-		p.set(d.name, arg)
-	}
+	p.set(d.name, strings.Fields(arg)...)
 	return nil
 }
 

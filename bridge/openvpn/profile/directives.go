@@ -40,17 +40,8 @@ func directives() map[string]rule {
 	return out
 }
 
-var (
-	tableOnce sync.Once
-	tableMade map[string]rule
-)
-
-// table returns directives, which it makes once. (A variable could not be initialised with it: the
-// rule of <connection> refers to the table.)
-func table() map[string]rule {
-	tableOnce.Do(func() { tableMade = directives() })
-	return tableMade
-}
+// table returns directives, which it makes once.
+var table = sync.OnceValue(directives)
 
 // keptDirectives are those that are read one by one.
 func keptDirectives() map[string]rule {
@@ -60,19 +51,23 @@ func keptDirectives() map[string]rule {
 		return one(func(p *parser, _ directive) error { set(p); return nil })
 	}
 	own := func(r rule) rule { r.class = perserver; return r }
+	port := word("number", parsePort, func(p *parser) *uint16 { return &p.port })
+	proto := word("protocol", parseProto, func(p *parser) *rawProto { return &p.proto })
+	// Only servers of one transport are kept.
+	forced := word("protocol", parseProto, func(p *parser) *rawProto { return &p.forced })
 	return map[string]rule{
 		"client":                 flag(func(p *parser) { p.pull = true }),
 		"pull":                   flag(func(p *parser) { p.pull = true }),
 		"tls-client":             flag(func(p *parser) { p.tlsClient = true }),
 		"mode":                   one(takeMode),
 		"remote":                 own(one(takeRemote)),
-		"proto":                  own(one(takeProto)),
-		"proto-force":            one(takeProtoForce),
-		"port":                   own(one(takePort)),
+		"proto":                  own(one(proto)),
+		"proto-force":            one(forced),
+		"port":                   own(one(port)),
 		"lport":                  one(takeLocalPort),
 		"bind":                   flag(func(p *parser) { p.bind = true }),
 		"nobind":                 flag(func(p *parser) { p.noBind = true }),
-		"rport":                  own(one(takePort)),
+		"rport":                  own(one(port)),
 		"remote-random":          flag(func(p *parser) { p.profile.RandomOrder = true }),
 		"remote-random-hostname": flag(func(p *parser) { p.profile.RandomNames = true }),
 		"connection":             block(takeConnection),

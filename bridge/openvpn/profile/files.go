@@ -67,8 +67,7 @@ func readPlain(dir, name string) ([]byte, error) {
 	}
 	defer root.Close()
 	info, err := root.Lstat(name)
-	var place *fs.PathError
-	if errors.As(err, &place) {
+	if place, ok := errors.AsType[*fs.PathError](err); ok {
 		return nil, place.Err // the name is known to who asked
 	}
 	if err != nil {
@@ -85,12 +84,5 @@ func readPlain(dir, name string) ([]byte, error) {
 	if now, err := f.Stat(); err != nil || !os.SameFile(info, now) {
 		return nil, errors.New("it changed while it was read")
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxInlined+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > maxInlined {
-		return nil, fmt.Errorf("it is larger than %d bytes", maxInlined)
-	}
-	return data, nil
+	return readLimited(f, maxInlined)
 }

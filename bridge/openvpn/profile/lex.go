@@ -2,6 +2,7 @@ package profile
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 )
 
@@ -164,19 +165,12 @@ func joinLines(lines []string) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:@+=,!-]+$`)
+
 // quoteWord writes a word so that splitWords, and OpenVPN, read it back. The word must hold no
 // control character.
 func quoteWord(w string) string {
-	plain := w != ""
-	for _, c := range []byte(w) {
-		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' ||
-			strings.IndexByte("_./:@+=,-!", c) >= 0 {
-			continue
-		}
-		plain = false
-		break
-	}
-	if plain {
+	if plainWord.MatchString(w) {
 		return w
 	}
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(w) + `"`

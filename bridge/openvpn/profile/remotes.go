@@ -105,48 +105,31 @@ func parsePort(s string) (uint16, error) {
 
 var serviceName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,30}$`)
 
+// protos are the transports by the words of OpenVPN, of which a client writes some in two ways.
+var protos = map[string]rawProto{
+	"udp": {UDP, 0}, "udp4": {UDP, 4}, "udp6": {UDP, 6},
+	"tcp": {TCP, 0}, "tcp4": {TCP, 4}, "tcp6": {TCP, 6},
+	"tcp-client": {TCP, 0}, "tcp4-client": {TCP, 4}, "tcp6-client": {TCP, 6},
+}
+
 func parseProto(s string) (rawProto, error) {
-	switch strings.ToLower(s) {
-	case "udp":
-		return rawProto{UDP, 0}, nil
-	case "udp4":
-		return rawProto{UDP, 4}, nil
-	case "udp6":
-		return rawProto{UDP, 6}, nil
-	case "tcp", "tcp-client":
-		return rawProto{TCP, 0}, nil
-	case "tcp4", "tcp4-client":
-		return rawProto{TCP, 4}, nil
-	case "tcp6", "tcp6-client":
-		return rawProto{TCP, 6}, nil
+	if proto, known := protos[strings.ToLower(s)]; known {
+		return proto, nil
 	}
 	return rawProto{},
 		fmt.Errorf("%q is not a protocol of a client (udp, tcp, udp4, tcp4, udp6, tcp6)", s)
 }
 
-func takeProto(p *parser, d directive) (err error) {
-	if len(d.args) != 1 {
-		return fmt.Errorf("expected: %s protocol", d.name)
+// word reads a directive with one argument, which is called so, into a place in the parser.
+func word[T any](called string, read func(string) (T, error), into func(*parser) *T,
+) func(*parser, directive) error {
+	return func(p *parser, d directive) (err error) {
+		if len(d.args) != 1 {
+			return fmt.Errorf("expected: %s %s", d.name, called)
+		}
+		*into(p), err = read(d.args[0])
+		return err
 	}
-	p.proto, err = parseProto(d.args[0])
-	return err
-}
-
-func takePort(p *parser, d directive) (err error) {
-	if len(d.args) != 1 {
-		return fmt.Errorf("expected: %s number", d.name)
-	}
-	p.port, err = parsePort(d.args[0])
-	return err
-}
-
-// takeProtoForce keeps only servers of one transport.
-func takeProtoForce(p *parser, d directive) (err error) {
-	if len(d.args) != 1 {
-		return fmt.Errorf("expected: proto-force protocol")
-	}
-	p.forced, err = parseProto(d.args[0])
-	return err
 }
 
 // takeConnection reads a <connection> block: one server with settings of its own.

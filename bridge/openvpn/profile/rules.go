@@ -16,13 +16,11 @@ type check func(word string) (string, error)
 // their checks; the last check serves all further arguments, a nil one passes everything. An option
 // that does not is dropped with a warning.
 func keep(max int, checks ...check) rule {
+	strict := required(max, checks...)
 	return rule{class: kept, take: func(p *parser, d directive) error {
-		args, err := canonical(d, max, checks)
-		if err != nil {
+		if err := strict.take(p, d); err != nil {
 			p.find(d, Warning, "%v; ignored", err)
-			return nil
 		}
-		p.set(d.name, args...)
 		return nil
 	}}
 }

@@ -68,19 +68,11 @@ func (s settings) inheritKeys(base settings) {
 	}
 }
 
-// without returns the settings that are no server's own.
-func (s settings) without() settings {
+// part returns the settings that are a server's own, or those that are not.
+func (s settings) part(own bool) settings {
 	out := settings{options: maps.Clone(s.options), blocks: maps.Clone(s.blocks)}
-	maps.DeleteFunc(out.options, func(n string, _ [][]string) bool { return perServer[n] })
-	maps.DeleteFunc(out.blocks, func(n string, _ string) bool { return perServer[n] })
-	return out
-}
-
-// only returns the settings that are a server's own.
-func (s settings) only() settings {
-	out := settings{options: maps.Clone(s.options), blocks: maps.Clone(s.blocks)}
-	maps.DeleteFunc(out.options, func(n string, _ [][]string) bool { return !perServer[n] })
-	maps.DeleteFunc(out.blocks, func(n string, _ string) bool { return !perServer[n] })
+	maps.DeleteFunc(out.options, func(n string, _ [][]string) bool { return perServer[n] != own })
+	maps.DeleteFunc(out.blocks, func(n string, _ string) bool { return perServer[n] != own })
 	return out
 }
 

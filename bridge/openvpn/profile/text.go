@@ -76,7 +76,7 @@ func (p *Profile) TextFor(a Attempt) string {
 	if m := p.For(a.Remote); m != p {
 		return m.TextFor(a)
 	}
-	all := p.settings.without()
+	all := p.settings.part(false)
 	own := p.of(a.Remote).proxyAt(a.Proxy)
 	maps.Copy(all.options, own.options)
 	maps.Copy(all.blocks, own.blocks)
@@ -98,7 +98,7 @@ func (p *Profile) of(r Remote) settings {
 	if r.Connection > 0 {
 		own = p.connections[r.Connection-1]
 	}
-	return own.only().suited(r.Proto)
+	return own.part(true).suited(r.Proto)
 }
 
 // ControlKey is what wraps a server's control channel. The zero value says that nothing does.
@@ -133,7 +133,7 @@ func (p *Profile) normalise() {
 		return !p.of(r).equal(p.of(p.Remotes[0]))
 	})
 	if !differ {
-		all := p.without()
+		all := p.part(false)
 		maps.Copy(all.options, p.of(p.Remotes[0]).options)
 		maps.Copy(all.blocks, p.of(p.Remotes[0]).blocks)
 		p.settings, p.connections = all, nil
@@ -154,7 +154,7 @@ func (p *Profile) normalise() {
 		own[i] = p.of(r)
 		p.Remotes[i].Connection = i + 1
 	}
-	p.connections, p.settings = own, p.without()
+	p.connections, p.settings = own, p.part(false)
 }
 
 func (p *Profile) text(servers []string, s settings) string {
