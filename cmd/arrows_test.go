@@ -69,7 +69,7 @@ var arrows = []arrow{
 		"bridge/zerotier/controller"}},
 	// a driver: only what is below itself, and what says what is wrong
 	{from: "bridge/*/…", to: []string{"bridge/certfile", "bridge/connlimit", "bridge/health", "bridge/pathdial",
-		"bridge/sealed", "bridge/sockopt", "bridge/suggest"}},
+		"bridge/sealed", "bridge/sockopt", "bridge/statefile", "bridge/suggest"}},
 	{from: "policyroute"},
 	{from: "policyroute/kernel", to: []string{"policyroute"}},
 	{from: "policyroute/netlab"},

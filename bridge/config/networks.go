@@ -8,10 +8,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
-	"github.com/google/renameio/v2"
 	"go.yaml.in/yaml/v3"
+
+	"ztbridge/bridge/statefile"
 )
 
 // ErrByHand is returned where a person has to edit the configuration.
@@ -169,7 +169,7 @@ func replaceAt(text string, node *yaml.Node, with string) (string, error) {
 func Rewrite(path string, data []byte) error {
 	real, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return renameio.WriteFile(path, data, 0o600)
+		return statefile.Write(path, data)
 	}
 	if err != nil {
 		return err
@@ -178,17 +178,5 @@ func Rewrite(path string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	f, err := renameio.NewPendingFile(real, renameio.WithTempDir(filepath.Dir(real)),
-		renameio.WithStaticPermissions(info.Mode().Perm()))
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if owner, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() != int(owner.Uid) {
-		err = errors.Join(err, f.Chown(int(owner.Uid), int(owner.Gid)))
-	}
-	if err == nil {
-		err = f.CloseAtomicallyReplace()
-	}
-	return errors.Join(err, f.Cleanup())
+	return statefile.Replace(real, data, info.Mode().Perm(), info)
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 
 	"github.com/google/renameio/v2"
 )
@@ -50,7 +51,7 @@ func (f *JSON[T]) Save(v T) error {
 	if err != nil {
 		return fmt.Errorf("encoding %s: %w", f.path, err)
 	}
-	if err := write(f.path, append(b, '\n')); err != nil {
+	if err := Write(f.path, append(b, '\n')); err != nil {
 		return err
 	}
 	f.kept = v
@@ -70,7 +71,7 @@ func ReadLine(path string) (string, error) {
 // WriteLine replaces a file with one line. An empty line removes the file.
 func WriteLine(path, line string) error {
 	if line != "" {
-		return write(path, []byte(line+"\n"))
+		return Write(path, []byte(line+"\n"))
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -91,7 +92,26 @@ func SyncDir(dir string) error {
 	return nil
 }
 
-// write replaces a file atomically: after a power cut it has the old content or the new one.
-func write(path string, data []byte) error {
+// Replace replaces a file at once and durably. The new one has the given mode, and the owner of
+// model.
+func Replace(path string, data []byte, mode fs.FileMode, model fs.FileInfo) error {
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)),
+		renameio.WithStaticPermissions(mode))
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if owner, ok := model.Sys().(*syscall.Stat_t); ok && os.Geteuid() != int(owner.Uid) {
+		err = errors.Join(err, f.Chown(int(owner.Uid), int(owner.Gid)))
+	}
+	if err == nil {
+		err = f.CloseAtomicallyReplace()
+	}
+	return errors.Join(err, f.Cleanup())
+}
+
+// Write replaces a file of mode 0600 atomically: after a power cut it has the old content or the
+// new one.
+func Write(path string, data []byte) error {
 	return renameio.WriteFile(path, data, 0o600, renameio.WithTempDir(filepath.Dir(path)))
 }

@@ -10,10 +10,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
-	"github.com/google/renameio/v2"
+	"ztbridge/bridge/statefile"
 )
 
 // blacklist are the prefixes of interface names on which the service must never open sockets. They
@@ -113,19 +112,7 @@ func replaceFile(path string, data []byte, mode fs.FileMode) error {
 	default:
 		mode = model.Mode().Perm()
 	}
-	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)),
-		renameio.WithStaticPermissions(mode))
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if owner, ok := model.Sys().(*syscall.Stat_t); ok && os.Geteuid() != int(owner.Uid) {
-		err = errors.Join(err, f.Chown(int(owner.Uid), int(owner.Gid)))
-	}
-	if err == nil {
-		err = f.CloseAtomicallyReplace()
-	}
-	return errors.Join(err, f.Cleanup())
+	return statefile.Replace(path, data, mode, model)
 }
 
 // effective reports whether the running service keeps its own packets off our tunnels.

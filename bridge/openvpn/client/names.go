@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
 	"ztbridge/bridge/openvpn/profile"
 
-	"github.com/google/renameio/v2"
+	"ztbridge/bridge/statefile"
 )
 
 const (
@@ -129,7 +128,7 @@ func (n *names) remember(host string, addrs []netip.Addr) error {
 	}
 	data, err := json.Marshal(n.known)
 	if err == nil {
-		err = renameio.WriteFile(n.path, data, 0o600, renameio.WithTempDir(filepath.Dir(n.path)))
+		err = statefile.Write(n.path, data)
 	}
 	if err != nil {
 		return fmt.Errorf("remembering the address of %s: %w", host, err)

@@ -5,12 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"ztbridge/bridge/openvpn/profile"
 
-	"github.com/google/renameio/v2"
+	"ztbridge/bridge/statefile"
 )
 
 const (
@@ -73,7 +72,7 @@ func (p *pace) save() error {
 	}
 	data, err := json.Marshal(p.known)
 	if err == nil {
-		err = renameio.WriteFile(p.path, data, 0o600, renameio.WithTempDir(filepath.Dir(p.path)))
+		err = statefile.Write(p.path, data)
 	}
 	if err != nil {
 		return fmt.Errorf("remembering how soon servers answer: %w", err)

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/renameio/v2"
+	"ztbridge/bridge/statefile"
 )
 
 // Prefer makes a profile of a collection the next to be tried, and reconnects to it at once. It is
@@ -38,8 +38,7 @@ func (t *Tunnel) remember(member string) error {
 	}
 	err := os.MkdirAll(t.cfg.StateDir, 0o700)
 	if err == nil {
-		err = renameio.WriteFile(t.selectedPath(), []byte(member+"\n"), 0o600,
-			renameio.WithTempDir(t.cfg.StateDir))
+		err = statefile.WriteLine(t.selectedPath(), member)
 	}
 	if err != nil {
 		return fmt.Errorf("remembering the selected server: %w", err)

@@ -9,8 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/google/renameio/v2"
-
+	"ztbridge/bridge/statefile"
 	"ztbridge/bridge/zerotier"
 )
 
@@ -133,8 +132,7 @@ func (r *Records) write() error {
 		err = os.MkdirAll(filepath.Dir(r.path), 0o700)
 	}
 	if err == nil {
-		err = renameio.WriteFile(r.path, append(raw, '\n'), 0o600,
-			renameio.WithTempDir(filepath.Dir(r.path)))
+		err = statefile.Write(r.path, append(raw, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("noting what setup adds: %w", err)
