@@ -16,8 +16,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"ztbridge/image/build/boottest"
 )
 
 // bootTimeout is for a loaded machine that emulates the guest's processor; an idle one needs a
@@ -62,7 +60,7 @@ func profileText(t *testing.T) string {
 
 const goodConfig = "zerotier:\n  networks: [abcdef0123000001]\negress:\n  provider: {openvpn: {profile: provider.ovpn, credentials: provider.auth}}\n"
 
-func put(t *testing.T, d boottest.Disk, files map[string]string) {
+func put(t *testing.T, d Disk, files map[string]string) {
 	t.Helper()
 	for name, content := range files {
 		if err := d.Put(name, content); err != nil {
@@ -71,16 +69,16 @@ func put(t *testing.T, d boottest.Disk, files map[string]string) {
 	}
 }
 
-func newDisk(t *testing.T, image string) boottest.Disk {
+func newDisk(t *testing.T, image string) Disk {
 	t.Helper()
-	d, err := boottest.NewDisk(image, filepath.Join(t.TempDir(), "disk.img"))
+	d, err := NewDisk(image, filepath.Join(t.TempDir(), "disk.img"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return d
 }
 
-func boot(t *testing.T, m boottest.Machine) *boottest.Guest {
+func boot(t *testing.T, m Machine) *Guest {
 	t.Helper()
 	if m.Memory == 0 {
 		m.Memory = 512
@@ -94,7 +92,7 @@ func boot(t *testing.T, m boottest.Machine) *boottest.Guest {
 		t.Cleanup(func() { _ = f.Close() })
 		log = f
 	}
-	g, err := boottest.Start(context.Background(), m, log)
+	g, err := startMachine(context.Background(), m, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +100,7 @@ func boot(t *testing.T, m boottest.Machine) *boottest.Guest {
 	return g
 }
 
-func expect(t *testing.T, g *boottest.Guest, pattern string) []string {
+func expect(t *testing.T, g *Guest, pattern string) []string {
 	t.Helper()
 	match, err := g.Expect(pattern, bootTimeout)
 	if err != nil {
@@ -119,14 +117,14 @@ var network = []string{"-netdev", "user,id=net,restrict=on", "-device", "virtio-
 func TestImageComesUp(t *testing.T) {
 	tests := []struct {
 		name, target string
-		machine      boottest.Machine
+		machine      Machine
 	}{
-		{"BIOS", "cloud-amd64", boottest.Machine{Firmware: boottest.BIOS, Extra: network}},
-		{"UEFI", "cloud-amd64", boottest.Machine{Firmware: boottest.UEFI, Extra: network}},
+		{"BIOS", "cloud-amd64", Machine{Firmware: BIOS, Extra: network}},
+		{"UEFI", "cloud-amd64", Machine{Firmware: UEFI, Extra: network}},
 		{"in 256 MiB", "cloud-amd64",
-			boottest.Machine{Firmware: boottest.BIOS, Memory: 256, Extra: network}},
-		{"arm64", "cloud-arm64", boottest.Machine{Firmware: boottest.ARMUEFI, Extra: network}},
-		{"Pi 3", "rpi-arm64", boottest.Machine{Firmware: boottest.Pi3, Memory: 1024}},
+			Machine{Firmware: BIOS, Memory: 256, Extra: network}},
+		{"arm64", "cloud-arm64", Machine{Firmware: ARMUEFI, Extra: network}},
+		{"Pi 3", "rpi-arm64", Machine{Firmware: Pi3, Memory: 1024}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -135,7 +133,7 @@ func TestImageComesUp(t *testing.T) {
 				"provider.ovpn": profileText(t), "provider.auth": "user\n" + secret + "\n"})
 			m := tt.machine
 			m.Disk = string(d)
-			if m.Firmware == boottest.Pi3 {
+			if m.Firmware == Pi3 {
 				m.UBoot, m.DTB = saved(t, d, "u-boot.bin"), saved(t, d, "bcm2837-rpi-3-b.dtb")
 				withoutWatchdog(t, d)
 			}
@@ -155,7 +153,7 @@ func TestImageComesUp(t *testing.T) {
 
 // withoutWatchdog is for QEMU's Pi, whose watchdog restarts the machine when it is armed, not when
 // it expires.
-func withoutWatchdog(t *testing.T, d boottest.Disk) {
+func withoutWatchdog(t *testing.T, d Disk) {
 	t.Helper()
 	config, err := d.Get("grub/grub.cfg")
 	if err != nil {
@@ -166,7 +164,7 @@ func withoutWatchdog(t *testing.T, d boottest.Disk) {
 }
 
 // saved copies a file of the boot partition to one of the test's own.
-func saved(t *testing.T, d boottest.Disk, name string) string {
+func saved(t *testing.T, d Disk, name string) string {
 	t.Helper()
 	text, err := d.Get(name)
 	if err != nil {
@@ -179,7 +177,7 @@ func saved(t *testing.T, d boottest.Disk, name string) string {
 	return file
 }
 
-func assertNoSecrets(t *testing.T, d boottest.Disk) {
+func assertNoSecrets(t *testing.T, d Disk) {
 	t.Helper()
 	list, err := d.List()
 	if err != nil {

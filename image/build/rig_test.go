@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"ztbridge/bridge/lab"
-	"ztbridge/image/build/boottest"
 	"ztbridge/policyroute/netlab"
 )
 
@@ -27,11 +26,11 @@ import (
 type rig struct {
 	t       *testing.T
 	lab     *lab.Topology
-	disk    boottest.Disk
-	machine boottest.Machine
+	disk    Disk
+	machine Machine
 	leaks   *netlab.Capture
 	streams map[string]*lab.Stream
-	guest   *boottest.Guest
+	guest   *Guest
 	login   string            // who may log in, and become root
 	from    *netlab.Namespace // a person's host
 	address netip.Addr        // where the box is reached from there
@@ -76,7 +75,7 @@ func emptyRig(t *testing.T, opts lab.Options) *rig {
 	// One processor: before version 8.1, which Debian 12 does not have, QEMU may run what another
 	// processor is just patching, and a kernel that switches its network hooks on and off at work
 	// dies of it now and then.
-	machine := boottest.Machine{Firmware: boottest.BIOS, CPUs: 1}
+	machine := Machine{Firmware: BIOS, CPUs: 1}
 	r := &rig{t: t, lab: top, streams: map[string]*lab.Stream{}, machine: machine, login: "root",
 		from: top.Internet, address: lab.BoxWAN4}
 	r.plug(top.WAN, top.WANSegment, lab.WANIface, wanMAC, 16)

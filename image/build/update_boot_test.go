@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"ztbridge/bridge/lab"
-	"ztbridge/image/build/boottest"
 	"ztbridge/image/device/box"
 	"ztbridge/image/device/grubenv"
 	"ztbridge/image/device/update"
@@ -156,7 +155,7 @@ func TestBrokenSlotIsLeft(t *testing.T) {
 	must(t, err)
 	put(t, d, map[string]string{box.GrubEnv: string(env)})
 
-	m := boottest.Machine{Firmware: boottest.BIOS, Disk: string(d), Extra: network}
+	m := Machine{Firmware: BIOS, Disk: string(d), Extra: network}
 	g := boot(t, m)
 	expect(t, g, `ztbridge-init: error: mounting \S+ on /lower`)
 	must(t, g.Wait(bootTimeout)) // the first process restarts the machine
@@ -181,7 +180,7 @@ func slotWithRoot(t *testing.T, slot string, root []byte) string {
 func fromSlot(t *testing.T, slot, name string) []byte {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "slot.img")
-	_, err := boottest.NewDisk(slot, file)
+	_, err := NewDisk(slot, file)
 	must(t, err)
 	out, err := exec.Command("mtype", "-i", file, "::/"+name).Output()
 	must(t, err)

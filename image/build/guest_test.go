@@ -1,4 +1,4 @@
-package boottest
+package build
 
 import (
 	"cmp"
@@ -92,9 +92,9 @@ type Guest struct {
 	read    int           // what Expect has consumed
 }
 
-// Start runs the machine until Kill or the end of the context, whichever is first. Everything it
+// startMachine runs the machine until Kill or the end of the context, whichever is first. Everything it
 // writes is also copied to log.
-func Start(ctx context.Context, m Machine, log io.Writer) (*Guest, error) {
+func startMachine(ctx context.Context, m Machine, log io.Writer) (*Guest, error) {
 	cmd := exec.CommandContext(ctx, m.program(), m.args()...)
 	cmd.ExtraFiles = m.Files
 	// The guest must not outlive a test that is killed.
