@@ -149,8 +149,7 @@ func (c *compiler) forwards6() bool {
 		})
 	}
 	return slices.ContainsFunc(c.in.Peerings, func(p Peering) bool {
-		return has6(p.From) &&
-			has6(p.To)
+		return has6(p.From) && has6(p.To)
 	})
 }
 

@@ -25,8 +25,7 @@ func (s State) Without(layers ...Layer) State {
 		switch l {
 		case LayerDevice:
 			s.Routes = without(s.Routes, func(r Route) bool {
-				return r.Type == Unicast &&
-					r.Table != TableMembers
+				return r.Type == Unicast && r.Table != TableMembers
 			})
 		case LayerTable:
 			s.Routes = without(s.Routes, func(r Route) bool { return r.Type == UnreachableRoute })
@@ -212,8 +211,7 @@ func (j *judge) atEdge(p packet, dev string) bool {
 
 func (j *judge) owned(iface string) bool {
 	return slices.ContainsFunc(j.in.Egresses, func(e Egress) bool {
-		return e.Owned &&
-			e.Iface == iface
+		return e.Owned && e.Iface == iface
 	})
 }
 

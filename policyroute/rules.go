@@ -91,8 +91,7 @@ func keptRules(rules []Rule) []Rule {
 // stacked returns the interfaces that are built on an ingress and are not ingresses themselves.
 func (c *compiler) stacked() []string {
 	return slices.DeleteFunc(slices.Clone(c.in.Stacked), func(name string) bool {
-		return slices.ContainsFunc(c.in.Ingresses,
-			func(g Ingress) bool { return g.Iface == name })
+		return slices.ContainsFunc(c.in.Ingresses, func(g Ingress) bool { return g.Iface == name })
 	})
 }
 

@@ -18,8 +18,7 @@ func (s Status) Filled() Status {
 		e.ExitAddresses = list(e.ExitAddresses)
 	})
 	s.Policies = each(s.Policies, func(p *Policy) {
-		p.From, p.To, p.Wanted = list(p.From),
-			list(p.To), list(p.Wanted)
+		p.From, p.To, p.Wanted = list(p.From), list(p.To), list(p.Wanted)
 	})
 	return s
 }

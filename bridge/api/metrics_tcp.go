@@ -57,8 +57,7 @@ type MetricsServer struct {
 }
 
 // NewMetricsServer returns a server that serves nothing yet. status must cost no pass.
-func NewMetricsServer(ctx context.Context, status func() Status,
-	log *slog.Logger) *MetricsServer {
+func NewMetricsServer(ctx context.Context, status func() Status, log *slog.Logger) *MetricsServer {
 	return &MetricsServer{status: status, log: log, ctx: ctx}
 }
 

@@ -24,8 +24,7 @@ func RenderDetails(s Status) string {
 	p.text("", s.Summary)
 	if s.Override != "" {
 		p.text("",
-			fmt.Sprintf("%s was selected manually (ztbridge egress reset undoes that)",
-				s.Override))
+			fmt.Sprintf("%s was selected manually (ztbridge egress reset undoes that)", s.Override))
 	}
 	p.conditions(s.Conditions)
 	p.wan(s.WAN)

@@ -118,8 +118,7 @@ func (v value) pos() Position {
 	return Position{File: v.d.file, Line: v.node.Line, Key: v.key}
 }
 
-func (v value) fail(class error, problem,
-	remedy string) {
+func (v value) fail(class error, problem, remedy string) {
 	v.d.fail(v.pos(), class, problem, remedy)
 }
 

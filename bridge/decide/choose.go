@@ -75,8 +75,7 @@ func choose(list []string, merits map[string]Health, current, preferred string) 
 		picked = current // another one is hardly better, and moving cuts connections
 	case picked == "":
 		picked = cmp.Or(first(Nameless), first(Degraded))
-	case merits[current] >= Up && rank(order, picked) < rank(order, current) &&
-		picked != preferred:
+	case merits[current] >= Up && rank(order, picked) < rank(order, current) && picked != preferred:
 		picked = current
 		if better := first(Stable); better != "" && rank(order, better) < rank(order, current) {
 			picked = better

@@ -67,8 +67,7 @@ type DeviceState struct {
 
 // Has reports whether an address is one of a member's.
 func (d DeviceState) Has(a netip.Addr) bool {
-	return slices.ContainsFunc(d.Addrs,
-		func(b netip.Addr) bool { return d.Prefix(b).Contains(a) })
+	return slices.ContainsFunc(d.Addrs, func(b netip.Addr) bool { return d.Prefix(b).Contains(a) })
 }
 
 // Claim is a member that answers for an address of another device.
@@ -214,8 +213,7 @@ func chosenPolicies(cfg *config.Config, r config.Rule, s Snapshot) []policyroute
 func listsOf(r config.Rule, s Snapshot) [][]string {
 	out := [][]string{r.Egress}
 	for _, egress := range r.Choose {
-		if slices.ContainsFunc(s.Devices,
-			func(d DeviceState) bool { return d.Egress == egress }) {
+		if slices.ContainsFunc(s.Devices, func(d DeviceState) bool { return d.Egress == egress }) {
 			out = append(out, r.ListOf(egress))
 		}
 	}

@@ -57,8 +57,7 @@ func AddressConflict(cfg *config.Config, e config.Egress, s Snapshot) string {
 			return fmt.Sprintf("its server assigned %s, which is %s", a, what)
 		}
 		for _, g := range ingressIntents(cfg, s, connectedPrefixes(cfg, s)) {
-			if slices.ContainsFunc(g.Prefixes,
-				func(q netip.Prefix) bool { return q.Contains(a) }) {
+			if slices.ContainsFunc(g.Prefixes, func(q netip.Prefix) bool { return q.Contains(a) }) {
 				return fmt.Sprintf("its server assigned %s, which is behind %s", a, g.Name)
 			}
 		}
@@ -92,8 +91,7 @@ func claimed(cfg *config.Config, e config.Egress, s Snapshot, a netip.Addr) stri
 		session := s.Tunnels[other.Name].Session
 		switch {
 		case other.OpenVPN == nil || session == nil:
-		case slices.ContainsFunc(session.Addrs,
-			func(p netip.Prefix) bool { return p.Addr() == a }):
+		case slices.ContainsFunc(session.Addrs, func(p netip.Prefix) bool { return p.Addr() == a }):
 			return "tunnel " + other.Name + " has"
 		case slices.Contains(session.DNS, a):
 			return "is a resolver of tunnel " + other.Name

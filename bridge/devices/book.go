@@ -131,8 +131,7 @@ func claims(cfg *config.Config, s decide.Snapshot, iface string, devices []decid
 		n := decide.NetworkOf(cfg, s, state.Network)
 		for _, other := range known {
 			node, ok := zerotier.NodeOf(n.ID, other.MAC)
-			if ok && n.Iface == iface && node != state.Member &&
-				state.Has(other.Addr) {
+			if ok && n.Iface == iface && node != state.Member && state.Has(other.Addr) {
 				out = append(out, decide.Claim{Device: state, Addr: other.Addr, By: node})
 			}
 		}
@@ -178,8 +177,7 @@ func addAddr(devices []decide.DeviceState, i int, a netip.Addr, keep []netip.Add
 	}
 	list := slices.Clone(devices[i].Addrs)
 	if len(list) >= maxAddrs {
-		old := slices.IndexFunc(list,
-			func(b netip.Addr) bool { return !slices.Contains(keep, b) })
+		old := slices.IndexFunc(list, func(b netip.Addr) bool { return !slices.Contains(keep, b) })
 		if old < 0 {
 			return false
 		}
@@ -204,8 +202,7 @@ func takeAddr(devices []decide.DeviceState, i int, a netip.Addr) {
 // with returns the devices, and where among them the device is: at the end if it is new.
 func (b *Book) with(device decide.Device) ([]decide.DeviceState, int) {
 	devices := slices.Clone(b.list)
-	i := slices.IndexFunc(devices,
-		func(s decide.DeviceState) bool { return s.Device == device })
+	i := slices.IndexFunc(devices, func(s decide.DeviceState) bool { return s.Device == device })
 	if i < 0 {
 		i = len(devices)
 		devices = append(devices, decide.DeviceState{Device: device, Since: time.Now()})

@@ -187,8 +187,7 @@ func (t *Totals) entry(d decide.Device, ingress string, now time.Time) *api.Devi
 	}
 	all := func(o *api.DeviceTraffic) bool { return o.Kind != api.OtherDevices }
 	alike := func(o *api.DeviceTraffic) bool { return o.Kind == e.Kind && o.Ingress == ingress }
-	if d.Kind() == "address" && !t.room(maxByAddress, now, alike) ||
-		!t.room(maxTotals, now, all) {
+	if d.Kind() == "address" && !t.room(maxByAddress, now, alike) || !t.room(maxTotals, now, all) {
 		return t.other(now)
 	}
 	t.list[key] = &e

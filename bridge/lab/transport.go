@@ -75,8 +75,7 @@ func newUDPTransport(cfg StreamConfig, t *tracker) (transport, error) {
 		return nil, err
 	}
 	d := &datagram{conn: conn, to: net.UDPAddrFromAddrPort(cfg.To)}
-	d.encode = func(seq uint64) ([]byte,
-		error) {
+	d.encode = func(seq uint64) ([]byte, error) {
 		return frame{marker: cfg.Marker, seq: seq}.marshal(), nil
 	}
 	d.decode = func(b []byte) (uint64, netip.Addr, bool) {

@@ -83,8 +83,7 @@ func factsOf(s api.Status, downAfter time.Duration) []fact {
 			continue
 		default:
 			f.Kind, f.after = Error, errorAfter
-			f.quiet = health.Explains(c.Code, codes) != "" ||
-				down[c.Subject] && egressArea(c.Code)
+			f.quiet = health.Explains(c.Code, codes) != "" || down[c.Subject] && egressArea(c.Code)
 		}
 		out = append(out, f)
 	}

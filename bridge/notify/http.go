@@ -111,8 +111,7 @@ func post(ctx context.Context, dial Dial, address, token string, body any,
 	if err != nil {
 		return fmt.Errorf("writing the message: %w", err)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address,
-		bytes.NewReader(data))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(data))
 	if err != nil {
 		return hide(err, secrets...)
 	}

@@ -117,8 +117,7 @@ func (s *Server) Run(ctx context.Context) error {
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx),
-			shutdownTimeout)
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
 		if err := web.Shutdown(last); err != nil {
 			_ = web.Close()

@@ -36,8 +36,7 @@ func Profile(c Credentials, address string, remotes []Remote) ([]byte, error) {
 		return nil, errors.New("writing a profile: the endpoint listens nowhere")
 	}
 	ordered := slices.Clone(remotes)
-	slices.SortStableFunc(ordered, func(a,
-		b Remote) int {
+	slices.SortStableFunc(ordered, func(a, b Remote) int {
 		return -strings.Compare(a.Proto, b.Proto)
 	})
 

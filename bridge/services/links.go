@@ -112,8 +112,7 @@ func (e *Endpoint) Link(r api.LinkRequest) (api.Link, error) {
 		}
 	}
 	if !slices.ContainsFunc(e.known(), func(c pki.Client) bool {
-		return c.Name == name &&
-			c.Revoked == nil
+		return c.Name == name && c.Revoked == nil
 	}) {
 		return api.Link{}, fmt.Errorf("opening a link for %q: %w", name, api.ErrNotFound)
 	}

@@ -71,8 +71,7 @@ func loadFiles(cfg *config.Config, warnings []config.Warning, err error) (*Spec,
 		}
 		files, err := loadTunnel(cfg, e)
 		if err != nil {
-			errs = errors.Join(errs,
-				fmt.Errorf("%s: %w", e.OpenVPN.ProfilePos, err))
+			errs = errors.Join(errs, fmt.Errorf("%s: %w", e.OpenVPN.ProfilePos, err))
 			continue
 		}
 		l.Tunnels[e.Name] = files

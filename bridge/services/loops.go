@@ -182,8 +182,7 @@ func (d *Set) prefixTask(was, next *services, e config.Egress, mark uint32,
 }
 
 // peerProbe makes the prober that asks a ZeroTier peer itself when nothing behind it answers.
-func (d *Set) peerProbe(was, next *services, e config.Egress, mark uint32,
-	cfg config.Probe) task {
+func (d *Set) peerProbe(was, next *services, e config.Egress, mark uint32, cfg config.Probe) task {
 	id := "member " + e.Name
 	var targets []netip.Addr
 	for _, via := range []netip.Addr{e.Peer.Via4, e.Peer.Via6} {

@@ -79,8 +79,7 @@ func serversIn(text string) []netip.Addr {
 		}
 		for _, w := range words {
 			w, _, _ = strings.Cut(w, "%")
-			if a, err := netip.ParseAddr(w); err == nil && !a.IsLoopback() &&
-				!a.IsUnspecified() {
+			if a, err := netip.ParseAddr(w); err == nil && !a.IsLoopback() && !a.IsUnspecified() {
 				out = append(out, a.Unmap())
 			}
 		}

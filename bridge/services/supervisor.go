@@ -119,8 +119,7 @@ func (s *supervisor) start(t task) *running {
 
 // Keep runs a task until ctx ends. It runs a task that ends early again, after a pause: the fault
 // of one service must not end the others. It logs errors under the task's name.
-func Keep(ctx context.Context, log *slog.Logger, name string,
-	run func(context.Context) error) {
+func Keep(ctx context.Context, log *slog.Logger, name string, run func(context.Context) error) {
 	for ctx.Err() == nil {
 		err := run(ctx)
 		if ctx.Err() != nil {

@@ -70,8 +70,7 @@ func (d *Set) taken() []netip.Prefix { return d.view.Load().taken }
 func (d *Set) neighbourTask(e config.Egress) task {
 	prefix := e.WAN.IPv6.Prefix
 	ours := func(a netip.Addr) bool {
-		return prefix.Contains(a) && d.isMember(a) ||
-			a == checkAddr(prefix)
+		return prefix.Contains(a) && d.isMember(a) || a == checkAddr(prefix)
 	}
 	return task{
 		key: fmt.Sprintf("neighbours %s %s", e.Name, prefix),

@@ -255,8 +255,7 @@ func (r *Reporter) ingress(of Input, in policyroute.Ingress) api.Ingress {
 	s, desired := of.Snapshot, of.Applied
 	link, exists := s.Host.Link(in.Iface)
 	out := api.Ingress{
-		Name: in.Name, Kind: ingressKind(of.Config,
-			in.Name), Interface: in.Iface, State: "absent",
+		Name: in.Name, Kind: ingressKind(of.Config, in.Name), Interface: in.Iface, State: "absent",
 		Addresses: append([]netip.Prefix{},
 			link.Addrs...), Counters: counters(link), Goes: []api.Assignment{},
 	}

@@ -75,8 +75,7 @@ func overall(st api.Status, applied bool) (api.State, string) {
 		func(c api.Condition) bool { return c.Severity.AtLeast(health.Warning) })
 	switch {
 	case !applied:
-		return api.Degraded,
-			"The kernel could not be changed: what was in force before stays."
+		return api.Degraded, "The kernel could not be changed: what was in force before stays."
 	case fault.Code == health.NotSetUp:
 		return api.Closed, sentence(fault.Message)
 	case moving == 0 && refused == 0:

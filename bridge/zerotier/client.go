@@ -222,8 +222,7 @@ func (c *client) token() (string, error) {
 	token := strings.TrimSpace(string(raw))
 	// The token is a header's value: reject what could not be one, without showing it.
 	if token == "" || strings.ContainsFunc(token, func(r rune) bool {
-		return r <= ' ' ||
-			r > '~'
+		return r <= ' ' || r > '~'
 	}) {
 		return "", fmt.Errorf("%w: authtoken.secret holds none", ErrNoToken)
 	}

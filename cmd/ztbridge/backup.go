@@ -111,8 +111,7 @@ nothing is forwarded in between.`,
 		},
 	}
 	cmd.Flags().StringVar(&passphraseFile, passphraseFlag, "", passphraseHelp)
-	cmd.Flags().BoolVar(&replace, "replace", false,
-		"replace what is there; it is kept aside")
+	cmd.Flags().BoolVar(&replace, "replace", false, "replace what is there; it is kept aside")
 	cmd.Flags().BoolVar(&early, "early", false, "nothing that uses the files has been started yet")
 	_ = cmd.Flags().MarkHidden("early") // there is such a flag
 	p.systemDirFlag(cmd, &system)

@@ -74,8 +74,7 @@ func (p *program) importCommand(replace bool, cmd *cobra.Command) *cobra.Command
 		cmd.Flags().IntSliceVar(&flags.rules, "rule", nil,
 			"`number` of a rule of the policy, from 1, that gets it at the end of its list")
 	}
-	cmd.Flags().BoolVar(&flags.noTry, "no-try", false,
-		"do not connect before it is put in force")
+	cmd.Flags().BoolVar(&flags.noTry, "no-try", false, "do not connect before it is put in force")
 	progress.flag(cmd)
 	return cmd
 }

@@ -107,8 +107,7 @@ func (p *program) join(ctx context.Context, done network.Result) error {
 }
 
 // showSteps prints the plan as steps for Central's web page.
-func (p *program) showSteps(ctx context.Context, s *network.Session,
-	o network.SetupOptions) error {
+func (p *program) showSteps(ctx context.Context, s *network.Session, o network.SetupOptions) error {
 	steps, err := s.Steps(ctx, o)
 	if err != nil {
 		return err

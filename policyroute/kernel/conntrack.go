@@ -66,8 +66,7 @@ func (f Flows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	answerer, translated := toAddr(flow.Reverse.SrcIP), toAddr(flow.Reverse.DstIP)
 	redirected := flow.Reverse.SrcPort != flow.Forward.DstPort
 	return slices.ContainsFunc(f.Sources, func(p netip.Prefix) bool {
-		return p.Contains(source) ||
-			p.Contains(answerer)
+		return p.Contains(source) || p.Contains(answerer)
 	}) ||
 		slices.Contains(f.Translated, translated) ||
 		source == translated && answerer == target && f.isClient(source) && !f.isClient(target) ||
@@ -78,8 +77,7 @@ func (f Flows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 }
 
 func (f Flows) isClient(a netip.Addr) bool {
-	return slices.ContainsFunc(f.Untranslated,
-		func(p netip.Prefix) bool { return p.Contains(a) })
+	return slices.ContainsFunc(f.Untranslated, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 func toAddr(ip net.IP) netip.Addr {

@@ -172,8 +172,7 @@ func (t *iptables) observe() (chains []policyroute.Chain, unseen []policyroute.U
 }
 
 func (t *iptables) chains(f policyroute.Family) ([]policyroute.Chain, error) {
-	present, err := run(t, f, func(fam *family) ([]string,
-		error) {
+	present, err := run(t, f, func(fam *family) ([]string, error) {
 		return fam.lib.ListChains(filterTable)
 	})
 	if err != nil {
@@ -205,8 +204,7 @@ func (t *iptables) chains(f policyroute.Family) ([]policyroute.Chain, error) {
 // rules returns the chain's rules as `iptables -S` prints them, without "-A CHAIN"; none if there
 // is no such chain.
 func (t *iptables) rules(f policyroute.Family, chain string) ([]string, error) {
-	lines, err := run(t, f, func(fam *family) ([]string,
-		error) {
+	lines, err := run(t, f, func(fam *family) ([]string, error) {
 		return fam.lib.List(filterTable, chain)
 	})
 	if exitStatus(err) == exitOther {

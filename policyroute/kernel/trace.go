@@ -93,8 +93,7 @@ func (k *Kernel) Trace(ctx context.Context, iface string, src netip.Addr,
 }
 
 // markForTrace has the kernel report what happens to the packets, and to the replies.
-func markForTrace(conn *nftables.Conn, table *nftables.Table, iface string,
-	src netip.Addr) error {
+func markForTrace(conn *nftables.Conn, table *nftables.Table, iface string, src netip.Addr) error {
 	conn.AddTable(table) // or there may be none to delete
 	conn.DelTable(table)
 	conn.AddTable(table)

@@ -144,8 +144,7 @@ func (f *Fake) builtIn(family policyroute.Family, chain string) parent {
 func device(key string) string { return strings.Split(key, "/")[3] }
 
 func (f *Fake) exists(key string) bool {
-	return device(key) == "all" ||
-		f.links[device(key)] != nil
+	return device(key) == "all" || f.links[device(key)] != nil
 }
 
 func (f *Fake) value(key string) string { return cmp.Or(f.values[key], "0") }
@@ -182,8 +181,7 @@ func (f *Fake) apply(op policyroute.Op) error {
 	case policyroute.DelRoute:
 		f.routes = slices.DeleteFunc(f.routes,
 			func(r policyroute.Route) bool {
-				return sameRoute(r, o.Route) &&
-					r.Type == o.Route.Type
+				return sameRoute(r, o.Route) && r.Type == o.Route.Type
 			})
 	case policyroute.SetSysctl:
 		f.setSysctl(o.Sysctl)

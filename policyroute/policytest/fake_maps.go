@@ -12,8 +12,7 @@ func (f *Fake) changeMaps(o policyroute.ChangeNftMaps) {
 	maps := slices.Clone(f.nft.Maps)
 	for _, c := range o.Changes {
 		i := slices.IndexFunc(maps, func(m policyroute.VerdictMap) bool {
-			return m.Name == c.Map &&
-				m.Family == c.Family
+			return m.Name == c.Map && m.Family == c.Family
 		})
 		if i < 0 || !changeMap(&maps[i], c) {
 			f.nft = o.Table

@@ -19,8 +19,7 @@ func Random(r *rand.Rand) policyroute.Intent {
 	in.Ingresses[0].Switches = r.IntN(3) == 0
 	in.Egresses = []policyroute.Egress{provider(), backup(), direct(), home()}
 	r.Shuffle(len(in.Egresses), func(i, j int) {
-		in.Egresses[i], in.Egresses[j] = in.Egresses[j],
-			in.Egresses[i]
+		in.Egresses[i], in.Egresses[j] = in.Egresses[j], in.Egresses[i]
 	})
 	in.Egresses = in.Egresses[:1+r.IntN(4)]
 	for i := range in.Egresses {

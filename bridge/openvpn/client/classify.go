@@ -97,8 +97,7 @@ var proxySigns = []sign{
 		"nothing listens at the proxy's port", remedyProxy),
 	newSign(`(?:Network is unreachable|Network unreachable|No route to host)`, StateBackoff,
 		"this box has no route to the proxy", remedyProxy),
-	newSign(`^TCP: connect to .* failed`, StateBackoff,
-		"the proxy does not answer", remedyProxy),
+	newSign(`^TCP: connect to .* failed`, StateBackoff, "the proxy does not answer", remedyProxy),
 }
 
 // signs are tried in order. The texts are those of OpenVPN 2.6 with OpenSSL 3.

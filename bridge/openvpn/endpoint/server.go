@@ -118,8 +118,7 @@ func (s *Server) Disconnect(name string) (int, error) {
 		}
 	}
 	return len(list), endSessions(list, func(sessionRef) string {
-		return restartMessage +
-			"disconnected by the operator"
+		return restartMessage + "disconnected by the operator"
 	})
 }
 
@@ -206,8 +205,7 @@ func (s *Server) endInvalid() {
 		}
 	}
 	if err := endSessions(list, func(h sessionRef) string {
-		return haltMessage +
-			reasons[h.key].public
+		return haltMessage + reasons[h.key].public
 	}); err != nil {
 		s.log.Error("ending sessions", "error", err)
 	}
@@ -222,8 +220,7 @@ func (s *Server) endWithoutRoutes() {
 			"it lacks a route to a new network")
 	}
 	if err := endSessions(list, func(sessionRef) string {
-		return restartMessage +
-			"there are new networks"
+		return restartMessage + "there are new networks"
 	}); err != nil {
 		s.log.Error("ending sessions", "error", err)
 	}

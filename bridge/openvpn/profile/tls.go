@@ -135,8 +135,7 @@ func takeCertProfile(p *parser, d directive) error {
 	switch {
 	case len(d.args) == 1 && d.args[0] == "insecure":
 		p.weak = append(p.weak, "tls-cert-profile insecure accepts forged certificates")
-	case len(d.args) != 1 ||
-		!slices.Contains([]string{"legacy", "preferred", "suiteb"}, d.args[0]):
+	case len(d.args) != 1 || !slices.Contains([]string{"legacy", "preferred", "suiteb"}, d.args[0]):
 		return fmt.Errorf("expected one of legacy, preferred, suiteb, insecure")
 	case d.args[0] == "legacy":
 		p.find(d, Warning, "accepts certificates with short keys (1024 bits)")

@@ -67,8 +67,7 @@ func (p Plan) boxAfter() Member {
 		case ItemAuthorization:
 			m.Authorized = !c.Remove
 		case ItemAddress:
-			m.Addrs = edit(m.Addrs, c.Addr, c.Remove,
-				func(a, b netip.Addr) bool { return a == b })
+			m.Addrs = edit(m.Addrs, c.Addr, c.Remove, func(a, b netip.Addr) bool { return a == b })
 		}
 	}
 	return m

@@ -239,8 +239,7 @@ func (b *Box) Rollback(ctx context.Context) (found State, err error) {
 	switch status.State {
 	case Prepared:
 		return Prepared, b.setEnv(func(env grubenv.Block) {
-			env[grubenv.Try],
-				env[grubenv.Left] = "", "0"
+			env[grubenv.Try], env[grubenv.Left] = "", "0"
 		})
 	case FellBack:
 		if !b.noted().Rollback {

@@ -19,8 +19,7 @@ func New() *Box {
 		Told:     box.Updates,
 		Writable: remount,
 		Restart: func(ctx context.Context) error {
-			return exec.CommandContext(ctx, "systemctl",
-				"reboot").Run()
+			return exec.CommandContext(ctx, "systemctl", "reboot").Run()
 		},
 		Health: daemonHealth,
 		Setup: func(ctx context.Context) error {

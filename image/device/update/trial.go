@@ -155,8 +155,7 @@ func (b *Box) judge(ctx context.Context, slot box.Slot, trial Trial) error {
 			return b.setEnv(func(env grubenv.Block) {
 				// or else a person has ended the trial in the meantime
 				if env[grubenv.Try] == string(slot) {
-					env[grubenv.Active], env[grubenv.Try], env[grubenv.Left] = string(slot),
-						"", "0"
+					env[grubenv.Active], env[grubenv.Try], env[grubenv.Left] = string(slot), "", "0"
 				}
 			})
 		}
