@@ -52,9 +52,24 @@ func (e *HintedError) Unwrap() error { return e.Err }
 
 // Hint returns the hint of an error, empty if there is none.
 func Hint(err error) string {
-	var hinted *HintedError
-	if errors.As(err, &hinted) {
+	if hinted, ok := errors.AsType[*HintedError](err); ok {
 		return hinted.Hint
 	}
 	return ""
+}
+
+// Hints say what can be done about errors, by what errors.Is takes them for.
+type Hints []struct {
+	Is   error
+	Hint string
+}
+
+// Add returns err with the first hint that is for it; err itself, also nil, if none is.
+func (h Hints) Add(err error) error {
+	for _, one := range h {
+		if errors.Is(err, one.Is) {
+			return &HintedError{Err: err, Hint: one.Hint}
+		}
+	}
+	return err
 }

@@ -201,21 +201,12 @@ func explain(keys *pki.Store, name string, err error) error {
 
 // Explain adds what can be done about an error of the key store; nil stays nil.
 func Explain(err error) error {
-	hints := []struct {
-		is   error
-		hint string
-	}{
+	return api.Hints{
 		{pki.ErrExists, "choose another name, or revoke that one first"},
 		{pki.ErrHostTaken, "`ztbridge client list` shows the addresses in use"},
 		{pki.ErrDamaged, "restore it: `ztbridge client import-ca --replace BACKUP`"},
 		{pki.ErrPoolFull, "give the endpoint a larger `pool:`"},
-	}
-	for _, h := range hints {
-		if errors.Is(err, h.is) {
-			return &api.HintedError{Err: err, Hint: h.hint}
-		}
-	}
-	return err
+	}.Add(err)
 }
 
 // Unknown reports that there is no client of that name, and which one may be meant.

@@ -18,10 +18,10 @@ var errNoToken = &api.HintedError{Err: errors.New("this needs an API token of Ze
 
 // hinted adds what can be done about an error of a controller.
 func hinted(err error) error {
-	hints := []struct {
-		is   error
-		hint string
-	}{
+	if hint := hintOfConnection(err); hint != "" { // what follows knows better
+		err = &api.HintedError{Err: err, Hint: hint}
+	}
+	return api.Hints{
 		{controller.ErrUnauthorized, "make a new token at https://central.zerotier.com (older " +
 			"accounts: https://my.zerotier.com), and give it by --token-file FILE"},
 		{controller.ErrForbidden, "give the token the right to change this network; the newer " +
@@ -48,16 +48,7 @@ func hinted(err error) error {
 			"that network"},
 		{controller.ErrNotKept, "run the same command again; then look at the network's page"},
 		{zerotier.ErrRefused, "run it as root, on the box whose zerotier-one it is about"},
-	}
-	for _, h := range hints {
-		if errors.Is(err, h.is) {
-			return &api.HintedError{Err: err, Hint: h.hint}
-		}
-	}
-	if hint := hintOfConnection(err); hint != "" {
-		return &api.HintedError{Err: err, Hint: hint}
-	}
-	return err
+	}.Add(err)
 }
 
 // hintOfConnection says what can be done about a connection that was not made; empty: nothing.

@@ -161,21 +161,13 @@ func usage(message, hint string) error {
 }
 
 func hintCare(err error) error {
-	switch {
-	case errors.Is(err, backup.ErrExists):
-		return &api.HintedError{Err: err,
-			Hint: "add --replace to put the backup in its place; what is there is kept aside"}
-	case errors.Is(err, sealed.ErrWeak):
-		return &api.HintedError{Err: err,
-			Hint: "use several words: it protects all keys of this box"}
-	case errors.Is(err, sealed.ErrPassphrase):
-		return &api.HintedError{Err: err, Hint: "nothing was changed; try again"}
-	case errors.Is(err, backup.ErrDamaged):
-		return &api.HintedError{Err: err, Hint: "nothing was changed; copy the file again"}
-	case errors.Is(err, backup.ErrNewer):
-		return &api.HintedError{Err: err, Hint: "nothing was changed; update ztbridge first"}
-	case errors.Is(err, os.ErrPermission):
-		return &api.HintedError{Err: err, Hint: "run it as root"}
-	}
-	return err
+	return api.Hints{
+		{backup.ErrExists, "add --replace to put the backup in its place; what is there is kept " +
+			"aside"},
+		{sealed.ErrWeak, "use several words: it protects all keys of this box"},
+		{sealed.ErrPassphrase, "nothing was changed; try again"},
+		{backup.ErrDamaged, "nothing was changed; copy the file again"},
+		{backup.ErrNewer, "nothing was changed; update ztbridge first"},
+		{os.ErrPermission, "run it as root"},
+	}.Add(err)
 }

@@ -16,15 +16,8 @@ import (
 )
 
 func (p *program) clientCommand() *cobra.Command {
-	client := &cobra.Command{
-		Use:   "client",
-		Short: "Add, show and revoke clients of the endpoint",
-		Long: `Add, show and revoke clients of the endpoint. The keys are in the state directory; these
-commands work whether the daemon runs or not, except disconnect and show --qr.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	client.AddCommand(p.clientAdd(), p.clientSet(), p.clientList(), p.clientShow(),
+	client := group("client", "Add, show and revoke clients of the endpoint",
+		p.clientAdd(), p.clientSet(), p.clientList(), p.clientShow(),
 		&cobra.Command{
 			Use:   "revoke NAME",
 			Short: "Block a client permanently and disconnect it",
@@ -57,6 +50,8 @@ within a second. The name can be added again later, with new keys.`,
 			},
 		},
 		p.clientExport(), p.clientImport())
+	client.Long = `Add, show and revoke clients of the endpoint. The keys are in the state directory; these
+commands work whether the daemon runs or not, except disconnect and show --qr.`
 	return client
 }
 

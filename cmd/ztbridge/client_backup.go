@@ -116,16 +116,11 @@ func (p *program) sayRestored(done pki.Restored, list []pki.Client) {
 }
 
 func hintBackup(err error) error {
-	switch {
-	case errors.Is(err, pki.ErrAbsent):
-		return &api.HintedError{Err: err, Hint: "`ztbridge client add NAME` makes one"}
-	case errors.Is(err, pki.ErrOverwrite):
-		return &api.HintedError{Err: err, Hint: "add --replace; the present one is kept aside"}
-	case errors.Is(err, sealed.ErrWeak):
-		return &api.HintedError{Err: err,
-			Hint: "use several words: it protects every client's keys"}
-	}
-	return clients.Explain(err)
+	return api.Hints{
+		{pki.ErrAbsent, "`ztbridge client add NAME` makes one"},
+		{pki.ErrOverwrite, "add --replace; the present one is kept aside"},
+		{sealed.ErrWeak, "use several words: it protects every client's keys"},
+	}.Add(clients.Explain(err))
 }
 
 // passphrase reads a passphrase from a file, or asks on the terminal, twice for a new one. It is

@@ -1,12 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -93,17 +92,14 @@ func (p *program) fillConnected(cmd *cobra.Command, rows []clientRow) {
 }
 
 func (p *program) writeRows(rows []clientRow) error {
-	table := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "NAME\tSTATE\tEXPIRES\tCONNECTED\tADDRESSES")
+	table := [][]string{{"NAME", "STATE", "EXPIRES", "CONNECTED", "ADDRESSES"}}
 	for _, r := range rows {
 		connected := "?"
 		if r.Connected != nil {
-			if connected = *r.Connected; connected == "" {
-				connected = "no"
-			}
+			connected = cmp.Or(*r.Connected, "no")
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.State, r.Expires.Format(time.DateOnly),
-			connected, words(r.Addresses))
+		table = append(table, []string{r.Name, r.State, r.Expires.Format(time.DateOnly), connected,
+			words(r.Addresses)})
 	}
-	return table.Flush()
+	return p.table(table)
 }

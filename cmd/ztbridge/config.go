@@ -10,13 +10,7 @@ import (
 )
 
 func (p *program) configCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "config",
-		Short: "Check the configuration, or show what is in force",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(
+	return group("config", "Check the configuration, or show what is in force",
 		&cobra.Command{
 			Use:   "check",
 			Short: "Check for mistakes, and list what was ignored in each profile",
@@ -31,7 +25,6 @@ func (p *program) configCommand() *cobra.Command {
 		},
 		p.tryCommand(),
 	)
-	return cmd
 }
 
 func (p *program) checkConfig() error {

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -15,12 +13,6 @@ import (
 )
 
 func (p *program) egressCommand() *cobra.Command {
-	egress := &cobra.Command{
-		Use:   "egress",
-		Short: "List the exits, add one, or select one manually",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
 	servers := false
 	list := &cobra.Command{
 		Use: "list", Short: "List the exits and their states", Args: cobra.NoArgs,
@@ -33,8 +25,8 @@ func (p *program) egressCommand() *cobra.Command {
 	}
 	list.Flags().BoolVar(&servers, "servers", false,
 		"list the servers of egresses that have a folder or ZIP archive of profiles")
-	egress.AddCommand(list, p.egressAdd(), p.egressReplace(), p.egressUse(), p.egressReset())
-	return egress
+	return group("egress", "List the exits, add one, or select one manually",
+		list, p.egressAdd(), p.egressReplace(), p.egressUse(), p.egressReset())
 }
 
 func (p *program) egressUse() *cobra.Command {
@@ -139,13 +131,11 @@ func (p *program) listEgresses(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "NAME\tKIND\tSTATE\tUSABLE\tCHOSEN")
+	rows := [][]string{{"NAME", "KIND", "STATE", "USABLE", "CHOSEN"}}
 	for _, e := range s.Egresses {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", e.Name, e.Kind, e.State, yesNo(e.Usable),
-			yesNo(e.Chosen))
+		rows = append(rows, []string{e.Name, e.Kind, e.State, yesNo(e.Usable), yesNo(e.Chosen)})
 	}
-	return table.Flush()
+	return p.table(rows)
 }
 
 // listServers prints the names that `egress use` takes, with the one in use marked.
@@ -154,14 +144,13 @@ func (p *program) listServers(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "SERVER\tIN USE")
+	rows := [][]string{{"SERVER", "IN USE"}}
 	for _, e := range s.Egresses {
 		for _, server := range e.Servers {
-			fmt.Fprintf(table, "%s/%s\t%s\n", e.Name, server, yesNo(server == e.Server))
+			rows = append(rows, []string{e.Name + "/" + server, yesNo(server == e.Server)})
 		}
 	}
-	return table.Flush()
+	return p.table(rows)
 }
 
 func yesNo(b bool) string {

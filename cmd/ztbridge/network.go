@@ -20,28 +20,24 @@ type networkOptions struct {
 
 func (p *program) networkCommand() *cobra.Command {
 	o := &networkOptions{}
-	network := &cobra.Command{
-		Use:   "network",
-		Short: "Set up the ZeroTier network for this box, and authorise its members",
-		Long: `Set up the ZeroTier network at its controller so that members leave by this box, show
+	network := group("network",
+		"Set up the ZeroTier network for this box, and authorise its members",
+		p.networkSetup(o), p.networkStatus(o), p.networkTeardown(o), p.networkMembers(o),
+		p.networkAuthorize(o, true), p.networkAuthorize(o, false))
+	network.Long = `Set up the ZeroTier network at its controller so that members leave by this box, show
 what is missing, take it back, and authorise members.
 
 The controller is ZeroTier Central, by an API token, or the one inside this box's own
 zerotier-one. A token is made at https://central.zerotier.com (older accounts:
 https://my.zerotier.com, page Account). It is read from --token-file, or asked for, and
 kept in the state directory, readable by root alone. Without a token, the steps for
-Central's web page are printed instead.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
+Central's web page are printed instead.`
 	flags := network.PersistentFlags()
 	flags.StringVar(&o.network, "network", "",
 		"the network's `id` (default: the one in the configuration)")
 	flags.StringVar(&o.controller, "controller", "",
 		"the `kind` of controller: central-v1, central-v2 or local (default: found out)")
 	flags.StringVar(&o.tokenFile, "token-file", "", "read the API token from this `file`")
-	network.AddCommand(p.networkSetup(o), p.networkStatus(o), p.networkTeardown(o),
-		p.networkMembers(o), p.networkAuthorize(o, true), p.networkAuthorize(o, false))
 	return network
 }
 

@@ -1,12 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -102,17 +100,16 @@ func (p *program) networkMembers(o *networkOptions) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			table := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(table, "MEMBER\tNAME\tADDRESSES\tAUTHORISED\tLAST SEEN\tEXIT NOW")
+			rows := [][]string{{"MEMBER", "NAME", "ADDRESSES", "AUTHORISED", "LAST SEEN", "EXIT NOW"}}
 			for _, m := range members {
 				if m.Address == s.Self() && m.Name == "" {
 					m.Name = "(this box)"
 				}
-				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", m.Address, orDash(m.Name),
-					orDash(joinAddrs(m.Addrs)), yesNo(m.Authorized), lastSeen(m.LastSeen),
-					p.exitOf(ctx, s.Self(), m))
+				rows = append(rows, []string{m.Address.String(), cmp.Or(m.Name, "-"),
+					cmp.Or(words(m.Addrs), "-"), yesNo(m.Authorized), lastSeen(m.LastSeen),
+					p.exitOf(ctx, s.Self(), m)})
 			}
-			return table.Flush()
+			return p.table(rows)
 		},
 	}
 }
@@ -126,25 +123,7 @@ func (p *program) exitOf(ctx context.Context, self zerotier.Address, m controlle
 	if err != nil {
 		return "-"
 	}
-	if e.Egress == "" {
-		return "blocked"
-	}
-	return e.Egress
-}
-
-func joinAddrs(list []netip.Addr) string {
-	var out []string
-	for _, a := range list {
-		out = append(out, a.String())
-	}
-	return strings.Join(out, " ")
-}
-
-func orDash(text string) string {
-	if text == "" {
-		return "-"
-	}
-	return text
+	return cmp.Or(e.Egress, "blocked")
 }
 
 func lastSeen(at time.Time) string {

@@ -10,14 +10,7 @@ import (
 )
 
 func (p *program) notifyCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "notify",
-		Short: "Test the messages that this box sends you",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(p.notifyTest())
-	return cmd
+	return group("notify", "Test the messages that this box sends you", p.notifyTest())
 }
 
 func (p *program) notifyTest() *cobra.Command {

@@ -23,14 +23,8 @@ import (
 )
 
 func (p *program) pageCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "page",
-		Short: "Make a password for the page, or show the code that sets it up",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(p.pagePassword(), p.pageCode(), p.pageImport())
-	return cmd
+	return group("page", "Make a password for the page, or show the code that sets it up",
+		p.pagePassword(), p.pageCode(), p.pageImport())
 }
 
 // pageTools returns what the page does by the commands' own code, with the same files.

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -114,11 +116,23 @@ func (p *program) root() *cobra.Command {
 	return root
 }
 
-func (p *program) or(variable, fallback string) string {
-	if value := p.env(variable); value != "" {
-		return value
+func (p *program) or(variable, fallback string) string { return cmp.Or(p.env(variable), fallback) }
+
+// group returns a command that only has others below it.
+func group(use, short string, sub ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd.AddCommand(sub...)
+	return cmd
+}
+
+// table prints rows of cells, the first of which are the columns' names.
+func (p *program) table(rows [][]string) error {
+	out := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(out, strings.Join(row, "\t"))
 	}
-	return fallback
+	return out.Flush()
 }
 
 // notEmpty refuses arguments and values of flags that are empty, as an unset variable of a shell

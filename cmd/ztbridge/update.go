@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -146,15 +145,10 @@ is on trial is ended: the system before it is in use again from the restart on.`
 
 // withHint adds what a person can do about an update that was refused.
 func withHint(err error) error {
-	for cause, hint := range map[error]string{
-		update.ErrDowngrade: "to go back to it all the same, add --allow-downgrade",
-		update.ErrInsecure: "use an https address, or add --insecure: the signature is checked " +
-			"all the same",
-		update.ErrNoSpace: "look for large files with `du -x /data`",
-	} {
-		if errors.Is(err, cause) {
-			return &api.HintedError{Err: err, Hint: hint}
-		}
-	}
-	return err
+	return api.Hints{
+		{update.ErrDowngrade, "to go back to it all the same, add --allow-downgrade"},
+		{update.ErrInsecure, "use an https address, or add --insecure: the signature is checked " +
+			"all the same"},
+		{update.ErrNoSpace, "look for large files with `du -x /data`"},
+	}.Add(err)
 }
