@@ -2,9 +2,7 @@ package history
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 
 	"go.etcd.io/bbolt"
@@ -67,24 +65,19 @@ func (d deviceTotals) write(tx *bbolt.Tx) error {
 // Devices returns the totals of all devices as they were written last; none if there are none.
 func (s *Store) Devices() ([]api.DeviceTraffic, error) {
 	var out []api.DeviceTraffic
-	err := s.with(func(db *bbolt.DB) error {
-		return db.View(func(tx *bbolt.Tx) error {
-			bucket := tx.Bucket(devicesBucket)
-			if bucket == nil {
-				return nil
+	err := s.view(func(tx *bbolt.Tx) error {
+		bucket := tx.Bucket(devicesBucket)
+		if bucket == nil {
+			return nil
+		}
+		return bucket.ForEach(func(k, v []byte) error {
+			var d api.DeviceTraffic
+			// One that cannot be read costs the totals of one device.
+			if json.Unmarshal(v, &d) == nil && deviceKey(d) == string(k) {
+				out = append(out, d)
 			}
-			return bucket.ForEach(func(k, v []byte) error {
-				var d api.DeviceTraffic
-				// One that cannot be read costs the totals of one device.
-				if json.Unmarshal(v, &d) == nil && deviceKey(d) == string(k) {
-					out = append(out, d)
-				}
-				return nil
-			})
+			return nil
 		})
-	}, true)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	})
 	return out, err
 }

@@ -2,9 +2,7 @@ package history
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"time"
 
@@ -19,10 +17,8 @@ func (s *Store) Series(q api.HistoryQuery, now time.Time) ([]api.Point, error) {
 	t := thing{q.Kind, q.Name}
 	first := now.UTC().Add(-whole).Truncate(step)
 	hours := map[time.Time]block{}
-	err := s.with(func(db *bbolt.DB) error {
-		return db.View(func(tx *bbolt.Tx) error { return readHours(tx, t, first, now, hours) })
-	}, true)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	err := s.view(func(tx *bbolt.Tx) error { return readHours(tx, t, first, now, hours) })
+	if err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
@@ -103,27 +99,22 @@ func (s *Store) Changes(span api.Span, limit int, now time.Time) ([]api.PastChan
 	out := slices.Clone(s.mem.changes)
 	s.mu.Unlock()
 	out = slices.DeleteFunc(out, func(c api.PastChange) bool { return c.At.Before(from) })
-	err := s.with(func(db *bbolt.DB) error {
-		return db.View(func(tx *bbolt.Tx) error {
-			bucket := tx.Bucket(changesBucket)
-			if bucket == nil {
-				return nil
-			}
-			c := bucket.Cursor()
-			first := string(changeKey(from, 0))
-			for k, v := c.Last(); k != nil && string(k) >= first; k, v = c.Prev() {
-				if len(out) == 2*limit {
-					break
-				}
-				var one api.PastChange
-				if json.Unmarshal(v, &one) == nil {
-					out = append(out, one)
-				}
-			}
+	err := s.view(func(tx *bbolt.Tx) error {
+		bucket := tx.Bucket(changesBucket)
+		if bucket == nil {
 			return nil
-		})
-	}, true)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		}
+		c := bucket.Cursor()
+		first := string(changeKey(from, 0))
+		for k, v := c.Last(); k != nil && string(k) >= first && len(out) < 2*limit; k, v = c.Prev() {
+			var one api.PastChange
+			if json.Unmarshal(v, &one) == nil {
+				out = append(out, one)
+			}
+		}
+		return nil
+	})
+	if err != nil {
 		return nil, err
 	}
 	slices.SortStableFunc(out, func(a, b api.PastChange) int { return b.At.Compare(a.At) })

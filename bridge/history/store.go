@@ -249,6 +249,15 @@ func (s *Store) with(do func(*bbolt.DB) error, readOnly bool) error {
 	return s.guarded(do, readOnly)
 }
 
+// view reads the file, which need not exist.
+func (s *Store) view(read func(*bbolt.Tx) error) error {
+	err := s.with(func(db *bbolt.DB) error { return db.View(read) }, true)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 func damaged(err error) bool {
 	return errors.Is(err, errDamaged) || errors.Is(err, bolterrors.ErrInvalid) ||
 		errors.Is(err, bolterrors.ErrChecksum) ||

@@ -96,15 +96,19 @@ func (b *Box) Step(ctx context.Context, a Auto, now time.Time) (string, error) {
 }
 
 func (b *Box) saveAutoState(s autoState) error {
-	text, err := json.Marshal(s)
-	if err != nil {
-		return fmt.Errorf("noting the state of updates: %w", err)
-	}
-	if err := errors.Join(os.MkdirAll(filepath.Dir(b.autoFile()), 0o700),
-		os.WriteFile(b.autoFile(), text, 0o600)); err != nil {
+	if err := writeJSON(b.autoFile(), s); err != nil {
 		return fmt.Errorf("noting the state of updates: %w", err)
 	}
 	return nil
+}
+
+// writeJSON writes a value as JSON to a file that only root may read, whose directory it makes.
+func writeJSON(file string, value any) error {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, text, 0o600))
 }
 
 func (b *Box) step(ctx context.Context, a Auto, status Status, state *autoState,

@@ -108,12 +108,8 @@ func (h Health) sharedWith(other Health) Health {
 }
 
 func (h Health) joins() bool {
-	for name := range h.Links {
-		if strings.HasPrefix(name, "network ") {
-			return true
-		}
-	}
-	return false
+	isNetwork := func(name string) bool { return strings.HasPrefix(name, "network ") }
+	return slices.ContainsFunc(slices.Collect(maps.Keys(h.Links)), isNetwork)
 }
 
 // daemonStatus is what counts of `ztbridge status --json`.

@@ -58,29 +58,26 @@ func (b *Bundle) install(ctx context.Context, device string) error {
 	if err := f.Sync(); err != nil {
 		return fmt.Errorf("writing the slot: %w", err)
 	}
-	if err := b.complete(f, first); err != nil {
+	// Now it becomes a system, which it is not to remain when this fails.
+	if err = writeStart(f, first, "writing"); err == nil {
+		err = b.readBack(f)
+	}
+	if err != nil {
 		return errors.Join(err, clearStart(f))
 	}
 	return nil
 }
 
-// complete makes the slot a system, which it is not to remain when this fails.
-func (b *Bundle) complete(f *os.File, first []byte) error {
-	if _, err := f.WriteAt(first, 0); err != nil {
-		return fmt.Errorf("writing the slot: %w", err)
-	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("writing the slot: %w", err)
-	}
-	return b.readBack(f)
-}
+func clearStart(f *os.File) error { return writeStart(f, make([]byte, chunk), "clearing") }
 
-func clearStart(f *os.File) error {
-	if _, err := f.WriteAt(make([]byte, chunk), 0); err != nil {
-		return fmt.Errorf("clearing the slot: %w", err)
+// writeStart returns when the first bytes of the slot are on the medium.
+func writeStart(f *os.File, first []byte, doing string) error {
+	_, err := f.WriteAt(first, 0)
+	if err == nil {
+		err = f.Sync()
 	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("clearing the slot: %w", err)
+	if err != nil {
+		return fmt.Errorf("%s the slot: %w", doing, err)
 	}
 	return nil
 }

@@ -73,14 +73,8 @@ func (b *Box) rememberHealth(ctx context.Context, rollback bool) error {
 	if err != nil {
 		before = Health{Errors: []string{noDaemon}}
 	}
-	text, err := json.Marshal(note{Health: before, Rollback: rollback, Config: b.config()})
+	err = writeJSON(b.healthFile(), note{Health: before, Rollback: rollback, Config: b.config()})
 	if err != nil {
-		return fmt.Errorf("noting the present state: %w", err)
-	}
-	if err := os.MkdirAll(filepath.Dir(b.healthFile()), 0o700); err != nil {
-		return fmt.Errorf("noting the present state: %w", err)
-	}
-	if err := os.WriteFile(b.healthFile(), text, 0o600); err != nil {
 		return fmt.Errorf("noting the present state: %w", err)
 	}
 	return nil
