@@ -139,10 +139,13 @@ func size(bytes uint64) string {
 	return fmt.Sprintf("%.1f %ciB", value, "KMGTPE"[prefix])
 }
 
-func words[T fmt.Stringer](list []T) string {
+func words[T fmt.Stringer](list []T) string { return Join(list, " ") }
+
+// Join returns the texts of a list with a separator between them.
+func Join[T fmt.Stringer](list []T, separator string) string {
 	texts := make([]string, len(list))
 	for i, item := range list {
 		texts[i] = item.String()
 	}
-	return strings.Join(texts, " ")
+	return strings.Join(texts, separator)
 }

@@ -62,12 +62,8 @@ func (p *page) headline(s Status) {
 // exitAddresses tells how the Internet sees the devices, for each egress that carries them.
 func (p *page) exitAddresses(s Status) {
 	for _, e := range s.Egresses {
-		var seen []string
-		for _, a := range e.ExitAddresses {
-			seen = append(seen, a.String())
-		}
-		if len(seen) > 0 && carries(s, e.Name) {
-			p.text("", fmt.Sprintf("The Internet sees %s (by %s).", strings.Join(seen, " and "),
+		if len(e.ExitAddresses) > 0 && carries(s, e.Name) {
+			p.text("", fmt.Sprintf("The Internet sees %s (by %s).", Join(e.ExitAddresses, " and "),
 				e.Name))
 		}
 	}

@@ -11,8 +11,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"ztbridge/bridge/statefile"
 )
 
@@ -137,8 +135,7 @@ func (c *commit) begin() error {
 	if err := os.MkdirAll(c.state, 0o700); err != nil {
 		return fmt.Errorf("making %s: %w", c.state, err)
 	}
-	if err := renameio.WriteFile(filepath.Join(c.state, commitFile), data, 0o600,
-		renameio.WithTempDir(c.state)); err != nil {
+	if err := statefile.Write(filepath.Join(c.state, commitFile), data); err != nil {
 		return fmt.Errorf("beginning: %w", err)
 	}
 	c.made = true

@@ -84,8 +84,8 @@ func (r Restore) stage(c *commit, all []file) error {
 		byPart[f.part] = append(byPart[f.part], f)
 	}
 	dir := filepath.Dir(r.Config)
-	conf := newRoot(dir, 0o755)
-	conf.Names = map[string]string{configName: filepath.Base(r.Config)}
+	conf := root{Dir: dir, mode: 0o755,
+		Names: map[string]string{configName: filepath.Base(r.Config)}}
 	if err := c.add(conf, byPart[configPart]); err != nil {
 		return err
 	}
@@ -113,14 +113,14 @@ func (r Restore) stage(c *commit, all []file) error {
 		// What a person gave this box, or what it made already, stays.
 		fresh := slices.DeleteFunc(slices.Clone(byPart[systemPart]),
 			func(f file) bool { return exists(filepath.Join(r.System, f.name)) })
-		if err := c.add(newRoot(r.System, 0o755), fresh); err != nil {
+		if err := c.add(root{Dir: r.System, mode: 0o755}, fresh); err != nil {
 			return err
 		}
 	}
-	if err := c.add(newRoot(r.State, 0o700), byPart[statePart]); err != nil {
+	if err := c.add(root{Dir: r.State, mode: 0o700}, byPart[statePart]); err != nil {
 		return err
 	}
-	return c.add(newRoot(home, 0o700), byPart[zerotierPart])
+	return c.add(root{Dir: home, mode: 0o700}, byPart[zerotierPart])
 }
 
 // conflicts returns ErrExists with what is there already. A new box has an identity in ZeroTier,
@@ -186,6 +186,3 @@ func (r Restore) carryOut(ctx context.Context, c *commit) ([]string, error) {
 	}
 	return aside, err
 }
-
-// newRoot returns a directory whose files have the names of the archive.
-func newRoot(dir string, mode os.FileMode) root { return root{Dir: dir, mode: mode} }

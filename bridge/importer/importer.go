@@ -61,11 +61,7 @@ var errMoved = errors.New("the configuration was edited meanwhile")
 // Run puts the profile in force, and returns the status of its egress; nil: no daemon runs. On an
 // error all is as it was before. It blocks until the tunnel is up.
 func (i *Import) Run(ctx context.Context) (*api.Egress, error) {
-	path, err := filepath.Abs(i.ConfigPath)
-	if err != nil {
-		return nil, fmt.Errorf("finding the configuration %s: %w", i.ConfigPath, err)
-	}
-	running, err := i.running(ctx, path)
+	path, running, err := i.find(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -111,20 +107,24 @@ func (i *Import) undo(ctx context.Context, s *store, path string, before, after 
 	return errors.Join(i.Daemon.Reload(context.WithoutCancel(ctx)), s.remove(dir))
 }
 
-// running reports whether a daemon runs with the configuration at a path.
-func (i *Import) running(ctx context.Context, path string) (bool, error) {
+// find returns the absolute path of the configuration, and whether a daemon runs with it.
+func (i *Import) find(ctx context.Context) (path string, running bool, err error) {
+	path, err = filepath.Abs(i.ConfigPath)
+	if err != nil {
+		return "", false, fmt.Errorf("finding the configuration %s: %w", i.ConfigPath, err)
+	}
 	st, err := i.Daemon.Status(ctx)
 	switch {
 	case errors.Is(err, api.ErrNotRunning):
-		return false, nil
+		return path, false, nil
 	case err != nil:
-		return false, fmt.Errorf("asking the daemon: %w", err)
+		return "", false, fmt.Errorf("asking the daemon: %w", err)
 	case st.Config != "" && st.Config != path:
-		return false, &api.HintedError{
+		return "", false, &api.HintedError{
 			Err:  fmt.Errorf("the daemon reads %s, and not %s", st.Config, path),
 			Hint: "name that one by --config"}
 	}
-	return true, nil
+	return path, true, nil
 }
 
 // at marks a step for a test.

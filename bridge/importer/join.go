@@ -15,11 +15,7 @@ import (
 // and has the daemon read it. On an error all is as it was before. It does not wait for the
 // network: its controller may have to let the box in.
 func (i *Import) Join(ctx context.Context, id, instead string) error {
-	path, err := filepath.Abs(i.ConfigPath)
-	if err != nil {
-		return fmt.Errorf("finding the configuration %s: %w", i.ConfigPath, err)
-	}
-	running, err := i.running(ctx, path)
+	path, running, err := i.find(ctx)
 	if err != nil {
 		return err
 	}

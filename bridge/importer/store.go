@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -136,7 +137,9 @@ func (s *store) clean(path string, text []byte, overrides config.Overrides) erro
 	files := cfg.Files()
 	for _, e := range entries {
 		dir := filepath.Join(s.path, e.Name())
-		if !e.IsDir() || !ours.MatchString(e.Name()) || names(files, dir) {
+		named := slices.ContainsFunc(files,
+			func(f string) bool { return strings.HasPrefix(f, dir+string(filepath.Separator)) })
+		if !e.IsDir() || !ours.MatchString(e.Name()) || named {
 			continue
 		}
 		if err := s.remove(dir); err != nil {
@@ -144,16 +147,6 @@ func (s *store) clean(path string, text []byte, overrides config.Overrides) erro
 		}
 	}
 	return nil
-}
-
-// names reports whether one of the files is in a directory.
-func names(files []string, dir string) bool {
-	for _, f := range files {
-		if strings.HasPrefix(f, dir+string(filepath.Separator)) {
-			return true
-		}
-	}
-	return false
 }
 
 func writeFile(path string, data []byte) error {

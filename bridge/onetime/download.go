@@ -6,8 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
+	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -55,16 +56,14 @@ func (s *Server) serveLink(w http.ResponseWriter, r *http.Request, token string)
 // inAdvance reports whether a browser asks before a person does, by the headers in use for that.
 func inAdvance(h http.Header) bool {
 	for _, name := range []string{"Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"} {
-		for _, value := range h.Values(name) {
-			for _, word := range []string{"prefetch", "prerender", "preview"} {
-				if strings.Contains(strings.ToLower(value), word) {
-					return true
-				}
-			}
+		if slices.ContainsFunc(h.Values(name), advanceRE.MatchString) {
+			return true
 		}
 	}
 	return false
 }
+
+var advanceRE = regexp.MustCompile(`(?i)prefetch|prerender|preview`)
 
 // lastByteDelay is how long the last byte of a download waits for the connection to break. A small
 // file fits the buffers of the kernel and of openvpn whole, so a write says nothing of its arrival;

@@ -202,13 +202,7 @@ func inWords(tunnel string, dns bool) string {
 }
 
 // words lists values as people read them.
-func words[T fmt.Stringer](list []T) string {
-	texts := make([]string, len(list))
-	for i, item := range list {
-		texts[i] = item.String()
-	}
-	return strings.Join(texts, " ")
-}
+func words[T fmt.Stringer](list []T) string { return api.Join(list, " ") }
 
 // day is what people count the life of certificates in.
 const day = 24 * time.Hour

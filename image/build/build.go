@@ -154,18 +154,19 @@ func (b *build) makeSlot(ctx context.Context) (string, error) {
 		b.Progress("slot", fmt.Sprintf("%s %.1f MB", name, float64(len(files[name]))/1e6))
 	}
 	slot := filepath.Join(b.work, "slot.img")
-	f := fat{label: "ZTB-SLOT", serial: 0x5a54534c, size: b.partition(SlotKind), files: files,
+	f := fat{label: "ZTB-SLOT", serial: 0x5a54534c, size: b.Profile.partition(SlotKind).bytes(), files: files,
 		when: b.Lock.Date}
 	return slot, f.write(ctx, slot)
 }
 
-func (b *build) partition(kind Kind) int64 {
-	for _, p := range b.Profile.Partitions {
-		if p.Kind == kind {
-			return int64(p.Size * sector)
-		}
+// partition returns the only partition of a kind, or the first slot; the zero value if there is
+// none.
+func (p Profile) partition(kind Kind) Partition {
+	i := slices.IndexFunc(p.Partitions, func(of Partition) bool { return of.Kind == kind })
+	if i < 0 {
+		return Partition{}
 	}
-	return 0
+	return p.Partitions[i]
 }
 
 // serial returns the serial number of the configuration partition. It depends on the build, so that
@@ -201,7 +202,7 @@ func (b *build) makeDisk(ctx context.Context, slot string) (string, error) {
 		}
 	}
 	config := filepath.Join(b.work, "config.img")
-	f := fat{label: "ZTBRIDGE", serial: serial, size: b.partition(ConfigKind), files: files,
+	f := fat{label: "ZTBRIDGE", serial: serial, size: b.Profile.partition(ConfigKind).bytes(), files: files,
 		when: b.Lock.Date}
 	if err := f.write(ctx, config); err != nil {
 		return "", err
@@ -217,13 +218,12 @@ func (b *build) biosBoot(g Grub, core []byte) (*biosBoot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading GRUB's boot sector: %w", err)
 	}
-	for _, p := range b.Profile.Partitions {
-		if p.Kind == BIOSKind {
-			boot, err := newBIOSBoot(image, core, p.Start)
-			return &boot, err
-		}
+	p := b.Profile.partition(BIOSKind)
+	if p.Size == 0 {
+		return nil, fmt.Errorf("preparing BIOS boot: %s has no partition for it", b.Profile.Target)
 	}
-	return nil, fmt.Errorf("preparing BIOS boot: %s has no partition for it", b.Profile.Target)
+	boot, err := newBIOSBoot(image, core, p.Start)
+	return &boot, err
 }
 
 func (b *build) configFiles(serial uint32) (map[string][]byte, error) {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
@@ -64,13 +63,11 @@ func composeRoot(ctx context.Context, b *build) (*tree, error) {
 // addDeb unpacks a package's files as an installation would. It runs no maintainer scripts:
 // addUsers and addUnits do their work for all packages.
 func addDeb(ctx context.Context, t *tree, deb string) error {
-	var out, problem bytes.Buffer
-	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", deb)
-	cmd.Stdout, cmd.Stderr = &out, &problem
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("unpacking %s: %w: %s", filepath.Base(deb), err, problem.String())
+	out, err := filter(ctx, nil, "dpkg-deb", "--fsys-tarfile", deb)
+	if err != nil {
+		return fmt.Errorf("unpacking %s: %w", filepath.Base(deb), err)
 	}
-	return t.addTar(&out, mergedUsr)
+	return t.addTar(out, mergedUsr)
 }
 
 // addModules adds the kernel's modules and their firmware, without the folders that no box needs.

@@ -92,17 +92,12 @@ func (d disk) writeBoot(f *os.File) error {
 	if d.bios == nil {
 		return nil
 	}
-	for _, p := range d.profile.Partitions {
-		if p.Kind != BIOSKind {
-			continue
-		}
-		if uint64(len(d.bios.core)) > p.Size*sector {
-			return fmt.Errorf("writing GRUB's core: %d bytes do not fit %d", len(d.bios.core),
-				p.Size*sector)
-		}
-		if _, err := f.WriteAt(d.bios.core, int64(p.Start*sector)); err != nil {
-			return fmt.Errorf("writing GRUB's core: %w", err)
-		}
+	p := d.profile.partition(BIOSKind)
+	if int64(len(d.bios.core)) > p.bytes() {
+		return fmt.Errorf("writing GRUB's core: %d bytes do not fit %d", len(d.bios.core), p.bytes())
+	}
+	if _, err := f.WriteAt(d.bios.core, int64(p.Start*sector)); err != nil {
+		return fmt.Errorf("writing GRUB's core: %w", err)
 	}
 	if _, err := f.WriteAt(d.bios.sector, 0); err != nil {
 		return fmt.Errorf("writing the boot sector: %w", err)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"strings"
@@ -139,11 +138,9 @@ func zstdTo(w io.Writer, r io.Reader) error {
 // gzipped compresses a kernel for GRUB with gzip(1). GRUB's decompressor refuses some Huffman codes
 // that Go's compressor writes. The header has neither a name nor a time.
 func gzipped(ctx context.Context, data []byte) ([]byte, error) {
-	var out, problem bytes.Buffer
-	cmd := exec.CommandContext(ctx, "gzip", "-9n")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(data), &out, &problem
-	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("gzip: %w: %s", err, problem.String())
+	out, err := filter(ctx, bytes.NewReader(data), "gzip", "-9n")
+	if err != nil {
+		return nil, fmt.Errorf("gzip: %w", err)
 	}
 	return out.Bytes(), nil
 }

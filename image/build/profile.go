@@ -38,6 +38,8 @@ type Partition struct {
 	Size   uint64 `json:"size"`
 }
 
+func (p Partition) bytes() int64 { return int64(p.Size * sector) }
+
 // KernelSource is where a target's kernel comes from.
 type KernelSource string
 

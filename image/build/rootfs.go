@@ -1,11 +1,13 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -127,6 +129,17 @@ func run(ctx context.Context, env []string, name string, args ...string) error {
 		return fmt.Errorf("%s: %w: %s", name, err, output.String())
 	}
 	return nil
+}
+
+// filter returns what a tool writes. Its complaints are part of the error when it fails.
+func filter(ctx context.Context, in io.Reader, name string, args ...string) (*bytes.Buffer, error) {
+	var out, problem bytes.Buffer
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &out, &problem
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, problem.String())
+	}
+	return &out, nil
 }
 
 func lastLines(text string, n int) string {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -107,15 +108,5 @@ func (s *Store) store(p Package, body io.Reader) error {
 // escapePath writes a pool path as mirrors spell it. Some take '+' and '~' literally, and others do
 // not.
 func escapePath(path string) string {
-	const hexDigits = "0123456789ABCDEF"
-	out := make([]byte, 0, len(path))
-	for i := 0; i < len(path); i++ {
-		switch c := path[i]; c {
-		case '+', '~', ':', '%':
-			out = append(out, '%', hexDigits[c>>4], hexDigits[c&15])
-		default:
-			out = append(out, c)
-		}
-	}
-	return string(out)
+	return strings.NewReplacer("+", "%2B", "~", "%7E", ":", "%3A", "%", "%25").Replace(path)
 }

@@ -115,7 +115,7 @@ func Generate(o Options) ([]byte, error) {
 
 func configFiles(files map[string][]byte) []cloudconfig.File {
 	var all []cloudconfig.File
-	for _, name := range sorted(files) {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		all = append(all, cloudconfig.File{Path: path.Join(cloudconfig.Folder, name),
 			Owner: "root:root", Permissions: "0600", Content: string(files[name])})
 	}
@@ -159,8 +159,4 @@ func (r Repository) source() (cloudconfig.Source, error) {
 	}
 	return cloudconfig.Source{Source: fmt.Sprintf("deb [signed-by=$KEY_FILE] %s %s main", r.URL,
 		r.Suite), Key: string(key)}, nil
-}
-
-func sorted(m map[string][]byte) []string {
-	return slices.Sorted(maps.Keys(m))
 }

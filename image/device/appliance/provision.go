@@ -271,23 +271,28 @@ func copyFlat(from, to string) error {
 }
 
 func copyFile(from, to string) error {
-	info, err := os.Stat(from)
+	data, err := readWhole(from)
+	if err == nil {
+		err = writeSync(to, data)
+	}
 	if err != nil {
-		return fmt.Errorf("copying %s: %w", filepath.Base(from), err)
-	}
-	if info.Size() > maxFile {
-		return fmt.Errorf("copying %s: it has %d bytes, more than any such file needs",
-			filepath.Base(from), info.Size())
-	}
-	data, err := os.ReadFile(from)
-	if err != nil {
-		return fmt.Errorf("copying %s: %w", filepath.Base(from), err)
-	}
-	if damaged(from, data) {
-		return fmt.Errorf("copying %s: %w", filepath.Base(from), errDamaged)
-	}
-	if err := writeSync(to, data); err != nil {
 		return fmt.Errorf("copying %s: %w", filepath.Base(from), err)
 	}
 	return nil
+}
+
+// readWhole reads a file of a user's, unless it is too large or was cut off.
+func readWhole(file string) ([]byte, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxFile {
+		return nil, fmt.Errorf("it has %d bytes, more than any such file needs", info.Size())
+	}
+	data, err := os.ReadFile(file)
+	if err == nil && damaged(file, data) {
+		err = errDamaged
+	}
+	return data, err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -75,13 +76,8 @@ func partitionsOf(sysDisk, dev string) (disk, error) {
 }
 
 func (d disk) complete() bool {
-	for _, n := range []int{box.ConfigPartition, box.SlotAPartition, box.SlotBPartition,
-		box.DataPartition} {
-		if d.partitions[n] == "" {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc([]int{box.ConfigPartition, box.SlotAPartition, box.SlotBPartition,
+		box.DataPartition}, func(n int) bool { return d.partitions[n] == "" })
 }
 
 // publish tells the running system what it cannot know: which disk and slot it came from.
