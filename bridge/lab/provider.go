@@ -267,41 +267,40 @@ func (p *Provider) awaitServing(ctx context.Context, proto Proto, server *netlab
 // Customers returns the addresses inside the tunnels of the customers that are connected now.
 func (p *Provider) Customers() ([]netip.Addr, error) {
 	var addrs []netip.Addr
-	for _, proto := range p.opts.Protos {
-		lines, err := p.manage(proto, "status 2")
-		if err != nil {
-			return nil, err
+	err := p.eachSession(func(_ Proto, fields []string) error {
+		if a, err := netip.ParseAddr(fields[3]); err == nil {
+			addrs = append(addrs, a)
 		}
-		for _, line := range lines {
-			// CLIENT_LIST,common name,real address,virtual address,virtual IPv6 address,…
-			fields := strings.Split(line, ",")
-			if len(fields) < 4 || fields[0] != "CLIENT_LIST" {
-				continue
-			}
-			if a, err := netip.ParseAddr(fields[3]); err == nil {
-				addrs = append(addrs, a)
-			}
-		}
-	}
-	return addrs, nil
+		return nil
+	})
+	return addrs, err
 }
 
 // Disconnect ends the sessions of all customers, as an administrator would: they are told to
 // connect anew.
 func (p *Provider) Disconnect() error {
+	return p.eachSession(func(proto Proto, fields []string) error {
+		_, err := p.manage(proto, "client-kill "+fields[10])
+		return err
+	})
+}
+
+// eachSession calls do with the fields of each customer's session, until it fails:
+//
+//	CLIENT_LIST,common name,real address,virtual address,virtual IPv6 address,bytes received,
+//	bytes sent,since,since as a number,user name,client id,…
+func (p *Provider) eachSession(do func(proto Proto, fields []string) error) error {
 	for _, proto := range p.opts.Protos {
 		lines, err := p.manage(proto, "status 2")
 		if err != nil {
 			return err
 		}
 		for _, line := range lines {
-			// CLIENT_LIST,common name,real address,virtual address,virtual IPv6 address,bytes
-			// received, bytes sent,since,since as a number,user name,client id,…
 			fields := strings.Split(line, ",")
 			if len(fields) < 11 || fields[0] != "CLIENT_LIST" {
 				continue
 			}
-			if _, err := p.manage(proto, "client-kill "+fields[10]); err != nil {
+			if err := do(proto, fields); err != nil {
 				return err
 			}
 		}

@@ -71,27 +71,25 @@ func (c *client) node(ctx context.Context) (nodeAnswer, error) {
 }
 
 func (c *client) networks(ctx context.Context) ([]networkAnswer, error) {
-	var a []networkAnswer
-	err := c.do(ctx, http.MethodGet, "/network", nil, &a)
-	return a, err
+	return get[[]networkAnswer](ctx, c, "/network")
 }
 
 func (c *client) peers(ctx context.Context) ([]peerAnswer, error) {
-	var a []peerAnswer
-	err := c.do(ctx, http.MethodGet, "/peer", nil, &a)
-	return a, err
+	return get[[]peerAnswer](ctx, c, "/peer")
 }
 
 func (c *client) moons(ctx context.Context) ([]moonAnswer, error) {
-	var a []moonAnswer
-	err := c.do(ctx, http.MethodGet, "/moon", nil, &a)
-	return a, err
+	return get[[]moonAnswer](ctx, c, "/moon")
 }
 
 func (c *client) config(ctx context.Context) (configAnswer, error) {
-	var a configAnswer
-	err := c.do(ctx, http.MethodGet, "/config", nil, &a)
-	return a, err
+	return get[configAnswer](ctx, c, "/config")
+}
+
+// get asks for a value.
+func get[T any](ctx context.Context, c *client, path string) (answer T, err error) {
+	err = c.do(ctx, http.MethodGet, path, nil, &answer)
+	return answer, err
 }
 
 // join joins a network, or changes its settings if it is joined. The settings keep the service from

@@ -12,8 +12,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"ztbridge/bridge/health"
 )
 
 // How often the service is asked. What changes at the controller reaches the service within 5 s;
@@ -162,15 +160,13 @@ func (s *Service) step(ctx context.Context) {
 	for _, m := range s.members {
 		m.enforce(ctx, &f, now)
 	}
-	var problems []health.Problem
-	problems = append(problems, s.conf.sync(ctx, f.err == nil, now)...)
-	moonProblems, moon := s.moons.sync(ctx, f, now)
-	problems = append(problems, moonProblems...)
+	conf := s.conf.sync(ctx, f.err == nil, now)
+	moons, moon := s.moons.sync(ctx, f, now)
 	if ctx.Err() != nil {
 		return // what failed because we are leaving is no news
 	}
 	next := s.statusOf(f, now)
-	next.Problems = append(next.Problems, problems...)
+	next.Problems = slices.Concat(next.Problems, conf, moons)
 	next.Moon = moon
 	s.publish(next, now)
 }
@@ -305,10 +301,9 @@ func installed() bool {
 	if _, err := exec.LookPath("zerotier-one"); err == nil {
 		return true
 	}
-	for _, dir := range []string{"/usr/sbin", "/usr/local/sbin", "/sbin"} {
-		if _, err := os.Stat(filepath.Join(dir, "zerotier-one")); err == nil {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc([]string{"/usr/sbin", "/usr/local/sbin", "/sbin"},
+		func(dir string) bool {
+			_, err := os.Stat(filepath.Join(dir, "zerotier-one"))
+			return err == nil
+		})
 }

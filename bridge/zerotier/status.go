@@ -1,6 +1,7 @@
 package zerotier
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -105,23 +106,15 @@ func (st *NetworkStatus) fill(n networkAnswer) {
 	st.AllowManaged, st.AllowDefault, st.AllowDNS = n.AllowManaged, n.AllowDefault, n.AllowDNS
 }
 
-func networkState(s string) NetworkState {
-	switch s {
-	case "OK":
-		return NetworkOK
-	case "ACCESS_DENIED":
-		return NetworkDenied
-	case "NOT_FOUND":
-		return NetworkNotFound
-	case "PORT_ERROR":
-		return NetworkNoDevice
-	case "CLIENT_TOO_OLD":
-		return NetworkClientTooOld
-	case "AUTHENTICATION_REQUIRED":
-		return NetworkSignIn
-	}
-	return NetworkJoining // REQUESTING_CONFIGURATION, and whatever a later version invents
+// networkStates are the service's words for states. REQUESTING_CONFIGURATION, and whatever a later
+// version invents, is NetworkJoining.
+var networkStates = map[string]NetworkState{
+	"OK": NetworkOK, "ACCESS_DENIED": NetworkDenied, "NOT_FOUND": NetworkNotFound,
+	"PORT_ERROR": NetworkNoDevice, "CLIENT_TOO_OLD": NetworkClientTooOld,
+	"AUTHENTICATION_REQUIRED": NetworkSignIn,
 }
+
+func networkState(s string) NetworkState { return cmp.Or(networkStates[s], NetworkJoining) }
 
 // explain fills in cause and remedy of a network that the service knows.
 func (st *NetworkStatus) explain(self Address, late bool) {

@@ -22,6 +22,15 @@ func object(body []byte) map[string]json.RawMessage {
 	return out
 }
 
+// each returns what describe says of each key, in their order.
+func each[V, T any](of map[string]V, describe func(key string) T) []any {
+	out := []any{}
+	for _, key := range slices.Sorted(maps.Keys(of)) {
+		out = append(out, describe(key))
+	}
+	return out
+}
+
 // v1 is Central v1: a network's and a member's settings are under `config`.
 func (s *Server) v1(method string, path []string, body []byte) (any, int) {
 	describe := func(id string) map[string]any {
@@ -36,11 +45,7 @@ func (s *Server) v1(method string, path []string, body []byte) (any, int) {
 	}
 	if len(path) == 1 {
 		if method == get {
-			out := []any{}
-			for _, id := range slices.Sorted(maps.Keys(s.networks)) {
-				out = append(out, describe(id))
-			}
-			return out, ok
+			return each(s.networks, describe), ok
 		}
 		id := s.newID("a1b2c3d4e5")
 		s.networks[id] = s.fresh("random_name")
@@ -61,11 +66,7 @@ func (s *Server) v1(method string, path []string, body []byte) (any, int) {
 				"ipAssignments": append([]string{}, m.Addrs...)}}
 	}
 	if len(path) == 3 {
-		out := []any{}
-		for _, node := range slices.Sorted(maps.Keys(n.members)) {
-			out = append(out, one(node))
-		}
-		return out, ok
+		return each(n.members, one), ok
 	}
 	return s.member(method, n, path[3], object(body), object(object(body)["config"]), one)
 }
@@ -138,10 +139,7 @@ func (s *Server) v2(method string, path []string, body []byte) (any, int) {
 		s.networks[id] = n
 		return describe(id), ok
 	case "GET network":
-		out := []any{}
-		for _, id := range slices.Sorted(maps.Keys(s.networks)) {
-			out = append(out, describe(id))
-		}
+		out := each(s.networks, describe)
 		return map[string]any{"items": out}, ok
 	}
 	if path[0] != "network" || len(path) < 2 || s.networks[path[1]] == nil {
@@ -174,10 +172,7 @@ func (s *Server) membersV2(method string, n *network, path []string, body []byte
 			"ipv4Assignments": v4, "ipv6Assignments": v6, "lastSeenTime": now()}
 	}
 	if len(path) == 0 && method == get {
-		out := []any{}
-		for _, node := range slices.Sorted(maps.Keys(n.members)) {
-			out = append(out, one(node))
-		}
+		out := each(n.members, one)
 		return map[string]any{"items": out}, ok
 	}
 	if len(path) == 0 {
