@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -79,10 +80,7 @@ type Claim struct {
 
 // Title names the device for people.
 func (d DeviceState) Title() string {
-	if d.Name != "" {
-		return d.Name
-	}
-	return d.String()
+	return cmp.Or(d.Name, d.String())
 }
 
 // Addresses returns the addresses that the device sends from, as far as they are known.

@@ -30,12 +30,18 @@ func (s *Service) UseFor(ctx context.Context, r api.DeviceRequest) (api.Identity
 	if err != nil {
 		return api.Identity{}, err
 	}
-	err = s.Change(ctx, "a device's choice", func(cfg *config.Config, snap decide.Snapshot) error {
+	return s.choose(ctx, device, func(cfg *config.Config, snap decide.Snapshot) error {
 		return s.Book.Choose(cfg, snap, device, r)
 	})
-	if err == nil {
-		view, err = s.View()
+}
+
+// choose has a choice carried out, and describes its device afterwards.
+func (s *Service) choose(ctx context.Context, device decide.Device,
+	change func(*config.Config, decide.Snapshot) error) (api.Identity, error) {
+	if err := s.Change(ctx, "a device's choice", change); err != nil {
+		return api.Identity{}, err
 	}
+	view, err := s.View()
 	if err != nil {
 		return api.Identity{}, err
 	}
@@ -61,7 +67,7 @@ func (s *Service) UseOwn(ctx context.Context, from api.Sender,
 	if now := view.Identity(device); now.Choice == egress {
 		return now, nil
 	}
-	err = s.Change(ctx, "a device's choice", func(cfg *config.Config, snap decide.Snapshot) error {
+	return s.choose(ctx, device, func(cfg *config.Config, snap decide.Snapshot) error {
 		err := s.Book.Choose(cfg, snap, device, api.DeviceRequest{Egress: egress})
 		if err == nil && egress == "" && device.Member != 0 {
 			// Forgotten with the choice was that the address is this device's.
@@ -69,13 +75,6 @@ func (s *Service) UseOwn(ctx context.Context, from api.Sender,
 		}
 		return err
 	})
-	if err == nil {
-		view, err = s.View()
-	}
-	if err != nil {
-		return api.Identity{}, err
-	}
-	return view.Identity(device), nil
 }
 
 // sender returns the device that a connection is from, and what is in force.

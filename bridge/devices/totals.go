@@ -142,7 +142,7 @@ func (t *Totals) count(now time.Time) {
 		e := t.entry(device, ingress, now)
 		count(e, policyroute.FamilyOf(addr), b, now)
 		if e.Kind != api.OtherDevices {
-			e.Ingress, e.Name = ingress, view.title(device)
+			e.Ingress, e.Name = ingress, view.state(device).Title()
 		}
 	}
 	for f, b := range usage.Other {
@@ -165,16 +165,6 @@ func count(e *api.DeviceTraffic, f policyroute.Family, b kernel.Bytes, now time.
 
 func add(t *api.Traffic, b kernel.Bytes) {
 	t.Sent, t.Received = t.Sent+b.Sent, t.Received+b.Received
-}
-
-// title returns how people call a device.
-func (v *View) title(d decide.Device) string {
-	for _, s := range v.Snap.Devices {
-		if s.Device == d {
-			return s.Title()
-		}
-	}
-	return d.String()
 }
 
 // entry returns the entry of a device, which may be the one of all others.

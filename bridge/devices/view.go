@@ -190,12 +190,7 @@ func assigned(ctx context.Context, cfg *config.Config, id zerotier.NetworkID,
 
 // Identity describes a device.
 func (v *View) Identity(device decide.Device) api.Identity {
-	state := decide.DeviceState{Device: device}
-	for _, s := range v.Snap.Devices {
-		if s.Device == device {
-			state = s
-		}
-	}
+	state := v.state(device)
 	out := api.Identity{Kind: device.Kind(), ID: device.String(), Network: device.Network,
 		Name: state.Title(), Offers: decide.Offers(v.Config, v.Snap, state), Choice: state.Egress}
 	if out.Offers == nil {
@@ -203,6 +198,16 @@ func (v *View) Identity(device decide.Device) api.Identity {
 	}
 	_, out.Egress, out.Egress6 = decide.DeviceExits(v.Config, v.Snap, v.Applied, state)
 	return out
+}
+
+// state returns what is known of a device.
+func (v *View) state(device decide.Device) decide.DeviceState {
+	for _, s := range v.Snap.Devices {
+		if s.Device == device {
+			return s
+		}
+	}
+	return decide.DeviceState{Device: device}
 }
 
 // Resolve returns the device that a person means: by an address, a member's ZeroTier address, or a

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -143,10 +144,7 @@ func (f *buildFlags) check() (build.Profile, error) {
 }
 
 func (f *buildFlags) lockFile(p build.Profile) string {
-	if f.lock != "" {
-		return f.lock
-	}
-	return filepath.Join(f.source, "image/build/lock", p.LockName())
+	return cmp.Or(f.lock, filepath.Join(f.source, "image/build/lock", p.LockName()))
 }
 
 func readLock(name string) (*pkglock.Lock, error) {
