@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -81,7 +83,7 @@ func (m machine) look(ctx context.Context) (state, error) {
 func (s state) compare(later state) string {
 	var b strings.Builder
 	b.WriteString(later.snapshot.Diff(s.snapshot))
-	for _, key := range slices.Sorted(keys(s.sysctls)) {
+	for _, key := range slices.Sorted(maps.Keys(s.sysctls)) {
 		// One that appeared came with a kernel module or with a link.
 		if now, ok := later.sysctls[key]; !ok || now != s.sysctls[key] {
 			fmt.Fprintf(&b, "# sysctl\n- %s = %s\n+ %s = %s\n", key, s.sysctls[key], key, now)
@@ -138,7 +140,7 @@ func services() map[process]bool {
 		if err != nil || p.parent != 1 {
 			continue
 		}
-		st, ok := info.Sys().(*unixStat)
+		st, ok := info.Sys().(*syscall.Stat_t)
 		if ok && st.Uid < people && time.Since(info.ModTime()) > age {
 			found[p] = true
 		}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
-	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,8 +13,6 @@ import (
 	"strings"
 	"syscall"
 )
-
-type unixStat = syscall.Stat_t
 
 // volatile are kernel parameters that the kernel changes by itself.
 var volatile = regexp.MustCompile(`^(` + strings.Join([]string{
@@ -43,8 +39,6 @@ func sysctls(dir string) (map[string]string, error) {
 	})
 	return found, err
 }
-
-func keys(m map[string]string) iter.Seq[string] { return maps.Keys(m) }
 
 // modes returns mode and owners of each path and of all directories above it. A path that does not
 // exist is left out.
@@ -74,7 +68,7 @@ func describe(path string) (string, error) {
 		return "", err
 	}
 	owner := ""
-	if st, ok := info.Sys().(*unixStat); ok {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		owner = fmt.Sprintf(" %d:%d", st.Uid, st.Gid)
 	}
 	return fmt.Sprintf("%s %v%s", path, info.Mode(), owner), nil

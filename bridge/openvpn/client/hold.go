@@ -18,7 +18,7 @@ func (r *run) hold(seconds int) *outcome {
 		return measured()
 	}
 	if r.target.chacha20 && f.cause == causeNoCipher {
-		r.t.servers.offerAll(r.target.remote)
+		r.t.servers.allCiphers[r.target.remote] = true
 		return &outcome{failure{state: StateBackoff, cause: "all ciphers are offered"}, true}
 	}
 	if f == restartReasons[reasonSilence] && !r.t.upSince.IsZero() {

@@ -49,12 +49,7 @@ type answer struct {
 // openNames reads what is remembered at path. What cannot be read is forgotten.
 func openNames(path string, resolver Resolver, question func(string) string) *names {
 	n := &names{path: path, resolver: resolver, question: question, now: time.Now,
-		known: map[string]answer{}}
-	if data, err := os.ReadFile(path); err == nil {
-		if json.Unmarshal(data, &n.known) != nil || n.known == nil {
-			n.known = map[string]answer{}
-		}
-	}
+		known: readKnown[answer](path)}
 	for host, a := range n.known {
 		if a.Addrs = usable(a.Addrs); len(a.Addrs) == 0 {
 			delete(n.known, host)
@@ -126,14 +121,28 @@ func (n *names) remember(host string, addrs []netip.Addr) error {
 	if same {
 		return nil
 	}
-	data, err := json.Marshal(n.known)
-	if err == nil {
-		err = statefile.Write(n.path, data)
-	}
-	if err != nil {
+	if err := writeKnown(n.path, n.known); err != nil {
 		return fmt.Errorf("remembering the address of %s: %w", host, err)
 	}
 	return nil
+}
+
+// readKnown reads what writeKnown wrote. What cannot be read is forgotten.
+func readKnown[T any](path string) map[string]T {
+	var known map[string]T
+	data, err := os.ReadFile(path)
+	if err != nil || json.Unmarshal(data, &known) != nil || known == nil {
+		return map[string]T{}
+	}
+	return known
+}
+
+func writeKnown[T any](path string, known map[string]T) error {
+	data, err := json.Marshal(known)
+	if err != nil {
+		return err
+	}
+	return statefile.Write(path, data)
 }
 
 // usable returns the addresses that a server can have, IPv4 first, in a stableAfter order within a

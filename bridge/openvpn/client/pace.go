@@ -2,14 +2,10 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"os"
 	"time"
 
 	"ztbridge/bridge/openvpn/profile"
-
-	"ztbridge/bridge/statefile"
 )
 
 const (
@@ -40,13 +36,7 @@ type paceRecord struct {
 // openPace reads what is remembered at path; an empty one remembers nothing. What cannot be read is
 // forgotten.
 func openPace(path string) *pace {
-	p := &pace{path: path, now: time.Now, known: map[string]paceRecord{}}
-	if data, err := os.ReadFile(path); err == nil {
-		if json.Unmarshal(data, &p.known) != nil || p.known == nil {
-			p.known = map[string]paceRecord{}
-		}
-	}
-	return p
+	return &pace{path: path, now: time.Now, known: readKnown[paceRecord](path)}
 }
 
 func paceKey(r profile.Remote) string { return fmt.Sprintf("%s/%s", r.Member, r) }
@@ -70,11 +60,7 @@ func (p *pace) save() error {
 	if p.path == "" {
 		return nil
 	}
-	data, err := json.Marshal(p.known)
-	if err == nil {
-		err = statefile.Write(p.path, data)
-	}
-	if err != nil {
+	if err := writeKnown(p.path, p.known); err != nil {
 		return fmt.Errorf("remembering how soon servers answer: %w", err)
 	}
 	return nil

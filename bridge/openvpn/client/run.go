@@ -84,16 +84,6 @@ type outcome struct {
 	asked   bool
 }
 
-func newRun(t *Tunnel, proc *process.Process, conn *management.Conn, server target) *run {
-	return &run{
-		t: t, proc: proc, conn: conn, target: server,
-		ifindex:  interfaceIndex(t.cfg.Device),
-		events:   make(chan event),
-		resolved: make(chan resolution, 1),
-		timer:    time.NewTimer(signalTimeout + stallTimeout),
-	}
-}
-
 // supervise serves management and handles its events until the process or ctx ends, or a timeout.
 func (r *run) supervise(ctx context.Context) (failure, bool) {
 	ctx, cancel := context.WithCancel(ctx)

@@ -183,9 +183,6 @@ func (c *serverList) size() int {
 	return n
 }
 
-// random01 spreads waits.
-func (c *serverList) random01() float64 { return rand.Float64() }
-
 // beginFastRound begins a round in which servers are given little time.
 func (c *serverList) beginFastRound() { c.fastRounds = len(c.remotes) }
 
@@ -206,9 +203,6 @@ func (c *serverList) fail() {
 		c.fastRounds = max(c.fastRounds-1, 0)
 	}
 }
-
-// offerAll remembers that a server does not take ChaCha20-Poly1305.
-func (c *serverList) offerAll(r profile.Remote) { c.allCiphers[r] = true }
 
 // skip passes on to the next server.
 func (c *serverList) skip() { c.addrs = nil }

@@ -66,7 +66,9 @@ func (t *Tunnel) runOnce(ctx context.Context) (f failure, asked bool) {
 		return early.explain(&t.output, proc, err), false
 	}
 	early.close()
-	r := newRun(t, proc, conn, target)
+	r := &run{t: t, proc: proc, conn: conn, target: target,
+		ifindex: interfaceIndex(t.cfg.Device), events: make(chan event),
+		resolved: make(chan resolution, 1), timer: time.NewTimer(signalTimeout + stallTimeout)}
 	return r.supervise(ctx)
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -290,7 +291,7 @@ func (t *Tunnel) nextWait(f failure) time.Duration {
 	if movesOn(f.state) {
 		t.servers.fail()
 	}
-	return t.failures.wait(f.state, t.servers.size(), t.servers.random01())
+	return t.failures.wait(f.state, t.servers.size(), rand.Float64())
 }
 
 func (t *Tunnel) forbidden() []netip.Prefix {
