@@ -202,7 +202,8 @@ func (v value) host() (string, bool) {
 			return addr.String(), true
 		}
 		return text, len(text) <= 253 && hostRE.MatchString(text) && !numeric(text)
-	}, "is neither a name nor an address", "write it as vm.example.org or 203.0.113.7, without a port")
+	}, "is neither a name nor an address",
+		"write it as vm.example.org or 203.0.113.7, without a port")
 }
 
 // numeric reports whether a text looks like an IPv4 address, so that 203.0.113.700 is not taken for

@@ -106,7 +106,8 @@ func (s *Store) Changes(span api.Span, limit int, now time.Time) ([]api.PastChan
 		}
 		c := bucket.Cursor()
 		first := string(changeKey(from, 0))
-		for k, v := c.Last(); k != nil && string(k) >= first && len(out) < 2*limit; k, v = c.Prev() {
+		for k, v := c.Last(); k != nil && string(k) >= first &&
+			len(out) < 2*limit; k, v = c.Prev() {
 			var one api.PastChange
 			if json.Unmarshal(v, &one) == nil {
 				out = append(out, one)

@@ -100,7 +100,8 @@ func (p *program) networkMembers(o *networkOptions) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			rows := [][]string{{"MEMBER", "NAME", "ADDRESSES", "AUTHORISED", "LAST SEEN", "EXIT NOW"}}
+			rows := [][]string{{"MEMBER", "NAME", "ADDRESSES", "AUTHORISED", "LAST SEEN",
+				"EXIT NOW"}}
 			for _, m := range members {
 				if m.Address == s.Self() && m.Name == "" {
 					m.Name = "(this box)"

@@ -154,8 +154,8 @@ func (b *build) makeSlot(ctx context.Context) (string, error) {
 		b.Progress("slot", fmt.Sprintf("%s %.1f MB", name, float64(len(files[name]))/1e6))
 	}
 	slot := filepath.Join(b.work, "slot.img")
-	f := fat{label: "ZTB-SLOT", serial: 0x5a54534c, size: b.Profile.partition(SlotKind).bytes(), files: files,
-		when: b.Lock.Date}
+	f := fat{label: "ZTB-SLOT", serial: 0x5a54534c, size: b.Profile.partition(SlotKind).bytes(),
+		files: files, when: b.Lock.Date}
 	return slot, f.write(ctx, slot)
 }
 
@@ -202,8 +202,8 @@ func (b *build) makeDisk(ctx context.Context, slot string) (string, error) {
 		}
 	}
 	config := filepath.Join(b.work, "config.img")
-	f := fat{label: "ZTBRIDGE", serial: serial, size: b.Profile.partition(ConfigKind).bytes(), files: files,
-		when: b.Lock.Date}
+	f := fat{label: "ZTBRIDGE", serial: serial, size: b.Profile.partition(ConfigKind).bytes(),
+		files: files, when: b.Lock.Date}
 	if err := f.write(ctx, config); err != nil {
 		return "", err
 	}

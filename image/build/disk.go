@@ -94,7 +94,8 @@ func (d disk) writeBoot(f *os.File) error {
 	}
 	p := d.profile.partition(BIOSKind)
 	if int64(len(d.bios.core)) > p.bytes() {
-		return fmt.Errorf("writing GRUB's core: %d bytes do not fit %d", len(d.bios.core), p.bytes())
+		return fmt.Errorf("writing GRUB's core: %d bytes do not fit %d", len(d.bios.core),
+			p.bytes())
 	}
 	if _, err := f.WriteAt(d.bios.core, int64(p.Start*sector)); err != nil {
 		return fmt.Errorf("writing GRUB's core: %w", err)

@@ -92,8 +92,8 @@ type Guest struct {
 	read    int           // what Expect has consumed
 }
 
-// startMachine runs the machine until Kill or the end of the context, whichever is first. Everything it
-// writes is also copied to log.
+// startMachine runs the machine until Kill or the end of the context, whichever is first.
+// Everything it writes is also copied to log.
 func startMachine(ctx context.Context, m Machine, log io.Writer) (*Guest, error) {
 	cmd := exec.CommandContext(ctx, m.program(), m.args()...)
 	cmd.ExtraFiles = m.Files

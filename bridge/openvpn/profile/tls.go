@@ -70,9 +70,10 @@ const hybrid = "X25519MLKEM768"
 
 func takeTLSGroups(p *parser, d directive) error {
 	for name := range strings.FieldsFuncSeq(strings.Join(d.args, ""), isGroupSeparator) {
-		if name = strings.TrimLeft(name, "?*"); strings.EqualFold(name, hybrid) || name == "DEFAULT" {
-			p.find(d, Info, "not every OpenSSL knows %s; the usual groups are offered, and this one "+
-				"first where it is known", hybrid)
+		name = strings.TrimLeft(name, "?*")
+		if strings.EqualFold(name, hybrid) || name == "DEFAULT" {
+			p.find(d, Info, "not every OpenSSL knows %s; the usual groups are offered, and "+
+				"this one first where it is known", hybrid)
 			return nil
 		}
 	}
