@@ -43,7 +43,7 @@ func (c *Checker) ask(ctx context.Context, dev io.Writer, k Kind, client Client)
 			if a.open {
 				c.reset(dev, p)
 			}
-			out, done = c.judge(client.Key, a, &d)
+			out, done = c.rate(client.Key, a, &d)
 		case <-time.After(pause):
 		case <-ctx.Done():
 			return out, ctx.Err()
@@ -56,8 +56,8 @@ func (c *Checker) ask(ctx context.Context, dev io.Writer, k Kind, client Client)
 	return out, nil
 }
 
-// judge returns what an answer says, and whether nothing is left to ask.
-func (c *Checker) judge(client string, a answer, d *doubt) (out Outcome, done bool) {
+// rate returns what an answer says, and whether nothing is left to ask.
+func (c *Checker) rate(client string, a answer, d *doubt) (out Outcome, done bool) {
 	out = Outcome{Asked: true, Refused: a.refused}
 	switch {
 	case a.refused != "":
