@@ -76,9 +76,7 @@ func (d *daemon) Use(ctx context.Context, egress string) error {
 		if chosen {
 			has, err := d.services.Prefer(egress, server)
 			if !has {
-				return &api.HintedError{
-					Err: fmt.Errorf("choosing server %q of egress %s: %w", server, egress,
-						api.ErrNotFound),
+				err = &api.HintedError{Err: api.ErrNotFound,
 					Hint: "see: ztbridge egress list --servers"}
 			}
 			if err != nil {
