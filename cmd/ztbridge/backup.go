@@ -73,9 +73,9 @@ func (p *program) restoreCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
 		Short: "Restore a backup on this box",
-		Long: `Restore a backup on this box, all or nothing: same ZeroTier
-address, same clients, same tunnels. Switch the other one off: two boxes with one
-identity disturb each other.
+		Long: `Restore a backup on this box, all or nothing: same ZeroTier address, same clients,
+same tunnels. Switch the box that the backup is of off: two boxes with one identity
+disturb each other.
 
 It refuses on a box that is set up already, unless --replace is given; what was there
 is kept aside. ztbridge and zerotier-one are stopped meanwhile, and started again;

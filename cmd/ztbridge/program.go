@@ -36,6 +36,11 @@ const (
 const about = `Traffic that comes in by ZeroTier, by the OpenVPN endpoint or by an interface leaves
 by an exit that the policy lists, the first that works, or is blocked.
 
+Words: an ingress is where devices enter, an egress or exit where their traffic leaves;
+a member is a device of the ZeroTier network, a client one of the endpoint, which is the
+box's own OpenVPN server; the policy is the rules that choose exits; probes are packets
+of the box that test an exit; a provider's profile is its .ovpn file.
+
 Exit codes: 0 done; 1 it failed; 3 the daemon is not running, or it runs and something
 is not as configured (status); 64 the command line is wrong.
 
