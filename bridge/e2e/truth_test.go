@@ -153,6 +153,8 @@ var onThisBox = []brokenState{
 		code: health.PathDiverted, dead: v4, says: []string{"blackhole 10.77.0.2/32"}},
 	{name: "an IPsec policy that throws packets away",
 		brk: shell("ip xfrm policy add src 10.77.0.0/24 dir fwd action block; " +
+			"nft add table ip other; nft delete table ip other"), // has it look at once
+		mend: shell("ip xfrm policy delete src 10.77.0.0/24 dst 0.0.0.0/0 dir fwd; " +
 			"nft add table ip other; nft delete table ip other"),
 		code: health.PathDiverted, dead: v4, says: []string{"src 10.77.0.0/24 dst 0.0.0.0/0"}},
 	{name: "a routing rule to main", brk: shell("ip -6 rule add pref 106 lookup main"),
