@@ -64,8 +64,8 @@ func (v value) boolean() bool {
 	return text == "true"
 }
 
-// parsed decodes a scalar by read, which reports whether it has the right form. Else it is a mistake
-// that quotes the scalar before problem.
+// parsed decodes a scalar by read, which reports whether it has the right form. Else it is a
+// mistake that quotes the scalar before problem.
 func parsed[T any](v value, read func(text string) (T, bool), problem, remedy string) (T, bool) {
 	text, ok := v.text()
 	if !ok {
