@@ -11,8 +11,8 @@ import (
 // maxSources bounds the sources that a Limiter remembers.
 const maxSources = 1024
 
-// Sources bound how often a source may do something, and how often the IPv6 addresses of one /64 may
-// together. Safe for concurrent use.
+// Sources bound how often a source may do something, and how often the IPv6 addresses of one /64
+// may together. Safe for concurrent use.
 type Sources struct {
 	one     *Limiter[netip.Addr]
 	network *Limiter[netip.Prefix]

@@ -98,7 +98,8 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 		},
 		"an echo of the last part": func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusNotFound)
-			parts := strings.FieldsFunc(r.URL.Path, func(c rune) bool { return c == '/' || c == ':' })
+			parts := strings.FieldsFunc(r.URL.Path,
+				func(c rune) bool { return c == '/' || c == ':' })
 			_ = json.NewEncoder(w).Encode(map[string]string{"error": "invalid_token " +
 				strings.TrimSuffix(strings.Join(parts, " "), " sendMessage") + " " +
 				r.URL.Query().Get("key")})
