@@ -78,10 +78,7 @@ var errPlanChanged = errors.New("nothing was changed yet: the network is not as 
 // forPage returns an error of a network with the hint that helps on the page, where the command
 // line's is another one.
 func forPage(err error) error {
-	hints := []struct {
-		is   error
-		hint string
-	}{
+	return api.Hints{
 		{controller.ErrUnauthorized, "make a new token at https://central.zerotier.com (older " +
 			"accounts: https://my.zerotier.com), and enter it by \"Set up the network\""},
 		{controller.ErrForbidden, "give the token the right to change this network; the newer " +
@@ -94,13 +91,7 @@ func forPage(err error) error {
 		{controller.ErrNotKept, "do the same again; then look at the network's page at Central"},
 		{controller.ErrConflict, "if members shall leave by this box instead, tick \"Replace it\""},
 		{context.DeadlineExceeded, "do the same again: it goes on where it stopped"},
-	}
-	for _, h := range hints {
-		if errors.Is(err, h.is) {
-			return &api.HintedError{Err: err, Hint: h.hint}
-		}
-	}
-	return err
+	}.Add(err)
 }
 
 // planOf returns what a request says of the plan.

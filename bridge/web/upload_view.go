@@ -133,6 +133,5 @@ func trialFault(err error) string {
 	if err == nil {
 		return ""
 	}
-	return strings.TrimSpace("That did not work: " + err.Error() + ". " +
-		sentence(api.Hint(err)))
+	return strings.TrimSpace("That did not work: " + err.Error() + ". " + sentence(api.Hint(err)))
 }

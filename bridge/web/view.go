@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -203,10 +204,7 @@ func exitOf(e api.Egress, s api.Status, r rates) exitView {
 
 // namesOf says whose traffic a rule is about.
 func namesOf(p api.Policy) string {
-	text := strings.Join(p.From, ", ")
-	if text == "" {
-		text = "Everything"
-	}
+	text := cmp.Or(strings.Join(p.From, ", "), "Everything")
 	if len(p.To) > 0 {
 		text += " to " + strings.Join(p.To, ", ")
 	}
@@ -294,10 +292,4 @@ func perSecond(bytes float64) string {
 	}
 }
 
-func texts[T fmt.Stringer](list []T) string {
-	out := make([]string, len(list))
-	for i, item := range list {
-		out[i] = item.String()
-	}
-	return strings.Join(out, ", ")
-}
+func texts[T fmt.Stringer](list []T) string { return api.Join(list, ", ") }
