@@ -220,8 +220,7 @@ func Translated(intent policyroute.Intent) []netip.Prefix {
 // Entered reports whether clients enter by an interface that was not there before.
 func Entered(before, now policyroute.Intent) bool {
 	return slices.ContainsFunc(now.Ingresses, func(g policyroute.Ingress) bool {
-		return g.Present && !slices.ContainsFunc(before.Ingresses, func(b policyroute.Ingress) bool {
-			return b.Present && b.Iface == g.Iface
-		})
+		return g.Present && !slices.ContainsFunc(before.Ingresses,
+			func(b policyroute.Ingress) bool { return b.Present && b.Iface == g.Iface })
 	})
 }

@@ -85,7 +85,8 @@ func overall(st api.Status, applied bool) (api.State, string) {
 			"nothing leaks."
 	case answering == 0 && fault.Code == health.WANSilent:
 		what, _, _ := strings.Cut(fault.Message, ":")
-		return api.Closed, sentence(what) + " Clients have no Internet until it does; nothing leaks."
+		return api.Closed, sentence(what) +
+			" Clients have no Internet until it does; nothing leaks."
 	case answering == 0 && fault.Code == health.WANSignIn:
 		return api.Closed, "This network seems to want a sign-in first. Clients have no Internet " +
 			"until then; nothing leaks."

@@ -56,7 +56,8 @@ type flow struct {
 // Diversions returns the foreign rules that decide about packets from any of the sources to any of
 // dsts, or about the replies, which come by egress. It asks the kernel to route such packets, so
 // that a rule whose table has no route counts as harmless. It also returns routes and IPsec
-// policies that throw away what goes to the sources, or comes from them. It skips sources whose interface does not exist.
+// policies that throw away what goes to the sources, or comes from them. It skips sources
+// whose interface does not exist.
 func (k *Kernel) Diversions(sources []Source, egress string,
 	dsts []netip.Addr) ([]Diversion, error) {
 	k.mu.Lock()
