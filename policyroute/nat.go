@@ -183,10 +183,10 @@ func least(sizes ...int) int {
 }
 
 // Closed returns the state that guards the box until its daemon has started. Nothing is forwarded
-// from or to these interfaces, and nothing that enters by them configures the box. A name may end
-// in '*'. That goes for what a bridge merely switches, too, where netfilter sees it: nobody knows
-// yet whether the bridge leads elsewhere. What the host itself sends to prefixes that were behind
-// them is refused unless main has a route to them.
+// from or to these interfaces, and nothing that enters by them configures the box. That goes for
+// what a bridge merely switches, too, where netfilter sees it: nobody knows yet whether the bridge
+// leads elsewhere. A name may end in '*'. What the host itself sends to behind, the prefixes that
+// were behind them, is refused unless main has a route there.
 func Closed(ifaces []string, behind ...netip.Prefix) State {
 	c := NftChain{Name: "forward", Hook: &Hook{Type: "filter", Hook: "forward",
 		Priority: hookForward}}

@@ -63,7 +63,7 @@ func (c *Checker) rate(client string, a answer, d *doubt) (out Outcome, done boo
 	case a.refused != "":
 	case a.kind == TCP && c.injected(target{client, a.src}, a, d):
 		out.Refused = Resets
-	case d.wrong.IsValid() && a.wrong == d.wrong:
+	case a.kind == DNS && c.alike(target{client, a.src}, a, d):
 		out.Refused = fmt.Sprintf("answers every name with %s", a.wrong)
 		return out, true
 	default: // a wrong address of one name may have its reasons
@@ -72,6 +72,18 @@ func (c *Checker) rate(client string, a answer, d *doubt) (out Outcome, done boo
 		return out, !first
 	}
 	return out, false
+}
+
+// alike reports whether a resolver gives every name one address now, and has done better before: in
+// a closed network that may be what it is for.
+func (c *Checker) alike(from target, a answer, d *doubt) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !a.wrong.IsValid() || d.wrong.IsValid() && a.wrong != d.wrong {
+		c.named[from] = true
+		return false
+	}
+	return d.wrong.IsValid() && c.named[from]
 }
 
 // injected reports whether somebody on the way resets a connection. A target that listens no more

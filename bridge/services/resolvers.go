@@ -61,6 +61,7 @@ type resolverState struct {
 	last  time.Time // when it was asked
 	sent  uint64    // packets that clients had sent then
 	well  time.Time // since when it answers again
+	named bool      // it has answered as one that looks names up
 	died  time.Time // when it began to fail
 	fails bool
 }
@@ -95,7 +96,7 @@ func (r *resolvers) set(d decide.Decision, s decide.Snapshot) {
 	for k, st := range r.asked {
 		// While nothing gets through an egress, its resolvers are not asked and keep their state.
 		if known[k.egress] && !probed[k.egress] && st.fails && now.Sub(st.died) < resolverFault {
-			*st = resolverState{}
+			*st = resolverState{named: st.named}
 		}
 		if !asked[k] && (probed[k.egress] || !known[k.egress]) {
 			delete(r.asked, k)
@@ -198,7 +199,9 @@ func (r *resolvers) sentByClients() uint64 {
 	return sum
 }
 
-func (r *resolvers) record(ctx context.Context, k resolverKey, answered bool) {
+// record keeps the result of a question. A resolver that gives every name one address is dead if it
+// has done better before: in a closed network that may be what it is for.
+func (r *resolvers) record(ctx context.Context, k resolverKey, got reply) {
 	if ctx.Err() != nil {
 		return
 	}
@@ -209,6 +212,8 @@ func (r *resolvers) record(ctx context.Context, k resolverKey, answered bool) {
 		r.mu.Unlock()
 		return
 	}
+	answered := got == named || got == alike && !st.named
+	st.named = st.named || got == named
 	before, wasWell := st.fails, !st.well.IsZero()
 	switch {
 	case !answered:
@@ -232,26 +237,38 @@ func (r *resolvers) record(ctx context.Context, k resolverKey, answered bool) {
 	}
 }
 
-// askResolver reports whether a resolver looks names up: a name that every resolver can answer gets
-// an answer, and not the one that every other name gets.
-func askResolver(ctx context.Context, k resolverKey) bool {
+// reply is what a resolver does with questions.
+type reply int
+
+const (
+	none  reply = iota // it is silent, or refuses
+	alike              // it gives every name one address
+	named              // it looks names up
+)
+
+// askResolver asks for a name that every resolver can look up, and where the answer is wrong, for
+// one that nobody has.
+func askResolver(ctx context.Context, k resolverKey) reply {
 	dialer := &net.Dialer{Control: sockopt.Control(sockopt.Mark(k.mark))}
 	inner, err := dialer.DialContext(ctx, "udp", netip.AddrPortFrom(k.addr, 53).String())
 	if err != nil {
-		return false
+		return none
 	}
 	conn := &dns.Conn{Conn: inner}
 	defer conn.Close()
 	m, answered := lookUp(ctx, conn, pathcheck.Query(false))
 	if !answered || m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
-		return false
+		return none
 	}
 	wrong := pathcheck.WrongAddress(m)
 	if !wrong.IsValid() {
-		return true
+		return named
 	}
-	m, answered = lookUp(ctx, conn, pathcheck.Query(true))
-	return !answered || pathcheck.WrongAddress(m) != wrong
+	if m, answered = lookUp(ctx, conn, pathcheck.Query(true)); answered &&
+		pathcheck.WrongAddress(m) == wrong {
+		return alike
+	}
+	return named
 }
 
 // lookUp asks until there is an answer, resolverTries times.

@@ -28,11 +28,11 @@ func TestResolverStates(t *testing.T) {
 	if due, _ := r.due(time.Now()); len(due) != 1 || due[0] != key {
 		t.Fatalf("asks %v", due)
 	}
-	r.record(context.Background(), key, false)
+	r.record(context.Background(), key, none)
 	if dead, _ := r.status(); !dead[of] {
 		t.Error("silent, and not dead")
 	}
-	r.record(context.Background(), key, true)
+	r.record(context.Background(), key, named)
 	if dead, _ := r.status(); !dead[of] {
 		t.Error("used again after one answer")
 	}
@@ -40,18 +40,27 @@ func TestResolverStates(t *testing.T) {
 		t.Error("it answered, and is said to be silent")
 	}
 	r.asked[key].well = time.Now().Add(-resolverHold)
-	r.record(context.Background(), key, true)
+	r.record(context.Background(), key, named)
 	if dead, _ := r.status(); dead[of] {
 		t.Error("dead for ever")
 	}
+	r.record(context.Background(), key, alike)
+	if dead, _ := r.status(); !dead[of] {
+		t.Error("it gives every name one address now, and is not dead")
+	}
+	*r.asked[key] = resolverState{}
+	r.record(context.Background(), key, alike)
+	if dead, _ := r.status(); dead[of] {
+		t.Error("dead, though it has never done anything else")
+	}
 	r.set(d, probes(probe.Degraded))
-	r.record(context.Background(), key, false)
+	r.record(context.Background(), key, none)
 	if dead, _ := r.status(); dead[of] {
 		t.Error("dead because its egress is")
 	}
 	for dead, want := range map[time.Duration]bool{time.Second: false, time.Minute: true} {
 		r.set(d, probes(probe.Fresh))
-		r.record(context.Background(), key, false)
+		r.record(context.Background(), key, none)
 		r.asked[key].died = time.Now().Add(-dead)
 		r.set(d, probes(probe.Degraded))
 		r.set(d, probes(probe.Fresh))

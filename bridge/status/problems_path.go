@@ -250,7 +250,7 @@ func backupResolvers(in Input) []health.Problem {
 			}
 			p := health.Problem{Code: health.DNSBackup,
 				Subject: e.Name + " " + a.String(),
-				Message: fmt.Sprintf("DNS server %s of %s looks no names up", a, e.Name),
+				Message: fmt.Sprintf("DNS server %s of %s does not look names up", a, e.Name),
 				Remedy: fmt.Sprintf("if it does not come back, name others, as %s: {…, dns: "+
 					"[9.9.9.9]} under egress:, then: ztbridge reload", e.Name)}
 			if in.Snapshot.BackResolvers[of] {
