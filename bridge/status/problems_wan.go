@@ -67,7 +67,8 @@ func signIns(in Input) []health.Problem {
 		t := in.Snapshot.Tunnels[e.Name]
 		server := t.Server.Addr().Unmap()
 		_, literal := netip.ParseAddr(t.Remote.Host)
-		if e.OpenVPN == nil || t.State == client.StateUp || literal == nil ||
+		// A tunnel that was up before may have its server on the router.
+		if e.OpenVPN == nil || t.State == client.StateUp || t.Generation > 0 || literal == nil ||
 			t.Remote.Host == "" || !slices.ContainsFunc(in.Snapshot.Host.Defaults,
 			func(r kernel.DefaultRoute) bool { return r.Gateway == server }) {
 			continue
