@@ -16,9 +16,9 @@ import (
 // procSize is the usual size of what these files hold: 120 bytes for each interface.
 const procSize = 4 << 10
 
-// readProc reads a file of proc into buf, and returns it, grown if it was too small. os.ReadFile does
-// the same with three times as many calls of the kernel, most of them for its poller, and probers
-// read several times a second.
+// readProc reads a file of proc into buf, and returns it, grown if it was too small. os.ReadFile
+// does the same with three times as many calls of the kernel, most of them for its poller, and
+// probers read several times a second.
 func readProc(path string, buf []byte) ([]byte, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -99,8 +99,8 @@ func (r *record) forwards(conf, own, iface string) bool {
 	return false
 }
 
-// hostValue returns a parameter's value as it would be without us. That is the recorded one, or what
-// another program has since set for all interfaces.
+// hostValue returns a parameter's value as it would be without us. That is the recorded one, or
+// what another program has since set for all interfaces.
 func (r *record) hostValue(key, present string) string {
 	if i := r.find(key); i >= 0 {
 		if o, now := r.data.Sysctls[i], r.decided(key); o.All != "" && now != "" && now != o.All {

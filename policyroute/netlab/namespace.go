@@ -49,7 +49,8 @@ func NewNamespace(label string) (*Namespace, error) {
 		return nil, fmt.Errorf("choosing a name: %w", err)
 	}
 	n := &Namespace{
-		Name:     fmt.Sprintf("%s%d-%s-%s", namePrefix, os.Getpid(), hex.EncodeToString(tag), label),
+		Name: fmt.Sprintf("%s%d-%s-%s", namePrefix, os.Getpid(), hex.EncodeToString(tag),
+			label),
 		Label:    label,
 		requests: make(chan func()),
 		files:    make(map[string]string),
