@@ -11,7 +11,7 @@ import (
 
 // doubt is what makes later answers of one check count for less.
 type doubt struct {
-	wrong  netip.Addr // that the known name was given: the second question is asked
+	wrong  netip.Addr // that the known name was given: the second question is asked now
 	resets bool       // somebody other than a target resets connections
 }
 
@@ -63,27 +63,31 @@ func (c *Checker) rate(client string, a answer, d *doubt) (out Outcome, done boo
 	case a.refused != "":
 	case a.kind == TCP && c.injected(target{client, a.src}, a, d):
 		out.Refused = Resets
-	case a.kind == DNS && c.alike(target{client, a.src}, a, d):
-		out.Refused = fmt.Sprintf("answers every name with %s", a.wrong)
+	case a.kind == DNS && c.doubts(client, a):
+		if d.wrong == a.wrong {
+			out.Refused = fmt.Sprintf("answers every name with %s", a.wrong)
+			return out, true
+		}
+		if out.Answered = d.wrong.IsValid(); !out.Answered {
+			d.wrong = a.wrong // one wrong address may have its reasons: the second question tells
+		}
+		return out, out.Answered
+	default:
+		out.Answered = true
 		return out, true
-	default: // a wrong address of one name may have its reasons
-		first := a.wrong.IsValid() && !d.wrong.IsValid()
-		d.wrong, out.Answered = a.wrong, true
-		return out, !first
 	}
 	return out, false
 }
 
-// alike reports whether a resolver gives every name one address now, and has done better before: in
-// a closed network that may be what it is for.
-func (c *Checker) alike(from target, a answer, d *doubt) bool {
+// doubts reports whether an answer has a wrong address, from a resolver that has looked names up
+// for this client before. In a closed network one may be meant to give every name one address.
+func (c *Checker) doubts(client string, a answer) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !a.wrong.IsValid() || d.wrong.IsValid() && a.wrong != d.wrong {
-		c.named[from] = true
-		return false
+	if !a.wrong.IsValid() {
+		c.named[client] = true
 	}
-	return d.wrong.IsValid() && c.named[from]
+	return a.wrong.IsValid() && c.named[client]
 }
 
 // injected reports whether somebody on the way resets a connection. A target that listens no more

@@ -76,8 +76,7 @@ type Checker struct {
 	waiting map[Kind]map[uint16]*question // by id of the probe
 	// opened holds the hop limit with which a target accepted a client's connection last
 	opened map[target]uint8
-	// named holds the resolvers that have answered a client as those that look names up
-	named map[target]bool
+	named  map[string]bool // whether a client was answered by a resolver that looks names up
 }
 
 // question is a probe whose answer is awaited.
@@ -92,7 +91,7 @@ func New(cfg Config) *Checker {
 	c := &Checker{cfg: cfg, wake: make(chan struct{}, 1), next: map[string]time.Time{},
 		kicked: map[string]bool{}, wait: map[string]time.Duration{}, results: map[string]Result{},
 		echoed: map[string]time.Time{}, waiting: map[Kind]map[uint16]*question{},
-		opened: map[target]uint8{}, named: map[target]bool{}}
+		opened: map[target]uint8{}, named: map[string]bool{}}
 	for _, k := range Kinds {
 		c.waiting[k] = map[uint16]*question{}
 	}
@@ -127,7 +126,7 @@ func (c *Checker) Set(clients []Client) {
 		delete(c.wait, key)
 		delete(c.echoed, key)
 		maps.DeleteFunc(c.opened, func(t target, _ uint8) bool { return t.client == key })
-		maps.DeleteFunc(c.named, func(t target, _ bool) bool { return t.client == key })
+		delete(c.named, key)
 	}
 	c.clients, c.next = slices.Clone(clients), next
 	c.poke()
