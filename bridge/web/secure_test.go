@@ -38,6 +38,13 @@ type securePage struct {
 
 func serveSecurely(t *testing.T, hosts ...string) *securePage {
 	t.Helper()
+	p := newSecurePage(t, hosts...)
+	p.serve(p.http, p.tls)
+	return p
+}
+
+func newSecurePage(t *testing.T, hosts ...string) *securePage {
+	t.Helper()
 	dir := t.TempDir()
 	p := &securePage{t: t, cert: filepath.Join(dir, "cert.pem"), key: filepath.Join(dir, "key.pem"),
 		http: freePort(t), tls: freePort(t)}
@@ -52,10 +59,6 @@ func serveSecurely(t *testing.T, hosts ...string) *securePage {
 	if err := p.server.accounts.Set(Owner, ownerPassword); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() { p.server.Run(ctx); close(ended) }()
-	t.Cleanup(func() { cancel(); <-ended })
 	p.fromOwner = &http.Client{Timeout: 30 * time.Second, CheckRedirect: func(*http.Request,
 		[]*http.Request) error {
 		return http.ErrUseLastResponse
@@ -67,7 +70,16 @@ func serveSecurely(t *testing.T, hosts ...string) *securePage {
 			}
 			return (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort("127.0.0.1", port))
 		}, TLSClientConfig: &tls.Config{RootCAs: p.roots, ServerName: hosts[0]}}}
-	for _, port := range []int{p.http, p.tls} { // both listen
+	return p
+}
+
+// serve starts the page, and waits until these ports are listened on.
+func (p *securePage) serve(ports ...int) {
+	ctx, cancel := context.WithCancel(p.t.Context())
+	ended := make(chan struct{})
+	go func() { p.server.Run(ctx); close(ended) }()
+	p.t.Cleanup(func() { cancel(); <-ended })
+	for _, port := range ports {
 		for {
 			conn, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 			if err == nil {
@@ -75,13 +87,12 @@ func serveSecurely(t *testing.T, hosts ...string) *securePage {
 				break
 			}
 			select {
-			case <-t.Context().Done():
-				t.Fatal(err)
+			case <-p.t.Context().Done():
+				p.t.Fatal(err)
 			case <-time.After(20 * time.Millisecond):
 			}
 		}
 	}
-	return p
 }
 
 func freePort(t *testing.T) int {
@@ -233,11 +244,11 @@ func TestPageByTLS(t *testing.T) {
 
 // TestPageWithoutItsCertificate works as if none was configured.
 func TestPageWithoutItsCertificate(t *testing.T) {
-	p := serveSecurely(t, "vm.example.org")
+	p := newSecurePage(t, "vm.example.org")
 	if err := os.Remove(p.cert); err != nil {
 		t.Fatal(err)
 	}
-	p.server.config.Cert = certfile.New(p.cert, p.key)
+	p.serve(p.http)
 	plain := ":" + strconv.Itoa(p.http)
 	if r := p.ask(http.MethodGet, "http://127.0.0.1"+plain+"/login"); r.StatusCode != http.StatusOK {
 		t.Errorf("without TLS: %d", r.StatusCode)
