@@ -46,9 +46,11 @@ func TestDoubleClicks(t *testing.T) {
 	b := browsertest.New(t, browsertest.Options{})
 	double := func(selector string) {
 		t.Helper()
-		b.WaitFor(`document.readyState === "complete"`)
 		b.WaitFor(`(() => {
 			const button = document.querySelector(` + strconv.Quote(selector) + `)
+			if (document.readyState !== "complete") { // its script does not run yet
+				return false
+			}
 			window.before = true
 			button.click()
 			setTimeout(() => button.click(), 100)
