@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -19,7 +18,6 @@ import (
 	"ztbridge/bridge/lab"
 	"ztbridge/bridge/lab/ztlab"
 	"ztbridge/bridge/web/browsertest"
-	"ztbridge/policyroute/netlab"
 )
 
 // TestNetworkSetupByThePage makes a network from the page by HTTPS, in a browser, at the controller
@@ -28,14 +26,7 @@ import (
 // Teardown by the page gives back what the controller held before.
 func TestNetworkSetupByThePage(t *testing.T) {
 	t.Parallel()
-	netlab.Require(t, netlab.ZeroTier)
-	m := &mesh{t: t, lab: standard(t, lab.Options{RemoteClient: true})}
-	var cancel context.CancelFunc
-	m.ctx, cancel = context.WithTimeout(t.Context(), 6*waitTimeout)
-	t.Cleanup(cancel)
-	var err error
-	m.planet, err = ztlab.New(m.ctx, m.lab)
-	skipWithoutController(t, err)
+	m := newPlanet(t, lab.Options{RemoteClient: true})
 	top, provider := m.lab, m.lab.Providers[0]
 	must(t, top.Router.IP("address add 192.168.7.1/24 dev wan"))
 	must(t, top.Box.IP("address add 192.168.7.2/24 dev "+lab.WANIface,

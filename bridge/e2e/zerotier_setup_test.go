@@ -18,14 +18,7 @@ import (
 // what the controller held before.
 func TestNetworkSetup(t *testing.T) {
 	t.Parallel()
-	netlab.Require(t, netlab.ZeroTier)
-	m := &mesh{t: t, lab: standard(t, lab.Options{RemoteClient: true})}
-	var cancel context.CancelFunc
-	m.ctx, cancel = context.WithTimeout(t.Context(), 6*waitTimeout)
-	t.Cleanup(cancel)
-	var err error
-	m.planet, err = ztlab.New(m.ctx, m.lab)
-	skipWithoutController(t, err)
+	m := newPlanet(t, lab.Options{RemoteClient: true})
 	node, client := m.startNode(m.lab.Box), m.startNode(m.lab.Client)
 	if !node.HasController(m.ctx) {
 		b := newBox(t, m.lab.Box)

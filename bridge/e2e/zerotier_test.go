@@ -35,8 +35,8 @@ type mesh struct {
 	network *ztlab.Network
 }
 
-// newMesh builds a lab with real ZeroTier in it, or skips the test.
-func newMesh(t *testing.T, opts lab.Options, network ztlab.NetworkConfig) *mesh {
+// newPlanet builds a lab with real ZeroTier in it, and no network yet, or skips the test.
+func newPlanet(t *testing.T, opts lab.Options) *mesh {
 	t.Helper()
 	netlab.Require(t, netlab.ZeroTier)
 	m := &mesh{t: t, lab: standard(t, opts)}
@@ -45,27 +45,28 @@ func newMesh(t *testing.T, opts lab.Options, network ztlab.NetworkConfig) *mesh 
 	t.Cleanup(cancel)
 	var err error
 	m.planet, err = ztlab.New(m.ctx, m.lab)
-	skipWithoutController(t, err)
+	if errors.Is(err, ztlab.ErrNoController) {
+		t.Skipf("SKIPPED: %v", err)
+	}
+	must(t, err)
+	return m
+}
+
+// newMesh does the same, with a network whose managed default routes lead to the box.
+func newMesh(t *testing.T, opts lab.Options, network ztlab.NetworkConfig) *mesh {
+	t.Helper()
+	m := newPlanet(t, opts)
 	network.Name = "mesh"
 	network.Routes = append(network.Routes, []ztlab.ManagedRoute{
 		{Target: ztlab.Net4}, {Target: ztlab.Net6},
 		{Target: netip.MustParsePrefix("0.0.0.0/0"), Via: ztlab.Box4},
 		{Target: netip.MustParsePrefix("::/0"), Via: ztlab.Box6},
 	}...)
+	var err error
 	m.network, err = m.planet.NewNetwork(m.ctx, network)
 	must(t, err)
 	m.lab.ClientPrefixes = append(m.lab.ClientPrefixes, ztlab.Net4, ztlab.Net6)
 	return m
-}
-
-// skipWithoutController skips a test where the lab cannot have a controller, and fails it for any
-// other error.
-func skipWithoutController(t *testing.T, err error) {
-	t.Helper()
-	if errors.Is(err, ztlab.ErrNoController) {
-		t.Skipf("SKIPPED: %v", err)
-	}
-	must(t, err)
 }
 
 // node starts a service in a host, which the network will admit once it asks.
