@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"golang.org/x/net/ipv6"
+	"golang.org/x/sys/unix"
 
 	"ztbridge/policyroute/netlab"
 )
@@ -36,7 +37,9 @@ func Advertise(n *netlab.Namespace, iface string, prefix netip.Prefix) (stop fun
 			&net.IPAddr{IP: net.IPv6linklocalallnodes, Zone: iface})
 		return err
 	}
-	if err := n.Do(send); err != nil { // the zone is a name of this namespace
+	// The zone is a name of this namespace. A new link has no route for multicast until the kernel
+	// has noticed its carrier, which takes up to a second on a busy machine: the next one arrives.
+	if err := n.Do(send); err != nil && !errors.Is(err, unix.ENETUNREACH) {
 		return nil, errors.Join(fmt.Errorf("advertising on %s of %s: %w", iface, n.Label, err),
 			conn.Close())
 	}
