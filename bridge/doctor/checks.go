@@ -23,6 +23,7 @@ const (
 	daemon       = "daemon"
 	service      = "zerotier service"
 	reach        = "Internet"
+	connections  = "connections full"
 )
 
 // leastOpenVPN is the oldest openvpn that understands the options that tunnels are run with.
@@ -45,9 +46,14 @@ func chain(f Facts) []check {
 			return failed(f.Daemon.Reach.Message, f.Daemon.Reach.Remedy)
 		}})
 	}
+	asking := line // what asks anew needs a connection more
+	if i := f.Daemon.problem(connections); i >= 0 {
+		asking = append(slices.Clone(line), connections)
+		checks = append(checks, check{connections, nil, f.Daemon.Problems[i].result})
+	}
 	if f.Config.Tunnels {
 		checks = append(checks, check{openvpn, nil, lookOpenVPN}, check{tunDevice, nil, lookTUN},
-			check{resolving, line, lookResolving})
+			check{resolving, asking, lookResolving})
 	}
 	if len(f.Config.Networks) > 0 {
 		checks = append(checks, check{zerotierOne, nil, lookZeroTierOne})
@@ -99,16 +105,29 @@ func daemonChecks(d Daemon, line []string) []check {
 			func(Facts) Result { return warning(d.IPTables.Message, d.IPTables.Remedy) }})
 	}
 	for _, p := range d.Problems {
-		checks = append(checks, check{p.Name, nil, func(Facts) Result {
-			r := warning(p.Message, p.Remedy)
-			if p.Fails {
-				r.Verdict = Failed
-			}
-			r.Command = p.Command
-			return r
-		}})
+		if p.Name != connections {
+			checks = append(checks, check{p.Name, nil, p.result})
+		}
 	}
 	return append(checks, check{"kernel", nil, func(Facts) Result { return lookKernel(d) }})
+}
+
+// problem returns the index of a problem by its name; -1 if the daemon tells of none, or is nil.
+func (d *Daemon) problem(name string) int {
+	if d == nil {
+		return -1
+	}
+	return slices.IndexFunc(d.Problems, func(p Problem) bool { return p.Name == name })
+}
+
+// result tells what the daemon found.
+func (p Problem) result(Facts) Result {
+	r := warning(p.Message, p.Remedy)
+	if p.Fails {
+		r.Verdict = Failed
+	}
+	r.Command = p.Command
+	return r
 }
 
 func needsOf(e Egress, line []string) []string {

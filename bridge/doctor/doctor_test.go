@@ -78,6 +78,11 @@ var cases = []struct {
 		f.Daemon.Egresses[0] = Egress{Name: "provider", Kind: "openvpn", State: "backoff"}
 		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "", "none of its exits is connected"
 	}, []string{reach}},
+	{"connections-full", func(f *Facts) {
+		f.Daemon.Problems = []Problem{{Name: connections, Fails: true, Command: "sysctl -w x=2",
+			Trouble: Trouble{"new connections get no answer", "let it follow more"}}}
+		f.Host.Lookups[0].Err = "lookup vpn.example on 192.168.1.1:53: operation not permitted"
+	}, []string{connections}},
 	{"another-fault-than-a-name", func(f *Facts) {
 		f.Host.Lookups[0].Err = "lookup vpn.example on 192.168.1.1:53: no such host"
 		f.Daemon.Egresses[0] = Egress{Name: "provider", Kind: "openvpn", State: "auth-failed",

@@ -6,6 +6,7 @@ const (
 	WANSilent       Code = "wan-silent"
 	WANSignIn       Code = "wan-sign-in"
 	WANMissing      Code = "wan-interface-missing"
+	ConntrackFull   Code = "connections-full"
 	ReconcileFailed Code = "reconcile-failed"
 	IPTables        Code = "iptables-unusable"
 	PreparedNotice  Code = "notice"
@@ -96,13 +97,13 @@ const (
 )
 
 // onDown explains that nothing answers this box.
-var onDown = []Code{WANDown}
+var onDown = []Code{WANDown, ConntrackFull}
 
 // onWAN explains what needs the box's own connection.
-var onWAN = []Code{WANDown, WANSilent, WANSignIn}
+var onWAN = []Code{WANDown, WANSilent, WANSignIn, ConntrackFull}
 
 // onNames explains that a resolver is silent.
-var onNames = []Code{WANDown, WANSilent, WANSignIn, DNSUnanswered}
+var onNames = []Code{WANDown, WANSilent, WANSignIn, ConntrackFull, DNSUnanswered}
 
 // onDisk explains why something cannot be written.
 var onDisk = []Code{DiskErrors, DiskFull, DiskReadOnly}
@@ -119,6 +120,9 @@ var kinds = []Kind{
 	{ConfigWarning, Configuration, Warning,
 		"Something in the configuration is allowed, but probably not meant.",
 		"correct the line that it names, and reload", nil},
+	{ConntrackFull, Box, Error,
+		"New connections get no answer: this box follows as many connections as it may.",
+		"raise net.netfilter.nf_conntrack_max; the problem names the command", nil},
 	{Closed, Configuration, Warning,
 		"Devices are sent to a destination that is closed to them: that traffic is blocked.",
 		"name the destination under peering:", nil},

@@ -109,7 +109,7 @@ func boxProblems(in Input) []health.Problem {
 			Remedy: "the line works, unshaped; cake needs the kernel module sch_cake, and no " +
 				"queue of another program on that interface (tc qdisc show)"})
 	}
-	out = append(out, wanProblems(in)...)
+	out = append(append(out, wanProblems(in)...), connectionProblems(in.Snapshot.Host)...)
 	if in.Refused != nil {
 		out = append(out, health.Problem{Code: health.ReloadRefused,
 			Message: "the configuration file has an error; the one that was read before is in " +

@@ -25,6 +25,9 @@ type HostState struct {
 	// ConntrackMax is how many connections the host follows at most (nf_conntrack_max). It is 0 if
 	// that is unknown or the kernel cannot count connections by source.
 	ConntrackMax int
+	// ConntrackFull is how many connections the host follows, if those are so many that packets of
+	// new ones were dropped in the last half minute; else 0.
+	ConntrackFull int
 	// ForceForwarding6 reports whether single interfaces can forward IPv6 (Linux 6.17).
 	ForceForwarding6 bool
 	// AcceptRA are the interfaces that take routes from router advertisements while they do not
@@ -95,7 +98,7 @@ func (k *Kernel) HostState(links ...string) (HostState, error) {
 
 func (k *Kernel) host(via []string) (HostState, error) {
 	w := HostState{IPv6: exists("net/ipv6"), Reached: map[string][]netip.Prefix{},
-		ConntrackMax:     k.conntrackMax(),
+		ConntrackMax: k.conntrackMax(), ConntrackFull: k.conntrackFull(),
 		ForceForwarding6: exists("net/ipv6/conf/all/force_forwarding")}
 	links, err := k.rtnl.LinkList()
 	if err != nil {

@@ -51,6 +51,7 @@ type Kernel struct {
 	cache         filterCache
 	filterChanges atomic.Uint64 // by other programs
 	noFqCoDel     error         // the kernel has no fq_codel; nil: not known
+	connTable     connTable
 	// whether the kernel counts connections by source, once meters was asked
 	meters   sync.Once
 	canMeter bool

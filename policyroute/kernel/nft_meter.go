@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/nftables"
@@ -133,15 +132,7 @@ func (k *Kernel) conntrackMax() int {
 	if !k.canMeter {
 		return 0
 	}
-	text, err := readSysctl("net/netfilter/nf_conntrack_max")
-	if err != nil {
-		return 0
-	}
-	var n int
-	if _, err := fmt.Sscan(strings.TrimSpace(text), &n); err != nil {
-		return 0
-	}
-	return n
+	return readNumber("net/netfilter/nf_conntrack_max")
 }
 
 func addMeters(conn *nftables.Conn, table *nftables.Table, meters []policyroute.Meter) error {
