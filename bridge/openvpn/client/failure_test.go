@@ -297,7 +297,7 @@ func TestNamesAreResolvedByUs(t *testing.T) {
 	c = l.dial(text, resolve)
 	s := c.awaitState(StateDNSFailed)
 	if !strings.Contains(s.Cause, "vpn.example.net") ||
-		!strings.Contains(s.Cause, "server misbehaving") {
+		!strings.Contains(s.Cause, "cannot be looked up") {
 		t.Errorf("cause %q", s.Cause)
 	}
 	r.down.Store(false)

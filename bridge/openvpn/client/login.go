@@ -1,6 +1,7 @@
 package client
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"regexp"
@@ -45,6 +46,48 @@ func (r *run) awaitLogin(limit time.Duration, cause, remedy string) {
 var fellSilent = failure{state: StateTLSFailed,
 	cause:  "the server answered and fell silent during the TLS handshake",
 	remedy: remedySilence}
+
+// otherVersion is an address of the Internet of each IP version, by the bits of the other one.
+var otherVersion = map[int]netip.AddrPort{
+	32:  netip.MustParseAddrPort("[2606:4700:4700::1111]:53"),
+	128: netip.MustParseAddrPort("1.1.1.1:53"),
+}
+
+// explainNoRoute says why a packet to a server could not leave. hasRoute reports whether this box
+// has a route to an address.
+func explainNoRoute(server netip.AddrPort, hasRoute func(netip.AddrPort) bool) failure {
+	f := failure{state: StateBackoff, cause: causeNoRoute, remedy: remedyNetwork}
+	addr := server.Addr().Unmap()
+	switch {
+	case !addr.IsValid():
+	case hasRoute(server):
+		f.cause = causeTurnedBack
+	case hasRoute(otherVersion[addr.BitLen()]):
+		has, lacks := "IPv6", "IPv4"
+		if addr.Is6() {
+			has, lacks = lacks, has
+		}
+		f.cause = fmt.Sprintf("this box's connection carries %s alone, and the server's address "+
+			"(%s) needs %s", has, addr, lacks)
+		f.remedy = fmt.Sprintf("connect this box to a network with %s, or use a server that has "+
+			"an %s address", lacks, has)
+	}
+	return f
+}
+
+// routedFirst returns addresses, those that this box has no route to last: where a network carries
+// one IP version alone, no time is lost with the other.
+func routedFirst(addrs []netip.Addr, hasRoute func(netip.AddrPort) bool) []netip.Addr {
+	var routed, others []netip.Addr
+	for _, a := range addrs {
+		if hasRoute(netip.AddrPortFrom(a, 1)) {
+			routed = append(routed, a)
+		} else {
+			others = append(others, a)
+		}
+	}
+	return append(routed, others...)
+}
 
 // hasRoute reports whether this box itself has a route to a server. Nothing is sent.
 func hasRoute(server netip.AddrPort) bool {

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -39,6 +40,10 @@ type names struct {
 	mu       sync.Mutex
 	known    map[string]answer
 }
+
+// errNoAddress reports a name whose addresses are no server's, or of another IP version than the
+// profile allows.
+var errNoAddress = errors.New("it has no usable address")
 
 type answer struct {
 	Addrs []netip.Addr `json:"addrs"`
@@ -97,7 +102,7 @@ func (n *names) lookup(ctx context.Context, r profile.Remote, again,
 		}
 	}
 	if err == nil {
-		err = fmt.Errorf("%s has no usable address", r.Host)
+		err = errNoAddress
 	}
 	if addrs = ofFamily(known.Addrs, r.Family); len(addrs) > 0 {
 		return addrs, true, err

@@ -227,8 +227,8 @@ func (r *run) handle(e event) *outcome {
 	case pingEvent:
 		r.ping = e.seconds
 	case failEvent:
-		if e.failure.cause == causeNoRoute && hasRoute(r.target.server()) {
-			e.failure.cause = causeTurnedBack
+		if e.failure.cause == causeNoRoute {
+			e.failure = explainNoRoute(r.target.server(), hasRoute)
 		}
 		r.lastFailure, r.lastFailureAt = worse(r.lastFailure, e.failure), time.Now()
 	}

@@ -132,13 +132,13 @@ func (c *serverList) target(ctx context.Context) (t target, remark error, err er
 		if err == nil {
 			delete(c.failed, ask.Host)
 		} else {
-			failures = append(failures, fmt.Errorf("resolving %s: %w", ask.Host, err))
+			failures = append(failures, explainLookup("name", ask.Host, err))
 		}
 		if old {
 			failures[len(failures)-1] = fmt.Errorf("%w; using its last known address",
 				failures[len(failures)-1])
 		}
-		c.addrs = addrs
+		c.addrs = routedFirst(addrs, hasRoute)
 		if c.proxy, err = c.lookupProxy(ctx, c.current); err != nil {
 			c.addrs = nil
 			failures = append(failures, err)
@@ -169,7 +169,7 @@ func (c *serverList) lookupProxy(ctx context.Context, r profile.Remote) (netip.A
 	addrs, _, err := c.names.lookup(ctx, profile.Remote{Host: host, Family: 4}, false,
 		c.fastRounds > 0)
 	if len(addrs) == 0 {
-		return netip.Addr{}, fmt.Errorf("resolving the proxy %s: %w", host, err)
+		return netip.Addr{}, explainLookup("name of the proxy", host, err)
 	}
 	return addrs[0], nil
 }

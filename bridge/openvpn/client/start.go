@@ -88,11 +88,6 @@ func (t *Tunnel) aim(ctx context.Context) (target, failure, bool) {
 	return server, failure{}, true
 }
 
-func unresolved(err error) failure {
-	return failure{state: StateDNSFailed, cause: err.Error(),
-		remedy: "check this box's own name resolution"}
-}
-
 // prepare makes what openvpn needs on this host.
 func (t *Tunnel) prepare() (node string, err error) {
 	if err := os.MkdirAll(t.cfg.StateDir, 0o700); err != nil {
