@@ -71,10 +71,14 @@ type Snapshot struct {
 	Stopping bool
 }
 
-// EndpointFaults are errors of the endpoint that no listener reports; nil if there is none.
+// EndpointFaults are what keeps the whole endpoint from working, and no listener reports. An error
+// is nil if there is none.
 type EndpointFaults struct {
 	Keys  error // it does not run at all, or the keys cannot be read or renewed any more
 	Links error // one-time links cannot be opened
+	// AuthorityFrom and AuthorityUntil are when the certificate of the endpoint's authority is
+	// valid; zero while that is unknown.
+	AuthorityFrom, AuthorityUntil time.Time
 }
 
 // Paths is what the box's own clients found, and the cause where it is known.

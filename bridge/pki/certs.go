@@ -27,13 +27,22 @@ const (
 	// crlLife is long because an expired revocation list locks every client out.
 	crlLife = 10 * 365 * 24 * time.Hour
 
-	// backdate makes a new certificate valid for a peer whose clock is slow. A board without a
-	// battery can be a day late until its first NTP answer.
+	// backdate makes what is renewed by itself valid for a peer whose clock is slow. A board
+	// without a battery can be a day late until its first NTP answer.
 	backdate = 24 * time.Hour
 
 	pemCert = "CERTIFICATE"
 	pemKey  = "PRIVATE KEY"
 	pemCRL  = "X509 CRL"
+)
+
+var (
+	// always is when the certificates of the authority and of clients begin: nothing renews them,
+	// so the box's clock may have been ahead when they were made.
+	always = time.Unix(0, 0)
+	// earliest is the least time that a certificate's life is counted from. A board that has not
+	// asked for the time yet believes in 1970 or in the date of its last shutdown.
+	earliest = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
 // pair is a certificate with its key.
@@ -49,8 +58,8 @@ func newCA(now time.Time) (pair, error) {
 		SerialNumber: serial,
 		// The serial in the name tells two boxes' authorities apart.
 		Subject:               pkix.Name{CommonName: "ztbridge CA " + formatSerial(serial)[:8]},
-		NotBefore:             now.Add(-backdate),
-		NotAfter:              now.Add(caLife),
+		NotBefore:             always,
+		NotAfter:              later(now, earliest).Add(caLife),
 		IsCA:                  true,
 		BasicConstraintsValid: true,
 		MaxPathLenZero:        true,
@@ -60,21 +69,29 @@ func newCA(now time.Time) (pair, error) {
 }
 
 func newServer(ca pair, now time.Time) (pair, error) {
-	return leaf(ca, ServerName, x509.ExtKeyUsageServerAuth, now, now.Add(serverLife))
+	return leaf(ca, ServerName, x509.ExtKeyUsageServerAuth, now.Add(-backdate),
+		now.Add(serverLife))
 }
 
-func newClient(ca pair, name string, now, expires time.Time) (pair, error) {
-	return leaf(ca, name, x509.ExtKeyUsageClientAuth, now, expires)
+func newClient(ca pair, name string, expires time.Time) (pair, error) {
+	return leaf(ca, name, x509.ExtKeyUsageClientAuth, always, expires)
 }
 
-func leaf(ca pair, name string, use x509.ExtKeyUsage, now, expires time.Time) (pair, error) {
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func leaf(ca pair, name string, use x509.ExtKeyUsage, from, expires time.Time) (pair, error) {
 	if expires.After(ca.cert.NotAfter) {
 		expires = ca.cert.NotAfter
 	}
 	tmpl := &x509.Certificate{
 		SerialNumber:          newSerial(),
 		Subject:               pkix.Name{CommonName: name},
-		NotBefore:             now.Add(-backdate),
+		NotBefore:             from,
 		NotAfter:              expires,
 		BasicConstraintsValid: true,
 		KeyUsage:              x509.KeyUsageDigitalSignature,

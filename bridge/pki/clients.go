@@ -42,6 +42,7 @@ func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String())
 type Server struct {
 	CA, Cert, Key, CryptV2, CRL []byte // PEM
 	Expires                     time.Time
+	CAFrom, CAUntil             time.Time // the authority's own validity
 }
 
 // String returns when the certificate expires, never a key.
@@ -100,7 +101,7 @@ func (s *Store) issueClient(ca pair, ix *index, r Request) (Client, []byte, erro
 		return Client{}, nil, fmt.Errorf("a life of %s", life)
 	}
 	now := s.now()
-	p, err := newClient(ca, r.Name, now, now.Add(life))
+	p, err := newClient(ca, r.Name, later(now, earliest).Add(life))
 	if err != nil {
 		return Client{}, nil, err
 	}
@@ -294,7 +295,7 @@ func (s *Store) Server() (Server, error) {
 	}
 	return Server{
 		CA: ca.certPEM(), Cert: p.certPEM(), Key: key, CryptV2: crypt, CRL: crl,
-		Expires: p.cert.NotAfter,
+		Expires: p.cert.NotAfter, CAFrom: ca.cert.NotBefore, CAUntil: ca.cert.NotAfter,
 	}, nil
 }
 

@@ -367,6 +367,50 @@ func TestDue(t *testing.T) {
 	}
 }
 
+// Keys that were made while the clock was wrong are good once it is right.
+func TestKeysOfAWrongClock(t *testing.T) {
+	for name, wrong := range map[string]time.Time{
+		"a board without a battery": time.Unix(40, 0),
+		"last year's shutdown":      time.Date(2025, 9, 1, 0, 0, 0, 0, time.UTC),
+		"years ahead":               time.Date(2041, 1, 1, 0, 0, 0, 0, time.UTC),
+	} {
+		s, c := newStore(t)
+		right := c.t
+		c.t = wrong
+		ensure(t, s)
+		add(t, s, "phone")
+		c.t = right
+		ensure(t, s)
+		server, err := s.Server()
+		if err != nil {
+			t.Fatal(err)
+		}
+		creds, err := s.Credentials("phone")
+		if err != nil {
+			t.Fatal(err)
+		}
+		roots := x509.NewCertPool()
+		roots.AddCert(parseCert(t, server.CA))
+		for _, at := range []time.Time{right, right.Add(4 * 365 * 24 * time.Hour)} {
+			c.t = at
+			ensure(t, s)
+			if server, err = s.Server(); err != nil {
+				t.Fatal(err)
+			}
+			for _, cert := range [][]byte{server.Cert, creds.Cert} {
+				if _, err := parseCert(t, cert).Verify(x509.VerifyOptions{Roots: roots,
+					CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+				}); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+			if !creds.Client.Valid(at) {
+				t.Errorf("%s: the client expires at %s", name, creds.Client.Expires)
+			}
+		}
+	}
+}
+
 func TestServerCertificateRenewsItself(t *testing.T) {
 	s, c := newStore(t)
 	ensure(t, s)

@@ -36,12 +36,15 @@ type Endpoint struct {
 	d         *Set
 	whole     atomic.Pointer[config.Config] // in force, for what is not told to the servers
 
-	mu      sync.Mutex
-	server  *endpoint.Server // nil until it runs
-	fault   error            // of the keys or of the whole endpoint, until they are in order again
-	links   *onetime.Server  // nil where there is no TCP listener, and while it cannot be had
-	noLinks error            // why it cannot be had
-	stamp   string           // of clients
+	mu     sync.Mutex
+	server *endpoint.Server // nil until it runs
+	fault  error            // of the keys or of the whole endpoint, until they are in order again
+	// validity of the authority; zero until the keys were read
+	caFrom, caUntil time.Time
+
+	links   *onetime.Server // nil where there is no TCP listener, and while it cannot be had
+	noLinks error           // why it cannot be had
+	stamp   string          // of clients
 	clients []pki.Client
 	inForce map[string][]netip.Addr // the addresses that the kernel's tables know, by client
 	passed  chan struct{}           // closed when settled changes
@@ -120,6 +123,11 @@ func (e *Endpoint) registry(ctx context.Context) registry {
 		defaults:     func() config.ClientDefaults { return e.whole.Load().Endpoint.Clients },
 		waitForRules: func(c pki.Client) error { return e.waitForRules(ctx, c) },
 		told:         e.setFault,
+		authority: func(from, until time.Time) {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			e.caFrom, e.caUntil = from, until
+		},
 	}
 }
 
@@ -257,7 +265,8 @@ func (e *Endpoint) waitForRules(ctx context.Context, c pki.Client) error {
 func (e *Endpoint) status() (endpoint.Status, decide.EndpointFaults) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	faults := decide.EndpointFaults{Keys: e.fault, Links: e.linksFault()}
+	faults := decide.EndpointFaults{Keys: e.fault, Links: e.linksFault(),
+		AuthorityFrom: e.caFrom, AuthorityUntil: e.caUntil}
 	if e.server == nil {
 		return endpoint.Status{}, faults
 	}

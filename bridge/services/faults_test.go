@@ -39,7 +39,7 @@ func testEndpoint(t *testing.T, text string) (e *Endpoint, pkiDir string) {
 
 // endpointTrouble returns the conditions of an endpoint as "severity code: message → remedy".
 func endpointTrouble(e *Endpoint) string {
-	var s decide.Snapshot
+	s := decide.Snapshot{Now: time.Now()}
 	var list []string
 	s.Endpoint, s.Faults = e.status()
 	for _, p := range status.EndpointProblems(s) {

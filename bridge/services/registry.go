@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"time"
 
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/openvpn/endpoint"
@@ -17,8 +18,9 @@ type registry struct {
 	defaults func() config.ClientDefaults
 	// waitForRules blocks until the kernel's tables know a client's addresses.
 	waitForRules func(pki.Client) error
-	// told receives the result of each attempt to read the keys.
-	told func(error)
+	// told receives the result of each attempt to read the keys, authority its validity then.
+	told      func(error)
+	authority func(from, until time.Time)
 }
 
 // Keys implements endpoint.Registry: it makes and renews keys that are due.
@@ -40,6 +42,7 @@ func (r registry) keys() (endpoint.Keys, error) {
 	if err != nil {
 		return endpoint.Keys{}, err
 	}
+	r.authority(s.CAFrom, s.CAUntil)
 	return endpoint.Keys{
 		CA: string(s.CA), Cert: string(s.Cert), Key: string(s.Key),
 		CryptV2: string(s.CryptV2), CRL: string(s.CRL),

@@ -2,7 +2,9 @@ package status
 
 import (
 	"errors"
+	"fmt"
 	"slices"
+	"time"
 
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/health"
@@ -22,6 +24,16 @@ func EndpointProblems(s decide.Snapshot) []health.Problem {
 		}
 		out = append(out, health.Problem{Code: health.EndpointFailed,
 			Message: message + err.Error(), Remedy: keysRemedy(err)})
+	}
+	if from, until := s.Faults.AuthorityFrom, s.Faults.AuthorityUntil; !until.IsZero() &&
+		(s.Now.Before(from) || s.Now.After(until)) {
+		out = append(out, health.Problem{Code: health.EndpointFailed, Subject: "authority",
+			Message: fmt.Sprintf("no client can connect to the endpoint: its authority is valid "+
+				"from %s to %s, and this box's clock says %s", from.Format(time.DateOnly),
+				until.Format(time.DateOnly), s.Now.Format(time.DateOnly)),
+			Remedy: "set the clock: timedatectl set-ntp true; if it is right, move the directory " +
+				"pki out of the state directory (/var/lib/ztbridge), restart ztbridge, and give " +
+				"each client a new profile"})
 	}
 	if err := s.Faults.Links; err != nil {
 		out = append(out, health.Problem{Code: health.LinksUnavailable,
