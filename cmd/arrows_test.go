@@ -85,7 +85,7 @@ var engine = []string{"policyroute", "policyroute/kernel"}
 var drivers = []string{
 	"bridge/api", "bridge/config", "bridge/diskcheck", "bridge/exitaddr", "bridge/health", "bridge/echowatch",
 	"bridge/ndp", "bridge/notify", "bridge/onetime",
-	"bridge/openvpn/…", "bridge/pathcheck", "bridge/pki", "bridge/prefixcheck", "bridge/probe",
+	"bridge/openvpn/…", "bridge/pathcheck", "bridge/pki", "bridge/portal", "bridge/prefixcheck", "bridge/probe",
 	"bridge/reclaim",
 	"bridge/resolver", "bridge/tun", "bridge/zerotier/…",
 }

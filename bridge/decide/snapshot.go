@@ -25,6 +25,9 @@ type Snapshot struct {
 	Probes   map[string]probe.Status  // by name of egress
 	// Uplink is what answers this box by its own line; it is asked only while no egress answers.
 	Uplink probe.Status
+	// SignIn is the host that the uplink's network leads web requests to; empty if it does not. It
+	// is looked for only while no egress answers, too.
+	SignIn string
 	// Peers are the answers of the ZeroTier peers that egresses lead to, by name of egress. A peer
 	// is asked only while nothing behind it answers.
 	Peers map[string]probe.Status

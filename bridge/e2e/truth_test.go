@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -265,6 +266,9 @@ var elsewhere = []brokenState{
 		},
 		code: health.WANSilent, dead: all, says: []string{"its router (198.51.100.1)"},
 		headline: "othing on the Internet answers this box"},
+	{name: "a network that wants a sign-in",
+		brk: wantsSignIn, mend: letsIn, code: health.WANSignIn, dead: all,
+		says: []string{"wants a sign-in", "login.hotel.lab"}, headline: "sign-in"},
 	{name: "a server that is gone", brk: func(l *truthLab) { l.Providers[0].Kill() },
 		mend: func(l *truthLab) { must(l.t, l.Providers[0].Restart(l.t.Context())) },
 		code: health.TunnelReconnecting, dead: all, headline: "No exit is connected"},
@@ -287,6 +291,22 @@ const fillConnections = `awk -v n="$(cat /proc/sys/net/netfilter/nf_conntrack_ma
 		printf "-I -t 900 -u SEEN_REPLY,ASSURED -s 10.%d.%d.%d -d 10.99.0.1 -p tcp --sport %d ` +
 	`--dport 80 --state ESTABLISHED\n", 100 + int(i / 65536) % 100, int(i / 256) % 256,
 			i % 256, 1000 + int(i / 6553600) }' | conntrack -R - >/dev/null 2>&1; true`
+
+// wantsSignIn has the router pass nothing on but names, and answer web requests itself.
+func wantsSignIn(l *truthLab) {
+	page, err := l.Router.Listen("tcp", "[::]:8880")
+	must(l.t, err)
+	server := &http.Server{ReadHeaderTimeout: waitTimeout,
+		Handler: http.RedirectHandler("http://login.hotel.lab/", http.StatusFound)}
+	go func() { _ = server.Serve(page) }()
+	l.t.Cleanup(func() { _ = server.Close() })
+	must(l.t, l.Router.Nft(`table inet broken {
+		chain web { type nat hook prerouting priority dstnat; iifname "wan" tcp dport 80 redirect to :8880; }
+		chain c { type filter hook forward priority 0; iifname "wan" udp dport 53 accept; iifname "wan" drop; }
+	}`))
+}
+
+func letsIn(l *truthLab) { must(l.t, l.Router.Nft("delete table inet broken")) }
 
 // providerDrops has the provider drop what it forwards.
 func providerDrops(rules string) func(*truthLab) {

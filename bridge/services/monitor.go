@@ -61,7 +61,7 @@ func (n *Monitor) Reconcile(cfg *config.Config, s decide.Snapshot, desired decid
 	}
 	n.hurryStandby(desired, now.tunnels)
 	n.forget(cfg, desired)
-	next = n.watchUplink(cfg, s, now.uplink, uplink != "")
+	next = n.watchUplink(cfg, s, now, uplink != "")
 	for i, e := range cfg.Egresses {
 		prober, of := now.probers[e.Name], desired.Intent.Egresses[i]
 		if e.OpenVPN == nil {
@@ -101,14 +101,15 @@ func (n *Monitor) Reconcile(cfg *config.Config, s decide.Snapshot, desired decid
 
 // watchUplink has the host's own line probed while no egress answers: what else is wrong may follow
 // from its silence. It returns when it wants to look again, or the zero time.
-func (n *Monitor) watchUplink(cfg *config.Config, s decide.Snapshot, own *probe.Pair,
+func (n *Monitor) watchUplink(cfg *config.Config, s decide.Snapshot, own *services,
 	uplink bool) (next time.Time) {
 	answers := slices.ContainsFunc(cfg.Egresses, func(e config.Egress) bool {
 		return s.Probes[e.Name].Grade >= probe.Fresh
 	})
 	if answers || !uplink {
 		n.silent = time.Time{}
-		own.SetActive(false, false)
+		own.uplink.SetActive(false, false)
+		own.portal.SetActive(false)
 		return time.Time{}
 	}
 	if n.silent.IsZero() {
@@ -118,7 +119,8 @@ func (n *Monitor) watchUplink(cfg *config.Config, s decide.Snapshot, own *probe.
 	if due.After(s.Now) {
 		return due
 	}
-	own.SetActive(s.Host.Default(policyroute.V4).Iface != "",
+	own.portal.SetActive(true)
+	own.uplink.SetActive(s.Host.Default(policyroute.V4).Iface != "",
 		s.Host.Default(policyroute.V6).Iface != "")
 	return time.Time{}
 }

@@ -5,6 +5,7 @@ import (
 
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
+	"ztbridge/bridge/portal"
 	"ztbridge/bridge/probe"
 )
 
@@ -76,4 +77,21 @@ func (d *Set) uplinkTask(was, next *services, cfg config.Probe) task {
 		}, nil)
 	}
 	return task{key: key, run: next.uplink.Run}
+}
+
+// portalTask looks for a page to sign in at while the monitor asks for it. Hosts of several owners
+// are asked: those that are probed, and the usual ones.
+func (d *Set) portalTask(was, next *services, cfg config.Probe) task {
+	const id = "sign-in page"
+	key := fmt.Sprintf("%s %v", id, cfg.Targets)
+	if next.keeps(was, id, key) {
+		next.portal = was.portal
+	} else {
+		next.portal = portal.New(portal.Config{
+			Targets: appendNew(cfg.Targets[:len(cfg.Targets):len(cfg.Targets)],
+				config.DefaultTargets()),
+			Notify: func() { d.trigger.Fire(id) },
+		})
+	}
+	return task{key: key, run: next.portal.Run}
 }

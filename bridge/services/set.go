@@ -19,6 +19,7 @@ import (
 	"ztbridge/bridge/health"
 	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/openvpn/process"
+	"ztbridge/bridge/portal"
 	"ztbridge/bridge/prefixcheck"
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/tun"
@@ -64,6 +65,7 @@ type services struct {
 	prefixes map[string]*prefixcheck.Checker
 	exits    *exitaddr.Asker        // nil where nobody is to be asked
 	uplink   *probe.Pair            // by the host's own line
+	portal   *portal.Checker        // of the network that the host's own line leads into
 	nonces   map[string]probe.Nonce // of the probers' echoes
 }
 
@@ -96,7 +98,8 @@ func New(ctx context.Context, env Env, user User, trigger *Trigger) *Set {
 // starts after it. On an error everything runs on unchanged.
 func (d *Set) Configure(l *Spec) error {
 	was, next := d.current.Load(), newServices()
-	tasks := []task{d.uplinkTask(was, next, l.Config.Probe)}
+	tasks := []task{d.uplinkTask(was, next, l.Config.Probe),
+		d.portalTask(was, next, l.Config.Probe)}
 	if l.Config.ZeroTier.Used() {
 		t, err := d.zerotierTask(was, next, l.Config.ZeroTier)
 		if err != nil {
@@ -291,7 +294,7 @@ func (d *Set) Fill(s *decide.Snapshot) {
 	}
 	s.Probes, s.Peers = now.probes(), map[string]probe.Status{}
 	if now.uplink != nil {
-		s.Uplink = now.uplink.Status()
+		s.Uplink, s.SignIn = now.uplink.Status(), now.portal.Page()
 	}
 	for name, p := range now.peers {
 		s.Peers[name] = p.Status()

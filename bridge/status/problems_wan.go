@@ -12,6 +12,10 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
+// remedySignIn is for networks that want a person to sign in first.
+const remedySignIn = "sign in with a browser on another device in this network, or ask who runs " +
+	"it; then the exit connects by itself"
+
 // wanProblems returns problems of the box's own connection.
 func wanProblems(in Input) []health.Problem {
 	s := in.Snapshot
@@ -22,6 +26,11 @@ func wanProblems(in Input) []health.Problem {
 		return []health.Problem{{Code: health.WANDown,
 			Message: "this box has no Internet connection: no default route",
 			Remedy:  "check its cable, Wi-Fi or DHCP"}}
+	case s.SignIn != "":
+		return []health.Problem{{Code: health.WANSignIn,
+			Message: fmt.Sprintf("this network wants a sign-in first: it leads web requests to %s",
+				s.SignIn),
+			Remedy: remedySignIn}}
 	case decide.UplinkSilent(s):
 		return []health.Problem{{Code: health.WANSilent,
 			Message: fmt.Sprintf("nothing on the Internet answers this box: its router (%s) "+
@@ -76,8 +85,7 @@ func signIns(in Input) []health.Problem {
 		out = append(out, health.Problem{Code: health.WANSignIn, Subject: e.Name,
 			Message: fmt.Sprintf("this network seems to want a sign-in first: the name of %s's "+
 				"server (%s) leads to its router (%s)", e.Name, t.Remote.Host, server),
-			Remedy: "sign in with a browser on another device in this network, or ask who runs " +
-				"it; then the exit connects by itself"})
+			Remedy: remedySignIn})
 	}
 	return out
 }
