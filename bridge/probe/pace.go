@@ -9,6 +9,10 @@ const (
 	looksInUse, looksIdle = 10, 4
 	// rest is the number of intervals between two probes of an egress that needs no more.
 	rest = 10
+	// restLook is how many intervals pass between two looks at a stable egress by which nothing
+	// left for restAfter intervals: to wake an idle processor costs more than the look (measured:
+	// four times the processor time in all).
+	restLook, restAfter = 2, 4
 )
 
 // due reports whether to send a probe. It depends on the present grade, the time since the last
@@ -28,11 +32,14 @@ func due(grade Grade, interval, since time.Duration, before, now Traffic) bool {
 	return since >= interval
 }
 
-// nextLook returns how long to wait before the next look at the traffic, by the traffic between the
-// last two.
-func nextLook(interval time.Duration, before, now Traffic) time.Duration {
-	if now.Sent > before.Sent {
+// nextLook returns how long to wait before the next look at the traffic, by the present grade and
+// the time since the last packet left.
+func nextLook(grade Grade, interval, unused time.Duration) time.Duration {
+	switch {
+	case unused == 0:
 		return interval / looksInUse
+	case grade == Stable && unused >= restAfter*interval:
+		return restLook * interval
 	}
 	return interval / looksIdle
 }

@@ -40,14 +40,22 @@ func TestDue(t *testing.T) {
 }
 
 func TestNextLook(t *testing.T) {
-	before := Traffic{Received: 100, Sent: 100}
-	for now, want := range map[Traffic]time.Duration{
-		before:                     interval / looksIdle,
-		{Received: 200, Sent: 100}: interval / looksIdle,
-		{Received: 100, Sent: 101}: interval / looksInUse,
-	} {
-		if got := nextLook(interval, before, now); got != want {
-			t.Errorf("%+v: %v, want %v", now, got, want)
+	tests := []struct {
+		grade  Grade
+		unused time.Duration
+		want   time.Duration
+	}{
+		{Stable, 0, interval / looksInUse},
+		{Stable, 1, interval / looksIdle},
+		{Stable, restAfter*interval - 1, interval / looksIdle},
+		{Stable, restAfter * interval, restLook * interval},
+		{Fresh, rest * interval, interval / looksIdle},
+		{Degraded, rest * interval, interval / looksIdle},
+		{Degraded, 0, interval / looksInUse},
+	}
+	for _, tt := range tests {
+		if got := nextLook(tt.grade, interval, tt.unused); got != tt.want {
+			t.Errorf("%s, unused for %v: %v, want %v", tt.grade, tt.unused, got, tt.want)
 		}
 	}
 }

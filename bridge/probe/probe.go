@@ -119,6 +119,7 @@ func (p *Prober) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	lastMTU, anew, asked, seen := time.Time{}, time.Time{}, time.Time{}, Traffic{}
+	used := time.Now()
 	for {
 		kicked := false
 		select {
@@ -133,8 +134,10 @@ func (p *Prober) Run(ctx context.Context) error {
 			timer.Stop() // SetActive wakes us
 			continue
 		}
-		now := p.traffic()
-		pause := nextLook(p.cfg.Interval, seen, now)
+		now, unused := p.traffic(), time.Since(used)
+		if now.Sent > seen.Sent {
+			used, unused = time.Now(), 0
+		}
 		if kicked || due(p.Status().Grade, p.cfg.Interval, time.Since(asked), seen, now) {
 			asked = time.Now()
 			p.round(ctx, echo)
@@ -151,6 +154,7 @@ func (p *Prober) Run(ctx context.Context) error {
 			now = p.traffic() // without what we asked ourselves
 		}
 		seen = now
+		pause := nextLook(p.Status().Grade, p.cfg.Interval, unused)
 		timer.Reset(UntilStep(time.Now(), pause))
 	}
 }

@@ -23,7 +23,7 @@ const (
 	// each. More often than every two seconds would keep openvpn busy (see probe).
 	resolverInUse, resolverIdle = 2200 * time.Millisecond, 30 * time.Second
 	// resolverLook is how often is looked whether clients send anything.
-	resolverLook = 500 * time.Millisecond
+	resolverLook = time.Second
 	// resolverTimeout is how long to wait for a reply before asking again. A resolver that misses
 	// two is dead.
 	resolverTimeout = 400 * time.Millisecond

@@ -21,7 +21,7 @@ const (
 	// signalTimeout is how long openvpn may take from SIGUSR1 to its hold.
 	signalTimeout = 2 * time.Second
 	// deviceInterval is how often the TUN device is looked at: without it openvpn spins.
-	deviceInterval = 500 * time.Millisecond
+	deviceInterval = time.Second
 	// earlyLoss is how soon after coming up a request to reconnect means that the server is bad.
 	earlyLoss = 30 * time.Second
 )
@@ -99,7 +99,7 @@ func (r *run) supervise(ctx context.Context) (failure, bool) {
 			r.t.log.Warn("management ended", "error", err)
 		}
 	})
-	watch := time.NewTicker(deviceInterval)
+	watch := time.NewTimer(deviceInterval)
 	defer watch.Stop()
 	rotate := rotation(r.t.cfg.Rotate)
 	for {
@@ -132,6 +132,8 @@ func (r *run) supervise(ctx context.Context) (failure, bool) {
 					cause: "it is time for the next server"}, true}
 			}
 		case <-watch.C:
+			// At whole seconds, as the probes look: an idle processor wakes once for all.
+			watch.Reset(time.Until(time.Now().Truncate(deviceInterval).Add(deviceInterval)))
 			if !r.t.cfg.DeviceMoves && interfaceIndex(r.t.cfg.Device) != r.ifindex {
 				v = &outcome{failure{state: StateBackoff, cause: "the TUN device was removed"},
 					false}

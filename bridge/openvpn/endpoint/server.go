@@ -142,7 +142,7 @@ func endSessions(list []sessionRef, message func(sessionRef) string) error {
 
 // watch follows the key store and the networks until ctx ends.
 func (s *Server) watch(ctx context.Context) {
-	tick := time.NewTicker(pollInterval)
+	tick := time.NewTimer(0)
 	defer tick.Stop()
 	stamp, renewed, checked := s.config.Registry.Stamp(), s.wall(), s.wall()
 	for {
@@ -150,6 +150,7 @@ func (s *Server) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			tick.Reset(time.Until(time.Now().Truncate(pollInterval).Add(pollInterval)))
 		}
 		now := s.config.Registry.Stamp()
 		changed := now != stamp
