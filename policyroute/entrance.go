@@ -43,7 +43,34 @@ func (b *filter) entrance() NftChain {
 	for _, e := range b.c.tunnels() {
 		c.Rules = append(c.Rules, NftRule{IIF: e.Iface, Verdict: goTo(b.arrive(e))})
 	}
+	for _, r := range b.c.egressAddrs() {
+		r.Verdict = goTo(b.once("elsewhere",
+			[]NftRule{{IIF: "lo", Verdict: accept}, {Verdict: drop}}))
+		c.Rules = append(c.Rules, r)
+	}
 	return c
+}
+
+// egressAddrs matches what is for an address with which clients' packets leave by a tunnel or by a
+// peer. By another interface, a neighbour there would speak for the Internet: its packets count as
+// replies, and are believed where that interface is an egress, too. A peer's link has services of
+// the box as well, so that there only replies to clients match.
+func (c *compiler) egressAddrs() []NftRule {
+	var rules []NftRule
+	for _, e := range c.tunnels() {
+		for _, a := range e.Addrs {
+			rules = append(rules, NftRule{Dst: netip.PrefixFrom(a.Addr(), a.Addr().BitLen())})
+		}
+	}
+	for _, e := range c.in.Egresses {
+		for _, a := range e.Local {
+			r := NftRule{Dst: netip.PrefixFrom(a, a.BitLen()), CTReply: true, CTStatus: "snat"}
+			if !slices.ContainsFunc(rules, func(o NftRule) bool { return o.Dst == r.Dst }) {
+				rules = append(rules, r)
+			}
+		}
+	}
+	return rules
 }
 
 // arrive returns the chain that drops what a provider sends to another address than the tunnel's.
@@ -89,6 +116,12 @@ func (b *filter) bound(g *Ingress) string {
 func (b *filter) enter(g *Ingress) string {
 	var known []NftRule
 	if slices.Contains(b.c.egressIfaces(), g.Iface) {
+		for _, r := range b.c.egressAddrs() {
+			if r.CTStatus == "" { // of a tunnel
+				r.CTReply, r.CTStatus, r.Verdict = true, "snat", drop
+				known = append(known, r)
+			}
+		}
 		known = append(known,
 			NftRule{CTState: []string{"established"}, CTReply: true, Verdict: accept},
 			NftRule{CTState: []string{"related"}, Verdict: accept})

@@ -103,8 +103,10 @@ type Egress struct {
 	Gateway6 netip.Addr
 	Owned    bool           // a TUN device of ours, whose link and addresses we set
 	Addrs    []netip.Prefix // addresses of an owned device, set without prefix routes
-	MTU      int            // in bytes; 0 means unknown (1500 assumed)
-	Carries  int            // as of an Ingress; to the probes' knowledge, too
+	// Local are the box's own addresses on a peer's link, with which clients' packets leave.
+	Local   []netip.Addr
+	MTU     int // in bytes; 0 means unknown (1500 assumed)
+	Carries int // as of an Ingress; to the probes' knowledge, too
 	// Closed are destinations that its link could reach and clients must not, such as the box's own
 	// networks. Its resolvers among them answer queries all the same.
 	Closed []netip.Prefix

@@ -194,6 +194,12 @@ func egressIntent(cfg *config.Config, e config.Egress, s Snapshot) policyroute.E
 		out.Iface, out.MTU, out.Carries = n.Iface, n.MTU, policyroute.ZeroTierPacket
 		out.Gateway4, out.Gateway6 = e.Peer.Via4, e.Peer.Via6
 		out.IPv6 = e.Peer.Via6.IsValid()
+		link, _ := s.Host.Link(n.Iface)
+		for _, a := range link.Addrs {
+			if !a.Addr().IsLinkLocalUnicast() {
+				out.Local = append(out.Local, a.Addr())
+			}
+		}
 	default:
 		wanIntent(&out, e.WAN, s.Host)
 	}

@@ -74,9 +74,10 @@ func direct() policyroute.Egress {
 
 func home() policyroute.Egress {
 	return policyroute.Egress{Name: "home", Kind: policyroute.EgressPeer, Iface: Ingress0,
-		Present: true,
-		Gateway4: netip.MustParseAddr(
-			"10.147.17.2"), MTU: 2800, Carries: policyroute.ZeroTierPacket,
+		Present:  true,
+		Gateway4: netip.MustParseAddr("10.147.17.2"),
+		Local:    []netip.Addr{netip.MustParseAddr("10.147.17.1")},
+		MTU:      2800, Carries: policyroute.ZeroTierPacket,
 		DNS: []netip.Addr{netip.MustParseAddr("10.147.17.2")}}
 }
 
