@@ -6,6 +6,7 @@ const (
 	WANSilent       Code = "wan-silent"
 	WANSignIn       Code = "wan-sign-in"
 	WANMissing      Code = "wan-interface-missing"
+	ClockWrong      Code = "clock-wrong"
 	ConntrackFull   Code = "connections-full"
 	ReconcileFailed Code = "reconcile-failed"
 	IPTables        Code = "iptables-unusable"
@@ -102,6 +103,9 @@ var onDown = []Code{WANDown, ConntrackFull}
 // onWAN explains what needs the box's own connection.
 var onWAN = []Code{WANDown, WANSilent, WANSignIn, ConntrackFull}
 
+// onClock explains that a certificate is not valid.
+var onClock = []Code{WANDown, WANSilent, WANSignIn, ConntrackFull, ClockWrong}
+
 // onNames explains that a resolver is silent.
 var onNames = []Code{WANDown, WANSilent, WANSignIn, ConntrackFull, DNSUnanswered}
 
@@ -117,6 +121,8 @@ var kinds = []Kind{
 	{ChoiceGone, Configuration, Warning,
 		"A device chose an exit that its rule does not offer any more: it uses that of its rule.",
 		"choose another one, or forget the choice: ztbridge egress reset --for DEVICE", nil},
+	{ClockWrong, Box, Warning, "This box's clock is wrong: it shows a time in the past.",
+		"set it: timedatectl set-ntp true", nil},
 	{ConfigWarning, Configuration, Warning,
 		"Something in the configuration is allowed, but probably not meant.",
 		"correct the line that it names, and reload", nil},
@@ -250,7 +256,7 @@ var kinds = []Kind{
 		"The server did not answer; the next attempt follows by itself.",
 		"check the profile's server and port", onWAN},
 	{TunnelCertExpired, Tunnel, Warning, "A certificate has expired, or this box's clock is wrong.",
-		"check the clock with timedatectl; else get a new profile", onWAN},
+		"check the clock with timedatectl; else get a new profile", onClock},
 	{TunnelConfigError, Tunnel, Warning, "openvpn refuses the profile.",
 		"run: ztbridge config check", onWAN},
 	{TunnelConnecting, Tunnel, Warning, "The tunnel is connecting.", "", onWAN},

@@ -17,6 +17,8 @@ const (
 	// It doubles up to maxReconnectDelay, and starts anew when the tunnel was stable again.
 	reconnectDelay    = time.Second
 	maxReconnectDelay = time.Minute
+	// clockStep is how far the clock must be set to matter to certificates. Slewing is slower.
+	clockStep = time.Minute
 	// silenceBeforeAsking is how long no egress must have answered before the host's own line is
 	// tried. While all is well, and at a start, there is no reason to.
 	silenceBeforeAsking = 5 * time.Second
@@ -30,7 +32,8 @@ type Monitor struct {
 	uplink  string
 	served  map[decide.EgressList]bool // lists that a good egress carries
 	// egresses by which a peer, or anything behind it, ever answered
-	heard map[string]bool
+	heard  map[string]bool
+	looked time.Time // when Reconcile was called last
 	// since when no egress answers, though the host has a way out; zero while one does
 	silent time.Time
 }
@@ -59,6 +62,7 @@ func (n *Monitor) Reconcile(cfg *config.Config, s decide.Snapshot, desired decid
 	if uplink != "" {
 		n.uplink = uplink
 	}
+	n.watchClock(s, now.tunnels)
 	n.hurryStandby(desired, now.tunnels)
 	n.forget(cfg, desired)
 	next = n.watchUplink(cfg, s, now, uplink != "")
@@ -124,6 +128,23 @@ func (n *Monitor) watchUplink(cfg *config.Config, s decide.Snapshot, own *servic
 		s.Host.Default(policyroute.V6).Iface != "")
 	return time.Time{}
 }
+
+// watchClock ends the wait of tunnels that were held up by a certificate when the clock was set.
+func (n *Monitor) watchClock(s decide.Snapshot, tunnels map[string]*client.Tunnel) {
+	last := n.looked
+	n.looked = s.Now
+	if last.IsZero() || !clockSet(s.Now.Round(0).Sub(last.Round(0)), s.Now.Sub(last)) {
+		return
+	}
+	for name, t := range tunnels {
+		if s.Tunnels[name].State == client.StateCertExpired {
+			t.Retry()
+		}
+	}
+}
+
+// clockSet reports whether the clock on the wall was set, while both clocks measured a time.
+func clockSet(wall, steady time.Duration) bool { return (wall - steady).Abs() > clockStep }
 
 // forget forgets egresses, and lists of them, that the configuration no longer has.
 func (n *Monitor) forget(cfg *config.Config, desired decide.Decision) {

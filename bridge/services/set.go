@@ -56,6 +56,7 @@ type Set struct {
 // services are those that run for one configuration. A value is never changed: a reload makes
 // another, which takes over the services with the same settings.
 type services struct {
+	file     string            // of the configuration
 	keys     map[string]string // settings of each service, by its kind and name
 	zerotier *zerotier.Service // nil where no network is configured
 	tunnels  map[string]*client.Tunnel
@@ -98,6 +99,7 @@ func New(ctx context.Context, env Env, user User, trigger *Trigger) *Set {
 // starts after it. On an error everything runs on unchanged.
 func (d *Set) Configure(l *Spec) error {
 	was, next := d.current.Load(), newServices()
+	next.file = l.Config.File
 	tasks := []task{d.uplinkTask(was, next, l.Config.Probe),
 		d.portalTask(was, next, l.Config.Probe)}
 	if l.Config.ZeroTier.Used() {
@@ -322,7 +324,9 @@ func (s *services) probes() map[string]probe.Status {
 }
 
 // Problems returns what is wrong beside what Fill tells.
-func (d *Set) Problems() []health.Problem { return d.disk.Problems() }
+func (d *Set) Problems() []health.Problem {
+	return append(clockProblems(time.Now(), d.current.Load().file), d.disk.Problems()...)
+}
 
 // NextLook returns when a snapshot will differ only because time has passed; zero if never.
 func (d *Set) NextLook() time.Time { return d.loops.expiry() }

@@ -107,6 +107,7 @@ var broken = map[health.Code]func(*Input){
 	health.WANSilent: func(in *Input) {
 		in.Snapshot.Uplink = probe.Status{Grade: probe.Degraded}
 	},
+	health.ClockWrong:      found(health.ClockWrong),
 	health.ConntrackFull:   func(in *Input) { in.Snapshot.Host.ConntrackFull = 65536 },
 	health.ReconcileFailed: func(in *Input) { in.Pass.Err = errors.New("adding rule 15010") },
 	health.WANShape: func(in *Input) {

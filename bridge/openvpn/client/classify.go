@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // failure is why an attempt failed, in words, and the state that it leads to.
@@ -22,8 +23,8 @@ const (
 	remedySecondFactor = "no one is there to type a code at each connection: ask the provider " +
 		"for an account, or a profile, without a second factor"
 	remedyOwnCert = "get a new profile from the provider"
-	remedyClock   = "check this box's clock; if it is right, get a new profile from the " +
-		"provider"
+	remedyClock   = "if that date is wrong, set the clock: timedatectl set-ntp true; else get a " +
+		"new profile from the provider"
 	remedyCA = "get a new profile from the provider; if it is new, somebody may be " +
 		"posing as the server"
 	remedyControlKey = "the tls-auth or tls-crypt key, or its direction, is not the server's: " +
@@ -185,6 +186,14 @@ func classifyBy(proxied bool, line string) (failure, bool) {
 		}
 	}
 	return classify(line)
+}
+
+// datedBy adds what this box's clock says to a failure that may be the clock's.
+func datedBy(now time.Time, f failure) failure {
+	if f.remedy == remedyClock {
+		f.cause += "; this box's clock says " + now.UTC().Format(time.DateOnly)
+	}
+	return f
 }
 
 // classify recognises a failure in a line of openvpn's log.

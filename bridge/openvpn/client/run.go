@@ -232,7 +232,8 @@ func (r *run) handle(e event) *outcome {
 		if e.failure.cause == causeNoRoute {
 			e.failure = explainNoRoute(r.target.server(), hasRoute)
 		}
-		r.lastFailure, r.lastFailureAt = worse(r.lastFailure, e.failure), time.Now()
+		now := time.Now()
+		r.lastFailure, r.lastFailureAt = worse(r.lastFailure, datedBy(now, e.failure)), now
 	}
 	return nil
 }

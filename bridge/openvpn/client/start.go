@@ -21,7 +21,8 @@ const startTimeout = 15 * time.Second
 // because somebody wanted a new one.
 func (t *Tunnel) runOnce(ctx context.Context) (f failure, asked bool) {
 	if reason := t.cfg.Profile.Expired(time.Now()); reason != "" {
-		return failure{state: StateCertExpired, cause: reason, remedy: remedyClock}, false
+		return datedBy(time.Now(), failure{state: StateCertExpired, cause: reason,
+			remedy: remedyClock}), false
 	}
 	node, err := t.prepare()
 	if err != nil {

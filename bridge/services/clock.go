@@ -1,0 +1,31 @@
+package services
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"ztbridge/bridge/health"
+)
+
+// clockProblems tells of a clock that shows a time before this program or one of the files was
+// written. It looks at the files only.
+func clockProblems(now time.Time, files ...string) []health.Problem {
+	if self, err := os.Executable(); err == nil {
+		files = append(files[:len(files):len(files)], self)
+	}
+	for _, path := range files {
+		info, err := os.Stat(path)
+		if err != nil || !now.Before(info.ModTime()) {
+			continue
+		}
+		const minute = "2006-01-02 15:04"
+		return []health.Problem{{Code: health.ClockWrong,
+			Message: fmt.Sprintf("this box's clock says %s, but %s was written on %s: certificates "+
+				"look wrong, and rules with times follow the clock", now.UTC().Format(minute), path,
+				info.ModTime().UTC().Format(time.DateOnly)),
+			Remedy:  "set the clock; if it is right, the file's date is wrong: touch " + path,
+			Command: "timedatectl set-ntp true"}}
+	}
+	return nil
+}
