@@ -93,7 +93,16 @@ func (p *parser) canonicalBlock(d directive, body string) (string, error) {
 	return "", fmt.Errorf("cannot be given as a block")
 }
 
-// pemBlocks returns the PEM blocks of text, which may be indented, whose type is one of types.
+// damaged says, as the end of a sentence, that there is the beginning of what cannot be read.
+func damaged(text string) string {
+	if !strings.Contains(text, "BEGIN ") {
+		return ""
+	}
+	return " that can be read: what begins there is damaged or cut off, or has lost its line breaks"
+}
+
+// pemBlocks returns the PEM blocks of text, which may be indented, whose type is one of types; of
+// any type where none is given.
 func pemBlocks(text string, types ...string) []*pem.Block {
 	var out []*pem.Block
 	for rest := indent.ReplaceAll([]byte(text), nil); ; {
@@ -101,7 +110,7 @@ func pemBlocks(text string, types ...string) []*pem.Block {
 		if b, rest = pem.Decode(rest); b == nil {
 			return out
 		}
-		if slices.Contains(types, b.Type) && len(b.Bytes) > 0 {
+		if (types == nil || slices.Contains(types, b.Type)) && len(b.Bytes) > 0 {
 			out = append(out, b)
 		}
 	}
@@ -111,8 +120,8 @@ var indent = regexp.MustCompile(`(?m)^[ \t]+`)
 
 func onePEM(text, kind string) (string, error) {
 	blocks := pemBlocks(text, kind)
-	if len(blocks) != 1 {
-		return "", fmt.Errorf("expected one PEM block of type %q, found %d", kind, len(blocks))
+	if len(blocks) == 0 {
+		return "", fmt.Errorf("it holds no PEM block of type %q", kind)
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: blocks[0].Bytes})), nil
 }
@@ -120,7 +129,11 @@ func onePEM(text, kind string) (string, error) {
 func (p *parser) certificates(d directive, text string) (string, error) {
 	blocks := pemBlocks(text, "CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE")
 	if len(blocks) == 0 {
-		return "", fmt.Errorf("it holds no certificate")
+		return "", fmt.Errorf("it holds no certificate%s", damaged(text))
+	}
+	if strings.Count(text, "-----BEGIN ") > len(pemBlocks(text)) {
+		return "", fmt.Errorf("one of its certificates is damaged or cut off: OpenVPN takes none " +
+			"then")
 	}
 	p.profile.Certificates = slices.DeleteFunc(p.profile.Certificates,
 		func(c Certificate) bool { return c.Block == d.name })
@@ -204,8 +217,8 @@ var dekInfo = regexp.MustCompile(`^[A-Z0-9-]{1,40},[0-9A-Fa-f]{1,64}$`)
 func (p *parser) privateKey(text string) (string, error) {
 	blocks := pemBlocks(text, "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY",
 		"ENCRYPTED PRIVATE KEY")
-	if len(blocks) != 1 {
-		return "", fmt.Errorf("expected one private key in PEM form, found %d", len(blocks))
+	if len(blocks) == 0 { // of several, OpenVPN takes the first
+		return "", fmt.Errorf("it holds no private key in PEM form%s", damaged(text))
 	}
 	b := &pem.Block{Type: blocks[0].Type, Bytes: blocks[0].Bytes}
 	if info := blocks[0].Headers["DEK-Info"]; info != "" {
@@ -242,26 +255,28 @@ func staticKey(text string) (string, error) {
 	return b.String(), nil
 }
 
-// revocations keeps a revocation list only while it is valid: OpenVPN refuses every server once it
+// revocations keeps each revocation list only while it is valid: OpenVPN refuses every server once it
 // has expired.
 func (p *parser) revocations(d directive, text string) (string, error) {
 	blocks := pemBlocks(text, "X509 CRL")
-	if len(blocks) != 1 {
-		p.find(d, Warning, "it holds no revocation list; ignored")
-		return "", nil
+	if len(blocks) == 0 {
+		p.find(d, Warning, "it holds no revocation list%s; ignored", damaged(text))
 	}
-	list, err := x509.ParseRevocationList(blocks[0].Bytes)
-	if err != nil {
-		p.find(d, Warning, "the revocation list cannot be read (%v); ignored", err)
-		return "", nil
+	var out strings.Builder
+	for _, b := range blocks {
+		list, err := x509.ParseRevocationList(b.Bytes)
+		switch {
+		case err != nil:
+			p.find(d, Warning, "the revocation list cannot be read (%v); ignored", err)
+		case time.Now().After(list.NextUpdate):
+			p.find(d, Warning,
+				"the revocation list expired on %s and would refuse every server; ignored",
+				list.NextUpdate.UTC().Format(time.DateOnly))
+		default:
+			out.Write(pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: b.Bytes}))
+		}
 	}
-	if time.Now().After(list.NextUpdate) {
-		p.find(d, Warning,
-			"the revocation list expired on %s and would refuse every server; ignored",
-			list.NextUpdate.UTC().Format(time.DateOnly))
-		return "", nil
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: blocks[0].Bytes})), nil
+	return out.String(), nil
 }
 
 // rc2OID is pbeWithSHAAnd40BitRC2-CBC (1.2.840.113549.1.12.1.6, RFC 7292), which older tools use in

@@ -261,8 +261,9 @@ func takeDHCPOption(p *parser, d directive) error {
 
 // embedCredentials keeps a user name and a password that the profile itself holds.
 func (p *parser) embedCredentials(d directive) error {
-	lines := strings.Split(d.body, "\n")
-	if len(lines) < 2 || lines[0] == "" || lines[1] == "" {
+	lines := slices.DeleteFunc(strings.Split(d.body, "\n"),
+		func(line string) bool { return strings.TrimSpace(line) == "" })
+	if len(lines) < 2 {
 		p.find(d, Info, "it holds no user name and password; they are in the credentials file")
 		return nil
 	}
@@ -302,6 +303,8 @@ func takeFingerprint(p *parser, d directive) error {
 	if len(list) == 0 {
 		return fmt.Errorf("it holds no fingerprint")
 	}
+	// Each line and block adds to those before, as in OpenVPN.
+	list = append(list, strings.Fields(p.profile.blocks[d.name])...)
 	slices.Sort(list)
 	p.profile.blocks[d.name] = strings.Join(slices.Compact(list), "\n") + "\n"
 	return nil

@@ -71,6 +71,7 @@ func keptDirectives() map[string]rule {
 		"remote-random":          flag(func(p *parser) { p.profile.RandomOrder = true }),
 		"remote-random-hostname": flag(func(p *parser) { p.profile.RandomNames = true }),
 		"connection":             block(takeConnection),
+		"config":                 one(takeConfig),
 		"http-proxy":             own(one(takeHTTPProxy)),
 		"http-proxy-option":      own(one(takeProxyOption)),
 		"http-proxy-user-pass":   block(takeProxyUserPass),
@@ -125,7 +126,7 @@ func keptDirectives() map[string]rule {
 		"remote-cert-ku":       required(15, words(`(0[xX])?[0-9a-fA-F]{1,8}`)),
 		"remote-cert-eku":      required(1, words(`[A-Za-z0-9 .,()/_-]{1,100}`)),
 		"verify-x509-name":     required(2, nil, words(`subject|name|name-prefix`)),
-		"verify-hash":          one(takeVerifyHash),
+		"verify-hash":          block(takeVerifyHash),
 		"key-direction":        own(required(1, number(0, 1))),
 		"tun-mtu":              own(required(2, number(100, 65535), number(100, 65535))),
 		"tun-mtu-max":          own(keep(1, number(1600, 65536))),
@@ -215,7 +216,7 @@ var droppedDirectives = []group{
 	}},
 	{unsafe, Info, "ignored: a profile may not read or write files", []string{
 		"askpass", "auth-gen-token-secret", "capath", "cd", "chroot", "client-config-dir",
-		"config", "ifconfig-pool-persist", "log", "log-append", "replay-persist", "status",
+		"ifconfig-pool-persist", "log", "log-append", "replay-persist", "status",
 		"status-version", "tls-export-cert", "tmp-dir", "writepid",
 	}},
 	{unsafe, Info, "ignored: ztbridge controls the process", []string{
@@ -260,6 +261,11 @@ var droppedDirectives = []group{
 	{refused, "", "replaced by http-proxy; write http-proxy HOST PORT", []string{
 		"http-proxy-override"}},
 }
+
+// foreign are those refused that OpenVPN itself does not know: it passes over them where a profile
+// says so.
+var foreign = []string{"scramble", "xormethod", "xormask", "auth-federate", "http-proxy-override",
+	"mtu-dynamic"}
 
 // unknown reports a directive that is in no table. nearest is a known one of a similar name.
 func (p *parser) unknown(d directive) {

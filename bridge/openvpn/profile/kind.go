@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-// plainText returns the text of a profile, decoded where it is UTF-16 or Latin-1. What is no
+// plainText returns the text of a profile, decoded where it is UTF-16 or Windows-1252. What is no
 // profile at all is an error that names what it looks like.
 func plainText(data []byte) (string, error) {
 	if kind := fileKind(data); kind != "" {
@@ -37,7 +37,7 @@ func decode(data []byte) (string, error) {
 	case bytes.IndexByte(data, 0) >= 0:
 		return "", errors.New("not a plain text file; save it as UTF-8")
 	case !utf8.Valid(data):
-		return fromLatin1(data), nil
+		return fromWindows1252(data), nil
 	}
 	return strings.TrimPrefix(string(data), "\uFEFF"), nil
 }
@@ -57,12 +57,17 @@ func halfZero(data []byte, upper int) bool {
 	return true
 }
 
-// fromLatin1 decodes what old editors write. Their further characters become a "_".
-func fromLatin1(data []byte) string {
+// upper1252 are the characters 0x80 to 0x9F of Windows-1252; all others are those of Latin-1.
+var upper1252 = []rune("\u20ac_\u201a\u0192\u201e\u2026\u2020\u2021\u02c6\u2030\u0160\u2039\u0152_" +
+	"\u017d__\u2018\u2019\u201c\u201d\u2022\u2013\u2014\u02dc\u2122\u0161\u203a\u0153_\u017e\u0178")
+
+// fromWindows1252 decodes what old editors write.
+func fromWindows1252(data []byte) string {
 	var b strings.Builder
 	for _, c := range data {
 		if c >= 0x80 && c < 0xA0 {
-			c = '_'
+			b.WriteRune(upper1252[c-0x80])
+			continue
 		}
 		b.WriteRune(rune(c))
 	}
@@ -119,6 +124,7 @@ var texts = []struct {
 	{regexp.MustCompile(`(?m)^\s*\[(Interface|Peer)\]\s*$`), "a WireGuard file"},
 	{regexp.MustCompile(`(?m)^\s*\[(connection|vpn)\]\s*$`), "a NetworkManager file"},
 	{regexp.MustCompile(`^\s*[\[{]+[\s"]`), "a JSON file"},
+	{regexp.MustCompile(`(?m)^\s*&lt;(ca|cert|key|tls-\w+)&gt;`), "the source of a web page"},
 	{regexp.MustCompile(`(?m)^conn\s+\S+\s*\n(.*\n)*?\s+(left|right)\w*=`), "an IPsec file"},
 	{regexp.MustCompile(`^\s*(vpn|vless|vmess|ss|trojan)://`), "a link for another kind of VPN"},
 	{regexp.MustCompile(`^\s*-----BEGIN `), "a key or certificate alone (the profile names it)"},

@@ -22,6 +22,8 @@ type directive struct {
 	body   string // between the tags, lines ended by \n
 	// again: an inline block of the same name follows and counts instead.
 	again bool
+	// optional: OpenVPN passes over it where it does not know it ("setenv opt").
+	optional bool
 }
 
 var (
@@ -36,7 +38,7 @@ func isSpace(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' }
 
 // splitWords splits a line as OpenVPN's parse_line does (options.c): words end at white space; '#'
 // and ';' begin a comment where a word could begin; "…" and '…' quote; a backslash outside '…'
-// escapes itself, '"' and white space.
+// escapes itself, '"' and white space. Beside that, curly quotation marks quote.
 func splitWords(line string) ([]string, error) {
 	var words []string
 	for i := 0; i < len(line); {
@@ -61,6 +63,9 @@ func splitWords(line string) ([]string, error) {
 
 // readWord reads the word that begins at line[i] and returns the index behind it.
 func readWord(line string, i int) (word string, next int, err error) {
+	if word, next, ok := readCurly(line, i); ok {
+		return word, next, nil
+	}
 	quote := byte(0)
 	if line[i] == '"' || line[i] == '\'' {
 		quote = line[i]
@@ -90,16 +95,20 @@ func readWord(line string, i int) (word string, next int, err error) {
 	return b.String(), i, nil
 }
 
-// lex splits a profile into directives. It takes UTF-16, Latin-1, a byte order mark, CRLF and CR
-// line ends, a leading "--", and "setenv opt X …", which OpenVPN reads as "X …".
+// lineEnds are those of Windows and of old Macs, and Unicode's separators.
+var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u0085", "\n", "\u2028", "\n",
+	"\u2029", "\n")
+
+// lex splits a profile into directives. It takes UTF-16, Windows-1252, a byte order mark, line ends
+// of all kinds, a leading "--", and "setenv opt X …", which OpenVPN reads as "X …".
 func lex(data []byte, name string) ([]directive, error) {
 	text, err := plainText(data)
 	if err != nil {
 		return nil, &Error{Name: name, Reason: err.Error()}
 	}
-	text = strings.ReplaceAll(text, "\r\n", "\n")
-	text = strings.ReplaceAll(text, "\r", "\n")
-	return lexLines(strings.Split(text, "\n"), 1, name)
+	lines := strings.Split(lineEnds.Replace(text), "\n")
+	straighten(lines)
+	return lexLines(lines, 1, name)
 }
 
 // lexLines splits lines, the first of which has the number first.
@@ -114,13 +123,14 @@ func lexLines(lines []string, first int, name string) ([]directive, error) {
 		if len(words) == 0 {
 			continue
 		}
-		if len(words) >= 3 && words[0] == "setenv" && words[1] == "opt" {
+		optional := len(words) >= 3 && words[0] == "setenv" && words[1] == "opt"
+		if optional {
 			words = words[2:]
 		}
 		if w := words[0]; len(w) >= 3 && strings.HasPrefix(w, "--") {
 			words[0] = w[2:]
 		}
-		d := directive{line: number, name: words[0], args: words[1:]}
+		d := directive{line: number, name: words[0], args: words[1:], optional: optional}
 		if tag, ok := openingTag(words); ok {
 			end := closingLine(lines, i+1, "</"+tag+">")
 			if end < 0 {

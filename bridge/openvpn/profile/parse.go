@@ -25,6 +25,7 @@ type parser struct {
 	rules   map[string]rule
 
 	block     int // number of the <connection> block that is read; 0 outside
+	depth     int // of files that include others (config)
 	remotes   []rawRemote
 	proto     rawProto
 	port      uint16
@@ -121,6 +122,11 @@ func (p *parser) take(d directive) error {
 		return nil
 	}
 	p.known = true
+	if slices.Contains(foreign, d.name) && (d.optional || slices.Contains(p.ignored, d.name)) {
+		p.find(d, Serious, "ignored, as the profile itself says: a server that needs it does not "+
+			"answer")
+		return nil
+	}
 	if d.inline && !r.block {
 		return fmt.Errorf("cannot be given as a block")
 	}

@@ -198,7 +198,7 @@ func TestDangerous(t *testing.T) {
 		`'--plugin' /tmp/x.so`, "plugin /tmp/x.so # comment",
 		"status /etc/passwd", "log /etc/passwd", "log-append x", "replay-persist x", "writepid x",
 		"capath /etc", "askpass /etc/shadow",
-		"config /etc/other.conf", "cd /", "chroot /", "tmp-dir /", "management 127.0.0.1 7505",
+		"cd /", "chroot /", "tmp-dir /", "management 127.0.0.1 7505",
 		"management-client",
 		"user root", "group root", "daemon", "dev-node /dev/sda", "mark 1", "bind-dev lo",
 		"compat-mode 2.3.0",
@@ -278,6 +278,10 @@ func TestErrorsNameThePlace(t *testing.T) {
 		{"<tls-crypt>\nabc\n</tls-crypt>\n", "p:1: tls-crypt: it holds no OpenVPN static key"},
 		{"client\x00\n", "not a plain text file; save it as UTF-8"},
 		{"remote vpn\x1b[31m.example.net\n", "holds a control character"},
+		{"config /etc/other.conf\n", "p:1: config: the file \"/etc/other.conf\" is not read"},
+		{"&lt;ca&gt;\n-----BEGIN CERTIFICATE-----\n", "it is the source of a web page"},
+		{"remote [YOUR_SERVER] 1194\n", "is a placeholder"},
+		{"<ca>\n-----BEGIN CERTIFICATE----- MIIB\n</ca>\n", "has lost its line breaks"},
 		{"static-challenge \"code\" 1\n", "p:1: static-challenge: a code would have to be typed"},
 		{strings.Repeat("# comment\n", 120000), "larger than"},
 		{"server 10.0.0.0 255.0.0.0\n", "p:1: server: a server's configuration"},
@@ -316,7 +320,7 @@ func TestErrorsNameThePlace(t *testing.T) {
 		{"tls-cipher TLS-FOO\n", "p:1: tls-cipher: OpenSSL here has none"},
 		{base(t) + "auth none\n", "p: it has tls-auth and \"auth none\""},
 		{"link-mtu 50\n", "p:1: link-mtu: \"50\" is not a number"},
-		{"<verify-hash>\nx\n</verify-hash>\n", "p:1: verify-hash: cannot be given as a block"},
+		{"<cipher>\nx\n</cipher>\n", "p:1: cipher: cannot be given as a block"},
 		{"\x1f\x8b", "it is a gzip archive"}, {"\xfd7zXZ\x00", "it is an xz archive"},
 		{"BZh9", "it is a bzip2 archive"}, {"\x28\xb5\x2f\xfd", "it is a Zstandard archive"},
 		{"a.ovpn" + strings.Repeat("\x00", 251) + "ustar\x0000", "it is a tar archive"},
@@ -395,6 +399,13 @@ func TestForms(t *testing.T) {
 	for name, form := range map[string]string{
 		"UTF-16 little": wide(1), "UTF-16 big": wide(0),
 		"Latin-1":         "setenv FRIENDLY_NAME \"Z\xfcrich \x93x\x94\"\n" + text,
+		"emoji":           "setenv FRIENDLY_NAME \"\U0001F468\u200d\U0001F469 a\u00a0b\"\n" + text,
+		"no-break spaces": strings.NewReplacer(" ", "\u00a0", "\nremote", "\n\u200bremote").Replace(text),
+		"long dashes": strings.NewReplacer("-----", "\u2014\u2014-", "\nremote-cert",
+			"\n\u2014remote-cert").Replace(text),
+		"separators":      strings.ReplaceAll(text, "\nremote", "\u2028remote"),
+		"ignored":         "ignore-unknown-option scramble\nscramble x\n" + text,
+		"setenv opt":      "setenv opt auth-federate\n" + text,
 		"indented":        strings.ReplaceAll(text, "\n", "\n\t  "),
 		"file, then here": "ca ca.crt\n" + text,
 		"groups":          text + "tls-groups nosuch:x25519\n",
@@ -411,6 +422,65 @@ func TestForms(t *testing.T) {
 			strings.Replace(p.Text(), "tls-groups X25519\n", "", 1)); diff != "" {
 			t.Errorf("%s changes what openvpn is given:\n%s", name, diff)
 		}
+	}
+}
+
+// TestIncluded: lines of a file that a profile includes are its own, also for errors; files that
+// include each other end.
+func TestIncluded(t *testing.T) {
+	files := map[string]string{
+		"all.conf":  "\uFEFFtun-mtu 1400\r\nconfig deep.conf\r\n",
+		"deep.conf": "remote 203.0.113.21\n", "own.conf": "config own.conf\n",
+		"bad.conf": "verb 3\ncipher FOO\n",
+	}
+	options := Options{Files: func(name string) ([]byte, error) {
+		text, ok := files[name]
+		if !ok {
+			return nil, os.ErrNotExist
+		}
+		return []byte(text), nil
+	}}
+	p, _, err := Parse([]byte(base(t)+"config all.conf\n"), "p", options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Remotes) != 2 || p.first("tun-mtu") != "1400" {
+		t.Errorf("the profile is:\n%s", p.Text())
+	}
+	for name, want := range map[string]string{"own.conf": "perhaps one includes itself",
+		"bad.conf": "bad.conf:2: cipher: ", "none.conf": `reading "none.conf"`} {
+		_, _, err := Parse([]byte("config "+name+"\n"+base(t)), "p", options)
+		if err == nil || !strings.Contains(err.Error(), "p:1: config: ") ||
+			!strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+}
+
+// TestEveryFingerprintCounts, in lines and blocks.
+func TestEveryFingerprintCounts(t *testing.T) {
+	one, two := strings.Repeat("11:", 31)+"11", strings.Repeat("22:", 31)+"22"
+	for _, text := range []string{"peer-fingerprint " + one + "\npeer-fingerprint " + two,
+		"peer-fingerprint " + two + "\n<peer-fingerprint>\n" + one + "\n</peer-fingerprint>"} {
+		p, _, err := Parse([]byte(base(t)+text+"\n"), "p", Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.blocks["peer-fingerprint"]; got != one+"\n"+two+"\n" {
+			t.Errorf("kept of %s:\n%s", text, got)
+		}
+	}
+}
+
+// TestLoginAsTyped: blank lines around a login are no part of it, and its letters stay.
+func TestLoginAsTyped(t *testing.T) {
+	p, _, err := Parse([]byte(base(t)+"<auth-user-pass>\n\n\u201calice\n\n\u2014\u00a0x\n\n"+
+		"</auth-user-pass>\nnobind\u00a0\n"), "p", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := p.CredentialsOr(nil); c.Username != "\u201calice" || c.Password != "\u2014\u00a0x" {
+		t.Errorf("the login is %q, %q", c.Username, c.Password)
 	}
 }
 

@@ -23,7 +23,8 @@ func takeRemote(p *parser, d directive) error {
 		return fmt.Errorf("expected: remote host [port [protocol]]")
 	}
 	r := rawRemote{line: d.line, block: p.block}
-	if placeholder.MatchString(d.args[0]) {
+	if _, err := netip.ParseAddr(strings.Trim(d.args[0], "[]")); err != nil &&
+		placeholder.MatchString(d.args[0]) {
 		return fmt.Errorf("%q is a placeholder; write your server's name or address in its place",
 			d.args[0])
 	}

@@ -115,6 +115,9 @@ func takeMode(_ *parser, d directive) error {
 // takeVerifyHash keeps the fingerprint of the authority: of 20 bytes for SHA-1, which OpenVPN takes
 // where none is named, and of 32 for SHA-256.
 func takeVerifyHash(p *parser, d directive) error {
+	if d.inline { // a block is of SHA-256
+		d.args = append(strings.Fields(d.body), "SHA256")
+	}
 	further := 19
 	if len(d.args) == 2 && d.args[1] == "SHA256" {
 		further = 31
