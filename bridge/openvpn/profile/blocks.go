@@ -255,8 +255,8 @@ func staticKey(text string) (string, error) {
 	return b.String(), nil
 }
 
-// revocations keeps each revocation list only while it is valid: OpenVPN refuses every server once it
-// has expired.
+// revocations keeps each revocation list only while it is valid: OpenVPN refuses every server once
+// it has expired.
 func (p *parser) revocations(d directive, text string) (string, error) {
 	blocks := pemBlocks(text, "X509 CRL")
 	if len(blocks) == 0 {
