@@ -13,6 +13,7 @@ const (
 	hookForward     = -5   // before filter (0), so that others see what is left
 	hookPrerouting  = -100 // dstnat
 	hookPostrouting = 100  // srcnat
+	hookTranslated  = 105  // after every translation
 )
 
 // filter builds table inet ztb. From an ingress the way is
@@ -71,7 +72,7 @@ func (c *compiler) nft() Ruleset {
 	entrance, input, output := b.entrance(), b.input(), b.output()
 	slices.SortFunc(b.out.Chains, func(x, y NftChain) int { return cmp.Compare(x.Name, y.Name) })
 	b.out.Chains = append(b.out.Chains, entrance, forward, steer, translate)
-	for _, own := range []NftChain{
+	for _, own := range []NftChain{b.ownPorts(),
 		{Name: "input", Hook: &Hook{Type: "filter", Hook: "input", Priority: hookInput},
 			Rules: input},
 		{Name: "output", Hook: &Hook{Type: "filter", Hook: "output", Priority: hookOutput},

@@ -15,7 +15,7 @@ func TestLayersOfWhatIsCompiled(t *testing.T) {
 	for name, scene := range scenes {
 		rulesets[name] = compile(t, scene()).Nft
 	}
-	known := []string{"entrance", "forward", "input", "output", "errors"}
+	known := []string{"entrance", "forward", "input", "output", "translated", "errors"}
 	for name, r := range rulesets {
 		layers := r.Layers()
 		for _, c := range r.Chains {

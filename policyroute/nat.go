@@ -103,13 +103,13 @@ func (b *filter) translate() []NftRule {
 		e := &b.c.in.Egresses[slices.IndexFunc(b.c.in.Egresses,
 			func(e Egress) bool { return e.Iface == iface })]
 		for _, f := range Families {
-			rules = append(rules, translation(f, e)...)
+			rules = append(rules, b.translation(f, e)...)
 		}
 	}
 	return rules
 }
 
-func translation(f Family, e *Egress) []NftRule {
+func (b *filter) translation(f Family, e *Egress) []NftRule {
 	nat := e.nat(f)
 	r := NftRule{OIF: e.Iface, Family: f}
 	switch {
@@ -121,11 +121,59 @@ func translation(f Family, e *Egress) []NftRule {
 		routed := r
 		routed.Src, routed.Verdict = nat.Prefix.Masked(), accept
 		r.Verdict = NftVerdict{Kind: "masquerade"}
-		return []NftRule{routed, r}
+		return append([]NftRule{routed}, b.otherPorts(r)...)
 	default:
 		r.Verdict = NftVerdict{Kind: "masquerade"}
 	}
-	return []NftRule{r}
+	if r.Verdict.Kind == "accept" || e.Owned {
+		return []NftRule{r}
+	}
+	return b.otherPorts(r)
+}
+
+// otherPorts returns a translation that gives no client a port of the box's own services. What the
+// client's correspondent then sent to that service would reach the client instead: the kernel asks
+// its connections before it asks sockets. ownPorts drops what gets such a port by chance.
+func (b *filter) otherPorts(r NftRule) []NftRule {
+	var rules []NftRule
+	for _, own := range b.c.servicePorts() {
+		own.OIF, own.Family, own.Verdict = r.OIF, r.Family, r.Verdict
+		own.Verdict.Random = true
+		rules = append(rules, own)
+	}
+	return append(rules, r)
+}
+
+// ownPorts drops new connections of clients that were translated to a port of the box's own
+// services. The kernel forgets a connection whose first packet is dropped.
+func (b *filter) ownPorts() NftChain {
+	c := NftChain{Name: "translated",
+		Hook: &Hook{Type: "filter", Hook: "postrouting", Priority: hookTranslated}}
+	for _, iface := range b.c.egressIfaces() {
+		if slices.ContainsFunc(b.c.tunnels(), func(e Egress) bool { return e.Iface == iface }) {
+			continue
+		}
+		for _, own := range b.c.servicePorts() {
+			own.OIF, own.CTState, own.CTStatus, own.Verdict = iface, []string{"new"}, "snat", drop
+			c.Rules = append(c.Rules, own)
+		}
+	}
+	return c
+}
+
+// servicePorts matches the ports at which the box itself is asked: those of our listeners, SSH and
+// ZeroTier. Other services of the host are not known here.
+func (c *compiler) servicePorts() []NftRule {
+	ports := map[string][]uint16{"tcp": {sshPort}, "udp": {zeroTierPort}}
+	for _, l := range c.in.Listeners {
+		ports[l.Proto] = append(ports[l.Proto], l.Port)
+	}
+	var rules []NftRule
+	for _, proto := range dnsProtocols {
+		slices.Sort(ports[proto])
+		rules = append(rules, NftRule{Proto: proto, SrcPorts: slices.Compact(ports[proto])})
+	}
+	return rules
 }
 
 // wire is an egress device and the largest packet that all egresses that use it carry; 0: unknown.

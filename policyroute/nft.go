@@ -68,6 +68,7 @@ type NftRule struct {
 	NotSrcMAC string
 	Proto     string   // "tcp", "udp", "icmp", "icmpv6"
 	DstPorts  []uint16 // with Proto
+	SrcPorts  []uint16 // with Proto, and without DstPorts
 	ICMPType  uint8    // with Proto "icmp" and V4, or "icmpv6" and V6; 0 does not match on it
 	Mark      uint32
 	CTState   []string // "established", "related", "new", "invalid", "untracked"
@@ -101,4 +102,6 @@ type NftVerdict struct {
 	Chain string     // of jump and goto
 	Addr  netip.Addr // of snat and dnat
 	Port  uint16     // of redirect; 0 keeps it
+	// Random reports whether masquerade and snat choose any port instead of the sender's own.
+	Random bool
 }

@@ -172,6 +172,8 @@ func (r NftRule) matches() []string {
 		add(true, "%s type %d", r.Proto, r.ICMPType)
 	case len(r.DstPorts) > 0:
 		add(true, "%s dport %s", r.Proto, nftPorts(r.DstPorts))
+	case len(r.SrcPorts) > 0:
+		add(true, "%s sport %s", r.Proto, nftPorts(r.SrcPorts))
 	case r.Proto != "" && !r.Syn && r.SynMSS == 0: // a match of TCP flags implies TCP
 		add(true, "meta l4proto %s", r.Proto)
 	}
@@ -202,7 +204,10 @@ func (v NftVerdict) String() string {
 	case "jump", "goto":
 		return v.Kind + " " + v.Chain
 	case "snat", "dnat":
-		return fmt.Sprintf("%s %s to %s", v.Kind, nftFamily(FamilyOf(v.Addr)), v.Addr)
+		text := fmt.Sprintf("%s %s to %s", v.Kind, nftFamily(FamilyOf(v.Addr)), v.Addr)
+		return text + v.random()
+	case "masquerade":
+		return v.Kind + v.random()
 	case "redirect":
 		if v.Port != 0 {
 			return "redirect to :" + strconv.Itoa(int(v.Port))
@@ -213,6 +218,13 @@ func (v NftVerdict) String() string {
 		return "reject with icmpx type port-unreachable"
 	}
 	return v.Kind
+}
+
+func (v NftVerdict) random() string {
+	if v.Random {
+		return " fully-random"
+	}
+	return ""
 }
 
 func nftFamily(f Family) string {

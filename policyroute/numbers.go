@@ -117,6 +117,9 @@ const (
 	// has, whatever addresses it uses. It may be a router with hosts behind it.
 	NeighbourSources = 2
 
+	// sshPort and zeroTierPort are the ports of services that a box has and we do not configure.
+	sshPort, zeroTierPort = 22, 9993
+
 	// NftTable is the name of our table in family inet.
 	NftTable = "ztb"
 	// ChainForward and ChainInput are our chains in iptables' filter table. They are jumped to from

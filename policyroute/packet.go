@@ -224,7 +224,8 @@ func (r *NftRule) admits(p packet, oif string) bool {
 	addrs := (!r.Src.IsValid() || r.Src.Contains(p.src)) &&
 		(!r.Dst.IsValid() || r.Dst.Contains(p.dst))
 	proto := (r.Proto == "" || r.Proto == p.proto) &&
-		(len(r.DstPorts) == 0 || slices.Contains(r.DstPorts, p.dport))
+		(len(r.DstPorts) == 0 || slices.Contains(r.DstPorts, p.dport)) &&
+		len(r.SrcPorts) == 0
 	state := len(r.CTState) == 0 || slices.Contains(r.CTState, p.state())
 	// Whom a frame came from is not modelled: as if always from who may send it.
 	return r.NotSrcMAC == "" && family && iface && addrs && proto && state &&

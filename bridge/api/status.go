@@ -45,7 +45,7 @@ type Status struct {
 
 // Dropped is what a layer of the filter has refused since it was loaded. The order is by layer.
 type Dropped struct {
-	Layer   string `json:"layer"` // entrance, forward, input, output or errors
+	Layer   string `json:"layer"` // entrance, forward, input, output, translated or errors
 	Packets uint64 `json:"packets"`
 	Bytes   uint64 `json:"bytes"`
 }

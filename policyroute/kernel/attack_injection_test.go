@@ -145,3 +145,58 @@ func (l *endpointLab) firstOf(t *testing.T, texts ...string) string {
 	t.Errorf("none of %q arrives", texts)
 	return ""
 }
+
+// TestClientsTakeNoPortOfTheBox has a member send by the WAN from the port of a service of the box:
+// translated to that port, what its correspondent sends to the service would reach the member.
+func TestClientsTakeNoPortOfTheBox(t *testing.T) {
+	l := newLeakLab(t)
+	l.box.sh(t, "ip link set wanlab0 address 02:00:00:00:00:02")
+	in := exitIntent()
+	in.Listeners = []policyroute.Listener{{Proto: "udp", Port: 1194}}
+	state, err := policyroute.Compile(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := l.listen(t, unix.SOCK_DGRAM, "", 1194)
+	defer unix.Close(service)
+	const plain = `nft flush chain inet ztb translate
+nft add rule inet ztb translate oifname wanlab0 masquerade`
+	for _, tt := range []struct {
+		name, fault string
+		sent        int // of the member's packet
+		heard       bool
+	}{
+		{"control", plain + "; nft flush chain inet ztb translated", 1, false},
+		{"another port", ":", 1, true},
+		{"this port by chance", plain, 0, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l.bring(t, policyroute.State{})
+			l.bring(t, state)
+			l.box.sh(t, tt.fault+"; conntrack -F 2>/dev/null")
+			shadow := udp(4321, "the member's")
+			binary.BigEndian.PutUint16(shadow, 1194)
+			l.client.do(func() {
+				sendRaw(t, ipv4("10.147.17.50", "198.51.100.7", 64, unix.IPPROTO_UDP, shadow))
+			})
+			if n := l.count(t, "the member's"); n != tt.sent {
+				t.Errorf("the WAN saw %d packets of the member, want %d", n, tt.sent)
+			}
+			l.wan.do(func() {
+				sendRawBy(t, "wan", ipv4("198.51.100.7", "203.0.113.2", 64, unix.IPPROTO_UDP,
+					udp(1194, "for the service")))
+			})
+			l.box.do(func() { sendUDP(t, "203.0.113.2:1194", "the fence") })
+			buf := make([]byte, 64)
+			n, _, err := unix.Recvfrom(service, buf, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if heard := string(buf[:n]) == "for the service"; heard != tt.heard {
+				t.Errorf("the service hears %q first", buf[:n])
+			} else if heard {
+				_, _, _ = unix.Recvfrom(service, buf, 0) // the fence
+			}
+		})
+	}
+}

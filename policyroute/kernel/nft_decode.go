@@ -146,7 +146,9 @@ func (d *decoder) payload(p *expr.Payload) bool {
 	case p.Base == expr.PayloadBaseTransportHeader && p.Offset == offICMPType && p.Len == 1:
 		return d.icmpType()
 	case p.Base == expr.PayloadBaseTransportHeader && p.Offset == offDport && p.Len == 2:
-		return d.dport()
+		return d.port(&d.rule.DstPorts)
+	case p.Base == expr.PayloadBaseTransportHeader && p.Offset == offSport && p.Len == 2:
+		return d.port(&d.rule.SrcPorts)
 	case p.Base == expr.PayloadBaseTransportHeader && p.Offset == offTCPFlags && p.Len == 1:
 		return d.syn()
 	case p.Base == expr.PayloadBaseNetworkHeader:
@@ -214,18 +216,18 @@ func (d *decoder) vmap(p *expr.Payload, size int) bool {
 	return true
 }
 
-func (d *decoder) dport() bool {
+func (d *decoder) port(to *[]uint16) bool {
 	if l := peek[*expr.Lookup](d); l != nil {
 		take[*expr.Lookup](d)
 		ports, known := d.ports[l.SetName]
-		d.rule.DstPorts = slices.Clone(ports)
+		*to = slices.Clone(ports)
 		return known && !l.Invert && !l.IsDestRegSet
 	}
 	cmp := take[*expr.Cmp](d)
 	if cmp == nil || cmp.Op != expr.CmpOpEq || len(cmp.Data) != 2 {
 		return false
 	}
-	d.rule.DstPorts = []uint16{binary.BigEndian.Uint16(cmp.Data)}
+	*to = []uint16{binary.BigEndian.Uint16(cmp.Data)}
 	return true
 }
 
@@ -323,8 +325,8 @@ func (d *decoder) verdict(x expr.Any) bool {
 		return x.Type == unix.NFT_REJECT_ICMPX_UNREACH &&
 			x.Code == unix.NFT_REJECT_ICMPX_PORT_UNREACH
 	case *expr.Masq:
-		v.Kind = "masquerade"
-		return *x == expr.Masq{}
+		v.Kind, v.Random = "masquerade", x.FullyRandom
+		return *x == expr.Masq{FullyRandom: v.Random}
 	case *expr.Redir:
 		v.Kind = "redirect"
 		return *x == expr.Redir{}

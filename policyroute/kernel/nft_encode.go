@@ -20,7 +20,7 @@ const (
 	offSaddr4, offDaddr4 = 12, 16
 	offSaddr6, offDaddr6 = 8, 24
 	offICMPType          = 0
-	offDport             = 2
+	offSport, offDport   = 0, 2
 	offTCPFlags          = 13
 
 	tcpSynRst, tcpSyn = 0x06, 0x02
@@ -164,7 +164,7 @@ func (e encoder) family(r policyroute.NftRule) (policyroute.Family, error) {
 
 func (e encoder) transport(r policyroute.NftRule, add func(...expr.Any)) error {
 	if r.Proto == "" {
-		if len(r.DstPorts) > 0 {
+		if len(r.DstPorts)+len(r.SrcPorts) > 0 {
 			return fmt.Errorf("ports without a protocol")
 		}
 		return nil
@@ -177,15 +177,22 @@ func (e encoder) transport(r policyroute.NftRule, add func(...expr.Any)) error {
 	if r.ICMPType != 0 {
 		add(payload(expr.PayloadBaseTransportHeader, offICMPType, 1), eq([]byte{r.ICMPType}))
 	}
-	if len(r.DstPorts) == 0 {
+	ports, offset := r.DstPorts, uint32(offDport)
+	if len(r.SrcPorts) > 0 {
+		if len(ports) > 0 {
+			return fmt.Errorf("ports of both ends")
+		}
+		ports, offset = r.SrcPorts, offSport
+	}
+	if len(ports) == 0 {
 		return nil
 	}
-	add(payload(expr.PayloadBaseTransportHeader, offDport, 2))
-	if len(r.DstPorts) == 1 {
-		add(eq(binary.BigEndian.AppendUint16(nil, r.DstPorts[0])))
+	add(payload(expr.PayloadBaseTransportHeader, offset, 2))
+	if len(ports) == 1 {
+		add(eq(binary.BigEndian.AppendUint16(nil, ports[0])))
 		return nil
 	}
-	name, id, err := e.portSet(r.DstPorts)
+	name, id, err := e.portSet(ports)
 	if err != nil {
 		return err
 	}
@@ -267,7 +274,7 @@ func verdict(v policyroute.NftVerdict, add func(...expr.Any)) error {
 		add(&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH,
 			Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH})
 	case "masquerade":
-		add(&expr.Masq{})
+		add(&expr.Masq{FullyRandom: v.Random})
 	case "notrack":
 		add(&expr.Notrack{})
 	case "redirect":
@@ -288,7 +295,7 @@ func verdict(v policyroute.NftVerdict, add func(...expr.Any)) error {
 		}
 		add(&expr.Immediate{Register: reg, Data: v.Addr.AsSlice()},
 			&expr.NAT{Type: kind, Family: uint32(nfprotoNumber(policyroute.FamilyOf(v.Addr))),
-				RegAddrMin: reg, RegAddrMax: reg})
+				RegAddrMin: reg, RegAddrMax: reg, FullyRandom: v.Random})
 	default:
 		return fmt.Errorf("verdict %q is unknown", v.Kind)
 	}

@@ -38,6 +38,9 @@ func (b *bytesOf) rule() policyroute.NftRule {
 	r.Src, r.Dst = prefixes[family][b.pick(5)], prefixes[family][b.pick(5)]
 	if r.Proto = []string{"", "tcp", "udp"}[b.pick(3)]; r.Proto != "" {
 		r.DstPorts = [][]uint16{nil, {53}, {22, 443, 65535}}[b.pick(3)]
+		if len(r.DstPorts) > 0 && b.pick(2) == 1 {
+			r.DstPorts, r.SrcPorts = nil, r.DstPorts
+		}
 	}
 	if r.Proto == "" && r.Family != 0 && !r.Syn && b.pick(4) == 0 {
 		r.Proto, r.ICMPType = map[policyroute.Family]string{policyroute.V4: "icmp",
@@ -52,10 +55,10 @@ func (b *bytesOf) rule() policyroute.NftRule {
 	address := []netip.Addr{addr("10.8.0.1"), addr("fd08::1")}[family]
 	verdicts := []policyroute.NftVerdict{
 		{}, {Kind: "accept"}, {Kind: "drop"}, {Kind: "return"}, {Kind: "reject"}, {
-			Kind: "masquerade"}, {Kind: "notrack"},
+			Kind: "masquerade"}, {Kind: "masquerade", Random: true}, {Kind: "notrack"},
 		{Kind: "jump", Chain: "one"}, {Kind: "goto", Chain: "two"}, {Kind: "redirect"}, {
 			Kind: "redirect", Port: 5300},
-		{Kind: "snat", Addr: address}, {Kind: "dnat", Addr: address},
+		{Kind: "snat", Addr: address}, {Kind: "snat", Addr: address, Random: true}, {Kind: "dnat", Addr: address},
 	}
 	switch b.pick(4) {
 	case 0:
@@ -70,7 +73,7 @@ func (b *bytesOf) rule() policyroute.NftRule {
 		r.Proto, r.ICMPType = "", 0
 	}
 	if r.Proto == "udp" && (r.Syn || r.SynMSS != 0) {
-		r.Proto, r.DstPorts = "", nil
+		r.Proto, r.DstPorts, r.SrcPorts = "", nil, nil
 	}
 	if r.Family == 0 && (r.Src.IsValid() || r.Dst.IsValid()) {
 		r.Over = policyroute.Over{} // a neighbour is counted whatever its address is

@@ -84,15 +84,15 @@ func (d *decoder) immediate(data []byte) bool {
 		return true
 	case *expr.NAT:
 		addr, ok := netip.AddrFromSlice(data)
-		if !ok || x.RegAddrMin != reg || x.RegProtoMin != 0 || x.Random || x.FullyRandom ||
-			x.Persistent {
+		if !ok || x.RegAddrMin != reg || x.RegProtoMin != 0 || x.Random || x.Persistent {
 			return false
 		}
 		kind := "snat"
 		if x.Type == expr.NATTypeDestNAT {
 			kind = "dnat"
 		}
-		d.rule.Verdict = policyroute.NftVerdict{Kind: kind, Addr: addr}
+		d.rule.Verdict = policyroute.NftVerdict{Kind: kind, Addr: addr,
+			Random: x.FullyRandom}
 		return true
 	}
 	return false
