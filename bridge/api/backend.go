@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"syscall"
 )
 
 // Backend is the daemon as the server sees it. Every method may be called from many goroutines.
@@ -50,10 +51,16 @@ func (e *HintedError) Error() string { return e.Err.Error() }
 // Unwrap returns the error without its hint.
 func (e *HintedError) Unwrap() error { return e.Err }
 
-// Hint returns the hint of an error, empty if there is none.
+// Hint returns the hint of an error, empty if there is none. What a disk refuses has one.
 func Hint(err error) string {
 	if hinted, ok := errors.AsType[*HintedError](err); ok {
 		return hinted.Hint
+	}
+	switch {
+	case errors.Is(err, syscall.ENOSPC):
+		return "the disk is full, and nothing was changed: see what fills it: df -h"
+	case errors.Is(err, syscall.EROFS):
+		return "the disk is read-only, and nothing was changed: see why: dmesg"
 	}
 	return ""
 }

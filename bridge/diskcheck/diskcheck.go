@@ -19,8 +19,9 @@ import (
 const (
 	// every is how often the disk is looked at.
 	every = time.Minute
-	// leastFree is how much must be free, in bytes: a few files of state and a piece of history.
-	leastFree = 8 << 20
+	// LeastState and LeastRuntime are how much must be free, in bytes: for a few files of state and
+	// a piece of history, and for files of running processes.
+	LeastState, LeastRuntime = 8 << 20, 1 << 20
 	// leastFiles is how many files may be made, where the file system limits them.
 	leastFiles = 64
 	// sysfs tells of devices and of ext4's own count of errors (Documentation/ABI/testing/
@@ -31,14 +32,18 @@ const (
 // Checker looks at the disk of one directory. Safe for concurrent use.
 type Checker struct {
 	dir    string
+	least  uint64 // bytes
 	notify func()
 	mu     sync.Mutex
 	found  []health.Problem
 }
 
-// New returns a checker that has not looked yet. notify is called when it finds something else than
+// New returns a checker that has not looked yet. It calls a disk full that has less than least
+// bytes left. notify is called when it finds something else than
 // before; it must not block.
-func New(dir string, notify func()) *Checker { return &Checker{dir: dir, notify: notify} }
+func New(dir string, least uint64, notify func()) *Checker {
+	return &Checker{dir: dir, least: least, notify: notify}
+}
 
 // Run looks until ctx ends, and returns nil then. A disk that does not answer blocks it.
 func (c *Checker) Run(ctx context.Context) error {
@@ -55,7 +60,7 @@ func (c *Checker) Run(ctx context.Context) error {
 }
 
 func (c *Checker) look() {
-	found := problemsOf(c.dir, read(c.dir, sysfs))
+	found := problemsOf(c.dir, c.least, read(c.dir, sysfs))
 	c.mu.Lock()
 	changed := !reflect.DeepEqual(found, c.found)
 	c.found = found
@@ -109,7 +114,7 @@ func read(dir, sys string) facts {
 }
 
 // problemsOf says what is wrong. It is pure.
-func problemsOf(dir string, f facts) []health.Problem {
+func problemsOf(dir string, least uint64, f facts) []health.Problem {
 	var out []health.Problem
 	if f.err != nil {
 		return []health.Problem{{Code: health.DiskErrors,
@@ -130,11 +135,12 @@ func problemsOf(dir string, f facts) []health.Problem {
 			Remedy: "see why: dmesg; after an error of the disk or SD card the kernel makes it so"})
 		return out
 	}
-	if f.free < leastFree || f.limitFiles && f.files < leastFiles {
+	if f.free < least || f.limitFiles && f.files < leastFiles {
 		out = append(out, health.Problem{Code: health.DiskFull,
 			Message: fmt.Sprintf("the disk of %s is full: less than %d MiB or %d files are left",
-				dir, leastFree>>20, leastFiles),
-			Remedy: "see what fills it: df -h " + dir + "; du -xh / | sort -h | tail"})
+				dir, least>>20, leastFiles),
+			Remedy: fmt.Sprintf("see what fills it, and remove what is not needed: df -h %[1]s; "+
+				"du -xh $(stat -c %%m %[1]s) | sort -h | tail", dir)})
 	}
 	return out
 }

@@ -34,7 +34,7 @@ func TestProblems(t *testing.T) {
 		f := plenty
 		test.change(&f)
 		var got []health.Code
-		for _, p := range problemsOf("/data", f) {
+		for _, p := range problemsOf("/data", LeastState, f) {
 			got = append(got, p.Code)
 			if p.Message == "" || p.Remedy == "" {
 				t.Errorf("%s: %+v", name, p)
@@ -87,7 +87,7 @@ func TestRealFileSystem(t *testing.T) {
 	}
 	defer func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }()
 	told := 0
-	c := New(dir, func() { told++ })
+	c := New(dir, LeastState, func() { told++ })
 	want := func(want string) {
 		t.Helper()
 		c.look()

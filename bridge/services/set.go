@@ -48,6 +48,7 @@ type Set struct {
 	paths   *paths // nil where nothing is checked
 	dns     *resolvers
 	disk    *diskcheck.Checker // of the state directory
+	runDisk *diskcheck.Checker // of the runtime directory
 	servers serverFiles
 	current atomic.Pointer[services]
 	view    atomic.Pointer[hostView]
@@ -86,7 +87,9 @@ func New(ctx context.Context, env Env, user User, trigger *Trigger) *Set {
 	d.current.Store(newServices())
 	d.view.Store(&hostView{})
 	d.dns = newResolvers(trigger)
-	d.disk = diskcheck.New(env.StateDir, func() { trigger.Fire("disk") })
+	look := func() { trigger.Fire("disk") }
+	d.disk = diskcheck.New(env.StateDir, diskcheck.LeastState, look)
+	d.runDisk = diskcheck.New(env.RuntimeDir, diskcheck.LeastRuntime, look)
 	if env.Kernel != nil {
 		d.paths = newPaths(env, trigger)
 		d.dns.changed = d.paths.checker.Kick
@@ -125,7 +128,8 @@ func (d *Set) Configure(l *Spec) error {
 		}
 	}
 	tasks = append(tasks, task{key: "resolvers", run: d.dns.run},
-		task{key: "disk check", run: d.disk.Run})
+		task{key: "disk check", run: d.disk.Run},
+		task{key: "disk check of files of processes", run: d.runDisk.Run})
 	if len(l.Config.ExitAddress) > 0 {
 		tasks = append(tasks, d.exitTask(was, next, l.Config.ExitAddress))
 	}
@@ -325,7 +329,11 @@ func (s *services) probes() map[string]probe.Status {
 
 // Problems returns what is wrong beside what Fill tells.
 func (d *Set) Problems() []health.Problem {
-	return append(clockProblems(time.Now(), d.current.Load().file), d.disk.Problems()...)
+	disks := d.disk.Problems()
+	if len(disks) == 0 { // it may be the same disk
+		disks = d.runDisk.Problems()
+	}
+	return append(clockProblems(time.Now(), d.current.Load().file), disks...)
 }
 
 // NextLook returns when a snapshot will differ only because time has passed; zero if never.

@@ -44,7 +44,7 @@ func (k *Kernel) noteFootprint(f policyroute.Family) error {
 	}
 	before := k.record.data
 	k.record.data = data
-	if err := k.record.save(); err != nil {
+	if err := k.record.trySave(); err != nil {
 		k.record.data = before
 		return err
 	}

@@ -19,7 +19,12 @@ import (
 type record struct {
 	path string
 	data recordData
+	// unsaved reports whether the file lacks something that data has.
+	unsaved bool
 }
+
+// errNoRecord reports that nothing may be changed that would have to be put back.
+var errNoRecord = errors.New("saving the record of original values: no file was given")
 
 type recordData struct {
 	Boot    string     `json:"boot"`
@@ -71,7 +76,7 @@ func openRecord(path string) (*record, error) {
 // save writes the record to disk before the change that it is about.
 func (r *record) save() error {
 	if r.path == "" {
-		return errors.New("saving the record of original values: no file was given")
+		return errNoRecord
 	}
 	text, err := json.MarshalIndent(r.data, "", "\t")
 	if err != nil {
@@ -81,7 +86,19 @@ func (r *record) save() error {
 		renameio.WithTempDir(filepath.Dir(r.path))); err != nil {
 		return fmt.Errorf("saving the record of original values: %w", err)
 	}
+	r.unsaved = false
 	return nil
+}
+
+// trySave saves the record, or keeps it in memory alone while the disk is full: traffic depends on
+// the change that it is about. Until it can be saved, only this process can put the value back.
+func (r *record) trySave() error {
+	err := r.save()
+	if errors.Is(err, unix.ENOSPC) {
+		r.unsaved = true
+		return nil
+	}
+	return err
 }
 
 // remove forgets everything.

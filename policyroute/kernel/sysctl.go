@@ -39,8 +39,12 @@ func deciding(key string) string {
 var forward4 = []string{"net/ipv4/conf/*/forwarding", "net/ipv4/ip_forward",
 	"net/ipv4/conf/all/accept_redirects"}
 
-// observe returns the present values of the recorded keys that exist.
+// observe returns the present values of the recorded keys that exist. It saves what the disk had no
+// space for before.
 func (r *record) observe() []policyroute.Sysctl {
+	if r.unsaved {
+		_ = r.save() // the next look tries again
+	}
 	var out []policyroute.Sysctl
 	for _, o := range r.data.Sysctls {
 		if value, err := readSysctl(o.Key); err == nil {
@@ -64,7 +68,7 @@ func (r *record) set(s policyroute.Sysctl) error {
 		o := original{Key: s.Key, Value: r.originalOf(s.Key, present), Also: r.affectedBy(s.Key),
 			All: r.decided(s.Key)}
 		r.data.Sysctls = append(r.data.Sysctls, o)
-		if err := r.save(); err != nil {
+		if err := r.trySave(); err != nil {
 			r.data.Sysctls = r.data.Sysctls[:len(r.data.Sysctls)-1]
 			return err
 		}
