@@ -17,8 +17,8 @@ import (
 
 const (
 	// pollInterval is how often the key store is checked for changes by commands. A revoked
-	// client's session must end within a second.
-	pollInterval = 250 * time.Millisecond
+	// client's session must end within a second. idlePoll applies while there is no session.
+	pollInterval, idlePoll = 250 * time.Millisecond, time.Second
 	// renewInterval is how often the keys are read though nothing changed, which renews them.
 	renewInterval = time.Hour
 	// refreshRetry is how soon the keys are read again after an error.
@@ -150,7 +150,12 @@ func (s *Server) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			tick.Reset(time.Until(time.Now().Truncate(pollInterval).Add(pollInterval)))
+			pause := pollInterval
+			if len(s.sessions.all()) == 0 {
+				pause = idlePoll
+			}
+			// At whole ones, as others look: an idle processor wakes once for all.
+			tick.Reset(time.Until(time.Now().Truncate(pause).Add(pause)))
 		}
 		now := s.config.Registry.Stamp()
 		changed := now != stamp
