@@ -17,6 +17,8 @@ const (
 	every = 15 * time.Second
 	// maxHeader bounds the header of an answer, in bytes.
 	maxHeader = 16 << 10
+	// maxHost is the length of the longest DNS name, in bytes (RFC 1035, 2.3.4).
+	maxHost = 253
 )
 
 // Config says whom to ask.
@@ -160,7 +162,8 @@ func (c *Checker) pageOf(ctx context.Context, target netip.Addr) answer {
 	}
 	defer response.Body.Close()
 	location, err := response.Location()
-	if err != nil || location.Hostname() == target.String() {
+	if err != nil || location.Hostname() == target.String() ||
+		len(location.Hostname()) > maxHost {
 		return answer{came: true}
 	}
 	return answer{true, location.Hostname()}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 )
@@ -53,6 +54,9 @@ func TestPage(t *testing.T) {
 			}
 		}, ""},
 		"plain pages": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hi")) }, ""},
+		"a name that cannot be one": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://"+strings.Repeat("a", 254)+"/", http.StatusFound)
+		}, ""},
 		"nonsense": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Location", "://")
 			w.WriteHeader(http.StatusFound)
