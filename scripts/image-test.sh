@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds test images and boots them in QEMU: scripts/image-test.sh [TARGET…], as root. Packages that the mirror no longer
-# has in the locked version are resolved anew for this run, which is said. ZTBRIDGE_IMAGE_RUN limits it to the tests whose
+# has in the locked version are resolved again for this run, which is said. ZTBRIDGE_IMAGE_RUN limits it to the tests whose
 # names match, as of go test; there is no image with ZeroTier then, and no stock image of Debian's is made.
 set -eu
 
@@ -26,7 +26,7 @@ build() { # target lock
 for target in "${@:-cloud-amd64}"; do
 	lock=image/build/lock/$target.lock
 	if ! build "$target" "$lock"; then
-		echo "image-test: building $target anew with the packages of today" >&2
+		echo "image-test: building $target again with the packages of today" >&2
 		"$dir/ztbridge-image" lock --target "$target" -o "$dir/$target.lock"
 		build "$target" "$dir/$target.lock"
 	fi

@@ -44,7 +44,7 @@ const (
 )
 
 // zerotierEntries are what of zerotier-one's home makes it the same node in the same networks. The
-// rest it makes anew: its API token, its list of peers.
+// rest it makes again: its API token, its list of peers.
 var zerotierEntries = []string{"identity.public", "identity.secret", "local.conf", "planet",
 	"networks.d", "moons.d", "controller.d", "ztbridge-moon.json"}
 

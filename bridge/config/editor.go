@@ -87,7 +87,7 @@ func pair(node *yaml.Node, key string) int {
 	return -1
 }
 
-// setFlow writes a mapping in braces anew.
+// setFlow writes a mapping in braces again.
 func (e *editor) setFlow(node *yaml.Node, k keyEdit) {
 	i := pair(node, k.key)
 	switch {

@@ -53,7 +53,7 @@ func PeersOf(cfg *config.Config, ingresses []policyroute.Ingress) []netip.Prefix
 // TakenPrefixes returns the prefixes that a provider may not assign, because the host's own traffic
 // would enter the tunnel. They are the host's subnets, addresses and gateways, and the endpoint's
 // clients. An address may stand alone, as a cloud's WAN address does. The addresses of our tunnels
-// are not among them: a provider assigns its own anew at each connection.
+// are not among them: a provider assigns its own again at each connection.
 func TakenPrefixes(intent policyroute.Intent, w HostState) []netip.Prefix {
 	var out []netip.Prefix
 	for _, l := range w.Links {

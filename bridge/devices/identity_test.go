@@ -86,7 +86,7 @@ func newTestBox(t *testing.T) *testBox {
 	return w
 }
 
-// restart makes the box anew from its configuration and its files.
+// restart makes the box again from its configuration and its files.
 func (w *testBox) restart() {
 	w.view = nil
 	w.service = &Service{Book: Open(w.dir, w, slog.New(slog.DiscardHandler)),

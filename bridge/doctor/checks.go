@@ -46,7 +46,7 @@ func chain(f Facts) []check {
 			return failed(f.Daemon.Reach.Message, f.Daemon.Reach.Remedy)
 		}})
 	}
-	asking := line // what asks anew needs a connection more
+	asking := line // what asks now needs one connection more
 	if i := f.Daemon.problem(connections); i >= 0 {
 		asking = append(slices.Clone(line), connections)
 		checks = append(checks, check{connections, nil, f.Daemon.Problems[i].result})

@@ -61,7 +61,7 @@ func allowCongestionControl(b *testing.B, name string) error {
 	return nil
 }
 
-// compareTransfers compares how fast one connection transfers a page and a photo, each anew, its
+// compareTransfers compares how fast one connection transfers a page and a photo, each again, its
 // handshake included.
 func compareTransfers(b *testing.B, what string, upload, download float64, ours, theirs path) {
 	b.Helper()

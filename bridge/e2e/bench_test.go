@@ -261,7 +261,7 @@ func BenchmarkScale(b *testing.B) {
 		changed := strings.Replace(scaled(1000), "{from: [10.78.0.1,",
 			"{from: [10.78.99.1, 10.78.0.1,", 1)
 		reconciles(b, full, "1000 rules: ", scaled(1000), changed,
-			limits{anew: 2 * time.Second, change: 100 * time.Millisecond,
+			limits{again: 2 * time.Second, change: 100 * time.Millisecond,
 				nothing: 100 * time.Millisecond})
 	})
 }
@@ -281,7 +281,7 @@ func BenchmarkDaemon(b *testing.B) {
 	})
 	b.Run("reconcile", func(b *testing.B) {
 		reconciles(b, x, "one rule: ", gatewayConfig, "",
-			limits{anew: 150 * time.Millisecond, nothing: 20 * time.Millisecond})
+			limits{again: 150 * time.Millisecond, nothing: 20 * time.Millisecond})
 	})
 }
 
@@ -334,7 +334,7 @@ func (b *box) cpuOf(pid int) time.Duration {
 }
 
 // limits are targets for passes of the daemon over the kernel's state.
-type limits struct{ anew, change, nothing time.Duration }
+type limits struct{ again, change, nothing time.Duration }
 
 // reconciles measures passes by what the daemon says of them: after everything of ours was taken
 // out of the kernel behind its back, and after a reload with one change (if changed is given). A
@@ -343,9 +343,9 @@ func reconciles(b *testing.B, x *box, what, config, changed string, limit limits
 	b.Helper()
 	const passes = 7
 	for b.Loop() {
-		var anew, change, nothing []float64
+		var again, change, nothing []float64
 		for range passes {
-			anew = append(anew, x.pass("everything anew", x.wipe,
+			again = append(again, x.pass("everything again", x.wipe,
 				func(r api.Reconcile) bool { return len(r.Ops) > 5 }))
 			reload := func() { must(b, x.daemon.Signal(syscall.SIGHUP)) }
 			x.look() // until it has found peace
@@ -360,7 +360,7 @@ func reconciles(b *testing.B, x *box, what, config, changed string, limit limits
 			x.pass("the change undone", reload,
 				func(r api.Reconcile) bool { return len(r.Ops) > 0 })
 		}
-		reportTime(b, what+"everything applied anew", limit.anew, anew)
+		reportTime(b, what+"everything applied again", limit.again, again)
 		reportTime(b, what+"nothing to do", limit.nothing, nothing)
 		if changed != "" {
 			reportTime(b, what+"one member more", limit.change, change)

@@ -20,7 +20,7 @@ probe: {targets: [192.0.2.10], hold_down: 1s}
 `
 
 // TestMoon: box A is a moon, and nothing else; box B follows it by configuration and a laptop by
-// the command that box A's status prints. With the planet down, both start anew, come online and
+// the command that box A's status prints. With the planet down, both start again, come online and
 // reach each other; a node that follows no moon does not come online.
 func TestMoon(t *testing.T) {
 	t.Parallel()

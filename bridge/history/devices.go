@@ -30,7 +30,7 @@ func (d deviceTotals) write(tx *bbolt.Tx) error {
 		return nil
 	}
 	if tx.Bucket(devicesBucket) == nil {
-		d.written = nil // a damaged file began anew
+		d.written = nil // a damaged file began again
 	}
 	bucket, err := tx.CreateBucketIfNotExists(devicesBucket)
 	if err != nil {

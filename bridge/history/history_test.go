@@ -92,9 +92,9 @@ func TestSeries(t *testing.T) {
 	}
 }
 
-// An interface that is made anew counts from zero; a restart of the daemon loses no minute and
+// An interface that is made again counts from zero; a restart of the daemon loses no minute and
 // counts none twice.
-func TestCountersBeginAnew(t *testing.T) {
+func TestCountersBeginAgain(t *testing.T) {
 	s := newStore(t)
 	s.Observe(carried(noon, 5000, 0))
 	s.Observe(carried(noon.Add(time.Minute), 6000, 0))

@@ -86,7 +86,7 @@ func (m *memory) add(now time.Time, t thing, c api.Counters, s sample) {
 	*at = s
 }
 
-// since returns what was counted between two readings. A counter that became smaller began anew,
+// since returns what was counted between two readings. A counter that became smaller began again,
 // with the interface.
 func since(old, now uint64) uint64 {
 	if now < old {

@@ -37,7 +37,7 @@ func (r *Recorder) Keep(wanted bool) []health.Problem {
 func (r *Recorder) Devices() []api.DeviceTraffic {
 	list, err := r.store.Devices()
 	if err != nil {
-		r.store.log.Warn("the devices' totals begin anew", "error", err)
+		r.store.log.Warn("the devices' totals begin again", "error", err)
 	}
 	return list
 }

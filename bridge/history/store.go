@@ -231,7 +231,7 @@ func forget(tx *bbolt.Tx, before time.Time) error {
 // errDamaged is returned for a file that is no database, or a broken one.
 var errDamaged = errors.New("the file is damaged")
 
-// with opens the file for one function. A damaged one is put aside, and the history begins anew.
+// with opens the file for one function. A damaged one is put aside, and the history begins again.
 func (s *Store) with(do func(*bbolt.DB) error, readOnly bool) error {
 	s.disk.Lock()
 	defer s.disk.Unlock()
@@ -239,7 +239,7 @@ func (s *Store) with(do func(*bbolt.DB) error, readOnly bool) error {
 	if !damaged(err) {
 		return err
 	}
-	s.log.Warn("the history is damaged and begins anew", "file", s.path, "error", err)
+	s.log.Warn("the history is damaged and begins again", "file", s.path, "error", err)
 	if err := os.Rename(s.path, s.path+".damaged"); err != nil {
 		return fmt.Errorf("putting the damaged history aside: %w", err)
 	}

@@ -277,7 +277,7 @@ func (p *Provider) Customers() ([]netip.Addr, error) {
 }
 
 // Disconnect ends the sessions of all customers, as an administrator would: they are told to
-// connect anew.
+// connect again.
 func (p *Provider) Disconnect() error {
 	return p.eachSession(func(proto Proto, fields []string) error {
 		_, err := p.manage(proto, "client-kill "+fields[10])

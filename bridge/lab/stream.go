@@ -35,7 +35,7 @@ type StreamConfig struct {
 	Marker string         // carried by every request; see NewMarker
 	Source netip.Addr     // address to send from; the zero Addr leaves it to the kernel
 	// Hold keeps one TCP connection for the whole life of the stream: once it breaks, everything is
-	// lost. Otherwise a connection that is not answered for three seconds is opened anew.
+	// lost. Otherwise a connection that is not answered for three seconds is opened again.
 	Hold bool
 }
 

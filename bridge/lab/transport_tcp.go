@@ -20,7 +20,7 @@ const (
 
 var errNotConnected = errors.New("not connected")
 
-// tcpTransport sends frames over a connection that one goroutine opens, reads and opens anew.
+// tcpTransport sends frames over a connection that one goroutine opens, reads and opens again.
 type tcpTransport struct {
 	cfg    StreamConfig
 	t      *tracker

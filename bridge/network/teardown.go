@@ -96,6 +96,6 @@ func (d *Teardown) verify(ctx context.Context) error {
 		return err
 	}
 	again := controller.PlanTeardown(n, members, d.record)
-	again.Forget = false // a box that is joined asks anew, and is listed again
+	again.Forget = false // a box that is joined asks again, and is listed again
 	return controller.Verify(again)
 }

@@ -57,7 +57,7 @@ type Settings struct {
 const (
 	// routeDebounce is how long traffic must leave by another egress until it is told, at first.
 	routeDebounce = 30 * time.Second
-	// jump is how far the wall clock may drift from Elapsed until it counts as set anew.
+	// jump is how far the wall clock may drift from Elapsed until it counts as set again.
 	jump = 5 * time.Second
 )
 
@@ -207,7 +207,7 @@ func (m *Machine) grown(at time.Duration, key string) time.Duration {
 	return min(at, maxCalm)
 }
 
-// relapsed counts that a thing was told. What was well for long begins anew.
+// relapsed counts that a thing was told. What was well for long begins again.
 func (m *Machine) relapsed(key string, now Moment) {
 	for of, r := range m.Relapses {
 		if now.Elapsed-r.At > 4*maxCalm {

@@ -76,7 +76,7 @@ func (s *Store) bundle() (bundle, error) {
 }
 
 // bundled lists the files that a backup holds. The server's certificate and the revocation list are
-// made anew.
+// made again.
 func bundled(ix *index) []string {
 	names := []string{caFile, cryptFile, indexFile}
 	for _, c := range ix.Clients {

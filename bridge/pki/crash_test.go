@@ -60,7 +60,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 			func(s *Store) error { _, err := s.Revoke("a"); return err }, "a b", "b",
 		},
 		{
-			"issue anew",
+			"issue again",
 			func(t *testing.T, s *Store) {
 				ensure(t, s)
 				add(t, s, "a")

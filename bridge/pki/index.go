@@ -67,7 +67,7 @@ func (c Client) Valid(now time.Time) bool {
 }
 
 // revocation is one serial of the revocation list. It is kept until the certificate has expired,
-// also when the client's name has been issued anew.
+// also when the client's name has been issued again.
 type revocation struct {
 	Serial  string    `json:"serial"`
 	At      time.Time `json:"at"`

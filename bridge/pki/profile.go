@@ -44,7 +44,7 @@ func Profile(c Credentials, address string, remotes []Remote) ([]byte, error) {
 	// Both mobile programs take the name they show from this comment.
 	fmt.Fprintf(&b, "# OVPN_ACCESS_SERVER_FRIENDLY_NAME=%s@%s\n", c.Client.Name, address)
 	// The device stays while the client looks for the server, so that nothing passes by it. Names
-	// can then not be asked for anew, since the resolver is behind the device as well: they are
+	// can then not be asked for again, since the resolver is behind the device as well: they are
 	// looked up before it is there.
 	b.WriteString("client\ndev tun\nnobind\npersist-tun\npreresolve\n")
 	for _, r := range ordered {

@@ -13,7 +13,7 @@ type Validity struct {
 	CAUntil                 time.Time // the authority, which is never renewed by itself
 }
 
-// Renewal says what must be made anew.
+// Renewal says what must be made again.
 type Renewal struct {
 	Server, CRL bool
 }

@@ -197,7 +197,7 @@ func TestAuthorityIsNeverReplacedSilently(t *testing.T) {
 			t.Errorf("without %s: %v, want ErrDamaged", name, err)
 		}
 		if _, err := os.Lstat(s.path(name)); err == nil {
-			t.Errorf("%s was made anew: every client would be locked out", name)
+			t.Errorf("%s was made again: every client would be locked out", name)
 		}
 	}
 }
@@ -226,7 +226,7 @@ func TestRevoke(t *testing.T) {
 
 	again := add(t, s, "phone")
 	if again.Serial == phone.Serial || again.Host != phone.Host {
-		t.Errorf("issued anew: %+v, want another serial and the same host as %+v", again, phone)
+		t.Errorf("issued again: %+v, want another serial and the same host as %+v", again, phone)
 	}
 	checkCRL(t, s, phone.Serial) // the old certificate stays barred
 

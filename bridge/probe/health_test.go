@@ -93,7 +93,7 @@ func TestHealthFullIsNotDead(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for _, tt := range []struct {
 		load Load
-		last time.Duration // how long it may go on before the egress is given up; 0: for ever
+		last time.Duration // how long it may go on before the egress is given up; 0: forever
 	}{
 		{Idle, interval}, {Busy, busyTimeout}, {Alive, 0},
 	} {

@@ -57,14 +57,14 @@ func put(question string) string {
 		e := newEchoer(by, NewNonce())
 		defer e.close()
 		targets := []netip.Addr{target}
-		anew := e.pathMTU(ctx, targets, 0, maxTimeout)
-		for _, known := range []int{anew, mtuSizes[0]} { // one that holds, and one that may not
+		first := e.pathMTU(ctx, targets, 0, maxTimeout)
+		for _, known := range []int{first, mtuSizes[0]} { // one that holds, and one that may not
 			again := e.pathMTU(ctx, targets, known, maxTimeout)
-			if again != anew && (anew != 0 || again != known) { // or nothing is answered
-				return fmt.Sprintf("%d, and %d where %d was known", anew, again, known)
+			if again != first && (first != 0 || again != known) { // or nothing is answered
+				return fmt.Sprintf("%d, and %d where %d was known", first, again, known)
 			}
 		}
-		return strconv.Itoa(anew)
+		return strconv.Itoa(first)
 	case "prober":
 		return becomesFresh(ctx, Config{Targets: []netip.Addr{target}, Device: by.device})
 	}

@@ -14,8 +14,8 @@ const (
 	// mtuEvery is how often it is verified that packets of the path MTU still pass: where they do
 	// not, devices connect, and then wait for pages. It costs 1.4 MB a day.
 	mtuEvery = 3 * time.Minute
-	// mtuAnew is how often it is measured anew, as it may have grown.
-	mtuAnew = time.Hour
+	// mtuAgain is how often it is measured again, as it may have grown.
+	mtuAgain = time.Hour
 	// mtuRetry is the pause after a measurement without result.
 	mtuRetry = 30 * time.Second
 	// mtuTries is how often echoes of one size must go unanswered to count as too big, while small

@@ -26,9 +26,9 @@ func TestDue(t *testing.T) {
 		{"packets leave and nothing comes back", Stable, 1, Traffic{Received: 100, Sent: 101},
 			true},
 		{"the same, and it was just asked", Stable, 0, Traffic{Received: 100, Sent: 200}, false},
-		{"traffic does not put off a probe for ever", Stable, rest,
+		{"traffic does not put off a probe forever", Stable, rest,
 			Traffic{Received: 200, Sent: 200}, true},
-		{"its device was made anew", Stable, 5, Traffic{}, false},
+		{"its device was made again", Stable, 5, Traffic{}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

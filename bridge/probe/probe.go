@@ -118,7 +118,7 @@ func (p *Prober) Run(ctx context.Context) error {
 	defer echo.close()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	lastMTU, anew, asked, seen := time.Time{}, time.Time{}, time.Time{}, Traffic{}
+	lastMTU, remeasured, asked, seen := time.Time{}, time.Time{}, time.Time{}, Traffic{}
 	used := time.Now()
 	for {
 		kicked := false
@@ -146,8 +146,8 @@ func (p *Prober) Run(ctx context.Context) error {
 			if now.Bytes < seen.Bytes+busy/looksInUse && p.wantsMTU(time.Since(lastMTU)) {
 				lastMTU = time.Now()
 				known := p.Status().MTU
-				if known == 0 || lastMTU.Sub(anew) > mtuAnew {
-					known, anew = 0, lastMTU
+				if known == 0 || lastMTU.Sub(remeasured) > mtuAgain {
+					known, remeasured = 0, lastMTU
 				}
 				p.setMTU(echo.pathMTU(ctx, p.cfg.Targets, known, p.timeout()))
 			}
@@ -219,7 +219,7 @@ func (p *Prober) traffic() Traffic {
 	return p.cfg.Traffic()
 }
 
-// until returns the load between two moments. Counters begin anew with their interface.
+// until returns the load between two moments. Counters begin again with their interface.
 func (t Traffic) until(now Traffic) Load {
 	switch {
 	case now.Received >= t.Received+alive:

@@ -14,7 +14,7 @@ import (
 
 const (
 	// reconnectDelay is the first pause between two reconnects of a tunnel for unanswered probes.
-	// It doubles up to maxReconnectDelay, and starts anew when the tunnel was stable again.
+	// It doubles up to maxReconnectDelay, and starts again when the tunnel was stable again.
 	reconnectDelay    = time.Second
 	maxReconnectDelay = time.Minute
 	// clockStep is how far the clock must be set to matter to certificates. Slewing is slower.

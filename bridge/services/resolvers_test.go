@@ -42,7 +42,7 @@ func TestResolverStates(t *testing.T) {
 	r.asked[key].well = time.Now().Add(-resolverHold)
 	r.record(context.Background(), key, named)
 	if dead, _ := r.status(); dead[of] {
-		t.Error("dead for ever")
+		t.Error("dead forever")
 	}
 	r.record(context.Background(), key, alike)
 	if dead, _ := r.status(); !dead[of] {

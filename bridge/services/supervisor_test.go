@@ -51,7 +51,7 @@ func TestSupervisorSet(t *testing.T) {
 	s.set([]task{run("a", "tun0"), run("b", "")})
 	<-started
 	<-started
-	s.set([]task{run("b", ""), run("c", ""), run("a anew", "tun0")})
+	s.set([]task{run("b", ""), run("c", ""), run("a again", "tun0")})
 	if got := <-started; got != "c" {
 		t.Errorf("%s was started, want c alone: a still uses tun0, b stays", got)
 	}
@@ -63,7 +63,7 @@ func TestSupervisorSet(t *testing.T) {
 	default:
 	}
 	close(hold)
-	if got := <-started; got != "a anew" || <-ended != "a" {
+	if got := <-started; got != "a again" || <-ended != "a" {
 		t.Errorf("%s was started when a had ended", got)
 	}
 	<-gone

@@ -86,7 +86,7 @@ func (d *Set) neighbourTask(e config.Egress) task {
 	}
 }
 
-// follow runs a task on the interface of an egress until ctx ends. It starts anew when the
+// follow runs a task on the interface of an egress until ctx ends. It starts again when the
 // interface changes or the task ends.
 func (d *Set) follow(ctx context.Context, egress string,
 	run func(ctx context.Context, iface string)) {

@@ -32,7 +32,7 @@ func (l history) Record(now time.Time, thing, state, cause string) api.Change {
 	return change
 }
 
-// expire drops things that were not recorded since the last call: they are over, and start anew if
+// expire drops things that were not recorded since the last call: they are over, and start again if
 // they come back.
 func (l history) expire() {
 	for thing, e := range l {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Systemd is asked to wait for a daemon whose passes fail, told why, and not for ever.
+// Systemd is asked to wait for a daemon whose passes fail, told why, and not forever.
 func TestStartIsExtendedForAWhile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})

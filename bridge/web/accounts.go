@@ -152,7 +152,7 @@ func (a *Accounts) Check(password string) (role Role, stamp string, ok bool, err
 	return "", "", false, nil
 }
 
-// stamp names a password without telling anything of it: the salt is drawn anew with each.
+// stamp names a password without telling anything of it: the salt is drawn again with each.
 func (s secret) stamp() string { return base64.RawStdEncoding.EncodeToString(s.Salt) }
 
 // current returns the stamp of a role's password, empty if it has none.

@@ -16,7 +16,7 @@ import (
 
 const (
 	auditFile = "audit.log"
-	// maxAudit is the size in bytes at which the log begins anew; the one before is kept.
+	// maxAudit is the size in bytes at which the log begins again; the one before is kept.
 	maxAudit = 256 << 10
 )
 

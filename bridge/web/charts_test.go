@@ -188,7 +188,7 @@ func TestChartsAreDrawn(t *testing.T) {
 	b.Do(chromedp.Click(chromedp.CSS(`a[href*="span=month"]`)))
 	b.WaitFor(`document.querySelector("#charts").dataset.span === "month" &&
 		document.querySelectorAll("#charts canvas").length === 2`)
-	// The live part of the page is made anew beside it.
+	// The live part of the page is made again beside it.
 	of.set(onBackup())
 	b.WaitFor(`document.querySelector(".verdict.is-warn") &&
 		document.querySelectorAll("#charts canvas").length === 2`)

@@ -109,7 +109,7 @@ func ratesOf(before, after api.Status, known map[string]rates) map[string]rates 
 			continue
 		}
 		was := before.Egresses[i].Counters
-		// A device that was made anew counts from zero.
+		// A device that was made again counts from zero.
 		if e.Counters.BytesIn < was.BytesIn || e.Counters.BytesOut < was.BytesOut {
 			continue
 		}

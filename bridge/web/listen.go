@@ -25,7 +25,7 @@ const (
 // place is an interface that the page is served on.
 type place struct {
 	iface string
-	index int // an interface that is made anew has another
+	index int // an interface that is made again has another
 	lan   bool
 	// secure: TLS is spoken there.
 	secure bool

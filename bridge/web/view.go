@@ -36,7 +36,7 @@ type statusView struct {
 	Changes  []changeView
 	Owner    bool
 	Token    string
-	Past     *pastView // nil where only the rest is made anew
+	Past     *pastView // nil where only the rest is made again
 }
 
 type problemView struct {

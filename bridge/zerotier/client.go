@@ -169,7 +169,7 @@ func (c *client) roundTrip(ctx context.Context, method, path string, in any) ([]
 	return body, nil
 }
 
-// request reads port and token anew. The port may differ after each start of the service, and the
+// request reads port and token again. The port may differ after each start of the service, and the
 // token after a reinstallation.
 func (c *client) request(ctx context.Context, method, path string, in any) (*http.Request, error) {
 	port, err := c.port()

@@ -57,7 +57,7 @@ func (m moonMaker) made(self Address, endpoints []netip.AddrPort) bool {
 	return err == nil
 }
 
-// make makes the moon's file anew. The service must not know the moon meanwhile, and is made to
+// make makes the moon's file again. The service must not know the moon meanwhile, and is made to
 // orbit it afterwards. Interrupted at any step, the next call repairs what was left.
 func (m moonMaker) make(ctx context.Context, self Address, endpoints []netip.AddrPort) error {
 	dir, err := os.MkdirTemp("", "ztbridge-moon-")

@@ -15,7 +15,7 @@ func lockCommand() *cobra.Command {
 	var target, out, mirror, keyring, suite, kernel string
 	cmd := &cobra.Command{
 		Use:   "lock --target TARGET -o FILE",
-		Short: "Resolve a target's packages anew and write its lock file",
+		Short: "Resolve a target's packages again and write its lock file",
 		Long: `Resolve a target's packages from the archive's signed indexes, with apt in a root of its
 own, and write names, versions and SHA-256 sums. Nothing is installed.`,
 		Args: cobra.NoArgs,

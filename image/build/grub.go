@@ -39,7 +39,7 @@ function boot_slot {
 boot_slot $slot
 echo "ztbridge: slot $slot does not load, trying the other"
 if [ "$slot" = A ]; then boot_slot B; else boot_slot A; fi
-echo "ztbridge: no slot loads; write the image anew"
+echo "ztbridge: no slot loads; write the image again"
 sleep 10
 reboot
 `, box.SlotBPartition, box.SlotAPartition, p.Cmdline, box.ParamBoot, serial, box.ParamSlot)

@@ -163,7 +163,7 @@ func (a *Accounting) read(conn *nftables.Conn) error {
 	return nil
 }
 
-// since returns what was counted after an earlier reading. A smaller counter began anew.
+// since returns what was counted after an earlier reading. A smaller counter began again.
 func (b Bytes) since(before Bytes) Bytes {
 	grown := func(before, now uint64) uint64 {
 		if now < before {

@@ -185,7 +185,7 @@ func TestEndpointClientsConfigureNothing(t *testing.T) {
 }
 
 // TestAnswersToEndpointClientsStayInside is TestAnswersStayInside for clients of the endpoint whose
-// device is down or gone, as while openvpn is started anew.
+// device is down or gone, as while openvpn is started again.
 func TestAnswersToEndpointClientsStayInside(t *testing.T) {
 	l := newEndpointLab(t)
 	talk := func() {

@@ -35,7 +35,7 @@ type Flows struct {
 }
 
 // CutFlows deletes connections from conntrack's table, so that their next packets are routed and
-// translated anew. It returns how many there were. It sends nothing to the peers.
+// translated again. It returns how many there were. It sends nothing to the peers.
 func (k *Kernel) CutFlows(ctx context.Context, f Flows) (int, error) {
 	if len(f.Sources) == 0 && len(f.Translated) == 0 && len(f.Redirected) == 0 &&
 		len(f.Untranslated) == 0 && len(f.Resolvers) == 0 && f.Moved == nil {

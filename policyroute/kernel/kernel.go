@@ -21,7 +21,7 @@ import (
 // later.
 var ErrDumpInterrupted = errors.New("listing was interrupted by changes")
 
-// observeAttempts bounds how often an interrupted observation is begun anew.
+// observeAttempts bounds how often an interrupted observation is begun again.
 const observeAttempts = 5
 
 // Options of Open.

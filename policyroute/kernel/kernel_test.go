@@ -261,7 +261,7 @@ func TestForeignChangesAreUndone(t *testing.T) {
 	})
 }
 
-// A plan that stops anywhere is finished by the next one, also by a daemon that starts anew.
+// A plan that stops anywhere is finished by the next one, also by a daemon that starts again.
 func TestCrashAtEveryOperation(t *testing.T) {
 	needs(t, "ip", "nft", "iptables")
 	dir := t.TempDir()

@@ -73,7 +73,7 @@ ip neigh replace 203.0.113.1 lladdr `+wanMAC+` dev wanlab0; ip neigh replace 200
 	return l
 }
 
-// tunnel makes the TUN anew.
+// tunnel makes the TUN again.
 func (l *leakLab) tunnel(t *testing.T) {
 	l.box.sh(t,
 		"ip link del tunztb0 2>/dev/null || :; ip tuntap add dev tunztb0 mode tun; ip link set tunztb0 up")

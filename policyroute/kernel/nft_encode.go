@@ -28,7 +28,7 @@ const (
 	tcpOptMaxseg = 2 // kind of the option; its value is 2 bytes long and begins 2 bytes into it
 )
 
-// reg is the one register that our rules use; every match loads it anew.
+// reg is the one register that our rules use; every match loads it again.
 const reg = unix.NFT_REG_1
 
 var l4Protos = map[string]byte{

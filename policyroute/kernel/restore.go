@@ -46,7 +46,7 @@ func (k *Kernel) restore(ctx context.Context, plan policyroute.Plan,
 }
 
 // waitForIPTables sets how many seconds the legacy variant's lock is waited for, and has iptables
-// asked anew.
+// asked again.
 func (k *Kernel) waitForIPTables(seconds int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

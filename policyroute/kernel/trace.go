@@ -176,7 +176,7 @@ func firstDrop(listener *netlink.Conn) *tracePoint {
 				p.queued = true
 				return &p
 			}
-			if p.handle == 0 || verdict == verdictAccept { // of this chain: the next begins anew
+			if p.handle == 0 || verdict == verdictAccept { // of this chain: the next begins again
 				delete(base, at)
 			}
 		}

@@ -95,7 +95,7 @@ func (l *Link) Delete() error {
 	return l.a.ns.IP("link del " + l.a.iface.Name)
 }
 
-// Recreate makes the link anew, with new interface indices, and sets addresses and routes again. It
+// Recreate makes the link again, with new interface indices, and sets addresses and routes again. It
 // must not exist.
 func (l *Link) Recreate() error {
 	err := l.a.ns.IP(

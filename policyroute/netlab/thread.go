@@ -56,7 +56,7 @@ func (n *Namespace) enter() error {
 }
 
 // Do runs fn in the namespace, on a thread of its own, and returns its error. Sockets that fn opens
-// belong to the namespace for ever; goroutines that it starts do not run there. Do not call t.Fatal
+// belong to the namespace forever; goroutines that it starts do not run there. Do not call t.Fatal
 // in it.
 func (n *Namespace) Do(fn func() error) error {
 	done := make(chan error, 1)

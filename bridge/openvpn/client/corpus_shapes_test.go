@@ -485,7 +485,7 @@ func refusedShapes(l *lab) []shape {
 		apart(line("typed at each", `static-challenge "Code" 1`), "no one is there to type"),
 		apart(line("encryption off", "cipher none"), "unsafe: clients' traffic in the clear"),
 		apart(line("only routed tunnels", "dev tap"), "a bridge of Ethernet is no way out"),
-		apart(line("this box itself", "remote 127.0.0.1 1195"), "official waits for ever"),
+		apart(line("this box itself", "remote 127.0.0.1 1195"), "official waits forever"),
 		whole("empty file", "an empty file", "\n"),
 		whole("web page", "a web page", "<!DOCTYPE html>\n<html><body>Login</body></html>\n"),
 		whole("WireGuard file", "a WireGuard file",

@@ -107,7 +107,7 @@ func (r *run) attemptTimeout() time.Duration {
 	return stallTimeout
 }
 
-// reasonOf explains why openvpn begins anew, by the detail that it gives.
+// reasonOf explains why openvpn begins again, by the detail that it gives.
 func (r *run) reasonOf(detail string) failure {
 	f, known := restartReasons[detail]
 	if !known {

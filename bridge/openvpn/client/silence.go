@@ -38,7 +38,7 @@ func (t *Tunnel) silence(server profile.Remote) int {
 
 // allowSilence allows a server longer silence after it was silent for too long. It reports whether
 // openvpn must be restarted for that. ping is the time between its pings as it told, in seconds, or
-// 0. Where probes are not answered either, an idle tunnel would otherwise be connected anew again
+// 0. Where probes are not answered either, an idle tunnel would otherwise be connected again
 // and again.
 func (t *Tunnel) allowSilence(server profile.Remote, ping int) bool {
 	if ping <= commonPing {

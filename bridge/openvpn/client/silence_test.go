@@ -17,7 +17,7 @@ func TestSilence(t *testing.T) {
 		ping    int
 		soon    bool // it answers at once after it was silent
 		want    []int
-		restart bool // openvpn is started anew after the first time
+		restart bool // openvpn is started again after the first time
 	}{
 		{"usual", 10, true, []int{15, 15}, false},
 		{"usual, gone", 10, false, []int{15, 15}, false},
@@ -33,7 +33,7 @@ func TestSilence(t *testing.T) {
 			tunnel.startedWith = tunnel.silence(server)
 			tunnel.silentAt = time.Now()
 			if got := tunnel.allowSilence(server, tc.ping); got != (tc.restart && i == 0) {
-				t.Errorf("%s, time %d: started anew: %v", tc.name, i, got)
+				t.Errorf("%s, time %d: started again: %v", tc.name, i, got)
 			}
 			if !tc.soon {
 				tunnel.silentAt = time.Now().Add(-time.Minute)

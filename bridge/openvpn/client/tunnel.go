@@ -106,7 +106,7 @@ func (t *Tunnel) Status() Status {
 func (t *Tunnel) Log() []LogLine { return t.output.snapshot() }
 
 // Reconnect asks for a new session, because packets no longer come through or the network changed.
-// While up, openvpn connects anew; if it does not react it is restarted; if it comes up and is
+// While up, openvpn connects again; if it does not react it is restarted; if it comes up and is
 // asked again within half a minute, the next server is tried. In a wait for a server that does not
 // answer, it is tried at once, though not more often than every five seconds. It does nothing while
 // a connection is being made already, and does not shorten waits that only a person can end
@@ -122,7 +122,7 @@ func (t *Tunnel) Hurry() { t.ask(request{hurry: true}) }
 // leaves a connection as it is. It does not block.
 func (t *Tunnel) Retry() { t.ask(request{retry: true}) }
 
-// Restart ends openvpn and starts it anew at once, whatever the state. It does not block.
+// Restart ends openvpn and starts it again at once, whatever the state. It does not block.
 func (t *Tunnel) Restart(cause string) { t.ask(request{cause: cause, restart: true}) }
 
 func (t *Tunnel) ask(q request) {

@@ -43,8 +43,8 @@ func remedy(l Listener, err error) string {
 			"gives it that right: systemctl restart ztbridge", l.Name())},
 		{"Options error", process.InstallRemedy},
 		{"TUN/TAP", deviceRemedy}, {"TUNSETIFF", deviceRemedy}, {"tun/tap", deviceRemedy},
-		{"CRL", "make the keys anew from a backup: ztbridge client import-ca --replace FILE"},
-		{"Cannot load", "make the keys anew from a backup: " +
+		{"CRL", "make the keys again from a backup: ztbridge client import-ca --replace FILE"},
+		{"Cannot load", "make the keys again from a backup: " +
 			"ztbridge client import-ca --replace FILE"},
 	} {
 		if strings.Contains(err.Error(), r.words) {

@@ -20,7 +20,7 @@ import (
 )
 
 // TestRenewal puts a revocation list and a server's certificate that are near their end under a
-// running endpoint. It makes both anew; a client stays connected meanwhile, or is back after a
+// running endpoint. It makes both again; a client stays connected meanwhile, or is back after a
 // moment, with the profile as it is.
 func TestRenewal(t *testing.T) {
 	t.Parallel()

@@ -17,7 +17,7 @@ import (
 	"ztbridge/bridge/openvpn/process"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 var (
 	testPool4 = netip.MustParsePrefix("10.83.64.0/20")

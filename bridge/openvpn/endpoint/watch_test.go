@@ -123,7 +123,7 @@ func TestEvictReadsTheClientsOnce(t *testing.T) {
 	}
 }
 
-// A client with routes to networks alone connects anew when there is one more, and only then.
+// A client with routes to networks alone connects again when there is one more, and only then.
 func TestNewNetworksReachOldSessions(t *testing.T) {
 	one, two := netip.MustParsePrefix("10.147.17.0/24"), netip.MustParsePrefix("10.147.18.0/24")
 	var networks []netip.Prefix

@@ -12,7 +12,7 @@ type class string
 
 // The classes of directives.
 const (
-	kept      class = "kept"       // given to openvpn, checked and written anew
+	kept      class = "kept"       // given to openvpn, checked and written again
 	perserver class = "per server" // kept, for one server alone in a <connection> block
 	ours      class = "ours"       // set by ztbridge
 	harmless  class = "harmless"   // dropped; the tunnel works without it

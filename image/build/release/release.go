@@ -20,7 +20,7 @@ import (
 	"ztbridge/image/device/update"
 )
 
-// channelLife is how long boxes believe a channel file. It is signed anew with each release, and
+// channelLife is how long boxes believe a channel file. It is signed again with each release, and
 // whenever there is none for that long.
 const channelLife = 90 * 24 * time.Hour
 

@@ -44,7 +44,7 @@ func repository(ctx context.Context, folder string, debs []string, when time.Tim
 		0o644); err != nil {
 		return fmt.Errorf("making the repository: %w", err)
 	}
-	// Its database stays behind: what is served is made anew each time.
+	// Its database stays behind: what is served is made again each time.
 	args := append([]string{"--silent", "--confdir", work, "--dbdir", filepath.Join(work, "db"),
 		"--outdir", folder, "--section", "net", "--priority", "optional", "includedeb", suite},
 		debs...)

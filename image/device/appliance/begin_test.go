@@ -46,7 +46,7 @@ func TestStartWithoutFiles(t *testing.T) {
 	}
 	offers("at the second start")
 	if w.called("code --open") {
-		t.Error("each start begins the 30 minutes anew")
+		t.Error("each start begins the 30 minutes again")
 	}
 	if err := os.Remove(w.ClaimFile); err != nil { // its page was claimed
 		t.Fatal(err)

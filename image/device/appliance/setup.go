@@ -83,7 +83,7 @@ func (s *Setup) Perform(ctx context.Context) error {
 }
 
 const hintFull = "hint: log in by SSH and remove what is not needed on /data (`du -ax /data | " +
-	"sort -n | tail` lists what is large), or write the image anew"
+	"sort -n | tail` lists what is large), or write the image again"
 
 func (s *Setup) prepareData(ctx context.Context) (remarks string, err error) {
 	if err := s.mountData(ctx); err != nil {

@@ -149,7 +149,7 @@ func TestFirstStartTakesOverAndWipes(t *testing.T) {
 	}
 	if env, err := grubenv.Load(filepath.Join(w.ConfigDir, box.GrubEnv)); err != nil ||
 		env[grubenv.Data] != "1" {
-		t.Errorf("boot variables %v, %v: the next start would make the data partition anew", env,
+		t.Errorf("boot variables %v, %v: the next start would make the data partition again", env,
 			err)
 	}
 	if !w.ro {
@@ -216,7 +216,7 @@ func TestNoConfigurationIsSaid(t *testing.T) {
 	}
 }
 
-// The data file system is made once. Whatever happens to it later, it is never made anew.
+// The data file system is made once. Whatever happens to it later, it is never made again.
 func TestDataPartition(t *testing.T) {
 	tests := []struct {
 		name     string

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Places that exist only in the running system: they are made anew from the data partition at each
+// Places that exist only in the running system: they are made again from the data partition at each
 // start.
 const (
 	networkDir = "/run/systemd/network"
@@ -50,7 +50,7 @@ func (s *Setup) applyKey(ctx context.Context, system string) error {
 }
 
 // isKey reports whether there is a whole key. A power cut may have left an empty file, or one of
-// zeros: the SSH server would refuse to start for ever.
+// zeros: the SSH server would refuse to start forever.
 func isKey(name string) bool {
 	text, err := os.ReadFile(name)
 	if err != nil {

@@ -59,7 +59,7 @@ func overwrite(name string) error {
 
 var errDamaged = errors.New(
 	"it holds zero bytes: it was not written to its end, or is no plain text (UTF-8); write it " +
-		"anew")
+		"again")
 
 // damaged reports whether a file was cut off by a power cut. Such files are full of zeros. All of
 // these files are text but .p12, which begins with another byte.

@@ -71,7 +71,7 @@ func TestWipeTakesTheNameFirst(t *testing.T) {
 	}
 }
 
-func TestBrokenHostKeyIsMadeAnew(t *testing.T) {
+func TestBrokenHostKeyIsMadeAgain(t *testing.T) {
 	for _, content := range []string{"", strings.Repeat("\x00", 400), hostKey[:30], hostKey} {
 		w := newWorld(t)
 		w.put(t, "ztbridge.yaml", "egress: {}")
@@ -91,7 +91,7 @@ func TestBrokenHostKeyIsMadeAnew(t *testing.T) {
 			t.Errorf("the host key is %q", got)
 		}
 		if made := slices.Contains(w.calls, "ssh-keygen"); made != (content != hostKey) {
-			t.Errorf("with %q there: made anew: %v", content, made)
+			t.Errorf("with %q there: made again: %v", content, made)
 		}
 	}
 }

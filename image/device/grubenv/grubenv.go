@@ -20,7 +20,7 @@ const (
 	Active = "active" // slot that boots when nothing else is said: A or B
 	Try    = "try"    // slot to boot once
 	Left   = "left"   // 1 while the try is still to be made; GRUB writes 0 before it boots
-	Data   = "data"   // 1 once the data file system has been made, which then is never made anew
+	Data   = "data"   // 1 once the data file system has been made, which then is never made again
 )
 
 // ErrCorrupt reports a block that is not one.

@@ -38,7 +38,7 @@ func startPreparing() error {
 // its working directory.
 func prepare() {
 	_, _ = loadModules("/modules", "box")
-	_ = os.RemoveAll("/modules") // the initramfs stays in memory for ever: let go of its bulk
+	_ = os.RemoveAll("/modules") // the initramfs stays in memory forever: let go of its bulk
 	for _, name := range programs {
 		if f, err := os.Open(filepath.Clean(name)); err == nil {
 			_, _ = io.Copy(io.Discard, f)

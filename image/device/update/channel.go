@@ -23,7 +23,7 @@ type Channel struct {
 	Version string    `json:"version"`
 	Created time.Time `json:"created"`
 	// Expires ends the time in which the file is valid. An attacker who answers in the server's
-	// place could otherwise show an old one for ever.
+	// place could otherwise show an old one forever.
 	Expires time.Time               `json:"expires"`
 	Bundles map[string]ChannelEntry `json:"bundles"` // by target
 }

@@ -186,7 +186,7 @@ func TestTrialWantsAStreak(t *testing.T) {
 			}
 			return good(n), nil
 		}, nil},
-		{"slow to answer anew", func(n int) (Health, error) { return good(n / 3), nil }, nil},
+		{"slow to answer again", func(n int) (Health, error) { return good(n / 3), nil }, nil},
 		{"always starting", func(int) (Health, error) { return Health{}, errNotReady },
 			errNotReady},
 		{"crashing again and again", func(n int) (Health, error) { return restarted(n), nil },

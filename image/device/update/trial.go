@@ -47,7 +47,7 @@ func (b *Box) config() string {
 }
 
 // complaints lists what was better before. A person may have changed the configuration between the
-// note and the restart: what it no longer names is not missing, and what it names anew has nothing
+// note and the restart: what it no longer names is not missing, and what it names again has nothing
 // to be compared with.
 func (n note) complaints(now Health, config string) []string {
 	switch {
@@ -104,7 +104,7 @@ type Trial struct {
 	Every time.Duration
 	// Steady is how long every look has to be good before the system is kept. Looks is how many it
 	// takes at least, because a slow machine makes few in a given time. A daemon that crashes and
-	// starts again begins anew.
+	// starts again begins again.
 	Steady time.Duration
 	Looks  int
 }

@@ -52,7 +52,7 @@ func newFixture(t *testing.T) *fixture {
 	f.Box.Setup = func(context.Context) error { return f.setup }
 	f.Box.Health = func(context.Context) (Health, error) {
 		h := f.health
-		h.at = time.Now() // a daemon at work has looked anew
+		h.at = time.Now() // a daemon at work has looked again
 		return h, f.healthy
 	}
 	env, err := grubenv.Block{grubenv.Active: "A", grubenv.Try: "", grubenv.Left: "0",
