@@ -11,6 +11,7 @@ import (
 // Messages that configure a host from its network (RFC 4861, RFC 792, RFC 2131, RFC 8415).
 const (
 	icmp6RouterAdvertisement = 134
+	icmp6NeighbourSolicit    = 135
 	icmp6Redirect            = 137
 	icmpRedirect             = 5
 	dhcpClient4              = 68
@@ -31,6 +32,9 @@ func (b *filter) entrance() NftChain {
 	c := entranceChain()
 	if b.c.in.SourceConns > 0 {
 		b.chain(countChain, b.count())
+		if slices.ContainsFunc(b.c.in.Ingresses, func(g Ingress) bool { return !g.Owned }) {
+			b.chain(solicitChain, b.solicit())
+		}
 	}
 	for i := range b.c.in.Ingresses {
 		g := &b.c.in.Ingresses[i]
@@ -144,10 +148,25 @@ func (b *filter) enter(g *Ingress) string {
 		rules = slices.Insert(rules, at, toBox)
 	}
 	at = slices.IndexFunc(rules, func(r NftRule) bool { return r.Src == linkLocal6 })
-	return b.once("enter", append(slices.Insert(rules, at, linkLocal), counts))
+	rules = slices.Insert(rules, at, linkLocal)
+	if !g.Owned { // else there are no neighbours
+		rules = slices.Insert(rules, at, NftRule{Family: V6, Proto: "icmpv6",
+			ICMPType: icmp6NeighbourSolicit,
+			Verdict:  NftVerdict{Kind: "jump", Chain: solicitChain}})
+	}
+	return b.once("enter", append(rules, counts))
 }
 
-const countChain = "count"
+const countChain, solicitChain = "count", "solicit"
+
+// solicit drops what has the kernel keep too many neighbours: each solicitation can be from an
+// address of its own, and belongs to no connection that is counted.
+func (b *filter) solicit() []NftRule {
+	m := Meter{Name: "solicit_neighbour", Expires: true}
+	b.out.Meters = append(b.out.Meters, m)
+	slices.SortFunc(b.out.Meters, func(x, y Meter) int { return cmp.Compare(x.Name, y.Name) })
+	return []NftRule{{Over: Over{Meter: m.Name, Rate: SolicitRate}, Verdict: drop}}
+}
 
 // count drops what opens a connection while its source opens too many, or has too many. Of what one
 // source may have at most an eighth of the host's table is made (decide), so that there is room for

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -99,12 +100,19 @@ func (c *compiler) sysctls() []Sysctl {
 		}
 		values["net/ipv6/conf/all/forwarding"] = "1"
 	}
+	for _, f := range c.in.MoreNeighbours {
+		values[NeighbourKey(f)] = strconv.Itoa(NeighbourMax)
+	}
 	var out []Sysctl
 	for k, v := range values {
 		out = append(out, Sysctl{Key: k, Value: v})
 	}
 	return out
 }
+
+// NeighbourKey returns the parameter that limits the neighbours of an IP version. Only the first
+// network namespace of a machine has it, for all of them.
+func NeighbourKey(f Family) string { return "net/" + f.String() + "/neigh/default/gc_thresh3" }
 
 // unconfigured are the parameters that keep clients from configuring the box.
 func unconfigured(iface string) map[string]string {

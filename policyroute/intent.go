@@ -24,6 +24,9 @@ type Intent struct {
 	// SourceConns limits the connections of one source behind an ingress at a time, so that none
 	// fills the host's table. 0 means no limit.
 	SourceConns uint32
+	// MoreNeighbours are the IP versions of which the host keeps fewer than NeighbourMax
+	// neighbours.
+	MoreNeighbours []Family
 	// ForceForwarding6 reports whether the kernel has net.ipv6.conf.<if>.force_forwarding (Linux
 	// 6.17). IPv6 forwarding need not be switched on for all interfaces then.
 	ForceForwarding6 bool

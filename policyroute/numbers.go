@@ -120,6 +120,14 @@ const (
 	// sshPort and zeroTierPort are the ports of services that a box has and we do not configure.
 	sshPort, zeroTierPort = 22, 9993
 
+	// NeighbourMax is how many neighbours the host keeps, of all links together; Linux's 1,024 are
+	// a second's work for a member that uses all addresses of a /16, and then the box cannot reach
+	// its own router. An entry takes half a kilobyte, and is kept for seconds unless it is used.
+	NeighbourMax = 1 << 17
+	// SolicitRate is how many neighbour solicitations a second the box takes from one neighbour,
+	// and twice as many in a row. Each can be from an address of its own, which the kernel keeps.
+	SolicitRate = 64
+
 	// NftTable is the name of our table in family inet.
 	NftTable = "ztb"
 	// ChainForward and ChainInput are our chains in iptables' filter table. They are jumped to from

@@ -71,6 +71,11 @@ func Decide(cfg *config.Config, s Snapshot) Decision {
 	}
 	d.Intent.ForceForwarding6 = s.Host.ForceForwarding6
 	d.Intent.SourceConns = sourceConns(s.Host.ConntrackMax)
+	for _, f := range policyroute.Families {
+		if n, known := s.Host.Neighbours[f]; known && n < policyroute.NeighbourMax {
+			d.Intent.MoreNeighbours = append(d.Intent.MoreNeighbours, f)
+		}
+	}
 	d.Intent.Links6 = advertised(d.Intent.Ingresses, s.Host)
 	d.Intent.Edges = edges(d.Intent, s.Host)
 	return d

@@ -3,6 +3,7 @@ package decide
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 	"testing"
 
 	"ztbridge/bridge/bridgetest"
@@ -129,5 +130,38 @@ func TestRenamedIngressStaysClosed(t *testing.T) {
 	s.Host = before.WithFormer(former)
 	if d = Decide(cfg, s); len(d.Intent.Stacked) > 0 {
 		t.Errorf("renamed back, closed are %q", d.Intent.Stacked)
+	}
+}
+
+// A host keeps as many neighbours as a member can invent, and no fewer than its owner wants. In a
+// network namespace of its own the number is another's.
+func TestNeighboursHaveRoom(t *testing.T) {
+	const wanted = policyroute.NeighbourMax
+	for _, tt := range []struct {
+		name string
+		host map[policyroute.Family]int
+		want []policyroute.Family
+	}{
+		{"Linux's own", map[policyroute.Family]int{policyroute.V4: 1024, policyroute.V6: 1024},
+			[]policyroute.Family{policyroute.V4, policyroute.V6}},
+		{"raised for IPv4", map[policyroute.Family]int{policyroute.V4: 2 * wanted,
+			policyroute.V6: 1024}, []policyroute.Family{policyroute.V6}},
+		{"a namespace", nil, nil},
+	} {
+		w := HostState(bridgetest.HostState())
+		w.Neighbours = tt.host
+		d := Decide(bridgetest.Parse(t, bridgetest.Uno),
+			Snapshot{Host: w, ZeroTier: bridgetest.Joined()})
+		state, err := policyroute.Compile(d.Intent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range policyroute.Families {
+			raised := slices.Contains(state.Sysctls, policyroute.Sysctl{
+				Key: policyroute.NeighbourKey(f), Value: strconv.Itoa(wanted)})
+			if raised != slices.Contains(tt.want, f) {
+				t.Errorf("%s, %s: raised is %v", tt.name, f, raised)
+			}
+		}
 	}
 }

@@ -2,7 +2,11 @@ package kernel
 
 import (
 	"bytes"
+	"fmt"
+	"net/netip"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -74,6 +78,47 @@ ip link set wanlab0 address 02:00:00:00:00:02`)
 			}
 			if got != tt.want {
 				t.Errorf("the other network saw %d packets of 2, want %d", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestSolicitationsLeaveRoom has a member ask who the box is from hundreds of addresses: the kernel
+// would keep each as a neighbour. It has one table for all links.
+func TestSolicitationsLeaveRoom(t *testing.T) {
+	l := newLeakLab(t)
+	const dst, asked = "fd80:56c2:e21c::1", 400
+	target := netip.MustParseAddr(dst).As16()
+	var questions [][]byte
+	for i := range asked {
+		src := fmt.Sprintf("fe80::77:%x", i)
+		body := append([]byte{135, 0, 0, 0, 0, 0, 0, 0}, target[:]...)
+		body = append(body, 1, 1, 2, 0, 0, 0, 0, 7) // and its hardware address
+		questions = append(questions,
+			ipv6(src, dst, 255, unix.IPPROTO_ICMPV6, icmp6Raw(src, dst, body)))
+	}
+	for name, state := range map[string]policyroute.State{"control": {}, "running": uno(t)} {
+		t.Run(name, func(t *testing.T) {
+			l.tunnel(t)
+			l.bring(t, state)
+			l.box.sh(t, "ip -6 neigh flush dev ztlab0")
+			began := time.Now()
+			l.client.do(func() { sendRaw(t, questions...) })
+			took := time.Since(began)
+			kept := strings.Count(l.box.sh(t, "ip -6 neigh show dev ztlab0"), "fe80::77:")
+			most := int(policyroute.SolicitRate * (3 + took.Seconds()))
+			t.Logf("%d of %d are kept, sent in %s", kept, asked, took)
+			if name == "control" {
+				most = asked
+				if kept < asked/2 {
+					t.Errorf("without us %d are kept: the test is blind", kept)
+				}
+			}
+			if kept > most {
+				t.Errorf("%d neighbours are kept of one member, want %d at most", kept, most)
+			}
+			if name == "running" {
+				l.client.sh(t, "ping -c1 -W5 "+dst)
 			}
 		})
 	}

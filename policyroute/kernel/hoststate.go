@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -28,6 +29,9 @@ type HostState struct {
 	// ConntrackFull is how many connections the host follows, if those are so many that packets of
 	// new ones were dropped in the last half minute; else 0.
 	ConntrackFull int
+	// Neighbours are how many neighbours the host keeps at most without us, of all its links
+	// (gc_thresh3); none of an IP version for which that is another namespace's.
+	Neighbours map[policyroute.Family]int
 	// ForceForwarding6 reports whether single interfaces can forward IPv6 (Linux 6.17).
 	ForceForwarding6 bool
 	// AcceptRA are the interfaces that take routes from router advertisements while they do not
@@ -99,6 +103,7 @@ func (k *Kernel) HostState(links ...string) (HostState, error) {
 func (k *Kernel) host(via []string) (HostState, error) {
 	w := HostState{IPv6: exists("net/ipv6"), Reached: map[string][]netip.Prefix{},
 		ConntrackMax: k.conntrackMax(), ConntrackFull: k.conntrackFull(),
+		Neighbours:       k.neighbourLimits(),
 		ForceForwarding6: exists("net/ipv6/conf/all/force_forwarding")}
 	links, err := k.rtnl.LinkList()
 	if err != nil {
@@ -231,6 +236,19 @@ func (k *Kernel) defaultRoutes(f policyroute.Family, names map[int]string) ([]De
 		return cmp.Compare(a.Metric, b.Metric)
 	})
 	return out, nil
+}
+
+func (k *Kernel) neighbourLimits() map[policyroute.Family]int {
+	out := map[policyroute.Family]int{}
+	for _, f := range policyroute.Families {
+		key := policyroute.NeighbourKey(f)
+		if present, err := readSysctl(key); err == nil {
+			if n, err := strconv.Atoi(k.record.originalOf(key, present)); err == nil {
+				out[f] = n
+			}
+		}
+	}
+	return out
 }
 
 func exists(key string) bool {
