@@ -90,10 +90,21 @@ func isNamed(profile string, patterns []string) bool {
 	return slices.Contains(patterns, short) || slices.Contains(patterns, path.Base(short))
 }
 
-// IsCollection reports whether a path is a folder or a ZIP archive rather than one profile.
+// IsCollection reports whether a path is a folder or a ZIP archive rather than one profile. What is
+// in a file decides, not its name: phones keep downloads under names of their own.
 func IsCollection(path string) bool {
 	info, err := os.Stat(path)
-	return err == nil && info.IsDir() || strings.EqualFold(filepath.Ext(path), ".zip")
+	if err != nil || info.IsDir() || !info.Mode().IsRegular() {
+		return err == nil && info.IsDir()
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	head := make([]byte, 4)
+	_, err = io.ReadFull(f, head)
+	return err == nil && slices.Contains([]string{"PK\x03\x04", "PK\x05\x06"}, string(head))
 }
 
 // pick returns the paths of the profiles that match, in the order of the patterns.
