@@ -81,7 +81,7 @@ func TestScreenshots(t *testing.T) {
 		case "maintenance", "network", "device":
 			b.Open(server.URL + "/" + state)
 		case "keys":
-			b.Click(`form[action="/clients/link"]:has([value=tablet]) button`)
+			b.Click(`form[action^="/clients/link"]:has([value=tablet]) button`)
 			b.See("#code")
 		}
 		for _, screen := range screens {

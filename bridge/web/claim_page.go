@@ -92,7 +92,7 @@ const claimAction = "claim this box"
 func (s *Server) refuseClaim(w http.ResponseWriter, r *http.Request, code int, fault string) {
 	left, err := s.accounts.claimLeft()
 	if err != nil {
-		s.showLogin(w, r, code, fault)
+		s.showLogin(w, r, code, loginView{Fault: fault})
 		return
 	}
 	s.showClaim(w, r, code, left, fault)

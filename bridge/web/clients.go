@@ -56,8 +56,8 @@ func (s *Server) routeClients(mux *http.ServeMux) {
 	mux.HandleFunc("GET /clients", s.role(s.clientsPage, Owner, Viewer))
 	mux.HandleFunc("GET /clients/{name}/profile", s.role(s.downloadProfile, Owner))
 	own := func(h http.HandlerFunc) http.HandlerFunc { return s.role(s.token(h), Owner) }
-	mux.HandleFunc("POST /clients/add", own(s.addClient))
-	mux.HandleFunc("POST /clients/link", own(s.linkClient))
+	mux.HandleFunc("POST /clients/add", own(s.once(s.addClient)))
+	mux.HandleFunc("POST /clients/link", own(s.once(s.linkClient)))
 	mux.HandleFunc("POST /clients/revoke", own(s.revokeClient))
 }
 

@@ -60,7 +60,7 @@ func (s *Server) shield(next http.Handler) http.Handler {
 		}
 		limit := int64(maxForm)
 		if r.URL.Path == uploadPage { // nobody but the owner is read any of it
-			limit += maxUpload
+			limit += maxSent
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, limit)
 		inner.ServeHTTP(w, r)
@@ -105,10 +105,12 @@ func (s *Server) role(next http.HandlerFunc, roles ...Role) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		found := s.sessions.of(r)
 		switch {
+		case found == nil && r.Method == http.MethodPost && r.Header.Get("HX-Request") == "":
+			s.askLogin(w, r)
 		case found == nil && (r.Method != http.MethodGet || r.Header.Get("HX-Request") != ""):
 			s.refuse(w, r, http.StatusUnauthorized, "You are not logged in.", "Log in again.")
 		case found == nil:
-			http.Redirect(w, r, "/login", http.StatusSeeOther)
+			http.Redirect(w, r, loginFor(r), http.StatusSeeOther)
 		case !slices.Contains(roles, found.role):
 			s.refuse(w, r, http.StatusForbidden,
 				fmt.Sprintf("A %s may look at this box, and not change it.", found.role),
@@ -136,6 +138,10 @@ func (s *Server) token(next http.HandlerFunc) http.HandlerFunc {
 
 // outOfDate refuses a form that this page has not made for this session.
 func (s *Server) outOfDate(w http.ResponseWriter, r *http.Request) {
+	if h := heldOf(r); h.Fields != nil {
+		s.resume(w, r, http.StatusForbidden, h)
+		return
+	}
 	s.refuse(w, r, http.StatusForbidden, "This form is out of date.",
 		"Nothing was changed. Load the page again.")
 }

@@ -303,11 +303,13 @@ func parseTemplates(files map[string]asset) map[string]*template.Template {
 			}
 			return wires{p.Width, p.Height, p.Out}
 		},
+		"once":  random,
 		"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	}
 	out := map[string]*template.Template{}
 	for _, name := range []string{"status", "login", "claim", "message", "activity", "clients",
-		"keys", "maintenance", "messages", "network", "plan", "device", "profile", "setup"} {
+		"keys", "maintenance", "messages", "network", "plan", "device", "profile", "setup",
+		"resume"} {
 		out[name] = template.Must(template.New(name).Funcs(functions).ParseFS(templateFiles,
 			"templates/frame.html", "templates/"+name+".html"))
 	}

@@ -31,9 +31,9 @@ func (s *Server) routeMaintenance(mux *http.ServeMux) {
 		s.showMaintenance(w, r, nil)
 	}, Owner))
 	own := func(h http.HandlerFunc) http.HandlerFunc { return s.role(s.token(h), Owner) }
-	mux.HandleFunc("POST /maintenance/restart", own(s.restart))
-	mux.HandleFunc("POST /maintenance/update", own(s.update))
-	mux.HandleFunc("POST /maintenance/messages", own(s.testMessages))
+	mux.HandleFunc("POST /maintenance/restart", own(s.once(s.restart)))
+	mux.HandleFunc("POST /maintenance/update", own(s.once(s.update)))
+	mux.HandleFunc("POST /maintenance/messages", own(s.once(s.testMessages)))
 	mux.HandleFunc("POST /maintenance/support", own(s.makeSupport))
 	mux.HandleFunc("POST /maintenance/backup", own(s.makeBackup))
 }

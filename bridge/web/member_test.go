@@ -81,6 +81,9 @@ func TestMemberSeesItselfAlone(t *testing.T) {
 			if response.StatusCode != want {
 				t.Errorf("%s %s: %d, want %d:\n%s", a.method, a.path, response.StatusCode, want, body)
 			}
+			for _, sent := range a.form { // a form that was not carried out comes back
+				body = strings.ReplaceAll(body, sent, "")
+			}
 			shows(t, body, "phone", "10.83.64.9", "a1b2c3d4e5", "203.0.113.5", "Where traffic goes")
 		}
 	}

@@ -34,7 +34,7 @@ func TestTestMessages(t *testing.T) {
 	v := visit(t, server.URL)
 	token := v.as("owner")
 	if _, body := v.ask(http.MethodGet, "/maintenance", nil); !strings.Contains(body,
-		`action="/maintenance/messages"`) {
+		`action="/maintenance/messages?form=`) {
 		t.Errorf("there is no button:\n%s", body)
 	}
 	send := func() (*http.Response, string) {

@@ -65,9 +65,9 @@ func (s *Server) routePlans(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+teardownPage, see(func(w http.ResponseWriter, r *http.Request) {
 		s.showTeardown(w, r, nil)
 	}))
-	mux.HandleFunc("POST "+planPage, own(s.applyPlan))
-	mux.HandleFunc("POST "+teardownPage, own(s.applyTeardown))
-	mux.HandleFunc("POST "+tokenPath, own(s.enterToken))
+	mux.HandleFunc("POST "+planPage, own(s.once(s.applyPlan)))
+	mux.HandleFunc("POST "+teardownPage, own(s.once(s.applyTeardown)))
+	mux.HandleFunc("POST "+tokenPath, own(s.once(s.enterToken)))
 	mux.HandleFunc("POST "+tokenPath+"/forget", own(s.forgetToken))
 }
 

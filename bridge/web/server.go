@@ -63,6 +63,7 @@ type Server struct {
 	memberKey []byte                     // makes the tokens of members' forms
 	allWrong  *rate.Limiter
 	upload    upload
+	sent      sentForms
 
 	making sync.Mutex // a file for a download
 	opened sync.Mutex // the network at its controller

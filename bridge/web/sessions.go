@@ -55,15 +55,17 @@ func newSessions(now func() time.Time, current func(Role) string) *sessions {
 }
 
 // open begins a session and gives its cookie to the browser.
-func (s *sessions) open(w http.ResponseWriter, r *http.Request, role Role, stamp string) {
+func (s *sessions) open(w http.ResponseWriter, r *http.Request, role Role, stamp string) *session {
 	cookie, now := random(), s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.all) >= maxSessions {
 		s.dropOldest()
 	}
-	s.all[sha256.Sum256([]byte(cookie))] = &session{role, random(), stamp, now, now}
+	opened := &session{role, random(), stamp, now, now}
+	s.all[sha256.Sum256([]byte(cookie))] = opened
 	setCookie(w, r, cookie, int(maxLife/time.Second))
+	return opened
 }
 
 // of returns the session of a request, nil if it has none.

@@ -49,7 +49,7 @@ func (s *Server) routeSetup(mux *http.ServeMux) {
 		s.showSetup(w, r, "", nil)
 	}, Owner))
 	mux.HandleFunc("GET "+setupPage+"/events", s.role(s.setupEvents, Owner))
-	mux.HandleFunc("POST "+setupPage+"/network", s.role(s.token(s.joinNetwork), Owner))
+	mux.HandleFunc("POST "+setupPage+"/network", s.role(s.token(s.once(s.joinNetwork)), Owner))
 }
 
 // unfinished reports whether the box lacks what its owner has to bring.

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +20,10 @@ import (
 
 const (
 	// maxUpload bounds a provider's file, in bytes; maxParts and maxField the rest of the form.
+	// maxSent is how much is read of a larger one, and thrown away: a browser shows no answer to a
+	// form before it has sent all of it.
 	maxUpload = 32 << 20
+	maxSent   = 1 << 30
 	maxParts  = 64
 	maxField  = 4 << 10
 	// uploadTime is how long an upload may take, importTime what is done with it, and keepUpload
@@ -68,9 +72,9 @@ func (s *Server) routeUpload(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+uploadPage, s.role(s.uploadPage, Owner))
 	mux.HandleFunc("GET "+uploadPage+"/progress", s.role(s.uploadProgress, Owner))
 	// The form's token is read with its file.
-	mux.HandleFunc("POST "+uploadPage, s.role(s.takeUpload, Owner))
+	mux.HandleFunc("POST "+uploadPage, s.role(s.once(s.takeUpload), Owner))
 	own := func(h http.HandlerFunc) http.HandlerFunc { return s.role(s.token(h), Owner) }
-	mux.HandleFunc("POST "+uploadPage+"/apply", own(s.applyUpload))
+	mux.HandleFunc("POST "+uploadPage+"/apply", own(s.once(s.applyUpload)))
 	mux.HandleFunc("POST "+uploadPage+"/discard", own(s.discardUpload))
 }
 
@@ -100,6 +104,7 @@ func (s *Server) takeUpload(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		s.upload.leave()
 		s.record(r, "upload a profile", err)
+		_, _ = io.Copy(io.Discard, r.Body)
 		s.showUpload(w, r, request, err)
 		return
 	}
@@ -126,7 +131,7 @@ func (s *Server) receive(r *http.Request) (api.ImportRequest, error) {
 			return requestOf(out, fields)
 		}
 		if err != nil {
-			return out, tooLarge(err)
+			return out, fmt.Errorf("receiving the form: %w", err)
 		}
 		if n == 0 {
 			given, err := readField(part)
@@ -144,7 +149,7 @@ func (s *Server) receive(r *http.Request) (api.ImportRequest, error) {
 			continue
 		}
 		if out.File, out.Size, err = s.keep(part); err != nil {
-			return out, tooLarge(err)
+			return out, err
 		}
 	}
 	return out, errForm
@@ -156,14 +161,6 @@ func readField(part *multipart.Part) (string, error) {
 		return "", errForm
 	}
 	return string(data), nil
-}
-
-func tooLarge(err error) error {
-	var limit *http.MaxBytesError
-	if errors.As(err, &limit) {
-		return fmt.Errorf("the file is larger than %d MB", maxUpload>>20)
-	}
-	return err
 }
 
 // keep writes a file of the form to its place, which only one request at a time may do.
@@ -178,7 +175,11 @@ func (s *Server) keep(part *multipart.Part) (name string, size int64, err error)
 	if err != nil {
 		return "", 0, fmt.Errorf("keeping the file: %w", err)
 	}
-	size, err = io.Copy(f, part)
+	size, err = io.Copy(f, io.LimitReader(part, maxUpload+1))
+	if size > maxUpload {
+		err = errors.Join(err, f.Close(), s.forget())
+		return "", 0, cmp.Or(err, fmt.Errorf("the file is larger than %d MB", maxUpload>>20))
+	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		return "", 0, errors.Join(fmt.Errorf("receiving the file: %w", err), s.forget())
 	}

@@ -367,3 +367,10 @@ func TestUploadInBrowser(t *testing.T) {
 		t.Errorf("asked to %s %s", r.Verb, r.Egress)
 	}
 }
+
+// with gives a request another body.
+func with(body *bytes.Buffer) func(*http.Request) {
+	return func(r *http.Request) {
+		r.Body, r.ContentLength = io.NopCloser(body), int64(body.Len())
+	}
+}

@@ -22,14 +22,23 @@ document.addEventListener('htmx:sseOpen', () => live(true))
 document.addEventListener('htmx:sseError', () => live(false))
 document.addEventListener('htmx:sseClose', (event) => {
   live(false)
-  if (event.detail.type === 'message') location.reload()
+  if (event.detail.type === 'message' && !loggedOut()) location.reload()
 })
+
+// What was typed is worth more than a log-in page: then a notice says what to do, and it returns
+// true.
+function loggedOut() {
+  const typed = [...document.querySelectorAll('main form input, main form textarea')].some(
+    (field) => field.files?.length || field.type !== 'checkbox' && field.value !== field.defaultValue)
+  if (typed) document.getElementById('ended').hidden = false
+  return typed
+}
 
 // Whoever has to log in first is sent there with the whole page.
 document.addEventListener('htmx:beforeSwap', (event) => {
   if (event.detail.xhr.status === 401) {
     event.detail.shouldSwap = false
-    location.assign('/login')
+    if (!loggedOut()) location.assign(`/login?back=${encodeURIComponent(location.pathname)}`)
   } else if (event.detail.xhr.status >= 400) {
     event.detail.shouldSwap = true
     event.detail.isError = false
@@ -72,4 +81,32 @@ document.addEventListener('submit', (event) => {
   }
   onItsWay.add(form)
   setTimeout(() => onItsWay.delete(form), 5000)
+  if (form.enctype === 'multipart/form-data') {
+    event.preventDefault()
+    sendFile(form)
+  }
+})
+
+// A form with a file is sent while its owner is logged in alone, with the token of that log-in: the
+// box keeps no file for a later one.
+async function sendFile(form) {
+  const page = await fetch(form.action, { redirect: 'manual' }).catch(() => null)
+  if (page?.ok) {
+    const now = new DOMParser().parseFromString(await page.text(), 'text/html')
+    form.elements.token.value = now.querySelector('input[name=token]').value
+  } else if (page?.type === 'opaqueredirect') {
+    onItsWay.delete(form)
+    loggedOut()
+    return
+  }
+  form.submit()
+}
+
+// A file that is too large is told before it is sent.
+document.addEventListener('change', (event) => {
+  const { files, dataset } = event.target
+  if (!files || !dataset.max) return
+  const large = [...files].some((file) => file.size > dataset.max * 2 ** 20)
+  event.target.setCustomValidity(large ? `This file is larger than ${dataset.max} MB.` : '')
+  event.target.reportValidity()
 })
