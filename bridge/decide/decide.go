@@ -198,7 +198,7 @@ func egressIntent(cfg *config.Config, e config.Egress, s Snapshot) policyroute.E
 		n := Network(cfg, s, e.Peer.Network)
 		out.Iface, out.MTU, out.Carries = n.Iface, n.MTU, policyroute.ZeroTierPacket
 		out.Gateway4, out.Gateway6 = e.Peer.Via4, e.Peer.Via6
-		out.IPv6 = e.Peer.Via6.IsValid()
+		out.NoIPv4, out.IPv6 = !e.Peer.Via4.IsValid(), e.Peer.Via6.IsValid()
 		link, _ := s.Host.Link(n.Iface)
 		for _, a := range link.Addrs {
 			if !a.Addr().IsLinkLocalUnicast() {

@@ -140,6 +140,12 @@ func (w HostState) StackedOn(name, below string) bool {
 	return found[name]
 }
 
+// Renamed reports whether an ingress has another name now than it had.
+func (w HostState) Renamed(ingress string) bool {
+	return !w.Exists(ingress) && slices.ContainsFunc(w.Links,
+		func(l kernel.Link) bool { return l.Former == ingress })
+}
+
 // Default returns main's best default route of a family; the zero value if there is none.
 func (w HostState) Default(f policyroute.Family) kernel.DefaultRoute {
 	for _, r := range w.Defaults {

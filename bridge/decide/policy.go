@@ -2,6 +2,7 @@ package decide
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -197,7 +198,11 @@ func chooseFor(list []string, d Decision, s Snapshot) Choice {
 			d.Choices[key] = c
 			return c
 		}
-		c = choose(list, d.Health, s.Current[key], s.Preferred)
+		without4 := lacking4(d.Intent.Egresses)
+		c = choose(list, without(d.Health, without4), s.Current[key], s.Preferred)
+		if first := firstOf(list, s.Preferred); without4[first] && c.Egress != first {
+			c.Why = first + " carries no IPv4"
+		}
 		of6 := choose(list, d.Health6, s.Current6[key], s.Preferred)
 		if of6.Egress != "" && of6.Egress != c.Egress {
 			c.Egress6 = of6.Egress
@@ -205,6 +210,30 @@ func chooseFor(list []string, d Decision, s Snapshot) Choice {
 		d.Choices[key] = c
 	}
 	return c
+}
+
+// lacking4 returns the egresses that carry no IPv4.
+func lacking4(egresses []policyroute.Egress) map[string]bool {
+	out := map[string]bool{}
+	for _, e := range egresses {
+		if e.NoIPv4 {
+			out[e.Name] = true
+		}
+	}
+	return out
+}
+
+// without returns health for IPv4, by which an egress that carries none comes after all others.
+// IPv6 is different: a device that is refused it falls back to IPv4 by the same egress.
+func without(health map[string]Health, lacking map[string]bool) map[string]Health {
+	if len(lacking) == 0 {
+		return health
+	}
+	out := maps.Clone(health)
+	for name := range lacking {
+		out[name] = min(out[name], Degraded)
+	}
+	return out
 }
 
 // nextHop is a peer through which an egress leads.

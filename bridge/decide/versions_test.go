@@ -68,3 +68,34 @@ func TestVersionsFailApart(t *testing.T) {
 		})
 	}
 }
+
+// IPv4 leaves by the first egress that carries it, where there is one that answers.
+func TestIPv4LeavesWhereItIsCarried(t *testing.T) {
+	well := probe.Status{Grade: probe.Stable, Of: [2]probe.Grade{probe.Stable, probe.Stable},
+		Asked: [2]bool{true, true}}
+	dead := probe.Status{Grade: probe.Degraded, Of: [2]probe.Grade{probe.Degraded,
+		probe.Degraded}, Asked: [2]bool{true, true}}
+	for name, tt := range map[string]struct {
+		backup    probe.Status
+		use4, why string
+	}{"a backup that is well": {well, "backup", "provider carries no IPv4"},
+		"one that is dead": {dead, "provider", "first choice"}} {
+		s := Snapshot{Now: time.Now(),
+			Host:     HostState(bridgetest.HostState("provider", "backup")),
+			ZeroTier: bridgetest.Joined(),
+			Tunnels: map[string]client.Status{"provider": bridgetest.Up("fd08::2/64"),
+				"backup": bridgetest.Up("10.9.0.2/24", "fd09::2/64")},
+			Probes: map[string]probe.Status{"provider": {Grade: probe.Stable,
+				Of: [2]probe.Grade{0, probe.Stable}, Asked: [2]bool{false, true}},
+				"backup": tt.backup},
+		}
+		s.ZeroTier.Service.State = zerotier.ServiceOK
+		key := NewEgressList([]string{"provider", "backup"})
+		s.Current, s.Current6 = map[EgressList]string{key: "provider"}, map[EgressList]string{key: "provider"}
+		c := Decide(bridgetest.Parse(t, bridgetest.Uno), s).Choices[key]
+		if c.Of(policyroute.V4) != tt.use4 || c.Of(policyroute.V6) != "provider" || c.Why != tt.why {
+			t.Errorf("%s: IPv4 by %s, IPv6 by %s, because %s", name, c.Of(policyroute.V4),
+				c.Of(policyroute.V6), c.Why)
+		}
+	}
+}

@@ -69,6 +69,7 @@ const (
 	TunnelWarning      Code = "tunnel-warning"
 	TunnelAddress      Code = "tunnel-address-taken"
 
+	NoIPv4            Code = "egress-without-ipv4"
 	EgressSilent      Code = "egress-silent"
 	ProbesUnanswered  Code = "probes-unanswered"
 	EgressRing        Code = "egress-ring"
@@ -159,6 +160,8 @@ var kinds = []Kind{
 	{EgressSilent, Egress, Error,
 		"Devices get nothing by this egress: nothing beyond it answers them, or this box.",
 		"ask the provider; a second egress in the policy would take over", onWAN},
+	{NoIPv4, Egress, Error, "Devices have no IPv4: the exit that they use carries IPv6 alone.",
+		"see why it has none, or let an exit that has IPv4 come before it", onDown},
 	{EndpointFailed, Endpoint, Error, "The endpoint admits no new client.",
 		"see the message; ztbridge doctor explains", nil},
 	{HistoryFailed, Box, Warning,
@@ -196,7 +199,7 @@ var kinds = []Kind{
 		"update zerotier-one", onService},
 	{NetworkJoining, Network, Error, "The network's controller has not answered yet.",
 		"check the network's id, and that its controller is online", onService},
-	{NetworkNoDevice, Network, Error, "zerotier-one could not make the network's interface.",
+	{NetworkNoDevice, Network, Error, "The network's interface does not exist: its members have no Internet.",
 		"check /dev/net/tun, and restart zerotier-one", onService},
 	{NetworkNotFound, Network, Error, "The network does not exist.",
 		"correct its id in the configuration", onService},

@@ -8,6 +8,7 @@ import (
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/openvpn/client"
+	"ztbridge/bridge/pathcheck"
 	"ztbridge/bridge/probe"
 	"ztbridge/policyroute"
 )
@@ -113,7 +114,7 @@ func (n *Monitor) watchUplink(cfg *config.Config, s decide.Snapshot, own *servic
 	if answers || !uplink {
 		n.silent = time.Time{}
 		own.uplink.SetActive(false, false)
-		own.portal.SetActive(false)
+		own.portal.SetActive(uplink && connectionsDropped(s))
 		return time.Time{}
 	}
 	if n.silent.IsZero() {
@@ -127,6 +128,18 @@ func (n *Monitor) watchUplink(cfg *config.Config, s decide.Snapshot, own *servic
 	own.uplink.SetActive(s.Host.Default(policyroute.V4).Iface != "",
 		s.Host.Default(policyroute.V6).Iface != "")
 	return time.Time{}
+}
+
+// connectionsDropped reports whether a client of the box's own is answered by echo alone: some
+// networks let echoes pass before a person has signed in.
+func connectionsDropped(s decide.Snapshot) bool {
+	for _, r := range s.Paths.Results {
+		if tcp := r.Outcomes[pathcheck.TCP]; r.Outcomes[pathcheck.Echo].Answered && tcp.Asked &&
+			!tcp.Answered {
+			return true
+		}
+	}
+	return false
 }
 
 // watchClock ends the wait of tunnels that were held up by a certificate when the clock was set.

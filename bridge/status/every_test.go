@@ -85,6 +85,7 @@ func found(code health.Code) func(*Input) {
 func setNetwork(state zerotier.NetworkState) func(*Input) {
 	return func(in *Input) {
 		in.Snapshot.ZeroTier.Networks[0].State = state
+		in.Snapshot.ZeroTier.Networks[0].Index = 5
 		in.Snapshot.ZeroTier.Networks[0].Cause = "something"
 	}
 }
@@ -253,6 +254,9 @@ var broken = map[health.Code]func(*Input){
 		in.Snapshot.Probes["provider"] = probe.Status{Grade: probe.Fresh,
 			Of: [2]probe.Grade{probe.Degraded, probe.Fresh}, Asked: [2]bool{true, true}}
 		setPath(in, false, nil)
+	},
+	health.NoIPv4: func(in *Input) {
+		in.Snapshot.Tunnels["provider"] = bridgetest.Up("fd08::2/64")
 	},
 	health.DNSUnanswered: func(in *Input) { setPath(in, true, nil) },
 	health.PathDiverted: func(in *Input) {

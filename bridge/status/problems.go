@@ -172,7 +172,7 @@ func zerotierProblems(cfg *config.Config, s decide.Snapshot) []health.Problem {
 	out = append(out, s.ZeroTier.Problems...)
 	for _, n := range cfg.ZeroTier.Networks {
 		st := decide.Network(cfg, s, n.Name)
-		if p, bad := st.Problem(n.Name); bad {
+		if p, bad := st.Problem(n.Name); bad && !s.Host.Renamed(st.Iface) {
 			out = append(out, p)
 		}
 		if st.State == zerotier.NetworkOK {

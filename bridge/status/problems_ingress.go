@@ -62,7 +62,7 @@ func linkProblems(in Input, i config.Interface) []health.Problem {
 			}
 		}
 		return []health.Problem{{Code: health.IngressDown, Subject: i.Name,
-			Message: i.Iface + " is switched off: devices behind it reach nothing",
+			Message: "interface " + i.Iface + " is switched off: devices behind it reach nothing",
 			Remedy:  "switch it on", Command: strings.Join(commands, " && ")}}
 	}
 	var out []health.Problem
@@ -129,7 +129,8 @@ func lostAddress(link kernel.Link, f policyroute.Family,
 		commands = append(commands, giveBack(p, link.Name))
 	}
 	return health.Problem{Code: health.IngressAddress,
-		Message: fmt.Sprintf("%s has lost its %s address%s: devices behind it have no %[2]s",
+		Message: fmt.Sprintf("interface %s has lost its %s address%s: devices behind it have no "+
+			"%[2]s",
 			link.Name, familyName(f), why),
 		Remedy:  "give it back, and see which program took it away",
 		Command: strings.Join(commands, " && ")}, true
@@ -165,15 +166,15 @@ func ingressProblems(intent policyroute.Intent, host decide.HostState) []health.
 				!strings.HasPrefix(g.Iface, "zt"): // missingLink tells of it
 			case link.Former == g.Iface:
 				out = append(out, health.Problem{Code: health.IngressStacked, Subject: g.Name,
-					Message: fmt.Sprintf("%s, where devices enter, is called %s now: what enters "+
-						"by it is blocked", g.Iface, name),
-					Remedy: fmt.Sprintf("rename it back: ip link set %s down; ip link set %[1]s "+
-						"name %s up; or name %[1]s in the configuration and reload", name,
-						g.Iface)})
+					Message: fmt.Sprintf("interface %s, where devices enter, is called %s now: "+
+						"what enters by it is blocked", g.Iface, name),
+					Remedy: "rename it back, and see which program renamed it",
+					Command: fmt.Sprintf("ip link set %s down && ip link set %[1]s name %s && "+
+						"ip link set %[2]s up", name, g.Iface)})
 			case host.StackedOn(name, g.Iface):
 				out = append(out, health.Problem{Code: health.IngressStacked, Subject: g.Name,
-					Message: fmt.Sprintf("%s, where devices enter, is part of %s: what enters by "+
-						"%[2]s is blocked", g.Iface, name),
+					Message: fmt.Sprintf("interface %s, where devices enter, is part of %s: what "+
+						"enters by %[2]s is blocked", g.Iface, name),
 					Remedy: fmt.Sprintf("see ip -d link show %s; take %s out of it, or make it "+
 						"the ingress", name, g.Iface)})
 			}

@@ -42,7 +42,7 @@ func pathProblems(in Input) []health.Problem {
 			out = append(out, p)
 		}
 	}
-	out = append(out, backupResolvers(in)...)
+	out = append(append(out, backupResolvers(in)...), lacksIPv4(in)...)
 	return append(out, uncoveredIngresses(in)...)
 }
 
@@ -81,9 +81,13 @@ func blockProblem(in Input, b kernel.IfaceBlock) health.Problem {
 	if b.Family != 0 {
 		lost = familyName(b.Family)
 	}
-	return health.Problem{Code: health.PathBlocked, Subject: b.Iface,
-		Message: fmt.Sprintf("%s %s no %s: %s drops %s packets", who, have, lost, b.Block, whose),
-		Remedy:  letThrough(b.Block),
+	message := fmt.Sprintf("%s %s no %s: %s drops %s packets", who, have, lost, b.Block, whose)
+	if b.Limited {
+		message = fmt.Sprintf("%s %s hardly any %s: a limit lets only some of %s packets through, "+
+			"and %s drops the others", who, have, lost, whose, b.Block)
+	}
+	return health.Problem{Code: health.PathBlocked, Subject: b.Iface, Message: message,
+		Remedy: letThrough(b.Block),
 		// The box's own client meets the same filter.
 		Command: b.Allow([]string{decide.PathDevice, b.Iface}, tunnels(in))}
 }

@@ -33,8 +33,8 @@ func wanProblems(in Input) []health.Problem {
 			Remedy: remedySignIn}}
 	case decide.UplinkSilent(s):
 		return []health.Problem{{Code: health.WANSilent,
-			Message: fmt.Sprintf("nothing on the Internet answers this box: its router (%s) "+
-				"passes nothing on", gatewayOf(s.Host, policyroute.Families[:]...)),
+			Message: fmt.Sprintf("nothing on the Internet answers this box: %s passes nothing "+
+				"on", gatewayOf(s.Host, policyroute.Families[:]...)),
 			Remedy: remedy}}
 	}
 	var out []health.Problem
@@ -45,8 +45,8 @@ func wanProblems(in Input) []health.Problem {
 		// What needs the other version alone is not concerned.
 		if e := waitsOver(s, f); e != "" {
 			out = append(out, health.Problem{Code: health.WANSilent,
-				Message: fmt.Sprintf("nothing on the Internet answers this box over %s: its "+
-					"router (%s) passes none of it on, and %s needs it", familyName(f),
+				Message: fmt.Sprintf("nothing on the Internet answers this box over %s: %s "+
+					"passes none of it on, and %s needs it", familyName(f),
 					gatewayOf(s.Host, f), e),
 				Remedy: remedy})
 		}

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -134,14 +135,20 @@ func worst(conditions []api.Condition) api.Condition {
 	return api.Condition{}
 }
 
-// gatewayOf names the box's own router, of the first IP version that has one.
+// gatewayOf names the box's own router, of the first IP version that has one. On a line with two
+// ends it has no address that matters.
 func gatewayOf(host decide.HostState, families ...policyroute.Family) string {
 	for _, f := range families {
 		if r := host.Default(f); r.Gateway.IsValid() {
-			return r.Gateway.String()
+			return fmt.Sprintf("its router (%s)", r.Gateway)
 		}
 	}
-	return "by " + decide.UplinkID(host)
+	for _, f := range families {
+		if r := host.Default(f); r.Iface != "" {
+			return "the other end of " + r.Iface
+		}
+	}
+	return "its router"
 }
 
 // sentence makes a message one.

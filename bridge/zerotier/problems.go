@@ -29,6 +29,9 @@ func (n NetworkStatus) Problem(name string) (health.Problem, bool) {
 	if !known || n.State == NetworkOK && n.Cause == "" {
 		return health.Problem{}, false
 	}
+	if n.State == NetworkOK && n.Index == 0 {
+		code = health.NetworkNoDevice
+	}
 	p := health.Problem{Code: code, Subject: name, Message: n.Cause, Remedy: n.Remedy}
 	if n.Waiting {
 		p.Severity = health.Warning

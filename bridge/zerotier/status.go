@@ -87,9 +87,10 @@ func networkStatus(id NetworkID, f facts, iface string, a attempt) NetworkStatus
 	}
 	st.Index = f.links[st.Iface]
 	if st.State == NetworkOK && st.Cause == "" && st.Index == 0 {
-		st.Cause = fmt.Sprintf("zerotier-one says OK, but there is no interface %s here", st.Iface)
-		st.Remedy = "run zerotier-one in the same network namespace as ztbridge, and restart it: " +
-			"systemctl restart zerotier-one"
+		st.Cause = fmt.Sprintf("members have no Internet: the interface %s is not there, though "+
+			"zerotier-one says OK", st.Iface)
+		st.Remedy = "restart it: systemctl restart zerotier-one; in a container, let it use the " +
+			"host's network"
 	}
 	return st
 }

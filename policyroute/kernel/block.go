@@ -23,6 +23,8 @@ type Block struct {
 	Rule string
 	// Queued reports whether a program in user space was asked, and did not answer in favour.
 	Queued bool
+	// Limited reports whether only what exceeds a tight limit is dropped.
+	Limited bool
 	// Ours reports whether the table is ztbridge's own.
 	Ours bool
 }

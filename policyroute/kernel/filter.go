@@ -46,7 +46,10 @@ type packet struct {
 	src, dst netip.Addr
 	reply    bool // to what a device sent
 	tracked  bool // the connection's state is known
-	mark     []byte
+	// many stands for more packets than a tight limit lets through, of an old connection: what
+	// limits new ones alone is no harm.
+	many bool
+	mark []byte
 }
 
 // at returns what is known at a hook.
@@ -78,6 +81,8 @@ func packetsOf(s Source, f policyroute.Family, device netip.Addr, egress string)
 	return []packet{
 		{family: f, iif: s.Iface, oif: egress, src: device, mark: none},
 		{family: f, iif: egress, oif: s.Iface, dst: device, reply: true, mark: none},
+		{family: f, iif: s.Iface, oif: egress, src: device, mark: none, many: true},
+		{family: f, iif: egress, oif: s.Iface, dst: device, reply: true, mark: none, many: true},
 	}
 }
 

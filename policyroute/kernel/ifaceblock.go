@@ -59,6 +59,7 @@ func (f *filters) blockOf(ctx context.Context, packets []packet, legacy legacyTa
 	Block, bool, error) {
 	for _, p := range packets {
 		b, found, err := f.follow(ctx, p)
+		b.Limited = p.many
 		if err != nil || found {
 			return b, found, err
 		}

@@ -109,6 +109,20 @@ func TestIfaceBlocks(t *testing.T) {
 			tcp dport 25 meta mark set 7; }; chain f { ` + hook + `; meta mark 7 drop; }`, ""},
 		{"the length of packets", `chain f { ` + hook + `; iifname "in0" meta length > 1000 drop; }`,
 			""},
+		{"a limit", `chain f { ` + hook + `; iifname "in0" limit rate 5/second accept;
+			iifname "in0" drop; }`, `iifname \"in0\" drop`},
+		{"a limit on answers", `chain f { ` + hook + `; oifname "in0" limit rate over 600/minute drop; }`,
+			"limit rate over"},
+		{"a limit in bytes", `chain f { ` + hook + `; iifname "in0" limit rate over 9 kbytes/second drop; }`,
+			"limit rate over"},
+		{"a limit that one can live with", `chain f { ` + hook +
+			`; iifname "in0" limit rate over 1000/second drop; }`, ""},
+		{"a limit in bytes that one can live with", `chain f { ` + hook +
+			`; iifname "in0" limit rate over 2 mbytes/second drop; }`, ""},
+		{"a limit on new connections", `chain f { ` + hook +
+			`; policy drop; ct state established,related accept; iifname "in0" limit rate 5/second accept; }`, ""},
+		{"a limit on a port", `chain f { ` + hook + `; iifname "in0" tcp dport 22 limit rate over 3/minute drop; }`, ""},
+		{"a limit on what is logged", `chain f { ` + hook + `; limit rate 3/minute log; }`, ""},
 		{"not forwarded", `chain f { type filter hook input priority 0; iifname "in0" drop; }`, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

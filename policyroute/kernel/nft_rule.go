@@ -67,6 +67,8 @@ func (v evaluation) rule(rule *nftables.Rule) step {
 			}
 		case *expr.Match: // of iptables
 			s.is(e.Name == "comment", true)
+		case *expr.Limit:
+			s.is(v.p.many && tight(e), e.Over)
 		case *expr.Counter, *expr.Log:
 		default:
 			s.is(false, false)
@@ -87,6 +89,21 @@ func (v evaluation) rule(rule *nftables.Rule) step {
 var verdicts = map[expr.VerdictKind]action{expr.VerdictDrop: drop, expr.VerdictReturn: leave,
 	expr.VerdictJump: call, expr.VerdictGoto: move, expr.VerdictAccept: accept,
 	expr.VerdictStop: accept, expr.VerdictQueue: accept, expr.VerdictStolen: accept}
+
+// tightPackets and tightBytes are rates, of a second, below which nobody can work with a limit on
+// all that devices send or get.
+const tightPackets, tightBytes = 50, 20_000
+
+// tight reports whether a limit is so low that it keeps devices from working.
+func tight(l *expr.Limit) bool {
+	seconds := map[expr.LimitTime]uint64{expr.LimitTimeSecond: 1, expr.LimitTimeMinute: 60,
+		expr.LimitTimeHour: 3600, expr.LimitTimeDay: 86400, expr.LimitTimeWeek: 7 * 86400}[l.Unit]
+	least := uint64(tightPackets)
+	if l.Type == expr.LimitTypePktBytes {
+		least = tightBytes
+	}
+	return seconds > 0 && l.Rate/seconds < least
+}
 
 // is adds a condition. One that is known to fail decides, whatever is not known of others.
 func (s *step) is(sure, holds bool) {
@@ -173,7 +190,7 @@ func (v evaluation) ct(key expr.CtKey) []byte {
 		return nil
 	}
 	state := expr.CtStateBitNEW
-	if v.p.reply {
+	if v.p.reply || v.p.many {
 		state = expr.CtStateBitESTABLISHED
 	}
 	return binary.NativeEndian.AppendUint32(nil, state)
