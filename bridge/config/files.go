@@ -82,10 +82,17 @@ func (c *Config) secretFiles() []string {
 }
 
 // SecretsBelow returns the files in a folder that a provider's profile must not have, as paths
-// relative to it. They are the named files with passwords and keys, and the configuration itself.
+// relative to it. They are the named files with passwords and keys, the profiles, which may hold
+// both, and the configuration itself.
 func (c *Config) SecretsBelow(dir string) []string {
+	secrets := append(c.secretFiles(), c.File)
+	for _, e := range c.Egresses {
+		if e.OpenVPN != nil && !e.OpenVPN.Collection {
+			secrets = append(secrets, e.OpenVPN.Profile)
+		}
+	}
 	var out []string
-	for _, path := range append(c.secretFiles(), c.File) {
+	for _, path := range secrets {
 		if rel, err := filepath.Rel(dir, path); err == nil && filepath.IsLocal(rel) {
 			out = append(out, filepath.ToSlash(rel))
 		}

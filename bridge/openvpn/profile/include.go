@@ -2,7 +2,7 @@ package profile
 
 import "fmt"
 
-// maxIncludes bounds how deep files include others, as OpenVPN does (max_recursive_levels).
+// maxIncludes bounds how many files a profile includes in all, also those that do so themselves.
 const maxIncludes = 10
 
 // takeConfig reads "config FILE": the file's lines in the place of this one.
@@ -13,10 +13,11 @@ func takeConfig(p *parser, d directive) error {
 	case p.options.Files == nil:
 		return fmt.Errorf("the file %q is not read; put its lines in the place of this one",
 			d.args[0])
-	case p.depth == maxIncludes:
-		return fmt.Errorf("files include each other more than %d deep; perhaps one includes itself",
+	case p.includes == maxIncludes:
+		return fmt.Errorf("more than %d files are included; perhaps one includes itself",
 			maxIncludes)
 	}
+	p.includes++
 	name := d.args[0]
 	data, err := p.options.Files(name)
 	if err != nil {
@@ -26,8 +27,6 @@ func takeConfig(p *parser, d directive) error {
 	if err != nil {
 		return err
 	}
-	p.depth++
-	defer func() { p.depth-- }()
 	for _, in := range list {
 		if err := p.take(in); err != nil {
 			return fmt.Errorf("%s:%d: %s: %w", name, in.line, in.name, err)

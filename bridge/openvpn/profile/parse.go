@@ -25,7 +25,7 @@ type parser struct {
 	rules   map[string]rule
 
 	block     int // number of the <connection> block that is read; 0 outside
-	depth     int // of files that include others (config)
+	includes  int // files included so far (config)
 	remotes   []rawRemote
 	proto     rawProto
 	port      uint16

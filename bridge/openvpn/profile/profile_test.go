@@ -431,7 +431,8 @@ func TestIncluded(t *testing.T) {
 	files := map[string]string{
 		"all.conf":  "\uFEFFtun-mtu 1400\r\nconfig deep.conf\r\n",
 		"deep.conf": "remote 203.0.113.21\n", "own.conf": "config own.conf\n",
-		"bad.conf": "verb 3\ncipher FOO\n",
+		"many.conf": strings.Repeat("config deep.conf\n", 20),
+		"bad.conf":  "verb 3\ncipher FOO\n",
 	}
 	options := Options{Files: func(name string) ([]byte, error) {
 		text, ok := files[name]
@@ -447,7 +448,7 @@ func TestIncluded(t *testing.T) {
 	if len(p.Remotes) != 2 || p.first("tun-mtu") != "1400" {
 		t.Errorf("the profile is:\n%s", p.Text())
 	}
-	for name, want := range map[string]string{"own.conf": "perhaps one includes itself",
+	for name, want := range map[string]string{"own.conf": "perhaps one includes itself", "many.conf": "more than 10 files",
 		"bad.conf": "bad.conf:2: cipher: ", "none.conf": `reading "none.conf"`} {
 		_, _, err := Parse([]byte("config "+name+"\n"+base(t)), "p", options)
 		if err == nil || !strings.Contains(err.Error(), "p:1: config: ") ||
