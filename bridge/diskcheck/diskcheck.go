@@ -19,9 +19,10 @@ import (
 const (
 	// every is how often the disk is looked at.
 	every = time.Minute
-	// LeastState and LeastRuntime are how much must be free, in bytes: for a few files of state and
-	// a piece of history, and for files of running processes.
-	LeastState, LeastRuntime = 8 << 20, 1 << 20
+	// LeastState is how much must be free for state, in bytes: a few files, a piece of history.
+	LeastState = 8 << 20
+	// LeastRuntime is how much must be free for the files of running processes, in bytes.
+	LeastRuntime = 1 << 20
 	// leastFiles is how many files may be made, where the file system limits them.
 	leastFiles = 64
 	// sysfs tells of devices and of ext4's own count of errors (Documentation/ABI/testing/

@@ -67,7 +67,9 @@ func TestPage(t *testing.T) {
 		}
 	}
 	silent := New(Config{Targets: targets,
-		Dial: func(context.Context, string, string) (net.Conn, error) { return nil, net.ErrClosed }})
+		Dial: func(context.Context, string, string) (net.Conn, error) {
+			return nil, net.ErrClosed
+		}})
 	if got := silent.ask(t.Context()); got != "" {
 		t.Errorf("a silent network: %q", got)
 	}

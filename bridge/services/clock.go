@@ -21,9 +21,9 @@ func clockProblems(now time.Time, files ...string) []health.Problem {
 		}
 		const minute = "2006-01-02 15:04"
 		return []health.Problem{{Code: health.ClockWrong,
-			Message: fmt.Sprintf("this box's clock says %s, but %s was written on %s: certificates "+
-				"look wrong, and rules with times follow the clock", now.UTC().Format(minute), path,
-				info.ModTime().UTC().Format(time.DateOnly)),
+			Message: fmt.Sprintf("this box's clock says %s, but %s was written on %s: "+
+				"certificates look wrong, and rules with times follow the clock",
+				now.UTC().Format(minute), path, info.ModTime().UTC().Format(time.DateOnly)),
 			Remedy:  "set the clock; if it is right, the file's date is wrong: touch " + path,
 			Command: "timedatectl set-ntp true"}}
 	}

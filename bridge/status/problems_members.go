@@ -130,7 +130,8 @@ func elsewhere(cfg *config.Config, s decide.Snapshot, st zerotier.NetworkStatus,
 		}
 	}
 	for _, l := range s.Host.Links {
-		if l.Name == st.Iface || l.Former == st.Iface || strings.HasPrefix(l.Name, policyroute.TunPrefix) {
+		if l.Name == st.Iface || l.Former == st.Iface ||
+			strings.HasPrefix(l.Name, policyroute.TunPrefix) {
 			continue
 		}
 		for _, a := range l.Addrs {

@@ -66,8 +66,9 @@ func explainLookup(what, host string, cause error) error {
 	case dns.IsTimeout:
 		e.reason = fmt.Sprintf("DNS server %s does not answer", server)
 	case own:
-		e.reason, e.remedy = fmt.Sprintf("%s on this box does not know it: the DNS servers that it "+
-			"asks in turn may not answer", server), remedyStubAsks
+		e.reason = fmt.Sprintf("%s on this box does not know it: the DNS servers that it asks in "+
+			"turn may not answer", server)
+		e.remedy = remedyStubAsks
 	default:
 		e.reason = fmt.Sprintf("DNS server %s answers with an error", server)
 	}
