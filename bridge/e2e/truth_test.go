@@ -221,12 +221,6 @@ var elsewhere = []brokenState{
 		mend: func(l *truthLab) { l.Providers[0].DNS.SetAlike(netip.Addr{}) },
 		code: health.DNSUnanswered, says: []string{"answers every name with 10.1.1.1"},
 		headline: "cannot look up names"},
-	{name: "a table of connections that is full",
-		brk: shell(fillConnections),
-		// Only the first namespace may raise the limit.
-		mend: shell("conntrack -D -d 10.99.0.1 >/dev/null 2>&1; true"),
-		code: health.ConntrackFull, says: []string{"new connections get no answer"},
-		headline: "follows"},
 	{name: "no default route", brk: shell("ip route del default; ip -6 route del default"),
 		mend: shell("ip route add default via 198.51.100.1; " +
 			"ip -6 route add default via 2001:db8:b0::1"),
@@ -290,14 +284,6 @@ var elsewhere = []brokenState{
 		},
 		code: health.TunnelAuthFailed, dead: all, headline: "No exit is connected"},
 }
-
-// fillConnections has a host follow as many connections as it may, none of which the kernel would
-// give up for new ones.
-const fillConnections = `awk -v n="$(cat /proc/sys/net/netfilter/nf_conntrack_max)" 'BEGIN {
-	for (i = 0; i < n + 9; i++)
-		printf "-I -t 900 -u SEEN_REPLY,ASSURED -s 10.%d.%d.%d -d 10.99.0.1 -p tcp --sport %d ` +
-	`--dport 80 --state ESTABLISHED\n", 100 + int(i / 65536) % 100, int(i / 256) % 256,
-			i % 256, 1000 + int(i / 6553600) }' | conntrack -R - >/dev/null 2>&1; true`
 
 // wantsSignIn has the router pass nothing on but names, and answer web requests itself.
 func wantsSignIn(l *truthLab) {
