@@ -83,7 +83,7 @@ var (
 	urlRE = regexp.MustCompile(`(?i)\b([a-z][a-z0-9+.-]*)://[^\s"'<>\x60]+`)
 	// the address of a mail, or user@host
 	mailRE = regexp.MustCompile(`(?i)\b[a-z0-9._%+-]+@[a-z0-9.-]+[a-z0-9]`)
-	macRE  = regexp.MustCompile(`(?i)\b[0-9a-f]{2}(:[0-9a-f]{2}){5,}\b`)
+	macRE  = regexp.MustCompile(`(?i)\b([0-9a-f]{2}(:[0-9a-f]{2}){5,}|[0-9a-f]{2}(-[0-9a-f]{2}){5})\b`)
 	ipRE   = regexp.MustCompile(`(?i)\d{1,3}(\.\d{1,3}){3}|[0-9a-f]*:[0-9a-f:]*:[0-9a-f:.]*`)
 	// as names of machines have it
 	dashedRE = regexp.MustCompile(`\b\d{1,3}(-\d{1,3}){3}\b`)
@@ -182,7 +182,8 @@ func isShared(addr netip.Addr) bool { return netip.MustParsePrefix("100.64.0.0/1
 func (r *Redactor) long(s string) string {
 	digits, letters := strings.ContainsAny(s, "0123456789"),
 		strings.ContainsFunc(s, func(c rune) bool { return c >= 'A' && c <= 'z' })
-	if !digits || !letters || strings.Contains(s, "/") && strings.HasPrefix(s, "/") {
+	isPath := strings.HasPrefix(s, "/") && !strings.ContainsAny(s, "+=") // base64 has all three
+	if !digits || !letters || isPath {
 		return s
 	}
 	return r.placeholder("key", s)

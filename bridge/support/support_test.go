@@ -34,6 +34,9 @@ func TestRedact(t *testing.T) {
 		{"fd80:56c2:e21c:0:199:9399:93a1:b2c3", "address-3"},
 		{"at 12:34:56 it took 00:01", "at 12:34:56 it took 00:01"},
 		{"link/ether 02:00:5e:10:00:01", "link/ether mac-1"},
+		{"hardware 02-00-5E-10-00-02 by 10-wan", "hardware mac-2 by 10-wan"},
+		{"key /Ab3dEfGh1jKlMn0pQrStUvWxYz0123456789abcde+=", "key key-1"},
+		{"in /var/lib/ztbridge/profiles/2026/provider-1", "in /var/lib/ztbridge/profiles/2026/provider-1"},
 		{"network abcdef0123000001 of a1b2c3d4e5", "network network-1 of node-1"},
 		{"time 1764453000", "time 1764453000"},
 		{"nl1.vpn.example.net, NL1.vpn.example.net", "host-1, host-1"},
@@ -49,7 +52,7 @@ func TestRedact(t *testing.T) {
 		{"mail to alice@example.org", "mail to mail-1"},
 		{"-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\nafter", "(removed: PRIVATE KEY)\nafter"},
 		{"-----BEGIN PRIVATE KEY-----\nMIIB", "(removed: PRIVATE KEY)"},
-		{"token 9a0364b9e99bb480dd25e1f0284c8555", "token key-1"},
+		{"token 9a0364b9e99bb480dd25e1f0284c8555", "token key-2"},
 	} {
 		got := r.Redact(c.text)
 		if got != c.want {
