@@ -40,6 +40,9 @@ func TestMistakes(t *testing.T) {
 			`ztbridge.yaml:3: endpont: unknown key; did you mean "endpoint"?`}},
 		{"unknown key unlike any", minimal + "probe: {colour: red}\n", ErrUnknownKey, []string{
 			"ztbridge.yaml:3: probe.colour: unknown key; known here: hold_down, interval, targets"}},
+		{"no keys", minimal + "probe: true\n", ErrType, []string{
+			"ztbridge.yaml:3: probe: expected keys with values; write them as `key: value`; " +
+				"known here: hold_down, interval, targets"}},
 		{"duplicate key", minimal + "egress: {}\n", ErrDuplicate, []string{
 			"ztbridge.yaml:3: egress: this key is given twice, first on line 2; remove one of them"}},
 		{"every mistake at once",

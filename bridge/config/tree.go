@@ -175,10 +175,15 @@ type fields map[string]func(value)
 // nothing is below them, as is left when all of it is commented out. With any other key, nobody can
 // tell whether an empty value means nothing, or everything: its decoder gets it, and refuses it.
 func (v value) object(known fields, sections ...string) {
+	names := sortedKeys(known)
+	if !v.isNull() && v.node.Kind != yaml.MappingNode {
+		v.fail(ErrType, "expected keys with values",
+			"write them as `key: value`; known here: "+strings.Join(names, ", "))
+		return
+	}
 	for _, e := range v.entries() {
 		decode, ok := known[e.name]
 		if !ok {
-			names := sortedKeys(known)
 			v.d.fail(Position{v.d.file, e.node.Line, e.key}, ErrUnknownKey, "unknown key",
 				didYouMean(e.name, names, "known here: "+strings.Join(names, ", ")))
 			continue
