@@ -100,12 +100,17 @@ func (c *compiler) sysctls() []Sysctl {
 		}
 		values["net/ipv6/conf/all/forwarding"] = "1"
 	}
-	for _, f := range c.in.MoreNeighbours {
-		values[NeighbourKey(f)] = strconv.Itoa(NeighbourMax)
-	}
-	var out []Sysctl
+	out := c.roomForNeighbours()
 	for k, v := range values {
 		out = append(out, Sysctl{Key: k, Value: v})
+	}
+	return out
+}
+
+func (c *compiler) roomForNeighbours() []Sysctl {
+	var out []Sysctl
+	for _, f := range c.in.MoreNeighbours {
+		out = append(out, Sysctl{Key: NeighbourKey(f), Value: strconv.Itoa(NeighbourMax)})
 	}
 	return out
 }
