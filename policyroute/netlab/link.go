@@ -95,8 +95,8 @@ func (l *Link) Delete() error {
 	return l.a.ns.IP("link del " + l.a.iface.Name)
 }
 
-// Recreate makes the link again, with new interface indices, and sets addresses and routes again. It
-// must not exist.
+// Recreate makes the link again, with new interface indices, and sets addresses and routes again.
+// It must not exist.
 func (l *Link) Recreate() error {
 	err := l.a.ns.IP(
 		fmt.Sprintf("link add %s address %s type veth peer name %s address %s netns %s",
