@@ -38,7 +38,8 @@ func serviceStatus(f facts) ServiceStatus {
 		return ServiceStatus{State: ServiceNotInstalled, Cause: "zerotier-one is not installed",
 			Remedy: "install it as https://www.zerotier.com/download says"}
 	case errors.Is(err, ErrNotRunning):
-		return ServiceStatus{State: ServiceNotRunning, Cause: cause, Remedy: start}
+		return ServiceStatus{State: ServiceNotRunning, Remedy: start,
+			Cause: "zerotier-one is not running: members have no Internet"}
 	case errors.Is(err, ErrNoToken) && errors.Is(err, fs.ErrPermission):
 		return ServiceStatus{State: ServiceNoToken, Cause: cause,
 			Remedy: "run ztbridge as root, or let its user read authtoken.secret"}
