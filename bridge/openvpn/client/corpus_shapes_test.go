@@ -471,7 +471,7 @@ func refusedShapes(l *lab) []shape {
 		line("Amazon's own", "auth-federate"),
 		line("not a cipher", "cipher FOO-128"), line("not a digest", "auth FOO"),
 		line("not a form", "comp-lzo maybe"), line("not a number", "fragment many"),
-		line("expected one private key", "<cert>\n"+l.pki.Client.PEM+"</cert>\n<key>\n</key>"),
+		line("no private key", "<cert>\n"+l.pki.Client.PEM+"</cert>\n<key>\n</key>"),
 		line("more than one of tls-auth", ovpntest.Inline("tls-auth", ovpntest.StaticKey(1)),
 			ovpntest.Inline("tls-crypt", ovpntest.StaticKey(1))),
 		line("not a port", "remote 192.0.2.2 99999"),

@@ -59,7 +59,8 @@ func halfZero(data []byte, upper int) bool {
 
 // upper1252 are the characters 0x80 to 0x9F of Windows-1252; all others are those of Latin-1.
 var upper1252 = []rune("\u20ac_\u201a\u0192\u201e\u2026\u2020\u2021\u02c6\u2030\u0160\u2039\u0152" +
-	"_\u017d__\u2018\u2019\u201c\u201d\u2022\u2013\u2014\u02dc\u2122\u0161\u203a\u0153_\u017e\u0178")
+	"_\u017d__" +
+	"\u2018\u2019\u201c\u201d\u2022\u2013\u2014\u02dc\u2122\u0161\u203a\u0153_\u017e\u0178")
 
 // fromWindows1252 decodes what old editors write.
 func fromWindows1252(data []byte) string {
