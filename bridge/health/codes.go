@@ -291,7 +291,7 @@ var kinds = []Kind{
 		"plug it in, or correct interface: of that egress", nil},
 	{WANShape, Egress, Warning, "The WAN is not shaped as the configuration says.",
 		"load the kernel module sch_cake, or remove shape:", onWAN},
-	{WANSignIn, Box, Error, "This network answers in the place of the Internet: it wants a sign-in.",
+	{WANSignIn, Box, Error, "This network answers in the Internet's place: it wants a sign-in.",
 		"sign in with a browser on another device in this network", onDown},
 	{WANSilent, Box, Error,
 		"This box has a default route, and nothing on the Internet answers it.",

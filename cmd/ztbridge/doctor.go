@@ -206,7 +206,8 @@ func problems(s api.Status) []doctor.Problem {
 			area == health.Service || area == health.Tunnel ||
 			oneOf(health.IPTables, health.PrefixUnusable, health.MemberUnreachable,
 				health.EgressRing, health.ViaUnusable, health.ProbesUnanswered,
-				health.ReconcileFailed, health.WANDown, health.WANSilent, health.ClockWrong)(c.Code) {
+				health.ReconcileFailed, health.WANDown, health.WANSilent,
+				health.ClockWrong)(c.Code) {
 			continue
 		}
 		name := strings.ReplaceAll(string(c.Code), "-", " ")

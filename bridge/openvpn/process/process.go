@@ -80,8 +80,8 @@ func Start(s Spec) (*Process, error) {
 	go p.follow(s, out, ended)
 	if s.PIDFile != "" {
 		// A process that cannot be seen has ended, or belongs to another user. Whoever started this
-		// program hides such processes (ProtectProc=) and ends them with it. Where the disk is full,
-		// openvpn still ends with its management connection.
+		// program hides such processes (ProtectProc=) and ends them with it. Where the disk is
+		// full, openvpn still ends with its management connection.
 		if err := writePIDFile(s.PIDFile, p.PID()); err != nil &&
 			!errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENOSPC) {
 			p.Kill()

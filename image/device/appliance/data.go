@@ -32,7 +32,7 @@ var binds = []bind{
 // errDataLost reports a data partition that once was good and cannot be mounted. It is never
 // formatted: it may hold the only copy of an identity, and a person may still save it.
 var errDataLost = errors.New(
-	"the data partition cannot be read; the box stays closed. To begin again, write the image again")
+	"the data partition cannot be read; the box stays closed. To begin again, write the image")
 
 // mountData mounts the data partition, making its file system on the very first start. That it was
 // made is written to the boot variables only when it is complete, so that a power cut in between
