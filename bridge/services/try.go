@@ -28,17 +28,24 @@ import (
 // tryTimeout is how long a profile that is tried may take to connect.
 const tryTimeout = 45 * time.Second
 
-// trialPrefix begins the name of a trial's device; the id of its process follows.
-const trialPrefix = policyroute.TunPrefix + "t"
+const (
+	// trialPrefix begins the name of a trial's device; the id of its process follows.
+	trialPrefix = policyroute.TunPrefix + "t"
+	// trialDir begins the path of a trial's directory; the id of its process and "-" follow.
+	trialDir = "/run/ztbridge-try-"
+)
 
 // trialRuns reports whether a device is that of a trial whose process lives. A daemon that runs
 // beside it leaves it alone.
 func trialRuns(device string) bool {
 	number, found := strings.CutPrefix(device, trialPrefix)
 	pid, err := strconv.Atoi(number)
-	// The process may be another user's, whose entry in /proc the daemon does not see.
-	return found && err == nil && pid > 0 && !errors.Is(unix.Kill(pid, 0), unix.ESRCH)
+	return found && err == nil && pid > 0 && lives(pid)
 }
+
+// lives reports whether there is such a process. It may be another user's, whose entry in /proc the
+// daemon does not see.
+func lives(pid int) bool { return !errors.Is(unix.Kill(pid, 0), unix.ESRCH) }
 
 // Trial is the result of trying a profile.
 type Trial struct {
@@ -56,6 +63,17 @@ type TrialCheck struct {
 	Err    error // nil: it was answered
 }
 
+// removeTrials removes the directories of processes that were killed in a trial.
+func removeTrials() {
+	dirs, _ := filepath.Glob(trialDir + "*-*") // the pattern is well formed
+	for _, dir := range dirs {
+		number, _, _ := strings.Cut(strings.TrimPrefix(dir, trialDir), "-")
+		if pid, err := strconv.Atoi(number); err == nil && pid > 0 && !lives(pid) {
+			_ = os.RemoveAll(dir) // the next trial tries again
+		}
+	}
+}
+
 // Try connects a profile and exchanges packets through it in a network namespace of its own. It
 // changes no route, address or rule of this host, and leaves nothing behind. credentials may be
 // nil. progress hears each state of the tunnel. It blocks, for up to a minute.
@@ -65,7 +83,9 @@ func Try(ctx context.Context, p *profile.Profile, credentials *config.Credential
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("/run", "ztbridge-try-")
+	removeTrials()
+	dir, err := os.MkdirTemp(filepath.Dir(trialDir),
+		fmt.Sprintf("%s%d-", filepath.Base(trialDir), os.Getpid()))
 	if err != nil {
 		return nil, fmt.Errorf("making a directory: %w", err)
 	}

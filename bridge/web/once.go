@@ -44,7 +44,7 @@ func (a *sentForms) enter(key string, now time.Time) (of *answer, first bool) {
 		a.of = map[string]*answer{}
 	}
 	of = &answer{done: make(chan struct{}), at: now}
-	if len(a.of) < maxAnswers { // else it is answered anew each time
+	if len(a.of) < maxAnswers { // else it is answered again each time
 		a.of[key] = of
 	}
 	return of, true
