@@ -54,7 +54,7 @@ check: ## Look for mistakes: format, vet, staticcheck, golangci-lint, shellcheck
 	@scripts/deps.sh shellcheck
 	@$(GO) run ./scripts/unchanged scripts/check.sh
 
-bench: ## Measure against the same path configured by hand, into bridge/e2e/RESULTS.md (as root; takes 30 min)
+bench: ## Measure against the same path configured by hand, into bridge/e2e/RESULTS.md (as root; takes 50 min)
 	@scripts/deps.sh iperf3 ethtool
 	ZTBRIDGE_RESULTS=$(CURDIR)/bridge/e2e/RESULTS.md $(GO) run ./scripts/unchanged $(GO) test ./bridge/e2e -run '^$$' -bench . -benchtime 1x -timeout 60m
 
