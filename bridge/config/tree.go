@@ -138,13 +138,17 @@ type entry struct {
 }
 
 // entries returns the pairs of a mapping in the order of the file. Duplicate keys are mistakes. An
-// empty value is an empty mapping.
-func (v value) entries() []entry {
+// empty value is an empty mapping. known are the keys that it may have, if those are few.
+func (v value) entries(known ...string) []entry {
 	if v.isNull() {
 		return nil
 	}
 	if v.node.Kind != yaml.MappingNode {
-		v.fail(ErrType, "expected keys with values", "write them as `key: value`")
+		hint := "write them as `key: value`"
+		if len(known) > 0 {
+			hint += "; known here: " + strings.Join(known, ", ")
+		}
+		v.fail(ErrType, "expected keys with values", hint)
 		return nil
 	}
 	var list []entry
@@ -176,12 +180,7 @@ type fields map[string]func(value)
 // tell whether an empty value means nothing, or everything: its decoder gets it, and refuses it.
 func (v value) object(known fields, sections ...string) {
 	names := sortedKeys(known)
-	if !v.isNull() && v.node.Kind != yaml.MappingNode {
-		v.fail(ErrType, "expected keys with values",
-			"write them as `key: value`; known here: "+strings.Join(names, ", "))
-		return
-	}
-	for _, e := range v.entries() {
+	for _, e := range v.entries(names...) {
 		decode, ok := known[e.name]
 		if !ok {
 			v.d.fail(Position{v.d.file, e.node.Line, e.key}, ErrUnknownKey, "unknown key",
