@@ -67,10 +67,9 @@ func pemBytes(t *testing.T, data []byte) []byte {
 	return block
 }
 
-func TestCertificatesVerify(t *testing.T) {
-	s, c := newStore(t)
-	ensure(t, s)
-	add(t, s, "phone")
+// issued returns the endpoint's keys, those of the client phone, and who has signed both.
+func issued(t *testing.T, s *Store) (Server, Credentials, *x509.CertPool) {
+	t.Helper()
 	server, err := s.Server()
 	if err != nil {
 		t.Fatal(err)
@@ -81,6 +80,14 @@ func TestCertificatesVerify(t *testing.T) {
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(parseCert(t, server.CA))
+	return server, creds, roots
+}
+
+func TestCertificatesVerify(t *testing.T) {
+	s, c := newStore(t)
+	ensure(t, s)
+	add(t, s, "phone")
+	server, creds, roots := issued(t, s)
 	for _, tc := range []struct {
 		cert []byte
 		use  x509.ExtKeyUsage
@@ -381,22 +388,11 @@ func TestKeysOfAWrongClock(t *testing.T) {
 		add(t, s, "phone")
 		c.t = right
 		ensure(t, s)
-		server, err := s.Server()
-		if err != nil {
-			t.Fatal(err)
-		}
-		creds, err := s.Credentials("phone")
-		if err != nil {
-			t.Fatal(err)
-		}
-		roots := x509.NewCertPool()
-		roots.AddCert(parseCert(t, server.CA))
+		_, creds, roots := issued(t, s)
 		for _, at := range []time.Time{right, right.Add(4 * 365 * 24 * time.Hour)} {
 			c.t = at
 			ensure(t, s)
-			if server, err = s.Server(); err != nil {
-				t.Fatal(err)
-			}
+			server, _, _ := issued(t, s)
 			for _, cert := range [][]byte{server.Cert, creds.Cert} {
 				if _, err := parseCert(t, cert).Verify(x509.VerifyOptions{Roots: roots,
 					CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
