@@ -40,8 +40,7 @@ type Checker struct {
 }
 
 // New returns a checker that has not looked yet. It calls a disk full that has less than least
-// bytes left. notify is called when it finds something else than
-// before; it must not block.
+// bytes left. notify is called when it finds something else than before; it must not block.
 func New(dir string, least uint64, notify func()) *Checker {
 	return &Checker{dir: dir, least: least, notify: notify}
 }

@@ -45,7 +45,7 @@ func explainLookup(what, host string, cause error) error {
 	if at, err := netip.ParseAddrPort(dns.Server); err == nil {
 		server, own = at.Addr().String(), at.Addr().IsLoopback()
 	}
-	switch {
+	switch { // of what a socket refused, net.DNSError keeps the text alone
 	case dns.IsNotFound && server == "":
 		e.reason, e.remedy = "there is no such name", remedyName
 	case dns.IsNotFound:
