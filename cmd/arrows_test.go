@@ -42,7 +42,7 @@ var arrows = []arrow{
 	{from: "bridge", to: []string{"bridge/…", "policyroute", "policyroute/kernel"}},
 	{from: "bridge/decide", to: slices.Concat(drivers, engine)},
 	{from: "bridge/services", to: slices.Concat([]string{"bridge/clients", "bridge/decide",
-		"bridge/pathdial", "bridge/sockopt"}, drivers, engine)},
+		"bridge/pathdial", "bridge/sockopt", "bridge/step"}, drivers, engine)},
 	{from: "bridge/status", to: slices.Concat([]string{"bridge/decide"}, drivers, engine)},
 	{from: "bridge/network", to: drivers},
 	{from: "bridge/clients", to: slices.Concat([]string{"bridge/suggest"}, drivers)},
@@ -69,7 +69,7 @@ var arrows = []arrow{
 		"bridge/zerotier/controller"}},
 	// a driver: only what is below itself, and what says what is wrong
 	{from: "bridge/*/…", to: []string{"bridge/certfile", "bridge/connlimit", "bridge/health", "bridge/pathdial",
-		"bridge/sealed", "bridge/sockopt", "bridge/statefile", "bridge/suggest"}},
+		"bridge/sealed", "bridge/sockopt", "bridge/statefile", "bridge/step", "bridge/suggest"}},
 	{from: "policyroute"},
 	{from: "policyroute/kernel", to: []string{"policyroute"}},
 	{from: "policyroute/netlab"},

@@ -43,9 +43,3 @@ func nextLook(grade Grade, interval, unused time.Duration) time.Duration {
 	}
 	return interval / looksIdle
 }
-
-// UntilStep returns how long it is to the next whole multiple of step, at most step. So what looks
-// often does so at the same moments: an idle processor wakes once for all.
-func UntilStep(now time.Time, step time.Duration) time.Duration {
-	return now.Truncate(step).Add(step).Sub(now.Round(0))
-}

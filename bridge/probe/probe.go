@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"ztbridge/bridge/step"
 )
 
 const (
@@ -155,7 +157,7 @@ func (p *Prober) Run(ctx context.Context) error {
 		}
 		seen = now
 		pause := nextLook(p.Status().Grade, p.cfg.Interval, unused)
-		timer.Reset(UntilStep(time.Now(), pause))
+		timer.Reset(step.Until(time.Now(), pause))
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"ztbridge/bridge/pathcheck"
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/sockopt"
+	"ztbridge/bridge/step"
 )
 
 const (
@@ -151,7 +152,7 @@ func (r *resolvers) run(ctx context.Context) error {
 		}
 		wg.Wait()
 		if pause == resolverLook {
-			pause = probe.UntilStep(time.Now(), pause) // with the probers' looks
+			pause = step.Until(time.Now(), pause) // with the probers' looks
 		}
 		timer.Reset(pause)
 	}

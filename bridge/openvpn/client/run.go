@@ -9,6 +9,7 @@ import (
 
 	"ztbridge/bridge/openvpn/management"
 	"ztbridge/bridge/openvpn/process"
+	"ztbridge/bridge/step"
 )
 
 const (
@@ -132,8 +133,7 @@ func (r *run) supervise(ctx context.Context) (failure, bool) {
 					cause: "it is time for the next server"}, true}
 			}
 		case <-watch.C:
-			// At whole seconds, as the probes look: an idle processor wakes once for all.
-			watch.Reset(time.Until(time.Now().Truncate(deviceInterval).Add(deviceInterval)))
+			watch.Reset(step.Until(time.Now(), deviceInterval))
 			if !r.t.cfg.DeviceMoves && interfaceIndex(r.t.cfg.Device) != r.ifindex {
 				v = &outcome{failure{state: StateBackoff, cause: "the TUN device was removed"},
 					false}

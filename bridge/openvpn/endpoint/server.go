@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"ztbridge/bridge/step"
 )
 
 const (
@@ -151,11 +153,10 @@ func (s *Server) watch(ctx context.Context) {
 			return
 		case <-tick.C:
 			pause := pollInterval
-			if len(s.sessions.all()) == 0 {
+			if s.sessions.none() {
 				pause = idlePoll
 			}
-			// At whole ones, as others look: an idle processor wakes once for all.
-			tick.Reset(time.Until(time.Now().Truncate(pause).Add(pause)))
+			tick.Reset(step.Until(time.Now(), pause))
 		}
 		now := s.config.Registry.Stamp()
 		changed := now != stamp

@@ -112,6 +112,13 @@ func (n *session) ref(k sessionKey) sessionRef {
 	return sessionRef{k, n.status.Name, n.serial, n.ender}
 }
 
+// none reports whether there is no session.
+func (s *sessions) none() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.open) == 0
+}
+
 // all returns the sessions of this moment.
 func (s *sessions) all() []sessionRef {
 	s.mu.Lock()
