@@ -84,9 +84,10 @@ func choose(list []string, merits map[string]Health, current, preferred string) 
 	return Choice{Egress: picked, Why: reason(order, merits, picked, preferred)}
 }
 
-// firstOf returns the first choice of a list: the manually selected egress if it is in the list.
+// firstOf returns the first choice of a list that is not empty: the manually selected egress if it
+// is in the list.
 func firstOf(list []string, preferred string) string {
-	if len(list) == 0 || slices.Contains(list, preferred) {
+	if slices.Contains(list, preferred) {
 		return preferred
 	}
 	return list[0]

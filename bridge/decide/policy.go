@@ -193,21 +193,28 @@ func chooseFor(list []string, d Decision, s Snapshot) Choice {
 	key := NewEgressList(list)
 	c, ok := d.Choices[key]
 	if !ok {
-		if first := firstOf(list, s.Preferred); s.Current[key] == "" && d.Starting[first] {
-			c = Choice{Why: first + " is starting"}
-			d.Choices[key] = c
-			return c
-		}
-		without4 := lacking4(d.Intent.Egresses)
-		c = choose(list, without(d.Health, without4), s.Current[key], s.Preferred)
-		if first := firstOf(list, s.Preferred); without4[first] && c.Egress != first {
-			c.Why = first + " carries no IPv4"
-		}
-		of6 := choose(list, d.Health6, s.Current6[key], s.Preferred)
-		if of6.Egress != "" && of6.Egress != c.Egress {
-			c.Egress6 = of6.Egress
-		}
+		c = choice(list, d, s)
 		d.Choices[key] = c
+	}
+	return c
+}
+
+func choice(list []string, d Decision, s Snapshot) Choice {
+	key, without4 := NewEgressList(list), lacking4(d.Intent.Egresses)
+	c := choose(list, without(d.Health, without4), s.Current[key], s.Preferred)
+	if len(list) == 0 {
+		return c // it blocks, whatever egress a person selected
+	}
+	first := firstOf(list, s.Preferred)
+	if s.Current[key] == "" && d.Starting[first] {
+		return Choice{Why: first + " is starting"}
+	}
+	if without4[first] && c.Egress != first {
+		c.Why = first + " carries no IPv4"
+	}
+	of6 := choose(list, d.Health6, s.Current6[key], s.Preferred)
+	if of6.Egress != "" && of6.Egress != c.Egress {
+		c.Egress6 = of6.Egress
 	}
 	return c
 }

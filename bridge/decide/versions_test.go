@@ -99,3 +99,22 @@ func TestIPv4LeavesWhereItIsCarried(t *testing.T) {
 		}
 	}
 }
+
+// A rule that blocks says so, whatever becomes of the egress that a person selected.
+func TestBlockingRulesBlock(t *testing.T) {
+	cfg := bridgetest.Parse(t, `
+ingress: [lan]
+egress: {six: {openvpn: {profile: provider.ovpn}}}
+policy: [{from: lan, to: 198.51.100.0/24, egress: block}, {from: lan, egress: [six]}]
+`)
+	started := time.Unix(1_700_000_000, 0)
+	for after, tunnel := range map[time.Duration]client.Status{time.Second: {}, // it is starting
+		time.Hour: bridgetest.Up("fd08::2/64")} { // it carries no IPv4
+		c := Decide(cfg, Snapshot{Now: started.Add(after), Started: started, Preferred: "six",
+			Host:    HostState(bridgetest.HostState("six")),
+			Tunnels: map[string]client.Status{"six": tunnel}}).Choices[NewEgressList(nil)]
+		if c.Egress != "" || c.Why != "blocked by the policy" {
+			t.Errorf("%v after the start: %+v", after, c)
+		}
+	}
+}
