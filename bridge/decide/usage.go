@@ -40,8 +40,17 @@ type Move struct {
 // Of returns a copy of the egresses in use for one IP version.
 func (u *Usage) Of(f policyroute.Family) map[EgressList]string { return maps.Clone(u.current[f]) }
 
-// Record records that the kernel holds a decision, and returns what moved.
+// Record records that the kernel holds a decision, and returns what moved. It forgets lists that
+// the decision does not have.
 func (u *Usage) Record(d Decision) []Move {
+	for _, f := range policyroute.Families {
+		for _, of := range []map[EgressList]string{u.current[f], u.last[f]} {
+			maps.DeleteFunc(of, func(list EgressList, _ string) bool {
+				_, has := d.Choices[list]
+				return !has
+			})
+		}
+	}
 	var moves []Move
 	for list, c := range d.Choices {
 		for _, f := range policyroute.Families {
@@ -68,8 +77,9 @@ func (u *Usage) Record(d Decision) []Move {
 func (u *Usage) InForce(d Decision) Decision {
 	d.Choices = maps.Clone(d.Choices)
 	for list, c := range d.Choices {
-		if now := u.current[policyroute.V4][list]; c.Egress != now {
-			d.Choices[list] = Choice{Egress: now, Egress6: u.current[policyroute.V6][list],
+		now, now6 := u.current[policyroute.V4][list], u.current[policyroute.V6][list]
+		if c.Of(policyroute.V4) != now || c.Of(policyroute.V6) != now6 {
+			d.Choices[list] = Choice{Egress: now, Egress6: now6,
 				Why: "the kernel could not be changed: what was in force before stays"}
 		}
 	}

@@ -7,6 +7,23 @@ import (
 	"ztbridge/policyroute"
 )
 
+// While the kernel cannot be changed, what was in force before is told, of each IP version.
+func TestUsageInForce(t *testing.T) {
+	list, gone := NewEgressList([]string{"a", "b"}), NewEgressList([]string{"c"})
+	u := NewUsage()
+	u.Record(Decision{Choices: map[EgressList]Choice{list: {Egress: "a"}, gone: {Egress: "c"}}})
+	for _, c := range []Choice{{Egress: "b"}, {Egress: "a", Egress6: "b"}, {}} {
+		got := u.InForce(Decision{Choices: map[EgressList]Choice{list: c}}).Choices[list]
+		if got.Of(policyroute.V4) != "a" || got.Of(policyroute.V6) != "a" || got.Why == c.Why {
+			t.Errorf("decided %+v, in force %+v", c, got)
+		}
+	}
+	u.Record(Decision{Choices: map[EgressList]Choice{list: {Egress: "a"}}})
+	if of := u.Of(policyroute.V6); len(of) != 1 || len(u.last[policyroute.V4]) != 1 {
+		t.Errorf("it remembers %v", of)
+	}
+}
+
 // Connections are cut when traffic moves to another egress, not when there is nowhere to go, and
 // then once there is.
 func TestUsageRecordsMoves(t *testing.T) {
