@@ -3,7 +3,6 @@ package decide
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"ztbridge/bridge/api"
@@ -31,7 +30,7 @@ type Explainer struct {
 // policies name.
 func (p Explainer) Explain(addr netip.Addr) (api.Explanation, error) {
 	addr = addr.Unmap()
-	ingress, ok := ingressOf(p.Intent, addr)
+	ingress := ownerOf(p.Intent, addr)
 	if link, own := p.Host.Owner(addr); own {
 		return api.Explanation{}, &api.HintedError{
 			Err: api.NotFound(fmt.Sprintf("%s is this box's own address on %s", addr, link.Name)),
@@ -39,7 +38,7 @@ func (p Explainer) Explain(addr netip.Addr) (api.Explanation, error) {
 				"device",
 		}
 	}
-	if !ok {
+	if ingress == nil {
 		return api.Explanation{}, &api.HintedError{
 			Err:  api.NotFound(fmt.Sprintf("%s is not in any network of this box", addr)),
 			Hint: "`ztbridge status -v` lists the networks by which devices enter",
@@ -82,9 +81,6 @@ func (p Explainer) Explain(addr netip.Addr) (api.Explanation, error) {
 	return out, nil
 }
 
-// hostBits is the suffix of a prefix that is a single address.
-var hostBits = map[policyroute.Family]string{policyroute.V4: "/32", policyroute.V6: "/128"}
-
 // elsewhere explains packets of an address to destinations that policies name.
 func elsewhere(intent policyroute.Intent, addr netip.Addr, ingress string) ([]string, error) {
 	var out []string
@@ -97,11 +93,14 @@ func elsewhere(intent policyroute.Intent, addr netip.Addr, ingress string) ([]st
 			if err != nil {
 				return nil, err
 			}
-			if e.Policy == policy.Name && e.Member == "" {
-				out = append(out, fmt.Sprintf("to %s: %s",
-					strings.TrimSuffix(to.String(), hostBits[policyroute.FamilyOf(addr)]),
-					api.RuleTitle(e.Reason)))
+			if e.Policy != policy.Name || e.Member != "" {
+				continue
 			}
+			what := to.String()
+			if to.IsSingleIP() {
+				what = to.Addr().String()
+			}
+			out = append(out, fmt.Sprintf("to %s: %s", what, api.RuleTitle(e.Reason)))
 		}
 	}
 	return out, nil
@@ -109,16 +108,8 @@ func elsewhere(intent policyroute.Intent, addr netip.Addr, ingress string) ([]st
 
 // IngressOf returns the name of the ingress behind which an address lives; empty if there is none.
 func IngressOf(intent policyroute.Intent, addr netip.Addr) string {
-	g, _ := ingressOf(intent, addr)
-	return g.Name
-}
-
-// ingressOf returns the ingress behind which an address is.
-func ingressOf(intent policyroute.Intent, addr netip.Addr) (policyroute.Ingress, bool) {
-	for _, in := range intent.Ingresses {
-		if slices.ContainsFunc(in.Prefixes, func(p netip.Prefix) bool { return p.Contains(addr) }) {
-			return in, true
-		}
+	if g := ownerOf(intent, addr); g != nil {
+		return g.Name
 	}
-	return policyroute.Ingress{}, false
+	return ""
 }

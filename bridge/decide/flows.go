@@ -115,7 +115,8 @@ func hopOf(e policyroute.Egress, client netip.Addr) hop {
 	return h
 }
 
-// ownerOf returns the ingress behind which an address is, or nil.
+// ownerOf returns the ingress behind which an address is, or nil. Where prefixes of several have
+// it, as an interface's 10.0.0.0/8 and the endpoint's pool, the longest counts.
 func ownerOf(in policyroute.Intent, a netip.Addr) *policyroute.Ingress {
 	var owner *policyroute.Ingress
 	bits := -1
