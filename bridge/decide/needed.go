@@ -2,6 +2,7 @@ package decide
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -28,7 +29,8 @@ func Needed(cfg *config.Config, s Snapshot) map[netip.Addr]string {
 			out[r.Gateway.Unmap()] = "the gateway of " + r.Iface
 		}
 	}
-	for name, t := range s.Tunnels {
+	for _, name := range slices.Sorted(maps.Keys(s.Tunnels)) {
+		t := s.Tunnels[name]
 		if t.Proxy.IsValid() {
 			out[t.Proxy.Addr().Unmap()] = "the proxy of tunnel " + name
 		}
