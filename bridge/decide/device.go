@@ -258,7 +258,7 @@ func DeviceExit(cfg *config.Config, s Snapshot, intent policyroute.Intent, d Dev
 			if !entered || len(p.To) > 0 || !containsAddr(p.From, a) {
 				continue
 			}
-			if use := p.UseOf(f); f == policyroute.V4 || carries6(intent, use) {
+			if use := p.UseOf(f); f == policyroute.V4 || Carries6(intent, use) {
 				return p.Name, use
 			}
 			return p.Name, ""
@@ -282,7 +282,8 @@ func DeviceExits(cfg *config.Config, s Snapshot, intent policyroute.Intent,
 	return rule, egress, egress6
 }
 
-func carries6(intent policyroute.Intent, egress string) bool {
+// Carries6 reports whether the egress of that name carries IPv6.
+func Carries6(intent policyroute.Intent, egress string) bool {
 	return slices.ContainsFunc(intent.Egresses,
 		func(e policyroute.Egress) bool { return e.Name == egress && e.IPv6 })
 }

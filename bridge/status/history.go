@@ -12,7 +12,7 @@ type history map[string]entry
 type entry struct {
 	state  string
 	change api.Change
-	noted  bool // since the last forget
+	noted  bool // since the last expire
 }
 
 // Record records the present state of a thing and returns its last change. The first state of a

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"unicode"
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
@@ -25,12 +26,13 @@ func (r *Reporter) conditions(in Input) []api.Condition {
 	if in.addrs == nil {
 		in.addrs = r.addrs.follow(in)
 	}
-	for _, p := range Problems(in) {
+	for _, p := range problems(in) {
 		p = p.Fill()
 		kind, _ := health.Lookup(p.Code)
-		// by its message as well: an egress may have several warnings, each of its own time
+		// An egress may have several warnings, each of its own time: the message tells them apart,
+		// but for numbers in it, which may change while the problem goes on.
 		since := r.history.Record(in.Snapshot.Now, strings.Join([]string{"condition",
-			string(p.Code), p.Subject, p.Message}, " "), "", "").At
+			string(p.Code), p.Subject, withoutDigits(p.Message)}, " "), "", "").At
 		out = append(out, api.Condition{
 			Code: p.Code, Subject: p.Subject, Severity: p.Severity, Since: since,
 			Message: p.Message, Remedy: p.Remedy, Command: p.Command,
@@ -43,8 +45,17 @@ func (r *Reporter) conditions(in Input) []api.Condition {
 	return out
 }
 
-// Problems returns all problems. It is pure.
-func Problems(in Input) []health.Problem {
+func withoutDigits(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsDigit(r) {
+			return -1
+		}
+		return r
+	}, text)
+}
+
+// problems returns all problems. It is pure.
+func problems(in Input) []health.Problem {
 	s := in.Snapshot
 	out := append(boxProblems(in), pathProblems(in)...)
 	out = append(out, in.Found...)

@@ -19,7 +19,7 @@ func problemsOf(in Input) map[health.Code][]health.Problem {
 		in.Decided = decide.Decide(in.Config, in.Snapshot)
 	}
 	out := map[health.Code][]health.Problem{}
-	for _, p := range Problems(in) {
+	for _, p := range problems(in) {
 		out[p.Code] = append(out[p.Code], p)
 	}
 	return out

@@ -35,7 +35,7 @@ func TestExitWithoutIPv4(t *testing.T) {
 		tt.set(&in)
 		in.Decided = decide.Decide(in.Config, in.Snapshot)
 		said := ""
-		for _, p := range Problems(in) {
+		for _, p := range problems(in) {
 			if p.Code == health.NoIPv4 {
 				said += p.Message
 			}

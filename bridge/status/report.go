@@ -278,7 +278,7 @@ func (r *Reporter) ingress(of Input, in policyroute.Ingress) api.Ingress {
 			out.Goes = append(out.Goes, api.Assignment{
 				Rule: rule.Name, From: sel.Text, To: prefixWords(rule.To), Egress: c.Egress,
 				Why:  c.Why,
-				IPv6: carries6(desired.Intent, c.Egress),
+				IPv6: decide.Carries6(desired.Intent, c.Of(policyroute.V6)),
 				Since: r.history.Record(s.Now, "policy "+rule.Name, decide.OrNone(c.Egress),
 					c.Why).At,
 			})

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/config"
@@ -20,15 +22,6 @@ func prefixWords(prefixes []netip.Prefix) string {
 		words = append(words, p.String())
 	}
 	return strings.Join(words, ", ")
-}
-
-func carries6(intent policyroute.Intent, egress string) bool {
-	for _, e := range intent.Egresses {
-		if e.Name == egress {
-			return e.IPv6
-		}
-	}
-	return false
 }
 
 func ingressKind(cfg *config.Config, name string) string {
@@ -153,5 +146,6 @@ func gatewayOf(host decide.HostState, families ...policyroute.Family) string {
 
 // sentence makes a message one.
 func sentence(message string) string {
-	return strings.ToUpper(message[:1]) + strings.TrimRight(message[1:], ".") + "."
+	first, size := utf8.DecodeRuneInString(message)
+	return string(unicode.ToUpper(first)) + strings.TrimRight(message[size:], ".") + "."
 }
