@@ -108,9 +108,6 @@ func carriesTraffic(d decide.Decision, egress string, f policyroute.Family) bool
 
 // answersBy reports whether an egress answers probes of an IP version, or is not probed by it.
 func answersBy(p probe.Status, f policyroute.Family) bool {
-	v := probe.V4
-	if f == policyroute.V6 {
-		v = probe.V6
-	}
+	v := decide.ProbeVersion(f)
 	return !p.Asked[v] || p.Of[v] >= probe.Fresh
 }

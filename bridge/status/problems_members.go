@@ -10,7 +10,6 @@ import (
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/health"
 	"ztbridge/bridge/zerotier"
-	"ztbridge/policyroute"
 )
 
 // memberProblems returns problems of a network's members that the box's own membership does not
@@ -74,7 +73,7 @@ func destinations(cfg *config.Config, network string, st zerotier.NetworkStatus)
 func lans(host decide.HostState, iface string) []netip.Prefix {
 	var out []netip.Prefix
 	for _, l := range host.Links {
-		if l.Name != iface && !strings.HasPrefix(l.Name, policyroute.TunPrefix) {
+		if l.Name != iface && !decide.IsOurs(l.Name) {
 			out = append(out, slices.DeleteFunc(decide.Subnets(l.Addrs),
 				func(p netip.Prefix) bool { return p.Addr().IsLoopback() })...)
 		}
@@ -130,8 +129,7 @@ func elsewhere(cfg *config.Config, s decide.Snapshot, st zerotier.NetworkStatus,
 		}
 	}
 	for _, l := range s.Host.Links {
-		if l.Name == st.Iface || l.Former == st.Iface ||
-			strings.HasPrefix(l.Name, policyroute.TunPrefix) {
+		if l.Name == st.Iface || l.Former == st.Iface || decide.IsOurs(l.Name) {
 			continue
 		}
 		for _, a := range l.Addrs {

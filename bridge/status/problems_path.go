@@ -139,9 +139,9 @@ func explained(in Input, c decide.PathClient) bool {
 // egress are not answered either, the egress's own problem explains it.
 func pathProblem(in Input, c decide.PathClient, r pathcheck.Result) (health.Problem, bool) {
 	s := in.Snapshot
-	failed := failedKinds(r)
+	failed, all := failedKinds(r)
 	what := fmt.Sprintf("devices that use %s have no %s", c.Egress, familyName(c.Family))
-	if len(failed) < len(askedKinds(r)) {
+	if !all {
 		what = fmt.Sprintf("devices that use %s get no answer by %s over %s", c.Egress,
 			strings.Join(failed, " and "), familyName(c.Family))
 	}
@@ -193,32 +193,24 @@ func pathProblem(in Input, c decide.PathClient, r pathcheck.Result) (health.Prob
 
 // getsThrough reports whether the box's own packets are answered while the client's are not.
 func getsThrough(s decide.Snapshot, c decide.PathClient) bool {
-	p, version := s.Probes[c.Egress], probe.V4
-	if c.Family == policyroute.V6 {
-		version = probe.V6
-	}
+	p, version := s.Probes[c.Egress], decide.ProbeVersion(c.Family)
 	if p.Asked[version] {
 		return p.Of[version] >= probe.Fresh
 	}
 	return p.Grade >= probe.Fresh
 }
 
-func askedKinds(r pathcheck.Result) (out []string) {
+// failedKinds returns the kinds that were not answered, and whether those are all that were asked.
+func failedKinds(r pathcheck.Result) (failed []string, all bool) {
+	all = true
 	for _, k := range pathcheck.Kinds {
-		if r.Outcomes[k].Asked {
-			out = append(out, k.String())
+		if r.Outcomes[k].Answered {
+			all = false
+		} else if r.Outcomes[k].Asked {
+			failed = append(failed, k.String())
 		}
 	}
-	return out
-}
-
-func failedKinds(r pathcheck.Result) (out []string) {
-	for _, k := range pathcheck.Kinds {
-		if r.Outcomes[k].Asked && !r.Outcomes[k].Answered {
-			out = append(out, k.String())
-		}
-	}
-	return out
+	return failed, all
 }
 
 func familyName(f policyroute.Family) string {
