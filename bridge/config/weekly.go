@@ -32,12 +32,14 @@ func (s Span) holds(t time.Time) bool {
 	return today && clock >= s.From || yesterday && clock < s.To
 }
 
-// next returns the first moment after t at which the span begins or ends.
+// next returns the first moment after t at which the span begins or ends, or clocks are changed.
 func (s Span) next(t time.Time) time.Time {
 	t = t.In(s.Zone)
-	var first time.Time
+	_, first := t.ZoneBounds() // zero: they are never changed again
+	_, offset := t.Zone()
+	zone := time.FixedZone("", offset) // until then
 	for day := -1; day <= 8; day++ {
-		if !s.Days[time.Date(t.Year(), t.Month(), t.Day()+day, 12, 0, 0, 0, s.Zone).Weekday()] {
+		if !s.Days[time.Date(t.Year(), t.Month(), t.Day()+day, 12, 0, 0, 0, zone).Weekday()] {
 			continue
 		}
 		for i, clock := range []time.Duration{s.From, s.To} {
@@ -46,7 +48,7 @@ func (s Span) next(t time.Time) time.Time {
 				date++
 			}
 			at := time.Date(t.Year(), t.Month(), date, int(clock/time.Hour),
-				int(clock%time.Hour/time.Minute), 0, 0, s.Zone)
+				int(clock%time.Hour/time.Minute), 0, 0, zone)
 			if at.After(t) && (first.IsZero() || at.Before(first)) {
 				first = at
 			}
