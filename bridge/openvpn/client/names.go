@@ -150,8 +150,8 @@ func writeKnown[T any](path string, known map[string]T) error {
 	return statefile.Write(path, data)
 }
 
-// usable returns the addresses that a server can have, IPv4 first, in a stableAfter order within a
-// family.
+// usable returns the addresses that a server can have, IPv4 first, within a family in their
+// order.
 func usable(addrs []netip.Addr) []netip.Addr {
 	var out []netip.Addr
 	for _, a := range addrs {

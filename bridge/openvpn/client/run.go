@@ -208,7 +208,7 @@ func (r *run) ended(served <-chan struct{}) failure {
 	return failure{state: StateBackoff, cause: cause}
 }
 
-// handle takes what openvpn says. It returns a outcome when the process must end.
+// handle takes what openvpn says. It returns an outcome when the process must end.
 func (r *run) handle(e event) *outcome {
 	switch e := e.(type) {
 	case holdEvent:

@@ -114,8 +114,8 @@ func wide(p netip.Prefix) bool {
 
 // unicast reports whether a can be the address of one host.
 func unicast(a netip.Addr) bool {
-	return a.IsValid() && !a.Is4In6() && !a.IsUnspecified() && !a.IsMulticast() &&
-		!a.IsLoopback() && (!a.Is4() || a.As4()[0] != 0 && a.As4()[0] < 240)
+	return a.IsValid() && !a.Is4In6() && a.Zone() == "" && !a.IsUnspecified() &&
+		!a.IsMulticast() && !a.IsLoopback() && (!a.Is4() || a.As4()[0] != 0 && a.As4()[0] < 240)
 }
 
 // maskBits returns the length of a netmask; 32 where there is none (topology net30) or it has
@@ -153,7 +153,7 @@ func (s *Session) takeMTU(text string, warn func(string, ...any)) {
 // gateway returns the first of the texts that is an address of a host, or the zero Addr.
 func gateway(texts ...string) netip.Addr {
 	for _, text := range texts {
-		if a, err := netip.ParseAddr(text); err == nil && unicast(a) && a.Zone() == "" {
+		if a, err := netip.ParseAddr(text); err == nil && unicast(a) {
 			return a
 		}
 	}

@@ -228,8 +228,10 @@ func TestParseSession(t *testing.T) {
 		{name: "resolvers that cannot be", env: env("foreign_option_1",
 			"dhcp-option DNS 127.0.0.53", "foreign_option_2", "dhcp-option DNS 192.168.1.1",
 			"foreign_option_3", "dhcp-option DNS x",
-			"foreign_option_4", "dhcp-option DNS6 ::ffff:192.168.1.1"),
-			want: "[10.8.0.2/24]|invalid IP|invalid IP|1500|[]", warnings: 4},
+			"foreign_option_4", "dhcp-option DNS6 ::ffff:192.168.1.1",
+			// no prefix contains an address with a zone, that of the LAN neither
+			"foreign_option_5", "dhcp-option DNS6 fd00::7%x"),
+			want: "[10.8.0.2/24]|invalid IP|invalid IP|1500|[]", warnings: 5},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s, warnings, err := parseSession(tc.env, lan)
