@@ -176,7 +176,7 @@ func (c *Credentials) read() error {
 	if err != nil {
 		return err
 	}
-	text := strings.ReplaceAll(string(bytes.TrimPrefix(data, []byte("\ufeff"))), "\r\n", "\n")
+	text := strings.ReplaceAll(string(data), "\r\n", "\n")
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	if len(lines) > 3 || slices.Contains(lines, "") || strings.ContainsRune(text, 0) {
 		return fmt.Errorf("%s: %w: %s", c.Path, ErrValue, credentialsForm)
@@ -214,14 +214,16 @@ func (d *decoder) fileError(path string, at Position, err error) {
 
 var errNotRegular = errors.New("not a regular file")
 
-// readPrivate reads a file that nobody but its owner may read or write.
+// readPrivate reads a file that nobody but its owner may read or write. It leaves out the mark that
+// some editors put before UTF-8.
 func readPrivate(path string) ([]byte, error) {
-	return readRegular(path, func(mode fs.FileMode) error {
+	data, err := readRegular(path, func(mode fs.FileMode) error {
 		if mode&0o077 != 0 {
 			return fmt.Errorf("%s has mode %04o: %w", path, mode, ErrInsecureMode)
 		}
 		return nil
 	})
+	return bytes.TrimPrefix(data, []byte("\ufeff")), err
 }
 
 // readRegular reads a regular file whose mode check allows. The check is made on the open file, so
