@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"slices"
@@ -37,6 +38,7 @@ type names struct {
 	resolver Resolver
 	question func(host string) string // what DNS is asked for in its place
 	now      func() time.Time
+	log      *slog.Logger
 	mu       sync.Mutex
 	known    map[string]answer
 }
@@ -54,7 +56,7 @@ type answer struct {
 // openNames reads what is remembered at path. What cannot be read is forgotten.
 func openNames(path string, resolver Resolver, question func(string) string) *names {
 	n := &names{path: path, resolver: resolver, question: question, now: time.Now,
-		known: readKnown[answer](path)}
+		log: slog.New(slog.DiscardHandler), known: readKnown[answer](path)}
 	for host, a := range n.known {
 		if a.Addrs = usable(a.Addrs); len(a.Addrs) == 0 {
 			delete(n.known, host)
@@ -96,9 +98,9 @@ func (n *names) lookup(ctx context.Context, r profile.Remote, again,
 	defer cancel()
 	found, err := n.resolver.LookupNetIP(ctx, "ip", n.question(r.Host))
 	if found = usable(found); err == nil && len(found) > 0 {
-		err = n.remember(r.Host, found)
+		n.remember(r.Host, found)
 		if addrs = ofFamily(found, r.Family); len(addrs) > 0 {
-			return addrs, false, err
+			return addrs, false, nil
 		}
 	}
 	if err == nil {
@@ -117,19 +119,19 @@ func (n *names) last(r profile.Remote) []netip.Addr {
 	return ofFamily(n.known[r.Host].Addrs, r.Family)
 }
 
-// remember keeps an answer, and writes all of them when it is new.
-func (n *names) remember(host string, addrs []netip.Addr) error {
+// remember keeps an answer, and writes all of them when it is new. If they cannot be written, this
+// process remembers all the same.
+func (n *names) remember(host string, addrs []netip.Addr) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	same := slices.Equal(n.known[host].Addrs, addrs)
 	n.known[host] = answer{Addrs: addrs, Time: n.now(), fresh: true}
 	if same {
-		return nil
+		return
 	}
 	if err := writeKnown(n.path, n.known); err != nil {
-		return fmt.Errorf("remembering the address of %s: %w", host, err)
+		n.log.Warn("cannot remember the address of a server", "name", host, "error", err)
 	}
-	return nil
 }
 
 // readKnown reads what writeKnown wrote. What cannot be read is forgotten.

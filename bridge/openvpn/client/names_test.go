@@ -73,6 +73,22 @@ func TestRemembersNames(t *testing.T) {
 	}
 }
 
+// An answer that cannot be written, as on a full disk, is no failure of DNS, and is used as well.
+func TestRemembersUnwritten(t *testing.T) {
+	r := &testResolver{answers: map[string][]netip.Addr{
+		"a.example.net": {netip.MustParseAddr("198.51.100.1")}}}
+	n := openNames(filepath.Join(t.TempDir(), "missing", "names.json"), r, plainName)
+	for range 2 {
+		if got, old, err := n.lookup(t.Context(), profile.Remote{Host: "a.example.net"}, false,
+			false); err != nil || old || len(got) != 1 {
+			t.Errorf("got %v, %v, %v", got, old, err)
+		}
+	}
+	if r.asked.Load() != 1 {
+		t.Errorf("DNS was asked %d times within a minute", r.asked.Load())
+	}
+}
+
 // slowResolver does not answer.
 type slowResolver struct{ limit time.Duration }
 

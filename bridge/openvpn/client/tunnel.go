@@ -189,6 +189,7 @@ func (t *Tunnel) Run(ctx context.Context) error {
 	defer t.running.Store(false)
 	n := openNames(filepath.Join(t.cfg.StateDir, t.cfg.Name+".names.json"), t.cfg.Resolver,
 		t.cfg.Profile.Question)
+	n.log = t.log
 	t.servers = newServerList(t.cfg.Profile, n, t.cfg.Order)
 	t.servers.pace = openPace(filepath.Join(t.cfg.StateDir, t.cfg.Name+".pace.json"))
 	t.servers.sort()
