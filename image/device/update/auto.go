@@ -127,7 +127,8 @@ func (b *Box) step(ctx context.Context, a Auto, status Status, state *autoState,
 			return state.waits(), nil
 		}
 		return state.restarts(), b.Restart(ctx)
-	case now.Sub(state.Looked) < lookEvery && !now.Before(state.Looked) && !a.Now:
+	case now.Sub(state.Looked) < lookEvery && !now.Before(state.Looked) && !a.Now &&
+		(state.Offered == "" || now.Before(state.Turn)):
 		return "", nil
 	}
 	c, err := b.channel(ctx, a, state, now)
@@ -150,7 +151,7 @@ func (b *Box) step(ctx context.Context, a Auto, status Status, state *autoState,
 		return fmt.Sprintf("version %s failed its trial on this box; waiting for a newer one",
 			c.Version), nil
 	case now.Before(turn) && !a.Now:
-		state.Offered, state.Turn = c.Version, turn
+		state.Looked, state.Offered, state.Turn = now, c.Version, turn
 		return fmt.Sprintf("version %s is there; this box's turn is at %s", c.Version,
 			minute(turn)), nil
 	}

@@ -117,6 +117,29 @@ func TestBoxKeepsItselfCurrent(t *testing.T) {
 	}
 }
 
+// A box that waits for its turn asks the server no more often than any other, and when it has come.
+func TestWaitingForTheTurn(t *testing.T) {
+	s := newServer(t)
+	s.offer("1.1.0", 0, nil)
+	asked, get := 0, s.Get
+	s.Get = func(ctx context.Context, address string) ([]byte, error) {
+		asked++
+		return get(ctx, address)
+	}
+	s.mustStep()
+	turn := s.autoState().Turn
+	looks := int(turn.Sub(s.now)/lookEvery) + 1
+	for ; s.now.Before(turn); s.now = s.now.Add(10 * time.Minute) {
+		s.mustStep()
+	}
+	if looks < 2 || asked != 2*looks || s.state(t) != InUse {
+		t.Errorf("asked for %d files, want 2 in each of %d looks", asked, looks)
+	}
+	if s.mustStep(); s.state(t) != Prepared {
+		t.Errorf("state %s after the turn", s.state(t))
+	}
+}
+
 // A person's wish goes before the turn and the window, and a version that failed stays out.
 func TestUpdateAtOnce(t *testing.T) {
 	s := newServer(t)

@@ -151,7 +151,7 @@ func (b *Box) Apply(ctx context.Context, file io.ReadSeeker, allowDowngrade bool
 	}
 	// What a person installs is restarted into when that person wants it.
 	state := b.autoState()
-	state.Staged, state.RestartAt, state.Complaint = "", time.Time{}, ""
+	state.Staged, state.Offered, state.RestartAt, state.Complaint = "", "", time.Time{}, ""
 	if err := b.saveAutoState(state); err != nil {
 		return Manifest{}, err
 	}
