@@ -38,9 +38,9 @@ func (v Vendor) Download(ctx context.Context, name, dir string) (string, error) 
 	if _, err := apt.run(ctx, "apt-get", "download", "-qq", name); err != nil {
 		return "", fmt.Errorf("downloading %s: %w", name, err)
 	}
-	files, err := filepath.Glob(filepath.Join(dir, name+"_*.deb"))
-	if err != nil || len(files) != 1 {
-		return "", fmt.Errorf("downloading %s: %d files (%w)", name, len(files), err)
+	files, _ := filepath.Glob(filepath.Join(dir, name+"_*.deb")) // the pattern is well-formed
+	if len(files) != 1 {
+		return "", fmt.Errorf("downloading %s: %d files", name, len(files))
 	}
 	return files[0], nil
 }

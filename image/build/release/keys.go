@@ -48,9 +48,12 @@ func LoadKeys(folder string) (Keys, error) {
 		return Keys{}, err
 	}
 	ring, err := openpgp.ReadArmoredKeyRing(bytes.NewReader(text))
-	if err != nil || len(ring) != 1 || ring[0].PrivateKey == nil || ring[0].PrivateKey.Encrypted {
-		return Keys{}, fmt.Errorf("reading the repository's key: want one private key without a "+
-			"passphrase, ASCII-armoured (%w)", err)
+	if err != nil {
+		return Keys{}, fmt.Errorf("reading the repository's key: %w", err)
+	}
+	if len(ring) != 1 || ring[0].PrivateKey == nil || ring[0].PrivateKey.Encrypted {
+		return Keys{}, errors.New(
+			"reading the repository's key: want one private key without a passphrase")
 	}
 	k.Apt = ring[0]
 	return k, nil

@@ -111,7 +111,7 @@ func (b *Bundle) verifyPayload() error {
 	return nil
 }
 
-// slot returns a reader of the unpacked slot, which checks its sum at the end.
+// slot returns a reader of the unpacked slot.
 func (b *Bundle) slot() (io.ReadCloser, error) {
 	if _, err := b.payload.Seek(b.start, io.SeekStart); err != nil {
 		return nil, fmt.Errorf("reading the bundle: %w", err)

@@ -39,9 +39,12 @@ func (b *Bundle) install(ctx context.Context, device string) error {
 	}
 	defer f.Close()
 	size, err := f.Seek(0, io.SeekEnd)
-	if err != nil || size < b.Manifest.SlotSize {
-		return fmt.Errorf("writing the slot: it has %d bytes, the bundle needs %d (%w)", size,
-			b.Manifest.SlotSize, err)
+	if err != nil {
+		return fmt.Errorf("measuring the slot: %w", err)
+	}
+	if size < b.Manifest.SlotSize {
+		return fmt.Errorf("writing the slot: %w: it has %d bytes, the bundle needs %d",
+			ErrTooLarge, size, b.Manifest.SlotSize)
 	}
 	src, err := b.slot()
 	if err != nil {

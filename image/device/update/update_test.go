@@ -256,6 +256,20 @@ func TestRefusedBundlesChangeNothing(t *testing.T) {
 	}
 }
 
+// A bundle that does not fit says so, and leaves what is in the slot.
+func TestBundleLargerThanTheSlot(t *testing.T) {
+	f := newFixture(t)
+	f.write(t, "run/slot-b", []byte("small"))
+	_, err := f.Apply(context.Background(), bytes.NewReader(f.bundle(t, "cloud-amd64", f.key)),
+		false)
+	if !errors.Is(err, ErrTooLarge) || strings.Contains(err.Error(), "%!") {
+		t.Errorf("error %v", err)
+	}
+	if got := f.read(t, "run/slot-b"); string(got) != "small" {
+		t.Errorf("the slot has %d bytes", len(got))
+	}
+}
+
 // A context that ends in the middle is like a power cut: the slot must not pass for a system.
 func TestInterruptedWriteIsNoSystem(t *testing.T) {
 	f := newFixture(t)
