@@ -145,7 +145,7 @@ func (r *record) restore(key string) error {
 		}
 	}
 	r.data.Sysctls = slices.Delete(r.data.Sysctls, i, i+1)
-	return r.save()
+	return r.trySave()
 }
 
 func (r *record) find(key string) int {

@@ -54,7 +54,7 @@ func TestSysctlOfAllInterfacesSetMeanwhile(t *testing.T) {
 }
 
 // A full disk keeps no value from being set: it is put back by the process that set it, and by any
-// other once there was space to write it down.
+// other once there was space to write it down, also on a disk that is full again.
 func TestSysctlWhileTheDiskIsFull(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: mounting needs root")
@@ -88,6 +88,7 @@ func TestSysctlWhileTheDiskIsFull(t *testing.T) {
 		if _, err := k.Observe(); err != nil {
 			t.Error(err)
 		}
+		sh(t, "head -c 100000 /dev/zero > "+fill+" 2>/dev/null || true")
 		if _, err := open(t, record).Restore(context.Background()); err != nil {
 			t.Error(err)
 		}
