@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"golang.org/x/crypto/blake2b"
 )
 
@@ -96,19 +97,23 @@ func (b *Box) Step(ctx context.Context, a Auto, now time.Time) (string, error) {
 }
 
 func (b *Box) saveAutoState(s autoState) error {
-	if err := writeJSON(b.autoFile(), s); err != nil {
+	if err := writeJSON(b.autoFile(), s, 0o600); err != nil {
 		return fmt.Errorf("noting the state of updates: %w", err)
 	}
 	return nil
 }
 
-// writeJSON writes a value as JSON to a file that only root may read, whose directory it makes.
-func writeJSON(file string, value any) error {
+// writeJSON replaces a file by a value as JSON: at once, or not at all. It makes its directory.
+func writeJSON(file string, value any, mode os.FileMode) error {
 	text, err := json.Marshal(value)
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, text, 0o600))
+	dir := filepath.Dir(file)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return renameio.WriteFile(file, text, mode, renameio.WithTempDir(dir))
 }
 
 func (b *Box) step(ctx context.Context, a Auto, status Status, state *autoState,

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // server is a release that the box looks at, and a clock.
@@ -164,6 +166,30 @@ func TestUpdateAtOnce(t *testing.T) {
 	}
 	if told := s.mustStep(); !s.restarted {
 		t.Errorf("what a person installed is not restarted into: %q", told)
+	}
+}
+
+// A full disk takes nothing from what is remembered: an older channel file is refused all the same.
+func TestStateOnAFullDisk(t *testing.T) {
+	b := &Box{DataDir: t.TempDir()}
+	if err := unix.Mount("none", b.DataDir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skip("SKIPPED: this user or container may not mount:", err)
+	}
+	defer func() { _ = unix.Unmount(b.DataDir, unix.MNT_DETACH) }()
+	newest := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	if err := b.saveAutoState(autoState{Newest: newest}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(b.DataDir, "fill"), make([]byte, 1<<20),
+		0o600); !errors.Is(err, unix.ENOSPC) {
+		t.Fatal(err)
+	}
+	if err := b.saveAutoState(autoState{Newest: newest,
+		Told: strings.Repeat("x", 1<<14)}); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("saved on a full disk: %v", err)
+	}
+	if got := b.autoState().Newest; !got.Equal(newest) {
+		t.Errorf("the newest channel file is of %v afterwards", got)
 	}
 }
 

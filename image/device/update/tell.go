@@ -1,11 +1,9 @@
 package update
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -61,20 +59,12 @@ func (b *Box) Tell() error {
 		return err
 	}
 	all := problems(status, b.autoState(), b.noted().Rollback)
-	text, err := json.Marshal(all)
-	if err != nil {
-		return fmt.Errorf("telling of updates: %w", err)
-	}
 	if len(all) == 0 {
 		err = os.Remove(b.Told)
-		if errors.Is(err, os.ErrNotExist) {
-			err = nil
-		}
 	} else {
-		err = errors.Join(os.MkdirAll(filepath.Dir(b.Told), 0o755),
-			os.WriteFile(b.Told, text, 0o644))
+		err = writeJSON(b.Told, all, 0o644)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("telling of updates: %w", err)
 	}
 	return nil

@@ -73,7 +73,8 @@ func (b *Box) rememberHealth(ctx context.Context, rollback bool) error {
 	if err != nil {
 		before = Health{Errors: []string{noDaemon}}
 	}
-	err = writeJSON(b.healthFile(), note{Health: before, Rollback: rollback, Config: b.config()})
+	err = writeJSON(b.healthFile(), note{Health: before, Rollback: rollback, Config: b.config()},
+		0o600)
 	if err != nil {
 		return fmt.Errorf("noting the present state: %w", err)
 	}
