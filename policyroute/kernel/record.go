@@ -91,8 +91,8 @@ func (r *record) save() error {
 }
 
 // trySave saves the record, or keeps it in memory alone while the disk is full: traffic depends on
-// the change that it is about. Until it can be saved, only this process can put the value back; what
-// it has put back already may be put back again.
+// the change that it is about. Until it can be saved, only this process can put the value back; one
+// that is back already may be put back again.
 func (r *record) trySave() error {
 	err := r.save()
 	if errors.Is(err, unix.ENOSPC) {
