@@ -1,7 +1,6 @@
 package web
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,7 +64,7 @@ type upload struct {
 	since   time.Time
 }
 
-// path returns where the file is.
+// uploadPath returns where the file is.
 func (s *Server) uploadPath() string { return filepath.Join(s.config.Dir, ".upload") }
 
 func (s *Server) routeUpload(mux *http.ServeMux) {
@@ -102,7 +101,6 @@ func (s *Server) takeUpload(w http.ResponseWriter, r *http.Request) {
 		err = s.begin(request, trying)
 	}
 	if err != nil {
-		s.upload.leave()
 		s.record(r, "upload a profile", err)
 		_, _ = io.Copy(io.Discard, r.Body)
 		s.showUpload(w, r, request, err)
@@ -117,9 +115,15 @@ func (s *Server) takeUpload(w http.ResponseWriter, r *http.Request) {
 var errToken = errors.New("the form is out of date")
 
 // receive reads the form, and writes the file to its place. Nothing is written before the form's
-// token, its first field, was right.
-func (s *Server) receive(r *http.Request) (api.ImportRequest, error) {
-	var out api.ImportRequest
+// token, its first field, was right. On an error no file is left.
+func (s *Server) receive(r *http.Request) (out api.ImportRequest, err error) {
+	kept := false
+	defer func() {
+		if err != nil && kept {
+			s.upload.leave()
+			err = errors.Join(err, s.forget())
+		}
+	}()
 	parts, err := r.MultipartReader()
 	if err != nil {
 		return out, errToken
@@ -148,6 +152,10 @@ func (s *Server) receive(r *http.Request) (api.ImportRequest, error) {
 			fields[part.FormName()] = append(fields[part.FormName()], value)
 			continue
 		}
+		if err := s.begin(api.ImportRequest{}, receiving); err != nil {
+			return out, err
+		}
+		kept = true
 		if out.File, out.Size, err = s.keep(part); err != nil {
 			return out, err
 		}
@@ -165,9 +173,6 @@ func readField(part *multipart.Part) (string, error) {
 
 // keep writes a file of the form to its place, which only one request at a time may do.
 func (s *Server) keep(part *multipart.Part) (name string, size int64, err error) {
-	if err := s.begin(api.ImportRequest{}, receiving); err != nil {
-		return "", 0, err
-	}
 	if err := os.MkdirAll(s.config.Dir, 0o700); err != nil {
 		return "", 0, fmt.Errorf("keeping the file: %w", err)
 	}
@@ -176,12 +181,11 @@ func (s *Server) keep(part *multipart.Part) (name string, size int64, err error)
 		return "", 0, fmt.Errorf("keeping the file: %w", err)
 	}
 	size, err = io.Copy(f, io.LimitReader(part, maxUpload+1))
-	if size > maxUpload {
-		err = errors.Join(err, f.Close(), s.forget())
-		return "", 0, cmp.Or(err, fmt.Errorf("the file is larger than %d MB", maxUpload>>20))
-	}
 	if err := errors.Join(err, f.Close()); err != nil {
-		return "", 0, errors.Join(fmt.Errorf("receiving the file: %w", err), s.forget())
+		return "", 0, fmt.Errorf("receiving the file: %w", err)
+	}
+	if size > maxUpload {
+		return "", 0, fmt.Errorf("the file is larger than %d MB", maxUpload>>20)
 	}
 	return part.FileName(), size, nil
 }

@@ -290,6 +290,54 @@ func TestUpload(t *testing.T) {
 	}
 }
 
+// TestRefusedFormsLeaveOthersAlone: while a file comes in, other forms are refused, do not make
+// room for a third one, and leave no file themselves.
+func TestRefusedFormsLeaveOthersAlone(t *testing.T) {
+	of := &box{}
+	of.set(working())
+	s, server := served(t, of)
+	service := serveImports(t, s, works)
+	owner := visit(t, server.URL)
+	owner.login(ownerPassword)
+	token := owner.token()
+	body, kind := form(token, "a.ovpn", "client\n", "target", "=provider")
+	slow, rest := io.Pipe()
+	half := bytes.Index(body.Bytes(), []byte("client\n")) + 3
+	answered := make(chan int)
+	go func() {
+		code, _ := owner.upload(slow, kind)
+		answered <- code
+	}()
+	if _, err := rest.Write(body.Next(half)); err != nil {
+		t.Fatal(err)
+	}
+	owner.shows("Receiving a file")
+	for _, file := range []string{"", "b.ovpn", "c.ovpn"} {
+		if code, text := owner.upload(form(token, file, "other\n", "target", "=provider")); code != 422 {
+			t.Errorf("%q: %d\n%s", file, code, text)
+		}
+		if _, text := owner.ask(http.MethodGet, "/profile", nil); !strings.Contains(text, "Receiving") {
+			t.Errorf("%q ends what is received:\n%s", file, text)
+		}
+	}
+	if _, err := io.Copy(rest, body); err != nil {
+		t.Fatal(err)
+	}
+	_ = rest.Close()
+	if code := <-answered; code != http.StatusSeeOther {
+		t.Errorf("the first one: %d", code)
+	}
+	owner.shows("Put it in force")
+	if _, content, n := service.last(); content != "client\n" || n != 1 {
+		t.Errorf("tried %q, after %d requests", content, n)
+	}
+	owner.ask(http.MethodPost, "/profile/discard", map[string][]string{"token": {token}})
+	owner.upload(form(token, "a.ovpn", "client\n", "target", "+")) // without a name
+	if _, err := os.Lstat(s.uploadPath()); !os.IsNotExist(err) {
+		t.Errorf("a file is left: %v", err)
+	}
+}
+
 // TestUploadWithoutService says what to do by hand.
 func TestUploadWithoutService(t *testing.T) {
 	of := &box{}
