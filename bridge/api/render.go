@@ -196,12 +196,9 @@ func (p *page) egress(e Egress) {
 }
 
 func (p *page) policy(rule Policy) {
-	now := "blocked"
-	switch {
-	case rule.Off:
+	now := rule.Exits()
+	if rule.Off {
 		now = "not now"
-	case rule.Egress != "":
-		now = rule.Egress
 	}
 	p.title(fmt.Sprintf("%s → %s for %s", rule.Name, now, p.age(rule.Since)))
 	p.field("from", strings.Join(rule.From, ", "))

@@ -137,17 +137,11 @@ func (p *page) traffic(s Status) {
 		if len(rule.At) > 0 {
 			from += " (" + strings.Join(rule.At, ", ") + ")"
 		}
-		now := "blocked"
-		switch {
-		case rule.Off:
+		if rule.Off {
 			p.text("  ", from+" → not now")
 			continue
-		case rule.Egress6 != "":
-			now = fmt.Sprintf("%s, IPv6 by %s", rule.Egress, rule.Egress6)
-		case rule.Egress != "":
-			now = rule.Egress
 		}
-		now += unanswered(s, rule.Egress)
+		now := rule.Exits() + unanswered(s, rule.Egress)
 		why := ""
 		if len(rule.Wanted) > 0 && (rule.Egress == "" || rule.Egress != rule.Wanted[0]) {
 			why = because(rule.Why)
@@ -162,6 +156,16 @@ func (p *page) traffic(s Status) {
 			p.text("  ", fmt.Sprintf("%s: the interface %s is %s", i.Name, i.Interface, i.State))
 		}
 	}
+}
+
+// Exits says which egresses carry the rule's traffic now: "provider", "provider, IPv6 by backup",
+// "blocked", or "blocked, IPv6 by backup".
+func (rule Policy) Exits() string {
+	text := cmp.Or(rule.Egress, "blocked")
+	if rule.Egress6 != "" {
+		text += ", IPv6 by " + rule.Egress6
+	}
+	return text
 }
 
 // unanswered says so where nothing beyond an egress answers.

@@ -87,6 +87,28 @@ func FuzzWrap(f *testing.F) {
 	})
 }
 
+// Each IP version of a rule is told of, also where the other one alone has an exit.
+func TestExitsOfBothVersions(t *testing.T) {
+	for _, tt := range []struct {
+		rule Policy
+		want string
+	}{
+		{Policy{Egress: "a"}, "a"}, {Policy{}, "blocked"},
+		{Policy{Egress: "a", Egress6: "six"}, "a, IPv6 by six"},
+		{Policy{Egress6: "six"}, "blocked, IPv6 by six"},
+	} {
+		s := Status{Time: noon, Policies: []Policy{tt.rule}}
+		s.Policies[0].Name, s.Policies[0].Since = "policy[0]", noon
+		want := " → " + tt.want + " for 0s\n"
+		if got := Render(s); !strings.Contains(got, "all"+want) {
+			t.Errorf("%+v:\n%s", tt.rule, got)
+		}
+		if got := RenderDetails(s); !strings.Contains(got, "policy[0]"+want) {
+			t.Errorf("%+v:\n%s", tt.rule, got)
+		}
+	}
+}
+
 // A controller's title for its network cannot steer the terminal of who looks at it.
 func TestRenderIsPlain(t *testing.T) {
 	network := Status{Networks: []Network{{Title: "\x1b]0;owned\a\u202etxet"}}}

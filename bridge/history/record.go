@@ -1,7 +1,6 @@
 package history
 
 import (
-	"cmp"
 	"maps"
 	"math"
 	"slices"
@@ -111,12 +110,9 @@ func (m *memory) changed(s api.Status) {
 		m.note(s.Time, thing{kindIngress, i.Name}, i.State, i.LastChange.At, i.LastChange.Cause)
 	}
 	for _, p := range s.Policies {
-		to := cmp.Or(p.Egress, "blocked")
+		to := p.Exits()
 		if p.Off {
 			to = "not in force"
-		}
-		if p.Egress6 != "" {
-			to += ", IPv6 by " + p.Egress6
 		}
 		m.note(s.Time, thing{"policy", p.Name}, to, p.Since, p.Why)
 	}

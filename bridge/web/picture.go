@@ -82,10 +82,12 @@ func ruleNode(r api.Policy) node {
 	case r.Off:
 		n.Class, n.Text = "dead", "Not now: "+strings.Join(r.At, ", ")
 		return n
-	case r.Egress == "" && len(r.Wanted) > 0:
-		n.Class, n.Text = "dead", "Blocked: no exit is connected"
 	case r.Egress != "":
 		n.Class, n.Text = "used", "Leaves "+leavesBy(r)
+	case r.Egress6 != "":
+		n.Class, n.Text = "used", sentence(leavesBy(r))
+	case len(r.Wanted) > 0:
+		n.Class, n.Text = "dead", "Blocked: no exit is connected"
 	}
 	if len(r.Wanted) > 1 {
 		n.Text += " (order: " + strings.Join(r.Wanted, ", ") + ")"

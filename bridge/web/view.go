@@ -270,11 +270,9 @@ func leavesBy(p api.Policy) string {
 	case p.Off:
 		return "not in force"
 	case p.Egress == "":
-		return "blocked"
-	case p.Egress6 != "":
-		return fmt.Sprintf("by %s, IPv6 by %s", p.Egress, p.Egress6)
+		return p.Exits()
 	}
-	return "by " + p.Egress
+	return "by " + p.Exits()
 }
 
 // perSecond writes a rate in bits, as lines are sold.
