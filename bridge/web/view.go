@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/health"
@@ -225,10 +227,11 @@ func words(state string) string {
 
 // sentence begins a text with a capital letter.
 func sentence(text string) string {
-	if text == "" {
+	first, size := utf8.DecodeRuneInString(text)
+	if size == 0 {
 		return ""
 	}
-	return strings.ToUpper(text[:1]) + text[1:]
+	return string(unicode.ToUpper(first)) + text[size:]
 }
 
 // age tells how long ago something was, so coarsely that the text stays the same for a while.
