@@ -64,7 +64,8 @@ func (a *audit) append(e Entry) error {
 	if err != nil {
 		return err //nolint:wrapcheck // likewise
 	}
-	_, err = f.Write(append(line, '\n'))
+	// The line's end comes first: one that was cut off by a loss of power spoils no other.
+	_, err = f.Write(append([]byte{'\n'}, line...))
 	return errors.Join(err, f.Close())
 }
 
@@ -86,7 +87,7 @@ func (a *audit) last(n int) ([]Entry, error) {
 		slices.Reverse(lines)
 		for _, line := range lines {
 			var e Entry
-			// A line that was cut off by a loss of power is left out.
+			// A line that was cut off, and the empty first one, are left out.
 			if len(out) < n && json.Unmarshal(line, &e) == nil {
 				out = append(out, e)
 			}
