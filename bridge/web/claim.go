@@ -122,14 +122,16 @@ func (a *Accounts) Code() (string, error) {
 // WithdrawClaim has nobody claim the page any more, and forgets what strangers tried on it. It is
 // idempotent.
 func (a *Accounts) WithdrawClaim() error {
-	all, err := a.read()
-	if err != nil || len(all) > 0 {
-		return errors.Join(err, a.spend())
-	}
-	if err := os.RemoveAll(a.dir); err != nil {
-		return fmt.Errorf("withdrawing the claim: %w", err)
-	}
-	return nil
+	return a.locked(func() error {
+		all, err := a.read()
+		if err != nil || len(all) > 0 {
+			return errors.Join(err, a.spend())
+		}
+		if err := os.RemoveAll(a.dir); err != nil {
+			return fmt.Errorf("withdrawing the claim: %w", err)
+		}
+		return nil
+	})
 }
 
 // spend removes the claim, if there is one.

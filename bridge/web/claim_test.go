@@ -165,6 +165,31 @@ func TestOneClaimWins(t *testing.T) {
 	}
 }
 
+// TestWithdrawalWaits: while somebody claims the page, nobody else takes the claim away, and the
+// new owner's password with it.
+func TestWithdrawalWaits(t *testing.T) {
+	a, _ := claimable(t, &machine{boot: "1"})
+	withdrawn := make(chan error, 1)
+	err := a.locked(func() error {
+		go func() { withdrawn <- OpenAccounts(a.dir).WithdrawClaim() }()
+		select {
+		case err := <-withdrawn:
+			t.Errorf("withdrawn: %v", err)
+		case <-time.After(50 * time.Millisecond):
+		}
+		return a.set(Owner, ownerPassword)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-withdrawn; err != nil {
+		t.Error(err)
+	}
+	if role, _, ok, err := a.Check(ownerPassword); role != Owner || !ok || err != nil {
+		t.Errorf("the owner's password: %v %v %v", role, ok, err)
+	}
+}
+
 // TestClaimIsPrivate: nobody but the box reads the code, and a damaged one tells nothing of it.
 func TestClaimIsPrivate(t *testing.T) {
 	a, code := claimable(t, &machine{boot: "1"})
