@@ -66,6 +66,23 @@ func TestPastEvents(t *testing.T) {
 	}
 }
 
+// TestRatesWhileMuchHappens: looks that come one upon the other, as while exits fail, do not keep
+// rates from being measured.
+func TestRatesWhileMuchHappens(t *testing.T) {
+	at := working()
+	f := newFeed(nil)
+	for range 6 {
+		f.take(at)
+		at.Time = at.Time.Add(lookWatched / 4)
+		at.Egresses = slices.Clone(at.Egresses)
+		at.Egresses[0].Counters.BytesIn += 1000
+	}
+	want := 1000 / (lookWatched / 4).Seconds()
+	if got := f.latest().rates[at.Egresses[0].Name].in; got != want {
+		t.Errorf("%v bytes a second, want %v", got, want)
+	}
+}
+
 // remembering is a box whose provider carried the same each minute for an hour, but for one minute
 // of which nothing is known, and whose backup was asked for a minute later.
 func remembering() *withPast {

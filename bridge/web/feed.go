@@ -34,19 +34,19 @@ type event struct {
 // feed reads the status for all that watch it, and keeps what happened. Safe for concurrent use.
 type feed struct {
 	backend api.Backend
-	now     func() time.Time
 
 	mu       sync.Mutex
 	status   api.Status
+	counted  api.Status       // of which rates were measured last
 	rates    map[string]rates // by egress
 	changes  []event          // the newest first
 	watchers map[chan struct{}]bool
 	begun    chan struct{} // fires when the first watcher comes
 }
 
-func newFeed(backend api.Backend, now func() time.Time) *feed {
-	return &feed{backend: backend, now: now, rates: map[string]rates{},
-		watchers: map[chan struct{}]bool{}, begun: make(chan struct{}, 1)}
+func newFeed(backend api.Backend) *feed {
+	return &feed{backend: backend, rates: map[string]rates{}, watchers: map[chan struct{}]bool{},
+		begun: make(chan struct{}, 1)}
 }
 
 // run reads the status until ctx ends: at each change, and now and then.
@@ -75,15 +75,20 @@ func (f *feed) run(ctx context.Context) {
 	}
 }
 
-// look reads the status once and wakes the watchers.
-func (f *feed) look() {
-	s := f.backend.Status()
+// look reads the status once.
+func (f *feed) look() { f.take(f.backend.Status()) }
+
+// take takes a status over and wakes the watchers.
+func (f *feed) take(s api.Status) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.status.Time.IsZero() {
 		f.recall(s.Started)
 	}
-	f.rates = ratesOf(f.status, s, f.rates)
+	// Looks that are close together say nothing of rates.
+	if d := s.Time.Sub(f.counted.Time); d >= lookWatched/2 || d < 0 {
+		f.rates, f.counted = ratesOf(f.counted, s), s
+	}
 	f.note(s)
 	f.status = s
 	for c := range f.watchers {
@@ -94,14 +99,14 @@ func (f *feed) look() {
 	}
 }
 
-// ratesOf returns what the egresses carry between two looks. Looks that are too close together say
-// nothing, and the rates of before stay.
-func ratesOf(before, after api.Status, known map[string]rates) map[string]rates {
-	seconds := after.Time.Sub(before.Time).Seconds()
-	if seconds < lookWatched.Seconds()/2 {
-		return known
-	}
+// ratesOf returns what the egresses carried between two statuses; nothing where the clock was set
+// back in between.
+func ratesOf(before, after api.Status) map[string]rates {
 	out := map[string]rates{}
+	seconds := after.Time.Sub(before.Time).Seconds()
+	if seconds <= 0 {
+		return out
+	}
 	for _, e := range after.Egresses {
 		i := slices.IndexFunc(before.Egresses,
 			func(b api.Egress) bool { return b.Name == e.Name && b.Interface == e.Interface })

@@ -79,7 +79,7 @@ func New(c Config) *Server {
 	}
 	s := &Server{
 		config: c, accounts: OpenAccounts(c.Dir), audit: &audit{dir: c.Dir, log: c.Log},
-		feed: newFeed(c.Backend, c.Now), assets: assets(),
+		feed: newFeed(c.Backend), assets: assets(),
 		allWrong: rate.NewLimiter(rate.Every(allEvery), allBurst),
 	}
 	s.limitBy(c.Now)
