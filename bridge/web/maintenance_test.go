@@ -81,6 +81,7 @@ func backupForm(token, first, again string) url.Values {
 // TestMaintenanceRoles: only the owner, on this page, has the box do something, and each is noted.
 func TestMaintenanceRoles(t *testing.T) {
 	t.Parallel()
+	longest := strings.Repeat("ä", maxPassword)
 	for _, who := range []string{"nobody", "viewer", "owner"} {
 		of := &box{}
 		status := working()
@@ -113,6 +114,10 @@ func TestMaintenanceRoles(t *testing.T) {
 			{http.MethodPost, "/maintenance/messages", nil, answers(401, 403, 404)},
 			{http.MethodPost, "/maintenance/backup", map[string]string{"passphrase": passphrase,
 				"again": passphrase}, answers(401, 403, 200)},
+			{http.MethodPost, "/maintenance/backup", map[string]string{"passphrase": longest,
+				"again": longest}, answers(401, 403, 200)},
+			{http.MethodPost, "/maintenance/backup", map[string]string{"passphrase": longest + "ä",
+				"again": longest + "ä"}, answers(401, 403, 422)},
 			{http.MethodPost, "/maintenance/backup", map[string]string{"passphrase": passphrase,
 				"again": "nine tall girafes"}, answers(401, 403, 422)},
 			{http.MethodPost, "/maintenance/backup", map[string]string{"passphrase": passphrase},
@@ -140,14 +145,15 @@ func TestMaintenanceRoles(t *testing.T) {
 		restarts := 0
 		if who == "owner" {
 			restarts, want = 1, []string{"support -o - < ",
-				"backup -o - --passphrase-file /dev/stdin < " + passphrase + "\n"}
+				"backup -o - --passphrase-file /dev/stdin < " + passphrase + "\n",
+				"backup -o - --passphrase-file /dev/stdin < " + longest + "\n"}
 		}
 		if !slices.Equal(fake.did, want) || fake.restarts != restarts ||
 			fake.updates != restarts {
 			t.Errorf("%s had it do %q and restart %d times", who, fake.did, fake.restarts)
 		}
 		log, err := os.ReadFile(filepath.Join(s.config.Dir, auditFile))
-		if who == "owner" && (err != nil || strings.Count(string(log), "make a backup") != 4 ||
+		if who == "owner" && (err != nil || strings.Count(string(log), "make a backup") != 6 ||
 			!strings.Contains(string(log), "restart the gateway")) {
 			t.Errorf("the log has %v\n%s", err, log)
 		}
