@@ -111,6 +111,20 @@ func TestCountersBeginAgain(t *testing.T) {
 	}
 }
 
+// What is carried while no history is wanted is counted in no minute.
+func TestSwitchedOffMeanwhile(t *testing.T) {
+	s := newStore(t)
+	s.Observe(carried(noon, 5000, 0))
+	s.Observe(carried(noon.Add(time.Minute), 6000, 0))
+	s.Observe(api.Status{}) // as Recorder does
+	s.Observe(carried(noon.Add(20*time.Minute), 900_000, 0))
+	s.Observe(carried(noon.Add(21*time.Minute), 900_500, 0))
+	if in, _, known := sum(series(t, s, api.LastHour, noon.Add(30*time.Minute))); in != 1500 ||
+		known != 4 {
+		t.Errorf("%d bytes in %d minutes, want 1500 in 4", in, known)
+	}
+}
+
 func TestChanges(t *testing.T) {
 	s := newStore(t)
 	s.Observe(carried(noon, 0, 0))

@@ -46,9 +46,14 @@ func newMemory() memory {
 		states: map[thing]state{}, perHour: map[time.Time]int{}}
 }
 
-// observe takes over a status: what was carried since the last one, and what changed.
+// observe takes over a status: what was carried since the last one, and what changed. The zero
+// status says that nothing is to be recorded: what is carried until the next one is nobody's.
 func (m *memory) observe(s api.Status) {
-	if s.State == api.Starting || s.Time.IsZero() {
+	switch {
+	case s.Time.IsZero():
+		clear(m.counters)
+		return
+	case s.State == api.Starting:
 		return
 	}
 	for _, e := range s.Egresses {

@@ -45,7 +45,7 @@ const (
 var changesBucket = []byte("changes")
 
 // Store remembers. Its methods may be called by several goroutines at once; none waits for the
-// network, and only Flush, Series and Changes wait for the disk.
+// network, and only Flush, Series, Changes and Devices wait for the disk.
 type Store struct {
 	path string
 	log  *slog.Logger
