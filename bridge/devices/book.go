@@ -61,14 +61,23 @@ func (b *Book) Moved() bool { return b.moved }
 // Commit notes that the connections of devices that changed were cut.
 func (b *Book) Commit() { b.moved = false }
 
-// set records the devices that chose, and has the next pass put them in force.
+// set records the devices that chose, and has the next pass put them in force. On an error all is
+// as it was.
 func (b *Book) set(devices []decide.DeviceState) error {
+	if err := b.record(devices); err != nil {
+		return err
+	}
+	b.list, b.moved = devices, true
+	return nil
+}
+
+// record writes the devices that chose to the file.
+func (b *Book) record(devices []decide.DeviceState) error {
 	err := b.file.Save(slices.DeleteFunc(slices.Clone(devices),
 		func(s decide.DeviceState) bool { return s.Egress == "" }))
 	if err != nil {
 		return fmt.Errorf("recording the devices' choices: %w", err)
 	}
-	b.list, b.moved = devices, true
 	return nil
 }
 
@@ -91,7 +100,8 @@ func (b *Book) Learn(cfg *config.Config, s decide.Snapshot) []decide.Claim {
 		changed = meet(devices, i, n, known[n.Iface]) || changed
 	}
 	if changed {
-		if err := b.set(devices); err != nil {
+		b.list, b.moved = devices, true // whatever the disk takes
+		if err := b.record(devices); err != nil {
 			b.log.Warn("a device's addresses may be unknown after a restart", "error", err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -374,6 +375,31 @@ func TestOwnChoice(t *testing.T) {
 
 // TestNewAddressIsNews: only what makes the choice follow the device to another address is worth a
 // pass.
+// TestAddressesOnAFullDisk: a device that chose is followed to a new address also while the disk
+// takes nothing; the choice itself is not made then.
+func TestAddressesOnAFullDisk(t *testing.T) {
+	w := newTestBox(t)
+	w.meets(w.snap.ZeroTier.Networks[0].Iface, "10.147.17.50", zerotier.MAC(home, mine))
+	request := api.DeviceRequest{Device: "10.147.17.50", Egress: "backup"}
+	if _, err := w.service.UseFor(t.Context(), request); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(w.dir); err != nil { // no file can be made there
+		t.Fatal(err)
+	}
+	w.meets(w.snap.ZeroTier.Networks[0].Iface, "10.147.17.51", zerotier.MAC(home, mine))
+	w.pass()
+	if of, err := w.view.Resolve(t.Context(), "10.147.17.51"); err != nil ||
+		!w.view.state(of).Has(netip.MustParseAddr("10.147.17.51")) ||
+		w.view.Identity(of).Egress != "backup" {
+		t.Errorf("at the new address: %+v, %v", w.view.state(of), err)
+	}
+	request.Egress = "provider"
+	if _, err := w.service.UseFor(t.Context(), request); err == nil {
+		t.Error("a choice that is not kept is made")
+	}
+}
+
 func TestNewAddressIsNews(t *testing.T) {
 	w := newTestBox(t)
 	zt := bridgetest.Iface()
