@@ -414,6 +414,36 @@ func TestInterruptedRestoreIsFinished(t *testing.T) {
 	}
 }
 
+// A restore that was interrupted is given up when another backup comes: what that one clears away
+// is not taken for finished later.
+func TestAnotherBackupAfterAnInterruption(t *testing.T) {
+	old := newMachine(t)
+	old.fill(t)
+	made := old.taken(t)
+	_, all, err := unpack(made, passphrase)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := moved(t, old)
+	c := &commit{ID: idOf(made), state: m.State}
+	if err := (Restore{Places: m.Places}).stage(c, all); err != nil {
+		t.Fatal(err)
+	}
+	interrupt(t, c, 2)
+	bad := errors.New("refused")
+	if _, err := (Restore{Places: m.Places, Replace: true, Check: func(string) error { return bad }}).
+		Do(t.Context(), bytes.NewReader(old.taken(t)), passphrase); !errors.Is(err, bad) {
+		t.Fatal(err)
+	}
+	if _, err := m.restore(made, true); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.tree(t); got["state/pki/ca.pem"] != "600 authority" ||
+		!strings.HasPrefix(got["etc/ztbridge.yaml"], "640 # mine\n") {
+		t.Errorf("half a box: %v", got)
+	}
+}
+
 // interrupt carries out so many steps of a commit, and reports whether there are no more.
 func interrupt(t *testing.T, c *commit, steps int) bool {
 	t.Helper()

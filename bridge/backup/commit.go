@@ -158,10 +158,15 @@ func (c *commit) run(now time.Time) (aside []string, err error) {
 			aside = append(aside, filepath.Join(r.Dir, name))
 		}
 	}
+	return aside, c.end()
+}
+
+// end removes the commit file.
+func (c *commit) end() error {
 	if err := os.Remove(filepath.Join(c.state, commitFile)); err != nil {
-		return aside, fmt.Errorf("finishing: %w", err)
+		return fmt.Errorf("finishing: %w", err)
 	}
-	return aside, statefile.SyncDir(c.state)
+	return statefile.SyncDir(c.state)
 }
 
 // exchange moves all staged entries to their places, and what was there into a directory of that

@@ -58,11 +58,17 @@ func (r Restore) Do(ctx context.Context, from io.Reader, passphrase string) (Res
 	}
 	c := &commit{ID: idOf(data), state: r.State}
 	done := Restored{Manifest: m, Files: len(all)}
-	if pending, err := readCommit(r.State); err != nil {
+	pending, err := readCommit(r.State)
+	switch {
+	case err != nil:
 		return Restored{}, err
-	} else if pending != nil && pending.ID == c.ID {
+	case pending != nil && pending.ID == c.ID:
 		done.Aside, err = r.carryOut(ctx, pending)
 		return done, err
+	case pending != nil: // of another backup, whose staged files go now
+		if err := pending.end(); err != nil {
+			return Restored{}, err
+		}
 	}
 	if err := r.stage(c, all); err != nil {
 		return Restored{}, errors.Join(err, c.discard())
