@@ -227,6 +227,27 @@ func TestCommentsAreNoConfiguration(t *testing.T) {
 	}
 }
 
+// A box is new while nobody has claimed its page, whatever strangers tried on it.
+func TestUnclaimedPageIsNew(t *testing.T) {
+	old := newMachine(t)
+	old.fill(t)
+	put(t, filepath.Join(old.State, "page", "accounts.json"), "owner's", 0o600)
+	made := old.taken(t)
+	m := moved(t, old)
+	put(t, filepath.Join(m.State, "page", "claim.json"), "code", 0o600)
+	put(t, filepath.Join(m.State, "page", "audit.log"), "wrong code", 0o600)
+	if _, err := m.restore(made, false); err != nil {
+		t.Fatal(err)
+	}
+	got := m.tree(t)
+	if got["state/page/accounts.json"] != "600 owner's" || got["state/page/claim.json"] != "" {
+		t.Errorf("%v", got)
+	}
+	if _, err := m.restore(made, false); !errors.Is(err, ErrExists) {
+		t.Errorf("a page with an owner: %v", err)
+	}
+}
+
 // Whatever is wrong, nothing changes.
 func TestRefusalsChangeNothing(t *testing.T) {
 	old := newMachine(t)

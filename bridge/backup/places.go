@@ -48,9 +48,9 @@ const (
 var zerotierEntries = []string{"identity.public", "identity.secret", "local.conf", "planet",
 	"networks.d", "moons.d", "controller.d", "ztbridge-moon.json"}
 
-// learned begin the names in the state directory that a box writes while it works, and that are no
-// reason to refuse a restore.
-var learned = []string{"behind.json", "ingresses.json", "openvpn"}
+// learned are the files and directories in the state directory that a box writes while it works,
+// and that are no reason to refuse a restore; also what strangers try on a page without an owner.
+var learned = []string{"behind.json", "ingresses.json", "openvpn", "page/audit.log"}
 
 // kept reports whether a file of the state directory goes into a backup, by its name relative to
 // it. All does but what is being written, what was replaced, locks, the history, which is large and

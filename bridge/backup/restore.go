@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -136,10 +137,16 @@ func (r Restore) conflicts(byPart map[part][]file, home string) error {
 	if configured(r.Config) {
 		there = append(there, r.Config)
 	}
-	for _, f := range byPart[statePart] {
-		first, _, _ := strings.Cut(f.name, "/")
-		file := filepath.Join(r.State, first)
-		if exists(file) && !slices.Contains(learned, first) && !slices.Contains(there, file) {
+	present, err := filesIn(r.State, kept)
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(present)) {
+		first, _, _ := strings.Cut(name, "/")
+		replaced := slices.ContainsFunc(byPart[statePart],
+			func(f file) bool { return f.name == first || strings.HasPrefix(f.name, first+"/") })
+		if file := filepath.Join(r.State, first); replaced && !slices.Contains(learned, first) &&
+			!slices.Contains(learned, name) && !slices.Contains(there, file) {
 			there = append(there, file)
 		}
 	}
