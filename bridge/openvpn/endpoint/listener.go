@@ -50,7 +50,7 @@ type listener struct {
 	status ListenerStatus
 	// index is that of the device the process has open; 0 when there is none.
 	index int
-	last  string // the last informative line that openvpn printed
+	last  string // the last informative line that this openvpn printed
 }
 
 func newListener(l Listener, s *Server) *listener {
@@ -124,6 +124,9 @@ func (l *listener) start(keys Keys, devNode string) (*process.Process, *manageme
 	if err != nil {
 		return nil, nil, err
 	}
+	l.mu.Lock()
+	l.last = "" // of another process
+	l.mu.Unlock()
 	p, socket, err := l.launcher.Start(process.Command{
 		Args:   []string{"--management-client-auth"},
 		Config: conf(l.Listener, keys, l.server.config.Web, machine(), l.launcher.Dir),

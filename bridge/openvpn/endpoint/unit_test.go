@@ -343,6 +343,16 @@ func TestRemedy(t *testing.T) {
 	}
 }
 
+// What an earlier openvpn printed is not why a later one ended.
+func TestReasonIsOfThisProcess(t *testing.T) {
+	l := testServer(t, &fakeRegistry{}, nil, nil).listeners[0]
+	l.Device, l.launcher.Program = "lo", "/nonexistent/openvpn"
+	l.logLine("TCP/UDP: Socket bind failed: Address already in use (errno=98)")
+	if _, _, err := l.start(Keys{}, ""); !errors.Is(err, process.ErrNotInstalled) || l.last != "" {
+		t.Errorf("%v, after %q", err, l.last)
+	}
+}
+
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	path := "testdata/" + name
