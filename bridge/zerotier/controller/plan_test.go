@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -109,6 +110,40 @@ func TestPlanSetup(t *testing.T) {
 		again, err := PlanSetup(p.networkAfter(), append(after, p.boxAfter()), c.want)
 		if err != nil || !again.Empty() {
 			t.Errorf("%s: a second plan holds %v (%v)", c.name, again.Lines(), err)
+		}
+	}
+}
+
+// What several runs of setup added, teardown takes back: the modes of IPv6, which the second run
+// changed again, and those alone.
+func TestTeardownOfTwoSetups(t *testing.T) {
+	records := &Records{path: filepath.Join(t.TempDir(), recordName)}
+	n := network(t, `{"dns":{"servers":["9.9.9.9"]},"v4AssignMode":{"zt":true},`+
+		`"routes":[{"target":"10.147.17.0/24"},{"target":"0.0.0.0/0","via":"10.147.17.5"}]}`)
+	before, members := n, []Member{member(testBox, "10.147.17.5")}
+	for _, want := range []Wanted{{Self: testBox, IPv6: true}, {Self: testBox, IPv6: true,
+		Prefix6: netip.MustParsePrefix("2001:db8:1::/64")}} {
+		p, err := PlanSetup(n, members, want)
+		if err == nil {
+			err = records.Note(OnBox, p, false)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, members = p.networkAfter(), []Member{p.boxAfter()}
+	}
+	if n.V6 != (V6Modes{Pools: true, RFC4193: true}) {
+		t.Fatalf("set up: %+v", n.V6)
+	}
+	rec, _ := records.Of(testNetwork)
+	for _, person := range []V6Modes{{}, {SixPlane: true}} {
+		n.V6.SixPlane = person.SixPlane // switched on since
+		after := PlanTeardown(n, members, rec).networkAfter()
+		if before.V6 = person; !sameSettings(before, after) {
+			t.Errorf("taken back: %+v, before: %+v", after, before)
+		}
+		if again := PlanTeardown(after, members, rec); len(again.Changes) != 1 { // the address
+			t.Errorf("still to take back: %v", again.Lines())
 		}
 	}
 }

@@ -76,6 +76,12 @@ func (r *Records) Note(kind Kind, p Plan, made bool) error {
 			BoxWasNew: p.BoxIsNew}
 	}
 	for _, c := range p.Changes {
+		modes := slices.IndexFunc(rec.Changes,
+			func(old Change) bool { return old.Item == ItemV6Modes && c.Item == ItemV6Modes })
+		if modes >= 0 {
+			rec.Changes[modes].V6 = c.V6 // WasV6 stays: the modes before the first run
+			continue
+		}
 		opposite := c
 		opposite.Remove = !c.Remove
 		// What setup takes back itself was its own, or is back as it was.

@@ -34,6 +34,13 @@ func PlanTeardown(n Network, members []Member, rec Record) Plan {
 	return p
 }
 
+// without returns the modes without those that a change from was to set switched on.
+func (m V6Modes) without(set, was V6Modes) V6Modes {
+	return V6Modes{Pools: m.Pools && (was.Pools || !set.Pools),
+		RFC4193:  m.RFC4193 && (was.RFC4193 || !set.RFC4193),
+		SixPlane: m.SixPlane && (was.SixPlane || !set.SixPlane)}
+}
+
 // undo returns the opposite of a change, and whether the change still stands.
 func (p *Plan) undo(c Change) (Change, bool) {
 	n, back := p.Network, c
@@ -50,8 +57,8 @@ func (p *Plan) undo(c Change) (Change, bool) {
 	case ItemAssignV4:
 		return back, n.AssignV4
 	case ItemV6Modes:
-		back.V6, back.WasV6 = c.WasV6, c.V6
-		return back, n.V6 == c.V6
+		back.V6, back.WasV6 = n.V6.without(c.V6, c.WasV6), n.V6
+		return back, back.V6 != n.V6
 	case ItemDNS:
 		return back, n.DNS.same(c.DNS)
 	}
