@@ -452,8 +452,9 @@ func TestAnotherBackupAfterAnInterruption(t *testing.T) {
 	}
 	interrupt(t, c, 2)
 	bad := errors.New("refused")
-	if _, err := (Restore{Places: m.Places, Replace: true, Check: func(string) error { return bad }}).
-		Do(t.Context(), bytes.NewReader(old.taken(t)), passphrase); !errors.Is(err, bad) {
+	other := Restore{Places: m.Places, Replace: true, Check: func(string) error { return bad }}
+	if _, err := other.Do(t.Context(), bytes.NewReader(old.taken(t)), passphrase); !errors.Is(err,
+		bad) {
 		t.Fatal(err)
 	}
 	if _, err := m.restore(made, true); err != nil {

@@ -122,7 +122,8 @@ func (s *Server) makeBackup(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case passphrase != r.PostFormValue("again"):
 		err = errPassphrasesDiffer
-	case utf8.RuneCountInString(passphrase) > maxPassword || strings.ContainsAny(passphrase, "\r\n\x00\ufeff"):
+	case utf8.RuneCountInString(passphrase) > maxPassword,
+		strings.ContainsAny(passphrase, "\r\n\x00\ufeff"):
 		err = errPassphrase
 	default:
 		err = s.deliver(w, r, "backup", ".age", "application/octet-stream",
