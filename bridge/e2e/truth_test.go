@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"ztbridge/bridge/api"
 	"ztbridge/bridge/health"
 	"ztbridge/bridge/lab"
+	"ztbridge/policyroute/netlab"
 )
 
 const truthConfig = `
@@ -184,6 +186,30 @@ var onThisBox = []brokenState{
 		code: health.IngressMissing, dead: all, says: []string{"ing0 is called lan9 now"}},
 	{name: "an MTU that IPv6 cannot use", brk: shell("ip link set ing0 mtu 1000"),
 		code: health.IngressAddress, dead: []string{"udp6"}, says: []string{"MTU of 1000"}},
+	{name: "an address that another machine claims",
+		brk: func(l *truthLab) {
+			l.box.sh("sysctl -qw net.ipv6.conf.ing0.accept_dad=1; " +
+				"ip -6 addr del fd77::1/64 dev ing0; ip -6 addr add fd77::1/64 dev ing0")
+			must(l.t, claim(l.Client, "fd77::1"))
+			_, err := l.Client.Run(l.t.Context(), "ip", "-6", "neigh", "flush", "dev", "eth0")
+			must(l.t, err)
+		},
+		code: health.IngressAddress, dead: []string{"udp6"}, says: []string{"uses fd77::1"}},
+}
+
+// claim answers, for some two seconds, the box's question whether anybody has its new address.
+func claim(from *netlab.Namespace, addr string) error {
+	const advertise = `
+import socket, struct, sys, time
+s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, socket.if_nametoindex("eth0"))
+for _ in range(20):
+    s.sendto(struct.pack("!BBHI", 136, 0, 0, 1 << 29) +
+        socket.inet_pton(socket.AF_INET6, sys.argv[1]), ("ff02::1", 0))
+    time.sleep(0.1)`
+	_, err := from.Run(context.Background(), "python3", "-c", advertise, addr)
+	return err
 }
 
 // elsewhere are states of the provider, the WAN and the configuration, and filters that are found

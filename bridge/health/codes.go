@@ -168,7 +168,8 @@ var kinds = []Kind{
 		"What devices did and what changed is not remembered; traffic is not affected.",
 		"see whether the disk is full or read-only: df -h", onDisk},
 	{IngressAddress, Ingress, Error,
-		"An interface where devices enter has lost its addresses of one IP version.",
+		"An interface where devices enter has lost its addresses of one IP version, or another " +
+			"machine uses one of them.",
 		"give them back; the problem names the command", nil},
 	{IngressDefault, Ingress, Error,
 		"This box's own traffic follows a default route by an interface where clients enter.",

@@ -136,11 +136,27 @@ func lostAddress(link kernel.Link, f policyroute.Family,
 		Command: strings.Join(commands, " && ")}, true
 }
 
+// takenAddresses returns the problems of addresses that another machine behind the ingress has
+// claimed. Linux waits for a person then, and answers for such an address no more.
+func takenAddresses(g policyroute.Ingress, link kernel.Link) (out []health.Problem) {
+	for _, p := range link.Taken {
+		out = append(out, health.Problem{Code: health.IngressAddress, Subject: g.Name,
+			Message: fmt.Sprintf("another machine behind %s uses %s, an address of this box: "+
+				"devices there may have no IPv6", g.Iface, p.Addr()),
+			Remedy: "find that machine and give it another address; then give this one back",
+			Command: fmt.Sprintf("ip -6 addr del %s dev %s && ip -6 addr add %[1]s dev %[2]s nodad",
+				p, g.Iface)})
+	}
+	return out
+}
+
 // ingressProblems returns problems of interfaces by which clients could reach the box's own
 // traffic, or avoid their policy.
 func ingressProblems(intent policyroute.Intent, host decide.HostState) []health.Problem {
 	var out []health.Problem
 	for _, g := range intent.Ingresses {
+		link, _ := host.Link(g.Iface)
+		out = append(out, takenAddresses(g, link)...)
 		for _, r := range host.Defaults {
 			if r.Iface != g.Iface {
 				continue

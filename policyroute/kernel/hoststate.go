@@ -58,8 +58,11 @@ type Link struct {
 	Addrs                []netip.Prefix
 	// Learned are the addresses that a router or a DHCP server assigned for a limited time.
 	Learned []netip.Prefix
-	Master  string // the bridge, bond or VRF that it is a port of
-	Parent  string // the link that it is a VLAN, macvlan or the like of
+	// Taken are the IPv6 addresses that Linux does not use, since another machine answered for them
+	// when they were assigned (RFC 4862, section 5.4.5).
+	Taken  []netip.Prefix
+	Master string // the bridge, bond or VRF that it is a port of
+	Parent string // the link that it is a VLAN, macvlan or the like of
 	// Former is the name it had as an ingress, if it was renamed. The kernel does not tell: who
 	// observes fills it in.
 	Former string
@@ -113,18 +116,15 @@ func (k *Kernel) host(via []string) (HostState, error) {
 	if err != nil {
 		return w, err
 	}
-	learned, err := k.listLearned()
-	if err != nil {
-		return w, err
-	}
 	names := map[int]string{}
 	for _, l := range links {
 		names[l.Attrs().Index] = l.Attrs().Name
 	}
 	for _, l := range links {
 		a := l.Attrs()
-		found := toLink(l, addrs[a.Name])
-		found.Learned = learned[a.Name]
+		found := toLink(l, withFlag(addrs[a.Name], 0, false))
+		found.Learned = withFlag(addrs[a.Name], unix.IFA_F_PERMANENT, false)
+		found.Taken = withFlag(addrs[a.Name], unix.IFA_F_DADFAILED, true)
 		off, err := readSysctl("net/ipv6/conf/" + a.Name + "/disable_ipv6")
 		found.NoIPv6 = err != nil || off != "0"
 		found.Forwards4 = k.record.forwards("net/ipv4/conf/", "forwarding", a.Name)
@@ -175,11 +175,6 @@ func toLink(link netlink.Link, addrs []netip.Prefix) Link {
 			s.TxPackets
 	}
 	return l
-}
-
-// listLearned returns, by link, the addresses that are not permanent.
-func (k *Kernel) listLearned() (map[string][]netip.Prefix, error) {
-	return k.addrsIf(func(a netlink.Addr) bool { return a.Flags&unix.IFA_F_PERMANENT == 0 })
 }
 
 // reachedBy returns the destinations of main's routes by a link, except the default.

@@ -40,7 +40,7 @@ func (k *Kernel) listLinks() (map[int]string, []policyroute.Link, error) {
 	}
 	for i := range ours {
 		// The kernel's own link-local address is not ours to remove.
-		ours[i].Addrs = slices.DeleteFunc(addrs[ours[i].Name], func(p netip.Prefix) bool {
+		ours[i].Addrs = slices.DeleteFunc(withFlag(addrs[ours[i].Name], 0, false), func(p netip.Prefix) bool {
 			return p.Addr().Is6() && p.Addr().IsLinkLocalUnicast()
 		})
 	}
@@ -51,12 +51,7 @@ func (k *Kernel) listLinks() (map[int]string, []policyroute.Link, error) {
 }
 
 // listAddrs returns the addresses of all links by name, sorted.
-func (k *Kernel) listAddrs() (map[string][]netip.Prefix, error) {
-	return k.addrsIf(func(netlink.Addr) bool { return true })
-}
-
-// addrsIf returns the addresses that match, by name of link, sorted.
-func (k *Kernel) addrsIf(match func(netlink.Addr) bool) (map[string][]netip.Prefix, error) {
+func (k *Kernel) listAddrs() (map[string][]netlink.Addr, error) {
 	links, err := k.rtnl.LinkList()
 	if err != nil {
 		return nil, fmt.Errorf("listing links: %w", err)
@@ -69,18 +64,27 @@ func (k *Kernel) addrsIf(match func(netlink.Addr) bool) (map[string][]netip.Pref
 	if err != nil {
 		return nil, fmt.Errorf("listing addresses: %w", err)
 	}
-	out := map[string][]netip.Prefix{}
+	out := map[string][]netlink.Addr{}
 	for _, a := range addrs {
 		name := names[a.LinkIndex]
-		if !match(a) {
-			continue
-		}
-		out[name] = append(out[name], fromIPNet(a.IPNet))
+		out[name] = append(out[name], a)
 	}
 	for _, list := range out {
-		slices.SortFunc(list, netip.Prefix.Compare)
+		slices.SortFunc(list, func(a, b netlink.Addr) int {
+			return fromIPNet(a.IPNet).Compare(fromIPNet(b.IPNet))
+		})
 	}
 	return out, nil
+}
+
+// withFlag returns those of the addresses that have the flag, or have it not.
+func withFlag(addrs []netlink.Addr, flag int, has bool) (out []netip.Prefix) {
+	for _, a := range addrs {
+		if (a.Flags&flag != 0) == has {
+			out = append(out, fromIPNet(a.IPNet))
+		}
+	}
+	return out
 }
 
 // linkByName returns nil when there is no such link.
