@@ -186,6 +186,9 @@ var onThisBox = []brokenState{
 		code: health.IngressMissing, dead: all, says: []string{"ing0 is called lan9 now"}},
 	{name: "an MTU that IPv6 cannot use", brk: shell("ip link set ing0 mtu 1000"),
 		code: health.IngressAddress, dead: []string{"udp6"}, says: []string{"MTU of 1000"}},
+	{name: "an interface without a link-local address",
+		brk:  shell("ip -6 addr flush dev ing0 scope link; ip -6 neigh flush dev ing0"),
+		code: health.IngressAddress, dead: []string{"udp6"}, says: []string{"link-local"}},
 	{name: "an address that another machine claims",
 		brk: func(l *truthLab) {
 			l.box.sh("sysctl -qw net.ipv6.conf.ing0.accept_dad=1; " +

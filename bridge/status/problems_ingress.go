@@ -136,9 +136,10 @@ func lostAddress(link kernel.Link, f policyroute.Family,
 		Command: strings.Join(commands, " && ")}, true
 }
 
-// takenAddresses returns the problems of addresses that another machine behind the ingress has
-// claimed. Linux waits for a person then, and answers for such an address no more.
-func takenAddresses(g policyroute.Ingress, link kernel.Link) (out []health.Problem) {
+// unusable6 returns why addresses of an ingress that are there are of no use: another machine has
+// claimed one, so that Linux answers for it no more until a person acts; or there is none of the
+// link itself, from which Linux asks for the neighbours that it forwards to.
+func unusable6(g policyroute.Ingress, link kernel.Link) (out []health.Problem) {
 	for _, p := range link.Taken {
 		out = append(out, health.Problem{Code: health.IngressAddress, Subject: g.Name,
 			Message: fmt.Sprintf("another machine behind %s uses %s, an address of this box: "+
@@ -146,6 +147,18 @@ func takenAddresses(g policyroute.Ingress, link kernel.Link) (out []health.Probl
 			Remedy: "find that machine and give it another address; then give this one back",
 			Command: fmt.Sprintf("ip -6 addr del %s dev %s && ip -6 addr add %[1]s dev %[2]s nodad",
 				p, g.Iface)})
+	}
+	linkLocal := func(p netip.Prefix) bool {
+		return p.Addr().Is6() && p.Addr().IsLinkLocalUnicast()
+	}
+	if link.Up && !link.PointToPoint && len(givenOf(link.Addrs, policyroute.V6)) > 0 &&
+		!slices.ContainsFunc(link.Addrs, linkLocal) {
+		out = append(out, health.Problem{Code: health.IngressAddress, Subject: g.Name,
+			Message: fmt.Sprintf("interface %s has no link-local address: devices behind it have "+
+				"no IPv6", g.Iface),
+			Remedy: "give it one, and see which program took it away",
+			Command: fmt.Sprintf("sysctl -w net.ipv6.conf.%s.addr_gen_mode=1 "+
+				"net.ipv6.conf.%[1]s.addr_gen_mode=0", g.Iface)})
 	}
 	return out
 }
@@ -156,7 +169,7 @@ func ingressProblems(intent policyroute.Intent, host decide.HostState) []health.
 	var out []health.Problem
 	for _, g := range intent.Ingresses {
 		link, _ := host.Link(g.Iface)
-		out = append(out, takenAddresses(g, link)...)
+		out = append(out, unusable6(g, link)...)
 		for _, r := range host.Defaults {
 			if r.Iface != g.Iface {
 				continue
