@@ -21,6 +21,8 @@ type record struct {
 	data recordData
 	// unsaved reports whether the file lacks something that data has.
 	unsaved bool
+	// absent are the parameters that were wanted and that this kernel lacks, with what was wanted.
+	absent map[string]string
 }
 
 // errNoRecord reports that nothing may be changed that would have to be put back.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -39,7 +40,8 @@ func deciding(key string) string {
 var forward4 = []string{"net/ipv4/conf/*/forwarding", "net/ipv4/ip_forward",
 	"net/ipv4/conf/all/accept_redirects"}
 
-// observe returns the present values of the recorded keys that exist. It saves what the disk had no
+// observe returns the present values of the recorded keys that exist, and what was wanted of those
+// that this kernel lacks: it would be planned again in each pass. It saves what the disk had no
 // space for before.
 func (r *record) observe() []policyroute.Sysctl {
 	if r.unsaved {
@@ -48,7 +50,14 @@ func (r *record) observe() []policyroute.Sysctl {
 	var out []policyroute.Sysctl
 	for _, o := range r.data.Sysctls {
 		if value, err := readSysctl(o.Key); err == nil {
-			out = append(out, policyroute.Sysctl{Key: o.Key, Value: value})
+			out = append(out, policyroute.Sysctl{Key: o.Key, Value: enough(o.Key, value)})
+		}
+	}
+	for key, wanted := range r.absent {
+		if _, err := readSysctl(key); gone(err) {
+			out = append(out, policyroute.Sysctl{Key: key, Value: wanted})
+		} else {
+			delete(r.absent, key)
 		}
 	}
 	slices.SortFunc(out, func(a, b policyroute.Sysctl) int { return strings.Compare(a.Key, b.Key) })
@@ -59,12 +68,21 @@ func (r *record) observe() []policyroute.Sysctl {
 func (r *record) set(s policyroute.Sysctl) error {
 	present, err := readSysctl(s.Key)
 	if gone(err) {
+		if r.absent == nil {
+			r.absent = map[string]string{}
+		}
+		r.absent[s.Key] = s.Value
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if r.find(s.Key) < 0 {
+	if i := r.find(s.Key); i >= 0 && roomier(s.Key, present, r.data.Sysctls[i].Value) {
+		r.data.Sysctls[i].Value = present // a person's, since ours is more
+		if err := r.trySave(); err != nil {
+			return err
+		}
+	} else if i < 0 {
 		o := original{Key: s.Key, Value: r.originalOf(s.Key, present), Also: r.affectedBy(s.Key),
 			All: r.decided(s.Key)}
 		r.data.Sysctls = append(r.data.Sysctls, o)
@@ -118,6 +136,7 @@ func (r *record) hostValue(key, present string) string {
 // for all interfaces, as Docker does with ip_forward, the kernel would have overwritten the
 // recorded value: that one is written.
 func (r *record) restore(key string) error {
+	delete(r.absent, key)
 	i := r.find(key)
 	if i < 0 {
 		return nil
@@ -136,6 +155,9 @@ func (r *record) restore(key string) error {
 		values[k] = v
 	}
 	o.Value = r.hostValue(o.Key, o.Value)
+	if present, err := readSysctl(key); err == nil && enough(key, present) != present {
+		o.Value = present
+	}
 	if err := writeIfDifferent(o.Key, o.Value); err != nil {
 		return err
 	}
@@ -146,6 +168,27 @@ func (r *record) restore(key string) error {
 	}
 	r.data.Sysctls = slices.Delete(r.data.Sysctls, i, i+1)
 	return r.trySave()
+}
+
+// enough returns a parameter's value, or ours of a limit of neighbours that another program has
+// raised beyond it: it keeps what it has set.
+func enough(key, present string) string {
+	if most := strconv.Itoa(policyroute.NeighbourMax); roomier(key, present, most) {
+		return most
+	}
+	return present
+}
+
+// roomier reports whether the parameter is a limit of neighbours and one value is more than another.
+func roomier(key, value, than string) bool {
+	if !slices.ContainsFunc(policyroute.Families[:], func(f policyroute.Family) bool {
+		return key == policyroute.NeighbourKey(f)
+	}) {
+		return false
+	}
+	a, err := strconv.Atoi(value)
+	b, err2 := strconv.Atoi(than)
+	return err == nil && err2 == nil && a > b
 }
 
 func (r *record) find(key string) int {
@@ -192,7 +235,7 @@ func readSysctl(key string) (string, error) {
 
 // writeSysctl ignores a key that vanished: its interface is gone, and its value with it.
 func writeSysctl(key, value string) error {
-	f, err := os.OpenFile(sysctlRoot+key, os.O_WRONLY, 0)
+	f, err := os.OpenFile(sysctlRoot+key, os.O_WRONLY|os.O_TRUNC, 0)
 	if err == nil {
 		_, err = f.WriteString(value)
 		err = errors.Join(err, f.Close())

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -94,6 +95,76 @@ func TestSysctlWhileTheDiskIsFull(t *testing.T) {
 		}
 		if got, _ := readSysctl(key); got != before {
 			t.Errorf("afterwards %s is %s, want %s", key, got, before)
+		}
+	})
+}
+
+// TestNeighbourLimitsAreNotLowered has the owner raise the limit of neighbours while ours is in
+// force, on files in place of the first namespace's parameters.
+func TestNeighbourLimitsAreNotLowered(t *testing.T) {
+	key := policyroute.NeighbourKey(policyroute.V4)
+	ours := strconv.Itoa(policyroute.NeighbourMax)
+	want := policyroute.State{Sysctls: []policyroute.Sysctl{{Key: key, Value: ours}}}
+	for _, tt := range []struct{ meanwhile, while, after string }{
+		{"", ours, "1024"}, {"512", ours, "1024"}, {"4096", ours, "4096"},
+		{"262144", "262144", "262144"},
+	} {
+		record := filepath.Join(t.TempDir(), "record.json")
+		inNamespace(t, func() {
+			if err := coverSysctl(key, "1024"); err != nil {
+				t.Log("SKIPPED: this container may not mount:", err)
+				return
+			}
+			k := open(t, record)
+			reach(t, k, want)
+			if tt.meanwhile != "" {
+				if err := writeSysctl(key, tt.meanwhile); err != nil {
+					t.Error(err)
+				}
+			}
+			reach(t, k, want)
+			if got, _ := readSysctl(key); got != tt.while {
+				t.Errorf("after %q it is %s while we run, want %s", tt.meanwhile, got, tt.while)
+			}
+			if _, err := open(t, record).Restore(context.Background()); err != nil {
+				t.Error(err)
+			}
+			if got, _ := readSysctl(key); got != tt.after {
+				t.Errorf("after %q it is %s in the end, want %s", tt.meanwhile, got, tt.after)
+			}
+		})
+	}
+}
+
+// coverSysctl gives the calling thread, alone, a file in place of a parameter.
+func coverSysctl(key, value string) error {
+	dir := filepath.Dir(sysctlRoot + key)
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	if err := unix.Mount("none", filepath.Dir(dir), "tmpfs", 0, "size=64k"); err != nil {
+		return err
+	}
+	return errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(sysctlRoot+key, []byte(value), 0o600))
+}
+
+// TestAbsentSysctlsArePlannedOnce: an older kernel lacks some.
+func TestAbsentSysctlsArePlannedOnce(t *testing.T) {
+	inNamespace(t, func() {
+		host(t)
+		k := open(t, filepath.Join(t.TempDir(), "record.json"))
+		const key = "net/ipv6/conf/late/rpl_seg_enabled"
+		want := policyroute.State{Sysctls: []policyroute.Sysctl{{Key: key, Value: "0"}}}
+		reach(t, k, want)
+		reach(t, k, policyroute.State{})
+		reach(t, k, want)
+		sh(t, "ip link add late type veth peer name late2; sysctl -qw net.ipv6.conf.late.rpl_seg_enabled=1")
+		reach(t, k, want)
+		if got, err := readSysctl(key); got != "0" {
+			t.Errorf("once it exists it is %q (%v), want 0", got, err)
 		}
 	})
 }
