@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,6 +121,80 @@ func TestSolicitationsLeaveRoom(t *testing.T) {
 			}
 			if name == "running" {
 				l.client.sh(t, "ping -c1 -W5 "+dst)
+			}
+		})
+	}
+}
+
+// arpRequest asks who has an address, from a member's hardware address.
+func arpRequest(from, who string) []byte {
+	p := []byte{0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 7}
+	f, w := netip.MustParseAddr(from).As4(), netip.MustParseAddr(who).As4()
+	p = append(append(p, f[:]...), 0, 0, 0, 0, 0, 0)
+	return append(p, w[:]...)
+}
+
+// TestARPTellsNothing has a member ask, by ARP, for addresses of the box's other links, and from
+// hundreds of addresses that are not behind the ingress: the kernel would keep each.
+func TestARPTellsNothing(t *testing.T) {
+	l := newLeakLab(t)
+	const asked, own, member = 300, "10.147.17.1", "10.147.17.50"
+	l.box.sh(t, "ip addr add 10.8.0.6/32 dev wanlab0") // as of a tunnel
+	var questions [][]byte
+	for i := range asked {
+		questions = append(questions, arpRequest(fmt.Sprintf("8.8.%d.%d", i/250, 1+i%250), own))
+	}
+	for _, who := range []string{"203.0.113.2", "10.8.0.6", own} { // the last one is the fence
+		questions = append(questions, arpRequest(member, who))
+	}
+	closed := policyroute.Closed([]string{"zt*"})
+	for name, tt := range map[string]struct {
+		state policyroute.State
+		kept  int
+		told  string
+	}{
+		"control": {policyroute.State{}, asked, "203.0.113.2 10.8.0.6 " + own},
+		"guard":   {closed, 0, own}, "running": {uno(t), 0, own},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l.tunnel(t)
+			l.box.sh(t, `sysctl -qw net.ipv4.conf.ztlab0.arp_ignore=0 net.ipv4.conf.ztlab0.arp_filter=0`)
+			l.bring(t, tt.state)
+			if name == "guard" {
+				record := filepath.Join(t.TempDir(), "record.json")
+				l.box.do(func() {
+					if err := GuardSysctls(closed, record); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			l.box.sh(t, "ip -4 neigh flush dev ztlab0")
+			var capture int
+			l.client.do(func() {
+				capture = openCapture(t, "zt")
+				sendRaw(t, questions...)
+			})
+			defer unix.Close(capture)
+			var told []string
+			buf := make([]byte, 2048)
+			for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline) &&
+				!slices.Contains(told, own); {
+				n, _ := unix.Read(capture, buf)
+				if n < 42 || !bytes.Equal(buf[12:14], []byte{8, 6}) || buf[21] != 2 {
+					continue
+				}
+				to, _ := netip.AddrFromSlice(buf[38:42])
+				if from, _ := netip.AddrFromSlice(buf[28:32]); to.String() == member {
+					told = append(told, from.String())
+				}
+			}
+			if got := strings.Join(told, " "); got != tt.told {
+				t.Errorf("the box tells of %q, want %q", got, tt.told)
+			}
+			kept := strings.Count(l.box.sh(t, "ip -4 neigh show dev ztlab0"), "8.8.")
+			t.Logf("%d of %d are kept", kept, asked)
+			if kept != tt.kept {
+				t.Errorf("%d of %d neighbours are kept, want %d", kept, asked, tt.kept)
 			}
 		})
 	}

@@ -475,8 +475,11 @@ func sendRawBy(t *testing.T, iface string, packets ...[]byte) {
 	}
 	for _, packet := range packets {
 		proto := uint16(unix.ETH_P_IP)
-		if packet[0]>>4 == 6 {
+		switch packet[0] >> 4 {
+		case 6:
 			proto = unix.ETH_P_IPV6
+		case 0:
+			proto = unix.ETH_P_ARP
 		}
 		// To everybody on the link: a veth delivers it, whatever the address of the other end is.
 		sa := &unix.SockaddrLinklayer{Protocol: proto<<8 | proto>>8, Ifindex: index, Halen: 6}
