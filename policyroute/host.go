@@ -130,8 +130,8 @@ func unconfigured(iface string) map[string]string {
 		"net/ipv4/conf/" + iface + "/accept_source_route": "0",
 		"net/ipv6/conf/" + iface + "/seg6_enabled":        "0",
 		"net/ipv6/conf/" + iface + "/rpl_seg_enabled":     "0",
-		// Else ARP tells of addresses of other links, and who asks from invented addresses fills the
-		// kernel's table of neighbours. The filter sees no ARP.
+		// Else ARP tells of addresses of other links, and who asks from invented addresses fills
+		// the kernel's table of neighbours. The filter sees no ARP.
 		"net/ipv4/conf/" + iface + "/arp_ignore": "1",
 		"net/ipv4/conf/" + iface + "/arp_filter": "1",
 	}

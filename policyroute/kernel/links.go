@@ -40,7 +40,8 @@ func (k *Kernel) listLinks() (map[int]string, []policyroute.Link, error) {
 	}
 	for i := range ours {
 		// The kernel's own link-local address is not ours to remove.
-		ours[i].Addrs = slices.DeleteFunc(withFlag(addrs[ours[i].Name], 0, false), func(p netip.Prefix) bool {
+		all := withFlag(addrs[ours[i].Name], 0, false)
+		ours[i].Addrs = slices.DeleteFunc(all, func(p netip.Prefix) bool {
 			return p.Addr().Is6() && p.Addr().IsLinkLocalUnicast()
 		})
 	}

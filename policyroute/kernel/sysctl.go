@@ -179,7 +179,7 @@ func enough(key, present string) string {
 	return present
 }
 
-// roomier reports whether the parameter is a limit of neighbours and one value is more than another.
+// roomier reports whether the parameter is a limit of neighbours, and a value more than another.
 func roomier(key, value, than string) bool {
 	if !slices.ContainsFunc(policyroute.Families[:], func(f policyroute.Family) bool {
 		return key == policyroute.NeighbourKey(f)
