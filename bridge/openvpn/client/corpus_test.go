@@ -214,7 +214,8 @@ func (tr *trial) await(what, program string, args ...string) (stop func(), err e
 		mu.Unlock()
 		// One end of a point-to-point tunnel is complete when the other has come.
 		if strings.Contains(line, "Initialization Sequence Completed") ||
-			what == "the server" && strings.Contains(line, "link remote: [AF_UNSPEC]") {
+			what == "the server" && (strings.Contains(line, "link remote: [AF_UNSPEC]") ||
+				strings.HasPrefix(line, "Listening for incoming TCP")) {
 			select {
 			case ready <- struct{}{}:
 			default:

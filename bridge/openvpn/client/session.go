@@ -183,6 +183,12 @@ func (s *Session) takeDNS(env map[string]string, forbidden []netip.Prefix,
 			env[strings.Replace(k, "_address_", "_port_", 1)] != "" {
 			continue // a port of its own: not the plain DNS that clients speak
 		}
+		number, _, _ := strings.Cut(strings.TrimPrefix(k, "dns_server_"), "_")
+		if how := env["dns_server_"+number+"_transport"]; how != "" && how != "plain" {
+			warn("the server's resolver %.40q is to be asked by %.10q, and is not used in clear",
+				text, how)
+			continue
+		}
 		a, err := netip.ParseAddr(text)
 		inside := slices.ContainsFunc(forbidden, func(f netip.Prefix) bool {
 			return err == nil && f.Contains(a) && !wide(f)

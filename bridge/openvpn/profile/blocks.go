@@ -3,6 +3,7 @@ package profile
 import (
 	"bytes"
 	"crypto/rsa"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/base64"
@@ -45,6 +46,9 @@ func takeBlock(p *parser, d directive) error {
 	return nil
 }
 
+// inlineWord is written by Access Server in the place of a file, beside the block itself.
+const inlineWord = "[inline]"
+
 // content returns the text of a block or of the file that stands for it.
 func (p *parser) content(d directive) (string, error) {
 	hint := fmt.Sprintf("put its content into the profile, between <%s> and </%s>", d.name, d.name)
@@ -55,8 +59,7 @@ func (p *parser) content(d directive) (string, error) {
 		return p.current(d.name).blocks[d.name], nil
 	case len(d.args) == 0:
 		return "", fmt.Errorf("it names no file; %s", hint)
-	case d.args[0] == "[inline]":
-		// Written by Access Server beside the block itself.
+	case d.args[0] == inlineWord:
 		return p.current(d.name).blocks[d.name], nil
 	case p.options.Files == nil:
 		return "", fmt.Errorf("the file %q is not read; %s", d.args[0], hint)
@@ -80,7 +83,7 @@ func (p *parser) canonicalBlock(d directive, body string) (string, error) {
 	case "ca", "cert", "extra-certs":
 		return p.certificates(d, body)
 	case "key":
-		return p.privateKey(body)
+		return p.privateKey(d, body)
 	case "tls-auth", "tls-crypt":
 		return staticKey(body)
 	case "tls-crypt-v2":
@@ -142,12 +145,18 @@ func (p *parser) certificates(d directive, text string) (string, error) {
 		der := b.Bytes
 		// OpenSSL's own trust settings follow the certificate in a TRUSTED CERTIFICATE.
 		var first asn1.RawValue
-		if _, err := asn1.Unmarshal(der, &first); err == nil {
+		_, broken := asn1.Unmarshal(der, &first)
+		if broken == nil {
 			der = first.FullBytes
 		}
 		out.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 		cert, err := x509.ParseCertificate(der)
-		if err != nil {
+		switch {
+		case broken != nil:
+			p.find(d, Serious, "a certificate in it is damaged inside (%v): OpenVPN ends with it",
+				broken)
+			continue
+		case err != nil:
 			p.find(d, Warning, "a certificate cannot be read here (%v); it is passed on", err)
 			continue
 		}
@@ -214,7 +223,7 @@ func (p *parser) finishAuthorities() {
 // The headers of a private key in OpenSSL's traditional encrypted form (RFC 1421).
 var dekInfo = regexp.MustCompile(`^[A-Z0-9-]{1,40},[0-9A-Fa-f]{1,64}$`)
 
-func (p *parser) privateKey(text string) (string, error) {
+func (p *parser) privateKey(d directive, text string) (string, error) {
 	blocks := pemBlocks(text, "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY",
 		"ENCRYPTED PRIVATE KEY")
 	if len(blocks) == 0 { // of several, OpenVPN takes the first
@@ -228,7 +237,27 @@ func (p *parser) privateKey(text string) (string, error) {
 		b.Headers = map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": info}
 	}
 	p.profile.NeedsPassphrase = b.Headers != nil || b.Type == "ENCRYPTED PRIVATE KEY"
+	var whole asn1.RawValue
+	if _, err := asn1.Unmarshal(b.Bytes, &whole); err != nil && b.Headers == nil {
+		p.find(d, Serious, "the private key is damaged inside (%v): OpenVPN ends with it", err)
+	}
 	return string(pem.EncodeToMemory(b)), nil
+}
+
+// checkPair refuses a private key that is another certificate's, which OpenVPN ends with. What Go
+// cannot read, OpenSSL may.
+func (p *parser) checkPair() error {
+	cert, _ := pem.Decode([]byte(p.profile.blocks["cert"]))
+	key, _ := pem.Decode([]byte(p.profile.blocks["key"]))
+	if cert == nil || key == nil {
+		return nil
+	}
+	if _, err := tls.X509KeyPair(pem.EncodeToMemory(cert), pem.EncodeToMemory(key)); err != nil &&
+		strings.Contains(err.Error(), "does not match") {
+		return fmt.Errorf("its cert and its key do not belong together (the private key is " +
+			"another certificate's): put in those that were made together")
+	}
+	return nil
 }
 
 const (
@@ -285,8 +314,13 @@ var rc2OID = []byte{0x06, 0x0a, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x0c, 
 
 func (p *parser) pkcs12(text string) (string, error) {
 	der, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(text), ""))
-	if err != nil || len(der) == 0 {
-		return "", fmt.Errorf("it is not base64")
+	var whole asn1.RawValue
+	if err == nil {
+		_, err = asn1.Unmarshal(der, &whole)
+	}
+	if err != nil {
+		return "", fmt.Errorf("it is no PKCS #12 bundle in base64 that can be read, perhaps cut " +
+			"off")
 	}
 	p.profile.legacy = p.profile.legacy || bytes.Contains(der, rc2OID)
 	var b strings.Builder

@@ -121,6 +121,10 @@ func (c *collection) pick(patterns []string) ([]string, error) {
 			return nil, fmt.Errorf("it holds no OpenVPN profile (.ovpn), but another archive, %s: "+
 				"unpack that and name its folder, or name it if it is a ZIP archive", c.names[at])
 		}
+		if len(c.names) > 0 {
+			return nil, fmt.Errorf("it holds no OpenVPN profile (.ovpn or .conf), only %s",
+				sample(slices.Sorted(slices.Values(c.names))))
+		}
 		return nil, errors.New("it holds no OpenVPN profile (.ovpn)")
 	}
 	picked, seen := profiles, map[string]bool{}

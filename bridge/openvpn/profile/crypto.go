@@ -286,28 +286,39 @@ func takeAuthUserPass(p *parser, d directive) error {
 	return nil
 }
 
+// takeElsewhere notes that the client's private key is not in the profile.
+func takeElsewhere(p *parser, d directive) error {
+	p.elsewhere = d
+	p.find(d, Warning, "ignored: a profile may not load programs into openvpn")
+	return nil
+}
+
 func takeFingerprint(p *parser, d directive) error {
-	var list []string
-	var text strings.Builder
-	for line := range strings.SplitSeq(d.body, "\n") {
-		line, _, _ = strings.Cut(line, "#")
-		line, _, _ = strings.Cut(line, ";")
-		text.WriteString(line + " ")
-	}
-	for w := range strings.FieldsSeq(text.String() + strings.Join(d.args, " ")) {
-		if _, err := words(`[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){31}`)(w); err != nil {
-			return fmt.Errorf("%q is not a SHA-256 fingerprint", w)
-		}
-		list = append(list, strings.ToUpper(w))
-	}
-	if len(list) == 0 {
-		return fmt.Errorf("it holds no fingerprint")
-	}
+	list, err := fingerprints(d)
 	// Each line and block adds to those before, as in OpenVPN.
 	list = append(list, strings.Fields(p.profile.blocks[d.name])...)
 	slices.Sort(list)
 	p.profile.blocks[d.name] = strings.Join(slices.Compact(list), "\n") + "\n"
-	return nil
+	return err
+}
+
+// fingerprints returns the SHA-256 fingerprints of a line or a block, which may have comments.
+func fingerprints(d directive) ([]string, error) {
+	var list []string
+	for line := range strings.SplitSeq(d.body+strings.Join(d.args, "\n"), "\n") {
+		line, _, _ = strings.Cut(line, "#")
+		line, _, _ = strings.Cut(line, ";")
+		for w := range strings.FieldsSeq(line) {
+			if _, err := words(`[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){31}`)(w); err != nil {
+				return nil, fmt.Errorf("%q is not a SHA-256 fingerprint", w)
+			}
+			list = append(list, strings.ToUpper(w))
+		}
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("it holds no fingerprint")
+	}
+	return list, nil
 }
 
 func takePushPeerInfo(p *parser, d directive) error {

@@ -201,7 +201,7 @@ func TestLegacyCrypto(t *testing.T) {
 		"no-replay":                        "no-replay\n",
 		"tls-version-max 1.1":              "tls-version-max 1.1\n",
 	} {
-		_, _, err := Parse([]byte(line+"\n"+base(t)), "p", Options{})
+		_, _, err := Parse([]byte(base(t)+line+"\n"), "p", Options{})
 		if err == nil || !strings.Contains(err.Error(), "legacy_crypto: true") {
 			t.Errorf("%s: %v", line, err)
 		}

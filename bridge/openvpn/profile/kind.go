@@ -34,6 +34,9 @@ func decode(data []byte) (string, error) {
 		return fromUTF16(data, binary.LittleEndian)
 	case halfZero(data, 0):
 		return fromUTF16(data, binary.BigEndian)
+	}
+	data = bytes.TrimRight(data, "\x00\x1a") // what pads a file, and DOS's end of one
+	switch {
 	case bytes.IndexByte(data, 0) >= 0:
 		return "", errors.New("not a plain text file; save it as UTF-8")
 	case !utf8.Valid(data):
@@ -80,6 +83,9 @@ func notProfile(kind string) error {
 		return fmt.Errorf("not an OpenVPN profile: it is %s; write profiles: in the place of "+
 			"profile: to use those in it, or unpack it", kind)
 	}
+	if strings.HasSuffix(kind, ")") { // it says what to do
+		return fmt.Errorf("not an OpenVPN profile: it is %s", kind)
+	}
 	return fmt.Errorf("not an OpenVPN profile: it is %s; download the OpenVPN (.ovpn) file from "+
 		"your provider", kind)
 }
@@ -102,6 +108,7 @@ const zipKind = "a ZIP archive"
 var signatures = []struct{ prefix, kind string }{
 	{"PK\x03\x04", zipKind},
 	{"PK\x05\x06", "an empty ZIP archive"},
+	{"PK\x07\x08", "one part of a ZIP archive (put the parts together first)"},
 	{"\x1f\x8b", "a gzip archive (unpack it first)"},
 	{"7z\xbc\xaf\x27\x1c", "a 7z archive (unpack it first)"},
 	{"Rar!", "a RAR archive (unpack it first)"},
@@ -112,6 +119,13 @@ var signatures = []struct{ prefix, kind string }{
 	{`{\rtf`, "a formatted document (RTF); save it as plain text"},
 	{"\x89PNG", "a picture"}, {"\xff\xd8\xff", "a picture"}, {"GIF8", "a picture"},
 	{"\x7fELF", "a program"}, {"MZ", "a Windows program"},
+	{"\xd0\xcf\x11\xe0", "an Office document; save it as plain text"},
+	{"bplist00", "an Apple profile"},
+	{"\x00\x05\x16\x07", "what macOS keeps beside a file (the file itself is named without \"._\")"},
+	{"Salted__", "an encrypted file (decrypt it first)"},
+	{"age-encryption.org", "an encrypted file (decrypt it first)"},
+	{"-----BEGIN PGP", "an encrypted or signed message (PGP)"},
+	{"-----BEGIN PKCS7", "a signed Apple profile"}, {"-----BEGIN CMS", "a signed Apple profile"},
 }
 
 // texts are patterns of text files that people take for a profile.
@@ -127,7 +141,19 @@ var texts = []struct {
 	{regexp.MustCompile(`^\s*[\[{]+[\s"]`), "a JSON file"},
 	{regexp.MustCompile(`(?m)^\s*&lt;(ca|cert|key|tls-\w+)&gt;`), "the source of a web page"},
 	{regexp.MustCompile(`(?m)^conn\s+\S+\s*\n(.*\n)*?\s+(left|right)\w*=`), "an IPsec file"},
-	{regexp.MustCompile(`^\s*(vpn|vless|vmess|ss|trojan)://`), "a link for another kind of VPN"},
+	{regexp.MustCompile(`^\s*(vpn|vless|vmess|ss|trojan|wg)://`), "a link for another kind of VPN"},
+	{regexp.MustCompile(`^\s*(https?|openvpn)://\S+\s*$|^\[InternetShortcut\]`),
+		"a link (open it, and save what it leads to)"},
+	{regexp.MustCompile(`^(Return-Path|Delivered-To|Received|From|MIME-Version|Subject): `),
+		"a whole e-mail (save its attachment)"},
+	{regexp.MustCompile(`(?m)^\s*config\s+['"]?openvpn['"]?\s`), "an OpenWrt configuration"},
+	{regexp.MustCompile(`(?m)^/(interface|ppp|certificate)\b`), "a script of a MikroTik router"},
+	{regexp.MustCompile(`(?m)^declare root\s*$`), "a SoftEther file"},
+	{regexp.MustCompile(`(?m)^\[(main|VPN)\]\s*\n(.*\n)*?(Host|PBVersion)=`),
+		"a file of another VPN client"},
+	{regexp.MustCompile(`^version https://git-lfs`), "a pointer of Git LFS, not the file itself"},
+	{regexp.MustCompile(`^[A-Za-z0-9+/]{30,}[A-Za-z0-9+/\s]*={0,2}\s*$`),
+		"text in base64 (decode it first)"},
 	{regexp.MustCompile(`^\s*-----BEGIN `), "a key or certificate alone (the profile names it)"},
 }
 
@@ -150,8 +176,8 @@ func fileKind(data []byte) string {
 	if len(data) > tarOffset && bytes.HasPrefix(data[tarOffset:], []byte(tarMagic)) {
 		return "a tar archive (unpack it first)"
 	}
-	// A sequence of ASN.1, of two bytes of length or of unknown length.
-	if data[0] == 0x30 && len(data) > 1 && (data[1] == 0x82 || data[1] == 0x80) &&
+	// A sequence of ASN.1, of two to four bytes of length or of unknown length.
+	if data[0] == 0x30 && len(data) > 1 && data[1] >= 0x80 && data[1] <= 0x84 &&
 		bytes.IndexByte(data, 0) >= 0 {
 		if bytes.Contains(data, []byte("<plist")) {
 			return "a signed Apple profile"

@@ -1,10 +1,14 @@
 package profile
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 )
 
 // takeKeySize notes the length of keys, which OpenVPN 2.6 no longer lets choose.
@@ -84,22 +88,68 @@ func (p *parser) finishPullFilters() {
 	}
 }
 
-// takeDNS keeps the resolvers of "dns server N address A…", as dhcp-option does.
+// dnsServer is what "dns server N" lines say of one resolver.
+type dnsServer struct {
+	addrs          []string
+	transport, sni string
+}
+
+// takeDNS notes the resolvers of "dns server N address A…", and how they are to be asked.
 func takeDNS(p *parser, d directive) error {
-	if len(d.args) < 4 || d.args[0] != "server" || d.args[2] != "address" {
+	if len(d.args) < 4 || d.args[0] != "server" {
 		p.find(d, Info, "only the addresses of resolvers are used")
 		return nil
 	}
-	for _, text := range d.args[3:] {
-		addr, err := netip.ParseAddr(text)
-		if ap, portErr := netip.ParseAddrPort(text); portErr == nil && ap.Port() == 53 {
-			addr, err = ap.Addr(), nil
+	n, err := strconv.Atoi(d.args[1])
+	if err != nil {
+		return fmt.Errorf("%q is not the number of a resolver", d.args[1])
+	}
+	if p.dns[n] == nil {
+		p.dns[n] = &dnsServer{}
+	}
+	switch s := p.dns[n]; d.args[2] {
+	case "transport":
+		s.transport = d.args[3]
+	case "sni":
+		s.sni = d.args[3]
+	case "address":
+		for _, text := range d.args[3:] {
+			addr, err := netip.ParseAddr(strings.Trim(text, "[]"))
+			if ap, portErr := netip.ParseAddrPort(text); portErr == nil && ap.Port() == 53 {
+				addr, err = ap.Addr(), nil
+			}
+			if err != nil || addr.Zone() != "" {
+				p.find(d, Info, "%q is not the address of a resolver at port 53", text)
+				continue
+			}
+			s.addrs = append(s.addrs, addr.Unmap().String())
 		}
-		if err != nil || addr.Zone() != "" {
-			p.find(d, Info, "%q is not the address of a resolver at port 53", text)
-			continue
-		}
-		p.add("dhcp-option", "DNS", addr.Unmap().String())
+	default:
+		p.find(d, Info, "only the addresses of resolvers are used")
 	}
 	return nil
+}
+
+// finishDNS keeps the resolvers as dhcp-option does, ahead of those. One that is to be asked over
+// TLS is not asked in clear.
+func (p *parser) finishDNS() {
+	options := p.profile.options
+	later := options["dhcp-option"]
+	delete(options, "dhcp-option")
+	for _, n := range slices.Sorted(maps.Keys(p.dns)) {
+		s := p.dns[n]
+		encrypted := s.transport != "" && !strings.EqualFold(s.transport, "plain")
+		for _, addr := range s.addrs {
+			if !encrypted {
+				p.add("dhcp-option", "DNS", addr)
+				continue
+			}
+			p.find(directive{name: "dns"}, Warning, "the resolver %s is to be asked by %s, and is "+
+				"not used in clear; to use it, write dns: [\"tls://%[1]s#%s\"] for this exit", addr,
+				s.transport, cmp.Or(s.sni, "NAME"))
+		}
+	}
+	for _, args := range later {
+		p.add("dhcp-option", args...)
+	}
 }

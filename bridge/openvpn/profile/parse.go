@@ -47,8 +47,12 @@ type parser struct {
 	known      bool           // has a directive of OpenVPN
 	pull       bool           // client or pull
 	tlsClient  bool
-	unusable   []string // servers that cannot be reached, with the reason
-	weak       []string // what only legacy_crypto allows
+	// dns are the resolvers of "dns server", by their numbers.
+	dns map[int]*dnsServer
+	// elsewhere is the directive by which the client's key is in another program's keeping.
+	elsewhere directive
+	unusable  []string // servers that cannot be reached, with the reason
+	weak      []string // what only legacy_crypto allows
 	// weakCertificate: weak speaks of a certificate.
 	weakCertificate bool
 }
@@ -95,11 +99,12 @@ func Parse(data []byte, name string, options Options) (*Profile, Report, error) 
 		options: options,
 		rules:   table(),
 		lines:   map[string]int{},
+		dns:     map[int]*dnsServer{},
 		proto:   rawProto{proto: UDP},
 		port:    1194,
 		profile: &Profile{Name: name, settings: newSettings()},
 	}
-	for _, d := range list {
+	for _, d := range p.thatCount(list) {
 		if reason := p.take(d); reason != nil {
 			return nil, p.report, &Error{Name: name, Line: d.line, Directive: d.name,
 				Reason: reason.Error()}
@@ -109,6 +114,30 @@ func Parse(data []byte, name string, options Options) (*Profile, Report, error) 
 		return nil, p.report, &Error{Name: name, Reason: err.Error()}
 	}
 	return p.profile, p.report, nil
+}
+
+// lastCounts are the directives of which OpenVPN looks at the last one alone.
+var lastCounts = []string{"auth", "ca", "cert", "cipher", "data-ciphers", "dev", "dev-type",
+	"extra-certs", "key", "pkcs12", "tls-cert-profile", "tls-cipher", "tls-ciphersuites",
+	"tls-crypt", "tls-crypt-v2", "tls-groups", "verify-x509-name"}
+
+// thatCount returns the directives without those that a later one replaces.
+func (p *parser) thatCount(list []directive) []directive {
+	last := map[string]int{}
+	for i, d := range list {
+		if slices.Contains(lastCounts, d.name) && (len(d.args) == 0 || d.args[0] != inlineWord) {
+			last[d.name] = i
+		}
+	}
+	var out []directive
+	for i, d := range list {
+		if n := last[d.name]; n > i {
+			p.find(d, Info, "line %d counts in its place, as in OpenVPN", list[n].line)
+			continue
+		}
+		out = append(out, d)
+	}
+	return out
 }
 
 // take handles one directive by its rule.
@@ -191,12 +220,16 @@ func (p *parser) finish() error {
 		return err
 	}
 	p.finishPullFilters()
+	p.finishDNS()
 	p.finishPeerInfo()
 	p.finishAuthorities()
 	if err := p.finishMode(); err != nil {
 		return err
 	}
 	if err := p.checkKeys(); err != nil {
+		return err
+	}
+	if err := p.checkPair(); err != nil {
 		return err
 	}
 	if err := p.finishWeak(); err != nil {
@@ -225,6 +258,10 @@ func (p *parser) finish() error {
 func (p *parser) checkKeys() error {
 	has := p.profile.has
 	switch {
+	case p.elsewhere.name != "" && !has("pkcs12") && !(has("cert") && has("key")):
+		return fmt.Errorf("line %d: %s: the client's private key is on a smart card, or in the "+
+			"store of another program or system; export it with its certificate, and put both "+
+			"between <cert> and <key>, or as <pkcs12>", p.elsewhere.line, p.elsewhere.name)
 	case has("pkcs12") && has("cert", "key"):
 		return fmt.Errorf("it has both a pkcs12 bundle and a cert or key")
 	case has("cert") != has("key"):

@@ -140,7 +140,7 @@ func assertHarmless(t *testing.T, text string) {
 
 var (
 	blockForm = regexp.MustCompile(
-		`^<(ca|cert|key|extra-certs|pkcs12|peer-fingerprint|crl-verify|tls-auth|tls-crypt|tls-crypt-v2)>$`)
+		`^<(ca|cert|key|extra-certs|pkcs12|peer-fingerprint|verify-hash|crl-verify|tls-auth|tls-crypt|tls-crypt-v2)>$`)
 	contentForm = regexp.MustCompile(
 		`^(-----(BEGIN|END) [A-Za-z0-9 .-]+-----|[A-Za-z0-9+/=:]+|Proc-Type: 4,ENCRYPTED|DEK-Info: [A-Z0-9-]+,[0-9A-Fa-f]+|)$`)
 	optionForm = regexp.MustCompile(`^(` + strings.Join([]string{
@@ -330,6 +330,19 @@ func TestErrorsNameThePlace(t *testing.T) {
 		{"\x30\x82\x10\x00\x06<plist>", "it is a signed Apple profile"},
 		{"<!-- saved -->\n<html>", "it is a web page"},
 		{`[{"remote": "x"}]`, "it is a JSON file"},
+		{"\x30\x83\x01\x00\x00\x06<plist>", "it is a signed Apple profile"},
+		{"-----BEGIN PKCS7-----\nAAAA\n", "it is a signed Apple profile"},
+		{"bplist00\x00", "it is an Apple profile"}, {"Salted__\x00", "it is an encrypted file"},
+		{"\xd0\xcf\x11\xe0\x00", "it is an Office document"},
+		{"\x00\x05\x16\x07Mac OS X", "what macOS keeps beside a file"},
+		{"\nconfig openvpn 'x'\n\toption client 1\n", "it is an OpenWrt configuration"},
+		{"# by RouterOS\n/interface ovpn-client\nadd\n", "it is a script of a MikroTik router"},
+		{"# VPN Client\ndeclare root\n{\n", "it is a SoftEther file"},
+		{"[main]\nDescription=x\nHost=h\n", "it is a file of another VPN client"},
+		{"https://vpn.example.net/a.ovpn\n", "it is a link"},
+		{"Subject: your profile\n\nclient\n", "it is a whole e-mail"},
+		{"version https://git-lfs.github.com/spec/v1\n", "it is a pointer of Git LFS"},
+		{"Y2xpZW50CmRldiB0dW4KcmVtb3RlIDE5Mi4wLjIuMSAxMTk0\nCg==\n", "it is text in base64"},
 		{"[connection]\nid=x\n[vpn]\n", "it is a NetworkManager file"},
 		{"vpn://AAAA", "it is a link for another kind of VPN"},
 		{"-----BEGIN CERTIFICATE-----\nAAAA\n", "it is a key or certificate alone"},

@@ -11,7 +11,8 @@ import (
 	"strings"
 )
 
-// maxRemotes bounds the servers of a profile; the largest real ones list about a hundred.
+// maxRemotes bounds the servers of a profile that are used; the largest real ones list about a
+// hundred.
 const maxRemotes = 512
 
 var hostName = regexp.MustCompile(
@@ -47,9 +48,7 @@ func takeRemote(p *parser, d directive) error {
 		p.unusable = append(p.unusable, r.host+" "+reason)
 		return nil
 	}
-	if p.remotes = append(p.remotes, r); len(p.remotes) > maxRemotes {
-		return fmt.Errorf("more than %d servers", maxRemotes)
-	}
+	p.remotes = append(p.remotes, r)
 	return nil
 }
 
@@ -142,27 +141,46 @@ func takeConnection(p *parser, d directive) error {
 	if err != nil {
 		return err
 	}
+	// What stands before the block counts in it, and what stands in it not behind it.
 	proto, port, first := p.proto, p.port, len(p.remotes)
 	p.profile.connections = append(p.profile.connections, p.profile.inherited())
 	p.block = len(p.profile.connections)
-	p.proto, p.port = rawProto{}, 0
 	for _, in := range inner {
-		if r, known := p.rules[in.name]; known && r.class == kept {
-			p.find(in, Warning, "cannot differ from one server to another; ignored")
-			continue
-		}
-		if err := p.take(in); err != nil {
+		if err := p.takeOfConnection(in, first); err != nil {
 			return fmt.Errorf("line %d: %s: %w", in.line, in.name, err)
 		}
 	}
-	for i := first; i < len(p.remotes); i++ {
-		r := &p.remotes[i]
-		r.port = cmp.Or(r.port, p.port)
-		if r.proto == (rawProto{}) {
-			r.proto = p.proto
-		}
+	for i := range p.remotes[first:] {
+		p.remotes[first+i].port, p.remotes[first+i].proto = p.port, p.proto
 	}
 	p.block, p.proto, p.port = 0, proto, port
+	return nil
+}
+
+// takeOfConnection takes a directive of a <connection> block, whose servers begin at first. As in
+// OpenVPN, a later remote replaces an earlier one, and its words are as good as proto and port.
+func (p *parser) takeOfConnection(d directive, first int) error {
+	local := []string{"nobind", "bind", "lport"} // of a client: no matter
+	if r, known := p.rules[d.name]; known && r.class == kept {
+		if slices.Contains(local, d.name) {
+			return nil
+		}
+		return fmt.Errorf("it cannot differ from one server to another: move it out of the " +
+			"<connection> block")
+	}
+	before := len(p.remotes)
+	if err := p.take(d); err != nil || len(p.remotes) == before {
+		return err
+	}
+	r := p.remotes[before]
+	p.remotes = append(p.remotes[:first], r)
+	if before > first {
+		p.find(d, Warning, "replaces the block's remote before it; write a block for each server")
+	}
+	p.port = cmp.Or(r.port, p.port)
+	if r.proto != (rawProto{}) {
+		p.proto = r.proto
+	}
 	return nil
 }
 
@@ -189,6 +207,11 @@ func (p *parser) finishRemotes() error {
 			seen[r] = true
 			p.profile.Remotes = append(p.profile.Remotes, r)
 		}
+	}
+	if n := len(p.profile.Remotes); n > maxRemotes {
+		p.find(directive{name: "remote"}, Warning, "of %d servers the first %d are used", n,
+			maxRemotes)
+		p.profile.Remotes = p.profile.Remotes[:maxRemotes]
 	}
 	switch {
 	case len(p.profile.Remotes) > 0:

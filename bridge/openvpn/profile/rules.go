@@ -92,16 +92,16 @@ func takeDev(p *parser, d directive) error {
 	return nil
 }
 
+// takeRemoteCertTLS keeps what sets the usages of the server's key, in the place of those before.
 func takeRemoteCertTLS(p *parser, d directive) error {
-	if len(d.args) != 1 || d.args[0] != "server" {
-		p.find(d, Warning, `only "server" makes sense for a client; dropped`)
-		return nil
-	}
-	if d.name == "ns-cert-type" {
-		p.find(d, Warning, "outdated; the provider should use remote-cert-tls")
-	}
-	p.set(d.name, "server")
-	return nil
+	delete(p.profile.options, "remote-cert-ku")
+	delete(p.profile.options, "remote-cert-eku")
+	return required(1, words(`server|client`)).take(p, d)
+}
+
+func takeNSCertType(p *parser, d directive) error {
+	p.find(d, Warning, "outdated; the provider should use remote-cert-tls")
+	return required(1, words(`server|client`)).take(p, d)
 }
 
 // takeMode accepts what a client has anyway.
@@ -112,17 +112,21 @@ func takeMode(_ *parser, d directive) error {
 	return nil
 }
 
-// takeVerifyHash keeps the fingerprint of the authority: of 20 bytes for SHA-1, which OpenVPN takes
-// where none is named, and of 32 for SHA-256.
+// takeVerifyHash keeps the fingerprints of authorities: those of a block are of SHA-256; that of a
+// line is of SHA-1 where no other digest is named. The last one counts, as in OpenVPN.
 func takeVerifyHash(p *parser, d directive) error {
-	if d.inline { // a block is of SHA-256
-		d.args = append(strings.Fields(d.body), "SHA256")
+	if d.inline {
+		list, err := fingerprints(d)
+		p.profile.blocks[d.name] = strings.Join(list, "\n") + "\n"
+		delete(p.profile.options, d.name)
+		return err
 	}
 	further := 19
 	if len(d.args) == 2 && d.args[1] == "SHA256" {
 		further = 31
 	}
 	form := fmt.Sprintf(`[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){%d}`, further)
+	delete(p.profile.blocks, d.name)
 	return required(2, words(form), words(`SHA1|SHA256`)).take(p, d)
 }
 

@@ -26,8 +26,8 @@ var optionOrder = []string{
 
 // blockOrder is the order of inline blocks in the canonical text.
 var blockOrder = []string{
-	"ca", "cert", "key", "extra-certs", "pkcs12", "peer-fingerprint", "crl-verify", "tls-auth",
-	"tls-crypt", "tls-crypt-v2",
+	"ca", "cert", "key", "extra-certs", "pkcs12", "peer-fingerprint", "verify-hash", "crl-verify",
+	"tls-auth", "tls-crypt", "tls-crypt-v2",
 }
 
 // Text returns the profile in canonical form. Parsing it yields an equal profile with the same

@@ -1,0 +1,107 @@
+package profile
+
+import (
+	"encoding/pem"
+	"fmt"
+	"strings"
+	"testing"
+
+	"ztbridge/bridge/openvpn/ovpntest"
+)
+
+// TestWhichCounts: of several lines, and of those before, in and behind a <connection> block, the
+// same counts as in OpenVPN.
+func TestWhichCounts(t *testing.T) {
+	without := strings.Replace(base(t), "auth SHA512\n", "", 1)
+	at := strings.Index(without, "remote ")
+	line, _, _ := strings.Cut(without[at:], "\n")
+	noServer := strings.Replace(without, line+"\n", "", 1)
+	hash := func(n int) string { return fmt.Sprintf("%02X", n) + strings.Repeat(":00", 31) }
+	for _, tc := range []struct{ text, want, not string }{
+		{text: "auth FOO\nauth SHA512", want: "auth SHA512\n"},
+		{text: "cipher none\ncipher AES-128-CBC", want: "fallback AES-128-CBC\n"},
+		{text: "tls-cert-profile insecure\ntls-cert-profile preferred", want: "preferred\n"},
+		{text: "<ca>\nnothing\n</ca>\n" + noServer[strings.Index(noServer, "<ca>"):]},
+		{text: "dev tap\ndev tun"},
+		{text: "remote-cert-eku x\nremote-cert-tls server", not: "remote-cert-eku"},
+		{text: "remote-cert-tls client", want: "remote-cert-tls client\n"},
+		{text: "verify-hash " + hash(1) + " SHA256\n<verify-hash>\n# old\n" +
+			hash(2) + "\n" + hash(3) +
+			"\n</verify-hash>", want: "<verify-hash>\n" + hash(2) + "\n" + hash(3) + "\n</",
+			not: hash(1)},
+		{text: "<verify-hash>\n" + hash(2) + "\n</verify-hash>\nverify-hash " + hash(1) + " SHA256",
+			want: "verify-hash " + hash(1) + " SHA256\n", not: hash(2)},
+		{text: "proto tcp\n<connection>\nremote a.example 1\n</connection>\nproto udp\nport 2",
+			want: "remote a.example 1 tcp-client\n"},
+		{text: "port 5\n<connection>\nremote a.example\n</connection>\nport 6",
+			want: "remote a.example 5 udp\n"},
+		{text: "<connection>\nremote a.example 1 tcp\nproto udp\nport 7\n</connection>",
+			want: "remote a.example 7 udp\n"},
+		{text: "<connection>\nremote a.example 1\nremote b.example\n</connection>",
+			want: "remote b.example 1 udp\n", not: "a.example"},
+		{text: strings.Repeat("remote a.example 1\n", 1000), want: "remote a.example 1 udp\n"},
+		{text: "remote a.example 1\n\x00\x00", want: "remote a.example 1 udp\n"},
+		{text: "dns server 1 transport DoT\ndns server 1 address 192.0.2.53\n" +
+			"dhcp-option DNS 192.0.2.1\ndns server 2 address 192.0.2.54",
+			want: "dhcp-option DNS 192.0.2.54\ndhcp-option DNS 192.0.2.1\n", not: "192.0.2.53"},
+	} {
+		text := noServer + tc.text
+		if !strings.Contains(tc.text, "remote ") {
+			text = without + tc.text
+		}
+		p, _, err := Parse([]byte(text), "p", Options{})
+		if err != nil {
+			t.Errorf("%.60q: %v", tc.text, err)
+			continue
+		}
+		if got := p.Text(); !strings.Contains(got, tc.want) ||
+			tc.not != "" && strings.Contains(got, tc.not) {
+			t.Errorf("%.60q: want %q and not %q in\n%.600s", tc.text, tc.want, tc.not, got)
+		}
+		assertFixpoint(t, p)
+		assertOpenVPNReads(t, p)
+	}
+}
+
+// TestManyServers: more than are used are said to be left out.
+func TestManyServers(t *testing.T) {
+	var lines strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&lines, "remote a.example %d\n", i+1)
+	}
+	p, report, err := Parse([]byte(base(t)+lines.String()), "p", Options{})
+	if err != nil || len(p.Remotes) != maxRemotes ||
+		!strings.Contains(report.String(), "the first 512 are used") {
+		t.Errorf("%v, %d servers: %s", err, len(p.Remotes), report)
+	}
+}
+
+// TestKeysAreWhole: what OpenVPN ends with is said at the check.
+func TestKeysAreWhole(t *testing.T) {
+	cert, key := ownCertificate(t)
+	_, other := ownCertificate(t)
+	cut := func(block, kind string) string {
+		b, _ := pem.Decode([]byte(block[strings.Index(block, "-----"):]))
+		b.Bytes = b.Bytes[:len(b.Bytes)-9]
+		return ovpntest.Inline(kind, string(pem.EncodeToMemory(b))) + "\n"
+	}
+	for _, tc := range []struct{ text, want string }{
+		{cert + other, "do not belong together"},
+		{cut(cert, "cert") + key, "damaged inside"},
+		{cert + cut(key, "key"), "damaged inside"},
+		{cut(cert, "ca"), "damaged inside"},
+		{"<pkcs12>\nMIIC\n</pkcs12>\n", "no PKCS #12 bundle"},
+		{"pkcs11-id x\n", "smart card"}, {"cryptoapicert SUBJ:x\n", "smart card"},
+		{cert + "management-external-key\n", "smart card"},
+		{"<connection>\nremote a.example\ncipher AES-256-CBC\n</connection>\n", "cannot differ"},
+	} {
+		_, report, err := Parse([]byte(base(t)+tc.text), "p", Options{})
+		if said := fmt.Sprint(err, report); !strings.Contains(said, tc.want) ||
+			err == nil && !strings.Contains(said, "serious: ") {
+			t.Errorf("%.60q: %s, want %q in it", tc.text, said, tc.want)
+		}
+	}
+	if _, _, err := Parse([]byte(base(t)+cert+key+"pkcs11-id x\n"), "p", Options{}); err != nil {
+		t.Errorf("a profile with a key of its own: %v", err)
+	}
+}
