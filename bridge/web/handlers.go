@@ -47,7 +47,7 @@ func assets() map[string]asset {
 		sum := sha256.Sum256(data)
 		ext := path.Ext(e.Name())
 		base := e.Name()[:len(e.Name())-len(ext)]
-		out[e.Name()] = asset{base + "." + hex.EncodeToString(sum[:6]) + ext, data, zip(data)}
+		out[e.Name()] = asset{base + "." + hex.EncodeToString(sum[:6]) + ext, data, compress(data)}
 	}
 	return out
 }
@@ -108,8 +108,8 @@ func serveAsset(a asset) http.HandlerFunc {
 	}
 }
 
-// zip compresses what is the same for everybody: no secret is in it.
-func zip(data []byte) []byte {
+// compress is for what is the same for everybody: no secret is in it.
+func compress(data []byte) []byte {
 	var b bytes.Buffer
 	w, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
 	if err == nil {

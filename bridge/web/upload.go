@@ -18,12 +18,13 @@ import (
 )
 
 const (
-	// maxUpload bounds a provider's file, in bytes; maxParts and maxField the rest of the form.
+	// maxUpload bounds a provider's files, in bytes; maxParts how many parts the form has, files
+	// included, and maxField the rest of it.
 	// maxSent is how much is read of a larger one, and thrown away: a browser shows no answer to a
 	// form before it has sent all of it.
 	maxUpload = 32 << 20
 	maxSent   = 1 << 30
-	maxParts  = 64
+	maxParts  = 512
 	maxField  = 4 << 10
 	// uploadTime is how long an upload may take, importTime what is done with it, and keepUpload
 	// how long a file waits for its owner.
@@ -83,6 +84,10 @@ const uploadPage = "/profile"
 // errForm is a form that cannot be read; no browser sends such a one.
 var errForm = errors.New("the form could not be read")
 
+// errParts is a form with more files than are taken one by one.
+var errParts = &api.HintedError{Err: fmt.Errorf("these are more than %d files", maxParts),
+	Hint: "put them into one ZIP archive"}
+
 // errUploading refuses a second upload.
 var errUploading = &api.HintedError{Err: errors.New("another profile is being dealt with"),
 	Hint: "wait until that is done"}
@@ -115,23 +120,21 @@ func (s *Server) takeUpload(w http.ResponseWriter, r *http.Request) {
 var errToken = errors.New("the form is out of date")
 
 // receive reads the form, and writes the file to its place. Nothing is written before the form's
-// token, its first field, was right. On an error no file is left.
+// token, its first field, was right.
 func (s *Server) receive(r *http.Request) (out api.ImportRequest, err error) {
-	kept := false
-	defer func() {
-		if err != nil && kept {
-			s.upload.leave()
-			err = errors.Join(err, s.forget())
-		}
-	}()
 	parts, err := r.MultipartReader()
 	if err != nil {
 		return out, errToken
 	}
 	fields := map[string][]string{}
+	files := &uploaded{s: s}
+	defer func() { files.close(err) }()
 	for n := 0; n < maxParts; n++ {
 		part, err := parts.NextPart()
 		if errors.Is(err, io.EOF) {
+			if out.File, out.Size, err = files.done(); err != nil {
+				return out, err
+			}
 			return requestOf(out, fields)
 		}
 		if err != nil {
@@ -152,15 +155,11 @@ func (s *Server) receive(r *http.Request) (out api.ImportRequest, err error) {
 			fields[part.FormName()] = append(fields[part.FormName()], value)
 			continue
 		}
-		if err := s.begin(api.ImportRequest{}, receiving); err != nil {
-			return out, err
-		}
-		kept = true
-		if out.File, out.Size, err = s.keep(part); err != nil {
+		if err := files.add(part); err != nil {
 			return out, err
 		}
 	}
-	return out, errForm
+	return out, errParts
 }
 
 func readField(part *multipart.Part) (string, error) {
@@ -169,25 +168,6 @@ func readField(part *multipart.Part) (string, error) {
 		return "", errForm
 	}
 	return string(data), nil
-}
-
-// keep writes a file of the form to its place, which only one request at a time may do.
-func (s *Server) keep(part *multipart.Part) (name string, size int64, err error) {
-	if err := os.MkdirAll(s.config.Dir, 0o700); err != nil {
-		return "", 0, fmt.Errorf("keeping the file: %w", err)
-	}
-	f, err := os.OpenFile(s.uploadPath(), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return "", 0, fmt.Errorf("keeping the file: %w", err)
-	}
-	size, err = io.Copy(f, io.LimitReader(part, maxUpload+1))
-	if err := errors.Join(err, f.Close()); err != nil {
-		return "", 0, fmt.Errorf("receiving the file: %w", err)
-	}
-	if size > maxUpload {
-		return "", 0, fmt.Errorf("the file is larger than %d MB", maxUpload>>20)
-	}
-	return part.FileName(), size, nil
 }
 
 // requestOf fills in what the form's fields say.

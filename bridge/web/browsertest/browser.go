@@ -248,8 +248,8 @@ func (b *Browser) Login(url, password string) {
 	b.See("#live, [role=alert]:not(:empty)")
 }
 
-// Choose chooses a file in a field for one.
-func (b *Browser) Choose(selector, file string) {
+// Choose chooses files in a field for them.
+func (b *Browser) Choose(selector string, files ...string) {
 	b.t.Helper()
-	b.Do(chromedp.SetUploadFiles(chromedp.CSS(selector), []string{file}))
+	b.Do(chromedp.SetUploadFiles(chromedp.CSS(selector), files))
 }
