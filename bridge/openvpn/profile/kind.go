@@ -121,7 +121,7 @@ var signatures = []struct{ prefix, kind string }{
 	{"\x7fELF", "a program"}, {"MZ", "a Windows program"},
 	{"\xd0\xcf\x11\xe0", "an Office document; save it as plain text"},
 	{"bplist00", "an Apple profile"},
-	{"\x00\x05\x16\x07", "what macOS keeps beside a file (the file itself is named without \"._\")"},
+	{"\x00\x05\x16\x07", "what macOS keeps beside a file (the file is named without \"._\")"},
 	{"Salted__", "an encrypted file (decrypt it first)"},
 	{"age-encryption.org", "an encrypted file (decrypt it first)"},
 	{"-----BEGIN PGP", "an encrypted or signed message (PGP)"},
