@@ -2,6 +2,8 @@ package support
 
 import (
 	"cmp"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -46,7 +48,9 @@ func (r *Redactor) Secret(text string) {
 	if err == nil {
 		r.secrets = append(r.secrets, strings.Trim(string(quoted), `"`))
 	}
-	r.secrets = append(r.secrets, text, url.QueryEscape(text), url.PathEscape(text))
+	r.secrets = append(r.secrets, text, url.QueryEscape(text), url.PathEscape(text),
+		hex.EncodeToString([]byte(text)), base64.RawStdEncoding.EncodeToString([]byte(text)),
+		base64.RawURLEncoding.EncodeToString([]byte(text)))
 	r.replacer = nil
 }
 
@@ -80,7 +84,9 @@ func (r *Redactor) placeholder(kind, text string) string {
 
 var (
 	pemRE = regexp.MustCompile(`(?s)-----BEGIN ([^-]+)-----.*?(-----END [^-]+-----|\z)`)
-	urlRE = regexp.MustCompile(`(?i)\b([a-z][a-z0-9+.-]*)://[^\s"'<>\x60]+`)
+	// of HTTP: base64 of a name and a password together, or a token
+	loginRE = regexp.MustCompile(`(?i)\b((?:basic|bearer)\s+)[A-Za-z0-9+/=._~-]{4,}`)
+	urlRE   = regexp.MustCompile(`(?i)\b([a-z][a-z0-9+.-]*)://[^\s"'<>\x60]+`)
 	// the address of a mail, or user@host
 	mailRE = regexp.MustCompile(`(?i)\b[a-z0-9._%+-]+@[a-z0-9.-]+[a-z0-9]`)
 	macRE  = regexp.MustCompile(`(?i)\b([0-9a-f]{2}(:[0-9a-f]{2}){5,}|[0-9a-f]{2}(-[0-9a-f]{2}){5})\b`)
@@ -97,6 +103,7 @@ var (
 func (r *Redactor) Redact(text string) string {
 	text = pemRE.ReplaceAllString(text, "(removed: $1)")
 	text = r.secretReplacer().Replace(text)
+	text = loginRE.ReplaceAllString(text, "${1}(secret)")
 	text = urlRE.ReplaceAllStringFunc(text, r.url)
 	text = mailRE.ReplaceAllStringFunc(text, func(s string) string {
 		return r.placeholder("mail", s)

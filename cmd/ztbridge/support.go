@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"time"
@@ -179,9 +181,9 @@ const leastKey = 16
 
 // hideSecrets adds what opens something: credentials, tokens, and all that is in files with keys.
 func (p *program) hideSecrets(r *support.Redactor, cfg *config.Config) {
-	home := config.DefaultZeroTierHome
+	homes := []string{config.DefaultZeroTierHome}
 	if cfg != nil {
-		home = cfg.ZeroTier.Home
+		homes = append(homes, cfg.ZeroTier.Home)
 		for _, e := range cfg.Egresses {
 			if e.OpenVPN == nil || e.OpenVPN.Credentials == nil {
 				continue
@@ -197,12 +199,15 @@ func (p *program) hideSecrets(r *support.Redactor, cfg *config.Config) {
 			r.Secret(s.Reveal())
 		}
 	}
+	named := p.hideNamedFiles(r)
 	var places []string
 	for _, name := range []string{"pki", "links", "acme", "zerotier-token", "page"} {
 		places = append(places, filepath.Join(p.stateDir, name))
 	}
-	for _, name := range []string{"identity.secret", "authtoken.secret", "ztbridge-moon.json"} {
-		places = append(places, filepath.Join(home, name))
+	for _, home := range append(homes, named...) {
+		for _, name := range []string{"identity.secret", "authtoken.secret", "ztbridge-moon.json"} {
+			places = append(places, filepath.Join(home, name))
+		}
 	}
 	for _, dir := range places {
 		_ = filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
@@ -213,6 +218,49 @@ func (p *program) hideSecrets(r *support.Redactor, cfg *config.Config) {
 		})
 	}
 }
+
+// secretFile is a key of the configuration that names a file with a secret, or the directory of
+// zerotier-one, and its value.
+var secretFile = regexp.MustCompile(
+	`\b(?:credentials|home|[a-z]+_file)["']?\s*:\s*(?:"([^"\n]+)"|'([^'\n]+)'|([^\s,}#"']+))`)
+
+// hideNamedFiles adds each line of the files with secrets that the configuration names, and of
+// those beside it that look like one. It needs no configuration that is in order, or there at all.
+// It returns all that it looked at.
+func (p *program) hideNamedFiles(r *support.Redactor) []string {
+	dir := filepath.Dir(p.configPath)
+	var files []string
+	for _, pattern := range []string{"*.auth", "*.token", "*.password", "profiles/*/*.auth"} {
+		found, _ := filepath.Glob(filepath.Join(dir, pattern)) // the patterns are good
+		files = append(files, found...)
+	}
+	text, err := os.ReadFile(p.configPath)
+	if err != nil {
+		text = nil // it is gone: told by config.txt
+	}
+	for _, m := range secretFile.FindAllStringSubmatch(string(text), -1) {
+		file := cmp.Or(m[1], m[2], m[3])
+		if !filepath.IsAbs(file) {
+			file = filepath.Join(dir, file)
+		}
+		files = append(files, file)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil || len(text) > maxSecretFile {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			if !strings.HasPrefix(line, "-----") { // the border of a key
+				r.Secret(line)
+			}
+		}
+	}
+	return files
+}
+
+// maxSecretFile bounds a file with secrets, in bytes.
+const maxSecretFile = 64 << 10
 
 // hideWords adds every word of a file that may be a key.
 func hideWords(r *support.Redactor, file string) {
