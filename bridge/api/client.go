@@ -19,7 +19,7 @@ import (
 // ErrNotRunning reports that no daemon answers on the socket.
 var ErrNotRunning = errors.New("ztbridge is not running")
 
-// Timeout bounds every request but Watch. A reload that has to wait for the reconcile ends well
+// Timeout bounds every request but Watch and NotifyTest. A reload that has to wait for the reconcile ends well
 // within it.
 const Timeout = 30 * time.Second
 
@@ -105,7 +105,12 @@ func (c *Conn) Watch(ctx context.Context, show func(Status) error) error {
 }
 
 func (c *Conn) call(ctx context.Context, method, path string, body, into any) error {
-	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	return c.callWithin(ctx, Timeout, method, path, body, into)
+}
+
+func (c *Conn) callWithin(ctx context.Context, timeout time.Duration, method, path string, body,
+	into any) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	response, err := c.send(ctx, method, path, body)
 	if err != nil {

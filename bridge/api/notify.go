@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"time"
 )
 
 // NotifyBackend is what a Backend offers besides where it tells people by itself. A Backend without
@@ -34,6 +35,9 @@ var ErrNobodyTold = &HintedError{
 // ErrTestsTooOften refuses a test message that comes too soon after others.
 var ErrTestsTooOften = &HintedError{Err: errors.New("too many test messages were sent just now"),
 	Hint: "wait a minute, then try again"}
+
+// TestTimeout is how long test messages may take: each one tries several paths.
+const TestTimeout = time.Minute
 
 // notifyRequest is the body of POST /v1/notify/test.
 type notifyRequest struct {
@@ -71,5 +75,6 @@ func (s *Server) notify(mux *http.ServeMux) {
 // NotifyTest sends a test message, as NotifyBackend says.
 func (c *Conn) NotifyTest(ctx context.Context, name string) ([]Delivery, error) {
 	var out []Delivery
-	return out, c.call(ctx, http.MethodPost, "/v1/notify/test", notifyRequest{name}, &out)
+	return out, c.callWithin(ctx, TestTimeout, http.MethodPost, "/v1/notify/test",
+		notifyRequest{name}, &out)
 }

@@ -242,6 +242,28 @@ func TestAnotherVersion(t *testing.T) {
 	}
 }
 
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// Requests are waited for as long as the daemon may take for them.
+func TestTimeouts(t *testing.T) {
+	c := Dial("none")
+	var left time.Duration
+	c.http.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+		at, _ := r.Context().Deadline()
+		left = time.Until(at)
+		return nil, errors.ErrUnsupported
+	})
+	if _, err := c.Status(t.Context()); err == nil || left > Timeout || left < Timeout/2 {
+		t.Errorf("status: %v, within %v", err, left)
+	}
+	if _, err := c.NotifyTest(t.Context(), ""); err == nil || left > TestTimeout ||
+		left < TestTimeout/2 {
+		t.Errorf("test messages: %v, within %v", err, left)
+	}
+}
+
 func TestSocketMode(t *testing.T) {
 	_, path := start(t, &daemon{})
 	info, err := os.Stat(path)

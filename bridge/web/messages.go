@@ -11,9 +11,6 @@ import (
 	"ztbridge/bridge/api"
 )
 
-// testTimeout is how long test messages may take: each one tries several paths.
-const testTimeout = time.Minute
-
 // messages returns what sends test messages, nil if this box cannot.
 func (s *Server) messages() api.NotifyBackend {
 	backend, _ := s.config.Backend.(api.NotifyBackend)
@@ -36,9 +33,9 @@ func (s *Server) testMessages(w http.ResponseWriter, r *http.Request) {
 		s.refuseError(w, r, api.ErrNobodyTold)
 		return
 	}
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(2 * testTimeout))
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(2 * api.TestTimeout))
 	// Whoever closes the page in between has still asked for it.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), testTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), api.TestTimeout)
 	defer cancel()
 	deliveries, err := backend.NotifyTest(ctx, "")
 	s.record(r, "send test messages", errors.Join(err, failed(deliveries)))
