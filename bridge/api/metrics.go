@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -89,7 +90,9 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	// A subject may have several of one code, and no series may come twice.
 	told := map[[3]string]bool{}
 	for _, held := range s.Conditions {
-		labels := [3]string{string(held.Code), held.Subject, string(held.Severity)}
+		// A subject may be the name of an interface, which is any bytes.
+		subject := strings.ToValidUTF8(held.Subject, "\ufffd")
+		labels := [3]string{string(held.Code), subject, string(held.Severity)}
 		if !told[labels] {
 			told[labels] = true
 			gauge(condition, 1, labels[:]...)

@@ -21,6 +21,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"ztbridge/bridge/health"
 )
 
 // deadline is far beyond anything that a slow machine needs.
@@ -309,6 +311,18 @@ func TestNothingIsLeftAfterManyRequests(t *testing.T) {
 		}
 	}
 	await(t, func() bool { return runtime.NumGoroutine() <= before+2 })
+}
+
+// The kernel takes any bytes for an interface's name, and Prometheus none but UTF-8.
+func TestMetricsOfOddNames(t *testing.T) {
+	s := Status{Conditions: []Condition{{Code: health.PathBlocked, Severity: health.Error,
+		Subject: "odd\xff"}}}
+	answer := httptest.NewRecorder()
+	NewServer(&daemon{status: s}, slog.New(slog.DiscardHandler)).Handler().
+		ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	if answer.Code != 200 || !strings.Contains(answer.Body.String(), "subject=\"odd\ufffd\"") {
+		t.Errorf("%d: %s", answer.Code, answer.Body)
+	}
 }
 
 func TestMetrics(t *testing.T) {
