@@ -234,7 +234,8 @@ func (m *Machine) stepRoutes(now Moment, s api.Status, wanted bool) (changed boo
 		case l == nil && r.to == "":
 			continue // as at each start
 		case l == nil || !wanted:
-			m.Routes[key], changed = &leaving{Told: r.to, Now: r.to, Since: now}, l == nil
+			m.Routes[key] = &leaving{Told: r.to, Now: r.to, Since: now}
+			changed = changed || l == nil
 			continue
 		case l.Now != r.to:
 			l.Now, l.Since = r.to, now

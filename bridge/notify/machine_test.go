@@ -365,6 +365,16 @@ func TestReload(t *testing.T) {
 	if len(w.m.Outboxes) != 1 {
 		t.Error("the outbox of a sender that is gone stays")
 	}
+
+	w = newBench(t)
+	w.settings.Kinds = nil
+	w.run(look)
+	fresh := w.status.Policies[0]
+	fresh.From = []string{"endpoint"}
+	w.status.Policies = append([]api.Policy{fresh}, w.status.Policies...)
+	if !w.m.Step(w.now, w.status, w.settings) {
+		t.Error("a rule that comes before others is not written down")
+	}
 }
 
 func TestWhichProblemsAreNews(t *testing.T) {
