@@ -2,6 +2,7 @@ package zerotier
 
 import (
 	"errors"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -358,5 +359,28 @@ func TestSucceed(t *testing.T) {
 	stranger.Succeed(old)
 	if n := stranger.Status().Networks[0]; n.State != NetworkUnknown {
 		t.Errorf("what another home's service said was taken over: %+v", n)
+	}
+}
+
+// What was wrong with local.conf is over when its directory is.
+func TestLocalConfOfARemovedHome(t *testing.T) {
+	home, now := filepath.Join(t.TempDir(), "home"), time.Now()
+	if err := os.Mkdir(home, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(home, "local.conf"), []byte("none"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k := &confSync{home: home, log: slog.New(slog.DiscardHandler)}
+	if got := k.sync(t.Context(), false, now); len(got) != 1 {
+		t.Errorf("a bad file: %v", got)
+	}
+	if err := os.RemoveAll(home); err != nil {
+		t.Fatal(err)
+	}
+	for _, later := range []time.Duration{syncEvery, syncEvery + time.Second} {
+		if got := k.sync(t.Context(), false, now.Add(later)); len(got) != 0 {
+			t.Errorf("after %v: %v", later, got)
+		}
 	}
 }

@@ -43,7 +43,7 @@ func (k *confSync) sync(ctx context.Context, answers bool, now time.Time) []heal
 	if now.Before(k.next) {
 		return k.problems
 	}
-	k.next = now.Add(syncEvery)
+	k.next, k.problems = now.Add(syncEvery), nil
 	if _, err := os.Stat(k.home); errors.Is(err, fs.ErrNotExist) {
 		return nil // the state of the service says more about that
 	}
@@ -53,7 +53,6 @@ func (k *confSync) sync(ctx context.Context, answers bool, now time.Time) []heal
 			Remedy: localConfRemedy(k.home, err)}}
 		return k.problems
 	}
-	k.problems = nil
 	if wrote {
 		k.log.Info("zerotier local.conf changed", "blacklist", blacklist)
 		k.rereads = 0
