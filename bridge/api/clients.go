@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -65,9 +64,7 @@ func (s *Server) client(act func(EndpointBackend, context.Context,
 	LinkRequest) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var request LinkRequest
-		decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-		decoder.DisallowUnknownFields()
-		if err := decoder.Decode(&request); err != nil || request.Client == "" {
+		if !readBody(w, r, &request) || request.Client == "" {
 			s.refuse(w, http.StatusBadRequest, errors.New(`the body must be {"client": NAME}`))
 			return
 		}
@@ -77,14 +74,7 @@ func (s *Server) client(act func(EndpointBackend, context.Context,
 			return
 		}
 		answer, err := act(backend, context.WithoutCancel(r.Context()), request)
-		switch {
-		case errors.Is(err, ErrNotFound):
-			s.refuse(w, http.StatusNotFound, err)
-		case err != nil:
-			s.refuse(w, http.StatusInternalServerError, err)
-		default:
-			s.answer(w, answer)
-		}
+		s.reply(w, answer, err)
 	}
 }
 

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -65,9 +64,7 @@ type Identity struct {
 func (s *Server) devices(mux *http.ServeMux) {
 	mux.HandleFunc("POST /v1/device/use", func(w http.ResponseWriter, r *http.Request) {
 		var request DeviceRequest
-		decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-		decoder.DisallowUnknownFields()
-		if err := decoder.Decode(&request); err != nil || request.Device == "" {
+		if !readBody(w, r, &request) || request.Device == "" {
 			s.refuse(w, http.StatusBadRequest,
 				errors.New(`the body must be {"device": NAME, "egress": NAME}`))
 			return
@@ -78,14 +75,7 @@ func (s *Server) devices(mux *http.ServeMux) {
 			return
 		}
 		answer, err := backend.UseFor(context.WithoutCancel(r.Context()), request)
-		switch {
-		case errors.Is(err, ErrNotFound):
-			s.refuse(w, http.StatusNotFound, err)
-		case err != nil:
-			s.refuse(w, http.StatusInternalServerError, err)
-		default:
-			s.answer(w, answer)
-		}
+		s.reply(w, answer, err)
 	})
 }
 

@@ -117,15 +117,7 @@ func (s *Server) answerHistory(w http.ResponseWriter, past HistoryBackend, span 
 	if past != nil {
 		answer, err = ask()
 	}
-	if err != nil {
-		code := http.StatusInternalServerError
-		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrNoHistory) {
-			code = http.StatusNotFound
-		}
-		s.refuse(w, code, err)
-		return
-	}
-	s.answer(w, answer)
+	s.reply(w, answer, err)
 }
 
 // Series asks what an egress or ingress carried.

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
@@ -48,27 +47,17 @@ type notifyRequest struct {
 func (s *Server) notify(mux *http.ServeMux) {
 	mux.HandleFunc("POST /v1/notify/test", func(w http.ResponseWriter, r *http.Request) {
 		var request notifyRequest
-		decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-		decoder.DisallowUnknownFields()
-		if err := decoder.Decode(&request); err != nil {
+		if !readBody(w, r, &request) {
 			s.refuse(w, http.StatusBadRequest, errors.New(`the body must be {"name": NAME}`))
 			return
 		}
 		backend, ok := s.backend.(NotifyBackend)
 		if !ok {
-			s.refuse(w, http.StatusNotFound, ErrNobodyTold)
+			s.reply(w, nil, ErrNobodyTold)
 			return
 		}
 		deliveries, err := backend.NotifyTest(r.Context(), request.Name)
-		if err != nil {
-			code := http.StatusNotFound
-			if errors.Is(err, ErrTestsTooOften) {
-				code = http.StatusTooManyRequests
-			}
-			s.refuse(w, code, err)
-			return
-		}
-		s.answer(w, deliveries)
+		s.reply(w, deliveries, err)
 	})
 }
 

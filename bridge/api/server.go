@@ -178,14 +178,8 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	explanation, err := s.backend.Explain(addr)
-	if err != nil {
-		s.refuse(w, http.StatusInternalServerError, err)
-		return
-	}
-	if explanation.Steps == nil {
-		explanation.Steps = []string{}
-	}
-	s.answer(w, explanation)
+	explanation.Steps = list(explanation.Steps)
+	s.reply(w, explanation, err)
 }
 
 // planAnswer is the answer to GET /v1/plan.
@@ -195,11 +189,7 @@ type planAnswer struct {
 
 func (s *Server) plan(w http.ResponseWriter, r *http.Request) {
 	plan, err := s.backend.Plan(r.Context())
-	if err != nil {
-		s.refuse(w, http.StatusInternalServerError, err)
-		return
-	}
-	s.answer(w, planAnswer{plan})
+	s.reply(w, planAnswer{plan}, err)
 }
 
 // events sends the status at once, then whenever it changes, one JSON value a line.
@@ -233,9 +223,7 @@ type useRequest struct {
 
 func (s *Server) use(w http.ResponseWriter, r *http.Request) {
 	var request useRequest
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&request); err != nil || request.Egress == "" {
+	if !readBody(w, r, &request) || request.Egress == "" {
 		s.refuse(w, http.StatusBadRequest, errors.New(`the body must be {"egress": NAME}`))
 		return
 	}
@@ -245,15 +233,28 @@ func (s *Server) use(w http.ResponseWriter, r *http.Request) {
 func (s *Server) do(act func(Backend, context.Context) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		// A person who lets go of the key in between has still asked for it.
-		if err := act(s.backend, context.WithoutCancel(r.Context())); err != nil {
-			code := http.StatusInternalServerError
-			if errors.Is(err, ErrNotFound) {
-				code = http.StatusNotFound
-			}
-			s.refuse(w, code, err)
-			return
-		}
-		s.answer(w, struct{}{})
+		s.reply(w, struct{}{}, act(s.backend, context.WithoutCancel(r.Context())))
+	}
+}
+
+// readBody reads the JSON of a request into a value, and reports whether it is of its shape.
+func readBody(w http.ResponseWriter, r *http.Request, into any) bool {
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	decoder.DisallowUnknownFields()
+	return decoder.Decode(into) == nil
+}
+
+// reply answers with what was asked for, or refuses for an error.
+func (s *Server) reply(w http.ResponseWriter, body any, err error) {
+	switch {
+	case err == nil:
+		s.answer(w, body)
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrNoHistory), errors.Is(err, ErrNobodyTold):
+		s.refuse(w, http.StatusNotFound, err)
+	case errors.Is(err, ErrTestsTooOften):
+		s.refuse(w, http.StatusTooManyRequests, err)
+	default:
+		s.refuse(w, http.StatusInternalServerError, err)
 	}
 }
 
