@@ -39,8 +39,7 @@ type Config struct {
 	Orbit []Address
 	// IDTool makes moons; nil means the zerotier-idtool on the PATH.
 	IDTool IDTool
-	// Notify is called after Status changed, from the Service's goroutine; it must not block. Mere
-	// progress of LastContact and Peers is no change.
+	// Notify is called after Status changed, from the Service's goroutine; it must not block.
 	Notify func()
 	// Logger receives transitions, never a secret.
 	Logger *slog.Logger
@@ -208,17 +207,12 @@ func (s *Service) statusOf(f facts, now time.Time) Status {
 	if f.err != nil {
 		// The node's address does not change with the service's state, and is what a person needs.
 		s.mu.Lock()
-		st.NodeAddress, st.LastContact = s.status.NodeAddress, s.status.LastContact
+		st.NodeAddress = s.status.NodeAddress
 		s.mu.Unlock()
 		return st
 	}
 	st.NodeAddress = f.node.Address
-	for _, p := range f.peers {
-		if p.live() {
-			st.Peers++
-		}
-	}
-	st.LastContact, st.Reachable = lastContact(f, now)
+	st.Reachable = reachable(f)
 	st.Problems = nodeProblems(f, st.Reachable)
 	return st
 }
@@ -233,7 +227,7 @@ func (s *Service) publish(next Status, now time.Time) {
 		next.Networks[i].Since = since(was.State == next.Networks[i].State, was.Since, now)
 	}
 	s.status = next
-	news := !sameNews(old, next)
+	news := !reflect.DeepEqual(old, next)
 	if news {
 		s.changed = now
 	}
@@ -250,13 +244,6 @@ func since(same bool, was, now time.Time) time.Time {
 		return was
 	}
 	return now
-}
-
-// sameNews compares two statuses but for what moves all the time.
-func sameNews(a, b Status) bool {
-	a.LastContact, b.LastContact = time.Time{}, time.Time{}
-	a.Peers, b.Peers = 0, 0
-	return reflect.DeepEqual(a, b)
 }
 
 func (s *Service) logTransitions(old, next Status) {

@@ -170,26 +170,19 @@ func (st *NetworkStatus) explain(self Address, late bool) {
 	}
 }
 
-// lastContact returns when a root or a moon was last heard, by our clock, and whether that is
-// recent. Ages are taken on the service's own clock, then carried over to ours.
-func lastContact(f facts, now time.Time) (last time.Time, reachable bool) {
-	clock := time.UnixMilli(f.node.Clock)
-	upstreams := 0
+// reachable reports whether a root or a moon was heard of late, by the service's own clock.
+func reachable(f facts) bool {
+	upstreams, clock := 0, time.UnixMilli(f.node.Clock)
 	for _, p := range f.peers {
 		if !p.upstream() {
 			continue
 		}
 		upstreams++
-		if heard := p.heard(); !heard.IsZero() {
-			if at := now.Add(-max(0, clock.Sub(heard))); at.After(last) {
-				last = at
-			}
+		if heard := p.heard(); !heard.IsZero() && clock.Sub(heard) <= contactTimeout {
+			return true
 		}
 	}
-	if upstreams == 0 {
-		return last, f.node.Online // only a root has no upstream, and it is always online
-	}
-	return last, !last.IsZero() && now.Sub(last) <= ContactTimeout
+	return upstreams == 0 && f.node.Online // only a root has no upstream, and it is always online
 }
 
 // nodeProblems returns the problems of a service that answers, except those of local.conf and

@@ -63,23 +63,19 @@ type Status struct {
 	Networks []NetworkStatus
 	// Problems belong to no single network, most serious first.
 	Problems []health.Problem
-	// LastContact is when a root or a moon was last heard; zero if never since the service started.
-	LastContact time.Time
-	// Reachable reports whether LastContact was at most ContactTimeout ago, or that this node is a
-	// root itself. The service's own "online" stays true for minutes after the last root went
-	// silent.
+	// Reachable reports whether a root or a moon was heard at most contactTimeout ago, or that this
+	// node is a root itself. The service's own "online" stays true for minutes after the last root
+	// went silent.
 	Reachable bool
-	// Peers counts the other nodes with a live path: members, controllers and roots.
-	Peers int
 	// Moon is the id of the moon that this node is, once it works as one; zero otherwise. Others
 	// follow it with `zerotier-cli orbit <id> <id>`.
 	Moon Address
 }
 
-// ContactTimeout is the silence of all roots and moons after which Reachable is false. The service
+// contactTimeout is the silence of all roots and moons after which Reachable is false. The service
 // sends to each of them at least every 14 s, and looks every 5 s whether it must
 // (ZT_PATH_HEARTBEAT_PERIOD, ZT_PING_CHECK_INTERVAL): this is two answers lost in a row.
-const ContactTimeout = 45 * time.Second
+const contactTimeout = 45 * time.Second
 
 // ServiceStatus is the state of the service, with what to do about it.
 type ServiceStatus struct {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"slices"
 	"time"
 )
 
@@ -49,7 +48,6 @@ type (
 
 	pathAnswer struct {
 		LastReceive int64 `json:"lastReceive"` // ms since 1970 by the service's clock; 0 = never
-		Expired     bool  `json:"expired"`
 	}
 
 	moonAnswer struct {
@@ -123,10 +121,6 @@ func (p peerAnswer) heard() time.Time {
 		return time.Time{}
 	}
 	return time.UnixMilli(last)
-}
-
-func (p peerAnswer) live() bool {
-	return slices.ContainsFunc(p.Paths, func(path pathAnswer) bool { return !path.Expired })
 }
 
 func (p peerAnswer) upstream() bool { return p.Role == "PLANET" || p.Role == "MOON" }
