@@ -98,7 +98,7 @@ func (p *page) problems(list []Condition) {
 	}
 	p.title(title)
 	for _, c := range list {
-		if explained(c, list) {
+		if c.Explained(list) {
 			continue
 		}
 		p.text("  ", fmt.Sprintf("%s: %s (for %s)", c.Severity, named(c), p.age(c.Since)))
@@ -117,7 +117,8 @@ func named(c Condition) string {
 	return c.Subject + ": " + c.Message
 }
 
-func explained(c Condition, list []Condition) bool {
+// Explained reports whether another condition of a list explains this one.
+func (c Condition) Explained(list []Condition) bool {
 	return slices.ContainsFunc(list, func(other Condition) bool {
 		return slices.Contains(c.DependsOn, other.Code)
 	})

@@ -49,7 +49,7 @@ func (s *Server) routeSetup(mux *http.ServeMux) {
 		s.showSetup(w, r, "", nil)
 	}, Owner))
 	mux.HandleFunc("GET "+setupPage+"/events", s.role(s.setupEvents, Owner))
-	mux.HandleFunc("POST "+setupPage+"/network", s.role(s.token(s.once(s.joinNetwork)), Owner))
+	mux.HandleFunc("POST "+setupPage+"/network", s.form(s.once(s.joinNetwork)))
 }
 
 // unfinished reports whether the box lacks what its owner has to bring.
@@ -108,7 +108,7 @@ func profileStep(s api.Status) setupStep {
 // it is of no use yet while others are missing is nothing wrong with it.
 func problemWith(s api.Status, subject string) (string, bool) {
 	for _, c := range s.Conditions {
-		if c.Subject == subject && c.Severity != health.Info && !explained(c, s.Conditions) {
+		if c.Subject == subject && c.Severity != health.Info && !c.Explained(s.Conditions) {
 			return strings.TrimSpace(sentence(c.Message) + ". " + sentence(c.Remedy)), true
 		}
 	}

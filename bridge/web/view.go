@@ -69,7 +69,7 @@ func viewOf(now snapshot, explain func(api.Client) string) statusView {
 		Networks: s.Networks, Traffic: trafficViewOf(s)}
 	v.Facts = factsOf(s)
 	for i, c := range s.Conditions {
-		if !explained(c, s.Conditions) && c.Code != health.EgressChosen {
+		if !c.Explained(s.Conditions) && c.Code != health.EgressChosen {
 			v.Problems = append(v.Problems, problemOf(i, c, s))
 		}
 	}
@@ -137,13 +137,6 @@ func inUse(s api.Status) []string {
 		}
 	}
 	return out
-}
-
-// explained reports whether another condition of the list explains c.
-func explained(c api.Condition, list []api.Condition) bool {
-	return slices.ContainsFunc(list, func(other api.Condition) bool {
-		return slices.Contains(c.DependsOn, other.Code)
-	})
 }
 
 func problemOf(i int, c api.Condition, s api.Status) problemView {
