@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"ztbridge/bridge/statefile"
 )
 
 // disk replaces files so that a crash at any step leaves the old content or the new one.
@@ -72,14 +74,7 @@ func (d disk) syncDir(dir string) error {
 	if err := d.step("sync " + dir); err != nil {
 		return err
 	}
-	f, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("opening %s to sync it: %w", dir, err)
-	}
-	if err := f.Sync(); err != nil {
-		return errors.Join(fmt.Errorf("syncing %s: %w", dir, err), f.Close())
-	}
-	return f.Close()
+	return statefile.SyncDir(dir)
 }
 
 // mkdir makes a private directory. One that exists keeps its mode, and must not be writable by
