@@ -72,7 +72,7 @@ type secret struct {
 	Key  []byte `json:"key"`
 }
 
-// kindNow is the only kind there has been.
+// kindNow is the only kind there is.
 var kindNow = fmt.Sprintf("argon2id t=%d m=%d p=%d", argonTime, argonMemory, argonThreads)
 
 // Accounts are the passwords of the page, in a directory of their own. Safe for concurrent use.
@@ -134,7 +134,8 @@ func (a *Accounts) Claimed() (bool, error) {
 	return ok, err
 }
 
-// Check returns the role whose password this is; ok is false where it is nobody's.
+// Check returns the role whose password this is, and the password's stamp; ok is false where it is
+// nobody's.
 func (a *Accounts) Check(password string) (role Role, stamp string, ok bool, err error) {
 	all, err := a.read()
 	if err != nil || len(password) > 4*maxPassword {

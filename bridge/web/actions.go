@@ -13,7 +13,7 @@ import (
 // names it in the log of actions.
 func (s *Server) act(describe func(*http.Request) string,
 	do func(context.Context, *http.Request) error) http.HandlerFunc {
-	return s.role(s.token(func(w http.ResponseWriter, r *http.Request) {
+	return s.form(func(w http.ResponseWriter, r *http.Request) {
 		// Whoever closes the page in between has still asked for it.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), api.Timeout)
 		defer cancel()
@@ -28,7 +28,7 @@ func (s *Server) act(describe func(*http.Request) string,
 			return
 		}
 		http.Redirect(w, r, "/", http.StatusSeeOther)
-	}), Owner)
+	})
 }
 
 // always describes an action that has no object.

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -55,10 +54,9 @@ type keysView struct {
 func (s *Server) routeClients(mux *http.ServeMux) {
 	mux.HandleFunc("GET /clients", s.role(s.clientsPage, Owner, Viewer))
 	mux.HandleFunc("GET /clients/{name}/profile", s.role(s.downloadProfile, Owner))
-	own := func(h http.HandlerFunc) http.HandlerFunc { return s.role(s.token(h), Owner) }
-	mux.HandleFunc("POST /clients/add", own(s.once(s.addClient)))
-	mux.HandleFunc("POST /clients/link", own(s.once(s.linkClient)))
-	mux.HandleFunc("POST /clients/revoke", own(s.revokeClient))
+	mux.HandleFunc("POST /clients/add", s.form(s.once(s.addClient)))
+	mux.HandleFunc("POST /clients/link", s.form(s.once(s.linkClient)))
+	mux.HandleFunc("POST /clients/revoke", s.form(s.revokeClient))
 }
 
 // roster returns the endpoint's clients; api.ErrNoEndpoint: there is no endpoint.
@@ -96,18 +94,10 @@ func (s *Server) showClients(w http.ResponseWriter, r *http.Request, name string
 	for _, c := range list {
 		v.Clients = append(v.Clients, s.clientOf(c, roster, status))
 	}
-	slices.SortStableFunc(v.Clients, func(a, b clientView) int {
-		return cmp.Compare(rank(a), rank(b))
+	slices.SortStableFunc(v.Clients, func(a, b clientView) int { // those come first that can connect
+		return falseFirst(!a.Usable, !b.Usable)
 	})
 	s.page(w, r, codeOf(refused), "clients", frame{Title: "Clients", Active: "clients", Body: v})
-}
-
-// rank puts those first that can connect.
-func rank(c clientView) int {
-	if c.Usable {
-		return 0
-	}
-	return 1
 }
 
 func (s *Server) clientOf(c pki.Client, roster *clients.Roster, status api.Status) clientView {

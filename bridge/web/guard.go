@@ -94,7 +94,7 @@ func tooMany(w http.ResponseWriter, seconds float64) {
 
 type sessionKey struct{}
 
-// sessionOf returns the session of a request that passed role or action.
+// sessionOf returns the session of a request that passed role or device; nil for any other.
 func sessionOf(r *http.Request) *session {
 	found, _ := r.Context().Value(sessionKey{}).(*session)
 	return found
@@ -135,6 +135,9 @@ func (s *Server) token(next http.HandlerFunc) http.HandlerFunc {
 		next(w, r)
 	}
 }
+
+// form lets only forms of the owner's through that this page has made for the session.
+func (s *Server) form(next http.HandlerFunc) http.HandlerFunc { return s.role(s.token(next), Owner) }
 
 // outOfDate refuses a form that this page has not made for this session.
 func (s *Server) outOfDate(w http.ResponseWriter, r *http.Request) {

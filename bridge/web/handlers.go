@@ -25,7 +25,7 @@ var templateFiles embed.FS
 //go:embed assets/dist
 var assetFiles embed.FS
 
-// assets are the built files by their name in the URL, which changes with their content.
+// asset is a built file. Its name in the URL changes with its content.
 type asset struct {
 	name   string // app.0123456789ab.js
 	data   []byte

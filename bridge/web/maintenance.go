@@ -31,12 +31,11 @@ func (s *Server) routeMaintenance(mux *http.ServeMux) {
 	mux.HandleFunc("GET /maintenance", s.role(func(w http.ResponseWriter, r *http.Request) {
 		s.showMaintenance(w, r, nil)
 	}, Owner))
-	own := func(h http.HandlerFunc) http.HandlerFunc { return s.role(s.token(h), Owner) }
-	mux.HandleFunc("POST /maintenance/restart", own(s.once(s.restart)))
-	mux.HandleFunc("POST /maintenance/update", own(s.once(s.update)))
-	mux.HandleFunc("POST /maintenance/messages", own(s.once(s.testMessages)))
-	mux.HandleFunc("POST /maintenance/support", own(s.makeSupport))
-	mux.HandleFunc("POST /maintenance/backup", own(s.makeBackup))
+	mux.HandleFunc("POST /maintenance/restart", s.form(s.once(s.restart)))
+	mux.HandleFunc("POST /maintenance/update", s.form(s.once(s.update)))
+	mux.HandleFunc("POST /maintenance/messages", s.form(s.once(s.testMessages)))
+	mux.HandleFunc("POST /maintenance/support", s.form(s.makeSupport))
+	mux.HandleFunc("POST /maintenance/backup", s.form(s.makeBackup))
 }
 
 func (s *Server) showMaintenance(w http.ResponseWriter, r *http.Request, refused error) {

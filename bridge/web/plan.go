@@ -57,18 +57,16 @@ type planLine struct{ Sign, Text string }
 type choice struct{ ID, Name string }
 
 func (s *Server) routePlans(mux *http.ServeMux) {
-	see := func(h http.HandlerFunc) http.HandlerFunc { return s.role(h, Owner) }
-	own := func(h http.HandlerFunc) http.HandlerFunc { return s.role(s.token(h), Owner) }
-	mux.HandleFunc("GET "+planPage, see(func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET "+planPage, s.role(func(w http.ResponseWriter, r *http.Request) {
 		s.showPlan(w, r, nil)
-	}))
-	mux.HandleFunc("GET "+teardownPage, see(func(w http.ResponseWriter, r *http.Request) {
+	}, Owner))
+	mux.HandleFunc("GET "+teardownPage, s.role(func(w http.ResponseWriter, r *http.Request) {
 		s.showTeardown(w, r, nil)
-	}))
-	mux.HandleFunc("POST "+planPage, own(s.once(s.applyPlan)))
-	mux.HandleFunc("POST "+teardownPage, own(s.once(s.applyTeardown)))
-	mux.HandleFunc("POST "+tokenPath, own(s.once(s.enterToken)))
-	mux.HandleFunc("POST "+tokenPath+"/forget", own(s.forgetToken))
+	}, Owner))
+	mux.HandleFunc("POST "+planPage, s.form(s.once(s.applyPlan)))
+	mux.HandleFunc("POST "+teardownPage, s.form(s.once(s.applyTeardown)))
+	mux.HandleFunc("POST "+tokenPath, s.form(s.once(s.enterToken)))
+	mux.HandleFunc("POST "+tokenPath+"/forget", s.form(s.forgetToken))
 }
 
 // errPlanChanged is shown with a plan that is another than the one that was agreed to.

@@ -73,9 +73,8 @@ func (s *Server) routeUpload(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+uploadPage+"/progress", s.role(s.uploadProgress, Owner))
 	// The form's token is read with its file.
 	mux.HandleFunc("POST "+uploadPage, s.role(s.once(s.takeUpload), Owner))
-	own := func(h http.HandlerFunc) http.HandlerFunc { return s.role(s.token(h), Owner) }
-	mux.HandleFunc("POST "+uploadPage+"/apply", own(s.once(s.applyUpload)))
-	mux.HandleFunc("POST "+uploadPage+"/discard", own(s.discardUpload))
+	mux.HandleFunc("POST "+uploadPage+"/apply", s.form(s.once(s.applyUpload)))
+	mux.HandleFunc("POST "+uploadPage+"/discard", s.form(s.discardUpload))
 }
 
 // uploadPage is the page's path.

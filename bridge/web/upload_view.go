@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 
 	"ztbridge/bridge/api"
@@ -47,7 +48,7 @@ func (s *Server) live(of *session) (uploadLive, stage, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	v := uploadLive{File: u.request.File, Egress: u.request.Egress, Replace: u.request.Replace,
-		Lines: append([]api.Progress(nil), u.lines...), Token: of.token}
+		Lines: slices.Clone(u.lines), Token: of.token}
 	switch u.stage {
 	case receiving:
 		v.Working = "Receiving a file"
