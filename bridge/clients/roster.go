@@ -221,14 +221,5 @@ func Unknown(keys *pki.Store, name string) error {
 			text += fmt.Sprintf("; did you mean %q?", near)
 		}
 	}
-	return &api.HintedError{Err: &unknown{text}, Hint: "`ztbridge client list` names them"}
-}
-
-// unknown is api.ErrNotFound and pki.ErrUnknown, in words of its own.
-type unknown struct{ text string }
-
-func (e *unknown) Error() string { return e.text }
-
-func (e *unknown) Is(target error) bool {
-	return target == api.ErrNotFound || target == pki.ErrUnknown
+	return &api.HintedError{Err: api.NotFound(text), Hint: "`ztbridge client list` names them"}
 }

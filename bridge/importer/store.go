@@ -70,9 +70,7 @@ func (s *store) close() {
 func (s *store) add(name string, from *source, login *config.Credentials,
 	at func(string)) (dir string, err error) {
 	var random [4]byte
-	if _, err := rand.Read(random[:]); err != nil {
-		return "", fmt.Errorf("making a name: %w", err)
-	}
+	_, _ = rand.Read(random[:]) // never fails
 	dir = filepath.Join(s.path, name+"-"+hex.EncodeToString(random[:]))
 	if !ours.MatchString(filepath.Base(dir)) {
 		return "", fmt.Errorf("%q is not a good name: use up to 31 lower-case letters, digits and "+
