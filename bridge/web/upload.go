@@ -231,7 +231,6 @@ func (s *Server) work(r *http.Request, what string, request api.ImportRequest, a
 			if err := s.forget(); err != nil {
 				s.config.Log.Warn("removing an upload failed", "error", err)
 			}
-			return
 		}
 		time.AfterFunc(keepUpload, s.expire)
 	}()
