@@ -56,15 +56,6 @@ const (
 	keyLen       = 32
 )
 
-// hashing lets one password at a time be hashed, so that many logins do not need memory each.
-type hashing struct{ mu sync.Mutex }
-
-func (h *hashing) key(password, salt []byte) []byte {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return argon2.IDKey(password, salt, argonTime, argonMemory, argonThreads, keyLen)
-}
-
 // secret is a hashed password. Its costs are part of it, so that they can be raised later.
 type secret struct {
 	Kind string `json:"kind"` // the algorithm and its costs
@@ -78,7 +69,7 @@ var kindNow = fmt.Sprintf("argon2id t=%d m=%d p=%d", argonTime, argonMemory, arg
 // Accounts are the passwords of the page, in a directory of their own. Safe for concurrent use.
 type Accounts struct {
 	dir     string
-	hashing hashing
+	hashing sync.Mutex // one at a time, so that many logins do not need memory each
 	clock   bootClock
 }
 
@@ -102,7 +93,7 @@ func (a *Accounts) set(role Role, password string) error {
 	}
 	salt := make([]byte, saltLen)
 	_, _ = rand.Read(salt) // never fails
-	all[role] = secret{kindNow, salt, a.hashing.key([]byte(password), salt)}
+	all[role] = secret{kindNow, salt, a.key(password, salt)}
 	if err := a.write(all); err != nil || role != Owner {
 		return err
 	}
@@ -146,11 +137,18 @@ func (a *Accounts) Check(password string) (role Role, stamp string, ok bool, err
 		if !exists || s.Kind != kindNow {
 			continue
 		}
-		if subtle.ConstantTimeCompare(a.hashing.key([]byte(password), s.Salt), s.Key) == 1 {
+		if subtle.ConstantTimeCompare(a.key(password, s.Salt), s.Key) == 1 {
 			return r, s.stamp(), true, nil
 		}
 	}
 	return "", "", false, nil
+}
+
+// key hashes a password.
+func (a *Accounts) key(password string, salt []byte) []byte {
+	a.hashing.Lock()
+	defer a.hashing.Unlock()
+	return argon2.IDKey([]byte(password), salt, argonTime, argonMemory, argonThreads, keyLen)
 }
 
 // stamp names a password without telling anything of it: the salt is drawn again with each.
@@ -162,11 +160,7 @@ func (a *Accounts) current(role Role) string {
 	if err != nil {
 		return ""
 	}
-	s, ok := all[role]
-	if !ok {
-		return ""
-	}
-	return s.stamp()
+	return all[role].stamp()
 }
 
 func (a *Accounts) read() (map[Role]secret, error) {
