@@ -12,7 +12,8 @@ import (
 // HistoryBackend is what a Backend offers besides where it remembers.
 type HistoryBackend interface {
 	// Series returns what one egress or ingress carried, oldest first, one point for each step of
-	// the span, those without a record included. ErrNoHistory: nothing is remembered.
+	// the span, those without a record included. ErrNoHistory: nothing is remembered. ErrNotFound:
+	// nothing is known of that one.
 	Series(q HistoryQuery) ([]Point, error)
 	// PastChanges returns the changes of a span, newest first, at most limit.
 	PastChanges(span Span, limit int) ([]PastChange, error)

@@ -42,7 +42,7 @@ func Open[T any](path string) (*JSON[T], error) {
 // Value returns what was read or saved last. The caller must not change it.
 func (f *JSON[T]) Value() T { return f.kept }
 
-// Save writes the value, unless the file holds it already. It keeps v.
+// Save writes the value, unless it is what was read or saved last. It keeps v.
 func (f *JSON[T]) Save(v T) error {
 	if reflect.DeepEqual(v, f.kept) {
 		return nil

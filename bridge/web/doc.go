@@ -5,6 +5,6 @@
 // as much memory again.
 //
 // Requests pass, from the outside in: the listener (interface and source), security headers, the
-// limit per source, the Host header, the Origin, the session or else the device, its role, the
-// form's token.
+// Host header, the way to TLS, the limit per source, the Origin, the session or else the device,
+// its role, the form's token.
 package web

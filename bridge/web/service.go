@@ -24,7 +24,7 @@ type Settings struct {
 }
 
 // NewService returns a service that serves nothing yet. What the settings and the host decide of c
-// is filled in later: port, LAN and names.
+// is filled in later: ports, certificate, LAN and names.
 func NewService(c Config) *Service { return &Service{config: c} }
 
 // Service runs the server of the page as the configuration says. Make one with NewService;

@@ -15,7 +15,7 @@ type ServiceState string
 const (
 	// ServiceUnknown: not asked yet.
 	ServiceUnknown ServiceState = "unknown"
-	// ServiceNotInstalled: neither its home directory nor its program is there.
+	// ServiceNotInstalled: nothing answers, and its program is not there.
 	ServiceNotInstalled ServiceState = "not-installed"
 	// ServiceNotRunning: nothing answers on its port, or it has not written one.
 	ServiceNotRunning ServiceState = "not-running"
