@@ -19,8 +19,8 @@ import (
 // ErrNotRunning reports that no daemon answers on the socket.
 var ErrNotRunning = errors.New("ztbridge is not running")
 
-// Timeout bounds every request but Watch and NotifyTest. A reload that has to wait for the reconcile ends well
-// within it.
+// Timeout bounds every request but Watch and NotifyTest. A reload that has to wait for the
+// reconcile ends well within it.
 const Timeout = 30 * time.Second
 
 // Conn speaks to the daemon.

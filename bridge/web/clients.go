@@ -94,8 +94,8 @@ func (s *Server) showClients(w http.ResponseWriter, r *http.Request, name string
 	for _, c := range list {
 		v.Clients = append(v.Clients, s.clientOf(c, roster, status))
 	}
-	slices.SortStableFunc(v.Clients, func(a, b clientView) int { // those come first that can connect
-		return falseFirst(!a.Usable, !b.Usable)
+	slices.SortStableFunc(v.Clients, func(a, b clientView) int {
+		return falseFirst(!a.Usable, !b.Usable) // those come first that can connect
 	})
 	s.page(w, r, codeOf(refused), "clients", frame{Title: "Clients", Active: "clients", Body: v})
 }

@@ -137,7 +137,9 @@ func (s *Server) token(next http.HandlerFunc) http.HandlerFunc {
 }
 
 // form lets only forms of the owner's through that this page has made for the session.
-func (s *Server) form(next http.HandlerFunc) http.HandlerFunc { return s.role(s.token(next), Owner) }
+func (s *Server) form(next http.HandlerFunc) http.HandlerFunc {
+	return s.role(s.token(next), Owner)
+}
 
 // outOfDate refuses a form that this page has not made for this session.
 func (s *Server) outOfDate(w http.ResponseWriter, r *http.Request) {
