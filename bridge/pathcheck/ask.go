@@ -46,6 +46,7 @@ func (c *Checker) ask(ctx context.Context, dev io.Writer, k Kind, client Client)
 			out, done = c.rate(client.Key, a, &d)
 		case <-time.After(pause):
 		case <-ctx.Done():
+			c.forget(p)
 			return out, ctx.Err()
 		}
 		c.forget(p)

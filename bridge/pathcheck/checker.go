@@ -42,11 +42,11 @@ type Client struct {
 	Addr    netip.Addr
 	Targets []netip.Addr // hosts that are asked, of the address's IP version; empty: no check
 	Steered bool         // its DNS queries are steered to a resolver
-	// echoStands is how an echo was answered last, while traffic of others stands for it.
-	echoStands Outcome
 	// Plan names everything that decides where its packets go. When it changes, the path is
 	// checked at once.
 	Plan string
+	// echoStands is how an echo was answered last, while traffic of others stands for it.
+	echoStands Outcome
 }
 
 // Config says by which device to check.
@@ -124,6 +124,7 @@ func (c *Checker) Set(clients []Client) {
 	for key := range old {
 		delete(c.results, key)
 		delete(c.wait, key)
+		delete(c.kicked, key)
 		delete(c.echoed, key)
 		maps.DeleteFunc(c.opened, func(t target, _ uint8) bool { return t.client == key })
 		delete(c.named, key)

@@ -326,6 +326,25 @@ func TestPlanChangesAreChecked(t *testing.T) {
 	}
 }
 
+// Questions that were broken off are not waited for any more.
+func TestBrokenOff(t *testing.T) {
+	n := newNetwork()
+	for _, k := range Kinds {
+		n.lose(k, -1)
+	}
+	c := New(Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if r := c.check(ctx, n, clients()[0]); !errors.Is(r.Err, context.Canceled) {
+		t.Error(r.Err)
+	}
+	for k, list := range c.waiting {
+		if len(list) != 0 {
+			t.Errorf("%v: %d questions wait", k, len(list))
+		}
+	}
+}
+
 // While the traffic of others proves a path, its client sends no echo: only what that traffic does
 // not prove. Without clients nothing is ever due.
 func TestBusyPathsAskLess(t *testing.T) {
