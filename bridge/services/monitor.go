@@ -31,7 +31,8 @@ const (
 type Monitor struct {
 	tunnels map[string]*tunnelState
 	uplink  string
-	served  map[decide.EgressList]bool // lists that a good egress carries
+	// lists that a good egress carries, by IP version (probe.V4, probe.V6)
+	served map[decide.EgressList][2]bool
 	// egresses by which a peer, or anything behind it, ever answered
 	heard  map[string]bool
 	looked time.Time // when Reconcile was called last
@@ -50,7 +51,7 @@ type tunnelState struct {
 
 // NewMonitor returns a monitor that remembers nothing.
 func NewMonitor() *Monitor {
-	return &Monitor{tunnels: map[string]*tunnelState{}, served: map[decide.EgressList]bool{},
+	return &Monitor{tunnels: map[string]*tunnelState{}, served: map[decide.EgressList][2]bool{},
 		heard: map[string]bool{}}
 }
 
@@ -167,7 +168,7 @@ func (n *Monitor) forget(cfg *config.Config, desired decide.Decision) {
 	}
 	maps.DeleteFunc(n.tunnels, func(name string, _ *tunnelState) bool { return gone(name) })
 	maps.DeleteFunc(n.heard, func(name string, _ bool) bool { return gone(name) })
-	maps.DeleteFunc(n.served, func(list decide.EgressList, _ bool) bool {
+	maps.DeleteFunc(n.served, func(list decide.EgressList, _ [2]bool) bool {
 		_, still := desired.Choices[list]
 		return !still
 	})
@@ -183,20 +184,30 @@ func (n *Monitor) Answered(s decide.Snapshot) map[string]bool {
 	return maps.Clone(n.heard)
 }
 
-// hurryStandby hurries the tunnels of a list that has just lost its last good egress. Their next
-// attempt may be far away.
+// hurryStandby hurries the tunnels of a list that has just lost its last good egress of an IP
+// version. Their next attempt may be far away.
 func (n *Monitor) hurryStandby(desired decide.Decision, tunnels map[string]*client.Tunnel) {
-	for list, c := range desired.Choices {
-		served := desired.Health[c.Egress] >= decide.Up
-		if n.served[list] && !served {
-			for _, name := range list.Names() {
-				if t := tunnels[name]; t != nil {
-					t.Hurry()
-				}
+	for _, list := range n.losers(desired) {
+		for _, name := range list.Names() {
+			if t := tunnels[name]; t != nil {
+				t.Hurry()
 			}
+		}
+	}
+}
+
+// losers returns the lists that a good egress carried at the last pass, and none does now.
+func (n *Monitor) losers(desired decide.Decision) (out []decide.EgressList) {
+	for list, c := range desired.Choices {
+		was, served := n.served[list], [2]bool{
+			probe.V4: desired.Health[c.Egress] >= decide.Up,
+			probe.V6: desired.Health6[c.Of(policyroute.V6)] >= decide.Up}
+		if was[probe.V4] && !served[probe.V4] || was[probe.V6] && !served[probe.V6] {
+			out = append(out, list)
 		}
 		n.served[list] = served
 	}
+	return out
 }
 
 // watchDevice restarts openvpn after its TUN device was deleted. openvpn would not notice, and

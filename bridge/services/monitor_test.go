@@ -31,7 +31,7 @@ func TestMonitorForgets(t *testing.T) {
 	n := NewMonitor()
 	for _, name := range []string{"provider", "formerly"} {
 		n.tunnels[name], n.heard[name] = &tunnelState{}, true
-		n.served[decide.NewEgressList([]string{name})] = true
+		n.served[decide.NewEgressList([]string{name})] = [2]bool{true, true}
 	}
 	cfg := bridgetest.Parse(t,
 		"ingress: [lan0]\negress: {provider: {openvpn: {profile: provider.ovpn}}}\n")
@@ -48,6 +48,24 @@ func TestMonitorForgets(t *testing.T) {
 	} {
 		if !slices.Equal(left, []string{"provider"}) {
 			t.Errorf("%s: %v", what, left)
+		}
+	}
+}
+
+// A list loses its last good egress by either IP version.
+func TestMonitorSeesLosses(t *testing.T) {
+	n, list := NewMonitor(), decide.NewEgressList([]string{"a", "b"})
+	for i, step := range []struct {
+		four, six decide.Health // of a
+		lost      bool
+	}{{decide.Up, decide.Up, false}, {decide.Up, decide.Degraded, true},
+		{decide.Up, decide.Degraded, false}, {decide.Degraded, decide.Degraded, true},
+		{decide.Degraded, decide.Degraded, false}} {
+		lost := n.losers(decide.Decision{Health: map[string]decide.Health{"a": step.four},
+			Health6: map[string]decide.Health{"a": step.six},
+			Choices: map[decide.EgressList]decide.Choice{list: {Egress: "a"}}})
+		if (len(lost) > 0) != step.lost {
+			t.Errorf("step %d: %v", i, lost)
 		}
 	}
 }
