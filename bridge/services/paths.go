@@ -130,11 +130,22 @@ func (p *paths) set(d decide.Decision, targets []netip.Addr) {
 	changed = changed || !slices.Equal(egresses, p.egresses) || !slices.Equal(targets, p.targets)
 	p.clients, p.sources, p.egresses, p.targets = byKey, sources, egresses, targets
 	p.proofs = followProofs(p.proofs, d)
+	keepKnown(p.traced, byKey)
+	keepKnown(p.found.Blocks, byKey)
+	keepKnown(p.found.Traced, byKey)
 	p.mu.Unlock()
 	p.checker.Set(clients)
 	if changed {
 		p.poke()
 	}
+}
+
+// keepKnown removes what is kept of clients that are gone: one that comes back is another.
+func keepKnown[V any](kept map[string]V, clients map[string]pathcheck.Client) {
+	maps.DeleteFunc(kept, func(key string, _ V) bool {
+		_, known := clients[key]
+		return !known
+	})
 }
 
 // targetsOf returns the hosts of an IP version to ask. If the configuration names none of a
@@ -210,8 +221,8 @@ func (p *paths) inspectLoop(ctx context.Context) {
 	}
 }
 
-// lookAtRules finds rules that no packet of those clients can meet: those of other interfaces, or
-// other sources.
+// lookAtRules finds other programs' rules that keep real clients out, and that no packet of the
+// box's own clients meets: those of other interfaces, or other sources.
 func (p *paths) lookAtRules(ctx context.Context) {
 	p.mu.Lock()
 	sources, egresses, targets := p.sources, p.egresses, p.targets

@@ -3,9 +3,11 @@ package services
 import (
 	"net"
 	"testing"
+	"time"
 
 	"ztbridge/bridge/decide"
 	"ztbridge/policyroute"
+	"ztbridge/policyroute/kernel"
 )
 
 // Answers that reach clients prove a path once they have been counted twice; a path without an
@@ -36,5 +38,18 @@ func TestAnsweredByTraffic(t *testing.T) {
 	}
 	if p.answered("wan") {
 		t.Error("answered by an interface that others use")
+	}
+}
+
+// What is kept of a client goes with it.
+func TestPathsForgetClients(t *testing.T) {
+	p := newPaths(Env{}, NewTrigger())
+	for _, key := range []string{"stays", "goes"} {
+		p.traced[key], p.found.Traced[key], p.found.Blocks[key] = time.Now(), true, kernel.Block{}
+	}
+	p.set(decide.Decision{PathClients: []decide.PathClient{{Key: "stays"}}}, nil)
+	st := p.status()
+	if len(p.traced) != 1 || len(st.Traced) != 1 || len(st.Blocks) != 1 || !st.Traced["stays"] {
+		t.Errorf("kept: %v, %+v", p.traced, st)
 	}
 }
