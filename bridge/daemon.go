@@ -37,7 +37,8 @@ const (
 // costs next to nothing, and the daemon stays some megabytes smaller (TestFootprint).
 const gcPercent = 50
 
-// daemon owns the loop. Its fields are the loop's alone, except those below the mutex.
+// daemon owns the loop. Other goroutines use only what is safe for concurrent use, opts, started,
+// requests, ended and published.
 type daemon struct {
 	*history.Recorder // of the past, for readers of the status
 	metrics           *api.MetricsServer
@@ -65,6 +66,7 @@ type daemon struct {
 	queues   error             // why devices have not the queues that they should
 	unqueued services.Repeated // what of queues was logged
 	undone   services.Repeated // what the last pass that was carried out could not do
+	unkept   services.Repeated // why the files for a later start could not be written
 	wake     time.Time         // when the next pass is due without an event; zero: at the resync
 	// filtered reports whether the filter that was decided was in force when the last pass looked,
 	// or that the pass succeeded.
@@ -253,7 +255,7 @@ func (d *daemon) loop(ctx context.Context) {
 	}
 }
 
-// Reload reads the configuration again and puts it in force. On an error the running one stays.
+// reload reads the configuration again and puts it in force. On an error the running one stays.
 // Tunnels that wait for what a person has to repair, which may be an account with the provider, try
 // again.
 func (d *daemon) reload(context.Context) error {

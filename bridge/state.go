@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"errors"
 	"path/filepath"
 	"slices"
 
@@ -29,16 +30,11 @@ func openIngresses(opts Options) (*statefile.JSON[[]string], error) {
 // remember keeps what a daemon that starts later needs before it can find it out.
 func (d *daemon) remember(intent policyroute.Intent, connected connectedPrefixes) {
 	d.connected = connected
-	if err := d.recorded.Save(connected); err != nil {
-		d.opts.Logger.Warn("the prefixes behind the ingresses may be unknown after a restart",
-			"error", err)
-	}
 	var ifaces []string
 	for _, g := range intent.Ingresses {
 		ifaces = append(ifaces, g.Iface)
 	}
 	slices.Sort(ifaces)
-	if err := d.guarded.Save(slices.Compact(ifaces)); err != nil {
-		d.opts.Logger.Warn("the guard of the next boot may know too little", "error", err)
-	}
+	d.unkept.Warn(d.opts.Logger, "after a restart, too little may be known of the ingresses",
+		errors.Join(d.recorded.Save(connected), d.guarded.Save(slices.Compact(ifaces))))
 }

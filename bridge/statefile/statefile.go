@@ -113,5 +113,9 @@ func Replace(path string, data []byte, mode fs.FileMode, model fs.FileInfo) erro
 // Write replaces a file of mode 0600 atomically: after a power cut it has the old content or the
 // new one.
 func Write(path string, data []byte) error {
-	return renameio.WriteFile(path, data, 0o600, renameio.WithTempDir(filepath.Dir(path)))
+	err := renameio.WriteFile(path, data, 0o600, renameio.WithTempDir(filepath.Dir(path)))
+	if errno, ok := errors.AsType[syscall.Errno](err); ok { // else it names a temporary file
+		err = fmt.Errorf("writing %s: %w", path, errno)
+	}
+	return err
 }

@@ -1,6 +1,8 @@
 package statefile
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -69,5 +71,14 @@ func TestLineSurvives(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
 		t.Errorf("left behind: %v (%v)", entries, err)
+	}
+}
+
+// An error names the file that is to be written: that of a fault that lasts is always the same.
+func TestWriteNamesTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "missing", "file")
+	first, second := Write(path, nil), Write(path, nil)
+	if first == nil || !errors.Is(first, fs.ErrNotExist) || first.Error() != second.Error() {
+		t.Errorf("%v, then %v", first, second)
 	}
 }
