@@ -109,17 +109,18 @@ func loopsPossible(cfg *config.Config) bool {
 
 // loopTask looks for this box's own probes on an ingress.
 func (d *Set) loopTask(iface string) task {
+	var fault Repeated
 	saw := func(e echowatch.Echo) {
 		if egress, news := d.loops.saw(e, time.Now()); news {
 			d.env.Logger.Warn("a probe came back", "egress", egress, "iface", iface)
-			d.trigger.Fire("ring through " + egress)
+			d.trigger.Fire("loop through " + egress)
 		}
 	}
 	return task{
-		key: "rings " + iface,
+		key: "loops " + iface,
 		run: func(ctx context.Context) error {
 			for ctx.Err() == nil {
-				d.watchEchoes(ctx, iface, saw)
+				d.watchEchoes(ctx, iface, &fault, saw)
 				select {
 				case <-ctx.Done():
 				case <-time.After(deviceCheck):
@@ -130,11 +131,14 @@ func (d *Set) loopTask(iface string) task {
 	}
 }
 
-func (d *Set) watchEchoes(ctx context.Context, iface string, saw func(echowatch.Echo)) {
-	if err := echowatch.Run(ctx, iface, saw); err != nil &&
-		!errors.Is(err, echowatch.ErrInterface) {
-		d.env.Logger.Error("watching echoes failed", "iface", iface, "error", err)
+// watchEchoes calls saw until ctx ends or the interface is not usable.
+func (d *Set) watchEchoes(ctx context.Context, iface string, fault *Repeated,
+	saw func(echowatch.Echo)) {
+	err := echowatch.Run(ctx, iface, saw)
+	if errors.Is(err, echowatch.ErrInterface) {
+		err = nil
 	}
+	fault.Warn(d.env.Logger.With("iface", iface), "watching echoes failed", err)
 }
 
 // checkAddr returns an address that probably no member has: the last but a few of a prefix.
@@ -160,7 +164,7 @@ func (d *Set) prefixTask(was, next *services, e config.Egress, mark uint32,
 			Notify: func() { d.trigger.Fire(id) }, Logger: d.env.Logger.With("egress", e.Name),
 		})
 	}
-	checker := next.prefixes[e.Name]
+	checker, fault := next.prefixes[e.Name], &Repeated{}
 	return task{
 		key: key,
 		run: func(ctx context.Context) error {
@@ -170,7 +174,7 @@ func (d *Set) prefixTask(was, next *services, e config.Egress, mark uint32,
 				ctx, cancel := context.WithCancel(ctx)
 				defer cancel()
 				wg.Go(func() { _ = checker.Run(ctx) }) // ends with ctx alone
-				d.watchEchoes(ctx, iface, func(e echowatch.Echo) {
+				d.watchEchoes(ctx, iface, fault, func(e echowatch.Echo) {
 					if e.Reply {
 						checker.SawReply(e.Dst, e.Data)
 					}
@@ -195,8 +199,7 @@ func (d *Set) peerProbe(was, next *services, e config.Egress, mark uint32, cfg c
 		next.peers[e.Name] = was.peers[e.Name]
 	} else {
 		next.peers[e.Name] = probe.New(probe.Config{
-			Egress: e.Name +
-				" itself", Mark: mark, Nonce: probe.NewNonce(), Targets: targets,
+			Egress: e.Name + " itself", Mark: mark, Nonce: probe.NewNonce(), Targets: targets,
 			Interval: cfg.Interval, HoldDown: cfg.HoldDown,
 			Traffic: d.trafficBy(e), Device: d.deviceOf(e),
 			Notify: func() { d.trigger.Fire(id) }, Logger: d.env.Logger,

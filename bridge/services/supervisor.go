@@ -118,16 +118,19 @@ func (s *supervisor) start(t task) *running {
 }
 
 // Keep runs a task until ctx ends. It runs a task that ends early again, after a pause: the fault
-// of one service must not end the others. It logs errors under the task's name.
+// of one service must not end the others. It logs errors under the task's name, each once while it
+// lasts.
 func Keep(ctx context.Context, log *slog.Logger, name string, run func(context.Context) error) {
+	var fault Repeated
 	for ctx.Err() == nil {
 		err := run(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil && !errors.Is(err, context.Canceled) {
-			log.Error("task failed", "task", name, "error", err)
+		if errors.Is(err, context.Canceled) {
+			err = nil
 		}
+		fault.Warn(log.With("task", name), "task failed", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(taskRestart):
