@@ -47,7 +47,7 @@ type Endpoint struct {
 	stamp   string          // of clients
 	clients []pki.Client
 	inForce map[string][]netip.Addr // the addresses that the kernel's tables know, by client
-	passed  chan struct{}           // closed when settled changes
+	passed  chan struct{}           // closed when inForce changes
 }
 
 func (d *Set) endpointTask(was, next *services, l *Spec) task {
@@ -63,11 +63,6 @@ func (d *Set) endpointTask(was, next *services, l *Spec) task {
 	}
 	next.endpoint.whole.Store(l.Config)
 	return task{key: key, uses: "endpoint", run: next.endpoint.run}
-}
-
-// CurrentEndpoint returns the endpoint; nil where there is none. Safe for concurrent use.
-func (d *Set) CurrentEndpoint() *Endpoint {
-	return d.current.Load().endpoint
 }
 
 // run runs the endpoint until ctx ends. The status has the error that ended it, until it works
@@ -238,7 +233,7 @@ func (e *Endpoint) applied(clients map[string][]netip.Addr) {
 	e.passed = make(chan struct{})
 }
 
-// commitReload waits until the kernel's tables know the addresses of a client. It asks for a pass
+// waitForRules waits until the kernel's tables know the addresses of a client. It asks for a pass
 // if they do not.
 func (e *Endpoint) waitForRules(ctx context.Context, c pki.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, rulesTimeout)

@@ -67,7 +67,7 @@ func (l *Spec) PageCertificate(stateDir string) (certAndKey [2]string) {
 // errNotRunning is the reason for having no links while the whole endpoint fails.
 var errNotRunning = errors.New("the endpoint does not run")
 
-// closeLinks reports whether a server of links has ended with the whole endpoint.
+// closeLinks records that the server of links has ended with the whole endpoint.
 func (e *Endpoint) closeLinks() {
 	e.mu.Lock()
 	defer e.mu.Unlock()

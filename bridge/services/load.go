@@ -23,7 +23,7 @@ type Spec struct {
 	Config   *config.Config
 	Warnings []config.Warning
 	Tunnels  map[string]TunnelFiles // by name of egress
-	// listeners are the endpoint's.
+	// Listeners are the endpoint's.
 	Listeners []decide.Listener
 }
 

@@ -210,13 +210,12 @@ func (d *Set) zerotierTask(was, next *services, cfg config.ZeroTier) (task, erro
 }
 
 func (d *Set) tunnelTask(was, next *services, name string, files TunnelFiles) (task, error) {
-	id := "tunnel " + name
+	id, device := "tunnel "+name, decide.TunnelDevice(name)
 	key := id + " " + files.fingerprint
 	if next.keeps(was, id, key) {
 		next.tunnels[name] = was.tunnels[name]
-		return task{key: key, uses: decide.TunnelDevice(name), run: next.tunnels[name].Run}, nil
+		return task{key: key, uses: device, run: next.tunnels[name].Run}, nil
 	}
-	device := decide.TunnelDevice(name)
 	t, err := client.New(client.Config{
 		Name: name, Profile: files.profile, Credentials: files.credentials,
 		Order: files.order, Rotate: files.rotate, PreferChaCha20: client.SlowAES(),
@@ -290,10 +289,7 @@ func (d *Set) Fill(s *decide.Snapshot) {
 	if now.zerotier != nil {
 		s.ZeroTier = now.zerotier.Status()
 	}
-	s.Tunnels = map[string]client.Status{}
-	for name, t := range now.tunnels {
-		s.Tunnels[name] = t.Status()
-	}
+	s.Tunnels = now.tunnelStatuses()
 	if now.endpoint != nil {
 		s.Endpoint, s.Faults = now.endpoint.status()
 		s.Clients, s.Revoked = now.endpoint.addresses(), now.endpoint.revoked()
@@ -316,6 +312,15 @@ func (d *Set) Fill(s *decide.Snapshot) {
 	if d.paths != nil {
 		s.Paths = d.paths.status()
 	}
+}
+
+// tunnelStatuses returns the status of each tunnel, by name of egress.
+func (s *services) tunnelStatuses() map[string]client.Status {
+	out := map[string]client.Status{}
+	for name, t := range s.tunnels {
+		out[name] = t.Status()
+	}
+	return out
 }
 
 // probes returns the status of each prober, by name of egress.
@@ -364,7 +369,7 @@ func (d *Set) Applied(s decide.Snapshot, decided decide.Decision, targets []neti
 			return own
 		}))
 	}
-	if e := d.CurrentEndpoint(); e != nil && s.Clients != nil {
+	if e := d.current.Load().endpoint; e != nil && s.Clients != nil {
 		e.applied(s.Clients)
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/ndp"
-	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/resolver"
 	"ztbridge/policyroute"
 )
@@ -34,7 +33,7 @@ func (d *Set) Observe(cfg *config.Config, intent policyroute.Intent, w decide.Ho
 	s := &hostView{devices: map[string]string{}, taken: decide.TakenPrefixes(intent, w),
 		peers: decide.PeersOf(cfg, intent.Ingresses)}
 	for a := range decide.Needed(cfg, decide.Snapshot{Servers: d.servers.addrs(),
-		Host: w, Tunnels: d.tunnelStatuses()}) {
+		Host: w, Tunnels: d.current.Load().tunnelStatuses()}) {
 		s.taken = append(s.taken, netip.PrefixFrom(a, a.BitLen()))
 	}
 	for _, l := range w.Links {
@@ -51,24 +50,13 @@ func (d *Set) Observe(cfg *config.Config, intent policyroute.Intent, w decide.Ho
 	d.view.Store(s)
 }
 
-// tunnelStatuses returns the status of each tunnel by its egress.
-func (d *Set) tunnelStatuses() map[string]client.Status {
-	out := map[string]client.Status{}
-	if now := d.current.Load(); now != nil {
-		for name, t := range now.tunnels {
-			out[name] = t.Status()
-		}
-	}
-	return out
-}
-
 // taken returns what a provider may not assign. Safe for concurrent use.
 func (d *Set) taken() []netip.Prefix { return d.view.Load().taken }
 
 // neighbourTask answers for members' addresses on the WAN, where the upstream router looks for
 // them. It also answers for the address that prefixTask checks the prefix with.
 func (d *Set) neighbourTask(e config.Egress) task {
-	prefix := e.WAN.IPv6.Prefix
+	prefix, fault := e.WAN.IPv6.Prefix, Repeated{}
 	ours := func(a netip.Addr) bool {
 		return prefix.Contains(a) && d.isMember(a) || a == checkAddr(prefix)
 	}
@@ -77,9 +65,10 @@ func (d *Set) neighbourTask(e config.Egress) task {
 		run: func(ctx context.Context) error {
 			d.follow(ctx, e.Name, func(ctx context.Context, iface string) {
 				err := ndp.New(ndp.Config{Iface: iface, Logger: d.env.Logger, Ours: ours}).Run(ctx)
-				if err != nil && !errors.Is(err, ndp.ErrInterface) {
-					d.env.Logger.Error("neighbour proxy failed", "egress", e.Name, "error", err)
+				if errors.Is(err, ndp.ErrInterface) {
+					err = nil
 				}
+				fault.Warn(d.env.Logger.With("egress", e.Name), "neighbour proxy failed", err)
 			})
 			return nil
 		},
@@ -92,7 +81,7 @@ func (d *Set) follow(ctx context.Context, egress string,
 	run func(ctx context.Context, iface string)) {
 	for ctx.Err() == nil {
 		if iface := d.view.Load().devices[egress]; iface != "" {
-			d.runWhile(ctx, func() bool { return d.view.Load().devices[egress] == iface },
+			runWhile(ctx, func() bool { return d.view.Load().devices[egress] == iface },
 				func(ctx context.Context) { run(ctx, iface) })
 		}
 		select {
@@ -103,7 +92,7 @@ func (d *Set) follow(ctx context.Context, egress string,
 }
 
 // runWhile runs a task while a condition holds. It returns when the task has ended.
-func (d *Set) runWhile(ctx context.Context, holds func() bool, run func(context.Context)) {
+func runWhile(ctx context.Context, holds func() bool, run func(context.Context)) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	defer func() { cancel(); <-done }()

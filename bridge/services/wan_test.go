@@ -41,6 +41,7 @@ func TestProvidersMayNotAssignWhatIsTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := &Set{}
+	d.current.Store(newServices())
 	d.Observe(cfg, decide.Decide(cfg, decide.Snapshot{Host: w, Listeners: listeners}).Intent, w)
 	for addr, want := range map[netip.Addr]bool{
 		netip.MustParseAddr("203.0.113.7"): true, netip.MustParseAddr("203.0.113.8"): false,
