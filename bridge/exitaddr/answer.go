@@ -2,6 +2,7 @@ package exitaddr
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,7 +53,7 @@ func parse(body []byte) (netip.Addr, string, error) {
 	default:
 		fields["ip"] = text
 	}
-	addr, err := netip.ParseAddr(first(fields, "ip", "query", "address"))
+	addr, err := netip.ParseAddr(cmp.Or(fields["ip"], fields["query"], fields["address"]))
 	if err != nil || addr.Zone() != "" {
 		return netip.Addr{}, "", errAnswer
 	}
@@ -63,15 +64,6 @@ func parse(body []byte) (netip.Addr, string, error) {
 		}
 	}
 	return addr.Unmap(), country, nil
-}
-
-func first(fields map[string]string, keys ...string) string {
-	for _, key := range keys {
-		if fields[key] != "" {
-			return fields[key]
-		}
-	}
-	return ""
 }
 
 // public reports whether an address can be one that hosts in the Internet see.

@@ -75,7 +75,10 @@ func (a *Asker) Set(paths []Path) {
 			st = &pathState{due: now.Add(debounce)}
 		case st.Session != p.Session:
 			st.answer, st.wait = Answer{}, 0
-			st.due = later(now.Add(debounce), st.asked.Add(leastPause))
+			st.due = now.Add(debounce)
+			if soonest := st.asked.Add(leastPause); soonest.After(st.due) {
+				st.due = soonest
+			}
 		}
 		st.Path = p
 		next[p.Key] = st
@@ -85,13 +88,6 @@ func (a *Asker) Set(paths []Path) {
 	case a.wake <- struct{}{}:
 	default:
 	}
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 // Status returns the last answer of each path that has one, by its key.

@@ -8,6 +8,8 @@ import (
 
 	"github.com/mdlayher/ndp"
 	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 )
 
 const (
@@ -38,8 +40,9 @@ func parse(packet []byte) (solicitation, error) {
 	body := packet[headerLen : headerLen+size] // frames may be padded behind it
 	s.source = netip.AddrFrom16([16]byte(packet[8:24]))
 	dst := netip.AddrFrom16([16]byte(packet[24:40]))
-	if body[0] != typeSolicitation || body[1] != 0 || checksum(s.source, dst, body) != 0 ||
-		s.source.IsMulticast() {
+	icmp := header.ICMPv6(body)
+	if icmp.Type() != header.ICMPv6NeighborSolicit || icmp.Code() != 0 ||
+		icmp.Checksum() != checksum(s.source, dst, icmp) || s.source.IsMulticast() {
 		return s, errInvalid
 	}
 	m, err := ndp.ParseMessage(body)
@@ -84,12 +87,10 @@ func (s solicitation) answer(source netip.Addr, mac net.HardwareAddr) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	packet := make([]byte, headerLen, headerLen+len(body))
-	packet[0] = 6 << 4
-	binary.BigEndian.PutUint16(packet[4:], uint16(len(body)))
-	packet[6], packet[7] = unix.IPPROTO_ICMPV6, ndp.HopLimit
-	copy(packet[8:], source.AsSlice())
-	copy(packet[24:], dst.AsSlice())
+	packet := header.IPv6(make([]byte, headerLen, headerLen+len(body)))
+	packet.Encode(&header.IPv6Fields{PayloadLength: uint16(len(body)), HopLimit: ndp.HopLimit,
+		TransportProtocol: header.ICMPv6ProtocolNumber, SrcAddr: tcpip.AddrFrom16(source.As16()),
+		DstAddr: tcpip.AddrFrom16(dst.As16())})
 	return append(packet, body...), nil
 }
 
@@ -102,22 +103,8 @@ func (s solicitation) destination(index int, from *unix.SockaddrLinklayer) *unix
 	return to
 }
 
-// checksum returns the checksum of a body and its pseudo-header; 0 means that the body's is right.
-func checksum(src, dst netip.Addr, body []byte) uint16 {
-	sum := uint32(len(body)) + unix.IPPROTO_ICMPV6
-	add := func(b []byte) {
-		for ; len(b) >= 2; b = b[2:] {
-			sum += uint32(binary.BigEndian.Uint16(b))
-		}
-		if len(b) == 1 {
-			sum += uint32(b[0]) << 8
-		}
-	}
-	add(src.AsSlice())
-	add(dst.AsSlice())
-	add(body)
-	for sum>>16 != 0 {
-		sum = sum&0xffff + sum>>16
-	}
-	return ^uint16(sum)
+// checksum returns the checksum that an ICMPv6 message should have.
+func checksum(src, dst netip.Addr, message header.ICMPv6) uint16 {
+	return header.ICMPv6Checksum(header.ICMPv6ChecksumParams{Header: message,
+		Src: tcpip.AddrFrom16(src.As16()), Dst: tcpip.AddrFrom16(dst.As16())})
 }

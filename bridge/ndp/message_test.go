@@ -12,6 +12,7 @@ import (
 	"github.com/mdlayher/ndp"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 )
 
 var (
@@ -106,7 +107,7 @@ func TestAnswer(t *testing.T) {
 		if got := netip.AddrFrom16([16]byte(raw[24:40])); got != c.to || raw[7] != 255 {
 			t.Errorf("%s: to %s with hop limit %d", c.name, got, raw[7])
 		}
-		if checksum(own, c.to, raw[headerLen:]) != 0 {
+		if icmp := header.ICMPv6(raw[headerLen:]); icmp.Checksum() != checksum(own, c.to, icmp) {
 			t.Errorf("%s: wrong checksum", c.name)
 		}
 		m, err := ndp.ParseMessage(raw[headerLen:])

@@ -31,7 +31,7 @@ func NewPair(cfg Config, traffic6 func() Traffic) *Pair {
 	both := len(targets[V4].Targets) > 0 && len(targets[V6].Targets) > 0
 	if both && total != nil && traffic6 != nil {
 		targets[V6].Traffic = traffic6
-		targets[V4].Traffic = func() Traffic { return total().less(traffic6()) }
+		targets[V4].Traffic = func() Traffic { return total().Less(traffic6()) }
 	}
 	for v, c := range targets {
 		if len(c.Targets) > 0 {
@@ -41,8 +41,8 @@ func NewPair(cfg Config, traffic6 func() Traffic) *Pair {
 	return p
 }
 
-// less returns t without part, at least zero: counters that were read a moment apart may differ.
-func (t Traffic) less(part Traffic) Traffic {
+// Less returns t without part, at least zero: counters that were read a moment apart may differ.
+func (t Traffic) Less(part Traffic) Traffic {
 	return Traffic{Received: t.Received - min(part.Received, t.Received),
 		Sent: t.Sent - min(part.Sent, t.Sent), Bytes: t.Bytes - min(part.Bytes, t.Bytes)}
 }

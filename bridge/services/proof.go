@@ -65,7 +65,5 @@ func trafficBy(iface string, f policyroute.Family) probe.Traffic {
 	if f == policyroute.V6 {
 		return six
 	}
-	all := trafficOf(iface)
-	return probe.Traffic{Received: all.Received - min(six.Received, all.Received),
-		Sent: all.Sent - min(six.Sent, all.Sent), Bytes: all.Bytes - min(six.Bytes, all.Bytes)}
+	return trafficOf(iface).Less(six)
 }

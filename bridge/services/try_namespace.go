@@ -12,13 +12,14 @@ import (
 	"strconv"
 	"time"
 
-	"golang.org/x/net/dns/dnsmessage"
+	"github.com/miekg/dns"
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 
 	"ztbridge/bridge/openvpn/client"
+	"ztbridge/bridge/pathdial"
 )
 
 // namespace is a network namespace that the kernel removes, with the devices in it, when close has
@@ -142,7 +143,8 @@ func echo(target netip.Addr, deadline time.Time) error {
 	request, err := (&icmp.Message{Type: kind, Body: &icmp.Echo{ID: id, Seq: 1,
 		Data: make([]byte, 56)}}).Marshal(nil)
 	if err == nil {
-		err = errors.Join(conn.SetDeadline(deadline), write(conn, request))
+		_, writeErr := conn.Write(request)
+		err = errors.Join(conn.SetDeadline(deadline), writeErr)
 	}
 	buffer := make([]byte, 1500)
 	for err == nil {
@@ -163,31 +165,9 @@ func echo(target netip.Addr, deadline time.Time) error {
 
 // askDNS asks a resolver for the root's name servers.
 func askDNS(resolver netip.Addr, deadline time.Time) error {
-	conn, err := net.Dial("udp", netip.AddrPortFrom(resolver, 53).String())
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	query := dnsmessage.Message{Header: dnsmessage.Header{ID: uint16(os.Getpid()),
-		RecursionDesired: true}, Questions: []dnsmessage.Question{{
-		Name: dnsmessage.MustNewName("."), Type: dnsmessage.TypeNS, Class: dnsmessage.ClassINET}}}
-	packed, err := query.Pack()
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(conn.SetDeadline(deadline), write(conn, packed)); err != nil {
-		return err
-	}
-	buffer := make([]byte, 4096)
-	size, err := conn.Read(buffer)
-	if err != nil {
-		return err
-	}
-	var header dnsmessage.Parser
-	h, err := header.Start(buffer[:size])
-	if err == nil && h.ID != query.ID {
-		err = errors.New("the answer is to another question")
-	}
+	asker := dns.Client{Timeout: time.Until(deadline), UDPSize: dns.DefaultMsgSize}
+	_, _, err := asker.Exchange(new(dns.Msg).SetQuestion(".", dns.TypeNS),
+		pathdial.ResolverOf(resolver).String())
 	return err
 }
 
@@ -199,9 +179,4 @@ func handshake(target netip.Addr, deadline time.Time) error {
 		return err
 	}
 	return conn.Close()
-}
-
-func write(conn net.Conn, data []byte) error {
-	_, err := conn.Write(data)
-	return err
 }
