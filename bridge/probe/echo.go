@@ -10,14 +10,14 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
+
+	"ztbridge/bridge/sockopt"
 )
 
 // ErrNoAnswer reports that no target answered in time.
@@ -257,7 +257,8 @@ func (e *echoer) socket(v6 bool) (*receiver, error) {
 	if *conn != nil {
 		return *conn, nil
 	}
-	lc := net.ListenConfig{Control: e.control}
+	lc := net.ListenConfig{
+		Control: sockopt.Control(sockopt.Mark(e.by.fwmark), neverFragment(v6))}
 	c, err := lc.ListenPacket(context.Background(), network, address)
 	if err != nil {
 		return nil, fmt.Errorf("opening %s socket: %w", network, err)
@@ -272,20 +273,17 @@ func (e *echoer) socket(v6 bool) (*receiver, error) {
 	return *conn, nil
 }
 
-// control sets the mark that leads the packets to the egress's table. It forbids fragmentation, and
-// ignores what the kernel believes about the path (IP_PMTUDISC_PROBE, ip(7)).
-func (e *echoer) control(network, _ string, c syscall.RawConn) error {
-	var mark, df error
-	err := c.Control(func(fd uintptr) {
-		mark = e.by.mark(int(fd))
-		level, opt, val := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE
-		if strings.HasPrefix(network, "ip6") {
-			level, opt, val = unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE
-		}
-		df = unix.SetsockoptInt(int(fd), level, opt, val)
-	})
-	if err = errors.Join(err, mark, df); err != nil {
-		return fmt.Errorf("marking probe socket: %w", err)
+// neverFragment forbids fragmentation, and ignores what the kernel believes about the path
+// (IP_PMTUDISC_PROBE, ip(7)).
+func neverFragment(v6 bool) sockopt.Option {
+	level, opt, val := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE
+	if v6 {
+		level, opt, val = unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE
 	}
-	return nil
+	return func(fd int) error {
+		if err := unix.SetsockoptInt(fd, level, opt, val); err != nil {
+			return fmt.Errorf("forbidding fragments: %w", err)
+		}
+		return nil
+	}
 }

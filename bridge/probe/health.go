@@ -88,22 +88,21 @@ func (h *Health) Hit(now time.Time) {
 	}
 }
 
-// Miss records an unanswered probe and reports whether the egress has just become Degraded. A busy
-// egress answers late and must not count as dead: that would cut off the clients that fill it. The
-// load during the last miss counts, so that earlier traffic does not delay finding an outage.
-func (h *Health) Miss(now time.Time, load Load) bool {
+// Miss records an unanswered probe. A busy egress answers late and must not count as dead: that
+// would cut off the clients that fill it. The load during the last miss counts, so that earlier
+// traffic does not delay finding an outage.
+func (h *Health) Miss(now time.Time, load Load) {
 	h.misses++
 	h.failed = h.failed || h.grade != Unknown
 	h.loss += lossWeight * (1 - h.loss)
-	if h.misses < missesToDegrade || h.grade == Degraded {
-		return false
-	}
-	if load == Alive && h.grade != Unknown {
+	switch {
+	case h.misses < missesToDegrade, h.grade == Degraded:
+		return
+	case load == Alive && h.grade != Unknown:
 		h.misses, h.heard = 0, now
-		return false
-	}
-	if load != Idle && now.Sub(h.heard) < busyTimeout {
-		return false
+		return
+	case load != Idle && now.Sub(h.heard) < busyTimeout:
+		return
 	}
 	if h.grade != Unknown && !h.recovered.IsZero() && now.Sub(h.recovered) < relapse {
 		h.holdDown = min(2*h.hold(), max(holdDownMax, h.HoldDown))
@@ -111,7 +110,6 @@ func (h *Health) Miss(now time.Time, load Load) bool {
 		h.holdDown = h.HoldDown
 	}
 	h.grade = Degraded
-	return true
 }
 
 // Reset forgets the present grade, as after a new connection, and keeps the record of relapses.

@@ -100,8 +100,10 @@ func TestHealthFullIsNotDead(t *testing.T) {
 		h := Health{HoldDown: holdDown}
 		now, _ := play(&h, start, outcome{int(holdDown/interval) + 1, true})
 		full := now.Add(-interval) // the last answer
-		for now.Sub(full) < time.Minute && !h.Miss(now, tt.load) {
+		h.Miss(now, tt.load)
+		for h.Grade() != Degraded && now.Sub(full) < time.Minute {
 			now = now.Add(interval)
+			h.Miss(now, tt.load)
 		}
 		gone := now.Sub(full)
 		if tt.last == 0 {

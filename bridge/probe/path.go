@@ -22,31 +22,12 @@ type path struct {
 	device func() string
 }
 
+// name returns the interface's name; empty: any but loopback.
 func (p path) name() string {
 	if p.device == nil {
 		return ""
 	}
 	return p.device()
-}
-
-// mark marks a socket.
-func (p path) mark(fd int) error {
-	if p.fwmark == 0 {
-		return nil
-	}
-	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(p.fwmark))
-}
-
-// bind limits a socket to the device: it sends and receives by no other interface.
-func (p path) bind(fd int) error {
-	name := p.name()
-	if name == "" {
-		return nil
-	}
-	if err := unix.BindToDevice(fd, name); err != nil {
-		return fmt.Errorf("binding to %s: %w", name, err)
-	}
-	return nil
 }
 
 // brought reports whether an answer came by the device, and not from the box itself. IPv6 reports

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ztbridge/bridge/sockopt"
 )
 
 // tcpPort is where targets are asked by TCP. A host that refuses has answered as well.
@@ -25,13 +26,8 @@ func connect(ctx context.Context, by path, targets []netip.Addr,
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	began := time.Now()
-	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
-		var failed error
-		err := c.Control(func(fd uintptr) {
-			failed = errors.Join(by.mark(int(fd)), by.bind(int(fd)))
-		})
-		return errors.Join(err, failed)
-	}}
+	dialer := net.Dialer{
+		Control: sockopt.Control(sockopt.Mark(by.fwmark), sockopt.Device(by.name()))}
 	answers := make(chan error, len(targets))
 	for _, t := range targets {
 		go func() { answers <- dial(ctx, &dialer, netip.AddrPortFrom(t, tcpPort)) }()
