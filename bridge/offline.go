@@ -48,7 +48,7 @@ func Down(ctx context.Context, opts Options) (changes int, err error) {
 
 // Plan returns, as shell commands, what a daemon that starts now would first change. It changes
 // nothing and starts nothing, so that every tunnel counts as not connected.
-func Plan(_ context.Context, opts Options) (string, error) {
+func Plan(opts Options) (string, error) {
 	l, k, s, err := dryRun(opts)
 	if err != nil {
 		return "", err

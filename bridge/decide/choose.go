@@ -125,9 +125,4 @@ func reason(order []string, merits map[string]Health, picked, preferred string) 
 }
 
 // OrNone returns the name of an egress, "nowhere" if it is empty.
-func OrNone(egress string) string {
-	if egress == "" {
-		return "nowhere"
-	}
-	return egress
-}
+func OrNone(egress string) string { return cmp.Or(egress, "nowhere") }

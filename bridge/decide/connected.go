@@ -101,8 +101,8 @@ func sameFamily(a, b netip.Prefix) bool {
 	return policyroute.FamilyOf(a.Addr()) == policyroute.FamilyOf(b.Addr())
 }
 
-// Covers reports whether a whole prefix is among p. A part does not count: nobody would own the
-// rest.
+// covers reports whether one of the prefixes holds the whole of p. A part does not count: nobody
+// would own the rest.
 func (b ConnectedPrefixes) covers(p netip.Prefix) bool {
 	return slices.ContainsFunc(b.Prefixes, func(q netip.Prefix) bool { return Covers(q, p) })
 }

@@ -302,8 +302,8 @@ func wanIntent(out *policyroute.Egress, wan *config.WAN, w HostState) {
 	}
 }
 
-// uplink is an interface of the box and its gateways, which are zero on a point-to-point link. has4
-// and has6 report whether the IP version has a default route there.
+// uplink is an interface of the box and its gateways, which are zero on a point-to-point link. Has4
+// and Has6 report whether the IP version has a default route there.
 type uplink struct {
 	Iface              string
 	gateway4, Gateway6 netip.Addr

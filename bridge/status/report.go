@@ -182,10 +182,10 @@ func (r *Reporter) egress(in Input, e config.Egress, intent policyroute.Egress) 
 	case e.Peer != nil:
 		n := decide.Network(in.Config, s, e.Peer.Network)
 		out.State, cause = upOrDown(out.Usable), cmp.Or(decide.CheckNextHop(e, s.Host), n.Cause)
-		out.Remote = "peer " + firstValid(e.Peer.Via4, e.Peer.Via6).String()
+		out.Remote = "peer " + cmp.Or(e.Peer.Via4, e.Peer.Via6).String()
 	default:
 		out.State = upOrDown(out.Usable)
-		if gw := firstValid(intent.Gateway4, intent.Gateway6); gw.IsValid() {
+		if gw := cmp.Or(intent.Gateway4, intent.Gateway6); gw.IsValid() {
 			out.Remote = "gateway " + gw.String()
 		}
 		out.Addresses = append(out.Addresses, link.Addrs...)
@@ -210,15 +210,6 @@ func upOrDown(up bool) string {
 		return string(client.StateUp)
 	}
 	return "down"
-}
-
-func firstValid(addrs ...netip.Addr) netip.Addr {
-	for _, a := range addrs {
-		if a.IsValid() {
-			return a
-		}
-	}
-	return netip.Addr{}
 }
 
 func counters(l kernel.Link) api.Counters {

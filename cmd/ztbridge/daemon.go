@@ -113,7 +113,7 @@ the file yet: see ztbridge status --of.`,
 			}
 			plan, err := p.daemon().Plan(cmd.Context())
 			if errors.Is(err, api.ErrNotRunning) {
-				plan, err = bridge.Plan(cmd.Context(), p.options())
+				plan, err = bridge.Plan(p.options())
 			}
 			if err != nil {
 				return err
