@@ -11,6 +11,7 @@ import (
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/devices"
 	"ztbridge/bridge/services"
+	"ztbridge/bridge/status"
 	"ztbridge/bridge/tun"
 	"ztbridge/policyroute/kernel"
 )
@@ -81,8 +82,8 @@ func Explain(opts Options, addr netip.Addr) (api.Explanation, error) {
 	return devices.NewView(k, l.Config, s, decide.Decide(l.Config, s)).Explain(addr)
 }
 
-// Offline returns the status of a box on which no daemon runs: whether it is closed all the same,
-// by what the last daemon left, or by the guard. It changes nothing.
+// Offline returns the status of a box on which no daemon runs: whether it is closed, by what the
+// last daemon left or by the guard, or goes on without one. It changes nothing.
 func Offline(opts Options) (api.Status, error) {
 	k, err := openKernel(opts)
 	if err != nil {
@@ -93,13 +94,8 @@ func Offline(opts Options) (api.Status, error) {
 	if err != nil {
 		return api.Status{}, fmt.Errorf("observing the kernel: %w", err)
 	}
-	s := api.Status{Version: opts.Version, Time: time.Now().UTC(), State: api.Stopped,
-		Config:  opts.ConfigPath,
-		Summary: "ztbridge is not running, and nothing of it is in the kernel."}
-	if !have.Nft.Empty() {
-		s.State = api.Closed
-		s.Summary = "ztbridge is not running. The box is closed: clients have no Internet."
-	}
+	s := api.Status{Version: opts.Version, Time: time.Now().UTC(), Config: opts.ConfigPath}
+	s.State, s.Summary = status.WithoutDaemon(have)
 	return s, nil
 }
 

@@ -84,6 +84,13 @@ func TestExitNode(t *testing.T) {
 	unsolicited(t, top)
 	neighbours(t, top)
 	inner(t, top)
+
+	// The kernel goes on by itself: a box whose daemon was killed is not closed.
+	b.daemon.Kill()
+	seen("10.77.0.2", lab.ClientTarget4)
+	if st, err := b.status(); st.State != api.Degraded {
+		t.Errorf("with its daemon killed: %s: %q (%v)", st.State, st.Summary, err)
+	}
 }
 
 // inner has a member try what only the box is to reach: a network that it is in, and its cloud's

@@ -99,6 +99,25 @@ func overall(st api.Status, applied bool) (api.State, string) {
 	return api.Working, "Working: every device leaves as configured."
 }
 
+// WithoutDaemon says what a kernel that holds this means for clients while no daemon runs.
+func WithoutDaemon(have policyroute.State) (api.State, string) {
+	switch {
+	case slices.ContainsFunc(have.Routes, leadsOn):
+		return api.Degraded, "ztbridge is not running. What uses no tunnel still passes, as it " +
+			"did last; everything else is blocked."
+	case !have.Nft.Empty():
+		return api.Closed, "ztbridge is not running. The box is closed: clients have no Internet."
+	}
+	return api.Stopped, "ztbridge is not running, and nothing of it is in the kernel."
+}
+
+// leadsOn reports whether clients' packets go on leaving by a route of ours without a daemon: one
+// that was killed could not close it. What is routed to a tunnel ends there.
+func leadsOn(r policyroute.Route) bool {
+	return r.Table >= policyroute.TablePolicyFirst && r.Table <= policyroute.TablePolicyLast &&
+		r.Dev != "" && !decide.IsOurs(r.Dev)
+}
+
 // answers reports whether something beyond an egress answers, as far as is known.
 func answers(egresses []api.Egress, name string) bool {
 	return slices.ContainsFunc(egresses,

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"ztbridge/bridge/api"
+	"ztbridge/policyroute"
 )
 
 // Who reads that every rule blocks looks for a mistake in the rules, and not at the clock.
@@ -22,5 +23,23 @@ func TestNothingLeavesAsConfigured(t *testing.T) {
 			state != api.Working {
 			t.Errorf("%s: %q, want %q", state, got, tt.want)
 		}
+	}
+}
+
+// A box whose daemon was killed is not closed to what leaves by a device that is not ours.
+func TestWithoutDaemon(t *testing.T) {
+	filter := policyroute.Ruleset{Chains: []policyroute.NftChain{{}}}
+	by := func(dev string) policyroute.State {
+		return policyroute.State{Nft: filter,
+			Routes: []policyroute.Route{{Table: policyroute.TablePolicyFirst, Dev: dev}}}
+	}
+	for want, have := range map[api.State]policyroute.State{api.Stopped: {},
+		api.Closed: by(""), api.Degraded: by("eth0")} {
+		if got, text := WithoutDaemon(have); got != want {
+			t.Errorf("%s, %q, want %s", got, text, want)
+		}
+	}
+	if got, _ := WithoutDaemon(by("tunztb-provider")); got != api.Closed {
+		t.Errorf("with a tunnel: %s", got)
 	}
 }
