@@ -24,8 +24,8 @@ import (
 )
 
 const (
-	// resync is how often the kernel is compared with what it should hold though nothing rang:
-	// legacy iptables tells nobody when its chains change.
+	// resync is how often the kernel is compared with what it should hold without an event: legacy
+	// iptables sends none when its chains change.
 	resync = 10 * time.Second
 	// debounce is the shortest time between two passes, so that a burst of events makes one.
 	debounce = 15 * time.Millisecond

@@ -15,7 +15,7 @@ import (
 	"ztbridge/policyroute/kernel"
 )
 
-// pass is one turn of the loop: snapshot, desire, compile, observe, diff, apply, status. A pass
+// pass is one turn of the loop: snapshot, decide, compile, observe, diff, apply, status. A pass
 // that fails leaves the kernel no more open than it was; the next one finishes the work.
 func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 	began := time.Now()

@@ -50,7 +50,7 @@ func (c Choice) Of(f policyroute.Family) string {
 // are answered. Traffic moves back up the list once the better egress is Stable, so that it does
 // not move with every short recovery. If no egress answers probes, a connected one is used: a
 // provider may drop echoes and still work.
-func choose(list []string, merits map[string]Health, current, preferred string) Choice {
+func choose(list []string, health map[string]Health, current, preferred string) Choice {
 	order := list
 	if slices.Contains(list, preferred) {
 		order = append([]string{preferred},
@@ -63,7 +63,7 @@ func choose(list []string, merits map[string]Health, current, preferred string) 
 	}
 	first := func(least Health) string {
 		for _, name := range order {
-			if merits[name] >= least {
+			if health[name] >= least {
 				return name
 			}
 		}
@@ -71,17 +71,17 @@ func choose(list []string, merits map[string]Health, current, preferred string) 
 	}
 	picked := first(Up)
 	switch {
-	case picked == "" && merits[current] >= Degraded:
+	case picked == "" && health[current] >= Degraded:
 		picked = current // another one is hardly better, and moving cuts connections
 	case picked == "":
 		picked = cmp.Or(first(Nameless), first(Degraded))
-	case merits[current] >= Up && rank(order, picked) < rank(order, current) && picked != preferred:
+	case health[current] >= Up && rank(order, picked) < rank(order, current) && picked != preferred:
 		picked = current
 		if better := first(Stable); better != "" && rank(order, better) < rank(order, current) {
 			picked = better
 		}
 	}
-	return Choice{Egress: picked, Why: reason(order, merits, picked, preferred)}
+	return Choice{Egress: picked, Why: reason(order, health, picked, preferred)}
 }
 
 // firstOf returns the first choice of a list that is not empty: the manually selected egress if it
@@ -98,7 +98,7 @@ func rank(order []string, name string) int {
 }
 
 // reason explains a choice in words.
-func reason(order []string, merits map[string]Health, picked, preferred string) string {
+func reason(order []string, health map[string]Health, picked, preferred string) string {
 	switch {
 	case len(order) == 0:
 		return "blocked by the policy"
@@ -112,7 +112,7 @@ func reason(order []string, merits map[string]Health, picked, preferred string) 
 		return "first choice"
 	}
 	first := order[0]
-	switch merits[first] {
+	switch health[first] {
 	case Up, Stable:
 		return first + " has recovered; it is used again if it stays up"
 	case Nameless:

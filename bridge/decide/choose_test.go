@@ -12,7 +12,7 @@ func TestChoose(t *testing.T) {
 	tests := []struct {
 		name               string
 		list               []string
-		merits             m
+		health             m
 		current, preferred string
 		want, why          string
 	}{
@@ -47,7 +47,7 @@ func TestChoose(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := choose(tt.list, tt.merits, tt.current, tt.preferred)
+			got := choose(tt.list, tt.health, tt.current, tt.preferred)
 			if got.Egress != tt.want || got.Why != tt.why {
 				t.Errorf("%q because %q, want %q because %q", got.Egress, got.Why, tt.want, tt.why)
 			}
@@ -63,25 +63,25 @@ func TestChooseLaws(t *testing.T) {
 	for range 20000 {
 		list := slices.Clone(names[:rng.IntN(len(names)+1)])
 		rng.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
-		merits := map[string]Health{}
+		health := map[string]Health{}
 		usable := false
 		for _, n := range names {
-			merits[n] = Health(rng.IntN(4))
-			usable = usable || slices.Contains(list, n) && merits[n] > Unusable
+			health[n] = Health(rng.IntN(4))
+			usable = usable || slices.Contains(list, n) && health[n] > Unusable
 		}
 		current, preferred := names[rng.IntN(4)], names[rng.IntN(4)]
-		got := choose(list, merits, current, preferred)
+		got := choose(list, health, current, preferred)
 		if (got.Egress != "") != usable {
-			t.Fatalf("choose(%v, %v, %q, %q) = %+v", list, merits, current, preferred, got)
+			t.Fatalf("choose(%v, %v, %q, %q) = %+v", list, health, current, preferred, got)
 		}
 		if got.Egress != "" && (!slices.Contains(list, got.Egress) ||
-			merits[got.Egress] == Unusable) {
-			t.Fatalf("choose(%v, %v, %q, %q) = %+v: outside the list or unusable", list, merits,
+			health[got.Egress] == Unusable) {
+			t.Fatalf("choose(%v, %v, %q, %q) = %+v: outside the list or unusable", list, health,
 				current, preferred, got)
 		}
-		if again := choose(list, merits, got.Egress, preferred); again != got {
+		if again := choose(list, health, got.Egress, preferred); again != got {
 			t.Fatalf("choose(%v, %v, %q) moved from %+v to %+v though nothing changed", list,
-				merits, preferred, got, again)
+				health, preferred, got, again)
 		}
 	}
 }

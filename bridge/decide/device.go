@@ -243,9 +243,9 @@ func bindings(n config.Network, s Snapshot) []policyroute.Binding {
 	return out
 }
 
-// DeviceExit returns the rule and the egress of a device's Internet traffic now, for an IP version.
+// deviceExit returns the rule and the egress of a device's Internet traffic now, for an IP version.
 // They are empty if it has no address of that version, or is refused.
-func DeviceExit(cfg *config.Config, s Snapshot, intent policyroute.Intent, d DeviceState,
+func deviceExit(cfg *config.Config, s Snapshot, intent policyroute.Intent, d DeviceState,
 	f policyroute.Family) (rule, egress string) {
 	ingresses := ingressesOf(cfg, d.Device, s)
 	for _, a := range d.Addresses(s) {
@@ -271,8 +271,8 @@ func DeviceExit(cfg *config.Config, s Snapshot, intent policyroute.Intent, d Dev
 // egress of its IPv6 if that differs.
 func DeviceExits(cfg *config.Config, s Snapshot, intent policyroute.Intent,
 	d DeviceState) (rule, egress, egress6 string) {
-	rule, egress = DeviceExit(cfg, s, intent, d, policyroute.V4)
-	rule6, egress6 := DeviceExit(cfg, s, intent, d, policyroute.V6)
+	rule, egress = deviceExit(cfg, s, intent, d, policyroute.V4)
+	rule6, egress6 := deviceExit(cfg, s, intent, d, policyroute.V6)
 	if egress == "" {
 		return rule6, egress6, ""
 	}

@@ -123,8 +123,8 @@ func TestDeviceExits(t *testing.T) {
 			tt.device.Egress = tt.choice
 			s.Devices = []DeviceState{tt.device}
 			d := Decide(cfg, s)
-			_, got4 := DeviceExit(cfg, s, d.Intent, tt.device, policyroute.V4)
-			_, got6 := DeviceExit(cfg, s, d.Intent, tt.device, policyroute.V6)
+			_, got4 := deviceExit(cfg, s, d.Intent, tt.device, policyroute.V4)
+			_, got6 := deviceExit(cfg, s, d.Intent, tt.device, policyroute.V6)
 			if got4 != tt.want4 || got6 != tt.want6 {
 				t.Errorf("leaves by %q and %q, want %q and %q", got4, got6, tt.want4, tt.want6)
 			}
@@ -195,7 +195,7 @@ func TestChoiceLaws(t *testing.T) {
 		for _, dev := range s.Devices {
 			offers := append(Offers(cfg, s, dev), "provider", "backup", "") // of rules that offer none
 			for _, f := range policyroute.Families {
-				if _, e := DeviceExit(cfg, s, d.Intent, dev, f); !slices.Contains(offers, e) {
+				if _, e := deviceExit(cfg, s, d.Intent, dev, f); !slices.Contains(offers, e) {
 					t.Fatalf("%s leaves by %q, and may choose %v", dev, e, offers)
 				}
 			}

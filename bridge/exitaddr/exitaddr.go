@@ -14,7 +14,7 @@ const (
 	// debounce is how long a path must have been as it is before it is asked about.
 	debounce = 2 * time.Second
 	// leastPause is the shortest time between two questions about a path, however often it
-	// changes: a tunnel that comes and goes is no reason to trouble anybody.
+	// changes: a tunnel that comes and goes must not flood the services.
 	leastPause = time.Minute
 	// again is when a path that did not change is asked about again.
 	again = 12 * time.Hour

@@ -36,7 +36,7 @@ var ErrDevice = errors.New("the device of the path check is not usable")
 // ErrNoTarget reports that a client has nobody to ask.
 var ErrNoTarget = errors.New("the path check has no target")
 
-// Client is one hidden client: it has an address of its own, and with it a policy of its own.
+// Client is a client of the box's own, with an address and so a policy of its own.
 type Client struct {
 	Key     string // names it in Status; unique
 	Addr    netip.Addr

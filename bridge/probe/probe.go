@@ -280,7 +280,7 @@ func (p *Prober) record(rtt time.Duration, err error, load Load) {
 	}
 	p.mu.Unlock()
 	if after != before {
-		p.cfg.Logger.Info("probe verdict changed", "egress", p.cfg.Egress, "from", before, "to",
+		p.cfg.Logger.Info("probe grade changed", "egress", p.cfg.Egress, "from", before, "to",
 			after, "cause", err)
 		p.cfg.Notify()
 	}

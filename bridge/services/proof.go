@@ -10,7 +10,7 @@ import (
 // replace a check. The box's own probes bring in fewer.
 const provingPackets = 200
 
-// proof holds what shows that answers reach real clients by the path of a hidden one. It is the
+// proof holds what shows that answers reach real clients by the path of a path client. It is the
 // egress's interface, which must be ours alone, and those of the ingresses.
 type proof struct {
 	egress   string
@@ -40,8 +40,8 @@ func followProofs(before map[string]proof, d decide.Decision) map[string]proof {
 	return out
 }
 
-// answered reports whether answers reached clients by the path of a hidden client since it was last
-// asked. Then there is no need to try.
+// answered reports whether answers reached real clients by the path of a path client since it was
+// called for that key last. Then there is no need to try.
 func (p *paths) answered(key string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

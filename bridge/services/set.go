@@ -37,8 +37,8 @@ type Env struct {
 }
 
 // Set runs the services. Which there are follows the configuration; a service whose settings did
-// not change lives through a reload. Configure and Observe belong to the loop; all else is safe for
-// concurrent use.
+// not change lives through a reload. Configure, Observe, Applied and Stop belong to the loop; all
+// else is safe for concurrent use.
 type Set struct {
 	env     Env
 	user    User

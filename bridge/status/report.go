@@ -108,7 +108,7 @@ func Refresh(st api.Status, now decide.Snapshot, counters map[string]api.Counter
 	return st
 }
 
-// probeStates says how each IP version fares that is probed.
+// probeStates returns the grade of each IP version that is probed.
 func probeStates(p probe.Status) []api.ProbeState {
 	var out []api.ProbeState
 	for version, name := range []string{probe.V4: "ipv4", probe.V6: "ipv6"} {
