@@ -78,11 +78,22 @@ func serversIn(text string) []netip.Addr {
 			continue
 		}
 		for _, w := range words {
-			w, _, _ = strings.Cut(w, "%")
-			if a, err := netip.ParseAddr(w); err == nil && !a.IsLoopback() && !a.IsUnspecified() {
+			if a := addressIn(w); a.IsValid() && !a.IsLoopback() && !a.IsUnspecified() {
 				out = append(out, a.Unmap())
 			}
 		}
 	}
 	return out
+}
+
+// addressIn returns the address of a server that is written with its port, interface and name, or
+// some of them: 192.0.2.1:53%eth0#dns.example (systemd.network(5)). The zero Addr: there is none.
+func addressIn(server string) netip.Addr {
+	server, _, _ = strings.Cut(server, "#")
+	server, _, _ = strings.Cut(server, "%")
+	if at, err := netip.ParseAddrPort(server); err == nil {
+		return at.Addr()
+	}
+	a, _ := netip.ParseAddr(server)
+	return a
 }

@@ -18,6 +18,8 @@ func TestServersIn(t *testing.T) {
 		"[Time]\nNTP=192.0.2.8 time.example.org\n#FallbackNTP=192.0.2.9\n": {"192.0.2.8"},
 		"DNS=192.0.2.3 2001:db8::3\nNTP=\nADDRESSES=10.0.0.2/24\n": {"192.0.2.3",
 			"2001:db8::3"},
+		"DNS=192.0.2.4#dns.example 192.0.2.5:53%eth0#dns.example [2001:db8::4]:853\n": {"192.0.2.4",
+			"192.0.2.5", "2001:db8::4"},
 		"": nil, "nameserver": nil, "=\n= =": nil,
 	} {
 		var addrs []netip.Addr
