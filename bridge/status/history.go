@@ -21,6 +21,7 @@ func (l history) Record(now time.Time, thing, state, cause string) api.Change {
 	old, known := l[thing]
 	if known && old.state == state {
 		old.noted = true
+		old.change.At = byClock(now, old.change.At)
 		l[thing] = old
 		return old.change
 	}
@@ -30,6 +31,19 @@ func (l history) Record(now time.Time, thing, state, cause string) api.Change {
 	}
 	l[thing] = entry{state, change, true}
 	return change
+}
+
+// clockStep is how far the clock must be set to matter. Slewing is slower.
+const clockStep = time.Minute
+
+// byClock returns a past moment as the present clock has it: many boxes start with a clock that is
+// wrong until they have asked a time server, and what lasts since then is not hours old.
+func byClock(now, at time.Time) time.Time {
+	past := now.Sub(at) // by the steady clock
+	if (now.Round(0).Sub(at.Round(0)) - past).Abs() > clockStep {
+		return now.Add(-past)
+	}
+	return at
 }
 
 // expire drops things that were not recorded since the last call: they are over, and start again if

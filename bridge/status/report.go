@@ -55,7 +55,7 @@ func (r *Reporter) Report(in Input) api.Status {
 	s := in.Snapshot
 	in.Pass = r.withLastChange(in.Pass)
 	st := api.Status{
-		Version: in.Version, Time: s.Now.UTC(), Started: in.Started.UTC(),
+		Version: in.Version, Time: s.Now.UTC(), Started: byClock(s.Now, in.Started).UTC(),
 		Config:   in.Config.File,
 		Override: s.Preferred,
 		WAN:      r.wan(s),
@@ -126,7 +126,7 @@ func clientStatus(s decide.Snapshot) []api.Client {
 	for _, c := range s.Endpoint.Clients {
 		out = append(out, api.Client{
 			Name: c.Name, Remote: c.Remote.String(), Listener: c.Listener, Addresses: c.Addrs,
-			Since:    c.Since.UTC(),
+			Since:    byClock(s.Now, c.Since).UTC(),
 			Counters: api.Counters{BytesIn: c.BytesIn, BytesOut: c.BytesOut},
 		})
 	}
@@ -167,7 +167,7 @@ func (r *Reporter) egress(in Input, e config.Egress, intent policyroute.Egress) 
 	}
 	for _, x := range s.Exits[e.Name] {
 		out.ExitAddresses = append(out.ExitAddresses, api.ExitAddress{Address: x.Addr,
-			Country: x.Country, Service: x.Service, At: x.At.UTC()})
+			Country: x.Country, Service: x.Service, At: byClock(s.Now, x.At).UTC()})
 	}
 	link, _ := s.Host.Link(intent.Iface)
 	out.Counters = counters(link)
