@@ -105,3 +105,49 @@ func TestKeysAreWhole(t *testing.T) {
 		t.Errorf("a profile with a key of its own: %v", err)
 	}
 }
+
+// TestFilesOfACollection: profiles refer to files by their places below the folder or archive, as
+// Tunnelblick and Viscosity keep them. A login among them is used, and a key is none.
+func TestFilesOfACollection(t *testing.T) {
+	text := base(t)
+	at := strings.Index(text, "<ca>")
+	end := strings.Index(text, "</ca>")
+	ca := text[at+len("<ca>\n") : end]
+	outside := strings.Replace(text[:at]+text[end+len("</ca>\n"):], "auth-user-pass\n", "", 1)
+	profile := func(lines string) string { return outside + lines }
+	from := writeZip(t, [][2]string{
+		{"a/nl.ovpn", profile("ca ../keys/ca.crt\nauth-user-pass login.txt\n")},
+		{"a/login.txt", "alice\r\nhunter2\r\n"},
+		{"b.tblk/Contents/Resources/config.ovpn",
+			profile("ca \"./ca.crt\"\nauth-user-pass ca.crt\n")},
+		{"b.tblk/Contents/Resources/ca.crt", ca}, {"b.tblk/Contents/Info.plist", "<plist>"},
+		{"c.visc/config.conf", profile("config common.conf\nauth-user-pass\n")},
+		{"c.visc/common.conf", "ca ca.crt\n"}, {"c.visc/ca.crt", ca},
+		{"keys/ca.crt", ca},
+		{"d.ovpn", profile("ca ../ca.crt\n")}, {"e.ovpn", profile("ca /etc/passwd\n")},
+	}...)
+	p, report, err := LoadAll(from, nil, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(p.Members(), " "); got != "nl b.tblk/Contents/Resources/config "+
+		"c.visc/config" && got != "nl config.ovpn config.conf" {
+		t.Errorf("members %s", got)
+	}
+	said := report.String()
+	for _, want := range []string{"d.ovpn", "e.ovpn"} {
+		if !strings.Contains(said, "left out: "+want) {
+			t.Errorf("no word of %s in\n%s", want, said)
+		}
+	}
+	if strings.Contains(said, "common.conf") {
+		t.Errorf("a part of a profile is told of as one:\n%s", said)
+	}
+	for _, r := range p.Remotes {
+		c := p.For(r).CredentialsOr(nil)
+		if want := map[bool]string{true: "alice hunter2", false: " "}[r.Member == "nl"]; c.Username+
+			" "+c.Password != want {
+			t.Errorf("%s: the login is %q", r.Member, c.Username+" "+c.Password)
+		}
+	}
+}

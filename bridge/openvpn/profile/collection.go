@@ -29,6 +29,7 @@ type collection struct {
 	names []string // of regular files, slash-separated
 	read  func(name string) ([]byte, error)
 	close func() error
+	used  map[string]bool // files that profiles refer to
 }
 
 // LoadAll reads the profiles of a folder or a ZIP archive that match one of the patterns in pick,
@@ -65,6 +66,10 @@ func LoadAll(from string, pick []string, options Options) (*Profile, Report, err
 	if len(members) == 0 {
 		return nil, Report{}, fmt.Errorf("%s: %w", c.name, leftOut[0])
 	}
+	leftOut = slices.DeleteFunc(leftOut, func(err error) bool {
+		of, ok := errors.AsType[*Error](err)
+		return ok && c.used[of.Name] // a part of others (config), not a profile
+	})
 	report.leaveOut(leftOut, c.names)
 	union, err := newUnion(c.name, used, members)
 	return union, report, err
@@ -80,7 +85,7 @@ func (c *collection) parse(name string, options Options) (*Profile, Report, erro
 	if err != nil {
 		return nil, Report{}, &Error{Name: name, Reason: err.Error()}
 	}
-	options.Files = c.beside(name, options.Withheld)
+	options.Files, options.bundled = c.beside(name, options.Withheld), true
 	return Parse(data, name, options)
 }
 
@@ -177,6 +182,7 @@ func (c *collection) beside(profile string, withheld []string) FileReader {
 		if !slices.Contains(c.names, full) {
 			return nil, fmt.Errorf("%w in %s", fs.ErrNotExist, c.name)
 		}
+		c.used[full] = true
 		return c.read(full)
 	}
 }
@@ -186,10 +192,15 @@ func openCollection(from string) (*collection, error) {
 	if err != nil {
 		return nil, err
 	}
+	open := openArchive
 	if info.IsDir() {
-		return openFolder(from)
+		open = openFolder
 	}
-	return openArchive(from)
+	c, err := open(from)
+	if err == nil {
+		c.used = map[string]bool{}
+	}
+	return c, err
 }
 
 // openFolder lists a folder and those in it. Symbolic links are refused: they lead elsewhere.

@@ -272,17 +272,24 @@ func (p *parser) embedCredentials(d directive) error {
 }
 
 // takeAuthUserPass notes that credentials are needed. They are given to openvpn by management,
-// never by a file of its own choosing.
+// never by a file of its own choosing. A file that came in one archive or folder with the profile
+// is read; beside a single profile, a file may be anything.
 func takeAuthUserPass(p *parser, d directive) error {
 	p.profile.NeedsCredentials = true
 	switch {
 	case d.inline:
 		return p.embedCredentials(d)
-	case len(d.args) > 0:
-		p.find(d, Info,
-			"the file %q is not read; user name and password are in the credentials file",
-			d.args[0])
+	case len(d.args) == 0:
+		return nil
+	case p.options.bundled:
+		data, err := p.options.Files(d.args[0])
+		if err == nil && !strings.Contains(string(data), "-----BEGIN ") { // no key
+			d.body = lineEnds.Replace(string(data))
+			return p.embedCredentials(d)
+		}
 	}
+	p.find(d, Info, "the file %q is not read; user name and password are in the credentials file",
+		d.args[0])
 	return nil
 }
 

@@ -79,6 +79,8 @@ type Options struct {
 	Withheld []string
 	// LegacyCrypto allows weak certificates and security levels (legacy_crypto of an egress).
 	LegacyCrypto bool
+	// bundled: the files came in one archive or folder with the profile.
+	bundled bool
 	// Ciphers, when not empty, replace the profile's list of ciphers for negotiation.
 	Ciphers []string
 }
