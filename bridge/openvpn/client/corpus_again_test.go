@@ -2,11 +2,13 @@ package client
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -281,6 +283,42 @@ func againShapes(t *testing.T, l *lab) []shape {
 		line("dns over TLS", "dns server 1 address 192.0.2.53", "dns server 1 transport DoT",
 			"dns server 1 sni dns.example.net"),
 	)
+	bundle := func(name, pass string, more ...string) shape {
+		return edit(name, func(s string) string {
+			file := filepath.Join(l.dir, strings.ReplaceAll(name, " ", "-"))
+			if err := os.WriteFile(file, []byte(l.pki.Client.Key+l.pki.Client.PEM),
+				0o600); err != nil {
+				t.Error(err)
+			}
+			der := openssl(append([]string{"pkcs12", "-export", "-in", file, "-passout",
+				"pass:" + pass},
+				more...)...)
+			if pass != "" {
+				if err := os.WriteFile(file, []byte(pass+"\n"), 0o600); err != nil {
+					t.Error(err)
+				}
+				s += "askpass " + file + "\n"
+			}
+			var lines strings.Builder
+			text := []byte(base64.StdEncoding.EncodeToString([]byte(der)))
+			for line := range slices.Chunk(text, 64) {
+				fmt.Fprintf(&lines, "%s\n", line)
+			}
+			return noPair(s) + "<pkcs12>\n" + lines.String() + "</pkcs12>\n"
+		})
+	}
+	s = append(s, bundle("PKCS 12 with a password", "open sesame"),
+		bundle("PKCS 12 of old", "open sesame", "-legacy"),
+		bundle("PKCS 12 of triple DES", "open sesame", "-keypbe", "PBE-SHA1-3DES", "-certpbe",
+			"PBE-SHA1-3DES", "-macalg", "sha1"),
+		shape{name: "IPv6 alone, site to site", server: []string{"tls-server",
+			"ifconfig-ipv6 2001:db8:66::1/64 2001:db8:66::2"}, peer: "2001:db8:66::1",
+			profile: []string{"ifconfig-ipv6 2001:db8:66::2/64 2001:db8:66::1"},
+			edit: func(s string) string {
+				return strings.Replace(s, "client\n", "tls-client\n",
+					1)
+			}},
+		no(line("remote with its port", "remote 192.0.2.2:1194"), "a word of its own"))
 	for i := range s {
 		if strings.HasPrefix(s[i].name, "site to site") {
 			s[i].edit = func(s string) string {

@@ -122,7 +122,7 @@ func TestFilesOfACollection(t *testing.T) {
 			profile("ca \"./ca.crt\"\nauth-user-pass ca.crt\n")},
 		{"b.tblk/Contents/Resources/ca.crt", ca}, {"b.tblk/Contents/Info.plist", "<plist>"},
 		{"c.visc/config.conf", profile("config common.conf\nauth-user-pass\n")},
-		{"c.visc/common.conf", "ca ca.crt\n"}, {"c.visc/ca.crt", ca},
+		{"c.visc/common.conf", "ca \"C:\\\\Program Files\\\\ca.crt\"\n"}, {"c.visc/ca.crt", ca},
 		{"keys/ca.crt", ca},
 		{"d.ovpn", profile("ca ../ca.crt\n")}, {"e.ovpn", profile("ca /etc/passwd\n")},
 	}...)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -172,10 +173,18 @@ func sample(names []string) string {
 	return text
 }
 
+// elsewhere is a path from the top, also of Windows.
+var elsewhere = regexp.MustCompile(`^([A-Za-z]:)?/`)
+
 // beside returns a reader of the collection's files by their place relative to a profile.
 func (c *collection) beside(profile string, withheld []string) FileReader {
 	return func(name string) ([]byte, error) {
-		full := path.Join(path.Dir(profile), strings.ReplaceAll(name, `\`, "/"))
+		name = strings.ReplaceAll(name, `\`, "/")
+		full := path.Join(path.Dir(profile), name)
+		if at := path.Join(path.Dir(profile), path.Base(name)); elsewhere.MatchString(name) &&
+			slices.Contains(c.names, at) {
+			full = at // of the machine that the profile was made for
+		}
 		if slices.Contains(withheld, full) {
 			return nil, errWithheld
 		}

@@ -72,6 +72,8 @@ func unreachable(host string) string {
 	return ""
 }
 
+var serverPort = regexp.MustCompile(`^\d{1,5}$`)
+
 // parseHost returns the canonical form of a server's name or address.
 func parseHost(s string) (string, error) {
 	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
@@ -79,6 +81,9 @@ func parseHost(s string) (string, error) {
 			return "", fmt.Errorf("%q: an address with a zone is not a server's", s)
 		}
 		return a.Unmap().String(), nil
+	}
+	if _, port, err := net.SplitHostPort(s); err == nil && serverPort.MatchString(port) {
+		return "", fmt.Errorf("%q: write the port as a word of its own, behind a space", s)
 	}
 	if s = strings.TrimSuffix(s, "."); len(s) > 253 || !hostName.MatchString(s) {
 		return "", fmt.Errorf("%q is neither a host name nor an address", s)
