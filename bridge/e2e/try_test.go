@@ -48,6 +48,7 @@ func TestConfigTry(t *testing.T) {
 	before := stable(state())
 	killed := "/run/ztbridge-try-99999999-1" // no process has such a number (proc(5), pid_max)
 	must(t, os.MkdirAll(killed+"/run", 0o700))
+	b.sh("ip tuntap add dev tunztbt99999999 mode tun")
 	t.Cleanup(func() { _ = os.RemoveAll(killed) })
 	file := filepath.Join(b.dir, "provider.ovpn")
 

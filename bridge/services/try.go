@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -63,13 +64,22 @@ type TrialCheck struct {
 	Err    error // nil: it was answered
 }
 
-// removeTrials removes the directories of processes that were killed in a trial.
+// removeTrials removes the directories and devices of processes that were killed in a trial.
 func removeTrials() {
+	ended := func(number string) bool {
+		pid, err := strconv.Atoi(number)
+		return err == nil && pid > 0 && !lives(pid)
+	}
 	dirs, _ := filepath.Glob(trialDir + "*-*") // the pattern is well formed
 	for _, dir := range dirs {
-		number, _, _ := strings.Cut(strings.TrimPrefix(dir, trialDir), "-")
-		if pid, err := strconv.Atoi(number); err == nil && pid > 0 && !lives(pid) {
+		if number, _, _ := strings.Cut(strings.TrimPrefix(dir, trialDir), "-"); ended(number) {
 			_ = os.RemoveAll(dir) // the next trial tries again
+		}
+	}
+	links, _ := net.Interfaces() // a daemon removes such devices, too
+	for _, l := range links {
+		if number, found := strings.CutPrefix(l.Name, trialPrefix); found && ended(number) {
+			_ = tun.Remove(l.Name)
 		}
 	}
 }
