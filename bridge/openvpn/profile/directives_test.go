@@ -366,13 +366,16 @@ func TestLoginOfEachProxy(t *testing.T) {
 		"<connection>\nremote 192.0.2.1 443 tcp\nhttp-proxy a.example.net 1 a.auth\n</connection>\n" +
 		"<connection>\nremote 192.0.2.1 443 tcp\nsocks-proxy b.example.net 2 b.auth\n</connection>\n" +
 		"<connection>\nremote 192.0.2.1 443 tcp\nhttp-proxy c.example.net 3\n</connection>\n" +
+		"<connection>\nremote 192.0.2.1 443 tcp\ncompat-mode 2.4.0\nhttp-proxy d.example.net 4\n" +
+		"<http-proxy-user-pass>\nd.auth\nsecret\n</http-proxy-user-pass>\n</connection>\n" +
 		"<connection>\nremote 192.0.2.1 443 tcp\n</connection>\n"
 	ca, _, _ := strings.Cut(base(t)[strings.Index(base(t), "<ca>"):], "</ca>")
 	options := Options{Files: func(name string) ([]byte, error) {
 		return []byte(name + "\nsecret\n"), nil
 	}}
 	all := "<http-proxy-user-pass>\nall\nsecret\n</http-proxy-user-pass>\n"
-	for more, want := range map[string]string{"": "a.auth b.auth - -", all: "a.auth b.auth all all"} {
+	for more, want := range map[string]string{"": "a.auth b.auth - d.auth -",
+		all: "a.auth b.auth all d.auth all"} {
 		p, _, err := Parse([]byte(text+ca+"</ca>\n"+more), "p", options)
 		if err != nil {
 			t.Fatal(err)

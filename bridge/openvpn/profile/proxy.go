@@ -159,13 +159,18 @@ func takeProxyOption(p *parser, d directive) error {
 	return nil
 }
 
-// takeProxyUserPass reads the user name and password for a proxy from a block or a file.
+// takeProxyUserPass reads the user name and password for a proxy from a block or a file. In a
+// <connection>, they are its proxy's; else those of all that name none.
 func takeProxyUserPass(p *parser, d directive) error {
+	var place []string
+	if all := p.current("http-proxy").options["http-proxy"]; p.block > 0 && len(all) > 0 {
+		place = all[0]
+	}
 	switch {
 	case d.inline:
-		return p.keepProxyLogin(d.body, nil)
+		return p.keepProxyLogin(d.body, place)
 	case len(d.args) == 1:
-		return p.readProxyLogin(d, d.args[0], nil)
+		return p.readProxyLogin(d, d.args[0], place)
 	}
 	return fmt.Errorf("expected a block: %s", proxyLoginHint)
 }

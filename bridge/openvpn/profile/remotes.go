@@ -165,11 +165,9 @@ func takeConnection(p *parser, d directive) error {
 // takeOfConnection takes a directive of a <connection> block, whose servers begin at first. As in
 // OpenVPN, a later remote replaces an earlier one, and its words are as good as proto and port.
 func (p *parser) takeOfConnection(d directive, first int) error {
-	local := []string{"nobind", "bind", "lport"} // of a client: no matter
-	if r, known := p.rules[d.name]; known && r.class == kept {
-		if slices.Contains(local, d.name) {
-			return nil
-		}
+	// OpenVPN takes these for all servers, and the app for Android writes a proxy's login so.
+	forAll := []string{"nobind", "bind", "lport", "compat-mode", "http-proxy-user-pass"}
+	if r, known := p.rules[d.name]; known && r.class == kept && !slices.Contains(forAll, d.name) {
 		return fmt.Errorf("it cannot differ from one server to another: move it out of the " +
 			"<connection> block")
 	}
