@@ -124,15 +124,26 @@ func (s *Server) Disconnect(name string) (int, error) {
 	})
 }
 
-// endSessions sends each client a message and ends its session after messageDelay.
+// endSessions sends each client a message and ends its session after messageDelay. Those of a
+// process that hangs delay no others.
 func endSessions(list []sessionRef, message func(sessionRef) string) error {
+	byProcess := map[sessionEnder][]sessionRef{}
+	for _, h := range list {
+		byProcess[h.ender] = append(byProcess[h.ender], h)
+	}
+	var g errgroup.Group
+	for _, list := range byProcess {
+		g.Go(func() error { return endOfProcess(list, message) })
+	}
+	return g.Wait()
+}
+
+func endOfProcess(list []sessionRef, message func(sessionRef) string) error {
 	var errs error
 	for _, h := range list {
 		errs = errors.Join(errs, h.ender.notify(h.key.cid, message(h)))
 	}
-	if len(list) > 0 {
-		time.Sleep(messageDelay)
-	}
+	time.Sleep(messageDelay)
 	for _, h := range list {
 		if err := h.ender.disconnect(h.name); err != nil {
 			errs = errors.Join(errs,

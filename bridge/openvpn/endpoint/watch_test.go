@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"ztbridge/bridge/openvpn/management"
 )
 
 // fakeRegistry counts how often it is read.
@@ -83,6 +85,48 @@ func (s *Server) connected(cid int, c Client, networks []netip.Prefix, ender ses
 		networks: networks,
 	})
 	s.sessions.established(k, time.Now())
+}
+
+// hungLink is of a process that answers nothing until it is released.
+type hungLink struct{ released chan struct{} }
+
+func (l *hungLink) notify(int, string) error {
+	<-l.released
+	return management.ErrClosed
+}
+
+func (l *hungLink) disconnect(string) error { return management.ErrClosed }
+
+// signalLink tells when a session ends.
+type signalLink struct{ ended chan struct{} }
+
+func (l *signalLink) notify(int, string) error { return nil }
+
+func (l *signalLink) disconnect(string) error {
+	close(l.ended)
+	return nil
+}
+
+// An openvpn that hangs keeps no session of another one open.
+func TestHungListenerDelaysNoOther(t *testing.T) {
+	r := &fakeRegistry{clients: map[string]Client{"phone": {Name: "phone", Serial: "4f01",
+		Expires: time.Now().Add(time.Hour), Revoked: true}}}
+	s := testServer(t, r, nil, nil)
+	hung, other := &hungLink{make(chan struct{})}, &signalLink{make(chan struct{})}
+	s.connected(1, r.clients["phone"], nil, hung)
+	s.connected(2, r.clients["phone"], nil, other)
+	done := make(chan struct{})
+	go func() {
+		s.endInvalid()
+		close(done)
+	}()
+	select {
+	case <-other.ended:
+	case <-time.After(10 * time.Second):
+		t.Error("the session on the other listener goes on")
+	}
+	close(hung.released)
+	<-done
 }
 
 // However many sessions there are, the clients are read once before the first of them ends.
