@@ -10,11 +10,11 @@ import (
 	"ztbridge/bridge/health"
 )
 
-// Collector gives the status to Prometheus. It keeps nothing: each scrape reads the snapshot.
-type Collector struct{ status func() Status }
+// collector gives the status to Prometheus. It keeps nothing: each scrape reads the snapshot.
+type collector struct{ status func() Status }
 
-// NewCollector returns a collector over snapshots.
-func NewCollector(status func() Status) *Collector { return &Collector{status} }
+// newCollector returns a collector over snapshots.
+func newCollector(status func() Status) *collector { return &collector{status} }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("ztbridge_"+name, help, labels, nil)
@@ -74,10 +74,10 @@ var (
 
 // Describe sends nothing: which series there are depends on the configuration (an unchecked
 // collector).
-func (c *Collector) Describe(chan<- *prometheus.Desc) {}
+func (c *collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect reads one snapshot.
-func (c *Collector) Collect(out chan<- prometheus.Metric) {
+func (c *collector) Collect(out chan<- prometheus.Metric) {
 	s := c.status()
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)

@@ -36,7 +36,7 @@ func all() Status {
 // The reference names every metric with its labels and meaning, and is written by -update.
 func TestMetricsReference(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(NewCollector(all))
+	registry.MustRegister(newCollector(all))
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -230,12 +230,12 @@ func TestMetricsByTCP(t *testing.T) {
 func TestOnlyPrivateSources(t *testing.T) {
 	for _, a := range []string{"10.1.2.3", "192.168.1.1", "100.64.0.1", "127.0.0.1", "fd00::1",
 		"fe80::1", "::1"} {
-		if !IsPrivate(netip.MustParseAddr(a)) {
+		if !isPrivate(netip.MustParseAddr(a)) {
 			t.Errorf("%s gets no answer", a)
 		}
 	}
 	public := []string{"203.0.113.1", "8.8.8.8", "2001:db8::1", "100.128.0.1", "172.32.0.1"}
-	private := func(a string) bool { return IsPrivate(netip.MustParseAddr(a)) }
+	private := func(a string) bool { return isPrivate(netip.MustParseAddr(a)) }
 	if slices.ContainsFunc(public, private) {
 		t.Error("a public address gets an answer")
 	}

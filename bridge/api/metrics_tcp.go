@@ -89,7 +89,7 @@ func (s *MetricsServer) Wait() { s.wg.Wait() }
 // handler returns GET /metrics behind the password.
 func (m MetricsSettings) handler(status func() Status) http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(NewCollector(status))
+	registry.MustRegister(newCollector(status))
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry,
 		promhttp.HandlerOpts{MaxRequestsInFlight: maxOneScraper}))
@@ -203,7 +203,7 @@ func (s *MetricsServer) serveOn(ctx context.Context, at netip.AddrPort, iface ne
 		return fmt.Errorf("serving metrics: %w", err)
 	}
 	private := connlimit.Admit(listener,
-		func(_, remote netip.Addr) bool { return IsPrivate(remote) })
+		func(_, remote netip.Addr) bool { return isPrivate(remote) })
 	limited := connlimit.New(private, maxScrapers, maxOneScraper, connlimit.OfMembers)
 	srv := &http.Server{Handler: handler, ReadHeaderTimeout: headerTimeout,
 		WriteTimeout: metricsTimeout, IdleTimeout: time.Minute,
@@ -234,7 +234,7 @@ func (s *MetricsServer) serveOn(ctx context.Context, at netip.AddrPort, iface ne
 // shared are the addresses between a provider and its customers (RFC 6598).
 var shared = netip.MustParsePrefix("100.64.0.0/10")
 
-// IsPrivate reports whether an address is of a network that the Internet does not lead to.
-func IsPrivate(a netip.Addr) bool {
+// isPrivate reports whether an address is of a network that the Internet does not lead to.
+func isPrivate(a netip.Addr) bool {
 	return a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || shared.Contains(a)
 }

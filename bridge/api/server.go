@@ -146,7 +146,7 @@ func (l *namedListener) Close() error {
 // Handler returns the routes.
 func (s *Server) Handler() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(NewCollector(s.backend.Status))
+	registry.MustRegister(newCollector(s.backend.Status))
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("GET /v1/plan", s.plan)

@@ -40,14 +40,14 @@ type Import struct {
 
 	// Progress hears what is done. It may be nil.
 	Progress func(text string)
-	// Wait bounds how long the tunnel may need to come up; 0: DefaultWait.
+	// Wait bounds how long the tunnel may need to come up; 0: defaultWait.
 	Wait time.Duration
 
 	step func(name string) // called before each step, by a test
 }
 
-// DefaultWait is how long a tunnel that was put in force may need to come up.
-const DefaultWait = time.Minute
+// defaultWait is how long a tunnel that was put in force may need to come up.
+const defaultWait = time.Minute
 
 // ErrNotUp is returned where the egress did not come up. All is as it was before.
 var ErrNotUp = errors.New("the tunnel did not come up")
@@ -267,7 +267,7 @@ func (i *Import) awaitUp(ctx context.Context) (*api.Egress, error) {
 	if err := i.Daemon.Reload(ctx); err != nil {
 		return nil, fmt.Errorf("reading the new configuration: %w", err)
 	}
-	wait := cmp.Or(i.Wait, DefaultWait)
+	wait := cmp.Or(i.Wait, defaultWait)
 	ctx, cancel := context.WithTimeoutCause(ctx, wait, ErrNotUp)
 	defer cancel()
 	i.say("waiting for %s to come up", i.Name)

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Validity holds the periods in which the server's certificate and the revocation list are valid.
-type Validity struct {
+// validity holds the periods in which the server's certificate and the revocation list are valid.
+type validity struct {
 	ServerFrom, ServerUntil time.Time // the server's certificate
 	CRLFrom, CRLUntil       time.Time // the revocation list
 	CAUntil                 time.Time // the authority, which is never renewed by itself
@@ -18,10 +18,10 @@ type Renewal struct {
 	Server, CRL bool
 }
 
-// Due returns what to renew: what has less than a third of its life left, or begins in the future.
-// The third leaves time to notice a failure. What begins in the future was made while the clock was
-// wrong, and clients refuse it.
-func Due(now time.Time, v Validity) Renewal {
+// renewal returns what to renew: what has less than a third of its life left, or begins in the
+// future. The third leaves time to notice a failure. What begins in the future was made while the
+// clock was wrong, and clients refuse it.
+func renewal(now time.Time, v validity) Renewal {
 	due := func(from, until time.Time) bool {
 		return now.Before(from) || now.After(until.Add(-until.Sub(from)/3))
 	}

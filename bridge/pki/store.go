@@ -152,7 +152,7 @@ func (s *Store) create() error {
 // wrong.
 func (s *Store) renew(ca pair, ix *index) (Renewal, error) {
 	now := s.now()
-	v := Validity{CAUntil: ca.cert.NotAfter}
+	v := validity{CAUntil: ca.cert.NotAfter}
 	server, serverErr := s.loadPair(serverFile)
 	if serverErr == nil {
 		v.ServerFrom, v.ServerUntil = server.cert.NotBefore, server.cert.NotAfter
@@ -161,7 +161,7 @@ func (s *Store) renew(ca pair, ix *index) (Renewal, error) {
 	if crlErr == nil {
 		v.CRLFrom, v.CRLUntil = crl.ThisUpdate, crl.NextUpdate
 	}
-	due := Due(now, v)
+	due := renewal(now, v)
 	due.Server = due.Server || serverErr != nil || server.cert.CheckSignatureFrom(ca.cert) != nil
 	due.CRL = due.CRL || crlErr != nil || crl.CheckSignatureFrom(ca.cert) != nil ||
 		crlStale(crl, ix.Revoked, now)

@@ -347,8 +347,8 @@ func TestNames(t *testing.T) {
 func TestDue(t *testing.T) {
 	day := 24 * time.Hour
 	now := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
-	at := func(from, until int) Validity {
-		v := Validity{CAUntil: now.Add(9999 * day)}
+	at := func(from, until int) validity {
+		v := validity{CAUntil: now.Add(9999 * day)}
 		v.ServerFrom, v.ServerUntil = now.Add(time.Duration(from)*day),
 			now.Add(time.Duration(until)*day)
 		v.CRLFrom, v.CRLUntil = now.Add(-day), now.Add(1000*day)
@@ -357,18 +357,18 @@ func TestDue(t *testing.T) {
 	last := at(-300, 10)
 	last.CAUntil = last.ServerUntil
 	for name, tc := range map[string]struct {
-		v    Validity
+		v    validity
 		want Renewal
 	}{
 		"fresh":                       {at(-1, 300), Renewal{}},
 		"two thirds gone":             {at(-201, 99), Renewal{Server: true}},
 		"expired":                     {at(-300, -1), Renewal{Server: true}},
 		"made by a clock of tomorrow": {at(2, 300), Renewal{Server: true}},
-		"nothing there": {Validity{CAUntil: now.Add(day)},
+		"nothing there": {validity{CAUntil: now.Add(day)},
 			Renewal{Server: true, CRL: true}},
 		"as long as the authority can": {last, Renewal{}},
 	} {
-		if got := Due(now, tc.v); got != tc.want {
+		if got := renewal(now, tc.v); got != tc.want {
 			t.Errorf("%s: %+v, want %+v", name, got, tc.want)
 		}
 	}
