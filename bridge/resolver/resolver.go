@@ -30,6 +30,9 @@ const (
 	// client do not keep others out.
 	maxConns     = 256
 	maxConnsEach = 16
+	// maxUDP is the largest answer by UDP in bytes, whatever size a question offers: it crosses
+	// every path whole, and who asks in another's name sends that one little. More goes by TCP.
+	maxUDP = 1232
 	// answerTimeout is about how long stub resolvers wait before they ask again.
 	answerTimeout = 5 * time.Second
 	// attemptTimeout bounds one attempt at one upstream and leaves time for a second one.
@@ -174,7 +177,7 @@ func (r *Resolver) handle(ctx context.Context, w dns.ResponseWriter, q *dns.Msg)
 	if _, overUDP := w.LocalAddr().(*net.UDPAddr); overUDP {
 		size := dns.MinMsgSize
 		if opt := q.IsEdns0(); opt != nil {
-			size = max(size, int(opt.UDPSize()))
+			size = min(max(size, int(opt.UDPSize())), maxUDP)
 		}
 		a.Truncate(size)
 	}

@@ -135,6 +135,17 @@ func TestLargeAnswers(t *testing.T) {
 	if a := ask(t, "udp", addr, "big.example."); !a.Truncated {
 		t.Error("by UDP: not truncated")
 	}
+	// Nor does it get more that others could be sent in its name.
+	q := new(dns.Msg).SetQuestion("big.example.", dns.TypeA).SetEdns0(dns.MaxMsgSize, false)
+	c := dns.Client{UDPSize: dns.MaxMsgSize, Timeout: 20 * time.Second}
+	a, _, err := c.Exchange(q, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Compress = true // as it was sent
+	if !a.Truncated || a.Len() > maxUDP {
+		t.Errorf("a client that takes all gets %d bytes, truncated %v", a.Len(), a.Truncated)
+	}
 	if a := ask(t, "tcp", addr, "big.example."); a.Truncated || len(a.Answer) != 200 {
 		t.Errorf("by TCP: truncated %v, %d records", a.Truncated, len(a.Answer))
 	}
