@@ -100,6 +100,9 @@ func (b *filter) inside() []NftRule {
 		g := &b.c.in.Ingresses[i]
 		inside = append(inside, NftRule{OIF: g.Iface, Verdict: accept})
 		only := []NftRule{{OIF: "lo", Verdict: accept}, {OIF: g.Iface, Verdict: accept}}
+		if len(g.Elsewhere) > 0 { // who gives the WAN addresses may give it those of members
+			only = append(only, NftRule{CTLabel: LabelIngress, Verdict: drop})
+		}
 		for _, p := range g.Elsewhere {
 			only = append(only, NftRule{Dst: p, Verdict: accept})
 		}

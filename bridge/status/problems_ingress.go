@@ -170,6 +170,15 @@ func ingressProblems(intent policyroute.Intent, host decide.HostState) []health.
 	for _, g := range intent.Ingresses {
 		link, _ := host.Link(g.Iface)
 		out = append(out, unusable6(g, link)...)
+		for _, p := range g.Elsewhere {
+			if strings.HasPrefix(g.Iface, "zt") { // overlapsOf tells of it
+				break
+			}
+			out = append(out, health.Problem{Code: health.NetworkOverlap, Subject: g.Name,
+				Message: fmt.Sprintf("devices behind %s with an address in %s may get no answers: "+
+					"another interface of this box is in that network, too", g.Iface, p),
+				Remedy: "renumber one of the two networks"})
+		}
 		for _, r := range host.Defaults {
 			if r.Iface != g.Iface {
 				continue

@@ -339,6 +339,44 @@ E`)
 	}
 }
 
+// TestAnswersDoNotFollowTheWANsLease has the WAN get an address inside the members' network, as a
+// DHCP server can give it: what the box sends on connections with members stays inside.
+func TestAnswersDoNotFollowTheWANsLease(t *testing.T) {
+	l := newLeakLab(t)
+	l.box.sh(t, `ip addr add 10.147.17.99/25 dev wanlab0
+ip -6 addr add fd80:56c2:e21c::99/96 dev wanlab0 nodad
+for a in 10.147.17.50 fd80:56c2:e21c::50; do ip neigh replace $a lladdr `+wanMAC+` dev wanlab0; done`)
+	in := unoIntent()
+	in.Ingresses[0].Elsewhere = policytest.Prefixes("10.147.17.0/25", "fd80:56c2:e21c::/96")
+	state, err := policyroute.Compile(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		state policyroute.State
+		leaks int
+	}{"control": {policyroute.State{}, 2}, "running": {state, 0}} {
+		t.Run(name, func(t *testing.T) {
+			l.tunnel(t)
+			l.bring(t, tt.state)
+			const src6, dst6 = "fd80:56c2:e21c::50", "fd80:56c2:e21c::1"
+			l.client.do(func() {
+				sendRaw(t, ipv4("10.147.17.50", "10.147.17.1", 64, unix.IPPROTO_ICMP,
+					echo(8, marker)),
+					ipv6(src6, dst6, 64, unix.IPPROTO_ICMPV6, icmp6(src6, dst6, 128, marker)))
+			})
+			if n := l.count(t, marker); n != tt.leaks {
+				t.Errorf("the WAN saw %d of 2 answers to a member, want %d", n, tt.leaks)
+			}
+			// What the box begins with a host of its WAN goes there.
+			l.box.do(func() {
+				trySendUDP("10.147.17.77:4000", "the box's own")
+				trySendUDP("10.147.17.50:4000", "the box's own")
+			})
+		})
+	}
+}
+
 const (
 	flushKeptRules = `for f in -4 -6; do for p in 32700 32701 32702; do while ip $f rule del priority $p 2>/dev/null; do :; done; done; done`
 	flushOurTables = "for f in -4 -6; do ip $f route flush table all proto 90; done"
