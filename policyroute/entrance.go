@@ -296,14 +296,19 @@ func (b *filter) strangers() []NftRule {
 	}
 	for i := range b.c.in.Ingresses {
 		g := &b.c.in.Ingresses[i]
+		var its []NftRule
 		for _, p := range g.Elsewhere {
-			rules = append(rules, NftRule{Src: p, Verdict: accept})
+			its = append(its, NftRule{Src: p, Verdict: NftVerdict{Kind: "return"}})
 		}
 		for _, m := range b.c.members {
 			if m.ingress == g {
-				rules = append(rules, NftRule{Src: m.prefix, Verdict: drop})
+				its = append(its, NftRule{Src: m.prefix, Verdict: drop})
 			}
 		}
+		if len(g.Elsewhere) > 0 { // what returns is judged further
+			its = []NftRule{{Verdict: NftVerdict{Kind: "jump", Chain: b.once("strangers", its)}}}
+		}
+		rules = append(rules, its...)
 	}
 	return rules
 }

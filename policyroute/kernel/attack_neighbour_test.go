@@ -33,7 +33,7 @@ ip link set wanlab0 address 02:00:00:00:00:02`)
 		edges      []policyroute.Edge
 		want       int
 	}{
-		{"control", "0", nil, 2}, {"no router", "0", both, 0}, {"a router", "1", nil, 2},
+		{"control", "0", nil, 3}, {"no router", "0", both, 0}, {"a router", "1", nil, 3},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l.bring(t, policyroute.State{})
@@ -41,6 +41,8 @@ ip link set wanlab0 address 02:00:00:00:00:02`)
 				tt.host)
 			in := policytest.Exit()
 			in.ForceForwarding6, in.Inbound, in.Edges = false, nil, tt.edges
+			// The WAN may have got addresses of the members' network.
+			in.Ingresses[0].Elsewhere = policytest.Prefixes("10.147.17.128/25")
 			state, err := policyroute.Compile(in)
 			if err != nil {
 				t.Fatal(err)
@@ -64,6 +66,8 @@ ip link set wanlab0 address 02:00:00:00:00:02`)
 			l.wan.do(func() {
 				sendRawBy(t, "wan",
 					ipv4("203.0.113.1", "192.168.9.9", 64, unix.IPPROTO_UDP, udp(4000, marker)),
+					ipv4("10.147.17.200", "192.168.9.9", 64, unix.IPPROTO_UDP,
+						udp(4000, marker)),
 					ipv6("2001:db8::1", "fd09:9::9", 64, unix.IPPROTO_UDP,
 						udp6("2001:db8::1", "fd09:9::9", 4000, marker)))
 			})
@@ -79,7 +83,7 @@ ip link set wanlab0 address 02:00:00:00:00:02`)
 				}
 			}
 			if got != tt.want {
-				t.Errorf("the other network saw %d packets of 2, want %d", got, tt.want)
+				t.Errorf("the other network saw %d packets of 3, want %d", got, tt.want)
 			}
 		})
 	}
