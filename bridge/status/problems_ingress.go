@@ -163,22 +163,29 @@ func unusable6(g policyroute.Ingress, link kernel.Link) (out []health.Problem) {
 	return out
 }
 
+// shared returns the networks of an ingress's link that another link is in as well. Of a ZeroTier
+// network, overlapsOf tells. The box's own network may be inside a wide one behind a router.
+func shared(g policyroute.Ingress, link kernel.Link) (out []health.Problem) {
+	for _, p := range g.Elsewhere {
+		if strings.HasPrefix(g.Iface, "zt") ||
+			!slices.ContainsFunc(decide.Subnets(link.Addrs), p.Overlaps) {
+			continue
+		}
+		out = append(out, health.Problem{Code: health.NetworkOverlap, Subject: g.Name,
+			Message: fmt.Sprintf("devices behind %s with an address in %s may get no answers: "+
+				"another interface of this box is in that network, too", g.Iface, p),
+			Remedy: "renumber one of the two networks"})
+	}
+	return out
+}
+
 // ingressProblems returns problems of interfaces by which clients could reach the box's own
 // traffic, or avoid their policy.
 func ingressProblems(intent policyroute.Intent, host decide.HostState) []health.Problem {
 	var out []health.Problem
 	for _, g := range intent.Ingresses {
 		link, _ := host.Link(g.Iface)
-		out = append(out, unusable6(g, link)...)
-		for _, p := range g.Elsewhere {
-			if strings.HasPrefix(g.Iface, "zt") { // overlapsOf tells of it
-				break
-			}
-			out = append(out, health.Problem{Code: health.NetworkOverlap, Subject: g.Name,
-				Message: fmt.Sprintf("devices behind %s with an address in %s may get no answers: "+
-					"another interface of this box is in that network, too", g.Iface, p),
-				Remedy: "renumber one of the two networks"})
-		}
+		out = append(append(out, unusable6(g, link)...), shared(g, link)...)
 		for _, r := range host.Defaults {
 			if r.Iface != g.Iface {
 				continue

@@ -82,3 +82,18 @@ func TestWANSilentOverOneVersion(t *testing.T) {
 		}
 	}
 }
+
+// TestOtherLinksInAnIngress tells of another interface that is in the network of an ingress, and
+// not of the box's own network inside a wide one that lies behind a router.
+func TestOtherLinksInAnIngress(t *testing.T) {
+	prefix := netip.MustParsePrefix
+	for addr, want := range map[string]int{"10.77.0.1/24": 1, "172.16.0.1/24": 0} {
+		intent := policyroute.Intent{Ingresses: []policyroute.Ingress{{Name: "lan", Iface: "lan0",
+			Elsewhere: []netip.Prefix{prefix("10.77.0.0/25")}}}}
+		host := decide.HostState{Links: []kernel.Link{{Name: "lan0",
+			Addrs: []netip.Prefix{prefix(addr)}}}}
+		if got := ingressProblems(intent, host); len(got) != want {
+			t.Errorf("beside %s: %v, want %d", addr, got, want)
+		}
+	}
+}
