@@ -61,6 +61,9 @@ func (c *Checker) ask(ctx context.Context, dev io.Writer, k Kind, client Client)
 func (c *Checker) rate(client string, a answer, d *doubt) (out Outcome, done bool) {
 	out = Outcome{Asked: true, Refused: a.refused}
 	switch {
+	case a.kind == UDP && a.closed:
+		// The target itself says that it does not listen: UDP passes both ways.
+		return Outcome{Asked: true, Answered: true}, true
 	case a.refused != "":
 	case a.kind == TCP && c.injected(target{client, a.src}, a, d):
 		out.Refused = Resets

@@ -26,6 +26,8 @@ const (
 	retryMax   = 30 * time.Second
 	// trafficTrusted is how long traffic of real clients may stand for a check.
 	trafficTrusted = 10 * time.Minute
+	// udpEvery is how often UDP is tried on a path that works: its packets must be large.
+	udpEvery = 10 * time.Minute
 	// gather is how long after a change the check begins, so that several changes make one check.
 	gather = 250 * time.Millisecond
 )
@@ -45,8 +47,8 @@ type Client struct {
 	// Plan names everything that decides where its packets go. When it changes, the path is
 	// checked at once.
 	Plan string
-	// echoStands is how an echo was answered last, while traffic of others stands for it.
-	echoStands Outcome
+	// stands holds how kinds were answered last that there is no need to ask again.
+	stands map[Kind]Outcome
 }
 
 // Config says by which device to check.
@@ -72,7 +74,7 @@ type Checker struct {
 	kicked  map[string]bool          // to be checked whatever others prove
 	wait    map[string]time.Duration // the pause after the last failure
 	results map[string]Result
-	echoed  map[string]time.Time          // when each asked for an echo last
+	asked   map[string][kinds]time.Time   // when each was asked last
 	waiting map[Kind]map[uint16]*question // by id of the probe
 	// opened holds the hop limit with which a target accepted a client's connection last
 	opened map[target]uint8
@@ -90,7 +92,7 @@ type question struct {
 func New(cfg Config) *Checker {
 	c := &Checker{cfg: cfg, wake: make(chan struct{}, 1), next: map[string]time.Time{},
 		kicked: map[string]bool{}, wait: map[string]time.Duration{}, results: map[string]Result{},
-		echoed: map[string]time.Time{}, waiting: map[Kind]map[uint16]*question{},
+		asked: map[string][kinds]time.Time{}, waiting: map[Kind]map[uint16]*question{},
 		opened: map[target]uint8{}, named: map[string]bool{}}
 	for _, k := range Kinds {
 		c.waiting[k] = map[uint16]*question{}
@@ -118,6 +120,7 @@ func (c *Checker) Set(clients []Client) {
 			o.Addr != n.Addr || !slices.Equal(o.Targets, n.Targets) {
 			next[n.Key] = time.Now().Add(gather)
 			delete(c.wait, n.Key)
+			delete(c.asked, n.Key)
 		}
 		delete(old, n.Key)
 	}
@@ -125,7 +128,7 @@ func (c *Checker) Set(clients []Client) {
 		delete(c.results, key)
 		delete(c.wait, key)
 		delete(c.kicked, key)
-		delete(c.echoed, key)
+		delete(c.asked, key)
 		maps.DeleteFunc(c.opened, func(t target, _ uint8) bool { return t.client == key })
 		delete(c.named, key)
 	}
@@ -233,7 +236,7 @@ func (c *Checker) loop(ctx context.Context, dev io.Writer) {
 
 // due returns the clients to be checked now, and when the next ones are; zero if none will be.
 // While the traffic of others proves the path, those that worked ask only what it does not prove:
-// that names are answered, and that connections open.
+// that names are answered, and that connections open. UDP is asked now and then alone.
 func (c *Checker) due(now time.Time) (due []Client, next time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -242,10 +245,15 @@ func (c *Checker) due(now time.Time) (due []Client, next time.Time) {
 		if !at.After(now) && len(client.Targets) > 0 {
 			last := c.results[client.Key]
 			quiet := last.Works() && last.Plan == client.Plan && now.Sub(last.At) >= Quiet
-			client.echoStands = Outcome{}
-			if quiet && !c.kicked[client.Key] && now.Sub(c.echoed[client.Key]) < trafficTrusted &&
-				c.cfg.Busy != nil && c.cfg.Busy(client.Key) {
-				client.echoStands = last.Outcomes[Echo]
+			quiet = quiet && !c.kicked[client.Key]
+			asked := c.asked[client.Key]
+			client.stands = map[Kind]Outcome{}
+			if quiet && now.Sub(asked[UDP]) < udpEvery {
+				client.stands[UDP] = last.Outcomes[UDP]
+			}
+			if quiet && now.Sub(asked[Echo]) < trafficTrusted && c.cfg.Busy != nil &&
+				c.cfg.Busy(client.Key) {
+				client.stands[Echo] = last.Outcomes[Echo]
 			}
 			delete(c.kicked, client.Key)
 			due = append(due, client)
@@ -266,11 +274,16 @@ func (c *Checker) record(client Client, r Result) {
 		return
 	}
 	last, known := c.results[client.Key]
-	if !client.echoStands.Answered {
-		c.echoed[client.Key] = r.At
-	}
+	asked := c.asked[client.Key]
 	for k, o := range r.Outcomes {
+		if _, stands := client.stands[Kind(k)]; !stands {
+			asked[k] = r.At
+		}
 		r.Ever[k] = o.Answered || last.Ever[k]
+	}
+	c.asked[client.Key] = asked
+	if !r.Ever[UDP] { // many hosts do not answer it, which says nothing of the path
+		r.Outcomes[UDP] = Outcome{}
 	}
 	c.results[client.Key] = r
 	if r.Works() {
@@ -297,11 +310,11 @@ func (c *Checker) check(ctx context.Context, dev io.Writer, client Client) Resul
 	var errs [kinds]error
 	var asking sync.WaitGroup
 	for _, k := range Kinds {
-		switch {
-		case k == DNS && !client.Steered:
+		if o, stands := client.stands[k]; stands {
+			r.Outcomes[k] = o
 			continue
-		case k == Echo && client.echoStands.Answered:
-			r.Outcomes[k] = client.echoStands
+		}
+		if k == DNS && !client.Steered {
 			continue
 		}
 		asking.Go(func() { r.Outcomes[k], errs[k] = c.ask(ctx, dev, k, client) })

@@ -114,6 +114,11 @@ func (n *network) reply(pkt gopacket.Packet) (Kind, []byte, bool) {
 			l = []gopacket.SerializableLayer{&layers.ICMPv6{
 				TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeEchoReply, 0)}, q}
 		case *layers.UDP:
+			if q.DstPort == webPort {
+				p.kind = UDP
+				l = versions(q)
+				continue
+			}
 			p.kind = DNS
 			var m dns.Msg
 			_ = m.Unpack(q.Payload)
@@ -141,6 +146,14 @@ func (n *network) reply(pkt gopacket.Packet) (Kind, []byte, bool) {
 		b[8] = n.hops // nobody looks at the checksum
 	}
 	return p.kind, b, err == nil
+}
+
+// versions answers a QUIC packet with a list of one version.
+func versions(q *layers.UDP) []gopacket.SerializableLayer {
+	b := slices.Concat([]byte{0x80, 0, 0, 0, 0}, q.Payload[14:23], q.Payload[5:14],
+		[]byte{0, 0, 0, 1})
+	return []gopacket.SerializableLayer{&layers.UDP{SrcPort: q.DstPort, DstPort: q.SrcPort},
+		gopacket.Payload(b)}
 }
 
 func start(t *testing.T, n *network, clients ...Client) (c *Checker, news chan struct{}) {
@@ -215,6 +228,17 @@ func TestLoss(t *testing.T) {
 			n.lose(kind, 0)
 			await(t, c, news, "v4", Result.Works) // without being kicked
 		})
+	}
+}
+
+// Where no host ever answers QUIC, UDP may pass all the same: nothing is said of it.
+func TestNoQUIC(t *testing.T) {
+	n := newNetwork()
+	n.lose(UDP, -1)
+	c, news := start(t, n, clients()[:1]...)
+	r := await(t, c, news, "v4", Result.Works)
+	if r.Outcomes[UDP].Asked {
+		t.Errorf("%+v", r.Outcomes)
 	}
 }
 
@@ -346,7 +370,7 @@ func TestBrokenOff(t *testing.T) {
 }
 
 // While the traffic of others proves a path, its client sends no echo: only what that traffic does
-// not prove. Without clients nothing is ever due.
+// not prove. UDP is asked rarely. Without clients nothing is ever due.
 func TestBusyPathsAskLess(t *testing.T) {
 	now := time.Now()
 	busy := true
@@ -358,25 +382,35 @@ func TestBusyPathsAskLess(t *testing.T) {
 	key := c.clients[0].Key
 	works := Result{At: now.Add(-Quiet), Plan: c.clients[0].Plan}
 	works.Outcomes[Echo] = Outcome{Asked: true, Answered: true}
-	c.results[key], c.next[key], c.echoed[key] = works, now, works.At
+	c.results[key], c.next[key] = works, now
+	asked := func(echo, udp time.Time) { c.asked[key] = [kinds]time.Time{Echo: echo, UDP: udp} }
+	asked(works.At, works.At)
+	long := now.Add(-trafficTrusted)
 	for _, tt := range []struct {
-		name       string
-		change     func()
-		echoStands bool
+		name                  string
+		change                func()
+		echoStands, udpStands bool
 	}{
-		{"busy", func() {}, true},
-		{"something changed", func() { c.Kick(); c.next[key] = now }, false},
-		{"the last echo is long ago", func() { c.echoed[key] = now.Add(-trafficTrusted) }, false},
-		{"quiet", func() { busy, c.echoed[key] = false, now }, false},
+		{"busy", func() {}, true, true},
+		{"something changed", func() { c.Kick(); c.next[key] = now }, false, false},
+		{"the last echo is long ago", func() { asked(long, now) }, false, true},
+		{"UDP was asked long ago", func() { asked(now, long) }, true, false},
+		{"quiet", func() { busy = false; asked(now, now) }, false, true},
 	} {
 		tt.change()
-		if due, _ := c.due(now); len(due) != 1 || due[0].echoStands.Answered != tt.echoStands {
-			t.Errorf("%s: %+v, want %v", tt.name, due, tt.echoStands)
+		due, _ := c.due(now)
+		if len(due) != 1 {
+			t.Fatalf("%s: %+v", tt.name, due)
+		}
+		_, echo := due[0].stands[Echo]
+		_, udp := due[0].stands[UDP]
+		if echo != tt.echoStands || udp != tt.udpStands {
+			t.Errorf("%s: %+v, want %v, %v", tt.name, due, tt.echoStands, tt.udpStands)
 		}
 	}
 	n := newNetwork()
 	client := c.clients[0]
-	client.echoStands = works.Outcomes[Echo]
+	client.stands = map[Kind]Outcome{Echo: works.Outcomes[Echo]}
 	if r := c.check(t.Context(), n, client); n.count(Echo) != 0 || !r.Outcomes[Echo].Answered ||
 		n.count(TCP) == 0 {
 		t.Errorf("%d echoes, %d handshakes: %+v", n.count(Echo), n.count(TCP), r)
@@ -446,6 +480,7 @@ func (p probe) serialize(l []gopacket.SerializableLayer) ([]byte, error) {
 		Echo: {layers.IPProtocolICMPv4, layers.IPProtocolICMPv6},
 		DNS:  {layers.IPProtocolUDP, layers.IPProtocolUDP},
 		TCP:  {layers.IPProtocolTCP, layers.IPProtocolTCP},
+		UDP:  {layers.IPProtocolUDP, layers.IPProtocolUDP},
 	}[p.kind]
 	var ip interface {
 		gopacket.NetworkLayer

@@ -20,18 +20,19 @@ const (
 	Echo Kind = iota // ICMP echo
 	DNS              // a query over UDP
 	TCP              // the handshake of a connection, which is reset at once
+	UDP              // a QUIC packet of a version that nobody speaks
 	kinds
 )
 
 // Kinds lists them.
-var Kinds = [kinds]Kind{Echo, DNS, TCP}
+var Kinds = [kinds]Kind{Echo, DNS, TCP, UDP}
 
-func (k Kind) String() string { return [...]string{"ping", "DNS", "TCP"}[k] }
+func (k Kind) String() string { return [...]string{"ping", "DNS", "TCP", "UDP"}[k] }
 
 const (
 	dnsPort = 53
-	// tcpPort is the port of handshakes: what listens on it is what most clients want.
-	tcpPort = 443
+	// webPort is the port of handshakes and of QUIC: what listens on it is what most clients want.
+	webPort = 443
 	// hops is the hop limit that this box, and every Linux, begins with. An answer that still has
 	// all of it was made on this box.
 	hops = 64
@@ -58,7 +59,9 @@ func (p probe) marshal() ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("packing a query: %w", err)
 		}
-		return p.packet(p.udp(b)), nil
+		return p.packet(p.udp(dnsPort, b)), nil
+	case UDP:
+		return p.packet(p.udp(webPort, p.quic())), nil
 	default:
 		return p.packet(p.tcp(p.seq, header.TCPFlagSyn)), nil
 	}
@@ -90,17 +93,17 @@ func (p probe) echo() []byte {
 	return h
 }
 
-func (p probe) udp(payload []byte) []byte {
+func (p probe) udp(port uint16, payload []byte) []byte {
 	h := header.UDP(append(make([]byte, header.UDPMinimumSize), payload...))
 	length := uint16(len(h))
-	h.Encode(&header.UDPFields{SrcPort: p.port(), DstPort: dnsPort, Length: length})
+	h.Encode(&header.UDPFields{SrcPort: p.port(), DstPort: port, Length: length})
 	h.SetChecksum(^checksum.Checksum(h, p.pseudoHeader(header.UDPProtocolNumber, length)))
 	return h
 }
 
 func (p probe) tcp(seq uint32, flags header.TCPFlags) []byte {
 	h := header.TCP(make([]byte, header.TCPMinimumSize))
-	h.Encode(&header.TCPFields{SrcPort: p.port(), DstPort: tcpPort, SeqNum: seq, Flags: flags,
+	h.Encode(&header.TCPFields{SrcPort: p.port(), DstPort: webPort, SeqNum: seq, Flags: flags,
 		DataOffset: header.TCPMinimumSize, WindowSize: 65535})
 	h.SetChecksum(^checksum.Checksum(h,
 		p.pseudoHeader(header.TCPProtocolNumber, header.TCPMinimumSize)))
@@ -119,6 +122,7 @@ func (p probe) packet(payload []byte) []byte {
 		Echo: {header.ICMPv4ProtocolNumber, header.ICMPv6ProtocolNumber},
 		DNS:  {header.UDPProtocolNumber, header.UDPProtocolNumber},
 		TCP:  {header.TCPProtocolNumber, header.TCPProtocolNumber},
+		UDP:  {header.UDPProtocolNumber, header.UDPProtocolNumber},
 	}[p.kind]
 	src, dst := tcpip.AddrFromSlice(p.src.AsSlice()), tcpip.AddrFromSlice(p.dst.AsSlice())
 	length := uint16(len(payload))
@@ -147,6 +151,8 @@ type answer struct {
 	// open reports whether a TCP connection would have been opened.
 	open  bool
 	wrong netip.Addr // of DNS: an address that the name does not have
+	// closed reports whether the target itself says that nobody listens there.
+	closed bool
 	// refused is why nothing can be got: empty for a good answer.
 	refused string
 }
@@ -224,10 +230,13 @@ func (a answer) icmp6(h header.ICMPv6) (answer, bool) {
 	return a, false
 }
 
+// noPort names the error of a host where nobody listens.
+const noPort = "port unreachable"
+
 // unreachable4 names the codes of ICMP type 3 that routers and hosts send (RFC 1812, 5.2.7.1).
 var unreachable4 = map[header.ICMPv4Code]string{
 	0: "network unreachable", 1: "host unreachable", 2: "protocol unreachable",
-	3: "port unreachable", 4: "fragmentation needed", 5: "source route failed",
+	3: noPort, 4: "fragmentation needed", 5: "source route failed",
 	6: "network unknown", 7: "host unknown", 9: "network prohibited", 10: "host prohibited",
 	11: "network unreachable for this service", 12: "host unreachable for this service",
 	13: "communication prohibited",
@@ -236,12 +245,16 @@ var unreachable4 = map[header.ICMPv4Code]string{
 // unreachable6 names the codes of ICMPv6 type 1 (RFC 4443, 3.1).
 var unreachable6 = map[header.ICMPv6Code]string{
 	0: "no route", 1: "communication prohibited", 2: "beyond the scope of the source",
-	3: "address unreachable", 4: "port unreachable", 5: "source refused by policy",
+	3: "address unreachable", 4: noPort, 5: "source refused by policy",
 	6: "route rejected",
 }
 
 func (a answer) udp(h header.UDP) (answer, bool) {
 	var m dns.Msg
+	if len(h) >= header.UDPMinimumSize && h.SourcePort() == webPort {
+		a.kind, a.port = UDP, h.DestinationPort()
+		return a.quic(h.Payload())
+	}
 	if len(h) < header.UDPMinimumSize || h.SourcePort() != dnsPort ||
 		m.Unpack(h.Payload()) != nil || !m.Response {
 		return a, false
@@ -254,7 +267,7 @@ func (a answer) udp(h header.UDP) (answer, bool) {
 }
 
 func (a answer) tcp(h header.TCP, local bool) (answer, bool) {
-	if len(h) < header.TCPMinimumSize || h.SourcePort() != tcpPort {
+	if len(h) < header.TCPMinimumSize || h.SourcePort() != webPort {
 		return a, false
 	}
 	flags := h.Flags()
@@ -272,13 +285,16 @@ func (a answer) tcp(h header.TCP, local bool) (answer, bool) {
 
 // quoted reads the packet that an ICMP error is about. It may be cut after 8 bytes of its payload.
 func (a answer) quoted(b []byte, code string) (answer, bool) {
-	const ports = 4
+	const ports, toPort = 4, 2
 	var proto tcpip.TransportProtocolNumber
+	var to netip.Addr
 	switch {
 	case len(b) >= header.IPv4MinimumSize && header.IPVersion(b) == header.IPv4Version:
 		h := header.IPv4(b)
+		to = address(h.DestinationAddress())
 		proto, b = h.TransportProtocol(), b[min(int(h.HeaderLength()), len(b)):]
 	case len(b) >= header.IPv6MinimumSize && header.IPVersion(b) == header.IPv6Version:
+		to = address(header.IPv6(b).DestinationAddress())
 		proto = tcpip.TransportProtocolNumber(header.IPv6(b).NextHeader())
 		b = b[header.IPv6MinimumSize:]
 	default:
@@ -289,12 +305,16 @@ func (a answer) quoted(b []byte, code string) (answer, bool) {
 	}
 	code = cmp.Or(code, "unreachable")
 	a.refused = fmt.Sprintf("%s says: %s", a.src, code)
+	a.closed = a.src == to && code == noPort
 	a.port = binary.BigEndian.Uint16(b)
 	switch proto {
 	case header.ICMPv4ProtocolNumber, header.ICMPv6ProtocolNumber:
 		a.kind, a.id = Echo, binary.BigEndian.Uint16(b[ports:])
 	case header.UDPProtocolNumber:
 		a.kind = DNS
+		if binary.BigEndian.Uint16(b[toPort:]) == webPort {
+			a.kind = UDP
+		}
 	case header.TCPProtocolNumber:
 		a.kind, a.ack = TCP, binary.BigEndian.Uint32(b[ports:])+1
 	default:
@@ -312,7 +332,7 @@ func (a answer) answers(p probe) bool {
 	switch p.kind {
 	case Echo:
 		return a.id == p.id
-	case DNS:
+	case DNS, UDP:
 		return a.port == p.port() && (a.id == p.id || a.id == 0)
 	default:
 		return a.port == p.port() && a.ack == p.seq+1

@@ -29,6 +29,8 @@ const (
 	traceReplies = -199
 	// traceLinger is how long after sending the packets reports may still come.
 	traceLinger = 50 * time.Millisecond
+	// traceBuffer is the size of the buffer for reports, in bytes.
+	traceBuffer = 4 << 20
 	// ruleTimeout bounds a program that only prints.
 	ruleTimeout = 2 * time.Second
 
@@ -59,6 +61,8 @@ func (k *Kernel) Trace(ctx context.Context, iface string, src netip.Addr,
 		return Block{}, false, fmt.Errorf("opening an nftables socket: %w", err)
 	}
 	defer listener.Close()
+	// Each rule that a packet meets is reported: some hundreds in all. A smaller buffer loses some.
+	_ = listener.SetReadBuffer(traceBuffer)
 	if err := listener.JoinGroup(nfnlgrpNftrace); err != nil {
 		return Block{}, false, fmt.Errorf("listening to traces: %w", err)
 	}
@@ -156,6 +160,9 @@ func firstDrop(listener *netlink.Conn) *tracePoint {
 	base := map[string]string{}
 	for {
 		msgs, err := listener.Receive()
+		if errors.Is(err, unix.ENOBUFS) {
+			continue // some were lost: the same packet is sent more than once
+		}
 		if err != nil {
 			return nil
 		}
