@@ -58,9 +58,9 @@ func Hint(err error) string {
 	}
 	switch {
 	case errors.Is(err, syscall.ENOSPC):
-		return "the disk is full, and nothing was changed: see what fills it: df -h"
+		return "the disk is full: see what fills it (df -h), make room, and try again"
 	case errors.Is(err, syscall.EROFS):
-		return "the disk is read-only, and nothing was changed: see why: dmesg"
+		return "the disk is read-only: see why: dmesg"
 	}
 	return ""
 }

@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"net"
 	"net/netip"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"ztbridge/bridge/prefixcheck"
 	"ztbridge/bridge/probe"
 	"ztbridge/bridge/zerotier"
+	"ztbridge/policyroute"
 	"ztbridge/policyroute/kernel"
 )
 
@@ -25,8 +27,11 @@ type Snapshot struct {
 	Probes   map[string]probe.Status  // by name of egress
 	// Uplink is what answers this box by its own line; it is asked only while no egress answers.
 	Uplink probe.Status
-	// SignIn is the host that the uplink's network leads web requests to; empty if it does not. It
-	// is looked for only while no egress answers, too.
+	// FixedRouters are the hardware addresses that somebody has fixed for the host's own routers. It
+	// is looked for only while nobody answers by its own line.
+	FixedRouters map[policyroute.Family]net.HardwareAddr
+	// SignIn is the host that the uplink's network leads web requests to, or portal.OwnPage; empty
+	// if it does neither. It is looked for only while no egress answers, too.
 	SignIn string
 	// Peers are the answers of the ZeroTier peers that egresses lead to, by name of egress. A peer
 	// is asked only while nothing behind it answers.
@@ -91,6 +96,8 @@ type Paths struct {
 	Blocks map[string]kernel.Block
 	// IfaceBlocks are filters of one ingress, which those clients do not meet.
 	IfaceBlocks []kernel.IfaceBlock
+	// PortBlocks are filters of what is sent to the endpoint's listeners.
+	PortBlocks []kernel.PortBlock
 	// Traced are the clients whose failure was traced, whatever was found.
 	Traced map[string]bool
 	// Diversions are rules of other programs that divert clients' packets.

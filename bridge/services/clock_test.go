@@ -23,6 +23,11 @@ func TestClockProblems(t *testing.T) {
 	if got := clockProblems(now.AddDate(-6, 0, 0)); len(got) != 1 {
 		t.Errorf("years before this program was built: %v", got)
 	}
+	for _, ahead := range []time.Duration{time.Minute, 14 * time.Hour} {
+		if got := clockProblems(now.Add(-ahead), path); len(got) > 0 {
+			t.Errorf("a clock that was set back by %v: %v", ahead, got)
+		}
+	}
 	ahead := now.AddDate(3, 0, 0)
 	if err := os.Chtimes(path, ahead, ahead); err != nil {
 		t.Fatal(err)

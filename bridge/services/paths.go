@@ -45,10 +45,32 @@ type paths struct {
 	sources []kernel.Source
 	// interfaces of the egresses that carry clients' traffic; "" while none does
 	egresses []string
+	doors    doors                // of the endpoint
 	targets  []netip.Addr         // what stands for the Internet
 	proofs   map[string]proof     // by key
 	traced   map[string]time.Time // by key: of the result that was traced
 	found    decide.Paths         // its Results are the checker's
+}
+
+// doors are by what clients of the endpoint come to this box.
+type doors struct {
+	uplinks map[policyroute.Family]string // by their default routes
+	ports   []kernel.Port
+}
+
+func doorsOf(s decide.Snapshot) doors {
+	d := doors{uplinks: map[policyroute.Family]string{}}
+	for _, f := range policyroute.Families {
+		d.uplinks[f] = s.Host.Default(f).Iface
+	}
+	for _, l := range s.Listeners {
+		d.ports = append(d.ports, kernel.Port{Proto: l.Proto, Number: l.Port})
+	}
+	return d
+}
+
+func (d doors) same(as doors) bool {
+	return maps.Equal(d.uplinks, as.uplinks) && slices.Equal(d.ports, as.ports)
 }
 
 func newPaths(env Env, trigger *Trigger) *paths {
@@ -96,7 +118,7 @@ func (p *paths) run(ctx context.Context) error {
 }
 
 // set replaces the clients, after a pass made the kernel hold a decision.
-func (p *paths) set(d decide.Decision, targets []netip.Addr) {
+func (p *paths) set(s decide.Snapshot, d decide.Decision, targets []netip.Addr) {
 	var clients []pathcheck.Client
 	byKey := map[string]pathcheck.Client{}
 	for _, c := range d.PathClients {
@@ -127,8 +149,11 @@ func (p *paths) set(d decide.Decision, targets []netip.Addr) {
 		egresses = []string{""}
 	}
 	targets = slices.Concat(internet, targets)
-	changed = changed || !slices.Equal(egresses, p.egresses) || !slices.Equal(targets, p.targets)
+	now := doorsOf(s)
+	changed = changed || !slices.Equal(egresses, p.egresses) ||
+		!slices.Equal(targets, p.targets) || !now.same(p.doors)
 	p.clients, p.sources, p.egresses, p.targets = byKey, sources, egresses, targets
+	p.doors = now
 	p.proofs = followProofs(p.proofs, d)
 	keepKnown(p.traced, byKey)
 	keepKnown(p.found.Blocks, byKey)
@@ -225,7 +250,7 @@ func (p *paths) inspectLoop(ctx context.Context) {
 // box's own clients meets: those of other interfaces, or other sources.
 func (p *paths) lookAtRules(ctx context.Context) {
 	p.mu.Lock()
-	sources, egresses, targets := p.sources, p.egresses, p.targets
+	sources, egresses, targets, doors := p.sources, p.egresses, p.targets, p.doors
 	p.mu.Unlock()
 	var found []kernel.Diversion
 	var blocks []kernel.IfaceBlock
@@ -243,10 +268,15 @@ func (p *paths) lookAtRules(ctx context.Context) {
 		}
 		blocks = appendNew(blocks, of)
 	}
+	shut, err := p.env.Kernel.PortBlocks(ctx, doors.uplinks, doors.ports)
+	if err != nil {
+		p.env.Logger.Debug("reading filters of ports failed", "error", err)
+		return
+	}
 	p.mu.Lock()
 	changed := !slices.Equal(found, p.found.Diversions) ||
-		!slices.Equal(blocks, p.found.IfaceBlocks)
-	p.found.Diversions, p.found.IfaceBlocks = found, blocks
+		!slices.Equal(blocks, p.found.IfaceBlocks) || !slices.Equal(shut, p.found.PortBlocks)
+	p.found.Diversions, p.found.IfaceBlocks, p.found.PortBlocks = found, blocks, shut
 	p.mu.Unlock()
 	if changed {
 		p.trigger.Fire("rules of other programs")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -297,6 +298,7 @@ func (d *Set) Fill(s *decide.Snapshot) {
 	s.Probes, s.Peers = now.probes(), map[string]probe.Status{}
 	if now.uplink != nil {
 		s.Uplink, s.SignIn = now.uplink.Status(), now.portal.Page()
+		s.FixedRouters = d.fixedRouters(*s)
 	}
 	for name, p := range now.peers {
 		s.Peers[name] = p.Status()
@@ -319,6 +321,21 @@ func (s *services) tunnelStatuses() map[string]client.Status {
 	out := map[string]client.Status{}
 	for name, t := range s.tunnels {
 		out[name] = t.Status()
+	}
+	return out
+}
+
+// fixedRouters returns what somebody fixed for the host's routers, of IP versions that are silent.
+func (d *Set) fixedRouters(s decide.Snapshot) map[policyroute.Family]net.HardwareAddr {
+	out := map[policyroute.Family]net.HardwareAddr{}
+	for _, f := range policyroute.Families {
+		r := s.Host.Default(f)
+		if d.env.Kernel == nil || !decide.UplinkSilentOver(s, f) || !r.Gateway.IsValid() {
+			continue
+		}
+		if mac := d.env.Kernel.FixedNeighbour(r.Iface, r.Gateway); mac != nil {
+			out[f] = mac
+		}
 	}
 	return out
 }
@@ -364,7 +381,7 @@ func (d *Set) Applied(s decide.Snapshot, decided decide.Decision, targets []neti
 	}
 	if d.paths != nil {
 		// The box's own answer says nothing about a path.
-		d.paths.set(decided, slices.DeleteFunc(slices.Clone(targets), func(t netip.Addr) bool {
+		d.paths.set(s, decided, slices.DeleteFunc(slices.Clone(targets), func(t netip.Addr) bool {
 			_, own := s.Host.Owner(t)
 			return own
 		}))

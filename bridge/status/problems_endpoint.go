@@ -4,13 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
+	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/health"
 	"ztbridge/bridge/onetime"
 	"ztbridge/bridge/openvpn/endpoint"
 	"ztbridge/bridge/pki"
+	"ztbridge/policyroute/kernel"
 )
 
 // EndpointProblems returns the problems that keep the endpoint from working.
@@ -48,7 +51,29 @@ func EndpointProblems(s decide.Snapshot) []health.Problem {
 				Remedy:  l.Remedy})
 		}
 	}
+	for _, b := range s.Paths.PortBlocks {
+		name := config.Listener{Proto: b.Proto, Port: b.Number}.String()
+		if !slices.ContainsFunc(out, func(p health.Problem) bool { return p.Subject == name }) {
+			out = append(out, shutProblem(name, b))
+		}
+	}
 	return out
+}
+
+// shutProblem tells what keeps clients from a listener that works.
+func shutProblem(name string, b kernel.PortBlock) health.Problem {
+	over, does := "", "drops what they send"
+	if b.Family != 0 {
+		over = " over " + familyName(b.Family)
+	}
+	if strings.Contains(b.Hook, "prerouting") {
+		does = "drops what they send, or leads it elsewhere"
+	}
+	return health.Problem{Code: health.ListenerFailed, Subject: name,
+		Message: fmt.Sprintf("clients cannot connect by %s%s: %s %s", name, over, b.Block, does),
+		Remedy: "let it through; do the same in the configuration of that firewall, or it comes " +
+			"back",
+		Command: b.AllowPort(b.Port)}
 }
 
 func linksRemedy(err error) string {

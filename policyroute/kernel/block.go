@@ -71,6 +71,17 @@ func (b Block) Allow(ifaces, tunnels []string) string {
 	return strings.ReplaceAll(strings.Join(commands, " && "), " -t filter", "")
 }
 
+// AllowPort returns a command that accepts what is sent to a port of this box.
+func (b Block) AllowPort(p Port) string {
+	if b.Program == "nft" {
+		return fmt.Sprintf("nft 'insert rule %s %s %s dport %d accept'", b.Table, b.Base, p.Proto,
+			p.Number)
+	}
+	command := fmt.Sprintf("%s -t %s -I %s -p %s --dport %d -j ACCEPT", b.Program, b.Table, b.Base,
+		p.Proto, p.Number)
+	return strings.ReplaceAll(command, " -t filter", "")
+}
+
 func (b Block) allowByNft(ifaces, tunnels []string) string {
 	both := slices.Concat(ifaces, tunnels)
 	var rules []string

@@ -24,10 +24,13 @@ const (
 	HookForward     = "forward" // where packets of all directions meet a filter
 	hookPostrouting = "postrouting"
 	hookEgress      = "egress"
+	// what is for this box itself goes from prerouting to this one instead
+	hookInput = "input"
 )
 
-// forwardHooks lists them.
-var forwardHooks = []string{hookIngress, hookPrerouting, HookForward, hookPostrouting, hookEgress}
+// packetHooks lists them.
+var packetHooks = []string{hookIngress, hookPrerouting, HookForward, hookPostrouting, hookEgress,
+	hookInput}
 
 const (
 	// priorityTracked and prioritySNAT are when a packet is given its connection, and its new
@@ -50,15 +53,16 @@ type packet struct {
 	// limits new ones alone is no harm.
 	many bool
 	mark []byte
+	port Port // of this box that it is for; zero: it is forwarded
 }
 
 // at returns what is known at a hook.
 func (p packet) at(hook string, priority int) packet {
 	p.tracked = priority > priorityTracked
 	switch hook {
-	case hookIngress, hookPrerouting:
+	case hookIngress, hookPrerouting, hookInput:
 		p.oif = ""
-		p.tracked = p.tracked && hook == hookPrerouting
+		p.tracked = p.tracked && hook != hookIngress
 		if p.reply {
 			p.dst = netip.Addr{} // the box's own, until it is translated
 		}

@@ -125,13 +125,14 @@ func (k *Kernel) foreignFilters() (*filters, error) {
 		out.base = append(out.base, b)
 	}
 	slices.SortStableFunc(out.base, func(a, b baseChain) int {
-		return cmp.Or(cmp.Compare(slices.Index(forwardHooks, a.hook),
-			slices.Index(forwardHooks, b.hook)), cmp.Compare(a.priority, b.priority))
+		return cmp.Or(cmp.Compare(slices.Index(packetHooks, a.hook),
+			slices.Index(packetHooks, b.hook)),
+			cmp.Compare(a.priority, b.priority))
 	})
 	return out, nil
 }
 
-// hookOf returns the hook of a chain that forwarded packets pass; "" for any other.
+// hookOf returns the hook of a chain that packets from elsewhere pass; "" for any other.
 func hookOf(c *nftables.Chain) string {
 	if c.Hooknum == nil || c.Priority == nil {
 		return ""
@@ -143,7 +144,7 @@ func hookOf(c *nftables.Chain) string {
 	case nftables.TableFamilyINet, nftables.TableFamilyIPv4, nftables.TableFamilyIPv6:
 		return map[nftables.ChainHook]string{unix.NF_INET_PRE_ROUTING: hookPrerouting,
 			unix.NF_INET_FORWARD: HookForward, unix.NF_INET_POST_ROUTING: hookPostrouting,
-			nfInetIngress: hookIngress}[*c.Hooknum]
+			unix.NF_INET_LOCAL_IN: hookInput, nfInetIngress: hookIngress}[*c.Hooknum]
 	}
 	return ""
 }
@@ -155,6 +156,14 @@ func (b baseChain) meets(p packet) bool {
 		return slices.Contains(b.devices, p.iif)
 	case hookEgress:
 		return slices.Contains(b.devices, p.oif)
+	case hookInput:
+		if !p.local() {
+			return false
+		}
+	case HookForward, hookPostrouting:
+		if p.local() {
+			return false
+		}
 	}
 	return b.Table.Family == nftables.TableFamilyINet ||
 		(b.Table.Family == nftables.TableFamilyIPv6) == (p.family == policyroute.V6)

@@ -126,9 +126,9 @@ func (c legacyCounter) block(f policyroute.Family, base string) Block {
 		Hook: legacyHooks[base], Rule: c.rule}
 }
 
-// legacyHooks names the hooks of the chains that forwarded packets pass.
+// legacyHooks names the hooks of the chains that packets from elsewhere pass.
 var legacyHooks = map[string]string{"PREROUTING": hookPrerouting, "FORWARD": HookForward,
-	"POSTROUTING": hookPostrouting}
+	"POSTROUTING": hookPostrouting, "INPUT": hookInput}
 
 // baseOf returns the kernel's chain that leads to another one of its table.
 func baseOf(all []legacyCounter, table, chain string) string {

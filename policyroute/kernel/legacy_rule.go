@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -20,19 +21,23 @@ func legacyFilters(ctx context.Context) legacyTables {
 	return out
 }
 
-// legacyChains are those that a forwarded packet passes, in their order.
+// legacyChains are those that a packet passes, in their order.
 var legacyChains = []struct {
 	table, chain string
 	priority     int
 }{
 	{"raw", "PREROUTING", -300}, {"mangle", "PREROUTING", -150}, {"mangle", "FORWARD", -150},
-	{"filter", "FORWARD", 0}, {"mangle", "POSTROUTING", -150},
+	{"filter", "FORWARD", 0}, {"mangle", "POSTROUTING", -150}, {"nat", "PREROUTING", -100},
+	{"mangle", "INPUT", -150}, {"filter", "INPUT", 0},
 }
 
 // follow returns the filter that drops a packet, if any is known to.
 func (t legacyTables) follow(p packet) (Block, bool) {
 	rules := t[p.family]
 	for _, base := range legacyChains {
+		if !p.meetsLegacy(base.table, base.chain) {
+			continue
+		}
 		here := p.at(legacyHooks[base.chain], base.priority)
 		verdict, decided, by, _, err := walk(base.chain, 0, func(chain string) ([]step, error) {
 			var out []step
@@ -84,8 +89,15 @@ func (p packet) legacyStep(c legacyCounter) step {
 			sure, holds = p.dst.IsValid(), within(value, p.dst)
 		case "--ctstate", "--state":
 			sure, holds = p.tracked, slices.Contains(strings.Split(value, ","), p.state())
+		case "-p":
+			sure, holds = p.local(), value == p.port.Proto
+		case "--dport":
+			sure, holds = p.local(), value == fmt.Sprint(p.port.Number)
+		case "--dst-type":
+			sure, holds = p.local(), value == "LOCAL"
 		case "-m": // the options that follow decide
-			sure = slices.Contains([]string{"conntrack", "state", "comment"}, value)
+			sure = slices.Contains([]string{"conntrack", "state", "comment", "addrtype"}, value) ||
+				p.local() && value == p.port.Proto
 		case "--comment":
 			for strings.HasPrefix(value, `"`) && i+2 < len(words) &&
 				!strings.HasSuffix(words[i+1], `"`) {
@@ -93,6 +105,9 @@ func (p packet) legacyStep(c legacyCounter) step {
 			}
 		case "-j": // what follows are the target's own options
 			s.do, s.to = legacyAction(value)
+			if p.local() && slices.Contains([]string{"DNAT", "REDIRECT"}, value) {
+				s.do = drop // as good as lost to who listens there
+			}
 			return s
 		case "-g":
 			s.do, s.to = move, value

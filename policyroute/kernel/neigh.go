@@ -39,6 +39,25 @@ func (k *Kernel) Neighbours(iface string) ([]Neighbour, error) {
 	return out, nil
 }
 
+// FixedNeighbour returns the hardware address that a person, or a program, has fixed for a
+// neighbour; nil if there is none.
+func (k *Kernel) FixedNeighbour(iface string, a netip.Addr) net.HardwareAddr {
+	link, err := k.linkByName(iface)
+	if err != nil || link == nil {
+		return nil
+	}
+	list, err := k.rtnl.NeighList(link.Attrs().Index, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil
+	}
+	for _, n := range list {
+		if toAddr(n.IP) == a.WithZone("") && n.State&unix.NUD_PERMANENT != 0 {
+			return n.HardwareAddr
+		}
+	}
+	return nil
+}
+
 // neighbourOf returns an entry that says who is behind a link; false for another.
 func neighbourOf(n netlink.Neigh) (Neighbour, bool) {
 	a := toAddr(n.IP)

@@ -59,6 +59,14 @@ func (v evaluation) rule(rule *nftables.Rule) step {
 			s.do, s.to = verdicts[e.Kind], e.Chain
 		case *expr.Reject:
 			s.do = drop
+		case *expr.Redir, *expr.NAT: // elsewhere: as good as lost to who listens there
+			if v.p.local() {
+				s.do = drop
+				break
+			}
+			s.is(false, false)
+		case *expr.Fib:
+			registers[e.Register] = v.fib(e)
 		case *expr.Target: // of iptables
 			var sets bool
 			var to []byte
@@ -66,7 +74,7 @@ func (v evaluation) rule(rule *nftables.Rule) step {
 				mark, marks = to, true
 			}
 		case *expr.Match: // of iptables
-			s.is(e.Name == "comment", true)
+			s.is(v.match(e))
 		case *expr.Limit:
 			s.is(v.p.many && tight(e), e.Over)
 		case *expr.Counter, *expr.Log:
@@ -130,6 +138,8 @@ func (v evaluation) meta(key expr.MetaKey) []byte {
 		return v.p.mark
 	case expr.MetaKeyNFPROTO:
 		return []byte{afOf(v.p.family)}
+	case expr.MetaKeyL4PROTO:
+		return v.p.port.proto()
 	case expr.MetaKeyPROTOCOL:
 		proto := uint16(unix.ETH_P_IP)
 		if v.p.family == policyroute.V6 {
@@ -163,6 +173,11 @@ func (v evaluation) payload(e *expr.Payload) []byte {
 	if v.p.family == policyroute.V6 {
 		src, length = 8, 16
 	}
+	if e.OperationType == expr.PayloadLoad && v.p.local() {
+		if b := v.p.port.payload(e, v.p.family); b != nil {
+			return b
+		}
+	}
 	if e.OperationType != expr.PayloadLoad || e.Base != expr.PayloadBaseNetworkHeader ||
 		e.Offset < src || e.Offset+e.Len > src+2*length {
 		return nil
@@ -186,6 +201,8 @@ func (v evaluation) ct(key expr.CtKey) []byte {
 		return []byte{1} // IP_CT_DIR_REPLY
 	case key == expr.CtKeyDIRECTION:
 		return []byte{0}
+	case key == expr.CtKeySTATUS && v.p.local():
+		return make([]byte, 4) // no other program has translated it
 	case key != expr.CtKeySTATE:
 		return nil
 	}
