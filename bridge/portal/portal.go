@@ -21,6 +21,10 @@ const (
 	maxHost = 253
 )
 
+// OwnPage stands for a host where the network leads requests nowhere, and answers them itself. Hosts
+// that are there may have pages, too: it counts where they do not answer anything else.
+const OwnPage = "itself"
+
 // Config says whom to ask.
 type Config struct {
 	// Targets are hosts in the Internet, at least two: one of them may well redirect by itself.
@@ -60,7 +64,7 @@ func (c *Checker) SetActive(active bool) {
 	}
 }
 
-// Page returns the host that the network leads web requests to; empty if it leads them nowhere, or
+// Page returns the host that the network leads web requests to, or OwnPage; empty if it leads them nowhere, or
 // that is not known.
 func (c *Checker) Page() string {
 	c.mu.Lock()
@@ -162,6 +166,10 @@ func (c *Checker) pageOf(ctx context.Context, target netip.Addr) answer {
 	}
 	defer response.Body.Close()
 	location, err := response.Location()
+	switch response.StatusCode {
+	case http.StatusOK, http.StatusNetworkAuthenticationRequired:
+		return answer{true, OwnPage}
+	}
 	if err != nil || location.Hostname() == target.String() ||
 		len(location.Hostname()) > maxHost {
 		return answer{came: true}

@@ -53,7 +53,11 @@ func TestPage(t *testing.T) {
 				http.Redirect(w, r, "https://dns.example/", http.StatusFound)
 			}
 		}, ""},
-		"plain pages": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hi")) }, ""},
+		"plain pages": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hi")) },
+			OwnPage},
+		"a sign-in that says so": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusNetworkAuthenticationRequired)
+		}, OwnPage},
 		"a name that cannot be one": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://"+strings.Repeat("a", 254)+"/", http.StatusFound)
 		}, ""},

@@ -8,6 +8,7 @@ import (
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/health"
 	"ztbridge/bridge/openvpn/client"
+	"ztbridge/bridge/portal"
 	"ztbridge/policyroute"
 	"ztbridge/policyroute/kernel"
 )
@@ -26,16 +27,21 @@ func wanProblems(in Input) []health.Problem {
 		return []health.Problem{{Code: health.WANDown,
 			Message: "this box has no Internet connection: no default route",
 			Remedy:  "check its cable, Wi-Fi or DHCP"}}
-	case s.SignIn != "":
+	case s.SignIn == portal.OwnPage && decide.UplinkSilent(s):
+		return []health.Problem{{Code: health.WANSignIn,
+			Message: "this network seems to want a sign-in first: it answers web requests in the " +
+				"place of others, and nothing else",
+			Remedy: remedySignIn}}
+	case s.SignIn != "" && s.SignIn != portal.OwnPage:
 		return []health.Problem{{Code: health.WANSignIn,
 			Message: fmt.Sprintf("this network wants a sign-in first: it leads web requests to %s",
 				s.SignIn),
 			Remedy: remedySignIn}}
 	case decide.UplinkSilent(s):
-		return []health.Problem{{Code: health.WANSilent,
+		return []health.Problem{fixedRouter(s, health.Problem{Code: health.WANSilent,
 			Message: fmt.Sprintf("nothing on the Internet answers this box: %s passes nothing "+
 				"on", gatewayOf(s.Host, policyroute.Families[:]...)),
-			Remedy: remedy}}
+			Remedy: remedy}, policyroute.Families[:]...)}
 	}
 	var out []health.Problem
 	for _, f := range policyroute.Families {
@@ -44,14 +50,32 @@ func wanProblems(in Input) []health.Problem {
 		}
 		// What needs the other version alone is not concerned.
 		if e := waitsOver(s, f); e != "" {
-			out = append(out, health.Problem{Code: health.WANSilent,
+			out = append(out, fixedRouter(s, health.Problem{Code: health.WANSilent,
 				Message: fmt.Sprintf("nothing on the Internet answers this box over %s: %s "+
 					"passes none of it on, and %s needs it", familyName(f),
 					gatewayOf(s.Host, f), e),
-				Remedy: remedy})
+				Remedy: remedy}, f))
 		}
 	}
 	return append(out, signIns(in)...)
+}
+
+// fixedRouter tells that somebody has fixed the router's hardware address, if so: where that is
+// wrong, the router gets nothing that it could pass on.
+func fixedRouter(s decide.Snapshot, p health.Problem, of ...policyroute.Family) health.Problem {
+	for _, f := range of {
+		mac, fixed := s.FixedRouters[f]
+		if !fixed {
+			continue
+		}
+		r := s.Host.Default(f)
+		p.Message += fmt.Sprintf("; or what is sent to it goes astray: its hardware address is "+
+			"fixed here as %s", mac)
+		p.Remedy = "if that is not the router's, remove it; else " + p.Remedy
+		p.Command = fmt.Sprintf("ip neigh del %s dev %s", r.Gateway, r.Iface)
+		break
+	}
+	return p
 }
 
 // waitsOver returns an egress whose server is asked by an IP version, and does not answer; "" if
