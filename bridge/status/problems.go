@@ -62,7 +62,11 @@ func problems(in Input) []health.Problem {
 	out = append(out, zerotierProblems(in.Config, s)...)
 	for _, e := range in.Config.Egresses {
 		out = append(out, tunnelProblems(in, e)...)
-		out = append(out, egressProblems(e, s, in.Decided)...)
+		for _, p := range egressProblems(e, s, in.Decided) {
+			if p.Code != health.ProbesUnanswered || !toldSilent(in, out, e.Name) {
+				out = append(out, p)
+			}
+		}
 	}
 	out = append(out, closedProblems(in.Decided.Intent)...)
 	out = append(out, EndpointProblems(s)...)
@@ -252,8 +256,8 @@ func egressProblems(e config.Egress, s decide.Snapshot, decided decide.Decision)
 	case decide.Unreachable(e, s):
 		add(health.MemberUnreachable,
 			"neither the ZeroTier peer of "+e.Name+" nor anything beyond it answers",
-			"check that this machine runs and is online in the network, and that via: is its "+
-				"address")
+			"check that that machine runs, is authorised and online in the network, and has "+
+				"the address under via:")
 	case s.Probes[e.Name].Grade == probe.Degraded && decided.Health[e.Name] > decide.Unusable:
 		add(health.ProbesUnanswered, "nothing beyond "+e.Name+" answers this box's probes",
 			"if it works all the same, its provider drops them: set probe.targets to hosts "+

@@ -3,6 +3,7 @@ package status
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -20,10 +21,10 @@ func pathProblems(in Input) []health.Problem {
 	s, d := in.Snapshot, in.Decided
 	var out []health.Problem
 	for _, v := range s.Paths.Diversions {
-		out = append(out, diversionProblem(v))
+		out = appendProblem(out, diversionProblem(in, v))
 	}
 	for _, b := range s.Paths.IfaceBlocks {
-		out = append(out, blockProblem(in, b))
+		out = appendProblem(out, blockProblem(in, b))
 	}
 	if s.Paths.Err != nil {
 		out = append(out, health.Problem{Code: health.PathUnchecked,
@@ -46,37 +47,66 @@ func pathProblems(in Input) []health.Problem {
 	return append(out, uncoveredIngresses(in)...)
 }
 
+// appendProblem adds a problem, unless it is told already: the listeners of the endpoint are one
+// ingress to a person.
+func appendProblem(list []health.Problem, p health.Problem) []health.Problem {
+	if slices.ContainsFunc(list, func(o health.Problem) bool {
+		return o.Code == p.Code && o.Subject == p.Subject && o.Message == p.Message
+	}) {
+		return list
+	}
+	return append(list, p)
+}
+
+// devicesBehind names, for a person, who comes by an interface.
+func devicesBehind(in Input, iface string) string {
+	if ingressKind(in.Config, iface) == "endpoint" {
+		return "clients of the endpoint"
+	}
+	return "devices behind " + iface
+}
+
+// deviceBehind names one of them.
+func deviceBehind(in Input, iface string, device netip.Addr) string {
+	for name, addrs := range in.Snapshot.Clients {
+		if slices.Contains(addrs, device) {
+			return fmt.Sprintf("client %s (%s)", name, device)
+		}
+	}
+	return fmt.Sprintf("device %s behind %s", device, iface)
+}
+
 // diversionProblem tells what another program's routing takes away.
-func diversionProblem(v kernel.Diversion) health.Problem {
-	what, whose := "devices behind %s do not use ztbridge", "their traffic"
+func diversionProblem(in Input, v kernel.Diversion) health.Problem {
+	what, whose, who := "%s do not use ztbridge", "their traffic", devicesBehind(in, v.Iface)
 	if v.Some {
-		what, whose = "some traffic of devices behind %s does not use ztbridge", "it"
+		what, whose = "some traffic of %s does not use ztbridge", "it"
 	}
 	if policy, isPolicy := strings.CutPrefix(v.Rule, "xfrm policy "); isPolicy {
 		return health.Problem{Code: health.PathDiverted, Subject: v.Rule,
-			Message: fmt.Sprintf("packets of devices behind %s are thrown away by another "+
-				"program's IPsec policy (%s)", v.Iface, policy),
+			Message: fmt.Sprintf("packets of %s are thrown away by another program's IPsec "+
+				"policy (%s)", who, policy),
 			Remedy:  "remove that policy, here and in the configuration of that program",
 			Command: v.Remove}
 	}
 	route, isRoute := strings.CutPrefix(v.Rule, "route ")
 	if isRoute {
 		return health.Problem{Code: health.PathDiverted, Subject: v.Rule,
-			Message: fmt.Sprintf("answers to devices behind %s are thrown away by another "+
-				"program's route (%s)", v.Iface, route),
+			Message: fmt.Sprintf("answers to %s are thrown away by another program's route (%s)",
+				who, route),
 			Remedy: "remove that route", Command: v.Remove}
 	}
 	return health.Problem{Code: health.PathDiverted, Subject: v.Rule,
-		Message: fmt.Sprintf(what+": another program's routing rule takes %s away (%s)", v.Iface,
+		Message: fmt.Sprintf(what+": another program's routing rule takes %s away (%s)", who,
 			whose, v.Rule),
 		Remedy: "remove that rule", Command: v.Remove}
 }
 
 // blockProblem tells which filter keeps an ingress, or one device, out.
 func blockProblem(in Input, b kernel.IfaceBlock) health.Problem {
-	who, have, whose, lost := "devices behind "+b.Iface, "have", "their", "Internet"
+	who, have, whose, lost := devicesBehind(in, b.Iface), "have", "their", "Internet"
 	if b.Device.IsValid() {
-		who, have, whose = fmt.Sprintf("device %s behind %s", b.Device, b.Iface), "has", "its"
+		who, have, whose = deviceBehind(in, b.Iface, b.Device), "has", "its"
 	}
 	if b.Family != 0 {
 		lost = familyName(b.Family)
@@ -86,10 +116,16 @@ func blockProblem(in Input, b kernel.IfaceBlock) health.Problem {
 		message = fmt.Sprintf("%s %s hardly any %s: a limit lets only some of %s packets through, "+
 			"and %s drops the others", who, have, lost, whose, b.Block)
 	}
-	return health.Problem{Code: health.PathBlocked, Subject: b.Iface, Message: message,
-		Remedy: letThrough(b.Block),
-		// The box's own client meets the same filter.
-		Command: b.Allow([]string{decide.PathDevice, b.Iface}, tunnels(in))}
+	// The box's own client meets the same filter.
+	subject, ifaces := b.Iface, []string{decide.PathDevice, b.Iface}
+	if ingressKind(in.Config, b.Iface) == "endpoint" {
+		subject, ifaces = config.EndpointIngress, ifaces[:1]
+		for _, l := range in.Config.Endpoint.Listen {
+			ifaces = append(ifaces, decide.ListenerDevice(l))
+		}
+	}
+	return health.Problem{Code: health.PathBlocked, Subject: subject, Message: message,
+		Remedy: letThrough(b.Block), Command: b.Allow(ifaces, tunnels(in))}
 }
 
 // letThrough returns what ends a block, and keeps it from coming back: the command that stands
@@ -143,7 +179,7 @@ func pathProblem(in Input, c decide.PathClient, r pathcheck.Result) (health.Prob
 	what := fmt.Sprintf("devices that use %s have no %s", c.Egress, familyName(c.Family))
 	if !all {
 		what = fmt.Sprintf("devices that use %s get no answer by %s over %s", c.Egress,
-			strings.Join(failed, " and "), familyName(c.Family))
+			joined(failed), familyName(c.Family))
 	}
 	if b, ok := s.Paths.Blocks[c.Key]; ok && !b.Ours {
 		ifaces := []string{decide.PathDevice}
@@ -157,8 +193,8 @@ func pathProblem(in Input, c decide.PathClient, r pathcheck.Result) (health.Prob
 			Remedy:  letThrough(b),
 			Command: b.Allow(ifaces, tunnels(in))}, true
 	}
-	dns, echo, tcp := r.Outcomes[pathcheck.DNS], r.Outcomes[pathcheck.Echo],
-		r.Outcomes[pathcheck.TCP]
+	dns, echo, tcp, udp := r.Outcomes[pathcheck.DNS], r.Outcomes[pathcheck.Echo],
+		r.Outcomes[pathcheck.TCP], r.Outcomes[pathcheck.UDP]
 	refuses := "drops"
 	if tcp.Refused == pathcheck.Resets {
 		refuses = "resets"
@@ -176,6 +212,12 @@ func pathProblem(in Input, c decide.PathClient, r pathcheck.Result) (health.Prob
 			Message: fmt.Sprintf("%s, though pings are answered: %s, or a network beyond it, "+
 				"%s connections", what, c.Egress, refuses),
 			Remedy: "ask the provider, or put another egress first in the rule"}, true
+	case echo.Answered && tcp.Answered && udp.Asked && !udp.Answered && s.Paths.Traced[c.Key]:
+		return health.Problem{Code: health.PathBroken, Subject: c.Key, Severity: health.Warning,
+			Message: fmt.Sprintf("%s, though pings and connections are answered: %s, or a "+
+				"network beyond it, drops UDP; calls and games need it, pages do not", what,
+				c.Egress),
+			Remedy: "ask the provider, or put another egress first in the rule"}, true
 	case !echo.Answered && !tcp.Answered && getsThrough(s, c) && s.Paths.Traced[c.Key]:
 		return health.Problem{Code: health.PathBroken, Subject: c.Key,
 			Message: fmt.Sprintf("%s, though this box itself gets through by it: what it "+
@@ -183,12 +225,27 @@ func pathProblem(in Input, c decide.PathClient, r pathcheck.Result) (health.Prob
 			Remedy: "run ztbridge doctor; if all else is well, ask the provider"}, true
 	}
 	if !echo.Answered && !tcp.Answered && !getsThrough(s, c) {
-		return health.Problem{Code: health.EgressSilent, Subject: c.Key,
+		const more = ", or add another egress to the rule: it would take over"
+		p := health.Problem{Code: health.EgressSilent, Subject: c.Key,
 			Message: fmt.Sprintf("%s: nothing beyond %s answers", what, c.Egress),
-			Remedy: "ask the provider, or add another egress to the rule: it would take " +
-				"over"}, true
+			Remedy:  "ask the provider" + more}
+		if s.Peers[c.Egress].Grade >= probe.Fresh {
+			p.Message += ", though the machine that it leads to does"
+			p.Remedy = "see whether that machine lets this box through, and has Internet " +
+				"itself: ztbridge status there" + more
+		}
+		return p, true
 	}
 	return health.Problem{}, false
+}
+
+// toldSilent reports whether devices are said to get nothing by an egress: then it does not work
+// all the same.
+func toldSilent(in Input, told []health.Problem, egress string) bool {
+	return slices.ContainsFunc(told, func(p health.Problem) bool {
+		return p.Code == health.EgressSilent && slices.ContainsFunc(in.Decided.PathClients,
+			func(c decide.PathClient) bool { return c.Key == p.Subject && c.Egress == egress })
+	})
 }
 
 // getsThrough reports whether the box's own packets are answered while the client's are not.
@@ -211,6 +268,15 @@ func failedKinds(r pathcheck.Result) (failed []string, all bool) {
 		}
 	}
 	return failed, all
+}
+
+// joined lists words as a sentence does.
+func joined(words []string) string {
+	last := len(words) - 1
+	if last < 1 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:last], ", ") + " and " + words[last]
 }
 
 func familyName(f policyroute.Family) string {
@@ -277,13 +343,25 @@ func uncoveredIngresses(in Input) []health.Problem {
 		if slices.ContainsFunc(out, func(p health.Problem) bool { return p.Subject == name }) {
 			continue // the listeners of the endpoint are one ingress to a person
 		}
-		out = append(out, health.Problem{Code: health.IngressUncovered, Subject: name,
+		p := health.Problem{Code: health.IngressUncovered, Subject: name,
 			Message: fmt.Sprintf("devices that come by %s have no Internet: no rule of the "+
 				"policy covers them", name),
 			Remedy: fmt.Sprintf("add %s to from: of a rule under policy:, then: ztbridge "+
-				"reload", name)})
+				"reload", name)}
+		if leadsThrough(in.Config, g.Name) { // it may be here for that alone
+			p.Severity = health.Info
+			p.Remedy = "nothing, if they should have none; else " + p.Remedy
+		}
+		out = append(out, p)
 	}
 	return out
+}
+
+// leadsThrough reports whether an egress leads through a network.
+func leadsThrough(cfg *config.Config, network string) bool {
+	return slices.ContainsFunc(cfg.Egresses, func(e config.Egress) bool {
+		return e.Peer != nil && e.Peer.Network == network
+	})
 }
 
 // peers reports whether a peering names the ingress: it may be meant for nothing else.
