@@ -98,6 +98,9 @@ var onThisBox = []brokenState{
 		says: []string{"no IPv4"}},
 	{name: "a foreign filter of DNS", brk: foreignTable(forwardHook, "udp dport 53 drop"),
 		code: health.PathBlocked, dead: []string{"dns4"}, says: []string{"by DNS"}},
+	{name: "a foreign filter of UDP other than DNS",
+		brk:  foreignTable(forwardHook, "udp dport 53 accept; udp sport 53 accept; meta l4proto udp drop"),
+		code: health.PathBlocked, dead: []string{"udp4", "udp6"}, says: []string{"by UDP"}},
 	{name: "a foreign filter of TCP", brk: foreignTable(forwardHook, "meta l4proto tcp drop"),
 		code: health.PathBlocked, dead: []string{"tcp4"}, says: []string{"by TCP"}},
 	{name: "a limit on the interface",
@@ -235,6 +238,13 @@ var elsewhere = []brokenState{
 		},
 		mend: providerHeals, code: health.PathBroken, dead: []string{"tcp4"},
 		says: []string{"by TCP over IPv4"}, headline: "by TCP"},
+	{name: "UDP that a provider drops",
+		brk: func(l *truthLab) {
+			providerDrops("meta l4proto udp drop")(l)
+			l.box.sh("nft add table ip other; nft delete table ip other") // has it look at once
+		},
+		mend: providerHeals, code: health.PathBroken, dead: []string{"udp4", "udp6"},
+		says: []string{"by UDP over IPv4"}, headline: "needs attention"},
 	{name: "connections that a provider resets",
 		brk: func(l *truthLab) {
 			providerDrops("meta l4proto tcp reject with tcp reset")(l)
@@ -296,9 +306,22 @@ var elsewhere = []brokenState{
 		},
 		code: health.WANSilent, dead: all, says: []string{"its router (198.51.100.1)"},
 		headline: "othing on the Internet answers this box"},
+	{name: "a wrong hardware address of the router",
+		brk:  shell("ip neigh replace 198.51.100.1 lladdr 02:00:00:00:00:99 dev wan0 nud permanent"),
+		code: health.WANSilent, dead: all, says: []string{"over IPv4", "02:00:00:00:00:99"},
+		headline: "othing on the Internet answers this box"},
 	{name: "a network that wants a sign-in",
-		brk: wantsSignIn, mend: letsIn, code: health.WANSignIn, dead: all,
+		brk: wantsSignInBy(func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://login.hotel.lab/", http.StatusFound)
+		}),
+		mend: letsIn, code: health.WANSignIn, dead: all,
 		says: []string{"wants a sign-in", "login.hotel.lab"}, headline: "sign-in"},
+	{name: "a network that answers in the place of others",
+		brk: wantsSignInBy(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte("<title>Welcome to the hotel</title>"))
+		}),
+		mend: letsIn, code: health.WANSignIn, dead: all,
+		says: []string{"answers web requests in the place of others"}, headline: "sign-in"},
 	{name: "a server that is gone", brk: func(l *truthLab) { l.Providers[0].Kill() },
 		mend: func(l *truthLab) { must(l.t, l.Providers[0].Restart(l.t.Context())) },
 		code: health.TunnelReconnecting, dead: all, headline: "No exit is connected"},
@@ -314,18 +337,19 @@ var elsewhere = []brokenState{
 		code: health.TunnelAuthFailed, dead: all, headline: "No exit is connected"},
 }
 
-// wantsSignIn has the router pass nothing on but names, and answer web requests itself.
-func wantsSignIn(l *truthLab) {
-	page, err := l.Router.Listen("tcp", "[::]:8880")
-	must(l.t, err)
-	server := &http.Server{ReadHeaderTimeout: waitTimeout,
-		Handler: http.RedirectHandler("http://login.hotel.lab/", http.StatusFound)}
-	go func() { _ = server.Serve(page) }()
-	l.t.Cleanup(func() { _ = server.Close() })
-	must(l.t, l.Router.Nft(`table inet broken {
+// wantsSignInBy has the router pass nothing on but names, and answer web requests itself.
+func wantsSignInBy(answer http.HandlerFunc) func(*truthLab) {
+	return func(l *truthLab) {
+		page, err := l.Router.Listen("tcp", "[::]:8880")
+		must(l.t, err)
+		server := &http.Server{ReadHeaderTimeout: waitTimeout, Handler: answer}
+		go func() { _ = server.Serve(page) }()
+		l.t.Cleanup(func() { _ = server.Close() })
+		must(l.t, l.Router.Nft(`table inet broken {
 		chain web { type nat hook prerouting priority dstnat; iifname "wan" tcp dport 80 redirect to :8880; }
 		chain c { type filter hook forward priority 0; iifname "wan" udp dport 53 accept; iifname "wan" drop; }
 	}`))
+	}
 }
 
 func letsIn(l *truthLab) { must(l.t, l.Router.Nft("delete table inet broken")) }
@@ -364,6 +388,14 @@ func TestTruthElsewhere(t *testing.T) {
 func runTruth(t *testing.T, states []brokenState) {
 	l := newTruthLab(t)
 	l.healthyTranscript()
+	l.tell(states)
+	l.box.stop()
+	l.transcript("daemon-stopped")
+}
+
+// tell makes all states, one after the other.
+func (l *truthLab) tell(states []brokenState) {
+	t := l.t
 	for _, s := range states {
 		if !t.Run(s.name, func(t *testing.T) {
 			l.t, l.box.t = t, t
@@ -373,34 +405,45 @@ func runTruth(t *testing.T, states []brokenState) {
 		}
 	}
 	l.t, l.box.t = t, t
-	l.box.stop()
-	l.transcript("daemon-stopped")
 }
 
 // newTruthLab returns a lab in which all is well.
 func newTruthLab(t *testing.T) *truthLab {
+	l := startTruthLab(t, truthConfig)
+	l.streamsOf(func(kind lab.Kind, v lab.Version) *lab.Stream {
+		s, err := l.ClientStream(kind, v, 20)
+		must(t, err)
+		return s
+	})
+	return l
+}
+
+// startTruthLab returns one without streams.
+func startTruthLab(t *testing.T, config string) *truthLab {
 	top := standard(t, lab.Options{Providers: []lab.ProviderOptions{{
 		Credentials: &truthCustomer}}})
-	web, err := top.Internet.Listen("tcp", "[::]:443") // of the targets, as most have one
-	must(t, err)
-	t.Cleanup(func() { _ = web.Close() })
+	webOf(t, top)
 	b := newBox(t, top.Box)
 	b.write("provider.ovpn", top.Providers[0].Config())
 	b.write("provider.auth", truthCustomer.User+"\n"+truthCustomer.Password+"\n")
-	b.write("ztbridge.yaml", truthConfig)
+	b.write("ztbridge.yaml", config)
 	b.start()
-	l := &truthLab{Topology: top, t: t, box: b, streams: map[string]*lab.Stream{}}
-	for name, of := range map[string]struct {
-		kind    lab.Kind
-		version lab.Version
-	}{"udp4": {lab.UDP, lab.IPv4}, "udp6": {lab.UDP, lab.IPv6}, "tcp4": {lab.TCP, lab.IPv4},
-		"dns4": {lab.DNS, lab.IPv4}} {
-		var err error
-		l.streams[name], err = top.ClientStream(of.kind, of.version, 20)
-		must(t, err)
-	}
+	return &truthLab{Topology: top, t: t, box: b}
+}
+
+// webOf has the targets on the Internet accept connections, as most do.
+func webOf(t *testing.T, top *lab.Topology) {
+	web, err := top.Internet.Listen("tcp", "[::]:443")
+	must(t, err)
+	t.Cleanup(func() { _ = web.Close() })
+}
+
+// streamsOf starts the client's streams, and waits until all is well.
+func (l *truthLab) streamsOf(start func(lab.Kind, lab.Version) *lab.Stream) {
+	l.streams = map[string]*lab.Stream{"udp4": start(lab.UDP, lab.IPv4),
+		"udp6": start(lab.UDP, lab.IPv6), "tcp4": start(lab.TCP, lab.IPv4),
+		"dns4": start(lab.DNS, lab.IPv4)}
 	l.awaitWell("the start")
-	return l
 }
 
 // awaitWell waits until nothing is wrong and every stream is answered.
@@ -460,7 +503,8 @@ func (l *truthLab) check(s brokenState) {
 	l.box.sh("nft delete table inet foreign 2>/dev/null; ip rule del pref 100 2>/dev/null; " +
 		"nft delete table netdev foreign 2>/dev/null; iptables -t raw -F PREROUTING")
 	for _, program := range []string{"iptables-legacy", "ip6tables-legacy"} {
-		l.box.sh(program + " -P FORWARD ACCEPT; " + program + " -F FORWARD")
+		l.box.sh(program + " -P FORWARD ACCEPT; " + program + " -F FORWARD; " + program +
+			" -F INPUT")
 	}
 }
 
