@@ -43,7 +43,7 @@ func chain(f Facts) []check {
 	if f.Daemon != nil && f.Daemon.Reach.Message != "" {
 		line = append(line, reach)
 		checks = append(checks, check{reach, []string{defaultRoute}, func(f Facts) Result {
-			return failed(f.Daemon.Reach.Message, f.Daemon.Reach.Remedy)
+			return f.Daemon.Reach.as(Failed)
 		}})
 	}
 	asking := line // what asks now needs one connection more
@@ -86,7 +86,7 @@ func daemonChecks(d Daemon, line []string) []check {
 				func(Facts) Result { return lookProbes(e) }})
 		if e.Prefix.Message != "" {
 			checks = append(checks, check{"prefix " + e.Name, []string{name},
-				func(Facts) Result { return warning(e.Prefix.Message, e.Prefix.Remedy) }})
+				func(Facts) Result { return e.Prefix.as(Warning) }})
 		}
 	}
 	for _, p := range d.Policies {
@@ -102,7 +102,7 @@ func daemonChecks(d Daemon, line []string) []check {
 	}
 	if d.IPTables.Message != "" {
 		checks = append(checks, check{"iptables", nil,
-			func(Facts) Result { return warning(d.IPTables.Message, d.IPTables.Remedy) }})
+			func(Facts) Result { return d.IPTables.as(Warning) }})
 	}
 	for _, p := range d.Problems {
 		if p.Name != connections {
@@ -122,12 +122,15 @@ func (d *Daemon) problem(name string) int {
 
 // result tells what the daemon found.
 func (p Problem) result(Facts) Result {
-	r := warning(p.Message, p.Remedy)
 	if p.Fails {
-		r.Verdict = Failed
+		return p.as(Failed)
 	}
-	r.Command = p.Command
-	return r
+	return p.as(Warning)
+}
+
+// as returns a result that is the trouble.
+func (t Trouble) as(v Verdict) Result {
+	return Result{Verdict: v, Message: t.Message, Remedy: t.Remedy, Command: t.Command}
 }
 
 func needsOf(e Egress, line []string) []string {
@@ -177,7 +180,7 @@ func lookAddress(f Facts) Result {
 
 func lookDefault(f Facts) Result {
 	if f.Daemon != nil && f.Daemon.Down.Message != "" {
-		return failed(f.Daemon.Down.Message, f.Daemon.Down.Remedy)
+		return f.Daemon.Down.as(Failed)
 	}
 	if len(f.Host.Defaults) == 0 {
 		return failed("this box has no Internet connection: no default route",
@@ -306,9 +309,9 @@ func lookDaemon(f Facts) Result {
 func lookService(d Daemon) Result {
 	switch {
 	case d.Service.Message != "":
-		return failed(d.Service.Message, d.Service.Remedy)
+		return d.Service.as(Failed)
 	case d.Unwell.Message != "":
-		return warning(d.Unwell.Message, d.Unwell.Remedy)
+		return d.Unwell.as(Warning)
 	}
 	return ok("running")
 }
@@ -319,7 +322,7 @@ func lookNetwork(n Network) Result {
 		return failed(cmp.Or(n.Trouble.Message, "state: "+n.Status),
 			cmp.Or(n.Trouble.Remedy, "wait a few seconds, and ask again"))
 	case n.Trouble.Message != "":
-		return warning(n.Trouble.Message, n.Trouble.Remedy)
+		return n.Trouble.as(Warning)
 	}
 	return ok("%s, %s", n.Iface, words(n.Addresses))
 }
@@ -355,7 +358,7 @@ func lookProbes(e Egress) Result {
 	case e.Answers:
 		return ok("answered in %s", e.RTT.Round(100*time.Microsecond))
 	case e.Trouble.Message != "":
-		return failed(e.Trouble.Message, e.Trouble.Remedy)
+		return e.Trouble.as(Failed)
 	}
 	return failed("nothing beyond it answers", "")
 }

@@ -73,20 +73,23 @@ var cases = []struct {
 		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "friend", "provider is down"
 	}, []string{resolving}},
 	{"router-passes-nothing", func(f *Facts) {
-		f.Daemon.Reach = Trouble{"nothing on the Internet answers this box", "restart the router"}
+		f.Daemon.Reach = Trouble{Message: "nothing on the Internet answers this box",
+			Remedy: "restart the router"}
 		f.Host.Lookups[0].Err = "lookup vpn.example on 192.168.1.1:53: i/o timeout"
 		f.Daemon.Egresses[0] = Egress{Name: "provider", Kind: "openvpn", State: "backoff"}
 		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "", "none of its exits is connected"
 	}, []string{reach}},
 	{"connections-full", func(f *Facts) {
-		f.Daemon.Problems = []Problem{{Name: connections, Fails: true, Command: "sysctl -w x=2",
-			Trouble: Trouble{"new connections get no answer", "let it follow more"}}}
+		f.Daemon.Problems = []Problem{{Name: connections, Fails: true, Trouble: Trouble{
+			Message: "new connections get no answer", Remedy: "let it follow more",
+			Command: "sysctl -w x=2"}}}
 		f.Host.Lookups[0].Err = "lookup vpn.example on 192.168.1.1:53: operation not permitted"
 	}, []string{connections}},
 	{"another-fault-than-a-name", func(f *Facts) {
 		f.Host.Lookups[0].Err = "lookup vpn.example on 192.168.1.1:53: no such host"
 		f.Daemon.Egresses[0] = Egress{Name: "provider", Kind: "openvpn", State: "auth-failed",
-			Trouble: Trouble{"the server rejected the user name or password", "correct them"}}
+			Trouble: Trouble{Message: "the server rejected the user name or password",
+				Remedy: "correct them"}}
 		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "friend", "provider is down"
 	}, []string{resolving, "egress provider"}},
 	{"retired-server", func(f *Facts) {
@@ -102,14 +105,15 @@ var cases = []struct {
 	{"wrong-credentials", func(f *Facts) {
 		f.Daemon.Egresses[0] = Egress{Name: "provider", Kind: "openvpn", State: "auth-failed",
 			Trouble: Trouble{
-				"tunnel provider is auth-failed: the provider refuses user name or password",
-				"correct them in provider.auth, then: systemctl reload ztbridge"}}
+				Message: "tunnel provider is auth-failed: the provider refuses user name or password",
+				Remedy:  "correct them in provider.auth, then: systemctl reload ztbridge"}}
 		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "friend", "provider is down"
 	}, []string{"egress provider"}},
 	{"not-authorised", func(f *Facts) {
 		f.Daemon.Networks[0].Status, f.Daemon.Networks[0].Addresses = "access-denied", nil
-		f.Daemon.Networks[0].Trouble = Trouble{"network abcdef0123000001 does not let this box in",
-			"authorise member 1122334455 at its controller"}
+		f.Daemon.Networks[0].Trouble = Trouble{
+			Message: "network abcdef0123000001 does not let this box in",
+			Remedy:  "authorise member 1122334455 at its controller"}
 		f.Daemon.Egresses[1] = Egress{Name: "friend", Kind: "zerotier", Network: "home",
 			State: "down"}
 	}, []string{"network home"}},
@@ -134,17 +138,18 @@ var cases = []struct {
 		f.Daemon.Egresses[0].State, f.Daemon.Egresses[0].Answers, f.Daemon.Egresses[0].RTT = "degraded", false, 0
 		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "friend",
 			"provider does not answer probes"
-		f.Daemon.Unwell = Trouble{"no ZeroTier root answers", "check that UDP port 9993 may leave"}
+		f.Daemon.Unwell = Trouble{Message: "no ZeroTier root answers",
+			Remedy: "check that UDP port 9993 may leave"}
 	}, []string{"probes provider"}},
 	{"member-away-and-prefix-lost", func(f *Facts) {
 		f.Daemon.Egresses[1] = Egress{Name: "friend", Kind: "zerotier", Network: "home",
 			State: "unreachable",
-			Trouble: Trouble{"neither the member of friend nor anything behind it answers",
-				"see whether that machine runs"}}
+			Trouble: Trouble{Message: "neither the member of friend nor anything behind it answers",
+				Remedy: "see whether that machine runs"}}
 		f.Daemon.Egresses = append(f.Daemon.Egresses,
 			Egress{Name: "direct", Kind: "wan", State: "up", Usable: true, Answers: true,
-				Prefix: Trouble{"answers to addresses of 2001:db8:1:2:8000::/80 do not come back",
-					"have it routed to this box"}})
+				Prefix: Trouble{Message: "answers to addresses of 2001:db8:1:2:8000::/80 do not come back",
+					Remedy: "have it routed to this box"}})
 	}, []string{"egress friend"}},
 	{"own-resolver", func(f *Facts) {
 		f.Host.Resolvers = []Resolver{{Addr: netip.IPv4Unspecified(), Program: "dnsmasq"},

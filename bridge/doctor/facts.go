@@ -81,14 +81,16 @@ type Daemon struct {
 }
 
 // Trouble is something wrong; the zero value is none.
-type Trouble struct{ Message, Remedy string }
+type Trouble struct {
+	Message, Remedy string
+	Command         string // a shell command that is the remedy, where one is
+}
 
 // Problem is what status tells and no check of doctor's own finds.
 type Problem struct {
 	Trouble
-	Name    string // of the check
-	Command string // a shell command that is the remedy, where one is
-	Fails   bool   // clients are cut off; else a warning
+	Name  string // of the check
+	Fails bool   // clients are cut off; else a warning
 }
 
 // Network is the box's membership in a ZeroTier network. Without a daemon only ID and Name are

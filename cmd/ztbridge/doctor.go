@@ -212,8 +212,7 @@ func problems(s api.Status) []doctor.Problem {
 		}
 		name := strings.ReplaceAll(string(c.Code), "-", " ")
 		out = append(out, doctor.Problem{Name: name, Fails: c.Severity == health.Error,
-			Command: c.Command,
-			Trouble: doctor.Trouble{Message: c.Message, Remedy: c.Remedy}})
+			Trouble: doctor.Trouble{Message: c.Message, Remedy: c.Remedy, Command: c.Command}})
 	}
 	return out
 }
@@ -248,7 +247,7 @@ func trouble(s api.Status, least health.Severity, subject string,
 	matches func(health.Code) bool) doctor.Trouble {
 	for _, c := range s.Conditions {
 		if c.Severity.AtLeast(least) && c.Subject == subject && matches(c.Code) {
-			return doctor.Trouble{Message: c.Message, Remedy: c.Remedy}
+			return doctor.Trouble{Message: c.Message, Remedy: c.Remedy, Command: c.Command}
 		}
 	}
 	return doctor.Trouble{}

@@ -28,8 +28,8 @@ type connTable struct {
 	at      time.Time // when a full table was seen to drop some; zero: never
 }
 
-// observe returns how many connections are followed, if those are so many that packets of new ones
-// were dropped within fullFor; else 0.
+// observe returns the limit, if so many connections are followed that packets of new ones were
+// dropped within fullFor; else 0.
 func (t *connTable) observe(now time.Time, count, limit int, dropped uint64) int {
 	crowded := limit > 0 && count >= limit/100*fullShare
 	if crowded && (t.looked && dropped > t.dropped || count >= limit) {
@@ -39,11 +39,11 @@ func (t *connTable) observe(now time.Time, count, limit int, dropped uint64) int
 	if !crowded || t.at.IsZero() || now.Sub(t.at) >= fullFor {
 		return 0
 	}
-	return count
+	return limit
 }
 
-// conntrackFull returns how many connections the host follows, if its table of them is full. It
-// returns 0 where that is unknown.
+// conntrackFull returns how many connections the host follows at most, if its table of them is
+// full. It returns 0 where that is unknown.
 func (k *Kernel) conntrackFull() int {
 	count, limit := readNumber("net/netfilter/nf_conntrack_count"),
 		readNumber("net/netfilter/nf_conntrack_max")

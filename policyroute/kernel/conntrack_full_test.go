@@ -21,9 +21,9 @@ func TestConnTable(t *testing.T) {
 		"races of a quiet host":      {{0, 5, 3, 0}, {10 * time.Second, 5, 9, 0}},
 		"crowded, and drops nothing": {{0, 980, 7, 0}, {10 * time.Second, 990, 7, 0}},
 		"full when first looked at":  {{0, 1000, 7, 1000}},
-		"drops, then is emptied":     {{0, 950, 7, 0}, {time.Second, 960, 9, 960}, {2 * time.Second, 40, 9, 0}},
-		"drops, then is just crowded": {{0, 950, 7, 0}, {time.Second, 960, 9, 960},
-			{20 * time.Second, 950, 9, 950}, {fullFor + time.Second, 950, 9, 0}},
+		"drops, then is emptied":     {{0, 950, 7, 0}, {time.Second, 960, 9, limit}, {2 * time.Second, 40, 9, 0}},
+		"drops, then is just crowded": {{0, 950, 7, 0}, {time.Second, 960, 9, limit},
+			{20 * time.Second, 950, 9, limit}, {fullFor + time.Second, 950, 9, 0}},
 	} {
 		var table connTable
 		for i, l := range looks {

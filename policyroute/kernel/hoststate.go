@@ -26,8 +26,8 @@ type HostState struct {
 	// ConntrackMax is how many connections the host follows at most (nf_conntrack_max). It is 0 if
 	// that is unknown or the kernel cannot count connections by source.
 	ConntrackMax int
-	// ConntrackFull is how many connections the host follows, if those are so many that packets of
-	// new ones were dropped in the last half minute; else 0.
+	// ConntrackFull is how many connections the host follows at most, if it follows so many that
+	// packets of new ones were dropped in the last half minute; else 0.
 	ConntrackFull int
 	// Neighbours are how many neighbours the host keeps at most without us, of all its links
 	// (gc_thresh3); none of an IP version for which that is another namespace's.
