@@ -189,9 +189,13 @@ func lookDefault(f Facts) Result {
 	return ok("%s", strings.Join(f.Host.Defaults, "; "))
 }
 
+// clockSlack is how far files may be ahead of a clock: one that runs in another time zone until it is
+// set leaves such.
+const clockSlack = 24 * time.Hour
+
 func lookClock(f Facts) Result {
 	now := f.Now.UTC().Format(time.RFC3339)
-	if f.Now.Before(f.Host.Latest) {
+	if f.Now.Add(clockSlack).Before(f.Host.Latest) {
 		return failed(
 			fmt.Sprintf(
 				"the clock says %s, but files here are from %s: certificates will look wrong",

@@ -144,7 +144,7 @@ func (p *program) daemonFacts(ctx context.Context, s api.Status) (*doctor.Daemon
 		Service:   trouble(s, health.Error, "", inArea(health.Service)),
 		Unwell:    trouble(s, health.Warning, "", inArea(health.Service)),
 		Down:      trouble(s, health.Error, "", oneOf(health.WANDown)),
-		Reach:     trouble(s, health.Error, "", oneOf(health.WANSilent)),
+		Reach:     trouble(s, health.Error, "", reaching),
 		Reconcile: s.Reconcile.Error,
 		IPTables:  trouble(s, health.Warning, "", oneOf(health.IPTables)),
 		Problems:  problems(s),
@@ -206,8 +206,8 @@ func problems(s api.Status) []doctor.Problem {
 			area == health.Service || area == health.Tunnel ||
 			oneOf(health.IPTables, health.PrefixUnusable, health.MemberUnreachable,
 				health.EgressRing, health.ViaUnusable, health.ProbesUnanswered,
-				health.ReconcileFailed, health.WANDown, health.WANSilent,
-				health.ClockWrong)(c.Code) {
+				health.ReconcileFailed, health.WANDown, health.ClockWrong)(c.Code) ||
+			c.Subject == "" && reaching(c.Code) {
 			continue
 		}
 		name := strings.ReplaceAll(string(c.Code), "-", " ")
@@ -252,6 +252,9 @@ func trouble(s api.Status, least health.Severity, subject string,
 	}
 	return doctor.Trouble{}
 }
+
+// reaching tells codes of a box that reaches nothing beyond its router.
+var reaching = oneOf(health.WANSilent, health.WANSignIn)
 
 func inArea(area health.Area) func(health.Code) bool {
 	return func(c health.Code) bool { return health.AreaOf(c) == area }

@@ -112,7 +112,12 @@ func (p *program) explain(cmd *cobra.Command, of netip.Addr, asJSON bool) error 
 	if err != nil {
 		return err
 	}
-	return p.show(e, api.RenderExplanation(e), asJSON)
+	text := api.RenderExplanation(e)
+	// Rules are one thing, and whether packets get through another.
+	if s, err := p.daemon().Status(cmd.Context()); err == nil && s.State != api.Working {
+		text = strings.TrimRight(text, "\n") + "\n\nThe box as a whole: " + s.Summary + "\n"
+	}
+	return p.show(e, text, asJSON)
 }
 
 // draw returns what a person reads: with -v all there is.
