@@ -310,6 +310,12 @@ var elsewhere = []brokenState{
 		brk:  shell("ip neigh replace 198.51.100.1 lladdr 02:00:00:00:00:99 dev wan0 nud permanent"),
 		code: health.WANSilent, dead: all, says: []string{"over IPv4", "02:00:00:00:00:99"},
 		headline: "othing on the Internet answers this box"},
+	{name: "a line that is dead and comes before another",
+		brk: shell("ip route add default via 192.168.50.20 dev lan0 metric 50; " +
+			"ip route del default via 198.51.100.1; " +
+			"ip route add default via 198.51.100.1 dev wan0 metric 100"),
+		code: health.WANSilent, dead: all, says: []string{"over IPv4", "192.168.50.20"},
+		headline: "othing on the Internet answers this box"},
 	{name: "a network that wants a sign-in",
 		brk: wantsSignInBy(func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://login.hotel.lab/", http.StatusFound)
@@ -501,7 +507,8 @@ func (l *truthLab) check(s brokenState) {
 	}
 	l.awaitWell(s.name)
 	l.box.sh("nft delete table inet foreign 2>/dev/null; ip rule del pref 100 2>/dev/null; " +
-		"nft delete table netdev foreign 2>/dev/null; iptables -t raw -F PREROUTING")
+		"nft delete table netdev foreign 2>/dev/null; iptables -t raw -F PREROUTING; " +
+		"ip route del default metric 100 2>/dev/null && ip route add default via 198.51.100.1; true")
 	for _, program := range []string{"iptables-legacy", "ip6tables-legacy"} {
 		l.box.sh(program + " -P FORWARD ACCEPT; " + program + " -F FORWARD; " + program +
 			" -F INPUT")

@@ -38,7 +38,7 @@ func wanProblems(in Input) []health.Problem {
 				s.SignIn),
 			Remedy: remedySignIn}}
 	case decide.UplinkSilent(s):
-		return []health.Problem{fixedRouter(s, health.Problem{Code: health.WANSilent,
+		return []health.Problem{lineProblem(s, health.Problem{Code: health.WANSilent,
 			Message: fmt.Sprintf("nothing on the Internet answers this box: %s passes nothing "+
 				"on", gatewayOf(s.Host, policyroute.Families[:]...)),
 			Remedy: remedy}, policyroute.Families[:]...)}
@@ -50,7 +50,7 @@ func wanProblems(in Input) []health.Problem {
 		}
 		// What needs the other version alone is not concerned.
 		if e := waitsOver(s, f); e != "" {
-			out = append(out, fixedRouter(s, health.Problem{Code: health.WANSilent,
+			out = append(out, lineProblem(s, health.Problem{Code: health.WANSilent,
 				Message: fmt.Sprintf("nothing on the Internet answers this box over %s: %s "+
 					"passes none of it on, and %s needs it", familyName(f),
 					gatewayOf(s.Host, f), e),
@@ -58,6 +58,22 @@ func wanProblems(in Input) []health.Problem {
 		}
 	}
 	return append(out, signIns(in)...)
+}
+
+// lineProblem adds what helps beside the router: what somebody has fixed of it, or another line.
+func lineProblem(s decide.Snapshot, p health.Problem, of ...policyroute.Family) health.Problem {
+	p = fixedRouter(s, p, of...)
+	for _, r := range s.Host.Defaults {
+		first := s.Host.Default(r.Family)
+		if p.Command == "" && slices.Contains(of, r.Family) && r.Iface != first.Iface &&
+			first.Gateway.IsValid() {
+			p.Remedy += fmt.Sprintf("; or use this box's other line, %s: take away the default "+
+				"route by %s, which comes first", r.Iface, first.Iface)
+			p.Command = fmt.Sprintf("ip route del default via %s dev %s metric %d",
+				first.Gateway, first.Iface, first.Metric)
+		}
+	}
+	return p
 }
 
 // fixedRouter tells that somebody has fixed the router's hardware address, if so: where that is

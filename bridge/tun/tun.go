@@ -158,7 +158,10 @@ func makeNode(path string, uid int, rdev uint64) error {
 		return fmt.Errorf("%s is mounted nodev; make %s readable and writable for all (chmod 666)",
 			filepath.Dir(path), device)
 	}
-	if err := unix.Mknod(path, unix.S_IFCHR|0o600, int(rdev)); err != nil {
+	switch err := unix.Mknod(path, unix.S_IFCHR|0o600, int(rdev)); {
+	case errors.Is(err, unix.EPERM): // as a service may not
+		return fmt.Errorf("%w; make %s readable and writable for all: chmod 666 %[2]s", err, device)
+	case err != nil:
 		return err
 	}
 	if err := os.Lchown(path, uid, -1); err != nil {
