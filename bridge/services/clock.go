@@ -33,3 +33,12 @@ func clockProblems(now time.Time, files ...string) []health.Problem {
 	}
 	return nil
 }
+
+// Problems returns what is wrong beside what Fill tells.
+func (d *Set) Problems() []health.Problem {
+	disks := d.disk.Problems()
+	if len(disks) == 0 { // it may be the same disk
+		disks = d.runDisk.Problems()
+	}
+	return append(clockProblems(time.Now(), d.current.Load().file), disks...)
+}

@@ -47,7 +47,7 @@ func TestPathsForgetClients(t *testing.T) {
 	for _, key := range []string{"stays", "goes"} {
 		p.traced[key], p.found.Traced[key], p.found.Blocks[key] = time.Now(), true, kernel.Block{}
 	}
-	p.set(decide.Decision{PathClients: []decide.PathClient{{Key: "stays"}}}, nil)
+	p.set(decide.Snapshot{}, decide.Decision{PathClients: []decide.PathClient{{Key: "stays"}}}, nil)
 	st := p.status()
 	if len(p.traced) != 1 || len(st.Traced) != 1 || len(st.Blocks) != 1 || !st.Traced["stays"] {
 		t.Errorf("kept: %v, %+v", p.traced, st)

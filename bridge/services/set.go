@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -17,7 +16,6 @@ import (
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/diskcheck"
 	"ztbridge/bridge/exitaddr"
-	"ztbridge/bridge/health"
 	"ztbridge/bridge/openvpn/client"
 	"ztbridge/bridge/openvpn/process"
 	"ztbridge/bridge/portal"
@@ -325,21 +323,6 @@ func (s *services) tunnelStatuses() map[string]client.Status {
 	return out
 }
 
-// fixedRouters returns what somebody fixed for the host's routers, of IP versions that are silent.
-func (d *Set) fixedRouters(s decide.Snapshot) map[policyroute.Family]net.HardwareAddr {
-	out := map[policyroute.Family]net.HardwareAddr{}
-	for _, f := range policyroute.Families {
-		r := s.Host.Default(f)
-		if d.env.Kernel == nil || !decide.UplinkSilentOver(s, f) || !r.Gateway.IsValid() {
-			continue
-		}
-		if mac := d.env.Kernel.FixedNeighbour(r.Iface, r.Gateway); mac != nil {
-			out[f] = mac
-		}
-	}
-	return out
-}
-
 // probes returns the status of each prober, by name of egress.
 func (s *services) probes() map[string]probe.Status {
 	out := map[string]probe.Status{}
@@ -347,15 +330,6 @@ func (s *services) probes() map[string]probe.Status {
 		out[name] = p.Status()
 	}
 	return out
-}
-
-// Problems returns what is wrong beside what Fill tells.
-func (d *Set) Problems() []health.Problem {
-	disks := d.disk.Problems()
-	if len(disks) == 0 { // it may be the same disk
-		disks = d.runDisk.Problems()
-	}
-	return append(clockProblems(time.Now(), d.current.Load().file), disks...)
 }
 
 // NextLook returns when a snapshot will differ only because time has passed; zero if never.

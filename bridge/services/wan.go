@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -134,4 +135,19 @@ func (d *Set) resolverTask(e config.Egress, index int) task {
 		key:  fmt.Sprintf("resolver %s %v %x %+v", e.Name, cfg.Listen, cfg.Mark, cfg.Upstreams),
 		run:  func(ctx context.Context) error { return resolver.New(cfg).Run(ctx) },
 	}
+}
+
+// fixedRouters returns what somebody fixed for the host's routers, of IP versions that are silent.
+func (d *Set) fixedRouters(s decide.Snapshot) map[policyroute.Family]net.HardwareAddr {
+	out := map[policyroute.Family]net.HardwareAddr{}
+	for _, f := range policyroute.Families {
+		r := s.Host.Default(f)
+		if d.env.Kernel == nil || !decide.UplinkSilentOver(s, f) || !r.Gateway.IsValid() {
+			continue
+		}
+		if mac := d.env.Kernel.FixedNeighbour(r.Iface, r.Gateway); mac != nil {
+			out[f] = mac
+		}
+	}
+	return out
 }
