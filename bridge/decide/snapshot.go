@@ -27,8 +27,8 @@ type Snapshot struct {
 	Probes   map[string]probe.Status  // by name of egress
 	// Uplink is what answers this box by its own line; it is asked only while no egress answers.
 	Uplink probe.Status
-	// FixedRouters are the hardware addresses that somebody has fixed for the host's own routers. It
-	// is looked for only while nobody answers by its own line.
+	// FixedRouters are the hardware addresses that somebody has fixed for the host's own routers.
+	// They are looked for only while nobody answers by its own line.
 	FixedRouters map[policyroute.Family]net.HardwareAddr
 	// SignIn is the host that the uplink's network leads web requests to, or portal.OwnPage; empty
 	// if it does neither. It is looked for only while no egress answers, too.

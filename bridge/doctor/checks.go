@@ -189,8 +189,8 @@ func lookDefault(f Facts) Result {
 	return ok("%s", strings.Join(f.Host.Defaults, "; "))
 }
 
-// clockSlack is how far files may be ahead of a clock: one that runs in another time zone until it is
-// set leaves such.
+// clockSlack is how far files may be ahead of a clock: one that runs in another time zone until it
+// is set leaves such.
 const clockSlack = 24 * time.Hour
 
 func lookClock(f Facts) Result {

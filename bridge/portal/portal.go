@@ -21,8 +21,8 @@ const (
 	maxHost = 253
 )
 
-// OwnPage stands for a host where the network leads requests nowhere, and answers them itself. Hosts
-// that are there may have pages, too: it counts where they do not answer anything else.
+// OwnPage stands for a host where the network leads requests nowhere, and answers them itself.
+// Hosts that are there may have pages, too: it counts where they do not answer anything else.
 const OwnPage = "itself"
 
 // Config says whom to ask.
@@ -64,8 +64,8 @@ func (c *Checker) SetActive(active bool) {
 	}
 }
 
-// Page returns the host that the network leads web requests to, or OwnPage; empty if it leads them nowhere, or
-// that is not known.
+// Page returns the host that the network leads web requests to, or OwnPage; empty if it leads them
+// nowhere, or that is not known.
 func (c *Checker) Page() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -8,8 +8,8 @@ import (
 	"ztbridge/bridge/health"
 )
 
-// clockSlack is how far files may be ahead of the clock: one that runs in another time zone until it
-// is set, as soon as there is a network, leaves such.
+// clockSlack is how far files may be ahead of the clock: one that runs in another time zone until
+// it is set, as soon as there is a network, leaves such.
 const clockSlack = 24 * time.Hour
 
 // clockProblems tells of a clock that shows a time before this program or one of the files was

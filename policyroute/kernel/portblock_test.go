@@ -7,7 +7,8 @@ import (
 	"ztbridge/policyroute"
 )
 
-// PortBlocks finds what keeps everybody from a port, and claims nothing that only a packet can tell.
+// PortBlocks finds what keeps everybody from a port, and claims nothing that only a packet can
+// tell.
 func TestPortBlocks(t *testing.T) {
 	needs(t, "nft", "iptables")
 	th := newThread(t)
