@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -36,29 +37,26 @@ func LoadPortable(path string) (Portable, error) {
 		return Portable{}, err
 	}
 	p := Portable{Text: text, Files: map[string]string{}, ZeroTierHome: d.cfg.ZeroTier.Home}
-	outside := map[*yaml.Node]string{}
-	for _, node := range slices.Clone(d.paths) {
-		file, _ := value{d: d, node: node}.path()
-		name, inside := nameInside(d.base, file)
+	var outside []namedPath
+	for _, n := range d.paths {
+		name, inside := nameInside(d.base, n.path)
 		switch {
-		case file == p.ZeroTierHome: // not a file of the configuration
+		case n.path == p.ZeroTierHome: // not a file of the configuration
 		case inside:
-			p.add(name, file)
+			p.add(name, n.path)
 		default:
-			outside[node] = file
+			outside = append(outside, n)
 		}
 	}
+	slices.SortFunc(outside, func(a, b namedPath) int { // the end first: what is before stays in place
+		return cmp.Or(b.node.Line-a.node.Line, b.node.Column-a.node.Column)
+	})
 	var errs Errors
-	for _, node := range slices.Backward(d.paths) { // the end first: what is before stays in place
-		file, found := outside[node]
-		if !found {
-			continue
-		}
-		delete(outside, node)
-		name := p.nameOutside(file)
-		p.add(name, file)
-		if p.Text, err = replaceScalar(p.Text, node, name); err != nil {
-			errs = append(errs, &Error{Position: value{d: d, node: node}.pos(), Err: ErrSyntax,
+	for _, n := range outside {
+		name := p.nameOutside(n.path)
+		p.add(name, n.path)
+		if p.Text, err = replaceScalar(p.Text, n.node, name); err != nil {
+			errs = append(errs, &Error{Position: value{d: d, node: n.node}.pos(), Err: ErrSyntax,
 				Problem: err.Error(), Remedy: "write the file's name on one line, plainly"})
 		}
 	}

@@ -70,6 +70,20 @@ func TestPortable(t *testing.T) {
 	}
 }
 
+// Names on one line are replaced wherever they stand, whatever the order in which they are read.
+func TestPortableOnOneLine(t *testing.T) {
+	dir, elsewhere := folder(t), folder(t)
+	write(t, filepath.Join(elsewhere, "pw"), "secret\n", 0o600)
+	path := filepath.Join(dir, "ztbridge.yaml")
+	write(t, path, "{zerotier: {networks: [abcdef0123000001]}, egress: {a: {openvpn: {profile: "+
+		elsewhere+"/provider.ovpn}}}, metrics: {listen: 127.0.0.1:9790, username: u, "+
+		"password_file: "+elsewhere+"/pw}}\n", 0o600)
+	p, err := LoadPortable(path)
+	if err != nil || strings.Contains(string(p.Text), elsewhere) || len(p.Files) != 2 {
+		t.Errorf("%v; files %q, the text became\n%s", err, p.Files, p.Text)
+	}
+}
+
 // A configuration that would not come back is not taken.
 func TestPortableRefuses(t *testing.T) {
 	dir := folder(t)

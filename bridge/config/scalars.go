@@ -173,21 +173,17 @@ func (v value) path() (string, bool) {
 		return "", false
 	}
 	_, elsewhere := v.d.sources[v.node] // a variable or a flag
-	if !elsewhere {
-		v.d.paths = append(v.d.paths, v.node)
+	if !elsewhere && !filepath.IsAbs(text) {
+		text = filepath.Join(v.d.base, text)
 	}
-	if filepath.IsAbs(text) {
-		return filepath.Clean(text), true
-	}
-	base := v.d.base
-	if elsewhere {
-		base = ""
-	}
-	abs, err := filepath.Abs(filepath.Join(base, text))
+	abs, err := filepath.Abs(text)
 	if err != nil {
 		v.fail(ErrFile, fmt.Sprintf("the working directory is unknown: %v", err),
 			"write the absolute path")
 		return "", false
+	}
+	if !elsewhere {
+		v.d.paths = append(v.d.paths, namedPath{v.node, abs})
 	}
 	return abs, true
 }

@@ -25,12 +25,18 @@ type decoder struct {
 	// where remembers the position of names for checks that look at the whole.
 	where  map[string]Position
 	claims []claim
-	paths  []*yaml.Node // of the file, where it names files
+	paths  []namedPath
 	// secrets are the files with one secret each.
 	secrets []secretLine
 	// egressNames are all names under `egress`, those of faulty ones included: one mistake is
 	// reported once.
 	egressNames []string
+}
+
+// namedPath is where the file names another one, or a folder, and its absolute path.
+type namedPath struct {
+	node *yaml.Node
+	path string
 }
 
 func (d *decoder) fail(at Position, class error, problem, remedy string) {
