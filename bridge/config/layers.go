@@ -46,8 +46,8 @@ var layered = map[string]bool{
 // programVariables belong to the command line and not to the configuration.
 var programVariables = []string{"ZTBRIDGE_CONFIG", "ZTBRIDGE_STATE_DIR", "ZTBRIDGE_RUNTIME_DIR"}
 
-// EnvName returns the variable that sets a key.
-func EnvName(key string) string {
+// envName returns the variable that sets a key.
+func envName(key string) string {
 	return envPrefix + "_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
@@ -74,7 +74,7 @@ func (d *decoder) layer(root *yaml.Node, overrides Overrides) {
 	}
 	for _, key := range keys {
 		text := v.GetString(key)
-		source := EnvName(key)
+		source := envName(key)
 		if _, ok := overrides[key]; ok {
 			source = "--set " + key
 		} else if os.Getenv(source) == "" {
@@ -99,7 +99,7 @@ func (d *decoder) refuseUnknownOverrides(overrides Overrides) {
 func (d *decoder) warnOfUnknownVariables() {
 	var known []string
 	for key := range layered {
-		known = append(known, EnvName(key))
+		known = append(known, envName(key))
 	}
 	known = append(known, programVariables...)
 	slices.Sort(known)

@@ -74,9 +74,9 @@ func WithNetwork(before []byte, id, instead string) ([]byte, error) {
 	case is(id) >= 0:
 		return before, nil
 	case is(instead) >= 0:
-		text, err = replaceAt(text, ids[is(instead)], id)
+		text, err = replaceID(text, ids[is(instead)], id)
 	case is(networkPlaceholder) >= 0:
-		text, err = replaceAt(text, ids[is(networkPlaceholder)], id)
+		text, err = replaceID(text, ids[is(networkPlaceholder)], id)
 	case node == nil:
 		if text != "" && !strings.HasSuffix(text, "\n") {
 			text += "\n"
@@ -151,17 +151,13 @@ func networkIDs(zerotier *yaml.Node) (out []*yaml.Node) {
 	return out
 }
 
-// replaceAt replaces a scalar where it stands in the file.
-func replaceAt(text string, node *yaml.Node, with string) (string, error) {
-	lines := strings.SplitAfter(text, "\n")
-	line := lines[node.Line-1]
-	at := strings.Index(line[min(node.Column-1, len(line)):], node.Value)
-	if at < 0 {
+// replaceID replaces a network's id where it stands in the file.
+func replaceID(text string, node *yaml.Node, id string) (string, error) {
+	start, end, err := scalarSpan([]byte(text), node)
+	if err != nil {
 		return "", fmt.Errorf("line %d: %w", node.Line, ErrByHand)
 	}
-	at += node.Column - 1
-	lines[node.Line-1] = line[:at] + with + line[at+len(node.Value):]
-	return strings.Join(lines, ""), nil
+	return text[:start] + strings.Replace(text[start:end], node.Value, id, 1) + text[end:], nil
 }
 
 // Rewrite replaces the content of a file, or makes it: at once, or not at all. A link is followed.

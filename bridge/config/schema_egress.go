@@ -117,16 +117,13 @@ func (v value) words() []string {
 
 // timeOfDay returns the time since midnight of "04:30"; nil where it is none.
 func (v value) timeOfDay() *time.Duration {
-	text, ok := v.text()
+	d, ok := parsed(v, func(text string) (time.Duration, bool) {
+		d, err := clockOf(text)
+		return d, err == nil && d < 24*time.Hour
+	}, "is not a time of day", `write it as "04:30"`)
 	if !ok {
 		return nil
 	}
-	at, err := time.Parse("15:04", text)
-	if err != nil {
-		v.fail(ErrValue, fmt.Sprintf("%q is not a time of day", text), `write it as "04:30"`)
-		return nil
-	}
-	d := time.Duration(at.Hour())*time.Hour + time.Duration(at.Minute())*time.Minute
 	return &d
 }
 

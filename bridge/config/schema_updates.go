@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"regexp"
 	"time"
 )
@@ -29,23 +28,17 @@ func (d *decoder) updates(v value) {
 	})
 }
 
-var windowRE = regexp.MustCompile(`^([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)$`)
+var windowRE = regexp.MustCompile(`^([01]\d:\d\d|2[0-3]:\d\d)-([01]\d:\d\d|2[0-3]:\d\d)$`)
 
 // window decodes a part of the day.
 func (v value) window() (Window, bool) {
-	text, ok := v.text()
-	if !ok {
-		return Window{}, false
-	}
-	m := windowRE.FindStringSubmatch(text)
-	if m == nil || m[1]+m[2] == m[3]+m[4] {
-		v.fail(ErrValue, fmt.Sprintf("%q is no part of a day", text),
-			`write it as "03:00-05:00", in UTC`)
-		return Window{}, false
-	}
-	clock := func(hours, minutes string) time.Duration {
-		d, _ := time.ParseDuration(hours + "h" + minutes + "m") // the pattern has checked it
-		return d
-	}
-	return Window{clock(m[1], m[2]), clock(m[3], m[4])}, true
+	return parsed(v, func(text string) (Window, bool) {
+		m := windowRE.FindStringSubmatch(text)
+		if m == nil {
+			return Window{}, false
+		}
+		from, err := clockOf(m[1])
+		until, err2 := clockOf(m[2])
+		return Window{from, until}, err == nil && err2 == nil && from != until
+	}, "is no part of a day", `write it as "03:00-05:00", in UTC`)
 }
