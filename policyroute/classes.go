@@ -183,12 +183,13 @@ func (c *compiler) memberOf(a netip.Addr) *member {
 	return best
 }
 
-// neighbours returns the steered resolvers that are members, with the interface that leads to them.
+// neighbour is a resolver that is a member, and the interface that leads to it.
 type neighbour struct {
 	iface    string
 	resolver netip.Addr
 }
 
+// neighbours returns the members to which queries may be steered, each once.
 func (c *compiler) neighbours() []neighbour {
 	var out []neighbour
 	for i := range c.in.Egresses {

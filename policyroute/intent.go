@@ -117,8 +117,8 @@ type Egress struct {
 	NAT4   NAT
 	NAT6   NAT
 	DNS    []netip.Addr // resolvers reached through this egress; clients' port 53 is steered there
-	// Resolver is the box's own forwarder for this egress (DNS over TLS). When valid, clients' port
-	// 53 is redirected to this port of the box instead of to DNS.
+	// ResolverPort is the port of the box's own forwarder for this egress (DNS over TLS). Unless it
+	// is 0, clients' port 53 is redirected there instead of to DNS.
 	ResolverPort uint16
 }
 

@@ -288,7 +288,7 @@ func (t *tree) free(at, n int) bool {
 }
 
 // split groups the direct sub-zones of z by the bits that follow their common prefix. It makes at
-// most four groups, and no more than it takes for a group to be a leaf. A group of several becomes
+// most 16 groups, and no more than it takes for a group to be a leaf. A group of several becomes
 // a zone of its own with the label of z. Boundaries are those of addresses, and between levels
 // those of four bits: they stay when members come and go, however far away.
 func split(z *zone, leaf int) []*zone {

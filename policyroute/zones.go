@@ -23,7 +23,7 @@ type zone struct {
 // none labels addresses that no policy applies to.
 const none = -1
 
-// claim reports whether an owner applies to a prefix.
+// claim says that an owner applies to a prefix.
 type claim struct {
 	prefix netip.Prefix
 	owner  int
