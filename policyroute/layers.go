@@ -3,7 +3,7 @@ package policyroute
 import "slices"
 
 // CounterPrefix begins the names of the counters in our table: dropped_forward counts what the
-// layer forward drops or rejects.
+// layer forward drops.
 const CounterPrefix = "dropped_"
 
 // Layers returns, for each chain that packets reach, the base chain from which they do. A chain to
@@ -58,4 +58,4 @@ func (r Ruleset) Counters() map[string]string {
 }
 
 // Refuses reports whether packets that match end at the rule.
-func (r NftRule) Refuses() bool { return r.Verdict.Kind == "drop" || r.Verdict.Kind == "reject" }
+func (r NftRule) Refuses() bool { return r.Verdict == drop }

@@ -70,7 +70,6 @@ type NftRule struct {
 	DstPorts  []uint16 // with Proto
 	SrcPorts  []uint16 // with Proto, and without DstPorts
 	ICMPType  uint8    // with Proto "icmp" and V4, or "icmpv6" and V6; 0 does not match on it
-	Mark      uint32
 	CTState   []string // "established", "related", "new", "invalid", "untracked"
 	// the packet goes in the direction opposite to the connection's first (ct direction reply)
 	CTReply bool
@@ -96,12 +95,11 @@ type NftRule struct {
 
 // NftVerdict ends or continues the evaluation.
 type NftVerdict struct {
-	// "accept", "drop", "reject", "return", "jump", "goto", "masquerade", "snat", "dnat",
-	// "redirect", "notrack"
+	// "accept", "drop", "return", "jump", "goto", "masquerade", "snat", "dnat", "redirect"
 	Kind  string
 	Chain string     // of jump and goto
 	Addr  netip.Addr // of snat and dnat
-	Port  uint16     // of redirect; 0 keeps it
+	Port  uint16     // of redirect
 	// Random reports whether masquerade and snat choose any port instead of the sender's own.
 	Random bool
 }

@@ -178,7 +178,6 @@ func (r NftRule) matches() []string {
 		add(true, "meta l4proto %s", r.Proto)
 	}
 	add(r.Syn || r.SynMSS != 0, "tcp flags & (syn|rst) == syn")
-	add(r.Mark != 0, "meta mark 0x%08x", r.Mark)
 	add(len(r.CTState) > 0, "ct state %s", strings.Join(r.CTState, ","))
 	add(r.CTReply, "ct direction reply")
 	add(r.CTOriginal, "ct direction original")
@@ -209,13 +208,7 @@ func (v NftVerdict) String() string {
 	case "masquerade":
 		return v.Kind + v.random()
 	case "redirect":
-		if v.Port != 0 {
-			return "redirect to :" + strconv.Itoa(int(v.Port))
-		}
-	case "reject":
-		// The icmpx form serves both families alike; the bare word depends on the matches before
-		// it.
-		return "reject with icmpx type port-unreachable"
+		return "redirect to :" + strconv.Itoa(int(v.Port))
 	}
 	return v.Kind
 }

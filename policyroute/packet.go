@@ -232,8 +232,7 @@ func (r *NftRule) admits(p packet, oif string) bool {
 		(!r.CTReply || p.reply) &&
 		(!r.CTOriginal || !p.reply && !p.untracked) && r.CTLabel == 0 &&
 		!r.NoReturn && !r.CTFirst &&
-		(r.CTStatus == "" || p.steered) && (!r.Syn || p.proto == "tcp") && !r.LocalDst &&
-		r.Mark == 0
+		(r.CTStatus == "" || p.steered) && (!r.Syn || p.proto == "tcp") && !r.LocalDst
 }
 
 func (p packet) state() string {

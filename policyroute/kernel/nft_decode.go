@@ -99,11 +99,6 @@ func (d *decoder) meta(key expr.MetaKey) bool {
 		return d.nfproto(cmp.Data)
 	case expr.MetaKeyL4PROTO:
 		return d.l4proto(cmp.Data)
-	case expr.MetaKeyMARK:
-		if len(cmp.Data) != 4 {
-			return false
-		}
-		d.rule.Mark = binaryutil.NativeEndian.Uint32(cmp.Data)
 	default:
 		return false
 	}
@@ -114,7 +109,7 @@ func (d *decoder) meta(key expr.MetaKey) bool {
 // rule's text is the same.
 func (d *decoder) nfproto(data []byte) bool {
 	for _, f := range policyroute.Families {
-		if bytes.Equal(data, []byte{nfprotoNumber(f)}) {
+		if bytes.Equal(data, []byte{afOf(f)}) {
 			d.rule.Family = f
 			return true
 		}
@@ -320,18 +315,9 @@ func (d *decoder) verdict(x expr.Any) bool {
 			expr.VerdictJump: "jump", expr.VerdictGoto: "goto",
 		}
 		v.Kind, v.Chain = kinds[x.Kind], x.Chain
-	case *expr.Reject:
-		v.Kind = "reject"
-		return x.Type == unix.NFT_REJECT_ICMPX_UNREACH &&
-			x.Code == unix.NFT_REJECT_ICMPX_PORT_UNREACH
 	case *expr.Masq:
 		v.Kind, v.Random = "masquerade", x.FullyRandom
 		return *x == expr.Masq{FullyRandom: v.Random}
-	case *expr.Redir:
-		v.Kind = "redirect"
-		return *x == expr.Redir{}
-	case *expr.Notrack:
-		v.Kind = "notrack"
 	}
 	return v.Kind != "" && len(d.in) == 0
 }

@@ -101,9 +101,6 @@ func (e encoder) rule(r policyroute.NftRule) ([]expr.Any, error) {
 		}
 		add(syn()...)
 	}
-	if r.Mark != 0 {
-		add(meta(expr.MetaKeyMARK), eq(binaryutil.NativeEndian.PutUint32(r.Mark)))
-	}
 	if err := conntrack(r, add); err != nil {
 		return nil, err
 	}
@@ -270,18 +267,9 @@ func verdict(v policyroute.NftVerdict, add func(...expr.Any)) error {
 		add(&expr.Verdict{Kind: expr.VerdictJump, Chain: v.Chain})
 	case "goto":
 		add(&expr.Verdict{Kind: expr.VerdictGoto, Chain: v.Chain})
-	case "reject":
-		add(&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH,
-			Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH})
 	case "masquerade":
 		add(&expr.Masq{FullyRandom: v.Random})
-	case "notrack":
-		add(&expr.Notrack{})
 	case "redirect":
-		if v.Port == 0 {
-			add(&expr.Redir{})
-			return nil
-		}
 		add(&expr.Immediate{Register: reg, Data: binary.BigEndian.AppendUint16(nil, v.Port)},
 			&expr.Redir{RegisterProtoMin: reg, RegisterProtoMax: reg,
 				Flags: unix.NF_NAT_RANGE_PROTO_SPECIFIED})
@@ -294,7 +282,7 @@ func verdict(v policyroute.NftVerdict, add func(...expr.Any)) error {
 			kind = expr.NATTypeDestNAT
 		}
 		add(&expr.Immediate{Register: reg, Data: v.Addr.AsSlice()},
-			&expr.NAT{Type: kind, Family: uint32(nfprotoNumber(policyroute.FamilyOf(v.Addr))),
+			&expr.NAT{Type: kind, Family: uint32(afOf(policyroute.FamilyOf(v.Addr))),
 				RegAddrMin: reg, RegAddrMax: reg, FullyRandom: v.Random})
 	default:
 		return fmt.Errorf("verdict %q is unknown", v.Kind)
@@ -337,14 +325,7 @@ func ifname(key expr.MetaKey, name string) []expr.Any {
 }
 
 func nfproto(f policyroute.Family) []expr.Any {
-	return []expr.Any{meta(expr.MetaKeyNFPROTO), eq([]byte{nfprotoNumber(f)})}
-}
-
-func nfprotoNumber(f policyroute.Family) byte {
-	if f == policyroute.V6 {
-		return unix.NFPROTO_IPV6
-	}
-	return unix.NFPROTO_IPV4
+	return []expr.Any{meta(expr.MetaKeyNFPROTO), eq([]byte{afOf(f)})}
 }
 
 // address matches a prefix. Where its length is a whole number of bytes, only those are loaded, as

@@ -31,7 +31,7 @@ func (b *bytesOf) rule() policyroute.NftRule {
 		{{}, prefix("fd00::/8"), prefix("fd80:56c2:e21c::/88"), prefix("fd80::7/128"),
 			prefix("2000::/3")},
 	}
-	r := policyroute.NftRule{IIF: names[b.pick(4)], OIF: names[b.pick(4)], Mark: uint32(b.pick(3))}
+	r := policyroute.NftRule{IIF: names[b.pick(4)], OIF: names[b.pick(4)]}
 	r.Syn = b.pick(2) == 1
 	family := b.pick(2)
 	r.Family = []policyroute.Family{0, policyroute.Families[family]}[b.pick(2)]
@@ -54,10 +54,9 @@ func (b *bytesOf) rule() policyroute.NftRule {
 		{Meter: "rate", Rate: 1 + uint32(b.pick(256))}}[b.pick(3)]
 	address := []netip.Addr{addr("10.8.0.1"), addr("fd08::1")}[family]
 	verdicts := []policyroute.NftVerdict{
-		{}, {Kind: "accept"}, {Kind: "drop"}, {Kind: "return"}, {Kind: "reject"}, {
-			Kind: "masquerade"}, {Kind: "masquerade", Random: true}, {Kind: "notrack"},
-		{Kind: "jump", Chain: "one"}, {Kind: "goto", Chain: "two"}, {Kind: "redirect"}, {
-			Kind: "redirect", Port: 5300},
+		{}, {Kind: "accept"}, {Kind: "drop"}, {Kind: "return"},
+		{Kind: "masquerade"}, {Kind: "masquerade", Random: true},
+		{Kind: "jump", Chain: "one"}, {Kind: "goto", Chain: "two"}, {Kind: "redirect", Port: 5300},
 		{Kind: "snat", Addr: address}, {Kind: "snat", Addr: address, Random: true}, {Kind: "dnat", Addr: address},
 	}
 	switch b.pick(4) {

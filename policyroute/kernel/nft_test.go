@@ -53,21 +53,18 @@ func everyRule() policyroute.Ruleset {
 				{Proto: "icmpv6", Verdict: accept},
 				{OIF: "zt1", Family: policyroute.V6, Proto: "icmpv6", ICMPType: 137, Verdict: drop},
 				{Family: policyroute.V4, Proto: "icmp", ICMPType: 5, Verdict: accept},
-				{Mark: 0x5a540001, Verdict: do{Kind: "jump", Chain: "one"}},
 				{Syn: true, Verdict: do{Kind: "jump", Chain: "one"}},
-				{Proto: "tcp", DstPorts: []uint16{443}, Syn: true, Mark: 7, Verdict: accept},
+				{Proto: "tcp", DstPorts: []uint16{443}, Syn: true, Verdict: accept},
 				{OIF: "tunztb0", SynMSS: 1354},
 				{IIF: "tunztb0", Proto: "tcp", SynMSS: 1280},
 				{LocalDst: true, Verdict: accept},
 				{IIF: "zt1", Family: policyroute.V4, VMap: "who4"},
 				{IIF: "zt1", Family: policyroute.V6, VMap: "who6"},
 				{Family: policyroute.V4, DstVMap: "who4"},
-				{Verdict: do{Kind: "reject"}},
 			}},
 			{Name: "one", Rules: []rule{{OIF: "tunztb0", Verdict: accept},
 				{Verdict: do{Kind: "goto", Chain: "two"}}}},
-			{Name: "two", Rules: []rule{{Family: policyroute.V4, Verdict: do{Kind: "reject"}},
-				{Verdict: drop}}},
+			{Name: "two", Rules: []rule{{Family: policyroute.V4, Verdict: drop}}},
 			{Name: "empty"},
 			{Name: "dns", Hook: &policyroute.Hook{Type: "nat", Hook: "prerouting", Priority: -105},
 				Rules: []rule{
@@ -77,7 +74,6 @@ func everyRule() policyroute.Ruleset {
 						Verdict: do{Kind: "dnat", Addr: addr("fd00::53")}},
 					{Proto: "udp", DstPorts: []uint16{53},
 						Verdict: do{Kind: "redirect", Port: 5300}},
-					{Proto: "udp", DstPorts: []uint16{53}, Verdict: do{Kind: "redirect"}},
 				}},
 			{Name: "nat", Hook: &policyroute.Hook{Type: "nat", Hook: "postrouting", Priority: 95},
 				Rules: []rule{
@@ -87,10 +83,6 @@ func everyRule() policyroute.Ruleset {
 						Verdict: do{Kind: "snat", Addr: addr("2001:db8::7")}},
 					{OIF: "tunztb0", Verdict: do{Kind: "masquerade"}},
 				}},
-			{Name: "raw", Hook: &policyroute.Hook{Type: "filter", Hook: "prerouting",
-				Priority: -300}, Rules: []rule{
-				{IIF: "zt1", Verdict: do{Kind: "notrack"}},
-			}},
 		},
 	}
 }
@@ -229,7 +221,7 @@ func TestNftLargeTable(t *testing.T) {
 	}
 	for i := range 1000 {
 		want.Chains[0].Rules = append(want.Chains[0].Rules, policyroute.NftRule{
-			Mark: uint32(i + 1), Verdict: policyroute.NftVerdict{
+			Proto: "udp", DstPorts: []uint16{uint16(i + 1)}, Verdict: policyroute.NftVerdict{
 				Kind: "drop"}, Comment: "one of a thousand rules",
 		})
 	}
