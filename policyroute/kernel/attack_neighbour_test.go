@@ -167,7 +167,7 @@ func TestARPTellsNothing(t *testing.T) {
 			if name == "guard" {
 				record := filepath.Join(t.TempDir(), "record.json")
 				l.box.do(func() {
-					if err := GuardSysctls(closed, record); err != nil {
+					if err := guardSysctls(closed, record); err != nil {
 						t.Error(err)
 					}
 				})

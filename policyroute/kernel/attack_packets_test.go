@@ -221,7 +221,7 @@ net.ipv6.conf.$i.seg6_enabled=1; done`)
 				l.bring(t, state)
 				if name == "guard" {
 					l.box.do(func() {
-						if err := GuardSysctls(state, t.TempDir()+"/record"); err != nil {
+						if err := guardSysctls(state, t.TempDir()+"/record"); err != nil {
 							t.Error(err)
 						}
 					})

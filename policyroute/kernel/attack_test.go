@@ -171,7 +171,7 @@ net.ipv6.neigh.ztlab0.retrans_time_ms=1000`
 					// as the guard does after its table
 					record := filepath.Join(t.TempDir(), "record.json")
 					l.box.do(func() {
-						if err := GuardSysctls(state, record); err != nil {
+						if err := guardSysctls(state, record); err != nil {
 							t.Error(err)
 						}
 					})

@@ -141,14 +141,9 @@ func (k *Kernel) marks(rules []foreignRule, sources []Source,
 
 // foreignRules returns the rules of other programs that come before our last one.
 func (k *Kernel) foreignRules(f policyroute.Family) ([]foreignRule, error) {
-	req := k.request(unix.RTM_GETRULE, unix.NLM_F_DUMP)
-	req.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: afOf(f)}})
-	msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWRULE)
-	switch {
-	case errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, unix.EOPNOTSUPP):
-		return nil, nil
-	case err != nil:
-		return nil, fmt.Errorf("listing %s rules: %w", f, err)
+	msgs, err := k.dumpRules(f)
+	if err != nil {
+		return nil, err
 	}
 	var out []foreignRule
 	for _, m := range msgs {
@@ -369,12 +364,12 @@ func (r foreignRule) action() string {
 func (r foreignRule) String() string { return fmt.Sprintf("%d: %s", r.Priority, r.selector()) }
 
 func (r foreignRule) remove() string {
-	return fmt.Sprintf("%s rule del pref %d %s", r.program(), r.Priority, r.selector())
+	return fmt.Sprintf("%s rule del pref %d %s", ipProgram(r.Family), r.Priority, r.selector())
 }
 
-// program is ip(8) for the rule's IP version.
-func (r foreignRule) program() string {
-	if r.Family == policyroute.V6 {
+// ipProgram is ip(8) for an IP version.
+func ipProgram(f policyroute.Family) string {
+	if f == policyroute.V6 {
 		return "ip -6"
 	}
 	return "ip"

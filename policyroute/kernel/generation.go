@@ -49,11 +49,7 @@ func generationOf(m netlink.Message) (uint32, bool) {
 	if m.Header.Type != unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN || len(m.Data) < 4 {
 		return 0, false
 	}
-	attrs, err := netlink.UnmarshalAttributes(m.Data[4:])
-	if err != nil {
-		return 0, false
-	}
-	for _, a := range attrs {
+	for _, a := range attributes(m.Data[4:]) {
 		if a.Type == unix.NFTA_GEN_ID && len(a.Data) == 4 {
 			return binary.BigEndian.Uint32(a.Data), true
 		}

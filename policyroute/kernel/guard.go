@@ -27,9 +27,9 @@ func Guard(closed policyroute.Ruleset) (put bool, err error) {
 	return true, nil
 }
 
-// GuardSysctls keeps clients from configuring the box by the existing interfaces that a closed
+// guardSysctls keeps clients from configuring the box by the existing interfaces that a closed
 // state closes. recordPath is as of Options. Idempotent.
-func GuardSysctls(closed policyroute.State, recordPath string) error {
+func guardSysctls(closed policyroute.State, recordPath string) error {
 	r, err := openRecord(recordPath)
 	if err != nil {
 		return err
@@ -47,15 +47,15 @@ func GuardSysctls(closed policyroute.State, recordPath string) error {
 	return errs
 }
 
-// GuardHost does what GuardSysctls does, and adds the routing rules of a closed state. These
+// GuardHost does what guardSysctls does, and adds the routing rules of a closed state. These
 // outlast a flush of the filter. It is idempotent.
 func GuardHost(closed policyroute.State, o Options) error {
 	k, err := Open(o)
 	if err != nil {
-		return errors.Join(err, GuardSysctls(closed, o.RecordPath))
+		return errors.Join(err, guardSysctls(closed, o.RecordPath))
 	}
 	defer k.Close()
-	return errors.Join(k.addRules(closed), GuardSysctls(closed, o.RecordPath))
+	return errors.Join(k.addRules(closed), guardSysctls(closed, o.RecordPath))
 }
 
 // addRules adds the rules of a state, but none for an IP version that the kernel does not have.

@@ -217,7 +217,7 @@ func (k *Kernel) defaultRoutes(f policyroute.Family, names map[int]string) ([]De
 		if bits, _ := r.Dst.Mask.Size(); bits != 0 || !r.Dst.IP.IsUnspecified() {
 			continue
 		}
-		hops := []*netlink.NexthopInfo{{LinkIndex: r.LinkIndex, Gw: r.Gw, Via: r.Via}}
+		hops := []*netlink.NexthopInfo{{LinkIndex: r.LinkIndex, Gw: r.Gw}}
 		if len(r.MultiPath) > 0 {
 			hops = r.MultiPath
 		}

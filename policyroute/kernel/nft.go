@@ -132,12 +132,8 @@ func addMap(conn *nftables.Conn, table *nftables.Table, m policyroute.VerdictMap
 }
 
 func verdictMap(table *nftables.Table, name string, f policyroute.Family) *nftables.Set {
-	key := nftables.TypeIPAddr
-	if f == policyroute.V6 {
-		key = nftables.TypeIP6Addr
-	}
-	return &nftables.Set{Table: table, Name: name, IsMap: true, Interval: true, KeyType: key,
-		DataType: nftables.TypeVerdict}
+	return &nftables.Set{Table: table, Name: name, IsMap: true, Interval: true,
+		KeyType: addressType(f), DataType: nftables.TypeVerdict}
 }
 
 // inParts yields as much as one message can hold at a time, both ends of a range in one.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"ztbridge/policyroute"
@@ -84,13 +83,9 @@ func lastAddr(a netip.Addr) netip.Addr {
 
 // gotoTarget reads the chain out of an element's verdict, which the library leaves undecoded.
 func gotoTarget(data []byte) (string, bool) {
-	attrs, err := netlink.UnmarshalAttributes(data)
-	if err != nil {
-		return "", false
-	}
 	var chain string
 	found := false
-	for _, a := range attrs {
+	for _, a := range attributes(data) {
 		switch a.Type {
 		case unix.NFTA_VERDICT_CODE:
 			found = len(a.Data) == 4 &&

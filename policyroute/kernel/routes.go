@@ -116,19 +116,16 @@ func (k *Kernel) deadRoutes(f policyroute.Family, sources []Source) ([]Diversion
 			if r.Dst == nil {
 				continue
 			}
-			addr, _ := netip.AddrFromSlice(r.Dst.IP)
-			bits, _ := r.Dst.Mask.Size()
-			to := netip.PrefixFrom(addr.Unmap(), bits)
+			to := fromIPNet(r.Dst)
 			for _, s := range sources {
 				if !slices.ContainsFunc(s.Prefixes, func(p netip.Prefix) bool {
-					return p.Bits() <= bits && p.Contains(to.Addr())
+					return p.Bits() <= to.Bits() && p.Contains(to.Addr())
 				}) {
 					continue
 				}
-				rule := foreignRule{Rule: policyroute.Rule{Family: f}}
 				out = append(out, Diversion{Iface: s.Iface, Src: inside(to),
 					Rule:   fmt.Sprintf("route %s %s", name, to),
-					Remove: fmt.Sprintf("%s route del %s %s", rule.program(), name, to)})
+					Remove: fmt.Sprintf("%s route del %s %s", ipProgram(f), name, to)})
 			}
 		}
 	}

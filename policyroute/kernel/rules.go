@@ -29,14 +29,9 @@ var ruleActions = map[policyroute.RuleAction]uint8{
 // listRules returns our rules of one family, in the kernel's order. A rule with a property that we
 // never set is not ours, whatever its number.
 func (k *Kernel) listRules(f policyroute.Family) ([]policyroute.Rule, error) {
-	req := k.request(unix.RTM_GETRULE, unix.NLM_F_DUMP)
-	req.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: afOf(f)}})
-	msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWRULE)
-	switch {
-	case errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, unix.EOPNOTSUPP):
-		return nil, nil // a kernel without IPv6
-	case err != nil:
-		return nil, fmt.Errorf("listing %s rules: %w", f, err)
+	msgs, err := k.dumpRules(f)
+	if err != nil {
+		return nil, err
 	}
 	out := make([]policyroute.Rule, 0, len(msgs))
 	for _, m := range msgs {
@@ -45,6 +40,20 @@ func (k *Kernel) listRules(f policyroute.Family) ([]policyroute.Rule, error) {
 		}
 	}
 	return out, nil
+}
+
+// dumpRules returns the messages of all rules of one family, none where the kernel lacks IPv6.
+func (k *Kernel) dumpRules(f policyroute.Family) ([][]byte, error) {
+	req := k.request(unix.RTM_GETRULE, unix.NLM_F_DUMP)
+	req.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: afOf(f)}})
+	msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWRULE)
+	if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing %s rules: %w", f, err)
+	}
+	return msgs, nil
 }
 
 // addRule adds the rule. If a rule of equal priority and table only matches more, or is a goto to
@@ -271,6 +280,7 @@ func prefixOf(addr []byte, bits uint8) netip.Prefix {
 	return netip.PrefixFrom(a, int(bits))
 }
 
+// afOf returns the number of a family (AF_INET, AF_INET6), which netfilter has as NFPROTO_….
 func afOf(f policyroute.Family) uint8 {
 	if f == policyroute.V6 {
 		return unix.AF_INET6

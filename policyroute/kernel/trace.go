@@ -101,20 +101,7 @@ func markForTrace(conn *nftables.Conn, table *nftables.Table, iface string, src 
 	conn.AddTable(table) // or there may be none to delete
 	conn.DelTable(table)
 	conn.AddTable(table)
-	proto, offset, length := byte(unix.NFPROTO_IPV4), uint32(12), uint32(4)
-	if src.Is6() {
-		proto, offset, length = unix.NFPROTO_IPV6, 8, 16
-	}
-	name := make([]byte, unix.IFNAMSIZ)
-	copy(name, iface)
-	address := func(offset uint32) expr.Any {
-		return &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset,
-			Len: length}
-	}
-	through := func(key expr.MetaKey) []expr.Any {
-		return []expr.Any{&expr.Meta{Key: key, Register: 1},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name}}
-	}
+	family := policyroute.FamilyOf(src)
 	for _, c := range []struct {
 		name     string
 		hook     *nftables.ChainHook
@@ -122,24 +109,20 @@ func markForTrace(conn *nftables.Conn, table *nftables.Table, iface string, src 
 		of       []expr.Any
 		address  expr.Any
 	}{
-		{"question", nftables.ChainHookPrerouting, traceFirst, through(expr.MetaKeyIIFNAME),
-			address(offset)},
+		{"question", nftables.ChainHookPrerouting, traceFirst,
+			ifname(expr.MetaKeyIIFNAME, iface), addressField(family, offSaddr4, offSaddr6)},
 		// before routing, a reply still goes to the address that the source was translated to
 		{"reply", nftables.ChainHookPrerouting, traceReplies, nil,
-			&expr.Ct{Key: expr.CtKeySRC, Direction: ctDirectionOriginal, Register: 1}},
-		{"answer", nftables.ChainHookForward, traceFirst, through(expr.MetaKeyOIFNAME),
-			address(offset + length)},
+			&expr.Ct{Key: expr.CtKeySRC, Direction: ctDirectionOriginal, Register: reg}},
+		{"answer", nftables.ChainHookForward, traceFirst,
+			ifname(expr.MetaKeyOIFNAME, iface), addressField(family, offDaddr4, offDaddr6)},
 	} {
 		chain := conn.AddChain(&nftables.Chain{Name: c.name, Table: table,
 			Type: nftables.ChainTypeFilter, Hooknum: c.hook, Priority: &c.priority})
-		conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(c.of,
-			&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}},
-			c.address,
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: src.AsSlice()},
-			&expr.Immediate{Register: 1, Data: []byte{1}},
-			&expr.Meta{Key: expr.MetaKeyNFTRACE, SourceRegister: true, Register: 1},
-		)})
+		conn.AddRule(&nftables.Rule{Table: table, Chain: chain,
+			Exprs: slices.Concat(c.of, nfproto(family), []expr.Any{c.address, eq(src.AsSlice()),
+				&expr.Immediate{Register: reg, Data: []byte{1}},
+				&expr.Meta{Key: expr.MetaKeyNFTRACE, SourceRegister: true, Register: reg}})})
 	}
 	return conn.Flush()
 }
@@ -195,14 +178,10 @@ func parseTrace(m netlink.Message) (p tracePoint, verdict int32, ok bool) {
 	if m.Header.Type != unix.NFNL_SUBSYS_NFTABLES<<8|nftMsgTrace || len(m.Data) < 4 {
 		return p, 0, false
 	}
-	attrs, err := netlink.UnmarshalAttributes(m.Data[4:])
-	if err != nil {
-		return p, 0, false
-	}
 	p.family, verdict = m.Data[0], 1
 	kind := uint32(0)
-	for _, a := range attrs {
-		switch a.Type & ^uint16(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER) {
+	for _, a := range attributes(m.Data[4:]) {
+		switch a.Type {
 		case traceAttrTable:
 			p.table = unix.ByteSliceToString(a.Data)
 		case traceAttrChain:
@@ -229,12 +208,8 @@ func parseTrace(m netlink.Message) (p tracePoint, verdict int32, ok bool) {
 }
 
 func verdictOf(nested []byte) int32 {
-	attrs, err := netlink.UnmarshalAttributes(nested)
-	if err != nil {
-		return verdictAccept
-	}
-	for _, a := range attrs {
-		if a.Type&^uint16(unix.NLA_F_NESTED) == verdictAttrCode && len(a.Data) == 4 {
+	for _, a := range attributes(nested) {
+		if a.Type == verdictAttrCode && len(a.Data) == 4 {
 			// the lower half: the upper one holds the number of a queue
 			return int32(binary.BigEndian.Uint32(a.Data)) & 0xffff
 		}

@@ -9,7 +9,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/mdlayher/netlink"
 	rtnl "github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -179,11 +178,7 @@ func filterCause(m syscall.NetlinkMessage) string {
 	if m.Header.Type != unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN || len(m.Data) < 4 {
 		return ""
 	}
-	attrs, err := netlink.UnmarshalAttributes(m.Data[4:])
-	if err != nil {
-		return filterChanged
-	}
-	for _, a := range attrs {
+	for _, a := range attributes(m.Data[4:]) {
 		if a.Type == unix.NFTA_GEN_PROC_NAME {
 			return filterChanged + ", by " + unix.ByteSliceToString(a.Data)
 		}

@@ -47,14 +47,9 @@ func (k *Kernel) ipsecBlocks(f policyroute.Family, sources []Source,
 // selected returns the addresses of one side of a selector; nil stands for all.
 func selected(n *net.IPNet, f policyroute.Family) netip.Prefix {
 	if n == nil {
-		if f == policyroute.V6 {
-			return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-		}
-		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+		return f.Default()
 	}
-	addr, _ := netip.AddrFromSlice(n.IP)
-	bits, _ := n.Mask.Size()
-	return netip.PrefixFrom(addr.Unmap(), bits)
+	return fromIPNet(n)
 }
 
 // meets returns a device of the source whose packets to any of dsts, or the replies to those, a
