@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,16 +33,12 @@ func autoUpdate(log *slog.Logger) *cobra.Command {
 			if err != nil || channel == config.UpdatesOff {
 				return err
 			}
-			machine, err := os.ReadFile(filepath.Join(box.DataMount, "system/ssh_host_ed25519_key"))
-			if err != nil {
-				return fmt.Errorf("telling this box from others: %w", err)
-			}
 			// Gone before it is tried: what fails is not tried again and again.
 			wished := os.Remove(box.UpdateNow) == nil
 			b := update.New()
 			told, err := b.Step(cmd.Context(), update.Auto{Channel: channel, Now: wished,
 				From: updates.Window.From, Until: updates.Window.Until,
-				Machine: string(machine), Get: update.GetSmall,
+				Get: update.GetSmall,
 				Fetch: func(ctx context.Context, address string) (string, error) {
 					return b.Download(ctx, address, false)
 				}}, time.Now())

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/ed25519"
+	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -26,13 +27,12 @@ type Auto struct {
 	From, Until time.Duration
 	// Now has a person's wish to be current at once go before this box's turn and the window.
 	Now bool
-	// Machine is a text that tells this box from others and stays the same: boxes take their turns
-	// by it.
-	Machine string
 	// Get returns the content of an address that is signed and small.
 	Get func(ctx context.Context, address string) ([]byte, error)
 	// Fetch brings a bundle to the box and returns its file, see Download.
 	Fetch func(ctx context.Context, address string) (string, error)
+
+	machine string // autoState.Machine
 }
 
 const (
@@ -49,6 +49,8 @@ type autoState struct {
 	Newest time.Time `json:"newest"` // when the newest channel file seen was created
 	Staged string    `json:"staged"` // version written to the other slot last
 	Told   string    `json:"told"`
+	// Machine tells this box from others: boxes take their turns by it.
+	Machine string `json:"machine"`
 
 	RestartAt time.Time `json:"restart_at,omitzero"` // into what is staged
 	Offered   string    `json:"offered,omitempty"`   // version that waits for this box's turn
@@ -81,6 +83,8 @@ func (b *Box) Step(ctx context.Context, a Auto, now time.Time) (string, error) {
 		return "", err
 	}
 	state := b.autoState()
+	state.Machine = cmp.Or(state.Machine, rand.Text())
+	a.machine = state.Machine
 	told, err := b.step(ctx, a, status, &state, now)
 	switch {
 	case err != nil:
@@ -277,7 +281,7 @@ var ErrNoServer = errors.New("this image was built without an address to look fo
 
 // share is this box's part of a span: the same for the same box and text, and even over boxes.
 func (a Auto) share(text string, span time.Duration) time.Duration {
-	sum := blake2b.Sum256([]byte(a.Machine + "\n" + text))
+	sum := blake2b.Sum256([]byte(a.machine + "\n" + text))
 	return time.Duration(binary.BigEndian.Uint64(sum[:]) % uint64(span))
 }
 

@@ -33,7 +33,8 @@ func newServer(t *testing.T) *server {
 		now: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)}
 	s.write(t, "image.json", []byte(
 		`{"target":"cloud-amd64","version":"1.0.0","updates":"https://u.example.org/updates"}`))
-	s.Auto = Auto{Channel: "stable", From: 3 * time.Hour, Until: 5 * time.Hour, Machine: "box"}
+	s.Auto = Auto{Channel: "stable", From: 3 * time.Hour, Until: 5 * time.Hour, machine: "box"}
+	s.write(t, "data/update/auto.json", []byte(`{"machine":"box"}`))
 	s.Get = func(_ context.Context, address string) ([]byte, error) {
 		name, _ := strings.CutPrefix(address, "https://u.example.org/updates/")
 		if text, ok := s.files[name]; ok {
@@ -283,6 +284,25 @@ func TestChannelFilesThatAreRefused(t *testing.T) {
 
 func (s *server) later() { s.now = s.now.Add(lookEvery) }
 
+// A box whose state is lost, or that never had one, takes a turn, and keeps it.
+func TestTurnWithoutState(t *testing.T) {
+	s := newServer(t)
+	s.offer("1.1.0", 0, nil)
+	seen := map[string]bool{}
+	for range 2 {
+		if err := os.Remove(s.autoFile()); err != nil {
+			t.Fatal(err)
+		}
+		s.mustStep()
+		machine := s.autoState().Machine
+		s.now = s.now.Add(lookEvery)
+		if s.mustStep(); machine == "" || seen[machine] || s.autoState().Machine != machine {
+			t.Errorf("the box is %q, then %q; others: %v", machine, s.autoState().Machine, seen)
+		}
+		seen[machine] = true
+	}
+}
+
 // A lower version is no offer, whoever signed it.
 func TestLowerVersionInChannelIsNoOffer(t *testing.T) {
 	s := newServer(t)
@@ -297,7 +317,7 @@ func TestTurnsAreSpread(t *testing.T) {
 	installs, restarts := map[time.Duration]bool{}, map[time.Time]bool{}
 	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	for i := range 100 {
-		a := Auto{From: 23 * time.Hour, Until: time.Hour, Machine: fmt.Sprint(i)}
+		a := Auto{From: 23 * time.Hour, Until: time.Hour, machine: fmt.Sprint(i)}
 		share := a.share("1.1.0", spreadOver)
 		if share < 0 || share >= spreadOver || share != a.share("1.1.0", spreadOver) {
 			t.Fatalf("share %s", share)
