@@ -116,13 +116,13 @@ func configurationFiles(path string) (files map[string][]byte, remarks string, e
 	}
 	sources := map[string]string{"ztbridge.yaml": path}
 	for _, file := range cfg.Files() {
+		if filepath.Dir(file) != filepath.Dir(path) {
+			return nil, "", fmt.Errorf("packing %s: %w", file, errNotBeside)
+		}
 		sources[filepath.Base(file)] = file
 	}
 	files = map[string][]byte{}
 	for name, source := range sources {
-		if filepath.Dir(source) != filepath.Dir(path) {
-			return nil, "", fmt.Errorf("packing %s: %w", source, errNotBeside)
-		}
 		if files[name], err = os.ReadFile(source); err != nil {
 			return nil, "", fmt.Errorf("packing %s: %w", name, err)
 		}

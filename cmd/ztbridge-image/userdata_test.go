@@ -46,6 +46,32 @@ endpoint: {address: vpn.example.org, listen: [udp/1194], https: {certificate: ch
 	}
 }
 
+// All files of a configuration come into one folder: two that are called the same cannot.
+func TestFilesOfTwoFoldersAreNotPacked(t *testing.T) {
+	here := t.TempDir()
+	there := filepath.Join(here, "there")
+	if err := os.Mkdir(there, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	profile, err := os.ReadFile("../../bridge/openvpn/profile/testdata/profiles/pia-style.ovpn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"p.ovpn": string(profile),
+		"there/p.ovpn": string(profile), "login": "user\nhunter2\n",
+		"box.yaml": `zerotier: {networks: [abcdef0123000001]}
+egress:
+  a: {openvpn: {profile: there/p.ovpn, credentials: login}}
+  b: {openvpn: {profile: p.ovpn, credentials: login}}
+`} {
+		write(t, filepath.Join(here, name), []byte(text))
+	}
+	files, _, err := configurationFiles(filepath.Join(here, "box.yaml"))
+	if !errors.Is(err, errNotBeside) {
+		t.Errorf("%d files, %v", len(files), err)
+	}
+}
+
 // A profile with which no tunnel could ever be is found out here and not on a machine far away.
 func TestUnusableProfileIsNotPacked(t *testing.T) {
 	here := t.TempDir()
