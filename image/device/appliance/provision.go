@@ -242,6 +242,7 @@ func replaceFile(from, to string) error {
 // content or the new one is there.
 func replace(to string, write func(fresh string) error) error {
 	fresh := filepath.Join(filepath.Dir(to), ".new-"+filepath.Base(to))
+	defer os.Remove(fresh)
 	if err := write(fresh); err != nil {
 		return err
 	}

@@ -269,6 +269,18 @@ func TestFullDataPartitionKeepsTheOriginals(t *testing.T) {
 	}
 }
 
+// What was written of a file until the disk was full does not stay and keep it full.
+func TestReplaceOnAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	err := replace(filepath.Join(dir, "provider.ovpn"), func(fresh string) error {
+		return errors.Join(writeSync(fresh, []byte("half")), unix.ENOSPC)
+	})
+	left, readErr := os.ReadDir(dir)
+	if !errors.Is(err, unix.ENOSPC) || readErr != nil || len(left) != 0 {
+		t.Errorf("%v; %v are left, %v", err, left, readErr)
+	}
+}
+
 func TestReporterShowsChangesOnly(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
