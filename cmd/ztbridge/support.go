@@ -193,8 +193,6 @@ func (p *program) hideSecrets(r *support.Redactor, cfg *config.Config) {
 				r.Secret(s.Reveal())
 			}
 		}
-	}
-	if cfg != nil {
 		for _, s := range append(cfg.Notify.Secrets(), cfg.Metrics.Password) {
 			r.Secret(s.Reveal())
 		}
