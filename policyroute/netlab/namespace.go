@@ -3,13 +3,13 @@ package netlab
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -44,13 +44,8 @@ type Namespace struct {
 // NewNamespace makes an empty host: only loopback, up; no forwarding; addresses are usable at once
 // (no duplicate address detection). The caller owns it and must Close it.
 func NewNamespace(label string) (*Namespace, error) {
-	tag := make([]byte, 4)
-	if _, err := rand.Read(tag); err != nil {
-		return nil, fmt.Errorf("choosing a name: %w", err)
-	}
 	n := &Namespace{
-		Name: fmt.Sprintf("%s%d-%s-%s", namePrefix, os.Getpid(), hex.EncodeToString(tag),
-			label),
+		Name:     fmt.Sprintf("%s%d-%s-%s", namePrefix, os.Getpid(), rand.Text()[:8], label),
 		Label:    label,
 		requests: make(chan func()),
 		files:    make(map[string]string),
@@ -97,7 +92,7 @@ func (n *Namespace) Close() error {
 	}
 	n.closed = true
 	close(n.requests)
-	processes := n.processes
+	processes := slices.Clone(n.processes)
 	n.mu.Unlock()
 
 	for _, p := range processes {
@@ -116,23 +111,20 @@ func (n *Namespace) Close() error {
 // IP runs commands of ip(8) in the namespace as one batch: `n.IP("link set eth0 up")`. It stops at
 // the first that fails.
 func (n *Namespace) IP(commands ...string) error {
-	cmd := exec.Command("ip", "-n", n.Name, "-batch", "-")
-	cmd.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\n")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("running ip in %s: %w: %s\n%s", n.Label, err,
-			strings.TrimSpace(string(out)), strings.Join(commands, "\n"))
-	}
-	return nil
+	return n.script(strings.Join(commands, "\n")+"\n", "ip", "-n", n.Name, "-batch", "-")
 }
 
 // Nft applies a script of nft(8) in the namespace, as one transaction.
 func (n *Namespace) Nft(script string) error {
-	cmd := exec.Command("ip", "netns", "exec", n.Name, "nft", "-f", "-")
+	return n.script(script, "ip", "netns", "exec", n.Name, "nft", "-f", "-")
+}
+
+func (n *Namespace) script(script, name string, args ...string) error {
+	cmd := exec.Command(name, args...)
 	cmd.Stdin = strings.NewReader(script)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("running nft in %s: %w: %s\n%s", n.Label, err,
+		return fmt.Errorf("%s in %s: %w: %s\n%s", name, n.Label, err,
 			strings.TrimSpace(string(out)), script)
 	}
 	return nil

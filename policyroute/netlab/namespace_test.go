@@ -74,6 +74,26 @@ func TestCloseLeavesNoProcess(t *testing.T) {
 	must(t, ns.Close())
 }
 
+// Programs that end while the namespace is closed take themselves off the list that is read.
+func TestCloseWhileProgramsEnd(t *testing.T) {
+	Require(t, Root)
+	n, err := NewNamespace("alone")
+	must(t, err)
+	var running sync.WaitGroup
+	for range 10 {
+		running.Go(func() {
+			if _, err := n.Run(t.Context(), "sleep", "60"); err == nil {
+				t.Error("sleep was not killed")
+			}
+		})
+	}
+	for len(n.Processes()) < 10 {
+		time.Sleep(time.Millisecond)
+	}
+	must(t, n.Close())
+	running.Wait()
+}
+
 // A port is free once its listener is closed, although processes are being started meanwhile, each
 // of which holds a copy of all sockets for a moment.
 func TestClosedPortIsFree(t *testing.T) {

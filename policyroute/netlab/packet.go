@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/gopacket/gopacket"
@@ -42,12 +43,9 @@ type Match func(Packet) bool
 // Within matches packets whose source or destination is inside one of the prefixes.
 func Within(prefixes ...netip.Prefix) Match {
 	return func(p Packet) bool {
-		for _, prefix := range prefixes {
-			if prefix.Contains(p.Src) || prefix.Contains(p.Dst) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(prefixes, func(prefix netip.Prefix) bool {
+			return prefix.Contains(p.Src) || prefix.Contains(p.Dst)
+		})
 	}
 }
 
@@ -60,12 +58,8 @@ func Carrying(marker string) Match {
 // Any matches packets that one of the matches selects; without matches, every packet.
 func Any(matches ...Match) Match {
 	return func(p Packet) bool {
-		for _, m := range matches {
-			if m(p) {
-				return true
-			}
-		}
-		return len(matches) == 0
+		return len(matches) == 0 ||
+			slices.ContainsFunc(matches, func(m Match) bool { return m(p) })
 	}
 }
 

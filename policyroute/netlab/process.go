@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -90,12 +91,7 @@ func (n *Namespace) Run(ctx context.Context, name string, args ...string) (strin
 func (n *Namespace) forget(p *Process) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for i := range n.processes {
-		if n.processes[i] == p {
-			n.processes = append(n.processes[:i], n.processes[i+1:]...)
-			return
-		}
-	}
+	n.processes = slices.DeleteFunc(n.processes, func(q *Process) bool { return q == p })
 }
 
 // Processes returns the programs that were started and not run to their end by Run, the ended ones

@@ -28,7 +28,7 @@ func (n *Namespace) MainTable(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		b.WriteString(lifetime.ReplaceAllString(out, ""))
+		b.WriteString(withoutLifetimes(out))
 	}
 	return b.String(), nil
 }
