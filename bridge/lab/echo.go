@@ -78,9 +78,7 @@ func (e *Echo) Close() error {
 func (e *Echo) Seen() map[Origin]int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	seen := make(map[Origin]int, len(e.seen))
-	maps.Copy(seen, e.seen)
-	return seen
+	return maps.Clone(e.seen)
 }
 
 // answer returns what is sent back for a message from source.

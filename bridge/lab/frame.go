@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"net/netip"
+	"strings"
 )
 
 const (
@@ -13,13 +14,7 @@ const (
 
 // NewMarker returns a random text that marks the packets of one source. It survives in DNS names.
 func NewMarker() string {
-	const alphabet = "abcdefghijklmnopqrstuvwxyz234567"
-	b := make([]byte, markerLen)
-	_, _ = rand.Read(b) // never fails (crypto/rand)
-	for i := range b {
-		b[i] = alphabet[b[i]%32]
-	}
-	return string(b)
+	return strings.ToLower(rand.Text()[:markerLen])
 }
 
 // frame is the payload of a stream's packet. The echo server fills in the address it came from.

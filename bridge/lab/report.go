@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -112,17 +113,8 @@ func (r Report) String() string {
 	if r.Kind == TCP {
 		fmt.Fprintf(&b, ", %d connections", r.Connects)
 	}
-	for _, egress := range sortedAddrs(r.Egresses()) {
+	for _, egress := range slices.SortedFunc(maps.Keys(r.Egresses()), netip.Addr.Compare) {
 		fmt.Fprintf(&b, ", seen as %s", egress)
 	}
 	return b.String()
-}
-
-func sortedAddrs(m map[netip.Addr]int) []netip.Addr {
-	var addrs []netip.Addr
-	for a := range m {
-		addrs = append(addrs, a)
-	}
-	slices.SortFunc(addrs, netip.Addr.Compare)
-	return addrs
 }

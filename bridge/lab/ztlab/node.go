@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -181,10 +180,7 @@ func (n *Node) do(ctx context.Context, method, path string, body, answer any) er
 	}
 	req.Header.Set("X-ZT1-Auth", authToken)
 	// One connection for each request: an idle one would hold up the service's end by five seconds.
-	transport := &http.Transport{DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			return n.NS.Dial(ctx, network, addr)
-		}}
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: n.NS.Dial}
 	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
 		return fmt.Errorf("asking node %s: %w", n.Address, err)

@@ -88,12 +88,9 @@ func (u *Usual) await(ctx context.Context, n *Node) (string, error) {
 // does the same for a member with allowDefault, but takes up to thirty seconds.
 func (u *Usual) routeClient(client *netlab.Namespace) error {
 	var cmds []string
-	for _, half := range []string{"0.0.0.0/1", "128.0.0.0/1"} {
-		cmds = append(cmds, fmt.Sprintf("route replace %s via %s dev %s", half, Box4,
-			u.ClientIface))
-	}
-	for _, half := range []string{"::/1", "8000::/1"} {
-		cmds = append(cmds, fmt.Sprintf("route replace %s via %s dev %s", half, Box6,
+	for half, box := range map[string]netip.Addr{"0.0.0.0/1": Box4, "128.0.0.0/1": Box4,
+		"::/1": Box6, "8000::/1": Box6} {
+		cmds = append(cmds, fmt.Sprintf("route replace %s via %s dev %s", half, box,
 			u.ClientIface))
 	}
 	return client.IP(cmds...)
