@@ -102,7 +102,7 @@ func (r *run) supervise(ctx context.Context) (failure, bool) {
 	})
 	watch := time.NewTimer(deviceInterval)
 	defer watch.Stop()
-	rotate := rotation(r.t.cfg.Rotate)
+	looked := time.Now()
 	for {
 		var v *outcome
 		select {
@@ -124,16 +124,16 @@ func (r *run) supervise(ctx context.Context) (failure, bool) {
 			v = r.raceDue()
 		case q := <-r.t.requests:
 			v = r.request(q)
-		case <-rotate:
-			rotate = rotation(r.t.cfg.Rotate)
-			if r.phase == connected {
+		case <-watch.C:
+			before, now := looked, time.Now()
+			looked = now
+			watch.Reset(step.Until(now, deviceInterval))
+			if rotates(r.t.cfg.Rotate, before, now) && r.phase == connected {
 				r.t.servers.skip()
 				r.t.servers.measure()
 				v = &outcome{failure{state: StateBackoff,
 					cause: "it is time for the next server"}, true}
 			}
-		case <-watch.C:
-			watch.Reset(step.Until(time.Now(), deviceInterval))
 			if !r.t.cfg.DeviceMoves && interfaceIndex(r.t.cfg.Device) != r.ifindex {
 				v = &outcome{failure{state: StateBackoff, cause: "the TUN device was removed"},
 					false}

@@ -218,12 +218,11 @@ func (c *serverList) prefer(member string) {
 	c.pace.unmeasured = nil
 }
 
-// rotation returns a channel that receives when the servers change next; nil if they never do.
-func rotation(at *time.Duration) <-chan time.Time {
-	if at == nil {
-		return nil
-	}
-	return time.After(untilRotation(*at, time.Now()))
+// rotates reports whether the servers change between two looks at the clock, at a time of day, or
+// never. A clock that was set in between is believed from now on: the time was not passed.
+func rotates(at *time.Duration, before, now time.Time) bool {
+	passed := now.Round(0).Sub(before) // by the clock that is set
+	return at != nil && passed < time.Minute && untilRotation(*at, before) <= passed
 }
 
 // untilRotation returns the time from now to the next time of day at, in this box's zone.

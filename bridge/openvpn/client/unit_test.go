@@ -568,7 +568,21 @@ func TestUntilRotation(t *testing.T) {
 			t.Errorf("from %v: %v, want %v", day, got, want)
 		}
 	}
-	if got := rotation(nil); got != nil {
-		t.Errorf("without a time: %v", got)
+}
+
+// The servers change once, when the time of day comes, and not when the clock is set past it.
+func TestRotates(t *testing.T) {
+	at := 4 * time.Hour
+	before := time.Date(2026, 5, 1, 3, 59, 59, 0, time.UTC)
+	for after, want := range map[time.Duration]bool{0: false, time.Second / 2: false,
+		time.Second: true, 10 * time.Second: true, 2 * time.Hour: false, -time.Hour: false,
+		50 * 365 * 24 * time.Hour: false} {
+		if got := rotates(&at, before, before.Add(after)); got != want {
+			t.Errorf("after %v: %v", after, got)
+		}
+	}
+	if on := before.Add(time.Second); rotates(&at, on, on.Add(time.Second)) ||
+		rotates(nil, before, on) {
+		t.Error("they change twice, or without a time")
 	}
 }
