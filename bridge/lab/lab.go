@@ -112,13 +112,14 @@ type Site struct {
 	Uplink *netlab.Link // the host's end is eth0
 }
 
-// addSite connects a new host to the router by 198.18.n.0/24 and 2001:db8:12:n::/64.
-func (l *Lab) addSite(router *netlab.Namespace, label string) (*Site, error) {
-	l.mu.Lock()
-	l.sites++
-	n := l.sites
-	l.mu.Unlock()
-	ns, err := l.Host(label)
+// AddSite adds a host with an uplink of its own: a second box, a server, a client on the road. It
+// is connected to the router by 198.18.n.0/24 and 2001:db8:12:n::/64.
+func (t *Topology) AddSite(label string) (*Site, error) {
+	t.mu.Lock()
+	t.sites++
+	n := t.sites
+	t.mu.Unlock()
+	ns, err := t.Host(label)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +129,7 @@ func (l *Lab) addSite(router *netlab.Namespace, label string) (*Site, error) {
 	s.Uplink, err = netlab.Connect(
 		ns, netlab.Iface{Name: "eth0", Addrs: inSubnet(net4, net6, 2),
 			Routes: netlab.DefaultVia(host(net4, 1), host(net6, 1))},
-		router, netlab.Iface{Name: s.Router, Addrs: inSubnet(net4, net6, 1)})
+		t.Router, netlab.Iface{Name: s.Router, Addrs: inSubnet(net4, net6, 1)})
 	if err != nil {
 		return nil, err
 	}

@@ -59,9 +59,6 @@ func (t *Topology) ServeOnBox(ctx context.Context, opts ProviderOptions) (*Provi
 	return p, p.Start(ctx)
 }
 
-// AddSite adds a host with an uplink of its own: a second box, a server, a client on the road.
-func (t *Topology) AddSite(label string) (*Site, error) { return t.addSite(t.Router, label) }
-
 // Cafe is a network of guests behind NAT, with one guest.
 type Cafe struct {
 	// the café's router; put faults on Site.Router of the lab's router, or use BlockUDP

@@ -132,9 +132,6 @@ func (c *Conn) Close() {
 // Done is closed when the connection has ended.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
-// Dropped returns how many log lines were not delivered because they came too fast.
-func (c *Conn) Dropped() uint64 { return c.dropped.Load() }
-
 // read sorts lines into events and replies until the connection ends.
 func (c *Conn) read(events chan<- string) error {
 	r := bufio.NewReaderSize(c.socket, maxLine)
