@@ -39,8 +39,11 @@ func (d *demo) startTraffic() error {
 	own(d.lab.BoxStream(lab.UDP, lab.IPv4, 20))
 	own(d.lab.BoxStream(lab.UDP, lab.IPv6, 20))
 	own(d.lab.SessionIntoBox(lab.IPv4, 20))
-	d.client.main, d.own.main = d.client.streams[0], d.own.streams[0]
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	d.client.main = d.client.streams[0]
+	return nil
 }
 
 // leaked returns how many packets of the client were seen on the box's WAN so far.

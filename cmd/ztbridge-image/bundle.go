@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ztbridge/image/build/release"
 	"ztbridge/image/device/update"
 )
 
@@ -28,14 +29,9 @@ func keygenCommand() *cobra.Command {
 				mode os.FileMode
 				data []byte
 			}{{args[0] + ".key", 0o600, private.Seed()}, {args[0] + ".pub", 0o644, public}} {
-				// An old key is never overwritten: boxes in the field trust it.
-				f, err := os.OpenFile(key.name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, key.mode)
-				if err != nil {
-					return fmt.Errorf("writing key: %w", err)
-				}
-				_, err = f.Write(update.EncodeKey(key.data))
-				if err := errors.Join(err, f.Close()); err != nil {
-					return fmt.Errorf("writing key: %w", err)
+				if err := release.WriteKey(key.name, update.EncodeKey(key.data),
+					key.mode); err != nil {
+					return err
 				}
 				fmt.Fprintln(cmd.OutOrStdout(), key.name)
 			}

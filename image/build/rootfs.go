@@ -141,8 +141,3 @@ func filter(ctx context.Context, in io.Reader, name string, args ...string) (*by
 	}
 	return &out, nil
 }
-
-func lastLines(text string, n int) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
-}

@@ -24,7 +24,9 @@ func squash(ctx context.Context, t *tree, file string, when time.Time) error {
 		"-comp", "zstd", "-Xcompression-level", "19",
 		"-b", "128K", "-reproducible", "-mkfs-time", stamp, "-all-time", stamp, "-root-mode",
 		"0755", "-root-uid", "0", "-root-gid", "0", "-exit-on-error")
-	cmd.Env = cleanEnv()
+	// squashfs-tools refuse this variable together with an explicit time.
+	cmd.Env = slices.DeleteFunc(os.Environ(),
+		func(e string) bool { return strings.HasPrefix(e, "SOURCE_DATE_EPOCH=") })
 	var output outputTail
 	cmd.Stdout, cmd.Stderr = &output, &output
 	stdin, err := cmd.StdinPipe()
@@ -45,13 +47,6 @@ func squash(ctx context.Context, t *tree, file string, when time.Time) error {
 	return nil
 }
 
-// cleanEnv returns the environment without SOURCE_DATE_EPOCH, which squashfs-tools refuse together
-// with an explicit time.
-func cleanEnv() []string {
-	return slices.DeleteFunc(os.Environ(),
-		func(e string) bool { return strings.HasPrefix(e, "SOURCE_DATE_EPOCH=") })
-}
-
 // outputTail keeps the end of a tool's output, for an error's text.
 type outputTail struct{ text string }
 
@@ -61,4 +56,8 @@ func (o *outputTail) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (o *outputTail) String() string { return lastLines(o.text, 12) }
+// String returns the last lines.
+func (o *outputTail) String() string {
+	lines := strings.Split(strings.TrimSpace(o.text), "\n")
+	return strings.Join(lines[max(0, len(lines)-12):], "\n")
+}

@@ -30,12 +30,17 @@ func Only(armored []byte, fingerprint string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: its fingerprint is %s, not %s", ErrOtherKey,
 			strings.ToUpper(got), fingerprint)
 	}
+	return Armor(keys[0])
+}
+
+// Armor returns the public part of a key, as machines take a repository's packages by.
+func Armor(key *openpgp.Entity) ([]byte, error) {
 	var out bytes.Buffer
 	w, err := armor.Encode(&out, openpgp.PublicKeyType, nil)
 	if err != nil {
 		return nil, fmt.Errorf("writing the repository's key: %w", err)
 	}
-	if err := errors.Join(keys[0].Serialize(w), w.Close()); err != nil {
+	if err := errors.Join(key.Serialize(w), w.Close()); err != nil {
 		return nil, fmt.Errorf("writing the repository's key: %w", err)
 	}
 	return append(out.Bytes(), '\n'), nil

@@ -109,17 +109,25 @@ func MakeKeys(folder string) ([]string, error) {
 		{aptKeyFile, 0o600, append(apt.Bytes(), '\n')},
 	} {
 		file := filepath.Join(folder, key.name)
-		f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, key.mode)
-		if err != nil {
-			return nil, fmt.Errorf("writing keys: %w", err)
-		}
-		_, err = f.Write(key.text)
-		if err := errors.Join(err, f.Close()); err != nil {
-			return nil, fmt.Errorf("writing keys: %w", err)
+		if err := WriteKey(file, key.text, key.mode); err != nil {
+			return nil, err
 		}
 		files = append(files, file)
 	}
 	return files, nil
+}
+
+// WriteKey writes a key to a new file. An old key is never overwritten: boxes in the field trust it.
+func WriteKey(file string, text []byte, mode os.FileMode) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return fmt.Errorf("writing a key: %w", err)
+	}
+	_, err = f.Write(text)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("writing a key: %w", err)
+	}
+	return nil
 }
 
 // aptConfig makes signatures whose bytes depend on the text, the key and the time alone.

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"ztbridge/image/build/aptkey"
 	"ztbridge/image/build/deb"
 	"ztbridge/image/build/gobuild"
 	"ztbridge/image/device/update"
@@ -271,7 +272,7 @@ func (o *Options) writeSigned(name string, text []byte) error {
 
 // keys are the public halves.
 func (o *Options) keys(context.Context) error {
-	apt, err := publicKey(o.Keys.Apt)
+	apt, err := aptkey.Armor(o.Keys.Apt)
 	if err != nil {
 		return err
 	}

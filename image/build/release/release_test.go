@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ztbridge/image/build/aptkey"
 	"ztbridge/image/device/update"
 )
 
@@ -164,7 +165,7 @@ func TestRepositoryIsSignedAndReproducible(t *testing.T) {
 	if diff := cmp.Diff(contents(t, dirs[0]), contents(t, dirs[1])); diff != "" {
 		t.Errorf("two runs differ:\n%s", diff)
 	}
-	public, err := publicKey(keys.Apt)
+	public, err := aptkey.Armor(keys.Apt)
 	must(t, err)
 	armored, ring := filepath.Join(t.TempDir(), "key.asc"), filepath.Join(t.TempDir(), "key.gpg")
 	must(t, os.WriteFile(armored, public, 0o644))

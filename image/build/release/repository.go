@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
-	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
 )
 
@@ -83,17 +82,4 @@ func signIndex(dists string, index []byte, when time.Time, key *openpgp.Entity) 
 		}
 	}
 	return nil
-}
-
-// publicKey is the key that machines take the repository's packages by.
-func publicKey(key *openpgp.Entity) ([]byte, error) {
-	var out bytes.Buffer
-	w, err := armor.Encode(&out, openpgp.PublicKeyType, nil)
-	if err != nil {
-		return nil, fmt.Errorf("writing the repository's key: %w", err)
-	}
-	if err := errors.Join(key.Serialize(w), w.Close()); err != nil {
-		return nil, fmt.Errorf("writing the repository's key: %w", err)
-	}
-	return append(out.Bytes(), '\n'), nil
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"ztbridge/image/build/aptkey"
 	"ztbridge/image/build/deb"
 )
 
@@ -34,7 +35,7 @@ func TestLongInstallInCleanRoots(t *testing.T) {
 		must(t, os.RemoveAll(filepath.Join(tree, "apt")))
 		must(t, repository(t.Context(), filepath.Join(tree, "apt"), []string{file}, when, keys.Apt))
 	}
-	public, err := publicKey(keys.Apt)
+	public, err := aptkey.Armor(keys.Apt)
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(tree, "ztbridge.asc"), public, 0o644))
 	server := httptest.NewServer(http.FileServer(http.Dir(tree)))
