@@ -48,7 +48,8 @@ func LoadPortable(path string) (Portable, error) {
 			outside = append(outside, n)
 		}
 	}
-	slices.SortFunc(outside, func(a, b namedPath) int { // the end first: what is before stays in place
+	// The end comes first: what is before it stays in place.
+	slices.SortFunc(outside, func(a, b namedPath) int {
 		return cmp.Or(b.node.Line-a.node.Line, b.node.Column-a.node.Column)
 	})
 	var errs Errors

@@ -117,7 +117,8 @@ func MakeKeys(folder string) ([]string, error) {
 	return files, nil
 }
 
-// WriteKey writes a key to a new file. An old key is never overwritten: boxes in the field trust it.
+// WriteKey writes a key to a new file. An old key is never overwritten: boxes in the field trust
+// it.
 func WriteKey(file string, text []byte, mode os.FileMode) error {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
