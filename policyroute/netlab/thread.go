@@ -99,11 +99,36 @@ func (n *Namespace) privateMounts() error {
 	if err := unix.Mount(n.Name, "/sys", "sysfs", 0, ""); err != nil {
 		return fmt.Errorf("mounting /sys: %w", err)
 	}
+	if err := OpenTUN(); err != nil {
+		return err
+	}
 	f, err := os.Open("/proc/thread-self/ns/mnt")
 	if err != nil {
 		return fmt.Errorf("opening the mount namespace: %w", err)
 	}
 	n.mntFile = f
+	return nil
+}
+
+// OpenTUN lets every user open the TUN driver, in the mount namespace of the calling thread, which
+// must not be the machine's. udev does so, but not every machine has it. Idempotent.
+func OpenTUN() error {
+	const dir, node = "/dev/net", "/dev/net/tun"
+	info, err := os.Stat(node)
+	if err != nil || info.Mode().Perm() == 0o666 {
+		return nil // whoever needs it says that it is missing
+	}
+	const flags = unix.MS_NOSUID | unix.MS_NOEXEC
+	if err := unix.Mount("tmpfs", dir, "tmpfs", flags, "mode=755"); err != nil {
+		return fmt.Errorf("mounting %s: %w", dir, err)
+	}
+	const major, minor = 10, 200 // Documentation/admin-guide/devices.txt
+	if err := unix.Mknod(node, unix.S_IFCHR|0o666, int(unix.Mkdev(major, minor))); err != nil {
+		return fmt.Errorf("making %s: %w", node, err)
+	}
+	if err := os.Chmod(node, 0o666); err != nil { // whatever the umask
+		return fmt.Errorf("opening %s to all: %w", node, err)
+	}
 	return nil
 }
 

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ztbridge/policyroute/netlab"
 )
 
 const waitTimeout = 20 * time.Second
@@ -362,12 +364,16 @@ func TestDevicesAreApart(t *testing.T) {
 		t.Skip("SKIPPED: needs root, to become another user")
 	}
 	if os.Getenv("ZTB_OWN_NETWORK") == "" {
-		cmd := exec.Command("unshare", "--net", testBinary(t), "-test.run=^TestDevicesAreApart$")
+		cmd := exec.Command("unshare", "--net", "--mount", testBinary(t),
+			"-test.run=^TestDevicesAreApart$")
 		cmd.Env = append(os.Environ(), "ZTB_OWN_NETWORK=1")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)
 		}
 		return
+	}
+	if err := netlab.OpenTUN(); err != nil {
+		t.Fatal(err)
 	}
 	const uid, device = 61234, "tunztb-own"
 	if out, err := exec.Command("ip", "tuntap", "add", "dev", device, "mode", "tun", "user",
