@@ -121,6 +121,7 @@ func TestImageComesUp(t *testing.T) {
 	}{
 		{"BIOS", "cloud-amd64", Machine{Firmware: BIOS, Extra: network}},
 		{"UEFI", "cloud-amd64", Machine{Firmware: UEFI, Extra: network}},
+		{"two processors", "cloud-amd64", Machine{Firmware: BIOS, CPUs: 2, Extra: network}},
 		{"in 256 MiB", "cloud-amd64",
 			Machine{Firmware: BIOS, Memory: 256, Extra: network}},
 		{"arm64", "cloud-arm64", Machine{Firmware: ARMUEFI, Extra: network}},

@@ -33,7 +33,7 @@ type Machine struct {
 	Firmware Firmware
 	Disk     string // raw image, written to
 	Memory   int    // MiB
-	CPUs     int    // 2 when zero; the Pi has its own four
+	CPUs     int    // 1 when zero; the Pi has its own four
 	UBoot    string // for Pi3: u-boot.bin, and
 	DTB      string // the board's device tree, which the Pi's firmware would hand to it
 	Extra    []string
@@ -53,7 +53,9 @@ func (m Machine) args() []string {
 		fmt.Sprint(m.Memory)}
 	disk := []string{"-drive", "file=" + m.Disk + ",format=raw,if=none,id=disk,cache=unsafe",
 		"-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk"}
-	cpus := cmp.Or(m.CPUs, 2)
+	// One: before version 8.1, which Debian 12 does not have, QEMU may run what another processor is
+	// just patching, and a kernel that does so to itself dies of it now and then.
+	cpus := cmp.Or(m.CPUs, 1)
 	tcg := []string{"-accel", "tcg,thread=multi", "-smp", fmt.Sprint(cpus)}
 	// QEMU 7.2 computes VAES wrongly, and ZeroTier, which uses it for all but short packets, cannot
 	// read its configuration.

@@ -72,12 +72,9 @@ func emptyRig(t *testing.T, opts lab.Options) *rig {
 	top, err := lab.Standard(ctx, opts)
 	must(t, err)
 	t.Cleanup(func() { must(t, top.Close()) })
-	// One processor: before version 8.1, which Debian 12 does not have, QEMU may run what another
-	// processor is just patching, and a kernel that switches its network hooks on and off at work
-	// dies of it now and then.
-	machine := Machine{Firmware: BIOS, CPUs: 1}
-	r := &rig{t: t, lab: top, streams: map[string]*lab.Stream{}, machine: machine, login: "root",
-		from: top.Internet, address: lab.BoxWAN4}
+	r := &rig{t: t, lab: top, streams: map[string]*lab.Stream{},
+		machine: Machine{Firmware: BIOS}, login: "root", from: top.Internet,
+		address: lab.BoxWAN4}
 	r.plug(top.WAN, top.WANSegment, lab.WANIface, wanMAC, 16)
 	if top.IngressSegment != nil {
 		r.plug(top.Ingress, top.IngressSegment, lab.IngressIface, ingressMAC, 17)
