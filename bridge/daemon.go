@@ -234,7 +234,11 @@ func (d *daemon) loop(ctx context.Context) {
 			}
 			continue
 		case r := <-d.requests:
+			passes := d.passes
 			r.done <- r.do(ctx)
+			if d.passes != passes { // one more says when the next is due, or tries again
+				timer.Reset(debounce)
+			}
 			continue
 		}
 		next := resync
