@@ -1,7 +1,6 @@
 package notify
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -122,8 +121,11 @@ func routesOf(s api.Status) []route {
 			continue // blocked for good, or not in force now
 		}
 		to := p.Egress
-		if p.Egress6 != "" {
-			to = cmp.Or(to, "none") + ", IPv6 by " + p.Egress6
+		switch {
+		case to == "" && p.Egress6 != "":
+			to = p.Egress6 + " (IPv6 alone)"
+		case p.Egress6 != "":
+			to += ", IPv6 by " + p.Egress6
 		}
 		of := strings.Join(p.From, ", ")
 		if len(p.To) > 0 {
