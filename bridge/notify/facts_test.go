@@ -14,7 +14,8 @@ func TestRoutesNameBothVersions(t *testing.T) {
 		"":                  {},
 	} {
 		p.From, p.Wanted = []string{"all"}, []string{"five", "six"}
-		if got := routesOf(api.Status{Policies: []api.Policy{p}}); len(got) != 1 || got[0].to != want {
+		got := routesOf(api.Status{Policies: []api.Policy{p}})
+		if len(got) != 1 || got[0].to != want {
 			t.Errorf("%+v: %+v, want %q", p, got, want)
 		}
 	}

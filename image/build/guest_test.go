@@ -53,8 +53,8 @@ func (m Machine) args() []string {
 		fmt.Sprint(m.Memory)}
 	disk := []string{"-drive", "file=" + m.Disk + ",format=raw,if=none,id=disk,cache=unsafe",
 		"-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk"}
-	// One: before version 8.1, which Debian 12 does not have, QEMU may run what another processor is
-	// just patching, and a kernel that does so to itself dies of it now and then.
+	// One: before version 8.1, which Debian 12 does not have, QEMU may run what another processor
+	// is just patching, and a kernel that does so to itself dies of it now and then.
 	cpus := cmp.Or(m.CPUs, 1)
 	tcg := []string{"-accel", "tcg,thread=multi", "-smp", fmt.Sprint(cpus)}
 	// QEMU 7.2 computes VAES wrongly, and ZeroTier, which uses it for all but short packets, cannot
