@@ -41,9 +41,9 @@ var arrows = []arrow{
 	{from: "image/build/…", to: []string{"image/build/…", "image/device/…"}},
 	{from: "bridge", to: []string{"bridge/…", "policyroute", "policyroute/kernel"}},
 	{from: "bridge/decide", to: slices.Concat(drivers, engine)},
-	{from: "bridge/services", to: slices.Concat([]string{"bridge/clients", "bridge/decide",
-		"bridge/pathdial", "bridge/sockopt", "bridge/step"}, drivers, engine)},
-	{from: "bridge/status", to: slices.Concat([]string{"bridge/decide"}, drivers, engine)},
+	{from: "bridge/services", to: slices.Concat([]string{"bridge/clients", "bridge/clock",
+		"bridge/decide", "bridge/pathdial", "bridge/sockopt", "bridge/step"}, drivers, engine)},
+	{from: "bridge/status", to: slices.Concat([]string{"bridge/clock", "bridge/decide"}, drivers, engine)},
 	{from: "bridge/network", to: drivers},
 	{from: "bridge/clients", to: slices.Concat([]string{"bridge/suggest"}, drivers)},
 	// checks a profile as the daemon does
@@ -68,7 +68,8 @@ var arrows = []arrow{
 		"bridge/health", "bridge/network", "bridge/pki", "bridge/sockopt", "bridge/zerotier",
 		"bridge/zerotier/controller"}},
 	// a driver: only what is below itself, and what says what is wrong
-	{from: "bridge/*/…", to: []string{"bridge/certfile", "bridge/connlimit", "bridge/health", "bridge/pathdial",
+	{from: "bridge/*/…", to: []string{"bridge/certfile", "bridge/clock", "bridge/connlimit",
+		"bridge/health", "bridge/pathdial",
 		"bridge/sealed", "bridge/sockopt", "bridge/statefile", "bridge/step", "bridge/suggest"}},
 	{from: "policyroute"},
 	{from: "policyroute/kernel", to: []string{"policyroute"}},

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"ztbridge/bridge/clock"
 )
 
 // Names of checks that others depend on.
@@ -14,7 +16,7 @@ const (
 	link         = "link"
 	address      = "address"
 	defaultRoute = "default route"
-	clock        = "clock"
+	clockTime    = "clock"
 	configured   = "configuration"
 	resolving    = "resolving"
 	openvpn      = "openvpn"
@@ -35,7 +37,7 @@ func chain(f Facts) []check {
 		{link, nil, lookLink},
 		{address, []string{link}, lookAddress},
 		{defaultRoute, []string{address}, lookDefault},
-		{clock, nil, lookClock},
+		{clockTime, nil, lookClock},
 		{"other VPNs", nil, lookForeign},
 		{configured, nil, lookConfig},
 	}
@@ -136,7 +138,7 @@ func (t Trouble) as(v Verdict) Result {
 func needsOf(e Egress, line []string) []string {
 	switch e.Kind {
 	case "openvpn":
-		needs := append(slices.Clone(line), clock, openvpn, tunDevice)
+		needs := append(slices.Clone(line), clockTime, openvpn, tunDevice)
 		if e.State == "dns-failed" || e.State == "resolving" { // another one's names are no reason
 			needs = append(needs, resolving)
 		}
@@ -189,13 +191,9 @@ func lookDefault(f Facts) Result {
 	return ok("%s", strings.Join(f.Host.Defaults, "; "))
 }
 
-// clockSlack is how far files may be ahead of a clock: one that runs in another time zone until it
-// is set leaves such.
-const clockSlack = 24 * time.Hour
-
 func lookClock(f Facts) Result {
 	now := f.Now.UTC().Format(time.RFC3339)
-	if f.Now.Add(clockSlack).Before(f.Host.Latest) {
+	if f.Now.Add(clock.Slack).Before(f.Host.Latest) {
 		return failed(
 			fmt.Sprintf(
 				"the clock says %s, but files here are from %s: certificates will look wrong",

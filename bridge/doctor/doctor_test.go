@@ -128,7 +128,7 @@ var cases = []struct {
 		f.Now = time.Date(1970, 1, 1, 0, 0, 20, 0, time.UTC)
 		f.Daemon.Egresses[0] = Egress{Name: "provider", Kind: "openvpn", State: "tls-failed"}
 		f.Daemon.Policies[0].Egress, f.Daemon.Policies[0].Why = "friend", "provider is down"
-	}, []string{clock, openvpn}},
+	}, []string{clockTime, openvpn}},
 	{"another-vpn-and-somebody-who-undoes", func(f *Facts) {
 		f.Host.Foreign = []string{"rule 5270: from all lookup 52",
 			"0.0.0.0/1 via 10.2.0.1 dev tun0"}

@@ -5,12 +5,9 @@ import (
 	"os"
 	"time"
 
+	"ztbridge/bridge/clock"
 	"ztbridge/bridge/health"
 )
-
-// clockSlack is how far files may be ahead of the clock: one that runs in another time zone until
-// it is set, as soon as there is a network, leaves such.
-const clockSlack = 24 * time.Hour
 
 // clockProblems tells of a clock that shows a time before this program or one of the files was
 // written. It looks at the files only.
@@ -20,7 +17,7 @@ func clockProblems(now time.Time, files ...string) []health.Problem {
 	}
 	for _, path := range files {
 		info, err := os.Stat(path)
-		if err != nil || now.Add(clockSlack).After(info.ModTime()) {
+		if err != nil || now.Add(clock.Slack).After(info.ModTime()) {
 			continue
 		}
 		const minute = "2006-01-02 15:04"

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"ztbridge/bridge/clock"
 	"ztbridge/bridge/config"
 	"ztbridge/bridge/decide"
 	"ztbridge/bridge/openvpn/client"
@@ -18,8 +19,6 @@ const (
 	// It doubles up to maxReconnectDelay, and starts again when the tunnel was stable again.
 	reconnectDelay    = time.Second
 	maxReconnectDelay = time.Minute
-	// clockStep is how far the clock must be set to matter to certificates. Slewing is slower.
-	clockStep = time.Minute
 	// silenceBeforeAsking is how long no egress must have answered before the host's own line is
 	// tried. While all is well, and at a start, there is no reason to.
 	silenceBeforeAsking = 5 * time.Second
@@ -147,7 +146,7 @@ func connectionsDropped(s decide.Snapshot) bool {
 func (n *Monitor) watchClock(s decide.Snapshot, tunnels map[string]*client.Tunnel) {
 	last := n.looked
 	n.looked = s.Now
-	if last.IsZero() || !clockSet(s.Now.Round(0).Sub(last.Round(0)), s.Now.Sub(last)) {
+	if last.IsZero() || !clock.WasSet(s.Now.Round(0).Sub(last.Round(0)), s.Now.Sub(last)) {
 		return
 	}
 	for name, t := range tunnels {
@@ -156,9 +155,6 @@ func (n *Monitor) watchClock(s decide.Snapshot, tunnels map[string]*client.Tunne
 		}
 	}
 }
-
-// clockSet reports whether the clock on the wall was set, while both clocks measured a time.
-func clockSet(wall, steady time.Duration) bool { return (wall - steady).Abs() > clockStep }
 
 // forget forgets egresses, and lists of them, that the configuration no longer has.
 func (n *Monitor) forget(cfg *config.Config, desired decide.Decision) {

@@ -5,26 +5,11 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
-	"time"
 
 	"ztbridge/bridge/bridgetest"
 	"ztbridge/bridge/decide"
 	"ztbridge/policyroute/kernel"
 )
-
-// A clock that is set is told from time that passes, in both directions.
-func TestClockSet(t *testing.T) {
-	const year = 365 * 24 * time.Hour
-	for _, tt := range []struct {
-		wall, steady time.Duration
-		want         bool
-	}{{10 * time.Second, 10 * time.Second, false}, {11 * time.Second, 10 * time.Second, false},
-		{50 * year, 10 * time.Second, true}, {-15 * year, time.Second, true}} {
-		if got := clockSet(tt.wall, tt.steady); got != tt.want {
-			t.Errorf("%v on the wall in %v: set %v", tt.wall, tt.steady, got)
-		}
-	}
-}
 
 // What the monitor remembers of an egress goes with it.
 func TestMonitorForgets(t *testing.T) {

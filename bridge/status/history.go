@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"ztbridge/bridge/api"
+	"ztbridge/bridge/clock"
 )
 
 // history records since when each state has lasted, and what changed it last.
@@ -33,14 +34,11 @@ func (l history) Record(now time.Time, thing, state, cause string) api.Change {
 	return change
 }
 
-// clockStep is how far the clock must be set to matter. Slewing is slower.
-const clockStep = time.Minute
-
 // byClock returns a past moment as the present clock has it: many boxes start with a clock that is
 // wrong until they have asked a time server, and what lasts since then is not hours old.
 func byClock(now, at time.Time) time.Time {
 	past := now.Sub(at) // by the steady clock
-	if (now.Round(0).Sub(at.Round(0)) - past).Abs() > clockStep {
+	if clock.WasSet(now.Round(0).Sub(at.Round(0)), past) {
 		return now.Add(-past)
 	}
 	return at
