@@ -245,6 +245,13 @@ var elsewhere = []brokenState{
 		},
 		mend: providerHeals, code: health.PathBroken, dead: []string{"udp4", "udp6"},
 		says: []string{"by UDP over IPv4"}, headline: "needs attention"},
+	{name: "UDP to one port that a provider drops",
+		brk: func(l *truthLab) {
+			providerDrops("udp dport 443 drop")(l)
+			l.box.sh("nft add table ip other; nft delete table ip other") // has it look at once
+		},
+		mend: providerHeals, code: health.PathBroken,
+		says: []string{"by UDP over IPv4", "to port 443 at least"}, headline: "needs attention"},
 	{name: "connections that a provider resets",
 		brk: func(l *truthLab) {
 			providerDrops("meta l4proto tcp reject with tcp reset")(l)

@@ -114,7 +114,7 @@ func (n *network) reply(pkt gopacket.Packet) (Kind, []byte, bool) {
 			l = []gopacket.SerializableLayer{&layers.ICMPv6{
 				TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeEchoReply, 0)}, q}
 		case *layers.UDP:
-			if q.DstPort == webPort {
+			if q.DstPort == WebPort {
 				p.kind = UDP
 				l = versions(q)
 				continue

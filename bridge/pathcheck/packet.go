@@ -31,8 +31,8 @@ func (k Kind) String() string { return [...]string{"ping", "DNS", "TCP", "UDP"}[
 
 const (
 	dnsPort = 53
-	// webPort is the port of handshakes and of QUIC: what listens on it is what most clients want.
-	webPort = 443
+	// WebPort is the port of handshakes and of QUIC: what listens on it is what most clients want.
+	WebPort = 443
 	// hops is the hop limit that this box, and every Linux, begins with. An answer that still has
 	// all of it was made on this box.
 	hops = 64
@@ -61,7 +61,7 @@ func (p probe) marshal() ([]byte, error) {
 		}
 		return p.packet(p.udp(dnsPort, b)), nil
 	case UDP:
-		return p.packet(p.udp(webPort, p.quic())), nil
+		return p.packet(p.udp(WebPort, p.quic())), nil
 	default:
 		return p.packet(p.tcp(p.seq, header.TCPFlagSyn)), nil
 	}
@@ -103,7 +103,7 @@ func (p probe) udp(port uint16, payload []byte) []byte {
 
 func (p probe) tcp(seq uint32, flags header.TCPFlags) []byte {
 	h := header.TCP(make([]byte, header.TCPMinimumSize))
-	h.Encode(&header.TCPFields{SrcPort: p.port(), DstPort: webPort, SeqNum: seq, Flags: flags,
+	h.Encode(&header.TCPFields{SrcPort: p.port(), DstPort: WebPort, SeqNum: seq, Flags: flags,
 		DataOffset: header.TCPMinimumSize, WindowSize: 65535})
 	h.SetChecksum(^checksum.Checksum(h,
 		p.pseudoHeader(header.TCPProtocolNumber, header.TCPMinimumSize)))
@@ -251,7 +251,7 @@ var unreachable6 = map[header.ICMPv6Code]string{
 
 func (a answer) udp(h header.UDP) (answer, bool) {
 	var m dns.Msg
-	if len(h) >= header.UDPMinimumSize && h.SourcePort() == webPort {
+	if len(h) >= header.UDPMinimumSize && h.SourcePort() == WebPort {
 		a.kind, a.port = UDP, h.DestinationPort()
 		return a.quic(h.Payload())
 	}
@@ -267,7 +267,7 @@ func (a answer) udp(h header.UDP) (answer, bool) {
 }
 
 func (a answer) tcp(h header.TCP, local bool) (answer, bool) {
-	if len(h) < header.TCPMinimumSize || h.SourcePort() != webPort {
+	if len(h) < header.TCPMinimumSize || h.SourcePort() != WebPort {
 		return a, false
 	}
 	flags := h.Flags()
@@ -312,7 +312,7 @@ func (a answer) quoted(b []byte, code string) (answer, bool) {
 		a.kind, a.id = Echo, binary.BigEndian.Uint16(b[ports:])
 	case header.UDPProtocolNumber:
 		a.kind = DNS
-		if binary.BigEndian.Uint16(b[toPort:]) == webPort {
+		if binary.BigEndian.Uint16(b[toPort:]) == WebPort {
 			a.kind = UDP
 		}
 	case header.TCPProtocolNumber:

@@ -215,8 +215,8 @@ func pathProblem(in Input, c decide.PathClient, r pathcheck.Result) (health.Prob
 	case echo.Answered && tcp.Answered && udp.Asked && !udp.Answered && s.Paths.Traced[c.Key]:
 		return health.Problem{Code: health.PathBroken, Subject: c.Key, Severity: health.Warning,
 			Message: fmt.Sprintf("%s, though pings and connections are answered: %s, or a "+
-				"network beyond it, drops UDP; calls and games need it, pages do not", what,
-				c.Egress),
+				"network beyond it, drops UDP to port %d at least; calls and games may need it, "+
+				"pages do not", what, c.Egress, pathcheck.WebPort),
 			Remedy: "ask the provider, or put another egress first in the rule"}, true
 	case !echo.Answered && !tcp.Answered && getsThrough(s, c) && s.Paths.Traced[c.Key]:
 		return health.Problem{Code: health.PathBroken, Subject: c.Key,
