@@ -396,15 +396,22 @@ type services struct {
 func (s *services) Stop(context.Context) error  { s.calls += "stop "; return s.fail }
 func (s *services) Start(context.Context) error { s.calls += "start "; return nil }
 
-// Wherever the power goes, the next call with the same backup leads to the same box.
-func TestInterruptedRestoreIsFinished(t *testing.T) {
-	old := newMachine(t)
-	old.fill(t)
-	made := old.taken(t)
+// filledMachine returns a box, a backup of it, and the files in that.
+func filledMachine(t *testing.T) (machine, []byte, []file) {
+	t.Helper()
+	m := newMachine(t)
+	m.fill(t)
+	made := m.taken(t)
 	_, all, err := unpack(made, passphrase)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return m, made, all
+}
+
+// Wherever the power goes, the next call with the same backup leads to the same box.
+func TestInterruptedRestoreIsFinished(t *testing.T) {
+	old, made, all := filledMachine(t)
 	whole := moved(t, old)
 	if _, err := whole.restore(made, false); err != nil {
 		t.Fatal(err)
@@ -438,13 +445,7 @@ func TestInterruptedRestoreIsFinished(t *testing.T) {
 // A restore that was interrupted is given up when another backup comes: what that one clears away
 // is not taken for finished later.
 func TestAnotherBackupAfterAnInterruption(t *testing.T) {
-	old := newMachine(t)
-	old.fill(t)
-	made := old.taken(t)
-	_, all, err := unpack(made, passphrase)
-	if err != nil {
-		t.Fatal(err)
-	}
+	old, made, all := filledMachine(t)
 	m := moved(t, old)
 	c := &commit{ID: idOf(made), state: m.State}
 	if err := (Restore{Places: m.Places}).stage(c, all); err != nil {
