@@ -70,7 +70,8 @@ func shutProblem(name string, b kernel.PortBlock) health.Problem {
 		does = "drops what they send, or leads it elsewhere"
 	}
 	return health.Problem{Code: health.ListenerFailed, Subject: name,
-		Message: fmt.Sprintf("clients on the Internet cannot connect by %s%s: %s %s", name, over, b.Block, does),
+		Message: fmt.Sprintf("clients on the Internet cannot connect by %s%s: %s %s", name,
+			over, b.Block, does),
 		Remedy: "let it through; do the same in the configuration of that firewall, or it comes " +
 			"back",
 		Command: b.AllowPort(b.Port)}
