@@ -46,6 +46,8 @@ func TestScripts(t *testing.T) {
 				env.Setenv(name, filepath.Join(env.WorkDir, dir))
 			}
 			env.Setenv("ZTBRIDGE_CONFIG", filepath.Join(env.WorkDir, "ztbridge.yaml"))
+			// A program with the race detector waits for a second as it ends, unless told so.
+			env.Setenv("GORACE", os.Getenv("GORACE"))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await,
