@@ -141,7 +141,10 @@ func onlyProviders(t *testing.T, top *lab.Topology, s *lab.Stream) {
 }
 
 // TestFailoverGap measures how long clients wait when an egress dies and another is connected.
-func TestFailoverGap(t *testing.T) { failoverGap(t, 2) }
+func TestFailoverGap(t *testing.T) {
+	t.Parallel()
+	failoverGap(t, 2)
+}
 
 func TestLongFailoverGap(t *testing.T) {
 	netlab.Long(t, "every kind of failure, each from a fresh start")
@@ -175,7 +178,10 @@ func failoverGap(t *testing.T, n int) {
 // TestFailoverGapCold measures the same when the other egress has never been connected: its server
 // can be found only from the moment on when the first one dies, while the box waits before it asks
 // again.
-func TestFailoverGapCold(t *testing.T) { failoverGapCold(t, 2) }
+func TestFailoverGapCold(t *testing.T) {
+	t.Parallel()
+	failoverGapCold(t, 2)
+}
 
 func TestLongFailoverGapCold(t *testing.T) {
 	netlab.Long(t, "every kind of failure, each from a fresh start")
@@ -214,7 +220,10 @@ func failoverGapCold(t *testing.T, n int) {
 // TestFailoverGapUnreachable measures the same when the other egress's server could not be reached
 // for long, and can be from the moment on when the first one dies: the box may be in the middle of
 // a vain attempt.
-func TestFailoverGapUnreachable(t *testing.T) { failoverGapUnreachable(t, 8*time.Second) }
+func TestFailoverGapUnreachable(t *testing.T) {
+	t.Parallel()
+	failoverGapUnreachable(t, 8*time.Second)
+}
 
 func TestLongFailoverGapUnreachable(t *testing.T) {
 	netlab.Long(t, "further moments of a vain attempt")
@@ -250,7 +259,10 @@ func failoverGapUnreachable(t *testing.T, times ...time.Duration) {
 // TestFailoverGapNextServer measures how long clients wait when the server dies and the same
 // provider has another one, to which nothing is connected. The server has served them for long: of
 // one that had not, the tunnel would think less.
-func TestFailoverGapNextServer(t *testing.T) { failoverGapNextServer(t, 1) }
+func TestFailoverGapNextServer(t *testing.T) {
+	t.Parallel()
+	failoverGapNextServer(t, 1)
+}
 
 func TestLongFailoverGapNextServer(t *testing.T) {
 	netlab.Long(t, "sessions of half a minute, in the names of both failures")

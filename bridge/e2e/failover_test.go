@@ -131,14 +131,14 @@ func refusalOf(marker string) netlab.Match {
 // TestExhaustedListRefusesAtOnce: a client whose list is exhausted is told so; it does not wait for
 // a timeout.
 func TestExhaustedListRefusesAtOnce(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{})
 	b := newBox(t, top.Box)
 	b.write("provider.ovpn", top.Providers[0].Config())
 	b.write("ztbridge.yaml", gatewayConfig)
 	b.start()
-	b.await("a tunnel that answers", func(st api.Status) bool {
-		return len(st.Egresses) == 1 &&
-			st.Egresses[0].RTT > 0
+	b.await("traffic by a tunnel that answers", func(st api.Status) bool {
+		return len(st.Egresses) == 1 && st.Egresses[0].RTT > 0 && st.State != api.Closed
 	})
 	top.Providers[0].Kill()
 	b.await("a closed box", func(st api.Status) bool { return st.State == api.Closed })
@@ -179,7 +179,10 @@ func TestExhaustedListRefusesAtOnce(t *testing.T) {
 }
 
 // TestLossDoesNotFlap loses a third of one egress's packets.
-func TestLossDoesNotFlap(t *testing.T) { losePackets(t, 20*time.Second) }
+func TestLossDoesNotFlap(t *testing.T) {
+	t.Parallel()
+	losePackets(t, 20*time.Second)
+}
 
 func TestLongLossDoesNotFlap(t *testing.T) {
 	netlab.Long(t, "ten minutes of loss")

@@ -17,6 +17,7 @@ import (
 // TestRecoveryGap measures, in a flow of 100 packets a second, how long clients wait after each of
 // the usual accidents, with one egress and so with nowhere else to go.
 func TestRecoveryGap(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{})
 	provider := top.Providers[0]
 	b := newBox(t, top.Box)

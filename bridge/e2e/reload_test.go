@@ -40,6 +40,7 @@ func TestReloadRemovesAnEgress(t *testing.T) {
 // TestReloadGapBesideAHungTunnel takes away an egress whose openvpn does not end when it is told
 // to: the clients do not wait with it.
 func TestReloadGapBesideAHungTunnel(t *testing.T) {
+	t.Parallel()
 	top := standard(t, lab.Options{Providers: []lab.ProviderOptions{{}, {}}})
 	b := newBox(t, top.Box)
 	b.write("provider.ovpn", top.Providers[0].Config())
