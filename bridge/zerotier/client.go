@@ -41,16 +41,17 @@ const (
 	maxAnswer = 8 << 20
 )
 
-// client speaks the local API of the service whose home directory is home. Its methods block for at
-// most changeTimeout. It holds no connection between requests: an idle one delays the service's
-// exit by 5 s.
-type client struct {
+// Local speaks the local API of the zerotier-one with a home directory. Its methods may be called
+// from any goroutine and block for at most changeTimeout. It holds no connection between requests:
+// an idle one delays the service's exit by 5 s.
+type Local struct {
 	home string
 	http http.Client
 }
 
-func newClient(home string) *client {
-	return &client{home: home, http: http.Client{
+// NewLocal returns a Local. It reads port and token at each request, not here.
+func NewLocal(home string) *Local {
+	return &Local{home: home, http: http.Client{
 		Transport: &http.Transport{DisableKeepAlives: true, Proxy: nil,
 			MaxResponseHeaderBytes: 64 << 10},
 		CheckRedirect: func(*http.Request, []*http.Request) error {
@@ -59,9 +60,27 @@ func newClient(home string) *client {
 	}}
 }
 
-func (c *client) node(ctx context.Context) (nodeAnswer, error) {
+// Node returns the node's own address and the version of zerotier-one.
+func (c *Local) Node(ctx context.Context) (self Address, version string, err error) {
+	a, err := c.node(ctx)
+	return a.Address, a.Version, err
+}
+
+// Membership returns the box's membership in a network as the service reports it, without Since,
+// Cause and Remedy. It fails with ErrNotFound for a network that is not joined.
+func (c *Local) Membership(ctx context.Context, id NetworkID) (NetworkStatus, error) {
+	a, err := get[networkAnswer](ctx, c, "/network/"+id.String())
+	if err != nil {
+		return NetworkStatus{}, err
+	}
+	st := NetworkStatus{ID: id, Iface: id.Iface()}
+	st.fill(a)
+	return st, nil
+}
+
+func (c *Local) node(ctx context.Context) (nodeAnswer, error) {
 	var a nodeAnswer
-	if err := c.do(ctx, http.MethodGet, "/status", nil, &a); err != nil {
+	if err := c.Do(ctx, http.MethodGet, "/status", nil, &a); err != nil {
 		return a, err
 	}
 	if a.Address == 0 || a.Clock <= 0 {
@@ -70,25 +89,25 @@ func (c *client) node(ctx context.Context) (nodeAnswer, error) {
 	return a, nil
 }
 
-func (c *client) networks(ctx context.Context) ([]networkAnswer, error) {
+func (c *Local) networks(ctx context.Context) ([]networkAnswer, error) {
 	return get[[]networkAnswer](ctx, c, "/network")
 }
 
-func (c *client) peers(ctx context.Context) ([]peerAnswer, error) {
+func (c *Local) peers(ctx context.Context) ([]peerAnswer, error) {
 	return get[[]peerAnswer](ctx, c, "/peer")
 }
 
-func (c *client) moons(ctx context.Context) ([]moonAnswer, error) {
+func (c *Local) moons(ctx context.Context) ([]moonAnswer, error) {
 	return get[[]moonAnswer](ctx, c, "/moon")
 }
 
-func (c *client) config(ctx context.Context) (configAnswer, error) {
+func (c *Local) config(ctx context.Context) (configAnswer, error) {
 	return get[configAnswer](ctx, c, "/config")
 }
 
 // get asks for a value.
-func get[T any](ctx context.Context, c *client, path string) (answer T, err error) {
-	err = c.do(ctx, http.MethodGet, path, nil, &answer)
+func get[T any](ctx context.Context, c *Local, path string) (answer T, err error) {
+	err = c.Do(ctx, http.MethodGet, path, nil, &answer)
 	return answer, err
 }
 
@@ -96,30 +115,32 @@ func get[T any](ctx context.Context, c *client, path string) (answer T, err erro
 // changing the host's routes and resolvers. Booleans must be real ones: anything else is silently
 // ignored. The answer is the membership as it is afterwards; its ID is zero when the service could
 // not make the network's device.
-func (c *client) join(ctx context.Context, id NetworkID, global bool) (networkAnswer, error) {
+func (c *Local) join(ctx context.Context, id NetworkID, global bool) (networkAnswer, error) {
 	var a networkAnswer
-	err := c.do(ctx, http.MethodPost, "/network/"+id.String(),
+	err := c.Do(ctx, http.MethodPost, "/network/"+id.String(),
 		map[string]bool{"allowDefault": false, "allowGlobal": global, "allowDNS": false}, &a)
 	return a, err
 }
 
 // leave leaves a network. Leaving one that is not joined is no error.
-func (c *client) leave(ctx context.Context, id NetworkID) error {
-	return c.do(ctx, http.MethodDelete, "/network/"+id.String(), nil, nil)
+func (c *Local) leave(ctx context.Context, id NetworkID) error {
+	return c.Do(ctx, http.MethodDelete, "/network/"+id.String(), nil, nil)
 }
 
 // orbit makes the node follow a moon, whose id is also the address of the root to ask for it.
-func (c *client) orbit(ctx context.Context, id Address) error {
-	return c.do(ctx, http.MethodPost, "/moon/"+id.String(), map[string]string{"seed": id.String()},
+func (c *Local) orbit(ctx context.Context, id Address) error {
+	return c.Do(ctx, http.MethodPost, "/moon/"+id.String(), map[string]string{"seed": id.String()},
 		nil)
 }
 
-func (c *client) deorbit(ctx context.Context, id Address) error {
-	return c.do(ctx, http.MethodDelete, "/moon/"+id.String(), nil, nil)
+func (c *Local) deorbit(ctx context.Context, id Address) error {
+	return c.Do(ctx, http.MethodDelete, "/moon/"+id.String(), nil, nil)
 }
 
-// do sends one request and decodes the answer into out, unless that is nil.
-func (c *client) do(ctx context.Context, method, path string, in, out any) error {
+// Do sends one request and decodes the answer into out, unless that is nil. in is its JSON body,
+// unless that is nil. It fails with ErrNotRunning, ErrNoToken, ErrRefused, ErrNotFound or
+// ErrUnexpected.
+func (c *Local) Do(ctx context.Context, method, path string, in, out any) error {
 	body, err := c.roundTrip(ctx, method, path, in)
 	if err == nil && out != nil {
 		err = decode(body, out)
@@ -130,7 +151,7 @@ func (c *client) do(ctx context.Context, method, path string, in, out any) error
 	return nil
 }
 
-func (c *client) roundTrip(ctx context.Context, method, path string, in any) ([]byte, error) {
+func (c *Local) roundTrip(ctx context.Context, method, path string, in any) ([]byte, error) {
 	timeout := requestTimeout
 	if method != http.MethodGet {
 		timeout = changeTimeout
@@ -171,7 +192,7 @@ func (c *client) roundTrip(ctx context.Context, method, path string, in any) ([]
 
 // request reads port and token again. The port may differ after each start of the service, and the
 // token after a reinstallation.
-func (c *client) request(ctx context.Context, method, path string, in any) (*http.Request, error) {
+func (c *Local) request(ctx context.Context, method, path string, in any) (*http.Request, error) {
 	port, err := c.port()
 	if err != nil {
 		return nil, err
@@ -197,7 +218,7 @@ func (c *client) request(ctx context.Context, method, path string, in any) (*htt
 	return req, nil
 }
 
-func (c *client) port() (uint16, error) {
+func (c *Local) port() (uint16, error) {
 	raw, err := os.ReadFile(filepath.Join(c.home, "zerotier-one.port"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, fmt.Errorf("%w: %w", ErrNotRunning, err)
@@ -212,7 +233,7 @@ func (c *client) port() (uint16, error) {
 	return uint16(port), nil
 }
 
-func (c *client) token() (string, error) {
+func (c *Local) token() (string, error) {
 	raw, err := os.ReadFile(filepath.Join(c.home, "authtoken.secret"))
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrNoToken, err)

@@ -75,7 +75,7 @@ func TestStrangeAnswers(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := newClient(homeOf(t, c.handler)).node(t.Context())
+			_, err := NewLocal(homeOf(t, c.handler)).node(t.Context())
 			if !errors.Is(err, c.want) {
 				t.Errorf("error %v, want %v", err, c.want)
 			}
@@ -92,7 +92,7 @@ func TestStrangeAnswers(t *testing.T) {
 
 func TestServiceStates(t *testing.T) {
 	home := t.TempDir()
-	_, err := newClient(home).node(t.Context())
+	_, err := NewLocal(home).node(t.Context())
 	if st := serviceStatus(facts{err: err, program: false}); st.State != ServiceNotInstalled {
 		t.Errorf("without a program: %+v", st)
 	}
@@ -105,7 +105,7 @@ func TestServiceStates(t *testing.T) {
 		0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err = newClient(stale).node(t.Context())
+	_, err = NewLocal(stale).node(t.Context())
 	if st := serviceStatus(facts{err: err, program: true}); st.State != ServiceNotRunning ||
 		!errors.Is(err, ErrNotRunning) {
 		t.Errorf("stale port: %+v", st)
@@ -115,7 +115,7 @@ func TestServiceStates(t *testing.T) {
 			0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := newClient(stale).node(t.Context()); !errors.Is(err, ErrUnexpected) {
+		if _, err := NewLocal(stale).node(t.Context()); !errors.Is(err, ErrUnexpected) {
 			t.Errorf("port %q: %v", port, err)
 		}
 	}
@@ -131,7 +131,7 @@ func TestTokenThatIsNone(t *testing.T) {
 			0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := newClient(home).node(t.Context()); !errors.Is(err, ErrNoToken) {
+		if _, err := NewLocal(home).node(t.Context()); !errors.Is(err, ErrNoToken) {
 			t.Errorf("token %q: %v", token, err)
 		}
 	}
@@ -158,7 +158,7 @@ func TestNoIdleConnections(t *testing.T) {
 		0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := newClient(home)
+	c := NewLocal(home)
 	for range 20 {
 		if _, err := c.peers(t.Context()); err != nil {
 			t.Fatal(err)

@@ -330,8 +330,8 @@ func noDevice(t *testing.T, w world) {
 }
 
 // newClientLike returns a client of one's own that reaches the same service.
-func newClientLike(s *Service) *client {
-	c := newClient(s.cfg.Home)
+func newClientLike(s *Service) *Local {
+	c := NewLocal(s.cfg.Home)
 	c.http.Transport = s.client.http.Transport
 	return c
 }

@@ -74,7 +74,7 @@ func TestKeepsWhyJoinFailed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	m := &member{id: id, client: newClient(home), log: slog.New(slog.DiscardHandler)}
+	m := &member{id: id, client: NewLocal(home), log: slog.New(slog.DiscardHandler)}
 	now := time.Now()
 	look := func() NetworkStatus {
 		f := facts{networks: map[NetworkID]networkAnswer{}}

@@ -31,7 +31,7 @@ const (
 type member struct {
 	id     NetworkID
 	global bool // public addresses and routes of the network may be installed
-	client *client
+	client *Local
 	log    *slog.Logger
 
 	missing  time.Time // since when it is not joined; zero: it is

@@ -125,8 +125,8 @@ func (w *realWorld) Install(s *Service) {
 	}
 }
 
-func (w *realWorld) client() *client {
-	c := newClient(w.node.Home)
+func (w *realWorld) client() *Local {
+	c := NewLocal(w.node.Home)
 	c.http.Transport.(*http.Transport).DialContext = func(ctx context.Context, network,
 		address string) (net.Conn, error) {
 		return w.top.Box.Dial(ctx, network, address)

@@ -62,7 +62,7 @@ type Service struct {
 	changed time.Time // of the last change that was notified
 
 	// Below here: of Run's goroutine alone.
-	client  *client
+	client  *Local
 	program func() bool // whether zerotier-one is installed
 	ifaces  func() (map[string]int, error)
 	members []*member
@@ -82,7 +82,7 @@ func New(cfg Config) *Service {
 	if cfg.IDTool == nil {
 		cfg.IDTool = runIDTool
 	}
-	c := newClient(cfg.Home)
+	c := NewLocal(cfg.Home)
 	s := &Service{
 		cfg: cfg, poke: make(chan struct{}, 1), client: c, program: installed, ifaces: interfaces,
 		conf: &confSync{home: cfg.Home, client: c, log: cfg.Logger},

@@ -26,7 +26,7 @@ const (
 // confSync adds our tunnels to the service's blacklist, in local.conf and in the running service.
 type confSync struct {
 	home   string
-	client *client
+	client *Local
 	log    *slog.Logger
 
 	next     time.Time
@@ -92,7 +92,7 @@ func localConfRemedy(home string, err error) string {
 
 // moonSync makes this node a moon and makes it orbit others, as configured.
 type moonSync struct {
-	client *client
+	client *Local
 	maker  moonMaker
 	moon   *Moon
 	orbit  []Address
