@@ -291,7 +291,7 @@ func refuseRules() []NftRule {
 // They match the source address, and interfaces built on an ingress.
 func (b *filter) strangers() []NftRule {
 	var rules []NftRule
-	for _, name := range b.c.stacked() {
+	for _, name := range b.c.in.Stacked {
 		rules = append(rules, NftRule{IIF: name, Verdict: drop}, NftRule{OIF: name, Verdict: drop})
 	}
 	for i := range b.c.in.Ingresses {

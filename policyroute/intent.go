@@ -15,8 +15,9 @@ type Intent struct {
 	// Uplinks are links of the box with a default route in main that main does not follow.
 	Uplinks []Uplink
 	Inbound []Inbound
-	// Stacked are interfaces made on an ingress. They are a bridge, bond or VRF that it is a port
-	// of, and its VLANs and macvlans. Clients' packets enter by them as well, and are refused.
+	// Stacked are interfaces made on an ingress, and no ingresses themselves. They are a bridge,
+	// bond or VRF that it is a port of, and its VLANs and macvlans. Clients' packets enter by them
+	// as well, and are refused.
 	Stacked []string
 	// Edges are links of the host on which it forwards only because we switch that on. What enters
 	// there is for an ingress, or an answer.

@@ -39,7 +39,7 @@ func (c *compiler) rules(f Family) ([]Rule, error) {
 		}
 		rules = append(rules, behindRules(f, g)...)
 	}
-	for _, name := range c.stacked() {
+	for _, name := range c.in.Stacked {
 		rules = append(rules,
 			Rule{Family: f, Priority: RuleDeny, IIF: name, Action: Unreachable},
 			Rule{Family: f, Priority: RuleKept, IIF: name, Action: Unreachable, Kept: true})
@@ -86,13 +86,6 @@ func keptRules(rules []Rule) []Rule {
 		}
 	}
 	return kept
-}
-
-// stacked returns the interfaces that are built on an ingress and are not ingresses themselves.
-func (c *compiler) stacked() []string {
-	return slices.DeleteFunc(slices.Clone(c.in.Stacked), func(name string) bool {
-		return slices.ContainsFunc(c.in.Ingresses, func(g Ingress) bool { return g.Iface == name })
-	})
 }
 
 // behindRules keep packets for members behind an ingress off main's default route, for example

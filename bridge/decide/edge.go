@@ -11,12 +11,11 @@ import (
 func edges(in policyroute.Intent, w HostState) []policyroute.Edge {
 	var out []policyroute.Edge
 	for _, l := range w.Links {
-		ingress := slices.ContainsFunc(in.Ingresses,
-			func(g policyroute.Ingress) bool { return g.Iface == l.Name })
 		outside := slices.ContainsFunc(in.Egresses, func(e policyroute.Egress) bool {
 			return e.Kind == policyroute.EgressWAN && e.Iface == l.Name
 		}) || w.leadsOut(l.Name)
-		if ingress || !outside || IsOurs(l.Name) || slices.Contains(in.Stacked, l.Name) {
+		if isIngress(in.Ingresses, l.Name) || !outside || IsOurs(l.Name) ||
+			slices.Contains(in.Stacked, l.Name) {
 			continue
 		}
 		for _, f := range policyroute.Families {

@@ -108,8 +108,7 @@ func (w HostState) WithFormer(former map[int]string) HostState {
 func Former(last map[int]string, ingresses []policyroute.Ingress, w HostState) map[int]string {
 	out := map[int]string{}
 	for _, l := range w.Links {
-		if slices.ContainsFunc(ingresses,
-			func(g policyroute.Ingress) bool { return g.Iface == l.Name }) {
+		if isIngress(ingresses, l.Name) {
 			out[l.Index] = l.Name
 		} else if last[l.Index] != "" {
 			out[l.Index] = last[l.Index]

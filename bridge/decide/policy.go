@@ -61,9 +61,7 @@ func ingressIntents(cfg *config.Config, s Snapshot,
 func otherSubnets(all []policyroute.Ingress, g policyroute.Ingress, w HostState) []netip.Prefix {
 	var out []netip.Prefix
 	for _, l := range w.Links {
-		if slices.ContainsFunc(all, func(o policyroute.Ingress) bool {
-			return o.Iface == l.Name || w.StackedOn(l.Name, o.Iface)
-		}) {
+		if isIngress(all, l.Name) || onIngress(all, l.Name, w) {
 			continue
 		}
 		for _, p := range Subnets(l.Addrs) {

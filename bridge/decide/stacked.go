@@ -13,9 +13,7 @@ func advertised(ingresses []policyroute.Ingress, w HostState) []string {
 	return slices.DeleteFunc(slices.Clone(w.AcceptRA), func(name string) bool {
 		l, _ := w.Link(name)
 		return strings.HasPrefix(name, "zt") || IsOurs(name) || l.Master != "" ||
-			slices.ContainsFunc(ingresses, func(g policyroute.Ingress) bool {
-				return g.Iface == name || w.StackedOn(name, g.Iface)
-			})
+			isIngress(ingresses, name) || onIngress(ingresses, name, w)
 	})
 }
 
@@ -23,12 +21,20 @@ func advertised(ingresses []policyroute.Ingress, w HostState) []string {
 func stacked(ingresses []policyroute.Ingress, w HostState) []string {
 	var out []string
 	for _, l := range w.Links {
-		isIngress := slices.ContainsFunc(ingresses,
-			func(g policyroute.Ingress) bool { return g.Iface == l.Name })
-		if !isIngress && slices.ContainsFunc(ingresses,
-			func(g policyroute.Ingress) bool { return w.StackedOn(l.Name, g.Iface) }) {
+		if !isIngress(ingresses, l.Name) && onIngress(ingresses, l.Name, w) {
 			out = append(out, l.Name)
 		}
 	}
 	return out
+}
+
+func isIngress(ingresses []policyroute.Ingress, name string) bool {
+	return slices.ContainsFunc(ingresses,
+		func(g policyroute.Ingress) bool { return g.Iface == name })
+}
+
+// onIngress reports whether a link is built on an ingress.
+func onIngress(ingresses []policyroute.Ingress, name string, w HostState) bool {
+	return slices.ContainsFunc(ingresses,
+		func(g policyroute.Ingress) bool { return w.StackedOn(name, g.Iface) })
 }
