@@ -41,6 +41,7 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 		d.undone.Warn(d.opts.Logger, "some of the kernel cannot be made what it should be", err)
 		d.services.Applied(snap, desired, d.spec.Config.Probe.Targets)
 		d.SetPaths(services.NotifyPaths(desired, snap.Host))
+		_ = d.cut(ctx, "port of a service", decide.Taken(d.inForce.intent, desired.Intent))
 		d.commitReload(ctx, desired)
 		d.services.RemoveOrphans(desired.Intent, snap.Host)
 		d.queues = d.kernel.SetQueues(decide.Shapes(d.spec.Config, desired.Intent))

@@ -12,6 +12,8 @@ type Intent struct {
 	// Peerings are the pairs of ingresses between which members may open connections.
 	Peerings  []Peering
 	Listeners []Listener
+	// Services are the ports of the host's programs, which no client's connection may be given.
+	Services []Listener
 	// Uplinks are links of the box with a default route in main that main does not follow.
 	Uplinks []Uplink
 	Inbound []Inbound
@@ -172,7 +174,8 @@ type Peering struct {
 	From, To string // names of ingresses
 }
 
-// Listener is a socket of ours that the WAN must be able to reach through the host's own firewall.
+// Listener is a socket of this box that the WAN may reach. One of ours must be reached through the
+// host's own firewall as well.
 type Listener struct {
 	Proto string // "tcp" or "udp"
 	Port  uint16

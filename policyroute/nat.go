@@ -161,11 +161,11 @@ func (b *filter) ownPorts() NftChain {
 	return c
 }
 
-// servicePorts matches the ports at which the box itself is asked: those of our listeners, SSH and
-// ZeroTier. Other services of the host are not known here.
+// servicePorts matches the ports at which the box itself is asked. Those of our listeners, SSH and
+// ZeroTier are among them also while nothing listens there.
 func (c *compiler) servicePorts() []NftRule {
 	ports := map[string][]uint16{"tcp": {sshPort}, "udp": {zeroTierPort}}
-	for _, l := range c.in.Listeners {
+	for _, l := range slices.Concat(c.in.Listeners, c.in.Services) {
 		ports[l.Proto] = append(ports[l.Proto], l.Port)
 	}
 	var rules []NftRule

@@ -218,6 +218,21 @@ func Translated(intent policyroute.Intent) []netip.Prefix {
 	return out
 }
 
+// Taken selects the connections of clients that have the port of a service that was not there
+// before: what is sent to the service would reach the client.
+func Taken(before, now policyroute.Intent) kernel.Flows {
+	var out kernel.Flows
+	for _, l := range now.Services {
+		if !slices.Contains(before.Services, l) {
+			out.Ports = append(out.Ports, kernel.Port{Proto: l.Proto, Number: l.Port})
+		}
+	}
+	if len(out.Ports) > 0 {
+		out.Clients = Translated(now)
+	}
+	return out
+}
+
 // Entered reports whether clients enter by an interface that was not there before.
 func Entered(before, now policyroute.Intent) bool {
 	return slices.ContainsFunc(now.Ingresses, func(g policyroute.Ingress) bool {

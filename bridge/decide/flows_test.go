@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"ztbridge/policyroute"
+	"ztbridge/policyroute/kernel"
 )
 
 // TestReloadMoves has four connections open while the policy changes, and a query that was steered
@@ -144,5 +145,23 @@ func TestEntered(t *testing.T) {
 		if got := Entered(tt.before, tt.now); got != tt.want {
 			t.Errorf("%+v, then %+v: %t", tt.before, tt.now, got)
 		}
+	}
+}
+
+// TestTaken has services appear: connections of clients that were given their ports end.
+func TestTaken(t *testing.T) {
+	ssh, vpn := policyroute.Listener{Proto: "tcp", Port: 2222},
+		policyroute.Listener{Proto: "udp", Port: 51820}
+	before := policyroute.Intent{Services: []policyroute.Listener{ssh}}
+	now := policyroute.Intent{Services: []policyroute.Listener{ssh, vpn},
+		Ingresses: []policyroute.Ingress{{Iface: "zt0",
+			Prefixes: []netip.Prefix{netip.MustParsePrefix("10.77.0.0/24")}}}}
+	f := Taken(before, now)
+	if !slices.Equal(f.Ports, []kernel.Port{{Proto: "udp", Number: 51820}}) ||
+		!slices.Equal(f.Clients, now.Ingresses[0].Prefixes) {
+		t.Errorf("cut are connections of %v with %v", f.Clients, f.Ports)
+	}
+	if f := Taken(now, now); len(f.Ports)+len(f.Clients) > 0 {
+		t.Errorf("without a new service, cut are connections of %v with %v", f.Clients, f.Ports)
 	}
 }

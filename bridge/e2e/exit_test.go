@@ -84,6 +84,7 @@ func TestExitNode(t *testing.T) {
 	unsolicited(t, top)
 	neighbours(t, top)
 	inner(t, top)
+	services(t, top)
 
 	// The kernel goes on by itself: a box whose daemon was killed is not closed.
 	b.daemon.Kill()
@@ -133,6 +134,35 @@ func inner(t *testing.T, top *lab.Topology) {
 			t.Errorf("out of the box went %v", result)
 		}
 	}
+}
+
+// services has a program of the box open a port that a member sends from: the member loses it.
+func services(t *testing.T, top *lab.Topology) {
+	t.Helper()
+	const port = "51820"
+	sends := func() string {
+		c, err := top.Client.ListenPacket("udp4", "10.77.0.2:"+port)
+		must(t, err)
+		defer c.Close()
+		_, err = c.WriteTo([]byte("hello"), &net.UDPAddr{IP: net.IP(lab.ClientTarget4.AsSlice()),
+			Port: 4000})
+		must(t, err)
+		out, err := top.Box.Run(t.Context(), "conntrack", "-L", "-p", "udp", "-s", "10.77.0.2",
+			"--sport", port)
+		must(t, err)
+		return out
+	}
+	const taken = "dport=" + port
+	if out := sends(); !strings.Contains(out, taken) {
+		t.Errorf("before the service was there, a member's connection is\n%s", out)
+	}
+	c, err := top.Box.ListenPacket("udp4", "0.0.0.0:"+port)
+	must(t, err)
+	defer c.Close()
+	await(t, "another port for the member", func() bool {
+		out := sends()
+		return out != "" && !strings.Contains(out, taken)
+	})
 }
 
 // unsolicited opens connections from the Internet to a member.

@@ -3,6 +3,7 @@ package kernel
 import (
 	"encoding/binary"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -146,47 +147,77 @@ func (l *endpointLab) firstOf(t *testing.T, texts ...string) string {
 	return ""
 }
 
-// TestClientsTakeNoPortOfTheBox has a member send by the WAN from the port of a service of the box:
-// translated to that port, what its correspondent sends to the service would reach the member.
+// TestClientsTakeNoPortOfTheBox has a member send by the WAN from the port of a service of the box,
+// or of any program of the host: translated to that port, what its correspondent sends to the
+// service would reach the member.
 func TestClientsTakeNoPortOfTheBox(t *testing.T) {
 	l := newLeakLab(t)
 	l.box.sh(t, "ip link set wanlab0 address 02:00:00:00:00:02")
+	for _, port := range []uint16{1194, 51820} {
+		t.Run(strconv.Itoa(int(port)), func(t *testing.T) { l.takePort(t, port) })
+	}
+}
+
+func (l *leakLab) takePort(t *testing.T, port uint16) {
 	in := exitIntent()
+	before, err := policyroute.Compile(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := l.listen(t, unix.SOCK_DGRAM, "", int(port))
+	defer unix.Close(service)
 	in.Listeners = []policyroute.Listener{{Proto: "udp", Port: 1194}}
+	l.box.do(func() {
+		l.kernel.ports = nil // as at the daemon's start
+		host, err := l.kernel.HostState()
+		if in.Services = host.Services; err != nil {
+			t.Error(err)
+		}
+	})
 	state, err := policyroute.Compile(in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	service := l.listen(t, unix.SOCK_DGRAM, "", 1194)
-	defer unix.Close(service)
+	taken := Flows{Ports: []Port{{"udp", port}}, Clients: in.Ingresses[0].Prefixes}
 	const plain = `nft flush chain inet ztb translate
 nft add rule inet ztb translate oifname wanlab0 masquerade`
 	for _, tt := range []struct {
-		name, fault string
-		sent        int // of the member's packet
-		heard       bool
+		name  string
+		state policyroute.State
+		fault string
+		sent  int // of the member's packet
+		cut   int
+		heard bool
 	}{
-		{"control", plain + "; nft flush chain inet ztb translated", 1, false},
-		{"another port", ":", 1, true},
-		{"this port by chance", plain, 0, true},
+		{"control", state, plain + "; nft flush chain inet ztb translated", 1, 0, false},
+		{"another port", state, ":", 1, 0, true},
+		{"this port by chance", state, plain, 0, 0, true},
+		{"this port before the service was there", before, ":", 1, 1, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l.bring(t, policyroute.State{})
-			l.bring(t, state)
+			l.bring(t, tt.state)
 			l.box.sh(t, tt.fault+"; conntrack -F 2>/dev/null")
 			shadow := udp(4321, "the member's")
-			binary.BigEndian.PutUint16(shadow, 1194)
+			binary.BigEndian.PutUint16(shadow, port)
 			l.client.do(func() {
 				sendRaw(t, ipv4("10.147.17.50", "198.51.100.7", 64, unix.IPPROTO_UDP, shadow))
 			})
 			if n := l.count(t, "the member's"); n != tt.sent {
 				t.Errorf("the WAN saw %d packets of the member, want %d", n, tt.sent)
 			}
+			if tt.cut > 0 {
+				l.box.do(func() {
+					if n, err := l.kernel.CutFlows(t.Context(), taken); n != tt.cut || err != nil {
+						t.Errorf("cut %d flows, want %d: %v", n, tt.cut, err)
+					}
+				})
+			}
 			l.wan.do(func() {
 				sendRawBy(t, "wan", ipv4("198.51.100.7", "203.0.113.2", 64, unix.IPPROTO_UDP,
-					udp(1194, "for the service")))
+					udp(port, "for the service")))
 			})
-			l.box.do(func() { sendUDP(t, "203.0.113.2:1194", "the fence") })
+			l.box.do(func() { sendUDP(t, "203.0.113.2:"+strconv.Itoa(int(port)), "the fence") })
 			buf := make([]byte, 64)
 			n, _, err := unix.Recvfrom(service, buf, 0)
 			if err != nil {

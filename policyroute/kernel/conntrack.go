@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"ztbridge/policyroute"
 )
@@ -28,6 +29,9 @@ type Flows struct {
 	// Untranslated are clients whose connections show their own addresses outside. They began while
 	// no filter translated them, and stay so until they end.
 	Untranslated []netip.Prefix
+	// Ports are those to which the connections of Clients were translated.
+	Ports   []Port
+	Clients []netip.Prefix
 	// Moved, unless it is nil, reports whether packets of client to remote may now leave by another
 	// egress. It is asked about both ends of each connection, whoever opened it; steered means that
 	// its destination was rewritten.
@@ -38,7 +42,7 @@ type Flows struct {
 // translated again. It returns how many there were. It sends nothing to the peers.
 func (k *Kernel) CutFlows(ctx context.Context, f Flows) (int, error) {
 	if len(f.Sources) == 0 && len(f.Translated) == 0 && len(f.Redirected) == 0 &&
-		len(f.Untranslated) == 0 && len(f.Resolvers) == 0 && f.Moved == nil {
+		len(f.Untranslated) == 0 && len(f.Resolvers) == 0 && len(f.Ports) == 0 && f.Moved == nil {
 		return 0, nil
 	}
 	k.mu.Lock()
@@ -65,19 +69,23 @@ func (f Flows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	source, target := toAddr(flow.Forward.SrcIP), toAddr(flow.Forward.DstIP)
 	answerer, translated := toAddr(flow.Reverse.SrcIP), toAddr(flow.Reverse.DstIP)
 	redirected := flow.Reverse.SrcPort != flow.Forward.DstPort
-	return slices.ContainsFunc(f.Sources, func(p netip.Prefix) bool {
-		return p.Contains(source) || p.Contains(answerer)
-	}) ||
+	return inAny(source, f.Sources) || inAny(answerer, f.Sources) ||
 		slices.Contains(f.Translated, translated) ||
-		source == translated && answerer == target && f.isClient(source) && !f.isClient(target) ||
+		source == translated && answerer == target && inAny(source, f.Untranslated) &&
+			!inAny(target, f.Untranslated) ||
+		source != translated && inAny(source, f.Clients) && slices.Contains(f.Ports,
+			Port{protocols[flow.Forward.Protocol], flow.Reverse.DstPort}) ||
 		redirected && slices.Contains(f.Redirected, flow.Reverse.SrcPort) ||
 		flow.Forward.DstPort == dnsPort && slices.Contains(f.Resolvers, answerer) ||
 		f.Moved != nil && (f.Moved(source, target, redirected || answerer != target) ||
 			f.Moved(answerer, translated, false))
 }
 
-func (f Flows) isClient(a netip.Addr) bool {
-	return slices.ContainsFunc(f.Untranslated, func(p netip.Prefix) bool { return p.Contains(a) })
+// protocols are the names of those that have ports.
+var protocols = map[uint8]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp"}
+
+func inAny(a netip.Addr, of []netip.Prefix) bool {
+	return slices.ContainsFunc(of, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 func toAddr(ip net.IP) netip.Addr {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -37,6 +38,9 @@ type HostState struct {
 	// AcceptRA are the interfaces that take routes from router advertisements while they do not
 	// forward, sorted. Their accept_ra is 1, or was before we made it 2.
 	AcceptRA []string
+	// Services are the ports at which programs of the host are asked, sorted. Of UDP they are those
+	// that were open for some seconds.
+	Services []policyroute.Listener
 	// Reached are the destinations of main's routes by the named links, except the default.
 	Reached map[string][]netip.Prefix
 }
@@ -106,7 +110,7 @@ func (k *Kernel) HostState(links ...string) (HostState, error) {
 func (k *Kernel) host(via []string) (HostState, error) {
 	w := HostState{IPv6: exists("net/ipv6"), Reached: map[string][]netip.Prefix{},
 		ConntrackMax: k.conntrackMax(), ConntrackFull: k.conntrackFull(),
-		Neighbours:       k.neighbourLimits(),
+		Neighbours: k.neighbourLimits(), Services: k.services(time.Now()),
 		ForceForwarding6: exists("net/ipv6/conf/all/force_forwarding")}
 	links, err := k.rtnl.LinkList()
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -52,6 +53,7 @@ type Kernel struct {
 	filterChanges atomic.Uint64 // by other programs
 	noFqCoDel     error         // the kernel has no fq_codel; nil: not known
 	connTable     connTable
+	ports         map[policyroute.Listener]time.Time // since when they are known to be open
 	// whether the kernel counts connections by source, once meters was asked
 	meters   sync.Once
 	canMeter bool

@@ -50,6 +50,7 @@ func Random(r *rand.Rand) policyroute.Intent {
 	}
 	if r.IntN(2) == 0 {
 		in.Listeners = []policyroute.Listener{{Proto: "tcp", Port: 443}}
+		in.Services = []policyroute.Listener{{Proto: "udp", Port: 51820}}
 	}
 	if r.IntN(2) == 0 {
 		for i := range in.Listeners {
