@@ -48,6 +48,9 @@ func splitWords(line string) ([]string, error) {
 			continue
 		case c == '#' || c == ';':
 			return words, nil
+		case c == '\\' && (i+1 == len(line) || isSpace(line[i+1])): // begins no word
+			i += 2
+			continue
 		}
 		word, next, err := readWord(line, i)
 		if err != nil {
