@@ -53,10 +53,7 @@ func (t *Tunnel) arguments(server profile.Remote) []string {
 	if t.cfg.Profile.For(server).Legacy() {
 		a = append(a, "--providers", "legacy", "default")
 	}
-	for _, p := range accepted {
-		a = append(a, "--pull-filter", "accept", p)
-	}
-	return append(a, "--pull-filter", "ignore", "")
+	return a
 }
 
 // socketOptions are for throughput. A TCP socket sizes its buffers by itself, and better (tcp(7):

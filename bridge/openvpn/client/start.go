@@ -38,7 +38,7 @@ func (t *Tunnel) runOnce(ctx context.Context) (f failure, asked bool) {
 	proc, socket, err := t.launcher.Start(process.Command{
 		Args: t.arguments(target.remote),
 		Config: t.cfg.Profile.TextFor(profile.Attempt{Remote: target.remote,
-			Addr: target.addr, Proxy: target.proxy, ChaCha20: target.chacha20}),
+			Addr: target.addr, Proxy: target.proxy, ChaCha20: target.chacha20, Accepted: accepted}),
 		Device: t.cfg.Device, Node: node,
 		Output: early.add,
 	})

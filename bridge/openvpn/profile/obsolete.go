@@ -60,32 +60,47 @@ func takeLocalPort(p *parser, d directive) error {
 	return err
 }
 
-// takePullFilter notes a filter of pushed options.
+// maxFilters bounds the filters of pushed options; real profiles have fewer than twenty.
+const maxFilters = 100
+
+// takePullFilter keeps a filter of pushed options, in its order: the first that fits counts.
 func takePullFilter(p *parser, d directive) error {
 	if len(d.args) != 2 || len(d.args[1]) > 200 {
 		return fmt.Errorf("expected: pull-filter accept|ignore|reject \"text\"")
 	}
+	if len(p.profile.options[d.name]) == maxFilters {
+		return fmt.Errorf("there are more than %d of them", maxFilters)
+	}
 	switch d.args[0] {
-	case "accept":
-		p.accepts = true
-		p.find(d, Info, "ztbridge sets this itself")
-	case "ignore", "reject":
-		p.filters = append(p.filters, d.args)
+	case "accept", "ignore", "reject":
+		p.add(d.name, d.args...)
 	default:
 		return fmt.Errorf("%q is none of accept, ignore and reject", d.args[0])
 	}
 	return nil
 }
 
-// finishPullFilters keeps the filters that only take away; they come before ours. A list that also
-// accepts would pass by ours.
-func (p *parser) finishPullFilters() {
-	if p.accepts {
-		return
+// admitted returns filters that admit what both the profile's and ours do, where ours are the
+// beginnings of options that may be taken. An "accept" of the profile's that is wider than ours
+// accepts only what both name; OpenVPN looks at no further filter then.
+func admitted(filters [][]string, ours []string) [][]string {
+	var out [][]string
+	for _, f := range filters {
+		if f[0] != "accept" {
+			out = append(out, f)
+			continue
+		}
+		for _, o := range ours {
+			if strings.HasPrefix(o, f[1]) || strings.HasPrefix(f[1], o) {
+				out = append(out, []string{"accept", max(o, f[1])}) // the longer
+			}
+		}
+		out = append(out, []string{"ignore", f[1]})
 	}
-	for _, f := range p.filters {
-		p.add("pull-filter", f...)
+	for _, o := range ours {
+		out = append(out, []string{"accept", o})
 	}
+	return append(out, []string{"ignore", ""})
 }
 
 // dnsServer is what "dns server N" lines say of one resolver.

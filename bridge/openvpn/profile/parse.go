@@ -29,17 +29,15 @@ type parser struct {
 	remotes   []rawRemote
 	proto     rawProto
 	port      uint16
-	forced    rawProto   // proto-force
-	ciphers   []string   // data-ciphers, known ones
-	cipher    string     // cipher or data-ciphers-fallback
-	keySize   int        // bits; 0: the cipher's own
-	old       bool       // compat-mode of a version before 2.4
-	localPort int        // lport
-	bind      bool       // bind
-	noBind    bool       // nobind
-	filters   [][]string // pull-filter
-	accepts   bool       // one of them is "accept"
-	pushInfo  int        // line of push-peer-info
+	forced    rawProto // proto-force
+	ciphers   []string // data-ciphers, known ones
+	cipher    string   // cipher or data-ciphers-fallback
+	keySize   int      // bits; 0: the cipher's own
+	old       bool     // compat-mode of a version before 2.4
+	localPort int      // lport
+	bind      bool     // bind
+	noBind    bool     // nobind
+	pushInfo  int      // line of push-peer-info
 	// askedProxy is the line that wants the login for a proxy typed; 0: none does.
 	askedProxy int
 	ignored    []string       // names of ignore-unknown-option
@@ -221,7 +219,6 @@ func (p *parser) finish() error {
 	if err := p.finishCiphers(); err != nil {
 		return err
 	}
-	p.finishPullFilters()
 	p.finishDNS()
 	p.finishPeerInfo()
 	p.finishAuthorities()

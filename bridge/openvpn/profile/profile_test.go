@@ -161,7 +161,7 @@ var (
 		`(remote-cert-tls|ns-cert-type) server`, `remote-cert-ku( (0[xX])?[0-9a-fA-F]+)*`,
 		`remote-cert-eku "?[A-Za-z0-9 .,()/_-]+"?`,
 		`verify-x509-name ("([^"\\]|\\["\\])*"|[^ "'\\#;]+)( (subject|name|name-prefix))?`,
-		`x509-username-field( (ext:)?[A-Za-z0-9]+)+`, `pull-filter (ignore|reject) .+`, `lport \d+`,
+		`x509-username-field( (ext:)?[A-Za-z0-9]+)+`, `pull-filter (accept|ignore|reject) .+`, `lport \d+`,
 		`http-proxy-option CUSTOM-HEADER .+`,
 		`verify-hash [0-9A-Fa-f:]+( SHA(1|256))?`, `key-direction [01]`,
 		`tun-mtu \d+ \d+`,
@@ -205,7 +205,7 @@ func TestDangerous(t *testing.T) {
 		"script-security 3", "setenv PATH /tmp", "tls-export-cert /tmp",
 		"<plugin>\n/tmp/x.so\n</plugin>",
 		"data-ciphers none", "inactive 1", "ping-exit 1",
-		"allow-compression yes", "pull-filter accept \"\"", "frobnicate 1", "iproute /tmp/x",
+		"allow-compression yes", "frobnicate 1", "iproute /tmp/x",
 		"dhcp-option DNS evil",
 	} {
 		t.Run(line, func(t *testing.T) {

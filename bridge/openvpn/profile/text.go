@@ -64,6 +64,8 @@ type Attempt struct {
 	Remote Remote
 	Addr   netip.Addr // of the server; the zero value: the proxy is told its name
 	Proxy  netip.Addr // of its proxy, where it has one
+	// Accepted are the beginnings of pushed options that may be taken; all others are ignored.
+	Accepted []string
 	// ChaCha20: offer ChaCha20-Poly1305 alone.
 	ChaCha20 bool
 }
@@ -84,6 +86,7 @@ func (p *Profile) TextFor(a Attempt) string {
 		all.options["data-ciphers"] = [][]string{{ChaCha20}}
 		delete(all.options, "data-ciphers-fallback")
 	}
+	all.options["pull-filter"] = admitted(all.options["pull-filter"], a.Accepted)
 	host := a.Addr.String()
 	if !a.Addr.IsValid() {
 		host = a.Remote.asNamed(own.has("http-proxy"))
