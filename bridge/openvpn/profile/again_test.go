@@ -89,20 +89,61 @@ func TestKeysAreWhole(t *testing.T) {
 		{cert + other, "do not belong together"},
 		{cut(cert, "cert") + key, "damaged inside"},
 		{cert + cut(key, "key"), "damaged inside"},
-		{cut(cert, "ca"), "damaged inside"},
+		{cut(cert, "ca"), "damaged inside"}, {cut(cert, "extra-certs"), "damaged inside"},
+		{ovpntest.Inline("cert", "$CLIENTCERTIFICATE\n"), "a placeholder"},
+		{"<cert>\n-----BEGIN CERTIFICATE REQUEST-----\n</cert>\n", "a request"},
+		{cert + "<key>\n-----BEGIN PUBLIC KEY-----\n</key>\n", "a public one"},
 		{"<pkcs12>\nMIIC\n</pkcs12>\n", "no PKCS #12 bundle"},
 		{"pkcs11-id x\n", "smart card"}, {"cryptoapicert SUBJ:x\n", "smart card"},
 		{cert + "management-external-key\n", "smart card"},
 		{"<connection>\nremote a.example\ncipher AES-256-CBC\n</connection>\n", "cannot differ"},
 	} {
-		_, report, err := Parse([]byte(base(t)+tc.text), "p", Options{})
-		if said := fmt.Sprint(err, report); !strings.Contains(said, tc.want) ||
-			err == nil && !strings.Contains(said, "serious: ") {
-			t.Errorf("%.60q: %s, want %q in it", tc.text, said, tc.want)
+		if _, _, err := Parse([]byte(base(t)+tc.text), "p", Options{}); err == nil ||
+			!strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%.60q: %v, want %q in it", tc.text, err, tc.want)
 		}
 	}
 	if _, _, err := Parse([]byte(base(t)+cert+key+"pkcs11-id x\n"), "p", Options{}); err != nil {
 		t.Errorf("a profile with a key of its own: %v", err)
+	}
+}
+
+// TestFiltersOfPushedOptions: an option is taken where the profile's filters and ours admit it.
+func TestFiltersOfPushedOptions(t *testing.T) {
+	ours := []string{"ifconfig ", "ifconfig-ipv6 ", "tun-mtu "}
+	for _, tc := range []struct {
+		lines, option, want string
+	}{
+		{"", "ifconfig 1", "accept"}, {"", "route 1", "ignore"},
+		{`accept ""`, "tun-mtu 1", "accept"}, {`accept ""`, "route 1", "ignore"},
+		{"accept ifconfig-\nignore ifconfig", "ifconfig-ipv6 1", "accept"},
+		{"accept ifconfig-\nignore ifconfig", "ifconfig 1", "ignore"},
+		{"accept \"tun-mtu 14\"\nreject tun-", "tun-mtu 1400", "accept"},
+		{"accept \"tun-mtu 14\"\nreject tun-", "tun-mtu 1500", "reject"},
+		{"accept up\nreject u", "up /bin/true", "ignore"},
+		{"reject route", "route 1", "reject"},
+	} {
+		text := base(t)
+		for line := range strings.Lines(tc.lines) {
+			text += "pull-filter " + line
+		}
+		p, _, err := Parse([]byte(text+"\n"), "p", Options{})
+		if err != nil {
+			t.Errorf("%q: %v", tc.lines, err)
+			continue
+		}
+		given, got := p.TextFor(Attempt{Remote: p.Remotes[0], Accepted: ours}), ""
+		for line := range strings.Lines(given) {
+			words, err := splitWords(line)
+			if err == nil && len(words) == 3 && words[0] == "pull-filter" && got == "" &&
+				strings.HasPrefix(tc.option, words[2]) {
+				got = words[1] // the first that fits
+			}
+		}
+		if got != tc.want {
+			t.Errorf("%q: %q is met by %q, want %q in\n%.900s", tc.lines, tc.option, got, tc.want,
+				given)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -83,7 +84,7 @@ func (p *parser) canonicalBlock(d directive, body string) (string, error) {
 	case "ca", "cert", "extra-certs":
 		return p.certificates(d, body)
 	case "key":
-		return p.privateKey(d, body)
+		return p.privateKey(body)
 	case "tls-auth", "tls-crypt":
 		return staticKey(body)
 	case "tls-crypt-v2":
@@ -96,9 +97,47 @@ func (p *parser) canonicalBlock(d directive, body string) (string, error) {
 	return "", fmt.Errorf("cannot be given as a block")
 }
 
-// damaged says, as the end of a sentence, that there is the beginning of what cannot be read.
+// maxDepth is how deep a certificate or key is looked into; real ones have about ten levels.
+const maxDepth = 32
+
+// broken returns an error where ASN.1 is not whole, on any level. What only Go is strict about is
+// none: OpenSSL may read it.
+func broken(der []byte, depth int) error {
+	if len(der) == 0 && depth == 0 {
+		return errors.New("it is empty")
+	}
+	for len(der) > 0 && depth < maxDepth {
+		var v asn1.RawValue
+		rest, err := asn1.Unmarshal(der, &v)
+		if syntax, ok := errors.AsType[asn1.SyntaxError](err); ok &&
+			!strings.Contains(syntax.Msg, "indefinite") {
+			return err
+		}
+		if err != nil {
+			return nil
+		}
+		if v.IsCompound {
+			if err := broken(v.Bytes, depth+1); err != nil {
+				return err
+			}
+		}
+		if der = rest; depth == 0 {
+			return nil // OpenSSL passes over what follows
+		}
+	}
+	return nil
+}
+
+// damaged says, as the end of a sentence, what is there in the place of what is wanted.
 func damaged(text string) string {
-	if !strings.Contains(text, "BEGIN ") {
+	switch {
+	case strings.Contains(text, "BEGIN PUBLIC KEY"):
+		return ", but a public one: put in the private one that belongs to it"
+	case strings.Contains(text, "CERTIFICATE REQUEST"):
+		return ", but a request for one: put in what the authority made of it"
+	case placeholder.MatchString(strings.TrimSpace(text)):
+		return ", but a placeholder: put your own in its place"
+	case !strings.Contains(text, "BEGIN "):
 		return ""
 	}
 	return " that can be read: what begins there is damaged or cut off, or has lost its line breaks"
@@ -143,20 +182,18 @@ func (p *parser) certificates(d directive, text string) (string, error) {
 	var out bytes.Buffer
 	for i, b := range blocks {
 		der := b.Bytes
+		if err := broken(der, 0); err != nil {
+			return "", fmt.Errorf("a certificate in it is damaged inside (%w): OpenVPN ends with "+
+				"it", err)
+		}
 		// OpenSSL's own trust settings follow the certificate in a TRUSTED CERTIFICATE.
 		var first asn1.RawValue
-		_, broken := asn1.Unmarshal(der, &first)
-		if broken == nil {
+		if _, err := asn1.Unmarshal(der, &first); err == nil {
 			der = first.FullBytes
 		}
 		out.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 		cert, err := x509.ParseCertificate(der)
-		switch {
-		case broken != nil:
-			p.find(d, Serious, "a certificate in it is damaged inside (%v): OpenVPN ends with it",
-				broken)
-			continue
-		case err != nil:
+		if err != nil {
 			p.find(d, Warning, "a certificate cannot be read here (%v); it is passed on", err)
 			continue
 		}
@@ -223,7 +260,7 @@ func (p *parser) finishAuthorities() {
 // The headers of a private key in OpenSSL's traditional encrypted form (RFC 1421).
 var dekInfo = regexp.MustCompile(`^[A-Z0-9-]{1,40},[0-9A-Fa-f]{1,64}$`)
 
-func (p *parser) privateKey(d directive, text string) (string, error) {
+func (p *parser) privateKey(text string) (string, error) {
 	blocks := pemBlocks(text, "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY",
 		"ENCRYPTED PRIVATE KEY")
 	if len(blocks) == 0 { // of several, OpenVPN takes the first
@@ -237,9 +274,8 @@ func (p *parser) privateKey(d directive, text string) (string, error) {
 		b.Headers = map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": info}
 	}
 	p.profile.NeedsPassphrase = b.Headers != nil || b.Type == "ENCRYPTED PRIVATE KEY"
-	var whole asn1.RawValue
-	if _, err := asn1.Unmarshal(b.Bytes, &whole); err != nil && b.Headers == nil {
-		p.find(d, Serious, "the private key is damaged inside (%v): OpenVPN ends with it", err)
+	if err := broken(b.Bytes, 0); err != nil && b.Headers == nil {
+		return "", fmt.Errorf("the private key is damaged inside (%w): OpenVPN ends with it", err)
 	}
 	return string(pem.EncodeToMemory(b)), nil
 }
@@ -314,9 +350,8 @@ var rc2OID = []byte{0x06, 0x0a, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x0c, 
 
 func (p *parser) pkcs12(text string) (string, error) {
 	der, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(text), ""))
-	var whole asn1.RawValue
 	if err == nil {
-		_, err = asn1.Unmarshal(der, &whole)
+		err = broken(der, 0)
 	}
 	if err != nil {
 		return "", fmt.Errorf("it is no PKCS #12 bundle in base64 that can be read, perhaps cut " +
