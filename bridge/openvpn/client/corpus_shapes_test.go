@@ -23,7 +23,8 @@ func corpus(t *testing.T, l *lab) []shape {
 		controlShapes(l), transportShapes(), fileShapes(t, l), tlsShapes(l), oldShapes(),
 		ignoredShapes(), loginShapes(t, l), legacyShapes(t, l), refusedShapes(l),
 		productShapes(), textShapes(t, l), optionShapes(), pushShapes(),
-		besideShapes(t, l), combinedShapes(), habitShapes(l), againShapes(t, l)}
+		besideShapes(t, l), combinedShapes(), habitShapes(l), againShapes(t, l),
+		furtherShapes(t, l)}
 	var out []shape
 	for _, list := range lists {
 		out = append(out, list...)

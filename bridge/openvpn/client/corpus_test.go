@@ -53,7 +53,7 @@ type shape struct {
 // For each shape that is accepted, official openvpn connects with the file as it is, and the tunnel
 // with what was made of it; both must pass packets of 1,400 bytes in both directions.
 func TestLongCorpus(t *testing.T) {
-	netlab.Long(t, "connects official openvpn and a tunnel for each of more than 300 shapes of profiles")
+	netlab.Long(t, "connects official openvpn and a tunnel for each of 600 shapes of profiles")
 	if !inNamespace(t) {
 		return
 	}
@@ -66,7 +66,7 @@ func TestLongCorpus(t *testing.T) {
 	l.sh("ip addr add 2001:db8:2::1/64 dev wan0 nodad")
 	l.provider("ip addr add 2001:db8:2::2/64 dev prov0 nodad")
 	shapes := corpus(t, l)
-	if len(shapes) < 300 {
+	if len(shapes) < 600 {
 		t.Errorf("the corpus has only %d shapes", len(shapes))
 	}
 	var wg sync.WaitGroup
@@ -112,12 +112,13 @@ func (l *lab) try(n int, s shape) error {
 			text += fmt.Sprintf("remote %s PORT\n", serverAddr)
 		}
 	}
-	text = strings.ReplaceAll(text, "PORT", fmt.Sprint(tr.port()))
+	text = tr.fill(text)
 	if s.edit != nil {
 		text = s.edit(text)
 	}
 	for name, content := range s.files {
-		if err := os.WriteFile(filepath.Join(tr.dir, name), []byte(content), 0o600); err != nil {
+		path := filepath.Join(tr.dir, name)
+		if err := os.WriteFile(path, []byte(tr.fill(content)), 0o600); err != nil {
 			return err
 		}
 		var err error
@@ -157,6 +158,12 @@ func (tr *trial) port() int { return 20000 + tr.n }
 
 func (tr *trial) subnet() string { return fmt.Sprintf("10.%d.%d", 100+tr.n/200, tr.n%200) }
 
+// fill writes the shape's own port, network and directory.
+func (tr *trial) fill(text string) string {
+	return strings.NewReplacer("PORT", fmt.Sprint(tr.port()), "SUBNET", tr.subnet(),
+		"_DIR_", tr.dir).Replace(text)
+}
+
 // usual is what nearly every profile holds.
 func (l *lab) usual() string {
 	return strings.Join([]string{"client", "dev tun", "nobind", "remote-cert-tls server",
@@ -193,8 +200,7 @@ func (tr *trial) server(s shape) (stop func(), err error) {
 	} else {
 		lines = append(lines, "server SUBNET.0 255.255.255.0")
 	}
-	text = strings.NewReplacer("PORT", fmt.Sprint(tr.port()), "SUBNET", tr.subnet()).
-		Replace(strings.Join(lines, "\n") + "\n" + text + "\n")
+	text = tr.fill(strings.Join(lines, "\n") + "\n" + text + "\n")
 	path := filepath.Join(tr.dir, "server.conf")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nil, err
