@@ -9,11 +9,13 @@ import (
 
 // Priorities of our base chains (nft(8), "priority names").
 const (
-	hookEntrance    = -145 // after conntrack (-200), before any nat
-	hookForward     = -5   // before filter (0), so that others see what is left
-	hookPrerouting  = -100 // dstnat
-	hookPostrouting = 100  // srcnat
-	hookTranslated  = 105  // after every translation
+	hookEntrance = -145 // after conntrack (-200), before any nat
+	hookForward  = -5   // before filter (0), so that others see what is left
+	// Before dstnat (-100) and srcnat (100): the first chain that translates a connection is the
+	// only one, and of two with one priority, that is the one that was made later.
+	hookPrerouting  = -105
+	hookPostrouting = 95
+	hookTranslated  = 105 // after every translation
 )
 
 // filter builds table inet ztb. From an ingress the way is

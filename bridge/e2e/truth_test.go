@@ -164,6 +164,18 @@ var onThisBox = []brokenState{
 		code: health.PathDiverted, dead: v4, says: []string{"to 10.77.0.0/24 blackhole"}},
 	{name: "a route that throws answers away", brk: shell("ip route add blackhole 10.77.0.2"),
 		code: health.PathDiverted, dead: v4, says: []string{"blackhole 10.77.0.2/32"}},
+	{name: "a route that leads some devices elsewhere",
+		brk:  shell("ip route add 10.77.0.0/25 via 192.168.50.20 dev lan0"),
+		code: health.PathDiverted, dead: v4,
+		says: []string{"sent elsewhere", "10.77.0.0/25 via 192.168.50.20 dev lan0"}},
+	{name: "a route that leads one device elsewhere",
+		brk:  shell("ip -6 route add fd77::2 via 2001:db8:b0::1 dev wan0"),
+		code: health.PathDiverted, dead: []string{"udp6"}, says: []string{"fd77::2/128"}},
+	{name: "packets that are not tracked",
+		brk:  shell("iptables -t raw -A PREROUTING -i ing0 -j NOTRACK"),
+		code: health.PathBlocked, dead: v4, says: []string{"keeps ztbridge from translating"}},
+	{name: "an interface that does not ask for neighbours", brk: shell("ip link set ing0 arp off"),
+		code: health.IngressDown, dead: all, says: []string{"arp off"}},
 	{name: "an IPsec policy that throws packets away",
 		brk: shell("ip xfrm policy add src 10.77.0.0/24 dir fwd action block; " +
 			"nft add table ip other; nft delete table ip other"), // has it look at once

@@ -64,6 +64,12 @@ func linkProblems(in Input, i config.Interface) []health.Problem {
 		return []health.Problem{{Code: health.IngressDown, Subject: i.Name,
 			Message: "interface " + i.Iface + " is switched off: devices behind it reach nothing",
 			Remedy:  "switch it on", Command: strings.Join(commands, " && ")}}
+	case link.NoARP:
+		return []health.Problem{{Code: health.IngressDown, Subject: i.Name,
+			Message: "interface " + i.Iface + " does not ask for its neighbours (arp off): " +
+				"devices behind it get no answers",
+			Remedy:  "switch ARP on, and see which program switched it off",
+			Command: "ip link set " + i.Iface + " arp on"}}
 	}
 	var out []health.Problem
 	for _, f := range policyroute.Families {

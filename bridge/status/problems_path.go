@@ -91,9 +91,13 @@ func diversionProblem(in Input, v kernel.Diversion) health.Problem {
 	}
 	route, isRoute := strings.CutPrefix(v.Rule, "route ")
 	if isRoute {
+		does := "thrown away"
+		if v.Elsewhere {
+			does = "sent elsewhere"
+		}
 		return health.Problem{Code: health.PathDiverted, Subject: v.Rule,
-			Message: fmt.Sprintf("answers to %s are thrown away by another program's route (%s)",
-				who, route),
+			Message: fmt.Sprintf("answers to %s are %s by another program's route (%s)", who, does,
+				route),
 			Remedy: "remove that route", Command: v.Remove}
 	}
 	return health.Problem{Code: health.PathDiverted, Subject: v.Rule,
@@ -111,7 +115,8 @@ func blockProblem(in Input, b kernel.IfaceBlock) health.Problem {
 	if b.Family != 0 {
 		lost = familyName(b.Family)
 	}
-	message := fmt.Sprintf("%s %s no %s: %s drops %s packets", who, have, lost, b.Block, whose)
+	message := fmt.Sprintf("%s %s no %s: %s %s %s packets", who, have, lost, b.Block, b.Does(),
+		whose)
 	if b.Limited {
 		message = fmt.Sprintf("%s %s hardly any %s: a limit lets only some of %s packets through, "+
 			"and %s drops the others", who, have, lost, whose, b.Block)

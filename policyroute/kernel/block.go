@@ -25,6 +25,9 @@ type Block struct {
 	Queued bool
 	// Limited reports whether only what exceeds a tight limit is dropped.
 	Limited bool
+	// Spoils reports whether packets go on, untracked or with a source of another program's choice,
+	// so that their connection gets no answers.
+	Spoils bool
 	// Ours reports whether the table is ztbridge's own.
 	Ours bool
 }
@@ -35,6 +38,14 @@ func (b Block) String() string {
 		return fmt.Sprintf("the policy of chain %s in table %s (%s)", b.Chain, b.Table, b.Program)
 	}
 	return fmt.Sprintf("rule %q in chain %s of table %s (%s)", b.Rule, b.Chain, b.Table, b.Program)
+}
+
+// Does says what the filter does to "their packets".
+func (b Block) Does() string {
+	if b.Spoils {
+		return "keeps ztbridge from translating"
+	}
+	return "drops"
 }
 
 // Allow returns a command that accepts packets that enter by the interfaces, and replies. tunnels

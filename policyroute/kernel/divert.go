@@ -28,6 +28,8 @@ type Diversion struct {
 	Rule  string     // as ip(8) prints it: "100: from 10.0.0.0/8 lookup 200"
 	// Some reports whether it takes those of some ports, protocols or destinations only.
 	Some bool
+	// Elsewhere reports whether a route leads somewhere; others throw packets away.
+	Elsewhere bool
 	// Remove is the command that removes it.
 	Remove string
 }
@@ -55,9 +57,9 @@ type flow struct {
 
 // Diversions returns the foreign rules that decide about packets from any of the sources to any of
 // dsts, or about the replies, which come by egress. It asks the kernel to route such packets, so
-// that a rule whose table has no route counts as harmless. It also returns routes and IPsec
-// policies that throw away what goes to the sources, or comes from them. It skips sources
-// whose interface does not exist.
+// that a rule whose table has no route counts as harmless. It also returns routes that throw away
+// what goes to the sources or lead it elsewhere, and IPsec policies that throw it away, or what
+// comes from there. It skips sources whose interface does not exist.
 func (k *Kernel) Diversions(sources []Source, egress string,
 	dsts []netip.Addr) ([]Diversion, error) {
 	k.mu.Lock()
@@ -86,7 +88,7 @@ func (k *Kernel) Diversions(sources []Source, egress string,
 				}
 			}
 		}
-		dead, err := k.deadRoutes(f, sources)
+		routes, err := k.wrongRoutes(f, sources, egress, dsts)
 		if err != nil {
 			return nil, err
 		}
@@ -94,7 +96,7 @@ func (k *Kernel) Diversions(sources []Source, egress string,
 		if err != nil {
 			return nil, err
 		}
-		out = append(append(out, dead...), blocks...)
+		out = append(append(out, routes...), blocks...)
 	}
 	return out, nil
 }

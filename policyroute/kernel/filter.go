@@ -33,9 +33,9 @@ var packetHooks = []string{hookIngress, hookPrerouting, HookForward, hookPostrou
 	hookInput}
 
 const (
-	// priorityTracked and prioritySNAT are when a packet is given its connection, and its new
-	// source (NF_IP_PRI_CONNTRACK, NF_IP_PRI_NAT_SRC).
-	priorityTracked, prioritySNAT = -200, 100
+	// priorityTracked is when a packet is given its connection (NF_IP_PRI_CONNTRACK), prioritySNAT
+	// when our chain gives it its new source.
+	priorityTracked, prioritySNAT = -200, 95
 	// maxJumps limits nested jumps, as the kernel does.
 	maxJumps = 16
 	// maxDevices bounds the addresses of single devices that are looked at.
@@ -49,6 +49,8 @@ type packet struct {
 	src, dst netip.Addr
 	reply    bool // to what a device sent
 	tracked  bool // the connection's state is known
+	// sourceFree reports whether another program may translate its source here before we do.
+	sourceFree bool
 	// many stands for more packets than a tight limit lets through, of an old connection: what
 	// limits new ones alone is no harm.
 	many bool
@@ -67,7 +69,8 @@ func (p packet) at(hook string, priority int) packet {
 			p.dst = netip.Addr{} // the box's own, until it is translated
 		}
 	case hookPostrouting:
-		if !p.reply && priority >= prioritySNAT {
+		p.sourceFree = !p.reply && priority < prioritySNAT
+		if !p.reply && !p.sourceFree {
 			p.src = netip.Addr{}
 		}
 	case hookEgress:
@@ -122,6 +125,7 @@ const (
 	accept
 	drop
 	leave // the chain, as at its end
+	spoil // what it does to packets, their connection does not survive
 	call  // another chain, and go on if that does not decide
 	move  // to another chain, for good
 )
@@ -147,13 +151,13 @@ func walk(chain string, depth int, steps func(chain string) ([]step, error)) (
 		switch {
 		case s.do == goOn, s.known && !s.matches:
 			continue
-		case !s.known && s.do == drop:
+		case !s.known && (s.do == drop || s.do == spoil):
 			continue // some are dropped here, others go on
 		case !s.known:
 			return unclear, true, nil, "", nil // some may be accepted
 		}
 		switch s.do {
-		case drop:
+		case drop, spoil:
 			return blocks, true, s.rule, chain, nil
 		case leave:
 			return passes, false, nil, "", nil

@@ -53,7 +53,9 @@ type Link struct {
 	MTU   int  // bytes
 	// PointToPoint reports whether packets there have a single receiver, and so need no gateway.
 	PointToPoint bool
-	Bridge       bool // it switches frames between its ports
+	// NoARP reports whether an Ethernet does not ask for its neighbours, and answers none that ask.
+	NoARP  bool
+	Bridge bool // it switches frames between its ports
 	// NoIPv6 reports whether IPv6 is switched off there (disable_ipv6): no such address, route or
 	// packet is possible.
 	NoIPv6 bool
@@ -173,6 +175,7 @@ func toLink(link netlink.Link, addrs []netip.Prefix) Link {
 		Bridge: link.Type() == "bridge",
 		PointToPoint: a.RawFlags&(unix.IFF_POINTOPOINT|unix.IFF_NOARP) != 0 &&
 			a.Flags&net.FlagLoopback == 0,
+		NoARP: a.RawFlags&unix.IFF_NOARP != 0 && a.EncapType == "ether",
 	}
 	if s := a.Statistics; s != nil {
 		l.BytesIn, l.BytesOut, l.PacketsIn, l.PacketsOut = s.RxBytes, s.TxBytes, s.RxPackets,

@@ -186,7 +186,7 @@ func (f *filters) follow(ctx context.Context, p packet) (Block, bool, error) {
 		}
 		if verdict == blocks {
 			rule, _ := by.(*nftables.Rule)
-			return f.describe(ctx, b, in, rule, p), true, nil
+			return f.describe(ctx, b, in, rule, here), true, nil
 		}
 	}
 	return Block{}, false, nil
@@ -215,6 +215,9 @@ func (f *filters) describe(ctx context.Context, base baseChain, in string, rule 
 		point.handle = rule.Handle
 	}
 	b := f.k.describe(ctx, point)
+	if rule != nil && (evaluation{f: f, p: &p}).rule(rule).do == spoil {
+		b.Spoils = true
+	}
 	b.Hook = base.hook
 	switch base.hook {
 	case hookIngress:
@@ -313,6 +316,14 @@ func extension(e *expr.Target) (do action, mark []byte, sets bool) {
 		return goOn, bytes.Clone((*raw)[:4]), true
 	case "CONNMARK":
 		return goOn, nil, true
+	case "NOTRACK":
+		return spoil, nil, false
+	case "CT":
+		raw, ok := e.Info.(*xt.Unknown)
+		const notrack = 1 // XT_CT_NOTRACK, in the flags that xt_ct_target_info begins with
+		if ok && len(*raw) > 1 && binary.NativeEndian.Uint16(*raw)&notrack != 0 {
+			return spoil, nil, false
+		}
 	}
 	return goOn, nil, false
 }

@@ -123,6 +123,14 @@ func TestIfaceBlocks(t *testing.T) {
 			`; policy drop; ct state established,related accept; iifname "in0" limit rate 5/second accept; }`, ""},
 		{"a limit on a port", `chain f { ` + hook + `; iifname "in0" tcp dport 22 limit rate over 3/minute drop; }`, ""},
 		{"a limit on what is logged", `chain f { ` + hook + `; limit rate 3/minute log; }`, ""},
+		{"no connections", `chain f { type filter hook prerouting priority raw;
+			iifname "in0" notrack; }`, "notrack"},
+		{"no connections of one port", `chain f { type filter hook prerouting priority raw;
+			iifname "in0" udp dport 53 notrack; }`, ""},
+		{"a source of its own", `chain f { type nat hook postrouting priority 90;
+			ip saddr 10.9.0.0/24 snat ip to 192.0.2.2; }`, "4 rule"},
+		{"a source of its own, too late", `chain f { type nat hook postrouting priority srcnat;
+			oifname "tun0" snat ip to 192.0.2.2; }`, ""},
 		{"not forwarded", `chain f { type filter hook input priority 0; iifname "in0" drop; }`, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -185,6 +193,8 @@ func TestIfaceBlocksOfIPTables(t *testing.T) {
 			{"-A FORWARD ! -i out0 -m comment --comment \"two words\" -j DROP", "out0"},
 			{"-t raw -A PREROUTING -i in+ -j DROP", "in"},
 			{"-t mangle -A FORWARD -o in0 -j DROP", "in0"},
+			{"-t raw -A PREROUTING -i in0 -j CT --notrack", "in0"},
+			{"-t raw -A PREROUTING -i in0 -j CT --helper ftp", ""},
 			{"-A FORWARD -i in0 -m conntrack --ctstate INVALID -j DROP", ""},
 			{"-A FORWARD -i in0 -p tcp --dport 25 -j DROP", ""},
 			{"-A FORWARD -s 10.8.0.0/16 -j DROP", ""},

@@ -53,7 +53,9 @@ func (t legacyTables) follow(p packet) (Block, bool) {
 		}
 		if verdict == blocks {
 			c, _ := by.(legacyCounter)
-			return c.block(p.family, base.chain), true
+			b := c.block(p.family, base.chain)
+			b.Spoils = here.legacyStep(c).do == spoil
+			return b, true
 		}
 		i := slices.IndexFunc(rules, func(c legacyCounter) bool {
 			return c.table == base.table && c.chain == base.chain && c.rule == ""
@@ -105,6 +107,10 @@ func (p packet) legacyStep(c legacyCounter) step {
 			}
 		case "-j": // what follows are the target's own options
 			s.do, s.to = legacyAction(value)
+			if !p.local() && (value == "NOTRACK" || value == "CT" &&
+				slices.Contains(words, "--notrack")) {
+				s.do = spoil
+			}
 			if p.local() && slices.Contains([]string{"DNAT", "REDIRECT"}, value) {
 				s.do = drop // as good as lost to who listens there
 			}

@@ -59,12 +59,12 @@ func (v evaluation) rule(rule *nftables.Rule) step {
 			s.do, s.to = verdicts[e.Kind], e.Chain
 		case *expr.Reject:
 			s.do = drop
-		case *expr.Redir, *expr.NAT: // elsewhere: as good as lost to who listens there
-			if v.p.local() {
-				s.do = drop
-				break
-			}
-			s.is(false, false)
+		case *expr.Redir: // elsewhere: as good as lost to who listens there
+			s.elsewhere(v.p)
+		case *expr.NAT:
+			s.translates(v.p, e, registers[e.RegAddrMin])
+		case *expr.Notrack:
+			s.do = v.p.untracked()
 		case *expr.Fib:
 			registers[e.Register] = v.fib(e)
 		case *expr.Target: // of iptables
@@ -72,6 +72,9 @@ func (v evaluation) rule(rule *nftables.Rule) step {
 			var to []byte
 			if s.do, to, sets = extension(e); sets {
 				mark, marks = to, true
+			}
+			if s.do == spoil {
+				s.do = v.p.untracked()
 			}
 		case *expr.Match: // of iptables
 			s.is(v.match(e))
@@ -92,6 +95,46 @@ func (v evaluation) rule(rule *nftables.Rule) step {
 		v.p.mark = nil
 	}
 	return s
+}
+
+// elsewhere says that a rule gives packets another destination.
+func (s *step) elsewhere(p *packet) {
+	if p.local() {
+		s.do = drop
+		return
+	}
+	s.is(false, false)
+}
+
+// translates says that a rule gives packets another source or destination.
+func (s *step) translates(p *packet, e *expr.NAT, to []byte) {
+	if e.Type != expr.NATTypeSourceNAT || !p.sourceFree {
+		s.elsewhere(p)
+	} else if !hasAddress(p.oif, to) {
+		s.do = spoil
+	}
+}
+
+// untracked returns what becomes of a packet whose connection is not tracked: what is for this
+// box itself needs no translation.
+func (p *packet) untracked() action {
+	if p.local() {
+		return goOn
+	}
+	return spoil
+}
+
+// hasAddress reports whether an interface has an address.
+func hasAddress(name string, addr []byte) bool {
+	link, err := net.InterfaceByName(name)
+	if err != nil {
+		return false
+	}
+	addrs, _ := link.Addrs()
+	return slices.ContainsFunc(addrs, func(a net.Addr) bool {
+		n, ok := a.(*net.IPNet)
+		return ok && n.IP.Equal(net.IP(addr))
+	})
 }
 
 var verdicts = map[expr.VerdictKind]action{expr.VerdictDrop: drop, expr.VerdictReturn: leave,

@@ -102,6 +102,17 @@ func fromIPNet(n *net.IPNet) netip.Prefix {
 	return netip.PrefixFrom(addr, bits)
 }
 
+// wrongRoutes returns main's routes by which answers do not come to a source.
+func (k *Kernel) wrongRoutes(f policyroute.Family, sources []Source, egress string,
+	dsts []netip.Addr) ([]Diversion, error) {
+	dead, err := k.deadRoutes(f, sources)
+	if err != nil {
+		return nil, err
+	}
+	nearer, err := k.nearerRoutes(f, sources, egress, dsts)
+	return append(dead, nearer...), err
+}
+
 // deadRoutes returns main's routes that throw away what goes to a source.
 func (k *Kernel) deadRoutes(f policyroute.Family, sources []Source) ([]Diversion, error) {
 	var out []Diversion
@@ -130,4 +141,55 @@ func (k *Kernel) deadRoutes(f policyroute.Family, sources []Source) ([]Diversion
 		}
 	}
 	return out, nil
+}
+
+// nearerRoutes returns main's routes that lead a part of a source's own subnet to another
+// interface. Subnets of other interfaces are not among them: the host's state has those.
+func (k *Kernel) nearerRoutes(f policyroute.Family, sources []Source, egress string,
+	dsts []netip.Addr) ([]Diversion, error) {
+	i := slices.IndexFunc(dsts, func(a netip.Addr) bool { return policyroute.FamilyOf(a) == f })
+	if egress == "" || i < 0 {
+		return nil, nil
+	}
+	routes, err := k.rtnl.RouteListFiltered(int(afOf(f)), &netlink.Route{
+		Type: unix.RTN_UNICAST, Table: unix.RT_TABLE_MAIN},
+		netlink.RT_FILTER_TYPE|netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return nil, fmt.Errorf("listing routes: %w", err)
+	}
+	var out []Diversion
+	for _, s := range sources {
+		link, err := k.rtnl.LinkByName(s.Iface)
+		if err != nil {
+			continue
+		}
+		for _, r := range routes {
+			if r.Dst == nil || r.Protocol == unix.RTPROT_KERNEL ||
+				r.LinkIndex == link.Attrs().Index ||
+				!onLink(routes, link.Attrs().Index, fromIPNet(r.Dst)) {
+				continue
+			}
+			to := fromIPNet(r.Dst)
+			_, oif, err := k.routeOf(flow{iif: egress, src: dsts[i], dst: inside(to)})
+			if err != nil || oif == s.Iface {
+				continue // it decides about nothing, or cannot be asked about now
+			}
+			what := to.String()
+			if gateway, ok := netip.AddrFromSlice(r.Gw); ok {
+				what += " via " + gateway.Unmap().String()
+			}
+			what += " dev " + oif
+			out = append(out, Diversion{Iface: s.Iface, Src: inside(to), Rule: "route " + what,
+				Remove: ipProgram(f) + " route del " + what, Elsewhere: true})
+		}
+	}
+	return out, nil
+}
+
+// onLink reports whether a destination lies in a subnet of the link itself.
+func onLink(routes []netlink.Route, link int, to netip.Prefix) bool {
+	return slices.ContainsFunc(routes, func(r netlink.Route) bool {
+		return r.LinkIndex == link && r.Protocol == unix.RTPROT_KERNEL && r.Dst != nil &&
+			fromIPNet(r.Dst).Bits() <= to.Bits() && fromIPNet(r.Dst).Contains(to.Addr())
+	})
 }

@@ -175,7 +175,10 @@ func TestDiversions(t *testing.T) {
 			"93: from all iif in0 goto 32766"},
 		{"ip rule del pref 93; ip route add prohibit 10.9.0.2", "10.8.0.2",
 			"route prohibit 10.9.0.2/32"},
-		{"ip route del prohibit 10.9.0.2; nft 'table ip m { chain p { type filter hook " +
+		{"ip route del prohibit 10.9.0.2; ip route add 10.9.0.4/30 via 10.8.0.2", "10.8.0.2",
+			"route 10.9.0.4/30 via 10.8.0.2 dev out0"},
+		{"ip route del 10.9.0.4/30; ip route add 10.9.0.4/30 via 10.9.0.7", "10.8.0.2", ""},
+		{"ip route del 10.9.0.4/30; nft 'table ip m { chain p { type filter hook " +
 			"prerouting priority mangle; iifname \"in0\" meta mark set 1; }; }'", "10.8.0.2",
 			"97: from all fwmark 0x1 prohibit"},
 		{"nft delete table ip m; ip xfrm policy add src 10.9.0.0/24 dir fwd action block",
