@@ -140,12 +140,12 @@ type step struct {
 
 // walk follows a packet through a chain and those that it leads to. steps returns the rules of a
 // chain for it. decided reports whether the packet goes no further; by and in are the rule that
-// dropped it and its chain.
+// blocked it and its chain.
 func walk(chain string, depth int, steps func(chain string) ([]step, error)) (
-	verdict outcome, decided bool, by any, in string, err error) {
+	verdict outcome, decided bool, by step, in string, err error) {
 	rules, err := steps(chain)
 	if err != nil {
-		return 0, false, nil, "", fmt.Errorf("listing chain %s: %w", chain, err)
+		return 0, false, step{}, "", fmt.Errorf("listing chain %s: %w", chain, err)
 	}
 	for _, s := range rules {
 		switch {
@@ -154,26 +154,26 @@ func walk(chain string, depth int, steps func(chain string) ([]step, error)) (
 		case !s.known && (s.do == drop || s.do == spoil):
 			continue // some are dropped here, others go on
 		case !s.known:
-			return unclear, true, nil, "", nil // some may be accepted
+			return unclear, true, step{}, "", nil // some may be accepted
 		}
 		switch s.do {
 		case drop, spoil:
-			return blocks, true, s.rule, chain, nil
+			return blocks, true, s, chain, nil
 		case leave:
-			return passes, false, nil, "", nil
+			return passes, false, step{}, "", nil
 		case call, move:
 			if depth == maxJumps {
-				return unclear, true, nil, "", nil
+				return unclear, true, step{}, "", nil
 			}
 			verdict, decided, by, in, err = walk(s.to, depth+1, steps)
 			if err != nil || decided || s.do == move {
 				return verdict, decided, by, in, err
 			}
 		default:
-			return passes, true, nil, "", nil
+			return passes, true, step{}, "", nil
 		}
 	}
-	return passes, false, nil, "", nil
+	return passes, false, step{}, "", nil
 }
 
 // addBlock adds what blocks devices, unless everybody behind that interface is known to meet it.

@@ -185,8 +185,7 @@ func (f *filters) follow(ctx context.Context, p packet) (Block, bool, error) {
 			verdict, in = blocks, b.Name
 		}
 		if verdict == blocks {
-			rule, _ := by.(*nftables.Rule)
-			return f.describe(ctx, b, in, rule, here), true, nil
+			return f.describe(ctx, b, in, by, p), true, nil
 		}
 	}
 	return Block{}, false, nil
@@ -207,18 +206,15 @@ func (f *filters) markAt(p packet) ([]byte, error) {
 }
 
 // describe names the rule, or the policy, that blocks.
-func (f *filters) describe(ctx context.Context, base baseChain, in string, rule *nftables.Rule,
+func (f *filters) describe(ctx context.Context, base baseChain, in string, by step,
 	p packet) Block {
 	point := tracePoint{family: byte(base.Table.Family), table: base.Table.Name, chain: in,
 		base: base.Name}
-	if rule != nil {
+	if rule, ok := by.rule.(*nftables.Rule); ok {
 		point.handle = rule.Handle
 	}
 	b := f.k.describe(ctx, point)
-	if rule != nil && (evaluation{f: f, p: &p}).rule(rule).do == spoil {
-		b.Spoils = true
-	}
-	b.Hook = base.hook
+	b.Hook, b.Spoils = base.hook, by.do == spoil
 	switch base.hook {
 	case hookIngress:
 		b.Device = p.iif

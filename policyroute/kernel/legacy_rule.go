@@ -52,9 +52,9 @@ func (t legacyTables) follow(p packet) (Block, bool) {
 			continue
 		}
 		if verdict == blocks {
-			c, _ := by.(legacyCounter)
+			c, _ := by.rule.(legacyCounter)
 			b := c.block(p.family, base.chain)
-			b.Spoils = here.legacyStep(c).do == spoil
+			b.Spoils = by.do == spoil
 			return b, true
 		}
 		i := slices.IndexFunc(rules, func(c legacyCounter) bool {
