@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -102,94 +103,73 @@ func fromIPNet(n *net.IPNet) netip.Prefix {
 	return netip.PrefixFrom(addr, bits)
 }
 
-// wrongRoutes returns main's routes by which answers do not come to a source.
+// deadTypes are the routes that throw packets away, as ip-route(8) names them.
+var deadTypes = map[int]string{unix.RTN_BLACKHOLE: "blackhole", unix.RTN_UNREACHABLE: "unreachable",
+	unix.RTN_PROHIBIT: "prohibit"}
+
+// wrongRoutes returns main's routes that throw away what goes to a source, and those that lead a
+// part of its own subnet to another interface. Subnets of other interfaces are not among them: the
+// host's state has those.
 func (k *Kernel) wrongRoutes(f policyroute.Family, sources []Source, egress string,
 	dsts []netip.Addr) ([]Diversion, error) {
-	dead, err := k.deadRoutes(f, sources)
-	if err != nil {
-		return nil, err
-	}
-	nearer, err := k.nearerRoutes(f, sources, egress, dsts)
-	return append(dead, nearer...), err
-}
-
-// deadRoutes returns main's routes that throw away what goes to a source.
-func (k *Kernel) deadRoutes(f policyroute.Family, sources []Source) ([]Diversion, error) {
-	var out []Diversion
-	for i, name := range []string{"blackhole", "unreachable", "prohibit"} {
-		routes, err := k.rtnl.RouteListFiltered(int(afOf(f)), &netlink.Route{
-			Type: unix.RTN_BLACKHOLE + i, Table: unix.RT_TABLE_MAIN},
-			netlink.RT_FILTER_TYPE|netlink.RT_FILTER_TABLE)
-		if err != nil {
-			return nil, fmt.Errorf("listing %s routes: %w", name, err)
-		}
-		for _, r := range routes {
-			if r.Dst == nil {
-				continue
-			}
-			to := fromIPNet(r.Dst)
-			for _, s := range sources {
-				if !slices.ContainsFunc(s.Prefixes, func(p netip.Prefix) bool {
-					return p.Bits() <= to.Bits() && p.Contains(to.Addr())
-				}) {
-					continue
-				}
-				out = append(out, Diversion{Iface: s.Iface, Src: inside(to),
-					Rule:   fmt.Sprintf("route %s %s", name, to),
-					Remove: fmt.Sprintf("%s route del %s %s", ipProgram(f), name, to)})
-			}
-		}
-	}
-	return out, nil
-}
-
-// nearerRoutes returns main's routes that lead a part of a source's own subnet to another
-// interface. Subnets of other interfaces are not among them: the host's state has those.
-func (k *Kernel) nearerRoutes(f policyroute.Family, sources []Source, egress string,
-	dsts []netip.Addr) ([]Diversion, error) {
-	i := slices.IndexFunc(dsts, func(a netip.Addr) bool { return policyroute.FamilyOf(a) == f })
-	if egress == "" || i < 0 {
-		return nil, nil
-	}
-	routes, err := k.rtnl.RouteListFiltered(int(afOf(f)), &netlink.Route{
-		Type: unix.RTN_UNICAST, Table: unix.RT_TABLE_MAIN},
-		netlink.RT_FILTER_TYPE|netlink.RT_FILTER_TABLE)
+	routes, err := k.rtnl.RouteListFiltered(int(afOf(f)),
+		&netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
 	if err != nil {
 		return nil, fmt.Errorf("listing routes: %w", err)
 	}
 	var out []Diversion
-	for _, s := range sources {
-		link, err := k.rtnl.LinkByName(s.Iface)
-		if err != nil {
+	for _, r := range routes {
+		if r.Dst == nil {
 			continue
 		}
-		for _, r := range routes {
-			if r.Dst == nil || r.Protocol == unix.RTPROT_KERNEL ||
-				r.LinkIndex == link.Attrs().Index ||
-				!onLink(routes, link.Attrs().Index, fromIPNet(r.Dst)) {
-				continue
+		to, name := fromIPNet(r.Dst), deadTypes[r.Type]
+		for _, s := range sources {
+			d := Diversion{Iface: s.Iface, Src: inside(to), Elsewhere: name == ""}
+			switch {
+			case d.Elsewhere && k.onLink(routes, s.Iface, r):
+				d.Rule = k.elsewhere(r, flow{iif: egress, to: s.Iface, dst: d.Src}, dsts)
+			case !d.Elsewhere && slices.ContainsFunc(s.Prefixes, holds(to)):
+				d.Rule = fmt.Sprintf("route %s %s", name, to)
 			}
-			to := fromIPNet(r.Dst)
-			_, oif, err := k.routeOf(flow{iif: egress, src: dsts[i], dst: inside(to)})
-			if err != nil || oif == s.Iface {
-				continue // it decides about nothing, or cannot be asked about now
+			if d.Rule != "" {
+				d.Remove = strings.Replace(d.Rule, "route", ipProgram(f)+" route del", 1)
+				out = append(out, d)
 			}
-			what := to.String()
-			if gateway, ok := netip.AddrFromSlice(r.Gw); ok {
-				what += " via " + gateway.Unmap().String()
-			}
-			what += " dev " + oif
-			out = append(out, Diversion{Iface: s.Iface, Src: inside(to), Rule: "route " + what,
-				Remove: ipProgram(f) + " route del " + what, Elsewhere: true})
 		}
 	}
 	return out, nil
 }
 
-// onLink reports whether a destination lies in a subnet of the link itself.
-func onLink(routes []netlink.Route, link int, to netip.Prefix) bool {
-	return slices.ContainsFunc(routes, func(r netlink.Route) bool {
-		return r.LinkIndex == link && r.Protocol == unix.RTPROT_KERNEL && r.Dst != nil &&
-			fromIPNet(r.Dst).Bits() <= to.Bits() && fromIPNet(r.Dst).Contains(to.Addr())
-	})
+// elsewhere describes a route if replies from any of dsts leave by it; "" if it decides about none,
+// or that cannot be asked now.
+func (k *Kernel) elsewhere(r netlink.Route, reply flow, dsts []netip.Addr) string {
+	i := slices.IndexFunc(dsts, func(a netip.Addr) bool { return a.Is4() == reply.dst.Is4() })
+	if reply.iif == "" || i < 0 {
+		return ""
+	}
+	reply.src = dsts[i]
+	_, oif, err := k.routeOf(reply)
+	if err != nil || oif == reply.to {
+		return ""
+	}
+	rule := "route " + fromIPNet(r.Dst).String()
+	if gateway, ok := netip.AddrFromSlice(r.Gw); ok {
+		rule += " via " + gateway.Unmap().String()
+	}
+	return rule + " dev " + oif
+}
+
+// holds returns a function that reports whether the whole of a prefix is in another.
+func holds(p netip.Prefix) func(netip.Prefix) bool {
+	return func(wide netip.Prefix) bool { return wide.Bits() <= p.Bits() && wide.Contains(p.Addr()) }
+}
+
+// onLink reports whether a route takes, to another interface, a part of the subnet of a link.
+func (k *Kernel) onLink(routes []netlink.Route, iface string, r netlink.Route) bool {
+	link, err := k.rtnl.LinkByName(iface)
+	return err == nil && r.Protocol != unix.RTPROT_KERNEL && r.LinkIndex != link.Attrs().Index &&
+		slices.ContainsFunc(routes, func(own netlink.Route) bool {
+			return own.LinkIndex == link.Attrs().Index && own.Protocol == unix.RTPROT_KERNEL &&
+				own.Dst != nil && holds(fromIPNet(r.Dst))(fromIPNet(own.Dst))
+		})
 }
