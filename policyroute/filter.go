@@ -14,7 +14,7 @@ const (
 	// Before dstnat (-100) and srcnat (100): the first chain that translates a connection is the
 	// only one, and of two with one priority, that is the one that was made later.
 	hookPrerouting  = -105
-	hookPostrouting = 95
+	HookPostrouting = 95
 	hookTranslated  = 105 // after every translation
 )
 
@@ -45,7 +45,7 @@ func (c *compiler) nft() Ruleset {
 	steer := NftChain{Name: "prerouting",
 		Hook: &Hook{Type: "nat", Hook: "prerouting", Priority: hookPrerouting}}
 	translate := NftChain{Name: "postrouting",
-		Hook: &Hook{Type: "nat", Hook: "postrouting", Priority: hookPostrouting}}
+		Hook: &Hook{Type: "nat", Hook: "postrouting", Priority: HookPostrouting}}
 	var towards []NftRule
 	for i := range c.in.Ingresses {
 		g := &c.in.Ingresses[i]

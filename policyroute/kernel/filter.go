@@ -33,9 +33,8 @@ var packetHooks = []string{hookIngress, hookPrerouting, HookForward, hookPostrou
 	hookInput}
 
 const (
-	// priorityTracked is when a packet is given its connection (NF_IP_PRI_CONNTRACK), prioritySNAT
-	// when our chain gives it its new source.
-	priorityTracked, prioritySNAT = -200, 95
+	// priorityTracked is when a packet is given its connection (NF_IP_PRI_CONNTRACK).
+	priorityTracked = -200
 	// maxJumps limits nested jumps, as the kernel does.
 	maxJumps = 16
 	// maxDevices bounds the addresses of single devices that are looked at.
@@ -69,7 +68,7 @@ func (p packet) at(hook string, priority int) packet {
 			p.dst = netip.Addr{} // the box's own, until it is translated
 		}
 	case hookPostrouting:
-		p.sourceFree = !p.reply && priority < prioritySNAT
+		p.sourceFree = !p.reply && priority < policyroute.HookPostrouting
 		if !p.reply && !p.sourceFree {
 			p.src = netip.Addr{}
 		}
