@@ -31,7 +31,7 @@ func Down(ctx context.Context, opts Options) (changes int, err error) {
 		return 0, err
 	}
 	defer k.Close()
-	host, err := k.HostState()
+	host, err := k.HostState(kernel.Wanted{})
 	if err != nil {
 		return 0, fmt.Errorf("observing the host: %w", err)
 	}
@@ -109,7 +109,7 @@ func dryRun(opts Options) (*services.Spec, *kernel.Kernel, decide.Snapshot, erro
 	if err != nil {
 		return nil, nil, decide.Snapshot{}, err
 	}
-	host, err := k.HostState()
+	host, err := k.HostState(kernel.Wanted{Services: decide.Wanted(l.Config).Services})
 	if err != nil {
 		return nil, nil, decide.Snapshot{},
 			errors.Join(fmt.Errorf("observing the host: %w", err), k.Close())

@@ -71,7 +71,7 @@ func (d *daemon) pass(ctx context.Context, cause string, stopping bool) error {
 
 // snapshot asks the kernel and the drivers what is true.
 func (d *daemon) snapshot(stopping bool) (decide.Snapshot, error) {
-	host, err := d.kernel.HostState(decide.IngressIfaces(d.spec.Config)...)
+	host, err := d.kernel.HostState(decide.Wanted(d.spec.Config))
 	if err != nil {
 		return decide.Snapshot{}, fmt.Errorf("observing the host: %w", err)
 	}

@@ -66,9 +66,7 @@ func Decide(cfg *config.Config, s Snapshot) Decision {
 		d.Intent.Inbound = append(d.Intent.Inbound, inboundIntents(in)...)
 	}
 	d.Intent.Listeners = listenerIntents(cfg)
-	if slices.ContainsFunc(d.Intent.Egresses, func(e policyroute.Egress) bool { return !e.Owned }) {
-		d.Intent.Services = s.Host.Services // a tunnel's address has none
-	}
+	d.Intent.Services = s.Host.Services
 	if cfg.Endpoint != nil {
 		d.Intent.Uplinks = uplinkIntents(s.Host)
 	}

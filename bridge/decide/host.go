@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"ztbridge/bridge/config"
 	"ztbridge/policyroute"
 	"ztbridge/policyroute/kernel"
 )
@@ -221,4 +222,12 @@ func UplinkID(w HostState) string {
 		}
 	}
 	return ""
+}
+
+// Wanted returns what a decision for a configuration needs of the host's state.
+func Wanted(cfg *config.Config) kernel.Wanted {
+	return kernel.Wanted{Links: IngressIfaces(cfg),
+		// A tunnel's address has no services.
+		Services: slices.ContainsFunc(cfg.Egresses,
+			func(e config.Egress) bool { return e.OpenVPN == nil })}
 }

@@ -169,7 +169,7 @@ func (l *leakLab) takePort(t *testing.T, port uint16) {
 	in.Listeners = []policyroute.Listener{{Proto: "udp", Port: 1194}}
 	l.box.do(func() {
 		l.kernel.ports = nil // as at the daemon's start
-		host, err := l.kernel.HostState()
+		host, err := l.kernel.HostState(Wanted{Services: true})
 		if in.Services = host.Services; err != nil {
 			t.Error(err)
 		}

@@ -49,7 +49,7 @@ ip link set wanlab0 address 02:00:00:00:00:02`)
 			}
 			l.bring(t, state)
 			var host HostState
-			l.box.do(func() { host, err = l.kernel.HostState() })
+			l.box.do(func() { host, err = l.kernel.HostState(Wanted{}) })
 			if err != nil {
 				t.Error(err)
 			}

@@ -279,7 +279,7 @@ ip link set mv9 address 02:00:00:00:00:02`, "ip link del mv9"},
 				}
 			}
 			var host HostState
-			l.box.do(func() { host, _ = l.kernel.HostState() })
+			l.box.do(func() { host, _ = l.kernel.HostState(Wanted{}) })
 			for _, link := range host.Links {
 				if link.Name == "ztlab0" && name == "bridge" && link.Master != made.dev ||
 					link.Name == made.dev && name == "macvlan" && link.Parent != "ztlab0" {
@@ -697,7 +697,7 @@ func TestStackedLinksAreRecognised(t *testing.T) {
 			var host HostState
 			l.box.do(func() {
 				var err error
-				if host, err = l.kernel.HostState(); err != nil {
+				if host, err = l.kernel.HostState(Wanted{}); err != nil {
 					t.Error(err)
 				}
 			})

@@ -62,7 +62,7 @@ func TestConntrackStatisticsAreThere(t *testing.T) {
 			t.Error("the limit cannot be read")
 		}
 		k := open(t, "")
-		if w, err := k.HostState(); err != nil || w.ConntrackFull != 0 {
+		if w, err := k.HostState(Wanted{}); err != nil || w.ConntrackFull != 0 {
 			t.Errorf("an empty table is full: %d, %v", w.ConntrackFull, err)
 		}
 	})

@@ -38,8 +38,8 @@ type HostState struct {
 	// AcceptRA are the interfaces that take routes from router advertisements while they do not
 	// forward, sorted. Their accept_ra is 1, or was before we made it 2.
 	AcceptRA []string
-	// Services are the ports at which programs of the host are asked, sorted. Of UDP they are those
-	// that were open for some seconds.
+	// Services are the ports at which programs of the host are asked, sorted, if they are wanted. Of
+	// UDP they are those that were open for some seconds.
 	Services []policyroute.Listener
 	// Reached are the destinations of main's routes by the named links, except the default.
 	Reached map[string][]netip.Prefix
@@ -95,13 +95,19 @@ func (l Link) Configured() []netip.Prefix {
 		func(p netip.Prefix) bool { return slices.Contains(l.Learned, p) })
 }
 
-// HostState returns the state at this moment, and what main leads to by the named links. It returns
+// Wanted is what costs time to find out, and is not needed by all.
+type Wanted struct {
+	Links    []string // those by which it is wanted to know what main leads to
+	Services bool
+}
+
+// HostState returns the state at this moment, and what is wanted beside it. It returns
 // ErrDumpInterrupted if the kernel kept changing.
-func (k *Kernel) HostState(links ...string) (HostState, error) {
+func (k *Kernel) HostState(also Wanted) (HostState, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for range observeAttempts {
-		w, err := k.host(links)
+		w, err := k.host(also)
 		if !errors.Is(err, netlink.ErrDumpInterrupted) {
 			return w, err
 		}
@@ -109,11 +115,14 @@ func (k *Kernel) HostState(links ...string) (HostState, error) {
 	return HostState{}, ErrDumpInterrupted
 }
 
-func (k *Kernel) host(via []string) (HostState, error) {
+func (k *Kernel) host(also Wanted) (HostState, error) {
 	w := HostState{IPv6: exists("net/ipv6"), Reached: map[string][]netip.Prefix{},
 		ConntrackMax: k.conntrackMax(), ConntrackFull: k.conntrackFull(),
-		Neighbours: k.neighbourLimits(), Services: k.services(time.Now()),
+		Neighbours:       k.neighbourLimits(),
 		ForceForwarding6: exists("net/ipv6/conf/all/force_forwarding")}
+	if also.Services {
+		w.Services = k.services(time.Now())
+	}
 	links, err := k.rtnl.LinkList()
 	if err != nil {
 		return w, fmt.Errorf("listing links: %w", err)
@@ -136,7 +145,7 @@ func (k *Kernel) host(via []string) (HostState, error) {
 		found.Forwards4 = k.record.forwards("net/ipv4/conf/", "forwarding", a.Name)
 		found.Forwards6 = k.record.forwards("net/ipv6/conf/", "force_forwarding", a.Name)
 		w.Links = append(w.Links, found)
-		if slices.Contains(via, a.Name) {
+		if slices.Contains(also.Links, a.Name) {
 			reached, err := k.reachedBy(a.Index)
 			if err != nil {
 				return w, err

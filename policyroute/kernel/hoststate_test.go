@@ -31,7 +31,7 @@ ip link set lan.peer down
 ip tuntap del dev tunztb0 mode tun
 echo 2 > /proc/sys/net/ipv6/conf/zt1/accept_ra; for i in lan.peer wan.peer zt1.peer; do echo 0 > /proc/sys/net/ipv6/conf/$i/accept_ra; done`)
 		k := open(t, "")
-		w, err := k.HostState()
+		w, err := k.HostState(Wanted{})
 		if err != nil {
 			t.Error(err)
 		}
@@ -134,7 +134,7 @@ func TestHostStateRemembersAcceptRA(t *testing.T) {
 	inNamespace(t, func() {
 		host(t)
 		k := open(t, record)
-		before, err := k.HostState()
+		before, err := k.HostState(Wanted{})
 		if err != nil {
 			t.Error(err)
 		}
@@ -143,7 +143,7 @@ func TestHostStateRemembersAcceptRA(t *testing.T) {
 		if err := k.Apply(context.Background(), plan); err != nil {
 			t.Error(err)
 		}
-		after, err := k.HostState()
+		after, err := k.HostState(Wanted{})
 		if err != nil {
 			t.Error(err)
 		}
@@ -344,7 +344,7 @@ func TestIPv6SwitchedOff(t *testing.T) {
 		sh(t,
 			"for i in all default; do echo 1 > /proc/sys/net/ipv6/conf/$i/disable_ipv6; done; ip tuntap add dev tunztb1 mode tun")
 		k := open(t, record)
-		w, err := k.HostState()
+		w, err := k.HostState(Wanted{})
 		if err != nil || !w.IPv6 {
 			t.Errorf("HostState: IPv6 %v, %v", w.IPv6, err)
 		}

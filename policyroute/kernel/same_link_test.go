@@ -98,7 +98,7 @@ ip link add portb type veth peer name eth netns `+b.path+`; ip link set portb ma
 	box.sh(t, "sysctl -qw net.bridge.bridge-nf-call-iptables=1")
 	l := &leakLab{client: a, box: box, wan: b, kernel: k}
 	var host HostState
-	box.do(func() { host, _ = k.HostState() })
+	box.do(func() { host, _ = k.HostState(Wanted{}) })
 	for _, link := range host.Links {
 		if link.Bridge != (link.Name == "br-lan") {
 			t.Errorf("%s is a bridge: %v", link.Name, link.Bridge)
