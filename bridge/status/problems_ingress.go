@@ -64,12 +64,6 @@ func linkProblems(in Input, i config.Interface) []health.Problem {
 		return []health.Problem{{Code: health.IngressDown, Subject: i.Name,
 			Message: "interface " + i.Iface + " is switched off: devices behind it reach nothing",
 			Remedy:  "switch it on", Command: strings.Join(commands, " && ")}}
-	case link.NoARP:
-		return []health.Problem{{Code: health.IngressDown, Subject: i.Name,
-			Message: "interface " + i.Iface + " does not ask for its neighbours (arp off): " +
-				"devices behind it get no answers",
-			Remedy:  "switch ARP on, and see which program switched it off",
-			Command: "ip link set " + i.Iface + " arp on"}}
 	}
 	var out []health.Problem
 	for _, f := range policyroute.Families {
@@ -142,10 +136,18 @@ func lostAddress(link kernel.Link, f policyroute.Family,
 		Command: strings.Join(commands, " && ")}, true
 }
 
-// unusable6 returns why addresses of an ingress that are there are of no use: another machine has
-// claimed one, so that Linux answers for it no more until a person acts; or there is none of the
-// link itself, from which Linux asks for the neighbours that it forwards to.
-func unusable6(g policyroute.Ingress, link kernel.Link) (out []health.Problem) {
+// unusable returns why an ingress that is there, with its addresses, is of no use: it does not ask
+// for its neighbours; another machine has claimed an address, so that Linux answers for it no more
+// until a person acts; or there is none of the link itself, from which Linux asks for the neighbours
+// that it forwards to.
+func unusable(g policyroute.Ingress, link kernel.Link) (out []health.Problem) {
+	if link.Up && link.NoARP {
+		out = append(out, health.Problem{Code: health.IngressDown, Subject: g.Name,
+			Message: "interface " + g.Iface + " does not ask for its neighbours (arp off): " +
+				"devices behind it get no answers",
+			Remedy:  "switch ARP on, and see which program switched it off",
+			Command: "ip link set " + g.Iface + " arp on"})
+	}
 	for _, p := range link.Taken {
 		out = append(out, health.Problem{Code: health.IngressAddress, Subject: g.Name,
 			Message: fmt.Sprintf("another machine behind %s uses %s, an address of this box: "+
@@ -191,7 +193,7 @@ func ingressProblems(intent policyroute.Intent, host decide.HostState) []health.
 	var out []health.Problem
 	for _, g := range intent.Ingresses {
 		link, _ := host.Link(g.Iface)
-		out = append(append(out, unusable6(g, link)...), shared(g, link)...)
+		out = append(append(out, unusable(g, link)...), shared(g, link)...)
 		for _, r := range host.Defaults {
 			if r.Iface != g.Iface {
 				continue

@@ -97,3 +97,16 @@ func TestOtherLinksInAnIngress(t *testing.T) {
 		}
 	}
 }
+
+// TestIngressWithoutARP tells of an ingress of any kind that does not ask for its neighbours.
+func TestIngressWithoutARP(t *testing.T) {
+	for _, iface := range []string{"lan0", "ztlab0"} {
+		intent := policyroute.Intent{Ingresses: []policyroute.Ingress{{Name: "in", Iface: iface}}}
+		host := decide.HostState{Links: []kernel.Link{{Name: iface, Up: true, NoARP: true}}}
+		got := ingressProblems(intent, host)
+		if len(got) != 1 || got[0].Code != health.IngressDown ||
+			got[0].Command != "ip link set "+iface+" arp on" {
+			t.Errorf("%s: %+v", iface, got)
+		}
+	}
+}
