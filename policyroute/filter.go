@@ -290,17 +290,35 @@ const mapFrom = 8
 
 // class returns the chain that decides a class by destination. Ingresses share it.
 func (b *filter) class(f Family, k *class) string {
-	key := fmt.Sprintf("%d %s %v", f, k.key, k.dnsApart)
+	others := b.closedResolvers(f, k.dns.resolver)
+	key := fmt.Sprintf("%d %s %v %v", f, k.key, k.dnsApart, others)
 	if _, ok := b.byText[key]; !ok {
-		b.byText[key] = b.newClass(f, k)
+		b.byText[key] = b.newClass(f, k, others)
 	}
 	return b.byText[key]
 }
 
-func (b *filter) newClass(f Family, k *class) string {
+// closedResolvers returns the resolvers that an egress opens in what it closes, but for the one to
+// which a class's queries are steered. A policy for their address leads nobody there.
+func (b *filter) closedResolvers(f Family, own netip.Addr) []netip.Addr {
+	var out []netip.Addr
+	for i := range b.c.in.Egresses {
+		for _, a := range b.c.in.Egresses[i].closedResolvers(f) {
+			if a != own && !slices.Contains(out, a) {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
+
+func (b *filter) newClass(f Family, k *class, others []netip.Addr) string {
 	var rules []NftRule
 	if k.dnsApart {
 		rules = dnsTo(NftRule{Verdict: goTo(b.list(f, k.dnsList))}, k.dns.resolver)
+	}
+	for _, a := range others {
+		rules = append(rules, dnsTo(NftRule{Verdict: drop}, a)...)
 	}
 	spans := k.dst.spans()
 	if len(rules) == 0 && len(spans) == 1 {
