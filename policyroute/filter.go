@@ -298,20 +298,6 @@ func (b *filter) class(f Family, k *class) string {
 	return b.byText[key]
 }
 
-// closedResolvers returns the resolvers that an egress opens in what it closes, but for the one to
-// which a class's queries are steered. A policy for their address leads nobody there.
-func (b *filter) closedResolvers(f Family, own netip.Addr) []netip.Addr {
-	var out []netip.Addr
-	for i := range b.c.in.Egresses {
-		for _, a := range b.c.in.Egresses[i].closedResolvers(f) {
-			if a != own && !slices.Contains(out, a) {
-				out = append(out, a)
-			}
-		}
-	}
-	return out
-}
-
 func (b *filter) newClass(f Family, k *class, others []netip.Addr) string {
 	var rules []NftRule
 	if k.dnsApart {

@@ -298,6 +298,20 @@ func (e *Egress) closedResolvers(f Family) []netip.Addr {
 	return out
 }
 
+// closedResolvers returns the resolvers that an egress opens in what it closes, but for the one to
+// which a class's queries are steered. A policy for their address leads nobody there.
+func (b *filter) closedResolvers(f Family, own netip.Addr) []netip.Addr {
+	var out []netip.Addr
+	for i := range b.c.in.Egresses {
+		for _, a := range b.c.in.Egresses[i].closedResolvers(f) {
+			if a != own && !slices.Contains(out, a) {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
+
 // defaults returns the default routes of a table: by the egress, if there is one, and the refusal
 // behind it.
 func defaults(f Family, table int, e *Egress) []Route {

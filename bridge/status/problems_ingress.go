@@ -138,8 +138,8 @@ func lostAddress(link kernel.Link, f policyroute.Family,
 
 // unusable returns why an ingress that is there, with its addresses, is of no use: it does not ask
 // for its neighbours; another machine has claimed an address, so that Linux answers for it no more
-// until a person acts; or there is none of the link itself, from which Linux asks for the neighbours
-// that it forwards to.
+// until a person acts; or there is none of the link itself, from which Linux asks for the
+// neighbours that it forwards to.
 func unusable(g policyroute.Ingress, link kernel.Link) (out []health.Problem) {
 	if link.Up && link.NoARP {
 		out = append(out, health.Problem{Code: health.IngressDown, Subject: g.Name,

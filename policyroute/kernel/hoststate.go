@@ -38,8 +38,8 @@ type HostState struct {
 	// AcceptRA are the interfaces that take routes from router advertisements while they do not
 	// forward, sorted. Their accept_ra is 1, or was before we made it 2.
 	AcceptRA []string
-	// Services are the ports at which programs of the host are asked, sorted, if they are wanted. Of
-	// UDP they are those that were open for some seconds.
+	// Services are the ports at which programs of the host are asked, sorted, if they are wanted.
+	// Of UDP they are those that were open for some seconds.
 	Services []policyroute.Listener
 	// Reached are the destinations of main's routes by the named links, except the default.
 	Reached map[string][]netip.Prefix

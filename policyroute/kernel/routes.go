@@ -161,7 +161,9 @@ func (k *Kernel) elsewhere(r netlink.Route, reply flow, dsts []netip.Addr) strin
 
 // holds returns a function that reports whether the whole of a prefix is in another.
 func holds(p netip.Prefix) func(netip.Prefix) bool {
-	return func(wide netip.Prefix) bool { return wide.Bits() <= p.Bits() && wide.Contains(p.Addr()) }
+	return func(wide netip.Prefix) bool {
+		return wide.Bits() <= p.Bits() && wide.Contains(p.Addr())
+	}
 }
 
 // onLink reports whether a route takes, to another interface, a part of the subnet of a link.
